@@ -1,0 +1,162 @@
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// A point on a [`Clock`]'s monotonic scale, in whole nanoseconds since an origin that the clock chose.
+///
+/// Compare it only with points of the same clock. Arithmetic saturates: a lifetime of `u64::MAX` seconds is "never"
+/// and cannot overflow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The latest point that can be told.
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// The point that lies `elapsed` after the clock's origin. For those who write a [`Clock`].
+    pub fn from_origin(elapsed: Duration) -> Self {
+        Self(nanos(elapsed))
+    }
+
+    /// The point that lies `duration` later, or [`MAX`](Self::MAX).
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(duration)))
+    }
+
+    /// How long after `earlier` this point lies; zero where it lies before it.
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// One reading of both scales of a [`Clock`].
+///
+/// The monotonic half decides in this process; the wall half is for people, logs and other processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Moment {
+    /// The point on the monotonic scale.
+    pub timestamp: Timestamp,
+    /// The time of day that the machine showed.
+    pub wall: SystemTime,
+}
+
+impl Moment {
+    /// A moment out of its two halves. For tests and for those who write a [`Clock`].
+    pub fn new(timestamp: Timestamp, wall: SystemTime) -> Self {
+        Self { timestamp, wall }
+    }
+}
+
+/// Where time comes from: injected, so that a test decides what time it is.
+///
+/// Services use [`SystemClock`]. A clock counts the time that the machine spent suspended wherever the platform can
+/// tell it, since a token goes on ageing while a laptop sleeps.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use hallpass_core::{Clock, Timestamp};
+///
+/// /// A clock that stands still.
+/// #[derive(Debug)]
+/// struct Noon;
+///
+/// impl Clock for Noon {
+///     fn now(&self) -> Timestamp {
+///         Timestamp::from_origin(Duration::from_secs(43_200))
+///     }
+///     fn wall(&self) -> SystemTime {
+///         SystemTime::UNIX_EPOCH + Duration::from_secs(43_200)
+///     }
+/// }
+/// assert_eq!(Noon.moment().timestamp, Noon.now());
+/// ```
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The monotonic scale. It never goes back; a hit in a cache reads this and nothing else.
+    fn now(&self) -> Timestamp;
+
+    /// The time of day. It may jump.
+    fn wall(&self) -> SystemTime;
+
+    /// Both scales at once.
+    fn moment(&self) -> Moment {
+        Moment::new(self.now(), self.wall())
+    }
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        (**self).wall()
+    }
+}
+
+/// The machine's clocks.
+///
+/// On Linux and Android the monotonic scale is `CLOCK_BOOTTIME`, which runs through suspend. Elsewhere it is
+/// [`std::time::Instant`], which runs through suspend on Windows and stops during it on Apple's systems.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn now(&self) -> Timestamp {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        // The kernel never reports a negative time since boot.
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
+        Timestamp(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn now(&self) -> Timestamp {
+        use std::{sync::OnceLock, time::Instant};
+
+        // One origin for the process, or two `SystemClock`s would disagree about the same token.
+        static ORIGIN: OnceLock<Instant> = OnceLock::new();
+        Timestamp::from_origin(ORIGIN.get_or_init(Instant::now).elapsed())
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // covers: F-69
+    #[test]
+    fn arithmetic_saturates() {
+        let late = Timestamp::from_origin(Duration::MAX);
+        assert_eq!(late, Timestamp::MAX);
+        assert_eq!(late.saturating_add(Duration::MAX), Timestamp::MAX);
+        assert_eq!(Timestamp::default().saturating_since(late), Duration::ZERO);
+        let later = Timestamp::default().saturating_add(Duration::from_secs(5));
+        assert_eq!(
+            later.saturating_since(Timestamp::default()),
+            Duration::from_secs(5)
+        );
+    }
+
+    #[test]
+    fn the_system_clock_never_goes_back() {
+        let mut last = SystemClock.now();
+        for _ in 0..1_000 {
+            let now = SystemClock.now();
+            assert!(now >= last);
+            last = now;
+        }
+    }
+}

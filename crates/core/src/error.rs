@@ -1,0 +1,348 @@
+use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
+
+use http::StatusCode;
+
+use crate::{InvalidRequest, SecretError, text::safe_text};
+
+/// Why there is no token: one word in size and cheap to clone, so that all who wait for one request share it.
+///
+/// Ask [`kind`](Self::kind) who is at fault, [`is_transient`](Self::is_transient) whether to try again later. The
+/// text says what was wrong and what to do. It holds no secret, and neither do `Debug` and the `source()` chain; what
+/// the server wrote is shown as a short, escaped extract.
+///
+/// ```
+/// use hallpass_core::{ErrorKind, TokenError};
+///
+/// fn page_someone(_: &TokenError) {}
+///
+/// fn handle(error: &TokenError) {
+///     match error.kind() {
+///         ErrorKind::CredentialsRefused | ErrorKind::Configuration => page_someone(error),
+///         _ if error.is_transient() => eprintln!("try again in {:?}: {error}", error.retry_after()),
+///         _ => eprintln!("{error}"),
+///     }
+/// }
+/// # handle(&TokenError::unavailable("the server is down"));
+/// ```
+#[derive(Clone)]
+pub struct TokenError(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    hint: Option<Cow<'static, str>>,
+    host: Option<Box<str>>,
+    status: Option<StatusCode>,
+    oauth_error: Option<OAuthError>,
+    retry_after: Option<Duration>,
+    transient: bool,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// Who is at fault, and so what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// This side is set up wrongly: an address, a certificate, a proxy, an unreadable secret. Someone must mend it.
+    Configuration,
+    /// The server does not accept the client: wrong, expired or revoked credentials. Someone must renew them.
+    CredentialsRefused,
+    /// The server knows the client but refuses what it asked for: scope, resource, grant.
+    RequestRefused,
+    /// The server answered with something that cannot be used as a token.
+    UnusableResponse,
+    /// The server could not be reached, was too slow or is overloaded. Time may mend it.
+    Unavailable,
+}
+
+impl TokenError {
+    /// An error of this kind, permanent unless the kind is [`ErrorKind::Unavailable`].
+    ///
+    /// `message` is lower case, without a full stop, and holds no secret.
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            message: message.into(),
+            hint: None,
+            host: None,
+            status: None,
+            oauth_error: None,
+            retry_after: None,
+            transient: kind == ErrorKind::Unavailable,
+            source: None,
+        }))
+    }
+
+    /// An error of kind [`ErrorKind::Configuration`].
+    pub fn configuration(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Configuration, message)
+    }
+
+    /// An error of kind [`ErrorKind::CredentialsRefused`].
+    pub fn credentials_refused(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::CredentialsRefused, message)
+    }
+
+    /// An error of kind [`ErrorKind::RequestRefused`].
+    pub fn request_refused(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::RequestRefused, message)
+    }
+
+    /// An error of kind [`ErrorKind::UnusableResponse`].
+    pub fn unusable_response(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::UnusableResponse, message)
+    }
+
+    /// An error of kind [`ErrorKind::Unavailable`]: a transient one.
+    pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Unavailable, message)
+    }
+
+    /// Says what to do about it.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.change(|inner| inner.hint = Some(hint.into()))
+    }
+
+    /// Names the server's host.
+    #[must_use]
+    pub fn with_host(self, host: &str) -> Self {
+        self.change(|inner| inner.host = Some(safe_text(host).into()))
+    }
+
+    /// Names the HTTP status of the answer.
+    #[must_use]
+    pub fn with_status(self, status: StatusCode) -> Self {
+        self.change(|inner| inner.status = Some(status))
+    }
+
+    /// Carries what the server said in the terms of RFC 6749 section 5.2.
+    #[must_use]
+    pub fn with_oauth_error(self, error: OAuthError) -> Self {
+        self.change(|inner| inner.oauth_error = Some(error))
+    }
+
+    /// Says how long the server asked to be left alone.
+    #[must_use]
+    pub fn with_retry_after(self, wait: Duration) -> Self {
+        self.change(|inner| inner.retry_after = Some(wait))
+    }
+
+    /// Says whether trying again later, with nothing changed, can help.
+    #[must_use]
+    pub fn with_transient(self, transient: bool) -> Self {
+        self.change(|inner| inner.transient = transient)
+    }
+
+    /// Names the cause. It must hold no secret, at no depth: an HTTP client's error gives up its URL first.
+    #[must_use]
+    pub fn with_source(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.change(|inner| inner.source = Some(Arc::from(source.into())))
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    /// Who is at fault, and so what to do.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Can trying again later help, with nothing changed?
+    pub fn is_transient(&self) -> bool {
+        self.0.transient
+    }
+
+    /// How long the server asked to be left alone (RFC 9110 section 10.2.3), counted from its answer.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// The HTTP status of the answer, where there was one.
+    pub fn status(&self) -> Option<StatusCode> {
+        self.0.status
+    }
+
+    /// What the server said in the terms of RFC 6749 section 5.2, where it did.
+    pub fn oauth_error(&self) -> Option<&OAuthError> {
+        self.0.oauth_error.as_ref()
+    }
+
+    /// The host that was asked, with its port where it is not the scheme's own.
+    pub fn host(&self) -> Option<&str> {
+        self.0.host.as_deref()
+    }
+
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+}
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        f.write_str(&inner.message)?;
+        if let Some(error) = &inner.oauth_error {
+            write!(f, ": {error}")?;
+        }
+        match (&inner.host, inner.status) {
+            (Some(host), Some(status)) => write!(f, " ({host}, HTTP {})", status.as_u16())?,
+            (Some(host), None) => write!(f, " ({host})")?,
+            (None, Some(status)) => write!(f, " (HTTP {})", status.as_u16())?,
+            (None, None) => {}
+        }
+        if let Some(hint) = &inner.hint {
+            write!(f, "; {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        f.debug_struct("TokenError")
+            .field("kind", &inner.kind)
+            .field("message", &inner.message)
+            .field("hint", &inner.hint)
+            .field("host", &inner.host)
+            .field("status", &inner.status)
+            .field("oauth_error", &inner.oauth_error)
+            .field("retry_after", &inner.retry_after)
+            .field("transient", &inner.transient)
+            .field("source", &inner.source)
+            .finish()
+    }
+}
+
+impl Error for TokenError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source.as_ref().map(|source| &**source as _)
+    }
+}
+
+impl From<SecretError> for TokenError {
+    fn from(error: SecretError) -> Self {
+        Self::configuration(error.to_string())
+    }
+}
+
+impl From<InvalidRequest> for TokenError {
+    fn from(error: InvalidRequest) -> Self {
+        Self::configuration(error.to_string())
+    }
+}
+
+/// What a server said in the terms of RFC 6749 section 5.2: escaped and cut at 256 characters.
+///
+/// The code decides; the description is for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OAuthError {
+    code: Box<str>,
+    description: Option<Box<str>>,
+    uri: Option<Box<str>>,
+}
+
+impl OAuthError {
+    /// An error with this code, such as `invalid_client`.
+    pub fn new(code: &str) -> Self {
+        Self {
+            code: safe_text(code).into(),
+            description: None,
+            uri: None,
+        }
+    }
+
+    /// Adds the `error_description`.
+    #[must_use]
+    pub fn with_description(mut self, description: &str) -> Self {
+        self.description = Some(safe_text(description).into());
+        self
+    }
+
+    /// Adds the `error_uri`.
+    #[must_use]
+    pub fn with_uri(mut self, uri: &str) -> Self {
+        self.uri = Some(safe_text(uri).into());
+        self
+    }
+
+    /// The `error` code.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// The `error_description`, for people.
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+
+    /// The `error_uri`, for people.
+    pub fn uri(&self) -> Option<&str> {
+        self.uri.as_deref()
+    }
+}
+
+impl fmt::Display for OAuthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.code)?;
+        if let Some(description) = &self.description {
+            write!(f, ", \"{description}\"")?;
+        }
+        if let Some(uri) = &self.uri {
+            write!(f, ", see {uri}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_word() {
+        assert_eq!(size_of::<TokenError>(), size_of::<usize>());
+        assert_eq!(size_of::<Option<TokenError>>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn the_text_tells_cause_place_and_remedy() {
+        let error = TokenError::credentials_refused("the client was refused")
+            .with_oauth_error(OAuthError::new("invalid_client").with_description("no such client"))
+            .with_host("login.example")
+            .with_status(StatusCode::UNAUTHORIZED)
+            .with_hint("check the client_id");
+        assert_eq!(
+            error.to_string(),
+            "the client was refused: `invalid_client`, \"no such client\" (login.example, HTTP 401); check the client_id"
+        );
+        assert_eq!(error.kind(), ErrorKind::CredentialsRefused);
+        assert_eq!(error.oauth_error().unwrap().code(), "invalid_client");
+        assert!(!error.is_transient());
+    }
+
+    // covers: F-33, C-27
+    #[test]
+    fn what_the_server_wrote_cannot_steer_a_terminal() {
+        let error = OAuthError::new("bad\x1b[2J")
+            .with_description("line\nbreak")
+            .with_uri("https://x/\r");
+        let shown = error.to_string();
+        assert!(!shown.contains(char::is_control), "{shown}");
+    }
+
+    #[test]
+    fn a_clone_is_the_same_error_and_changing_one_leaves_the_other() {
+        let error = TokenError::unavailable("down").with_source(std::io::Error::other("reset"));
+        assert!(error.is_transient());
+        let changed = error.clone().with_retry_after(Duration::from_secs(2));
+        assert_eq!(error.retry_after(), None);
+        assert_eq!(changed.retry_after(), Some(Duration::from_secs(2)));
+        assert_eq!(changed.source().unwrap().to_string(), "reset");
+    }
+}

@@ -1,0 +1,52 @@
+//! The seam of hallpass: what a token is, and what a source of tokens promises.
+//!
+//! Four words carry the library: a [`AccessToken`] comes from a [`TokenSource`]; decorators wrap sources (a cache),
+//! and integrations put the token on a request. This crate holds the first two and nothing else: no I/O, no runtime,
+//! no HTTP client, no cache.
+//!
+//! Use it directly to **write a provider**: implement [`TokenSource::token`], and everything that takes a source takes
+//! yours. A service that only wants tokens uses the `hallpass` crate, which re-exports all of this.
+//!
+//! ```
+//! use std::{sync::Arc, time::Duration};
+//! use hallpass_core::{AccessToken, Clock, SystemClock, TokenError, TokenRequest, TokenSource, async_trait};
+//!
+//! /// A provider in its smallest form: it mints its own tokens.
+//! struct House(SystemClock);
+//!
+//! #[async_trait]
+//! impl TokenSource for House {
+//!     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+//!         let asked = self.0.moment(); // before the request is sent: the lifetime counts from here
+//!         let token = AccessToken::bearer("0123abc", asked, Duration::from_secs(3_600))?;
+//!         Ok(token.with_scopes(request.scopes().clone()))
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let source: Arc<dyn TokenSource> = Arc::new(House(SystemClock));
+//! let token = source.token(&TokenRequest::new().with_scopes("orders.read".parse()?)).await?;
+//! assert!(token.header_value().is_sensitive());
+//! assert!(!format!("{token:?}").contains("0123abc"));
+//! # Ok(())
+//! # }
+//! ```
+
+mod clock;
+mod error;
+mod request;
+mod scope;
+mod secret;
+mod source;
+mod text;
+mod token;
+
+pub use async_trait::async_trait;
+pub use clock::{Clock, Moment, SystemClock, Timestamp};
+pub use error::{ErrorKind, OAuthError, TokenError};
+pub use request::{InvalidRequest, TokenRequest};
+pub use scope::{InvalidScope, Scope, ScopeSet};
+pub use secret::{Secret, SecretError, SecretSource};
+pub use source::TokenSource;
+pub use token::{AccessToken, InvalidToken, TokenType};

@@ -1,0 +1,137 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{AccessToken, TokenError, TokenRequest};
+
+/// Yields access tokens: the one trait that a provider implements and that everyone else holds, as
+/// `Arc<dyn TokenSource>`.
+///
+/// A provider implements [`token`](Self::token) alone. A decorator that holds tokens (a cache) overrides the other
+/// two; a decorator that holds none forwards them, as `Arc<T>`, `Box<T>` and `&T` do.
+///
+/// # Promises
+///
+/// - A yielded token is valid now, for what the request asks.
+/// - Any number of calls may run at once.
+/// - Errors are classified: [`TokenError::kind`] says who is at fault, [`TokenError::is_transient`] whether trying
+///   again later can help.
+/// - No secret and no token appears in `Debug`, `Display`, an error's `source()` chain or a log.
+#[async_trait]
+pub trait TokenSource: Send + Sync {
+    /// Yields a token that is valid now for `request`.
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenError`] whose kind says what to do. A source never yields a token that has expired or one of a type
+    /// that it does not understand (RFC 6749 section 7.1).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future gives up this call alone: it must harm neither other callers nor later calls.
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError>;
+
+    /// Yields a token without waiting, when one is at hand.
+    ///
+    /// Callers try it before [`token`](Self::token): a source that holds tokens answers in nanoseconds and without an
+    /// allocation. It never yields an expired token. A source that holds none keeps this default.
+    fn ready_token(&self, request: &TokenRequest) -> Option<AccessToken> {
+        let _ = request;
+        None
+    }
+
+    /// Drops `token` if it is still the one in use, because a resource server refused it; the next call fetches.
+    ///
+    /// An older token than the one in use changes nothing, so that a thousand reports of one refusal cost one fetch.
+    fn invalidate(&self, token: &AccessToken) {
+        let _ = token;
+    }
+}
+
+/// Forwards every method, the defaulted ones too: a pointer to a cache must answer as fast as the cache.
+macro_rules! forward {
+    ($($pointer:ty),+) => {$(
+        #[async_trait]
+        impl<T: TokenSource + ?Sized> TokenSource for $pointer {
+            async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+                (**self).token(request).await
+            }
+
+            fn ready_token(&self, request: &TokenRequest) -> Option<AccessToken> {
+                (**self).ready_token(request)
+            }
+
+            fn invalidate(&self, token: &AccessToken) {
+                (**self).invalidate(token);
+            }
+        }
+    )+};
+}
+
+forward!(Arc<T>, Box<T>, &T);
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Mutex, time::Duration};
+
+    use super::*;
+    use crate::{Clock, SystemClock};
+
+    /// Notes which of its methods ran.
+    #[derive(Default)]
+    struct Witness(Mutex<Vec<&'static str>>);
+
+    fn token() -> AccessToken {
+        AccessToken::bearer("abc", SystemClock.moment(), Duration::from_secs(60)).unwrap()
+    }
+
+    #[async_trait]
+    impl TokenSource for Witness {
+        async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+            self.0.lock().unwrap().push("token");
+            Ok(token())
+        }
+
+        fn ready_token(&self, _: &TokenRequest) -> Option<AccessToken> {
+            self.0.lock().unwrap().push("ready_token");
+            Some(token())
+        }
+
+        fn invalidate(&self, _: &AccessToken) {
+            self.0.lock().unwrap().push("invalidate");
+        }
+    }
+
+    async fn all_methods(source: impl TokenSource) {
+        let request = TokenRequest::default();
+        assert!(source.ready_token(&request).is_some());
+        let token = source.token(&request).await.unwrap();
+        source.invalidate(&token);
+    }
+
+    #[tokio::test]
+    async fn pointers_forward_every_method() {
+        let witness = Arc::new(Witness::default());
+        all_methods(&*witness).await;
+        all_methods(witness.clone()).await;
+        all_methods(witness.clone() as Arc<dyn TokenSource>).await;
+        all_methods(Box::new(witness.clone()) as Box<dyn TokenSource>).await;
+        let once = ["ready_token", "token", "invalidate"];
+        assert_eq!(*witness.0.lock().unwrap(), once.repeat(4));
+    }
+
+    struct Minimal;
+
+    #[async_trait]
+    impl TokenSource for Minimal {
+        async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+            Ok(token())
+        }
+    }
+
+    #[test]
+    fn a_provider_holds_no_token_unless_it_says_so() {
+        assert!(Minimal.ready_token(&TokenRequest::default()).is_none());
+        Minimal.invalidate(&token());
+    }
+}

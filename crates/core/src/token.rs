@@ -1,0 +1,410 @@
+use std::{
+    fmt,
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use zeroize::Zeroizing;
+
+use crate::{Moment, ScopeSet, Timestamp, TokenError};
+
+/// How a token is put on a request (RFC 6749 section 7.1).
+///
+/// A token of a type that is not listed here must not be used, so there is no variant for "other".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TokenType {
+    /// RFC 6750: whoever bears it may use it.
+    Bearer,
+    /// RFC 9449: it is used together with a proof of possession.
+    DPoP,
+}
+
+impl TokenType {
+    /// The scheme of the `Authorization` header.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+            Self::DPoP => "DPoP",
+        }
+    }
+}
+
+impl fmt::Display for TokenType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for TokenType {
+    type Err = InvalidToken;
+
+    /// Reads a `token_type` without regard to case (RFC 6749 section 5.1).
+    fn from_str(text: &str) -> Result<Self, InvalidToken> {
+        [Self::Bearer, Self::DPoP]
+            .into_iter()
+            .find(|known| known.as_str().eq_ignore_ascii_case(text))
+            .ok_or(InvalidToken(Fault::Type))
+    }
+}
+
+/// An access token with all that is needed to use it: cheap to clone, never shown, wiped when the last clone goes.
+///
+/// It holds the `Authorization` header ready-made and marked sensitive, so that nothing is formatted on the way of a
+/// request. The token itself is opaque: nothing here reads it (RFC 6749 section 1.4).
+///
+/// ```
+/// use std::time::Duration;
+/// use hallpass_core::{AccessToken, Clock, SystemClock};
+///
+/// let asked = SystemClock.moment();
+/// let token = AccessToken::bearer("mF_9.B5f-4.1JqM", asked, Duration::from_secs(3_600))?
+///     .with_scopes("orders.read".parse()?);
+/// assert_eq!(token.header_value(), "Bearer mF_9.B5f-4.1JqM");
+/// assert!(!token.is_expired(SystemClock.now()));
+/// assert!(!format!("{token:?}").contains("mF_9"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct AccessToken(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    /// `Bearer ` and the token in one buffer, which is wiped when the last header value that shares it goes.
+    header: HeaderValue,
+    token_type: TokenType,
+    requested_at: Moment,
+    lifetime: Duration,
+    expires: Timestamp,
+    refresh_in: Option<Duration>,
+    scopes: ScopeSet,
+    extra: Vec<(Box<str>, Zeroizing<String>)>,
+}
+
+impl AccessToken {
+    /// A bearer token; see [`new`](Self::new).
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn bearer(
+        token: &str,
+        requested_at: Moment,
+        lifetime: Duration,
+    ) -> Result<Self, InvalidToken> {
+        Self::new(TokenType::Bearer, token, requested_at, lifetime)
+    }
+
+    /// A token that lives for `lifetime` from `requested_at`, the moment **before** it was asked for: a slow answer
+    /// must not make it live longer here than at the server.
+    ///
+    /// # Errors
+    ///
+    /// The token must be visible ASCII and not empty (RFC 6749 appendix A.12, less the space, which no header scheme
+    /// allows): anything else could break out of the header.
+    pub fn new(
+        token_type: TokenType,
+        token: &str,
+        requested_at: Moment,
+        lifetime: Duration,
+    ) -> Result<Self, InvalidToken> {
+        if token.is_empty() {
+            return Err(InvalidToken(Fault::Empty));
+        }
+        if let Some(at) = token.bytes().position(|byte| !byte.is_ascii_graphic()) {
+            return Err(InvalidToken(Fault::Byte(at)));
+        }
+        let scheme = token_type.as_str();
+        let mut text = Zeroizing::new(Vec::with_capacity(scheme.len() + 1 + token.len()));
+        text.extend_from_slice(scheme.as_bytes());
+        text.push(b' ');
+        text.extend_from_slice(token.as_bytes());
+        let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(text))
+            .map_err(|_| InvalidToken(Fault::Byte(0)))?;
+        header.set_sensitive(true);
+        Ok(Self(Arc::new(Inner {
+            header,
+            token_type,
+            requested_at,
+            lifetime,
+            expires: requested_at.timestamp.saturating_add(lifetime),
+            refresh_in: None,
+            scopes: ScopeSet::EMPTY,
+            extra: Vec::new(),
+        })))
+    }
+
+    /// Records the scopes that were granted: what the server said, or what was asked where it said nothing (RFC 6749
+    /// section 5.1).
+    #[must_use]
+    pub fn with_scopes(mut self, scopes: ScopeSet) -> Self {
+        Arc::make_mut(&mut self.0).scopes = scopes;
+        self
+    }
+
+    /// Records the server's own advice when to renew, counted from the request as the lifetime is.
+    #[must_use]
+    pub fn with_refresh_in(mut self, refresh_in: Duration) -> Self {
+        Arc::make_mut(&mut self.0).refresh_in = Some(refresh_in);
+        self
+    }
+
+    /// Records further members of the response, each as the JSON text that the server wrote.
+    #[must_use]
+    pub fn with_extra(mut self, extra: impl IntoIterator<Item = (Box<str>, String)>) -> Self {
+        let extra = extra
+            .into_iter()
+            .map(|(name, json)| (name, Zeroizing::new(json)));
+        Arc::make_mut(&mut self.0).extra = extra.collect();
+        self
+    }
+
+    /// The `Authorization` header's value, marked sensitive. A clone of it costs one reference count.
+    pub fn header_value(&self) -> &HeaderValue {
+        &self.0.header
+    }
+
+    /// The token itself. Prefer [`header_value`](Self::header_value), which cannot be printed by mistake.
+    pub fn expose(&self) -> &str {
+        let scheme = self.0.token_type.as_str().len() + 1;
+        // Built from visible ASCII, so that it is a str and holds the scheme.
+        self.0
+            .header
+            .to_str()
+            .map_or("", |header| &header[scheme..])
+    }
+
+    /// How it is put on a request.
+    pub fn token_type(&self) -> TokenType {
+        self.0.token_type
+    }
+
+    /// The scopes that were granted. They may be fewer or others than were asked: see
+    /// [`require_scopes`](Self::require_scopes).
+    pub fn scopes(&self) -> &ScopeSet {
+        &self.0.scopes
+    }
+
+    /// Fails unless every one of `wanted` was granted. A scope that nobody named was not granted.
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenError`] of kind [`RequestRefused`](crate::ErrorKind::RequestRefused) that names the missing scopes.
+    pub fn require_scopes(&self, wanted: &ScopeSet) -> Result<(), TokenError> {
+        let missing = self.0.scopes.missing(wanted);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(TokenError::request_refused(format!(
+            "the server granted the scopes `{}`, without the required `{missing}`",
+            self.0.scopes
+        ))
+        .with_hint("have the missing scopes assigned to this client, or ask for fewer"))
+    }
+
+    /// When it expires, on the scale of the clock that its source reads. This one decides.
+    pub fn expires(&self) -> Timestamp {
+        self.0.expires
+    }
+
+    /// When it expires by the time of day: for people, logs and other processes. `None` where that lies beyond what
+    /// the platform can tell.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.0.requested_at.wall.checked_add(self.0.lifetime)
+    }
+
+    /// Has it expired at `now`? In its last instant it has.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        now >= self.0.expires
+    }
+
+    /// How long it lives in all, from the moment before it was asked for.
+    pub fn lifetime(&self) -> Duration {
+        self.0.lifetime
+    }
+
+    /// The moment before it was asked for.
+    pub fn requested_at(&self) -> Moment {
+        self.0.requested_at
+    }
+
+    /// When the server advised to renew it, counted from [`requested_at`](Self::requested_at).
+    pub fn refresh_in(&self) -> Option<Duration> {
+        self.0.refresh_in
+    }
+
+    /// A further member of the token response, as the JSON text that the server wrote.
+    pub fn extra(&self, name: &str) -> Option<&str> {
+        self.0
+            .extra
+            .iter()
+            .find(|(known, _)| &**known == name)
+            .map(|(_, json)| json.as_str())
+    }
+
+    /// Is it the same token, letter for letter? What [`TokenSource::invalidate`](crate::TokenSource::invalidate)
+    /// compares by.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.header == other.0.header
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let extra: Vec<&str> = self.0.extra.iter().map(|(name, _)| &**name).collect();
+        f.debug_struct("AccessToken")
+            .field("token_type", &self.0.token_type)
+            .field("expires_at", &self.expires_at())
+            .field("lifetime", &self.0.lifetime)
+            .field("scopes", &self.0.scopes)
+            .field("extra", &extra)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What was handed over as a token cannot be used as one. The text tells what is wrong, never the token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidToken(Fault);
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Fault {
+    #[error("the access token is empty")]
+    Empty,
+    #[error("the access token holds a byte at position {0} that is not visible ASCII")]
+    Byte(usize),
+    #[error(
+        "the token type is neither `Bearer` nor `DPoP`, and a token of an unknown type must not be used (RFC 6749 section 7.1)"
+    )]
+    Type,
+}
+
+impl From<InvalidToken> for TokenError {
+    fn from(invalid: InvalidToken) -> Self {
+        Self::unusable_response(invalid.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Clock as _, SystemClock};
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn at(seconds: u64) -> Moment {
+        let since = Duration::from_secs(seconds);
+        Moment::new(
+            Timestamp::from_origin(since),
+            SystemTime::UNIX_EPOCH + since,
+        )
+    }
+
+    // covers: F-24, F-23, I-17
+    #[test]
+    fn what_could_break_a_header_is_refused_before_one_is_made() {
+        for bad in ["", "cana ry", "canary\r\nX: y", "canary\0", "canary\t", "canäry", "canary\u{7f}"] {
+            let error = AccessToken::bearer(bad, at(0), HOUR)
+                .unwrap_err()
+                .to_string();
+            assert!(!error.contains("cana"), "{error}");
+        }
+    }
+
+    // covers: C-25, F-25
+    #[test]
+    fn length_is_no_concern_of_a_token() {
+        let long = "x".repeat(1 << 20);
+        assert_eq!(
+            AccessToken::bearer(&long, at(0), HOUR).unwrap().expose(),
+            long
+        );
+    }
+
+    #[test]
+    fn the_header_is_ready_made_and_sensitive() {
+        for (kind, header) in [
+            (TokenType::Bearer, "Bearer abc"),
+            (TokenType::DPoP, "DPoP abc"),
+        ] {
+            let token = AccessToken::new(kind, "abc", at(0), HOUR).unwrap();
+            assert_eq!(token.header_value(), header);
+            assert!(token.header_value().is_sensitive());
+            assert!(token.header_value().clone().is_sensitive());
+            assert_eq!(token.expose(), "abc");
+        }
+    }
+
+    // covers: C-21, F-69
+    #[test]
+    fn the_lifetime_counts_from_the_request() {
+        let token = AccessToken::bearer("t", at(100), Duration::from_secs(60)).unwrap();
+        assert!(!token.is_expired(at(159).timestamp));
+        assert!(token.is_expired(at(160).timestamp));
+        assert_eq!(token.expires_at(), Some(at(160).wall));
+
+        let eternal = AccessToken::bearer("t", at(100), Duration::MAX).unwrap();
+        assert_eq!(eternal.expires(), Timestamp::MAX);
+        assert_eq!(eternal.expires_at(), None);
+        let _ = format!("{eternal:?}");
+    }
+
+    // covers: F-36, I-08, C-23
+    #[test]
+    fn required_scopes_fail_closed() {
+        let token = AccessToken::bearer("t", at(0), HOUR).unwrap();
+        let wanted: ScopeSet = "a b".parse().unwrap();
+        assert!(token.require_scopes(&wanted).is_err());
+        let some = token.clone().with_scopes("b c".parse().unwrap());
+        let error = some.require_scopes(&wanted).unwrap_err();
+        assert!(
+            error.to_string().contains("without the required `a`"),
+            "{error}"
+        );
+        let all = token.with_scopes("c b a".parse().unwrap());
+        assert!(all.require_scopes(&wanted).is_ok());
+    }
+
+    #[test]
+    fn comparison_is_by_the_token_alone() {
+        let one = AccessToken::bearer("t", at(0), HOUR).unwrap();
+        let same = AccessToken::bearer("t", at(9), HOUR).unwrap();
+        let other = AccessToken::bearer("u", at(0), HOUR).unwrap();
+        assert!(one.is_same(&one.clone()) && one.is_same(&same) && !one.is_same(&other));
+    }
+
+    // covers: F-27, F-28, C-19, C-20
+    #[test]
+    fn types_are_read_without_case_and_unknown_ones_refused() {
+        for text in ["bearer", "BEARER", "Bearer"] {
+            assert_eq!(text.parse(), Ok(TokenType::Bearer));
+        }
+        assert_eq!("dpop".parse(), Ok(TokenType::DPoP));
+        for text in ["mac", "N_A", "", "Bearer "] {
+            assert!(text.parse::<TokenType>().is_err());
+        }
+    }
+
+    // covers: F-99
+    #[test]
+    fn debug_shows_no_secret() {
+        let token = AccessToken::bearer("CANARY", SystemClock.moment(), HOUR)
+            .unwrap()
+            .with_extra([("id_hint".into(), "\"CANARY\"".to_owned())]);
+        assert_eq!(token.extra("id_hint"), Some("\"CANARY\""));
+        let shown = format!("{token:?} {token:#?}");
+        assert!(
+            shown.contains("id_hint") && !shown.contains("CANARY"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_token_is_one_word() {
+        assert_eq!(size_of::<AccessToken>(), size_of::<usize>());
+        assert_eq!(size_of::<Option<AccessToken>>(), size_of::<usize>());
+    }
+}
