@@ -306,7 +306,15 @@ mod tests {
     // covers: F-24, F-23, I-17
     #[test]
     fn what_could_break_a_header_is_refused_before_one_is_made() {
-        for bad in ["", "cana ry", "canary\r\nX: y", "canary\0", "canary\t", "canäry", "canary\u{7f}"] {
+        for bad in [
+            "",
+            "cana ry",
+            "canary\r\nX: y",
+            "canary\0",
+            "canary\t",
+            "canäry",
+            "canary\u{7f}",
+        ] {
             let error = AccessToken::bearer(bad, at(0), HOUR)
                 .unwrap_err()
                 .to_string();

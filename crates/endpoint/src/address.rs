@@ -1,0 +1,232 @@
+//! The token endpoint's address: parsed once into a type that cannot be wrong.
+
+use std::net::IpAddr;
+
+use url::{Host, Url};
+
+use crate::BuildError;
+
+const SETTING: &str = "token_endpoint";
+
+/// An address that credentials may be sent to: HTTPS (or HTTP on loopback by choice), no userinfo, no fragment.
+#[derive(Clone, Debug)]
+pub(crate) struct Address {
+    url: Url,
+    host: Box<str>,
+}
+
+/// What an address may be.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AddressRules {
+    pub(crate) allow_http_on_loopback: bool,
+    pub(crate) refuse_local: bool,
+}
+
+impl Address {
+    pub(crate) fn parse(text: &str, rules: AddressRules) -> Result<Self, BuildError> {
+        let refuse = |message: &'static str| Err(BuildError::new(SETTING, message));
+        // The text itself is not repeated: it may hold credentials.
+        let Ok(url) = Url::parse(text) else {
+            return refuse(
+                "not an absolute URL; give the whole address, such as `https://login.example/oauth/token`",
+            );
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return refuse(
+                "the URL holds a user name or password; give credentials as `client_id` and authentication instead",
+            );
+        }
+        if url.fragment().is_some() {
+            return refuse(
+                "the URL has a fragment, which RFC 6749 section 3.2 forbids; leave it out",
+            );
+        }
+        let Some(host) = url.host() else {
+            return refuse("the URL names no host; give an `https://` address");
+        };
+        let local = is_local(&host);
+        if rules.refuse_local && local != Local::No {
+            return refuse(
+                "the URL names a local or private address, which `refuse_local_endpoint` forbids",
+            );
+        }
+        match url.scheme() {
+            "https" => {}
+            "http" if rules.allow_http_on_loopback && local == Local::Loopback => {}
+            "http" if rules.allow_http_on_loopback => {
+                return refuse(
+                    "plain HTTP is allowed on loopback only; use `https://`, or `127.0.0.1`, `[::1]` or `localhost`",
+                );
+            }
+            "http" => {
+                return refuse(
+                    "plain HTTP would show the credentials to the network (RFC 6749 section 3.2); use `https://`, or `danger_allow_http_on_loopback` for a test server on this machine",
+                );
+            }
+            _ => return refuse("the URL's scheme is neither `https` nor `http`; use `https://`"),
+        }
+        let host = match url.port() {
+            None => host.to_string(),
+            Some(port) => format!("{host}:{port}"),
+        };
+        Ok(Self {
+            url,
+            host: host.into(),
+        })
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The host, with the port where it is not the scheme's own: what errors show.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Local {
+    No,
+    Private,
+    Loopback,
+}
+
+fn is_local(host: &Host<&str>) -> Local {
+    let ip: IpAddr = match host {
+        Host::Domain(name) => {
+            let name = name.trim_end_matches('.');
+            let local = name == "localhost" || name.ends_with(".localhost");
+            return if local { Local::Loopback } else { Local::No };
+        }
+        Host::Ipv4(ip) => (*ip).into(),
+        Host::Ipv6(ip) => ip.to_canonical(),
+    };
+    if ip.is_loopback() {
+        return Local::Loopback;
+    }
+    let private = match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local() || ip.is_unspecified(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified(),
+    };
+    if private { Local::Private } else { Local::No }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STRICT: AddressRules = AddressRules {
+        allow_http_on_loopback: false,
+        refuse_local: false,
+    };
+    const LOOPBACK: AddressRules = AddressRules {
+        allow_http_on_loopback: true,
+        refuse_local: false,
+    };
+    const PUBLIC: AddressRules = AddressRules {
+        allow_http_on_loopback: false,
+        refuse_local: true,
+    };
+
+    fn check(rules: AddressRules, url: &str, expect: Result<&str, &str>) {
+        match (Address::parse(url, rules), expect) {
+            (Ok(address), Ok(host)) => assert_eq!(address.host(), host, "{url}"),
+            (Err(error), Err(says)) => {
+                let text = error.to_string();
+                assert!(text.contains(says), "{url}: {text}");
+                assert!(!text.contains("CANARY"), "{text}");
+            }
+            (parsed, expect) => panic!("{url}: {parsed:?}, expected {expect:?}"),
+        }
+    }
+
+    // covers: C-02, C-03, C-07, F-62, F-120
+    #[test]
+    fn only_an_address_that_may_have_credentials_passes() {
+        check(
+            STRICT,
+            "https://login.example/oauth/token",
+            Ok("login.example"),
+        );
+        check(
+            STRICT,
+            "https://login.example:8443/t",
+            Ok("login.example:8443"),
+        );
+        check(STRICT, "https://login.example:443/t", Ok("login.example"));
+        check(STRICT, "https://[2001:db8::1]/t", Ok("[2001:db8::1]"));
+        check(STRICT, "", Err("not an absolute URL"));
+        check(STRICT, "login.example/token", Err("not an absolute URL"));
+        check(STRICT, "https://", Err("not an absolute URL"));
+        check(
+            STRICT,
+            "https://id:CANARY@login.example/",
+            Err("user name or password"),
+        );
+        check(
+            STRICT,
+            "https://CANARY@login.example/",
+            Err("user name or password"),
+        );
+        check(STRICT, "https://login.example/t#part", Err("fragment"));
+        check(STRICT, "file:///etc/passwd", Err("names no host"));
+        check(STRICT, "unix:/run/x.sock", Err("names no host"));
+        check(STRICT, "ftp://login.example/", Err("scheme"));
+        check(STRICT, "http://login.example/t", Err("use `https://`"));
+        check(
+            STRICT,
+            "http://127.0.0.1/t",
+            Err("danger_allow_http_on_loopback"),
+        );
+        for loopback in [
+            "127.0.0.1:80",
+            "127.1.2.3",
+            "[::1]",
+            "localhost",
+            "[::ffff:127.0.0.1]",
+        ] {
+            let parsed = Address::parse(&format!("http://{loopback}/t"), LOOPBACK);
+            assert!(parsed.is_ok(), "{loopback}");
+        }
+        for remote in [
+            "10.0.0.1",
+            "login.example",
+            "localhost.example",
+            "0.0.0.0",
+            "127.0.0.1.example",
+        ] {
+            check(
+                LOOPBACK,
+                &format!("http://{remote}/t"),
+                Err("loopback only"),
+            );
+        }
+        for local in [
+            "169.254.169.254",
+            "10.1.1.1",
+            "localhost",
+            "[fe80::1]",
+            "[fd00::1]",
+            "[::1]",
+        ] {
+            check(STRICT, &format!("https://{local}/t"), Ok(local));
+            check(
+                PUBLIC,
+                &format!("https://{local}/t"),
+                Err("local or private"),
+            );
+        }
+        check(PUBLIC, "https://login.example/t", Ok("login.example"));
+    }
+
+    // covers: C-04
+    #[test]
+    fn a_query_is_kept() {
+        let address = Address::parse("https://login.example/t?tenant=a%20b&x", STRICT).unwrap();
+        assert_eq!(
+            address.url().as_str(),
+            "https://login.example/t?tenant=a%20b&x"
+        );
+    }
+}

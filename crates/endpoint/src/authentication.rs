@@ -1,0 +1,377 @@
+//! How a client proves itself (RFC 6749 section 2.3).
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use hallpass_core::{Secret, SecretSource, TokenError};
+use http::HeaderValue;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use zeroize::Zeroizing;
+
+/// How a client proves itself at a token endpoint: an extension point.
+///
+/// It yields [`Credentials`], which are one header or a few form parameters, never both: exactly one method is used
+/// in a request (RFC 6749 section 2.3). It is asked once for each attempt, so that an assertion is fresh every time.
+///
+/// ```
+/// use hallpass_core::{TokenError, async_trait};
+/// use hallpass_endpoint::{AuthenticationContext, ClientAuthentication, Credentials};
+///
+/// /// A client without a secret of its own: its network address is what the server trusts.
+/// #[derive(Debug)]
+/// struct Unproven;
+///
+/// #[async_trait]
+/// impl ClientAuthentication for Unproven {
+///     async fn credentials(&self, context: &AuthenticationContext<'_>) -> Result<Credentials, TokenError> {
+///         Ok(Credentials::parameters([("client_id", context.client_id())]))
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait ClientAuthentication: Send + Sync + fmt::Debug {
+    /// The proof for one attempt.
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenError`] of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) where the proof cannot be
+    /// made; nothing is sent then.
+    async fn credentials(
+        &self,
+        context: &AuthenticationContext<'_>,
+    ) -> Result<Credentials, TokenError>;
+}
+
+#[async_trait]
+impl<A: ClientAuthentication + ?Sized> ClientAuthentication for Arc<A> {
+    async fn credentials(
+        &self,
+        context: &AuthenticationContext<'_>,
+    ) -> Result<Credentials, TokenError> {
+        (**self).credentials(context).await
+    }
+}
+
+#[async_trait]
+impl<A: ClientAuthentication + ?Sized> ClientAuthentication for Box<A> {
+    async fn credentials(
+        &self,
+        context: &AuthenticationContext<'_>,
+    ) -> Result<Credentials, TokenError> {
+        (**self).credentials(context).await
+    }
+}
+
+/// What a [`ClientAuthentication`] may know of the request that it proves.
+#[derive(Clone, Copy, Debug)]
+pub struct AuthenticationContext<'a> {
+    client_id: &'a str,
+    token_endpoint: &'a str,
+    allow_utf8: bool,
+}
+
+impl<'a> AuthenticationContext<'a> {
+    /// A context, for tests of a [`ClientAuthentication`].
+    pub fn new(client_id: &'a str, token_endpoint: &'a str) -> Self {
+        Self {
+            client_id,
+            token_endpoint,
+            allow_utf8: false,
+        }
+    }
+
+    pub(crate) fn with_utf8(mut self, allow: bool) -> Self {
+        self.allow_utf8 = allow;
+        self
+    }
+
+    /// The `client_id`.
+    pub fn client_id(&self) -> &'a str {
+        self.client_id
+    }
+
+    /// The URL that the request goes to.
+    pub fn token_endpoint(&self) -> &'a str {
+        self.token_endpoint
+    }
+
+    fn check(&self, secret: &Secret) -> Result<(), TokenError> {
+        if self.allow_utf8 || is_visible(secret.expose()) {
+            return Ok(());
+        }
+        Err(TokenError::configuration(
+            "the `client_secret` holds characters outside printable ASCII (RFC 6749 appendix A.2), often a line end that was copied along",
+        )
+        .with_hint("remove them, or choose `allow_utf8_credentials` if they belong to it"))
+    }
+}
+
+/// RFC 6749 appendix A: `*VSCHAR`.
+pub(crate) fn is_visible(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+/// The proof that goes with one request: one `Authorization` header or a few form parameters.
+#[derive(Debug)]
+pub struct Credentials(pub(crate) Proof);
+
+pub(crate) enum Proof {
+    Header(HeaderValue),
+    Parameters(Vec<(&'static str, Zeroizing<String>)>),
+}
+
+impl Credentials {
+    /// Proves the client with an `Authorization` header, which is marked sensitive.
+    pub fn authorization(mut value: HeaderValue) -> Self {
+        value.set_sensitive(true);
+        Self(Proof::Header(value))
+    }
+
+    /// Proves the client with form parameters.
+    pub fn parameters<V: Into<String>>(
+        parameters: impl IntoIterator<Item = (&'static str, V)>,
+    ) -> Self {
+        let wiped = |(name, value): (_, V)| (name, Zeroizing::new(value.into()));
+        Self(Proof::Parameters(
+            parameters.into_iter().map(wiped).collect(),
+        ))
+    }
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(_) => f.write_str("Authorization(..)"),
+            Self::Parameters(parameters) => f
+                .debug_list()
+                .entries(parameters.iter().map(|(name, _)| name))
+                .finish(),
+        }
+    }
+}
+
+/// `client_secret_basic`: id and secret in an HTTP Basic header (RFC 6749 section 2.3.1).
+///
+/// The RFC has both form-encoded before they are joined. Servers that skip the decoding need
+/// [`raw`](Self::raw); the two differ only where id or secret hold other than letters, digits and `*-._`.
+#[derive(Clone, Debug)]
+pub struct ClientSecretBasic {
+    secret: Arc<dyn SecretSource>,
+    encoding: BasicEncoding,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BasicEncoding {
+    Form,
+    Raw,
+}
+
+impl ClientSecretBasic {
+    /// Encodes as RFC 6749 asks: the one to start with.
+    ///
+    /// A space is written `%20`, which every decoder reads, form or percent; `+` is refused by some.
+    pub fn new(secret: impl SecretSource + 'static) -> Self {
+        Self {
+            secret: Arc::new(secret),
+            encoding: BasicEncoding::Form,
+        }
+    }
+
+    /// Joins id and secret as they are, for a server that decodes nothing.
+    ///
+    /// A `client_id` with a `:` cannot be told from its secret then, and is refused.
+    pub fn raw(secret: impl SecretSource + 'static) -> Self {
+        Self {
+            secret: Arc::new(secret),
+            encoding: BasicEncoding::Raw,
+        }
+    }
+}
+
+#[async_trait]
+impl ClientAuthentication for ClientSecretBasic {
+    async fn credentials(
+        &self,
+        context: &AuthenticationContext<'_>,
+    ) -> Result<Credentials, TokenError> {
+        let secret = self.secret.secret().await?;
+        context.check(&secret)?;
+        let id = context.client_id();
+        let joined = Zeroizing::new(match self.encoding {
+            BasicEncoding::Form => format!("{}:{}", form_encode(id), form_encode(secret.expose())),
+            BasicEncoding::Raw if id.contains(':') => {
+                return Err(TokenError::configuration(
+                    "the `client_id` holds a `:`, which raw Basic authentication cannot carry",
+                )
+                .with_hint(
+                    "use the form-encoded `ClientSecretBasic::new`, or `ClientSecretPost`",
+                ));
+            }
+            BasicEncoding::Raw => format!("{id}:{}", secret.expose()),
+        });
+        let header = Zeroizing::new(format!(
+            "Basic {}",
+            BASE64_STANDARD.encode(joined.as_bytes())
+        ));
+        let value = HeaderValue::from_str(&header)
+            .map_err(|_| TokenError::configuration("the Basic header could not be written"))?;
+        Ok(Credentials::authorization(value))
+    }
+}
+
+/// `client_secret_post`: id and secret in the form (RFC 6749 section 2.3.1, which prefers Basic).
+#[derive(Clone, Debug)]
+pub struct ClientSecretPost {
+    secret: Arc<dyn SecretSource>,
+}
+
+impl ClientSecretPost {
+    /// Sends this secret along in the form.
+    pub fn new(secret: impl SecretSource + 'static) -> Self {
+        Self {
+            secret: Arc::new(secret),
+        }
+    }
+}
+
+#[async_trait]
+impl ClientAuthentication for ClientSecretPost {
+    async fn credentials(
+        &self,
+        context: &AuthenticationContext<'_>,
+    ) -> Result<Credentials, TokenError> {
+        let secret = self.secret.secret().await?;
+        context.check(&secret)?;
+        Ok(Credentials::parameters([
+            ("client_id", context.client_id()),
+            ("client_secret", secret.expose()),
+        ]))
+    }
+}
+
+/// What RFC 6749 appendix B leaves as it is.
+const FORM: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'*')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_');
+
+/// Form-encodes, with a space as `%20`.
+pub(crate) fn form_encode(text: &str) -> impl fmt::Display + '_ {
+    utf8_percent_encode(text, FORM)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(future)
+    }
+
+    fn prove(
+        how: &dyn ClientAuthentication,
+        id: &str,
+        utf8: bool,
+    ) -> Result<Credentials, TokenError> {
+        let context = AuthenticationContext::new(id, "https://login.example/token").with_utf8(utf8);
+        block_on(how.credentials(&context))
+    }
+
+    fn basic(credentials: Credentials) -> String {
+        let Credentials(Proof::Header(value)) = credentials else {
+            panic!("not a header: {credentials:?}");
+        };
+        assert!(value.is_sensitive());
+        let encoded = value.to_str().unwrap().strip_prefix("Basic ").unwrap();
+        String::from_utf8(BASE64_STANDARD.decode(encoded).unwrap()).unwrap()
+    }
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text).unwrap()
+    }
+
+    // covers: C-05
+    #[test]
+    fn basic_writes_a_space_as_percent_20() {
+        let credentials = prove(&ClientSecretBasic::new(secret("s p+c%")), "my id", false);
+        assert_eq!(basic(credentials.unwrap()), "my%20id:s%20p%2Bc%25");
+    }
+
+    #[test]
+    fn raw_basic_encodes_nothing_and_refuses_a_colon() {
+        let raw = ClientSecretBasic::raw(secret("s:p+c%"));
+        assert_eq!(basic(prove(&raw, "my id", false).unwrap()), "my id:s:p+c%");
+        let error = prove(&raw, "my:id", false).unwrap_err();
+        assert!(error.to_string().contains("holds a `:`"), "{error}");
+    }
+
+    // covers: C-16
+    #[test]
+    fn a_secret_outside_ascii_is_refused_unless_chosen() {
+        for odd in ["CANARY\n", "CANARY-ü", "\u{feff}CANARY"] {
+            for how in [
+                &ClientSecretBasic::new(secret(odd)) as &dyn ClientAuthentication,
+                &ClientSecretPost::new(secret(odd)),
+            ] {
+                let error = prove(how, "id", false).unwrap_err();
+                assert!(error.to_string().contains("printable ASCII"), "{error}");
+                assert!(!format!("{error:?}").contains("CANARY"));
+                assert!(prove(how, "id", true).is_ok());
+            }
+        }
+    }
+
+    // covers: F-99
+    #[test]
+    fn debug_shows_no_secret() {
+        let how = ClientSecretPost::new(secret("CANARY"));
+        let credentials = prove(&how, "id", false).unwrap();
+        let header = prove(&ClientSecretBasic::raw(secret("CANARY")), "id", false).unwrap();
+        let shown = format!("{how:?} {credentials:?} {header:?}");
+        assert!(
+            !shown.contains("CANARY") && shown.contains("client_secret"),
+            "{shown}"
+        );
+    }
+
+    proptest! {
+        // covers: C-05, F-115
+        #[test]
+        fn basic_is_read_back_by_an_independent_decoder(id in "\\PC{1,12}", text in "\\PC{1,12}") {
+            let credentials = prove(&ClientSecretBasic::new(secret(&text)), &id, true).unwrap();
+            let joined = basic(credentials);
+            let (read_id, read_secret) = joined.split_once(':').unwrap();
+            for decode in [form_decode, percent_decode] {
+                prop_assert_eq!(decode(read_id), id.as_str());
+                prop_assert_eq!(decode(read_secret), text.as_str());
+            }
+        }
+    }
+
+    fn form_decode(text: &str) -> String {
+        let pair = format!("x={text}");
+        let (_, value) = url::form_urlencoded::parse(pair.as_bytes()).next().unwrap();
+        value.into_owned()
+    }
+
+    /// A decoder that shares no code with the encoder.
+    fn percent_decode(text: &str) -> String {
+        let mut bytes = text.bytes();
+        let mut plain = Vec::new();
+        while let Some(byte) = bytes.next() {
+            if byte == b'%' {
+                let digits = [bytes.next().unwrap(), bytes.next().unwrap()];
+                let digits = std::str::from_utf8(&digits).unwrap();
+                plain.push(u8::from_str_radix(digits, 16).unwrap());
+            } else {
+                plain.push(byte);
+            }
+        }
+        String::from_utf8(plain).unwrap()
+    }
+}

@@ -1,0 +1,90 @@
+//! What went wrong below HTTP, told without the URL and without what was sent.
+
+use std::{error::Error, io};
+
+use hallpass_core::{ErrorKind, TokenError};
+
+/// A marker in the `source()` chain: the connection broke before any answer, as a pooled one does that the server
+/// closed meanwhile. One more try on a fresh connection is free.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection was lost before an answer came")]
+pub(crate) struct ConnectionLost(#[source] reqwest::Error);
+
+pub(crate) fn of(error: reqwest::Error) -> TokenError {
+    let error = error.without_url();
+    if error.is_connect() {
+        return connecting(error);
+    }
+    if error.is_timeout() {
+        return TokenError::unavailable("the server was too slow").with_source(error);
+    }
+    if error.is_redirect() {
+        return TokenError::new(
+            ErrorKind::Configuration,
+            "the server redirects token requests",
+        )
+        .with_source(error);
+    }
+    if error.is_builder() {
+        return TokenError::configuration("the token request could not be written")
+            .with_source(error);
+    }
+    if error.is_request() {
+        return TokenError::unavailable("the connection was lost before an answer came")
+            .with_source(ConnectionLost(error));
+    }
+    TokenError::unavailable("the connection was lost in the middle of the answer")
+        .with_source(error)
+}
+
+fn connecting(error: reqwest::Error) -> TokenError {
+    if error.is_timeout() {
+        return TokenError::unavailable("no connection could be made in time").with_source(error);
+    }
+    if error.is_dns() {
+        return TokenError::unavailable("the host's name could not be resolved")
+            .with_hint("check the host in `token_endpoint`, and this machine's name service")
+            .with_source(error);
+    }
+    if is_tls(&error) {
+        return TokenError::configuration("the server's identity could not be verified with TLS")
+            .with_hint(
+                "check the host in `token_endpoint` and the server's certificate; a private certificate authority is added with `add_root_certificates_pem`",
+            )
+            .with_source(error);
+    }
+    if chain(&error).contains("proxy auth") {
+        return TokenError::configuration("the proxy asks for credentials")
+            .with_hint("set the proxy's user name and password with `proxy_credentials`")
+            .with_source(error);
+    }
+    TokenError::unavailable("no connection could be made").with_source(error)
+}
+
+/// rustls wraps what it refuses as invalid data; a handshake that merely breaks off is none of it.
+fn is_tls(error: &reqwest::Error) -> bool {
+    causes(error).any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|io| io.kind() == io::ErrorKind::InvalidData)
+    })
+}
+
+/// Did the connection break before any answer came?
+pub(crate) fn is_connection_lost(error: &TokenError) -> bool {
+    error
+        .source()
+        .is_some_and(<dyn Error + 'static>::is::<ConnectionLost>)
+}
+
+/// The texts of an error and its causes, with `: ` between them.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    causes(error)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}

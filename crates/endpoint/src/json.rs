@@ -1,0 +1,226 @@
+//! The members of a token response or an error response, read in one pass and not yet judged.
+//!
+//! Nothing here fails for a member of the wrong type: it is noted, so that the judge can name it. An error of the
+//! JSON library is never shown, since it may quote what it read.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{error::Category, value::RawValue};
+
+/// How deep a member that nobody knows may nest: what the JSON library allows for the rest.
+const DEPTH: usize = 128;
+
+/// The members that a token response (RFC 6749 sections 5.1 and 5.2) may have, and the rest.
+#[derive(Default)]
+pub(crate) struct Members<'a> {
+    known: [Option<Member<'a>>; NAMES.len()],
+    /// Members that no one here knows, as the JSON text that the server wrote.
+    pub(crate) extra: Vec<(Box<str>, &'a RawValue)>,
+    /// A known member that came twice.
+    pub(crate) twice: Option<&'static str>,
+}
+
+const NAMES: [&str; 10] = [
+    "access_token",
+    "token_type",
+    "expires_in",
+    "refresh_in",
+    "scope",
+    "error",
+    "error_description",
+    "error_uri",
+    // Known so that they are dropped: neither belongs in this grant (RFC 6749 section 4.4.3).
+    "refresh_token",
+    "id_token",
+];
+
+/// A value, as far as a token response can need it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Member<'a> {
+    Null,
+    Text(Cow<'a, str>),
+    Whole(u64),
+    Number(f64),
+    Other,
+}
+
+/// Why a text is no JSON object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JsonFault {
+    Empty,
+    NotUtf8,
+    /// It ended in the middle.
+    Cut,
+    Syntax,
+    NotAnObject,
+    TooDeep,
+}
+
+impl<'a> Members<'a> {
+    pub(crate) fn read(body: &'a [u8]) -> Result<Self, JsonFault> {
+        let text = std::str::from_utf8(body).map_err(|_| JsonFault::NotUtf8)?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if text.trim_ascii().is_empty() {
+            return Err(JsonFault::Empty);
+        }
+        let members: Self = serde_json::from_str(text).map_err(|error| match error.classify() {
+            Category::Eof => JsonFault::Cut,
+            Category::Data => JsonFault::NotAnObject,
+            Category::Syntax | Category::Io => JsonFault::Syntax,
+        })?;
+        if members.extra.iter().any(|(_, raw)| too_deep(raw.get())) {
+            return Err(JsonFault::TooDeep);
+        }
+        Ok(members)
+    }
+
+    /// The member, where it is there and not null.
+    pub(crate) fn get(&self, name: &str) -> Option<&Member<'a>> {
+        let at = NAMES.iter().position(|known| *known == name)?;
+        self.known[at]
+            .as_ref()
+            .filter(|member| **member != Member::Null)
+    }
+
+    /// The member as a text: `None` where it is absent, null or something else.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        match self.get(name)? {
+            Member::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Counts brackets outside strings; the text is known to be one JSON value.
+fn too_deep(json: &str) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => depth += 1,
+            b']' | b'}' if !quoted => depth -= 1,
+            _ => {}
+        }
+        if depth >= DEPTH {
+            return true;
+        }
+    }
+    false
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Members::default();
+                while let Some(name) = map.next_key_seed(Name)? {
+                    match name {
+                        Ok(at) => {
+                            if members.known[at].replace(map.next_value()?).is_some() {
+                                members.twice = Some(NAMES[at]);
+                            }
+                        }
+                        Err(name) => members.extra.push((name, map.next_value()?)),
+                    }
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// Reads a member's name: its place in [`NAMES`], or the name itself.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Result<usize, Box<str>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name {
+    type Value = Result<usize, Box<str>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        let at = NAMES.iter().position(|known| *known == name);
+        Ok(at.ok_or_else(|| name.into()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Member<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Member<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Member::Null)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(Member::Whole(number))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+                // The JSON library calls this for numbers below zero alone.
+                #[allow(clippy::cast_precision_loss)]
+                Ok(Member::Number(number as f64))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+                Ok(Member::Number(number))
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Member::Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Member::Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Member::Other)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Member::Other)
+            }
+        }
+
+        deserializer.deserialize_any(Any)
+    }
+}

@@ -1,0 +1,46 @@
+//! Access tokens from any RFC 6749 token endpoint, with the client credentials grant.
+//!
+//! [`ClientCredentials`] is a [`TokenSource`](hallpass_core::TokenSource): give it the endpoint, the `client_id` and a
+//! way of [authentication](ClientAuthentication), and it yields tokens. Everything else has a default: deadlines,
+//! bounds, [retries](Retry), a [transport](HttpTransport) that follows no redirect.
+//!
+//! Use it for a server that has no adapter of its own, or build an adapter on it.
+//!
+//! ```
+//! use hallpass_core::Secret;
+//! use hallpass_endpoint::{ClientCredentials, ClientSecretBasic};
+//!
+//! let secret = Secret::new("s3cr3t")?;
+//! let build = |endpoint| {
+//!     ClientCredentials::builder(endpoint, "orders-service", ClientSecretBasic::new(secret.clone()))
+//!         .scope("orders.read")
+//!         .build()
+//! };
+//! assert!(build("https://login.example/oauth/token").is_ok());
+//! // What is wrong is told before anything is sent.
+//! assert_eq!(build("http://login.example/oauth/token").unwrap_err().setting(), "token_endpoint");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod address;
+mod authentication;
+mod builder;
+mod client_credentials;
+mod error;
+mod fault;
+mod form;
+mod json;
+mod redact;
+mod refusal;
+mod response;
+mod retry;
+mod transport;
+
+pub use authentication::{
+    AuthenticationContext, ClientAuthentication, ClientSecretBasic, ClientSecretPost, Credentials,
+};
+pub use builder::{ClientCredentialsBuilder, Hints};
+pub use client_credentials::ClientCredentials;
+pub use error::BuildError;
+pub use retry::Retry;
+pub use transport::{HttpTransport, HttpTransportBuilder};

@@ -1,0 +1,189 @@
+//! What a server's 200 says: a token, a refusal in the wrong place, or something unusable.
+
+use std::time::Duration;
+
+use hallpass_core::{AccessToken, ErrorKind, Moment, ScopeSet, TokenError, TokenType};
+
+use crate::{
+    json::{JsonFault, Member, Members},
+    redact::Redactor,
+    refusal,
+};
+
+/// How a response is judged.
+#[derive(Clone, Debug)]
+pub(crate) struct ResponseRules {
+    /// The lifetime of a token whose response tells none.
+    pub(crate) default_lifetime: Duration,
+    /// The longest lifetime that is believed.
+    pub(crate) max_lifetime: Duration,
+    /// The longest token, in bytes.
+    pub(crate) max_token_bytes: usize,
+    /// Takes a missing or unusual content type, a missing `token_type`, and tokens outside RFC 6750's alphabet.
+    pub(crate) lenient: bool,
+}
+
+impl Default for ResponseRules {
+    fn default() -> Self {
+        Self {
+            default_lifetime: Duration::from_secs(300),
+            max_lifetime: Duration::from_secs(24 * 3_600),
+            max_token_bytes: 32 * 1_024,
+            lenient: false,
+        }
+    }
+}
+
+/// Reads the body of a 200 (RFC 6749 section 5.1).
+///
+/// `asked` are the scopes of the request: what was granted where the response does not say.
+pub(crate) fn read(
+    body: &[u8],
+    rules: &ResponseRules,
+    asked: &ScopeSet,
+    requested_at: Moment,
+    redactor: Redactor,
+) -> Result<AccessToken, TokenError> {
+    let members = Members::read(body).map_err(unreadable)?;
+    if let Some(name) = members.twice {
+        return unusable(format!("the response has the member `{name}` twice"));
+    }
+    if members.get("error").is_some() {
+        return Err(refusal::in_a_success(&members, redactor));
+    }
+    let token = access_token(&members, rules)?;
+    let token_type = token_type(&members, rules)?;
+    let lifetime = match seconds(&members, "expires_in")? {
+        None => rules.default_lifetime,
+        Some(lifetime) => lifetime.min(rules.max_lifetime),
+    };
+    // Advice only: what cannot be read is no advice.
+    let refresh_in = seconds(&members, "refresh_in").ok().flatten();
+    let scopes = scopes(&members, asked)?;
+
+    let mut token =
+        AccessToken::new(token_type, token, requested_at, lifetime)?.with_scopes(scopes);
+    if let Some(refresh_in) = refresh_in {
+        token = token.with_refresh_in(refresh_in.min(lifetime));
+    }
+    if !members.extra.is_empty() {
+        let extra = members.extra.into_iter();
+        token = token.with_extra(extra.map(|(name, raw)| (name, raw.get().to_owned())));
+    }
+    Ok(token)
+}
+
+fn access_token<'a>(
+    members: &'a Members<'_>,
+    rules: &ResponseRules,
+) -> Result<&'a str, TokenError> {
+    let token = match members.get("access_token") {
+        None => return unusable("the response has no `access_token`"),
+        Some(Member::Text(token)) => &**token,
+        Some(_) => return unusable("the response's `access_token` is not a string"),
+    };
+    if token.is_empty() {
+        return unusable("the response's `access_token` is empty");
+    }
+    if token.len() > rules.max_token_bytes {
+        return Err(TokenError::unusable_response(format!(
+            "the response's `access_token` has {} bytes, more than the limit of {}",
+            token.len(),
+            rules.max_token_bytes
+        ))
+        .with_hint("raise `max_token_bytes` if resource servers take headers of that size"));
+    }
+    if !rules.lenient && !is_b64token(token) {
+        return unusable(
+            "the response's `access_token` holds a character that RFC 6750 section 2.1 does not allow in a bearer token",
+        );
+    }
+    Ok(token)
+}
+
+/// RFC 6750 section 2.1: letters, digits and `-._~+/`, then any number of `=`.
+fn is_b64token(token: &str) -> bool {
+    let body = token.trim_end_matches('=');
+    !body.is_empty()
+        && body
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
+}
+
+/// Bearer, or an error: a token of a type that was not asked for must not be used (RFC 6749 section 7.1).
+fn token_type(members: &Members<'_>, rules: &ResponseRules) -> Result<TokenType, TokenError> {
+    match members.get("token_type") {
+        None if rules.lenient => {
+            tracing::warn!("the token response has no token_type; taken as Bearer");
+            Ok(TokenType::Bearer)
+        }
+        None => Err(
+            TokenError::unusable_response("the response has no `token_type`")
+                .with_hint("choose `lenient_responses` if this server never sends one"),
+        ),
+        Some(Member::Text(text)) => match text.parse() {
+            Ok(TokenType::Bearer) => Ok(TokenType::Bearer),
+            _ => unusable(
+                "the response's `token_type` is not `Bearer`, and a token of another type must not be used as one (RFC 6749 section 7.1)",
+            ),
+        },
+        Some(_) => unusable("the response's `token_type` is not a string"),
+    }
+}
+
+/// A duration in seconds: a whole number, a fraction (cut down), or digits in a string as some servers write it.
+fn seconds(members: &Members<'_>, name: &'static str) -> Result<Option<Duration>, TokenError> {
+    let wrong = || {
+        unusable(format!(
+            "the response's `{name}` is not a number of seconds"
+        ))
+    };
+    let seconds = match members.get(name) {
+        None => return Ok(None),
+        Some(Member::Whole(seconds)) => *seconds,
+        // The cast cuts the fraction and saturates; what is not below zero is all that comes here.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Some(Member::Number(seconds)) if *seconds >= 0.0 => *seconds as u64,
+        Some(Member::Text(text)) if is_digits(text) => text.parse().unwrap_or(u64::MAX),
+        Some(_) => return wrong(),
+    };
+    Ok(Some(Duration::from_secs(seconds)))
+}
+
+pub(crate) fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// What was granted: as asked where the server does not say (RFC 6749 section 5.1), never "all".
+fn scopes(members: &Members<'_>, asked: &ScopeSet) -> Result<ScopeSet, TokenError> {
+    match members.get("scope") {
+        None => Ok(asked.clone()),
+        Some(Member::Text(text)) if **text == *asked.as_str() => Ok(asked.clone()),
+        Some(Member::Text(text)) => text.parse().or_else(|_| {
+            unusable(
+                "the response's `scope` holds a character that RFC 6749 section 3.3 does not allow",
+            )
+        }),
+        Some(_) => unusable("the response's `scope` is not a string"),
+    }
+}
+
+fn unusable<T>(message: impl Into<std::borrow::Cow<'static, str>>) -> Result<T, TokenError> {
+    Err(TokenError::new(ErrorKind::UnusableResponse, message))
+}
+
+/// A body that is no JSON object. What looks like an accident on the way is worth another try.
+pub(crate) fn unreadable(fault: JsonFault) -> TokenError {
+    let (message, transient) = match fault {
+        JsonFault::Empty => ("the response is empty", true),
+        JsonFault::Cut => ("the response ends in the middle of its JSON", true),
+        JsonFault::Syntax => ("the response is not valid JSON", true),
+        JsonFault::NotUtf8 => ("the response is not UTF-8", false),
+        JsonFault::NotAnObject => ("the response is JSON, but not an object", false),
+        JsonFault::TooDeep => ("the response's JSON nests too deeply", false),
+    };
+    TokenError::unusable_response(message).with_transient(transient)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+
+/// When a failed token request is tried again: transient failures only, with jittered exponential back-off.
+///
+/// A `Retry-After` of the server's is obeyed where it is longer. A wait that would pass the deadline is not begun:
+/// the call fails at once, with [`retry_after`](hallpass_core::TokenError::retry_after) told.
+///
+/// ```
+/// use std::time::Duration;
+/// use hallpass_endpoint::Retry;
+///
+/// let patient = Retry::new().max_retries(5).deadline(Duration::from_secs(60));
+/// let never = Retry::never();
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Retry {
+    max_retries: usize,
+    min_delay: Duration,
+    max_delay: Duration,
+    deadline: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            max_retries: 2,
+            min_delay: Duration::from_millis(200),
+            max_delay: Duration::from_secs(5),
+            deadline: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Retry {
+    /// Two retries, 200 ms and then 400 ms apart, each with up to as much again of jitter, within 30 s.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One attempt, no retry.
+    pub fn never() -> Self {
+        Self::default().max_retries(0)
+    }
+
+    /// How many attempts may follow the first.
+    pub fn max_retries(mut self, retries: usize) -> Self {
+        self.max_retries = retries;
+        self
+    }
+
+    /// The first wait, before jitter; each later one is twice the one before.
+    pub fn min_delay(mut self, delay: Duration) -> Self {
+        self.min_delay = delay;
+        self
+    }
+
+    /// The longest wait between two attempts, before jitter.
+    pub fn max_delay(mut self, delay: Duration) -> Self {
+        self.max_delay = delay;
+        self
+    }
+
+    /// How long a call may take in all, attempts and waits together.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    pub(crate) fn total(&self) -> Duration {
+        self.deadline
+    }
+
+    pub(crate) fn delays(&self) -> impl Iterator<Item = Duration> + Send + use<> {
+        ExponentialBuilder::new()
+            .with_min_delay(self.min_delay)
+            .with_max_delay(self.max_delay)
+            .with_max_times(self.max_retries)
+            .with_jitter()
+            .build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_with_jitter_and_end() {
+        for _ in 0..50 {
+            let delays: Vec<_> = Retry::new()
+                .max_retries(6)
+                .max_delay(Duration::from_secs(1))
+                .delays()
+                .collect();
+            assert_eq!(delays.len(), 6);
+            for (delay, base) in delays.iter().zip([200, 400, 800, 1_000, 1_000, 1_000]) {
+                let base = Duration::from_millis(base);
+                assert!(*delay >= base && *delay <= base * 2, "{delays:?}");
+            }
+        }
+        assert_eq!(Retry::never().delays().count(), 0);
+    }
+}

@@ -1,0 +1,356 @@
+//! One HTTP exchange with a token endpoint: bounded, without redirects, cookies or decompression.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use hallpass_core::{Secret, TokenError};
+use http::HeaderMap;
+use reqwest::{Certificate, Client, ClientBuilder, Proxy, Response, redirect};
+use zeroize::Zeroizing;
+
+use crate::{BuildError, fault};
+
+/// The connections to token endpoints: a keep-alive pool with deadlines and bounds.
+///
+/// Its default suits nearly everyone. Build one of your own to set a proxy, a local address for an IP allow-list, a
+/// private certificate authority or other deadlines; share it between sources by cloning it, which costs a reference
+/// count.
+///
+/// Redirects are errors, cookies are not kept, answers are not decompressed and certificates are always verified:
+/// there is no switch for any of these. The system's proxy settings are not used unless asked for.
+///
+/// ```
+/// use std::time::Duration;
+/// use hallpass_endpoint::HttpTransport;
+///
+/// let transport = HttpTransport::builder()
+///     .connect_timeout(Duration::from_secs(2))
+///     .timeout(Duration::from_secs(5))
+///     .local_address([192, 0, 2, 7].into())
+///     .build()?;
+/// # Ok::<(), hallpass_endpoint::BuildError>(())
+/// ```
+#[derive(Clone)]
+pub struct HttpTransport {
+    client: Client,
+    bounds: Bounds,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    timeout: Duration,
+    max_body_bytes: usize,
+}
+
+/// The answer to one exchange, read to its end.
+pub(crate) struct Answer {
+    pub(crate) status: http::StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Zeroizing<Vec<u8>>,
+}
+
+impl HttpTransport {
+    /// Starts a transport with the defaults: 5 s to connect, 10 s for the whole exchange, 1 MiB of body.
+    pub fn builder() -> HttpTransportBuilder {
+        HttpTransportBuilder::default()
+    }
+
+    /// Uses a client of your own, with its pool, TLS settings and proxies.
+    ///
+    /// The danger: its redirect policy, cookies and decompression cannot be inspected. A client that follows
+    /// redirects may send credentials to wherever a server points it (RFC 9700 section 4.12). Build it with
+    /// `redirect::Policy::none()`. Deadline and body bound of this transport hold all the same.
+    pub fn danger_from_client(client: Client) -> Self {
+        tracing::warn!(
+            "token requests go through a caller's HTTP client, whose redirect policy is unknown"
+        );
+        Self {
+            client,
+            bounds: HttpTransportBuilder::default().bounds,
+        }
+    }
+
+    /// The client, to build requests with.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Sends a request and reads the answer, within `deadline` and the transport's own, whichever ends first.
+    pub(crate) async fn exchange(
+        &self,
+        request: reqwest::Request,
+        deadline: Duration,
+    ) -> Result<Answer, TokenError> {
+        let timeout = self.bounds.timeout.min(deadline);
+        tokio::time::timeout(timeout, self.send(request))
+            .await
+            .unwrap_or_else(|_| {
+                Err(TokenError::unavailable(format!(
+                    "the server did not answer in full within {timeout:?}"
+                )))
+            })
+    }
+
+    async fn send(&self, request: reqwest::Request) -> Result<Answer, TokenError> {
+        let mut response = self.client.execute(request).await.map_err(fault::of)?;
+        let limit = self.bounds.max_body_bytes;
+        let announced = response.content_length();
+        if announced.is_some_and(|length| length > limit as u64) {
+            return Err(too_large(limit).with_status(response.status()));
+        }
+        // The announced length at once, or the body would move while it grows and leave copies behind.
+        let capacity = announced
+            .map_or(Ok(FIRST), usize::try_from)
+            .unwrap_or(limit);
+        let mut body = Zeroizing::new(Vec::with_capacity(capacity));
+        while let Some(chunk) = next(&mut response).await? {
+            if body.len() + chunk.len() > limit {
+                return Err(too_large(limit).with_status(response.status()));
+            }
+            append(&mut body, &chunk);
+        }
+        Ok(Answer {
+            status: response.status(),
+            headers: std::mem::take(response.headers_mut()),
+            body,
+        })
+    }
+}
+
+/// The capacity for a body of unknown length, in bytes.
+const FIRST: usize = 4 * 1_024;
+
+async fn next(response: &mut Response) -> Result<Option<bytes::Bytes>, TokenError> {
+    let status = response.status();
+    let chunk = response.chunk().await;
+    chunk.map_err(|error| fault::of(error).with_status(status))
+}
+
+fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
+    if body.capacity() - body.len() < chunk.len() {
+        let mut larger = Vec::with_capacity((body.len() + chunk.len()) * 2);
+        larger.extend_from_slice(body);
+        // The smaller one is wiped as it goes.
+        *body = Zeroizing::new(larger);
+    }
+    body.extend_from_slice(chunk);
+}
+
+fn too_large(limit: usize) -> TokenError {
+    TokenError::unusable_response(format!("the response is larger than {limit} bytes"))
+        .with_hint("check `token_endpoint`, or raise `max_body_bytes`")
+}
+
+impl fmt::Debug for HttpTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpTransport")
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sets up an [`HttpTransport`].
+#[derive(Clone)]
+#[must_use]
+pub struct HttpTransportBuilder {
+    bounds: Bounds,
+    connect_timeout: Duration,
+    pool_idle_timeout: Duration,
+    user_agent: String,
+    local_address: Option<IpAddr>,
+    proxy: Option<String>,
+    proxy_credentials: Option<(String, Secret)>,
+    system_proxy: bool,
+    roots: Vec<Vec<u8>>,
+    only_these_roots: bool,
+}
+
+impl Default for HttpTransportBuilder {
+    fn default() -> Self {
+        Self {
+            bounds: Bounds {
+                timeout: Duration::from_secs(10),
+                max_body_bytes: 1 << 20,
+            },
+            connect_timeout: Duration::from_secs(5),
+            pool_idle_timeout: Duration::from_secs(90),
+            user_agent: concat!("hallpass/", env!("CARGO_PKG_VERSION")).to_owned(),
+            local_address: None,
+            proxy: None,
+            proxy_credentials: None,
+            system_proxy: false,
+            roots: Vec::new(),
+            only_these_roots: false,
+        }
+    }
+}
+
+impl HttpTransportBuilder {
+    /// How long a connection may take, name look-up and TLS handshake included. Default: 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long one exchange may take from connecting to the last byte; progress does not extend it. Default: 10 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.bounds.timeout = timeout;
+        self
+    }
+
+    /// The longest answer that is read, in bytes. Default: 1 MiB.
+    pub fn max_body_bytes(mut self, bytes: usize) -> Self {
+        self.bounds.max_body_bytes = bytes;
+        self
+    }
+
+    /// How long an idle connection is kept for the next request. Default: 90 s; zero keeps none.
+    pub fn pool_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.pool_idle_timeout = timeout;
+        self
+    }
+
+    /// The `User-Agent` header. Default: `hallpass/` and the version.
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.user_agent = user_agent.into();
+        self
+    }
+
+    /// The local address that connections start from, for a server that allows only known ones.
+    pub fn local_address(mut self, address: IpAddr) -> Self {
+        self.local_address = Some(address);
+        self
+    }
+
+    /// Sends everything through this proxy: `http://` or `https://`, without user name and password in the URL.
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.proxy = Some(url.into());
+        self
+    }
+
+    /// Proves this side to the [`proxy`](Self::proxy).
+    pub fn proxy_credentials(mut self, user: impl Into<String>, password: Secret) -> Self {
+        self.proxy_credentials = Some((user.into(), password));
+        self
+    }
+
+    /// Uses the proxy that the environment names (`HTTPS_PROXY` and so on). Off by default, since whoever sets a
+    /// variable would otherwise choose where credentials travel.
+    pub fn system_proxy(mut self) -> Self {
+        self.system_proxy = true;
+        self
+    }
+
+    /// Trusts the certificate authorities in this PEM text too, next to the platform's.
+    pub fn add_root_certificates_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.roots.push(pem.into());
+        self
+    }
+
+    /// Trusts the added certificate authorities alone, none of the platform's.
+    pub fn only_added_root_certificates(mut self) -> Self {
+        self.only_these_roots = true;
+        self
+    }
+
+    /// Builds the transport; connects nowhere.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] names the setting that cannot be used.
+    pub fn build(self) -> Result<HttpTransport, BuildError> {
+        let bounds = self.bounds;
+        if bounds.timeout.is_zero() {
+            return Err(BuildError::new(
+                "timeout",
+                "zero leaves no time for an answer",
+            ));
+        }
+        let builder = Client::builder()
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(self.connect_timeout)
+            .pool_idle_timeout(self.pool_idle_timeout)
+            .user_agent(self.user_agent.as_str())
+            .local_address(self.local_address);
+        let builder = self.with_proxy(builder)?;
+        let builder = self.with_roots(builder)?;
+        let client = builder.build().map_err(|error| {
+            BuildError::new(
+                "transport",
+                format!(
+                    "the HTTP client could not be set up ({}); check `user_agent`, and that the platform has certificate authorities or add yours with `add_root_certificates_pem`",
+                    fault::chain(&error.without_url())
+                ),
+            )
+        })?;
+        Ok(HttpTransport { client, bounds })
+    }
+
+    fn with_proxy(&self, builder: ClientBuilder) -> Result<ClientBuilder, BuildError> {
+        let Some(url) = &self.proxy else {
+            if self.proxy_credentials.is_some() {
+                return Err(BuildError::new(
+                    "proxy_credentials",
+                    "there is no proxy to give them to; set `proxy` too",
+                ));
+            }
+            return Ok(if self.system_proxy {
+                builder
+            } else {
+                builder.no_proxy()
+            });
+        };
+        let refuse = |message: &'static str| Err(BuildError::new("proxy", message));
+        let Ok(parsed) = url::Url::parse(url) else {
+            return refuse("not an absolute URL; give it as `http://proxy.example:3128`");
+        };
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return refuse("the URL holds a user name or password; use `proxy_credentials`");
+        }
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return refuse("the URL's scheme is neither `http` nor `https`");
+        }
+        let Ok(mut proxy) = Proxy::all(parsed) else {
+            return refuse("the URL cannot be used as a proxy's");
+        };
+        if let Some((user, password)) = &self.proxy_credentials {
+            proxy = proxy.basic_auth(user, password.expose());
+        }
+        Ok(builder.proxy(proxy))
+    }
+
+    fn with_roots(&self, builder: ClientBuilder) -> Result<ClientBuilder, BuildError> {
+        const SETTING: &str = "add_root_certificates_pem";
+        let mut roots = Vec::new();
+        for pem in &self.roots {
+            let bundle = Certificate::from_pem_bundle(pem).map_err(|_| {
+                BuildError::new(SETTING, "the text is not a PEM bundle of certificates")
+            })?;
+            if bundle.is_empty() {
+                return Err(BuildError::new(SETTING, "the text holds no certificate"));
+            }
+            roots.extend(bundle);
+        }
+        match (self.only_these_roots, roots.is_empty()) {
+            (true, true) => Err(BuildError::new(
+                "only_added_root_certificates",
+                "no certificate was added, so that no server could be trusted",
+            )),
+            (true, false) => Ok(builder.tls_certs_only(roots)),
+            (false, _) => Ok(builder.tls_certs_merge(roots)),
+        }
+    }
+}
+
+impl fmt::Debug for HttpTransportBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpTransportBuilder")
+            .field("bounds", &self.bounds)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("local_address", &self.local_address)
+            .field("proxy", &self.proxy.is_some())
+            .field("system_proxy", &self.system_proxy)
+            .field("roots", &self.roots.len())
+            .finish_non_exhaustive()
+    }
+}
