@@ -44,7 +44,7 @@ pub trait ClientAuthentication: Send + Sync + fmt::Debug {
 }
 
 #[async_trait]
-impl<A: ClientAuthentication + ?Sized> ClientAuthentication for Arc<A> {
+impl<T: ClientAuthentication + ?Sized> ClientAuthentication for Arc<T> {
     async fn credentials(
         &self,
         context: &AuthenticationContext<'_>,
@@ -54,7 +54,7 @@ impl<A: ClientAuthentication + ?Sized> ClientAuthentication for Arc<A> {
 }
 
 #[async_trait]
-impl<A: ClientAuthentication + ?Sized> ClientAuthentication for Box<A> {
+impl<T: ClientAuthentication + ?Sized> ClientAuthentication for Box<T> {
     async fn credentials(
         &self,
         context: &AuthenticationContext<'_>,

@@ -55,6 +55,18 @@ impl ClientCredentialsBuilder {
         }
     }
 
+    /// Asks this endpoint in place of the one before: for adapters, which start from their server's.
+    pub fn token_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.token_endpoint = url.into();
+        self
+    }
+
+    /// Proves the client this way in place of the one before: for adapters, which start from their server's.
+    pub fn authentication(mut self, authentication: impl ClientAuthentication + 'static) -> Self {
+        self.authentication = Box::new(authentication);
+        self
+    }
+
     /// Asks for these scopes, with spaces between them, in calls that name none. Ask for the least that is needed.
     pub fn scope(mut self, scope: &str) -> Self {
         match scope.parse::<ScopeSet>() {

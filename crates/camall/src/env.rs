@@ -1,0 +1,141 @@
+//! Settings from the environment.
+
+use std::{env, ffi::OsString, sync::Arc};
+
+use hallpass_core::Secret;
+use hallpass_endpoint::BuildError;
+
+use crate::{Authentication, Camall, CamallBuilder};
+
+impl Camall {
+    /// Starts a source with what the environment says:
+    ///
+    /// | variable | |
+    /// |---|---|
+    /// | `CAMALL_CLIENT_ID` | required |
+    /// | `CAMALL_CLIENT_SECRET` | required; read once, here |
+    /// | `CAMALL_SCOPE` | scopes with spaces between them; none by default |
+    /// | `CAMALL_AUTHENTICATION` | `form` (default), `basic` or `raw-basic` |
+    /// | `CAMALL_TOKEN_ENDPOINT` | another server than camall.io's |
+    ///
+    /// An empty variable counts as absent.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] names the variable that is missing or cannot be used, and never shows its value.
+    pub fn from_env() -> Result<CamallBuilder, BuildError> {
+        read(|name| env::var_os(name))
+    }
+}
+
+const SECRET: &str = "CAMALL_CLIENT_SECRET";
+
+fn read(look_up: impl Fn(&str) -> Option<OsString>) -> Result<CamallBuilder, BuildError> {
+    let optional = |name: &'static str| {
+        look_up(name)
+            .filter(|value| !value.is_empty())
+            .map(OsString::into_string)
+            .transpose()
+            .map_err(|_| BuildError::new(name, "the variable is not valid Unicode"))
+    };
+    let required = |name: &'static str| {
+        optional(name)?
+            .ok_or_else(|| BuildError::new(name, "the variable is not set; set it, and export it"))
+    };
+
+    let client_id = required("CAMALL_CLIENT_ID")?;
+    let secret = Secret::new(required(SECRET)?)
+        .map_err(|error| BuildError::new(SECRET, error.to_string()))?;
+    let mut builder = CamallBuilder::new(client_id, Arc::new(secret));
+    if let Some(scope) = optional("CAMALL_SCOPE")? {
+        builder = builder.scope(&scope);
+    }
+    if let Some(url) = optional("CAMALL_TOKEN_ENDPOINT")? {
+        builder = builder.token_endpoint(url);
+    }
+    if let Some(name) = optional("CAMALL_AUTHENTICATION")? {
+        builder = builder.authentication(match name.as_str() {
+            "form" => Authentication::Form,
+            "basic" => Authentication::Basic,
+            "raw-basic" => Authentication::RawBasic,
+            _ => {
+                return Err(BuildError::new(
+                    "CAMALL_AUTHENTICATION",
+                    "the variable is none of `form`, `basic` and `raw-basic`",
+                ));
+            }
+        });
+    }
+    Ok(builder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(variables: &[(&str, &str)]) -> Result<Camall, BuildError> {
+        let value = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        read(value)?.build()
+    }
+
+    const CLIENT: [(&str, &str); 2] = [
+        ("CAMALL_CLIENT_ID", "orders"),
+        ("CAMALL_CLIENT_SECRET", "CANARY"),
+    ];
+
+    #[test]
+    fn id_and_secret_are_enough() {
+        let source = build(&CLIENT).unwrap();
+        let shown = format!("{source:?}");
+        assert!(
+            shown.contains("login.camall.io") && !shown.contains("CANARY"),
+            "{shown}"
+        );
+    }
+
+    // covers: F-113, F-114, C-02
+    #[test]
+    fn what_is_wrong_is_named_and_not_shown() {
+        let with = |name, value| build(&[&CLIENT[..], &[(name, value)]].concat());
+        for (result, setting) in [
+            (build(&CLIENT[1..]), "CAMALL_CLIENT_ID"),
+            (build(&CLIENT[..1]), "CAMALL_CLIENT_SECRET"),
+            (
+                build(&[CLIENT[0], ("CAMALL_CLIENT_SECRET", "")]),
+                "CAMALL_CLIENT_SECRET",
+            ),
+            (with("CAMALL_SCOPE", "a\"b"), "scope"),
+            (
+                with("CAMALL_AUTHENTICATION", "Basic"),
+                "CAMALL_AUTHENTICATION",
+            ),
+            (
+                with("CAMALL_TOKEN_ENDPOINT", "http://login.example/"),
+                "token_endpoint",
+            ),
+        ] {
+            let error = result.unwrap_err();
+            assert_eq!(error.setting(), setting);
+            assert!(!error.to_string().contains("CANARY"), "{error}");
+        }
+        for fine in ["form", "basic", "raw-basic", ""] {
+            assert!(with("CAMALL_AUTHENTICATION", fine).is_ok(), "{fine}");
+        }
+    }
+
+    // covers: F-113
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_not_unicode_is_named() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let error = read(|_| Some(OsString::from_vec(vec![0xff]))).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "CAMALL_CLIENT_ID: the variable is not valid Unicode"
+        );
+    }
+}
