@@ -29,6 +29,9 @@ mod client_credentials;
 mod error;
 mod fault;
 mod form;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod json;
 mod redact;
 mod refusal;

@@ -391,3 +391,20 @@ proptest! {
         prop_assert_eq!(parse(&body).is_ok(), !twice && acceptable(&body), "{}", body);
     }
 }
+
+/// The token's own buffer, and three more: its owner, the shared token, the scopes.
+#[test]
+fn reading_a_response_allocates_little() {
+    let token = "x".repeat(900);
+    let body = format!(
+        r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":3600,"scope":"orders.read orders.write"}}"#
+    );
+    let rules = ResponseRules::default();
+    let asked = ScopeSet::EMPTY;
+    let moment = SystemClock.moment();
+    let allocations = allocation_counter::measure(|| {
+        let read = read(body.as_bytes(), &rules, &asked, moment, Redactor::default());
+        drop(std::hint::black_box(read));
+    });
+    assert_eq!(allocations.count_total, 1 + 3);
+}

@@ -1,0 +1,20 @@
+//! For this repository's benchmarks; no promise is made about it.
+
+use hallpass_core::{AccessToken, Clock as _, ScopeSet, SystemClock, TokenError};
+
+use crate::{redact::Redactor, response};
+
+/// Reads the body of a 200 as a source with default settings would.
+///
+/// # Errors
+///
+/// As the source would.
+pub fn parse(body: &[u8]) -> Result<AccessToken, TokenError> {
+    response::read(
+        body,
+        &response::ResponseRules::default(),
+        &ScopeSet::EMPTY,
+        SystemClock.moment(),
+        Redactor::default(),
+    )
+}

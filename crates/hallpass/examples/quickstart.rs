@@ -1,0 +1,102 @@
+//! The main job, end to end: get a token, call an API with it, see what was granted, see a refusal.
+//!
+//! `cargo run --example quickstart` runs against an authorization server and an API that it starts on this machine.
+//! With `CAMALL_CLIENT_ID` and `CAMALL_CLIENT_SECRET` (and optionally `CAMALL_SCOPE`) set it asks camall.io.
+
+use std::{env, error::Error, process::ExitCode, sync::Arc};
+
+use hallpass::{
+    AccessToken, Secret, TokenError, TokenRequest, TokenSource,
+    camall::{Camall, TOKEN_ENDPOINT},
+};
+use hallpass_testkit::{AuthorizationServer, Client};
+
+const ID: &str = "orders-service";
+const SECRET: &str = "a-secret-of-this-example";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = if env::var_os("CAMALL_CLIENT_ID").is_some() {
+        with_camall().await
+    } else {
+        with_embedded_servers().await
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn with_embedded_servers() -> Result<(), Box<dyn Error>> {
+    let server = AuthorizationServer::builder()
+        .client(Client::new(ID, SECRET).scopes("orders.read orders.write"))
+        .api_scope("orders.read")
+        .start()
+        .await;
+    println!("authorization server at {}", server.token_endpoint());
+    let camall = |secret| -> Result<Arc<dyn TokenSource>, Box<dyn Error>> {
+        let source = Camall::builder(ID, Secret::new(secret)?)
+            .token_endpoint(server.token_endpoint())
+            .danger_allow_http_on_loopback()
+            .scope("orders.read")
+            .build()?;
+        Ok(Arc::new(source))
+    };
+
+    let source = camall(SECRET)?;
+    let token = source.token(&TokenRequest::default()).await?;
+    show(&token);
+
+    let url = server.api_url("/orders");
+    let answer = reqwest::Client::new()
+        .get(&url)
+        .header("authorization", token.header_value().clone())
+        .send()
+        .await?;
+    println!("\nGET {url}");
+    println!("  HTTP {}", answer.status());
+    println!("  {}", answer.text().await?);
+
+    println!("\nthe same with a wrong secret");
+    match camall("not-the-secret")?
+        .token(&TokenRequest::default())
+        .await
+    {
+        Ok(_) => return Err("the server took a wrong secret".into()),
+        Err(error) => explain(&error),
+    }
+    Ok(())
+}
+
+async fn with_camall() -> Result<(), Box<dyn Error>> {
+    let endpoint = env::var("CAMALL_TOKEN_ENDPOINT").unwrap_or_else(|_| TOKEN_ENDPOINT.to_owned());
+    println!("authorization server at {endpoint}");
+    let source: Arc<dyn TokenSource> = Arc::new(Camall::from_env()?.build()?);
+    match source.token(&TokenRequest::default()).await {
+        Ok(token) => {
+            show(&token);
+            Ok(())
+        }
+        Err(error) => {
+            explain(&error);
+            Err("no token".into())
+        }
+    }
+}
+
+/// What was granted; never the token.
+fn show(token: &AccessToken) {
+    println!("granted");
+    println!("  type      {}", token.token_type());
+    println!("  scopes    {}", token.scopes());
+    println!("  lifetime  {} s", token.lifetime().as_secs());
+}
+
+fn explain(error: &TokenError) {
+    println!("  {error}");
+    println!("  kind      {:?}", error.kind());
+    println!("  transient {}", error.is_transient());
+}

@@ -1,0 +1,42 @@
+//! OAuth 2.0 access tokens for machine-to-machine work: services, jobs, pipelines, command-line tools, monitors.
+//!
+//! A [`TokenSource`] yields [`AccessToken`]s. Build one for your server, hold it as `Arc<dyn TokenSource>`, and put
+//! the token's ready-made header on each request.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use hallpass::{Secret, TokenRequest, TokenSource, camall::Camall};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let secret = Secret::new(std::env::var("CAMALL_CLIENT_SECRET")?)?;
+//! let source: Arc<dyn TokenSource> =
+//!     Arc::new(Camall::builder("orders-service", secret).scope("orders.read").build()?);
+//!
+//! let token = source.token(&TokenRequest::default()).await?;
+//! println!("{} for {}", token.token_type(), token.scopes());
+//! // On a request: .header("authorization", token.header_value().clone())
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | feature | what it holds |
+//! |---|---|---|
+//! | [`camall`] | `camall` (default) | camall.io |
+//! | [`endpoint`] | `endpoint` (default) | any RFC 6749 token endpoint, transports, client authentication |
+//! | [`core`] | always | the rest of the seam: for those who write providers and decorators |
+//!
+//! A feature adds a module and changes nothing else.
+
+/// The seam between providers, decorators and integrations: everything that [`hallpass_core`] holds.
+pub mod core {
+    pub use hallpass_core::*;
+}
+
+#[cfg(feature = "camall")]
+pub use hallpass_camall as camall;
+#[cfg(feature = "endpoint")]
+pub use hallpass_endpoint as endpoint;
+
+pub use hallpass_core::{
+    AccessToken, ErrorKind, ScopeSet, Secret, TokenError, TokenRequest, TokenSource,
+};

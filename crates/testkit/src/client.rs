@@ -1,0 +1,67 @@
+use std::fmt;
+
+use hallpass_core::ScopeSet;
+
+/// How a client proves itself to the [`AuthorizationServer`](crate::AuthorizationServer).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AuthMethod {
+    /// `client_secret_basic`, form-decoded as RFC 6749 section 2.3.1 says.
+    Basic,
+    /// Basic as a server reads it that decodes nothing after the base64.
+    BasicRaw,
+    /// `client_secret_post`.
+    Post,
+}
+
+/// A client that the [`AuthorizationServer`](crate::AuthorizationServer) knows.
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+    pub(crate) scopes: ScopeSet,
+    pub(crate) methods: Vec<AuthMethod>,
+}
+
+impl Client {
+    /// A client without scopes that may use [`AuthMethod::Basic`] and [`AuthMethod::Post`].
+    pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
+        Self {
+            id: client_id.into(),
+            secret: client_secret.into(),
+            scopes: ScopeSet::EMPTY,
+            methods: vec![AuthMethod::Basic, AuthMethod::Post],
+        }
+    }
+
+    /// The scopes that it may have, with spaces between them; all of them where it asks for none.
+    ///
+    /// # Panics
+    ///
+    /// Where they are no scopes.
+    #[must_use]
+    pub fn scopes(mut self, scopes: &str) -> Self {
+        // A typing error in a test: it must stop the test.
+        self.scopes = scopes
+            .parse()
+            .unwrap_or_else(|error| panic!("scopes of a test's client: {error}"));
+        self
+    }
+
+    /// The ways in which it may prove itself.
+    #[must_use]
+    pub fn methods(mut self, methods: impl IntoIterator<Item = AuthMethod>) -> Self {
+        self.methods = methods.into_iter().collect();
+        self
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("id", &self.id)
+            .field("scopes", &self.scopes)
+            .field("methods", &self.methods)
+            .finish_non_exhaustive()
+    }
+}

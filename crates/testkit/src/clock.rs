@@ -1,0 +1,83 @@
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use hallpass_core::{Clock, Moment, Timestamp};
+
+/// A clock that stands still until it is told otherwise. Clones show the same time.
+///
+/// ```
+/// use std::time::Duration;
+/// use hallpass_core::Clock;
+/// use hallpass_testkit::ManualClock;
+///
+/// let clock = ManualClock::new();
+/// let before = clock.now();
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now().saturating_since(before), Duration::from_secs(60));
+/// ```
+#[derive(Clone, Debug)]
+pub struct ManualClock(Arc<Mutex<Moment>>);
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ManualClock {
+    /// A clock at 2026-01-01T00:00:00Z, an hour after its origin.
+    pub fn new() -> Self {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+        let start = Timestamp::from_origin(Duration::from_secs(3_600));
+        Self(Arc::new(Mutex::new(Moment::new(start, wall))))
+    }
+
+    /// Lets time pass on both scales.
+    pub fn advance(&self, duration: Duration) {
+        self.change(|moment| {
+            moment.timestamp = moment.timestamp.saturating_add(duration);
+            moment.wall += duration;
+        });
+    }
+
+    /// Sets the time of day alone, as an administrator or a time service does. It may go back.
+    pub fn set_wall(&self, wall: SystemTime) {
+        self.change(|moment| moment.wall = wall);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Moment)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        self.moment().timestamp
+    }
+
+    fn wall(&self) -> SystemTime {
+        self.moment().wall
+    }
+
+    fn moment(&self) -> Moment {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // covers: F-63
+    #[test]
+    fn the_time_of_day_jumps_alone() {
+        let clock = ManualClock::new();
+        let before = clock.moment();
+        let shared = clock.clone();
+        shared.set_wall(before.wall - Duration::from_secs(3_600));
+        assert_eq!(clock.now(), before.timestamp);
+        assert!(clock.wall() < before.wall);
+    }
+}

@@ -1,0 +1,42 @@
+//! For tests of OAuth 2.0 clients, hallpass's own and yours.
+//!
+//! - [`AuthorizationServer`]: a server and a protected API on loopback that check what real ones check.
+//! - [`raw`]: a server that answers with the bytes that you give it, for faults below HTTP.
+//! - [`ManualClock`]: a clock that you set.
+//! - [`StaticSource`], [`ScriptedSource`] and [`Gate`]: token sources without a server, and exact concurrency.
+//! - [`leak`]: finds a secret in whatever it slipped into.
+//!
+//! ```
+//! use hallpass_testkit::{AuthorizationServer, Client};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = AuthorizationServer::builder()
+//!     .client(Client::new("orders-service", "s3cr3t").scopes("orders.read"))
+//!     .start()
+//!     .await;
+//! let answer = reqwest::Client::new()
+//!     .post(server.token_endpoint())
+//!     .header("content-type", "application/x-www-form-urlencoded")
+//!     .body("grant_type=client_credentials&client_id=orders-service&client_secret=s3cr3t")
+//!     .send()
+//!     .await?;
+//! assert_eq!(answer.status(), 200);
+//! assert_eq!(server.token_request_count(), 1);
+//! # Ok(())
+//! # }
+//! ```
+
+mod client;
+mod clock;
+mod grant;
+pub mod leak;
+pub mod raw;
+mod server;
+mod source;
+
+pub use client::{AuthMethod, Client};
+pub use clock::ManualClock;
+pub use grant::TokenRequestRecord;
+pub use server::{AuthorizationServer, AuthorizationServerBuilder};
+pub use source::{Gate, ScriptedSource, StaticSource};

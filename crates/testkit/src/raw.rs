@@ -1,0 +1,298 @@
+//! A server that answers with the bytes that it is given: for what no well-behaved HTTP library would send.
+//!
+//! ```
+//! use hallpass_testkit::raw::{self, RawServer, Reply};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! // The first request is answered in part, then the connection is reset; later ones get a whole answer.
+//! let server = RawServer::start([
+//!     Reply::bytes("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{").then_reset(),
+//!     raw::json(200, "{}"),
+//! ])
+//! .await;
+//! assert!(reqwest::get(server.url("/")).await.unwrap().bytes().await.is_err());
+//! assert_eq!(reqwest::get(server.url("/")).await.unwrap().status(), 200);
+//! assert_eq!(server.request_count(), 2);
+//! # }
+//! ```
+
+use std::{
+    fmt::Write as _,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+/// What one request is answered with.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Reply {
+    bytes: Vec<u8>,
+    delay: Duration,
+    then: Then,
+}
+
+#[derive(Clone, Debug)]
+enum Then {
+    KeepAlive,
+    Close,
+    Reset,
+    Stall,
+    Flood(Vec<u8>),
+    Drip(Vec<u8>, Duration),
+}
+
+impl Reply {
+    /// These bytes, then the next request on the same connection.
+    pub fn bytes(bytes: impl AsRef<[u8]>) -> Self {
+        Self {
+            bytes: bytes.as_ref().to_vec(),
+            delay: Duration::ZERO,
+            then: Then::KeepAlive,
+        }
+    }
+
+    /// Nothing at all; combine it with what comes then.
+    pub fn nothing() -> Self {
+        Self::bytes("")
+    }
+
+    /// Waits before the bytes.
+    pub fn delayed(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// Ends the connection in an orderly way after the bytes.
+    pub fn then_close(self) -> Self {
+        self.then(Then::Close)
+    }
+
+    /// Resets the connection after the bytes.
+    pub fn then_reset(self) -> Self {
+        self.then(Then::Reset)
+    }
+
+    /// Says nothing more after the bytes, and keeps the connection until the other side goes.
+    pub fn then_stall(self) -> Self {
+        self.then(Then::Stall)
+    }
+
+    /// Sends `filler` again and again after the bytes, as fast as it is taken, until the other side goes.
+    pub fn then_flood(self, filler: impl AsRef<[u8]>) -> Self {
+        self.then(Then::Flood(filler.as_ref().to_vec()))
+    }
+
+    /// Sends `filler` again and again after the bytes, once in each `pause`, until the other side goes.
+    pub fn then_drip(self, filler: impl AsRef<[u8]>, pause: Duration) -> Self {
+        self.then(Then::Drip(filler.as_ref().to_vec(), pause))
+    }
+
+    fn then(mut self, then: Then) -> Self {
+        self.then = then;
+        self
+    }
+}
+
+/// A whole HTTP/1.1 response with the right `content-length`.
+pub fn http(status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Reply {
+    let body = body.as_ref();
+    let mut head = format!(
+        "HTTP/1.1 {status} Status\r\ncontent-length: {}\r\n",
+        body.len()
+    );
+    for (name, value) in headers {
+        // Writing to a String cannot fail.
+        let _ = write!(head, "{name}: {value}\r\n");
+    }
+    head.push_str("\r\n");
+    Reply::bytes([head.as_bytes(), body].concat())
+}
+
+/// A whole HTTP/1.1 response with JSON.
+pub fn json(status: u16, body: impl AsRef<[u8]>) -> Reply {
+    http(status, &[("content-type", "application/json")], body)
+}
+
+/// An address on loopback where nobody listens.
+///
+/// # Errors
+///
+/// Where no port is free.
+pub fn refused_url() -> io::Result<String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(format!("http://{}/", listener.local_addr()?))
+}
+
+/// A server on loopback that answers the n-th request with the n-th [`Reply`], whatever the connection; the last one
+/// repeats. It is gone when it is dropped.
+#[derive(Debug)]
+pub struct RawServer {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    _tasks: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    script: Vec<Reply>,
+    requests: Vec<Vec<u8>>,
+    connections: usize,
+    flooded: usize,
+}
+
+impl RawServer {
+    /// Starts a server that answers every request alike.
+    ///
+    /// # Panics
+    ///
+    /// Where no port is free.
+    pub async fn always(reply: Reply) -> Self {
+        Self::start([reply]).await
+    }
+
+    /// Starts a server on a free port.
+    ///
+    /// # Panics
+    ///
+    /// Where no port is free, or the script is empty.
+    pub async fn start(script: impl IntoIterator<Item = Reply>) -> Self {
+        let script: Vec<Reply> = script.into_iter().collect();
+        assert!(!script.is_empty(), "a server needs a reply to give");
+        // A test machine without a free port cannot run the test.
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound address");
+        let state = Arc::new(Mutex::new(State {
+            script,
+            requests: Vec::new(),
+            connections: 0,
+            flooded: 0,
+        }));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, state.clone()));
+        Self {
+            address,
+            state,
+            _tasks: tasks,
+        }
+    }
+
+    /// An address of this server; `path` starts with a slash.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Each request as it came: head and body.
+    pub fn requests(&self) -> Vec<Vec<u8>> {
+        lock(&self.state).requests.clone()
+    }
+
+    /// How many requests came.
+    pub fn request_count(&self) -> usize {
+        lock(&self.state).requests.len()
+    }
+
+    /// How many connections were made.
+    pub fn connection_count(&self) -> usize {
+        lock(&self.state).connections
+    }
+
+    /// How many bytes of filler could be sent, in all.
+    pub fn flooded_bytes(&self) -> usize {
+        lock(&self.state).flooded
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        lock(&state).connections += 1;
+        let state = state.clone();
+        connections.spawn(async move {
+            // An error is the other side's leaving, which ends the connection.
+            let _ = serve(stream, &state).await;
+        });
+    }
+}
+
+async fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut unread = Vec::new();
+    while let Some(request) = read_request(&mut stream, &mut unread).await? {
+        let reply = {
+            let mut state = lock(state);
+            let at = state.requests.len().min(state.script.len() - 1);
+            state.requests.push(request);
+            state.script[at].clone()
+        };
+        if !reply.delay.is_zero() {
+            tokio::time::sleep(reply.delay).await;
+        }
+        stream.write_all(&reply.bytes).await?;
+        match reply.then {
+            Then::KeepAlive => {}
+            Then::Close => return stream.shutdown().await,
+            Then::Reset => return stream.set_zero_linger(),
+            Then::Stall => return gone(&mut stream).await,
+            Then::Flood(filler) => loop {
+                stream.write_all(&filler).await?;
+                lock(state).flooded += filler.len();
+            },
+            Then::Drip(filler, pause) => loop {
+                tokio::time::sleep(pause).await;
+                stream.write_all(&filler).await?;
+                lock(state).flooded += filler.len();
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the other side goes.
+async fn gone(stream: &mut TcpStream) -> io::Result<()> {
+    let mut ignored = [0; 1_024];
+    while stream.read(&mut ignored).await? > 0 {}
+    Ok(())
+}
+
+/// One request with its whole body, or `None` at the orderly end of the connection.
+async fn read_request(stream: &mut TcpStream, unread: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
+    loop {
+        if let Some(length) = request_length(unread) {
+            let rest = unread.split_off(length);
+            return Ok(Some(std::mem::replace(unread, rest)));
+        }
+        if stream.read_buf(unread).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// The length of the request at the start of these bytes, once they hold all of it.
+fn request_length(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
+    let body = text
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:"))
+        .and_then(|length| length.trim().parse::<usize>().ok())
+        .unwrap_or(0);
+    (bytes.len() >= head + body).then_some(head + body)
+}

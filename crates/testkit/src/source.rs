@@ -1,0 +1,169 @@
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
+use tokio::sync::watch;
+
+/// A source that yields the same token to everyone.
+#[derive(Clone, Debug)]
+pub struct StaticSource(AccessToken);
+
+impl StaticSource {
+    /// Yields this token, whatever is asked.
+    pub fn new(token: AccessToken) -> Self {
+        Self(token)
+    }
+}
+
+#[async_trait]
+impl TokenSource for StaticSource {
+    async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// A source that follows a script: the n-th call yields the n-th result, and the last one repeats.
+///
+/// With a [`Gate`] each call waits until the gate is open.
+#[derive(Clone)]
+pub struct ScriptedSource(Arc<Script>);
+
+struct Script {
+    results: Mutex<VecDeque<Result<AccessToken, TokenError>>>,
+    calls: AtomicUsize,
+    gate: Option<Gate>,
+}
+
+impl ScriptedSource {
+    /// Yields these results in turn.
+    ///
+    /// # Panics
+    ///
+    /// Where there is none.
+    pub fn new(results: impl IntoIterator<Item = Result<AccessToken, TokenError>>) -> Self {
+        Self::build(results, None)
+    }
+
+    /// Yields these results in turn, each once `gate` is open.
+    ///
+    /// # Panics
+    ///
+    /// Where there is none.
+    pub fn gated(
+        results: impl IntoIterator<Item = Result<AccessToken, TokenError>>,
+        gate: Gate,
+    ) -> Self {
+        Self::build(results, Some(gate))
+    }
+
+    fn build(
+        results: impl IntoIterator<Item = Result<AccessToken, TokenError>>,
+        gate: Option<Gate>,
+    ) -> Self {
+        let results: VecDeque<_> = results.into_iter().collect();
+        assert!(!results.is_empty(), "a script needs a result to yield");
+        Self(Arc::new(Script {
+            results: Mutex::new(results),
+            calls: AtomicUsize::new(0),
+            gate,
+        }))
+    }
+
+    /// How many calls were begun.
+    pub fn calls(&self) -> usize {
+        self.0.calls.load(Ordering::SeqCst)
+    }
+}
+
+impl fmt::Debug for ScriptedSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptedSource")
+            .field("calls", &self.calls())
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl TokenSource for ScriptedSource {
+    async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+        self.0.calls.fetch_add(1, Ordering::SeqCst);
+        if let Some(gate) = &self.0.gate {
+            gate.pass().await;
+        }
+        let mut results = self
+            .0
+            .results
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if results.len() > 1 {
+            // More than one, so that there is a first.
+            return results.pop_front().expect("more than one result");
+        }
+        results[0].clone()
+    }
+}
+
+/// Holds tasks back until all of them are there: for tests that assert concurrency exactly.
+///
+/// ```
+/// use hallpass_testkit::Gate;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let gate = Gate::new();
+/// let tasks: Vec<_> = (0..3)
+///     .map(|_| {
+///         let gate = gate.clone();
+///         tokio::spawn(async move { gate.pass().await })
+///     })
+///     .collect();
+/// gate.arrived(3).await;
+/// gate.open();
+/// for task in tasks {
+///     task.await.unwrap();
+/// }
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<watch::Sender<(usize, bool)>>);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Gate {
+    /// A closed gate.
+    pub fn new() -> Self {
+        Self(Arc::new(watch::Sender::new((0, false))))
+    }
+
+    /// Arrives at the gate and waits until it is open.
+    pub async fn pass(&self) {
+        self.0.send_modify(|(arrived, _)| *arrived += 1);
+        self.until(|&(_, open)| open).await;
+    }
+
+    /// Waits until at least `count` have arrived.
+    pub async fn arrived(&self, count: usize) {
+        self.until(|&(arrived, _)| arrived >= count).await;
+    }
+
+    /// Lets everyone through from now on.
+    pub fn open(&self) {
+        self.0.send_modify(|(_, open)| *open = true);
+    }
+
+    async fn until(&self, condition: impl FnMut(&(usize, bool)) -> bool) {
+        // The sender lives as long as `self`, so that the wait cannot fail.
+        let _ = self.0.subscribe().wait_for(condition).await;
+    }
+}

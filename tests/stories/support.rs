@@ -1,0 +1,40 @@
+//! What the stories share: sources pointed at test servers, and short names for the servers.
+
+use std::time::Duration;
+
+use hallpass::{
+    AccessToken, Secret, TokenError, TokenRequest, TokenSource,
+    endpoint::{
+        ClientCredentials, ClientCredentialsBuilder, ClientSecretPost, HttpTransport, Retry,
+    },
+};
+
+pub(crate) const ID: &str = "orders-service";
+/// Sought in everything that is shown.
+pub(crate) const CANARY: &str = "CANARY/s3cr3t+value=ü%";
+
+pub(crate) fn secret(text: &str) -> Secret {
+    Secret::new(text).unwrap()
+}
+
+/// A source for a loopback server that tries once.
+pub(crate) fn builder(url: &str) -> ClientCredentialsBuilder {
+    ClientCredentials::builder(url, ID, ClientSecretPost::new(secret(CANARY)))
+        .allow_utf8_credentials()
+        .danger_allow_http_on_loopback()
+        .retry(Retry::never())
+}
+
+/// Deadlines that a test can wait out.
+pub(crate) fn hasty() -> HttpTransport {
+    HttpTransport::builder()
+        .connect_timeout(Duration::from_millis(200))
+        .timeout(Duration::from_millis(300))
+        .build()
+        .unwrap()
+}
+
+pub(crate) async fn fetch(builder: ClientCredentialsBuilder) -> Result<AccessToken, TokenError> {
+    let source = builder.build().unwrap();
+    source.token(&TokenRequest::default()).await
+}
