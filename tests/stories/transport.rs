@@ -1,1 +1,326 @@
-//! To come.
+//! What breaks below HTTP: told by name, classified, and never answered by sending credentials elsewhere.
+
+use std::{net::IpAddr, time::Duration};
+
+use hallpass::{ErrorKind, TokenError, TokenRequest, TokenSource, endpoint::HttpTransport};
+use hallpass_testkit::{
+    leak,
+    raw::{self, RawServer, Reply},
+};
+
+use crate::support::{CANARY, builder, fetch, hasty, secret};
+
+/// A canary that a URL can hold.
+const LOCATION: &str = "CANARY-in-a-location";
+const GOOD: &str = r#"{"access_token":"t","token_type":"Bearer","expires_in":3600}"#;
+
+fn check(error: &TokenError, kind: ErrorKind, transient: bool, says: &str) {
+    let text = leak::error_chain(error);
+    assert_eq!(
+        (error.kind(), error.is_transient()),
+        (kind, transient),
+        "{text}"
+    );
+    assert!(error.to_string().contains(says), "{text}");
+    assert!(error.host().is_some(), "{text}");
+    leak::assert_clean(&text, CANARY);
+    leak::assert_clean(&text, LOCATION);
+}
+
+// covers: F-41
+#[tokio::test]
+async fn connection_refused() {
+    let error = fetch(builder(&raw::refused_url().unwrap()))
+        .await
+        .unwrap_err();
+    check(
+        &error,
+        ErrorKind::Unavailable,
+        true,
+        "no connection could be made",
+    );
+}
+
+// covers: F-40
+#[tokio::test]
+async fn an_unknown_host() {
+    // RFC 6761 reserves the name: no resolver knows it.
+    let error = fetch(builder("https://login.invalid/token"))
+        .await
+        .unwrap_err();
+    check(
+        &error,
+        ErrorKind::Unavailable,
+        true,
+        "could not be resolved",
+    );
+}
+
+// covers: F-42, F-44
+#[tokio::test]
+async fn a_connection_that_hangs() {
+    // A listener that never speaks TLS: the handshake waits for it.
+    let server = RawServer::always(Reply::nothing().then_stall()).await;
+    let url = server.url("/").replace("http:", "https:");
+    let error = fetch(builder(&url).transport(hasty())).await.unwrap_err();
+    check(&error, ErrorKind::Unavailable, true, "in time");
+}
+
+// covers: F-45
+#[tokio::test]
+async fn a_stall_before_and_after_the_headers() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 60\r\n\r\n{";
+    for reply in [Reply::nothing(), Reply::bytes(head)] {
+        let server = RawServer::always(reply.then_stall()).await;
+        let error = fetch(builder(&server.url("/")).transport(hasty()))
+            .await
+            .unwrap_err();
+        check(&error, ErrorKind::Unavailable, true, "within 300ms");
+    }
+}
+
+// covers: F-03, F-47
+#[tokio::test]
+async fn an_answer_that_breaks_off() {
+    let cut = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 60\r\n\r\n{\"access_token\":\"t";
+    for reply in [
+        Reply::bytes(cut).then_close(),
+        Reply::bytes(cut).then_reset(),
+    ] {
+        let server = RawServer::always(reply).await;
+        let error = fetch(builder(&server.url("/"))).await.unwrap_err();
+        check(
+            &error,
+            ErrorKind::Unavailable,
+            true,
+            "in the middle of the answer",
+        );
+        assert_eq!(server.request_count(), 1);
+    }
+}
+
+// covers: F-48
+#[tokio::test]
+async fn a_connection_that_went_stale_costs_one_free_try() {
+    let server = RawServer::start([
+        raw::json(200, GOOD),
+        Reply::nothing().then_close(),
+        raw::json(200, GOOD),
+        Reply::nothing().then_close(),
+    ])
+    .await;
+    let source = builder(&server.url("/")).build().unwrap();
+    let request = TokenRequest::default();
+    source.token(&request).await.unwrap();
+    source.token(&request).await.unwrap();
+    assert_eq!((server.request_count(), server.connection_count()), (3, 2));
+    // Once, and not for ever.
+    let error = source.token(&request).await.unwrap_err();
+    check(
+        &error,
+        ErrorKind::Unavailable,
+        true,
+        "before an answer came",
+    );
+    assert_eq!(server.request_count(), 5);
+}
+
+// covers: C-43, F-49, F-50, F-119, I-05
+#[tokio::test]
+async fn credentials_are_never_sent_along_a_redirect() {
+    let target = RawServer::always(raw::json(200, GOOD)).await;
+    for status in [301, 302, 303, 307, 308] {
+        let elsewhere = target.url(&format!("/{LOCATION}"));
+        for (location, says) in [
+            (
+                elsewhere.as_str(),
+                "redirects token requests to `127.0.0.1`",
+            ),
+            ("/the-same-host", "redirects token requests"),
+        ] {
+            let server = RawServer::always(raw::http(status, &[("location", location)], "")).await;
+            let error = fetch(builder(&server.url("/"))).await.unwrap_err();
+            check(&error, ErrorKind::Configuration, false, says);
+            assert_eq!(error.status().unwrap().as_u16(), status);
+            assert_eq!(server.request_count(), 1);
+        }
+    }
+    assert_eq!(target.connection_count(), 0);
+}
+
+// covers: F-51
+#[tokio::test]
+async fn a_redirect_from_https_to_http_is_no_exception() {
+    let server =
+        RawServer::always(raw::http(307, &[("location", "http://login.example/")], "")).await;
+    let error = fetch(builder(&server.url("/"))).await.unwrap_err();
+    check(
+        &error,
+        ErrorKind::Configuration,
+        false,
+        "to `login.example`",
+    );
+}
+
+// covers: F-59
+#[tokio::test]
+async fn a_second_answer_after_the_body_is_not_taken_for_the_next() {
+    let twice = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{GOOD}HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 61\r\n\r\n{}",
+        GOOD.len(),
+        GOOD.replace(r#""t""#, r#""evil""#)
+    );
+    let server = RawServer::start([Reply::bytes(twice), raw::json(200, GOOD)]).await;
+    let source = builder(&server.url("/")).build().unwrap();
+    for _ in 0..2 {
+        let token = source.token(&TokenRequest::default()).await.unwrap();
+        assert_eq!(token.expose(), "t");
+    }
+    assert_eq!(server.connection_count(), 2);
+}
+
+// covers: F-60
+#[tokio::test]
+async fn a_proxy_is_used_and_its_refusals_are_named() {
+    // For HTTP the proxy sees the whole URL.
+    let proxy = RawServer::always(raw::json(200, GOOD)).await;
+    let through = |proxy: &RawServer| HttpTransport::builder().proxy(proxy.url(""));
+    let transport = through(&proxy)
+        .proxy_credentials("user", secret(CANARY))
+        .build()
+        .unwrap();
+    fetch(builder("http://127.0.0.1:9/token").transport(transport))
+        .await
+        .unwrap();
+    let request = String::from_utf8(proxy.requests().pop().unwrap()).unwrap();
+    assert!(
+        request.starts_with("POST http://127.0.0.1:9/token HTTP/1.1\r\n"),
+        "{request}"
+    );
+    assert!(
+        request
+            .to_lowercase()
+            .contains("proxy-authorization: basic "),
+        "{request}"
+    );
+
+    let proxy = RawServer::always(raw::http(407, &[("proxy-authenticate", "Basic")], "")).await;
+    for url in ["http://127.0.0.1:9/token", "https://login.example/token"] {
+        let transport = through(&proxy).build().unwrap();
+        let error = fetch(builder(url).transport(transport)).await.unwrap_err();
+        check(
+            &error,
+            ErrorKind::Configuration,
+            false,
+            "proxy asks for credentials",
+        );
+    }
+    let transport = through(&proxy)
+        .proxy_credentials("user", secret(CANARY))
+        .build()
+        .unwrap();
+    let error = fetch(builder("https://login.example/token").transport(transport))
+        .await
+        .unwrap_err();
+    check(&error, ErrorKind::Configuration, false, "proxy");
+
+    let proxy = RawServer::always(raw::http(502, &[], "")).await;
+    let transport = through(&proxy).build().unwrap();
+    let error = fetch(builder("https://login.example/token").transport(transport))
+        .await
+        .unwrap_err();
+    check(
+        &error,
+        ErrorKind::Unavailable,
+        true,
+        "no connection could be made",
+    );
+}
+
+#[tokio::test]
+async fn connections_start_from_the_local_address_that_was_set() {
+    let server = RawServer::always(raw::json(200, GOOD)).await;
+    let from = |address: [u8; 4]| HttpTransport::builder().local_address(IpAddr::from(address));
+    let transport = from([127, 0, 0, 9]).build().unwrap();
+    fetch(builder(&server.url("/")).transport(transport))
+        .await
+        .unwrap();
+    assert_eq!(server.peers()[0].ip(), IpAddr::from([127, 0, 0, 9]));
+    // An address that is not this machine's.
+    let transport = from([192, 0, 2, 1]).build().unwrap();
+    let error = fetch(builder(&server.url("/")).transport(transport))
+        .await
+        .unwrap_err();
+    check(
+        &error,
+        ErrorKind::Unavailable,
+        true,
+        "no connection could be made",
+    );
+}
+
+// covers: I-05
+#[tokio::test]
+async fn a_client_of_ones_own_is_bounded_all_the_same() {
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .unwrap();
+    let transport = HttpTransport::danger_from_client(client);
+    let server =
+        RawServer::start([raw::json(200, GOOD), raw::json(200, " ".repeat(2 << 20))]).await;
+    let source = builder(&server.url("/"))
+        .transport(transport)
+        .build()
+        .unwrap();
+    source.token(&TokenRequest::default()).await.unwrap();
+    let error = source.token(&TokenRequest::default()).await.unwrap_err();
+    check(&error, ErrorKind::UnusableResponse, false, "larger than");
+}
+
+// covers: F-66
+#[tokio::test]
+async fn a_token_that_expired_on_its_way_is_not_handed_out() {
+    let clock = hallpass_testkit::ManualClock::new();
+    let answer = r#"{"access_token":"t","token_type":"Bearer","expires_in":1}"#;
+    let late = raw::json(200, answer).delayed(Duration::from_millis(50));
+    let server = RawServer::start([late]).await;
+    let source = builder(&server.url("/"))
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let request = TokenRequest::default();
+    let fetch = source.token(&request);
+    // Time passes between the request and its answer.
+    let pass = async {
+        while server.request_count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        clock.advance(Duration::from_secs(2));
+    };
+    let (result, ()) = tokio::join!(fetch, pass);
+    check(
+        &result.unwrap_err(),
+        ErrorKind::UnusableResponse,
+        true,
+        "expired before it arrived",
+    );
+}
+
+// covers: F-72
+#[tokio::test]
+async fn a_call_that_is_dropped_harms_no_other() {
+    let server = RawServer::start([Reply::nothing().then_stall(), raw::json(200, GOOD)]).await;
+    let source = builder(&server.url("/")).build().unwrap();
+    let request = TokenRequest::default();
+    tokio::select! {
+        _ = source.token(&request) => panic!("the server stalls"),
+        () = async {
+            while server.request_count() == 0 {
+                tokio::task::yield_now().await;
+            }
+        } => {}
+    }
+    source.token(&request).await.unwrap();
+}

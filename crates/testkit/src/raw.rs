@@ -145,7 +145,7 @@ pub struct RawServer {
 struct State {
     script: Vec<Reply>,
     requests: Vec<Vec<u8>>,
-    connections: usize,
+    peers: Vec<SocketAddr>,
     flooded: usize,
 }
 
@@ -173,7 +173,7 @@ impl RawServer {
         let state = Arc::new(Mutex::new(State {
             script,
             requests: Vec::new(),
-            connections: 0,
+            peers: Vec::new(),
             flooded: 0,
         }));
         let mut tasks = JoinSet::new();
@@ -207,7 +207,12 @@ impl RawServer {
 
     /// How many connections were made.
     pub fn connection_count(&self) -> usize {
-        lock(&self.state).connections
+        self.peers().len()
+    }
+
+    /// Where each connection came from.
+    pub fn peers(&self) -> Vec<SocketAddr> {
+        lock(&self.state).peers.clone()
     }
 
     /// How many bytes of filler could be sent, in all.
@@ -222,8 +227,8 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
     let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        lock(&state).connections += 1;
+    while let Ok((stream, peer)) = listener.accept().await {
+        lock(&state).peers.push(peer);
         let state = state.clone();
         connections.spawn(async move {
             // An error is the other side's leaving, which ends the connection.
