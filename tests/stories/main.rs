@@ -4,6 +4,7 @@ mod building;
 mod leaks;
 mod main_job;
 mod oidc_provider;
+mod peer;
 mod responses;
 mod retries;
 mod support;

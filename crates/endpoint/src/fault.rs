@@ -47,7 +47,9 @@ fn connecting(error: reqwest::Error) -> TokenError {
             .with_source(error);
     }
     if is_tls(&error) {
-        return TokenError::configuration("the server's identity could not be verified with TLS")
+        let why = innermost(&error);
+        let message = format!("the server's identity could not be verified with TLS: {why}");
+        return TokenError::configuration(message)
             .with_hint(
                 "check the host in `token_endpoint` and the server's certificate; a private certificate authority is added with `add_root_certificates_pem`",
             )
@@ -64,10 +66,24 @@ fn connecting(error: reqwest::Error) -> TokenError {
 /// rustls wraps what it refuses as invalid data; a handshake that merely breaks off is none of it.
 fn is_tls(error: &reqwest::Error) -> bool {
     causes(error).any(|cause| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|io| io.kind() == io::ErrorKind::InvalidData)
+        let mut io = cause.downcast_ref::<io::Error>();
+        while let Some(error) = io {
+            if error.kind() == io::ErrorKind::InvalidData {
+                return true;
+            }
+            // An I/O error inside of one is not told by `source`.
+            io = error.get_ref().and_then(|inner| inner.downcast_ref());
+        }
+        false
     })
+}
+
+/// The text of the innermost cause.
+fn innermost(error: &reqwest::Error) -> String {
+    causes(error)
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
 /// Did the connection break before any answer came?

@@ -137,6 +137,9 @@ fn hint(code: &str, status: StatusCode) -> Option<&'static str> {
         ("invalid_target", _) => {
             "ask only for resources and audiences that the server knows for this client"
         }
+        ("invalid_request", _) => {
+            "check the extra parameters, and in which encoding the server expects `client_id` and `client_secret`"
+        }
         ("unauthorized_client" | "unsupported_grant_type", _) => {
             "have the client credentials grant enabled for this client"
         }

@@ -1,0 +1,75 @@
+//! Starts the real authorization server below `tests/peers`.
+
+use std::{env, path::PathBuf, process::Stdio};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+};
+
+/// A certified authorization server (npm's oidc-provider) on loopback; gone when it is dropped.
+pub(crate) struct OidcProvider {
+    ready: Value,
+    lines: Lines<BufReader<ChildStdout>>,
+    _child: Child,
+}
+
+impl OidcProvider {
+    /// Starts it, or tells in one line why it is skipped. In CI that is a failure.
+    pub(crate) async fn start(args: &[&str]) -> Option<Self> {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peers/oidc-provider");
+        if !folder.join("node_modules").is_dir() {
+            return skipped("its packages are not installed; `cargo xtask test` does it");
+        }
+        let child = Command::new("node")
+            .arg("server.mjs")
+            .args(args)
+            .current_dir(folder)
+            // It ends when this pipe does, so that it does not outlive a test that dies.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn();
+        let Ok(mut child) = child else {
+            return skipped("Node.js is not installed");
+        };
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = lines.next_line().await.unwrap();
+        let ready = ready.expect("the server says that it is ready");
+        Some(Self {
+            ready: serde_json::from_str(&ready).unwrap(),
+            lines,
+            _child: child,
+        })
+    }
+
+    /// What it said of itself, as a text.
+    pub(crate) fn told(&self, name: &str) -> &str {
+        self.ready[name].as_str().unwrap()
+    }
+
+    /// The status of the next token request that it served.
+    pub(crate) async fn served(&mut self) -> u64 {
+        let line = self.lines.next_line().await.unwrap().unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        line["status"].as_u64().unwrap()
+    }
+
+    pub(crate) fn client_secret(&self, client_id: &str) -> &str {
+        let clients = self.ready["clients"].as_array().unwrap();
+        let client = clients
+            .iter()
+            .find(|client| client["client_id"] == client_id);
+        client.unwrap()["client_secret"].as_str().unwrap()
+    }
+}
+
+fn skipped<T>(why: &str) -> Option<T> {
+    assert!(
+        env::var_os("CI").is_none(),
+        "the real authorization server must run in CI: {why}"
+    );
+    eprintln!("skipped the real authorization server: {why}");
+    None
+}
