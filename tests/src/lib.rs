@@ -1,5 +1,17 @@
-//! Compiles the code in the project's Markdown files.
+//! Compiles, and where they are not marked otherwise runs, the code in the project's Markdown files.
 
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
+/// One module a file, so that a failure names it.
+macro_rules! markdown {
+    ($($name:ident: $path:literal),+ $(,)?) => {$(
+        #[cfg(doctest)]
+        #[doc = include_str!(concat!("../../", $path))]
+        mod $name {}
+    )+};
+}
+
+markdown! {
+    readme: "README.md",
+    introduction: "docs/introduction.md",
+    errors: "docs/errors.md",
+    camall: "docs/camall.md",
+}

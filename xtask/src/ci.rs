@@ -1,0 +1,66 @@
+//! `cargo xtask ci`: every check, each with its name and its time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use xshell::{Shell, cmd};
+
+pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
+    let mut times: Vec<(&str, Duration)> = Vec::new();
+    let mut step = |name: &'static str, check: &dyn Fn() -> anyhow::Result<()>| {
+        println!("\n=== {name}");
+        let began = Instant::now();
+        let outcome = check().with_context(|| format!("the step `{name}` failed"));
+        times.push((name, began.elapsed()));
+        outcome
+    };
+    step("format", &|| {
+        Ok(cmd!(shell, "cargo fmt --all --check").run()?)
+    })?;
+    step("lints", &|| {
+        let lints = cmd!(
+            shell,
+            "cargo clippy --workspace --all-targets --all-features -- -D warnings"
+        );
+        Ok(lints.run()?)
+    })?;
+    step("documentation", &|| {
+        let doc = cmd!(shell, "cargo doc --workspace --all-features --no-deps");
+        Ok(doc.env("RUSTDOCFLAGS", "-D warnings").run()?)
+    })?;
+    step("bans, licences, sources", &|| {
+        Ok(cmd!(
+            shell,
+            "cargo deny --log-level error check bans licenses sources"
+        )
+        .run()?)
+    })?;
+    step("advisories", &|| advisories(shell))?;
+    step("tidy", &|| crate::tidy::run(shell))?;
+    // Exactly what the README tells people to run.
+    step("tests", &|| Ok(cmd!(shell, "cargo xtask test").run()?))?;
+    println!();
+    for (name, time) in times {
+        println!("{:>6.1} s  {name}", time.as_secs_f64());
+    }
+    Ok(())
+}
+
+/// Known vulnerabilities, where their database can be had. Without it this says so: nothing was checked then.
+fn advisories(shell: &Shell) -> anyhow::Result<()> {
+    let fetch = cmd!(shell, "cargo deny --log-level error fetch db")
+        .quiet()
+        .ignore_status();
+    let fetched = fetch.output()?;
+    if !fetched.status.success() {
+        println!(
+            "NOT CHECKED: the advisory database could not be fetched; run this where its host can be reached"
+        );
+        return Ok(());
+    }
+    let check = cmd!(shell, "cargo deny --log-level error check advisories").ignore_status();
+    if !check.output()?.status.success() {
+        bail!("an advisory applies; `cargo deny check advisories` tells which");
+    }
+    Ok(())
+}

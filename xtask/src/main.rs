@@ -1,0 +1,78 @@
+//! The project's chores: `cargo xtask help` lists them.
+
+mod bench;
+mod ci;
+mod deps;
+mod rules;
+mod test;
+mod tidy;
+
+use std::{path::Path, process::ExitCode};
+
+use xshell::Shell;
+
+mod flags {
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::pedantic,
+        clippy::exhaustive_enums
+    )]
+
+    xflags::xflags! {
+        /// The project's chores.
+        cmd xtask {
+            /// Sets up what the tests need, and runs them all.
+            cmd test {}
+
+            /// Format, lints, documentation, licences and sources, repository rules, and all tests.
+            cmd ci {}
+
+            /// Repository rules: crate edges, dependency counts, packages, files.
+            cmd tidy {}
+
+            /// Prints which numbers of the protocol's lists no test names.
+            cmd rules {}
+
+            /// Runs the benchmarks and prints their ratios.
+            cmd bench {
+                /// One benchmark's name; all by default.
+                optional name: String
+            }
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let flags = flags::Xtask::from_env_or_exit();
+    let shell = Shell::new()?;
+    shell.change_dir(root());
+    match flags.subcommand {
+        flags::XtaskCmd::Test(_) => test::run(&shell),
+        flags::XtaskCmd::Ci(_) => ci::run(&shell),
+        flags::XtaskCmd::Tidy(_) => tidy::run(&shell),
+        flags::XtaskCmd::Rules(_) => rules::run(),
+        flags::XtaskCmd::Bench(bench) => bench::run(&shell, bench.name.as_deref()),
+    }
+}
+
+/// The repository's folder.
+fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// In CI, what is missing is a failure and not a reason to skip.
+fn in_ci() -> bool {
+    std::env::var_os("CI").is_some()
+}

@@ -1,0 +1,69 @@
+//! `cargo xtask test`: sets up what the tests need, and runs them all.
+
+use anyhow::{Context as _, bail};
+use xshell::{Shell, cmd};
+
+pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
+    set_up_oidc_provider(shell)?;
+    if cmd!(shell, "cargo nextest --version")
+        .quiet()
+        .ignore_stderr()
+        .read()
+        .is_ok()
+    {
+        cmd!(
+            shell,
+            "cargo nextest run --workspace --all-features --no-fail-fast"
+        )
+        .run()?;
+    } else {
+        cmd!(
+            shell,
+            "cargo test --workspace --all-features --lib --bins --tests --examples"
+        )
+        .run()?;
+    }
+    // nextest does not run these.
+    cmd!(shell, "cargo test --workspace --all-features --doc").run()?;
+    cmd!(shell, "cargo run --quiet --example quickstart").run()?;
+    println!("\nall tests passed");
+    Ok(())
+}
+
+/// Installs the packages of the real authorization server, where Node.js is there to run it.
+fn set_up_oidc_provider(shell: &Shell) -> anyhow::Result<()> {
+    let version = cmd!(shell, "node --version").quiet().ignore_stderr().read();
+    let major = version.ok().and_then(|version| {
+        version
+            .trim_start_matches('v')
+            .split('.')
+            .next()?
+            .parse::<u32>()
+            .ok()
+    });
+    if major.is_none_or(|major| major < 20) {
+        let why = "Node.js 20 or newer is not installed";
+        if crate::in_ci() {
+            bail!("{why}, and the tests against a real authorization server must run in CI");
+        }
+        println!("skipping the tests against a real authorization server: {why}");
+        return Ok(());
+    }
+    let folder = crate::root().join("tests/peers/oidc-provider");
+    let changed = |path: &str| {
+        folder
+            .join(path)
+            .metadata()
+            .and_then(|file| file.modified())
+    };
+    let installed = changed("node_modules/.package-lock.json");
+    if installed
+        .is_ok_and(|installed| changed("package-lock.json").is_ok_and(|lock| lock <= installed))
+    {
+        return Ok(());
+    }
+    let _here = shell.push_dir(&folder);
+    cmd!(shell, "npm ci --omit=dev --no-audit --no-fund")
+        .run()
+        .context("the packages of the real authorization server could not be installed")
+}

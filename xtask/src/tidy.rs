@@ -1,0 +1,146 @@
+//! `cargo xtask tidy`: the repository's rules as code. The tests run it too.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use cargo_metadata::Package;
+use xshell::Shell;
+
+/// Lines of one Rust file at most.
+const LINES: usize = 800;
+/// What must not be left in Rust code; spelled in parts, or this file would be found.
+const LEFT_OVERS: [&str; 4] = [
+    concat!("todo", "!("),
+    concat!("unimplemented", "!("),
+    concat!("dbg", "!("),
+    concat!("#[", "ignore"),
+];
+
+pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
+    let mut faults = Vec::new();
+    let packages = crate::deps::packages()?;
+    crate::deps::edges(&packages, &mut faults);
+    crate::deps::counts(shell, &mut faults)?;
+    described(&packages, &mut faults);
+    files(&mut faults)?;
+    crate::rules::named(&mut faults)?;
+    if faults.is_empty() {
+        println!("tidy");
+        return Ok(());
+    }
+    bail!("not tidy:\n  {}", faults.join("\n  "));
+}
+
+/// What a registry's page and docs.rs show.
+fn described(packages: &[Package], faults: &mut Vec<String>) {
+    for package in packages.iter().filter(|package| package.publish.is_none()) {
+        let name = &package.name;
+        let folder = package.manifest_path.with_file_name("");
+        let mut need = |there: bool, what: &str| {
+            if !there {
+                faults.push(format!("`{name}` has no {what}"));
+            }
+        };
+        need(folder.join("README.md").exists(), "README.md");
+        need(package.description.is_some(), "description");
+        need(!package.keywords.is_empty(), "keywords");
+        need(!package.categories.is_empty(), "categories");
+        need(package.license.is_some(), "licence");
+        need(package.rust_version.is_some(), "rust-version");
+        need(
+            !package.metadata["docs"]["rs"].is_null(),
+            "docs.rs metadata",
+        );
+    }
+}
+
+fn files(faults: &mut Vec<String>) -> anyhow::Result<()> {
+    for name in [
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+        "CHANGELOG.md",
+        "README.md",
+        "docs/ARCHITECTURE.md",
+    ] {
+        if !crate::root().join(name).exists() {
+            faults.push(format!("{name} is missing"));
+        }
+    }
+    for path in sources(&["crates", "tests", "xtask"], "rs")? {
+        let text = text(&path)?;
+        let lines = text.lines().count();
+        if lines > LINES {
+            faults.push(format!(
+                "{} has {lines} lines, more than {LINES}",
+                path.display()
+            ));
+        }
+        for left_over in LEFT_OVERS
+            .iter()
+            .filter(|left_over| text.contains(**left_over))
+        {
+            faults.push(format!("{} holds `{left_over}`", path.display()));
+        }
+        trailing_space(&path, &text, faults);
+    }
+    for path in sources(&[".", "crates", "docs"], "md")? {
+        trailing_space(&path, &text(&path)?, faults);
+    }
+    Ok(())
+}
+
+fn trailing_space(path: &Path, text: &str, faults: &mut Vec<String>) {
+    if let Some(at) = text.lines().position(|line| line.ends_with([' ', '\t'])) {
+        faults.push(format!(
+            "{} line {} ends with a space",
+            path.display(),
+            at + 1
+        ));
+    }
+}
+
+/// The files with this ending in these folders, at any depth; in `.` at its top alone.
+pub(crate) fn sources(folders: &[&str], ending: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut open: Vec<PathBuf> = folders
+        .iter()
+        .map(|folder| crate::root().join(folder))
+        .collect();
+    while let Some(folder) = open.pop() {
+        let top = folder.ends_with(".");
+        let entries = fs::read_dir(&folder)
+            .with_context(|| format!("{} cannot be read", folder.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            let skipped = path.ends_with("node_modules")
+                || path.ends_with("target")
+                || path.ends_with("book");
+            if path.is_dir() && !skipped && !top {
+                open.push(path);
+            } else if path.extension().is_some_and(|known| known == ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+pub(crate) fn text(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_repository_is_tidy() {
+        let shell = Shell::new().unwrap();
+        shell.change_dir(crate::root());
+        run(&shell).unwrap();
+    }
+}
