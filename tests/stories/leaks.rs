@@ -3,6 +3,7 @@
 use hallpass::{
     Secret, TokenRequest, TokenSource,
     camall::{Authentication, Camall},
+    endpoint::ClientCredentialsBuilder,
 };
 use hallpass_testkit::{
     AuthorizationServer, Client,
@@ -25,7 +26,7 @@ async fn nothing_that_is_shown_or_traced_holds_secret_or_token() {
     let mut shown = format!("{server:?} {:?}", secret(CANARY));
     for way in [Authentication::Form, Authentication::Basic] {
         let unbuilt = Camall::builder(ID, secret(CANARY))
-            .with_endpoint(|endpoint| endpoint.allow_utf8_credentials())
+            .with_endpoint(ClientCredentialsBuilder::allow_utf8_credentials)
             .token_endpoint(server.token_endpoint())
             .danger_allow_http_on_loopback()
             .authentication(way);
@@ -109,7 +110,7 @@ async fn no_error_holds_secret_or_token() {
 // covers: F-102
 #[test]
 fn a_result_with_a_secret_in_it_panics_without_it() {
-    let result: Result<Secret, u8> = Ok(secret(CANARY));
-    let panic = std::panic::catch_unwind(|| result.unwrap_err()).unwrap_err();
+    let result = || -> Result<Secret, u8> { Ok(secret(CANARY)) };
+    let panic = std::panic::catch_unwind(|| result().unwrap_err()).unwrap_err();
     leak::assert_clean(panic.downcast_ref::<String>().unwrap(), CANARY);
 }

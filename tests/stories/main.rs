@@ -1,5 +1,8 @@
 //! Stories that cross crates: one file each, all in one binary.
 
+// A test stops at what it does not expect, in its helpers too; and what it shows is put together as it comes.
+#![allow(clippy::unwrap_used, clippy::format_push_string)]
+
 mod building;
 mod leaks;
 mod main_job;

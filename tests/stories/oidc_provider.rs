@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hallpass::{
     ErrorKind, TokenRequest, TokenSource,
-    core::{Clock as _, SystemClock},
+    core::{Clock as _, OAuthError, SystemClock},
     endpoint::{
         ClientAuthentication, ClientCredentials, ClientCredentialsBuilder, ClientSecretBasic,
         ClientSecretPost, HttpTransport,
@@ -119,7 +119,7 @@ async fn its_refusals_are_understood() {
         ),
     ] {
         let error = builder.build().unwrap().token(&request).await.unwrap_err();
-        let said = error.oauth_error().map(|error| error.code());
+        let said = error.oauth_error().map(OAuthError::code);
         assert_eq!((error.kind(), said), (kind, Some(code)), "{error}");
         assert!(!error.is_transient() && error.hint().is_some(), "{error}");
         // One request each: a refusal is not tried again.

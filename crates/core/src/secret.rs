@@ -23,6 +23,18 @@ use secrecy::{ExposeSecret as _, SecretString};
 /// # use hallpass_core::Secret;
 /// assert_eq!(Secret::new("a").unwrap(), Secret::new("a").unwrap());
 /// ```
+///
+/// ```compile_fail
+/// # use hallpass_core::Secret;
+/// fn write(_: &impl serde::Serialize) {}
+/// write(&Secret::new("a").unwrap());
+/// ```
+///
+/// ```compile_fail
+/// # use hallpass_core::Secret;
+/// println!("{}", Secret::new("a").unwrap());
+/// ```
+// covers: F-102, F-103, F-116
 #[derive(Clone)]
 pub struct Secret(Arc<SecretString>);
 

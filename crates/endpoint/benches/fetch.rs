@@ -1,6 +1,6 @@
 //! A cold fetch over loopback, kept alive, without TLS: ours beside a bare reqwest POST with a serde_json parse.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use hallpass_core::{Secret, TokenRequest, TokenSource as _};

@@ -1,6 +1,6 @@
 //! Reading token responses: a common one, and ever larger ones, which must cost in proportion.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fmt::Write as _;
 
@@ -29,7 +29,7 @@ fn parsing(criterion: &mut Criterion) {
         r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":3600,"scope":"orders.read orders.write"}}"#
     );
     group.bench_function("common", |bencher| {
-        bencher.iter(|| parse(common.as_bytes()))
+        bencher.iter(|| parse(common.as_bytes()));
     });
     for kib in [16, 64] {
         let body = response(kib);

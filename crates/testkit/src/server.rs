@@ -141,7 +141,7 @@ impl AuthorizationServer {
     pub fn rotate_secret(&self, client_id: &str, client_secret: &str) {
         for client in &mut self.state().clients {
             if client.id == client_id {
-                client.secret = client_secret.to_owned();
+                client_secret.clone_into(&mut client.secret);
             }
         }
     }
