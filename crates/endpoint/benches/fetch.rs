@@ -1,12 +1,28 @@
 //! A cold fetch over loopback, kept alive, without TLS: ours beside a bare reqwest POST with a serde_json parse.
+//!
+//! The two take turns, a few requests each, so that whatever slows the machine slows both. Client and server share
+//! one thread: between two, the scheduler's modes differ by more than what is measured.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
 use hallpass_core::{Secret, TokenRequest, TokenSource as _};
 use hallpass_endpoint::{ClientCredentials, ClientSecretPost};
 use hallpass_testkit::raw::{self, RawServer};
 use serde::Deserialize;
+
+/// Turns that count, after some that warm up, and requests in a turn.
+const TURNS: usize = 4_000;
+const WARM_UP: usize = 400;
+const REQUESTS: u32 = 5;
+
+const BODY: &str =
+    "grant_type=client_credentials&scope=orders.read&client_id=orders-service&client_secret=s3cr3t";
 
 #[derive(Deserialize)]
 struct Plain {
@@ -14,64 +30,67 @@ struct Plain {
     expires_in: u64,
 }
 
-const BODY: &str =
-    "grant_type=client_credentials&scope=orders.read&client_id=orders-service&client_secret=s3cr3t";
-
-fn fetching(criterion: &mut Criterion) {
-    // The server has a runtime of its own, so that neither side waits for the other's turn.
-    let server_runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
     let answer = format!(
         r#"{{"access_token":"{}","token_type":"Bearer","expires_in":3600,"scope":"orders.read"}}"#,
         "x".repeat(900)
     );
-    let server = server_runtime.block_on(RawServer::always(raw::json(200, answer)));
+    let server = RawServer::always(raw::json(200, answer).unrecorded()).await;
     let url = server.url("/token");
-
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
+    let secret = ClientSecretPost::new(Secret::new("s3cr3t").unwrap());
+    let source = ClientCredentials::builder(&*url, "orders-service", secret)
+        .scope("orders.read")
+        .danger_allow_http_on_loopback()
         .build()
         .unwrap();
-    let source = ClientCredentials::builder(
-        &*url,
-        "orders-service",
-        ClientSecretPost::new(Secret::new("s3cr3t").unwrap()),
-    )
-    .scope("orders.read")
-    .danger_allow_http_on_loopback()
-    .build()
-    .unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
 
-    let mut group = criterion.benchmark_group("fetch");
-    group.sample_size(200);
-    group.bench_function("reqwest", |bencher| {
-        bencher.to_async(&runtime).iter(async || {
-            let answer = client
-                .post(&url)
-                .header("content-type", "application/x-www-form-urlencoded")
-                .body(BODY)
-                .send()
-                .await
-                .unwrap();
-            let plain: Plain = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-            assert_eq!((plain.access_token.len(), plain.expires_in), (900, 3_600));
-        });
-    });
-    group.bench_function("hallpass", |bencher| {
-        bencher.to_async(&runtime).iter(async || {
-            let token = source.token(&TokenRequest::default()).await.unwrap();
-            assert_eq!(
-                (token.expose().len(), token.lifetime().as_secs()),
-                (900, 3_600)
-            );
-        });
-    });
-    group.finish();
+    let ours = async || {
+        let token = source.token(&TokenRequest::default()).await.unwrap();
+        assert_eq!(
+            (token.expose().len(), token.lifetime().as_secs()),
+            (900, 3_600)
+        );
+    };
+    let bare = async || {
+        let post = client
+            .post(&url)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(BODY);
+        let answer = post.send().await.unwrap().bytes().await.unwrap();
+        let plain: Plain = serde_json::from_slice(&answer).unwrap();
+        assert_eq!((plain.access_token.len(), plain.expires_in), (900, 3_600));
+    };
+    let (mut our_times, mut bare_times) = (Vec::new(), Vec::new());
+    for turn in 0..WARM_UP + TURNS {
+        let (our_time, bare_time) = (time(&ours).await, time(&bare).await);
+        if turn >= WARM_UP {
+            our_times.push(our_time);
+            bare_times.push(bare_time);
+        }
+    }
+    assert_eq!(server.connection_count(), 2, "connections are kept");
+    report("fetch/hallpass", our_times);
+    report("fetch/reqwest", bare_times);
 }
 
-criterion_group!(benches, fetching);
-criterion_main!(benches);
+async fn time(fetch: &impl AsyncFn()) -> Duration {
+    let began = Instant::now();
+    for _ in 0..REQUESTS {
+        fetch().await;
+    }
+    began.elapsed() / REQUESTS
+}
+
+/// Prints the median and leaves it where `cargo xtask bench` looks for it.
+fn report(row: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let median = times[times.len() / 2].as_nanos();
+    println!("{row}: median {median} ns over {} turns", times.len());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder = root.join("target/criterion").join(row).join("new");
+    fs::create_dir_all(&folder).unwrap();
+    let estimates = format!(r#"{{"median":{{"point_estimate":{median}}}}}"#);
+    fs::write(folder.join("estimates.json"), estimates).unwrap();
+}

@@ -199,8 +199,10 @@ impl ClientCredentialsBuilder {
             Some(transport) => transport,
             None => HttpTransport::builder().build()?,
         };
+        let encoder = GrantEncoder::new(address.url());
         Ok(ClientCredentials {
-            encoder: GrantEncoder::new(address.url()),
+            default_grant: encoder.encode(&self.defaults).into(),
+            encoder,
             address,
             client_id: self.client_id.into(),
             allow_utf8: self.allow_utf8,

@@ -1,13 +1,14 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use hallpass_core::{AccessToken, Clock, TokenError, TokenRequest, TokenSource};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use tokio::time::Instant;
 
 use crate::{
-    AuthenticationContext, ClientAuthentication, ClientCredentialsBuilder, Hints, HttpTransport,
-    Retry,
+    AuthenticationContext, ClientAuthentication, ClientCredentialsBuilder, Credentials, Hints,
+    HttpTransport, Retry,
     address::Address,
     authentication::Proof,
     fault,
@@ -51,6 +52,8 @@ pub struct ClientCredentials {
     pub(crate) authentication: Box<dyn ClientAuthentication>,
     pub(crate) defaults: TokenRequest,
     pub(crate) encoder: GrantEncoder,
+    /// What the encoder writes for `defaults`, which is what nearly every call asks for.
+    pub(crate) default_grant: Box<[u8]>,
     pub(crate) transport: HttpTransport,
     pub(crate) retry: Retry,
     pub(crate) rules: ResponseRules,
@@ -75,13 +78,19 @@ impl ClientCredentials {
 
     /// Attempts until one succeeds, a failure is permanent, or the retries or the time run out.
     async fn fetch(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
-        let grant = self.encoder.encode(request);
+        let written;
+        let grant = if *request == self.defaults {
+            &*self.default_grant
+        } else {
+            written = self.encoder.encode(request);
+            &written
+        };
         let began = Instant::now();
         let left = || self.retry.total().saturating_sub(began.elapsed());
         let mut delays = self.retry.delays();
         let mut reconnected = false;
         loop {
-            let error = match self.attempt(&grant, request, left()).await {
+            let error = match self.attempt(grant, request, left()).await {
                 Ok(token) => return Ok(token),
                 Err(error) => error,
             };
@@ -115,18 +124,14 @@ impl ClientCredentials {
             .with_utf8(self.allow_utf8);
         let credentials = self.authentication.credentials(&context).await?;
         let body = form::body(grant, &credentials);
-        let redactor = Redactor::new(&credentials, &self.client_id);
-        let mut post = self
-            .transport
-            .client()
-            .post(self.address.url().clone())
-            .header(header::CONTENT_TYPE, FORM)
-            .header(header::ACCEPT, JSON)
-            .body(bytes::Bytes::from_owner(body));
-        if let Proof::Header(value) = credentials.0 {
-            post = post.header(header::AUTHORIZATION, value);
+        let mut post = reqwest::Request::new(Method::POST, self.address.url().clone());
+        let headers = post.headers_mut();
+        headers.insert(header::CONTENT_TYPE, FORM);
+        headers.insert(header::ACCEPT, JSON);
+        if let Proof::Header(value) = &credentials.0 {
+            headers.insert(header::AUTHORIZATION, value.clone());
         }
-        let post = post.build().map_err(|error| named(fault::of(error)))?;
+        *post.body_mut() = Some(Bytes::from_owner(body).into());
 
         // Before it is sent: a slow answer must not make the token live longer here than at the server.
         let requested_at = self.clock.moment();
@@ -134,7 +139,7 @@ impl ClientCredentials {
         let answer = answer.map_err(named)?;
         let status = answer.status;
         let token = self
-            .read(answer, request, requested_at, redactor)
+            .read(answer, request, requested_at, &credentials)
             .map_err(|error| self.advise(named(error.with_status(status))))?;
         if !token.lifetime().is_zero() && token.is_expired(self.clock.now()) {
             let late = "the token expired before it arrived";
@@ -150,7 +155,7 @@ impl ClientCredentials {
         answer: Answer,
         request: &TokenRequest,
         requested_at: hallpass_core::Moment,
-        redactor: Redactor,
+        credentials: &Credentials,
     ) -> Result<AccessToken, TokenError> {
         let Answer {
             status,
@@ -170,6 +175,7 @@ impl ClientCredentials {
             if !(media == MediaType::Json || self.rules.lenient && media != MediaType::Html) {
                 return Err(wrong_media(media, body.is_empty()));
             }
+            let redactor = || Redactor::new(credentials, &self.client_id);
             let token =
                 response::read(&body, &self.rules, request.scopes(), requested_at, redactor)?;
             if self.require_scopes {
@@ -185,6 +191,7 @@ impl ClientCredentials {
                 "the server reported success with a status other than 200 (RFC 6749 section 5.1)",
             ));
         }
+        let redactor = Redactor::new(credentials, &self.client_id);
         let json = matches!(media, MediaType::Json | MediaType::Absent);
         let mut error = refusal::read(status, json.then_some(&**body), &redactor);
         if let Some(wait) = refusal::retry_after(&headers, self.clock.wall()) {

@@ -15,6 +15,6 @@ pub fn parse(body: &[u8]) -> Result<AccessToken, TokenError> {
         &response::ResponseRules::default(),
         &ScopeSet::EMPTY,
         SystemClock.moment(),
-        Redactor::default(),
+        Redactor::default,
     )
 }

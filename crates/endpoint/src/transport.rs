@@ -69,11 +69,6 @@ impl HttpTransport {
         }
     }
 
-    /// The client, to build requests with.
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// Sends a request and reads the answer, within `deadline` and the transport's own, whichever ends first.
     pub(crate) async fn exchange(
         &self,

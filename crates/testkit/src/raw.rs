@@ -38,6 +38,7 @@ pub struct Reply {
     bytes: Vec<u8>,
     delay: Duration,
     then: Then,
+    recorded: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +58,7 @@ impl Reply {
             bytes: bytes.as_ref().to_vec(),
             delay: Duration::ZERO,
             then: Then::KeepAlive,
+            recorded: true,
         }
     }
 
@@ -94,6 +96,12 @@ impl Reply {
     /// Sends `filler` again and again after the bytes, once in each `pause`, until the other side goes.
     pub fn then_drip(self, filler: impl AsRef<[u8]>, pause: Duration) -> Self {
         self.then(Then::Drip(filler.as_ref().to_vec(), pause))
+    }
+
+    /// Keeps no copy of the request that it answers: for benchmarks, which make many.
+    pub fn unrecorded(mut self) -> Self {
+        self.recorded = false;
+        self
     }
 
     fn then(mut self, then: Then) -> Self {
@@ -145,6 +153,7 @@ pub struct RawServer {
 struct State {
     script: Vec<Reply>,
     requests: Vec<Vec<u8>>,
+    answered: usize,
     peers: Vec<SocketAddr>,
     flooded: usize,
 }
@@ -173,6 +182,7 @@ impl RawServer {
         let state = Arc::new(Mutex::new(State {
             script,
             requests: Vec::new(),
+            answered: 0,
             peers: Vec::new(),
             flooded: 0,
         }));
@@ -202,7 +212,7 @@ impl RawServer {
 
     /// How many requests came.
     pub fn request_count(&self) -> usize {
-        lock(&self.state).requests.len()
+        lock(&self.state).answered
     }
 
     /// How many connections were made.
@@ -243,9 +253,13 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     while let Some(request) = read_request(&mut stream, &mut unread).await? {
         let reply = {
             let mut state = lock(state);
-            let at = state.requests.len().min(state.script.len() - 1);
-            state.requests.push(request);
-            state.script[at].clone()
+            let at = state.answered.min(state.script.len() - 1);
+            state.answered += 1;
+            let reply = state.script[at].clone();
+            if reply.recorded {
+                state.requests.push(request);
+            }
+            reply
         };
         if !reply.delay.is_zero() {
             tokio::time::sleep(reply.delay).await;
@@ -292,12 +306,14 @@ async fn read_request(stream: &mut TcpStream, unread: &mut Vec<u8>) -> io::Resul
 
 /// The length of the request at the start of these bytes, once they hold all of it.
 fn request_length(bytes: &[u8]) -> Option<usize> {
+    const NAME: &[u8] = b"content-length:";
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-    let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
-    let body = text
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length:"))
-        .and_then(|length| length.trim().parse::<usize>().ok())
-        .unwrap_or(0);
-    (bytes.len() >= head + body).then_some(head + body)
+    let length = bytes[..head].split(|byte| *byte == b'\n').find_map(|line| {
+        let (name, value) = line.split_at_checked(NAME.len())?;
+        let value = std::str::from_utf8(value).ok()?;
+        name.eq_ignore_ascii_case(NAME)
+            .then(|| value.trim().parse::<usize>().ok())?
+    });
+    let whole = head + length.unwrap_or(0);
+    (bytes.len() >= whole).then_some(whole)
 }

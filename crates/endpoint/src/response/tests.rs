@@ -5,13 +5,7 @@ use super::*;
 
 fn parse_with(body: &[u8], rules: &ResponseRules) -> Result<AccessToken, TokenError> {
     let asked: ScopeSet = "asked".parse().unwrap();
-    read(
-        body,
-        rules,
-        &asked,
-        SystemClock.moment(),
-        Redactor::default(),
-    )
+    read(body, rules, &asked, SystemClock.moment(), Redactor::default)
 }
 
 fn parse(body: impl AsRef<[u8]>) -> Result<AccessToken, TokenError> {
@@ -403,7 +397,7 @@ fn reading_a_response_allocates_little() {
     let asked = ScopeSet::EMPTY;
     let moment = SystemClock.moment();
     let allocations = allocation_counter::measure(|| {
-        let read = read(body.as_bytes(), &rules, &asked, moment, Redactor::default());
+        let read = read(body.as_bytes(), &rules, &asked, moment, Redactor::default);
         drop(std::hint::black_box(read));
     });
     assert_eq!(allocations.count_total, 1 + 3);
