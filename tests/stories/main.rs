@@ -11,4 +11,5 @@ mod peer;
 mod responses;
 mod retries;
 mod support;
+mod tls;
 mod transport;

@@ -10,6 +10,9 @@ use hallpass_core::{ErrorKind, TokenError};
 #[error("the connection was lost before an answer came")]
 pub(crate) struct ConnectionLost(#[source] reqwest::Error);
 
+/// How the HTTP/2 library writes `ENHANCE_YOUR_CALM` (RFC 9113 section 7), whose own type is not ours to name.
+const CALM: &str = "excessive load";
+
 pub(crate) fn of(error: reqwest::Error) -> TokenError {
     let error = error.without_url();
     if error.is_connect() {
@@ -28,6 +31,9 @@ pub(crate) fn of(error: reqwest::Error) -> TokenError {
     if error.is_builder() {
         return TokenError::configuration("the token request could not be written")
             .with_source(error);
+    }
+    if chain(&error).contains(CALM) {
+        return TokenError::unavailable("the server asks for fewer requests").with_source(error);
     }
     if error.is_request() {
         return TokenError::unavailable("the connection was lost before an answer came")

@@ -19,6 +19,28 @@
 //! # }
 //! ```
 //!
+//! A whole round, against a server that runs in the test:
+//!
+//! ```
+//! use hallpass::{Secret, TokenRequest, TokenSource, endpoint::{ClientCredentials, ClientSecretBasic}};
+//! use hallpass_testkit::{AuthorizationServer, Client};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = AuthorizationServer::builder()
+//!     .client(Client::new("orders-service", "s3cr3t").scopes("orders.read"))
+//!     .start()
+//!     .await;
+//! let basic = ClientSecretBasic::new(Secret::new("s3cr3t")?);
+//! let source = ClientCredentials::builder(server.token_endpoint(), "orders-service", basic)
+//!     .danger_allow_http_on_loopback()
+//!     .build()?;
+//! let token = source.token(&TokenRequest::default()).await?;
+//! assert_eq!(token.scopes().as_str(), "orders.read");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! | module | feature | what it holds |
 //! |---|---|---|
 //! | [`camall`] | `camall` (default) | camall.io |
