@@ -1,7 +1,8 @@
 //! The main job, end to end: get a token, call an API with it, see what was granted, see a refusal.
 //!
 //! `cargo run --example quickstart` runs against an authorization server and an API that it starts on this machine.
-//! With `CAMALL_CLIENT_ID` and `CAMALL_CLIENT_SECRET` (and optionally `CAMALL_SCOPE`) set it asks camall.io.
+//! With `CAMALL_CLIENT_ID` and `CAMALL_CLIENT_SECRET` (and optionally `CAMALL_SCOPE`) set it asks camall.io, and calls
+//! the API that `CAMALL_API_URL` names.
 
 use std::{env, error::Error, process::ExitCode, sync::Arc};
 
@@ -50,15 +51,7 @@ async fn with_embedded_servers() -> Result<(), Box<dyn Error>> {
     let token = source.token(&TokenRequest::default()).await?;
     show(&token);
 
-    let url = server.api_url("/orders");
-    let answer = reqwest::Client::new()
-        .get(&url)
-        .header("authorization", token.header_value().clone())
-        .send()
-        .await?;
-    println!("\nGET {url}");
-    println!("  HTTP {}", answer.status());
-    println!("  {}", answer.text().await?);
+    call(&server.api_url("/orders"), &token).await?;
 
     println!("\nthe same with a wrong secret");
     match camall("not-the-secret")?
@@ -78,13 +71,31 @@ async fn with_camall() -> Result<(), Box<dyn Error>> {
     match source.token(&TokenRequest::default()).await {
         Ok(token) => {
             show(&token);
-            Ok(())
+            match env::var("CAMALL_API_URL") {
+                Ok(url) => call(&url, &token).await,
+                Err(_) => {
+                    println!("\nset CAMALL_API_URL to call an API with it");
+                    Ok(())
+                }
+            }
         }
         Err(error) => {
             explain(&error);
             Err("no token".into())
         }
     }
+}
+
+async fn call(url: &str, token: &AccessToken) -> Result<(), Box<dyn Error>> {
+    let answer = reqwest::Client::new()
+        .get(url)
+        .header("authorization", token.header_value().clone())
+        .send()
+        .await?;
+    println!("\nGET {url}");
+    println!("  HTTP {}", answer.status());
+    println!("  {}", answer.text().await?);
+    Ok(())
 }
 
 /// What was granted; never the token.
