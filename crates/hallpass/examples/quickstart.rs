@@ -71,13 +71,11 @@ async fn with_camall() -> Result<(), Box<dyn Error>> {
     match source.token(&TokenRequest::default()).await {
         Ok(token) => {
             show(&token);
-            match env::var("CAMALL_API_URL") {
-                Ok(url) => call(&url, &token).await,
-                Err(_) => {
-                    println!("\nset CAMALL_API_URL to call an API with it");
-                    Ok(())
-                }
+            if let Ok(url) = env::var("CAMALL_API_URL") {
+                return call(&url, &token).await;
             }
+            println!("\nset CAMALL_API_URL to call an API with it");
+            Ok(())
         }
         Err(error) => {
             explain(&error);
