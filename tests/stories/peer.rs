@@ -22,7 +22,12 @@ impl OidcProvider {
         if !folder.join("node_modules").is_dir() {
             return skipped("its packages are not installed; `cargo xtask test` does it");
         }
-        let child = Command::new("node")
+        let old = "process.exit(process.versions.node.split('.')[0] < 20 ? 1 : 0)";
+        match Command::new("node").args(["-e", old]).status().await {
+            Ok(status) if status.success() => {}
+            _ => return skipped("Node.js 20 or newer is not installed"),
+        }
+        let mut child = Command::new("node")
             .arg("server.mjs")
             .args(args)
             .current_dir(folder)
@@ -30,10 +35,8 @@ impl OidcProvider {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
-            .spawn();
-        let Ok(mut child) = child else {
-            return skipped("Node.js is not installed");
-        };
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let ready = lines.next_line().await.unwrap();
         let ready = ready.expect("the server says that it is ready");

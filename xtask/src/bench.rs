@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: runs the benchmarks, and prints ratios of rows that ran together.
 
-use std::{fmt::Write as _, fs};
+use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
@@ -47,11 +47,14 @@ pub(crate) fn run(shell: &Shell, only: Option<&str>) -> anyhow::Result<()> {
             names.join(", ")
         );
     }
+    // One folder for all rows, also where `CARGO_TARGET_DIR` builds elsewhere.
+    let rows = crate::root().join("target/criterion");
     for (name, package) in &chosen {
         cmd!(
             shell,
             "cargo bench --package {package} --all-features --bench {name}"
         )
+        .env("CRITERION_HOME", &rows)
         .run()?;
     }
     let mut report =
@@ -61,7 +64,8 @@ pub(crate) fn run(shell: &Shell, only: Option<&str>) -> anyhow::Result<()> {
         if !chosen.iter().any(|(name, _)| Some(*name) == program) {
             continue;
         }
-        let (ours, baseline) = (median(target.row)?, median(target.baseline)?);
+        let ours = median(&rows, target.row)?;
+        let baseline = median(&rows, target.baseline)?;
         let ratio = ours / baseline;
         let verdict = if ratio <= target.most {
             "meets"
@@ -71,10 +75,10 @@ pub(crate) fn run(shell: &Shell, only: Option<&str>) -> anyhow::Result<()> {
         // Writing to a String cannot fail.
         let _ = writeln!(
             report,
-            "| {} | {:.2} µs | {:.2} µs | {ratio:.2} | {:.2} | {verdict} |",
+            "| {} | {} | {} | {ratio:.2} | {:.2} | {verdict} |",
             target.what,
-            ours / 1_000.0,
-            baseline / 1_000.0,
+            time(ours),
+            time(baseline),
             target.most
         );
     }
@@ -85,9 +89,17 @@ pub(crate) fn run(shell: &Shell, only: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn time(nanoseconds: f64) -> String {
+    if nanoseconds < 1_000.0 {
+        format!("{nanoseconds:.1} ns")
+    } else {
+        format!("{:.2} µs", nanoseconds / 1_000.0)
+    }
+}
+
 /// The median of a row's last run, in nanoseconds.
-fn median(row: &str) -> anyhow::Result<f64> {
-    let path = crate::root().join(format!("target/criterion/{row}/new/estimates.json"));
+fn median(rows: &Path, row: &str) -> anyhow::Result<f64> {
+    let path = rows.join(row).join("new/estimates.json");
     let text =
         fs::read_to_string(&path).with_context(|| format!("the row `{row}` was not measured"))?;
     let estimates: Value = serde_json::from_str(&text)?;

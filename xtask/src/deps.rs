@@ -6,17 +6,35 @@ use anyhow::{Context as _, bail};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 use xshell::{Shell, cmd};
 
-/// Which crates of ours a crate may name. Down, never up, never sideways; see docs/ARCHITECTURE.md.
-const EDGES: [(&str, &[&str]); 5] = [
+/// Which crates of ours a crate may name, those to come included. Down, never up, never sideways; see docs/ARCHITECTURE.md.
+const EDGES: [(&str, &[&str]); 12] = [
     ("hallpass-core", &[]),
     ("hallpass-endpoint", &["hallpass-core"]),
     ("hallpass-camall", &["hallpass-core", "hallpass-endpoint"]),
+    ("hallpass-cache", &["hallpass-core"]),
+    ("hallpass-redis", &["hallpass-core", "hallpass-cache"]),
+    ("hallpass-reqwest", &["hallpass-core"]),
+    ("hallpass-tower", &["hallpass-core"]),
     ("hallpass-testkit", &["hallpass-core"]),
     (
         "hallpass",
-        &["hallpass-core", "hallpass-endpoint", "hallpass-camall"],
+        &[
+            "hallpass-core",
+            "hallpass-endpoint",
+            "hallpass-camall",
+            "hallpass-cache",
+            "hallpass-redis",
+            "hallpass-reqwest",
+            "hallpass-tower",
+            "hallpass-testkit",
+        ],
     ),
+    ("hallpass-cli", &["hallpass"]),
+    ("hallpass-tests", &["hallpass", "hallpass-testkit"]),
+    ("xtask", &["hallpass-testkit"]),
 ];
+/// Any crate of ours may be tested with this one.
+const TESTKIT: &str = "hallpass-testkit";
 
 /// Crates below core at most, itself included.
 const CORE_CRATES: usize = 20;
@@ -34,31 +52,27 @@ pub(crate) fn packages() -> anyhow::Result<Vec<Package>> {
 }
 
 pub(crate) fn edges(packages: &[Package], faults: &mut Vec<String>) {
-    for (name, allowed) in EDGES {
-        let Some(package) = packages.iter().find(|package| *package.name == name) else {
-            faults.push(format!(
-                "the table of edges names `{name}`, which is no package"
-            ));
-            continue;
-        };
+    for package in packages {
+        let name = package.name.as_str();
+        if !EDGES.iter().any(|(known, _)| *known == name) {
+            faults.push(format!("`{name}` is missing in the table of edges"));
+        }
         for dependency in &package.dependencies {
             let to = dependency.name.as_str();
             let ours = packages.iter().any(|package| *package.name == to);
-            let for_tests =
-                dependency.kind == DependencyKind::Development && to == "hallpass-testkit";
-            if ours && !for_tests && !allowed.contains(&to) {
+            if ours && !allowed(name, to, dependency.kind) {
                 faults.push(format!("`{name}` must not depend on `{to}`"));
             }
         }
     }
-    for package in packages.iter().filter(|package| package.publish.is_none()) {
-        if !EDGES.iter().any(|(name, _)| **name == **package.name) {
-            faults.push(format!(
-                "`{}` is missing in the table of edges",
-                package.name
-            ));
-        }
-    }
+}
+
+fn allowed(from: &str, to: &str, kind: DependencyKind) -> bool {
+    let for_tests = kind == DependencyKind::Development && to == TESTKIT;
+    for_tests
+        || EDGES
+            .iter()
+            .any(|(name, below)| *name == from && below.contains(&to))
 }
 
 pub(crate) fn counts(shell: &Shell, faults: &mut Vec<String>) -> anyhow::Result<()> {
@@ -73,12 +87,12 @@ pub(crate) fn counts(shell: &Shell, faults: &mut Vec<String>) -> anyhow::Result<
             core.len()
         ));
     }
-    for name in NOT_BELOW_CORE.iter().filter(|name| core.contains(**name)) {
+    for name in unwanted(&core) {
         faults.push(format!("`{name}` is below hallpass-core"));
     }
 
     let facade = tree(shell, &["--package", "hallpass"])?;
-    let reqwest = reqwest_alone(shell)?;
+    let reqwest = reqwest_alone(shell, &facade)?;
     #[allow(clippy::cast_precision_loss)] // A few hundred.
     let ratio = facade.len() as f64 / reqwest.len() as f64;
     println!(
@@ -94,33 +108,83 @@ pub(crate) fn counts(shell: &Shell, faults: &mut Vec<String>) -> anyhow::Result<
     Ok(())
 }
 
+/// Those of the crates, each a name and a version, that must not be below core.
+fn unwanted(crates: &BTreeSet<String>) -> Vec<&'static str> {
+    let found = |unwanted: &str| crates.iter().any(|known| name(known) == unwanted);
+    let listed = NOT_BELOW_CORE.into_iter();
+    listed.filter(|unwanted| found(unwanted)).collect()
+}
+
+fn name(crate_and_version: &str) -> &str {
+    crate_and_version.split(' ').next().unwrap_or_default()
+}
+
 /// The crates, by name and version, that a build for this machine links, procedural macros included.
 fn tree(shell: &Shell, args: &[&str]) -> anyhow::Result<BTreeSet<String>> {
     let tree = cmd!(shell, "cargo tree --edges normal --prefix none {args...}");
-    let lines = tree.quiet().read()?;
-    let name = |line: &str| {
-        line.split_whitespace()
-            .take(2)
-            .collect::<Vec<_>>()
-            .join(" ")
+    let output = tree.quiet().ignore_status().output()?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    let name_and_version = |line: &str| {
+        let mut words = line.split_whitespace();
+        Some(format!("{} {}", words.next()?, words.next()?))
     };
-    Ok(lines.lines().map(name).collect())
+    let lines = String::from_utf8(output.stdout)?;
+    Ok(lines.lines().filter_map(name_and_version).collect())
 }
 
-/// A package that depends on reqwest and nothing else, with its default features and our lock file.
-fn reqwest_alone(shell: &Shell) -> anyhow::Result<BTreeSet<String>> {
+/// The crates of a package that depends on nothing but the reqwest that the facade has, with its default features and our
+/// lock file. These features bring crates that our lock file may not name, so the network is asked where the cache cannot
+/// tell.
+fn reqwest_alone(shell: &Shell, facade: &BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {
+    let version = facade
+        .iter()
+        .find_map(|known| known.strip_prefix("reqwest v"));
+    let version = version.context("the facade does not depend on reqwest")?;
     let folder = crate::root().join("target/tidy/reqwest-alone");
-    let manifest = "[package]\nname = \"reqwest-alone\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\nreqwest = \"0.13\"\n";
+    let manifest = format!(
+        "[package]\nname = \"reqwest-alone\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\nreqwest = \"={version}\"\n"
+    );
+    let lock = fs::read(crate::root().join("Cargo.lock")).context("Cargo.lock is missing")?;
     fs::create_dir_all(folder.join("src"))?;
     fs::write(folder.join("src/lib.rs"), "")?;
     fs::write(folder.join("Cargo.toml"), manifest)?;
-    fs::copy(crate::root().join("Cargo.lock"), folder.join("Cargo.lock"))
-        .context("Cargo.lock is missing")?;
+    fs::write(folder.join("Cargo.lock"), lock)?;
     let manifest = folder.join("Cargo.toml").display().to_string();
-    let mut crates = tree(shell, &["--manifest-path", &manifest])?;
-    crates.retain(|name| !name.starts_with("reqwest-alone "));
-    if crates.is_empty() {
-        bail!("reqwest's crates could not be counted");
-    }
+    let count = |more: &[&str]| tree(shell, &[&["--manifest-path", &manifest], more].concat());
+    let (mut crates, from) = if let Ok(crates) = count(&["--offline"]) {
+        (crates, "the cache")
+    } else {
+        let crates = count(&[]).context("reqwest's crates could not be counted")?;
+        (crates, "the network")
+    };
+    println!("reqwest {version} alone: resolved from {from}, with our lock file");
+    crates.retain(|known| name(known) != "reqwest-alone");
     Ok(crates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unwanted_crate_is_found_whatever_its_version() {
+        let core = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let bad = core(&["http v1.3.1", "hyper v1.7.0", "tokio v1.50.0"]);
+        assert_eq!(unwanted(&bad), ["tokio", "hyper"]);
+        let good = core(&["http v1.3.1", "tokio-like v1.0.0"]);
+        assert!(unwanted(&good).is_empty());
+    }
+
+    #[test]
+    fn edges_point_down() {
+        use DependencyKind::{Development, Normal};
+        assert!(allowed("hallpass-camall", "hallpass-endpoint", Normal));
+        assert!(allowed("hallpass-endpoint", TESTKIT, Development));
+        assert!(!allowed("hallpass-endpoint", TESTKIT, Normal));
+        assert!(!allowed("hallpass-core", "hallpass-endpoint", Normal));
+        assert!(!allowed("hallpass-cache", "hallpass-endpoint", Development));
+        assert!(!allowed("hallpass-cli", "hallpass-core", Normal));
+    }
 }

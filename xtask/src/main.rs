@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask help` lists them.
+//! The project's chores: `cargo xtask` alone lists them.
 
 mod bench;
 mod ci;
@@ -22,6 +22,9 @@ mod flags {
     xflags::xflags! {
         /// The project's chores.
         cmd xtask {
+            /// Prints this help.
+            default cmd help {}
+
             /// Sets up what the tests need, and runs them all.
             cmd test {}
 
@@ -34,12 +37,16 @@ mod flags {
             /// Prints which numbers of the protocol's lists no test names.
             cmd rules {}
 
-            /// Runs the benchmarks and prints their ratios.
+            /// Runs the benchmarks, prints their ratios and writes them to target/bench/report.md.
             cmd bench {
                 /// One benchmark's name; all by default.
                 optional name: String
             }
         }
+    }
+
+    impl Xtask {
+        pub(crate) const HELP: &str = Self::HELP_;
     }
 }
 
@@ -58,6 +65,10 @@ fn run() -> anyhow::Result<()> {
     let shell = Shell::new()?;
     shell.change_dir(root());
     match flags.subcommand {
+        flags::XtaskCmd::Help(_) => {
+            println!("{}", flags::Xtask::HELP);
+            Ok(())
+        }
         flags::XtaskCmd::Test(_) => test::run(&shell),
         flags::XtaskCmd::Ci(_) => ci::run(&shell),
         flags::XtaskCmd::Tidy(_) => tidy::run(&shell),

@@ -86,7 +86,7 @@ fn files(faults: &mut Vec<String>) -> anyhow::Result<()> {
         }
         trailing_space(&path, &text, faults);
     }
-    for path in sources(&[".", "crates", "docs"], "md")? {
+    for path in sources(&[".", "crates", "docs", "tests", "xtask"], "md")? {
         trailing_space(&path, &text(&path)?, faults);
     }
     Ok(())

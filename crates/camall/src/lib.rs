@@ -73,4 +73,8 @@ impl TokenSource for Camall {
     fn invalidate(&self, token: &AccessToken) {
         self.0.invalidate(token);
     }
+
+    fn credential_epoch(&self) -> u64 {
+        self.0.credential_epoch()
+    }
 }

@@ -20,6 +20,16 @@ impl Timestamp {
         Self(nanos(elapsed))
     }
 
+    /// The point that lies so many nanoseconds after the clock's origin: for those who keep one in an atomic.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// How many nanoseconds after the clock's origin it lies.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
     /// The point that lies `duration` later, or [`MAX`](Self::MAX).
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {

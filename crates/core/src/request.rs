@@ -198,6 +198,37 @@ impl TokenRequest {
         })
     }
 
+    /// The request as bytes that are the same in every process and version: what a shared store names its key by.
+    ///
+    /// Two requests have the same bytes exactly when they are equal.
+    pub fn canonical(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // Counted and measured, so that no two lists run into one another.
+        let mut list = |items: &[&str]| {
+            bytes.extend_from_slice(&(items.len() as u64).to_be_bytes());
+            for item in items {
+                bytes.extend_from_slice(&(item.len() as u64).to_be_bytes());
+                bytes.extend_from_slice(item.as_bytes());
+            }
+        };
+        let wants = self.0.as_ref().map(|inner| inner.wants.clone());
+        // In full, so that a new field does not compile until it is here.
+        let Wants {
+            scopes,
+            resources,
+            audiences,
+            parameters,
+        } = wants.unwrap_or_default();
+        list(&[scopes.as_str()]);
+        list(&resources.iter().map(AsRef::as_ref).collect::<Vec<_>>());
+        list(&audiences.iter().map(AsRef::as_ref).collect::<Vec<_>>());
+        let pairs = parameters
+            .iter()
+            .flat_map(|(name, value)| [&**name, &**value]);
+        list(&pairs.collect::<Vec<_>>());
+        bytes
+    }
+
     /// Does it ask for nothing in particular, that is, for what the source was built for?
     pub fn is_default(&self) -> bool {
         self.0.is_none()
@@ -352,6 +383,7 @@ mod tests {
                     at == other_at,
                     "{one:?} {other:?}"
                 );
+                assert_eq!(one.canonical() == other.canonical(), at == other_at);
             }
         }
     }

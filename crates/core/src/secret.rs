@@ -94,6 +94,12 @@ pub trait SecretSource: Send + Sync + fmt::Debug {
     ///
     /// Says where the secret was sought and what was wrong, never what was found there.
     async fn secret(&self) -> Result<Secret, SecretError>;
+
+    /// A number that changes when the secret is known to have changed; a secret that never does keeps this default.
+    /// It must be cheap, and does no I/O.
+    fn epoch(&self) -> u64 {
+        0
+    }
 }
 
 #[async_trait]
@@ -107,6 +113,10 @@ impl SecretSource for Secret {
 impl<S: SecretSource + ?Sized> SecretSource for Arc<S> {
     async fn secret(&self) -> Result<Secret, SecretError> {
         (**self).secret().await
+    }
+
+    fn epoch(&self) -> u64 {
+        (**self).epoch()
     }
 }
 

@@ -7,8 +7,8 @@ use crate::{AccessToken, TokenError, TokenRequest};
 /// Yields access tokens: the one trait that a provider implements and that everyone else holds, as
 /// `Arc<dyn TokenSource>`.
 ///
-/// A provider implements [`token`](Self::token) alone. A decorator that holds tokens (a cache) overrides the other
-/// two; a decorator that holds none forwards them, as `Arc<T>`, `Box<T>` and `&T` do.
+/// A provider implements [`token`](Self::token) alone. A decorator that holds tokens (a cache) overrides
+/// [`ready_token`](Self::ready_token) and [`invalidate`](Self::invalidate) too; one that holds none forwards all, as `Arc<T>`, `Box<T>` and `&T` do.
 ///
 /// # Promises
 ///
@@ -46,6 +46,15 @@ pub trait TokenSource: Send + Sync {
     fn invalidate(&self, token: &AccessToken) {
         let _ = token;
     }
+
+    /// A number that changes when the credentials behind this source do.
+    ///
+    /// A cache remembers a refusal for a while, so that a wrong secret does not lock an account; a new number ends
+    /// that at once. A source whose credentials never change keeps this default. It must be cheap: it is asked
+    /// whenever a refusal is about to be repeated.
+    fn credential_epoch(&self) -> u64 {
+        0
+    }
 }
 
 /// Forwards every method, the defaulted ones too: a pointer to a cache must answer as fast as the cache.
@@ -63,6 +72,10 @@ macro_rules! forward {
 
             fn invalidate(&self, token: &AccessToken) {
                 (**self).invalidate(token);
+            }
+
+            fn credential_epoch(&self) -> u64 {
+                (**self).credential_epoch()
             }
         }
     )+};
@@ -100,6 +113,11 @@ mod tests {
         fn invalidate(&self, _: &AccessToken) {
             self.0.lock().unwrap().push("invalidate");
         }
+
+        fn credential_epoch(&self) -> u64 {
+            self.0.lock().unwrap().push("credential_epoch");
+            7
+        }
     }
 
     async fn all_methods(source: impl TokenSource) {
@@ -107,6 +125,7 @@ mod tests {
         assert!(source.ready_token(&request).is_some());
         let token = source.token(&request).await.unwrap();
         source.invalidate(&token);
+        assert_eq!(source.credential_epoch(), 7);
     }
 
     #[tokio::test]
@@ -116,7 +135,7 @@ mod tests {
         all_methods(witness.clone()).await;
         all_methods(witness.clone() as Arc<dyn TokenSource>).await;
         all_methods(Box::new(witness.clone()) as Box<dyn TokenSource>).await;
-        let once = ["ready_token", "token", "invalidate"];
+        let once = ["ready_token", "token", "invalidate", "credential_epoch"];
         assert_eq!(*witness.0.lock().unwrap(), once.repeat(4));
     }
 
@@ -133,5 +152,6 @@ mod tests {
     fn a_provider_holds_no_token_unless_it_says_so() {
         assert!(Minimal.ready_token(&TokenRequest::default()).is_none());
         Minimal.invalidate(&token());
+        assert_eq!(Minimal.credential_epoch(), 0);
     }
 }

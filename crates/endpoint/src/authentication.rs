@@ -41,6 +41,12 @@ pub trait ClientAuthentication: Send + Sync + fmt::Debug {
         &self,
         context: &AuthenticationContext<'_>,
     ) -> Result<Credentials, TokenError>;
+
+    /// A number that changes when the credentials do; see
+    /// [`TokenSource::credential_epoch`](hallpass_core::TokenSource::credential_epoch).
+    fn epoch(&self) -> u64 {
+        0
+    }
 }
 
 #[async_trait]
@@ -51,6 +57,10 @@ impl<T: ClientAuthentication + ?Sized> ClientAuthentication for Arc<T> {
     ) -> Result<Credentials, TokenError> {
         (**self).credentials(context).await
     }
+
+    fn epoch(&self) -> u64 {
+        (**self).epoch()
+    }
 }
 
 #[async_trait]
@@ -60,6 +70,10 @@ impl<T: ClientAuthentication + ?Sized> ClientAuthentication for Box<T> {
         context: &AuthenticationContext<'_>,
     ) -> Result<Credentials, TokenError> {
         (**self).credentials(context).await
+    }
+
+    fn epoch(&self) -> u64 {
+        (**self).epoch()
     }
 }
 
@@ -218,6 +232,10 @@ impl ClientAuthentication for ClientSecretBasic {
             .map_err(|_| TokenError::configuration("the Basic header could not be written"))?;
         Ok(Credentials::authorization(value))
     }
+
+    fn epoch(&self) -> u64 {
+        self.secret.epoch()
+    }
 }
 
 /// `client_secret_post`: id and secret in the form (RFC 6749 section 2.3.1, which prefers Basic).
@@ -247,6 +265,10 @@ impl ClientAuthentication for ClientSecretPost {
             ("client_id", context.client_id()),
             ("client_secret", secret.expose()),
         ]))
+    }
+
+    fn epoch(&self) -> u64 {
+        self.secret.epoch()
     }
 }
 

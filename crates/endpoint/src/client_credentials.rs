@@ -273,6 +273,10 @@ impl TokenSource for ClientCredentials {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         self.fetch(&request.or(&self.defaults)).await
     }
+
+    fn credential_epoch(&self) -> u64 {
+        self.authentication.epoch()
+    }
 }
 
 impl fmt::Debug for ClientCredentials {
