@@ -36,6 +36,12 @@ impl Timestamp {
         Self(self.0.saturating_add(nanos(duration)))
     }
 
+    /// The point that lies `duration` earlier, or the origin.
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(duration)))
+    }
+
     /// How long after `earlier` this point lies; zero where it lies before it.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -113,22 +119,28 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 
 /// The machine's clocks.
 ///
-/// On Linux and Android the monotonic scale is `CLOCK_BOOTTIME`, which runs through suspend. Elsewhere it is
-/// [`std::time::Instant`], which runs through suspend on Windows and stops during it on Apple's systems.
+/// The monotonic scale runs through suspend: it is `CLOCK_BOOTTIME` on Linux and Android, `CLOCK_MONOTONIC` on other
+/// Unix systems (Apple's runs through suspend), and [`std::time::Instant`] on Windows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[cfg(unix)]
     fn now(&self) -> Timestamp {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        use rustix::time::{ClockId, clock_gettime};
+
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        const SCALE: ClockId = ClockId::Boottime;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        const SCALE: ClockId = ClockId::Monotonic;
+        let time = clock_gettime(SCALE);
         // The kernel never reports a negative time since boot.
         let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
         let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
         Timestamp(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
     }
 
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    #[cfg(not(unix))]
     fn now(&self) -> Timestamp {
         use std::{sync::OnceLock, time::Instant};
 

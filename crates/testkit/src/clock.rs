@@ -66,6 +66,55 @@ impl Clock for ManualClock {
     }
 }
 
+/// A clock on tokio's time, paused or not: what `tokio::time::advance` moves, it shows.
+///
+/// For tests of code that both sleeps and reads a clock. It shows the time since it was made; clones agree.
+///
+/// ```
+/// use std::time::Duration;
+/// use hallpass_core::Clock;
+/// use hallpass_testkit::TokioClock;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let clock = TokioClock::new();
+/// let before = clock.now();
+/// tokio::time::sleep(Duration::from_secs(60)).await; // at once: the clock is paused
+/// assert_eq!(clock.now().saturating_since(before), Duration::from_secs(60));
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct TokioClock {
+    origin: tokio::time::Instant,
+    start: Moment,
+}
+
+impl Default for TokioClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TokioClock {
+    /// A clock that starts where a [`ManualClock`] does.
+    pub fn new() -> Self {
+        Self {
+            origin: tokio::time::Instant::now(),
+            start: ManualClock::new().moment(),
+        }
+    }
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        self.start.timestamp.saturating_add(self.origin.elapsed())
+    }
+
+    fn wall(&self) -> SystemTime {
+        self.start.wall + self.origin.elapsed()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

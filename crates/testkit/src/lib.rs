@@ -2,7 +2,7 @@
 //!
 //! - [`AuthorizationServer`]: a server and a protected API on loopback that check what real ones check.
 //! - [`raw`]: a server that answers with the bytes that you give it, for faults below HTTP.
-//! - [`ManualClock`]: a clock that you set.
+//! - [`ManualClock`]: a clock that you set; [`TokioClock`]: one that follows tokio's paused time.
 //! - [`StaticSource`], [`ScriptedSource`] and [`Gate`]: token sources without a server, and exact concurrency.
 //! - [`leak`]: finds a secret in whatever it slipped into.
 //!
@@ -36,7 +36,7 @@ mod server;
 mod source;
 
 pub use client::{AuthMethod, Client};
-pub use clock::ManualClock;
+pub use clock::{ManualClock, TokioClock};
 pub use grant::TokenRequestRecord;
 pub use server::{AuthorizationServer, AuthorizationServerBuilder};
 pub use source::{Gate, ScriptedSource, StaticSource};

@@ -1,0 +1,137 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use hallpass_core::{Clock, SystemClock, TokenSource};
+
+use crate::{CachedTokenSource, TokenStore, level2::SecondLevel, policy::Policy};
+
+/// Sets up a [`CachedTokenSource`].
+///
+/// ```
+/// use std::time::Duration;
+/// use hallpass_cache::CachedTokenSource;
+/// # use hallpass_testkit::ScriptedSource;
+/// # use hallpass_core::TokenError;
+/// # let source = ScriptedSource::new([Err(TokenError::unavailable("down"))]);
+///
+/// let cache = CachedTokenSource::builder(source)
+///     .name("orders")
+///     .refusal_memory(Duration::from_secs(10))
+///     .max_keys(100)
+///     .build();
+/// ```
+#[must_use]
+pub struct CacheBuilder<S> {
+    pub(crate) source: S,
+    pub(crate) policy: Policy,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) name: Arc<str>,
+    pub(crate) keep_warm: bool,
+    pub(crate) store: Option<SecondLevel>,
+}
+
+impl<S: TokenSource + 'static> CacheBuilder<S> {
+    pub(crate) fn new(source: S) -> Self {
+        Self {
+            source,
+            policy: Policy::default(),
+            clock: Arc::new(SystemClock),
+            name: "tokens".into(),
+            keep_warm: false,
+            store: None,
+        }
+    }
+
+    /// What traces and metrics call this cache. Default: `tokens`.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The longest time before expiry at which a token is renewed. Default: 5 minutes.
+    ///
+    /// The window is a fifth of the lifetime where that is shorter, so that short-lived tokens are not renewed at
+    /// every call; the point within it is chosen at random for each token.
+    pub fn max_refresh_window(mut self, window: Duration) -> Self {
+        self.policy.max_window = window;
+        self
+    }
+
+    /// The least distance between two fetches for a key, whatever the server answers. Default: 500 ms.
+    pub fn min_interval(mut self, interval: Duration) -> Self {
+        self.policy.min_interval = interval;
+        self
+    }
+
+    /// The wait after a first transient failure, and the longest after many; it doubles in between, with jitter.
+    /// Default: 1 s and 60 s.
+    pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
+        self.policy.min_backoff = min;
+        self.policy.max_backoff = max.max(min);
+        self
+    }
+
+    /// The longest `Retry-After` that is obeyed. Default: an hour.
+    pub fn max_retry_after(mut self, wait: Duration) -> Self {
+        self.policy.max_retry_after = wait;
+        self
+    }
+
+    /// How long a permanent refusal is repeated to callers without asking again, so that a wrong secret does not lock
+    /// the account. It ends early when the source's
+    /// [`credential_epoch`](TokenSource::credential_epoch) changes. Default: 30 s.
+    pub fn refusal_memory(mut self, memory: Duration) -> Self {
+        self.policy.refusal_memory = memory;
+        self
+    }
+
+    /// How long one fetch may take before those who wait get an error. Default: 60 s.
+    pub fn load_deadline(mut self, deadline: Duration) -> Self {
+        self.policy.load_deadline = deadline;
+        self
+    }
+
+    /// How many keys are held besides the default one; beyond it, one that was not used lately goes. Default: 10,000.
+    pub fn max_keys(mut self, keys: usize) -> Self {
+        self.policy.max_keys = keys.max(1);
+        self
+    }
+
+    /// Renews the default token when it is due even if nobody asks, from the first call on.
+    ///
+    /// Without it an idle service asks for nothing, which is what one wants where tokens are billed; with it the first
+    /// call after a long pause does not wait.
+    pub fn keep_warm(mut self) -> Self {
+        self.keep_warm = true;
+        self
+    }
+
+    /// Shares tokens with other processes through `store`.
+    ///
+    /// `namespace` tells apart what must not be mixed: it should name the issuer and the client. Only a hash of it
+    /// reaches the store.
+    pub fn store(mut self, store: impl TokenStore + 'static, namespace: &str) -> Self {
+        self.store = Some(SecondLevel::new(Arc::new(store), namespace));
+        self
+    }
+
+    /// Reads time from this clock: a test's.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Builds the cache; fetches nothing.
+    pub fn build(self) -> CachedTokenSource<S> {
+        CachedTokenSource::from_builder(self)
+    }
+}
+
+impl<S> fmt::Debug for CacheBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheBuilder")
+            .field("name", &self.name)
+            .field("policy", &self.policy)
+            .field("keep_warm", &self.keep_warm)
+            .finish_non_exhaustive()
+    }
+}

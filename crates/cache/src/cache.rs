@@ -1,0 +1,313 @@
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use hallpass_core::{AccessToken, Clock, TokenError, TokenRequest, TokenSource};
+use tokio::{runtime::Handle, sync::watch};
+use tracing::Instrument as _;
+
+use crate::{
+    CacheBuilder, Stats, flight,
+    keys::{Holders, Keys},
+    level2::{Context, SecondLevel},
+    observe,
+    policy::Policy,
+    slot::{Begin, Flight, Outcome, Ready, Slot},
+    stats::{Counters, count},
+};
+
+/// Shares one token between all calls: decorates any source.
+///
+/// A hit costs nanoseconds and no allocation. A miss makes one request, whatever the number of callers, and all get
+/// its result. A token is renewed before it expires by a task of its own; no caller waits for it, and the old one is
+/// handed out until it expires. Failures are remembered for a while and shared too.
+///
+/// ```
+/// use std::sync::Arc;
+/// use hallpass_cache::CachedTokenSource;
+/// use hallpass_core::{Secret, TokenRequest, TokenSource};
+/// # use hallpass_testkit::{ManualClock, ScriptedSource};
+/// # use hallpass_core::{AccessToken, Clock, SystemClock};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let hour = std::time::Duration::from_secs(3_600);
+/// # let token = AccessToken::bearer("t", SystemClock.moment(), hour)?;
+/// # let source = ScriptedSource::new([Ok(token)]);
+/// # let calls = source.clone();
+/// let source: Arc<dyn TokenSource> = Arc::new(CachedTokenSource::new(source));
+/// for _ in 0..1_000 {
+///     source.token(&TokenRequest::default()).await?;
+/// }
+/// # assert_eq!(calls.calls(), 1); // one request
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Runtime
+///
+/// Fetches run as tasks of the tokio runtime of the caller that starts them. If that runtime shuts down, those who
+/// wait on another one take over. It is never bound to one runtime.
+///
+/// # Cancellation
+///
+/// A caller that goes away cancels nothing for the others: the fetch goes on and its result is kept. When the cache
+/// is dropped, its fetches end.
+pub struct CachedTokenSource<S> {
+    shared: Arc<Shared<S>>,
+    /// Its end tells the tasks that nobody is left to fetch for.
+    _alive: watch::Sender<()>,
+}
+
+pub(crate) struct Shared<S> {
+    pub(crate) source: Arc<S>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) policy: Policy,
+    pub(crate) name: Arc<str>,
+    pub(crate) default: Arc<Slot>,
+    pub(crate) keys: Keys,
+    pub(crate) holders: Holders,
+    pub(crate) counters: Counters,
+    pub(crate) store: Option<SecondLevel>,
+    pub(crate) keep_warm: bool,
+    /// Does a task keep the default token warm?
+    pub(crate) kept_warm: AtomicBool,
+    pub(crate) alive: watch::Receiver<()>,
+}
+
+impl<S: TokenSource + 'static> CachedTokenSource<S> {
+    /// Caches the tokens of `source`, with settings that suit nearly everyone.
+    pub fn new(source: S) -> Self {
+        Self::builder(source).build()
+    }
+
+    /// Starts a cache with settings of your own.
+    pub fn builder(source: S) -> CacheBuilder<S> {
+        CacheBuilder::new(source)
+    }
+
+    pub(crate) fn from_builder(builder: CacheBuilder<S>) -> Self {
+        let (alive, watching) = watch::channel(());
+        let shared = Arc::new(Shared {
+            source: Arc::new(builder.source),
+            clock: builder.clock,
+            name: builder.name,
+            default: Arc::new(Slot::new()),
+            keys: Keys::new(builder.policy.max_keys),
+            holders: Holders::default(),
+            counters: Counters::default(),
+            store: builder.store,
+            keep_warm: builder.keep_warm,
+            kept_warm: AtomicBool::new(false),
+            policy: builder.policy,
+            alive: watching,
+        });
+        Self {
+            shared,
+            _alive: alive,
+        }
+    }
+
+    /// The source that is decorated.
+    pub fn get_ref(&self) -> &S {
+        &self.shared.source
+    }
+
+    /// Gives the source back; the tokens are dropped, and fetches under way end.
+    pub fn into_inner(self) -> Arc<S> {
+        self.shared.source.clone()
+    }
+
+    /// What it did so far.
+    ///
+    /// With the `metrics` feature this brings the published counters of hits and misses up to date too, which
+    /// otherwise happens whenever a fetch ends.
+    pub fn stats(&self) -> Stats {
+        let shared = &self.shared;
+        let flights = shared.keys.flights() + usize::from(shared.default.in_flight());
+        observe::publish(&shared.name, &shared.counters);
+        shared.counters.snapshot(shared.keys.len(), flights)
+    }
+}
+
+impl<S: TokenSource + 'static> Shared<S> {
+    /// The hot path. The clock is read once.
+    #[inline]
+    fn ready(self: &Arc<Self>, request: &TokenRequest) -> Option<AccessToken> {
+        let now = self.clock.now();
+        let ready = if request.is_default() {
+            self.default.ready(now)
+        } else {
+            self.keys.with(request, |slot| slot.ready(now)).flatten()
+        }?;
+        self.counters.hit();
+        Some(if ready.renew {
+            self.renew(request, ready)
+        } else {
+            ready.token
+        })
+    }
+
+    /// Starts a renewal, and leaves with the token at hand.
+    #[cold]
+    fn renew(self: &Arc<Self>, request: &TokenRequest, ready: Ready) -> AccessToken {
+        let (slot, _) = self.slot(request);
+        let now = self.clock.now();
+        match Handle::try_current() {
+            Ok(runtime) => {
+                let epoch = self.source.credential_epoch();
+                if let Some(flight) = slot.renew(now, epoch, &self.policy) {
+                    self.spawn(&runtime, slot, request.clone(), flight);
+                }
+            }
+            // Not in a runtime: the next caller that is in one does it.
+            Err(_) => slot.abandon_claim(now),
+        }
+        ready.token
+    }
+
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context {
+            cache: &self.name,
+            clock: &self.clock,
+            counters: &self.counters,
+        }
+    }
+
+    pub(crate) fn slot(&self, request: &TokenRequest) -> (Arc<Slot>, usize) {
+        if request.is_default() {
+            return (self.default.clone(), 0);
+        }
+        let (slot, evicted) = self.keys.slot(request);
+        if evicted > 0 {
+            self.counters
+                .evictions
+                .fetch_add(evicted as u64, Ordering::Relaxed);
+            observe::evicted(&self.name, evicted);
+        }
+        (slot, evicted)
+    }
+
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        runtime: &Handle,
+        slot: Arc<Slot>,
+        request: TokenRequest,
+        flight: Flight,
+    ) {
+        // A child of the span of the caller that starts it.
+        let span = observe::span(&self.name, flight.renewal);
+        if flight.renewal {
+            count(&self.counters.renewals);
+            span.in_scope(|| observe::renewing(&self.name, slot.current(), self.clock.now()));
+        }
+        runtime.spawn(flight::carry_out(self.clone(), slot, request, flight).instrument(span));
+    }
+
+    /// The slow path: joins a flight or starts one.
+    async fn wait(self: &Arc<Self>, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        count(&self.counters.misses);
+        flight::refuse_recursion(self, request)?;
+        for _ in 0..TAKE_OVERS {
+            let runtime = Handle::try_current().map_err(|_| {
+                TokenError::configuration("the token cache was called outside of a tokio runtime")
+                    .with_hint("call it from within one: fetches run as its tasks")
+            })?;
+            let (slot, _) = self.slot(request);
+            let epoch = self.source.credential_epoch();
+            let receiver = match slot.begin(self.clock.now(), epoch, &self.policy) {
+                Begin::Ready(token) => return Ok(token),
+                Begin::Failed(error) => {
+                    count(&self.counters.repeated_failures);
+                    return Err(error);
+                }
+                Begin::Evicted => continue,
+                Begin::Join(receiver) => receiver,
+                Begin::Start(flight, receiver) => {
+                    self.spawn(&runtime, slot, request.clone(), flight);
+                    receiver
+                }
+            };
+            let waiting = Waiting::new(self);
+            let outcome = landed(receiver).await;
+            drop(waiting);
+            // Without an outcome the flight's runtime is gone, and someone must take over.
+            if let Some(outcome) = outcome {
+                return outcome;
+            }
+        }
+        Err(TokenError::unavailable(
+            "the runtime that fetches tokens is shutting down",
+        ))
+    }
+}
+
+/// How often a caller may find that the flight it waits for is gone, or that its key's slot is. A runtime that shuts
+/// down drops each task that it is given, and there must be an end to that.
+const TAKE_OVERS: usize = 8;
+
+async fn landed(mut receiver: watch::Receiver<Outcome>) -> Outcome {
+    let outcome = receiver.wait_for(Option::is_some).await.ok()?;
+    outcome.clone()
+}
+
+/// Counts a caller for as long as it waits.
+struct Waiting<'a, S>(&'a Shared<S>);
+
+impl<'a, S> Waiting<'a, S> {
+    fn new(shared: &'a Shared<S>) -> Self {
+        shared.counters.waiters.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl<S> Drop for Waiting<'_, S> {
+    fn drop(&mut self) {
+        self.0.counters.waiters.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl<S: TokenSource + 'static> TokenSource for CachedTokenSource<S> {
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        match self.shared.ready(request) {
+            Some(token) => Ok(token),
+            None => self.shared.wait(request).await,
+        }
+    }
+
+    fn ready_token(&self, request: &TokenRequest) -> Option<AccessToken> {
+        self.shared.ready(request)
+    }
+
+    fn invalidate(&self, token: &AccessToken) {
+        let shared = &self.shared;
+        let now = shared.clock.now();
+        for slot in shared.holders.of(token) {
+            if slot.invalidate(token, now, &shared.policy) {
+                count(&shared.counters.invalidations);
+                observe::invalidated(&shared.name);
+            }
+        }
+        // A source that holds tokens of its own must not yield the refused one again.
+        shared.source.invalidate(token);
+    }
+
+    fn credential_epoch(&self) -> u64 {
+        self.shared.source.credential_epoch()
+    }
+}
+
+impl<S> fmt::Debug for CachedTokenSource<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedTokenSource")
+            .field("name", &self.shared.name)
+            .field("policy", &self.shared.policy)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,187 @@
+//! The slots of all keys but the default one: looked up without a lock, bounded.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{BuildHasherDefault, Hash as _, Hasher},
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use hallpass_core::{AccessToken, TokenRequest};
+
+use crate::slot::Slot;
+
+type Map = papaya::HashMap<TokenRequest, Arc<Slot>, BuildHasherDefault<Spread>>;
+
+pub(crate) struct Keys {
+    slots: Map,
+    /// In the order of their coming, with a second chance for those that are in use.
+    order: Mutex<VecDeque<TokenRequest>>,
+    max: usize,
+}
+
+impl Keys {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            slots: Map::default(),
+            order: Mutex::default(),
+            max,
+        }
+    }
+
+    /// Runs `look` on the key's slot, if there is one.
+    #[inline]
+    pub(crate) fn with<T>(&self, key: &TokenRequest, look: impl FnOnce(&Slot) -> T) -> Option<T> {
+        let slots = self.slots.pin();
+        let slot = slots.get(key)?;
+        slot.touch();
+        Some(look(slot))
+    }
+
+    /// The key's slot, new or known; with how many others had to go for it.
+    pub(crate) fn slot(&self, key: &TokenRequest) -> (Arc<Slot>, usize) {
+        if let Some(slot) = self.slots.pin().get(key) {
+            slot.touch();
+            return (slot.clone(), 0);
+        }
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = self.slots.pin();
+        let mut new = false;
+        let slot = slots.get_or_insert_with(key.clone(), || {
+            new = true;
+            Arc::new(Slot::new())
+        });
+        let slot = slot.clone();
+        if new {
+            order.push_back(key.clone());
+        }
+        (slot, self.shrink(&mut order))
+    }
+
+    /// Takes out what is over the bound. A slot with a flight stays, and so may more than the bound for a while.
+    fn shrink(&self, order: &mut VecDeque<TokenRequest>) -> usize {
+        let slots = self.slots.pin();
+        let mut gone = 0;
+        // Twice around: the first time takes the second chance.
+        for _ in 0..order.len() * 2 {
+            if order.len() <= self.max {
+                break;
+            }
+            let Some(key) = order.pop_front() else {
+                break;
+            };
+            if slots.get(&key).is_some_and(|slot| !slot.evict()) {
+                order.push_back(key);
+            } else {
+                slots.remove(&key);
+                gone += 1;
+            }
+        }
+        gone
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.order
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    pub(crate) fn flights(&self) -> usize {
+        self.slots
+            .pin()
+            .values()
+            .filter(|slot| slot.in_flight())
+            .count()
+    }
+}
+
+/// Finds the slots that hold a token, for [`invalidate`](hallpass_core::TokenSource::invalidate), which names no key.
+#[derive(Default)]
+pub(crate) struct Holders(Mutex<Index>);
+
+#[derive(Default)]
+struct Index {
+    slots: HashMap<u64, Vec<Weak<Slot>>>,
+    /// How many hashes make it worth to look for slots that are gone.
+    sweep_at: usize,
+}
+
+impl Holders {
+    /// Notes that `slot` holds this token, and none before it.
+    ///
+    /// Before anyone is given the token, or a refusal of it might find no holder.
+    pub(crate) fn note(&self, slot: &Arc<Slot>, token: &AccessToken) {
+        let hash = hash(token);
+        let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = slot.note_hash(hash).filter(|before| *before != hash) {
+            index.forget(before, slot);
+        }
+        let slots = index.slots.entry(hash).or_default();
+        if !slots.iter().any(|held| held.as_ptr() == Arc::as_ptr(slot)) {
+            slots.push(Arc::downgrade(slot));
+        }
+        index.sweep();
+    }
+
+    /// The slots that hold this token, or one with the same hash.
+    pub(crate) fn of(&self, token: &AccessToken) -> Vec<Arc<Slot>> {
+        let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = index.slots.get(&hash(token));
+        slots
+            .into_iter()
+            .flatten()
+            .filter_map(Weak::upgrade)
+            .collect()
+    }
+}
+
+impl Index {
+    fn forget(&mut self, hash: u64, slot: &Arc<Slot>) {
+        if let Some(slots) = self.slots.get_mut(&hash) {
+            slots.retain(|held| held.strong_count() > 0 && held.as_ptr() != Arc::as_ptr(slot));
+            if slots.is_empty() {
+                self.slots.remove(&hash);
+            }
+        }
+    }
+
+    /// Forgets slots that were evicted, once there may be as many as there are others.
+    fn sweep(&mut self) {
+        const LEAST: usize = 64;
+        if self.slots.len() < self.sweep_at.max(LEAST) {
+            return;
+        }
+        self.slots.retain(|_, slots| {
+            slots.retain(|slot| slot.strong_count() > 0);
+            !slots.is_empty()
+        });
+        self.sweep_at = self.slots.len() * 2;
+    }
+}
+
+fn hash(token: &AccessToken) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    token.expose().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A request brings its hash along, computed once; nothing is left to do.
+#[derive(Default)]
+pub(crate) struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        // Not used by requests; correct all the same.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

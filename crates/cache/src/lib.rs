@@ -1,0 +1,24 @@
+//! A cache for any token source: one request in flight a key, renewed before expiry, hits in nanoseconds.
+//!
+//! Wrap a source in [`CachedTokenSource`] and hand it to every service as `Arc<dyn TokenSource>`. What it does, and
+//! the settings for each, is told at [`CacheBuilder`]; processes and hosts share tokens through a [`TokenStore`].
+
+mod builder;
+mod cache;
+mod entry;
+mod flight;
+mod keys;
+mod level2;
+mod memory;
+mod observe;
+mod policy;
+mod slot;
+mod stats;
+mod store;
+mod sync;
+
+pub use builder::CacheBuilder;
+pub use cache::CachedTokenSource;
+pub use memory::MemoryTokenStore;
+pub use stats::Stats;
+pub use store::{Lease, StoreEntry, StoreError, StoreKey, TokenStore};

@@ -1,0 +1,138 @@
+//! The numbers of the cache, and what follows from them.
+
+use std::time::Duration;
+
+use hallpass_core::{AccessToken, Timestamp};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    /// The longest time before expiry at which a token is renewed.
+    pub(crate) max_window: Duration,
+    /// No two fetches for a key are closer than this.
+    pub(crate) min_interval: Duration,
+    pub(crate) min_backoff: Duration,
+    pub(crate) max_backoff: Duration,
+    /// The longest `Retry-After` that is obeyed.
+    pub(crate) max_retry_after: Duration,
+    /// How long a permanent refusal is repeated without asking again.
+    pub(crate) refusal_memory: Duration,
+    /// How long one fetch may take.
+    pub(crate) load_deadline: Duration,
+    /// A token that is refused later than this was good: it does not count as refused while new.
+    pub(crate) trusted_after: Duration,
+    pub(crate) max_keys: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            max_window: Duration::from_secs(300),
+            min_interval: Duration::from_millis(500),
+            min_backoff: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(60),
+            max_retry_after: Duration::from_secs(3_600),
+            refusal_memory: Duration::from_secs(30),
+            load_deadline: Duration::from_secs(60),
+            trusted_after: Duration::from_secs(60),
+            max_keys: 10_000,
+        }
+    }
+}
+
+impl Policy {
+    /// The point at which a token is renewed: a fifth of its lifetime before the end or the longest window, whichever
+    /// is shorter, and up to half of that later, so that a fleet does not renew in step.
+    ///
+    /// The server's advice goes first, with a tenth of what is left after it as jitter.
+    pub(crate) fn refresh_at(&self, token: &AccessToken) -> Timestamp {
+        let lifetime = token.lifetime();
+        let (age, spread) = match token.refresh_in() {
+            Some(advice) if advice < lifetime => (advice, lifetime.saturating_sub(advice) / 10),
+            _ => {
+                let window = (lifetime / 5).min(self.max_window);
+                (lifetime.saturating_sub(window), window / 2)
+            }
+        };
+        let age = age.saturating_add(spread.mul_f64(fastrand::f64()));
+        token.requested_at().timestamp.saturating_add(age)
+    }
+
+    /// The wait after the n-th failure in a row, counted from zero: doubling, with up to half of it taken off.
+    pub(crate) fn backoff(&self, failures: u32) -> Duration {
+        let full = self
+            .min_backoff
+            .saturating_mul(1 << failures.min(16))
+            .min(self.max_backoff);
+        full.saturating_sub((full / 2).mul_f64(fastrand::f64()))
+    }
+
+    /// The distance between two fetches after the n-th young token in a row was refused.
+    pub(crate) fn forced_interval(&self, in_row: u32) -> Duration {
+        let doublings = in_row.saturating_sub(1).min(16);
+        self.min_interval
+            .saturating_mul(1 << doublings)
+            .min(self.trusted_after.max(self.min_interval))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hallpass_core::Clock as _;
+    use hallpass_testkit::ManualClock;
+
+    use super::*;
+
+    fn token(lifetime: Duration) -> AccessToken {
+        AccessToken::bearer("t", ManualClock::new().moment(), lifetime).unwrap()
+    }
+
+    fn ages(token: &AccessToken) -> impl Iterator<Item = Duration> {
+        let asked = token.requested_at().timestamp;
+        (0..200).map(move |_| Policy::default().refresh_at(token).saturating_since(asked))
+    }
+
+    // covers: F-67, F-69, I-11
+    #[test]
+    fn the_window_is_a_fraction_with_a_cap_and_jitter() {
+        for (seconds, earliest, latest) in [
+            (1.0, 0.8, 0.9),
+            (5.0, 4.0, 4.5),
+            (60.0, 48.0, 54.0),
+            (3_600.0, 3_300.0, 3_450.0),
+            (86_400.0, 86_100.0, 86_250.0),
+        ] {
+            let token = token(Duration::from_secs_f64(seconds));
+            let ages: Vec<f64> = ages(&token).map(|age| age.as_secs_f64()).collect();
+            assert!(
+                ages.iter().all(|age| (earliest..=latest).contains(age)),
+                "{seconds}: {ages:?}"
+            );
+            assert!(ages.windows(2).any(|pair| pair[0] < pair[1]));
+        }
+        let _ = Policy::default().refresh_at(&token(Duration::MAX));
+        let _ = Policy::default().refresh_at(&token(Duration::ZERO));
+    }
+
+    #[test]
+    fn the_servers_advice_goes_first() {
+        let token = token(Duration::from_secs(3_600)).with_refresh_in(Duration::from_secs(1_800));
+        for age in ages(&token) {
+            assert!((1_800.0..=1_980.0).contains(&age.as_secs_f64()), "{age:?}");
+        }
+    }
+
+    #[test]
+    fn waits_grow_and_end() {
+        let policy = Policy::default();
+        for failures in 0..40 {
+            let wait = policy.backoff(failures).as_secs_f64();
+            let full = f64::from(1_u32 << failures.min(16)).min(60.0);
+            assert!((full / 2.0..=full).contains(&wait), "{failures}: {wait}");
+        }
+        let intervals: Vec<u128> = (1..12)
+            .map(|n| policy.forced_interval(n).as_millis())
+            .collect();
+        assert_eq!(intervals[..4], [500, 1_000, 2_000, 4_000]);
+        assert_eq!(intervals[10], 60_000);
+    }
+}

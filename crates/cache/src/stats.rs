@@ -1,0 +1,122 @@
+//! What the cache did, in numbers.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// A snapshot of what a cache did since it was built.
+///
+/// ```
+/// # use hallpass_cache::CachedTokenSource;
+/// # use hallpass_testkit::ScriptedSource;
+/// # use hallpass_core::TokenError;
+/// let cache = CachedTokenSource::new(ScriptedSource::new([Err(TokenError::unavailable("down"))]));
+/// assert_eq!(cache.stats().hits, 0);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Calls that were answered with a token at hand.
+    pub hits: u64,
+    /// Calls that found no token at hand.
+    pub misses: u64,
+    /// Calls that were told a remembered failure.
+    pub repeated_failures: u64,
+    /// Fetches from the source that were begun, renewals among them.
+    pub fetches: u64,
+    /// Flights that were begun to renew a token that still lived.
+    pub renewals: u64,
+    /// Fetches that failed.
+    pub failures: u64,
+    /// Tokens that were dropped because a resource server refused them.
+    pub invalidations: u64,
+    /// Keys that had to make room.
+    pub evictions: u64,
+    /// Tokens that came from the shared store.
+    pub store_hits: u64,
+    /// Times that the shared store was slow, failed, or held something unusable.
+    pub store_faults: u64,
+    /// Keys that are held, the default one not counted.
+    pub keys: usize,
+    /// Flights that are under way.
+    pub flights: usize,
+    /// Callers that wait for a flight.
+    pub waiters: usize,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    hits: Striped,
+    pub(crate) misses: AtomicU64,
+    pub(crate) repeated_failures: AtomicU64,
+    pub(crate) fetches: AtomicU64,
+    pub(crate) renewals: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    pub(crate) invalidations: AtomicU64,
+    pub(crate) evictions: AtomicU64,
+    pub(crate) store_hits: AtomicU64,
+    pub(crate) store_faults: AtomicU64,
+    pub(crate) waiters: AtomicUsize,
+}
+
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Counters {
+    #[inline]
+    pub(crate) fn hit(&self) {
+        self.hits.add();
+    }
+
+    pub(crate) fn hits(&self) -> u64 {
+        self.hits.sum()
+    }
+
+    pub(crate) fn snapshot(&self, keys: usize, flights: usize) -> Stats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            hits: self.hits(),
+            misses: get(&self.misses),
+            repeated_failures: get(&self.repeated_failures),
+            fetches: get(&self.fetches),
+            renewals: get(&self.renewals),
+            failures: get(&self.failures),
+            invalidations: get(&self.invalidations),
+            evictions: get(&self.evictions),
+            store_hits: get(&self.store_hits),
+            store_faults: get(&self.store_faults),
+            keys,
+            flights,
+            waiters: self.waiters.load(Ordering::Relaxed),
+        }
+    }
+}
+
+const STRIPES: usize = 16;
+
+/// A counter for the hot path: threads count on lines of their own.
+#[derive(Default)]
+struct Striped([Line; STRIPES]);
+
+#[derive(Default)]
+#[repr(align(128))]
+struct Line(AtomicU64);
+
+impl Striped {
+    #[inline]
+    fn add(&self) {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
+        }
+        // A thread that is ending has no place of its own any more.
+        let mine = MINE.try_with(|mine| *mine).unwrap_or(0);
+        self.0[mine].0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn sum(&self) -> u64 {
+        self.0
+            .iter()
+            .map(|line| line.0.load(Ordering::Relaxed))
+            .sum()
+    }
+}

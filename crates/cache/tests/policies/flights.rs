@@ -1,0 +1,264 @@
+//! One flight a key, and what becomes of those who wait for it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use async_trait::async_trait;
+use hallpass_cache::CachedTokenSource;
+use hallpass_core::{AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource};
+
+use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, callers, down, key, name, settle};
+
+// covers: F-75, I-13
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_callers_of_a_cold_key_make_one_request() {
+    let mint = Mint::hourly();
+    let gate = mint.close();
+    let cache = Arc::new(mint.cached());
+    let tasks = callers(&cache, 10_000).await;
+    gate.arrived(1).await;
+    assert_eq!(cache.stats().waiters, 10_000);
+    gate.open();
+    for outcome in tasks.join_all().await {
+        assert_eq!(outcome.unwrap().expose(), "t1");
+    }
+    assert_eq!(mint.calls(), 1);
+    let stats = cache.stats();
+    assert_eq!((stats.misses, stats.hits, stats.waiters), (10_000, 0, 0));
+    assert_eq!((stats.fetches, stats.flights), (1, 0));
+}
+
+// covers: F-76, I-06
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_callers_of_a_failing_key_share_one_error() {
+    let mint = Mint::new([down()]);
+    let gate = mint.close();
+    let cache = Arc::new(mint.cached());
+    let tasks = callers(&cache, 10_000).await;
+    gate.open();
+    for outcome in tasks.join_all().await {
+        assert_eq!(outcome.unwrap_err().to_string(), "the server is down");
+    }
+    assert_eq!(mint.calls(), 1);
+    // Those who come now are told the same, at once.
+    for _ in 0..1_000 {
+        ask(&*cache).await.unwrap_err();
+    }
+    assert_eq!(mint.calls(), 1);
+    assert_eq!(cache.stats().repeated_failures, 1_000);
+}
+
+// covers: F-72, I-06
+#[tokio::test(start_paused = true)]
+async fn the_caller_that_started_a_flight_may_go_away() {
+    let mint = Mint::hourly();
+    let gate = mint.close();
+    let cache = Arc::new(mint.cached());
+    let mut leader = callers(&cache, 1).await;
+    let mut waiters = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let cache = cache.clone();
+        waiters.spawn(async move { name(&*cache).await });
+    }
+    gate.arrived(1).await;
+    settle().await;
+    leader.abort_all();
+    assert!(
+        leader
+            .join_next()
+            .await
+            .unwrap()
+            .unwrap_err()
+            .is_cancelled()
+    );
+    assert_eq!(cache.stats().waiters, 10);
+    gate.open();
+    assert_eq!(waiters.join_all().await, ["t1"; 10]);
+    assert_eq!(mint.calls(), 1);
+}
+
+// covers: F-73
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_nobody_waits_for_any_more_fills_the_cache() {
+    let mint = Mint::hourly();
+    let gate = mint.close();
+    let cache = Arc::new(mint.cached());
+    let mut waiters = callers(&cache, 3).await;
+    gate.arrived(1).await;
+    waiters.shutdown().await;
+    assert_eq!((cache.stats().waiters, cache.stats().flights), (0, 1));
+    gate.open();
+    settle().await;
+    assert_eq!(cache.stats().flights, 0);
+    let token = cache.ready_token(&TokenRequest::default());
+    assert_eq!(token.unwrap().expose(), "t1");
+    assert_eq!(mint.calls(), 1);
+}
+
+// covers: F-74
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_fails_its_waiters_and_no_one_after() {
+    let mint = Mint::new([Answer::Panic, Answer::New(HOUR)]);
+    let gate = mint.close();
+    let cache = Arc::new(mint.cached());
+    let tasks = callers(&cache, 5).await;
+    gate.open();
+    for outcome in tasks.join_all().await {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.is_transient());
+        assert!(!format!("{error:?}").contains("own words"), "{error:?}");
+    }
+    tokio::time::advance(2 * SECOND).await;
+    assert_eq!(name(&*cache).await, "t2");
+    assert_eq!(mint.calls(), 2);
+}
+
+// covers: F-73, F-85
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hangs_is_given_up_at_the_load_deadline() {
+    let mint = Mint::new([Answer::Hang, Answer::New(HOUR)]);
+    let cache = mint.builder().load_deadline(5 * SECOND).build();
+    let start = tokio::time::Instant::now();
+    let error = ask(&cache).await.unwrap_err();
+    assert_eq!(start.elapsed(), 5 * SECOND);
+    assert!(error.is_transient());
+    assert_eq!(
+        error.to_string(),
+        "the token source did not answer within 5s"
+    );
+    assert_eq!(cache.stats().flights, 0);
+    tokio::time::advance(2 * SECOND).await;
+    assert_eq!(name(&cache).await, "t2");
+}
+
+// covers: F-80
+#[tokio::test(start_paused = true)]
+async fn a_flight_ends_with_the_last_handle() {
+    /// Tells when the fetch is dropped.
+    struct Endless(Arc<()>);
+
+    #[async_trait]
+    impl TokenSource for Endless {
+        async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+            let _held = self.0.clone();
+            std::future::pending().await
+        }
+    }
+
+    let held = Arc::new(());
+    let cache = Arc::new(CachedTokenSource::new(Endless(held.clone())));
+    let mut waiters = callers(&cache, 1).await;
+    settle().await;
+    assert_eq!(Arc::strong_count(&held), 3);
+    waiters.shutdown().await;
+    assert_eq!(Arc::strong_count(&held), 3);
+    drop(cache);
+    settle().await;
+    assert_eq!(Arc::strong_count(&held), 1);
+}
+
+/// A source that asks the cache around it.
+#[derive(Default)]
+struct Recursive {
+    around: OnceLock<std::sync::Weak<CachedTokenSource<Recursive>>>,
+    /// What it asks for, one key after the other; then for what it is asked.
+    keys: Mutex<VecDeque<TokenRequest>>,
+}
+
+#[async_trait]
+impl TokenSource for Recursive {
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        let cache = self.around.get().unwrap().upgrade().unwrap();
+        let next = self.keys.lock().unwrap().pop_front();
+        cache.token(next.as_ref().unwrap_or(request)).await
+    }
+}
+
+impl Recursive {
+    fn cached(keys: impl IntoIterator<Item = TokenRequest>) -> Arc<CachedTokenSource<Self>> {
+        let cache = Arc::new(CachedTokenSource::new(Self {
+            keys: Mutex::new(keys.into_iter().collect()),
+            ..Self::default()
+        }));
+        cache.get_ref().around.set(Arc::downgrade(&cache)).unwrap();
+        cache
+    }
+}
+
+// covers: F-86
+#[tokio::test(start_paused = true)]
+async fn a_source_that_asks_the_cache_around_it_is_refused() {
+    let other_key = Recursive::cached([key("b")]);
+    let there_and_back = Recursive::cached([key("b"), TokenRequest::new()]);
+    for cache in [Recursive::cached([]), other_key, there_and_back] {
+        let error = tokio::time::timeout(MINUTE, ask(&*cache)).await;
+        let error = error.expect("no deadlock").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("cache around it"), "{error}");
+    }
+}
+
+// covers: F-86
+#[tokio::test(start_paused = true)]
+async fn a_cache_around_a_cache_is_no_recursion() {
+    let mint = Mint::hourly();
+    let inner = mint.cached();
+    let outer = CachedTokenSource::builder(inner)
+        .clock(mint.clock())
+        .build();
+    assert_eq!(name(&outer).await, "t1");
+    assert_eq!(name(&outer).await, "t1");
+    assert_eq!(mint.calls(), 1);
+    // A refused token goes from both.
+    outer.invalidate(&ask(&outer).await.unwrap());
+    assert_eq!(name(&outer).await, "t2");
+    assert_eq!(mint.invalidated(), 1);
+}
+
+// covers: F-84
+#[tokio::test(start_paused = true)]
+async fn a_slow_key_does_not_hold_another() {
+    let mint = Mint::hourly();
+    let gate = mint.close();
+    let cache = Arc::new(mint.cached());
+    let slow = callers(&cache, 1).await;
+    gate.arrived(1).await;
+    mint.close().open();
+    let other = cache.token(&key("b")).await.unwrap();
+    assert_eq!(other.expose(), "t2");
+    assert_eq!(cache.stats().waiters, 1);
+    gate.open();
+    slow.join_all().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_source_can_be_had_back() {
+    let cache = Mint::hourly().cached();
+    assert_eq!(name(&cache).await, "t1");
+    assert_eq!(cache.get_ref().calls(), 1);
+    assert_eq!(cache.into_inner().calls(), 1);
+}
+
+#[test]
+fn a_miss_outside_of_a_runtime_says_so() {
+    struct Fixed;
+
+    #[async_trait]
+    impl TokenSource for Fixed {
+        async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+            Err(TokenError::unavailable("never asked"))
+        }
+    }
+
+    let cache = CachedTokenSource::new(Fixed);
+    let mut call = std::pin::pin!(ask(&cache));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(Err(error)) = call.as_mut().poll(&mut context) else {
+        panic!("no answer at once");
+    };
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("tokio runtime"), "{error}");
+}

@@ -1,0 +1,202 @@
+//! A source that mints tokens by the test's clock, and what the tests do with it.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hallpass_cache::{CacheBuilder, CachedTokenSource};
+use hallpass_core::{AccessToken, Clock, Timestamp, TokenError, TokenRequest, TokenSource};
+use hallpass_testkit::{Gate, TokioClock};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
+
+/// How the source answers a fetch.
+#[derive(Clone)]
+pub(crate) enum Answer {
+    /// A token that nobody had before, for so long.
+    New(Duration),
+    /// The same token each time, for so long.
+    Same(Duration),
+    Fail(TokenError),
+    Panic,
+    Hang,
+}
+
+/// Mints `t1`, `t2` and so on; clones share what they count.
+#[derive(Clone)]
+pub(crate) struct Mint(Arc<Inner>);
+
+struct Inner {
+    clock: TokioClock,
+    made_at: Timestamp,
+    answers: Mutex<VecDeque<Answer>>,
+    latency: Mutex<Duration>,
+    gate: Mutex<Option<Gate>>,
+    calls: AtomicUsize,
+    epoch: AtomicU64,
+    asked_at: Mutex<Vec<Duration>>,
+    invalidated: AtomicUsize,
+}
+
+impl Mint {
+    /// Answers in this order, and like the last for ever after.
+    pub(crate) fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let clock = TokioClock::new();
+        Self(Arc::new(Inner {
+            made_at: clock.now(),
+            clock,
+            answers: Mutex::new(answers.into_iter().collect()),
+            latency: Mutex::new(Duration::ZERO),
+            gate: Mutex::new(None),
+            calls: AtomicUsize::new(0),
+            epoch: AtomicU64::new(0),
+            asked_at: Mutex::default(),
+            invalidated: AtomicUsize::new(0),
+        }))
+    }
+
+    /// New tokens of one hour.
+    pub(crate) fn hourly() -> Self {
+        Self::new([Answer::New(HOUR)])
+    }
+
+    pub(crate) fn latency(self, latency: Duration) -> Self {
+        *self.0.latency.lock().unwrap() = latency;
+        self
+    }
+
+    /// From now on fetches wait here.
+    pub(crate) fn close(&self) -> Gate {
+        let gate = Gate::new();
+        *self.0.gate.lock().unwrap() = Some(gate.clone());
+        gate
+    }
+
+    /// What the next fetches answer.
+    pub(crate) fn then(&self, answers: impl IntoIterator<Item = Answer>) {
+        *self.0.answers.lock().unwrap() = answers.into_iter().collect();
+    }
+
+    pub(crate) fn rotate(&self) {
+        self.0.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.0.calls.load(Ordering::SeqCst)
+    }
+
+    /// When it was asked, counted from its making.
+    pub(crate) fn asked_at(&self) -> Vec<Duration> {
+        self.0.asked_at.lock().unwrap().clone()
+    }
+
+    pub(crate) fn invalidated(&self) -> usize {
+        self.0.invalidated.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn clock(&self) -> TokioClock {
+        self.0.clock.clone()
+    }
+
+    pub(crate) fn cached(&self) -> CachedTokenSource<Self> {
+        self.builder().build()
+    }
+
+    pub(crate) fn builder(&self) -> CacheBuilder<Self> {
+        CachedTokenSource::builder(self.clone()).clock(self.clock())
+    }
+}
+
+#[async_trait]
+impl TokenSource for Mint {
+    async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+        let number = self.0.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let asked = self.0.clock.moment();
+        let since = asked.timestamp.saturating_since(self.0.made_at);
+        self.0.asked_at.lock().unwrap().push(since);
+        let answer = {
+            let mut answers = self.0.answers.lock().unwrap();
+            if answers.len() > 1 {
+                answers.pop_front()
+            } else {
+                answers.front().cloned()
+            }
+        };
+        let gate = self.0.gate.lock().unwrap().clone();
+        if let Some(gate) = gate {
+            gate.pass().await;
+        }
+        let latency = *self.0.latency.lock().unwrap();
+        tokio::time::sleep(latency).await;
+        let (name, lifetime) = match answer.expect("an answer") {
+            Answer::New(lifetime) => (format!("t{number}"), lifetime),
+            Answer::Same(lifetime) => ("same".to_owned(), lifetime),
+            Answer::Fail(error) => return Err(error),
+            Answer::Panic => panic!("the source's own words"),
+            Answer::Hang => std::future::pending().await,
+        };
+        Ok(AccessToken::bearer(&name, asked, lifetime)?)
+    }
+
+    fn invalidate(&self, _: &AccessToken) {
+        self.0.invalidated.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn credential_epoch(&self) -> u64 {
+        self.0.epoch.load(Ordering::SeqCst)
+    }
+}
+
+/// Asks for the default token.
+pub(crate) async fn ask(source: &impl TokenSource) -> Result<AccessToken, TokenError> {
+    source.token(&TokenRequest::default()).await
+}
+
+/// The default token's text.
+pub(crate) async fn name(source: &impl TokenSource) -> String {
+    ask(source).await.expect("a token").expose().to_owned()
+}
+
+/// Starts so many callers of the default token; each is under way when this returns.
+pub(crate) async fn callers<S: TokenSource + 'static>(
+    source: &Arc<CachedTokenSource<S>>,
+    count: usize,
+) -> tokio::task::JoinSet<Result<AccessToken, TokenError>> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let source = source.clone();
+        tasks.spawn(async move { ask(&*source).await });
+    }
+    while source.stats().waiters < count {
+        tokio::task::yield_now().await;
+    }
+    tasks
+}
+
+/// A key that is not the default one.
+pub(crate) fn key(scope: impl std::fmt::Display) -> TokenRequest {
+    TokenRequest::new().with_scopes(scope.to_string().parse().unwrap())
+}
+
+/// Lets tasks run that are ready, without moving time.
+pub(crate) async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+pub(crate) fn down() -> Answer {
+    Answer::Fail(TokenError::unavailable("the server is down"))
+}
+
+pub(crate) fn refused() -> Answer {
+    Answer::Fail(TokenError::credentials_refused("the secret is wrong"))
+}
