@@ -45,25 +45,24 @@ impl Keys {
         }
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         let slots = self.slots.pin();
-        let mut new = false;
-        let slot = slots.get_or_insert_with(key.clone(), || {
-            new = true;
-            Arc::new(Slot::new())
-        });
-        let slot = slot.clone();
-        if new {
-            order.push_back(key.clone());
+        if let Some(slot) = slots.get(key) {
+            return (slot.clone(), 0);
         }
-        (slot, self.shrink(&mut order))
+        // First room, then the new one, or it might be the one to go.
+        let gone = self.shrink(&mut order);
+        let slot = Arc::new(Slot::new());
+        slots.insert(key.clone(), slot.clone());
+        order.push_back(key.clone());
+        (slot, gone)
     }
 
-    /// Takes out what is over the bound. A slot with a flight stays, and so may more than the bound for a while.
+    /// Makes room for one more. A slot with a flight stays, and so may more than the bound for a while.
     fn shrink(&self, order: &mut VecDeque<TokenRequest>) -> usize {
         let slots = self.slots.pin();
         let mut gone = 0;
         // Twice around: the first time takes the second chance.
         for _ in 0..order.len() * 2 {
-            if order.len() <= self.max {
+            if order.len() < self.max {
                 break;
             }
             let Some(key) = order.pop_front() else {

@@ -66,14 +66,18 @@ pub(crate) fn landed(cache: &str, report: &Report, now: Timestamp, counters: &Co
             info!(cache, left_seconds, "serving the token at hand");
         }
     }
+    let waiters = report.waiters;
+    let replaced = report.before.as_ref().filter(|_| report.result.is_ok());
+    let age = replaced.map(|token| now.saturating_since(token.requested_at().timestamp));
+    let replaced_age_seconds = age.map(|age| age.as_secs_f64());
+    debug!(cache, waiters, replaced_age_seconds, "flight landed");
     #[cfg(feature = "metrics")]
     {
         let label = [("cache", cache.to_owned())];
         #[allow(clippy::cast_precision_loss)] // Far below 2^52.
-        metrics::histogram!("hallpass_waiters", &label).record(report.waiters as f64);
-        if let (Ok(_), Some(before)) = (&report.result, &report.before) {
-            let age = now.saturating_since(before.requested_at().timestamp);
-            metrics::histogram!("hallpass_token_age_seconds", &label).record(age.as_secs_f64());
+        metrics::histogram!("hallpass_waiters", &label).record(waiters as f64);
+        if let Some(seconds) = replaced_age_seconds {
+            metrics::histogram!("hallpass_token_age_seconds", &label).record(seconds);
         }
     }
     publish(cache, counters);

@@ -112,7 +112,8 @@ impl Slot {
         Self {
             current: arc_swap(None),
             state: Mutex::default(),
-            used: AtomicBool::new(true),
+            // One that is asked for once goes before one that is asked for again.
+            used: AtomicBool::new(false),
         }
     }
 
@@ -346,6 +347,8 @@ impl Slot {
             return false;
         }
         state.evicted = true;
+        // Who looked it up before may still hold it: there is nothing to be had here any more.
+        self.current.store(None);
         true
     }
 

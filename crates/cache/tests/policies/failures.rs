@@ -1,1 +1,134 @@
+//! What is remembered of a failure, for how long, and what ends it early.
 
+use hallpass_core::{ErrorKind, TokenError};
+use tokio::time::advance;
+
+use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, down, name, refused, settle};
+
+// covers: F-55, F-76
+#[tokio::test(start_paused = true)]
+async fn transient_failures_back_off_ever_longer() {
+    let mint = Mint::new([down()]);
+    let cache = mint.cached();
+    for _ in 0..600 {
+        ask(&cache).await.unwrap_err();
+        tokio::time::sleep(SECOND).await;
+    }
+    let gaps: Vec<f64> = mint
+        .gaps()
+        .iter()
+        .map(std::time::Duration::as_secs_f64)
+        .collect();
+    for (n, gap) in gaps.iter().enumerate() {
+        let full = f64::from(1_u32 << n.min(16)).min(60.0);
+        // Whoever asks next asks within a second.
+        assert!(*gap >= full / 2.0 && *gap <= full + 1.0, "{n}: {gaps:?}");
+    }
+    assert!((12..=25).contains(&gaps.len()), "{gaps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_forgets_the_failures_before() {
+    let mint = Mint::new([down(), down(), down(), Answer::New(10 * SECOND), down()]);
+    let cache = mint.cached();
+    for _ in 0..20 {
+        if ask(&cache).await.is_ok() {
+            break;
+        }
+        advance(SECOND).await;
+    }
+    assert_eq!(mint.calls(), 4);
+    advance(10 * SECOND).await;
+    ask(&cache).await.unwrap_err();
+    mint.then([Answer::New(HOUR)]);
+    advance(SECOND).await;
+    name(&cache).await;
+    assert_eq!(mint.calls(), 6, "one second, as after a first failure");
+}
+
+// covers: F-52
+#[tokio::test(start_paused = true)]
+async fn retry_after_gates_the_key_for_all() {
+    let wait = TokenError::unavailable("busy").with_retry_after(2 * MINUTE);
+    let mint = Mint::new([Answer::Fail(wait), Answer::New(HOUR)]);
+    let cache = mint.cached();
+    for _ in 0..119 {
+        let error = ask(&cache).await.unwrap_err();
+        assert_eq!(error.retry_after(), Some(2 * MINUTE));
+        advance(SECOND).await;
+    }
+    assert_eq!(mint.calls(), 1);
+    advance(SECOND).await;
+    assert_eq!(name(&cache).await, "t2");
+}
+
+// covers: F-54
+#[tokio::test(start_paused = true)]
+async fn a_long_retry_after_delays_no_caller_and_is_bounded() {
+    let wait = || Answer::Fail(TokenError::unavailable("busy").with_retry_after(24 * HOUR));
+    let mint = Mint::new([Answer::New(HOUR), wait(), Answer::New(HOUR)]);
+    let cache = mint.cached();
+    name(&cache).await;
+    advance(58 * MINUTE).await;
+    assert_eq!(name(&cache).await, "t1");
+    settle().await;
+    assert_eq!((mint.calls(), name(&cache).await), (2, "t1".to_owned()));
+    advance(3 * MINUTE).await;
+    let start = tokio::time::Instant::now();
+    let error = ask(&cache).await.unwrap_err();
+    assert_eq!(start.elapsed(), std::time::Duration::ZERO);
+    assert_eq!(error.retry_after(), Some(24 * HOUR));
+    advance(HOUR).await;
+    assert_eq!(name(&cache).await, "t3", "a day is cut to an hour");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_remembered_for_a_while_and_not_for_ever() {
+    let mint = Mint::new([refused(), Answer::New(HOUR)]);
+    let cache = mint.builder().refusal_memory(10 * SECOND).build();
+    for _ in 0..10 {
+        let error = ask(&cache).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CredentialsRefused);
+        advance(SECOND).await;
+    }
+    assert_eq!(mint.calls(), 2 - 1);
+    assert_eq!(name(&cache).await, "t2");
+}
+
+// covers: F-98, I-15
+#[tokio::test(start_paused = true)]
+async fn new_credentials_end_a_refusal_at_once() {
+    let mint = Mint::new([refused(), Answer::New(HOUR)]);
+    let cache = mint.cached();
+    ask(&cache).await.unwrap_err();
+    advance(SECOND).await;
+    ask(&cache).await.unwrap_err();
+    assert_eq!(mint.calls(), 1);
+    mint.rotate();
+    assert_eq!(name(&cache).await, "t2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_credentials_end_no_back_off() {
+    let mint = Mint::new([down()]);
+    let cache = mint.builder().backoff(MINUTE, MINUTE).build();
+    ask(&cache).await.unwrap_err();
+    mint.rotate();
+    advance(SECOND).await;
+    ask(&cache).await.unwrap_err();
+    assert_eq!(mint.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_renewal_costs_no_caller_the_token_at_hand() {
+    let mint = Mint::new([Answer::New(HOUR), refused()]);
+    let cache = mint.cached();
+    name(&cache).await;
+    advance(58 * MINUTE).await;
+    for _ in 0..119 {
+        assert_eq!(name(&cache).await, "t1");
+        advance(SECOND).await;
+        settle().await;
+    }
+    assert_eq!(mint.calls(), 5, "at 0, 30, 60 and 90 s");
+}

@@ -1,1 +1,125 @@
+//! Tokens that a resource server refuses.
 
+use std::sync::Arc;
+
+use hallpass_core::{ErrorKind, TokenRequest, TokenSource};
+use tokio::time::advance;
+
+use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, callers, key, name, settle};
+
+// covers: F-82, C-35
+#[tokio::test(start_paused = true)]
+async fn a_thousand_reports_of_one_token_make_one_fetch() {
+    let mint = Mint::hourly();
+    let cache = Arc::new(mint.cached());
+    let token = ask(&*cache).await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..1_000 {
+        let (cache, token) = (cache.clone(), token.clone());
+        tasks.spawn(async move {
+            cache.invalidate(&token);
+            tokio::task::yield_now().await;
+            name(&*cache).await
+        });
+    }
+    assert_eq!(tasks.join_all().await, vec!["t2"; 1_000]);
+    assert_eq!((mint.calls(), cache.stats().invalidations), (2, 1));
+}
+
+// covers: F-81
+#[tokio::test(start_paused = true)]
+async fn a_report_of_an_older_token_changes_nothing() {
+    let mint = Mint::hourly();
+    let cache = mint.cached();
+    let old = ask(&cache).await.unwrap();
+    cache.invalidate(&old);
+    assert_eq!(name(&cache).await, "t2");
+    cache.invalidate(&old);
+    assert_eq!(name(&cache).await, "t2");
+    assert_eq!(mint.calls(), 2);
+}
+
+// covers: F-81, I-12
+#[tokio::test(start_paused = true)]
+async fn what_was_fetched_before_the_report_is_not_kept() {
+    let mint = Mint::hourly();
+    let cache = Arc::new(mint.cached());
+    let token = ask(&*cache).await.unwrap();
+    advance(58 * MINUTE).await;
+    let gate = mint.close();
+    ask(&*cache).await.unwrap();
+    gate.arrived(1).await;
+    // The renewal is under way: what it brings may be as revoked as this one.
+    cache.invalidate(&token);
+    let waiting = callers(&cache, 1).await;
+    gate.open();
+    let outcome = waiting.join_all().await.remove(0);
+    assert_eq!(outcome.unwrap().expose(), "t3", "t2 was discarded");
+    assert_eq!(mint.calls(), 3);
+}
+
+// covers: C-35
+#[tokio::test(start_paused = true)]
+async fn an_api_that_refuses_every_token_cannot_make_it_hammer_the_server() {
+    let mint = Mint::hourly();
+    let cache = mint.cached();
+    let (mut refused, mut told) = (0, 0);
+    for _ in 0..60_000 {
+        match ask(&cache).await {
+            Ok(token) => {
+                refused += 1;
+                cache.invalidate(&token);
+            }
+            Err(error) => {
+                told += 1;
+                assert_eq!(error.kind(), ErrorKind::Unavailable);
+                assert!(error.retry_after().is_some());
+                assert!(error.to_string().contains("refused the last"), "{error}");
+                assert!(error.hint().unwrap().contains("audience"));
+            }
+        }
+        advance(SECOND / 100).await;
+    }
+    // 10 minutes: 0.5, 1, 2 ... 32 s apart, then a minute.
+    assert_eq!(mint.calls(), refused);
+    assert!((14..=18).contains(&refused), "{refused}");
+    assert!(told > 50_000, "{told}");
+    // And when the API is mended, all is well at once.
+    advance(MINUTE).await;
+    name(&cache).await;
+    advance(2 * MINUTE).await;
+    let good = ask(&cache).await.unwrap();
+    cache.invalidate(&good);
+    assert_ne!(name(&cache).await, good.expose());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_dropped_under_every_key_that_holds_it_and_no_other() {
+    let mint = Mint::new([Answer::Same(HOUR)]);
+    let cache = mint.cached();
+    let token = ask(&cache).await.unwrap();
+    cache.token(&key("a")).await.unwrap();
+    mint.then([Answer::New(HOUR)]);
+    cache.token(&key("b")).await.unwrap();
+    advance(SECOND).await;
+    cache.invalidate(&token);
+    assert_eq!(cache.stats().invalidations, 2);
+    assert!(cache.ready_token(&TokenRequest::default()).is_none());
+    assert!(cache.ready_token(&key("a")).is_none());
+    assert!(cache.ready_token(&key("b")).is_some());
+    assert_eq!(mint.invalidated(), 1, "the source is told too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_yields_the_refused_token_again_is_asked_with_patience() {
+    let mint = Mint::new([Answer::Same(HOUR)]);
+    let cache = mint.cached();
+    for _ in 0..6_000 {
+        if let Ok(token) = ask(&cache).await {
+            cache.invalidate(&token);
+        }
+        settle().await;
+        advance(SECOND / 100).await;
+    }
+    assert!((7..=9).contains(&mint.calls()), "{}", mint.calls());
+}

@@ -1,5 +1,8 @@
 //! Every policy of the cache, on paused time: nothing here waits for a real clock, and counts are exact.
 
+// A test stops at what it does not expect, in its helpers too; and what it shows is put together as it comes.
+#![allow(clippy::unwrap_used, clippy::format_push_string)]
+
 mod failures;
 mod flights;
 mod invalidation;

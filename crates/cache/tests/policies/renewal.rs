@@ -1,1 +1,194 @@
+//! Renewal ahead of expiry: on demand, by one, and never in a caller's way.
 
+use std::{sync::Arc, time::Duration};
+
+use hallpass_core::{TokenRequest, TokenSource};
+use tokio::time::advance;
+
+use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, down, name, settle};
+
+// covers: C-21
+#[tokio::test(start_paused = true)]
+async fn whoever_passes_the_refresh_point_leaves_with_the_token_at_hand() {
+    let mint = Mint::hourly();
+    let cache = mint.cached();
+    assert_eq!(name(&cache).await, "t1");
+    advance(54 * MINUTE).await;
+    assert_eq!(name(&cache).await, "t1");
+    settle().await;
+    assert_eq!(mint.calls(), 1, "before the window, nothing is asked for");
+
+    advance(4 * MINUTE).await;
+    let gate = mint.close();
+    for _ in 0..1_000 {
+        let ready = cache.ready_token(&TokenRequest::default());
+        assert_eq!(ready.unwrap().expose(), "t1");
+    }
+    gate.arrived(1).await;
+    assert_eq!((mint.calls(), cache.stats().flights), (2, 1));
+    assert_eq!(name(&cache).await, "t1", "while the renewal runs");
+    gate.open();
+    settle().await;
+    assert_eq!(name(&cache).await, "t2");
+    let stats = cache.stats();
+    assert_eq!((stats.renewals, stats.misses, mint.calls()), (1, 1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_service_asks_for_nothing() {
+    let mint = Mint::hourly();
+    let cache = mint.cached();
+    name(&cache).await;
+    tokio::time::sleep(24 * HOUR).await;
+    assert_eq!(mint.calls(), 1);
+    assert_eq!(name(&cache).await, "t2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_kept_warm_is_never_missed() {
+    let mint = Mint::hourly().latency(SECOND);
+    let cache = mint.builder().keep_warm().build();
+    assert_eq!(cache.stats().fetches, 0, "nothing before the first call");
+    name(&cache).await;
+    for hour in 1..=24 {
+        tokio::time::sleep(HOUR).await;
+        assert!(
+            cache.ready_token(&TokenRequest::default()).is_some(),
+            "{hour}"
+        );
+    }
+    // One each 55 to 57.5 minutes.
+    assert!((26..=27).contains(&mint.calls()), "{}", mint.calls());
+    assert_eq!(cache.stats().misses, 1);
+    drop(cache);
+    let calls = mint.calls();
+    tokio::time::sleep(24 * HOUR).await;
+    assert_eq!(mint.calls(), calls, "it ends with the cache");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_kept_warm_survives_an_outage() {
+    let mint = Mint::hourly();
+    let cache = mint.builder().keep_warm().build();
+    name(&cache).await;
+    mint.then([down()]);
+    tokio::time::sleep(2 * HOUR).await;
+    ask(&cache).await.unwrap_err();
+    mint.then([Answer::New(HOUR)]);
+    tokio::time::sleep(2 * MINUTE).await;
+    let misses = cache.stats().misses;
+    name(&cache).await;
+    assert_eq!(cache.stats().misses, misses, "nobody had to ask");
+}
+
+// covers: F-55, I-06
+#[tokio::test(start_paused = true)]
+async fn the_old_token_is_served_while_renewals_fail_until_it_expires() {
+    let mint = Mint::hourly();
+    let cache = mint.cached();
+    name(&cache).await;
+    mint.then([down()]);
+    advance(57 * MINUTE + 30 * SECOND).await;
+    let mut served = 0;
+    while tokio::time::Instant::now().elapsed() < HOUR {
+        match ask(&cache).await {
+            Ok(token) => assert_eq!(token.expose(), "t1"),
+            Err(_) => break,
+        }
+        served += 1;
+        tokio::time::sleep(SECOND).await;
+    }
+    assert_eq!(served, 150, "2.5 minutes were left");
+    // 1, 2, 4 ... 60 s apart, each up to a half shorter.
+    assert!((7..=10).contains(&mint.calls()), "{}", mint.calls());
+    let renewed = mint.calls();
+    ask(&cache).await.unwrap_err();
+    assert_eq!(mint.calls(), renewed, "the back-off holds beyond expiry");
+    mint.then([Answer::New(HOUR)]);
+    advance(MINUTE).await;
+    ask(&cache).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_servers_advice_sets_the_refresh_point() {
+    struct Advised(Mint);
+
+    #[async_trait::async_trait]
+    impl TokenSource for Advised {
+        async fn token(
+            &self,
+            request: &TokenRequest,
+        ) -> Result<hallpass_core::AccessToken, hallpass_core::TokenError> {
+            let token = self.0.token(request).await?;
+            Ok(token.with_refresh_in(HOUR / 2))
+        }
+    }
+
+    let mint = Mint::hourly();
+    let cache = hallpass_cache::CachedTokenSource::builder(Advised(mint.clone()))
+        .clock(mint.clock())
+        .build();
+    name(&cache).await;
+    advance(29 * MINUTE).await;
+    name(&cache).await;
+    settle().await;
+    assert_eq!(mint.calls(), 1);
+    advance(4 * MINUTE).await;
+    name(&cache).await;
+    settle().await;
+    assert_eq!((mint.calls(), name(&cache).await), (2, "t2".to_owned()));
+}
+
+/// Keeps eight callers busy for so long; yields the worst wait.
+async fn traffic(cache: Arc<impl TokenSource + 'static>, time: Duration) -> Duration {
+    let mut tasks = tokio::task::JoinSet::new();
+    let start = tokio::time::Instant::now();
+    for _ in 0..8 {
+        let cache = cache.clone();
+        tasks.spawn(async move {
+            let mut worst = Duration::ZERO;
+            while start.elapsed() < time {
+                let called = tokio::time::Instant::now();
+                ask(&*cache).await.expect("no call fails");
+                worst = worst.max(called.elapsed());
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            worst
+        });
+    }
+    tasks.join_all().await.into_iter().max().expect("a task")
+}
+
+// covers: F-67, F-68, I-11
+#[tokio::test(start_paused = true)]
+async fn short_lived_tokens_are_renewed_once_a_lifetime_and_wait_for_nobody() {
+    for (lifetime, least, most) in [(60, 1, 2), (5, 3, 4), (1, 13, 17)] {
+        let latency = Duration::from_millis(20);
+        let mint = Mint::new([Answer::New(lifetime * SECOND)]).latency(latency);
+        let cache = Arc::new(mint.cached());
+        name(&*cache).await;
+        let worst = traffic(cache.clone(), 12 * SECOND).await;
+        assert_eq!(worst, Duration::ZERO, "{lifetime}");
+        let calls = mint.calls();
+        assert!(
+            (least..=most).contains(&calls),
+            "{lifetime} s: {calls} requests"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_longer_window_is_a_choice_and_a_fifth_its_end() {
+    let mint = Mint::new([Answer::New(24 * HOUR)]);
+    let cache = mint.builder().max_refresh_window(10 * HOUR).build();
+    name(&cache).await;
+    // A fifth of 24 hours is 4.8 hours.
+    advance(19 * HOUR).await;
+    name(&cache).await;
+    settle().await;
+    assert_eq!(mint.calls(), 1);
+    advance(3 * HOUR).await;
+    name(&cache).await;
+    settle().await;
+    assert_eq!(mint.calls(), 2);
+}

@@ -1,1 +1,113 @@
+//! Runtimes that end, and more than one of them.
 
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use hallpass_cache::CachedTokenSource;
+use hallpass_core::{AccessToken, Clock as _, SystemClock, TokenError, TokenRequest, TokenSource};
+use hallpass_testkit::Gate;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::support::{HOUR, Manual, ask, name, settle};
+
+/// Waits at a gate the first time, and not after.
+struct Gated(std::sync::Mutex<Option<Gate>>);
+
+#[async_trait]
+impl TokenSource for Gated {
+    async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+        let gate = self.0.lock().unwrap().take();
+        let text = if gate.is_some() { "first" } else { "second" };
+        if let Some(gate) = gate {
+            gate.pass().await;
+        }
+        Ok(AccessToken::bearer(text, SystemClock.moment(), HOUR)?)
+    }
+}
+
+fn gated() -> (Gate, Arc<CachedTokenSource<Gated>>) {
+    let gate = Gate::new();
+    let source = Gated(std::sync::Mutex::new(Some(gate.clone())));
+    // No interval, so that nothing here waits for a real clock.
+    let cache = CachedTokenSource::builder(source).min_interval(Duration::ZERO);
+    (gate, Arc::new(cache.build()))
+}
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+// covers: F-77
+#[test]
+fn waiters_take_over_when_the_runtime_of_a_flight_ends() {
+    let (gate, cache) = gated();
+    let (first, second) = (runtime(), runtime());
+    let starter = cache.clone();
+    let lost = first.spawn(async move { name(&*starter).await });
+    first.block_on(gate.arrived(1));
+    let waiters: Vec<_> = (0..100)
+        .map(|_| {
+            let cache = cache.clone();
+            second.spawn(async move { name(&*cache).await })
+        })
+        .collect();
+    second.block_on(async {
+        while cache.stats().waiters < 101 {
+            tokio::task::yield_now().await;
+        }
+    });
+    first.shutdown_background();
+    for waiter in waiters {
+        assert_eq!(second.block_on(waiter).unwrap(), "second");
+    }
+    assert_eq!(cache.stats().fetches, 2);
+    assert!(second.block_on(lost).unwrap_err().is_cancelled());
+}
+
+// covers: F-77
+#[test]
+fn the_next_call_starts_its_own_fetch_after_a_runtime_ended() {
+    let (gate, cache) = gated();
+    let first = runtime();
+    let starter = cache.clone();
+    first.spawn(async move { name(&*starter).await });
+    first.block_on(gate.arrived(1));
+    drop(first);
+    assert_eq!(cache.stats().flights, 0);
+    assert_eq!(runtime().block_on(name(&*cache)), "second");
+}
+
+// covers: F-78
+#[test]
+fn two_kinds_of_runtimes_share_a_token() {
+    let (gate, cache) = gated();
+    gate.open();
+    let single = Builder::new_current_thread().enable_all().build().unwrap();
+    assert_eq!(single.block_on(name(&*cache)), "first");
+    drop(single);
+    assert_eq!(runtime().block_on(name(&*cache)), "first");
+    // And outside of any: a hit needs none.
+    let ready = cache.ready_token(&TokenRequest::default());
+    assert_eq!(ready.unwrap().expose(), "first");
+}
+
+#[test]
+fn a_renewal_that_is_due_outside_of_a_runtime_is_left_to_the_next_caller() {
+    let (clock, cache) = Manual::cached();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(name(&cache));
+    clock.advance(Duration::from_secs(3_500));
+    for _ in 0..3 {
+        assert!(cache.ready_token(&TokenRequest::default()).is_some());
+    }
+    assert_eq!(cache.stats().fetches, 1);
+    runtime.block_on(async {
+        ask(&cache).await.unwrap();
+        settle().await;
+    });
+    assert_eq!((cache.stats().fetches, cache.stats().renewals), (2, 1));
+}

@@ -1,1 +1,360 @@
+//! The second level: slow, down, corrupt or lying, it costs callers nothing but the sharing.
 
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hallpass_cache::{
+    CachedTokenSource, Lease, MemoryTokenStore, StoreEntry, StoreError, StoreKey, TokenStore,
+};
+use hallpass_core::{Clock as _, TokenRequest, TokenSource as _};
+use tokio::time::{Instant, advance};
+
+use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, key, name, settle};
+
+const NAMESPACE: &str = "https://login.example/ orders";
+
+fn cached(mint: &Mint, store: impl TokenStore + 'static) -> CachedTokenSource<Mint> {
+    mint.builder().store(store, NAMESPACE).build()
+}
+
+/// What ails a store.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mode {
+    Well,
+    Slow,
+    Down,
+    /// Reads work, writes do not.
+    ReadOnly,
+    /// Keeps what it must forget.
+    NeverForgets,
+}
+
+type Kept = (StoreKey, Vec<u8>);
+
+/// A store in memory that can fail, and that a test can look into.
+#[derive(Clone, Debug)]
+struct Ailing {
+    inner: MemoryTokenStore,
+    mode: Arc<Mutex<Mode>>,
+    questions: Arc<AtomicUsize>,
+    kept: Arc<Mutex<Option<Kept>>>,
+}
+
+impl Ailing {
+    fn new(mint: &Mint, mode: Mode) -> Self {
+        Self {
+            inner: MemoryTokenStore::new(mint.clock()),
+            mode: Arc::new(Mutex::new(mode)),
+            questions: Arc::default(),
+            kept: Arc::default(),
+        }
+    }
+
+    fn set(&self, mode: Mode) {
+        *self.mode.lock().unwrap() = mode;
+    }
+
+    fn kept(&self) -> Kept {
+        self.kept
+            .lock()
+            .unwrap()
+            .clone()
+            .expect("something was put")
+    }
+
+    async fn question(&self, write: bool) -> Result<Mode, StoreError> {
+        self.questions.fetch_add(1, Ordering::SeqCst);
+        let mode = *self.mode.lock().unwrap();
+        match mode {
+            Mode::Slow => tokio::time::sleep(5 * SECOND).await,
+            Mode::Down => return Err(StoreError::new("connection refused")),
+            Mode::ReadOnly if write => return Err(StoreError::new("read-only replica")),
+            _ => {}
+        }
+        Ok(mode)
+    }
+}
+
+#[async_trait]
+impl TokenStore for Ailing {
+    async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
+        if self.question(false).await? == Mode::NeverForgets {
+            let kept = self.kept.lock().unwrap().clone();
+            return Ok(kept.map(|(_, bytes)| StoreEntry::new(bytes, None)));
+        }
+        self.inner.look_up(key).await
+    }
+
+    async fn put(
+        &self,
+        key: &StoreKey,
+        entry: &[u8],
+        ttl: Duration,
+        fence: Option<u64>,
+    ) -> Result<(), StoreError> {
+        self.question(true).await?;
+        *self.kept.lock().unwrap() = Some((key.clone(), entry.to_vec()));
+        self.inner.put(key, entry, ttl, fence).await
+    }
+
+    async fn remove(&self, key: &StoreKey) -> Result<(), StoreError> {
+        self.question(true).await?;
+        self.inner.remove(key).await
+    }
+
+    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+        self.question(true).await?;
+        self.inner.lease(key, ttl).await
+    }
+
+    async fn release(&self, key: &StoreKey, lease: Lease) -> Result<(), StoreError> {
+        self.question(true).await?;
+        self.inner.release(key, lease).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_processes_make_one_request() {
+    let mint = Mint::hourly().latency(SECOND);
+    let store = MemoryTokenStore::new(mint.clock());
+    let mut processes = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let cache = cached(&mint, store.clone());
+        processes.spawn(async move {
+            let token = name(&cache).await;
+            (token, cache.stats().store_hits)
+        });
+    }
+    let outcomes = processes.join_all().await;
+    assert!(outcomes.iter().all(|(token, _)| token == "t1"));
+    assert_eq!(outcomes.iter().map(|(_, hits)| hits).sum::<u64>(), 99);
+    assert_eq!(mint.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_and_namespaces_are_apart() {
+    let mint = Mint::hourly();
+    let store = MemoryTokenStore::new(mint.clock());
+    let one = cached(&mint, store.clone());
+    assert_eq!(name(&one).await, "t1");
+    assert_eq!(one.token(&key("a")).await.unwrap().expose(), "t2");
+    let tenant = mint
+        .builder()
+        .store(store.clone(), "another tenant")
+        .build();
+    assert_eq!(name(&tenant).await, "t3");
+    let same = cached(&mint, store);
+    assert_eq!(same.token(&key("a")).await.unwrap().expose(), "t2");
+    assert_eq!(name(&same).await, "t1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_by_one_process_serves_the_others() {
+    let mint = Mint::hourly();
+    let store = MemoryTokenStore::new(mint.clock());
+    let (one, other) = (cached(&mint, store.clone()), cached(&mint, store));
+    assert_eq!(
+        (name(&one).await, name(&other).await),
+        ("t1".into(), "t1".into())
+    );
+    advance(58 * MINUTE).await;
+    name(&one).await;
+    settle().await;
+    name(&other).await;
+    settle().await;
+    assert_eq!(
+        (name(&one).await, name(&other).await),
+        ("t2".into(), "t2".into())
+    );
+    assert_eq!(mint.calls(), 2);
+}
+
+// covers: F-87, F-88, F-97
+#[tokio::test(start_paused = true)]
+async fn callers_do_not_feel_a_store_that_ails() {
+    for (mode, at_most) in [
+        (Mode::Down, Duration::ZERO),
+        (Mode::Slow, Duration::from_millis(200)),
+        (Mode::ReadOnly, Duration::ZERO),
+    ] {
+        let mint = Mint::hourly();
+        let store = Ailing::new(&mint, mode);
+        let cache = cached(&mint, store.clone());
+        let start = Instant::now();
+        assert_eq!(name(&cache).await, "t1");
+        assert!(
+            start.elapsed() <= at_most,
+            "{mode:?}: {:?}",
+            start.elapsed()
+        );
+        tokio::time::sleep(SECOND).await;
+        assert!(cache.stats().store_faults > 0, "{mode:?}");
+        assert_eq!(cache.stats().failures, 0, "{mode:?}");
+    }
+}
+
+// covers: F-88
+#[tokio::test(start_paused = true)]
+async fn a_store_that_keeps_failing_is_left_alone_for_a_while() {
+    let mint = Mint::hourly();
+    let store = Ailing::new(&mint, Mode::Slow);
+    let cache = cached(&mint, store.clone());
+    for number in 0..100 {
+        cache.token(&key(number)).await.unwrap();
+    }
+    let asked = store.questions.load(Ordering::SeqCst);
+    assert!(asked <= 6, "{asked}");
+    store.set(Mode::Well);
+    advance(20 * SECOND).await;
+    cache.token(&key("after")).await.unwrap();
+    settle().await;
+    let other = cached(&mint, store);
+    let shared = other.token(&key("after")).await.unwrap();
+    assert_eq!((shared.expose(), mint.calls()), ("t101", 101));
+}
+
+// covers: F-92
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_cannot_be_read_is_a_miss_and_overwritten() {
+    let mint = Mint::hourly();
+    let store = Ailing::new(&mint, Mode::Well);
+    name(&cached(&mint, store.clone())).await;
+    let (key, good) = store.kept();
+    let text = String::from_utf8(good.clone()).unwrap();
+    for bad in [
+        b"".to_vec(),
+        b"\x00\xff".to_vec(),
+        good[..good.len() / 2].to_vec(),
+        text.replace("\"version\":1", "\"version\":2").into_bytes(),
+        text.replace("\"t1\"", "7").into_bytes(),
+    ] {
+        store.inner.put(&key, &bad, HOUR, None).await.unwrap();
+        let before = mint.calls();
+        let cache = cached(&mint, store.clone());
+        let token = name(&cache).await;
+        assert_eq!(
+            mint.calls(),
+            before + 1,
+            "{:?}",
+            String::from_utf8_lossy(&bad)
+        );
+        assert_eq!(cache.stats().store_faults, 1);
+        settle().await;
+        assert_eq!(name(&cached(&mint, store.clone())).await, token);
+    }
+}
+
+// covers: F-96
+#[tokio::test(start_paused = true)]
+async fn a_store_that_never_forgets_hands_out_nothing_expired() {
+    let mint = Mint::hourly();
+    let store = Ailing::new(&mint, Mode::Well);
+    name(&cached(&mint, store.clone())).await;
+    settle().await;
+    store.set(Mode::NeverForgets);
+    assert_eq!(name(&cached(&mint, store.clone())).await, "t1");
+    advance(HOUR).await;
+    assert_eq!(name(&cached(&mint, store.clone())).await, "t2");
+}
+
+// covers: F-89, F-90
+#[tokio::test(start_paused = true)]
+async fn the_lease_of_one_who_died_holds_others_for_seconds_only() {
+    let mint = Mint::hourly();
+    let store = Ailing::new(&mint, Mode::Well);
+    let elsewhere = cached(&mint, store.clone());
+    mint.then([Answer::Hang]);
+    let gate = mint.close();
+    let dying = tokio::spawn(async move { ask(&elsewhere).await });
+    gate.arrived(1).await;
+    dying.abort();
+    mint.then([Answer::New(HOUR)]);
+    mint.close().open();
+    let start = Instant::now();
+    assert_eq!(name(&cached(&mint, store)).await, "t2");
+    assert!(start.elapsed() <= 4 * SECOND, "{:?}", start.elapsed());
+}
+
+// covers: F-89, F-91
+#[tokio::test(start_paused = true)]
+async fn whoever_was_away_for_too_long_overwrites_nothing_newer() {
+    let mint = Mint::hourly();
+    let store = Ailing::new(&mint, Mode::Well);
+    let gate = mint.close();
+    let slow = cached(&mint, store.clone());
+    let slow = tokio::spawn(async move {
+        let token = name(&slow).await;
+        settle().await;
+        token
+    });
+    gate.arrived(1).await;
+    // Its lease ends, and another one fetches and puts.
+    advance(20 * SECOND).await;
+    mint.close().open();
+    let quick = cached(&mint, store.clone());
+    assert_eq!(name(&quick).await, "t2");
+    settle().await;
+    gate.open();
+    assert_eq!(slow.await.unwrap(), "t1");
+    settle().await;
+    assert_eq!(name(&cached(&mint, store)).await, "t2");
+}
+
+// covers: F-95
+#[tokio::test(start_paused = true)]
+async fn an_entry_lives_no_longer_than_the_store_says() {
+    let mint = Mint::hourly();
+    let store = Ailing::new(&mint, Mode::Well);
+    name(&cached(&mint, store.clone())).await;
+    let (key, good) = store.kept();
+    let left = 30 * MINUTE;
+    store.inner.put(&key, &good, left, None).await.unwrap();
+    let token = ask(&cached(&mint, store)).await.unwrap();
+    assert_eq!(token.expires().saturating_since(mint.clock().now()), left);
+}
+
+// covers: F-81, I-12
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_is_not_taken_from_the_store_again() {
+    let mint = Mint::hourly();
+    let store = Ailing::new(&mint, Mode::Well);
+    let (cache, other) = (cached(&mint, store.clone()), cached(&mint, store.clone()));
+    let token = ask(&cache).await.unwrap();
+    settle().await;
+    advance(SECOND).await;
+    cache.invalidate(&token);
+    assert_eq!(name(&cache).await, "t2");
+    settle().await;
+    // And the others find its successor there.
+    name(&other).await;
+    other.invalidate(&token);
+    assert_eq!(name(&other).await, "t2");
+    assert_eq!(mint.calls(), 2);
+}
+
+// covers: F-98
+#[tokio::test(start_paused = true)]
+async fn a_key_tells_nothing_and_no_debug_shows_an_entry() {
+    let mint = Mint::hourly();
+    let store = Ailing::new(&mint, Mode::Well);
+    let request = TokenRequest::new()
+        .with_audience("https://CANARY.example")
+        .unwrap();
+    cached(&mint, store.clone()).token(&request).await.unwrap();
+    settle().await;
+    let (key, bytes) = store.kept();
+    assert_eq!(key.as_str().len(), 64);
+    assert!(key.as_str().bytes().all(|byte| byte.is_ascii_hexdigit()));
+    // The control: the token is in there.
+    assert!(String::from_utf8(bytes.clone()).unwrap().contains("\"t1\""));
+    let entry = StoreEntry::new(bytes, None);
+    for shown in [format!("{entry:?}"), format!("{:?}", store.inner)] {
+        assert!(!shown.contains("t1"), "{shown}");
+    }
+}

@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use hallpass_cache::{CacheBuilder, CachedTokenSource};
 use hallpass_core::{AccessToken, Clock, Timestamp, TokenError, TokenRequest, TokenSource};
-use hallpass_testkit::{Gate, TokioClock};
+use hallpass_testkit::{Gate, ManualClock, TokioClock};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -36,23 +36,20 @@ pub(crate) struct Mint(Arc<Inner>);
 
 struct Inner {
     clock: TokioClock,
-    made_at: Timestamp,
     answers: Mutex<VecDeque<Answer>>,
     latency: Mutex<Duration>,
     gate: Mutex<Option<Gate>>,
     calls: AtomicUsize,
     epoch: AtomicU64,
-    asked_at: Mutex<Vec<Duration>>,
+    asked_at: Mutex<Vec<Timestamp>>,
     invalidated: AtomicUsize,
 }
 
 impl Mint {
     /// Answers in this order, and like the last for ever after.
     pub(crate) fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
-        let clock = TokioClock::new();
         Self(Arc::new(Inner {
-            made_at: clock.now(),
-            clock,
+            clock: TokioClock::new(),
             answers: Mutex::new(answers.into_iter().collect()),
             latency: Mutex::new(Duration::ZERO),
             gate: Mutex::new(None),
@@ -93,9 +90,13 @@ impl Mint {
         self.0.calls.load(Ordering::SeqCst)
     }
 
-    /// When it was asked, counted from its making.
-    pub(crate) fn asked_at(&self) -> Vec<Duration> {
-        self.0.asked_at.lock().unwrap().clone()
+    /// The time between each two questions.
+    pub(crate) fn gaps(&self) -> Vec<Duration> {
+        let asked = self.0.asked_at.lock().unwrap();
+        let pairs = asked.windows(2);
+        pairs
+            .map(|pair| pair[1].saturating_since(pair[0]))
+            .collect()
     }
 
     pub(crate) fn invalidated(&self) -> usize {
@@ -120,8 +121,7 @@ impl TokenSource for Mint {
     async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
         let number = self.0.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let asked = self.0.clock.moment();
-        let since = asked.timestamp.saturating_since(self.0.made_at);
-        self.0.asked_at.lock().unwrap().push(since);
+        self.0.asked_at.lock().unwrap().push(asked.timestamp);
         let answer = {
             let mut answers = self.0.answers.lock().unwrap();
             if answers.len() > 1 {
@@ -152,6 +152,24 @@ impl TokenSource for Mint {
 
     fn credential_epoch(&self) -> u64 {
         self.0.epoch.load(Ordering::SeqCst)
+    }
+}
+
+/// Mints on a clock that the test sets, which tokio's time does not follow.
+pub(crate) struct Manual(ManualClock);
+
+#[async_trait]
+impl TokenSource for Manual {
+    async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+        Ok(AccessToken::bearer("t", self.0.moment(), HOUR)?)
+    }
+}
+
+impl Manual {
+    pub(crate) fn cached() -> (ManualClock, CachedTokenSource<Self>) {
+        let clock = ManualClock::new();
+        let cache = CachedTokenSource::builder(Self(clock.clone())).clock(clock.clone());
+        (clock, cache.build())
     }
 }
 

@@ -1,1 +1,155 @@
+//! What the cache tells: the documented events with the documented fields, and never a token.
 
+use hallpass_core::{TokenRequest, TokenSource};
+use hallpass_testkit::leak::{self, Capture};
+use tokio::time::advance;
+use tracing::Instrument as _;
+
+use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, down, key, name, settle};
+
+/// The life of a token: fetched, renewed in vain, refused, and keys that make room.
+async fn life(mint: &Mint) -> hallpass_cache::CachedTokenSource<Mint> {
+    let cache = mint.builder().name("orders").max_keys(1).build();
+    let caller = tracing::info_span!("caller", job = 7);
+    let token = ask(&cache).instrument(caller).await.unwrap();
+    name(&cache).await;
+    mint.then([down()]);
+    advance(58 * MINUTE).await;
+    name(&cache).await;
+    settle().await;
+    mint.then([Answer::New(HOUR)]);
+    cache.invalidate(&token);
+    advance(MINUTE).await;
+    name(&cache).await;
+    advance(58 * MINUTE).await;
+    name(&cache).await;
+    settle().await;
+    for scope in ["a", "b"] {
+        cache.token(&key(scope)).await.unwrap();
+    }
+    cache
+}
+
+// covers: F-99, F-101, I-14
+#[tokio::test(start_paused = true)]
+async fn each_step_is_told_with_its_fields() {
+    let capture = Capture::start();
+    let mint = Mint::hourly();
+    let cache = life(&mint).await;
+    let text = capture.text();
+    for told in [
+        "token fetch started cache=\"orders\"",
+        "token fetched cache=\"orders\" seconds=0.0 lifetime_seconds=3600",
+        "renewing the token ahead of its expiry cache=\"orders\" left_seconds=120.0",
+        "token fetch failed cache=\"orders\" seconds=0.0 kind=Unavailable transient=true error=the server is down",
+        "backing off cache=\"orders\" retry_in_seconds=",
+        "serving the token at hand cache=\"orders\" left_seconds=120.0",
+        "token dropped: a resource server refused it cache=\"orders\"",
+        "flight landed cache=\"orders\" waiters=1",
+        "flight landed cache=\"orders\" waiters=0 replaced_age_seconds=3480.0",
+        "keys evicted cache=\"orders\" keys=1",
+        // A child of its caller's span.
+        "caller{job=7}:token_fetch{cache=\"orders\" renewal=false}",
+        "token_fetch{cache=\"orders\" renewal=true}",
+    ] {
+        assert!(text.contains(told), "not told: {told}\n{text}");
+    }
+    // A hit says nothing.
+    let before = capture.text().len();
+    for _ in 0..100 {
+        name(&cache).await;
+    }
+    assert_eq!(capture.text().len(), before);
+    tracing::info!("control");
+    assert!(capture.text().len() > before);
+}
+
+// covers: F-99, F-101
+#[tokio::test(start_paused = true)]
+async fn no_token_is_told_or_shown() {
+    const CANARY: &str = "CANARY-token-0123456789";
+
+    struct Canary(Mint);
+
+    #[async_trait::async_trait]
+    impl TokenSource for Canary {
+        async fn token(
+            &self,
+            request: &TokenRequest,
+        ) -> Result<hallpass_core::AccessToken, hallpass_core::TokenError> {
+            let token = self.0.token(request).await?;
+            let hour = token.lifetime();
+            Ok(hallpass_core::AccessToken::bearer(
+                CANARY,
+                token.requested_at(),
+                hour,
+            )?)
+        }
+    }
+
+    let capture = Capture::start();
+    let mint = Mint::hourly();
+    let store = hallpass_cache::MemoryTokenStore::new(mint.clock());
+    let builder = hallpass_cache::CachedTokenSource::builder(Canary(mint.clone()))
+        .clock(mint.clock())
+        .store(store.clone(), CANARY);
+    let mut shown = format!("{builder:?}");
+    let cache = builder.build();
+    let token = ask(&cache).await.unwrap();
+    advance(SECOND).await;
+    cache.invalidate(&token);
+    ask(&cache).await.unwrap();
+    settle().await;
+    shown += &format!("{cache:?} {cache:#?} {store:?} {:?}", cache.stats());
+    for text in [shown, capture.text()] {
+        leak::assert_clean(&text, CANARY);
+    }
+    // The positive control.
+    assert!(leak::find(token.header_value().to_str().unwrap(), CANARY).is_some());
+    assert!(capture.text().contains("token dropped"));
+}
+
+#[cfg(feature = "metrics")]
+#[tokio::test(start_paused = true)]
+async fn metrics_count_what_the_documentation_says() {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let mint = Mint::hourly();
+    let cache = life(&mint).await;
+    let stats = cache.stats();
+    let mut lines = Vec::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        let key = key.key();
+        let mut labels: Vec<_> = key
+            .labels()
+            .map(|label| format!("{}={}", label.key(), label.value()))
+            .collect();
+        labels.sort_unstable();
+        let value = match value {
+            DebugValue::Counter(count) => count.to_string(),
+            DebugValue::Gauge(value) => value.to_string(),
+            DebugValue::Histogram(values) => format!("{values:?}"),
+        };
+        lines.push(format!("{}{{{}}} {value}", key.name(), labels.join(",")));
+    }
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "hallpass_evictions_total{cache=orders} 1",
+            "hallpass_fetch_duration_seconds{cache=orders,outcome=Unavailable} [0.0]",
+            "hallpass_fetch_duration_seconds{cache=orders,outcome=ok} [0.0, 0.0, 0.0, 0.0, 0.0]",
+            "hallpass_fetches_total{cache=orders,outcome=Unavailable} 1",
+            "hallpass_fetches_total{cache=orders,outcome=ok} 5",
+            &format!("hallpass_hits_total{{cache=orders}} {}", stats.hits),
+            "hallpass_invalidations_total{cache=orders} 1",
+            &format!("hallpass_misses_total{{cache=orders}} {}", stats.misses),
+            "hallpass_token_age_seconds{cache=orders} [3480.0]",
+            "hallpass_waiters{cache=orders} [1.0, 0.0, 1.0, 0.0, 1.0, 1.0]",
+        ]
+    );
+    assert_eq!((stats.hits, stats.misses), (3, 4));
+}
