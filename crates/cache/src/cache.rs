@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use hallpass_core::{AccessToken, Clock, TokenError, TokenRequest, TokenSource};
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{runtime::Handle, sync::watch, time};
 use tracing::Instrument as _;
 
 use crate::{
@@ -206,7 +206,8 @@ impl<S: TokenSource + 'static> Shared<S> {
             count(&self.counters.renewals);
             span.in_scope(|| observe::renewing(&self.name, slot.current(), self.clock.now()));
         }
-        runtime.spawn(flight::carry_out(self.clone(), slot, request, flight).instrument(span));
+        let task = flight::carry_out(self.clone(), slot, request, flight);
+        runtime.spawn(task.instrument(span));
     }
 
     /// The slow path: joins a flight or starts one.
@@ -220,30 +221,34 @@ impl<S: TokenSource + 'static> Shared<S> {
             })?;
             let (slot, _) = self.slot(request);
             let epoch = self.source.credential_epoch();
-            let receiver = match slot.begin(self.clock.now(), epoch, &self.policy) {
+            let ticket = match slot.begin(self.clock.now(), epoch, &self.policy) {
                 Begin::Ready(token) => return Ok(token),
                 Begin::Failed(error) => {
                     count(&self.counters.repeated_failures);
                     return Err(error);
                 }
                 Begin::Evicted => continue,
-                Begin::Join(receiver) => receiver,
-                Begin::Start(flight, receiver) => {
-                    self.spawn(&runtime, slot, request.clone(), flight);
-                    receiver
+                Begin::Join(ticket) => ticket,
+                Begin::Start(flight, ticket) => {
+                    self.spawn(&runtime, slot.clone(), request.clone(), flight);
+                    ticket
                 }
             };
             let waiting = Waiting::new(self);
-            let outcome = landed(receiver).await;
+            let landed = time::timeout(self.policy.patience(), landed(ticket.receiver)).await;
             drop(waiting);
-            // Without an outcome the flight's runtime is gone, and someone must take over.
-            if let Some(outcome) = outcome {
-                return outcome;
+            match landed {
+                Ok(Some(outcome)) => return outcome,
+                // The flight's runtime is gone, and someone must take over.
+                Ok(None) => {}
+                // Its runtime stands still.
+                Err(_) => slot.abandon(ticket.flight, self.clock.now()),
             }
         }
-        Err(TokenError::unavailable(
-            "the runtime that fetches tokens is shutting down",
-        ))
+        Err(TokenError::unavailable(format!(
+            "a fetch was given up {TAKE_OVERS} times in a row, because its runtime is shutting down or because there \
+             are far more keys in use than `max_keys`"
+        )))
     }
 }
 
@@ -287,6 +292,8 @@ impl<S: TokenSource + 'static> TokenSource for CachedTokenSource<S> {
 
     fn invalidate(&self, token: &AccessToken) {
         let shared = &self.shared;
+        // First a source that holds tokens of its own, or the next fetch would bring the refused one back.
+        shared.source.invalidate(token);
         let now = shared.clock.now();
         for slot in shared.holders.of(token) {
             if slot.invalidate(token, now, &shared.policy) {
@@ -294,8 +301,6 @@ impl<S: TokenSource + 'static> TokenSource for CachedTokenSource<S> {
                 observe::invalidated(&shared.name);
             }
         }
-        // A source that holds tokens of its own must not yield the refused one again.
-        shared.source.invalidate(token);
     }
 
     fn credential_epoch(&self) -> u64 {

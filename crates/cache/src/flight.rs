@@ -3,10 +3,11 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, Weak, atomic::Ordering},
+    task::Poll,
     time::Duration,
 };
 
-use hallpass_core::{AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource};
+use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
 use tokio::{runtime::Handle, time};
 
 use crate::{
@@ -47,32 +48,36 @@ pub(crate) fn refuse_recursion<S>(
 }
 
 /// Fetches, stores, tells all who wait. Ends early when the cache is dropped.
-///
-/// What happens before the first poll happens in the task of the caller.
 pub(crate) fn carry_out<S: TokenSource + 'static>(
     shared: Arc<Shared<S>>,
     slot: Arc<Slot>,
     request: TokenRequest,
     flight: Flight,
 ) -> impl Future<Output = ()> + Send + 'static {
+    // Here and not in the task, which may be dropped before it was ever polled, and knows nothing of the caller's.
     let mut within = WITHIN.try_with(Clone::clone).unwrap_or_default();
     within.push((identity(&shared), request.clone()));
-    WITHIN.scope(within, until_dropped(shared, slot, request, flight))
+    let guard = Guard {
+        id: flight.id,
+        shared,
+        slot,
+    };
+    WITHIN.scope(within, until_dropped(guard, request, flight))
 }
 
 async fn until_dropped<S: TokenSource + 'static>(
-    shared: Arc<Shared<S>>,
-    slot: Arc<Slot>,
+    guard: Guard<S>,
     request: TokenRequest,
     flight: Flight,
 ) {
+    let (shared, slot) = (&guard.shared, guard.slot.clone());
     let mut alive = shared.alive.clone();
     let keeper = (shared.keep_warm && request.is_default())
-        .then(|| Keeper::new(&shared))
+        .then(|| Keeper::new(shared))
         .flatten();
-    let weak = Arc::downgrade(&shared);
+    let weak = Arc::downgrade(shared);
     tokio::select! {
-        () = fly(shared, slot.clone(), request, flight) => {}
+        () = fly(guard, request, flight) => {}
         _ = alive.changed() => return,
     }
     if keeper.is_some() {
@@ -101,147 +106,136 @@ impl<S> Drop for Keeper<S> {
     }
 }
 
-/// Lets the flight go when its task is dropped before it has landed.
+/// Lets the flight go when its task is dropped before it has landed; after that there is nothing to let go.
 struct Guard<S> {
     shared: Arc<Shared<S>>,
     slot: Arc<Slot>,
-    landed: bool,
+    id: u64,
 }
 
 impl<S> Drop for Guard<S> {
     fn drop(&mut self) {
-        if !self.landed {
-            self.slot.abandon(self.shared.clock.now());
-        }
+        self.slot.abandon(self.id, self.shared.clock.now());
     }
 }
 
-async fn fly<S: TokenSource + 'static>(
-    shared: Arc<Shared<S>>,
-    slot: Arc<Slot>,
-    request: TokenRequest,
-    mut flight: Flight,
-) {
-    let mut guard = Guard {
-        shared,
-        slot,
-        landed: false,
-    };
+async fn fly<S: TokenSource + 'static>(guard: Guard<S>, request: TokenRequest, mut flight: Flight) {
     let (shared, slot) = (&guard.shared, &guard.slot);
     let mut delay = flight.delay;
     loop {
         if !delay.is_zero() {
             time::sleep(delay).await;
         }
-        observe::fetching(&shared.name);
-        let began = shared.clock.now();
-        slot.fetching(&mut flight, began, &shared.policy);
+        slot.looking(&mut flight);
         let epoch = shared.source.credential_epoch();
-        let before = slot.current();
-        let mut lease = None;
-        let load = load(shared, slot, &request, before.as_ref(), &mut lease);
-        let result = time::timeout(shared.policy.load_deadline, catch_panic(load)).await;
-        let result = result.unwrap_or_else(|_| {
-            Err(TokenError::unavailable(format!(
-                "the token source did not answer within {:?}",
-                shared.policy.load_deadline
-            )))
-        });
+        let (result, lease) = load(shared, slot, &request).await;
+        if let Ok(token) = &result {
+            shared.holders.note(slot, token);
+        }
         let now = shared.clock.now();
-        let took = now.saturating_since(began);
-        observe::fetched(&shared.name, &result, took);
-        let fetched = result.as_ref().ok().cloned();
-        match &fetched {
-            Some(token) => shared.holders.note(slot, token),
-            None => count(&shared.counters.failures),
+        let landed = slot.land(&mut flight, result, now, epoch, &shared.policy);
+        let mut fetched = None;
+        if let Landed::Done(report) = &landed {
+            observe::landed(&shared.name, report, now, &shared.counters);
+            fetched = report.result.as_ref().ok();
         }
-        match slot.land(&mut flight, result, now, epoch, &shared.policy) {
-            Landed::Done(report) => {
-                guard.landed = true;
-                observe::landed(&shared.name, &report, now, &shared.counters);
-                // After those who wait were told: a slow store keeps nobody.
-                share(&guard.shared, &request, fetched.as_ref(), lease).await;
-                break;
-            }
-            Landed::Again(wait) => {
-                share(shared, &request, None, lease).await;
-                delay = wait;
-            }
+        // After those who wait were told: a slow store keeps nobody.
+        if let (Some(store), Some(lease)) = (&shared.store, lease) {
+            store.keep(&request, fetched, lease, shared.context()).await;
         }
+        let Landed::Again(wait) = landed else {
+            return;
+        };
+        delay = wait;
     }
 }
 
-/// Where the right to store a token comes from.
-enum Right {
-    /// Nobody else may fetch for this key meanwhile.
-    Leased(Lease),
-    /// The store gave no lease; what is fetched is stored all the same.
-    Free,
-}
-
-/// Puts what was fetched into the shared store, and gives the lease back.
-async fn share<S: TokenSource + 'static>(
-    shared: &Shared<S>,
-    request: &TokenRequest,
-    token: Option<&AccessToken>,
-    right: Option<Right>,
-) {
-    let (Some(store), Some(right)) = (&shared.store, right) else {
-        return;
-    };
-    let lease = match right {
-        Right::Leased(lease) => Some(lease),
-        Right::Free => None,
-    };
-    store.keep(request, token, lease, shared.context()).await;
-}
-
-/// Asks the shared store, then the source. `right` is set where the source was asked.
+/// Asks the shared store, then the source; with the lease under which the source was asked.
 async fn load<S: TokenSource + 'static>(
     shared: &Shared<S>,
     slot: &Slot,
     request: &TokenRequest,
-    before: Option<&AccessToken>,
-    right: &mut Option<Right>,
-) -> Result<AccessToken, TokenError> {
+) -> (Result<AccessToken, TokenError>, Option<Lease>) {
+    let mut lease = None;
     if let Some(store) = &shared.store {
-        let judge = |token: &AccessToken| {
-            if slot.was_refused(token) {
-                Verdict::Refused
-            } else if shared.policy.refresh_at(token) > shared.clock.now()
-                && before.is_none_or(|before| token.expires() > before.expires())
-            {
-                Verdict::Good
-            } else {
-                Verdict::Old
-            }
-        };
-        match store.find(request, shared.context(), &judge).await {
+        let before = slot.current();
+        let before = before.filter(|token| !token.is_expired(shared.clock.now()));
+        let judge = |token: &AccessToken| judge(shared, slot, before.as_ref(), token);
+        let nobody_waits = before.is_some();
+        match store
+            .find(request, nobody_waits, &judge, shared.context())
+            .await
+        {
             Found::Token(token) => {
                 count(&shared.counters.store_hits);
-                return Ok(token);
+                return (Ok(token), None);
             }
-            Found::Nothing(lease) => *right = Some(lease.map_or(Right::Free, Right::Leased)),
+            Found::Nothing(found) => lease = found,
         }
     }
-    count(&shared.counters.fetches);
-    shared.source.token(request).await
+    (fetch(shared, slot, request).await, lease)
 }
 
-/// A panic becomes an error for those who wait. What it says is not repeated: it may say anything.
-async fn catch_panic(
-    future: impl Future<Output = Result<AccessToken, TokenError>>,
+fn judge<S>(
+    shared: &Shared<S>,
+    slot: &Slot,
+    before: Option<&AccessToken>,
+    token: &AccessToken,
+) -> Verdict {
+    let Some(before) = before else {
+        // Any that lives is better than none: it is renewed like any other.
+        return if slot.was_refused(token) {
+            Verdict::Refused
+        } else {
+            Verdict::Good
+        };
+    };
+    let newer = !before.is_same(token) && token.expires() > before.expires();
+    if newer && shared.policy.refresh_at(token) > shared.clock.now() {
+        Verdict::Good
+    } else {
+        Verdict::Old
+    }
+}
+
+/// Asks the source.
+async fn fetch<S: TokenSource + 'static>(
+    shared: &Shared<S>,
+    slot: &Slot,
+    request: &TokenRequest,
 ) -> Result<AccessToken, TokenError> {
+    count(&shared.counters.fetches);
+    observe::fetching(&shared.name);
+    let began = shared.clock.now();
+    slot.fetching(began, &shared.policy);
+    let deadline = shared.policy.load_deadline;
+    let answer = catch_panic(async { shared.source.token(request).await });
+    let result = match time::timeout(deadline, answer).await {
+        Ok(Some(result)) => result,
+        // What it says is not repeated: it may say anything.
+        Ok(None) => Err(TokenError::unavailable("the token source panicked")),
+        Err(_) => Err(TokenError::unavailable(format!(
+            "the token source did not answer within {deadline:?}"
+        ))),
+    };
+    if result.is_err() {
+        count(&shared.counters.failures);
+    }
+    let took = shared.clock.now().saturating_since(began);
+    observe::fetched(&shared.name, &result, took);
+    result
+}
+
+/// What the future yields, or nothing where it panics.
+pub(crate) async fn catch_panic<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(move |context| {
         // A future that has panicked is never polled again.
         let poll = std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
-        poll.unwrap_or_else(|_| {
-            std::task::Poll::Ready(Err(TokenError::new(
-                ErrorKind::Unavailable,
-                "the token source panicked",
-            )))
-        })
+        match poll {
+            Ok(poll) => poll.map(Some),
+            Err(_) => Poll::Ready(None),
+        }
     })
     .await
 }
@@ -250,6 +244,8 @@ async fn catch_panic(
 async fn keep_warm<S: TokenSource + 'static>(shared: Weak<Shared<S>>, slot: Arc<Slot>) {
     /// How often to look where nothing tells when: no token, or a renewal under way.
     const LOOK: Duration = Duration::from_millis(500);
+    /// How often to look at all: the token may be dropped meanwhile, or the machine suspended.
+    const LONGEST: Duration = Duration::from_secs(30);
     loop {
         let wait = {
             let Some(shared) = shared.upgrade() else {
@@ -272,6 +268,6 @@ async fn keep_warm<S: TokenSource + 'static>(shared: Weak<Shared<S>>, slot: Arc<
                 }
             }
         };
-        time::sleep(wait.max(Duration::from_millis(1))).await;
+        time::sleep(wait.clamp(Duration::from_millis(1), LONGEST)).await;
     }
 }

@@ -1,14 +1,14 @@
 //! The slots of all keys but the default one: looked up without a lock, bounded.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    hash::{BuildHasherDefault, Hash as _, Hasher},
+    collections::{BTreeMap, VecDeque},
+    hash::{BuildHasherDefault, Hasher},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use hallpass_core::{AccessToken, TokenRequest};
 
-use crate::slot::Slot;
+use crate::{current::hash, slot::Slot};
 
 type Map = papaya::HashMap<TokenRequest, Arc<Slot>, BuildHasherDefault<Spread>>;
 
@@ -95,73 +95,45 @@ impl Keys {
 }
 
 /// Finds the slots that hold a token, for [`invalidate`](hallpass_core::TokenSource::invalidate), which names no key.
+///
+/// Every slot that holds a token is in here under the token's hash. One that does not any more may be, until the next
+/// sweep: whoever asks looks again.
 #[derive(Default)]
 pub(crate) struct Holders(Mutex<Index>);
 
 #[derive(Default)]
 struct Index {
-    slots: HashMap<u64, Vec<Weak<Slot>>>,
-    /// How many hashes make it worth to look for slots that are gone.
+    /// By hash and by the slot's address, so that each is there once.
+    slots: BTreeMap<(u64, usize), Weak<Slot>>,
+    /// How many entries make it worth to look for those that no longer hold.
     sweep_at: usize,
 }
 
 impl Holders {
-    /// Notes that `slot` holds this token, and none before it.
+    /// Notes that `slot` is about to hold this token.
     ///
-    /// Before anyone is given the token, or a refusal of it might find no holder.
+    /// Before anyone is given the token, or a refusal of it might find no holder; and while the flight is under way,
+    /// or a sweep might take the note out.
     pub(crate) fn note(&self, slot: &Arc<Slot>, token: &AccessToken) {
-        let hash = hash(token);
-        let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = slot.note_hash(hash).filter(|before| *before != hash) {
-            index.forget(before, slot);
-        }
-        let slots = index.slots.entry(hash).or_default();
-        if !slots.iter().any(|held| held.as_ptr() == Arc::as_ptr(slot)) {
-            slots.push(Arc::downgrade(slot));
-        }
-        index.sweep();
-    }
-
-    /// The slots that hold this token, or one with the same hash.
-    pub(crate) fn of(&self, token: &AccessToken) -> Vec<Arc<Slot>> {
-        let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let slots = index.slots.get(&hash(token));
-        slots
-            .into_iter()
-            .flatten()
-            .filter_map(Weak::upgrade)
-            .collect()
-    }
-}
-
-impl Index {
-    fn forget(&mut self, hash: u64, slot: &Arc<Slot>) {
-        if let Some(slots) = self.slots.get_mut(&hash) {
-            slots.retain(|held| held.strong_count() > 0 && held.as_ptr() != Arc::as_ptr(slot));
-            if slots.is_empty() {
-                self.slots.remove(&hash);
-            }
-        }
-    }
-
-    /// Forgets slots that were evicted, once there may be as many as there are others.
-    fn sweep(&mut self) {
         const LEAST: usize = 64;
-        if self.slots.len() < self.sweep_at.max(LEAST) {
-            return;
+        let key = (hash(token), Arc::as_ptr(slot).addr());
+        let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        index.slots.insert(key, Arc::downgrade(slot));
+        if index.slots.len() > index.sweep_at.max(LEAST) {
+            index
+                .slots
+                .retain(|(hash, _), slot| slot.upgrade().is_some_and(|slot| slot.may_hold(*hash)));
+            index.sweep_at = index.slots.len() * 2;
         }
-        self.slots.retain(|_, slots| {
-            slots.retain(|slot| slot.strong_count() > 0);
-            !slots.is_empty()
-        });
-        self.sweep_at = self.slots.len() * 2;
     }
-}
 
-fn hash(token: &AccessToken) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    token.expose().hash(&mut hasher);
-    hasher.finish()
+    /// The slots that may hold this token.
+    pub(crate) fn of(&self, token: &AccessToken) -> Vec<Arc<Slot>> {
+        let hash = hash(token);
+        let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = index.slots.range((hash, 0)..=(hash, usize::MAX));
+        slots.filter_map(|(_, slot)| slot.upgrade()).collect()
+    }
 }
 
 /// A request brings its hash along, computed once; nothing is left to do.

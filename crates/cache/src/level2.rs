@@ -11,10 +11,12 @@ use std::{
 
 use hallpass_core::{AccessToken, Clock, Timestamp, TokenRequest};
 use sha2::{Digest as _, Sha256};
-use tokio::time;
+use tokio::time::{self, Instant};
 
 use crate::{
-    Lease, StoreError, StoreKey, TokenStore, entry, observe,
+    Lease, StoreError, StoreKey, TokenStore, entry,
+    flight::catch_panic,
+    observe,
     stats::{Counters, count},
 };
 
@@ -41,7 +43,16 @@ pub(crate) enum Verdict {
     Good,
     /// About to expire, or no better than what is at hand.
     Old,
-    /// A resource server refused it: nobody else shall take it over.
+    /// A resource server refused it.
+    Refused,
+}
+
+/// What lies in the store.
+enum Look {
+    Found(AccessToken),
+    /// Nothing that is of use.
+    Nothing,
+    /// What a resource server refused.
     Refused,
 }
 
@@ -77,73 +88,98 @@ impl SecondLevel {
         }
     }
 
-    /// A token that is judged good, or the right to fetch one. Waits for another process that is fetching, for a while.
+    /// A token that is judged good, or the right to fetch one. Waits for another process that is fetching, for a while;
+    /// for longer where nobody waits.
     pub(crate) async fn find(
         &self,
         request: &TokenRequest,
-        context: Context<'_>,
+        nobody_waits: bool,
         judge: &(dyn Fn(&AccessToken) -> Verdict + Send + Sync),
+        context: Context<'_>,
     ) -> Found {
         let key = self.key(request);
-        let mut waited = Duration::ZERO;
+        let patience = if nobody_waits { LEASE } else { PATIENCE };
+        let until = Instant::now() + patience;
         loop {
-            if self.rests(context.clock.now()) {
-                return Found::Nothing(None);
-            }
-            let looked = self.ask("look_up", self.store.look_up(&key), context).await;
-            let Some(looked) = looked else {
-                return Found::Nothing(None);
-            };
-            if let Some(entry) = looked {
-                match entry::decode(entry.bytes(), entry.ttl(), context.clock.moment()) {
-                    Some(token) => match judge(&token) {
-                        Verdict::Good => return Found::Token(token),
-                        Verdict::Old => {}
-                        Verdict::Refused => {
-                            self.ask("remove", self.store.remove(&key), context).await;
-                        }
-                    },
-                    None => context.fault("entry"),
-                }
-            }
-            let leased = self
-                .ask("lease", self.store.lease(&key, LEASE), context)
-                .await;
-            match leased {
-                Some(None) if waited < PATIENCE => {
-                    time::sleep(LOOK).await;
-                    waited += LOOK;
-                }
-                Some(lease) => return Found::Nothing(lease),
+            match self.look(&key, judge, context).await {
+                Some(Look::Found(token)) => return Found::Token(token),
+                Some(_) => {}
                 None => return Found::Nothing(None),
+            }
+            let leased = self.ask("lease", self.store.lease(&key, LEASE), context);
+            match leased.await {
+                Some(Some(lease)) => return self.look_again(&key, lease, judge, context).await,
+                Some(None) if Instant::now() < until => time::sleep(LOOK).await,
+                _ => return Found::Nothing(None),
             }
         }
     }
 
-    /// Puts what was fetched, and gives the lease back.
+    /// With the lease in hand: another process may have put a token just before it gave the lease back.
+    async fn look_again(
+        &self,
+        key: &StoreKey,
+        lease: Lease,
+        judge: &(dyn Fn(&AccessToken) -> Verdict + Send + Sync),
+        context: Context<'_>,
+    ) -> Found {
+        match self.look(key, judge, context).await {
+            Some(Look::Found(token)) => {
+                self.ask("release", self.store.release(key, lease), context)
+                    .await;
+                return Found::Token(token);
+            }
+            // Nobody else shall take it over while its successor is fetched.
+            Some(Look::Refused) => {
+                self.ask("remove", self.store.remove(key), context).await;
+            }
+            _ => {}
+        }
+        Found::Nothing(Some(lease))
+    }
+
+    /// What lies under the key; `None` where the store cannot tell.
+    async fn look(
+        &self,
+        key: &StoreKey,
+        judge: &(dyn Fn(&AccessToken) -> Verdict + Send + Sync),
+        context: Context<'_>,
+    ) -> Option<Look> {
+        let looked = self
+            .ask("look_up", self.store.look_up(key), context)
+            .await?;
+        let Some(entry) = looked else {
+            return Some(Look::Nothing);
+        };
+        let Some(token) = entry::decode(entry.bytes(), entry.ttl(), context.clock.moment()) else {
+            context.fault("entry");
+            return Some(Look::Nothing);
+        };
+        Some(match judge(&token) {
+            Verdict::Good => Look::Found(token),
+            Verdict::Old => Look::Nothing,
+            Verdict::Refused => Look::Refused,
+        })
+    }
+
+    /// Puts what was fetched under the lease, and gives the lease back.
     pub(crate) async fn keep(
         &self,
         request: &TokenRequest,
         token: Option<&AccessToken>,
-        lease: Option<Lease>,
+        lease: Lease,
         context: Context<'_>,
     ) {
         let key = self.key(request);
-        if self.rests(context.clock.now()) {
-            return;
-        }
         if let Some(token) = token {
             let ttl = token.expires().saturating_since(context.clock.now());
             if let Some(bytes) = entry::encode(token).filter(|_| !ttl.is_zero()) {
-                let fence = lease.map(|lease| lease.fence());
-                self.ask("put", self.store.put(&key, &bytes, ttl, fence), context)
-                    .await;
+                let put = self.store.put(&key, &bytes, ttl, lease);
+                self.ask("put", put, context).await;
             }
         }
-        if let Some(lease) = lease {
-            self.ask("release", self.store.release(&key, lease), context)
-                .await;
-        }
+        self.ask("release", self.store.release(&key, lease), context)
+            .await;
     }
 
     /// A hash of namespace and request: neither can be read from it, and no two run into one another.
@@ -170,7 +206,10 @@ impl SecondLevel {
         question: impl Future<Output = Result<T, StoreError>>,
         context: Context<'_>,
     ) -> Option<T> {
-        if let Ok(Ok(answer)) = time::timeout(BUDGET, question).await {
+        if self.rests(context.clock.now()) {
+            return None;
+        }
+        if let Ok(Some(Ok(answer))) = time::timeout(BUDGET, catch_panic(question)).await {
             self.faults.store(0, Ordering::Relaxed);
             return Some(answer);
         }

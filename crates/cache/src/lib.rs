@@ -5,6 +5,7 @@
 
 mod builder;
 mod cache;
+mod current;
 mod entry;
 mod flight;
 mod keys;

@@ -75,12 +75,12 @@ impl TokenStore for MemoryTokenStore {
         key: &StoreKey,
         entry: &[u8],
         ttl: Duration,
-        fence: Option<u64>,
+        lease: Lease,
     ) -> Result<(), StoreError> {
         let until = self.clock.now().saturating_add(ttl);
         let mut slots = self.slots();
         let slot = slots.entry(key.clone()).or_default();
-        if fence.is_none_or(|fence| fence >= slot.fence) {
+        if lease.fence() >= slot.fence {
             slot.entry = Some((Zeroizing::new(entry.to_vec()), until));
         }
         Ok(())

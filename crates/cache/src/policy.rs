@@ -57,6 +57,15 @@ impl Policy {
         token.requested_at().timestamp.saturating_add(age)
     }
 
+    /// How long those who wait for a flight do so before they start another: longer than any flight of which the task
+    /// runs, so that it ends the wait only where the task's runtime does not.
+    pub(crate) fn patience(&self) -> Duration {
+        /// Questions to a shared store, each with a budget.
+        const STORE: Duration = Duration::from_secs(30);
+        let once = self.load_deadline.saturating_add(self.min_interval);
+        once.saturating_add(STORE).saturating_mul(2)
+    }
+
     /// The wait after the n-th failure in a row, counted from zero: doubling, with up to half of it taken off.
     pub(crate) fn backoff(&self, failures: u32) -> Duration {
         let full = self

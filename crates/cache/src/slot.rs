@@ -8,33 +8,31 @@ use hallpass_core::{AccessToken, ErrorKind, Timestamp, TokenError};
 use tokio::sync::watch;
 
 use crate::{
+    current::Current,
     policy::Policy,
-    sync::{ArcSwapOption, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, arc_swap, lock},
+    sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock},
 };
+
+pub(crate) use crate::current::Ready;
 
 /// What all who wait for a flight get. `None` until it has landed.
 pub(crate) type Outcome = Option<Result<AccessToken, TokenError>>;
 
+// In this order, so that what a hit reads lies together.
+#[repr(C)]
 pub(crate) struct Slot {
-    current: ArcSwapOption<Current>,
-    state: Mutex<State>,
+    current: Current,
     /// Was it asked for since eviction last looked? Second chance instead of an exact order of use.
     used: AtomicBool,
+    state: Mutex<State>,
 }
-
-/// The token that is handed out.
-struct Current {
-    token: AccessToken,
-    /// When the caller that passes by starts a renewal, in the clock's nanoseconds; [`CLAIMED`] while one is about it.
-    refresh_at: AtomicU64,
-}
-
-const CLAIMED: u64 = u64::MAX;
 
 #[derive(Default)]
 struct State {
-    /// The way to all who wait; there is one exactly while a flight is under way.
-    flight: Option<watch::Sender<Outcome>>,
+    /// There is one exactly while a flight is under way.
+    flight: Option<UnderWay>,
+    /// How many flights there were.
+    flights: u64,
     /// Raised when the current token is dropped: what was fetched before that is not trusted.
     generation: u64,
     /// The last token that was refused.
@@ -47,9 +45,14 @@ struct State {
     last_fetch: Option<Timestamp>,
     /// No fetch before this, whatever happens.
     not_before: Timestamp,
+    /// No renewal before this, unless a caller waits.
+    no_renewal_before: Timestamp,
     evicted: bool,
-    /// The hash under which its holder is found.
-    hash: Option<u64>,
+}
+
+struct UnderWay {
+    id: u64,
+    waiters: watch::Sender<Outcome>,
 }
 
 /// A failure that is repeated to callers instead of asking again.
@@ -60,27 +63,27 @@ struct Failure {
     epoch: Option<u64>,
 }
 
-/// What a look at the current token tells.
-pub(crate) struct Ready {
-    pub(crate) token: AccessToken,
-    /// This caller has passed the refresh point first: it must call [`Slot::renew`].
-    pub(crate) renew: bool,
-}
-
 /// What a caller without a token is to do.
 pub(crate) enum Begin {
     Ready(AccessToken),
     Failed(TokenError),
     /// Wait for the flight that is under way.
-    Join(watch::Receiver<Outcome>),
+    Join(Ticket),
     /// Start this flight, and wait for it.
-    Start(Flight, watch::Receiver<Outcome>),
+    Start(Flight, Ticket),
     /// The slot was taken out of the map: look the key up again.
     Evicted,
 }
 
+/// A place among those who wait for a flight.
+pub(crate) struct Ticket {
+    pub(crate) flight: u64,
+    pub(crate) receiver: watch::Receiver<Outcome>,
+}
+
 /// A fetch that someone must carry out: fetch after `delay`, then [`Slot::land`].
 pub(crate) struct Flight {
+    pub(crate) id: u64,
     pub(crate) delay: Duration,
     pub(crate) renewal: bool,
     generation: u64,
@@ -94,9 +97,11 @@ pub(crate) enum Landed {
     Done(Report),
     /// The result cannot be used: fetch once more, after this time.
     Again(Duration),
+    /// Those who waited gave it up, and another flight took its place.
+    Lost,
 }
 
-/// How a flight went, for traces and metrics.
+/// How a flight went.
 pub(crate) struct Report {
     /// What those who waited were told.
     pub(crate) result: Result<AccessToken, TokenError>,
@@ -110,39 +115,31 @@ pub(crate) struct Report {
 impl Slot {
     pub(crate) fn new() -> Self {
         Self {
-            current: arc_swap(None),
-            state: Mutex::default(),
+            current: Current::none(),
             // One that is asked for once goes before one that is asked for again.
             used: AtomicBool::new(false),
+            state: Mutex::default(),
         }
     }
 
     /// The hot path: the token, if there is one that lives.
     #[inline]
     pub(crate) fn ready(&self, now: Timestamp) -> Option<Ready> {
-        let guard = self.current.load();
-        let current = guard.as_deref()?;
-        if current.token.is_expired(now) {
-            return None;
-        }
-        let refresh_at = current.refresh_at.load(Ordering::Relaxed);
-        let renew = now.as_nanos() >= refresh_at && current.claim(refresh_at);
-        Some(Ready {
-            token: current.token.clone(),
-            renew,
-        })
+        self.current.ready(now)
     }
 
     /// For the caller that [`Ready::renew`] chose: the flight to start, if the rules allow one now.
     pub(crate) fn renew(&self, now: Timestamp, epoch: u64, policy: &Policy) -> Option<Flight> {
         let mut state = self.state();
-        if state.flight.is_some() {
-            // It will set the next refresh point as it lands.
+        // A flight under way sets the next refresh point as it lands. A token without a claim is another one than
+        // that which this caller passed.
+        if state.flight.is_some() || !self.current.is_claimed() {
             return None;
         }
-        let gate = state.gate(now, epoch);
-        if state.evicted || gate > now {
-            self.refresh_at(gate.max(now.saturating_add(policy.min_interval)));
+        let gate = state.renewal_gate(now, epoch);
+        if gate > now {
+            self.current
+                .refresh_at(gate.max(now.saturating_add(policy.min_interval)));
             return None;
         }
         Some(state.start(true, Duration::ZERO).0)
@@ -150,50 +147,50 @@ impl Slot {
 
     /// For the keeper of a warm token: the flight to start, if the rules allow one now, token or not.
     pub(crate) fn keep(&self, now: Timestamp, epoch: u64, policy: &Policy) -> Option<Flight> {
-        match self.ready(now) {
-            Some(ready) if ready.renew => self.renew(now, epoch, policy),
-            Some(_) => None,
-            None => {
-                let mut state = self.state();
-                let idle = state.flight.is_none() && state.gate(now, epoch) <= now;
-                idle.then(|| state.start(true, Duration::ZERO).0)
-            }
+        if let Some(ready) = self.ready(now) {
+            return ready.renew.then(|| self.renew(now, epoch, policy))?;
         }
+        let mut state = self.state();
+        let idle = state.flight.is_none() && self.current.live(now).is_none();
+        let start = idle && state.renewal_gate(now, epoch) <= now;
+        start.then(|| state.start(true, Duration::ZERO).0)
     }
 
     /// The slow path: a caller that found no token.
     pub(crate) fn begin(&self, now: Timestamp, epoch: u64, policy: &Policy) -> Begin {
         let mut state = self.state();
-        if let Some(ready) = self.ready_unclaimed(now) {
-            return Begin::Ready(ready);
+        if let Some(token) = self.current.live(now) {
+            return Begin::Ready(token);
         }
         if state.evicted {
             return Begin::Evicted;
         }
         if let Some(flight) = &state.flight {
-            return Begin::Join(flight.subscribe());
+            return Begin::Join(flight.ticket());
         }
-        if let Some(failure) = state
-            .failure
-            .as_ref()
-            .filter(|failure| failure.holds(now, epoch))
-        {
+        if let Some(failure) = state.failure(now, epoch) {
             return Begin::Failed(failure.error.clone());
         }
         let wait = state.not_before.saturating_since(now);
         if wait > policy.min_interval {
             return Begin::Failed(state.too_often(wait));
         }
-        let (flight, receiver) = state.start(false, wait);
-        Begin::Start(flight, receiver)
+        let (flight, ticket) = state.start(false, wait);
+        Begin::Start(flight, ticket)
     }
 
-    /// The fetch of a flight begins now.
-    pub(crate) fn fetching(&self, flight: &mut Flight, now: Timestamp, policy: &Policy) {
+    /// A flight begins to look for a token: what was dropped before does not concern it.
+    pub(crate) fn looking(&self, flight: &mut Flight) {
+        flight.generation = self.state().generation;
+    }
+
+    /// The source is asked now.
+    pub(crate) fn fetching(&self, now: Timestamp, policy: &Policy) {
         let mut state = self.state();
-        flight.generation = state.generation;
         state.last_fetch = Some(now);
-        state.not_before = now.saturating_add(policy.min_interval);
+        state.not_before = state
+            .not_before
+            .max(now.saturating_add(policy.min_interval));
     }
 
     /// A fetch has ended: stores what may be stored and tells all who wait.
@@ -206,6 +203,9 @@ impl Slot {
         policy: &Policy,
     ) -> Landed {
         let mut state = self.state();
+        if !state.is_under_way(flight.id) {
+            return Landed::Lost;
+        }
         let wait = state.not_before.saturating_since(now);
         let result = match result {
             // It was under way when the token before it was refused, and may be what was refused. This happens once a
@@ -221,32 +221,30 @@ impl Slot {
                     flight.was_late = true;
                     return Landed::Again(wait);
                 }
-                Err(TokenError::unusable_response(
-                    "the token expired before it arrived, twice in a row",
-                )
-                .with_transient(true))
+                Err(late())
             }
             result => result,
         };
-        let before = self.current();
+        let before = self.current.token();
         let mut rest = None;
         match &result {
             Ok(token) => {
                 state.failure = None;
                 state.failures_in_row = 0;
-                // One that expires at once serves those who wait for it and nobody after.
                 if !token.is_expired(now) {
-                    self.current.store(Some(std::sync::Arc::new(Current {
-                        refresh_at: AtomicU64::new(policy.refresh_at(token).as_nanos()),
-                        token: token.clone(),
-                    })));
+                    self.current.replace(token.clone(), policy);
+                } else if flight.renewal {
+                    // One that expires at once serves those who wait for it and nobody after: no use to renew it.
+                    let until = now.saturating_add(policy.max_backoff);
+                    state.no_renewal_before = until;
+                    self.current.refresh_at(until);
                 }
             }
             Err(error) => {
                 let penalty = state.penalty(error, policy);
                 rest = Some(penalty);
                 let until = now.saturating_add(penalty);
-                self.refresh_at(until);
+                self.current.refresh_at(until);
                 let permanent = !error.is_transient();
                 state.failure = Some(Failure {
                     error: error.clone(),
@@ -259,8 +257,8 @@ impl Slot {
         drop(state);
         let mut waiters = 0;
         if let Some(flight) = flight {
-            waiters = flight.receiver_count();
-            flight.send_replace(Some(result.clone()));
+            waiters = flight.waiters.receiver_count();
+            flight.waiters.send_replace(Some(result.clone()));
         }
         Landed::Done(Report {
             result,
@@ -270,26 +268,32 @@ impl Slot {
         })
     }
 
-    /// A flight ended without landing: its task was dropped. Those who wait find their channel closed.
-    pub(crate) fn abandon(&self, now: Timestamp) {
+    /// A flight goes without landing: its task was dropped, or those who wait have lost their patience. They find
+    /// their channel closed.
+    pub(crate) fn abandon(&self, flight: u64, now: Timestamp) {
         let mut state = self.state();
-        state.flight = None;
-        self.refresh_at(now);
+        if state.is_under_way(flight) {
+            state.flight = None;
+            self.current.refresh_at(now);
+        }
     }
 
     /// The caller that [`Ready::renew`] chose cannot start a renewal; the next one shall.
     pub(crate) fn abandon_claim(&self, now: Timestamp) {
-        self.refresh_at(now);
+        let state = self.state();
+        if state.flight.is_none() && self.current.is_claimed() {
+            self.current.refresh_at(now);
+        }
     }
 
     /// Drops `token` if it is the current one; true if it was.
     pub(crate) fn invalidate(&self, token: &AccessToken, now: Timestamp, policy: &Policy) -> bool {
         let mut state = self.state();
-        let current = self.current.load_full();
-        if !current.is_some_and(|current| current.token.is_same(token)) {
+        let current = self.current.token();
+        if !current.is_some_and(|current| current.is_same(token)) {
             return false;
         }
-        self.current.store(None);
+        self.current.clear();
         state.generation += 1;
         state.refused = Some(token.clone());
         let age = now.saturating_since(token.requested_at().timestamp);
@@ -310,25 +314,23 @@ impl Slot {
     /// Was this token refused last?
     pub(crate) fn was_refused(&self, token: &AccessToken) -> bool {
         let state = self.state();
-        state
-            .refused
-            .as_ref()
-            .is_some_and(|refused| refused.is_same(token))
+        let refused = state.refused.as_ref();
+        refused.is_some_and(|refused| refused.is_same(token))
     }
 
     /// The current token, whatever its age.
     pub(crate) fn current(&self) -> Option<AccessToken> {
-        self.current
-            .load()
-            .as_ref()
-            .map(|current| current.token.clone())
+        self.current.token()
     }
 
     /// When the next renewal is due; `None` without a token, or while one is under way.
     pub(crate) fn due(&self) -> Option<Timestamp> {
-        let guard = self.current.load();
-        let refresh_at = guard.as_ref()?.refresh_at.load(Ordering::Relaxed);
-        (refresh_at != CLAIMED).then_some(Timestamp::from_nanos(refresh_at))
+        self.current.due()
+    }
+
+    /// Does it hold a token with this hash, or may it soon?
+    pub(crate) fn may_hold(&self, hash: u64) -> bool {
+        self.in_flight() || self.current.holds(hash)
     }
 
     /// Notes that it was asked for.
@@ -348,27 +350,12 @@ impl Slot {
         }
         state.evicted = true;
         // Who looked it up before may still hold it: there is nothing to be had here any more.
-        self.current.store(None);
+        self.current.clear();
         true
-    }
-
-    /// Notes the hash of the token that it is about to hold; yields the one before.
-    pub(crate) fn note_hash(&self, hash: u64) -> Option<u64> {
-        self.state().hash.replace(hash)
     }
 
     pub(crate) fn in_flight(&self) -> bool {
         self.state().flight.is_some()
-    }
-
-    fn ready_unclaimed(&self, now: Timestamp) -> Option<AccessToken> {
-        self.current().filter(|token| !token.is_expired(now))
-    }
-
-    fn refresh_at(&self, at: Timestamp) {
-        if let Some(current) = &*self.current.load() {
-            current.refresh_at.store(at.as_nanos(), Ordering::Relaxed);
-        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -376,36 +363,44 @@ impl Slot {
     }
 }
 
-impl Current {
-    fn claim(&self, refresh_at: u64) -> bool {
-        self.refresh_at
-            .compare_exchange(refresh_at, CLAIMED, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
-    }
-}
-
 impl State {
-    fn start(&mut self, renewal: bool, delay: Duration) -> (Flight, watch::Receiver<Outcome>) {
-        let (sender, receiver) = watch::channel(None);
-        self.flight = Some(sender);
+    fn start(&mut self, renewal: bool, delay: Duration) -> (Flight, Ticket) {
+        self.flights += 1;
+        let under_way = UnderWay {
+            id: self.flights,
+            waiters: watch::Sender::new(None),
+        };
+        let ticket = under_way.ticket();
+        self.flight = Some(under_way);
         let flight = Flight {
+            id: self.flights,
             delay,
             renewal,
             generation: self.generation,
             was_late: false,
         };
-        (flight, receiver)
+        (flight, ticket)
     }
 
-    /// When the next fetch is allowed.
-    fn gate(&self, now: Timestamp, epoch: u64) -> Timestamp {
-        let failure = self
-            .failure
+    fn is_under_way(&self, flight: u64) -> bool {
+        self.flight
             .as_ref()
-            .filter(|failure| failure.holds(now, epoch));
-        failure.map_or(self.not_before, |failure| {
-            failure.until.max(self.not_before)
-        })
+            .is_some_and(|under_way| under_way.id == flight)
+    }
+
+    fn failure(&self, now: Timestamp, epoch: u64) -> Option<&Failure> {
+        let failure = self.failure.as_ref();
+        failure.filter(|failure| failure.holds(now, epoch))
+    }
+
+    /// When the next fetch is allowed for which nobody waits.
+    fn renewal_gate(&self, now: Timestamp, epoch: u64) -> Timestamp {
+        if self.evicted {
+            return Timestamp::from_nanos(u64::MAX);
+        }
+        let failure = self.failure(now, epoch);
+        let gate = self.not_before.max(self.no_renewal_before);
+        failure.map_or(gate, |failure| failure.until.max(gate))
     }
 
     /// How long a failure is repeated before it is tried again.
@@ -416,12 +411,8 @@ impl State {
         }
         let backoff = policy.backoff(self.failures_in_row);
         self.failures_in_row = self.failures_in_row.saturating_add(1);
-        backoff.max(
-            error
-                .retry_after()
-                .unwrap_or_default()
-                .min(policy.max_retry_after),
-        )
+        let asked_for = error.retry_after().unwrap_or_default();
+        backoff.max(asked_for.min(policy.max_retry_after))
     }
 
     fn too_often(&self, wait: Duration) -> TokenError {
@@ -437,8 +428,22 @@ impl State {
     }
 }
 
+impl UnderWay {
+    fn ticket(&self) -> Ticket {
+        Ticket {
+            flight: self.id,
+            receiver: self.waiters.subscribe(),
+        }
+    }
+}
+
 impl Failure {
     fn holds(&self, now: Timestamp, epoch: u64) -> bool {
         now < self.until && self.epoch.is_none_or(|at| at == epoch)
     }
+}
+
+fn late() -> TokenError {
+    TokenError::unusable_response("the token expired before it arrived, twice in a row")
+        .with_transient(true)
 }

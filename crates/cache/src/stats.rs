@@ -1,6 +1,9 @@
 //! What the cache did, in numbers.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+};
 
 /// A snapshot of what a cache did since it was built.
 ///
@@ -91,11 +94,13 @@ impl Counters {
     }
 }
 
-const STRIPES: usize = 16;
+/// Lines of the counter; the last is shared by all threads that came too late for one of their own.
+const LINES: usize = 32;
+const SHARED: usize = LINES - 1;
 
-/// A counter for the hot path: threads count on lines of their own.
+/// A counter for the hot path: a thread counts on a line of its own, where an addition needs no lock on it.
 #[derive(Default)]
-struct Striped([Line; STRIPES]);
+struct Striped([Line; LINES]);
 
 #[derive(Default)]
 #[repr(align(128))]
@@ -104,13 +109,14 @@ struct Line(AtomicU64);
 impl Striped {
     #[inline]
     fn add(&self) {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        thread_local! {
-            static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
+        let mine = line();
+        let line = &self.0[mine].0;
+        if mine == SHARED {
+            line.fetch_add(1, Ordering::Relaxed);
+        } else {
+            // Nobody else writes here.
+            line.store(line.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
-        // A thread that is ending has no place of its own any more.
-        let mine = MINE.try_with(|mine| *mine).unwrap_or(0);
-        self.0[mine].0.fetch_add(1, Ordering::Relaxed);
     }
 
     fn sum(&self) -> u64 {
@@ -118,5 +124,40 @@ impl Striped {
             .iter()
             .map(|line| line.0.load(Ordering::Relaxed))
             .sum()
+    }
+}
+
+/// This thread's line. A line is never given to another thread, not even when its own has ended.
+#[inline]
+fn line() -> usize {
+    const NONE: usize = usize::MAX;
+
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+    thread_local! {
+        static MINE: Cell<usize> = const { Cell::new(NONE) };
+    }
+
+    MINE.with(|mine| {
+        if mine.get() == NONE {
+            mine.set(NEXT.fetch_add(1, Ordering::Relaxed).min(SHARED));
+        }
+        mine.get()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_hit_is_lost_among_many_threads() {
+        let counter = Striped::default();
+        std::thread::scope(|scope| {
+            for _ in 0..2 * LINES {
+                scope.spawn(|| (0..1_000).for_each(|_| counter.add()));
+            }
+        });
+        assert_eq!(counter.sum(), 2_000 * LINES as u64);
     }
 }

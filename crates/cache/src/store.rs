@@ -15,8 +15,8 @@ use async_trait::async_trait;
 /// - [`look_up`](Self::look_up) yields what was put last under this very key, or nothing, never a part of it.
 /// - An entry is gone when its time to live has passed, by the store's own clock.
 /// - At most one [`Lease`] on a key is in force at a time; it ends by itself after its time to live.
-/// - Leases on a key carry rising fence numbers, and a [`put`](Self::put) with a fence lower than that of the latest
-///   lease is passed over: whoever was away for too long does not overwrite something newer.
+/// - Leases on a key carry rising fence numbers, and a [`put`](Self::put) under a lease older than the latest one is
+///   passed over: whoever was away for too long does not overwrite something newer.
 /// - Every method may be called from any number of tasks at once, and dropped while it waits.
 #[async_trait]
 pub trait TokenStore: Send + Sync + fmt::Debug {
@@ -27,7 +27,7 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
     /// A [`StoreError`] where the store cannot be asked.
     async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError>;
 
-    /// Puts an entry under this key, for `ttl`, in place of the one before.
+    /// Puts an entry under this key, for `ttl`, in place of the one before; nothing where a later lease was given.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
         key: &StoreKey,
         entry: &[u8],
         ttl: Duration,
-        fence: Option<u64>,
+        lease: Lease,
     ) -> Result<(), StoreError>;
 
     /// Removes the entry under this key, if there is one.

@@ -123,3 +123,19 @@ async fn a_source_that_yields_the_refused_token_again_is_asked_with_patience() {
     }
     assert!((7..=9).contains(&mint.calls()), "{}", mint.calls());
 }
+
+// covers: F-18, F-81
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_brought_nothing_leaves_the_old_token_refusable() {
+    let mint = Mint::hourly();
+    let cache = mint.cached();
+    let token = ask(&cache).await.unwrap();
+    mint.then([Answer::New(std::time::Duration::ZERO)]);
+    advance(58 * MINUTE).await;
+    assert_eq!(name(&cache).await, "t1");
+    settle().await;
+    assert_eq!((mint.calls(), name(&cache).await), (2, "t1".to_owned()));
+    mint.then([Answer::New(HOUR)]);
+    cache.invalidate(&token);
+    assert_eq!(name(&cache).await, "t3");
+}

@@ -192,3 +192,25 @@ async fn a_longer_window_is_a_choice_and_a_fifth_its_end() {
     settle().await;
     assert_eq!(mint.calls(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_kept_warm_is_fetched_again_after_a_refusal() {
+    let mint = Mint::hourly();
+    let cache = mint.builder().keep_warm().build();
+    let token = ask(&cache).await.unwrap();
+    tokio::time::sleep(10 * MINUTE).await;
+    cache.invalidate(&token);
+    tokio::time::sleep(31 * SECOND).await;
+    let ready = cache.ready_token(&TokenRequest::default());
+    assert_eq!(ready.unwrap().expose(), "t2");
+}
+
+// covers: F-18
+#[tokio::test(start_paused = true)]
+async fn a_token_without_a_life_is_not_kept_warm_in_vain() {
+    let mint = Mint::new([Answer::New(Duration::ZERO)]);
+    let cache = mint.builder().keep_warm().build();
+    name(&cache).await;
+    tokio::time::sleep(HOUR).await;
+    assert!(mint.calls() <= 62, "{}", mint.calls());
+}

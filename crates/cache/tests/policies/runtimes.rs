@@ -111,3 +111,44 @@ fn a_renewal_that_is_due_outside_of_a_runtime_is_left_to_the_next_caller() {
     });
     assert_eq!((cache.stats().fetches, cache.stats().renewals), (2, 1));
 }
+
+// covers: F-77
+#[test]
+fn a_renewal_whose_task_never_ran_is_started_again() {
+    let (clock, cache) = Manual::cached();
+    let first = Builder::new_current_thread().enable_all().build().unwrap();
+    first.block_on(name(&cache));
+    clock.advance(Duration::from_secs(3_500));
+    // The task is spawned, and the runtime is gone before it runs.
+    first.block_on(name(&cache));
+    drop(first);
+    assert_eq!((cache.stats().fetches, cache.stats().flights), (1, 0));
+    runtime().block_on(async {
+        name(&cache).await;
+        while cache.stats().fetches < 2 {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+// covers: F-77
+#[test]
+fn nobody_waits_for_ever_for_a_runtime_that_stands_still() {
+    let (gate, cache) = gated();
+    let standing = Builder::new_current_thread().enable_all().build().unwrap();
+    let starter = cache.clone();
+    standing.spawn(async move { name(&*starter).await });
+    standing.block_on(gate.arrived(1));
+    // It is alive, and nobody drives it any more.
+    let other = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    assert_eq!(other.block_on(name(&*cache)), "second");
+    // What comes late is passed over.
+    gate.open();
+    standing.block_on(settle());
+    assert_eq!(other.block_on(name(&*cache)), "second");
+    assert_eq!(cache.stats().flights, 0);
+}

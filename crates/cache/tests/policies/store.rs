@@ -15,9 +15,14 @@ use hallpass_cache::{
 use hallpass_core::{Clock as _, TokenRequest, TokenSource as _};
 use tokio::time::{Instant, advance};
 
-use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, key, name, settle};
+use crate::support::{Answer, HOUR, MINUTE, Manual, Mint, SECOND, ask, key, name, settle};
 
 const NAMESPACE: &str = "https://login.example/ orders";
+
+/// A lease that no other comes after.
+fn latest() -> Lease {
+    Lease::new(u64::MAX)
+}
 
 fn cached(mint: &Mint, store: impl TokenStore + 'static) -> CachedTokenSource<Mint> {
     mint.builder().store(store, NAMESPACE).build()
@@ -96,11 +101,11 @@ impl TokenStore for Ailing {
         key: &StoreKey,
         entry: &[u8],
         ttl: Duration,
-        fence: Option<u64>,
+        lease: Lease,
     ) -> Result<(), StoreError> {
         self.question(true).await?;
         *self.kept.lock().unwrap() = Some((key.clone(), entry.to_vec()));
-        self.inner.put(key, entry, ttl, fence).await
+        self.inner.put(key, entry, ttl, lease).await
     }
 
     async fn remove(&self, key: &StoreKey) -> Result<(), StoreError> {
@@ -234,7 +239,7 @@ async fn an_entry_that_cannot_be_read_is_a_miss_and_overwritten() {
         text.replace("\"version\":1", "\"version\":2").into_bytes(),
         text.replace("\"t1\"", "7").into_bytes(),
     ] {
-        store.inner.put(&key, &bad, HOUR, None).await.unwrap();
+        store.inner.put(&key, &bad, HOUR, latest()).await.unwrap();
         let before = mint.calls();
         let cache = cached(&mint, store.clone());
         let token = name(&cache).await;
@@ -244,7 +249,8 @@ async fn an_entry_that_cannot_be_read_is_a_miss_and_overwritten() {
             "{:?}",
             String::from_utf8_lossy(&bad)
         );
-        assert_eq!(cache.stats().store_faults, 1);
+        // It is read before the lease is taken, and again under it.
+        assert_eq!(cache.stats().store_faults, 2);
         settle().await;
         assert_eq!(name(&cached(&mint, store.clone())).await, token);
     }
@@ -314,7 +320,7 @@ async fn an_entry_lives_no_longer_than_the_store_says() {
     name(&cached(&mint, store.clone())).await;
     let (key, good) = store.kept();
     let left = 30 * MINUTE;
-    store.inner.put(&key, &good, left, None).await.unwrap();
+    store.inner.put(&key, &good, left, latest()).await.unwrap();
     let token = ask(&cached(&mint, store)).await.unwrap();
     assert_eq!(token.expires().saturating_since(mint.clock().now()), left);
 }
@@ -357,4 +363,114 @@ async fn a_key_tells_nothing_and_no_debug_shows_an_entry() {
     for shown in [format!("{entry:?}"), format!("{:?}", store.inner)] {
         assert!(!shown.contains("t1"), "{shown}");
     }
+}
+
+// covers: F-89, F-90
+#[tokio::test(start_paused = true)]
+async fn a_dead_lease_takes_nothing_from_the_sources_deadline() {
+    let mint = Mint::hourly();
+    let store = Ailing::new(&mint, Mode::Well);
+    name(&cached(&mint, store.clone())).await;
+    let (key, _) = store.kept();
+    settle().await;
+    store.inner.remove(&key).await.unwrap();
+    let lease = store.inner.lease(&key, MINUTE).await.unwrap();
+    assert!(lease.is_some(), "someone has it, and dies");
+    let cache = mint.builder().store(store, NAMESPACE);
+    assert_eq!(name(&cache.load_deadline(SECOND).build()).await, "t2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_panics_fails_nobody() {
+    #[derive(Debug)]
+    struct Panicking;
+
+    #[async_trait]
+    impl TokenStore for Panicking {
+        async fn look_up(&self, _: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
+            panic!("the store's own words")
+        }
+        async fn put(
+            &self,
+            _: &StoreKey,
+            _: &[u8],
+            _: Duration,
+            _: Lease,
+        ) -> Result<(), StoreError> {
+            unreachable!("no lease was given")
+        }
+        async fn remove(&self, _: &StoreKey) -> Result<(), StoreError> {
+            unreachable!("nothing was found")
+        }
+        async fn lease(&self, _: &StoreKey, _: Duration) -> Result<Option<Lease>, StoreError> {
+            unreachable!("the look-up failed")
+        }
+        async fn release(&self, _: &StoreKey, _: Lease) -> Result<(), StoreError> {
+            unreachable!("no lease was given")
+        }
+    }
+
+    let cache = cached(&Mint::hourly(), Panicking);
+    assert_eq!(name(&cache).await, "t1");
+    assert_eq!(cache.stats().store_faults, 1);
+}
+
+// covers: F-81, I-12
+#[tokio::test(start_paused = true)]
+async fn a_token_that_this_process_discarded_is_not_shared() {
+    let mint = Mint::new([Answer::New(10 * SECOND)]);
+    let store = Ailing::new(&mint, Mode::Well);
+    let cache = Arc::new(cached(&mint, store.clone()));
+    // Refused so often while young that the next fetch must wait for longer than a caller does.
+    for _ in 0..4 {
+        let token = ask(&*cache).await.unwrap();
+        advance(9 * SECOND).await;
+        cache.invalidate(&token);
+    }
+    let token = ask(&*cache).await.unwrap();
+    advance(9 * SECOND).await;
+    let gate = mint.close();
+    name(&*cache).await;
+    gate.arrived(1).await;
+    cache.invalidate(&token);
+    gate.open();
+    settle().await;
+    ask(&*cache).await.unwrap_err();
+    let calls = mint.calls();
+    advance(SECOND).await; // The one before expires, there too.
+    assert_eq!(name(&cached(&mint, store)).await, format!("t{}", calls + 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_token_past_its_refresh_point_is_better_than_none() {
+    let mint = Mint::hourly();
+    let store = Ailing::new(&mint, Mode::Well);
+    name(&cached(&mint, store.clone())).await;
+    advance(58 * MINUTE).await;
+    mint.then([Answer::Fail(hallpass_core::TokenError::unavailable("down"))]);
+    let cache = cached(&mint, store);
+    for _ in 0..100 {
+        assert_eq!(name(&cache).await, "t1");
+        settle().await;
+        advance(SECOND).await;
+    }
+    // And is renewed like any other: with back-off.
+    assert!((7..=11).contains(&mint.calls()), "{}", mint.calls());
+}
+
+// covers: F-63, F-95
+#[tokio::test]
+async fn a_wall_clock_that_steps_back_revives_no_token() {
+    let (clock, builder) = Manual::builder();
+    let store = MemoryTokenStore::new(clock.clone());
+    let cache = builder.store(store, NAMESPACE).build();
+    let token = ask(&cache).await.unwrap();
+    settle().await;
+    clock.advance(58 * MINUTE);
+    clock.set_wall(clock.wall() - HOUR);
+    ask(&cache).await.unwrap();
+    settle().await;
+    let renewed = ask(&cache).await.unwrap();
+    assert_eq!(cache.stats().fetches, 2);
+    assert!(renewed.expires() > token.expires());
 }

@@ -156,20 +156,33 @@ impl TokenSource for Mint {
 }
 
 /// Mints on a clock that the test sets, which tokio's time does not follow.
-pub(crate) struct Manual(ManualClock);
+pub(crate) struct Manual(ManualClock, AtomicUsize);
 
 #[async_trait]
 impl TokenSource for Manual {
     async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
-        Ok(AccessToken::bearer("t", self.0.moment(), HOUR)?)
+        let number = self.1.fetch_add(1, Ordering::SeqCst) + 1;
+        Ok(AccessToken::bearer(
+            &format!("t{number}"),
+            self.0.moment(),
+            HOUR,
+        )?)
     }
 }
 
 impl Manual {
     pub(crate) fn cached() -> (ManualClock, CachedTokenSource<Self>) {
+        let (clock, builder) = Self::builder();
+        (clock, builder.build())
+    }
+
+    pub(crate) fn builder() -> (ManualClock, CacheBuilder<Self>) {
         let clock = ManualClock::new();
-        let cache = CachedTokenSource::builder(Self(clock.clone())).clock(clock.clone());
-        (clock, cache.build())
+        let source = Self(clock.clone(), AtomicUsize::new(0));
+        (
+            clock.clone(),
+            CachedTokenSource::builder(source).clock(clock),
+        )
     }
 }
 

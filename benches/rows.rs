@@ -1,0 +1,19 @@
+//! Where benchmarks that keep their own time leave their figures for `cargo xtask bench`.
+
+use std::{fs, path::Path};
+
+/// The median of these, which become sorted.
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Prints a figure and leaves it beside criterion's own, under the row's name.
+pub(crate) fn report(row: &str, value: f64, unit: &str) {
+    println!("{row}: {value:.1} {unit}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder = root.join("target/criterion").join(row).join("new");
+    fs::create_dir_all(&folder).expect("a folder for figures");
+    let estimates = format!(r#"{{"median":{{"point_estimate":{value}}},"unit":"{unit}"}}"#);
+    fs::write(folder.join("estimates.json"), estimates).expect("a file for figures");
+}

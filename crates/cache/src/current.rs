@@ -1,0 +1,118 @@
+//! The token that is handed out: read by everyone, without a lock.
+
+use std::sync::Arc;
+
+use hallpass_core::{AccessToken, Timestamp};
+
+use crate::{
+    policy::Policy,
+    sync::{ArcSwapOption, AtomicU64, Ordering, arc_swap},
+};
+
+/// The current token of a key, or none.
+pub(crate) struct Current(ArcSwapOption<Held>);
+
+struct Held {
+    /// As in the token: here, so that a hit touches nothing of the token but its reference count.
+    expires: Timestamp,
+    /// When the caller that passes by starts a renewal, in the clock's nanoseconds; [`CLAIMED`] while one is about it.
+    refresh_at: AtomicU64,
+    token: AccessToken,
+    hash: u64,
+}
+
+const CLAIMED: u64 = u64::MAX;
+
+/// What a look at the current token tells.
+pub(crate) struct Ready {
+    pub(crate) token: AccessToken,
+    /// This caller has passed the refresh point first: it must see to the renewal.
+    pub(crate) renew: bool,
+}
+
+impl Current {
+    pub(crate) fn none() -> Self {
+        Self(arc_swap(None))
+    }
+
+    /// The hot path: the token, if there is one that lives.
+    #[inline]
+    pub(crate) fn ready(&self, now: Timestamp) -> Option<Ready> {
+        let guard = self.0.load();
+        let held = guard.as_deref()?;
+        if now >= held.expires {
+            return None;
+        }
+        let refresh_at = held.refresh_at.load(Ordering::Relaxed);
+        let renew = now.as_nanos() >= refresh_at && held.claim(refresh_at);
+        Some(Ready {
+            token: held.token.clone(),
+            renew,
+        })
+    }
+
+    /// The token, whatever its age.
+    pub(crate) fn token(&self) -> Option<AccessToken> {
+        self.0.load().as_ref().map(|held| held.token.clone())
+    }
+
+    pub(crate) fn live(&self, now: Timestamp) -> Option<AccessToken> {
+        self.token().filter(|token| !token.is_expired(now))
+    }
+
+    pub(crate) fn holds(&self, hash: u64) -> bool {
+        self.0.load().as_ref().is_some_and(|held| held.hash == hash)
+    }
+
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.refresh_point() == Some(CLAIMED)
+    }
+
+    /// When the next renewal is due; `None` without a token, or while one is under way.
+    pub(crate) fn due(&self) -> Option<Timestamp> {
+        let point = self.refresh_point().filter(|point| *point != CLAIMED)?;
+        Some(Timestamp::from_nanos(point))
+    }
+
+    /// Puts the refresh point off, or lets a claim go.
+    pub(crate) fn refresh_at(&self, at: Timestamp) {
+        if let Some(held) = &*self.0.load() {
+            held.refresh_at.store(at.as_nanos(), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn replace(&self, token: AccessToken, policy: &Policy) {
+        self.0.store(Some(Arc::new(Held {
+            expires: token.expires(),
+            refresh_at: AtomicU64::new(policy.refresh_at(&token).as_nanos()),
+            hash: hash(&token),
+            token,
+        })));
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.store(None);
+    }
+
+    fn refresh_point(&self) -> Option<u64> {
+        let guard = self.0.load();
+        Some(guard.as_ref()?.refresh_at.load(Ordering::Relaxed))
+    }
+}
+
+impl Held {
+    fn claim(&self, refresh_at: u64) -> bool {
+        self.refresh_at
+            .compare_exchange(refresh_at, CLAIMED, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+}
+
+/// The hash under which those who hold a token are found.
+pub(crate) fn hash(token: &AccessToken) -> u64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+    let mut hasher = DefaultHasher::new();
+    token.expose().hash(&mut hasher);
+    hasher.finish()
+}
