@@ -12,6 +12,7 @@ macro_rules! markdown {
 markdown! {
     readme: "README.md",
     introduction: "docs/introduction.md",
+    cache: "docs/cache.md",
     errors: "docs/errors.md",
     camall: "docs/camall.md",
 }

@@ -1,4 +1,6 @@
-//! `cargo xtask bench`: runs the benchmarks, and prints ratios of rows that ran together.
+//! `cargo xtask bench`: runs the benchmarks, and prints figures and ratios of rows that ran together.
+
+mod targets;
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -6,81 +8,43 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-/// A benchmark program: its name and its package.
-const PROGRAMS: [(&str, &str); 2] = [
-    ("fetch", "hallpass-endpoint"),
-    ("parse", "hallpass-endpoint"),
-];
-
-/// A row over another row of the same run, and the most that the ratio may be.
-struct Target {
-    what: &'static str,
-    row: &'static str,
-    baseline: &'static str,
-    most: f64,
-}
-
-const TARGETS: [Target; 2] = [
-    Target {
-        what: "a cold fetch over a bare reqwest POST with a serde_json parse",
-        row: "fetch/hallpass",
-        baseline: "fetch/reqwest",
-        most: 1.10,
-    },
-    Target {
-        what: "a response of 64 KiB over one of 16 KiB (linear: 4)",
-        row: "parse/64KiB",
-        baseline: "parse/16KiB",
-        most: 4.4,
-    },
-];
+use targets::{PROGRAMS, TARGETS, Target};
 
 pub(crate) fn run(shell: &Shell, only: Option<&str>) -> anyhow::Result<()> {
     let chosen: Vec<_> = PROGRAMS
         .iter()
-        .filter(|(name, _)| only.is_none_or(|only| only == *name))
+        .filter(|(name, package)| {
+            only.is_none_or(|only| only == *name || package.strip_prefix("hallpass-") == Some(only))
+        })
         .collect();
     if chosen.is_empty() {
         let names: Vec<_> = PROGRAMS.iter().map(|(name, _)| *name).collect();
         bail!(
-            "there is no such benchmark; there are: {}",
+            "there is no such benchmark; there are `endpoint`, `cache`, and of them {}",
             names.join(", ")
         );
     }
     // One folder for all rows, also where `CARGO_TARGET_DIR` builds elsewhere.
     let rows = crate::root().join("target/criterion");
     for (name, package) in &chosen {
+        // Its features, and no other crate's.
+        let features = ["--features", "internals"];
+        let features = if *name == "parse" { &features[..] } else { &[] };
         cmd!(
             shell,
-            "cargo bench --package {package} --all-features --bench {name}"
+            "cargo bench --package {package} {features...} --bench {name}"
         )
         .env("CRITERION_HOME", &rows)
         .run()?;
     }
     let mut report =
         "| what | ours | baseline | ratio | at most | |\n|---|---|---|---|---|---|\n".to_owned();
-    for target in &TARGETS {
+    for target in TARGETS {
         let program = target.row.split('/').next();
-        if !chosen.iter().any(|(name, _)| Some(*name) == program) {
-            continue;
+        if chosen.iter().any(|(name, _)| Some(*name) == program) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(report, "{}", line(target, &rows)?);
         }
-        let ours = median(&rows, target.row)?;
-        let baseline = median(&rows, target.baseline)?;
-        let ratio = ours / baseline;
-        let verdict = if ratio <= target.most {
-            "meets"
-        } else {
-            "misses"
-        };
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            report,
-            "| {} | {} | {} | {ratio:.2} | {:.2} | {verdict} |",
-            target.what,
-            time(ours),
-            time(baseline),
-            target.most
-        );
     }
     println!("\n{report}");
     let path = crate::root().join("target/bench/report.md");
@@ -89,20 +53,58 @@ pub(crate) fn run(shell: &Shell, only: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn time(nanoseconds: f64) -> String {
-    if nanoseconds < 1_000.0 {
-        format!("{nanoseconds:.1} ns")
-    } else {
-        format!("{:.2} µs", nanoseconds / 1_000.0)
+/// A target's line in the report.
+fn line(target: &Target, rows: &Path) -> anyhow::Result<String> {
+    let ours = row(rows, target.row)?;
+    let baseline = match target.baseline {
+        Some(baseline) => Some(row(rows, baseline)?),
+        None => None,
+    };
+    let ratio = baseline
+        .as_ref()
+        .map(|baseline| ours.value / baseline.value);
+    let (most, verdict) = match target.most {
+        Some(most) if ratio.unwrap_or(ours.value) <= most => (most.to_string(), "meets"),
+        Some(most) => (most.to_string(), "misses"),
+        None => (String::new(), ""),
+    };
+    Ok(format!(
+        "| {} | {ours} | {} | {} | {most} | {verdict} |",
+        target.what,
+        baseline
+            .map(|baseline| baseline.to_string())
+            .unwrap_or_default(),
+        ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+    ))
+}
+
+/// A figure of the last run.
+struct Row {
+    value: f64,
+    unit: String,
+}
+
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { value, unit } = self;
+        match &**unit {
+            "ns" if *value >= 1_000.0 => write!(f, "{:.2} µs", value / 1_000.0),
+            "requests" | "calls" | "bytes" => write!(f, "{value:.0} {unit}"),
+            "latencies" => write!(f, "{value:.2}"),
+            _ => write!(f, "{value:.1} {unit}"),
+        }
     }
 }
 
-/// The median of a row's last run, in nanoseconds.
-fn median(rows: &Path, row: &str) -> anyhow::Result<f64> {
+/// The median of a row's last run; criterion's are in nanoseconds, others name their unit.
+fn row(rows: &Path, row: &str) -> anyhow::Result<Row> {
     let path = rows.join(row).join("new/estimates.json");
     let text =
         fs::read_to_string(&path).with_context(|| format!("the row `{row}` was not measured"))?;
     let estimates: Value = serde_json::from_str(&text)?;
     let median = estimates["median"]["point_estimate"].as_f64();
-    median.with_context(|| format!("the row `{row}` has no median"))
+    Ok(Row {
+        value: median.with_context(|| format!("the row `{row}` has no median"))?,
+        unit: estimates["unit"].as_str().unwrap_or("ns").to_owned(),
+    })
 }

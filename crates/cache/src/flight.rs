@@ -110,7 +110,7 @@ impl<S> Drop for Keeper<S> {
 struct Guard<S> {
     shared: Arc<Shared<S>>,
     slot: Arc<Slot>,
-    id: u64,
+    id: u32,
 }
 
 impl<S> Drop for Guard<S> {

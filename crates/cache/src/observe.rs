@@ -1,6 +1,6 @@
 //! What the cache tells of itself: traces always, metrics behind a feature. Never a token, never a secret.
 //!
-//! The names and fields are listed in the crate's documentation; a change there is a change for users.
+//! The names and fields are listed in docs/cache.md; a change there is a change for users.
 
 use std::time::Duration;
 

@@ -32,9 +32,9 @@ struct State {
     /// There is one exactly while a flight is under way.
     flight: Option<UnderWay>,
     /// How many flights there were.
-    flights: u64,
+    flights: u32,
     /// Raised when the current token is dropped: what was fetched before that is not trusted.
-    generation: u64,
+    generation: u32,
     /// The last token that was refused.
     refused: Option<AccessToken>,
     /// How many tokens in a row were refused while they were young.
@@ -42,7 +42,7 @@ struct State {
     failure: Option<Failure>,
     /// How many fetches in a row failed in a way that time may mend.
     failures_in_row: u32,
-    last_fetch: Option<Timestamp>,
+    last_fetch: Timestamp,
     /// No fetch before this, whatever happens.
     not_before: Timestamp,
     /// No renewal before this, unless a caller waits.
@@ -51,7 +51,7 @@ struct State {
 }
 
 struct UnderWay {
-    id: u64,
+    id: u32,
     waiters: watch::Sender<Outcome>,
 }
 
@@ -77,16 +77,16 @@ pub(crate) enum Begin {
 
 /// A place among those who wait for a flight.
 pub(crate) struct Ticket {
-    pub(crate) flight: u64,
+    pub(crate) flight: u32,
     pub(crate) receiver: watch::Receiver<Outcome>,
 }
 
 /// A fetch that someone must carry out: fetch after `delay`, then [`Slot::land`].
 pub(crate) struct Flight {
-    pub(crate) id: u64,
+    pub(crate) id: u32,
     pub(crate) delay: Duration,
     pub(crate) renewal: bool,
-    generation: u64,
+    generation: u32,
     /// Did a token of this flight expire before it arrived?
     was_late: bool,
 }
@@ -187,7 +187,7 @@ impl Slot {
     /// The source is asked now.
     pub(crate) fn fetching(&self, now: Timestamp, policy: &Policy) {
         let mut state = self.state();
-        state.last_fetch = Some(now);
+        state.last_fetch = now;
         state.not_before = state
             .not_before
             .max(now.saturating_add(policy.min_interval));
@@ -270,7 +270,7 @@ impl Slot {
 
     /// A flight goes without landing: its task was dropped, or those who wait have lost their patience. They find
     /// their channel closed.
-    pub(crate) fn abandon(&self, flight: u64, now: Timestamp) {
+    pub(crate) fn abandon(&self, flight: u32, now: Timestamp) {
         let mut state = self.state();
         if state.is_under_way(flight) {
             state.flight = None;
@@ -305,9 +305,9 @@ impl Slot {
         state.refused_in_row = in_row.saturating_add(1);
         // The first costs nothing more; each further one doubles the distance.
         let interval = policy.forced_interval(state.refused_in_row);
-        if let Some(last) = state.last_fetch {
-            state.not_before = state.not_before.max(last.saturating_add(interval));
-        }
+        state.not_before = state
+            .not_before
+            .max(state.last_fetch.saturating_add(interval));
         true
     }
 
@@ -382,7 +382,7 @@ impl State {
         (flight, ticket)
     }
 
-    fn is_under_way(&self, flight: u64) -> bool {
+    fn is_under_way(&self, flight: u32) -> bool {
         self.flight
             .as_ref()
             .is_some_and(|under_way| under_way.id == flight)

@@ -5,11 +5,10 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+#[path = "../../../benches/rows.rs"]
+mod rows;
+
+use std::time::Instant;
 
 use hallpass_core::{Secret, TokenRequest, TokenSource as _};
 use hallpass_endpoint::{ClientCredentials, ClientSecretPost};
@@ -71,26 +70,15 @@ async fn main() {
         }
     }
     assert_eq!(server.connection_count(), 2, "connections are kept");
-    report("fetch/hallpass", our_times);
-    report("fetch/reqwest", bare_times);
+    rows::report("fetch/hallpass", rows::median(&mut our_times), "ns");
+    rows::report("fetch/reqwest", rows::median(&mut bare_times), "ns");
 }
 
-async fn time(fetch: &impl AsyncFn()) -> Duration {
+/// Nanoseconds a fetch.
+async fn time(fetch: &impl AsyncFn()) -> f64 {
     let began = Instant::now();
     for _ in 0..REQUESTS {
         fetch().await;
     }
-    began.elapsed() / REQUESTS
-}
-
-/// Prints the median and leaves it where `cargo xtask bench` looks for it.
-fn report(row: &str, mut times: Vec<Duration>) {
-    times.sort_unstable();
-    let median = times[times.len() / 2].as_nanos();
-    println!("{row}: median {median} ns over {} turns", times.len());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let folder = root.join("target/criterion").join(row).join("new");
-    fs::create_dir_all(&folder).unwrap();
-    let estimates = format!(r#"{{"median":{{"point_estimate":{median}}}}}"#);
-    fs::write(folder.join("estimates.json"), estimates).unwrap();
+    began.elapsed().as_secs_f64() * 1e9 / f64::from(REQUESTS)
 }

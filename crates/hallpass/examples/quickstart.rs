@@ -1,16 +1,25 @@
-//! The main job, end to end: get a token, call an API with it, see what was granted, see a refusal.
+//! The main job, end to end: get a token, call an API with it, share the token between ten thousand calls, renew it
+//! under load, see a refusal.
 //!
 //! `cargo run --example quickstart` runs against an authorization server and an API that it starts on this machine.
 //! With `CAMALL_CLIENT_ID` and `CAMALL_CLIENT_SECRET` (and optionally `CAMALL_SCOPE`) set it asks camall.io, and calls
 //! the API that `CAMALL_API_URL` names.
 
-use std::{env, error::Error, process::ExitCode, sync::Arc};
+use std::{
+    env,
+    error::Error,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hallpass::{
     AccessToken, Secret, TokenError, TokenRequest, TokenSource,
+    cache::CachedTokenSource,
     camall::{Camall, TOKEN_ENDPOINT},
 };
 use hallpass_testkit::{AuthorizationServer, Client};
+use tokio::task::JoinSet;
 
 const ID: &str = "orders-service";
 const SECRET: &str = "a-secret-of-this-example";
@@ -44,7 +53,7 @@ async fn with_embedded_servers() -> Result<(), Box<dyn Error>> {
             .danger_allow_http_on_loopback()
             .scope("orders.read")
             .build()?;
-        Ok(Arc::new(source))
+        Ok(Arc::new(CachedTokenSource::new(source)))
     };
 
     let source = camall(SECRET)?;
@@ -52,6 +61,9 @@ async fn with_embedded_servers() -> Result<(), Box<dyn Error>> {
     show(&token);
 
     call(&server.api_url("/orders"), &token).await?;
+
+    share(&server, &camall(SECRET)?).await?;
+    renew(&server, &camall(SECRET)?).await?;
 
     println!("\nthe same with a wrong secret");
     match camall("not-the-secret")?
@@ -67,7 +79,8 @@ async fn with_embedded_servers() -> Result<(), Box<dyn Error>> {
 async fn with_camall() -> Result<(), Box<dyn Error>> {
     let endpoint = env::var("CAMALL_TOKEN_ENDPOINT").unwrap_or_else(|_| TOKEN_ENDPOINT.to_owned());
     println!("authorization server at {endpoint}");
-    let source: Arc<dyn TokenSource> = Arc::new(Camall::from_env()?.build()?);
+    let source: Arc<dyn TokenSource> =
+        Arc::new(CachedTokenSource::new(Camall::from_env()?.build()?));
     match source.token(&TokenRequest::default()).await {
         Ok(token) => {
             show(&token);
@@ -93,6 +106,76 @@ async fn call(url: &str, token: &AccessToken) -> Result<(), Box<dyn Error>> {
     println!("\nGET {url}");
     println!("  HTTP {}", answer.status());
     println!("  {}", answer.text().await?);
+    Ok(())
+}
+
+/// Ten thousand calls at once, before there is a token.
+async fn share(
+    server: &AuthorizationServer,
+    source: &Arc<dyn TokenSource>,
+) -> Result<(), Box<dyn Error>> {
+    const CALLS: usize = 10_000;
+    let before = server.token_request_count();
+    let mut calls = JoinSet::new();
+    for _ in 0..CALLS {
+        let source = source.clone();
+        calls.spawn(async move { source.token(&TokenRequest::default()).await });
+    }
+    for outcome in calls.join_all().await {
+        outcome?;
+    }
+    let requests = server.token_request_count() - before;
+    println!("\n{CALLS} calls at once");
+    println!("  requests at the server  {requests}");
+    if requests != 1 {
+        return Err("one request was to be enough".into());
+    }
+    Ok(())
+}
+
+/// Tokens of two seconds, at a server that takes 200 ms, while 64 tasks go on asking.
+async fn renew(
+    server: &AuthorizationServer,
+    source: &Arc<dyn TokenSource>,
+) -> Result<(), Box<dyn Error>> {
+    const LATENCY: Duration = Duration::from_millis(200);
+    server.set_lifetime(Duration::from_secs(2));
+    server.set_latency(LATENCY);
+    source.token(&TokenRequest::default()).await?;
+    let before = server.token_request_count();
+    let end = Instant::now() + Duration::from_secs(5);
+    let mut tasks = JoinSet::new();
+    for _ in 0..64 {
+        let source = source.clone();
+        tasks.spawn(async move {
+            let (mut calls, mut worst) = (0_u64, Duration::ZERO);
+            while Instant::now() < end {
+                let began = Instant::now();
+                source.token(&TokenRequest::default()).await?;
+                worst = worst.max(began.elapsed());
+                calls += 1;
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, TokenError>((calls, worst))
+        });
+    }
+    let (mut calls, mut worst) = (0, Duration::ZERO);
+    for outcome in tasks.join_all().await {
+        let (some, slowest) = outcome?;
+        calls += some;
+        worst = worst.max(slowest);
+    }
+    server.set_latency(Duration::ZERO);
+    println!("\n64 tasks, while the token is renewed at a server that takes {LATENCY:?}");
+    println!(
+        "  renewals                {}",
+        server.token_request_count() - before
+    );
+    println!("  calls                   {calls}");
+    println!("  the slowest call took   {worst:?}");
+    if worst >= LATENCY / 2 {
+        return Err("a call waited for the server".into());
+    }
     Ok(())
 }
 

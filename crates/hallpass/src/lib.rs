@@ -43,6 +43,7 @@
 //!
 //! | module | feature | what it holds |
 //! |---|---|---|
+//! | [`cache`] | `cache` (default) | [`CachedTokenSource`](cache::CachedTokenSource): one request in flight, renewal ahead of expiry |
 //! | [`camall`] | `camall` (default) | camall.io |
 //! | [`endpoint`] | `endpoint` (default) | any RFC 6749 token endpoint, transports, client authentication |
 //! | [`core`] | always | the rest of the seam: for those who write providers and decorators |
@@ -54,6 +55,8 @@ pub mod core {
     pub use hallpass_core::*;
 }
 
+#[cfg(feature = "cache")]
+pub use hallpass_cache as cache;
 #[cfg(feature = "camall")]
 pub use hallpass_camall as camall;
 #[cfg(feature = "endpoint")]

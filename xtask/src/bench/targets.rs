@@ -1,0 +1,194 @@
+//! What is measured, and what it must reach.
+
+/// The benchmark programs: name and package.
+pub(super) const PROGRAMS: &[(&str, &str)] = &[
+    ("fetch", "hallpass-endpoint"),
+    ("parse", "hallpass-endpoint"),
+    ("hit", "hallpass-cache"),
+    ("load", "hallpass-cache"),
+];
+
+/// A row, by itself or over another row of the same run, and the most that it may be.
+pub(super) struct Target {
+    pub(super) what: &'static str,
+    pub(super) row: &'static str,
+    pub(super) baseline: Option<&'static str>,
+    /// None where it is only reported.
+    pub(super) most: Option<f64>,
+}
+
+const fn ratio(what: &'static str, row: &'static str, baseline: &'static str, most: f64) -> Target {
+    Target {
+        what,
+        row,
+        baseline: Some(baseline),
+        most: Some(most),
+    }
+}
+
+const fn figure(what: &'static str, row: &'static str, most: f64) -> Target {
+    Target {
+        what,
+        row,
+        baseline: None,
+        most: Some(most),
+    }
+}
+
+/// Only told, beside another row where there is one.
+const fn told(what: &'static str, row: &'static str, baseline: Option<&'static str>) -> Target {
+    Target {
+        what,
+        row,
+        baseline,
+        most: None,
+    }
+}
+
+pub(super) const TARGETS: &[Target] = &[
+    ratio(
+        "a cold fetch over a bare reqwest POST with a serde_json parse",
+        "fetch/hallpass",
+        "fetch/reqwest",
+        1.10,
+    ),
+    ratio(
+        "reading a response of 64 KiB over one of 16 KiB (linear: 4)",
+        "parse/64KiB",
+        "parse/16KiB",
+        4.4,
+    ),
+    ratio(
+        "a hit on the default key over the floor",
+        "hit/default",
+        "hit/floor",
+        1.25,
+    ),
+    ratio(
+        "a hit over a tokio RwLock",
+        "hit/default",
+        "hit/rwlock",
+        0.65,
+    ),
+    told(
+        "a hit over a tokio Mutex with a String",
+        "hit/default",
+        Some("hit/mutex"),
+    ),
+    told(
+        "a hit by way of `token().await` over a tokio RwLock",
+        "hit/default_awaited",
+        Some("hit/rwlock"),
+    ),
+    ratio(
+        "two tasks: a hit over a tokio RwLock",
+        "hit/two_tasks/default",
+        "hit/two_tasks/rwlock",
+        0.5,
+    ),
+    told(
+        "two tasks: a hit over the floor",
+        "hit/two_tasks/default",
+        Some("hit/two_tasks/floor"),
+    ),
+    told(
+        "two tasks: a hit over a tokio Mutex with a String",
+        "hit/two_tasks/default",
+        Some("hit/two_tasks/mutex"),
+    ),
+    ratio(
+        "a hit among 10,000 keys, a hundred in use, over the floor",
+        "hit/keys_in_use/10k",
+        "hit/floor",
+        2.0,
+    ),
+    ratio(
+        "a hit among 10,000 keys, all in turn, over the floor",
+        "hit/keys_in_turn/10k",
+        "hit/floor",
+        2.0,
+    ),
+    ratio(
+        "a hit among 10,000 keys, at random, over the floor",
+        "hit/keys_at_random/10k",
+        "hit/floor",
+        2.0,
+    ),
+    ratio(
+        "a hit among 1,000,000 keys over 100, a hundred in use",
+        "hit/keys_in_use/1M",
+        "hit/keys_in_use/100",
+        3.0,
+    ),
+    ratio(
+        "a hit among 1,000,000 keys over 100, at random",
+        "hit/keys_at_random/1M",
+        "hit/keys_at_random/100",
+        3.0,
+    ),
+    figure(
+        "10,000 callers on a cold key: requests",
+        "load/cold/requests",
+        1.0,
+    ),
+    figure(
+        "10,000 callers on a cold key: until the last has its token, in server latencies",
+        "load/cold/last_caller",
+        1.2,
+    ),
+    told(
+        "memory per waiter, its task included",
+        "load/memory/waiter",
+        None,
+    ),
+    figure(
+        "memory per key beyond the token, its request included",
+        "load/memory/key",
+        512.0,
+    ),
+    figure(
+        "renewal under load: calls that waited for the server",
+        "load/renewal/hallpass/waited",
+        0.0,
+    ),
+    told(
+        "renewal under load: worst call, beside a tokio RwLock",
+        "load/renewal/hallpass/worst",
+        Some("load/renewal/rwlock/worst"),
+    ),
+    told(
+        "renewal under load: worst call, beside a tokio Mutex",
+        "load/renewal/hallpass/worst",
+        Some("load/renewal/mutex/worst"),
+    ),
+    told(
+        "renewal under load: requests in 20 lifetimes",
+        "load/renewal/hallpass/requests",
+        None,
+    ),
+    figure(
+        "60 s tokens, 12 s: requests beyond the first",
+        "load/lifetime_60s/further_requests",
+        1.0,
+    ),
+    figure(
+        "5 s tokens, 12 s: requests a lifetime",
+        "load/lifetime_5s/requests_each",
+        1.4,
+    ),
+    figure(
+        "5 s tokens, 12 s: calls that waited for the server",
+        "load/lifetime_5s/waited",
+        0.0,
+    ),
+    figure(
+        "1 s tokens, 12 s: failed calls",
+        "load/lifetime_1s/failed",
+        0.0,
+    ),
+    told(
+        "1 s tokens, 12 s: calls that waited for the server",
+        "load/lifetime_1s/waited",
+        None,
+    ),
+];
