@@ -7,6 +7,8 @@ mod builder;
 mod cache;
 mod current;
 mod entry;
+#[cfg(all(test, shuttle))]
+mod explore;
 mod flight;
 mod keys;
 mod level2;

@@ -358,6 +358,11 @@ impl Slot {
         self.state().flight.is_some()
     }
 
+    #[cfg(all(test, shuttle))]
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.current.is_claimed() && !self.in_flight()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }

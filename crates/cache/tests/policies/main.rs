@@ -7,6 +7,7 @@ mod failures;
 mod flights;
 mod invalidation;
 mod keys;
+mod model;
 mod renewal;
 mod runtimes;
 mod store;

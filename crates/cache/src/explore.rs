@@ -1,0 +1,315 @@
+//! The steps of a slot in every order that threads may take them, as far as a checker gets.
+//!
+//! Run by `cargo xtask explore`. Time is an argument of each step, so that a scenario fixes it.
+
+use std::{sync::Arc, time::Duration};
+
+use hallpass_core::{AccessToken, Clock as _, Timestamp, TokenError};
+use hallpass_testkit::ManualClock;
+use shuttle::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+};
+
+use crate::{
+    policy::Policy,
+    slot::{Begin, Flight, Landed, Slot, Ticket},
+};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const SCHEDULES: usize = 20_000;
+
+struct World {
+    slot: Slot,
+    policy: Policy,
+    clock: ManualClock,
+    /// Fetches that are under way, and all that were.
+    fetching: AtomicUsize,
+    fetches: AtomicUsize,
+}
+
+impl World {
+    fn new() -> Arc<Self> {
+        // The same jitter in every run, or a failing schedule could not be run again.
+        fastrand::seed(7);
+        Arc::new(Self {
+            slot: Slot::new(),
+            policy: Policy::default(),
+            clock: ManualClock::new(),
+            fetching: AtomicUsize::new(0),
+            fetches: AtomicUsize::new(0),
+        })
+    }
+
+    /// With a token that is past its refresh point.
+    fn with_due_token() -> (Arc<Self>, AccessToken) {
+        let world = Self::new();
+        let Begin::Start(mut flight, _) = world.slot.begin(world.now(), 0, &world.policy) else {
+            panic!("an empty slot starts a flight");
+        };
+        let token = world.token("old");
+        world.land(&mut flight, Ok(token.clone()));
+        world.clock.advance(Duration::from_secs(3_500));
+        (world, token)
+    }
+
+    /// No claim is left that nobody will act on.
+    fn assert_free(&self) {
+        assert!(!self.slot.is_stuck(), "claimed, and nobody flies");
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn token(&self, text: &str) -> AccessToken {
+        AccessToken::bearer(text, self.clock.moment(), HOUR).unwrap()
+    }
+
+    fn land(&self, flight: &mut Flight, result: Result<AccessToken, TokenError>) -> Landed {
+        self.slot.land(flight, result, self.now(), 0, &self.policy)
+    }
+
+    /// What the task of a flight does; `mint` is asked anew for each fetch.
+    fn fly(&self, mut flight: Flight, mint: impl Fn() -> Result<AccessToken, TokenError>) {
+        loop {
+            self.slot.looking(&mut flight);
+            assert_eq!(
+                self.fetching.fetch_add(1, Ordering::SeqCst),
+                0,
+                "two flights"
+            );
+            self.fetches.fetch_add(1, Ordering::SeqCst);
+            self.slot.fetching(self.now(), &self.policy);
+            let result = mint();
+            thread::yield_now();
+            self.fetching.fetch_sub(1, Ordering::SeqCst);
+            if !matches!(self.land(&mut flight, result), Landed::Again(_)) {
+                return;
+            }
+        }
+    }
+
+    /// What a caller does that finds no token: yields what it was told.
+    fn ask(&self) -> Result<AccessToken, TokenError> {
+        loop {
+            if let Some(ready) = self.slot.ready(self.now()) {
+                if ready.renew {
+                    self.renew();
+                }
+                return Ok(ready.token);
+            }
+            let ticket = match self.slot.begin(self.now(), 0, &self.policy) {
+                Begin::Ready(token) => return Ok(token),
+                Begin::Failed(error) => return Err(error),
+                Begin::Evicted => panic!("nobody evicts here"),
+                Begin::Join(ticket) => ticket,
+                Begin::Start(flight, ticket) => {
+                    self.fly(flight, || Ok(self.token("new")));
+                    ticket
+                }
+            };
+            if let Some(outcome) = wait(&ticket) {
+                return outcome;
+            }
+        }
+    }
+
+    fn renew(&self) {
+        if let Some(flight) = self.slot.renew(self.now(), 0, &self.policy) {
+            self.fly(flight, || Ok(self.token("renewed")));
+        }
+    }
+}
+
+/// The outcome, or nothing where the flight is gone. A lost wake-up would spin until the checker gives up.
+fn wait(ticket: &Ticket) -> Option<Result<AccessToken, TokenError>> {
+    loop {
+        if let Some(outcome) = &*ticket.receiver.borrow() {
+            return Some(outcome.clone());
+        }
+        if ticket.receiver.has_changed().is_err() {
+            return ticket.receiver.borrow().clone();
+        }
+        thread::yield_now();
+    }
+}
+
+fn explore(scenario: impl Fn() + Send + Sync + 'static) {
+    shuttle::check_pct(scenario, SCHEDULES, 3);
+}
+
+fn all(world: &Arc<World>, threads: usize, each: fn(&World)) {
+    let threads: Vec<_> = (0..threads)
+        .map(|_| {
+            let world = world.clone();
+            thread::spawn(move || each(&world))
+        })
+        .collect();
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+}
+
+// covers: F-75
+#[test]
+fn a_cold_key_is_fetched_once() {
+    explore(|| {
+        let world = World::new();
+        all(&world, 3, |world| {
+            assert_eq!(world.ask().unwrap().expose(), "new");
+        });
+        assert_eq!(world.fetches.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn a_due_token_is_renewed_once_and_handed_out_meanwhile() {
+    explore(|| {
+        let (world, _) = World::with_due_token();
+        all(&world, 3, |world| {
+            let token = world.ask().unwrap();
+            assert!(["old", "renewed"].contains(&token.expose()));
+        });
+        assert_eq!(world.fetches.load(Ordering::SeqCst), 1);
+        world.assert_free();
+        assert_eq!(world.ask().unwrap().expose(), "renewed");
+    });
+}
+
+// covers: F-81, F-82, I-12
+#[test]
+fn what_was_minted_before_a_refusal_is_not_kept_after_it() {
+    explore(|| {
+        let (world, old) = World::with_due_token();
+        let refused = Arc::new(AtomicBool::new(false));
+        let flier = {
+            let (world, refused) = (world.clone(), refused.clone());
+            thread::spawn(move || {
+                let mint = || {
+                    let before = !refused.load(Ordering::SeqCst);
+                    Ok(world.token(if before { "before" } else { "after" }))
+                };
+                if world
+                    .slot
+                    .ready(world.now())
+                    .is_some_and(|ready| ready.renew)
+                    && let Some(flight) = world.slot.renew(world.now(), 0, &world.policy)
+                {
+                    world.fly(flight, mint);
+                }
+            })
+        };
+        let reporters: Vec<_> = (0..2)
+            .map(|_| {
+                let (world, old, refused) = (world.clone(), old.clone(), refused.clone());
+                thread::spawn(move || {
+                    // The server has revoked what it minted so far; then it is told.
+                    refused.store(true, Ordering::SeqCst);
+                    world.slot.invalidate(&old, world.now(), &world.policy)
+                })
+            })
+            .collect();
+        flier.join().unwrap();
+        let dropped = reporters
+            .into_iter()
+            .map(|reporter| reporter.join().unwrap());
+        let dropped = dropped.filter(|dropped| *dropped).count();
+        assert!(dropped <= 1, "dropped twice");
+        let current = world.slot.current();
+        if dropped == 1 {
+            assert!(current.is_none_or(|token| token.expose() == "after"));
+        }
+        world.assert_free();
+    });
+}
+
+// covers: F-83
+#[test]
+fn eviction_takes_no_slot_from_its_waiters() {
+    explore(|| {
+        let world = World::new();
+        let evicting = {
+            let world = world.clone();
+            thread::spawn(move || world.slot.evict())
+        };
+        let outcome = match world.slot.begin(world.now(), 0, &world.policy) {
+            Begin::Start(flight, ticket) => {
+                world.fly(flight, || Ok(world.token("new")));
+                wait(&ticket)
+            }
+            Begin::Evicted => None,
+            _ => panic!("nobody else is here"),
+        };
+        let evicted = evicting.join().unwrap();
+        // Either the caller was told to look again, or it was served.
+        match outcome {
+            None => assert!(evicted),
+            Some(outcome) => assert_eq!(outcome.unwrap().expose(), "new"),
+        }
+        if evicted {
+            assert!(
+                world.slot.current().is_none(),
+                "an evicted slot holds nothing"
+            );
+        }
+    });
+}
+
+// covers: F-72, F-77
+#[test]
+fn those_who_wait_for_a_flight_that_goes_take_over() {
+    explore(|| {
+        let world = World::new();
+        let Begin::Start(mut lost, _) = world.slot.begin(world.now(), 0, &world.policy) else {
+            panic!("an empty slot starts a flight");
+        };
+        let leaving = {
+            let world = world.clone();
+            thread::spawn(move || {
+                world.slot.abandon(lost.id, world.now());
+                // And lands all the same, too late.
+                let late = world.land(&mut lost, Ok(world.token("late")));
+                assert!(matches!(late, Landed::Lost));
+            })
+        };
+        all(&world, 2, |world| {
+            assert_eq!(world.ask().unwrap().expose(), "new");
+        });
+        leaving.join().unwrap();
+        assert_eq!(world.fetches.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn renewals_refusals_and_callers_leave_nothing_stuck() {
+    explore(|| {
+        let (world, old) = World::with_due_token();
+        let reporter = {
+            let world = world.clone();
+            thread::spawn(move || {
+                world.slot.invalidate(&old, world.now(), &world.policy);
+            })
+        };
+        let outsider = {
+            let world = world.clone();
+            // A caller outside of a runtime: it cannot renew.
+            thread::spawn(move || {
+                if world
+                    .slot
+                    .ready(world.now())
+                    .is_some_and(|ready| ready.renew)
+                {
+                    world.slot.abandon_claim(world.now());
+                }
+            })
+        };
+        all(&world, 2, |world| {
+            world.ask().unwrap();
+        });
+        reporter.join().unwrap();
+        outsider.join().unwrap();
+        world.assert_free();
+        assert!(world.fetches.load(Ordering::SeqCst) <= 2);
+    });
+}
