@@ -37,6 +37,15 @@ mod flags {
             /// Prints which numbers of the protocol's lists no test names.
             cmd rules {}
 
+            /// Explores the interleavings of the cache's steps with a checker.
+            cmd explore {}
+
+            /// Runs the cache under random load and faults, and checks its promises.
+            cmd soak {
+                /// For how long; 1 by default. Parts of a minute are allowed.
+                optional --minutes minutes: f64
+            }
+
             /// Runs the benchmarks, prints their ratios and writes them to target/bench/report.md.
             cmd bench {
                 /// One benchmark's name; all by default.
@@ -73,6 +82,8 @@ fn run() -> anyhow::Result<()> {
         flags::XtaskCmd::Ci(_) => ci::run(&shell),
         flags::XtaskCmd::Tidy(_) => tidy::run(&shell),
         flags::XtaskCmd::Rules(_) => rules::run(),
+        flags::XtaskCmd::Explore(_) => test::explore(&shell),
+        flags::XtaskCmd::Soak(soak) => test::soak(&shell, soak.minutes.unwrap_or(1.0)),
         flags::XtaskCmd::Bench(bench) => bench::run(&shell, bench.name.as_deref()),
     }
 }

@@ -25,12 +25,33 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     }
     // nextest does not run these.
     cmd!(shell, "cargo test --workspace --all-features --doc").run()?;
+    explore(shell)?;
+    // Long enough to see that it works.
+    soak(shell, 0.1)?;
     // Against its own servers, also where a developer has real credentials: a test must not spend a token.
     cmd!(shell, "cargo run --quiet --example quickstart")
         .env_remove("CAMALL_CLIENT_ID")
         .run()?;
     println!("\nall tests passed");
     Ok(())
+}
+
+/// In a folder of its own: the checker's primitives take the place of the standard library's.
+pub(crate) fn explore(shell: &Shell) -> anyhow::Result<()> {
+    let explore = cmd!(
+        shell,
+        "cargo test --package hallpass-cache --lib --target-dir target/shuttle explore::"
+    );
+    Ok(explore.env("RUSTFLAGS", "--cfg shuttle").run()?)
+}
+
+pub(crate) fn soak(shell: &Shell, minutes: f64) -> anyhow::Result<()> {
+    let minutes = minutes.to_string();
+    let soak = cmd!(
+        shell,
+        "cargo run --quiet --package hallpass-cache --example soak -- --minutes {minutes}"
+    );
+    Ok(soak.run()?)
 }
 
 /// Installs the packages of the real authorization server, where Node.js is there to run it.

@@ -311,11 +311,12 @@ impl Slot {
         true
     }
 
-    /// Was this token refused last?
+    /// Was this token refused, or is it older than one that was? A shared store may still hold it.
     pub(crate) fn was_refused(&self, token: &AccessToken) -> bool {
+        let asked = |token: &AccessToken| token.requested_at().timestamp;
         let state = self.state();
         let refused = state.refused.as_ref();
-        refused.is_some_and(|refused| refused.is_same(token))
+        refused.is_some_and(|refused| refused.is_same(token) || asked(token) <= asked(refused))
     }
 
     /// The current token, whatever its age.

@@ -474,3 +474,25 @@ async fn a_wall_clock_that_steps_back_revives_no_token() {
     assert_eq!(cache.stats().fetches, 2);
     assert!(renewed.expires() > token.expires());
 }
+
+// covers: F-81, I-12
+#[tokio::test(start_paused = true)]
+async fn a_token_older_than_one_that_was_refused_is_not_taken_from_the_store() {
+    let mint = Mint::hourly();
+    let store = Ailing::new(&mint, Mode::Well);
+    let cache = cached(&mint, store.clone());
+    let first = ask(&cache).await.unwrap();
+    settle().await;
+    advance(SECOND).await;
+    // The store keeps the first for ever: neither its removal nor its successor arrive.
+    store.set(Mode::ReadOnly);
+    for refused in [first, ask(&cache).await.unwrap()] {
+        cache.invalidate(&refused);
+        advance(SECOND).await;
+        let next = ask(&cache).await.unwrap();
+        assert!(next.requested_at().timestamp > refused.requested_at().timestamp);
+        cache.invalidate(&next);
+        advance(2 * SECOND).await;
+    }
+    assert_eq!(name(&cache).await, format!("t{}", mint.calls()));
+}
