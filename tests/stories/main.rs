@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::format_push_string)]
 
 mod building;
+mod cached;
 mod leaks;
 mod main_job;
 mod oidc_provider;

@@ -1,0 +1,124 @@
+//! The cache over a real client and a server: sharing, refusals by an API, a secret that rotates.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use hallpass::{
+    ErrorKind, Secret, TokenRequest, TokenSource,
+    cache::CachedTokenSource,
+    camall::Camall,
+    core::{SecretError, SecretSource, async_trait},
+    endpoint::{ClientCredentials, ClientSecretPost},
+};
+use hallpass_testkit::{AuthorizationServer, Client};
+
+use crate::support::{CANARY, ID, secret};
+
+async fn server(client_secret: &str) -> AuthorizationServer {
+    AuthorizationServer::builder()
+        .client(Client::new(ID, client_secret).scopes("orders.read orders.write"))
+        .start()
+        .await
+}
+
+async fn api_status(server: &AuthorizationServer, source: &impl TokenSource) -> u16 {
+    let token = source.token(&TokenRequest::default()).await.unwrap();
+    let call = reqwest::Client::new()
+        .get(server.api_url("/orders"))
+        .header("authorization", token.header_value().clone());
+    call.send().await.unwrap().status().as_u16()
+}
+
+// covers: C-35, F-82
+#[tokio::test]
+async fn a_revoked_token_costs_one_refusal_and_one_request() {
+    let server = server("s3cr3t").await;
+    let camall = Camall::builder(ID, secret("s3cr3t"))
+        .token_endpoint(server.token_endpoint())
+        .danger_allow_http_on_loopback();
+    let source = Arc::new(CachedTokenSource::new(camall.build().unwrap()));
+    for _ in 0..3 {
+        assert_eq!(api_status(&server, &*source).await, 200);
+    }
+    assert_eq!(server.token_request_count(), 1);
+    server.revoke_all_tokens();
+    assert_eq!(api_status(&server, &*source).await, 401);
+    let token = source.token(&TokenRequest::default()).await.unwrap();
+    let reports: Vec<_> = (0..1_000)
+        .map(|_| {
+            let (source, token) = (source.clone(), token.clone());
+            tokio::spawn(async move { source.invalidate(&token) })
+        })
+        .collect();
+    for report in reports {
+        report.await.unwrap();
+    }
+    assert_eq!(api_status(&server, &*source).await, 200);
+    assert_eq!(server.token_request_count(), 2);
+}
+
+// covers: C-62
+#[tokio::test]
+async fn each_set_of_scopes_has_a_token_of_its_own() {
+    let server = server(CANARY).await;
+    let source = CachedTokenSource::new(
+        crate::support::builder(&server.token_endpoint())
+            .build()
+            .unwrap(),
+    );
+    let ask = async |scopes: &str| {
+        let request = TokenRequest::new().with_scopes(scopes.parse().unwrap());
+        source.token(&request).await.unwrap()
+    };
+    let read = ask("orders.read").await;
+    assert_eq!(read.scopes().as_str(), "orders.read");
+    let both = ask("orders.write orders.read").await;
+    assert!(ask("orders.read orders.write").await.is_same(&both));
+    assert!(ask("orders.read").await.is_same(&read));
+    assert_eq!(server.token_request_count(), 2);
+}
+
+/// A vault whose secret can be changed.
+#[derive(Debug)]
+struct Vault {
+    secret: Mutex<Secret>,
+    epoch: AtomicU64,
+}
+
+#[async_trait]
+impl SecretSource for Vault {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        Ok(self.secret.lock().unwrap().clone())
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+}
+
+// covers: F-98, I-15
+#[tokio::test]
+async fn a_wrong_secret_is_tried_once_and_a_new_one_at_once() {
+    let server = server("second").await;
+    let vault = Arc::new(Vault {
+        secret: Mutex::new(secret("first")),
+        epoch: AtomicU64::new(0),
+    });
+    let authentication = ClientSecretPost::new(vault.clone());
+    let source = ClientCredentials::builder(server.token_endpoint(), ID, authentication)
+        .danger_allow_http_on_loopback()
+        .build()
+        .unwrap();
+    let source = CachedTokenSource::new(source);
+    for _ in 0..100 {
+        let refusal = source.token(&TokenRequest::default()).await.unwrap_err();
+        assert_eq!(refusal.kind(), ErrorKind::CredentialsRefused);
+    }
+    assert_eq!(server.token_request_count(), 1);
+    *vault.secret.lock().unwrap() = secret("second");
+    vault.epoch.fetch_add(1, Ordering::SeqCst);
+    source.token(&TokenRequest::default()).await.unwrap();
+    assert_eq!(server.token_request_count(), 2);
+}
