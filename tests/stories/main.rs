@@ -5,6 +5,7 @@
 
 mod building;
 mod cached;
+mod conformance;
 mod leaks;
 mod main_job;
 mod oidc_provider;

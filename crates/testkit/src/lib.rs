@@ -4,6 +4,7 @@
 //! - [`raw`]: a server that answers with the bytes that you give it, for faults below HTTP.
 //! - [`ManualClock`]: a clock that you set; [`TokioClock`]: one that follows tokio's paused time.
 //! - [`StaticSource`], [`ScriptedSource`] and [`Gate`]: token sources without a server, and exact concurrency.
+//! - [`conformance`]: holds a token source to the promises of its trait, one named test a rule.
 //! - [`leak`]: finds a secret in whatever it slipped into.
 //!
 //! ```
@@ -29,6 +30,7 @@
 
 mod client;
 mod clock;
+pub mod conformance;
 mod grant;
 pub mod leak;
 pub mod raw;

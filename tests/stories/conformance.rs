@@ -1,0 +1,76 @@
+//! Every adapter and every decorator of ours, held to the promises of `TokenSource`.
+
+use hallpass::{
+    TokenSource,
+    cache::CachedTokenSource,
+    camall::Camall,
+    endpoint::{ClientCredentials, ClientSecretBasic, ClientSecretPost, Retry},
+};
+use hallpass_testkit::{AuthorizationServer, Client, conformance, conformance::Subject, raw};
+
+use crate::support::{ID, secret};
+
+const SECRET: &str = "s3cr3t-of-the-conformance";
+const WRONG: &str = "wr0ng-of-the-conformance";
+
+/// What a provider's crate would write: how its source is built for an address and a secret.
+async fn subject<S: TokenSource + std::fmt::Debug + 'static>(
+    build: impl Fn(&str, &str) -> S,
+) -> Subject {
+    let server = AuthorizationServer::builder()
+        .client(Client::new(ID, SECRET).scopes("orders.read orders.write"))
+        .start()
+        .await;
+    let url = server.token_endpoint();
+    Subject::new(build(&url, SECRET))
+        .secret(SECRET)
+        .secret(WRONG)
+        .scopes("orders.read", "orders.read orders.write")
+        .resources("https://a.example", "https://b.example")
+        .with_wrong_credentials(build(&url, WRONG))
+        .with_unreachable_server(build(&raw::refused_url().unwrap(), SECRET))
+        .keep(server)
+}
+
+fn basic(url: &str, text: &str) -> ClientCredentials {
+    let basic = ClientSecretBasic::new(secret(text));
+    ClientCredentials::builder(url, ID, basic)
+        .danger_allow_http_on_loopback()
+        .retry(Retry::never())
+        .build()
+        .unwrap()
+}
+
+fn post(url: &str, text: &str) -> ClientCredentials {
+    let post = ClientSecretPost::new(secret(text));
+    ClientCredentials::builder(url, ID, post)
+        .danger_allow_http_on_loopback()
+        .retry(Retry::never())
+        .build()
+        .unwrap()
+}
+
+fn camall(url: &str, text: &str) -> impl TokenSource + std::fmt::Debug + use<> {
+    Camall::builder(ID, secret(text))
+        .token_endpoint(url)
+        .danger_allow_http_on_loopback()
+        .with_endpoint(|endpoint| endpoint.retry(Retry::never()))
+        .build()
+        .unwrap()
+}
+
+conformance!(endpoint_basic, subject(basic));
+conformance!(endpoint_post, subject(post));
+conformance!(camall_io, subject(camall));
+conformance!(
+    cached_endpoint,
+    subject(|url, text| CachedTokenSource::new(basic(url, text)))
+);
+conformance!(
+    cached_camall_io,
+    subject(|url, text| CachedTokenSource::new(camall(url, text)))
+);
+conformance!(
+    cached_twice,
+    subject(|url, text| CachedTokenSource::new(CachedTokenSource::new(basic(url, text))))
+);
