@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod deps;
+mod matrix;
 mod rules;
 mod test;
 mod tidy;
@@ -36,6 +37,13 @@ mod flags {
 
             /// Prints which numbers of the protocol's lists no test names.
             cmd rules {}
+
+            /// Every adapter, authentication method and decorator against every scripted answer: prints a table, and
+            /// writes it to target/matrix.
+            cmd matrix {
+                /// Builds each set of features of each crate as well (cargo-hack).
+                optional --features-powerset
+            }
 
             /// Explores the interleavings of the cache's steps with a checker.
             cmd explore {}
@@ -82,6 +90,7 @@ fn run() -> anyhow::Result<()> {
         flags::XtaskCmd::Ci(_) => ci::run(&shell),
         flags::XtaskCmd::Tidy(_) => tidy::run(&shell),
         flags::XtaskCmd::Rules(_) => rules::run(),
+        flags::XtaskCmd::Matrix(matrix) => matrix::run(&shell, matrix.features_powerset),
         flags::XtaskCmd::Explore(_) => test::explore(&shell),
         flags::XtaskCmd::Soak(soak) => test::soak(&shell, soak.minutes.unwrap_or(1.0)),
         flags::XtaskCmd::Bench(bench) => bench::run(&shell, bench.name.as_deref()),

@@ -7,6 +7,21 @@ use http::{HeaderMap, StatusCode, header};
 
 use crate::{json::Members, redact::Redactor, response::is_digits};
 
+/// The codes that [`judge`] knows.
+const KNOWN: [&str; 11] = [
+    "access_denied",
+    "invalid_client",
+    "invalid_grant",
+    "invalid_request",
+    "invalid_scope",
+    "invalid_target",
+    "server_error",
+    "slow_down",
+    "temporarily_unavailable",
+    "unauthorized_client",
+    "unsupported_grant_type",
+];
+
 /// An `error` member in a 200: it rules, whatever else is there.
 pub(crate) fn in_a_success(members: &Members<'_>, mut redactor: Redactor) -> TokenError {
     if let Some(token) = members.text("access_token") {
@@ -29,7 +44,12 @@ pub(crate) fn read(status: StatusCode, body: Option<&[u8]>, redactor: &Redactor)
 
 fn oauth_error(members: &Members<'_>, redactor: &Redactor) -> Option<OAuthError> {
     let code = members.text("error").filter(|code| !code.is_empty())?;
-    let mut error = OAuthError::new(&redactor.clean(code));
+    // A known code is no echo, even where a short secret happens to be a part of it; and it is what decides.
+    let mut error = if KNOWN.contains(&code) {
+        OAuthError::new(code)
+    } else {
+        OAuthError::new(&redactor.clean(code))
+    };
     if let Some(description) = members.text("error_description") {
         error = error.with_description(&redactor.clean(description));
     }

@@ -5,6 +5,7 @@
 //! - [`ManualClock`]: a clock that you set; [`TokioClock`]: one that follows tokio's paused time.
 //! - [`StaticSource`], [`ScriptedSource`] and [`Gate`]: token sources without a server, and exact concurrency.
 //! - [`conformance`]: holds a token source to the promises of its trait, one named test a rule.
+//! - [`faults`]: what servers answer in real life, as data.
 //! - [`leak`]: finds a secret in whatever it slipped into.
 //!
 //! ```
@@ -31,6 +32,7 @@
 mod client;
 mod clock;
 pub mod conformance;
+pub mod faults;
 mod grant;
 pub mod leak;
 pub mod raw;

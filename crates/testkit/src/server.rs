@@ -1,5 +1,5 @@
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -12,6 +12,7 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers};
 
 use crate::{
     client::Client,
+    faults::Fault,
     grant::{self, Refusal, TokenRequestRecord},
 };
 
@@ -32,6 +33,10 @@ struct State {
     issued: HashMap<String, Issued>,
     token_requests: Vec<TokenRequestRecord>,
     api_calls: usize,
+    /// What is answered in place of what would be, once each.
+    next: VecDeque<&'static Fault>,
+    /// What is answered to everyone until it is over.
+    outage: Option<&'static Fault>,
 }
 
 struct Issued {
@@ -86,6 +91,8 @@ impl AuthorizationServerBuilder {
             issued: HashMap::new(),
             token_requests: Vec::new(),
             api_calls: 0,
+            next: VecDeque::new(),
+            outage: None,
         }));
         let http = MockServer::start().await;
         Mock::given(matchers::any())
@@ -163,9 +170,46 @@ impl AuthorizationServer {
         self.state().latency = latency;
     }
 
+    /// Answers the next token requests with these, one each, and then as before.
+    ///
+    /// # Panics
+    ///
+    /// Where HTTP cannot express one: that takes a [`RawServer`](crate::raw::RawServer).
+    pub fn answer_next(&self, faults: impl IntoIterator<Item = &'static Fault>) {
+        let faults: Vec<_> = faults
+            .into_iter()
+            .inspect(|fault| expressible(fault))
+            .collect();
+        self.state().next.extend(faults);
+    }
+
+    /// Answers every token request with this, until [`end_outage`](Self::end_outage).
+    ///
+    /// # Panics
+    ///
+    /// Where HTTP cannot express it: that takes a [`RawServer`](crate::raw::RawServer).
+    pub fn start_outage(&self, fault: &'static Fault) {
+        expressible(fault);
+        self.state().outage = Some(fault);
+    }
+
+    /// Answers as before.
+    pub fn end_outage(&self) {
+        self.state().outage = None;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn expressible(fault: &Fault) {
+    let template = fault.template();
+    assert!(
+        template.is_some(),
+        "HTTP cannot express `{}`; use a RawServer",
+        fault.name
+    );
 }
 
 impl fmt::Debug for AuthorizationServer {
@@ -193,6 +237,12 @@ impl State {
     fn token(&mut self, request: &Request) -> ResponseTemplate {
         let mut record = grant::record(request);
         let judged = grant::judge(request, &mut record, &self.clients);
+        let fault = self.next.pop_front().or(self.outage);
+        if let Some((status, template)) = fault.and_then(Fault::template) {
+            record.status = status;
+            self.token_requests.push(record);
+            return template.set_delay(self.latency);
+        }
         let answer = match judged {
             Ok(scopes) => self.issue(record.client_id.clone().unwrap_or_default(), scopes),
             Err(refusal) => {

@@ -1,0 +1,329 @@
+//! What servers answer in real life, as data: each with its number in the protocol's list, and what a client is to make
+//! of it.
+//!
+//! ```
+//! use hallpass_testkit::{faults::{self, Expected}, raw::RawServer};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! for fault in faults::all().filter(|fault| fault.number == "F-16") {
+//!     let server = RawServer::always(fault.reply()).await;
+//!     // Ask it for a token with your client, and compare.
+//!     match fault.expected {
+//!         Expected::Token { .. } => {}
+//!         Expected::Error { kind, transient } => println!("{}: {kind:?}, {transient}", fault.name),
+//!         _ => {}
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! Those that HTTP can express, an [`AuthorizationServer`](crate::AuthorizationServer) answers with too.
+
+mod bodies;
+mod members;
+mod refusals;
+mod wire;
+
+use std::time::Duration;
+
+use hallpass_core::ErrorKind;
+use wiremock::ResponseTemplate;
+
+use crate::raw::{self, Reply};
+
+pub use bodies::BODIES;
+pub use members::MEMBERS;
+pub use refusals::REFUSALS;
+pub use wire::WIRE;
+
+/// One answer of a token endpoint, and what is to become of it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Fault {
+    /// Its number in the protocol's list: `F-01` and so on. Several variants share one.
+    pub number: &'static str,
+    /// What it is, in snake case: unique, and fit for the name of a test.
+    pub name: &'static str,
+    /// What is sent.
+    pub answer: Answer,
+    /// What a client with the defaults makes of it.
+    pub expected: Expected,
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Answer {
+    /// A whole HTTP response.
+    #[non_exhaustive]
+    Http {
+        /// The status code.
+        status: u16,
+        /// Names and values.
+        headers: &'static [(&'static str, &'static str)],
+        /// The body.
+        body: Body,
+    },
+    /// Bytes that are no whole HTTP response, and what follows them.
+    #[non_exhaustive]
+    Wire {
+        /// The bytes.
+        bytes: &'static str,
+        /// What follows.
+        then: After,
+    },
+}
+
+/// The body of a response.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Body {
+    /// This text.
+    Text(&'static str),
+    /// These bytes.
+    Bytes(&'static [u8]),
+    /// A text, another one so many times, and a last one.
+    #[non_exhaustive]
+    Repeated {
+        /// What comes first.
+        before: &'static str,
+        /// What is repeated.
+        filler: &'static str,
+        /// How often.
+        times: usize,
+        /// What comes last.
+        after: &'static str,
+    },
+    /// A text, an array in an array and so on so many times, and a last one.
+    #[non_exhaustive]
+    Nested {
+        /// What comes first.
+        before: &'static str,
+        /// How deep.
+        depth: usize,
+        /// What comes last.
+        after: &'static str,
+    },
+}
+
+/// What follows bytes that are no whole response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum After {
+    /// The orderly end of the connection.
+    Close,
+    /// A reset.
+    Reset,
+    /// Nothing, for as long as the client waits.
+    Stall,
+    /// This, again and again, as fast as it is taken, a few dozen at a time.
+    Flood(&'static str),
+    /// This, again and again, each after ten milliseconds.
+    Drip(&'static str),
+}
+
+/// What a client with the defaults makes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expected {
+    /// A token that lives for so long.
+    #[non_exhaustive]
+    Token {
+        /// Its lifetime in seconds; none where the server tells none, and the client assumes one.
+        seconds: Option<u64>,
+        /// Its scopes, with spaces between them; none where they are those that were asked for.
+        scopes: Option<&'static str>,
+    },
+    /// An error.
+    #[non_exhaustive]
+    Error {
+        /// Who is at fault.
+        kind: ErrorKind,
+        /// Can time mend it?
+        transient: bool,
+    },
+}
+
+/// Every fault, by number and then by name as they are listed.
+pub fn all() -> impl Iterator<Item = &'static Fault> {
+    BODIES.iter().chain(MEMBERS).chain(REFUSALS).chain(WIRE)
+}
+
+/// The fault of this name.
+pub fn named(name: &str) -> Option<&'static Fault> {
+    all().find(|fault| fault.name == name)
+}
+
+impl Fault {
+    /// For a [`RawServer`](crate::raw::RawServer).
+    pub fn reply(&self) -> Reply {
+        match self.answer {
+            Answer::Http {
+                status,
+                headers,
+                body,
+            } => raw::http(status, headers, body.bytes()),
+            Answer::Wire { bytes, then } => {
+                let reply = Reply::bytes(bytes);
+                match then {
+                    After::Close => reply.then_close(),
+                    After::Reset => reply.then_reset(),
+                    After::Stall => reply.then_stall(),
+                    After::Flood(filler) => reply.then_flood(filler.repeat(64)),
+                    After::Drip(filler) => reply.then_drip(filler, Duration::from_millis(10)),
+                }
+            }
+        }
+    }
+
+    /// Status and answer for a server that speaks HTTP; nothing where HTTP cannot express it.
+    pub(crate) fn template(&self) -> Option<(u16, ResponseTemplate)> {
+        let Answer::Http {
+            status,
+            headers,
+            body,
+        } = self.answer
+        else {
+            return None;
+        };
+        let template = ResponseTemplate::new(status).set_body_bytes(body.bytes());
+        let with_headers = headers.iter().fold(template, |template, (name, value)| {
+            template.append_header(*name, *value)
+        });
+        Some((status, with_headers))
+    }
+}
+
+impl Body {
+    /// What is sent.
+    pub fn bytes(&self) -> Vec<u8> {
+        match *self {
+            Self::Text(text) => text.into(),
+            Self::Bytes(bytes) => bytes.into(),
+            Self::Repeated {
+                before,
+                filler,
+                times,
+                after,
+            } => [before, &filler.repeat(times), after].concat().into(),
+            Self::Nested {
+                before,
+                depth,
+                after,
+            } => [before, &"[".repeat(depth), &"]".repeat(depth), after]
+                .concat()
+                .into(),
+        }
+    }
+}
+
+const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+
+/// JSON with status 200.
+const fn ok(
+    number: &'static str,
+    name: &'static str,
+    body: &'static str,
+    expected: Expected,
+) -> Fault {
+    http(number, name, 200, JSON, Body::Text(body), expected)
+}
+
+const fn http(
+    number: &'static str,
+    name: &'static str,
+    status: u16,
+    headers: &'static [(&'static str, &'static str)],
+    body: Body,
+    expected: Expected,
+) -> Fault {
+    Fault {
+        number,
+        name,
+        answer: Answer::Http {
+            status,
+            headers,
+            body,
+        },
+        expected,
+    }
+}
+
+/// A token with the scopes that were asked for.
+const fn token(seconds: u64) -> Expected {
+    Expected::Token {
+        seconds: Some(seconds),
+        scopes: None,
+    }
+}
+
+const fn error(kind: ErrorKind, transient: bool) -> Expected {
+    Expected::Error { kind, transient }
+}
+
+/// A token of whatever lifetime the client assumes.
+const OF_SOME_LIFETIME: Expected = Expected::Token {
+    seconds: None,
+    scopes: None,
+};
+/// An answer that is of no use, now or ever.
+const UNUSABLE: Expected = error(ErrorKind::UnusableResponse, false);
+/// An answer that was of no use this time.
+const GARBLED: Expected = error(ErrorKind::UnusableResponse, true);
+const DOWN: Expected = error(ErrorKind::Unavailable, true);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_numbers_are_of_the_list() {
+        let mut names = BTreeSet::new();
+        for fault in all() {
+            assert!(names.insert(fault.name), "{} is there twice", fault.name);
+            let number = fault.number.strip_prefix("F-").map(str::parse::<u32>);
+            assert!(
+                matches!(number, Some(Ok(1..=62))),
+                "{}: {}",
+                fault.name,
+                fault.number
+            );
+            let fit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            assert!(fault.name.chars().all(fit), "{}", fault.name);
+        }
+        assert!(named("status_503").is_some());
+        assert!(named("no such fault").is_none());
+    }
+
+    #[tokio::test]
+    async fn both_servers_send_the_same() {
+        use crate::{AuthorizationServer, raw::RawServer};
+
+        let server = AuthorizationServer::builder().start().await;
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        let ask = async |url: String| {
+            let answer = client.post(url).send().await.unwrap();
+            let status = answer.status();
+            (status, answer.bytes().await.unwrap())
+        };
+        for fault in all().filter(|fault| fault.template().is_some()) {
+            let raw = RawServer::always(fault.reply()).await;
+            server.answer_next([fault]);
+            let sent = ask(server.token_endpoint()).await;
+            assert_eq!(sent, ask(raw.url("/")).await, "{}", fault.name);
+        }
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "HTTP cannot express `reset_in_the_body`")]
+    async fn what_http_cannot_express_is_refused() {
+        let server = crate::AuthorizationServer::builder().start().await;
+        server.start_outage(named("reset_in_the_body").unwrap());
+    }
+}

@@ -1,0 +1,169 @@
+//! Adapters, authentication methods and decorators, and how each source is built from them.
+
+use std::{sync::Arc, time::Duration};
+
+use hallpass::{
+    Secret, TokenSource,
+    cache::{CachedTokenSource, MemoryTokenStore},
+    camall::{self, Camall},
+    endpoint::{ClientCredentials, ClientSecretBasic, ClientSecretPost, HttpTransport, Retry},
+};
+
+use hallpass_testkit::AuthMethod;
+
+pub(crate) const ID: &str = "orders-service";
+/// Sought in everything that is shown.
+pub(crate) const SECRET: &str = "s3cr3t-canary+of/the matrix";
+pub(crate) const SCOPES: &str = "orders.read orders.write";
+
+pub(crate) struct Configuration {
+    adapter: Adapter,
+    authentication: Authentication,
+    decorator: Decorator,
+}
+
+#[derive(Clone, Copy)]
+enum Adapter {
+    Camall,
+    Endpoint,
+}
+
+#[derive(Clone, Copy)]
+enum Authentication {
+    Basic,
+    BasicRaw,
+    Post,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Decorator {
+    None,
+    Cache,
+    CacheWithStore,
+}
+
+const fn configuration(
+    adapter: Adapter,
+    authentication: Authentication,
+    decorator: Decorator,
+) -> Configuration {
+    Configuration {
+        adapter,
+        authentication,
+        decorator,
+    }
+}
+
+use Adapter as A;
+use Authentication as M;
+use Decorator as D;
+
+pub(crate) const CONFIGURATIONS: &[Configuration] = &[
+    configuration(A::Camall, M::Post, D::None),
+    configuration(A::Camall, M::Basic, D::None),
+    configuration(A::Endpoint, M::Post, D::None),
+    configuration(A::Endpoint, M::Basic, D::None),
+    configuration(A::Endpoint, M::BasicRaw, D::None),
+    configuration(A::Camall, M::Post, D::Cache),
+    configuration(A::Camall, M::Basic, D::Cache),
+    configuration(A::Endpoint, M::Post, D::Cache),
+    configuration(A::Endpoint, M::Basic, D::Cache),
+    configuration(A::Endpoint, M::BasicRaw, D::Cache),
+    configuration(A::Endpoint, M::Basic, D::CacheWithStore),
+];
+
+impl Configuration {
+    pub(crate) fn name(&self) -> String {
+        let adapter = match self.adapter {
+            A::Camall => "camall",
+            A::Endpoint => "endpoint",
+        };
+        let authentication = match self.authentication {
+            M::Basic => "basic",
+            M::BasicRaw => "basic_raw",
+            M::Post => "post",
+        };
+        let decorator = match self.decorator {
+            D::None => "plain",
+            D::Cache => "cached",
+            D::CacheWithStore => "cached_store",
+        };
+        format!("{adapter}_{authentication}_{decorator}")
+    }
+
+    /// How the server must be told to read the credentials.
+    pub(crate) fn method(&self) -> AuthMethod {
+        match self.authentication {
+            M::Basic => AuthMethod::Basic,
+            M::BasicRaw => AuthMethod::BasicRaw,
+            M::Post => AuthMethod::Post,
+        }
+    }
+
+    pub(crate) fn caches(&self) -> bool {
+        self.decorator != D::None
+    }
+
+    /// A source that tries once, and soon loses its patience.
+    pub(crate) fn source(&self, url: &str, secret: &str) -> Arc<dyn TokenSource> {
+        let secret = Secret::new(secret).unwrap();
+        match self.adapter {
+            A::Camall => {
+                let authentication = match self.authentication {
+                    M::Post => camall::Authentication::Form,
+                    M::Basic | M::BasicRaw => camall::Authentication::Basic,
+                };
+                let source = Camall::builder(ID, secret)
+                    .authentication(authentication)
+                    .token_endpoint(url)
+                    .danger_allow_http_on_loopback()
+                    .transport(transport())
+                    .retry(Retry::never())
+                    .scope(SCOPES)
+                    .build();
+                self.decorate(source.unwrap())
+            }
+            A::Endpoint => {
+                let builder = match self.authentication {
+                    M::Basic => ClientCredentials::builder(url, ID, ClientSecretBasic::new(secret)),
+                    M::BasicRaw => {
+                        ClientCredentials::builder(url, ID, ClientSecretBasic::raw(secret))
+                    }
+                    M::Post => ClientCredentials::builder(url, ID, ClientSecretPost::new(secret)),
+                };
+                let source = builder
+                    .danger_allow_http_on_loopback()
+                    .transport(transport())
+                    .retry(Retry::never())
+                    .scope(SCOPES)
+                    .build();
+                self.decorate(source.unwrap())
+            }
+        }
+    }
+
+    fn decorate(&self, source: impl TokenSource + 'static) -> Arc<dyn TokenSource> {
+        const SOON: Duration = Duration::from_millis(1);
+        if self.decorator == D::None {
+            return Arc::new(source);
+        }
+        let cache = CachedTokenSource::builder(source)
+            .min_interval(SOON)
+            .backoff(SOON, SOON)
+            .refusal_memory(SOON);
+        let cache = if self.decorator == D::CacheWithStore {
+            cache.store(MemoryTokenStore::default(), "matrix")
+        } else {
+            cache
+        };
+        Arc::new(cache.build())
+    }
+}
+
+fn transport() -> HttpTransport {
+    HttpTransport::builder()
+        .connect_timeout(Duration::from_millis(500))
+        .timeout(Duration::from_millis(500))
+        .build()
+        .unwrap()
+}

@@ -1,0 +1,256 @@
+//! What a server does, and what a source is to make of it.
+
+use std::time::Duration;
+
+use hallpass::{AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource};
+use hallpass_testkit::{
+    AuthorizationServer, Client,
+    faults::{self, Answer, Expected, Fault},
+    leak,
+    raw::{self, RawServer},
+};
+
+use crate::configurations::{Configuration, ID, SCOPES, SECRET};
+
+#[derive(Clone, Copy)]
+pub(crate) enum Scenario {
+    /// One answer of a server.
+    Answer(&'static Fault),
+    GoodAnswer,
+    WrongSecret,
+    RotatedSecret,
+    OutageAndRecovery,
+    NobodyListens,
+    TwentyAtOnce,
+    RevokedToken,
+}
+
+type Outcome = Result<(), String>;
+
+impl Scenario {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let behaviours = [
+            Self::GoodAnswer,
+            Self::WrongSecret,
+            Self::RotatedSecret,
+            Self::OutageAndRecovery,
+            Self::NobodyListens,
+            Self::TwentyAtOnce,
+            Self::RevokedToken,
+        ];
+        behaviours
+            .into_iter()
+            .chain(faults::all().map(Self::Answer))
+    }
+
+    /// Fit for the name of a test.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Answer(fault) => {
+                format!(
+                    "{}_{}",
+                    fault.number.to_lowercase().replace('-', ""),
+                    fault.name
+                )
+            }
+            Self::GoodAnswer => "good_answer".to_owned(),
+            Self::WrongSecret => "wrong_secret".to_owned(),
+            Self::RotatedSecret => "rotated_secret".to_owned(),
+            Self::OutageAndRecovery => "outage_and_recovery".to_owned(),
+            Self::NobodyListens => "nobody_listens".to_owned(),
+            Self::TwentyAtOnce => "twenty_at_once".to_owned(),
+            Self::RevokedToken => "revoked_token".to_owned(),
+        }
+    }
+
+    pub(crate) async fn run(&self, configuration: &Configuration) -> Outcome {
+        let outcome = match self {
+            Self::Answer(fault) => answer(fault, configuration).await,
+            Self::GoodAnswer => good(configuration).await,
+            Self::WrongSecret => wrong_secret(configuration).await,
+            Self::RotatedSecret => rotated_secret(configuration).await,
+            Self::OutageAndRecovery => outage(configuration).await,
+            Self::NobodyListens => nobody_listens(configuration).await,
+            Self::TwentyAtOnce => twenty_at_once(configuration).await,
+            Self::RevokedToken => revoked(configuration).await,
+        };
+        outcome.inspect_err(|seen| leak::assert_clean(seen, SECRET))
+    }
+}
+
+/// A server that reads the client's credentials as the configuration writes them.
+async fn server(configuration: &Configuration) -> AuthorizationServer {
+    let client = Client::new(ID, SECRET).scopes(SCOPES);
+    AuthorizationServer::builder()
+        .client(client.methods([configuration.method()]))
+        .start()
+        .await
+}
+
+async fn ask(source: &dyn TokenSource) -> Result<AccessToken, TokenError> {
+    source.token(&TokenRequest::default()).await
+}
+
+fn must(holds: bool, otherwise: impl Into<String>) -> Outcome {
+    if holds { Ok(()) } else { Err(otherwise.into()) }
+}
+
+async fn answer(fault: &'static Fault, configuration: &Configuration) -> Outcome {
+    if let Answer::Http { .. } = fault.answer {
+        let server = server(configuration).await;
+        server.start_outage(fault);
+        let source = configuration.source(&server.token_endpoint(), SECRET);
+        compare(&ask(&*source).await, fault.expected)?;
+        // What comes after is as if nothing had been, once whatever was remembered is forgotten.
+        server.end_outage();
+        match fault.expected {
+            Expected::Error { .. } => recovers(&*source).await,
+            _ => Ok(()),
+        }
+    } else {
+        let server = RawServer::always(fault.reply()).await;
+        let source = configuration.source(&server.url("/token"), SECRET);
+        compare(&ask(&*source).await, fault.expected)
+    }
+}
+
+fn compare(result: &Result<AccessToken, TokenError>, expected: Expected) -> Outcome {
+    match (result, expected) {
+        (
+            Ok(token),
+            Expected::Token {
+                seconds, scopes, ..
+            },
+        ) => {
+            let lived = token.lifetime().as_secs();
+            must(
+                seconds.is_none_or(|seconds| lived == seconds),
+                format!("a token for {lived} s"),
+            )?;
+            let scopes = scopes.unwrap_or(SCOPES).parse();
+            must(
+                scopes.is_ok_and(|scopes| token.scopes() == &scopes),
+                format!("a token with the scopes `{}`", token.scopes()),
+            )
+        }
+        (
+            Err(error),
+            Expected::Error {
+                kind, transient, ..
+            },
+        ) => judged(error, kind, transient),
+        (Ok(_), _) => Err("a token".to_owned()),
+        (Err(error), _) => Err(format!("{:?}: {error}", error.kind())),
+    }
+}
+
+fn judged(error: &TokenError, kind: ErrorKind, transient: bool) -> Outcome {
+    if let Some(spelling) = leak::find(&leak::error_chain(error), SECRET) {
+        return Err(format!("the secret in an error, spelled as {spelling:?}"));
+    }
+    must(
+        (error.kind(), error.is_transient()) == (kind, transient),
+        format!(
+            "{:?}, transient {}: {error}",
+            error.kind(),
+            error.is_transient()
+        ),
+    )
+}
+
+/// After an error a good answer is taken, unless the server has asked for peace.
+async fn recovers(source: &dyn TokenSource) -> Outcome {
+    for _ in 0..200 {
+        match ask(source).await {
+            Err(error) if error.retry_after().is_none() => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            _ => return Ok(()),
+        }
+    }
+    Err("no token although the server is well again".to_owned())
+}
+
+async fn good(configuration: &Configuration) -> Outcome {
+    let server = server(configuration).await;
+    let source = configuration.source(&server.token_endpoint(), SECRET);
+    for _ in 0..3 {
+        ask(&*source).await.map_err(|error| error.to_string())?;
+    }
+    let expected = if configuration.caches() { 1 } else { 3 };
+    let requests = server.token_requests();
+    must(
+        requests.len() == expected,
+        format!("{} requests", requests.len()),
+    )?;
+    must(
+        requests[0].method == Some(configuration.method()),
+        format!("{:?}", requests[0].method),
+    )
+}
+
+async fn wrong_secret(configuration: &Configuration) -> Outcome {
+    let server = server(configuration).await;
+    let source = configuration.source(&server.token_endpoint(), "another-secret");
+    let error = ask(&*source)
+        .await
+        .err()
+        .ok_or("a token for a wrong secret")?;
+    judged(&error, ErrorKind::CredentialsRefused, false)
+}
+
+async fn rotated_secret(configuration: &Configuration) -> Outcome {
+    let server = server(configuration).await;
+    server.rotate_secret(ID, "the-next-secret");
+    let source = configuration.source(&server.token_endpoint(), SECRET);
+    let error = ask(&*source)
+        .await
+        .err()
+        .ok_or("a token for an old secret")?;
+    judged(&error, ErrorKind::CredentialsRefused, false)?;
+    server.rotate_secret(ID, SECRET);
+    recovers(&*source).await
+}
+
+async fn outage(configuration: &Configuration) -> Outcome {
+    let server = server(configuration).await;
+    let source = configuration.source(&server.token_endpoint(), SECRET);
+    server.start_outage(faults::named("status_503").ok_or("no such fault")?);
+    let error = ask(&*source).await.err().ok_or("a token in an outage")?;
+    judged(&error, ErrorKind::Unavailable, true)?;
+    server.end_outage();
+    recovers(&*source).await
+}
+
+async fn nobody_listens(configuration: &Configuration) -> Outcome {
+    let url = raw::refused_url().map_err(|error| error.to_string())?;
+    let source = configuration.source(&url, SECRET);
+    let error = ask(&*source).await.err().ok_or("a token from nobody")?;
+    judged(&error, ErrorKind::Unavailable, true)
+}
+
+async fn twenty_at_once(configuration: &Configuration) -> Outcome {
+    let server = server(configuration).await;
+    let source = configuration.source(&server.token_endpoint(), SECRET);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let source = source.clone();
+        calls.spawn(async move { ask(&*source).await.map_err(|error| error.to_string()) });
+    }
+    for outcome in calls.join_all().await {
+        outcome?;
+    }
+    let expected = if configuration.caches() { 1 } else { 20 };
+    let requests = server.token_request_count();
+    must(requests == expected, format!("{requests} requests"))
+}
+
+async fn revoked(configuration: &Configuration) -> Outcome {
+    let server = server(configuration).await;
+    let source = configuration.source(&server.token_endpoint(), SECRET);
+    let token = ask(&*source).await.map_err(|error| error.to_string())?;
+    server.revoke_all_tokens();
+    source.invalidate(&token);
+    let next = ask(&*source).await.map_err(|error| error.to_string())?;
+    must(!next.is_same(&token), "the token that was refused")
+}

@@ -1,0 +1,33 @@
+//! `cargo xtask matrix`: every configuration against every scenario, and every set of features.
+
+use anyhow::{Context as _, bail};
+use xshell::{Shell, cmd};
+
+pub(crate) fn run(shell: &Shell, features_powerset: bool) -> anyhow::Result<()> {
+    let folder = crate::root().join("target/matrix");
+    cmd!(
+        shell,
+        "cargo test --quiet --package hallpass-tests --test matrix"
+    )
+    .env("HALLPASS_MATRIX", &folder)
+    .run()
+    .context("the matrix has cells that failed; they are listed above")?;
+    if features_powerset {
+        powerset(shell)?;
+    }
+    Ok(())
+}
+
+/// Each crate that is published, with each set of its features, without what tests add.
+fn powerset(shell: &Shell) -> anyhow::Result<()> {
+    let found = cmd!(shell, "cargo hack --version").quiet().ignore_stderr();
+    if found.read().is_err() {
+        bail!("cargo-hack is missing: `cargo install --locked cargo-hack`, then run this again");
+    }
+    cmd!(
+        shell,
+        "cargo hack check --workspace --ignore-private --feature-powerset --no-dev-deps"
+    )
+    .run()
+    .context("a set of features does not build")
+}
