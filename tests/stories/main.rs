@@ -10,6 +10,7 @@ mod leaks;
 mod main_job;
 mod oidc_provider;
 mod peer;
+mod presets;
 mod responses;
 mod retries;
 mod support;

@@ -7,6 +7,7 @@ use crate::{
     address::{Address, AddressRules},
     authentication::is_visible,
     form::GrantEncoder,
+    presets::Preset,
     response::ResponseRules,
 };
 
@@ -29,6 +30,7 @@ pub struct ClientCredentialsBuilder {
     rules: ResponseRules,
     require_scopes: bool,
     hints: Option<Hints>,
+    preset: Option<&'static Preset>,
     clock: Arc<dyn Clock>,
 }
 
@@ -51,6 +53,7 @@ impl ClientCredentialsBuilder {
             rules: ResponseRules::default(),
             require_scopes: false,
             hints: None,
+            preset: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -191,6 +194,9 @@ impl ClientCredentialsBuilder {
                 "it holds characters outside printable ASCII (RFC 6749 appendix A.1); remove them, or choose `allow_utf8_credentials` if they belong to it",
             ));
         }
+        if let Some(preset) = self.preset {
+            preset.check(&self.defaults)?;
+        }
         let address = Address::parse(&self.token_endpoint, self.address_rules)?;
         if address.url().scheme() == "http" {
             tracing::warn!(host = address.host(), "token requests go over plain HTTP");
@@ -215,6 +221,11 @@ impl ClientCredentialsBuilder {
             hints: self.hints,
             clock: self.clock,
         })
+    }
+
+    pub(crate) fn preset(mut self, preset: &'static Preset) -> Self {
+        self.preset = Some(preset);
+        self
     }
 
     fn with(

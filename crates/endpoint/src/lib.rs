@@ -33,6 +33,7 @@ mod form;
 #[doc(hidden)]
 pub mod internals;
 mod json;
+pub mod presets;
 mod redact;
 mod refusal;
 mod response;

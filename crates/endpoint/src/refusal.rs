@@ -68,7 +68,8 @@ fn judge(status: StatusCode, oauth_error: Option<OAuthError>) -> TokenError {
             "the server asks for fewer requests",
             true,
         ),
-        ("invalid_client", _) => (
+        // Some servers refuse a wrong secret by other codes (Auth0, Keycloak); the status tells what they mean.
+        ("invalid_client", _) | ("access_denied" | "unauthorized_client", 401) => (
             ErrorKind::CredentialsRefused,
             "the server refused the client's credentials",
             false,
