@@ -15,4 +15,7 @@ markdown! {
     cache: "docs/cache.md",
     errors: "docs/errors.md",
     camall: "docs/camall.md",
+    provider: "docs/provider.md",
+    service: "docs/service.md",
+    threat_model: "docs/threat-model.md",
 }

@@ -30,7 +30,10 @@ const EDGES: [(&str, &[&str]); 12] = [
         ],
     ),
     ("hallpass-cli", &["hallpass"]),
-    ("hallpass-tests", &["hallpass", "hallpass-testkit"]),
+    (
+        "hallpass-tests",
+        &["hallpass", "hallpass-core", "hallpass-testkit"],
+    ),
     ("xtask", &["hallpass-testkit"]),
 ];
 /// Any crate of ours may be tested with this one.

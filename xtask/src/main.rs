@@ -35,7 +35,7 @@ mod flags {
             /// Repository rules: crate edges, dependency counts, packages, files.
             cmd tidy {}
 
-            /// Prints which numbers of the protocol's lists no test names.
+            /// Writes docs/rules.md: which numbers of the protocol's lists no test names.
             cmd rules {}
 
             /// Every adapter, authentication method and decorator against every scripted answer: prints a table, and

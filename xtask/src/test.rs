@@ -25,6 +25,12 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     }
     // nextest does not run these.
     cmd!(shell, "cargo test --workspace --all-features --doc").run()?;
+    // Someone else's crate, outside of the workspace: the guide's result.
+    cmd!(
+        shell,
+        "cargo test --quiet --manifest-path examples/custom-provider/Cargo.toml --target-dir target"
+    )
+    .run()?;
     explore(shell)?;
     // Long enough to see that it works.
     soak(shell, 0.1)?;

@@ -26,7 +26,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     crate::deps::counts(shell, &mut faults)?;
     described(&packages, &mut faults);
     files(&mut faults)?;
-    crate::rules::named(&mut faults)?;
+    crate::rules::page(&mut faults)?;
     if faults.is_empty() {
         println!("tidy");
         return Ok(());
