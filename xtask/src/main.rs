@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod deps;
 mod matrix;
+mod release;
 mod rules;
 mod test;
 mod tidy;
@@ -43,6 +44,14 @@ mod flags {
             cmd matrix {
                 /// Builds each set of features of each crate as well (cargo-hack).
                 optional --features-powerset
+            }
+
+            /// From the changelog to packaged and published crates; rehearsed in a worktree that is thrown away.
+            cmd release {
+                /// `patch`, `minor`, `major`, or a version.
+                required version: String
+                /// Does it: commits, publishes and tags.
+                optional --execute
             }
 
             /// Explores the interleavings of the cache's steps with a checker.
@@ -91,6 +100,7 @@ fn run() -> anyhow::Result<()> {
         flags::XtaskCmd::Tidy(_) => tidy::run(&shell),
         flags::XtaskCmd::Rules(_) => rules::run(),
         flags::XtaskCmd::Matrix(matrix) => matrix::run(&shell, matrix.features_powerset),
+        flags::XtaskCmd::Release(flags) => release::run(&shell, &flags.version, flags.execute),
         flags::XtaskCmd::Explore(_) => test::explore(&shell),
         flags::XtaskCmd::Soak(soak) => test::soak(&shell, soak.minutes.unwrap_or(1.0)),
         flags::XtaskCmd::Bench(bench) => bench::run(&shell, bench.name.as_deref()),

@@ -1,0 +1,155 @@
+//! `cargo xtask release`: from the changelog to packaged, published and tagged crates.
+//!
+//! Without `--execute` all of it is rehearsed in a worktree that is thrown away; the same steps run, and nothing is
+//! published or tagged.
+
+mod changelog;
+mod checks;
+#[cfg(test)]
+mod tests;
+mod versions;
+
+use std::{collections::BTreeSet, path::Path};
+
+use anyhow::{Context as _, bail};
+use semver::Version;
+use xshell::{Shell, cmd};
+
+use versions::Published;
+
+pub(crate) fn run(shell: &Shell, version: &str, execute: bool) -> anyhow::Result<()> {
+    release(shell, crate::root(), version, execute)
+}
+
+/// `shell` stands in `root`.
+fn release(shell: &Shell, root: &Path, version: &str, execute: bool) -> anyhow::Result<()> {
+    let current = versions::current(root)?;
+    let version = versions::next(&current, version)?;
+    if execute && was_prepared(shell, &current, &version)? {
+        println!(
+            "the commit of release {version} is there: going on with what is not published yet"
+        );
+        return publish(shell, &version, true);
+    }
+    checks::before(shell, root, &version)?;
+    if execute {
+        prepare(shell, root, &version)?;
+        return publish(shell, &version, true);
+    }
+    let rehearsal = root.join("target/release-rehearsal");
+    let outcome = rehearse(shell, &rehearsal, &version);
+    // Whatever came of it, the worktree goes.
+    cmd!(shell, "git worktree remove --force {rehearsal}")
+        .quiet()
+        .run()?;
+    outcome?;
+    println!("\nrehearsed, and nothing was changed; `--execute` does it");
+    Ok(())
+}
+
+fn rehearse(shell: &Shell, folder: &Path, version: &Version) -> anyhow::Result<()> {
+    if folder.exists() {
+        cmd!(shell, "git worktree remove --force {folder}").run()?;
+    }
+    cmd!(shell, "git worktree add --quiet --detach {folder} HEAD").run()?;
+    let _there = shell.push_dir(folder);
+    prepare(shell, folder, version)?;
+    publish(shell, version, false)
+}
+
+/// Was a release of this version begun, and cut off after its commit?
+fn was_prepared(shell: &Shell, current: &Version, version: &Version) -> anyhow::Result<bool> {
+    let subject = cmd!(shell, "git log -1 --format=%s").quiet().read()?;
+    Ok(current == version && subject == title(version))
+}
+
+fn title(version: &Version) -> String {
+    format!("Release {version}")
+}
+
+/// Everything that changes files: versions, changelog, lock file, and the commit of them.
+fn prepare(shell: &Shell, root: &Path, version: &Version) -> anyhow::Result<()> {
+    let changed = (|| {
+        versions::set(root, version)?;
+        done(&format!("every crate has the version {version}"));
+        let today = cmd!(shell, "date -u +%Y-%m-%d").quiet().read()?;
+        changelog::cut(root, version, &today)?;
+        done("the changelog has a section for it");
+        cmd!(shell, "cargo update --quiet --workspace").run()?;
+        let title = title(version);
+        cmd!(shell, "git commit --quiet --all --message {title}").run()?;
+        done("committed");
+        anyhow::Ok(())
+    })();
+    changed.context("nothing is published; `git restore .` undoes what was written")?;
+    cmd!(shell, "cargo package --quiet --workspace")
+        .run()
+        .context("a crate does not build from its package; nothing is published: mend it, and `git reset --hard HEAD~1` before the next try")?;
+    done("every crate builds from its package");
+    Ok(())
+}
+
+/// Publishes what is not published yet, in the order of dependencies, and tags.
+fn publish(shell: &Shell, version: &Version, execute: bool) -> anyhow::Result<()> {
+    let ours = versions::published(shell)?;
+    let there: BTreeSet<String> = if execute {
+        let known = |krate: &&Published| is_published(shell, krate, version);
+        let there = ours.iter().filter(known);
+        there.map(|krate| krate.name.clone()).collect()
+    } else {
+        BTreeSet::new()
+    };
+    let excluded = excluded(&there);
+    if there.len() < ours.len() {
+        let dry: &[&str] = if execute { &[] } else { &["--dry-run"] };
+        cmd!(
+            shell,
+            "cargo publish --quiet --workspace --no-verify {excluded...} {dry...}"
+        )
+        .run()
+        .context(
+            "not every crate was published; the same command goes on where this one stopped",
+        )?;
+    }
+    done(if execute {
+        "published, dependencies first"
+    } else {
+        "publishing was rehearsed, dependencies first"
+    });
+    if execute {
+        let tag = tag(version);
+        let message = title(version);
+        cmd!(shell, "git tag --annotate {tag} --message {message}").run()?;
+        done(&format!(
+            "tagged {tag}; `git push --follow-tags` is left to you"
+        ));
+    }
+    Ok(())
+}
+
+fn tag(version: &Version) -> String {
+    format!("v{version}")
+}
+
+fn excluded(published: &BTreeSet<String>) -> Vec<String> {
+    let exclude = |name: &String| ["--exclude".to_owned(), name.clone()];
+    published.iter().flat_map(exclude).collect()
+}
+
+/// Does the registry have it? Asked from elsewhere, or cargo would answer with the crate in this workspace.
+fn is_published(shell: &Shell, krate: &Published, version: &Version) -> bool {
+    let _elsewhere = shell.push_dir(std::env::temp_dir());
+    let wanted = format!("{}@{version}", krate.name);
+    let registry = &krate.registry;
+    let asked = cmd!(shell, "cargo info --quiet --registry {registry} {wanted}").quiet();
+    asked.ignore_stdout().ignore_stderr().run().is_ok()
+}
+
+fn done(what: &str) {
+    println!("[x] {what}");
+}
+
+/// An error that says how to go on.
+fn stop<T>(why: &str, go_on: &str) -> anyhow::Result<T> {
+    bail!("{why}\nnothing was changed; {go_on}, and run this again")
+}

@@ -1,0 +1,126 @@
+//! What must hold before anything is changed.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use semver::Version;
+use xshell::{Shell, cmd};
+
+use super::{changelog, done, stop, tag, versions};
+
+pub(super) fn before(shell: &Shell, root: &Path, version: &Version) -> anyhow::Result<()> {
+    let dirty = cmd!(shell, "git status --porcelain").quiet().read()?;
+    if !dirty.is_empty() {
+        return stop(
+            &format!("there are changes that are not committed:\n{dirty}"),
+            "commit them or put them away",
+        );
+    }
+    done("the tree is clean");
+    let tag = tag(version);
+    let known = cmd!(shell, "git tag --list {tag}").quiet().read()?;
+    if !known.is_empty() {
+        return stop(
+            &format!("{tag} was released before"),
+            "choose a higher version",
+        );
+    }
+    if changelog::unreleased(root)?.is_empty() {
+        return stop(
+            "CHANGELOG.md has no entry under `## Unreleased`",
+            "write what has changed for users",
+        );
+    }
+    done("the changelog has entries");
+    let disagreements = versions::disagreements(root)?;
+    if !disagreements.is_empty() {
+        return stop(
+            &format!("versions disagree:\n  {}", disagreements.join("\n  ")),
+            "let every crate have `version.workspace = true`, and every inner dependency the workspace's version",
+        );
+    }
+    done("all versions agree");
+    let docs = cmd!(
+        shell,
+        "cargo doc --quiet --workspace --all-features --no-deps"
+    )
+    .env("RUSTDOCFLAGS", "-D warnings");
+    if docs.run().is_err() {
+        return stop(
+            "the documentation does not build",
+            "mend what is told above",
+        );
+    }
+    done("the documentation builds");
+    compatible(shell, version)
+}
+
+/// Does the public interface allow this version, going by the last release?
+fn compatible(shell: &Shell, version: &Version) -> anyhow::Result<()> {
+    let tags = cmd!(shell, "git tag --list v* --sort=-version:refname")
+        .quiet()
+        .read()?;
+    let Some(last) = tags.lines().next() else {
+        done("there is no release to be compatible with");
+        return Ok(());
+    };
+    let found = cmd!(shell, "cargo semver-checks --version").quiet();
+    if found.ignore_stdout().ignore_stderr().run().is_err() {
+        return stop(
+            "cargo-semver-checks is missing",
+            "`cargo install --locked cargo-semver-checks`",
+        );
+    }
+    let released: Version = last
+        .trim_start_matches('v')
+        .parse()
+        .with_context(|| format!("the tag {last} names no version"))?;
+    let kind = release_type(&released, version);
+    let check = cmd!(
+        shell,
+        "cargo semver-checks --workspace --baseline-rev {last} --release-type {kind}"
+    );
+    if check.run().is_err() {
+        return stop(
+            &format!(
+                "{version} is no {kind} release after {released}: something public has changed"
+            ),
+            "choose a higher version, or undo the change that is told above",
+        );
+    }
+    done(&format!(
+        "compatible with {released}, as a {kind} release is"
+    ));
+    Ok(())
+}
+
+/// As semver has it: below 1.0 a minor version may break what it likes.
+fn release_type(last: &Version, next: &Version) -> &'static str {
+    if last.major != next.major || (next.major == 0 && last.minor != next.minor) {
+        "major"
+    } else if last.minor != next.minor {
+        "minor"
+    } else {
+        "patch"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_break() {
+        for (last, next, kind) in [
+            ("0.1.0", "0.1.1", "patch"),
+            ("0.1.0", "0.2.0", "major"),
+            ("0.9.0", "1.0.0", "major"),
+            ("1.0.0", "1.0.1", "patch"),
+            ("1.0.0", "1.1.0", "minor"),
+            ("1.9.0", "2.0.0", "major"),
+        ] {
+            let (last, next) = (last.parse().unwrap(), next.parse().unwrap());
+            assert_eq!(release_type(&last, &next), kind, "{last} {next}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! One version for all crates: in the workspace's manifest, and in what they ask of one another.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, bail};
+use cargo_metadata::{Metadata, MetadataCommand};
+use semver::Version;
+use toml_edit::{DocumentMut, Item, value};
+use xshell::Shell;
+
+use super::stop;
+
+fn manifest(root: &Path) -> anyhow::Result<DocumentMut> {
+    let text = fs::read_to_string(root.join("Cargo.toml"))?;
+    Ok(text.parse()?)
+}
+
+pub(super) fn current(root: &Path) -> anyhow::Result<Version> {
+    let manifest = manifest(root)?;
+    let version = manifest["workspace"]["package"]["version"].as_str();
+    Ok(version.context("the workspace has no version")?.parse()?)
+}
+
+/// The version that is meant by `patch`, `minor`, `major`, or itself.
+pub(super) fn next(current: &Version, wanted: &str) -> anyhow::Result<Version> {
+    let Version {
+        major,
+        minor,
+        patch,
+        ..
+    } = *current;
+    let next = match wanted {
+        "patch" => Version::new(major, minor, patch + 1),
+        "minor" => Version::new(major, minor + 1, 0),
+        "major" => Version::new(major + 1, 0, 0),
+        version => match version.parse() {
+            Ok(version) => version,
+            Err(_) => {
+                return stop(
+                    &format!("`{version}` is no version"),
+                    "say `patch`, `minor`, `major` or a version such as 0.2.0",
+                );
+            }
+        },
+    };
+    if next < *current {
+        return stop(
+            &format!("{next} is lower than the current version {current}"),
+            "choose a higher one",
+        );
+    }
+    Ok(next)
+}
+
+/// Where versions disagree, in words.
+pub(super) fn disagreements(root: &Path) -> anyhow::Result<Vec<String>> {
+    let current = current(root)?;
+    let metadata = metadata(root)?;
+    let mut faults = Vec::new();
+    for package in &metadata.packages {
+        if package.version != current {
+            faults.push(format!(
+                "`{}` has the version {}, and the workspace {current}",
+                package.name, package.version
+            ));
+        }
+    }
+    for (name, dependency) in inner(&manifest(root)?)? {
+        if dependency != current.to_string() {
+            faults.push(format!(
+                "the workspace asks for `{name}` {dependency}, and has {current}"
+            ));
+        }
+    }
+    Ok(faults)
+}
+
+/// From the folder itself, so that its own configuration counts.
+fn metadata(root: &Path) -> anyhow::Result<Metadata> {
+    let mut command = MetadataCommand::new();
+    Ok(command.current_dir(root).no_deps().exec()?)
+}
+
+/// The crates of this workspace that others in it depend on, and the version that is asked for.
+fn inner(manifest: &DocumentMut) -> anyhow::Result<Vec<(String, String)>> {
+    let dependencies = manifest["workspace"]["dependencies"].as_table_like();
+    let dependencies = dependencies.context("the workspace lists no dependencies")?;
+    let inner = dependencies.iter().filter(|(_, item)| is_inner(item));
+    Ok(inner
+        .map(|(name, item)| {
+            let version = item["version"].as_str().unwrap_or("no version");
+            (name.to_owned(), version.to_owned())
+        })
+        .collect())
+}
+
+fn is_inner(dependency: &Item) -> bool {
+    dependency.get("path").is_some()
+}
+
+pub(super) fn set(root: &Path, version: &Version) -> anyhow::Result<()> {
+    let mut manifest = manifest(root)?;
+    let version = version.to_string();
+    manifest["workspace"]["package"]["version"] = value(version.clone());
+    let Some(dependencies) = manifest["workspace"]["dependencies"].as_table_like_mut() else {
+        bail!("the workspace lists no dependencies");
+    };
+    for (_, dependency) in dependencies.iter_mut() {
+        if is_inner(dependency) {
+            dependency["version"] = value(version.clone());
+        }
+    }
+    Ok(fs::write(root.join("Cargo.toml"), manifest.to_string())?)
+}
+
+/// A crate that is published, and where.
+pub(super) struct Published {
+    pub(super) name: String,
+    pub(super) registry: String,
+}
+
+pub(super) fn published(shell: &Shell) -> anyhow::Result<Vec<Published>> {
+    let metadata = metadata(&shell.current_dir())?;
+    let published = metadata.packages.into_iter().filter_map(|package| {
+        let registry = match package.publish {
+            None => "crates-io".to_owned(),
+            // An empty list: not published at all.
+            Some(registries) => registries.first()?.clone(),
+        };
+        Some(Published {
+            name: package.name.to_string(),
+            registry,
+        })
+    });
+    Ok(published.collect())
+}
