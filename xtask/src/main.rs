@@ -6,6 +6,7 @@ mod deps;
 mod matrix;
 mod release;
 mod rules;
+mod signatures;
 mod test;
 mod tidy;
 

@@ -25,6 +25,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     crate::deps::edges(&packages, &mut faults);
     crate::deps::counts(shell, &mut faults)?;
     described(&packages, &mut faults);
+    crate::signatures::check(shell, &libraries(&packages), &mut faults)?;
     files(&mut faults)?;
     crate::rules::page(&mut faults)?;
     if faults.is_empty() {
@@ -32,6 +33,13 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!("not tidy:\n  {}", faults.join("\n  "));
+}
+
+/// The crates that are published, but for the facade, which re-exports them.
+fn libraries(packages: &[Package]) -> Vec<String> {
+    let published = packages.iter().filter(|package| package.publish.is_none());
+    let names = published.map(|package| package.name.to_string());
+    names.filter(|name| name != "hallpass").collect()
 }
 
 /// What a registry's page and docs.rs show.

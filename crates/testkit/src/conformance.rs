@@ -36,10 +36,10 @@ pub use rule::Rule;
 pub use run::{Violation, check};
 pub use subject::Subject;
 
-/// Generates a module with one test a [`Rule`](conformance::Rule).
+/// Generates a module with one test a [`Rule`](crate::conformance::Rule).
 ///
 /// The first argument names the module, the second is an expression that yields a future of a
-/// [`Subject`](conformance::Subject): a fresh one for each rule. See [`conformance`].
+/// [`Subject`](crate::conformance::Subject): a fresh one for each rule. See [the module](mod@crate::conformance).
 #[macro_export]
 macro_rules! conformance {
     ($name:ident, $subject:expr) => {

@@ -135,7 +135,7 @@ fn publish(body: &[u8], state: &mut State) -> (u16, Vec<u8>) {
         })
         .collect();
     let checksum = Sha256::digest(&package);
-    let checksum: String = checksum.iter().map(|byte| format!("{byte:02x}")).collect();
+    let checksum = format!("{checksum:x}");
     let line = json!({
         "name": name, "vers": told["vers"], "deps": needs, "cksum": checksum,
         "features": told["features"], "yanked": false,

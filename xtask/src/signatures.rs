@@ -1,0 +1,151 @@
+//! Whose types stand in public signatures: a type of a third party there makes its next major version ours.
+//!
+//! Read from rustdoc's description in JSON, which the stable compiler writes where it is told to be unstable.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use anyhow::Context as _;
+use serde_json::Value;
+use xshell::{Shell, cmd};
+
+/// Third parties' types that may stand in a public signature, and why.
+const ALLOWED: [(&str, &str, &str); 4] = [
+    (
+        "hallpass_core",
+        "http::header::value::HeaderValue",
+        "the token's ready-made header, which everyone's client takes",
+    ),
+    (
+        "hallpass_core",
+        "http::status::StatusCode",
+        "what the server answered",
+    ),
+    (
+        "hallpass_endpoint",
+        "http::header::value::HeaderValue",
+        "credentials that are a header",
+    ),
+    (
+        "hallpass_endpoint",
+        "reqwest::async_impl::client::Client",
+        "a caller's own client, by a method that is named for its danger",
+    ),
+];
+const STANDARD: [&str; 3] = ["core", "alloc", "std"];
+
+pub(crate) fn check(
+    shell: &Shell,
+    libraries: &[String],
+    faults: &mut Vec<String>,
+) -> anyhow::Result<()> {
+    let target = crate::root().join("target/signatures");
+    for package in libraries {
+        cmd!(
+            shell,
+            "cargo rustdoc --quiet --package {package} --lib --all-features --target-dir {target} -- -Z unstable-options --output-format json"
+        )
+        .quiet()
+        // The format is unstable, and so is its name; nothing is built with it that is used.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .run()
+        .with_context(|| format!("`{package}` could not be described"))?;
+        let krate = package.replace('-', "_");
+        let description = target.join("doc").join(format!("{krate}.json"));
+        let found = foreign(&description)?;
+        let listed = ALLOWED.iter().filter(|(within, ..)| *within == krate);
+        for (_, path, _) in listed.filter(|(_, path, _)| !found.contains(*path)) {
+            faults.push(format!(
+                "`{path}` is listed in xtask/src/signatures.rs, and is in no public signature of `{package}`"
+            ));
+        }
+        for foreign in found {
+            let allowed =
+                |(within, path, _): &(&str, &str, &str)| *within == krate && *path == foreign;
+            if !ALLOWED.iter().any(allowed) {
+                faults.push(format!(
+                    "`{foreign}` stands in a public signature of `{package}`: hide it, or list it in xtask/src/signatures.rs with a reason"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The paths of types in public signatures that are neither ours nor the standard library's.
+fn foreign(description: &Path) -> anyhow::Result<BTreeSet<String>> {
+    let crates: Value = serde_json::from_str(&fs::read_to_string(description)?)?;
+    let items = crates["index"].as_object();
+    let items = items.context("rustdoc's description has no index: its format has changed")?;
+    let mut types = BTreeSet::new();
+    for item in items.values().filter(|item| item["crate_id"] == 0) {
+        let inner = &item["inner"];
+        // What the compiler adds for every type says nothing of ours.
+        let added = &inner["impl"];
+        if added["blanket_impl"].is_null() && added["is_synthetic"] != true {
+            resolved(inner, &mut types);
+        }
+    }
+    let mut foreign = BTreeSet::new();
+    for id in types {
+        let path = &crates["paths"][id.to_string()];
+        let owner = &crates["external_crates"][path["crate_id"].to_string()]["name"];
+        let Some(owner) = owner.as_str() else {
+            continue;
+        };
+        if !owner.starts_with("hallpass") && !STANDARD.contains(&owner) {
+            let parts = path["path"].as_array().into_iter().flatten();
+            let parts: Vec<&str> = parts.filter_map(Value::as_str).collect();
+            foreign.insert(parts.join("::"));
+        }
+    }
+    Ok(foreign)
+}
+
+/// The numbers of all types that are named in here, at any depth.
+fn resolved(value: &Value, types: &mut BTreeSet<u64>) {
+    match value {
+        Value::Array(values) => values.iter().for_each(|value| resolved(value, types)),
+        Value::Object(members) => {
+            types.extend(
+                members
+                    .get("resolved_path")
+                    .and_then(|path| path["id"].as_u64()),
+            );
+            members.values().for_each(|value| resolved(value, types));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_type_is_found_at_any_depth_and_ours_are_not() {
+        let description = serde_json::json!({
+            "index": {
+                "1": { "crate_id": 0, "inner": { "function": { "sig": { "inputs": [
+                    ["a", { "borrowed_ref": { "type": { "resolved_path": { "id": 10, "args": {
+                        "angle_bracketed": { "args": [{ "type": { "resolved_path": { "id": 11 } } }] } } } } } }],
+                    ["b", { "resolved_path": { "id": 12 } }],
+                ] } } } },
+                "2": { "crate_id": 5, "inner": { "resolved_path": { "id": 13 } } },
+            },
+            "paths": {
+                "10": { "crate_id": 1, "path": ["alloc", "vec", "Vec"] },
+                "11": { "crate_id": 2, "path": ["oauth2", "Scope"] },
+                "12": { "crate_id": 3, "path": ["hallpass_core", "Secret"] },
+                "13": { "crate_id": 2, "path": ["oauth2", "ClientId"] },
+            },
+            "external_crates": {
+                "1": { "name": "alloc" }, "2": { "name": "oauth2" }, "3": { "name": "hallpass_core" },
+            },
+        });
+        let path = std::env::temp_dir().join(format!("signatures-{}.json", std::process::id()));
+        fs::write(&path, description.to_string()).unwrap();
+        let found = foreign(&path);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(found.unwrap(), BTreeSet::from(["oauth2::Scope".to_owned()]));
+    }
+}
