@@ -1,4 +1,4 @@
-//! Holds a [`TokenSource`] to the promises of its trait, one named test a rule.
+//! Holds a [`TokenSource`](hallpass_core::TokenSource) to the promises of its trait, one named test a rule.
 //!
 //! A provider's crate needs one macro call in its tests. What the kit cannot know, the [`Subject`] tells: the secret to
 //! look for, scopes that the client may have, how the source behaves with wrong credentials.
