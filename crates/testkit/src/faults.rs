@@ -11,7 +11,7 @@
 //!     // Ask it for a token with your client, and compare.
 //!     match fault.expected {
 //!         Expected::Token { .. } => {}
-//!         Expected::Error { kind, transient } => println!("{}: {kind:?}, {transient}", fault.name),
+//!         Expected::Error { kind, transient, .. } => println!("{}: {kind:?}, {transient}", fault.name),
 //!         _ => {}
 //!     }
 //! }
