@@ -104,8 +104,18 @@ impl Configuration {
         self.decorator != D::None
     }
 
-    /// A source that tries once, and soon loses its patience.
+    /// A source that tries once.
     pub(crate) fn source(&self, url: &str, secret: &str) -> Arc<dyn TokenSource> {
+        self.source_within(PATIENCE, url, secret)
+    }
+
+    /// A source that tries once, and waits for so long.
+    pub(crate) fn source_within(
+        &self,
+        patience: Duration,
+        url: &str,
+        secret: &str,
+    ) -> Arc<dyn TokenSource> {
         let secret = Secret::new(secret).unwrap();
         match self.adapter {
             A::Camall => {
@@ -117,7 +127,7 @@ impl Configuration {
                     .authentication(authentication)
                     .token_endpoint(url)
                     .danger_allow_http_on_loopback()
-                    .transport(transport())
+                    .transport(transport(patience))
                     .retry(Retry::never())
                     .scope(SCOPES)
                     .build();
@@ -133,7 +143,7 @@ impl Configuration {
                 };
                 let source = builder
                     .danger_allow_http_on_loopback()
-                    .transport(transport())
+                    .transport(transport(patience))
                     .retry(Retry::never())
                     .scope(SCOPES)
                     .build();
@@ -160,10 +170,13 @@ impl Configuration {
     }
 }
 
-fn transport() -> HttpTransport {
+/// More than any answer takes, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn transport(patience: Duration) -> HttpTransport {
     HttpTransport::builder()
-        .connect_timeout(Duration::from_millis(500))
-        .timeout(Duration::from_millis(500))
+        .connect_timeout(patience)
+        .timeout(patience)
         .build()
         .unwrap()
 }
