@@ -28,6 +28,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     crate::signatures::check(shell, &libraries(&packages), &mut faults)?;
     files(&mut faults)?;
     crate::rules::page(&mut faults)?;
+    crate::links::check(&mut faults)?;
     if faults.is_empty() {
         println!("tidy");
         return Ok(());
