@@ -35,6 +35,7 @@
 
 mod clock;
 mod error;
+mod observer;
 mod request;
 mod scope;
 mod secret;
@@ -45,6 +46,7 @@ mod token;
 pub use async_trait::async_trait;
 pub use clock::{Clock, Moment, SystemClock, Timestamp};
 pub use error::{ErrorKind, OAuthError, TokenError};
+pub use observer::{Event, EventKind, Observer, ObserverPanicked, Observers};
 pub use request::{InvalidRequest, TokenRequest};
 pub use scope::{InvalidScope, Scope, ScopeSet};
 pub use secret::{Secret, SecretError, SecretSource};

@@ -63,5 +63,6 @@ pub use hallpass_camall as camall;
 pub use hallpass_endpoint as endpoint;
 
 pub use hallpass_core::{
-    AccessToken, ErrorKind, ScopeSet, Secret, TokenError, TokenRequest, TokenSource,
+    AccessToken, ErrorKind, Event, EventKind, Observer, ScopeSet, Secret, TokenError, TokenRequest,
+    TokenSource,
 };

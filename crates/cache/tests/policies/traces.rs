@@ -146,8 +146,12 @@ async fn metrics_count_what_the_documentation_says() {
             "hallpass_fetches_total{cache=orders,outcome=ok} 5",
             &format!("hallpass_hits_total{{cache=orders}} {}", stats.hits),
             "hallpass_invalidations_total{cache=orders} 1",
+            "hallpass_keys{cache=orders} 1",
             &format!("hallpass_misses_total{{cache=orders}} {}", stats.misses),
+            "hallpass_old_token_served_total{cache=orders} 1",
+            "hallpass_repeated_failures_total{cache=orders} 0",
             "hallpass_token_age_seconds{cache=orders} [3480.0]",
+            "hallpass_token_lifetime_seconds{cache=orders} 3600",
             "hallpass_waiters{cache=orders} [1.0, 0.0, 1.0, 0.0, 1.0, 1.0]",
         ]
     );
