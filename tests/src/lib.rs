@@ -13,6 +13,7 @@ markdown! {
     readme: "README.md",
     introduction: "docs/introduction.md",
     cache: "docs/cache.md",
+    observability: "docs/observability.md",
     errors: "docs/errors.md",
     camall: "docs/camall.md",
     provider: "docs/provider.md",

@@ -8,6 +8,7 @@ mod cached;
 mod conformance;
 mod leaks;
 mod main_job;
+mod observability;
 mod oidc_provider;
 mod peer;
 mod presets;

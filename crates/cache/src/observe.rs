@@ -22,8 +22,12 @@ pub(crate) struct Observe {
 
 impl Observe {
     pub(crate) fn new(cache: Arc<str>, observers: Observers) -> Self {
+        // To the exporter that is installed by now.
         #[cfg(feature = "metrics")]
-        meters::describe();
+        {
+            meters::describe();
+            meters::register(&cache);
+        }
         Self { cache, observers }
     }
 
@@ -130,7 +134,7 @@ impl Observe {
         #[cfg(feature = "metrics")]
         meters::publish(&self.cache, counters, keys.len());
         #[cfg(not(feature = "metrics"))]
-        let _ = (counters, keys);
+        let _ = (self, counters, keys);
     }
 
     fn tell(&self, kind: EventKind<'_>) {
