@@ -46,7 +46,9 @@
 //! | [`cache`] | `cache` (default) | [`CachedTokenSource`](cache::CachedTokenSource): one request in flight, renewal ahead of expiry |
 //! | [`camall`] | `camall` (default) | camall.io |
 //! | [`endpoint`] | `endpoint` (default) | any RFC 6749 token endpoint, transports, client authentication |
-//! | [`core`] | always | the rest of the seam: for those who write providers and decorators |
+//! | [`reqwest`] | `reqwest`, `reqwest-middleware` | tokens on the requests of a reqwest client |
+//! | [`tower`] | `tower` | tokens on the requests of a tower service: hyper, tonic |
+//! | [`core`] | always | the rest of the seam: for those who write providers, decorators and integrations |
 //!
 //! A feature adds a module and changes nothing else.
 
@@ -61,7 +63,12 @@ pub use hallpass_cache as cache;
 pub use hallpass_camall as camall;
 #[cfg(feature = "endpoint")]
 pub use hallpass_endpoint as endpoint;
+#[cfg(feature = "reqwest")]
+pub use hallpass_reqwest as reqwest;
+#[cfg(feature = "tower")]
+pub use hallpass_tower as tower;
 
+pub use hallpass_core::authorize::{ApiRefusal, Authorizer};
 pub use hallpass_core::{
     AccessToken, ErrorKind, Event, EventKind, Observer, ScopeSet, Secret, TokenError, TokenRequest,
     TokenSource,
