@@ -48,6 +48,7 @@
 //! | [`endpoint`] | `endpoint` (default) | any RFC 6749 token endpoint, transports, client authentication |
 //! | [`reqwest`] | `reqwest`, `reqwest-middleware` | tokens on the requests of a reqwest client |
 //! | [`tower`] | `tower` | tokens on the requests of a tower service: hyper, tonic |
+//! | [`secrets`] | `secrets` (default) | where the secret lives, rotated without a restart |
 //! | [`core`] | always | the rest of the seam: for those who write providers, decorators and integrations |
 //!
 //! A feature adds a module and changes nothing else.
@@ -67,6 +68,8 @@ pub use hallpass_endpoint as endpoint;
 pub use hallpass_reqwest as reqwest;
 #[cfg(feature = "tower")]
 pub use hallpass_tower as tower;
+#[cfg(feature = "secrets")]
+pub use hallpass_secrets as secrets;
 
 pub use hallpass_core::authorize::{ApiRefusal, Authorizer};
 pub use hallpass_core::{
