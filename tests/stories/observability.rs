@@ -9,12 +9,13 @@ use std::{
 };
 
 use hallpass::{
-    ErrorKind, Event, Observer, TokenError, TokenRequest, TokenSource,
+    Authorizer, ErrorKind, Event, Observer, TokenError, TokenRequest, TokenSource,
     cache::{CachedTokenSource, Lease, StoreEntry, StoreError, StoreKey, TokenStore},
-    core::{AccessToken, Clock as _, async_trait},
+    core::{AccessToken, Clock as _, SystemClock, async_trait, authorize::Target},
     endpoint::{ClientCredentials, ClientSecretBasic, HttpTransport},
 };
 use hallpass_testkit::{AuthorizationServer, Client, ManualClock, ScriptedSource, faults};
+use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
 use metrics_util::debugging::{DebuggingRecorder, Snapshotter};
 use tracing::{Subscriber, field::Field};
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt as _};
@@ -185,6 +186,49 @@ async fn cache_tells(told: &Told) {
     }
 }
 
+/// Everything that an integration can tell.
+async fn integration_tells(told: &Told) {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let token = |name: &str| AccessToken::bearer(name, SystemClock.moment(), MINUTE);
+    let [first, second] = ["first", "second"].map(|name| token(name).unwrap());
+    let refused = TokenError::credentials_refused("the secret is wrong");
+    let results = [Ok(first), Ok(second), Err(refused)];
+    let source = Arc::new(ScriptedSource::new(results));
+    let authorizer = Authorizer::builder(source)
+        .allow_origin("https://api.example")
+        .allow_origin("http://127.0.0.1:9")
+        .danger_allow_http_on_loopback()
+        .observer(Arc::new(told.clone()))
+        .observer(Arc::new(|_: &Event<'_>| {
+            std::panic::resume_unwind(Box::new(()))
+        }))
+        .build()
+        .unwrap();
+    let none = HeaderMap::new();
+    let permit = |host| authorizer.permit(Some(Target::new("https", host, None)), &none, None);
+    assert!(permit("other.example").is_err());
+    let mut permit = permit("api.example").unwrap().unwrap();
+    let first = permit.token().await.unwrap();
+    let mut judge = |token, status, challenge: &str| {
+        let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, challenge.parse().unwrap())]);
+        permit.judge(token, status, &headers)
+    };
+    for (status, challenge) in [
+        (StatusCode::OK, ""),
+        (
+            StatusCode::FORBIDDEN,
+            r#"Bearer error="insufficient_scope", scope="a""#,
+        ),
+        (StatusCode::UNAUTHORIZED, "Basic"),
+        (StatusCode::UNAUTHORIZED, "Bearer"),
+    ] {
+        judge(&first, status, challenge);
+    }
+    let second = permit.replacement(&first).await.unwrap().unwrap();
+    permit.judge(&second, StatusCode::UNAUTHORIZED, &none);
+    assert!(permit.token().await.is_err());
+}
+
 /// Everything that a source of endpoint's can tell.
 async fn endpoint_tells() {
     let server = AuthorizationServer::builder()
@@ -246,6 +290,7 @@ async fn the_documented_names_are_those_that_are_emitted() {
     let _tracing = tracing::subscriber::set_default(subscriber);
     let told = Told::default();
     cache_tells(&told).await;
+    integration_tells(&told).await;
     endpoint_tells().await;
 
     let documented = table("Traces").into_iter();

@@ -8,7 +8,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{ScopeSet, TokenError};
+use http::StatusCode;
+
+use crate::{
+    ScopeSet, TokenError,
+    authorize::{ApiRefusal, Origin},
+};
 
 /// Is told what becomes of tokens: for those who use neither `tracing` nor `metrics`, and for alarms of their own.
 ///
@@ -143,6 +148,52 @@ pub enum EventKind<'a> {
         /// The question that failed, or `entry`.
         what: &'static str,
     },
+    /// An API answered a request that carried a token, and did not refuse the token.
+    #[non_exhaustive]
+    CallAccepted {
+        /// Where the request went.
+        origin: &'a Origin,
+        /// What the API answered, which may be an error of another kind.
+        status: StatusCode,
+    },
+    /// An API refused a token, which was dropped.
+    #[non_exhaustive]
+    TokenRefused {
+        /// Where the request went.
+        origin: &'a Origin,
+        /// What the API said.
+        refusal: &'a ApiRefusal,
+        /// Is it the second token in a row that was refused for one request? It was new.
+        again: bool,
+    },
+    /// A request goes out once more, with another token.
+    #[non_exhaustive]
+    CallRepeated {
+        /// Where it goes.
+        origin: &'a Origin,
+    },
+    /// An API refused a request for a reason that a new token does not mend: insufficient scope, before all.
+    #[non_exhaustive]
+    CallRefused {
+        /// Where the request went.
+        origin: &'a Origin,
+        /// What the API said.
+        refusal: &'a ApiRefusal,
+    },
+    /// A request was not sent, because there was no token for it.
+    #[non_exhaustive]
+    CallWithoutToken {
+        /// Where it was to go.
+        origin: &'a Origin,
+        /// Why.
+        error: &'a TokenError,
+    },
+    /// A request was not sent, because its origin may not have tokens.
+    #[non_exhaustive]
+    CallKeptBack {
+        /// Its host, and its port where that is not the scheme's own; `None` where the request named none.
+        host: Option<&'a str>,
+    },
 }
 
 /// An event is made by whoever tells of it: a decorator or an integration.
@@ -194,6 +245,40 @@ impl<'a> EventKind<'a> {
         Self::StoreFault { what }
     }
 
+    /// Makes a [`CallAccepted`](Self::CallAccepted).
+    pub fn call_accepted(origin: &'a Origin, status: StatusCode) -> Self {
+        Self::CallAccepted { origin, status }
+    }
+
+    /// Makes a [`TokenRefused`](Self::TokenRefused).
+    pub fn token_refused(origin: &'a Origin, refusal: &'a ApiRefusal, again: bool) -> Self {
+        Self::TokenRefused {
+            origin,
+            refusal,
+            again,
+        }
+    }
+
+    /// Makes a [`CallRepeated`](Self::CallRepeated).
+    pub fn call_repeated(origin: &'a Origin) -> Self {
+        Self::CallRepeated { origin }
+    }
+
+    /// Makes a [`CallRefused`](Self::CallRefused).
+    pub fn call_refused(origin: &'a Origin, refusal: &'a ApiRefusal) -> Self {
+        Self::CallRefused { origin, refusal }
+    }
+
+    /// Makes a [`CallWithoutToken`](Self::CallWithoutToken).
+    pub fn call_without_token(origin: &'a Origin, error: &'a TokenError) -> Self {
+        Self::CallWithoutToken { origin, error }
+    }
+
+    /// Makes a [`CallKeptBack`](Self::CallKeptBack).
+    pub fn call_kept_back(host: Option<&'a str>) -> Self {
+        Self::CallKeptBack { host }
+    }
+
     /// Its name, for a log or a label: `fetch_failed`.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -207,6 +292,12 @@ impl<'a> EventKind<'a> {
             Self::Invalidated => "invalidated",
             Self::Evicted { .. } => "evicted",
             Self::StoreFault { .. } => "store_fault",
+            Self::CallAccepted { .. } => "call_accepted",
+            Self::TokenRefused { .. } => "token_refused",
+            Self::CallRepeated { .. } => "call_repeated",
+            Self::CallRefused { .. } => "call_refused",
+            Self::CallWithoutToken { .. } => "call_without_token",
+            Self::CallKeptBack { .. } => "call_kept_back",
         }
     }
 }

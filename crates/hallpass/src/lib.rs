@@ -66,10 +66,10 @@ pub use hallpass_camall as camall;
 pub use hallpass_endpoint as endpoint;
 #[cfg(feature = "reqwest")]
 pub use hallpass_reqwest as reqwest;
-#[cfg(feature = "tower")]
-pub use hallpass_tower as tower;
 #[cfg(feature = "secrets")]
 pub use hallpass_secrets as secrets;
+#[cfg(feature = "tower")]
+pub use hallpass_tower as tower;
 
 pub use hallpass_core::authorize::{ApiRefusal, Authorizer};
 pub use hallpass_core::{
