@@ -15,6 +15,7 @@ markdown! {
     cache: "docs/cache.md",
     observability: "docs/observability.md",
     errors: "docs/errors.md",
+    examples: "docs/examples.md",
     camall: "docs/camall.md",
     provider: "docs/provider.md",
     service: "docs/service.md",

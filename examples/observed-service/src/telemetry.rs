@@ -43,10 +43,10 @@ impl Telemetry {
             None => None,
         };
         let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| TRACED.into());
-        let spans = traces.as_ref().map(|traces| {
-            let tracer = traces.tracer(service);
-            tracing_opentelemetry::layer()
-                .with_tracer(tracer)
+        let spans = traces.as_ref().map(|provider| {
+            let layer = tracing_opentelemetry::layer();
+            layer
+                .with_tracer(provider.tracer(service))
                 .with_filter(filter())
         });
         let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
