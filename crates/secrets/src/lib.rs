@@ -9,7 +9,7 @@
 //! | [`CommandSecret`] | what a command prints |
 //! | [`SystemdCredential`] | systemd's folder of credentials |
 //!
-//! A [`SecretReference`] names any of them in one line of text, for configuration files. [`Remembered`] puts a memory
+//! [`SecretPair`] holds two, for a rotation in which both are valid for a while. A [`SecretReference`] names any of them in one line of text, for configuration files. [`Remembered`] puts a memory
 //! around a source of your own.
 //!
 //! ```
@@ -32,6 +32,7 @@ mod env;
 mod file;
 #[cfg(test)]
 mod folder;
+mod pair;
 mod reference;
 mod remembered;
 mod systemd;
@@ -39,6 +40,7 @@ mod systemd;
 pub use command::CommandSecret;
 pub use env::EnvSecret;
 pub use file::FileSecret;
+pub use pair::SecretPair;
 pub use reference::{InvalidReference, SecretReference};
 pub use remembered::Remembered;
 pub use systemd::SystemdCredential;
