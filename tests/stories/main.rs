@@ -8,11 +8,15 @@ mod cached;
 mod conformance;
 mod leaks;
 mod main_job;
+#[cfg(unix)] // Some of what is told is told of files' modes.
+mod observability;
 mod oidc_provider;
 mod peer;
 mod presets;
 mod responses;
 mod retries;
+mod rotation;
+mod secrets;
 mod support;
 mod tls;
 mod transport;

@@ -46,7 +46,10 @@
 //! | [`cache`] | `cache` (default) | [`CachedTokenSource`](cache::CachedTokenSource): one request in flight, renewal ahead of expiry |
 //! | [`camall`] | `camall` (default) | camall.io |
 //! | [`endpoint`] | `endpoint` (default) | any RFC 6749 token endpoint, transports, client authentication |
-//! | [`core`] | always | the rest of the seam: for those who write providers and decorators |
+//! | [`reqwest`] | `reqwest`, `reqwest-middleware` | tokens on the requests of a reqwest client |
+//! | [`tower`] | `tower` | tokens on the requests of a tower service: hyper, tonic |
+//! | [`secrets`] | `secrets` (default) | where the secret lives, rotated without a restart |
+//! | [`core`] | always | the rest of the seam: for those who write providers, decorators and integrations |
 //!
 //! A feature adds a module and changes nothing else.
 
@@ -61,7 +64,15 @@ pub use hallpass_cache as cache;
 pub use hallpass_camall as camall;
 #[cfg(feature = "endpoint")]
 pub use hallpass_endpoint as endpoint;
+#[cfg(feature = "reqwest")]
+pub use hallpass_reqwest as reqwest;
+#[cfg(feature = "secrets")]
+pub use hallpass_secrets as secrets;
+#[cfg(feature = "tower")]
+pub use hallpass_tower as tower;
 
+pub use hallpass_core::authorize::{ApiRefusal, Authorizer};
 pub use hallpass_core::{
-    AccessToken, ErrorKind, ScopeSet, Secret, TokenError, TokenRequest, TokenSource,
+    AccessToken, ErrorKind, Event, EventKind, Observer, ScopeSet, Secret, TokenError, TokenRequest,
+    TokenSource,
 };
