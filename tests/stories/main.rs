@@ -6,11 +6,13 @@
 mod building;
 mod cached;
 mod conformance;
+mod integrations;
 mod leaks;
 mod main_job;
 mod oidc_provider;
 mod peer;
 mod presets;
+mod redirects;
 mod responses;
 mod retries;
 mod support;
