@@ -18,6 +18,7 @@ markdown! {
     examples: "docs/examples.md",
     camall: "docs/camall.md",
     provider: "docs/provider.md",
+    secrets: "docs/secrets.md",
     service: "docs/service.md",
     threat_model: "docs/threat-model.md",
 }
