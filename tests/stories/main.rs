@@ -6,6 +6,7 @@
 mod building;
 mod cached;
 mod conformance;
+mod integrations;
 mod leaks;
 mod main_job;
 #[cfg(unix)] // Some of what is told is told of files' modes.
@@ -13,6 +14,7 @@ mod observability;
 mod oidc_provider;
 mod peer;
 mod presets;
+mod redirects;
 mod responses;
 mod retries;
 mod rotation;
