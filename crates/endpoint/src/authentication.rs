@@ -175,6 +175,16 @@ impl Credentials {
         self.secret.as_ref()
     }
 
+    /// The form parameters, secrets and all, for tests of a [`ClientAuthentication`]; none where the proof is a header.
+    pub fn expose_parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let parameters = match &self.proof {
+            Proof::Header(_) => [].as_slice(),
+            Proof::Parameters(parameters) => parameters,
+        };
+        let exposed = parameters.iter();
+        exposed.map(|(name, value)| (*name, value.as_str()))
+    }
+
     /// Says that they hold only around the time of day at which they were made, which is this. Where the server
     /// refuses them, its `Date` tells whether this machine's clock is off, and the error says by how much.
     #[must_use]
