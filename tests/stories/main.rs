@@ -3,11 +3,13 @@
 // A test stops at what it does not expect, in its helpers too; and what it shows is put together as it comes.
 #![allow(clippy::unwrap_used, clippy::format_push_string)]
 
+mod assertions;
 mod building;
 mod cached;
 mod conformance;
 mod leaks;
 mod main_job;
+mod oidc_assertions;
 mod oidc_provider;
 mod peer;
 mod presets;
@@ -15,6 +17,7 @@ mod responses;
 mod retries;
 mod rotation;
 mod secrets;
+mod shared;
 mod support;
 mod tls;
 mod transport;

@@ -7,10 +7,11 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 use xshell::{Shell, cmd};
 
 /// Which crates of ours a crate may name, those to come included. Down, never up, never sideways; see docs/ARCHITECTURE.md.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 14] = [
     ("hallpass-core", &[]),
     ("hallpass-endpoint", &["hallpass-core"]),
     ("hallpass-camall", &["hallpass-core", "hallpass-endpoint"]),
+    ("hallpass-jwt", &["hallpass-core", "hallpass-endpoint"]),
     ("hallpass-cache", &["hallpass-core"]),
     ("hallpass-secrets", &["hallpass-core"]),
     ("hallpass-redis", &["hallpass-core", "hallpass-cache"]),
@@ -24,6 +25,7 @@ const EDGES: [(&str, &[&str]); 13] = [
             "hallpass-endpoint",
             "hallpass-camall",
             "hallpass-cache",
+            "hallpass-jwt",
             "hallpass-redis",
             "hallpass-reqwest",
             "hallpass-secrets",

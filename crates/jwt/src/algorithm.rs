@@ -34,25 +34,22 @@ impl Algorithm {
 
     /// A signature of the wrong shape would be refused by the server without a reason; the usual cause is known.
     pub(crate) fn check(self, signature: &[u8]) -> Result<(), TokenError> {
-        let wrong = |expected: &str, hint: &'static str| {
-            let message = format!(
-                "the signer made {} bytes where a signature by {self} has {expected}",
-                signature.len()
-            );
-            Err(TokenError::configuration(message).with_hint(hint))
-        };
         const JOINED: &str = "a JWS takes r and s joined, not as DER (RFC 7518 section 3.4)";
-        match (self, signature.len()) {
-            (Self::Es256, 64) | (Self::Es384, 96) | (Self::EdDsa, 64) => Ok(()),
-            (Self::Es256, _) => wrong("64", JOINED),
-            (Self::Es384, _) => wrong("96", JOINED),
-            (Self::EdDsa, _) => wrong("64", "a JWS takes the bare signature (RFC 8032)"),
-            (Self::Ps256 | Self::Rs256, 256..) => Ok(()),
-            (Self::Ps256 | Self::Rs256, _) => wrong(
-                "at least 256",
-                "use an RSA key of 2048 bits or more (RFC 7518 section 3.3)",
-            ),
+        const BARE: &str = "a JWS takes the bare signature (RFC 8037 section 3.1)";
+        const SMALL: &str = "use an RSA key of 2048 bits or more (RFC 7518 section 3.3)";
+        let length = signature.len();
+        let (fit, expected, hint) = match self {
+            Self::Es256 => (length == 64, "64", JOINED),
+            Self::Es384 => (length == 96, "96", JOINED),
+            Self::EdDsa => (length == 64, "64", BARE),
+            Self::Ps256 | Self::Rs256 => (length >= 256, "at least 256", SMALL),
+        };
+        if fit {
+            return Ok(());
         }
+        let message =
+            format!("the signer made {length} bytes where a signature by {self} has {expected}");
+        Err(TokenError::configuration(message).with_hint(hint))
     }
 }
 

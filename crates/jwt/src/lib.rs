@@ -24,7 +24,8 @@ mod private_key;
 mod provider;
 mod settings;
 mod signer;
-#[cfg(all(test, any(feature = "aws-lc-rs", feature = "ring")))]
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+#[cfg(test)]
 mod verify;
 mod workload;
 

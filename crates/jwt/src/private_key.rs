@@ -203,5 +203,6 @@ impl<S: fmt::Debug, R> fmt::Debug for Rotating<S, R> {
     }
 }
 
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 #[cfg(test)]
 mod tests;

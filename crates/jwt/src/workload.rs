@@ -132,5 +132,6 @@ fn expired(jwt: &str, now: SystemTime) -> Option<Duration> {
     Some(Duration::from_secs(ago.as_secs()))
 }
 
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ use crate::provider::{Curve, KeyPair, Rejected};
 /// Longer than any key with a chain of certificates.
 const LONGEST: usize = 1 << 20;
 
+type Section = (SectionKind, Zeroizing<Vec<u8>>);
 type Read = fn(&[u8]) -> Result<KeyPair, Rejected>;
 
 /// Kinds of keys, and the algorithm that PKCS#8 names each by (RFC 5958 section 2).
@@ -67,10 +68,7 @@ fn pkcs8(der: &[u8]) -> Result<KeyPair, BuildError> {
     read(der).map_err(rejected)
 }
 
-fn sections(
-    pem: &str,
-    setting: &'static str,
-) -> Result<Vec<(SectionKind, Zeroizing<Vec<u8>>)>, BuildError> {
+fn sections(pem: &str, setting: &'static str) -> Result<Vec<Section>, BuildError> {
     if pem.len() > LONGEST {
         return Err(BuildError::new(setting, "the text is too long to be PEM"));
     }
