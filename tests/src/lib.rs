@@ -13,9 +13,12 @@ markdown! {
     readme: "README.md",
     introduction: "docs/introduction.md",
     cache: "docs/cache.md",
+    observability: "docs/observability.md",
     errors: "docs/errors.md",
+    examples: "docs/examples.md",
     camall: "docs/camall.md",
     provider: "docs/provider.md",
+    secrets: "docs/secrets.md",
     service: "docs/service.md",
     threat_model: "docs/threat-model.md",
 }

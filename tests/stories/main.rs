@@ -7,12 +7,16 @@ mod assertions;
 mod building;
 mod cached;
 mod conformance;
+mod integrations;
 mod leaks;
 mod main_job;
+#[cfg(unix)] // Some of what is told is told of files' modes.
+mod observability;
 mod oidc_assertions;
 mod oidc_provider;
 mod peer;
 mod presets;
+mod redirects;
 mod responses;
 mod retries;
 mod rotation;

@@ -1,8 +1,8 @@
 //! The seam of hallpass: what a token is, and what a source of tokens promises.
 //!
 //! Four words carry the library: a [`AccessToken`] comes from a [`TokenSource`]; decorators wrap sources (a cache),
-//! and integrations put the token on a request. This crate holds the first two and nothing else: no I/O, no runtime,
-//! no HTTP client, no cache.
+//! and integrations put the token on a request. This crate holds the first two, and the policy that integrations
+//! share ([`authorize`]): no I/O, no runtime, no HTTP client, no cache.
 //!
 //! Use it directly to **write a provider**: implement [`TokenSource::token`], and everything that takes a source takes
 //! yours. A service that only wants tokens uses the `hallpass` crate, which re-exports all of this.
@@ -33,8 +33,10 @@
 //! # }
 //! ```
 
+pub mod authorize;
 mod clock;
 mod error;
+mod observer;
 mod request;
 mod scope;
 mod secret;
@@ -45,6 +47,7 @@ mod token;
 pub use async_trait::async_trait;
 pub use clock::{Clock, Moment, SystemClock, Timestamp};
 pub use error::{ErrorKind, OAuthError, TokenError};
+pub use observer::{Event, EventKind, Observer, ObserverPanicked, Observers};
 pub use request::{InvalidRequest, TokenRequest};
 pub use scope::{InvalidScope, Scope, ScopeSet};
 pub use secret::{Secret, SecretError, SecretSource};

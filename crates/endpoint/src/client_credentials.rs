@@ -127,7 +127,7 @@ impl ClientCredentials {
         let epoch = self.authentication.epoch();
         let credentials = self.credentials(left()).await?;
         let result = self.exchange(grant, request, &credentials, left()).await;
-        if !self.is_refusal(&result, &credentials) || std::mem::replace(renewed, true) {
+        if !self.tell_refusal(&result, &credentials) || std::mem::replace(renewed, true) {
             return result;
         }
         let Some(credentials) = self.changed(&credentials, epoch, left()).await else {
@@ -139,12 +139,12 @@ impl ClientCredentials {
             "the credentials changed meanwhile, trying the new ones"
         );
         let result = self.exchange(grant, request, &credentials, left()).await;
-        self.is_refusal(&result, &credentials);
+        self.tell_refusal(&result, &credentials);
         result
     }
 
-    /// Were the credentials refused? If so, their source is told.
-    fn is_refusal(&self, result: &Result<AccessToken, TokenError>, sent: &Credentials) -> bool {
+    /// Tells the credentials' source where they were refused; true if they were.
+    fn tell_refusal(&self, result: &Result<AccessToken, TokenError>, sent: &Credentials) -> bool {
         let refusal = |error: &TokenError| error.kind() == ErrorKind::CredentialsRefused;
         let refused = result.as_ref().is_err_and(refusal);
         if refused {
@@ -176,9 +176,9 @@ impl ClientCredentials {
         tokio::time::timeout(deadline, self.authentication.credentials(&context))
             .await
             .unwrap_or_else(|_| {
-                Err(TokenError::unavailable(format!(
-                    "the client's credentials could not be had within {deadline:?}"
-                )))
+                Err(TokenError::unavailable(
+                    "the client's credentials could not be had within the call's deadline",
+                ))
             })
     }
 

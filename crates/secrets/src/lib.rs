@@ -6,8 +6,10 @@
 //! |---|---|
 //! | [`EnvSecret`] | an environment variable |
 //! | [`FileSecret`] | a file: Kubernetes, Docker, an agent |
-//! | [`CommandSecret`] | what a command prints |
 //! | [`SystemdCredential`] | systemd's folder of credentials |
+//! | `CommandSecret`, feature `command` | what a command prints |
+//! | `KeychainSecret`, feature `keychain` | the system's keychain |
+//! | `VaultSecret`, feature `vault` | HashiCorp Vault or OpenBao |
 //!
 //! [`SecretPair`] holds two, for a rotation in which both are valid for a while. A [`SecretReference`] names any of them in one line of text, for configuration files. [`Remembered`] puts a memory
 //! around a source of your own.
@@ -26,21 +28,31 @@
 //! ```
 
 mod blocking;
+#[cfg(feature = "command")]
 mod command;
 mod content;
 mod env;
 mod file;
 #[cfg(test)]
 mod folder;
+#[cfg(feature = "keychain")]
+mod keychain;
 mod pair;
 mod reference;
 mod remembered;
 mod systemd;
+#[cfg(feature = "vault")]
+mod vault;
 
+#[cfg(feature = "command")]
 pub use command::CommandSecret;
 pub use env::EnvSecret;
 pub use file::FileSecret;
+#[cfg(feature = "keychain")]
+pub use keychain::KeychainSecret;
 pub use pair::SecretPair;
 pub use reference::{InvalidReference, SecretReference};
 pub use remembered::Remembered;
 pub use systemd::SystemdCredential;
+#[cfg(feature = "vault")]
+pub use vault::{VaultSecret, VaultSecretBuilder};

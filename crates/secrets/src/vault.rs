@@ -1,0 +1,199 @@
+use std::{env, fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use hallpass_core::{Secret, SecretError, SecretSource};
+use reqwest::{Client, StatusCode, Url, header::HeaderValue};
+use tokio::time;
+use zeroize::Zeroizing;
+
+use crate::Remembered;
+
+mod answer;
+mod builder;
+
+pub use builder::VaultSecretBuilder;
+
+/// A secret in HashiCorp Vault or OpenBao: one field of a secret of the KV engine, version 2, in its newest version.
+///
+/// It is asked over HTTPS with a token that is a secret itself, of whatever source: an agent's file, a variable. Where
+/// Vault refuses the token it is read anew, and tried once more if it changed. What Vault yields is
+/// [remembered](Remembered) for five minutes unless told otherwise, and asked for again at once when the authorization
+/// server refuses it. While Vault is sealed or down, a secret at hand is used on.
+///
+/// Redirects are errors, the system's proxies are not used, an answer is bounded in length (1 MiB) and in time.
+///
+/// ```
+/// use hallpass_secrets::{FileSecret, VaultSecret};
+///
+/// let token = FileSecret::new("/run/vault/token"); // an agent renews it
+/// let secret = VaultSecret::builder("https://vault.example:8200", token, "secret", "orders/client", "secret")
+///     .namespace("team-orders")
+///     .build()?;
+/// # Ok::<(), hallpass_core::SecretError>(())
+/// ```
+pub struct VaultSecret(Remembered<Kv>);
+
+struct Kv {
+    client: Client,
+    url: Url,
+    /// What errors call it.
+    place: String,
+    field: String,
+    token: Arc<dyn SecretSource>,
+    namespace: Option<HeaderValue>,
+    timeout: Duration,
+}
+
+impl VaultSecret {
+    /// Starts a source: the server's address, what proves this side to it, where the engine is mounted, the secret's
+    /// path in it, and the field.
+    pub fn builder(
+        address: impl Into<String>,
+        token: impl SecretSource + 'static,
+        mount: impl Into<String>,
+        path: impl Into<String>,
+        field: impl Into<String>,
+    ) -> VaultSecretBuilder {
+        VaultSecretBuilder::new(
+            address.into(),
+            Arc::new(token),
+            mount.into(),
+            path.into(),
+            field.into(),
+        )
+    }
+
+    /// Starts a source with what Vault's own command reads:
+    ///
+    /// | variable | |
+    /// |---|---|
+    /// | `VAULT_ADDR` | the address; `https://127.0.0.1:8200` by default |
+    /// | `VAULT_TOKEN` | the token, read once, here; else the file `.vault-token` in the home folder, read at each use |
+    /// | `VAULT_NAMESPACE` | the namespace; none by default |
+    /// | `VAULT_CACERT` | a PEM file of certificate authorities to trust too, read once, here |
+    ///
+    /// An empty variable counts as absent.
+    ///
+    /// # Errors
+    ///
+    /// Where a variable is not Unicode, there is neither a token nor a home folder, or `VAULT_CACERT` cannot be read.
+    pub fn from_env(
+        mount: impl Into<String>,
+        path: impl Into<String>,
+        field: impl Into<String>,
+    ) -> Result<VaultSecretBuilder, SecretError> {
+        let names = [mount.into(), path.into(), field.into()];
+        VaultSecretBuilder::from_settings(|name| env::var_os(name), env::home_dir(), names)
+    }
+}
+
+#[async_trait]
+impl SecretSource for VaultSecret {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        self.0.secret().await
+    }
+
+    fn epoch(&self) -> u64 {
+        self.0.epoch()
+    }
+
+    fn refused(&self, secret: &Secret) {
+        self.0.refused(secret);
+    }
+}
+
+#[async_trait]
+impl SecretSource for Kv {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        let token = self.token.secret().await?;
+        let (mut status, mut body) = self.exchange(&token).await?;
+        if status == StatusCode::FORBIDDEN {
+            self.token.refused(&token);
+            let again = self.token.secret().await?;
+            if !again.matches(&token) {
+                (status, body) = self.exchange(&again).await?;
+            }
+        }
+        answer::read(status, &body, &self.place, &self.field)
+    }
+}
+
+impl Kv {
+    async fn exchange(
+        &self,
+        token: &Secret,
+    ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), SecretError> {
+        let mut token = HeaderValue::from_str(token.expose()).map_err(|_| {
+            SecretError::new("Vault's token holds characters that no header may hold")
+        })?;
+        token.set_sensitive(true);
+        let mut get = self
+            .client
+            .get(self.url.clone())
+            .header("x-vault-request", "true")
+            .header("x-vault-token", token);
+        if let Some(namespace) = &self.namespace {
+            get = get.header("x-vault-namespace", namespace);
+        }
+        let exchange = async {
+            let mut response = get.send().await.map_err(|error| self.unreached(&error))?;
+            let mut body = Zeroizing::new(Vec::with_capacity(4 * 1_024));
+            while let Some(chunk) = response
+                .chunk()
+                .await
+                .map_err(|error| self.unreached(&error))?
+            {
+                if body.len() + chunk.len() > answer::MAX_BYTES {
+                    return Err(SecretError::new(format!(
+                        "the answer to {} is longer than {} bytes",
+                        self.place,
+                        answer::MAX_BYTES
+                    )));
+                }
+                answer::append(&mut body, &chunk);
+            }
+            Ok((response.status(), body))
+        };
+        time::timeout(self.timeout, exchange)
+            .await
+            .unwrap_or_else(|_| {
+                Err(SecretError::unavailable(format!(
+                    "{} was not answered within {:?}",
+                    self.place, self.timeout
+                )))
+            })
+    }
+
+    /// The library's error is not shown: its text is not ours to answer for.
+    fn unreached(&self, error: &reqwest::Error) -> SecretError {
+        let what = if error.is_connect() {
+            "no connection could be made; check the address, the name service and the certificate"
+        } else {
+            "the connection was lost"
+        };
+        let host = self.url.host_str().unwrap_or_default();
+        SecretError::unavailable(format!(
+            "{} could not be asked for at `{host}`: {what}",
+            self.place
+        ))
+    }
+}
+
+impl fmt::Debug for VaultSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("VaultSecret").field(&self.0).finish()
+    }
+}
+
+impl fmt::Debug for Kv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kv")
+            .field("url", &self.url.as_str())
+            .field("field", &self.field)
+            .field("token", &self.token)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
