@@ -69,6 +69,7 @@ fn the_sec1_form_is_read_or_the_way_out_is_told() {
     }
 }
 
+// covers: C-49
 #[test]
 fn an_rsa_key_has_two_algorithms_and_the_others_one() {
     let rsa = || SigningKey::from_pem(sample!("rsa.pem")).unwrap();
@@ -76,7 +77,6 @@ fn an_rsa_key_has_two_algorithms_and_the_others_one() {
         &rsa().with_algorithm(Algorithm::Ps256).unwrap(),
         Algorithm::Ps256,
     );
-    // covers: C-49
     for (key, algorithm) in [
         (rsa(), Algorithm::Es256),
         (
