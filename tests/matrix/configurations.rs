@@ -7,13 +7,16 @@ use hallpass::{
     cache::{CachedTokenSource, MemoryTokenStore},
     camall::{self, Camall},
     endpoint::{ClientCredentials, ClientSecretBasic, ClientSecretPost, HttpTransport, Retry},
+    jwt::{AssertionSettings, ClientSecretJwt, PrivateKeyJwt},
 };
 
 use hallpass_testkit::AuthMethod;
 
+use crate::assertions;
+
 pub(crate) const ID: &str = "orders-service";
 /// Sought in everything that is shown.
-pub(crate) const SECRET: &str = "s3cr3t-canary+of/the matrix";
+pub(crate) const SECRET: &str = "s3cr3t-canary+of/the whole matrix";
 pub(crate) const SCOPES: &str = "orders.read orders.write";
 
 pub(crate) struct Configuration {
@@ -33,6 +36,8 @@ enum Authentication {
     Basic,
     BasicRaw,
     Post,
+    PrivateKey,
+    SecretJwt,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -64,11 +69,14 @@ pub(crate) const CONFIGURATIONS: &[Configuration] = &[
     configuration(A::Endpoint, M::Post, D::None),
     configuration(A::Endpoint, M::Basic, D::None),
     configuration(A::Endpoint, M::BasicRaw, D::None),
+    configuration(A::Endpoint, M::PrivateKey, D::None),
+    configuration(A::Endpoint, M::SecretJwt, D::None),
     configuration(A::Camall, M::Post, D::Cache),
     configuration(A::Camall, M::Basic, D::Cache),
     configuration(A::Endpoint, M::Post, D::Cache),
     configuration(A::Endpoint, M::Basic, D::Cache),
     configuration(A::Endpoint, M::BasicRaw, D::Cache),
+    configuration(A::Endpoint, M::PrivateKey, D::Cache),
     configuration(A::Endpoint, M::Basic, D::CacheWithStore),
 ];
 
@@ -82,6 +90,8 @@ impl Configuration {
             M::Basic => "basic",
             M::BasicRaw => "basic_raw",
             M::Post => "post",
+            M::PrivateKey => "private_key_jwt",
+            M::SecretJwt => "secret_jwt",
         };
         let decorator = match self.decorator {
             D::None => "plain",
@@ -97,6 +107,7 @@ impl Configuration {
             M::Basic => AuthMethod::Basic,
             M::BasicRaw => AuthMethod::BasicRaw,
             M::Post => AuthMethod::Post,
+            M::PrivateKey | M::SecretJwt => AuthMethod::Assertion,
         }
     }
 
@@ -116,12 +127,13 @@ impl Configuration {
         url: &str,
         secret: &str,
     ) -> Arc<dyn TokenSource> {
-        let secret = Secret::new(secret).unwrap();
+        let text = secret;
+        let secret = Secret::new(text).unwrap();
         match self.adapter {
             A::Camall => {
                 let authentication = match self.authentication {
                     M::Post => camall::Authentication::Form,
-                    M::Basic | M::BasicRaw => camall::Authentication::Basic,
+                    _ => camall::Authentication::Basic,
                 };
                 let source = Camall::builder(ID, secret)
                     .authentication(authentication)
@@ -140,6 +152,14 @@ impl Configuration {
                         ClientCredentials::builder(url, ID, ClientSecretBasic::raw(secret))
                     }
                     M::Post => ClientCredentials::builder(url, ID, ClientSecretPost::new(secret)),
+                    M::PrivateKey => {
+                        let how = PrivateKeyJwt::new(for_issuer(url), assertions::key(text));
+                        ClientCredentials::builder(url, ID, how)
+                    }
+                    M::SecretJwt => {
+                        let how = ClientSecretJwt::new(for_issuer(url), secret);
+                        ClientCredentials::builder(url, ID, how)
+                    }
                 };
                 let source = builder
                     .danger_allow_http_on_loopback()
@@ -168,6 +188,11 @@ impl Configuration {
         };
         Arc::new(cache.build())
     }
+}
+
+/// For the server of this token endpoint.
+fn for_issuer(url: &str) -> AssertionSettings {
+    AssertionSettings::new(url.trim_end_matches("/oauth/token")).unwrap()
 }
 
 /// More than any answer takes, however busy the machine is.

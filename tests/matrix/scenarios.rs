@@ -10,7 +10,10 @@ use hallpass_testkit::{
     raw::{self, RawServer},
 };
 
-use crate::configurations::{Configuration, ID, SCOPES, SECRET};
+use crate::{
+    assertions,
+    configurations::{Configuration, ID, SCOPES, SECRET},
+};
 
 #[derive(Clone, Copy)]
 pub(crate) enum Scenario {
@@ -80,11 +83,11 @@ impl Scenario {
 
 /// A server that reads the client's credentials as the configuration writes them.
 async fn server(configuration: &Configuration) -> AuthorizationServer {
-    let client = Client::new(ID, SECRET).scopes(SCOPES);
-    AuthorizationServer::builder()
-        .client(client.methods([configuration.method()]))
-        .start()
-        .await
+    let client = Client::new(ID, SECRET)
+        .scopes(SCOPES)
+        .assertions(assertions::verify)
+        .methods([configuration.method()]);
+    AuthorizationServer::builder().client(client).start().await
 }
 
 async fn ask(source: &dyn TokenSource) -> Result<AccessToken, TokenError> {
@@ -209,7 +212,10 @@ async fn good(configuration: &Configuration) -> Outcome {
 
 async fn wrong_secret(configuration: &Configuration) -> Outcome {
     let server = server(configuration).await;
-    let source = configuration.source(&server.token_endpoint(), "another-secret");
+    let source = configuration.source(
+        &server.token_endpoint(),
+        "another-secret-of-more-than-32-bytes",
+    );
     let error = ask(&*source)
         .await
         .err()
@@ -219,7 +225,7 @@ async fn wrong_secret(configuration: &Configuration) -> Outcome {
 
 async fn rotated_secret(configuration: &Configuration) -> Outcome {
     let server = server(configuration).await;
-    server.rotate_secret(ID, "the-next-secret");
+    server.rotate_secret(ID, "the-next-secret-of-more-than-32-bytes");
     let source = configuration.source(&server.token_endpoint(), SECRET);
     let error = ask(&*source)
         .await

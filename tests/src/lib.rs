@@ -12,6 +12,7 @@ macro_rules! markdown {
 markdown! {
     readme: "README.md",
     introduction: "docs/introduction.md",
+    authentication: "docs/authentication.md",
     cache: "docs/cache.md",
     observability: "docs/observability.md",
     errors: "docs/errors.md",

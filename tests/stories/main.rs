@@ -3,6 +3,7 @@
 // A test stops at what it does not expect, in its helpers too; and what it shows is put together as it comes.
 #![allow(clippy::unwrap_used, clippy::format_push_string)]
 
+mod assertions;
 mod building;
 mod cached;
 mod conformance;
@@ -11,6 +12,7 @@ mod leaks;
 mod main_job;
 #[cfg(unix)] // Some of what is told is told of files' modes.
 mod observability;
+mod oidc_assertions;
 mod oidc_provider;
 mod peer;
 mod presets;
@@ -19,6 +21,7 @@ mod responses;
 mod retries;
 mod rotation;
 mod secrets;
+mod shared;
 mod support;
 mod tls;
 mod transport;

@@ -7,13 +7,14 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 use xshell::{Shell, cmd};
 
 /// Which crates of ours a crate may name, those to come included. Down, never up, never sideways; see docs/ARCHITECTURE.md.
-const EDGES: [(&str, &[&str]); 15] = [
+const EDGES: [(&str, &[&str]); 16] = [
     ("hallpass-core", &[]),
     ("hallpass-endpoint", &["hallpass-core"]),
     (
         "hallpass-camall",
         &["hallpass-core", "hallpass-endpoint", "hallpass-secrets"],
     ),
+    ("hallpass-jwt", &["hallpass-core", "hallpass-endpoint"]),
     ("hallpass-cache", &["hallpass-core"]),
     ("hallpass-secrets", &["hallpass-core"]),
     ("hallpass-redis", &["hallpass-core", "hallpass-cache"]),
@@ -27,6 +28,7 @@ const EDGES: [(&str, &[&str]); 15] = [
             "hallpass-endpoint",
             "hallpass-camall",
             "hallpass-cache",
+            "hallpass-jwt",
             "hallpass-redis",
             "hallpass-reqwest",
             "hallpass-secrets",

@@ -46,6 +46,7 @@
 //! | [`cache`] | `cache` (default) | [`CachedTokenSource`](cache::CachedTokenSource): one request in flight, renewal ahead of expiry |
 //! | [`camall`] | `camall` (default) | camall.io |
 //! | [`endpoint`] | `endpoint` (default) | any RFC 6749 token endpoint, transports, client authentication |
+//! | `jwt` | `jwt`, or `jwt-ring` | client authentication by signed assertions: `private_key_jwt`, `client_secret_jwt`, workload identity |
 //! | [`reqwest`] | `reqwest`, `reqwest-middleware` | tokens on the requests of a reqwest client |
 //! | [`tower`] | `tower` | tokens on the requests of a tower service: hyper, tonic |
 //! | [`secrets`] | `secrets` (default) | where the secret lives, rotated without a restart |
@@ -64,6 +65,8 @@ pub use hallpass_cache as cache;
 pub use hallpass_camall as camall;
 #[cfg(feature = "endpoint")]
 pub use hallpass_endpoint as endpoint;
+#[cfg(any(feature = "jwt", feature = "jwt-ring"))]
+pub use hallpass_jwt as jwt;
 #[cfg(feature = "reqwest")]
 pub use hallpass_reqwest as reqwest;
 #[cfg(feature = "secrets")]
