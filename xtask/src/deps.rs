@@ -7,11 +7,12 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 use xshell::{Shell, cmd};
 
 /// Which crates of ours a crate may name, those to come included. Down, never up, never sideways; see docs/ARCHITECTURE.md.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("hallpass-core", &[]),
     ("hallpass-endpoint", &["hallpass-core"]),
     ("hallpass-camall", &["hallpass-core", "hallpass-endpoint"]),
     ("hallpass-cache", &["hallpass-core"]),
+    ("hallpass-secrets", &["hallpass-core"]),
     ("hallpass-redis", &["hallpass-core", "hallpass-cache"]),
     ("hallpass-reqwest", &["hallpass-core"]),
     ("hallpass-tower", &["hallpass-core"]),
@@ -25,6 +26,7 @@ const EDGES: [(&str, &[&str]); 12] = [
             "hallpass-cache",
             "hallpass-redis",
             "hallpass-reqwest",
+            "hallpass-secrets",
             "hallpass-tower",
             "hallpass-testkit",
         ],

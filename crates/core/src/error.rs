@@ -227,7 +227,12 @@ impl Error for TokenError {
 
 impl From<SecretError> for TokenError {
     fn from(error: SecretError) -> Self {
-        Self::configuration(error.to_string())
+        let kind = if error.is_transient() {
+            ErrorKind::Unavailable
+        } else {
+            ErrorKind::Configuration
+        };
+        Self::new(kind, error.to_string())
     }
 }
 
@@ -334,6 +339,15 @@ mod tests {
             .with_uri("https://x/\r");
         let shown = error.to_string();
         assert!(!shown.contains(char::is_control), "{shown}");
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_had_is_a_wrong_setting_or_a_vault_that_is_down() {
+        let wrong = TokenError::from(SecretError::new("no such file"));
+        assert_eq!(wrong.kind(), ErrorKind::Configuration);
+        let down = TokenError::from(SecretError::unavailable("the vault is sealed"));
+        assert_eq!(down.kind(), ErrorKind::Unavailable);
+        assert!(down.is_transient() && !wrong.is_transient());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, hint::black_box, sync::Arc};
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -58,6 +58,22 @@ impl Secret {
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
+
+    /// Do both say the same? It takes as long for a difference at the start as for one at the end; only the length
+    /// is not hidden.
+    ///
+    /// A method and not `==`, so that no assertion of a test prints what it compared.
+    pub fn matches(&self, other: &Self) -> bool {
+        let (one, other) = (self.expose().as_bytes(), other.expose().as_bytes());
+        let pairs = one.iter().zip(other);
+        let difference = pairs.fold(0, |seen, (a, b)| black_box(seen | (a ^ b)));
+        one.len() == other.len() && black_box(difference) == 0
+    }
+
+    /// Do both come from one reading? One that was read anew is none, even where it says the same.
+    pub fn is_clone_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -100,6 +116,15 @@ pub trait SecretSource: Send + Sync + fmt::Debug {
     fn epoch(&self) -> u64 {
         0
     }
+
+    /// The server refused this secret: whoever remembers it forgets it, so that the next call reads anew.
+    ///
+    /// The caller asks again at once, and where another secret comes it tries once more. A source that reads at each
+    /// call keeps this default. One that remembers compares with [`Secret::is_clone_of`]: a thousand calls may report
+    /// one refusal, and a secret that was read since is not to be forgotten. It returns at once and does no I/O.
+    fn refused(&self, secret: &Secret) {
+        let _ = secret;
+    }
 }
 
 #[async_trait]
@@ -109,26 +134,56 @@ impl SecretSource for Secret {
     }
 }
 
-#[async_trait]
-impl<S: SecretSource + ?Sized> SecretSource for Arc<S> {
-    async fn secret(&self) -> Result<Secret, SecretError> {
-        (**self).secret().await
-    }
+/// Forwards every method, the defaulted ones too.
+macro_rules! forward {
+    ($($pointer:ty),+) => {$(
+        #[async_trait]
+        impl<S: SecretSource + ?Sized> SecretSource for $pointer {
+            async fn secret(&self) -> Result<Secret, SecretError> {
+                (**self).secret().await
+            }
 
-    fn epoch(&self) -> u64 {
-        (**self).epoch()
-    }
+            fn epoch(&self) -> u64 {
+                (**self).epoch()
+            }
+
+            fn refused(&self, secret: &Secret) {
+                (**self).refused(secret);
+            }
+        }
+    )+};
 }
+
+forward!(Arc<S>, Box<S>);
 
 /// A secret could not be had, or is not fit for use. Its text names the place, never the content.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct SecretError(String);
+#[error("{message}")]
+pub struct SecretError {
+    message: String,
+    transient: bool,
+}
 
 impl SecretError {
-    /// An error with this text, which must not hold the secret or a part of it.
+    /// An error with this text, which must not hold the secret or a part of it. Someone must mend it.
     pub fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
+        Self {
+            message: message.into(),
+            transient: false,
+        }
+    }
+
+    /// As [`new`](Self::new), for what time may mend: a vault that is down.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self {
+            transient: true,
+            ..Self::new(message)
+        }
+    }
+
+    /// Can trying again later help, with nothing changed?
+    pub fn is_transient(&self) -> bool {
+        self.transient
     }
 }
 
@@ -143,6 +198,54 @@ mod tests {
         for odd in ["null", "undefined", " ", "p@ss:w%rd+&=/?", "geheim-ü"] {
             assert_eq!(Secret::new(odd).unwrap().expose(), odd);
         }
+    }
+
+    // covers: F-116
+    #[test]
+    fn comparison_is_of_content_or_of_origin() {
+        let one = Secret::new("CANARY").unwrap();
+        let read_anew = Secret::new("CANARY").unwrap();
+        assert!(one.matches(&read_anew) && one.matches(&one.clone()));
+        for other in ["CANARx", "xANARY", "CANAR", "CANARY ", "x"] {
+            assert!(!one.matches(&Secret::new(other).unwrap()), "{other}");
+        }
+        assert!(one.is_clone_of(&one.clone()) && !one.is_clone_of(&read_anew));
+    }
+
+    /// Notes which of its methods ran.
+    #[derive(Debug, Default)]
+    struct Witness(std::sync::Mutex<Vec<&'static str>>);
+
+    #[async_trait]
+    impl SecretSource for Witness {
+        async fn secret(&self) -> Result<Secret, SecretError> {
+            self.0.lock().unwrap().push("secret");
+            Secret::new("x")
+        }
+
+        fn epoch(&self) -> u64 {
+            self.0.lock().unwrap().push("epoch");
+            7
+        }
+
+        fn refused(&self, _: &Secret) {
+            self.0.lock().unwrap().push("refused");
+        }
+    }
+
+    #[tokio::test]
+    async fn pointers_forward_every_method() {
+        async fn all_methods(source: impl SecretSource) {
+            let secret = source.secret().await.unwrap();
+            source.refused(&secret);
+            assert_eq!(source.epoch(), 7);
+        }
+        let witness = Arc::new(Witness::default());
+        all_methods(witness.clone()).await;
+        all_methods(witness.clone() as Arc<dyn SecretSource>).await;
+        all_methods(Box::new(witness.clone()) as Box<dyn SecretSource>).await;
+        let once = ["secret", "refused", "epoch"];
+        assert_eq!(*witness.0.lock().unwrap(), once.repeat(3));
     }
 
     #[tokio::test]

@@ -46,6 +46,7 @@
 //! | [`cache`] | `cache` (default) | [`CachedTokenSource`](cache::CachedTokenSource): one request in flight, renewal ahead of expiry |
 //! | [`camall`] | `camall` (default) | camall.io |
 //! | [`endpoint`] | `endpoint` (default) | any RFC 6749 token endpoint, transports, client authentication |
+//! | [`secrets`] | `secrets` (default) | where the secret lives, rotated without a restart |
 //! | [`core`] | always | the rest of the seam: for those who write providers and decorators |
 //!
 //! A feature adds a module and changes nothing else.
@@ -61,6 +62,8 @@ pub use hallpass_cache as cache;
 pub use hallpass_camall as camall;
 #[cfg(feature = "endpoint")]
 pub use hallpass_endpoint as endpoint;
+#[cfg(feature = "secrets")]
+pub use hallpass_secrets as secrets;
 
 pub use hallpass_core::{
     AccessToken, ErrorKind, ScopeSet, Secret, TokenError, TokenRequest, TokenSource,

@@ -1,0 +1,173 @@
+use std::{ffi::OsString, fmt, io, process::Stdio, time::Duration};
+
+use async_trait::async_trait;
+use hallpass_core::{Clock, Secret, SecretError, SecretSource};
+use tokio::{
+    io::AsyncReadExt as _,
+    process::{Child, Command},
+    runtime::Handle,
+    time,
+};
+
+use crate::{Remembered, content};
+
+/// A secret that a command prints: `pass`, `op`, `gopass`, a cloud's command-line tool.
+///
+/// No shell is involved: program and arguments go to the system as they are given. The command gets no input; what it
+/// prints to its standard output is the secret, with one line end taken off, 64 KiB at most. Its error output is
+/// thrown away, since nobody can tell whether it holds a secret: an error names the program and its exit code.
+///
+/// What it printed is [remembered](Remembered) for five minutes unless told otherwise, so that it does not run for each
+/// token; it runs again at once when the server refuses the secret.
+///
+/// ```
+/// use std::time::Duration;
+/// use hallpass_secrets::CommandSecret;
+///
+/// let secret = CommandSecret::new("pass", ["show", "orders/client-secret"])
+///     .timeout(Duration::from_secs(30)) // a person may have to unlock it
+///     .remember(Duration::from_secs(3_600));
+/// ```
+///
+/// # Cancellation
+///
+/// When the call is dropped or the time is over, the command is killed. Processes that it started itself are not.
+pub struct CommandSecret(Remembered<Run>);
+
+struct Run {
+    program: OsString,
+    arguments: Vec<OsString>,
+    timeout: Duration,
+}
+
+impl CommandSecret {
+    /// What this program prints, started with these arguments. Nothing runs yet.
+    ///
+    /// A program without a path is sought as the system does it. On Windows a script needs its extension: `x.cmd`.
+    pub fn new<A: Into<OsString>>(
+        program: impl Into<OsString>,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        let run = Run {
+            program: program.into(),
+            arguments: arguments.into_iter().map(Into::into).collect(),
+            timeout: Duration::from_secs(10),
+        };
+        Self(Remembered::new(run, Duration::from_secs(300)))
+    }
+
+    /// How long the command may run. Default: 10 s.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.0.get_mut().timeout = timeout;
+        self
+    }
+
+    /// How long its answer is remembered. Default: 5 minutes; zero runs it for each token request.
+    #[must_use]
+    pub fn remember(self, lifetime: Duration) -> Self {
+        Self(self.0.lifetime(lifetime))
+    }
+
+    /// Reads time from this clock: a test's.
+    #[must_use]
+    pub fn clock(self, clock: impl Clock + 'static) -> Self {
+        Self(self.0.clock(clock))
+    }
+}
+
+#[async_trait]
+impl SecretSource for CommandSecret {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        self.0.secret().await
+    }
+
+    fn epoch(&self) -> u64 {
+        self.0.epoch()
+    }
+
+    fn refused(&self, secret: &Secret) {
+        self.0.refused(secret);
+    }
+}
+
+#[async_trait]
+impl SecretSource for Run {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        let place = format!("the command {}", content::shown(self.program.as_ref()));
+        if Handle::try_current().is_err() {
+            return Err(SecretError::new(format!(
+                "{place} cannot run outside of a tokio runtime"
+            )));
+        }
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        let child = command.spawn().map_err(|error| cannot(&place, &error))?;
+        time::timeout(self.timeout, output(child, &place))
+            .await
+            .unwrap_or_else(|_| {
+                Err(SecretError::unavailable(format!(
+                    "{place} did not end within {:?} and was killed",
+                    self.timeout
+                )))
+            })
+    }
+}
+
+/// Waits for a command to its end. When this is dropped, so is the child, which kills it.
+async fn output(mut child: Child, place: &str) -> Result<Secret, SecretError> {
+    let failed = |error: io::Error| cannot(place, &error);
+    let mut bytes = content::buffer();
+    if let Some(stdout) = child.stdout.take() {
+        let mut bounded = stdout.take(content::READ_BYTES);
+        bounded.read_to_end(&mut bytes).await.map_err(failed)?;
+    }
+    if bytes.len() <= content::MAX_BYTES {
+        let status = child.wait().await.map_err(failed)?;
+        if !status.success() {
+            let how = match status.code() {
+                Some(code) => format!("ended with exit code {code}"),
+                None => "was ended by a signal".to_owned(),
+            };
+            return Err(SecretError::new(format!(
+                "{place} {how}; run it by hand to see what it says"
+            )));
+        }
+    }
+    content::secret(&bytes, &format_args!("the output of {place}"))
+}
+
+fn cannot(place: &str, error: &io::Error) -> SecretError {
+    SecretError::new(match error.kind() {
+        io::ErrorKind::NotFound => format!("{place} was not found; check its path"),
+        io::ErrorKind::PermissionDenied => {
+            format!("{place} may not be run by this user; check its owner and its mode")
+        }
+        _ => format!("{place} cannot be run: {error}"),
+    })
+}
+
+/// The arguments may hold anything: they are counted, not shown.
+impl fmt::Debug for CommandSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CommandSecret").field(&self.0).finish()
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("program", &self.program)
+            .field("arguments", &self.arguments.len())
+            .field("timeout", &self.timeout)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

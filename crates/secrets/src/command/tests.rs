@@ -1,0 +1,150 @@
+use hallpass_testkit::leak;
+
+use super::*;
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_named() {
+    let source = CommandSecret::new("hallpass-no-such-program", ["CANARY"]);
+    let error = source.secret().await.unwrap_err();
+    let shown = leak::error_chain(&error);
+    assert!(
+        shown.contains("`hallpass-no-such-program` was not found"),
+        "{shown}"
+    );
+    leak::assert_clean(&shown, "CANARY");
+}
+
+// covers: F-99
+#[test]
+fn debug_counts_the_arguments() {
+    let shown = format!("{:?}", CommandSecret::new("get", ["--key", "CANARY"]));
+    assert!(
+        shown.contains("\"get\"") && shown.contains("arguments: 2"),
+        "{shown}"
+    );
+    leak::assert_clean(&shown, "CANARY");
+}
+
+#[test]
+fn outside_of_a_runtime_it_says_so() {
+    let source = CommandSecret::new("get", [""; 0]);
+    let mut future = std::pin::pin!(source.secret());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(result) = future.as_mut().poll(&mut context) else {
+        panic!("it waits");
+    };
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains("outside of a tokio runtime"), "{error}");
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::{fs, path::Path};
+
+    use hallpass_testkit::ManualClock;
+
+    use super::*;
+    use crate::folder::Folder;
+
+    fn shell(script: &str) -> CommandSecret {
+        CommandSecret::new("/bin/sh", ["-c", script])
+    }
+
+    // covers: F-106
+    #[tokio::test]
+    async fn what_it_prints_is_the_secret() {
+        let cat = CommandSecret::new("/bin/echo", [" two  words ", "$HOME;`id`"]);
+        let secret = cat.secret().await.unwrap();
+        assert_eq!(secret.expose(), " two  words  $HOME;`id`");
+        // It has no input to wait for.
+        let secret = shell("cat; printf 's3cr3t\\r\\n'").secret().await.unwrap();
+        assert_eq!(secret.expose(), "s3cr3t");
+    }
+
+    #[tokio::test]
+    async fn it_fails_with_its_code_and_shows_no_output() {
+        for (script, expect) in [
+            (
+                "echo CANARY; echo CANARY >&2; exit 3",
+                "ended with exit code 3",
+            ),
+            ("echo CANARY; kill -9 $$", "was ended by a signal"),
+            ("true", "is empty"),
+            ("printf 'CANARY\\377'", "not UTF-8"),
+            ("yes CANARY", "more than 65536 bytes"),
+            ("exec >&-; exit 0", "is empty"),
+        ] {
+            let error = shell(script).secret().await.unwrap_err();
+            let shown = leak::error_chain(&error);
+            assert!(shown.contains(expect), "{script}: {shown}");
+            assert!(
+                shown.contains("`/bin/sh`") && !error.is_transient(),
+                "{shown}"
+            );
+            leak::assert_clean(&shown, "CANARY");
+        }
+    }
+
+    /// Waits until the process is gone, or dead and not yet waited for.
+    async fn ended(pid: &str) {
+        let state = || {
+            let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).ok()?;
+            stat.rsplit_once(") ")?.1.chars().next()
+        };
+        while !matches!(state(), None | Some('Z' | 'X')) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn pid(path: &Path) -> Option<String> {
+        let text = fs::read_to_string(path).ok()?;
+        text.strip_suffix('\n').map(str::to_owned)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn it_is_killed_when_its_time_is_over_or_nobody_waits() {
+        let folder = Folder::new();
+        let path = folder.path().join("pid");
+        let script = format!("echo $$ > {}; echo CANARY; exec sleep 1000", path.display());
+        let slow = shell(&script).timeout(Duration::from_millis(300));
+        let error = slow.secret().await.unwrap_err();
+        assert!(error.is_transient());
+        assert!(
+            error.to_string().contains("did not end within 300ms"),
+            "{error}"
+        );
+        leak::assert_clean(&leak::error_chain(&error), "CANARY");
+        ended(&pid(&path).unwrap()).await;
+
+        fs::remove_file(&path).unwrap();
+        let call = tokio::spawn(async move { shell(&script).secret().await.is_ok() });
+        while pid(&path).is_none() {
+            tokio::task::yield_now().await;
+        }
+        call.abort();
+        assert!(call.await.unwrap_err().is_cancelled());
+        ended(&pid(&path).unwrap()).await;
+    }
+
+    // covers: F-110
+    #[tokio::test]
+    async fn it_runs_once_in_its_time_and_again_after_a_refusal() {
+        let folder = Folder::new();
+        let runs = folder.path().join("runs");
+        let clock = ManualClock::new();
+        let script = format!("echo x >> {0}; wc -l < {0} | tr -d ' '", runs.display());
+        let source = shell(&script)
+            .remember(Duration::from_secs(60))
+            .clock(clock.clone());
+        let run = async || source.secret().await.unwrap().expose().to_owned();
+        for _ in 0..10 {
+            assert_eq!(run().await, "1");
+        }
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(run().await, "2");
+        source.refused(&source.secret().await.unwrap());
+        assert_eq!(run().await, "3");
+        assert_eq!(source.epoch(), 2);
+    }
+}

@@ -1,0 +1,143 @@
+//! What was read, made a secret: the same rules for a file, a command's output and everything else that is bytes.
+
+use std::{fmt, path::Path};
+
+use hallpass_core::{Secret, SecretError};
+use zeroize::Zeroizing;
+
+/// The longest secret that is read, in bytes. A longer one is a mistake: a key store, a log, an endless file.
+pub(crate) const MAX_BYTES: usize = 64 * 1_024;
+
+const BOM: &str = "\u{feff}";
+
+/// One byte more than is allowed is read, so that too many can be told.
+pub(crate) const READ_BYTES: u64 = MAX_BYTES as u64 + 1;
+
+/// Where [`READ_BYTES`] find place, with some to spare: it never grows, which would leave copies behind.
+pub(crate) fn buffer() -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(Vec::with_capacity(MAX_BYTES + 256))
+}
+
+/// Takes off what editors add, a byte order mark before and one line end behind, and nothing else.
+pub(crate) fn secret(bytes: &[u8], place: &dyn fmt::Display) -> Result<Secret, SecretError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(SecretError::new(format!(
+            "{place} holds more than {MAX_BYTES} bytes, which is no secret; check that it is the right one"
+        )));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| {
+        SecretError::new(format!(
+            "{place} holds what is not UTF-8; write it anew as UTF-8 (Windows PowerShell's `>` writes UTF-16)"
+        ))
+    })?;
+    let text = text.strip_prefix(BOM).unwrap_or(text);
+    let text = match text.strip_suffix('\n') {
+        Some(line) => line.strip_suffix('\r').unwrap_or(line),
+        None => text,
+    };
+    if text.is_empty() {
+        return Err(SecretError::new(format!(
+            "{place} is empty; write the secret there"
+        )));
+    }
+    Secret::new(text)
+}
+
+/// A path between back-ticks, with nothing in it that could steer a terminal.
+pub(crate) fn shown(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let escaped = path.chars().flat_map(|char| {
+        let escape = char.is_control().then(|| char.escape_default());
+        let plain = (!char.is_control()).then_some(char);
+        escape.into_iter().flatten().chain(plain)
+    });
+    format!("`{}`", escaped.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Secret, SecretError> {
+        secret(bytes, &"the place")
+    }
+
+    // covers: F-106, F-107, F-114
+    #[test]
+    fn one_line_end_and_a_mark_are_taken_off_and_nothing_else() {
+        for (bytes, expect) in [
+            ("s3cr3t", "s3cr3t"),
+            ("s3cr3t\n", "s3cr3t"),
+            ("s3cr3t\r\n", "s3cr3t"),
+            ("s3cr3t\n\n", "s3cr3t\n"),
+            ("s3cr3t\r\n\r\n", "s3cr3t\r\n"),
+            ("s3cr3t\r", "s3cr3t\r"),
+            (" s3 cr3t \n", " s3 cr3t "),
+            ("\t\n", "\t"),
+            ("\u{feff}s3cr3t\r\n", "s3cr3t"),
+            ("\u{feff}\u{feff}x", "\u{feff}x"),
+            ("x\u{feff}", "x\u{feff}"),
+            ("null\n", "null"),
+            ("undefined", "undefined"),
+            ("\"quoted\"\n", "\"quoted\""),
+        ] {
+            assert_eq!(read(bytes.as_bytes()).unwrap().expose(), expect);
+        }
+    }
+
+    // covers: F-108, F-109, F-114
+    #[test]
+    fn what_is_no_secret_is_refused_by_its_place() {
+        let long = "x".repeat(MAX_BYTES + 1);
+        for (bytes, expect) in [
+            (&b""[..], "is empty"),
+            (b"\n", "is empty"),
+            (b"\r\n", "is empty"),
+            ("\u{feff}\n".as_bytes(), "is empty"),
+            (long.as_bytes(), "more than 65536 bytes"),
+            (b"\xff\xfeC\0A\0N\0A\0R\0Y\0", "UTF-16"),
+            (b"CANARY\xff", "not UTF-8"),
+        ] {
+            let error = read(bytes).unwrap_err().to_string();
+            assert!(
+                error.starts_with("the place ") && error.contains(expect),
+                "{error}"
+            );
+            assert!(
+                !error.contains("CANARY") && !error.contains("xx"),
+                "{error}"
+            );
+        }
+        assert_eq!(
+            read(&long.as_bytes()[1..]).unwrap().expose().len(),
+            MAX_BYTES
+        );
+    }
+
+    #[test]
+    fn a_path_cannot_steer_a_terminal() {
+        let shown = shown(Path::new("/run/\u{1b}[2Jse cret\n"));
+        assert_eq!(shown, "`/run/\\u{1b}[2Jse cret\\n`");
+    }
+
+    proptest! {
+        // covers: F-106
+        #[test]
+        fn any_text_comes_back_whole(text in "\\PC{1,40}", end in "(\n|\r\n)?") {
+            prop_assume!(!text.starts_with(BOM));
+            let read = read(format!("{text}{end}").as_bytes()).unwrap();
+            prop_assert_eq!(read.expose(), text);
+        }
+
+        #[test]
+        fn no_bytes_are_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(secret) = read(&bytes) {
+                let text = std::str::from_utf8(&bytes).unwrap();
+                prop_assert!(!secret.expose().is_empty() && text.contains(secret.expose()));
+                prop_assert!(text.len() - secret.expose().len() <= BOM.len() + 2);
+            }
+        }
+    }
+}

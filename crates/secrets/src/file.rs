@@ -1,0 +1,290 @@
+use std::{
+    fmt,
+    fs::{File, OpenOptions},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hallpass_core::{Clock, Secret, SecretError, SecretSource, SystemClock, Timestamp};
+use tokio::runtime::Handle;
+
+use crate::{blocking, content};
+
+/// A secret in a file: one that Kubernetes or Docker mounts, that an agent writes, that an operator replaces.
+///
+/// The file is read at each call, that is once for each token request, so that a rotated secret is used from the next
+/// request on. It is read whole, from one open handle, on a thread that may block. A byte order mark and one line end
+/// are taken off; an empty file, one of more than 64 KiB and one that is not UTF-8 are errors, and so is everything
+/// that is not a regular file. A file that is not there is looked for once more at once, since Kubernetes swaps a
+/// symbolic link under way.
+///
+/// Replace the file by renaming another one over it: one that is written in place may be read half written.
+///
+/// On Unix a file that everyone may read or write is used, with one warning; see [`strict`](Self::strict).
+///
+/// ```
+/// use hallpass_core::SecretSource;
+/// use hallpass_secrets::FileSecret;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let path = std::env::temp_dir().join(format!("hallpass-doc-{}", std::process::id()));
+/// std::fs::write(&path, "first\n")?;
+/// let source = FileSecret::new(&path);
+/// assert_eq!(source.secret().await?.expose(), "first");
+/// std::fs::write(&path, "second\n")?;
+/// assert_eq!(source.secret().await?.expose(), "second");
+/// # std::fs::remove_file(&path)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # The epoch
+///
+/// It rises when a reading differs from the one before. A cache that repeats a refusal reads no secret; so a question
+/// for the epoch has the file read in the background, at most once in a while (see [`look_every`](Self::look_every)),
+/// and the next question tells what was found.
+#[derive(Clone)]
+pub struct FileSecret(Arc<Inner>);
+
+#[derive(Clone)]
+struct Settings {
+    path: PathBuf,
+    strict: bool,
+    look_every: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+struct Inner {
+    settings: Settings,
+    last: Mutex<Last>,
+    looking: AtomicBool,
+    warned: AtomicBool,
+}
+
+#[derive(Default)]
+struct Last {
+    reading: Reading,
+    at: Timestamp,
+    epoch: u64,
+}
+
+#[derive(Default)]
+enum Reading {
+    #[default]
+    None,
+    Failed,
+    Read(Secret),
+}
+
+impl FileSecret {
+    /// The secret in the file of this path. Nothing is read yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self::with(Settings {
+            path: path.into(),
+            strict: false,
+            look_every: Duration::from_secs(1),
+            clock: Arc::new(SystemClock),
+        })
+    }
+
+    /// Refuses a file that everyone may read or write, in place of a warning. It changes nothing where the system has
+    /// no Unix permissions.
+    #[must_use]
+    pub fn strict(self) -> Self {
+        self.change(|settings| settings.strict = true)
+    }
+
+    /// How far two readings for the [epoch](Self#the-epoch)'s sake are apart at least. Default: a second.
+    #[must_use]
+    pub fn look_every(self, interval: Duration) -> Self {
+        self.change(|settings| settings.look_every = interval)
+    }
+
+    /// Reads time from this clock: a test's.
+    #[must_use]
+    pub fn clock(self, clock: impl Clock + 'static) -> Self {
+        self.change(|settings| settings.clock = Arc::new(clock))
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.0.settings.path
+    }
+
+    fn with(settings: Settings) -> Self {
+        Self(Arc::new(Inner {
+            settings,
+            last: Mutex::default(),
+            looking: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
+        }))
+    }
+
+    fn change(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.0.settings.clone();
+        change(&mut settings);
+        Self::with(settings)
+    }
+}
+
+#[async_trait]
+impl SecretSource for FileSecret {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        let inner = self.0.clone();
+        blocking::run(move || inner.look()).await
+    }
+
+    fn epoch(&self) -> u64 {
+        let inner = &self.0;
+        if inner.is_due()
+            && let Ok(runtime) = Handle::try_current()
+            && !inner.looking.swap(true, Ordering::Relaxed)
+        {
+            let inner = inner.clone();
+            runtime.spawn_blocking(move || {
+                // What is wrong is told to those who want the secret.
+                let _ = inner.look();
+                inner.looking.store(false, Ordering::Relaxed);
+            });
+        }
+        self.0.last().epoch
+    }
+}
+
+impl fmt::Debug for FileSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileSecret")
+            .field("path", &self.path())
+            .field("strict", &self.0.settings.strict)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Was the file read before, and not just now? One that nobody asked for yet has no epoch to raise.
+    fn is_due(&self) -> bool {
+        let last = self.last();
+        let age = self.settings.clock.now().saturating_since(last.at);
+        !matches!(last.reading, Reading::None) && age >= self.settings.look_every
+    }
+
+    /// Reads the file, and notes whether something changed.
+    fn look(&self) -> Result<Secret, SecretError> {
+        let result = self.read();
+        let reading = match &result {
+            Ok(secret) => Reading::Read(secret.clone()),
+            Err(_) => Reading::Failed,
+        };
+        let mut last = self.last();
+        let changed = match (&last.reading, &reading) {
+            (Reading::Read(before), Reading::Read(now)) => !before.matches(now),
+            // A secret that is there at last ends a remembered failure too.
+            (Reading::Failed, Reading::Read(_)) => true,
+            _ => false,
+        };
+        if changed {
+            last.epoch += 1;
+            tracing::info!(path = ?self.settings.path, epoch = last.epoch, "the secret file changed");
+        }
+        last.at = self.settings.clock.now();
+        last.reading = reading;
+        result
+    }
+
+    fn read(&self) -> Result<Secret, SecretError> {
+        let place = format!("the secret file {}", content::shown(&self.settings.path));
+        let failed = |error: io::Error| cannot(&place, &error);
+        let file = open(&self.settings.path).map_err(failed)?;
+        // Of the handle, not of the path, which may lead elsewhere by now.
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(SecretError::new(format!(
+                "{place} is no regular file but a directory, a FIFO or a device; give the path of a file"
+            )));
+        }
+        self.check_permissions(&metadata, &place)?;
+        let mut bytes = content::buffer();
+        file.take(content::READ_BYTES)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+        content::secret(&bytes, &place)
+    }
+
+    #[cfg(unix)]
+    fn check_permissions(
+        &self,
+        metadata: &std::fs::Metadata,
+        place: &str,
+    ) -> Result<(), SecretError> {
+        use std::os::unix::fs::MetadataExt as _;
+
+        const EVERYONE: u32 = 0o006;
+        let mode = metadata.mode() & 0o7777;
+        if mode & EVERYONE == 0 {
+            return Ok(());
+        }
+        if self.settings.strict {
+            return Err(SecretError::new(format!(
+                "{place} has mode {mode:04o}, so that everyone may read or write it; take that away with `chmod o-rw`"
+            )));
+        }
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                path = ?self.settings.path,
+                mode = format_args!("{mode:04o}"),
+                "everyone may read or write the secret file"
+            );
+        }
+        Ok(())
+    }
+
+    #[cfg(not(unix))]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps)] // Only Unix has such permissions.
+    fn check_permissions(&self, _: &std::fs::Metadata, _: &str) -> Result<(), SecretError> {
+        Ok(())
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens without waiting: a FIFO would wait for its writer.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+
+        use rustix::fs::OFlags;
+
+        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+        options.custom_flags(flags.cast_signed());
+    }
+    match options.open(path) {
+        // The link was resolved to a folder that Kubernetes has just replaced.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => options.open(path),
+        result => result,
+    }
+}
+
+fn cannot(place: &str, error: &io::Error) -> SecretError {
+    SecretError::new(match error.kind() {
+        io::ErrorKind::NotFound => format!("{place} is missing; check the path and the mount"),
+        io::ErrorKind::PermissionDenied => {
+            format!("{place} may not be read by this user; check its owner and its mode")
+        }
+        _ => format!("{place} cannot be read: {error}"),
+    })
+}
+
+#[cfg(test)]
+mod tests;

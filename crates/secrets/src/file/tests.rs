@@ -1,0 +1,236 @@
+use std::fs;
+
+use hallpass_testkit::{ManualClock, leak};
+
+use super::*;
+use crate::folder::Folder;
+
+async fn fails(source: &FileSecret) -> String {
+    let error = source.secret().await.unwrap_err();
+    let shown = leak::error_chain(&error);
+    leak::assert_clean(&shown, "CANARY");
+    let path = source.path().display().to_string();
+    assert!(shown.contains(&path), "{shown}");
+    error.to_string()
+}
+
+// covers: F-105, F-108, F-109
+#[tokio::test]
+async fn what_cannot_be_read_is_named_by_its_path() {
+    let folder = Folder::new();
+    let missing = FileSecret::new(folder.path().join("missing"));
+    assert!(fails(&missing).await.contains("is missing"));
+    let unmounted = FileSecret::new(folder.path().join("no/such/folder"));
+    assert!(fails(&unmounted).await.contains("is missing"));
+    let empty = FileSecret::new(folder.write("empty", "\n"));
+    assert!(fails(&empty).await.contains("is empty"));
+    let long = FileSecret::new(folder.write("long", "CANARY".repeat(20_000)));
+    assert!(fails(&long).await.contains("more than 65536 bytes"));
+    let odd = FileSecret::new(folder.write("odd", b"CANARY\xff"));
+    assert!(fails(&odd).await.contains("not UTF-8"));
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    // covers: F-105
+    #[tokio::test]
+    async fn a_folder_a_fifo_and_a_device_are_refused_without_waiting() {
+        let folder = Folder::new();
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
+        for path in [folder.path(), &fifo, Path::new("/dev/zero")] {
+            let error = fails(&FileSecret::new(path)).await;
+            assert!(error.contains("no regular file"), "{error}");
+        }
+    }
+
+    // covers: F-112
+    #[tokio::test]
+    async fn a_file_for_everyone_is_told_once_or_refused() {
+        let folder = Folder::new();
+        let path = folder.write("secret", "CANARY\n");
+        let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let capture = leak::Capture::start();
+        let source = FileSecret::new(&path);
+        let strict = FileSecret::new(&path).strict();
+        for quiet in [0o600, 0o640, 0o400] {
+            mode(quiet);
+            // Not through another thread, which is not captured.
+            source.0.look().unwrap();
+            strict.0.look().unwrap();
+        }
+        assert!(!capture.text().contains("everyone"), "{}", capture.text());
+        for open in [0o644, 0o604, 0o602] {
+            mode(open);
+            for _ in 0..3 {
+                source.0.look().unwrap();
+            }
+            let error = fails(&strict).await;
+            assert!(error.contains(&format!("has mode {open:04o}")), "{error}");
+        }
+        let text = capture.text();
+        assert_eq!(
+            text.matches("everyone may read or write the secret file")
+                .count(),
+            1
+        );
+        assert!(
+            text.contains("WARN") && text.contains("mode=0644"),
+            "{text}"
+        );
+        assert!(text.contains(&format!("path={path:?}")), "{text}");
+        leak::assert_clean(&text, "CANARY");
+    }
+
+    /// A volume as Kubernetes mounts it: `secret -> ..data/secret`, `..data -> ..1`, the secret in `..1`.
+    struct Volume(Folder);
+
+    impl Volume {
+        fn new() -> Self {
+            let volume = Self(Folder::new());
+            volume.swap(0);
+            symlink("..data/secret", volume.path()).unwrap();
+            volume
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.path().join("secret")
+        }
+
+        /// Writes a new folder, points the link at it by renaming, removes the old one: what the kubelet does.
+        fn swap(&self, generation: usize) {
+            let root = self.0.path();
+            fs::create_dir(root.join(format!("..{generation}"))).unwrap();
+            // Long enough that half of it would be noticed.
+            let content = format!("{generation}-").repeat(1_000);
+            self.0.write(&format!("..{generation}/secret"), content);
+            symlink(format!("..{generation}"), root.join("..data_tmp")).unwrap();
+            fs::rename(root.join("..data_tmp"), root.join("..data")).unwrap();
+            if let Some(before) = generation.checked_sub(1) {
+                fs::remove_dir_all(root.join(format!("..{before}"))).unwrap();
+            }
+        }
+    }
+
+    // covers: F-111, I-10
+    #[test]
+    fn a_volume_that_is_swapped_at_each_reading_is_read_whole() {
+        const READINGS: usize = 2_000;
+        let volume = Volume::new();
+        let source = FileSecret::new(volume.path());
+        // One swap a reading, somewhere within it: the reader says when one begins.
+        let begun = AtomicUsize::new(0);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for generation in 1..=READINGS {
+                    while begun.load(Ordering::SeqCst) < generation {
+                        std::hint::spin_loop();
+                    }
+                    volume.swap(generation);
+                }
+            });
+            for reading in 1..=READINGS {
+                begun.store(reading, Ordering::SeqCst);
+                let secret = source.0.read().unwrap();
+                let number = secret.expose().split('-').next().unwrap();
+                assert_eq!(secret.expose(), format!("{number}-").repeat(1_000));
+            }
+        });
+        assert!(source.0.read().unwrap().expose().starts_with("2000-"));
+    }
+}
+
+// covers: F-110
+#[tokio::test]
+async fn a_new_secret_is_read_at_the_next_call_and_raises_the_epoch() {
+    let folder = Folder::new();
+    let source = FileSecret::new(folder.write("secret", "first"));
+    assert_eq!(source.epoch(), 0);
+    for (content, epoch) in [
+        ("first", 0),
+        ("first\n", 0),
+        // As long as the one before, and within the same tick of the file system's clock.
+        ("secon", 1),
+        ("third", 2),
+        ("third\r\n", 2),
+        ("first", 3),
+    ] {
+        folder.replace("secret", content);
+        let secret = source.secret().await.unwrap();
+        assert_eq!(secret.expose(), content.trim_end());
+        assert_eq!(source.epoch(), epoch, "{content}");
+    }
+    fs::remove_file(source.path()).unwrap();
+    source.secret().await.unwrap_err();
+    assert_eq!(source.epoch(), 3);
+    // What is back may be what was there before: a failure that is remembered ends all the same.
+    folder.replace("secret", "first");
+    source.secret().await.unwrap();
+    assert_eq!(source.epoch(), 4);
+}
+
+/// Asks for the epoch, and waits until the file was read for it if it was.
+async fn looked(source: &FileSecret) -> u64 {
+    source.epoch();
+    while source.0.looking.load(Ordering::Relaxed) {
+        tokio::task::yield_now().await;
+    }
+    source.0.last().epoch
+}
+
+// covers: F-98
+#[tokio::test]
+async fn asking_for_the_epoch_has_the_file_read_now_and_then() {
+    let folder = Folder::new();
+    let clock = ManualClock::new();
+    let source = FileSecret::new(folder.write("secret", "first")).clock(clock.clone());
+    // Nobody asked for the secret yet: there is nothing to compare with.
+    clock.advance(Duration::from_secs(9));
+    looked(&source).await;
+    assert!(matches!(source.0.last().reading, Reading::None));
+
+    source.secret().await.unwrap();
+    folder.replace("secret", "second");
+    clock.advance(Duration::from_millis(999));
+    assert_eq!(looked(&source).await, 0);
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(looked(&source).await, 1);
+    folder.replace("secret", "third");
+    assert_eq!(looked(&source).await, 1);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(looked(&source).await, 2);
+}
+
+// covers: F-99
+#[tokio::test]
+async fn debug_shows_the_path_and_no_secret() {
+    let folder = Folder::new();
+    let source = FileSecret::new(folder.write("secret", "CANARY"));
+    let secret = source.secret().await.unwrap();
+    assert!(leak::find(secret.expose(), "CANARY").is_some());
+    let shown = format!("{source:?} {source:#?} {secret:?}");
+    leak::assert_clean(&shown, "CANARY");
+    assert!(
+        shown.contains("secret") && shown.contains("strict: false"),
+        "{shown}"
+    );
+}
+
+/// Where there is no runtime the file is read on the caller's thread.
+#[test]
+fn it_is_read_without_a_runtime_too() {
+    let folder = Folder::new();
+    let source = FileSecret::new(folder.write("secret", "s3cr3t"));
+    let mut future = std::pin::pin!(source.secret());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(secret) = future.as_mut().poll(&mut context) else {
+        panic!("it waits");
+    };
+    assert_eq!(secret.unwrap().expose(), "s3cr3t");
+    assert_eq!(source.epoch(), 0);
+}

@@ -1,0 +1,44 @@
+//! Where a client's secret lives, and how it rotates while the service runs.
+//!
+//! Each source is a [`SecretSource`](hallpass_core::SecretSource), and everything that takes a secret takes one:
+//!
+//! | source | where the secret lives |
+//! |---|---|
+//! | [`EnvSecret`] | an environment variable |
+//! | [`FileSecret`] | a file: Kubernetes, Docker, an agent |
+//! | [`CommandSecret`] | what a command prints |
+//! | [`SystemdCredential`] | systemd's folder of credentials |
+//!
+//! A [`SecretReference`] names any of them in one line of text, for configuration files. [`Remembered`] puts a memory
+//! around a source of your own.
+//!
+//! ```
+//! use hallpass_core::{SecretSource, SecretError};
+//! use hallpass_secrets::{FileSecret, SecretReference};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mounted = FileSecret::new("/run/secrets/client");
+//! // The same, from a line of a configuration file.
+//! # #[cfg(unix)]
+//! let mounted = "file:/run/secrets/client".parse::<SecretReference>()?.open()?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod blocking;
+mod command;
+mod content;
+mod env;
+mod file;
+#[cfg(test)]
+mod folder;
+mod reference;
+mod remembered;
+mod systemd;
+
+pub use command::CommandSecret;
+pub use env::EnvSecret;
+pub use file::FileSecret;
+pub use reference::{InvalidReference, SecretReference};
+pub use remembered::Remembered;
+pub use systemd::SystemdCredential;

@@ -1,0 +1,261 @@
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
+
+use hallpass_core::{SecretError, SecretSource};
+
+use crate::{CommandSecret, EnvSecret, FileSecret, SystemdCredential, systemd};
+
+/// Where a secret lives, in one line of text: for configuration files, which must not hold the secret itself.
+///
+/// | reference | where | source |
+/// |---|---|---|
+/// | `env:NAME` | an environment variable | [`EnvSecret`] |
+/// | `file:/run/secrets/client` | a file, by its absolute path | [`FileSecret`] |
+/// | `command:op read op://prod/orders/secret` | what a command prints | [`CommandSecret`] |
+/// | `systemd:NAME` | a credential that systemd hands to a service | [`SystemdCredential`] |
+/// | `keychain:SERVICE/USER` | the system's keychain; feature `keychain` | `KeychainSecret` |
+/// | `vault:MOUNT/PATH#FIELD` | HashiCorp Vault or OpenBao, KV version 2; feature `vault` | `VaultSecret` |
+///
+/// ```
+/// use hallpass_core::SecretSource;
+/// use hallpass_secrets::SecretReference;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let reference: SecretReference = "env:CARGO_PKG_NAME".parse()?;
+/// let source = reference.open()?;
+/// assert_eq!(source.secret().await?.expose(), "hallpass-secrets");
+/// // A secret in place of a reference is refused, and not repeated.
+/// let error = "s3cr3t:value".parse::<SecretReference>().unwrap_err();
+/// assert!(!error.to_string().contains("s3cr3t"));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Commands
+///
+/// No shell reads the command: it is a program and its arguments. They are parted by spaces, and a backslash is a
+/// backslash. Where an argument holds a space or one of `` "'`$&|;<> ``, which a shell would read and nobody does
+/// here, write program and arguments as a JSON array:
+///
+/// ```
+/// # use hallpass_secrets::SecretReference;
+/// let plain = "command:pass show orders/client-secret".parse::<SecretReference>()?;
+/// let array = r#"command:["get-secret", "--label", "orders service"]"#.parse::<SecretReference>()?;
+/// assert!("command:echo \"$SECRET\"".parse::<SecretReference>().is_err());
+/// # Ok::<(), hallpass_secrets::InvalidReference>(())
+/// ```
+///
+/// # Vault
+///
+/// The first part of the path is the mount, the rest is the secret's path in it. Server and proof are found as
+/// Vault's own command finds them: `VAULT_ADDR`, `VAULT_TOKEN` or else the file `.vault-token` in the home folder,
+/// and `VAULT_NAMESPACE`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretReference {
+    place: Place,
+    allow_http_on_loopback: bool,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Place {
+    Env(String),
+    File(PathBuf),
+    Command {
+        program: String,
+        arguments: Vec<String>,
+    },
+    Systemd(String),
+    Keychain {
+        service: String,
+        user: String,
+    },
+    Vault {
+        mount: String,
+        path: String,
+        field: String,
+    },
+}
+
+impl SecretReference {
+    /// Allows plain HTTP to a Vault on this machine: a development server, or an agent. The danger: whoever else is on
+    /// this machine may listen. HTTP to any other host stays forbidden.
+    #[must_use]
+    pub fn danger_allow_http_on_loopback(mut self) -> Self {
+        self.allow_http_on_loopback = true;
+        self
+    }
+
+    /// The source that it names. No secret is read yet, and nothing is asked over the network.
+    ///
+    /// # Errors
+    ///
+    /// Where the source cannot be set up: a feature of this crate that is off, a variable that is missing.
+    pub fn open(&self) -> Result<Arc<dyn SecretSource>, SecretError> {
+        Ok(match &self.place {
+            Place::Env(name) => Arc::new(EnvSecret::new(name)),
+            Place::File(path) => Arc::new(FileSecret::new(path)),
+            Place::Command { program, arguments } => {
+                Arc::new(CommandSecret::new(program, arguments))
+            }
+            Place::Systemd(name) => Arc::new(SystemdCredential::new(name)?),
+            Place::Keychain { .. } => return Err(feature_is_off("keychain")),
+            Place::Vault { .. } => return Err(feature_is_off("vault")),
+        })
+    }
+}
+
+fn feature_is_off(feature: &str) -> SecretError {
+    SecretError::new(format!(
+        "this program was built without the feature `{feature}` of hallpass-secrets, which `{feature}:` needs"
+    ))
+}
+
+impl FromStr for SecretReference {
+    type Err = InvalidReference;
+
+    fn from_str(text: &str) -> Result<Self, InvalidReference> {
+        let (scheme, rest) = text.split_once(':').ok_or(NO_REFERENCE)?;
+        let place = match scheme {
+            "env" => env(rest),
+            "file" => file(rest),
+            "command" => command(rest),
+            "systemd" => systemd(rest),
+            "keychain" => keychain(rest),
+            "vault" => vault(rest),
+            _ => Err(NO_REFERENCE),
+        }?;
+        Ok(Self {
+            place,
+            allow_http_on_loopback: false,
+        })
+    }
+}
+
+fn env(name: &str) -> Result<Place, InvalidReference> {
+    let legal = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    if name.is_empty()
+        || !name.chars().all(legal)
+        || name.starts_with(|char: char| char.is_ascii_digit())
+    {
+        return Err(InvalidReference(
+            "what follows `env:` is not the name of a variable: letters, digits and `_`, as in `env:CLIENT_SECRET`",
+        ));
+    }
+    Ok(Place::Env(name.to_owned()))
+}
+
+fn file(path: &str) -> Result<Place, InvalidReference> {
+    if !Path::new(path).is_absolute() {
+        return Err(InvalidReference(
+            "what follows `file:` is not an absolute path, as in `file:/run/secrets/client`; `~` and variables are not expanded",
+        ));
+    }
+    Ok(Place::File(path.into()))
+}
+
+fn command(text: &str) -> Result<Place, InvalidReference> {
+    let mut words: Vec<String> = if text.trim_start().starts_with('[') {
+        serde_json::from_str(text).map_err(|_| {
+            InvalidReference(
+                "what follows `command:` starts with `[`, and is not a JSON array of texts, as in `command:[\"pass\", \"show\", \"my secret\"]`",
+            )
+        })?
+    } else {
+        if text.contains(['"', '\'', '`', '$', '&', '|', ';', '<', '>']) {
+            return Err(InvalidReference(
+                "what follows `command:` holds a character that a shell would read, and there is none; write program and arguments as a JSON array, as in `command:[\"pass\", \"show\", \"my secret\"]`",
+            ));
+        }
+        text.split_ascii_whitespace().map(str::to_owned).collect()
+    };
+    if words.first().is_none_or(String::is_empty) || words.iter().any(|word| word.contains('\0')) {
+        return Err(InvalidReference(
+            "what follows `command:` names no program, as `command:pass show orders/client-secret` does",
+        ));
+    }
+    Ok(Place::Command {
+        program: words.remove(0),
+        arguments: words,
+    })
+}
+
+fn systemd(name: &str) -> Result<Place, InvalidReference> {
+    if !systemd::is_name(name) {
+        return Err(InvalidReference(
+            "what follows `systemd:` is not the name of a credential, as in `systemd:client-secret`",
+        ));
+    }
+    Ok(Place::Systemd(name.to_owned()))
+}
+
+/// A user's name holds no `/`; a service's may.
+fn keychain(text: &str) -> Result<Place, InvalidReference> {
+    let parts = text.rsplit_once('/');
+    let (service, user) = parts
+        .filter(|(service, user)| !service.is_empty() && !user.is_empty())
+        .ok_or(InvalidReference(
+            "what follows `keychain:` is not a service and a user, as in `keychain:orders/client-secret`",
+        ))?;
+    Ok(Place::Keychain {
+        service: service.to_owned(),
+        user: user.to_owned(),
+    })
+}
+
+fn vault(text: &str) -> Result<Place, InvalidReference> {
+    let parts = text.rsplit_once('#').and_then(|(path, field)| {
+        let (mount, path) = path.split_once('/')?;
+        let good = |part: &str| !part.is_empty() && !matches!(part, "." | "..");
+        let whole = good(mount) && !field.is_empty() && path.split('/').all(good);
+        whole.then_some((mount, path, field))
+    });
+    let (mount, path, field) = parts.ok_or(InvalidReference(
+        "what follows `vault:` is not a mount, a path and a field, as in `vault:secret/orders/client#secret`",
+    ))?;
+    Ok(Place::Vault {
+        mount: mount.to_owned(),
+        path: path.to_owned(),
+        field: field.to_owned(),
+    })
+}
+
+/// The reference as it was written; of a command, the program alone, since arguments may hold anything.
+impl fmt::Display for SecretReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Env(name) => write!(f, "env:{name}"),
+            Place::File(path) => write!(f, "file:{}", path.display()),
+            Place::Command { program, arguments } => {
+                let more = if arguments.is_empty() { "" } else { " .." };
+                write!(f, "command:{program}{more}")
+            }
+            Place::Systemd(name) => write!(f, "systemd:{name}"),
+            Place::Keychain { service, user } => write!(f, "keychain:{service}/{user}"),
+            Place::Vault { mount, path, field } => write!(f, "vault:{mount}/{path}#{field}"),
+        }
+    }
+}
+
+impl fmt::Debug for SecretReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretReference({:?})", self.to_string())
+    }
+}
+
+/// A text is no [`SecretReference`]. The message says what one looks like, and repeats nothing of the text, which may
+/// be a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidReference(&'static str);
+
+const NO_REFERENCE: InvalidReference = InvalidReference(
+    "this is no reference to a secret, and a secret itself does not belong here; keep it elsewhere and say where: `env:NAME`, `file:/path`, `command:program argument`, `systemd:NAME`, `keychain:SERVICE/USER` or `vault:MOUNT/PATH#FIELD`",
+);
+
+#[cfg(test)]
+mod tests;

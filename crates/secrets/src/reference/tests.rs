@@ -1,0 +1,135 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn each_scheme_is_read_and_shown() {
+    for (text, shown) in [
+        ("env:CLIENT_SECRET", "env:CLIENT_SECRET"),
+        ("env:_x9", "env:_x9"),
+        ("command:get-secret", "command:get-secret"),
+        ("command:  pass show  a/b ", "command:pass .."),
+        (r#"command:["a b", "c d", ""]"#, "command:a b .."),
+        (
+            r"command:C:\tools\get.exe x",
+            r"command:C:\tools\get.exe ..",
+        ),
+        ("systemd:client-secret", "systemd:client-secret"),
+        ("keychain:orders/me", "keychain:orders/me"),
+        (
+            "keychain:https://x.example/me",
+            "keychain:https://x.example/me",
+        ),
+        (
+            "vault:secret/orders/client#key",
+            "vault:secret/orders/client#key",
+        ),
+        #[cfg(unix)]
+        ("file:/run/secrets/client", "file:/run/secrets/client"),
+        #[cfg(unix)]
+        ("file:/with space:and colon", "file:/with space:and colon"),
+        #[cfg(windows)]
+        (r"file:C:\secrets\client", r"file:C:\secrets\client"),
+    ] {
+        let reference: SecretReference = text.parse().unwrap();
+        assert_eq!(reference.to_string(), shown);
+        assert_eq!(
+            format!("{reference:?}"),
+            format!("SecretReference({shown:?})")
+        );
+    }
+}
+
+#[test]
+fn a_command_is_split_at_spaces_or_is_an_array() {
+    let words = |text: &str| match text.parse::<SecretReference>().unwrap().place {
+        Place::Command { program, arguments } => [vec![program], arguments].concat(),
+        _ => panic!("not a command"),
+    };
+    assert_eq!(words("command:a  b\tc=d\\e"), ["a", "b", "c=d\\e"]);
+    assert_eq!(
+        words(r#"command: ["a b", "$c", "d\"e", ""]"#),
+        ["a b", "$c", "d\"e", ""]
+    );
+}
+
+/// Each holds the canary where a secret or a part of one could be.
+#[test]
+fn what_is_no_reference_is_told_and_not_repeated() {
+    for (text, expect) in [
+        ("CANARY", "no reference"),
+        ("", "no reference"),
+        ("CANARY:value", "no reference"),
+        ("ENV:CANARY", "no reference"),
+        ("http://CANARY.example", "no reference"),
+        (":CANARY", "no reference"),
+        ("env:", "name of a variable"),
+        ("env:CANARY-x", "name of a variable"),
+        ("env:9CANARY", "name of a variable"),
+        ("env: CANARY", "name of a variable"),
+        ("env:$CANARY", "name of a variable"),
+        ("file:", "absolute path"),
+        ("file:CANARY", "absolute path"),
+        ("file:~/CANARY", "absolute path"),
+        ("command:", "names no program"),
+        ("command:   ", "names no program"),
+        ("command:[]", "names no program"),
+        ("command:[\"\"]", "names no program"),
+        ("command:[\"CANARY\\u0000\"]", "names no program"),
+        ("command:[CANARY]", "JSON array"),
+        ("command:[\"a\", 1, \"CANARY\"]", "JSON array"),
+        ("command:echo \"CANARY\"", "shell"),
+        ("command:echo $CANARY", "shell"),
+        ("command:cat CANARY | head", "shell"),
+        ("systemd:../CANARY", "name of a credential"),
+        ("keychain:CANARY", "service and a user"),
+        ("keychain:CANARY/", "service and a user"),
+        ("vault:CANARY", "mount, a path and a field"),
+        ("vault:CANARY/x", "mount, a path and a field"),
+        ("vault:CANARY#x", "mount, a path and a field"),
+        ("vault:a/../CANARY#x", "mount, a path and a field"),
+        ("vault:a/CANARY#", "mount, a path and a field"),
+    ] {
+        let error = text.parse::<SecretReference>().unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains(expect), "{text}: {shown}");
+        assert!(!shown.contains("CANARY"), "{text}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn an_open_reference_yields_its_secret() {
+    let folder = crate::folder::Folder::new();
+    let path = folder.write("secret", "from a file\n");
+    for (text, expect) in [
+        ("env:CARGO_PKG_NAME".to_owned(), "hallpass-secrets"),
+        (format!("file:{}", path.display()), "from a file"),
+    ] {
+        let source = text.parse::<SecretReference>().unwrap().open().unwrap();
+        assert_eq!(source.secret().await.unwrap().expose(), expect);
+    }
+}
+
+#[test]
+fn a_feature_that_is_off_is_named() {
+    let reference: SecretReference = "keychain:orders/me".parse().unwrap();
+    let error = reference.open().unwrap_err().to_string();
+    assert!(error.contains("without the feature `keychain`"), "{error}");
+}
+
+#[test]
+fn vault_without_its_feature_is_named() {
+    let reference: SecretReference = "vault:a/b#c".parse().unwrap();
+    let error = reference.open().unwrap_err().to_string();
+    assert!(error.contains("without the feature `vault`"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_too_odd(text in "(env|file|command|systemd|keychain|vault)?:?\\PC{0,30}") {
+        if let Ok(reference) = text.parse::<SecretReference>() {
+            prop_assert!(text.contains(':'));
+            let _ = reference.to_string();
+        }
+    }
+}

@@ -1,0 +1,204 @@
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hallpass_core::{Clock, Secret, SecretError, SecretSource, SystemClock, Timestamp};
+
+/// Remembers what another source yields, for a while: for one that costs money, time or a person's attention.
+///
+/// The source is asked by one call at a time, and the others take what that one got. It is asked again when the time
+/// is over, when its own epoch changes, and at once when the server [refused](SecretSource::refused) what it yielded.
+/// Where it cannot be asked for a reason that time may mend, a secret at hand that nobody refused is yielded on.
+/// Failures are not remembered.
+///
+/// [`CommandSecret`](crate::CommandSecret) and the sources that ask a service have one inside. Put it around a source
+/// of your own:
+///
+/// ```
+/// use std::time::Duration;
+/// use hallpass_core::{Secret, SecretError, SecretSource, async_trait};
+/// use hallpass_secrets::Remembered;
+///
+/// #[derive(Debug)]
+/// struct Manager;
+///
+/// #[async_trait]
+/// impl SecretSource for Manager {
+///     async fn secret(&self) -> Result<Secret, SecretError> {
+///         // Ask your cloud's secrets manager here.
+///         Secret::new("s3cr3t")
+///     }
+/// }
+///
+/// let source = Remembered::new(Manager, Duration::from_secs(300));
+/// ```
+pub struct Remembered<S> {
+    source: S,
+    lifetime: Duration,
+    clock: Arc<dyn Clock>,
+    /// Held while the source is asked.
+    turn: tokio::sync::Mutex<()>,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Default)]
+struct Memory {
+    secret: Option<Secret>,
+    read_at: Timestamp,
+    source_epoch: u64,
+    /// How often what is remembered was refused.
+    doubts: u64,
+    /// How many doubts there were when the reading began that is remembered: a doubt that came later still holds.
+    answered: u64,
+    epoch: u64,
+    /// How many readings have ended.
+    readings: u64,
+    /// How the last of them failed.
+    failure: Option<SecretError>,
+}
+
+impl<S: SecretSource> Remembered<S> {
+    /// Remembers what `source` yields for so long.
+    pub fn new(source: S, lifetime: Duration) -> Self {
+        Self {
+            source,
+            lifetime,
+            clock: Arc::new(SystemClock),
+            turn: tokio::sync::Mutex::default(),
+            memory: Mutex::default(),
+        }
+    }
+
+    /// How long.
+    #[must_use]
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// Reads time from this clock: a test's.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The source that is asked.
+    pub fn get_ref(&self) -> &S {
+        &self.source
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut S {
+        &mut self.source
+    }
+
+    fn fresh(&self) -> Option<Secret> {
+        let source_epoch = self.source.epoch();
+        let memory = self.memory();
+        let age = self.clock.now().saturating_since(memory.read_at);
+        let fresh =
+            memory.is_trusted() && memory.source_epoch == source_epoch && age < self.lifetime;
+        memory.secret.clone().filter(|_| fresh)
+    }
+
+    async fn read(&self) -> Result<Secret, SecretError> {
+        let readings = self.memory().readings;
+        let _turn = self.turn.lock().await;
+        if let Some(secret) = self.fresh() {
+            return Ok(secret);
+        }
+        let (read_at, source_epoch) = (self.clock.now(), self.source.epoch());
+        let doubts = {
+            let memory = self.memory();
+            // Those who waited for a reading that failed do not ask one after the other, to fail as it did.
+            if memory.readings != readings
+                && let Some(error) = &memory.failure
+            {
+                return Err(error.clone());
+            }
+            memory.doubts
+        };
+        let result = self.source.secret().await;
+        let mut memory = self.memory();
+        memory.readings += 1;
+        memory.failure = None;
+        match result {
+            Ok(secret) => {
+                if memory
+                    .secret
+                    .as_ref()
+                    .is_some_and(|before| !before.matches(&secret))
+                {
+                    memory.epoch += 1;
+                }
+                memory.secret = Some(secret.clone());
+                (memory.read_at, memory.source_epoch) = (read_at, source_epoch);
+                memory.answered = doubts;
+                Ok(secret)
+            }
+            Err(error) => {
+                let at_hand = memory.secret.clone();
+                if let Some(secret) =
+                    at_hand.filter(|_| error.is_transient() && memory.is_trusted())
+                {
+                    tracing::warn!(%error, "the secret cannot be read anew, going on with the one at hand");
+                    return Ok(secret);
+                }
+                memory.failure = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    fn is_trusted(&self) -> bool {
+        self.doubts == self.answered
+    }
+}
+
+#[async_trait]
+impl<S: SecretSource> SecretSource for Remembered<S> {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        match self.fresh() {
+            Some(secret) => Ok(secret),
+            None => self.read().await,
+        }
+    }
+
+    fn epoch(&self) -> u64 {
+        let source = self.source.epoch();
+        self.memory().epoch.wrapping_add(source)
+    }
+
+    fn refused(&self, secret: &Secret) {
+        self.source.refused(secret);
+        let mut memory = self.memory();
+        if memory
+            .secret
+            .as_ref()
+            .is_some_and(|known| known.is_clone_of(secret))
+        {
+            memory.doubts += 1;
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Remembered<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remembered")
+            .field("source", &self.source)
+            .field("lifetime", &self.lifetime)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use hallpass_testkit::{Gate, ManualClock};
+
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Yields what it is told, and counts.
+#[derive(Clone, Debug, Default)]
+struct Safe(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    content: Mutex<Option<Result<&'static str, SecretError>>>,
+    reads: AtomicUsize,
+    gate: Mutex<Option<Gate>>,
+}
+
+impl Safe {
+    fn holding(content: &'static str) -> Self {
+        let safe = Self::default();
+        safe.set(Ok(content));
+        safe
+    }
+
+    fn set(&self, content: Result<&'static str, SecretError>) {
+        *self.0.content.lock().unwrap() = Some(content);
+    }
+
+    fn reads(&self) -> usize {
+        self.0.reads.load(Ordering::SeqCst)
+    }
+
+    fn gate(&self) -> Gate {
+        let gate = Gate::new();
+        *self.0.gate.lock().unwrap() = Some(gate.clone());
+        gate
+    }
+}
+
+#[async_trait]
+impl SecretSource for Safe {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        self.0.reads.fetch_add(1, Ordering::SeqCst);
+        let content = self.0.content.lock().unwrap().clone().unwrap();
+        let gate = self.0.gate.lock().unwrap().clone();
+        if let Some(gate) = gate {
+            gate.pass().await;
+        }
+        Secret::new(content?)
+    }
+}
+
+fn remembered(safe: &Safe) -> (Arc<Remembered<Safe>>, ManualClock) {
+    let clock = ManualClock::new();
+    let source = Remembered::new(safe.clone(), MINUTE).clock(clock.clone());
+    (Arc::new(source), clock)
+}
+
+async fn text(source: &Remembered<Safe>) -> String {
+    source.secret().await.unwrap().expose().to_owned()
+}
+
+#[tokio::test]
+async fn a_secret_is_read_once_in_its_time() {
+    let safe = Safe::holding("first");
+    let (source, clock) = remembered(&safe);
+    for _ in 0..100 {
+        assert_eq!(text(&source).await, "first");
+    }
+    safe.set(Ok("second"));
+    clock.advance(Duration::from_secs(59));
+    assert_eq!(text(&source).await, "first");
+    assert_eq!((safe.reads(), source.epoch()), (1, 0));
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(text(&source).await, "second");
+    assert_eq!((safe.reads(), source.epoch()), (2, 1));
+}
+
+// covers: F-110
+#[tokio::test]
+async fn a_refusal_has_it_read_anew_once_however_many_report_it() {
+    let safe = Safe::holding("first");
+    let (source, _) = remembered(&safe);
+    let refused = source.secret().await.unwrap();
+    safe.set(Ok("second"));
+    for _ in 0..1_000 {
+        source.refused(&refused);
+    }
+    assert_eq!(text(&source).await, "second");
+    // Those who come late report what is not in use any more.
+    source.refused(&refused);
+    assert_eq!(text(&source).await, "second");
+    assert_eq!((safe.reads(), source.epoch()), (2, 1));
+}
+
+// covers: F-110
+#[tokio::test]
+async fn an_unchanged_secret_raises_no_epoch() {
+    let safe = Safe::holding("same");
+    let (source, _) = remembered(&safe);
+    for reads in 1..=3 {
+        let refused = source.secret().await.unwrap();
+        assert_eq!((safe.reads(), source.epoch()), (reads, 0));
+        source.refused(&refused);
+    }
+}
+
+// covers: F-110
+#[tokio::test]
+async fn a_refusal_during_a_reading_is_not_answered_by_it() {
+    let safe = Safe::holding("first");
+    let (source, clock) = remembered(&safe);
+    let refused = source.secret().await.unwrap();
+    clock.advance(MINUTE);
+    let gate = safe.gate();
+    let reading = tokio::spawn({
+        let source = source.clone();
+        async move { text(&source).await }
+    });
+    gate.arrived(1).await;
+    safe.set(Ok("second"));
+    source.refused(&refused);
+    gate.open();
+    // It had read before the secret rotated.
+    assert_eq!(reading.await.unwrap(), "first");
+    assert_eq!(text(&source).await, "second");
+    assert_eq!(safe.reads(), 3);
+}
+
+#[tokio::test]
+async fn one_call_reads_for_all_and_fails_for_all() {
+    for content in [Ok("s3cr3t"), Err(SecretError::new("no such secret"))] {
+        let safe = Safe::default();
+        let fine = content.is_ok();
+        safe.set(content);
+        let (source, _) = remembered(&safe);
+        let gate = safe.gate();
+        let arrived = Gate::new();
+        arrived.open();
+        let calls: Vec<_> = (0..64)
+            .map(|_| {
+                let (source, arrived) = (source.clone(), arrived.clone());
+                tokio::spawn(async move {
+                    arrived.pass().await;
+                    source.secret().await.is_ok()
+                })
+            })
+            .collect();
+        arrived.arrived(64).await;
+        gate.arrived(1).await;
+        gate.open();
+        for call in calls {
+            assert_eq!(call.await.unwrap(), fine);
+        }
+        assert_eq!(safe.reads(), 1);
+        // A failure is not remembered: the next call asks.
+        safe.set(Ok("s3cr3t"));
+        assert_eq!(text(&source).await, "s3cr3t");
+        assert_eq!(safe.reads(), if fine { 1 } else { 2 });
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_is_down_leaves_the_secret_at_hand() {
+    let safe = Safe::holding("first");
+    let (source, clock) = remembered(&safe);
+    let secret = source.secret().await.unwrap();
+    clock.advance(MINUTE);
+    safe.set(Err(SecretError::unavailable("the vault is sealed")));
+    assert_eq!(text(&source).await, "first");
+    // One that was refused is of no use, and one that is gone for good is not made up for.
+    source.refused(&secret);
+    assert!(source.secret().await.unwrap_err().is_transient());
+    safe.set(Ok("first"));
+    assert_eq!(text(&source).await, "first");
+    clock.advance(MINUTE);
+    safe.set(Err(SecretError::new("no such secret")));
+    source.secret().await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_call_that_goes_away_keeps_nobody() {
+    let safe = Safe::holding("s3cr3t");
+    let (source, _) = remembered(&safe);
+    let gate = safe.gate();
+    let call = tokio::spawn({
+        let source = source.clone();
+        async move { source.secret().await.is_ok() }
+    });
+    gate.arrived(1).await;
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    gate.open();
+    assert_eq!(text(&source).await, "s3cr3t");
+    assert_eq!(safe.reads(), 2);
+}
+
+// covers: F-99
+#[tokio::test]
+async fn debug_shows_no_secret() {
+    use hallpass_testkit::leak;
+
+    #[derive(Debug)]
+    struct House;
+
+    #[async_trait]
+    impl SecretSource for House {
+        async fn secret(&self) -> Result<Secret, SecretError> {
+            Secret::new("CANARY")
+        }
+    }
+    let source = Remembered::new(House, MINUTE);
+    let secret = source.secret().await.unwrap();
+    assert!(leak::find(secret.expose(), "CANARY").is_some());
+    let shown = format!("{source:?} {source:#?}");
+    assert!(shown.contains("House"), "{shown}");
+    leak::assert_clean(&shown, "CANARY");
+}

@@ -1,0 +1,115 @@
+use std::{
+    env,
+    ffi::OsString,
+    path::{Component, Path},
+};
+
+use async_trait::async_trait;
+use hallpass_core::{Secret, SecretError, SecretSource};
+
+use crate::FileSecret;
+
+/// A secret that systemd hands to a service: `LoadCredential=`, `LoadCredentialEncrypted=`, `SetCredentialEncrypted=`.
+///
+/// systemd puts it in a folder of the service's own, which `CREDENTIALS_DIRECTORY` names, in memory that is not
+/// swapped. It is a [`FileSecret`] there. systemd writes it when the service starts: a new one takes a restart.
+///
+/// ```ini
+/// [Service]
+/// LoadCredentialEncrypted=client-secret:/etc/credstore.encrypted/orders.cred
+/// ```
+///
+/// ```no_run
+/// use hallpass_secrets::SystemdCredential;
+///
+/// # fn main() -> Result<(), hallpass_core::SecretError> {
+/// let secret = SystemdCredential::new("client-secret")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct SystemdCredential(FileSecret);
+
+impl SystemdCredential {
+    /// The credential of this name, as the unit's file spells it.
+    ///
+    /// # Errors
+    ///
+    /// Where this process was not started by systemd with credentials, or the name is none.
+    pub fn new(name: &str) -> Result<Self, SecretError> {
+        Self::within(env::var_os("CREDENTIALS_DIRECTORY"), name)
+    }
+
+    fn within(folder: Option<OsString>, name: &str) -> Result<Self, SecretError> {
+        if !is_name(name) {
+            return Err(SecretError::new(
+                "the name of a systemd credential is one file name, without a `/`",
+            ));
+        }
+        let folder = folder.filter(|folder| !folder.is_empty()).ok_or_else(|| {
+            SecretError::new(format!(
+                "`CREDENTIALS_DIRECTORY` is not set, so that there is no systemd credential `{name}`; run this as a service of systemd with `LoadCredential={name}:..`"
+            ))
+        })?;
+        Ok(Self(FileSecret::new(Path::new(&folder).join(name))))
+    }
+}
+
+/// One plain file name: it leads nowhere but into the folder.
+pub(crate) fn is_name(name: &str) -> bool {
+    let mut components = Path::new(name).components();
+    let first = components.next();
+    let plain = matches!(first, Some(Component::Normal(plain)) if plain == name);
+    plain && components.next().is_none() && !name.contains(char::is_control)
+}
+
+#[async_trait]
+impl SecretSource for SystemdCredential {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        self.0.secret().await
+    }
+
+    fn epoch(&self) -> u64 {
+        self.0.epoch()
+    }
+
+    fn refused(&self, secret: &Secret) {
+        self.0.refused(secret);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folder::Folder;
+
+    #[tokio::test]
+    async fn a_credential_is_a_file_in_the_services_folder() {
+        let folder = Folder::new();
+        folder.write("client-secret", "s3cr3t\n");
+        let within = |name: &str| SystemdCredential::within(Some(folder.path().into()), name);
+        let source = within("client-secret").unwrap();
+        assert_eq!(source.secret().await.unwrap().expose(), "s3cr3t");
+        let error = within("other").unwrap().secret().await.unwrap_err();
+        assert!(error.to_string().contains("is missing"), "{error}");
+    }
+
+    #[test]
+    fn no_name_leads_out_of_the_folder_and_no_folder_is_told() {
+        for name in ["", ".", "..", "/etc/passwd", "../x", "a/b", "a/", "a\n"] {
+            let error = SystemdCredential::within(Some("/run".into()), name).unwrap_err();
+            assert!(
+                error.to_string().contains("one file name"),
+                "{name}: {error}"
+            );
+        }
+        for folder in [None, Some(OsString::new())] {
+            let error = SystemdCredential::within(folder, "client-secret").unwrap_err();
+            let error = error.to_string();
+            assert!(
+                error.contains("`CREDENTIALS_DIRECTORY` is not set"),
+                "{error}"
+            );
+        }
+    }
+}
