@@ -4,12 +4,11 @@ mod environment;
 mod file;
 mod layer;
 mod place;
-mod secret;
 mod settings;
 mod values;
 
 pub(crate) use place::cache_folder;
-pub(crate) use secret::SecretReference;
+pub(crate) use hallpass::secrets::SecretReference;
 pub(crate) use settings::{Server, Settings};
 
 use crate::{

@@ -115,7 +115,7 @@ impl Failure {
         writeln!(to, "{red}hallpass:{red:#} {self}")?;
         if causes {
             let first = self.cause.as_ref().map(|cause| &**cause as &dyn Error);
-            for cause in std::iter::successors(first, |cause| cause.source()) {
+            for cause in std::iter::successors(first, |&cause| cause.source()) {
                 writeln!(to, "  caused by: {cause}")?;
             }
         }
@@ -173,8 +173,8 @@ struct Causes(TokenError);
 impl fmt::Display for Causes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.source() {
-            Some(cause) => cause.fmt(f),
-            None => self.0.fmt(f),
+            Some(cause) => fmt::Display::fmt(cause, f),
+            None => fmt::Display::fmt(&self.0, f),
         }
     }
 }

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use args::Args;
-use failure::{Exit, Failure};
+use failure::Exit;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {

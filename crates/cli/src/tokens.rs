@@ -86,7 +86,7 @@ impl Tokens {
         let until = Instant::now() + RENEWAL;
         // The first look starts the renewal.
         while self.source.ready_token(request).as_ref().is_none_or(old) {
-            let in_flight = self.source.stats().in_flight > 0;
+            let in_flight = self.source.stats().flights > 0;
             if !in_flight || Instant::now() >= until {
                 return token;
             }

@@ -2,7 +2,9 @@
 
 use std::{env, ffi::OsString};
 
-use super::{layer::Layer, secret::SecretReference, values};
+use hallpass::secrets::SecretReference;
+
+use super::{layer::Layer, values};
 use crate::failure::Failure;
 
 /// The variables of a process; an empty one counts as absent.

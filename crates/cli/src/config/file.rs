@@ -5,12 +5,13 @@
 
 use std::{fs, io, ops::Range, path::Path};
 
+use hallpass::secrets::SecretReference;
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 
-use super::{layer::Layer, place::File, secret::SecretReference, values};
+use super::{layer::Layer, place::File, values};
 use crate::failure::Failure;
 
 /// Longer files are none that a person wrote.

@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{secret::SecretReference, values};
+use hallpass::secrets::SecretReference;
+
+use super::values;
 use crate::{
     args::{Authentication, Client},
     failure::Failure,

@@ -5,10 +5,11 @@ use std::{path::PathBuf, time::Duration};
 use hallpass::{
     TokenRequest, camall,
     endpoint::presets::{self, Preset},
+    secrets::SecretReference,
 };
 use url::Url;
 
-use super::{layer::Layer, secret::SecretReference, values};
+use super::{layer::Layer, values};
 use crate::{args::Authentication, failure::Failure};
 
 /// What is asked of whom.
