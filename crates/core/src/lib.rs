@@ -1,8 +1,8 @@
 //! The seam of hallpass: what a token is, and what a source of tokens promises.
 //!
 //! Four words carry the library: a [`AccessToken`] comes from a [`TokenSource`]; decorators wrap sources (a cache),
-//! and integrations put the token on a request. This crate holds the first two and nothing else: no I/O, no runtime,
-//! no HTTP client, no cache.
+//! and integrations put the token on a request. This crate holds the first two, and the policy that integrations
+//! share ([`authorize`]): no I/O, no runtime, no HTTP client, no cache.
 //!
 //! Use it directly to **write a provider**: implement [`TokenSource::token`], and everything that takes a source takes
 //! yours. A service that only wants tokens uses the `hallpass` crate, which re-exports all of this.
@@ -33,6 +33,7 @@
 //! # }
 //! ```
 
+pub mod authorize;
 mod clock;
 mod error;
 mod request;

@@ -47,7 +47,9 @@
 //! | [`camall`] | `camall` (default) | camall.io |
 //! | [`endpoint`] | `endpoint` (default) | any RFC 6749 token endpoint, transports, client authentication |
 //! | [`secrets`] | `secrets` (default) | where the secret lives, rotated without a restart |
-//! | [`core`] | always | the rest of the seam: for those who write providers and decorators |
+//! | [`reqwest`] | `reqwest`, `reqwest-middleware` | tokens on the requests of a reqwest client |
+//! | [`tower`] | `tower` | tokens on the requests of a tower service: hyper, tonic |
+//! | [`core`] | always | the rest of the seam: for those who write providers, decorators and integrations |
 //!
 //! A feature adds a module and changes nothing else.
 
@@ -64,7 +66,12 @@ pub use hallpass_camall as camall;
 pub use hallpass_endpoint as endpoint;
 #[cfg(feature = "secrets")]
 pub use hallpass_secrets as secrets;
+#[cfg(feature = "reqwest")]
+pub use hallpass_reqwest as reqwest;
+#[cfg(feature = "tower")]
+pub use hallpass_tower as tower;
 
+pub use hallpass_core::authorize::{ApiRefusal, Authorizer};
 pub use hallpass_core::{
     AccessToken, ErrorKind, ScopeSet, Secret, TokenError, TokenRequest, TokenSource,
 };

@@ -1,0 +1,213 @@
+//! Which request gets a token, and what an API's refusal means: the policy that all integrations share.
+//!
+//! An integration puts the token on a request: `hallpass-reqwest`, `hallpass-tower`, or yours for another client.
+//! What must be the same everywhere is here, without I/O:
+//!
+//! - a token goes to the origins of an allow-list and nowhere else, over HTTPS;
+//! - an `Authorization` header that is there already stays;
+//! - no request to such an origin goes out without its token: where none can be had, there is a [`TokenError`];
+//! - a token that the API refuses is dropped, and the request is sent once more with another one;
+//! - what the API said about a refusal is told in its own terms.
+//!
+//! Users build an [`Authorizer`] and hand it to the integration. Whoever writes one asks for a [`Permit`], puts the
+//! token's header on the request, sends it, and has the permit judge the response:
+//!
+//! ```
+//! use std::{sync::Arc, time::Duration};
+//! use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource, authorize::{Authorizer, Target, Verdict}};
+//! use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+//!
+//! /// An integration for a client that is a function.
+//! async fn send(
+//!     authorizer: &Authorizer,
+//!     mut request: Request<String>,
+//!     client: impl AsyncFn(Request<String>) -> Response<String>,
+//! ) -> Result<Response<String>, TokenError> {
+//!     let wanted = request.extensions().get::<TokenRequest>();
+//!     let permit = authorizer.permit(Target::of(request.uri()), request.headers(), wanted)?;
+//!     let Some(mut permit) = permit else {
+//!         return Ok(client(request).await); // it goes as it is
+//!     };
+//!     let mut token = permit.token().await?;
+//!     loop {
+//!         request.headers_mut().insert(AUTHORIZATION, token.header_value().clone());
+//!         let mut response = client(request.clone()).await;
+//!         let refusal = match permit.judge(&token, response.status(), response.headers()) {
+//!             Verdict::Retry(refusal) => match permit.replacement(&token).await? {
+//!                 Some(other) => {
+//!                     token = other;
+//!                     continue;
+//!                 }
+//!                 None => refusal,
+//!             },
+//!             Verdict::Refused(refusal) => refusal,
+//!             _ => return Ok(response),
+//!         };
+//!         response.extensions_mut().insert(refusal);
+//!         return Ok(response);
+//!     }
+//! }
+//! # use hallpass_core::{Clock, SystemClock, async_trait};
+//! # struct House;
+//! # #[async_trait]
+//! # impl TokenSource for House {
+//! #     async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+//! #         Ok(AccessToken::bearer("0123abc", SystemClock.moment(), Duration::from_secs(60))?)
+//! #     }
+//! # }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let source: Arc<dyn TokenSource> = Arc::new(House);
+//! let authorizer = Authorizer::builder(source).allow_origin("https://api.example").build()?;
+//! let echo = async |request: Request<String>| {
+//!     Response::new(format!("{:?}", request.headers()["authorization"].to_str()))
+//! };
+//! let response = send(&authorizer, Request::get("https://api.example/orders").body(String::new())?, echo).await?;
+//! assert_eq!(response.body(), r#"Ok("Bearer 0123abc")"#);
+//! let elsewhere = Request::get("https://other.example/").body(String::new())?;
+//! assert!(send(&authorizer, elsewhere, echo).await.is_err());
+//! # Ok(())
+//! # }
+//! ```
+
+mod builder;
+mod challenge;
+mod observe;
+mod origin;
+mod permit;
+mod refusal;
+
+use std::{fmt, sync::Arc};
+
+use http::{HeaderMap, header::AUTHORIZATION};
+
+pub use builder::{AuthorizerBuilder, BuildError};
+pub use challenge::Challenge;
+pub use origin::{InvalidOrigin, Origin, Target};
+pub use permit::{Permit, Verdict};
+pub use refusal::ApiRefusal;
+
+use crate::{TokenError, TokenRequest, TokenSource};
+
+/// Decides which requests get a token, and whose: a source of tokens with the list of origins that they may go to.
+///
+/// Build one when the program starts and hand it to an integration. A clone costs one reference count, and so does a
+/// decision: it allocates nothing where the token is at hand.
+///
+/// ```
+/// # fn example(source: std::sync::Arc<dyn hallpass_core::TokenSource>) -> Result<(), Box<dyn std::error::Error>> {
+/// use hallpass_core::{TokenRequest, authorize::Authorizer};
+///
+/// let invoices = TokenRequest::new().with_scopes("invoices.read".parse()?);
+/// let authorizer = Authorizer::builder(source)
+///     .allow_origin("https://orders.example")
+///     .allow_origin_with("https://billing.example:8443", invoices)
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Authorizer(Arc<Inner>);
+
+struct Inner {
+    name: Box<str>,
+    source: Arc<dyn TokenSource>,
+    allowed: Vec<Allowed>,
+    replace_authorization: bool,
+    pass_other_origins: bool,
+}
+
+/// An origin, and which token it gets.
+struct Allowed {
+    origin: Origin,
+    request: TokenRequest,
+}
+
+impl Authorizer {
+    /// Starts to set up an authorizer. It takes tokens from `source`, which should be a cache: it is asked at every
+    /// request.
+    pub fn builder(source: Arc<dyn TokenSource>) -> AuthorizerBuilder {
+        AuthorizerBuilder::new(source)
+    }
+
+    /// May a request to `target` with these headers have a token?
+    ///
+    /// `None` means that the request goes out as it is: it has an `Authorization` header already, or its origin is
+    /// not on the list and [`pass_other_origins`](AuthorizerBuilder::pass_other_origins) was chosen. `wanted` asks
+    /// for another token than the one that the origin was allowed with. A `target` that is not known, because the
+    /// request names a path alone, is not on the list.
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenError`] of kind [`Configuration`](crate::ErrorKind::Configuration) where the origin is not on the
+    /// list: the request must not be sent.
+    pub fn permit(
+        &self,
+        target: Option<Target<'_>>,
+        headers: &HeaderMap,
+        wanted: Option<&TokenRequest>,
+    ) -> Result<Option<Permit>, TokenError> {
+        let inner = &*self.0;
+        if !inner.replace_authorization && headers.contains_key(AUTHORIZATION) {
+            return Ok(None);
+        }
+        let place = target.and_then(|target| {
+            let mut allowed = inner.allowed.iter();
+            allowed.position(|allowed| allowed.origin.is_at(target))
+        });
+        match place {
+            Some(place) => {
+                let request = wanted.unwrap_or(&inner.allowed[place].request).clone();
+                Ok(Some(Permit::new(self.clone(), place, request)))
+            }
+            None if inner.pass_other_origins => Ok(None),
+            None => {
+                observe::kept_back(&inner.name, target);
+                Err(not_allowed(target))
+            }
+        }
+    }
+
+    /// The origins that tokens may go to.
+    pub fn origins(&self) -> impl Iterator<Item = &Origin> {
+        self.0.allowed.iter().map(|allowed| &allowed.origin)
+    }
+
+    /// The source that tokens come from.
+    pub fn source(&self) -> &Arc<dyn TokenSource> {
+        &self.0.source
+    }
+}
+
+#[cold]
+fn not_allowed(target: Option<Target<'_>>) -> TokenError {
+    let Some(target) = target else {
+        return TokenError::configuration("no token for a request that names no origin").with_hint(
+            "give it an absolute URL, or tell the integration where its connection goes",
+        );
+    };
+    let error = TokenError::configuration(
+        "no token for this request: its origin is not on the list of those that may have one",
+    )
+    .with_host(&target.authority());
+    error.with_hint(if target.is_http() {
+        "use `https://`; only for a server on this machine, `allow_origin` together with `danger_allow_http_on_loopback`"
+    } else {
+        "add it with `allow_origin` if tokens are meant for it; `pass_other_origins` sends such requests without one"
+    })
+}
+
+impl fmt::Debug for Authorizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let origins: Vec<_> = self.origins().map(ToString::to_string).collect();
+        f.debug_struct("Authorizer")
+            .field("name", &self.0.name)
+            .field("origins", &origins)
+            .field("replace_authorization", &self.0.replace_authorization)
+            .field("pass_other_origins", &self.0.pass_other_origins)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

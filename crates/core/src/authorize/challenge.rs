@@ -1,0 +1,200 @@
+//! The `WWW-Authenticate` header (RFC 9110 section 11.6.1), read within bounds: a stranger wrote it.
+
+use std::fmt;
+
+use http::{HeaderMap, header::WWW_AUTHENTICATE};
+
+/// Bytes of all header lines together that are read; what comes after is not looked at.
+const MOST_BYTES: usize = 8 * 1024;
+/// Challenges of one response, and parameters of one challenge, that are kept.
+const MOST_CHALLENGES: usize = 16;
+const MOST_PARAMETERS: usize = 16;
+
+/// One challenge of a `WWW-Authenticate` header: a scheme and its parameters.
+///
+/// [`all`](Self::all) reads what servers write, not only what RFC 9110 allows: a forgotten comma and an unquoted
+/// value are let through. What cannot be read ends the reading of that line. It never fails, looks at 8 KiB at most,
+/// and keeps 16 challenges of 16 parameters.
+///
+/// ```
+/// use hallpass_core::authorize::Challenge;
+/// use http::HeaderMap;
+///
+/// let mut headers = HeaderMap::new();
+/// let line = r#"Negotiate, Bearer realm="orders", error="invalid_token""#;
+/// headers.insert("www-authenticate", line.parse()?);
+/// let challenges = Challenge::all(&headers);
+/// assert_eq!(challenges[0].scheme(), "Negotiate");
+/// assert!(challenges[1].is("bearer"));
+/// assert_eq!(challenges[1].parameter("error"), Some("invalid_token"));
+/// # Ok::<(), http::header::InvalidHeaderValue>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Challenge {
+    scheme: Box<str>,
+    /// Names in lower case, each once.
+    parameters: Vec<(Box<str>, Box<str>)>,
+}
+
+impl Challenge {
+    /// The challenges of all `WWW-Authenticate` lines, in their order.
+    pub fn all(headers: &HeaderMap) -> Vec<Self> {
+        let mut found = Vec::new();
+        let mut budget = MOST_BYTES;
+        for line in headers.get_all(WWW_AUTHENTICATE) {
+            let line = line.as_bytes();
+            let line = &line[..line.len().min(budget)];
+            budget -= line.len();
+            Reader { rest: line }.challenges(&mut found);
+        }
+        found
+    }
+
+    /// The authentication scheme, as the server spelled it.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// Is it this scheme? Case does not matter.
+    pub fn is(&self, scheme: &str) -> bool {
+        self.scheme.eq_ignore_ascii_case(scheme)
+    }
+
+    /// A parameter's value without its quotes; the first, where the server sent it twice. Case of the name does not
+    /// matter. It is a stranger's text: escape it before it is shown.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let mut parameters = self.parameters.iter();
+        let found = parameters.find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| &**value)
+    }
+}
+
+/// Values are not shown: a server may repeat the token in one.
+impl fmt::Debug for Challenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.parameters.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Challenge")
+            .field("scheme", &self.scheme)
+            .field("parameters", &names)
+            .finish()
+    }
+}
+
+/// What is left of a line. Each step either takes a byte or ends the line, so that reading is linear.
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn challenges(mut self, found: &mut Vec<Challenge>) {
+        let before = found.len();
+        loop {
+            self.skip(|byte| matches!(byte, b' ' | b'\t' | b','));
+            let word = self.take(is_token);
+            if word.is_empty() {
+                return;
+            }
+            let after_word = self.rest;
+            self.skip(is_space);
+            if self.rest.first() == Some(&b'=') {
+                // A parameter of the challenge before it, and of no other line's.
+                let current = found[before..].last_mut();
+                let (Some(challenge), Some(value)) = (current, self.value()) else {
+                    return;
+                };
+                challenge.keep(word, value);
+                continue;
+            }
+            if found.len() == MOST_CHALLENGES {
+                return;
+            }
+            found.push(Challenge {
+                scheme: text(word),
+                parameters: Vec::new(),
+            });
+            if after_word.first().is_some_and(|byte| is_space(*byte)) {
+                self.skip_token68();
+            }
+        }
+    }
+
+    /// `=` and a value, quoted or not; `None` where a quote is not closed.
+    fn value(&mut self) -> Option<Box<str>> {
+        self.rest = &self.rest[1..];
+        self.skip(is_space);
+        if self.rest.first() != Some(&b'"') {
+            return Some(text(self.take(is_unquoted)));
+        }
+        let mut value = Vec::new();
+        let mut at = 1;
+        loop {
+            match self.rest.get(at)? {
+                b'"' => break,
+                b'\\' => {
+                    value.push(*self.rest.get(at + 1)?);
+                    at += 2;
+                }
+                byte => {
+                    value.push(*byte);
+                    at += 1;
+                }
+            }
+        }
+        self.rest = &self.rest[at + 1..];
+        Some(text(&value))
+    }
+
+    /// Credentials in one piece in place of parameters (`Negotiate YII=`): nothing here needs them.
+    fn skip_token68(&mut self) {
+        let start = self.rest;
+        let word = self.take(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte));
+        self.skip(|byte| byte == b'=');
+        self.skip(is_space);
+        let whole = matches!(self.rest.first(), None | Some(b','));
+        // Without a `=` it may as well be the next scheme, after a forgotten comma; `take` tells them apart no further.
+        if word.is_empty() || !whole {
+            self.rest = start;
+        }
+    }
+
+    fn take(&mut self, wanted: impl Fn(u8) -> bool) -> &'a [u8] {
+        let end = self.rest.iter().position(|byte| !wanted(*byte));
+        let (taken, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+        self.rest = rest;
+        taken
+    }
+
+    fn skip(&mut self, unwanted: impl Fn(u8) -> bool) {
+        self.take(unwanted);
+    }
+}
+
+impl Challenge {
+    fn keep(&mut self, name: &[u8], value: Box<str>) {
+        let name = text(&name.to_ascii_lowercase());
+        if self.parameters.len() < MOST_PARAMETERS && self.parameter(&name).is_none() {
+            self.parameters.push((name, value));
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> Box<str> {
+    String::from_utf8_lossy(bytes).into()
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// What stands without quotes: more than a token, since servers write addresses and scopes so.
+fn is_unquoted(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b',' | b'"')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+//! Where a token may go: scheme, host and port, parsed once into a type that cannot be wrong.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+use http::Uri;
+
+/// The longest name that DNS can tell.
+const LONGEST_HOST: usize = 253;
+
+/// A scheme, a host and a port (RFC 6454): the servers that a token is meant for are told apart by all three.
+///
+/// Write it as `https://api.example` or `https://api.example:8443`; a slash at the end changes nothing. There are no
+/// wildcards: a token for one host is not for its neighbours. A name outside ASCII is written as it goes over the
+/// wire, `xn--...`.
+///
+/// ```
+/// use hallpass_core::authorize::{Origin, Target};
+///
+/// let origin: Origin = "https://API.example:443/".parse()?;
+/// assert_eq!(origin.to_string(), "https://api.example");
+/// assert!(origin.is_at(Target::new("https", "api.example", None)));
+/// assert!(!origin.is_at(Target::new("https", "api.example", Some(8443))));
+/// assert!("https://*.example".parse::<Origin>().is_err());
+/// # Ok::<(), hallpass_core::authorize::InvalidOrigin>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    https: bool,
+    /// In lower case; an IPv6 address in brackets, in its shortest spelling.
+    host: Box<str>,
+    port: u16,
+}
+
+impl Origin {
+    /// Is it plain HTTP?
+    pub fn is_http(&self) -> bool {
+        !self.https
+    }
+
+    /// Does the host name this machine: `127.0.0.0/8`, `[::1]`, `localhost` or a name below it?
+    pub fn is_loopback(&self) -> bool {
+        if let Some(ip) = ipv6(&self.host) {
+            return ip.to_canonical().is_loopback();
+        }
+        if let Ok(ip) = self.host.parse::<Ipv4Addr>() {
+            return ip.is_loopback();
+        }
+        &*self.host == "localhost" || self.host.ends_with(".localhost")
+    }
+
+    /// Does a request to `target` go to this origin?
+    ///
+    /// Names are compared without regard to case. What is spelled in any other way than this origin is elsewhere, even
+    /// where it would come to the same machine.
+    pub fn is_at(&self, target: Target<'_>) -> bool {
+        let scheme = if self.https { "https" } else { "http" };
+        let port = target.port.unwrap_or(default_port(self.https));
+        target.scheme.eq_ignore_ascii_case(scheme)
+            && port == self.port
+            && (target.host.eq_ignore_ascii_case(&self.host)
+                || ipv6(target.host).is_some_and(|ip| ipv6(&self.host) == Some(ip)))
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.https { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.host)?;
+        if self.port != default_port(self.https) {
+            write!(f, ":{}", self.port)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Origin {
+    type Err = InvalidOrigin;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
+        let (scheme, rest) = text.split_once("://").ok_or(InvalidOrigin(Fault::Shape))?;
+        let https = if scheme.eq_ignore_ascii_case("https") {
+            true
+        } else if scheme.eq_ignore_ascii_case("http") {
+            false
+        } else {
+            return Err(InvalidOrigin(Fault::Scheme));
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.contains(['/', '?', '#', '\\']) {
+            return Err(InvalidOrigin(Fault::Path));
+        }
+        if authority.contains('@') {
+            return Err(InvalidOrigin(Fault::UserInfo));
+        }
+        // The colons within an IPv6 address stand before its bracket.
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (authority, None),
+        };
+        let port = match port {
+            None => default_port(https),
+            Some(digits) => port_number(digits).ok_or(InvalidOrigin(Fault::Port))?,
+        };
+        Ok(Self {
+            https,
+            host: host_name(host).map_err(InvalidOrigin)?,
+            port,
+        })
+    }
+}
+
+fn host_name(host: &str) -> Result<Box<str>, Fault> {
+    if host.is_empty() {
+        return Err(Fault::Shape);
+    }
+    if host.contains('*') {
+        return Err(Fault::Wildcard);
+    }
+    if !host.is_ascii() {
+        return Err(Fault::NotAscii);
+    }
+    if host.starts_with('[') {
+        let ip = ipv6(host).ok_or(Fault::Host)?;
+        return Ok(format!("[{ip}]").into());
+    }
+    let host = host.to_ascii_lowercase();
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let label = |label: &str| !label.is_empty() && label.bytes().all(letter);
+    if host.len() > LONGEST_HOST || !host.split('.').all(label) {
+        return Err(Fault::Host);
+    }
+    // Some libraries read `127.1` and `0x7f.1` as addresses: only the one spelling that all agree on is taken.
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let number = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x");
+    if number && host.parse::<Ipv4Addr>().is_err() {
+        return Err(Fault::Host);
+    }
+    Ok(host.into())
+}
+
+/// Digits alone, without a sign, and not zero.
+fn port_number(digits: &str) -> Option<u16> {
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|port| plain && *port > 0)
+}
+
+fn ipv6(host: &str) -> Option<Ipv6Addr> {
+    host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+fn default_port(https: bool) -> u16 {
+    if https { 443 } else { 80 }
+}
+
+/// A text is no origin: the message says what is wrong with it, and never repeats it, since it may hold credentials.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidOrigin(Fault);
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Fault {
+    #[error("not an origin; give scheme and host, such as `https://api.example`")]
+    Shape,
+    #[error("an origin's scheme is `https` or `http`")]
+    Scheme,
+    #[error("an origin has no path, query or fragment; give scheme, host and port alone")]
+    Path,
+    #[error("an origin holds no user name and no password; leave them out")]
+    UserInfo,
+    #[error("an origin's host has no wildcard; name each host that the token is meant for")]
+    Wildcard,
+    #[error("an origin's host is written in ASCII; give it as it goes over the wire (`xn--...`)")]
+    NotAscii,
+    #[error("the origin's host is neither a name nor an address in its usual spelling")]
+    Host,
+    #[error("an origin's port is a number from 1 to 65535")]
+    Port,
+}
+
+/// Where a request goes, as its URL says it: what an [`Origin`] is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    scheme: &'a str,
+    host: &'a str,
+    port: Option<u16>,
+}
+
+impl<'a> Target<'a> {
+    /// A target by its parts: an IPv6 address stands in brackets, no port means the scheme's own.
+    pub fn new(scheme: &'a str, host: &'a str, port: Option<u16>) -> Self {
+        Self { scheme, host, port }
+    }
+
+    /// Where `uri` goes, or `None` where it does not say: an HTTP/1.1 request on a connection often names the path
+    /// alone.
+    pub fn of(uri: &'a Uri) -> Option<Self> {
+        let authority = uri.authority()?;
+        let (host, port) = (authority.host(), authority.port_u16());
+        let after_user = authority.as_str().rsplit('@').next()?;
+        // A port that cannot be read must not become the scheme's own.
+        if port.is_none() && after_user.len() > host.len() {
+            return None;
+        }
+        Some(Self::new(uri.scheme_str()?, host, port))
+    }
+
+    /// The host, in whatever spelling the request has it.
+    pub fn host(&self) -> &'a str {
+        self.host
+    }
+
+    pub(crate) fn is_http(&self) -> bool {
+        self.scheme.eq_ignore_ascii_case("http")
+    }
+
+    /// The host with its port, where one is named: what errors show.
+    pub(crate) fn authority(&self) -> String {
+        match self.port {
+            None => self.host.to_owned(),
+            Some(port) => format!("{}:{port}", self.host),
+        }
+    }
+}
+
+impl<'a> From<&'a Origin> for Target<'a> {
+    fn from(origin: &'a Origin) -> Self {
+        let scheme = if origin.https { "https" } else { "http" };
+        Self::new(scheme, &origin.host, Some(origin.port))
+    }
+}
+
+#[cfg(test)]
+mod tests;

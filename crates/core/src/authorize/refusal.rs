@@ -1,0 +1,159 @@
+use std::{error::Error, fmt};
+
+use http::{HeaderMap, StatusCode};
+
+use super::Challenge;
+use crate::{AccessToken, ScopeSet, text::safe_text};
+
+/// A token shorter than this may stand in a text by chance.
+const SHORTEST_ECHO: usize = 8;
+
+/// Why an API refused a request for its token (RFC 6750 section 3): what its `WWW-Authenticate` header said.
+///
+/// Integrations leave it in the extensions of the response that they hand on. Texts are escaped, cut at 256
+/// characters, and left out where they repeat the token.
+///
+/// ```
+/// use hallpass_core::authorize::ApiRefusal;
+///
+/// fn explain(response: &http::Response<()>) -> Option<String> {
+///     let refusal = response.extensions().get::<ApiRefusal>()?;
+///     let scope = refusal.is_insufficient_scope().then(|| refusal.scope())?;
+///     Some(format!("have the scope `{}` assigned", scope?))
+/// }
+/// # assert!(explain(&http::Response::new(())).is_none());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiRefusal {
+    status: StatusCode,
+    error: Option<Box<str>>,
+    description: Option<Box<str>>,
+    scope: Option<ScopeSet>,
+}
+
+/// What to do about a response.
+#[derive(Debug)]
+pub(super) enum Reading {
+    /// It says nothing about the token.
+    Nothing,
+    /// The token is of no use any more.
+    TokenRefused(ApiRefusal),
+    /// Another token of the same kind would fare no better.
+    Surfaced(ApiRefusal),
+}
+
+impl ApiRefusal {
+    /// The HTTP status; 200 for gRPC, which has statuses of its own.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The `error` code, where there is one: `invalid_token`, `insufficient_scope`, `invalid_request` or another.
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// The `error_description`, for people.
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+
+    /// The scopes that the API asks for, where it names them.
+    pub fn scope(&self) -> Option<&ScopeSet> {
+        self.scope.as_ref()
+    }
+
+    /// Is the token good, but for too little? A new one would fare no better: have the scopes of
+    /// [`scope`](Self::scope) assigned, and ask for them.
+    pub fn is_insufficient_scope(&self) -> bool {
+        self.error() == Some("insufficient_scope")
+    }
+
+    fn bare(status: StatusCode) -> Self {
+        Self {
+            status,
+            error: None,
+            description: None,
+            scope: None,
+        }
+    }
+
+    fn new(status: StatusCode, challenge: &Challenge, token: &AccessToken) -> Self {
+        let secret = token.expose();
+        let said = |name| {
+            let text = challenge.parameter(name)?;
+            let echo = secret.len() >= SHORTEST_ECHO && text.contains(secret);
+            (!echo).then_some(text)
+        };
+        Self {
+            status,
+            error: said("error").map(|text| safe_text(text).into()),
+            description: said("error_description").map(|text| safe_text(text).into()),
+            scope: said("scope").and_then(|text| text.parse().ok()),
+        }
+    }
+
+    pub(super) fn read(token: &AccessToken, status: StatusCode, headers: &HeaderMap) -> Reading {
+        match status {
+            StatusCode::OK if is_unauthenticated_grpc(headers) => {
+                return Reading::TokenRefused(Self::bare(status));
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {}
+            _ => return Reading::Nothing,
+        }
+        let challenges = Challenge::all(headers);
+        let bearer = || challenges.iter().filter(|challenge| challenge.is("bearer"));
+        // A server may challenge for several realms; the one that gives a reason is the one that looked at the token.
+        let reasoned = bearer().find(|challenge| challenge.parameter("error").is_some());
+        let unauthorized = status == StatusCode::UNAUTHORIZED;
+        let Some(challenge) = reasoned.or_else(|| bearer().next()) else {
+            return match (unauthorized, challenges.is_empty()) {
+                (true, true) => Reading::TokenRefused(Self::bare(status)),
+                // It wants something else than a bearer token.
+                (true, false) => Reading::Surfaced(Self::bare(status)),
+                (false, _) => Reading::Nothing,
+            };
+        };
+        let refusal = Self::new(status, challenge, token);
+        match challenge.parameter("error") {
+            None | Some("invalid_token") if unauthorized => Reading::TokenRefused(refusal),
+            _ => Reading::Surfaced(refusal),
+        }
+    }
+}
+
+/// Did a gRPC server say UNAUTHENTICATED at once, in an answer without a body?
+fn is_unauthenticated_grpc(headers: &HeaderMap) -> bool {
+    const UNAUTHENTICATED: &str = "16";
+    headers
+        .get("grpc-status")
+        .is_some_and(|status| status == UNAUTHENTICATED)
+        && headers
+            .get(http::header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+impl fmt::Display for ApiRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the API refused the token")?;
+        if let Some(error) = self.error() {
+            write!(f, ": `{error}`")?;
+        }
+        if let Some(description) = self.description() {
+            write!(f, ", \"{description}\"")?;
+        }
+        if let Some(scope) = self.scope() {
+            write!(
+                f,
+                ", it asks for the scopes `{}`",
+                safe_text(scope.as_str())
+            )?;
+        }
+        write!(f, " (HTTP {})", self.status.as_u16())
+    }
+}
+
+impl Error for ApiRefusal {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use http::{HeaderValue, StatusCode};
+
+use super::*;
+use crate::{AccessToken, Clock as _, ErrorKind, SystemClock, TokenType, async_trait};
+
+/// Numbers its tokens, and counts those that are dropped.
+#[derive(Default)]
+struct Numbered {
+    number: AtomicUsize,
+    kind: Option<TokenType>,
+    stubborn: bool,
+}
+
+#[async_trait]
+impl TokenSource for Numbered {
+    async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+        let text = format!("CANARY-{}", self.number.load(Ordering::SeqCst));
+        let kind = self.kind.unwrap_or(TokenType::Bearer);
+        Ok(AccessToken::new(
+            kind,
+            &text,
+            SystemClock.moment(),
+            Duration::from_secs(60),
+        )?)
+    }
+
+    fn invalidate(&self, _: &AccessToken) {
+        if !self.stubborn {
+            self.number.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+fn builder() -> AuthorizerBuilder {
+    Authorizer::builder(Arc::new(Numbered::default()))
+}
+
+fn api() -> Authorizer {
+    builder()
+        .allow_origin("https://api.example")
+        .build()
+        .unwrap()
+}
+
+fn target(uri: &'static str) -> Target<'static> {
+    let (scheme, host) = uri.split_once("://").unwrap();
+    Target::new(scheme, host, None)
+}
+
+fn permit(authorizer: &Authorizer, uri: &'static str) -> Result<Option<Permit>, TokenError> {
+    authorizer.permit(Some(target(uri)), &HeaderMap::new(), None)
+}
+
+// covers: C-37
+#[test]
+fn only_a_list_of_origins_that_makes_sense_is_taken() {
+    let wrong = |builder: AuthorizerBuilder, says: &str| {
+        let error = builder.build().unwrap_err().to_string();
+        assert!(
+            error.starts_with("allow_origin: ") && error.contains(says),
+            "{error}"
+        );
+    };
+    wrong(builder(), "no origin");
+    wrong(builder().pass_other_origins(), "no origin");
+    wrong(builder().allow_origin("api.example"), "not an origin");
+    wrong(
+        builder()
+            .allow_origin("https://a.example")
+            .allow_origin("https://A.example:443/"),
+        "twice",
+    );
+    wrong(
+        builder().allow_origin("http://127.0.0.1:1"),
+        "danger_allow_http_on_loopback",
+    );
+    let danger = || builder().danger_allow_http_on_loopback();
+    wrong(danger().allow_origin("http://api.example"), "loopback only");
+    wrong(
+        danger()
+            .allow_origin("http://127.0.0.1")
+            .allow_origin("http://10.0.0.1"),
+        "loopback only",
+    );
+    // In whatever order they are called.
+    assert!(danger().allow_origin("http://[::1]:80").build().is_ok());
+    assert!(
+        builder()
+            .allow_origin("http://localhost")
+            .danger_allow_http_on_loopback()
+            .build()
+            .is_ok()
+    );
+}
+
+// covers: C-37, I-02
+#[test]
+fn another_origin_has_no_permit() {
+    let api = api();
+    assert!(permit(&api, "https://api.example").unwrap().is_some());
+    for (elsewhere, hint) in [
+        ("https://other.example", "pass_other_origins"),
+        ("http://api.example", "use `https://`"),
+    ] {
+        let error = permit(&api, elsewhere).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains(hint), "{error}");
+    }
+    let error = api.permit(None, &HeaderMap::new(), None).unwrap_err();
+    assert!(error.to_string().contains("names no origin"), "{error}");
+
+    let lenient = builder()
+        .allow_origin("https://api.example")
+        .pass_other_origins()
+        .build()
+        .unwrap();
+    assert!(permit(&lenient, "https://other.example").unwrap().is_none());
+    assert!(
+        lenient
+            .permit(None, &HeaderMap::new(), None)
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[test]
+fn a_header_that_is_there_rules_unless_told_otherwise() {
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic eDp5"));
+    let anywhere = ["https://api.example", "https://other.example"];
+    for uri in anywhere {
+        assert!(
+            api()
+                .permit(Some(target(uri)), &headers, None)
+                .unwrap()
+                .is_none()
+        );
+    }
+    let replacing = builder()
+        .allow_origin(anywhere[0])
+        .replace_authorization()
+        .build()
+        .unwrap();
+    assert!(
+        replacing
+            .permit(Some(target(anywhere[0])), &headers, None)
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        replacing
+            .permit(Some(target(anywhere[1])), &headers, None)
+            .is_err()
+    );
+}
+
+// covers: C-37
+#[test]
+fn each_origin_has_its_token_unless_the_request_says_which() {
+    let asks = |scope: &str| TokenRequest::new().with_scopes(scope.parse().unwrap());
+    let authorizer = builder()
+        .allow_origin("https://orders.example")
+        .allow_origin_with("https://billing.example", asks("billing"))
+        .build()
+        .unwrap();
+    let request = |uri| permit(&authorizer, uri).unwrap().unwrap().request().clone();
+    assert!(request("https://orders.example").is_default());
+    assert_eq!(request("https://billing.example"), asks("billing"));
+    let wanted = asks("refunds");
+    let billing = target("https://billing.example");
+    let permit = authorizer.permit(Some(billing), &HeaderMap::new(), Some(&wanted));
+    assert_eq!(*permit.unwrap().unwrap().request(), wanted);
+}
+
+fn unauthorized(permit: &mut Permit, token: &AccessToken) -> Verdict {
+    permit.judge(token, StatusCode::UNAUTHORIZED, &HeaderMap::new())
+}
+
+// covers: C-35
+#[tokio::test]
+async fn a_refused_token_is_replaced_once() {
+    let mut permit = permit(&api(), "https://api.example").unwrap().unwrap();
+    let first = permit.token().await.unwrap();
+    assert_eq!(
+        permit.judge(&first, StatusCode::OK, &HeaderMap::new()),
+        Verdict::Pass
+    );
+    assert!(matches!(
+        unauthorized(&mut permit, &first),
+        Verdict::Retry(_)
+    ));
+    let second = permit.replacement(&first).await.unwrap().unwrap();
+    assert_eq!(second.expose(), "CANARY-1");
+    assert!(matches!(
+        unauthorized(&mut permit, &second),
+        Verdict::Refused(_)
+    ));
+    // It was dropped all the same, for the next request.
+    assert_eq!(permit.token().await.unwrap().expose(), "CANARY-2");
+}
+
+#[tokio::test]
+async fn the_same_token_is_no_replacement() {
+    let source = Numbered {
+        stubborn: true,
+        ..Numbered::default()
+    };
+    let authorizer = Authorizer::builder(Arc::new(source))
+        .allow_origin("https://api.example")
+        .build();
+    let mut permit = permit(&authorizer.unwrap(), "https://api.example")
+        .unwrap()
+        .unwrap();
+    let token = permit.token().await.unwrap();
+    assert!(matches!(
+        unauthorized(&mut permit, &token),
+        Verdict::Retry(_)
+    ));
+    assert!(permit.replacement(&token).await.unwrap().is_none());
+}
+
+// covers: C-20
+#[tokio::test]
+async fn a_token_that_takes_a_proof_is_not_used_without_one() {
+    let source = Numbered {
+        kind: Some(TokenType::DPoP),
+        ..Numbered::default()
+    };
+    let authorizer = Authorizer::builder(Arc::new(source))
+        .allow_origin("https://api.example")
+        .build();
+    let permit = permit(&authorizer.unwrap(), "https://api.example")
+        .unwrap()
+        .unwrap();
+    let error = permit.token().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(
+        error.to_string().contains("DPoP") && !error.to_string().contains("CANARY"),
+        "{error}"
+    );
+}
+
+// covers: F-99
+#[tokio::test]
+async fn nothing_of_it_shows_a_token() {
+    let builder = builder().allow_origin("https://api.example").name("orders");
+    let text = format!("{builder:?}");
+    let authorizer = builder.build().unwrap();
+    let mut permit = permit(&authorizer, "https://api.example").unwrap().unwrap();
+    let token = permit.token().await.unwrap();
+    let verdict = unauthorized(&mut permit, &token);
+    let text = format!("{text} {authorizer:?} {permit:?} {verdict:?}");
+    assert!(
+        text.contains("orders") && text.contains("https://api.example"),
+        "{text}"
+    );
+    assert!(
+        token.expose().contains("CANARY") && !text.contains("CANARY"),
+        "{text}"
+    );
+}

@@ -1,0 +1,77 @@
+//! Access tokens on the requests of a reqwest client.
+//!
+//! An [`Authorizer`] says which origins may have tokens. With it,
+//! [`send_with`](RequestBuilderExt::send_with) takes the place of `send`:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use hallpass_core::{TokenSource, authorize::Authorizer};
+//! use hallpass_reqwest::{RequestBuilderExt, same_origin_redirects};
+//!
+//! # async fn example(source: Arc<dyn TokenSource>) -> Result<(), Box<dyn std::error::Error>> {
+//! let authorizer = Authorizer::builder(source).allow_origin("https://api.example").build()?;
+//! let client = reqwest::Client::builder().redirect(same_origin_redirects()).build()?;
+//!
+//! let orders = client.get("https://api.example/orders").send_with(&authorizer).await?;
+//! # let _ = orders;
+//! # Ok(())
+//! # }
+//! ```
+#![cfg_attr(
+    feature = "middleware",
+    doc = "
+With the feature `middleware`, a [`TokenMiddleware`] does it for every request of a client, and its callers know
+nothing of tokens:
+
+```
+# use std::sync::Arc;
+# use hallpass_core::{TokenSource, authorize::Authorizer};
+use hallpass_reqwest::TokenMiddleware;
+use reqwest_middleware::ClientBuilder;
+
+# async fn example(authorizer: Authorizer) -> Result<(), Box<dyn std::error::Error>> {
+let client = ClientBuilder::new(reqwest::Client::new())
+    .with(TokenMiddleware::new(authorizer))
+    .build();
+let orders = client.get(\"https://api.example/orders\").send().await?;
+# let _ = orders;
+# Ok(())
+# }
+```
+"
+)]
+//! # What happens to a request
+//!
+//! - It goes to an allowed origin: it gets the token's ready-made header. Where no token can be had, nothing is sent,
+//!   and the caller gets the [`TokenError`].
+//! - It goes elsewhere: nothing is sent, and the caller gets a [`TokenError`]; unless the authorizer was built to pass
+//!   such requests, which then go without a token.
+//! - It has an `Authorization` header already: it goes as it is, unless the authorizer was built to replace it. A
+//!   default header of the `reqwest::Client` is added later and cannot be seen here: the token takes its place.
+//! - The API refuses the token with 401: the token is dropped, and the request is sent once more with a new one, if
+//!   its body can be sent again (reqwest's `try_clone`; a stream cannot) and it was not redirected.
+//! - The API refuses otherwise, with 403 `insufficient_scope` for one: the response comes back as it is, with an
+//!   [`ApiRefusal`] in its extensions that says why.
+//!
+//! # Redirects
+//!
+//! reqwest follows them by itself, below this crate, and drops the `Authorization` header where scheme, host or port
+//! changes; tests here hold it to that. So no token goes astray, but what is asked there is asked without one. A
+//! client that is built with [`same_origin_redirects`] stops there, and hands the redirect to its caller.
+//!
+//! [`Authorizer`]: hallpass_core::authorize::Authorizer
+//! [`ApiRefusal`]: hallpass_core::authorize::ApiRefusal
+//! [`TokenError`]: hallpass_core::TokenError
+
+mod error;
+mod extension;
+#[cfg(feature = "middleware")]
+mod middleware;
+mod redirect;
+mod send;
+
+pub use error::Error;
+pub use extension::RequestBuilderExt;
+#[cfg(feature = "middleware")]
+pub use middleware::TokenMiddleware;
+pub use redirect::same_origin_redirects;

@@ -1,0 +1,78 @@
+use hallpass_core::{TokenError, TokenRequest, async_trait, authorize::Authorizer};
+use http::Extensions;
+use reqwest::{Request, Response};
+use reqwest_middleware::{Error, Middleware, Next};
+
+use crate::send::{Transport, send};
+
+/// Puts a token on every request of a [`reqwest_middleware`] client that goes to an allowed origin.
+///
+/// Add it last, below middleware that retries, so that each try has a token that is valid then. A [`TokenRequest`]
+/// in a request's extensions asks for another token than the origin was allowed with.
+///
+/// Where there is no token, nothing is sent, and the [`TokenError`] is inside of the client's error:
+///
+/// ```
+/// use hallpass_core::{TokenError, TokenRequest, authorize::Authorizer};
+/// use hallpass_reqwest::TokenMiddleware;
+/// use reqwest_middleware::{ClientBuilder, Error};
+///
+/// # async fn example(authorizer: Authorizer) -> Result<(), Box<dyn std::error::Error>> {
+/// let client = ClientBuilder::new(reqwest::Client::new())
+///     .with(TokenMiddleware::new(authorizer))
+///     .build();
+/// let refunds = TokenRequest::new().with_scopes("refunds.write".parse()?);
+/// let post = client.post("https://api.example/refunds").with_extension(refunds);
+/// match post.send().await {
+///     Ok(response) => println!("{}", response.status()),
+///     Err(Error::Middleware(error)) if error.is::<TokenError>() => {
+///         println!("no token: {:?}", error.downcast_ref::<TokenError>().map(TokenError::kind));
+///     }
+///     Err(error) => println!("no answer: {error}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct TokenMiddleware {
+    authorizer: Authorizer,
+}
+
+impl TokenMiddleware {
+    /// A middleware that asks this authorizer.
+    pub fn new(authorizer: Authorizer) -> Self {
+        Self { authorizer }
+    }
+}
+
+#[async_trait]
+impl Middleware for TokenMiddleware {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response, Error> {
+        let wanted = extensions.get::<TokenRequest>().cloned();
+        let mut rest = Rest { next, extensions };
+        send(&mut rest, &self.authorizer, wanted.as_ref(), request).await
+    }
+}
+
+/// The middleware below this one, and the client.
+struct Rest<'a> {
+    next: Next<'a>,
+    extensions: &'a mut Extensions,
+}
+
+impl Transport for Rest<'_> {
+    type Error = Error;
+
+    async fn execute(&mut self, request: Request) -> Result<Response, Error> {
+        self.next.clone().run(request, self.extensions).await
+    }
+
+    fn no_token(error: TokenError) -> Error {
+        Error::middleware(error)
+    }
+}

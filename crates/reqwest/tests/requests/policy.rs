@@ -1,0 +1,119 @@
+//! Who gets a token, and what happens when it is refused.
+
+use std::sync::Arc;
+
+use hallpass_core::{ErrorKind, TokenError, TokenRequest, authorize::ApiRefusal};
+use hallpass_reqwest::RequestBuilderExt as _;
+use hallpass_testkit::{
+    ScriptedSource,
+    raw::{self, RawServer, Reply},
+};
+
+use crate::support::{Mint, allow, authorizations, client, get};
+
+fn refused(challenge: &str) -> Reply {
+    raw::http(401, &[("www-authenticate", challenge)], "no")
+}
+
+// covers: C-32, C-35
+#[tokio::test]
+async fn a_refused_token_is_replaced_once() {
+    let invalid = r#"Bearer error="invalid_token""#;
+    let server = RawServer::start([
+        raw::json(200, "1"),
+        refused(invalid),
+        raw::json(200, "2"),
+        refused(invalid),
+        refused(invalid),
+    ])
+    .await;
+    let mint = Arc::new(Mint::default());
+    let authorizer = allow(mint.clone(), &server).build().unwrap();
+
+    assert_eq!(get(&server, &authorizer).await.unwrap().status(), 200);
+    assert_eq!(get(&server, &authorizer).await.unwrap().status(), 200);
+    assert_eq!(mint.dropped(), 1);
+    let last = get(&server, &authorizer).await.unwrap();
+    assert_eq!(last.status(), 401);
+    let refusal = last.extensions().get::<ApiRefusal>().unwrap();
+    assert_eq!(refusal.error(), Some("invalid_token"));
+    let sent = [1, 1, 2, 2, 3].map(|number| Some(format!("Bearer token-{number}")));
+    assert_eq!(authorizations(&server), sent);
+}
+
+// covers: C-36
+#[tokio::test]
+async fn a_token_for_too_little_is_told_and_not_fetched_again() {
+    let challenge = r#"Bearer error="insufficient_scope", scope="orders.write orders.read""#;
+    let reply = raw::http(403, &[("www-authenticate", challenge)], "no");
+    let server = RawServer::always(reply).await;
+    let mint = Arc::new(Mint::default());
+    let response = get(&server, &allow(mint.clone(), &server).build().unwrap()).await;
+    let response = response.unwrap();
+    let refusal = response.extensions().get::<ApiRefusal>().unwrap();
+    assert!(refusal.is_insufficient_scope());
+    assert_eq!(
+        refusal.scope().unwrap().as_str(),
+        "orders.read orders.write"
+    );
+    assert_eq!((mint.dropped(), server.request_count()), (0, 1));
+}
+
+// covers: C-37, I-02
+#[tokio::test]
+async fn no_other_origin_gets_a_request() {
+    let (ours, other) = (
+        RawServer::always(raw::json(200, "")).await,
+        RawServer::always(raw::json(200, "")).await,
+    );
+    let authorizer = allow(Arc::new(Mint::default()), &ours).build().unwrap();
+    let error = get(&other, &authorizer).await.unwrap_err();
+    let error = error.token_error().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert_eq!(error.host(), Some(&*other.address().to_string()));
+    assert_eq!(other.connection_count(), 0);
+
+    let lenient = allow(Arc::new(Mint::default()), &ours).pass_other_origins();
+    get(&other, &lenient.build().unwrap()).await.unwrap();
+    assert_eq!(authorizations(&other), [None]);
+}
+
+#[tokio::test]
+async fn a_header_that_is_there_stays_unless_told_otherwise() {
+    let server = RawServer::always(raw::json(200, "")).await;
+    let authorizer = || allow(Arc::new(Mint::default()), &server);
+    for authorizer in [authorizer(), authorizer().replace_authorization()] {
+        let get = client()
+            .get(server.url("/"))
+            .header("authorization", "Basic eDp5");
+        get.send_with(&authorizer.build().unwrap()).await.unwrap();
+    }
+    let seen = ["Basic eDp5", "Bearer token-1"].map(|header| Some(header.to_owned()));
+    assert_eq!(authorizations(&server), seen);
+}
+
+#[tokio::test]
+async fn a_request_asks_for_a_token_of_its_own() {
+    let server = RawServer::always(raw::json(200, "")).await;
+    let authorizer = allow(Arc::new(Mint::default()), &server).build().unwrap();
+    let wanted = TokenRequest::new().with_scopes("orders.write".parse().unwrap());
+    let get = client().get(server.url("/"));
+    get.send_with_request(&authorizer, &wanted).await.unwrap();
+    assert_eq!(
+        authorizations(&server),
+        [Some("Bearer token-1orders.write".to_owned())]
+    );
+}
+
+#[tokio::test]
+async fn without_a_token_nothing_is_sent() {
+    let server = RawServer::always(raw::json(200, "")).await;
+    let down = TokenError::unavailable("the server is down");
+    let source = Arc::new(ScriptedSource::new([Err(down)]));
+    let error = get(&server, &allow(source, &server).build().unwrap())
+        .await
+        .unwrap_err();
+    assert!(error.token_error().unwrap().is_transient());
+    assert!(error.http_error().is_none());
+    assert_eq!(server.connection_count(), 0);
+}

@@ -1,0 +1,79 @@
+//! Access tokens on the requests of a tower service: hyper's and axum's clients, tonic channels.
+//!
+//! An [`Authorizer`] says which origins may have tokens; a [`TokenLayer`] puts it around any
+//! `Service<http::Request<B>>`:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use hallpass_core::{TokenSource, authorize::Authorizer};
+//! use hallpass_tower::TokenLayer;
+//! use http::{Request, Response};
+//! use tower::{Layer, Service, ServiceExt, service_fn};
+//!
+//! # use hallpass_core::{AccessToken, Clock, SystemClock};
+//! # use hallpass_testkit::StaticSource;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! # let token = AccessToken::bearer("0123abc", SystemClock.moment(), std::time::Duration::from_secs(60))?;
+//! # let source: Arc<dyn TokenSource> = Arc::new(StaticSource::new(token));
+//! let authorizer = Authorizer::builder(source).allow_origin("https://api.example").build()?;
+//! // In place of a client of hyper:
+//! let client = service_fn(async |request: Request<String>| {
+//!     assert!(request.headers()["authorization"].is_sensitive());
+//!     Ok::<_, std::io::Error>(Response::new("orders".to_owned()))
+//! });
+//! let mut client = TokenLayer::new(authorizer).retry_cloned().layer(client);
+//!
+//! let request = Request::get("https://api.example/orders").body(String::new())?;
+//! let response = client.ready().await?.call(request).await?;
+//! assert_eq!(response.body(), "orders");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What happens to a request
+//!
+//! - It goes to an allowed origin: it gets the token's ready-made header. Where no token can be had, nothing is sent,
+//!   and the error is a [`TokenError`].
+//! - It goes elsewhere: nothing is sent, and the error is a [`TokenError`]; unless the authorizer was built to pass
+//!   such requests, which then go without a token.
+//! - It has an `Authorization` header already: it goes as it is, unless the authorizer was built to replace it.
+//! - It asks for another token than its origin was allowed with: put a [`TokenRequest`] into its extensions.
+//! - The API refuses the token with 401: the token is dropped, so that the next request has a new one; and this one is
+//!   sent once more, where a [`Replay`] was chosen that can copy its body.
+//! - The API refuses otherwise, with 403 `insufficient_scope` for one: the response comes back as it is, with an
+//!   [`ApiRefusal`] in its extensions that says why.
+//!
+//! A layer that follows redirects belongs around this one, not into it: so each hop is judged by where it goes.
+//!
+//! # Errors
+//!
+//! The error of a [`TokenService`] is a [`BoxError`], as with tower's own middleware: either the inner service's, or a
+//! [`TokenError`], for which `error.downcast_ref::<TokenError>()` asks.
+//!
+//! # tonic
+//!
+//! A channel's requests name a path alone, since the channel knows where it goes: tell the layer with
+//! [`connected_to`](TokenLayer::connected_to). The body of a gRPC request is a stream and is not sent again; a token
+//! that was refused with UNAUTHENTICATED is dropped all the same, where the server says so at once, in an answer
+//! without a body, as tonic's interceptors do. An error at the end of a stream of answers is not seen here.
+//! `examples/tonic.rs` is a whole service and a client of it. A [`TokenError`] comes as a status of code UNKNOWN whose
+//! `source()` is the error.
+//!
+//! [`Authorizer`]: hallpass_core::authorize::Authorizer
+//! [`ApiRefusal`]: hallpass_core::authorize::ApiRefusal
+//! [`TokenError`]: hallpass_core::TokenError
+//! [`TokenRequest`]: hallpass_core::TokenRequest
+
+mod future;
+mod layer;
+mod replay;
+mod service;
+
+pub use future::ResponseFuture;
+pub use layer::TokenLayer;
+pub use replay::{CloneBody, EmptyBody, NoReplay, Replay, ReplayWith};
+pub use service::TokenService;
+
+/// Any error, as tower's own middleware has it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

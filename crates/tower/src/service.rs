@@ -1,0 +1,101 @@
+use std::task::{Context, Poll};
+
+use hallpass_core::{
+    TokenError, TokenRequest,
+    authorize::{Permit, Target},
+};
+use http::{Request, Response, header::AUTHORIZATION};
+use tower_service::Service;
+
+use crate::{BoxError, NoReplay, Replay, ResponseFuture, TokenLayer};
+
+/// A service whose requests have tokens; a [`TokenLayer`] makes one.
+///
+/// The inner service is cloned for a request that has to wait for its token, and for one that may be sent again: so a
+/// clone must be cheap, as with clients and channels it is.
+#[derive(Clone, Debug)]
+pub struct TokenService<S, R = NoReplay> {
+    inner: S,
+    layer: TokenLayer<R>,
+}
+
+impl<S, R> TokenService<S, R> {
+    pub(crate) fn new(inner: S, layer: TokenLayer<R>) -> Self {
+        Self { inner, layer }
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service. What is sent through it directly has no token.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service, without this one.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
+    fn permit<B>(&self, request: &Request<B>) -> Result<Option<Permit>, TokenError> {
+        let connected_to = self.layer.connected_to.as_ref();
+        // A request that names another host than the connection's is judged by what it names.
+        let target = if request.uri().authority().is_some() {
+            Target::of(request.uri())
+        } else {
+            connected_to.map(Target::from)
+        };
+        let wanted = request.extensions().get::<TokenRequest>();
+        self.layer
+            .authorizer
+            .permit(target, request.headers(), wanted)
+    }
+}
+
+impl<S, R, B, RB> Service<Request<B>> for TokenService<S, R>
+where
+    S: Service<Request<B>, Response = Response<RB>> + Clone,
+    S::Error: Into<BoxError>,
+    R: Replay<B>,
+{
+    type Response = Response<RB>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, B, RB>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let permit = match self.permit(&request) {
+            Ok(Some(permit)) => permit,
+            Ok(None) => return ResponseFuture::as_it_is(self.inner.call(request)),
+            Err(error) => return ResponseFuture::kept_back(error),
+        };
+        let spare = copy(&request, &self.layer.replay);
+        if let Some(token) = permit.ready_token() {
+            let header = token.header_value().clone();
+            request.headers_mut().insert(AUTHORIZATION, header);
+            let response = self.inner.call(request);
+            let again = spare.map(|spare| (self.inner.clone(), spare));
+            return ResponseFuture::sent(permit, token, response, again);
+        }
+        // The clone has not been asked whether it is ready, so it stays here for the next call.
+        let clone = self.inner.clone();
+        let ready = std::mem::replace(&mut self.inner, clone);
+        ResponseFuture::waiting(permit, ready, request, spare)
+    }
+}
+
+/// The request as it is before the token is on it, where its body can be copied.
+fn copy<B>(request: &Request<B>, replay: &impl Replay<B>) -> Option<Request<B>> {
+    let mut copy = Request::new(replay.copy(request.body())?);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
+    Some(copy)
+}
