@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args as _, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 /// OAuth 2.0 access tokens for shells, cron jobs, timers and kubectl.
@@ -234,13 +234,6 @@ pub(crate) struct Man {
 /// The command as clap sees it: for completions and manual pages.
 pub(crate) fn command() -> clap::Command {
     Args::command()
-}
-
-/// The names of the flags that a subcommand shares with the others.
-pub(crate) fn client_flags() -> Vec<String> {
-    let command = Client::augment_args(clap::Command::new("flags"));
-    let long = command.get_arguments().filter_map(clap::Arg::get_long);
-    long.map(str::to_owned).collect()
 }
 
 #[cfg(test)]

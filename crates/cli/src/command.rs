@@ -4,8 +4,9 @@ mod cache;
 mod credential;
 mod exec;
 mod inspect;
+mod request;
 mod scripts;
-mod token;
+pub(crate) mod token;
 
 use std::process::ExitCode;
 
@@ -20,7 +21,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.command {
         Command::Token(token) => token::run(common, &token)?,
         Command::Exec(exec) => return exec::run(common, &exec),
-        Command::Request(_request) => todo!(),
+        Command::Request(request) => return request::run(common, &request),
         Command::Inspect(inspect) => inspect::run(&inspect)?,
         Command::Doctor(doctor) => return doctor::run(common, &doctor),
         Command::Cache(cache) => cache::run(common, &cache.action)?,

@@ -10,6 +10,7 @@ mod values;
 pub(crate) use place::cache_folder;
 pub(crate) use hallpass::secrets::SecretReference;
 pub(crate) use settings::{Server, Settings};
+pub(crate) use values::duration;
 
 use crate::{
     args::{Client, Common},

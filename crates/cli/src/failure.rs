@@ -143,8 +143,8 @@ impl From<TokenError> for Failure {
             _ => Exit::Unavailable,
         };
         let failure = Self::new(exit, error.to_string());
-        match error.source() {
-            Some(_) => failure.with_cause(Causes(error)),
+        match Told::of(error.source()) {
+            Some(cause) => failure.with_cause(cause),
             None => failure,
         }
     }
@@ -166,22 +166,41 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// The causes of a token error, whose own text is the failure's.
+/// What a chain of causes says: for errors that are not ours to keep, or whose own text is told already.
 #[derive(Debug)]
-struct Causes(TokenError);
+pub(crate) struct Told {
+    text: String,
+    cause: Option<Box<Self>>,
+}
 
-impl fmt::Display for Causes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.source() {
-            Some(cause) => fmt::Display::fmt(cause, f),
-            None => fmt::Display::fmt(&self.0, f),
-        }
+impl Told {
+    /// The chain that starts with this cause.
+    pub(crate) fn of(cause: Option<&(dyn Error + 'static)>) -> Option<Self> {
+        cause.map(|cause| Self {
+            text: cause.to_string(),
+            cause: Self::of(cause.source()).map(Box::new),
+        })
+    }
+
+    /// What the deepest cause says.
+    pub(crate) fn deepest(&self) -> &str {
+        self.cause.as_ref().map_or(&self.text, |cause| cause.deepest())
+    }
+
+    pub(crate) fn contains(&self, words: &str) -> bool {
+        self.text.contains(words) || self.cause.as_ref().is_some_and(|cause| cause.contains(words))
     }
 }
 
-impl Error for Causes {
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for Told {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source().and_then(Error::source)
+        self.cause.as_ref().map(|cause| &**cause as _)
     }
 }
 

@@ -9,6 +9,7 @@ mod command;
 mod config;
 mod doctor;
 mod failure;
+mod http;
 mod out;
 mod source;
 mod store;
