@@ -251,7 +251,10 @@ mod tests {
         fn check(command: &clap::Command) {
             for argument in command.get_arguments() {
                 let name = argument.get_id().as_str();
-                assert!(!name.contains("secret") && !name.contains("password"), "{name}");
+                assert!(
+                    !name.contains("secret") && !name.contains("password"),
+                    "{name}"
+                );
             }
             command.get_subcommands().for_each(check);
         }

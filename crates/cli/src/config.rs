@@ -7,8 +7,8 @@ mod place;
 mod settings;
 mod values;
 
-pub(crate) use place::cache_folder;
 pub(crate) use hallpass::secrets::SecretReference;
+pub(crate) use place::cache_folder;
 pub(crate) use settings::{Server, Settings};
 pub(crate) use values::duration;
 
@@ -27,7 +27,10 @@ pub(crate) fn read(common: &Common, flags: &Client) -> Result<Settings, Failure>
             .text("HALLPASS_PROFILE")?
             .map(|name| (name, "HALLPASS_PROFILE")),
     };
-    let profile = file::profile(&file, chosen.as_ref().map(|(name, by)| (name.as_str(), *by)))?;
+    let profile = file::profile(
+        &file,
+        chosen.as_ref().map(|(name, by)| (name.as_str(), *by)),
+    )?;
     let environment = environment::layer(&variables, profile.is_some())?;
     let (name, profile) = match profile {
         Some((name, layer)) => (Some(name), layer),

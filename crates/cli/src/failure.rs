@@ -142,18 +142,32 @@ impl From<TokenError> for Failure {
             // Kinds to come are told as what may pass by itself.
             _ => Exit::Unavailable,
         };
-        let failure = Self::new(exit, error.to_string());
-        match Told::of(error.source()) {
-            Some(cause) => failure.with_cause(cause),
-            None => failure,
+        let text = error.to_string();
+        let hint = error.hint().map(in_our_words);
+        let without_hint = error
+            .hint()
+            .and_then(|hint| text.strip_suffix(hint)?.strip_suffix("; "));
+        Self {
+            remedy: hint,
+            cause: Told::of(error.source()).map(Into::into),
+            ..Self::new(exit, without_hint.unwrap_or(&text))
         }
     }
 }
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
-        Self::configuration(error.to_string())
+        Self::configuration(in_our_words(&error.to_string()))
     }
+}
+
+/// The libraries name their builders' methods, for which a profile has other words.
+fn in_our_words(text: &str) -> String {
+    text.replace("add_root_certificates_pem", "ca_file")
+        .replace(
+            "`proxy_credentials`",
+            "an own proxy of this machine, since this command has none for them",
+        )
 }
 
 impl From<io::Error> for Failure {
@@ -184,11 +198,17 @@ impl Told {
 
     /// What the deepest cause says.
     pub(crate) fn deepest(&self) -> &str {
-        self.cause.as_ref().map_or(&self.text, |cause| cause.deepest())
+        self.cause
+            .as_ref()
+            .map_or(&self.text, |cause| cause.deepest())
     }
 
     pub(crate) fn contains(&self, words: &str) -> bool {
-        self.text.contains(words) || self.cause.as_ref().is_some_and(|cause| cause.contains(words))
+        self.text.contains(words)
+            || self
+                .cause
+                .as_ref()
+                .is_some_and(|cause| cause.contains(words))
     }
 }
 

@@ -24,14 +24,19 @@ pub(crate) fn client(settings: &Settings) -> Result<ClientBuilder, Failure> {
         Some("system") => client,
         Some(proxy) => {
             let proxy = Proxy::all(proxy);
-            client.proxy(proxy.map_err(|_| Failure::configuration("`proxy`: it is no URL of a proxy"))?)
+            client.proxy(
+                proxy.map_err(|_| Failure::configuration("`proxy`: it is no URL of a proxy"))?,
+            )
         }
     };
     if let Some(pem) = source::ca_certificates(settings)? {
-        let roots = Certificate::from_pem_bundle(&pem).ok().filter(|roots| !roots.is_empty());
-        client = client.tls_certs_merge(roots.ok_or_else(|| {
-            Failure::configuration("`ca_file`: it holds no certificate in PEM")
-        })?);
+        let roots = Certificate::from_pem_bundle(&pem)
+            .ok()
+            .filter(|roots| !roots.is_empty());
+        client =
+            client.tls_certs_merge(roots.ok_or_else(|| {
+                Failure::configuration("`ca_file`: it holds no certificate in PEM")
+            })?);
     }
     Ok(client)
 }
@@ -40,15 +45,23 @@ pub(crate) fn client(settings: &Settings) -> Result<ClientBuilder, Failure> {
 pub(crate) fn failure(error: &reqwest::Error, host: &str) -> Failure {
     let cause = Told::of(error.source());
     let why = cause.as_ref().map_or("", Told::deepest);
-    let failure = if cause.as_ref().is_some_and(|cause| cause.contains("certificate")) {
-        Failure::configuration(format!("the identity of {host} could not be verified with TLS: {why}"))
-            .with_remedy("check the host and its certificate; add a private authority with `ca_file`")
+    let failure = if cause
+        .as_ref()
+        .is_some_and(|cause| cause.contains("certificate"))
+    {
+        Failure::configuration(format!(
+            "the identity of {host} could not be verified with TLS: {why}"
+        ))
+        .with_remedy("check the host and its certificate; add a private authority with `ca_file`")
     } else if error.is_timeout() {
         Failure::new(Exit::Unavailable, format!("{host} was too slow"))
     } else if error.is_builder() {
         Failure::configuration(format!("the request could not be written: {why}"))
     } else {
-        Failure::new(Exit::Unavailable, format!("{host} could not be reached: {why}"))
+        Failure::new(
+            Exit::Unavailable,
+            format!("{host} could not be reached: {why}"),
+        )
     };
     match cause {
         Some(cause) => failure.with_cause(cause),

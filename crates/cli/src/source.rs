@@ -40,9 +40,8 @@ impl Lazy {
 impl TokenSource for Lazy {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         if self.built.get().is_none() {
-            let built = build(&self.settings, Retry::new()).map_err(|failure| {
-                TokenError::configuration(failure.to_string())
-            })?;
+            let built = build(&self.settings, Retry::new())
+                .map_err(|failure| TokenError::configuration(failure.to_string()))?;
             // Another call may have been first; either will do.
             let _ = self.built.set(built);
         }
@@ -59,14 +58,17 @@ impl TokenSource for Lazy {
     }
 
     fn credential_epoch(&self) -> u64 {
-        self.built.get().map_or(0, |source| source.credential_epoch())
+        self.built
+            .get()
+            .map_or(0, |source| source.credential_epoch())
     }
 }
 
 /// The source itself. Connects nowhere, and reads no secret yet.
 pub(crate) fn build(settings: &Settings, retry: Retry) -> Result<Arc<dyn TokenSource>, Failure> {
     let secret = settings.client_secret.open();
-    let secret = secret.map_err(|error| Failure::configuration(format!("client_secret: {error}")))?;
+    let secret =
+        secret.map_err(|error| Failure::configuration(format!("client_secret: {error}")))?;
     let transport = transport(settings)?;
     let change = |endpoint: ClientCredentialsBuilder| {
         let endpoint = endpoint

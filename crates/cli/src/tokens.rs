@@ -108,7 +108,11 @@ impl Tokens {
 pub(crate) fn runtime() -> Result<Runtime, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| {
-        Failure::new(Exit::Output, "the asynchronous runtime could not be started").with_cause(error)
+        Failure::new(
+            Exit::Output,
+            "the asynchronous runtime could not be started",
+        )
+        .with_cause(error)
     })
 }
 

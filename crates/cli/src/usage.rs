@@ -28,7 +28,8 @@ pub(crate) fn explain(error: &Error) -> ExitCode {
         _ => {}
     }
     let failure = Failure::usage(message(error));
-    let remedy = suggestion(error).unwrap_or_else(|| "`hallpass --help` lists what there is".into());
+    let remedy =
+        suggestion(error).unwrap_or_else(|| "`hallpass --help` lists what there is".into());
     failure.with_remedy(remedy).print(false);
     Exit::Usage.into()
 }
@@ -42,7 +43,9 @@ fn message(error: &Error) -> String {
                  place in a profile, or set HALLPASS_CLIENT_SECRET"
             ),
             Some(flag) => format!("there is no flag `{flag}` here"),
-            None => "there is a word too many (it is not shown, since it may be a secret)".to_owned(),
+            None => {
+                "there is a word too many (it is not shown, since it may be a secret)".to_owned()
+            }
         },
         ErrorKind::InvalidSubcommand => "there is no such subcommand".to_owned(),
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
@@ -56,7 +59,9 @@ fn message(error: &Error) -> String {
         }
         ErrorKind::InvalidUtf8 => "an argument is not valid Unicode".to_owned(),
         _ => match argument {
-            Some(argument) if argument.starts_with("--") => format!("`{argument}` is not used like this"),
+            Some(argument) if argument.starts_with("--") => {
+                format!("`{argument}` is not used like this")
+            }
             _ => "the command line is wrong".to_owned(),
         },
     }
@@ -110,10 +115,17 @@ mod tests {
     // covers: I-14
     #[test]
     fn no_word_is_repeated_that_may_be_a_secret() {
+        let mut repeated = 0;
         for (line, says) in [
             ("token s3cr3t-canary", "a word too many"),
-            ("token --client-secret s3cr3t-canary", "no flag takes a secret"),
-            ("token --client-secret=s3cr3t-canary", "no flag takes a secret"),
+            (
+                "token --client-secret s3cr3t-canary",
+                "no flag takes a secret",
+            ),
+            (
+                "token --client-secret=s3cr3t-canary",
+                "no flag takes a secret",
+            ),
             ("token --s3cr3t-canary", "a word too many"),
             ("s3cr3t-canary", "no such subcommand"),
             ("token --format s3cr3t-canary", "one of `text`"),
@@ -126,9 +138,9 @@ mod tests {
             let text = format!("{}; {:?}", message(&error), suggestion(&error));
             assert!(text.contains(says), "{line}: {text}");
             assert!(!text.contains("canary"), "{line}: {text}");
-            // The control: clap itself repeats nearly all of them.
-            let repeats = error.to_string().contains("s3cr3t-canary");
-            assert!(repeats || line.contains("--client-secret") || line.contains("--scop"), "{line}: {error}");
+            repeated += usize::from(error.to_string().contains("s3cr3t-canary"));
         }
+        // The control: clap itself repeats some of them.
+        assert_eq!(repeated, 5);
     }
 }

@@ -64,10 +64,10 @@ pub use hallpass_cache as cache;
 pub use hallpass_camall as camall;
 #[cfg(feature = "endpoint")]
 pub use hallpass_endpoint as endpoint;
-#[cfg(feature = "secrets")]
-pub use hallpass_secrets as secrets;
 #[cfg(feature = "reqwest")]
 pub use hallpass_reqwest as reqwest;
+#[cfg(feature = "secrets")]
+pub use hallpass_secrets as secrets;
 #[cfg(feature = "tower")]
 pub use hallpass_tower as tower;
 

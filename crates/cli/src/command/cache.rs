@@ -22,7 +22,10 @@ pub(crate) fn run(common: &Common, action: &CacheAction) -> Result<(), Failure> 
     let failed = |error: io::Error| {
         Failure::new(
             Exit::Configuration,
-            format!("the folder of kept tokens, {}, cannot be used: {error}", folder.display()),
+            format!(
+                "the folder of kept tokens, {}, cannot be used: {error}",
+                folder.display()
+            ),
         )
     };
     match action {
@@ -47,7 +50,9 @@ fn is_of(kept: &Kept, common: &Common) -> bool {
     let Some(profile) = &common.profile else {
         return true;
     };
-    kept.label.as_ref().is_some_and(|label| label.profile == *profile)
+    kept.label
+        .as_ref()
+        .is_some_and(|label| label.profile == *profile)
 }
 
 /// The start of a key, which is a hash: enough to tell two apart.
@@ -66,7 +71,13 @@ fn line(kept: &Kept, now: SystemTime) -> String {
         let whole = std::time::Duration::from_secs(left.as_secs());
         format!("expires in {}", humantime::format_duration(whole))
     };
-    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    let or_dash = |text: &str| {
+        if text.is_empty() {
+            "-".to_owned()
+        } else {
+            text.to_owned()
+        }
+    };
     format!(
         "{}  {}  {}  {left}  {}\n",
         short(kept),

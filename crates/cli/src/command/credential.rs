@@ -53,7 +53,12 @@ mod tests {
             let info = json!({ "apiVersion": version, "kind": "ExecCredential", "spec": {} });
             assert_eq!(asked(&info.to_string()).unwrap(), version);
         }
-        for info in ["", "{}", "[]", r#"{"apiVersion":"client.authentication.k8s.io/v1alpha1"}"#] {
+        for info in [
+            "",
+            "{}",
+            "[]",
+            r#"{"apiVersion":"client.authentication.k8s.io/v1alpha1"}"#,
+        ] {
             assert_eq!(asked(info).unwrap_err().exit().code(), 3);
         }
     }

@@ -54,13 +54,21 @@ fn replace(mut command: Command, program: &str) -> Result<ExitCode, Failure> {
 /// Elsewhere a process cannot be replaced: this one waits, and passes the exit code on.
 #[cfg(not(unix))]
 fn replace(mut command: Command, program: &str) -> Result<ExitCode, Failure> {
-    let status = command.status().map_err(|error| not_started(&error, program))?;
+    let status = command
+        .status()
+        .map_err(|error| not_started(&error, program))?;
     match status.code() {
         Some(code) => std::process::exit(code),
-        None => Err(Failure::new(Exit::Output, format!("`{program}` ended without an exit code"))),
+        None => Err(Failure::new(
+            Exit::Output,
+            format!("`{program}` ended without an exit code"),
+        )),
     }
 }
 
 fn not_started(error: &std::io::Error, program: &str) -> Failure {
-    Failure::new(Exit::Output, format!("`{program}` could not be started: {}", error.kind()))
+    Failure::new(
+        Exit::Output,
+        format!("`{program}` could not be started: {}", error.kind()),
+    )
 }

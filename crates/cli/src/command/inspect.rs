@@ -30,9 +30,13 @@ pub(crate) fn run(args: &Inspect) -> Result<(), Failure> {
     }
     let mut text = Zeroizing::new(Vec::new());
     let read = input.lock().take(MAX_BYTES + 1).read_to_end(&mut text);
-    read.map_err(|error| Failure::usage(format!("standard input cannot be read: {}", error.kind())))?;
+    read.map_err(|error| {
+        Failure::usage(format!("standard input cannot be read: {}", error.kind()))
+    })?;
     if text.len() as u64 > MAX_BYTES {
-        return Err(Failure::usage("that is no token: it is longer than 256 KiB"));
+        return Err(Failure::usage(
+            "that is no token: it is longer than 256 KiB",
+        ));
     }
     let Ok(text) = str::from_utf8(&text) else {
         return Err(Failure::usage("that is no token: it is not text"));
@@ -154,7 +158,14 @@ mod tests {
 
     #[test]
     fn what_is_no_jwt_is_opaque_and_not_repeated() {
-        for token in ["CANARY", "a.b.c", "CANARY.CANARY.CANARY", &jwt("[]", "{}"), &jwt("{}", "7"), &format!("{}.x", jwt("{}", "{}"))] {
+        for token in [
+            "CANARY",
+            "a.b.c",
+            "CANARY.CANARY.CANARY",
+            &jwt("[]", "{}"),
+            &jwt("{}", "7"),
+            &format!("{}.x", jwt("{}", "{}")),
+        ] {
             let shown = described(token, noon());
             assert_eq!(shown["format"], "opaque", "{token}");
             assert!(!shown.to_string().contains("CANARY"));
@@ -163,7 +174,12 @@ mod tests {
 
     #[test]
     fn a_header_is_as_good_as_a_token() {
-        for text in ["abc\n", "Bearer abc", "authorization: bearer  abc\r\n", "Authorization:Bearer abc"] {
+        for text in [
+            "abc\n",
+            "Bearer abc",
+            "authorization: bearer  abc\r\n",
+            "Authorization:Bearer abc",
+        ] {
             assert_eq!(bare(text), "abc", "{text:?}");
         }
     }

@@ -62,8 +62,8 @@ fn url(text: &str) -> Result<Url, Failure> {
     if !url.username().is_empty() || url.password().is_some() {
         return wrong("holds a user name or password, and the token is what proves this client");
     }
-    if url.host().is_none() {
-        return wrong("names no host");
+    if url.host().is_none() || !matches!(url.scheme(), "https" | "http") {
+        return wrong("is none of a web server; use `https://`");
     }
     Ok(url)
 }
@@ -77,10 +77,14 @@ fn headers(lines: &[String]) -> Result<HeaderMap, Failure> {
             Some((name, HeaderValue::from_str(value.trim()).ok()?))
         });
         let Some((name, value)) = parsed else {
-            return Err(Failure::usage("`--header` takes a name and a value: `Accept: text/csv`"));
+            return Err(Failure::usage(
+                "`--header` takes a name and a value: `Accept: text/csv`",
+            ));
         };
         if name == AUTHORIZATION {
-            return Err(Failure::usage("the `Authorization` header is this command's to set"));
+            return Err(Failure::usage(
+                "the `Authorization` header is this command's to set",
+            ));
         }
         headers.append(name, value);
     }
@@ -116,7 +120,9 @@ fn authorizer(tokens: &Tokens, url: &Url, further: &[String]) -> Result<Authoriz
     Err(Failure::configuration(format!(
         "the profile's tokens are not for {typed}: it is none of its `allowed_origins`"
     ))
-    .with_remedy(format!("add it there, or use `--allow-origin {typed}` this once")))
+    .with_remedy(format!(
+        "add it there, or use `--allow-origin {typed}` this once"
+    )))
 }
 
 /// In memory, so that it can be sent again after a 401.
@@ -230,6 +236,7 @@ mod tests {
             url("https://user:CANARY@api.example/").unwrap_err(),
             url("CANARY").unwrap_err(),
             url("data:CANARY").unwrap_err(),
+            url("ftp://api.example/CANARY").unwrap_err(),
             headers(&["CANARY".into()]).unwrap_err(),
             headers(&["X: CANARY\n".repeat(2)]).unwrap_err(),
             headers(&["authorization: Bearer CANARY".into()]).unwrap_err(),
@@ -241,8 +248,19 @@ mod tests {
 
     #[test]
     fn errors_of_an_api_are_those_that_bring_no_answer() {
-        for (status, error) in [(200, false), (204, false), (304, false), (302, true), (404, true), (500, true)] {
-            assert_eq!(is_error(StatusCode::from_u16(status).unwrap()), error, "{status}");
+        for (status, error) in [
+            (200, false),
+            (204, false),
+            (304, false),
+            (302, true),
+            (404, true),
+            (500, true),
+        ] {
+            assert_eq!(
+                is_error(StatusCode::from_u16(status).unwrap()),
+                error,
+                "{status}"
+            );
         }
     }
 }

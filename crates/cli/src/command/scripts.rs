@@ -24,11 +24,16 @@ pub(crate) fn man(folder: Option<&Path>) -> Result<(), Failure> {
         Man::new(command).render(&mut page)?;
         return out::bytes(&page);
     };
-    let written = fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(command, folder));
+    let written =
+        fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(command, folder));
     written.map_err(|error| {
         Failure::new(
             Exit::Output,
-            format!("the manual pages could not be written to {}: {}", folder.display(), error.kind()),
+            format!(
+                "the manual pages could not be written to {}: {}",
+                folder.display(),
+                error.kind()
+            ),
         )
     })
 }

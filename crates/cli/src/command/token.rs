@@ -35,16 +35,20 @@ pub(crate) fn run(common: &Common, args: &Token) -> Result<(), Failure> {
     match (args.format, version) {
         (Format::ExecCredential, Some(version)) => out::json(&credential::of(&token, version)),
         (Format::Json, _) => out::json(&described(&token)),
-        (Format::Header, _) => {
-            out::text(&format!("Authorization: {} {}\n", token.token_type(), token.expose()))
-        }
+        (Format::Header, _) => out::text(&format!(
+            "Authorization: {} {}\n",
+            token.token_type(),
+            token.expose()
+        )),
         (Format::Env, _) => out::text(&environment(&args.name, &token)),
         _ => out::text(&format!("{}\n", token.expose())),
     }
 }
 
 fn described(token: &AccessToken) -> Value {
-    let left = token.expires_at().map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
+    let left = token
+        .expires_at()
+        .map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
     json!({
         "access_token": token.expose(),
         "token_type": token.token_type().as_str(),
@@ -106,16 +110,27 @@ mod tests {
 
     #[test]
     fn names_are_those_of_variables() {
-        for (name, fit) in [("ACCESS_TOKEN", true), ("_x9", true), ("", false), ("9x", false), ("a-b", false), ("A=B", false)] {
+        for (name, fit) in [
+            ("ACCESS_TOKEN", true),
+            ("_x9", true),
+            ("", false),
+            ("9x", false),
+            ("a-b", false),
+            ("A=B", false),
+        ] {
             assert_eq!(check_name(name).is_ok(), fit, "{name}");
         }
     }
 
     #[test]
     fn json_tells_all_but_extras() {
-        let token = AccessToken::bearer("abc", SystemClock.moment(), Duration::from_secs(60)).unwrap();
+        let token =
+            AccessToken::bearer("abc", SystemClock.moment(), Duration::from_secs(60)).unwrap();
         let value = described(&token.with_scopes("a b".parse().unwrap()));
-        assert_eq!((&value["access_token"], &value["scope"]), (&json!("abc"), &json!("a b")));
+        assert_eq!(
+            (&value["access_token"], &value["scope"]),
+            (&json!("abc"), &json!("a b"))
+        );
         assert!(value["expires_in"].as_u64().unwrap() >= 58);
         let eternal = AccessToken::bearer("abc", SystemClock.moment(), Duration::MAX).unwrap();
         assert!(described(&eternal)["expires_at"].is_null());

@@ -84,9 +84,9 @@ fn secret(variables: &Variables, prefix: &str) -> Result<Option<SecretReference>
         (None, None) => return Ok(None),
     };
     let parsed = reference.parse::<SecretReference>();
-    parsed.map(Some).map_err(|why| {
-        Failure::configuration(format!("the variable `{named_by}`: {why}"))
-    })
+    parsed
+        .map(Some)
+        .map_err(|why| Failure::configuration(format!("the variable `{named_by}`: {why}")))
 }
 
 #[cfg(test)]
@@ -125,10 +125,19 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_and_not_shown() {
         for (list, says) in [
-            (&[("HALLPASS_AUTHENTICATION", "CANARY")][..], "HALLPASS_AUTHENTICATION"),
-            (&[("HALLPASS_CLIENT_SECRET_FROM", "CANARY")][..], "HALLPASS_CLIENT_SECRET_FROM"),
             (
-                &[("HALLPASS_CLIENT_SECRET_FROM", "file:/x"), ("HALLPASS_CLIENT_SECRET", "CANARY")][..],
+                &[("HALLPASS_AUTHENTICATION", "CANARY")][..],
+                "HALLPASS_AUTHENTICATION",
+            ),
+            (
+                &[("HALLPASS_CLIENT_SECRET_FROM", "CANARY")][..],
+                "HALLPASS_CLIENT_SECRET_FROM",
+            ),
+            (
+                &[
+                    ("HALLPASS_CLIENT_SECRET_FROM", "file:/x"),
+                    ("HALLPASS_CLIENT_SECRET", "CANARY"),
+                ][..],
                 "leave one out",
             ),
         ] {

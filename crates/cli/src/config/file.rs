@@ -70,20 +70,29 @@ pub(crate) fn profile(
 /// The file's text; nothing where it is the user's own and not there.
 fn read(path: &Path, named_by: Option<&str>) -> Result<Option<String>, Failure> {
     let failed = |why: String| {
-        let by = named_by.map(|by| format!(", which {by} names,")).unwrap_or_default();
+        let by = named_by
+            .map(|by| format!(", which {by} names,"))
+            .unwrap_or_default();
         Failure::configuration(format!("the file {}{by} {why}", path.display()))
     };
     match fs::metadata(path) {
         Ok(file) if !file.is_file() => return Err(failed("is no file".into())),
         Ok(file) if file.len() > MAX_BYTES => return Err(failed("is longer than 1 MiB".into())),
         Ok(file) => warn_if_others_may_write(path, &file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && named_by.is_none() => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && named_by.is_none() => {
+            return Ok(None);
+        }
         Err(error) => return Err(failed(format!("cannot be read: {}", error.kind()))),
     }
-    let text = fs::read(path).map_err(|error| failed(format!("cannot be read: {}", error.kind())))?;
+    let text =
+        fs::read(path).map_err(|error| failed(format!("cannot be read: {}", error.kind())))?;
     let text = String::from_utf8(text).map_err(|_| failed("is not UTF-8".into()))?;
     // Some editors write one.
-    Ok(Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)))
+    Ok(Some(
+        text.strip_prefix('\u{feff}')
+            .map(str::to_owned)
+            .unwrap_or(text),
+    ))
 }
 
 /// Whoever may write the file chooses where credentials go, and which commands are run for a secret.
@@ -128,7 +137,10 @@ impl Document<'_> {
         let document = DeTable::parse(self.text).map_err(|error| {
             // Its message may quote what it read.
             let at = error.span().unwrap_or_default();
-            self.wrong(&at, "this is not TOML; a text stands in quotes, as in `client_id = \"orders\"`")
+            self.wrong(
+                &at,
+                "this is not TOML; a text stands in quotes, as in `client_id = \"orders\"`",
+            )
         })?;
         let mut profiles = None;
         for (key, value) in document.get_ref() {
@@ -137,7 +149,10 @@ impl Document<'_> {
             }
             let table = value.get_ref().as_table();
             profiles = Some(table.ok_or_else(|| {
-                self.wrong(&value.span(), "`profile` is a table of profiles: `[profile.NAME]`")
+                self.wrong(
+                    &value.span(),
+                    "`profile` is a table of profiles: `[profile.NAME]`",
+                )
             })?);
         }
         let named = |name: &str| {
@@ -152,14 +167,18 @@ impl Document<'_> {
             Some((name, by)) => match named(name) {
                 Some(found) => (name, found.1),
                 None => {
-                    let names = profiles.into_iter().flatten().map(|(key, _)| &**key.get_ref());
+                    let names = profiles
+                        .into_iter()
+                        .flatten()
+                        .map(|(key, _)| &**key.get_ref());
                     let names: Vec<&str> = names.collect();
                     return Err(self.no_profile(name, by, &names));
                 }
             },
         };
         let table = found.get_ref().as_table();
-        let table = table.ok_or_else(|| self.wrong(&found.span(), "a profile is a table: `[profile.NAME]`"))?;
+        let table = table
+            .ok_or_else(|| self.wrong(&found.span(), "a profile is a table: `[profile.NAME]`"))?;
         Ok(Some((name.to_owned(), self.layer(table)?)))
     }
 
@@ -246,10 +265,17 @@ impl Document<'_> {
 
     fn pairs(&self, key: &Key<'_>, value: &Value<'_>) -> Result<Vec<(String, String)>, Failure> {
         let Some(table) = value.get_ref().as_table() else {
-            return Err(self.unfit(key, value, "it is a table of texts, as in `{ name = \"value\" }`"));
+            return Err(self.unfit(
+                key,
+                value,
+                "it is a table of texts, as in `{ name = \"value\" }`",
+            ));
         };
         let pair = |(name, value): (&Key<'_>, &Value<'_>)| {
-            Ok((name.get_ref().to_string(), self.text(key, value)?.to_owned()))
+            Ok((
+                name.get_ref().to_string(),
+                self.text(key, value)?.to_owned(),
+            ))
         };
         table.iter().map(pair).collect()
     }

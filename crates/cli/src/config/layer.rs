@@ -92,7 +92,9 @@ pub(crate) fn of_flags(flags: &Client) -> Result<Layer, Failure> {
     for pair in &flags.parameter {
         // It is not repeated: it may be anything.
         let Some((name, value)) = pair.split_once('=') else {
-            return Err(Failure::usage("`--parameter` takes a name and a value: `NAME=VALUE`"));
+            return Err(Failure::usage(
+                "`--parameter` takes a name and a value: `NAME=VALUE`",
+            ));
         };
         parameters.push((name.to_owned(), value.to_owned()));
     }
@@ -135,7 +137,10 @@ mod tests {
             ..Layer::default()
         };
         let both = above.over(below);
-        assert_eq!((both.scope, both.client_id), (Some("a".into()), Some("id".into())));
+        assert_eq!(
+            (both.scope, both.client_id),
+            (Some("a".into()), Some("id".into()))
+        );
         assert_eq!(both.parameters, [pair("x", "1"), pair("y", "2")]);
         assert_eq!(both.audience, ["c"]);
     }

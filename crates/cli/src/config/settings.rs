@@ -74,7 +74,12 @@ impl Settings {
             ));
         };
         let Some(client_id) = layer.client_id else {
-            return Err(missing("which client to be", "`client_id`", "HALLPASS_CLIENT_ID", file.as_ref()));
+            return Err(missing(
+                "which client to be",
+                "`client_id`",
+                "HALLPASS_CLIENT_ID",
+                file.as_ref(),
+            ));
         };
         let Some(client_secret) = layer.client_secret else {
             return Err(missing(
@@ -107,7 +112,9 @@ impl Settings {
     /// The token endpoint's host, with its port where it is not the scheme's own.
     pub(crate) fn host(&self) -> String {
         let url = Url::parse(&self.token_endpoint).ok();
-        let host = url.as_ref().and_then(|url| url.host_str().zip(Some(url.port())));
+        let host = url
+            .as_ref()
+            .and_then(|url| url.host_str().zip(Some(url.port())));
         match host {
             Some((host, Some(port))) => format!("{host}:{port}"),
             Some((host, None)) => host.to_owned(),
@@ -159,7 +166,9 @@ fn endpoint(server: Server, layer: &Layer) -> Result<Option<String>, Failure> {
         Server::Camall => Some(camall::TOKEN_ENDPOINT.to_owned()),
         Server::Preset(preset) => {
             let values = layer.variables.iter();
-            let values: Vec<_> = values.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let values: Vec<_> = values
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
             let endpoint = preset.endpoint(&values);
             Some(endpoint.map_err(|error| {
                 Failure::from(error).with_remedy("set it in `variables` of the profile")
@@ -194,9 +203,12 @@ fn request(layer: &Layer) -> Result<TokenRequest, Failure> {
 }
 
 fn missing(what: &str, key: &str, variables: &str, file: Option<&PathBuf>) -> Failure {
-    let file = file.map(|file| format!(" of {}", file.display())).unwrap_or_default();
-    Failure::configuration(format!("nothing says {what}"))
-        .with_remedy(format!("set {key} in a profile{file}, or {variables} in the environment"))
+    let file = file
+        .map(|file| format!(" of {}", file.display()))
+        .unwrap_or_default();
+    Failure::configuration(format!("nothing says {what}")).with_remedy(format!(
+        "set {key} in a profile{file}, or {variables} in the environment"
+    ))
 }
 
 #[cfg(test)]
@@ -222,14 +234,38 @@ mod tests {
     fn what_is_missing_is_named() {
         assert_eq!(settings(|_| {}).unwrap().host(), "login.example:8443");
         for (settings, says) in [
-            (settings(|layer| layer.token_endpoint = None), "which server"),
-            (settings(|layer| layer.client_id = None), "HALLPASS_CLIENT_ID"),
-            (settings(|layer| layer.client_secret = None), "HALLPASS_CLIENT_SECRET"),
-            (settings(|layer| layer.provider = Some("auth".into())), "did you mean `auth0`?"),
-            (settings(|layer| layer.provider = Some("zzz".into())), "known are `camall`"),
-            (settings(|layer| layer.provider = Some("google".into())), "signed assertions"),
-            (settings(|layer| layer.scope = Some("a\"b".into())), "`scope`"),
-            (settings(|layer| layer.resource = vec!["x".into()]), "`resource`"),
+            (
+                settings(|layer| layer.token_endpoint = None),
+                "which server",
+            ),
+            (
+                settings(|layer| layer.client_id = None),
+                "HALLPASS_CLIENT_ID",
+            ),
+            (
+                settings(|layer| layer.client_secret = None),
+                "HALLPASS_CLIENT_SECRET",
+            ),
+            (
+                settings(|layer| layer.provider = Some("auth".into())),
+                "did you mean `auth0`?",
+            ),
+            (
+                settings(|layer| layer.provider = Some("zzz".into())),
+                "known are `camall`",
+            ),
+            (
+                settings(|layer| layer.provider = Some("google".into())),
+                "signed assertions",
+            ),
+            (
+                settings(|layer| layer.scope = Some("a\"b".into())),
+                "`scope`",
+            ),
+            (
+                settings(|layer| layer.resource = vec!["x".into()]),
+                "`resource`",
+            ),
         ] {
             let failure = settings.unwrap_err();
             assert!(failure.to_string().contains(says), "{failure}");
@@ -244,7 +280,9 @@ mod tests {
                 Server::Preset(preset) => {
                     let names = preset.token_endpoint.split('{').skip(1);
                     let names = names.filter_map(|rest| rest.split('}').next());
-                    names.map(|name| (name.to_owned(), "acme.example".to_owned())).collect()
+                    names
+                        .map(|name| (name.to_owned(), "acme.example".to_owned()))
+                        .collect()
                 }
                 _ => Vec::new(),
             };
@@ -254,7 +292,11 @@ mod tests {
                 layer.variables = variables;
             });
             let known = known.unwrap();
-            assert!(known.token_endpoint.starts_with("https://"), "{}", known.token_endpoint);
+            assert!(
+                known.token_endpoint.starts_with("https://"),
+                "{}",
+                known.token_endpoint
+            );
         }
     }
 

@@ -13,7 +13,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
         Ok(seconds) => Duration::from_secs(seconds.into()),
         Err(_) => humantime::parse_duration(text.trim()).map_err(|_| FIT)?,
     };
-    if parsed.is_zero() { Err(FIT) } else { Ok(parsed) }
+    if parsed.is_zero() {
+        Err(FIT)
+    } else {
+        Ok(parsed)
+    }
 }
 
 pub(crate) fn authentication(text: &str) -> Result<Authentication, &'static str> {
@@ -25,7 +29,7 @@ pub(crate) fn authentication(text: &str) -> Result<Authentication, &'static str>
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
-        .map(|known| (strsim::jaro(name, known), known))
+        .map(|known| (strsim::jaro_winkler(name, known), known))
         .filter(|(likeness, _)| *likeness > 0.7)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, known)| known)
@@ -37,7 +41,12 @@ mod tests {
 
     #[test]
     fn times_are_read_and_nothing_is_no_time() {
-        for (text, milliseconds) in [("10s", 10_000), ("500ms", 500), ("2m", 120_000), ("7", 7_000)] {
+        for (text, milliseconds) in [
+            ("10s", 10_000),
+            ("500ms", 500),
+            ("2m", 120_000),
+            ("7", 7_000),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)));
         }
         for text in ["", "0", "0s", "soon", "-1s", "10"] {

@@ -68,7 +68,12 @@ impl Report {
     }
 
     pub(super) fn warning(&mut self, name: &'static str, detail: impl Into<String>, remedy: &str) {
-        self.add(name, Status::Warning, detail.into(), Some(remedy.to_owned()));
+        self.add(
+            name,
+            Status::Warning,
+            detail.into(),
+            Some(remedy.to_owned()),
+        );
     }
 
     pub(super) fn skipped(&mut self, name: &'static str, why: &str) {
@@ -77,7 +82,12 @@ impl Report {
 
     pub(super) fn failed(&mut self, name: &'static str, failure: &Failure) {
         let remedy = failure.remedy().map(str::to_owned);
-        self.add(name, Status::Failed(failure.exit()), failure.message().to_owned(), remedy);
+        self.add(
+            name,
+            Status::Failed(failure.exit()),
+            failure.message().to_owned(),
+            remedy,
+        );
     }
 
     fn add(&mut self, name: &'static str, status: Status, detail: String, remedy: Option<String>) {
@@ -135,7 +145,11 @@ impl Report {
         for step in &self.0 {
             let (mark, style) = (step.status.mark(unicode), step.status.style());
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{style}{mark}{style:#} {:<13}  {}", step.name, step.detail);
+            let _ = writeln!(
+                text,
+                "{style}{mark}{style:#} {:<13}  {}",
+                step.name, step.detail
+            );
             if let Some(remedy) = &step.remedy {
                 let indent = if unicode { 2 } else { 5 };
                 let _ = writeln!(text, "{:indent$}{:<13}  {remedy}", "", "");
@@ -164,7 +178,10 @@ mod tests {
         let mut report = Report::default();
         report.ok("one", "fine");
         report.warning("two", "soon", "renew it");
-        report.failed("three", &Failure::new(Exit::Refused, "no").with_remedy("ask"));
+        report.failed(
+            "three",
+            &Failure::new(Exit::Refused, "no").with_remedy("ask"),
+        );
         report.complete(&["one", "two", "three", "four"]);
         report
     }
@@ -174,7 +191,10 @@ mod tests {
         let report = report();
         assert_eq!(report.exit(), Exit::Refused);
         let json = report.to_json();
-        assert_eq!((&json["ok"], &json["exit_code"]), (&json!(false), &json!(4)));
+        assert_eq!(
+            (&json["ok"], &json["exit_code"]),
+            (&json!(false), &json!(4))
+        );
         assert_eq!(json["steps"][3]["status"], "skipped");
         assert_eq!(json["steps"][2]["remedy"], "ask");
     }
@@ -183,9 +203,18 @@ mod tests {
     fn marks_are_ascii_where_nothing_else_can_be_shown() {
         let plain = anstream::adapter::strip_str(&report().text(false)).to_string();
         assert!(plain.is_ascii(), "{plain}");
-        assert!(plain.starts_with("ok   one            fine\nwarn two            soon\n"), "{plain}");
-        assert!(plain.contains("\n                    renew it\n"), "{plain}");
+        assert!(
+            plain.starts_with("ok   one            fine\nwarn two            soon\n"),
+            "{plain}"
+        );
+        assert!(
+            plain.contains("\n                    renew it\n"),
+            "{plain}"
+        );
         let ticks = anstream::adapter::strip_str(&report().text(true)).to_string();
-        assert!(ticks.starts_with("✓ one            fine\n! two            soon\n"), "{ticks}");
+        assert!(
+            ticks.starts_with("✓ one            fine\n! two            soon\n"),
+            "{ticks}"
+        );
     }
 }

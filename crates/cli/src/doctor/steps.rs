@@ -9,7 +9,8 @@ use hallpass::{AccessToken, TokenSource as _, endpoint::Retry};
 use reqwest::{
     Url,
     header::{DATE, HeaderMap},
-    redirect, tls::TlsInfo,
+    redirect,
+    tls::TlsInfo,
 };
 use tokio::{net, time::timeout};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
@@ -31,7 +32,15 @@ const TOKEN: &str = "token";
 const SCOPES: &str = "scopes";
 const LIFETIME: &str = "lifetime";
 pub(super) const ALL: [&str; 9] = [
-    CONFIGURATION, SECRET, DNS, TCP, TLS, CLOCK, TOKEN, SCOPES, LIFETIME,
+    CONFIGURATION,
+    SECRET,
+    DNS,
+    TCP,
+    TLS,
+    CLOCK,
+    TOKEN,
+    SCOPES,
+    LIFETIME,
 ];
 
 /// How long a step may take that is no request.
@@ -48,7 +57,11 @@ pub(super) struct Failed;
 
 /// Goes from step to step until one fails.
 pub(super) async fn examine(settings: &Settings, report: &mut Report) -> Result<(), Failed> {
-    let source = note(report, CONFIGURATION, source::build(settings, Retry::never()))?;
+    let source = note(
+        report,
+        CONFIGURATION,
+        source::build(settings, Retry::never()),
+    )?;
     report.ok(CONFIGURATION, described(settings));
     note(report, SECRET, secret(settings).await)?;
     report.ok(SECRET, format!("{} can be read", settings.client_secret));
@@ -70,7 +83,14 @@ pub(super) async fn examine(settings: &Settings, report: &mut Report) -> Result<
 
     let token = source.token(&settings.request).await;
     let token = note(report, TOKEN, token.map_err(Failure::from))?;
-    report.ok(TOKEN, format!("of type {}, {} characters", token.token_type(), token.expose().len()));
+    report.ok(
+        TOKEN,
+        format!(
+            "of type {}, {} characters",
+            token.token_type(),
+            token.expose().len()
+        ),
+    );
     let scopes = note(report, SCOPES, scopes(settings, &token))?;
     report.ok(SCOPES, scopes);
     lifetime(&token, report);
@@ -78,7 +98,11 @@ pub(super) async fn examine(settings: &Settings, report: &mut Report) -> Result<
 }
 
 /// What was found out; a failure ends the examination.
-fn note<T>(report: &mut Report, step: &'static str, found: Result<T, Failure>) -> Result<T, Failed> {
+fn note<T>(
+    report: &mut Report,
+    step: &'static str,
+    found: Result<T, Failure>,
+) -> Result<T, Failed> {
     found.map_err(|failure| {
         report.failed(step, &failure);
         Failed
@@ -90,7 +114,11 @@ fn described(settings: &Settings) -> String {
         (Some(profile), Some(file)) => format!("profile `{profile}` of {}", file.display()),
         _ => "flags and environment".to_owned(),
     };
-    format!("{from}: client `{}` at {}", settings.client_id, settings.host())
+    format!(
+        "{from}: client `{}` at {}",
+        settings.client_id,
+        settings.host()
+    )
 }
 
 async fn secret(settings: &Settings) -> Result<(), Failure> {
@@ -104,14 +132,19 @@ async fn dns(url: &Url) -> Result<Vec<SocketAddr>, Failure> {
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or(443);
     let unknown = |why: String| {
-        Failure::new(Exit::Unavailable, format!("the name {host} could not be resolved{why}"))
-            .with_remedy("check the host in `token_endpoint`, and this machine's name service")
+        Failure::new(
+            Exit::Unavailable,
+            format!("the name {host} could not be resolved{why}"),
+        )
+        .with_remedy("check the host in `token_endpoint`, and this machine's name service")
     };
     // An IPv6 address stands in brackets in a URL, and without them here.
     let name = host.trim_start_matches('[').trim_end_matches(']');
     let found = timeout(PATIENCE, net::lookup_host((name, port))).await;
     let found = found.map_err(|_| unknown(format!(" within {PATIENCE:?}")))?;
-    let addresses: Vec<SocketAddr> = found.map_err(|error| unknown(format!(": {error}")))?.collect();
+    let addresses: Vec<SocketAddr> = found
+        .map_err(|error| unknown(format!(": {error}")))?
+        .collect();
     if addresses.is_empty() {
         return Err(unknown(String::new()));
     }
@@ -119,7 +152,10 @@ async fn dns(url: &Url) -> Result<Vec<SocketAddr>, Failure> {
 }
 
 fn listed(addresses: &[SocketAddr]) -> String {
-    let mut all: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    let mut all: Vec<String> = addresses
+        .iter()
+        .map(|address| address.ip().to_string())
+        .collect();
     all.dedup();
     all.join(", ")
 }
@@ -187,7 +223,11 @@ fn tls(url: &Url, certificate: Option<&[u8]>, report: &mut Report) -> Result<(),
     let days = left.as_secs() / 86_400;
     let detail = format!("verified; the certificate is good for {days} more days");
     if days < CERTIFICATE_DAYS {
-        report.warning(TLS, detail, "tell whoever runs the server: it should have been renewed by now");
+        report.warning(
+            TLS,
+            detail,
+            "tell whoever runs the server: it should have been renewed by now",
+        );
     } else {
         report.ok(TLS, detail);
     }
@@ -213,7 +253,11 @@ fn clock(looked: &Looked, report: &mut Report) {
     let whole = humantime::format_duration(Duration::from_secs(skew.as_secs()));
     let detail = format!("{whole} {direction} the server's");
     if skew > SKEW {
-        report.warning(CLOCK, detail, "set this machine's clock by NTP: servers refuse what comes from another time");
+        report.warning(
+            CLOCK,
+            detail,
+            "set this machine's clock by NTP: servers refuse what comes from another time",
+        );
     } else {
         report.ok(CLOCK, detail);
     }
@@ -235,7 +279,11 @@ fn lifetime(token: &AccessToken, report: &mut Report) {
     let whole = humantime::format_duration(Duration::from_secs(token.lifetime().as_secs()));
     let detail = format!("a token lives for {whole}");
     if token.lifetime() < SHORT {
-        report.warning(LIFETIME, detail, "have tokens of some minutes issued: so short ones cost a request each");
+        report.warning(
+            LIFETIME,
+            detail,
+            "have tokens of some minutes issued: so short ones cost a request each",
+        );
     } else {
         report.ok(LIFETIME, detail);
     }
@@ -266,7 +314,13 @@ mod tests {
         assert!(told(date, 1_800_000_000).contains("in step"));
         assert!(told(date, 1_800_000_010).contains("9s ahead of"));
         let far = told(date, 1_799_999_000);
-        assert!(far.contains("behind") && far.contains("warning") && far.contains("NTP"), "{far}");
-        assert!(told(None, 0).contains("does not tell") && told(Some("soon"), 0).contains("does not tell"));
+        assert!(
+            far.contains("behind") && far.contains("warning") && far.contains("NTP"),
+            "{far}"
+        );
+        assert!(
+            told(None, 0).contains("does not tell")
+                && told(Some("soon"), 0).contains("does not tell")
+        );
     }
 }

@@ -156,7 +156,10 @@ fn open_no_link(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     #[allow(clippy::cast_possible_wrap)] // Flags are bits, in whatever type.
-    options.mode(0o600).custom_flags(flags.bits() as i32).open(path)
+    options
+        .mode(0o600)
+        .custom_flags(flags.bits() as i32)
+        .open(path)
 }
 
 #[cfg(not(unix))]

@@ -32,7 +32,12 @@ impl Record {
     fn parse(bytes: &[u8]) -> Self {
         let text = str::from_utf8(bytes).unwrap_or_default();
         let mut numbers = text.split_ascii_whitespace().map(str::parse);
-        match (numbers.next(), numbers.next(), numbers.next(), numbers.next()) {
+        match (
+            numbers.next(),
+            numbers.next(),
+            numbers.next(),
+            numbers.next(),
+        ) {
             (Some(Ok(fence)), Some(Ok(from)), Some(Ok(until)), None) => Self { fence, from, until },
             _ => Self::default(),
         }
@@ -119,9 +124,24 @@ mod tests {
     // covers: F-92
     #[test]
     fn what_is_no_record_is_none() {
-        for bytes in [&b""[..], b"1 2", b"1 2 3 4", b"a b c", b"\xff", b"-1 2 3", b"99999999999999999999 1 2"] {
+        for bytes in [
+            &b""[..],
+            b"1 2",
+            b"1 2 3 4",
+            b"a b c",
+            b"\xff",
+            b"-1 2 3",
+            b"99999999999999999999 1 2",
+        ] {
             assert_eq!(Record::parse(bytes), Record::default());
         }
-        assert_eq!(Record::parse(b"1 2 3\n"), Record { fence: 1, from: 2, until: 3 });
+        assert_eq!(
+            Record::parse(b"1 2 3\n"),
+            Record {
+                fence: 1,
+                from: 2,
+                until: 3
+            }
+        );
     }
 }

@@ -38,8 +38,14 @@ fn a_profile_may_say_everything() {
     assert_eq!(layer.authentication, Some(Authentication::RawBasic));
     assert_eq!(layer.timeout, Some(Duration::from_secs(10)));
     assert_eq!(layer.connect_timeout, Some(Duration::from_secs(3)));
-    assert_eq!(layer.variables, [("domain".to_owned(), "acme.eu.auth0.com".to_owned())]);
-    assert_eq!((layer.cache, layer.require_granted_scopes), (Some(false), Some(true)));
+    assert_eq!(
+        layer.variables,
+        [("domain".to_owned(), "acme.eu.auth0.com".to_owned())]
+    );
+    assert_eq!(
+        (layer.cache, layer.require_granted_scopes),
+        (Some(false), Some(true))
+    );
     // Each key was there.
     for key in KEYS {
         assert!(text.contains(&format!("{key} = ")), "{key}");
@@ -59,22 +65,52 @@ fn the_default_is_the_profile_of_that_name() {
 #[test]
 fn what_is_wrong_is_told_with_its_line_and_no_value_is_repeated() {
     for (text, says) in [
-        ("[profile.p]\nclient_secret = \"CANARY\"", "line 2: `client_secret`: this is no reference"),
+        (
+            "[profile.p]\nclient_secret = \"CANARY\"",
+            "line 2: `client_secret`: this is no reference",
+        ),
         ("[profile.p]\nclient_secret = \"CANARY:x\"", "no reference"),
-        ("[profile.p]\nclient_secret = CANARY", "line 2: this is not TOML"),
-        ("[profile.p]\n\nclient_secret = 'CANARY", "line 3: this is not TOML"),
+        (
+            "[profile.p]\nclient_secret = CANARY",
+            "line 2: this is not TOML",
+        ),
+        (
+            "[profile.p]\n\nclient_secret = 'CANARY",
+            "line 3: this is not TOML",
+        ),
         ("[profile.p]\nCANARY!\n", "not TOML"),
         ("[profile.p]\nclient_id = \"\\CANARY\"", "not TOML"),
-        ("[profile.p]\nclient_id = [\"CANARY\"]", "`client_id`: it is a text"),
-        ("[profile.p]\nclient_id = { CANARY = 1 }", "`client_id`: it is a text"),
-        ("[profile.p]\nclient_secret = { value = \"CANARY\" }", "`client_secret`: it is a text"),
-        ("[profile.p]\ntimeout = \"CANARY\"", "`timeout`: a time is written"),
-        ("[profile.p]\ntimeout = 0x10", "`timeout`: a time is written"),
+        (
+            "[profile.p]\nclient_id = [\"CANARY\"]",
+            "`client_id`: it is a text",
+        ),
+        (
+            "[profile.p]\nclient_id = { CANARY = 1 }",
+            "`client_id`: it is a text",
+        ),
+        (
+            "[profile.p]\nclient_secret = { value = \"CANARY\" }",
+            "`client_secret`: it is a text",
+        ),
+        (
+            "[profile.p]\ntimeout = \"CANARY\"",
+            "`timeout`: a time is written",
+        ),
+        (
+            "[profile.p]\ntimeout = 0x10",
+            "`timeout`: a time is written",
+        ),
         ("[profile.p]\nauthentication = \"CANARY\"", "none of `form`"),
         ("[profile.p]\ncache = \"CANARY\"", "`true` or `false`"),
-        ("[profile.p]\nscope = [1, \"CANARY\"]", "`scope`: it is a text"),
+        (
+            "[profile.p]\nscope = [1, \"CANARY\"]",
+            "`scope`: it is a text",
+        ),
         ("[profile.p]\nparameters = \"CANARY\"", "table of texts"),
-        ("[profile.p]\n\"CANARY CANARY\" = 1", "no setting of an unusual name"),
+        (
+            "[profile.p]\n\"CANARY CANARY\" = 1",
+            "no setting of an unusual name",
+        ),
         ("[profile]\np = \"CANARY\"", "a profile is a table"),
         ("profile = \"CANARY\"", "`profile` is a table"),
     ] {
@@ -94,7 +130,7 @@ fn a_mistyped_name_gets_the_nearest_one() {
     for (text, nearest) in [
         ("[profile.p]\nclient-id = \"x\"", "`client_id`"),
         ("[profile.p]\nscopes = \"x\"", "`scope`"),
-        ("[profile.p]\ntoken_url = \"x\"", "`token_endpoint`"),
+        ("[profile.p]\ntokenendpoint = \"x\"", "`token_endpoint`"),
         ("[profiles.p]\n", "`profile`"),
         ("[profile.q]\n[profile.prod]\n", "`prod`"),
     ] {
