@@ -6,6 +6,7 @@ pub(super) const PROGRAMS: &[(&str, &str)] = &[
     ("parse", "hallpass-endpoint"),
     ("hit", "hallpass-cache"),
     ("load", "hallpass-cache"),
+    ("start", "hallpass-cli"),
 ];
 
 /// A row, by itself or over another row of the same run, and the most that it may be.
@@ -190,5 +191,11 @@ pub(super) const TARGETS: &[Target] = &[
         "1 s tokens, 12 s: calls that waited for the server",
         "load/lifetime_1s/waited",
         None,
+    ),
+    ratio(
+        "`hallpass token` with a kept token over a Rust program that does nothing, start to end",
+        "start/hallpass",
+        "start/nothing",
+        3.0,
     ),
 ];
