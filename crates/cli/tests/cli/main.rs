@@ -5,6 +5,7 @@
 
 mod cache;
 mod doctor;
+mod documentation;
 mod exec;
 mod failures;
 mod leaks;
