@@ -16,6 +16,7 @@ markdown! {
     errors: "docs/errors.md",
     camall: "docs/camall.md",
     provider: "docs/provider.md",
+    secrets: "docs/secrets.md",
     service: "docs/service.md",
     threat_model: "docs/threat-model.md",
 }

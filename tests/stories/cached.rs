@@ -1,18 +1,14 @@
 //! The cache over a real client and a server: sharing, refusals by an API, a secret that rotates.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use hallpass::{
-    ErrorKind, Secret, TokenRequest, TokenSource,
+    ErrorKind, TokenRequest, TokenSource,
     cache::CachedTokenSource,
     camall::Camall,
-    core::{SecretError, SecretSource, async_trait},
     endpoint::{ClientCredentials, ClientSecretPost},
 };
-use hallpass_testkit::{AuthorizationServer, Client};
+use hallpass_testkit::{AuthorizationServer, Client, RotatingSecret};
 
 use crate::support::{CANARY, ID, secret};
 
@@ -80,33 +76,12 @@ async fn each_set_of_scopes_has_a_token_of_its_own() {
     assert_eq!(server.token_request_count(), 2);
 }
 
-/// A vault whose secret can be changed.
-#[derive(Debug)]
-struct Vault {
-    secret: Mutex<Secret>,
-    epoch: AtomicU64,
-}
-
-#[async_trait]
-impl SecretSource for Vault {
-    async fn secret(&self) -> Result<Secret, SecretError> {
-        Ok(self.secret.lock().unwrap().clone())
-    }
-
-    fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::SeqCst)
-    }
-}
-
 // covers: F-98, I-15
 #[tokio::test]
 async fn a_wrong_secret_is_tried_once_and_a_new_one_at_once() {
     let server = server("second").await;
-    let vault = Arc::new(Vault {
-        secret: Mutex::new(secret("first")),
-        epoch: AtomicU64::new(0),
-    });
-    let authentication = ClientSecretPost::new(vault.clone());
+    let rotating = RotatingSecret::new("first");
+    let authentication = ClientSecretPost::new(rotating.clone());
     let source = ClientCredentials::builder(server.token_endpoint(), ID, authentication)
         .danger_allow_http_on_loopback()
         .build()
@@ -117,8 +92,7 @@ async fn a_wrong_secret_is_tried_once_and_a_new_one_at_once() {
         assert_eq!(refusal.kind(), ErrorKind::CredentialsRefused);
     }
     assert_eq!(server.token_request_count(), 1);
-    *vault.secret.lock().unwrap() = secret("second");
-    vault.epoch.fetch_add(1, Ordering::SeqCst);
+    rotating.rotate("second");
     source.token(&TokenRequest::default()).await.unwrap();
     assert_eq!(server.token_request_count(), 2);
 }

@@ -13,6 +13,8 @@ mod peer;
 mod presets;
 mod responses;
 mod retries;
+mod rotation;
+mod secrets;
 mod support;
 mod tls;
 mod transport;

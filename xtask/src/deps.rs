@@ -10,7 +10,10 @@ use xshell::{Shell, cmd};
 const EDGES: [(&str, &[&str]); 13] = [
     ("hallpass-core", &[]),
     ("hallpass-endpoint", &["hallpass-core"]),
-    ("hallpass-camall", &["hallpass-core", "hallpass-endpoint"]),
+    (
+        "hallpass-camall",
+        &["hallpass-core", "hallpass-endpoint", "hallpass-secrets"],
+    ),
     ("hallpass-cache", &["hallpass-core"]),
     ("hallpass-secrets", &["hallpass-core"]),
     ("hallpass-redis", &["hallpass-core", "hallpass-cache"]),

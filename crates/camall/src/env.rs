@@ -2,8 +2,9 @@
 
 use std::{env, ffi::OsString, sync::Arc};
 
-use hallpass_core::Secret;
+use hallpass_core::{Secret, SecretSource};
 use hallpass_endpoint::BuildError;
+use hallpass_secrets::FileSecret;
 
 use crate::{Authentication, Camall, CamallBuilder};
 
@@ -13,7 +14,8 @@ impl Camall {
     /// | variable | |
     /// |---|---|
     /// | `CAMALL_CLIENT_ID` | required |
-    /// | `CAMALL_CLIENT_SECRET` | required; read once, here |
+    /// | `CAMALL_CLIENT_SECRET` | the secret; read once, here |
+    /// | `CAMALL_CLIENT_SECRET_FILE` | or the path of a file that holds it; read at each request, so that it may rotate |
     /// | `CAMALL_SCOPE` | scopes with spaces between them; none by default |
     /// | `CAMALL_AUTHENTICATION` | `form` (default), `basic` or `raw-basic` |
     /// | `CAMALL_TOKEN_ENDPOINT` | another server than camall.io's |
@@ -29,6 +31,7 @@ impl Camall {
 }
 
 const SECRET: &str = "CAMALL_CLIENT_SECRET";
+const SECRET_FILE: &str = "CAMALL_CLIENT_SECRET_FILE";
 
 fn read(look_up: impl Fn(&str) -> Option<OsString>) -> Result<CamallBuilder, BuildError> {
     let optional = |name: &'static str| {
@@ -38,15 +41,34 @@ fn read(look_up: impl Fn(&str) -> Option<OsString>) -> Result<CamallBuilder, Bui
             .transpose()
             .map_err(|_| BuildError::new(name, "the variable is not valid Unicode"))
     };
-    let required = |name: &'static str| {
-        optional(name)?
-            .ok_or_else(|| BuildError::new(name, "the variable is not set; set it, and export it"))
+    let client_id = optional("CAMALL_CLIENT_ID")?;
+    let client_id = client_id.ok_or_else(|| {
+        BuildError::new(
+            "CAMALL_CLIENT_ID",
+            "the variable is not set; set it, and export it",
+        )
+    })?;
+    let file = look_up(SECRET_FILE).filter(|path| !path.is_empty());
+    let secret: Arc<dyn SecretSource> = match (optional(SECRET)?, file) {
+        (Some(_), Some(_)) => {
+            return Err(BuildError::new(
+                SECRET_FILE,
+                "`CAMALL_CLIENT_SECRET` is set too; set one of them",
+            ));
+        }
+        (None, Some(path)) => Arc::new(FileSecret::new(path)),
+        (Some(secret), None) => {
+            let secret = Secret::new(secret);
+            Arc::new(secret.map_err(|error| BuildError::new(SECRET, error.to_string()))?)
+        }
+        (None, None) => {
+            return Err(BuildError::new(
+                SECRET,
+                "the variable is not set; set it and export it, or name a file in `CAMALL_CLIENT_SECRET_FILE`",
+            ));
+        }
     };
-
-    let client_id = required("CAMALL_CLIENT_ID")?;
-    let secret = Secret::new(required(SECRET)?)
-        .map_err(|error| BuildError::new(SECRET, error.to_string()))?;
-    let mut builder = CamallBuilder::new(client_id, Arc::new(secret));
+    let mut builder = CamallBuilder::new(client_id, secret);
     if let Some(scope) = optional("CAMALL_SCOPE")? {
         builder = builder.scope(&scope);
     }
@@ -94,6 +116,18 @@ mod tests {
             shown.contains("login.camall.io") && !shown.contains("CANARY"),
             "{shown}"
         );
+    }
+
+    // covers: F-105
+    #[test]
+    fn a_file_takes_the_place_of_the_secret() {
+        let file = ("CAMALL_CLIENT_SECRET_FILE", "/run/secrets/no-such-file");
+        let source = build(&[CLIENT[0], file]).unwrap();
+        let shown = format!("{source:?}");
+        assert!(shown.contains("/run/secrets/no-such-file"), "{shown}");
+        let error = build(&[CLIENT[0], CLIENT[1], file]).unwrap_err();
+        assert_eq!(error.setting(), "CAMALL_CLIENT_SECRET_FILE");
+        assert!(build(&[CLIENT[0], CLIENT[1], ("CAMALL_CLIENT_SECRET_FILE", "")]).is_ok());
     }
 
     // covers: F-113, F-114, C-02

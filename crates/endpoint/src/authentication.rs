@@ -47,35 +47,41 @@ pub trait ClientAuthentication: Send + Sync + fmt::Debug {
     fn epoch(&self) -> u64 {
         0
     }
-}
 
-#[async_trait]
-impl<T: ClientAuthentication + ?Sized> ClientAuthentication for Arc<T> {
-    async fn credentials(
-        &self,
-        context: &AuthenticationContext<'_>,
-    ) -> Result<Credentials, TokenError> {
-        (**self).credentials(context).await
-    }
-
-    fn epoch(&self) -> u64 {
-        (**self).epoch()
+    /// The server refused these credentials: whoever remembers what they were made from forgets it.
+    ///
+    /// The caller asks for credentials again at once. Where they come from another
+    /// [secret](Credentials::from_secret), or where the [epoch](Self::epoch) is another one, it tries once more. One
+    /// that is made from a [`SecretSource`] forwards to [`SecretSource::refused`]. It returns at once.
+    fn refused(&self, credentials: &Credentials) {
+        let _ = credentials;
     }
 }
 
-#[async_trait]
-impl<T: ClientAuthentication + ?Sized> ClientAuthentication for Box<T> {
-    async fn credentials(
-        &self,
-        context: &AuthenticationContext<'_>,
-    ) -> Result<Credentials, TokenError> {
-        (**self).credentials(context).await
-    }
+/// Forwards every method, the defaulted ones too.
+macro_rules! forward {
+    ($($pointer:ty),+) => {$(
+        #[async_trait]
+        impl<T: ClientAuthentication + ?Sized> ClientAuthentication for $pointer {
+            async fn credentials(
+                &self,
+                context: &AuthenticationContext<'_>,
+            ) -> Result<Credentials, TokenError> {
+                (**self).credentials(context).await
+            }
 
-    fn epoch(&self) -> u64 {
-        (**self).epoch()
-    }
+            fn epoch(&self) -> u64 {
+                (**self).epoch()
+            }
+
+            fn refused(&self, credentials: &Credentials) {
+                (**self).refused(credentials);
+            }
+        }
+    )+};
 }
+
+forward!(Arc<T>, Box<T>);
 
 /// What a [`ClientAuthentication`] may know of the request that it proves.
 #[derive(Clone, Copy, Debug)]
@@ -128,7 +134,10 @@ pub(crate) fn is_visible(text: &str) -> bool {
 
 /// The proof that goes with one request: one `Authorization` header or a few form parameters.
 #[derive(Debug)]
-pub struct Credentials(pub(crate) Proof);
+pub struct Credentials {
+    pub(crate) proof: Proof,
+    secret: Option<Secret>,
+}
 
 pub(crate) enum Proof {
     Header(HeaderValue),
@@ -139,7 +148,7 @@ impl Credentials {
     /// Proves the client with an `Authorization` header, which is marked sensitive.
     pub fn authorization(mut value: HeaderValue) -> Self {
         value.set_sensitive(true);
-        Self(Proof::Header(value))
+        Self::new(Proof::Header(value))
     }
 
     /// Proves the client with form parameters.
@@ -147,9 +156,28 @@ impl Credentials {
         parameters: impl IntoIterator<Item = (&'static str, V)>,
     ) -> Self {
         let wiped = |(name, value): (_, V)| (name, Zeroizing::new(value.into()));
-        Self(Proof::Parameters(
+        Self::new(Proof::Parameters(
             parameters.into_iter().map(wiped).collect(),
         ))
+    }
+
+    /// Says which secret they were made from, so that another one can be told from it after a refusal.
+    #[must_use]
+    pub fn from_secret(mut self, secret: Secret) -> Self {
+        self.secret = Some(secret);
+        self
+    }
+
+    /// The secret that they were made from, where that was [said](Self::from_secret).
+    pub fn secret(&self) -> Option<&Secret> {
+        self.secret.as_ref()
+    }
+
+    fn new(proof: Proof) -> Self {
+        Self {
+            proof,
+            secret: None,
+        }
     }
 }
 
@@ -230,11 +258,15 @@ impl ClientAuthentication for ClientSecretBasic {
         ));
         let value = HeaderValue::from_str(&header)
             .map_err(|_| TokenError::configuration("the Basic header could not be written"))?;
-        Ok(Credentials::authorization(value))
+        Ok(Credentials::authorization(value).from_secret(secret))
     }
 
     fn epoch(&self) -> u64 {
         self.secret.epoch()
+    }
+
+    fn refused(&self, credentials: &Credentials) {
+        forget(&*self.secret, credentials);
     }
 }
 
@@ -261,14 +293,25 @@ impl ClientAuthentication for ClientSecretPost {
     ) -> Result<Credentials, TokenError> {
         let secret = self.secret.secret().await?;
         context.check(&secret)?;
-        Ok(Credentials::parameters([
+        let parameters = [
             ("client_id", context.client_id()),
             ("client_secret", secret.expose()),
-        ]))
+        ];
+        Ok(Credentials::parameters(parameters).from_secret(secret))
     }
 
     fn epoch(&self) -> u64 {
         self.secret.epoch()
+    }
+
+    fn refused(&self, credentials: &Credentials) {
+        forget(&*self.secret, credentials);
+    }
+}
+
+fn forget(source: &dyn SecretSource, refused: &Credentials) {
+    if let Some(secret) = refused.secret() {
+        source.refused(secret);
     }
 }
 
@@ -304,8 +347,8 @@ mod tests {
         block_on(how.credentials(&context))
     }
 
-    fn basic(credentials: Credentials) -> String {
-        let Credentials(Proof::Header(value)) = credentials else {
+    fn basic(credentials: &Credentials) -> String {
+        let Proof::Header(value) = &credentials.proof else {
             panic!("not a header: {credentials:?}");
         };
         assert!(value.is_sensitive());
@@ -321,13 +364,13 @@ mod tests {
     #[test]
     fn basic_writes_a_space_as_percent_20() {
         let credentials = prove(&ClientSecretBasic::new(secret("s p+c%")), "my id", false);
-        assert_eq!(basic(credentials.unwrap()), "my%20id:s%20p%2Bc%25");
+        assert_eq!(basic(&credentials.unwrap()), "my%20id:s%20p%2Bc%25");
     }
 
     #[test]
     fn raw_basic_encodes_nothing_and_refuses_a_colon() {
         let raw = ClientSecretBasic::raw(secret("s:p+c%"));
-        assert_eq!(basic(prove(&raw, "my id", false).unwrap()), "my id:s:p+c%");
+        assert_eq!(basic(&prove(&raw, "my id", false).unwrap()), "my id:s:p+c%");
         let error = prove(&raw, "my:id", false).unwrap_err();
         assert!(error.to_string().contains("holds a `:`"), "{error}");
     }
@@ -366,7 +409,7 @@ mod tests {
         #[test]
         fn basic_is_read_back_by_an_independent_decoder(id in "\\PC{1,12}", text in "\\PC{1,12}") {
             let credentials = prove(&ClientSecretBasic::new(secret(&text)), &id, true).unwrap();
-            let joined = basic(credentials);
+            let joined = basic(&credentials);
             let (read_id, read_secret) = joined.split_once(':').unwrap();
             for decode in [form_decode, percent_decode] {
                 prop_assert_eq!(decode(read_id), id.as_str());

@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use hallpass_core::{AccessToken, Clock, TokenError, TokenRequest, TokenSource};
+use hallpass_core::{AccessToken, Clock, ErrorKind, TokenError, TokenRequest, TokenSource};
 use http::{HeaderValue, Method, StatusCode, header};
 use tokio::time::Instant;
 
@@ -89,8 +89,9 @@ impl ClientCredentials {
         let left = || self.retry.total().saturating_sub(began.elapsed());
         let mut delays = self.retry.delays();
         let mut reconnected = false;
+        let mut renewed = false;
         loop {
-            let error = match self.attempt(grant, request, left()).await {
+            let error = match self.attempt(grant, request, &mut renewed, &left).await {
                 Ok(token) => return Ok(token),
                 Err(error) => error,
             };
@@ -113,22 +114,87 @@ impl ClientCredentials {
         }
     }
 
+    /// One exchange, or two: where the server refuses credentials that have changed since they were made, the new ones
+    /// are tried at once. That happens once a call, whatever the secret does.
     async fn attempt(
         &self,
         grant: &[u8],
         request: &TokenRequest,
+        renewed: &mut bool,
+        left: &(impl Fn() -> Duration + Sync),
+    ) -> Result<AccessToken, TokenError> {
+        let epoch = self.authentication.epoch();
+        let credentials = self.credentials(left()).await?;
+        let result = self.exchange(grant, request, &credentials, left()).await;
+        if !self.is_refusal(&result, &credentials) || std::mem::replace(renewed, true) {
+            return result;
+        }
+        let Some(credentials) = self.changed(&credentials, epoch, left()).await else {
+            return result;
+        };
+        let host = self.address.host();
+        tracing::info!(
+            host,
+            "the credentials changed meanwhile, trying the new ones"
+        );
+        let result = self.exchange(grant, request, &credentials, left()).await;
+        self.is_refusal(&result, &credentials);
+        result
+    }
+
+    /// Were the credentials refused? If so, their source is told.
+    fn is_refusal(&self, result: &Result<AccessToken, TokenError>, sent: &Credentials) -> bool {
+        let refusal = |error: &TokenError| error.kind() == ErrorKind::CredentialsRefused;
+        let refused = result.as_ref().is_err_and(refusal);
+        if refused {
+            self.authentication.refused(sent);
+        }
+        refused
+    }
+
+    /// Makes the credentials anew, and yields them where they are others than those that were refused.
+    async fn changed(
+        &self,
+        refused: &Credentials,
+        epoch: u64,
+        deadline: Duration,
+    ) -> Option<Credentials> {
+        // Where they cannot be made, what the server said is the better news.
+        let credentials = self.credentials(deadline).await.ok()?;
+        let changed = match (refused.secret(), credentials.secret()) {
+            (Some(before), Some(now)) => !before.matches(now),
+            // An assertion is another one each time: only its maker can tell.
+            _ => self.authentication.epoch() != epoch,
+        };
+        changed.then_some(credentials)
+    }
+
+    async fn credentials(&self, deadline: Duration) -> Result<Credentials, TokenError> {
+        let context = AuthenticationContext::new(&self.client_id, self.address.url().as_str())
+            .with_utf8(self.allow_utf8);
+        tokio::time::timeout(deadline, self.authentication.credentials(&context))
+            .await
+            .unwrap_or_else(|_| {
+                Err(TokenError::unavailable(format!(
+                    "the client's credentials could not be had within {deadline:?}"
+                )))
+            })
+    }
+
+    async fn exchange(
+        &self,
+        grant: &[u8],
+        request: &TokenRequest,
+        credentials: &Credentials,
         deadline: Duration,
     ) -> Result<AccessToken, TokenError> {
         let named = |error: TokenError| error.with_host(self.address.host());
-        let context = AuthenticationContext::new(&self.client_id, self.address.url().as_str())
-            .with_utf8(self.allow_utf8);
-        let credentials = self.authentication.credentials(&context).await?;
-        let body = form::body(grant, &credentials);
+        let body = form::body(grant, credentials);
         let mut post = reqwest::Request::new(Method::POST, self.address.url().clone());
         let headers = post.headers_mut();
         headers.insert(header::CONTENT_TYPE, FORM);
         headers.insert(header::ACCEPT, JSON);
-        if let Proof::Header(value) = &credentials.0 {
+        if let Proof::Header(value) = &credentials.proof {
             headers.insert(header::AUTHORIZATION, value.clone());
         }
         *post.body_mut() = Some(Bytes::from_owner(body).into());
@@ -139,7 +205,7 @@ impl ClientCredentials {
         let answer = answer.map_err(named)?;
         let status = answer.status;
         let token = self
-            .read(answer, request, requested_at, &credentials)
+            .read(answer, request, requested_at, credentials)
             .map_err(|error| self.advise(named(error.with_status(status))))?;
         if !token.lifetime().is_zero() && token.is_expired(self.clock.now()) {
             let late = "the token expired before it arrived";

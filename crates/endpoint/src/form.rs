@@ -55,7 +55,7 @@ impl GrantEncoder {
 
 /// Joins the grant's parameters and the client's proof; wiped from memory once it is sent.
 pub(crate) fn body(grant: &[u8], credentials: &Credentials) -> Zeroizing<Vec<u8>> {
-    let Proof::Parameters(parameters) = &credentials.0 else {
+    let Proof::Parameters(parameters) = &credentials.proof else {
         return Zeroizing::new(grant.to_vec());
     };
     // At most three bytes for each: it is not moved while it grows, and leaves no copy behind.

@@ -17,7 +17,7 @@ impl Redactor {
     /// All that the credentials hold, but the `client_id`, which is no secret and helps to read an error.
     pub(crate) fn new(credentials: &Credentials, client_id: &str) -> Self {
         let mut redactor = Self::default();
-        match &credentials.0 {
+        match &credentials.proof {
             Proof::Header(value) => {
                 let header = value.to_str().unwrap_or_default();
                 let (_, encoded) = header.split_once(' ').unwrap_or(("", header));

@@ -8,8 +8,10 @@
 //! | [`FileSecret`] | a file: Kubernetes, Docker, an agent |
 //! | [`CommandSecret`] | what a command prints |
 //! | [`SystemdCredential`] | systemd's folder of credentials |
+//! | `KeychainSecret`, feature `keychain` | the system's keychain |
+//! | `VaultSecret`, feature `vault` | HashiCorp Vault or OpenBao |
 //!
-//! A [`SecretReference`] names any of them in one line of text, for configuration files. [`Remembered`] puts a memory
+//! [`SecretPair`] holds two, for a rotation in which both are valid for a while. A [`SecretReference`] names any of them in one line of text, for configuration files. [`Remembered`] puts a memory
 //! around a source of your own.
 //!
 //! ```
@@ -32,13 +34,23 @@ mod env;
 mod file;
 #[cfg(test)]
 mod folder;
+#[cfg(feature = "keychain")]
+mod keychain;
+mod pair;
 mod reference;
 mod remembered;
 mod systemd;
+#[cfg(feature = "vault")]
+mod vault;
 
 pub use command::CommandSecret;
 pub use env::EnvSecret;
 pub use file::FileSecret;
+#[cfg(feature = "keychain")]
+pub use keychain::KeychainSecret;
+pub use pair::SecretPair;
 pub use reference::{InvalidReference, SecretReference};
 pub use remembered::Remembered;
 pub use systemd::SystemdCredential;
+#[cfg(feature = "vault")]
+pub use vault::{VaultSecret, VaultSecretBuilder};

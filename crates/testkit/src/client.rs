@@ -18,7 +18,8 @@ pub enum AuthMethod {
 #[derive(Clone)]
 pub struct Client {
     pub(crate) id: String,
-    pub(crate) secret: String,
+    /// Any of them proves it.
+    pub(crate) secrets: Vec<String>,
     pub(crate) scopes: ScopeSet,
     pub(crate) methods: Vec<AuthMethod>,
 }
@@ -28,7 +29,7 @@ impl Client {
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
         Self {
             id: client_id.into(),
-            secret: client_secret.into(),
+            secrets: vec![client_secret.into()],
             scopes: ScopeSet::EMPTY,
             methods: vec![AuthMethod::Basic, AuthMethod::Post],
         }

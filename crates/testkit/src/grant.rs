@@ -154,7 +154,7 @@ fn authenticate<'a>(
     clients
         .iter()
         .find(|client| {
-            client.id == id && client.secret == secret && client.methods.contains(&method)
+            client.id == id && client.secrets.contains(&secret) && client.methods.contains(&method)
         })
         .ok_or(REFUSED)
 }

@@ -4,6 +4,7 @@
 //! - [`raw`]: a server that answers with the bytes that you give it, for faults below HTTP.
 //! - [`ManualClock`]: a clock that you set; [`TokioClock`]: one that follows tokio's paused time.
 //! - [`StaticSource`], [`ScriptedSource`] and [`Gate`]: token sources without a server, and exact concurrency.
+//! - [`RotatingSecret`]: a client's secret that a test rotates.
 //! - [`mod@conformance`]: holds a token source to the promises of its trait, one named test a rule.
 //! - [`faults`]: what servers answer in real life, as data.
 //! - [`leak`]: finds a secret in whatever it slipped into.
@@ -36,11 +37,13 @@ pub mod faults;
 mod grant;
 pub mod leak;
 pub mod raw;
+mod secret;
 mod server;
 mod source;
 
 pub use client::{AuthMethod, Client};
 pub use clock::{ManualClock, TokioClock};
 pub use grant::TokenRequestRecord;
+pub use secret::RotatingSecret;
 pub use server::{AuthorizationServer, AuthorizationServerBuilder};
 pub use source::{Gate, ScriptedSource, StaticSource};

@@ -144,12 +144,30 @@ impl AuthorizationServer {
         self.state().issued.len()
     }
 
-    /// Gives a client another secret; the one before is refused from now on.
+    /// Gives a client another secret; those before are refused from now on.
     pub fn rotate_secret(&self, client_id: &str, client_secret: &str) {
-        for client in &mut self.state().clients {
-            if client.id == client_id {
-                client_secret.clone_into(&mut client.secret);
-            }
+        self.secrets(client_id, |secrets| {
+            *secrets = vec![client_secret.to_owned()];
+        });
+    }
+
+    /// Gives a client one more secret; those before are accepted too, as in a rotation with an overlap.
+    pub fn add_secret(&self, client_id: &str, client_secret: &str) {
+        self.secrets(client_id, |secrets| secrets.push(client_secret.to_owned()));
+    }
+
+    /// Takes a secret from a client: the end of an overlap.
+    pub fn remove_secret(&self, client_id: &str, client_secret: &str) {
+        self.secrets(client_id, |secrets| {
+            secrets.retain(|known| known != client_secret);
+        });
+    }
+
+    fn secrets(&self, client_id: &str, change: impl Fn(&mut Vec<String>)) {
+        let mut state = self.state();
+        let mut clients = state.clients.iter_mut();
+        if let Some(client) = clients.find(|client| client.id == client_id) {
+            change(&mut client.secrets);
         }
     }
 

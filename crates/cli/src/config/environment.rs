@@ -72,21 +72,30 @@ fn named(variables: &Variables, prefix: &str) -> Result<Layer, Failure> {
 /// The secret itself, which is read when it is needed, or where it is.
 fn secret(variables: &Variables, prefix: &str) -> Result<Option<SecretReference>, Failure> {
     let itself = format!("{prefix}_CLIENT_SECRET");
-    let elsewhere = format!("{prefix}_CLIENT_SECRET_FROM");
-    let (reference, named_by) = match (variables.os(&itself), variables.text(&elsewhere)?) {
-        (Some(_), Some(_)) => {
-            return Err(Failure::configuration(format!(
-                "both `{itself}` and `{elsewhere}` are set; leave one out"
-            )));
-        }
-        (Some(_), None) => (format!("env:{itself}"), itself),
-        (None, Some(reference)) => (reference, elsewhere),
-        (None, None) => return Ok(None),
+    let from = format!("{prefix}_CLIENT_SECRET_FROM");
+    let file = format!("{prefix}_CLIENT_SECRET_FILE");
+    let mut named = Vec::new();
+    if variables.os(&itself).is_some() {
+        named.push((format!("env:{itself}"), &itself));
+    }
+    if let Some(reference) = variables.text(&from)? {
+        named.push((reference, &from));
+    }
+    if let Some(path) = variables.text(&file)? {
+        named.push((format!("file:{path}"), &file));
+    }
+    if let [(_, one), (_, other), ..] = &*named {
+        return Err(Failure::configuration(format!(
+            "both `{one}` and `{other}` are set; leave one out"
+        )));
+    }
+    let Some((reference, named_by)) = named.pop() else {
+        return Ok(None);
     };
     let parsed = reference.parse::<SecretReference>();
-    parsed
-        .map(Some)
-        .map_err(|why| Failure::configuration(format!("the variable `{named_by}`: {why}")))
+    parsed.map(Some).map_err(|why| {
+        Failure::configuration(format!("the variable `{named_by}`: {why}"))
+    })
 }
 
 #[cfg(test)]

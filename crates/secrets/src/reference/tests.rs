@@ -110,6 +110,7 @@ async fn an_open_reference_yields_its_secret() {
     }
 }
 
+#[cfg(not(feature = "keychain"))]
 #[test]
 fn a_feature_that_is_off_is_named() {
     let reference: SecretReference = "keychain:orders/me".parse().unwrap();
@@ -117,6 +118,7 @@ fn a_feature_that_is_off_is_named() {
     assert!(error.contains("without the feature `keychain`"), "{error}");
 }
 
+#[cfg(not(feature = "vault"))]
 #[test]
 fn vault_without_its_feature_is_named() {
     let reference: SecretReference = "vault:a/b#c".parse().unwrap();

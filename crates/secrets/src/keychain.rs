@@ -1,0 +1,163 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use hallpass_core::{Clock, Secret, SecretError, SecretSource};
+use keyring_core::{CredentialStore, Error};
+use zeroize::Zeroizing;
+
+use crate::{Remembered, blocking, content};
+
+/// A secret in the system's keychain: the Secret Service of a Linux desktop, the login keychain of macOS, the Credential
+/// Manager of Windows.
+///
+/// For tools that people run, whose session unlocks the keychain; a service has none. One line end is taken off, as
+/// tools add it that read from a terminal.
+///
+/// What it yields is [remembered](Remembered) for five minutes unless told otherwise, and read again at once when the
+/// server refuses it.
+///
+/// | system | how to store it there |
+/// |---|---|
+/// | Linux | `secret-tool store --label=orders service orders username me` |
+/// | macOS | `security add-generic-password -s orders -a me -w` |
+/// | Windows | `cmdkey /generic:me.orders /user:me /pass` |
+///
+/// ```no_run
+/// use hallpass_secrets::KeychainSecret;
+///
+/// let secret = KeychainSecret::new("orders", "me");
+/// ```
+pub struct KeychainSecret(Remembered<Entry>);
+
+type Open = Arc<dyn Fn() -> Result<Arc<CredentialStore>, Error> + Send + Sync>;
+
+struct Entry {
+    service: String,
+    user: String,
+    /// At each reading: a session may start its keychain anew.
+    open: Open,
+}
+
+impl KeychainSecret {
+    /// The secret of this user for this service. Nothing is read yet.
+    pub fn new(service: impl Into<String>, user: impl Into<String>) -> Self {
+        Self::within(Arc::new(system), service.into(), user.into())
+    }
+
+    /// How long its answer is remembered. Default: 5 minutes; zero reads it for each token request.
+    #[must_use]
+    pub fn remember(self, lifetime: Duration) -> Self {
+        Self(self.0.lifetime(lifetime))
+    }
+
+    /// Reads time from this clock: a test's.
+    #[must_use]
+    pub fn clock(self, clock: impl Clock + 'static) -> Self {
+        Self(self.0.clock(clock))
+    }
+
+    fn within(open: Open, service: String, user: String) -> Self {
+        let entry = Entry {
+            service,
+            user,
+            open,
+        };
+        Self(Remembered::new(entry, Duration::from_secs(300)))
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn system() -> Result<Arc<CredentialStore>, Error> {
+    Ok(zbus_secret_service_keyring_store::Store::new()?)
+}
+
+#[cfg(target_os = "macos")]
+fn system() -> Result<Arc<CredentialStore>, Error> {
+    Ok(apple_native_keyring_store::keychain::Store::new()?)
+}
+
+#[cfg(windows)]
+fn system() -> Result<Arc<CredentialStore>, Error> {
+    Ok(windows_native_keyring_store::Store::new()?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
+fn system() -> Result<Arc<CredentialStore>, Error> {
+    Err(Error::NotSupportedByStore(
+        "this system has no keychain that is known".to_owned(),
+    ))
+}
+
+#[async_trait]
+impl SecretSource for KeychainSecret {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        self.0.secret().await
+    }
+
+    fn epoch(&self) -> u64 {
+        self.0.epoch()
+    }
+
+    fn refused(&self, secret: &Secret) {
+        self.0.refused(secret);
+    }
+}
+
+#[async_trait]
+impl SecretSource for Entry {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        let (service, user, open) = (self.service.clone(), self.user.clone(), self.open.clone());
+        // It may ask a person to unlock it.
+        blocking::run(move || {
+            let place = format!("the keychain's secret of `{user}` for `{service}`");
+            let password = open()
+                .and_then(|store| store.build(&service, &user, None))
+                .and_then(|entry| entry.get_password())
+                .map(Zeroizing::new)
+                .map_err(|error| cannot(&place, &error))?;
+            content::secret(password.as_bytes(), &place)
+        })
+        .await
+    }
+}
+
+/// The library's error is not carried along: some of its variants hold what was read.
+fn cannot(place: &str, error: &Error) -> SecretError {
+    let wrong = |what: &str| SecretError::new(format!("{place} {what}"));
+    match error {
+        Error::NoEntry => wrong("is not there; store it, and check the names of service and user"),
+        Error::NoStorageAccess(_) => {
+            wrong("cannot be read: the keychain is locked; unlock it, and let this program use it")
+        }
+        Error::PlatformFailure(_) => {
+            wrong("cannot be read: the keychain does not answer; is there a session with one?")
+        }
+        Error::BadEncoding(_) => wrong("is not UTF-8; store it anew as text"),
+        Error::Ambiguous(_) => wrong("is there more than once; remove all but one"),
+        Error::Invalid(..) | Error::TooLong(..) => {
+            wrong("has a name that the keychain does not take")
+        }
+        Error::NotSupportedByStore(_) => {
+            wrong("cannot be read: this system has no keychain that is known")
+        }
+        _ => wrong("cannot be read: the keychain failed"),
+    }
+}
+
+impl fmt::Debug for KeychainSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeychainSecret").field(&self.0).finish()
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("service", &self.service)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+use hallpass_testkit::{ManualClock, leak};
+use keyring_core::mock::{Cred, Store};
+
+use super::*;
+
+/// A keychain in memory, with one entry.
+fn keychain() -> (Arc<CredentialStore>, keyring_core::Entry) {
+    let store: Arc<CredentialStore> = Store::new().unwrap();
+    let entry = store.build("orders", "me", None).unwrap();
+    (store, entry)
+}
+
+fn source(store: &Arc<CredentialStore>) -> KeychainSecret {
+    let store = store.clone();
+    let open = move || Ok(store.clone());
+    KeychainSecret::within(Arc::new(open), "orders".into(), "me".into())
+}
+
+// covers: F-106, F-110
+#[tokio::test]
+async fn a_secret_is_read_and_remembered_and_read_anew_after_a_refusal() {
+    let (store, entry) = keychain();
+    let clock = ManualClock::new();
+    let source = source(&store)
+        .remember(Duration::from_secs(60))
+        .clock(clock.clone());
+    entry.set_password("first\n").unwrap();
+    let first = source.secret().await.unwrap();
+    assert_eq!(first.expose(), "first");
+    entry.set_password("second").unwrap();
+    assert_eq!(source.secret().await.unwrap().expose(), "first");
+    source.refused(&first);
+    assert_eq!(source.secret().await.unwrap().expose(), "second");
+    entry.set_password("third").unwrap();
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(source.secret().await.unwrap().expose(), "third");
+    assert_eq!(source.epoch(), 2);
+}
+
+// covers: F-99, F-100, F-102
+#[tokio::test]
+async fn each_failure_says_what_to_do_and_repeats_nothing() {
+    let (store, entry) = keychain();
+    let source = source(&store);
+    let failure = async || {
+        let error = source.secret().await.unwrap_err();
+        let shown = leak::error_chain(&error);
+        assert!(shown.contains("`me` for `orders`"), "{shown}");
+        leak::assert_clean(&shown, "CANARY");
+        shown
+    };
+    assert!(failure().await.contains("is not there"));
+    entry.set_password("CANARY").unwrap();
+    let platform = || Box::new(std::io::Error::other("CANARY"));
+    for (error, expect) in [
+        (Error::NoStorageAccess(platform()), "is locked"),
+        (Error::PlatformFailure(platform()), "does not answer"),
+        (Error::BadEncoding(b"CANARY".to_vec()), "is not UTF-8"),
+        (
+            Error::BadDataFormat(b"CANARY".to_vec(), platform()),
+            "the keychain failed",
+        ),
+        (Error::Invalid("user".into(), "CANARY".into()), "a name"),
+        (Error::Ambiguous(Vec::new()), "more than once"),
+    ] {
+        let cred: &Cred = entry.as_any().downcast_ref().unwrap();
+        cred.set_error(error);
+        let shown = failure().await;
+        assert!(shown.contains(expect), "{shown}");
+    }
+    entry.set_secret(b"CANARY\xff").unwrap();
+    assert!(failure().await.contains("is not UTF-8"));
+    entry.set_secret(b"\n").unwrap();
+    assert!(failure().await.contains("is empty"));
+}
+
+// covers: F-99
+#[tokio::test]
+async fn debug_shows_names_and_no_secret() {
+    let (store, entry) = keychain();
+    entry.set_password("CANARY").unwrap();
+    let source = source(&store);
+    let secret = source.secret().await.unwrap();
+    assert!(leak::find(secret.expose(), "CANARY").is_some());
+    let shown = format!("{source:?} {source:#?} {secret:?}");
+    assert!(shown.contains("orders") && shown.contains("me"), "{shown}");
+    leak::assert_clean(&shown, "CANARY");
+}
+
+/// Of the machine that runs the tests: there may be one, locked or not, or none. It neither panics nor waits for ever.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_systems_own_keychain_is_asked() {
+    let source = KeychainSecret::new("hallpass-test-of-no-such-service", "nobody");
+    let error = source.secret().await.unwrap_err();
+    let shown = leak::error_chain(&error);
+    assert!(
+        shown.contains("`nobody` for `hallpass-test-of-no-such-service`"),
+        "{shown}"
+    );
+}

@@ -1,0 +1,127 @@
+//! What Vault answers, read without leaving copies, and never shown.
+
+use std::collections::HashMap;
+
+use hallpass_core::{Secret, SecretError};
+use reqwest::StatusCode;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+/// The longest answer that is read, in bytes: a secret of KV version 2 is as large as that at most by default.
+pub(crate) const MAX_BYTES: usize = 1 << 20;
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    data: Option<Version<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Version<'a> {
+    #[serde(borrow)]
+    data: Option<HashMap<String, &'a RawValue>>,
+    metadata: Option<Metadata>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    version: u64,
+    #[serde(default)]
+    deletion_time: String,
+    #[serde(default)]
+    destroyed: bool,
+}
+
+pub(crate) fn read(
+    status: StatusCode,
+    body: &[u8],
+    place: &str,
+    field: &str,
+) -> Result<Secret, SecretError> {
+    let wrong = |what: String| Err(SecretError::new(format!("{place} {what}")));
+    let unavailable = |what: &str| Err(SecretError::unavailable(format!("{place} {what}")));
+    match status.as_u16() {
+        200 => {}
+        400 => {
+            return wrong(
+                "was asked for in a way that Vault refuses; check mount, path and namespace".into(),
+            );
+        }
+        401 | 403 => {
+            return wrong("may not be read with this token; check that it is valid, and that its policy allows `read`".into());
+        }
+        404 => return wrong(missing(body)),
+        301..=308 => {
+            return wrong("is answered with a redirect, which is not followed; give the address of the active server".into());
+        }
+        412 => return unavailable("is not there yet: this server is behind another one"),
+        429 => {
+            return unavailable(
+                "cannot be had: Vault asks for fewer requests, or this server is on standby",
+            );
+        }
+        472 | 473 => return unavailable("cannot be had: this server is on standby"),
+        503 => return unavailable("cannot be had: Vault is sealed, or down for maintenance"),
+        500..=599 => return unavailable("cannot be had: Vault failed"),
+        status => {
+            return wrong(format!(
+                "was answered with HTTP {status}, which is no answer of Vault's"
+            ));
+        }
+    }
+    // The library's error may quote what it read.
+    let Ok(Answer {
+        data: Some(version),
+    }) = serde_json::from_slice(body)
+    else {
+        return wrong(
+            "was answered with what is no secret; check that this is Vault's address".into(),
+        );
+    };
+    let Some(fields) = version.data else {
+        return wrong(missing(body));
+    };
+    let Some(value) = fields.get(field) else {
+        return wrong(format!(
+            "has no field `{field}`; check its name, and that the mount is of KV version 2"
+        ));
+    };
+    let Ok(text) = serde_json::from_str::<String>(value.get()) else {
+        return wrong(format!("has a field `{field}` that is no text"));
+    };
+    let number = version.metadata.map(|metadata| metadata.version);
+    tracing::debug!(secret = place, version = number, "Vault yielded a secret");
+    Secret::new(text).or_else(|_| wrong(format!("has a field `{field}` that is empty")))
+}
+
+/// A version that was deleted is told from a secret that never was.
+fn missing(body: &[u8]) -> String {
+    let answer = serde_json::from_slice::<Answer<'_>>(body).ok();
+    let metadata = answer.and_then(|answer| answer.data?.metadata);
+    match metadata {
+        Some(metadata) if metadata.destroyed => {
+            format!(
+                "was destroyed in its newest version, {}; write it anew",
+                metadata.version
+            )
+        }
+        Some(metadata) if !metadata.deletion_time.is_empty() => {
+            format!(
+                "was deleted in its newest version, {}; undelete it, or write it anew",
+                metadata.version
+            )
+        }
+        _ => "is not there; check mount and path, and that the mount is of KV version 2".to_owned(),
+    }
+}
+
+/// Grows by a buffer of its own, so that what it leaves behind is wiped.
+pub(crate) fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
+    if body.capacity() - body.len() < chunk.len() {
+        let mut larger = Vec::with_capacity((body.len() + chunk.len()) * 2);
+        larger.extend_from_slice(body);
+        *body = Zeroizing::new(larger);
+    }
+    body.extend_from_slice(chunk);
+}

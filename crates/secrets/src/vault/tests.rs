@@ -1,0 +1,351 @@
+use hallpass_testkit::{
+    ManualClock, RotatingSecret,
+    leak::{self, Capture},
+    raw::{self, RawServer, Reply},
+};
+use serde_json::json;
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{header, method, path},
+};
+
+use super::*;
+
+const PATH: &str = "/v1/secret/data/orders/client";
+const SECOND: Duration = Duration::from_secs(1);
+
+fn builder(address: &str, token: impl SecretSource + 'static) -> VaultSecretBuilder {
+    VaultSecret::builder(address, token, "secret", "orders/client", "key")
+        .danger_allow_http_on_loopback()
+}
+
+fn token() -> RotatingSecret {
+    RotatingSecret::new("hvs.CANARY-token")
+}
+
+/// As the documentation of the KV engine's API shows it.
+fn found(value: &str, version: u32) -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_json(json!({
+        "request_id": "0c2b4c2e", "lease_id": "", "renewable": false, "lease_duration": 0,
+        "data": {
+            "data": { "key": value, "other": 17, "empty": "" },
+            "metadata": {
+                "created_time": "2018-03-22T02:24:06.945319214Z", "custom_metadata": null,
+                "deletion_time": "", "destroyed": false, "version": version,
+            },
+        },
+        "wrap_info": null, "warnings": null, "auth": null,
+    }))
+}
+
+fn gone(deletion_time: &str, destroyed: bool) -> ResponseTemplate {
+    ResponseTemplate::new(404).set_body_json(json!({
+        "data": {
+            "data": null,
+            "metadata": { "deletion_time": deletion_time, "destroyed": destroyed, "version": 4 },
+        },
+    }))
+}
+
+fn refusal(status: u16, errors: &[&str]) -> ResponseTemplate {
+    ResponseTemplate::new(status).set_body_json(json!({ "errors": errors }))
+}
+
+async fn vault(answer: ResponseTemplate) -> MockServer {
+    let server = MockServer::start().await;
+    let mock = Mock::given(method("GET")).and(path(PATH));
+    mock.respond_with(answer).mount(&server).await;
+    server
+}
+
+async fn requests(server: &MockServer) -> usize {
+    server.received_requests().await.unwrap().len()
+}
+
+#[tokio::test]
+async fn a_field_is_asked_for_as_the_api_wants_it() {
+    let server = MockServer::start().await;
+    Mock::given(method("GET"))
+        .and(path("/gate/v1/team/kv/data/a%20b/c"))
+        .and(header("x-vault-token", "hvs.CANARY-token"))
+        .and(header("x-vault-request", "true"))
+        .and(header("x-vault-namespace", "team-orders"))
+        .respond_with(found("s3cr3t \"ü\"\n", 4))
+        .mount(&server)
+        .await;
+    let address = format!("{}/gate/", server.uri());
+    let source = VaultSecret::builder(address, token(), "team/kv/", "a b/c", "key")
+        .namespace("team-orders")
+        .danger_allow_http_on_loopback()
+        .build()
+        .unwrap();
+    // What Vault holds, and nothing taken off.
+    assert_eq!(source.secret().await.unwrap().expose(), "s3cr3t \"ü\"\n");
+}
+
+// covers: F-34, F-55, F-99, F-100
+#[tokio::test]
+async fn each_refusal_says_what_to_do_and_repeats_nothing() {
+    for (answer, expect, transient) in [
+        (
+            refusal(400, &["missing client token CANARY"]),
+            "mount, path and namespace",
+            false,
+        ),
+        (
+            refusal(403, &["permission denied CANARY"]),
+            "policy allows `read`",
+            false,
+        ),
+        (refusal(404, &[]), "is not there", false),
+        (
+            gone("2026-03-22T02:36:43.986212308Z", false),
+            "was deleted in its newest version, 4",
+            false,
+        ),
+        (
+            gone("", true),
+            "was destroyed in its newest version, 4",
+            false,
+        ),
+        (
+            refusal(412, &["required index state not present"]),
+            "behind another one",
+            true,
+        ),
+        (
+            refusal(429, &["request rate limit exceeded"]),
+            "fewer requests",
+            true,
+        ),
+        (refusal(473, &[]), "on standby", true),
+        (
+            refusal(500, &["1 error occurred: CANARY"]),
+            "Vault failed",
+            true,
+        ),
+        (refusal(503, &["Vault is sealed"]), "is sealed", true),
+        (refusal(418, &["CANARY"]), "HTTP 418", false),
+        (
+            ResponseTemplate::new(200).set_body_string("<html>CANARY"),
+            "no secret",
+            false,
+        ),
+        (
+            ResponseTemplate::new(200).set_body_string(r#"{"data":{"data":{"key":CANARY"#),
+            "no secret",
+            false,
+        ),
+        (
+            ResponseTemplate::new(200).set_body_json(json!({"data":null})),
+            "no secret",
+            false,
+        ),
+        (
+            ResponseTemplate::new(200).set_body_json(json!({"data":{"data":null}})),
+            "is not there",
+            false,
+        ),
+        (
+            ResponseTemplate::new(200).set_body_json(json!({"data":{"data":{"x":"CANARY"}}})),
+            "has no field `key`",
+            false,
+        ),
+        (
+            ResponseTemplate::new(200).set_body_json(json!({"data":{"key":"CANARY"}})),
+            "KV version 2",
+            false,
+        ),
+        (
+            ResponseTemplate::new(200).set_body_json(json!({"data":{"data":{"key":["CANARY"]}}})),
+            "no text",
+            false,
+        ),
+        (
+            ResponseTemplate::new(200).set_body_json(json!({"data":{"data":{"key":""}}})),
+            "is empty",
+            false,
+        ),
+        (
+            ResponseTemplate::new(200).set_body_string("CANARY".repeat(200_000)),
+            "longer than",
+            false,
+        ),
+    ] {
+        let server = vault(answer).await;
+        let source = builder(&server.uri(), token()).build().unwrap();
+        let error = source.secret().await.unwrap_err();
+        let shown = leak::error_chain(&error);
+        assert!(shown.contains(expect), "{expect}: {shown}");
+        assert!(shown.contains("`secret/orders/client`"), "{shown}");
+        assert_eq!(error.is_transient(), transient, "{shown}");
+        leak::assert_clean(&shown, "CANARY");
+    }
+}
+
+// covers: F-45
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = vault(found("CANARY", 1)).await;
+    let location = format!("{}{PATH}", elsewhere.uri());
+    let server = vault(ResponseTemplate::new(307).insert_header("location", location)).await;
+    let source = builder(&server.uri(), token()).build().unwrap();
+    let error = source.secret().await.unwrap_err();
+    assert!(error.to_string().contains("redirect"), "{error}");
+    assert_eq!(requests(&elsewhere).await, 0);
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_or_slow_is_told_apart_from_a_refusal() {
+    let slow = RawServer::always(Reply::bytes("HTTP/1.1 200 OK\r\n").then_stall()).await;
+    let cut = RawServer::always(
+        Reply::bytes("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nCANARY").then_close(),
+    );
+    let cut = cut.await;
+    for (address, expect) in [
+        (slow.url(""), "was not answered within 200ms"),
+        (cut.url(""), "the connection was lost"),
+        (raw::refused_url().unwrap(), "no connection could be made"),
+    ] {
+        let source = builder(&address, token()).timeout(Duration::from_millis(200));
+        let error = source.build().unwrap().secret().await.unwrap_err();
+        let shown = leak::error_chain(&error);
+        assert!(error.is_transient() && shown.contains(expect), "{shown}");
+        leak::assert_clean(&shown, "CANARY");
+    }
+}
+
+// covers: F-110
+#[tokio::test]
+async fn a_token_that_rotated_is_read_anew_and_tried_once_more() {
+    let server = MockServer::start().await;
+    Mock::given(header("x-vault-token", "new"))
+        .respond_with(found("s3cr3t", 1))
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    Mock::given(method("GET"))
+        .respond_with(refusal(403, &["permission denied"]))
+        .mount(&server)
+        .await;
+    let token = RotatingSecret::new("old");
+    let source = builder(&server.uri(), token.clone()).build().unwrap();
+    source.secret().await.unwrap_err();
+    assert_eq!((requests(&server).await, token.refusals()), (1, 1));
+    token.rotate_after_reading("new");
+    assert_eq!(source.secret().await.unwrap().expose(), "s3cr3t");
+    assert_eq!((requests(&server).await, token.refusals()), (3, 2));
+}
+
+// covers: F-110
+#[tokio::test]
+async fn a_new_version_is_found_in_time_and_at_once_after_a_refusal() {
+    let clock = ManualClock::new();
+    let server = vault(found("first", 1)).await;
+    let source = builder(&server.uri(), token())
+        .remember(60 * SECOND)
+        .clock(clock.clone());
+    let source = source.build().unwrap();
+    for _ in 0..10 {
+        assert_eq!(source.secret().await.unwrap().expose(), "first");
+    }
+    assert_eq!((requests(&server).await, source.epoch()), (1, 0));
+    let answers = async |answer| {
+        server.reset().await;
+        Mock::given(path(PATH))
+            .respond_with(answer)
+            .mount(&server)
+            .await;
+    };
+    answers(found("second", 2)).await;
+    let first = source.secret().await.unwrap();
+    source.refused(&first);
+    assert_eq!(source.secret().await.unwrap().expose(), "second");
+    answers(found("third", 3)).await;
+    clock.advance(60 * SECOND);
+    assert_eq!(source.secret().await.unwrap().expose(), "third");
+    assert_eq!(source.epoch(), 2);
+    // While Vault is sealed, what is at hand is used on.
+    answers(refusal(503, &["Vault is sealed"])).await;
+    clock.advance(60 * SECOND);
+    assert_eq!(source.secret().await.unwrap().expose(), "third");
+    assert_eq!(requests(&server).await, 1);
+}
+
+// covers: F-99, F-101
+#[tokio::test]
+async fn neither_secret_nor_token_is_shown_or_traced() {
+    let capture = Capture::start();
+    let server = vault(found("CANARY-secret", 7)).await;
+    let unbuilt = builder(&server.uri(), token());
+    let unbuilt_shown = format!("{unbuilt:?}");
+    let source = unbuilt.build().unwrap();
+    let secret = source.secret().await.unwrap();
+    assert!(leak::find(secret.expose(), "CANARY").is_some());
+    let shown = format!("{unbuilt_shown} {source:?} {source:#?} {secret:?}");
+    let text = capture.text();
+    for text in [&shown, &text] {
+        leak::assert_clean(text, "CANARY-secret");
+        leak::assert_clean(text, "hvs.CANARY-token");
+    }
+    assert!(
+        text.contains("version=7") && text.contains("plain HTTP"),
+        "{text}"
+    );
+    assert!(text.contains("hyper_util"), "nothing was traced");
+}
+
+// covers: C-02
+#[test]
+fn what_cannot_be_asked_is_refused_before_it_is() {
+    let build = |address: &str| {
+        let builder = VaultSecret::builder(address, token(), "secret", "orders/client", "key");
+        builder.build().map(drop).map_err(|error| error.to_string())
+    };
+    build("https://vault.example:8200").unwrap();
+    for (address, expect) in [
+        ("vault.example/CANARY", "no absolute URL"),
+        ("http://127.0.0.1:8200", "plain HTTP"),
+        ("ftp://CANARY.example", "neither"),
+        ("https://me:CANARY@vault.example", "user name or password"),
+        ("https://vault.example/?token=CANARY", "query"),
+    ] {
+        let error = build(address).unwrap_err();
+        assert!(
+            error.contains(expect) && !error.contains("CANARY"),
+            "{error}"
+        );
+    }
+    let allowed = |address: &str| builder(address, token()).build();
+    for fine in [
+        "http://127.0.0.1:8100",
+        "http://[::1]:8200",
+        "http://localhost:8200",
+    ] {
+        assert!(allowed(fine).is_ok(), "{fine}");
+    }
+    for far in [
+        "http://vault.example",
+        "http://127.0.0.1.example",
+        "http://10.0.0.1",
+    ] {
+        assert!(allowed(far).is_err(), "{far}");
+    }
+    for (mount, path) in [
+        ("", "a"),
+        ("a", ""),
+        ("a", "b/../c"),
+        ("..", "c"),
+        ("a", "b//c"),
+    ] {
+        let source = VaultSecret::builder("https://vault.example", token(), mount, path, "key");
+        let error = source.build().unwrap_err().to_string();
+        assert!(error.contains("mount or path"), "{mount} {path}: {error}");
+    }
+    let roots = builder("https://vault.example", token()).add_root_certificates_pem("CANARY");
+    let error = roots.build().unwrap_err().to_string();
+    assert!(
+        error.contains("not in PEM") && !error.contains("CANARY"),
+        "{error}"
+    );
+}

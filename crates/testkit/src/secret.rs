@@ -1,0 +1,131 @@
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use hallpass_core::{Secret, SecretError, SecretSource};
+
+/// A secret that a test rotates. Clones are the same one.
+///
+/// ```
+/// use hallpass_core::SecretSource;
+/// use hallpass_testkit::RotatingSecret;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let secret = RotatingSecret::new("first");
+/// secret.rotate("second");
+/// assert_eq!(secret.secret().await.unwrap().expose(), "second");
+/// assert_eq!((secret.epoch(), secret.reads(), secret.refusals()), (1, 1, 0));
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RotatingSecret(Arc<Mutex<State>>);
+
+struct State {
+    now: Result<Secret, SecretError>,
+    /// What comes after the next reading.
+    then: Option<Secret>,
+    epoch: u64,
+    reads: usize,
+    refusals: usize,
+}
+
+impl RotatingSecret {
+    /// A secret that is this until it is rotated.
+    ///
+    /// # Panics
+    ///
+    /// Where it is empty.
+    pub fn new(secret: &str) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            now: Ok(legal(secret)),
+            then: None,
+            epoch: 0,
+            reads: 0,
+            refusals: 0,
+        })))
+    }
+
+    /// Another secret from now on; the epoch rises.
+    ///
+    /// # Panics
+    ///
+    /// Where it is empty.
+    pub fn rotate(&self, secret: &str) {
+        self.state().change(legal(secret));
+    }
+
+    /// Rotates right after the next reading, while the request with the one before is under way.
+    ///
+    /// # Panics
+    ///
+    /// Where it is empty.
+    pub fn rotate_after_reading(&self, secret: &str) {
+        self.state().then = Some(legal(secret));
+    }
+
+    /// Fails from now on, until it is rotated.
+    pub fn fail(&self, error: SecretError) {
+        self.state().now = Err(error);
+    }
+
+    /// How often it was read.
+    pub fn reads(&self) -> usize {
+        self.state().reads
+    }
+
+    /// How often it was told that a server refused it.
+    pub fn refusals(&self) -> usize {
+        self.state().refusals
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn legal(secret: &str) -> Secret {
+    // A mistake in a test: it must stop the test.
+    Secret::new(secret).unwrap_or_else(|error| panic!("a test's secret: {error}"))
+}
+
+impl State {
+    fn change(&mut self, secret: Secret) {
+        self.now = Ok(secret);
+        self.epoch += 1;
+    }
+}
+
+#[async_trait]
+impl SecretSource for RotatingSecret {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        let mut state = self.state();
+        state.reads += 1;
+        let secret = state.now.clone();
+        if let Some(next) = state.then.take() {
+            state.change(next);
+        }
+        secret
+    }
+
+    fn epoch(&self) -> u64 {
+        self.state().epoch
+    }
+
+    fn refused(&self, _: &Secret) {
+        self.state().refusals += 1;
+    }
+}
+
+impl fmt::Debug for RotatingSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("RotatingSecret")
+            .field("epoch", &state.epoch)
+            .field("reads", &state.reads)
+            .field("refusals", &state.refusals)
+            .finish_non_exhaustive()
+    }
+}
