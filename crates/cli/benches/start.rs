@@ -72,7 +72,22 @@ fn nothing(folder: &Path) -> PathBuf {
     let program = folder.join(format!("nothing{}", env::consts::EXE_SUFFIX));
     let compiler = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut compile = Command::new(compiler);
-    compile.args(["--edition", "2024", "-C", "opt-level=3", "-C", "strip=symbols", "-o"]);
-    assert!(compile.arg(&program).arg(&source).status().unwrap().success());
+    compile.args([
+        "--edition",
+        "2024",
+        "-C",
+        "opt-level=3",
+        "-C",
+        "strip=symbols",
+        "-o",
+    ]);
+    assert!(
+        compile
+            .arg(&program)
+            .arg(&source)
+            .status()
+            .unwrap()
+            .success()
+    );
     program
 }

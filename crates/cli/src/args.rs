@@ -69,6 +69,7 @@ pub(crate) enum Command {
 
 /// Which server is asked, as which client, and for what: each in place of what the profile says.
 #[derive(clap::Args, Debug, Default)]
+#[allow(clippy::struct_field_names)] // Named as the flags are.
 #[command(next_help_heading = "What is asked for")]
 pub(crate) struct Client {
     /// Ask for these scopes, with spaces between them

@@ -20,7 +20,7 @@ use crate::{
 /// Reads the profile and the environment, and puts the flags over them.
 pub(crate) fn read(common: &Common, flags: &Client) -> Result<Settings, Failure> {
     let variables = environment::Variables::of_this_process();
-    let file = place::config_file(common.config.as_deref(), &variables)?;
+    let file = place::config_file(common.config.as_deref(), &variables);
     let chosen = match &common.profile {
         Some(name) => Some((name.clone(), "--profile")),
         None => variables

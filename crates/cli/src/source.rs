@@ -58,9 +58,7 @@ impl TokenSource for Lazy {
     }
 
     fn credential_epoch(&self) -> u64 {
-        self.built
-            .get()
-            .map_or(0, |source| source.credential_epoch())
+        self.built.get().map_or(0, TokenSource::credential_epoch)
     }
 }
 

@@ -220,6 +220,7 @@ impl fmt::Debug for FileTokenStore {
 }
 
 /// What went wrong with a file; its path tells nothing that its user does not know.
+#[allow(clippy::needless_pass_by_value)] // For `map_err`.
 fn failed(error: io::Error) -> StoreError {
     StoreError::new(format!("the folder of kept tokens cannot be used: {error}"))
 }

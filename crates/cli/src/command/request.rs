@@ -185,14 +185,11 @@ fn is_error(status: StatusCode) -> bool {
 }
 
 fn refused(status: StatusCode, refusal: Option<&ApiRefusal>, host: &str) -> Failure {
-    let mut text = format!("{host} answered with HTTP {}", status.as_u16());
-    if let Some(reason) = status.canonical_reason() {
-        text += &format!(" ({reason})");
-    }
-    if let Some(error) = refusal.and_then(ApiRefusal::error) {
-        text += &format!(": {error}");
-    }
-    let failure = Failure::new(Exit::Api, text);
+    let error = refusal.and_then(ApiRefusal::error);
+    let error = error.map(|error| format!(": {error}")).unwrap_or_default();
+    // With its name, where it has one: `403 Forbidden`.
+    let text = format!("{host} answered with HTTP {status}{error}");
+    let failure = Failure::new(Exit::Api, text.replace(" <unknown status code>", ""));
     let scope = refusal.and_then(ApiRefusal::scope);
     match scope {
         Some(scope) => failure.with_remedy(format!(

@@ -65,11 +65,11 @@ pub(super) fn timestamp(time: SystemTime) -> String {
 
 /// Lines that a shell, systemd and container tools read alike.
 fn environment(name: &str, token: &AccessToken) -> String {
-    let mut lines = format!("{name}={}\n", quoted(token.expose()));
-    if let Some(at) = token.expires_at() {
-        lines += &format!("{name}_EXPIRES_AT={}\n", timestamp(at));
-    }
-    lines
+    let token_line = format!("{name}={}\n", quoted(token.expose()));
+    let time_line = token
+        .expires_at()
+        .map(|at| format!("{name}_EXPIRES_AT={}\n", timestamp(at)));
+    token_line + &time_line.unwrap_or_default()
 }
 
 /// In quotes only where a shell would read something into it; what servers issue hardly ever needs them.

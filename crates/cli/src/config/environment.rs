@@ -8,7 +8,9 @@ use super::{layer::Layer, values};
 use crate::failure::Failure;
 
 /// The variables of a process; an empty one counts as absent.
-pub(crate) struct Variables(Box<dyn Fn(&str) -> Option<OsString>>);
+pub(crate) struct Variables(Box<LookUp>);
+
+type LookUp = dyn Fn(&str) -> Option<OsString>;
 
 impl Variables {
     pub(crate) fn of_this_process() -> Self {
@@ -93,9 +95,9 @@ fn secret(variables: &Variables, prefix: &str) -> Result<Option<SecretReference>
         return Ok(None);
     };
     let parsed = reference.parse::<SecretReference>();
-    parsed.map(Some).map_err(|why| {
-        Failure::configuration(format!("the variable `{named_by}`: {why}"))
-    })
+    parsed
+        .map(Some)
+        .map_err(|why| Failure::configuration(format!("the variable `{named_by}`: {why}")))
 }
 
 #[cfg(test)]

@@ -155,26 +155,18 @@ impl Document<'_> {
                 )
             })?);
         }
-        let named = |name: &str| {
+        let find = |name: &str| {
             let mut profiles = profiles.into_iter().flatten();
             profiles.find(|(key, _)| key.get_ref() == name)
         };
-        let (name, found) = match chosen {
-            None => match named(DEFAULT) {
-                Some(found) => (DEFAULT, found.1),
-                None => return Ok(None),
-            },
-            Some((name, by)) => match named(name) {
-                Some(found) => (name, found.1),
-                None => {
-                    let names = profiles
-                        .into_iter()
-                        .flatten()
-                        .map(|(key, _)| &**key.get_ref());
-                    let names: Vec<&str> = names.collect();
-                    return Err(self.no_profile(name, by, &names));
-                }
-            },
+        let (name, by) = chosen.unwrap_or((DEFAULT, ""));
+        let Some((_, found)) = find(name) else {
+            if chosen.is_none() {
+                return Ok(None);
+            }
+            let all = profiles.into_iter().flatten();
+            let names: Vec<&str> = all.map(|(key, _)| &**key.get_ref()).collect();
+            return Err(self.no_profile(name, by, &names));
         };
         let table = found.get_ref().as_table();
         let table = table

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy as _;
 
 use super::environment::Variables;
-use crate::failure::Failure;
 
 /// The configuration file's place.
 #[derive(Debug)]
@@ -15,23 +14,23 @@ pub(crate) struct File {
     pub(crate) named_by: Option<&'static str>,
 }
 
-pub(crate) fn config_file(flag: Option<&Path>, variables: &Variables) -> Result<File, Failure> {
+pub(crate) fn config_file(flag: Option<&Path>, variables: &Variables) -> File {
     let named = |path: PathBuf, by| File {
         path: Some(path),
         named_by: Some(by),
     };
     if let Some(path) = flag {
-        return Ok(named(path.to_owned(), "--config"));
+        return named(path.to_owned(), "--config");
     }
     if let Some(path) = variables.os("HALLPASS_CONFIG") {
-        return Ok(named(path.into(), "HALLPASS_CONFIG"));
+        return named(path.into(), "HALLPASS_CONFIG");
     }
     // Without a home folder there is no file; the environment may be enough.
     let user = etcetera::choose_base_strategy().ok();
-    Ok(File {
+    File {
         path: user.map(|user| user.config_dir().join("hallpass").join("config.toml")),
         named_by: None,
-    })
+    }
 }
 
 /// The folder of the tokens that are kept between runs.

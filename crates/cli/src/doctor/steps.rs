@@ -13,7 +13,7 @@ use reqwest::{
     tls::TlsInfo,
 };
 use tokio::{net, time::timeout};
-use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
+use x509_cert::{Certificate, der::Decode as _};
 
 use super::report::Report;
 use crate::{
@@ -78,7 +78,7 @@ pub(super) async fn examine(settings: &Settings, report: &mut Report) -> Result<
         report.ok(TCP, format!("{address} takes connections"));
     }
     let looked = note(report, TLS, look(settings, &url).await)?;
-    tls(&url, looked.certificate.as_deref(), report)?;
+    tls(&url, looked.certificate.as_deref(), report);
     clock(&looked, report);
 
     let token = source.token(&settings.request).await;
@@ -207,18 +207,22 @@ async fn look(settings: &Settings, url: &Url) -> Result<Looked, Failure> {
     })
 }
 
-fn tls(url: &Url, certificate: Option<&[u8]>, report: &mut Report) -> Result<(), Failed> {
+fn tls(url: &Url, certificate: Option<&[u8]>, report: &mut Report) {
     if url.scheme() != "https" {
         report.skipped(TLS, "plain HTTP on this machine");
-        return Ok(());
+        return;
     }
-    let parsed = certificate.and_then(|der| X509Certificate::from_der(der).ok());
-    let Some((_, certificate)) = parsed else {
+    let parsed = certificate.and_then(|der| Certificate::from_der(der).ok());
+    let Some(certificate) = parsed else {
         report.ok(TLS, "verified; the certificate does not tell its end");
-        return Ok(());
+        return;
     };
-    let ends = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or_default();
-    let ends = UNIX_EPOCH + Duration::from_secs(ends);
+    let ends = certificate
+        .tbs_certificate()
+        .validity()
+        .not_after
+        .to_unix_duration();
+    let ends = UNIX_EPOCH + ends;
     let left = ends.duration_since(SystemTime::now()).unwrap_or_default();
     let days = left.as_secs() / 86_400;
     let detail = format!("verified; the certificate is good for {days} more days");
@@ -231,7 +235,6 @@ fn tls(url: &Url, certificate: Option<&[u8]>, report: &mut Report) -> Result<(),
     } else {
         report.ok(TLS, detail);
     }
-    Ok(())
 }
 
 fn clock(looked: &Looked, report: &mut Report) {

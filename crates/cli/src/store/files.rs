@@ -186,7 +186,8 @@ fn is_unfit(error: &io::Error) -> bool {
 fn is_mine_alone(found: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
 
-    found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0
+    let open_to_others = found.mode() & 0o077;
+    found.uid() == rustix::process::geteuid().as_raw() && open_to_others == 0
 }
 
 #[cfg(not(unix))]

@@ -71,8 +71,7 @@ async fn key(namespace: &str) -> StoreKey {
         .store(spy.clone(), namespace)
         .build();
     cache.token(&TokenRequest::new()).await.unwrap_err();
-    let key = spy.0.lock().unwrap().remove(0);
-    key
+    spy.0.lock().unwrap().remove(0)
 }
 
 async fn look(store: &FileTokenStore, key: &StoreKey) -> Option<(String, u64)> {
@@ -98,7 +97,7 @@ async fn what_was_put_is_there_for_its_time_and_for_its_key() {
     assert_eq!(look(&other, &a).await, Some(("first".into(), 3_600)));
     assert_eq!(look(&other, &b).await, None);
     put(&other, &a, "second").await;
-    machine.clock.advance(HOUR - SECOND);
+    machine.clock.advance(Duration::from_secs(3_599));
     assert_eq!(look(&one, &a).await, Some(("second".into(), 1)));
     machine.clock.advance(SECOND);
     assert_eq!(look(&one, &a).await, None);
@@ -118,7 +117,7 @@ async fn one_lease_at_a_time_and_it_ends_by_itself() {
     assert_eq!(other.lease(&a, TTL).await.unwrap(), None);
     assert_eq!(one.lease(&a, TTL).await.unwrap(), None);
     assert!(other.lease(&b, TTL).await.unwrap().is_some());
-    machine.clock.advance(TTL - SECOND);
+    machine.clock.advance(Duration::from_secs(14));
     assert_eq!(other.lease(&a, TTL).await.unwrap(), None);
     // Its holder stands still, and lives.
     machine.clock.advance(SECOND);

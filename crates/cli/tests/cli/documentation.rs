@@ -34,14 +34,19 @@ fn in_the_guides_words(printed: &str, token: &str, host: &str, user: &User) -> S
         .replace(token, TOKEN)
         .replace(host, "login.example")
         .replace(&config, "config.toml");
-    text.split_inclusive(|c: char| " \"\n=".contains(c)).map(plain).collect()
+    text.split_inclusive(|c: char| " \"\n=".contains(c))
+        .map(plain)
+        .collect()
 }
 
 /// Times, durations, keys: anything of their shape is as good as the guide's.
 fn plain(word: &str) -> String {
     let bare = word.trim_end_matches([' ', '"', '\n', '=', ',']);
     let rest = &word[bare.len()..];
-    let number = |from, to| bare.parse::<u32>().is_ok_and(|number| (from..=to).contains(&number));
+    let number = |from, to| {
+        bare.parse::<u32>()
+            .is_ok_and(|number| (from..=to).contains(&number))
+    };
     let is_time = bare.len() == TIME.len() && bare.starts_with("20") && bare.ends_with('Z');
     let is_key = bare.len() == 12 && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
     let bare = match bare {
@@ -63,7 +68,10 @@ async fn the_guide_tells_what_happens() {
     let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUiLCJleHAiOjF9.c2ln";
     fs::write(user.path("token.jwt"), jwt).unwrap();
     let endpoint = server.token_endpoint();
-    let host = endpoint.strip_prefix("http://").and_then(|rest| rest.split('/').next()).unwrap();
+    let host = endpoint
+        .strip_prefix("http://")
+        .and_then(|rest| rest.split('/').next())
+        .unwrap();
     let token = user.prints("token");
     assert!(default_profile(&server).contains(host));
 
@@ -76,9 +84,17 @@ async fn the_guide_tells_what_happens() {
         let mut shell = user.hallpass("");
         let program = shell.get_program().to_owned();
         let mut sh = assert_cmd::Command::new("sh");
-        sh.env_clear().envs(shell.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        sh.env_clear().envs(
+            shell
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
         let line = line.replacen("hallpass", program.to_str().unwrap(), 1);
-        let printed = sh.current_dir(user.path("")).args(["-c", &line]).assert().success();
+        let printed = sh
+            .current_dir(user.path(""))
+            .args(["-c", &line])
+            .assert()
+            .success();
         let printed = crate::support::stdout(&printed);
         let printed = in_the_guides_words(&printed, token.trim_end(), host, &user);
         same(&line, &printed, &says);
@@ -88,7 +104,11 @@ async fn the_guide_tells_what_happens() {
 
 /// The same lines; `...` stands for anything up to the next word.
 fn same(line: &str, printed: &str, says: &str) {
-    assert_eq!(printed.lines().count(), says.lines().count(), "{line}:\n{printed}");
+    assert_eq!(
+        printed.lines().count(),
+        says.lines().count(),
+        "{line}:\n{printed}"
+    );
     for (printed, says) in printed.lines().zip(says.lines()) {
         let fits = match says.split_once("...") {
             Some((before, after)) => printed.starts_with(before) && printed.ends_with(after),
@@ -120,12 +140,24 @@ fn the_guides_profiles_can_be_read() {
     let (profiles, _) = rest.split_once("```").unwrap();
     let user = User::new();
     user.profile(profiles);
-    for (name, host) in [("default", "login.camall.io"), ("billing", "login.example"), ("staging", "acme-staging")] {
-        let report = user.hallpass("doctor --json --profile").arg(name).assert().failure();
-        let report: serde_json::Value = serde_json::from_str(&crate::support::stdout(&report)).unwrap();
+    for (name, host) in [
+        ("default", "login.camall.io"),
+        ("billing", "login.example"),
+        ("staging", "acme-staging"),
+    ] {
+        let report = user
+            .hallpass("doctor --json --profile")
+            .arg(name)
+            .assert()
+            .failure();
+        let report: serde_json::Value =
+            serde_json::from_str(&crate::support::stdout(&report)).unwrap();
         let first = &report["steps"][0];
         // The configuration is right, and the secret is not there; Vault is a choice at build time.
         let detail = first["detail"].as_str().unwrap();
-        assert!(detail.contains(host) || detail.contains("vault") || detail.contains("VAULT"), "{report:#}");
+        assert!(
+            detail.contains(host) || detail.contains("vault") || detail.contains("VAULT"),
+            "{report:#}"
+        );
     }
 }

@@ -7,11 +7,11 @@ async fn a_profile_is_chosen_by_flag_variable_or_name() {
     let server = server().await;
     let endpoint = server.token_endpoint();
     let user = User::new();
-    let scoped = |name: &str, scope: &str| {
+    let asking = |name: &str, scope: &str| {
         profile(name, &endpoint).replace("\"orders.read\"", &format!("\"{scope}\""))
     };
     user.profile(
-        &(scoped("default", "orders.read") + &scoped("w", "orders.write") + &scoped("n", "")),
+        &(asking("default", "orders.read") + &asking("w", "orders.write") + &asking("n", "")),
     );
     user.prints("token");
     user.hallpass("token")
