@@ -1,10 +1,6 @@
 //! How a run ends: exit codes, and errors in plain words.
 
-use std::{
-    error::Error,
-    fmt, io,
-    process::{ExitCode, Termination},
-};
+use std::{error::Error, fmt, io, process::ExitCode};
 
 use anstyle::{AnsiColor, Style};
 use hallpass::{ErrorKind, TokenError, endpoint::BuildError};
@@ -38,12 +34,6 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         exit.code().into()
-    }
-}
-
-impl Termination for Exit {
-    fn report(self) -> ExitCode {
-        self.into()
     }
 }
 
@@ -161,22 +151,19 @@ impl From<BuildError> for Failure {
     }
 }
 
-/// The libraries name their builders' methods, for which a profile has other words.
+/// The libraries name their builders' methods, for which this command has other words.
 fn in_our_words(text: &str) -> String {
     text.replace("add_root_certificates_pem", "ca_file")
         .replace(
-            "`proxy_credentials`",
-            "an own proxy of this machine, since this command has none for them",
+            "set the proxy's user name and password with `proxy_credentials`",
+            "name a proxy that asks for none: there is no setting for them",
         )
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::new(
-            Exit::Output,
-            format!("the output could not be written: {}", error.kind()),
-        )
-        .with_cause(error)
+        let what = format!("the output could not be written: {}", error.kind());
+        Self::new(Exit::Output, what).with_cause(error)
     }
 }
 
