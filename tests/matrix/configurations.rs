@@ -7,13 +7,16 @@ use hallpass::{
     cache::{CachedTokenSource, MemoryTokenStore},
     camall::{self, Camall},
     endpoint::{ClientCredentials, ClientSecretBasic, ClientSecretPost, HttpTransport, Retry},
+    jwt::{AssertionSettings, ClientSecretJwt, PrivateKeyJwt},
 };
 
 use hallpass_testkit::AuthMethod;
 
+use crate::assertions;
+
 pub(crate) const ID: &str = "orders-service";
 /// Sought in everything that is shown.
-pub(crate) const SECRET: &str = "s3cr3t-canary+of/the matrix";
+pub(crate) const SECRET: &str = "s3cr3t-canary+of/the whole matrix";
 pub(crate) const SCOPES: &str = "orders.read orders.write";
 
 pub(crate) struct Configuration {
@@ -33,6 +36,8 @@ enum Authentication {
     Basic,
     BasicRaw,
     Post,
+    PrivateKey,
+    SecretJwt,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -64,11 +69,14 @@ pub(crate) const CONFIGURATIONS: &[Configuration] = &[
     configuration(A::Endpoint, M::Post, D::None),
     configuration(A::Endpoint, M::Basic, D::None),
     configuration(A::Endpoint, M::BasicRaw, D::None),
+    configuration(A::Endpoint, M::PrivateKey, D::None),
+    configuration(A::Endpoint, M::SecretJwt, D::None),
     configuration(A::Camall, M::Post, D::Cache),
     configuration(A::Camall, M::Basic, D::Cache),
     configuration(A::Endpoint, M::Post, D::Cache),
     configuration(A::Endpoint, M::Basic, D::Cache),
     configuration(A::Endpoint, M::BasicRaw, D::Cache),
+    configuration(A::Endpoint, M::PrivateKey, D::Cache),
     configuration(A::Endpoint, M::Basic, D::CacheWithStore),
 ];
 
@@ -82,6 +90,8 @@ impl Configuration {
             M::Basic => "basic",
             M::BasicRaw => "basic_raw",
             M::Post => "post",
+            M::PrivateKey => "private_key_jwt",
+            M::SecretJwt => "secret_jwt",
         };
         let decorator = match self.decorator {
             D::None => "plain",
@@ -97,6 +107,7 @@ impl Configuration {
             M::Basic => AuthMethod::Basic,
             M::BasicRaw => AuthMethod::BasicRaw,
             M::Post => AuthMethod::Post,
+            M::PrivateKey | M::SecretJwt => AuthMethod::Assertion,
         }
     }
 
@@ -104,20 +115,31 @@ impl Configuration {
         self.decorator != D::None
     }
 
-    /// A source that tries once, and soon loses its patience.
+    /// A source that tries once.
     pub(crate) fn source(&self, url: &str, secret: &str) -> Arc<dyn TokenSource> {
-        let secret = Secret::new(secret).unwrap();
+        self.source_within(PATIENCE, url, secret)
+    }
+
+    /// A source that tries once, and waits for so long.
+    pub(crate) fn source_within(
+        &self,
+        patience: Duration,
+        url: &str,
+        secret: &str,
+    ) -> Arc<dyn TokenSource> {
+        let text = secret;
+        let secret = Secret::new(text).unwrap();
         match self.adapter {
             A::Camall => {
                 let authentication = match self.authentication {
                     M::Post => camall::Authentication::Form,
-                    M::Basic | M::BasicRaw => camall::Authentication::Basic,
+                    _ => camall::Authentication::Basic,
                 };
                 let source = Camall::builder(ID, secret)
                     .authentication(authentication)
                     .token_endpoint(url)
                     .danger_allow_http_on_loopback()
-                    .transport(transport())
+                    .transport(transport(patience))
                     .retry(Retry::never())
                     .scope(SCOPES)
                     .build();
@@ -130,10 +152,18 @@ impl Configuration {
                         ClientCredentials::builder(url, ID, ClientSecretBasic::raw(secret))
                     }
                     M::Post => ClientCredentials::builder(url, ID, ClientSecretPost::new(secret)),
+                    M::PrivateKey => {
+                        let how = PrivateKeyJwt::new(for_issuer(url), assertions::key(text));
+                        ClientCredentials::builder(url, ID, how)
+                    }
+                    M::SecretJwt => {
+                        let how = ClientSecretJwt::new(for_issuer(url), secret);
+                        ClientCredentials::builder(url, ID, how)
+                    }
                 };
                 let source = builder
                     .danger_allow_http_on_loopback()
-                    .transport(transport())
+                    .transport(transport(patience))
                     .retry(Retry::never())
                     .scope(SCOPES)
                     .build();
@@ -160,10 +190,18 @@ impl Configuration {
     }
 }
 
-fn transport() -> HttpTransport {
+/// For the server of this token endpoint.
+fn for_issuer(url: &str) -> AssertionSettings {
+    AssertionSettings::new(url.trim_end_matches("/oauth/token")).unwrap()
+}
+
+/// More than any answer takes, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn transport(patience: Duration) -> HttpTransport {
     HttpTransport::builder()
-        .connect_timeout(Duration::from_millis(500))
-        .timeout(Duration::from_millis(500))
+        .connect_timeout(patience)
+        .timeout(patience)
         .build()
         .unwrap()
 }

@@ -5,6 +5,8 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "../shared/assertions.rs"]
+mod assertions;
 mod configurations;
 mod report;
 mod scenarios;

@@ -5,12 +5,15 @@ use std::time::Duration;
 use hallpass::{AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource};
 use hallpass_testkit::{
     AuthorizationServer, Client,
-    faults::{self, Answer, Expected, Fault},
+    faults::{self, After, Answer, Expected, Fault},
     leak,
     raw::{self, RawServer},
 };
 
-use crate::configurations::{Configuration, ID, SCOPES, SECRET};
+use crate::{
+    assertions,
+    configurations::{Configuration, ID, SCOPES, SECRET},
+};
 
 #[derive(Clone, Copy)]
 pub(crate) enum Scenario {
@@ -80,11 +83,11 @@ impl Scenario {
 
 /// A server that reads the client's credentials as the configuration writes them.
 async fn server(configuration: &Configuration) -> AuthorizationServer {
-    let client = Client::new(ID, SECRET).scopes(SCOPES);
-    AuthorizationServer::builder()
-        .client(client.methods([configuration.method()]))
-        .start()
-        .await
+    let client = Client::new(ID, SECRET)
+        .scopes(SCOPES)
+        .assertions(assertions::verify)
+        .methods([configuration.method()]);
+    AuthorizationServer::builder().client(client).start().await
 }
 
 async fn ask(source: &dyn TokenSource) -> Result<AccessToken, TokenError> {
@@ -109,9 +112,27 @@ async fn answer(fault: &'static Fault, configuration: &Configuration) -> Outcome
         }
     } else {
         let server = RawServer::always(fault.reply()).await;
-        let source = configuration.source(&server.url("/token"), SECRET);
+        let url = server.url("/token");
+        let source = if never_ends(fault) {
+            configuration.source_within(SHORT, &url, SECRET)
+        } else {
+            configuration.source(&url, SECRET)
+        };
         compare(&ask(&*source).await, fault.expected)
     }
+}
+
+/// The patience where it will be lost in any case.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// Is it the client that ends the wait?
+fn never_ends(fault: &Fault) -> bool {
+    let Answer::Wire { then, .. } = fault.answer else {
+        return false;
+    };
+    // One that has answered in full before it stalls keeps nobody.
+    let answered = matches!(fault.expected, Expected::Token { .. });
+    !answered && matches!(then, After::Stall | After::Drip(_))
 }
 
 fn compare(result: &Result<AccessToken, TokenError>, expected: Expected) -> Outcome {
@@ -191,7 +212,10 @@ async fn good(configuration: &Configuration) -> Outcome {
 
 async fn wrong_secret(configuration: &Configuration) -> Outcome {
     let server = server(configuration).await;
-    let source = configuration.source(&server.token_endpoint(), "another-secret");
+    let source = configuration.source(
+        &server.token_endpoint(),
+        "another-secret-of-more-than-32-bytes",
+    );
     let error = ask(&*source)
         .await
         .err()
@@ -201,7 +225,7 @@ async fn wrong_secret(configuration: &Configuration) -> Outcome {
 
 async fn rotated_secret(configuration: &Configuration) -> Outcome {
     let server = server(configuration).await;
-    server.rotate_secret(ID, "the-next-secret");
+    server.rotate_secret(ID, "the-next-secret-of-more-than-32-bytes");
     let source = configuration.source(&server.token_endpoint(), SECRET);
     let error = ask(&*source)
         .await

@@ -12,8 +12,11 @@ macro_rules! markdown {
 markdown! {
     readme: "README.md",
     introduction: "docs/introduction.md",
+    authentication: "docs/authentication.md",
     cache: "docs/cache.md",
+    observability: "docs/observability.md",
     errors: "docs/errors.md",
+    examples: "docs/examples.md",
     camall: "docs/camall.md",
     provider: "docs/provider.md",
     secrets: "docs/secrets.md",

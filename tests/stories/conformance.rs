@@ -5,10 +5,14 @@ use hallpass::{
     cache::CachedTokenSource,
     camall::Camall,
     endpoint::{ClientCredentials, ClientSecretBasic, ClientSecretPost, Retry},
+    jwt::{AssertionSettings, PrivateKeyJwt},
 };
 use hallpass_testkit::{AuthorizationServer, Client, conformance, conformance::Subject, raw};
 
-use crate::support::{ID, secret};
+use crate::{
+    shared::assertions,
+    support::{ID, secret},
+};
 
 const SECRET: &str = "s3cr3t-of-the-conformance";
 const WRONG: &str = "wr0ng-of-the-conformance";
@@ -18,7 +22,11 @@ async fn subject<S: TokenSource + std::fmt::Debug + 'static>(
     build: impl Fn(&str, &str) -> S,
 ) -> Subject {
     let server = AuthorizationServer::builder()
-        .client(Client::new(ID, SECRET).scopes("orders.read orders.write"))
+        .client(
+            Client::new(ID, SECRET)
+                .scopes("orders.read orders.write")
+                .assertions(assertions::verify),
+        )
         .start()
         .await;
     let url = server.token_endpoint();
@@ -50,6 +58,17 @@ fn post(url: &str, text: &str) -> ClientCredentials {
         .unwrap()
 }
 
+fn private_key(url: &str, text: &str) -> ClientCredentials {
+    let issuer = url.trim_end_matches("/oauth/token");
+    let settings = AssertionSettings::new(issuer).unwrap();
+    let how = PrivateKeyJwt::new(settings, assertions::key(text));
+    ClientCredentials::builder(url, ID, how)
+        .danger_allow_http_on_loopback()
+        .retry(Retry::never())
+        .build()
+        .unwrap()
+}
+
 fn camall(url: &str, text: &str) -> impl TokenSource + std::fmt::Debug + use<> {
     Camall::builder(ID, secret(text))
         .token_endpoint(url)
@@ -61,10 +80,15 @@ fn camall(url: &str, text: &str) -> impl TokenSource + std::fmt::Debug + use<> {
 
 conformance!(endpoint_basic, subject(basic));
 conformance!(endpoint_post, subject(post));
+conformance!(endpoint_private_key, subject(private_key));
 conformance!(camall_io, subject(camall));
 conformance!(
     cached_endpoint,
     subject(|url, text| CachedTokenSource::new(basic(url, text)))
+);
+conformance!(
+    cached_private_key,
+    subject(|url, text| CachedTokenSource::new(private_key(url, text)))
 );
 conformance!(
     cached_camall_io,

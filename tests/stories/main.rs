@@ -3,18 +3,25 @@
 // A test stops at what it does not expect, in its helpers too; and what it shows is put together as it comes.
 #![allow(clippy::unwrap_used, clippy::format_push_string)]
 
+mod assertions;
 mod building;
 mod cached;
 mod conformance;
+mod integrations;
 mod leaks;
 mod main_job;
+#[cfg(unix)] // Some of what is told is told of files' modes.
+mod observability;
+mod oidc_assertions;
 mod oidc_provider;
 mod peer;
 mod presets;
+mod redirects;
 mod responses;
 mod retries;
 mod rotation;
 mod secrets;
+mod shared;
 mod support;
 mod tls;
 mod transport;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hallpass::{
     AccessToken, Secret, TokenError, TokenRequest, TokenSource,
+    core::{Clock as _, SystemClock},
     endpoint::{
         ClientCredentials, ClientCredentialsBuilder, ClientSecretPost, HttpTransport, Retry,
     },
@@ -23,6 +24,11 @@ pub(crate) fn builder(url: &str) -> ClientCredentialsBuilder {
         .allow_utf8_credentials()
         .danger_allow_http_on_loopback()
         .retry(Retry::never())
+}
+
+/// A token that no server issued.
+pub(crate) fn static_token(text: &str) -> AccessToken {
+    AccessToken::bearer(text, SystemClock.moment(), Duration::from_secs(3_600)).unwrap()
 }
 
 /// Deadlines that a test can wait out.

@@ -20,7 +20,7 @@ pub(crate) fn run(shell: &Shell, only: Option<&str>) -> anyhow::Result<()> {
     if chosen.is_empty() {
         let names: Vec<_> = PROGRAMS.iter().map(|(name, _)| *name).collect();
         bail!(
-            "there is no such benchmark; there are `endpoint`, `cache`, `cli`, and of them {}",
+            "there is no such benchmark; there are `endpoint`, `cache`, `cli`, and one by one {}",
             names.join(", ")
         );
     }
@@ -28,8 +28,11 @@ pub(crate) fn run(shell: &Shell, only: Option<&str>) -> anyhow::Result<()> {
     let rows = crate::root().join("target/criterion");
     for (name, package) in &chosen {
         // Its features, and no other crate's.
-        let features = ["--features", "internals"];
-        let features = if *name == "parse" { &features[..] } else { &[] };
+        let features: &[&str] = match *name {
+            "parse" => &["--features", "internals"],
+            "integrations" => &["--features", "reqwest-middleware,tower"],
+            _ => &[],
+        };
         cmd!(
             shell,
             "cargo bench --package {package} {features...} --bench {name}"

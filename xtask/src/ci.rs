@@ -33,6 +33,16 @@ fn steps(shell: &Shell, times: &mut Vec<(&'static str, Duration)>) -> anyhow::Re
         );
         Ok(lints.run()?)
     })?;
+    step("the other library that signs, and none", &|| {
+        let jwt = ["--package", "hallpass-jwt", "--no-default-features"];
+        cmd!(shell, "cargo clippy {jwt...} --all-targets -- -D warnings").run()?;
+        cmd!(
+            shell,
+            "cargo clippy {jwt...} --features ring --all-targets -- -D warnings"
+        )
+        .run()?;
+        Ok(cmd!(shell, "cargo test {jwt...} --features ring --lib").run()?)
+    })?;
     step("documentation", &|| {
         let doc = cmd!(shell, "cargo doc --workspace --all-features --no-deps");
         Ok(doc.env("RUSTDOCFLAGS", "-D warnings").run()?)

@@ -7,13 +7,14 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 use xshell::{Shell, cmd};
 
 /// Which crates of ours a crate may name, those to come included. Down, never up, never sideways; see docs/ARCHITECTURE.md.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 16] = [
     ("hallpass-core", &[]),
     ("hallpass-endpoint", &["hallpass-core"]),
     (
         "hallpass-camall",
         &["hallpass-core", "hallpass-endpoint", "hallpass-secrets"],
     ),
+    ("hallpass-jwt", &["hallpass-core", "hallpass-endpoint"]),
     ("hallpass-cache", &["hallpass-core"]),
     ("hallpass-secrets", &["hallpass-core"]),
     ("hallpass-redis", &["hallpass-core", "hallpass-cache"]),
@@ -27,6 +28,7 @@ const EDGES: [(&str, &[&str]); 13] = [
             "hallpass-endpoint",
             "hallpass-camall",
             "hallpass-cache",
+            "hallpass-jwt",
             "hallpass-redis",
             "hallpass-reqwest",
             "hallpass-secrets",
@@ -39,6 +41,9 @@ const EDGES: [(&str, &[&str]); 13] = [
         "hallpass-tests",
         &["hallpass", "hallpass-core", "hallpass-testkit"],
     ),
+    // What a user would write: the facade alone.
+    ("observed-service", &["hallpass"]),
+    ("uses", &["hallpass"]),
     ("xtask", &["hallpass-testkit"]),
 ];
 /// Any crate of ours may be tested with this one.

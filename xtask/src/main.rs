@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod deps;
+mod links;
 mod matrix;
 mod release;
 mod rules;

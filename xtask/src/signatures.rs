@@ -9,7 +9,7 @@ use serde_json::Value;
 use xshell::{Shell, cmd};
 
 /// Third parties' types that may stand in a public signature, and why.
-const ALLOWED: [(&str, &str, &str); 4] = [
+const ALLOWED: [(&str, &str, &str); 20] = [
     (
         "hallpass_core",
         "http::header::value::HeaderValue",
@@ -29,6 +29,86 @@ const ALLOWED: [(&str, &str, &str); 4] = [
         "hallpass_endpoint",
         "reqwest::async_impl::client::Client",
         "a caller's own client, by a method that is named for its danger",
+    ),
+    (
+        "hallpass_core",
+        "http::header::map::HeaderMap",
+        "the headers of a request or response that an integration has at hand",
+    ),
+    (
+        "hallpass_core",
+        "http::uri::Uri",
+        "where a request goes, as most clients have it",
+    ),
+    (
+        "hallpass_reqwest",
+        "reqwest::async_impl::request::RequestBuilder",
+        "what it extends",
+    ),
+    (
+        "hallpass_reqwest",
+        "reqwest::async_impl::request::Request",
+        "what a middleware is handed",
+    ),
+    (
+        "hallpass_reqwest",
+        "reqwest::async_impl::response::Response",
+        "what is sent back",
+    ),
+    (
+        "hallpass_reqwest",
+        "reqwest::error::Error",
+        "what reqwest itself said",
+    ),
+    (
+        "hallpass_reqwest",
+        "reqwest::redirect::Policy",
+        "a policy for reqwest's builder",
+    ),
+    (
+        "hallpass_reqwest",
+        "reqwest_middleware::middleware::Middleware",
+        "the trait that it implements",
+    ),
+    (
+        "hallpass_reqwest",
+        "reqwest_middleware::middleware::Next",
+        "what a middleware is handed",
+    ),
+    (
+        "hallpass_reqwest",
+        "reqwest_middleware::error::Error",
+        "the error of that trait",
+    ),
+    (
+        "hallpass_reqwest",
+        "http::extensions::Extensions",
+        "what a middleware is handed",
+    ),
+    (
+        "hallpass_tower",
+        "http::request::Request",
+        "what its services take",
+    ),
+    (
+        "hallpass_tower",
+        "http::response::Response",
+        "what its services answer",
+    ),
+    (
+        "hallpass_tower",
+        "http_body::Body",
+        "how a body says that it is empty",
+    ),
+    (
+        "hallpass_tower",
+        "tower_layer::Layer",
+        "the trait that it implements",
+    ),
+    (
+        "hallpass_tower",
+        "tower_service::Service",
+        "the trait that it implements",
     ),
 ];
 const STANDARD: [&str; 3] = ["core", "alloc", "std"];

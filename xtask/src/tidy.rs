@@ -28,6 +28,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     crate::signatures::check(shell, &libraries(&packages), &mut faults)?;
     files(&mut faults)?;
     crate::rules::page(&mut faults)?;
+    crate::links::check(&mut faults)?;
     if faults.is_empty() {
         println!("tidy");
         return Ok(());
@@ -79,7 +80,7 @@ fn files(faults: &mut Vec<String>) -> anyhow::Result<()> {
             faults.push(format!("{name} is missing"));
         }
     }
-    for path in sources(&["crates", "tests", "xtask"], "rs")? {
+    for path in sources(&["crates", "examples", "tests", "xtask"], "rs")? {
         let text = text(&path)?;
         let lines = text.lines().count();
         if lines > LINES {
@@ -96,7 +97,7 @@ fn files(faults: &mut Vec<String>) -> anyhow::Result<()> {
         }
         trailing_space(&path, &text, faults);
     }
-    for path in sources(&[".", "crates", "docs", "tests", "xtask"], "md")? {
+    for path in sources(&[".", "crates", "docs", "examples", "tests", "xtask"], "md")? {
         trailing_space(&path, &text(&path)?, faults);
     }
     Ok(())

@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use hallpass_core::{Clock, SystemClock, TokenSource};
+use hallpass_core::{Clock, Observer, Observers, SystemClock, TokenSource};
 
 use crate::{CachedTokenSource, TokenStore, level2::SecondLevel, policy::Policy};
 
@@ -25,6 +25,7 @@ pub struct CacheBuilder<S> {
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) name: Arc<str>,
+    pub(crate) observers: Observers,
     pub(crate) keep_warm: bool,
     pub(crate) store: Option<SecondLevel>,
 }
@@ -36,12 +37,13 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
             policy: Policy::default(),
             clock: Arc::new(SystemClock),
             name: "tokens".into(),
+            observers: Observers::default(),
             keep_warm: false,
             store: None,
         }
     }
 
-    /// What traces and metrics call this cache. Default: `tokens`.
+    /// What traces, metrics and observers call this cache. Default: `tokens`.
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.into();
         self
@@ -111,6 +113,30 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
     /// reaches the store.
     pub fn store(mut self, store: impl TokenStore + 'static, namespace: &str) -> Self {
         self.store = Some(SecondLevel::new(Arc::new(store), namespace));
+        self
+    }
+
+    /// Tells `observer` what becomes of the tokens, besides the traces; a second one is told too.
+    ///
+    /// It is told from within fetches, and never of a hit.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use hallpass_core::{Event, EventKind};
+    /// # use hallpass_cache::CachedTokenSource;
+    /// # use hallpass_testkit::ScriptedSource;
+    /// # use hallpass_core::TokenError;
+    /// # let source = ScriptedSource::new([Err(TokenError::unavailable("down"))]);
+    ///
+    /// let cache = CachedTokenSource::builder(source).observer(Arc::new(|event: &Event<'_>| {
+    ///     if let EventKind::FetchFailed { error, .. } = event.kind {
+    ///         eprintln!("{}: {error}", event.name);
+    ///     }
+    /// }));
+    /// # let _ = cache.build();
+    /// ```
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.add(observer);
         self
     }
 

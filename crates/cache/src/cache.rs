@@ -15,7 +15,7 @@ use crate::{
     CacheBuilder, Stats, flight,
     keys::{Holders, Keys},
     level2::{Context, SecondLevel},
-    observe,
+    observe::Observe,
     policy::Policy,
     slot::{Begin, Flight, Outcome, Ready, Slot},
     stats::{Counters, count},
@@ -68,7 +68,7 @@ pub(crate) struct Shared<S> {
     pub(crate) source: Arc<S>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) policy: Policy,
-    pub(crate) name: Arc<str>,
+    pub(crate) observe: Observe,
     pub(crate) default: Arc<Slot>,
     pub(crate) keys: Keys,
     pub(crate) holders: Holders,
@@ -96,7 +96,7 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
         let shared = Arc::new(Shared {
             source: Arc::new(builder.source),
             clock: builder.clock,
-            name: builder.name,
+            observe: Observe::new(builder.name, builder.observers),
             default: Arc::new(Slot::new()),
             keys: Keys::new(builder.policy.max_keys),
             holders: Holders::default(),
@@ -130,7 +130,7 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
         let flights = shared.keys.flights() + usize::from(shared.default.in_flight());
-        observe::publish(&shared.name, &shared.counters);
+        shared.observe.publish(&shared.counters, &shared.keys);
         shared.counters.snapshot(shared.keys.len(), flights)
     }
 }
@@ -173,7 +173,7 @@ impl<S: TokenSource + 'static> Shared<S> {
 
     pub(crate) fn context(&self) -> Context<'_> {
         Context {
-            cache: &self.name,
+            observe: &self.observe,
             clock: &self.clock,
             counters: &self.counters,
         }
@@ -188,7 +188,7 @@ impl<S: TokenSource + 'static> Shared<S> {
             self.counters
                 .evictions
                 .fetch_add(evicted as u64, Ordering::Relaxed);
-            observe::evicted(&self.name, evicted);
+            self.observe.evicted(evicted);
         }
         (slot, evicted)
     }
@@ -201,10 +201,9 @@ impl<S: TokenSource + 'static> Shared<S> {
         flight: Flight,
     ) {
         // A child of the span of the caller that starts it.
-        let span = observe::span(&self.name, flight.renewal);
+        let span = self.observe.span(flight.renewal);
         if flight.renewal {
             count(&self.counters.renewals);
-            span.in_scope(|| observe::renewing(&self.name, slot.current(), self.clock.now()));
         }
         let task = flight::carry_out(self.clone(), slot, request, flight);
         runtime.spawn(task.instrument(span));
@@ -298,7 +297,7 @@ impl<S: TokenSource + 'static> TokenSource for CachedTokenSource<S> {
         for slot in shared.holders.of(token) {
             if slot.invalidate(token, now, &shared.policy) {
                 count(&shared.counters.invalidations);
-                observe::invalidated(&shared.name);
+                shared.observe.invalidated();
             }
         }
     }
@@ -311,7 +310,7 @@ impl<S: TokenSource + 'static> TokenSource for CachedTokenSource<S> {
 impl<S> fmt::Debug for CachedTokenSource<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CachedTokenSource")
-            .field("name", &self.shared.name)
+            .field("name", &self.shared.observe.cache)
             .field("policy", &self.shared.policy)
             .finish_non_exhaustive()
     }

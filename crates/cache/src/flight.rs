@@ -14,7 +14,6 @@ use crate::{
     Lease,
     cache::Shared,
     level2::{Found, Verdict},
-    observe,
     slot::{Flight, Landed, Slot},
     stats::count,
 };
@@ -121,6 +120,10 @@ impl<S> Drop for Guard<S> {
 
 async fn fly<S: TokenSource + 'static>(guard: Guard<S>, request: TokenRequest, mut flight: Flight) {
     let (shared, slot) = (&guard.shared, &guard.slot);
+    if flight.renewal {
+        // Here, and not where the caller that began it is kept.
+        shared.observe.renewing(slot.current(), shared.clock.now());
+    }
     let mut delay = flight.delay;
     loop {
         if !delay.is_zero() {
@@ -136,7 +139,8 @@ async fn fly<S: TokenSource + 'static>(guard: Guard<S>, request: TokenRequest, m
         let landed = slot.land(&mut flight, result, now, epoch, &shared.policy);
         let mut fetched = None;
         if let Landed::Done(report) = &landed {
-            observe::landed(&shared.name, report, now, &shared.counters);
+            shared.observe.landed(report, now);
+            shared.observe.publish(&shared.counters, &shared.keys);
             fetched = report.result.as_ref().ok();
         }
         // After those who wait were told: a slow store keeps nobody.
@@ -205,7 +209,7 @@ async fn fetch<S: TokenSource + 'static>(
     request: &TokenRequest,
 ) -> Result<AccessToken, TokenError> {
     count(&shared.counters.fetches);
-    observe::fetching(&shared.name);
+    shared.observe.fetching();
     let began = shared.clock.now();
     slot.fetching(began, &shared.policy);
     let deadline = shared.policy.load_deadline;
@@ -222,7 +226,7 @@ async fn fetch<S: TokenSource + 'static>(
         count(&shared.counters.failures);
     }
     let took = shared.clock.now().saturating_since(began);
-    observe::fetched(&shared.name, &result, took);
+    shared.observe.fetched(&result, took);
     result
 }
 

@@ -16,7 +16,7 @@ use tokio::time::{self, Instant};
 use crate::{
     Lease, StoreError, StoreKey, TokenStore, entry,
     flight::catch_panic,
-    observe,
+    observe::Observe,
     stats::{Counters, count},
 };
 
@@ -66,7 +66,7 @@ pub(crate) enum Found {
 /// What of the cache a question to the store needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
-    pub(crate) cache: &'a str,
+    pub(crate) observe: &'a Observe,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) counters: &'a Counters,
 }
@@ -74,7 +74,7 @@ pub(crate) struct Context<'a> {
 impl Context<'_> {
     fn fault(&self, what: &'static str) {
         count(&self.counters.store_faults);
-        observe::store_fault(self.cache, what);
+        self.observe.store_fault(what);
     }
 }
 

@@ -13,6 +13,8 @@ mod flight;
 mod keys;
 mod level2;
 mod memory;
+#[cfg(feature = "metrics")]
+mod meters;
 mod observe;
 mod policy;
 mod slot;

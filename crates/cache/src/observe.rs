@@ -1,124 +1,148 @@
-//! What the cache tells of itself: traces always, metrics behind a feature. Never a token, never a secret.
+//! What the cache tells of itself: traces always, observers where there are any, metrics behind a feature. Never a
+//! token, never a secret, and never with a lock held.
 //!
-//! The names and fields are listed in docs/cache.md; a change there is a change for users.
+//! The names and fields are listed in docs/observability.md, and a test holds the two together; a change here is a
+//! change for users.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use hallpass_core::{AccessToken, Timestamp, TokenError};
+use hallpass_core::{AccessToken, EventKind, Observers, Timestamp, TokenError};
 use tracing::{Span, debug, info, warn};
 
-use crate::{slot::Report, stats::Counters};
+#[cfg(feature = "metrics")]
+use crate::meters;
+use crate::{keys::Keys, slot::Report, stats::Counters};
 
-/// The span of a flight.
-pub(crate) fn span(cache: &str, renewal: bool) -> Span {
-    tracing::debug_span!("token_fetch", cache, renewal)
+/// The voice of one cache.
+pub(crate) struct Observe {
+    /// What all that is told calls the cache.
+    pub(crate) cache: Arc<str>,
+    observers: Observers,
 }
 
-pub(crate) fn renewing(cache: &str, token: Option<AccessToken>, now: Timestamp) {
-    let left_seconds = token.map(|token| left(&token, now).as_secs_f64());
-    debug!(
-        cache,
-        left_seconds, "renewing the token ahead of its expiry"
-    );
-}
-
-pub(crate) fn fetching(cache: &str) {
-    debug!(cache, "token fetch started");
-}
-
-/// A fetch has ended.
-pub(crate) fn fetched(cache: &str, result: &Result<AccessToken, TokenError>, took: Duration) {
-    let seconds = took.as_secs_f64();
-    match result {
-        Ok(token) => {
-            let lifetime_seconds = token.lifetime().as_secs();
-            info!(cache, seconds, lifetime_seconds, scopes = %token.scopes(), "token fetched");
-        }
-        Err(error) => {
-            let kind = format_args!("{:?}", error.kind());
-            let transient = error.is_transient();
-            warn!(cache, seconds, %kind, transient, %error, "token fetch failed");
-        }
-    }
-    #[cfg(feature = "metrics")]
-    {
-        let outcome = match result {
-            Ok(_) => "ok".to_owned(),
-            Err(error) => format!("{:?}", error.kind()),
-        };
-        let labels = [("cache", cache.to_owned()), ("outcome", outcome)];
-        metrics::histogram!("hallpass_fetch_duration_seconds", &labels).record(seconds);
-        metrics::counter!("hallpass_fetches_total", &labels).increment(1);
-    }
-}
-
-/// A flight has ended, and all who waited were told.
-pub(crate) fn landed(cache: &str, report: &Report, now: Timestamp, counters: &Counters) {
-    if let Some(rest) = report.rest {
-        let retry_in_seconds = rest.as_secs_f64();
-        info!(cache, retry_in_seconds, "backing off");
-        if let Some(token) = report
-            .before
-            .as_ref()
-            .filter(|token| !token.is_expired(now))
+impl Observe {
+    pub(crate) fn new(cache: Arc<str>, observers: Observers) -> Self {
+        // To the exporter that is installed by now.
+        #[cfg(feature = "metrics")]
         {
-            let left_seconds = left(token, now).as_secs_f64();
-            info!(cache, left_seconds, "serving the token at hand");
+            meters::describe();
+            meters::register(&cache);
+        }
+        Self { cache, observers }
+    }
+
+    /// The span of a flight.
+    pub(crate) fn span(&self, renewal: bool) -> Span {
+        let cache = &*self.cache;
+        tracing::debug_span!("token_fetch", cache, renewal)
+    }
+
+    pub(crate) fn renewing(&self, token: Option<AccessToken>, now: Timestamp) {
+        let cache = &*self.cache;
+        let left = token.map(|token| left(&token, now));
+        let left_seconds = left.map(|left| left.as_secs_f64());
+        debug!(
+            cache,
+            left_seconds, "renewing the token ahead of its expiry"
+        );
+        self.tell(EventKind::renewal_started(left));
+    }
+
+    pub(crate) fn fetching(&self) {
+        let cache = &*self.cache;
+        debug!(cache, "token fetch started");
+        self.tell(EventKind::FetchStarted);
+    }
+
+    /// A fetch has ended.
+    pub(crate) fn fetched(&self, result: &Result<AccessToken, TokenError>, took: Duration) {
+        let cache = &*self.cache;
+        let seconds = took.as_secs_f64();
+        match result {
+            Ok(token) => {
+                let lifetime_seconds = token.lifetime().as_secs();
+                info!(cache, seconds, lifetime_seconds, scopes = %token.scopes(), "token fetched");
+                self.tell(EventKind::fetched(took, token.lifetime(), token.scopes()));
+            }
+            Err(error) => {
+                let kind = format_args!("{:?}", error.kind());
+                let transient = error.is_transient();
+                warn!(cache, seconds, %kind, transient, %error, "token fetch failed");
+                self.tell(EventKind::fetch_failed(took, error));
+            }
+        }
+        #[cfg(feature = "metrics")]
+        meters::fetched(cache, result, took);
+    }
+
+    /// A flight has ended, and all who waited were told.
+    pub(crate) fn landed(&self, report: &Report, now: Timestamp) {
+        let cache = &*self.cache;
+        if let Some(rest) = report.rest {
+            let retry_in_seconds = rest.as_secs_f64();
+            info!(cache, retry_in_seconds, "backing off");
+            self.tell(EventKind::backing_off(rest));
+            let lives = |token: &&AccessToken| !token.is_expired(now);
+            if let Some(token) = report.before.as_ref().filter(lives) {
+                let left = left(token, now);
+                let left_seconds = left.as_secs_f64();
+                info!(cache, left_seconds, "serving the token at hand");
+                self.tell(EventKind::old_token_served(left));
+                #[cfg(feature = "metrics")]
+                meters::old_token_served(cache);
+            }
+        }
+        let waiters = report.waiters;
+        let replaced = report.before.as_ref().filter(|_| report.result.is_ok());
+        let age = replaced.map(|token| now.saturating_since(token.requested_at().timestamp));
+        let replaced_age_seconds = age.map(|age| age.as_secs_f64());
+        debug!(cache, waiters, replaced_age_seconds, "flight landed");
+        self.tell(EventKind::flight_landed(waiters, age));
+        #[cfg(feature = "metrics")]
+        meters::landed(cache, waiters, age);
+    }
+
+    /// A resource server refused the current token.
+    pub(crate) fn invalidated(&self) {
+        let cache = &*self.cache;
+        info!(cache, "token dropped: a resource server refused it");
+        self.tell(EventKind::Invalidated);
+        #[cfg(feature = "metrics")]
+        meters::invalidated(cache);
+    }
+
+    /// Keys had to make room.
+    pub(crate) fn evicted(&self, keys: usize) {
+        let cache = &*self.cache;
+        debug!(cache, keys, "keys evicted");
+        self.tell(EventKind::evicted(keys));
+        #[cfg(feature = "metrics")]
+        meters::evicted(cache, keys);
+    }
+
+    /// The shared store was slow, failed, or held something unusable.
+    pub(crate) fn store_fault(&self, what: &'static str) {
+        let cache = &*self.cache;
+        warn!(cache, what, "shared token store passed over");
+        self.tell(EventKind::store_fault(what));
+        #[cfg(feature = "metrics")]
+        meters::store_fault(cache, what);
+    }
+
+    /// Brings those metrics up to date that are not worth a call for each hit.
+    pub(crate) fn publish(&self, counters: &Counters, keys: &Keys) {
+        #[cfg(feature = "metrics")]
+        meters::publish(&self.cache, counters, keys.len());
+        #[cfg(not(feature = "metrics"))]
+        let _ = (self, counters, keys);
+    }
+
+    fn tell(&self, kind: EventKind<'_>) {
+        if let Err(error) = self.observers.tell(&self.cache, kind) {
+            let cache = &*self.cache;
+            warn!(cache, event = kind.as_str(), "{error}");
         }
     }
-    let waiters = report.waiters;
-    let replaced = report.before.as_ref().filter(|_| report.result.is_ok());
-    let age = replaced.map(|token| now.saturating_since(token.requested_at().timestamp));
-    let replaced_age_seconds = age.map(|age| age.as_secs_f64());
-    debug!(cache, waiters, replaced_age_seconds, "flight landed");
-    #[cfg(feature = "metrics")]
-    {
-        let label = [("cache", cache.to_owned())];
-        #[allow(clippy::cast_precision_loss)] // Far below 2^52.
-        metrics::histogram!("hallpass_waiters", &label).record(waiters as f64);
-        if let Some(seconds) = replaced_age_seconds {
-            metrics::histogram!("hallpass_token_age_seconds", &label).record(seconds);
-        }
-    }
-    publish(cache, counters);
-}
-
-/// A resource server refused the current token.
-pub(crate) fn invalidated(cache: &str) {
-    info!(cache, "token dropped: a resource server refused it");
-    #[cfg(feature = "metrics")]
-    metrics::counter!("hallpass_invalidations_total", "cache" => cache.to_owned()).increment(1);
-}
-
-/// Keys had to make room.
-pub(crate) fn evicted(cache: &str, keys: usize) {
-    debug!(cache, keys, "keys evicted");
-    #[cfg(feature = "metrics")]
-    metrics::counter!("hallpass_evictions_total", "cache" => cache.to_owned())
-        .increment(keys as u64);
-}
-
-/// The shared store was slow, failed, or held something unusable.
-pub(crate) fn store_fault(cache: &str, what: &'static str) {
-    warn!(cache, what, "shared token store passed over");
-    #[cfg(feature = "metrics")]
-    metrics::counter!("hallpass_store_faults_total", "cache" => cache.to_owned(), "what" => what)
-        .increment(1);
-}
-
-/// Brings those counters up to date that are not worth a call for each hit.
-pub(crate) fn publish(cache: &str, counters: &Counters) {
-    #[cfg(feature = "metrics")]
-    {
-        use std::sync::atomic::Ordering;
-
-        let label = [("cache", cache.to_owned())];
-        let misses = counters.misses.load(Ordering::Relaxed);
-        metrics::counter!("hallpass_hits_total", &label).absolute(counters.hits());
-        metrics::counter!("hallpass_misses_total", &label).absolute(misses);
-    }
-    #[cfg(not(feature = "metrics"))]
-    let _ = (cache, counters);
 }
 
 fn left(token: &AccessToken, now: Timestamp) -> Duration {

@@ -72,6 +72,8 @@
 
 mod builder;
 mod challenge;
+#[cfg(feature = "metrics")]
+mod meters;
 mod observe;
 mod origin;
 mod permit;
@@ -88,6 +90,7 @@ pub use permit::{Permit, Verdict};
 pub use refusal::ApiRefusal;
 
 use crate::{TokenError, TokenRequest, TokenSource};
+use observe::Observe;
 
 /// Decides which requests get a token, and whose: a source of tokens with the list of origins that they may go to.
 ///
@@ -110,7 +113,7 @@ use crate::{TokenError, TokenRequest, TokenSource};
 pub struct Authorizer(Arc<Inner>);
 
 struct Inner {
-    name: Box<str>,
+    observe: Observe,
     source: Arc<dyn TokenSource>,
     allowed: Vec<Allowed>,
     replace_authorization: bool,
@@ -162,7 +165,7 @@ impl Authorizer {
             }
             None if inner.pass_other_origins => Ok(None),
             None => {
-                observe::kept_back(&inner.name, target);
+                inner.observe.kept_back(target);
                 Err(not_allowed(target))
             }
         }
@@ -201,7 +204,7 @@ impl fmt::Debug for Authorizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let origins: Vec<_> = self.origins().map(ToString::to_string).collect();
         f.debug_struct("Authorizer")
-            .field("name", &self.0.name)
+            .field("name", &self.0.observe.authorizer)
             .field("origins", &origins)
             .field("replace_authorization", &self.0.replace_authorization)
             .field("pass_other_origins", &self.0.pass_other_origins)

@@ -36,6 +36,7 @@
 pub mod authorize;
 mod clock;
 mod error;
+mod observer;
 mod request;
 mod scope;
 mod secret;
@@ -46,6 +47,7 @@ mod token;
 pub use async_trait::async_trait;
 pub use clock::{Clock, Moment, SystemClock, Timestamp};
 pub use error::{ErrorKind, OAuthError, TokenError};
+pub use observer::{Event, EventKind, Observer, ObserverPanicked, Observers};
 pub use request::{InvalidRequest, TokenRequest};
 pub use scope::{InvalidScope, Scope, ScopeSet};
 pub use secret::{Secret, SecretError, SecretSource};

@@ -1,6 +1,6 @@
 //! How a client proves itself (RFC 6749 section 2.3).
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -137,6 +137,8 @@ pub(crate) fn is_visible(text: &str) -> bool {
 pub struct Credentials {
     pub(crate) proof: Proof,
     secret: Option<Secret>,
+    pub(crate) dated: Option<SystemTime>,
+    pub(crate) hint: Option<Cow<'static, str>>,
 }
 
 pub(crate) enum Proof {
@@ -173,10 +175,37 @@ impl Credentials {
         self.secret.as_ref()
     }
 
+    /// The form parameters, secrets and all, for tests of a [`ClientAuthentication`]; none where the proof is a header.
+    pub fn expose_parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let parameters = match &self.proof {
+            Proof::Header(_) => [].as_slice(),
+            Proof::Parameters(parameters) => parameters,
+        };
+        let exposed = parameters.iter();
+        exposed.map(|(name, value)| (*name, value.as_str()))
+    }
+
+    /// Says that they hold only around the time of day at which they were made, which is this. Where the server
+    /// refuses them, its `Date` tells whether this machine's clock is off, and the error says by how much.
+    #[must_use]
+    pub fn dated(mut self, made: SystemTime) -> Self {
+        self.dated = Some(made);
+        self
+    }
+
+    /// Says what to check where the server refuses them, in place of the hint about `client_secret`.
+    #[must_use]
+    pub fn refusal_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
     fn new(proof: Proof) -> Self {
         Self {
             proof,
             secret: None,
+            dated: None,
+            hint: None,
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     redact::Redactor,
     refusal,
     response::{self, ResponseRules},
+    skew,
     transport::Answer,
 };
 
@@ -126,7 +127,7 @@ impl ClientCredentials {
         let epoch = self.authentication.epoch();
         let credentials = self.credentials(left()).await?;
         let result = self.exchange(grant, request, &credentials, left()).await;
-        if !self.is_refusal(&result, &credentials) || std::mem::replace(renewed, true) {
+        if !self.tell_refusal(&result, &credentials) || std::mem::replace(renewed, true) {
             return result;
         }
         let Some(credentials) = self.changed(&credentials, epoch, left()).await else {
@@ -138,12 +139,12 @@ impl ClientCredentials {
             "the credentials changed meanwhile, trying the new ones"
         );
         let result = self.exchange(grant, request, &credentials, left()).await;
-        self.is_refusal(&result, &credentials);
+        self.tell_refusal(&result, &credentials);
         result
     }
 
-    /// Were the credentials refused? If so, their source is told.
-    fn is_refusal(&self, result: &Result<AccessToken, TokenError>, sent: &Credentials) -> bool {
+    /// Tells the credentials' source where they were refused; true if they were.
+    fn tell_refusal(&self, result: &Result<AccessToken, TokenError>, sent: &Credentials) -> bool {
         let refusal = |error: &TokenError| error.kind() == ErrorKind::CredentialsRefused;
         let refused = result.as_ref().is_err_and(refusal);
         if refused {
@@ -175,9 +176,9 @@ impl ClientCredentials {
         tokio::time::timeout(deadline, self.authentication.credentials(&context))
             .await
             .unwrap_or_else(|_| {
-                Err(TokenError::unavailable(format!(
-                    "the client's credentials could not be had within {deadline:?}"
-                )))
+                Err(TokenError::unavailable(
+                    "the client's credentials could not be had within the call's deadline",
+                ))
             })
     }
 
@@ -204,9 +205,14 @@ impl ClientCredentials {
         let answer = self.transport.exchange(post, deadline).await;
         let answer = answer.map_err(named)?;
         let status = answer.status;
+        let skew = credentials.dated.and_then(|made| {
+            // The answer's date, taken back to when the credentials were made.
+            let taken = self.clock.now().saturating_since(requested_at.timestamp);
+            skew::Skew::of(&answer.headers, made, taken)
+        });
         let token = self
             .read(answer, request, requested_at, credentials)
-            .map_err(|error| self.advise(named(error.with_status(status))))?;
+            .map_err(|error| self.advise(named(error.with_status(status)), skew))?;
         if !token.lifetime().is_zero() && token.is_expired(self.clock.now()) {
             let late = "the token expired before it arrived";
             return Err(named(
@@ -263,11 +269,21 @@ impl ClientCredentials {
         if let Some(wait) = refusal::retry_after(&headers, self.clock.wall()) {
             error = error.with_retry_after(wait);
         }
+        if error.kind() == ErrorKind::CredentialsRefused
+            && let Some(hint) = &credentials.hint
+        {
+            error = error.with_hint(hint.clone());
+        }
         Err(error)
     }
 
-    /// Puts the adapter's own hint in place of the general one.
-    fn advise(&self, error: TokenError) -> TokenError {
+    /// Puts the adapter's own hint in place of the general one, and a clock that is off in place of both.
+    fn advise(&self, error: TokenError, skew: Option<skew::Skew>) -> TokenError {
+        if error.kind() == ErrorKind::CredentialsRefused
+            && let Some(skew) = skew
+        {
+            return error.with_hint(skew.to_string());
+        }
         match self.hints.and_then(|hints| hints(&error)) {
             Some(hint) => error.with_hint(hint),
             None => error,

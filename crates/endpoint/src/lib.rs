@@ -34,10 +34,12 @@ mod form;
 pub mod internals;
 mod json;
 pub mod presets;
+mod public_client;
 mod redact;
 mod refusal;
 mod response;
 mod retry;
+mod skew;
 mod transport;
 
 pub use authentication::{
@@ -46,5 +48,6 @@ pub use authentication::{
 pub use builder::{ClientCredentialsBuilder, Hints};
 pub use client_credentials::ClientCredentials;
 pub use error::BuildError;
+pub use public_client::PublicClient;
 pub use retry::Retry;
 pub use transport::{HttpTransport, HttpTransportBuilder};

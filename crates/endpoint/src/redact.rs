@@ -38,9 +38,14 @@ impl Redactor {
                 }
             }
             Proof::Parameters(parameters) => {
-                for (_, value) in parameters {
-                    if value.as_str() != client_id {
+                for (name, value) in parameters {
+                    if value.as_str() != client_id && *name != "client_assertion_type" {
                         redactor.add(value);
+                    }
+                    if *name == "client_assertion" {
+                        // The rest of it can be guessed, but for a random number.
+                        let (_, signature) = value.rsplit_once('.').unwrap_or_default();
+                        redactor.add(signature);
                     }
                 }
             }
@@ -111,6 +116,24 @@ mod tests {
             assert_eq!(clean, format!("orders sent {MARK}."));
         }
         assert_eq!(redactor.clean("nothing here"), "nothing here");
+    }
+
+    // covers: F-33
+    #[test]
+    fn an_echoed_assertion_is_taken_out_and_its_type_is_not() {
+        const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        let credentials = Credentials::parameters([
+            ("client_assertion_type", TYPE),
+            ("client_assertion", "aGVhZGVy.Y2xhaW1z.c2lnbmF0dXJl"),
+        ]);
+        let redactor = Redactor::new(&credentials, "orders");
+        for (echo, clean) in [
+            ("aGVhZGVy.Y2xhaW1z.c2lnbmF0dXJl", MARK),
+            ("Y2xhaW1z.c2lnbmF0dXJl", "Y2xhaW1z.[redacted]"),
+            (TYPE, TYPE),
+        ] {
+            assert_eq!(redactor.clean(echo), clean);
+        }
     }
 
     // covers: F-33

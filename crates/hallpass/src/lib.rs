@@ -46,9 +46,10 @@
 //! | [`cache`] | `cache` (default) | [`CachedTokenSource`](cache::CachedTokenSource): one request in flight, renewal ahead of expiry |
 //! | [`camall`] | `camall` (default) | camall.io |
 //! | [`endpoint`] | `endpoint` (default) | any RFC 6749 token endpoint, transports, client authentication |
-//! | [`secrets`] | `secrets` (default) | where the secret lives, rotated without a restart |
+//! | `jwt` | `jwt`, or `jwt-ring` | client authentication by signed assertions: `private_key_jwt`, `client_secret_jwt`, workload identity |
 //! | [`reqwest`] | `reqwest`, `reqwest-middleware` | tokens on the requests of a reqwest client |
 //! | [`tower`] | `tower` | tokens on the requests of a tower service: hyper, tonic |
+//! | [`secrets`] | `secrets` (default) | where the secret lives, rotated without a restart |
 //! | [`core`] | always | the rest of the seam: for those who write providers, decorators and integrations |
 //!
 //! A feature adds a module and changes nothing else.
@@ -64,6 +65,8 @@ pub use hallpass_cache as cache;
 pub use hallpass_camall as camall;
 #[cfg(feature = "endpoint")]
 pub use hallpass_endpoint as endpoint;
+#[cfg(any(feature = "jwt", feature = "jwt-ring"))]
+pub use hallpass_jwt as jwt;
 #[cfg(feature = "reqwest")]
 pub use hallpass_reqwest as reqwest;
 #[cfg(feature = "secrets")]
@@ -73,5 +76,6 @@ pub use hallpass_tower as tower;
 
 pub use hallpass_core::authorize::{ApiRefusal, Authorizer};
 pub use hallpass_core::{
-    AccessToken, ErrorKind, ScopeSet, Secret, TokenError, TokenRequest, TokenSource,
+    AccessToken, ErrorKind, Event, EventKind, Observer, ScopeSet, Secret, TokenError, TokenRequest,
+    TokenSource,
 };

@@ -6,8 +6,8 @@
 //! |---|---|
 //! | [`EnvSecret`] | an environment variable |
 //! | [`FileSecret`] | a file: Kubernetes, Docker, an agent |
-//! | [`CommandSecret`] | what a command prints |
 //! | [`SystemdCredential`] | systemd's folder of credentials |
+//! | `CommandSecret`, feature `command` | what a command prints |
 //! | `KeychainSecret`, feature `keychain` | the system's keychain |
 //! | `VaultSecret`, feature `vault` | HashiCorp Vault or OpenBao |
 //!
@@ -28,6 +28,7 @@
 //! ```
 
 mod blocking;
+#[cfg(feature = "command")]
 mod command;
 mod content;
 mod env;
@@ -43,6 +44,7 @@ mod systemd;
 #[cfg(feature = "vault")]
 mod vault;
 
+#[cfg(feature = "command")]
 pub use command::CommandSecret;
 pub use env::EnvSecret;
 pub use file::FileSecret;

@@ -7,7 +7,7 @@ use std::{
 
 use hallpass_core::{SecretError, SecretSource};
 
-use crate::{CommandSecret, EnvSecret, FileSecret, SystemdCredential, systemd};
+use crate::{EnvSecret, FileSecret, SystemdCredential, systemd};
 
 /// Where a secret lives, in one line of text: for configuration files, which must not hold the secret itself.
 ///
@@ -15,7 +15,7 @@ use crate::{CommandSecret, EnvSecret, FileSecret, SystemdCredential, systemd};
 /// |---|---|---|
 /// | `env:NAME` | an environment variable | [`EnvSecret`] |
 /// | `file:/run/secrets/client` | a file, by its absolute path | [`FileSecret`] |
-/// | `command:op read op://prod/orders/secret` | what a command prints | [`CommandSecret`] |
+/// | `command:op read op://prod/orders/secret` | what a command prints; feature `command` | `CommandSecret` |
 /// | `systemd:NAME` | a credential that systemd hands to a service | [`SystemdCredential`] |
 /// | `keychain:SERVICE/USER` | the system's keychain; feature `keychain` | `KeychainSecret` |
 /// | `vault:MOUNT/PATH#FIELD` | HashiCorp Vault or OpenBao, KV version 2; feature `vault` | `VaultSecret` |
@@ -103,9 +103,12 @@ impl SecretReference {
         Ok(match &self.place {
             Place::Env(name) => Arc::new(EnvSecret::new(name)),
             Place::File(path) => Arc::new(FileSecret::new(path)),
+            #[cfg(feature = "command")]
             Place::Command { program, arguments } => {
-                Arc::new(CommandSecret::new(program, arguments))
+                Arc::new(crate::CommandSecret::new(program, arguments))
             }
+            #[cfg(not(feature = "command"))]
+            Place::Command { .. } => return Err(feature_is_off("command")),
             Place::Systemd(name) => Arc::new(SystemdCredential::new(name)?),
             #[cfg(feature = "keychain")]
             Place::Keychain { service, user } => {
@@ -127,7 +130,7 @@ impl SecretReference {
     }
 }
 
-#[cfg(not(all(feature = "keychain", feature = "vault")))]
+#[cfg(not(all(feature = "command", feature = "keychain", feature = "vault")))]
 fn feature_is_off(feature: &str) -> SecretError {
     SecretError::new(format!(
         "this program was built without the feature `{feature}` of hallpass-secrets, which `{feature}:` needs"

@@ -14,7 +14,7 @@ use hallpass_core::{Clock, Secret, SecretError, SecretSource, SystemClock, Times
 /// Where it cannot be asked for a reason that time may mend, a secret at hand that nobody refused is yielded on.
 /// Failures are not remembered.
 ///
-/// [`CommandSecret`](crate::CommandSecret) and the sources that ask a service have one inside. Put it around a source
+/// The sources that ask a command or a service have one inside. Put it around a source
 /// of your own:
 ///
 /// ```
@@ -91,6 +91,7 @@ impl<S: SecretSource> Remembered<S> {
         &self.source
     }
 
+    #[cfg(feature = "command")]
     pub(crate) fn get_mut(&mut self) -> &mut S {
         &mut self.source
     }

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use hallpass_core::ScopeSet;
 
@@ -12,6 +12,8 @@ pub enum AuthMethod {
     BasicRaw,
     /// `client_secret_post`.
     Post,
+    /// `private_key_jwt` or `client_secret_jwt`; see [`Client::assertions`].
+    Assertion,
 }
 
 /// A client that the [`AuthorizationServer`](crate::AuthorizationServer) knows.
@@ -22,7 +24,11 @@ pub struct Client {
     pub(crate) secrets: Vec<String>,
     pub(crate) scopes: ScopeSet,
     pub(crate) methods: Vec<AuthMethod>,
+    pub(crate) verify: Option<Verify>,
 }
+
+/// Tells whether an assertion is signed with a secret.
+pub(crate) type Verify = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
 impl Client {
     /// A client without scopes that may use [`AuthMethod::Basic`] and [`AuthMethod::Post`].
@@ -32,7 +38,23 @@ impl Client {
             secrets: vec![client_secret.into()],
             scopes: ScopeSet::EMPTY,
             methods: vec![AuthMethod::Basic, AuthMethod::Post],
+            verify: None,
         }
+    }
+
+    /// Also lets it prove itself with signed assertions (RFC 7523).
+    ///
+    /// `verify` is given an assertion in its compact form and a secret of the client's, and tells whether the one is
+    /// signed with the other: the testkit knows no cryptography. For a public key it passes over the secret, or reads
+    /// the key in its place. The server checks everything else: for whom it is, its times, and that it comes once.
+    #[must_use]
+    pub fn assertions(
+        mut self,
+        verify: impl Fn(&str, &str) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.verify = Some(Arc::new(verify));
+        self.methods.push(AuthMethod::Assertion);
+        self
     }
 
     /// The scopes that it may have, with spaces between them; all of them where it asks for none.

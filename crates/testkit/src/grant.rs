@@ -7,7 +7,10 @@ use hallpass_core::ScopeSet;
 use url::form_urlencoded;
 use wiremock::Request;
 
-use crate::client::{AuthMethod, Client};
+use crate::{
+    assertion::Assertions,
+    client::{AuthMethod, Client},
+};
 
 /// What one token request held, and how it was answered. The secret is in `form` where it was sent there.
 #[derive(Clone, Default)]
@@ -72,6 +75,7 @@ pub(crate) fn judge(
     request: &Request,
     record: &mut TokenRequestRecord,
     clients: &[Client],
+    assertions: &mut Assertions,
 ) -> Result<ScopeSet, Refusal> {
     const INVALID: &str = "invalid_request";
     if request.method.as_str() != "POST" {
@@ -103,7 +107,7 @@ pub(crate) fn judge(
             "only client_credentials is supported",
         ));
     }
-    let client = authenticate(record, clients)?;
+    let client = authenticate(record, clients, assertions)?;
     for (_, resource) in record.form.iter().filter(|(name, _)| name == "resource") {
         let legal = url::Url::parse(resource).is_ok_and(|url| url.fragment().is_none());
         if !legal {
@@ -130,24 +134,29 @@ pub(crate) fn judge(
 fn authenticate<'a>(
     record: &mut TokenRequestRecord,
     clients: &'a [Client],
+    assertions: &mut Assertions,
 ) -> Result<&'a Client, Refusal> {
     const REFUSED: Refusal = (401, "invalid_client", "client authentication failed");
     let header = record.header("authorization").map(str::to_owned);
     let in_form = record.parameter("client_secret").map(str::to_owned);
-    let (id, secret, method) = match (header, in_form) {
-        (Some(_), Some(_)) => {
+    let assertion = record.parameter("client_assertion").map(str::to_owned);
+    let (id, secret, method) = match (header, in_form, assertion) {
+        (None, None, None) => return Err(REFUSED),
+        (None, None, Some(assertion)) => {
+            return assertions.authenticate(&assertion, record, clients);
+        }
+        (None, Some(secret), None) => {
+            let id = record.parameter("client_id").ok_or(REFUSED)?.to_owned();
+            (id, secret, AuthMethod::Post)
+        }
+        (Some(header), None, None) => basic(&header, clients).ok_or(REFUSED)?,
+        _ => {
             return Err((
                 400,
                 "invalid_request",
                 "more than one way of client authentication",
             ));
         }
-        (None, None) => return Err(REFUSED),
-        (None, Some(secret)) => {
-            let id = record.parameter("client_id").ok_or(REFUSED)?.to_owned();
-            (id, secret, AuthMethod::Post)
-        }
-        (Some(header), None) => basic(&header, clients).ok_or(REFUSED)?,
     };
     record.method = Some(method);
     record.client_id = Some(id.clone());

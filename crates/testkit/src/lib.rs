@@ -30,6 +30,7 @@
 //! # }
 //! ```
 
+mod assertion;
 mod client;
 mod clock;
 pub mod conformance;

@@ -11,6 +11,7 @@ use serde_json::json;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers};
 
 use crate::{
+    assertion::Assertions,
     client::Client,
     faults::Fault,
     grant::{self, Refusal, TokenRequestRecord},
@@ -27,6 +28,7 @@ pub struct AuthorizationServer {
 
 struct State {
     clients: Vec<Client>,
+    assertions: Assertions,
     lifetime: Duration,
     latency: Duration,
     api_scope: Option<String>,
@@ -83,8 +85,10 @@ impl AuthorizationServerBuilder {
 
     /// Starts the server on a free port.
     pub async fn start(self) -> AuthorizationServer {
+        let http = MockServer::start().await;
         let state = Arc::new(Mutex::new(State {
             clients: self.clients,
+            assertions: Assertions::new(http.uri()),
             lifetime: self.lifetime,
             latency: self.latency,
             api_scope: self.api_scope,
@@ -94,7 +98,6 @@ impl AuthorizationServerBuilder {
             next: VecDeque::new(),
             outage: None,
         }));
-        let http = MockServer::start().await;
         Mock::given(matchers::any())
             .respond_with(Router(state.clone()))
             .mount(&http)
@@ -112,6 +115,11 @@ impl AuthorizationServer {
             latency: Duration::ZERO,
             api_scope: None,
         }
+    }
+
+    /// Its issuer identifier, which assertions must name as their audience.
+    pub fn issuer(&self) -> String {
+        self.state().assertions.issuer().to_owned()
     }
 
     /// Where tokens are given out.
@@ -142,6 +150,11 @@ impl AuthorizationServer {
     /// How many tokens were given out.
     pub fn issued_count(&self) -> usize {
         self.state().issued.len()
+    }
+
+    /// The tokens that were given out, in no order: a leak test looks for them.
+    pub fn issued_tokens(&self) -> Vec<String> {
+        self.state().issued.keys().cloned().collect()
     }
 
     /// Gives a client another secret; those before are refused from now on.
@@ -254,7 +267,7 @@ impl Respond for Router {
 impl State {
     fn token(&mut self, request: &Request) -> ResponseTemplate {
         let mut record = grant::record(request);
-        let judged = grant::judge(request, &mut record, &self.clients);
+        let judged = grant::judge(request, &mut record, &self.clients, &mut self.assertions);
         let fault = self.next.pop_front().or(self.outage);
         if let Some((status, template)) = fault.and_then(Fault::template) {
             record.status = status;

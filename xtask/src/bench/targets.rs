@@ -7,6 +7,7 @@ pub(super) const PROGRAMS: &[(&str, &str)] = &[
     ("hit", "hallpass-cache"),
     ("load", "hallpass-cache"),
     ("start", "hallpass-cli"),
+    ("integrations", "hallpass"),
 ];
 
 /// A row, by itself or over another row of the same run, and the most that it may be.
@@ -191,6 +192,30 @@ pub(super) const TARGETS: &[Target] = &[
         "1 s tokens, 12 s: calls that waited for the server",
         "load/lifetime_1s/waited",
         None,
+    ),
+    ratio(
+        "a request of reqwest with `send_with` over one with a constant header",
+        "integrations/reqwest/hallpass",
+        "integrations/reqwest/constant",
+        1.03,
+    ),
+    ratio(
+        "a request with `TokenMiddleware` over one of reqwest-middleware with a constant header",
+        "integrations/middleware/hallpass",
+        "integrations/middleware/constant",
+        1.03,
+    ),
+    ratio(
+        "a request of hyper's client below `TokenLayer` over one with a constant header",
+        "integrations/hyper/hallpass",
+        "integrations/hyper/constant",
+        1.03,
+    ),
+    ratio(
+        "the same, with a copy to send again",
+        "integrations/hyper/hallpass_retry",
+        "integrations/hyper/constant",
+        1.03,
     ),
     ratio(
         "`hallpass token` with a kept token over a Rust program that does nothing, start to end",

@@ -8,6 +8,7 @@ mod flights;
 mod invalidation;
 mod keys;
 mod model;
+mod observers;
 mod renewal;
 mod runtimes;
 mod store;

@@ -1,12 +1,13 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use super::{Allowed, Authorizer, Inner, Origin, observe};
-use crate::{TokenRequest, TokenSource};
+use super::{Allowed, Authorizer, Inner, Origin, observe::Observe};
+use crate::{Observer, Observers, TokenRequest, TokenSource};
 
 /// Sets up an [`Authorizer`]: which origins may have tokens, and what happens to other requests.
 #[must_use]
 pub struct AuthorizerBuilder {
     name: Box<str>,
+    observers: Observers,
     source: Arc<dyn TokenSource>,
     allowed: Vec<Allowed>,
     replace_authorization: bool,
@@ -19,6 +20,7 @@ impl AuthorizerBuilder {
     pub(super) fn new(source: Arc<dyn TokenSource>) -> Self {
         Self {
             name: "api".into(),
+            observers: Observers::default(),
             source,
             allowed: Vec::new(),
             replace_authorization: false,
@@ -28,9 +30,15 @@ impl AuthorizerBuilder {
         }
     }
 
-    /// What traces call it. Default: `api`.
+    /// What traces, metrics and observers call it. Default: `api`.
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// Tells `observer` what becomes of the calls, besides the traces; a second one is told too.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.add(observer);
         self
     }
 
@@ -103,11 +111,12 @@ impl AuthorizerBuilder {
                 )));
             }
         }
+        let observe = Observe::new(self.name, self.observers);
         for allowed in self.allowed.iter().filter(|known| known.origin.is_http()) {
-            observe::plain_http(&self.name, &allowed.origin);
+            observe.plain_http(&allowed.origin);
         }
         Ok(Authorizer(Arc::new(Inner {
-            name: self.name,
+            observe,
             source: self.source,
             allowed: self.allowed,
             replace_authorization: self.replace_authorization,

@@ -1,69 +1,145 @@
-//! What integrations tell of themselves: traces, with the feature `tracing`. Never a token, never a path or a query.
+//! What integrations tell of themselves: observers always, traces with the feature `tracing`, metrics with `metrics`.
+//! Never a token, never a path or a query.
 //!
-//! The names and fields are listed in docs/service.md; a change there is a change for users.
+//! The names and fields are listed in docs/observability.md, and a test holds the two together; a change here is a
+//! change for users.
 
+use http::StatusCode;
+
+#[cfg(feature = "metrics")]
+use super::meters::Meters;
 use super::{ApiRefusal, Origin, Target};
+use crate::{EventKind, Observers, TokenError, text::safe_text};
 
-/// Tokens may go over plain HTTP, as someone chose.
-pub(super) fn plain_http(authorizer: &str, origin: &Origin) {
-    #[cfg(feature = "tracing")]
-    tracing::warn!(authorizer, %origin, "tokens go over plain HTTP");
-    #[cfg(not(feature = "tracing"))]
-    let _ = (authorizer, origin);
+/// The voice of one authorizer.
+pub(super) struct Observe {
+    pub(super) authorizer: Box<str>,
+    observers: Observers,
+    #[cfg(feature = "metrics")]
+    meters: Meters,
 }
 
-/// A request was not sent, because its origin is not on the list.
-pub(super) fn kept_back(authorizer: &str, target: Option<Target<'_>>) {
-    #[cfg(feature = "tracing")]
-    {
-        let host = target.map(|target| crate::text::safe_text(&target.authority()));
-        tracing::warn!(
+impl Observe {
+    pub(super) fn new(authorizer: Box<str>, observers: Observers) -> Self {
+        Self {
+            #[cfg(feature = "metrics")]
+            meters: Meters::new(&authorizer),
             authorizer,
-            host,
-            "request kept back: its origin is not allowed"
-        );
-    }
-    #[cfg(not(feature = "tracing"))]
-    let _ = (authorizer, target);
-}
-
-/// An API refused a token, which was dropped.
-pub(super) fn token_refused(authorizer: &str, origin: &Origin, refusal: &ApiRefusal, again: bool) {
-    #[cfg(feature = "tracing")]
-    {
-        let (status, error) = (refusal.status().as_u16(), refusal.error());
-        if again {
-            tracing::warn!(authorizer, %origin, status, error, "new token refused too");
-        } else {
-            tracing::info!(authorizer, %origin, status, error, "token refused");
+            observers,
         }
     }
-    #[cfg(not(feature = "tracing"))]
-    let _ = (authorizer, origin, refusal, again);
-}
 
-/// A request goes out once more, with another token.
-pub(super) fn sent_again(authorizer: &str, origin: &Origin) {
-    #[cfg(feature = "tracing")]
-    tracing::debug!(authorizer, %origin, "request sent again with a new token");
-    #[cfg(not(feature = "tracing"))]
-    let _ = (authorizer, origin);
-}
+    /// Tokens may go over plain HTTP, as someone chose.
+    pub(super) fn plain_http(&self, origin: &Origin) {
+        #[cfg(feature = "tracing")]
+        {
+            let authorizer = &*self.authorizer;
+            tracing::warn!(authorizer, %origin, "tokens go over plain HTTP");
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = (self, origin);
+    }
 
-/// An API refused a request for a reason that a new token does not mend.
-pub(super) fn surfaced(authorizer: &str, origin: &Origin, refusal: &ApiRefusal) {
-    #[cfg(feature = "tracing")]
-    {
-        let (status, error) = (refusal.status().as_u16(), refusal.error());
-        if refusal.is_insufficient_scope() {
-            let scope = refusal
-                .scope()
-                .map(|scope| crate::text::safe_text(scope.as_str()));
-            tracing::warn!(authorizer, %origin, status, error, scope, "insufficient scope");
+    /// A request was not sent, because its origin is not on the list.
+    pub(super) fn kept_back(&self, target: Option<Target<'_>>) {
+        let host = target.map(|target| safe_text(&target.authority()));
+        let host = host.as_deref();
+        #[cfg(feature = "tracing")]
+        {
+            let authorizer = &*self.authorizer;
+            tracing::warn!(
+                authorizer,
+                host,
+                "request kept back: its origin is not allowed"
+            );
+        }
+        #[cfg(feature = "metrics")]
+        self.meters.count("kept_back");
+        self.tell(EventKind::call_kept_back(host));
+    }
+
+    /// A request was not sent, because there was no token for it.
+    #[cold]
+    pub(super) fn no_token(&self, origin: &Origin, error: &TokenError) {
+        #[cfg(feature = "tracing")]
+        {
+            let authorizer = &*self.authorizer;
+            let kind = format_args!("{:?}", error.kind());
+            tracing::debug!(authorizer, %origin, %kind, "no token for a request");
+        }
+        #[cfg(feature = "metrics")]
+        self.meters.count("no_token");
+        self.tell(EventKind::call_without_token(origin, error));
+    }
+
+    /// An API answered, and said nothing against the token. On the way of every request: nothing here formats or
+    /// allocates.
+    #[inline]
+    pub(super) fn accepted(&self, origin: &Origin, status: StatusCode) {
+        #[cfg(feature = "metrics")]
+        self.meters.count_accepted();
+        self.tell(EventKind::call_accepted(origin, status));
+    }
+
+    /// An API refused a token, which was dropped.
+    pub(super) fn token_refused(&self, origin: &Origin, refusal: &ApiRefusal, again: bool) {
+        #[cfg(feature = "tracing")]
+        {
+            let authorizer = &*self.authorizer;
+            let (status, error) = (refusal.status().as_u16(), refusal.error());
+            if again {
+                tracing::warn!(authorizer, %origin, status, error, "new token refused too");
+            } else {
+                tracing::info!(authorizer, %origin, status, error, "token refused");
+            }
+        }
+        #[cfg(feature = "metrics")]
+        self.meters.count("token_refused");
+        self.tell(EventKind::token_refused(origin, refusal, again));
+    }
+
+    /// A request goes out once more, with another token.
+    pub(super) fn sent_again(&self, origin: &Origin) {
+        #[cfg(feature = "tracing")]
+        {
+            let authorizer = &*self.authorizer;
+            tracing::debug!(authorizer, %origin, "request sent again with a new token");
+        }
+        self.tell(EventKind::call_repeated(origin));
+    }
+
+    /// An API refused a request for a reason that a new token does not mend.
+    pub(super) fn surfaced(&self, origin: &Origin, refusal: &ApiRefusal) {
+        #[cfg(feature = "tracing")]
+        {
+            let authorizer = &*self.authorizer;
+            let (status, error) = (refusal.status().as_u16(), refusal.error());
+            if refusal.is_insufficient_scope() {
+                let scope = refusal.scope().map(|scope| safe_text(scope.as_str()));
+                tracing::warn!(authorizer, %origin, status, error, scope, "insufficient scope");
+            } else {
+                tracing::warn!(authorizer, %origin, status, error, "request refused");
+            }
+        }
+        #[cfg(feature = "metrics")]
+        self.meters.count(if refusal.is_insufficient_scope() {
+            "insufficient_scope"
         } else {
-            tracing::warn!(authorizer, %origin, status, error, "request refused");
+            "refused"
+        });
+        self.tell(EventKind::call_refused(origin, refusal));
+    }
+
+    #[inline]
+    fn tell(&self, kind: EventKind<'_>) {
+        if let Err(error) = self.observers.tell(&self.authorizer, kind) {
+            #[cfg(feature = "tracing")]
+            {
+                let authorizer = &*self.authorizer;
+                tracing::warn!(authorizer, event = kind.as_str(), "{error}");
+            }
+            #[cfg(not(feature = "tracing"))]
+            let _ = error;
         }
     }
-    #[cfg(not(feature = "tracing"))]
-    let _ = (authorizer, origin, refusal);
 }

@@ -1,6 +1,6 @@
 use http::{HeaderMap, StatusCode};
 
-use super::{ApiRefusal, Authorizer, Origin, Target, observe, refusal::Reading};
+use super::{ApiRefusal, Authorizer, Origin, Target, refusal::Reading};
 use crate::{AccessToken, TokenError, TokenRequest, TokenType};
 
 /// The right of one request to have a token: an integration gets the token from it, and lets it judge the responses.
@@ -74,15 +74,12 @@ impl Permit {
         if let Some(token) = self.ready_token() {
             return Ok(token);
         }
-        let token = self.authorizer.0.source.token(&self.request).await?;
-        if !is_bearer(&token) {
-            return Err(TokenError::configuration(format!(
-                "the token is of type {}, which takes a proof that this integration cannot make",
-                token.token_type()
-            ))
-            .with_hint("have tokens of type Bearer issued to this client"));
+        let token = self.authorizer.0.source.token(&self.request).await;
+        let token = token.and_then(require_bearer);
+        if let Err(error) = &token {
+            self.authorizer.0.observe.no_token(self.origin(), error);
         }
-        Ok(token)
+        token
     }
 
     /// Another token than `refused`, to send the request once more with. `None` where the source yields the same one
@@ -99,7 +96,7 @@ impl Permit {
         if token.is_same(refused) {
             return Ok(None);
         }
-        observe::sent_again(&self.authorizer.0.name, self.origin());
+        self.authorizer.0.observe.sent_again(self.origin());
         Ok(Some(token))
     }
 
@@ -114,15 +111,18 @@ impl Permit {
         status: StatusCode,
         headers: &HeaderMap,
     ) -> Verdict {
-        let name = &self.authorizer.0.name;
+        let observe = &self.authorizer.0.observe;
         match ApiRefusal::read(token, status, headers) {
-            Reading::Nothing => Verdict::Pass,
+            Reading::Nothing => {
+                observe.accepted(self.origin(), status);
+                Verdict::Pass
+            }
             Reading::Surfaced(refusal) => {
-                observe::surfaced(name, self.origin(), &refusal);
+                observe.surfaced(self.origin(), &refusal);
                 Verdict::Refused(refusal)
             }
             Reading::TokenRefused(refusal) => {
-                observe::token_refused(name, self.origin(), &refusal, self.refused);
+                observe.token_refused(self.origin(), &refusal, self.refused);
                 self.authorizer.0.source.invalidate(token);
                 if std::mem::replace(&mut self.refused, true) {
                     return Verdict::Refused(refusal);
@@ -131,6 +131,17 @@ impl Permit {
             }
         }
     }
+}
+
+fn require_bearer(token: AccessToken) -> Result<AccessToken, TokenError> {
+    if is_bearer(&token) {
+        return Ok(token);
+    }
+    let error = TokenError::configuration(format!(
+        "the token is of type {}, which takes a proof that this integration cannot make",
+        token.token_type()
+    ));
+    Err(error.with_hint("have tokens of type Bearer issued to this client"))
 }
 
 fn is_bearer(token: &AccessToken) -> bool {

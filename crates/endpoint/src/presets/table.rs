@@ -43,9 +43,14 @@ pub static OKTA: Preset = Preset {
     quirks: &[
         "A request without scopes is refused; there are only custom ones for this grant.",
         "The audience belongs to the authorization server: another audience is another `server`.",
-        "The organization's own authorization server takes private_key_jwt alone.",
+        "OpenID Connect's scopes, such as `openid`, are refused: there is no user.",
+        "The organization's own authorization server knows Okta's scopes alone, refuses custom ones, and takes private_key_jwt alone.",
     ],
-    sources: &["https://developer.okta.com/docs/guides/implement-grant-type/clientcreds/main/"],
+    sources: &[
+        "https://developer.okta.com/docs/guides/implement-grant-type/clientcreds/main/",
+        "https://support.okta.com/help/s/article/cannot-request-openid-scopes-using-client-credentials",
+        "https://support.okta.com/help/s/article/okta-authorization-error-occurs-stating-custom-scopes-are-not-allowed-for-this-request",
+    ],
 };
 
 /// Microsoft Entra ID, version 2 of its endpoints: `tenant` is the directory's id or domain.
@@ -85,6 +90,7 @@ pub static KEYCLOAK: Preset = Preset {
     sources: &[
         "https://www.keycloak.org/securing-apps/oidc-layers",
         "https://www.keycloak.org/docs/latest/server_admin/#_service_accounts",
+        "https://github.com/keycloak/keycloak/issues/16923",
     ],
 };
 

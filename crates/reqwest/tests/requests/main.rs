@@ -2,5 +2,9 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[cfg(feature = "middleware")]
+mod middleware;
 mod policy;
+mod redirects;
+mod replay;
 mod support;

@@ -110,20 +110,20 @@ async fn an_open_reference_yields_its_secret() {
     }
 }
 
-#[cfg(not(feature = "keychain"))]
 #[test]
 fn a_feature_that_is_off_is_named() {
-    let reference: SecretReference = "keychain:orders/me".parse().unwrap();
-    let error = reference.open().unwrap_err().to_string();
-    assert!(error.contains("without the feature `keychain`"), "{error}");
-}
-
-#[cfg(not(feature = "vault"))]
-#[test]
-fn vault_without_its_feature_is_named() {
-    let reference: SecretReference = "vault:a/b#c".parse().unwrap();
-    let error = reference.open().unwrap_err().to_string();
-    assert!(error.contains("without the feature `vault`"), "{error}");
+    for (feature, on, text) in [
+        ("command", cfg!(feature = "command"), "command:true"),
+        ("keychain", cfg!(feature = "keychain"), "keychain:orders/me"),
+        ("vault", cfg!(feature = "vault"), "vault:a/b#c"),
+    ] {
+        let opened = text.parse::<SecretReference>().unwrap().open();
+        let named = opened.is_err_and(|error| {
+            let name = format!("without the feature `{feature}`");
+            error.to_string().contains(&name)
+        });
+        assert_eq!(named, !on, "{text}");
+    }
 }
 
 proptest! {

@@ -295,6 +295,53 @@ async fn neither_secret_nor_token_is_shown_or_traced() {
     assert!(text.contains("hyper_util"), "nothing was traced");
 }
 
+#[tokio::test]
+async fn server_and_token_are_found_as_vaults_own_command_finds_them() {
+    let server = MockServer::start().await;
+    for (token, namespace) in [("from-file", None), ("from-variable", Some("team"))] {
+        let mut mock = Mock::given(path(PATH)).and(header("x-vault-token", token));
+        if let Some(namespace) = namespace {
+            mock = mock.and(header("x-vault-namespace", namespace));
+        }
+        mock.respond_with(found(token, 1)).mount(&server).await;
+    }
+    let home = crate::folder::Folder::new();
+    home.write(".vault-token", "from-file\n");
+    let names = || ["secret", "orders/client", "key"].map(str::to_owned);
+    let from = |variables: &[(&str, &str)], home: Option<&std::path::Path>| {
+        let look_up = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| std::ffi::OsString::from(value))
+        };
+        VaultSecretBuilder::from_settings(look_up, home.map(Into::into), names())
+    };
+    let address = ("VAULT_ADDR", server.uri());
+    let address = (address.0, address.1.as_str());
+    let variable = [
+        address,
+        ("VAULT_TOKEN", "from-variable"),
+        ("VAULT_NAMESPACE", "team"),
+    ];
+    let file = [address, ("VAULT_TOKEN", "")];
+    for (variables, expect) in [(&variable[..], "from-variable"), (&file, "from-file")] {
+        let source = from(variables, Some(home.path())).unwrap();
+        let source = source.danger_allow_http_on_loopback().build().unwrap();
+        assert_eq!(source.secret().await.unwrap().expose(), expect);
+    }
+    // Plain HTTP takes its own word here too.
+    let error = from(&file, Some(home.path())).unwrap().build().unwrap_err();
+    assert!(error.to_string().contains("plain HTTP"), "{error}");
+    let error = from(&file, None).unwrap_err().to_string();
+    assert!(error.contains("no token for Vault"), "{error}");
+    let wrong = [address, ("VAULT_CACERT", "/no/such/file")];
+    let error = from(&wrong, Some(home.path())).unwrap_err().to_string();
+    assert!(
+        error.contains("`VAULT_CACERT` names cannot be read"),
+        "{error}"
+    );
+    assert!(from(&[], Some(home.path())).unwrap().build().is_ok());
+}
+
 // covers: C-02
 #[test]
 fn what_cannot_be_asked_is_refused_before_it_is() {

@@ -2,5 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod hyper;
 mod policy;
+mod replay;
 mod support;

@@ -7,21 +7,14 @@ use hallpass_core::{
     authorize::{ApiRefusal, Authorizer},
 };
 use hallpass_testkit::ScriptedSource;
-use hallpass_tower::{BoxError, TokenLayer};
-use http::{Request, Response};
-use tower::{Layer as _, Service, ServiceExt as _};
+use hallpass_tower::TokenLayer;
+use http::Request;
+use tower::Layer as _;
 
-use crate::support::{Api, Mint, ORIGIN, answer, authorizer, invalid_token};
+use crate::support::{Api, Mint, ORIGIN, answer, authorizer, invalid_token, send};
 
 fn get(uri: &str) -> Request<String> {
     Request::get(uri).body(String::new()).unwrap()
-}
-
-async fn send<S>(service: &mut S, request: Request<String>) -> Result<Response<String>, BoxError>
-where
-    S: Service<Request<String>, Response = Response<String>, Error = BoxError>,
-{
-    service.ready().await?.call(request).await
 }
 
 fn bearers<const N: usize>(numbers: [u8; N]) -> [Option<String>; N] {

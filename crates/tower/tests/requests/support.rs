@@ -15,8 +15,9 @@ use hallpass_core::{
     AccessToken, Clock as _, SystemClock, TokenError, TokenRequest, TokenSource, async_trait,
     authorize::Authorizer,
 };
+use hallpass_tower::BoxError;
 use http::{Request, Response};
-use tower::Service;
+use tower::{Service, ServiceExt as _};
 
 /// Mints `token-1` and, each time that one is dropped, the next.
 #[derive(Debug, Default)]
@@ -148,4 +149,14 @@ pub(crate) fn invalid_token() -> Response<String> {
         401,
         &[("www-authenticate", r#"Bearer error="invalid_token""#)],
     )
+}
+
+pub(crate) async fn send<S, B>(
+    service: &mut S,
+    request: Request<B>,
+) -> Result<Response<String>, BoxError>
+where
+    S: Service<Request<B>, Response = Response<String>, Error = BoxError>,
+{
+    service.ready().await?.call(request).await
 }

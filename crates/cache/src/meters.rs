@@ -1,0 +1,160 @@
+//! The metrics, through the `metrics` facade: whoever installs an exporter chooses it.
+//!
+//! The names and labels are listed in docs/observability.md, and a test holds the two together.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use hallpass_core::{AccessToken, ErrorKind, TokenError};
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+
+use crate::stats::Counters;
+
+/// Says what each is.
+pub(crate) fn describe() {
+    describe_counter!(
+        "hallpass_hits_total",
+        Unit::Count,
+        "Calls that were answered with a token at hand"
+    );
+    describe_counter!(
+        "hallpass_misses_total",
+        Unit::Count,
+        "Calls that found no token at hand"
+    );
+    describe_counter!(
+        "hallpass_repeated_failures_total",
+        Unit::Count,
+        "Calls that were told a remembered failure"
+    );
+    describe_counter!(
+        "hallpass_fetches_total",
+        Unit::Count,
+        "Fetches from the source that have ended"
+    );
+    describe_histogram!(
+        "hallpass_fetch_duration_seconds",
+        Unit::Seconds,
+        "How long a fetch took"
+    );
+    describe_counter!(
+        "hallpass_old_token_served_total",
+        Unit::Count,
+        "Renewals that failed while the token at hand lived"
+    );
+    describe_histogram!(
+        "hallpass_waiters",
+        Unit::Count,
+        "Callers that waited for a flight"
+    );
+    describe_histogram!(
+        "hallpass_token_age_seconds",
+        Unit::Seconds,
+        "The age at which a token was replaced"
+    );
+    describe_gauge!(
+        "hallpass_token_lifetime_seconds",
+        Unit::Seconds,
+        "How long the last token that was fetched lives in all"
+    );
+    describe_gauge!(
+        "hallpass_keys",
+        Unit::Count,
+        "Keys that are held, the default one not counted"
+    );
+    describe_counter!(
+        "hallpass_invalidations_total",
+        Unit::Count,
+        "Tokens that were dropped because a resource server refused them"
+    );
+    describe_counter!(
+        "hallpass_evictions_total",
+        Unit::Count,
+        "Keys that had to make room"
+    );
+    describe_counter!(
+        "hallpass_store_faults_total",
+        Unit::Count,
+        "Times that the shared store was slow, failed, or held something unusable"
+    );
+}
+
+/// Starts the counters at zero: Prometheus does not see a counter rise that appears with its first count.
+pub(crate) fn register(cache: &str) {
+    let kinds = [
+        ErrorKind::Configuration,
+        ErrorKind::CredentialsRefused,
+        ErrorKind::RequestRefused,
+        ErrorKind::UnusableResponse,
+        ErrorKind::Unavailable,
+    ];
+    let outcomes = kinds.map(|kind| format!("{kind:?}"));
+    for outcome in outcomes.into_iter().chain(["ok".to_owned()]) {
+        let labels = [("cache", cache.to_owned()), ("outcome", outcome)];
+        counter!("hallpass_fetches_total", &labels).increment(0);
+    }
+    for name in [
+        "hallpass_old_token_served_total",
+        "hallpass_invalidations_total",
+        "hallpass_evictions_total",
+    ] {
+        counter!(name, "cache" => cache.to_owned()).increment(0);
+    }
+    publish(cache, &Counters::default(), 0);
+}
+
+pub(crate) fn fetched(cache: &str, result: &Result<AccessToken, TokenError>, took: Duration) {
+    let outcome = match result {
+        Ok(_) => "ok".to_owned(),
+        Err(error) => format!("{:?}", error.kind()),
+    };
+    let labels = [("cache", cache.to_owned()), ("outcome", outcome)];
+    histogram!("hallpass_fetch_duration_seconds", &labels).record(took.as_secs_f64());
+    counter!("hallpass_fetches_total", &labels).increment(1);
+    if let Ok(token) = result {
+        let lifetime = token.lifetime().as_secs_f64();
+        gauge!("hallpass_token_lifetime_seconds", &labels[..1]).set(lifetime);
+    }
+}
+
+pub(crate) fn old_token_served(cache: &str) {
+    counter!("hallpass_old_token_served_total", "cache" => cache.to_owned()).increment(1);
+}
+
+pub(crate) fn landed(cache: &str, waiters: usize, replaced_age: Option<Duration>) {
+    let label = [("cache", cache.to_owned())];
+    histogram!("hallpass_waiters", &label).record(float(waiters));
+    if let Some(age) = replaced_age {
+        histogram!("hallpass_token_age_seconds", &label).record(age.as_secs_f64());
+    }
+}
+
+pub(crate) fn invalidated(cache: &str) {
+    counter!("hallpass_invalidations_total", "cache" => cache.to_owned()).increment(1);
+}
+
+pub(crate) fn evicted(cache: &str, keys: usize) {
+    counter!("hallpass_evictions_total", "cache" => cache.to_owned()).increment(keys as u64);
+}
+
+pub(crate) fn store_fault(cache: &str, what: &'static str) {
+    let labels = [("cache", cache.to_owned()), ("what", what.to_owned())];
+    counter!("hallpass_store_faults_total", &labels).increment(1);
+}
+
+pub(crate) fn publish(cache: &str, counters: &Counters, keys: usize) {
+    let label = [("cache", cache.to_owned())];
+    let misses = counters.misses.load(Ordering::Relaxed);
+    let repeated = counters.repeated_failures.load(Ordering::Relaxed);
+    counter!("hallpass_hits_total", &label).absolute(counters.hits());
+    counter!("hallpass_misses_total", &label).absolute(misses);
+    counter!("hallpass_repeated_failures_total", &label).absolute(repeated);
+    gauge!("hallpass_keys", &label).set(float(keys));
+}
+
+/// Far below 2^52.
+#[allow(clippy::cast_precision_loss)]
+fn float(count: usize) -> f64 {
+    count as f64
+}

@@ -1,0 +1,153 @@
+//! What observers are told, and that one of them cannot harm the cache.
+
+use std::sync::{Arc, Mutex};
+
+use hallpass_cache::CachedTokenSource;
+use hallpass_core::{Event, EventKind, Observer, TokenSource as _};
+use hallpass_testkit::leak::Capture;
+use tokio::time::advance;
+
+use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, callers, down, key, name, settle};
+
+/// Writes down what it is told.
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Observer for Notes {
+    fn observe(&self, event: &Event<'_>) {
+        assert_eq!(event.name, "orders");
+        self.0.lock().unwrap().push(format!("{:?}", event.kind));
+    }
+}
+
+impl Notes {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+fn observed(mint: &Mint) -> (Notes, CachedTokenSource<Mint>) {
+    let notes = Notes::default();
+    let builder = mint.builder().name("orders").max_keys(1);
+    (notes.clone(), builder.observer(Arc::new(notes)).build())
+}
+
+// covers: F-101
+#[tokio::test(start_paused = true)]
+async fn each_step_is_told_in_order() {
+    let mint = Mint::hourly().latency(2 * SECOND);
+    let (notes, cache) = observed(&mint);
+    let token = ask(&cache).await.unwrap();
+    let fetched = "Fetched { took: 2s, lifetime: 3600s, scopes: {} }";
+    assert_eq!(
+        notes.take(),
+        [
+            "FetchStarted",
+            fetched,
+            "FlightLanded { waiters: 1, replaced_age: None }"
+        ]
+    );
+
+    // A hit.
+    name(&cache).await;
+    assert_eq!(notes.take(), [""; 0]);
+
+    // A renewal that fails, and one that works.
+    mint.then([down()]);
+    advance(58 * MINUTE).await;
+    name(&cache).await;
+    settle().await;
+    advance(2 * SECOND).await;
+    settle().await;
+    let told = notes.take();
+    assert_eq!(told.len(), 6, "{told:?}");
+    assert_eq!(told[0], "RenewalStarted { left: Some(118s) }");
+    assert_eq!(told[1], "FetchStarted");
+    assert!(told[2].starts_with("FetchFailed { took: 2s, error: TokenError { kind: Unavailable"));
+    assert!(told[3].starts_with("BackingOff { wait: "), "{told:?}");
+    assert_eq!(told[4], "OldTokenServed { left: 116s }");
+    assert_eq!(told[5], "FlightLanded { waiters: 0, replaced_age: None }");
+    mint.then([Answer::New(HOUR)]);
+    advance(MINUTE).await;
+    name(&cache).await;
+    settle().await;
+    advance(2 * SECOND).await;
+    settle().await;
+    assert_eq!(
+        notes.take(),
+        [
+            "RenewalStarted { left: Some(56s) }",
+            "FetchStarted",
+            fetched,
+            "FlightLanded { waiters: 0, replaced_age: Some(3546s) }"
+        ]
+    );
+
+    // A refusal: once, however often it is reported, and not for a token that is no longer in use.
+    cache.invalidate(&token);
+    assert_eq!(notes.take(), [""; 0]);
+    let token = ask(&cache).await.unwrap();
+    for _ in 0..3 {
+        cache.invalidate(&token);
+    }
+    assert_eq!(notes.take(), ["Invalidated"]);
+
+    for scope in ["a", "b"] {
+        cache.token(&key(scope)).await.unwrap();
+    }
+    let evicted = |line: &&String| *line == "Evicted { keys: 1 }";
+    assert_eq!(notes.take().iter().filter(evicted).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_panics_harms_neither_a_flight_nor_a_caller() {
+    let capture = Capture::start();
+    let mint = Mint::hourly();
+    let notes = Notes::default();
+    let panics = |_: &Event<'_>| std::panic::resume_unwind(Box::new("CANARY of the observer"));
+    let cache = mint
+        .builder()
+        .name("orders")
+        .observer(Arc::new(panics))
+        .observer(Arc::new(notes.clone()));
+    let cache = Arc::new(cache.build());
+    let gate = mint.close();
+    let waiting = callers(&cache, 100).await;
+    gate.open();
+    for token in waiting.join_all().await {
+        assert_eq!(token.unwrap().expose(), "t1");
+    }
+    let token = ask(&*cache).await.unwrap();
+    cache.invalidate(&token);
+    assert_eq!(name(&*cache).await, "t2");
+    // The other one is told all the same.
+    let told = notes.take();
+    let landed = |line: &&String| line.starts_with("FlightLanded");
+    assert_eq!(told.iter().filter(landed).count(), 2);
+    let text = capture.text();
+    let said = "an observer panicked; it goes on being told, and this is said once";
+    assert_eq!(text.matches(said).count(), 1, "{text}");
+    assert!(!text.contains("CANARY"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_may_ask_the_cache() {
+    let mint = Mint::hourly();
+    let cache = Arc::new_cyclic(|cache: &std::sync::Weak<CachedTokenSource<Mint>>| {
+        let cache = cache.clone();
+        let asks = move |event: &Event<'_>| {
+            let Some(cache) = cache.upgrade() else { return };
+            cache.stats();
+            let token = cache.ready_token(&hallpass_core::TokenRequest::default());
+            let landed = matches!(event.kind, EventKind::FlightLanded { .. });
+            if let Some(token) = token.filter(|_| landed) {
+                cache.invalidate(&token);
+            }
+        };
+        mint.builder().observer(Arc::new(asks)).build()
+    });
+    assert_eq!(name(&*cache).await, "t1");
+    settle().await;
+    assert_eq!(cache.stats().invalidations, 1);
+    assert_eq!(name(&*cache).await, "t2");
+}

@@ -1,0 +1,33 @@
+use async_trait::async_trait;
+use hallpass_core::TokenError;
+
+use crate::{AuthenticationContext, ClientAuthentication, Credentials};
+
+/// `none`: the client names itself and proves nothing.
+///
+/// For a server that knows the client by something outside of the request: a service mesh, a private network. Anyone
+/// who can reach such a server is this client. RFC 6749 section 4.4 gives the client credentials grant to clients that
+/// prove themselves alone, so most servers refuse it.
+///
+/// ```
+/// use hallpass_endpoint::{ClientCredentials, PublicClient};
+///
+/// let source = ClientCredentials::builder("https://login.mesh.example/token", "orders-service", PublicClient).build()?;
+/// # Ok::<(), hallpass_endpoint::BuildError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PublicClient;
+
+#[async_trait]
+impl ClientAuthentication for PublicClient {
+    async fn credentials(
+        &self,
+        context: &AuthenticationContext<'_>,
+    ) -> Result<Credentials, TokenError> {
+        Ok(
+            Credentials::parameters([("client_id", context.client_id())]).refusal_hint(
+                "check `client_id`, and that the server takes this client without a proof",
+            ),
+        )
+    }
+}

@@ -1,0 +1,100 @@
+//! A clock that is off, seen by the `Date` of a server that refused what was dated by it.
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderMap, header};
+
+/// What no network and no rounding explains.
+const NOTICEABLE: Duration = Duration::from_secs(30);
+
+/// By how much this machine's clock differs from the server's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Skew {
+    Ahead(Duration),
+    Behind(Duration),
+}
+
+impl Skew {
+    /// Compares the server's `Date` (RFC 9110 section 6.6.1), which it wrote at most `taken` after `made`. `None` where
+    /// there is none, or the clocks agree.
+    pub(crate) fn of(headers: &HeaderMap, made: SystemTime, taken: Duration) -> Option<Self> {
+        let date = headers.get(header::DATE)?.to_str().ok()?;
+        let date = httpdate::parse_http_date(date).ok()?;
+        let (skew, difference) = match made.duration_since(date) {
+            Ok(ahead) => (Self::Ahead as fn(_) -> _, ahead),
+            Err(behind) => (
+                Self::Behind as fn(_) -> _,
+                behind.duration().saturating_sub(taken),
+            ),
+        };
+        (difference > NOTICEABLE).then(|| skew(Duration::from_secs(difference.as_secs())))
+    }
+}
+
+impl fmt::Display for Skew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (difference, side) = match self {
+            Self::Ahead(difference) => (difference, "ahead of"),
+            Self::Behind(difference) => (difference, "behind"),
+        };
+        write!(
+            f,
+            "this machine's clock is {difference:?} {side} the server's, and the credentials are dated by it: set the clock right"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATE: &str = "Tue, 24 Nov 2026 10:00:00 GMT";
+
+    fn check(made: i64, taken: u64, expect: Option<Skew>) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::DATE, DATE.parse().unwrap());
+        let date = httpdate::parse_http_date(DATE).unwrap();
+        let by = Duration::from_millis(made.unsigned_abs());
+        let made = if made < 0 { date - by } else { date + by };
+        let skew = Skew::of(&headers, made, Duration::from_secs(taken));
+        assert_eq!(skew, expect, "{made:?} {taken}");
+    }
+
+    // covers: F-71
+    #[test]
+    fn a_difference_is_told_where_neither_network_nor_rounding_explains_it() {
+        use Skew::{Ahead, Behind};
+        let seconds = Duration::from_secs;
+        check(0, 0, None);
+        check(30_000, 0, None);
+        check(-30_000, 0, None);
+        check(600_700, 0, Some(Ahead(seconds(600))));
+        check(-600_700, 0, Some(Behind(seconds(600))));
+        // The server took its time to answer.
+        check(-45_000, 44, None);
+        check(-600_000, 44, Some(Behind(seconds(556))));
+        check(600_000, 44, Some(Ahead(seconds(600))));
+    }
+
+    #[test]
+    fn without_a_date_nothing_is_told() {
+        let mut headers = HeaderMap::new();
+        let epoch = SystemTime::UNIX_EPOCH;
+        assert_eq!(Skew::of(&headers, epoch, Duration::ZERO), None);
+        headers.insert(header::DATE, "yesterday".parse().unwrap());
+        assert_eq!(Skew::of(&headers, epoch, Duration::ZERO), None);
+        headers.insert(header::DATE, DATE.parse().unwrap());
+        assert!(Skew::of(&headers, epoch, Duration::ZERO).is_some());
+    }
+
+    #[test]
+    fn the_text_names_side_and_remedy() {
+        assert_eq!(
+            Skew::Behind(Duration::from_secs(600)).to_string(),
+            "this machine's clock is 600s behind the server's, and the credentials are dated by it: set the clock right"
+        );
+    }
+}

@@ -1,0 +1,84 @@
+use std::fmt;
+
+use hallpass_core::TokenError;
+
+/// How an assertion is signed with a private key (RFC 7518 section 3.1, RFC 8037 section 3.1).
+///
+/// The key decides which of them can be used. There is no `none`, and nothing that the server sends chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// ECDSA on P-256 with SHA-256: small and quick; where the server leaves the choice, this one.
+    Es256,
+    /// ECDSA on P-384 with SHA-384.
+    Es384,
+    /// Ed25519, under the name `EdDSA`.
+    EdDsa,
+    /// RSA with PSS padding and SHA-256.
+    Ps256,
+    /// RSA with PKCS#1 v1.5 padding and SHA-256: for servers that know nothing newer.
+    Rs256,
+}
+
+impl Algorithm {
+    /// The name in an assertion's header: `ES256`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
+            Self::EdDsa => "EdDSA",
+            Self::Ps256 => "PS256",
+            Self::Rs256 => "RS256",
+        }
+    }
+
+    /// A signature of the wrong shape would be refused by the server without a reason; the usual cause is known.
+    pub(crate) fn check(self, signature: &[u8]) -> Result<(), TokenError> {
+        const JOINED: &str = "a JWS takes r and s joined, not as DER (RFC 7518 section 3.4)";
+        const BARE: &str = "a JWS takes the bare signature (RFC 8037 section 3.1)";
+        const SMALL: &str = "use an RSA key of 2048 bits or more (RFC 7518 section 3.3)";
+        let length = signature.len();
+        let (fit, expected, hint) = match self {
+            Self::Es256 => (length == 64, "64", JOINED),
+            Self::Es384 => (length == 96, "96", JOINED),
+            Self::EdDsa => (length == 64, "64", BARE),
+            Self::Ps256 | Self::Rs256 => (length >= 256, "at least 256", SMALL),
+        };
+        if fit {
+            return Ok(());
+        }
+        let message =
+            format!("the signer made {length} bytes where a signature by {self} has {expected}");
+        Err(TokenError::configuration(message).with_hint(hint))
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_of_another_shape_is_told_with_its_usual_cause() {
+        for (algorithm, right, wrong) in [
+            (Algorithm::Es256, 64, 71),
+            (Algorithm::Es384, 96, 103),
+            (Algorithm::EdDsa, 64, 0),
+            (Algorithm::Rs256, 256, 128),
+            (Algorithm::Ps256, 512, 255),
+        ] {
+            assert!(algorithm.check(&vec![0; right]).is_ok(), "{algorithm}");
+            let error = algorithm.check(&vec![0; wrong]).unwrap_err();
+            let text = error.to_string();
+            assert!(
+                text.contains(algorithm.name()) && text.contains(&wrong.to_string()),
+                "{text}"
+            );
+        }
+    }
+}

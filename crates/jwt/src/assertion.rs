@@ -1,0 +1,153 @@
+//! An assertion (RFC 7523 section 3) in the compact form of a JWS (RFC 7515 section 7.1).
+
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use hallpass_core::TokenError;
+use hallpass_endpoint::{AuthenticationContext, Credentials};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::{AssertionSettings, settings::Audience};
+
+/// RFC 7523 section 2.2.
+const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// A clock that runs ahead of the server's by less than this makes no assertion "from the future".
+const DATED_BACK: Duration = Duration::from_secs(5);
+/// Random bytes in a `jti`: 128 bits.
+const UNIQUE: usize = 16;
+
+/// What the header says of the key. Neither the key itself nor a place to find it: a verifier that trusted those would
+/// trust anyone (RFC 7515 section 4.1).
+#[derive(Serialize)]
+pub(crate) struct Header<'a> {
+    pub(crate) alg: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kid: Option<&'a str>,
+    #[serde(rename = "x5t#S256", skip_serializing_if = "Option::is_none")]
+    pub(crate) thumbprint: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Typed<'a> {
+    typ: &'a str,
+    #[serde(flatten)]
+    header: Header<'a>,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: &'a str,
+    iat: u64,
+    exp: u64,
+    jti: &'a str,
+}
+
+/// An assertion that waits for its signature.
+pub(crate) struct Unsigned {
+    text: Zeroizing<String>,
+    made: SystemTime,
+}
+
+impl Unsigned {
+    /// A new one, with a `jti` that no other has.
+    pub(crate) fn new(
+        settings: &AssertionSettings,
+        context: &AuthenticationContext<'_>,
+        header: Header<'_>,
+    ) -> Result<Self, TokenError> {
+        let made = settings.clock.wall();
+        let iat = made
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|since| since.checked_sub(DATED_BACK))
+            .ok_or_else(|| {
+                TokenError::configuration("this machine's clock says that it is before 1970")
+                    .with_hint("set the clock right: an assertion is dated by it")
+            })?
+            .as_secs();
+        let mut unique = [0; UNIQUE];
+        getrandom::fill(&mut unique)
+            .map_err(|_| TokenError::unavailable("the system has no random bytes at the moment"))?;
+        let claims = Claims {
+            iss: context.client_id(),
+            sub: context.client_id(),
+            aud: match &settings.audience {
+                Audience::Issuer(issuer) => issuer,
+                Audience::TokenEndpoint => context.token_endpoint(),
+            },
+            iat,
+            exp: iat.saturating_add(settings.lifetime.as_secs()),
+            jti: &BASE64_URL_SAFE_NO_PAD.encode(unique),
+        };
+        let typed = Typed {
+            typ: settings.typ,
+            header,
+        };
+        Ok(Self {
+            text: signing_input(&json(&typed)?, &json(&claims)?),
+            made,
+        })
+    }
+
+    /// What is to be signed (RFC 7515 section 5.1).
+    pub(crate) fn message(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+
+    pub(crate) fn signed(self, signature: &[u8]) -> Signed {
+        let Self { mut text, made } = self;
+        text.push('.');
+        BASE64_URL_SAFE_NO_PAD.encode_string(signature, &mut text);
+        Signed { text, made }
+    }
+}
+
+/// An assertion as it is sent, once.
+pub(crate) struct Signed {
+    text: Zeroizing<String>,
+    made: SystemTime,
+}
+
+impl Signed {
+    pub(crate) fn into_credentials(
+        mut self,
+        context: &AuthenticationContext<'_>,
+        hint: &'static str,
+    ) -> Credentials {
+        let assertion = std::mem::take(&mut *self.text);
+        parameters(Some(context.client_id()), assertion)
+            .dated(self.made)
+            .refusal_hint(hint)
+    }
+}
+
+/// The parameters of RFC 7523 section 2.2.
+pub(crate) fn parameters(client_id: Option<&str>, assertion: String) -> Credentials {
+    let named = client_id.map(|id| ("client_id", Cow::Borrowed(id)));
+    Credentials::parameters(named.into_iter().chain([
+        ("client_assertion_type", Cow::Borrowed(TYPE)),
+        ("client_assertion", Cow::Owned(assertion)),
+    ]))
+}
+
+/// With room for the longest signature in use, so that it is not moved when that is appended and leaves no copy behind.
+fn signing_input(header: &[u8], claims: &[u8]) -> Zeroizing<String> {
+    const SIGNATURE: usize = 1_400;
+    let length = (header.len() + claims.len()) * 4 / 3 + 8 + SIGNATURE;
+    let mut text = Zeroizing::new(String::with_capacity(length));
+    BASE64_URL_SAFE_NO_PAD.encode_string(header, &mut text);
+    text.push('.');
+    BASE64_URL_SAFE_NO_PAD.encode_string(claims, &mut text);
+    text
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, TokenError> {
+    serde_json::to_vec(value)
+        .map_err(|_| TokenError::configuration("the assertion could not be written"))
+}

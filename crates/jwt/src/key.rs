@@ -1,0 +1,225 @@
+use std::fmt;
+
+use async_trait::async_trait;
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use hallpass_core::TokenError;
+use hallpass_endpoint::BuildError;
+use serde_json::json;
+
+use crate::{
+    Algorithm, Signer,
+    provider::{self, KeyPair, PublicKey, Rejected},
+};
+
+mod jwk;
+mod pem;
+
+/// A private key in memory: RSA of 2048 bits or more, EC on P-256 or P-384, or Ed25519.
+///
+/// It is checked when it is read, and fixes the algorithm: nothing chooses another one later.
+#[cfg_attr(
+    feature = "aws-lc-rs",
+    doc = "The memory that aws-lc-rs keeps it in is wiped when it is dropped."
+)]
+#[cfg_attr(
+    not(feature = "aws-lc-rs"),
+    doc = "ring does not wipe the memory that it keeps it in."
+)]
+pub struct SigningKey {
+    pair: KeyPair,
+    algorithm: Algorithm,
+    key_id: Option<String>,
+    certificate: Option<[u8; 32]>,
+}
+
+impl SigningKey {
+    /// Reads the one private key in a PEM text: `PRIVATE KEY` (PKCS#8), `RSA PRIVATE KEY` (PKCS#1) or `EC PRIVATE KEY`
+    /// (SEC1). Certificates and parameters beside it are passed over.
+    ///
+    /// An RSA key signs by [`Algorithm::Rs256`], until [`with_algorithm`](Self::with_algorithm) says otherwise; each
+    /// other kind has one algorithm.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] says what is wrong and how to mend it: an encrypted key, a public one, more than one, one that
+    /// is too small or of a kind that is not supported.
+    pub fn from_pem(pem: &str) -> Result<Self, BuildError> {
+        Ok(Self::of(pem::key_pair(pem)?))
+    }
+
+    /// Reads a private JWK (RFC 7517, RFC 7518 section 6, RFC 8037 section 2), with its `alg`, `kid` and `x5t#S256`
+    /// where it has them.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pem`](Self::from_pem); also where its `alg` does not fit the key, or its `use` or `key_ops` say that
+    /// it is not for signatures.
+    pub fn from_jwk(jwk: &str) -> Result<Self, BuildError> {
+        let jwk::Read {
+            pair,
+            algorithm,
+            key_id,
+            certificate,
+        } = jwk::read(jwk)?;
+        let key = Self {
+            key_id,
+            certificate,
+            ..Self::of(pair)
+        };
+        match algorithm {
+            Some(algorithm) => key.with_algorithm(algorithm),
+            None => Ok(key),
+        }
+    }
+
+    /// Signs by this algorithm.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] where the key is of another kind.
+    pub fn with_algorithm(mut self, algorithm: Algorithm) -> Result<Self, BuildError> {
+        let fit = self.pair.algorithms();
+        if !fit.contains(&algorithm) {
+            let fit: Vec<&str> = fit.iter().map(|fit| fit.name()).collect();
+            return Err(wrong(format!(
+                "it cannot sign by {algorithm}; it is a key for {}",
+                fit.join(" and ")
+            )));
+        }
+        self.algorithm = algorithm;
+        Ok(self)
+    }
+
+    /// Names the key in the header of what it signs: the `kid` under which the server knows it.
+    #[must_use]
+    pub fn with_key_id(mut self, key_id: impl Into<String>) -> Self {
+        self.key_id = Some(key_id.into());
+        self
+    }
+
+    /// Takes the hash of the public key (RFC 7638, SHA-256) as `kid`: a name that follows from the key, so that a key
+    /// which rotates brings its own. [`public_jwk`](Self::public_jwk) names it too.
+    #[must_use]
+    pub fn with_thumbprint_as_key_id(self) -> Self {
+        let public = self.pair.public_key();
+        // Only what is required, in alphabetical order, without spaces (RFC 7638 section 3).
+        let canonical = match &public {
+            PublicKey::Ec { curve, x, y } => format!(
+                r#"{{"crv":"{}","kty":"EC","x":"{}","y":"{}"}}"#,
+                curve.name(),
+                encode(x),
+                encode(y)
+            ),
+            PublicKey::Ed25519 { x } => {
+                format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, encode(x))
+            }
+            PublicKey::Rsa { n, e } => {
+                format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, encode(e), encode(n))
+            }
+        };
+        let hash = provider::sha256(canonical.as_bytes());
+        self.with_key_id(encode(&hash))
+    }
+
+    /// Names the key's certificate in the header of what it signs, by its hash (`x5t#S256`): for servers that know
+    /// clients by certificates. The text may be the one that the key was read from; what is not the key's own
+    /// certificate is passed over.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] where none of the certificates in this PEM text is the key's.
+    pub fn with_certificate(mut self, pem: &str) -> Result<Self, BuildError> {
+        let certificates = pem::certificates(pem)?;
+        let own = certificates
+            .iter()
+            .find(|certificate| self.pair.is_certified_by(certificate));
+        let own = own.ok_or_else(|| {
+            BuildError::new(
+                "certificate",
+                "the text holds no certificate of this key; give the one that was issued for it, as PEM",
+            )
+        })?;
+        self.certificate = Some(provider::sha256(own));
+        Ok(self)
+    }
+
+    /// The public key as a JWK with `alg`, `kid` and `use`, to register at the server. It is no secret.
+    pub fn public_jwk(&self) -> String {
+        let mut jwk = match self.pair.public_key() {
+            PublicKey::Ec { curve, x, y } => {
+                json!({ "kty": "EC", "crv": curve.name(), "x": encode(&x), "y": encode(&y) })
+            }
+            PublicKey::Ed25519 { x } => {
+                json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(&x) })
+            }
+            PublicKey::Rsa { n, e } => json!({ "kty": "RSA", "n": encode(&n), "e": encode(&e) }),
+        };
+        jwk["use"] = "sig".into();
+        jwk["alg"] = self.algorithm.name().into();
+        if let Some(key_id) = &self.key_id {
+            jwk["kid"] = key_id.as_str().into();
+        }
+        jwk.to_string()
+    }
+
+    fn of(pair: KeyPair) -> Self {
+        Self {
+            algorithm: pair.algorithms()[0],
+            pair,
+            key_id: None,
+            certificate: None,
+        }
+    }
+}
+
+#[async_trait]
+impl Signer for SigningKey {
+    fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    fn certificate_thumbprint(&self) -> Option<[u8; 32]> {
+        self.certificate
+    }
+
+    async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TokenError> {
+        self.pair
+            .sign(self.algorithm, message)
+            .ok_or_else(|| TokenError::configuration("the key could not sign the assertion"))
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("algorithm", &self.algorithm)
+            .field("key_id", &self.key_id)
+            .finish_non_exhaustive()
+    }
+}
+
+fn encode(bytes: &[u8]) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn wrong(message: impl Into<std::borrow::Cow<'static, str>>) -> BuildError {
+    BuildError::new("key", message)
+}
+
+#[allow(clippy::needless_pass_by_value)] // As `map_err` hands it over.
+fn rejected(why: Rejected) -> BuildError {
+    match why.as_str() {
+        "TooSmall" => {
+            wrong("the RSA key has fewer than 2048 bits (RFC 7518 section 3.3); make a new one")
+        }
+        "InconsistentComponents" => wrong("its parts do not belong together; it is damaged"),
+        why => wrong(format!("it could not be read ({why})")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,40 @@
+//! Client authentication by signed assertions (RFC 7521, RFC 7523): no shared secret goes over the wire.
+//!
+//! | type | method | what the client holds |
+//! |---|---|---|
+//! | [`PrivateKeyJwt`] | `private_key_jwt` | a private key, in memory or behind a [`Signer`] |
+//! | [`WorkloadIdentity`] | `private_key_jwt` of the platform | nothing: the platform writes the assertion |
+//! | `ClientSecretJwt` | `client_secret_jwt` | a secret that the server knows too |
+//!
+//! Each is a [`ClientAuthentication`](hallpass_endpoint::ClientAuthentication): hand it to
+//! [`ClientCredentials::builder`](hallpass_endpoint::ClientCredentials::builder).
+//!
+//! The features choose who signs: `aws-lc-rs` (default) or `ring`. Where both are there, aws-lc-rs does. Without
+//! either, `SigningKey` and `ClientSecretJwt` are left out, and a [`Signer`] of one's own is all that signs. ring reads
+//! no EC key in the SEC1 form (`BEGIN EC PRIVATE KEY`) or without its public key, and no RSA key over 4096 bits.
+
+mod algorithm;
+mod assertion;
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+mod client_secret;
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+mod key;
+mod private_key;
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+mod provider;
+mod settings;
+mod signer;
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+#[cfg(test)]
+mod verify;
+mod workload;
+
+pub use algorithm::Algorithm;
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+pub use client_secret::{ClientSecretJwt, HmacAlgorithm};
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+pub use key::SigningKey;
+pub use private_key::PrivateKeyJwt;
+pub use settings::AssertionSettings;
+pub use signer::Signer;
+pub use workload::WorkloadIdentity;

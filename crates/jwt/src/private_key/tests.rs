@@ -1,0 +1,218 @@
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use hallpass_core::{ErrorKind, SecretError};
+use hallpass_testkit::{ManualClock, RotatingSecret, leak};
+
+use super::*;
+use crate::{
+    Algorithm, SigningKey,
+    verify::{Assertion, ENDPOINT, ID, ISSUER, prove},
+};
+
+macro_rules! sample {
+    ($name:literal) => {
+        include_str!(concat!("../key/samples/", $name))
+    };
+}
+
+fn settings() -> AssertionSettings {
+    AssertionSettings::new(ISSUER)
+        .unwrap()
+        .clock(ManualClock::new())
+}
+
+fn key() -> SigningKey {
+    SigningKey::from_pem(sample!("ec-256.pem")).unwrap()
+}
+
+/// A signer elsewhere, which signs nothing real.
+#[derive(Debug)]
+struct Foreign(Result<usize, TokenError>);
+
+#[async_trait]
+impl Signer for Foreign {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::Es256
+    }
+
+    fn key_id(&self) -> Option<&str> {
+        Some("kms-1")
+    }
+
+    fn certificate_thumbprint(&self) -> Option<[u8; 32]> {
+        Some([0; 32])
+    }
+
+    async fn sign(&self, _: &[u8]) -> Result<Vec<u8>, TokenError> {
+        self.0.clone().map(|bytes| vec![7; bytes])
+    }
+
+    fn epoch(&self) -> u64 {
+        3
+    }
+}
+
+// covers: C-44, C-45, C-46, C-47, C-48
+#[tokio::test]
+async fn an_assertion_says_who_for_whom_and_until_when() {
+    let how = PrivateKeyJwt::new(settings(), key().with_key_id("k1"));
+    let assertion = Assertion::sent(&prove(&how).await.unwrap());
+    assert!(assertion.is_signed_by(&key().public_jwk()));
+    assert_eq!(
+        assertion.header,
+        serde_json::json!({ "alg": "ES256", "typ": "client-authentication+jwt", "kid": "k1" })
+    );
+    let claims = &assertion.claims;
+    assert_eq!((&claims["iss"], &claims["sub"]), (&ID.into(), &ID.into()));
+    // One string, and not a list of one.
+    assert_eq!(claims["aud"], ISSUER);
+    let iat = claims["iat"].as_u64().unwrap();
+    assert_eq!(iat, 1_767_225_600 - 5);
+    assert_eq!(claims["exp"], iat + 60);
+    assert_eq!(
+        crate::verify::decode(claims["jti"].as_str().unwrap()).len(),
+        16
+    );
+    assert_eq!(claims.as_object().unwrap().len(), 6);
+}
+
+// covers: C-47
+#[tokio::test]
+async fn what_old_servers_need_is_a_choice() {
+    let settings = settings()
+        .danger_token_endpoint_as_audience()
+        .plain_type()
+        .lifetime(Duration::from_secs(300))
+        .unwrap();
+    let how = PrivateKeyJwt::new(settings, key());
+    let assertion = Assertion::sent(&prove(&how).await.unwrap());
+    assert_eq!(assertion.claims["aud"], ENDPOINT);
+    assert_eq!(
+        assertion.header,
+        serde_json::json!({ "alg": "ES256", "typ": "JWT" })
+    );
+    let lives = |name: &str| assertion.claims[name].as_u64().unwrap();
+    assert_eq!(lives("exp") - lives("iat"), 300);
+}
+
+// covers: C-48
+#[tokio::test]
+async fn no_two_attempts_have_the_same_jti() {
+    let how = PrivateKeyJwt::new(settings(), key());
+    let mut seen = HashSet::new();
+    for _ in 0..100 {
+        let assertion = Assertion::sent(&prove(&how).await.unwrap());
+        assert!(seen.insert(assertion.claims["jti"].to_string()));
+    }
+}
+
+// covers: F-70
+#[tokio::test]
+async fn a_clock_before_1970_is_an_error() {
+    let clock = ManualClock::new();
+    let how = PrivateKeyJwt::new(settings().clock(clock.clone()), key());
+    for wall in [
+        UNIX_EPOCH - Duration::from_secs(86_400),
+        UNIX_EPOCH,
+        UNIX_EPOCH + Duration::from_secs(4),
+    ] {
+        clock.set_wall(wall);
+        let error = prove(&how).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("before 1970"), "{error}");
+    }
+    // As late as the scale goes.
+    let late = (0..64).rev().fold(UNIX_EPOCH, |late: SystemTime, bit| {
+        late.checked_add(Duration::from_secs(1 << bit))
+            .unwrap_or(late)
+    });
+    clock.set_wall(late);
+    assert!(prove(&how).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_signer_elsewhere_is_named_and_its_answer_checked() {
+    let how = PrivateKeyJwt::new(settings(), Arc::new(Foreign(Ok(64))));
+    let assertion = Assertion::sent(&prove(&how).await.unwrap());
+    assert_eq!(assertion.signature, [7; 64]);
+    assert_eq!(assertion.header["kid"], "kms-1");
+    assert_eq!(assertion.header["x5t#S256"], "A".repeat(43));
+    assert_eq!(how.epoch(), 3);
+
+    let how = PrivateKeyJwt::new(settings(), Foreign(Ok(71)));
+    let error = prove(&how).await.unwrap_err();
+    assert!(error.to_string().contains("not as DER"), "{error}");
+    let down = TokenError::unavailable("the KMS is down");
+    let how = PrivateKeyJwt::new(settings(), Foreign(Err(down)));
+    assert!(prove(&how).await.unwrap_err().is_transient());
+}
+
+// covers: F-98, I-15
+#[tokio::test]
+async fn a_key_that_rotates_is_used_from_the_next_attempt_on() {
+    let file = RotatingSecret::new(sample!("ec-256.pem"));
+    let how = PrivateKeyJwt::from_source(settings(), file.clone(), |pem| {
+        Ok(SigningKey::from_pem(pem)?.with_thumbprint_as_key_id())
+    });
+    for (pem, epoch) in [
+        (sample!("ec-256.pem"), 0),
+        (sample!("ec-384.pem"), 1),
+        (sample!("ed25519.pem"), 2),
+    ] {
+        if epoch > 0 {
+            file.rotate(pem);
+        }
+        assert_eq!(how.epoch(), epoch);
+        let now = SigningKey::from_pem(pem)
+            .unwrap()
+            .with_thumbprint_as_key_id();
+        let credentials = prove(&how).await.unwrap();
+        let assertion = Assertion::sent(&credentials);
+        assert!(assertion.is_signed_by(&now.public_jwk()));
+        assert_eq!(assertion.header["kid"].as_str(), now.key_id());
+        assert_eq!(credentials.secret().unwrap().expose(), pem);
+        how.refused(&credentials);
+    }
+    assert_eq!(file.refusals(), 3);
+
+    // What cannot be read is an error, now and the next time, and the key before is not used again.
+    file.rotate(sample!("public.pem"));
+    for _ in 0..2 {
+        let error = prove(&how).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("a public one"), "{error}");
+    }
+    file.fail(SecretError::unavailable("the vault is sealed"));
+    assert!(prove(&how).await.unwrap_err().is_transient());
+}
+
+// covers: F-99
+#[tokio::test]
+async fn nothing_shows_key_or_assertion() {
+    let jwk: serde_json::Value = serde_json::from_str(sample!("ec-256.jwk")).unwrap();
+    let secret = jwk["d"].as_str().unwrap();
+    let pem = sample!("ec-256.pem");
+    let line = pem.lines().nth(1).unwrap();
+    let source = Secret::new(pem).unwrap();
+    for how in [
+        PrivateKeyJwt::new(
+            settings(),
+            SigningKey::from_jwk(sample!("ec-256.jwk")).unwrap(),
+        ),
+        PrivateKeyJwt::from_source(settings(), source, SigningKey::from_pem),
+    ] {
+        let credentials = prove(&how).await.unwrap();
+        let shown = format!("{how:?} {how:#?} {credentials:?} {credentials:#?}");
+        assert!(shown.contains(ISSUER), "{shown}");
+        let (_, assertion) = credentials.expose_parameters().last().unwrap();
+        let (_, signature) = assertion.rsplit_once('.').unwrap();
+        for canary in [secret, line, assertion, signature] {
+            leak::assert_clean(&shown, canary);
+        }
+        // The positive control.
+        assert!(leak::find(assertion, signature).is_some());
+    }
+}

@@ -1,0 +1,130 @@
+//! No token goes where a redirect leads, and no answer from there is taken for one about the token.
+
+use std::sync::Arc;
+
+use hallpass_core::authorize::ApiRefusal;
+use hallpass_reqwest::RequestBuilderExt as _;
+use hallpass_testkit::raw::{self, RawServer, Reply};
+use reqwest::Client;
+
+use crate::support::{Mint, allow, authorizations, client, get};
+
+fn redirect(status: u16, to: &str) -> Reply {
+    raw::http(status, &[("location", to)], "")
+}
+
+fn refused() -> Reply {
+    raw::http(
+        401,
+        &[("www-authenticate", r#"Bearer error="invalid_token""#)],
+        "",
+    )
+}
+
+/// What each of so many requests has that goes with the token.
+fn ours<const N: usize>() -> [Option<String>; N] {
+    ["Bearer token-1"; N].map(|header| Some(header.to_owned()))
+}
+
+// covers: C-37, I-03, I-04, I-05
+#[tokio::test]
+async fn reqwest_drops_the_header_at_another_host_or_port() {
+    let following = Client::builder().no_proxy().build().unwrap();
+    for status in [301, 302, 303, 307, 308] {
+        let other = RawServer::always(raw::json(200, "")).await;
+        // The same server by another name is another origin as well.
+        let by_name = format!("http://localhost:{}/there", other.address().port());
+        for there in [other.url("/there"), by_name] {
+            let api = RawServer::always(redirect(status, &there)).await;
+            let authorizer = allow(Arc::new(Mint::default()), &api).build().unwrap();
+            let post = following.post(api.url("/")).body("order");
+            assert_eq!(post.send_with(&authorizer).await.unwrap().status(), 200);
+            assert_eq!(authorizations(&api), ours::<1>());
+        }
+        assert_eq!(authorizations(&other), [None, None], "{status}");
+    }
+    // The control: within the origin the header stays.
+    let api = RawServer::start([redirect(302, "/there"), raw::json(200, "")]).await;
+    let authorizer = allow(Arc::new(Mint::default()), &api).build().unwrap();
+    following
+        .get(api.url("/"))
+        .send_with(&authorizer)
+        .await
+        .unwrap();
+    assert_eq!(authorizations(&api), ours::<2>());
+}
+
+// covers: C-37, I-04
+#[tokio::test]
+async fn the_header_does_not_come_back_by_way_of_another_origin() {
+    let third = RawServer::always(raw::json(200, "")).await;
+    let second = RawServer::always(redirect(307, &third.url("/"))).await;
+    let first = RawServer::always(redirect(307, &second.url("/"))).await;
+    let authorizer = allow(Arc::new(Mint::default()), &first)
+        .allow_origin(&third.url(""))
+        .build()
+        .unwrap();
+    let following = Client::builder().no_proxy().build().unwrap();
+    following
+        .get(first.url("/"))
+        .send_with(&authorizer)
+        .await
+        .unwrap();
+    assert_eq!(authorizations(&first), ours::<1>());
+    assert_eq!(
+        (authorizations(&second), authorizations(&third)),
+        (vec![None], vec![None])
+    );
+}
+
+// covers: C-37, I-04
+#[tokio::test]
+async fn a_client_that_stays_where_it_is_hands_the_redirect_on() {
+    let other = RawServer::always(raw::json(200, "")).await;
+    let api = RawServer::start([redirect(302, "/there"), redirect(307, &other.url("/"))]).await;
+    let authorizer = allow(Arc::new(Mint::default()), &api).build().unwrap();
+    let response = get(&api, &authorizer).await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), response.url().path()),
+        (307, "/there")
+    );
+    assert_eq!(other.connection_count(), 0);
+
+    let endless = RawServer::always(redirect(302, "/")).await;
+    let authorizer = allow(Arc::new(Mint::default()), &endless).build().unwrap();
+    let error = get(&endless, &authorizer).await.unwrap_err();
+    assert!(error.http_error().unwrap().is_redirect(), "{error}");
+    assert_eq!(endless.request_count(), 11);
+}
+
+// covers: C-35
+#[tokio::test]
+async fn a_refusal_from_elsewhere_is_not_about_the_token() {
+    let other = RawServer::always(refused()).await;
+    let api = RawServer::always(redirect(302, &other.url("/"))).await;
+    let mint = Arc::new(Mint::default());
+    let authorizer = allow(mint.clone(), &api).build().unwrap();
+    let following = Client::builder().no_proxy().build().unwrap();
+    let response = following
+        .get(api.url("/"))
+        .send_with(&authorizer)
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 401);
+    assert!(response.extensions().get::<ApiRefusal>().is_none());
+    assert_eq!((mint.dropped(), other.request_count()), (0, 1));
+}
+
+// covers: C-35
+#[tokio::test]
+async fn what_was_redirected_is_not_sent_again() {
+    // The order may be placed already: what is refused is the look at it.
+    let api = RawServer::start([redirect(303, "/orders/1"), refused()]).await;
+    let mint = Arc::new(Mint::default());
+    let authorizer = allow(mint.clone(), &api).build().unwrap();
+    let post = client().post(api.url("/orders")).body("order");
+    let response = post.send_with(&authorizer).await.unwrap();
+    assert_eq!(response.status(), 401);
+    assert!(response.extensions().get::<ApiRefusal>().is_some());
+    assert_eq!((mint.dropped(), api.request_count()), (1, 2));
+}

@@ -1,0 +1,102 @@
+//! What is sent again with a new token, and what is not.
+
+use std::sync::Arc;
+
+use hallpass_core::{AccessToken, Clock as _, SystemClock, TokenError, authorize::ApiRefusal};
+use hallpass_reqwest::RequestBuilderExt as _;
+use hallpass_testkit::{
+    ScriptedSource, StaticSource,
+    raw::{self, RawServer, Reply},
+};
+use reqwest::{Body, Response};
+
+use crate::support::{Mint, allow, authorizations, client, get};
+
+fn refused() -> Reply {
+    raw::http(401, &[], "no")
+}
+
+fn is_refusal(response: &Response) -> bool {
+    response.status() == 401 && response.extensions().get::<ApiRefusal>().is_some()
+}
+
+fn token(text: &str) -> AccessToken {
+    let minute = std::time::Duration::from_secs(60);
+    AccessToken::bearer(text, SystemClock.moment(), minute).unwrap()
+}
+
+// covers: C-35
+#[tokio::test]
+async fn a_body_in_memory_is_sent_again_with_all_headers() {
+    let server = RawServer::start([refused(), raw::json(200, "")]).await;
+    let authorizer = allow(Arc::new(Mint::default()), &server).build().unwrap();
+    let post = client()
+        .post(server.url("/orders?x=y#part"))
+        .header("x-order", "7")
+        .body("order");
+    assert_eq!(post.send_with(&authorizer).await.unwrap().status(), 200);
+    let requests: Vec<_> = server
+        .requests()
+        .into_iter()
+        .map(|bytes| String::from_utf8(bytes).unwrap())
+        .collect();
+    assert_eq!(requests[1], requests[0].replace("token-1", "token-2"));
+    assert!(requests[0].starts_with("POST /orders?x=y ") && requests[0].ends_with("\r\n\r\norder"));
+}
+
+// covers: C-35
+#[tokio::test]
+async fn a_stream_is_sent_once_and_the_next_call_has_a_new_token() {
+    let server = RawServer::start([refused(), raw::json(200, "")]).await;
+    let authorizer = allow(Arc::new(Mint::default()), &server).build().unwrap();
+    // A body that cannot be cloned; reqwest sends it in chunks.
+    let stream = Body::wrap(http_body_util::Full::new(bytes::Bytes::from_static(
+        b"order",
+    )));
+    assert!(stream.as_bytes().is_none());
+    let post = client()
+        .post(server.url("/"))
+        .header("content-length", "5")
+        .body(stream);
+    assert!(is_refusal(&post.send_with(&authorizer).await.unwrap()));
+    assert_eq!(get(&server, &authorizer).await.unwrap().status(), 200);
+    let sent = ["token-1", "token-2"].map(|token| Some(format!("Bearer {token}")));
+    assert_eq!(authorizations(&server), sent);
+}
+
+#[tokio::test]
+async fn the_same_token_is_not_sent_again() {
+    let server = RawServer::always(refused()).await;
+    let source = Arc::new(StaticSource::new(token("the-only-one")));
+    let authorizer = allow(source, &server).build().unwrap();
+    assert!(is_refusal(&get(&server, &authorizer).await.unwrap()));
+    assert_eq!(server.request_count(), 1);
+}
+
+#[tokio::test]
+async fn where_there_is_no_other_token_the_caller_is_told_why() {
+    let server = RawServer::always(refused()).await;
+    let revoked = TokenError::credentials_refused("the client was refused");
+    let source = Arc::new(ScriptedSource::new([Ok(token("first")), Err(revoked)]));
+    let authorizer = allow(source, &server).build().unwrap();
+    let error = get(&server, &authorizer).await.unwrap_err();
+    assert_eq!(
+        error.token_error().unwrap().to_string(),
+        "the client was refused"
+    );
+    assert_eq!(server.request_count(), 1);
+}
+
+#[tokio::test]
+async fn what_reqwest_says_is_handed_on() {
+    let server = RawServer::always(Reply::nothing().then_reset()).await;
+    let authorizer = allow(Arc::new(Mint::default()), &server).build().unwrap();
+    let error = get(&server, &authorizer).await.unwrap_err();
+    assert!(error.http_error().unwrap().is_request() && error.token_error().is_none());
+    let malformed = client()
+        .get("not a url")
+        .send_with(&authorizer)
+        .await
+        .unwrap_err();
+    assert!(malformed.http_error().unwrap().is_builder());
+}

@@ -1,0 +1,197 @@
+//! Which requests are sent again, and how the inner service is treated.
+
+use std::{convert::Infallible, sync::Arc};
+
+use bytes::Bytes;
+use hallpass_core::{
+    AccessToken, Clock as _, SystemClock, TokenError, TokenSource, authorize::ApiRefusal,
+};
+use hallpass_testkit::{Gate, ScriptedSource, StaticSource};
+use hallpass_tower::{BoxError, Replay, TokenLayer};
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
+use tower::{Layer as _, Service as _, ServiceExt, service_fn};
+
+use crate::support::{Api, Mint, ORIGIN, answer, authorizer, invalid_token, send};
+
+/// A body that cannot be cloned, as axum's and tonic's.
+#[derive(Default)]
+struct Opaque(Option<UnsyncBoxBody<Bytes, Infallible>>);
+
+impl http_body::Body for Opaque {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        match &mut self.0 {
+            Some(body) => std::pin::Pin::new(body).poll_frame(cx),
+            None => std::task::Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+}
+
+fn full(text: &'static str) -> Opaque {
+    Opaque(Some(
+        Full::new(Bytes::from_static(text.as_bytes())).boxed_unsync(),
+    ))
+}
+
+/// The status of the answer, and how many requests it took.
+const AGAIN: (u16, usize) = (200, 2);
+const ONCE: (u16, usize) = (401, 1);
+
+async fn status<R, B>(layer: TokenLayer<R>, body: B) -> (u16, usize)
+where
+    R: Replay<B> + Clone,
+{
+    let api = Api::new([invalid_token(), answer(200, &[])]);
+    let mut service = layer.layer(api.clone());
+    let request = Request::post(ORIGIN).body(body).unwrap();
+    let response = send(&mut service, request).await.unwrap();
+    (response.status().as_u16(), api.authorizations().len())
+}
+
+// covers: C-35
+#[tokio::test]
+async fn a_body_is_sent_again_where_it_can_be_had_again() {
+    let layer = || TokenLayer::new(authorizer(Arc::new(Mint::new(true))));
+    assert_eq!(status(layer(), full("")).await, ONCE);
+    assert_eq!(status(layer(), Empty::<Bytes>::new()).await, ONCE);
+    assert_eq!(
+        status(layer().retry_cloned(), Full::new(Bytes::from_static(b"x"))).await,
+        AGAIN
+    );
+    assert_eq!(
+        status(layer().retry_empty(), Opaque::default()).await,
+        AGAIN
+    );
+    assert_eq!(status(layer().retry_empty(), full("x")).await, ONCE);
+    let short = |body: &String| (body.len() < 4).then(|| body.clone());
+    assert_eq!(
+        status(layer().retry_with(short), "abc".to_owned()).await,
+        AGAIN
+    );
+    assert_eq!(
+        status(layer().retry_with(short), "abcd".to_owned()).await,
+        ONCE
+    );
+}
+
+// covers: C-35
+#[tokio::test]
+async fn all_of_a_request_is_sent_again() {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noted = seen.clone();
+    let api = service_fn(move |request: Request<String>| {
+        let (parts, body) = request.into_parts();
+        let mark = parts.extensions.get::<u8>().copied();
+        let headers: Vec<_> = parts
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value:?}"))
+            .collect();
+        noted
+            .lock()
+            .unwrap()
+            .push((parts.method, parts.uri, parts.version, headers, mark, body));
+        std::future::ready(Ok::<_, Infallible>(invalid_token()))
+    });
+    let mut service = TokenLayer::new(authorizer(Arc::new(Mint::new(true))))
+        .retry_cloned()
+        .layer(api);
+    let request = Request::put("https://api.example/orders?x=y")
+        .version(http::Version::HTTP_2)
+        .header("x-order", "7")
+        .header("x-order", "8")
+        .extension(9_u8)
+        .body("order".to_owned());
+    send(&mut service, request.unwrap()).await.unwrap();
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 2);
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!((seen[0].3.len(), seen[0].4), (3, Some(9)));
+}
+
+fn token(text: &str) -> AccessToken {
+    let minute = std::time::Duration::from_secs(60);
+    AccessToken::bearer(text, SystemClock.moment(), minute).unwrap()
+}
+
+async fn get(source: Arc<dyn TokenSource>, api: &Api) -> Result<Response<String>, BoxError> {
+    let mut service = TokenLayer::new(authorizer(source))
+        .retry_cloned()
+        .layer(api.clone());
+    send(&mut service, Request::get(ORIGIN).body(String::new())?).await
+}
+
+#[tokio::test]
+async fn the_same_token_is_not_sent_again() {
+    let api = Api::new([invalid_token()]);
+    let source = Arc::new(StaticSource::new(token("the-only-one")));
+    let response = get(source, &api).await.unwrap();
+    assert_eq!(response.status(), 401);
+    assert!(response.extensions().get::<ApiRefusal>().is_some());
+}
+
+#[tokio::test]
+async fn where_there_is_no_other_token_the_caller_is_told_why() {
+    let api = Api::new([invalid_token()]);
+    let revoked = TokenError::credentials_refused("the client was refused");
+    let source = Arc::new(ScriptedSource::new([Ok(token("first")), Err(revoked)]));
+    let error = get(source, &api).await.unwrap_err();
+    assert_eq!(
+        error.downcast_ref::<TokenError>().unwrap().to_string(),
+        "the client was refused"
+    );
+}
+
+#[tokio::test]
+async fn what_the_inner_service_says_is_handed_on() {
+    let failing = service_fn(async |_: Request<String>| {
+        Err::<Response<String>, _>(std::io::Error::other("reset"))
+    });
+    let mut service = TokenLayer::new(authorizer(Arc::new(Mint::new(false)))).layer(failing);
+    let request = Request::get(ORIGIN).body(String::new()).unwrap();
+    let error = send(&mut service, request).await.unwrap_err();
+    assert_eq!(
+        error.downcast_ref::<std::io::Error>().unwrap().to_string(),
+        "reset"
+    );
+}
+
+/// While one request waits for its token, the service takes the next.
+#[tokio::test]
+async fn a_request_that_waits_holds_no_other_back() {
+    let gate = Gate::new();
+    let api = Api::new([answer(200, &[]), answer(201, &[])]);
+    let source = Arc::new(ScriptedSource::gated([Ok(token("first"))], gate.clone()));
+    let mut service = TokenLayer::new(authorizer(source)).layer(api.clone());
+    let request = || Request::get(ORIGIN).body(String::new()).unwrap();
+    let mut sent = Vec::new();
+    for _ in 0..2 {
+        let ready = ServiceExt::<Request<String>>::ready(&mut service).await;
+        sent.push(tokio::spawn(ready.unwrap().call(request())));
+    }
+    gate.arrived(2).await;
+    assert!(api.authorizations().is_empty());
+    gate.open();
+    for sent in sent {
+        assert!(sent.await.unwrap().unwrap().status().is_success());
+    }
+    assert_eq!(api.authorizations().len(), 2);
+}
+
+#[test]
+fn the_inner_service_can_be_had_back() {
+    let layer = TokenLayer::new(authorizer(Arc::new(Mint::new(true))));
+    let mut service = layer.layer(7);
+    *service.get_mut() += 1;
+    assert_eq!((*service.get_ref(), service.into_inner()), (8, 8));
+}

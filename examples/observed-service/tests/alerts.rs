@@ -1,0 +1,50 @@
+//! The alert rules name metrics that there are, and alerts that the guide explains.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::{collections::BTreeSet, fs, process::Command};
+
+fn read(path: &str) -> String {
+    fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// The words of a text that begin like this.
+fn words(text: &str, beginning: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words
+        .filter(|word| word.starts_with(beginning))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn rules_and_guide_name_the_same() {
+    let (rules, guide) = (read("alerts.yml"), read("../../docs/observability.md"));
+    let alerts = words(&rules, "Hallpass");
+    assert!(alerts.len() >= 10);
+    assert_eq!(alerts, words(&guide, "Hallpass"));
+    assert_eq!(
+        alerts,
+        words(&read("alerts.test.yml"), "Hallpass"),
+        "each rule has a test"
+    );
+    let used = words(&rules, "hallpass_");
+    let known = words(&guide, "hallpass_");
+    assert!(used.is_subset(&known), "{:?}", used.difference(&known));
+}
+
+/// Prometheus's own tool judges the rules, where it is installed.
+#[test]
+fn rules_fire_when_they_should() {
+    let promtool = Command::new("promtool")
+        .args(["test", "rules", "alerts.test.yml"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    match promtool {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{said}");
+        }
+        Err(error) => println!("skipped: promtool could not be run: {error}"),
+    }
+}

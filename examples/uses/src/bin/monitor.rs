@@ -1,0 +1,126 @@
+//! A monitor: calls an API again and again, and tells trouble with tokens from trouble with the API.
+//!
+//! Each check prints one line, `up`, `down: token` or `down: api`, with how long token and call took. `CHECKS` ends it
+//! after so many (by default it goes on), `INTERVAL_MS` is the time between them (30,000). The exit code is that of
+//! the last check: 0 up, 1 the API is down, 3 no token.
+
+use std::{
+    env,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use hallpass::{ApiRefusal, TokenError, TokenRequest, TokenSource, reqwest::RequestBuilderExt};
+use tokio::{signal, time};
+use uses::{SettingError, Tokens, setting};
+
+const API_DOWN: u8 = 1;
+const WRONG_SETTING: u8 = 2;
+const NO_TOKEN: u8 = 3;
+
+struct Monitor {
+    http: reqwest::Client,
+    authorizer: hallpass::Authorizer,
+    tokens: Tokens,
+    url: String,
+}
+
+enum Trouble {
+    Token(TokenError),
+    Api(String),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    uses::log();
+    let monitor = match Monitor::new() {
+        Ok(monitor) => monitor,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return WRONG_SETTING.into();
+        }
+    };
+    let number = |name| {
+        env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
+    let checks = number("CHECKS").unwrap_or(u64::MAX);
+    let mut interval = time::interval(Duration::from_millis(
+        number("INTERVAL_MS").unwrap_or(30_000).max(1),
+    ));
+    // After a check that took long there is no hurry.
+    interval.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    let mut code = 0;
+    for _ in 0..checks {
+        tokio::select! {
+            _ = interval.tick() => code = monitor.check().await,
+            _ = signal::ctrl_c() => break,
+        }
+    }
+    code.into()
+}
+
+impl Monitor {
+    fn new() -> Result<Self, SettingError> {
+        let api = setting("API_ORIGIN")?;
+        let tokens = uses::tokens("status.read")?;
+        let authorizer = uses::authorizer(tokens.clone(), &api)?;
+        let http = uses::http()?;
+        let url = format!("{api}/api/status");
+        Ok(Self {
+            http,
+            authorizer,
+            tokens,
+            url,
+        })
+    }
+
+    /// One check, told in one line; yields the exit code.
+    async fn check(&self) -> u8 {
+        let began = Instant::now();
+        let token = self.tokens.token(&TokenRequest::default()).await;
+        let token_ms = began.elapsed().as_millis();
+        let outcome = match token {
+            Ok(_) => self.call().await,
+            Err(error) => Err(Trouble::Token(error)),
+        };
+        let all_ms = began.elapsed().as_millis();
+        let times = format!("token_ms={token_ms} all_ms={all_ms}");
+        match outcome {
+            Ok(()) => {
+                println!("up {times}");
+                0
+            }
+            Err(Trouble::Token(error)) => {
+                println!(
+                    "down: token {times} kind={:?} transient={}: {error}",
+                    error.kind(),
+                    error.is_transient()
+                );
+                NO_TOKEN
+            }
+            Err(Trouble::Api(why)) => {
+                println!("down: api {times}: {why}");
+                API_DOWN
+            }
+        }
+    }
+
+    async fn call(&self) -> Result<(), Trouble> {
+        // The token at hand goes with it; where the API refuses it, a new one.
+        let answer = self.http.get(&self.url).send_with(&self.authorizer).await;
+        let answer = answer.map_err(|error| match error.token_error() {
+            Some(error) => Trouble::Token(error.clone()),
+            None => Trouble::Api(error.to_string()),
+        })?;
+        if let Some(refusal) = answer.extensions().get::<ApiRefusal>() {
+            return Err(Trouble::Api(refusal.to_string()));
+        }
+        let status = answer.status();
+        status
+            .is_success()
+            .then_some(())
+            .ok_or_else(|| Trouble::Api(status.to_string()))
+    }
+}

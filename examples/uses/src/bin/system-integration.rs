@@ -1,0 +1,84 @@
+//! A system integration: takes what is new in one system and hands it to another, with a token of its own for each.
+//!
+//! One source serves both: a `TokenRequest` says what differs, and the cache holds a token for each. `CRM_ORIGIN` and
+//! `ERP_ORIGIN` name the systems. Each may have its own token, and neither can use the other's.
+
+use std::{error::Error, process::ExitCode};
+
+use hallpass::{ApiRefusal, Authorizer, TokenRequest, reqwest::RequestBuilderExt};
+use reqwest::{Client, Response};
+use uses::setting;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    uses::log();
+    match run().await {
+        Ok(customers) => {
+            println!("{customers} customers handed over");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<usize, Box<dyn Error>> {
+    let (crm, erp) = (setting("CRM_ORIGIN")?, setting("ERP_ORIGIN")?);
+    // The fewest scopes that do, for each.
+    let reads = TokenRequest::new().with_scopes("customers.read".parse()?);
+    let writes = TokenRequest::new().with_scopes("ledger.write".parse()?);
+    let tokens = uses::tokens("")?;
+    let mut authorizer = Authorizer::builder(tokens)
+        .allow_origin_with(&crm, reads)
+        .allow_origin_with(&erp, writes);
+    if uses::on_this_machine() {
+        authorizer = authorizer.danger_allow_http_on_loopback();
+    }
+    let authorizer = authorizer.build()?;
+    let http = uses::http()?;
+    let mut handed_over = 0;
+    for customer in 1..=3 {
+        let record = read(
+            &http,
+            &authorizer,
+            &format!("{crm}/api/customers/{customer}"),
+        )
+        .await?;
+        write(
+            &http,
+            &authorizer,
+            &format!("{erp}/api/ledger/{customer}"),
+            record,
+        )
+        .await?;
+        handed_over += 1;
+    }
+    Ok(handed_over)
+}
+
+async fn read(http: &Client, authorizer: &Authorizer, url: &str) -> Result<String, Box<dyn Error>> {
+    let answer = http.get(url).send_with(authorizer).await?;
+    Ok(checked(answer)?.text().await?)
+}
+
+async fn write(
+    http: &Client,
+    authorizer: &Authorizer,
+    url: &str,
+    record: String,
+) -> Result<(), Box<dyn Error>> {
+    // The number is in the URL: a record that is handed over twice is there once.
+    let answer = http.put(url).body(record).send_with(authorizer).await?;
+    checked(answer)?;
+    Ok(())
+}
+
+/// An answer that is none is an error, with what the API said of the token where that is the reason.
+fn checked(answer: Response) -> Result<Response, Box<dyn Error>> {
+    if let Some(refusal) = answer.extensions().get::<ApiRefusal>() {
+        return Err(refusal.clone().into());
+    }
+    Ok(answer.error_for_status()?)
+}

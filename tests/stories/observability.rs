@@ -1,0 +1,218 @@
+//! docs/observability.md names exactly what the code emits: the tables are read, everything that tells is made to
+//! tell, and the two are compared.
+
+mod tells;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use hallpass::{Event, Observer};
+use metrics_util::debugging::{DebuggingRecorder, Snapshotter};
+use tracing::{Subscriber, field::Field};
+use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt as _};
+
+/// A table's rows below this heading, each cell without its backticks.
+fn table(heading: &str) -> Vec<Vec<String>> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/observability.md");
+    let page = fs::read_to_string(page).unwrap();
+    let section = page.split("\n## ").find(|part| part.starts_with(heading));
+    let rows = section
+        .unwrap()
+        .lines()
+        .filter(|line| line.starts_with('|'));
+    let cells = |row: &str| -> Vec<String> {
+        let row = row.strip_prefix('|').and_then(|row| row.strip_suffix('|'));
+        let cells = row.unwrap().split('|');
+        cells.map(|cell| cell.trim().replace('`', "")).collect()
+    };
+    // Without the head and the line below it.
+    let rows: Vec<_> = rows.skip(2).map(cells).collect();
+    assert!(rows.len() > 5, "no table below `{heading}`");
+    rows
+}
+
+/// Names in any order, as one text.
+fn sorted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: BTreeSet<_> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    Vec::from_iter(names).join(", ")
+}
+
+fn listed(names: &str) -> String {
+    sorted(names.split(", "))
+}
+
+type Lines = Arc<Mutex<BTreeSet<String>>>;
+
+/// Writes down target, message, level and field names of all that is traced by crates of ours.
+struct Traced(Lines);
+
+impl Traced {
+    fn note(&self, metadata: &tracing::Metadata<'_>, what: &str) {
+        let krate = metadata.target().split("::").next().unwrap();
+        if !krate.starts_with("hallpass") {
+            return;
+        }
+        let fields = metadata.fields().iter().map(|field| field.name());
+        let fields = sorted(fields.filter(|name| *name != "message"));
+        let level = metadata.level().as_str().to_lowercase();
+        let line = format!("{krate} | {what} | {level} | {fields}");
+        self.0.lock().unwrap().insert(line);
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Traced {
+    fn on_new_span(
+        &self,
+        attributes: &tracing::span::Attributes<'_>,
+        _: &tracing::span::Id,
+        _: Context<'_, S>,
+    ) {
+        let metadata = attributes.metadata();
+        self.note(metadata, &format!("span {}", metadata.name()));
+    }
+
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        struct Message(String);
+        impl tracing::field::Visit for Message {
+            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        self.note(event.metadata(), &message.0);
+    }
+}
+
+/// Writes down the name of each event and those of its fields, as `Debug` shows them.
+#[derive(Clone, Default)]
+struct Told(Lines);
+
+impl Observer for Told {
+    fn observe(&self, event: &Event<'_>) {
+        let shown = format!("{:#?}", event.kind);
+        let mut lines = shown.lines();
+        let name = lines.next().unwrap().trim_end_matches(" {");
+        // Fields of the event itself stand at the first step of indentation.
+        let own = |line: &str| line.starts_with("    ") && !line.starts_with("     ");
+        let fields = lines
+            .filter(|line| own(line))
+            .filter_map(|line| line.split_once(':'));
+        let fields = sorted(fields.map(|(name, _)| name.trim()));
+        let line = format!("{name} | {} | {fields}", event.kind.as_str());
+        self.0.lock().unwrap().insert(line);
+    }
+}
+
+/// Name, kind, unit, labels and description of all that was counted.
+fn counted(snapshotter: &Snapshotter) -> BTreeSet<String> {
+    let metrics = snapshotter.snapshot().into_vec();
+    let lines = metrics.into_iter().map(|(key, unit, description, _)| {
+        let kind = format!("{:?}", key.kind()).to_lowercase();
+        let unit = unit.unwrap().as_str();
+        let labels = sorted(key.key().labels().map(metrics::Label::key));
+        let what = description.unwrap();
+        format!("{} | {kind} | {unit} | {labels} | {what}", key.key().name())
+    });
+    lines.collect()
+}
+
+#[track_caller]
+fn assert_same(documented: &BTreeSet<String>, emitted: &BTreeSet<String>) {
+    let only = |these: &BTreeSet<String>, others: &BTreeSet<String>| {
+        let lines: Vec<_> = these.difference(others).map(String::as_str).collect();
+        lines.join("\n  ")
+    };
+    assert!(
+        documented == emitted,
+        "documented alone:\n  {}\nemitted alone:\n  {}",
+        only(documented, emitted),
+        only(emitted, documented)
+    );
+}
+
+// covers: F-101
+#[tokio::test]
+async fn the_documented_names_are_those_that_are_emitted() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let traced = Lines::default();
+    let subscriber = tracing_subscriber::registry().with(Traced(traced.clone()));
+    // For all threads: a secret's file is read on one of its own. What other tests trace is documented too.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let told = Told::default();
+    tells::cache(&told).await;
+    tells::integration(&told).await;
+    tells::endpoint().await;
+    tells::secrets().await;
+
+    let documented = table("Traces").into_iter();
+    let documented = documented
+        .map(|row| format!("{} | {} | {} | {}", row[0], row[1], row[2], listed(&row[3])))
+        .collect();
+    assert_same(&documented, &traced.lock().unwrap());
+
+    let documented = table("Metrics").into_iter();
+    let first_upper = |text: &str| text[..1].to_uppercase() + &text[1..];
+    let documented = documented
+        .map(|row| {
+            let labels = listed(&row[3]);
+            let what = first_upper(&row[4]);
+            format!("{} | {} | {} | {labels} | {what}", row[0], row[1], row[2])
+        })
+        .collect();
+    assert_same(&documented, &counted(&snapshotter));
+
+    let documented = table("Observers").into_iter();
+    let documented = documented
+        .map(|row| format!("{} | {} | {}", row[0], row[1], listed(&row[2])))
+        .collect();
+    assert_same(&documented, &told.0.lock().unwrap());
+}
+
+/// The texts of all events that the source code of the libraries holds, whether a test makes them happen or not.
+fn written(folder: &Path, texts: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            written(&path, texts);
+            continue;
+        }
+        let source = fs::read_to_string(&path).unwrap();
+        for level in ["error!(", "warn!(", "info!(", "debug!(", "trace!("] {
+            for (at, _) in source.match_indices(level) {
+                let event = source[at..].split_once(");").unwrap().0;
+                // The text comes last; what it is formatted from is its own affair.
+                let text = event.rsplit('"').nth(1).unwrap();
+                if !text.contains('{') {
+                    texts.insert(text.to_owned());
+                }
+            }
+        }
+    }
+}
+
+// covers: F-101
+#[test]
+fn no_event_is_left_out_of_the_guide() {
+    const TELLING: [&str; 6] = ["cache", "core", "endpoint", "reqwest", "secrets", "tower"];
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+    let mut texts = BTreeSet::new();
+    for name in TELLING {
+        written(&crates.join(name).join("src"), &mut texts);
+    }
+    assert!(texts.len() > 20, "{texts:?}");
+    let documented: BTreeSet<_> = table("Traces")
+        .into_iter()
+        .map(|row| row[1].clone())
+        .collect();
+    let missing: Vec<_> = texts.difference(&documented).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

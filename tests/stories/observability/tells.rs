@@ -1,0 +1,209 @@
+//! Makes everything tell all that it can tell.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use hallpass::{
+    Authorizer, ErrorKind, Event, Secret, TokenError, TokenRequest, TokenSource,
+    cache::{CachedTokenSource, Lease, StoreEntry, StoreError, StoreKey, TokenStore},
+    core::{
+        AccessToken, Clock as _, SecretError, SecretSource, SystemClock, async_trait,
+        authorize::Target,
+    },
+    endpoint::{ClientCredentials, ClientSecretBasic, HttpTransport},
+    secrets::{FileSecret, Remembered, SecretPair},
+};
+use hallpass_testkit::{AuthorizationServer, Client, ManualClock, ScriptedSource, faults};
+use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
+
+use super::Told;
+use crate::support::{ID, secret};
+
+/// Answers no question.
+#[derive(Debug)]
+struct Down;
+
+#[async_trait]
+impl TokenStore for Down {
+    async fn look_up(&self, _: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
+        Err(StoreError::new("down"))
+    }
+
+    async fn put(&self, _: &StoreKey, _: &[u8], _: Duration, _: Lease) -> Result<(), StoreError> {
+        Err(StoreError::new("down"))
+    }
+
+    async fn remove(&self, _: &StoreKey) -> Result<(), StoreError> {
+        Err(StoreError::new("down"))
+    }
+
+    async fn lease(&self, _: &StoreKey, _: Duration) -> Result<Option<Lease>, StoreError> {
+        Err(StoreError::new("down"))
+    }
+
+    async fn release(&self, _: &StoreKey, _: Lease) -> Result<(), StoreError> {
+        Err(StoreError::new("down"))
+    }
+}
+
+/// Everything that a cache can tell.
+pub(super) async fn cache(told: &Told) {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let clock = ManualClock::new();
+    let token = |name: &str| AccessToken::bearer(name, clock.moment(), HOUR);
+    let down = TokenError::new(ErrorKind::Unavailable, "down");
+    let first = token("first").unwrap();
+    let results = [Ok(first.clone()), Err(down), Ok(token("second").unwrap())];
+    let cache = CachedTokenSource::builder(ScriptedSource::new(results))
+        .clock(clock.clone())
+        .min_interval(Duration::ZERO)
+        .max_keys(1)
+        .store(Down, "orders")
+        .observer(Arc::new(told.clone()))
+        .observer(Arc::new(|_: &Event<'_>| {
+            std::panic::resume_unwind(Box::new(()))
+        }))
+        .build();
+    let ask = TokenRequest::default();
+    let settled = async |fetches| {
+        while cache.stats().fetches < fetches || cache.stats().flights > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(cache.token(&ask).await.unwrap().is_same(&first));
+    settled(1).await;
+    // A renewal in vain, and one that works.
+    clock.advance(Duration::from_secs(3_500));
+    cache.token(&ask).await.unwrap();
+    settled(2).await;
+    clock.advance(Duration::from_secs(70));
+    cache.token(&ask).await.unwrap();
+    settled(3).await;
+    clock.advance(Duration::from_secs(10));
+    let second = cache.token(&ask).await.unwrap();
+    cache.invalidate(&second);
+    for scope in ["a", "b"] {
+        let key = TokenRequest::new().with_scopes(scope.parse().unwrap());
+        cache.token(&key).await.unwrap();
+    }
+}
+
+/// Everything that an integration can tell.
+pub(super) async fn integration(told: &Told) {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let token = |name: &str| AccessToken::bearer(name, SystemClock.moment(), MINUTE);
+    let [first, second] = ["first", "second"].map(|name| token(name).unwrap());
+    let refused = TokenError::credentials_refused("the secret is wrong");
+    let results = [Ok(first), Ok(second), Err(refused)];
+    let source = Arc::new(ScriptedSource::new(results));
+    let authorizer = Authorizer::builder(source)
+        .allow_origin("https://api.example")
+        .allow_origin("http://127.0.0.1:9")
+        .danger_allow_http_on_loopback()
+        .observer(Arc::new(told.clone()))
+        .observer(Arc::new(|_: &Event<'_>| {
+            std::panic::resume_unwind(Box::new(()))
+        }))
+        .build()
+        .unwrap();
+    let none = HeaderMap::new();
+    let permit = |host| authorizer.permit(Some(Target::new("https", host, None)), &none, None);
+    assert!(permit("other.example").is_err());
+    let mut permit = permit("api.example").unwrap().unwrap();
+    let first = permit.token().await.unwrap();
+    let mut judge = |token, status, challenge: &str| {
+        let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, challenge.parse().unwrap())]);
+        permit.judge(token, status, &headers)
+    };
+    for (status, challenge) in [
+        (StatusCode::OK, ""),
+        (
+            StatusCode::FORBIDDEN,
+            r#"Bearer error="insufficient_scope", scope="a""#,
+        ),
+        (StatusCode::UNAUTHORIZED, "Basic"),
+        (StatusCode::UNAUTHORIZED, "Bearer"),
+    ] {
+        judge(&first, status, challenge);
+    }
+    let second = permit.replacement(&first).await.unwrap().unwrap();
+    permit.judge(&second, StatusCode::UNAUTHORIZED, &none);
+    assert!(permit.token().await.is_err());
+}
+
+/// Everything that a source of endpoint's can tell.
+pub(super) async fn endpoint() {
+    let server = AuthorizationServer::builder()
+        .client(Client::new(ID, "s3cr3t"))
+        .start()
+        .await;
+    let basic = ClientSecretBasic::new(secret("s3cr3t"));
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let source = ClientCredentials::builder(server.token_endpoint(), ID, basic)
+        .danger_allow_http_on_loopback()
+        .transport(HttpTransport::danger_from_client(client))
+        .lenient_responses()
+        .build()
+        .unwrap();
+    let fault = |name| faults::named(name).unwrap();
+    server.answer_next([fault("status_503"), fault("token_type_missing")]);
+    source.token(&TokenRequest::default()).await.unwrap();
+    assert_eq!(server.token_request_count(), 2);
+}
+
+/// Fails in a way that time may mend, from the second question on.
+#[derive(Debug)]
+struct OnceOnly(AtomicBool);
+
+#[async_trait]
+impl SecretSource for OnceOnly {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        if self.0.swap(true, Ordering::SeqCst) {
+            return Err(SecretError::unavailable("the vault is away"));
+        }
+        Ok(secret("s3cr3t"))
+    }
+}
+
+/// Everything that sources of secrets can tell, and that endpoint tells of them.
+pub(super) async fn secrets() {
+    let path = std::env::temp_dir().join(format!("hallpass-observability-{}", std::process::id()));
+    let open_to_all = fs::Permissions::from_mode(0o644);
+    fs::write(&path, "first").unwrap();
+    fs::set_permissions(&path, open_to_all).unwrap();
+    let file = FileSecret::new(&path);
+    file.secret().await.unwrap();
+    fs::write(&path, "second").unwrap();
+    let second = file.secret().await;
+    fs::remove_file(&path).unwrap();
+    assert_eq!(second.unwrap().expose(), "second");
+
+    let clock = ManualClock::new();
+    let remembered = Remembered::new(OnceOnly(AtomicBool::new(false)), Duration::from_secs(60));
+    let remembered = remembered.clock(clock.clone());
+    remembered.secret().await.unwrap();
+    clock.advance(Duration::from_secs(61));
+    remembered.secret().await.unwrap();
+
+    let server = AuthorizationServer::builder()
+        .client(Client::new(ID, "s3cr3t"))
+        .start()
+        .await;
+    let pair = SecretPair::new(secret("rotated out"), secret("s3cr3t"));
+    let source =
+        ClientCredentials::builder(server.token_endpoint(), ID, ClientSecretBasic::new(pair))
+            .danger_allow_http_on_loopback()
+            .build()
+            .unwrap();
+    source.token(&TokenRequest::default()).await.unwrap();
+}

@@ -1,0 +1,231 @@
+//! Signed assertions against a certified authorization server that shares no code with ours.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use hallpass::{
+    ErrorKind, TokenError, TokenRequest, TokenSource,
+    core::OAuthError,
+    endpoint::{ClientAuthentication, ClientCredentials, PublicClient},
+    jwt::{
+        Algorithm, AssertionSettings, ClientSecretJwt, HmacAlgorithm, PrivateKeyJwt, SigningKey,
+        WorkloadIdentity,
+    },
+    secrets::FileSecret,
+};
+use hallpass_testkit::{AuthorizationServer, ManualClock, leak};
+
+use crate::{assertions::assert_off, peer::OidcProvider, support::secret};
+
+fn settings(peer: &OidcProvider) -> AssertionSettings {
+    AssertionSettings::new(peer.told("issuer")).unwrap()
+}
+
+fn key_file(peer: &OidcProvider, name: &str) -> PathBuf {
+    Path::new(peer.told("keys")).join(format!("{name}.pem"))
+}
+
+/// As the client named after it has registered it.
+fn key(peer: &OidcProvider, name: &str) -> SigningKey {
+    let pem = fs::read_to_string(key_file(peer, name)).unwrap();
+    let key = SigningKey::from_pem(&pem).unwrap().with_key_id(name);
+    if name == "ps256" {
+        return key.with_algorithm(Algorithm::Ps256).unwrap();
+    }
+    key
+}
+
+async fn ask(
+    peer: &OidcProvider,
+    id: &str,
+    how: impl ClientAuthentication + 'static,
+) -> Result<(), TokenError> {
+    let source = ClientCredentials::builder(peer.told("token_endpoint"), id, how)
+        .danger_allow_http_on_loopback()
+        .scope("api:read")
+        .build()
+        .unwrap();
+    let token = source.token(&TokenRequest::default()).await?;
+    assert_eq!(token.scopes().as_str(), "api:read");
+    Ok(())
+}
+
+fn refused(result: Result<(), TokenError>) -> TokenError {
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CredentialsRefused, "{error}");
+    let code = error.oauth_error().map(OAuthError::code);
+    assert_eq!(code, Some("invalid_client"), "{error}");
+    error
+}
+
+// covers: C-39, C-44, C-45, C-47, C-49
+#[tokio::test]
+async fn it_takes_each_kind_of_key_and_secret() {
+    let Some(mut peer) = OidcProvider::start(&[]).await else {
+        return;
+    };
+    for name in ["rs256", "ps256", "es256", "es384", "eddsa"] {
+        let id = format!("key-{name}");
+        let how = PrivateKeyJwt::new(settings(&peer), key(&peer, name));
+        ask(&peer, &id, how).await.expect(name);
+        assert_eq!(peer.served().await, 200);
+        // What old servers need, it takes too.
+        let old = settings(&peer)
+            .danger_token_endpoint_as_audience()
+            .plain_type();
+        let how = PrivateKeyJwt::new(old, key(&peer, name));
+        ask(&peer, &id, how).await.expect(name);
+        assert_eq!(peer.served().await, 200);
+    }
+    for (id, algorithm) in [
+        ("secret-jwt", HmacAlgorithm::Hs256),
+        ("secret-jwt-512", HmacAlgorithm::Hs512),
+    ] {
+        let shared = secret(peer.client_secret(id));
+        let how = ClientSecretJwt::new(settings(&peer), shared).algorithm(algorithm);
+        ask(&peer, id, how).await.expect(id);
+    }
+    ask(&peer, "none", PublicClient).await.expect("none");
+}
+
+#[tokio::test]
+async fn a_key_in_a_file_is_one_call() {
+    let Some(peer) = OidcProvider::start(&[]).await else {
+        return;
+    };
+    let file = FileSecret::new(key_file(&peer, "es256"));
+    let how = PrivateKeyJwt::from_source(settings(&peer), file, SigningKey::from_pem);
+    ask(&peer, "key-es256", how).await.expect("a token");
+}
+
+// covers: C-47, C-49, F-71
+#[tokio::test]
+async fn what_is_wrong_is_refused_once_with_a_hint_that_fits() {
+    let Some(mut peer) = OidcProvider::start(&[]).await else {
+        return;
+    };
+    let elsewhere = AssertionSettings::new("https://elsewhere.example").unwrap();
+    let shared = || secret(peer.client_secret("secret-jwt"));
+    let padded = key(&peer, "rs256").with_algorithm(Algorithm::Ps256);
+    let cases: Vec<(&str, &str, Box<dyn ClientAuthentication>)> = vec![
+        (
+            "another key of the same kind",
+            "key-rs256",
+            Box::new(PrivateKeyJwt::new(
+                settings(&peer),
+                key(&peer, "ps256")
+                    .with_algorithm(Algorithm::Rs256)
+                    .unwrap(),
+            )),
+        ),
+        (
+            "another algorithm of the same key",
+            "key-rs256",
+            Box::new(PrivateKeyJwt::new(settings(&peer), padded.unwrap())),
+        ),
+        (
+            "another client's key",
+            "key-es384",
+            Box::new(PrivateKeyJwt::new(settings(&peer), key(&peer, "es256"))),
+        ),
+        (
+            "another audience",
+            "key-es256",
+            Box::new(PrivateKeyJwt::new(elsewhere, key(&peer, "es256"))),
+        ),
+        (
+            "a client that nobody knows",
+            "nobody",
+            Box::new(PrivateKeyJwt::new(settings(&peer), key(&peer, "es256"))),
+        ),
+        (
+            "a client that has a secret",
+            "basic",
+            Box::new(PrivateKeyJwt::new(settings(&peer), key(&peer, "es256"))),
+        ),
+        (
+            "another secret",
+            "secret-jwt",
+            Box::new(ClientSecretJwt::new(
+                settings(&peer),
+                secret("another-secret-of-more-than-32-bytes"),
+            )),
+        ),
+        (
+            "another algorithm of the same secret",
+            "secret-jwt-512",
+            Box::new(ClientSecretJwt::new(settings(&peer), shared())),
+        ),
+        (
+            "no proof where one is needed",
+            "key-es256",
+            Box::new(PublicClient),
+        ),
+    ];
+    for (name, id, how) in cases {
+        let error = refused(ask(&peer, id, how).await);
+        let hint = error.hint().unwrap();
+        assert!(
+            hint.starts_with("check") && !hint.contains("clock"),
+            "{name}: {hint}"
+        );
+        assert!(matches!(peer.served().await, 400 | 401), "{name}");
+    }
+    // Nothing else came: a refusal is not tried again.
+    ask(&peer, "none", PublicClient).await.unwrap();
+    assert_eq!(peer.served().await, 200);
+}
+
+/// That is also how an assertion comes that has expired. One from the future it takes: it does not look at `iat`.
+// covers: F-71
+#[tokio::test]
+async fn a_clock_that_is_behind_is_told_by_how_much() {
+    let Some(peer) = OidcProvider::start(&[]).await else {
+        return;
+    };
+    let clock = ManualClock::new();
+    clock.set_wall(SystemTime::now() - Duration::from_secs(600));
+    let wrong = settings(&peer).clock(clock);
+    let private = PrivateKeyJwt::new(wrong.clone(), key(&peer, "es256"));
+    let shared = ClientSecretJwt::new(wrong, secret(peer.client_secret("secret-jwt")));
+    for result in [
+        ask(&peer, "key-es256", private).await,
+        ask(&peer, "secret-jwt", shared).await,
+    ] {
+        assert_off(&refused(result), "behind the server's");
+    }
+}
+
+/// An assertion of the platform's, taken from a server that recorded it, is good once.
+// covers: C-48, F-100
+#[tokio::test]
+async fn an_assertion_that_came_before_is_refused() {
+    let Some(mut peer) = OidcProvider::start(&[]).await else {
+        return;
+    };
+    let recorder = AuthorizationServer::builder().start().await;
+    let how = PrivateKeyJwt::new(settings(&peer), key(&peer, "eddsa"));
+    let source = ClientCredentials::builder(recorder.token_endpoint(), "key-eddsa", how)
+        .danger_allow_http_on_loopback()
+        .build()
+        .unwrap();
+    assert!(source.token(&TokenRequest::default()).await.is_err());
+    let record = recorder.token_requests().remove(0);
+    let assertion = record.parameter("client_assertion").unwrap();
+
+    let replay = || WorkloadIdentity::new(secret(assertion));
+    ask(&peer, "key-eddsa", replay()).await.expect("once");
+    assert_eq!(peer.served().await, 200);
+    let error = refused(ask(&peer, "key-eddsa", replay()).await);
+    assert_eq!(peer.served().await, 401);
+    leak::assert_clean(&leak::error_chain(&error), assertion);
+
+    let late = ManualClock::new();
+    late.set_wall(SystemTime::now() + Duration::from_secs(120));
+    let error = refused(ask(&peer, "key-eddsa", replay().clock(late)).await);
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("assertion expired"), "{hint}");
+}

@@ -1,0 +1,99 @@
+//! The Markdown files: links that lead somewhere, and pages that the book's summary names.
+
+use std::path::Path;
+
+use crate::tidy::{sources, text};
+
+const SUMMARY: &str = "docs/SUMMARY.md";
+
+pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
+    let summary = text(&crate::root().join(SUMMARY))?;
+    for path in sources(&[".", "crates", "docs", "examples", "tests"], "md")? {
+        let folder = path.parent().unwrap_or(&path);
+        let page = text(&path)?;
+        for target in local_links(&page) {
+            if !leads_somewhere(folder, target) {
+                faults.push(format!(
+                    "{} links to `{target}`, which is not there",
+                    path.display()
+                ));
+            }
+        }
+        let in_the_book = folder.ends_with("docs") && !path.ends_with(SUMMARY);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if in_the_book && !summary.contains(&format!("({name})")) {
+            faults.push(format!("{SUMMARY} does not name `{name}`"));
+        }
+    }
+    Ok(())
+}
+
+/// The targets of `[text](target)` outside of code, but for those on other hosts.
+fn local_links(page: &str) -> Vec<&str> {
+    let mut code = false;
+    let mut links = Vec::new();
+    for line in page.lines() {
+        if line.trim_start().starts_with("```") {
+            code = !code;
+        }
+        if code {
+            continue;
+        }
+        for after in line.split("](").skip(1) {
+            let target = after.split(')').next().unwrap_or_default();
+            if !target.contains("://") && !target.starts_with("mailto:") {
+                links.push(target);
+            }
+        }
+    }
+    links
+}
+
+/// Is there such a file, and in it such a heading?
+fn leads_somewhere(folder: &Path, target: &str) -> bool {
+    let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+    let there = folder.join(file);
+    if !there.exists() {
+        return false;
+    }
+    heading.is_empty()
+        || text(&there).is_ok_and(|page| page.lines().any(|line| is_heading(line, heading)))
+}
+
+/// As the book and code hosts name a heading: in lower case, with `-` for a space, without punctuation.
+fn is_heading(line: &str, wanted: &str) -> bool {
+    let Some(title) = line.strip_prefix('#') else {
+        return false;
+    };
+    let title = title.trim_start_matches('#').trim().to_lowercase();
+    let kept = title.chars().filter_map(|char| match char {
+        ' ' => Some('-'),
+        '-' | '_' => Some(char),
+        _ => Some(char).filter(|char| char.is_alphanumeric()),
+    });
+    kept.eq(wanted.chars())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_outside_of_code_are_found() {
+        let page = "a [b](c.md) and [d](e.md#f), [g](https://h.example/)\n```rust\nlet x = y[z](q);\n```\n[r](s)";
+        assert_eq!(local_links(page), ["c.md", "e.md#f", "s"]);
+    }
+
+    #[test]
+    fn a_link_needs_its_file_and_its_heading() {
+        let root = crate::root();
+        for (target, there) in [
+            ("README.md", true),
+            ("docs/cache.md#what-it-does-not-do", true),
+            ("docs/cache.md#what-it-never-does", false),
+            ("docs/no-such-page.md", false),
+        ] {
+            assert_eq!(leads_somewhere(root, target), there, "{target}");
+        }
+    }
+}
