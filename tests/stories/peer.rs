@@ -1,6 +1,6 @@
 //! Starts the real authorization server below `tests/peers`.
 
-use std::{env, path::PathBuf, process::Stdio};
+use std::{env, path::Path, process::Stdio};
 
 use serde_json::Value;
 use tokio::{
@@ -18,7 +18,11 @@ pub(crate) struct OidcProvider {
 impl OidcProvider {
     /// Starts it, or tells in one line why it is skipped. In CI that is a failure.
     pub(crate) async fn start(args: &[&str]) -> Option<Self> {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peers/oidc-provider");
+        // From whichever package's tests this is a part of.
+        let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+        let mut folders = above.map(|above| above.join("tests/peers/oidc-provider"));
+        let folder = folders.find(|folder| folder.is_dir());
+        let folder = folder.expect("the folder of the real authorization server");
         if !folder.join("node_modules").is_dir() {
             return skipped("its packages are not installed; `cargo xtask test` does it");
         }

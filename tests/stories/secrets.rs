@@ -15,7 +15,7 @@ use hallpass::{
     },
     secrets::SecretPair,
 };
-use hallpass_testkit::{AuthorizationServer, Client, RotatingSecret};
+use hallpass_testkit::{AuthorizationServer, Client, RotatingSecret, faults};
 
 use crate::support::ID;
 
@@ -100,6 +100,17 @@ async fn one_that_changes_each_time_is_tried_twice_a_call_and_no_more() {
         assert_eq!(ask(&source).await, REFUSED);
         assert_eq!(statuses(&server), vec![401; 2 * calls]);
     }
+}
+
+// covers: F-110
+#[tokio::test]
+async fn one_that_changes_each_time_is_renewed_once_though_the_request_is_repeated() {
+    let server = server("never").await;
+    let fault = |name| faults::named(name).unwrap();
+    server.answer_next([fault("invalid_client"), fault("status_503")]);
+    let source = source(&server, ClientSecretPost::new(Restless::default()));
+    assert_eq!(ask(&source).await, REFUSED);
+    assert_eq!(statuses(&server), [401, 503, 401]);
 }
 
 // covers: F-110

@@ -36,9 +36,11 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     bail!("not tidy:\n  {}", faults.join("\n  "));
 }
 
-/// The crates that are published, but for the facade, which re-exports them.
+/// The libraries that are published, but for the facade, which re-exports them.
 fn libraries(packages: &[Package]) -> Vec<String> {
-    let published = packages.iter().filter(|package| package.publish.is_none());
+    let published = packages.iter().filter(|package| {
+        package.publish.is_none() && package.targets.iter().any(cargo_metadata::Target::is_lib)
+    });
     let names = published.map(|package| package.name.to_string());
     names.filter(|name| name != "hallpass").collect()
 }

@@ -212,6 +212,13 @@ mod tests {
         assert!(one.is_clone_of(&one.clone()) && !one.is_clone_of(&read_anew));
     }
 
+    // covers: F-104
+    #[test]
+    fn what_is_held_is_wiped_when_it_goes() {
+        fn is_wiped(_: &impl zeroize::ZeroizeOnDrop) {}
+        is_wiped(&*Secret::new("x").unwrap().0);
+    }
+
     /// Notes which of its methods ran.
     #[derive(Debug, Default)]
     struct Witness(std::sync::Mutex<Vec<&'static str>>);

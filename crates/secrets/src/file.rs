@@ -143,6 +143,8 @@ impl SecretSource for FileSecret {
 
     fn epoch(&self) -> u64 {
         let inner = &self.0;
+        // What was known when it was asked, however quick the reading is.
+        let epoch = inner.last().epoch;
         if inner.is_due()
             && let Ok(runtime) = Handle::try_current()
             && !inner.looking.swap(true, Ordering::Relaxed)
@@ -154,7 +156,7 @@ impl SecretSource for FileSecret {
                 inner.looking.store(false, Ordering::Relaxed);
             });
         }
-        self.0.last().epoch
+        epoch
     }
 }
 

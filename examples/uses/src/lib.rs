@@ -3,7 +3,7 @@
 //! | variable | |
 //! |---|---|
 //! | `CAMALL_CLIENT_ID` | required |
-//! | `CAMALL_CLIENT_SECRET` | where the secret lives: `file:/run/secrets/client`, `env:NAME`, `command:...` |
+//! | `CAMALL_CLIENT_SECRET` | where the secret lives: `file:/run/secrets/client`, `env:NAME`, `systemd:NAME` |
 //! | `CAMALL_TOKEN_ENDPOINT` | another server than camall.io's |
 //! | `API_ORIGIN` | required; `https://api.example` |
 //! | `DANGER_HTTP_ON_LOOPBACK` | set it to try a program against servers on this machine |

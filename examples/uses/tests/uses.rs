@@ -221,8 +221,6 @@ async fn the_service_answers_what_is_under_way_before_it_ends() {
     use std::time::Duration;
 
     let server = server("orders.read").await;
-    // Tokens of a second: the second request waits for a new one.
-    server.set_lifetime(Duration::from_secs(1));
     let service = Trial::new("backend-service", &server)
         .set("LISTEN", "127.0.0.1:0")
         .start()
@@ -236,6 +234,7 @@ async fn the_service_answers_what_is_under_way_before_it_ends() {
     assert_eq!(service.get("/orders/seven").await.0, 400);
     assert_eq!(server.token_request_count(), 1);
 
+    // The next request finds its token refused, and waits for a new one.
     server.revoke_all_tokens();
     server.set_latency(Duration::from_millis(500));
     let asked = service.get("/orders/8");

@@ -7,6 +7,7 @@ pub(super) const PROGRAMS: &[(&str, &str)] = &[
     ("hit", "hallpass-cache"),
     ("load", "hallpass-cache"),
     ("integrations", "hallpass"),
+    ("start", "hallpass-cli"),
 ];
 
 /// A row, by itself or over another row of the same run, and the most that it may be.
@@ -215,5 +216,11 @@ pub(super) const TARGETS: &[Target] = &[
         "integrations/hyper/hallpass_retry",
         "integrations/hyper/constant",
         1.03,
+    ),
+    ratio(
+        "`hallpass token` with a kept token over a Rust program that does nothing, start to end",
+        "start/hallpass",
+        "start/nothing",
+        3.0,
     ),
 ];

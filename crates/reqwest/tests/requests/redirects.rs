@@ -21,8 +21,9 @@ fn refused() -> Reply {
     )
 }
 
-fn ours() -> Option<String> {
-    Some("Bearer token-1".to_owned())
+/// What each of so many requests has that goes with the token.
+fn ours<const N: usize>() -> [Option<String>; N] {
+    ["Bearer token-1"; N].map(|header| Some(header.to_owned()))
 }
 
 // covers: C-37, I-03, I-04, I-05
@@ -38,7 +39,7 @@ async fn reqwest_drops_the_header_at_another_host_or_port() {
             let authorizer = allow(Arc::new(Mint::default()), &api).build().unwrap();
             let post = following.post(api.url("/")).body("order");
             assert_eq!(post.send_with(&authorizer).await.unwrap().status(), 200);
-            assert_eq!(authorizations(&api), [ours()]);
+            assert_eq!(authorizations(&api), ours::<1>());
         }
         assert_eq!(authorizations(&other), [None, None], "{status}");
     }
@@ -50,7 +51,7 @@ async fn reqwest_drops_the_header_at_another_host_or_port() {
         .send_with(&authorizer)
         .await
         .unwrap();
-    assert_eq!(authorizations(&api), [ours(), ours()]);
+    assert_eq!(authorizations(&api), ours::<2>());
 }
 
 // covers: C-37, I-04
@@ -69,7 +70,7 @@ async fn the_header_does_not_come_back_by_way_of_another_origin() {
         .send_with(&authorizer)
         .await
         .unwrap();
-    assert_eq!(authorizations(&first), [ours()]);
+    assert_eq!(authorizations(&first), ours::<1>());
     assert_eq!(
         (authorizations(&second), authorizations(&third)),
         (vec![None], vec![None])

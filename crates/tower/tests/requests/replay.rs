@@ -43,6 +43,10 @@ fn full(text: &'static str) -> Opaque {
     ))
 }
 
+/// The status of the answer, and how many requests it took.
+const AGAIN: (u16, usize) = (200, 2);
+const ONCE: (u16, usize) = (401, 1);
+
 async fn status<R, B>(layer: TokenLayer<R>, body: B) -> (u16, usize)
 where
     R: Replay<B> + Clone,
@@ -58,8 +62,6 @@ where
 #[tokio::test]
 async fn a_body_is_sent_again_where_it_can_be_had_again() {
     let layer = || TokenLayer::new(authorizer(Arc::new(Mint::new(true))));
-    const AGAIN: (u16, usize) = (200, 2);
-    const ONCE: (u16, usize) = (401, 1);
     assert_eq!(status(layer(), full("")).await, ONCE);
     assert_eq!(status(layer(), Empty::<Bytes>::new()).await, ONCE);
     assert_eq!(
@@ -172,15 +174,15 @@ async fn a_request_that_waits_holds_no_other_back() {
     let source = Arc::new(ScriptedSource::gated([Ok(token("first"))], gate.clone()));
     let mut service = TokenLayer::new(authorizer(source)).layer(api.clone());
     let request = || Request::get(ORIGIN).body(String::new()).unwrap();
-    let mut call = async || {
+    let mut sent = Vec::new();
+    for _ in 0..2 {
         let ready = ServiceExt::<Request<String>>::ready(&mut service).await;
-        tokio::spawn(ready.unwrap().call(request()))
-    };
-    let (first, second) = (call().await, call().await);
+        sent.push(tokio::spawn(ready.unwrap().call(request())));
+    }
     gate.arrived(2).await;
     assert!(api.authorizations().is_empty());
     gate.open();
-    for sent in [first, second] {
+    for sent in sent {
         assert!(sent.await.unwrap().unwrap().status().is_success());
     }
     assert_eq!(api.authorizations().len(), 2);

@@ -1,0 +1,65 @@
+//! What kubectl's credential plugins say: `ExecCredential` of client.authentication.k8s.io.
+
+use std::env;
+
+use hallpass::AccessToken;
+use serde_json::{Value, json};
+
+use super::token::timestamp;
+use crate::failure::Failure;
+
+/// What kubectl tells a plugin of itself.
+const INFO: &str = "KUBERNETES_EXEC_INFO";
+const VERSIONS: [&str; 2] = [
+    "client.authentication.k8s.io/v1",
+    "client.authentication.k8s.io/v1beta1",
+];
+
+/// The version that kubectl asks for; the stable one where nobody asks.
+pub(super) fn version() -> Result<&'static str, Failure> {
+    match env::var_os(INFO).filter(|info| !info.is_empty()) {
+        None => Ok(VERSIONS[0]),
+        Some(info) => asked(info.to_str().unwrap_or_default()),
+    }
+}
+
+fn asked(info: &str) -> Result<&'static str, Failure> {
+    let wrong = |what: &str| Failure::configuration(format!("the variable `{INFO}` {what}"));
+    let info: Value = serde_json::from_str(info).map_err(|_| wrong("is not JSON"))?;
+    let asked = info["apiVersion"].as_str();
+    let known = VERSIONS.iter().find(|version| Some(**version) == asked);
+    known.copied().ok_or_else(|| {
+        wrong("asks for a version of ExecCredential that is not known here")
+            .with_remedy(format!("known are `{}`", VERSIONS.join("` and `")))
+    })
+}
+
+pub(super) fn of(token: &AccessToken, version: &str) -> Value {
+    let mut status = json!({ "token": token.expose() });
+    // Without it kubectl keeps the token until the cluster refuses it.
+    if let Some(at) = token.expires_at() {
+        status["expirationTimestamp"] = timestamp(at).into();
+    }
+    json!({ "apiVersion": version, "kind": "ExecCredential", "status": status })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_that_is_asked_for_is_answered() {
+        for version in VERSIONS {
+            let info = json!({ "apiVersion": version, "kind": "ExecCredential", "spec": {} });
+            assert_eq!(asked(&info.to_string()).unwrap(), version);
+        }
+        for info in [
+            "",
+            "{}",
+            "[]",
+            r#"{"apiVersion":"client.authentication.k8s.io/v1alpha1"}"#,
+        ] {
+            assert_eq!(asked(info).unwrap_err().exit().code(), 3);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! `hallpass exec`.
+
+use std::process::{Command, ExitCode};
+
+use super::token::check_name;
+use crate::{
+    args::{Common, Exec},
+    config::{self, SecretReference},
+    failure::{Exit, Failure},
+    tokens::{self, Tokens},
+};
+
+/// Where a client's secret may be by its name; a command that gets a token has no business with it.
+const SECRETS: [&str; 2] = ["HALLPASS_CLIENT_SECRET", "CAMALL_CLIENT_SECRET"];
+
+pub(crate) fn run(common: &Common, args: &Exec) -> Result<ExitCode, Failure> {
+    check_name(&args.name)?;
+    let Some((program, arguments)) = args.command.split_first() else {
+        return Err(Failure::usage("there is no command to run"));
+    };
+    let tokens = Tokens::new(config::read(common, &args.client)?, common);
+    let token = tokens::block_on(async {
+        let token = tokens.token().await;
+        tokens.settle().await;
+        Ok(token?)
+    })?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    for name in SECRETS {
+        command.env_remove(name);
+    }
+    if let Some(name) = variable(&tokens.settings.client_secret) {
+        command.env_remove(name);
+    }
+    command.env(&args.name, token.expose());
+    drop((token, tokens));
+    replace(command, &program.to_string_lossy())
+}
+
+/// The variable that the secret was read from, if it was.
+fn variable(reference: &SecretReference) -> Option<String> {
+    let shown = reference.to_string();
+    shown.strip_prefix("env:").map(str::to_owned)
+}
+
+/// The command takes this process's place: signals, terminal and exit code are its own.
+#[cfg(unix)]
+fn replace(mut command: Command, program: &str) -> Result<ExitCode, Failure> {
+    use std::os::unix::process::CommandExt as _;
+
+    Err(not_started(&command.exec(), program))
+}
+
+/// Elsewhere a process cannot be replaced: this one waits, and passes the exit code on.
+#[cfg(not(unix))]
+fn replace(mut command: Command, program: &str) -> Result<ExitCode, Failure> {
+    let status = command
+        .status()
+        .map_err(|error| not_started(&error, program))?;
+    match status.code() {
+        Some(code) => std::process::exit(code),
+        None => Err(Failure::new(
+            Exit::Output,
+            format!("`{program}` ended without an exit code"),
+        )),
+    }
+}
+
+fn not_started(error: &std::io::Error, program: &str) -> Failure {
+    Failure::new(
+        Exit::Output,
+        format!("`{program}` could not be started: {}", error.kind()),
+    )
+}

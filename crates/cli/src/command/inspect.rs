@@ -1,0 +1,192 @@
+//! `hallpass inspect`: what a JWT says of itself. Nothing here believes it.
+
+use std::{
+    io::{self, IsTerminal as _, Read as _},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use crate::{args::Inspect, failure::Failure, out};
+
+/// Longer than any header that a server takes.
+const MAX_BYTES: u64 = 256 << 10;
+/// Claims that are times (RFC 7519 section 4.1, OpenID Connect), in seconds since 1970.
+const TIMES: [&str; 4] = ["exp", "nbf", "iat", "auth_time"];
+
+pub(crate) fn run(args: &Inspect) -> Result<(), Failure> {
+    if !args.refused.is_empty() {
+        return Err(Failure::usage(
+            "a token on the command line is in the process list and in the shell's history",
+        )
+        .with_remedy("pipe it in: `hallpass token | hallpass inspect`"));
+    }
+    let input = io::stdin();
+    if input.is_terminal() {
+        return Err(Failure::usage("there is no token on standard input")
+            .with_remedy("pipe it in: `hallpass token | hallpass inspect`"));
+    }
+    let mut text = Zeroizing::new(Vec::new());
+    let read = input.lock().take(MAX_BYTES + 1).read_to_end(&mut text);
+    read.map_err(|error| {
+        Failure::usage(format!("standard input cannot be read: {}", error.kind()))
+    })?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(Failure::usage(
+            "that is no token: it is longer than 256 KiB",
+        ));
+    }
+    let Ok(text) = str::from_utf8(&text) else {
+        return Err(Failure::usage("that is no token: it is not text"));
+    };
+    let token = bare(text);
+    if token.is_empty() {
+        return Err(Failure::usage("there is no token on standard input"));
+    }
+    out::json(&described(token, SystemTime::now()))
+}
+
+/// The token of a header's line, or of what `hallpass token` prints.
+fn bare(text: &str) -> &str {
+    let text = text.trim();
+    let without = |text: &'_ str, prefix: &str| -> Option<usize> {
+        let head = text.get(..prefix.len())?;
+        head.eq_ignore_ascii_case(prefix).then_some(prefix.len())
+    };
+    let text = without(text, "authorization:").map_or(text, |at| text[at..].trim_start());
+    without(text, "bearer ").map_or(text, |at| text[at..].trim_start())
+}
+
+/// What the token says; `verified` says that nobody checked it.
+fn described(token: &str, now: SystemTime) -> Value {
+    match parts(token) {
+        Some((header, claims)) => {
+            let times = times(&claims, now);
+            json!({
+                "format": "jwt",
+                "verified": false,
+                "note": "neither signature nor claims were verified",
+                "header": header,
+                "claims": claims,
+                "times": times,
+            })
+        }
+        None => json!({
+            "format": "opaque",
+            "verified": false,
+            "note": "this is no JWT that can be read: only its server can tell what it means",
+            "characters": token.chars().count(),
+        }),
+    }
+}
+
+/// Header and claims of a signed JWT (RFC 7515 section 7.1).
+fn parts(token: &str) -> Option<(Map<String, Value>, Map<String, Value>)> {
+    let mut parts = token.split('.');
+    let (header, claims, _signature) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
+        return None;
+    }
+    let object = |part: &str| {
+        let bytes = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(part).ok()?);
+        serde_json::from_slice(&bytes).ok()
+    };
+    Some((object(header)?, object(claims)?))
+}
+
+fn times(claims: &Map<String, Value>, now: SystemTime) -> Map<String, Value> {
+    let mut told = Map::new();
+    for name in TIMES {
+        let seconds = claims.get(name).and_then(Value::as_f64);
+        let since = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let Some(at) = since.and_then(|since| UNIX_EPOCH.checked_add(since)) else {
+            continue;
+        };
+        told.insert(name.to_owned(), words(at, now).into());
+    }
+    told
+}
+
+/// `2026-11-25T12:00:00Z, in 59m 58s`.
+fn words(at: SystemTime, now: SystemTime) -> String {
+    /// What RFC 3339 can write: beyond the year 9999 it has no words.
+    const LAST: u64 = 253_402_300_799;
+    let whole = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs()));
+    let distance = match at.duration_since(now) {
+        Ok(ahead) => format!("in {}", whole(ahead)),
+        Err(behind) => format!("{} ago", whole(behind.duration())),
+    };
+    match at.duration_since(UNIX_EPOCH) {
+        Ok(since) if since.as_secs() <= LAST => {
+            format!("{}, {distance}", humantime::format_rfc3339_seconds(at))
+        }
+        _ => distance,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jwt(header: &str, claims: &str) -> String {
+        let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+        format!("{}.{}.c2ln", part(header), part(claims))
+    }
+
+    fn noon() -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+    }
+
+    #[test]
+    fn a_jwt_is_shown_and_not_believed() {
+        let token = jwt(
+            r#"{"alg":"RS256"}"#,
+            r#"{"iss":"https://login.example","iat":1799999990,"exp":1800003600,"nbf":1e300,"auth_time":"x"}"#,
+        );
+        let shown = described(&token, noon());
+        assert_eq!(shown["verified"], false);
+        assert_eq!(shown["header"]["alg"], "RS256");
+        assert_eq!(shown["claims"]["iss"], "https://login.example");
+        assert_eq!(shown["times"]["exp"], "2027-01-15T09:00:00Z, in 1h");
+        assert_eq!(shown["times"]["iat"], "2027-01-15T07:59:50Z, 10s ago");
+        assert!(shown["times"].get("nbf").is_none() && shown["times"].get("auth_time").is_none());
+        // Its signature is no one's business.
+        assert!(!shown.to_string().contains("c2ln"));
+    }
+
+    #[test]
+    fn what_is_no_jwt_is_opaque_and_not_repeated() {
+        for token in [
+            "CANARY",
+            "a.b.c",
+            "CANARY.CANARY.CANARY",
+            &jwt("[]", "{}"),
+            &jwt("{}", "7"),
+            &format!("{}.x", jwt("{}", "{}")),
+        ] {
+            let shown = described(token, noon());
+            assert_eq!(shown["format"], "opaque", "{token}");
+            assert!(!shown.to_string().contains("CANARY"));
+        }
+    }
+
+    #[test]
+    fn a_header_is_as_good_as_a_token() {
+        for text in [
+            "abc\n",
+            "Bearer abc",
+            "authorization: bearer  abc\r\n",
+            "Authorization:Bearer abc",
+        ] {
+            assert_eq!(bare(text), "abc", "{text:?}");
+        }
+    }
+
+    #[test]
+    fn times_beyond_words_are_told_by_their_distance() {
+        let far = noon() + Duration::from_secs(400_000_000_000);
+        assert!(words(far, noon()).starts_with("in "));
+    }
+}

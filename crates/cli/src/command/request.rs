@@ -1,0 +1,263 @@
+//! `hallpass request`.
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::Path,
+    process::ExitCode,
+};
+
+use hallpass::{
+    Authorizer,
+    core::authorize::ApiRefusal,
+    reqwest::{RequestBuilderExt as _, same_origin_redirects},
+};
+use reqwest::{
+    Method, RequestBuilder, Response, StatusCode, Url,
+    header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
+};
+
+use crate::{
+    args::{Common, Request},
+    config::{self, Settings, duration},
+    failure::{Exit, Failure},
+    http, out,
+    tokens::{self, Tokens},
+};
+
+pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> {
+    let method = Method::from_bytes(args.method.to_ascii_uppercase().as_bytes())
+        .map_err(|_| Failure::usage("the method is none of HTTP's, such as GET"))?;
+    let url = url(&args.url)?;
+    let headers = headers(&args.header)?;
+    let patience = duration(&args.api_timeout)
+        .map_err(|why| Failure::usage(format!("`--api-timeout`: {why}")))?;
+    let tokens = Tokens::new(config::read(common, &args.client)?, common);
+    let authorizer = authorizer(&tokens, &url, &args.allow_origin)?;
+    let body = args.body.as_deref().map(body).transpose()?;
+    let client = http::client(&tokens.settings)?
+        // An answer may be as long as it likes, while it comes.
+        .read_timeout(patience)
+        .redirect(same_origin_redirects())
+        .build()
+        .map_err(|error| http::failure(&error, "the HTTP client"))?;
+    let host = url.host_str().unwrap_or_default().to_owned();
+    tokens::block_on(async {
+        let mut request = client.request(method, url).headers(headers);
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let answer = send(request, &authorizer, &host).await;
+        tokens.settle().await;
+        show(answer?, args.include, common.verbose > 0, &host).await
+    })
+}
+
+fn url(text: &str) -> Result<Url, Failure> {
+    let wrong = |what: &str| Err(Failure::usage(format!("the URL {what}")));
+    // It is not repeated: it may hold credentials.
+    let Ok(url) = Url::parse(text) else {
+        return wrong("is not absolute; give it whole, such as `https://api.example/orders`");
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return wrong("holds a user name or password, and the token is what proves this client");
+    }
+    if url.host().is_none() || !matches!(url.scheme(), "https" | "http") {
+        return wrong("is none of a web server; use `https://`");
+    }
+    Ok(url)
+}
+
+fn headers(lines: &[String]) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        // It is not repeated: it may hold a secret.
+        let parsed = line.split_once(':').and_then(|(name, value)| {
+            let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
+            Some((name, HeaderValue::from_str(value.trim()).ok()?))
+        });
+        let Some((name, value)) = parsed else {
+            return Err(Failure::usage(
+                "`--header` takes a name and a value: `Accept: text/csv`",
+            ));
+        };
+        if name == AUTHORIZATION {
+            return Err(Failure::usage(
+                "the `Authorization` header is this command's to set",
+            ));
+        }
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// The address was typed by whoever wants its answer, so that it may have the token; unless the profile names the
+/// places that its tokens are for.
+fn authorizer(tokens: &Tokens, url: &Url, further: &[String]) -> Result<Authorizer, Failure> {
+    let Settings {
+        allowed_origins,
+        request,
+        danger_allow_http_on_loopback,
+        ..
+    } = &*tokens.settings;
+    let typed = url.origin().ascii_serialization();
+    let mut authorizer = Authorizer::builder(tokens.source.clone()).name("hallpass");
+    if allowed_origins.is_empty() {
+        authorizer = authorizer.allow_origin_with(&typed, request.clone());
+    }
+    for origin in allowed_origins.iter().chain(further) {
+        authorizer = authorizer.allow_origin_with(origin, request.clone());
+    }
+    if *danger_allow_http_on_loopback {
+        authorizer = authorizer.danger_allow_http_on_loopback();
+    }
+    let built = authorizer.build();
+    let built = built.map_err(|error| Failure::configuration(error.to_string()))?;
+    let allowed = |origin: String| origin == typed;
+    if built.origins().map(ToString::to_string).any(allowed) {
+        return Ok(built);
+    }
+    Err(Failure::configuration(format!(
+        "the profile's tokens are not for {typed}: it is none of its `allowed_origins`"
+    ))
+    .with_remedy(format!(
+        "add it there, or use `--allow-origin {typed}` this once"
+    )))
+}
+
+/// In memory, so that it can be sent again after a 401.
+fn body(path: &Path) -> Result<Vec<u8>, Failure> {
+    let read = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        fs::read(path)
+    };
+    read.map_err(|error| Failure::usage(format!("the body cannot be read: {}", error.kind())))
+}
+
+async fn send(
+    request: RequestBuilder,
+    authorizer: &Authorizer,
+    host: &str,
+) -> Result<Response, Failure> {
+    match request.send_with(authorizer).await {
+        Ok(answer) => Ok(answer),
+        Err(error) => Err(match (error.token_error(), error.http_error()) {
+            (Some(error), _) => error.clone().into(),
+            (None, Some(error)) => http::failure(error, host),
+            (None, None) => Failure::new(Exit::Unavailable, format!("{host} could not be reached")),
+        }),
+    }
+}
+
+/// The body to standard output as it comes, whatever the status.
+async fn show(
+    mut answer: Response,
+    include: bool,
+    verbose: bool,
+    host: &str,
+) -> Result<ExitCode, Failure> {
+    let status = answer.status();
+    if include {
+        out::bytes(&head(&answer))?;
+    }
+    if verbose {
+        eprintln(&format!("{host}: HTTP {}", status.as_u16()));
+    }
+    let refusal = answer.extensions().get::<ApiRefusal>().cloned();
+    loop {
+        match answer.chunk().await {
+            Ok(Some(part)) => out::bytes(&part)?,
+            Ok(None) => break,
+            Err(error) => return Err(http::failure(&error, host)),
+        }
+    }
+    if !is_error(status) {
+        return Ok(Exit::Ok.into());
+    }
+    Err(refused(status, refusal.as_ref(), host))
+}
+
+/// A redirect that was not followed brings no answer either.
+fn is_error(status: StatusCode) -> bool {
+    !status.is_success() && status != StatusCode::NOT_MODIFIED
+}
+
+fn refused(status: StatusCode, refusal: Option<&ApiRefusal>, host: &str) -> Failure {
+    let error = refusal.and_then(ApiRefusal::error);
+    let error = error.map(|error| format!(": {error}")).unwrap_or_default();
+    // With its name, where it has one: `403 Forbidden`.
+    let text = format!("{host} answered with HTTP {status}{error}");
+    let failure = Failure::new(Exit::Api, text.replace(" <unknown status code>", ""));
+    let scope = refusal.and_then(ApiRefusal::scope);
+    match scope {
+        Some(scope) => failure.with_remedy(format!(
+            "it asks for the scope `{scope}`: have it assigned to this client, and ask for it with `--scope`"
+        )),
+        None if status.is_redirection() => failure.with_remedy(
+            "it redirects to another origin, which would get no token: call that address yourself if it is right",
+        ),
+        None => failure,
+    }
+}
+
+/// Status and headers, as they were.
+fn head(answer: &Response) -> Vec<u8> {
+    let mut head = format!("{:?} {}\n", answer.version(), answer.status()).into_bytes();
+    for (name, value) in answer.headers() {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.push(b'\n');
+    }
+    head.push(b'\n');
+    head
+}
+
+fn eprintln(text: &str) {
+    use io::Write as _;
+
+    // Nobody is left to tell where standard error is closed.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // covers: I-14
+    #[test]
+    fn what_is_wrong_is_not_repeated() {
+        for wrong in [
+            url("https://user:CANARY@api.example/").unwrap_err(),
+            url("CANARY").unwrap_err(),
+            url("data:CANARY").unwrap_err(),
+            url("ftp://api.example/CANARY").unwrap_err(),
+            headers(&["CANARY".into()]).unwrap_err(),
+            headers(&["X: CANARY\n".repeat(2)]).unwrap_err(),
+            headers(&["authorization: Bearer CANARY".into()]).unwrap_err(),
+        ] {
+            assert_eq!(wrong.exit().code(), 2);
+            assert!(!wrong.to_string().contains("CANARY"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn errors_of_an_api_are_those_that_bring_no_answer() {
+        for (status, error) in [
+            (200, false),
+            (204, false),
+            (304, false),
+            (302, true),
+            (404, true),
+            (500, true),
+        ] {
+            assert_eq!(
+                is_error(StatusCode::from_u16(status).unwrap()),
+                error,
+                "{status}"
+            );
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `hallpass token`.
+
+use std::time::SystemTime;
+
+use hallpass::AccessToken;
+use serde_json::{Value, json};
+
+use super::credential;
+use crate::{
+    args::{Common, Format, Token},
+    config,
+    failure::Failure,
+    out,
+    tokens::{self, Tokens},
+};
+
+pub(crate) fn run(common: &Common, args: &Token) -> Result<(), Failure> {
+    if args.format == Format::Env {
+        check_name(&args.name)?;
+    }
+    let version = match args.format {
+        Format::ExecCredential => Some(credential::version()?),
+        _ => None,
+    };
+    let tokens = Tokens::new(config::read(common, &args.client)?, common);
+    let token = tokens::block_on(async {
+        let token = if args.renew {
+            tokens.fresh_token().await
+        } else {
+            tokens.token().await
+        };
+        tokens.settle().await;
+        Ok(token?)
+    })?;
+    match (args.format, version) {
+        (Format::ExecCredential, Some(version)) => out::json(&credential::of(&token, version)),
+        (Format::Json, _) => out::json(&described(&token)),
+        (Format::Header, _) => out::text(&format!(
+            "Authorization: {} {}\n",
+            token.token_type(),
+            token.expose()
+        )),
+        (Format::Env, _) => out::text(&environment(&args.name, &token)),
+        _ => out::text(&format!("{}\n", token.expose())),
+    }
+}
+
+fn described(token: &AccessToken) -> Value {
+    let left = token
+        .expires_at()
+        .map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
+    json!({
+        "access_token": token.expose(),
+        "token_type": token.token_type().as_str(),
+        "expires_in": left.map(|left| left.as_secs()),
+        "expires_at": token.expires_at().map(timestamp),
+        "scope": token.scopes().as_str(),
+    })
+}
+
+/// RFC 3339, in whole seconds.
+pub(super) fn timestamp(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// Lines that a shell, systemd and container tools read alike.
+fn environment(name: &str, token: &AccessToken) -> String {
+    let token_line = format!("{name}={}\n", quoted(token.expose()));
+    let time_line = token
+        .expires_at()
+        .map(|at| format!("{name}_EXPIRES_AT={}\n", timestamp(at)));
+    token_line + &time_line.unwrap_or_default()
+}
+
+/// In quotes only where a shell would read something into it; what servers issue hardly ever needs them.
+fn quoted(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._+/=".contains(&byte);
+    if text.bytes().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// A variable's name, as shells have it.
+pub(super) fn check_name(name: &str) -> Result<(), Failure> {
+    let fit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if !name.is_empty() && name.bytes().all(fit) && !name.as_bytes()[0].is_ascii_digit() {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        "`--name` takes a variable's name: letters, digits and `_`, and no digit first",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hallpass::core::{Clock as _, SystemClock};
+
+    use super::*;
+
+    #[test]
+    fn quotes_are_for_what_needs_them() {
+        assert_eq!(quoted("eyJ.a-b_c+d/e=="), "eyJ.a-b_c+d/e==");
+        assert_eq!(quoted("~a$b"), "'~a$b'");
+        assert_eq!(quoted("a'b"), r"'a'\''b'");
+    }
+
+    #[test]
+    fn names_are_those_of_variables() {
+        for (name, fit) in [
+            ("ACCESS_TOKEN", true),
+            ("_x9", true),
+            ("", false),
+            ("9x", false),
+            ("a-b", false),
+            ("A=B", false),
+        ] {
+            assert_eq!(check_name(name).is_ok(), fit, "{name}");
+        }
+    }
+
+    #[test]
+    fn json_tells_all_but_extras() {
+        let token =
+            AccessToken::bearer("abc", SystemClock.moment(), Duration::from_secs(60)).unwrap();
+        let value = described(&token.with_scopes("a b".parse().unwrap()));
+        assert_eq!(
+            (&value["access_token"], &value["scope"]),
+            (&json!("abc"), &json!("a b"))
+        );
+        assert!(value["expires_in"].as_u64().unwrap() >= 58);
+        let eternal = AccessToken::bearer("abc", SystemClock.moment(), Duration::MAX).unwrap();
+        assert!(described(&eternal)["expires_at"].is_null());
+    }
+}

@@ -1,0 +1,171 @@
+//! What the environment says.
+
+use std::{env, ffi::OsString};
+
+use hallpass::secrets::SecretReference;
+
+use super::{layer::Layer, values};
+use crate::failure::Failure;
+
+/// The variables of a process; an empty one counts as absent.
+pub(crate) struct Variables(Box<LookUp>);
+
+type LookUp = dyn Fn(&str) -> Option<OsString>;
+
+impl Variables {
+    pub(crate) fn of_this_process() -> Self {
+        Self(Box::new(|name| env::var_os(name)))
+    }
+
+    pub(crate) fn os(&self, name: &str) -> Option<OsString> {
+        (self.0)(name).filter(|value| !value.is_empty())
+    }
+
+    /// Its value; never shown where it cannot be used.
+    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, Failure> {
+        let value = self.os(name).map(OsString::into_string).transpose();
+        value.map_err(|_| {
+            Failure::configuration(format!("the variable `{name}` is not valid Unicode"))
+        })
+    }
+}
+
+/// What camall.io's adapter reads too.
+const CAMALL: &str = "CAMALL_CLIENT_ID";
+
+/// The variables of this command; those of camall's adapter too where neither a profile nor one of ours names a server.
+pub(crate) fn layer(variables: &Variables, profile: bool) -> Result<Layer, Failure> {
+    let text = |name: &str| variables.text(name);
+    let ours = named(variables, "HALLPASS")?;
+    let ours = Layer {
+        provider: text("HALLPASS_PROVIDER")?,
+        audience: text("HALLPASS_AUDIENCE")?.into_iter().collect(),
+        resource: text("HALLPASS_RESOURCE")?.into_iter().collect(),
+        ..ours
+    };
+    let server = ours.provider.is_some() || ours.token_endpoint.is_some();
+    if profile || server || variables.os(CAMALL).is_none() {
+        return Ok(ours);
+    }
+    let camall = Layer {
+        provider: Some("camall".to_owned()),
+        ..named(variables, "CAMALL")?
+    };
+    Ok(ours.over(camall))
+}
+
+/// The variables that are named alike for us and for camall's adapter.
+fn named(variables: &Variables, prefix: &str) -> Result<Layer, Failure> {
+    let text = |name: &str| variables.text(&format!("{prefix}_{name}"));
+    let way = text("AUTHENTICATION")?;
+    let way = way.map(|way| values::authentication(&way)).transpose();
+    Ok(Layer {
+        token_endpoint: text("TOKEN_ENDPOINT")?,
+        client_id: text("CLIENT_ID")?,
+        client_secret: secret(variables, prefix)?,
+        authentication: way.map_err(|why| {
+            Failure::configuration(format!("the variable `{prefix}_AUTHENTICATION`: {why}"))
+        })?,
+        scope: text("SCOPE")?,
+        ..Layer::default()
+    })
+}
+
+/// The secret itself, which is read when it is needed, or where it is.
+fn secret(variables: &Variables, prefix: &str) -> Result<Option<SecretReference>, Failure> {
+    let itself = format!("{prefix}_CLIENT_SECRET");
+    let from = format!("{prefix}_CLIENT_SECRET_FROM");
+    let file = format!("{prefix}_CLIENT_SECRET_FILE");
+    let mut named = Vec::new();
+    if variables.os(&itself).is_some() {
+        named.push((format!("env:{itself}"), &itself));
+    }
+    if let Some(reference) = variables.text(&from)? {
+        named.push((reference, &from));
+    }
+    if let Some(path) = variables.text(&file)? {
+        named.push((format!("file:{path}"), &file));
+    }
+    if let [(_, one), (_, other), ..] = &*named {
+        return Err(Failure::configuration(format!(
+            "both `{one}` and `{other}` are set; leave one out"
+        )));
+    }
+    let Some((reference, named_by)) = named.pop() else {
+        return Ok(None);
+    };
+    let parsed = reference.parse::<SecretReference>();
+    parsed
+        .map(Some)
+        .map_err(|why| Failure::configuration(format!("the variable `{named_by}`: {why}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Authentication;
+
+    fn variables(list: &'static [(&str, &str)]) -> Variables {
+        Variables(Box::new(|name| {
+            let found = list.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| OsString::from(value))
+        }))
+    }
+
+    const CAMALL: [(&str, &str); 4] = [
+        ("CAMALL_CLIENT_ID", "orders"),
+        ("CAMALL_CLIENT_SECRET", "CANARY"),
+        ("CAMALL_AUTHENTICATION", "raw-basic"),
+        ("HALLPASS_SCOPE", "a"),
+    ];
+
+    #[test]
+    fn camalls_variables_count_where_nothing_else_names_a_server() {
+        let read = |profile| layer(&variables(&CAMALL), profile).unwrap();
+        let alone = read(false);
+        assert_eq!(alone.provider.as_deref(), Some("camall"));
+        assert_eq!(alone.client_id.as_deref(), Some("orders"));
+        assert_eq!(alone.authentication, Some(Authentication::RawBasic));
+        assert_eq!(alone.scope.as_deref(), Some("a"));
+        assert!(alone.client_secret.is_some());
+        let with_profile = read(true);
+        assert!(with_profile.provider.is_none() && with_profile.client_secret.is_none());
+    }
+
+    // covers: F-99, F-113
+    #[test]
+    fn what_is_wrong_is_named_and_not_shown() {
+        for (list, says) in [
+            (
+                &[("HALLPASS_AUTHENTICATION", "CANARY")][..],
+                "HALLPASS_AUTHENTICATION",
+            ),
+            (
+                &[("HALLPASS_CLIENT_SECRET_FROM", "CANARY")][..],
+                "HALLPASS_CLIENT_SECRET_FROM",
+            ),
+            (
+                &[
+                    ("HALLPASS_CLIENT_SECRET_FROM", "file:/x"),
+                    ("HALLPASS_CLIENT_SECRET", "CANARY"),
+                ][..],
+                "leave one out",
+            ),
+        ] {
+            let error = layer(&variables(list), false).unwrap_err().to_string();
+            assert!(error.contains(says) && !error.contains("CANARY"), "{error}");
+        }
+        assert!(!format!("{:?}", layer(&variables(&CAMALL), false).unwrap()).contains("CANARY"));
+    }
+
+    // covers: F-113
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_not_unicode_is_named() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let variables = Variables(Box::new(|_| Some(OsString::from_vec(vec![0xff]))));
+        let error = layer(&variables, false).unwrap_err().to_string();
+        assert!(error.contains("not valid Unicode"), "{error}");
+    }
+}

@@ -1,0 +1,315 @@
+//! The configuration file: TOML, with a table for each profile.
+//!
+//! It is walked by hand: what is wrong is told with its line, and nothing of what the file holds is repeated but names
+//! of keys and profiles, since a secret may have slipped in anywhere.
+
+use std::{fs, io, ops::Range, path::Path};
+
+use hallpass::secrets::SecretReference;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{layer::Layer, place::File, values};
+use crate::failure::Failure;
+
+/// Longer files are none that a person wrote.
+const MAX_BYTES: u64 = 1 << 20;
+/// The profile of those who name none.
+const DEFAULT: &str = "default";
+
+const KEYS: [&str; 18] = [
+    "allowed_origins",
+    "audience",
+    "authentication",
+    "ca_file",
+    "cache",
+    "client_id",
+    "client_secret",
+    "connect_timeout",
+    "danger_allow_http_on_loopback",
+    "parameters",
+    "provider",
+    "proxy",
+    "require_granted_scopes",
+    "resource",
+    "scope",
+    "timeout",
+    "token_endpoint",
+    "variables",
+];
+
+/// The profile of this name, or else the default one, if there is any.
+pub(crate) fn profile(
+    file: &File,
+    chosen: Option<(&str, &str)>,
+) -> Result<Option<(String, Layer)>, Failure> {
+    let text = match &file.path {
+        Some(path) => read(path, file.named_by)?,
+        None => None,
+    };
+    let Some((path, text)) = file.path.as_deref().zip(text) else {
+        return match (chosen, &file.path) {
+            (None, _) => Ok(None),
+            (Some((name, by)), Some(path)) => Err(Failure::configuration(format!(
+                "{by} names the profile {}, and there is no file {}",
+                shown(name),
+                path.display()
+            ))),
+            (Some((name, by)), None) => Err(Failure::configuration(format!(
+                "{by} names the profile {}, and without a home folder there is no configuration file",
+                shown(name)
+            ))
+            .with_remedy("name the file with HALLPASS_CONFIG")),
+        };
+    };
+    Document { path, text: &text }.profile(chosen)
+}
+
+/// The file's text; nothing where it is the user's own and not there.
+fn read(path: &Path, named_by: Option<&str>) -> Result<Option<String>, Failure> {
+    let failed = |why: String| {
+        let by = named_by
+            .map(|by| format!(", which {by} names,"))
+            .unwrap_or_default();
+        Failure::configuration(format!("the file {}{by} {why}", path.display()))
+    };
+    match fs::metadata(path) {
+        Ok(file) if !file.is_file() => return Err(failed("is no file".into())),
+        Ok(file) if file.len() > MAX_BYTES => return Err(failed("is longer than 1 MiB".into())),
+        Ok(file) => warn_if_others_may_write(path, &file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && named_by.is_none() => {
+            return Ok(None);
+        }
+        Err(error) => return Err(failed(format!("cannot be read: {}", error.kind()))),
+    }
+    let text =
+        fs::read(path).map_err(|error| failed(format!("cannot be read: {}", error.kind())))?;
+    let text = String::from_utf8(text).map_err(|_| failed("is not UTF-8".into()))?;
+    // Some editors write one.
+    Ok(Some(
+        text.strip_prefix('\u{feff}')
+            .map(str::to_owned)
+            .unwrap_or(text),
+    ))
+}
+
+/// Whoever may write the file chooses where credentials go, and which commands are run for a secret.
+#[cfg(unix)]
+fn warn_if_others_may_write(path: &Path, file: &fs::Metadata) {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let me = rustix::process::geteuid().as_raw();
+    let (write_of_others, owner) = (file.mode() & 0o022 != 0, file.uid());
+    if write_of_others {
+        warn(&format!(
+            "others may write {}, and so choose where your credentials go; `chmod go-w` it",
+            path.display()
+        ));
+    } else if owner != me && owner != 0 {
+        warn(&format!(
+            "{} belongs to another user, who so chooses where your credentials go",
+            path.display()
+        ));
+    }
+}
+
+#[cfg(unix)]
+fn warn(text: &str) {
+    use std::io::Write as _;
+
+    // Nobody is left to tell where standard error is closed.
+    let _ = writeln!(io::stderr(), "hallpass: warning: {text}");
+}
+
+/// Elsewhere a user's folders are the user's own unless someone shares them on purpose.
+#[cfg(not(unix))]
+fn warn_if_others_may_write(_: &Path, _: &fs::Metadata) {}
+
+struct Document<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Document<'_> {
+    fn profile(&self, chosen: Option<(&str, &str)>) -> Result<Option<(String, Layer)>, Failure> {
+        let document = DeTable::parse(self.text).map_err(|error| {
+            // Its message may quote what it read.
+            let at = error.span().unwrap_or_default();
+            self.wrong(
+                &at,
+                "this is not TOML; a text stands in quotes, as in `client_id = \"orders\"`",
+            )
+        })?;
+        let mut profiles = None;
+        for (key, value) in document.get_ref() {
+            if key.get_ref() != "profile" {
+                return Err(self.unknown(key, ["profile"]));
+            }
+            let table = value.get_ref().as_table();
+            profiles = Some(table.ok_or_else(|| {
+                self.wrong(
+                    &value.span(),
+                    "`profile` is a table of profiles: `[profile.NAME]`",
+                )
+            })?);
+        }
+        let find = |name: &str| {
+            let mut profiles = profiles.into_iter().flatten();
+            profiles.find(|(key, _)| key.get_ref() == name)
+        };
+        let (name, by) = chosen.unwrap_or((DEFAULT, ""));
+        let Some((_, found)) = find(name) else {
+            if chosen.is_none() {
+                return Ok(None);
+            }
+            let all = profiles.into_iter().flatten();
+            let names: Vec<&str> = all.map(|(key, _)| &**key.get_ref()).collect();
+            return Err(self.no_profile(name, by, &names));
+        };
+        let table = found.get_ref().as_table();
+        let table = table
+            .ok_or_else(|| self.wrong(&found.span(), "a profile is a table: `[profile.NAME]`"))?;
+        Ok(Some((name.to_owned(), self.layer(table)?)))
+    }
+
+    fn no_profile(&self, name: &str, by: &str, names: &[&str]) -> Failure {
+        let failure = Failure::configuration(format!(
+            "{by} names the profile {}, which is not in {}",
+            shown(name),
+            self.path.display()
+        ));
+        match values::nearest(name, names.iter().copied()) {
+            Some(nearest) => failure.with_remedy(format!("did you mean `{nearest}`?")),
+            None if names.is_empty() => failure.with_remedy("it holds none"),
+            None => failure.with_remedy(format!("it holds `{}`", names.join("`, `"))),
+        }
+    }
+
+    fn layer(&self, table: &DeTable<'_>) -> Result<Layer, Failure> {
+        let mut layer = Layer::default();
+        for (key, value) in table {
+            match &**key.get_ref() {
+                "allowed_origins" => layer.allowed_origins = self.texts(key, value)?,
+                "audience" => layer.audience = self.texts(key, value)?,
+                "authentication" => {
+                    let way = values::authentication(self.text(key, value)?);
+                    layer.authentication = Some(way.map_err(|why| self.unfit(key, value, why))?);
+                }
+                "ca_file" => layer.ca_file = Some(self.text(key, value)?.into()),
+                "cache" => layer.cache = Some(self.truth(key, value)?),
+                "client_id" => layer.client_id = Some(self.text(key, value)?.to_owned()),
+                "client_secret" => layer.client_secret = Some(self.secret(key, value)?),
+                "connect_timeout" => layer.connect_timeout = Some(self.time(key, value)?),
+                "danger_allow_http_on_loopback" => {
+                    layer.danger_allow_http_on_loopback = Some(self.truth(key, value)?);
+                }
+                "parameters" => layer.parameters = self.pairs(key, value)?,
+                "provider" => layer.provider = Some(self.text(key, value)?.to_owned()),
+                "proxy" => layer.proxy = Some(self.text(key, value)?.to_owned()),
+                "require_granted_scopes" => {
+                    layer.require_granted_scopes = Some(self.truth(key, value)?);
+                }
+                "resource" => layer.resource = self.texts(key, value)?,
+                "scope" => layer.scope = Some(self.texts(key, value)?.join(" ")),
+                "timeout" => layer.timeout = Some(self.time(key, value)?),
+                "token_endpoint" => layer.token_endpoint = Some(self.text(key, value)?.to_owned()),
+                "variables" => layer.variables = self.pairs(key, value)?,
+                _ => return Err(self.unknown(key, KEYS)),
+            }
+        }
+        Ok(layer)
+    }
+
+    fn text<'v>(&self, key: &Key<'_>, value: &'v Value<'_>) -> Result<&'v str, Failure> {
+        let text = value.get_ref().as_str();
+        text.ok_or_else(|| self.unfit(key, value, "it is a text in quotes"))
+    }
+
+    /// One text, or a list of them.
+    fn texts(&self, key: &Key<'_>, value: &Value<'_>) -> Result<Vec<String>, Failure> {
+        let Some(list) = value.get_ref().as_array() else {
+            let text = value.get_ref().as_str();
+            return match text {
+                Some(text) => Ok(vec![text.to_owned()]),
+                None => Err(self.unfit(key, value, "it is a text in quotes, or a list of such")),
+            };
+        };
+        let text = |item: &Value<'_>| self.text(key, item).map(str::to_owned);
+        list.iter().map(text).collect()
+    }
+
+    fn truth(&self, key: &Key<'_>, value: &Value<'_>) -> Result<bool, Failure> {
+        let truth = value.get_ref().as_bool();
+        truth.ok_or_else(|| self.unfit(key, value, "it is `true` or `false`"))
+    }
+
+    /// A text such as `10s`, or seconds.
+    fn time(&self, key: &Key<'_>, value: &Value<'_>) -> Result<std::time::Duration, Failure> {
+        let text = match value.get_ref() {
+            DeValue::String(text) => &**text,
+            DeValue::Integer(seconds) if seconds.radix() == 10 => seconds.as_str(),
+            _ => "",
+        };
+        values::duration(text).map_err(|why| self.unfit(key, value, why))
+    }
+
+    fn pairs(&self, key: &Key<'_>, value: &Value<'_>) -> Result<Vec<(String, String)>, Failure> {
+        let Some(table) = value.get_ref().as_table() else {
+            return Err(self.unfit(
+                key,
+                value,
+                "it is a table of texts, as in `{ name = \"value\" }`",
+            ));
+        };
+        let pair = |(name, value): (&Key<'_>, &Value<'_>)| {
+            Ok((
+                name.get_ref().to_string(),
+                self.text(key, value)?.to_owned(),
+            ))
+        };
+        table.iter().map(pair).collect()
+    }
+
+    fn secret(&self, key: &Key<'_>, value: &Value<'_>) -> Result<SecretReference, Failure> {
+        let reference = self.text(key, value)?.parse::<SecretReference>();
+        reference.map_err(|why| self.unfit(key, value, &why.to_string()))
+    }
+
+    fn unfit(&self, key: &Key<'_>, value: &Value<'_>, why: &str) -> Failure {
+        self.wrong(&value.span(), &format!("`{}`: {why}", key.get_ref()))
+    }
+
+    fn unknown<'k>(&self, key: &Key<'_>, known: impl IntoIterator<Item = &'k str>) -> Failure {
+        let name = &**key.get_ref();
+        let nearest = values::nearest(name, known);
+        let failure = self.wrong(&key.span(), &format!("there is no setting {}", shown(name)));
+        match nearest {
+            Some(nearest) => failure.with_remedy(format!("did you mean `{nearest}`?")),
+            None => failure.with_remedy("docs/command.md lists them"),
+        }
+    }
+
+    fn wrong(&self, at: &Range<usize>, what: &str) -> Failure {
+        let before = self.text.get(..at.start).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        Failure::configuration(format!("{} line {line}: {what}", self.path.display()))
+    }
+}
+
+type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
+type Value<'a> = Spanned<DeValue<'a>>;
+
+/// A name, in quotes, unless it looks like something else than a name.
+fn shown(name: &str) -> String {
+    let fit = |char: char| char.is_alphanumeric() || "-_.".contains(char);
+    if !name.is_empty() && name.chars().count() <= 40 && name.chars().all(fit) {
+        format!("`{name}`")
+    } else {
+        "of an unusual name".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+use std::time::Duration;
+
+use super::*;
+use crate::args::Authentication;
+
+fn parse(text: &str, chosen: Option<&str>) -> Result<Option<(String, Layer)>, Failure> {
+    let path = Path::new("config.toml");
+    Document { path, text }.profile(chosen.map(|name| (name, "--profile")))
+}
+
+#[test]
+fn a_profile_may_say_everything() {
+    let text = r#"
+        [profile.orders]
+        provider = "auth0"
+        variables = { domain = "acme.eu.auth0.com" }
+        token_endpoint = "https://login.example/token"
+        client_id = "orders"
+        client_secret = "env:ORDERS_SECRET"
+        authentication = "raw-basic"
+        scope = ["a", "b"]
+        audience = "https://api.example"
+        resource = ["https://a.example/", "https://b.example/"]
+        parameters = { tenant = "blue" }
+        allowed_origins = ["https://api.example"]
+        timeout = "10s"
+        connect_timeout = 3
+        ca_file = "/etc/ca.pem"
+        proxy = "http://proxy.example:3128"
+        require_granted_scopes = true
+        cache = false
+        danger_allow_http_on_loopback = true
+    "#;
+    let (name, layer) = parse(text, Some("orders")).unwrap().unwrap();
+    assert_eq!(name, "orders");
+    assert_eq!(layer.scope.as_deref(), Some("a b"));
+    assert_eq!(layer.resource.len(), 2);
+    assert_eq!(layer.authentication, Some(Authentication::RawBasic));
+    assert_eq!(layer.timeout, Some(Duration::from_secs(10)));
+    assert_eq!(layer.connect_timeout, Some(Duration::from_secs(3)));
+    assert_eq!(
+        layer.variables,
+        [("domain".to_owned(), "acme.eu.auth0.com".to_owned())]
+    );
+    assert_eq!(
+        (layer.cache, layer.require_granted_scopes),
+        (Some(false), Some(true))
+    );
+    // Each key was there.
+    for key in KEYS {
+        assert!(text.contains(&format!("{key} = ")), "{key}");
+    }
+}
+
+#[test]
+fn the_default_is_the_profile_of_that_name() {
+    let text = "[profile.default]\nclient_id = \"a\"\n[profile.other]\nclient_id = \"b\"\n";
+    let id = |chosen| parse(text, chosen).unwrap().unwrap().1.client_id.unwrap();
+    assert_eq!((id(None), id(Some("other"))), ("a".into(), "b".into()));
+    assert!(parse("[profile.x]\n", None).unwrap().is_none());
+    assert!(parse("", None).unwrap().is_none());
+}
+
+// covers: F-99, I-14
+#[test]
+fn what_is_wrong_is_told_with_its_line_and_no_value_is_repeated() {
+    for (text, says) in [
+        (
+            "[profile.p]\nclient_secret = \"CANARY\"",
+            "line 2: `client_secret`: this is no reference",
+        ),
+        ("[profile.p]\nclient_secret = \"CANARY:x\"", "no reference"),
+        (
+            "[profile.p]\nclient_secret = CANARY",
+            "line 2: this is not TOML",
+        ),
+        (
+            "[profile.p]\n\nclient_secret = 'CANARY",
+            "line 3: this is not TOML",
+        ),
+        ("[profile.p]\nCANARY!\n", "not TOML"),
+        ("[profile.p]\nclient_id = \"\\CANARY\"", "not TOML"),
+        (
+            "[profile.p]\nclient_id = [\"CANARY\"]",
+            "`client_id`: it is a text",
+        ),
+        (
+            "[profile.p]\nclient_id = { CANARY = 1 }",
+            "`client_id`: it is a text",
+        ),
+        (
+            "[profile.p]\nclient_secret = { value = \"CANARY\" }",
+            "`client_secret`: it is a text",
+        ),
+        (
+            "[profile.p]\ntimeout = \"CANARY\"",
+            "`timeout`: a time is written",
+        ),
+        (
+            "[profile.p]\ntimeout = 0x10",
+            "`timeout`: a time is written",
+        ),
+        ("[profile.p]\nauthentication = \"CANARY\"", "none of `form`"),
+        ("[profile.p]\ncache = \"CANARY\"", "`true` or `false`"),
+        (
+            "[profile.p]\nscope = [1, \"CANARY\"]",
+            "`scope`: it is a text",
+        ),
+        ("[profile.p]\nparameters = \"CANARY\"", "table of texts"),
+        (
+            "[profile.p]\n\"CANARY CANARY\" = 1",
+            "no setting of an unusual name",
+        ),
+        ("[profile]\np = \"CANARY\"", "a profile is a table"),
+        ("profile = \"CANARY\"", "`profile` is a table"),
+    ] {
+        let failure = parse(text, Some("p")).unwrap_err();
+        let shown = format!("{failure} {failure:?}");
+        assert!(shown.contains(says), "{text}: {shown}");
+        assert!(!shown.contains("CANARY"), "{text}: {shown}");
+        assert_eq!(failure.exit().code(), 3);
+    }
+    // The control: the parser's own words would have.
+    let error = DeTable::parse("client_secret = CANARY").unwrap_err();
+    assert!(error.to_string().contains("CANARY"), "{error}");
+}
+
+#[test]
+fn a_mistyped_name_gets_the_nearest_one() {
+    for (text, nearest) in [
+        ("[profile.p]\nclient-id = \"x\"", "`client_id`"),
+        ("[profile.p]\nscopes = \"x\"", "`scope`"),
+        ("[profile.p]\ntokenendpoint = \"x\"", "`token_endpoint`"),
+        ("[profiles.p]\n", "`profile`"),
+        ("[profile.q]\n[profile.prod]\n", "`prod`"),
+    ] {
+        let chosen = if text.contains("prod") { "prd" } else { "p" };
+        let text = parse(text, Some(chosen)).unwrap_err().to_string();
+        assert!(text.contains(&format!("did you mean {nearest}?")), "{text}");
+    }
+}

@@ -1,0 +1,44 @@
+//! Where the configuration file and the cache lie.
+
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy as _;
+
+use super::environment::Variables;
+
+/// The configuration file's place.
+#[derive(Debug)]
+pub(crate) struct File {
+    pub(crate) path: Option<PathBuf>,
+    /// Who named it; nobody where it is the user's own, which need not exist.
+    pub(crate) named_by: Option<&'static str>,
+}
+
+pub(crate) fn config_file(flag: Option<&Path>, variables: &Variables) -> File {
+    let named = |path: PathBuf, by| File {
+        path: Some(path),
+        named_by: Some(by),
+    };
+    if let Some(path) = flag {
+        return named(path.to_owned(), "--config");
+    }
+    if let Some(path) = variables.os("HALLPASS_CONFIG") {
+        return named(path.into(), "HALLPASS_CONFIG");
+    }
+    // Without a home folder there is no file; the environment may be enough.
+    let user = etcetera::choose_base_strategy().ok();
+    File {
+        path: user.map(|user| user.config_dir().join("hallpass").join("config.toml")),
+        named_by: None,
+    }
+}
+
+/// The folder of the tokens that are kept between runs.
+pub(crate) fn cache_folder() -> Option<PathBuf> {
+    let variables = Variables::of_this_process();
+    if let Some(folder) = variables.os("HALLPASS_CACHE_DIR") {
+        return Some(folder.into());
+    }
+    let user = etcetera::choose_base_strategy().ok()?;
+    Some(user.cache_dir().join("hallpass"))
+}

@@ -1,0 +1,317 @@
+//! All that a run needs to know, checked as far as it can be without asking anyone.
+
+use std::{path::PathBuf, time::Duration};
+
+use hallpass::{
+    TokenRequest, camall,
+    endpoint::presets::{self, Preset},
+    secrets::SecretReference,
+};
+use url::Url;
+
+use super::{layer::Layer, values};
+use crate::{args::Authentication, failure::Failure};
+
+/// What is asked of whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The profile's name, where there is one.
+    pub(crate) profile: Option<String>,
+    /// Where the configuration file is, or would be.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) server: Server,
+    pub(crate) token_endpoint: String,
+    pub(crate) client_id: String,
+    pub(crate) client_secret: SecretReference,
+    /// Nothing where the server's own way is taken.
+    pub(crate) authentication: Option<Authentication>,
+    pub(crate) request: TokenRequest,
+    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) proxy: Option<String>,
+    pub(crate) require_granted_scopes: bool,
+    pub(crate) cache: bool,
+    pub(crate) danger_allow_http_on_loopback: bool,
+}
+
+/// Whose peculiarities are known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Server {
+    Camall,
+    Preset(&'static Preset),
+    /// Any RFC 6749 token endpoint.
+    Any,
+}
+
+/// The names of known servers.
+const PROVIDERS: [(&str, Server); 8] = [
+    ("camall", Server::Camall),
+    ("auth0", Server::Preset(&presets::AUTH0)),
+    ("okta", Server::Preset(&presets::OKTA)),
+    ("entra-id", Server::Preset(&presets::ENTRA_ID)),
+    ("keycloak", Server::Preset(&presets::KEYCLOAK)),
+    ("cognito", Server::Preset(&presets::COGNITO)),
+    ("ory-hydra", Server::Preset(&presets::ORY_HYDRA)),
+    ("ory-network", Server::Preset(&presets::ORY_NETWORK)),
+];
+
+impl Settings {
+    pub(crate) fn new(
+        profile: Option<String>,
+        file: Option<PathBuf>,
+        layer: Layer,
+    ) -> Result<Self, Failure> {
+        let server = server(layer.provider.as_deref())?;
+        let wanted = request(&layer)?;
+        let Some(token_endpoint) = endpoint(server, &layer)? else {
+            return Err(missing(
+                "which server to ask",
+                "`token_endpoint` or `provider`",
+                "HALLPASS_TOKEN_ENDPOINT or HALLPASS_PROVIDER",
+                file.as_ref(),
+            ));
+        };
+        let Some(client_id) = layer.client_id else {
+            return Err(missing(
+                "which client to be",
+                "`client_id`",
+                "HALLPASS_CLIENT_ID",
+                file.as_ref(),
+            ));
+        };
+        let Some(client_secret) = layer.client_secret else {
+            return Err(missing(
+                "where the client's secret is",
+                "`client_secret` with a reference such as `file:/run/secrets/client`",
+                "HALLPASS_CLIENT_SECRET",
+                file.as_ref(),
+            ));
+        };
+        Ok(Self {
+            profile,
+            file,
+            server,
+            token_endpoint,
+            client_id,
+            client_secret,
+            authentication: layer.authentication,
+            request: wanted,
+            allowed_origins: layer.allowed_origins,
+            timeout: layer.timeout,
+            connect_timeout: layer.connect_timeout,
+            ca_file: layer.ca_file,
+            proxy: layer.proxy,
+            require_granted_scopes: layer.require_granted_scopes.unwrap_or(false),
+            cache: layer.cache.unwrap_or(true),
+            danger_allow_http_on_loopback: layer.danger_allow_http_on_loopback.unwrap_or(false),
+        })
+    }
+
+    /// The token endpoint's host, with its port where it is not the scheme's own.
+    pub(crate) fn host(&self) -> String {
+        let url = Url::parse(&self.token_endpoint).ok();
+        let host = url
+            .as_ref()
+            .and_then(|url| url.host_str().zip(Some(url.port())));
+        match host {
+            Some((host, Some(port))) => format!("{host}:{port}"),
+            Some((host, None)) => host.to_owned(),
+            None => "no host".to_owned(),
+        }
+    }
+
+    /// What must be equal for two runs to share a token, besides the request.
+    ///
+    /// The secret is not in it: a token stays good when the secret is rotated.
+    pub(crate) fn namespace(&self) -> String {
+        let parts = [&self.token_endpoint, &self.client_id];
+        // Measured, so that no two run into one another.
+        let measured = parts.map(|part| format!("{}:{part}", part.len()));
+        measured.concat()
+    }
+}
+
+fn server(provider: Option<&str>) -> Result<Server, Failure> {
+    let Some(provider) = provider else {
+        return Ok(Server::Any);
+    };
+    let known = PROVIDERS.iter().find(|(name, _)| *name == provider);
+    if let Some((_, server)) = known {
+        return Ok(*server);
+    }
+    if provider == "google" {
+        return Err(Failure::configuration(
+            "Google takes no client secrets, but signed assertions (RFC 7523), which this command does not make",
+        ));
+    }
+    let names = PROVIDERS.iter().map(|(name, _)| *name);
+    let failure = Failure::configuration("`provider` names no known server");
+    Err(match values::nearest(provider, names.clone()) {
+        Some(nearest) => failure.with_remedy(format!("did you mean `{nearest}`?")),
+        None => failure.with_remedy(format!(
+            "known are `{}`; for another one set `token_endpoint`",
+            names.collect::<Vec<_>>().join("`, `")
+        )),
+    })
+}
+
+/// Where tokens are given out, if anything says so.
+fn endpoint(server: Server, layer: &Layer) -> Result<Option<String>, Failure> {
+    if let Some(endpoint) = &layer.token_endpoint {
+        return Ok(Some(endpoint.clone()));
+    }
+    Ok(match server {
+        Server::Camall => Some(camall::TOKEN_ENDPOINT.to_owned()),
+        Server::Preset(preset) => {
+            let values = layer.variables.iter();
+            let values: Vec<_> = values
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            let endpoint = preset.endpoint(&values);
+            Some(endpoint.map_err(|error| {
+                Failure::from(error).with_remedy("set it in `variables` of the profile")
+            })?)
+        }
+        Server::Any => None,
+    })
+}
+
+fn request(layer: &Layer) -> Result<TokenRequest, Failure> {
+    let wrong = |what: &str, why: &dyn std::fmt::Display| {
+        Failure::configuration(format!("`{what}`: {why}"))
+    };
+    let mut request = TokenRequest::new();
+    if let Some(scope) = &layer.scope {
+        // The parser's error tells the place of what does not fit, and not the scope.
+        request = request.with_scopes(scope.parse().map_err(|error| wrong("scope", &error))?);
+    }
+    for audience in &layer.audience {
+        let with = request.with_audience(audience);
+        request = with.map_err(|error| wrong("audience", &error))?;
+    }
+    for resource in &layer.resource {
+        let with = request.with_resource(resource);
+        request = with.map_err(|error| wrong("resource", &error))?;
+    }
+    for (name, value) in &layer.parameters {
+        let with = request.with_parameter(name, value);
+        request = with.map_err(|error| wrong("parameters", &error))?;
+    }
+    Ok(request)
+}
+
+fn missing(what: &str, key: &str, variables: &str, file: Option<&PathBuf>) -> Failure {
+    let file = file
+        .map(|file| format!(" of {}", file.display()))
+        .unwrap_or_default();
+    Failure::configuration(format!("nothing says {what}")).with_remedy(format!(
+        "set {key} in a profile{file}, or {variables} in the environment"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer() -> Layer {
+        Layer {
+            token_endpoint: Some("https://login.example:8443/token".into()),
+            client_id: Some("orders".into()),
+            client_secret: Some("env:X".parse().unwrap()),
+            ..Layer::default()
+        }
+    }
+
+    fn settings(change: impl FnOnce(&mut Layer)) -> Result<Settings, Failure> {
+        let mut layer = layer();
+        change(&mut layer);
+        Settings::new(None, None, layer)
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!(settings(|_| {}).unwrap().host(), "login.example:8443");
+        for (settings, says) in [
+            (
+                settings(|layer| layer.token_endpoint = None),
+                "which server",
+            ),
+            (
+                settings(|layer| layer.client_id = None),
+                "HALLPASS_CLIENT_ID",
+            ),
+            (
+                settings(|layer| layer.client_secret = None),
+                "HALLPASS_CLIENT_SECRET",
+            ),
+            (
+                settings(|layer| layer.provider = Some("auth".into())),
+                "did you mean `auth0`?",
+            ),
+            (
+                settings(|layer| layer.provider = Some("zzz".into())),
+                "known are `camall`",
+            ),
+            (
+                settings(|layer| layer.provider = Some("google".into())),
+                "signed assertions",
+            ),
+            (
+                settings(|layer| layer.scope = Some("a\"b".into())),
+                "`scope`",
+            ),
+            (
+                settings(|layer| layer.resource = vec!["x".into()]),
+                "`resource`",
+            ),
+        ] {
+            let failure = settings.unwrap_err();
+            assert!(failure.to_string().contains(says), "{failure}");
+            assert_eq!(failure.exit().code(), 3);
+        }
+    }
+
+    #[test]
+    fn each_known_server_has_an_address() {
+        for (name, server) in PROVIDERS {
+            let variables: Vec<(String, String)> = match server {
+                Server::Preset(preset) => {
+                    let names = preset.token_endpoint.split('{').skip(1);
+                    let names = names.filter_map(|rest| rest.split('}').next());
+                    names
+                        .map(|name| (name.to_owned(), "acme.example".to_owned()))
+                        .collect()
+                }
+                _ => Vec::new(),
+            };
+            let known = settings(|layer| {
+                layer.provider = Some(name.into());
+                layer.token_endpoint = None;
+                layer.variables = variables;
+            });
+            let known = known.unwrap();
+            assert!(
+                known.token_endpoint.starts_with("https://"),
+                "{}",
+                known.token_endpoint
+            );
+        }
+    }
+
+    // covers: F-98
+    #[test]
+    fn clients_and_servers_are_apart() {
+        let namespace = |endpoint: &str, id: &str| {
+            settings(|layer| {
+                layer.token_endpoint = Some(endpoint.into());
+                layer.client_id = Some(id.into());
+            })
+            .unwrap()
+            .namespace()
+        };
+        assert_ne!(namespace("https://a/", "b"), namespace("https://a/", "c"));
+        assert_ne!(namespace("https://a/b", "c"), namespace("https://a/", "bc"));
+    }
+}

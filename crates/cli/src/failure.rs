@@ -1,0 +1,247 @@
+//! How a run ends: exit codes, and errors in plain words.
+
+use std::{error::Error, fmt, io, process::ExitCode};
+
+use anstyle::{AnsiColor, Style};
+use hallpass::{ErrorKind, TokenError, endpoint::BuildError};
+
+/// What the exit code says. The numbers are documented in docs/command.md and never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Ok = 0,
+    /// The output could not be written, or a command could not be started.
+    Output = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// Something here is set up wrongly: a profile, a variable, a secret, a certificate.
+    Configuration = 3,
+    /// The authorization server knows better: wrong credentials, a scope that is not granted.
+    Refused = 4,
+    /// A server could not be reached, was too slow or overloaded: try again later.
+    Unavailable = 5,
+    /// The API answered with an error.
+    Api = 6,
+    /// The authorization server answered with something that is no token.
+    Unusable = 7,
+}
+
+impl Exit {
+    pub(crate) fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        exit.code().into()
+    }
+}
+
+/// Why a run ends early: an exit code, a sentence for people, and its cause. No secret at any depth.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    message: String,
+    remedy: Option<String>,
+    cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            remedy: None,
+            cause: None,
+        }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    pub(crate) fn configuration(message: impl Into<String>) -> Self {
+        Self::new(Exit::Configuration, message)
+    }
+
+    /// Says what to do about it.
+    pub(crate) fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    pub(crate) fn with_cause(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn remedy(&self) -> Option<&str> {
+        self.remedy.as_deref()
+    }
+
+    /// Did the reader of the output go away?
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        let cause = self.cause.as_ref();
+        let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// To standard error; with the chain of causes where that is wanted.
+    pub(crate) fn print(&self, causes: bool) {
+        let red = Style::new().fg_color(Some(AnsiColor::Red.into())).bold();
+        // Nobody is left to tell where standard error is closed.
+        let _ = self.write(&mut anstream::stderr(), red, causes);
+    }
+
+    fn write(&self, to: &mut dyn io::Write, red: Style, causes: bool) -> io::Result<()> {
+        writeln!(to, "{red}hallpass:{red:#} {self}")?;
+        if causes {
+            let first = self.cause.as_ref().map(|cause| &**cause as &dyn Error);
+            for cause in std::iter::successors(first, |&cause| cause.source()) {
+                writeln!(to, "  caused by: {cause}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, "; {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        let exit = match error.kind() {
+            ErrorKind::Configuration => Exit::Configuration,
+            ErrorKind::CredentialsRefused | ErrorKind::RequestRefused => Exit::Refused,
+            ErrorKind::UnusableResponse => Exit::Unusable,
+            // Kinds to come are told as what may pass by itself.
+            _ => Exit::Unavailable,
+        };
+        let text = error.to_string();
+        let hint = error.hint().map(in_our_words);
+        let without_hint = error
+            .hint()
+            .and_then(|hint| text.strip_suffix(hint)?.strip_suffix("; "));
+        Self {
+            remedy: hint,
+            cause: Told::of(error.source()).map(Into::into),
+            ..Self::new(exit, without_hint.unwrap_or(&text))
+        }
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        Self::configuration(in_our_words(&error.to_string()))
+    }
+}
+
+/// The libraries name their builders' methods, for which this command has other words.
+fn in_our_words(text: &str) -> String {
+    text.replace("add_root_certificates_pem", "ca_file")
+        .replace(
+            "set the proxy's user name and password with `proxy_credentials`",
+            "name a proxy that asks for none: there is no setting for them",
+        )
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        let what = format!("the output could not be written: {}", error.kind());
+        Self::new(Exit::Output, what).with_cause(error)
+    }
+}
+
+/// What a chain of causes says: for errors that are not ours to keep, or whose own text is told already.
+#[derive(Debug)]
+pub(crate) struct Told {
+    text: String,
+    cause: Option<Box<Self>>,
+}
+
+impl Told {
+    /// The chain that starts with this cause.
+    pub(crate) fn of(cause: Option<&(dyn Error + 'static)>) -> Option<Self> {
+        cause.map(|cause| Self {
+            text: cause.to_string(),
+            cause: Self::of(cause.source()).map(Box::new),
+        })
+    }
+
+    /// What the deepest cause says.
+    pub(crate) fn deepest(&self) -> &str {
+        self.cause
+            .as_ref()
+            .map_or(&self.text, |cause| cause.deepest())
+    }
+
+    pub(crate) fn contains(&self, words: &str) -> bool {
+        self.text.contains(words)
+            || self
+                .cause
+                .as_ref()
+                .is_some_and(|cause| cause.contains(words))
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for Told {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_ref().map(|cause| &**cause as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_error_has_its_code() {
+        for (error, code) in [
+            (TokenError::configuration("x"), 3),
+            (TokenError::credentials_refused("x"), 4),
+            (TokenError::request_refused("x"), 4),
+            (TokenError::unavailable("x"), 5),
+            (TokenError::unusable_response("x"), 7),
+        ] {
+            assert_eq!(Failure::from(error).exit().code(), code);
+        }
+    }
+
+    #[test]
+    fn causes_are_told_where_they_are_wanted() {
+        let cause = io::Error::other(io::Error::other("the deepest"));
+        let failure = Failure::from(TokenError::unavailable("no answer").with_source(cause));
+        let shown = |causes| {
+            let mut text = Vec::new();
+            failure.write(&mut text, Style::new(), causes).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        assert_eq!(shown(false), "hallpass: no answer\n");
+        assert!(
+            shown(true).contains("  caused by: the deepest\n"),
+            "{}",
+            shown(true)
+        );
+    }
+}

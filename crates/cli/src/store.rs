@@ -1,0 +1,236 @@
+//! Tokens that are kept between runs: a second level of the cache on the files of one user.
+//!
+//! A folder that only its user may enter holds, for each key, the entry (`KEY.token`), the record of its leases
+//! (`KEY.lock`) and a file that a lease's holder keeps locked (`KEY.held`). Entries are replaced by renaming, so that
+//! a reader sees one or the other, and never a part. Decisions about a key are taken under a lock on its record; no
+//! lock is ever waited for without an end. A holder that dies gives its lease up at once, since the system drops its
+//! locks; one that stands still loses it when its time has passed.
+//!
+//! Tokens lie in clear, as a login's session does in other tools' caches: whoever can read this user's files can read
+//! the client's secret too. A name that others chose, a link, another user's file or a readable one is passed over.
+
+mod entry;
+mod files;
+mod list;
+mod record;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use hallpass::{
+    cache::{Lease, StoreEntry, StoreError, StoreKey, TokenStore},
+    core::{Clock, SystemClock, async_trait},
+};
+use tokio::sync::Notify;
+
+pub(crate) use entry::Label;
+pub(crate) use list::{Kept, clear, list};
+use record::{Guard, Record};
+
+/// How long the lock on a record is waited for: well within what the cache gives a store.
+const PATIENCE: Duration = Duration::from_millis(80);
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A store on the files of one user. Clones share their leases.
+#[derive(Clone)]
+pub(crate) struct FileTokenStore(Arc<Inner>);
+
+struct Inner {
+    folder: PathBuf,
+    label: Label,
+    clock: Arc<dyn Clock>,
+    /// The leases of this process, each with its locked file.
+    held: Mutex<HashMap<StoreKey, (Lease, File)>>,
+    released: Notify,
+}
+
+impl FileTokenStore {
+    /// A store in this folder, which is made when something is put. `label` is what a listing tells of its entries.
+    pub(crate) fn new(folder: PathBuf, label: Label) -> Self {
+        Self::with_clock(folder, label, SystemClock)
+    }
+
+    pub(crate) fn with_clock(folder: PathBuf, label: Label, clock: impl Clock + 'static) -> Self {
+        Self(Arc::new(Inner {
+            folder,
+            label,
+            clock: Arc::new(clock),
+            held: Mutex::default(),
+            released: Notify::new(),
+        }))
+    }
+
+    /// Waits until this process has put what it fetched, and given its leases back.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let released = self.0.released.notified();
+            if self.0.held().is_empty() {
+                return;
+            }
+            released.await;
+        }
+    }
+}
+
+impl Inner {
+    fn held(&self) -> MutexGuard<'_, HashMap<StoreKey, (Lease, File)>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, key: &StoreKey, ending: &str) -> PathBuf {
+        self.folder.join(format!("{}.{ending}", key.as_str()))
+    }
+
+    /// The record of this key, once its lock is had.
+    async fn guard(&self, key: &StoreKey) -> Result<Guard, StoreError> {
+        let path = self.path(key, "lock");
+        let mut waited = Duration::ZERO;
+        loop {
+            match Guard::try_new(&path).map_err(failed)? {
+                Some(guard) => return Ok(guard),
+                None if waited < PATIENCE => tokio::time::sleep(LOOK).await,
+                None => return Err(StoreError::new("the record of a token's leases is in use")),
+            }
+            waited += LOOK;
+        }
+    }
+
+    /// Does someone who lives have a lease in force?
+    fn is_leased(&self, key: &StoreKey, record: Record, now: SystemTime) -> io::Result<bool> {
+        Ok(record.in_force(now) && files::is_locked(&self.path(key, "held"))?)
+    }
+
+    /// The file that the holder of the lease keeps locked, locked by us.
+    fn hold(&self, key: &StoreKey) -> io::Result<File> {
+        let path = self.path(key, "held");
+        let file = files::open_lock(&path)?;
+        if files::try_lock(&file)? {
+            return Ok(file);
+        }
+        // By one who stands still: its file goes, and a new one takes the name.
+        std::fs::remove_file(&path)?;
+        let file = files::open_lock(&path)?;
+        if files::try_lock(&file)? {
+            return Ok(file);
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+}
+
+// A folder or file of this user's is on this machine, or as near as any other file of this user's: nothing here is
+// sent to another thread, which would cost a hit more than its two reads.
+#[async_trait]
+impl TokenStore for FileTokenStore {
+    async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
+        let inner = &self.0;
+        if !files::is_private_folder(&inner.folder).map_err(failed)? {
+            return Ok(None);
+        }
+        let Some(bytes) = files::read(&inner.path(key, "token")).map_err(failed)? else {
+            return Ok(None);
+        };
+        Ok(entry::decode(&bytes, key.as_str(), inner.clock.wall()))
+    }
+
+    async fn put(
+        &self,
+        key: &StoreKey,
+        entry: &[u8],
+        ttl: Duration,
+        lease: Lease,
+    ) -> Result<(), StoreError> {
+        let inner = &self.0;
+        files::make_private_folder(&inner.folder).map_err(failed)?;
+        let guard = inner.guard(key).await?;
+        if guard.read().map_err(failed)?.fence > lease.fence() {
+            return Ok(());
+        }
+        let now = inner.clock.wall();
+        let bytes = entry::encode(key.as_str(), &inner.label, entry, ttl, now);
+        files::replace(&inner.path(key, "token"), &bytes).map_err(failed)?;
+        drop(guard);
+        list::sweep(&inner.folder, now);
+        Ok(())
+    }
+
+    async fn remove(&self, key: &StoreKey) -> Result<(), StoreError> {
+        let inner = &self.0;
+        if !files::is_private_folder(&inner.folder).map_err(failed)? {
+            return Ok(());
+        }
+        let _guard = inner.guard(key).await?;
+        files::remove(&inner.path(key, "token")).map_err(failed)
+    }
+
+    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+        let inner = &self.0;
+        files::make_private_folder(&inner.folder).map_err(failed)?;
+        let now = inner.clock.wall();
+        let path = inner.path(key, "lock");
+        // Those who wait ask again and again: they must not be in the holder's way.
+        let record = Record::peek(&path).map_err(failed)?;
+        if inner.is_leased(key, record, now).map_err(failed)? {
+            return Ok(None);
+        }
+        // Someone else is about to decide the same.
+        let Some(guard) = Guard::try_new(&path).map_err(failed)? else {
+            return Ok(None);
+        };
+        let record = guard.read().map_err(failed)?;
+        if inner.is_leased(key, record, now).map_err(failed)? {
+            return Ok(None);
+        }
+        let file = inner.hold(key).map_err(failed)?;
+        let record = record.next(now, ttl);
+        guard.write(record).map_err(failed)?;
+        let lease = Lease::new(record.fence);
+        inner.held().insert(key.clone(), (lease, file));
+        Ok(Some(lease))
+    }
+
+    async fn release(&self, key: &StoreKey, lease: Lease) -> Result<(), StoreError> {
+        let inner = &self.0;
+        let released = match inner.guard(key).await {
+            Ok(guard) => guard.end(lease.fence()).map_err(failed),
+            Err(error) => Err(error),
+        };
+        let mut held = inner.held();
+        if held.get(key).is_some_and(|(known, _)| *known == lease) {
+            held.remove(key);
+        }
+        drop(held);
+        inner.released.notify_waiters();
+        released
+    }
+}
+
+impl fmt::Debug for FileTokenStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileTokenStore")
+            .field("folder", &self.0.folder)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What went wrong with a file; its path tells nothing that its user does not know.
+#[allow(clippy::needless_pass_by_value)] // For `map_err`.
+fn failed(error: io::Error) -> StoreError {
+    StoreError::new(format!("the folder of kept tokens cannot be used: {error}"))
+}
+
+/// Is this the name of an entry? Then the key's.
+fn key_of(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".token")?;
+    let digits = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    digits.then_some(name)
+}
+
+#[cfg(test)]
+mod tests;

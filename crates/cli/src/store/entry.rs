@@ -1,0 +1,144 @@
+//! An entry as it lies in its file: a line of JSON that tells what it is, then the cache's own bytes.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hallpass::cache::StoreEntry;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+/// Raised when the line changes its meaning: a reader passes over what it does not know.
+const VERSION: u64 = 1;
+
+/// What a listing tells of an entry: never a client id, never the token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Label {
+    /// Empty where there is none.
+    pub(crate) profile: String,
+    pub(crate) host: String,
+    /// The scopes that were asked for.
+    pub(crate) scope: String,
+}
+
+/// The line before an entry's bytes.
+pub(super) struct Head {
+    pub(super) label: Label,
+    pub(super) written: SystemTime,
+    pub(super) expires: SystemTime,
+}
+
+pub(super) fn encode(
+    key: &str,
+    label: &Label,
+    entry: &[u8],
+    ttl: Duration,
+    now: SystemTime,
+) -> Zeroizing<Vec<u8>> {
+    let written = since_1970(now);
+    let head = json!({
+        "version": VERSION,
+        // An entry that is copied to another key's file is passed over there.
+        "key": key,
+        "profile": label.profile,
+        "host": label.host,
+        "scope": label.scope,
+        "written_ms": written,
+        "expires_ms": written.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+        "bytes": entry.len(),
+    });
+    let head = head.to_string();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(head.len() + 1 + entry.len()));
+    bytes.extend_from_slice(head.as_bytes());
+    bytes.push(b'\n');
+    bytes.extend_from_slice(entry);
+    bytes
+}
+
+/// The entry, if it is one, whole, for this key, and lives.
+pub(super) fn decode(bytes: &[u8], key: &str, now: SystemTime) -> Option<StoreEntry> {
+    let (head, entry) = split(bytes, key)?;
+    let left = head.expires.duration_since(now).ok()?;
+    // A clock that was set back since makes no entry live longer.
+    let left = left.min(head.expires.duration_since(head.written).ok()?);
+    (!left.is_zero()).then(|| StoreEntry::new(entry.to_vec(), Some(left)))
+}
+
+/// Its head, if it is an entry for this key and whole.
+pub(super) fn head(bytes: &[u8], key: &str) -> Option<Head> {
+    split(bytes, key).map(|(head, _)| head)
+}
+
+fn split<'a>(bytes: &'a [u8], key: &str) -> Option<(Head, &'a [u8])> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let entry = &bytes[end + 1..];
+    let head: Value = serde_json::from_slice(&bytes[..end]).ok()?;
+    let whole = head["bytes"].as_u64() == u64::try_from(entry.len()).ok();
+    if !whole || head["version"].as_u64() != Some(VERSION) || head["key"].as_str() != Some(key) {
+        return None;
+    }
+    let text = |name: &str| head[name].as_str().map(str::to_owned);
+    let time = |name: &str| UNIX_EPOCH.checked_add(Duration::from_millis(head[name].as_u64()?));
+    let head = Head {
+        label: Label {
+            profile: text("profile")?,
+            host: text("host")?,
+            scope: text("scope")?,
+        },
+        written: time("written_ms")?,
+        expires: time("expires_ms")?,
+    };
+    Some((head, entry))
+}
+
+fn since_1970(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn encoded(now: SystemTime) -> Zeroizing<Vec<u8>> {
+        encode("k", &Label::default(), b"entry", 60 * SECOND, now)
+    }
+
+    // covers: F-94, F-95, F-96
+    #[test]
+    fn an_entry_lives_for_its_time_under_its_key() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let bytes = encoded(now);
+        let left = |at| decode(&bytes, "k", at).map(|entry| entry.ttl().unwrap());
+        assert_eq!(left(now), Some(60 * SECOND));
+        assert_eq!(left(now + 59 * SECOND), Some(SECOND));
+        assert_eq!(left(now + 60 * SECOND), None);
+        assert_eq!(left(now - 3_600 * SECOND), Some(60 * SECOND));
+        assert_eq!(decode(&bytes, "k", now).unwrap().bytes(), b"entry");
+        assert!(decode(&bytes, "other", now).is_none());
+        let eternal = encode("k", &Label::default(), b"", Duration::MAX, now);
+        assert!(decode(&eternal, "k", now).is_none_or(|entry| entry.ttl().is_some()));
+    }
+
+    // covers: F-92
+    #[test]
+    fn what_is_cut_or_of_another_version_is_nothing() {
+        let now = SystemTime::now();
+        let bytes = encoded(now);
+        assert!(decode(&bytes, "k", now).is_some());
+        for end in 0..bytes.len() {
+            assert!(decode(&bytes[..end], "k", now).is_none(), "{end}");
+        }
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        for (from, to) in [
+            ("\"version\":1", "\"version\":2"),
+            ("\"bytes\":5", "\"bytes\":4"),
+            ("\"host\":\"\"", "\"host\":7"),
+            ("_ms\":", "_ms\":-"),
+        ] {
+            let bad = text.replace(from, to);
+            assert_ne!(bad, text);
+            assert!(decode(bad.as_bytes(), "k", now).is_none(), "{to}");
+        }
+    }
+}

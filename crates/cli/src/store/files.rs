@@ -1,0 +1,196 @@
+//! Files and folders that are this user's alone.
+
+use std::{
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
+    io::{self, Read as _, Write as _},
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use fs4::{FileExt, TryLockError};
+use zeroize::Zeroizing;
+
+/// A longer file is none that was put here: a token may have 32 KiB.
+const MAX_BYTES: u64 = 256 << 10;
+
+/// Is the folder there? One that others can reach is an error, unless it can be closed to them.
+pub(super) fn is_private_folder(folder: &Path) -> io::Result<bool> {
+    match fs::metadata(folder) {
+        Ok(found) => private_folder(folder, &found).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the folder, and those above it, where they are not there.
+pub(super) fn make_private_folder(folder: &Path) -> io::Result<()> {
+    if is_private_folder(folder)? {
+        return Ok(());
+    }
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+#[cfg(unix)]
+fn private_folder(folder: &Path, found: &Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    if !found.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other("it belongs to another user"));
+    }
+    if found.mode() & 0o077 != 0 {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Elsewhere a user's folders are the user's own unless someone shares them on purpose.
+#[cfg(not(unix))]
+fn private_folder(_: &Path, found: &Metadata) -> io::Result<()> {
+    if found.is_dir() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::NotADirectory.into())
+    }
+}
+
+/// The file's bytes; nothing where there is none, or something that was not put here: a link, a pipe, another user's
+/// file or one that others can reach, a long one.
+pub(super) fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    let file = match open_no_link(path, &mut options) {
+        Ok(file) => file,
+        Err(error) if is_unfit(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() > MAX_BYTES || !is_mine_alone(&found) {
+        return Ok(None);
+    }
+    // In one piece, so that no copy of a token is left behind by growing.
+    let length = usize::try_from(found.len()).unwrap_or_default();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length + 1));
+    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+/// Puts these bytes in place of the file, whole or not at all. What has the name, be it a link, is replaced.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let new = path.with_extension(format!("{}-{number}.new", std::process::id()));
+    // Left by a process of the same number that died.
+    remove(&new)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    let mut file = open_no_link(&new, &mut options)?;
+    let written = file.write_all(bytes);
+    drop(file);
+    let replaced = written.and_then(|()| fs::rename(&new, path));
+    if replaced.is_err() {
+        // The disk may be full: nothing half-done stays. The first error counts.
+        let _ = remove(&new);
+    }
+    replaced
+}
+
+/// Removes the file, if there is one.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Opens a file that serves as a lock; makes it where it is not there.
+pub(super) fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    open_no_link(path, &mut options)
+}
+
+/// Takes the lock, or tells that someone else has it.
+pub(super) fn try_lock(file: &File) -> io::Result<bool> {
+    taken(FileExt::try_lock(file))
+}
+
+/// Does someone have the lock on this file?
+pub(super) fn is_locked(path: &Path) -> io::Result<bool> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    match open_no_link(path, &mut options) {
+        // Shared with others who look; it ends with the file.
+        Ok(file) => taken(FileExt::try_lock_shared(&file)).map(|taken| !taken),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn taken(outcome: Result<(), TryLockError>) -> io::Result<bool> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Was a read kept out by someone's lock? On Windows alone do they do that.
+pub(super) fn is_lock_violation(error: &io::Error) -> bool {
+    const ERROR_LOCK_VIOLATION: i32 = 33;
+    cfg!(windows) && error.raw_os_error() == Some(ERROR_LOCK_VIOLATION)
+}
+
+/// Follows no link in the name itself, waits for no pipe, and gives what it makes to this user alone.
+#[cfg(unix)]
+fn open_no_link(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    use rustix::fs::OFlags;
+
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    #[allow(clippy::cast_possible_wrap)] // Flags are bits, in whatever type.
+    options
+        .mode(0o600)
+        .custom_flags(flags.bits() as i32)
+        .open(path)
+}
+
+#[cfg(not(unix))]
+fn open_no_link(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    options.open(path)
+}
+
+/// Nothing is there, or something that is no file of ours.
+fn is_unfit(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        return true;
+    }
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory
+    )
+}
+
+#[cfg(unix)]
+fn is_mine_alone(found: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let open_to_others = found.mode() & 0o077;
+    found.uid() == rustix::process::geteuid().as_raw() && open_to_others == 0
+}
+
+#[cfg(not(unix))]
+fn is_mine_alone(_: &Metadata) -> bool {
+    true
+}

@@ -1,0 +1,147 @@
+//! Who may fetch a token for a key: the record of its leases, and the lock under which it changes.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, Write as _},
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::files;
+
+/// The latest lease on a key. One that cannot be read is one that never was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) fence: u64,
+    /// Milliseconds since 1970, by the wall clock, which all processes share.
+    from: u64,
+    until: u64,
+}
+
+impl Record {
+    /// The record in this file, without its lock: a hint.
+    pub(super) fn peek(path: &Path) -> io::Result<Self> {
+        match files::read(path) {
+            Ok(bytes) => Ok(bytes.map_or(Self::default(), |bytes| Self::parse(&bytes))),
+            // Where locks keep readers out too, it is the lock that tells.
+            Err(error) if files::is_lock_violation(&error) => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> Self {
+        let text = str::from_utf8(bytes).unwrap_or_default();
+        let mut numbers = text.split_ascii_whitespace().map(str::parse);
+        match (
+            numbers.next(),
+            numbers.next(),
+            numbers.next(),
+            numbers.next(),
+        ) {
+            (Some(Ok(fence)), Some(Ok(from)), Some(Ok(until)), None) => Self { fence, from, until },
+            _ => Self::default(),
+        }
+    }
+
+    /// A clock that was set back ends a lease too.
+    pub(super) fn in_force(self, now: SystemTime) -> bool {
+        (self.from..self.until).contains(&milliseconds(now))
+    }
+
+    /// The next lease. Its fence rises even where the record before was lost.
+    pub(super) fn next(self, now: SystemTime, ttl: Duration) -> Self {
+        let from = milliseconds(now);
+        Self {
+            fence: self.fence.saturating_add(1).max(from),
+            from,
+            until: from.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The record's file, locked until this is dropped.
+pub(super) struct Guard(File);
+
+impl Guard {
+    /// Nothing where someone else has it.
+    pub(super) fn try_new(path: &Path) -> io::Result<Option<Self>> {
+        let file = files::open_lock(path)?;
+        Ok(files::try_lock(&file)?.then_some(Self(file)))
+    }
+
+    pub(super) fn read(&self) -> io::Result<Record> {
+        let mut bytes = Vec::new();
+        (&self.0).rewind()?;
+        (&self.0).take(256).read_to_end(&mut bytes)?;
+        Ok(Record::parse(&bytes))
+    }
+
+    pub(super) fn write(&self, record: Record) -> io::Result<()> {
+        let Record { fence, from, until } = record;
+        self.0.set_len(0)?;
+        (&self.0).rewind()?;
+        (&self.0).write_all(format!("{fence} {from} {until}\n").as_bytes())
+    }
+
+    /// Ends this lease, if it is the latest.
+    pub(super) fn end(&self, fence: u64) -> io::Result<()> {
+        let record = self.read()?;
+        if record.fence != fence {
+            return Ok(());
+        }
+        self.write(Record { until: 0, ..record })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fences_rise_whatever_became_of_the_record() {
+        let now = SystemTime::now();
+        let first = Record::parse(b"garbage").next(now, Duration::from_secs(15));
+        let second = first.next(now, Duration::from_secs(15));
+        let lost = Record::default().next(now + Duration::from_secs(1), Duration::MAX);
+        assert!(first.fence < second.fence && second.fence < lost.fence);
+    }
+
+    // covers: F-89, F-95
+    #[test]
+    fn a_lease_ends_by_itself_and_with_a_clock_that_was_set_back() {
+        let now = SystemTime::now();
+        let record = Record::default().next(now, Duration::from_secs(15));
+        let second = Duration::from_secs(1);
+        assert!(record.in_force(now) && record.in_force(now + 14 * second));
+        assert!(!record.in_force(now + 15 * second) && !record.in_force(now - second));
+    }
+
+    // covers: F-92
+    #[test]
+    fn what_is_no_record_is_none() {
+        for bytes in [
+            &b""[..],
+            b"1 2",
+            b"1 2 3 4",
+            b"a b c",
+            b"\xff",
+            b"-1 2 3",
+            b"99999999999999999999 1 2",
+        ] {
+            assert_eq!(Record::parse(bytes), Record::default());
+        }
+        assert_eq!(
+            Record::parse(b"1 2 3\n"),
+            Record {
+                fence: 1,
+                from: 2,
+                until: 3
+            }
+        );
+    }
+}

@@ -1,0 +1,312 @@
+//! What a store promises, on this one; and what others may do to its files.
+
+use std::{fs, sync::Mutex};
+
+use hallpass::{AccessToken, TokenError, TokenRequest, TokenSource as _, cache::CachedTokenSource};
+use hallpass_testkit::{ManualClock, ScriptedSource};
+use tempfile::TempDir;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const TTL: Duration = Duration::from_secs(15);
+
+/// A folder that each process, which is a store of its own here, opens for itself.
+struct Machine {
+    folder: TempDir,
+    clock: ManualClock,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self {
+            folder: TempDir::new().unwrap(),
+            clock: ManualClock::new(),
+        }
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.folder.path().join("hallpass")
+    }
+
+    fn process(&self) -> FileTokenStore {
+        let label = Label {
+            profile: "p".into(),
+            host: "login.example".into(),
+            scope: "a".into(),
+        };
+        FileTokenStore::with_clock(self.folder(), label, self.clock.clone())
+    }
+}
+
+/// The keys that a cache asks a store for, which nobody else can make.
+#[derive(Clone, Debug, Default)]
+struct Spy(Arc<Mutex<Vec<StoreKey>>>);
+
+#[async_trait]
+impl TokenStore for Spy {
+    async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
+        self.0.lock().unwrap().push(key.clone());
+        Err(StoreError::new("a spy"))
+    }
+    async fn put(&self, _: &StoreKey, _: &[u8], _: Duration, _: Lease) -> Result<(), StoreError> {
+        Err(StoreError::new("a spy"))
+    }
+    async fn remove(&self, _: &StoreKey) -> Result<(), StoreError> {
+        Err(StoreError::new("a spy"))
+    }
+    async fn lease(&self, _: &StoreKey, _: Duration) -> Result<Option<Lease>, StoreError> {
+        Err(StoreError::new("a spy"))
+    }
+    async fn release(&self, _: &StoreKey, _: Lease) -> Result<(), StoreError> {
+        Err(StoreError::new("a spy"))
+    }
+}
+
+async fn key(namespace: &str) -> StoreKey {
+    let spy = Spy::default();
+    let source = ScriptedSource::new([Err(TokenError::request_refused("no"))]);
+    let cache = CachedTokenSource::builder(source)
+        .store(spy.clone(), namespace)
+        .build();
+    cache.token(&TokenRequest::new()).await.unwrap_err();
+    spy.0.lock().unwrap().remove(0)
+}
+
+async fn look(store: &FileTokenStore, key: &StoreKey) -> Option<(String, u64)> {
+    let entry = store.look_up(key).await.unwrap()?;
+    let text = String::from_utf8(entry.bytes().to_vec()).unwrap();
+    Some((text, entry.ttl().unwrap().as_secs()))
+}
+
+async fn put(store: &FileTokenStore, key: &StoreKey, entry: &str) {
+    let lease = store.lease(key, TTL).await.unwrap().unwrap();
+    store.put(key, entry.as_bytes(), HOUR, lease).await.unwrap();
+    store.release(key, lease).await.unwrap();
+}
+
+// covers: F-95, F-96
+#[tokio::test]
+async fn what_was_put_is_there_for_its_time_and_for_its_key() {
+    let machine = Machine::new();
+    let (one, other) = (machine.process(), machine.process());
+    let (a, b) = (key("a").await, key("b").await);
+    assert_eq!(look(&one, &a).await, None);
+    put(&one, &a, "first").await;
+    assert_eq!(look(&other, &a).await, Some(("first".into(), 3_600)));
+    assert_eq!(look(&other, &b).await, None);
+    put(&other, &a, "second").await;
+    machine.clock.advance(Duration::from_secs(3_599));
+    assert_eq!(look(&one, &a).await, Some(("second".into(), 1)));
+    machine.clock.advance(SECOND);
+    assert_eq!(look(&one, &a).await, None);
+    put(&one, &a, "third").await;
+    one.remove(&a).await.unwrap();
+    assert_eq!(look(&other, &a).await, None);
+    one.remove(&b).await.unwrap();
+}
+
+// covers: F-89
+#[tokio::test]
+async fn one_lease_at_a_time_and_it_ends_by_itself() {
+    let machine = Machine::new();
+    let (one, other) = (machine.process(), machine.process());
+    let (a, b) = (key("a").await, key("b").await);
+    let first = one.lease(&a, TTL).await.unwrap().unwrap();
+    assert_eq!(other.lease(&a, TTL).await.unwrap(), None);
+    assert_eq!(one.lease(&a, TTL).await.unwrap(), None);
+    assert!(other.lease(&b, TTL).await.unwrap().is_some());
+    machine.clock.advance(Duration::from_secs(14));
+    assert_eq!(other.lease(&a, TTL).await.unwrap(), None);
+    // Its holder stands still, and lives.
+    machine.clock.advance(SECOND);
+    let second = other.lease(&a, TTL).await.unwrap().unwrap();
+    assert!(second.fence() > first.fence());
+    // And what it does when it wakes up changes nothing.
+    one.put(&a, b"late", HOUR, first).await.unwrap();
+    one.release(&a, first).await.unwrap();
+    assert_eq!(look(&one, &a).await, None);
+    assert_eq!(one.lease(&a, TTL).await.unwrap(), None);
+    other.put(&a, b"in time", HOUR, second).await.unwrap();
+    other.release(&a, second).await.unwrap();
+    assert_eq!(look(&one, &a).await.unwrap().0, "in time");
+    let third = one.lease(&a, TTL).await.unwrap().unwrap();
+    assert!(third.fence() > second.fence());
+}
+
+// covers: F-90
+#[tokio::test]
+async fn the_lease_of_one_who_died_holds_nobody() {
+    let machine = Machine::new();
+    let a = key("a").await;
+    let dead = machine.process();
+    let first = dead.lease(&a, TTL).await.unwrap().unwrap();
+    // The system drops a process's locks with its files.
+    drop(dead);
+    let second = machine.process().lease(&a, TTL).await.unwrap().unwrap();
+    assert!(second.fence() > first.fence());
+}
+
+// covers: F-63
+#[tokio::test]
+async fn a_clock_that_is_set_back_holds_nobody_and_revives_nothing() {
+    let machine = Machine::new();
+    let a = key("a").await;
+    let (one, other) = (machine.process(), machine.process());
+    put(&one, &a, "entry").await;
+    let first = one.lease(&a, TTL).await.unwrap().unwrap();
+    machine.clock.set_wall(machine.clock.wall() - 10 * HOUR);
+    assert_eq!(look(&other, &a).await.unwrap().1, 3_600);
+    let second = other.lease(&a, TTL).await.unwrap().unwrap();
+    assert!(second.fence() > first.fence());
+}
+
+#[tokio::test]
+async fn settled_is_when_nothing_is_leased() {
+    let machine = Machine::new();
+    let store = machine.process();
+    let a = key("a").await;
+    store.settled().await;
+    let lease = store.lease(&a, TTL).await.unwrap().unwrap();
+    let waiting = {
+        let store = store.clone();
+        tokio::spawn(async move { store.settled().await })
+    };
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    store.release(&a, lease).await.unwrap();
+    waiting.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_has_expired_is_swept_and_what_lives_is_not() {
+    let machine = Machine::new();
+    let store = machine.process();
+    let (a, b, c) = (key("a").await, key("b").await, key("c").await);
+    put(&store, &a, "old").await;
+    machine.clock.advance(HOUR / 2);
+    put(&store, &b, "young").await;
+    machine.clock.advance(HOUR / 2);
+    put(&store, &c, "new").await;
+    let kept: Vec<String> = list(&machine.folder())
+        .unwrap()
+        .into_iter()
+        .map(|kept| kept.key)
+        .collect();
+    assert_eq!(kept.len(), 2);
+    assert!(!kept.iter().any(|key| *key == a.as_str()));
+}
+
+/// The token of a run through the cache, and how many requests that took.
+async fn through_the_cache(machine: &Machine) -> (String, usize) {
+    let number = machine.clock.now().as_nanos();
+    let token = AccessToken::bearer(&format!("t{number}"), machine.clock.moment(), HOUR);
+    let source = ScriptedSource::new([Ok(token.unwrap())]);
+    let store = machine.process();
+    let cache = CachedTokenSource::builder(source.clone())
+        .clock(machine.clock.clone())
+        .store(store.clone(), "n")
+        .build();
+    let token = cache.token(&TokenRequest::new()).await.unwrap();
+    store.settled().await;
+    (token.expose().to_owned(), source.calls())
+}
+
+// covers: F-92, F-97, F-112
+#[cfg(unix)]
+#[tokio::test]
+async fn files_that_others_made_are_passed_over_and_replaced() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    let machine = Machine::new();
+    let (first, _) = through_the_cache(&machine).await;
+    machine.clock.advance(SECOND);
+    assert_eq!(through_the_cache(&machine).await, (first.clone(), 0));
+    let path = machine
+        .folder()
+        .join(format!("{}.token", key("n").await.as_str()));
+    let good = fs::read(&path).unwrap();
+    let outside = machine.folder.path().join("outside");
+    fs::write(&outside, &good).unwrap();
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o600)).unwrap();
+    let fifo = || {
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
+    };
+    let readable = || {
+        fs::write(&path, &good).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    };
+    let long = || {
+        fs::write(&path, vec![b'x'; 300 << 10]).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let tampers: [(&str, &dyn Fn()); 4] = [
+        ("a link", &|| symlink(&outside, &path).unwrap()),
+        ("a pipe", &fifo),
+        ("readable by others", &readable),
+        ("too long", &long),
+    ];
+    for (what, tamper) in tampers {
+        machine.clock.advance(SECOND);
+        fs::remove_file(&path).unwrap();
+        tamper();
+        let (token, requests) = through_the_cache(&machine).await;
+        assert_eq!(requests, 1, "{what}");
+        assert!(fs::symlink_metadata(&path).unwrap().is_file(), "{what}");
+        assert_eq!(through_the_cache(&machine).await, (token, 0), "{what}");
+    }
+    // What the link pointed at was not written.
+    assert_eq!(fs::read(&outside).unwrap(), good);
+}
+
+// covers: F-87, F-97
+#[cfg(unix)]
+#[tokio::test]
+async fn a_folder_that_others_can_reach_is_closed_to_them() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let machine = Machine::new();
+    through_the_cache(&machine).await;
+    fs::set_permissions(machine.folder(), fs::Permissions::from_mode(0o777)).unwrap();
+    through_the_cache(&machine).await;
+    let mode = fs::metadata(machine.folder()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+// covers: F-92, F-94
+#[tokio::test]
+async fn an_entry_that_was_moved_to_another_key_is_nothing() {
+    let machine = Machine::new();
+    let store = machine.process();
+    let (a, b) = (key("a").await, key("b").await);
+    put(&store, &a, "of a").await;
+    let path = |key: &StoreKey| machine.folder().join(format!("{}.token", key.as_str()));
+    fs::copy(path(&a), path(&b)).unwrap();
+    assert!(look(&store, &a).await.is_some());
+    assert_eq!(look(&store, &b).await, None);
+}
+
+// covers: F-98, F-99
+#[tokio::test]
+async fn neither_name_nor_debug_tells_anything() {
+    let machine = Machine::new();
+    let store = machine.process();
+    let a = key("CANARY.example CANARY-client").await;
+    put(&store, &a, "CANARY").await;
+    let mut shown = format!("{store:?}");
+    for file in fs::read_dir(machine.folder()).unwrap() {
+        shown += &file.unwrap().path().display().to_string();
+    }
+    assert!(!shown.contains("CANARY"), "{shown}");
+    // The control: the entry is in there.
+    let text = fs::read_to_string(machine.folder().join(format!("{}.token", a.as_str())));
+    assert!(text.unwrap().contains("CANARY"));
+}

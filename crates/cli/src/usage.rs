@@ -1,0 +1,146 @@
+//! What clap says of a wrong command line, without the words that it does not know: one of them may be a secret.
+
+use std::process::ExitCode;
+
+use clap::{
+    Error,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+use crate::failure::{Exit, Failure};
+
+/// Prints help, the version, or what is wrong; and tells the exit code.
+pub(crate) fn explain(error: &Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A closed output is no error of this command.
+            let _ = error.print();
+            return Exit::Ok.into();
+        }
+        // These name what is missing, and nothing that was written.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        | ErrorKind::MissingRequiredArgument
+        | ErrorKind::MissingSubcommand
+        | ErrorKind::ArgumentConflict => {
+            let _ = error.print();
+            return Exit::Usage.into();
+        }
+        _ => {}
+    }
+    let failure = Failure::usage(message(error));
+    let remedy =
+        suggestion(error).unwrap_or_else(|| "`hallpass --help` lists what there is".into());
+    failure.with_remedy(remedy).print(false);
+    Exit::Usage.into()
+}
+
+fn message(error: &Error) -> String {
+    let argument = text(error, ContextKind::InvalidArg);
+    match error.kind() {
+        ErrorKind::UnknownArgument => match argument.as_deref().and_then(flag) {
+            Some(flag) if is_about_secrets(flag) => format!(
+                "there is no `{flag}`: no flag takes a secret, since whoever lists processes would read it. Name its \
+                 place in a profile, or set HALLPASS_CLIENT_SECRET"
+            ),
+            Some(flag) => format!("there is no flag `{flag}` here"),
+            None => {
+                "there is a word too many (it is not shown, since it may be a secret)".to_owned()
+            }
+        },
+        ErrorKind::InvalidSubcommand => "there is no such subcommand".to_owned(),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let values = list(error, ContextKind::ValidValue);
+            let argument = argument.unwrap_or_default();
+            if values.is_empty() {
+                format!("`{argument}` needs a value that fits")
+            } else {
+                format!("`{argument}` is one of {values}")
+            }
+        }
+        ErrorKind::InvalidUtf8 => "an argument is not valid Unicode".to_owned(),
+        _ => match argument {
+            Some(argument) if argument.starts_with("--") => {
+                format!("`{argument}` is not used like this")
+            }
+            _ => "the command line is wrong".to_owned(),
+        },
+    }
+}
+
+/// The name of the flag, if it is one: nothing after it, and no other word.
+fn flag(argument: &str) -> Option<&str> {
+    let name = argument.split('=').next().unwrap_or_default();
+    let letters = name.strip_prefix("--")?;
+    let fit = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+    (letters.len() <= 32 && letters.bytes().all(fit)).then_some(name)
+}
+
+fn is_about_secrets(flag: &str) -> bool {
+    ["secret", "password", "access-token", "client-assertion"]
+        .iter()
+        .any(|word| flag.contains(word))
+}
+
+fn suggestion(error: &Error) -> Option<String> {
+    let known = text(error, ContextKind::SuggestedArg)
+        .or_else(|| text(error, ContextKind::SuggestedSubcommand));
+    known.map(|known| format!("did you mean `{known}`?"))
+}
+
+fn text(error: &Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind)? {
+        ContextValue::String(text) => Some(text.clone()),
+        ContextValue::Strings(texts) => texts.first().cloned(),
+        _ => None,
+    }
+}
+
+fn list(error: &Error, kind: ContextKind) -> String {
+    match error.get(kind) {
+        Some(ContextValue::Strings(values)) => {
+            let quoted: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
+            quoted.join(", ")
+        }
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::Args;
+
+    // covers: I-14
+    #[test]
+    fn no_word_is_repeated_that_may_be_a_secret() {
+        let mut repeated = 0;
+        for (line, says) in [
+            ("token s3cr3t-canary", "a word too many"),
+            (
+                "token --client-secret s3cr3t-canary",
+                "no flag takes a secret",
+            ),
+            (
+                "token --client-secret=s3cr3t-canary",
+                "no flag takes a secret",
+            ),
+            ("token --s3cr3t-canary", "a word too many"),
+            ("s3cr3t-canary", "no such subcommand"),
+            ("token --format s3cr3t-canary", "one of `text`"),
+            ("token -s3cr3t-canary", "a word too many"),
+            ("token --no-cache=s3cr3t-canary", "not used like this"),
+            ("token --scop s3cr3t-canary", "no flag `--scop`"),
+        ] {
+            let words = format!("hallpass {line}");
+            let error = Args::try_parse_from(words.split(' ')).unwrap_err();
+            let text = format!("{}; {:?}", message(&error), suggestion(&error));
+            assert!(text.contains(says), "{line}: {text}");
+            assert!(!text.contains("canary"), "{line}: {text}");
+            repeated += usize::from(error.to_string().contains("s3cr3t-canary"));
+        }
+        // The control: clap itself repeats some of them.
+        assert_eq!(repeated, 5);
+    }
+}

@@ -1,0 +1,189 @@
+//! Tokens that are kept between runs.
+
+use std::{
+    fs,
+    sync::{Arc, Barrier},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::support::{User, default_profile, fault, profile, server, shown, stdout};
+
+// covers: F-70, F-74
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_at_once_on_a_cold_cache_make_one_request() {
+    const RUNS: usize = 20;
+    let server = server().await;
+    // Long enough that all of them are there before the first has its token.
+    server.set_latency(Duration::from_millis(500));
+    let user = Arc::new(User::of(&server));
+    let start = Arc::new(Barrier::new(RUNS));
+    let runs: Vec<_> = (0..RUNS)
+        .map(|_| {
+            let (user, start) = (user.clone(), start.clone());
+            thread::spawn(move || {
+                start.wait();
+                user.prints("token")
+            })
+        })
+        .collect();
+    let tokens: Vec<String> = runs.into_iter().map(|run| run.join().unwrap()).collect();
+    assert!(tokens.iter().all(|token| *token == tokens[0]));
+    assert_eq!(server.token_request_count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_token_needs_neither_server_nor_secret() {
+    let server = server().await;
+    let user = User::of(&server);
+    let token = user.prints("token");
+    server.start_outage(fault("status_503"));
+    let mut again = user.hallpass("token");
+    assert_eq!(
+        stdout(&again.env_remove("CLIENT_SECRET").assert().success()),
+        token
+    );
+    // And another scope is another token.
+    user.run("token --scope orders.write").code(5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_cache_neither_takes_nor_keeps() {
+    let server = server().await;
+    let user = User::of(&server);
+    user.prints("token --no-cache");
+    assert!(!user.cache().exists());
+    let kept = user.prints("token");
+    assert_ne!(user.prints("token --no-cache"), kept);
+    assert_eq!(user.prints("token"), kept);
+    user.profile(&(default_profile(&server) + "cache = false\n"));
+    assert_ne!(user.prints("token"), kept);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renew_replaces_what_is_kept() {
+    let server = server().await;
+    let user = User::of(&server);
+    let first = user.prints("token --renew");
+    let second = user.prints("token --renew");
+    assert_ne!(first, second);
+    assert_eq!(user.prints("token"), second);
+    assert_eq!(server.token_request_count(), 2);
+}
+
+/// A run is over before a renewal in the background would be: it waits for one that is due.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_near_its_end_is_replaced_and_kept_where_the_server_is_down() {
+    let server = server().await;
+    let user = User::of(&server);
+    server.set_lifetime(Duration::from_secs(2));
+    let first = user.prints("token");
+    server.set_lifetime(Duration::from_secs(3_600));
+    thread::sleep(Duration::from_millis(1_850));
+    server.start_outage(fault("invalid_request"));
+    let old = user.hallpass("token").assert();
+    // On a slow machine it is past its end by now, and then the failure is told.
+    if old.get_output().status.success() {
+        assert_eq!(stdout(&old), first);
+    }
+    server.end_outage();
+    assert_ne!(user.prints("token"), first);
+}
+
+// covers: F-92
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_tampered_with_is_a_miss_and_overwritten() {
+    let server = server().await;
+    let user = User::of(&server);
+    user.prints("token");
+    let file = entries(&user).remove(0);
+    let good = fs::read(&file).unwrap();
+    for bad in [&b""[..], b"\xff\x00", b"{}\n", &good[..good.len() / 2]] {
+        fs::write(&file, bad).unwrap();
+        let before = server.token_request_count();
+        let token = user.prints("token");
+        assert_eq!(server.token_request_count(), before + 1);
+        assert_eq!(user.prints("token"), token);
+        assert_eq!(server.token_request_count(), before + 1);
+    }
+}
+
+// covers: F-87, F-97
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_cannot_be_used_costs_the_sharing_alone() {
+    let server = server().await;
+    let user = User::of(&server);
+    fs::create_dir_all(user.path("cache")).unwrap();
+    // A file where the folder should be: no one can make it, not even root.
+    fs::write(user.cache(), "").unwrap();
+    user.prints("token");
+    user.prints("token");
+    assert_eq!(server.token_request_count(), 2);
+    let told = user.run("token -v").success();
+    assert!(
+        shown(&told).contains("store passed over"),
+        "{}",
+        shown(&told)
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_the_users_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let server = server().await;
+    let user = User::of(&server);
+    user.prints("token");
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&user.cache()), 0o700);
+    for file in fs::read_dir(user.cache()).unwrap() {
+        assert_eq!(mode(&file.unwrap().path()), 0o600);
+    }
+}
+
+// covers: F-98
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_is_listed_without_tokens_and_cleared() {
+    let server = server().await;
+    let user = User::new();
+    let endpoint = server.token_endpoint();
+    user.profile(&(profile("one", &endpoint) + &profile("two", &endpoint)));
+    let token = user.prints("-p one token --scope orders.write");
+    user.prints("-p two token");
+    let listed = user.prints("cache list");
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    let line = listed.lines().next().unwrap();
+    assert!(
+        line.contains("  one  127.0.0.1:") && line.ends_with("  orders.write"),
+        "{line}"
+    );
+    assert!(line.contains("expires in 59m"), "{line}");
+    let json: Value = serde_json::from_str(&user.prints("cache list --json")).unwrap();
+    assert_eq!(json[1]["profile"], "two");
+    assert_eq!(json[1]["key"].as_str().unwrap().len(), 64);
+    for shown in [&listed, &json.to_string()] {
+        assert!(
+            !shown.contains(token.trim_end()) && !shown.contains("orders-service"),
+            "{shown}"
+        );
+    }
+    assert_eq!(user.prints("-p one cache clear"), "removed 1\n");
+    assert!(!user.prints("cache list").contains("  one  "));
+    assert_eq!(user.prints("cache clear"), "removed 1\n");
+    assert_eq!(user.prints("cache list"), "");
+    assert_eq!(user.prints("cache list --json"), "[]\n");
+    assert_eq!(entries(&user).len(), 0);
+}
+
+fn entries(user: &User) -> Vec<std::path::PathBuf> {
+    let files = fs::read_dir(user.cache())
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    files
+        .filter(|path| path.extension().is_some_and(|ending| ending == "token"))
+        .collect()
+}

@@ -1,0 +1,197 @@
+//! `hallpass request`.
+
+use hallpass_testkit::{
+    AuthorizationServer, Client, leak,
+    raw::{self, RawServer},
+};
+
+use crate::support::{ID, SECRET, User, default_profile, server, shown, stderr, stdout};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_is_called_with_the_token() {
+    let server = server().await;
+    let user = User::of(&server);
+    let answer = user
+        .run(&format!("request GET {}", server.api_url("/orders")))
+        .success();
+    assert_eq!(stderr(&answer), "");
+    assert!(
+        stdout(&answer).contains("\"path\":\"/api/orders\""),
+        "{}",
+        stdout(&answer)
+    );
+    let with_head = user.prints(&format!("request -i get {}", server.api_url("/orders")));
+    assert!(
+        with_head.starts_with("HTTP/1.1 200 OK\n") && with_head.contains("\n\n{"),
+        "{with_head}"
+    );
+    let told = user
+        .run(&format!("request -v GET {}", server.api_url("/")))
+        .success();
+    assert!(
+        stderr(&told).contains("127.0.0.1: HTTP 200"),
+        "{}",
+        stderr(&told)
+    );
+}
+
+// covers: C-35
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_refused_is_replaced_once_and_for_all_runs() {
+    let server = server().await;
+    let user = User::of(&server);
+    let url = server.api_url("/orders");
+    let first = user.prints("token");
+    server.revoke_all_tokens();
+    user.run(&format!("request POST {url} --body -")).success();
+    assert_eq!(
+        (server.token_request_count(), server.api_call_count()),
+        (2, 2)
+    );
+    assert_ne!(user.prints("token"), first);
+    user.run(&format!("request GET {url}")).success();
+    assert_eq!(server.token_request_count(), 2);
+}
+
+// covers: C-36
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_of_the_api_are_code_6_and_say_what_is_missing() {
+    let client = Client::new(ID, SECRET).scopes("orders.read");
+    let server = AuthorizationServer::builder()
+        .client(client)
+        .api_scope("orders.write")
+        .start()
+        .await;
+    let user = User::of(&server);
+    let refused = user
+        .run(&format!("request GET {}", server.api_url("/orders")))
+        .code(6);
+    let told = stderr(&refused);
+    assert!(
+        told.contains("HTTP 403") && told.contains("`orders.write`"),
+        "{told}"
+    );
+    assert_eq!(server.token_request_count(), 1);
+    let lost = user.run(&format!(
+        "request GET {}",
+        server.api_url("").replace("/api", "/nowhere")
+    ));
+    assert!(stderr(&lost.code(6)).contains("HTTP 404"));
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    user.run(&format!("request GET http://{free}/")).code(5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn method_headers_and_body_arrive_as_they_are() {
+    let server = server().await;
+    let api = RawServer::always(raw::http(
+        200,
+        &[("content-type", "application/octet-stream")],
+        "\u{1}ok",
+    ))
+    .await;
+    let user = User::of(&server);
+    std::fs::write(user.path("body"), "a\r\nb").unwrap();
+    let mut command = user.hallpass(&format!(
+        "request put {} --body body -H X-One:1",
+        api.url("/x?y=z")
+    ));
+    let answer = command
+        .args(["--header", "Content-Type: text/csv"])
+        .assert()
+        .success();
+    assert_eq!(stdout(&answer), "\u{1}ok");
+    let mut from_input = user.hallpass(&format!("request POST {} -b -", api.url("/x")));
+    from_input.write_stdin("from input").assert().success();
+    let sent: Vec<String> = api
+        .requests()
+        .into_iter()
+        .map(|bytes| String::from_utf8(bytes).unwrap())
+        .collect();
+    assert!(
+        sent[0].starts_with("PUT /x?y=z HTTP/1.1\r\n") && sent[0].ends_with("\r\n\r\na\r\nb"),
+        "{}",
+        sent[0]
+    );
+    assert!(
+        sent[0].contains("x-one: 1\r\n") && sent[0].contains("content-type: text/csv\r\n"),
+        "{}",
+        sent[0]
+    );
+    assert!(
+        sent[0].to_lowercase().contains("authorization: bearer "),
+        "{}",
+        sent[0]
+    );
+    assert!(sent[1].ends_with("\r\n\r\nfrom input"), "{}", sent[1]);
+}
+
+// covers: C-33, C-37, I-03
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_goes_where_it_may_and_nowhere_else() {
+    let server = server().await;
+    let elsewhere = RawServer::always(raw::http(200, &[], "got it")).await;
+    let user = User::of(&server);
+    let away = raw::http(302, &[("location", &elsewhere.url("/"))], "");
+    let api = RawServer::always(away).await;
+    let told = user.run(&format!("request GET {}", api.url("/"))).code(6);
+    assert!(
+        stderr(&told).contains("redirects to another origin"),
+        "{}",
+        stderr(&told)
+    );
+    assert_eq!(elsewhere.requests().len(), 0);
+
+    // Plain HTTP is for this machine, and only where that was chosen.
+    for (words, code, says) in [
+        ("request GET http://api.example/", 3, "plain HTTP"),
+        ("request GET ftp://api.example/", 2, "none of a web server"),
+        ("request GET api.example/", 2, "not absolute"),
+        ("request GET https://user@api.example/", 2, "user name"),
+        (
+            "request GET https://api.example/ -H Authorization:x",
+            2,
+            "this command's",
+        ),
+    ] {
+        let told = user.run(words).code(code);
+        assert!(stderr(&told).contains(says), "{words}: {}", stderr(&told));
+    }
+
+    // A profile that names the places of its tokens keeps them from others.
+    let origin = server.api_url("").replace("/api", "");
+    user.profile(&(default_profile(&server) + &format!("allowed_origins = [\"{origin}\"]\n")));
+    user.run(&format!("request GET {}", server.api_url("/orders")))
+        .success();
+    let told = user
+        .run(&format!("request GET {}", elsewhere.url("/")))
+        .code(3);
+    assert!(
+        stderr(&told).contains("--allow-origin http://127.0.0.1:"),
+        "{}",
+        stderr(&told)
+    );
+    assert_eq!(elsewhere.requests().len(), 0);
+    let place = elsewhere.url("");
+    let place = place.trim_end_matches('/');
+    user.run(&format!("request GET {place}/ --allow-origin {place}"))
+        .success();
+    // The control: there the token went.
+    let token = user.prints("token");
+    let sent = String::from_utf8(elsewhere.requests().remove(0)).unwrap();
+    assert!(leak::find(&sent, token.trim_end()).is_some());
+    leak::assert_clean(&shown(&told), token.trim_end());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_nothing_is_sent() {
+    let server = server().await;
+    let user = User::of(&server);
+    server.rotate_secret(ID, "another");
+    user.run(&format!("request GET {}", server.api_url("/orders")))
+        .code(4);
+    assert_eq!(server.api_call_count(), 0);
+}
