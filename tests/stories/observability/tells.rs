@@ -18,6 +18,7 @@ use hallpass::{
         authorize::Target,
     },
     endpoint::{ClientCredentials, ClientSecretBasic, HttpTransport},
+    jwt::AssertionSettings,
     secrets::{FileSecret, Remembered, SecretPair, VaultSecret},
 };
 use hallpass_testkit::{AuthorizationServer, Client, ManualClock, ScriptedSource, faults};
@@ -217,4 +218,9 @@ pub(super) async fn secrets() {
             .build()
             .unwrap();
     source.token(&TokenRequest::default()).await.unwrap();
+}
+
+pub(super) fn assertions() {
+    let settings = AssertionSettings::new("https://login.example").unwrap();
+    let _ = settings.danger_token_endpoint_as_audience();
 }
