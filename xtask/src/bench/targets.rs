@@ -6,8 +6,8 @@ pub(super) const PROGRAMS: &[(&str, &str)] = &[
     ("parse", "hallpass-endpoint"),
     ("hit", "hallpass-cache"),
     ("load", "hallpass-cache"),
-    ("start", "hallpass-cli"),
     ("integrations", "hallpass"),
+    ("start", "hallpass-cli"),
 ];
 
 /// A row, by itself or over another row of the same run, and the most that it may be.
