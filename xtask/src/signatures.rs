@@ -1,4 +1,4 @@
-//! Whose types stand in public signatures: a type of a third party there makes its next major version ours.
+//! Whose types and traits stand in public signatures: one of a third party there makes its next major version ours.
 //!
 //! Read from rustdoc's description in JSON, which the stable compiler writes where it is told to be unstable.
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use xshell::{Shell, cmd};
 
 /// Third parties' types that may stand in a public signature, and why.
-const ALLOWED: [(&str, &str, &str); 20] = [
+const ALLOWED: [(&str, &str, &str); 21] = [
     (
         "hallpass_core",
         "http::header::value::HeaderValue",
@@ -102,6 +102,11 @@ const ALLOWED: [(&str, &str, &str); 20] = [
     ),
     (
         "hallpass_tower",
+        "pin_project_lite::__private::PinnedFieldsOf",
+        "a bound that the macro writes and nobody can name",
+    ),
+    (
+        "hallpass_tower",
         "tower_layer::Layer",
         "the trait that it implements",
     ),
@@ -181,16 +186,15 @@ fn foreign(description: &Path) -> anyhow::Result<BTreeSet<String>> {
     Ok(foreign)
 }
 
-/// The numbers of all types that are named in here, at any depth.
+/// The numbers of all types and traits that are named in here, at any depth.
 fn resolved(value: &Value, types: &mut BTreeSet<u64>) {
     match value {
         Value::Array(values) => values.iter().for_each(|value| resolved(value, types)),
         Value::Object(members) => {
-            types.extend(
-                members
-                    .get("resolved_path")
-                    .and_then(|path| path["id"].as_u64()),
-            );
+            // A type, or a trait: one that is implemented, or a bound.
+            for named in ["resolved_path", "trait"] {
+                types.extend(members.get(named).and_then(|path| path["id"].as_u64()));
+            }
             members.values().for_each(|value| resolved(value, types));
         }
         _ => {}
@@ -211,21 +215,26 @@ mod tests {
                     ["b", { "resolved_path": { "id": 12 } }],
                 ] } } } },
                 "2": { "crate_id": 5, "inner": { "resolved_path": { "id": 13 } } },
+                "3": { "crate_id": 0, "inner": { "impl": {
+                    "trait": { "path": "Service", "id": 14 }, "for": { "resolved_path": { "id": 12 } } } } },
             },
             "paths": {
                 "10": { "crate_id": 1, "path": ["alloc", "vec", "Vec"] },
                 "11": { "crate_id": 2, "path": ["oauth2", "Scope"] },
                 "12": { "crate_id": 3, "path": ["hallpass_core", "Secret"] },
                 "13": { "crate_id": 2, "path": ["oauth2", "ClientId"] },
+                "14": { "crate_id": 4, "path": ["tower_service", "Service"] },
             },
             "external_crates": {
                 "1": { "name": "alloc" }, "2": { "name": "oauth2" }, "3": { "name": "hallpass_core" },
+                "4": { "name": "tower_service" },
             },
         });
         let path = std::env::temp_dir().join(format!("signatures-{}.json", std::process::id()));
         fs::write(&path, description.to_string()).unwrap();
         let found = foreign(&path);
         fs::remove_file(&path).unwrap();
-        assert_eq!(found.unwrap(), BTreeSet::from(["oauth2::Scope".to_owned()]));
+        let expected = ["oauth2::Scope", "tower_service::Service"].map(ToOwned::to_owned);
+        assert_eq!(found.unwrap(), BTreeSet::from(expected));
     }
 }

@@ -1,7 +1,8 @@
-use std::{fmt, hint::black_box, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
+use subtle::ConstantTimeEq as _;
 
 /// A secret that a client proves itself with: cheap to clone, never shown, wiped from memory when the last clone goes.
 ///
@@ -65,9 +66,7 @@ impl Secret {
     /// A method and not `==`, so that no assertion of a test prints what it compared.
     pub fn matches(&self, other: &Self) -> bool {
         let (one, other) = (self.expose().as_bytes(), other.expose().as_bytes());
-        let pairs = one.iter().zip(other);
-        let difference = pairs.fold(0, |seen, (a, b)| black_box(seen | (a ^ b)));
-        one.len() == other.len() && black_box(difference) == 0
+        one.ct_eq(other).into()
     }
 
     /// Do both come from one reading? One that was read anew is none, even where it says the same.

@@ -33,7 +33,7 @@ fn rules_and_guide_name_the_same() {
     assert!(used.is_subset(&known), "{:?}", used.difference(&known));
 }
 
-/// Prometheus's own tool judges the rules, where it is installed.
+/// Prometheus's own tool judges the rules, where it is installed; in CI it must be.
 #[test]
 fn rules_fire_when_they_should() {
     let promtool = Command::new("promtool")
@@ -45,6 +45,10 @@ fn rules_fire_when_they_should() {
             let said = String::from_utf8_lossy(&output.stdout);
             assert!(output.status.success(), "{said}");
         }
-        Err(error) => println!("skipped: promtool could not be run: {error}"),
+        Err(error) => {
+            let why = format!("promtool, of the package prometheus, could not be run: {error}");
+            assert!(std::env::var_os("CI").is_none(), "{why}");
+            println!("skipped: {why}");
+        }
     }
 }
