@@ -21,6 +21,8 @@ fuzz_target!(|text: &str| {
         return;
     };
     if origin.is_at(target) {
+        // It is where an HTTP client goes.
+        assert_eq!(uri.host(), Some(target.host()));
         // Written as an origin, it is this one.
         let port = uri
             .port_u16()

@@ -13,21 +13,32 @@ use std::{sync::Arc, time::Instant};
 use hallpass::{
     Authorizer, Secret, TokenRequest, TokenSource,
     cache::CachedTokenSource,
+    core::async_trait,
     endpoint::{ClientCredentials, ClientSecretPost},
     reqwest::{RequestBuilderExt as _, TokenMiddleware},
     tower::TokenLayer,
 };
 use hallpass_testkit::raw::{self, RawServer};
-use http::{HeaderValue, Request, header::AUTHORIZATION};
+use http::{Extensions, HeaderValue, Request, header::AUTHORIZATION};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use reqwest_middleware::ClientBuilder;
+use reqwest_middleware::{ClientBuilder, Middleware, Next};
 use tower::{Layer as _, Service};
 
 /// Turns that count, after some that warm up, and requests in a turn.
 const TURNS: usize = 4_000;
 const WARM_UP: usize = 400;
 const REQUESTS: u32 = 5;
+
+const ROWS: [&str; 7] = [
+    "reqwest/constant",
+    "reqwest/hallpass",
+    "middleware/constant",
+    "middleware/hallpass",
+    "hyper/constant",
+    "hyper/hallpass",
+    "hyper/hallpass_retry",
+];
 
 type Body = Empty<bytes::Bytes>;
 
@@ -39,7 +50,7 @@ async fn main() {
     );
     let issuer = RawServer::always(raw::json(200, grant)).await;
     let api = RawServer::always(raw::json(200, r#"{"orders":[]}"#).unrecorded()).await;
-    let url = &api.url("/orders");
+    let url = &*api.url("/orders");
 
     let secret = ClientSecretPost::new(Secret::new("s3cr3t").unwrap());
     let source = ClientCredentials::builder(issuer.url("/token"), "orders-service", secret)
@@ -48,23 +59,25 @@ async fn main() {
         .unwrap();
     let source: Arc<dyn TokenSource> = Arc::new(CachedTokenSource::new(source));
     source.token(&TokenRequest::default()).await.unwrap();
-    let authorizer = &Authorizer::builder(source)
+    let authorizer = Authorizer::builder(source)
         .allow_origin(&api.url(""))
         .danger_allow_http_on_loopback()
         .build()
         .unwrap();
     let mut constant = HeaderValue::try_from(format!("Bearer {text}")).unwrap();
     constant.set_sensitive(true);
-    let constant = &constant;
 
-    let client = &reqwest::Client::builder().no_proxy().build().unwrap();
-    let plain = ClientBuilder::new(client.clone()).build();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    // What reqwest-middleware itself costs is in both.
+    let plain = ClientBuilder::new(client.clone())
+        .with(Constant(constant.clone()))
+        .build();
     let middleware = ClientBuilder::new(client.clone())
         .with(TokenMiddleware::new(authorizer.clone()))
         .build();
-    let hyper = Client::builder(TokioExecutor::new()).build_http::<Body>();
+    let mut hyper = Client::builder(TokioExecutor::new()).build_http::<Body>();
     let layer = TokenLayer::new(authorizer.clone());
-    let (once, again) = (
+    let (mut once, mut again) = (
         layer.layer(hyper.clone()),
         layer.retry_cloned().layer(hyper.clone()),
     );
@@ -72,59 +85,59 @@ async fn main() {
     let read = async |response: reqwest::Response| {
         assert_eq!(response.bytes().await.unwrap().len(), 13);
     };
-    let get = || Request::get(&**url).body(Body::new()).unwrap();
-    let mut times: [Vec<f64>; 7] = Default::default();
+    let get = || Request::get(url).body(Body::new()).unwrap();
+    let mut times: [Vec<f64>; ROWS.len()] = Default::default();
     for turn in 0..WARM_UP + TURNS {
-        let turns = [
-            time(async || {
-                let get = client.get(&**url).header(AUTHORIZATION, constant.clone());
-                read(get.send().await.unwrap()).await;
-            })
-            .await,
-            time(async || {
-                let get = client.get(&**url).send_with(authorizer);
-                read(get.await.unwrap()).await;
-            })
-            .await,
-            time(async || {
-                let get = plain.get(&**url).header(AUTHORIZATION, constant.clone());
-                read(get.send().await.unwrap()).await;
-            })
-            .await,
-            time(async || read(middleware.get(&**url).send().await.unwrap()).await).await,
-            time(async || {
-                let mut get = get();
-                get.headers_mut().insert(AUTHORIZATION, constant.clone());
-                call(hyper.clone(), get).await;
-            })
-            .await,
-            time(async || call(once.clone(), get()).await).await,
-            time(async || call(again.clone(), get()).await).await,
-        ];
-        if turn >= WARM_UP {
-            for (times, time) in times.iter_mut().zip(turns) {
-                times.push(time);
+        for step in 0..ROWS.len() {
+            // Each comes first, and after each other, as often: their number is prime.
+            let row = (turn + step * (1 + turn % (ROWS.len() - 1))) % ROWS.len();
+            let began = Instant::now();
+            for _ in 0..REQUESTS {
+                match row {
+                    0 => {
+                        let get = client.get(url).header(AUTHORIZATION, constant.clone());
+                        read(get.send().await.unwrap()).await;
+                    }
+                    1 => read(client.get(url).send_with(&authorizer).await.unwrap()).await,
+                    2 => read(plain.get(url).send().await.unwrap()).await,
+                    3 => read(middleware.get(url).send().await.unwrap()).await,
+                    4 => {
+                        let mut get = get();
+                        get.headers_mut().insert(AUTHORIZATION, constant.clone());
+                        call(&mut hyper, get).await;
+                    }
+                    5 => call(&mut once, get()).await,
+                    _ => call(&mut again, get()).await,
+                }
+            }
+            if turn >= WARM_UP {
+                times[row].push(began.elapsed().as_secs_f64() * 1e9 / f64::from(REQUESTS));
             }
         }
     }
     assert_eq!(issuer.request_count(), 1, "the token is cached");
-    for (row, times) in [
-        "reqwest/constant",
-        "reqwest/hallpass",
-        "middleware/constant",
-        "middleware/hallpass",
-        "hyper/constant",
-        "hyper/hallpass",
-        "hyper/hallpass_retry",
-    ]
-    .into_iter()
-    .zip(&mut times)
-    {
+    for (row, times) in ROWS.into_iter().zip(&mut times) {
         rows::report(&format!("integrations/{row}"), rows::median(times), "ns");
     }
 }
 
-async fn call<S>(mut service: S, request: Request<Body>)
+/// Puts a constant header on each request.
+struct Constant(HeaderValue);
+
+#[async_trait]
+impl Middleware for Constant {
+    async fn handle(
+        &self,
+        mut request: reqwest::Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> reqwest_middleware::Result<reqwest::Response> {
+        request.headers_mut().insert(AUTHORIZATION, self.0.clone());
+        next.run(request, extensions).await
+    }
+}
+
+async fn call<S>(service: &mut S, request: Request<Body>)
 where
     S: Service<Request<Body>, Response = http::Response<hyper::body::Incoming>>,
     S::Error: std::fmt::Debug,
@@ -141,13 +154,4 @@ where
             .len(),
         13
     );
-}
-
-/// Nanoseconds a request.
-async fn time(send: impl AsyncFn()) -> f64 {
-    let began = Instant::now();
-    for _ in 0..REQUESTS {
-        send().await;
-    }
-    began.elapsed().as_secs_f64() * 1e9 / f64::from(REQUESTS)
 }

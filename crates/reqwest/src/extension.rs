@@ -83,8 +83,13 @@ struct Direct(Client);
 impl Transport for Direct {
     type Error = Error;
 
-    async fn execute(&mut self, request: Request) -> Result<Response, Error> {
-        Ok(self.0.execute(request).await?)
+    fn execute(
+        &mut self,
+        request: Request,
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
+        // The client takes the request now, so that it is not carried along.
+        let response = self.0.execute(request);
+        async { Ok(response.await?) }
     }
 
     fn no_token(error: TokenError) -> Error {

@@ -68,8 +68,11 @@ struct Rest<'a> {
 impl Transport for Rest<'_> {
     type Error = Error;
 
-    async fn execute(&mut self, request: Request) -> Result<Response, Error> {
-        self.next.clone().run(request, self.extensions).await
+    fn execute(
+        &mut self,
+        request: Request,
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
+        self.next.clone().run(request, self.extensions)
     }
 
     fn no_token(error: TokenError) -> Error {

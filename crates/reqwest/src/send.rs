@@ -19,6 +19,8 @@ pub(crate) trait Transport {
 }
 
 /// Sends `request` with a token where the authorizer permits one, and once more where the API refuses that token.
+///
+/// What is seldom needed is in a box, so that the future that every request carries along stays small.
 pub(crate) async fn send<T: Transport>(
     transport: &mut T,
     authorizer: &Authorizer,
@@ -31,29 +33,43 @@ pub(crate) async fn send<T: Transport>(
     };
     // Before the token is on it: the copy is for another one.
     let spare = request.try_clone();
-    let token = permit.token().await.map_err(T::no_token)?;
-    let response = transport.execute(with(request, &token)).await?;
-    let (response, refusal) = match judge(&mut permit, &token, &response) {
-        Verdict::Retry(refusal) => {
-            let spare = spare.filter(|spare| is_same_place(spare.url(), response.url()));
-            let Some(spare) = spare else {
-                return Ok(told(response, refusal));
-            };
-            let replacement = permit.replacement(&token).await.map_err(T::no_token)?;
-            let Some(token) = replacement else {
-                return Ok(told(response, refusal));
-            };
-            drop(response);
-            let response = transport.execute(with(spare, &token)).await?;
-            match judge(&mut permit, &token, &response) {
-                Verdict::Refused(refusal) | Verdict::Retry(refusal) => (response, refusal),
-                _ => return Ok(response),
-            }
-        }
-        Verdict::Refused(refusal) => (response, refusal),
-        _ => return Ok(response),
+    let token = match permit.ready_token() {
+        Some(token) => token,
+        None => Box::pin(permit.token()).await.map_err(T::no_token)?,
     };
-    Ok(told(response, refusal))
+    let response = transport.execute(with(request, &token)).await?;
+    match judge(&mut permit, &token, &response) {
+        Verdict::Retry(refusal) => {
+            Box::pin(again(transport, permit, token, response, refusal, spare)).await
+        }
+        Verdict::Refused(refusal) => Ok(told(response, refusal)),
+        _ => Ok(response),
+    }
+}
+
+/// The token was refused: sends the copy with another one, where there are both.
+async fn again<T: Transport>(
+    transport: &mut T,
+    mut permit: Permit,
+    refused: AccessToken,
+    response: Response,
+    refusal: ApiRefusal,
+    spare: Option<Request>,
+) -> Result<Response, T::Error> {
+    let spare = spare.filter(|spare| is_same_place(spare.url(), response.url()));
+    let Some(spare) = spare else {
+        return Ok(told(response, refusal));
+    };
+    let replacement = permit.replacement(&refused).await.map_err(T::no_token)?;
+    let Some(token) = replacement else {
+        return Ok(told(response, refusal));
+    };
+    drop(response);
+    let response = transport.execute(with(spare, &token)).await?;
+    match judge(&mut permit, &token, &response) {
+        Verdict::Refused(refusal) | Verdict::Retry(refusal) => Ok(told(response, refusal)),
+        _ => Ok(response),
+    }
 }
 
 fn with(mut request: Request, token: &AccessToken) -> Request {
@@ -69,7 +85,10 @@ fn told(mut response: Response, refusal: ApiRefusal) -> Response {
 
 /// A response from elsewhere, after redirects, says nothing about the token: it was not sent there.
 fn judge(permit: &mut Permit, token: &AccessToken, response: &Response) -> Verdict {
-    if !target(response.url()).is_some_and(|target| permit.is_from_here(target)) {
+    // Nearly every answer ends here, before anything is compared.
+    let refused = response.status().is_client_error();
+    let from_here = || target(response.url()).is_some_and(|target| permit.is_from_here(target));
+    if !refused || !from_here() {
         return Verdict::Pass;
     }
     permit.judge(token, response.status(), response.headers())

@@ -200,10 +200,15 @@ pub(super) const TARGETS: &[Target] = &[
         1.03,
     ),
     ratio(
-        "a request with `TokenMiddleware` over one of reqwest-middleware with a constant header",
+        "a request with `TokenMiddleware` over one with a middleware that sets a constant header",
         "integrations/middleware/hallpass",
         "integrations/middleware/constant",
         1.03,
+    ),
+    told(
+        "a request with `TokenMiddleware` over one of reqwest alone with a constant header",
+        "integrations/middleware/hallpass",
+        Some("integrations/reqwest/constant"),
     ),
     ratio(
         "a request of hyper's client below `TokenLayer` over one with a constant header",

@@ -57,19 +57,20 @@ impl Origin {
     /// Names are compared without regard to case. What is spelled in any other way than this origin is elsewhere, even
     /// where it would come to the same machine.
     pub fn is_at(&self, target: Target<'_>) -> bool {
-        let scheme = if self.https { "https" } else { "http" };
         let port = target.port.unwrap_or(default_port(self.https));
-        target.scheme.eq_ignore_ascii_case(scheme)
-            && port == self.port
-            && (target.host.eq_ignore_ascii_case(&self.host)
-                || ipv6(target.host).is_some_and(|ip| ipv6(&self.host) == Some(ip)))
+        port == self.port && same(target.scheme, scheme(self.https)) && self.is_host(target.host)
+    }
+
+    fn is_host(&self, host: &str) -> bool {
+        // An address in another spelling is looked for where it can be one alone: this is on the way of every request.
+        same(host, &self.host)
+            || host.starts_with('[') && ipv6(host).is_some_and(|ip| ipv6(&self.host) == Some(ip))
     }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.https { "https" } else { "http" };
-        write!(f, "{scheme}://{}", self.host)?;
+        write!(f, "{}://{}", scheme(self.https), self.host)?;
         if self.port != default_port(self.https) {
             write!(f, ":{}", self.port)?;
         }
@@ -96,11 +97,7 @@ impl FromStr for Origin {
         if authority.contains('@') {
             return Err(InvalidOrigin(Fault::UserInfo));
         }
-        // The colons within an IPv6 address stand before its bracket.
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-            _ => (authority, None),
-        };
+        let (host, port) = split_port(authority);
         let port = match port {
             None => default_port(https),
             Some(digits) => port_number(digits).ok_or(InvalidOrigin(Fault::Port))?,
@@ -142,6 +139,14 @@ fn host_name(host: &str) -> Result<Box<str>, Fault> {
     Ok(host.into())
 }
 
+/// The colons within an IPv6 address stand before its bracket.
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
 /// Digits alone, without a sign, and not zero.
 fn port_number(digits: &str) -> Option<u16> {
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -150,6 +155,15 @@ fn port_number(digits: &str) -> Option<u16> {
 
 fn ipv6(host: &str) -> Option<Ipv6Addr> {
     host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+/// Nearly always letter for letter.
+fn same(one: &str, other: &str) -> bool {
+    one == other || one.eq_ignore_ascii_case(other)
+}
+
+fn scheme(https: bool) -> &'static str {
+    if https { "https" } else { "http" }
 }
 
 fn default_port(https: bool) -> u16 {
@@ -198,13 +212,17 @@ impl<'a> Target<'a> {
     /// Where `uri` goes, or `None` where it does not say: an HTTP/1.1 request on a connection often names the path
     /// alone.
     pub fn of(uri: &'a Uri) -> Option<Self> {
-        let authority = uri.authority()?;
-        let (host, port) = (authority.host(), authority.port_u16());
-        let after_user = authority.as_str().rsplit('@').next()?;
-        // A port that cannot be read must not become the scheme's own.
-        if port.is_none() && after_user.len() > host.len() {
-            return None;
-        }
+        // In one pass: `Uri::host` and `Uri::port` look for the host's end again each time.
+        let authority = uri.authority()?.as_str();
+        let authority = authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, rest)| rest);
+        let (host, port) = split_port(authority);
+        let port = match port {
+            None => None,
+            // A port that cannot be read must not become the scheme's own.
+            Some(digits) => Some(port_number(digits)?),
+        };
         Some(Self::new(uri.scheme_str()?, host, port))
     }
 
@@ -228,8 +246,7 @@ impl<'a> Target<'a> {
 
 impl<'a> From<&'a Origin> for Target<'a> {
     fn from(origin: &'a Origin) -> Self {
-        let scheme = if origin.https { "https" } else { "http" };
-        Self::new(scheme, &origin.host, Some(origin.port))
+        Self::new(scheme(origin.https), &origin.host, Some(origin.port))
     }
 }
 

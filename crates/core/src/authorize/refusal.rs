@@ -1,6 +1,6 @@
 use std::{error::Error, fmt};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 
 use super::Challenge;
 use crate::{AccessToken, ScopeSet, text::safe_text};
@@ -125,12 +125,12 @@ impl ApiRefusal {
 /// Did a gRPC server say UNAUTHENTICATED at once, in an answer without a body?
 fn is_unauthenticated_grpc(headers: &HeaderMap) -> bool {
     const UNAUTHENTICATED: &str = "16";
-    headers
-        .get("grpc-status")
-        .is_some_and(|status| status == UNAUTHENTICATED)
+    let kind = headers.get(CONTENT_TYPE);
+    // Every good answer comes by here, and hardly any is gRPC's.
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
         && headers
-            .get(http::header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+            .get("grpc-status")
+            .is_some_and(|status| status == UNAUTHENTICATED)
 }
 
 impl fmt::Display for ApiRefusal {
