@@ -152,8 +152,12 @@ struct Signed {
 impl ClientAuthentication for Signed {
     async fn credentials(&self, _: &AuthenticationContext<'_>) -> Result<Credentials, TokenError> {
         let number = self.made.fetch_add(1, Ordering::SeqCst);
-        let assertion = format!("{}-{number}", self.epoch());
-        Ok(Credentials::parameters([("client_assertion", assertion)]))
+        let assertion = format!("{}-{number}.e30.x", self.epoch());
+        let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        Ok(Credentials::parameters([
+            ("client_assertion_type", kind.to_owned()),
+            ("client_assertion", assertion),
+        ]))
     }
 
     fn epoch(&self) -> u64 {
@@ -178,7 +182,11 @@ async fn an_assertion_is_tried_again_where_its_epoch_changed() {
             ..Signed::default()
         });
         assert_eq!(ask(&source(&server, signed)).await, REFUSED);
-        let expect: &[&str] = if rotates { &["0-0", "1-1"] } else { &["0-0"] };
+        let expect: &[&str] = if rotates {
+            &["0-0.e30.x", "1-1.e30.x"]
+        } else {
+            &["0-0.e30.x"]
+        };
         let requests = server.token_requests();
         let sent = requests
             .iter()

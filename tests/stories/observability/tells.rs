@@ -18,10 +18,12 @@ use hallpass::{
         authorize::Target,
     },
     endpoint::{ClientCredentials, ClientSecretBasic, HttpTransport},
-    secrets::{FileSecret, Remembered, SecretPair},
+    jwt::AssertionSettings,
+    secrets::{FileSecret, Remembered, SecretPair, VaultSecret},
 };
 use hallpass_testkit::{AuthorizationServer, Client, ManualClock, ScriptedSource, faults};
 use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use super::Told;
 use crate::support::{ID, secret};
@@ -195,6 +197,16 @@ pub(super) async fn secrets() {
     clock.advance(Duration::from_secs(61));
     remembered.secret().await.unwrap();
 
+    let mock = MockServer::start().await;
+    let found = serde_json::json!({ "data": { "data": { "key": "s3cr3t" }, "metadata": { "version": 1 } } });
+    let answer = ResponseTemplate::new(200).set_body_json(found);
+    Mock::given(any()).respond_with(answer).mount(&mock).await;
+    let vault = VaultSecret::builder(mock.uri(), secret("a token"), "kv", "orders", "key")
+        .danger_allow_http_on_loopback()
+        .build()
+        .unwrap();
+    assert_eq!(vault.secret().await.unwrap().expose(), "s3cr3t");
+
     let server = AuthorizationServer::builder()
         .client(Client::new(ID, "s3cr3t"))
         .start()
@@ -206,4 +218,9 @@ pub(super) async fn secrets() {
             .build()
             .unwrap();
     source.token(&TokenRequest::default()).await.unwrap();
+}
+
+pub(super) fn assertions() {
+    let settings = AssertionSettings::new("https://login.example").unwrap();
+    let _ = settings.danger_token_endpoint_as_audience();
 }
