@@ -17,7 +17,7 @@ mod tokens;
 mod usage;
 mod verbose;
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
 use clap::Parser as _;
 
@@ -25,7 +25,8 @@ use args::Args;
 use failure::Exit;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let plain = Args::of_a_plain_token(env::args_os());
+    let args = match plain.map_or_else(Args::try_parse, Ok) {
         Ok(args) => args,
         Err(error) => return usage::explain(&error),
     };
