@@ -98,7 +98,11 @@ fn files(faults: &mut Vec<String>) -> anyhow::Result<()> {
         trailing_space(&path, &text, faults);
     }
     for path in sources(&[".", "crates", "docs", "examples", "tests", "xtask"], "md")? {
-        trailing_space(&path, &text(&path)?, faults);
+        let page = text(&path)?;
+        trailing_space(&path, &page, faults);
+        if page.lines().any(|line| line.starts_with("<<<<<<< ")) {
+            faults.push(format!("{} holds a conflict of a merge", path.display()));
+        }
     }
     Ok(())
 }
