@@ -9,7 +9,7 @@ use tokio::{
     time,
 };
 
-use crate::{Remembered, content};
+use crate::{Remembered, content, forward::forward};
 
 /// A secret that a command prints: `pass`, `op`, `gopass`, a cloud's command-line tool.
 ///
@@ -76,20 +76,7 @@ impl CommandSecret {
     }
 }
 
-#[async_trait]
-impl SecretSource for CommandSecret {
-    async fn secret(&self) -> Result<Secret, SecretError> {
-        self.0.secret().await
-    }
-
-    fn epoch(&self) -> u64 {
-        self.0.epoch()
-    }
-
-    fn refused(&self, secret: &Secret) {
-        self.0.refused(secret);
-    }
-}
+forward!(CommandSecret);
 
 #[async_trait]
 impl SecretSource for Run {

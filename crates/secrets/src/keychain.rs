@@ -5,7 +5,7 @@ use hallpass_core::{Clock, Secret, SecretError, SecretSource};
 use keyring_core::{CredentialStore, Error};
 use zeroize::Zeroizing;
 
-use crate::{Remembered, blocking, content};
+use crate::{Remembered, blocking, content, forward::forward};
 
 /// A secret in the system's keychain: the Secret Service of a Linux desktop, the login keychain of macOS, the Credential
 /// Manager of Windows.
@@ -88,20 +88,7 @@ fn system() -> Result<Arc<CredentialStore>, Error> {
     ))
 }
 
-#[async_trait]
-impl SecretSource for KeychainSecret {
-    async fn secret(&self) -> Result<Secret, SecretError> {
-        self.0.secret().await
-    }
-
-    fn epoch(&self) -> u64 {
-        self.0.epoch()
-    }
-
-    fn refused(&self, secret: &Secret) {
-        self.0.refused(secret);
-    }
-}
+forward!(KeychainSecret);
 
 #[async_trait]
 impl SecretSource for Entry {

@@ -35,6 +35,7 @@ mod env;
 mod file;
 #[cfg(test)]
 mod folder;
+mod forward;
 #[cfg(feature = "keychain")]
 mod keychain;
 mod pair;

@@ -4,10 +4,9 @@ use std::{
     path::{Component, Path},
 };
 
-use async_trait::async_trait;
-use hallpass_core::{Secret, SecretError, SecretSource};
+use hallpass_core::SecretError;
 
-use crate::FileSecret;
+use crate::{FileSecret, forward::forward};
 
 /// A secret that systemd hands to a service: `LoadCredential=`, `LoadCredentialEncrypted=`, `SetCredentialEncrypted=`.
 ///
@@ -63,23 +62,12 @@ pub(crate) fn is_name(name: &str) -> bool {
     plain && components.next().is_none() && !name.contains(char::is_control)
 }
 
-#[async_trait]
-impl SecretSource for SystemdCredential {
-    async fn secret(&self) -> Result<Secret, SecretError> {
-        self.0.secret().await
-    }
-
-    fn epoch(&self) -> u64 {
-        self.0.epoch()
-    }
-
-    fn refused(&self, secret: &Secret) {
-        self.0.refused(secret);
-    }
-}
+forward!(SystemdCredential);
 
 #[cfg(test)]
 mod tests {
+    use hallpass_core::SecretSource as _;
+
     use super::*;
     use crate::folder::Folder;
 

@@ -6,7 +6,7 @@ use reqwest::{Client, StatusCode, Url, header::HeaderValue};
 use tokio::time;
 use zeroize::Zeroizing;
 
-use crate::Remembered;
+use crate::{Remembered, forward::forward};
 
 mod answer;
 mod builder;
@@ -87,20 +87,7 @@ impl VaultSecret {
     }
 }
 
-#[async_trait]
-impl SecretSource for VaultSecret {
-    async fn secret(&self) -> Result<Secret, SecretError> {
-        self.0.secret().await
-    }
-
-    fn epoch(&self) -> u64 {
-        self.0.epoch()
-    }
-
-    fn refused(&self, secret: &Secret) {
-        self.0.refused(secret);
-    }
-}
+forward!(VaultSecret);
 
 #[async_trait]
 impl SecretSource for Kv {
