@@ -85,10 +85,7 @@ fn told(mut response: Response, refusal: ApiRefusal) -> Response {
 
 /// A response from elsewhere, after redirects, says nothing about the token: it was not sent there.
 fn judge(permit: &mut Permit, token: &AccessToken, response: &Response) -> Verdict {
-    // Nearly every answer ends here, before anything is compared.
-    let refused = response.status().is_client_error();
-    let from_here = || target(response.url()).is_some_and(|target| permit.is_from_here(target));
-    if !refused || !from_here() {
+    if !target(response.url()).is_some_and(|target| permit.is_from_here(target)) {
         return Verdict::Pass;
     }
     permit.judge(token, response.status(), response.headers())
