@@ -175,17 +175,25 @@ async fn one_that_rotates_under_load_costs_no_call_while_old_and_new_are_accepte
     }
 }
 
+/// A cache over a client whose secret is in this file, and the file's source; both read this clock.
+fn cached(
+    server: &AuthorizationServer,
+    file: &Mounted,
+    clock: &ManualClock,
+) -> (FileSecret, CachedTokenSource<ClientCredentials>) {
+    let secret = file.secret().clock(clock.clone());
+    let source = source(server, ClientSecretPost::new(secret.clone()));
+    let cached = CachedTokenSource::builder(source).clock(clock.clone());
+    (secret, cached.build())
+}
+
 // covers: F-98, F-110, I-15
 #[tokio::test]
 async fn a_refusal_that_is_remembered_ends_when_the_file_is_replaced() {
     let file = Mounted::new("remembered", "first");
     let server = server("second").await;
     let clock = ManualClock::new();
-    let secret = file.secret().clock(clock.clone());
-    let source = source(&server, ClientSecretPost::new(secret.clone()));
-    let cached = CachedTokenSource::builder(source)
-        .clock(clock.clone())
-        .build();
+    let (secret, cached) = cached(&server, &file, &clock);
     for _ in 0..100 {
         assert_eq!(ask(&cached).await, Err(ErrorKind::CredentialsRefused));
     }
@@ -208,11 +216,7 @@ async fn a_file_that_comes_late_ends_a_remembered_failure() {
     fs::remove_file(&file.0).unwrap();
     let server = server("s3cr3t").await;
     let clock = ManualClock::new();
-    let secret = file.secret().clock(clock.clone());
-    let source = source(&server, ClientSecretPost::new(secret.clone()));
-    let cached = CachedTokenSource::builder(source)
-        .clock(clock.clone())
-        .build();
+    let (secret, cached) = cached(&server, &file, &clock);
     assert_eq!(ask(&cached).await, Err(ErrorKind::Configuration));
     file.replace("s3cr3t");
     assert_eq!(ask(&cached).await, Err(ErrorKind::Configuration));
