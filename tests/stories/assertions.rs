@@ -8,7 +8,7 @@ use std::{
 use hallpass::{
     ErrorKind, TokenError, TokenRequest, TokenSource,
     cache::CachedTokenSource,
-    endpoint::{ClientAuthentication, ClientCredentials, ClientCredentialsBuilder, Retry},
+    endpoint::{ClientAuthentication, ClientCredentials, Retry, SourceBuilder},
     jwt::{AssertionSettings, ClientSecretJwt, PrivateKeyJwt, WorkloadIdentity},
 };
 use hallpass_testkit::{
@@ -40,7 +40,7 @@ fn settings(server: &AuthorizationServer) -> AssertionSettings {
 fn builder(
     server: &AuthorizationServer,
     how: impl ClientAuthentication + 'static,
-) -> ClientCredentialsBuilder {
+) -> SourceBuilder<ClientCredentials> {
     ClientCredentials::builder(server.token_endpoint(), ID, how).danger_allow_http_on_loopback()
 }
 

@@ -3,7 +3,7 @@
 use hallpass::{
     Secret, TokenRequest, TokenSource,
     camall::{Authentication, Camall},
-    endpoint::ClientCredentialsBuilder,
+    endpoint::SourceBuilder,
 };
 use hallpass_testkit::{
     AuthorizationServer, Client,
@@ -26,7 +26,7 @@ async fn nothing_that_is_shown_or_traced_holds_secret_or_token() {
     let mut shown = format!("{server:?} {:?}", secret(CANARY));
     for way in [Authentication::Form, Authentication::Basic] {
         let unbuilt = Camall::builder(ID, secret(CANARY))
-            .with_endpoint(ClientCredentialsBuilder::allow_utf8_credentials)
+            .with_endpoint(SourceBuilder::allow_utf8_credentials)
             .token_endpoint(server.token_endpoint())
             .danger_allow_http_on_loopback()
             .authentication(way);

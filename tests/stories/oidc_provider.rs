@@ -6,8 +6,8 @@ use hallpass::{
     ErrorKind, TokenRequest, TokenSource,
     core::{Clock as _, OAuthError, SystemClock},
     endpoint::{
-        ClientAuthentication, ClientCredentials, ClientCredentialsBuilder, ClientSecretBasic,
-        ClientSecretPost, HttpTransport,
+        ClientAuthentication, ClientCredentials, ClientSecretBasic, ClientSecretPost,
+        HttpTransport, SourceBuilder,
     },
 };
 
@@ -17,11 +17,11 @@ fn client(
     peer: &OidcProvider,
     id: &str,
     how: impl ClientAuthentication + 'static,
-) -> ClientCredentialsBuilder {
+) -> SourceBuilder<ClientCredentials> {
     ClientCredentials::builder(peer.told("token_endpoint"), id, how).danger_allow_http_on_loopback()
 }
 
-fn basic(peer: &OidcProvider, id: &str) -> ClientCredentialsBuilder {
+fn basic(peer: &OidcProvider, id: &str) -> SourceBuilder<ClientCredentials> {
     client(
         peer,
         id,
@@ -29,7 +29,7 @@ fn basic(peer: &OidcProvider, id: &str) -> ClientCredentialsBuilder {
     )
 }
 
-fn post(peer: &OidcProvider, id: &str) -> ClientCredentialsBuilder {
+fn post(peer: &OidcProvider, id: &str) -> SourceBuilder<ClientCredentials> {
     client(
         peer,
         id,

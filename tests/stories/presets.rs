@@ -256,7 +256,7 @@ fn what_a_server_would_refuse_is_told_before_anything_is_sent() {
 
     let built = |preset: &'static Preset, values, change: fn(_) -> _| {
         let builder = preset.builder(values, ID, secret("s3cr3t")).unwrap();
-        hallpass::endpoint::ClientCredentialsBuilder::build(change(builder))
+        hallpass::endpoint::SourceBuilder::build(change(builder))
             .err()
             .map(|error| error.setting())
     };
@@ -278,7 +278,7 @@ fn what_a_server_would_refuse_is_told_before_anything_is_sent() {
         built(&presets::AUTH0, auth0, |builder| builder),
         Some("audience")
     );
-    let with_resource: fn(_) -> _ = |builder: hallpass::endpoint::ClientCredentialsBuilder| {
+    let with_resource: fn(_) -> _ = |builder: hallpass::endpoint::SourceBuilder<_>| {
         builder.scope("a/.default").resource("https://a.example")
     };
     assert_eq!(

@@ -5,9 +5,7 @@ use std::time::Duration;
 use hallpass::{
     AccessToken, Secret, TokenError, TokenRequest, TokenSource,
     core::{Clock as _, SystemClock},
-    endpoint::{
-        ClientCredentials, ClientCredentialsBuilder, ClientSecretPost, HttpTransport, Retry,
-    },
+    endpoint::{ClientCredentials, ClientSecretPost, HttpTransport, Retry, SourceBuilder},
 };
 
 pub(crate) const ID: &str = "orders-service";
@@ -19,7 +17,7 @@ pub(crate) fn secret(text: &str) -> Secret {
 }
 
 /// A source for a loopback server that tries once.
-pub(crate) fn builder(url: &str) -> ClientCredentialsBuilder {
+pub(crate) fn builder(url: &str) -> SourceBuilder<ClientCredentials> {
     ClientCredentials::builder(url, ID, ClientSecretPost::new(secret(CANARY)))
         .allow_utf8_credentials()
         .danger_allow_http_on_loopback()
@@ -40,7 +38,9 @@ pub(crate) fn hasty() -> HttpTransport {
         .unwrap()
 }
 
-pub(crate) async fn fetch(builder: ClientCredentialsBuilder) -> Result<AccessToken, TokenError> {
+pub(crate) async fn fetch(
+    builder: SourceBuilder<ClientCredentials>,
+) -> Result<AccessToken, TokenError> {
     let source = builder.build().unwrap();
     source.token(&TokenRequest::default()).await
 }

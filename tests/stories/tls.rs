@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use hallpass::{
     AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource,
-    endpoint::{ClientCredentials, ClientCredentialsBuilder, HttpTransport},
+    endpoint::{ClientCredentials, HttpTransport, SourceBuilder},
 };
 use http::Response;
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
@@ -129,7 +129,10 @@ where
     Ok(())
 }
 
-fn source(builder: ClientCredentialsBuilder, transport: HttpTransport) -> ClientCredentials {
+fn source(
+    builder: SourceBuilder<ClientCredentials>,
+    transport: HttpTransport,
+) -> ClientCredentials {
     builder.transport(transport).build().unwrap()
 }
 

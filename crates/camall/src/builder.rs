@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use hallpass_core::{Clock, SecretSource};
 use hallpass_endpoint::{
-    BuildError, ClientCredentials, ClientCredentialsBuilder, ClientSecretBasic, ClientSecretPost,
-    HttpTransport, Retry,
+    BuildError, ClientCredentials, ClientSecretBasic, ClientSecretPost, HttpTransport, Retry,
+    SourceBuilder,
 };
 
 use crate::{Camall, LIFETIME, TOKEN_ENDPOINT, hints};
@@ -26,7 +26,7 @@ pub enum Authentication {
 #[derive(Debug)]
 #[must_use]
 pub struct CamallBuilder {
-    endpoint: ClientCredentialsBuilder,
+    endpoint: SourceBuilder<ClientCredentials>,
     client_secret: Arc<dyn SecretSource>,
 }
 
@@ -58,18 +58,18 @@ impl CamallBuilder {
 
     /// Asks another server than [`TOKEN_ENDPOINT`]: staging, or one for tests.
     pub fn token_endpoint(self, url: impl Into<String>) -> Self {
-        self.with_endpoint(|endpoint| endpoint.token_endpoint(url))
+        self.with_endpoint(|endpoint| endpoint.token_endpoint(url.into()))
     }
 
     /// Allows plain HTTP to a server on this machine, for tests. The danger: whoever else is on this machine may
     /// listen. HTTP to any other host stays forbidden.
     pub fn danger_allow_http_on_loopback(self) -> Self {
-        self.with_endpoint(ClientCredentialsBuilder::danger_allow_http_on_loopback)
+        self.with_endpoint(SourceBuilder::danger_allow_http_on_loopback)
     }
 
     /// Fails where fewer scopes are granted than were asked for. Without it the granted set is only recorded.
     pub fn require_granted_scopes(self) -> Self {
-        self.with_endpoint(ClientCredentialsBuilder::require_granted_scopes)
+        self.with_endpoint(SourceBuilder::require_granted_scopes)
     }
 
     /// Uses this transport: a proxy, a local address for an IP allow-list, other deadlines.
@@ -100,7 +100,7 @@ impl CamallBuilder {
     /// ```
     pub fn with_endpoint(
         mut self,
-        change: impl FnOnce(ClientCredentialsBuilder) -> ClientCredentialsBuilder,
+        change: impl FnOnce(SourceBuilder<ClientCredentials>) -> SourceBuilder<ClientCredentials>,
     ) -> Self {
         self.endpoint = change(self.endpoint);
         self

@@ -10,8 +10,8 @@ use hallpass::{
     camall::Camall,
     core::{SecretSource, async_trait},
     endpoint::{
-        BuildError, ClientCredentials, ClientCredentialsBuilder, ClientSecretBasic,
-        ClientSecretPost, HttpTransport, Retry,
+        BuildError, ClientCredentials, ClientSecretBasic, ClientSecretPost, HttpTransport, Retry,
+        SourceBuilder,
     },
 };
 
@@ -68,7 +68,7 @@ pub(crate) fn build(settings: &Settings, retry: Retry) -> Result<Arc<dyn TokenSo
     let secret =
         secret.map_err(|error| Failure::configuration(format!("client_secret: {error}")))?;
     let transport = transport(settings)?;
-    let change = |endpoint: ClientCredentialsBuilder| {
+    let change = |endpoint: SourceBuilder<ClientCredentials>| {
         let endpoint = endpoint
             .token_endpoint(settings.token_endpoint.clone())
             .transport(transport)
@@ -94,7 +94,7 @@ fn of_preset(
     preset: &'static hallpass::endpoint::presets::Preset,
     settings: &Settings,
     secret: &Arc<dyn SecretSource>,
-) -> Result<ClientCredentialsBuilder, BuildError> {
+) -> Result<SourceBuilder<ClientCredentials>, BuildError> {
     let names = preset.token_endpoint.split('{').skip(1);
     let names = names.filter_map(|rest| rest.split('}').next());
     let variables: Vec<_> = names.map(|name| (name, "x")).collect();
@@ -102,10 +102,10 @@ fn of_preset(
 }
 
 fn refine(
-    mut endpoint: ClientCredentialsBuilder,
+    mut endpoint: SourceBuilder<ClientCredentials>,
     settings: &Settings,
     secret: &Arc<dyn SecretSource>,
-) -> ClientCredentialsBuilder {
+) -> SourceBuilder<ClientCredentials> {
     let request = &settings.request;
     if !request.scopes().is_empty() {
         endpoint = endpoint.scope(request.scopes().as_str());

@@ -9,6 +9,8 @@ use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
+use crate::endpoint::Place;
+
 /// How a client proves itself at a token endpoint: an extension point.
 ///
 /// It yields [`Credentials`], which are one header or a few form parameters, never both: exactly one method is used
@@ -101,9 +103,12 @@ impl<'a> AuthenticationContext<'a> {
         }
     }
 
-    pub(crate) fn with_utf8(mut self, allow: bool) -> Self {
-        self.allow_utf8 = allow;
-        self
+    pub(crate) fn at(client_id: &'a str, place: &'a Place, allow_utf8: bool) -> Self {
+        Self {
+            client_id,
+            token_endpoint: place.token_endpoint().as_str(),
+            allow_utf8,
+        }
     }
 
     /// The `client_id`.
@@ -372,7 +377,8 @@ mod tests {
         id: &str,
         utf8: bool,
     ) -> Result<Credentials, TokenError> {
-        let context = AuthenticationContext::new(id, "https://login.example/token").with_utf8(utf8);
+        let mut context = AuthenticationContext::new(id, "https://login.example/token");
+        context.allow_utf8 = utf8;
         block_on(how.credentials(&context))
     }
 

@@ -3,21 +3,20 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use hallpass_core::{Clock, InvalidRequest, ScopeSet, SystemClock, TokenError, TokenRequest};
 
 use crate::{
-    BuildError, ClientAuthentication, ClientCredentials, HttpTransport, Retry,
-    address::{Address, AddressRules},
-    authentication::is_visible,
-    form::GrantEncoder,
-    presets::Preset,
+    BuildError, ClientAuthentication, Endpoint, HttpTransport, Retry, address::AddressRules,
+    authentication::is_visible, client::Client, grant::Source, presets::Preset,
     response::ResponseRules,
 };
 
 /// What an adapter knows about its server's errors: a hint to show in place of the general one, or `None`.
 pub type Hints = fn(&TokenError) -> Option<Cow<'static, str>>;
 
-/// Sets up a [`ClientCredentials`] source. What is wrong is told by [`build`](Self::build), before any I/O.
+/// Sets up a source, of [`ClientCredentials`](crate::ClientCredentials) for one: what all grants have in common. What is wrong is told by
+/// [`build`](Self::build), before any I/O.
 #[must_use]
-pub struct ClientCredentialsBuilder {
-    token_endpoint: String,
+pub struct SourceBuilder<S: Source> {
+    pub(crate) grant: S::Grant,
+    endpoint: Endpoint,
     client_id: String,
     authentication: Box<dyn ClientAuthentication>,
     address_rules: AddressRules,
@@ -34,14 +33,16 @@ pub struct ClientCredentialsBuilder {
     clock: Arc<dyn Clock>,
 }
 
-impl ClientCredentialsBuilder {
+impl<S: Source> SourceBuilder<S> {
     pub(crate) fn new(
-        token_endpoint: String,
+        endpoint: Endpoint,
         client_id: String,
         authentication: Box<dyn ClientAuthentication>,
+        grant: S::Grant,
     ) -> Self {
         Self {
-            token_endpoint,
+            grant,
+            endpoint,
             client_id,
             authentication,
             address_rules: AddressRules::default(),
@@ -59,8 +60,8 @@ impl ClientCredentialsBuilder {
     }
 
     /// Asks this endpoint in place of the one before: for adapters, which start from their server's.
-    pub fn token_endpoint(mut self, url: impl Into<String>) -> Self {
-        self.token_endpoint = url.into();
+    pub fn token_endpoint(mut self, endpoint: impl Into<Endpoint>) -> Self {
+        self.endpoint = endpoint.into();
         self
     }
 
@@ -181,7 +182,7 @@ impl ClientCredentialsBuilder {
     /// # Errors
     ///
     /// A [`BuildError`] names the first setting that cannot be used.
-    pub fn build(self) -> Result<ClientCredentials, BuildError> {
+    pub fn build(self) -> Result<S, BuildError> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
@@ -197,19 +198,14 @@ impl ClientCredentialsBuilder {
         if let Some(preset) = self.preset {
             preset.check(&self.defaults)?;
         }
-        let address = Address::parse(&self.token_endpoint, self.address_rules)?;
-        if address.url().scheme() == "http" {
-            tracing::warn!(host = address.host(), "token requests go over plain HTTP");
-        }
+        let endpoint = self.endpoint.locate(self.address_rules)?;
         let transport = match self.transport {
             Some(transport) => transport,
             None => HttpTransport::builder().build()?,
         };
-        let encoder = GrantEncoder::new(address.url());
-        Ok(ClientCredentials {
-            default_grant: encoder.encode(&self.defaults).into(),
-            encoder,
-            address,
+        Ok(S::of(Client {
+            grant: self.grant,
+            endpoint,
             client_id: self.client_id.into(),
             allow_utf8: self.allow_utf8,
             authentication: self.authentication,
@@ -220,7 +216,7 @@ impl ClientCredentialsBuilder {
             require_scopes: self.require_scopes,
             hints: self.hints,
             clock: self.clock,
-        })
+        }))
     }
 
     pub(crate) fn preset(mut self, preset: &'static Preset) -> Self {
@@ -247,9 +243,9 @@ impl ClientCredentialsBuilder {
 }
 
 /// Neither the endpoint, which may hold anything before it is checked, nor the credentials are shown.
-impl fmt::Debug for ClientCredentialsBuilder {
+impl<S: Source> fmt::Debug for SourceBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientCredentialsBuilder")
+        f.debug_struct("SourceBuilder")
             .field("client_id", &self.client_id)
             .field("authentication", &self.authentication)
             .field("defaults", &self.defaults)

@@ -1,13 +1,13 @@
 //! The body of a token request: what the grant asks, then how the client proves itself.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, fmt};
 
 use hallpass_core::TokenRequest;
 use oauth2::{
     ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, Scope,
     TokenUrl, basic::BasicClient,
 };
-use url::{Url, form_urlencoded};
+use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use crate::authentication::{Credentials, Proof};
@@ -25,14 +25,24 @@ pub(crate) struct GrantEncoder(
 #[error("the request was written and not sent")]
 struct Written;
 
-impl GrantEncoder {
-    pub(crate) fn new(url: &Url) -> Self {
+impl Default for GrantEncoder {
+    fn default() -> Self {
+        // It wants an address, and sends nothing there.
+        let nowhere = TokenUrl::new("https://localhost/".to_owned()).expect("a literal URL");
         let client = BasicClient::new(ClientId::new(String::new()))
             .set_client_secret(ClientSecret::new(String::new()))
-            .set_token_uri(TokenUrl::from_url(url.clone()));
+            .set_token_uri(nowhere);
         Self(client)
     }
+}
 
+impl fmt::Debug for GrantEncoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GrantEncoder(..)")
+    }
+}
+
+impl GrantEncoder {
     pub(crate) fn encode(&self, request: &TokenRequest) -> Vec<u8> {
         let scopes = request.scopes().iter().map(str::to_owned).map(Scope::new);
         let mut exchange = self.0.exchange_client_credentials().add_scopes(scopes);
@@ -80,7 +90,7 @@ mod tests {
     use super::*;
 
     fn encoder() -> GrantEncoder {
-        GrantEncoder::new(&Url::parse("https://login.example/token").unwrap())
+        GrantEncoder::default()
     }
 
     fn decode(body: &[u8]) -> Vec<(String, String)> {

@@ -2,7 +2,7 @@
 
 use hallpass_core::{AccessToken, Clock as _, ScopeSet, SystemClock, TokenError};
 
-use crate::{redact::Redactor, response};
+use crate::{client_credentials::ClientCredentialsGrant, grant::Grant, redact::Redactor, response};
 
 /// Reads the body of a 200 as a source with default settings would.
 ///
@@ -16,5 +16,7 @@ pub fn parse(body: &[u8]) -> Result<AccessToken, TokenError> {
         &ScopeSet::EMPTY,
         SystemClock.moment(),
         Redactor::default,
+        &<ClientCredentialsGrant as Grant>::ABOUT,
     )
+    .map(|granted| granted.token)
 }

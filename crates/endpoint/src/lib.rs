@@ -23,12 +23,16 @@
 //! ```
 
 mod address;
+mod answer;
 mod authentication;
 mod builder;
+mod client;
 mod client_credentials;
+mod endpoint;
 mod error;
 mod fault;
 mod form;
+mod grant;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
@@ -45,8 +49,9 @@ mod transport;
 pub use authentication::{
     AuthenticationContext, ClientAuthentication, ClientSecretBasic, ClientSecretPost, Credentials,
 };
-pub use builder::{ClientCredentialsBuilder, Hints};
+pub use builder::{Hints, SourceBuilder};
 pub use client_credentials::ClientCredentials;
+pub use endpoint::Endpoint;
 pub use error::BuildError;
 pub use public_client::PublicClient;
 pub use retry::Retry;

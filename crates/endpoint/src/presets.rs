@@ -1,7 +1,7 @@
 //! What is known of well-known servers, as data: endpoint, authentication, what a request must name, quirks, and where
 //! each fact was read.
 //!
-//! A preset is a start for a [`ClientCredentialsBuilder`], and checks at its end what that server would refuse:
+//! A preset is a start for a [`SourceBuilder`], and checks at its end what that server would refuse:
 //!
 //! ```
 //! use hallpass_core::Secret;
@@ -19,9 +19,7 @@ mod table;
 
 use hallpass_core::{SecretSource, TokenRequest};
 
-use crate::{
-    BuildError, ClientCredentials, ClientCredentialsBuilder, ClientSecretBasic, ClientSecretPost,
-};
+use crate::{BuildError, ClientCredentials, ClientSecretBasic, ClientSecretPost, SourceBuilder};
 
 pub use table::{ALL, AUTH0, COGNITO, ENTRA_ID, GOOGLE, KEYCLOAK, OKTA, ORY_HYDRA, ORY_NETWORK};
 
@@ -123,7 +121,7 @@ impl Preset {
     }
 
     /// Starts a source for this server. What it would refuse is told by
-    /// [`build`](ClientCredentialsBuilder::build), for the scopes and audiences that are set by then.
+    /// [`build`](SourceBuilder::build), for the scopes and audiences that are set by then.
     ///
     /// # Errors
     ///
@@ -133,7 +131,7 @@ impl Preset {
         values: &[(&str, &str)],
         client_id: &str,
         secret: impl SecretSource + 'static,
-    ) -> Result<ClientCredentialsBuilder, BuildError> {
+    ) -> Result<SourceBuilder<ClientCredentials>, BuildError> {
         let endpoint = self.endpoint(values)?;
         let builder = match self.authentication {
             SecretAuthentication::Basic => {

@@ -1,11 +1,14 @@
 //! What a server's refusal means (RFC 6749 section 5.2), whatever status and body it comes with.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 
 use hallpass_core::{ErrorKind, OAuthError, TokenError};
 use http::{HeaderMap, StatusCode, header};
 
-use crate::{json::Members, redact::Redactor, response::is_digits};
+use crate::{grant::About, json::Members, redact::Redactor, response::is_digits};
 
 /// The codes that [`judge`] knows.
 const KNOWN: [&str; 11] = [
@@ -23,23 +26,32 @@ const KNOWN: [&str; 11] = [
 ];
 
 /// An `error` member in a 200: it rules, whatever else is there.
-pub(crate) fn in_a_success(members: &Members<'_>, mut redactor: Redactor) -> TokenError {
+pub(crate) fn in_a_success(
+    members: &Members<'_>,
+    mut redactor: Redactor,
+    about: &About,
+) -> TokenError {
     if let Some(token) = members.text("access_token") {
         redactor.add(token);
     }
     let error = oauth_error(members, &redactor)
         .unwrap_or_else(|| OAuthError::new("error"))
         .clone();
-    judge(StatusCode::OK, Some(error))
+    judge(StatusCode::OK, Some(error), about)
 }
 
 /// An answer with a status other than 200; `body` is `None` where it is not JSON or could not be had.
-pub(crate) fn read(status: StatusCode, body: Option<&[u8]>, redactor: &Redactor) -> TokenError {
+pub(crate) fn read(
+    status: StatusCode,
+    body: Option<&[u8]>,
+    redactor: &Redactor,
+    about: &About,
+) -> TokenError {
     let members = body.and_then(|body| Members::read(body).ok());
     let error = members
         .filter(|members| members.twice.is_none())
         .and_then(|members| oauth_error(&members, redactor));
-    judge(status, error)
+    judge(status, error, about)
 }
 
 fn oauth_error(members: &Members<'_>, redactor: &Redactor) -> Option<OAuthError> {
@@ -60,7 +72,7 @@ fn oauth_error(members: &Members<'_>, redactor: &Redactor) -> Option<OAuthError>
 }
 
 /// Who is at fault, and whether time can mend it. The code decides where it is known, else the status.
-fn judge(status: StatusCode, oauth_error: Option<OAuthError>) -> TokenError {
+fn judge(status: StatusCode, oauth_error: Option<OAuthError>, about: &About) -> TokenError {
     let code = oauth_error.as_ref().map_or("", OAuthError::code);
     let (kind, message, transient) = match (code, status.as_u16()) {
         (_, 429) => (
@@ -68,6 +80,9 @@ fn judge(status: StatusCode, oauth_error: Option<OAuthError>) -> TokenError {
             "the server asks for fewer requests",
             true,
         ),
+        (code, 200 | 400 | 401) if about.refused.contains(&code) => {
+            (ErrorKind::CredentialsRefused, about.message, false)
+        }
         // Some servers refuse a wrong secret by other codes (Auth0, Keycloak); the status tells what they mean.
         ("invalid_client", _) | ("access_denied" | "unauthorized_client", 401) => (
             ErrorKind::CredentialsRefused,
@@ -86,7 +101,7 @@ fn judge(status: StatusCode, oauth_error: Option<OAuthError>) -> TokenError {
         ),
         ("unauthorized_client" | "unsupported_grant_type", _) => (
             ErrorKind::RequestRefused,
-            "the server does not let this client use the client credentials grant",
+            "the server does not let this client use this grant",
             false,
         ),
         ("invalid_request" | "invalid_grant" | "access_denied", _) => (
@@ -140,7 +155,7 @@ fn judge(status: StatusCode, oauth_error: Option<OAuthError>) -> TokenError {
     let mut error = TokenError::new(kind, message)
         .with_status(status)
         .with_transient(transient);
-    if let Some(hint) = hint(code, status) {
+    if let Some(hint) = hint(code, status, about) {
         error = error.with_hint(hint);
     }
     match oauth_error {
@@ -149,8 +164,9 @@ fn judge(status: StatusCode, oauth_error: Option<OAuthError>) -> TokenError {
     }
 }
 
-fn hint(code: &str, status: StatusCode) -> Option<&'static str> {
-    Some(match (code, status.as_u16()) {
+fn hint(code: &str, status: StatusCode, about: &About) -> Option<Cow<'static, str>> {
+    let hint = match (code, status.as_u16()) {
+        (code, 200 | 400 | 401) if about.refused.contains(&code) => about.hint,
         ("invalid_client", _) | ("", 401 | 403) => {
             "check `client_id` and `client_secret`, and that the server expects this way of authentication"
         }
@@ -162,12 +178,13 @@ fn hint(code: &str, status: StatusCode) -> Option<&'static str> {
             "check the extra parameters, and in which encoding the server expects `client_id` and `client_secret`"
         }
         ("unauthorized_client" | "unsupported_grant_type", _) => {
-            "have the client credentials grant enabled for this client"
+            return Some(format!("have the grant `{}` enabled for this client", about.name).into());
         }
         ("", 404 | 405 | 410) => "check `token_endpoint`",
         ("", 407) => "set the proxy's user name and password with `proxy_credentials`",
         _ => return None,
-    })
+    };
+    Some(hint.into())
 }
 
 /// How long the server asks to be left alone (RFC 9110 section 10.2.3): seconds, or a date, which is read against the
@@ -189,9 +206,12 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 mod tests {
     use super::*;
 
+    const CLIENT: About =
+        <crate::client_credentials::ClientCredentialsGrant as crate::grant::Grant>::ABOUT;
+
     fn check(status: u16, body: &str, kind: ErrorKind, transient: bool) -> TokenError {
         let status = StatusCode::from_u16(status).unwrap();
-        let error = read(status, Some(body.as_bytes()), &Redactor::default());
+        let error = read(status, Some(body.as_bytes()), &Redactor::default(), &CLIENT);
         assert_eq!(
             (error.kind(), error.is_transient()),
             (kind, transient),

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use hallpass_core::{AccessToken, ErrorKind, Moment, ScopeSet, TokenError, TokenType};
+use hallpass_core::{AccessToken, ErrorKind, Moment, ScopeSet, Secret, TokenError, TokenType};
 
 use crate::{
+    grant::About,
     json::{JsonFault, Member, Members},
     redact::Redactor,
     refusal,
@@ -21,6 +22,15 @@ pub(crate) struct ResponseRules {
     pub(crate) max_token_bytes: usize,
     /// Takes a missing or unusual content type, a missing `token_type`, and tokens outside RFC 6750's alphabet.
     pub(crate) lenient: bool,
+    /// Takes a refresh token along, which every grant but its own drops (RFC 6749 section 4.4.3).
+    pub(crate) keep_refresh_token: bool,
+}
+
+/// What a response grants.
+#[derive(Debug)]
+pub struct Granted {
+    pub(crate) token: AccessToken,
+    pub(crate) refresh_token: Option<Secret>,
 }
 
 impl Default for ResponseRules {
@@ -30,6 +40,7 @@ impl Default for ResponseRules {
             max_lifetime: Duration::from_secs(24 * 3_600),
             max_token_bytes: 32 * 1_024,
             lenient: false,
+            keep_refresh_token: false,
         }
     }
 }
@@ -44,13 +55,14 @@ pub(crate) fn read(
     asked: &ScopeSet,
     requested_at: Moment,
     redactor: impl FnOnce() -> Redactor,
-) -> Result<AccessToken, TokenError> {
+    about: &About,
+) -> Result<Granted, TokenError> {
     let members = Members::read(body).map_err(unreadable)?;
     if let Some(name) = members.twice {
         return unusable(format!("the response has the member `{name}` twice"));
     }
     if members.get("error").is_some() {
-        return Err(refusal::in_a_success(&members, redactor()));
+        return Err(refusal::in_a_success(&members, redactor(), about));
     }
     let token = access_token(&members, rules)?;
     let token_type = token_type(&members, rules)?;
@@ -61,6 +73,10 @@ pub(crate) fn read(
     // Advice only: what cannot be read is no advice.
     let refresh_in = seconds(&members, "refresh_in").ok().flatten();
     let scopes = scopes(&members, asked)?;
+    let refresh_token = match members.text("refresh_token") {
+        Some(text) if rules.keep_refresh_token => Some(Secret::new(text)?),
+        _ => None,
+    };
 
     let mut token =
         AccessToken::new(token_type, token, requested_at, lifetime)?.with_scopes(scopes);
@@ -71,7 +87,10 @@ pub(crate) fn read(
         let extra = members.extra.into_iter();
         token = token.with_extra(extra.map(|(name, raw)| (name, raw.get().to_owned())));
     }
-    Ok(token)
+    Ok(Granted {
+        token,
+        refresh_token,
+    })
 }
 
 fn access_token<'a>(

@@ -1,0 +1,257 @@
+//! A client at a token endpoint: attempts, retries and changed credentials, the same for every grant.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use hallpass_core::{AccessToken, Clock, ErrorKind, TokenError, TokenRequest};
+use http::{HeaderValue, Method, header};
+use tokio::time::Instant;
+
+use crate::{
+    AuthenticationContext, ClientAuthentication, Credentials, Hints, HttpTransport, Retry,
+    answer::Asked,
+    authentication::Proof,
+    endpoint::{Located, Place},
+    fault, form,
+    grant::{Form, Grant},
+    response::ResponseRules,
+    skew,
+};
+
+/// What every source of this crate is inside.
+#[allow(clippy::struct_field_names)] // `client_id` is what the RFC calls it.
+pub struct Client<G> {
+    pub(crate) grant: G,
+    pub(crate) endpoint: Located,
+    pub(crate) client_id: Box<str>,
+    pub(crate) allow_utf8: bool,
+    pub(crate) authentication: Box<dyn ClientAuthentication>,
+    pub(crate) defaults: TokenRequest,
+    pub(crate) transport: HttpTransport,
+    pub(crate) retry: Retry,
+    pub(crate) rules: ResponseRules,
+    pub(crate) require_scopes: bool,
+    pub(crate) hints: Option<Hints>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// All that one attempt sends.
+struct Attempt<'a> {
+    place: Arc<Place>,
+    /// The client's, from before its credentials were made.
+    epoch: u64,
+    credentials: Credentials,
+    form: Form<'a>,
+}
+
+impl<G: Grant> Client<G> {
+    /// Attempts until one succeeds, a failure is permanent, or the retries or the time run out.
+    pub(crate) async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        let request = request.or(&self.defaults);
+        let began = Instant::now();
+        let left = || self.retry.total().saturating_sub(began.elapsed());
+        let mut delays = self.retry.delays();
+        let mut reconnected = false;
+        let mut renewed = false;
+        loop {
+            let error = match self.attempt(&request, &mut renewed, &left).await {
+                Ok(token) => return Ok(token),
+                Err(error) => error,
+            };
+            if !reconnected && fault::is_connection_lost(&error) {
+                reconnected = true;
+                continue;
+            }
+            if !error.is_transient() {
+                return Err(error);
+            }
+            let Some(delay) = delays.next() else {
+                return Err(error);
+            };
+            let delay = delay.max(error.retry_after().unwrap_or_default());
+            if delay >= left() {
+                return Err(error);
+            }
+            tracing::debug!(host = self.endpoint.host(), %error, ?delay, "token request failed, trying again");
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.authentication.epoch().wrapping_add(self.grant.epoch())
+    }
+
+    /// One exchange, or two: where the server refuses credentials that have changed since they were made, the new ones
+    /// are tried at once. That happens once a call, whatever the secret does.
+    async fn attempt(
+        &self,
+        request: &TokenRequest,
+        renewed: &mut bool,
+        left: &(impl Fn() -> Duration + Sync),
+    ) -> Result<AccessToken, TokenError> {
+        let sent = self.prepare(request, left()).await?;
+        let result = self.exchange(&sent, request, left()).await;
+        if !self.tell_refusal(&result, &sent) || std::mem::replace(renewed, true) {
+            return result;
+        }
+        let Some(anew) = self.changed(&sent, request, left()).await else {
+            return result;
+        };
+        tracing::info!(
+            host = anew.place.host(),
+            "the credentials changed meanwhile, trying the new ones"
+        );
+        let result = self.exchange(&anew, request, left()).await;
+        self.tell_refusal(&result, &anew);
+        result
+    }
+
+    /// Makes what an attempt sends, within `deadline`.
+    async fn prepare(
+        &self,
+        request: &TokenRequest,
+        deadline: Duration,
+    ) -> Result<Attempt<'_>, TokenError> {
+        let prepare = async {
+            let place = self.endpoint.place().await?;
+            let context = AuthenticationContext::at(&self.client_id, &place, self.allow_utf8);
+            let epoch = self.authentication.epoch();
+            let credentials = self.authentication.credentials(&context).await?;
+            let form = self.grant.form(request, &context).await?;
+            Ok(Attempt {
+                place: place.clone(),
+                epoch,
+                credentials,
+                form,
+            })
+        };
+        let late = || {
+            let late = "the client's credentials could not be had within the call's deadline";
+            Err(TokenError::unavailable(late))
+        };
+        let prepared = tokio::time::timeout(deadline, prepare).await;
+        prepared.unwrap_or_else(|_| late())
+    }
+
+    /// Tells whoever made what was sent where it was refused; true if it was.
+    fn tell_refusal(&self, result: &Result<AccessToken, TokenError>, sent: &Attempt<'_>) -> bool {
+        let Err(error) = result else {
+            return false;
+        };
+        let refused = error.kind() == ErrorKind::CredentialsRefused;
+        if refused && G::ABOUT.is_refused(error) {
+            self.grant.refused(&sent.form);
+        } else if refused {
+            self.authentication.refused(&sent.credentials);
+        }
+        refused
+    }
+
+    /// Makes it all anew, and yields it where it is made from others than what was refused.
+    async fn changed(
+        &self,
+        refused: &Attempt<'_>,
+        request: &TokenRequest,
+        deadline: Duration,
+    ) -> Option<Attempt<'_>> {
+        // Where they cannot be made, what the server said is the better news.
+        let anew = self.prepare(request, deadline).await.ok()?;
+        let changed = match (refused.credentials.secret(), anew.credentials.secret()) {
+            (Some(before), Some(now)) => !before.matches(now),
+            // An assertion is another one each time: only its maker can tell.
+            _ => self.authentication.epoch() != refused.epoch,
+        };
+        (changed || anew.form.differs(&refused.form)).then_some(anew)
+    }
+
+    async fn exchange(
+        &self,
+        sent: &Attempt<'_>,
+        request: &TokenRequest,
+        deadline: Duration,
+    ) -> Result<AccessToken, TokenError> {
+        let Attempt {
+            place,
+            credentials,
+            form,
+            ..
+        } = sent;
+        let named = |error: TokenError| error.with_host(place.host());
+        let post = post(place.token_endpoint().clone(), form.bytes(), credentials);
+
+        // Before it is sent: a slow answer must not make the token live longer here than at the server.
+        let requested_at = self.clock.moment();
+        let answer = self.transport.exchange(post, deadline).await;
+        let answer = answer.map_err(named)?;
+        let status = answer.status;
+        let skew = credentials.dated.and_then(|made| {
+            // The answer's date, taken back to when the credentials were made.
+            let taken = self.clock.now().saturating_since(requested_at.timestamp);
+            skew::Skew::of(&answer.headers, made, taken)
+        });
+        let asked = Asked {
+            scopes: request.scopes(),
+            requested_at,
+            credentials,
+            form,
+            client_id: &self.client_id,
+            about: G::ABOUT,
+        };
+        let granted = asked
+            .read(answer, &self.rules, self.clock.wall())
+            .map_err(|error| self.advise(named(error.with_status(status)), skew))?;
+        let told = |error: TokenError| self.advise(named(error.with_status(status)), None);
+        let token = self.grant.accept(granted).await.map_err(told)?;
+        if self.require_scopes {
+            token.require_scopes(request.scopes()).map_err(told)?;
+        }
+        if !token.lifetime().is_zero() && token.is_expired(self.clock.now()) {
+            let late = "the token expired before it arrived";
+            return Err(named(
+                TokenError::unusable_response(late).with_transient(true),
+            ));
+        }
+        Ok(token)
+    }
+
+    /// Puts the adapter's own hint in place of the general one, and a clock that is off in place of both.
+    fn advise(&self, error: TokenError, skew: Option<skew::Skew>) -> TokenError {
+        if error.kind() == ErrorKind::CredentialsRefused
+            && let Some(skew) = skew
+        {
+            return error.with_hint(skew.to_string());
+        }
+        match self.hints.and_then(|hints| hints(&error)) {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    }
+}
+
+/// A request with a form and the client's proof.
+pub(crate) fn post(url: url::Url, form: &[u8], credentials: &Credentials) -> reqwest::Request {
+    const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    let mut post = reqwest::Request::new(Method::POST, url);
+    let headers = post.headers_mut();
+    headers.insert(header::CONTENT_TYPE, FORM);
+    headers.insert(header::ACCEPT, JSON);
+    if let Proof::Header(value) = &credentials.proof {
+        headers.insert(header::AUTHORIZATION, value.clone());
+    }
+    let body = form::body(form, credentials);
+    *post.body_mut() = Some(Bytes::from_owner(body).into());
+    post
+}
+
+impl<G: fmt::Debug> fmt::Debug for Client<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("host", &self.endpoint.host())
+            .field("client_id", &self.client_id)
+            .field("authentication", &self.authentication)
+            .field("grant", &self.grant)
+            .field("defaults", &self.defaults)
+            .finish_non_exhaustive()
+    }
+}
