@@ -7,6 +7,7 @@ mod assertions;
 mod building;
 mod cached;
 mod conformance;
+mod discovery;
 mod integrations;
 mod leaks;
 mod main_job;

@@ -1,12 +1,10 @@
-//! The token endpoint's address: parsed once into a type that cannot be wrong.
+//! An endpoint's address: parsed once into a type that cannot be wrong.
 
 use std::net::IpAddr;
 
 use url::{Host, Url};
 
 use crate::BuildError;
-
-const SETTING: &str = "token_endpoint";
 
 /// An address that credentials may be sent to: HTTPS (or HTTP on loopback by choice), no userinfo, no fragment.
 #[derive(Clone, Debug)]
@@ -24,7 +22,16 @@ pub(crate) struct AddressRules {
 
 impl Address {
     pub(crate) fn parse(text: &str, rules: AddressRules) -> Result<Self, BuildError> {
-        let refuse = |message: &'static str| Err(BuildError::new(SETTING, message));
+        Self::parse_as("token_endpoint", text, rules)
+    }
+
+    /// For another setting than the token endpoint: the same rules hold.
+    pub(crate) fn parse_as(
+        setting: &'static str,
+        text: &str,
+        rules: AddressRules,
+    ) -> Result<Self, BuildError> {
+        let refuse = |message: &'static str| Err(BuildError::new(setting, message));
         // The text itself is not repeated: it may hold credentials.
         let Ok(url) = Url::parse(text) else {
             return refuse(

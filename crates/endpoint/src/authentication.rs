@@ -9,7 +9,7 @@ use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-use crate::endpoint::Place;
+use crate::{Metadata, endpoint::Place};
 
 /// How a client proves itself at a token endpoint: an extension point.
 ///
@@ -50,6 +50,17 @@ pub trait ClientAuthentication: Send + Sync + fmt::Debug {
         0
     }
 
+    /// The name under which servers list this way in `token_endpoint_auth_methods_supported` (RFC 7591 section 2), by
+    /// which [`Strongest`](crate::Strongest) chooses; `None` where it has none.
+    fn method(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The algorithm of the assertions that it signs, where that is known beforehand; for the same choice.
+    fn algorithm(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The server refused these credentials: whoever remembers what they were made from forgets it.
     ///
     /// The caller asks for credentials again at once. Where they come from another
@@ -76,6 +87,14 @@ macro_rules! forward {
                 (**self).epoch()
             }
 
+            fn method(&self) -> Option<&'static str> {
+                (**self).method()
+            }
+
+            fn algorithm(&self) -> Option<&'static str> {
+                (**self).algorithm()
+            }
+
             fn refused(&self, credentials: &Credentials) {
                 (**self).refused(credentials);
             }
@@ -90,6 +109,7 @@ forward!(Arc<T>, Box<T>);
 pub struct AuthenticationContext<'a> {
     client_id: &'a str,
     token_endpoint: &'a str,
+    metadata: Option<&'a Metadata>,
     allow_utf8: bool,
 }
 
@@ -99,6 +119,7 @@ impl<'a> AuthenticationContext<'a> {
         Self {
             client_id,
             token_endpoint,
+            metadata: None,
             allow_utf8: false,
         }
     }
@@ -107,6 +128,7 @@ impl<'a> AuthenticationContext<'a> {
         Self {
             client_id,
             token_endpoint: place.token_endpoint().as_str(),
+            metadata: place.metadata(),
             allow_utf8,
         }
     }
@@ -119,6 +141,18 @@ impl<'a> AuthenticationContext<'a> {
     /// The URL that the request goes to.
     pub fn token_endpoint(&self) -> &'a str {
         self.token_endpoint
+    }
+
+    /// What the server says of itself, where it was [discovered](crate::Endpoint::discover).
+    pub fn metadata(&self) -> Option<&'a Metadata> {
+        self.metadata
+    }
+
+    /// As if the server had been discovered, for tests.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: &'a Metadata) -> Self {
+        self.metadata = Some(metadata);
+        self
     }
 
     fn check(&self, secret: &Secret) -> Result<(), TokenError> {
@@ -295,6 +329,10 @@ impl ClientAuthentication for ClientSecretBasic {
         Ok(Credentials::authorization(value).from_secret(secret))
     }
 
+    fn method(&self) -> Option<&'static str> {
+        Some("client_secret_basic")
+    }
+
     fn epoch(&self) -> u64 {
         self.secret.epoch()
     }
@@ -332,6 +370,10 @@ impl ClientAuthentication for ClientSecretPost {
             ("client_secret", secret.expose()),
         ];
         Ok(Credentials::parameters(parameters).from_secret(secret))
+    }
+
+    fn method(&self) -> Option<&'static str> {
+        Some("client_secret_post")
     }
 
     fn epoch(&self) -> u64 {

@@ -1,50 +1,131 @@
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use hallpass_core::TokenError;
 use url::Url;
 
 use crate::{
-    BuildError,
+    BuildError, Discovery, Metadata,
     address::{Address, AddressRules},
+    discovery::Discovered,
 };
 
-/// Where an authorization server is: its token endpoint, as an address or to be found out.
+/// Where an authorization server is: its addresses, known or to be found out.
 ///
-/// Builders take whatever becomes one, so that an address is given as the text that it is:
+/// Builders take whatever becomes one, so that a token endpoint is given as the text that it is:
 ///
 /// ```
 /// use hallpass_endpoint::{ClientCredentials, Endpoint, PublicClient};
 ///
-/// let known = ClientCredentials::builder("https://login.example/token", "orders-service", PublicClient).build()?;
-/// let same = Endpoint::new("https://login.example/token");
-/// let known = ClientCredentials::builder(same, "orders-service", PublicClient).build()?;
+/// let source = ClientCredentials::builder("https://login.example/token", "orders-service", PublicClient).build()?;
+///
+/// let login = Endpoint::discover("https://login.example").build()?;
+/// let source = ClientCredentials::builder(login, "orders-service", PublicClient).build()?;
 /// # Ok::<(), hallpass_endpoint::BuildError>(())
 /// ```
 #[derive(Clone)]
-pub struct Endpoint(Kind);
+pub struct Endpoint {
+    server: Server,
+    introspection: Option<String>,
+    revocation: Option<String>,
+}
 
 #[derive(Clone)]
-enum Kind {
-    Known { token: String },
+enum Server {
+    Known(String),
+    Discovered(Arc<Discovered>),
 }
 
 impl Endpoint {
     /// The token endpoint at this URL, which is checked when a source is built.
     pub fn new(token_endpoint: impl Into<String>) -> Self {
-        Self(Kind::Known {
-            token: token_endpoint.into(),
-        })
+        Self::at(Server::Known(token_endpoint.into()))
     }
 
+    /// The endpoints of the server with this issuer identifier, as its metadata has them (RFC 8414): an `https` URL
+    /// without query and fragment, to the letter as the server has it.
+    pub fn discover(issuer: impl Into<String>) -> Discovery {
+        Discovery::new(issuer.into())
+    }
+
+    pub(crate) fn discovered(discovered: Discovered) -> Self {
+        Self::at(Server::Discovered(Arc::new(discovered)))
+    }
+
+    fn at(server: Server) -> Self {
+        Self {
+            server,
+            introspection: None,
+            revocation: None,
+        }
+    }
+
+    /// Tokens are introspected at this URL (RFC 7662), whatever the metadata says.
+    #[must_use]
+    pub fn with_introspection_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.introspection = Some(url.into());
+        self
+    }
+
+    /// Tokens are revoked at this URL (RFC 7009), whatever the metadata says.
+    #[must_use]
+    pub fn with_revocation_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.revocation = Some(url.into());
+        self
+    }
+
+    /// What the server says of itself, read now where it is not at hand; `None` for an endpoint that is not discovered.
+    ///
+    /// Call it when a program starts, to be told of a wrong issuer before the first token is needed.
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenError`] of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) where there is no such document
+    /// or it is another issuer's, of kind [`UnusableResponse`](hallpass_core::ErrorKind::UnusableResponse) where it cannot
+    /// be read, and of kind [`Unavailable`](hallpass_core::ErrorKind::Unavailable) where time may mend it.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future gives up this reading; another call begins it anew.
+    pub async fn metadata(&self) -> Result<Option<Arc<Metadata>>, TokenError> {
+        match &self.server {
+            Server::Known(_) => Ok(None),
+            Server::Discovered(discovered) => discovered.metadata().await.map(Some),
+        }
+    }
+
+    /// Checks the addresses that are known.
     pub(crate) fn locate(self, rules: AddressRules) -> Result<Located, BuildError> {
-        match self.0 {
-            Kind::Known { token } => {
-                let token = Address::parse(&token, rules)?;
+        let parse = |setting, url: Option<String>| {
+            let parsed = url.map(|url| Address::parse_as(setting, &url, rules));
+            parsed.transpose()
+        };
+        let given = Given {
+            introspection: parse("introspection_endpoint", self.introspection)?,
+            revocation: parse("revocation_endpoint", self.revocation)?,
+        };
+        match self.server {
+            Server::Known(token) => {
+                let token = Address::parse_as("token_endpoint", &token, rules)?;
                 if token.url().scheme() == "http" {
                     tracing::warn!(host = token.host(), "token requests go over plain HTTP");
                 }
-                Ok(Located::Known(Arc::new(Place { token })))
+                let place = Place {
+                    token,
+                    introspection: given.introspection.map(Ok),
+                    revocation: given.revocation.map(Ok),
+                    metadata: None,
+                };
+                Ok(Located::Known(Arc::new(place)))
             }
+            Server::Discovered(server) => Ok(Located::Discovered(Box::new(Finder {
+                server,
+                given,
+                rules,
+                last: Mutex::default(),
+            }))),
         }
     }
 }
@@ -70,8 +151,9 @@ impl From<String> for Endpoint {
 /// An address is not shown before it is checked: it may hold anything.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Kind::Known { .. } => f.write_str("Endpoint(..)"),
+        match &self.server {
+            Server::Known(_) => f.write_str("Endpoint(..)"),
+            Server::Discovered(discovered) => f.debug_tuple("Endpoint").field(discovered).finish(),
         }
     }
 }
@@ -79,20 +161,41 @@ impl fmt::Debug for Endpoint {
 /// An endpoint whose addresses were checked, or will be once they are found out.
 pub(crate) enum Located {
     Known(Arc<Place>),
+    Discovered(Box<Finder>),
 }
+
+/// The addresses that were set, beside what the metadata says.
+struct Given {
+    introspection: Option<Address>,
+    revocation: Option<Address>,
+}
+
+/// Finds the addresses out, and remembers what it found in which document.
+pub(crate) struct Finder {
+    server: Arc<Discovered>,
+    given: Given,
+    rules: AddressRules,
+    last: Mutex<Option<Arc<Place>>>,
+}
+
+/// An address that need not be there, and is checked when it is used: another endpoint's fault is none of a token's.
+type Found = Option<Result<Address, BuildError>>;
 
 /// The addresses of an authorization server.
 #[derive(Debug)]
 pub(crate) struct Place {
     token: Address,
+    introspection: Found,
+    revocation: Found,
+    metadata: Option<Arc<Metadata>>,
 }
 
 impl Located {
     /// The addresses as they are now.
-    #[allow(clippy::unused_async)]
     pub(crate) async fn place(&self) -> Result<Arc<Place>, TokenError> {
         match self {
             Self::Known(place) => Ok(place.clone()),
+            Self::Discovered(finder) => finder.place().await,
         }
     }
 
@@ -100,7 +203,61 @@ impl Located {
     pub(crate) fn host(&self) -> &str {
         match self {
             Self::Known(place) => place.host(),
+            Self::Discovered(finder) => finder.server.host(),
         }
+    }
+}
+
+impl Finder {
+    async fn place(&self) -> Result<Arc<Place>, TokenError> {
+        let metadata = self.server.metadata().await?;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last.as_ref().filter(|place| place.is_of(&metadata));
+        if let Some(place) = known {
+            return Ok(place.clone());
+        }
+        let place = Arc::new(self.read(metadata)?);
+        *last = Some(place.clone());
+        Ok(place)
+    }
+
+    fn read(&self, metadata: Arc<Metadata>) -> Result<Place, TokenError> {
+        let named = |error: TokenError| error.with_host(self.server.host());
+        let unusable = |error: BuildError| {
+            named(TokenError::unusable_response(format!(
+                "the metadata's address cannot be used, {error}"
+            )))
+        };
+        let token = metadata.token_endpoint().ok_or_else(|| {
+            let missing =
+                "the metadata has no `token_endpoint`, so that the server gives out no tokens";
+            named(TokenError::unusable_response(missing))
+        })?;
+        let token = Address::parse(token, self.rules).map_err(unusable)?;
+        let found = |setting, given: &Option<Address>, said: Option<&str>| -> Found {
+            let said = || said.map(|url| Address::parse_as(setting, url, self.rules));
+            given.clone().map(Ok).or_else(said)
+        };
+        let place = Place {
+            token,
+            introspection: found(
+                "introspection_endpoint",
+                &self.given.introspection,
+                metadata.introspection_endpoint(),
+            ),
+            revocation: found(
+                "revocation_endpoint",
+                &self.given.revocation,
+                metadata.revocation_endpoint(),
+            ),
+            metadata: Some(metadata),
+        };
+        tracing::info!(
+            issuer = self.server.host(),
+            host = place.host(),
+            "token endpoint discovered"
+        );
+        Ok(place)
     }
 }
 
@@ -111,5 +268,14 @@ impl Place {
 
     pub(crate) fn host(&self) -> &str {
         self.token.host()
+    }
+
+    pub(crate) fn metadata(&self) -> Option<&Metadata> {
+        self.metadata.as_deref()
+    }
+
+    fn is_of(&self, metadata: &Arc<Metadata>) -> bool {
+        let ours = self.metadata.as_ref();
+        ours.is_some_and(|ours| Arc::ptr_eq(ours, metadata))
     }
 }

@@ -28,6 +28,7 @@ mod authentication;
 mod builder;
 mod client;
 mod client_credentials;
+mod discovery;
 mod endpoint;
 mod error;
 mod fault;
@@ -37,6 +38,7 @@ mod grant;
 #[doc(hidden)]
 pub mod internals;
 mod json;
+mod metadata;
 pub mod presets;
 mod public_client;
 mod redact;
@@ -44,6 +46,7 @@ mod refusal;
 mod response;
 mod retry;
 mod skew;
+mod strongest;
 mod transport;
 
 pub use authentication::{
@@ -51,8 +54,11 @@ pub use authentication::{
 };
 pub use builder::{Hints, SourceBuilder};
 pub use client_credentials::ClientCredentials;
+pub use discovery::Discovery;
 pub use endpoint::Endpoint;
 pub use error::BuildError;
+pub use metadata::Metadata;
 pub use public_client::PublicClient;
 pub use retry::Retry;
+pub use strongest::Strongest;
 pub use transport::{HttpTransport, HttpTransportBuilder};

@@ -30,4 +30,8 @@ impl ClientAuthentication for PublicClient {
             ),
         )
     }
+
+    fn method(&self) -> Option<&'static str> {
+        Some("none")
+    }
 }

@@ -79,6 +79,7 @@ impl Unsigned {
             sub: context.client_id(),
             aud: match &settings.audience {
                 Audience::Issuer(issuer) => issuer,
+                Audience::Discovered => discovered(context)?,
                 Audience::TokenEndpoint => context.token_endpoint(),
             },
             iat,
@@ -134,6 +135,14 @@ pub(crate) fn parameters(client_id: Option<&str>, assertion: String) -> Credenti
         ("client_assertion_type", Cow::Borrowed(TYPE)),
         ("client_assertion", Cow::Owned(assertion)),
     ]))
+}
+
+fn discovered<'a>(context: &AuthenticationContext<'a>) -> Result<&'a str, TokenError> {
+    let metadata = context.metadata().ok_or_else(|| {
+        TokenError::configuration("the assertion's audience is the discovered issuer, and none was")
+            .with_hint("use `Endpoint::discover`, or name the issuer with `AssertionSettings::new`")
+    })?;
+    Ok(metadata.issuer())
 }
 
 /// With room for the longest signature in use, so that it is not moved when that is appended and leaves no copy behind.

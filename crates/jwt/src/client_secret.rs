@@ -114,6 +114,14 @@ impl ClientAuthentication for ClientSecretJwt {
         Ok(signed.into_credentials(context, HINT).from_secret(secret))
     }
 
+    fn method(&self) -> Option<&'static str> {
+        Some("client_secret_jwt")
+    }
+
+    fn algorithm(&self) -> Option<&'static str> {
+        Some(self.algorithm.name())
+    }
+
     fn epoch(&self) -> u64 {
         self.secret.epoch()
     }

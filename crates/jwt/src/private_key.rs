@@ -9,7 +9,7 @@ use hallpass_core::{Secret, SecretSource, TokenError};
 use hallpass_endpoint::{AuthenticationContext, BuildError, ClientAuthentication, Credentials};
 
 use crate::{
-    AssertionSettings, Signer,
+    Algorithm, AssertionSettings, Signer,
     assertion::{Header, Unsigned},
 };
 
@@ -106,6 +106,14 @@ impl ClientAuthentication for PrivateKeyJwt {
         })
     }
 
+    fn method(&self) -> Option<&'static str> {
+        Some("private_key_jwt")
+    }
+
+    fn algorithm(&self) -> Option<&'static str> {
+        self.keys.algorithm().map(Algorithm::name)
+    }
+
     fn epoch(&self) -> u64 {
         self.keys.epoch()
     }
@@ -127,6 +135,11 @@ struct Key {
 trait Keys: Send + Sync + fmt::Debug {
     async fn current(&self) -> Result<Key, TokenError>;
 
+    /// Where it is the same for every key.
+    fn algorithm(&self) -> Option<Algorithm> {
+        None
+    }
+
     fn epoch(&self) -> u64;
 
     fn refused(&self, secret: &Secret);
@@ -141,6 +154,10 @@ impl Keys for Fixed {
             signer: self.0.clone(),
             secret: None,
         })
+    }
+
+    fn algorithm(&self) -> Option<Algorithm> {
+        Some(self.0.algorithm())
     }
 
     fn epoch(&self) -> u64 {

@@ -24,6 +24,7 @@ pub struct AssertionSettings {
 #[derive(Clone, Debug)]
 pub(crate) enum Audience {
     Issuer(Box<str>),
+    Discovered,
     TokenEndpoint,
 }
 
@@ -53,12 +54,22 @@ impl AssertionSettings {
                 "it holds spaces, control characters or others than ASCII; copy the `issuer` of the server's metadata",
             ));
         }
-        Ok(Self {
-            audience: Audience::Issuer(issuer.into()),
+        Ok(Self::with_audience(Audience::Issuer(issuer.into())))
+    }
+
+    /// For the authorization server that the source's endpoint [discovers](hallpass_endpoint::Endpoint::discover): its
+    /// issuer identifier is named once, there. With an endpoint that is not discovered, a token request fails.
+    pub fn for_discovered_issuer() -> Self {
+        Self::with_audience(Audience::Discovered)
+    }
+
+    fn with_audience(audience: Audience) -> Self {
+        Self {
+            audience,
             lifetime: Duration::from_secs(60),
             typ: "client-authentication+jwt",
             clock: Arc::new(SystemClock),
-        })
+        }
     }
 
     /// How long an assertion is good for, in whole seconds from its `iat`. Default: 60 seconds. Each attempt has an

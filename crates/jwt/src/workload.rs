@@ -87,6 +87,10 @@ impl ClientAuthentication for WorkloadIdentity {
         Ok(credentials.from_secret(secret))
     }
 
+    fn method(&self) -> Option<&'static str> {
+        Some("private_key_jwt")
+    }
+
     fn epoch(&self) -> u64 {
         self.source.epoch()
     }

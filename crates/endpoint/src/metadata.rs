@@ -1,0 +1,209 @@
+use std::collections::BTreeMap;
+
+use hallpass_core::TokenError;
+use serde::Deserialize;
+
+/// What an authorization server says of itself (RFC 8414 section 2), as far as a machine's client has use for it.
+///
+/// It was checked that it is the document of the issuer that was asked for. The addresses are as the server wrote them,
+/// and are checked where they are used.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Metadata {
+    issuer: String,
+    token_endpoint: Option<String>,
+    introspection_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
+    jwks_uri: Option<String>,
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    token_endpoint_auth_signing_alg_values_supported: Option<Vec<String>>,
+    #[serde(default)]
+    scopes_supported: Option<Vec<String>>,
+    grant_types_supported: Option<Vec<String>>,
+    dpop_signing_alg_values_supported: Option<Vec<String>>,
+    tls_client_certificate_bound_access_tokens: Option<bool>,
+    /// RFC 8705 section 5; some servers put others than texts in.
+    #[serde(default)]
+    mtls_endpoint_aliases: BTreeMap<String, serde_json::Value>,
+}
+
+impl Metadata {
+    /// A document that is at hand, for tests of a [`ClientAuthentication`](crate::ClientAuthentication).
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenError`] of kind [`UnusableResponse`](hallpass_core::ErrorKind::UnusableResponse) where it is none.
+    pub fn from_json(json: &str) -> Result<Self, TokenError> {
+        Self::read(json.as_bytes())
+    }
+
+    pub(crate) fn read(body: &[u8]) -> Result<Self, TokenError> {
+        let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+        // What the JSON library says may quote the document.
+        serde_json::from_slice(body).map_err(|error| {
+            let message = match error.classify() {
+                serde_json::error::Category::Data => {
+                    "the metadata has no `issuer`, or a member of another type than RFC 8414 section 2 gives it"
+                }
+                _ => "the metadata is not valid JSON",
+            };
+            TokenError::unusable_response(message).with_transient(!error.is_data())
+        })
+    }
+
+    /// The issuer identifier, to the letter.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Where tokens are given out.
+    pub fn token_endpoint(&self) -> Option<&str> {
+        self.token_endpoint.as_deref()
+    }
+
+    /// Where tokens are introspected (RFC 7662).
+    pub fn introspection_endpoint(&self) -> Option<&str> {
+        self.introspection_endpoint.as_deref()
+    }
+
+    /// Where tokens are revoked (RFC 7009).
+    pub fn revocation_endpoint(&self) -> Option<&str> {
+        self.revocation_endpoint.as_deref()
+    }
+
+    /// Where the server's own keys are.
+    pub fn jwks_uri(&self) -> Option<&str> {
+        self.jwks_uri.as_deref()
+    }
+
+    /// How clients may prove themselves at the token endpoint: `client_secret_basic` where the server does not say.
+    pub fn token_endpoint_auth_methods(&self) -> impl Iterator<Item = &str> {
+        list_or(
+            self.token_endpoint_auth_methods_supported.as_deref(),
+            "client_secret_basic",
+        )
+    }
+
+    /// Does the server say that it takes assertions with this signature algorithm? `None` where it does not say.
+    pub fn takes_assertions_by(&self, algorithm: &str) -> Option<bool> {
+        let list = self
+            .token_endpoint_auth_signing_alg_values_supported
+            .as_ref()?;
+        Some(list.iter().any(|known| known == algorithm))
+    }
+
+    /// The scopes that the server tells of; it may know more.
+    pub fn scopes(&self) -> impl Iterator<Item = &str> {
+        list(self.scopes_supported.as_deref())
+    }
+
+    /// Does the server say that it has this grant? `None` where it does not say.
+    pub fn has_grant(&self, grant_type: &str) -> Option<bool> {
+        let list = self.grant_types_supported.as_ref()?;
+        Some(list.iter().any(|known| known == grant_type))
+    }
+
+    /// The algorithms of `DPoP` proofs that the server takes (RFC 9449 section 5.1); none where it knows no `DPoP`.
+    pub fn dpop_algorithms(&self) -> impl Iterator<Item = &str> {
+        list(self.dpop_signing_alg_values_supported.as_deref())
+    }
+
+    /// Does the server bind tokens to a client's certificate (RFC 8705 section 3.3)?
+    pub fn binds_tokens_to_certificates(&self) -> bool {
+        self.tls_client_certificate_bound_access_tokens
+            .unwrap_or_default()
+    }
+
+    /// The address of this endpoint for clients that present a certificate, such as `token_endpoint` (RFC 8705
+    /// section 5).
+    pub fn mtls_alias(&self, endpoint: &str) -> Option<&str> {
+        self.mtls_endpoint_aliases.get(endpoint)?.as_str()
+    }
+}
+
+fn list(list: Option<&[String]>) -> impl Iterator<Item = &str> {
+    list.unwrap_or_default().iter().map(String::as_str)
+}
+
+fn list_or<'a>(said: Option<&'a [String]>, default: &'a str) -> impl Iterator<Item = &'a str> {
+    let default = said.is_none().then_some(default);
+    list(said).chain(default)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Metadata, TokenError> {
+        Metadata::read(json.as_bytes())
+    }
+
+    // covers: C-24, C-56, C-64
+    #[test]
+    fn what_is_absent_has_the_meaning_that_the_rfcs_give_it() {
+        let bare = read(r#"{"issuer":"https://a.example","unknown":[{}]}"#).unwrap();
+        assert_eq!(bare.issuer(), "https://a.example");
+        let methods: Vec<_> = bare.token_endpoint_auth_methods().collect();
+        assert_eq!(methods, ["client_secret_basic"]);
+        assert_eq!(bare.takes_assertions_by("ES256"), None);
+        assert_eq!(bare.has_grant("client_credentials"), None);
+        assert_eq!(bare.dpop_algorithms().count() + bare.scopes().count(), 0);
+        assert!(!bare.binds_tokens_to_certificates());
+        assert_eq!(bare.token_endpoint(), None);
+        assert_eq!(bare.mtls_alias("token_endpoint"), None);
+    }
+
+    #[test]
+    fn what_is_said_is_told() {
+        let full = read(
+            r#"{
+                "issuer": "https://a.example", "token_endpoint": "https://a.example/t",
+                "introspection_endpoint": "https://a.example/i", "revocation_endpoint": "https://a.example/r",
+                "jwks_uri": "https://a.example/k", "scopes_supported": ["a", "b"],
+                "token_endpoint_auth_methods_supported": ["private_key_jwt", "none"],
+                "token_endpoint_auth_signing_alg_values_supported": ["ES256"],
+                "grant_types_supported": ["client_credentials"],
+                "dpop_signing_alg_values_supported": ["ES256", "EdDSA"],
+                "tls_client_certificate_bound_access_tokens": true,
+                "mtls_endpoint_aliases": {"token_endpoint": "https://mtls.a.example/t", "odd": 7}
+            }"#,
+        )
+        .unwrap();
+        let methods: Vec<_> = full.token_endpoint_auth_methods().collect();
+        assert_eq!(methods, ["private_key_jwt", "none"]);
+        assert_eq!(full.takes_assertions_by("ES256"), Some(true));
+        assert_eq!(full.takes_assertions_by("RS256"), Some(false));
+        assert_eq!(full.has_grant("client_credentials"), Some(true));
+        assert_eq!(full.has_grant("refresh_token"), Some(false));
+        assert!(full.dpop_algorithms().eq(["ES256", "EdDSA"]));
+        assert!(full.scopes().eq(["a", "b"]));
+        assert!(full.binds_tokens_to_certificates());
+        assert_eq!(
+            full.mtls_alias("token_endpoint"),
+            Some("https://mtls.a.example/t")
+        );
+        assert_eq!(full.mtls_alias("odd"), None);
+    }
+
+    // covers: F-02, F-12, F-13
+    #[test]
+    fn what_is_no_metadata_is_refused_and_not_quoted() {
+        for (json, transient) in [
+            ("", true),
+            (r#"{"issuer":"CANARY"#, true),
+            ("CANARY", true),
+            (r#"["CANARY"]"#, false),
+            (r#"{"token_endpoint":"CANARY"}"#, false),
+            (r#"{"issuer":7,"x":"CANARY"}"#, false),
+            (r#"{"issuer":"CANARY","issuer":"https://a.example"}"#, false),
+            (
+                r#"{"issuer":"CANARY","token_endpoint_auth_methods_supported":"x"}"#,
+                false,
+            ),
+        ] {
+            let error = read(json).unwrap_err();
+            assert_eq!(error.is_transient(), transient, "{json}");
+            assert!(!format!("{error} {error:?}").contains("CANARY"), "{error}");
+        }
+        assert!(read("\u{feff}{\"issuer\":\"https://a.example\"}").is_ok());
+    }
+}

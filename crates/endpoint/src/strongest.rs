@@ -1,0 +1,286 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use hallpass_core::TokenError;
+
+use crate::{AuthenticationContext, ClientAuthentication, Credentials, Metadata};
+
+/// The ways of client authentication, the strongest first (RFC 9700 section 2.5 recommends the asymmetric ones).
+const ORDER: [&str; 7] = [
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+    "private_key_jwt",
+    "client_secret_jwt",
+    "client_secret_basic",
+    "client_secret_post",
+    "none",
+];
+
+/// Several ways to prove a client, of which the strongest is taken that the server has too.
+///
+/// What the server has is in its metadata, so this is for an endpoint that is [discovered](crate::Endpoint::discover);
+/// where that is not so, the strongest of all is taken. From strong to weak: certificates, `private_key_jwt`,
+/// `client_secret_jwt`, `client_secret_basic`, `client_secret_post`, `none`; a way without such a name comes last. Which one
+/// was taken is traced, and told by [`chosen`](Self::chosen).
+///
+/// A client is registered for one way at most servers: this is for a fleet that moves from one way to another, and for
+/// programs that do not know their server. What the server refuses is not tried in a weaker way.
+///
+/// ```
+/// use hallpass_core::Secret;
+/// use hallpass_endpoint::{ClientCredentials, ClientSecretBasic, ClientSecretPost, Endpoint, Strongest};
+///
+/// let secret = Secret::new("s3cr3t")?;
+/// let how = Strongest::of(ClientSecretPost::new(secret.clone())).or(ClientSecretBasic::new(secret));
+/// let login = Endpoint::discover("https://login.example").build()?;
+/// let source = ClientCredentials::builder(login, "orders-service", how.clone()).build()?;
+/// // Known once a token was asked for.
+/// assert_eq!(how.chosen(), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Strongest {
+    /// The strongest first.
+    offers: Arc<Vec<Arc<dyn ClientAuthentication>>>,
+    chosen: Arc<AtomicUsize>,
+}
+
+const NONE: usize = usize::MAX;
+
+impl Strongest {
+    /// Starts with one way.
+    pub fn of(way: impl ClientAuthentication + 'static) -> Self {
+        Self {
+            offers: Arc::new(vec![Arc::new(way)]),
+            chosen: Arc::new(AtomicUsize::new(NONE)),
+        }
+    }
+
+    /// Adds another. Of two that are as strong, the one that was added first is taken.
+    #[must_use]
+    pub fn or(self, way: impl ClientAuthentication + 'static) -> Self {
+        let mut offers = (*self.offers).clone();
+        offers.push(Arc::new(way));
+        offers.sort_by_key(|offer| strength(&**offer));
+        Self {
+            offers: Arc::new(offers),
+            chosen: Arc::new(AtomicUsize::new(NONE)),
+        }
+    }
+
+    /// The name of the way that was taken last; `None` before the first token request, and for a way without a name.
+    pub fn chosen(&self) -> Option<&'static str> {
+        self.current()?.method()
+    }
+
+    fn current(&self) -> Option<&dyn ClientAuthentication> {
+        let offer = self.offers.get(self.chosen.load(Ordering::Relaxed))?;
+        Some(&**offer)
+    }
+
+    fn choose(
+        &self,
+        context: &AuthenticationContext<'_>,
+    ) -> Result<&dyn ClientAuthentication, TokenError> {
+        let fit = |offer: &Arc<_>| fits(&**offer, context.metadata());
+        let at = self.offers.iter().position(fit).ok_or_else(|| {
+            let offered: Vec<_> = self
+                .offers
+                .iter()
+                .filter_map(ClientAuthentication::method)
+                .collect();
+            let metadata = context.metadata().into_iter();
+            let taken: Vec<_> = metadata
+                .flat_map(Metadata::token_endpoint_auth_methods)
+                .collect();
+            TokenError::configuration(format!(
+                "the server takes none of the ways in which this client can prove itself, `{}`",
+                offered.join("`, `")
+            ))
+            .with_hint(format!(
+                "the server's metadata names `{}`",
+                taken
+                    .join("`, `")
+                    .escape_debug()
+                    .take(256)
+                    .collect::<String>()
+            ))
+        })?;
+        let offer = &self.offers[at];
+        if self.chosen.swap(at, Ordering::Relaxed) != at {
+            tracing::info!(
+                method = offer.method(),
+                algorithm = offer.algorithm(),
+                discovered = context.metadata().is_some(),
+                "client authentication chosen"
+            );
+        }
+        Ok(&**offer)
+    }
+}
+
+fn strength(offer: &dyn ClientAuthentication) -> usize {
+    let method = offer.method();
+    let place = ORDER.iter().position(|known| method == Some(known));
+    place.unwrap_or(ORDER.len())
+}
+
+fn fits(offer: &dyn ClientAuthentication, metadata: Option<&Metadata>) -> bool {
+    let (Some(metadata), Some(method)) = (metadata, offer.method()) else {
+        // Nothing is known that speaks against it.
+        return true;
+    };
+    let algorithm = offer.algorithm();
+    metadata
+        .token_endpoint_auth_methods()
+        .any(|known| known == method)
+        && algorithm.is_none_or(|by| metadata.takes_assertions_by(by).unwrap_or(true))
+}
+
+#[async_trait]
+impl ClientAuthentication for Strongest {
+    async fn credentials(
+        &self,
+        context: &AuthenticationContext<'_>,
+    ) -> Result<Credentials, TokenError> {
+        self.choose(context)?.credentials(context).await
+    }
+
+    fn epoch(&self) -> u64 {
+        let epochs = self.offers.iter().map(ClientAuthentication::epoch);
+        epochs.fold(0, u64::wrapping_add)
+    }
+
+    fn method(&self) -> Option<&'static str> {
+        self.chosen()
+    }
+
+    fn algorithm(&self) -> Option<&'static str> {
+        self.current()?.algorithm()
+    }
+
+    fn refused(&self, credentials: &Credentials) {
+        if let Some(offer) = self.current() {
+            offer.refused(credentials);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hallpass_core::Secret;
+    use hallpass_testkit::leak::Capture;
+
+    use super::*;
+    use crate::{ClientSecretBasic, ClientSecretPost, PublicClient};
+
+    /// A way with this name and algorithm.
+    #[derive(Debug)]
+    struct Named(&'static str, Option<&'static str>);
+
+    #[async_trait]
+    impl ClientAuthentication for Named {
+        async fn credentials(
+            &self,
+            _: &AuthenticationContext<'_>,
+        ) -> Result<Credentials, TokenError> {
+            Ok(Credentials::parameters([("client_id", self.0)]))
+        }
+
+        fn method(&self) -> Option<&'static str> {
+            Some(self.0)
+        }
+
+        fn algorithm(&self) -> Option<&'static str> {
+            self.1
+        }
+    }
+
+    fn all() -> Strongest {
+        let secret = Secret::new("CANARY-s3cr3t").unwrap();
+        Strongest::of(PublicClient)
+            .or(ClientSecretPost::new(secret.clone()))
+            .or(Named("private_key_jwt", Some("ES256")))
+            .or(ClientSecretBasic::new(secret))
+    }
+
+    async fn chosen(
+        how: &Strongest,
+        metadata: Option<&str>,
+    ) -> Result<Option<&'static str>, TokenError> {
+        let metadata = metadata.map(|more| {
+            let json = format!(r#"{{"issuer":"https://a.example"{more}}}"#);
+            Metadata::read(json.as_bytes()).unwrap()
+        });
+        let context = AuthenticationContext::new("id", "https://a.example/t");
+        let context = match &metadata {
+            None => context,
+            Some(metadata) => context.with_metadata(metadata),
+        };
+        how.credentials(&context).await?;
+        Ok(how.chosen())
+    }
+
+    // covers: C-39, C-41, C-56
+    #[tokio::test]
+    async fn the_strongest_that_both_sides_have_is_taken() {
+        let methods = |list: &str| format!(r#","token_endpoint_auth_methods_supported":[{list}]"#);
+        let signed = |by: &str| {
+            let list = methods(r#""private_key_jwt","client_secret_post""#);
+            format!(r#"{list},"token_endpoint_auth_signing_alg_values_supported":["{by}"]"#)
+        };
+        for (said, expect) in [
+            (None, "private_key_jwt"),
+            (Some(String::new()), "client_secret_basic"),
+            (
+                Some(methods(r#""none","client_secret_post""#)),
+                "client_secret_post",
+            ),
+            (
+                Some(methods(r#""client_secret_basic","private_key_jwt""#)),
+                "private_key_jwt",
+            ),
+            (Some(methods(r#""none","tls_client_auth""#)), "none"),
+            (Some(signed("ES256")), "private_key_jwt"),
+            (Some(signed("RS256")), "client_secret_post"),
+        ] {
+            let how = all();
+            let taken = chosen(&how, said.as_deref()).await.unwrap();
+            assert_eq!(taken, Some(expect), "{said:?}");
+            assert_eq!(how.method(), Some(expect));
+        }
+    }
+
+    #[tokio::test]
+    async fn it_says_which_and_where_there_is_none() {
+        let capture = Capture::start();
+        let how = all();
+        chosen(&how, None).await.unwrap();
+        chosen(&how, None).await.unwrap();
+        assert_eq!(
+            capture
+                .text()
+                .matches("client authentication chosen")
+                .count(),
+            1
+        );
+        assert!(capture.text().contains("private_key_jwt") && capture.text().contains("ES256"));
+
+        let error = chosen(
+            &how,
+            Some(r#","token_endpoint_auth_methods_supported":["tls_client_auth"]"#),
+        )
+        .await;
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), hallpass_core::ErrorKind::Configuration);
+        let text = error.to_string();
+        assert!(
+            text.contains("`private_key_jwt`") && text.contains("`tls_client_auth`"),
+            "{text}"
+        );
+        assert!(!format!("{how:?} {text} {}", capture.text()).contains("CANARY"));
+    }
+}
