@@ -11,6 +11,7 @@ mod discovery;
 mod integrations;
 mod leaks;
 mod main_job;
+mod management;
 #[cfg(unix)] // Some of what is told is told of files' modes.
 mod observability;
 mod oidc_assertions;

@@ -9,7 +9,7 @@ use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-use crate::{Metadata, endpoint::Place};
+use crate::{BuildError, Metadata, endpoint::Place};
 
 /// How a client proves itself at a token endpoint: an extension point.
 ///
@@ -166,6 +166,20 @@ impl<'a> AuthenticationContext<'a> {
     }
 }
 
+/// RFC 6749 appendix A.1.
+pub(crate) fn check_client_id(client_id: &str, allow_utf8: bool) -> Result<(), BuildError> {
+    let wrong = |message: &'static str| Err(BuildError::new("client_id", message));
+    if client_id.is_empty() {
+        return wrong("it is empty; set it");
+    }
+    if !allow_utf8 && !is_visible(client_id) {
+        return wrong(
+            "it holds characters outside printable ASCII (RFC 6749 appendix A.1); remove them, or choose `allow_utf8_credentials` if they belong to it",
+        );
+    }
+    Ok(())
+}
+
 /// RFC 6749 appendix A: `*VSCHAR`.
 pub(crate) fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
@@ -237,6 +251,15 @@ impl Credentials {
     pub fn refusal_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Are they made from others than those that were refused? An assertion is another one each time: only its maker
+    /// can tell, by the epoch.
+    pub(crate) fn differ(&self, refused: &Self, epoch_changed: bool) -> bool {
+        match (refused.secret(), self.secret()) {
+            (Some(before), Some(now)) => !before.matches(now),
+            _ => epoch_changed,
+        }
     }
 
     fn new(proof: Proof) -> Self {

@@ -4,7 +4,7 @@ use hallpass_core::{Clock, InvalidRequest, ScopeSet, SystemClock, TokenError, To
 
 use crate::{
     BuildError, ClientAuthentication, Endpoint, HttpTransport, Retry, address::AddressRules,
-    authentication::is_visible, client::Client, grant::Source, presets::Preset,
+    authentication::check_client_id, client::Client, grant::Source, presets::Preset,
     response::ResponseRules,
 };
 
@@ -186,15 +186,7 @@ impl<S: Source> SourceBuilder<S> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
-        if self.client_id.is_empty() {
-            return Err(BuildError::new("client_id", "it is empty; set it"));
-        }
-        if !self.allow_utf8 && !is_visible(&self.client_id) {
-            return Err(BuildError::new(
-                "client_id",
-                "it holds characters outside printable ASCII (RFC 6749 appendix A.1); remove them, or choose `allow_utf8_credentials` if they belong to it",
-            ));
-        }
+        check_client_id(&self.client_id, self.allow_utf8)?;
         if let Some(preset) = self.preset {
             preset.check(&self.defaults)?;
         }

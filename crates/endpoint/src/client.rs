@@ -5,16 +5,16 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use hallpass_core::{AccessToken, Clock, ErrorKind, TokenError, TokenRequest};
 use http::{HeaderValue, Method, header};
-use tokio::time::Instant;
 
 use crate::{
     AuthenticationContext, ClientAuthentication, Credentials, Hints, HttpTransport, Retry,
     answer::Asked,
     authentication::Proof,
     endpoint::{Located, Place},
-    fault, form,
+    form,
     grant::{Form, Grant},
     response::ResponseRules,
+    retry::Tries,
     skew,
 };
 
@@ -48,32 +48,13 @@ impl<G: Grant> Client<G> {
     /// Attempts until one succeeds, a failure is permanent, or the retries or the time run out.
     pub(crate) async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         let request = request.or(&self.defaults);
-        let began = Instant::now();
-        let left = || self.retry.total().saturating_sub(began.elapsed());
-        let mut delays = self.retry.delays();
-        let mut reconnected = false;
+        let mut tries = self.retry.tries();
         let mut renewed = false;
         loop {
-            let error = match self.attempt(&request, &mut renewed, &left).await {
+            match self.attempt(&request, &mut renewed, &tries).await {
                 Ok(token) => return Ok(token),
-                Err(error) => error,
-            };
-            if !reconnected && fault::is_connection_lost(&error) {
-                reconnected = true;
-                continue;
+                Err(error) => tries.after(error, self.endpoint.host()).await?,
             }
-            if !error.is_transient() {
-                return Err(error);
-            }
-            let Some(delay) = delays.next() else {
-                return Err(error);
-            };
-            let delay = delay.max(error.retry_after().unwrap_or_default());
-            if delay >= left() {
-                return Err(error);
-            }
-            tracing::debug!(host = self.endpoint.host(), %error, ?delay, "token request failed, trying again");
-            tokio::time::sleep(delay).await;
         }
     }
 
@@ -87,21 +68,21 @@ impl<G: Grant> Client<G> {
         &self,
         request: &TokenRequest,
         renewed: &mut bool,
-        left: &(impl Fn() -> Duration + Sync),
+        tries: &Tries,
     ) -> Result<AccessToken, TokenError> {
-        let sent = self.prepare(request, left()).await?;
-        let result = self.exchange(&sent, request, left()).await;
+        let sent = self.prepare(request, tries.left()).await?;
+        let result = self.exchange(&sent, request, tries.left()).await;
         if !self.tell_refusal(&result, &sent) || std::mem::replace(renewed, true) {
             return result;
         }
-        let Some(anew) = self.changed(&sent, request, left()).await else {
+        let Some(anew) = self.changed(&sent, request, tries.left()).await else {
             return result;
         };
         tracing::info!(
             host = anew.place.host(),
             "the credentials changed meanwhile, trying the new ones"
         );
-        let result = self.exchange(&anew, request, left()).await;
+        let result = self.exchange(&anew, request, tries.left()).await;
         self.tell_refusal(&result, &anew);
         result
     }
@@ -125,12 +106,8 @@ impl<G: Grant> Client<G> {
                 form,
             })
         };
-        let late = || {
-            let late = "the client's credentials could not be had within the call's deadline";
-            Err(TokenError::unavailable(late))
-        };
         let prepared = tokio::time::timeout(deadline, prepare).await;
-        prepared.unwrap_or_else(|_| late())
+        prepared.unwrap_or_else(|_| Err(no_credentials_in_time()))
     }
 
     /// Tells whoever made what was sent where it was refused; true if it was.
@@ -156,11 +133,8 @@ impl<G: Grant> Client<G> {
     ) -> Option<Attempt<'_>> {
         // Where they cannot be made, what the server said is the better news.
         let anew = self.prepare(request, deadline).await.ok()?;
-        let changed = match (refused.credentials.secret(), anew.credentials.secret()) {
-            (Some(before), Some(now)) => !before.matches(now),
-            // An assertion is another one each time: only its maker can tell.
-            _ => self.authentication.epoch() != refused.epoch,
-        };
+        let epoch_changed = self.authentication.epoch() != refused.epoch;
+        let changed = anew.credentials.differ(&refused.credentials, epoch_changed);
         (changed || anew.form.differs(&refused.form)).then_some(anew)
     }
 
@@ -226,6 +200,11 @@ impl<G: Grant> Client<G> {
             None => error,
         }
     }
+}
+
+#[cold]
+pub(crate) fn no_credentials_in_time() -> TokenError {
+    TokenError::unavailable("the client's credentials could not be had within the call's deadline")
 }
 
 /// A request with a form and the client's proof.

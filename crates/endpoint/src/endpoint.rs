@@ -10,6 +10,7 @@ use crate::{
     BuildError, Discovery, Metadata,
     address::{Address, AddressRules},
     discovery::Discovered,
+    management::Action,
 };
 
 /// Where an authorization server is: its addresses, known or to be found out.
@@ -268,6 +269,29 @@ impl Place {
 
     pub(crate) fn host(&self) -> &str {
         self.token.host()
+    }
+
+    /// Where tokens are introspected or revoked.
+    pub(crate) fn address(&self, action: Action) -> Result<&Address, TokenError> {
+        let found = match action {
+            Action::Introspect => &self.introspection,
+            Action::Revoke => &self.revocation,
+        };
+        let name = action.endpoint();
+        match found {
+            Some(Ok(address)) => Ok(address),
+            Some(Err(error)) => Err(TokenError::unusable_response(format!(
+                "the metadata's address cannot be used, {error}"
+            ))),
+            None => Err(TokenError::configuration(format!(
+                "the server's `{name}` is not known"
+            ))
+            .with_hint(if self.metadata.is_some() {
+                "its metadata names none; set it on the `Endpoint` if there is one all the same"
+            } else {
+                "set it on the `Endpoint`, or have it found with `Endpoint::discover`"
+            })),
+        }
     }
 
     pub(crate) fn metadata(&self) -> Option<&Metadata> {

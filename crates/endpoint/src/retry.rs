@@ -1,6 +1,10 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use hallpass_core::TokenError;
+use tokio::time::Instant;
+
+use crate::fault;
 
 /// When a failed token request is tried again: transient failures only, with jittered exponential back-off.
 ///
@@ -69,17 +73,63 @@ impl Retry {
         self
     }
 
-    pub(crate) fn total(&self) -> Duration {
-        self.deadline
+    /// Starts the time of a call.
+    pub(crate) fn tries(&self) -> Tries {
+        Tries {
+            ends: Instant::now().checked_add(self.deadline),
+            delays: Box::new(self.delays()),
+            reconnected: false,
+        }
     }
 
-    pub(crate) fn delays(&self) -> impl Iterator<Item = Duration> + Send + use<> {
+    fn delays(&self) -> impl Iterator<Item = Duration> + Send + Sync + use<> {
         ExponentialBuilder::new()
             .with_min_delay(self.min_delay)
             .with_max_delay(self.max_delay)
             .with_max_times(self.max_retries)
             .with_jitter()
             .build()
+    }
+}
+
+/// The attempts of one call.
+pub(crate) struct Tries {
+    /// `None` is never.
+    ends: Option<Instant>,
+    delays: Box<dyn Iterator<Item = Duration> + Send + Sync>,
+    reconnected: bool,
+}
+
+impl Tries {
+    /// The time that is left.
+    pub(crate) fn left(&self) -> Duration {
+        let left = |ends: Instant| ends.saturating_duration_since(Instant::now());
+        self.ends.map_or(Duration::MAX, left)
+    }
+
+    /// Waits until another attempt is due after this failure.
+    ///
+    /// # Errors
+    ///
+    /// The failure itself, where it is permanent, or the retries or the time run out.
+    pub(crate) async fn after(&mut self, error: TokenError, host: &str) -> Result<(), TokenError> {
+        if !self.reconnected && fault::is_connection_lost(&error) {
+            self.reconnected = true;
+            return Ok(());
+        }
+        if !error.is_transient() {
+            return Err(error);
+        }
+        let Some(delay) = self.delays.next() else {
+            return Err(error);
+        };
+        let delay = delay.max(error.retry_after().unwrap_or_default());
+        if delay >= self.left() {
+            return Err(error);
+        }
+        tracing::debug!(host, %error, ?delay, "token request failed, trying again");
+        tokio::time::sleep(delay).await;
+        Ok(())
     }
 }
 

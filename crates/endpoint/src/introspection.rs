@@ -1,0 +1,228 @@
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use hallpass_core::{ScopeSet, TokenError};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// What an authorization server knows of a token (RFC 7662 section 2.2).
+///
+/// Where the token is not active, nothing else is told: it has expired, was revoked, is not known, or is not this
+/// client's to ask about.
+pub struct Introspection {
+    known: Known,
+    scopes: ScopeSet,
+    members: BTreeMap<Box<str>, Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct Known {
+    active: bool,
+    scope: Option<String>,
+    client_id: Option<String>,
+    username: Option<String>,
+    token_type: Option<String>,
+    exp: Option<f64>,
+    iat: Option<f64>,
+    nbf: Option<f64>,
+    sub: Option<String>,
+    iss: Option<String>,
+    jti: Option<String>,
+    #[serde(default)]
+    aud: Audience,
+}
+
+/// One or several (RFC 7519 section 4.1.3).
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Default for Audience {
+    fn default() -> Self {
+        Self::Several(Vec::new())
+    }
+}
+
+impl Introspection {
+    pub(crate) fn read(body: &[u8]) -> Result<Self, TokenError> {
+        // What the JSON library says may quote the answer.
+        let unusable = |message: &'static str| move |_| TokenError::unusable_response(message);
+        let known: Known = serde_json::from_slice(body).map_err(unusable(
+            "the answer is not JSON with a member `active`, or has a member of another type than RFC 7662 section 2.2 gives it",
+        ))?;
+        let scopes = known.scope.as_deref().unwrap_or_default().parse();
+        Ok(Self {
+            scopes: scopes.map_err(|_| {
+                TokenError::unusable_response(
+                    "the answer's `scope` holds a character that RFC 6749 section 3.3 does not allow",
+                )
+            })?,
+            members: serde_json::from_slice(body).map_err(unusable("the answer is not JSON"))?,
+            known,
+        })
+    }
+
+    /// Is the token good now, as the server sees it?
+    pub fn is_active(&self) -> bool {
+        self.known.active
+    }
+
+    /// The scopes that it carries.
+    pub fn scopes(&self) -> &ScopeSet {
+        &self.scopes
+    }
+
+    /// The client that it was issued to.
+    pub fn client_id(&self) -> Option<&str> {
+        self.known.client_id.as_deref()
+    }
+
+    /// The name of the person who let the client have it, where there was one.
+    pub fn username(&self) -> Option<&str> {
+        self.known.username.as_deref()
+    }
+
+    /// `Bearer`, `DPoP` and so on.
+    pub fn token_type(&self) -> Option<&str> {
+        self.known.token_type.as_deref()
+    }
+
+    /// When it expires, by the server's clock.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        time(self.known.exp)
+    }
+
+    /// When it was issued, by the server's clock.
+    pub fn issued_at(&self) -> Option<SystemTime> {
+        time(self.known.iat)
+    }
+
+    /// Before when it is not to be used, by the server's clock.
+    pub fn not_before(&self) -> Option<SystemTime> {
+        time(self.known.nbf)
+    }
+
+    /// The `sub` of the token: with client credentials, mostly the client itself.
+    pub fn subject(&self) -> Option<&str> {
+        self.known.sub.as_deref()
+    }
+
+    /// For whom it is.
+    pub fn audiences(&self) -> impl Iterator<Item = &str> {
+        let list = match &self.known.aud {
+            Audience::One(one) => std::slice::from_ref(one),
+            Audience::Several(several) => several,
+        };
+        list.iter().map(String::as_str)
+    }
+
+    /// Who issued it.
+    pub fn issuer(&self) -> Option<&str> {
+        self.known.iss.as_deref()
+    }
+
+    /// Its identifier.
+    pub fn token_id(&self) -> Option<&str> {
+        self.known.jti.as_deref()
+    }
+
+    /// Any member of the answer, as the JSON text that the server wrote: `cnf` tells which key or certificate it is
+    /// bound to.
+    pub fn member(&self, name: &str) -> Option<&str> {
+        self.members.get(name).map(|json| json.get())
+    }
+}
+
+/// Seconds since 1970 (RFC 7519 section 2). What cannot be told here is not told.
+fn time(seconds: Option<f64>) -> Option<SystemTime> {
+    let since = Duration::try_from_secs_f64(seconds?).ok()?;
+    UNIX_EPOCH.checked_add(since)
+}
+
+/// Names of people are not shown.
+impl fmt::Debug for Introspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<Cow<'_, str>> = self.members.keys().map(|name| (&**name).into()).collect();
+        f.debug_struct("Introspection")
+            .field("active", &self.known.active)
+            .field("scopes", &self.scopes)
+            .field("client_id", &self.known.client_id)
+            .field("members", &names)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Introspection, TokenError> {
+        Introspection::read(json.as_bytes())
+    }
+
+    #[test]
+    fn what_the_server_says_is_told() {
+        let known = read(
+            r#"{"active":true,"scope":"b a","client_id":"orders","username":"CANARY","token_type":"Bearer",
+                "exp":1764064800,"iat":1764061200.5,"nbf":0,"sub":"orders","aud":["x","y"],"iss":"https://a.example",
+                "jti":"1","cnf":{"jkt":"k"}}"#,
+        )
+        .unwrap();
+        assert!(known.is_active());
+        assert_eq!(known.scopes().as_str(), "a b");
+        assert_eq!(known.client_id(), Some("orders"));
+        assert_eq!(known.username(), Some("CANARY"));
+        assert_eq!(
+            (known.token_type(), known.subject()),
+            (Some("Bearer"), Some("orders"))
+        );
+        assert_eq!(
+            (known.issuer(), known.token_id()),
+            (Some("https://a.example"), Some("1"))
+        );
+        let expires = known.expires_at().unwrap().duration_since(UNIX_EPOCH);
+        assert_eq!(expires.unwrap().as_secs(), 1_764_064_800);
+        let issued = known.issued_at().unwrap().duration_since(UNIX_EPOCH);
+        assert_eq!(issued.unwrap().as_millis(), 1_764_061_200_500);
+        assert_eq!(known.not_before(), Some(UNIX_EPOCH));
+        assert!(known.audiences().eq(["x", "y"]));
+        assert_eq!(known.member("cnf"), Some(r#"{"jkt":"k"}"#));
+        assert!(!format!("{known:?}").contains("CANARY"));
+    }
+
+    #[test]
+    fn a_token_that_is_not_active_tells_nothing_else() {
+        let known = read(r#"{"active":false}"#).unwrap();
+        assert!(!known.is_active() && known.scopes().is_empty());
+        assert_eq!(known.expires_at(), None);
+        assert_eq!(known.audiences().count(), 0);
+        let one = read(r#"{"active":true,"aud":"x","exp":-1,"iat":1e300}"#).unwrap();
+        assert!(one.audiences().eq(["x"]));
+        assert_eq!((one.expires_at(), one.issued_at()), (None, None));
+    }
+
+    // covers: F-12, F-13
+    #[test]
+    fn what_is_no_introspection_is_refused_and_not_quoted() {
+        for json in [
+            "",
+            "CANARY",
+            "[]",
+            "{}",
+            r#"{"active":"CANARY"}"#,
+            r#"{"active":true,"active":false}"#,
+            r#"{"active":true,"scope":["CANARY"]}"#,
+            r#"{"active":true,"scope":"CANARYü"}"#,
+        ] {
+            let error = read(json).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("CANARY"), "{error}");
+        }
+    }
+}

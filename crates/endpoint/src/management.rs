@@ -1,0 +1,372 @@
+//! What is done with tokens that are held already: asking about them, and giving them back.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use hallpass_core::{
+    AccessToken, Clock as _, ErrorKind, Secret, SystemClock, TokenError, TokenSource,
+};
+use http::StatusCode;
+use url::form_urlencoded;
+use zeroize::Zeroizing;
+
+use crate::{
+    AuthenticationContext, BuildError, ClientAuthentication, Credentials, Endpoint, HttpTransport,
+    Introspection, Retry, RevokeOnShutdown,
+    address::AddressRules,
+    answer::{is_encoded, redirect_host},
+    authentication::check_client_id,
+    client,
+    endpoint::{Located, Place},
+    grant::About,
+    redact::Redactor,
+    refusal,
+    retry::Tries,
+    transport::Answer,
+};
+
+/// Asks the authorization server about tokens that this client holds (RFC 7662), and revokes them (RFC 7009).
+///
+/// A client needs neither to use a token: introspect to find out why an API refuses one, revoke when a program ends and
+/// its tokens must not outlive it. At many servers a client may introspect the tokens of its own alone, or must be
+/// registered for it.
+///
+/// ```no_run
+/// use hallpass_core::{Secret, TokenRequest, TokenSource};
+/// use hallpass_endpoint::{ClientCredentials, ClientSecretBasic, Endpoint, TokenManagement};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let login = Endpoint::discover("https://login.example").build()?;
+/// let how = ClientSecretBasic::new(Secret::new(std::env::var("CLIENT_SECRET")?)?);
+/// let source = ClientCredentials::builder(login.clone(), "orders-service", how.clone()).build()?;
+/// let tokens = TokenManagement::builder(login, "orders-service", how).build()?;
+///
+/// let token = source.token(&TokenRequest::default()).await?;
+/// let known = tokens.introspect(&token).await?;
+/// println!("active: {}, scopes: {}", known.is_active(), known.scopes());
+/// tokens.revoke(&token).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// For a server that is not discovered, name the addresses:
+/// [`Endpoint::with_introspection_endpoint`], [`Endpoint::with_revocation_endpoint`].
+pub struct TokenManagement {
+    endpoint: Located,
+    client_id: Box<str>,
+    allow_utf8: bool,
+    authentication: Box<dyn ClientAuthentication>,
+    transport: HttpTransport,
+    retry: Retry,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Introspect,
+    Revoke,
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Introspect => "introspection endpoint",
+            Self::Revoke => "revocation endpoint",
+        }
+    }
+
+    /// As the metadata names its endpoint.
+    pub(crate) fn endpoint(self) -> &'static str {
+        match self {
+            Self::Introspect => "introspection_endpoint",
+            Self::Revoke => "revocation_endpoint",
+        }
+    }
+}
+
+/// What neither has: a grant.
+const ABOUT: About = About {
+    name: "",
+    refused: &[],
+    message: "",
+    hint: "",
+};
+
+impl TokenManagement {
+    /// Starts with what it cannot do without; the same as for the source of the tokens.
+    pub fn builder(
+        endpoint: impl Into<Endpoint>,
+        client_id: impl Into<String>,
+        authentication: impl ClientAuthentication + 'static,
+    ) -> TokenManagementBuilder {
+        TokenManagementBuilder {
+            endpoint: endpoint.into(),
+            client_id: client_id.into(),
+            authentication: Box::new(authentication),
+            rules: AddressRules::default(),
+            allow_utf8: false,
+            transport: None,
+            retry: Retry::default(),
+        }
+    }
+
+    /// What the server knows of this token (RFC 7662 section 2).
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenError`] as for a token request. That a token is not active is no error.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future drops the request.
+    pub async fn introspect(&self, token: &AccessToken) -> Result<Introspection, TokenError> {
+        let answer = self
+            .call(Action::Introspect, token.expose(), "access_token")
+            .await?;
+        Introspection::read(&answer.body).map_err(|error| error.with_host(self.endpoint.host()))
+    }
+
+    /// Has the server forget this token (RFC 7009 section 2). APIs that do not ask the server take it until it expires.
+    ///
+    /// A token that the server does not know, because it has expired or was revoked before, is revoked: no error. Drop it
+    /// from its cache too, with [`TokenSource::invalidate`].
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenError`] as for a token request; the token may live on then.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future drops the request, which the server may have read all the same.
+    pub async fn revoke(&self, token: &AccessToken) -> Result<(), TokenError> {
+        let answer = self.call(Action::Revoke, token.expose(), "access_token");
+        answer.await.map(|_| ())
+    }
+
+    /// Has the server forget a refresh token, and with it the access tokens that came of it (RFC 7009 section 2.1).
+    ///
+    /// # Errors
+    ///
+    /// As [`revoke`](Self::revoke).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`revoke`](Self::revoke).
+    pub async fn revoke_refresh_token(&self, token: &Secret) -> Result<(), TokenError> {
+        let answer = self.call(Action::Revoke, token.expose(), "refresh_token");
+        answer.await.map(|_| ())
+    }
+
+    /// Remembers the tokens that come out of `source`, to revoke them when the program ends.
+    ///
+    /// It goes between the source and its cache; see [`RevokeOnShutdown`].
+    pub fn revoke_on_shutdown<S: TokenSource>(self: &Arc<Self>, source: S) -> RevokeOnShutdown<S> {
+        RevokeOnShutdown::new(source, self.clone())
+    }
+
+    /// Asks until there is a good answer, a failure is permanent, or the retries or the time run out.
+    async fn call(&self, action: Action, token: &str, hint: &str) -> Result<Answer, TokenError> {
+        let form = form(token, hint);
+        let mut tries = self.retry.tries();
+        let mut renewed = false;
+        loop {
+            let answer = self.attempt(action, &form, token, &mut renewed, &tries);
+            match answer.await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => tries.after(error, self.endpoint.host()).await?,
+            }
+        }
+    }
+
+    /// One exchange, or two: credentials that have changed since they were made are tried at once, and once a call.
+    async fn attempt(
+        &self,
+        action: Action,
+        form: &[u8],
+        token: &str,
+        renewed: &mut bool,
+        tries: &Tries,
+    ) -> Result<Answer, TokenError> {
+        let place = self.endpoint.place().await?;
+        let address = place.address(action)?;
+        let named = |error: TokenError| error.with_host(address.host());
+        let exchange = async |sent: &Credentials| {
+            let post = client::post(address.url().clone(), form, sent);
+            let answer = self.transport.exchange(post, tries.left()).await?;
+            self.judge(action, answer, sent, token)
+        };
+        let epoch = self.authentication.epoch();
+        let sent = self.credentials(&place, tries.left()).await?;
+        let result = exchange(&sent).await.map_err(named);
+        let refusal = |error: &TokenError| error.kind() == ErrorKind::CredentialsRefused;
+        if !result.as_ref().is_err_and(refusal) {
+            return result;
+        }
+        self.authentication.refused(&sent);
+        if std::mem::replace(renewed, true) {
+            return result;
+        }
+        let Ok(anew) = self.credentials(&place, tries.left()).await else {
+            return result;
+        };
+        if !anew.differ(&sent, self.authentication.epoch() != epoch) {
+            return result;
+        }
+        exchange(&anew).await.map_err(named)
+    }
+
+    async fn credentials(
+        &self,
+        place: &Place,
+        deadline: Duration,
+    ) -> Result<Credentials, TokenError> {
+        let context = AuthenticationContext::at(&self.client_id, place, self.allow_utf8);
+        let credentials = self.authentication.credentials(&context);
+        let made = tokio::time::timeout(deadline, credentials).await;
+        made.unwrap_or_else(|_| Err(client::no_credentials_in_time()))
+    }
+
+    fn judge(
+        &self,
+        action: Action,
+        answer: Answer,
+        sent: &Credentials,
+        token: &str,
+    ) -> Result<Answer, TokenError> {
+        let Answer {
+            status,
+            headers,
+            body,
+        } = &answer;
+        let at = |error: TokenError| Err(error.with_status(*status));
+        match *status {
+            StatusCode::OK if is_encoded(headers) => at(TokenError::unusable_response(
+                "the response is compressed, which was not asked for",
+            )),
+            StatusCode::OK => Ok(answer),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::GONE => {
+                let message = format!("there is no {} at this address", action.name());
+                let hint = format!("check `{}`", action.endpoint());
+                at(TokenError::configuration(message).with_hint(hint))
+            }
+            status if status.is_redirection() => {
+                let host = redirect_host(headers).unwrap_or_else(|| "another address".to_owned());
+                let message = format!("the server redirects such requests to `{host}`");
+                at(TokenError::configuration(message)
+                    .with_hint("credentials and tokens are never sent along a redirect"))
+            }
+            status if status.is_success() => at(TokenError::unusable_response(
+                "the server reported success with a status other than 200",
+            )),
+            status => {
+                let mut redactor = Redactor::new(sent, &self.client_id);
+                redactor.add(token);
+                let mut error = refusal::read(status, Some(body), &redactor, &ABOUT);
+                if let Some(wait) = refusal::retry_after(headers, SystemClock.wall()) {
+                    error = error.with_retry_after(wait);
+                }
+                if error.kind() == ErrorKind::CredentialsRefused
+                    && let Some(hint) = &sent.hint
+                {
+                    error = error.with_hint(hint.clone());
+                }
+                at(error)
+            }
+        }
+    }
+}
+
+/// Wiped once it is sent.
+fn form(token: &str, hint: &str) -> Zeroizing<Vec<u8>> {
+    let mut form = String::with_capacity(3 * token.len() + 64);
+    form.push_str("token_type_hint=");
+    form.push_str(hint);
+    let mut form = form_urlencoded::Serializer::for_suffix(form, 0);
+    form.append_pair("token", token);
+    Zeroizing::new(form.finish().into_bytes())
+}
+
+impl fmt::Debug for TokenManagement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenManagement")
+            .field("host", &self.endpoint.host())
+            .field("client_id", &self.client_id)
+            .field("authentication", &self.authentication)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sets up a [`TokenManagement`]. What is wrong is told by [`build`](Self::build), before any I/O.
+#[must_use]
+pub struct TokenManagementBuilder {
+    endpoint: Endpoint,
+    client_id: String,
+    authentication: Box<dyn ClientAuthentication>,
+    rules: AddressRules,
+    allow_utf8: bool,
+    transport: Option<HttpTransport>,
+    retry: Retry,
+}
+
+impl TokenManagementBuilder {
+    /// Uses this transport in place of one with the defaults: the source's, to share its connections.
+    pub fn transport(mut self, transport: HttpTransport) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// When to try again; see [`Retry`] for the default.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// As [`SourceBuilder::allow_utf8_credentials`](crate::SourceBuilder::allow_utf8_credentials).
+    pub fn allow_utf8_credentials(mut self) -> Self {
+        self.allow_utf8 = true;
+        self
+    }
+
+    /// As [`SourceBuilder::refuse_local_endpoint`](crate::SourceBuilder::refuse_local_endpoint).
+    pub fn refuse_local_endpoint(mut self) -> Self {
+        self.rules.refuse_local = true;
+        self
+    }
+
+    /// Allows plain HTTP to a server on this machine, for tests and development.
+    ///
+    /// The danger: whoever else is on this machine may listen. HTTP to any other host stays forbidden.
+    pub fn danger_allow_http_on_loopback(mut self) -> Self {
+        self.rules.allow_http_on_loopback = true;
+        self
+    }
+
+    /// Builds it; connects nowhere.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] names the first setting that cannot be used. That an address is missing is told when it is
+    /// needed.
+    pub fn build(self) -> Result<TokenManagement, BuildError> {
+        check_client_id(&self.client_id, self.allow_utf8)?;
+        let transport = match self.transport {
+            Some(transport) => transport,
+            None => HttpTransport::builder().build()?,
+        };
+        Ok(TokenManagement {
+            endpoint: self.endpoint.locate(self.rules)?,
+            client_id: self.client_id.into(),
+            allow_utf8: self.allow_utf8,
+            authentication: self.authentication,
+            transport,
+            retry: self.retry,
+        })
+    }
+}
+
+impl fmt::Debug for TokenManagementBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenManagementBuilder")
+            .field("client_id", &self.client_id)
+            .field("authentication", &self.authentication)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,381 @@
+//! Introspection (RFC 7662) and revocation (RFC 7009) of the tokens that we hold.
+
+use std::{sync::Arc, time::Duration};
+
+use hallpass::{
+    AccessToken, ErrorKind, Secret, TokenError, TokenRequest, TokenSource,
+    cache::CachedTokenSource,
+    core::{SecretError, SecretSource, async_trait},
+    endpoint::{
+        ClientCredentials, ClientSecretBasic, Endpoint, HttpTransport, Introspection, Retry,
+        TokenManagement, TokenManagementBuilder,
+    },
+};
+use hallpass_testkit::{ManualClock, leak::Capture};
+use serde_json::json;
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{body_string, header, method, path},
+};
+
+use crate::{
+    peer::OidcProvider,
+    support::{CANARY, ID, hasty, secret, static_token},
+};
+
+const TOKEN: &str = "t0k3n.of-the/story+==";
+
+fn tokens(url: &str) -> TokenManagementBuilder {
+    let endpoint = Endpoint::new(format!("{url}/token"))
+        .with_introspection_endpoint(format!("{url}/introspect"))
+        .with_revocation_endpoint(format!("{url}/revoke"));
+    let how = ClientSecretBasic::new(secret("s3cr3t"));
+    TokenManagement::builder(endpoint, ID, how)
+        .danger_allow_http_on_loopback()
+        .retry(Retry::never())
+}
+
+async fn serve(at: &str, answer: ResponseTemplate) -> MockServer {
+    let server = MockServer::start().await;
+    add(&server, at, answer).await;
+    server
+}
+
+async fn add(server: &MockServer, at: &str, answer: ResponseTemplate) {
+    let mock = Mock::given(method("POST")).and(path(at));
+    mock.respond_with(answer).mount(server).await;
+}
+
+async fn count(server: &MockServer, at: &str) -> usize {
+    let requests = server.received_requests().await.unwrap();
+    let here = requests.iter().filter(|request| request.url.path() == at);
+    here.count()
+}
+
+async fn introspect(server: &MockServer) -> Result<Introspection, TokenError> {
+    let tokens = tokens(&server.uri()).build().unwrap();
+    tokens.introspect(&static_token(TOKEN)).await
+}
+
+// covers: C-01, C-07, C-08, C-09, C-33
+#[tokio::test]
+async fn a_request_is_a_form_with_the_token_and_the_clients_proof() {
+    let server = MockServer::start().await;
+    for (at, hint) in [
+        ("/introspect", "access_token"),
+        ("/revoke", "refresh_token"),
+    ] {
+        let form = format!("token_type_hint={hint}&token=t0k3n.of-the%2Fstory%2B%3D%3D");
+        Mock::given(method("POST"))
+            .and(path(at))
+            .and(body_string(form))
+            .and(header("content-type", "application/x-www-form-urlencoded"))
+            .and(header(
+                "authorization",
+                "Basic b3JkZXJzLXNlcnZpY2U6czNjcjN0",
+            ))
+            .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "active": true })))
+            .expect(1)
+            .mount(&server)
+            .await;
+    }
+    assert!(introspect(&server).await.unwrap().is_active());
+    let tokens = tokens(&server.uri()).build().unwrap();
+    // In a task, as services do it.
+    let revoked = tokio::spawn(async move { tokens.revoke_refresh_token(&secret(TOKEN)).await });
+    revoked.await.unwrap().unwrap();
+}
+
+// covers: F-04, F-05, F-31, F-33, F-38, F-49, F-50, F-100
+#[tokio::test]
+async fn what_goes_wrong_is_told_without_the_token() {
+    use ErrorKind::{
+        Configuration, CredentialsRefused, RequestRefused, Unavailable, UnusableResponse,
+    };
+    let capture = Capture::start();
+    let template = |status| ResponseTemplate::new(status);
+    let error = |status, code: &str| {
+        let echo = format!("not {TOKEN} nor s3cr3t");
+        template(status).set_body_json(json!({ "error": code, "error_description": echo }))
+    };
+    let redirect = template(307).insert_header("location", "https://elsewhere.example/x?y");
+    for (answer, kind, says) in [
+        (
+            error(401, "invalid_client"),
+            CredentialsRefused,
+            "client_secret",
+        ),
+        (template(403), CredentialsRefused, "gave no reason"),
+        (
+            error(400, "unsupported_token_type"),
+            RequestRefused,
+            "unsupported_token_type",
+        ),
+        (template(404), Configuration, "introspection endpoint"),
+        (redirect, Configuration, "elsewhere.example"),
+        (template(503), Unavailable, "failed"),
+        (template(204), UnusableResponse, "other than 200"),
+        (template(200), UnusableResponse, "`active`"),
+        (
+            template(200).set_body_string(TOKEN),
+            UnusableResponse,
+            "`active`",
+        ),
+        (
+            template(200)
+                .set_body_json(json!({ "active": true }))
+                .insert_header("content-encoding", "gzip"),
+            UnusableResponse,
+            "compressed",
+        ),
+        (
+            template(200).set_body_string("x".repeat(2 << 20)),
+            UnusableResponse,
+            "larger than",
+        ),
+    ] {
+        let server = serve("/introspect", answer).await;
+        let error = introspect(&server).await.unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert_eq!(error.kind(), kind, "{text}");
+        assert!(text.contains(says), "{says}: {text}");
+        assert!(
+            !text.contains("t0k3n") && !text.contains("s3cr3t"),
+            "{text}"
+        );
+        assert!(text.contains("127.0.0.1"), "{text}");
+        assert_eq!(count(&server, "/introspect").await, 1, "{says}");
+    }
+    assert!(!capture.text().contains("t0k3n") && !capture.text().contains("s3cr3t"));
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_known_is_told_when_it_is_needed() {
+    let bare = |endpoint: Endpoint| {
+        let how = ClientSecretBasic::new(secret("s3cr3t"));
+        TokenManagement::builder(endpoint, ID, how).danger_allow_http_on_loopback()
+    };
+    let tokens = bare("https://login.example/token".into()).build().unwrap();
+    let error = tokens.revoke(&static_token(TOKEN)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    let text = error.to_string();
+    assert!(
+        text.contains("`revocation_endpoint`") && text.contains("Endpoint::discover"),
+        "{text}"
+    );
+    let wrong = Endpoint::new("https://login.example/token")
+        .with_revocation_endpoint("http://login.example/r");
+    assert_eq!(
+        bare(wrong).build().unwrap_err().setting(),
+        "revocation_endpoint"
+    );
+    let no_id = TokenManagement::builder(
+        "https://login.example/token",
+        "",
+        ClientSecretBasic::new(secret("x")),
+    );
+    assert_eq!(no_id.build().unwrap_err().setting(), "client_id");
+
+    // A server whose metadata names none gives out tokens all the same.
+    let server = MockServer::start().await;
+    let document = json!({ "issuer": server.uri(), "token_endpoint": format!("{}/token", server.uri()), "introspection_endpoint": "http://login.example" });
+    let answer = ResponseTemplate::new(200).set_body_json(document);
+    Mock::given(method("GET"))
+        .respond_with(answer)
+        .mount(&server)
+        .await;
+    let discovered = Endpoint::discover(server.uri())
+        .danger_allow_http_on_loopback()
+        .build()
+        .unwrap();
+    let tokens = bare(discovered).build().unwrap();
+    let error = tokens.revoke(&static_token(TOKEN)).await.unwrap_err();
+    assert!(error.to_string().contains("metadata names none"), "{error}");
+    let error = tokens.introspect(&static_token(TOKEN)).await.unwrap_err();
+    assert!(error.to_string().contains("loopback only"), "{error}");
+}
+
+/// Another secret from the second reading on.
+#[derive(Debug, Default)]
+struct Changing(std::sync::atomic::AtomicU64);
+
+#[async_trait]
+impl SecretSource for Changing {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        let reading = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Secret::new(if reading == 0 { "old" } else { "new" })
+    }
+}
+
+// covers: C-28, F-110
+#[tokio::test]
+async fn a_secret_that_changed_is_tried_once_more_and_one_that_did_not_is_not() {
+    let server = MockServer::start().await;
+    let refusal = ResponseTemplate::new(401).set_body_json(json!({ "error": "invalid_client" }));
+    Mock::given(header("authorization", "Basic b3JkZXJzLXNlcnZpY2U6bmV3"))
+        .respond_with(ResponseTemplate::new(200))
+        .mount(&server)
+        .await;
+    add(&server, "/revoke", refusal).await;
+    let changing = tokens(&server.uri());
+    let endpoint = Endpoint::new("https://login.example/token")
+        .with_revocation_endpoint(format!("{}/revoke", server.uri()));
+    let rotated =
+        TokenManagement::builder(endpoint, ID, ClientSecretBasic::new(Changing::default()))
+            .danger_allow_http_on_loopback()
+            .build()
+            .unwrap();
+    rotated.revoke(&static_token(TOKEN)).await.unwrap();
+    assert_eq!(count(&server, "/revoke").await, 2);
+    let fixed = changing.build().unwrap();
+    assert!(fixed.revoke(&static_token(TOKEN)).await.is_err());
+    assert_eq!(count(&server, "/revoke").await, 3);
+}
+
+// covers: F-35, F-52
+#[tokio::test]
+async fn what_time_may_mend_is_tried_again() {
+    let server = MockServer::start().await;
+    Mock::given(path("/revoke"))
+        .respond_with(ResponseTemplate::new(503))
+        .up_to_n_times(2)
+        .mount(&server)
+        .await;
+    add(&server, "/revoke", ResponseTemplate::new(200)).await;
+    let retry = Retry::new().min_delay(Duration::from_millis(1));
+    let tokens = tokens(&server.uri()).retry(retry).build().unwrap();
+    tokens.revoke(&static_token(TOKEN)).await.unwrap();
+    assert_eq!(count(&server, "/revoke").await, 3);
+}
+
+#[tokio::test]
+async fn a_shutdown_revokes_what_came_by_and_has_not_expired() {
+    let server = serve("/revoke", ResponseTemplate::new(200)).await;
+    for (name, lifetime) in [("one", 60), ("two", 3_600), ("three", 3_600)] {
+        let token = json!({ "access_token": name, "token_type": "Bearer", "expires_in": lifetime });
+        Mock::given(path("/token"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(token))
+            .up_to_n_times(1)
+            .mount(&server)
+            .await;
+    }
+    let clock = ManualClock::new();
+    let how = ClientSecretBasic::new(secret("s3cr3t"));
+    let source = ClientCredentials::builder(format!("{}/token", server.uri()), ID, how)
+        .danger_allow_http_on_loopback()
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let tokens = Arc::new(tokens(&server.uri()).build().unwrap());
+    let revoking = Arc::new(tokens.revoke_on_shutdown(source).clock(clock.clone()));
+    let cache = CachedTokenSource::builder(revoking.clone())
+        .clock(clock.clone())
+        .build();
+    let ask = async |scope: &str| -> AccessToken {
+        let request = TokenRequest::new().with_scopes(scope.parse().unwrap());
+        cache.token(&request).await.unwrap()
+    };
+    assert_eq!(ask("a").await.expose(), "one");
+    assert_eq!(ask("b").await.expose(), "two");
+    assert_eq!(ask("c").await.expose(), "three");
+    assert_eq!(ask("b").await.expose(), "two", "from the cache");
+    clock.advance(Duration::from_secs(61));
+
+    let done = revoking.shutdown().await;
+    assert_eq!((done.revoked(), done.failures().len()), (2, 0));
+    assert_eq!(count(&server, "/revoke").await, 2, "the first had expired");
+    let again = revoking.shutdown().await;
+    assert_eq!((again.revoked(), again.failures().len()), (0, 0));
+    assert!(!format!("{revoking:?}").contains("three"));
+}
+
+#[tokio::test]
+async fn a_token_that_could_not_be_revoked_is_told_and_kept_for_another_try() {
+    let server = MockServer::start().await;
+    let token = json!({ "access_token": "one", "token_type": "Bearer", "expires_in": 60 });
+    add(
+        &server,
+        "/token",
+        ResponseTemplate::new(200).set_body_json(token),
+    )
+    .await;
+    Mock::given(path("/revoke"))
+        .respond_with(ResponseTemplate::new(503))
+        .up_to_n_times(1)
+        .mount(&server)
+        .await;
+    add(&server, "/revoke", ResponseTemplate::new(200)).await;
+    let how = ClientSecretBasic::new(secret("s3cr3t"));
+    let source = ClientCredentials::builder(format!("{}/token", server.uri()), ID, how)
+        .danger_allow_http_on_loopback()
+        .build()
+        .unwrap();
+    let tokens = Arc::new(
+        tokens(&server.uri())
+            .transport(transport())
+            .build()
+            .unwrap(),
+    );
+    let revoking = tokens.revoke_on_shutdown(source);
+    revoking.token(&TokenRequest::default()).await.unwrap();
+    let first = revoking.shutdown().await;
+    assert_eq!((first.revoked(), first.failures().len()), (0, 1));
+    assert_eq!(first.failures()[0].kind(), ErrorKind::Unavailable);
+    let second = revoking.shutdown().await;
+    assert_eq!((second.revoked(), second.failures().len()), (1, 0));
+}
+
+fn transport() -> HttpTransport {
+    hasty()
+}
+
+// covers: C-41
+#[tokio::test]
+async fn the_real_server_tells_of_a_token_and_forgets_it() {
+    let Some(peer) = OidcProvider::start(&[]).await else {
+        return;
+    };
+    let login = Endpoint::discover(peer.told("issuer"))
+        .danger_allow_http_on_loopback()
+        .build()
+        .unwrap();
+    let how = ClientSecretBasic::new(secret(peer.client_secret("basic")));
+    let source = ClientCredentials::builder(login.clone(), "basic", how.clone())
+        .danger_allow_http_on_loopback()
+        .scope("api:read")
+        .build()
+        .unwrap();
+    let manage = |login, how: ClientSecretBasic| {
+        TokenManagement::builder(login, "basic", how)
+            .danger_allow_http_on_loopback()
+            .build()
+            .unwrap()
+    };
+    let tokens = manage(login.clone(), how);
+    let token = source.token(&TokenRequest::default()).await.unwrap();
+    let known = tokens.introspect(&token).await.unwrap();
+    assert!(known.is_active());
+    assert_eq!(
+        (known.client_id(), known.scopes().as_str()),
+        (Some("basic"), "api:read")
+    );
+    let expires = known.expires_at().unwrap();
+    let ours = token.expires_at().unwrap();
+    let apart = expires
+        .duration_since(ours)
+        .unwrap_or_else(|error| error.duration());
+    assert!(apart < Duration::from_secs(5), "{apart:?}");
+
+    let wrong = manage(
+        login,
+        ClientSecretBasic::new(secret(CANARY.split('ü').next().unwrap())),
+    );
+    let error = wrong.revoke(&token).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CredentialsRefused, "{error}");
+    assert!(tokens.introspect(&token).await.unwrap().is_active());
+
+    tokens.revoke(&token).await.unwrap();
+    assert!(!tokens.introspect(&token).await.unwrap().is_active());
+    // What is not known is revoked.
+    tokens.revoke(&token).await.unwrap();
+}
