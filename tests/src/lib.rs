@@ -14,6 +14,7 @@ markdown! {
     introduction: "docs/introduction.md",
     authentication: "docs/authentication.md",
     cache: "docs/cache.md",
+    discovery: "docs/discovery.md",
     observability: "docs/observability.md",
     errors: "docs/errors.md",
     examples: "docs/examples.md",
@@ -21,5 +22,6 @@ markdown! {
     provider: "docs/provider.md",
     secrets: "docs/secrets.md",
     service: "docs/service.md",
+    tokens: "docs/tokens.md",
     threat_model: "docs/threat-model.md",
 }

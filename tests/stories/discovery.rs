@@ -126,10 +126,10 @@ async fn check(
     assert_eq!(count(&server, "/token").await, 0, "{says}");
 }
 
-// covers: C-53, C-54, C-55, F-04, F-08, F-117, F-118, F-119
+// covers: C-53, F-117, F-118
 #[tokio::test]
 async fn a_document_that_is_not_the_issuers_is_not_used() {
-    use ErrorKind::{Configuration, Unavailable, UnusableResponse};
+    use ErrorKind::{Configuration, UnusableResponse};
     let other = |change: fn(String) -> String| {
         move |issuer: &str| {
             let mut document = document(issuer);
@@ -179,6 +179,12 @@ async fn a_document_that_is_not_the_issuers_is_not_used() {
         "no `token_endpoint`",
     )
     .await;
+}
+
+// covers: C-55, F-118
+#[tokio::test]
+async fn an_address_in_it_that_may_not_have_credentials_is_not_used() {
+    use ErrorKind::UnusableResponse;
     let at = |url: &'static str| {
         move |issuer: &str| ok(json!({ "issuer": issuer, "token_endpoint": url }))
     };
@@ -203,6 +209,12 @@ async fn a_document_that_is_not_the_issuers_is_not_used() {
         "fragment",
     )
     .await;
+}
+
+// covers: C-54, F-04, F-08, F-119
+#[tokio::test]
+async fn an_answer_that_is_no_document_is_told() {
+    use ErrorKind::{Configuration, Unavailable, UnusableResponse};
     check(
         |_| ResponseTemplate::new(404).set_body_string("CANARY"),
         Configuration,

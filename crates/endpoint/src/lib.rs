@@ -4,6 +4,9 @@
 //! way of [authentication](ClientAuthentication), and it yields tokens. Everything else has a default: deadlines,
 //! bounds, [retries](Retry), a [transport](HttpTransport) that follows no redirect.
 //!
+//! A server that publishes its metadata is found by its issuer alone: [`Endpoint::discover`]. What is done with tokens that
+//! are held already, introspection and revocation, is [`TokenManagement`].
+//!
 //! Use it for a server that has no adapter of its own, or build an adapter on it.
 //!
 //! ```
