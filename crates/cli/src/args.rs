@@ -87,13 +87,16 @@ pub(crate) struct Client {
     /// Ask this token endpoint
     #[arg(long, value_name = "URL", help_heading = "Who is asked")]
     pub(crate) token_endpoint: Option<String>,
+    /// Ask the server with this issuer identifier, whose token endpoint its metadata names
+    #[arg(long, value_name = "URL", help_heading = "Who is asked")]
+    pub(crate) issuer: Option<String>,
     /// Ask a server that is known: `camall`, `auth0`, `okta` and so on
     #[arg(long, value_name = "NAME", help_heading = "Who is asked")]
     pub(crate) provider: Option<String>,
     /// Be this client
     #[arg(long, value_name = "ID", help_heading = "Who is asked")]
     pub(crate) client_id: Option<String>,
-    /// Send the client's credentials this way
+    /// Prove the client this way
     #[arg(long, value_enum, value_name = "WAY", help_heading = "Who is asked")]
     pub(crate) authentication: Option<Authentication>,
     /// Wait so long for the token endpoint, such as `10s`
@@ -104,15 +107,23 @@ pub(crate) struct Client {
     pub(crate) danger_allow_http_on_loopback: bool,
 }
 
-/// How `client_id` and secret travel.
+/// How the client proves itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Authentication {
-    /// In the form.
+    /// By the secret in the form.
     Form,
-    /// In a Basic header, form-encoded as RFC 6749 has it.
+    /// By the secret in a Basic header, form-encoded as RFC 6749 has it.
     Basic,
-    /// In a Basic header, as they are.
+    /// By the secret in a Basic header, as it is.
     RawBasic,
+    /// By an assertion that the private key signs.
+    PrivateKeyJwt,
+    /// By an assertion that the secret signs.
+    ClientSecretJwt,
+    /// By the assertion that the platform writes.
+    WorkloadIdentity,
+    /// Not at all.
+    None,
 }
 
 #[derive(clap::Args, Debug)]

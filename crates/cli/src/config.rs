@@ -4,12 +4,14 @@ mod environment;
 mod file;
 mod layer;
 mod place;
+mod proof;
 mod settings;
 mod values;
 
 pub(crate) use hallpass::secrets::SecretReference;
 pub(crate) use place::cache_folder;
-pub(crate) use settings::{Server, Settings};
+pub(crate) use proof::{Proof, Sent};
+pub(crate) use settings::{Place, Server, Settings};
 pub(crate) use values::duration;
 
 use crate::{

@@ -1,5 +1,6 @@
 //! `hallpass doctor`: the way to a token step by step, with a remedy for what fails.
 
+mod proof;
 mod report;
 mod steps;
 

@@ -8,18 +8,21 @@ use std::{
 use hallpass::{
     AccessToken, TokenError, TokenRequest, TokenSource,
     camall::Camall,
-    core::{SecretSource, async_trait},
+    core::async_trait,
     endpoint::{
-        BuildError, ClientCredentials, ClientSecretBasic, ClientSecretPost, HttpTransport, Retry,
+        BuildError, ClientAuthentication, ClientCredentials, Endpoint, HttpTransport, Retry,
         SourceBuilder,
     },
 };
 
 use crate::{
-    args::Authentication,
-    config::{Server, Settings},
+    config::{Place, Proof, Server, Settings},
     failure::Failure,
 };
+
+mod proof;
+
+pub(crate) use proof::{authentication, key, open};
 
 /// A source that costs nothing until it is asked: neither TLS nor its root certificates are set up before.
 pub(crate) struct Lazy {
@@ -64,74 +67,93 @@ impl TokenSource for Lazy {
 
 /// The source itself. Connects nowhere, and reads no secret yet.
 pub(crate) fn build(settings: &Settings, retry: Retry) -> Result<Arc<dyn TokenSource>, Failure> {
-    let secret = settings.client_secret.open();
-    let secret =
-        secret.map_err(|error| Failure::configuration(format!("client_secret: {error}")))?;
+    let how = authentication(settings)?;
+    let endpoint = endpoint(settings)?;
     let transport = transport(settings)?;
-    let change = |endpoint: SourceBuilder<ClientCredentials>| {
-        let endpoint = endpoint
-            .token_endpoint(settings.token_endpoint.clone())
+    let change = |source: SourceBuilder<ClientCredentials>| {
+        let source = source
+            .token_endpoint(endpoint)
             .transport(transport)
             .retry(retry);
-        refine(endpoint, settings, &secret)
+        refine(source, settings)
     };
     Ok(match settings.server {
         Server::Camall => {
-            let camall = Camall::builder(settings.client_id.clone(), secret.clone());
+            let (way, secret) = proof::of_camall(settings)?;
+            let camall = Camall::builder(settings.client_id.clone(), secret);
+            let camall = match way {
+                Some(way) => camall.authentication(way),
+                None => camall,
+            };
             Arc::new(camall.with_endpoint(change).build()?)
         }
-        Server::Preset(preset) => Arc::new(change(of_preset(preset, settings, &secret)?).build()?),
+        Server::Preset(preset) => Arc::new(change(of_preset(preset, settings, how)?).build()?),
         Server::Any => {
-            let basic = ClientSecretBasic::new(secret.clone());
-            let any = ClientCredentials::builder("", settings.client_id.clone(), basic);
-            Arc::new(change(any).build()?)
+            let id = settings.client_id.clone();
+            Arc::new(change(ClientCredentials::builder("", id, how)).build()?)
         }
     })
+}
+
+/// Where the server is; asks nothing yet.
+pub(crate) fn endpoint(settings: &Settings) -> Result<Endpoint, Failure> {
+    let (issuer, openid) = match &settings.place {
+        Place::Endpoint(url) => return Ok(Endpoint::new(url)),
+        Place::Issuer { issuer, openid } => (issuer, *openid),
+    };
+    let mut discovery = Endpoint::discover(issuer).transport(transport(settings)?);
+    if openid {
+        discovery = discovery.openid_location();
+    }
+    if settings.danger_allow_http_on_loopback {
+        discovery = discovery.danger_allow_http_on_loopback();
+    }
+    Ok(discovery.build()?)
 }
 
 /// With any variables, since the address is known by now.
 fn of_preset(
     preset: &'static hallpass::endpoint::presets::Preset,
     settings: &Settings,
-    secret: &Arc<dyn SecretSource>,
+    how: Arc<dyn ClientAuthentication>,
 ) -> Result<SourceBuilder<ClientCredentials>, BuildError> {
     let names = preset.token_endpoint.split('{').skip(1);
     let names = names.filter_map(|rest| rest.split('}').next());
     let variables: Vec<_> = names.map(|name| (name, "x")).collect();
-    preset.builder(&variables, &settings.client_id, secret.clone())
+    match &settings.proof {
+        Proof::Secret { way: None, secret } => {
+            let secret = secret.open();
+            let secret = secret.map_err(|why| BuildError::new("client_secret", why.to_string()))?;
+            preset.builder(&variables, &settings.client_id, secret)
+        }
+        _ => preset.builder_with(&variables, &settings.client_id, how),
+    }
 }
 
 fn refine(
-    mut endpoint: SourceBuilder<ClientCredentials>,
+    mut source: SourceBuilder<ClientCredentials>,
     settings: &Settings,
-    secret: &Arc<dyn SecretSource>,
 ) -> SourceBuilder<ClientCredentials> {
     let request = &settings.request;
     if !request.scopes().is_empty() {
-        endpoint = endpoint.scope(request.scopes().as_str());
+        source = source.scope(request.scopes().as_str());
     }
     for audience in request.audiences() {
-        endpoint = endpoint.audience(audience);
+        source = source.audience(audience);
     }
     for resource in request.resources() {
-        endpoint = endpoint.resource(resource);
+        source = source.resource(resource);
     }
     for (name, value) in request.parameters() {
-        endpoint = endpoint.parameter(name, value);
+        source = source.parameter(name, value);
     }
     if settings.require_granted_scopes {
-        endpoint = endpoint.require_granted_scopes();
+        source = source.require_granted_scopes();
     }
     if settings.danger_allow_http_on_loopback {
-        endpoint = endpoint.danger_allow_http_on_loopback();
+        source = source.danger_allow_http_on_loopback();
     }
-    let secret = secret.clone();
-    match settings.authentication {
-        None => endpoint,
-        Some(Authentication::Form) => endpoint.authentication(ClientSecretPost::new(secret)),
-        Some(Authentication::Basic) => endpoint.authentication(ClientSecretBasic::new(secret)),
-        Some(Authentication::RawBasic) => endpoint.authentication(ClientSecretBasic::raw(secret)),
-    }
+    source
 }
 
 fn transport(settings: &Settings) -> Result<HttpTransport, Failure> {

@@ -19,7 +19,10 @@ mod table;
 
 use hallpass_core::{SecretSource, TokenRequest};
 
-use crate::{BuildError, ClientCredentials, ClientSecretBasic, ClientSecretPost, SourceBuilder};
+use crate::{
+    BuildError, ClientAuthentication, ClientCredentials, ClientSecretBasic, ClientSecretPost,
+    SourceBuilder,
+};
 
 pub use table::{ALL, AUTH0, COGNITO, ENTRA_ID, GOOGLE, KEYCLOAK, OKTA, ORY_HYDRA, ORY_NETWORK};
 
@@ -154,6 +157,21 @@ impl Preset {
             }
         };
         Ok(builder.preset(self))
+    }
+
+    /// As [`builder`](Self::builder), for a client that proves itself in another way than with a secret that is sent.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`], as [`endpoint`](Self::endpoint) has it.
+    pub fn builder_with(
+        &'static self,
+        values: &[(&str, &str)],
+        client_id: &str,
+        authentication: impl ClientAuthentication + 'static,
+    ) -> Result<SourceBuilder<ClientCredentials>, BuildError> {
+        let endpoint = self.endpoint(values)?;
+        Ok(ClientCredentials::builder(endpoint, client_id, authentication).preset(self))
     }
 
     /// What this server would refuse.

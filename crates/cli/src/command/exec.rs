@@ -11,7 +11,12 @@ use crate::{
 };
 
 /// Where a client's secret may be by its name; a command that gets a token has no business with it.
-const SECRETS: [&str; 2] = ["HALLPASS_CLIENT_SECRET", "CAMALL_CLIENT_SECRET"];
+const SECRETS: [&str; 4] = [
+    "HALLPASS_CLIENT_SECRET",
+    "CAMALL_CLIENT_SECRET",
+    "HALLPASS_PRIVATE_KEY",
+    "HALLPASS_ASSERTION",
+];
 
 pub(crate) fn run(common: &Common, args: &Exec) -> Result<ExitCode, Failure> {
     check_name(&args.name)?;
@@ -29,7 +34,7 @@ pub(crate) fn run(common: &Common, args: &Exec) -> Result<ExitCode, Failure> {
     for name in SECRETS {
         command.env_remove(name);
     }
-    if let Some(name) = variable(&tokens.settings.client_secret) {
+    for name in tokens.settings.proof.references().filter_map(variable) {
         command.env_remove(name);
     }
     command.env(&args.name, token.expose());

@@ -41,9 +41,13 @@ pub(crate) fn layer(variables: &Variables, profile: bool) -> Result<Layer, Failu
         provider: text("HALLPASS_PROVIDER")?,
         audience: text("HALLPASS_AUDIENCE")?.into_iter().collect(),
         resource: text("HALLPASS_RESOURCE")?.into_iter().collect(),
+        issuer: text("HALLPASS_ISSUER")?,
+        private_key: reference(variables, "HALLPASS_PRIVATE_KEY")?,
+        key_id: text("HALLPASS_KEY_ID")?,
+        assertion: reference(variables, "HALLPASS_ASSERTION")?,
         ..ours
     };
-    let server = ours.provider.is_some() || ours.token_endpoint.is_some();
+    let server = ours.provider.is_some() || ours.token_endpoint.is_some() || ours.issuer.is_some();
     if profile || server || variables.os(CAMALL).is_none() {
         return Ok(ours);
     }
@@ -62,7 +66,7 @@ fn named(variables: &Variables, prefix: &str) -> Result<Layer, Failure> {
     Ok(Layer {
         token_endpoint: text("TOKEN_ENDPOINT")?,
         client_id: text("CLIENT_ID")?,
-        client_secret: secret(variables, prefix)?,
+        client_secret: reference(variables, &format!("{prefix}_CLIENT_SECRET"))?,
         authentication: way.map_err(|why| {
             Failure::configuration(format!("the variable `{prefix}_AUTHENTICATION`: {why}"))
         })?,
@@ -72,10 +76,10 @@ fn named(variables: &Variables, prefix: &str) -> Result<Layer, Failure> {
 }
 
 /// The secret itself, which is read when it is needed, or where it is.
-fn secret(variables: &Variables, prefix: &str) -> Result<Option<SecretReference>, Failure> {
-    let itself = format!("{prefix}_CLIENT_SECRET");
-    let from = format!("{prefix}_CLIENT_SECRET_FROM");
-    let file = format!("{prefix}_CLIENT_SECRET_FILE");
+fn reference(variables: &Variables, name: &str) -> Result<Option<SecretReference>, Failure> {
+    let itself = name.to_owned();
+    let from = format!("{name}_FROM");
+    let file = format!("{name}_FILE");
     let mut named = Vec::new();
     if variables.os(&itself).is_some() {
         named.push((format!("env:{itself}"), &itself));

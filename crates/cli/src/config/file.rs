@@ -19,8 +19,10 @@ const MAX_BYTES: u64 = 1 << 20;
 /// The profile of those who name none.
 const DEFAULT: &str = "default";
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 24] = [
+    "algorithm",
     "allowed_origins",
+    "assertion",
     "audience",
     "authentication",
     "ca_file",
@@ -29,7 +31,11 @@ const KEYS: [&str; 18] = [
     "client_secret",
     "connect_timeout",
     "danger_allow_http_on_loopback",
+    "issuer",
+    "key_id",
+    "openid_discovery",
     "parameters",
+    "private_key",
     "provider",
     "proxy",
     "require_granted_scopes",
@@ -192,6 +198,8 @@ impl Document<'_> {
         for (key, value) in table {
             match &**key.get_ref() {
                 "allowed_origins" => layer.allowed_origins = self.texts(key, value)?,
+                "algorithm" => layer.algorithm = Some(self.text(key, value)?.to_owned()),
+                "assertion" => layer.assertion = Some(self.secret(key, value)?),
                 "audience" => layer.audience = self.texts(key, value)?,
                 "authentication" => {
                     let way = values::authentication(self.text(key, value)?);
@@ -205,6 +213,10 @@ impl Document<'_> {
                 "danger_allow_http_on_loopback" => {
                     layer.danger_allow_http_on_loopback = Some(self.truth(key, value)?);
                 }
+                "issuer" => layer.issuer = Some(self.text(key, value)?.to_owned()),
+                "key_id" => layer.key_id = Some(self.text(key, value)?.to_owned()),
+                "openid_discovery" => layer.openid_discovery = Some(self.truth(key, value)?),
+                "private_key" => layer.private_key = Some(self.secret(key, value)?),
                 "parameters" => layer.parameters = self.pairs(key, value)?,
                 "provider" => layer.provider = Some(self.text(key, value)?.to_owned()),
                 "proxy" => layer.proxy = Some(self.text(key, value)?.to_owned()),

@@ -5,12 +5,11 @@ use std::{path::PathBuf, time::Duration};
 use hallpass::{
     TokenRequest, camall,
     endpoint::presets::{self, Preset},
-    secrets::SecretReference,
 };
 use url::Url;
 
-use super::{layer::Layer, values};
-use crate::{args::Authentication, failure::Failure};
+use super::{layer::Layer, proof::Proof, values};
+use crate::failure::Failure;
 
 /// What is asked of whom.
 #[derive(Clone, Debug)]
@@ -20,11 +19,11 @@ pub(crate) struct Settings {
     /// Where the configuration file is, or would be.
     pub(crate) file: Option<PathBuf>,
     pub(crate) server: Server,
-    pub(crate) token_endpoint: String,
+    pub(crate) place: Place,
+    /// For whom assertions are.
+    pub(crate) issuer: Option<String>,
     pub(crate) client_id: String,
-    pub(crate) client_secret: SecretReference,
-    /// Nothing where the server's own way is taken.
-    pub(crate) authentication: Option<Authentication>,
+    pub(crate) proof: Proof,
     pub(crate) request: TokenRequest,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) timeout: Option<Duration>,
@@ -34,6 +33,26 @@ pub(crate) struct Settings {
     pub(crate) require_granted_scopes: bool,
     pub(crate) cache: bool,
     pub(crate) danger_allow_http_on_loopback: bool,
+}
+
+/// Where tokens are given out.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Endpoint(String),
+    /// To be found out.
+    Issuer {
+        issuer: String,
+        openid: bool,
+    },
+}
+
+impl Place {
+    /// The address that is known: the token endpoint's or the issuer's.
+    pub(crate) fn url(&self) -> &str {
+        match self {
+            Self::Endpoint(url) | Self::Issuer { issuer: url, .. } => url,
+        }
+    }
 }
 
 /// Whose peculiarities are known.
@@ -65,15 +84,22 @@ impl Settings {
     ) -> Result<Self, Failure> {
         let server = server(layer.provider.as_deref())?;
         let wanted = request(&layer)?;
-        let Some(token_endpoint) = endpoint(server, &layer)? else {
-            return Err(missing(
-                "which server to ask",
-                "`token_endpoint` or `provider`",
-                "HALLPASS_TOKEN_ENDPOINT or HALLPASS_PROVIDER",
-                file.as_ref(),
-            ));
+        let place = match (endpoint(server, &layer)?, &layer.issuer) {
+            (Some(endpoint), _) => Place::Endpoint(endpoint),
+            (None, Some(issuer)) => Place::Issuer {
+                issuer: issuer.clone(),
+                openid: layer.openid_discovery.unwrap_or(false),
+            },
+            (None, None) => {
+                return Err(missing(
+                    "which server to ask",
+                    "`token_endpoint`, `issuer` or `provider`",
+                    "HALLPASS_TOKEN_ENDPOINT, HALLPASS_ISSUER or HALLPASS_PROVIDER",
+                    file.as_ref(),
+                ));
+            }
         };
-        let Some(client_id) = layer.client_id else {
+        let Some(client_id) = layer.client_id.clone() else {
             return Err(missing(
                 "which client to be",
                 "`client_id`",
@@ -81,22 +107,23 @@ impl Settings {
                 file.as_ref(),
             ));
         };
-        let Some(client_secret) = layer.client_secret else {
+        let proof = Proof::new(&layer, file.as_ref())?;
+        if proof.signs() && layer.issuer.is_none() {
             return Err(missing(
-                "where the client's secret is",
-                "`client_secret` with a reference such as `file:/run/secrets/client`",
-                "HALLPASS_CLIENT_SECRET",
+                "for which issuer the client's assertions are",
+                "`issuer` as the server's metadata has it",
+                "HALLPASS_ISSUER",
                 file.as_ref(),
             ));
-        };
+        }
         Ok(Self {
             profile,
             file,
             server,
-            token_endpoint,
+            place,
+            issuer: layer.issuer,
             client_id,
-            client_secret,
-            authentication: layer.authentication,
+            proof,
             request: wanted,
             allowed_origins: layer.allowed_origins,
             timeout: layer.timeout,
@@ -109,9 +136,9 @@ impl Settings {
         })
     }
 
-    /// The token endpoint's host, with its port where it is not the scheme's own.
+    /// The server's host, with its port where it is not the scheme's own.
     pub(crate) fn host(&self) -> String {
-        let url = Url::parse(&self.token_endpoint).ok();
+        let url = Url::parse(self.place.url()).ok();
         let host = url
             .as_ref()
             .and_then(|url| url.host_str().zip(Some(url.port())));
@@ -126,7 +153,7 @@ impl Settings {
     ///
     /// The secret is not in it: a token stays good when the secret is rotated.
     pub(crate) fn namespace(&self) -> String {
-        let parts = [&self.token_endpoint, &self.client_id];
+        let parts = [self.place.url(), &self.client_id];
         // Measured, so that no two run into one another.
         let measured = parts.map(|part| format!("{}:{part}", part.len()));
         measured.concat()
@@ -143,7 +170,7 @@ fn server(provider: Option<&str>) -> Result<Server, Failure> {
     }
     if provider == "google" {
         return Err(Failure::configuration(
-            "Google takes no client secrets, but signed assertions (RFC 7523), which this command does not make",
+            "Google has no client credentials grant: its service accounts sign assertions of another grant (RFC 7523 section 2.1), which this command does not make",
         ));
     }
     let names = PROVIDERS.iter().map(|(name, _)| *name);
@@ -202,7 +229,7 @@ fn request(layer: &Layer) -> Result<TokenRequest, Failure> {
     Ok(request)
 }
 
-fn missing(what: &str, key: &str, variables: &str, file: Option<&PathBuf>) -> Failure {
+pub(super) fn missing(what: &str, key: &str, variables: &str, file: Option<&PathBuf>) -> Failure {
     let file = file
         .map(|file| format!(" of {}", file.display()))
         .unwrap_or_default();
@@ -256,7 +283,7 @@ mod tests {
             ),
             (
                 settings(|layer| layer.provider = Some("google".into())),
-                "signed assertions",
+                "no client credentials grant",
             ),
             (
                 settings(|layer| layer.scope = Some("a\"b".into())),
@@ -292,11 +319,8 @@ mod tests {
                 layer.variables = variables;
             });
             let known = known.unwrap();
-            assert!(
-                known.token_endpoint.starts_with("https://"),
-                "{}",
-                known.token_endpoint
-            );
+            let url = known.place.url();
+            assert!(url.starts_with("https://"), "{url}");
         }
     }
 

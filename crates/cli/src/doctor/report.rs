@@ -147,12 +147,12 @@ impl Report {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "{style}{mark}{style:#} {:<13}  {}",
+                "{style}{mark}{style:#} {:<14}  {}",
                 step.name, step.detail
             );
             if let Some(remedy) = &step.remedy {
                 let indent = if unicode { 2 } else { 5 };
-                let _ = writeln!(text, "{:indent$}{:<13}  {remedy}", "", "");
+                let _ = writeln!(text, "{:indent$}{:<14}  {remedy}", "", "");
             }
         }
         text
@@ -204,16 +204,16 @@ mod tests {
         let plain = anstream::adapter::strip_str(&report().text(false)).to_string();
         assert!(plain.is_ascii(), "{plain}");
         assert!(
-            plain.starts_with("ok   one            fine\nwarn two            soon\n"),
+            plain.starts_with("ok   one             fine\nwarn two             soon\n"),
             "{plain}"
         );
         assert!(
-            plain.contains("\n                    renew it\n"),
+            plain.contains("\n                     renew it\n"),
             "{plain}"
         );
         let ticks = anstream::adapter::strip_str(&report().text(true)).to_string();
         assert!(
-            ticks.starts_with("✓ one            fine\n! two            soon\n"),
+            ticks.starts_with("✓ one             fine\n! two             soon\n"),
             "{ticks}"
         );
     }

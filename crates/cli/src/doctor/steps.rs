@@ -2,10 +2,14 @@
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use hallpass::{AccessToken, TokenSource as _, endpoint::Retry};
+use hallpass::{
+    AccessToken, TokenSource as _,
+    endpoint::{Metadata, Retry},
+};
 use reqwest::{
     Url,
     header::{DATE, HeaderMap},
@@ -15,7 +19,7 @@ use reqwest::{
 use tokio::{net, time::timeout};
 use x509_cert::{Certificate, der::Decode as _};
 
-use super::report::Report;
+use super::{proof, report::Report};
 use crate::{
     config::Settings,
     failure::{Exit, Failure},
@@ -28,16 +32,20 @@ const DNS: &str = "dns";
 const TCP: &str = "tcp";
 const TLS: &str = "tls";
 const CLOCK: &str = "clock";
+const METADATA: &str = "metadata";
+const AUTHENTICATION: &str = "authentication";
 const TOKEN: &str = "token";
 const SCOPES: &str = "scopes";
 const LIFETIME: &str = "lifetime";
-pub(super) const ALL: [&str; 9] = [
+pub(super) const ALL: [&str; 11] = [
     CONFIGURATION,
     SECRET,
     DNS,
     TCP,
     TLS,
     CLOCK,
+    METADATA,
+    AUTHENTICATION,
     TOKEN,
     SCOPES,
     LIFETIME,
@@ -63,11 +71,11 @@ pub(super) async fn examine(settings: &Settings, report: &mut Report) -> Result<
         source::build(settings, Retry::never()),
     )?;
     report.ok(CONFIGURATION, described(settings));
-    note(report, SECRET, secret(settings).await)?;
-    report.ok(SECRET, format!("{} can be read", settings.client_secret));
+    let proof = note(report, SECRET, proof::read(settings).await)?;
+    proof.report(SECRET, report);
 
     // The source was built, so that it is one.
-    let url = Url::parse(&settings.token_endpoint).map_err(|_| Failed)?;
+    let url = Url::parse(settings.place.url()).map_err(|_| Failed)?;
     if settings.proxy.is_some() {
         report.skipped(DNS, "it is up to the proxy");
         report.skipped(TCP, "it is up to the proxy");
@@ -80,6 +88,10 @@ pub(super) async fn examine(settings: &Settings, report: &mut Report) -> Result<
     let looked = note(report, TLS, look(settings, &url).await)?;
     tls(&url, looked.certificate.as_deref(), report);
     clock(&looked, report);
+
+    let metadata = metadata(settings, report).await;
+    let metadata = note(report, METADATA, metadata)?;
+    proof.judge(metadata.as_deref(), AUTHENTICATION, report);
 
     let token = source.token(&settings.request).await;
     let token = note(report, TOKEN, token.map_err(Failure::from))?;
@@ -121,11 +133,24 @@ fn described(settings: &Settings) -> String {
     )
 }
 
-async fn secret(settings: &Settings) -> Result<(), Failure> {
-    let wrong = |error: hallpass::core::SecretError| Failure::configuration(error.to_string());
-    let source = settings.client_secret.open().map_err(wrong)?;
-    source.secret().await.map_err(wrong)?;
-    Ok(())
+/// What the server says of itself, where it is known by its issuer.
+async fn metadata(
+    settings: &Settings,
+    report: &mut Report,
+) -> Result<Option<Arc<Metadata>>, Failure> {
+    let metadata = source::endpoint(settings)?.metadata().await?;
+    match metadata.as_ref().map(|known| known.token_endpoint()) {
+        None => report.skipped(
+            METADATA,
+            "the token endpoint is set, and not sought by an issuer",
+        ),
+        Some(None) => report.ok(METADATA, "of this issuer, without a token endpoint"),
+        Some(Some(endpoint)) => {
+            let shown: String = endpoint.escape_debug().take(200).collect();
+            report.ok(METADATA, format!("of this issuer; tokens are at {shown}"));
+        }
+    }
+    Ok(metadata)
 }
 
 async fn dns(url: &Url) -> Result<Vec<SocketAddr>, Failure> {

@@ -36,6 +36,8 @@ async fn all_is_well() {
             ("tcp", "ok"),
             ("tls", "skipped"),
             ("clock", "ok"),
+            ("metadata", "skipped"),
+            ("authentication", "ok"),
             ("token", "ok"),
             ("scopes", "ok"),
             ("lifetime", "ok"),
@@ -43,7 +45,7 @@ async fn all_is_well() {
     );
     let plain = user.prints("doctor");
     assert!(
-        plain.is_ascii() && plain.starts_with("ok   configuration  profile `default` of "),
+        plain.is_ascii() && plain.starts_with("ok   configuration   profile `default` of "),
         "{plain}"
     );
     let mut unicode = user.hallpass("doctor");
@@ -129,7 +131,7 @@ async fn what_may_not_last_is_a_warning() {
     let user = User::of(&server);
     server.set_lifetime(Duration::from_secs(30));
     let report: Value = serde_json::from_str(&user.prints("doctor --json")).unwrap();
-    assert_eq!(steps(&report)[8], ("lifetime", "warning"));
-    assert!(report["steps"][8]["remedy"].is_string());
+    assert_eq!(steps(&report)[10], ("lifetime", "warning"));
+    assert!(report["steps"][10]["remedy"].is_string());
     assert!(!report.to_string().contains(SECRET));
 }

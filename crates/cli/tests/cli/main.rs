@@ -17,3 +17,4 @@ mod request;
 mod scripts;
 mod support;
 mod token;
+mod ways;

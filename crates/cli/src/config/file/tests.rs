@@ -15,7 +15,13 @@ fn a_profile_may_say_everything() {
         provider = "auth0"
         variables = { domain = "acme.eu.auth0.com" }
         token_endpoint = "https://login.example/token"
+        issuer = "https://login.example"
+        openid_discovery = true
         client_id = "orders"
+        private_key = "file:/run/secrets/client.pem"
+        key_id = "2026"
+        algorithm = "PS256"
+        assertion = "file:/run/secrets/assertion"
         client_secret = "env:ORDERS_SECRET"
         authentication = "raw-basic"
         scope = ["a", "b"]

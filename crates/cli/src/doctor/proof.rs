@@ -1,0 +1,147 @@
+//! What the client proves itself with: can it be read, and does the server take it?
+
+use hallpass::{
+    core::SecretError,
+    endpoint::{AuthenticationContext, ClientAuthentication as _, Metadata},
+    jwt::Signer as _,
+};
+
+use super::report::Report;
+use crate::{
+    config::{Proof as Setting, SecretReference, Sent, Settings},
+    failure::Failure,
+    source,
+};
+
+/// What was found where the settings say that it is.
+pub(super) struct Proof {
+    /// Where, and what it is; nothing where there is nothing to keep secret.
+    read: Option<String>,
+    /// The name that servers list.
+    method: &'static str,
+    algorithm: Option<&'static str>,
+    described: String,
+}
+
+pub(super) async fn read(settings: &Settings) -> Result<Proof, Failure> {
+    let proof = look(settings).await?;
+    // Made as for a request, and not sent: what cannot be made is told before anyone is asked.
+    let context = AuthenticationContext::new(&settings.client_id, settings.place.url());
+    source::authentication(settings)?
+        .credentials(&context)
+        .await?;
+    Ok(proof)
+}
+
+async fn look(settings: &Settings) -> Result<Proof, Failure> {
+    let plain = |method, described: &str| Proof {
+        read: None,
+        method,
+        algorithm: None,
+        described: described.to_owned(),
+    };
+    Ok(match &settings.proof {
+        Setting::Secret { way, secret } => {
+            text("client_secret", secret).await?;
+            let (method, described) = match way {
+                Some(Sent::Form) => ("client_secret_post", "client_secret_post"),
+                Some(Sent::Basic) => ("client_secret_basic", "client_secret_basic"),
+                Some(Sent::RawBasic) => ("client_secret_basic", "client_secret_basic, not encoded"),
+                None => ("", "a client secret, in the server's own way"),
+            };
+            plain(method, described).from(secret, "can be read")
+        }
+        Setting::SecretJwt { secret } => {
+            text("client_secret", secret).await?;
+            let proof = plain("client_secret_jwt", "client_secret_jwt by HS256");
+            Proof {
+                algorithm: Some("HS256"),
+                ..proof.from(secret, "can be read")
+            }
+        }
+        Setting::Key { key: reference, .. } => {
+            let text = text("private_key", reference).await?;
+            let key = source::key(text.expose(), settings)?;
+            let algorithm = key.algorithm().name();
+            let key_id = match key.key_id() {
+                Some(key_id) => format!("the server must know it as `{key_id}`"),
+                None => "it has no `kid`".to_owned(),
+            };
+            let described = format!("private_key_jwt by {algorithm}; {key_id}");
+            Proof {
+                algorithm: Some(algorithm),
+                ..plain("private_key_jwt", &described)
+                    .from(reference, &format!("holds a key for {algorithm}"))
+            }
+        }
+        Setting::Workload { assertion } => {
+            text("assertion", assertion).await?;
+            plain("private_key_jwt", "an assertion of the platform's")
+                .from(assertion, "can be read")
+        }
+        Setting::Nothing => plain(
+            "none",
+            "none: the server must know the client by its network",
+        ),
+    })
+}
+
+async fn text(setting: &str, reference: &SecretReference) -> Result<hallpass::Secret, Failure> {
+    let secret = source::open(setting, reference)?.secret().await;
+    secret.map_err(|error: SecretError| Failure::configuration(error.to_string()))
+}
+
+impl Proof {
+    fn from(mut self, reference: &SecretReference, what: &str) -> Self {
+        self.read = Some(format!("{reference} {what}"));
+        self
+    }
+
+    pub(super) fn report(&self, step: &'static str, report: &mut Report) {
+        match &self.read {
+            Some(read) => report.ok(step, read),
+            None => report.skipped(step, "there is none"),
+        }
+    }
+
+    /// Compares with what the server lists. Lists are not always whole: what is missing there is no failure yet.
+    pub(super) fn judge(
+        &self,
+        metadata: Option<&Metadata>,
+        step: &'static str,
+        report: &mut Report,
+    ) {
+        let Some(metadata) = metadata.filter(|_| !self.method.is_empty()) else {
+            report.ok(step, &self.described);
+            return;
+        };
+        let mut methods = metadata.token_endpoint_auth_methods();
+        if !methods.any(|method| method == self.method) {
+            let detail = format!(
+                "{}, which the server's metadata does not list",
+                self.described
+            );
+            let listed: Vec<_> = metadata.token_endpoint_auth_methods().collect();
+            let listed: String = listed.join("`, `").escape_debug().take(200).collect();
+            let remedy = format!(
+                "it lists `{listed}`: set `authentication` to what the client is registered for"
+            );
+            report.warning(step, detail, &remedy);
+            return;
+        }
+        match self.algorithm {
+            Some(algorithm) if metadata.takes_assertions_by(algorithm) == Some(false) => {
+                let detail = format!(
+                    "{}, an algorithm that the server's metadata does not list",
+                    self.described
+                );
+                report.warning(
+                    step,
+                    detail,
+                    "make a key of another kind, or set `algorithm`",
+                );
+            }
+            _ => report.ok(step, format!("{}, which the server takes", self.described)),
+        }
+    }
+}

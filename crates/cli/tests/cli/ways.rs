@@ -1,0 +1,243 @@
+//! Clients that prove themselves without a secret that is sent, and servers that are found by their issuer.
+
+use std::{fs, path::Path};
+
+use assert_cmd::assert::Assert;
+use serde_json::{Value, json};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
+
+use crate::{
+    peer::OidcProvider,
+    support::{SECRET, User, shown, stderr, stdout},
+};
+
+/// A profile of the real server.
+fn profile(peer: &OidcProvider, name: &str, id: &str, more: &str) -> String {
+    format!(
+        "[profile.{name}]\nissuer = '{}'\nclient_id = '{id}'\nscope = 'api:read'\n\
+         danger_allow_http_on_loopback = true\n{more}\n",
+        peer.told("issuer")
+    )
+}
+
+fn key(peer: &OidcProvider, name: &str) -> String {
+    let path = Path::new(peer.told("keys")).join(format!("{name}.pem"));
+    format!("private_key = 'file:{}'\nkey_id = '{name}'", path.display())
+}
+
+fn line<'a>(report: &'a str, step: &str) -> &'a str {
+    let found = report
+        .lines()
+        .find(|line| line.contains(&format!(" {step} ")));
+    found.unwrap_or_else(|| panic!("{step}: {report}"))
+}
+
+// covers: C-39, C-41, C-45, C-47, C-53
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_a_signing_secret_and_nothing_prove_a_client_of_the_real_server() {
+    let Some(mut peer) = OidcProvider::start(&[]).await else {
+        return;
+    };
+    let user = User::new();
+    let padded = format!("{}\nalgorithm = 'PS256'", key(&peer, "ps256"));
+    let signing = "client_secret = 'env:PEER_SECRET'\nauthentication = 'client-secret-jwt'";
+    user.profile(
+        &(profile(&peer, "es", "key-es256", &key(&peer, "es256"))
+            + &profile(&peer, "ps", "key-ps256", &padded)
+            + &profile(&peer, "hs", "secret-jwt", signing)
+            + &profile(
+                &peer,
+                "open",
+                "none",
+                "authentication = 'none'\nopenid_discovery = true",
+            )
+            + &profile(&peer, "wrong", "key-es256", &key(&peer, "es384"))),
+    );
+    let secret = peer.client_secret("secret-jwt").to_owned();
+    let run = |words: &str| -> Assert {
+        let mut command = user.hallpass(words);
+        command.env("PEER_SECRET", &secret).assert()
+    };
+    for (name, secret, way) in [
+        (
+            "es",
+            "holds a key for ES256",
+            "private_key_jwt by ES256; the server must know it as `es256`, which the server takes",
+        ),
+        (
+            "ps",
+            "holds a key for PS256",
+            "private_key_jwt by PS256; the server must know it as `ps256`, which the server takes",
+        ),
+        (
+            "hs",
+            "env:PEER_SECRET can be read",
+            "client_secret_jwt by HS256, which the server takes",
+        ),
+        (
+            "open",
+            "there is none",
+            "by its network, which the server takes",
+        ),
+    ] {
+        let token = stdout(&run(&format!("token -p {name}")).success());
+        assert!(token.trim_end().len() > 20, "{name}: {token}");
+        let report = stdout(&run(&format!("doctor -p {name}")).success());
+        assert!(line(&report, "secret").ends_with(secret), "{report}");
+        assert!(line(&report, "authentication").ends_with(way), "{report}");
+        let metadata = line(&report, "metadata");
+        assert!(metadata.ends_with(peer.told("token_endpoint")), "{report}");
+    }
+    for _ in 0..8 {
+        assert_eq!(peer.served().await, 200);
+    }
+    let wrong = run("token --no-cache -p wrong").code(4);
+    assert!(
+        stderr(&wrong).contains("check that the server knows the key"),
+        "{}",
+        stderr(&wrong)
+    );
+    let slash = fs::read_to_string(user.config())
+        .unwrap()
+        .replace("'\nclient_id", "/'\nclient_id");
+    user.profile(&slash);
+    let other = run("doctor -p es").code(3);
+    assert!(
+        line(&stdout(&other), "metadata").contains("another issuer"),
+        "{}",
+        stdout(&other)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_is_enough() {
+    let Some(peer) = OidcProvider::start(&[]).await else {
+        return;
+    };
+    let user = User::new();
+    let pem = Path::new(peer.told("keys")).join("eddsa.pem");
+    let as_client = |words: &str| {
+        let mut command = user.hallpass(words);
+        command
+            .env("HALLPASS_ISSUER", peer.told("issuer"))
+            .env("HALLPASS_CLIENT_ID", "key-eddsa")
+            .env("HALLPASS_KEY_ID", "eddsa")
+            .args(["--danger-allow-http-on-loopback", "--no-cache"]);
+        command
+    };
+    let printed = as_client("token")
+        .env("HALLPASS_PRIVATE_KEY_FILE", &pem)
+        .assert()
+        .success();
+    assert!(stdout(&printed).trim_end().len() > 20);
+    // The key itself in a variable, which is not passed on.
+    let text = fs::read_to_string(&pem).unwrap();
+    let mut exec = as_client("exec");
+    exec.env("HALLPASS_PRIVATE_KEY", &text).args(["--", "env"]);
+    let environment = stdout(&exec.assert().success());
+    assert!(environment.contains("ACCESS_TOKEN="), "{environment}");
+    assert!(!environment.contains("PRIVATE"), "{environment}");
+}
+
+/// A profile that asks nobody.
+fn offline(more: &str) -> String {
+    format!(
+        "[profile.default]\nclient_id = 'orders'\ntoken_endpoint = 'https://login.example/t'\n{more}\n"
+    )
+}
+
+// covers: F-99, F-105
+#[test]
+fn what_is_missing_or_unfit_is_named_and_never_shown() {
+    let user = User::new();
+    fs::write(
+        user.path("key.pem"),
+        format!("-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----"),
+    )
+    .unwrap();
+    fs::write(user.path("jwt"), SECRET).unwrap();
+    let key = format!("private_key = 'file:{}'", user.path("key.pem").display());
+    let jwt = format!("assertion = 'file:{}'", user.path("jwt").display());
+    for (more, says) in [
+        (
+            "authentication = 'private-key-jwt'".to_owned(),
+            "where the client's private key is",
+        ),
+        (
+            "authentication = 'workload-identity'".to_owned(),
+            "where the platform writes its assertion",
+        ),
+        (
+            "authentication = 'client-secret-jwt'".to_owned(),
+            "where the client's secret is",
+        ),
+        ("authentication = 'key'".to_owned(), "none of `form`"),
+        (format!("private_key = '{SECRET}'"), "`private_key`"),
+        (key.clone(), "for which issuer"),
+        (
+            format!("{key}\n{jwt}"),
+            "both `private_key` and `assertion`",
+        ),
+        (
+            format!("{key}\nissuer = 'https://login.example'\nalgorithm = 'HS256'"),
+            "`algorithm`",
+        ),
+        (format!("{key}\nissuer = 'https://login.example'"), "key: "),
+        (jwt, "is not a JWT"),
+        (
+            format!("provider = 'camall'\n{key}\nissuer = 'https://login.example'"),
+            "camall.io takes client secrets",
+        ),
+    ] {
+        user.profile(&offline(&more));
+        for words in ["token -vv", "doctor"] {
+            let run = user.run(words).code(3);
+            let shown = shown(&run);
+            assert!(shown.contains(says), "{says}: {shown}");
+            assert!(!shown.contains(SECRET), "{shown}");
+        }
+    }
+    user.profile("[profile.default]\nissuer = 'http://login.example'\nclient_id = 'orders'\nauthentication = 'none'\n");
+    let run = user.run("token").code(3);
+    assert!(stderr(&run).contains("issuer: "), "{}", stderr(&run));
+}
+
+// covers: C-56
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_warns_of_a_way_that_the_server_does_not_list() {
+    let server = MockServer::start().await;
+    let document = json!({
+        "issuer": server.uri(),
+        "token_endpoint": format!("{}/token", server.uri()),
+        "token_endpoint_auth_methods_supported": ["client_secret_jwt", "private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": ["RS256"],
+    });
+    Mock::given(path("/.well-known/oauth-authorization-server"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(document))
+        .mount(&server)
+        .await;
+    let token = json!({ "access_token": "t0k3n", "token_type": "Bearer", "expires_in": 600 });
+    Mock::given(path("/token"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(token))
+        .mount(&server)
+        .await;
+    let user = User::new();
+    for (way, says) in [
+        ("basic", "it lists `client_secret_jwt`, `private_key_jwt`"),
+        ("client-secret-jwt", "set `algorithm`"),
+    ] {
+        user.profile(&format!(
+            "[profile.default]\nissuer = '{}'\nclient_id = 'orders'\nclient_secret = 'env:LONG'\n\
+             authentication = '{way}'\ndanger_allow_http_on_loopback = true\n",
+            server.uri()
+        ));
+        let mut doctor = user.hallpass("doctor --json");
+        let long = SECRET.repeat(2);
+        let report = stdout(&doctor.env("LONG", &long).assert().success());
+        let report: Value = serde_json::from_str(&report).unwrap();
+        let mut steps = report["steps"].as_array().unwrap().iter();
+        let step = steps.find(|step| step["name"] == "authentication").unwrap();
+        assert_eq!(step["status"], "warning", "{step}");
+        assert!(step["remedy"].as_str().unwrap().contains(says), "{step}");
+    }
+}
