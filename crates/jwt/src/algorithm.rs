@@ -2,6 +2,8 @@ use std::fmt;
 
 use hallpass_core::TokenError;
 
+mod der;
+
 /// How an assertion is signed with a private key (RFC 7518 section 3.1, RFC 8037 section 3.1).
 ///
 /// The key decides which of them can be used. There is no `none`, and nothing that the server sends chooses.
@@ -34,7 +36,7 @@ impl Algorithm {
 
     /// A signature of the wrong shape would be refused by the server without a reason; the usual cause is known.
     pub(crate) fn check(self, signature: &[u8]) -> Result<(), TokenError> {
-        const JOINED: &str = "a JWS takes r and s joined, not as DER (RFC 7518 section 3.4)";
+        const JOINED: &str = "a JWS takes r and s joined, not as DER (RFC 7518 section 3.4): `Algorithm::signature_from_der` joins them";
         const BARE: &str = "a JWS takes the bare signature (RFC 8037 section 3.1)";
         const SMALL: &str = "use an RSA key of 2048 bits or more (RFC 7518 section 3.3)";
         let length = signature.len();

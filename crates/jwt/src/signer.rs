@@ -57,7 +57,7 @@ pub trait Signer: Send + Sync + fmt::Debug {
     }
 
     /// Signs these bytes, which it hashes itself. ECDSA: r and s joined, each with its leading zeros, not DER
-    /// (RFC 7518 section 3.4).
+    /// (RFC 7518 section 3.4); [`Algorithm::signature_from_der`] makes the one of the other.
     ///
     /// It is asked once for each attempt of a token request, within the deadline of the call.
     ///
