@@ -15,6 +15,7 @@ mod management;
 #[cfg(unix)] // Some of what is told is told of files' modes.
 mod observability;
 mod oidc_assertions;
+mod oidc_pkcs11;
 mod oidc_provider;
 mod peer;
 mod presets;

@@ -1,4 +1,6 @@
-//! What the matrix uses too.
+//! What the matrix and the crates' own tests use too.
 
 #[path = "../shared/assertions.rs"]
 pub(crate) mod assertions;
+#[path = "../shared/softhsm.rs"]
+pub(crate) mod softhsm;

@@ -47,6 +47,7 @@
 //! | [`camall`] | `camall` (default) | camall.io |
 //! | [`endpoint`] | `endpoint` (default) | any RFC 6749 token endpoint, transports, client authentication |
 //! | `jwt` | `jwt`, or `jwt-ring` | client authentication by signed assertions: `private_key_jwt`, `client_secret_jwt`, workload identity |
+//! | `jwt` | `jwt-pkcs11` | the same with a key in a hardware token |
 //! | [`reqwest`] | `reqwest`, `reqwest-middleware` | tokens on the requests of a reqwest client |
 //! | [`tower`] | `tower` | tokens on the requests of a tower service: hyper, tonic |
 //! | [`secrets`] | `secrets` (default) | where the secret lives, rotated without a restart |
@@ -65,7 +66,7 @@ pub use hallpass_cache as cache;
 pub use hallpass_camall as camall;
 #[cfg(feature = "endpoint")]
 pub use hallpass_endpoint as endpoint;
-#[cfg(any(feature = "jwt", feature = "jwt-ring"))]
+#[cfg(any(feature = "jwt", feature = "jwt-pkcs11", feature = "jwt-ring"))]
 pub use hallpass_jwt as jwt;
 #[cfg(feature = "reqwest")]
 pub use hallpass_reqwest as reqwest;

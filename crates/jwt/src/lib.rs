@@ -12,6 +12,8 @@
 //! The features choose who signs: `aws-lc-rs` (default) or `ring`. Where both are there, aws-lc-rs does. Without
 //! either, `SigningKey` and `ClientSecretJwt` are left out, and a [`Signer`] of one's own is all that signs. ring reads
 //! no EC key in the SEC1 form (`BEGIN EC PRIVATE KEY`) or without its public key, and no RSA key over 4096 bits.
+//!
+//! The feature `pkcs11` adds `Pkcs11Signer`, for keys in a hardware token.
 
 mod algorithm;
 mod assertion;
@@ -19,6 +21,8 @@ mod assertion;
 mod client_secret;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 mod key;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod private_key;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 mod provider;
@@ -34,6 +38,8 @@ pub use algorithm::Algorithm;
 pub use client_secret::{ClientSecretJwt, HmacAlgorithm};
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 pub use key::SigningKey;
+#[cfg(feature = "pkcs11")]
+pub use pkcs11::{Pkcs11Signer, Pkcs11SignerBuilder};
 pub use private_key::PrivateKeyJwt;
 pub use settings::AssertionSettings;
 pub use signer::Signer;

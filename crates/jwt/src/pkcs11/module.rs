@@ -1,0 +1,35 @@
+//! The vendors' libraries, each loaded and initialized once a process.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use cryptoki::{
+    context::{CInitializeArgs, CInitializeFlags, Pkcs11},
+    error::{Error, RvError},
+};
+
+use super::fault::Fault;
+
+/// A module's state is the process's, whoever loaded it: it is neither finalized, which would end the sessions of
+/// others, nor unloaded, since threads of its own may run.
+static LOADED: Mutex<Vec<(PathBuf, Pkcs11)>> = Mutex::new(Vec::new());
+
+/// The module at this path, ready for use.
+pub(super) fn load(path: &Path) -> Result<Pkcs11, Fault> {
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = loaded.iter().find(|(known, _)| known == path);
+    let module = if let Some((_, module)) = known {
+        module.clone()
+    } else {
+        let module = Pkcs11::new(path).map_err(|error| Fault::module(path, error))?;
+        loaded.push((path.to_owned(), module.clone()));
+        module
+    };
+    // Each time: someone else in this process may have finalized it.
+    match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(module),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,179 @@
+//! Where the key is: module, token, object.
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use cryptoki::{
+    context::Pkcs11,
+    object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle},
+    session::Session,
+    slot::Slot,
+};
+use hallpass_core::{SecretSource, TokenError};
+
+use super::fault::Fault;
+use crate::Algorithm;
+
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) module: PathBuf,
+    pub(super) which: Which,
+    pub(super) label: Option<String>,
+    pub(super) id: Option<Vec<u8>>,
+    pub(super) algorithm: Algorithm,
+    pub(super) pin: Box<dyn SecretSource>,
+}
+
+/// Which of the module's tokens.
+#[derive(Debug)]
+pub(super) enum Which {
+    Only,
+    Label(String),
+    Slot(u64),
+}
+
+/// The object identifiers of curves, as DER (RFC 5480 section 2.1.1.1, RFC 8410 section 3).
+const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+const P384: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x22";
+const ED25519: &[u8] = b"\x06\x03\x2b\x65\x70";
+/// Or by its name, as PKCS#11 3.0 section 2.3.10 allows.
+const ED25519_NAME: &[u8] = b"\x13\x0cedwards25519";
+
+impl Place {
+    /// The token's slot. Where the token was `seen` before, it is not named wrongly, but gone.
+    pub(super) fn slot(&self, module: &Pkcs11, seen: bool) -> Result<Slot, Fault> {
+        let mut slots = module.get_slots_with_token()?;
+        let label = match &self.which {
+            Which::Slot(number) => {
+                slots.retain(|slot| slot.id() == *number);
+                None
+            }
+            Which::Label(label) => Some(label),
+            Which::Only => None,
+        };
+        // A slot that cannot tell of its token is passed over: it may be another one than the one that is sought.
+        slots.retain(|slot| {
+            let token = module.get_token_info(*slot);
+            token.is_ok_and(|token| {
+                token.token_initialized() && label.is_none_or(|label| token.label() == label)
+            })
+        });
+        match slots.as_slice() {
+            [slot] => Ok(*slot),
+            [] if seen => Err(TokenError::unavailable(format!("{} is gone", self.token())).into()),
+            [] => Err(TokenError::configuration(format!(
+                "the module `{}` knows no {}",
+                self.module.display(),
+                self.which.described()
+            ))
+            .with_hint("check its name, that it is there, and that it was initialized")
+            .into()),
+            more => Err(TokenError::configuration(format!(
+                "the module `{}` knows {} tokens that fit",
+                self.module.display(),
+                more.len()
+            ))
+            .with_hint("name one by `token_label` or `slot`")
+            .into()),
+        }
+    }
+
+    /// The private key, if it is of the algorithm's kind.
+    pub(super) fn key(&self, session: &Session) -> Result<ObjectHandle, Fault> {
+        let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY)];
+        if let Some(label) = &self.label {
+            template.push(Attribute::Label(label.clone().into_bytes()));
+        }
+        if let Some(id) = &self.id {
+            template.push(Attribute::Id(id.clone()));
+        }
+        let (key, hint) = match session.find_objects(&template)?.as_slice() {
+            [key] => {
+                self.fits(session, *key)?;
+                return Ok(*key);
+            }
+            [] => (
+                "no private key",
+                "check its label and number, and that this PIN's user may see it",
+            ),
+            _ => (
+                "more than one private key",
+                "name one by both `object_label` and `object_id`",
+            ),
+        };
+        let message = format!("{} holds {key}{}", self.token(), self.object());
+        Err(TokenError::configuration(message).with_hint(hint).into())
+    }
+
+    fn fits(&self, session: &Session, key: ObjectHandle) -> Result<(), Fault> {
+        let asked = [
+            AttributeType::KeyType,
+            AttributeType::EcParams,
+            AttributeType::Modulus,
+        ];
+        let mut kind = None;
+        // What the token does not tell of a private key, the signature's length will.
+        let (mut curve, mut bits) = (None, None);
+        for attribute in session.get_attributes(key, &asked)? {
+            match attribute {
+                Attribute::KeyType(known) => kind = Some(known),
+                Attribute::EcParams(known) if !known.is_empty() => curve = Some(known),
+                Attribute::Modulus(known) if !known.is_empty() => bits = Some(known.len() * 8),
+                _ => {}
+            }
+        }
+        let on = |curves: &[&[u8]]| curve.as_deref().is_none_or(|known| curves.contains(&known));
+        let fit = match self.algorithm {
+            Algorithm::Es256 => kind == Some(KeyType::EC) && on(&[P256]),
+            Algorithm::Es384 => kind == Some(KeyType::EC) && on(&[P384]),
+            Algorithm::EdDsa => kind == Some(KeyType::EC_EDWARDS) && on(&[ED25519, ED25519_NAME]),
+            Algorithm::Ps256 | Algorithm::Rs256 => {
+                kind == Some(KeyType::RSA) && bits.is_none_or(|bits| bits >= 2048)
+            }
+        };
+        if fit {
+            return Ok(());
+        }
+        let message = format!(
+            "the private key{} in {} cannot sign by {}",
+            self.object(),
+            self.token(),
+            self.algorithm
+        );
+        let hint = "it takes EC on P-256 for ES256, on P-384 for ES384, Ed25519 for EdDSA, RSA of 2048 bits or more for RS256 and PS256";
+        Err(TokenError::configuration(message).with_hint(hint).into())
+    }
+
+    /// For errors: ``the token with the label `services` ``.
+    pub(super) fn token(&self) -> String {
+        format!("the {}", self.which.described())
+    }
+
+    fn object(&self) -> String {
+        let mut text = String::new();
+        if let Some(label) = &self.label {
+            let _ = write!(text, " with the label `{}`", label.escape_debug());
+        }
+        if let Some(id) = &self.id {
+            text.push_str(if self.label.is_some() {
+                " and"
+            } else {
+                " with"
+            });
+            text.push_str(" the number ");
+            for byte in id {
+                let _ = write!(text, "{byte:02x}");
+            }
+        }
+        text
+    }
+}
+
+impl Which {
+    fn described(&self) -> String {
+        match self {
+            Self::Only => "token".to_owned(),
+            Self::Label(label) => format!("token with the label `{}`", label.escape_debug()),
+            Self::Slot(number) => format!("token in slot {number}"),
+        }
+    }
+}

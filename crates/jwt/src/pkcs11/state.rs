@@ -1,0 +1,125 @@
+//! A session with the token, and what is known from those before it.
+
+use cryptoki::{
+    error::{Error, RvError},
+    mechanism::{
+        Mechanism, MechanismType,
+        eddsa::{EddsaParams, EddsaSignatureScheme},
+        rsa::{PkcsMgfType, PkcsPssParams},
+    },
+    object::ObjectHandle,
+    session::{Session, UserType},
+    types::AuthPin,
+};
+use hallpass_core::{Secret, TokenError};
+use sha2::{Digest as _, Sha256, Sha384};
+
+use super::{
+    fault::{self, Fault},
+    module,
+    place::Place,
+};
+use crate::Algorithm;
+
+#[derive(Default)]
+pub(super) struct State {
+    open: Option<Open>,
+    /// The token was there once: where it is not found now, it was removed, and is not named wrongly.
+    seen: bool,
+    refused: Option<Secret>,
+}
+
+impl State {
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// May this PIN be tried?
+    pub(super) fn allows(&self, pin: &Secret) -> Result<(), TokenError> {
+        match &self.refused {
+            Some(refused) if refused.matches(pin) => Err(fault::pin_refused()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Signs in the session that there is; `None` where it has ended.
+    pub(super) fn sign(
+        &mut self,
+        place: &Place,
+        message: &[u8],
+    ) -> Result<Option<Vec<u8>>, TokenError> {
+        let Some(open) = self.open.take() else {
+            return Ok(None);
+        };
+        match open.sign(place, message) {
+            Err(fault) if fault.ends_a_session() => Ok(None),
+            signed => {
+                self.open = Some(open);
+                signed.map(Some).map_err(|fault| fault.told(place))
+            }
+        }
+    }
+
+    /// Opens a session with this PIN.
+    pub(super) fn open(&mut self, place: &Place, pin: Secret) -> Result<&Open, TokenError> {
+        match Open::new(place, &pin, self.seen) {
+            Ok(open) => {
+                self.seen = true;
+                self.refused = None;
+                Ok(self.open.insert(open))
+            }
+            Err(fault) => {
+                if fault.is_of_the_pin() {
+                    place.pin.refused(&pin);
+                    self.refused = Some(pin);
+                }
+                Err(fault.told(place))
+            }
+        }
+    }
+}
+
+/// A session whose user is logged in, and the key that was found in it.
+pub(super) struct Open {
+    session: Session,
+    key: ObjectHandle,
+}
+
+impl Open {
+    fn new(place: &Place, pin: &Secret, seen: bool) -> Result<Self, Fault> {
+        let module = module::load(&place.module)?;
+        let slot = place.slot(&module, seen)?;
+        let session = module.open_ro_session(slot)?;
+        let pin = AuthPin::from(pin.expose().to_owned());
+        match session.login(UserType::User, Some(&pin)) {
+            // By another session of this process: a token knows processes, not sessions.
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let key = place.key(&session)?;
+        Ok(Self { session, key })
+    }
+
+    pub(super) fn sign(&self, place: &Place, message: &[u8]) -> Result<Vec<u8>, Fault> {
+        let sign = |mechanism, data: &[u8]| self.session.sign(&mechanism, self.key, data);
+        let signature = match place.algorithm {
+            Algorithm::Es256 => sign(Mechanism::Ecdsa, &Sha256::digest(message)),
+            Algorithm::Es384 => sign(Mechanism::Ecdsa, &Sha384::digest(message)),
+            Algorithm::EdDsa => {
+                let params = EddsaParams::new(EddsaSignatureScheme::Ed25519);
+                sign(Mechanism::Eddsa(params), message)
+            }
+            Algorithm::Rs256 => sign(Mechanism::Sha256RsaPkcs, message),
+            Algorithm::Ps256 => {
+                // The salt is as long as the hash (RFC 7518 section 3.5).
+                let params = PkcsPssParams {
+                    hash_alg: MechanismType::SHA256,
+                    mgf: PkcsMgfType::MGF1_SHA256,
+                    s_len: 32.into(),
+                };
+                sign(Mechanism::Sha256RsaPkcsPss(params), message)
+            }
+        };
+        Ok(signature?)
+    }
+}

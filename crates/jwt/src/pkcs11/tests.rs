@@ -1,0 +1,353 @@
+//! With SoftHSM. Each test runs in a process of its own, since a module is loaded once a process.
+
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use cryptoki::{
+    context::{CInitializeArgs, CInitializeFlags, Pkcs11},
+    session::UserType,
+};
+use hallpass_core::{ErrorKind, SecretError};
+use hallpass_testkit::leak;
+
+use super::*;
+use crate::{SigningKey, verify::verify};
+
+#[path = "../../../../tests/shared/softhsm.rs"]
+mod softhsm;
+
+use softhsm::{LABEL, PIN, SoftHsm};
+
+const MESSAGE: &[u8] = b"header.claims";
+
+/// A PIN that can change, and that counts who asks for it.
+#[derive(Clone)]
+struct Pin(Arc<(std::sync::Mutex<&'static str>, AtomicUsize, AtomicUsize)>);
+
+impl Pin {
+    fn new(pin: &'static str) -> Self {
+        Self(Arc::new((pin.into(), 0.into(), 0.into())))
+    }
+
+    fn set(&self, pin: &'static str) {
+        *self.0.0.lock().unwrap() = pin;
+    }
+
+    fn asked(&self) -> usize {
+        self.0.1.load(Ordering::SeqCst)
+    }
+
+    fn refusals(&self) -> usize {
+        self.0.2.load(Ordering::SeqCst)
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pin(..)")
+    }
+}
+
+#[async_trait]
+impl SecretSource for Pin {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        self.0.1.fetch_add(1, Ordering::SeqCst);
+        Secret::new(*self.0.0.lock().unwrap())
+    }
+
+    fn refused(&self, _: &Secret) {
+        self.0.2.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn sample(name: &str) -> std::path::PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/key/samples");
+    folder.join(format!("{name}.pem"))
+}
+
+/// The public half of a sample, outside of the token.
+fn public(name: &str) -> String {
+    let pem = fs::read_to_string(sample(name)).unwrap();
+    SigningKey::from_pem(&pem).unwrap().public_jwk()
+}
+
+fn builder(hsm: &SoftHsm, algorithm: Algorithm, pin: &Pin) -> Pkcs11SignerBuilder {
+    Pkcs11Signer::builder(hsm.module(), algorithm, pin.clone()).token_label(LABEL)
+}
+
+/// Signs by ES256 with the sample `ec-256`, which is put into the token.
+fn es256(hsm: &SoftHsm, pin: &Pin) -> Pkcs11Signer {
+    hsm.import(&sample("ec-256"), "orders", "01");
+    let builder = builder(hsm, Algorithm::Es256, pin).object_label("orders");
+    builder.build().unwrap()
+}
+
+async fn signs(signer: &Pkcs11Signer) {
+    let signature = signer.sign(MESSAGE).await.unwrap();
+    assert!(verify("ES256", &public("ec-256"), MESSAGE, &signature));
+}
+
+async fn fails(signer: &Pkcs11Signer, kind: ErrorKind, says: &str) -> TokenError {
+    let error = signer.sign(MESSAGE).await.unwrap_err();
+    assert_eq!(error.kind(), kind, "{error}");
+    assert!(error.to_string().contains(says), "{error}");
+    leak::assert_clean(&leak::error_chain(&error), "CANARY");
+    error
+}
+
+/// What other code of this process may do to a module.
+fn elsewhere(hsm: &SoftHsm) -> Pkcs11 {
+    Pkcs11::new(hsm.module()).unwrap()
+}
+
+// covers: C-45
+#[tokio::test]
+async fn it_signs_by_each_algorithm_with_a_key_inside() {
+    let test = "pkcs11::tests::it_signs_by_each_algorithm_with_a_key_inside";
+    let Some(hsm) = SoftHsm::alone(test) else {
+        return;
+    };
+    let pin = Pin::new(PIN);
+    for (number, name, algorithms) in [
+        ("01", "ec-256", &[Algorithm::Es256][..]),
+        ("02", "ec-384", &[Algorithm::Es384]),
+        ("03", "rsa", &[Algorithm::Rs256, Algorithm::Ps256]),
+        ("04", "ed25519", &[Algorithm::EdDsa]),
+    ] {
+        hsm.import(&sample(name), name, number);
+        for &algorithm in algorithms {
+            let builder = builder(&hsm, algorithm, &pin).object_label(name);
+            let signer = builder.key_id("2026").build().unwrap();
+            assert_eq!(
+                (signer.algorithm(), signer.key_id()),
+                (algorithm, Some("2026"))
+            );
+            signer.check().await.unwrap();
+            let signature = signer.sign(MESSAGE).await.unwrap();
+            algorithm.check(&signature).unwrap();
+            let public = public(name);
+            assert!(verify(algorithm.name(), &public, MESSAGE, &signature));
+            assert!(!verify(algorithm.name(), &public, b"another", &signature));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_key_is_found_by_label_number_or_both() {
+    let test = "pkcs11::tests::the_key_is_found_by_label_number_or_both";
+    let Some(hsm) = SoftHsm::alone(test) else {
+        return;
+    };
+    let pin = Pin::new(PIN);
+    hsm.import(&sample("ec-384"), "orders", "02");
+    hsm.import(&sample("ec-256"), "orders", "01");
+    let es256 = || builder(&hsm, Algorithm::Es256, &pin);
+    signs(&es256().object_id([1]).build().unwrap()).await;
+    signs(
+        &es256()
+            .object_id([1])
+            .object_label("orders")
+            .build()
+            .unwrap(),
+    )
+    .await;
+    let both = es256().object_label("orders").build().unwrap();
+    fails(&both, ErrorKind::Configuration, "more than one private key").await;
+    for nothing in [
+        es256().object_id([3]),
+        es256().object_label("x").object_id([1]),
+    ] {
+        let nothing = nothing.build().unwrap();
+        fails(&nothing, ErrorKind::Configuration, "holds no private key").await;
+    }
+    let other = es256().object_id([2]).build().unwrap();
+    fails(&other, ErrorKind::Configuration, "cannot sign by ES256").await;
+    let other = builder(&hsm, Algorithm::Rs256, &pin).object_id([1]).build();
+    let other = other.unwrap();
+    assert!(other.check().await.is_err());
+    fails(&other, ErrorKind::Configuration, "cannot sign by RS256").await;
+}
+
+#[tokio::test]
+async fn the_token_is_found_by_label_slot_or_as_the_only_one() {
+    let test = "pkcs11::tests::the_token_is_found_by_label_slot_or_as_the_only_one";
+    let Some(hsm) = SoftHsm::alone(test) else {
+        return;
+    };
+    let pin = Pin::new(PIN);
+    signs(&es256(&hsm, &pin)).await;
+    let unnamed = || {
+        Pkcs11Signer::builder(hsm.module(), Algorithm::Es256, pin.clone()).object_label("orders")
+    };
+    signs(&unnamed().build().unwrap()).await;
+    let slot = elsewhere(&hsm).get_slots_with_initialized_token().unwrap()[0].id();
+    signs(&unnamed().slot(slot).build().unwrap()).await;
+    for wrong in [unnamed().slot(slot ^ 1), unnamed().token_label("another")] {
+        let wrong = wrong.build().unwrap();
+        fails(&wrong, ErrorKind::Configuration, "knows no token").await;
+    }
+    hsm.add_token("second");
+    elsewhere(&hsm).finalize().unwrap();
+    let any = unnamed().build().unwrap();
+    fails(&any, ErrorKind::Configuration, "knows 2 tokens that fit").await;
+}
+
+// covers: F-99, F-100
+#[tokio::test]
+async fn a_wrong_pin_is_tried_once() {
+    let test = "pkcs11::tests::a_wrong_pin_is_tried_once";
+    let Some(hsm) = SoftHsm::alone(test) else {
+        return;
+    };
+    let pin = Pin::new("CANARY-wrong");
+    let signer = es256(&hsm, &pin);
+    // The token flags a wrong PIN, until a right one comes.
+    let flagged = || {
+        let module = elsewhere(&hsm);
+        let slot = module.get_slots_with_initialized_token().unwrap()[0];
+        module.get_token_info(slot).unwrap().user_pin_count_low()
+    };
+    fails(&signer, ErrorKind::Configuration, "refused the PIN").await;
+    assert!(flagged());
+    assert_eq!((pin.asked(), pin.refusals()), (1, 1));
+
+    // The same wrong PIN does not come to the token again: after a right one from elsewhere it has none to flag.
+    let module = elsewhere(&hsm);
+    let slot = module.get_slots_with_initialized_token().unwrap()[0];
+    let session = module.open_ro_session(slot).unwrap();
+    session
+        .login(UserType::User, Some(&PIN.to_owned().into()))
+        .unwrap();
+    session.logout().unwrap();
+    assert!(!flagged());
+    let error = fails(&signer, ErrorKind::Configuration, "refused the PIN").await;
+    assert!(!error.is_transient() && !flagged());
+    assert_eq!((pin.asked(), pin.refusals()), (2, 1));
+
+    pin.set(PIN);
+    signs(&signer).await;
+    signs(&signer).await;
+    assert_eq!((pin.asked(), pin.refusals()), (3, 1));
+    leak::assert_clean(&format!("{signer:?}"), "CANARY");
+    // The control: it is in what went to the token.
+    assert!(leak::find(PIN, "CANARY").is_some());
+}
+
+#[tokio::test]
+async fn a_session_that_ended_is_opened_anew_once() {
+    let test = "pkcs11::tests::a_session_that_ended_is_opened_anew_once";
+    let Some(hsm) = SoftHsm::alone(test) else {
+        return;
+    };
+    let pin = Pin::new(PIN);
+    let signer = es256(&hsm, &pin);
+    signs(&signer).await;
+    assert_eq!(pin.asked(), 1);
+
+    // Logged out by someone else in this process.
+    let module = elsewhere(&hsm);
+    let slot = module.get_slots_with_initialized_token().unwrap()[0];
+    module.open_ro_session(slot).unwrap().logout().unwrap();
+    signs(&signer).await;
+    assert_eq!(pin.asked(), 2);
+
+    // Finalized: no handle is valid any more.
+    elsewhere(&hsm).finalize().unwrap();
+    signs(&signer).await;
+    assert_eq!(pin.asked(), 3);
+
+    // And initialized again by that other.
+    elsewhere(&hsm).finalize().unwrap();
+    let flags = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
+    elsewhere(&hsm).initialize(flags).unwrap();
+    signs(&signer).await;
+    assert_eq!(pin.asked(), 4);
+    signs(&signer).await;
+    assert_eq!(pin.asked(), 4);
+
+    // Gone for good: a matter of time, since it was there.
+    hsm.tool(&["--delete-token", "--token", LABEL]);
+    elsewhere(&hsm).finalize().unwrap();
+    let error = fails(&signer, ErrorKind::Unavailable, "is gone").await;
+    assert!(error.is_transient());
+    assert_eq!(pin.asked(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_calls_share_one_session() {
+    let test = "pkcs11::tests::many_calls_share_one_session";
+    let Some(hsm) = SoftHsm::alone(test) else {
+        return;
+    };
+    let pin = Pin::new(PIN);
+    let signer = Arc::new(es256(&hsm, &pin));
+    let calls = (0_u8..64).map(|number| {
+        let signer = signer.clone();
+        tokio::spawn(async move { (number, signer.sign(&[number]).await.unwrap()) })
+    });
+    let public = public("ec-256");
+    for call in calls.collect::<Vec<_>>() {
+        let (number, signature) = call.await.unwrap();
+        assert!(verify("ES256", &public, &[number], &signature), "{number}");
+    }
+    assert_eq!(pin.asked(), 1);
+}
+
+#[test]
+fn a_call_that_is_given_up_spoils_nothing() {
+    let test = "pkcs11::tests::a_call_that_is_given_up_spoils_nothing";
+    let Some(hsm) = SoftHsm::alone(test) else {
+        return;
+    };
+    let pin = Pin::new(PIN);
+    let signer = es256(&hsm, &pin);
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        signer.check().await.unwrap();
+        // The one thread that may block is taken, so that the call is handed over and goes no further.
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let taken = tokio::task::spawn_blocking(move || gate.recv().is_err());
+        let mut call = signer.sign(MESSAGE);
+        let pending = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(call.as_mut().poll(context).is_pending())
+        });
+        assert!(pending.await);
+        drop(call);
+        drop(open);
+        assert!(taken.await.unwrap());
+        signs(&signer).await;
+    });
+    assert_eq!(pin.asked(), 1);
+}
+
+#[tokio::test]
+async fn what_is_no_module_is_told() {
+    let pin = Pin::new(PIN);
+    for path in ["/nowhere/x.so", env!("CARGO_MANIFEST_DIR")] {
+        let builder = Pkcs11Signer::builder(path, Algorithm::Es256, pin.clone());
+        let signer = builder.object_label("orders").build().unwrap();
+        let error = signer.sign(MESSAGE).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("could not be loaded"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_set_up_wrongly_is_told_before_anything_is_asked() {
+    let builder = |path| Pkcs11Signer::builder(path, Algorithm::Es256, Pin::new(PIN));
+    for (builder, setting) in [
+        (builder("libsofthsm2.so").object_label("x"), "module"),
+        (builder("/x.so"), "object_label"),
+        (
+            builder("/x.so").object_id([1]).token_label("x".repeat(33)),
+            "token_label",
+        ),
+    ] {
+        leak::assert_clean(&format!("{builder:?}"), "CANARY");
+        assert_eq!(builder.build().unwrap_err().setting(), setting);
+    }
+}
