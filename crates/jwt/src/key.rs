@@ -11,6 +11,7 @@ use crate::{
     provider::{self, KeyPair, PublicKey, Rejected},
 };
 
+mod generate;
 mod jwk;
 mod pem;
 

@@ -18,6 +18,8 @@ use library::{
 
 use crate::{Algorithm, HmacAlgorithm};
 
+mod generate;
+
 /// Why the library takes no key: its one word, which tells nothing of the key itself.
 pub(crate) type Rejected = String;
 
@@ -237,13 +239,19 @@ impl KeyPair {
         }
     }
 
-    /// Is this the key that the certificate certifies? It holds the public key, byte by byte.
-    pub(crate) fn is_certified_by(&self, certificate: &[u8]) -> bool {
-        let public = match self {
+    /// As a certificate has it: the point (SEC 1 section 2.3.3), the bytes of Ed25519, or `RSAPublicKey` (RFC 8017
+    /// appendix A.1.1).
+    pub(crate) fn public_bytes(&self) -> &[u8] {
+        match self {
             Self::Ec(_, pair) => pair.public_key().as_ref(),
             Self::Ed25519(pair) => pair.public_key().as_ref(),
             Self::Rsa(pair) => pair.public_key().as_ref(),
-        };
+        }
+    }
+
+    /// Is this the key that the certificate certifies? It holds the public key, byte by byte.
+    pub(crate) fn is_certified_by(&self, certificate: &[u8]) -> bool {
+        let public = self.public_bytes();
         certificate
             .windows(public.len())
             .any(|window| window == public)

@@ -1,0 +1,137 @@
+//! New keys, and what is written of a key: PEM (RFC 7468).
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use hallpass_core::Secret;
+use hallpass_endpoint::BuildError;
+use rustls_pki_types::alg_id;
+use zeroize::Zeroizing;
+
+use super::{SigningKey, wrong};
+use crate::{
+    Algorithm,
+    provider::{Curve, KeyPair, Rejected},
+};
+
+/// As strong as P-256, and good beyond the year 2030 (NIST SP 800-57 part 1, tables 2 and 4).
+const RSA_BITS: u16 = 3072;
+/// Bytes in a line of 64 characters.
+const LINE: usize = 48;
+
+impl SigningKey {
+    /// Makes a new private key for this algorithm, and its PEM text (PKCS#8), to be kept where the service reads it.
+    ///
+    /// An RSA key has 3072 bits; [`generate_rsa`](Self::generate_rsa) makes others. What the server is to know is told
+    /// by [`public_jwk`](Self::public_jwk) and [`public_pem`](Self::public_pem).
+    ///
+    /// ```
+    /// use hallpass_jwt::{Algorithm, SigningKey};
+    ///
+    /// let (key, pem) = SigningKey::generate(Algorithm::Es256)?;
+    /// let read = SigningKey::from_pem(pem.expose())?;
+    /// assert_eq!(read.public_jwk(), key.public_jwk());
+    /// # Ok::<(), hallpass_endpoint::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] where the system has no random numbers; with ring alone, for RSA too, since ring makes no such
+    /// keys.
+    pub fn generate(algorithm: Algorithm) -> Result<(Self, Secret), BuildError> {
+        let new = match algorithm {
+            Algorithm::Es256 => KeyPair::generate_ec(Curve::P256),
+            Algorithm::Es384 => KeyPair::generate_ec(Curve::P384),
+            Algorithm::EdDsa => KeyPair::generate_ed25519(),
+            Algorithm::Ps256 | Algorithm::Rs256 => KeyPair::generate_rsa(RSA_BITS),
+        };
+        Self::made(new, algorithm)
+    }
+
+    /// As [`generate`](Self::generate), with an RSA key of 2048, 3072 or 4096 bits, for [`Algorithm::Rs256`] or
+    /// [`Algorithm::Ps256`].
+    ///
+    /// # Errors
+    ///
+    /// As [`generate`](Self::generate); also where it is another number of bits or another algorithm.
+    pub fn generate_rsa(algorithm: Algorithm, bits: u16) -> Result<(Self, Secret), BuildError> {
+        if !matches!(algorithm, Algorithm::Ps256 | Algorithm::Rs256) {
+            let message = format!("a key for {algorithm} is no RSA key, and has one size");
+            return Err(BuildError::new("algorithm", message));
+        }
+        if ![2048, 3072, 4096].contains(&bits) {
+            return Err(BuildError::new(
+                "bits",
+                "an RSA key is made with 2048, 3072 or 4096 bits",
+            ));
+        }
+        Self::made(KeyPair::generate_rsa(bits), algorithm)
+    }
+
+    /// The public key as PEM (`PUBLIC KEY`, the SubjectPublicKeyInfo of RFC 5280 section 4.1), for servers that take no
+    /// JWK. It is no secret.
+    pub fn public_pem(&self) -> String {
+        let kind = match &self.pair {
+            KeyPair::Ec(Curve::P256, _) => alg_id::ECDSA_P256,
+            KeyPair::Ec(Curve::P384, _) => alg_id::ECDSA_P384,
+            KeyPair::Ed25519(_) => alg_id::ED25519,
+            KeyPair::Rsa(_) => alg_id::RSA_ENCRYPTION,
+        };
+        let kind = element(SEQUENCE, &[&kind]);
+        // No bit of the last byte is left over.
+        let key = element(BIT_STRING, &[&[0], self.pair.public_bytes()]);
+        pem("PUBLIC KEY", &element(SEQUENCE, &[&kind, &key]))
+    }
+
+    fn made(
+        new: Result<(KeyPair, Zeroizing<Vec<u8>>), Rejected>,
+        algorithm: Algorithm,
+    ) -> Result<(Self, Secret), BuildError> {
+        let (pair, der) = new.map_err(|why| wrong(format!("none could be made ({why})")))?;
+        let pem = Secret::new(pem("PRIVATE KEY", &der));
+        let pem = pem.map_err(|error| wrong(error.to_string()))?;
+        Ok((Self::of(pair).with_algorithm(algorithm)?, pem))
+    }
+}
+
+const SEQUENCE: u8 = 0x30;
+const BIT_STRING: u8 = 0x03;
+
+/// An element of DER with this content (X.690 section 8.1).
+fn element(tag: u8, content: &[&[u8]]) -> Vec<u8> {
+    let content = content.concat();
+    let length = content.len().to_be_bytes();
+    let zeros = length.iter().take_while(|byte| **byte == 0).count();
+    let length = &length[zeros..];
+    let mut element = vec![tag];
+    match length {
+        [] => element.push(0),
+        [short] if *short < 0x80 => element.push(*short),
+        long => {
+            let length = u8::try_from(long.len()).expect("the eight bytes of a usize at most");
+            element.push(0x80 | length);
+            element.extend(long);
+        }
+    }
+    element.extend(content);
+    element
+}
+
+/// Written in one piece, so that no copy of a private key is left behind by growing.
+fn pem(label: &str, der: &[u8]) -> String {
+    let begin = format!("-----BEGIN {label}-----\n");
+    let end = format!("-----END {label}-----\n");
+    let lines = der.len().div_ceil(LINE);
+    let characters = der.len().div_ceil(3) * 4;
+    let mut text = vec![b'\n'; begin.len() + characters + lines + end.len()];
+    text[..begin.len()].copy_from_slice(begin.as_bytes());
+    let mut at = begin.len();
+    for line in der.chunks(LINE) {
+        // There is room for each line and its end, counted above.
+        let written = BASE64_STANDARD.encode_slice(line, &mut text[at..]);
+        at += written.expect("room for the line") + 1;
+    }
+    text[at..].copy_from_slice(end.as_bytes());
+    String::from_utf8(text).expect("base64 and labels are ASCII")
+}
+
+#[cfg(test)]
+mod tests;
