@@ -5,6 +5,10 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+mod keygen;
+
+pub(crate) use keygen::{KeyAlgorithm, Keygen, PublicForm};
+
 /// OAuth 2.0 access tokens for shells, cron jobs, timers and kubectl.
 ///
 /// A profile in the configuration file, the environment, or flags say which server is asked, as which client, and for
@@ -61,6 +65,8 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Show or remove the tokens that are kept between runs
     Cache(Cache),
+    /// Make a private key, and print the public one for the server
+    Keygen(Keygen),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Print the manual page, or write all of them to a folder

@@ -4,6 +4,7 @@ mod cache;
 mod credential;
 mod exec;
 mod inspect;
+mod keygen;
 mod request;
 mod scripts;
 pub(crate) mod token;
@@ -25,6 +26,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Inspect(inspect) => inspect::run(&inspect)?,
         Command::Doctor(doctor) => return doctor::run(common, &doctor),
         Command::Cache(cache) => cache::run(common, &cache.action)?,
+        Command::Keygen(keygen) => keygen::run(&keygen)?,
         Command::Completions(completions) => scripts::completions(completions.shell)?,
         Command::Man(man) => scripts::man(man.dir.as_deref())?,
     }

@@ -8,6 +8,7 @@ mod doctor;
 mod documentation;
 mod exec;
 mod failures;
+mod keygen;
 mod leaks;
 #[path = "../../../../tests/stories/peer.rs"]
 mod peer;

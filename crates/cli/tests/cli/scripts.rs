@@ -35,6 +35,7 @@ fn there_is_a_manual_page_for_each_subcommand() {
         "hallpass-token",
         "hallpass-exec",
         "hallpass-request",
+        "hallpass-keygen",
         "hallpass-cache-list",
     ] {
         let page = fs::read_to_string(user.path(&format!("pages/{name}.1"))).unwrap();

@@ -1,0 +1,186 @@
+//! `hallpass keygen`: a private key goes into a file and nowhere else, what the server is to know to standard output.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use hallpass::{
+    Secret,
+    jwt::{Algorithm, Signer as _, SigningKey},
+};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::{
+    args::{KeyAlgorithm, Keygen, PublicForm},
+    failure::{Exit, Failure},
+    out,
+};
+
+/// A longer file is no key.
+const MAX_BYTES: u64 = 1 << 20;
+
+pub(crate) fn run(args: &Keygen) -> Result<(), Failure> {
+    let key = match (&args.from, &args.out) {
+        (Some(path), _) => read(args, path)?,
+        (None, Some(path)) => made(args, path)?,
+        // clap asks for one of them, and takes no more.
+        (None, None) => return Err(Failure::usage("neither `--out` nor `--from` is there")),
+    };
+    match args.public {
+        PublicForm::Pem => out::text(&key.public_pem()),
+        PublicForm::Jwks => {
+            // A JWK may bring a name of its own, which is what it signs under.
+            let key = match key.key_id() {
+                Some(_) => key,
+                None => key.with_thumbprint_as_key_id(),
+            };
+            let jwk = serde_json::from_str::<Value>(&key.public_jwk());
+            let jwk = jwk.expect("a JWK is JSON");
+            out::json(&json!({ "keys": [jwk] }))
+        }
+    }
+}
+
+/// Makes a key, and writes it before anything is printed: what a server was told of must not be lost.
+fn made(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
+    let place = Place::of(path, args.force)?;
+    let algorithm = args.algorithm.map_or(Algorithm::Es256, Into::into);
+    let (key, pem) = match args.bits {
+        None => SigningKey::generate(algorithm),
+        Some(bits) => SigningKey::generate_rsa(algorithm, bits),
+    }
+    .map_err(|error| match error.setting() {
+        "bits" | "algorithm" => Failure::usage(error.to_string())
+            .with_remedy("leave `--bits` out, or set it with `--algorithm rs256` or `ps256`"),
+        _ => error.into(),
+    })?;
+    place.write(&pem).map_err(|error| {
+        let what = format!("{} could not be written: {}", path.display(), told(&error));
+        Failure::new(Exit::Output, what)
+    })?;
+    Ok(key)
+}
+
+fn read(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
+    let wrong = |why: &str| Failure::configuration(format!("{}: {why}", path.display()));
+    let text = contents(path).map_err(|error| {
+        wrong(&format!("it cannot be read ({})", told(&error)))
+            .with_remedy("name a file with a private key, as PEM or as a JWK")
+    })?;
+    let is_jwk = text.trim_start().starts_with('{');
+    let key = if is_jwk {
+        SigningKey::from_jwk(&text)
+    } else {
+        SigningKey::from_pem(&text)
+    };
+    let key = match (key, args.algorithm) {
+        (Ok(key), Some(algorithm)) => key.with_algorithm(algorithm.into()),
+        (key, _) => key,
+    };
+    key.map_err(|error| wrong(&error.to_string()))
+}
+
+fn contents(path: &Path) -> io::Result<Zeroizing<String>> {
+    let file = File::open(path)?;
+    // In one piece, so that no copy of the key is left behind by growing.
+    let length = file.metadata()?.len().min(MAX_BYTES);
+    let length = usize::try_from(length).unwrap_or_default();
+    let mut text = Zeroizing::new(String::with_capacity(length + 1));
+    file.take(MAX_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Where a private key is written.
+struct Place<'a> {
+    path: &'a Path,
+    /// Something is there, which is to be replaced.
+    taken: bool,
+}
+
+impl<'a> Place<'a> {
+    fn of(path: &'a Path, force: bool) -> Result<Self, Failure> {
+        if path == Path::new("-") {
+            return Err(Failure::usage("a private key is not printed")
+                .with_remedy("name a file by `--out`"));
+        }
+        let taken = match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            // A terminal and a pipe are none, and neither is a link, which may lead to one.
+            Ok(found) if !found.is_file() => {
+                let what = format!("{} is there already, and is no file", path.display());
+                return Err(Failure::new(Exit::Output, what).with_remedy("name another one"));
+            }
+            Ok(_) if force => true,
+            Ok(_) => {
+                let what = format!("{} is there already", path.display());
+                return Err(Failure::new(Exit::Output, what).with_remedy(
+                    "name another one, or let `--force` replace it: the key in it is lost",
+                ));
+            }
+            Err(error) => {
+                let what = format!("{} cannot be used: {}", path.display(), told(&error));
+                return Err(Failure::new(Exit::Output, what));
+            }
+        };
+        Ok(Self { path, taken })
+    }
+
+    /// Whole or not at all. What came since it was looked at is not replaced, unless something is to be.
+    fn write(&self, pem: &Secret) -> io::Result<()> {
+        let new = if self.taken {
+            beside(self.path)
+        } else {
+            self.path.to_owned()
+        };
+        let mut file = open_new(&new)?;
+        let written = file
+            .write_all(pem.expose().as_bytes())
+            .and_then(|()| file.sync_all());
+        drop(file);
+        let written = match written {
+            Ok(()) if self.taken => fs::rename(&new, self.path),
+            written => written,
+        };
+        if written.is_err() {
+            // The first error counts.
+            let _ = fs::remove_file(&new);
+        }
+        written
+    }
+}
+
+/// A name that nothing has, in the same folder.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// Makes a file that is this user's alone, where there is none.
+fn open_new(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// The kind alone: a system's own text names the file once more.
+fn told(error: &io::Error) -> String {
+    error.kind().to_string()
+}
+
+impl From<KeyAlgorithm> for Algorithm {
+    fn from(algorithm: KeyAlgorithm) -> Self {
+        match algorithm {
+            KeyAlgorithm::Es256 => Self::Es256,
+            KeyAlgorithm::Es384 => Self::Es384,
+            KeyAlgorithm::EdDsa => Self::EdDsa,
+            KeyAlgorithm::Rs256 => Self::Rs256,
+            KeyAlgorithm::Ps256 => Self::Ps256,
+        }
+    }
+}
