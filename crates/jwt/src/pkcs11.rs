@@ -1,11 +1,8 @@
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use hallpass_core::{Secret, SecretSource, TokenError};
-use tokio::{
-    runtime::Handle,
-    sync::{Mutex, OwnedMutexGuard},
-};
+use hallpass_core::{SecretSource, TokenError};
+use tokio::{runtime::Handle, sync::Mutex};
 
 use crate::{Algorithm, Signer};
 
@@ -80,27 +77,17 @@ impl Pkcs11Signer {
     ///
     /// As [`sign`](Signer::sign).
     pub async fn check(&self) -> Result<(), TokenError> {
-        let state = self.state.clone().lock_owned().await;
+        let mut state = self.state.clone().lock_owned().await;
         if state.is_open() {
             return Ok(());
         }
-        let (mut state, pin) = self.with_pin(state).await?;
+        let pin = self.place.pin.secret().await?;
         let place = self.place.clone();
         blocking(move || {
             state.open(&place, pin)?;
             Ok(())
         })
         .await
-    }
-
-    /// The PIN as it is now, unless the token refused it before.
-    async fn with_pin(
-        &self,
-        state: OwnedMutexGuard<State>,
-    ) -> Result<(OwnedMutexGuard<State>, Secret), TokenError> {
-        let pin = self.place.pin.secret().await?;
-        state.allows(&pin)?;
-        Ok((state, pin))
     }
 }
 
@@ -141,7 +128,7 @@ impl Signer for Pkcs11Signer {
             tracing::debug!("the session with the token ended; a new one is opened");
             state = same;
         }
-        let (mut state, pin) = self.with_pin(state).await?;
+        let pin = self.place.pin.secret().await?;
         let place = self.place.clone();
         blocking(move || {
             let open = state.open(&place, pin)?;

@@ -34,14 +34,6 @@ impl State {
         self.open.is_some()
     }
 
-    /// May this PIN be tried?
-    pub(super) fn allows(&self, pin: &Secret) -> Result<(), TokenError> {
-        match &self.refused {
-            Some(refused) if refused.matches(pin) => Err(fault::pin_refused()),
-            _ => Ok(()),
-        }
-    }
-
     /// Signs in the session that there is; `None` where it has ended.
     pub(super) fn sign(
         &mut self,
@@ -60,8 +52,12 @@ impl State {
         }
     }
 
-    /// Opens a session with this PIN.
+    /// Opens a session with this PIN, unless the token refused it before.
     pub(super) fn open(&mut self, place: &Place, pin: Secret) -> Result<&Open, TokenError> {
+        let refused = self.refused.as_ref();
+        if refused.is_some_and(|refused| refused.matches(&pin)) {
+            return Err(fault::pin_refused());
+        }
         match Open::new(place, &pin, self.seen) {
             Ok(open) => {
                 self.seen = true;

@@ -10,7 +10,7 @@ use cryptoki::{
     context::{CInitializeArgs, CInitializeFlags, Pkcs11},
     session::UserType,
 };
-use hallpass_core::{ErrorKind, SecretError};
+use hallpass_core::{ErrorKind, Secret, SecretError};
 use hallpass_testkit::leak;
 
 use super::*;
