@@ -7,8 +7,11 @@ use serde::Deserialize;
 ///
 /// It was checked that it is the document of the issuer that was asked for. The addresses are as the server wrote them,
 /// and are checked where they are used.
+#[derive(Clone, Debug)]
+pub struct Metadata(Document);
+
 #[derive(Clone, Debug, Deserialize)]
-pub struct Metadata {
+struct Document {
     issuer: String,
     token_endpoint: Option<String>,
     introspection_endpoint: Option<String>,
@@ -39,7 +42,7 @@ impl Metadata {
     pub(crate) fn read(body: &[u8]) -> Result<Self, TokenError> {
         let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
         // What the JSON library says may quote the document.
-        serde_json::from_slice(body).map_err(|error| {
+        let document = serde_json::from_slice(body).map_err(|error| {
             let message = match error.classify() {
                 serde_json::error::Category::Data => {
                     "the metadata has no `issuer`, or a member of another type than RFC 8414 section 2 gives it"
@@ -47,38 +50,39 @@ impl Metadata {
                 _ => "the metadata is not valid JSON",
             };
             TokenError::unusable_response(message).with_transient(!error.is_data())
-        })
+        })?;
+        Ok(Self(document))
     }
 
     /// The issuer identifier, to the letter.
     pub fn issuer(&self) -> &str {
-        &self.issuer
+        &self.0.issuer
     }
 
     /// Where tokens are given out.
     pub fn token_endpoint(&self) -> Option<&str> {
-        self.token_endpoint.as_deref()
+        self.0.token_endpoint.as_deref()
     }
 
     /// Where tokens are introspected (RFC 7662).
     pub fn introspection_endpoint(&self) -> Option<&str> {
-        self.introspection_endpoint.as_deref()
+        self.0.introspection_endpoint.as_deref()
     }
 
     /// Where tokens are revoked (RFC 7009).
     pub fn revocation_endpoint(&self) -> Option<&str> {
-        self.revocation_endpoint.as_deref()
+        self.0.revocation_endpoint.as_deref()
     }
 
     /// Where the server's own keys are.
     pub fn jwks_uri(&self) -> Option<&str> {
-        self.jwks_uri.as_deref()
+        self.0.jwks_uri.as_deref()
     }
 
     /// How clients may prove themselves at the token endpoint: `client_secret_basic` where the server does not say.
     pub fn token_endpoint_auth_methods(&self) -> impl Iterator<Item = &str> {
         list_or(
-            self.token_endpoint_auth_methods_supported.as_deref(),
+            self.0.token_endpoint_auth_methods_supported.as_deref(),
             "client_secret_basic",
         )
     }
@@ -86,6 +90,7 @@ impl Metadata {
     /// Does the server say that it takes assertions with this signature algorithm? `None` where it does not say.
     pub fn takes_assertions_by(&self, algorithm: &str) -> Option<bool> {
         let list = self
+            .0
             .token_endpoint_auth_signing_alg_values_supported
             .as_ref()?;
         Some(list.iter().any(|known| known == algorithm))
@@ -93,30 +98,31 @@ impl Metadata {
 
     /// The scopes that the server tells of; it may know more.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
-        list(self.scopes_supported.as_deref())
+        list(self.0.scopes_supported.as_deref())
     }
 
     /// Does the server say that it has this grant? `None` where it does not say.
     pub fn has_grant(&self, grant_type: &str) -> Option<bool> {
-        let list = self.grant_types_supported.as_ref()?;
+        let list = self.0.grant_types_supported.as_ref()?;
         Some(list.iter().any(|known| known == grant_type))
     }
 
     /// The algorithms of `DPoP` proofs that the server takes (RFC 9449 section 5.1); none where it knows no `DPoP`.
     pub fn dpop_algorithms(&self) -> impl Iterator<Item = &str> {
-        list(self.dpop_signing_alg_values_supported.as_deref())
+        list(self.0.dpop_signing_alg_values_supported.as_deref())
     }
 
     /// Does the server bind tokens to a client's certificate (RFC 8705 section 3.3)?
     pub fn binds_tokens_to_certificates(&self) -> bool {
-        self.tls_client_certificate_bound_access_tokens
+        self.0
+            .tls_client_certificate_bound_access_tokens
             .unwrap_or_default()
     }
 
     /// The address of this endpoint for clients that present a certificate, such as `token_endpoint` (RFC 8705
     /// section 5).
     pub fn mtls_alias(&self, endpoint: &str) -> Option<&str> {
-        self.mtls_endpoint_aliases.get(endpoint)?.as_str()
+        self.0.mtls_endpoint_aliases.get(endpoint)?.as_str()
     }
 }
 
