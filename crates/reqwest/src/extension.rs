@@ -83,6 +83,8 @@ struct Direct(Client);
 impl Transport for Direct {
     type Error = Error;
 
+    const SEES_EXTENSIONS: bool = false;
+
     fn execute(
         &mut self,
         request: Request,

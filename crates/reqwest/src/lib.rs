@@ -49,7 +49,7 @@ let orders = client.get(\"https://api.example/orders\").send().await?;
 //! - It has an `Authorization` header already: it goes as it is, unless the authorizer was built to replace it. A
 //!   default header of the `reqwest::Client` is added later and cannot be seen here: the token takes its place.
 //! - The API refuses the token with 401: the token is dropped, and the request is sent once more with a new one, if
-//!   its body can be sent again (reqwest's `try_clone`; a stream cannot) and it was not redirected.
+//!   its body is in memory (a stream cannot be sent again) and it was not redirected.
 //! - The API refuses otherwise, with 403 `insufficient_scope` for one: the response comes back as it is, with an
 //!   [`ApiRefusal`] in its extensions that says why.
 //!
@@ -69,6 +69,7 @@ mod extension;
 mod middleware;
 mod redirect;
 mod send;
+mod spare;
 
 pub use error::Error;
 pub use extension::RequestBuilderExt;

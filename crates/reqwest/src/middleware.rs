@@ -68,6 +68,8 @@ struct Rest<'a> {
 impl Transport for Rest<'_> {
     type Error = Error;
 
+    const SEES_EXTENSIONS: bool = true;
+
     fn execute(
         &mut self,
         request: Request,

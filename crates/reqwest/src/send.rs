@@ -6,9 +6,14 @@ use hallpass_core::{
 };
 use reqwest::{Request, Response, Url, header::AUTHORIZATION};
 
+use crate::spare::Spare;
+
 /// What is below: a client, or further middleware.
 pub(crate) trait Transport {
     type Error;
+
+    /// May it look at a request's extensions?
+    const SEES_EXTENSIONS: bool;
 
     fn execute(
         &mut self,
@@ -25,19 +30,20 @@ pub(crate) async fn send<T: Transport>(
     transport: &mut T,
     authorizer: &Authorizer,
     wanted: Option<&TokenRequest>,
-    request: Request,
+    mut request: Request,
 ) -> Result<Response, T::Error> {
     let permit = authorizer.permit(target(request.url()), request.headers(), wanted);
     let Some(mut permit) = permit.map_err(T::no_token)? else {
         return transport.execute(request).await;
     };
-    // Before the token is on it: the copy is for another one.
-    let spare = request.try_clone();
+    // Before the token is on it: this is for another one.
+    let spare = Spare::of(&mut request, T::SEES_EXTENSIONS);
     let token = match permit.ready_token() {
         Some(token) => token,
         None => Box::pin(permit.token()).await.map_err(T::no_token)?,
     };
-    let response = transport.execute(with(request, &token)).await?;
+    put(&token, &mut request);
+    let response = transport.execute(request).await?;
     match judge(&mut permit, &token, &response) {
         Verdict::Retry(refusal) => {
             Box::pin(again(transport, permit, token, response, refusal, spare)).await
@@ -47,17 +53,17 @@ pub(crate) async fn send<T: Transport>(
     }
 }
 
-/// The token was refused: sends the copy with another one, where there are both.
+/// The token was refused: sends the request with another one, where there are both.
 async fn again<T: Transport>(
     transport: &mut T,
     mut permit: Permit,
     refused: AccessToken,
     response: Response,
     refusal: ApiRefusal,
-    spare: Option<Request>,
+    spare: Option<Spare>,
 ) -> Result<Response, T::Error> {
-    let spare = spare.filter(|spare| is_same_place(spare.url(), response.url()));
-    let Some(spare) = spare else {
+    let request = spare.and_then(|spare| spare.for_another_try(response.url()));
+    let Some(mut request) = request else {
         return Ok(told(response, refusal));
     };
     let replacement = permit.replacement(&refused).await.map_err(T::no_token)?;
@@ -65,17 +71,17 @@ async fn again<T: Transport>(
         return Ok(told(response, refusal));
     };
     drop(response);
-    let response = transport.execute(with(spare, &token)).await?;
+    put(&token, &mut request);
+    let response = transport.execute(request).await?;
     match judge(&mut permit, &token, &response) {
         Verdict::Refused(refusal) | Verdict::Retry(refusal) => Ok(told(response, refusal)),
         _ => Ok(response),
     }
 }
 
-fn with(mut request: Request, token: &AccessToken) -> Request {
+fn put(token: &AccessToken, request: &mut Request) {
     let header = token.header_value().clone();
     request.headers_mut().insert(AUTHORIZATION, header);
-    request
 }
 
 fn told(mut response: Response, refusal: ApiRefusal) -> Response {
@@ -89,16 +95,6 @@ fn judge(permit: &mut Permit, token: &AccessToken, response: &Response) -> Verdi
         return Verdict::Pass;
     }
     permit.judge(token, response.status(), response.headers())
-}
-
-/// Was it not redirected? What was, may have done its work before, and is not sent again.
-fn is_same_place(one: &Url, other: &Url) -> bool {
-    let bare = |url: &Url| {
-        let mut url = url.clone();
-        url.set_fragment(None);
-        url
-    };
-    one == other || bare(one) == bare(other)
 }
 
 fn target(url: &Url) -> Option<Target<'_>> {
