@@ -1,0 +1,108 @@
+//! What a hit allocates beyond a request that has a constant header: nothing.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::{hint::black_box, sync::Arc, time::Duration};
+
+use hallpass_core::{
+    AccessToken, Clock as _, SystemClock, TokenError, TokenRequest, TokenSource, async_trait,
+    authorize::Authorizer,
+};
+use hallpass_reqwest::RequestBuilderExt as _;
+use hallpass_testkit::raw::{self, RawServer};
+use reqwest::{
+    Client, RequestBuilder, Response,
+    header::{AUTHORIZATION, HeaderValue},
+};
+use tokio::runtime::{Builder, Runtime};
+
+/// Has its token at hand, as a cache does.
+struct AtHand(AccessToken);
+
+#[async_trait]
+impl TokenSource for AtHand {
+    async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+        Ok(self.0.clone())
+    }
+
+    fn ready_token(&self, _: &TokenRequest) -> Option<AccessToken> {
+        Some(self.0.clone())
+    }
+}
+
+/// A client's thread; the server has another one, whose allocations are not counted.
+struct Bench {
+    runtime: Runtime,
+    client: Client,
+    url: String,
+    authorizer: Authorizer,
+    constant: HeaderValue,
+    _servers: Runtime,
+    _server: RawServer,
+}
+
+impl Bench {
+    fn start() -> Self {
+        let mut servers = Builder::new_multi_thread();
+        let servers = servers.worker_threads(1).enable_all().build().unwrap();
+        let server = servers.block_on(RawServer::always(raw::json(200, "[]").unrecorded()));
+        let moment = SystemClock.moment();
+        let token = AccessToken::bearer("t", moment, Duration::from_secs(60)).unwrap();
+        let constant = token.header_value().clone();
+        let authorizer = Authorizer::builder(Arc::new(AtHand(token)))
+            .allow_origin("https://other.example")
+            .allow_origin(&server.url(""))
+            .danger_allow_http_on_loopback();
+        Self {
+            runtime: Builder::new_current_thread().enable_all().build().unwrap(),
+            client: Client::builder().no_proxy().build().unwrap(),
+            url: server.url("/orders"),
+            authorizer: authorizer.build().unwrap(),
+            constant,
+            _servers: servers,
+            _server: server,
+        }
+    }
+
+    /// How often a request of this kind allocates, from the builder to the end of the body, on a connection that is
+    /// there: without a token, and with one.
+    fn measure(&self, kind: impl Fn(&Client, &str) -> RequestBuilder) -> (u64, u64) {
+        let builder = || kind(&self.client, &self.url);
+        let constant = self.least(|| {
+            let request = builder().header(AUTHORIZATION, self.constant.clone());
+            async { request.send().await.unwrap() }
+        });
+        let ours = self.least(|| {
+            let request = builder();
+            async { request.send_with(&self.authorizer).await.unwrap() }
+        });
+        (constant, ours)
+    }
+
+    /// The least of many: now and then a buffer of the connection grows, or a list in the runtime.
+    fn least<F: Future<Output = Response>>(&self, send: impl Fn() -> F) -> u64 {
+        let once = || {
+            let work = async { drop(black_box(send().await.bytes().await.unwrap())) };
+            allocation_counter::measure(|| self.runtime.block_on(work)).count_total
+        };
+        (0..32).map(|_| once()).min().unwrap()
+    }
+}
+
+#[test]
+fn a_hit_allocates_nothing() {
+    let bench = Bench::start();
+    let (constant, ours) = bench.measure(|client, url| client.get(url));
+    assert!(constant > 0);
+    assert_eq!(ours, constant, "GET");
+
+    let (constant, ours) = bench.measure(|client, url| client.post(url).body("order"));
+    assert_eq!(ours, constant, "POST of a static text");
+
+    let (constant, ours) = bench.measure(|client, url| client.post(url).body(vec![b'x'; 1000]));
+    assert_eq!(ours, constant, "POST of a buffer");
+
+    // The control: a list of its headers is kept, to send them again.
+    let (constant, ours) = bench.measure(|client, url| client.get(url).header("accept", "*/*"));
+    assert_eq!(ours, constant + 1, "GET with a header of its own");
+}
