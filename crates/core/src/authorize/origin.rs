@@ -58,7 +58,9 @@ impl Origin {
     /// where it would come to the same machine.
     pub fn is_at(&self, target: Target<'_>) -> bool {
         let port = target.port.unwrap_or(default_port(self.https));
-        port == self.port && same(target.scheme, scheme(self.https)) && self.is_host(target.host)
+        port == self.port
+            && is_https(target.scheme) == Some(self.https)
+            && self.is_host(target.host)
     }
 
     fn is_host(&self, host: &str) -> bool {
@@ -83,13 +85,7 @@ impl FromStr for Origin {
 
     fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
         let (scheme, rest) = text.split_once("://").ok_or(InvalidOrigin(Fault::Shape))?;
-        let https = if scheme.eq_ignore_ascii_case("https") {
-            true
-        } else if scheme.eq_ignore_ascii_case("http") {
-            false
-        } else {
-            return Err(InvalidOrigin(Fault::Scheme));
-        };
+        let https = is_https(scheme).ok_or(InvalidOrigin(Fault::Scheme))?;
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#', '\\']) {
             return Err(InvalidOrigin(Fault::Path));
@@ -141,20 +137,42 @@ fn host_name(host: &str) -> Result<Box<str>, Fault> {
 
 /// The colons within an IPv6 address stand before its bracket.
 fn split_port(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
+    match split_at_last(authority, b':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
     }
 }
 
+/// As `rsplit_once`, which is made for long texts: an authority is short, and on the way of every request.
+fn split_at_last(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let place = text.bytes().rposition(|other| other == byte)?;
+    Some((&text[..place], &text[place + 1..]))
+}
+
 /// Digits alone, without a sign, and not zero.
 fn port_number(digits: &str) -> Option<u16> {
-    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse().ok().filter(|port| plain && *port > 0)
+    let mut number = 0_u16;
+    for byte in digits.bytes() {
+        let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;
+        number = number.checked_mul(10)?.checked_add(digit)?;
+    }
+    (number > 0).then_some(number)
 }
 
 fn ipv6(host: &str) -> Option<Ipv6Addr> {
     host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+/// `None` for any other scheme than these two.
+fn is_https(scheme: &str) -> Option<bool> {
+    match scheme {
+        "https" => Some(true),
+        "http" => Some(false),
+        // Nobody spells it so, but one may.
+        _ if scheme.eq_ignore_ascii_case("https") => Some(true),
+        _ if scheme.eq_ignore_ascii_case("http") => Some(false),
+        _ => None,
+    }
 }
 
 /// Nearly always letter for letter.
@@ -214,9 +232,7 @@ impl<'a> Target<'a> {
     pub fn of(uri: &'a Uri) -> Option<Self> {
         // In one pass: `Uri::host` and `Uri::port` look for the host's end again each time.
         let authority = uri.authority()?.as_str();
-        let authority = authority
-            .rsplit_once('@')
-            .map_or(authority, |(_, rest)| rest);
+        let authority = split_at_last(authority, b'@').map_or(authority, |(_, rest)| rest);
         let (host, port) = split_port(authority);
         let port = match port {
             None => None,
