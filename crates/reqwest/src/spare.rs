@@ -123,3 +123,6 @@ fn place(url: &Url) -> u64 {
     let fragment = url.fragment().map_or(0, |fragment| 1 + fragment.len());
     KEYS.hash_one(&text[..text.len() - fragment])
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,6 +90,20 @@ async fn each_request_of_the_client_has_its_token() {
     assert_eq!(below.0.load(Ordering::SeqCst), 4);
 }
 
+// covers: C-35
+#[tokio::test]
+async fn a_body_in_memory_is_sent_again() {
+    let server = RawServer::start([raw::http(401, &[], ""), raw::json(200, "")]).await;
+    let client = with(Arc::new(Mint::default()), &server, Counter::default());
+    let post = client.post(server.url("/orders#part")).body("order");
+    let post = post.header("x-order", "7");
+    assert_eq!(post.send().await.unwrap().status(), 200);
+    let requests = server.requests();
+    let text = |place: usize| String::from_utf8(requests[place].clone()).unwrap();
+    assert_eq!(text(1), text(0).replace("token-1", "token-2"));
+    assert!(text(0).contains("x-order: 7") && text(0).ends_with("\r\n\r\norder"));
+}
+
 // covers: C-37
 #[tokio::test]
 async fn the_token_error_is_inside_of_the_clients_error() {

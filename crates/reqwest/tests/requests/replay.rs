@@ -46,6 +46,26 @@ async fn a_body_in_memory_is_sent_again_with_all_headers() {
 
 // covers: C-35
 #[tokio::test]
+async fn the_version_and_the_timeout_stay() {
+    let server = RawServer::start([refused(), Reply::nothing().then_stall()]).await;
+    let authorizer = allow(Arc::new(Mint::default()), &server).build().unwrap();
+    let get = client()
+        .get(server.url("/"))
+        .version(reqwest::Version::HTTP_10)
+        .timeout(std::time::Duration::from_secs(1));
+    let error = get.send_with(&authorizer).await.unwrap_err();
+    assert!(error.http_error().unwrap().is_timeout(), "{error}");
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.starts_with(b"GET / HTTP/1.0\r\n"))
+    );
+}
+
+// covers: C-35
+#[tokio::test]
 async fn a_stream_is_sent_once_and_the_next_call_has_a_new_token() {
     let server = RawServer::start([refused(), raw::json(200, "")]).await;
     let authorizer = allow(Arc::new(Mint::default()), &server).build().unwrap();
