@@ -34,6 +34,7 @@
 //! ```
 
 pub mod authorize;
+mod binding;
 mod clock;
 mod error;
 mod observer;
@@ -45,6 +46,7 @@ mod text;
 mod token;
 
 pub use async_trait::async_trait;
+pub use binding::Binding;
 pub use clock::{Clock, Moment, SystemClock, Timestamp};
 pub use error::{ErrorKind, OAuthError, TokenError};
 pub use observer::{Event, EventKind, Observer, ObserverPanicked, Observers};

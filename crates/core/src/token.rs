@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-use crate::{Moment, ScopeSet, Timestamp, TokenError};
+use crate::{Binding, Moment, ScopeSet, Timestamp, TokenError};
 
 /// How a token is put on a request (RFC 6749 section 7.1).
 ///
@@ -82,6 +82,7 @@ struct Inner {
     refresh_in: Option<Duration>,
     scopes: ScopeSet,
     extra: Vec<(Box<str>, Zeroizing<String>)>,
+    binding: Option<Binding>,
 }
 
 impl AccessToken {
@@ -139,6 +140,7 @@ impl AccessToken {
             refresh_in: None,
             scopes: ScopeSet::EMPTY,
             extra: Vec::new(),
+            binding: None,
         })))
     }
 
@@ -164,6 +166,13 @@ impl AccessToken {
             .into_iter()
             .map(|(name, json)| (name, Zeroizing::new(json)));
         Arc::make_mut(&mut self.0).extra = extra.collect();
+        self
+    }
+
+    /// Records what it may be bound to, so that it is used no longer than that.
+    #[must_use]
+    pub fn with_binding(mut self, binding: Binding) -> Self {
+        Arc::make_mut(&mut self.0).binding = Some(binding);
         self
     }
 
@@ -248,6 +257,11 @@ impl AccessToken {
             .iter()
             .find(|(known, _)| &**known == name)
             .map(|(_, json)| json.as_str())
+    }
+
+    /// What it may be bound to; `None` for a token that whoever bears it may use.
+    pub fn binding(&self) -> Option<&Binding> {
+        self.0.binding.as_ref()
     }
 
     /// Is it the same token, letter for letter? What [`TokenSource::invalidate`](crate::TokenSource::invalidate)
@@ -413,6 +427,21 @@ mod tests {
             shown.contains("id_hint") && !shown.contains("CANARY"),
             "{shown}"
         );
+    }
+
+    // covers: C-65
+    #[test]
+    fn a_binding_ends_for_every_clone() {
+        let binding = Binding::new();
+        let token = AccessToken::bearer("t", at(0), HOUR).unwrap();
+        assert!(token.binding().is_none());
+        let bound = token.with_binding(binding.clone());
+        let later = bound.clone().with_scopes("a".parse().unwrap());
+        binding.end();
+        for token in [bound, later] {
+            let of = token.binding().unwrap();
+            assert!(of.has_ended() && of.is_same(&binding) && !of.is_same(&Binding::new()));
+        }
     }
 
     #[test]
