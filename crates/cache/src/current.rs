@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hallpass_core::{AccessToken, Timestamp};
+use hallpass_core::{AccessToken, Binding, Timestamp};
 
 use crate::{
     policy::Policy,
@@ -17,6 +17,8 @@ struct Held {
     expires: Timestamp,
     /// When the caller that passes by starts a renewal, in the clock's nanoseconds; [`CLAIMED`] while one is about it.
     refresh_at: AtomicU64,
+    /// As in the token, for the same reason. Nearly always none.
+    binding: Option<Binding>,
     token: AccessToken,
     hash: u64,
 }
@@ -40,7 +42,7 @@ impl Current {
     pub(crate) fn ready(&self, now: Timestamp) -> Option<Ready> {
         let guard = self.0.load();
         let held = guard.as_deref()?;
-        if now >= held.expires {
+        if now >= held.expires || held.is_unbound() {
             return None;
         }
         let refresh_at = held.refresh_at.load(Ordering::Relaxed);
@@ -57,7 +59,7 @@ impl Current {
     }
 
     pub(crate) fn live(&self, now: Timestamp) -> Option<AccessToken> {
-        self.token().filter(|token| !token.is_expired(now))
+        self.token().filter(|token| is_live(token, now))
     }
 
     pub(crate) fn holds(&self, hash: u64) -> bool {
@@ -86,6 +88,7 @@ impl Current {
             expires: token.expires(),
             refresh_at: AtomicU64::new(policy.refresh_at(&token).as_nanos()),
             hash: hash(&token),
+            binding: token.binding().cloned(),
             token,
         })));
     }
@@ -96,16 +99,28 @@ impl Current {
 
     fn refresh_point(&self) -> Option<u64> {
         let guard = self.0.load();
-        Some(guard.as_ref()?.refresh_at.load(Ordering::Relaxed))
+        let held = guard.as_ref().filter(|held| !held.is_unbound())?;
+        Some(held.refresh_at.load(Ordering::Relaxed))
     }
 }
 
 impl Held {
+    /// Is what the token is bound to not in use any more?
+    #[inline]
+    fn is_unbound(&self) -> bool {
+        self.binding.as_ref().is_some_and(Binding::has_ended)
+    }
+
     fn claim(&self, refresh_at: u64) -> bool {
         self.refresh_at
             .compare_exchange(refresh_at, CLAIMED, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
     }
+}
+
+/// Can it still be used, for all that is known here?
+pub(crate) fn is_live(token: &AccessToken, now: Timestamp) -> bool {
+    !token.is_expired(now) && !token.binding().is_some_and(Binding::has_ended)
 }
 
 /// The hash under which those who hold a token are found.

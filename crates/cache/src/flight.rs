@@ -13,6 +13,7 @@ use tokio::{runtime::Handle, time};
 use crate::{
     Lease,
     cache::Shared,
+    current::is_live,
     level2::{Found, Verdict},
     slot::{Flight, Landed, Slot},
     stats::count,
@@ -163,7 +164,7 @@ async fn load<S: TokenSource + 'static>(
     let mut lease = None;
     if let Some(store) = &shared.store {
         let before = slot.current();
-        let before = before.filter(|token| !token.is_expired(shared.clock.now()));
+        let before = before.filter(|token| is_live(token, shared.clock.now()));
         let judge = |token: &AccessToken| judge(shared, slot, before.as_ref(), token);
         let nobody_waits = before.is_some();
         match store

@@ -162,7 +162,7 @@ impl SecondLevel {
         })
     }
 
-    /// Puts what was fetched under the lease, and gives the lease back.
+    /// Puts what was fetched under the lease, unless it is bound to something, and gives the lease back.
     pub(crate) async fn keep(
         &self,
         request: &TokenRequest,
@@ -171,7 +171,8 @@ impl SecondLevel {
         context: Context<'_>,
     ) {
         let key = self.key(request);
-        if let Some(token) = token {
+        // Another process has another certificate, and would not be told when this one's is replaced.
+        if let Some(token) = token.filter(|token| token.binding().is_none()) {
             let ttl = token.expires().saturating_since(context.clock.now());
             if let Some(bytes) = entry::encode(token).filter(|_| !ttl.is_zero()) {
                 let put = self.store.put(&key, &bytes, ttl, lease);

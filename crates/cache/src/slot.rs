@@ -8,7 +8,7 @@ use hallpass_core::{AccessToken, ErrorKind, Timestamp, TokenError};
 use tokio::sync::watch;
 
 use crate::{
-    current::Current,
+    current::{Current, is_live},
     policy::Policy,
     sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock},
 };
@@ -87,7 +87,7 @@ pub(crate) struct Flight {
     pub(crate) delay: Duration,
     pub(crate) renewal: bool,
     generation: u32,
-    /// Did a token of this flight expire before it arrived?
+    /// Did a token of this flight expire before it arrived, or what it is bound to end?
     was_late: bool,
 }
 
@@ -216,12 +216,14 @@ impl Slot {
                 }
                 Err(state.too_often(wait))
             }
-            Ok(token) if token.is_expired(now) && !token.lifetime().is_zero() => {
+            Ok(token) if !is_live(&token, now) && !token.lifetime().is_zero() => {
                 if !flight.was_late {
                     flight.was_late = true;
                     return Landed::Again(wait);
                 }
-                Err(late())
+                // What it is bound to was just replaced, twice: it may be taken for a while yet.
+                let expired = token.is_expired(now);
+                if expired { Err(late()) } else { Ok(token) }
             }
             result => result,
         };

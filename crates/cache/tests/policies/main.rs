@@ -3,6 +3,7 @@
 // A test stops at what it does not expect, in its helpers too; and what it shows is put together as it comes.
 #![allow(clippy::unwrap_used, clippy::format_push_string)]
 
+mod bound;
 mod failures;
 mod flights;
 mod invalidation;
