@@ -4,12 +4,12 @@ use std::{borrow::Cow, fmt, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use hallpass_core::{Secret, SecretSource, TokenError};
+use hallpass_core::{Binding, Secret, SecretSource, TokenError};
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-use crate::{BuildError, Metadata, endpoint::Place};
+use crate::{BuildError, ClientIdentity, Metadata, endpoint::Place};
 
 /// How a client proves itself at a token endpoint: an extension point.
 ///
@@ -185,13 +185,15 @@ pub(crate) fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-/// The proof that goes with one request: one `Authorization` header or a few form parameters.
+/// The proof that goes with one request: one `Authorization` header or a few form parameters, and perhaps a certificate.
 #[derive(Debug)]
 pub struct Credentials {
     pub(crate) proof: Proof,
     secret: Option<Secret>,
     pub(crate) dated: Option<SystemTime>,
     pub(crate) hint: Option<Cow<'static, str>>,
+    identity: Option<ClientIdentity>,
+    unbound: bool,
 }
 
 pub(crate) enum Proof {
@@ -238,6 +240,32 @@ impl Credentials {
         exposed.map(|(name, value)| (*name, value.as_str()))
     }
 
+    /// Presents this certificate along with them, on a connection of its own (RFC 8705). The tokens that are got with
+    /// it are taken as bound to it.
+    #[must_use]
+    pub fn with_identity(mut self, identity: ClientIdentity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// The certificate that is presented along with them.
+    pub fn identity(&self) -> Option<&ClientIdentity> {
+        self.identity.as_ref()
+    }
+
+    /// Says that the server binds no tokens to the certificate.
+    #[must_use]
+    pub fn unbound_tokens(mut self) -> Self {
+        self.unbound = true;
+        self
+    }
+
+    /// What the tokens are bound to that are got with them.
+    pub(crate) fn binding(&self) -> Option<&Binding> {
+        let identity = self.identity.as_ref().filter(|_| !self.unbound);
+        identity.map(ClientIdentity::binding)
+    }
+
     /// Says that they hold only around the time of day at which they were made, which is this. Where the server
     /// refuses them, its `Date` tells whether this machine's clock is off, and the error says by how much.
     #[must_use]
@@ -268,6 +296,8 @@ impl Credentials {
             secret: None,
             dated: None,
             hint: None,
+            identity: None,
+            unbound: false,
         }
     }
 }

@@ -150,13 +150,14 @@ impl<G: Grant> Client<G> {
             form,
             ..
         } = sent;
-        let named = |error: TokenError| error.with_host(place.host());
-        let post = post(place.token_endpoint().clone(), form.bytes(), credentials);
+        let address = place.token_endpoint_for(credentials)?;
+        let named = |error: TokenError| error.with_host(address.host());
+        let post = post(address.url().clone(), form.bytes(), credentials);
 
         // Before it is sent: a slow answer must not make the token live longer here than at the server.
         let requested_at = self.clock.moment();
-        let answer = self.transport.exchange(post, deadline).await;
-        let answer = answer.map_err(named)?;
+        let answer = self.transport.exchange_as(post, credentials, deadline);
+        let answer = answer.await.map_err(named)?;
         let status = answer.status;
         let skew = credentials.dated.and_then(|made| {
             // The answer's date, taken back to when the credentials were made.
@@ -176,6 +177,10 @@ impl<G: Grant> Client<G> {
             .map_err(|error| self.advise(named(error.with_status(status)), skew))?;
         let told = |error: TokenError| self.advise(named(error.with_status(status)), None);
         let token = self.grant.accept(granted).await.map_err(told)?;
+        let token = match credentials.binding() {
+            Some(binding) => token.with_binding(binding.clone()),
+            None => token,
+        };
         if self.require_scopes {
             token.require_scopes(request.scopes()).map_err(told)?;
         }

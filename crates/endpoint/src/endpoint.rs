@@ -7,7 +7,7 @@ use hallpass_core::TokenError;
 use url::Url;
 
 use crate::{
-    BuildError, Discovery, Metadata,
+    BuildError, Credentials, Discovery, Metadata,
     address::{Address, AddressRules},
     discovery::Discovered,
     management::Action,
@@ -31,6 +31,7 @@ pub struct Endpoint {
     server: Server,
     introspection: Option<String>,
     revocation: Option<String>,
+    mtls_alias: Option<String>,
 }
 
 #[derive(Clone)]
@@ -60,6 +61,7 @@ impl Endpoint {
             server,
             introspection: None,
             revocation: None,
+            mtls_alias: None,
         }
     }
 
@@ -74,6 +76,14 @@ impl Endpoint {
     #[must_use]
     pub fn with_revocation_endpoint(mut self, url: impl Into<String>) -> Self {
         self.revocation = Some(url.into());
+        self
+    }
+
+    /// Clients that present a certificate ask for tokens at this URL, all others at the usual one (RFC 8705 section 5),
+    /// whatever the metadata says.
+    #[must_use]
+    pub fn with_mtls_alias(mut self, token_endpoint: impl Into<String>) -> Self {
+        self.mtls_alias = Some(token_endpoint.into());
         self
     }
 
@@ -106,6 +116,7 @@ impl Endpoint {
         let given = Given {
             introspection: parse("introspection_endpoint", self.introspection)?,
             revocation: parse("revocation_endpoint", self.revocation)?,
+            mtls_alias: parse("mtls_alias", self.mtls_alias)?,
         };
         match self.server {
             Server::Known(token) => {
@@ -117,6 +128,10 @@ impl Endpoint {
                     token,
                     introspection: given.introspection.map(Ok),
                     revocation: given.revocation.map(Ok),
+                    aliases: Aliases {
+                        token: given.mtls_alias.map(Ok),
+                        ..Aliases::default()
+                    },
                     metadata: None,
                 };
                 Ok(Located::Known(Arc::new(place)))
@@ -169,6 +184,7 @@ pub(crate) enum Located {
 struct Given {
     introspection: Option<Address>,
     revocation: Option<Address>,
+    mtls_alias: Option<Address>,
 }
 
 /// Finds the addresses out, and remembers what it found in which document.
@@ -188,7 +204,16 @@ pub(crate) struct Place {
     token: Address,
     introspection: Found,
     revocation: Found,
+    aliases: Aliases,
     metadata: Option<Arc<Metadata>>,
+}
+
+/// Other addresses, for clients that present a certificate.
+#[derive(Debug, Default)]
+struct Aliases {
+    token: Found,
+    introspection: Found,
+    revocation: Found,
 }
 
 impl Located {
@@ -224,23 +249,30 @@ impl Finder {
 
     fn read(&self, metadata: Arc<Metadata>) -> Result<Place, TokenError> {
         let named = |error: TokenError| error.with_host(self.server.host());
-        let unusable = |error: BuildError| {
-            named(TokenError::unusable_response(format!(
-                "the metadata's address cannot be used, {error}"
-            )))
-        };
         let token = metadata.token_endpoint().ok_or_else(|| {
             let missing =
                 "the metadata has no `token_endpoint`, so that the server gives out no tokens";
             named(TokenError::unusable_response(missing))
         })?;
-        let token = Address::parse(token, self.rules).map_err(unusable)?;
+        let token = Address::parse(token, self.rules).map_err(|error| named(unusable(&error)))?;
         let found = |setting, given: &Option<Address>, said: Option<&str>| -> Found {
             let said = || said.map(|url| Address::parse_as(setting, url, self.rules));
             given.clone().map(Ok).or_else(said)
         };
+        // An address that was set is not replaced by an alias for another one.
+        let alias = |setting, given: Option<&Address>| -> Found {
+            let said = metadata.mtls_alias(setting).filter(|_| given.is_none());
+            said.map(|url| Address::parse_as("mtls_endpoint_aliases", url, self.rules))
+        };
+        let aliases = Aliases {
+            token: (self.given.mtls_alias.clone().map(Ok))
+                .or_else(|| alias("token_endpoint", None)),
+            introspection: alias("introspection_endpoint", self.given.introspection.as_ref()),
+            revocation: alias("revocation_endpoint", self.given.revocation.as_ref()),
+        };
         let place = Place {
             token,
+            aliases,
             introspection: found(
                 "introspection_endpoint",
                 &self.given.introspection,
@@ -267,8 +299,30 @@ impl Place {
         self.token.url()
     }
 
+    /// Where a token request with these credentials goes: to the alias, where they have a certificate and there is one.
+    pub(crate) fn token_endpoint_for(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<&Address, TokenError> {
+        alias(&self.aliases.token, credentials).unwrap_or(Ok(&self.token))
+    }
+
     pub(crate) fn host(&self) -> &str {
         self.token.host()
+    }
+
+    /// Where a request with these credentials goes that introspects or revokes a token.
+    pub(crate) fn address_for(
+        &self,
+        action: Action,
+        credentials: &Credentials,
+    ) -> Result<&Address, TokenError> {
+        let found = match action {
+            Action::Introspect => &self.aliases.introspection,
+            Action::Revoke => &self.aliases.revocation,
+        };
+        let alias = alias(found, credentials);
+        alias.unwrap_or_else(|| self.address(action))
     }
 
     /// Where tokens are introspected or revoked.
@@ -280,9 +334,7 @@ impl Place {
         let name = action.endpoint();
         match found {
             Some(Ok(address)) => Ok(address),
-            Some(Err(error)) => Err(TokenError::unusable_response(format!(
-                "the metadata's address cannot be used, {error}"
-            ))),
+            Some(Err(error)) => Err(unusable(error)),
             None => Err(TokenError::configuration(format!(
                 "the server's `{name}` is not known"
             ))
@@ -302,4 +354,19 @@ impl Place {
         let ours = self.metadata.as_ref();
         ours.is_some_and(|ours| Arc::ptr_eq(ours, metadata))
     }
+}
+
+fn unusable(error: &BuildError) -> TokenError {
+    TokenError::unusable_response(format!("the metadata's address cannot be used, {error}"))
+}
+
+/// The alias, where there is one and the credentials have a certificate.
+fn alias<'a>(
+    found: &'a Found,
+    credentials: &Credentials,
+) -> Option<Result<&'a Address, TokenError>> {
+    let found = found
+        .as_ref()
+        .filter(|_| credentials.identity().is_some())?;
+    Some(found.as_ref().map_err(unusable))
 }

@@ -13,8 +13,36 @@ pub(crate) struct ConnectionLost(#[source] reqwest::Error);
 /// How the HTTP/2 library writes `ENHANCE_YOUR_CALM` (RFC 9113 section 7), whose own type is not ours to name.
 const CALM: &str = "excessive load";
 
+/// What a server tells in TLS that does not take the client's certificate, as the TLS library spells the names of
+/// RFC 8446 section 6.2.
+const REFUSALS: [(&str, &str); 8] = [
+    ("AccessDenied", "it is valid, but may not be used here"),
+    (
+        "BadCertificate",
+        "it is damaged, or not what the server expects",
+    ),
+    ("CertificateExpired", "it has expired"),
+    (
+        "CertificateRequired",
+        "there was none, and the server requires one",
+    ),
+    ("CertificateRevoked", "it was revoked"),
+    ("CertificateUnknown", "the server does not say why"),
+    ("UnknownCA", "its issuer is not one that the server trusts"),
+    (
+        "UnsupportedCertificate",
+        "it is of a kind that the server does not take",
+    ),
+];
+
 pub(crate) fn of(error: reqwest::Error) -> TokenError {
     let error = error.without_url();
+    if let Some(why) = refused_certificate(&error) {
+        let message = format!("the server refused the client certificate in TLS: {why}");
+        return TokenError::credentials_refused(message)
+            .with_hint("prove this client with `MutualTls` and a certificate that the server knows")
+            .with_source(error);
+    }
     if error.is_connect() {
         return connecting(error);
     }
@@ -41,6 +69,27 @@ pub(crate) fn of(error: reqwest::Error) -> TokenError {
     }
     TokenError::unavailable("the connection was lost in the middle of the answer")
         .with_source(error)
+}
+
+/// Says what to check where a certificate was presented.
+pub(crate) fn certified(error: TokenError, hint: Option<&str>) -> TokenError {
+    match hint {
+        Some(hint) if error.kind() == ErrorKind::CredentialsRefused => {
+            error.with_hint(hint.to_owned())
+        }
+        // It may be told on a connection that is closed already, and get lost with it.
+        Some(hint) if is_connection_lost(&error) => error.with_hint(format!(
+            "some servers close the connection where they do not take the client certificate: {hint}"
+        )),
+        _ => error,
+    }
+}
+
+fn refused_certificate(error: &reqwest::Error) -> Option<&'static str> {
+    let text = chain(error);
+    let (_, alert) = text.split_once("received fatal alert: ")?;
+    let known = REFUSALS.iter().find(|(name, _)| alert.starts_with(name));
+    known.map(|(_, why)| *why)
 }
 
 fn connecting(error: reqwest::Error) -> TokenError {

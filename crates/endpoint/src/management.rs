@@ -186,16 +186,18 @@ impl TokenManagement {
         tries: &Tries,
     ) -> Result<Answer, TokenError> {
         let place = self.endpoint.place().await?;
-        let address = place.address(action)?;
-        let named = |error: TokenError| error.with_host(address.host());
+        place.address(action)?;
         let exchange = async |sent: &Credentials| {
+            let address = place.address_for(action, sent)?;
+            let named = |error: TokenError| error.with_host(address.host());
             let post = client::post(address.url().clone(), form, sent);
-            let answer = self.transport.exchange(post, tries.left()).await?;
-            self.judge(action, answer, sent, token)
+            let answer = self.transport.exchange_as(post, sent, tries.left());
+            let answer = answer.await.map_err(named)?;
+            self.judge(action, answer, sent, token).map_err(named)
         };
         let epoch = self.authentication.epoch();
         let sent = self.credentials(&place, tries.left()).await?;
-        let result = exchange(&sent).await.map_err(named);
+        let result = exchange(&sent).await;
         let refusal = |error: &TokenError| error.kind() == ErrorKind::CredentialsRefused;
         if !result.as_ref().is_err_and(refusal) {
             return result;
@@ -210,7 +212,7 @@ impl TokenManagement {
         if !anew.differ(&sent, self.authentication.epoch() != epoch) {
             return result;
         }
-        exchange(&anew).await.map_err(named)
+        exchange(&anew).await
     }
 
     async fn credentials(

@@ -1,13 +1,16 @@
 //! One HTTP exchange with a token endpoint: bounded, without redirects, cookies or decompression.
 
-use std::{fmt, net::IpAddr, time::Duration};
+mod identified;
+
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use hallpass_core::{Secret, TokenError};
 use http::HeaderMap;
-use reqwest::{Certificate, Client, ClientBuilder, Proxy, Response, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, Response, redirect};
 use zeroize::Zeroizing;
 
-use crate::{BuildError, fault};
+use crate::{BuildError, Credentials, fault};
+use identified::Clients;
 
 /// The connections to token endpoints: a keep-alive pool with deadlines and bounds.
 ///
@@ -32,6 +35,8 @@ use crate::{BuildError, fault};
 #[derive(Clone)]
 pub struct HttpTransport {
     client: Client,
+    /// Those that present a certificate; none beside a client of someone else's.
+    identified: Option<Arc<Clients>>,
     bounds: Bounds,
 }
 
@@ -59,24 +64,67 @@ impl HttpTransport {
     /// The danger: its redirect policy, cookies and decompression cannot be inspected. A client that follows
     /// redirects may send credentials to wherever a server points it (RFC 9700 section 4.12). Build it with
     /// `redirect::Policy::none()`. Deadline and body bound of this transport hold all the same.
+    ///
+    /// It cannot present the certificate of [`MutualTls`](crate::MutualTls), which is an error of that call.
     pub fn danger_from_client(client: Client) -> Self {
         tracing::warn!(
             "token requests go through a caller's HTTP client, whose redirect policy is unknown"
         );
         Self {
             client,
+            identified: None,
             bounds: HttpTransportBuilder::default().bounds,
         }
     }
 
-    /// Sends a request and reads the answer, within `deadline` and the transport's own, whichever ends first.
+    /// Sends a request and reads the answer, within `deadline` and the transport's own, whichever ends first. Where the
+    /// credentials have a certificate, it is presented.
+    pub(crate) async fn exchange_as(
+        &self,
+        request: reqwest::Request,
+        credentials: &Credentials,
+        deadline: Duration,
+    ) -> Result<Answer, TokenError> {
+        let Some(identity) = credentials.identity() else {
+            return self.exchange(request, deadline).await;
+        };
+        let Some(clients) = &self.identified else {
+            return Err(TokenError::configuration(
+                "a transport made by `danger_from_client` cannot present the client certificate",
+            )
+            .with_hint("build the transport with `HttpTransport::builder`"));
+        };
+        if request.url().scheme() != "https" {
+            return Err(TokenError::configuration(
+                "the client certificate cannot be presented over plain HTTP",
+            )
+            .with_hint("set `token_endpoint` to an `https` URL"));
+        }
+        let sent = async {
+            let client = clients.of(identity).await?;
+            self.send(&client, request).await
+        };
+        let answer = self.within(deadline, sent).await;
+        answer.map_err(|error| fault::certified(error, credentials.hint.as_deref()))
+    }
+
+    /// As [`exchange_as`](Self::exchange_as), without a certificate.
     pub(crate) async fn exchange(
         &self,
         request: reqwest::Request,
         deadline: Duration,
     ) -> Result<Answer, TokenError> {
+        self.within(deadline, self.send(&self.client, request))
+            .await
+    }
+
+    async fn within(
+        &self,
+        deadline: Duration,
+        sent: impl Future<Output = Result<Answer, TokenError>>,
+    ) -> Result<Answer, TokenError> {
         let timeout = self.bounds.timeout.min(deadline);
-        tokio::time::timeout(timeout, self.send(request))
+        tokio::time::timeout(timeout, sent)
             .await
             .unwrap_or_else(|_| {
                 Err(TokenError::unavailable(format!(
@@ -85,8 +133,8 @@ impl HttpTransport {
             })
     }
 
-    async fn send(&self, request: reqwest::Request) -> Result<Answer, TokenError> {
-        let mut response = self.client.execute(request).await.map_err(fault::of)?;
+    async fn send(&self, client: &Client, request: reqwest::Request) -> Result<Answer, TokenError> {
+        let mut response = client.execute(request).await.map_err(fault::of)?;
         let limit = self.bounds.max_body_bytes;
         let announced = response.content_length();
         if announced.is_some_and(|length| length > limit as u64) {
@@ -260,6 +308,16 @@ impl HttpTransportBuilder {
                 "zero leaves no time for an answer",
             ));
         }
+        let client = self.client(None)?;
+        Ok(HttpTransport {
+            client,
+            identified: Some(Arc::new(Clients::new(self))),
+            bounds,
+        })
+    }
+
+    /// A client with these settings, which presents the certificate if there is one.
+    fn client(&self, identity: Option<Identity>) -> Result<Client, BuildError> {
         let builder = Client::builder()
             .redirect(redirect::Policy::none())
             .referer(false)
@@ -268,8 +326,11 @@ impl HttpTransportBuilder {
             .user_agent(self.user_agent.as_str())
             .local_address(self.local_address);
         let builder = self.with_proxy(builder)?;
-        let builder = self.with_roots(builder)?;
-        let client = builder.build().map_err(|error| {
+        let mut builder = self.with_roots(builder)?;
+        if let Some(identity) = identity {
+            builder = builder.identity(identity);
+        }
+        builder.build().map_err(|error| {
             BuildError::new(
                 "transport",
                 format!(
@@ -277,8 +338,7 @@ impl HttpTransportBuilder {
                     fault::chain(&error.without_url())
                 ),
             )
-        })?;
-        Ok(HttpTransport { client, bounds })
+        })
     }
 
     fn with_proxy(&self, builder: ClientBuilder) -> Result<ClientBuilder, BuildError> {

@@ -1,0 +1,234 @@
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::SystemTime,
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use hallpass_core::{Binding, Secret};
+use rustls::{
+    InconsistentKeys,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{PemObject as _, SectionKind},
+    },
+    sign::CertifiedKey,
+};
+use zeroize::Zeroizing;
+
+use super::validity;
+use crate::BuildError;
+
+/// A client's certificate, the chain below its authority and the private key: cheap to clone, never shown.
+///
+/// The text is wiped from memory when the last clone goes. The TLS library has a copy of the key of its own for as
+/// long as there are connections, which is not wiped.
+#[derive(Clone)]
+pub struct ClientIdentity(Arc<Inner>);
+
+struct Inner {
+    /// The certificates, the client's own first, and the key; nothing else that was in the text.
+    pem: Secret,
+    valid_until: Option<SystemTime>,
+    /// Ends when another certificate takes its place.
+    binding: Binding,
+}
+
+/// What is wrong with a text.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Each for itself is good.
+    Mismatch,
+    Unusable(&'static str),
+}
+
+impl ClientIdentity {
+    /// Reads certificates and key from one PEM text, in which the client's own certificate comes before the others.
+    ///
+    /// For a [`ClientAuthentication`](crate::ClientAuthentication) of your own; [`MutualTls`](crate::MutualTls) reads
+    /// it from where it is kept.
+    ///
+    /// # Errors
+    ///
+    /// Says what is missing, damaged or does not fit together, and nothing of what was read.
+    pub fn from_pem(pem: &str) -> Result<Self, BuildError> {
+        Self::read(pem).map_err(|fault| BuildError::new("certificate_and_key", fault.text()))
+    }
+
+    pub(super) fn read(pem: &str) -> Result<Self, Fault> {
+        let (mut certificates, mut keys) = (Vec::new(), Vec::new());
+        for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem.as_bytes()) {
+            // The library's error may quote the text.
+            let (kind, der) = section.map_err(|_| match is_encrypted(pem) {
+                true => ENCRYPTED,
+                false => DAMAGED,
+            })?;
+            match kind {
+                SectionKind::Certificate => certificates.push(CertificateDer::from(der)),
+                SectionKind::PrivateKey
+                | SectionKind::RsaPrivateKey
+                | SectionKind::EcPrivateKey => keys.push((kind, Zeroizing::new(der))),
+                _ => {}
+            }
+        }
+        let [(kind, key)] = keys.as_slice() else {
+            return Err(match keys.len() {
+                0 if is_encrypted(pem) => ENCRYPTED,
+                0 => Fault::Unusable(
+                    "there is no private key in the PEM text (`-----BEGIN PRIVATE KEY-----`)",
+                ),
+                _ => Fault::Unusable(
+                    "there is more than one private key in the PEM text; leave the client's own",
+                ),
+            });
+        };
+        let Some(own) = certificates.first() else {
+            return Err(Fault::Unusable(
+                "there is no certificate in the PEM text (`-----BEGIN CERTIFICATE-----`)",
+            ));
+        };
+        let valid_until = validity::end(own);
+        let text = write(&certificates, *kind, key);
+        check(certificates, *kind, key)?;
+        // It is not empty.
+        let pem = Secret::new(text).map_err(|_| DAMAGED)?;
+        Ok(Self(Arc::new(Inner {
+            pem,
+            valid_until,
+            binding: Binding::new(),
+        })))
+    }
+
+    /// Certificates and key as PEM, for the client of an API that takes tokens which are bound to this certificate.
+    pub fn expose_pem(&self) -> &str {
+        self.0.pem.expose()
+    }
+
+    /// When the validity of the client's own certificate ends; `None` where that cannot be made out.
+    pub fn valid_until(&self) -> Option<SystemTime> {
+        self.0.valid_until
+    }
+
+    /// Do both come from one reading? What was set up for the one need not be set up for the other then.
+    pub fn is_clone_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// What tokens are bound to that were got with it. It ends when another certificate takes its place.
+    pub fn binding(&self) -> &Binding {
+        &self.0.binding
+    }
+
+    pub(super) fn pem(&self) -> &Secret {
+        &self.0.pem
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakIdentity {
+        WeakIdentity(Arc::downgrade(&self.0))
+    }
+}
+
+impl fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientIdentity")
+            .field("valid_until", &self.0.valid_until)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells whether an identity is still in use, and does not keep it.
+pub(crate) struct WeakIdentity(Weak<Inner>);
+
+impl WeakIdentity {
+    pub(crate) fn is_of(&self, identity: &ClientIdentity) -> bool {
+        self.0.as_ptr() == Arc::as_ptr(&identity.0)
+    }
+
+    pub(crate) fn is_in_use(&self) -> bool {
+        let identity = self.0.upgrade();
+        identity.is_some_and(|identity| !identity.binding.has_ended())
+    }
+}
+
+const ENCRYPTED: Fault = Fault::Unusable(
+    "the private key is encrypted, which is not supported; keep it where it needs no password (`openssl pkey -in key.pem` takes one off)",
+);
+const DAMAGED: Fault =
+    Fault::Unusable("the PEM text is damaged or cut; copy it whole, with its BEGIN and END lines");
+
+impl Fault {
+    pub(super) fn text(&self) -> &'static str {
+        match self {
+            Self::Mismatch => {
+                "certificate and private key do not belong together; the client's own certificate comes first in the text"
+            }
+            Self::Unusable(text) => text,
+        }
+    }
+}
+
+/// PKCS#8 says so in the section's name, the older forms in a line below it.
+fn is_encrypted(pem: &str) -> bool {
+    pem.contains("BEGIN ENCRYPTED PRIVATE KEY") || pem.contains("Proc-Type: 4,ENCRYPTED")
+}
+
+/// Does the key fit, by the same library that will use it?
+fn check(
+    certificates: Vec<CertificateDer<'static>>,
+    kind: SectionKind,
+    key: &Zeroizing<Vec<u8>>,
+) -> Result<(), Fault> {
+    let key = match kind {
+        SectionKind::RsaPrivateKey => PrivateKeyDer::Pkcs1(key.as_slice().into()),
+        SectionKind::EcPrivateKey => PrivateKeyDer::Sec1(key.as_slice().into()),
+        _ => PrivateKeyDer::Pkcs8(key.as_slice().into()),
+    };
+    let ours = || Arc::new(aws_lc_rs::default_provider());
+    let provider = CryptoProvider::get_default().cloned().unwrap_or_else(ours);
+    let signer = provider.key_provider.load_private_key(key.clone_key());
+    let signer = signer.map_err(|_| {
+        Fault::Unusable(
+            "the private key is damaged, or of a kind that TLS clients do not use: it must be RSA, EC or Ed25519",
+        )
+    })?;
+    match CertifiedKey::new(certificates, signer).keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(()),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(Fault::Mismatch),
+        Err(_) => Err(Fault::Unusable(
+            "the certificate is damaged: what its PEM section holds is no X.509 certificate",
+        )),
+    }
+}
+
+/// Only what is needed, as PEM again: the TLS library refuses a text with anything else in it.
+fn write(
+    certificates: &[CertificateDer<'_>],
+    kind: SectionKind,
+    key: &Zeroizing<Vec<u8>>,
+) -> String {
+    let label = match kind {
+        SectionKind::RsaPrivateKey => "RSA PRIVATE KEY",
+        SectionKind::EcPrivateKey => "EC PRIVATE KEY",
+        _ => "PRIVATE KEY",
+    };
+    let own = certificates.iter().map(|der| ("CERTIFICATE", &**der));
+    let sections: Vec<_> = own.chain([(label, key.as_slice())]).collect();
+    // Twice as much is more than base64 and its lines take: it is not moved while it grows, and leaves no copy behind.
+    let capacity = sections.iter().map(|(_, der)| 2 * der.len() + 128).sum();
+    let mut text = String::with_capacity(capacity);
+    for (label, der) in sections {
+        text.push_str("-----BEGIN ");
+        text.push_str(label);
+        text.push_str("-----\n");
+        // 48 bytes are a line of 64 characters.
+        for line in der.chunks(48) {
+            BASE64_STANDARD.encode_string(line, &mut text);
+            text.push('\n');
+        }
+        text.push_str("-----END ");
+        text.push_str(label);
+        text.push_str("-----\n");
+    }
+    text
+}
