@@ -22,8 +22,8 @@ use crate::BuildError;
 
 /// A client's certificate, the chain below its authority and the private key: cheap to clone, never shown.
 ///
-/// The text is wiped from memory when the last clone goes. The TLS library has a copy of the key of its own for as
-/// long as there are connections, which is not wiped.
+/// The text is wiped from memory when the last clone goes. What the TLS library copies, to check the key and for its
+/// connections, is not.
 #[derive(Clone)]
 pub struct ClientIdentity(Arc<Inner>);
 
@@ -60,10 +60,14 @@ impl ClientIdentity {
         let (mut certificates, mut keys) = (Vec::new(), Vec::new());
         for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem.as_bytes()) {
             // The library's error may quote the text.
-            let (kind, der) = section.map_err(|_| match is_encrypted(pem) {
-                true => ENCRYPTED,
-                false => DAMAGED,
-            })?;
+            let unreadable = |_| {
+                if is_encrypted(pem) {
+                    ENCRYPTED
+                } else {
+                    DAMAGED
+                }
+            };
+            let (kind, der) = section.map_err(unreadable)?;
             match kind {
                 SectionKind::Certificate => certificates.push(CertificateDer::from(der)),
                 SectionKind::PrivateKey
@@ -201,6 +205,9 @@ fn check(
     }
 }
 
+/// The bytes of a line of 64 characters.
+const LINE: usize = 48;
+
 /// Only what is needed, as PEM again: the TLS library refuses a text with anything else in it.
 fn write(
     certificates: &[CertificateDer<'_>],
@@ -214,15 +221,19 @@ fn write(
     };
     let own = certificates.iter().map(|der| ("CERTIFICATE", &**der));
     let sections: Vec<_> = own.chain([(label, key.as_slice())]).collect();
-    // Twice as much is more than base64 and its lines take: it is not moved while it grows, and leaves no copy behind.
-    let capacity = sections.iter().map(|(_, der)| 2 * der.len() + 128).sum();
+    // Exactly as long as it gets: it is not moved, now or when it is made a secret, and leaves no copy behind.
+    let length = |(label, der): &(&str, &[u8])| {
+        let line = |bytes: &[u8]| bytes.len().div_ceil(3) * 4 + 1;
+        let lines: usize = der.chunks(LINE).map(line).sum();
+        "-----BEGIN -----\n-----END -----\n".len() + 2 * label.len() + lines
+    };
+    let capacity = sections.iter().map(length).sum();
     let mut text = String::with_capacity(capacity);
     for (label, der) in sections {
         text.push_str("-----BEGIN ");
         text.push_str(label);
         text.push_str("-----\n");
-        // 48 bytes are a line of 64 characters.
-        for line in der.chunks(48) {
+        for line in der.chunks(LINE) {
             BASE64_STANDARD.encode_string(line, &mut text);
             text.push('\n');
         }
@@ -230,5 +241,6 @@ fn write(
         text.push_str(label);
         text.push_str("-----\n");
     }
+    debug_assert_eq!(text.len(), capacity);
     text
 }

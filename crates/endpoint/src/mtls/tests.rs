@@ -1,1 +1,247 @@
+use std::time::{Duration, SystemTime};
 
+use hallpass_core::{ErrorKind, SecretError};
+use hallpass_testkit::{ManualClock, RotatingSecret, leak};
+use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+
+use super::*;
+
+/// A certificate that signs itself, valid until the end of `year`, and its key, both as PEM.
+fn pair(name: &str, year: i32) -> (String, String) {
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(year, 12, 31);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+/// Both in one text.
+fn joined(name: &str) -> String {
+    let (certificate, key) = pair(name, 2999);
+    certificate + &key
+}
+
+fn fault(pem: &str) -> String {
+    let error = ClientIdentity::from_pem(pem).unwrap_err();
+    assert_eq!(error.setting(), "certificate_and_key");
+    error.to_string()
+}
+
+async fn prove(how: &MutualTls) -> Result<Credentials, TokenError> {
+    let context = AuthenticationContext::new("orders", "https://login.example/token");
+    how.credentials(&context).await
+}
+
+#[test]
+fn what_is_wrong_with_a_text_is_told_and_nothing_of_it_shown() {
+    let (certificate, key) = pair("a", 2999);
+    let (other, other_key) = pair("b", 2999);
+    let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    let legacy = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let no_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    for (pem, says) in [
+        (String::new(), "no private key"),
+        ("s3cr3t".to_owned(), "no private key"),
+        (certificate.clone(), "no private key"),
+        (key.clone(), "no certificate"),
+        (certificate.clone() + &encrypted, "is encrypted"),
+        (certificate.clone() + legacy, "is encrypted"),
+        (other.clone() + &key, "do not belong together"),
+        (
+            other.clone() + &certificate + &key,
+            "own certificate comes first",
+        ),
+        (
+            certificate.clone() + &key + &other_key,
+            "more than one private key",
+        ),
+        (certificate[..200].to_owned() + &key, "damaged or cut"),
+        (garbage.to_owned() + &key, "no X.509 certificate"),
+        (certificate.clone() + no_key, "RSA, EC or Ed25519"),
+    ] {
+        let told = fault(&pem);
+        assert!(told.contains(says), "{says}: {told}");
+        for line in pem.lines().filter(|line| line.len() > 40) {
+            leak::assert_clean(&told, line);
+        }
+    }
+}
+
+/// RSA, EC and Ed25519 in the forms that tools write, among sections that are none of ours.
+#[test]
+fn keys_of_each_kind_and_texts_with_more_in_them_are_taken() {
+    let kinds = [
+        &rcgen::PKCS_ECDSA_P256_SHA256,
+        &rcgen::PKCS_ECDSA_P384_SHA384,
+        &rcgen::PKCS_ED25519,
+    ];
+    for kind in kinds {
+        let key = KeyPair::generate_for(kind).unwrap();
+        let params = CertificateParams::new(["a".to_owned()]).unwrap();
+        let issuer = CertifiedIssuer::self_signed(
+            CertificateParams::new(Vec::new()).unwrap(),
+            KeyPair::generate().unwrap(),
+        );
+        let issuer = issuer.unwrap();
+        let own = params.signed_by(&key, &issuer).unwrap().pem();
+        let public = key.public_key_pem();
+        let text = format!(
+            "Bag Attributes\r\n{}{public}\nsubject=CN=a\n{own}{}",
+            key.serialize_pem(),
+            issuer.pem()
+        );
+        let identity = ClientIdentity::from_pem(&text).unwrap();
+        let pem = identity.expose_pem();
+        assert_eq!(pem.matches("BEGIN").count(), 3, "{pem}");
+        let squeezed = |text: &str| text.replace(['\r', '\n'], "");
+        let expected = format!("{own}{}{}", issuer.pem(), key.serialize_pem());
+        assert_eq!(squeezed(pem), squeezed(&expected));
+        // It is what the TLS library takes.
+        assert!(reqwest::Identity::from_pem(pem.as_bytes()).is_ok());
+    }
+}
+
+// covers: C-08, C-63
+#[tokio::test]
+async fn the_client_id_is_all_that_is_in_the_form() {
+    let how = MutualTls::new(RotatingSecret::new(&joined("a")));
+    let credentials = prove(&how).await.unwrap();
+    let form: Vec<_> = credentials.expose_parameters().collect();
+    assert_eq!(form, [("client_id", "orders")]);
+    assert!(credentials.identity().is_some() && credentials.binding().is_some());
+    let unbound = prove(&how.clone().unbound_tokens()).await.unwrap();
+    assert!(unbound.identity().is_some() && unbound.binding().is_none());
+    assert_eq!(how.method(), Some("tls_client_auth"));
+    let how = how.self_signed();
+    assert_eq!(how.method(), Some("self_signed_tls_client_auth"));
+}
+
+// covers: C-65, F-110
+#[tokio::test]
+async fn another_certificate_ends_the_binding_of_the_one_before() {
+    let (one, other) = (joined("a"), joined("b"));
+    let text = RotatingSecret::new(&one);
+    let how = MutualTls::new(text.clone());
+    let before = how.identity().await.unwrap();
+    let same = how.identity().await.unwrap();
+    assert!(before.is_clone_of(&same) && !before.binding().has_ended());
+    assert_eq!((text.reads(), how.epoch()), (2, 0));
+    text.rotate(&other);
+    let refused = prove(&how.clone()).await.unwrap();
+    let now = how.identity().await.unwrap();
+    assert!(refused.identity().unwrap().is_clone_of(&now) && !now.is_clone_of(&before));
+    assert!(before.binding().has_ended() && !now.binding().has_ended());
+    // The source tells of it, and so does the reading.
+    assert_eq!(how.epoch(), 2);
+    how.refused(&refused);
+    assert_eq!(text.refusals(), 1);
+    // Back to the one before is another one again: its tokens are gone.
+    text.rotate(&one);
+    let again = how.identity().await.unwrap();
+    assert!(now.binding().has_ended() && !again.binding().has_ended());
+    how.refused(&refused);
+    assert_eq!(
+        text.refusals(),
+        1,
+        "a late report is of one that was read anew since"
+    );
+}
+
+// covers: F-110, F-111
+#[tokio::test]
+async fn a_pair_that_is_replaced_between_two_readings_is_read_once_more() {
+    let (one, one_key) = pair("a", 2999);
+    let (other, other_key) = pair("b", 2999);
+    let (certificate, key) = (RotatingSecret::new(&one), RotatingSecret::new(&one_key));
+    let how = MutualTls::from_pair(certificate.clone(), key.clone());
+    how.identity().await.unwrap();
+    certificate.rotate_after_reading(&other);
+    key.rotate(&other_key);
+    let identity = how.identity().await.unwrap();
+    assert!(
+        identity
+            .expose_pem()
+            .contains(other.lines().nth(1).unwrap())
+    );
+    assert_eq!((certificate.reads(), key.reads()), (3, 3));
+
+    // A pair that stays wrong is told, and may be mended by the time it is asked for again.
+    certificate.rotate(&one);
+    let error = how.identity().await.unwrap_err();
+    assert_eq!((certificate.reads(), key.reads()), (5, 5));
+    assert_eq!(
+        (error.kind(), error.is_transient()),
+        (ErrorKind::Configuration, true)
+    );
+    assert!(
+        error.to_string().contains("do not belong together"),
+        "{error}"
+    );
+    assert!(!identity.binding().has_ended(), "there is no other one yet");
+    key.rotate(&one_key);
+    how.identity().await.unwrap();
+    assert!(identity.binding().has_ended());
+
+    // One that was never right is a mistake.
+    let wrong = MutualTls::from_pair(RotatingSecret::new(&one), RotatingSecret::new(&other_key));
+    let error = wrong.identity().await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.is_transient()),
+        (ErrorKind::Configuration, false)
+    );
+}
+
+/// The certificate is at hand at once, the key after a while: a reading is under way for as long.
+#[tokio::test]
+async fn a_slow_reading_does_not_put_an_old_certificate_back() {
+    let how = MutualTls::new(RotatingSecret::new(&joined("a")));
+    let read = |text: &str| Read {
+        certificate: Secret::new(text).unwrap(),
+        key: None,
+    };
+    let (old, new) = (joined("old"), joined("new"));
+    let now = how.pair.take(2, read(&new)).unwrap();
+    let late = how.pair.take(1, read(&old)).unwrap();
+    assert!(late.is_clone_of(&now) && !now.binding().has_ended());
+}
+
+#[tokio::test]
+async fn a_source_that_is_down_is_no_mistake_of_the_client() {
+    let text = RotatingSecret::new(&joined("a"));
+    let how = MutualTls::new(text.clone());
+    text.fail(SecretError::unavailable("the vault is sealed"));
+    let error = how.identity().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn the_hint_tells_of_a_certificate_that_has_expired() {
+    let (certificate, key) = pair("a", 2030);
+    let clock = ManualClock::new();
+    let how = MutualTls::new(RotatingSecret::new(&(certificate + &key))).clock(clock.clone());
+    clock.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(1_893_456_000)); // 2030 begins
+    let hint = async || prove(&how).await.unwrap().hint.unwrap();
+    assert!(hint().await.contains("trusts the certificate's issuer"));
+    clock.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(1_924_992_000)); // 2031 begins
+    let told = hint().await;
+    assert!(told.contains("ended on Tue, 31 Dec 2030"), "{told}");
+}
+
+// covers: F-99, F-104
+#[tokio::test]
+async fn debug_shows_neither_key_nor_certificate() {
+    let (certificate, key) = pair("CANARY", 2999);
+    let how = MutualTls::from_pair(
+        Secret::new(&certificate).unwrap(),
+        Secret::new(&key).unwrap(),
+    );
+    let credentials = prove(&how).await.unwrap();
+    let identity = how.identity().await.unwrap();
+    let shown = format!("{how:?} {how:#?} {credentials:?} {identity:?} {identity:#?}");
+    for line in [certificate, key].iter().flat_map(|pem| pem.lines()) {
+        // The control: it is there.
+        assert!(leak::find(identity.expose_pem(), line).is_some(), "{line}");
+        leak::assert_clean(&shown, line);
+    }
+}

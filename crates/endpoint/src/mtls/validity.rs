@@ -67,6 +67,9 @@ fn time(tag: u8, text: &str) -> Option<SystemTime> {
         }
         _ => return None,
     };
+    if rest.len() != 10 {
+        return None;
+    }
     let parts: Option<Vec<u64>> = (0..5)
         .map(|nth| rest.get(2 * nth..2 * nth + 2)?.parse().ok())
         .collect();
@@ -79,7 +82,9 @@ fn time(tag: u8, text: &str) -> Option<SystemTime> {
 /// The days from 1970 to the first of this month.
 fn days(year: u64, month: u64) -> Option<u64> {
     const BEFORE: [u64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     let leaps_before = |year: u64| (year - 1) / 4 - (year - 1) / 100 + (year - 1) / 400;
     let whole = year.checked_sub(1970)? * 365 + leaps_before(year) - leaps_before(1970);
     let months = BEFORE.get(usize::try_from(month.checked_sub(1)?).ok()?)?;
