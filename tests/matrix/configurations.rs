@@ -6,13 +6,16 @@ use hallpass::{
     Secret, TokenSource,
     cache::{CachedTokenSource, MemoryTokenStore},
     camall::{self, Camall},
-    endpoint::{ClientCredentials, ClientSecretBasic, ClientSecretPost, HttpTransport, Retry},
+    endpoint::{
+        ClientCredentials, ClientSecretBasic, ClientSecretPost, HttpTransport,
+        HttpTransportBuilder, Retry,
+    },
     jwt::{AssertionSettings, ClientSecretJwt, PrivateKeyJwt},
 };
 
 use hallpass_testkit::AuthMethod;
 
-use crate::assertions;
+use crate::{assertions, tls_front::TlsFront};
 
 pub(crate) const ID: &str = "orders-service";
 /// Sought in everything that is shown.
@@ -38,6 +41,7 @@ enum Authentication {
     Post,
     PrivateKey,
     SecretJwt,
+    MutualTls,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -71,12 +75,14 @@ pub(crate) const CONFIGURATIONS: &[Configuration] = &[
     configuration(A::Endpoint, M::BasicRaw, D::None),
     configuration(A::Endpoint, M::PrivateKey, D::None),
     configuration(A::Endpoint, M::SecretJwt, D::None),
+    configuration(A::Endpoint, M::MutualTls, D::None),
     configuration(A::Camall, M::Post, D::Cache),
     configuration(A::Camall, M::Basic, D::Cache),
     configuration(A::Endpoint, M::Post, D::Cache),
     configuration(A::Endpoint, M::Basic, D::Cache),
     configuration(A::Endpoint, M::BasicRaw, D::Cache),
     configuration(A::Endpoint, M::PrivateKey, D::Cache),
+    configuration(A::Endpoint, M::MutualTls, D::Cache),
     configuration(A::Endpoint, M::Basic, D::CacheWithStore),
 ];
 
@@ -92,6 +98,7 @@ impl Configuration {
             M::Post => "post",
             M::PrivateKey => "private_key_jwt",
             M::SecretJwt => "secret_jwt",
+            M::MutualTls => "mutual_tls",
         };
         let decorator = match self.decorator {
             D::None => "plain",
@@ -108,6 +115,8 @@ impl Configuration {
             M::BasicRaw => AuthMethod::BasicRaw,
             M::Post => AuthMethod::Post,
             M::PrivateKey | M::SecretJwt => AuthMethod::Assertion,
+            // The front tells the server who it is by the client's secret.
+            M::MutualTls => AuthMethod::Post,
         }
     }
 
@@ -129,6 +138,7 @@ impl Configuration {
     ) -> Arc<dyn TokenSource> {
         let text = secret;
         let secret = Secret::new(text).unwrap();
+        let mut settings = HttpTransport::builder();
         match self.adapter {
             A::Camall => {
                 let authentication = match self.authentication {
@@ -139,7 +149,7 @@ impl Configuration {
                     .authentication(authentication)
                     .token_endpoint(url)
                     .danger_allow_http_on_loopback()
-                    .transport(transport(patience))
+                    .transport(transport(settings, patience))
                     .retry(Retry::never())
                     .scope(SCOPES)
                     .build();
@@ -160,10 +170,15 @@ impl Configuration {
                         let how = ClientSecretJwt::new(for_issuer(url), secret);
                         ClientCredentials::builder(url, ID, how)
                     }
+                    M::MutualTls => {
+                        let front = TlsFront::before(url, text);
+                        settings = front.transport;
+                        ClientCredentials::builder(front.url, ID, front.how)
+                    }
                 };
                 let source = builder
                     .danger_allow_http_on_loopback()
-                    .transport(transport(patience))
+                    .transport(transport(settings, patience))
                     .retry(Retry::never())
                     .scope(SCOPES)
                     .build();
@@ -198,8 +213,8 @@ fn for_issuer(url: &str) -> AssertionSettings {
 /// More than any answer takes, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn transport(patience: Duration) -> HttpTransport {
-    HttpTransport::builder()
+fn transport(settings: HttpTransportBuilder, patience: Duration) -> HttpTransport {
+    settings
         .connect_timeout(patience)
         .timeout(patience)
         .build()

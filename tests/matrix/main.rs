@@ -10,6 +10,8 @@ mod assertions;
 mod configurations;
 mod report;
 mod scenarios;
+#[path = "../shared/tls_front.rs"]
+mod tls_front;
 
 use std::{env, path::PathBuf, process::ExitCode, sync::Arc};
 

@@ -10,7 +10,7 @@ use hallpass::{
 use hallpass_testkit::{AuthorizationServer, Client, conformance, conformance::Subject, raw};
 
 use crate::{
-    shared::assertions,
+    shared::{assertions, tls_front::TlsFront},
     support::{ID, secret},
 };
 
@@ -58,6 +58,15 @@ fn post(url: &str, text: &str) -> ClientCredentials {
         .unwrap()
 }
 
+fn mutual_tls(url: &str, text: &str) -> ClientCredentials {
+    let front = TlsFront::before(url, text);
+    ClientCredentials::builder(front.url, ID, front.how)
+        .transport(front.transport.build().unwrap())
+        .retry(Retry::never())
+        .build()
+        .unwrap()
+}
+
 fn private_key(url: &str, text: &str) -> ClientCredentials {
     let issuer = url.trim_end_matches("/oauth/token");
     let settings = AssertionSettings::new(issuer).unwrap();
@@ -81,6 +90,7 @@ fn camall(url: &str, text: &str) -> impl TokenSource + std::fmt::Debug + use<> {
 conformance!(endpoint_basic, subject(basic));
 conformance!(endpoint_post, subject(post));
 conformance!(endpoint_private_key, subject(private_key));
+conformance!(endpoint_mutual_tls, subject(mutual_tls));
 conformance!(camall_io, subject(camall));
 conformance!(
     cached_endpoint,
@@ -89,6 +99,10 @@ conformance!(
 conformance!(
     cached_private_key,
     subject(|url, text| CachedTokenSource::new(private_key(url, text)))
+);
+conformance!(
+    cached_mutual_tls,
+    subject(|url, text| CachedTokenSource::new(mutual_tls(url, text)))
 );
 conformance!(
     cached_camall_io,

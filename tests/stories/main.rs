@@ -12,9 +12,14 @@ mod integrations;
 mod leaks;
 mod main_job;
 mod management;
+mod mtls;
+#[cfg(unix)] // Symbolic links are swapped.
+mod mtls_rotation;
+mod mtls_server;
 #[cfg(unix)] // Some of what is told is told of files' modes.
 mod observability;
 mod oidc_assertions;
+mod oidc_mtls;
 mod oidc_pkcs11;
 mod oidc_provider;
 mod peer;

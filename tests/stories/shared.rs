@@ -4,3 +4,5 @@
 pub(crate) mod assertions;
 #[path = "../shared/softhsm.rs"]
 pub(crate) mod softhsm;
+#[path = "../shared/tls_front.rs"]
+pub(crate) mod tls_front;

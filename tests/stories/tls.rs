@@ -4,10 +4,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use hallpass::{
     AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource,
-    endpoint::{ClientCredentials, HttpTransport, SourceBuilder},
+    endpoint::{ClientCredentials, HttpTransport, HttpTransportBuilder, SourceBuilder},
 };
 use http::Response;
-use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+use rcgen::{Certificate, CertificateParams, CertifiedIssuer, KeyPair};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_rustls::{
     TlsAcceptor,
@@ -18,11 +18,11 @@ use crate::support::builder;
 
 const GOOD: &str = r#"{"access_token":"t","token_type":"Bearer","expires_in":3600}"#;
 
-/// A certificate authority of this test.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+/// A certificate authority of a test.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params
             .distinguished_name
@@ -32,13 +32,24 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
     }
 
-    /// A server's settings with a certificate for `name` that is good until the end of `year`.
-    fn server(&self, name: &str, year: i32) -> TlsAcceptor {
+    /// A certificate for `name` that is good until the end of `year`, and its key.
+    pub(crate) fn issue(&self, name: &str, year: i32) -> (Certificate, KeyPair) {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2000, 1, 1);
         params.not_after = rcgen::date_time_ymd(year, 12, 31);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
+        (certificate, key)
+    }
+
+    /// The authority's own certificate.
+    pub(crate) fn certificate(&self) -> &Certificate {
+        self.0.as_ref()
+    }
+
+    /// A server's settings with a certificate for `name` that is good until the end of `year`.
+    fn server(&self, name: &str, year: i32) -> TlsAcceptor {
+        let (certificate, key) = self.issue(name, year);
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let mut config = ServerConfig::builder()
             .with_no_client_auth()
@@ -49,11 +60,14 @@ impl Authority {
     }
 
     fn trusted(&self) -> HttpTransport {
+        self.transport().build().unwrap()
+    }
+
+    /// A transport that trusts this authority alone.
+    pub(crate) fn transport(&self) -> HttpTransportBuilder {
         HttpTransport::builder()
             .add_root_certificates_pem(self.0.pem())
             .only_added_root_certificates()
-            .build()
-            .unwrap()
     }
 }
 

@@ -1,0 +1,315 @@
+//! Clients that prove themselves with a certificate, against a server that speaks TLS.
+
+use std::time::Duration;
+
+use hallpass::{
+    ErrorKind,
+    cache::{CachedTokenSource, MemoryTokenStore},
+    core::SystemClock,
+    endpoint::{
+        ClientCredentials, Endpoint, HttpTransport, MutualTls, PublicClient, Retry, TokenManagement,
+    },
+};
+use hallpass_testkit::{
+    AuthorizationServer,
+    leak::{self, Capture},
+};
+
+use crate::{
+    mtls_server::{Identity, MtlsServer, ask, client},
+    support::{ID, secret},
+    tls::Authority,
+};
+
+// covers: C-08, C-63, C-65
+#[tokio::test]
+async fn the_certificate_is_presented_and_the_form_names_the_client() {
+    let server = MtlsServer::start().await;
+    let identity = server.identity("a");
+    server.register(&identity);
+    let (certificate, key) = (secret(&identity.certificate), secret(&identity.key));
+    let source = server.source(MutualTls::from_pair(certificate, key));
+    let source = source.build().unwrap();
+    for _ in 0..3 {
+        let token = ask(&source).await.unwrap();
+        assert!(token.binding().is_some_and(|binding| !binding.has_ended()));
+    }
+    let requests = server.token_requests();
+    assert_eq!(requests.len(), 3);
+    for request in requests {
+        assert_eq!(
+            request.form,
+            format!("grant_type=client_credentials&client_id={ID}")
+        );
+        assert_eq!((&*request.client, request.status), ("a", 200));
+        assert_eq!(request.connection, 0, "connections are pooled");
+    }
+}
+
+/// With no idle connection kept, each request opens one, and TLS sessions are resumed: within one certificate.
+// covers: C-65, F-110
+#[tokio::test]
+async fn no_connection_and_no_session_of_one_certificate_serves_another() {
+    for pooled in [true, false] {
+        let server = MtlsServer::start().await;
+        let (_a, text) = client(&server, "a");
+        let b = server.identity("b");
+        server.register(&b);
+        let transport = server.transport();
+        let transport = if pooled {
+            transport
+        } else {
+            transport.pool_idle_timeout(Duration::ZERO)
+        };
+        let source = server.source(MutualTls::new(text.clone()));
+        let source = source
+            .transport(transport.build().unwrap())
+            .build()
+            .unwrap();
+        let first = ask(&source).await.unwrap();
+        ask(&source).await.unwrap();
+        text.rotate(&b.pem());
+        let second = ask(&source).await.unwrap();
+        ask(&source).await.unwrap();
+        assert!(first.binding().unwrap().has_ended());
+        assert!(!second.binding().unwrap().has_ended());
+        let seen: Vec<_> = server
+            .records()
+            .iter()
+            .map(|record| (record.client.clone(), record.connection, record.resumed))
+            .collect();
+        let seen: Vec<_> = seen
+            .iter()
+            .map(|(client, connection, resumed)| (&**client, *connection, *resumed))
+            .collect();
+        if pooled {
+            assert_eq!(
+                seen,
+                [
+                    ("a", 0, false),
+                    ("a", 0, false),
+                    ("b", 1, false),
+                    ("b", 1, false)
+                ]
+            );
+            // What idled with the old certificate is closed, and not by a timeout.
+            while server.ended() != [0] {
+                tokio::task::yield_now().await;
+            }
+        } else {
+            assert_eq!(
+                seen,
+                [
+                    ("a", 0, false),
+                    ("a", 1, true),
+                    ("b", 2, false),
+                    ("b", 3, true)
+                ]
+            );
+        }
+    }
+}
+
+// covers: F-110
+#[tokio::test]
+async fn a_refused_certificate_that_was_replaced_meanwhile_is_tried_anew_once() {
+    let server = MtlsServer::start().await;
+    let (a, text) = client(&server, "a");
+    let b = server.identity("b");
+    server.register(&b);
+    let source = server.source(MutualTls::new(text.clone())).build().unwrap();
+    server.forget(&a);
+    text.rotate_after_reading(&b.pem());
+    ask(&source).await.unwrap();
+    let served: Vec<_> = server
+        .token_requests()
+        .iter()
+        .map(|request| (request.client.clone(), request.status))
+        .collect();
+    assert_eq!(
+        served,
+        [("a stranger".to_owned(), 401), ("b".to_owned(), 200)]
+    );
+    assert_eq!(text.refusals(), 1);
+
+    // One that did not change is not tried again.
+    server.forget(&b);
+    let error = ask(&source).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CredentialsRefused);
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("trusts the certificate's issuer"), "{hint}");
+    assert_eq!((server.token_requests().len(), text.refusals()), (3, 2));
+}
+
+// covers: F-43
+#[tokio::test]
+async fn a_server_that_refuses_the_certificate_in_tls_is_told_from_one_that_is_down() {
+    let server = MtlsServer::start().await;
+    let stranger = Identity::new(&Authority::new("a stranger"), "a");
+    let how = MutualTls::new(secret(&stranger.pem())).self_signed();
+    let error = ask(&server.source(how).build().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CredentialsRefused, "{error}");
+    assert!(!error.is_transient() && error.to_string().contains("client certificate in TLS"));
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("this very certificate"), "{hint}");
+
+    let none = server.source(MutualTls::new(secret("unused")));
+    let error = ask(&none.authentication(PublicClient).build().unwrap()).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CredentialsRefused, "{error}");
+    assert!(
+        error.to_string().contains("the server requires one"),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("`MutualTls`"));
+    assert!(server.records().is_empty());
+}
+
+#[tokio::test]
+async fn where_a_certificate_cannot_be_presented_nothing_is_sent() {
+    let server = MtlsServer::start().await;
+    let (_a, text) = client(&server, "a");
+    let how = MutualTls::new(text);
+    let theirs = HttpTransport::danger_from_client(reqwest::Client::new());
+    let source = server
+        .source(how.clone())
+        .transport(theirs)
+        .build()
+        .unwrap();
+    let error = ask(&source).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("danger_from_client"), "{error}");
+    assert!(server.records().is_empty());
+
+    let plain = AuthorizationServer::builder().start().await;
+    let source = server.source(how).token_endpoint(plain.token_endpoint());
+    let source = source.danger_allow_http_on_loopback().build().unwrap();
+    let error = ask(&source).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("over plain HTTP"), "{error}");
+    assert_eq!(plain.token_request_count(), 0);
+}
+
+// covers: C-64
+#[tokio::test]
+async fn the_alias_is_for_clients_with_a_certificate_alone() {
+    let server = MtlsServer::open_to_all().await;
+    let (_a, text) = client(&server, "a");
+    let transport = || server.transport().build().unwrap();
+    let issuer = server.issuer();
+    server.publish(format!(
+        r#"{{"issuer":"{issuer}","token_endpoint":"{issuer}/usual","introspection_endpoint":"{issuer}/usual",
+            "mtls_endpoint_aliases":{{"token_endpoint":"{issuer}/token","introspection_endpoint":"{issuer}/introspect"}}}}"#
+    ));
+    let known = Endpoint::new(server.url("/usual")).with_mtls_alias(server.url("/token"));
+    let found = Endpoint::discover(issuer.clone()).transport(transport());
+    let found = found.build().unwrap();
+    for endpoint in [known, found.clone()] {
+        let source = server.source(MutualTls::new(text.clone()));
+        let source = source.token_endpoint(endpoint.clone()).build().unwrap();
+        ask(&source).await.unwrap();
+        assert_eq!(server.records().pop().unwrap().path, "/token");
+        let without = ClientCredentials::builder(endpoint, ID, PublicClient)
+            .transport(transport())
+            .retry(Retry::never());
+        ask(&without.build().unwrap()).await.unwrap_err();
+        assert_eq!(server.records().pop().unwrap().path, "/usual");
+    }
+    let source = server.source(MutualTls::new(text.clone())).build().unwrap();
+    let token = ask(&source).await.unwrap();
+    let tokens = TokenManagement::builder(found, ID, MutualTls::new(text))
+        .transport(transport())
+        .build()
+        .unwrap();
+    assert!(tokens.introspect(&token).await.unwrap().is_active());
+    let last = server.records().pop().unwrap();
+    assert_eq!((&*last.path, &*last.client), ("/introspect", "a"));
+
+    let wrong = Endpoint::new(server.url("/token")).with_mtls_alias("http://localhost/token");
+    let source = ClientCredentials::builder(wrong, ID, PublicClient).build();
+    assert_eq!(source.unwrap_err().setting(), "mtls_alias");
+}
+
+// covers: C-65
+#[tokio::test]
+async fn a_shared_store_has_tokens_that_are_bound_to_nothing_alone() {
+    let server = MtlsServer::start().await;
+    let (_a, text) = client(&server, "a");
+    let how = MutualTls::new(text);
+    for (how, requests) in [(how.clone(), 2), (how.unbound_tokens(), 1)] {
+        let store = MemoryTokenStore::new(SystemClock);
+        let before = server.records().len();
+        for _ in 0..2 {
+            let source = server.source(how.clone()).build().unwrap();
+            let cache = CachedTokenSource::builder(source).store(store.clone(), "mtls");
+            let cache = cache.build();
+            ask(&cache).await.unwrap();
+            while cache.stats().flights > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(server.records().len() - before, requests);
+    }
+}
+
+/// One transport serves clients with different certificates, each on connections of its own.
+#[tokio::test]
+async fn clients_that_share_a_transport_do_not_share_connections() {
+    let server = MtlsServer::start().await;
+    let transport = server.transport().build().unwrap();
+    let sources: Vec<_> = ["a", "b"]
+        .map(|name| {
+            let (_, text) = client(&server, name);
+            let source = server.source(MutualTls::new(text));
+            source.transport(transport.clone()).build().unwrap()
+        })
+        .into();
+    for _ in 0..3 {
+        for source in &sources {
+            ask(source).await.unwrap();
+        }
+    }
+    let seen: Vec<_> = server.records().into_iter().collect();
+    for (nth, record) in seen.iter().enumerate() {
+        assert_eq!(record.connection, nth % 2);
+        assert_eq!(record.client, ["a", "b"][nth % 2]);
+    }
+}
+
+// covers: F-99, F-100, F-101, I-14
+#[tokio::test]
+async fn nothing_that_is_shown_or_traced_holds_key_or_certificate() {
+    let capture = Capture::start();
+    let server = MtlsServer::start().await;
+    let (a, text) = client(&server, "a");
+    let b = server.identity("b");
+    let how = MutualTls::new(text.clone());
+    let unbuilt = server.source(how.clone());
+    let mut shown = format!("{unbuilt:?} {unbuilt:#?}");
+    let source = unbuilt.build().unwrap();
+    let token = ask(&source).await.unwrap();
+    shown += &format!("{source:?} {how:?} {token:?} {:?}", token.binding());
+    // Unknown to the server, then unusable for one reason and another.
+    text.rotate(&b.pem());
+    shown += &leak::error_chain(&ask(&source).await.unwrap_err());
+    for wrong in [
+        format!("{}{}", a.certificate, b.key),
+        a.key.clone(),
+        b.pem().replace("-----END", "----END"),
+    ] {
+        text.rotate(&wrong);
+        shown += &leak::error_chain(&ask(&source).await.unwrap_err());
+    }
+    let texts = [&shown, &capture.text()];
+    for identity in [&a, &b] {
+        for line in identity.key.lines().filter(|line| !line.starts_with('-')) {
+            // The control: it is what was read.
+            assert!(leak::find(&identity.pem(), line).is_some());
+            for text in texts {
+                leak::assert_clean(text, line);
+            }
+        }
+    }
+    assert!(capture.text().contains("certificate changed"));
+    assert!(capture.text().contains("hyper_util"), "nothing was traced");
+}
