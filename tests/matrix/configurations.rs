@@ -113,10 +113,9 @@ impl Configuration {
         match self.authentication {
             M::Basic => AuthMethod::Basic,
             M::BasicRaw => AuthMethod::BasicRaw,
-            M::Post => AuthMethod::Post,
+            // The front before the server tells who it is by the client's secret.
+            M::Post | M::MutualTls => AuthMethod::Post,
             M::PrivateKey | M::SecretJwt => AuthMethod::Assertion,
-            // The front tells the server who it is by the client's secret.
-            M::MutualTls => AuthMethod::Post,
         }
     }
 

@@ -73,14 +73,10 @@ async fn no_connection_and_no_session_of_one_certificate_serves_another() {
         ask(&source).await.unwrap();
         assert!(first.binding().unwrap().has_ended());
         assert!(!second.binding().unwrap().has_ended());
-        let seen: Vec<_> = server
-            .records()
+        let records = server.records();
+        let seen: Vec<_> = records
             .iter()
-            .map(|record| (record.client.clone(), record.connection, record.resumed))
-            .collect();
-        let seen: Vec<_> = seen
-            .iter()
-            .map(|(client, connection, resumed)| (&**client, *connection, *resumed))
+            .map(|record| (&*record.client, record.connection, record.resumed))
             .collect();
         if pooled {
             assert_eq!(
@@ -121,13 +117,13 @@ async fn a_refused_certificate_that_was_replaced_meanwhile_is_tried_anew_once() 
     server.forget(&a);
     text.rotate_after_reading(&b.pem());
     ask(&source).await.unwrap();
-    let served: Vec<_> = server
+    let answers: Vec<_> = server
         .token_requests()
         .iter()
         .map(|request| (request.client.clone(), request.status))
         .collect();
     assert_eq!(
-        served,
+        answers,
         [("a stranger".to_owned(), 401), ("b".to_owned(), 200)]
     );
     assert_eq!(text.refusals(), 1);
@@ -269,8 +265,7 @@ async fn clients_that_share_a_transport_do_not_share_connections() {
             ask(source).await.unwrap();
         }
     }
-    let seen: Vec<_> = server.records().into_iter().collect();
-    for (nth, record) in seen.iter().enumerate() {
+    for (nth, record) in server.records().iter().enumerate() {
         assert_eq!(record.connection, nth % 2);
         assert_eq!(record.client, ["a", "b"][nth % 2]);
     }

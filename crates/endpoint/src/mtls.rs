@@ -79,6 +79,7 @@ struct Current {
     read: Read,
 }
 
+#[derive(Clone)]
 struct Read {
     certificate: Secret,
     key: Option<Secret>,
@@ -224,16 +225,20 @@ impl ClientAuthentication for MutualTls {
 
     fn refused(&self, credentials: &Credentials) {
         let pair = &self.pair;
-        let last = pair.last();
-        let current = last.current.as_ref().zip(credentials.identity());
-        // One that is not in use any more was read anew since.
-        if let Some((current, refused)) = current
-            && current.identity.is_clone_of(refused)
-        {
-            pair.certificate.refused(&current.read.certificate);
-            if let (Some(source), Some(key)) = (&pair.key, &current.read.key) {
-                source.refused(key);
-            }
+        let read = {
+            let last = pair.last();
+            let current = last.current.as_ref().zip(credentials.identity());
+            // One that is not in use any more was read anew since.
+            let current =
+                current.filter(|(current, refused)| current.identity.is_clone_of(refused));
+            current.map(|(current, _)| current.read.clone())
+        };
+        let Some(Read { certificate, key }) = read else {
+            return;
+        };
+        pair.certificate.refused(&certificate);
+        if let (Some(source), Some(key)) = (&pair.key, key) {
+            source.refused(&key);
         }
     }
 }

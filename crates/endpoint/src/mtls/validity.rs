@@ -93,7 +93,24 @@ fn days(year: u64, month: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn nothing_stops_it(cut in 0_usize..400, at in 0_usize..400, byte: u8) {
+            let params = rcgen::CertificateParams::new(["a".to_owned()]).unwrap();
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut der = params.self_signed(&key).unwrap().der().to_vec();
+            prop_assert!(end(&der).is_some());
+            let at = at % der.len();
+            der[at] = byte;
+            let _ = end(&der);
+            der.truncate(cut % der.len());
+            let _ = end(&der);
+        }
+    }
 
     #[test]
     fn times_are_read_as_an_independent_reader_reads_them() {
