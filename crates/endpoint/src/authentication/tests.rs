@@ -1,0 +1,107 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(future)
+}
+
+fn prove(how: &dyn ClientAuthentication, id: &str, utf8: bool) -> Result<Credentials, TokenError> {
+    let mut context = AuthenticationContext::new(id, "https://login.example/token");
+    context.allow_utf8 = utf8;
+    block_on(how.credentials(&context))
+}
+
+fn basic(credentials: &Credentials) -> String {
+    let Proof::Header(value) = &credentials.proof else {
+        panic!("not a header: {credentials:?}");
+    };
+    assert!(value.is_sensitive());
+    let encoded = value.to_str().unwrap().strip_prefix("Basic ").unwrap();
+    String::from_utf8(BASE64_STANDARD.decode(encoded).unwrap()).unwrap()
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text).unwrap()
+}
+
+// covers: C-05
+#[test]
+fn basic_writes_a_space_as_percent_20() {
+    let credentials = prove(&ClientSecretBasic::new(secret("s p+c%")), "my id", false);
+    assert_eq!(basic(&credentials.unwrap()), "my%20id:s%20p%2Bc%25");
+}
+
+#[test]
+fn raw_basic_encodes_nothing_and_refuses_a_colon() {
+    let raw = ClientSecretBasic::raw(secret("s:p+c%"));
+    assert_eq!(basic(&prove(&raw, "my id", false).unwrap()), "my id:s:p+c%");
+    let error = prove(&raw, "my:id", false).unwrap_err();
+    assert!(error.to_string().contains("holds a `:`"), "{error}");
+}
+
+// covers: C-16
+#[test]
+fn a_secret_outside_ascii_is_refused_unless_chosen() {
+    for odd in ["CANARY\n", "CANARY-ü", "\u{feff}CANARY"] {
+        for how in [
+            &ClientSecretBasic::new(secret(odd)) as &dyn ClientAuthentication,
+            &ClientSecretPost::new(secret(odd)),
+        ] {
+            let error = prove(how, "id", false).unwrap_err();
+            assert!(error.to_string().contains("printable ASCII"), "{error}");
+            assert!(!format!("{error:?}").contains("CANARY"));
+            assert!(prove(how, "id", true).is_ok());
+        }
+    }
+}
+
+// covers: F-99
+#[test]
+fn debug_shows_no_secret() {
+    let how = ClientSecretPost::new(secret("CANARY"));
+    let credentials = prove(&how, "id", false).unwrap();
+    let header = prove(&ClientSecretBasic::raw(secret("CANARY")), "id", false).unwrap();
+    let shown = format!("{how:?} {credentials:?} {header:?}");
+    assert!(
+        !shown.contains("CANARY") && shown.contains("client_secret"),
+        "{shown}"
+    );
+}
+
+proptest! {
+    // covers: C-05, F-115
+    #[test]
+    fn basic_is_read_back_by_an_independent_decoder(id in "\\PC{1,12}", text in "\\PC{1,12}") {
+        let credentials = prove(&ClientSecretBasic::new(secret(&text)), &id, true).unwrap();
+        let joined = basic(&credentials);
+        let (read_id, read_secret) = joined.split_once(':').unwrap();
+        for decode in [form_decode, percent_decode] {
+            prop_assert_eq!(decode(read_id), id.as_str());
+            prop_assert_eq!(decode(read_secret), text.as_str());
+        }
+    }
+}
+
+fn form_decode(text: &str) -> String {
+    let pair = format!("x={text}");
+    let (_, value) = url::form_urlencoded::parse(pair.as_bytes()).next().unwrap();
+    value.into_owned()
+}
+
+/// A decoder that shares no code with the encoder.
+fn percent_decode(text: &str) -> String {
+    let mut bytes = text.bytes();
+    let mut plain = Vec::new();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let digits = [bytes.next().unwrap(), bytes.next().unwrap()];
+            let digits = std::str::from_utf8(&digits).unwrap();
+            plain.push(u8::from_str_radix(digits, 16).unwrap());
+        } else {
+            plain.push(byte);
+        }
+    }
+    String::from_utf8(plain).unwrap()
+}
