@@ -52,6 +52,6 @@ pub use error::{ErrorKind, OAuthError, TokenError};
 pub use observer::{Event, EventKind, Observer, ObserverPanicked, Observers};
 pub use request::{InvalidRequest, TokenRequest};
 pub use scope::{InvalidScope, Scope, ScopeSet};
-pub use secret::{Secret, SecretError, SecretSource};
+pub use secret::{Secret, SecretError, SecretSource, SecretStore};
 pub use source::TokenSource;
 pub use token::{AccessToken, InvalidToken, TokenType};

@@ -46,11 +46,12 @@ struct Wants {
     parameters: BTreeMap<Box<str>, Box<str>>,
 }
 
-/// Names that the grant, the client authentication or a method of their own manage, and those of the password and
-/// refresh grants, which a machine has no business with.
-const RESERVED: [&str; 18] = [
+/// Names that a grant, the client authentication or a method of their own manage, and those of the password grant, which
+/// a machine has no business with.
+const RESERVED: [&str; 21] = [
     "access_token",
     "actor_token",
+    "actor_token_type",
     "assertion",
     "audience",
     "client_assertion",
@@ -63,9 +64,11 @@ const RESERVED: [&str; 18] = [
     "password",
     "redirect_uri",
     "refresh_token",
+    "requested_token_type",
     "resource",
     "scope",
     "subject_token",
+    "subject_token_type",
     "username",
 ];
 

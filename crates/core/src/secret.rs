@@ -126,6 +126,48 @@ pub trait SecretSource: Send + Sync + fmt::Debug {
     }
 }
 
+/// A place that a secret can be put back into: for refresh tokens, which a server replaces as they are used.
+///
+/// What [`save`](Self::save) has kept is what [`secret`](SecretSource::secret) yields from then on, after a crash of the
+/// machine too where the place outlives that. What it saves itself does not change its [epoch](SecretSource::epoch): that
+/// is for changes from elsewhere.
+///
+/// ```
+/// use std::sync::Mutex;
+/// use hallpass_core::{Secret, SecretError, SecretSource, SecretStore, async_trait};
+///
+/// #[derive(Debug)]
+/// struct Memory(Mutex<Secret>);
+///
+/// #[async_trait]
+/// impl SecretSource for Memory {
+///     async fn secret(&self) -> Result<Secret, SecretError> {
+///         Ok(self.0.lock().unwrap().clone())
+///     }
+/// }
+///
+/// #[async_trait]
+/// impl SecretStore for Memory {
+///     async fn save(&self, secret: &Secret) -> Result<(), SecretError> {
+///         *self.0.lock().unwrap() = secret.clone();
+///         Ok(())
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait SecretStore: SecretSource {
+    /// Keeps this secret in place of the one before: wholly or not at all.
+    ///
+    /// # Errors
+    ///
+    /// Says where it could not be kept and why, never what. The one before is still there then.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future leaves the one or the other, and nothing in between.
+    async fn save(&self, secret: &Secret) -> Result<(), SecretError>;
+}
+
 #[async_trait]
 impl SecretSource for Secret {
     async fn secret(&self) -> Result<Secret, SecretError> {
@@ -148,6 +190,13 @@ macro_rules! forward {
 
             fn refused(&self, secret: &Secret) {
                 (**self).refused(secret);
+            }
+        }
+
+        #[async_trait]
+        impl<S: SecretStore + ?Sized> SecretStore for $pointer {
+            async fn save(&self, secret: &Secret) -> Result<(), SecretError> {
+                (**self).save(secret).await
             }
         }
     )+};
@@ -239,18 +288,27 @@ mod tests {
         }
     }
 
+    #[async_trait]
+    impl SecretStore for Witness {
+        async fn save(&self, _: &Secret) -> Result<(), SecretError> {
+            self.0.lock().unwrap().push("save");
+            Ok(())
+        }
+    }
+
     #[tokio::test]
     async fn pointers_forward_every_method() {
-        async fn all_methods(source: impl SecretSource) {
+        async fn all_methods(source: impl SecretStore) {
             let secret = source.secret().await.unwrap();
             source.refused(&secret);
+            source.save(&secret).await.unwrap();
             assert_eq!(source.epoch(), 7);
         }
         let witness = Arc::new(Witness::default());
         all_methods(witness.clone()).await;
-        all_methods(witness.clone() as Arc<dyn SecretSource>).await;
-        all_methods(Box::new(witness.clone()) as Box<dyn SecretSource>).await;
-        let once = ["secret", "refused", "epoch"];
+        all_methods(witness.clone() as Arc<dyn SecretStore>).await;
+        all_methods(Box::new(witness.clone()) as Box<dyn SecretStore>).await;
+        let once = ["secret", "refused", "save", "epoch"];
         assert_eq!(*witness.0.lock().unwrap(), once.repeat(3));
     }
 

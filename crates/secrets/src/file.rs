@@ -16,6 +16,8 @@ use tokio::runtime::Handle;
 
 use crate::{blocking, content};
 
+mod store;
+
 /// A secret in a file: one that Kubernetes or Docker mounts, that an agent writes, that an operator replaces.
 ///
 /// The file is read at each call, that is once for each token request, so that a rotated secret is used from the next
@@ -27,6 +29,9 @@ use crate::{blocking, content};
 /// Replace the file by renaming another one over it: one that is written in place may be read half written.
 ///
 /// On Unix a file that everyone may read or write is used, with one warning; see [`strict`](Self::strict).
+///
+/// It is a [`SecretStore`](hallpass_core::SecretStore) too, for a refresh token that changes with its use: see
+/// [below](Self#saving).
 ///
 /// ```
 /// use hallpass_core::SecretSource;
@@ -50,6 +55,13 @@ use crate::{blocking, content};
 /// It rises when a reading differs from the one before. A cache that repeats a refusal reads no secret; so a question
 /// for the epoch has the file read in the background, at most once in a while (see [`look_every`](Self::look_every)),
 /// and the next question tells what was found.
+///
+/// # Saving
+///
+/// The secret is written to a new file beside the old one, brought to the disk, and renamed over it, so that a crash leaves
+/// the one or the other. Only the owner may read and write the new file (0600); where there was one before, it keeps that
+/// one's owner, group and mode, but for what everyone might do. The folder must be writable. A path that is a symbolic link
+/// is refused: Kubernetes' mounts are such, and read-only.
 #[derive(Clone)]
 pub struct FileSecret(Arc<Inner>);
 

@@ -11,6 +11,9 @@
 //! | `KeychainSecret`, feature `keychain` | the system's keychain |
 //! | `VaultSecret`, feature `vault` | HashiCorp Vault or OpenBao |
 //!
+//! A [`FileSecret`] and a [`MemorySecret`] are a [`SecretStore`](hallpass_core::SecretStore) too: a refresh token that the
+//! server replaces is put back there.
+//!
 //! [`SecretPair`] holds two, for a rotation in which both are valid for a while. A [`SecretReference`] names any of them in one line of text, for configuration files. [`Remembered`] puts a memory
 //! around a source of your own.
 //!
@@ -38,6 +41,7 @@ mod folder;
 mod forward;
 #[cfg(feature = "keychain")]
 mod keychain;
+mod memory;
 mod pair;
 mod reference;
 mod remembered;
@@ -51,6 +55,7 @@ pub use env::EnvSecret;
 pub use file::FileSecret;
 #[cfg(feature = "keychain")]
 pub use keychain::KeychainSecret;
+pub use memory::MemorySecret;
 pub use pair::SecretPair;
 pub use reference::{InvalidReference, SecretReference};
 pub use remembered::Remembered;

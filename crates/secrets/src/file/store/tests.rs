@@ -1,0 +1,134 @@
+use hallpass_core::SecretSource as _;
+use hallpass_testkit::leak;
+
+use super::*;
+use crate::folder::Folder;
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text).unwrap()
+}
+
+async fn fails(store: &FileSecret, text: &str) -> String {
+    let error = store.save(&secret(text)).await.unwrap_err();
+    let shown = leak::error_chain(&error);
+    leak::assert_clean(&shown, "CANARY");
+    let path = store.path().display().to_string();
+    assert!(shown.contains(&path), "{shown}");
+    error.to_string()
+}
+
+fn names(folder: &Folder) -> Vec<String> {
+    let names = fs::read_dir(folder.path()).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.collect()
+}
+
+// covers: F-106
+#[tokio::test]
+async fn what_is_saved_is_read_and_nothing_else_is_left() {
+    let folder = Folder::new();
+    let store = FileSecret::new(folder.path().join("refresh"));
+    for text in ["CANARY-1", " CANARY ", "a\nb", "CANARY\n"] {
+        store.save(&secret(text)).await.unwrap();
+        assert_eq!(store.secret().await.unwrap().expose(), text);
+    }
+    assert_eq!(names(&folder), ["refresh"]);
+}
+
+// covers: I-15
+#[tokio::test]
+async fn what_it_saves_itself_is_no_change_of_its_epoch() {
+    let folder = Folder::new();
+    let store = FileSecret::new(folder.write("refresh", "CANARY-1\n"));
+    store.secret().await.unwrap();
+    store.save(&secret("CANARY-2")).await.unwrap();
+    store.secret().await.unwrap();
+    assert_eq!(store.epoch(), 0);
+    folder.replace("refresh", "CANARY-3");
+    store.secret().await.unwrap();
+    assert_eq!(store.epoch(), 1);
+}
+
+// covers: F-105
+#[tokio::test]
+async fn what_cannot_be_saved_leaves_what_was_there() {
+    let folder = Folder::new();
+    let nowhere = FileSecret::new(folder.path().join("no/such/folder"));
+    assert!(
+        fails(&nowhere, "CANARY")
+            .await
+            .contains("folder is missing")
+    );
+    let directory = FileSecret::new(folder.path());
+    assert!(
+        fails(&directory, "CANARY")
+            .await
+            .contains("no regular file")
+    );
+    let store = FileSecret::new(folder.write("refresh", "CANARY-1\n"));
+    for wrong in ["CANARY\r", "\u{feff}CANARY"] {
+        assert!(fails(&store, wrong).await.contains("cannot hold"));
+    }
+    assert!(
+        fails(&store, &"CANARY".repeat(20_000))
+            .await
+            .contains("65536")
+    );
+    assert_eq!(store.secret().await.unwrap().expose(), "CANARY-1");
+    assert_eq!(names(&folder), ["refresh"]);
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    // covers: F-112
+    #[tokio::test]
+    async fn a_new_file_is_the_owners_and_another_keeps_its_mode_but_for_everyones() {
+        let folder = Folder::new();
+        let path = folder.path().join("refresh");
+        let store = FileSecret::new(&path).strict();
+        store.save(&secret("CANARY")).await.unwrap();
+        assert_eq!(mode(&path), 0o600);
+        for (before, after) in [(0o400, 0o400), (0o640, 0o640), (0o666, 0o660)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(before)).unwrap();
+            store.save(&secret("CANARY")).await.unwrap();
+            assert_eq!(mode(&path), after, "{before:o}");
+        }
+    }
+
+    // covers: F-105
+    #[tokio::test]
+    async fn a_symbolic_link_is_told_and_stays() {
+        let folder = Folder::new();
+        let file = folder.write("file", "CANARY\n");
+        let link = folder.path().join("link");
+        symlink(&file, &link).unwrap();
+        let error = fails(&FileSecret::new(&link), "CANARY-2").await;
+        assert!(error.contains("symbolic link"), "{error}");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "CANARY\n");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_left_by_a_crash_is_in_nobodys_way() {
+        let folder = Folder::new();
+        let path = folder.path().join("refresh");
+        let (_file, left) = Beside::create(&path).unwrap();
+        let (_other, other) = Beside::create(&path).unwrap();
+        assert_ne!(left.0, other.0);
+        std::mem::forget(left);
+        drop(other);
+        FileSecret::new(&path)
+            .save(&secret("CANARY"))
+            .await
+            .unwrap();
+        assert_eq!(names(&folder).len(), 2);
+    }
+}
