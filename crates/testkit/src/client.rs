@@ -57,6 +57,12 @@ impl Client {
         self
     }
 
+    pub(crate) fn signed(&self, assertion: &str) -> bool {
+        let mut secrets = self.secrets.iter();
+        let verify = self.verify.as_ref();
+        verify.is_some_and(|verify| secrets.any(|secret| verify(assertion, secret)))
+    }
+
     /// The scopes that it may have, with spaces between them; all of them where it asks for none.
     ///
     /// # Panics

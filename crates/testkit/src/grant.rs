@@ -12,6 +12,13 @@ use crate::{
     client::{AuthMethod, Client},
 };
 
+mod jwt_bearer;
+mod refresh_token;
+mod token_exchange;
+
+pub(crate) use refresh_token::RefreshTokens;
+pub(crate) use token_exchange::KnownTokens;
+
 /// What one token request held, and how it was answered. The secret is in `form` where it was sent there.
 #[derive(Clone, Default)]
 #[non_exhaustive]
@@ -57,6 +64,26 @@ impl fmt::Debug for TokenRequestRecord {
 /// A refusal: HTTP status, code of RFC 6749 section 5.2, and a sentence for people.
 pub(crate) type Refusal = (u16, &'static str, &'static str);
 
+/// What is granted.
+pub(crate) struct Granted {
+    pub(crate) client_id: String,
+    pub(crate) scopes: ScopeSet,
+    /// Members of the response besides those of every grant.
+    pub(crate) more: Vec<(&'static str, String)>,
+    /// The refresh token that is used up by it.
+    pub(crate) used: Option<String>,
+}
+
+/// What the server knows and remembers to judge by.
+pub(crate) struct Known<'a> {
+    pub(crate) clients: &'a [Client],
+    pub(crate) assertions: &'a mut Assertions,
+    pub(crate) tokens: &'a KnownTokens,
+    /// Is it an access token of this server that lives?
+    pub(crate) lives: &'a dyn Fn(&str) -> bool,
+    pub(crate) refresh_tokens: &'a mut RefreshTokens,
+}
+
 /// Reads a request; nothing is judged yet.
 pub(crate) fn record(request: &Request) -> TokenRequestRecord {
     let headers = request.headers.iter().map(|(name, value)| {
@@ -70,13 +97,12 @@ pub(crate) fn record(request: &Request) -> TokenRequestRecord {
     }
 }
 
-/// Grants scopes or refuses, as RFC 6749 sections 3.2, 4.4 and 5.2 say.
+/// Grants or refuses, as RFC 6749 sections 3.2, 4.4 and 5.2 say; the other grants have files of their own.
 pub(crate) fn judge(
     request: &Request,
     record: &mut TokenRequestRecord,
-    clients: &[Client],
-    assertions: &mut Assertions,
-) -> Result<ScopeSet, Refusal> {
+    known: &mut Known<'_>,
+) -> Result<Granted, Refusal> {
     const INVALID: &str = "invalid_request";
     if request.method.as_str() != "POST" {
         return Err((405, INVALID, "token requests are POST"));
@@ -100,14 +126,19 @@ pub(crate) fn judge(
     let Some(grant_type) = record.parameter("grant_type") else {
         return Err((400, INVALID, "grant_type is missing"));
     };
-    if grant_type != "client_credentials" {
-        return Err((
-            400,
-            "unsupported_grant_type",
-            "only client_credentials is supported",
-        ));
-    }
-    let client = authenticate(record, clients, assertions)?;
+    let judged = match grant_type {
+        "client_credentials" => {
+            let client = authenticate(record, known.clients, known.assertions)?;
+            scopes(record, &client.scopes).map(|scopes| Granted::new(client, scopes))
+        }
+        jwt_bearer::GRANT => jwt_bearer::judge(record, known),
+        refresh_token::GRANT => refresh_token::judge(record, known),
+        token_exchange::GRANT => token_exchange::judge(record, known),
+        _ => {
+            return Err((400, "unsupported_grant_type", "this grant is not supported"));
+        }
+    };
+    let granted = judged?;
     for (_, resource) in record.form.iter().filter(|(name, _)| name == "resource") {
         let legal = url::Url::parse(resource).is_ok_and(|url| url.fragment().is_none());
         if !legal {
@@ -118,14 +149,30 @@ pub(crate) fn judge(
             ));
         }
     }
+    Ok(granted)
+}
+
+impl Granted {
+    fn new(client: &Client, scopes: ScopeSet) -> Self {
+        Self {
+            client_id: client.id.clone(),
+            scopes,
+            more: Vec::new(),
+            used: None,
+        }
+    }
+}
+
+/// The scopes that are asked for, or all that may be had.
+fn scopes(record: &TokenRequestRecord, most: &ScopeSet) -> Result<ScopeSet, Refusal> {
     let Some(scope) = record.parameter("scope") else {
-        return Ok(client.scopes.clone());
+        return Ok(most.clone());
     };
     let asked: ScopeSet = scope
         .parse()
         .map_err(|_| (400, "invalid_scope", "that is no scope"))?;
-    if !client.scopes.missing(&asked).is_empty() {
-        return Err((400, "invalid_scope", "the client may not have that scope"));
+    if !most.missing(&asked).is_empty() {
+        return Err((400, "invalid_scope", "that scope may not be had"));
     }
     Ok(asked)
 }

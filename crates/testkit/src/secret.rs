@@ -4,9 +4,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use hallpass_core::{Secret, SecretError, SecretSource};
+use hallpass_core::{Secret, SecretError, SecretSource, SecretStore};
 
-/// A secret that a test rotates. Clones are the same one.
+/// A secret that a test rotates, or that a source under test saves anew. Clones are the same one.
 ///
 /// ```
 /// use hallpass_core::SecretSource;
@@ -30,6 +30,8 @@ struct State {
     epoch: u64,
     reads: usize,
     refusals: usize,
+    saves: usize,
+    fails_saving: Option<SecretError>,
 }
 
 impl RotatingSecret {
@@ -45,6 +47,8 @@ impl RotatingSecret {
             epoch: 0,
             reads: 0,
             refusals: 0,
+            saves: 0,
+            fails_saving: None,
         })))
     }
 
@@ -79,6 +83,16 @@ impl RotatingSecret {
     /// How often it was told that a server refused it.
     pub fn refusals(&self) -> usize {
         self.state().refusals
+    }
+
+    /// Fails to save from now on, or no longer.
+    pub fn fail_saving(&self, error: Option<SecretError>) {
+        self.state().fails_saving = error;
+    }
+
+    /// How often saving was tried.
+    pub fn saves(&self) -> usize {
+        self.state().saves
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -116,6 +130,20 @@ impl SecretSource for RotatingSecret {
 
     fn refused(&self, _: &Secret) {
         self.state().refusals += 1;
+    }
+}
+
+#[async_trait]
+impl SecretStore for RotatingSecret {
+    async fn save(&self, secret: &Secret) -> Result<(), SecretError> {
+        let mut state = self.state();
+        state.saves += 1;
+        if let Some(error) = &state.fails_saving {
+            return Err(error.clone());
+        }
+        // Not someone else's change: the epoch stays.
+        state.now = Ok(secret.clone());
+        Ok(())
     }
 }
 

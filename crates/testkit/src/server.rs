@@ -2,50 +2,30 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use hallpass_core::ScopeSet;
-use serde_json::json;
-use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers};
+use wiremock::{Mock, MockServer, matchers};
 
 use crate::{
     assertion::Assertions,
     client::Client,
     faults::Fault,
-    grant::{self, Refusal, TokenRequestRecord},
+    grant::{KnownTokens, RefreshTokens, TokenRequestRecord},
 };
+
+mod answers;
+
+use answers::{Router, State};
 
 /// An authorization server and a protected API on loopback, which check what real ones check.
 ///
-/// The token endpoint grants client credentials as RFC 6749 says. The API, everything below `/api/`, takes its
+/// The token endpoint grants client credentials and refreshes tokens as RFC 6749 says, takes assertions as RFC 7523 and
+/// exchanges tokens as RFC 8693 does. The API, everything below `/api/`, takes its
 /// tokens as RFC 6750 says. Both are gone when it is dropped.
 pub struct AuthorizationServer {
     http: MockServer,
     state: Arc<Mutex<State>>,
-}
-
-struct State {
-    clients: Vec<Client>,
-    assertions: Assertions,
-    lifetime: Duration,
-    latency: Duration,
-    api_scope: Option<String>,
-    issued: HashMap<String, Issued>,
-    token_requests: Vec<TokenRequestRecord>,
-    api_calls: usize,
-    /// What is answered in place of what would be, once each.
-    next: VecDeque<&'static Fault>,
-    /// What is answered to everyone until it is over.
-    outage: Option<&'static Fault>,
-}
-
-struct Issued {
-    client_id: String,
-    scopes: ScopeSet,
-    expires: Instant,
-    revoked: bool,
 }
 
 /// Sets up an [`AuthorizationServer`].
@@ -93,6 +73,8 @@ impl AuthorizationServerBuilder {
             latency: self.latency,
             api_scope: self.api_scope,
             issued: HashMap::new(),
+            known_tokens: KnownTokens::default(),
+            refresh_tokens: RefreshTokens::new(),
             token_requests: Vec::new(),
             api_calls: 0,
             next: VecDeque::new(),
@@ -184,6 +166,48 @@ impl AuthorizationServer {
         }
     }
 
+    /// Takes this token of another issuer's in token exchange, as a subject's or an actor's; `token_type` is the URI of its
+    /// type. Its own access tokens it takes anyway.
+    pub fn trust_token(&self, token: &str, token_type: &str) {
+        self.state().known_tokens.trust(token, token_type);
+    }
+
+    /// Takes this token no longer.
+    pub fn distrust_token(&self, token: &str) {
+        self.state().known_tokens.distrust(token);
+    }
+
+    /// Gives a client a refresh token, as if someone had signed in and granted these scopes. Each use puts another one in
+    /// its place; one that is used again voids all that came of it.
+    ///
+    /// # Panics
+    ///
+    /// Where they are no scopes.
+    pub fn give_refresh_token(&self, client_id: &str, token: &str, scopes: &str) {
+        // A typing error in a test: it must stop the test.
+        let scopes = scopes
+            .parse()
+            .unwrap_or_else(|error| panic!("scopes of a test's refresh token: {error}"));
+        self.state().refresh_tokens.give(token, client_id, scopes);
+    }
+
+    /// Leaves refresh tokens as they are when they are used, from now on.
+    pub fn stop_rotation(&self) {
+        self.state().refresh_tokens.rotate = false;
+    }
+
+    /// The refresh tokens that are good, in no order.
+    pub fn live_refresh_tokens(&self) -> Vec<String> {
+        let state = self.state();
+        state.refresh_tokens.live().map(str::to_owned).collect()
+    }
+
+    /// All refresh tokens that there ever were, in no order: a leak test looks for them.
+    pub fn refresh_tokens(&self) -> Vec<String> {
+        let state = self.state();
+        state.refresh_tokens.all().map(str::to_owned).collect()
+    }
+
     /// Makes the API refuse every token that was given out so far.
     pub fn revoke_all_tokens(&self) {
         for issued in self.state().issued.values_mut() {
@@ -248,118 +272,5 @@ impl fmt::Debug for AuthorizationServer {
         f.debug_struct("AuthorizationServer")
             .field("token_endpoint", &self.token_endpoint())
             .finish_non_exhaustive()
-    }
-}
-
-struct Router(Arc<Mutex<State>>);
-
-impl Respond for Router {
-    fn respond(&self, request: &Request) -> ResponseTemplate {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match request.url.path() {
-            "/oauth/token" => state.token(request),
-            path if path.starts_with("/api/") => state.api(request),
-            _ => ResponseTemplate::new(404),
-        }
-    }
-}
-
-impl State {
-    fn token(&mut self, request: &Request) -> ResponseTemplate {
-        let mut record = grant::record(request);
-        let judged = grant::judge(request, &mut record, &self.clients, &mut self.assertions);
-        let fault = self.next.pop_front().or(self.outage);
-        if let Some((status, template)) = fault.and_then(Fault::template) {
-            record.status = status;
-            self.token_requests.push(record);
-            return template.set_delay(self.latency);
-        }
-        let answer = match judged {
-            Ok(scopes) => self.issue(record.client_id.clone().unwrap_or_default(), scopes),
-            Err(refusal) => {
-                record.status = refusal.0;
-                refuse(refusal)
-            }
-        };
-        if record.status == 0 {
-            record.status = 200;
-        }
-        self.token_requests.push(record);
-        answer
-            .insert_header("cache-control", "no-store")
-            .insert_header("pragma", "no-cache")
-            .set_delay(self.latency)
-    }
-
-    /// RFC 6749 section 5.1.
-    fn issue(&mut self, client_id: String, scopes: ScopeSet) -> ResponseTemplate {
-        let mut random = [0; 32];
-        // A machine without randomness cannot run a test of tokens.
-        getrandom::fill(&mut random).expect("the system has random bytes");
-        let token = BASE64_URL_SAFE_NO_PAD.encode(random);
-        let answer = ResponseTemplate::new(200).set_body_json(json!({
-            "access_token": token,
-            "token_type": "Bearer",
-            "expires_in": self.lifetime.as_secs(),
-            "scope": scopes.as_str(),
-        }));
-        let issued = Issued {
-            client_id,
-            scopes,
-            expires: Instant::now() + self.lifetime,
-            revoked: false,
-        };
-        self.issued.insert(token, issued);
-        answer
-    }
-
-    /// RFC 6750 section 3.
-    fn api(&mut self, request: &Request) -> ResponseTemplate {
-        self.api_calls += 1;
-        let challenge = |status, challenge: &str| {
-            ResponseTemplate::new(status).insert_header("www-authenticate", challenge)
-        };
-        if request
-            .url
-            .query_pairs()
-            .any(|(name, _)| name == "access_token")
-        {
-            return challenge(400, r#"Bearer error="invalid_request""#);
-        }
-        let header = request.headers.get("authorization");
-        let Some(header) = header.and_then(|header| header.to_str().ok()) else {
-            return challenge(401, r#"Bearer realm="api""#);
-        };
-        let live = |issued: &&Issued| !issued.revoked && Instant::now() < issued.expires;
-        let issued = header
-            .strip_prefix("Bearer ")
-            .and_then(|token| self.issued.get(token));
-        let Some(issued) = issued.filter(live) else {
-            return challenge(401, r#"Bearer realm="api", error="invalid_token""#);
-        };
-        if let Some(scope) = self
-            .api_scope
-            .as_ref()
-            .filter(|scope| !issued.scopes.contains(scope))
-        {
-            let wanted = format!(r#"Bearer error="insufficient_scope", scope="{scope}""#);
-            return challenge(403, &wanted);
-        }
-        ResponseTemplate::new(200).set_body_json(json!({
-            "path": request.url.path(),
-            "client_id": issued.client_id,
-            "scope": issued.scopes.as_str(),
-        }))
-    }
-}
-
-/// RFC 6749 section 5.2.
-fn refuse((status, code, description): Refusal) -> ResponseTemplate {
-    let answer = ResponseTemplate::new(status)
-        .set_body_json(json!({ "error": code, "error_description": description }));
-    match status {
-        401 => answer.insert_header("www-authenticate", r#"Basic realm="token""#),
-        405 => answer.insert_header("allow", "POST"),
-        _ => answer,
     }
 }
