@@ -27,8 +27,11 @@ pub(crate) struct Asked<'a> {
 impl Asked<'_> {
     fn redactor(&self) -> Redactor {
         let mut redactor = Redactor::new(self.credentials, self.client_id);
-        for secret in &self.form.secrets {
-            redactor.add(secret.expose());
+        for ground in &self.form.grounds {
+            redactor.add(ground.expose());
+        }
+        for assertion in self.form.assertions() {
+            redactor.add_signature(assertion.expose());
         }
         redactor
     }
@@ -52,12 +55,21 @@ impl Asked<'_> {
                     "the response is compressed, which was not asked for",
                 ));
             }
-            if !(media == MediaType::Json || rules.lenient && media != MediaType::Html) {
-                return Err(wrong_media(media, body.is_empty()));
-            }
             let redactor = || self.redactor();
             let (scopes, at) = (self.scopes, self.requested_at);
-            return response::read(&body, rules, scopes, at, redactor, &self.about);
+            let granted = || response::read(&body, rules, scopes, at, redactor, &self.about);
+            if media == MediaType::Json || rules.lenient && media != MediaType::Html {
+                return granted();
+            }
+            let wrong = wrong_media(media, body.is_empty());
+            return match granted() {
+                // Not lost for the sake of a header.
+                Ok(granted) if granted.refresh_token.is_some() => Ok(Granted {
+                    token: Err(wrong),
+                    ..granted
+                }),
+                _ => Err(wrong),
+            };
         }
         if status.is_redirection() {
             return Err(redirected(&headers));
@@ -73,9 +85,13 @@ impl Asked<'_> {
         if let Some(wait) = refusal::retry_after(&headers, now) {
             error = error.with_retry_after(wait);
         }
+        let hint = if self.about.is_refused(&error) {
+            self.form.hint()
+        } else {
+            self.credentials.hint.as_ref()
+        };
         if error.kind() == ErrorKind::CredentialsRefused
-            && !self.about.is_refused(&error)
-            && let Some(hint) = &self.credentials.hint
+            && let Some(hint) = hint
         {
             error = error.with_hint(hint.clone());
         }

@@ -26,7 +26,7 @@ pub struct SourceBuilder<S: Source> {
     wrong: Option<BuildError>,
     transport: Option<HttpTransport>,
     retry: Retry,
-    rules: ResponseRules,
+    pub(crate) rules: ResponseRules,
     require_scopes: bool,
     hints: Option<Hints>,
     preset: Option<&'static Preset>,

@@ -1,6 +1,6 @@
 //! A client at a token endpoint: attempts, retries and changed credentials, the same for every grant.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hallpass_core::{AccessToken, Clock, ErrorKind, TokenError, TokenRequest};
@@ -40,6 +40,8 @@ struct Attempt<'a> {
     place: Arc<Place>,
     /// The client's, from before its credentials were made.
     epoch: u64,
+    /// The grant's, from before its form was made.
+    grant_epoch: u64,
     credentials: Credentials,
     form: Form<'a>,
 }
@@ -64,7 +66,7 @@ impl<G: Grant> Client<G> {
 
     /// One exchange, or two: where the server refuses credentials that have changed since they were made, the new ones
     /// are tried at once. That happens once a call, whatever the secret does.
-    async fn attempt(
+    pub(crate) async fn attempt(
         &self,
         request: &TokenRequest,
         renewed: &mut bool,
@@ -98,10 +100,12 @@ impl<G: Grant> Client<G> {
             let context = AuthenticationContext::at(&self.client_id, &place, self.allow_utf8);
             let epoch = self.authentication.epoch();
             let credentials = self.authentication.credentials(&context).await?;
+            let grant_epoch = self.grant.epoch();
             let form = self.grant.form(request, &context).await?;
             Ok(Attempt {
                 place: place.clone(),
                 epoch,
+                grant_epoch,
                 credentials,
                 form,
             })
@@ -135,7 +139,8 @@ impl<G: Grant> Client<G> {
         let anew = self.prepare(request, deadline).await.ok()?;
         let epoch_changed = self.authentication.epoch() != refused.epoch;
         let changed = anew.credentials.differ(&refused.credentials, epoch_changed);
-        (changed || anew.form.differs(&refused.form)).then_some(anew)
+        let epoch_changed = self.grant.epoch() != refused.grant_epoch;
+        (changed || anew.form.differs(&refused.form, epoch_changed)).then_some(anew)
     }
 
     async fn exchange(
@@ -159,11 +164,15 @@ impl<G: Grant> Client<G> {
         let answer = self.transport.exchange_as(post, credentials, deadline);
         let answer = answer.await.map_err(named)?;
         let status = answer.status;
-        let skew = credentials.dated.and_then(|made| {
-            // The answer's date, taken back to when the credentials were made.
-            let taken = self.clock.now().saturating_since(requested_at.timestamp);
-            skew::Skew::of(&answer.headers, made, taken)
-        });
+        // The answer's date, taken back to when what was sent was made.
+        let elapsed = self.clock.now().saturating_since(requested_at.timestamp);
+        let [skew, form_skew] = [credentials.dated, form.dated()]
+            .map(|made| made.and_then(|made| skew::Skew::of(&answer.headers, made, elapsed)));
+        let mut rules = Cow::Borrowed(&self.rules);
+        if let Some(ends) = form.ends {
+            let left = ends.saturating_since(requested_at.timestamp);
+            rules.to_mut().bound_lifetime(left);
+        }
         let asked = Asked {
             scopes: request.scopes(),
             requested_at,
@@ -173,10 +182,14 @@ impl<G: Grant> Client<G> {
             about: G::ABOUT,
         };
         let granted = asked
-            .read(answer, &self.rules, self.clock.wall())
-            .map_err(|error| self.advise(named(error.with_status(status)), skew))?;
+            .read(answer, &rules, self.clock.wall())
+            .map_err(|error| {
+                let of_form = G::ABOUT.is_refused(&error);
+                let skew = if of_form { form_skew } else { skew };
+                self.advise(named(error.with_status(status)), skew)
+            })?;
         let told = |error: TokenError| self.advise(named(error.with_status(status)), None);
-        let token = self.grant.accept(granted).await.map_err(told)?;
+        let token = self.grant.accept(granted, form).await.map_err(told)?;
         let token = match credentials.binding() {
             Some(binding) => token.with_binding(binding.clone()),
             None => token,

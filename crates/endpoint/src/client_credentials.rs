@@ -105,10 +105,6 @@ impl Grant for ClientCredentialsGrant {
         } else {
             Body::Owned(write().into())
         };
-        Ok(Form {
-            body,
-            secrets: Vec::new(),
-            made: false,
-        })
+        Ok(Form::new(body, Vec::new()))
     }
 }

@@ -63,15 +63,36 @@ impl GrantEncoder {
     }
 }
 
+/// Writes the parameters of another grant, then what is asked for; never moved while it grows, so that no copy is left.
+pub(crate) fn grant(pairs: &[(&str, &str)], request: &TokenRequest) -> Zeroizing<Vec<u8>> {
+    let scope = request.scopes();
+    let all = || {
+        let scope = (!scope.is_empty()).then_some(("scope", scope.as_str()));
+        (pairs.iter().copied().chain(scope))
+            .chain(request.resources().map(|value| ("resource", value)))
+            .chain(request.audiences().map(|value| ("audience", value)))
+            .chain(request.parameters())
+    };
+    let length: usize = all().map(encoded).sum();
+    let mut form = form_urlencoded::Serializer::new(String::with_capacity(length));
+    form.extend_pairs(all());
+    Zeroizing::new(form.finish().into_bytes())
+}
+
+/// How long a parameter can become: three bytes for each.
+fn encoded((name, value): (&str, &str)) -> usize {
+    3 * (name.len() + value.len()) + 2
+}
+
 /// Joins the grant's parameters and the client's proof; wiped from memory once it is sent.
 pub(crate) fn body(grant: &[u8], credentials: &Credentials) -> Zeroizing<Vec<u8>> {
     let Proof::Parameters(parameters) = &credentials.proof else {
         return Zeroizing::new(grant.to_vec());
     };
-    // At most three bytes for each: it is not moved while it grows, and leaves no copy behind.
+    // It is not moved while it grows, and leaves no copy behind.
     let proof: usize = parameters
         .iter()
-        .map(|(name, value)| name.len() + 3 * value.len() + 2)
+        .map(|(name, value)| encoded((name, value)))
         .sum();
     let mut body = String::with_capacity(grant.len() + proof);
     body.push_str(std::str::from_utf8(grant).unwrap_or_default());
@@ -137,6 +158,34 @@ mod tests {
                 ("client_secret", "=&+%ü"),
             ])
         );
+    }
+
+    // covers: C-10, C-61
+    #[test]
+    fn every_grant_sends_what_was_asked_once() {
+        let request = TokenRequest::new()
+            .with_scopes("b a".parse::<ScopeSet>().unwrap())
+            .with_resource("https://x.example/")
+            .unwrap()
+            .with_resource("https://y.example/")
+            .unwrap()
+            .with_audience("orders")
+            .unwrap()
+            .with_parameter("tenant", "t&1")
+            .unwrap();
+        let form = grant(&[("grant_type", "urn:x"), ("assertion", "=&+%ü")], &request);
+        let expected = pairs(&[
+            ("grant_type", "urn:x"),
+            ("assertion", "=&+%ü"),
+            ("scope", "a b"),
+            ("resource", "https://x.example/"),
+            ("resource", "https://y.example/"),
+            ("audience", "orders"),
+            ("tenant", "t&1"),
+        ]);
+        assert_eq!(decode(&form), expected);
+        let form = grant(&[("grant_type", "x")], &TokenRequest::default());
+        assert_eq!(*form, b"grant_type=x");
     }
 
     // covers: C-08

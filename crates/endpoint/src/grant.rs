@@ -1,12 +1,12 @@
 //! What a grant asks: the one thing in which the sources of this crate differ.
 
-use std::fmt;
+use std::{borrow::Cow, fmt, time::SystemTime};
 
 use async_trait::async_trait;
-use hallpass_core::{AccessToken, Secret, TokenError, TokenRequest};
+use hallpass_core::{AccessToken, Secret, Timestamp, TokenError, TokenRequest};
 use zeroize::Zeroizing;
 
-use crate::{AuthenticationContext, client::Client, response::Granted};
+use crate::{Assertion, AuthenticationContext, client::Client, response::Granted};
 
 /// How one grant writes its requests and takes the answers. Sealed: it is named in public bounds and nowhere else.
 #[async_trait]
@@ -31,9 +31,10 @@ pub trait Grant: Send + Sync + fmt::Debug {
         let _ = form;
     }
 
-    /// Takes what was granted; what the answer lacks for this grant is an error.
-    async fn accept(&self, granted: Granted) -> Result<AccessToken, TokenError> {
-        Ok(granted.token)
+    /// Takes what was granted for a form; what the answer lacks for this grant is an error.
+    async fn accept(&self, granted: Granted, form: &Form<'_>) -> Result<AccessToken, TokenError> {
+        let _ = form;
+        granted.token
     }
 }
 
@@ -59,10 +60,10 @@ pub struct About {
 #[derive(Debug)]
 pub struct Form<'a> {
     pub(crate) body: Body<'a>,
-    /// What it was made from, so that another one can be told from it after a refusal, and an echo is not shown.
-    pub(crate) secrets: Vec<Secret>,
-    /// Was one of the secrets made for this attempt alone? Then only its maker can tell whether it changed.
-    pub(crate) made: bool,
+    /// What it stands on, so that another one can be told from it after a refusal, and an echo is not shown.
+    pub(crate) grounds: Vec<Ground>,
+    /// When the latest of what it stands on ends: a token must not outlive that.
+    pub(crate) ends: Option<Timestamp>,
 }
 
 pub(crate) enum Body<'a> {
@@ -70,7 +71,23 @@ pub(crate) enum Body<'a> {
     Owned(Zeroizing<Vec<u8>>),
 }
 
-impl Form<'_> {
+/// Something that a grant stands on, besides the client's own credentials.
+#[derive(Debug)]
+pub(crate) enum Ground {
+    Assertion(Assertion),
+    Secret(Secret),
+    Token(AccessToken),
+}
+
+impl<'a> Form<'a> {
+    pub(crate) fn new(body: Body<'a>, grounds: Vec<Ground>) -> Self {
+        Self {
+            body,
+            grounds,
+            ends: None,
+        }
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.body {
             Body::Borrowed(body) => body,
@@ -78,10 +95,47 @@ impl Form<'_> {
         }
     }
 
-    /// Is this one made from others than the one before?
-    pub(crate) fn differs(&self, before: &Self) -> bool {
-        let pairs = self.secrets.iter().zip(&before.secrets);
-        !self.made && pairs.into_iter().any(|(now, before)| !now.matches(before))
+    /// Does this one stand on others than the one before?
+    pub(crate) fn differs(&self, before: &Self, epoch_changed: bool) -> bool {
+        let mut pairs = self.grounds.iter().zip(&before.grounds);
+        pairs.any(|(now, before)| now.differs(before, epoch_changed))
+    }
+
+    /// When it was made, where it holds only around that time.
+    pub(crate) fn dated(&self) -> Option<SystemTime> {
+        self.assertions().find_map(|assertion| assertion.dated)
+    }
+
+    /// What to check where it is refused.
+    pub(crate) fn hint(&self) -> Option<&Cow<'static, str>> {
+        self.assertions()
+            .find_map(|assertion| assertion.hint.as_ref())
+    }
+
+    pub(crate) fn assertions(&self) -> impl Iterator<Item = &Assertion> {
+        self.grounds.iter().filter_map(|ground| match ground {
+            Ground::Assertion(assertion) => Some(assertion),
+            Ground::Secret(_) | Ground::Token(_) => None,
+        })
+    }
+}
+
+impl Ground {
+    pub(crate) fn expose(&self) -> &str {
+        match self {
+            Self::Assertion(assertion) => assertion.expose(),
+            Self::Secret(secret) => secret.expose(),
+            Self::Token(token) => token.expose(),
+        }
+    }
+
+    fn differs(&self, before: &Self, epoch_changed: bool) -> bool {
+        match (self, before) {
+            (Self::Assertion(now), Self::Assertion(before)) => now.differs(before, epoch_changed),
+            (Self::Secret(now), Self::Secret(before)) => !now.matches(before),
+            (Self::Token(now), Self::Token(before)) => !now.is_same(before),
+            _ => true,
+        }
     }
 }
 

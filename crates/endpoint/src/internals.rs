@@ -18,5 +18,5 @@ pub fn parse(body: &[u8]) -> Result<AccessToken, TokenError> {
         Redactor::default,
         &<ClientCredentialsGrant as Grant>::ABOUT,
     )
-    .map(|granted| granted.token)
+    .and_then(|granted| granted.token)
 }

@@ -33,7 +33,7 @@ const NAMES: [&str; 10] = [
     "error",
     "error_description",
     "error_uri",
-    // Known so that they are dropped: neither belongs in this grant (RFC 6749 section 4.4.3).
+    // Known so that they are dropped: the first belongs in the grant of its name alone (RFC 6749 section 4.4.3).
     "refresh_token",
     "id_token",
 ];

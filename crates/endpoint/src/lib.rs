@@ -26,7 +26,9 @@
 //! ```
 
 mod address;
+mod anonymous;
 mod answer;
+mod assertion_source;
 mod authentication;
 mod builder;
 mod client;
@@ -42,20 +44,26 @@ mod grant;
 pub mod internals;
 mod introspection;
 mod json;
+mod jwt_bearer;
 mod management;
 mod metadata;
 mod mtls;
 pub mod presets;
 mod public_client;
 mod redact;
+mod refresh_token;
 mod refusal;
 mod response;
 mod retry;
 mod revoking;
+mod security_token;
 mod skew;
 mod strongest;
+mod token_exchange;
 mod transport;
 
+pub use anonymous::Anonymous;
+pub use assertion_source::{Assertion, AssertionSource};
 pub use authentication::{
     AuthenticationContext, ClientAuthentication, ClientSecretBasic, ClientSecretPost, Credentials,
 };
@@ -65,11 +73,15 @@ pub use discovery::Discovery;
 pub use endpoint::Endpoint;
 pub use error::BuildError;
 pub use introspection::Introspection;
+pub use jwt_bearer::JwtBearer;
 pub use management::{TokenManagement, TokenManagementBuilder};
 pub use metadata::Metadata;
 pub use mtls::{ClientIdentity, MutualTls};
 pub use public_client::PublicClient;
+pub use refresh_token::RefreshToken;
 pub use retry::Retry;
 pub use revoking::{Revocations, RevokeOnShutdown};
+pub use security_token::{SecurityToken, TokenTypeUri};
 pub use strongest::Strongest;
+pub use token_exchange::TokenExchange;
 pub use transport::{HttpTransport, HttpTransportBuilder};

@@ -43,9 +43,7 @@ impl Redactor {
                         redactor.add(value);
                     }
                     if *name == "client_assertion" {
-                        // The rest of it can be guessed, but for a random number.
-                        let (_, signature) = value.rsplit_once('.').unwrap_or_default();
-                        redactor.add(signature);
+                        redactor.add_signature(value);
                     }
                 }
             }
@@ -74,6 +72,12 @@ impl Redactor {
         // The longest first, or a part would be taken out of it and leave the rest.
         self.0
             .sort_by_key(|spelling| std::cmp::Reverse(spelling.len()));
+    }
+
+    /// Adds what of an assertion is secret by itself: the rest of it can be guessed, but for a random number.
+    pub(crate) fn add_signature(&mut self, assertion: &str) {
+        let (_, signature) = assertion.rsplit_once('.').unwrap_or_default();
+        self.add(signature);
     }
 
     pub(crate) fn clean(&self, text: &str) -> String {

@@ -26,11 +26,20 @@ pub(crate) struct ResponseRules {
     pub(crate) keep_refresh_token: bool,
 }
 
-/// What a response grants.
+/// What a response grants. The refresh token is there even where the access token cannot be used: it may be the only
+/// one that is still good.
 #[derive(Debug)]
 pub struct Granted {
-    pub(crate) token: AccessToken,
+    pub(crate) token: Result<AccessToken, TokenError>,
     pub(crate) refresh_token: Option<Secret>,
+}
+
+impl ResponseRules {
+    /// No token lives longer than this, whatever the response says.
+    pub(crate) fn bound_lifetime(&mut self, lifetime: Duration) {
+        self.default_lifetime = self.default_lifetime.min(lifetime);
+        self.max_lifetime = self.max_lifetime.min(lifetime);
+    }
 }
 
 impl Default for ResponseRules {
@@ -64,6 +73,20 @@ pub(crate) fn read(
     if members.get("error").is_some() {
         return Err(refusal::in_a_success(&members, redactor(), about));
     }
+    let refresh_token = members.text("refresh_token");
+    let refresh_token = refresh_token.filter(|text| rules.keep_refresh_token && !text.is_empty());
+    Ok(Granted {
+        refresh_token: refresh_token.map(Secret::new).transpose()?,
+        token: token(members, rules, asked, requested_at),
+    })
+}
+
+fn token(
+    members: Members<'_>,
+    rules: &ResponseRules,
+    asked: &ScopeSet,
+    requested_at: Moment,
+) -> Result<AccessToken, TokenError> {
     let token = access_token(&members, rules)?;
     let token_type = token_type(&members, rules)?;
     let lifetime = match seconds(&members, "expires_in")? {
@@ -73,10 +96,6 @@ pub(crate) fn read(
     // Advice only: what cannot be read is no advice.
     let refresh_in = seconds(&members, "refresh_in").ok().flatten();
     let scopes = scopes(&members, asked)?;
-    let refresh_token = match members.text("refresh_token") {
-        Some(text) if rules.keep_refresh_token => Some(Secret::new(text)?),
-        _ => None,
-    };
 
     let mut token =
         AccessToken::new(token_type, token, requested_at, lifetime)?.with_scopes(scopes);
@@ -87,10 +106,7 @@ pub(crate) fn read(
         let extra = members.extra.into_iter();
         token = token.with_extra(extra.map(|(name, raw)| (name, raw.get().to_owned())));
     }
-    Ok(Granted {
-        token,
-        refresh_token,
-    })
+    Ok(token)
 }
 
 fn access_token<'a>(
@@ -143,6 +159,9 @@ fn token_type(members: &Members<'_>, rules: &ResponseRules) -> Result<TokenType,
         ),
         Some(Member::Text(text)) => match text.parse() {
             Ok(TokenType::Bearer) => Ok(TokenType::Bearer),
+            _ if text.eq_ignore_ascii_case("N_A") => unusable(
+                "the response's `token_type` is `N_A`: what was issued is no access token (RFC 8693 section 2.2.1)",
+            ),
             _ => unusable(
                 "the response's `token_type` is not `Bearer`, and a token of another type must not be used as one (RFC 6749 section 7.1)",
             ),

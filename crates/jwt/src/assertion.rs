@@ -2,13 +2,15 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use hallpass_core::TokenError;
-use hallpass_endpoint::{AuthenticationContext, Credentials};
+use hallpass_core::{Secret, TokenError};
+use hallpass_endpoint::{Assertion, AuthenticationContext, Credentials};
 use serde::Serialize;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::{AssertionSettings, settings::Audience};
@@ -38,10 +40,21 @@ struct Typed<'a> {
     header: Header<'a>,
 }
 
+/// What an assertion says, besides for whom it is and when.
+#[derive(Serialize)]
+pub(crate) struct Says<'a> {
+    pub(crate) iss: &'a str,
+    pub(crate) sub: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<&'a str>,
+    #[serde(flatten)]
+    pub(crate) more: &'a BTreeMap<String, Value>,
+}
+
 #[derive(Serialize)]
 struct Claims<'a> {
-    iss: &'a str,
-    sub: &'a str,
+    #[serde(flatten)]
+    says: Says<'a>,
     aud: &'a str,
     iat: u64,
     exp: u64,
@@ -55,11 +68,27 @@ pub(crate) struct Unsigned {
 }
 
 impl Unsigned {
-    /// A new one, with a `jti` that no other has.
+    /// A new one that proves the client.
     pub(crate) fn new(
         settings: &AssertionSettings,
         context: &AuthenticationContext<'_>,
         header: Header<'_>,
+    ) -> Result<Self, TokenError> {
+        let says = Says {
+            iss: context.client_id(),
+            sub: context.client_id(),
+            scope: None,
+            more: &BTreeMap::new(),
+        };
+        Self::saying(settings, context, header, says)
+    }
+
+    /// A new one that says this, with a `jti` that no other has.
+    pub(crate) fn saying(
+        settings: &AssertionSettings,
+        context: &AuthenticationContext<'_>,
+        header: Header<'_>,
+        says: Says<'_>,
     ) -> Result<Self, TokenError> {
         let made = settings.clock.wall();
         let iat = made
@@ -75,8 +104,7 @@ impl Unsigned {
         getrandom::fill(&mut unique)
             .map_err(|_| TokenError::unavailable("the system has no random bytes at the moment"))?;
         let claims = Claims {
-            iss: context.client_id(),
-            sub: context.client_id(),
+            says,
             aud: match &settings.audience {
                 Audience::Issuer(issuer) => issuer,
                 Audience::Discovered => discovered(context)?,
@@ -116,6 +144,12 @@ pub(crate) struct Signed {
 }
 
 impl Signed {
+    /// As what the JWT bearer grant stands on.
+    pub(crate) fn into_assertion(mut self) -> Result<Assertion, TokenError> {
+        let text = Secret::new(std::mem::take(&mut *self.text))?;
+        Ok(Assertion::made(text).dated(self.made))
+    }
+
     pub(crate) fn into_credentials(
         mut self,
         context: &AuthenticationContext<'_>,

@@ -9,6 +9,9 @@
 //! Each is a [`ClientAuthentication`](hallpass_endpoint::ClientAuthentication): hand it to
 //! [`ClientCredentials::builder`](hallpass_endpoint::ClientCredentials::builder).
 //!
+//! [`SignedAssertion`] signs what the [JWT bearer grant](hallpass_endpoint::JwtBearer) stands on, which is not the client but
+//! whoever the token is for.
+//!
 //! The features choose who signs: `aws-lc-rs` (default) or `ring`. Where both are there, aws-lc-rs does. Without
 //! either, `SigningKey` and `ClientSecretJwt` are left out, and a [`Signer`] of one's own is all that signs. ring reads
 //! no EC key in the SEC1 form (`BEGIN EC PRIVATE KEY`) or without its public key, and no RSA key over 4096 bits.
@@ -21,12 +24,14 @@ mod assertion;
 mod client_secret;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 mod key;
+mod keys;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod private_key;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 mod provider;
 mod settings;
+mod signed;
 mod signer;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 #[cfg(test)]
@@ -42,5 +47,6 @@ pub use key::SigningKey;
 pub use pkcs11::{Pkcs11Signer, Pkcs11SignerBuilder};
 pub use private_key::PrivateKeyJwt;
 pub use settings::AssertionSettings;
+pub use signed::SignedAssertion;
 pub use signer::Signer;
 pub use workload::WorkloadIdentity;

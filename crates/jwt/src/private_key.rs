@@ -1,16 +1,13 @@
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use hallpass_core::{Secret, SecretSource, TokenError};
+use hallpass_core::{SecretSource, TokenError};
 use hallpass_endpoint::{AuthenticationContext, BuildError, ClientAuthentication, Credentials};
 
 use crate::{
     Algorithm, AssertionSettings, Signer,
-    assertion::{Header, Unsigned},
+    assertion::Unsigned,
+    keys::{self, Keys},
 };
 
 /// `private_key_jwt`: an assertion that the client's private key signs (RFC 7523 section 2.2, OpenID Connect Core
@@ -41,7 +38,7 @@ impl PrivateKeyJwt {
     pub fn new(settings: AssertionSettings, signer: impl Signer + 'static) -> Self {
         Self {
             settings,
-            keys: Arc::new(Fixed(Arc::new(signer))),
+            keys: keys::fixed(signer),
         }
     }
 
@@ -68,14 +65,9 @@ impl PrivateKeyJwt {
         source: impl SecretSource + 'static,
         read: impl Fn(&str) -> Result<S, BuildError> + Send + Sync + 'static,
     ) -> Self {
-        let rotating = Rotating {
-            source,
-            read: move |text: &str| -> Result<Arc<dyn Signer>, _> { Ok(Arc::new(read(text)?)) },
-            last: Mutex::default(),
-        };
         Self {
             settings,
-            keys: Arc::new(rotating),
+            keys: keys::rotating(source, read),
         }
     }
 }
@@ -88,18 +80,11 @@ impl ClientAuthentication for PrivateKeyJwt {
         &self,
         context: &AuthenticationContext<'_>,
     ) -> Result<Credentials, TokenError> {
-        let Key { signer, secret } = self.keys.current().await?;
-        let algorithm = signer.algorithm();
-        let thumbprint = signer.certificate_thumbprint();
-        let header = Header {
-            alg: algorithm.name(),
-            kid: signer.key_id(),
-            thumbprint: thumbprint.map(|hash| BASE64_URL_SAFE_NO_PAD.encode(hash)),
-        };
-        let unsigned = Unsigned::new(&self.settings, context, header)?;
-        let signature = signer.sign(unsigned.message()).await?;
-        algorithm.check(&signature)?;
-        let credentials = unsigned.signed(&signature).into_credentials(context, HINT);
+        let (signed, secret) = keys::sign(&*self.keys, |header| {
+            Unsigned::new(&self.settings, context, header)
+        })
+        .await?;
+        let credentials = signed.into_credentials(context, HINT);
         Ok(match secret {
             Some(secret) => credentials.from_secret(secret),
             None => credentials,
@@ -122,101 +107,6 @@ impl ClientAuthentication for PrivateKeyJwt {
         if let Some(secret) = credentials.secret() {
             self.keys.refused(secret);
         }
-    }
-}
-
-/// A signer, and the secret that it was read from.
-struct Key {
-    signer: Arc<dyn Signer>,
-    secret: Option<Secret>,
-}
-
-#[async_trait]
-trait Keys: Send + Sync + fmt::Debug {
-    async fn current(&self) -> Result<Key, TokenError>;
-
-    /// Where it is the same for every key.
-    fn algorithm(&self) -> Option<Algorithm> {
-        None
-    }
-
-    fn epoch(&self) -> u64;
-
-    fn refused(&self, secret: &Secret);
-}
-
-struct Fixed(Arc<dyn Signer>);
-
-#[async_trait]
-impl Keys for Fixed {
-    async fn current(&self) -> Result<Key, TokenError> {
-        Ok(Key {
-            signer: self.0.clone(),
-            secret: None,
-        })
-    }
-
-    fn algorithm(&self) -> Option<Algorithm> {
-        Some(self.0.algorithm())
-    }
-
-    fn epoch(&self) -> u64 {
-        self.0.epoch()
-    }
-
-    fn refused(&self, _: &Secret) {}
-}
-
-impl fmt::Debug for Fixed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-struct Rotating<S, R> {
-    source: S,
-    read: R,
-    /// To read a key is slow: its parts are checked against each other.
-    last: Mutex<Option<(Secret, Arc<dyn Signer>)>>,
-}
-
-#[async_trait]
-impl<S, R> Keys for Rotating<S, R>
-where
-    S: SecretSource,
-    R: Fn(&str) -> Result<Arc<dyn Signer>, BuildError> + Send + Sync,
-{
-    async fn current(&self) -> Result<Key, TokenError> {
-        let secret = self.source.secret().await?;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = last.as_ref().filter(|(known, _)| known.matches(&secret));
-        let signer = if let Some((_, signer)) = known {
-            signer.clone()
-        } else {
-            *last = None;
-            let signer = (self.read)(secret.expose())
-                .map_err(|error| TokenError::configuration(error.to_string()))?;
-            *last = Some((secret.clone(), signer.clone()));
-            signer
-        };
-        Ok(Key {
-            signer,
-            secret: Some(secret),
-        })
-    }
-
-    fn epoch(&self) -> u64 {
-        self.source.epoch()
-    }
-
-    fn refused(&self, secret: &Secret) {
-        self.source.refused(secret);
-    }
-}
-
-impl<S: fmt::Debug, R> fmt::Debug for Rotating<S, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Rotating").field(&self.source).finish()
     }
 }
 

@@ -18,7 +18,7 @@ fn read_as(
         <crate::client_credentials::ClientCredentialsGrant as crate::grant::Grant>::ABOUT;
     let granted = read(body, rules, asked, moment, Redactor::default, &CLIENT)?;
     assert!(granted.refresh_token.is_none());
-    Ok(granted.token)
+    granted.token
 }
 
 fn parse(body: impl AsRef<[u8]>) -> Result<AccessToken, TokenError> {

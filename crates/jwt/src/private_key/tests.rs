@@ -3,7 +3,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use hallpass_core::{ErrorKind, SecretError};
+use hallpass_core::{ErrorKind, Secret, SecretError};
 use hallpass_testkit::{ManualClock, RotatingSecret, leak};
 
 use super::*;

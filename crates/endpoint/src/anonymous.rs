@@ -1,0 +1,32 @@
+use async_trait::async_trait;
+use hallpass_core::TokenError;
+
+use crate::{AuthenticationContext, ClientAuthentication, Credentials};
+
+/// No client at all: neither a proof nor a `client_id` is sent.
+///
+/// For grants that stand on something else, where the server finds out from that who asks: [`JwtBearer`](crate::JwtBearer)
+/// with an assertion that names its issuer (RFC 7521 section 4.1), as Google's servers take it. The source's `client_id` is
+/// then what the assertion is about by default.
+///
+/// ```
+/// use hallpass_core::SecretSource;
+/// use hallpass_endpoint::{Anonymous, JwtBearer};
+///
+/// # fn example(assertion: impl SecretSource + 'static) -> Result<(), hallpass_endpoint::BuildError> {
+/// let source = JwtBearer::builder("https://login.example/token", "orders-service", Anonymous, assertion).build()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Anonymous;
+
+#[async_trait]
+impl ClientAuthentication for Anonymous {
+    async fn credentials(&self, _: &AuthenticationContext<'_>) -> Result<Credentials, TokenError> {
+        let none: [(&str, &str); 0] = [];
+        Ok(Credentials::parameters(none).refusal_hint(
+            "this server wants to know the client: name it with `PublicClient`, or prove it",
+        ))
+    }
+}

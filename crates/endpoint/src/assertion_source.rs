@@ -1,0 +1,242 @@
+use std::{borrow::Cow, fmt, time::SystemTime};
+
+use async_trait::async_trait;
+use hallpass_core::{Secret, SecretSource, TokenError, TokenRequest};
+
+use crate::AuthenticationContext;
+
+/// Where the assertion of the [JWT bearer grant](crate::JwtBearer) comes from: an extension point.
+///
+/// Every [`SecretSource`] is one, for a JWT that someone else makes and keeps fresh: a platform that writes it into a file,
+/// a caller whose token is handed on. The feature `jwt` of the facade has one that signs; write your own for a service that
+/// signs on request:
+///
+/// ```
+/// use hallpass_core::{Secret, TokenError, TokenRequest, async_trait};
+/// use hallpass_endpoint::{Assertion, AssertionSource, AuthenticationContext};
+///
+/// #[derive(Debug)]
+/// struct House;
+///
+/// # impl House {
+/// #     async fn sign(&self, _audience: &str) -> Result<String, std::io::Error> { Ok("e30.e30.c2ln".to_owned()) }
+/// # }
+/// #[async_trait]
+/// impl AssertionSource for House {
+///     async fn assertion(
+///         &self,
+///         context: &AuthenticationContext<'_>,
+///         _: &TokenRequest,
+///     ) -> Result<Assertion, TokenError> {
+///         let signed = self.sign(context.token_endpoint()).await;
+///         let signed = signed.map_err(|_| TokenError::unavailable("the house does not sign at the moment"))?;
+///         Ok(Assertion::made(Secret::new(signed)?))
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait AssertionSource: Send + Sync + fmt::Debug {
+    /// The assertion for one attempt. It is asked for each, so that one which is made is fresh every time.
+    ///
+    /// `request` is what the token is asked for: some servers want the scopes in the assertion.
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenError`] of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) where it cannot be made; nothing
+    /// is sent then.
+    async fn assertion(
+        &self,
+        context: &AuthenticationContext<'_>,
+        request: &TokenRequest,
+    ) -> Result<Assertion, TokenError>;
+
+    /// A number that changes when that which assertions are made from does; see
+    /// [`TokenSource::credential_epoch`](hallpass_core::TokenSource::credential_epoch).
+    fn epoch(&self) -> u64 {
+        0
+    }
+
+    /// The server refused this assertion: whoever remembers it, or what it was made from, forgets that.
+    ///
+    /// The caller asks for another one at once, and tries once more where one that was [read](Assertion::read) is another
+    /// one, or where one that was [made](Assertion::made) is from another [secret](Assertion::from_secret) or the
+    /// [epoch](Self::epoch) changed. It returns at once.
+    fn refused(&self, assertion: &Assertion) {
+        let _ = assertion;
+    }
+}
+
+/// An assertion that someone else made, read anew for each attempt.
+#[async_trait]
+impl<S: SecretSource> AssertionSource for S {
+    async fn assertion(
+        &self,
+        _: &AuthenticationContext<'_>,
+        _: &TokenRequest,
+    ) -> Result<Assertion, TokenError> {
+        let secret = self.secret().await?;
+        if !is_jwt(secret.expose()) {
+            // A key or a password that was put in its place must not be sent.
+            return Err(TokenError::configuration(
+                "what was read in place of an assertion is not a JWT",
+            )
+            .with_hint("have the JWT alone there, without quotes or spaces"));
+        }
+        Ok(Assertion::read(secret))
+    }
+
+    fn epoch(&self) -> u64 {
+        SecretSource::epoch(self)
+    }
+
+    fn refused(&self, assertion: &Assertion) {
+        SecretSource::refused(self, &assertion.text);
+    }
+}
+
+/// Base64url parts between dots: three of a signed one, five of an encrypted one.
+fn is_jwt(text: &str) -> bool {
+    let fit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let dots = text.bytes().filter(|byte| *byte == b'.').count();
+    text.bytes().all(fit) && (dots == 2 || dots == 4) && !text.starts_with('.')
+}
+
+/// The assertion of one attempt. It is as good as a secret while it lasts, and is never shown.
+#[derive(Clone, Debug)]
+pub struct Assertion {
+    text: Secret,
+    made: bool,
+    secret: Option<Secret>,
+    pub(crate) dated: Option<SystemTime>,
+    pub(crate) hint: Option<Cow<'static, str>>,
+}
+
+impl Assertion {
+    /// One that someone else made. Where the server refuses it, and another one is there by then, that is tried.
+    pub fn read(text: Secret) -> Self {
+        Self {
+            text,
+            made: false,
+            secret: None,
+            dated: None,
+            hint: None,
+        }
+    }
+
+    /// One that was made for this attempt alone, with a `jti` of its own. Another one after it says the same, and is not
+    /// tried where the server refuses this one.
+    pub fn made(text: Secret) -> Self {
+        Self {
+            made: true,
+            ..Self::read(text)
+        }
+    }
+
+    /// Says which secret, a key that is read anew, one that is made was made from: where that is another one after a
+    /// refusal, it is tried once more.
+    #[must_use]
+    pub fn from_secret(mut self, secret: Secret) -> Self {
+        self.secret = Some(secret);
+        self
+    }
+
+    /// The secret that it was made from, where that was [said](Self::from_secret).
+    pub fn secret(&self) -> Option<&Secret> {
+        self.secret.as_ref()
+    }
+
+    /// Says that it holds only around the time of day at which it was made, which is this. Where the server refuses it,
+    /// its `Date` tells whether this machine's clock is off, and the error says by how much.
+    #[must_use]
+    pub fn dated(mut self, made: SystemTime) -> Self {
+        self.dated = Some(made);
+        self
+    }
+
+    /// Says what to check where the server refuses it.
+    #[must_use]
+    pub fn refusal_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The assertion itself. Hand it to what must have it, and to nothing else.
+    pub fn expose(&self) -> &str {
+        self.text.expose()
+    }
+
+    pub(crate) fn differs(&self, refused: &Self, epoch_changed: bool) -> bool {
+        if !self.made {
+            return !self.text.matches(&refused.text);
+        }
+        match (&refused.secret, &self.secret) {
+            (Some(before), Some(now)) => !before.matches(now),
+            _ => epoch_changed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text).unwrap()
+    }
+
+    async fn read(text: &str) -> Result<Assertion, TokenError> {
+        let context = AuthenticationContext::new("orders", "https://login.example/token");
+        let request = TokenRequest::default();
+        AssertionSource::assertion(&secret(text), &context, &request).await
+    }
+
+    // covers: C-50
+    #[tokio::test]
+    async fn what_is_no_jwt_is_not_sent() {
+        for jwt in ["e30.e30.c2ln", "e30..aXY.Y2lwaGVy.dGFn"] {
+            assert_eq!(read(jwt).await.unwrap().expose(), jwt);
+        }
+        for other in [
+            "CANARY",
+            "CANARY.b",
+            "CANARY.b.c.d",
+            "CANARY.b.c ",
+            "\"CANARY.b.c\"",
+            ".CANARY.c",
+            "-----BEGIN PRIVATE KEY-----\nCANARY\n",
+        ] {
+            let error = read(other).await.unwrap_err().to_string();
+            assert!(error.contains("not a JWT"), "{error}");
+            assert!(!error.contains("CANARY"), "{error}");
+        }
+    }
+
+    // covers: F-110
+    #[test]
+    fn one_that_was_read_differs_by_its_text_and_one_that_was_made_by_its_origin() {
+        let [a, b] = ["e30.e30.YQ", "e30.e30.Yg"].map(secret);
+        let read = |text: &Secret| Assertion::read(text.clone());
+        let made = |text: &Secret| Assertion::made(text.clone());
+        for epoch_changed in [false, true] {
+            assert!(read(&b).differs(&read(&a), epoch_changed));
+            assert!(!read(&a).differs(&read(&a), epoch_changed));
+            assert_eq!(made(&b).differs(&made(&a), epoch_changed), epoch_changed);
+            let from = |key: &Secret| made(&a).from_secret(key.clone());
+            assert!(from(&b).differs(&from(&a), epoch_changed));
+            assert!(!from(&a).differs(&from(&a), epoch_changed));
+        }
+    }
+
+    // covers: F-99
+    #[test]
+    fn debug_shows_no_assertion() {
+        let shown = format!(
+            "{:?}",
+            Assertion::made(secret("CANARY.b.c")).from_secret(secret("CANARY"))
+        );
+        assert!(
+            shown.contains("made") && !shown.contains("CANARY"),
+            "{shown}"
+        );
+    }
+}

@@ -1,0 +1,112 @@
+use async_trait::async_trait;
+use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
+
+use crate::{
+    AssertionSource, AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder,
+    client::Client,
+    form,
+    grant::{About, Body, Form, Grant, Ground, Source},
+};
+
+const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// Tokens for an assertion, a JWT that says for whom they are (RFC 7523 section 2.1, RFC 7521 section 4.1).
+///
+/// For service accounts that sign for themselves, for a server that trusts another one's tokens, and for a call on behalf
+/// of a user whose token came in. Who the client is may be proved beside it, or left out with [`Anonymous`](crate::Anonymous).
+///
+/// Each attempt asks the [`AssertionSource`] anew. Where the server refuses the assertion (`invalid_grant`), one that someone
+/// else made is read once more, and tried if it changed meanwhile.
+///
+/// Each call of [`token`](TokenSource::token) asks the server: wrap it in a cache to share one token between calls.
+///
+/// ```
+/// use hallpass_core::{Secret, SecretSource};
+/// use hallpass_endpoint::{ClientSecretBasic, JwtBearer};
+///
+/// # fn example(projected: impl SecretSource + 'static) -> Result<(), Box<dyn std::error::Error>> {
+/// // `projected` is where the platform writes its JWT: a `FileSecret` of hallpass-secrets.
+/// let basic = ClientSecretBasic::new(Secret::new("s3cr3t")?);
+/// let source = JwtBearer::builder("https://login.example/token", "orders-service", basic, projected)
+///     .scope("orders.read")
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Cancellation
+///
+/// Dropping the future of a call drops its request; the connection is closed, or kept if it is still in order.
+#[derive(Debug)]
+pub struct JwtBearer(Client<JwtBearerGrant>);
+
+impl JwtBearer {
+    /// Starts a source: what it cannot do without comes first, so that it cannot be forgotten.
+    pub fn builder(
+        token_endpoint: impl Into<Endpoint>,
+        client_id: impl Into<String>,
+        authentication: impl ClientAuthentication + 'static,
+        assertion: impl AssertionSource + 'static,
+    ) -> SourceBuilder<Self> {
+        SourceBuilder::new(
+            token_endpoint.into(),
+            client_id.into(),
+            Box::new(authentication),
+            JwtBearerGrant(Box::new(assertion)),
+        )
+    }
+}
+
+#[async_trait]
+impl TokenSource for JwtBearer {
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        self.0.token(request).await
+    }
+
+    fn credential_epoch(&self) -> u64 {
+        self.0.epoch()
+    }
+}
+
+impl Source for JwtBearer {
+    type Grant = JwtBearerGrant;
+
+    fn of(client: Client<JwtBearerGrant>) -> Self {
+        Self(client)
+    }
+}
+
+/// The grant that stands on an assertion.
+#[derive(Debug)]
+pub struct JwtBearerGrant(Box<dyn AssertionSource>);
+
+#[async_trait]
+impl Grant for JwtBearerGrant {
+    const ABOUT: About = About {
+        name: GRANT,
+        refused: &["invalid_grant"],
+        message: "the server refused the assertion",
+        hint: "check that the server trusts who made the assertion, and that its issuer, subject, audience and times are those that it expects",
+    };
+
+    async fn form(
+        &self,
+        request: &TokenRequest,
+        context: &AuthenticationContext<'_>,
+    ) -> Result<Form<'_>, TokenError> {
+        let assertion = self.0.assertion(context, request).await?;
+        let pairs = [("grant_type", GRANT), ("assertion", assertion.expose())];
+        let body = Body::Owned(form::grant(&pairs, request));
+        Ok(Form::new(body, vec![Ground::Assertion(assertion)]))
+    }
+
+    fn epoch(&self) -> u64 {
+        self.0.epoch()
+    }
+
+    fn refused(&self, form: &Form<'_>) {
+        for assertion in form.assertions() {
+            self.0.refused(assertion);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hallpass_core::{
+    AccessToken, Secret, SecretError, SecretStore, TokenError, TokenRequest, TokenSource,
+};
+use tokio::time::timeout;
+use tracing::Instrument as _;
+
+use crate::{
+    AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder,
+    client::Client,
+    form,
+    grant::{About, Body, Form, Grant, Ground, Source},
+    response::Granted,
+    retry::Tries,
+};
+
+/// How long a store may take to keep a refresh token. The access token waits for it, and so does the next exchange.
+const SAVING: Duration = Duration::from_secs(5);
+
+/// Tokens for a refresh token (RFC 6749 section 6), which is kept in a [`SecretStore`].
+///
+/// For a program that someone signed in to once, and that goes on without them. The first refresh token comes from
+/// elsewhere: a sign-in in a browser, a device's code, an administrator's page.
+///
+/// Many servers **rotate**: each use yields a new refresh token, the one before is void, and one that is used twice voids
+/// them all. So a new one is never lost:
+///
+/// - One exchange runs at a time, whatever is asked for; the others wait and use the new refresh token.
+/// - Exchange and saving are one task: a call that is dropped stops neither, nor the calls that wait.
+/// - The new refresh token is saved before the access token is handed out, even where that cannot be used. Where saving
+///   fails, it is kept in memory and used from there, a warning is traced, and the next exchange saves it first.
+/// - An answer without a refresh token leaves the one before.
+///
+/// Where the server refuses the refresh token (`invalid_grant`), the store is read again: another process may have used
+/// it, and saved another one, which is then tried once. Else someone must sign in again, and the error says so. Two
+/// processes that share a store can still use one refresh token at the same moment: give each its own.
+///
+/// Scopes that are asked for must not exceed those of the first sign-in (RFC 6749 section 6); without any, they are the
+/// same.
+///
+/// Each call of [`token`](TokenSource::token) asks the server: wrap it in a cache to share one token between calls.
+///
+/// ```no_run
+/// use hallpass_core::{Secret, SecretStore, TokenRequest, TokenSource};
+/// use hallpass_endpoint::{ClientSecretBasic, RefreshToken};
+///
+/// # async fn example(store: impl SecretStore + 'static) -> Result<(), Box<dyn std::error::Error>> {
+/// // `store` is a `FileSecret` of hallpass-secrets, with the first refresh token in its file.
+/// let basic = ClientSecretBasic::new(Secret::new("s3cr3t")?);
+/// let source = RefreshToken::builder("https://login.example/token", "reports", basic, store).build()?;
+/// let token = source.token(&TokenRequest::default()).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Cancellation
+///
+/// Dropping the future of a call gives up its place among those that wait, and its retries. An exchange that has begun is
+/// finished, and what came of it is saved. It needs a tokio runtime, and panics outside of one.
+pub struct RefreshToken(Arc<Client<RefreshTokenGrant>>);
+
+impl RefreshToken {
+    /// Starts a source: what it cannot do without comes first, so that it cannot be forgotten.
+    pub fn builder(
+        token_endpoint: impl Into<Endpoint>,
+        client_id: impl Into<String>,
+        authentication: impl ClientAuthentication + 'static,
+        store: impl SecretStore + 'static,
+    ) -> SourceBuilder<Self> {
+        let mut builder = SourceBuilder::new(
+            token_endpoint.into(),
+            client_id.into(),
+            Box::new(authentication),
+            RefreshTokenGrant {
+                store: Box::new(store),
+                turn: Arc::default(),
+                unsaved: Mutex::default(),
+            },
+        );
+        builder.rules.keep_refresh_token = true;
+        builder
+    }
+}
+
+/// What one call takes along into its tasks, and back.
+struct Call {
+    request: TokenRequest,
+    tries: Tries,
+    renewed: bool,
+}
+
+#[async_trait]
+impl TokenSource for RefreshToken {
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        let Self(client) = self;
+        let mut call = Call {
+            request: request.or(&client.defaults),
+            tries: client.retry.tries(),
+            renewed: false,
+        };
+        loop {
+            let turn = client.grant.turn.clone().lock_owned();
+            let turn = timeout(call.tries.left(), turn).await.map_err(|_| {
+                TokenError::unavailable(
+                    "the exchanges before this one took longer than the call may last",
+                )
+            })?;
+            let client = client.clone();
+            let exchange = async move {
+                let Call {
+                    request,
+                    tries,
+                    renewed,
+                } = &mut call;
+                let result = client.attempt(request, renewed, tries).await;
+                drop(turn);
+                (result, call)
+            };
+            let task = tokio::spawn(exchange.in_current_span());
+            let (result, back) = task.await.map_err(|_| {
+                TokenError::unavailable("the exchange broke off: its runtime ended, or it panicked")
+            })?;
+            call = back;
+            match result {
+                Ok(token) => return Ok(token),
+                Err(error) => call.tries.after(error, self.0.endpoint.host()).await?,
+            }
+        }
+    }
+
+    fn credential_epoch(&self) -> u64 {
+        self.0.epoch()
+    }
+}
+
+impl fmt::Debug for RefreshToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RefreshToken").field(&*self.0).finish()
+    }
+}
+
+impl Source for RefreshToken {
+    type Grant = RefreshTokenGrant;
+
+    fn of(client: Client<RefreshTokenGrant>) -> Self {
+        Self(Arc::new(client))
+    }
+}
+
+/// The grant that stands on a refresh token, and may get another one.
+pub struct RefreshTokenGrant {
+    store: Box<dyn SecretStore>,
+    /// Whoever holds it may exchange.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    unsaved: Mutex<Option<Unsaved>>,
+}
+
+/// A refresh token that the store does not have yet.
+#[derive(Clone)]
+struct Unsaved {
+    new: Secret,
+    /// What the store has in its place.
+    stored: Secret,
+}
+
+impl RefreshTokenGrant {
+    /// The refresh token to use now.
+    async fn current(&self) -> Result<Secret, TokenError> {
+        let Some(Unsaved { new, stored }) = self.unsaved().clone() else {
+            return Ok(self.store.secret().await?);
+        };
+        if let Ok(now) = self.store.secret().await
+            && !now.matches(&stored)
+        {
+            // Someone else put one there since, after a new sign-in perhaps. Ours is older.
+            *self.unsaved() = None;
+            return Ok(now);
+        }
+        self.save(&new).await;
+        Ok(new)
+    }
+
+    /// Keeps a new refresh token: in memory first, so that nothing that happens to the store loses it.
+    async fn keep(&self, new: Secret, used: &Secret) {
+        {
+            let mut unsaved = self.unsaved();
+            let stored = unsaved
+                .take()
+                .map_or_else(|| used.clone(), |last| last.stored);
+            *unsaved = Some(Unsaved {
+                new: new.clone(),
+                stored,
+            });
+        }
+        self.save(&new).await;
+    }
+
+    async fn save(&self, new: &Secret) {
+        let saved = timeout(SAVING, self.store.save(new)).await;
+        let late = || Err(SecretError::unavailable("the store took too long"));
+        match saved.unwrap_or_else(|_| late()) {
+            Ok(()) => *self.unsaved() = None,
+            Err(error) => {
+                tracing::warn!(%error, "the new refresh token could not be saved, and is lost where this process ends before the next exchange");
+            }
+        }
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, Option<Unsaved>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for RefreshTokenGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefreshTokenGrant")
+            .field("store", &self.store)
+            .field("unsaved", &self.unsaved().is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Grant for RefreshTokenGrant {
+    const ABOUT: About = About {
+        name: "refresh_token",
+        refused: &["invalid_grant"],
+        message: "the server refused the refresh token",
+        hint: "it has expired, was revoked, or was used before: someone must sign in again, and the new refresh token be put in its place",
+    };
+
+    async fn form(
+        &self,
+        request: &TokenRequest,
+        _: &AuthenticationContext<'_>,
+    ) -> Result<Form<'_>, TokenError> {
+        let secret = self.current().await?;
+        let pairs = [
+            ("grant_type", Self::ABOUT.name),
+            ("refresh_token", secret.expose()),
+        ];
+        let body = Body::Owned(form::grant(&pairs, request));
+        Ok(Form::new(body, vec![Ground::Secret(secret)]))
+    }
+
+    fn epoch(&self) -> u64 {
+        self.store.epoch()
+    }
+
+    fn refused(&self, form: &Form<'_>) {
+        for ground in &form.grounds {
+            if let Ground::Secret(secret) = ground {
+                self.store.refused(secret);
+            }
+        }
+    }
+
+    async fn accept(&self, granted: Granted, form: &Form<'_>) -> Result<AccessToken, TokenError> {
+        if let Some(new) = granted.refresh_token
+            && let [Ground::Secret(used)] = form.grounds.as_slice()
+            && !new.matches(used)
+        {
+            self.keep(new, used).await;
+        }
+        granted.token
+    }
+}

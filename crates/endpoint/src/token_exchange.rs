@@ -1,0 +1,193 @@
+use async_trait::async_trait;
+use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
+
+use crate::{
+    AuthenticationContext, ClientAuthentication, Endpoint, SecurityToken, SourceBuilder,
+    TokenTypeUri,
+    client::Client,
+    form,
+    grant::{About, Body, Form, Grant, Source},
+    response::Granted,
+};
+
+const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+
+/// Tokens in exchange for another token (RFC 8693).
+///
+/// The subject's token says for whom the new one is. Without more, this is **impersonation**: whoever gets the new token
+/// cannot tell this client from the subject. With an [`actor`](SourceBuilder::actor) it is **delegation**: the new token says
+/// for whom it is, and names in its `act` claim who acts for them, so that an API can tell the two apart and log both.
+///
+/// Resources, audiences and scopes are those of the [`TokenRequest`]. A server refuses a token that is not valid or not
+/// acceptable by `invalid_request` (RFC 8693 section 2.2.2), some by `invalid_grant`: both are taken as
+/// [`CredentialsRefused`](hallpass_core::ErrorKind::CredentialsRefused). The token's source is told, asked again, and tried
+/// once more if it has another token then.
+///
+/// The new token lives no longer than the subject's, where that is known: where it comes from a
+/// [source](SecurityToken::from_source). An answer without an `issued_token_type`, and one whose `token_type` is `N_A`, is an
+/// error (RFC 8693 section 2.2.1).
+///
+/// Each call of [`token`](TokenSource::token) asks the server: wrap it in a cache to share one token between calls.
+///
+/// ```
+/// use hallpass_core::{Secret, TokenSource};
+/// use hallpass_endpoint::{ClientSecretBasic, SecurityToken, TokenExchange, TokenTypeUri};
+///
+/// # fn example(own_tokens: impl TokenSource + 'static, users_token: &str) -> Result<(), Box<dyn std::error::Error>> {
+/// let basic = ClientSecretBasic::new(Secret::new("s3cr3t")?);
+/// let subject = SecurityToken::from_secret(Secret::new(users_token)?, TokenTypeUri::ACCESS_TOKEN);
+/// let source = TokenExchange::builder("https://login.example/token", "orders-service", basic, subject)
+///     .actor(SecurityToken::from_source(own_tokens))
+///     .audience("billing")
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Cancellation
+///
+/// Dropping the future of a call drops its request; the connection is closed, or kept if it is still in order.
+#[derive(Debug)]
+pub struct TokenExchange(Client<TokenExchangeGrant>);
+
+impl TokenExchange {
+    /// Starts a source: what it cannot do without comes first, so that it cannot be forgotten.
+    pub fn builder(
+        token_endpoint: impl Into<Endpoint>,
+        client_id: impl Into<String>,
+        authentication: impl ClientAuthentication + 'static,
+        subject: SecurityToken,
+    ) -> SourceBuilder<Self> {
+        SourceBuilder::new(
+            token_endpoint.into(),
+            client_id.into(),
+            Box::new(authentication),
+            TokenExchangeGrant {
+                subject,
+                actor: None,
+                requested: None,
+            },
+        )
+    }
+}
+
+impl SourceBuilder<TokenExchange> {
+    /// Names who acts for the subject: delegation in place of impersonation (RFC 8693 section 1.1).
+    ///
+    /// Where the actor's token is itself a delegated one, the server nests who acts: the newest is outermost.
+    pub fn actor(mut self, actor: SecurityToken) -> Self {
+        self.grant.actor = Some(actor);
+        self
+    }
+
+    /// Asks for a token of this type; without it the server chooses. What is issued must be usable as an access token:
+    /// [`ACCESS_TOKEN`](TokenTypeUri::ACCESS_TOKEN) or [`JWT`](TokenTypeUri::JWT) at most servers.
+    pub fn requested_token_type(mut self, token_type: TokenTypeUri) -> Self {
+        self.grant.requested = Some(token_type);
+        self
+    }
+}
+
+#[async_trait]
+impl TokenSource for TokenExchange {
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        self.0.token(request).await
+    }
+
+    fn credential_epoch(&self) -> u64 {
+        self.0.epoch()
+    }
+}
+
+impl Source for TokenExchange {
+    type Grant = TokenExchangeGrant;
+
+    fn of(client: Client<TokenExchangeGrant>) -> Self {
+        Self(client)
+    }
+}
+
+/// The grant that stands on another token, or on two.
+#[derive(Debug)]
+pub struct TokenExchangeGrant {
+    subject: SecurityToken,
+    actor: Option<SecurityToken>,
+    requested: Option<TokenTypeUri>,
+}
+
+impl TokenExchangeGrant {
+    /// In the order of a form's grounds.
+    fn parties(&self) -> impl Iterator<Item = &SecurityToken> {
+        std::iter::once(&self.subject).chain(&self.actor)
+    }
+}
+
+#[async_trait]
+impl Grant for TokenExchangeGrant {
+    const ABOUT: About = About {
+        name: GRANT,
+        refused: &["invalid_request", "invalid_grant"],
+        message: "the server refused the exchange",
+        hint: "check the subject's token (and the actor's): that it has not expired, is meant for this server and is of the type that is named; then the parameters",
+    };
+
+    async fn form(
+        &self,
+        request: &TokenRequest,
+        _: &AuthenticationContext<'_>,
+    ) -> Result<Form<'_>, TokenError> {
+        let (subject, ends) = self.subject.now("subject").await?;
+        let mut pairs = vec![
+            ("grant_type", GRANT),
+            ("subject_token", subject.expose()),
+            ("subject_token_type", self.subject.type_uri()),
+        ];
+        let actor = match &self.actor {
+            Some(actor) => Some((actor.now("actor").await?.0, actor.type_uri())),
+            None => None,
+        };
+        if let Some((token, token_type)) = &actor {
+            pairs.push(("actor_token", token.expose()));
+            pairs.push(("actor_token_type", token_type));
+        }
+        if let Some(requested) = &self.requested {
+            pairs.push(("requested_token_type", requested.as_str()));
+        }
+        let body = Body::Owned(form::grant(&pairs, request));
+        let grounds = std::iter::once(subject).chain(actor.map(|(token, _)| token));
+        let mut form = Form::new(body, grounds.collect());
+        form.ends = ends;
+        Ok(form)
+    }
+
+    fn epoch(&self) -> u64 {
+        let epochs = self.parties().map(SecurityToken::epoch);
+        epochs.fold(0, u64::wrapping_add)
+    }
+
+    /// The server does not say which of the two it was.
+    fn refused(&self, form: &Form<'_>) {
+        for (party, ground) in self.parties().zip(&form.grounds) {
+            party.refused(ground);
+        }
+    }
+
+    async fn accept(&self, granted: Granted, _: &Form<'_>) -> Result<AccessToken, TokenError> {
+        let token = granted.token?;
+        let issued = token.extra("issued_token_type").map(|json| {
+            let text = serde_json::from_str::<String>(json);
+            text.unwrap_or_default()
+        });
+        match issued.as_deref() {
+            None | Some("") => Err(TokenError::unusable_response(
+                "the response has no `issued_token_type`, which token exchange requires (RFC 8693 section 2.2.1)",
+            )),
+            Some(issued) if issued == TokenTypeUri::REFRESH_TOKEN.as_str() => {
+                Err(TokenError::unusable_response(
+                    "the server issued a refresh token, which is no access token and must not be used as one",
+                ))
+            }
+            Some(_) => Ok(token),
+        }
+    }
+}

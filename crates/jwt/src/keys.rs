@@ -1,0 +1,147 @@
+//! The key that signs now: one that stays, or one that is read anew.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use hallpass_core::{Secret, SecretSource, TokenError};
+use hallpass_endpoint::BuildError;
+
+use crate::{
+    Algorithm, Signer,
+    assertion::{Header, Signed, Unsigned},
+};
+
+/// One key, in memory or elsewhere.
+pub(crate) fn fixed(signer: impl Signer + 'static) -> Arc<dyn Keys> {
+    Arc::new(Fixed(Arc::new(signer)))
+}
+
+/// The key that is in this source now.
+pub(crate) fn rotating<S: Signer + 'static>(
+    source: impl SecretSource + 'static,
+    read: impl Fn(&str) -> Result<S, BuildError> + Send + Sync + 'static,
+) -> Arc<dyn Keys> {
+    Arc::new(Rotating {
+        source,
+        read: move |text: &str| -> Result<Arc<dyn Signer>, _> { Ok(Arc::new(read(text)?)) },
+        last: Mutex::default(),
+    })
+}
+
+/// Signs with the key of now what is written under its header; told with it is the secret that the key was read from.
+pub(crate) async fn sign(
+    keys: &dyn Keys,
+    write: impl FnOnce(Header<'_>) -> Result<Unsigned, TokenError> + Send,
+) -> Result<(Signed, Option<Secret>), TokenError> {
+    let Key { signer, secret } = keys.current().await?;
+    let algorithm = signer.algorithm();
+    let thumbprint = signer.certificate_thumbprint();
+    let header = Header {
+        alg: algorithm.name(),
+        kid: signer.key_id(),
+        thumbprint: thumbprint.map(|hash| BASE64_URL_SAFE_NO_PAD.encode(hash)),
+    };
+    let unsigned = write(header)?;
+    let signature = signer.sign(unsigned.message()).await?;
+    algorithm.check(&signature)?;
+    Ok((unsigned.signed(&signature), secret))
+}
+
+/// A signer, and the secret that it was read from.
+pub(crate) struct Key {
+    pub(crate) signer: Arc<dyn Signer>,
+    pub(crate) secret: Option<Secret>,
+}
+
+#[async_trait]
+pub(crate) trait Keys: Send + Sync + fmt::Debug {
+    async fn current(&self) -> Result<Key, TokenError>;
+
+    /// Where it is the same for every key.
+    fn algorithm(&self) -> Option<Algorithm> {
+        None
+    }
+
+    fn epoch(&self) -> u64;
+
+    fn refused(&self, secret: &Secret);
+}
+
+struct Fixed(Arc<dyn Signer>);
+
+#[async_trait]
+impl Keys for Fixed {
+    async fn current(&self) -> Result<Key, TokenError> {
+        Ok(Key {
+            signer: self.0.clone(),
+            secret: None,
+        })
+    }
+
+    fn algorithm(&self) -> Option<Algorithm> {
+        Some(self.0.algorithm())
+    }
+
+    fn epoch(&self) -> u64 {
+        self.0.epoch()
+    }
+
+    fn refused(&self, _: &Secret) {}
+}
+
+impl fmt::Debug for Fixed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+struct Rotating<S, R> {
+    source: S,
+    read: R,
+    /// To read a key is slow: its parts are checked against each other.
+    last: Mutex<Option<(Secret, Arc<dyn Signer>)>>,
+}
+
+#[async_trait]
+impl<S, R> Keys for Rotating<S, R>
+where
+    S: SecretSource,
+    R: Fn(&str) -> Result<Arc<dyn Signer>, BuildError> + Send + Sync,
+{
+    async fn current(&self) -> Result<Key, TokenError> {
+        let secret = self.source.secret().await?;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last.as_ref().filter(|(known, _)| known.matches(&secret));
+        let signer = if let Some((_, signer)) = known {
+            signer.clone()
+        } else {
+            *last = None;
+            let signer = (self.read)(secret.expose())
+                .map_err(|error| TokenError::configuration(error.to_string()))?;
+            *last = Some((secret.clone(), signer.clone()));
+            signer
+        };
+        Ok(Key {
+            signer,
+            secret: Some(secret),
+        })
+    }
+
+    fn epoch(&self) -> u64 {
+        self.source.epoch()
+    }
+
+    fn refused(&self, secret: &Secret) {
+        self.source.refused(secret);
+    }
+}
+
+impl<S: fmt::Debug, R> fmt::Debug for Rotating<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Rotating").field(&self.source).finish()
+    }
+}

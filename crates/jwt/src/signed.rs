@@ -1,0 +1,157 @@
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use hallpass_core::{SecretSource, TokenError, TokenRequest};
+use hallpass_endpoint::{Assertion, AssertionSource, AuthenticationContext, BuildError};
+use serde_json::Value;
+
+use crate::{
+    AssertionSettings, Signer,
+    assertion::{Says, Unsigned},
+    keys::{self, Keys},
+};
+
+/// An assertion for the [JWT bearer grant](hallpass_endpoint::JwtBearer) that a key of this side signs (RFC 7523 section 3):
+/// for service accounts, and for clients that a server lets act for its users.
+///
+/// Issuer and subject are the source's `client_id` until they are said otherwise. Each attempt has an assertion of its own,
+/// dated and with a random number in it.
+///
+#[cfg_attr(any(feature = "aws-lc-rs", feature = "ring"), doc = "```")]
+#[cfg_attr(not(any(feature = "aws-lc-rs", feature = "ring")), doc = "```ignore")]
+/// use hallpass_endpoint::{JwtBearer, PublicClient};
+/// use hallpass_jwt::{AssertionSettings, SignedAssertion, SigningKey};
+///
+/// # fn example(pem: &str) -> Result<(), Box<dyn std::error::Error>> {
+/// let settings = AssertionSettings::new("https://login.example")?;
+/// let assertion = SignedAssertion::new(settings, SigningKey::from_pem(pem)?).subject("jane@orders.example");
+/// let source = JwtBearer::builder("https://login.example/token", "orders-service", PublicClient, assertion).build()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct SignedAssertion {
+    settings: AssertionSettings,
+    keys: Arc<dyn Keys>,
+    issuer: Option<String>,
+    subject: Option<String>,
+    scope: bool,
+    claims: BTreeMap<String, Value>,
+}
+
+/// The claims that this side manages.
+const RESERVED: [&str; 8] = ["aud", "exp", "iat", "iss", "jti", "nbf", "scope", "sub"];
+
+impl SignedAssertion {
+    /// Signs with this key, in memory or elsewhere. Its `typ` is `JWT`, whatever the settings say of a client's.
+    pub fn new(settings: AssertionSettings, signer: impl Signer + 'static) -> Self {
+        Self::with(settings, keys::fixed(signer))
+    }
+
+    /// Signs with the key that is in this source now; see [`PrivateKeyJwt::from_source`](crate::PrivateKeyJwt::from_source).
+    pub fn from_source<S: Signer + 'static>(
+        settings: AssertionSettings,
+        source: impl SecretSource + 'static,
+        read: impl Fn(&str) -> Result<S, BuildError> + Send + Sync + 'static,
+    ) -> Self {
+        Self::with(settings, keys::rotating(source, read))
+    }
+
+    fn with(settings: AssertionSettings, keys: Arc<dyn Keys>) -> Self {
+        Self {
+            settings: settings.plain_type(),
+            keys,
+            issuer: None,
+            subject: None,
+            scope: false,
+            claims: BTreeMap::new(),
+        }
+    }
+
+    /// Says that this one made it (`iss`), in place of the `client_id`.
+    #[must_use]
+    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.issuer = Some(issuer.into());
+        self
+    }
+
+    /// Says for whom the token is to be (`sub`): a user that this issuer may act for, in place of the `client_id`.
+    #[must_use]
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject = Some(subject.into());
+        self
+    }
+
+    /// Says the scopes that are asked for in the assertion too (`scope`), for servers that look for them there, Google's
+    /// for one.
+    #[must_use]
+    pub fn with_scope_claim(mut self) -> Self {
+        self.scope = true;
+        self
+    }
+
+    /// Says something of the server's own, as a string.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] where the claim has a method of its own, or is managed here.
+    pub fn claim(
+        mut self,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Result<Self, BuildError> {
+        let name = name.into();
+        if RESERVED.contains(&name.as_str()) {
+            return Err(BuildError::new(
+                "claim",
+                format!(
+                    "`{name}` is managed by the assertion; use the method or the setting for it"
+                ),
+            ));
+        }
+        self.claims.insert(name, Value::String(value.into()));
+        Ok(self)
+    }
+}
+
+#[async_trait]
+impl AssertionSource for SignedAssertion {
+    async fn assertion(
+        &self,
+        context: &AuthenticationContext<'_>,
+        request: &TokenRequest,
+    ) -> Result<Assertion, TokenError> {
+        let scope = request.scopes();
+        let (signed, secret) = keys::sign(&*self.keys, |header| {
+            let says = Says {
+                iss: self.issuer.as_deref().unwrap_or(context.client_id()),
+                sub: self.subject.as_deref().unwrap_or(context.client_id()),
+                scope: (self.scope && !scope.is_empty()).then_some(scope.as_str()),
+                more: &self.claims,
+            };
+            Unsigned::saying(&self.settings, context, header, says)
+        })
+        .await?;
+        let assertion = signed.into_assertion()?.refusal_hint(HINT);
+        Ok(match secret {
+            Some(secret) => assertion.from_secret(secret),
+            None => assertion,
+        })
+    }
+
+    fn epoch(&self) -> u64 {
+        self.keys.epoch()
+    }
+
+    fn refused(&self, assertion: &Assertion) {
+        if let Some(secret) = assertion.secret() {
+            self.keys.refused(secret);
+        }
+    }
+}
+
+const HINT: &str = "check that the server knows the key for this issuer (its `kid` too, where it has more than one), lets it act for this subject, and is the audience that the assertion names";
+
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+use std::{
+    collections::HashSet,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use hallpass_core::ErrorKind;
+use hallpass_testkit::{ManualClock, RotatingSecret, leak};
+use serde_json::json;
+
+use super::*;
+use crate::{
+    SigningKey,
+    verify::{self, ENDPOINT, ID, ISSUER},
+};
+
+const PEM: &str = include_str!("../key/samples/ec-256.pem");
+
+fn settings() -> AssertionSettings {
+    let settings = AssertionSettings::new(ISSUER).unwrap();
+    settings.clock(ManualClock::new())
+}
+
+fn key() -> SigningKey {
+    SigningKey::from_pem(PEM).unwrap()
+}
+
+async fn ask(source: &dyn AssertionSource, scopes: &str) -> Result<Assertion, TokenError> {
+    let request = TokenRequest::new().with_scopes(scopes.parse().unwrap());
+    let context = AuthenticationContext::new(ID, ENDPOINT);
+    source.assertion(&context, &request).await
+}
+
+async fn made(source: &dyn AssertionSource, scopes: &str) -> verify::Assertion {
+    let assertion = verify::Assertion::parse(ask(source, scopes).await.unwrap().expose());
+    assert!(assertion.is_signed_by(&key().public_jwk()));
+    assertion
+}
+
+// covers: C-47, C-48, C-50
+#[tokio::test]
+async fn it_says_who_for_whom_and_until_when() {
+    let plain = SignedAssertion::new(settings(), key().with_key_id("k1"));
+    let assertion = made(&plain, "a").await;
+    assert_eq!(
+        assertion.header,
+        json!({ "alg": "ES256", "typ": "JWT", "kid": "k1" })
+    );
+    let iat = 1_767_225_600 - 5;
+    let jti = assertion.claims["jti"].clone();
+    assert_eq!(
+        assertion.claims,
+        json!({ "iss": ID, "sub": ID, "aud": ISSUER, "iat": iat, "exp": iat + 60, "jti": jti })
+    );
+
+    let full = SignedAssertion::new(settings(), key())
+        .issuer("house")
+        .subject("jane")
+        .with_scope_claim()
+        .claim("tenant", "t1")
+        .unwrap();
+    let claims = made(&full, "b a").await.claims;
+    for (name, value) in [
+        ("iss", "house"),
+        ("sub", "jane"),
+        ("scope", "a b"),
+        ("tenant", "t1"),
+    ] {
+        assert_eq!(claims[name], value);
+    }
+    assert_eq!(made(&full, "").await.claims["scope"], json!(null));
+}
+
+// covers: C-48
+#[tokio::test]
+async fn no_two_have_the_same_number() {
+    let source = SignedAssertion::new(settings(), key());
+    let mut seen = HashSet::new();
+    for _ in 0..50 {
+        let claims = made(&source, "").await.claims;
+        assert!(seen.insert(claims["jti"].as_str().unwrap().to_owned()));
+    }
+}
+
+// covers: C-47
+#[test]
+fn a_claim_that_is_managed_is_refused() {
+    for name in RESERVED {
+        let source = SignedAssertion::new(settings(), key());
+        assert_eq!(source.claim(name, "x").unwrap_err().setting(), "claim");
+    }
+}
+
+// covers: F-110
+#[tokio::test]
+async fn a_key_that_is_read_anew_is_told_of_a_refusal() {
+    let file = RotatingSecret::new(PEM);
+    let source = SignedAssertion::from_source(settings(), file.clone(), SigningKey::from_pem);
+    let assertion = ask(&source, "").await.unwrap();
+    assert!(assertion.secret().is_some());
+    AssertionSource::refused(&source, &assertion);
+    assert_eq!((file.reads(), file.refusals()), (1, 1));
+    file.rotate("no key");
+    assert_eq!(AssertionSource::epoch(&source), 1);
+    let error = ask(&source, "").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+}
+
+#[tokio::test]
+async fn a_clock_before_1970_is_told() {
+    let clock = ManualClock::new();
+    clock.set_wall(UNIX_EPOCH - Duration::from_secs(1));
+    let source = SignedAssertion::new(settings().clock(clock), key());
+    let error = ask(&source, "").await.unwrap_err();
+    assert!(error.to_string().contains("before 1970"), "{error}");
+}
+
+// covers: F-99
+#[tokio::test]
+async fn debug_shows_no_key() {
+    let file = RotatingSecret::new(PEM);
+    let source = SignedAssertion::from_source(settings(), file, SigningKey::from_pem);
+    ask(&source, "").await.unwrap();
+    let shown = format!("{source:?}");
+    let line = PEM.lines().nth(1).unwrap();
+    assert!(leak::find(PEM, line).is_some());
+    leak::assert_clean(&shown, line);
+}
