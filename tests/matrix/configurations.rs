@@ -3,23 +3,32 @@
 use std::{sync::Arc, time::Duration};
 
 use hallpass::{
-    Secret, TokenSource,
+    ErrorKind, Secret, TokenSource,
     cache::{CachedTokenSource, MemoryTokenStore},
     camall::{self, Camall},
     endpoint::{
-        ClientCredentials, ClientSecretBasic, ClientSecretPost, HttpTransport,
-        HttpTransportBuilder, Retry,
+        Anonymous, ClientCredentials, ClientSecretBasic, ClientSecretPost, HttpTransport,
+        HttpTransportBuilder, JwtBearer, RefreshToken, Retry, SecurityToken, TokenExchange,
+        TokenTypeUri,
     },
-    jwt::{AssertionSettings, ClientSecretJwt, PrivateKeyJwt},
+    jwt::{AssertionSettings, ClientSecretJwt, PrivateKeyJwt, SignedAssertion},
+    secrets::MemorySecret,
 };
 
-use hallpass_testkit::AuthMethod;
+use hallpass_testkit::{
+    AuthMethod,
+    faults::{Answer, Body, Expected, Fault},
+};
 
 use crate::{assertions, tls_front::TlsFront};
 
 pub(crate) const ID: &str = "orders-service";
 /// Sought in everything that is shown.
 pub(crate) const SECRET: &str = "s3cr3t-canary+of/the whole matrix";
+/// What a token exchange stands on, a JWT to the server.
+pub(crate) const SUBJECT: &str = "subject-canary+of/the whole matrix";
+/// The refresh token that someone signed in for.
+pub(crate) const REFRESH: &str = "refresh-canary+of/the whole matrix";
 pub(crate) const SCOPES: &str = "orders.read orders.write";
 
 pub(crate) struct Configuration {
@@ -28,14 +37,18 @@ pub(crate) struct Configuration {
     decorator: Decorator,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Adapter {
     Camall,
     Endpoint,
+    JwtBearer,
+    RefreshToken,
+    TokenExchange,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Authentication {
+    Anonymous,
     Basic,
     BasicRaw,
     Post,
@@ -76,6 +89,9 @@ pub(crate) const CONFIGURATIONS: &[Configuration] = &[
     configuration(A::Endpoint, M::PrivateKey, D::None),
     configuration(A::Endpoint, M::SecretJwt, D::None),
     configuration(A::Endpoint, M::MutualTls, D::None),
+    configuration(A::JwtBearer, M::Anonymous, D::None),
+    configuration(A::RefreshToken, M::Basic, D::None),
+    configuration(A::TokenExchange, M::Basic, D::None),
     configuration(A::Camall, M::Post, D::Cache),
     configuration(A::Camall, M::Basic, D::Cache),
     configuration(A::Endpoint, M::Post, D::Cache),
@@ -83,16 +99,36 @@ pub(crate) const CONFIGURATIONS: &[Configuration] = &[
     configuration(A::Endpoint, M::BasicRaw, D::Cache),
     configuration(A::Endpoint, M::PrivateKey, D::Cache),
     configuration(A::Endpoint, M::MutualTls, D::Cache),
+    configuration(A::JwtBearer, M::Anonymous, D::Cache),
+    configuration(A::RefreshToken, M::Basic, D::Cache),
+    configuration(A::TokenExchange, M::Basic, D::Cache),
     configuration(A::Endpoint, M::Basic, D::CacheWithStore),
 ];
+
+/// A source that tries once; the trait of what builders build has no name here.
+macro_rules! finish {
+    ($builder:expr, $settings:expr, $patience:expr) => {
+        $builder
+            .danger_allow_http_on_loopback()
+            .transport(transport($settings, $patience))
+            .retry(Retry::never())
+            .scope(SCOPES)
+            .build()
+            .unwrap()
+    };
+}
 
 impl Configuration {
     pub(crate) fn name(&self) -> String {
         let adapter = match self.adapter {
             A::Camall => "camall",
             A::Endpoint => "endpoint",
+            A::JwtBearer => "jwt_bearer",
+            A::RefreshToken => "refresh_token",
+            A::TokenExchange => "token_exchange",
         };
         let authentication = match self.authentication {
+            M::Anonymous => "anonymous",
             M::Basic => "basic",
             M::BasicRaw => "basic_raw",
             M::Post => "post",
@@ -115,7 +151,41 @@ impl Configuration {
             M::BasicRaw => AuthMethod::BasicRaw,
             // The front before the server tells who it is by the client's secret.
             M::Post | M::MutualTls => AuthMethod::Post,
-            M::PrivateKey | M::SecretJwt => AuthMethod::Assertion,
+            // Who signs the assertion of an anonymous client is registered as one that signs its own.
+            M::Anonymous | M::PrivateKey | M::SecretJwt => AuthMethod::Assertion,
+        }
+    }
+
+    /// How the client is to prove itself, if it is to.
+    pub(crate) fn proof(&self) -> Option<AuthMethod> {
+        (self.authentication != M::Anonymous).then(|| self.method())
+    }
+
+    /// The kind of the permanent error that an answer is to this grant, where it is something else with client
+    /// credentials.
+    pub(crate) fn instead(&self, fault: &Fault) -> Option<ErrorKind> {
+        let refused: &[&str] = match self.adapter {
+            A::Camall | A::Endpoint => &[],
+            A::JwtBearer | A::RefreshToken => &["invalid_grant"],
+            A::TokenExchange => &["invalid_grant", "invalid_request"],
+        };
+        let is_code = |code: &&str| match fault.answer {
+            Answer::Http {
+                body: Body::Text(text),
+                ..
+            } => text.contains(&format!(r#""error":"{code}""#)),
+            _ => false,
+        };
+        match fault.expected {
+            // No answer of the list names what it issued.
+            Expected::Token { .. } if self.adapter == A::TokenExchange => {
+                Some(ErrorKind::UnusableResponse)
+            }
+            Expected::Error {
+                kind: ErrorKind::RequestRefused,
+                ..
+            } if refused.iter().any(is_code) => Some(ErrorKind::CredentialsRefused),
+            _ => None,
         }
     }
 
@@ -156,7 +226,9 @@ impl Configuration {
             }
             A::Endpoint => {
                 let builder = match self.authentication {
-                    M::Basic => ClientCredentials::builder(url, ID, ClientSecretBasic::new(secret)),
+                    M::Anonymous | M::Basic => {
+                        ClientCredentials::builder(url, ID, ClientSecretBasic::new(secret))
+                    }
                     M::BasicRaw => {
                         ClientCredentials::builder(url, ID, ClientSecretBasic::raw(secret))
                     }
@@ -175,13 +247,25 @@ impl Configuration {
                         ClientCredentials::builder(front.url, ID, front.how)
                     }
                 };
-                let source = builder
-                    .danger_allow_http_on_loopback()
-                    .transport(transport(settings, patience))
-                    .retry(Retry::never())
-                    .scope(SCOPES)
-                    .build();
-                self.decorate(source.unwrap())
+                self.decorate(finish!(builder, settings, patience))
+            }
+            A::JwtBearer => {
+                let assertion = SignedAssertion::new(for_issuer(url), assertions::key(text));
+                let builder = JwtBearer::builder(url, ID, Anonymous, assertion);
+                self.decorate(finish!(builder, settings, patience))
+            }
+            A::RefreshToken => {
+                let store = MemorySecret::new(Secret::new(REFRESH).unwrap());
+                let basic = ClientSecretBasic::new(secret);
+                let builder = RefreshToken::builder(url, ID, basic, store);
+                self.decorate(finish!(builder, settings, patience))
+            }
+            A::TokenExchange => {
+                let subject = Secret::new(SUBJECT).unwrap();
+                let subject = SecurityToken::from_secret(subject, TokenTypeUri::JWT);
+                let basic = ClientSecretBasic::new(secret);
+                let builder = TokenExchange::builder(url, ID, basic, subject);
+                self.decorate(finish!(builder, settings, patience))
             }
         }
     }

@@ -12,7 +12,7 @@ use hallpass_testkit::{
 
 use crate::{
     assertions,
-    configurations::{Configuration, ID, SCOPES, SECRET},
+    configurations::{Configuration, ID, REFRESH, SCOPES, SECRET, SUBJECT},
 };
 
 #[derive(Clone, Copy)]
@@ -77,7 +77,11 @@ impl Scenario {
             Self::TwentyAtOnce => twenty_at_once(configuration).await,
             Self::RevokedToken => revoked(configuration).await,
         };
-        outcome.inspect_err(|seen| leak::assert_clean(seen, SECRET))
+        outcome.inspect_err(|seen| {
+            for secret in [SECRET, SUBJECT, REFRESH] {
+                leak::assert_clean(seen, secret);
+            }
+        })
     }
 }
 
@@ -87,7 +91,10 @@ async fn server(configuration: &Configuration) -> AuthorizationServer {
         .scopes(SCOPES)
         .assertions(assertions::verify)
         .methods([configuration.method()]);
-    AuthorizationServer::builder().client(client).start().await
+    let server = AuthorizationServer::builder().client(client).start().await;
+    server.trust_token(SUBJECT, "urn:ietf:params:oauth:token-type:jwt");
+    server.give_refresh_token(ID, REFRESH, SCOPES);
+    server
 }
 
 async fn ask(source: &dyn TokenSource) -> Result<AccessToken, TokenError> {
@@ -103,7 +110,7 @@ async fn answer(fault: &'static Fault, configuration: &Configuration) -> Outcome
         let server = server(configuration).await;
         server.start_outage(fault);
         let source = configuration.source(&server.token_endpoint(), SECRET);
-        compare(&ask(&*source).await, fault.expected)?;
+        compare(&ask(&*source).await, fault, configuration)?;
         // What comes after is as if nothing had been, once whatever was remembered is forgotten.
         server.end_outage();
         match fault.expected {
@@ -118,7 +125,7 @@ async fn answer(fault: &'static Fault, configuration: &Configuration) -> Outcome
         } else {
             configuration.source(&url, SECRET)
         };
-        compare(&ask(&*source).await, fault.expected)
+        compare(&ask(&*source).await, fault, configuration)
     }
 }
 
@@ -135,8 +142,16 @@ fn never_ends(fault: &Fault) -> bool {
     !answered && matches!(then, After::Stall | After::Drip(_))
 }
 
-fn compare(result: &Result<AccessToken, TokenError>, expected: Expected) -> Outcome {
-    match (result, expected) {
+fn compare(
+    result: &Result<AccessToken, TokenError>,
+    fault: &Fault,
+    configuration: &Configuration,
+) -> Outcome {
+    if let Some(kind) = configuration.instead(fault) {
+        let error = result.as_ref().err().ok_or("a token")?;
+        return judged(error, kind, false);
+    }
+    match (result, fault.expected) {
         (
             Ok(token),
             Expected::Token {
@@ -166,8 +181,10 @@ fn compare(result: &Result<AccessToken, TokenError>, expected: Expected) -> Outc
 }
 
 fn judged(error: &TokenError, kind: ErrorKind, transient: bool) -> Outcome {
-    if let Some(spelling) = leak::find(&leak::error_chain(error), SECRET) {
-        return Err(format!("the secret in an error, spelled as {spelling:?}"));
+    for secret in [SECRET, SUBJECT, REFRESH] {
+        if let Some(spelling) = leak::find(&leak::error_chain(error), secret) {
+            return Err(format!("a secret in an error, spelled as {spelling:?}"));
+        }
     }
     must(
         (error.kind(), error.is_transient()) == (kind, transient),
@@ -205,7 +222,7 @@ async fn good(configuration: &Configuration) -> Outcome {
         format!("{} requests", requests.len()),
     )?;
     must(
-        requests[0].method == Some(configuration.method()),
+        requests[0].method == configuration.proof(),
         format!("{:?}", requests[0].method),
     )
 }

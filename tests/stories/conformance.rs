@@ -4,8 +4,12 @@ use hallpass::{
     TokenSource,
     cache::CachedTokenSource,
     camall::Camall,
-    endpoint::{ClientCredentials, ClientSecretBasic, ClientSecretPost, Retry},
-    jwt::{AssertionSettings, PrivateKeyJwt},
+    endpoint::{
+        Anonymous, ClientCredentials, ClientSecretBasic, ClientSecretPost, JwtBearer, RefreshToken,
+        Retry, SecurityToken, TokenExchange, TokenTypeUri,
+    },
+    jwt::{AssertionSettings, PrivateKeyJwt, SignedAssertion},
+    secrets::MemorySecret,
 };
 use hallpass_testkit::{AuthorizationServer, Client, conformance, conformance::Subject, raw};
 
@@ -16,6 +20,9 @@ use crate::{
 
 const SECRET: &str = "s3cr3t-of-the-conformance";
 const WRONG: &str = "wr0ng-of-the-conformance";
+const SUBJECT: &str = "subject-of-the-conformance";
+const REFRESH: &str = "refresh-of-the-conformance";
+const SCOPES: &str = "orders.read orders.write";
 
 /// What a provider's crate would write: how its source is built for an address and a secret.
 async fn subject<S: TokenSource + std::fmt::Debug + 'static>(
@@ -24,16 +31,20 @@ async fn subject<S: TokenSource + std::fmt::Debug + 'static>(
     let server = AuthorizationServer::builder()
         .client(
             Client::new(ID, SECRET)
-                .scopes("orders.read orders.write")
+                .scopes(SCOPES)
                 .assertions(assertions::verify),
         )
         .start()
         .await;
+    server.trust_token(SUBJECT, TokenTypeUri::JWT.as_str());
+    server.give_refresh_token(ID, REFRESH, SCOPES);
     let url = server.token_endpoint();
     Subject::new(build(&url, SECRET))
         .secret(SECRET)
         .secret(WRONG)
-        .scopes("orders.read", "orders.read orders.write")
+        .secret(SUBJECT)
+        .secret(REFRESH)
+        .scopes("orders.read", SCOPES)
         .resources("https://a.example", "https://b.example")
         .with_wrong_credentials(build(&url, WRONG))
         .with_unreachable_server(build(&raw::refused_url().unwrap(), SECRET))
@@ -78,6 +89,36 @@ fn private_key(url: &str, text: &str) -> ClientCredentials {
         .unwrap()
 }
 
+fn jwt_bearer(url: &str, text: &str) -> JwtBearer {
+    let issuer = url.trim_end_matches("/oauth/token");
+    let settings = AssertionSettings::new(issuer).unwrap();
+    let assertion = SignedAssertion::new(settings, assertions::key(text));
+    JwtBearer::builder(url, ID, Anonymous, assertion)
+        .danger_allow_http_on_loopback()
+        .retry(Retry::never())
+        .build()
+        .unwrap()
+}
+
+fn token_exchange(url: &str, text: &str) -> TokenExchange {
+    let basic = ClientSecretBasic::new(secret(text));
+    let subject = SecurityToken::from_secret(secret(SUBJECT), TokenTypeUri::JWT);
+    TokenExchange::builder(url, ID, basic, subject)
+        .danger_allow_http_on_loopback()
+        .retry(Retry::never())
+        .build()
+        .unwrap()
+}
+
+fn refresh_token(url: &str, text: &str) -> RefreshToken {
+    let basic = ClientSecretBasic::new(secret(text));
+    RefreshToken::builder(url, ID, basic, MemorySecret::new(secret(REFRESH)))
+        .danger_allow_http_on_loopback()
+        .retry(Retry::never())
+        .build()
+        .unwrap()
+}
+
 fn camall(url: &str, text: &str) -> impl TokenSource + std::fmt::Debug + use<> {
     Camall::builder(ID, secret(text))
         .token_endpoint(url)
@@ -91,6 +132,9 @@ conformance!(endpoint_basic, subject(basic));
 conformance!(endpoint_post, subject(post));
 conformance!(endpoint_private_key, subject(private_key));
 conformance!(endpoint_mutual_tls, subject(mutual_tls));
+conformance!(endpoint_jwt_bearer, subject(jwt_bearer));
+conformance!(endpoint_token_exchange, subject(token_exchange));
+conformance!(endpoint_refresh_token, subject(refresh_token));
 conformance!(camall_io, subject(camall));
 conformance!(
     cached_endpoint,
@@ -103,6 +147,18 @@ conformance!(
 conformance!(
     cached_mutual_tls,
     subject(|url, text| CachedTokenSource::new(mutual_tls(url, text)))
+);
+conformance!(
+    cached_jwt_bearer,
+    subject(|url, text| CachedTokenSource::new(jwt_bearer(url, text)))
+);
+conformance!(
+    cached_token_exchange,
+    subject(|url, text| CachedTokenSource::new(token_exchange(url, text)))
+);
+conformance!(
+    cached_refresh_token,
+    subject(|url, text| CachedTokenSource::new(refresh_token(url, text)))
 );
 conformance!(
     cached_camall_io,

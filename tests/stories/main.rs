@@ -8,6 +8,7 @@ mod building;
 mod cached;
 mod conformance;
 mod discovery;
+mod grants;
 mod integrations;
 mod leaks;
 mod main_job;

@@ -79,7 +79,11 @@ async fn what_was_fetched_with_the_old_certificate_is_fetched_again() {
         assert_eq!(token.unwrap().expose(), "t2");
     }
     assert_eq!(bound.0.calls(), 2);
-    assert_eq!(bound.0.gaps(), [SECOND / 2], "no sooner than any two fetches");
+    assert_eq!(
+        bound.0.gaps(),
+        [SECOND / 2],
+        "no sooner than any two fetches"
+    );
 }
 
 /// One that is replaced at each fetch serves those who wait, and is no reason to fetch for ever.
