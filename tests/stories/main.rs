@@ -20,6 +20,7 @@ mod mtls_server;
 #[cfg(unix)] // Some of what is told is told of files' modes.
 mod observability;
 mod oidc_assertions;
+mod oidc_grants;
 mod oidc_mtls;
 mod oidc_pkcs11;
 mod oidc_provider;
