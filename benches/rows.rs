@@ -10,7 +10,8 @@ pub(crate) fn median(values: &mut [f64]) -> f64 {
 
 /// Prints a figure and leaves it beside criterion's own, under the row's name.
 pub(crate) fn report(row: &str, value: f64, unit: &str) {
-    println!("{row}: {value:.1} {unit}");
+    let digits = if unit == "times" { 4 } else { 1 };
+    println!("{row}: {value:.digits$} {unit}");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let folder = root.join("target/criterion").join(row).join("new");
     fs::create_dir_all(&folder).expect("a folder for figures");

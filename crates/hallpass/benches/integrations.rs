@@ -1,7 +1,8 @@
 //! The same request over loopback, kept alive, without TLS: with a constant header, and with a token from the cache.
 //!
-//! All take turns, a few requests each, so that whatever slows the machine slows all. Client and server share one
-//! thread: between two, the scheduler's modes differ by more than what is measured.
+//! All take turns, a few requests each, so that whatever slows the machine slows all; and each is compared with its
+//! baseline turn by turn, so that what slows it for a while is in no ratio. Client and server share one thread: between
+//! two, the scheduler's modes differ by more than what is measured.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -39,6 +40,9 @@ const ROWS: [&str; 7] = [
     "hyper/hallpass",
     "hyper/hallpass_retry",
 ];
+
+/// A row, and the one that it is compared with.
+const PAIRS: [(usize, usize); 5] = [(1, 0), (3, 2), (3, 0), (5, 4), (6, 4)];
 
 type Body = Empty<bytes::Bytes>;
 
@@ -116,6 +120,12 @@ async fn main() {
         }
     }
     assert_eq!(issuer.request_count(), 1, "the token is cached");
+    for (ours, baseline) in PAIRS {
+        let pairs = times[ours].iter().zip(&times[baseline]);
+        let mut ratios: Vec<_> = pairs.map(|(ours, baseline)| ours / baseline).collect();
+        let row = format!("integrations/{}/over/{}", ROWS[ours], ROWS[baseline]);
+        rows::report(&row, rows::median(&mut ratios), "times");
+    }
     for (row, times) in ROWS.into_iter().zip(&mut times) {
         rows::report(&format!("integrations/{row}"), rows::median(times), "ns");
     }
