@@ -151,7 +151,8 @@ impl Authorizer {
         wanted: Option<&TokenRequest>,
     ) -> Result<Option<Permit>, TokenError> {
         let inner = &*self.0;
-        if !inner.replace_authorization && headers.contains_key(AUTHORIZATION) {
+        let has_own = !headers.is_empty() && headers.contains_key(AUTHORIZATION);
+        if has_own && !inner.replace_authorization {
             return Ok(None);
         }
         let place = target.and_then(|target| {

@@ -164,6 +164,7 @@ fn ipv6(host: &str) -> Option<Ipv6Addr> {
 }
 
 /// `None` for any other scheme than these two.
+#[inline]
 fn is_https(scheme: &str) -> Option<bool> {
     match scheme {
         "https" => Some(true),

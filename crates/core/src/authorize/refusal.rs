@@ -125,8 +125,11 @@ impl ApiRefusal {
 /// Did a gRPC server say UNAUTHENTICATED at once, in an answer without a body?
 fn is_unauthenticated_grpc(headers: &HeaderMap) -> bool {
     const UNAUTHENTICATED: &str = "16";
-    let kind = headers.get(CONTENT_TYPE);
-    // Every good answer comes by here, and hardly any is gRPC's.
+    // Every good answer comes by here, and hardly any is gRPC's. There are few headers: to look at each takes less than
+    // to hash a name.
+    let mut fields = headers.iter();
+    let kind = fields.find(|(name, _)| *name == CONTENT_TYPE);
+    let kind = kind.map(|(_, kind)| kind);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
         && headers
             .get("grpc-status")
