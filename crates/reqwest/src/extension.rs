@@ -82,16 +82,15 @@ struct Direct(Client);
 
 impl Transport for Direct {
     type Error = Error;
+    type Failure = reqwest::Error;
 
     const SEES_EXTENSIONS: bool = false;
 
     fn execute(
         &mut self,
         request: Request,
-    ) -> impl Future<Output = Result<Response, Error>> + Send {
-        // The client takes the request now, so that it is not carried along.
-        let response = self.0.execute(request);
-        async { Ok(response.await?) }
+    ) -> impl Future<Output = Result<Response, reqwest::Error>> + Send {
+        self.0.execute(request)
     }
 
     fn no_token(error: TokenError) -> Error {

@@ -67,6 +67,7 @@ struct Rest<'a> {
 
 impl Transport for Rest<'_> {
     type Error = Error;
+    type Failure = Error;
 
     const SEES_EXTENSIONS: bool = true;
 

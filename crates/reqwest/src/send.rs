@@ -10,7 +10,11 @@ use crate::spare::Spare;
 
 /// What is below: a client, or further middleware.
 pub(crate) trait Transport {
-    type Error;
+    /// What the caller gets.
+    type Error: From<Self::Failure>;
+
+    /// What is said below. It is converted here: one more future around each request would be on its way as well.
+    type Failure;
 
     /// May it look at a request's extensions?
     const SEES_EXTENSIONS: bool;
@@ -18,7 +22,7 @@ pub(crate) trait Transport {
     fn execute(
         &mut self,
         request: Request,
-    ) -> impl Future<Output = Result<Response, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<Response, Self::Failure>> + Send;
 
     fn no_token(error: TokenError) -> Self::Error;
 }
@@ -34,7 +38,7 @@ pub(crate) async fn send<T: Transport>(
 ) -> Result<Response, T::Error> {
     let permit = authorizer.permit(target(request.url()), request.headers(), wanted);
     let Some(mut permit) = permit.map_err(T::no_token)? else {
-        return transport.execute(request).await;
+        return Ok(transport.execute(request).await?);
     };
     // Before the token is on it: this is for another one.
     let spare = Spare::of(&mut request, T::SEES_EXTENSIONS);
