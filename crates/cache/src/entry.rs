@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use hallpass_core::{AccessToken, Moment};
+use hallpass_core::{AccessToken, Moment, TokenType};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -28,7 +28,11 @@ impl Drop for Entry {
     }
 }
 
+/// Nothing where the token is bound to a key (RFC 9449): whoever finds it has none, and nothing to do with it.
 pub(crate) fn encode(token: &AccessToken) -> Option<Zeroizing<Vec<u8>>> {
+    if token.token_type() != TokenType::Bearer {
+        return None;
+    }
     let since = token
         .requested_at()
         .wall
@@ -51,7 +55,8 @@ pub(crate) fn encode(token: &AccessToken) -> Option<Zeroizing<Vec<u8>>> {
 /// at most what the store says that the entry has to live.
 pub(crate) fn decode(bytes: &[u8], ttl: Option<Duration>, now: Moment) -> Option<AccessToken> {
     let entry: Entry = serde_json::from_slice(bytes).ok()?;
-    if entry.version != VERSION {
+    let known = entry.version == VERSION && entry.token_type.parse() == Ok(TokenType::Bearer);
+    if !known {
         return None;
     }
     let lifetime = Duration::try_from_secs_f64(entry.lifetime).ok()?;
@@ -71,13 +76,7 @@ pub(crate) fn decode(bytes: &[u8], ttl: Option<Duration>, now: Moment) -> Option
     let asked = Moment::new(before, now.wall.checked_sub(age)?);
     // The monotonic scale may not reach back that far: what counts is when it ends.
     let lifetime = now.timestamp.saturating_since(before).saturating_add(left);
-    let token = AccessToken::new(
-        entry.token_type.parse().ok()?,
-        &entry.token,
-        asked,
-        lifetime,
-    )
-    .ok()?;
+    let token = AccessToken::bearer(&entry.token, asked, lifetime).ok()?;
     let token = token.with_scopes(entry.scopes.parse().ok()?);
     Some(match entry.refresh_in.map(Duration::try_from_secs_f64) {
         Some(Ok(advice)) => token.with_refresh_in(advice),
@@ -118,6 +117,15 @@ mod tests {
         assert_eq!(read.refresh_in(), Some(MINUTE));
     }
 
+    // covers: C-40
+    #[test]
+    fn a_token_that_is_bound_to_a_key_is_not_written() {
+        let clock = ManualClock::new();
+        let token = |kind| AccessToken::new(kind, "CANARY", clock.moment(), HOUR).unwrap();
+        assert!(encode(&token(TokenType::Bearer)).is_some());
+        assert!(encode(&token(TokenType::DPoP)).is_none());
+    }
+
     // covers: F-95, F-96
     #[test]
     fn clocks_that_differ_make_no_token_live_longer() {
@@ -153,6 +161,7 @@ mod tests {
         for (from, to) in [
             ("\"version\":1", "\"version\":2"),
             ("Bearer", "mac"),
+            ("Bearer", "DPoP"),
             ("CANARY", "a b"),
             ("\"a b\"", "\"a\\n\""),
             ("3600.0", "-1.0"),

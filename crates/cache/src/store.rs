@@ -7,7 +7,8 @@ use async_trait::async_trait;
 /// The cache treats it as something that can be slow, down or wrong, and never lets a caller fail because of it:
 /// each call has a short budget of time, errors count as "nothing there", entries that cannot be read are passed over
 /// and overwritten, and a store that keeps failing is left alone for a while. A token that is
-/// [bound](hallpass_core::AccessToken::binding) to a certificate of this process is never put there.
+/// [bound](hallpass_core::AccessToken::binding) to a certificate of this process, or to a key of it (DPoP), is never put
+/// there.
 ///
 /// # What a store promises
 ///

@@ -7,10 +7,12 @@
 //! - an `Authorization` header that is there already stays;
 //! - no request to such an origin goes out without its token: where none can be had, there is a [`TokenError`];
 //! - a token that the API refuses is dropped, and the request is sent once more with another one;
+//! - a token of type DPoP goes with a fresh proof for each request, and never without (RFC 9449);
 //! - what the API said about a refusal is told in its own terms.
 //!
 //! Users build an [`Authorizer`] and hand it to the integration. Whoever writes one asks for a [`Permit`], puts the
-//! token's header on the request, sends it, and has the permit judge the response:
+//! token's header on the request, and a proof where the token takes one, sends it, and has the permit judge the
+//! response:
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
@@ -31,6 +33,9 @@
 //!     let mut token = permit.token().await?;
 //!     loop {
 //!         request.headers_mut().insert(AUTHORIZATION, token.header_value().clone());
+//!         if let Some(proof) = permit.proof(&token, request.method(), request.uri().path()).await? {
+//!             request.headers_mut().insert("dpop", proof.header_value().clone());
+//!         }
 //!         let mut response = client(request.clone()).await;
 //!         let refusal = match permit.judge(&token, response.status(), response.headers()) {
 //!             Verdict::Retry(refusal) => match permit.replacement(&token).await? {

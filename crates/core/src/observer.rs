@@ -166,7 +166,7 @@ pub enum EventKind<'a> {
         /// Is it the second token in a row that was refused for one request? It was new.
         again: bool,
     },
-    /// A request goes out once more, with another token.
+    /// A request goes out once more: with another token, or with the nonce that the API demands (RFC 9449 section 9).
     #[non_exhaustive]
     CallRepeated {
         /// Where it goes.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-use crate::{Binding, Moment, ScopeSet, Timestamp, TokenError};
+use crate::{Binding, Moment, Prover, ScopeSet, Timestamp, TokenError};
 
 /// How a token is put on a request (RFC 6749 section 7.1).
 ///
@@ -19,7 +19,8 @@ use crate::{Binding, Moment, ScopeSet, Timestamp, TokenError};
 pub enum TokenType {
     /// RFC 6750: whoever bears it may use it.
     Bearer,
-    /// RFC 9449: it is used together with a proof of possession.
+    /// RFC 9449: each request with it carries a proof of possession too, by the token's
+    /// [`prover`](AccessToken::prover).
     DPoP,
 }
 
@@ -83,6 +84,7 @@ struct Inner {
     scopes: ScopeSet,
     extra: Vec<(Box<str>, Zeroizing<String>)>,
     binding: Option<Binding>,
+    prover: Option<Arc<dyn Prover>>,
 }
 
 impl AccessToken {
@@ -141,6 +143,7 @@ impl AccessToken {
             scopes: ScopeSet::EMPTY,
             extra: Vec::new(),
             binding: None,
+            prover: None,
         })))
     }
 
@@ -173,6 +176,14 @@ impl AccessToken {
     #[must_use]
     pub fn with_binding(mut self, binding: Binding) -> Self {
         Arc::make_mut(&mut self.0).binding = Some(binding);
+        self
+    }
+
+    /// Hands along who can prove possession of the key that a token of type [`DPoP`](TokenType::DPoP) is bound to, so
+    /// that caches and integrations need know nothing of keys.
+    #[must_use]
+    pub fn with_prover(mut self, prover: Arc<dyn Prover>) -> Self {
+        Arc::make_mut(&mut self.0).prover = Some(prover);
         self
     }
 
@@ -262,6 +273,12 @@ impl AccessToken {
     /// What it may be bound to; `None` for a token that whoever bears it may use.
     pub fn binding(&self) -> Option<&Binding> {
         self.0.binding.as_ref()
+    }
+
+    /// Who proves each request that goes out with this token. `None` for a bearer token, and for one of type
+    /// [`DPoP`](TokenType::DPoP) that came without its key, which is of no use here.
+    pub fn prover(&self) -> Option<&Arc<dyn Prover>> {
+        self.0.prover.as_ref()
     }
 
     /// Is it the same token, letter for letter? What [`TokenSource::invalidate`](crate::TokenSource::invalidate)

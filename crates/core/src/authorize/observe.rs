@@ -108,6 +108,16 @@ impl Observe {
         self.tell(EventKind::call_repeated(origin));
     }
 
+    /// A request goes out once more, with the same token and the nonce that the API demands.
+    pub(super) fn sent_again_with_nonce(&self, origin: &Origin) {
+        #[cfg(feature = "tracing")]
+        {
+            let authorizer = &*self.authorizer;
+            tracing::debug!(authorizer, %origin, "request sent again with the API's nonce");
+        }
+        self.tell(EventKind::call_repeated(origin));
+    }
+
     /// An API refused a request for a reason that a new token does not mend.
     pub(super) fn surfaced(&self, origin: &Origin, refusal: &ApiRefusal) {
         #[cfg(feature = "tracing")]

@@ -1,7 +1,7 @@
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::{ApiRefusal, Authorizer, Origin, Target, refusal::Reading};
-use crate::{AccessToken, TokenError, TokenRequest, TokenType};
+use crate::{AccessToken, Proof, Proofs, TokenError, TokenRequest, TokenType};
 
 /// The right of one request to have a token: an integration gets the token from it, and lets it judge the responses.
 #[derive(Clone, Debug)]
@@ -11,6 +11,8 @@ pub struct Permit {
     place: usize,
     request: TokenRequest,
     refused: bool,
+    /// Those of a token of type DPoP; seldom needed, and every request carries a permit along.
+    proofs: Option<Box<Proofs>>,
 }
 
 /// What an integration does with a response.
@@ -19,8 +21,9 @@ pub struct Permit {
 pub enum Verdict {
     /// Hand it on: it says nothing about the token.
     Pass,
-    /// The API refused the token, which was dropped: where the request can be sent once more, ask for a
-    /// [`replacement`](Permit::replacement) and do so; otherwise treat it as [`Refused`](Self::Refused).
+    /// The API refused the token, which was dropped, or demands another proof with it: where the request can be sent
+    /// once more, ask for a [`replacement`](Permit::replacement) and do so; otherwise treat it as
+    /// [`Refused`](Self::Refused). It may come several times for one request, and ends by itself.
     Retry(ApiRefusal),
     /// Hand it on, with this in its extensions: sending it again would not help.
     Refused(ApiRefusal),
@@ -33,6 +36,7 @@ impl Permit {
             place,
             request,
             refused: false,
+            proofs: None,
         }
     }
 
@@ -57,15 +61,15 @@ impl Permit {
         let source = &self.authorizer.0.source;
         let token = source.ready_token(&self.request)?;
         // The error is told by `token`.
-        is_bearer(&token).then_some(token)
+        is_usable(&token).then_some(token)
     }
 
     /// The token.
     ///
     /// # Errors
     ///
-    /// The source's, and one of kind [`Configuration`](crate::ErrorKind::Configuration) for a token that is not of
-    /// type Bearer: to use another one takes a proof that is not made here.
+    /// The source's, and one of kind [`Configuration`](crate::ErrorKind::Configuration) for a token that takes a proof
+    /// and came without a [`prover`](AccessToken::prover).
     ///
     /// # Cancellation
     ///
@@ -75,14 +79,52 @@ impl Permit {
             return Ok(token);
         }
         let token = self.authorizer.0.source.token(&self.request).await;
-        let token = token.and_then(require_bearer);
+        let token = token.and_then(require_usable);
         if let Err(error) = &token {
             self.authorizer.0.observe.no_token(self.origin(), error);
         }
         token
     }
 
-    /// Another token than `refused`, to send the request once more with. `None` where the source yields the same one
+    /// The value of the `DPoP` header that goes along with `token`, marked sensitive: a fresh one for each time that the
+    /// request is sent, also the second time. `None` for a bearer token, which takes none.
+    ///
+    /// The proof is for this method, and for this path at the [`origin`](Self::origin) of the permit. Query and
+    /// fragment are left away.
+    ///
+    /// # Errors
+    ///
+    /// The prover's: the request must not be sent.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`Prover::prove`](crate::Prover::prove).
+    pub async fn proof(
+        &mut self,
+        token: &AccessToken,
+        method: &Method,
+        path: &str,
+    ) -> Result<Option<Proof>, TokenError> {
+        let Some(prover) = token.prover() else {
+            return Ok(None);
+        };
+        let proofs = self.proofs.take();
+        let mut proofs = proofs.unwrap_or_else(|| {
+            // `OPTIONS *` has no path (RFC 9110 section 7.1).
+            let path = if path == "*" { "" } else { path };
+            let url = format!("{}{path}", self.origin());
+            Box::new(Proofs::new(method.clone(), url))
+        });
+        let proof = proofs.next(&**prover, Some(token)).await;
+        self.proofs = Some(proofs);
+        if let Err(error) = &proof {
+            self.authorizer.0.observe.no_token(self.origin(), error);
+        }
+        proof.map(Some)
+    }
+
+    /// The token to send the request once more with: another one than `refused`, or the same one where the API demands
+    /// another [`proof`](Self::proof) with it. `None` where the source yields the same one
     /// again, so that sending it would change nothing.
     ///
     /// # Errors
@@ -92,6 +134,15 @@ impl Permit {
         &self,
         refused: &AccessToken,
     ) -> Result<Option<AccessToken>, TokenError> {
+        if self
+            .proofs
+            .as_ref()
+            .is_some_and(|proofs| proofs.is_demanded())
+        {
+            let observe = &self.authorizer.0.observe;
+            observe.sent_again_with_nonce(self.origin());
+            return Ok(Some(refused.clone()));
+        }
         let token = self.token().await?;
         if token.is_same(refused) {
             return Ok(None);
@@ -100,11 +151,12 @@ impl Permit {
         Ok(Some(token))
     }
 
-    /// What the response to a request with `token` means (RFC 6750 section 3.1).
+    /// What the response to a request with `token` means (RFC 6750 section 3.1, RFC 9449 section 7.1).
     ///
     /// 401 with `invalid_token`, or without a reason, drops the token from its source, and asks for another try once.
-    /// So does gRPC's UNAUTHENTICATED in an answer without a body. Other challenges for a bearer token in a 401 or
-    /// 403, `insufficient_scope` before all, are to be handed on with what they say.
+    /// So does gRPC's UNAUTHENTICATED in an answer without a body. 401 with `use_dpop_nonce` asks for another try with
+    /// the same token, as long as the API brings nonces that were not tried, five times at most. Other challenges for a
+    /// token of this type in a 401 or 403, `insufficient_scope` before all, are to be handed on with what they say.
     pub fn judge(
         &mut self,
         token: &AccessToken,
@@ -112,10 +164,22 @@ impl Permit {
         headers: &HeaderMap,
     ) -> Verdict {
         let observe = &self.authorizer.0.observe;
+        if let (Some(proofs), Some(prover)) = (&self.proofs, token.prover()) {
+            proofs.answered(&**prover, Some(token), headers);
+        }
         match ApiRefusal::read(token, status, headers) {
             Reading::Nothing => {
                 observe.accepted(self.origin(), status);
                 Verdict::Pass
+            }
+            Reading::Surfaced(refusal)
+                if refusal.demands_nonce()
+                    && self
+                        .proofs
+                        .as_mut()
+                        .is_some_and(|proofs| proofs.is_to_be_repeated(headers)) =>
+            {
+                Verdict::Retry(refusal)
             }
             Reading::Surfaced(refusal) => {
                 observe.surfaced(self.origin(), &refusal);
@@ -133,17 +197,18 @@ impl Permit {
     }
 }
 
-fn require_bearer(token: AccessToken) -> Result<AccessToken, TokenError> {
-    if is_bearer(&token) {
+fn require_usable(token: AccessToken) -> Result<AccessToken, TokenError> {
+    if is_usable(&token) {
         return Ok(token);
     }
     let error = TokenError::configuration(format!(
-        "the token is of type {}, which takes a proof that this integration cannot make",
+        "the token is of type {}, and came without the key that proves it",
         token.token_type()
     ));
-    Err(error.with_hint("have tokens of type Bearer issued to this client"))
+    Err(error
+        .with_hint("have its source prove the key, or tokens of type Bearer issued to this client"))
 }
 
-fn is_bearer(token: &AccessToken) -> bool {
-    token.token_type() == TokenType::Bearer
+fn is_usable(token: &AccessToken) -> bool {
+    token.token_type() == TokenType::Bearer || token.prover().is_some()
 }

@@ -8,7 +8,7 @@ use crate::{AccessToken, ScopeSet, text::safe_text};
 /// A token shorter than this may stand in a text by chance.
 const SHORTEST_ECHO: usize = 8;
 
-/// Why an API refused a request for its token (RFC 6750 section 3): what its `WWW-Authenticate` header said.
+/// Why an API refused a request for its token (RFC 6750 section 3, RFC 9449 section 7.1): what its `WWW-Authenticate` header said.
 ///
 /// Integrations leave it in the extensions of the response that they hand on. Texts are escaped, cut at 256
 /// characters, and left out where they repeat the token.
@@ -48,7 +48,8 @@ impl ApiRefusal {
         self.status
     }
 
-    /// The `error` code, where there is one: `invalid_token`, `insufficient_scope`, `invalid_request` or another.
+    /// The `error` code, where there is one: `invalid_token`, `insufficient_scope`, `invalid_request`,
+    /// `invalid_dpop_proof` or another.
     pub fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }
@@ -67,6 +68,11 @@ impl ApiRefusal {
     /// [`scope`](Self::scope) assigned, and ask for them.
     pub fn is_insufficient_scope(&self) -> bool {
         self.error() == Some("insufficient_scope")
+    }
+
+    /// Does the API want a proof with the nonce that came along?
+    pub(super) fn demands_nonce(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED && self.error() == Some("use_dpop_nonce")
     }
 
     fn bare(status: StatusCode) -> Self {
@@ -102,14 +108,15 @@ impl ApiRefusal {
             _ => return Reading::Nothing,
         }
         let challenges = Challenge::all(headers);
-        let bearer = || challenges.iter().filter(|challenge| challenge.is("bearer"));
+        let scheme = token.token_type().as_str();
+        let ours = || challenges.iter().filter(|challenge| challenge.is(scheme));
         // A server may challenge for several realms; the one that gives a reason is the one that looked at the token.
-        let reasoned = bearer().find(|challenge| challenge.parameter("error").is_some());
+        let reasoned = ours().find(|challenge| challenge.parameter("error").is_some());
         let unauthorized = status == StatusCode::UNAUTHORIZED;
-        let Some(challenge) = reasoned.or_else(|| bearer().next()) else {
+        let Some(challenge) = reasoned.or_else(|| ours().next()) else {
             return match (unauthorized, challenges.is_empty()) {
                 (true, true) => Reading::TokenRefused(Self::bare(status)),
-                // It wants something else than a bearer token.
+                // It wants something else than a token of this type.
                 (true, false) => Reading::Surfaced(Self::bare(status)),
                 (false, _) => Reading::Nothing,
             };

@@ -8,6 +8,8 @@ use http::{HeaderValue, StatusCode};
 use super::*;
 use crate::{AccessToken, Clock as _, ErrorKind, SystemClock, TokenType, async_trait};
 
+mod proofs;
+
 /// Numbers its tokens, and counts those that are dropped.
 #[derive(Default)]
 struct Numbered {

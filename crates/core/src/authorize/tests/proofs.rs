@@ -1,0 +1,227 @@
+//! Tokens that take a proof for each request.
+
+use std::{sync::Mutex, time::SystemTime};
+
+use http::{Method, header::WWW_AUTHENTICATE};
+
+use super::*;
+use crate::{Proof, ProofRequest, Prover};
+
+/// Proves by telling what it was asked.
+#[derive(Debug, Default)]
+struct Plain {
+    kept: Mutex<Vec<String>>,
+    broken: bool,
+}
+
+#[async_trait]
+impl Prover for Plain {
+    async fn prove(&self, request: &ProofRequest<'_>) -> Result<Proof, TokenError> {
+        if self.broken {
+            return Err(TokenError::unavailable("the key is away"));
+        }
+        let nonce = request.nonce().unwrap_or("none");
+        let token = request.token().unwrap().expose();
+        let text = format!("{} {} {token} {nonce}", request.method(), request.url());
+        let proof = Proof::new(text, SystemTime::UNIX_EPOCH)?;
+        Ok(match request.nonce() {
+            Some(nonce) => proof.with_nonce(nonce),
+            None => proof,
+        })
+    }
+
+    fn keep_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
+        let kept = format!("{} {nonce}", request.origin());
+        self.kept.lock().unwrap().push(kept);
+    }
+}
+
+/// Numbers its tokens, and hands its prover along.
+struct Bound(AtomicUsize, Arc<Plain>);
+
+#[async_trait]
+impl TokenSource for Bound {
+    async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+        let text = format!("token-{}", self.0.load(Ordering::SeqCst));
+        let lifetime = Duration::from_secs(60);
+        let token = AccessToken::new(TokenType::DPoP, &text, SystemClock.moment(), lifetime)?;
+        Ok(token.with_prover(self.1.clone()))
+    }
+
+    fn invalidate(&self, _: &AccessToken) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A permit, a token for it, and who proves it.
+async fn bound() -> (Permit, AccessToken, Arc<Plain>) {
+    let prover = Arc::new(Plain::default());
+    let source = Arc::new(Bound(AtomicUsize::new(0), prover.clone()));
+    let authorizer = Authorizer::builder(source).allow_origin("https://API.example:443");
+    let permit = permit(&authorizer.build().unwrap(), "https://api.example");
+    let permit = permit.unwrap().unwrap();
+    let token = permit.token().await.unwrap();
+    (permit, token, prover)
+}
+
+async fn proof(permit: &mut Permit, token: &AccessToken, path: &str) -> String {
+    let proof = permit.proof(token, &Method::GET, path).await;
+    let proof = proof.unwrap().unwrap();
+    proof.header_value().to_str().unwrap().to_owned()
+}
+
+fn answer(challenge: &'static str, nonce: Option<&'static str>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    if let Some(nonce) = nonce {
+        headers.insert("dpop-nonce", HeaderValue::from_static(nonce));
+    }
+    headers
+}
+
+const DEMAND: &str = r#"Bearer, DPoP error="use_dpop_nonce", algs="ES256""#;
+
+// covers: C-66, C-68
+#[tokio::test]
+async fn a_proof_is_for_the_origin_that_was_allowed() {
+    for (path, url) in [
+        ("/orders?a=b", "https://api.example/orders"),
+        ("/", "https://api.example/"),
+        ("*", "https://api.example"),
+        ("", "https://api.example"),
+    ] {
+        let (mut permit, token, _) = bound().await;
+        assert_eq!(token.header_value(), "DPoP token-0");
+        let proof = proof(&mut permit, &token, path).await;
+        assert_eq!(proof, format!("GET {url} token-0 none"));
+    }
+}
+
+#[tokio::test]
+async fn a_bearer_token_takes_no_proof() {
+    let mut permit = permit(&api(), "https://api.example").unwrap().unwrap();
+    let token = permit.token().await.unwrap();
+    let proof = permit.proof(&token, &Method::GET, "/").await;
+    assert!(proof.unwrap().is_none());
+    // What is said to others is not for it.
+    let verdict = permit.judge(
+        &token,
+        StatusCode::UNAUTHORIZED,
+        &answer(DEMAND, Some("one")),
+    );
+    assert!(
+        matches!(verdict, Verdict::Retry(_)),
+        "its bare challenge counts: {verdict:?}"
+    );
+    assert!(
+        !permit
+            .replacement(&token)
+            .await
+            .unwrap()
+            .unwrap()
+            .is_same(&token)
+    );
+}
+
+// covers: C-70, C-71, C-72
+#[tokio::test]
+async fn a_demand_for_a_nonce_keeps_the_token() {
+    let (mut permit, token, prover) = bound().await;
+    proof(&mut permit, &token, "/orders").await;
+    for nonce in ["one", "two"] {
+        let verdict = permit.judge(
+            &token,
+            StatusCode::UNAUTHORIZED,
+            &answer(DEMAND, Some(nonce)),
+        );
+        assert!(matches!(verdict, Verdict::Retry(_)), "{verdict:?}");
+        let again = permit.replacement(&token).await.unwrap().unwrap();
+        assert!(again.is_same(&token));
+        let proof = proof(&mut permit, &again, "/orders").await;
+        assert!(proof.ends_with(&format!("token-0 {nonce}")), "{proof}");
+    }
+    let good = answer("", Some("three"));
+    assert_eq!(permit.judge(&token, StatusCode::OK, &good), Verdict::Pass);
+    let kept = ["one", "two", "three"].map(|nonce| format!("https://api.example {nonce}"));
+    assert_eq!(*prover.kept.lock().unwrap(), kept);
+}
+
+// covers: C-70, C-72
+#[tokio::test]
+async fn a_demand_that_brings_nothing_new_is_handed_on() {
+    for (status, nonce) in [
+        (StatusCode::UNAUTHORIZED, None),
+        (StatusCode::FORBIDDEN, Some("one")),
+    ] {
+        let (mut permit, token, _) = bound().await;
+        proof(&mut permit, &token, "/").await;
+        let Verdict::Refused(refusal) = permit.judge(&token, status, &answer(DEMAND, nonce)) else {
+            panic!("{status}");
+        };
+        assert_eq!(refusal.error(), Some("use_dpop_nonce"));
+        assert!(
+            permit.token().await.unwrap().is_same(&token),
+            "it was not dropped"
+        );
+    }
+    let (mut permit, token, _) = bound().await;
+    proof(&mut permit, &token, "/").await;
+    let demand = answer(DEMAND, Some("one"));
+    let verdict = permit.judge(&token, StatusCode::UNAUTHORIZED, &demand);
+    assert!(matches!(verdict, Verdict::Retry(_)));
+    proof(&mut permit, &token, "/").await;
+    let verdict = permit.judge(&token, StatusCode::UNAUTHORIZED, &demand);
+    assert!(matches!(verdict, Verdict::Refused(_)), "{verdict:?}");
+}
+
+// covers: C-35, C-68
+#[tokio::test]
+async fn what_is_said_of_the_token_counts_in_its_own_scheme() {
+    for (challenge, dropped, error) in [
+        (
+            r#"DPoP error="invalid_token", algs="ES256""#,
+            true,
+            Some("invalid_token"),
+        ),
+        (r#"DPoP algs="ES256""#, true, None),
+        (
+            r#"DPoP error="invalid_dpop_proof""#,
+            false,
+            Some("invalid_dpop_proof"),
+        ),
+        (r#"Bearer error="invalid_token""#, false, None),
+        (
+            r#"Bearer error="invalid_token", DPoP error="insufficient_scope""#,
+            false,
+            Some("insufficient_scope"),
+        ),
+    ] {
+        let (mut permit, token, _) = bound().await;
+        proof(&mut permit, &token, "/").await;
+        let verdict = permit.judge(&token, StatusCode::UNAUTHORIZED, &answer(challenge, None));
+        let refusal = match verdict {
+            Verdict::Retry(refusal) if dropped => refusal,
+            Verdict::Refused(refusal) if !dropped => refusal,
+            other => panic!("{challenge}: {other:?}"),
+        };
+        assert_eq!(refusal.error(), error, "{challenge}");
+        assert_eq!(
+            permit.token().await.unwrap().is_same(&token),
+            !dropped,
+            "{challenge}"
+        );
+    }
+}
+
+// covers: C-72
+#[tokio::test]
+async fn without_a_proof_nothing_is_sent() {
+    let prover = Arc::new(Plain {
+        broken: true,
+        ..Plain::default()
+    });
+    let (mut permit, token, _) = bound().await;
+    let token = token.with_prover(prover);
+    let error = permit.proof(&token, &Method::GET, "/").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}

@@ -1,0 +1,326 @@
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use async_trait::async_trait;
+use http::{HeaderMap, HeaderValue, Method};
+
+use crate::{AccessToken, TokenError};
+
+/// The header that a server hands out nonces in (RFC 9449 section 8.2).
+const DPOP_NONCE: &str = "dpop-nonce";
+/// A longer nonce is none: it would go along with each request.
+const LONGEST_NONCE: usize = 1_024;
+/// How often one call answers a demand for a nonce.
+const MOST_DEMANDS: usize = 5;
+
+/// Proves that it holds the key that a token is bound to (DPoP, RFC 9449): an extension point.
+///
+/// `hallpass-jwt` has one for keys in memory and behind a signer. A source of tokens proves the key to the token
+/// endpoint, and hands its prover along with each token ([`AccessToken::with_prover`]); an integration has each request
+/// with that token proven.
+///
+/// ```
+/// use std::time::SystemTime;
+/// use hallpass_core::{Proof, ProofRequest, Prover, TokenError, async_trait};
+///
+/// /// A key that a daemon on this machine holds.
+/// #[derive(Debug)]
+/// struct Daemon;
+///
+/// # impl Daemon {
+/// #     async fn sign(&self, _claims: &str) -> std::io::Result<String> {
+/// #         Ok("e30.e30.c2ln".into())
+/// #     }
+/// # }
+/// #[async_trait]
+/// impl Prover for Daemon {
+///     async fn prove(&self, request: &ProofRequest<'_>) -> Result<Proof, TokenError> {
+///         let made_at = SystemTime::now();
+///         // A real one has `jti`, `iat`, and `ath` where a token goes along, too.
+///         let nonce = request.nonce().map_or(String::new(), |nonce| format!(r#","nonce":"{nonce}""#));
+///         let claims = format!(r#"{{"htm":"{}","htu":"{}"{nonce}}}"#, request.method(), request.url());
+///         let jwt = self.sign(&claims).await;
+///         let jwt = jwt.map_err(|_| TokenError::unavailable("the signing daemon does not answer"))?;
+///         let proof = Proof::new(jwt, made_at)?;
+///         Ok(match request.nonce() {
+///             Some(nonce) => proof.with_nonce(nonce),
+///             None => proof,
+///         })
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait Prover: Send + Sync + fmt::Debug {
+    /// A proof for this request and no other. It is asked once for each request that goes out.
+    ///
+    /// Where the request names a [`nonce`](ProofRequest::nonce), that one is to be used; else the one that was
+    /// [kept](Self::keep_nonce) for the server, if any.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) where time may mend it,
+    /// [`Configuration`](crate::ErrorKind::Configuration) where someone must. The request is not sent.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future gives up this proof alone.
+    async fn prove(&self, request: &ProofRequest<'_>) -> Result<Proof, TokenError>;
+
+    /// The server that `request` went to gave this nonce for the proofs that follow (RFC 9449 sections 8.2 and 9).
+    ///
+    /// Authorization servers and resource servers are told apart, and each by its origin. A prover that keeps none
+    /// pays with a second request each time, where a server demands nonces.
+    fn keep_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
+        let _ = (request, nonce);
+    }
+}
+
+/// Forwards every method, the defaulted ones too.
+macro_rules! forward {
+    ($($pointer:ty),+) => {$(
+        #[async_trait]
+        impl<P: Prover + ?Sized> Prover for $pointer {
+            async fn prove(&self, request: &ProofRequest<'_>) -> Result<Proof, TokenError> {
+                (**self).prove(request).await
+            }
+
+            fn keep_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
+                (**self).keep_nonce(request, nonce);
+            }
+        }
+    )+};
+}
+
+forward!(Arc<P>, Box<P>);
+
+/// What is to be proven: a request, with the token that goes along.
+#[derive(Clone, Copy)]
+pub struct ProofRequest<'a> {
+    method: &'a Method,
+    url: &'a str,
+    token: Option<&'a AccessToken>,
+    nonce: Option<&'a str>,
+}
+
+impl<'a> ProofRequest<'a> {
+    /// A request to a token endpoint, by its absolute URL. Query and fragment are left away: no proof names them
+    /// (RFC 9449 section 4.2).
+    pub fn new(method: &'a Method, url: &'a str) -> Self {
+        let end = url.find(['?', '#']).unwrap_or(url.len());
+        Self {
+            method,
+            url: &url[..end],
+            token: None,
+            nonce: None,
+        }
+    }
+
+    /// A request to an API, with this token.
+    #[must_use]
+    pub fn with_token(mut self, token: &'a AccessToken) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    /// With this nonce, which the server has just demanded.
+    #[must_use]
+    pub fn with_nonce(mut self, nonce: &'a str) -> Self {
+        self.nonce = Some(nonce);
+        self
+    }
+
+    /// The method: `htm`.
+    pub fn method(&self) -> &'a Method {
+        self.method
+    }
+
+    /// The absolute URL, without query and fragment: `htu`.
+    pub fn url(&self) -> &'a str {
+        self.url
+    }
+
+    /// Scheme, host and port, as the URL spells them: `https://api.example`.
+    pub fn origin(&self) -> &'a str {
+        let authority = self.url.find("://").map_or(0, |at| at + 3);
+        let path = self.url[authority..].find('/');
+        path.map_or(self.url, |path| &self.url[..authority + path])
+    }
+
+    /// The token that goes along, whose hash is `ath`. With one the request goes to a resource server, without one to
+    /// an authorization server.
+    pub fn token(&self) -> Option<&'a AccessToken> {
+        self.token
+    }
+
+    /// The nonce that was demanded for this very request. It is visible ASCII without `"` and `\` (RFC 9449
+    /// section 8.1), of 1 KiB at most.
+    pub fn nonce(&self) -> Option<&'a str> {
+        self.nonce
+    }
+}
+
+/// Neither the path, which may hold anything, nor the nonce is shown.
+impl fmt::Debug for ProofRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProofRequest")
+            .field("method", self.method)
+            .field("origin", &self.origin())
+            .field("token", &self.token)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A proof, as the value of one request's `DPoP` header: marked sensitive, never shown.
+#[derive(Clone)]
+pub struct Proof {
+    header: HeaderValue,
+    nonce: Option<Arc<str>>,
+    made_at: SystemTime,
+}
+
+impl Proof {
+    /// A proof in the compact form of a JWS, dated by the clock of this machine.
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenError`] of kind [`Configuration`](crate::ErrorKind::Configuration) where it is no header's value.
+    pub fn new(jwt: String, made_at: SystemTime) -> Result<Self, TokenError> {
+        let mut header = HeaderValue::try_from(jwt)
+            .map_err(|_| TokenError::configuration("the proof is not visible ASCII"))?;
+        header.set_sensitive(true);
+        Ok(Self {
+            header,
+            nonce: None,
+            made_at,
+        })
+    }
+
+    /// Says which nonce is in it.
+    #[must_use]
+    pub fn with_nonce(mut self, nonce: impl Into<Arc<str>>) -> Self {
+        self.nonce = Some(nonce.into());
+        self
+    }
+
+    /// The value of the `DPoP` header.
+    pub fn header_value(&self) -> &HeaderValue {
+        &self.header
+    }
+
+    /// The nonce that is in it.
+    pub fn nonce(&self) -> Option<&str> {
+        self.nonce.as_deref()
+    }
+
+    /// When it was made, by the clock that it is dated by.
+    pub fn made_at(&self) -> SystemTime {
+        self.made_at
+    }
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proof")
+            .field("made_at", &self.made_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The proofs of one call: a fresh one for each request, and an end where a server demands nonce after nonce.
+///
+/// For those who write sources and integrations; users have no need of it.
+#[derive(Clone)]
+pub struct Proofs {
+    method: Method,
+    url: Box<str>,
+    /// What the proofs so far had in them. Without one is tried too.
+    tried: Vec<Option<Arc<str>>>,
+    demanded: Option<Arc<str>>,
+}
+
+impl Proofs {
+    /// For the requests with this method to this absolute URL.
+    pub fn new(method: Method, url: impl Into<Box<str>>) -> Self {
+        Self {
+            method,
+            url: url.into(),
+            tried: Vec::new(),
+            demanded: None,
+        }
+    }
+
+    /// A fresh proof, with the nonce that was demanded before, if one was.
+    ///
+    /// # Errors
+    ///
+    /// The prover's.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`Prover::prove`].
+    pub async fn next(
+        &mut self,
+        prover: &dyn Prover,
+        token: Option<&AccessToken>,
+    ) -> Result<Proof, TokenError> {
+        let demanded = self.demanded.take();
+        let mut request = self.request(token);
+        request.nonce = demanded.as_deref();
+        let proof = prover.prove(&request).await?;
+        self.tried.push(proof.nonce.clone());
+        Ok(proof)
+    }
+
+    /// Has the nonce kept that an answer brings, whatever its status (RFC 9449 section 8.2).
+    pub fn answered(&self, prover: &dyn Prover, token: Option<&AccessToken>, headers: &HeaderMap) {
+        if let Some(nonce) = nonce(headers) {
+            prover.keep_nonce(&self.request(token), nonce);
+        }
+    }
+
+    /// The answer demands a nonce: can the request be sent again with the one that it brings? Not where it was tried,
+    /// and not for ever.
+    pub fn is_to_be_repeated(&mut self, headers: &HeaderMap) -> bool {
+        let nonce = nonce(headers).filter(|nonce| {
+            let mut tried = self.tried.iter().flatten();
+            self.tried.len() <= MOST_DEMANDS && !tried.any(|tried| **tried == **nonce)
+        });
+        self.demanded = nonce.map(Into::into);
+        self.demanded.is_some()
+    }
+
+    /// Will the next proof be one with a nonce that was demanded?
+    pub fn is_demanded(&self) -> bool {
+        self.demanded.is_some()
+    }
+
+    fn request<'a>(&'a self, token: Option<&'a AccessToken>) -> ProofRequest<'a> {
+        ProofRequest {
+            token,
+            ..ProofRequest::new(&self.method, &self.url)
+        }
+    }
+}
+
+impl fmt::Debug for Proofs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proofs")
+            .field("made", &self.tried.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The nonce of an answer, where it has one that can stand in a proof (RFC 9449 section 8.1).
+fn nonce(headers: &HeaderMap) -> Option<&str> {
+    let mut given = headers.get_all(DPOP_NONCE).iter();
+    // Of two nobody can tell which counts.
+    let (Some(nonce), None) = (given.next(), given.next()) else {
+        return None;
+    };
+    let legal = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+    let nonce = nonce.to_str().ok()?;
+    let fit = (1..=LONGEST_NONCE).contains(&nonce.len()) && nonce.bytes().all(legal);
+    fit.then_some(nonce)
+}
+
+#[cfg(test)]
+mod tests;
