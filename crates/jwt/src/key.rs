@@ -187,6 +187,10 @@ impl Signer for SigningKey {
         self.certificate
     }
 
+    fn public_jwk(&self) -> Option<String> {
+        Some(self.public_jwk())
+    }
+
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TokenError> {
         self.pair
             .sign(self.algorithm, message)

@@ -12,9 +12,11 @@
 //! [`SignedAssertion`] signs what the [JWT bearer grant](hallpass_endpoint::JwtBearer) stands on, which is not the client but
 //! whoever the token is for.
 //!
+//! [`Dpop`] binds tokens to a key on top of any of them (RFC 9449): it is a [`Prover`](hallpass_core::Prover).
+//!
 //! The features choose who signs: `aws-lc-rs` (default) or `ring`. Where both are there, aws-lc-rs does. Without
-//! either, `SigningKey` and `ClientSecretJwt` are left out, and a [`Signer`] of one's own is all that signs. ring reads
-//! no EC key in the SEC1 form (`BEGIN EC PRIVATE KEY`) or without its public key, and no RSA key over 4096 bits.
+//! either, `SigningKey`, `ClientSecretJwt` and `Dpop` are left out, and a [`Signer`] of one's own is all that signs. ring
+//! reads no EC key in the SEC1 form (`BEGIN EC PRIVATE KEY`) or without its public key, and no RSA key over 4096 bits.
 //!
 //! The feature `pkcs11` adds `Pkcs11Signer`, for keys in a hardware token.
 
@@ -22,6 +24,8 @@ mod algorithm;
 mod assertion;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 mod client_secret;
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+mod dpop;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 mod key;
 mod keys;
@@ -41,6 +45,8 @@ mod workload;
 pub use algorithm::Algorithm;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 pub use client_secret::{ClientSecretJwt, HmacAlgorithm};
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+pub use dpop::Dpop;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 pub use key::SigningKey;
 #[cfg(feature = "pkcs11")]

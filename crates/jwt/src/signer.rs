@@ -7,8 +7,8 @@ use crate::Algorithm;
 
 /// Who signs an assertion: an extension point for keys that live in a KMS or an HSM and never come into this process.
 ///
-/// A key in memory is a [`SigningKey`](crate::SigningKey). One signer holds one key: `algorithm`, `key_id` and
-/// `certificate_thumbprint` belong to what [`sign`](Self::sign) uses, and do not change.
+/// A key in memory is a [`SigningKey`](crate::SigningKey). One signer holds one key: `algorithm`, `key_id`,
+/// `certificate_thumbprint` and `public_jwk` belong to what [`sign`](Self::sign) uses, and do not change.
 ///
 /// ```
 /// use hallpass_core::{TokenError, async_trait};
@@ -56,10 +56,17 @@ pub trait Signer: Send + Sync + fmt::Debug {
         None
     }
 
+    /// The public key as a JWK (RFC 7517), which a proof of possession names ([`Dpop`](crate::Dpop)). It must not hold
+    /// the private one. A signer that keeps this default cannot be used there.
+    fn public_jwk(&self) -> Option<String> {
+        None
+    }
+
     /// Signs these bytes, which it hashes itself. ECDSA: r and s joined, each with its leading zeros, not DER
     /// (RFC 7518 section 3.4); [`Algorithm::signature_from_der`] makes the one of the other.
     ///
-    /// It is asked once for each attempt of a token request, within the deadline of the call.
+    /// It is asked once for each attempt of a token request, within the deadline of the call; for
+    /// [`Dpop`](crate::Dpop), once more for each request to an API.
     ///
     /// # Errors
     ///
@@ -93,6 +100,10 @@ macro_rules! forward {
 
             fn certificate_thumbprint(&self) -> Option<[u8; 32]> {
                 (**self).certificate_thumbprint()
+            }
+
+            fn public_jwk(&self) -> Option<String> {
+                (**self).public_jwk()
             }
 
             async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TokenError> {

@@ -6,6 +6,7 @@ pub(super) const PROGRAMS: &[(&str, &str)] = &[
     ("parse", "hallpass-endpoint"),
     ("hit", "hallpass-cache"),
     ("load", "hallpass-cache"),
+    ("proof", "hallpass-jwt"),
     ("integrations", "hallpass"),
     ("start", "hallpass-cli"),
 ];
@@ -221,6 +222,18 @@ pub(super) const TARGETS: &[Target] = &[
         "integrations/hyper/hallpass_retry",
         "integrations/hyper/constant",
         1.03,
+    ),
+    ratio(
+        "a DPoP proof by ES256 for a request to an API over the bare signature",
+        "proof/es256/hallpass",
+        "proof/es256/bare",
+        1.2,
+    ),
+    ratio(
+        "a DPoP proof by EdDSA for a request to an API over the bare signature",
+        "proof/eddsa/hallpass",
+        "proof/eddsa/bare",
+        1.2,
     ),
     ratio(
         "`hallpass token` with a kept token over a Rust program that does nothing, start to end",

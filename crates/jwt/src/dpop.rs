@@ -1,0 +1,216 @@
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use hallpass_core::{Clock, Proof, ProofRequest, Prover, SystemClock, TokenError};
+use hallpass_endpoint::BuildError;
+use serde::Serialize;
+
+use crate::{Algorithm, Signer, SigningKey, provider};
+
+mod nonces;
+mod public;
+
+use nonces::Nonces;
+use public::PublicJwk;
+
+/// A clock that runs ahead of the server's by less than this makes no proof "from the future".
+const DATED_BACK: Duration = Duration::from_secs(2);
+/// Random bytes in a `jti`: 128 bits.
+const UNIQUE: usize = 16;
+/// Both algorithms sign with 64 bytes, which are so many characters.
+const SIGNATURE: usize = 86;
+
+/// DPoP (RFC 9449): tokens are bound to a key, and each request proves that its sender holds it. Whoever steals such a
+/// token has nothing.
+///
+/// Give it to a source, which then takes tokens of type DPoP alone; the token carries it along to the integrations, which
+/// need no setting:
+///
+/// ```
+/// use hallpass_core::Secret;
+/// use hallpass_endpoint::{ClientCredentials, ClientSecretBasic};
+/// use hallpass_jwt::Dpop;
+///
+/// let secret = ClientSecretBasic::new(Secret::new("s3cr3t")?);
+/// let source = ClientCredentials::builder("https://login.example/token", "orders-service", secret)
+///     .dpop(Dpop::generate()?)
+///     .build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// One of these stands for one key and the nonces that servers gave for it; a clone shares both. It signs by ES256 or
+/// EdDSA.
+#[derive(Clone)]
+pub struct Dpop {
+    signer: Arc<dyn Signer>,
+    algorithm: Algorithm,
+    /// The JWS header in base64url with its dot, which is the same for each proof.
+    head: Arc<str>,
+    thumbprint: Arc<str>,
+    nonces: Arc<Nonces>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Dpop {
+    /// Proves this key: a [`SigningKey`], or one behind a [`Signer`] that tells its
+    /// [`public_jwk`](Signer::public_jwk).
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] where the signer does not tell its public key, signs by another algorithm than ES256 and EdDSA,
+    /// or tells a key that does not fit its algorithm.
+    pub fn new(signer: impl Signer + 'static) -> Result<Self, BuildError> {
+        let algorithm = signer.algorithm();
+        let jwk = signer.public_jwk().ok_or_else(|| {
+            BuildError::new(
+                "dpop",
+                "the signer does not tell its public key, which each proof names; implement `Signer::public_jwk`",
+            )
+        })?;
+        let jwk = PublicJwk::read(&jwk, algorithm)?;
+        let header = format!(
+            r#"{{"typ":"dpop+jwt","alg":"{algorithm}","jwk":{}}}"#,
+            jwk.canonical()
+        );
+        let mut head = BASE64_URL_SAFE_NO_PAD.encode(header);
+        head.push('.');
+        Ok(Self {
+            signer: Arc::new(signer),
+            algorithm,
+            head: head.into(),
+            thumbprint: jwk.thumbprint().into(),
+            nonces: Arc::default(),
+            clock: Arc::new(SystemClock),
+        })
+    }
+
+    /// Makes a key for ES256 that lives in this process's memory and nowhere else: right for nearly every service. With
+    /// the process goes the key, and with the key the use of its tokens.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] where the system has no random bytes.
+    pub fn generate() -> Result<Self, BuildError> {
+        // Its PEM is wiped.
+        let (key, _) = SigningKey::generate(Algorithm::Es256)?;
+        Self::new(key)
+    }
+
+    /// Reads time from this clock: a test's.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The hash of the public key (RFC 7638, SHA-256): `jkt` in what the server says of a token (RFC 9449 section 6).
+    pub fn thumbprint(&self) -> &str {
+        &self.thumbprint
+    }
+}
+
+/// What a proof says (RFC 9449 section 4.2).
+#[derive(Serialize)]
+struct Claims<'a> {
+    jti: &'a str,
+    htm: &'a str,
+    htu: &'a str,
+    iat: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ath: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<&'a str>,
+}
+
+#[async_trait]
+impl Prover for Dpop {
+    async fn prove(&self, request: &ProofRequest<'_>) -> Result<Proof, TokenError> {
+        let made_at = self.clock.wall();
+        let nonce = match request.nonce() {
+            Some(nonce) => Some(nonce.into()),
+            None => self.nonces.of(request),
+        };
+        let mut text = self.unsigned(request, nonce.as_deref(), made_at)?;
+        let signature = self.signer.sign(text.as_bytes()).await?;
+        self.algorithm.check(&signature)?;
+        text.push('.');
+        BASE64_URL_SAFE_NO_PAD.encode_string(signature, &mut text);
+        let proof = Proof::new(text, made_at)?;
+        Ok(match nonce {
+            Some(nonce) => proof.with_nonce(nonce),
+            None => proof,
+        })
+    }
+
+    fn keep_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
+        self.nonces.keep(request, nonce);
+    }
+}
+
+impl Dpop {
+    /// What is to be signed (RFC 7515 section 5.1), with room for the signature.
+    fn unsigned(
+        &self,
+        request: &ProofRequest<'_>,
+        nonce: Option<&str>,
+        made_at: SystemTime,
+    ) -> Result<String, TokenError> {
+        let mut unique = [0; UNIQUE];
+        getrandom::fill(&mut unique)
+            .map_err(|_| TokenError::unavailable("the system has no random bytes at the moment"))?;
+        let (mut jti, mut ath) = ([0; 22], [0; 43]);
+        let token = request.token();
+        let hash = token.map(|token| provider::sha256(token.expose().as_bytes()));
+        let claims = Claims {
+            jti: encode(&unique, &mut jti),
+            htm: request.method().as_str(),
+            htu: request.url(),
+            iat: seconds(made_at)?,
+            ath: hash.as_ref().map(|hash| encode(hash, &mut ath)),
+            nonce,
+        };
+        let length = 192 + claims.htu.len() + nonce.map_or(0, str::len);
+        let mut json = Vec::with_capacity(length);
+        serde_json::to_writer(&mut json, &claims)
+            .map_err(|_| TokenError::configuration("the proof could not be written"))?;
+        let length = self.head.len() + json.len().div_ceil(3) * 4 + 1 + SIGNATURE;
+        let mut text = String::with_capacity(length);
+        text.push_str(&self.head);
+        BASE64_URL_SAFE_NO_PAD.encode_string(&json, &mut text);
+        Ok(text)
+    }
+}
+
+/// In base64url, into a buffer that has its length.
+fn encode<'a>(bytes: &[u8], buffer: &'a mut [u8]) -> &'a str {
+    let written = BASE64_URL_SAFE_NO_PAD.encode_slice(bytes, buffer);
+    debug_assert!(written.is_ok(), "a buffer too short");
+    str::from_utf8(buffer).unwrap_or_default()
+}
+
+fn seconds(made_at: SystemTime) -> Result<u64, TokenError> {
+    let since = made_at.duration_since(UNIX_EPOCH).ok();
+    let dated = since.and_then(|since| since.checked_sub(DATED_BACK));
+    let dated = dated.ok_or_else(|| {
+        TokenError::configuration("this machine's clock says that it is before 1970")
+            .with_hint("set the clock right: a proof is dated by it")
+    })?;
+    Ok(dated.as_secs())
+}
+
+impl fmt::Debug for Dpop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dpop")
+            .field("signer", &self.signer)
+            .field("thumbprint", &self.thumbprint)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! The nonces that servers gave, each for the proofs that go to it (RFC 9449 sections 8 and 9).
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use hallpass_core::ProofRequest;
+
+/// Origins of each kind whose nonces are kept; past it the one that was silent for longest goes.
+const MOST_ORIGINS: usize = 64;
+
+/// The latest nonce of each server. What a server says as an authorization server counts for no API, even at one origin.
+#[derive(Default)]
+pub(super) struct Nonces {
+    authorization_servers: Mutex<Vec<Kept>>,
+    resource_servers: Mutex<Vec<Kept>>,
+}
+
+struct Kept {
+    origin: Box<str>,
+    nonce: Arc<str>,
+}
+
+impl Nonces {
+    pub(super) fn of(&self, request: &ProofRequest<'_>) -> Option<Arc<str>> {
+        let kept = self.servers(request).lock();
+        let kept = kept.unwrap_or_else(PoisonError::into_inner);
+        let place = place(&kept, request.origin())?;
+        Some(kept[place].nonce.clone())
+    }
+
+    pub(super) fn keep(&self, request: &ProofRequest<'_>, nonce: &str) {
+        let kept = self.servers(request).lock();
+        let mut kept = kept.unwrap_or_else(PoisonError::into_inner);
+        let before = place(&kept, request.origin());
+        // Servers repeat the one that is in use with each answer.
+        if before.is_some_and(|place| *kept[place].nonce == *nonce) {
+            return;
+        }
+        match before {
+            Some(place) => drop(kept.remove(place)),
+            None if kept.len() == MOST_ORIGINS => drop(kept.remove(0)),
+            None => {}
+        }
+        kept.push(Kept {
+            origin: request.origin().into(),
+            nonce: nonce.into(),
+        });
+    }
+
+    fn servers(&self, request: &ProofRequest<'_>) -> &Mutex<Vec<Kept>> {
+        match request.token() {
+            None => &self.authorization_servers,
+            Some(_) => &self.resource_servers,
+        }
+    }
+}
+
+fn place(kept: &[Kept], origin: &str) -> Option<usize> {
+    kept.iter().position(|kept| *kept.origin == *origin)
+}
+
+impl fmt::Debug for Nonces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Nonces(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hallpass_core::{AccessToken, Clock as _, SystemClock};
+    use http::Method;
+
+    use super::*;
+
+    // covers: C-71
+    #[test]
+    fn each_server_has_its_own_in_each_role() {
+        let moment = SystemClock.moment();
+        let token = AccessToken::bearer("t", moment, Duration::from_secs(60)).unwrap();
+        let server = |url| ProofRequest::new(&Method::POST, url);
+        let one = server("https://one.example/token");
+        let one_as_api = server("https://one.example/userinfo").with_token(&token);
+        let other = server("https://one.example:8443/token");
+        let nonces = Nonces::default();
+        assert!(nonces.of(&one).is_none());
+        nonces.keep(&one, "1");
+        nonces.keep(&one_as_api, "2");
+        assert!(nonces.of(&other).is_none());
+        nonces.keep(&other, "3");
+        nonces.keep(&one, "1");
+        nonces.keep(&other, "4");
+        let all = [one, one_as_api, other].map(|request| nonces.of(&request).unwrap());
+        assert_eq!(all.each_ref().map(|nonce| &**nonce), ["1", "2", "4"]);
+    }
+
+    // covers: C-71
+    #[test]
+    fn they_are_bounded_and_the_oldest_goes() {
+        let nonces = Nonces::default();
+        let url = |number: usize| format!("https://api-{number}.example/");
+        for number in 0..MOST_ORIGINS {
+            nonces.keep(&ProofRequest::new(&Method::GET, &url(number)), "n");
+        }
+        nonces.keep(&ProofRequest::new(&Method::GET, &url(0)), "renewed");
+        nonces.keep(&ProofRequest::new(&Method::GET, &url(MOST_ORIGINS)), "n");
+        let has = |number| {
+            let url = url(number);
+            nonces.of(&ProofRequest::new(&Method::GET, &url)).is_some()
+        };
+        assert!(has(0) && !has(1) && has(2) && has(MOST_ORIGINS));
+        assert_eq!(
+            nonces.authorization_servers.lock().unwrap().len(),
+            MOST_ORIGINS
+        );
+    }
+}

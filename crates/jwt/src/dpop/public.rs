@@ -1,0 +1,83 @@
+//! The public key as a proof's header names it: what RFC 7638 requires and no other member.
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use hallpass_endpoint::BuildError;
+use serde::{Deserialize, de::IgnoredAny};
+
+use crate::{Algorithm, provider};
+
+/// The bytes of a coordinate on P-256, and of a public key on Ed25519.
+const WIDTH: usize = 32;
+
+#[derive(Deserialize)]
+struct Jwk<'a> {
+    kty: Option<&'a str>,
+    crv: Option<&'a str>,
+    x: Option<&'a str>,
+    y: Option<&'a str>,
+    d: Option<IgnoredAny>,
+}
+
+pub(super) struct PublicJwk(String);
+
+impl PublicJwk {
+    /// Reads what a signer tells of its key.
+    pub(super) fn read(text: &str, algorithm: Algorithm) -> Result<Self, BuildError> {
+        // The library's error may quote the text.
+        let jwk: Jwk<'_> =
+            serde_json::from_str(text).map_err(|_| wrong("the signer's public key is no JWK"))?;
+        if jwk.d.is_some() {
+            return Err(wrong(
+                "the signer tells a private key, which would go out with each request; have it tell the public one",
+            ));
+        }
+        let (kty, crv) = match algorithm {
+            Algorithm::Es256 => ("EC", "P-256"),
+            Algorithm::EdDsa => ("OKP", "Ed25519"),
+            other => {
+                return Err(wrong(format!(
+                    "proofs are signed by ES256 or EdDSA, and the key is one for {other}; take a key on P-256 or Ed25519"
+                )));
+            }
+        };
+        if (jwk.kty, jwk.crv) != (Some(kty), Some(crv)) {
+            return Err(wrong(format!(
+                "the signer's public key is none for {algorithm}, by which it signs"
+            )));
+        }
+        let x = coordinate("x", jwk.x)?;
+        // In alphabetical order, without spaces (RFC 7638 section 3).
+        Ok(Self(match algorithm {
+            Algorithm::Es256 => {
+                let y = coordinate("y", jwk.y)?;
+                format!(r#"{{"crv":"{crv}","kty":"{kty}","x":"{x}","y":"{y}"}}"#)
+            }
+            _ => format!(r#"{{"crv":"{crv}","kty":"{kty}","x":"{x}"}}"#),
+        }))
+    }
+
+    /// As RFC 7638 section 3 writes it.
+    pub(super) fn canonical(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn thumbprint(&self) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(provider::sha256(self.0.as_bytes()))
+    }
+}
+
+fn coordinate<'a>(name: &str, value: Option<&'a str>) -> Result<&'a str, BuildError> {
+    let fit = |value: &&str| {
+        let decoded = BASE64_URL_SAFE_NO_PAD.decode(value);
+        decoded.is_ok_and(|bytes| bytes.len() == WIDTH)
+    };
+    value.filter(fit).ok_or_else(|| {
+        wrong(format!(
+            "the `{name}` of the signer's public key is not {WIDTH} bytes in base64url"
+        ))
+    })
+}
+
+fn wrong(message: impl Into<std::borrow::Cow<'static, str>>) -> BuildError {
+    BuildError::new("dpop", message)
+}
