@@ -1,6 +1,8 @@
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use hallpass_core::{Clock, InvalidRequest, ScopeSet, SystemClock, TokenError, TokenRequest};
+use hallpass_core::{
+    Clock, InvalidRequest, Prover, ScopeSet, SystemClock, TokenError, TokenRequest, TokenType,
+};
 
 use crate::{
     BuildError, ClientAuthentication, Endpoint, HttpTransport, Retry, address::AddressRules,
@@ -19,6 +21,7 @@ pub struct SourceBuilder<S: Source> {
     endpoint: Endpoint,
     client_id: String,
     authentication: Box<dyn ClientAuthentication>,
+    prover: Option<Arc<dyn Prover>>,
     address_rules: AddressRules,
     allow_utf8: bool,
     defaults: TokenRequest,
@@ -45,6 +48,7 @@ impl<S: Source> SourceBuilder<S> {
             endpoint,
             client_id,
             authentication,
+            prover: None,
             address_rules: AddressRules::default(),
             allow_utf8: false,
             defaults: TokenRequest::new(),
@@ -68,6 +72,18 @@ impl<S: Source> SourceBuilder<S> {
     /// Proves the client this way in place of the one before: for adapters, which start from their server's.
     pub fn authentication(mut self, authentication: impl ClientAuthentication + 'static) -> Self {
         self.authentication = Box::new(authentication);
+        self
+    }
+
+    /// Binds tokens to a key (DPoP, RFC 9449): each request to the token endpoint proves it, a token that comes back
+    /// without the bond is dropped, and each token brings the prover along for those who use it. Default: tokens are of
+    /// type Bearer, and others are dropped.
+    ///
+    /// It goes on top of the [`authentication`](Self::authentication), which stays as it is. `hallpass-jwt` has a
+    /// prover, `Dpop`.
+    pub fn dpop(mut self, prover: impl Prover + 'static) -> Self {
+        self.prover = Some(Arc::new(prover));
+        self.rules.token_type = TokenType::DPoP;
         self
     }
 
@@ -201,6 +217,7 @@ impl<S: Source> SourceBuilder<S> {
             client_id: self.client_id.into(),
             allow_utf8: self.allow_utf8,
             authentication: self.authentication,
+            prover: self.prover,
             defaults: self.defaults,
             transport,
             retry: self.retry,

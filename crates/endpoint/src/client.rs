@@ -3,13 +3,14 @@
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use hallpass_core::{AccessToken, Clock, ErrorKind, TokenError, TokenRequest};
+use hallpass_core::{AccessToken, Clock, ErrorKind, Prover, TokenError, TokenRequest};
 use http::{HeaderValue, Method, header};
 
 use crate::{
     AuthenticationContext, ClientAuthentication, Credentials, Hints, HttpTransport, Retry,
     answer::Asked,
     authentication::Proof,
+    dpop::{self, Proving},
     endpoint::{Located, Place},
     form,
     grant::{Form, Grant},
@@ -26,6 +27,7 @@ pub struct Client<G> {
     pub(crate) client_id: Box<str>,
     pub(crate) allow_utf8: bool,
     pub(crate) authentication: Box<dyn ClientAuthentication>,
+    pub(crate) prover: Option<Arc<dyn Prover>>,
     pub(crate) defaults: TokenRequest,
     pub(crate) transport: HttpTransport,
     pub(crate) retry: Retry,
@@ -73,7 +75,7 @@ impl<G: Grant> Client<G> {
         tries: &Tries,
     ) -> Result<AccessToken, TokenError> {
         let sent = self.prepare(request, tries.left()).await?;
-        let result = self.exchange(&sent, request, tries.left()).await;
+        let (sent, result) = self.exchange_proven(sent, request, tries).await;
         if !self.tell_refusal(&result, &sent) || std::mem::replace(renewed, true) {
             return result;
         }
@@ -84,7 +86,7 @@ impl<G: Grant> Client<G> {
             host = anew.place.host(),
             "the credentials changed meanwhile, trying the new ones"
         );
-        let result = self.exchange(&anew, request, tries.left()).await;
+        let (anew, result) = self.exchange_proven(anew, request, tries).await;
         self.tell_refusal(&result, &anew);
         result
     }
@@ -143,10 +145,42 @@ impl<G: Grant> Client<G> {
         (changed || anew.form.differs(&refused.form, epoch_changed)).then_some(anew)
     }
 
+    /// One exchange where tokens are not bound to a key; else as many as the server demands nonces (RFC 9449 section 8).
+    async fn exchange_proven<'a>(
+        &'a self,
+        mut sent: Attempt<'a>,
+        request: &TokenRequest,
+        tries: &Tries,
+    ) -> (Attempt<'a>, Result<AccessToken, TokenError>) {
+        let address = sent.place.token_endpoint_for(&sent.credentials);
+        let mut proving = match address {
+            Ok(address) => Proving::new(self.prover.as_ref(), address.url()),
+            Err(error) => return (sent, Err(error)),
+        };
+        loop {
+            if let Err(error) = proving.prove(tries.left()).await {
+                return (sent, Err(error));
+            }
+            let deadline = tries.left();
+            let result = self.exchange(&sent, request, &mut proving, deadline).await;
+            if !proving.is_demanded() {
+                return (sent, result);
+            }
+            let host = sent.place.host();
+            tracing::debug!(host, "the server demands a nonce, trying again with it");
+            // An assertion is good for one request.
+            sent = match self.prepare(request, tries.left()).await {
+                Ok(anew) => anew,
+                Err(error) => return (sent, Err(error)),
+            };
+        }
+    }
+
     async fn exchange(
         &self,
         sent: &Attempt<'_>,
         request: &TokenRequest,
+        proving: &mut Proving<'_>,
         deadline: Duration,
     ) -> Result<AccessToken, TokenError> {
         let Attempt {
@@ -157,16 +191,18 @@ impl<G: Grant> Client<G> {
         } = sent;
         let address = place.token_endpoint_for(credentials)?;
         let named = |error: TokenError| error.with_host(address.host());
-        let post = post(address.url().clone(), form.bytes(), credentials);
+        let mut post = post(address.url().clone(), form.bytes(), credentials);
+        proving.put_on(post.headers_mut());
 
         // Before it is sent: a slow answer must not make the token live longer here than at the server.
         let requested_at = self.clock.moment();
         let answer = self.transport.exchange_as(post, credentials, deadline);
         let answer = answer.await.map_err(named)?;
         let status = answer.status;
+        let headers = proving.answered(&answer.headers);
         // The answer's date, taken back to when what was sent was made.
         let elapsed = self.clock.now().saturating_since(requested_at.timestamp);
-        let [skew, form_skew] = [credentials.dated, form.dated()]
+        let [skew, form_skew, proofs_skew] = [credentials.dated, form.dated(), proving.dated()]
             .map(|made| made.and_then(|made| skew::Skew::of(&answer.headers, made, elapsed)));
         let mut rules = Cow::Borrowed(&self.rules);
         if let Some(ends) = form.ends {
@@ -184,12 +220,19 @@ impl<G: Grant> Client<G> {
         let granted = asked
             .read(answer, &rules, self.clock.wall())
             .map_err(|error| {
-                let of_form = G::ABOUT.is_refused(&error);
-                let skew = if of_form { form_skew } else { skew };
-                self.advise(named(error.with_status(status)), skew)
+                let error = proving.refused(error.with_status(status), &headers);
+                let skew = if dpop::is_proof_refused(&error) {
+                    proofs_skew
+                } else if G::ABOUT.is_refused(&error) {
+                    form_skew
+                } else {
+                    skew
+                };
+                self.advise(named(error), skew)
             })?;
         let told = |error: TokenError| self.advise(named(error.with_status(status)), None);
         let token = self.grant.accept(granted, form).await.map_err(told)?;
+        let token = proving.bind(token);
         let token = match credentials.binding() {
             Some(binding) => token.with_binding(binding.clone()),
             None => token,
@@ -208,9 +251,8 @@ impl<G: Grant> Client<G> {
 
     /// Puts the adapter's own hint in place of the general one, and a clock that is off in place of both.
     fn advise(&self, error: TokenError, skew: Option<skew::Skew>) -> TokenError {
-        if error.kind() == ErrorKind::CredentialsRefused
-            && let Some(skew) = skew
-        {
+        let dated = error.kind() == ErrorKind::CredentialsRefused || dpop::is_proof_refused(&error);
+        if dated && let Some(skew) = skew {
             return error.with_hint(skew.to_string());
         }
         match self.hints.and_then(|hints| hints(&error)) {

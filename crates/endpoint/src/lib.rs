@@ -34,6 +34,7 @@ mod builder;
 mod client;
 mod client_credentials;
 mod discovery;
+mod dpop;
 mod endpoint;
 mod error;
 mod fault;

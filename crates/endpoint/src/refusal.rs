@@ -11,9 +11,10 @@ use http::{HeaderMap, StatusCode, header};
 use crate::{grant::About, json::Members, redact::Redactor, response::is_digits};
 
 /// The codes that [`judge`] knows.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 13] = [
     "access_denied",
     "invalid_client",
+    "invalid_dpop_proof",
     "invalid_grant",
     "invalid_request",
     "invalid_scope",
@@ -23,6 +24,7 @@ const KNOWN: [&str; 11] = [
     "temporarily_unavailable",
     "unauthorized_client",
     "unsupported_grant_type",
+    "use_dpop_nonce",
 ];
 
 /// An `error` member in a 200: it rules, whatever else is there.
@@ -107,6 +109,11 @@ fn judge(status: StatusCode, oauth_error: Option<OAuthError>, about: &About) -> 
         ("invalid_request" | "invalid_grant" | "access_denied", _) => (
             ErrorKind::RequestRefused,
             "the server refused the token request",
+            false,
+        ),
+        ("invalid_dpop_proof" | "use_dpop_nonce", _) => (
+            ErrorKind::RequestRefused,
+            "the server refused the proof of possession",
             false,
         ),
         ("temporarily_unavailable" | "slow_down" | "server_error", _) => (
@@ -239,6 +246,8 @@ mod tests {
             (400, code("unsupported_grant_type"), RequestRefused, false),
             (400, code("something_new"), RequestRefused, false),
             (404, code("something_new"), RequestRefused, false),
+            (400, code("invalid_dpop_proof"), RequestRefused, false),
+            (401, code("use_dpop_nonce"), RequestRefused, false),
             (400, code("temporarily_unavailable"), Unavailable, true),
             (400, code("slow_down"), Unavailable, true),
             (500, code("server_error"), Unavailable, true),

@@ -20,6 +20,8 @@ pub(crate) struct ResponseRules {
     pub(crate) max_lifetime: Duration,
     /// The longest token, in bytes.
     pub(crate) max_token_bytes: usize,
+    /// What tokens were asked for.
+    pub(crate) token_type: TokenType,
     /// Takes a missing or unusual content type, a missing `token_type`, and tokens outside RFC 6750's alphabet.
     pub(crate) lenient: bool,
     /// Takes a refresh token along, which every grant but its own drops (RFC 6749 section 4.4.3).
@@ -48,6 +50,7 @@ impl Default for ResponseRules {
             default_lifetime: Duration::from_secs(300),
             max_lifetime: Duration::from_secs(24 * 3_600),
             max_token_bytes: 32 * 1_024,
+            token_type: TokenType::Bearer,
             lenient: false,
             keep_refresh_token: false,
         }
@@ -146,10 +149,10 @@ fn is_b64token(token: &str) -> bool {
     !body.is_empty() && body.bytes().fold(true, |all, byte| all & legal(byte))
 }
 
-/// Bearer, or an error: a token of a type that was not asked for must not be used (RFC 6749 section 7.1).
+/// What was asked for, or an error: a token of a type that was not asked for must not be used (RFC 6749 section 7.1).
 fn token_type(members: &Members<'_>, rules: &ResponseRules) -> Result<TokenType, TokenError> {
     match members.get("token_type") {
-        None if rules.lenient => {
+        None if rules.lenient && rules.token_type == TokenType::Bearer => {
             tracing::warn!("the token response has no token_type; taken as Bearer");
             Ok(TokenType::Bearer)
         }
@@ -157,11 +160,15 @@ fn token_type(members: &Members<'_>, rules: &ResponseRules) -> Result<TokenType,
             TokenError::unusable_response("the response has no `token_type`")
                 .with_hint("choose `lenient_responses` if this server never sends one"),
         ),
-        Some(Member::Text(text)) => match text.parse() {
-            Ok(TokenType::Bearer) => Ok(TokenType::Bearer),
+        Some(Member::Text(text)) => match (text.parse(), rules.token_type) {
+            (Ok(given), asked) if given == asked => Ok(given),
             _ if text.eq_ignore_ascii_case("N_A") => unusable(
                 "the response's `token_type` is `N_A`: what was issued is no access token (RFC 8693 section 2.2.1)",
             ),
+            (_, TokenType::DPoP) => Err(TokenError::unusable_response(
+                "the response's `token_type` is not `DPoP`, so that the token is not bound to the key (RFC 9449 section 5)",
+            )
+            .with_hint("have DPoP switched on for this client at the server, or leave `dpop` out")),
             _ => unusable(
                 "the response's `token_type` is not `Bearer`, and a token of another type must not be used as one (RFC 6749 section 7.1)",
             ),

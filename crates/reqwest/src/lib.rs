@@ -50,6 +50,8 @@ let orders = client.get(\"https://api.example/orders\").send().await?;
 //!   default header of the `reqwest::Client` is added later and cannot be seen here: the token takes its place.
 //! - The API refuses the token with 401: the token is dropped, and the request is sent once more with a new one, if
 //!   its body is in memory (a stream cannot be sent again) and it was not redirected.
+//! - Its token is bound to a key (DPoP): it gets a fresh proof too, each time that it is sent. Where the API demands
+//!   another nonce in the proof, it is sent again with that one and the same token, as long as its body can be.
 //! - The API refuses otherwise, with 403 `insufficient_scope` for one: the response comes back as it is, with an
 //!   [`ApiRefusal`] in its extensions that says why.
 //!
@@ -59,6 +61,11 @@ let orders = client.get(\"https://api.example/orders\").send().await?;
 //! changes; tests here hold it to that. So no token goes astray, but what is asked there is asked without one. A
 //! client that is built with [`same_origin_redirects`] stops there, and hands the redirect to its caller.
 //!
+//! A proof (DPoP) is for one method and one URL, and reqwest carries it along: where it follows a redirect, the proof is
+//! for another URL than the one that is asked. It is of no use there, neither to the API, which refuses it, nor to a
+//! stranger, who has no token to go with it. For APIs with such tokens build the client with reqwest's `Policy::none()`,
+//! and follow a redirect by a request of its own.
+//!
 //! [`Authorizer`]: hallpass_core::authorize::Authorizer
 //! [`ApiRefusal`]: hallpass_core::authorize::ApiRefusal
 //! [`TokenError`]: hallpass_core::TokenError
@@ -67,6 +74,7 @@ mod error;
 mod extension;
 #[cfg(feature = "middleware")]
 mod middleware;
+mod proven;
 mod redirect;
 mod send;
 mod spare;

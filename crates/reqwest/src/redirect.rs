@@ -10,6 +10,9 @@ const MOST_REDIRECTS: usize = 10;
 /// there: no request of the client is made to a place that another server chose, and none goes out without the token
 /// that its caller expects on it.
 ///
+/// A proof (DPoP) names the URL that it was made for, so that an API refuses it after any redirect: take reqwest's
+/// `Policy::none()` there.
+///
 /// ```
 /// let client = reqwest::Client::builder()
 ///     .redirect(hallpass_reqwest::same_origin_redirects())

@@ -6,7 +6,7 @@ use hallpass_core::{
 };
 use reqwest::{Request, Response, Url, header::AUTHORIZATION};
 
-use crate::spare::Spare;
+use crate::{proven::send_proven, spare::Spare};
 
 /// What is below: a client, or further middleware.
 pub(crate) trait Transport {
@@ -46,6 +46,9 @@ pub(crate) async fn send<T: Transport>(
         Some(token) => token,
         None => Box::pin(permit.token()).await.map_err(T::no_token)?,
     };
+    if token.prover().is_some() {
+        return Box::pin(send_proven(transport, permit, token, request)).await;
+    }
     put(&token, &mut request);
     let response = transport.execute(request).await?;
     match judge(&mut permit, &token, &response) {
@@ -75,6 +78,9 @@ async fn again<T: Transport>(
         return Ok(told(response, refusal));
     };
     drop(response);
+    if token.prover().is_some() {
+        return Box::pin(send_proven(transport, permit, token, request)).await;
+    }
     put(&token, &mut request);
     let response = transport.execute(request).await?;
     match judge(&mut permit, &token, &response) {
@@ -83,18 +89,18 @@ async fn again<T: Transport>(
     }
 }
 
-fn put(token: &AccessToken, request: &mut Request) {
+pub(crate) fn put(token: &AccessToken, request: &mut Request) {
     let header = token.header_value().clone();
     request.headers_mut().insert(AUTHORIZATION, header);
 }
 
-fn told(mut response: Response, refusal: ApiRefusal) -> Response {
+pub(crate) fn told(mut response: Response, refusal: ApiRefusal) -> Response {
     response.extensions_mut().insert(refusal);
     response
 }
 
 /// A response from elsewhere, after redirects, says nothing about the token: it was not sent there.
-fn judge(permit: &mut Permit, token: &AccessToken, response: &Response) -> Verdict {
+pub(crate) fn judge(permit: &mut Permit, token: &AccessToken, response: &Response) -> Verdict {
     if !target(response.url()).is_some_and(|target| permit.is_from_here(target)) {
         return Verdict::Pass;
     }

@@ -5,22 +5,30 @@ use std::{
 };
 
 use hallpass_core::{
-    AccessToken, TokenError,
+    AccessToken, Proof, TokenError,
     authorize::{ApiRefusal, Permit, Verdict},
 };
-use http::{Request, Response, header::AUTHORIZATION};
+use http::{Method, Request, Response, Uri, header::AUTHORIZATION};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::BoxError;
+use crate::{BoxError, NoReplay, Replay, service::copy};
 
-/// A source's answer is waited for in a box; the way of a request whose token is at hand takes none.
+/// A source's answer is waited for in a box, and so is a proof; the way of a request whose token is at hand and takes
+/// none takes none.
 type Waiting<T> = Pin<Box<dyn Future<Output = Result<T, TokenError>> + Send>>;
+
+/// What goes on a request. The permit knows what was proven.
+struct Pass {
+    permit: Permit,
+    token: AccessToken,
+    proof: Option<Proof>,
+}
 
 pin_project! {
     /// The response of a [`TokenService`](crate::TokenService).
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, B, RB>
+    pub struct ResponseFuture<S, B, RB, R = NoReplay>
     where
         S: Service<Request<B>>,
     {
@@ -32,35 +40,37 @@ pin_project! {
         // Takes the request, where it was not taken at once.
         service: Option<S>,
         spare: Option<Request<B>>,
+        // Copies the spare one, where that may not be the last.
+        replay: R,
     }
 }
 
 pin_project! {
     #[project = StateProj]
     enum State<F, B, RB> {
-        // There is no token at hand.
-        Token { token: Waiting<AccessToken>, request: Option<Request<B>> },
+        // There is no token at hand, or it takes a proof.
+        Token { pass: Waiting<Pass>, request: Option<Request<B>> },
         Response { #[pin] response: F },
         // The token was refused; the refusal is kept for the case that there is no other.
-        Replacement { token: Waiting<Option<AccessToken>>, first: Option<(Response<RB>, ApiRefusal)> },
+        Replacement { pass: Waiting<Option<Pass>>, first: Option<(Response<RB>, ApiRefusal)> },
         // The service takes the request for the second time when it is ready.
         Again { request: Option<Request<B>> },
         KeptBack { error: Option<TokenError> },
     }
 }
 
-impl<S, B, RB> ResponseFuture<S, B, RB>
+impl<S, B, RB, R> ResponseFuture<S, B, RB, R>
 where
     S: Service<Request<B>>,
 {
     /// A request that has no token.
-    pub(crate) fn as_it_is(response: S::Future) -> Self {
-        Self::new(State::Response { response }, None)
+    pub(crate) fn as_it_is(response: S::Future, replay: R) -> Self {
+        Self::new(State::Response { response }, None, replay)
     }
 
-    pub(crate) fn kept_back(error: TokenError) -> Self {
+    pub(crate) fn kept_back(error: TokenError, replay: R) -> Self {
         let error = Some(error);
-        Self::new(State::KeptBack { error }, None)
+        Self::new(State::KeptBack { error }, None, replay)
     }
 
     /// A request that is on its way with a token.
@@ -69,50 +79,58 @@ where
         token: AccessToken,
         response: S::Future,
         again: Option<(S, Request<B>)>,
+        replay: R,
     ) -> Self {
         let (service, spare) = again.unzip();
         Self {
             token: Some(token),
             service,
             spare,
-            ..Self::new(State::Response { response }, Some(permit))
+            ..Self::new(State::Response { response }, Some(permit), replay)
         }
     }
 
-    /// A request that `service`, which is ready, takes once there is a token.
+    /// A request that `service`, which is ready, takes once there is a token, and a proof where that takes one.
     pub(crate) fn waiting(
         permit: Permit,
         service: S,
         request: Request<B>,
         spare: Option<Request<B>>,
+        replay: R,
     ) -> Self {
-        let asking = permit.clone();
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let pass = async move {
+            let token = permit.token().await?;
+            prove(permit, token, method, uri).await
+        };
         let state = State::Token {
-            token: Box::pin(async move { asking.token().await }),
+            pass: Box::pin(pass),
             request: Some(request),
         };
         Self {
             service: Some(service),
             spare,
-            ..Self::new(state, Some(permit))
+            ..Self::new(state, None, replay)
         }
     }
 
-    fn new(state: State<S::Future, B, RB>, permit: Option<Permit>) -> Self {
+    fn new(state: State<S::Future, B, RB>, permit: Option<Permit>, replay: R) -> Self {
         Self {
             state,
             permit,
             token: None,
             service: None,
             spare: None,
+            replay,
         }
     }
 }
 
-impl<S, B, RB> Future for ResponseFuture<S, B, RB>
+impl<S, B, RB, R> Future for ResponseFuture<S, B, RB, R>
 where
     S: Service<Request<B>, Response = Response<RB>>,
     S::Error: Into<BoxError>,
+    R: Replay<B>,
 {
     type Output = Result<Response<RB>, BoxError>;
 
@@ -121,12 +139,13 @@ where
         let mut this = self.project();
         loop {
             let next = match this.state.as_mut().project() {
-                StateProj::Token { token, request } => {
-                    let token = ready!(token.as_mut().poll(cx))?;
+                StateProj::Token { pass, request } => {
+                    let pass = ready!(pass.as_mut().poll(cx))?;
                     let request = request.take().expect(POLLED_AGAIN);
                     let service = this.service.as_mut().expect("a service that was ready");
-                    let response = service.call(with(request, &token));
-                    *this.token = Some(token);
+                    let response = service.call(with(request, &pass));
+                    *this.permit = Some(pass.permit);
+                    *this.token = Some(pass.token);
                     State::Response { response }
                 }
                 StateProj::Response { response } => {
@@ -134,31 +153,46 @@ where
                     let (Some(permit), Some(token)) = (this.permit.as_mut(), &*this.token) else {
                         return Poll::Ready(Ok(response));
                     };
-                    match permit.judge(token, response.status(), response.headers()) {
-                        Verdict::Retry(refusal) if this.spare.is_some() => {
+                    match (
+                        permit.judge(token, response.status(), response.headers()),
+                        &*this.spare,
+                    ) {
+                        (Verdict::Retry(refusal), Some(spare)) => {
+                            let (method, uri) = (spare.method().clone(), spare.uri().clone());
                             let (asking, refused) = (permit.clone(), token.clone());
+                            let pass = async move {
+                                let Some(token) = asking.replacement(&refused).await? else {
+                                    return Ok(None);
+                                };
+                                prove(asking, token, method, uri).await.map(Some)
+                            };
                             State::Replacement {
-                                token: Box::pin(async move { asking.replacement(&refused).await }),
+                                pass: Box::pin(pass),
                                 first: Some((response, refusal)),
                             }
                         }
-                        Verdict::Retry(refusal) | Verdict::Refused(refusal) => {
+                        (Verdict::Retry(refusal) | Verdict::Refused(refusal), _) => {
                             response.extensions_mut().insert(refusal);
                             return Poll::Ready(Ok(response));
                         }
                         _ => return Poll::Ready(Ok(response)),
                     }
                 }
-                StateProj::Replacement { token, first } => {
-                    let token = ready!(token.as_mut().poll(cx))?;
+                StateProj::Replacement { pass, first } => {
+                    let pass = ready!(pass.as_mut().poll(cx))?;
                     let (mut response, refusal) = first.take().expect(POLLED_AGAIN);
-                    let Some(token) = token else {
+                    let Some(pass) = pass else {
                         response.extensions_mut().insert(refusal);
                         return Poll::Ready(Ok(response));
                     };
                     let spare = this.spare.take().expect("a request to send again");
-                    let request = Some(with(spare, &token));
-                    *this.token = Some(token);
+                    if pass.proof.is_some() {
+                        // The API may demand another nonce.
+                        *this.spare = copy(&spare, this.replay);
+                    }
+                    let request = Some(with(spare, &pass));
+                    *this.permit = Some(pass.permit);
+                    *this.token = Some(pass.token);
                     State::Again { request }
                 }
                 StateProj::Again { request } => {
@@ -176,13 +210,31 @@ where
     }
 }
 
-fn with<B>(mut request: Request<B>, token: &AccessToken) -> Request<B> {
-    let header = token.header_value().clone();
+async fn prove(
+    mut permit: Permit,
+    token: AccessToken,
+    method: Method,
+    uri: Uri,
+) -> Result<Pass, TokenError> {
+    let proof = permit.proof(&token, &method, uri.path()).await?;
+    Ok(Pass {
+        permit,
+        token,
+        proof,
+    })
+}
+
+fn with<B>(mut request: Request<B>, pass: &Pass) -> Request<B> {
+    let header = pass.token.header_value().clone();
     request.headers_mut().insert(AUTHORIZATION, header);
+    if let Some(proof) = &pass.proof {
+        let proof = proof.header_value().clone();
+        request.headers_mut().insert("dpop", proof);
+    }
     request
 }
 
-impl<S, B, RB> fmt::Debug for ResponseFuture<S, B, RB>
+impl<S, B, RB, R> fmt::Debug for ResponseFuture<S, B, RB, R>
 where
     S: Service<Request<B>>,
 {

@@ -41,10 +41,13 @@
 //! - It asks for another token than its origin was allowed with: put a [`TokenRequest`] into its extensions.
 //! - The API refuses the token with 401: the token is dropped, so that the next request has a new one; and this one is
 //!   sent once more, where a [`Replay`] was chosen that can copy its body.
+//! - Its token is bound to a key (DPoP): it gets a fresh proof too, each time that it is sent. Where the API demands
+//!   another nonce in the proof, it is sent again with that one and the same token, where a [`Replay`] can copy its body.
 //! - The API refuses otherwise, with 403 `insufficient_scope` for one: the response comes back as it is, with an
 //!   [`ApiRefusal`] in its extensions that says why.
 //!
-//! A layer that follows redirects belongs around this one, not into it: so each hop is judged by where it goes.
+//! A layer that follows redirects belongs around this one, not into it: so each hop is judged by where it goes, and has a
+//! proof of its own where its token takes one.
 //!
 //! # Errors
 //!

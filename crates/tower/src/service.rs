@@ -58,11 +58,11 @@ impl<S, R, B, RB> Service<Request<B>> for TokenService<S, R>
 where
     S: Service<Request<B>, Response = Response<RB>> + Clone,
     S::Error: Into<BoxError>,
-    R: Replay<B>,
+    R: Replay<B> + Clone,
 {
     type Response = Response<RB>;
     type Error = BoxError;
-    type Future = ResponseFuture<S, B, RB>;
+    type Future = ResponseFuture<S, B, RB, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(cx).map_err(Into::into)
@@ -71,26 +71,34 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let permit = match self.permit(&request) {
             Ok(Some(permit)) => permit,
-            Ok(None) => return ResponseFuture::as_it_is(self.inner.call(request)),
-            Err(error) => return ResponseFuture::kept_back(error),
+            Ok(None) => {
+                return ResponseFuture::as_it_is(
+                    self.inner.call(request),
+                    self.layer.replay.clone(),
+                );
+            }
+            Err(error) => return ResponseFuture::kept_back(error, self.layer.replay.clone()),
         };
-        let spare = copy(&request, &self.layer.replay);
-        if let Some(token) = permit.ready_token() {
+        let replay = &self.layer.replay;
+        let spare = copy(&request, replay);
+        // A token that takes a proof has to wait for that one.
+        let ready = permit.ready_token();
+        if let Some(token) = ready.filter(|token| token.prover().is_none()) {
             let header = token.header_value().clone();
             request.headers_mut().insert(AUTHORIZATION, header);
             let response = self.inner.call(request);
             let again = spare.map(|spare| (self.inner.clone(), spare));
-            return ResponseFuture::sent(permit, token, response, again);
+            return ResponseFuture::sent(permit, token, response, again, replay.clone());
         }
         // The clone has not been asked whether it is ready, so it stays here for the next call.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::waiting(permit, ready, request, spare)
+        ResponseFuture::waiting(permit, ready, request, spare, replay.clone())
     }
 }
 
 /// The request as it is before the token is on it, where its body can be copied.
-fn copy<B>(request: &Request<B>, replay: &impl Replay<B>) -> Option<Request<B>> {
+pub(crate) fn copy<B>(request: &Request<B>, replay: &impl Replay<B>) -> Option<Request<B>> {
     let mut copy = Request::new(replay.copy(request.body())?);
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();

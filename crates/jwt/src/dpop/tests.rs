@@ -45,7 +45,10 @@ fn members(json: &Value) -> Vec<&str> {
 // covers: C-66, C-68
 #[tokio::test]
 async fn a_proof_names_the_public_key_and_the_request_and_is_signed_by_the_key() {
-    let other = SigningKey::generate(Algorithm::Es256).unwrap().0.public_jwk();
+    let other = SigningKey::generate(Algorithm::Es256)
+        .unwrap()
+        .0
+        .public_jwk();
     for (pem, alg, jwk) in [
         (
             sample!("ec-256.pem"),
