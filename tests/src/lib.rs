@@ -18,6 +18,7 @@ markdown! {
     client_secret: "docs/client-secret.md",
     cache: "docs/cache.md",
     discovery: "docs/discovery.md",
+    dpop: "docs/dpop.md",
     mtls: "docs/mtls.md",
     observability: "docs/observability.md",
     errors: "docs/errors.md",

@@ -153,6 +153,7 @@ async fn the_documented_names_are_those_that_are_emitted() {
     tells::endpoint().await;
     tells::secrets().await;
     tells::assertions();
+    tells::proofs().await;
 
     let documented = table("Traces").into_iter();
     let documented = documented

@@ -9,7 +9,7 @@ use serde_json::Value;
 use xshell::{Shell, cmd};
 
 /// Third parties' types that may stand in a public signature, and why.
-const ALLOWED: [(&str, &str, &str); 21] = [
+const ALLOWED: [(&str, &str, &str); 22] = [
     (
         "hallpass_core",
         "http::header::value::HeaderValue",
@@ -34,6 +34,11 @@ const ALLOWED: [(&str, &str, &str); 21] = [
         "hallpass_core",
         "http::header::map::HeaderMap",
         "the headers of a request or response that an integration has at hand",
+    ),
+    (
+        "hallpass_core",
+        "http::method::Method",
+        "the method that a proof is for, as everyone's client has it",
     ),
     (
         "hallpass_core",

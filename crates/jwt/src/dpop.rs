@@ -65,14 +65,27 @@ impl Dpop {
     /// A [`BuildError`] where the signer does not tell its public key, signs by another algorithm than ES256 and EdDSA,
     /// or tells a key that does not fit its algorithm.
     pub fn new(signer: impl Signer + 'static) -> Result<Self, BuildError> {
-        let algorithm = signer.algorithm();
         let jwk = signer.public_jwk().ok_or_else(|| {
             BuildError::new(
                 "dpop",
-                "the signer does not tell its public key, which each proof names; implement `Signer::public_jwk`",
+                "the signer does not tell its public key, which each proof names; hand it over by `with_public_jwk`",
             )
         })?;
-        let jwk = PublicJwk::read(&jwk, algorithm)?;
+        Self::with_public_jwk(signer, &jwk)
+    }
+
+    /// Proves a key whose public one is known from elsewhere, as a JWK: for a [`Signer`] that does not tell it. That the
+    /// two belong together is found out by the server alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn with_public_jwk(
+        signer: impl Signer + 'static,
+        public_jwk: &str,
+    ) -> Result<Self, BuildError> {
+        let algorithm = signer.algorithm();
+        let jwk = PublicJwk::read(public_jwk, algorithm)?;
         let header = format!(
             r#"{{"typ":"dpop+jwt","alg":"{algorithm}","jwk":{}}}"#,
             jwk.canonical()

@@ -18,15 +18,18 @@ use hallpass::{
         authorize::Target,
     },
     endpoint::{ClientCredentials, ClientSecretBasic, HttpTransport},
-    jwt::AssertionSettings,
+    jwt::{AssertionSettings, Dpop},
     secrets::{FileSecret, Remembered, SecretPair, VaultSecret},
 };
 use hallpass_testkit::{AuthorizationServer, Client, ManualClock, ScriptedSource, faults};
-use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, StatusCode, header::WWW_AUTHENTICATE};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use super::Told;
-use crate::support::{ID, secret};
+use crate::{
+    proofs::Prudent,
+    support::{ID, secret},
+};
 
 /// Answers no question.
 #[derive(Debug)]
@@ -218,6 +221,39 @@ pub(super) async fn secrets() {
             .build()
             .unwrap();
     source.token(&TokenRequest::default()).await.unwrap();
+}
+
+/// What endpoint and integrations tell of tokens that are bound to a key.
+pub(super) async fn proofs() {
+    let (_server, endpoint) = Prudent::start("/token", |seen, _| {
+        let body = match seen.nonce() {
+            None => serde_json::json!({ "error": "use_dpop_nonce" }),
+            Some(_) => serde_json::json!({ "access_token": "t", "token_type": "DPoP" }),
+        };
+        let status = if seen.nonce().is_none() { 400 } else { 200 };
+        let answer = ResponseTemplate::new(status).set_body_json(body);
+        answer.insert_header("dpop-nonce", "one")
+    })
+    .await;
+    let basic = ClientSecretBasic::new(secret("s3cr3t"));
+    let source = ClientCredentials::builder(endpoint.url(), ID, basic)
+        .danger_allow_http_on_loopback()
+        .dpop(Dpop::generate().unwrap())
+        .build()
+        .unwrap();
+    let authorizer = Authorizer::builder(Arc::new(source)).allow_origin("https://api.example");
+    let target = Target::new("https", "api.example", None);
+    let permit = authorizer.build().unwrap();
+    let permit = permit.permit(Some(target), &HeaderMap::new(), None);
+    let mut permit = permit.unwrap().unwrap();
+    let token = permit.token().await.unwrap();
+    let proof = permit.proof(&token, &Method::GET, "/").await.unwrap();
+    assert!(proof.is_some());
+    let demand = r#"DPoP error="use_dpop_nonce""#.parse().unwrap();
+    let mut headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, demand)]);
+    headers.insert("dpop-nonce", "two".parse().unwrap());
+    permit.judge(&token, StatusCode::UNAUTHORIZED, &headers);
+    assert!(permit.replacement(&token).await.unwrap().is_some());
 }
 
 pub(super) fn assertions() {

@@ -183,6 +183,12 @@ fn keys_that_cannot_prove_are_refused_at_build() {
     let foreign = |algorithm, jwk| Foreign(algorithm, jwk, Ok(64));
     let es256 = |jwk| foreign(Algorithm::Es256, Some(jwk));
     refused(foreign(Algorithm::Es256, None), "public_jwk");
+    // It can be told for it.
+    let told = Dpop::with_public_jwk(foreign(Algorithm::Es256, None), PUBLIC).unwrap();
+    assert_eq!(
+        told.thumbprint(),
+        Dpop::new(es256(PUBLIC)).unwrap().thumbprint()
+    );
     refused(es256("canary"), "no JWK");
     refused(foreign(Algorithm::EdDsa, Some(PUBLIC)), "none for EdDSA");
     refused(es256(r#"{"kty":"EC","crv":"P-384"}"#), "none for ES256");
