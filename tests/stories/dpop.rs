@@ -88,11 +88,12 @@ async fn each_attempt_is_proven_anew_and_the_token_brings_its_key() {
 // covers: C-69, C-72, F-28, F-29
 #[tokio::test]
 async fn a_token_without_the_bond_is_dropped() {
-    let cases = ["Bearer", "mac", "N_A"].map(|kind| (format!("\"{kind}\""), "is not `DPoP`"));
-    for (kind, says) in cases
-        .into_iter()
-        .chain([("null".into(), "no `token_type`")])
-    {
+    for (kind, says) in [
+        (r#""Bearer""#, "is not `DPoP`"),
+        (r#""mac""#, "is not `DPoP`"),
+        (r#""N_A""#, "is no access token"),
+        ("null", "no `token_type`"),
+    ] {
         let body = format!(r#"{{"access_token":"CANARY","token_type":{kind},"expires_in":60}}"#);
         let (_server, endpoint) = Prudent::start("/token", move |_, _| {
             ResponseTemplate::new(200).set_body_raw(body.clone(), "application/json")
