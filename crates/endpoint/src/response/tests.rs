@@ -260,7 +260,8 @@ fn the_token_type() {
         let token = parse(kind(&format!("\"{spelling}\""))).unwrap();
         assert_eq!(token.header_value(), "Bearer t");
     }
-    for other in ["DPoP", "mac", "N_A", "", "Bearer,Bearer"] {
+    refused(kind(r#""N_A""#), false, "is no access token");
+    for other in ["DPoP", "mac", "", "Bearer,Bearer"] {
         refused(kind(&format!("\"{other}\"")), false, "is not `Bearer`");
     }
     refused(kind("17"), false, "not a string");
