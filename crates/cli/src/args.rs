@@ -128,6 +128,10 @@ pub(crate) enum Authentication {
     ClientSecretJwt,
     /// By the assertion that the platform writes.
     WorkloadIdentity,
+    /// By a certificate in TLS, from an authority that the server trusts.
+    Tls,
+    /// By a certificate in TLS that the server has itself.
+    SelfSignedTls,
     /// Not at all.
     None,
 }

@@ -2,10 +2,10 @@
 
 use std::{error::Error as _, time::Duration};
 
-use reqwest::{Certificate, Client, ClientBuilder, Proxy};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy};
 
 use crate::{
-    config::Settings,
+    config::{Proof, Settings},
     failure::{Exit, Failure, Told},
     source,
 };
@@ -39,6 +39,19 @@ pub(crate) fn client(settings: &Settings) -> Result<ClientBuilder, Failure> {
             })?);
     }
     Ok(client)
+}
+
+/// The same, with the certificate that the client's tokens are bound to, where it has one.
+pub(crate) async fn client_with_certificate(settings: &Settings) -> Result<ClientBuilder, Failure> {
+    let client = client(settings)?;
+    let Proof::Certificate { .. } = settings.proof else {
+        return Ok(client);
+    };
+    let identity = source::certificate(settings)?.identity().await?;
+    // It was read, so that it is one.
+    let identity = Identity::from_pem(identity.expose_pem().as_bytes());
+    let identity = identity.map_err(|error| failure(&error, "the HTTP client"))?;
+    Ok(client.identity(identity))
 }
 
 /// What went wrong between here and a server. The error's own text names the URL, and is left out.

@@ -11,10 +11,12 @@ use crate::{
 };
 
 /// Where a client's secret may be by its name; a command that gets a token has no business with it.
-const SECRETS: [&str; 4] = [
+const SECRETS: [&str; 5] = [
     "HALLPASS_CLIENT_SECRET",
     "CAMALL_CLIENT_SECRET",
     "HALLPASS_PRIVATE_KEY",
+    // The key may stand in one text with it.
+    "HALLPASS_CERTIFICATE",
     "HALLPASS_ASSERTION",
 ];
 

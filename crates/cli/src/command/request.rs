@@ -35,14 +35,15 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
     let tokens = Tokens::new(config::read(common, &args.client)?, common);
     let authorizer = authorizer(&tokens, &url, &args.allow_origin)?;
     let body = args.body.as_deref().map(body).transpose()?;
-    let client = http::client(&tokens.settings)?
-        // An answer may be as long as it likes, while it comes.
-        .read_timeout(patience)
-        .redirect(same_origin_redirects())
-        .build()
-        .map_err(|error| http::failure(&error, "the HTTP client"))?;
     let host = url.host_str().unwrap_or_default().to_owned();
     tokens::block_on(async {
+        let client = http::client_with_certificate(&tokens.settings)
+            .await?
+            // An answer may be as long as it likes, while it comes.
+            .read_timeout(patience)
+            .redirect(same_origin_redirects())
+            .build()
+            .map_err(|error| http::failure(&error, "the HTTP client"))?;
         let mut request = client.request(method, url).headers(headers);
         if let Some(body) = body {
             request = request.body(body);

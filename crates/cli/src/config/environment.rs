@@ -43,6 +43,7 @@ pub(crate) fn layer(variables: &Variables, profile: bool) -> Result<Layer, Failu
         resource: text("HALLPASS_RESOURCE")?.into_iter().collect(),
         issuer: text("HALLPASS_ISSUER")?,
         private_key: reference(variables, "HALLPASS_PRIVATE_KEY")?,
+        certificate: reference(variables, "HALLPASS_CERTIFICATE")?,
         key_id: text("HALLPASS_KEY_ID")?,
         assertion: reference(variables, "HALLPASS_ASSERTION")?,
         ..ours

@@ -19,14 +19,16 @@ const MAX_BYTES: u64 = 1 << 20;
 /// The profile of those who name none.
 const DEFAULT: &str = "default";
 
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 26] = [
     "algorithm",
     "allowed_origins",
     "assertion",
     "audience",
     "authentication",
+    "bound_tokens",
     "ca_file",
     "cache",
+    "certificate",
     "client_id",
     "client_secret",
     "connect_timeout",
@@ -206,6 +208,8 @@ impl Document<'_> {
                     layer.authentication = Some(way.map_err(|why| self.unfit(key, value, why))?);
                 }
                 "ca_file" => layer.ca_file = Some(self.text(key, value)?.into()),
+                "bound_tokens" => layer.bound_tokens = Some(self.truth(key, value)?),
+                "certificate" => layer.certificate = Some(self.secret(key, value)?),
                 "cache" => layer.cache = Some(self.truth(key, value)?),
                 "client_id" => layer.client_id = Some(self.text(key, value)?.to_owned()),
                 "client_secret" => layer.client_secret = Some(self.secret(key, value)?),

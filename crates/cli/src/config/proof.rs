@@ -25,6 +25,13 @@ pub(crate) enum Proof {
     },
     /// An assertion that the platform writes.
     Workload { assertion: SecretReference },
+    /// A certificate with its key, in one text where there is no other for the key.
+    Certificate {
+        certificate: SecretReference,
+        key: Option<SecretReference>,
+        self_signed: bool,
+        bound_tokens: bool,
+    },
     /// Nothing: the server knows the client by its network.
     Nothing,
 }
@@ -93,19 +100,37 @@ impl Proof {
                     )
                 })?,
             },
+            Some(way @ (Authentication::Tls | Authentication::SelfSignedTls)) => {
+                Self::Certificate {
+                    certificate: layer.certificate.clone().ok_or_else(|| {
+                        missing(
+                            "where the client's certificate is",
+                            "`certificate` with a reference such as `file:/run/tls/tls.crt`",
+                            "HALLPASS_CERTIFICATE_FILE",
+                            file,
+                        )
+                    })?,
+                    key: layer.private_key.clone(),
+                    self_signed: way == Authentication::SelfSignedTls,
+                    bound_tokens: layer.bound_tokens.unwrap_or(true),
+                }
+            }
             Some(Authentication::None) => Self::Nothing,
         })
     }
 
     /// Where what must be kept secret is.
     pub(crate) fn references(&self) -> impl Iterator<Item = &SecretReference> {
-        let reference = match self {
-            Self::Secret { secret, .. } | Self::SecretJwt { secret } => Some(secret),
-            Self::Key { key, .. } => Some(key),
-            Self::Workload { assertion } => Some(assertion),
-            Self::Nothing => None,
+        let (one, other) = match self {
+            Self::Secret { secret, .. } | Self::SecretJwt { secret } => (Some(secret), None),
+            Self::Key { key, .. } => (Some(key), None),
+            Self::Workload { assertion } => (Some(assertion), None),
+            Self::Certificate {
+                certificate, key, ..
+            } => (Some(certificate), key.as_ref()),
+            Self::Nothing => (None, None),
         };
-        reference.into_iter()
+        one.into_iter().chain(other)
     }
 
     /// Does it sign assertions, which say for which issuer they are?
@@ -119,9 +144,15 @@ fn the_one_way(layer: &Layer) -> Result<Option<Authentication>, Failure> {
     let there = [
         (layer.client_secret.is_some(), None, "client_secret"),
         (
-            layer.private_key.is_some(),
+            // A certificate takes the key along.
+            layer.private_key.is_some() && layer.certificate.is_none(),
             Some(Authentication::PrivateKeyJwt),
             "private_key",
+        ),
+        (
+            layer.certificate.is_some(),
+            Some(Authentication::Tls),
+            "certificate",
         ),
         (
             layer.assertion.is_some(),

@@ -22,7 +22,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
 
 pub(crate) fn authentication(text: &str) -> Result<Authentication, &'static str> {
     Authentication::from_str(text, false)
-        .map_err(|_| "it is none of `form`, `basic`, `raw-basic`, `private-key-jwt`, `client-secret-jwt`, `workload-identity` and `none`")
+        .map_err(|_| "it is none of `form`, `basic`, `raw-basic`, `private-key-jwt`, `client-secret-jwt`, `workload-identity`, `tls`, `self-signed-tls` and `none`")
 }
 
 /// The known name that this one was most likely meant to be.

@@ -1,12 +1,14 @@
 //! What the client proves itself with: can it be read, and does the server take it?
 
+use std::time::SystemTime;
+
 use hallpass::{
     core::SecretError,
     endpoint::{AuthenticationContext, ClientAuthentication as _, Metadata},
     jwt::Signer as _,
 };
 
-use super::report::Report;
+use super::{report::Report, steps::CERTIFICATE_DAYS};
 use crate::{
     config::{Proof as Setting, SecretReference, Sent, Settings},
     failure::Failure,
@@ -20,6 +22,8 @@ pub(super) struct Proof {
     /// The name that servers list.
     method: &'static str,
     algorithm: Option<&'static str>,
+    /// The end of a certificate's validity.
+    ends: Option<SystemTime>,
     described: String,
 }
 
@@ -38,6 +42,7 @@ async fn look(settings: &Settings) -> Result<Proof, Failure> {
         read: None,
         method,
         algorithm: None,
+        ends: None,
         described: described.to_owned(),
     };
     Ok(match &settings.proof {
@@ -79,6 +84,23 @@ async fn look(settings: &Settings) -> Result<Proof, Failure> {
             plain("private_key_jwt", "an assertion of the platform's")
                 .from(assertion, "can be read")
         }
+        Setting::Certificate {
+            certificate,
+            self_signed,
+            ..
+        } => {
+            let identity = source::certificate(settings)?.identity().await?;
+            let method = if *self_signed {
+                "self_signed_tls_client_auth"
+            } else {
+                "tls_client_auth"
+            };
+            Proof {
+                ends: identity.valid_until(),
+                ..plain(method, &format!("{method}, by its certificate in TLS"))
+                    .from(certificate, "holds a certificate that fits its key")
+            }
+        }
         Setting::Nothing => plain(
             "none",
             "none: the server must know the client by its network",
@@ -98,9 +120,22 @@ impl Proof {
     }
 
     pub(super) fn report(&self, step: &'static str, report: &mut Report) {
-        match &self.read {
-            Some(read) => report.ok(step, read),
-            None => report.skipped(step, "there is none"),
+        let Some(read) = &self.read else {
+            report.skipped(step, "there is none");
+            return;
+        };
+        let Some(ends) = self.ends else {
+            report.ok(step, read);
+            return;
+        };
+        let left = ends.duration_since(SystemTime::now()).unwrap_or_default();
+        let days = left.as_secs() / 86_400;
+        let detail = format!("{read}, good for {days} more days");
+        if days < CERTIFICATE_DAYS {
+            let remedy = "have it renewed: servers refuse one that has ended";
+            report.warning(step, detail, remedy);
+        } else {
+            report.ok(step, detail);
         }
     }
 

@@ -54,7 +54,7 @@ pub(super) const ALL: [&str; 11] = [
 /// How long a step may take that is no request.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A certificate that ends sooner should have been renewed by now.
-const CERTIFICATE_DAYS: u64 = 14;
+pub(super) const CERTIFICATE_DAYS: u64 = 14;
 /// Clocks that differ by less do no harm.
 const SKEW: Duration = Duration::from_secs(60);
 /// Tokens that live for less are hardly worth their requests.

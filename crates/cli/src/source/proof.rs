@@ -5,7 +5,9 @@ use std::sync::Arc;
 use hallpass::{
     camall,
     core::SecretSource,
-    endpoint::{ClientAuthentication, ClientSecretBasic, ClientSecretPost, PublicClient},
+    endpoint::{
+        ClientAuthentication, ClientSecretBasic, ClientSecretPost, MutualTls, PublicClient,
+    },
     jwt::{
         Algorithm, AssertionSettings, ClientSecretJwt, PrivateKeyJwt, SigningKey, WorkloadIdentity,
     },
@@ -51,7 +53,34 @@ pub(crate) fn authentication(
         Proof::Workload { assertion } => {
             Arc::new(WorkloadIdentity::new(open("assertion", assertion)?))
         }
+        Proof::Certificate { .. } => Arc::new(certificate(settings)?),
         Proof::Nothing => Arc::new(PublicClient),
+    })
+}
+
+/// The certificate of a client that has one.
+pub(crate) fn certificate(settings: &Settings) -> Result<MutualTls, Failure> {
+    let Proof::Certificate {
+        certificate,
+        key,
+        self_signed,
+        bound_tokens,
+    } = &settings.proof
+    else {
+        return Err(Failure::configuration("the client has no certificate"));
+    };
+    let certificate = open("certificate", certificate)?;
+    let mut how = match key {
+        Some(key) => MutualTls::from_pair(certificate, open("private_key", key)?),
+        None => MutualTls::new(certificate),
+    };
+    if *self_signed {
+        how = how.self_signed();
+    }
+    Ok(if *bound_tokens {
+        how
+    } else {
+        how.unbound_tokens()
     })
 }
 

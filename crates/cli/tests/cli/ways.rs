@@ -139,6 +139,67 @@ async fn the_environment_is_enough() {
     assert!(!environment.contains("PRIVATE"), "{environment}");
 }
 
+// covers: C-63, C-65
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_proves_a_client_of_the_real_server() {
+    let Some(mut peer) = OidcProvider::start(&[]).await else {
+        return;
+    };
+    let user = User::new();
+    let keys = Path::new(peer.told("keys"));
+    let profile = |name: &str, id: &str, file: &str, more: &str| {
+        format!(
+            "[profile.{name}]\nissuer = '{}'\nclient_id = '{id}'\nscope = 'api:read'\nca_file = '{}'\n\
+             certificate = 'file:{}'\nprivate_key = 'file:{}'\n{more}\n",
+            peer.told("tls_issuer"),
+            keys.join("ca.crt").display(),
+            keys.join(format!("{file}.crt")).display(),
+            keys.join(format!("{file}.key")).display(),
+        )
+    };
+    let own = "authentication = 'self-signed-tls'";
+    user.profile(
+        &(profile("ca", "mtls", "client", "")
+            + &profile("own", "mtls-self-signed", "self-signed", own)
+            + &profile("wrong", "mtls", "client-other", "")
+            + &profile("mixed", "mtls", "client", "").replace("client.key", "server.key")
+            + &profile("loose", "mtls", "client", "bound_tokens = false")),
+    );
+    for (name, way) in [
+        ("ca", "tls_client_auth"),
+        ("own", "self_signed_tls_client_auth"),
+    ] {
+        let report = stdout(&user.run(&format!("doctor -p {name}")).success());
+        let secret = line(&report, "secret");
+        assert!(
+            secret.contains("holds a certificate that fits its key, good for"),
+            "{report}"
+        );
+        assert!(line(&report, "authentication").contains(way), "{report}");
+        // A token that is bound to the certificate is not kept for a run that may have another.
+        for _ in 0..2 {
+            user.run(&format!("token -p {name}")).success();
+        }
+        for _ in 0..3 {
+            assert_eq!(peer.served().await, 200);
+        }
+    }
+    assert!(!user.cache().exists() || !user.prints("cache list").contains("own"));
+    for _ in 0..2 {
+        user.run("token -p loose").success();
+    }
+    assert_eq!(peer.served().await, 200);
+    assert_eq!(user.prints("cache list").lines().count(), 1);
+    let wrong = user.run("token --no-cache -p wrong").code(4);
+    assert!(
+        stderr(&wrong).contains("invalid_client"),
+        "{}",
+        stderr(&wrong)
+    );
+    let mixed = user.run("doctor -p mixed").code(3);
+    assert!(stdout(&mixed).contains("FAIL secret"), "{}", stdout(&mixed));
+}
+
 /// A profile that asks nobody.
 fn offline(more: &str) -> String {
     format!(

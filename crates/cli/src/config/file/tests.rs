@@ -19,6 +19,8 @@ fn a_profile_may_say_everything() {
         openid_discovery = true
         client_id = "orders"
         private_key = "file:/run/secrets/client.pem"
+        certificate = "file:/run/secrets/client.crt"
+        bound_tokens = false
         key_id = "2026"
         algorithm = "PS256"
         assertion = "file:/run/secrets/assertion"
