@@ -44,7 +44,8 @@ struct Typed<'a> {
 #[derive(Serialize)]
 pub(crate) struct Says<'a> {
     pub(crate) iss: &'a str,
-    pub(crate) sub: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sub: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<&'a str>,
     #[serde(flatten)]
@@ -76,7 +77,7 @@ impl Unsigned {
     ) -> Result<Self, TokenError> {
         let says = Says {
             iss: context.client_id(),
-            sub: context.client_id(),
+            sub: Some(context.client_id()),
             scope: None,
             more: &BTreeMap::new(),
         };

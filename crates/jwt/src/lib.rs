@@ -27,6 +27,8 @@ mod client_secret;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 mod dpop;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+mod google;
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 mod key;
 mod keys;
 #[cfg(feature = "pkcs11")]
@@ -47,6 +49,8 @@ pub use algorithm::Algorithm;
 pub use client_secret::{ClientSecretJwt, HmacAlgorithm};
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 pub use dpop::Dpop;
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+pub use google::google_service_account;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 pub use key::SigningKey;
 #[cfg(feature = "pkcs11")]

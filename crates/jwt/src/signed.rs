@@ -34,9 +34,16 @@ pub struct SignedAssertion {
     settings: AssertionSettings,
     keys: Arc<dyn Keys>,
     issuer: Option<String>,
-    subject: Option<String>,
+    subject: Subject,
     scope: bool,
     claims: BTreeMap<String, Value>,
+}
+
+#[derive(Clone, Debug)]
+enum Subject {
+    Client,
+    Named(String),
+    None,
 }
 
 /// The claims that this side manages.
@@ -62,7 +69,7 @@ impl SignedAssertion {
             settings: settings.plain_type(),
             keys,
             issuer: None,
-            subject: None,
+            subject: Subject::Client,
             scope: false,
             claims: BTreeMap::new(),
         }
@@ -78,7 +85,15 @@ impl SignedAssertion {
     /// Says for whom the token is to be (`sub`): a user that this issuer may act for, in place of the `client_id`.
     #[must_use]
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
-        self.subject = Some(subject.into());
+        self.subject = Subject::Named(subject.into());
+        self
+    }
+
+    /// Leaves the subject out, for a server that takes any as the wish to act for a user: Google's. RFC 7523 section 3 asks
+    /// for one.
+    #[must_use]
+    pub fn without_subject(mut self) -> Self {
+        self.subject = Subject::None;
         self
     }
 
@@ -125,7 +140,11 @@ impl AssertionSource for SignedAssertion {
         let (signed, secret) = keys::sign(&*self.keys, |header| {
             let says = Says {
                 iss: self.issuer.as_deref().unwrap_or(context.client_id()),
-                sub: self.subject.as_deref().unwrap_or(context.client_id()),
+                sub: match &self.subject {
+                    Subject::Client => Some(context.client_id()),
+                    Subject::Named(subject) => Some(subject),
+                    Subject::None => None,
+                },
                 scope: (self.scope && !scope.is_empty()).then_some(scope.as_str()),
                 more: &self.claims,
             };

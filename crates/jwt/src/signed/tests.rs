@@ -68,6 +68,8 @@ async fn it_says_who_for_whom_and_until_when() {
         assert_eq!(claims[name], value);
     }
     assert_eq!(made(&full, "").await.claims["scope"], json!(null));
+    let bare = full.without_subject();
+    assert_eq!(made(&bare, "").await.claims.get("sub"), None);
 }
 
 // covers: C-48
