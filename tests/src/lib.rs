@@ -23,6 +23,7 @@ markdown! {
     observability: "docs/observability.md",
     errors: "docs/errors.md",
     examples: "docs/examples.md",
+    grants: "docs/grants.md",
     camall: "docs/camall.md",
     provider: "docs/provider.md",
     secrets: "docs/secrets.md",

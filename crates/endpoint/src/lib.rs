@@ -1,4 +1,4 @@
-//! Access tokens from any RFC 6749 token endpoint, with the client credentials grant.
+//! Access tokens from any RFC 6749 token endpoint, with the grants that machines use.
 //!
 //! [`ClientCredentials`] is a [`TokenSource`](hallpass_core::TokenSource): give it the endpoint, the `client_id` and a
 //! way of [authentication](ClientAuthentication), and it yields tokens. Everything else has a default: deadlines,
@@ -6,6 +6,15 @@
 //!
 //! A server that publishes its metadata is found by its issuer alone: [`Endpoint::discover`]. What is done with tokens that
 //! are held already, introspection and revocation, is [`TokenManagement`].
+//!
+//! | source | grant | stands on |
+//! |---|---|---|
+//! | [`ClientCredentials`] | client credentials, RFC 6749 section 4.4 | the client alone: what most services need |
+//! | [`JwtBearer`] | JWT bearer, RFC 7523 section 2.1 | an assertion, from an [`AssertionSource`] |
+//! | [`TokenExchange`] | token exchange, RFC 8693 | another token, a [`SecurityToken`] |
+//! | [`RefreshToken`] | refresh token, RFC 6749 section 6 | a refresh token, in a [`SecretStore`](hallpass_core::SecretStore) |
+//!
+//! Each has the same builder, [`SourceBuilder`].
 //!
 //! Use it for a server that has no adapter of its own, or build an adapter on it.
 //!

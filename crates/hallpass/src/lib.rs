@@ -45,8 +45,8 @@
 //! |---|---|---|
 //! | [`cache`] | `cache` (default) | [`CachedTokenSource`](cache::CachedTokenSource): one request in flight, renewal ahead of expiry |
 //! | [`camall`] | `camall` (default) | camall.io |
-//! | [`endpoint`] | `endpoint` (default) | any RFC 6749 token endpoint, transports, client authentication |
-//! | `jwt` | `jwt`, or `jwt-ring` | client authentication by signed assertions: `private_key_jwt`, `client_secret_jwt`, workload identity; tokens bound to a key: DPoP |
+//! | [`endpoint`] | `endpoint` (default) | any RFC 6749 token endpoint: client credentials, JWT bearer, token exchange, refresh tokens; transports, client authentication |
+//! | `jwt` | `jwt`, or `jwt-ring` | client authentication by signed assertions: `private_key_jwt`, `client_secret_jwt`, workload identity; assertions for the JWT bearer grant; tokens bound to a key: DPoP |
 //! | `jwt` | `jwt-pkcs11` | the same with a key in a hardware token |
 //! | [`reqwest`] | `reqwest`, `reqwest-middleware` | tokens on the requests of a reqwest client |
 //! | [`tower`] | `tower` | tokens on the requests of a tower service: hyper, tonic |
