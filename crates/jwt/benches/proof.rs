@@ -1,18 +1,23 @@
 //! A proof for an API request, beside the bare signature of as many bytes by the same library.
+//!
+//! The two take turns, and each is compared with the other turn by turn: whatever slows the machine slows both.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "../../../benches/rows.rs"]
+mod rows;
+
 use std::{
+    hint::black_box,
     pin::pin,
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair},
 };
-use criterion::{Criterion, criterion_group, criterion_main};
 use hallpass_core::{AccessToken, Clock as _, ProofRequest, Prover as _, SystemClock, TokenType};
 use hallpass_jwt::{Dpop, SigningKey};
 use http::Method;
@@ -28,9 +33,17 @@ fn now<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Measures a proof, and yields what it has signed.
-fn proof(criterion: &mut Criterion, row: &str, key: SigningKey) -> Vec<u8> {
-    let dpop = Dpop::new(key).unwrap();
+/// Turns that count, after some that warm up, and signatures in a turn.
+const TURNS: usize = 2_000;
+const WARM_UP: usize = 200;
+const SIGNATURES: u32 = 20;
+
+fn dpop(pem: &str) -> Dpop {
+    Dpop::new(SigningKey::from_pem(pem).unwrap()).unwrap()
+}
+
+/// Measures proofs of this key beside what `bare` does with as many bytes as they sign.
+fn measure<T>(algorithm: &str, dpop: &Dpop, bare: impl Fn(&[u8]) -> T) {
     let lifetime = Duration::from_secs(60);
     // As long as a token that is a JWT.
     let token = "x".repeat(900);
@@ -38,35 +51,59 @@ fn proof(criterion: &mut Criterion, row: &str, key: SigningKey) -> Vec<u8> {
     let method = Method::POST;
     let request = ProofRequest::new(&method, URL).with_token(&token);
     dpop.keep_nonce(&request, NONCE);
-    criterion.bench_function(row, |bencher| {
-        bencher.iter(|| now(dpop.prove(&request)).unwrap());
-    });
     let proof = now(dpop.prove(&request)).unwrap();
     assert_eq!(proof.nonce(), Some(NONCE));
     let proof = proof.header_value().to_str().unwrap();
-    proof.rsplit_once('.').unwrap().0.as_bytes().to_vec()
+    let message = proof.rsplit_once('.').unwrap().0.as_bytes();
+
+    let ours = || drop(black_box(now(dpop.prove(&request)).unwrap()));
+    let theirs = || drop(black_box(bare(message)));
+    let (mut our_times, mut bare_times) = (Vec::new(), Vec::new());
+    for turn in 0..WARM_UP + TURNS {
+        let times = (time(&ours), time(&theirs));
+        if turn >= WARM_UP {
+            our_times.push(times.0);
+            bare_times.push(times.1);
+        }
+    }
+    let pairs = our_times.iter().zip(&bare_times);
+    let mut ratios: Vec<_> = pairs.map(|(ours, bare)| ours / bare).collect();
+    let (ours, bare) = (
+        format!("proof/{algorithm}/hallpass"),
+        format!("proof/{algorithm}/bare"),
+    );
+    rows::report(
+        &format!("{ours}/over/{bare}"),
+        rows::median(&mut ratios),
+        "times",
+    );
+    rows::report(&ours, rows::median(&mut our_times), "ns");
+    rows::report(&bare, rows::median(&mut bare_times), "ns");
 }
 
-fn es256(criterion: &mut Criterion) {
-    let pem = include_str!("../src/key/samples/ec-256.pem");
-    let key = SigningKey::from_pem(pem).unwrap();
-    let message = proof(criterion, "proof/es256/hallpass", key);
+/// Nanoseconds a signature.
+fn time(sign: &impl Fn()) -> f64 {
+    let began = Instant::now();
+    for _ in 0..SIGNATURES {
+        sign();
+    }
+    began.elapsed().as_secs_f64() * 1e9 / f64::from(SIGNATURES)
+}
+
+fn main() {
     let random = SystemRandom::new();
     let bare = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-    criterion.bench_function("proof/es256/bare", |bencher| {
-        bencher.iter(|| bare.sign(&random, &message).unwrap());
-    });
-}
-
-fn eddsa(criterion: &mut Criterion) {
-    let pem = include_str!("../src/key/samples/ed25519.pem");
-    let key = SigningKey::from_pem(pem).unwrap();
-    let message = proof(criterion, "proof/eddsa/hallpass", key);
+    let sign = |message: &[u8]| bare.sign(&random, message).unwrap();
+    measure(
+        "es256",
+        &dpop(include_str!("../src/key/samples/ec-256.pem")),
+        sign,
+    );
     let bare = Ed25519KeyPair::generate().unwrap();
-    criterion.bench_function("proof/eddsa/bare", |bencher| {
-        bencher.iter(|| bare.sign(&message));
-    });
+    let sign = |message: &[u8]| bare.sign(message);
+    measure(
+        "eddsa",
+        &dpop(include_str!("../src/key/samples/ed25519.pem")),
+        sign,
+    );
 }
-
-criterion_group!(benches, es256, eddsa);
-criterion_main!(benches);
