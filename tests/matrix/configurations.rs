@@ -6,12 +6,13 @@ use hallpass::{
     ErrorKind, Secret, TokenSource,
     cache::{CachedTokenSource, MemoryTokenStore},
     camall::{self, Camall},
+    core::{SecretError, SecretSource, async_trait},
     endpoint::{
-        Anonymous, ClientCredentials, ClientSecretBasic, ClientSecretPost, HttpTransport,
-        HttpTransportBuilder, JwtBearer, RefreshToken, Retry, SecurityToken, TokenExchange,
-        TokenTypeUri,
+        Anonymous, AuthenticationContext, ClientAuthentication as _, ClientCredentials,
+        ClientSecretBasic, ClientSecretPost, HttpTransport, HttpTransportBuilder, JwtBearer,
+        RefreshToken, Retry, SecurityToken, TokenExchange, TokenTypeUri,
     },
-    jwt::{AssertionSettings, ClientSecretJwt, PrivateKeyJwt, SignedAssertion},
+    jwt::{AssertionSettings, ClientSecretJwt, PrivateKeyJwt, SignedAssertion, WorkloadIdentity},
     secrets::MemorySecret,
 };
 
@@ -55,6 +56,7 @@ enum Authentication {
     PrivateKey,
     SecretJwt,
     MutualTls,
+    Workload,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -88,6 +90,7 @@ pub(crate) const CONFIGURATIONS: &[Configuration] = &[
     configuration(A::Endpoint, M::BasicRaw, D::None),
     configuration(A::Endpoint, M::PrivateKey, D::None),
     configuration(A::Endpoint, M::SecretJwt, D::None),
+    configuration(A::Endpoint, M::Workload, D::None),
     configuration(A::Endpoint, M::MutualTls, D::None),
     configuration(A::JwtBearer, M::Anonymous, D::None),
     configuration(A::RefreshToken, M::Basic, D::None),
@@ -135,6 +138,7 @@ impl Configuration {
             M::PrivateKey => "private_key_jwt",
             M::SecretJwt => "secret_jwt",
             M::MutualTls => "mutual_tls",
+            M::Workload => "workload_identity",
         };
         let decorator = match self.decorator {
             D::None => "plain",
@@ -152,7 +156,7 @@ impl Configuration {
             // The front before the server tells who it is by the client's secret.
             M::Post | M::MutualTls => AuthMethod::Post,
             // Who signs the assertion of an anonymous client is registered as one that signs its own.
-            M::Anonymous | M::PrivateKey | M::SecretJwt => AuthMethod::Assertion,
+            M::Anonymous | M::PrivateKey | M::SecretJwt | M::Workload => AuthMethod::Assertion,
         }
     }
 
@@ -241,6 +245,11 @@ impl Configuration {
                         let how = ClientSecretJwt::new(for_issuer(url), secret);
                         ClientCredentials::builder(url, ID, how)
                     }
+                    M::Workload => {
+                        let signer = PrivateKeyJwt::new(for_issuer(url), assertions::key(text));
+                        let how = WorkloadIdentity::new(Platform(signer));
+                        ClientCredentials::builder(url, ID, how)
+                    }
                     M::MutualTls => {
                         let front = TlsFront::before(url, text);
                         settings = front.transport;
@@ -285,6 +294,21 @@ impl Configuration {
             cache
         };
         Arc::new(cache.build())
+    }
+}
+
+/// A platform that writes an assertion anew for each reading, as this key's holder would sign it.
+#[derive(Debug)]
+struct Platform(PrivateKeyJwt);
+
+#[async_trait]
+impl SecretSource for Platform {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        let context = AuthenticationContext::new(ID, "");
+        let signed = self.0.credentials(&context).await.unwrap();
+        let mut parameters = signed.expose_parameters();
+        let assertion = parameters.find(|(name, _)| *name == "client_assertion");
+        Secret::new(assertion.unwrap().1)
     }
 }
 
