@@ -161,7 +161,9 @@ async fn dns(url: &Url) -> Result<Vec<SocketAddr>, Failure> {
             Exit::Unavailable,
             format!("the name {host} could not be resolved{why}"),
         )
-        .with_remedy("check the host in `token_endpoint` or `issuer`, and this machine's name service")
+        .with_remedy(
+            "check the host in `token_endpoint` or `issuer`, and this machine's name service",
+        )
     };
     // An IPv6 address stands in brackets in a URL, and without them here.
     let name = host.trim_start_matches('[').trim_end_matches(']');
