@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use hallpass_core::{ErrorKind, Moment, ScopeSet, TokenError};
+use hallpass_core::{Moment, ScopeSet, TokenError};
 use http::{HeaderMap, StatusCode, header};
 
 use crate::{
@@ -81,21 +81,14 @@ impl Asked<'_> {
         }
         let json = matches!(media, MediaType::Json | MediaType::Absent);
         let body = json.then_some(&**body);
-        let mut error = refusal::read(status, body, &self.redactor(), &self.about);
-        if let Some(wait) = refusal::retry_after(&headers, now) {
-            error = error.with_retry_after(wait);
-        }
+        let error = refusal::read(status, body, &self.redactor(), &self.about);
+        let error = refusal::with_wait(error, &headers, now);
         let hint = if self.about.is_refused(&error) {
             self.form.hint()
         } else {
             self.credentials.hint.as_ref()
         };
-        if error.kind() == ErrorKind::CredentialsRefused
-            && let Some(hint) = hint
-        {
-            error = error.with_hint(hint.clone());
-        }
-        Err(error)
+        Err(refusal::with_hint(error, hint))
     }
 }
 

@@ -3,7 +3,7 @@ use std::{borrow::Cow, fmt, time::SystemTime};
 use async_trait::async_trait;
 use hallpass_core::{Secret, SecretSource, TokenError, TokenRequest};
 
-use crate::AuthenticationContext;
+use crate::{AuthenticationContext, authentication::is_from_another};
 
 /// Where the assertion of the [JWT bearer grant](crate::JwtBearer) comes from: an extension point.
 ///
@@ -169,10 +169,7 @@ impl Assertion {
         if !self.made {
             return !self.text.matches(&refused.text);
         }
-        match (&refused.secret, &self.secret) {
-            (Some(before), Some(now)) => !before.matches(now),
-            _ => epoch_changed,
-        }
+        is_from_another(self.secret(), refused.secret(), epoch_changed)
     }
 }
 

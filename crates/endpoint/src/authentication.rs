@@ -180,6 +180,19 @@ pub(crate) fn check_client_id(client_id: &str, allow_utf8: bool) -> Result<(), B
     Ok(())
 }
 
+/// Is what was made now made from another secret than what was made before? Where either names none, the epoch of its
+/// maker tells.
+pub(crate) fn is_from_another(
+    now: Option<&Secret>,
+    before: Option<&Secret>,
+    epoch_changed: bool,
+) -> bool {
+    match (now, before) {
+        (Some(now), Some(before)) => !now.matches(before),
+        _ => epoch_changed,
+    }
+}
+
 /// RFC 6749 appendix A: `*VSCHAR`.
 pub(crate) fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
@@ -284,10 +297,7 @@ impl Credentials {
     /// Are they made from others than those that were refused? An assertion is another one each time: only its maker
     /// can tell, by the epoch.
     pub(crate) fn differ(&self, refused: &Self, epoch_changed: bool) -> bool {
-        match (refused.secret(), self.secret()) {
-            (Some(before), Some(now)) => !before.matches(now),
-            _ => epoch_changed,
-        }
+        is_from_another(self.secret(), refused.secret(), epoch_changed)
     }
 
     fn new(proof: Proof) -> Self {

@@ -207,10 +207,7 @@ impl<S: Source> SourceBuilder<S> {
             preset.check(&self.defaults)?;
         }
         let endpoint = self.endpoint.locate(self.address_rules)?;
-        let transport = match self.transport {
-            Some(transport) => transport,
-            None => HttpTransport::builder().build()?,
-        };
+        let transport = HttpTransport::or_default(self.transport)?;
         Ok(S::of(Client {
             grant: self.grant,
             endpoint,

@@ -84,12 +84,7 @@ pub struct ClientCredentialsGrant {
 
 #[async_trait]
 impl Grant for ClientCredentialsGrant {
-    const ABOUT: About = About {
-        name: "client_credentials",
-        refused: &[],
-        message: "",
-        hint: "",
-    };
+    const ABOUT: About = About::of_the_client("client_credentials");
 
     async fn form(
         &self,

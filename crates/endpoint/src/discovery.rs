@@ -124,10 +124,7 @@ impl Discovery {
             );
         }
         let address = Address::parse_as(SETTING, &self.issuer, self.rules)?;
-        let transport = match self.transport {
-            Some(transport) => transport,
-            None => HttpTransport::builder().build()?,
-        };
+        let transport = HttpTransport::or_default(self.transport)?;
         if address.url().scheme() == "http" {
             tracing::warn!(host = address.host(), "metadata is read over plain HTTP");
         }
@@ -288,10 +285,7 @@ impl Discovered {
         if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS {
             let error =
                 TokenError::unavailable("the server cannot tell its metadata at the moment");
-            return Err(match refusal::retry_after(headers, self.clock.wall()) {
-                Some(wait) => error.with_retry_after(wait),
-                None => error,
-            });
+            return Err(refusal::with_wait(error, headers, self.clock.wall()));
         }
         if *status != StatusCode::OK {
             return Err(TokenError::configuration(

@@ -46,10 +46,7 @@ impl GrantEncoder {
     pub(crate) fn encode(&self, request: &TokenRequest) -> Vec<u8> {
         let scopes = request.scopes().iter().map(str::to_owned).map(Scope::new);
         let mut exchange = self.0.exchange_client_credentials().add_scopes(scopes);
-        let pairs = (request.resources().map(|value| ("resource", value)))
-            .chain(request.audiences().map(|value| ("audience", value)))
-            .chain(request.parameters());
-        for (name, value) in pairs {
+        for (name, value) in beside_scopes(request) {
             exchange = exchange.add_extra_param(name, value);
         }
         let body = RefCell::new(Vec::new());
@@ -63,15 +60,25 @@ impl GrantEncoder {
     }
 }
 
+/// All that a request asks for but its scopes.
+fn beside_scopes(request: &TokenRequest) -> impl Iterator<Item = (&str, &str)> {
+    (request.resources().map(|value| ("resource", value)))
+        .chain(request.audiences().map(|value| ("audience", value)))
+        .chain(request.parameters())
+}
+
+/// Writes these parameters and no others, as [`grant`] does.
+pub(crate) fn of(pairs: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
+    grant(pairs, &TokenRequest::new())
+}
+
 /// Writes the parameters of another grant, then what is asked for; never moved while it grows, so that no copy is left.
 pub(crate) fn grant(pairs: &[(&str, &str)], request: &TokenRequest) -> Zeroizing<Vec<u8>> {
     let scope = request.scopes();
     let all = || {
         let scope = (!scope.is_empty()).then_some(("scope", scope.as_str()));
-        (pairs.iter().copied().chain(scope))
-            .chain(request.resources().map(|value| ("resource", value)))
-            .chain(request.audiences().map(|value| ("audience", value)))
-            .chain(request.parameters())
+        let pairs = pairs.iter().copied().chain(scope);
+        pairs.chain(beside_scopes(request))
     };
     let length: usize = all().map(encoded).sum();
     let mut form = form_urlencoded::Serializer::new(String::with_capacity(length));
@@ -123,6 +130,20 @@ mod tests {
         list.iter().map(owned).collect()
     }
 
+    /// Whatever can be asked for.
+    fn of_all_kinds() -> TokenRequest {
+        TokenRequest::new()
+            .with_scopes("b a".parse::<ScopeSet>().unwrap())
+            .with_resource("https://x.example/")
+            .unwrap()
+            .with_resource("https://y.example/")
+            .unwrap()
+            .with_audience("orders")
+            .unwrap()
+            .with_parameter("tenant", "t&1")
+            .unwrap()
+    }
+
     // covers: C-09, C-11, C-12, C-14
     #[test]
     fn the_default_request_asks_for_the_grant_alone() {
@@ -133,16 +154,7 @@ mod tests {
     // covers: C-08, C-10, C-61
     #[test]
     fn everything_that_was_asked_is_sent_once() {
-        let request = TokenRequest::new()
-            .with_scopes("b a".parse::<ScopeSet>().unwrap())
-            .with_resource("https://x.example/")
-            .unwrap()
-            .with_resource("https://y.example/")
-            .unwrap()
-            .with_audience("orders")
-            .unwrap()
-            .with_parameter("tenant", "t&1")
-            .unwrap();
+        let request = of_all_kinds();
         let proof = Credentials::parameters([("client_id", "i d"), ("client_secret", "=&+%ü")]);
         let body = body(&encoder().encode(&request), &proof);
         assert_eq!(
@@ -163,16 +175,7 @@ mod tests {
     // covers: C-10, C-61
     #[test]
     fn every_grant_sends_what_was_asked_once() {
-        let request = TokenRequest::new()
-            .with_scopes("b a".parse::<ScopeSet>().unwrap())
-            .with_resource("https://x.example/")
-            .unwrap()
-            .with_resource("https://y.example/")
-            .unwrap()
-            .with_audience("orders")
-            .unwrap()
-            .with_parameter("tenant", "t&1")
-            .unwrap();
+        let request = of_all_kinds();
         let form = grant(&[("grant_type", "urn:x"), ("assertion", "=&+%ü")], &request);
         let expected = pairs(&[
             ("grant_type", "urn:x"),

@@ -56,6 +56,18 @@ pub struct About {
     pub(crate) hint: &'static str,
 }
 
+impl About {
+    /// For what stands on nothing but the client's own credentials.
+    pub(crate) const fn of_the_client(name: &'static str) -> Self {
+        Self {
+            name,
+            refused: &[],
+            message: "",
+            hint: "",
+        }
+    }
+}
+
 /// The form of one attempt.
 #[derive(Debug)]
 pub struct Form<'a> {

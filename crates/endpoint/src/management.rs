@@ -6,8 +6,6 @@ use hallpass_core::{
     AccessToken, Clock as _, ErrorKind, Secret, SystemClock, TokenError, TokenSource,
 };
 use http::StatusCode;
-use url::form_urlencoded;
-use zeroize::Zeroizing;
 
 use crate::{
     AuthenticationContext, BuildError, ClientAuthentication, Credentials, Endpoint, HttpTransport,
@@ -17,6 +15,7 @@ use crate::{
     authentication::check_client_id,
     client,
     endpoint::{Located, Place},
+    form,
     grant::About,
     redact::Redactor,
     refusal,
@@ -83,12 +82,7 @@ impl Action {
 }
 
 /// What neither has: a grant.
-const ABOUT: About = About {
-    name: "",
-    refused: &[],
-    message: "",
-    hint: "",
-};
+const ABOUT: About = About::of_the_client("");
 
 impl TokenManagement {
     /// Starts with what it cannot do without; the same as for the source of the tokens.
@@ -164,7 +158,7 @@ impl TokenManagement {
 
     /// Asks until there is a good answer, a failure is permanent, or the retries or the time run out.
     async fn call(&self, action: Action, token: &str, hint: &str) -> Result<Answer, TokenError> {
-        let form = form(token, hint);
+        let form = form::of(&[("token_type_hint", hint), ("token", token)]);
         let mut tries = self.retry.tries();
         let mut renewed = false;
         loop {
@@ -261,29 +255,12 @@ impl TokenManagement {
             status => {
                 let mut redactor = Redactor::new(sent, &self.client_id);
                 redactor.add(token);
-                let mut error = refusal::read(status, Some(body), &redactor, &ABOUT);
-                if let Some(wait) = refusal::retry_after(headers, SystemClock.wall()) {
-                    error = error.with_retry_after(wait);
-                }
-                if error.kind() == ErrorKind::CredentialsRefused
-                    && let Some(hint) = &sent.hint
-                {
-                    error = error.with_hint(hint.clone());
-                }
-                at(error)
+                let error = refusal::read(status, Some(body), &redactor, &ABOUT);
+                let error = refusal::with_wait(error, headers, SystemClock.wall());
+                at(refusal::with_hint(error, sent.hint.as_ref()))
             }
         }
     }
-}
-
-/// Wiped once it is sent.
-fn form(token: &str, hint: &str) -> Zeroizing<Vec<u8>> {
-    let mut form = String::with_capacity(3 * token.len() + 64);
-    form.push_str("token_type_hint=");
-    form.push_str(hint);
-    let mut form = form_urlencoded::Serializer::for_suffix(form, 0);
-    form.append_pair("token", token);
-    Zeroizing::new(form.finish().into_bytes())
 }
 
 impl fmt::Debug for TokenManagement {
@@ -349,10 +326,7 @@ impl TokenManagementBuilder {
     /// needed.
     pub fn build(self) -> Result<TokenManagement, BuildError> {
         check_client_id(&self.client_id, self.allow_utf8)?;
-        let transport = match self.transport {
-            Some(transport) => transport,
-            None => HttpTransport::builder().build()?,
-        };
+        let transport = HttpTransport::or_default(self.transport)?;
         Ok(TokenManagement {
             endpoint: self.endpoint.locate(self.rules)?,
             client_id: self.client_id.into(),

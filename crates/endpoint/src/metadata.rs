@@ -19,7 +19,6 @@ struct Document {
     jwks_uri: Option<String>,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
     token_endpoint_auth_signing_alg_values_supported: Option<Vec<String>>,
-    #[serde(default)]
     scopes_supported: Option<Vec<String>>,
     grant_types_supported: Option<Vec<String>>,
     dpop_signing_alg_values_supported: Option<Vec<String>>,

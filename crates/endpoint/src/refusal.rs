@@ -194,9 +194,27 @@ fn hint(code: &str, status: StatusCode, about: &About) -> Option<Cow<'static, st
     Some(hint.into())
 }
 
+/// Says how long the server asks to be left alone, where it does.
+pub(crate) fn with_wait(error: TokenError, headers: &HeaderMap, now: SystemTime) -> TokenError {
+    match retry_after(headers, now) {
+        Some(wait) => error.with_retry_after(wait),
+        None => error,
+    }
+}
+
+/// Says what to check in the words of whoever made what was refused, where those are there.
+pub(crate) fn with_hint(error: TokenError, hint: Option<&Cow<'static, str>>) -> TokenError {
+    match hint {
+        Some(hint) if error.kind() == ErrorKind::CredentialsRefused => {
+            error.with_hint(hint.clone())
+        }
+        _ => error,
+    }
+}
+
 /// How long the server asks to be left alone (RFC 9110 section 10.2.3): seconds, or a date, which is read against the
 /// server's own `Date` so that a clock that is off does no harm. What cannot be read is ignored.
-pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let wanted = text(header::RETRY_AFTER)?.trim();
     if is_digits(wanted) {

@@ -59,6 +59,11 @@ impl HttpTransport {
         HttpTransportBuilder::default()
     }
 
+    /// This one, or else one with the defaults.
+    pub(crate) fn or_default(transport: Option<Self>) -> Result<Self, BuildError> {
+        transport.map_or_else(|| Self::builder().build(), Ok)
+    }
+
     /// Uses a client of your own, with its pool, TLS settings and proxies.
     ///
     /// The danger: its redirect policy, cookies and decompression cannot be inspected. A client that follows
