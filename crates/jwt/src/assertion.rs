@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     collections::BTreeMap,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -13,14 +13,12 @@ use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::{AssertionSettings, settings::Audience};
+use crate::{AssertionSettings, settings::Audience, stamp};
 
 /// RFC 7523 section 2.2.
 const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// A clock that runs ahead of the server's by less than this makes no assertion "from the future".
 const DATED_BACK: Duration = Duration::from_secs(5);
-/// Random bytes in a `jti`: 128 bits.
-const UNIQUE: usize = 16;
 
 /// What the header says of the key. Neither the key itself nor a place to find it: a verifier that trusted those would
 /// trust anyone (RFC 7515 section 4.1).
@@ -92,18 +90,9 @@ impl Unsigned {
         says: Says<'_>,
     ) -> Result<Self, TokenError> {
         let made = settings.clock.wall();
-        let iat = made
-            .duration_since(UNIX_EPOCH)
-            .ok()
-            .and_then(|since| since.checked_sub(DATED_BACK))
-            .ok_or_else(|| {
-                TokenError::configuration("this machine's clock says that it is before 1970")
-                    .with_hint("set the clock right: an assertion is dated by it")
-            })?
-            .as_secs();
-        let mut unique = [0; UNIQUE];
-        getrandom::fill(&mut unique)
-            .map_err(|_| TokenError::unavailable("the system has no random bytes at the moment"))?;
+        let hint = "set the clock right: an assertion is dated by it";
+        let iat = stamp::seconds(made, DATED_BACK, hint)?;
+        let unique = stamp::unique()?;
         let claims = Claims {
             says,
             aud: match &settings.audience {

@@ -1,7 +1,7 @@
 use std::{
     fmt,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use hallpass_core::{Clock, Proof, ProofRequest, Prover, SystemClock, TokenError}
 use hallpass_endpoint::BuildError;
 use serde::Serialize;
 
-use crate::{Algorithm, Signer, SigningKey, provider};
+use crate::{Algorithm, Signer, SigningKey, provider, stamp};
 
 mod nonces;
 mod public;
@@ -20,8 +20,7 @@ use public::PublicJwk;
 
 /// A clock that runs ahead of the server's by less than this makes no proof "from the future".
 const DATED_BACK: Duration = Duration::from_secs(2);
-/// Random bytes in a `jti`: 128 bits.
-const UNIQUE: usize = 16;
+const HINT: &str = "set the clock right: a proof is dated by it";
 /// Both algorithms sign with 64 bytes, which are so many characters.
 const SIGNATURE: usize = 86;
 
@@ -173,9 +172,7 @@ impl Dpop {
         nonce: Option<&str>,
         made_at: SystemTime,
     ) -> Result<String, TokenError> {
-        let mut unique = [0; UNIQUE];
-        getrandom::fill(&mut unique)
-            .map_err(|_| TokenError::unavailable("the system has no random bytes at the moment"))?;
+        let unique = stamp::unique()?;
         let (mut jti, mut ath) = ([0; 22], [0; 43]);
         let token = request.token();
         let hash = token.map(|token| provider::sha256(token.expose().as_bytes()));
@@ -183,7 +180,7 @@ impl Dpop {
             jti: encode(&unique, &mut jti),
             htm: request.method().as_str(),
             htu: request.url(),
-            iat: seconds(made_at)?,
+            iat: stamp::seconds(made_at, DATED_BACK, HINT)?,
             ath: hash.as_ref().map(|hash| encode(hash, &mut ath)),
             nonce,
         };
@@ -204,16 +201,6 @@ fn encode<'a>(bytes: &[u8], buffer: &'a mut [u8]) -> &'a str {
     let written = BASE64_URL_SAFE_NO_PAD.encode_slice(bytes, buffer);
     debug_assert!(written.is_ok(), "a buffer too short");
     str::from_utf8(buffer).unwrap_or_default()
-}
-
-fn seconds(made_at: SystemTime) -> Result<u64, TokenError> {
-    let since = made_at.duration_since(UNIX_EPOCH).ok();
-    let dated = since.and_then(|since| since.checked_sub(DATED_BACK));
-    let dated = dated.ok_or_else(|| {
-        TokenError::configuration("this machine's clock says that it is before 1970")
-            .with_hint("set the clock right: a proof is dated by it")
-    })?;
-    Ok(dated.as_secs())
 }
 
 impl fmt::Debug for Dpop {

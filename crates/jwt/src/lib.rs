@@ -39,6 +39,7 @@ mod provider;
 mod settings;
 mod signed;
 mod signer;
+mod stamp;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 #[cfg(test)]
 mod verify;
