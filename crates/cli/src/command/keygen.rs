@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::{
     args::{KeyAlgorithm, Keygen, PublicForm},
     failure::{Exit, Failure},
-    out,
+    out, source,
 };
 
 /// A longer file is no key.
@@ -70,13 +70,7 @@ fn read(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
         wrong(&format!("it cannot be read ({})", told(&error)))
             .with_remedy("name a file with a private key, as PEM or as a JWK")
     })?;
-    let is_jwk = text.trim_start().starts_with('{');
-    let key = if is_jwk {
-        SigningKey::from_jwk(&text)
-    } else {
-        SigningKey::from_pem(&text)
-    };
-    let key = match (key, args.algorithm) {
+    let key = match (source::read_key(&text), args.algorithm) {
         (Ok(key), Some(algorithm)) => key.with_algorithm(algorithm.into()),
         (key, _) => key,
     };

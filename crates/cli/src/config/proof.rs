@@ -60,23 +60,12 @@ impl Proof {
                 )
             })
         };
+        let sent = |way| secret().map(|secret| Self::Secret { way, secret });
         Ok(match way {
-            None => Self::Secret {
-                way: None,
-                secret: secret()?,
-            },
-            Some(Authentication::Form) => Self::Secret {
-                way: Some(Sent::Form),
-                secret: secret()?,
-            },
-            Some(Authentication::Basic) => Self::Secret {
-                way: Some(Sent::Basic),
-                secret: secret()?,
-            },
-            Some(Authentication::RawBasic) => Self::Secret {
-                way: Some(Sent::RawBasic),
-                secret: secret()?,
-            },
+            None => sent(None)?,
+            Some(Authentication::Form) => sent(Some(Sent::Form))?,
+            Some(Authentication::Basic) => sent(Some(Sent::Basic))?,
+            Some(Authentication::RawBasic) => sent(Some(Sent::RawBasic))?,
             Some(Authentication::ClientSecretJwt) => Self::SecretJwt { secret: secret()? },
             Some(Authentication::PrivateKeyJwt) => Self::Key {
                 key: layer.private_key.clone().ok_or_else(|| {

@@ -6,7 +6,8 @@ use hallpass::{
     camall,
     core::SecretSource,
     endpoint::{
-        ClientAuthentication, ClientSecretBasic, ClientSecretPost, MutualTls, PublicClient,
+        BuildError, ClientAuthentication, ClientSecretBasic, ClientSecretPost, MutualTls,
+        PublicClient,
     },
     jwt::{
         Algorithm, AssertionSettings, ClientSecretJwt, PrivateKeyJwt, SigningKey, WorkloadIdentity,
@@ -127,13 +128,8 @@ fn key_of(
     text: &str,
     key_id: Option<&str>,
     algorithm: Option<Algorithm>,
-) -> Result<SigningKey, hallpass::endpoint::BuildError> {
-    let is_jwk = text.trim_start().starts_with('{');
-    let key = if is_jwk {
-        SigningKey::from_jwk(text)?
-    } else {
-        SigningKey::from_pem(text)?
-    };
+) -> Result<SigningKey, BuildError> {
+    let key = read_key(text)?;
     let key = match algorithm {
         Some(algorithm) => key.with_algorithm(algorithm)?,
         None => key,
@@ -141,9 +137,22 @@ fn key_of(
     Ok(match key_id {
         Some(key_id) => key.with_key_id(key_id),
         // A JWK brings its own, or none on purpose.
-        None if is_jwk => key,
+        None if is_jwk(text) => key,
         None => key.with_thumbprint_as_key_id(),
     })
+}
+
+/// The private key in this text, a PEM or a JWK.
+pub(crate) fn read_key(text: &str) -> Result<SigningKey, BuildError> {
+    if is_jwk(text) {
+        SigningKey::from_jwk(text)
+    } else {
+        SigningKey::from_pem(text)
+    }
+}
+
+fn is_jwk(text: &str) -> bool {
+    text.trim_start().starts_with('{')
 }
 
 fn known_algorithm(name: &str) -> Result<Algorithm, Failure> {
