@@ -95,6 +95,21 @@ async fn each_retry_has_an_assertion_of_its_own() {
     assert_eq!((statuses(&server), sent.len()), (vec![503, 503, 200], 3));
 }
 
+/// Clocks that are off by ten minutes, each with its side.
+pub(crate) fn clocks_off() -> [(ManualClock, &'static str); 2] {
+    const OFF: Duration = Duration::from_secs(600);
+    let now = SystemTime::now();
+    let off = |wall| {
+        let clock = ManualClock::new();
+        clock.set_wall(wall);
+        clock
+    };
+    [
+        (off(now + OFF), "ahead of the server's"),
+        (off(now - OFF), "behind the server's"),
+    ]
+}
+
 /// By ten minutes, give or take what the test took.
 pub(crate) fn assert_off(error: &TokenError, side: &str) {
     let hint = error.hint().unwrap();
@@ -105,15 +120,8 @@ pub(crate) fn assert_off(error: &TokenError, side: &str) {
 // covers: F-71
 #[tokio::test]
 async fn a_clock_that_is_off_is_told_by_how_much() {
-    const OFF: Duration = Duration::from_secs(600);
     let server = server(FIRST).await;
-    let now = SystemTime::now();
-    for (wall, side) in [
-        (now + OFF, "ahead of the server's"),
-        (now - OFF, "behind the server's"),
-    ] {
-        let clock = ManualClock::new();
-        clock.set_wall(wall);
+    for (clock, side) in clocks_off() {
         let how = PrivateKeyJwt::new(settings(&server).clock(clock), key(FIRST));
         // An adapter's own hint does not hide it.
         let source = builder(&server, how).hints(|_| Some("call the help desk".into()));

@@ -20,7 +20,11 @@ use hallpass::{
 use hallpass_testkit::{ManualClock, RotatingSecret};
 use serde_json::Value;
 
-use crate::{assertions::assert_off, peer::OidcProvider, support::secret};
+use crate::{
+    assertions::{assert_off, clocks_off},
+    peer::OidcProvider,
+    support::secret,
+};
 
 const EXCHANGE: &str = "exchange";
 const REPORTS: &str = "reports";
@@ -156,17 +160,10 @@ async fn it_takes_an_assertion_once_and_no_wrong_one() {
 // covers: F-71
 #[tokio::test]
 async fn a_clock_that_is_off_is_told_by_how_much() {
-    const OFF: Duration = Duration::from_secs(600);
     let Some(peer) = OidcProvider::start(&[]).await else {
         return;
     };
-    let now = SystemTime::now();
-    for (wall, side) in [
-        (now - OFF, "behind the server's"),
-        (now + OFF, "ahead of the server's"),
-    ] {
-        let clock = ManualClock::new();
-        clock.set_wall(wall);
+    for (clock, side) in clocks_off() {
         let assertion = signed(settings(&peer).clock(clock), &peer, "es256");
         assert_off(
             &refused(bear(&peer, assertion).await, "invalid_grant"),

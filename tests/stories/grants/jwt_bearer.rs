@@ -1,9 +1,6 @@
 //! JWT bearer: assertions that are made, and assertions that are read.
 
-use std::{
-    collections::HashSet,
-    time::{Duration, SystemTime},
-};
+use std::collections::HashSet;
 
 use hallpass::{
     ErrorKind, TokenRequest, TokenSource,
@@ -13,14 +10,14 @@ use hallpass::{
     },
     jwt::{AssertionSettings, SignedAssertion},
 };
-use hallpass_testkit::{AuthorizationServer, ManualClock, RotatingSecret, faults};
+use hallpass_testkit::{AuthorizationServer, RotatingSecret, faults};
 
 use super::{
     EVERYTHING, SECRET, a_thousand_calls, ask, basic, everything, pairs, sent, server,
     shows_nothing, statuses,
 };
 use crate::{
-    assertions::assert_off,
+    assertions::{assert_off, clocks_off},
     shared::assertions::key,
     support::{ID, secret},
 };
@@ -165,15 +162,8 @@ async fn a_client_that_is_refused_is_told_apart_from_its_assertion() {
 // covers: F-71
 #[tokio::test]
 async fn a_clock_that_is_off_is_told_by_how_much() {
-    const OFF: Duration = Duration::from_secs(600);
     let server = server().await;
-    let now = SystemTime::now();
-    for (wall, side) in [
-        (now + OFF, "ahead of the server's"),
-        (now - OFF, "behind the server's"),
-    ] {
-        let clock = ManualClock::new();
-        clock.set_wall(wall);
+    for (clock, side) in clocks_off() {
         let assertion = SignedAssertion::new(settings(&server).clock(clock), key(SECRET));
         let source = builder(&server, assertion).build().unwrap();
         assert_off(&ask(&source).await.unwrap_err(), side);
