@@ -149,6 +149,7 @@ impl Authorizer {
     ///
     /// A [`TokenError`] of kind [`Configuration`](crate::ErrorKind::Configuration) where the origin is not on the
     /// list: the request must not be sent.
+    #[inline]
     pub fn permit(
         &self,
         target: Option<Target<'_>>,

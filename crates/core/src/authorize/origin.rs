@@ -56,6 +56,7 @@ impl Origin {
     ///
     /// Names are compared without regard to case. What is spelled in any other way than this origin is elsewhere, even
     /// where it would come to the same machine.
+    #[inline]
     pub fn is_at(&self, target: Target<'_>) -> bool {
         let port = target.port.unwrap_or(default_port(self.https));
         port == self.port
@@ -63,6 +64,7 @@ impl Origin {
             && self.is_host(target.host)
     }
 
+    #[inline]
     fn is_host(&self, host: &str) -> bool {
         // An address in another spelling is looked for where it can be one alone: this is on the way of every request.
         same(host, &self.host)
@@ -177,6 +179,7 @@ fn is_https(scheme: &str) -> Option<bool> {
 }
 
 /// Nearly always letter for letter.
+#[inline]
 fn same(one: &str, other: &str) -> bool {
     one == other || one.eq_ignore_ascii_case(other)
 }
@@ -185,6 +188,7 @@ fn scheme(https: bool) -> &'static str {
     if https { "https" } else { "http" }
 }
 
+#[inline]
 fn default_port(https: bool) -> u16 {
     if https { 443 } else { 80 }
 }
@@ -224,6 +228,7 @@ pub struct Target<'a> {
 
 impl<'a> Target<'a> {
     /// A target by its parts: an IPv6 address stands in brackets, no port means the scheme's own.
+    #[inline]
     pub fn new(scheme: &'a str, host: &'a str, port: Option<u16>) -> Self {
         Self { scheme, host, port }
     }

@@ -30,6 +30,7 @@ pub enum Verdict {
 }
 
 impl Permit {
+    #[inline]
     pub(super) fn new(authorizer: Authorizer, place: usize, request: TokenRequest) -> Self {
         Self {
             authorizer,
@@ -41,6 +42,7 @@ impl Permit {
     }
 
     /// The origin that the token may go to.
+    #[inline]
     pub fn origin(&self) -> &Origin {
         &self.authorizer.0.allowed[self.place].origin
     }
@@ -52,11 +54,13 @@ impl Permit {
 
     /// Did a response come from where the token was sent? An HTTP client that follows redirects by itself may come
     /// back from elsewhere, and what was said there is not about this token: do not have it judged.
+    #[inline]
     pub fn is_from_here(&self, target: Target<'_>) -> bool {
         self.origin().is_at(target)
     }
 
     /// The token, where it can be had without waiting.
+    #[inline]
     pub fn ready_token(&self) -> Option<AccessToken> {
         let source = &self.authorizer.0.source;
         let token = source.ready_token(&self.request)?;
@@ -157,7 +161,23 @@ impl Permit {
     /// So does gRPC's UNAUTHENTICATED in an answer without a body. 401 with `use_dpop_nonce` asks for another try with
     /// the same token, as long as the API brings nonces that were not tried, five times at most. Other challenges for a
     /// token of this type in a 401 or 403, `insufficient_scope` before all, are to be handed on with what they say.
+    #[inline]
     pub fn judge(
+        &mut self,
+        token: &AccessToken,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Verdict {
+        // Nearly all answers end here.
+        if self.proofs.is_none() && ApiRefusal::says_nothing(status, headers) {
+            self.authorizer.0.observe.accepted(self.origin(), status);
+            return Verdict::Pass;
+        }
+        self.judge_closely(token, status, headers)
+    }
+
+    #[cold]
+    fn judge_closely(
         &mut self,
         token: &AccessToken,
         status: StatusCode,
@@ -209,6 +229,7 @@ fn require_usable(token: AccessToken) -> Result<AccessToken, TokenError> {
         .with_hint("have its source prove the key, or tokens of type Bearer issued to this client"))
 }
 
+#[inline]
 fn is_usable(token: &AccessToken) -> bool {
     token.token_type() == TokenType::Bearer || token.prover().is_some()
 }

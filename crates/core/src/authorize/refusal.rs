@@ -99,13 +99,22 @@ impl ApiRefusal {
         }
     }
 
-    pub(super) fn read(token: &AccessToken, status: StatusCode, headers: &HeaderMap) -> Reading {
+    /// Is nothing said of the token, whatever the challenges? So it is with nearly all responses.
+    #[inline]
+    pub(super) fn says_nothing(status: StatusCode, headers: &HeaderMap) -> bool {
         match status {
-            StatusCode::OK if is_unauthenticated_grpc(headers) => {
-                return Reading::TokenRefused(Self::bare(status));
-            }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {}
-            _ => return Reading::Nothing,
+            StatusCode::OK => !is_unauthenticated_grpc(headers),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => false,
+            _ => true,
+        }
+    }
+
+    pub(super) fn read(token: &AccessToken, status: StatusCode, headers: &HeaderMap) -> Reading {
+        if Self::says_nothing(status, headers) {
+            return Reading::Nothing;
+        }
+        if status == StatusCode::OK {
+            return Reading::TokenRefused(Self::bare(status));
         }
         let challenges = Challenge::all(headers);
         let scheme = token.token_type().as_str();
@@ -130,6 +139,7 @@ impl ApiRefusal {
 }
 
 /// Did a gRPC server say UNAUTHENTICATED at once, in an answer without a body?
+#[inline]
 fn is_unauthenticated_grpc(headers: &HeaderMap) -> bool {
     const UNAUTHENTICATED: &str = "16";
     // Every good answer comes by here, and hardly any is gRPC's. There are few headers: to look at each takes less than
