@@ -1,9 +1,9 @@
-use hallpass_core::{TokenError, TokenRequest, authorize::Authorizer};
-use reqwest::{Client, Request, RequestBuilder, Response};
+use hallpass_core::{TokenRequest, authorize::Authorizer};
+use reqwest::{RequestBuilder, Response};
 
 use crate::{
     Error,
-    send::{Transport, send},
+    sending::{Direct, sending},
 };
 
 /// Sends a request of reqwest with a token; implemented for its `RequestBuilder`, and for nothing else.
@@ -30,6 +30,9 @@ use crate::{
 /// ```
 pub trait RequestBuilderExt: sealed::Sealed {
     /// Sends it with the token that its origin was allowed with.
+    ///
+    /// As with reqwest's own `send`, the request is made when this is called, with a token that is at hand then, and
+    /// goes out when the future is polled.
     ///
     /// # Errors
     ///
@@ -62,39 +65,23 @@ pub trait RequestBuilderExt: sealed::Sealed {
 }
 
 impl RequestBuilderExt for RequestBuilder {
-    async fn send_with(self, authorizer: &Authorizer) -> Result<Response, Error> {
+    #[inline]
+    fn send_with(
+        self,
+        authorizer: &Authorizer,
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
         let (client, request) = self.build_split();
-        send(&mut Direct(client), authorizer, None, request?).await
+        sending(Direct(client), authorizer, None, request)
     }
 
-    async fn send_with_request(
+    #[inline]
+    fn send_with_request(
         self,
         authorizer: &Authorizer,
         wanted: &TokenRequest,
-    ) -> Result<Response, Error> {
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
         let (client, request) = self.build_split();
-        send(&mut Direct(client), authorizer, Some(wanted), request?).await
-    }
-}
-
-/// The client itself, with nothing in between.
-struct Direct(Client);
-
-impl Transport for Direct {
-    type Error = Error;
-    type Failure = reqwest::Error;
-
-    const SEES_EXTENSIONS: bool = false;
-
-    fn execute(
-        &mut self,
-        request: Request,
-    ) -> impl Future<Output = Result<Response, reqwest::Error>> + Send {
-        self.0.execute(request)
-    }
-
-    fn no_token(error: TokenError) -> Error {
-        error.into()
+        sending(Direct(client), authorizer, Some(wanted), request)
     }
 }
 

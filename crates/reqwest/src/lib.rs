@@ -72,11 +72,13 @@ let orders = client.get(\"https://api.example/orders\").send().await?;
 
 mod error;
 mod extension;
+mod headers;
 #[cfg(feature = "middleware")]
 mod middleware;
 mod proven;
 mod redirect;
 mod send;
+mod sending;
 mod spare;
 
 pub use error::Error;

@@ -1,9 +1,12 @@
-use hallpass_core::{TokenError, TokenRequest, async_trait, authorize::Authorizer};
+use hallpass_core::{
+    TokenError, TokenRequest, async_trait,
+    authorize::{Authorizer, Verdict},
+};
 use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next};
 
-use crate::send::{Transport, send};
+use crate::send::{Start, Transport, start, wait};
 
 /// Puts a token on every request of a [`reqwest_middleware`] client that goes to an allowed origin.
 ///
@@ -49,13 +52,26 @@ impl TokenMiddleware {
 impl Middleware for TokenMiddleware {
     async fn handle(
         &self,
-        request: Request,
+        mut request: Request,
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> Result<Response, Error> {
-        let wanted = extensions.get::<TokenRequest>().cloned();
+        let wanted = extensions.get::<TokenRequest>();
+        let started = start::<Rest<'_>>(&self.authorizer, wanted, &mut request);
+        let started = started.map_err(Error::middleware)?;
         let mut rest = Rest { next, extensions };
-        send(&mut rest, &self.authorizer, wanted.as_ref(), request).await
+        // What is seldom needed is in a box, so that the future that every request carries along stays small.
+        match started {
+            Start::Bare => rest.execute(request).await,
+            Start::Ready(mut sent) => {
+                let response = rest.execute(request).await?;
+                match sent.judge(&response) {
+                    Verdict::Pass => Ok(response),
+                    verdict => Box::pin(sent.refused(&mut rest, response, verdict)).await,
+                }
+            }
+            Start::Waits(permit, token) => Box::pin(wait(&mut rest, permit, token, request)).await,
+        }
     }
 }
 

@@ -4,19 +4,16 @@
 //! So only that is kept which does not come back with the response, and which reqwest lets nobody see any more.
 
 use std::{
-    hash::{BuildHasher as _, RandomState},
     pin::Pin,
-    sync::LazyLock,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::Body as _;
-use reqwest::{
-    Body, Method, Request, Url, Version,
-    header::{HeaderName, HeaderValue},
-};
+use reqwest::{Body, Method, Request, Url, Version};
+
+use crate::headers::Headers;
 
 /// A request as it is before the token is on it.
 pub(crate) enum Spare {
@@ -29,17 +26,18 @@ pub(crate) enum Spare {
 /// Extensions are not among them: only a request with a body has some, when it was made from an `http::Request`, and
 /// the client reads none but the timeout.
 pub(crate) struct Parts {
-    sent_to: u64,
+    place: Place,
     method: Method,
     version: Version,
     timeout: Option<Duration>,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    headers: Headers,
     body: Option<Bytes>,
 }
 
 impl Spare {
     /// `None` where the body is a stream. With `extensions`, those of the request are kept too: what is below may look
     /// at them.
+    #[inline]
     pub(crate) fn of(request: &mut Request, extensions: bool) -> Option<Self> {
         if extensions && request.body().is_some() {
             return Some(Self::Whole(Box::new(request.try_clone()?)));
@@ -48,15 +46,12 @@ impl Spare {
             Some(body) => Some(share(body)?),
             None => None,
         };
-        let headers = request.headers().iter();
         Some(Self::Parts(Parts {
-            sent_to: place(request.url()),
+            place: Place::of(request.url()),
             method: request.method().clone(),
             version: request.version(),
             timeout: request.timeout().copied(),
-            headers: headers
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
+            headers: Headers::of(request.headers()),
             body,
         }))
     }
@@ -65,10 +60,11 @@ impl Spare {
     /// done its work before, and is not sent again.
     pub(crate) fn for_another_try(self, came_from: &Url) -> Option<Request> {
         match self {
-            Self::Parts(parts) => {
-                (parts.sent_to == place(came_from)).then(|| parts.put_together(came_from.clone()))
+            Self::Parts(parts) if parts.place.is(came_from) => {
+                Some(parts.put_together(came_from.clone()))
             }
-            Self::Whole(request) => (place(request.url()) == place(came_from)).then_some(*request),
+            Self::Whole(request) if sent(request.url()) == sent(came_from) => Some(*request),
+            _ => None,
         }
     }
 }
@@ -81,9 +77,7 @@ impl Parts {
         if self.timeout.is_some() {
             *request.timeout_mut() = self.timeout;
         }
-        for (name, value) in self.headers {
-            request.headers_mut().append(name, value);
-        }
+        self.headers.put_into(request.headers_mut());
         *request.body_mut() = self.body.map(Body::from);
         request
     }
@@ -116,26 +110,50 @@ fn next_piece(body: &mut Body) -> Option<Bytes> {
     }
 }
 
-/// A URL but for its fragment, which is not sent: as a number that a server cannot guess, and so cannot redirect to.
-///
-/// A multiplication for eight bytes, with keys of this process. The hasher of the standard library is made for more, and
-/// takes several times as long, code that is not at hand included; this is on the way of every request.
+/// A URL as a number that a server cannot guess, and so cannot redirect to.
+struct Place {
+    number: u64,
+    salt: u64,
+}
+
+impl Place {
+    #[inline]
+    fn of(url: &Url) -> Self {
+        // Where this text lies in memory is told to nobody, and is at hand.
+        let salt = url.as_str().as_ptr().addr() as u64;
+        Self {
+            number: number(url, salt),
+            salt,
+        }
+    }
+
+    fn is(&self, url: &Url) -> bool {
+        number(url, self.salt) == self.number
+    }
+}
+
+/// A multiplication for eight bytes. The hasher of the standard library is made for more, and takes several times as
+/// long, code that is not at hand included; this is on the way of every request.
+#[inline]
 #[allow(clippy::cast_possible_truncation)]
-fn place(url: &Url) -> u64 {
-    static KEYS: LazyLock<[u64; 2]> =
-        LazyLock::new(|| [(); 2].map(|()| RandomState::new().hash_one(())));
-    let [key, start] = *KEYS;
-    let text = url.as_str();
-    let fragment = url.fragment().map_or(0, |fragment| 1 + fragment.len());
-    let sent = &text.as_bytes()[..text.len() - fragment];
-    let fold = |state: u64, bytes: &[u8]| {
-        let mut word = [0; 8];
-        word[..bytes.len()].copy_from_slice(bytes);
-        let product = u128::from(state ^ u64::from_le_bytes(word)) * u128::from(key | 1);
+fn number(url: &Url, salt: u64) -> u64 {
+    const FACTOR: u128 = 0x9e37_79b9_7f4a_7c15;
+    let fold = |state: u64, word: &[u8; 8]| {
+        let product = u128::from(state ^ u64::from_le_bytes(*word)) * FACTOR;
         // Both halves, one over the other.
         (product as u64) ^ ((product >> 64) as u64)
     };
-    sent.chunks(8).fold(start ^ sent.len() as u64, fold)
+    let sent = sent(url).as_bytes();
+    // The last one laps over the one before: with a scheme and a host there are eight bytes.
+    let words = sent.as_chunks().0.iter().chain(sent.last_chunk());
+    words.fold(salt ^ sent.len() as u64, fold)
+}
+
+/// A URL but for its fragment, which is not sent.
+#[inline]
+fn sent(url: &Url) -> &str {
+    let fragment = url.fragment().map_or(0, |fragment| 1 + fragment.len());
+    &url.as_str()[..url.as_str().len() - fragment]
 }
 
 #[cfg(test)]

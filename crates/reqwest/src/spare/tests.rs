@@ -1,3 +1,5 @@
+use reqwest::header::{HeaderName, HeaderValue};
+
 use super::*;
 
 const SENT_TO: &str = "https://api.example/orders?x=y";
