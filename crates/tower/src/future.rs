@@ -12,7 +12,7 @@ use http::{Method, Request, Response, Uri, header::AUTHORIZATION};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::{BoxError, NoReplay, Replay, service::copy};
+use crate::{BoxError, NoReplay, Replay, spare::Spare};
 
 /// A source's answer is waited for in a box, and so is a proof; the way of a request whose token is at hand and takes
 /// none takes none.
@@ -39,22 +39,23 @@ pin_project! {
         token: Option<AccessToken>,
         // Takes the request, where it was not taken at once.
         service: Option<S>,
-        spare: Option<Request<B>>,
+        spare: Option<Spare<B>>,
         // Copies the spare one, where that may not be the last.
         replay: R,
     }
 }
 
 pin_project! {
+    // What is seldom needed is in a box: every request carries this along, and moves it.
     #[project = StateProj]
     enum State<F, B, RB> {
         // There is no token at hand, or it takes a proof.
-        Token { pass: Waiting<Pass>, request: Option<Request<B>> },
+        Token { pass: Waiting<Pass>, request: Option<Box<Request<B>>> },
         Response { #[pin] response: F },
         // The token was refused; the refusal is kept for the case that there is no other.
-        Replacement { pass: Waiting<Option<Pass>>, first: Option<(Response<RB>, ApiRefusal)> },
+        Replacement { pass: Waiting<Option<Pass>>, first: Option<Box<(Response<RB>, ApiRefusal)>> },
         // The service takes the request for the second time when it is ready.
-        Again { request: Option<Request<B>> },
+        Again { request: Option<Box<Request<B>>> },
         KeptBack { error: Option<TokenError> },
     }
 }
@@ -78,15 +79,17 @@ where
         permit: Permit,
         token: AccessToken,
         response: S::Future,
-        again: Option<(S, Request<B>)>,
+        service: Option<S>,
+        spare: Option<Spare<B>>,
         replay: R,
     ) -> Self {
-        let (service, spare) = again.unzip();
         Self {
+            state: State::Response { response },
+            permit: Some(permit),
             token: Some(token),
             service,
             spare,
-            ..Self::new(State::Response { response }, Some(permit), replay)
+            replay,
         }
     }
 
@@ -95,7 +98,7 @@ where
         permit: Permit,
         service: S,
         request: Request<B>,
-        spare: Option<Request<B>>,
+        spare: Option<Spare<B>>,
         replay: R,
     ) -> Self {
         let (method, uri) = (request.method().clone(), request.uri().clone());
@@ -105,7 +108,7 @@ where
         };
         let state = State::Token {
             pass: Box::pin(pass),
-            request: Some(request),
+            request: Some(Box::new(request)),
         };
         Self {
             service: Some(service),
@@ -141,7 +144,7 @@ where
             let next = match this.state.as_mut().project() {
                 StateProj::Token { pass, request } => {
                     let pass = ready!(pass.as_mut().poll(cx))?;
-                    let request = request.take().expect(POLLED_AGAIN);
+                    let request = *request.take().expect(POLLED_AGAIN);
                     let service = this.service.as_mut().expect("a service that was ready");
                     let response = service.call(with(request, &pass));
                     *this.permit = Some(pass.permit);
@@ -157,20 +160,10 @@ where
                         permit.judge(token, response.status(), response.headers()),
                         &*this.spare,
                     ) {
-                        (Verdict::Retry(refusal), Some(spare)) => {
-                            let (method, uri) = (spare.method().clone(), spare.uri().clone());
-                            let (asking, refused) = (permit.clone(), token.clone());
-                            let pass = async move {
-                                let Some(token) = asking.replacement(&refused).await? else {
-                                    return Ok(None);
-                                };
-                                prove(asking, token, method, uri).await.map(Some)
-                            };
-                            State::Replacement {
-                                pass: Box::pin(pass),
-                                first: Some((response, refusal)),
-                            }
-                        }
+                        (Verdict::Retry(refusal), Some(spare)) => State::Replacement {
+                            pass: replacement(permit, token, spare),
+                            first: Some(Box::new((response, refusal))),
+                        },
                         (Verdict::Retry(refusal) | Verdict::Refused(refusal), _) => {
                             response.extensions_mut().insert(refusal);
                             return Poll::Ready(Ok(response));
@@ -180,17 +173,18 @@ where
                 }
                 StateProj::Replacement { pass, first } => {
                     let pass = ready!(pass.as_mut().poll(cx))?;
-                    let (mut response, refusal) = first.take().expect(POLLED_AGAIN);
+                    let (mut response, refusal) = *first.take().expect(POLLED_AGAIN);
                     let Some(pass) = pass else {
                         response.extensions_mut().insert(refusal);
                         return Poll::Ready(Ok(response));
                     };
                     let spare = this.spare.take().expect("a request to send again");
+                    let request = spare.into_request();
                     if pass.proof.is_some() {
                         // The API may demand another nonce.
-                        *this.spare = copy(&spare, this.replay);
+                        *this.spare = Spare::of(&request, this.replay);
                     }
-                    let request = Some(with(spare, &pass));
+                    let request = Some(Box::new(with(request, &pass)));
                     *this.permit = Some(pass.permit);
                     *this.token = Some(pass.token);
                     State::Again { request }
@@ -198,7 +192,7 @@ where
                 StateProj::Again { request } => {
                     let service = this.service.as_mut().expect("a service for another try");
                     ready!(service.poll_ready(cx)).map_err(Into::into)?;
-                    let response = service.call(request.take().expect(POLLED_AGAIN));
+                    let response = service.call(*request.take().expect(POLLED_AGAIN));
                     State::Response { response }
                 }
                 StateProj::KeptBack { error } => {
@@ -208,6 +202,23 @@ where
             this.state.set(next);
         }
     }
+}
+
+/// Asks for a token in the place of the one that was refused.
+#[cold]
+fn replacement<B>(
+    permit: &Permit,
+    refused: &AccessToken,
+    spare: &Spare<B>,
+) -> Waiting<Option<Pass>> {
+    let (method, uri) = (spare.method.clone(), spare.uri.clone());
+    let (permit, refused) = (permit.clone(), refused.clone());
+    Box::pin(async move {
+        let Some(token) = permit.replacement(&refused).await? else {
+            return Ok(None);
+        };
+        prove(permit, token, method, uri).await.map(Some)
+    })
 }
 
 async fn prove(

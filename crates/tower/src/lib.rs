@@ -72,6 +72,7 @@ mod future;
 mod layer;
 mod replay;
 mod service;
+mod spare;
 
 pub use future::ResponseFuture;
 pub use layer::TokenLayer;

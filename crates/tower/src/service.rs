@@ -7,7 +7,7 @@ use hallpass_core::{
 use http::{Request, Response, header::AUTHORIZATION};
 use tower_service::Service;
 
-use crate::{BoxError, NoReplay, Replay, ResponseFuture, TokenLayer};
+use crate::{BoxError, NoReplay, Replay, ResponseFuture, TokenLayer, spare::Spare};
 
 /// A service whose requests have tokens; a [`TokenLayer`] makes one.
 ///
@@ -80,30 +80,19 @@ where
             Err(error) => return ResponseFuture::kept_back(error, self.layer.replay.clone()),
         };
         let replay = &self.layer.replay;
-        let spare = copy(&request, replay);
+        let spare = Spare::of(&request, replay);
         // A token that takes a proof has to wait for that one.
         let ready = permit.ready_token();
         if let Some(token) = ready.filter(|token| token.prover().is_none()) {
             let header = token.header_value().clone();
             request.headers_mut().insert(AUTHORIZATION, header);
             let response = self.inner.call(request);
-            let again = spare.map(|spare| (self.inner.clone(), spare));
-            return ResponseFuture::sent(permit, token, response, again, replay.clone());
+            let service = spare.is_some().then(|| self.inner.clone());
+            return ResponseFuture::sent(permit, token, response, service, spare, replay.clone());
         }
         // The clone has not been asked whether it is ready, so it stays here for the next call.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
         ResponseFuture::waiting(permit, ready, request, spare, replay.clone())
     }
-}
-
-/// The request as it is before the token is on it, where its body can be copied.
-pub(crate) fn copy<B>(request: &Request<B>, replay: &impl Replay<B>) -> Option<Request<B>> {
-    let mut copy = Request::new(replay.copy(request.body())?);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    *copy.extensions_mut() = request.extensions().clone();
-    Some(copy)
 }

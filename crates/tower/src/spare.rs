@@ -1,0 +1,40 @@
+use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
+
+use crate::Replay;
+
+/// A request as it is before a token is on it: what another one is made from, where its body can be had again.
+///
+/// No request itself: `http` makes one with default parts, which would be dropped again for each request.
+pub(crate) struct Spare<B> {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+    extensions: Extensions,
+    body: B,
+}
+
+impl<B> Spare<B> {
+    #[inline]
+    pub(crate) fn of(request: &Request<B>, replay: &impl Replay<B>) -> Option<Self> {
+        let body = replay.copy(request.body())?;
+        Some(Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: request.headers().clone(),
+            extensions: request.extensions().clone(),
+            body,
+        })
+    }
+
+    pub(crate) fn into_request(self) -> Request<B> {
+        let mut request = Request::new(self.body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.version_mut() = self.version;
+        *request.headers_mut() = self.headers;
+        *request.extensions_mut() = self.extensions;
+        request
+    }
+}
