@@ -1,8 +1,10 @@
 //! The same request over loopback, kept alive, without TLS: with a constant header, and with a token from the cache.
 //!
 //! All take turns, a few requests each, so that whatever slows the machine slows all; and each is compared with its
-//! baseline turn by turn, so that what slows it for a while is in no ratio. Client and server share one thread: between
-//! two, the scheduler's modes differ by more than what is measured.
+//! baseline turn by turn, so that what slows it for a while is in no ratio.
+//!
+//! Twice: with the server on a thread of its own, as servers are, and with client and server on one thread, where
+//! nobody waits for another thread and what is ours weighs more.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -24,6 +26,7 @@ use http::{Extensions, HeaderValue, Request, header::AUTHORIZATION};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use reqwest_middleware::{ClientBuilder, Middleware, Next};
+use tokio::runtime::Builder;
 use tower::{Layer as _, Service};
 
 /// Turns that count, after some that warm up, and requests in a turn.
@@ -46,14 +49,22 @@ const PAIRS: [(usize, usize); 5] = [(1, 0), (3, 2), (3, 0), (5, 4), (6, 4)];
 
 type Body = Empty<bytes::Bytes>;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
+fn main() {
+    let mut servers = Builder::new_multi_thread();
+    let servers = servers.worker_threads(1).enable_all().build().unwrap();
+    let client = Builder::new_current_thread().enable_all().build().unwrap();
+    let api = || RawServer::always(raw::json(200, r#"{"orders":[]}"#).unrecorded());
+    let apart = servers.block_on(async { tokio::spawn(api()).await.unwrap() });
+    client.block_on(measure("apart", apart));
+    client.block_on(async { measure("together", api().await).await });
+}
+
+async fn measure(set_up: &str, api: RawServer) {
     let text = "x".repeat(900);
     let grant = format!(
         r#"{{"access_token":"{text}","token_type":"Bearer","expires_in":3600,"scope":"orders.read"}}"#
     );
     let issuer = RawServer::always(raw::json(200, grant)).await;
-    let api = RawServer::always(raw::json(200, r#"{"orders":[]}"#).unrecorded()).await;
     let url = &*api.url("/orders");
 
     let secret = ClientSecretPost::new(Secret::new("s3cr3t").unwrap());
@@ -120,14 +131,15 @@ async fn main() {
         }
     }
     assert_eq!(issuer.request_count(), 1, "the token is cached");
+    let name = |row: usize| format!("integrations/{set_up}/{}", ROWS[row]);
     for (ours, baseline) in PAIRS {
         let pairs = times[ours].iter().zip(&times[baseline]);
         let mut ratios: Vec<_> = pairs.map(|(ours, baseline)| ours / baseline).collect();
-        let row = format!("integrations/{}/over/{}", ROWS[ours], ROWS[baseline]);
+        let row = format!("{}/over/{}", name(ours), name(baseline));
         rows::report(&row, rows::median(&mut ratios), "times");
     }
-    for (row, times) in ROWS.into_iter().zip(&mut times) {
-        rows::report(&format!("integrations/{row}"), rows::median(times), "ns");
+    for (row, times) in times.iter_mut().enumerate() {
+        rows::report(&name(row), rows::median(times), "ns");
     }
 }
 
