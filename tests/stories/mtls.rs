@@ -213,13 +213,24 @@ async fn the_alias_is_for_clients_with_a_certificate_alone() {
     }
     let source = server.source(MutualTls::new(text.clone())).build().unwrap();
     let token = ask(&source).await.unwrap();
-    let tokens = TokenManagement::builder(found, ID, MutualTls::new(text))
-        .transport(transport())
-        .build()
-        .unwrap();
-    assert!(tokens.introspect(&token).await.unwrap().is_active());
-    let last = server.records().pop().unwrap();
-    assert_eq!((&*last.path, &*last.client), ("/introspect", "a"));
+    server.publish(format!(
+        r#"{{"issuer":"{issuer}","token_endpoint":"{issuer}/token",
+            "mtls_endpoint_aliases":{{"introspection_endpoint":"{issuer}/introspect"}}}}"#
+    ));
+    let alone = Endpoint::discover(issuer).transport(transport());
+    let alone = alone.build().unwrap();
+    for endpoint in [found, alone.clone()] {
+        let tokens = TokenManagement::builder(endpoint, ID, MutualTls::new(text.clone()))
+            .transport(transport())
+            .build()
+            .unwrap();
+        assert!(tokens.introspect(&token).await.unwrap().is_active());
+        let last = server.records().pop().unwrap();
+        assert_eq!((&*last.path, &*last.client), ("/introspect", "a"));
+    }
+    let without = TokenManagement::builder(alone, ID, PublicClient).transport(transport());
+    let error = without.build().unwrap().introspect(&token).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Configuration);
 
     let wrong = Endpoint::new(server.url("/token")).with_mtls_alias("http://localhost/token");
     let source = ClientCredentials::builder(wrong, ID, PublicClient).build();

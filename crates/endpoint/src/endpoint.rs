@@ -317,16 +317,26 @@ impl Place {
         action: Action,
         credentials: &Credentials,
     ) -> Result<&Address, TokenError> {
-        let found = match action {
-            Action::Introspect => &self.aliases.introspection,
-            Action::Revoke => &self.aliases.revocation,
-        };
-        let alias = alias(found, credentials);
+        let alias = alias(self.alias_for(action), credentials);
         alias.unwrap_or_else(|| self.address(action))
     }
 
-    /// Where tokens are introspected or revoked.
-    pub(crate) fn address(&self, action: Action) -> Result<&Address, TokenError> {
+    /// Is there anything to send such a request to? Better asked before credentials are made for it.
+    pub(crate) fn require(&self, action: Action) -> Result<(), TokenError> {
+        if self.alias_for(action).is_some() {
+            return Ok(());
+        }
+        self.address(action).map(drop)
+    }
+
+    fn alias_for(&self, action: Action) -> &Found {
+        match action {
+            Action::Introspect => &self.aliases.introspection,
+            Action::Revoke => &self.aliases.revocation,
+        }
+    }
+
+    fn address(&self, action: Action) -> Result<&Address, TokenError> {
         let found = match action {
             Action::Introspect => &self.introspection,
             Action::Revoke => &self.revocation,

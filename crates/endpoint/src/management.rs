@@ -180,7 +180,7 @@ impl TokenManagement {
         tries: &Tries,
     ) -> Result<Answer, TokenError> {
         let place = self.endpoint.place().await?;
-        place.address(action)?;
+        place.require(action)?;
         let exchange = async |sent: &Credentials| {
             let address = place.address_for(action, sent)?;
             let named = |error: TokenError| error.with_host(address.host());
