@@ -78,8 +78,19 @@ fn line(target: &Target, rows: &Path) -> anyhow::Result<String> {
         baseline
             .map(|baseline| baseline.to_string())
             .unwrap_or_default(),
-        ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+        ratio
+            .map(|ratio| shown(ratio, target.most))
+            .unwrap_or_default(),
     ))
+}
+
+/// With two digits, and one more where two would not tell it from its target.
+fn shown(ratio: f64, most: Option<f64>) -> String {
+    let digits = match most {
+        Some(most) if (ratio - most).abs() < 0.01 => 3,
+        _ => 2,
+    };
+    format!("{ratio:.digits$}")
 }
 
 /// The ratio that the benchmark took itself, turn by turn, where it did: it has less noise than that of two medians.
