@@ -95,7 +95,8 @@ impl Moment {
 /// assert_eq!(Noon.moment().timestamp, Noon.now());
 /// ```
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The monotonic scale. It never goes back; a hit in a cache reads this and nothing else.
+    /// The monotonic scale. It never goes back; a hit in a cache reads this and nothing else. Let its origin lie further
+    /// back than a token lives: one from a shared store may be older than this process.
     fn now(&self) -> Timestamp;
 
     /// The time of day. It may jump.
@@ -120,9 +121,13 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 /// The machine's clocks.
 ///
 /// The monotonic scale runs through suspend: it is `CLOCK_BOOTTIME` on Linux and Android, `CLOCK_MONOTONIC` on other
-/// Unix systems (Apple's runs through suspend), and [`std::time::Instant`] on Windows.
+/// Unix systems (Apple's runs through suspend), and [`std::time::Instant`] on Windows. Its origin lies a century before
+/// the machine was started, so that it can tell how old a token is that another machine, or a run before, asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SystemClock;
+
+/// What the scale shows when the machine, or on Windows the process, starts. There is room for four more centuries.
+const START: Timestamp = Timestamp(100 * 365 * 24 * 3_600 * 1_000_000_000);
 
 impl Clock for SystemClock {
     #[cfg(unix)]
@@ -137,7 +142,8 @@ impl Clock for SystemClock {
         // The kernel never reports a negative time since boot.
         let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
         let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
-        Timestamp(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+        let nanos = seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+        Timestamp(START.0.saturating_add(nanos))
     }
 
     #[cfg(not(unix))]
@@ -146,7 +152,7 @@ impl Clock for SystemClock {
 
         // One origin for the process, or two `SystemClock`s would disagree about the same token.
         static ORIGIN: OnceLock<Instant> = OnceLock::new();
-        Timestamp::from_origin(ORIGIN.get_or_init(Instant::now).elapsed())
+        START.saturating_add(ORIGIN.get_or_init(Instant::now).elapsed())
     }
 
     fn wall(&self) -> SystemTime {
@@ -170,6 +176,15 @@ mod tests {
             later.saturating_since(Timestamp::default()),
             Duration::from_secs(5)
         );
+    }
+
+    // covers: F-95
+    #[test]
+    fn the_system_clock_tells_what_was_before_machine_and_process_started() {
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
+        let now = SystemClock.now();
+        assert_eq!(now.saturating_since(now.saturating_sub(YEAR)), YEAR);
+        assert!(now.saturating_add(100 * YEAR) < Timestamp::MAX);
     }
 
     #[test]
