@@ -131,9 +131,14 @@ async fn output(mut child: Child, place: &str) -> Result<Secret, SecretError> {
 
 fn cannot(place: &str, error: &io::Error) -> SecretError {
     SecretError::new(match error.kind() {
+        io::ErrorKind::NotFound if cfg!(windows) => {
+            format!(
+                "{place} was not found; check its path, and name a script with its ending: `x.cmd`"
+            )
+        }
         io::ErrorKind::NotFound => format!("{place} was not found; check its path"),
         io::ErrorKind::PermissionDenied => {
-            format!("{place} may not be run by this user; check its owner and its mode")
+            format!("{place} may not be run by this user; check its owner and its permissions")
         }
         _ => format!("{place} cannot be run: {error}"),
     })

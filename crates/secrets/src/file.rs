@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use hallpass_core::{Clock, Secret, SecretError, SecretSource, SystemClock, Timestamp};
 use tokio::runtime::Handle;
 
-use crate::{blocking, content};
+use crate::{blocking, content, patience::patiently};
 
 mod store;
 
@@ -28,7 +28,8 @@ mod store;
 ///
 /// Replace the file by renaming another one over it: one that is written in place may be read half written.
 ///
-/// On Unix a file that everyone may read or write is used, with one warning; see [`strict`](Self::strict).
+/// On Unix a file that everyone may read or write is used, with one warning; see [`strict`](Self::strict). On Windows
+/// nothing is said of permissions, and a file that another program keeps to itself is waited for a third of a second.
 ///
 /// It is a [`SecretStore`](hallpass_core::SecretStore) too, for a refresh token that changes with its use: see
 /// [below](Self#saving).
@@ -60,8 +61,9 @@ mod store;
 ///
 /// The secret is written to a new file beside the old one, brought to the disk, and renamed over it, so that a crash leaves
 /// the one or the other. Only the owner may read and write the new file (0600); where there was one before, it keeps that
-/// one's owner, group and mode, but for what everyone might do. The folder must be writable. A path that is a symbolic link
-/// is refused: Kubernetes' mounts are such, and read-only.
+/// one's owner, group and mode, but for what everyone might do. On Windows it gets the permissions that its folder gives
+/// to new files. The folder must be writable. A path that is a symbolic link is refused: Kubernetes' mounts are such, and
+/// read-only.
 #[derive(Clone)]
 pub struct FileSecret(Arc<Inner>);
 
@@ -77,6 +79,8 @@ struct Inner {
     settings: Settings,
     last: Mutex<Last>,
     looking: AtomicBool,
+    /// Was it told that everyone may read the file?
+    #[cfg(unix)]
     warned: AtomicBool,
 }
 
@@ -135,6 +139,7 @@ impl FileSecret {
             settings,
             last: Mutex::default(),
             looking: AtomicBool::new(false),
+            #[cfg(unix)]
             warned: AtomicBool::new(false),
         }))
     }
@@ -215,13 +220,11 @@ impl Inner {
     fn read(&self) -> Result<Secret, SecretError> {
         let place = format!("the secret file {}", content::shown(&self.settings.path));
         let failed = |error: io::Error| cannot(&place, &error);
-        let file = open(&self.settings.path).map_err(failed)?;
+        let file = patiently(|| open(&self.settings.path)).map_err(failed)?;
         // Of the handle, not of the path, which may lead elsewhere by now.
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {
-            return Err(SecretError::new(format!(
-                "{place} is no regular file but a directory, a FIFO or a device; give the path of a file"
-            )));
+            return Err(no_file(&place));
         }
         self.check_permissions(&metadata, &place)?;
         let mut bytes = content::buffer();
@@ -286,15 +289,24 @@ fn open(path: &Path) -> io::Result<File> {
     match options.open(path) {
         // The link was resolved to a folder that Kubernetes has just replaced.
         Err(error) if error.kind() == io::ErrorKind::NotFound => options.open(path),
+        // Windows opens none, and calls it a lack of permission.
+        Err(_) if path.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
         result => result,
     }
 }
 
+fn no_file(place: &str) -> SecretError {
+    SecretError::new(format!(
+        "{place} is no regular file but a directory, a FIFO or a device; give the path of a file"
+    ))
+}
+
 fn cannot(place: &str, error: &io::Error) -> SecretError {
     SecretError::new(match error.kind() {
+        io::ErrorKind::IsADirectory => return no_file(place),
         io::ErrorKind::NotFound => format!("{place} is missing; check the path and the mount"),
         io::ErrorKind::PermissionDenied => {
-            format!("{place} may not be read by this user; check its owner and its mode")
+            format!("{place} may not be read by this user; check its owner and its permissions")
         }
         _ => format!("{place} cannot be read: {error}"),
     })

@@ -43,6 +43,7 @@ mod forward;
 mod keychain;
 mod memory;
 mod pair;
+mod patience;
 mod reference;
 mod remembered;
 mod systemd;

@@ -14,7 +14,7 @@ use crate::{EnvSecret, FileSecret, SystemdCredential, systemd};
 /// | reference | where | source |
 /// |---|---|---|
 /// | `env:NAME` | an environment variable | [`EnvSecret`] |
-/// | `file:/run/secrets/client` | a file, by its absolute path | [`FileSecret`] |
+/// | `file:/run/secrets/client` | a file, by its absolute path: `file:C:\secrets\client` on Windows | [`FileSecret`] |
 /// | `command:op read op://prod/orders/secret` | what a command prints; feature `command` | `CommandSecret` |
 /// | `systemd:NAME` | a credential that systemd hands to a service | [`SystemdCredential`] |
 /// | `keychain:SERVICE/USER` | the system's keychain; feature `keychain` | `KeychainSecret` |
@@ -173,8 +173,15 @@ fn env(name: &str) -> Result<Place, InvalidReference> {
 
 fn file(path: &str) -> Result<Place, InvalidReference> {
     if !Path::new(path).is_absolute() {
+        return Err(InvalidReference(if cfg!(windows) {
+            r"what follows `file:` is not an absolute path, as in `file:C:\secrets\client`; variables are not expanded"
+        } else {
+            "what follows `file:` is not an absolute path, as in `file:/run/secrets/client`; `~` and variables are not expanded"
+        }));
+    }
+    if cfg!(windows) && path.contains(char::is_control) {
         return Err(InvalidReference(
-            "what follows `file:` is not an absolute path, as in `file:/run/secrets/client`; `~` and variables are not expanded",
+            r#"what follows `file:` holds a tab or another character that no path has; in JSON and in TOML's "..." a `\` is written `\\`"#,
         ));
     }
     Ok(Place::File(path.into()))

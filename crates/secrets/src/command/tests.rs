@@ -11,6 +11,7 @@ async fn a_program_that_is_not_there_is_named() {
         shown.contains("`hallpass-no-such-program` was not found"),
         "{shown}"
     );
+    assert_eq!(shown.contains("`x.cmd`"), cfg!(windows), "{shown}");
     leak::assert_clean(&shown, "CANARY");
 }
 
@@ -146,5 +147,65 @@ mod unix {
         source.refused(&source.secret().await.unwrap());
         assert_eq!(run().await, "3");
         assert_eq!(source.epoch(), 2);
+    }
+}
+
+#[cfg(windows)]
+mod windows {
+    use super::*;
+    use crate::folder::Folder;
+
+    fn script(folder: &Folder, lines: &str) -> CommandSecret {
+        let path = folder.write("a script.cmd", format!("@echo off\r\n{lines}\r\n"));
+        CommandSecret::new(path, ["one two", "x&echo CANARY", "100%"])
+    }
+
+    // covers: F-106
+    #[tokio::test]
+    async fn what_it_prints_is_the_secret() {
+        let printed = CommandSecret::new("cmd", ["/d", "/c", "echo s3cr3t"]);
+        assert_eq!(printed.secret().await.unwrap().expose(), "s3cr3t");
+    }
+
+    #[tokio::test]
+    async fn a_script_gets_its_arguments_as_they_are() {
+        let folder = Folder::new();
+        let printed = script(&folder, "echo %~1/%2").secret().await.unwrap();
+        assert_eq!(printed.expose(), "one two/\"x&echo CANARY\"");
+    }
+
+    #[tokio::test]
+    async fn it_fails_with_its_code_and_shows_no_output() {
+        let folder = Folder::new();
+        for (lines, expect) in [
+            ("echo CANARY\r\nexit 3", "ended with exit code 3"),
+            ("exit /b 0", "is empty"),
+        ] {
+            let error = script(&folder, lines).secret().await.unwrap_err();
+            let shown = leak::error_chain(&error);
+            assert!(shown.contains(expect), "{lines}: {shown}");
+            leak::assert_clean(&shown, "CANARY");
+        }
+    }
+
+    // covers: F-99
+    #[tokio::test]
+    async fn an_argument_that_no_script_can_take_is_refused_and_not_shown() {
+        let folder = Folder::new();
+        let path = folder.write("x.cmd", "@exit 0");
+        let error = CommandSecret::new(path, ["CANARY\r\n"]).secret().await;
+        let shown = leak::error_chain(&error.unwrap_err());
+        assert!(shown.contains("x.cmd` cannot be run"), "{shown}");
+        leak::assert_clean(&shown, "CANARY");
+    }
+
+    #[tokio::test]
+    async fn it_is_killed_when_its_time_is_over() {
+        // Steps of nothing: it never ends.
+        let slow = CommandSecret::new("cmd", ["/d", "/c", "for /l %i in (0,0,1) do @rem"]);
+        let slow = slow.timeout(Duration::from_millis(300));
+        let error = slow.secret().await.unwrap_err();
+        assert!(error.is_transient());
+        assert!(error.to_string().contains("did not end within 300ms"));
     }
 }

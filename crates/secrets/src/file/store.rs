@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use hallpass_core::{Secret, SecretError, SecretStore};
 use zeroize::Zeroizing;
 
-use super::{FileSecret, Inner, Reading};
-use crate::{blocking, content};
+use super::{FileSecret, Inner, Reading, no_file};
+use crate::{blocking, content, patience::patiently};
 
 #[async_trait]
 impl SecretStore for FileSecret {
@@ -36,15 +36,16 @@ impl Inner {
             )));
         }
         let beside = write(path, line.as_bytes(), &place)?;
-        {
+        patiently(|| {
             // A reading in between must not take this for someone else's change.
             let mut last = self.last();
-            beside
-                .rename(path)
-                .map_err(|error| cannot(&place, &error))?;
+            fs::rename(&beside.0, path)?;
             last.reading = Reading::Read(secret.clone());
             last.at = self.settings.clock.now();
-        }
+            Ok(())
+        })
+        .map_err(|error| cannot(&place, &error))?;
+        beside.has_the_name();
         sync_folder(path);
         Ok(())
     }
@@ -60,9 +61,7 @@ fn write(path: &Path, content: &[u8], place: &str) -> Result<Beside, SecretError
             )));
         }
         Ok(metadata) if !metadata.is_file() => {
-            return Err(SecretError::new(format!(
-                "{place} is no regular file but a directory, a FIFO or a device; give the path of a file"
-            )));
+            return Err(no_file(place));
         }
         Ok(metadata) => Some(metadata),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -108,10 +107,8 @@ impl Beside {
         }
     }
 
-    fn rename(self, path: &Path) -> io::Result<()> {
-        fs::rename(&self.0, path)?;
+    fn has_the_name(self) {
         std::mem::forget(self);
-        Ok(())
     }
 }
 
@@ -159,6 +156,9 @@ fn sync_folder(path: &Path) {
 fn cannot(place: &str, error: &io::Error) -> SecretError {
     SecretError::new(match error.kind() {
         io::ErrorKind::NotFound => format!("{place} cannot be written: its folder is missing"),
+        io::ErrorKind::PermissionDenied if cfg!(windows) => format!(
+            "{place} cannot be replaced by this user; close what has it open, or let this user write in the folder, where a new file is put in its place"
+        ),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => format!(
             "{place} cannot be replaced by this user; let it write in the folder, where a new file is put in its place"
         ),

@@ -28,6 +28,63 @@ async fn what_cannot_be_read_is_named_by_its_path() {
     assert!(fails(&long).await.contains("more than 65536 bytes"));
     let odd = FileSecret::new(folder.write("odd", b"CANARY\xff"));
     assert!(fails(&odd).await.contains("not UTF-8"));
+    let directory = FileSecret::new(folder.path());
+    assert!(fails(&directory).await.contains("no regular file"));
+}
+
+// covers: F-107
+#[tokio::test]
+async fn what_windows_powershell_writes_is_read_or_told() {
+    let folder = Folder::new();
+    let utf8 = folder.write("utf8", "\u{feff}s3cr3t\r\n");
+    let secret = FileSecret::new(utf8).secret().await.unwrap();
+    assert_eq!(secret.expose(), "s3cr3t");
+    let utf16: Vec<u8> = "\u{feff}CANARY\r\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let redirected = FileSecret::new(folder.write("utf16", utf16));
+    assert!(fails(&redirected).await.contains("write it anew as UTF-8"));
+}
+
+/// Where one program can keep a file from others.
+#[cfg(windows)]
+mod windows {
+    use std::{fs::OpenOptions, os::windows::fs::OpenOptionsExt as _, thread, time::Duration};
+
+    use hallpass_core::{Secret, SecretStore as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_someone_keeps_is_waited_for_and_then_told() {
+        let folder = Folder::new();
+        let path = folder.write("secret", "first\n");
+        let source = FileSecret::new(&path);
+        let keep = || OpenOptions::new().read(true).share_mode(0).open(&path);
+        let keep_for_a_moment = || {
+            let kept = keep().unwrap();
+            thread::spawn(|| {
+                thread::sleep(Duration::from_millis(50));
+                drop(kept);
+            })
+        };
+        let kept = keep_for_a_moment();
+        assert_eq!(source.secret().await.unwrap().expose(), "first");
+        kept.join().unwrap();
+        let kept = keep_for_a_moment();
+        source.save(&Secret::new("CANARY").unwrap()).await.unwrap();
+        kept.join().unwrap();
+
+        let kept = keep().unwrap();
+        assert!(fails(&source).await.contains("os error 32"));
+        let saved = source.save(&Secret::new("lost").unwrap()).await;
+        let error = saved.unwrap_err().to_string();
+        assert!(error.contains("cannot be"), "{error}");
+        drop(kept);
+        assert_eq!(source.secret().await.unwrap().expose(), "CANARY");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }
 
 #[cfg(unix)]

@@ -88,7 +88,7 @@ async fn debug_shows_names_and_no_secret() {
 }
 
 /// Of the machine that runs the tests: there may be one, locked or not, or none. It neither panics nor waits for ever.
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 #[tokio::test]
 async fn the_systems_own_keychain_is_asked() {
     let source = KeychainSecret::new("hallpass-test-of-no-such-service", "nobody");
@@ -98,4 +98,20 @@ async fn the_systems_own_keychain_is_asked() {
         shown.contains("`nobody` for `hallpass-test-of-no-such-service`"),
         "{shown}"
     );
+}
+
+/// The Credential Manager of the account that runs the tests, under a name that nothing else has.
+#[cfg(windows)]
+#[tokio::test]
+async fn what_cmdkey_stores_is_found() {
+    let service = format!("hallpass-test-{}", std::process::id());
+    let store: Arc<CredentialStore> = windows_native_keyring_store::Store::new().unwrap();
+    // The target that the table above tells to give.
+    let target = format!("me.{service}");
+    let modifiers = std::collections::HashMap::from([("target", &*target)]);
+    let entry = store.build("any", "one", Some(&modifiers)).unwrap();
+    entry.set_password("CANARY").unwrap();
+    let secret = KeychainSecret::new(&service, "me").secret().await;
+    entry.delete_credential().unwrap();
+    assert_eq!(secret.unwrap().expose(), "CANARY");
 }

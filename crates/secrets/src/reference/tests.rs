@@ -29,7 +29,11 @@ fn each_scheme_is_read_and_shown() {
         #[cfg(unix)]
         ("file:/with space:and colon", "file:/with space:and colon"),
         #[cfg(windows)]
-        (r"file:C:\secrets\client", r"file:C:\secrets\client"),
+        (r"file:C:\my secrets\client", r"file:C:\my secrets\client"),
+        #[cfg(windows)]
+        ("file:C:/secrets/client", "file:C:/secrets/client"),
+        #[cfg(windows)]
+        (r"file:\\server\share\client", r"file:\\server\share\client"),
     ] {
         let reference: SecretReference = text.parse().unwrap();
         assert_eq!(reference.to_string(), shown);
@@ -71,6 +75,10 @@ fn what_is_no_reference_is_told_and_not_repeated() {
         ("file:", "absolute path"),
         ("file:CANARY", "absolute path"),
         ("file:~/CANARY", "absolute path"),
+        #[cfg(windows)]
+        ("file:/run/CANARY", r"as in `file:C:\secrets\client`"),
+        #[cfg(windows)]
+        ("file:C:\\\tCANARY", "no path has"),
         ("command:", "names no program"),
         ("command:   ", "names no program"),
         ("command:[]", "names no program"),

@@ -1,0 +1,62 @@
+//! Windows opens and replaces no file that another program keeps to itself: an editor, a virus scanner, an agent that
+//! is writing it. Most let go of it in a moment.
+
+use std::{io, thread, time::Duration};
+
+const TRIES: u32 = 30;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Tries again while another program is in the way, for a third of a second. It blocks the thread.
+pub(crate) fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..TRIES {
+        match attempt() {
+            Err(error) if is_in_use(&error) => thread::sleep(PAUSE),
+            outcome => return outcome,
+        }
+    }
+    attempt()
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    /// Also of a file that is about to be replaced and is open elsewhere, where the file system is an old one.
+    const ERROR_ACCESS_DENIED: i32 = 5;
+    const ERROR_SHARING_VIOLATION: i32 = 32;
+    const ERROR_LOCK_VIOLATION: i32 = 33;
+    // Elsewhere the numbers mean something else, and nobody is in the way.
+    cfg!(windows)
+        && matches!(
+            error.raw_os_error(),
+            Some(ERROR_ACCESS_DENIED | ERROR_SHARING_VIOLATION | ERROR_LOCK_VIOLATION)
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_waits_for_those_who_are_in_the_way_and_for_nothing_else() {
+        for (code, tries) in [
+            (2, 1),
+            (5, if cfg!(windows) { TRIES } else { 1 }),
+            (32, if cfg!(windows) { TRIES } else { 1 }),
+        ] {
+            let mut tried = 0;
+            let outcome = patiently(|| {
+                tried += 1;
+                Err::<(), _>(io::Error::from_raw_os_error(code))
+            });
+            assert_eq!(outcome.unwrap_err().raw_os_error(), Some(code));
+            assert_eq!(tried, tries, "{code}");
+        }
+        let mut tried = 0;
+        let third = patiently(|| {
+            tried += 1;
+            let failed = cfg!(windows) && tried < 3;
+            (!failed)
+                .then_some(tried)
+                .ok_or(io::Error::from_raw_os_error(32))
+        });
+        assert_eq!(third.unwrap(), if cfg!(windows) { 3 } else { 1 });
+    }
+}
