@@ -16,9 +16,7 @@ mod record;
 
 use std::{
     collections::HashMap,
-    fmt,
-    fs::File,
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -31,6 +29,7 @@ use hallpass::{
 use tokio::sync::Notify;
 
 pub(crate) use entry::Label;
+use files::Locked;
 pub(crate) use list::{Kept, clear, list};
 use record::{Guard, Record};
 
@@ -47,7 +46,7 @@ struct Inner {
     label: Label,
     clock: Arc<dyn Clock>,
     /// The leases of this process, each with its locked file.
-    held: Mutex<HashMap<StoreKey, (Lease, File)>>,
+    held: Mutex<HashMap<StoreKey, (Lease, Locked)>>,
     released: Notify,
 }
 
@@ -80,7 +79,7 @@ impl FileTokenStore {
 }
 
 impl Inner {
-    fn held(&self) -> MutexGuard<'_, HashMap<StoreKey, (Lease, File)>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<StoreKey, (Lease, Locked)>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,19 +107,15 @@ impl Inner {
     }
 
     /// The file that the holder of the lease keeps locked, locked by us.
-    fn hold(&self, key: &StoreKey) -> io::Result<File> {
+    fn hold(&self, key: &StoreKey) -> io::Result<Locked> {
         let path = self.path(key, "held");
-        let file = files::open_lock(&path)?;
-        if files::try_lock(&file)? {
-            return Ok(file);
+        if let Some(locked) = Locked::try_new(files::open_lock(&path)?)? {
+            return Ok(locked);
         }
         // By one who stands still: its file goes, and a new one takes the name.
-        std::fs::remove_file(&path)?;
-        let file = files::open_lock(&path)?;
-        if files::try_lock(&file)? {
-            return Ok(file);
-        }
-        Err(io::ErrorKind::WouldBlock.into())
+        files::set_aside(&path)?;
+        let locked = Locked::try_new(files::open_lock(&path)?)?;
+        locked.ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 }
 

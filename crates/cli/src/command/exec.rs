@@ -58,9 +58,14 @@ fn replace(mut command: Command, program: &str) -> Result<ExitCode, Failure> {
     Err(not_started(&command.exec(), program))
 }
 
-/// Elsewhere a process cannot be replaced: this one waits, and passes the exit code on.
-#[cfg(not(unix))]
+/// Windows replaces no process: this one waits, and passes the exit code on. Of Ctrl-C and Ctrl-Break, which the console
+/// tells both, the command makes what it will.
+#[cfg(windows)]
 fn replace(mut command: Command, program: &str) -> Result<ExitCode, Failure> {
+    use tokio::signal::windows::{ctrl_break, ctrl_c};
+
+    // As long as someone listens, they do not end this process. Without a console there are none.
+    let _heard = (ctrl_c(), ctrl_break());
     let status = command
         .status()
         .map_err(|error| not_started(&error, program))?;
@@ -74,8 +79,14 @@ fn replace(mut command: Command, program: &str) -> Result<ExitCode, Failure> {
 }
 
 fn not_started(error: &std::io::Error, program: &str) -> Failure {
-    Failure::new(
+    let failure = Failure::new(
         Exit::Output,
         format!("`{program}` could not be started: {}", error.kind()),
-    )
+    );
+    if cfg!(windows) && error.kind() == std::io::ErrorKind::NotFound {
+        return failure.with_remedy(
+            "name a script with its ending, as in `npm.cmd`, and run what the shell itself does by `cmd /c`",
+        );
+    }
+    failure
 }

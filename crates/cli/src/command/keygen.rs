@@ -70,7 +70,9 @@ fn read(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
         wrong(&format!("it cannot be read ({})", told(&error)))
             .with_remedy("name a file with a private key, as PEM or as a JWK")
     })?;
-    let key = match (source::read_key(&text), args.algorithm) {
+    // Some editors write one.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let key = match (source::read_key(text), args.algorithm) {
         (Ok(key), Some(algorithm)) => key.with_algorithm(algorithm.into()),
         (key, _) => key,
     };

@@ -94,7 +94,14 @@ fn read(path: &Path, named_by: Option<&str>) -> Result<Option<String>, Failure> 
     }
     let text =
         fs::read(path).map_err(|error| failed(format!("cannot be read: {}", error.kind())))?;
-    let text = String::from_utf8(text).map_err(|_| failed("is not UTF-8".into()))?;
+    let text = String::from_utf8(text).map_err(|error| {
+        let utf16 = matches!(error.as_bytes(), [0xff, 0xfe, ..] | [0xfe, 0xff, ..]);
+        failed(if utf16 {
+            "is UTF-16, which Windows PowerShell's `>` writes; save it as UTF-8".into()
+        } else {
+            "is not UTF-8".into()
+        })
+    })?;
     // Some editors write one.
     Ok(Some(
         text.strip_prefix('\u{feff}')
@@ -145,9 +152,14 @@ impl Document<'_> {
         let document = DeTable::parse(self.text).map_err(|error| {
             // Its message may quote what it read.
             let at = error.span().unwrap_or_default();
+            let escape = self.line(at.start).contains('\\');
             self.wrong(
                 &at,
-                "this is not TOML; a text stands in quotes, as in `client_id = \"orders\"`",
+                if escape {
+                    r#"this is not TOML; within "..." a `\` starts an escape: a path stands in '...', as in 'file:C:\secrets\client'"#
+                } else {
+                    "this is not TOML; a text stands in quotes, as in `client_id = \"orders\"`"
+                },
             )
         })?;
         let mut profiles = None;
@@ -305,6 +317,14 @@ impl Document<'_> {
             Some(nearest) => failure.with_remedy(format!("did you mean `{nearest}`?")),
             None => failure.with_remedy("docs/command.md lists them"),
         }
+    }
+
+    /// The line in which this byte is.
+    fn line(&self, at: usize) -> &str {
+        let (before, after) = self.text.split_at_checked(at).unwrap_or_default();
+        let start = before.rfind('\n').map_or(0, |end| end + 1);
+        let end = after.find('\n').map_or(self.text.len(), |end| at + end);
+        &self.text[start..end]
     }
 
     fn wrong(&self, at: &Range<usize>, what: &str) -> Failure {

@@ -3,8 +3,10 @@
 use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions},
     io::{self, Read as _, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::Duration,
 };
 
 use fs4::{FileExt, TryLockError};
@@ -83,22 +85,59 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
 
 /// Puts these bytes in place of the file, whole or not at all. What has the name, be it a link, is replaced.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let new = path.with_extension(format!("{}-{number}.new", std::process::id()));
-    // Left by a process of the same number that died.
-    remove(&new)?;
+    let new = beside(path)?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     let mut file = open_no_link(&new, &mut options)?;
     let written = file.write_all(bytes);
     drop(file);
-    let replaced = written.and_then(|()| fs::rename(&new, path));
+    let replaced = written.and_then(|()| rename(&new, path));
     if replaced.is_err() {
         // The disk may be full: nothing half-done stays. The first error counts.
         let _ = remove(&new);
     }
     replaced
+}
+
+/// Takes the name from a file, whoever has it open, and removes it. Where an open file keeps its name until it is closed,
+/// as on Windows, that is another one by now.
+pub(super) fn set_aside(path: &Path) -> io::Result<()> {
+    let aside = beside(path)?;
+    rename(path, &aside)?;
+    // Or else it is swept up later.
+    let _ = remove(&aside);
+    Ok(())
+}
+
+/// A name that nothing has, in the same folder. What is left under it is swept up.
+fn beside(path: &Path) -> io::Result<PathBuf> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = path.with_extension(format!("{}-{number}.new", std::process::id()));
+    // Left by a process of the same number that died.
+    remove(&name)?;
+    Ok(name)
+}
+
+/// Windows replaces no file that a virus scanner keeps to itself, nor on some file systems one that another run is just
+/// reading: they let go in a moment, which is less than what the cache gives a store.
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    const TRIES: u32 = 10;
+    const PAUSE: Duration = Duration::from_millis(5);
+    for _ in 1..TRIES {
+        match fs::rename(from, to) {
+            Err(error) if is_in_use(&error) => thread::sleep(PAUSE),
+            outcome => return outcome,
+        }
+    }
+    fs::rename(from, to)
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    const ERROR_ACCESS_DENIED: i32 = 5;
+    const ERROR_SHARING_VIOLATION: i32 = 32;
+    let code = error.raw_os_error();
+    cfg!(windows) && matches!(code, Some(ERROR_ACCESS_DENIED | ERROR_SHARING_VIOLATION))
 }
 
 /// Removes the file, if there is one.
@@ -116,9 +155,22 @@ pub(super) fn open_lock(path: &Path) -> io::Result<File> {
     open_no_link(path, &mut options)
 }
 
-/// Takes the lock, or tells that someone else has it.
-pub(super) fn try_lock(file: &File) -> io::Result<bool> {
-    taken(FileExt::try_lock(file))
+/// A file that is locked until this is dropped.
+pub(super) struct Locked(pub(super) File);
+
+impl Locked {
+    /// Takes the lock; nothing where someone else has it.
+    pub(super) fn try_new(file: File) -> io::Result<Option<Self>> {
+        let taken = taken(FileExt::try_lock(&file))?;
+        Ok(taken.then(|| Self(file)))
+    }
+}
+
+/// A closed file's locks end everywhere, but Windows does not say when.
+impl Drop for Locked {
+    fn drop(&mut self) {
+        let _ = FileExt::unlock(&self.0);
+    }
 }
 
 /// Does someone have the lock on this file?
@@ -126,8 +178,12 @@ pub(super) fn is_locked(path: &Path) -> io::Result<bool> {
     let mut options = OpenOptions::new();
     options.read(true);
     match open_no_link(path, &mut options) {
-        // Shared with others who look; it ends with the file.
-        Ok(file) => taken(FileExt::try_lock_shared(&file)).map(|taken| !taken),
+        // Shared with others who look.
+        Ok(file) => {
+            let free = taken(FileExt::try_lock_shared(&file))?;
+            drop(free.then(|| Locked(file)));
+            Ok(!free)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::files;
+use super::files::{self, Locked};
 
 /// The latest lease on a key. One that cannot be read is one that never was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,27 +65,33 @@ fn milliseconds(time: SystemTime) -> u64 {
 }
 
 /// The record's file, locked until this is dropped.
-pub(super) struct Guard(File);
+pub(super) struct Guard(Locked);
 
 impl Guard {
     /// Nothing where someone else has it.
     pub(super) fn try_new(path: &Path) -> io::Result<Option<Self>> {
-        let file = files::open_lock(path)?;
-        Ok(files::try_lock(&file)?.then_some(Self(file)))
+        let locked = Locked::try_new(files::open_lock(path)?)?;
+        Ok(locked.map(Self))
     }
 
     pub(super) fn read(&self) -> io::Result<Record> {
+        let mut file = self.file();
         let mut bytes = Vec::new();
-        (&self.0).rewind()?;
-        (&self.0).take(256).read_to_end(&mut bytes)?;
+        file.rewind()?;
+        file.take(256).read_to_end(&mut bytes)?;
         Ok(Record::parse(&bytes))
     }
 
     pub(super) fn write(&self, record: Record) -> io::Result<()> {
         let Record { fence, from, until } = record;
-        self.0.set_len(0)?;
-        (&self.0).rewind()?;
-        (&self.0).write_all(format!("{fence} {from} {until}\n").as_bytes())
+        let mut file = self.file();
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(format!("{fence} {from} {until}\n").as_bytes())
+    }
+
+    fn file(&self) -> &File {
+        &self.0.0
     }
 
     /// Ends this lease, if it is the latest.

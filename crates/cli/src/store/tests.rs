@@ -214,11 +214,8 @@ async fn through_the_cache(machine: &Machine) -> (String, usize) {
 }
 
 // covers: F-92, F-97, F-112
-#[cfg(unix)]
 #[tokio::test]
 async fn files_that_others_made_are_passed_over_and_replaced() {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
-
     let machine = Machine::new();
     let (first, _) = through_the_cache(&machine).await;
     machine.clock.advance(SECOND);
@@ -229,35 +226,10 @@ async fn files_that_others_made_are_passed_over_and_replaced() {
     let good = fs::read(&path).unwrap();
     let outside = machine.folder.path().join("outside");
     fs::write(&outside, &good).unwrap();
-    fs::set_permissions(&outside, fs::Permissions::from_mode(0o600)).unwrap();
-    let fifo = || {
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &path,
-            rustix::fs::FileType::Fifo,
-            0o600.into(),
-            0,
-        )
-        .unwrap();
-    };
-    let readable = || {
-        fs::write(&path, &good).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    };
-    let long = || {
-        fs::write(&path, vec![b'x'; 300 << 10]).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    };
-    let tampers: [(&str, &dyn Fn()); 4] = [
-        ("a link", &|| symlink(&outside, &path).unwrap()),
-        ("a pipe", &fifo),
-        ("readable by others", &readable),
-        ("too long", &long),
-    ];
-    for (what, tamper) in tampers {
+    for (what, tamper) in TAMPERS {
         machine.clock.advance(SECOND);
         fs::remove_file(&path).unwrap();
-        tamper();
+        tamper(&path, &good, &outside);
         let (token, requests) = through_the_cache(&machine).await;
         assert_eq!(requests, 1, "{what}");
         assert!(fs::symlink_metadata(&path).unwrap().is_file(), "{what}");
@@ -265,6 +237,44 @@ async fn files_that_others_made_are_passed_over_and_replaced() {
     }
     // What the link pointed at was not written.
     assert_eq!(fs::read(&outside).unwrap(), good);
+}
+
+/// Puts something else in the place of an entry; it knows what was there, and a copy of it elsewhere.
+type Tamper = fn(&Path, &[u8], &Path);
+
+const TAMPERS: &[(&str, Tamper)] = &[
+    ("too long", |path, _, _| {
+        fs::write(path, vec![b'x'; 300 << 10]).unwrap();
+        #[cfg(unix)]
+        unix::set_mode(path, 0o600);
+    }),
+    #[cfg(unix)]
+    ("a link", |path, _, outside| {
+        unix::set_mode(outside, 0o600);
+        std::os::unix::fs::symlink(outside, path).unwrap();
+    }),
+    #[cfg(unix)]
+    ("a pipe", |path, _, _| unix::make_fifo(path)),
+    #[cfg(unix)]
+    ("readable by others", |path, good, _| {
+        fs::write(path, good).unwrap();
+        unix::set_mode(path, 0o644);
+    }),
+];
+
+#[cfg(unix)]
+mod unix {
+    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+    use rustix::fs::{CWD, FileType, mknodat};
+
+    pub(super) fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    pub(super) fn make_fifo(path: &Path) {
+        mknodat(CWD, path, FileType::Fifo, 0o600.into(), 0).unwrap();
+    }
 }
 
 // covers: F-87, F-97

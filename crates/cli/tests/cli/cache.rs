@@ -130,7 +130,6 @@ async fn what_was_tampered_with_is_a_miss_and_overwritten() {
 }
 
 // covers: F-87, F-97
-#[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_cannot_be_used_costs_the_sharing_alone() {
     let server = server().await;

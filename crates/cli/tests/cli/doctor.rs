@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{ID, SECRET, User, default_profile, profile, server, stderr, stdout};
+use crate::support::{ID, MISSING, SECRET, User, default_profile, profile, server, stderr, stdout};
 
 fn steps(report: &Value) -> Vec<(&str, &str)> {
     let steps = report["steps"].as_array().unwrap().iter();
@@ -50,10 +50,15 @@ async fn all_is_well() {
     );
     let mut unicode = user.hallpass("doctor");
     let ticks = stdout(&unicode.env("LANG", "en_GB.UTF-8").assert().success());
-    assert!(
-        ticks.starts_with("✓ configuration") && ticks.contains("\n- tls"),
-        "{ticks}"
-    );
+    if cfg!(windows) {
+        // The locale says nothing there of who reads a pipe.
+        assert_eq!(ticks, plain);
+    } else {
+        assert!(
+            ticks.starts_with("✓ configuration") && ticks.contains("\n- tls"),
+            "{ticks}"
+        );
+    }
     // Each looked for itself: nothing was kept, nothing taken from what is kept.
     assert_eq!(server.token_request_count(), 3);
     assert!(!user.cache().exists());
@@ -76,11 +81,7 @@ async fn the_first_step_that_fails_decides_and_has_a_remedy() {
             "configuration",
             3,
         ),
-        (
-            good.replace("env:CLIENT_SECRET", "file:/no/such/file"),
-            "secret",
-            3,
-        ),
+        (good.replace("env:CLIENT_SECRET", MISSING), "secret", 3),
         (
             profile("default", "https://no-such-host.invalid/token"),
             "dns",

@@ -2,119 +2,125 @@
 
 use std::fs;
 
-use crate::support::{User, default_profile, server};
+use crate::support::User;
 
 const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/command.md");
-/// What the guide has in place of what differs from run to run.
-const TOKEN: &str = "2YotnFZFEjr1zCsicMWpAA";
-const TIME: &str = "2026-11-25T12:59:58Z";
+/// The console is a Unix shell's.
+#[cfg(unix)]
+mod console {
+    use super::*;
+    use crate::support::{default_profile, server};
 
-/// The commands of the guide's console blocks, each with what it prints.
-fn commands(guide: &str) -> Vec<(String, String)> {
-    let mut commands: Vec<(String, String)> = Vec::new();
-    let mut within = false;
-    for line in guide.lines() {
-        match line {
-            "```console" => within = true,
-            "```" => within = false,
-            _ if !within => {}
-            _ => match line.strip_prefix("$ ") {
-                Some(command) => commands.push((command.to_owned(), String::new())),
-                None => commands.last_mut().unwrap().1 += &format!("{line}\n"),
-            },
+    /// What the guide has in place of what differs from run to run.
+    const TOKEN: &str = "2YotnFZFEjr1zCsicMWpAA";
+    const TIME: &str = "2026-11-25T12:59:58Z";
+
+    /// The commands of the guide's console blocks, each with what it prints.
+    fn commands(guide: &str) -> Vec<(String, String)> {
+        let mut commands: Vec<(String, String)> = Vec::new();
+        let mut within = false;
+        for line in guide.lines() {
+            match line {
+                "```console" => within = true,
+                "```" => within = false,
+                _ if !within => {}
+                _ => match line.strip_prefix("$ ") {
+                    Some(command) => commands.push((command.to_owned(), String::new())),
+                    None => commands.last_mut().unwrap().1 += &format!("{line}\n"),
+                },
+            }
+        }
+        commands
+    }
+
+    /// What a run printed, with the guide's words in place of what differs.
+    fn in_the_guides_words(printed: &str, token: &str, host: &str, user: &User) -> String {
+        let config = user.config().display().to_string();
+        let text = printed
+            .replace(token, TOKEN)
+            .replace(host, "login.example")
+            .replace(&config, "config.toml");
+        text.split_inclusive(|c: char| " \"\n=".contains(c))
+            .map(plain)
+            .collect()
+    }
+
+    /// Times, durations, keys: anything of their shape is as good as the guide's.
+    fn plain(word: &str) -> String {
+        let bare = word.trim_end_matches([' ', '"', '\n', '=', ',']);
+        let rest = &word[bare.len()..];
+        let number = |from, to| {
+            bare.parse::<u32>()
+                .is_ok_and(|number| (from..=to).contains(&number))
+        };
+        let is_time = bare.len() == TIME.len() && bare.starts_with("20") && bare.ends_with('Z');
+        let is_key = bare.len() == 12 && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let bare = match bare {
+            _ if is_time => TIME,
+            _ if is_key => "6f1ed002ab55",
+            _ if number(3_500, 3_600) => "3598",
+            _ if bare.len() == 3 && bare.starts_with('5') && bare.ends_with('s') => "58s",
+            _ => bare,
+        };
+        format!("{bare}{rest}")
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_guide_tells_what_happens() {
+        let server = server().await;
+        let user = User::of(&server);
+        fs::write(user.path("order.json"), "{}").unwrap();
+        let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUiLCJleHAiOjF9.c2ln";
+        fs::write(user.path("token.jwt"), jwt).unwrap();
+        let endpoint = server.token_endpoint();
+        let host = endpoint
+            .strip_prefix("http://")
+            .and_then(|rest| rest.split('/').next())
+            .unwrap();
+        let token = user.prints("token");
+        assert!(default_profile(&server).contains(host));
+
+        let guide = fs::read_to_string(GUIDE).unwrap();
+        let commands = commands(&guide);
+        assert!(commands.len() >= 11, "{}", commands.len());
+        for (line, says) in commands {
+            // As a shell reads it, and with the API that there is.
+            let line = line.replace("https://api.example", &server.api_url(""));
+            let mut shell = user.hallpass("");
+            let program = shell.get_program().to_owned();
+            let mut sh = assert_cmd::Command::new("sh");
+            sh.env_clear().envs(
+                shell
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
+            let line = line.replacen("hallpass", program.to_str().unwrap(), 1);
+            let printed = sh
+                .current_dir(user.path(""))
+                .args(["-c", &line])
+                .assert()
+                .success();
+            let printed = crate::support::stdout(&printed);
+            let printed = in_the_guides_words(&printed, token.trim_end(), host, &user);
+            same(&line, &printed, &says);
+            shell.arg("--version").assert().success();
         }
     }
-    commands
-}
 
-/// What a run printed, with the guide's words in place of what differs.
-fn in_the_guides_words(printed: &str, token: &str, host: &str, user: &User) -> String {
-    let config = user.config().display().to_string();
-    let text = printed
-        .replace(token, TOKEN)
-        .replace(host, "login.example")
-        .replace(&config, "config.toml");
-    text.split_inclusive(|c: char| " \"\n=".contains(c))
-        .map(plain)
-        .collect()
-}
-
-/// Times, durations, keys: anything of their shape is as good as the guide's.
-fn plain(word: &str) -> String {
-    let bare = word.trim_end_matches([' ', '"', '\n', '=', ',']);
-    let rest = &word[bare.len()..];
-    let number = |from, to| {
-        bare.parse::<u32>()
-            .is_ok_and(|number| (from..=to).contains(&number))
-    };
-    let is_time = bare.len() == TIME.len() && bare.starts_with("20") && bare.ends_with('Z');
-    let is_key = bare.len() == 12 && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let bare = match bare {
-        _ if is_time => TIME,
-        _ if is_key => "6f1ed002ab55",
-        _ if number(3_500, 3_600) => "3598",
-        _ if bare.len() == 3 && bare.starts_with('5') && bare.ends_with('s') => "58s",
-        _ => bare,
-    };
-    format!("{bare}{rest}")
-}
-
-#[cfg(unix)]
-#[tokio::test(flavor = "multi_thread")]
-async fn the_guide_tells_what_happens() {
-    let server = server().await;
-    let user = User::of(&server);
-    fs::write(user.path("order.json"), "{}").unwrap();
-    let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUiLCJleHAiOjF9.c2ln";
-    fs::write(user.path("token.jwt"), jwt).unwrap();
-    let endpoint = server.token_endpoint();
-    let host = endpoint
-        .strip_prefix("http://")
-        .and_then(|rest| rest.split('/').next())
-        .unwrap();
-    let token = user.prints("token");
-    assert!(default_profile(&server).contains(host));
-
-    let guide = fs::read_to_string(GUIDE).unwrap();
-    let commands = commands(&guide);
-    assert!(commands.len() >= 11, "{}", commands.len());
-    for (line, says) in commands {
-        // As a shell reads it, and with the API that there is.
-        let line = line.replace("https://api.example", &server.api_url(""));
-        let mut shell = user.hallpass("");
-        let program = shell.get_program().to_owned();
-        let mut sh = assert_cmd::Command::new("sh");
-        sh.env_clear().envs(
-            shell
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
+    /// The same lines; `...` stands for anything up to the next word.
+    fn same(line: &str, printed: &str, says: &str) {
+        assert_eq!(
+            printed.lines().count(),
+            says.lines().count(),
+            "{line}:\n{printed}"
         );
-        let line = line.replacen("hallpass", program.to_str().unwrap(), 1);
-        let printed = sh
-            .current_dir(user.path(""))
-            .args(["-c", &line])
-            .assert()
-            .success();
-        let printed = crate::support::stdout(&printed);
-        let printed = in_the_guides_words(&printed, token.trim_end(), host, &user);
-        same(&line, &printed, &says);
-        shell.arg("--version").assert().success();
-    }
-}
-
-/// The same lines; `...` stands for anything up to the next word.
-fn same(line: &str, printed: &str, says: &str) {
-    assert_eq!(
-        printed.lines().count(),
-        says.lines().count(),
-        "{line}:\n{printed}"
-    );
-    for (printed, says) in printed.lines().zip(says.lines()) {
-        let fits = match says.split_once("...") {
-            Some((before, after)) => printed.starts_with(before) && printed.ends_with(after),
-            None => printed == says,
-        };
-        assert!(fits, "{line}\nprinted: {printed}\nguide:   {says}");
+        for (printed, says) in printed.lines().zip(says.lines()) {
+            let fits = match says.split_once("...") {
+                Some((before, after)) => printed.starts_with(before) && printed.ends_with(after),
+                None => printed == says,
+            };
+            assert!(fits, "{line}\nprinted: {printed}\nguide:   {says}");
+        }
     }
 }
 
@@ -139,7 +145,9 @@ fn the_guides_profiles_can_be_read() {
     let (_, rest) = guide.split_once("```toml\n").unwrap();
     let (profiles, _) = rest.split_once("```").unwrap();
     let user = User::new();
-    user.profile(profiles);
+    // Where an absolute path begins with a drive.
+    let drive = if cfg!(windows) { "file:C:/" } else { "file:/" };
+    user.profile(&profiles.replace("file:/", drive));
     for (name, host) in [
         ("default", "login.camall.io"),
         ("billing", "login.example"),

@@ -1,16 +1,30 @@
 //! `hallpass exec`.
 
-use crate::support::{ID, SECRET, User, server, stderr, stdout};
+use crate::support::{ENV, ID, SECRET, User, server, stderr, stdout};
 
-#[cfg(unix)]
+/// Runs a line of this system's shell, which stands for any command.
+fn in_a_shell(user: &User, words: &str, line: &str) -> assert_cmd::Command {
+    let shell = if cfg!(windows) {
+        ["cmd", "/d", "/c"].as_slice()
+    } else {
+        &["sh", "-c"]
+    };
+    let mut command = user.hallpass(words);
+    command.arg("--").args(shell).arg(line);
+    command
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_has_the_token_and_not_the_secret() {
     let server = server().await;
     let user = User::of(&server);
     let token = user.prints("token");
-    let mut command = user.hallpass("exec --name API_TOKEN -- env");
+    let mut command = user.hallpass(&format!("exec --name API_TOKEN -- {ENV}"));
     let printed = stdout(&command.env("OTHER", "stays").assert().success());
-    assert!(printed.contains(&format!("API_TOKEN={token}")), "{printed}");
+    assert!(
+        printed.contains(&format!("API_TOKEN={}", token.trim_end())),
+        "{printed}"
+    );
     assert!(printed.contains("OTHER=stays"));
     // The control is the next test: it reaches a command by any other name.
     assert!(
@@ -18,9 +32,15 @@ async fn a_command_has_the_token_and_not_the_secret() {
         "{printed}"
     );
 
-    let mut command = user.hallpass("exec --no-cache -- env");
+    let mut command = user.hallpass(&format!("exec --no-cache -- {ENV}"));
+    // Names are told apart by their case on Unix alone.
+    let ours = if cfg!(windows) {
+        "hallpass_client_secret"
+    } else {
+        "HALLPASS_CLIENT_SECRET"
+    };
     let of_ours = command
-        .env("HALLPASS_CLIENT_SECRET", SECRET)
+        .env(ours, SECRET)
         .env("CAMALL_CLIENT_SECRET", SECRET);
     let printed = stdout(&of_ours.env("UNKNOWN_TO_US", SECRET).assert().success());
     assert_eq!(printed.matches(SECRET).count(), 2, "{printed}");
@@ -31,28 +51,31 @@ async fn a_command_has_the_token_and_not_the_secret() {
     assert!(printed.contains("ACCESS_TOKEN="));
 }
 
-#[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_exit_code_is_the_commands() {
     let server = server().await;
     let user = User::of(&server);
-    let mut command = user.hallpass("exec --");
-    command.args([
-        "sh",
-        "-c",
-        "test -n \"$ACCESS_TOKEN\" && echo out && echo err >&2 && exit 42",
-    ]);
-    let ended = command.assert().code(42);
+    let line = if cfg!(windows) {
+        "echo out&& if defined ACCESS_TOKEN (echo err>&2& exit 42)"
+    } else {
+        "test -n \"$ACCESS_TOKEN\" && echo out && echo err >&2 && exit 42"
+    };
+    let ended = in_a_shell(&user, "exec", line).assert().code(42);
+    let lines = |text: String| text.replace("\r\n", "\n");
     assert_eq!(
-        (stdout(&ended), stderr(&ended)),
+        (lines(stdout(&ended)), lines(stderr(&ended))),
         ("out\n".into(), "err\n".into())
     );
-    // It took this process's place: a signal ends it, and not a parent.
-    let mut command = user.hallpass("exec --");
-    let ended = command
-        .args(["sh", "-c", "kill -TERM $$"])
-        .assert()
-        .interrupted();
+}
+
+/// It took this process's place: a signal ends it, and not a parent.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_the_command_itself() {
+    let server = server().await;
+    let user = User::of(&server);
+    let mut command = in_a_shell(&user, "exec", "kill -TERM $$");
+    let ended = command.assert().interrupted();
     assert!(!ended.get_output().status.success());
 }
 
@@ -61,11 +84,16 @@ async fn without_a_token_nothing_is_run() {
     let server = server().await;
     let user = User::of(&server);
     server.rotate_secret(ID, "another");
-    let mut command = user.hallpass("exec -- sh -c");
-    command.arg("echo run").assert().code(4).stdout("");
+    let mut command = in_a_shell(&user, "exec", "echo run");
+    command.assert().code(4).stdout("");
     server.rotate_secret(ID, SECRET);
     let missing = user.run("exec -- no-such-command-anywhere").code(1);
-    assert!(stderr(&missing).contains("`no-such-command-anywhere` could not be started"));
+    let told = stderr(&missing);
+    assert!(
+        told.contains("`no-such-command-anywhere` could not be started"),
+        "{told}"
+    );
+    assert_eq!(told.contains("with its ending"), cfg!(windows), "{told}");
     user.run("exec").code(2);
     user.run("exec --name 9x -- true").code(2);
 }

@@ -2,7 +2,7 @@
 
 use hallpass_testkit::raw::{self, RawServer};
 
-use crate::support::{ID, User, default_profile, fault, profile, server, shown, stderr};
+use crate::support::{MISSING, User, default_profile, fault, profile, server, shown, stderr};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_of_failure_has_its_code() {
@@ -39,10 +39,7 @@ async fn what_is_set_up_wrongly_is_code_3() {
             "did you mean `client_id`?",
         ),
         (good.replace("env:CLIENT_SECRET", "env:NOT_SET"), "NOT_SET"),
-        (
-            good.replace("env:CLIENT_SECRET", "file:/no/such/file"),
-            "/no/such/file",
-        ),
+        (good.replace("env:CLIENT_SECRET", MISSING), "/no/such/file"),
         (good.replace("danger_allow", "# danger_allow"), "plain HTTP"),
         (
             good.clone() + "ca_file = \"/no/such/file\"",
@@ -154,7 +151,6 @@ fn a_wrong_command_line_is_code_2() {
 }
 
 /// `| head`: the reader has gone before the end is written.
-#[cfg(unix)]
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     use std::{
@@ -182,6 +178,24 @@ fn a_reader_that_goes_away_is_no_error() {
     }
 }
 
+/// Windows PowerShell 5 writes UTF-8 with a mark, and UTF-16 where its output is redirected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_windows_powershell_is_read_or_told() {
+    let server = server().await;
+    let user = User::new();
+    let text = default_profile(&server).replace('\n', "\r\n");
+    user.profile(&format!("\u{feff}{text}"));
+    user.prints("token");
+    let utf16 = format!("\u{feff}{text}");
+    let utf16: Vec<u8> = utf16.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(user.config(), utf16).unwrap();
+    let told = stderr(&user.run("token").code(3));
+    assert!(
+        told.contains("is UTF-16") && told.contains("save it as UTF-8"),
+        "{told}"
+    );
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_others_may_write_is_warned_of() {
@@ -196,5 +210,5 @@ async fn a_file_that_others_may_write_is_warned_of() {
         warned.contains("warning") && warned.contains("chmod go-w"),
         "{warned}"
     );
-    assert!(!warned.contains(ID), "{warned}");
+    assert!(!warned.contains(crate::support::ID), "{warned}");
 }

@@ -77,21 +77,20 @@ async fn secrets_are_read_where_the_reference_says() {
     let good = profile("default", &server.token_endpoint());
     let file = user.path("secret");
     std::fs::write(&file, format!("{SECRET}\n")).unwrap();
-    let mut references = vec![format!("file:{}", file.display())];
-    if cfg!(unix) {
-        references.push(format!("command:cat {}", file.display()));
-    }
-    for reference in references {
+    let path = file.to_str().unwrap();
+    let command = if cfg!(windows) {
+        serde_json::json!(["cmd", "/d", "/c", "type", path])
+    } else {
+        serde_json::json!(["cat", path])
+    };
+    for reference in [format!("file:{path}"), format!("command:{command}")] {
         user.profile(&good.replace("\"env:CLIENT_SECRET\"", &format!("'{reference}'")));
         user.prints("token --no-cache");
     }
     let mut from = user.hallpass("token --no-cache");
-    from.env(
-        "HALLPASS_CLIENT_SECRET_FROM",
-        format!("file:{}", file.display()),
-    )
-    .assert()
-    .success();
+    from.env("HALLPASS_CLIENT_SECRET_FROM", format!("file:{path}"))
+        .assert()
+        .success();
 }
 
 // covers: F-99, I-14

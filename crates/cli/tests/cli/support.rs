@@ -12,6 +12,18 @@ use tempfile::TempDir;
 pub(crate) const ID: &str = "orders-service";
 /// Sought in everything that is shown.
 pub(crate) const SECRET: &str = "CANARY-s3cr3t-0123456789";
+/// A reference to a file that is not there, by a path that is absolute on this system.
+pub(crate) const MISSING: &str = if cfg!(windows) {
+    "file:C:/no/such/file"
+} else {
+    "file:/no/such/file"
+};
+/// The command that prints its environment.
+pub(crate) const ENV: &str = if cfg!(windows) {
+    "cmd /d /c set"
+} else {
+    "env"
+};
 
 /// Someone with a home folder of their own, and nothing else in the environment.
 pub(crate) struct User {

@@ -18,12 +18,12 @@ fn a_profile_may_say_everything() {
         issuer = "https://login.example"
         openid_discovery = true
         client_id = "orders"
-        private_key = "file:/run/secrets/client.pem"
-        certificate = "file:/run/secrets/client.crt"
+        private_key = "env:CLIENT_KEY"
+        certificate = "env:CLIENT_CERTIFICATE"
         bound_tokens = false
         key_id = "2026"
         algorithm = "PS256"
-        assertion = "file:/run/secrets/assertion"
+        assertion = "env:ASSERTION"
         client_secret = "env:ORDERS_SECRET"
         authentication = "raw-basic"
         scope = ["a", "b"]
@@ -87,7 +87,14 @@ fn what_is_wrong_is_told_with_its_line_and_no_value_is_repeated() {
             "line 3: this is not TOML",
         ),
         ("[profile.p]\nCANARY!\n", "not TOML"),
-        ("[profile.p]\nclient_id = \"\\CANARY\"", "not TOML"),
+        (
+            "[profile.p]\nclient_id = \"\\CANARY\"",
+            "line 2: this is not TOML; within",
+        ),
+        (
+            "[profile.p]\nca_file = \"C:\\certificates\\CANARY.pem\"\n",
+            "a path stands in '...'",
+        ),
         (
             "[profile.p]\nclient_id = [\"CANARY\"]",
             "`client_id`: it is a text",
