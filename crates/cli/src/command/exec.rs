@@ -1,6 +1,10 @@
 //! `hallpass exec`.
 
-use std::process::{Command, ExitCode};
+use std::{
+    io,
+    path::Path,
+    process::{Command, ExitCode},
+};
 
 use super::token::check_name;
 use crate::{
@@ -78,12 +82,13 @@ fn replace(mut command: Command, program: &str) -> Result<ExitCode, Failure> {
     }
 }
 
-fn not_started(error: &std::io::Error, program: &str) -> Failure {
+fn not_started(error: &io::Error, program: &str) -> Failure {
     let failure = Failure::new(
         Exit::Output,
         format!("`{program}` could not be started: {}", error.kind()),
     );
-    if cfg!(windows) && error.kind() == std::io::ErrorKind::NotFound {
+    let bare = Path::new(program).extension().is_none();
+    if cfg!(windows) && bare && error.kind() == io::ErrorKind::NotFound {
         return failure.with_remedy(
             "name a script with its ending, as in `npm.cmd`, and run what the shell itself does by `cmd /c`",
         );

@@ -40,14 +40,12 @@ fn outside_of_a_runtime_it_says_so() {
 
 #[cfg(unix)]
 mod unix {
-    use std::{fs, path::Path};
-
     use hallpass_testkit::ManualClock;
 
     use super::*;
     use crate::folder::Folder;
 
-    fn shell(script: &str) -> CommandSecret {
+    pub(super) fn shell(script: &str) -> CommandSecret {
         CommandSecret::new("/bin/sh", ["-c", script])
     }
 
@@ -86,6 +84,36 @@ mod unix {
         }
     }
 
+    // covers: F-110
+    #[tokio::test]
+    async fn it_runs_once_in_its_time_and_again_after_a_refusal() {
+        let folder = Folder::new();
+        let runs = folder.path().join("runs");
+        let clock = ManualClock::new();
+        let script = format!("echo x >> {0}; wc -l < {0} | tr -d ' '", runs.display());
+        let source = shell(&script)
+            .remember(Duration::from_secs(60))
+            .clock(clock.clone());
+        let run = async || source.secret().await.unwrap().expose().to_owned();
+        for _ in 0..10 {
+            assert_eq!(run().await, "1");
+        }
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(run().await, "2");
+        source.refused(&source.secret().await.unwrap());
+        assert_eq!(run().await, "3");
+        assert_eq!(source.epoch(), 2);
+    }
+}
+
+/// The system tells of processes in `/proc`.
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::{fs, path::Path};
+
+    use super::{unix::shell, *};
+    use crate::folder::Folder;
+
     /// Waits until the process is gone, or dead and not yet waited for.
     async fn ended(pid: &str) {
         let state = || {
@@ -102,7 +130,6 @@ mod unix {
         text.strip_suffix('\n').map(str::to_owned)
     }
 
-    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn it_is_killed_when_its_time_is_over_or_nobody_waits() {
         let folder = Folder::new();
@@ -126,27 +153,6 @@ mod unix {
         call.abort();
         assert!(call.await.unwrap_err().is_cancelled());
         ended(&pid(&path).unwrap()).await;
-    }
-
-    // covers: F-110
-    #[tokio::test]
-    async fn it_runs_once_in_its_time_and_again_after_a_refusal() {
-        let folder = Folder::new();
-        let runs = folder.path().join("runs");
-        let clock = ManualClock::new();
-        let script = format!("echo x >> {0}; wc -l < {0} | tr -d ' '", runs.display());
-        let source = shell(&script)
-            .remember(Duration::from_secs(60))
-            .clock(clock.clone());
-        let run = async || source.secret().await.unwrap().expose().to_owned();
-        for _ in 0..10 {
-            assert_eq!(run().await, "1");
-        }
-        clock.advance(Duration::from_secs(60));
-        assert_eq!(run().await, "2");
-        source.refused(&source.secret().await.unwrap());
-        assert_eq!(run().await, "3");
-        assert_eq!(source.epoch(), 2);
     }
 }
 
