@@ -5,6 +5,7 @@ mod ci;
 mod deps;
 mod links;
 mod matrix;
+mod platforms;
 mod release;
 mod rules;
 mod signatures;
@@ -46,6 +47,12 @@ mod flags {
             cmd matrix {
                 /// Builds each set of features of each crate as well (cargo-hack).
                 optional --features-powerset
+            }
+
+            /// Checks what is published for Windows and macOS, on whatever system this is.
+            cmd platforms {
+                /// Runs the tests for Windows too, by Wine.
+                optional --run
             }
 
             /// From the changelog to packaged and published crates; rehearsed in a worktree that is thrown away.
@@ -102,6 +109,7 @@ fn run() -> anyhow::Result<()> {
         flags::XtaskCmd::Tidy(_) => tidy::run(&shell),
         flags::XtaskCmd::Rules(_) => rules::run(),
         flags::XtaskCmd::Matrix(matrix) => matrix::run(&shell, matrix.features_powerset),
+        flags::XtaskCmd::Platforms(platforms) => platforms::run(&shell, platforms.run),
         flags::XtaskCmd::Release(flags) => release::run(&shell, &flags.version, flags.execute),
         flags::XtaskCmd::Explore(_) => test::explore(&shell),
         flags::XtaskCmd::Soak(soak) => test::soak(&shell, soak.minutes.unwrap_or(1.0)),
