@@ -8,10 +8,10 @@ use std::{
 };
 
 use hallpass_testkit::{AuthorizationServer, Client, leak};
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
-    process::{Child, Command},
-};
+use tokio::process::Command;
+
+#[cfg(unix)] // It is ended by a signal.
+mod service;
 
 pub(crate) const ID: &str = "orders-service";
 pub(crate) const SECRET: &str = "CANARY-s3cr3t-0123456789";
@@ -85,20 +85,6 @@ impl Trial {
             text(output.stderr),
         )
     }
-
-    /// Starts a service, and waits until it listens.
-    pub(crate) async fn start(mut self) -> Running {
-        let mut process = self.command.spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let line = lines.next_line().await.unwrap().expect("a line");
-        let address = line.strip_prefix("listening on ").unwrap();
-        let address = format!("http://{address}");
-        Running {
-            process,
-            address,
-            _secret: self.secret,
-        }
-    }
 }
 
 /// How a program ended.
@@ -132,38 +118,6 @@ impl fmt::Debug for Ran {
             "{:?}\nstdout: {}\nstderr: {}",
             self.code, self.stdout, self.stderr
         )
-    }
-}
-
-/// A service that listens.
-pub(crate) struct Running {
-    process: Child,
-    address: String,
-    _secret: SecretFile,
-}
-
-#[cfg(unix)]
-impl Running {
-    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let answer = reqwest::get(format!("{}{path}", self.address))
-            .await
-            .unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
-    }
-
-    /// Asks it to end.
-    pub(crate) async fn terminate(&self) {
-        let id = self.process.id().unwrap().to_string();
-        let kill = Command::new("kill").args(["-TERM", &id]).status().await;
-        assert!(kill.unwrap().success());
-    }
-
-    pub(crate) async fn wait(mut self) -> Ran {
-        let mut said = String::new();
-        let mut stderr = self.process.stderr.take().unwrap();
-        stderr.read_to_string(&mut said).await.unwrap();
-        let status = self.process.wait().await.unwrap();
-        Ran::new(status.code(), String::new(), said)
     }
 }
 
