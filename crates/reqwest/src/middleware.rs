@@ -39,12 +39,27 @@ use crate::send::{Start, Transport, start, wait};
 #[derive(Clone, Debug)]
 pub struct TokenMiddleware {
     authorizer: Authorizer,
+    request_extensions: bool,
 }
 
 impl TokenMiddleware {
     /// A middleware that asks this authorizer.
     pub fn new(authorizer: Authorizer) -> Self {
-        Self { authorizer }
+        Self {
+            authorizer,
+            request_extensions: false,
+        }
+    }
+
+    /// Keeps the extensions of a request itself, so that they are there too when it is sent again.
+    ///
+    /// These are those of an [`http::Request`] from which the request was made; only middleware below that makes an
+    /// `http::Request` of it again sees them. Then each request with a body is copied whole before it is sent. What
+    /// [`with_extension`](reqwest_middleware::RequestBuilder::with_extension) adds is there in any case.
+    #[must_use]
+    pub fn keep_request_extensions(mut self) -> Self {
+        self.request_extensions = true;
+        self
     }
 }
 
@@ -57,9 +72,14 @@ impl Middleware for TokenMiddleware {
         next: Next<'_>,
     ) -> Result<Response, Error> {
         let wanted = extensions.get::<TokenRequest>();
-        let started = start::<Rest<'_>>(&self.authorizer, wanted, &mut request);
+        let keep = self.request_extensions;
+        let started = start(&self.authorizer, wanted, &mut request, keep);
         let started = started.map_err(Error::middleware)?;
-        let mut rest = Rest { next, extensions };
+        let mut rest = Rest {
+            next,
+            extensions,
+            request_extensions: keep,
+        };
         // What is seldom needed is in a box, so that the future that every request carries along stays small.
         match started {
             Start::Bare => rest.execute(request).await,
@@ -79,13 +99,16 @@ impl Middleware for TokenMiddleware {
 struct Rest<'a> {
     next: Next<'a>,
     extensions: &'a mut Extensions,
+    request_extensions: bool,
 }
 
 impl Transport for Rest<'_> {
     type Error = Error;
     type Failure = Error;
 
-    const SEES_EXTENSIONS: bool = true;
+    fn sees_extensions(&self) -> bool {
+        self.request_extensions
+    }
 
     fn execute(
         &mut self,

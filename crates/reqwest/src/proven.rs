@@ -20,7 +20,7 @@ pub(crate) async fn send_proven<T: Transport>(
     mut request: Request,
 ) -> Result<Response, T::Error> {
     loop {
-        let spare = Spare::of(&mut request, T::SEES_EXTENSIONS);
+        let spare = Spare::of(&mut request, transport.sees_extensions());
         let proof = permit.proof(&token, request.method(), request.url().path());
         let proof = proof.await.map_err(T::no_token)?;
         put(&token, &mut request);

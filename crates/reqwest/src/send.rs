@@ -16,8 +16,8 @@ pub(crate) trait Transport {
     /// What is said below. It is converted here: one more future around each request would be on its way as well.
     type Failure;
 
-    /// May it look at a request's extensions?
-    const SEES_EXTENSIONS: bool;
+    /// Does it look at a request's own extensions?
+    fn sees_extensions(&self) -> bool;
 
     fn execute(
         &mut self,
@@ -47,11 +47,13 @@ pub(crate) struct Sent {
 /// Puts a token that is at hand on `request`, where the authorizer permits one.
 ///
 /// This is on the way of every request, and no future: a request is large, and each future that it enters moves it.
+/// `extensions` as in [`Spare::of`].
 #[inline]
-pub(crate) fn start<T: Transport>(
+pub(crate) fn start(
     authorizer: &Authorizer,
     wanted: Option<&TokenRequest>,
     request: &mut Request,
+    extensions: bool,
 ) -> Result<Start, TokenError> {
     let permit = authorizer.permit(target(request.url()), request.headers(), wanted)?;
     let Some(permit) = permit else {
@@ -59,7 +61,7 @@ pub(crate) fn start<T: Transport>(
     };
     Ok(match permit.ready_token() {
         Some(token) if token.prover().is_none() => {
-            Start::Ready(Sent::new::<T>(permit, token, request))
+            Start::Ready(Sent::new(permit, token, request, extensions))
         }
         token => Start::Waits(permit, token),
     })
@@ -79,7 +81,7 @@ pub(crate) async fn wait<T: Transport>(
     if token.prover().is_some() {
         return send_proven(transport, permit, token, request).await;
     }
-    let mut sent = Sent::new::<T>(permit, token, &mut request);
+    let mut sent = Sent::new(permit, token, &mut request, transport.sees_extensions());
     let response = transport.execute(request).await?;
     let verdict = sent.judge(&response);
     sent.refused(transport, response, verdict).await
@@ -87,9 +89,9 @@ pub(crate) async fn wait<T: Transport>(
 
 impl Sent {
     #[inline]
-    fn new<T: Transport>(permit: Permit, token: AccessToken, request: &mut Request) -> Self {
+    fn new(permit: Permit, token: AccessToken, request: &mut Request, extensions: bool) -> Self {
         // Before the token is on it: this is for another one.
-        let spare = Spare::of(request, T::SEES_EXTENSIONS);
+        let spare = Spare::of(request, extensions);
         put(&token, request);
         Self {
             permit,

@@ -24,7 +24,9 @@ impl Transport for Direct {
     type Error = Error;
     type Failure = reqwest::Error;
 
-    const SEES_EXTENSIONS: bool = false;
+    fn sees_extensions(&self) -> bool {
+        false
+    }
 
     fn execute(
         &mut self,
@@ -71,7 +73,7 @@ pub(crate) fn sending(
         Ok(request) => request,
         Err(error) => return failed(error),
     };
-    let sent = match start::<Direct>(authorizer, wanted, &mut request) {
+    let sent = match start(authorizer, wanted, &mut request, false) {
         Ok(Start::Ready(sent)) => Some(sent),
         Ok(Start::Bare) => None,
         Ok(Start::Waits(permit, token)) => return later(client, permit, token, request),

@@ -9,11 +9,15 @@ use hallpass_core::{
     authorize::Authorizer,
 };
 use hallpass_reqwest::RequestBuilderExt as _;
+#[cfg(feature = "middleware")]
+use hallpass_reqwest::TokenMiddleware;
 use hallpass_testkit::raw::{self, RawServer};
 use reqwest::{
     Client, RequestBuilder, Response,
     header::{AUTHORIZATION, HeaderValue},
 };
+#[cfg(feature = "middleware")]
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 use tokio::runtime::{Builder, Runtime};
 
 /// Has its token at hand, as a cache does.
@@ -79,6 +83,25 @@ impl Bench {
         (constant, ours)
     }
 
+    /// The same for a client with this middleware in place of a constant one.
+    #[cfg(feature = "middleware")]
+    fn measure_middleware(
+        &self,
+        ours: TokenMiddleware,
+        kind: impl Fn(&ClientWithMiddleware, &str) -> reqwest_middleware::RequestBuilder,
+    ) -> (u64, u64) {
+        let constant = Constant(self.constant.clone());
+        let constant = ClientBuilder::new(self.client.clone()).with(constant);
+        let ours = ClientBuilder::new(self.client.clone()).with(ours);
+        let least = |client: ClientWithMiddleware| {
+            self.least(|| {
+                let request = kind(&client, &self.url);
+                async { request.send().await.unwrap() }
+            })
+        };
+        (least(constant.build()), least(ours.build()))
+    }
+
     /// The least of many: now and then a buffer of the connection grows, or a list in the runtime.
     fn least<F: Future<Output = Response>>(&self, send: impl Fn() -> F) -> u64 {
         let once = || {
@@ -87,6 +110,46 @@ impl Bench {
         };
         (0..32).map(|_| once()).min().unwrap()
     }
+}
+
+/// Puts a constant header on each request.
+#[cfg(feature = "middleware")]
+struct Constant(HeaderValue);
+
+#[cfg(feature = "middleware")]
+#[async_trait]
+impl Middleware for Constant {
+    async fn handle(
+        &self,
+        mut request: reqwest::Request,
+        extensions: &mut http::Extensions,
+        next: Next<'_>,
+    ) -> reqwest_middleware::Result<Response> {
+        request.headers_mut().insert(AUTHORIZATION, self.0.clone());
+        next.run(request, extensions).await
+    }
+}
+
+#[cfg(feature = "middleware")]
+#[test]
+fn a_hit_of_the_middleware_allocates_nothing() {
+    let bench = Bench::start();
+    let middleware = || TokenMiddleware::new(bench.authorizer.clone());
+    let (constant, ours) = bench.measure_middleware(middleware(), |client, url| client.get(url));
+    assert!(constant > 0);
+    assert_eq!(ours, constant, "GET");
+
+    let post = |client: &ClientWithMiddleware, url: &str| {
+        let post = client.post(url).header("x-order", "7");
+        post.body(vec![b'x'; 1000])
+    };
+    let (constant, ours) = bench.measure_middleware(middleware(), post);
+    assert_eq!(ours, constant, "POST of a buffer");
+
+    // The control: a copy of the whole request.
+    let whole = middleware().keep_request_extensions();
+    let (constant, ours) = bench.measure_middleware(whole, post);
+    assert!(ours > constant, "POST with all extensions");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{
     error::Error as _,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -102,6 +102,52 @@ async fn a_body_in_memory_is_sent_again() {
     let text = |place: usize| String::from_utf8(requests[place].clone()).unwrap();
     assert_eq!(text(1), text(0).replace("token-1", "token-2"));
     assert!(text(0).contains("x-order: 7") && text(0).ends_with("\r\n\r\norder"));
+}
+
+/// What an `http::Request` carries along, as far down as here.
+#[derive(Clone, Debug, PartialEq)]
+struct Trace(u32);
+
+/// Looks at each request as `http` has it.
+#[derive(Clone, Default)]
+struct Tracer(Arc<Mutex<Vec<Option<Trace>>>>);
+
+#[async_trait]
+impl Middleware for Tracer {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response, Error> {
+        let request = http::Request::try_from(request)?;
+        let trace = request.extensions().get().cloned();
+        self.0.lock().unwrap().push(trace);
+        next.run(Request::try_from(request)?, extensions).await
+    }
+}
+
+// covers: C-35
+#[tokio::test]
+async fn the_extensions_of_a_request_are_sent_again_for_those_who_ask() {
+    for (keep, again) in [(true, Some(Trace(7))), (false, None)] {
+        let server = RawServer::start([raw::http(401, &[], ""), raw::json(200, "")]).await;
+        let authorizer = allow(Arc::new(Mint::default()), &server).build().unwrap();
+        let mut middleware = TokenMiddleware::new(authorizer);
+        if keep {
+            middleware = middleware.keep_request_extensions();
+        }
+        let tracer = Tracer::default();
+        let client = ClientBuilder::new(client())
+            .with(middleware)
+            .with(tracer.clone())
+            .build();
+        let mut post = http::Request::post(server.url("/")).body("order").unwrap();
+        post.extensions_mut().insert(Trace(7));
+        let response = client.execute(Request::try_from(post).unwrap()).await;
+        assert_eq!(response.unwrap().status(), 200);
+        assert_eq!(*tracer.0.lock().unwrap(), [Some(Trace(7)), again]);
+    }
 }
 
 // covers: C-37
