@@ -114,6 +114,22 @@ fn what_was_redirected_is_not_put_together_again() {
 }
 
 #[test]
+fn every_byte_of_a_url_counts_and_so_does_the_salt() {
+    for length in 1..=32 {
+        let one = url(&format!("https://a/{}", "x".repeat(length)));
+        let place = Place::of(&one);
+        assert!(place.is(&one.clone()), "wherever it lies in memory");
+        for other in 0..length {
+            let mut path = "x".repeat(length);
+            path.replace_range(other..=other, "y");
+            assert!(!place.is(&url(&format!("https://a/{path}"))), "{path}");
+        }
+        assert!(!place.is(&url(&format!("https://a/{}", "x".repeat(length + 1)))));
+        assert_ne!(number(&one, 1), number(&one, 2));
+    }
+}
+
+#[test]
 fn a_stream_cannot_be_kept() {
     for extensions in [true, false] {
         let mut request = request(None);
