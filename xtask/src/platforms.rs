@@ -26,14 +26,18 @@ pub(crate) fn run(shell: &Shell, tests: bool) -> anyhow::Result<()> {
         .into_iter()
         .filter(|package| package.publish.is_none())
         .collect();
+    let packages: Vec<&str> = published
+        .iter()
+        .flat_map(|package| ["--package", &package.name])
+        .collect();
     for target in [WINDOWS, APPLE] {
         println!("\n=== {target}");
-        check(shell, target, &published, &metadata)
+        check(shell, target, &packages, &metadata)
             .with_context(|| format!("{target} was not checked, or has faults"))?;
     }
     if tests {
         println!("\n=== the tests, by Wine");
-        run_tests(shell, &published)?;
+        run_tests(shell, &packages, &published)?;
     }
     Ok(())
 }
@@ -41,7 +45,7 @@ pub(crate) fn run(shell: &Shell, tests: bool) -> anyhow::Result<()> {
 fn check(
     shell: &Shell,
     target: &str,
-    published: &[&Package],
+    packages: &[&str],
     metadata: &Metadata,
 ) -> anyhow::Result<()> {
     let mut arguments = arguments(shell, target)?;
@@ -56,9 +60,6 @@ fn check(
             variables.extend(WITHOUT_HEADERS);
         }
     }
-    let packages = published
-        .iter()
-        .flat_map(|package| ["--package", &package.name]);
     let check = cmd!(
         shell,
         "cargo clippy {arguments...} {packages...} --all-targets --all-features"
@@ -75,7 +76,7 @@ fn check(
 }
 
 /// Wine is not Windows: what passes here was tried, and no more.
-fn run_tests(shell: &Shell, published: &[&Package]) -> anyhow::Result<()> {
+fn run_tests(shell: &Shell, packages: &[&str], published: &[&Package]) -> anyhow::Result<()> {
     needs(shell, "wine", "wine")?;
     let arguments = arguments(shell, WINDOWS)?;
     let folder = crate::root().join(FOLDER).join("wine");
@@ -87,9 +88,6 @@ fn run_tests(shell: &Shell, published: &[&Package]) -> anyhow::Result<()> {
         "x86_64-w64-mingw32-gcc -shared -o {library} {source} -ladvapi32"
     )
     .run()?;
-    let packages = published
-        .iter()
-        .flat_map(|package| ["--package", &package.name]);
     // A hardware token's module is a library of this system.
     let features = published.iter().flat_map(|package| {
         let names = package.features.keys();
