@@ -37,6 +37,7 @@ struct Inner {
     oauth_error: Option<OAuthError>,
     retry_after: Option<Duration>,
     transient: bool,
+    local: bool,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -70,6 +71,7 @@ impl TokenError {
             oauth_error: None,
             retry_after: None,
             transient: kind == ErrorKind::Unavailable,
+            local: false,
             source: None,
         }))
     }
@@ -135,6 +137,13 @@ impl TokenError {
         self.change(|inner| inner.transient = transient)
     }
 
+    /// Says that this machine failed, before anything was sent: a secret that could not be read in time, a hardware token
+    /// that was removed. A call is not retried after it, even where it is transient.
+    #[must_use]
+    pub fn with_local(self, local: bool) -> Self {
+        self.change(|inner| inner.local = local)
+    }
+
     /// Names the cause. It must hold no secret, at no depth: an HTTP client's error gives up its URL first.
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -154,6 +163,11 @@ impl TokenError {
     /// Can trying again later help, with nothing changed?
     pub fn is_transient(&self) -> bool {
         self.0.transient
+    }
+
+    /// Returns true if this machine failed, before anything was sent ([`with_local`](Self::with_local)).
+    pub fn is_local(&self) -> bool {
+        self.0.local
     }
 
     /// How long the server asked to be left alone (RFC 9110 section 10.2.3), counted from its answer.
@@ -214,6 +228,7 @@ impl fmt::Debug for TokenError {
             .field("oauth_error", &inner.oauth_error)
             .field("retry_after", &inner.retry_after)
             .field("transient", &inner.transient)
+            .field("local", &inner.local)
             .field("source", &inner.source)
             .finish()
     }
@@ -232,7 +247,7 @@ impl From<SecretError> for TokenError {
         } else {
             ErrorKind::Configuration
         };
-        Self::new(kind, error.to_string())
+        Self::new(kind, error.to_string()).with_local(error.is_local())
     }
 }
 
@@ -348,6 +363,11 @@ mod tests {
         let down = TokenError::from(SecretError::unavailable("the vault is sealed"));
         assert_eq!(down.kind(), ErrorKind::Unavailable);
         assert!(down.is_transient() && !wrong.is_transient());
+        let slow = TokenError::from(SecretError::local("the command did not end"));
+        assert!(slow.is_transient() && slow.is_local() && !down.is_local());
+        let denied = TokenError::from(SecretError::access_denied("the keychain is locked"));
+        assert_eq!(denied.kind(), ErrorKind::Configuration);
+        assert!(!denied.is_transient() && !denied.is_local());
     }
 
     #[test]

@@ -204,34 +204,71 @@ macro_rules! forward {
 
 forward!(Arc<S>, Box<S>);
 
-/// A secret could not be had, or is not fit for use. Its text names the place, never the content.
+/// A secret could not be read, or is not fit for use. Its text names the place, never the content.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct SecretError {
     message: String,
-    transient: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Unusable,
+    AccessDenied,
+    Unavailable,
+    Local,
 }
 
 impl SecretError {
-    /// An error with this text, which must not hold the secret or a part of it. Someone must mend it.
+    /// Creates a permanent error: the secret is missing or unusable until someone fixes it.
+    ///
+    /// The text must not hold the secret or a part of it.
     pub fn new(message: impl Into<String>) -> Self {
+        Self::of(Kind::Unusable, message)
+    }
+
+    /// Creates a transient error: a remote store, such as a vault, could not be reached or failed.
+    ///
+    /// A token request is retried after it.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::of(Kind::Unavailable, message)
+    }
+
+    /// Creates a transient error of this machine: a command that timed out, a file system that does not respond.
+    ///
+    /// A token request is not retried after it: the same call would wait, or ask a person, again.
+    pub fn local(message: impl Into<String>) -> Self {
+        Self::of(Kind::Local, message)
+    }
+
+    /// Creates a permanent error of the access to the store: an expired vault token, a locked keychain.
+    ///
+    /// It says nothing about the secret, so that a copy that was read earlier remains usable.
+    pub fn access_denied(message: impl Into<String>) -> Self {
+        Self::of(Kind::AccessDenied, message)
+    }
+
+    /// Returns true if trying again later, with nothing changed, can help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.kind, Kind::Unavailable | Kind::Local)
+    }
+
+    /// Returns true for a [`local`](Self::local) error, after which a call is not retried.
+    pub fn is_local(&self) -> bool {
+        self.kind == Kind::Local
+    }
+
+    /// Returns true for an error of the access to the store ([`access_denied`](Self::access_denied)).
+    pub fn is_access_denied(&self) -> bool {
+        self.kind == Kind::AccessDenied
+    }
+
+    fn of(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
-            transient: false,
+            kind,
         }
-    }
-
-    /// As [`new`](Self::new), for what time may mend: a vault that is down.
-    pub fn unavailable(message: impl Into<String>) -> Self {
-        Self {
-            transient: true,
-            ..Self::new(message)
-        }
-    }
-
-    /// Can trying again later help, with nothing changed?
-    pub fn is_transient(&self) -> bool {
-        self.transient
     }
 }
 

@@ -111,13 +111,14 @@ impl Tries {
     ///
     /// # Errors
     ///
-    /// The failure itself, where it is permanent, or the retries or the time run out.
+    /// The failure itself, where it is permanent or of this machine, or the retries or the time run out.
     pub(crate) async fn after(&mut self, error: TokenError, host: &str) -> Result<(), TokenError> {
         if !self.reconnected && fault::is_connection_lost(&error) {
             self.reconnected = true;
             return Ok(());
         }
-        if !error.is_transient() {
+        // What failed on this machine would make the call wait, or ask a person, once more.
+        if !error.is_transient() || error.is_local() {
             return Err(error);
         }
         let Some(delay) = self.delays.next() else {
@@ -136,6 +137,15 @@ impl Tries {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_of_this_machine_is_not_retried() {
+        let down = || TokenError::unavailable("down");
+        let mut tries = Retry::new().tries();
+        tries.after(down(), "a.example").await.unwrap();
+        let local = down().with_local(true);
+        tries.after(local, "a.example").await.unwrap_err();
+    }
 
     #[test]
     fn delays_grow_with_jitter_and_end() {
