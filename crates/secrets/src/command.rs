@@ -29,6 +29,9 @@ use crate::{Remembered, content, forward::forward};
 ///     .remember(Duration::from_secs(3_600));
 /// ```
 ///
+/// A command that times out is not started again by the same token request. It ends with the program itself: where that
+/// leaves a process behind which keeps the output open, an agent for instance, nobody waits for that process.
+///
 /// # Cancellation
 ///
 /// When the call is dropped or the time is over, the command is killed. Processes that it started itself are not.
@@ -39,6 +42,9 @@ struct Run {
     arguments: Vec<OsString>,
     timeout: Duration,
 }
+
+/// The time for output that the command wrote before it exited and that has not arrived yet.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl CommandSecret {
     /// What this program prints, started with these arguments. Nothing runs yet.
@@ -56,7 +62,11 @@ impl CommandSecret {
         Self(Remembered::new(run, Duration::from_secs(300)))
     }
 
-    /// How long the command may run. Default: 10 s.
+    /// Sets the time after which the command is killed. Default: 10 s.
+    ///
+    /// The deadline of the token request ([`Retry::deadline`], 30 s by default) still applies.
+    ///
+    /// [`Retry::deadline`]: https://docs.rs/hallpass-endpoint/latest/hallpass_endpoint/struct.Retry.html#method.deadline
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.0.get_mut().timeout = timeout;
@@ -98,24 +108,42 @@ impl SecretSource for Run {
         time::timeout(self.timeout, output(child, &place))
             .await
             .unwrap_or_else(|_| {
-                Err(SecretError::unavailable(format!(
-                    "{place} did not end within {:?} and was killed",
+                Err(SecretError::local(format!(
+                    "{place} did not end within {:?} and was killed; run it by hand to see what it waits for, or allow it more time",
                     self.timeout
                 )))
             })
     }
 }
 
-/// Waits for a command to its end. When this is dropped, so is the child, which kills it.
+/// Reads the output of a command until the command exits. When this is dropped, so is the child, which kills it.
 async fn output(mut child: Child, place: &str) -> Result<Secret, SecretError> {
     let failed = |error: io::Error| cannot(place, &error);
     let mut bytes = content::buffer();
+    let mut status = None;
     if let Some(stdout) = child.stdout.take() {
         let mut bounded = stdout.take(content::READ_BYTES);
-        bounded.read_to_end(&mut bytes).await.map_err(failed)?;
+        loop {
+            let read = tokio::select! {
+                biased;
+                read = bounded.read_buf(&mut *bytes) => read.map_err(failed)?,
+                exited = child.wait(), if status.is_none() => {
+                    status = Some(exited.map_err(failed)?);
+                    continue;
+                }
+                // A process that it left behind keeps the pipe open.
+                () = time::sleep(DRAIN_TIMEOUT), if status.is_some() => break,
+            };
+            if read == 0 {
+                break;
+            }
+        }
     }
     if bytes.len() <= content::MAX_BYTES {
-        let status = child.wait().await.map_err(failed)?;
+        let status = match status {
+            Some(status) => status,
+            None => child.wait().await.map_err(failed)?,
+        };
         if !status.success() {
             let how = match status.code() {
                 Some(code) => format!("ended with exit code {code}"),

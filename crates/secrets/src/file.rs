@@ -1,7 +1,5 @@
 use std::{
     fmt,
-    fs::{File, OpenOptions},
-    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -14,7 +12,7 @@ use async_trait::async_trait;
 use hallpass_core::{Clock, Secret, SecretError, SecretSource, SystemClock, Timestamp};
 use tokio::runtime::Handle;
 
-use crate::{blocking, content, patience::patiently};
+use crate::{RegularFile, UnreadableFile, blocking, content};
 
 mod store;
 
@@ -219,17 +217,11 @@ impl Inner {
 
     fn read(&self) -> Result<Secret, SecretError> {
         let place = format!("the secret file {}", content::shown(&self.settings.path));
-        let failed = |error: io::Error| cannot(&place, &error);
-        let file = patiently(|| open(&self.settings.path)).map_err(failed)?;
-        // Of the handle, not of the path, which may lead elsewhere by now.
-        let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(no_file(&place));
-        }
-        self.check_permissions(&metadata, &place)?;
+        let failed = |why: UnreadableFile| SecretError::new(format!("{place} {why}"));
+        let file = RegularFile::open(&self.settings.path).map_err(failed)?;
+        self.check_permissions(file.metadata(), &place)?;
         let mut bytes = content::buffer();
-        file.take(content::READ_BYTES)
-            .read_to_end(&mut bytes)
+        file.read_up_to(content::READ_BYTES, &mut bytes)
             .map_err(failed)?;
         content::secret(&bytes, &place)
     }
@@ -271,45 +263,6 @@ impl Inner {
     fn last(&self) -> MutexGuard<'_, Last> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Opens without waiting: a FIFO would wait for its writer.
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-
-        use rustix::fs::OFlags;
-
-        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
-        options.custom_flags(flags.cast_signed());
-    }
-    match options.open(path) {
-        // The link was resolved to a folder that Kubernetes has just replaced.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => options.open(path),
-        // Windows opens none, and calls it a lack of permission.
-        Err(_) if path.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-        result => result,
-    }
-}
-
-fn no_file(place: &str) -> SecretError {
-    SecretError::new(format!(
-        "{place} is no regular file but a directory, a FIFO or a device; give the path of a file"
-    ))
-}
-
-fn cannot(place: &str, error: &io::Error) -> SecretError {
-    SecretError::new(match error.kind() {
-        io::ErrorKind::IsADirectory => return no_file(place),
-        io::ErrorKind::NotFound => format!("{place} is missing; check the path and the mount"),
-        io::ErrorKind::PermissionDenied => {
-            format!("{place} may not be read by this user; check its owner and its permissions")
-        }
-        _ => format!("{place} cannot be read: {error}"),
-    })
 }
 
 #[cfg(test)]

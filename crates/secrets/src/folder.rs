@@ -34,6 +34,19 @@ impl Folder {
         path
     }
 
+    /// Makes a FIFO, which nobody writes to.
+    #[cfg(unix)]
+    pub(crate) fn fifo(&self, name: &str) -> PathBuf {
+        let path = self.0.join(name);
+        // The call is not in rustix for Apple's systems; the command is everywhere.
+        let made = std::process::Command::new("mkfifo")
+            .args(["-m", "600"])
+            .arg(&path)
+            .status();
+        assert!(made.unwrap().success());
+        path
+    }
+
     /// As an agent does it: another file takes the name at once.
     pub(crate) fn replace(&self, name: &str, content: &str) {
         let next = self.write("next", content);

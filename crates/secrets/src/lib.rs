@@ -15,7 +15,7 @@
 //! server replaces is put back there.
 //!
 //! [`SecretPair`] holds two, for a rotation in which both are valid for a while. A [`SecretReference`] names any of them in one line of text, for configuration files. [`Remembered`] puts a memory
-//! around a source of your own.
+//! around a source of your own. [`RegularFile`] and [`read_file`] read any other file with the same care.
 //!
 //! ```
 //! use hallpass_core::{SecretSource, SecretError};
@@ -45,6 +45,7 @@ mod memory;
 mod pair;
 mod patience;
 mod reference;
+mod regular_file;
 mod remembered;
 mod systemd;
 #[cfg(feature = "vault")]
@@ -59,6 +60,7 @@ pub use keychain::KeychainSecret;
 pub use memory::MemorySecret;
 pub use pair::SecretPair;
 pub use reference::{InvalidReference, SecretReference};
+pub use regular_file::{RegularFile, UnreadableFile, read_file};
 pub use remembered::Remembered;
 pub use systemd::SystemdCredential;
 #[cfg(feature = "vault")]

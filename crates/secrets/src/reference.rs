@@ -3,6 +3,7 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
+    time::Duration,
 };
 
 use hallpass_core::{SecretError, SecretSource};
@@ -61,6 +62,8 @@ pub struct SecretReference {
     #[cfg_attr(not(feature = "vault"), allow(dead_code))]
     // Whoever parses may allow it, whatever is built in.
     allow_http_on_loopback: bool,
+    #[cfg_attr(not(feature = "command"), allow(dead_code))]
+    command_timeout: Option<Duration>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -86,11 +89,42 @@ enum Place {
 }
 
 impl SecretReference {
+    /// Creates a reference to a file from its path alone: for a setting that takes nothing else.
+    ///
+    /// ```
+    /// use hallpass_secrets::SecretReference;
+    ///
+    /// let error = SecretReference::from_file("client-secret").unwrap_err();
+    /// assert!(error.to_string().starts_with("the path is not absolute"));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// An [`InvalidReference`] where the path is not absolute: a relative one would name another file in each folder that
+    /// the program is started in.
+    pub fn from_file(path: &str) -> Result<Self, InvalidReference> {
+        if !Path::new(path).is_absolute() {
+            return Err(InvalidReference(if cfg!(windows) {
+                r"the path is not absolute, as `C:\secrets\client` is; variables are not expanded"
+            } else {
+                "the path is not absolute, as `/run/secrets/client` is; `~` and variables are not expanded"
+            }));
+        }
+        file(path).map(Self::of)
+    }
+
     /// Allows plain HTTP to a Vault on this machine: a development server, or an agent. The danger: whoever else is on
     /// this machine may listen. HTTP to any other host stays forbidden.
     #[must_use]
     pub fn danger_allow_http_on_loopback(mut self) -> Self {
         self.allow_http_on_loopback = true;
+        self
+    }
+
+    /// Sets the time after which a `command:` is killed. Default: 10 s. It changes nothing for other references.
+    #[must_use]
+    pub fn command_timeout(mut self, timeout: Duration) -> Self {
+        self.command_timeout = Some(timeout);
         self
     }
 
@@ -105,7 +139,11 @@ impl SecretReference {
             Place::File(path) => Arc::new(FileSecret::new(path)),
             #[cfg(feature = "command")]
             Place::Command { program, arguments } => {
-                Arc::new(crate::CommandSecret::new(program, arguments))
+                let command = crate::CommandSecret::new(program, arguments);
+                Arc::new(match self.command_timeout {
+                    Some(timeout) => command.timeout(timeout),
+                    None => command,
+                })
             }
             #[cfg(not(feature = "command"))]
             Place::Command { .. } => return Err(feature_is_off("command")),
@@ -127,6 +165,14 @@ impl SecretReference {
             #[cfg(not(feature = "vault"))]
             Place::Vault { .. } => return Err(feature_is_off("vault")),
         })
+    }
+
+    fn of(place: Place) -> Self {
+        Self {
+            place,
+            allow_http_on_loopback: false,
+            command_timeout: None,
+        }
     }
 }
 
@@ -151,10 +197,7 @@ impl FromStr for SecretReference {
             "vault" => vault(rest),
             _ => Err(NO_REFERENCE),
         }?;
-        Ok(Self {
-            place,
-            allow_http_on_loopback: false,
-        })
+        Ok(Self::of(place))
     }
 }
 

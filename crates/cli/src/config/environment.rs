@@ -83,23 +83,22 @@ fn reference(variables: &Variables, name: &str) -> Result<Option<SecretReference
     let file = format!("{name}_FILE");
     let mut named = Vec::new();
     if variables.os(&itself).is_some() {
-        named.push((format!("env:{itself}"), &itself));
+        named.push((format!("env:{itself}").parse(), &itself));
     }
     if let Some(reference) = variables.text(&from)? {
-        named.push((reference, &from));
+        named.push((reference.parse(), &from));
     }
     if let Some(path) = variables.text(&file)? {
-        named.push((format!("file:{path}"), &file));
+        named.push((SecretReference::from_file(&path), &file));
     }
     if let [(_, one), (_, other), ..] = &*named {
         return Err(Failure::configuration(format!(
             "both `{one}` and `{other}` are set; leave one out"
         )));
     }
-    let Some((reference, named_by)) = named.pop() else {
+    let Some((parsed, named_by)) = named.pop() else {
         return Ok(None);
     };
-    let parsed = reference.parse::<SecretReference>();
     parsed
         .map(Some)
         .map_err(|why| Failure::configuration(format!("the variable `{named_by}`: {why}")))
@@ -148,6 +147,10 @@ mod tests {
             (
                 &[("HALLPASS_CLIENT_SECRET_FROM", "CANARY")][..],
                 "HALLPASS_CLIENT_SECRET_FROM",
+            ),
+            (
+                &[("HALLPASS_CLIENT_SECRET_FILE", "CANARY")][..],
+                "`HALLPASS_CLIENT_SECRET_FILE`: the path is not absolute",
             ),
             (
                 &[

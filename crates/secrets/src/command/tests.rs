@@ -84,6 +84,42 @@ mod unix {
         }
     }
 
+    /// What stays behind has the pipe open: its end never comes, while the command itself has long exited.
+    #[tokio::test]
+    async fn a_process_that_it_leaves_behind_is_not_waited_for() {
+        let folder = Folder::new();
+        let pid = folder.path().join("pid");
+        let behind = |script: &str| {
+            let pid = pid.display();
+            shell(&format!("sleep 1000 & echo $! > {pid}; {script}"))
+                .timeout(Duration::from_secs(500))
+                .remember(Duration::ZERO)
+        };
+        let long = "x".repeat(5_000);
+        for (script, expect) in [
+            ("echo s3cr3t".to_owned(), "s3cr3t".to_owned()),
+            (
+                format!("echo {long}; echo {long}"),
+                format!("{long}\n{long}"),
+            ),
+        ] {
+            let secret = behind(&script).secret().await;
+            kill(&pid);
+            assert_eq!(secret.unwrap().expose(), expect);
+        }
+        let error = behind("echo CANARY; exit 7").secret().await;
+        kill(&pid);
+        let shown = leak::error_chain(&error.unwrap_err());
+        assert!(shown.contains("exit code 7"), "{shown}");
+        leak::assert_clean(&shown, "CANARY");
+    }
+
+    fn kill(pid: &std::path::Path) {
+        let pid = std::fs::read_to_string(pid).unwrap();
+        let killed = std::process::Command::new("kill").arg(pid.trim()).status();
+        assert!(killed.unwrap().success());
+    }
+
     // covers: F-110
     #[tokio::test]
     async fn it_runs_once_in_its_time_and_again_after_a_refusal() {
@@ -137,7 +173,7 @@ mod linux {
         let script = format!("echo $$ > {}; echo CANARY; exec sleep 1000", path.display());
         let slow = shell(&script).timeout(Duration::from_millis(300));
         let error = slow.secret().await.unwrap_err();
-        assert!(error.is_transient());
+        assert!(error.is_transient() && error.is_local());
         assert!(
             error.to_string().contains("did not end within 300ms"),
             "{error}"

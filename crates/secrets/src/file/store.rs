@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use hallpass_core::{Secret, SecretError, SecretStore};
 use zeroize::Zeroizing;
 
-use super::{FileSecret, Inner, Reading, no_file};
-use crate::{blocking, content, patience::patiently};
+use super::{FileSecret, Inner, Reading};
+use crate::{UnreadableFile, blocking, content, patience::patiently};
 
 #[async_trait]
 impl SecretStore for FileSecret {
@@ -61,7 +61,8 @@ fn write(path: &Path, content: &[u8], place: &str) -> Result<Beside, SecretError
             )));
         }
         Ok(metadata) if !metadata.is_file() => {
-            return Err(no_file(place));
+            let why = UnreadableFile::not_regular();
+            return Err(SecretError::new(format!("{place} {why}")));
         }
         Ok(metadata) => Some(metadata),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,

@@ -90,7 +90,7 @@ mod windows {
 #[cfg(unix)]
 mod unix {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
-    use std::{process::Command, sync::atomic::AtomicUsize};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 
@@ -98,13 +98,7 @@ mod unix {
     #[tokio::test]
     async fn a_folder_a_fifo_and_a_device_are_refused_without_waiting() {
         let folder = Folder::new();
-        let fifo = folder.path().join("fifo");
-        // The call is not in rustix for Apple's systems; the command is everywhere.
-        let made = Command::new("mkfifo")
-            .args(["-m", "600"])
-            .arg(&fifo)
-            .status();
-        assert!(made.unwrap().success());
+        let fifo = folder.fifo("fifo");
         for path in [folder.path(), &fifo, Path::new("/dev/zero")] {
             let error = fails(&FileSecret::new(path)).await;
             assert!(error.contains("no regular file"), "{error}");

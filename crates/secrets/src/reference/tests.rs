@@ -105,6 +105,34 @@ fn what_is_no_reference_is_told_and_not_repeated() {
     }
 }
 
+#[test]
+fn a_file_is_named_by_its_path_alone_too() {
+    let path = std::env::temp_dir().join("client-secret");
+    let path = path.to_str().unwrap();
+    let named = SecretReference::from_file(path).unwrap();
+    assert!(named == format!("file:{path}").parse().unwrap());
+    for path in ["CANARY", "./CANARY", "~/CANARY", "", "file:/CANARY"] {
+        let error = SecretReference::from_file(path).unwrap_err().to_string();
+        assert!(error.starts_with("the path is not absolute"), "{error}");
+        assert!(
+            !error.contains("CANARY") && !error.contains("file:"),
+            "{error}"
+        );
+    }
+}
+
+#[cfg(all(unix, feature = "command"))]
+#[tokio::test]
+async fn a_commands_time_is_set_by_its_reference() {
+    let reference: SecretReference = "command:sleep 1000".parse().unwrap();
+    let source = reference.command_timeout(Duration::ZERO).open().unwrap();
+    let error = source.secret().await.unwrap_err();
+    assert!(
+        error.to_string().contains("did not end within 0ns"),
+        "{error}"
+    );
+}
+
 #[tokio::test]
 async fn an_open_reference_yields_its_secret() {
     let folder = crate::folder::Folder::new();

@@ -1,10 +1,15 @@
-use std::{ffi::OsString, fmt, fs, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{ffi::OsString, fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use hallpass_core::{Clock, Secret, SecretError, SecretSource};
 use reqwest::{Certificate, Client, Url, header::HeaderValue, redirect};
 
 use super::{Kv, VaultSecret};
-use crate::{FileSecret, Remembered};
+use crate::{FileSecret, Remembered, regular_file::read_file_within};
+
+/// The time for `VAULT_CACERT`, whose caller is not async.
+const FILE_TIMEOUT: Duration = Duration::from_secs(5);
+/// All of a platform's authorities take a fifth of it.
+const CACERT_MAX_BYTES: usize = 1 << 20;
 
 /// Sets up a [`VaultSecret`].
 #[must_use]
@@ -71,10 +76,9 @@ impl VaultSecretBuilder {
         let mut builder = Self::new(address, token, mount, path, field);
         builder.namespace = variable("VAULT_NAMESPACE")?;
         if let Some(path) = variable("VAULT_CACERT")? {
-            let pem = fs::read(path).map_err(|error| {
-                SecretError::new(format!(
-                    "the file that `VAULT_CACERT` names cannot be read: {error}"
-                ))
+            let pem = read_file_within(FILE_TIMEOUT, path.into(), CACERT_MAX_BYTES);
+            let pem = pem.map_err(|why| {
+                SecretError::new(format!("the file that `VAULT_CACERT` names {why}"))
             })?;
             builder = builder.add_root_certificates_pem(pem);
         }

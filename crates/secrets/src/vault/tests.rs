@@ -333,12 +333,16 @@ async fn server_and_token_are_found_as_vaults_own_command_finds_them() {
     assert!(error.to_string().contains("plain HTTP"), "{error}");
     let error = from(&file, None).unwrap_err().to_string();
     assert!(error.contains("no token for Vault"), "{error}");
-    let wrong = [address, ("VAULT_CACERT", "/no/such/file")];
-    let error = from(&wrong, Some(home.path())).unwrap_err().to_string();
-    assert!(
-        error.contains("`VAULT_CACERT` names cannot be read"),
-        "{error}"
-    );
+    let folder = home.path().display().to_string();
+    for (path, expect) in [
+        ("/no/such/file", "is missing"),
+        (&folder, "is no regular file"),
+    ] {
+        let wrong = [address, ("VAULT_CACERT", path)];
+        let error = from(&wrong, Some(home.path())).unwrap_err().to_string();
+        let expect = format!("`VAULT_CACERT` names {expect}");
+        assert!(error.contains(&expect), "{error}");
+    }
     assert!(from(&[], Some(home.path())).unwrap().build().is_ok());
 }
 
