@@ -223,8 +223,7 @@ fn failed(error: io::Error) -> StoreError {
 /// Is this the name of an entry? Then the key's.
 fn key_of(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?.strip_suffix(".token")?;
-    let digits = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    digits.then_some(name)
+    files::is_key(name).then_some(name)
 }
 
 #[cfg(test)]

@@ -33,11 +33,11 @@ pub(crate) fn config_file(flag: Option<&Path>, variables: &Variables) -> File {
     }
 }
 
-/// The folder of the tokens that are kept between runs.
+/// The folder of the tokens that are kept between runs: always one of ours alone, below the one that the user names.
 pub(crate) fn cache_folder() -> Option<PathBuf> {
     let variables = Variables::of_this_process();
     if let Some(folder) = variables.os("HALLPASS_CACHE_DIR") {
-        return Some(folder.into());
+        return Some(PathBuf::from(folder).join("hallpass"));
     }
     let user = etcetera::choose_base_strategy().ok()?;
     Some(user.cache_dir().join("hallpass"))

@@ -15,46 +15,70 @@ use zeroize::Zeroizing;
 /// A longer file is none that was put here: a token may have 32 KiB.
 const MAX_BYTES: u64 = 256 << 10;
 
-/// Is the folder there? One that others can reach is an error, unless it can be closed to them.
+/// Returns true if the folder is there, and this user's own. Changes nothing.
+///
+/// # Errors
+///
+/// For a link, another user's folder, and one that others may write: it is not ours to change.
 pub(super) fn is_private_folder(folder: &Path) -> io::Result<bool> {
-    match fs::metadata(folder) {
-        Ok(found) => private_folder(folder, &found).map(|()| true),
+    match fs::symlink_metadata(folder) {
+        Ok(found) => private_folder(&found).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Makes the folder, and those above it, where they are not there.
+/// Creates the folder, and those above it, where they are not there.
 pub(super) fn make_private_folder(folder: &Path) -> io::Result<()> {
     if is_private_folder(folder)? {
         return Ok(());
     }
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
+    let builder = |recursive| {
+        let mut builder = DirBuilder::new();
+        builder.recursive(recursive);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder
+    };
+    if let Some(parent) = folder.parent() {
+        builder(true).create(parent)?;
+    }
+    match builder(false).create(folder) {
+        // Another run was first, or someone put something else there meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            is_private_folder(folder).map(|_| ())
+        }
+        outcome => outcome,
+    }
 }
 
 #[cfg(unix)]
-fn private_folder(folder: &Path, found: &Metadata) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+fn private_folder(found: &Metadata) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
 
-    if !found.is_dir() {
-        return Err(io::ErrorKind::NotADirectory.into());
-    }
+    is_folder(found)?;
     if found.uid() != rustix::process::geteuid().as_raw() {
         return Err(io::Error::other("it belongs to another user"));
     }
-    if found.mode() & 0o077 != 0 {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    // The files in it are this user's alone whatever the folder's mode: only writing matters.
+    if found.mode() & 0o022 != 0 {
+        return Err(io::Error::other(
+            "others may write it; remove it, or `chmod go-w` it",
+        ));
     }
     Ok(())
 }
 
 /// Elsewhere a user's folders are the user's own unless someone shares them on purpose.
 #[cfg(not(unix))]
-fn private_folder(_: &Path, found: &Metadata) -> io::Result<()> {
+fn private_folder(found: &Metadata) -> io::Result<()> {
+    is_folder(found)
+}
+
+fn is_folder(found: &Metadata) -> io::Result<()> {
+    if found.is_symlink() {
+        return Err(io::Error::other("it is a symbolic link"));
+    }
     if found.is_dir() {
         Ok(())
     } else {
@@ -109,7 +133,7 @@ pub(super) fn set_aside(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A name that nothing has, in the same folder. What is left under it is swept up.
+/// A name that nothing has, in the same folder. Files that are left under it are removed later (see [`is_temporary`]).
 fn beside(path: &Path) -> io::Result<PathBuf> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -117,6 +141,26 @@ fn beside(path: &Path) -> io::Result<PathBuf> {
     // Left by a process of the same number that died.
     remove(&name)?;
     Ok(name)
+}
+
+/// Returns true if [`beside`] made this name for a file of ours: `KEY.PID-N.new`.
+pub(super) fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let mut parts = name.unwrap_or_default().split('.');
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_ours = |numbers: &str| {
+        let numbers = numbers.split_once('-');
+        numbers.is_some_and(|(pid, count)| number(pid) && number(count))
+    };
+    parts.next().is_some_and(is_key)
+        && parts.next().is_some_and(is_ours)
+        && parts.next() == Some("new")
+        && parts.next().is_none()
+}
+
+/// Returns true if this is a key as file names have it: 64 hexadecimal digits.
+pub(super) fn is_key(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Windows replaces no file that a virus scanner keeps to itself, nor on some file systems one that another run is just

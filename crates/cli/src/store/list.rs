@@ -21,7 +21,7 @@ pub(crate) struct Kept {
     path: PathBuf,
 }
 
-/// All that is kept in this folder; nothing where there is no folder.
+/// Lists the tokens that are kept in this folder, and changes nothing; an empty list where there is no folder.
 pub(crate) fn list(folder: &Path) -> io::Result<Vec<Kept>> {
     if !files::is_private_folder(folder)? {
         return Ok(Vec::new());
@@ -90,7 +90,7 @@ fn left_overs(folder: &Path) {
         let path = file.path();
         let written = file.metadata().and_then(|found| found.modified());
         let old = written.is_ok_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed >= AGE));
-        if path.extension().is_some_and(|ending| ending == "new") && old {
+        if files::is_temporary(&path) && old {
             let _ = files::remove(&path);
         }
     }

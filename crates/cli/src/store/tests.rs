@@ -283,15 +283,65 @@ mod unix {
 // covers: F-87, F-97
 #[cfg(unix)]
 #[tokio::test]
-async fn a_folder_that_others_can_reach_is_closed_to_them() {
+async fn a_folder_that_others_may_write_is_neither_used_nor_changed() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let machine = Machine::new();
     through_the_cache(&machine).await;
-    fs::set_permissions(machine.folder(), fs::Permissions::from_mode(0o777)).unwrap();
-    through_the_cache(&machine).await;
-    let mode = fs::metadata(machine.folder()).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o700);
+    for (mode, requests) in [(0o755, 0), (0o777, 1), (0o770, 1), (0o700, 0)] {
+        fs::set_permissions(machine.folder(), fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(through_the_cache(&machine).await.1, requests, "{mode:o}");
+        assert_eq!(list(&machine.folder()).is_ok(), requests == 0, "{mode:o}");
+        let now = fs::metadata(machine.folder()).unwrap().permissions().mode();
+        assert_eq!(now & 0o777, mode);
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_in_place_of_the_folder_is_not_followed() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let machine = Machine::new();
+    let outside = machine.folder.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink(&outside, machine.folder()).unwrap();
+    assert_eq!(through_the_cache(&machine).await.1, 1);
+    assert_eq!(through_the_cache(&machine).await.1, 1);
+    assert!(list(&machine.folder()).is_err());
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    let mode = fs::metadata(&outside).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o755);
+}
+
+#[tokio::test]
+async fn of_what_was_left_over_our_own_temporary_files_alone_are_removed() {
+    let machine = Machine::new();
+    let store = machine.process();
+    let a = key("a").await;
+    put(&store, &a, "entry").await;
+    let key = a.as_str();
+    let ours = format!("{key}.4711-0.new");
+    let others = [
+        "report.new".to_owned(),
+        format!("{key}.new"),
+        format!("{key}.a-b.new"),
+        format!("{key}.1-2.new.new"),
+        format!("{}.1-2.new", &key[1..]),
+    ];
+    let old = SystemTime::now() - HOUR;
+    for name in others.iter().chain([&ours]) {
+        let file = fs::File::create(machine.folder().join(name)).unwrap();
+        file.set_modified(old).unwrap();
+    }
+    put(&store, &a, "another").await;
+    assert_eq!(clear(&machine.folder(), |_| true).unwrap(), 1);
+    let there = |name: &String| machine.folder().join(name).exists();
+    assert!(!there(&ours));
+    for name in &others {
+        assert!(there(name), "{name}");
+    }
 }
 
 // covers: F-92, F-94
