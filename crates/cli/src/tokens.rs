@@ -22,9 +22,11 @@ use crate::{
 
 /// How long to wait for what was fetched to be kept: the token is there, and the next run can do without.
 const SETTLE: Duration = Duration::from_millis(500);
-/// How long to wait for a token's successor, which is fetched ahead of its expiry.
-const RENEWAL: Duration = Duration::from_secs(20);
-const LOOK: Duration = Duration::from_millis(10);
+/// A token that is valid for this long is printed at once: a slow server must not hold it back.
+const VALID_ENOUGH: Duration = Duration::from_secs(60);
+/// The longest wait for the successor of a token that is still valid, for less than [`VALID_ENOUGH`].
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(3);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A source of tokens that is shared with other runs.
 pub(crate) struct Tokens {
@@ -57,14 +59,42 @@ impl Tokens {
         }
     }
 
-    /// A token that will not expire in a moment, if the server lets us have one.
+    /// Returns a token that is valid now.
+    ///
+    /// A kept token that is valid for another minute or more is returned at once, whatever the server does.
+    /// One that is valid for less, and due, is replaced if its successor arrives within [`RENEWAL_TIMEOUT`]; if not, it
+    /// is returned while it is valid.
+    ///
+    /// # Errors
+    ///
+    /// Those of the source, and `Unavailable` for a token that expired before it could be used.
     pub(crate) async fn token(&self) -> Result<AccessToken, TokenError> {
-        let token = self.source.token(&self.settings.request).await?;
-        Ok(self.renewed(token).await)
+        let token = self.lasting_token().await;
+        self.settle().await;
+        unexpired(token?)
     }
 
-    /// A token that was fetched by this run.
+    /// Returns a token that was fetched by this run.
+    ///
+    /// # Errors
+    ///
+    /// As for [`token`](Self::token).
     pub(crate) async fn fresh_token(&self) -> Result<AccessToken, TokenError> {
+        let token = self.new_token().await;
+        self.settle().await;
+        unexpired(token?)
+    }
+
+    async fn lasting_token(&self) -> Result<AccessToken, TokenError> {
+        let token = self.source.token(&self.settings.request).await?;
+        let left = token.expires().saturating_since(SystemClock.now());
+        if self.source.stats().fetches > 0 || left >= VALID_ENOUGH {
+            return Ok(token);
+        }
+        self.renewed(token, left).await
+    }
+
+    async fn new_token(&self) -> Result<AccessToken, TokenError> {
         let token = self.source.token(&self.settings.request).await?;
         if self.source.stats().fetches > 0 {
             return Ok(token);
@@ -73,35 +103,49 @@ impl Tokens {
         self.source.token(&self.settings.request).await
     }
 
-    /// The token's successor where the cache finds it due, or else itself: a run is too short for renewals that
-    /// nobody waits for. Where none can be had, a token that lives is good.
-    async fn renewed(&self, token: AccessToken) -> AccessToken {
+    /// Waits for the successor of a token that the cache finds due; returns the token itself if there is none in time.
+    async fn renewed(&self, token: AccessToken, left: Duration) -> Result<AccessToken, TokenError> {
         let request = &self.settings.request;
-        let old = |now: &AccessToken| now.is_same(&token);
-        let left = token.expires().saturating_since(SystemClock.now());
-        // Far from its end, none is due: do not even ask.
-        if self.source.stats().fetches > 0 || left > token.lifetime() / 2 {
-            return token;
-        }
-        let until = Instant::now() + RENEWAL;
-        // The first look starts the renewal.
-        while self.source.ready_token(request).as_ref().is_none_or(old) {
+        let until = Instant::now() + left.min(RENEWAL_TIMEOUT);
+        loop {
+            // The first look starts the renewal.
+            match self.source.ready_token(request) {
+                Some(ready) if !ready.is_same(&token) => return Ok(ready),
+                // Nothing valid is left: only now does this run depend on the server.
+                None => return self.source.token(request).await,
+                Some(_) => {}
+            }
             let in_flight = self.source.stats().flights > 0;
             if !in_flight || Instant::now() >= until {
-                return token;
+                break;
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
-        self.source.ready_token(request).unwrap_or(token)
+        if token.is_expired(SystemClock.now()) {
+            return self.source.token(request).await;
+        }
+        Ok(token)
     }
 
-    /// Waits until what was fetched is kept for other runs.
+    /// Waits until what was fetched is kept for other runs, within a bound.
     pub(crate) async fn settle(&self) {
-        if let Some(store) = &self.store {
-            // A disk that is slow costs the next run a request, and this one no more than that.
+        // A renewal that is still in flight ends with this run: nobody waits for it.
+        let in_flight = self.source.stats().flights > 0;
+        if let Some(store) = self.store.as_ref().filter(|_| !in_flight) {
+            // A slow disk costs the next run a request, and this one no more than that.
             let _ = timeout(SETTLE, store.settled()).await;
         }
     }
+}
+
+/// Checks a token once more after everything that was waited for: no run uses a token past its expiry.
+fn unexpired(token: AccessToken) -> Result<AccessToken, TokenError> {
+    if token.is_expired(SystemClock.now()) {
+        return Err(TokenError::unavailable(
+            "the token expired before it could be used",
+        ));
+    }
+    Ok(token)
 }
 
 /// A runtime on this thread alone: threads would cost more than a token at hand.

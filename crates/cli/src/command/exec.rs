@@ -30,11 +30,7 @@ pub(crate) fn run(common: &Common, args: &Exec) -> Result<ExitCode, Failure> {
         return Err(Failure::usage("there is no command to run"));
     };
     let tokens = Tokens::new(config::read(common, &args.client)?, common);
-    let token = tokens::block_on(async {
-        let token = tokens.token().await;
-        tokens.settle().await;
-        Ok(token?)
-    })?;
+    let token = tokens::block_on(async { Ok(tokens.token().await?) })?;
     let mut command = Command::new(program);
     command.args(arguments);
     for name in SECRETS {

@@ -48,9 +48,12 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
         if let Some(body) = body {
             request = request.body(body);
         }
-        let answer = send(request, &authorizer, &host).await;
+        let shown = match send(request, &authorizer, &host).await {
+            Ok(answer) => show(answer, args.include, common.verbose > 0, &host).await,
+            Err(failure) => Err(failure),
+        };
         tokens.settle().await;
-        show(answer?, args.include, common.verbose > 0, &host).await
+        shown
     })
 }
 

@@ -24,13 +24,11 @@ pub(crate) fn run(common: &Common, args: &Token) -> Result<(), Failure> {
     };
     let tokens = Tokens::new(config::read(common, &args.client)?, common);
     let token = tokens::block_on(async {
-        let token = if args.renew {
-            tokens.fresh_token().await
+        Ok(if args.renew {
+            tokens.fresh_token().await?
         } else {
-            tokens.token().await
-        };
-        tokens.settle().await;
-        Ok(token?)
+            tokens.token().await?
+        })
     })?;
     match (args.format, version) {
         (Format::ExecCredential, Some(version)) => out::json(&credential::of(&token, version)),

@@ -4,12 +4,12 @@ use std::{
     fs,
     sync::{Arc, Barrier},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
-use crate::support::{User, default_profile, fault, profile, server, shown, stdout};
+use crate::support::{ENV, User, default_profile, fault, profile, server, shown, stdout};
 
 // covers: F-70, F-74
 #[tokio::test(flavor = "multi_thread")]
@@ -73,13 +73,13 @@ async fn renew_replaces_what_is_kept() {
     assert_eq!(server.token_request_count(), 2);
 }
 
-/// A run is over before a renewal in the background would be: it waits for one that is due.
+/// A run is over before a renewal in the background would be: it waits for one in the last minute of its token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_near_its_end_is_replaced_and_printed_where_none_can_be_had() {
     let server = server().await;
     let user = User::of(&server);
     let first = user.prints("token");
-    age(&user, 3_500);
+    age(&user, 3_550);
     server.start_outage(fault("invalid_request"));
     assert_eq!(user.prints("token"), first);
     assert_eq!(server.token_request_count(), 2);
@@ -92,6 +92,55 @@ async fn a_token_near_its_end_is_replaced_and_printed_where_none_can_be_had() {
     age(&user, 3_700);
     server.start_outage(fault("invalid_request"));
     user.run("token").code(4).stdout("");
+}
+
+/// The server takes longer than any run here: only a run that does not wait for it ends in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_valid_for_a_minute_is_not_held_back_by_a_slow_server() {
+    let server = server().await;
+    let user = User::of(&server);
+    let first = user.prints("token");
+    age(&user, 3_500);
+    server.set_latency(Duration::from_secs(60));
+    let start = Instant::now();
+    assert_eq!(user.prints("token"), first);
+    let mut exec = user.hallpass("exec -- ");
+    exec.args(ENV.split(' '));
+    let printed = stdout(&exec.assert().success());
+    assert!(printed.contains(first.trim_end()), "{printed}");
+    // The renewal runs beside the call, and ends with it.
+    user.run(&format!("request GET {}", server.api_url("/orders")))
+        .success();
+    assert!(
+        start.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        start.elapsed()
+    );
+
+    // In its last minute a token waits for its successor, within a bound.
+    age(&user, 50);
+    assert_eq!(user.prints("token"), first);
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_expires_while_its_successor_is_fetched_is_not_printed() {
+    let server = server().await;
+    let user = User::of(&server);
+    let first = user.prints("token");
+    age(&user, 3_598);
+    server.set_latency(Duration::from_secs(3));
+    server.answer_next([fault("invalid_request")]);
+    user.run("token --format json").code(4).stdout("");
+    // One that comes is printed, however late.
+    age(&user, 0);
+    let second = user.prints("token");
+    assert_ne!(second, first);
+    assert_eq!(server.token_request_count(), 3);
 }
 
 /// Makes what is kept as old as if that had passed.
@@ -161,6 +210,39 @@ async fn files_are_the_users_alone() {
     for file in fs::read_dir(user.cache()).unwrap() {
         assert_eq!(mode(&file.unwrap().path()), 0o600);
     }
+}
+
+/// A folder that a user names may hold anything: all of ours is in a folder of our own below it.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_folder_that_a_user_names_nothing_is_changed() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let server = server().await;
+    let user = User::of(&server);
+    let folder = user.path("shared");
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o1777)).unwrap();
+    let stranger = folder.join("report.new");
+    let file = fs::File::create(&stranger).unwrap();
+    let an_hour_ago = std::time::SystemTime::now() - Duration::from_secs(3_600);
+    file.set_modified(an_hour_ago).unwrap();
+    let run = |words: &str| {
+        let mut command = user.hallpass(words);
+        command.env("HALLPASS_CACHE_DIR", &folder);
+        stdout(&command.assert().success())
+    };
+    assert_eq!(run("cache list"), "");
+    assert!(!folder.join("hallpass").exists());
+    let token = run("token");
+    assert_eq!(run("token"), token);
+    assert_eq!(run("cache list").lines().count(), 1);
+    assert_eq!(run("cache clear"), "removed 1\n");
+    assert!(stranger.exists());
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&folder), 0o1777);
+    assert_eq!(mode(&folder.join("hallpass")), 0o700);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
 }
 
 // covers: F-98
