@@ -209,6 +209,12 @@ impl<S: TokenSource + 'static> Shared<S> {
         runtime.spawn(task.instrument(span));
     }
 
+    /// Returns true if a token that was good when it landed has expired before its waiter ran. A token without a
+    /// lifetime is for those who waited for it.
+    fn came_late(&self, token: &AccessToken) -> bool {
+        !token.lifetime().is_zero() && token.is_expired(self.clock.now())
+    }
+
     /// The slow path: joins a flight or starts one.
     async fn wait(self: &Arc<Self>, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         count(&self.counters.misses);
@@ -237,6 +243,7 @@ impl<S: TokenSource + 'static> Shared<S> {
             let landed = time::timeout(self.policy.patience(), landed(ticket.receiver)).await;
             drop(waiting);
             match landed {
+                Ok(Some(Ok(token))) if self.came_late(&token) => {}
                 Ok(Some(outcome)) => return outcome,
                 // The flight's runtime is gone, and someone must take over.
                 Ok(None) => {}

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use hallpass_cache::CachedTokenSource;
 use hallpass_core::{AccessToken, Clock as _, SystemClock, TokenError, TokenRequest, TokenSource};
-use hallpass_testkit::Gate;
+use hallpass_testkit::{Gate, ManualClock};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::support::{HOUR, Manual, ask, name, settle};
@@ -151,4 +151,46 @@ fn nobody_waits_for_ever_for_a_runtime_that_stands_still() {
     standing.block_on(settle());
     assert_eq!(other.block_on(name(&*cache)), "second");
     assert_eq!(cache.stats().flights, 0);
+}
+
+/// Waits at a gate in each fetch, and stamps what it yields by a clock that the test sets.
+struct GatedManual(Gate, ManualClock);
+
+#[async_trait]
+impl TokenSource for GatedManual {
+    async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+        let asked = self.1.moment();
+        self.0.pass().await;
+        Ok(AccessToken::bearer("t", asked, HOUR)?)
+    }
+}
+
+// covers: F-64, F-66
+#[test]
+fn a_waiter_that_runs_after_the_expiry_gets_another_token() {
+    let (gate, clock) = (Gate::new(), ManualClock::new());
+    let cache = CachedTokenSource::builder(GatedManual(gate.clone(), clock.clone()))
+        .clock(clock.clone())
+        .min_interval(Duration::ZERO);
+    let cache = Arc::new(cache.build());
+    let driven = Builder::new_current_thread().enable_all().build().unwrap();
+    let standing = Builder::new_current_thread().enable_all().build().unwrap();
+    let start = |runtime: &Runtime| {
+        let cache = cache.clone();
+        let caller = runtime.spawn(async move { ask(&*cache).await });
+        runtime.block_on(settle());
+        caller
+    };
+    // The flight runs on the first runtime; a caller on the second waits for it.
+    let first = start(&driven);
+    let late = start(&standing);
+    assert_eq!(cache.stats().waiters, 2);
+    gate.open();
+    let token = driven.block_on(first).unwrap().unwrap();
+    assert!(!token.is_expired(clock.now()));
+    // The second runtime is not driven until the token has expired.
+    clock.advance(2 * HOUR);
+    let token = standing.block_on(late).unwrap().unwrap();
+    assert!(!token.is_expired(clock.now()));
+    assert_eq!(cache.stats().fetches, 2);
 }
