@@ -9,7 +9,6 @@ use std::{
 use async_trait::async_trait;
 use hallpass_core::{AccessToken, Clock, TokenError, TokenRequest, TokenSource};
 use tokio::{runtime::Handle, sync::watch, time};
-use tracing::Instrument as _;
 
 use crate::{
     CacheBuilder, Stats, flight,
@@ -200,13 +199,11 @@ impl<S: TokenSource + 'static> Shared<S> {
         request: TokenRequest,
         flight: Flight,
     ) {
-        // A child of the span of the caller that starts it.
         let span = self.observe.span(flight.renewal);
         if flight.renewal {
             count(&self.counters.renewals);
         }
-        let task = flight::carry_out(self.clone(), slot, request, flight);
-        runtime.spawn(task.instrument(span));
+        runtime.spawn(flight::carry_out(self.clone(), slot, request, flight, span));
     }
 
     /// Returns true if a token that was good when it landed has expired before its waiter ran. A token without a

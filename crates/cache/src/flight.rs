@@ -9,6 +9,7 @@ use std::{
 
 use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
 use tokio::{runtime::Handle, time};
+use tracing::{Instrument as _, Span};
 
 use crate::{
     Lease,
@@ -47,12 +48,13 @@ pub(crate) fn refuse_recursion<S>(
     Ok(())
 }
 
-/// Fetches, stores, tells all who wait. Ends early when the cache is dropped.
+/// Fetches, stores, tells all who wait, within `span`. Ends early when the cache is dropped.
 pub(crate) fn carry_out<S: TokenSource + 'static>(
     shared: Arc<Shared<S>>,
     slot: Arc<Slot>,
     request: TokenRequest,
     flight: Flight,
+    span: Span,
 ) -> impl Future<Output = ()> + Send + 'static {
     // Here and not in the task, which may be dropped before it was ever polled, and knows nothing of the caller's.
     let mut within = WITHIN.try_with(Clone::clone).unwrap_or_default();
@@ -62,13 +64,15 @@ pub(crate) fn carry_out<S: TokenSource + 'static>(
         shared,
         slot,
     };
-    WITHIN.scope(within, until_dropped(guard, request, flight))
+    until_dropped(guard, request, flight, span, within)
 }
 
 async fn until_dropped<S: TokenSource + 'static>(
     guard: Guard<S>,
     request: TokenRequest,
     flight: Flight,
+    span: Span,
+    within: Vec<(usize, TokenRequest)>,
 ) {
     let (shared, slot) = (&guard.shared, guard.slot.clone());
     let mut alive = shared.alive.clone();
@@ -76,8 +80,12 @@ async fn until_dropped<S: TokenSource + 'static>(
         .then(|| Keeper::new(shared))
         .flatten();
     let weak = Arc::downgrade(shared);
+    // The span and the ancestors are this flight's, and no concern of the keeper, which outlives it.
+    let flight = WITHIN
+        .scope(within, fly(guard, request, flight))
+        .instrument(span);
     tokio::select! {
-        () = fly(guard, request, flight) => {}
+        () = flight => {}
         _ = alive.changed() => return,
     }
     if keeper.is_some() {

@@ -31,10 +31,16 @@ impl Observe {
         Self { cache, observers }
     }
 
-    /// The span of a flight.
+    /// The span of a flight: a child of the caller's, which waits for it. A renewal is a trace of its own that follows
+    /// from the caller's span, since that caller leaves at once.
     pub(crate) fn span(&self, renewal: bool) -> Span {
         let cache = &*self.cache;
-        tracing::debug_span!("token_fetch", cache, renewal)
+        if !renewal {
+            return tracing::debug_span!("token_fetch", cache, renewal);
+        }
+        let span = tracing::debug_span!(parent: None, "token_fetch", cache, renewal);
+        span.follows_from(Span::current());
+        span
     }
 
     pub(crate) fn renewing(&self, token: Option<AccessToken>, now: Timestamp) {

@@ -13,6 +13,7 @@ mod observers;
 mod proven;
 mod renewal;
 mod runtimes;
+mod spans;
 mod store;
 mod support;
 mod time;

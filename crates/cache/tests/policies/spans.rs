@@ -1,0 +1,113 @@
+//! Spans: each flight's closes when the flight lands, and a renewal is no part of the request that passed by.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::time::advance;
+use tracing::{
+    Instrument as _, Subscriber,
+    span::{Attributes, Id},
+};
+use tracing_subscriber::{
+    layer::{Context, Layer, SubscriberExt as _},
+    registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
+
+use crate::support::{HOUR, MINUTE, Mint, name, settle};
+
+/// Writes down which spans open, under which parent, and which close.
+#[derive(Clone, Default)]
+struct Spans(Arc<Mutex<Vec<String>>>);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
+    fn on_new_span(&self, _: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let span = context.span(id).expect("the span is new");
+        let parent = span.parent().map_or("none", |parent| parent.name());
+        self.note(format!("{} opened, parent {parent}", span.name()));
+    }
+
+    fn on_follows_from(&self, id: &Id, follows: &Id, context: Context<'_, S>) {
+        let name = |id| context.span(id).map_or("closed", |span| span.name());
+        self.note(format!("{} follows {}", name(id), name(follows)));
+    }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        let name = context.span(&id).map_or("closed", |span| span.name());
+        self.note(format!("{name} closed"));
+    }
+}
+
+impl Spans {
+    fn note(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_follows_from_the_request_that_passed_by_and_is_no_part_of_it() {
+    let spans = Spans::default();
+    let _guard = tracing_subscriber::registry()
+        .with(spans.clone())
+        .set_default();
+    let mint = Mint::hourly();
+    let cache = mint.cached();
+    let request = || tracing::info_span!("request");
+    name(&cache).instrument(request()).await;
+    settle().await;
+    assert_eq!(
+        spans.take(),
+        [
+            "request opened, parent none",
+            "token_fetch opened, parent request",
+            "token_fetch closed",
+            "request closed",
+        ]
+    );
+    advance(58 * MINUTE).await;
+    let gate = mint.close();
+    name(&cache).instrument(request()).await;
+    assert_eq!(
+        spans.take(),
+        [
+            "request opened, parent none",
+            "token_fetch opened, parent none",
+            "token_fetch follows request",
+            // It does not wait for the renewal.
+            "request closed",
+        ]
+    );
+    gate.open();
+    settle().await;
+    assert_eq!(spans.take(), ["token_fetch closed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeping_a_token_warm_holds_no_span_open() {
+    let spans = Spans::default();
+    let _guard = tracing_subscriber::registry()
+        .with(spans.clone())
+        .set_default();
+    let mint = Mint::hourly();
+    let cache = mint.builder().keep_warm().build();
+    name(&cache)
+        .instrument(tracing::info_span!("request"))
+        .await;
+    tokio::time::sleep(3 * HOUR).await;
+    let told = spans.take();
+    assert_eq!(
+        told[..4],
+        [
+            "request opened, parent none",
+            "token_fetch opened, parent request",
+            "token_fetch closed",
+            "request closed",
+        ]
+    );
+    let renewal = ["token_fetch opened, parent none", "token_fetch closed"];
+    assert_eq!(told[4..], renewal.repeat(mint.calls() - 1));
+    assert_eq!(mint.calls(), 4);
+}
