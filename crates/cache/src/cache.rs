@@ -2,7 +2,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -15,6 +15,7 @@ use crate::{
     keys::{Holders, Keys},
     level2::{Context, SecondLevel},
     observe::Observe,
+    panics,
     policy::Policy,
     slot::{Begin, Flight, Outcome, Ready, Slot},
     stats::{Counters, count},
@@ -77,6 +78,8 @@ pub(crate) struct Shared<S> {
     /// Does a task keep the default token warm?
     pub(crate) kept_warm: AtomicBool,
     pub(crate) alive: watch::Receiver<()>,
+    /// What [`epoch`](Self::epoch) told last.
+    last_epoch: AtomicU64,
 }
 
 impl<S: TokenSource + 'static> CachedTokenSource<S> {
@@ -105,6 +108,7 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
             kept_warm: AtomicBool::new(false),
             policy: builder.policy,
             alive: watching,
+            last_epoch: AtomicU64::new(0),
         });
         Self {
             shared,
@@ -159,7 +163,7 @@ impl<S: TokenSource + 'static> Shared<S> {
         let now = self.clock.now();
         match Handle::try_current() {
             Ok(runtime) => {
-                let epoch = self.source.credential_epoch();
+                let epoch = self.epoch();
                 if let Some(flight) = slot.renew(now, epoch, &self.policy) {
                     self.spawn(&runtime, slot, request.clone(), flight);
                 }
@@ -168,6 +172,17 @@ impl<S: TokenSource + 'static> Shared<S> {
             Err(_) => slot.abandon_claim(now),
         }
         ready.token
+    }
+
+    /// The epoch of the source's credentials; the last one that is known where the source panics.
+    pub(crate) fn epoch(&self) -> u64 {
+        let epoch = panics::catch(|| self.source.credential_epoch());
+        if let Some(epoch) = epoch {
+            self.last_epoch.store(epoch, Ordering::Relaxed);
+            return epoch;
+        }
+        self.observe.source_panicked("credential_epoch");
+        self.last_epoch.load(Ordering::Relaxed)
     }
 
     pub(crate) fn context(&self) -> Context<'_> {
@@ -222,7 +237,7 @@ impl<S: TokenSource + 'static> Shared<S> {
                     .with_hint("call it from within one: fetches run as its tasks")
             })?;
             let (slot, _) = self.slot(request);
-            let epoch = self.source.credential_epoch();
+            let epoch = self.epoch();
             let ticket = match slot.begin(self.clock.now(), epoch, &self.policy) {
                 Begin::Ready(token) => return Ok(token),
                 Begin::Failed(error) => {
@@ -296,7 +311,9 @@ impl<S: TokenSource + 'static> TokenSource for CachedTokenSource<S> {
     fn invalidate(&self, token: &AccessToken) {
         let shared = &self.shared;
         // First a source that holds tokens of its own, or the next fetch would bring the refused one back.
-        shared.source.invalidate(token);
+        if panics::catch(|| shared.source.invalidate(token)).is_none() {
+            shared.observe.source_panicked("invalidate");
+        }
         let now = shared.clock.now();
         for slot in shared.holders.of(token) {
             if slot.invalidate(token, now, &shared.policy) {
@@ -307,7 +324,7 @@ impl<S: TokenSource + 'static> TokenSource for CachedTokenSource<S> {
     }
 
     fn credential_epoch(&self) -> u64 {
-        self.shared.source.credential_epoch()
+        self.shared.epoch()
     }
 }
 

@@ -1,9 +1,7 @@
 //! One fetch, in a task of its own.
 
 use std::{
-    panic::AssertUnwindSafe,
     sync::{Arc, Weak, atomic::Ordering},
-    task::Poll,
     time::Duration,
 };
 
@@ -16,6 +14,7 @@ use crate::{
     cache::Shared,
     current::is_live,
     level2::{Found, Verdict},
+    panics::CatchPanic,
     slot::{Flight, Landed, Slot},
     stats::count,
 };
@@ -74,20 +73,27 @@ async fn until_dropped<S: TokenSource + 'static>(
     span: Span,
     within: Vec<(usize, TokenRequest)>,
 ) {
-    let (shared, slot) = (&guard.shared, guard.slot.clone());
+    let (shared, slot) = (guard.shared.clone(), guard.slot.clone());
     let mut alive = shared.alive.clone();
     let keeper = (shared.keep_warm && request.is_default())
-        .then(|| Keeper::new(shared))
+        .then(|| Keeper::new(&shared))
         .flatten();
-    let weak = Arc::downgrade(shared);
     // The span and the ancestors are this flight's, and no concern of the keeper, which outlives it.
     let flight = WITHIN
-        .scope(within, fly(guard, request, flight))
+        .scope(within, fly(&guard, request, flight))
         .instrument(span);
     tokio::select! {
-        () = flight => {}
+        flown = CatchPanic::new(flight) => {
+            // Caught here, so that no panic looks like the end of a runtime, after which others take over at once.
+            if flown.is_none() {
+                let error = TokenError::unavailable("a panic ended the token fetch");
+                slot.fail(guard.id, error, shared.clock.now(), &shared.policy);
+            }
+        }
         _ = alive.changed() => return,
     }
+    let weak = Arc::downgrade(&shared);
+    drop((guard, shared));
     if keeper.is_some() {
         tokio::select! {
             () = keep_warm(weak, slot) => {}
@@ -127,7 +133,11 @@ impl<S> Drop for Guard<S> {
     }
 }
 
-async fn fly<S: TokenSource + 'static>(guard: Guard<S>, request: TokenRequest, mut flight: Flight) {
+async fn fly<S: TokenSource + 'static>(
+    guard: &Guard<S>,
+    request: TokenRequest,
+    mut flight: Flight,
+) {
     let (shared, slot) = (&guard.shared, &guard.slot);
     if flight.renewal {
         // Here, and not where the caller that began it is kept.
@@ -139,7 +149,7 @@ async fn fly<S: TokenSource + 'static>(guard: Guard<S>, request: TokenRequest, m
             time::sleep(delay).await;
         }
         slot.looking(&mut flight);
-        let epoch = shared.source.credential_epoch();
+        let epoch = shared.epoch();
         let (result, lease) = load(shared, slot, &request).await;
         if let Ok(token) = &result {
             shared.holders.note(slot, token);
@@ -222,7 +232,7 @@ async fn fetch<S: TokenSource + 'static>(
     let began = shared.clock.now();
     slot.fetching(began, &shared.policy);
     let deadline = shared.policy.load_deadline;
-    let answer = catch_panic(async { shared.source.token(request).await });
+    let answer = CatchPanic::new(async { shared.source.token(request).await });
     let result = match time::timeout(deadline, answer).await {
         Ok(Some(result)) => result,
         // What it says is not repeated: it may say anything.
@@ -237,20 +247,6 @@ async fn fetch<S: TokenSource + 'static>(
     let took = shared.clock.now().saturating_since(began);
     shared.observe.fetched(&result, took);
     result
-}
-
-/// What the future yields, or nothing where it panics.
-pub(crate) async fn catch_panic<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = std::pin::pin!(future);
-    std::future::poll_fn(move |context| {
-        // A future that has panicked is never polled again.
-        let poll = std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
-        match poll {
-            Ok(poll) => poll.map(Some),
-            Err(_) => Poll::Ready(None),
-        }
-    })
-    .await
 }
 
 /// Renews the default token whenever it is due, asked for or not, until the cache is dropped.
@@ -268,7 +264,7 @@ async fn keep_warm<S: TokenSource + 'static>(shared: Weak<Shared<S>>, slot: Arc<
             match slot.due() {
                 Some(due) if due > now => due.saturating_since(now),
                 _ => {
-                    let epoch = shared.source.credential_epoch();
+                    let epoch = shared.epoch();
                     if let Some(flight) = slot.keep(now, epoch, &shared.policy) {
                         shared.spawn(
                             &Handle::current(),

@@ -15,8 +15,8 @@ use tokio::time::{self, Instant};
 
 use crate::{
     Lease, StoreError, StoreKey, TokenStore, entry,
-    flight::catch_panic,
     observe::Observe,
+    panics::CatchPanic,
     stats::{Counters, count},
 };
 
@@ -210,7 +210,7 @@ impl SecondLevel {
         if self.rests(context.clock.now()) {
             return None;
         }
-        if let Ok(Some(Ok(answer))) = time::timeout(BUDGET, catch_panic(question)).await {
+        if let Ok(Some(Ok(answer))) = time::timeout(BUDGET, CatchPanic::new(question)).await {
             self.faults.store(0, Ordering::Relaxed);
             return Some(answer);
         }

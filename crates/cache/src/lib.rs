@@ -16,6 +16,7 @@ mod memory;
 #[cfg(feature = "metrics")]
 mod meters;
 mod observe;
+mod panics;
 mod policy;
 mod slot;
 mod stats;

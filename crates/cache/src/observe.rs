@@ -4,7 +4,13 @@
 //! The names and fields are listed in docs/observability.md, and a test holds the two together; a change here is a
 //! change for users.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use hallpass_core::{AccessToken, EventKind, Observers, Timestamp, TokenError};
 use tracing::{Span, debug, info, warn};
@@ -18,6 +24,8 @@ pub(crate) struct Observe {
     /// What all that is told calls the cache.
     pub(crate) cache: Arc<str>,
     observers: Observers,
+    /// Has a panic of the source been reported?
+    panicked: AtomicBool,
 }
 
 impl Observe {
@@ -28,7 +36,11 @@ impl Observe {
             meters::describe();
             meters::register(&cache);
         }
-        Self { cache, observers }
+        Self {
+            cache,
+            observers,
+            panicked: AtomicBool::new(false),
+        }
     }
 
     /// The span of a flight: a child of the caller's, which waits for it. A renewal is a trace of its own that follows
@@ -115,6 +127,14 @@ impl Observe {
         self.tell(EventKind::Invalidated);
         #[cfg(feature = "metrics")]
         meters::invalidated(cache);
+    }
+
+    /// The source panicked in a method whose callers need no answer. Said once: it may panic at every call.
+    pub(crate) fn source_panicked(&self, method: &'static str) {
+        let cache = &*self.cache;
+        if !self.panicked.swap(true, Ordering::Relaxed) {
+            warn!(cache, method, "token source panicked");
+        }
     }
 
     /// Keys had to make room.

@@ -202,7 +202,7 @@ impl Slot {
         epoch: u64,
         policy: &Policy,
     ) -> Landed {
-        let mut state = self.state();
+        let state = self.state();
         if !state.is_under_way(flight.id) {
             return Landed::Lost;
         }
@@ -227,6 +227,27 @@ impl Slot {
             }
             result => result,
         };
+        Landed::Done(self.conclude(state, result, flight.renewal, now, epoch, policy))
+    }
+
+    /// A flight ends with this error, whatever it was about to bring.
+    pub(crate) fn fail(&self, flight: u32, error: TokenError, now: Timestamp, policy: &Policy) {
+        let state = self.state();
+        if state.is_under_way(flight) {
+            self.conclude(state, Err(error), false, now, 0, policy);
+        }
+    }
+
+    /// Stores what may be stored, and tells all who wait.
+    fn conclude(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        result: Result<AccessToken, TokenError>,
+        renewal: bool,
+        now: Timestamp,
+        epoch: u64,
+        policy: &Policy,
+    ) -> Report {
         let before = self.current.token();
         let mut rest = None;
         match &result {
@@ -235,7 +256,7 @@ impl Slot {
                 state.failures_in_row = 0;
                 if !token.is_expired(now) {
                     self.current.replace(token.clone(), policy);
-                } else if flight.renewal {
+                } else if renewal {
                     // One that expires at once serves those who wait for it and nobody after: no use to renew it.
                     let until = now.saturating_add(policy.max_backoff);
                     state.no_renewal_before = until;
@@ -262,12 +283,12 @@ impl Slot {
             waiters = flight.waiters.receiver_count();
             flight.waiters.send_replace(Some(result.clone()));
         }
-        Landed::Done(Report {
+        Report {
             result,
             waiters,
             before,
             rest,
-        })
+        }
     }
 
     /// A flight goes without landing: its task was dropped, or those who wait have lost their patience. They find

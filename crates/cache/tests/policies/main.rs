@@ -10,6 +10,7 @@ mod invalidation;
 mod keys;
 mod model;
 mod observers;
+mod panics;
 mod proven;
 mod renewal;
 mod runtimes;
