@@ -25,7 +25,7 @@ pub(crate) fn run(shell: &Shell, only: Option<&str>) -> anyhow::Result<()> {
         );
     }
     // One folder for all rows, also where `CARGO_TARGET_DIR` builds elsewhere.
-    let rows = crate::root().join("target/criterion");
+    let rows = crate::files::root().join("target/criterion");
     for (name, package) in &chosen {
         // Its features, and no other crate's.
         let features: &[&str] = match *name {
@@ -50,7 +50,7 @@ pub(crate) fn run(shell: &Shell, only: Option<&str>) -> anyhow::Result<()> {
         }
     }
     println!("\n{report}");
-    let path = crate::root().join("target/bench/report.md");
+    let path = crate::files::root().join("target/bench/report.md");
     fs::create_dir_all(path.with_file_name(""))?;
     fs::write(path, report)?;
     Ok(())

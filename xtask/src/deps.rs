@@ -58,7 +58,7 @@ const FACADE_RATIO: f64 = 1.45;
 
 pub(crate) fn packages() -> anyhow::Result<Vec<Package>> {
     let metadata = MetadataCommand::new()
-        .manifest_path(crate::root().join("Cargo.toml"))
+        .manifest_path(crate::files::root().join("Cargo.toml"))
         .no_deps()
         .exec()?;
     Ok(metadata.packages)
@@ -155,11 +155,12 @@ fn reqwest_alone(shell: &Shell, facade: &BTreeSet<String>) -> anyhow::Result<BTr
         .iter()
         .find_map(|known| known.strip_prefix("reqwest v"));
     let version = version.context("the facade does not depend on reqwest")?;
-    let folder = crate::root().join("target/tidy/reqwest-alone");
+    let folder = crate::files::root().join("target/tidy/reqwest-alone");
     let manifest = format!(
         "[package]\nname = \"reqwest-alone\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\nreqwest = \"={version}\"\n"
     );
-    let lock = fs::read(crate::root().join("Cargo.lock")).context("Cargo.lock is missing")?;
+    let lock =
+        fs::read(crate::files::root().join("Cargo.lock")).context("Cargo.lock is missing")?;
     fs::create_dir_all(folder.join("src"))?;
     fs::write(folder.join("src/lib.rs"), "")?;
     fs::write(folder.join("Cargo.toml"), manifest)?;

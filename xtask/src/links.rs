@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use crate::tidy::{sources, text};
+use crate::files::{sources, text};
 
 const SUMMARY: &str = "docs/SUMMARY.md";
 
 pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
-    let summary = text(&crate::root().join(SUMMARY))?;
+    let summary = text(&crate::files::root().join(SUMMARY))?;
     for path in sources(&[".", "crates", "docs", "examples", "tests"], "md")? {
         let folder = path.parent().unwrap_or(&path);
         let page = text(&path)?;
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_link_needs_its_file_and_its_heading() {
-        let root = crate::root();
+        let root = crate::files::root();
         for (target, there) in [
             ("README.md", true),
             ("docs/cache.md#what-it-does-not-do", true),

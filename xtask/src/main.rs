@@ -3,16 +3,18 @@
 mod bench;
 mod ci;
 mod deps;
+mod files;
 mod links;
 mod matrix;
 mod platforms;
+mod prose;
 mod release;
 mod rules;
 mod signatures;
 mod test;
 mod tidy;
 
-use std::{path::Path, process::ExitCode};
+use std::process::ExitCode;
 
 use xshell::Shell;
 
@@ -41,6 +43,12 @@ mod flags {
 
             /// Writes docs/rules.md: which numbers of the protocol's lists no test names.
             cmd rules {}
+
+            /// Measures how comments and pages read.
+            cmd prose {
+                /// Lists each line that is to be rewritten.
+                optional --list
+            }
 
             /// Every adapter, authentication method and decorator against every scripted answer: prints a table, and
             /// writes it to target/matrix.
@@ -98,7 +106,7 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     let flags = flags::Xtask::from_env_or_exit();
     let shell = Shell::new()?;
-    shell.change_dir(root());
+    shell.change_dir(files::root());
     match flags.subcommand {
         flags::XtaskCmd::Help(_) => {
             println!("{}", flags::Xtask::HELP);
@@ -108,6 +116,7 @@ fn run() -> anyhow::Result<()> {
         flags::XtaskCmd::Ci(_) => ci::run(&shell),
         flags::XtaskCmd::Tidy(_) => tidy::run(&shell),
         flags::XtaskCmd::Rules(_) => rules::run(),
+        flags::XtaskCmd::Prose(prose) => prose::run(prose.list),
         flags::XtaskCmd::Matrix(matrix) => matrix::run(&shell, matrix.features_powerset),
         flags::XtaskCmd::Platforms(platforms) => platforms::run(&shell, platforms.run),
         flags::XtaskCmd::Release(flags) => release::run(&shell, &flags.version, flags.execute),
@@ -115,15 +124,4 @@ fn run() -> anyhow::Result<()> {
         flags::XtaskCmd::Soak(soak) => test::soak(&shell, soak.minutes.unwrap_or(1.0)),
         flags::XtaskCmd::Bench(bench) => bench::run(&shell, bench.name.as_deref()),
     }
-}
-
-/// The repository's folder.
-fn root() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here)
-}
-
-/// In CI, what is missing is a failure and not a reason to skip.
-fn in_ci() -> bool {
-    std::env::var_os("CI").is_some()
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail};
 use xshell::{Shell, cmd};
 
 pub(crate) fn run(shell: &Shell, features_powerset: bool) -> anyhow::Result<()> {
-    let folder = crate::root().join("target/matrix");
+    let folder = crate::files::root().join("target/matrix");
     cmd!(
         shell,
         "cargo test --quiet --package hallpass-tests --test matrix"

@@ -19,7 +19,7 @@ __declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE bytes, SIZE_T length)
 
 pub(crate) fn run(shell: &Shell, tests: bool) -> anyhow::Result<()> {
     let metadata = MetadataCommand::new()
-        .manifest_path(crate::root().join("Cargo.toml"))
+        .manifest_path(crate::files::root().join("Cargo.toml"))
         .exec()?;
     let published: Vec<&Package> = metadata
         .workspace_packages()
@@ -79,7 +79,7 @@ fn check(
 fn run_tests(shell: &Shell, packages: &[&str], published: &[&Package]) -> anyhow::Result<()> {
     needs(shell, "wine", "wine")?;
     let arguments = arguments(shell, WINDOWS)?;
-    let folder = crate::root().join(FOLDER).join("wine");
+    let folder = crate::files::root().join(FOLDER).join("wine");
     fs::create_dir_all(&folder)?;
     let (source, library) = (folder.join("prng.c"), folder.join("bcryptprimitives.dll"));
     fs::write(&source, PRNG)?;

@@ -18,7 +18,7 @@ use xshell::{Shell, cmd};
 use versions::Published;
 
 pub(crate) fn run(shell: &Shell, version: &str, execute: bool) -> anyhow::Result<()> {
-    release(shell, crate::root(), version, execute)
+    release(shell, crate::files::root(), version, execute)
 }
 
 /// `shell` stands in `root`.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, fs};
 
-use crate::tidy::{sources, text};
+use crate::files::{sources, text};
 
 /// The protocol's lists: duties, bad inputs and faults, incidents elsewhere; with the highest number of each.
 const LISTS: [(char, u32); 3] = [('C', 72), ('F', 120), ('I', 20)];
@@ -12,7 +12,7 @@ const PAGE: &str = "docs/rules.md";
 
 pub(crate) fn run() -> anyhow::Result<()> {
     let table = table(&named(&mut Vec::new())?);
-    fs::write(crate::root().join(PAGE), &table)?;
+    fs::write(crate::files::root().join(PAGE), &table)?;
     println!("{table}");
     Ok(())
 }
@@ -20,7 +20,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// Is the page what the tests name?
 pub(crate) fn page(faults: &mut Vec<String>) -> anyhow::Result<()> {
     let table = table(&named(faults)?);
-    let page = fs::read_to_string(crate::root().join(PAGE)).unwrap_or_default();
+    let page = fs::read_to_string(crate::files::root().join(PAGE)).unwrap_or_default();
     if page != table {
         faults.push(format!("{PAGE} is not up to date: run `cargo xtask rules`"));
     }

@@ -128,7 +128,7 @@ pub(crate) fn check(
     libraries: &[String],
     faults: &mut Vec<String>,
 ) -> anyhow::Result<()> {
-    let target = crate::root().join("target/signatures");
+    let target = crate::files::root().join("target/signatures");
     for package in libraries {
         cmd!(
             shell,

@@ -1,13 +1,12 @@
 //! `cargo xtask tidy`: the repository's rules as code. The tests run it too.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use cargo_metadata::Package;
 use xshell::Shell;
+
+use crate::files::{sources, text};
 
 /// Lines of one Rust file at most.
 const LINES: usize = 800;
@@ -76,7 +75,7 @@ fn files(faults: &mut Vec<String>) -> anyhow::Result<()> {
         "README.md",
         "docs/ARCHITECTURE.md",
     ] {
-        if !crate::root().join(name).exists() {
+        if !crate::files::root().join(name).exists() {
             faults.push(format!("{name} is missing"));
         }
     }
@@ -117,37 +116,6 @@ fn trailing_space(path: &Path, text: &str, faults: &mut Vec<String>) {
     }
 }
 
-/// The files with this ending in these folders, at any depth; in `.` at its top alone.
-pub(crate) fn sources(folders: &[&str], ending: &str) -> anyhow::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut open: Vec<PathBuf> = folders
-        .iter()
-        .map(|folder| crate::root().join(folder))
-        .collect();
-    while let Some(folder) = open.pop() {
-        let top = folder.ends_with(".");
-        let entries = fs::read_dir(&folder)
-            .with_context(|| format!("{} cannot be read", folder.display()))?;
-        for entry in entries {
-            let path = entry?.path();
-            let skipped = path.ends_with("node_modules")
-                || path.ends_with("target")
-                || path.ends_with("book");
-            if path.is_dir() && !skipped && !top {
-                open.push(path);
-            } else if path.extension().is_some_and(|known| known == ending) {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-pub(crate) fn text(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,7 +123,7 @@ mod tests {
     #[test]
     fn the_repository_is_tidy() {
         let shell = Shell::new().unwrap();
-        shell.change_dir(crate::root());
+        shell.change_dir(crate::files::root());
         run(&shell).unwrap();
     }
 }

@@ -273,7 +273,7 @@ fn versions_by_name() {
 /// The repository itself is fit to be released, as far as its manifests go.
 #[test]
 fn this_workspace_agrees_with_itself() {
-    let root: &Path = crate::root();
+    let root: &Path = crate::files::root();
     assert_eq!(versions::disagreements(root).unwrap(), Vec::<String>::new());
     assert!(!changelog::unreleased(root).unwrap().is_empty());
 }

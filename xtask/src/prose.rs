@@ -1,0 +1,257 @@
+//! `cargo xtask prose`: measures how the comments and pages read, and lists each line that is to be rewritten.
+
+use std::{collections::BTreeMap, path::Path};
+
+use crate::files::{sources, text};
+
+/// The folders with Rust files of ours.
+const CODE: [&str; 4] = ["crates", "examples", "tests", "xtask"];
+/// The folders with pages of ours.
+const PAGES: [&str; 6] = [".", "crates", "docs", "examples", "tests", "xtask"];
+
+/// No doc comment opens with one of these.
+const OPENINGS: [&str; 5] = ["What", "Who", "Whoever", "Whatever", "How"];
+
+/// Words and phrases that no other Rust project uses for what they mean here; each with the usual ones.
+const DIALECT: [(&str, &str); 22] = [
+    ("anew", "again"),
+    ("at hand", "cached, available"),
+    ("at its home", "on its host"),
+    ("for one", "for example"),
+    ("gives out", "issues"),
+    ("give out", "issue"),
+    ("given out", "issued"),
+    ("handed out", "returned"),
+    ("hands out", "returns"),
+    ("in the place of", "instead of"),
+    ("is gone", "was removed, has expired"),
+    ("is told", "is reported"),
+    ("mend", "fix, change"),
+    ("mended", "fixed, changed"),
+    ("mends", "fixes, changes"),
+    ("passed over", "skipped"),
+    ("passes over", "skips"),
+    ("patience", "timeout"),
+    ("proves itself", "authenticates"),
+    ("prove itself", "authenticate"),
+    ("whatever", "any, regardless of"),
+    ("whoever", "a caller that, anyone who"),
+];
+
+/// Words whose frequency tells a text of reference from a story.
+const COUNTED: [&str; 6] = ["told", "tells", "so that", "gone", "kept", "returns"];
+
+/// A line that is to be rewritten.
+struct Finding {
+    place: String,
+    why: String,
+}
+
+/// The counts over a set of files.
+#[derive(Default)]
+struct Counts {
+    files: usize,
+    with_module_docs: usize,
+    doc_comments: usize,
+    openings: usize,
+    questions: usize,
+    words: usize,
+    phrases: BTreeMap<&'static str, usize>,
+}
+
+/// Prints the counts, and with `list` each line that is to be rewritten.
+pub(crate) fn run(list: bool) -> anyhow::Result<()> {
+    let mut counts = Counts::default();
+    let mut findings = Vec::new();
+    for path in sources(&CODE, "rs")? {
+        if !path.ends_with("xtask/src/prose.rs") {
+            code(&path, &text(&path)?, &mut counts, &mut findings);
+        }
+    }
+    for path in sources(&PAGES, "md")? {
+        page(&path, &text(&path)?, &mut findings);
+    }
+    if list {
+        for Finding { place, why } in &findings {
+            println!("{place}: {why}");
+        }
+        println!();
+    }
+    print(&counts, findings.len());
+    Ok(())
+}
+
+fn print(counts: &Counts, findings: usize) {
+    let share = |part: usize, whole: usize| {
+        let tenths = part * 1_000 / whole.max(1);
+        format!("{}.{} %", tenths / 10, tenths % 10)
+    };
+    println!("| measure | count | share |\n|---|---|---|");
+    let rows = [
+        ("Rust files", counts.files, String::new()),
+        (
+            "with module docs",
+            counts.with_module_docs,
+            share(counts.with_module_docs, counts.files),
+        ),
+        ("doc comments", counts.doc_comments, String::new()),
+        (
+            "open with What, Who, Whoever, Whatever or How",
+            counts.openings,
+            share(counts.openings, counts.doc_comments),
+        ),
+        (
+            "open with a question",
+            counts.questions,
+            share(counts.questions, counts.doc_comments),
+        ),
+        ("words of comments", counts.words, String::new()),
+        ("lines to rewrite", findings, String::new()),
+    ];
+    for (measure, count, share) in rows {
+        println!("| {measure} | {count} | {share} |");
+    }
+    println!("\n| word | per 10,000 words of comments |\n|---|---|");
+    for (phrase, count) in &counts.phrases {
+        let tenths = count * 100_000 / counts.words.max(1);
+        println!("| {phrase} | {}.{} |", tenths / 10, tenths % 10);
+    }
+}
+
+/// Counts a Rust file's comments, and finds what is to be rewritten in them and in its string literals.
+fn code(path: &Path, text: &str, counts: &mut Counts, findings: &mut Vec<Finding>) {
+    counts.files += 1;
+    counts.with_module_docs += usize::from(text.starts_with("//!"));
+    let mut in_doc = false;
+    for (number, line) in text.lines().enumerate() {
+        let trimmed = line.trim_start();
+        let doc = ["/// ", "//! "]
+            .iter()
+            .find_map(|opening| trimmed.strip_prefix(opening));
+        if let Some(first) = doc.filter(|_| !in_doc) {
+            counts.doc_comments += 1;
+            opening(path, number, first, counts, findings);
+        }
+        in_doc = trimmed.starts_with("///") || trimmed.starts_with("//!");
+        if let Some(comment) = comment(trimmed) {
+            counts.words += comment.split_whitespace().count();
+            let lower = comment.to_lowercase();
+            let dialect = DIALECT.iter().map(|(phrase, _)| *phrase);
+            for phrase in dialect.chain(COUNTED) {
+                *counts.phrases.entry(phrase).or_default() += occurrences(&lower, phrase);
+            }
+        }
+        dialect(path, number, line, findings);
+    }
+}
+
+/// Judges the first line of a doc comment.
+fn opening(
+    path: &Path,
+    number: usize,
+    first: &str,
+    counts: &mut Counts,
+    findings: &mut Vec<Finding>,
+) {
+    let word = first.split([' ', '\'']).next().unwrap_or_default();
+    if OPENINGS.contains(&word) {
+        counts.openings += 1;
+        found(path, number, format!("opens with `{word}`"), findings);
+    }
+    let sentence = first.split(". ").next().unwrap_or_default();
+    if sentence.trim_end().ends_with('?') || sentence.contains("? ") {
+        counts.questions += 1;
+        found(path, number, "is a question".to_owned(), findings);
+    }
+}
+
+/// Finds what is to be rewritten in a page, but for its code.
+fn page(path: &Path, text: &str, findings: &mut Vec<Finding>) {
+    let mut code = false;
+    for (number, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            code = !code;
+        }
+        if !code {
+            dialect(path, number, line, findings);
+        }
+    }
+}
+
+fn dialect(path: &Path, number: usize, line: &str, findings: &mut Vec<Finding>) {
+    let lower = line.to_lowercase();
+    for (phrase, usual) in DIALECT {
+        if occurrences(&lower, phrase) > 0 {
+            let why = format!("`{phrase}` (usual: {usual})");
+            found(path, number, why, findings);
+        }
+    }
+}
+
+fn found(path: &Path, number: usize, why: String, findings: &mut Vec<Finding>) {
+    let short = path.strip_prefix(crate::files::root()).unwrap_or(path);
+    findings.push(Finding {
+        place: format!("{}:{}", short.display(), number + 1),
+        why,
+    });
+}
+
+/// Returns the text of a line's comment; a comment behind code counts too.
+fn comment(line: &str) -> Option<&str> {
+    let at = line.find("//")?;
+    let behind_a_scheme = line[..at].ends_with(':');
+    let text = line[at..].trim_start_matches(['/', '!']);
+    Some(text).filter(|_| !behind_a_scheme)
+}
+
+/// Counts a phrase in a text in lower case, as whole words.
+fn occurrences(text: &str, phrase: &str) -> usize {
+    let edge = |char: Option<char>| char.is_none_or(|char| !char.is_alphanumeric() && char != '_');
+    let matches = text.match_indices(phrase).filter(|(at, _)| {
+        edge(text[..*at].chars().next_back()) && edge(text[at + phrase.len()..].chars().next())
+    });
+    matches.count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(text: &str) -> (Counts, Vec<String>) {
+        let (mut counts, mut findings) = (Counts::default(), Vec::new());
+        code(Path::new("a.rs"), text, &mut counts, &mut findings);
+        let rows = findings.into_iter();
+        let rows = rows.map(|finding| format!("{}: {}", finding.place, finding.why));
+        (counts, rows.collect())
+    }
+
+    #[test]
+    fn openings_and_questions_are_counted_once_a_comment() {
+        let text = "//! A module.\n\n/// What it is.\n/// How it works.\nfn a() {}\n/// Is it there?\nfn b() {}\n/// Returns true.\nfn c() {}\n";
+        let (counts, rows) = judged(text);
+        assert_eq!(counts.doc_comments, 4);
+        assert_eq!((counts.openings, counts.questions), (1, 1));
+        assert_eq!(rows, ["a.rs:3: opens with `What`", "a.rs:6: is a question"]);
+        assert_eq!(counts.phrases["returns"], 1);
+    }
+
+    #[test]
+    fn phrases_count_as_whole_words_in_comments_and_literals() {
+        let (counts, rows) =
+            judged("// Built anew; renewal is not.\nlet a = \"mend it\"; // amended\n");
+        assert_eq!(counts.phrases["anew"], 1);
+        assert_eq!(counts.phrases["mend"], 0, "not in a comment");
+        assert_eq!(rows.len(), 2, "{rows:?}");
+    }
+
+    #[test]
+    fn the_code_of_a_page_is_not_judged() {
+        let mut findings = Vec::new();
+        page(
+            Path::new("a.md"),
+            "anew\n```\nanew\n```\nagain\n",
+            &mut findings,
+        );
+        assert_eq!(findings.len(), 1);
+    }
+}
