@@ -41,7 +41,7 @@ mod flags {
             /// Repository rules: crate edges, dependency counts, packages, files.
             cmd tidy {}
 
-            /// Writes docs/rules.md: which numbers of the protocol's lists no test names.
+            /// Prints the numbers of docs/requirements.md that no test names.
             cmd rules {}
 
             /// Measures how comments and pages read.

@@ -1,85 +1,98 @@
-//! `cargo xtask rules`: which numbers of the protocol's lists no test names.
+//! `cargo xtask rules`: the numbers of docs/requirements.md that no test names.
 
-use std::{collections::BTreeSet, fmt::Write as _, fs};
+use std::collections::BTreeSet;
 
-use crate::files::{sources, text};
+use anyhow::bail;
 
-/// The protocol's lists: duties, bad inputs and faults, incidents elsewhere; with the highest number of each.
-const LISTS: [(char, u32); 3] = [('C', 72), ('F', 120), ('I', 20)];
+use crate::files::{root, sources, text};
 
-/// Where the table lies for people; `cargo xtask rules` writes it, and tidy compares.
-const PAGE: &str = "docs/rules.md";
+/// The page that lists each number.
+const PAGE: &str = "docs/requirements.md";
 
+/// Prints the numbers that no test names.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let table = table(&named(&mut Vec::new())?);
-    fs::write(crate::files::root().join(PAGE), &table)?;
-    println!("{table}");
-    Ok(())
-}
-
-/// Is the page what the tests name?
-pub(crate) fn page(faults: &mut Vec<String>) -> anyhow::Result<()> {
-    let table = table(&named(faults)?);
-    let page = fs::read_to_string(crate::files::root().join(PAGE)).unwrap_or_default();
-    if page != table {
-        faults.push(format!("{PAGE} is not up to date: run `cargo xtask rules`"));
-    }
-    Ok(())
-}
-
-fn table(named: &BTreeSet<(char, u32)>) -> String {
-    let mut page = "# Which numbers the tests name\n\n\
-        Duties of a client (C), bad inputs and faults (F) and incidents elsewhere (I) have numbers; \
-        a test says with `// covers:` which of them it shows.\n\
-        A number that no test names belongs to something that is not built yet, or that no test can show.\n\n\
-        | list | named | not named by any test |\n|---|---|---|\n"
-        .to_owned();
-    for (list, last) in LISTS {
-        let (named, open): (Vec<u32>, Vec<u32>) =
-            (1..=last).partition(|number| named.contains(&(list, *number)));
-        let open: Vec<String> = open.iter().map(|number| format!("{number:02}")).collect();
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            page,
-            "| {list} | {} of {last} | {} |",
-            named.len(),
+    let mut faults = Vec::new();
+    let (listed, named) = (listed(&text(&root().join(PAGE))?), named()?);
+    unlisted(&listed, &named, &mut faults);
+    for list in ['C', 'F', 'I'] {
+        let all = listed.iter().filter(|number| number.starts_with(list));
+        let (covered, open): (Vec<_>, Vec<_>) =
+            all.partition(|number| named.iter().any(|(_, name)| name == *number));
+        let open: Vec<&str> = open.into_iter().map(String::as_str).collect();
+        println!(
+            "{list}: {} named, not named: {}",
+            covered.len(),
             open.join(" ")
         );
     }
-    page
+    if faults.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", faults.join("\n"));
 }
 
-/// The numbers that `covers:` comments name; one that no list has is a fault.
-pub(crate) fn named(faults: &mut Vec<String>) -> anyhow::Result<BTreeSet<(char, u32)>> {
+/// Finds the numbers that tests name and the page does not list.
+pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
+    unlisted(&listed(&text(&root().join(PAGE))?), &named()?, faults);
+    Ok(())
+}
+
+fn unlisted(
+    listed: &BTreeSet<String>,
+    named: &BTreeSet<(String, String)>,
+    faults: &mut Vec<String>,
+) {
+    for (file, number) in named.iter().filter(|(_, number)| !listed.contains(number)) {
+        faults.push(format!("{file}: {PAGE} does not list `{number}`"));
+    }
+}
+
+/// Returns the numbers in the first column of the page's tables.
+fn listed(page: &str) -> BTreeSet<String> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| "));
+    let first = rows.filter_map(|row| row.split(" | ").next());
+    let numbers = first.filter(|cell| cell.split_once('-').is_some_and(is_number));
+    numbers.map(str::to_owned).collect()
+}
+
+fn is_number((list, number): (&str, &str)) -> bool {
+    list.len() == 1 && number.parse::<u32>().is_ok()
+}
+
+/// Returns each file with the numbers that its `covers:` comments name.
+fn named() -> anyhow::Result<BTreeSet<(String, String)>> {
     let mut named = BTreeSet::new();
     for path in sources(&["crates", "tests"], "rs")? {
-        let text = text(&path)?;
-        for line in text.lines() {
+        for line in text(&path)?.lines() {
             let Some(list) = line.trim_start().strip_prefix("// covers: ") else {
                 continue;
             };
-            for item in list.split(", ") {
-                match parse(item) {
-                    Some(rule) => {
-                        named.insert(rule);
-                    }
-                    None => faults.push(format!(
-                        "{}: `{item}` is in none of the lists",
-                        path.display()
-                    )),
-                }
+            for number in list.split(", ") {
+                named.insert((path.display().to_string(), number.to_owned()));
             }
         }
     }
     Ok(named)
 }
 
-fn parse(item: &str) -> Option<(char, u32)> {
-    let (list, number) = item.split_once('-')?;
-    let number = number.parse().ok()?;
-    let known = |&&(name, last): &&(char, u32)| {
-        list.len() == 1 && list.starts_with(name) && (1..=last).contains(&number)
-    };
-    let (name, _) = LISTS.iter().find(known)?;
-    Some((*name, number))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_numbers_in_the_first_column_are_listed() {
+        let page =
+            "# Title\n| number | text |\n|---|---|\n| C-01 | like F-02 |\n| see F-03 | x |\n";
+        assert_eq!(listed(page), BTreeSet::from(["C-01".to_owned()]));
+    }
+
+    #[test]
+    fn a_number_that_the_page_lacks_is_a_fault() {
+        let listed = BTreeSet::from(["C-01".to_owned()]);
+        let named = ["C-01", "C-99"].map(|number| ("a.rs".to_owned(), number.to_owned()));
+        let mut faults = Vec::new();
+        unlisted(&listed, &named.into(), &mut faults);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].contains("`C-99`"));
+    }
 }

@@ -26,7 +26,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     described(&packages, &mut faults);
     crate::signatures::check(shell, &libraries(&packages), &mut faults)?;
     files(&mut faults)?;
-    crate::rules::page(&mut faults)?;
+    crate::rules::check(&mut faults)?;
     crate::links::check(&mut faults)?;
     if faults.is_empty() {
         println!("tidy");
