@@ -13,6 +13,7 @@ use crate::{
 
 mod generate;
 mod jwk;
+mod mistake;
 mod pem;
 
 /// A private key in memory: RSA of 2048 bits or more, EC on P-256 or P-384, or Ed25519.

@@ -7,7 +7,7 @@ use rustls_pki_types::{
 };
 use zeroize::Zeroizing;
 
-use super::{rejected, wrong};
+use super::{mistake, rejected, wrong};
 use crate::provider::{Curve, KeyPair, Rejected};
 
 /// Longer than any key with a chain of certificates.
@@ -80,7 +80,9 @@ fn sections(pem: &str, setting: &'static str) -> Result<Vec<Section>, BuildError
             Err(_) if is_encrypted(pem) => Err(encrypted()),
             Err(_) => Err(BuildError::new(
                 setting,
-                "the PEM text is damaged or cut; copy it whole, with its BEGIN and END lines",
+                mistake::of(pem).unwrap_or(
+                    "the PEM text is damaged or cut; copy it whole, with its BEGIN and END lines",
+                ),
             )),
         })
         .collect()
@@ -92,6 +94,9 @@ fn no_key(pem: &str) -> BuildError {
     }
     if pem.trim_start().starts_with('{') {
         return wrong("the text is no PEM; if it is a JWK, read it with `from_jwk`");
+    }
+    if let Some(mistake) = mistake::of(pem) {
+        return wrong(mistake);
     }
     if pem.contains("BEGIN PUBLIC KEY") || pem.contains("BEGIN CERTIFICATE") {
         return wrong("the PEM text holds no private key, but a public one or a certificate");

@@ -197,6 +197,48 @@ fn what_is_no_key_to_sign_with_is_told() {
     }
 }
 
+/// Each is the same good key, as it comes out of a shell, an editor, a `.env` file or a Kubernetes `Secret`.
+#[test]
+fn a_key_that_was_altered_on_its_way_is_told_by_the_mistake() {
+    use base64::prelude::BASE64_STANDARD;
+
+    let pem = sample!("rsa.pem").trim();
+    let lines: Vec<&str> = pem.lines().collect();
+    let body = lines[1..lines.len() - 1].concat();
+    let escaped = pem.replace('\n', "\\n");
+    let wrapped: Vec<String> = BASE64_STANDARD
+        .encode(pem)
+        .as_bytes()
+        .chunks(76)
+        .map(|line| String::from_utf8(line.to_vec()).unwrap())
+        .collect();
+    let openssh = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE=\n-----END OPENSSH PRIVATE KEY-----\n";
+    for (text, told) in [
+        (escaped.clone(), "written as `\\n`; replace"),
+        (pem.replace('\n', "\\r\\n"), "written as `\\n`; replace"),
+        (format!("\"{escaped}\""), "quotation marks"),
+        (format!("'{pem}'"), "quotation marks"),
+        (lines.join(" "), "lost its line ends"),
+        (lines.concat(), "lost its line ends"),
+        (format!("    {}", lines.join("\n    ")), "indented"),
+        (BASE64_STANDARD.encode(pem), "PEM in base64"),
+        (wrapped.join("\n"), "PEM in base64"),
+        (body, "without the lines around it"),
+        (openssh.to_owned(), "ssh-keygen"),
+    ] {
+        let error = SigningKey::from_pem(&text).unwrap_err().to_string();
+        assert!(error.contains(told), "{told}: {error}");
+        leak::assert_clean(&error, &lines[1][..20]);
+    }
+    for good in [
+        pem.to_owned(),
+        pem.replace('\n', "\r\n"),
+        format!("Bag Attributes\n    friendlyName: x\n{pem}\n"),
+    ] {
+        SigningKey::from_pem(&good).unwrap();
+    }
+}
+
 #[test]
 fn what_is_no_jwk_to_sign_with_is_told() {
     let ec = sample!("ec-256.jwk");
