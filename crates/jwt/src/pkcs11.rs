@@ -157,15 +157,17 @@ impl fmt::Debug for Pkcs11Signer {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, TokenError> + Send + 'static,
 ) -> Result<T, TokenError> {
-    let Ok(runtime) = Handle::try_current() else {
-        return work();
+    let result = match Handle::try_current() {
+        // It fails where the work panicked, which it does not, or where the runtime shuts down.
+        Ok(runtime) => runtime.spawn_blocking(work).await.unwrap_or_else(|_| {
+            Err(TokenError::unavailable(
+                "the token was not asked: the runtime is shutting down",
+            ))
+        }),
+        Err(_) => work(),
     };
-    // It fails where the work panicked, which it does not, or where the runtime shuts down.
-    runtime.spawn_blocking(work).await.unwrap_or_else(|_| {
-        Err(TokenError::unavailable(
-            "the token was not asked: the runtime is shutting down",
-        ))
-    })
+    // The call is not retried: a token that is busy or gone would be asked again, and a person with it.
+    result.map_err(|error| error.with_local(true))
 }
 
 #[cfg(test)]

@@ -272,8 +272,22 @@ async fn a_session_that_ended_is_opened_anew_once() {
     hsm.tool(&["--delete-token", "--token", LABEL]);
     elsewhere(&hsm).finalize().unwrap();
     let error = fails(&signer, ErrorKind::Unavailable, "is gone").await;
-    assert!(error.is_transient());
+    assert!(error.is_transient() && error.is_local());
     assert_eq!(pin.asked(), 5);
+}
+
+/// No network failure, after which a token request would be retried.
+#[tokio::test]
+async fn a_module_that_is_missing_is_a_failure_of_this_machine() {
+    let pin = Pin::new(PIN);
+    let signer = Pkcs11Signer::builder("/no/such/module.so", Algorithm::Es256, pin)
+        .token_label(LABEL)
+        .object_label("orders")
+        .build()
+        .unwrap();
+    let error = signer.sign(MESSAGE).await.unwrap_err();
+    assert!(error.to_string().contains("could not be loaded"), "{error}");
+    assert!(error.is_local());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
