@@ -365,7 +365,7 @@ mod tests {
         assert!(down.is_transient() && !wrong.is_transient());
         let slow = TokenError::from(SecretError::local("the command did not end"));
         assert!(slow.is_transient() && slow.is_local() && !down.is_local());
-        let denied = TokenError::from(SecretError::access_denied("the keychain is locked"));
+        let denied = TokenError::from(SecretError::inaccessible("the keychain is locked"));
         assert_eq!(denied.kind(), ErrorKind::Configuration);
         assert!(!denied.is_transient() && !denied.is_local());
     }

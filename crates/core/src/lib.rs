@@ -54,6 +54,6 @@ pub use observer::{Event, EventKind, Observer, ObserverPanicked, Observers};
 pub use proof::{Proof, ProofRequest, Proofs, Prover};
 pub use request::{InvalidRequest, TokenRequest};
 pub use scope::{InvalidScope, Scope, ScopeSet};
-pub use secret::{Secret, SecretError, SecretSource, SecretStore};
+pub use secret::{Secret, SecretAnomaly, SecretError, SecretSource, SecretStore};
 pub use source::TokenSource;
 pub use token::{AccessToken, InvalidToken, TokenType};

@@ -4,6 +4,10 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 
+mod anomaly;
+
+pub use anomaly::SecretAnomaly;
+
 /// A secret that a client proves itself with: cheap to clone, never shown, wiped from memory when the last clone goes.
 ///
 /// It has no `Display`, no `Serialize` and no equality, so that it cannot slip into a log, a file or a test's output.
@@ -215,7 +219,7 @@ pub struct SecretError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Unusable,
-    AccessDenied,
+    Inaccessible,
     Unavailable,
     Local,
 }
@@ -242,11 +246,10 @@ impl SecretError {
         Self::of(Kind::Local, message)
     }
 
-    /// Creates a permanent error of the access to the store: an expired vault token, a locked keychain.
-    ///
-    /// It says nothing about the secret, so that a copy that was read earlier remains usable.
-    pub fn access_denied(message: impl Into<String>) -> Self {
-        Self::of(Kind::AccessDenied, message)
+    /// Creates a permanent error that says nothing about the secret: the store cannot be used until someone acts, as with
+    /// a vault token that expired or a keychain that is locked. A copy that was read earlier remains usable.
+    pub fn inaccessible(message: impl Into<String>) -> Self {
+        Self::of(Kind::Inaccessible, message)
     }
 
     /// Returns true if trying again later, with nothing changed, can help.
@@ -259,9 +262,9 @@ impl SecretError {
         self.kind == Kind::Local
     }
 
-    /// Returns true for an error of the access to the store ([`access_denied`](Self::access_denied)).
-    pub fn is_access_denied(&self) -> bool {
-        self.kind == Kind::AccessDenied
+    /// Returns true for an [`inaccessible`](Self::inaccessible) store, which says nothing about the secret.
+    pub fn is_inaccessible(&self) -> bool {
+        self.kind == Kind::Inaccessible
     }
 
     fn of(kind: Kind, message: impl Into<String>) -> Self {

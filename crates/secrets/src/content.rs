@@ -25,11 +25,8 @@ pub(crate) fn secret(bytes: &[u8], place: &dyn fmt::Display) -> Result<Secret, S
             "{place} holds more than {MAX_BYTES} bytes, which is no secret; check that it is the right one"
         )));
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| {
-        SecretError::new(format!(
-            "{place} holds what is not UTF-8; write it anew as UTF-8 (Windows PowerShell's `>` writes UTF-16)"
-        ))
-    })?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| SecretError::new(format!("{place} {}", binary(bytes))))?;
     let text = text.strip_prefix(BOM).unwrap_or(text);
     let text = match text.strip_suffix('\n') {
         Some(line) => line.strip_suffix('\r').unwrap_or(line),
@@ -41,6 +38,25 @@ pub(crate) fn secret(bytes: &[u8], place: &dyn fmt::Display) -> Result<Secret, S
         )));
     }
     Secret::new(text)
+}
+
+/// Names what is not UTF-8 by its first bytes, and the way to text.
+fn binary(bytes: &[u8]) -> &'static str {
+    match bytes {
+        // A PKCS#12 archive has version 3 (RFC 7292 section 4), PKCS#8 and PKCS#1 keys have 0.
+        [0x30, 0x82, _, _, 0x02, 0x01, 0x03, ..] => {
+            "holds a PKCS#12 archive, which is not UTF-8; take key and certificate out as PEM with `openssl pkcs12 -nodes -in FILE`"
+        }
+        [0x30, 0x81..=0x83, ..] | [0x30, _, 0x02, 0x01, ..] => {
+            "holds a key or a certificate in DER, which is not UTF-8; convert it to PEM with `openssl pkey -inform DER -in FILE` or `openssl x509 -inform DER -in FILE`"
+        }
+        [0xfe, 0xed, 0xfe, 0xed, ..] => {
+            "holds a Java key store, which is not UTF-8; convert it with `keytool -importkeystore` to PKCS#12, and that to PEM with `openssl pkcs12 -nodes -in FILE`"
+        }
+        _ => {
+            "holds what is not UTF-8; write it anew as UTF-8 (Windows PowerShell's `>` writes UTF-16)"
+        }
+    }
 }
 
 /// A path between back-ticks, with nothing in it that could steer a terminal.
@@ -99,6 +115,15 @@ mod tests {
             (long.as_bytes(), "more than 65536 bytes"),
             (b"\xff\xfeC\0A\0N\0A\0R\0Y\0", "UTF-16"),
             (b"CANARY\xff", "not UTF-8"),
+            (b"\x30\x82\x04\xbfCANARY\xff", "in DER"),
+            // An Ed25519 key and a P-256 key are short.
+            (b"\x30\x2e\x02\x01\x00CANARY\xff", "in DER"),
+            (b"\x30\x81\x87\x02\x01\x00CANARY\xff", "openssl pkey"),
+            (
+                b"\x30\x82\x09\xd7\x02\x01\x03CANARY\xff",
+                "a PKCS#12 archive",
+            ),
+            (b"\xfe\xed\xfe\xed\0\0\0\x02CANARY", "a Java key store"),
         ] {
             let error = read(bytes).unwrap_err().to_string();
             assert!(
