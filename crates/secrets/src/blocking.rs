@@ -1,17 +1,115 @@
-use hallpass_core::SecretError;
-use tokio::runtime::Handle;
+use std::{sync::Arc, time::Duration};
 
-/// Does what may block on a thread that may be blocked; where there is no runtime there is no worker to spare.
-pub(crate) async fn run<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SecretError> + Send + 'static,
-) -> Result<T, SecretError> {
-    let Ok(runtime) = Handle::try_current() else {
-        return work();
+use hallpass_core::SecretError;
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, OwnedMutexGuard},
+    time,
+};
+
+/// One source's thread for what may block: a file system or a keychain that does not respond holds no second one.
+///
+/// The lock moves into the thread, since a call that was dropped leaves its thread behind.
+#[derive(Clone, Default)]
+pub(crate) struct Turn(Arc<Mutex<()>>);
+
+impl Turn {
+    /// Runs `work` on a thread that may block, after what this source runs already. Outside of a runtime, which has such
+    /// threads, the caller's runs it.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`; and a [`local`](SecretError::local) one that names `place` where the time is over.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        timeout: Duration,
+        place: &str,
+        work: impl FnOnce() -> Result<T, SecretError> + Send + 'static,
+    ) -> Result<T, SecretError> {
+        let Ok(runtime) = Handle::try_current() else {
+            let _turn = self.0.lock().await;
+            return work();
+        };
+        let turns = async {
+            let turn = self.0.clone().lock_owned().await;
+            let work = move || {
+                let _turn = turn;
+                work()
+            };
+            // It fails where the work panicked, which it does not, or where the runtime shuts down.
+            runtime.spawn_blocking(work).await.unwrap_or_else(|_| {
+                Err(SecretError::local(format!(
+                    "{place} was not read: the runtime is shutting down"
+                )))
+            })
+        };
+        time::timeout(timeout, turns).await.unwrap_or_else(|_| {
+            Err(SecretError::local(format!(
+                "{place} did not respond within {timeout:?}"
+            )))
+        })
+    }
+
+    /// Takes the turn where nothing runs.
+    pub(crate) fn try_take(&self) -> Option<OwnedMutexGuard<()>> {
+        self.0.clone().try_lock_owned().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
     };
-    // It fails where the work panicked, which it does not, or where the runtime shuts down.
-    runtime.spawn_blocking(work).await.unwrap_or_else(|_| {
-        Err(SecretError::unavailable(
-            "the secret was not read: the runtime is shutting down",
-        ))
-    })
+
+    use super::*;
+
+    /// With two threads that may block: where each call took one, the third would have none.
+    #[test]
+    fn calls_that_are_given_up_hold_one_thread() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .max_blocking_threads(2)
+            .build()
+            .unwrap();
+        let (open, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(std::sync::Mutex::new(gate));
+        let started = Arc::new(AtomicUsize::new(0));
+        let turn = Turn::default();
+        let hang = |turn: &Turn| {
+            let (turn, gate, started) = (turn.clone(), gate.clone(), started.clone());
+            async move {
+                let work = move || {
+                    started.fetch_add(1, Ordering::SeqCst);
+                    let _ = gate.lock().unwrap().recv();
+                    Ok(())
+                };
+                turn.run(Duration::from_secs(10), "the mount", work).await
+            }
+        };
+        runtime.block_on(async {
+            for _ in 0..100 {
+                let call = tokio::spawn(hang(&turn));
+                tokio::task::yield_now().await;
+                call.abort();
+                assert!(call.await.unwrap_err().is_cancelled());
+            }
+            // Someone else's work has a thread left.
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            assert!(turn.try_take().is_none());
+
+            let late = tokio::spawn(hang(&turn));
+            tokio::task::yield_now().await;
+            time::advance(Duration::from_secs(10)).await;
+            let error = late.await.unwrap().unwrap_err();
+            assert_eq!(error.to_string(), "the mount did not respond within 10s");
+            assert!(error.is_local());
+
+            drop(open);
+            hang(&turn).await.unwrap();
+            assert_eq!(started.load(Ordering::SeqCst), 2);
+        });
+    }
 }

@@ -1,10 +1,9 @@
+#[cfg(unix)]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -12,14 +11,18 @@ use async_trait::async_trait;
 use hallpass_core::{Clock, Secret, SecretError, SecretSource, SystemClock, Timestamp};
 use tokio::runtime::Handle;
 
-use crate::{RegularFile, UnreadableFile, blocking, content};
+use crate::{RegularFile, UnreadableFile, blocking::Turn, content};
 
 mod store;
+
+/// The time for the file system to respond, when the file is read and when it is saved.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A secret in a file: one that Kubernetes or Docker mounts, that an agent writes, that an operator replaces.
 ///
 /// The file is read at each call, that is once for each token request, so that a rotated secret is used from the next
-/// request on. It is read whole, from one open handle, on a thread that may block. A byte order mark and one line end
+/// request on. It is read whole, from one open handle, on a thread that may block: on one at most, however many calls
+/// there are, and for 10 s at most, so that a network file system that does not respond holds up nothing else. A byte order mark and one line end
 /// are taken off; an empty file, one of more than 64 KiB and one that is not UTF-8 are errors, and so is everything
 /// that is not a regular file. A file that is not there is looked for once more at once, since Kubernetes swaps a
 /// symbolic link under way.
@@ -71,12 +74,15 @@ struct Settings {
     strict: bool,
     look_every: Duration,
     clock: Arc<dyn Clock>,
+    open: Arc<Open>,
 }
+
+type Open = dyn Fn(&Path) -> Result<RegularFile, UnreadableFile> + Send + Sync;
 
 struct Inner {
     settings: Settings,
+    turn: Turn,
     last: Mutex<Last>,
-    looking: AtomicBool,
     /// Was it told that everyone may read the file?
     #[cfg(unix)]
     warned: AtomicBool,
@@ -105,6 +111,7 @@ impl FileSecret {
             strict: false,
             look_every: Duration::from_secs(1),
             clock: Arc::new(SystemClock),
+            open: Arc::new(|path| RegularFile::open(path)),
         })
     }
 
@@ -135,8 +142,8 @@ impl FileSecret {
     fn with(settings: Settings) -> Self {
         Self(Arc::new(Inner {
             settings,
+            turn: Turn::default(),
             last: Mutex::default(),
-            looking: AtomicBool::new(false),
             #[cfg(unix)]
             warned: AtomicBool::new(false),
         }))
@@ -153,7 +160,8 @@ impl FileSecret {
 impl SecretSource for FileSecret {
     async fn secret(&self) -> Result<Secret, SecretError> {
         let inner = self.0.clone();
-        blocking::run(move || inner.look()).await
+        let work = move || inner.look();
+        self.0.turn.run(TIMEOUT, &self.0.place(), work).await
     }
 
     fn epoch(&self) -> u64 {
@@ -162,13 +170,13 @@ impl SecretSource for FileSecret {
         let epoch = inner.last().epoch;
         if inner.is_due()
             && let Ok(runtime) = Handle::try_current()
-            && !inner.looking.swap(true, Ordering::Relaxed)
+            && let Some(turn) = inner.turn.try_take()
         {
             let inner = inner.clone();
             runtime.spawn_blocking(move || {
                 // What is wrong is told to those who want the secret.
                 let _ = inner.look();
-                inner.looking.store(false, Ordering::Relaxed);
+                drop(turn);
             });
         }
         epoch
@@ -216,9 +224,9 @@ impl Inner {
     }
 
     fn read(&self) -> Result<Secret, SecretError> {
-        let place = format!("the secret file {}", content::shown(&self.settings.path));
+        let place = self.place();
         let failed = |why: UnreadableFile| SecretError::new(format!("{place} {why}"));
-        let file = RegularFile::open(&self.settings.path).map_err(failed)?;
+        let file = (self.settings.open)(&self.settings.path).map_err(failed)?;
         self.check_permissions(file.metadata(), &place)?;
         let mut bytes = content::buffer();
         file.read_up_to(content::READ_BYTES, &mut bytes)
@@ -258,6 +266,10 @@ impl Inner {
     #[allow(clippy::unused_self, clippy::unnecessary_wraps)] // Only Unix has such permissions.
     fn check_permissions(&self, _: &std::fs::Metadata, _: &str) -> Result<(), SecretError> {
         Ok(())
+    }
+
+    fn place(&self) -> String {
+        format!("the secret file {}", content::shown(&self.settings.path))
     }
 
     fn last(&self) -> MutexGuard<'_, Last> {

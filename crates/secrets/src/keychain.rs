@@ -5,7 +5,7 @@ use hallpass_core::{Clock, Secret, SecretError, SecretSource};
 use keyring_core::{CredentialStore, Error};
 use zeroize::Zeroizing;
 
-use crate::{Remembered, blocking, content, forward::forward};
+use crate::{Remembered, blocking::Turn, content, forward::forward};
 
 /// A secret in the system's keychain: the Secret Service of a Linux desktop, the login keychain of macOS, the Credential
 /// Manager of Windows.
@@ -36,12 +36,24 @@ struct Entry {
     user: String,
     /// At each reading: a session may start its keychain anew.
     open: Open,
+    timeout: Duration,
+    turn: Turn,
 }
 
 impl KeychainSecret {
     /// The secret of this user for this service. Nothing is read yet.
     pub fn new(service: impl Into<String>, user: impl Into<String>) -> Self {
         Self::within(Arc::new(system), service.into(), user.into())
+    }
+
+    /// Sets the time for the keychain to respond, in which a person may have to unlock it. Default: 20 s.
+    ///
+    /// A call that fails after it leaves the question to the person open: the next call waits for the same answer, on the
+    /// same thread.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.0.get_mut().timeout = timeout;
+        self
     }
 
     /// How long its answer is remembered. Default: 5 minutes; zero reads it for each token request.
@@ -61,6 +73,8 @@ impl KeychainSecret {
             service,
             user,
             open,
+            timeout: Duration::from_secs(20),
+            turn: Turn::default(),
         };
         Self(Remembered::new(entry, Duration::from_secs(300)))
     }
@@ -94,31 +108,33 @@ forward!(KeychainSecret);
 impl SecretSource for Entry {
     async fn secret(&self) -> Result<Secret, SecretError> {
         let (service, user, open) = (self.service.clone(), self.user.clone(), self.open.clone());
+        let place = format!("the keychain's secret of `{user}` for `{service}`");
+        let named = place.clone();
         // It may ask a person to unlock it.
-        blocking::run(move || {
-            let place = format!("the keychain's secret of `{user}` for `{service}`");
+        let work = move || {
             let password = open()
                 .and_then(|store| store.build(&service, &user, None))
                 .and_then(|entry| entry.get_password())
                 .map(Zeroizing::new)
                 .map_err(|error| cannot(&place, &error))?;
             content::secret(password.as_bytes(), &place)
-        })
-        .await
+        };
+        self.turn.run(self.timeout, &named, work).await
     }
 }
 
 /// The library's error is not carried along: some of its variants hold what was read.
 fn cannot(place: &str, error: &Error) -> SecretError {
     let wrong = |what: &str| SecretError::new(format!("{place} {what}"));
+    let inaccessible = |what: &str| SecretError::inaccessible(format!("{place} {what}"));
     match error {
         Error::NoEntry => wrong("is not there; store it, and check the names of service and user"),
-        Error::NoStorageAccess(_) => {
-            wrong("cannot be read: the keychain is locked; unlock it, and let this program use it")
-        }
-        Error::PlatformFailure(_) => {
-            wrong("cannot be read: the keychain does not answer; is there a session with one?")
-        }
+        Error::NoStorageAccess(_) => inaccessible(
+            "cannot be read: the keychain is locked; unlock it, and let this program use it",
+        ),
+        Error::PlatformFailure(_) => inaccessible(
+            "cannot be read: the keychain does not answer; is there a session with one?",
+        ),
         Error::BadEncoding(_) => wrong("is not UTF-8; store it anew as text"),
         Error::Ambiguous(_) => wrong("is there more than once; remove all but one"),
         Error::Invalid(..) | Error::TooLong(..) => {
@@ -127,7 +143,7 @@ fn cannot(place: &str, error: &Error) -> SecretError {
         Error::NotSupportedByStore(_) => {
             wrong("cannot be read: this system has no keychain that is known")
         }
-        _ => wrong("cannot be read: the keychain failed"),
+        _ => inaccessible("cannot be read: the keychain failed"),
     }
 }
 

@@ -11,8 +11,9 @@ use hallpass_core::{Clock, Secret, SecretError, SecretSource, SystemClock, Times
 ///
 /// The source is asked by one call at a time, and the others take what that one got. It is asked again when the time
 /// is over, when its own epoch changes, and at once when the server [refused](SecretSource::refused) what it yielded.
-/// Where it cannot be asked for a reason that time may mend, a secret at hand that nobody refused is yielded on.
-/// Failures are not remembered.
+/// While the source cannot be reached ([`SecretError::is_transient`]) or used ([`SecretError::is_inaccessible`]), the
+/// secret that was read last is returned, unless the server refused it; an error that the secret itself is missing or
+/// unusable is returned at once. Failures are not remembered.
 ///
 /// The sources that ask a command or a service have one inside. Put it around a source
 /// of your own:
@@ -91,7 +92,7 @@ impl<S: SecretSource> Remembered<S> {
         &self.source
     }
 
-    #[cfg(feature = "command")]
+    #[cfg(any(feature = "command", feature = "keychain"))]
     pub(crate) fn get_mut(&mut self) -> &mut S {
         &mut self.source
     }
@@ -141,11 +142,11 @@ impl<S: SecretSource> Remembered<S> {
                 Ok(secret)
             }
             Err(error) => {
+                // It says nothing about the secret itself.
+                let usable = error.is_transient() || error.is_inaccessible();
                 let at_hand = memory.secret.clone();
-                if let Some(secret) =
-                    at_hand.filter(|_| error.is_transient() && memory.is_trusted())
-                {
-                    tracing::warn!(%error, "the secret cannot be read anew, going on with the one at hand");
+                if let Some(secret) = at_hand.filter(|_| usable && memory.is_trusted()) {
+                    tracing::warn!(%error, "secret source unavailable, using the secret that was read last");
                     return Ok(secret);
                 }
                 memory.failure = Some(error.clone());

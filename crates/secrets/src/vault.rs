@@ -1,4 +1,4 @@
-use std::{env, fmt, sync::Arc, time::Duration};
+use std::{env, error::Error, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hallpass_core::{Secret, SecretError, SecretSource};
@@ -16,9 +16,10 @@ pub use builder::VaultSecretBuilder;
 /// A secret in HashiCorp Vault or OpenBao: one field of a secret of the KV engine, version 2, in its newest version.
 ///
 /// It is asked over HTTPS with a token that is a secret itself, of whatever source: an agent's file, a variable. Where
-/// Vault refuses the token it is read anew, and tried once more if it changed. What Vault yields is
+/// Vault refuses the token it is read again, and tried once more if it changed. What Vault yields is
 /// [remembered](Remembered) for five minutes unless told otherwise, and asked for again at once when the authorization
-/// server refuses it. While Vault is sealed or down, a secret at hand is used on.
+/// server refuses it. While Vault is sealed or down, or its token has expired, the secret that was read last is used. One
+/// line end of the field is taken off, as from a file.
 ///
 /// Redirects are errors, the system's proxies are not used, an answer is bounded in length (1 MiB) and in time.
 ///
@@ -42,6 +43,8 @@ struct Kv {
     token: Arc<dyn SecretSource>,
     namespace: Option<HeaderValue>,
     timeout: Duration,
+    /// The way to trust a private certificate authority, for this source's user.
+    authority_hint: &'static str,
 }
 
 impl VaultSecret {
@@ -92,11 +95,11 @@ forward!(VaultSecret);
 #[async_trait]
 impl SecretSource for Kv {
     async fn secret(&self) -> Result<Secret, SecretError> {
-        let token = self.token.secret().await?;
+        let token = self.token().await?;
         let (mut status, mut body) = self.exchange(&token).await?;
         if status == StatusCode::FORBIDDEN {
             self.token.refused(&token);
-            let again = self.token.secret().await?;
+            let again = self.token().await?;
             if !again.matches(&token) {
                 (status, body) = self.exchange(&again).await?;
             }
@@ -106,12 +109,27 @@ impl SecretSource for Kv {
 }
 
 impl Kv {
+    /// Reads the token, whose loss says nothing about the secret.
+    async fn token(&self) -> Result<Secret, SecretError> {
+        let token = self.token.secret().await;
+        token.map_err(|error| {
+            let message = format!("Vault's token: {error}");
+            if error.is_local() {
+                SecretError::local(message)
+            } else if error.is_transient() {
+                SecretError::unavailable(message)
+            } else {
+                SecretError::inaccessible(message)
+            }
+        })
+    }
+
     async fn exchange(
         &self,
         token: &Secret,
     ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), SecretError> {
         let mut token = HeaderValue::from_str(token.expose()).map_err(|_| {
-            SecretError::new("Vault's token holds characters that no header may hold")
+            SecretError::inaccessible("Vault's token holds characters that no header may hold")
         })?;
         token.set_sensitive(true);
         let mut get = self
@@ -151,19 +169,33 @@ impl Kv {
             })
     }
 
-    /// The library's error is not shown: its text is not ours to answer for.
+    /// Describes a request that failed. The library's error is not shown, whose text may hold anything.
     fn unreached(&self, error: &reqwest::Error) -> SecretError {
-        let what = if error.is_connect() {
-            "no connection could be made; check the address, the name service and the certificate"
+        let host = self.url.host_str().unwrap_or_default();
+        let place = format!("{} could not be asked for at `{host}`", self.place);
+        if error.is_connect() && is_certificate_refused(error) {
+            return SecretError::inaccessible(format!(
+                "{place}: the server's certificate could not be verified; check the address; for a private certificate authority, {}",
+                self.authority_hint
+            ));
+        }
+        let what = if error.is_dns() {
+            "the host's name could not be resolved; check the address"
+        } else if error.is_connect() {
+            "no connection could be made; check the address, and that the server runs"
         } else {
             "the connection was lost"
         };
-        let host = self.url.host_str().unwrap_or_default();
-        SecretError::unavailable(format!(
-            "{} could not be asked for at `{host}`: {what}",
-            self.place
-        ))
+        SecretError::unavailable(format!("{place}: {what}"))
     }
+}
+
+/// The TLS library's own error type is behind two others.
+fn is_certificate_refused(error: &reqwest::Error) -> bool {
+    let causes = std::iter::successors(Some(error as &dyn Error), |&error| error.source());
+    causes
+        .map(ToString::to_string)
+        .any(|text| text.contains("invalid peer certificate"))
 }
 
 impl fmt::Debug for VaultSecret {

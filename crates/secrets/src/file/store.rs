@@ -1,32 +1,34 @@
 //! Puts another secret into the file's place: wholly or not at all.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{self, File, Metadata, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
 use hallpass_core::{Secret, SecretError, SecretStore};
 use zeroize::Zeroizing;
 
-use super::{FileSecret, Inner, Reading};
-use crate::{UnreadableFile, blocking, content, patience::patiently};
+use super::{FileSecret, Inner, Reading, TIMEOUT};
+use crate::{UnreadableFile, content, patience::patiently};
 
 #[async_trait]
 impl SecretStore for FileSecret {
     async fn save(&self, secret: &Secret) -> Result<(), SecretError> {
         let (inner, secret) = (self.0.clone(), secret.clone());
-        blocking::run(move || inner.save(&secret)).await
+        let work = move || inner.save(&secret);
+        self.0.turn.run(TIMEOUT, &self.0.place(), work).await
     }
 }
 
 impl Inner {
     fn save(&self, secret: &Secret) -> Result<(), SecretError> {
         let path = &self.settings.path;
-        let place = format!("the secret file {}", content::shown(path));
+        let place = self.place();
         // One line end is taken off when it is read, so that one is put there.
         let line = Zeroizing::new(format!("{}\n", secret.expose()));
         let same = content::secret(line.as_bytes(), &place)?.matches(secret);
@@ -47,6 +49,7 @@ impl Inner {
         .map_err(|error| cannot(&place, &error))?;
         beside.has_the_name();
         sync_folder(path);
+        remove_leftovers(path);
         Ok(())
     }
 }
@@ -77,6 +80,56 @@ fn write(path: &Path, content: &[u8], place: &str) -> Result<Beside, SecretError
     Ok(beside)
 }
 
+/// The start of a new file's name, before the number of the process and one of its own.
+fn prefix(path: &Path) -> OsString {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".");
+    name
+}
+
+const SUFFIX: &str = ".new";
+
+/// Removes what a process left behind that was killed before it renamed its new file: that holds a secret. A young one
+/// may be another process's, which is about to rename it.
+fn remove_leftovers(path: &Path) {
+    const AGE: Duration = Duration::from_secs(60);
+    let prefix = prefix(path);
+    let is_ours = |name: &OsStr| {
+        let numbers = name
+            .as_encoded_bytes()
+            .strip_prefix(prefix.as_encoded_bytes())
+            .and_then(|name| name.strip_suffix(SUFFIX.as_bytes()));
+        let numbers =
+            numbers.and_then(|numbers| std::str::from_utf8(numbers).ok()?.split_once('-'));
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        numbers.is_some_and(|(process, number)| is_number(process) && is_number(number))
+    };
+    // By the clock of the file system, which may be another machine's.
+    let (Ok(saved), Ok(entries)) = (modified(path), fs::read_dir(folder(path))) else {
+        return;
+    };
+    for entry in entries
+        .flatten()
+        .filter(|entry| is_ours(&entry.file_name()))
+    {
+        let left_over = entry.path();
+        let age = modified(&left_over).map(|modified| saved.duration_since(modified));
+        if matches!(age, Ok(Ok(age)) if age >= AGE) {
+            let _ = fs::remove_file(&left_over);
+        }
+    }
+}
+
+/// The time of the last change of a regular file, not of one that a link leads to.
+fn modified(path: &Path) -> io::Result<SystemTime> {
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    metadata.modified()
+}
+
 /// A new file in the same folder, which is taken away again unless it gets the name.
 struct Beside(PathBuf);
 
@@ -95,9 +148,8 @@ impl Beside {
         let mut tries = 100;
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let mut name = OsString::from(".");
-            name.push(path.file_name().unwrap_or_default());
-            name.push(format!(".{}-{number}.new", std::process::id()));
+            let mut name = prefix(path);
+            name.push(format!("{}-{number}{SUFFIX}", std::process::id()));
             let beside = path.with_file_name(name);
             tries -= 1;
             match options.open(&beside) {
@@ -146,12 +198,16 @@ fn take_over(_: &File, _: &Metadata) -> io::Result<()> {
 
 /// The new name too must outlive a crash. Where the folder cannot be opened, the file system knows no such thing.
 fn sync_folder(path: &Path) {
+    if let Ok(folder) = File::open(folder(path)) {
+        let _ = folder.sync_all();
+    }
+}
+
+fn folder(path: &Path) -> &Path {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
-    if let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) {
-        let _ = folder.sync_all();
-    }
+    folder.unwrap_or(Path::new("."))
 }
 
 fn cannot(place: &str, error: &io::Error) -> SecretError {

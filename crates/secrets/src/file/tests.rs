@@ -1,5 +1,9 @@
-use std::fs;
+use std::{
+    fs,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
+use hallpass_core::SecretStore as _;
 use hallpass_testkit::{ManualClock, leak};
 
 use super::*;
@@ -52,8 +56,6 @@ async fn what_windows_powershell_writes_is_read_or_told() {
 mod windows {
     use std::{fs::OpenOptions, os::windows::fs::OpenOptionsExt as _, thread, time::Duration};
 
-    use hallpass_core::{Secret, SecretStore as _};
-
     use super::*;
 
     #[tokio::test]
@@ -90,7 +92,6 @@ mod windows {
 #[cfg(unix)]
 mod unix {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
-    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 
@@ -233,7 +234,7 @@ async fn a_new_secret_is_read_at_the_next_call_and_raises_the_epoch() {
 /// Asks for the epoch, and waits until the file was read for it if it was.
 async fn looked(source: &FileSecret) -> u64 {
     source.epoch();
-    while source.0.looking.load(Ordering::Relaxed) {
+    while source.0.turn.try_take().is_none() {
         tokio::task::yield_now().await;
     }
     source.0.last().epoch
@@ -260,6 +261,66 @@ async fn asking_for_the_epoch_has_the_file_read_now_and_then() {
     assert_eq!(looked(&source).await, 1);
     clock.advance(Duration::from_secs(1));
     assert_eq!(looked(&source).await, 2);
+}
+
+/// A network file system that does not respond: the process has threads left for everyone else.
+#[test]
+fn a_mount_that_hangs_holds_one_thread_and_has_a_deadline() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .max_blocking_threads(2)
+        .build()
+        .unwrap();
+    let folder = Folder::new();
+    let path = folder.write("secret", "s3cr3t");
+    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let (gate, opened) = (Mutex::new(gate), Arc::new(AtomicUsize::new(0)));
+    let opens = opened.clone();
+    let clock = ManualClock::new();
+    let source = FileSecret::new(&path).clock(clock.clone());
+    let source = source.change(|settings| {
+        settings.open = Arc::new(move |path| {
+            // The first reading responds.
+            if opens.fetch_add(1, Ordering::SeqCst) > 0 {
+                let _ = gate.lock().unwrap().recv();
+            }
+            RegularFile::open(path)
+        });
+    });
+    runtime.block_on(async {
+        source.secret().await.unwrap();
+        for _ in 0..100 {
+            clock.advance(Duration::from_secs(1));
+            source.epoch();
+            let call = tokio::spawn({
+                let source = source.clone();
+                async move { source.secret().await.is_ok() }
+            });
+            tokio::task::yield_now().await;
+            call.abort();
+            assert!(call.await.unwrap_err().is_cancelled());
+        }
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+
+        let save = tokio::spawn({
+            let source = source.clone();
+            async move { source.save(&Secret::new("CANARY").unwrap()).await }
+        });
+        tokio::task::yield_now().await;
+        tokio::time::advance(TIMEOUT).await;
+        let error = save.await.unwrap().unwrap_err();
+        let shown = format!(
+            "the secret file `{}` did not respond within 10s",
+            path.display()
+        );
+        assert_eq!(error.to_string(), shown);
+        assert!(error.is_local() && error.is_transient());
+
+        drop(release);
+        assert_eq!(source.secret().await.unwrap().expose(), "s3cr3t");
+        assert_eq!(opened.load(Ordering::SeqCst), 3);
+    });
 }
 
 // covers: F-99

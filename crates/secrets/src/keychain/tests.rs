@@ -37,6 +37,70 @@ async fn a_secret_is_read_and_remembered_and_read_anew_after_a_refusal() {
     assert_eq!(source.epoch(), 2);
 }
 
+/// One that waits for a person asks once, however many calls give up.
+#[tokio::test(start_paused = true)]
+async fn a_keychain_that_waits_is_asked_once_and_has_a_deadline() {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    };
+
+    let (store, entry) = keychain();
+    entry.set_password("s3cr3t").unwrap();
+    let (unlock, locked) = mpsc::channel::<()>();
+    let (locked, asked) = (Mutex::new(locked), Arc::new(AtomicUsize::new(0)));
+    let asks = asked.clone();
+    let open = move || {
+        asks.fetch_add(1, Ordering::SeqCst);
+        let _ = locked.lock().unwrap().recv();
+        Ok(store.clone())
+    };
+    let source = KeychainSecret::within(Arc::new(open), "orders".into(), "me".into());
+    let source = Arc::new(source.timeout(Duration::from_secs(60)));
+    let ask = || {
+        let source = source.clone();
+        tokio::spawn(async move { source.secret().await })
+    };
+    let late = ask();
+    while asked.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..3 {
+        let call = ask();
+        tokio::task::yield_now().await;
+        call.abort();
+    }
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let error = late.await.unwrap().unwrap_err();
+    let shown = error.to_string();
+    assert!(
+        shown.contains("`me` for `orders` did not respond within 60s"),
+        "{shown}"
+    );
+    assert!(error.is_local());
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    drop(unlock);
+    assert_eq!(source.secret().await.unwrap().expose(), "s3cr3t");
+}
+
+#[tokio::test]
+async fn a_keychain_that_was_locked_leaves_the_secret_that_was_read() {
+    let (store, entry) = keychain();
+    let source = source(&store).remember(Duration::ZERO);
+    entry.set_password("s3cr3t").unwrap();
+    let secret = source.secret().await.unwrap();
+    let lock = || {
+        let cred: &Cred = entry.as_any().downcast_ref().unwrap();
+        cred.set_error(Error::NoStorageAccess(Box::new(std::io::Error::other("x"))));
+    };
+    lock();
+    assert_eq!(source.secret().await.unwrap().expose(), "s3cr3t");
+    source.refused(&secret);
+    lock();
+    assert!(source.secret().await.unwrap_err().is_inaccessible());
+}
+
 // covers: F-99, F-100, F-102
 #[tokio::test]
 async fn each_failure_says_what_to_do_and_repeats_nothing() {

@@ -171,8 +171,15 @@ async fn a_source_that_is_down_leaves_the_secret_at_hand() {
     let (source, clock) = remembered(&safe);
     let secret = source.secret().await.unwrap();
     clock.advance(MINUTE);
+    for error in [
+        SecretError::unavailable("the vault is sealed"),
+        SecretError::local("the command did not end"),
+        SecretError::inaccessible("the vault's token expired"),
+    ] {
+        safe.set(Err(error));
+        assert_eq!(text(&source).await, "first");
+    }
     safe.set(Err(SecretError::unavailable("the vault is sealed")));
-    assert_eq!(text(&source).await, "first");
     // One that was refused is of no use, and one that is gone for good is not made up for.
     source.refused(&secret);
     assert!(source.secret().await.unwrap_err().is_transient());

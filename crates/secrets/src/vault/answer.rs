@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
+use crate::content;
+
 /// The longest answer that is read, in bytes: a secret of KV version 2 is as large as that at most by default.
 pub(crate) const MAX_BYTES: usize = 1 << 20;
 
@@ -41,19 +43,24 @@ pub(crate) fn read(
 ) -> Result<Secret, SecretError> {
     let wrong = |what: String| Err(SecretError::new(format!("{place} {what}")));
     let unavailable = |what: &str| Err(SecretError::unavailable(format!("{place} {what}")));
+    let inaccessible = |what: &str| Err(SecretError::inaccessible(format!("{place} {what}")));
     match status.as_u16() {
         200 => {}
         400 => {
-            return wrong(
-                "was asked for in a way that Vault refuses; check mount, path and namespace".into(),
+            return inaccessible(
+                "was asked for in a way that Vault refuses; check mount, path and namespace",
             );
         }
         401 | 403 => {
-            return wrong("may not be read with this token; check that it is valid, and that its policy allows `read`".into());
+            return inaccessible(
+                "may not be read with this token; check that it is valid, and that its policy allows `read`",
+            );
         }
         404 => return wrong(missing(body)),
         301..=308 => {
-            return wrong("is answered with a redirect, which is not followed; give the address of the active server".into());
+            return inaccessible(
+                "is answered with a redirect, which is not followed; give the address of the active server",
+            );
         }
         412 => return unavailable("is not there yet: this server is behind another one"),
         429 => {
@@ -65,7 +72,7 @@ pub(crate) fn read(
         503 => return unavailable("cannot be had: Vault is sealed, or down for maintenance"),
         500..=599 => return unavailable("cannot be had: Vault failed"),
         status => {
-            return wrong(format!(
+            return inaccessible(&format!(
                 "was answered with HTTP {status}, which is no answer of Vault's"
             ));
         }
@@ -75,8 +82,8 @@ pub(crate) fn read(
         data: Some(version),
     }) = serde_json::from_slice(body)
     else {
-        return wrong(
-            "was answered with what is no secret; check that this is Vault's address".into(),
+        return inaccessible(
+            "was answered with what is no secret; check that this is Vault's address",
         );
     };
     let Some(fields) = version.data else {
@@ -92,7 +99,9 @@ pub(crate) fn read(
     };
     let number = version.metadata.map(|metadata| metadata.version);
     tracing::debug!(secret = place, version = number, "Vault yielded a secret");
-    Secret::new(text).or_else(|_| wrong(format!("has a field `{field}` that is empty")))
+    let text = Zeroizing::new(text);
+    let place = format!("the field `{field}` of {place}");
+    content::secret(text.as_bytes(), &place)
 }
 
 /// A version that was deleted is told from a secret that never was.

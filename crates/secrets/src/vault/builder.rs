@@ -24,6 +24,7 @@ pub struct VaultSecretBuilder {
     lifetime: Duration,
     roots: Vec<Vec<u8>>,
     allow_http_on_loopback: bool,
+    from_env: bool,
     clock: Option<Arc<dyn Clock>>,
 }
 
@@ -46,6 +47,7 @@ impl VaultSecretBuilder {
             lifetime: Duration::from_secs(300),
             roots: Vec::new(),
             allow_http_on_loopback: false,
+            from_env: false,
             clock: None,
         }
     }
@@ -74,6 +76,7 @@ impl VaultSecretBuilder {
             }
         };
         let mut builder = Self::new(address, token, mount, path, field);
+        builder.from_env = true;
         builder.namespace = variable("VAULT_NAMESPACE")?;
         if let Some(path) = variable("VAULT_CACERT")? {
             let pem = read_file_within(FILE_TIMEOUT, path.into(), CACERT_MAX_BYTES);
@@ -163,6 +166,11 @@ impl VaultSecretBuilder {
             token: self.token,
             namespace,
             timeout: self.timeout,
+            authority_hint: if self.from_env {
+                "name its PEM file in the variable `VAULT_CACERT`"
+            } else {
+                "add it with `add_root_certificates_pem`"
+            },
         };
         let mut remembered = Remembered::new(kv, self.lifetime);
         if let Some(clock) = self.clock {
@@ -192,9 +200,14 @@ impl VaultSecretBuilder {
             "http" if self.allow_http_on_loopback && is_loopback(&url) => {
                 tracing::warn!(host = url.host_str(), "Vault is asked over plain HTTP");
             }
+            "http" if is_loopback(&url) => {
+                return Err(wrong(
+                    "is plain HTTP, which shows token and secret to others on this machine; use `https://`, or allow it with `danger_allow_http_on_loopback`",
+                ));
+            }
             "http" => {
                 return Err(wrong(
-                    "is plain HTTP, which would show token and secret to the network; use `https://`, or `danger_allow_http_on_loopback` for a server on this machine",
+                    "is plain HTTP to another machine, which would show token and secret to the network; use `https://`",
                 ));
             }
             _ => return Err(wrong("is neither `https` nor `http`; use `https://`")),

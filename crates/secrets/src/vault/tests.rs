@@ -79,8 +79,8 @@ async fn a_field_is_asked_for_as_the_api_wants_it() {
         .danger_allow_http_on_loopback()
         .build()
         .unwrap();
-    // What Vault holds, and nothing taken off.
-    assert_eq!(source.secret().await.unwrap().expose(), "s3cr3t \"ü\"\n");
+    // One line end is taken off, as from a file.
+    assert_eq!(source.secret().await.unwrap().expose(), "s3cr3t \"ü\"");
 }
 
 // covers: F-34, F-55, F-99, F-100
@@ -272,6 +272,38 @@ async fn a_new_version_is_found_in_time_and_at_once_after_a_refusal() {
     assert_eq!(requests(&server).await, 1);
 }
 
+/// The secret itself was refused by nobody.
+#[tokio::test]
+async fn a_token_that_expired_leaves_the_secret_that_was_read() {
+    let server = vault(found("s3cr3t", 1)).await;
+    let token = token();
+    let source = builder(&server.uri(), token.clone()).remember(Duration::ZERO);
+    let source = source.build().unwrap();
+    let secret = source.secret().await.unwrap();
+    let answers = async |answer| {
+        server.reset().await;
+        let mock = Mock::given(path(PATH)).respond_with(answer);
+        mock.mount(&server).await;
+    };
+    answers(refusal(403, &["permission denied"])).await;
+    assert_eq!(source.secret().await.unwrap().expose(), "s3cr3t");
+    token.fail(SecretError::new("the file is missing"));
+    assert_eq!(source.secret().await.unwrap().expose(), "s3cr3t");
+    assert_eq!(requests(&server).await, 1);
+
+    source.refused(&secret);
+    let error = source.secret().await.unwrap_err();
+    assert!(error.is_inaccessible(), "{error}");
+    assert_eq!(error.to_string(), "Vault's token: the file is missing");
+    token.rotate("new");
+    assert!(source.secret().await.unwrap_err().is_inaccessible());
+    // One that was deleted is not used on.
+    answers(found("s3cr3t", 1)).await;
+    source.secret().await.unwrap();
+    answers(gone("2026-03-22T02:36:43.986212308Z", false)).await;
+    assert!(!source.secret().await.unwrap_err().is_inaccessible());
+}
+
 // covers: F-99, F-101
 #[tokio::test]
 async fn neither_secret_nor_token_is_shown_or_traced() {
@@ -380,8 +412,15 @@ fn what_cannot_be_asked_is_refused_before_it_is() {
         "http://127.0.0.1.example",
         "http://10.0.0.1",
     ] {
-        assert!(allowed(far).is_err(), "{far}");
+        // The setting is no advice: it is set, and would not help.
+        let error = allowed(far).unwrap_err().to_string();
+        assert!(
+            error.contains("to another machine") && !error.contains("danger"),
+            "{error}"
+        );
     }
+    let error = build("http://localhost:8200").unwrap_err();
+    assert!(error.contains("`danger_allow_http_on_loopback`"), "{error}");
     for (mount, path) in [
         ("", "a"),
         ("a", ""),

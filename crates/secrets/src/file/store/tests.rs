@@ -78,6 +78,42 @@ async fn what_cannot_be_saved_leaves_what_was_there() {
     assert_eq!(names(&folder), ["refresh"]);
 }
 
+/// What a process that was killed leaves behind holds a secret. Files of other names, of other kinds, and those that
+/// another process may be about to rename, stay.
+#[tokio::test]
+async fn what_an_interrupted_save_left_is_removed_by_the_next() {
+    let folder = Folder::new();
+    let store = FileSecret::new(folder.path().join("refresh"));
+    let old = SystemTime::now() - Duration::from_secs(120);
+    let stays = [
+        ".refresh.12-0.new.bak",
+        ".refresh.12-.new",
+        ".refresh.12.new",
+        ".refresh.x-0.new",
+        ".refreshed.12-0.new",
+        "refresh.12-0.new",
+        "report.new",
+    ];
+    for name in stays.into_iter().chain([".refresh.12-0.new"]) {
+        let path = folder.write(name, "CANARY");
+        File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
+    }
+    folder.write(".refresh.13-0.new", "CANARY");
+    fs::create_dir(folder.path().join(".refresh.14-0.new")).unwrap();
+    store.save(&secret("CANARY")).await.unwrap();
+    let mut expect: Vec<&str> = stays.to_vec();
+    expect.extend(["refresh", ".refresh.13-0.new", ".refresh.14-0.new"]);
+    expect.sort_unstable();
+    let mut left = names(&folder);
+    left.sort_unstable();
+    assert_eq!(left, expect);
+}
+
 #[cfg(unix)]
 mod unix {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
