@@ -111,6 +111,9 @@ pub(crate) struct Client {
     /// Allow plain HTTP to servers on this machine, for tests
     #[arg(long, help_heading = "Who is asked")]
     pub(crate) danger_allow_http_on_loopback: bool,
+    /// Allow server, client and credential to be set in different places, such as a profile and a variable
+    #[arg(long, help_heading = "Who is asked")]
+    pub(crate) danger_allow_mixed_settings: bool,
 }
 
 /// How the client proves itself.

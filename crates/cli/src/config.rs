@@ -1,4 +1,4 @@
-//! What is asked of whom: flags over the environment over a profile, checked once.
+//! The settings of a run: flags, the environment and a profile, combined and checked once.
 
 mod environment;
 mod file;
@@ -6,12 +6,14 @@ mod layer;
 mod place;
 mod proof;
 mod settings;
+mod unit;
 mod values;
 
 pub(crate) use hallpass::secrets::SecretReference;
 pub(crate) use place::cache_folder;
 pub(crate) use proof::{Proof, Sent};
-pub(crate) use settings::{Place, Server, Settings};
+pub(crate) use settings::{Audience, Place, Server, Settings};
+pub(crate) use unit::Source;
 pub(crate) use values::duration;
 
 use crate::{
@@ -19,7 +21,7 @@ use crate::{
     failure::Failure,
 };
 
-/// Reads the profile and the environment, and puts the flags over them.
+/// Reads the profile and the environment, and combines them with the flags.
 pub(crate) fn read(common: &Common, flags: &Client) -> Result<Settings, Failure> {
     let variables = environment::Variables::of_this_process();
     let file = place::config_file(common.config.as_deref(), &variables);
@@ -38,6 +40,15 @@ pub(crate) fn read(common: &Common, flags: &Client) -> Result<Settings, Failure>
         Some((name, layer)) => (Some(name), layer),
         None => (None, layer::Layer::default()),
     };
-    let layer = layer::of_flags(flags)?.over(environment).over(profile);
+    // A profile that was chosen on the command line is not changed by what a shell happens to have set.
+    let (one, other) = if common.profile.is_some() {
+        (profile, environment)
+    } else {
+        (environment, profile)
+    };
+    let layer = layer::of_flags(flags)?.over(one).over(other);
+    if !flags.danger_allow_mixed_settings {
+        layer.client.check(&layer.server)?;
+    }
     settings::Settings::new(name, file.path, layer)
 }

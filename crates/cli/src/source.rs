@@ -22,7 +22,7 @@ use crate::{
 
 mod proof;
 
-pub(crate) use proof::{authentication, certificate, key, open, read_key};
+pub(crate) use proof::{authentication, certificate, key, open, open_key, read_key};
 
 /// A source that costs nothing until it is asked: neither TLS nor its root certificates are set up before.
 pub(crate) struct Lazy {

@@ -4,7 +4,11 @@ use std::{env, ffi::OsString};
 
 use hallpass::secrets::SecretReference;
 
-use super::{layer::Layer, values};
+use super::{
+    layer::Layer,
+    unit::{ClientUnit, ServerUnit, Source},
+    values,
+};
 use crate::failure::Failure;
 
 /// The variables of a process; an empty one counts as absent.
@@ -38,39 +42,54 @@ pub(crate) fn layer(variables: &Variables, profile: bool) -> Result<Layer, Failu
     let text = |name: &str| variables.text(name);
     let ours = named(variables, "HALLPASS")?;
     let ours = Layer {
-        provider: text("HALLPASS_PROVIDER")?,
+        server: ServerUnit {
+            provider: text("HALLPASS_PROVIDER")?,
+            issuer: text("HALLPASS_ISSUER")?,
+            ..ours.server
+        },
+        client: ClientUnit {
+            private_key: reference(variables, "HALLPASS_PRIVATE_KEY")?,
+            certificate: reference(variables, "HALLPASS_CERTIFICATE")?,
+            key_id: text("HALLPASS_KEY_ID")?,
+            assertion: reference(variables, "HALLPASS_ASSERTION")?,
+            ..ours.client
+        },
         audience: text("HALLPASS_AUDIENCE")?.into_iter().collect(),
         resource: text("HALLPASS_RESOURCE")?.into_iter().collect(),
-        issuer: text("HALLPASS_ISSUER")?,
-        private_key: reference(variables, "HALLPASS_PRIVATE_KEY")?,
-        certificate: reference(variables, "HALLPASS_CERTIFICATE")?,
-        key_id: text("HALLPASS_KEY_ID")?,
-        assertion: reference(variables, "HALLPASS_ASSERTION")?,
         ..ours
     };
-    let server = ours.provider.is_some() || ours.token_endpoint.is_some() || ours.issuer.is_some();
-    if profile || server || variables.os(CAMALL).is_none() {
+    if profile || ours.server.setting().is_some() || variables.os(CAMALL).is_none() {
         return Ok(ours);
     }
-    let camall = Layer {
+    let camall = named(variables, "CAMALL")?;
+    let server = ServerUnit {
         provider: Some("camall".to_owned()),
-        ..named(variables, "CAMALL")?
+        ..camall.server
     };
-    Ok(ours.over(camall))
+    Ok(ours.over(Layer { server, ..camall }))
 }
 
 /// The variables that are named alike for us and for camall's adapter.
-fn named(variables: &Variables, prefix: &str) -> Result<Layer, Failure> {
+fn named(variables: &Variables, prefix: &'static str) -> Result<Layer, Failure> {
+    let source = Source::Variables(prefix);
     let text = |name: &str| variables.text(&format!("{prefix}_{name}"));
     let way = text("AUTHENTICATION")?;
     let way = way.map(|way| values::authentication(&way)).transpose();
-    Ok(Layer {
-        token_endpoint: text("TOKEN_ENDPOINT")?,
+    let client = ClientUnit {
         client_id: text("CLIENT_ID")?,
         client_secret: reference(variables, &format!("{prefix}_CLIENT_SECRET"))?,
         authentication: way.map_err(|why| {
             Failure::configuration(format!("the variable `{prefix}_AUTHENTICATION`: {why}"))
         })?,
+        ..ClientUnit::default()
+    };
+    Ok(Layer {
+        client: client.with_source(&source),
+        server: ServerUnit {
+            source,
+            token_endpoint: text("TOKEN_ENDPOINT")?,
+            ..ServerUnit::default()
+        },
         scope: text("SCOPE")?,
         ..Layer::default()
     })
@@ -127,13 +146,15 @@ mod tests {
     fn camalls_variables_count_where_nothing_else_names_a_server() {
         let read = |profile| layer(&variables(&CAMALL), profile).unwrap();
         let alone = read(false);
-        assert_eq!(alone.provider.as_deref(), Some("camall"));
-        assert_eq!(alone.client_id.as_deref(), Some("orders"));
-        assert_eq!(alone.authentication, Some(Authentication::RawBasic));
+        assert_eq!(alone.server.provider.as_deref(), Some("camall"));
+        assert_eq!(alone.client.client_id.as_deref(), Some("orders"));
+        assert_eq!(alone.client.authentication, Some(Authentication::RawBasic));
         assert_eq!(alone.scope.as_deref(), Some("a"));
-        assert!(alone.client_secret.is_some());
+        assert!(alone.client.client_secret.is_some());
         let with_profile = read(true);
-        assert!(with_profile.provider.is_none() && with_profile.client_secret.is_none());
+        assert!(
+            with_profile.server.provider.is_none() && with_profile.client.client_secret.is_none()
+        );
     }
 
     // covers: F-99, F-113

@@ -11,7 +11,12 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{layer::Layer, place::File, values};
+use super::{
+    layer::Layer,
+    place::File,
+    unit::{ClientUnit, Source},
+    values,
+};
 use crate::failure::Failure;
 
 /// Longer files are none that a person wrote.
@@ -19,7 +24,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// The profile of those who name none.
 const DEFAULT: &str = "default";
 
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 27] = [
     "algorithm",
     "allowed_origins",
     "assertion",
@@ -33,6 +38,7 @@ const KEYS: [&str; 26] = [
     "client_secret",
     "connect_timeout",
     "danger_allow_http_on_loopback",
+    "danger_token_endpoint_as_audience",
     "issuer",
     "key_id",
     "openid_discovery",
@@ -191,7 +197,7 @@ impl Document<'_> {
         let table = found.get_ref().as_table();
         let table = table
             .ok_or_else(|| self.wrong(&found.span(), "a profile is a table: `[profile.NAME]`"))?;
-        Ok(Some((name.to_owned(), self.layer(table)?)))
+        Ok(Some((name.to_owned(), self.layer(name, table)?)))
     }
 
     fn no_profile(&self, name: &str, by: &str, names: &[&str]) -> Failure {
@@ -207,34 +213,43 @@ impl Document<'_> {
         }
     }
 
-    fn layer(&self, table: &DeTable<'_>) -> Result<Layer, Failure> {
-        let mut layer = Layer::default();
+    fn layer(&self, name: &str, table: &DeTable<'_>) -> Result<Layer, Failure> {
+        let source = Source::Profile(name.to_owned());
+        let mut layer = Layer {
+            client: ClientUnit::default().with_source(&source),
+            ..Layer::default()
+        };
+        layer.server.source = source;
         for (key, value) in table {
             match &**key.get_ref() {
                 "allowed_origins" => layer.allowed_origins = self.texts(key, value)?,
-                "algorithm" => layer.algorithm = Some(self.text(key, value)?.to_owned()),
-                "assertion" => layer.assertion = Some(self.secret(key, value)?),
+                "algorithm" => layer.client.algorithm = Some(self.text(key, value)?.to_owned()),
+                "assertion" => layer.client.assertion = Some(self.secret(key, value)?),
                 "audience" => layer.audience = self.texts(key, value)?,
                 "authentication" => {
                     let way = values::authentication(self.text(key, value)?);
-                    layer.authentication = Some(way.map_err(|why| self.unfit(key, value, why))?);
+                    layer.client.authentication =
+                        Some(way.map_err(|why| self.unfit(key, value, why))?);
                 }
                 "ca_file" => layer.ca_file = Some(self.text(key, value)?.into()),
-                "bound_tokens" => layer.bound_tokens = Some(self.truth(key, value)?),
-                "certificate" => layer.certificate = Some(self.secret(key, value)?),
+                "bound_tokens" => layer.client.bound_tokens = Some(self.truth(key, value)?),
+                "certificate" => layer.client.certificate = Some(self.secret(key, value)?),
                 "cache" => layer.cache = Some(self.truth(key, value)?),
-                "client_id" => layer.client_id = Some(self.text(key, value)?.to_owned()),
-                "client_secret" => layer.client_secret = Some(self.secret(key, value)?),
+                "client_id" => layer.client.client_id = Some(self.text(key, value)?.to_owned()),
+                "client_secret" => layer.client.client_secret = Some(self.secret(key, value)?),
                 "connect_timeout" => layer.connect_timeout = Some(self.time(key, value)?),
                 "danger_allow_http_on_loopback" => {
                     layer.danger_allow_http_on_loopback = Some(self.truth(key, value)?);
                 }
-                "issuer" => layer.issuer = Some(self.text(key, value)?.to_owned()),
-                "key_id" => layer.key_id = Some(self.text(key, value)?.to_owned()),
-                "openid_discovery" => layer.openid_discovery = Some(self.truth(key, value)?),
-                "private_key" => layer.private_key = Some(self.secret(key, value)?),
+                "danger_token_endpoint_as_audience" => {
+                    layer.server.danger_token_endpoint_as_audience = Some(self.truth(key, value)?);
+                }
+                "issuer" => layer.server.issuer = Some(self.text(key, value)?.to_owned()),
+                "key_id" => layer.client.key_id = Some(self.text(key, value)?.to_owned()),
+                "openid_discovery" => layer.server.openid_discovery = Some(self.truth(key, value)?),
+                "private_key" => layer.client.private_key = Some(self.secret(key, value)?),
                 "parameters" => layer.parameters = self.pairs(key, value)?,
-                "provider" => layer.provider = Some(self.text(key, value)?.to_owned()),
+                "provider" => layer.server.provider = Some(self.text(key, value)?.to_owned()),
                 "proxy" => layer.proxy = Some(self.text(key, value)?.to_owned()),
                 "require_granted_scopes" => {
                     layer.require_granted_scopes = Some(self.truth(key, value)?);
@@ -242,8 +257,10 @@ impl Document<'_> {
                 "resource" => layer.resource = self.texts(key, value)?,
                 "scope" => layer.scope = Some(self.texts(key, value)?.join(" ")),
                 "timeout" => layer.timeout = Some(self.time(key, value)?),
-                "token_endpoint" => layer.token_endpoint = Some(self.text(key, value)?.to_owned()),
-                "variables" => layer.variables = self.pairs(key, value)?,
+                "token_endpoint" => {
+                    layer.server.token_endpoint = Some(self.text(key, value)?.to_owned());
+                }
+                "variables" => layer.server.variables = self.pairs(key, value)?,
                 _ => return Err(self.unknown(key, KEYS)),
             }
         }

@@ -1,32 +1,18 @@
-//! One place that settings come from; several lie over one another.
+//! One place that settings come from, and how several are combined.
 
 use std::{path::PathBuf, time::Duration};
 
-use hallpass::secrets::SecretReference;
-
-use super::values;
-use crate::{
-    args::{Authentication, Client},
-    failure::Failure,
+use super::{
+    unit::{ClientUnit, ServerUnit},
+    values,
 };
+use crate::{args::Client, failure::Failure};
 
-/// What one place says: nothing of it need be there, and nothing of it is checked against the rest yet.
+/// The settings of one place: none of them is required, and none is checked against the rest yet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layer {
-    pub(crate) provider: Option<String>,
-    pub(crate) variables: Vec<(String, String)>,
-    pub(crate) token_endpoint: Option<String>,
-    pub(crate) issuer: Option<String>,
-    pub(crate) openid_discovery: Option<bool>,
-    pub(crate) client_id: Option<String>,
-    pub(crate) client_secret: Option<SecretReference>,
-    pub(crate) private_key: Option<SecretReference>,
-    pub(crate) certificate: Option<SecretReference>,
-    pub(crate) bound_tokens: Option<bool>,
-    pub(crate) key_id: Option<String>,
-    pub(crate) algorithm: Option<String>,
-    pub(crate) assertion: Option<SecretReference>,
-    pub(crate) authentication: Option<Authentication>,
+    pub(crate) server: ServerUnit,
+    pub(crate) client: ClientUnit,
     pub(crate) scope: Option<String>,
     pub(crate) audience: Vec<String>,
     pub(crate) resource: Vec<String>,
@@ -42,38 +28,14 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    /// This layer, and what it leaves open from the one below.
+    /// Returns this layer, with what it leaves open taken from the one below.
     ///
-    /// Another provider takes along what belongs to the one below: its address, its variables, its way of
-    /// authentication.
+    /// The settings of a server, and those of a client, are replaced together ([`ServerUnit`], [`ClientUnit`]).
     pub(crate) fn over(self, below: Self) -> Self {
-        let below = if self.provider.is_some() && self.provider != below.provider {
-            Self {
-                token_endpoint: None,
-                issuer: None,
-                variables: Vec::new(),
-                authentication: None,
-                ..below
-            }
-        } else {
-            below
-        };
         let list = |ours: Vec<String>, below| if ours.is_empty() { below } else { ours };
         Self {
-            provider: self.provider.or(below.provider),
-            variables: merged(self.variables, below.variables),
-            token_endpoint: self.token_endpoint.or(below.token_endpoint),
-            issuer: self.issuer.or(below.issuer),
-            openid_discovery: self.openid_discovery.or(below.openid_discovery),
-            client_id: self.client_id.or(below.client_id),
-            client_secret: self.client_secret.or(below.client_secret),
-            private_key: self.private_key.or(below.private_key),
-            certificate: self.certificate.or(below.certificate),
-            bound_tokens: self.bound_tokens.or(below.bound_tokens),
-            key_id: self.key_id.or(below.key_id),
-            algorithm: self.algorithm.or(below.algorithm),
-            assertion: self.assertion.or(below.assertion),
-            authentication: self.authentication.or(below.authentication),
+            server: self.server.over(below.server),
+            client: self.client.over(below.client),
             scope: self.scope.or(below.scope),
             audience: list(self.audience, below.audience),
             resource: list(self.resource, below.resource),
@@ -92,7 +54,7 @@ impl Layer {
     }
 }
 
-/// Each name once, as the upper one has it.
+/// Each name once, with the upper layer's value.
 fn merged(ours: Vec<(String, String)>, below: Vec<(String, String)>) -> Vec<(String, String)> {
     let mut all = ours;
     for (name, value) in below {
@@ -103,7 +65,7 @@ fn merged(ours: Vec<(String, String)>, below: Vec<(String, String)>) -> Vec<(Str
     all
 }
 
-/// What the flags say.
+/// Returns the settings of the command line.
 pub(crate) fn of_flags(flags: &Client) -> Result<Layer, Failure> {
     let mut parameters = Vec::new();
     for pair in &flags.parameter {
@@ -117,11 +79,17 @@ pub(crate) fn of_flags(flags: &Client) -> Result<Layer, Failure> {
     }
     let timeout = flags.timeout.as_deref().map(values::duration).transpose();
     Ok(Layer {
-        provider: flags.provider.clone(),
-        token_endpoint: flags.token_endpoint.clone(),
-        issuer: flags.issuer.clone(),
-        client_id: flags.client_id.clone(),
-        authentication: flags.authentication,
+        server: ServerUnit {
+            provider: flags.provider.clone(),
+            token_endpoint: flags.token_endpoint.clone(),
+            issuer: flags.issuer.clone(),
+            ..ServerUnit::default()
+        },
+        client: ClientUnit {
+            client_id: flags.client_id.clone(),
+            authentication: flags.authentication,
+            ..ClientUnit::default()
+        },
         scope: flags.scope.clone(),
         audience: flags.audience.clone(),
         resource: flags.resource.clone(),
@@ -149,39 +117,17 @@ mod tests {
         };
         let below = Layer {
             scope: Some("b".into()),
-            client_id: Some("id".into()),
+            timeout: Some(Duration::from_secs(7)),
             parameters: vec![pair("x", "2"), pair("y", "2")],
             audience: vec!["c".into()],
             ..Layer::default()
         };
         let both = above.over(below);
         assert_eq!(
-            (both.scope, both.client_id),
-            (Some("a".into()), Some("id".into()))
+            (both.scope, both.timeout),
+            (Some("a".into()), Some(Duration::from_secs(7)))
         );
         assert_eq!(both.parameters, [pair("x", "1"), pair("y", "2")]);
         assert_eq!(both.audience, ["c"]);
-    }
-
-    #[test]
-    fn another_provider_takes_its_address_along() {
-        let below = Layer {
-            provider: Some("camall".into()),
-            token_endpoint: Some("https://staging.example/".into()),
-            authentication: Some(Authentication::Form),
-            client_id: Some("id".into()),
-            ..Layer::default()
-        };
-        let over = |provider: &str| {
-            Layer {
-                provider: Some(provider.into()),
-                ..Layer::default()
-            }
-            .over(below.clone())
-        };
-        assert!(over("camall").token_endpoint.is_some());
-        let other = over("auth0");
-        assert!(other.token_endpoint.is_none() && other.authentication.is_none());
-        assert_eq!(other.client_id.as_deref(), Some("id"));
     }
 }

@@ -1,13 +1,16 @@
-//! What the client proves itself with.
+//! How the client authenticates.
 
 use std::path::PathBuf;
 
-use hallpass::secrets::SecretReference;
+use hallpass::{endpoint::presets, secrets::SecretReference};
 
-use super::{layer::Layer, settings::missing};
+use super::{
+    settings::{self, Server},
+    unit::ClientUnit,
+};
 use crate::{args::Authentication, failure::Failure};
 
-/// What the client proves itself with; where a secret or a key is, never the thing itself.
+/// The client's authentication method with the place of its credential, never the credential itself.
 #[derive(Clone, Debug)]
 pub(crate) enum Proof {
     /// A secret that is sent: in this way, or in the server's own.
@@ -20,6 +23,8 @@ pub(crate) enum Proof {
     /// A private key that signs.
     Key {
         key: SecretReference,
+        /// The key's certificate, by whose thumbprint the server knows it.
+        certificate: Option<SecretReference>,
         key_id: Option<String>,
         algorithm: Option<String>,
     },
@@ -45,63 +50,59 @@ pub(crate) enum Sent {
 }
 
 impl Proof {
-    pub(crate) fn new(layer: &Layer, file: Option<&PathBuf>) -> Result<Self, Failure> {
-        let way = match layer.authentication {
+    pub(crate) fn new(
+        client: &ClientUnit,
+        server: Server,
+        file: Option<&PathBuf>,
+    ) -> Result<Self, Failure> {
+        let way = match client.authentication {
             Some(way) => Some(way),
-            None => the_one_way(layer)?,
+            None => the_one_way(client, server)?,
         };
-        let secret = || {
-            layer.client_secret.clone().ok_or_else(|| {
-                missing(
-                    "where the client's secret is",
-                    "`client_secret` with a reference such as `file:/run/secrets/client`",
-                    "HALLPASS_CLIENT_SECRET",
-                    file,
-                )
-            })
+        // A method of another place leaves unused what its own place has for another method.
+        if client.authentication.is_none() || client.method_source == client.credential_source {
+            all_have_effect(client, way)?;
+        }
+        let found = |setting: &Option<SecretReference>, missing: &Missing| {
+            let setting = setting.clone();
+            setting
+                .ok_or_else(|| settings::missing(missing.what, missing.set, missing.variable, file))
         };
-        let sent = |way| secret().map(|secret| Self::Secret { way, secret });
         Ok(match way {
-            None => sent(None)?,
-            Some(Authentication::Form) => sent(Some(Sent::Form))?,
-            Some(Authentication::Basic) => sent(Some(Sent::Basic))?,
-            Some(Authentication::RawBasic) => sent(Some(Sent::RawBasic))?,
-            Some(Authentication::ClientSecretJwt) => Self::SecretJwt { secret: secret()? },
+            None
+            | Some(Authentication::Form | Authentication::Basic | Authentication::RawBasic) => {
+                Self::Secret {
+                    way: match way {
+                        Some(Authentication::Form) => Some(Sent::Form),
+                        Some(Authentication::Basic) => Some(Sent::Basic),
+                        Some(Authentication::RawBasic) => Some(Sent::RawBasic),
+                        _ => None,
+                    },
+                    secret: found(&client.client_secret, &SECRET)?,
+                }
+            }
+            Some(Authentication::ClientSecretJwt) => Self::SecretJwt {
+                secret: found(&client.client_secret, &SECRET)?,
+            },
             Some(Authentication::PrivateKeyJwt) => Self::Key {
-                key: layer.private_key.clone().ok_or_else(|| {
-                    missing(
-                        "where the client's private key is",
-                        "`private_key` with a reference such as `file:/run/secrets/client.pem`",
-                        "HALLPASS_PRIVATE_KEY_FILE",
-                        file,
-                    )
-                })?,
-                key_id: layer.key_id.clone(),
-                algorithm: layer.algorithm.clone(),
+                // A certificate may bring its key in the same text.
+                key: found(
+                    &client.private_key.clone().or(client.certificate.clone()),
+                    &KEY,
+                )?,
+                certificate: client.certificate.clone(),
+                key_id: client.key_id.clone(),
+                algorithm: client.algorithm.clone(),
             },
             Some(Authentication::WorkloadIdentity) => Self::Workload {
-                assertion: layer.assertion.clone().ok_or_else(|| {
-                    missing(
-                        "where the platform writes its assertion",
-                        "`assertion` with a reference such as `file:/var/run/secrets/tokens/login`",
-                        "HALLPASS_ASSERTION_FILE",
-                        file,
-                    )
-                })?,
+                assertion: found(&client.assertion, &ASSERTION)?,
             },
             Some(way @ (Authentication::Tls | Authentication::SelfSignedTls)) => {
                 Self::Certificate {
-                    certificate: layer.certificate.clone().ok_or_else(|| {
-                        missing(
-                            "where the client's certificate is",
-                            "`certificate` with a reference such as `file:/run/tls/tls.crt`",
-                            "HALLPASS_CERTIFICATE_FILE",
-                            file,
-                        )
-                    })?,
-                    key: layer.private_key.clone(),
+                    certificate: found(&client.certificate, &CERTIFICATE)?,
+                    key: client.private_key.clone(),
                     self_signed: way == Authentication::SelfSignedTls,
-                    bound_tokens: layer.bound_tokens.unwrap_or(true),
+                    bound_tokens: client.bound_tokens.unwrap_or(true),
                 }
             }
             Some(Authentication::None) => Self::Nothing,
@@ -112,7 +113,9 @@ impl Proof {
     pub(crate) fn references(&self) -> impl Iterator<Item = &SecretReference> {
         let (one, other) = match self {
             Self::Secret { secret, .. } | Self::SecretJwt { secret } => (Some(secret), None),
-            Self::Key { key, .. } => (Some(key), None),
+            Self::Key {
+                key, certificate, ..
+            } => (Some(key), certificate.as_ref()),
             Self::Workload { assertion } => (Some(assertion), None),
             Self::Certificate {
                 certificate, key, ..
@@ -128,23 +131,96 @@ impl Proof {
     }
 }
 
-/// The way that what is there stands for, where nothing names one.
-fn the_one_way(layer: &Layer) -> Result<Option<Authentication>, Failure> {
+/// What to say where a credential is not set.
+struct Missing {
+    what: &'static str,
+    set: &'static str,
+    variable: &'static str,
+}
+
+const SECRET: Missing = Missing {
+    what: "where the client's secret is",
+    set: "`client_secret` with a reference such as `file:/run/secrets/client`",
+    variable: "HALLPASS_CLIENT_SECRET",
+};
+const KEY: Missing = Missing {
+    what: "where the client's private key is",
+    set: "`private_key` with a reference such as `file:/run/secrets/client.pem`",
+    variable: "HALLPASS_PRIVATE_KEY_FILE",
+};
+const ASSERTION: Missing = Missing {
+    what: "where the platform writes its assertion",
+    set: "`assertion` with a reference such as `file:/var/run/secrets/tokens/login`",
+    variable: "HALLPASS_ASSERTION_FILE",
+};
+const CERTIFICATE: Missing = Missing {
+    what: "where the client's certificate is",
+    set: "`certificate` with a reference such as `file:/run/tls/tls.crt`",
+    variable: "HALLPASS_CERTIFICATE_FILE",
+};
+
+/// Checks that no setting of the client is without effect.
+fn all_have_effect(client: &ClientUnit, way: Option<Authentication>) -> Result<(), Failure> {
+    let used: &[&str] = match way {
+        Some(Authentication::PrivateKeyJwt) => {
+            &["private_key", "certificate", "key_id", "algorithm"]
+        }
+        Some(Authentication::WorkloadIdentity) => &["assertion"],
+        Some(Authentication::Tls | Authentication::SelfSignedTls) => {
+            &["certificate", "private_key", "bound_tokens"]
+        }
+        Some(Authentication::None) => &[],
+        _ => &["client_secret"],
+    };
+    let set = [
+        ("client_secret", client.client_secret.is_some()),
+        ("private_key", client.private_key.is_some()),
+        ("certificate", client.certificate.is_some()),
+        ("assertion", client.assertion.is_some()),
+        ("bound_tokens", client.bound_tokens.is_some()),
+        ("key_id", client.key_id.is_some()),
+        ("algorithm", client.algorithm.is_some()),
+    ];
+    let mut unused = set
+        .iter()
+        .filter(|(name, set)| *set && !used.contains(name));
+    let Some((unused, _)) = unused.next() else {
+        return Ok(());
+    };
+    let way = match way.and_then(|way| clap::ValueEnum::to_possible_value(&way)) {
+        Some(way) => format!("`authentication` is `{}`", way.get_name()),
+        None => "the client sends a secret".to_owned(),
+    };
+    Err(
+        Failure::configuration(format!("`{unused}` has no effect: {way}"))
+            .with_remedy("leave it out, or set `authentication` to a method that uses it"),
+    )
+}
+
+/// The method that the credential stands for, where none is set.
+fn the_one_way(client: &ClientUnit, server: Server) -> Result<Option<Authentication>, Failure> {
+    // Entra ID knows clients by certificates, and takes none in TLS.
+    let by_thumbprint =
+        matches!(server, Server::Preset(preset) if preset.name == presets::ENTRA_ID.name);
     let there = [
-        (layer.client_secret.is_some(), None, "client_secret"),
+        (client.client_secret.is_some(), None, "client_secret"),
         (
             // A certificate takes the key along.
-            layer.private_key.is_some() && layer.certificate.is_none(),
+            client.private_key.is_some() && client.certificate.is_none(),
             Some(Authentication::PrivateKeyJwt),
             "private_key",
         ),
         (
-            layer.certificate.is_some(),
-            Some(Authentication::Tls),
+            client.certificate.is_some(),
+            Some(if by_thumbprint {
+                Authentication::PrivateKeyJwt
+            } else {
+                Authentication::Tls
+            }),
             "certificate",
         ),
         (
-            layer.assertion.is_some(),
+            client.assertion.is_some(),
             Some(Authentication::WorkloadIdentity),
             "assertion",
         ),
@@ -152,9 +228,9 @@ fn the_one_way(layer: &Layer) -> Result<Option<Authentication>, Failure> {
     let mut there = there.into_iter().filter(|(is_there, ..)| *is_there);
     match (there.next(), there.next()) {
         (Some((_, _, one)), Some((_, _, other))) => Err(Failure::configuration(format!(
-            "both `{one}` and `{other}` are set, and nothing says which one proves the client"
+            "both `{one}` and `{other}` are set, and the client has one credential"
         ))
-        .with_remedy("set `authentication`, or leave one out")),
+        .with_remedy("leave one out")),
         (Some((_, way, _)), None) => Ok(way),
         (None, _) => Ok(None),
     }

@@ -8,7 +8,12 @@ use hallpass::{
 };
 use url::Url;
 
-use super::{layer::Layer, proof::Proof, values};
+use super::{
+    layer::Layer,
+    proof::Proof,
+    unit::{ServerUnit, Source},
+    values,
+};
 use crate::failure::Failure;
 
 /// What is asked of whom.
@@ -20,8 +25,10 @@ pub(crate) struct Settings {
     pub(crate) file: Option<PathBuf>,
     pub(crate) server: Server,
     pub(crate) place: Place,
-    /// For whom assertions are.
-    pub(crate) issuer: Option<String>,
+    /// The place that names the server.
+    pub(crate) server_source: Source,
+    /// The audience of assertions.
+    pub(crate) audience: Audience,
     pub(crate) client_id: String,
     pub(crate) proof: Proof,
     pub(crate) request: TokenRequest,
@@ -55,6 +62,15 @@ impl Place {
     }
 }
 
+/// The audience of the client's assertions.
+#[derive(Clone, Debug)]
+pub(crate) enum Audience {
+    Issuer(String),
+    /// The issuer that is discovered.
+    Discovered,
+    TokenEndpoint,
+}
+
 /// Whose peculiarities are known.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Server {
@@ -82,13 +98,13 @@ impl Settings {
         file: Option<PathBuf>,
         layer: Layer,
     ) -> Result<Self, Failure> {
-        let server = server(layer.provider.as_deref())?;
+        let server = server(layer.server.provider.as_deref())?;
         let wanted = request(&layer)?;
-        let place = match (endpoint(server, &layer)?, &layer.issuer) {
+        let place = match (endpoint(server, &layer)?, &layer.server.issuer) {
             (Some(endpoint), _) => Place::Endpoint(endpoint),
             (None, Some(issuer)) => Place::Issuer {
                 issuer: issuer.clone(),
-                openid: layer.openid_discovery.unwrap_or(false),
+                openid: layer.server.openid_discovery.unwrap_or(false),
             },
             (None, None) => {
                 return Err(missing(
@@ -99,7 +115,7 @@ impl Settings {
                 ));
             }
         };
-        let Some(client_id) = layer.client_id.clone() else {
+        let Some(client_id) = layer.client.client_id.clone() else {
             return Err(missing(
                 "which client to be",
                 "`client_id`",
@@ -107,8 +123,12 @@ impl Settings {
                 file.as_ref(),
             ));
         };
-        let proof = Proof::new(&layer, file.as_ref())?;
-        if proof.signs() && layer.issuer.is_none() {
+        let proof = Proof::new(&layer.client, server, file.as_ref())?;
+        let token_endpoint_as_audience = layer
+            .server
+            .danger_token_endpoint_as_audience
+            .unwrap_or(false);
+        if proof.signs() && layer.server.issuer.is_none() && !token_endpoint_as_audience {
             return Err(missing(
                 "for which issuer the client's assertions are",
                 "`issuer` as the server's metadata has it",
@@ -116,12 +136,18 @@ impl Settings {
                 file.as_ref(),
             ));
         }
+        all_have_effect(&layer.server, server, &place, &proof)?;
         Ok(Self {
             profile,
             file,
             server,
             place,
-            issuer: layer.issuer,
+            server_source: layer.server.source,
+            audience: match layer.server.issuer {
+                _ if token_endpoint_as_audience => Audience::TokenEndpoint,
+                Some(issuer) => Audience::Issuer(issuer),
+                None => Audience::Discovered,
+            },
             client_id,
             proof,
             request: wanted,
@@ -186,13 +212,13 @@ fn server(provider: Option<&str>) -> Result<Server, Failure> {
 
 /// Where tokens are given out, if anything says so.
 fn endpoint(server: Server, layer: &Layer) -> Result<Option<String>, Failure> {
-    if let Some(endpoint) = &layer.token_endpoint {
+    if let Some(endpoint) = &layer.server.token_endpoint {
         return Ok(Some(endpoint.clone()));
     }
     Ok(match server {
         Server::Camall => Some(camall::TOKEN_ENDPOINT.to_owned()),
         Server::Preset(preset) => {
-            let values = layer.variables.iter();
+            let values = layer.server.variables.iter();
             let values: Vec<_> = values
                 .map(|(name, value)| (name.as_str(), value.as_str()))
                 .collect();
@@ -203,6 +229,41 @@ fn endpoint(server: Server, layer: &Layer) -> Result<Option<String>, Failure> {
         }
         Server::Any => None,
     })
+}
+
+/// Checks that no setting of the server is without effect.
+fn all_have_effect(
+    unit: &ServerUnit,
+    server: Server,
+    place: &Place,
+    proof: &Proof,
+) -> Result<(), Failure> {
+    let has_variables = matches!(server, Server::Preset(_)) && unit.token_endpoint.is_none();
+    let unused = [
+        (
+            !unit.variables.is_empty() && !has_variables,
+            "variables",
+            "they fill in the address of a known server, which `provider` names and `token_endpoint` replaces",
+        ),
+        (
+            unit.openid_discovery.is_some() && !matches!(place, Place::Issuer { .. }),
+            "openid_discovery",
+            "nothing is discovered where the token endpoint is known",
+        ),
+        (
+            unit.danger_token_endpoint_as_audience.is_some() && !proof.signs(),
+            "danger_token_endpoint_as_audience",
+            "the client signs no assertions",
+        ),
+    ];
+    let mut unused = unused.iter().filter(|(is_unused, ..)| *is_unused);
+    match unused.next() {
+        None => Ok(()),
+        Some((_, setting, why)) => Err(Failure::configuration(format!(
+            "`{setting}` has no effect: {why}"
+        ))
+        .with_remedy("leave it out")),
+    }
 }
 
 fn request(layer: &Layer) -> Result<TokenRequest, Failure> {
@@ -241,12 +302,19 @@ pub(super) fn missing(what: &str, key: &str, variables: &str, file: Option<&Path
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::unit::ClientUnit;
 
     fn layer() -> Layer {
         Layer {
-            token_endpoint: Some("https://login.example:8443/token".into()),
-            client_id: Some("orders".into()),
-            client_secret: Some("env:X".parse().unwrap()),
+            server: ServerUnit {
+                token_endpoint: Some("https://login.example:8443/token".into()),
+                ..ServerUnit::default()
+            },
+            client: ClientUnit {
+                client_id: Some("orders".into()),
+                client_secret: Some("env:X".parse().unwrap()),
+                ..ClientUnit::default()
+            },
             ..Layer::default()
         }
     }
@@ -262,27 +330,27 @@ mod tests {
         assert_eq!(settings(|_| {}).unwrap().host(), "login.example:8443");
         for (settings, says) in [
             (
-                settings(|layer| layer.token_endpoint = None),
+                settings(|layer| layer.server.token_endpoint = None),
                 "which server",
             ),
             (
-                settings(|layer| layer.client_id = None),
+                settings(|layer| layer.client.client_id = None),
                 "HALLPASS_CLIENT_ID",
             ),
             (
-                settings(|layer| layer.client_secret = None),
+                settings(|layer| layer.client.client_secret = None),
                 "HALLPASS_CLIENT_SECRET",
             ),
             (
-                settings(|layer| layer.provider = Some("auth".into())),
+                settings(|layer| layer.server.provider = Some("auth".into())),
                 "did you mean `auth0`?",
             ),
             (
-                settings(|layer| layer.provider = Some("zzz".into())),
+                settings(|layer| layer.server.provider = Some("zzz".into())),
                 "known are `camall`",
             ),
             (
-                settings(|layer| layer.provider = Some("google".into())),
+                settings(|layer| layer.server.provider = Some("google".into())),
                 "no client credentials grant",
             ),
             (
@@ -314,9 +382,9 @@ mod tests {
                 _ => Vec::new(),
             };
             let known = settings(|layer| {
-                layer.provider = Some(name.into());
-                layer.token_endpoint = None;
-                layer.variables = variables;
+                layer.server.provider = Some(name.into());
+                layer.server.token_endpoint = None;
+                layer.server.variables = variables;
             });
             let known = known.unwrap();
             let url = known.place.url();
@@ -329,8 +397,8 @@ mod tests {
     fn clients_and_servers_are_apart() {
         let namespace = |endpoint: &str, id: &str| {
             settings(|layer| {
-                layer.token_endpoint = Some(endpoint.into());
-                layer.client_id = Some(id.into());
+                layer.server.token_endpoint = Some(endpoint.into());
+                layer.client.client_id = Some(id.into());
             })
             .unwrap()
             .namespace()

@@ -64,13 +64,19 @@ async fn look(settings: &Settings) -> Result<Proof, Failure> {
                 ..proof.from(secret, "can be read")
             }
         }
-        Setting::Key { key: reference, .. } => {
-            let text = text("private_key", reference).await?;
+        Setting::Key {
+            key: reference,
+            certificate,
+            ..
+        } => {
+            let text = source::open_key(settings)?.secret().await;
+            let text = text.map_err(|error| Failure::configuration(error.to_string()))?;
             let key = source::key(text.expose(), settings)?;
             let algorithm = key.algorithm().name();
-            let key_id = match key.key_id() {
-                Some(key_id) => format!("the server must know it as `{key_id}`"),
-                None => "it has no `kid`".to_owned(),
+            let key_id = match (key.key_id(), certificate) {
+                (Some(key_id), _) => format!("the server must know it as `{key_id}`"),
+                (None, Some(_)) => "the server must know its certificate".to_owned(),
+                (None, None) => "it has no `kid`".to_owned(),
             };
             let described = format!("private_key_jwt by {algorithm}; {key_id}");
             Proof {

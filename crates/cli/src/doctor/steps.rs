@@ -21,7 +21,7 @@ use x509_cert::{Certificate, der::Decode as _};
 
 use super::{proof, report::Report};
 use crate::{
-    config::Settings,
+    config::{Settings, Source},
     failure::{Exit, Failure},
     http, source,
 };
@@ -122,8 +122,10 @@ fn note<T>(
 }
 
 fn described(settings: &Settings) -> String {
-    let from = match (&settings.profile, &settings.file) {
-        (Some(profile), Some(file)) => format!("profile `{profile}` of {}", file.display()),
+    let from = match (&settings.server_source, &settings.file) {
+        (Source::Profile(profile), Some(file)) => {
+            format!("profile `{profile}` of {}", file.display())
+        }
         _ => "flags and environment".to_owned(),
     };
     format!(

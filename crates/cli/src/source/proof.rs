@@ -1,10 +1,13 @@
 //! How the client proves itself, made of what the settings say.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use hallpass::{
-    camall,
-    core::SecretSource,
+    Secret, camall,
+    core::{SecretError, SecretSource, async_trait},
     endpoint::{
         BuildError, ClientAuthentication, ClientSecretBasic, ClientSecretPost, MutualTls,
         PublicClient,
@@ -15,7 +18,7 @@ use hallpass::{
 };
 
 use crate::{
-    config::{Proof, SecretReference, Sent, Settings},
+    config::{Audience, Proof, SecretReference, Sent, Settings},
     failure::Failure,
 };
 
@@ -37,14 +40,12 @@ pub(crate) fn authentication(
             Arc::new(ClientSecretJwt::new(assertions(settings)?, secret))
         }
         Proof::Key {
-            key: reference,
-            key_id,
-            algorithm,
+            key_id, algorithm, ..
         } => {
-            let text = open("private_key", reference)?;
+            let text = open_key(settings)?;
             let algorithm = algorithm.as_deref().map(known_algorithm).transpose()?;
-            let key_id = key_id.clone();
-            let read = move |text: &str| key_of(text, key_id.as_deref(), algorithm);
+            let (key_id, certified) = (key_id.clone(), has_certificate(settings));
+            let read = move |text: &str| key_of(text, key_id.as_deref(), algorithm, certified);
             Arc::new(PrivateKeyJwt::from_source(
                 assertions(settings)?,
                 text,
@@ -112,7 +113,76 @@ pub(crate) fn open(
     source.map_err(|error| Failure::configuration(format!("{setting}: {error}")))
 }
 
-/// The key in this text, as the settings have it.
+/// Returns the source of the private key's text, followed by the text of its certificate if that is elsewhere.
+pub(crate) fn open_key(settings: &Settings) -> Result<Arc<dyn SecretSource>, Failure> {
+    let Proof::Key {
+        key, certificate, ..
+    } = &settings.proof
+    else {
+        return Err(Failure::configuration("the client has no private key"));
+    };
+    let source = open("private_key", key)?;
+    Ok(match certificate {
+        Some(certificate) if certificate != key => Arc::new(KeyWithCertificate {
+            key: source,
+            certificate: open("certificate", certificate)?,
+            last: Mutex::default(),
+        }),
+        _ => source,
+    })
+}
+
+fn has_certificate(settings: &Settings) -> bool {
+    let certificate = match &settings.proof {
+        Proof::Key { certificate, .. } => certificate.as_ref(),
+        _ => None,
+    };
+    certificate.is_some()
+}
+
+/// A private key and its certificate, read as one text.
+struct KeyWithCertificate {
+    key: Arc<dyn SecretSource>,
+    certificate: Arc<dyn SecretSource>,
+    last: Mutex<Option<[Secret; 3]>>,
+}
+
+#[async_trait]
+impl SecretSource for KeyWithCertificate {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        let key = self.key.secret().await?;
+        let certificate = self.certificate.secret().await?;
+        let both = Secret::new(format!("{}\n{}", key.expose(), certificate.expose()))?;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some([both.clone(), key, certificate]);
+        Ok(both)
+    }
+
+    fn epoch(&self) -> u64 {
+        self.key.epoch().wrapping_add(self.certificate.epoch())
+    }
+
+    fn refused(&self, secret: &Secret) {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some([both, key, certificate]) = &*last
+            && both.is_clone_of(secret)
+        {
+            self.key.refused(key);
+            self.certificate.refused(certificate);
+        }
+    }
+}
+
+impl fmt::Debug for KeyWithCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyWithCertificate")
+            .field("key", &self.key)
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns the key in this text, as the settings have it.
 pub(crate) fn key(text: &str, settings: &Settings) -> Result<SigningKey, Failure> {
     let Proof::Key {
         key_id, algorithm, ..
@@ -121,26 +191,41 @@ pub(crate) fn key(text: &str, settings: &Settings) -> Result<SigningKey, Failure
         return Err(Failure::configuration("the client has no private key"));
     };
     let algorithm = algorithm.as_deref().map(known_algorithm).transpose()?;
-    Ok(key_of(text, key_id.as_deref(), algorithm)?)
+    let certified = has_certificate(settings);
+    Ok(key_of(text, key_id.as_deref(), algorithm, certified)?)
 }
 
 fn key_of(
     text: &str,
     key_id: Option<&str>,
     algorithm: Option<Algorithm>,
+    certified: bool,
 ) -> Result<SigningKey, BuildError> {
-    let key = read_key(text)?;
+    // A JWK is all of its text.
+    let (jwk, certificate) = match text.find(CERTIFICATE) {
+        Some(at) if is_jwk(text) => text.split_at(at),
+        _ => (text, text),
+    };
+    let key = read_key(jwk)?;
     let key = match algorithm {
         Some(algorithm) => key.with_algorithm(algorithm)?,
         None => key,
     };
+    let key = if certified {
+        key.with_certificate(certificate)?
+    } else {
+        key
+    };
     Ok(match key_id {
         Some(key_id) => key.with_key_id(key_id),
-        // A JWK brings its own, or none on purpose.
-        None if is_jwk(text) => key,
+        // A JWK brings its own, or none on purpose; a server that knows certificates knows no other name.
+        None if is_jwk(text) || certified => key,
         None => key.with_thumbprint_as_key_id(),
     })
 }
+
+/// The start of a certificate in PEM.
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE";
 
 /// The private key in this text, a PEM or a JWK.
 pub(crate) fn read_key(text: &str) -> Result<SigningKey, BuildError> {
@@ -173,8 +258,11 @@ fn known_algorithm(name: &str) -> Result<Algorithm, Failure> {
 }
 
 fn assertions(settings: &Settings) -> Result<AssertionSettings, Failure> {
-    Ok(match &settings.issuer {
-        Some(issuer) => AssertionSettings::new(issuer)?,
-        None => AssertionSettings::for_discovered_issuer(),
+    Ok(match &settings.audience {
+        Audience::Issuer(issuer) => AssertionSettings::new(issuer)?,
+        Audience::Discovered => AssertionSettings::for_discovered_issuer(),
+        Audience::TokenEndpoint => {
+            AssertionSettings::for_discovered_issuer().danger_token_endpoint_as_audience()
+        }
     })
 }

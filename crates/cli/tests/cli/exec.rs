@@ -32,7 +32,9 @@ async fn a_command_has_the_token_and_not_the_secret() {
         "{printed}"
     );
 
-    let mut command = user.hallpass(&format!("exec --no-cache -- {ENV}"));
+    let mut command = user.hallpass(&format!(
+        "exec --no-cache --danger-allow-mixed-settings -- {ENV}"
+    ));
     // Names are told apart by their case on Unix alone.
     let ours = if cfg!(windows) {
         "hallpass_client_secret"

@@ -1,6 +1,9 @@
 //! Where settings come from.
 
-use crate::support::{ID, SECRET, User, profile, server, stderr};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use hallpass_testkit::raw::{self, RawServer};
+
+use crate::support::{ID, SECRET, User, default_profile, profile, server, stderr};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_is_chosen_by_flag_variable_or_name() {
@@ -62,12 +65,242 @@ async fn the_environment_goes_over_the_profile() {
         .env("HALLPASS_TOKEN_ENDPOINT", server.token_endpoint())
         .env("HALLPASS_SCOPE", "orders.write")
         .env("HALLPASS_AUTHENTICATION", "form")
+        .env("HALLPASS_CLIENT_ID", ID)
         .env("HALLPASS_CLIENT_SECRET", SECRET)
         .env_remove("CLIENT_SECRET");
     command.assert().success();
     let asked = server.token_requests().remove(0);
     assert_eq!(asked.parameter("scope"), Some("orders.write"));
     assert_eq!(asked.parameter("client_id"), Some(ID));
+}
+
+/// A variable that is left in a shell must not send a profile's secret elsewhere, nor another secret to its server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_goes_only_to_the_server_of_its_own_place() {
+    let (server, elsewhere) = (server().await, server().await);
+    let user = User::of(&server);
+    let run = |words: &str, variables: &[(&str, &str)]| {
+        let mut command = user.hallpass(words);
+        command.envs(variables.iter().copied()).assert()
+    };
+    let place = elsewhere.token_endpoint();
+    let other_server = [("HALLPASS_TOKEN_ENDPOINT", &*place)];
+    let other_client = [
+        ("HALLPASS_CLIENT_ID", "other"),
+        ("HALLPASS_CLIENT_SECRET", "other-s3cr3t"),
+    ];
+    let other_secret = [("HALLPASS_CLIENT_SECRET", "other-s3cr3t")];
+    let by_flag = format!("token --token-endpoint {place}");
+    for (words, variables, named) in [
+        (
+            "token",
+            &other_server[..],
+            [
+                "`HALLPASS_TOKEN_ENDPOINT`",
+                "`client_secret` of the profile `default`",
+            ],
+        ),
+        (
+            "token",
+            &other_client,
+            [
+                "`HALLPASS_CLIENT_SECRET`",
+                "`token_endpoint` of the profile `default`",
+            ],
+        ),
+        (
+            "token",
+            &other_secret,
+            [
+                "`HALLPASS_CLIENT_SECRET`",
+                "`token_endpoint` of the profile `default`",
+            ],
+        ),
+        (
+            &by_flag,
+            &[],
+            [
+                "`--token-endpoint`",
+                "`client_secret` of the profile `default`",
+            ],
+        ),
+        (
+            "token --client-id other",
+            &[],
+            ["`--client-id`", "`client_secret` of the profile `default`"],
+        ),
+    ] {
+        for words in [
+            words,
+            &words
+                .replace("token", "doctor")
+                .replace("doctor-", "token-"),
+        ] {
+            let failed = run(words, variables).code(3);
+            let told = crate::support::shown(&failed);
+            for name in named {
+                assert!(told.contains(name), "{words}: {told}");
+            }
+            assert!(told.contains("--danger-allow-mixed-settings"), "{told}");
+            assert!(!told.contains("s3cr3t"), "{told}");
+        }
+    }
+    assert_eq!(server.token_request_count(), 0);
+    assert_eq!(elsewhere.token_request_count(), 0);
+
+    // A profile that is named on the command line is used as it is.
+    for variables in [&other_server[..], &other_client, &other_secret] {
+        run("token -p default --no-cache", variables).success();
+    }
+    assert_eq!(server.token_request_count(), 3);
+    assert_eq!(elsewhere.token_request_count(), 0);
+
+    // A flag allows both, and a variable that says the same as the profile is no conflict.
+    run(&format!("{by_flag} --danger-allow-mixed-settings"), &[]).success();
+    assert_eq!(elsewhere.token_request_count(), 1);
+    let mine = server.token_endpoint();
+    run("token", &[("HALLPASS_TOKEN_ENDPOINT", &mine)]).success();
+    user.profile(&default_profile(&server).replace("CLIENT_SECRET", "HALLPASS_CLIENT_SECRET"));
+    run("token --no-cache", &[("HALLPASS_CLIENT_SECRET", SECRET)]).success();
+    assert_eq!(server.token_request_count(), 5);
+}
+
+/// The issuer that assertions name, and the server that gets them, are replaced together.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_assertion_for_one_server_is_not_sent_to_another() {
+    let (one, other) = (
+        RawServer::always(raw::json(404, "{}")).await,
+        RawServer::always(raw::json(404, "{}")).await,
+    );
+    let user = User::new();
+    user.prints("keygen --out client.pem");
+    user.profile(&format!(
+        "[profile.key]\ntoken_endpoint = '{}'\nissuer = '{}'\nclient_id = 'orders'\n\
+         private_key = 'file:{}'\ndanger_allow_http_on_loopback = true\n",
+        one.url("/token"),
+        one.url(""),
+        user.path("client.pem").display()
+    ));
+    let asked = |words: &str| {
+        let mut command = user.hallpass(words);
+        command.env("HALLPASS_PROFILE", "key");
+        let (before_one, before_other) = (one.request_count(), other.request_count());
+        command.assert().failure();
+        (
+            one.request_count() > before_one,
+            other.request_count() > before_other,
+        )
+    };
+    assert_eq!(asked("token"), (true, false));
+    let issuer = other.url("");
+    let by_flag = format!("token --issuer {issuer}");
+    assert_eq!(asked(&by_flag), (false, false));
+    // Where that is allowed, the other server alone is asked.
+    let mixed = format!("{by_flag} --danger-allow-mixed-settings");
+    assert_eq!(asked(&mixed), (false, true));
+    let mut named = user.hallpass("token -p key");
+    named.env("HALLPASS_ISSUER", &issuer).assert().failure();
+    let sent = String::from_utf8(one.requests().pop().unwrap()).unwrap();
+    let assertion = sent.split("client_assertion=").nth(1).unwrap();
+    let claims = assertion.split(['.', '&']).nth(1).unwrap();
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap();
+    let claims = String::from_utf8(claims).unwrap();
+    assert!(
+        claims.contains(&format!("\"aud\":\"{}\"", one.url(""))),
+        "{claims}"
+    );
+}
+
+#[test]
+fn a_setting_without_effect_is_an_error() {
+    let user = User::new();
+    let secret = "client_secret = 'env:CLIENT_SECRET'\n";
+    let key = "issuer = 'https://login.example'\nprivate_key = 'env:KEY'\n";
+    let endpoint = "token_endpoint = 'https://login.example/token'\n";
+    for (settings, named) in [
+        (
+            format!("{endpoint}{secret}private_key = 'env:KEY'\nauthentication = 'form'"),
+            "`private_key` has no effect: `authentication` is `form`",
+        ),
+        (
+            format!("{endpoint}{secret}{key}authentication = 'private-key-jwt'"),
+            "`client_secret` has no effect: `authentication` is `private-key-jwt`",
+        ),
+        (
+            format!("{endpoint}{secret}key_id = '1'"),
+            "`key_id` has no effect",
+        ),
+        (
+            format!("{endpoint}{secret}bound_tokens = false"),
+            "`bound_tokens` has no effect",
+        ),
+        (
+            format!("{endpoint}{secret}authentication = 'none'"),
+            "`client_secret` has no effect",
+        ),
+        (
+            format!("{endpoint}{secret}openid_discovery = true"),
+            "`openid_discovery` has no effect",
+        ),
+        (
+            format!("{endpoint}{secret}variables = {{ tenant = 'x' }}"),
+            "`variables` has no effect",
+        ),
+        (
+            format!("{endpoint}{secret}danger_token_endpoint_as_audience = true"),
+            "`danger_token_endpoint_as_audience` has no effect",
+        ),
+    ] {
+        user.profile(&format!(
+            "[profile.default]\nclient_id = 'orders'\n{settings}\n"
+        ));
+        let told = stderr(&user.run("token").code(3));
+        assert!(told.contains(named), "{told}");
+    }
+}
+
+/// Servers that know clients by certificates, and want their own address as the audience.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_assertion_can_name_a_certificate_and_the_token_endpoint() {
+    let server = RawServer::always(raw::json(
+        200,
+        r#"{"access_token":"t0ken","token_type":"Bearer","expires_in":3600}"#,
+    ))
+    .await;
+    let user = User::new();
+    let keys = rcgen::KeyPair::generate().unwrap();
+    let parameters = rcgen::CertificateParams::new(vec!["orders.example".to_owned()]).unwrap();
+    let certificate = parameters.self_signed(&keys).unwrap();
+    std::fs::write(user.path("key.pem"), keys.serialize_pem()).unwrap();
+    std::fs::write(user.path("crt.pem"), certificate.pem()).unwrap();
+    let endpoint = server.url("/token");
+    let file = |name: &str| format!("file:{}", user.path(name).display());
+    user.profile(&format!(
+        "[profile.default]\ntoken_endpoint = '{endpoint}'\nclient_id = 'orders'\n\
+         private_key = '{}'\ncertificate = '{}'\nauthentication = 'private-key-jwt'\n\
+         danger_token_endpoint_as_audience = true\ndanger_allow_http_on_loopback = true\n",
+        file("key.pem"),
+        file("crt.pem"),
+    ));
+    user.prints("token");
+    let sent = String::from_utf8(server.requests().pop().unwrap()).unwrap();
+    let assertion = sent.split("client_assertion=").nth(1).unwrap();
+    let parts: Vec<String> = assertion
+        .split(['.', '&'])
+        .take(2)
+        .map(|part| String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap())
+        .collect();
+    assert!(parts[0].contains("\"x5t#S256\""), "{}", parts[0]);
+    assert!(
+        parts[1].contains(&format!("\"aud\":\"{endpoint}\"")),
+        "{}",
+        parts[1]
+    );
+    let report = user.prints("doctor");
+    assert!(
+        report.contains("the server must know its certificate"),
+        "{report}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +320,7 @@ async fn secrets_are_read_where_the_reference_says() {
         user.profile(&good.replace("\"env:CLIENT_SECRET\"", &format!("'{reference}'")));
         user.prints("token --no-cache");
     }
-    let mut from = user.hallpass("token --no-cache");
+    let mut from = user.hallpass("token --no-cache --danger-allow-mixed-settings");
     from.env("HALLPASS_CLIENT_SECRET_FROM", format!("file:{path}"))
         .assert()
         .success();

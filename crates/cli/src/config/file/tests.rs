@@ -38,16 +38,17 @@ fn a_profile_may_say_everything() {
         require_granted_scopes = true
         cache = false
         danger_allow_http_on_loopback = true
+        danger_token_endpoint_as_audience = true
     "#;
     let (name, layer) = parse(text, Some("orders")).unwrap().unwrap();
     assert_eq!(name, "orders");
     assert_eq!(layer.scope.as_deref(), Some("a b"));
     assert_eq!(layer.resource.len(), 2);
-    assert_eq!(layer.authentication, Some(Authentication::RawBasic));
+    assert_eq!(layer.client.authentication, Some(Authentication::RawBasic));
     assert_eq!(layer.timeout, Some(Duration::from_secs(10)));
     assert_eq!(layer.connect_timeout, Some(Duration::from_secs(3)));
     assert_eq!(
-        layer.variables,
+        layer.server.variables,
         [("domain".to_owned(), "acme.eu.auth0.com".to_owned())]
     );
     assert_eq!(
@@ -63,7 +64,15 @@ fn a_profile_may_say_everything() {
 #[test]
 fn the_default_is_the_profile_of_that_name() {
     let text = "[profile.default]\nclient_id = \"a\"\n[profile.other]\nclient_id = \"b\"\n";
-    let id = |chosen| parse(text, chosen).unwrap().unwrap().1.client_id.unwrap();
+    let id = |chosen| {
+        parse(text, chosen)
+            .unwrap()
+            .unwrap()
+            .1
+            .client
+            .client_id
+            .unwrap()
+    };
     assert_eq!((id(None), id(Some("other"))), ("a".into(), "b".into()));
     assert!(parse("[profile.x]\n", None).unwrap().is_none());
     assert!(parse("", None).unwrap().is_none());
