@@ -291,7 +291,7 @@ impl TokenStore for Faulty {
         key: &StoreKey,
         entry: &[u8],
         ttl: Duration,
-        lease: Lease,
+        lease: Option<&Lease>,
     ) -> Result<(), StoreError> {
         Self::fate().await?;
         // Half an entry, now and then.
@@ -301,9 +301,9 @@ impl TokenStore for Faulty {
             .await
     }
 
-    async fn remove(&self, key: &StoreKey) -> Result<(), StoreError> {
+    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
         Self::fate().await?;
-        self.0.remove(key).await
+        self.0.remove(key, fence).await
     }
 
     async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<Option<Lease>, StoreError> {
@@ -311,7 +311,17 @@ impl TokenStore for Faulty {
         self.0.lease(key, ttl).await
     }
 
-    async fn release(&self, key: &StoreKey, lease: Lease) -> Result<(), StoreError> {
+    async fn extend(
+        &self,
+        key: &StoreKey,
+        lease: &Lease,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        Self::fate().await?;
+        self.0.extend(key, lease, ttl).await
+    }
+
+    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
         Self::fate().await?;
         self.0.release(key, lease).await
     }

@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use hallpass_core::{Clock, Observer, Observers, SystemClock, TokenSource};
 
-use crate::{CachedTokenSource, TokenStore, level2::SecondLevel, policy::Policy};
+use crate::{CachedTokenSource, TokenStore, policy::Policy};
 
 /// Sets up a [`CachedTokenSource`].
 ///
@@ -27,7 +27,8 @@ pub struct CacheBuilder<S> {
     pub(crate) name: Arc<str>,
     pub(crate) observers: Observers,
     pub(crate) keep_warm: bool,
-    pub(crate) store: Option<SecondLevel>,
+    /// With its namespace.
+    pub(crate) store: Option<(Arc<dyn TokenStore>, String)>,
 }
 
 impl<S: TokenSource + 'static> CacheBuilder<S> {
@@ -112,7 +113,22 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
     /// `namespace` tells apart what must not be mixed: it should name the issuer and the client. Only a hash of it
     /// reaches the store.
     pub fn store(mut self, store: impl TokenStore + 'static, namespace: &str) -> Self {
-        self.store = Some(SecondLevel::new(Arc::new(store), namespace));
+        self.store = Some((Arc::new(store), namespace.to_owned()));
+        self
+    }
+
+    /// Sets how long a question to the store may take that callers wait for: the look-up and the lease. Default:
+    /// 100 ms.
+    pub fn store_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.store_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a question to the store may take that no caller waits for: putting a token, extending a lease and
+    /// giving it back, and the first look-up after the store was not asked for a while, so that a connection which
+    /// takes longer than a caller waits can be made. Default: 2 s.
+    pub fn store_write_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.store_write_timeout = timeout;
         self
     }
 

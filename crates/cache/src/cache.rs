@@ -57,11 +57,12 @@ use crate::{
 /// # Cancellation
 ///
 /// A caller that goes away cancels nothing for the others: the fetch goes on and its result is kept. When the cache
-/// is dropped, its fetches end.
+/// is dropped, its fetches end, and what was fetched before is still put into the shared store, for as long as the
+/// runtime runs. A program that ends calls [`shutdown`](Self::shutdown) first.
 pub struct CachedTokenSource<S> {
     shared: Arc<Shared<S>>,
-    /// Its end tells the tasks that nobody is left to fetch for.
-    _alive: watch::Sender<()>,
+    /// False after a shutdown. That, and its end, tells the tasks that nobody is left to fetch for.
+    alive: watch::Sender<bool>,
 }
 
 pub(crate) struct Shared<S> {
@@ -77,7 +78,9 @@ pub(crate) struct Shared<S> {
     pub(crate) keep_warm: bool,
     /// Does a task keep the default token warm?
     pub(crate) kept_warm: AtomicBool,
-    pub(crate) alive: watch::Receiver<()>,
+    pub(crate) alive: watch::Receiver<bool>,
+    /// Each task that has to do with the shared store has a receiver.
+    pub(crate) work: watch::Sender<()>,
     /// What [`epoch`](Self::epoch) told last.
     last_epoch: AtomicU64,
 }
@@ -94,26 +97,28 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
     }
 
     pub(crate) fn from_builder(builder: CacheBuilder<S>) -> Self {
-        let (alive, watching) = watch::channel(());
+        let (alive, watching) = watch::channel(true);
+        let policy = builder.policy;
+        let store = builder
+            .store
+            .map(|(store, namespace)| SecondLevel::new(store, namespace, &policy));
         let shared = Arc::new(Shared {
             source: Arc::new(builder.source),
             clock: builder.clock,
             observe: Observe::new(builder.name, builder.observers),
             default: Arc::new(Slot::new()),
-            keys: Keys::new(builder.policy.max_keys),
+            keys: Keys::new(policy.max_keys),
             holders: Holders::default(),
             counters: Counters::default(),
-            store: builder.store,
+            store,
             keep_warm: builder.keep_warm,
             kept_warm: AtomicBool::new(false),
-            policy: builder.policy,
+            policy,
             alive: watching,
+            work: watch::Sender::new(()),
             last_epoch: AtomicU64::new(0),
         });
-        Self {
-            shared,
-            _alive: alive,
-        }
+        Self { shared, alive }
     }
 
     /// The source that is decorated.
@@ -126,6 +131,44 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
         self.shared.source.clone()
     }
 
+    /// Ends the fetches under way, and waits until what was fetched is in the shared store and leases are given back.
+    ///
+    /// A program that ends calls it before its runtime does: a token is put into the store after the callers were
+    /// given it, so that nobody waits for a slow store, and a runtime that ends drops what is under way. Other
+    /// processes would find no token then, and wait for seconds for a lease whose holder is gone.
+    ///
+    /// It takes at most twice the [`store_write_timeout`](CacheBuilder::store_write_timeout), and without a store no
+    /// time. Afterwards a token that was fetched is still returned until it expires, and a call that would fetch fails.
+    ///
+    /// ```
+    /// use hallpass_cache::{CachedTokenSource, MemoryTokenStore};
+    /// use hallpass_core::{TokenRequest, TokenSource};
+    /// # use hallpass_testkit::ScriptedSource;
+    /// # use hallpass_core::{AccessToken, Clock, SystemClock};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let hour = std::time::Duration::from_secs(3_600);
+    /// # let source = ScriptedSource::new([Ok(AccessToken::bearer("t", SystemClock.moment(), hour)?)]);
+    /// # let store = MemoryTokenStore::default();
+    /// let cache = CachedTokenSource::builder(source).store(store, "login.example/orders").build();
+    /// let token = cache.token(&TokenRequest::default()).await?;
+    /// // The job's work.
+    /// # let _ = token;
+    /// cache.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cancellation
+    ///
+    /// The fetches end all the same, and what follows them goes on.
+    pub async fn shutdown(&self) {
+        self.alive.send_replace(false);
+        let put_and_release = self.shared.policy.store_write_timeout.saturating_mul(2);
+        let _ = time::timeout(put_and_release, self.shared.work.closed()).await;
+    }
+
     /// What it did so far.
     ///
     /// With the `metrics` feature this brings the published counters of hits and misses up to date too, which
@@ -135,6 +178,16 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
         let flights = shared.keys.flights() + usize::from(shared.default.in_flight());
         shared.observe.publish(&shared.counters, &shared.keys);
         shared.counters.snapshot(shared.keys.len(), flights)
+    }
+}
+
+impl<S> Shared<S> {
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context {
+            observe: &self.observe,
+            clock: &self.clock,
+            counters: &self.counters,
+        }
     }
 }
 
@@ -159,6 +212,9 @@ impl<S: TokenSource + 'static> Shared<S> {
     /// Starts a renewal, and leaves with the token at hand.
     #[cold]
     fn renew(self: &Arc<Self>, request: &TokenRequest, ready: Ready) -> AccessToken {
+        if !*self.alive.borrow() {
+            return ready.token;
+        }
         let (slot, _) = self.slot(request);
         let now = self.clock.now();
         match Handle::try_current() {
@@ -185,12 +241,22 @@ impl<S: TokenSource + 'static> Shared<S> {
         self.last_epoch.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn context(&self) -> Context<'_> {
-        Context {
-            observe: &self.observe,
-            clock: &self.clock,
-            counters: &self.counters,
+    /// Removes a token from the shared store that a resource server refused, so that no other process is given it.
+    /// Outside of a runtime the next fetch does it.
+    fn forget(self: &Arc<Self>, request: TokenRequest, token: &AccessToken) {
+        if self.store.is_none() {
+            return;
         }
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let (shared, token, work) = (self.clone(), token.clone(), self.work.subscribe());
+        runtime.spawn(async move {
+            if let Some(store) = &shared.store {
+                store.forget(&request, &token, shared.context()).await;
+            }
+            drop(work);
+        });
     }
 
     pub(crate) fn slot(&self, request: &TokenRequest) -> (Arc<Slot>, usize) {
@@ -232,6 +298,11 @@ impl<S: TokenSource + 'static> Shared<S> {
         count(&self.counters.misses);
         flight::refuse_recursion(self, request)?;
         for _ in 0..TAKE_OVERS {
+            if !*self.alive.borrow() {
+                return Err(
+                    TokenError::unavailable("the token cache was shut down").with_transient(false)
+                );
+            }
             let runtime = Handle::try_current().map_err(|_| {
                 TokenError::configuration("the token cache was called outside of a tokio runtime")
                     .with_hint("call it from within one: fetches run as its tasks")
@@ -315,12 +386,17 @@ impl<S: TokenSource + 'static> TokenSource for CachedTokenSource<S> {
             shared.observe.source_panicked("invalidate");
         }
         let now = shared.clock.now();
-        for slot in shared.holders.of(token) {
+        for (slot, request) in shared.holders.of(token) {
             if slot.invalidate(token, now, &shared.policy) {
                 count(&shared.counters.invalidations);
                 shared.observe.invalidated();
+                shared.forget(request, token);
             }
         }
+    }
+
+    fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
+        self.shared.source.check_token(request, token)
     }
 
     fn credential_epoch(&self) -> u64 {

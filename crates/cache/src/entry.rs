@@ -1,187 +1,189 @@
-//! A token as it lies in a shared store.
+//! The format of a shared store's entries.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    borrow::Cow,
+    io,
+    time::{Duration, SystemTime},
+};
 
 use hallpass_core::{AccessToken, Moment, TokenType};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Raised when the fields change their meaning: a reader passes over what it does not know.
-const VERSION: u32 = 1;
+/// Raised when members change their meaning. It is part of a key's name, and stated in each entry as well.
+pub(crate) const VERSION: u32 = 1;
+
+/// The kind of an entry that holds a token. A reader ignores kinds that it does not know.
+const TOKEN: &str = "token";
+
+/// A longer lifetime is cut to this: beyond it, sums with the time of day overflow somewhere.
+pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// How far ahead of this host's clock an entry may have been written. One from further ahead is ignored: the clock was
+/// set back since, and what is left of the token is not known.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
+
+/// The members that every version and kind has.
+#[derive(Deserialize)]
+struct Head<'a> {
+    version: u32,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+}
 
 #[derive(Serialize, Deserialize)]
-struct Entry {
+struct Entry<'a> {
     version: u32,
-    token: String,
-    token_type: String,
-    scopes: String,
-    /// Seconds since 1970, by the writer's clock.
-    requested_at: f64,
-    /// Seconds.
-    lifetime: f64,
-    refresh_in: Option<f64>,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    token: Cow<'a, str>,
+    #[serde(borrow)]
+    token_type: Cow<'a, str>,
+    #[serde(borrow)]
+    scopes: Cow<'a, str>,
+    /// Milliseconds since 1970, by the writer's clock.
+    requested_at_ms: u64,
+    lifetime_ms: u64,
+    refresh_in_ms: Option<u64>,
+    /// The response's further members, as the server wrote them.
+    #[serde(borrow)]
+    extra: Vec<(String, &'a RawValue)>,
 }
 
-impl Drop for Entry {
+impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        self.token.zeroize();
+        if let Cow::Owned(token) = &mut self.token {
+            token.zeroize();
+        }
     }
 }
 
-/// Nothing where the token is bound to a key (RFC 9449): whoever finds it has none, and nothing to do with it.
-pub(crate) fn encode(token: &AccessToken) -> Option<Zeroizing<Vec<u8>>> {
-    if token.token_type() != TokenType::Bearer {
-        return None;
+/// Returns the entry's bytes, or `None` where the token is bound to something that other processes do not have: the
+/// certificate of a connection, or a key (RFC 9449).
+///
+/// # Errors
+///
+/// A text that says why the token cannot be written as an entry.
+pub(crate) fn encode(token: &AccessToken) -> Result<Option<Zeroizing<Vec<u8>>>, &'static str> {
+    if token.token_type() != TokenType::Bearer || token.binding().is_some() {
+        return Ok(None);
     }
-    let since = token
-        .requested_at()
-        .wall
-        .duration_since(SystemTime::UNIX_EPOCH);
+    let requested_at = token.requested_at().wall;
+    let since_1970 = requested_at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_err(|_| "the token was requested before 1970, by this host's clock")?;
+    let extra = token
+        .extra_members()
+        .map(|(name, json)| Ok((name.to_owned(), serde_json::from_str(json)?)))
+        .collect::<Result<_, serde_json::Error>>()
+        .map_err(|_| "an extra member of the token is not valid JSON")?;
     let entry = Entry {
         version: VERSION,
-        token: token.expose().to_owned(),
-        token_type: token.token_type().to_string(),
-        scopes: token.scopes().to_string(),
-        requested_at: since.ok()?.as_secs_f64(),
-        lifetime: token.lifetime().as_secs_f64(),
-        refresh_in: token.refresh_in().map(|advice| advice.as_secs_f64()),
+        kind: TOKEN.into(),
+        token: token.expose().into(),
+        token_type: token.token_type().as_str().into(),
+        scopes: token.scopes().as_str().into(),
+        requested_at_ms: milliseconds(since_1970),
+        lifetime_ms: milliseconds(token.lifetime().min(MAX_LIFETIME)),
+        refresh_in_ms: token.refresh_in().map(milliseconds),
+        extra,
     };
-    serde_json::to_vec(&entry).ok().map(Zeroizing::new)
+    write(&entry)
+        .map(Some)
+        .map_err(|_| "the token cannot be written as JSON")
 }
 
-/// The token, if the bytes are an entry of this version and the token still lives.
-///
-/// Hosts' clocks differ, so that the writer's expiry alone is not trusted: what is left is at most the lifetime, and
-/// at most what the store says that the entry has to live.
-pub(crate) fn decode(bytes: &[u8], ttl: Option<Duration>, now: Moment) -> Option<AccessToken> {
-    let entry: Entry = serde_json::from_slice(bytes).ok()?;
-    let known = entry.version == VERSION && entry.token_type.parse() == Ok(TokenType::Bearer);
-    if !known {
-        return None;
+/// Measures first, so that the buffer never grows: a buffer that grows leaves pieces of the token behind.
+fn write(entry: &Entry<'_>) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, entry)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length.0));
+    serde_json::to_writer(&mut *bytes, entry)?;
+    debug_assert_eq!(bytes.len(), length.0);
+    Ok(bytes)
+}
+
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
     }
-    let lifetime = Duration::try_from_secs_f64(entry.lifetime).ok()?;
-    let requested = Duration::try_from_secs_f64(entry.requested_at).ok()?;
-    let expires = SystemTime::UNIX_EPOCH
-        .checked_add(requested)?
-        .checked_add(lifetime)?;
-    let left = expires.duration_since(now.wall).ok()?;
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An entry as its reader sees it.
+pub(crate) enum Decoded {
+    Token(AccessToken),
+    /// Nothing for this reader: expired, from the future, or of a kind or version that it does not know.
+    Nothing,
+    /// Not an entry, or a damaged one.
+    Corrupt,
+}
+
+/// Reads an entry. Hosts' clocks differ, so that the writer's expiry alone is not trusted: the token lives for no
+/// longer than its lifetime, and for no longer than the store says that the entry has to live.
+pub(crate) fn decode(bytes: &[u8], ttl: Option<Duration>, now: Moment) -> Decoded {
+    let Ok(head) = serde_json::from_slice::<Head<'_>>(bytes) else {
+        return Decoded::Corrupt;
+    };
+    if head.version != VERSION || head.kind != TOKEN {
+        return Decoded::Nothing;
+    }
+    let Ok(entry) = serde_json::from_slice::<Entry<'_>>(bytes) else {
+        return Decoded::Corrupt;
+    };
+    let lifetime = Duration::from_millis(entry.lifetime_ms).min(MAX_LIFETIME);
+    let requested_at =
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(entry.requested_at_ms));
+    let expires = requested_at.and_then(|requested_at| requested_at.checked_add(lifetime));
+    let (Some(requested_at), Some(expires)) = (requested_at, expires) else {
+        return Decoded::Corrupt;
+    };
+    let ahead = requested_at.duration_since(now.wall).unwrap_or_default();
+    let left = expires.duration_since(now.wall).unwrap_or_default();
     let left = left.min(lifetime).min(ttl.unwrap_or(Duration::MAX));
-    if left.is_zero() {
+    if left.is_zero() || ahead > MAX_CLOCK_SKEW {
+        return Decoded::Nothing;
+    }
+    token(&entry, lifetime, left, now).map_or(Decoded::Corrupt, Decoded::Token)
+}
+
+/// The token, as if it had been requested here, as long ago as its age says: its expiry and its refresh point are right.
+fn token(
+    entry: &Entry<'_>,
+    lifetime: Duration,
+    left: Duration,
+    now: Moment,
+) -> Option<AccessToken> {
+    if entry.token_type.parse() != Ok(TokenType::Bearer) {
         return None;
     }
-    // As if it had been asked for here, as long ago as its age says: what is left of it is right, and so is the
-    // point at which it is renewed.
     let age = lifetime.saturating_sub(left);
     let before = now.timestamp.saturating_sub(age);
-    let asked = Moment::new(before, now.wall.checked_sub(age)?);
-    // The monotonic scale may not reach back that far: what counts is when it ends.
+    let requested_at = Moment::new(before, now.wall.checked_sub(age)?);
+    // The monotonic scale may not reach back that far: the expiry counts.
     let lifetime = now.timestamp.saturating_since(before).saturating_add(left);
-    let token = AccessToken::bearer(&entry.token, asked, lifetime).ok()?;
+    let token = AccessToken::bearer(&entry.token, requested_at, lifetime).ok()?;
     let token = token.with_scopes(entry.scopes.parse().ok()?);
-    Some(match entry.refresh_in.map(Duration::try_from_secs_f64) {
-        Some(Ok(advice)) => token.with_refresh_in(advice),
-        _ => token,
-    })
+    let token = match entry.refresh_in_ms {
+        Some(advice) => token.with_refresh_in(Duration::from_millis(advice)),
+        None => token,
+    };
+    let extra = entry.extra.iter();
+    let extra = extra.map(|(name, json)| (name.as_str().into(), json.get().to_owned()));
+    Some(token.with_extra(extra))
 }
 
 #[cfg(test)]
-mod tests {
-    use hallpass_core::Clock as _;
-    use hallpass_testkit::ManualClock;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const HOUR: Duration = Duration::from_secs(3_600);
-    const MINUTE: Duration = Duration::from_secs(60);
-
-    fn token(clock: &ManualClock) -> AccessToken {
-        let token = AccessToken::bearer("CANARY", clock.moment(), HOUR).unwrap();
-        token
-            .with_scopes("a b".parse().unwrap())
-            .with_refresh_in(MINUTE)
-    }
-
-    fn left(token: &AccessToken, clock: &ManualClock) -> u64 {
-        token.expires().saturating_since(clock.now()).as_secs()
-    }
-
-    #[test]
-    fn a_token_survives_the_store() {
-        let clock = ManualClock::new();
-        let bytes = encode(&token(&clock)).unwrap();
-        clock.advance(10 * MINUTE);
-        let read = decode(&bytes, Some(50 * MINUTE), clock.moment()).unwrap();
-        assert_eq!((read.expose(), read.scopes().as_str()), ("CANARY", "a b"));
-        assert_eq!((left(&read, &clock), read.lifetime()), (3_000, HOUR));
-        assert_eq!(read.refresh_in(), Some(MINUTE));
-    }
-
-    // covers: C-40
-    #[test]
-    fn a_token_that_is_bound_to_a_key_is_not_written() {
-        let clock = ManualClock::new();
-        let token = |kind| AccessToken::new(kind, "CANARY", clock.moment(), HOUR).unwrap();
-        assert!(encode(&token(TokenType::Bearer)).is_some());
-        assert!(encode(&token(TokenType::DPoP)).is_none());
-    }
-
-    // covers: F-95, F-96
-    #[test]
-    fn clocks_that_differ_make_no_token_live_longer() {
-        let clock = ManualClock::new();
-        let bytes = encode(&token(&clock)).unwrap();
-        let read = |skew_minutes: i32, ttl: Duration| {
-            let clock = ManualClock::new();
-            let skew = skew_minutes.unsigned_abs() * MINUTE;
-            let wall = if skew_minutes < 0 {
-                clock.wall() - skew
-            } else {
-                clock.wall() + skew
-            };
-            clock.set_wall(wall);
-            decode(&bytes, Some(ttl), clock.moment()).map(|token| left(&token, &clock))
-        };
-        assert_eq!(read(-5, HOUR), Some(3_600));
-        assert_eq!(read(-5, 20 * MINUTE), Some(1_200));
-        assert_eq!(read(5, HOUR), Some(3_300));
-        assert_eq!(read(60, HOUR), None);
-        assert_eq!(read(0, Duration::ZERO), None);
-    }
-
-    // covers: F-92
-    #[test]
-    fn what_cannot_be_read_is_nothing() {
-        let clock = ManualClock::new();
-        let good = encode(&token(&clock)).unwrap();
-        for end in 0..good.len() {
-            assert!(decode(&good[..end], None, clock.moment()).is_none());
-        }
-        let text = String::from_utf8(good.to_vec()).unwrap();
-        for (from, to) in [
-            ("\"version\":1", "\"version\":2"),
-            ("Bearer", "mac"),
-            ("Bearer", "DPoP"),
-            ("CANARY", "a b"),
-            ("\"a b\"", "\"a\\n\""),
-            ("3600.0", "-1.0"),
-            ("3600.0", "1e300"),
-            ("3600.0", "\"3600\""),
-        ] {
-            let bad = text.replace(from, to);
-            assert_ne!(bad, text);
-            assert!(
-                decode(bad.as_bytes(), None, clock.moment()).is_none(),
-                "{to}"
-            );
-        }
-    }
-
-    proptest! {
-        // covers: F-92
-        #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let _ = decode(&bytes, None, ManualClock::new().moment());
-        }
-    }
-}
+mod tests;

@@ -6,15 +6,14 @@ use std::{
 };
 
 use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
-use tokio::{runtime::Handle, time};
+use tokio::{runtime::Handle, sync::watch, time};
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    Lease,
     cache::Shared,
     current::is_live,
-    level2::{Found, Verdict},
-    panics::CatchPanic,
+    level2::{Right, Verdict},
+    panics::{self, CatchPanic},
     slot::{Flight, Landed, Slot},
     stats::count,
 };
@@ -47,7 +46,8 @@ pub(crate) fn refuse_recursion<S>(
     Ok(())
 }
 
-/// Fetches, stores, tells all who wait, within `span`. Ends early when the cache is dropped.
+/// Fetches, stores, tells all who wait, within `span`. When the cache is dropped or shut down, a fetch ends early, and
+/// what was fetched is put into the shared store all the same.
 pub(crate) fn carry_out<S: TokenSource + 'static>(
     shared: Arc<Shared<S>>,
     slot: Arc<Slot>,
@@ -75,25 +75,22 @@ async fn until_dropped<S: TokenSource + 'static>(
 ) {
     let (shared, slot) = (guard.shared.clone(), guard.slot.clone());
     let mut alive = shared.alive.clone();
+    // Until what follows the fetch is done: `shutdown` waits for it.
+    let work = shared.work.subscribe();
     let keeper = (shared.keep_warm && request.is_default())
         .then(|| Keeper::new(&shared))
         .flatten();
     // The span and the ancestors are this flight's, and no concern of the keeper, which outlives it.
     let flight = WITHIN
-        .scope(within, fly(&guard, request, flight))
+        .scope(within, fly(&guard, request, flight, alive.clone()))
         .instrument(span);
-    tokio::select! {
-        flown = CatchPanic::new(flight) => {
-            // Caught here, so that no panic looks like the end of a runtime, after which others take over at once.
-            if flown.is_none() {
-                let error = TokenError::unavailable("a panic ended the token fetch");
-                slot.fail(guard.id, error, shared.clock.now(), &shared.policy);
-            }
-        }
-        _ = alive.changed() => return,
+    if CatchPanic::new(flight).await.is_none() {
+        // Caught here, so that no panic looks like the end of a runtime, after which others take over at once.
+        let error = TokenError::unavailable("a panic ended the token fetch");
+        slot.fail(guard.id, error, shared.clock.now(), &shared.policy);
     }
     let weak = Arc::downgrade(&shared);
-    drop((guard, shared));
+    drop((guard, shared, work));
     if keeper.is_some() {
         tokio::select! {
             () = keep_warm(weak, slot) => {}
@@ -137,6 +134,7 @@ async fn fly<S: TokenSource + 'static>(
     guard: &Guard<S>,
     request: TokenRequest,
     mut flight: Flight,
+    mut alive: watch::Receiver<bool>,
 ) {
     let (shared, slot) = (&guard.shared, &guard.slot);
     if flight.renewal {
@@ -145,14 +143,26 @@ async fn fly<S: TokenSource + 'static>(
     }
     let mut delay = flight.delay;
     loop {
-        if !delay.is_zero() {
-            time::sleep(delay).await;
-        }
-        slot.looking(&mut flight);
-        let epoch = shared.epoch();
-        let (result, lease) = load(shared, slot, &request).await;
+        let mut right = Right::None;
+        let load = async {
+            if !delay.is_zero() {
+                time::sleep(delay).await;
+            }
+            slot.looking(&mut flight);
+            let epoch = shared.epoch();
+            (epoch, load(shared, slot, &request, &mut right).await)
+        };
+        let loaded = tokio::select! {
+            loaded = load => Some(loaded),
+            _ = alive.changed() => None,
+        };
+        let Some((epoch, Loaded { result, from_store })) = loaded else {
+            slot.abandon(guard.id, shared.clock.now());
+            finish(shared, &request, None, right).await;
+            return;
+        };
         if let Ok(token) = &result {
-            shared.holders.note(slot, token);
+            shared.holders.note(slot, &request, token);
         }
         let now = shared.clock.now();
         let landed = slot.land(&mut flight, result, now, epoch, &shared.policy);
@@ -160,12 +170,11 @@ async fn fly<S: TokenSource + 'static>(
         if let Landed::Done(report) = &landed {
             shared.observe.landed(report, now);
             shared.observe.publish(&shared.counters, &shared.keys);
-            fetched = report.result.as_ref().ok();
+            fetched = report.result.as_ref().ok().filter(|_| !from_store);
         }
-        // After those who wait were told: a slow store keeps nobody.
-        if let (Some(store), Some(lease)) = (&shared.store, lease) {
-            store.keep(&request, fetched, lease, shared.context()).await;
-        }
+        // After those who wait were told: nobody waits for a slow store, and only the landing decides whether the token
+        // may be used at all.
+        finish(shared, &request, fetched, right).await;
         let Landed::Again(wait) = landed else {
             return;
         };
@@ -173,38 +182,76 @@ async fn fly<S: TokenSource + 'static>(
     }
 }
 
-/// Asks the shared store, then the source; with the lease under which the source was asked.
+/// Does with the shared store what follows a fetch.
+async fn finish<S>(
+    shared: &Shared<S>,
+    request: &TokenRequest,
+    fetched: Option<&AccessToken>,
+    right: Right,
+) {
+    if let Some(store) = &shared.store {
+        let context = shared.context();
+        store.finish(request, fetched, right, context).await;
+    }
+}
+
+struct Loaded {
+    result: Result<AccessToken, TokenError>,
+    from_store: bool,
+}
+
+/// Asks the shared store, then the source. `right` is there before the source is asked, so that a lease is given back
+/// whatever becomes of the fetch.
 async fn load<S: TokenSource + 'static>(
     shared: &Shared<S>,
     slot: &Slot,
     request: &TokenRequest,
-) -> (Result<AccessToken, TokenError>, Option<Lease>) {
-    let mut lease = None;
-    if let Some(store) = &shared.store {
-        let before = slot.current();
-        let before = before.filter(|token| is_live(token, shared.clock.now()));
-        let judge = |token: &AccessToken| judge(shared, slot, before.as_ref(), token);
-        let nobody_waits = before.is_some();
-        match store
-            .find(request, nobody_waits, &judge, shared.context())
-            .await
-        {
-            Found::Token(token) => {
-                count(&shared.counters.store_hits);
-                return (Ok(token), None);
-            }
-            Found::Nothing(found) => lease = found,
-        }
+    right: &mut Right,
+) -> Loaded {
+    let fetch = fetch(shared, slot, request);
+    let Some(store) = &shared.store else {
+        return Loaded::fetched(fetch.await);
+    };
+    let before = slot.current();
+    let before = before.filter(|token| is_live(token, shared.clock.now()));
+    let judge = |token: &AccessToken| judge(shared, slot, request, before.as_ref(), token);
+    let context = shared.context();
+    let found = store.find(request, &judge, context).await;
+    *right = found.right;
+    if let Some(token) = found.token {
+        count(&shared.counters.store_hits);
+        return Loaded {
+            result: Ok(token),
+            from_store: true,
+        };
     }
-    (fetch(shared, slot, request).await, lease)
+    Loaded::fetched(match right {
+        Right::Leased(lease) => store.extending(request, lease, fetch, context).await,
+        Right::Unleased | Right::None => fetch.await,
+    })
 }
 
-fn judge<S>(
+impl Loaded {
+    fn fetched(result: Result<AccessToken, TokenError>) -> Self {
+        Self {
+            result,
+            from_store: false,
+        }
+    }
+}
+
+fn judge<S: TokenSource>(
     shared: &Shared<S>,
     slot: &Slot,
+    request: &TokenRequest,
     before: Option<&AccessToken>,
     token: &AccessToken,
 ) -> Verdict {
+    // It may come from a process with other settings.
+    let check = || shared.source.check_token(request, token).is_ok();
+    if !panics::catch(check).unwrap_or(false) {
+        return Verdict::Unfit;
+    }
     let Some(before) = before else {
         // Any that lives is better than none: it is renewed like any other.
         return if slot.was_refused(token) {
@@ -217,7 +264,7 @@ fn judge<S>(
     if newer && shared.policy.refresh_at(token) > shared.clock.now() {
         Verdict::Good
     } else {
-        Verdict::Old
+        Verdict::Unfit
     }
 }
 

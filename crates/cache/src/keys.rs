@@ -104,7 +104,7 @@ pub(crate) struct Holders(Mutex<Index>);
 #[derive(Default)]
 struct Index {
     /// By hash and by the slot's address, so that each is there once.
-    slots: BTreeMap<(u64, usize), Weak<Slot>>,
+    slots: BTreeMap<(u64, usize), (Weak<Slot>, TokenRequest)>,
     /// How many entries make it worth to look for those that no longer hold.
     sweep_at: usize,
 }
@@ -114,25 +114,28 @@ impl Holders {
     ///
     /// Before anyone is given the token, or a refusal of it might find no holder; and while the flight is under way,
     /// or a sweep might take the note out.
-    pub(crate) fn note(&self, slot: &Arc<Slot>, token: &AccessToken) {
+    pub(crate) fn note(&self, slot: &Arc<Slot>, request: &TokenRequest, token: &AccessToken) {
         const LEAST: usize = 64;
         let key = (hash(token), Arc::as_ptr(slot).addr());
         let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        index.slots.insert(key, Arc::downgrade(slot));
+        let holder = (Arc::downgrade(slot), request.clone());
+        index.slots.insert(key, holder);
         if index.slots.len() > index.sweep_at.max(LEAST) {
-            index
-                .slots
-                .retain(|(hash, _), slot| slot.upgrade().is_some_and(|slot| slot.may_hold(*hash)));
+            index.slots.retain(|(hash, _), (slot, _)| {
+                slot.upgrade().is_some_and(|slot| slot.may_hold(*hash))
+            });
             index.sweep_at = index.slots.len() * 2;
         }
     }
 
-    /// The slots that may hold this token.
-    pub(crate) fn of(&self, token: &AccessToken) -> Vec<Arc<Slot>> {
+    /// The slots that may hold this token, and what was asked for.
+    pub(crate) fn of(&self, token: &AccessToken) -> Vec<(Arc<Slot>, TokenRequest)> {
         let hash = hash(token);
         let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let slots = index.slots.range((hash, 0)..=(hash, usize::MAX));
-        slots.filter_map(|(_, slot)| slot.upgrade()).collect()
+        slots
+            .filter_map(|(_, (slot, request))| Some((slot.upgrade()?, request.clone())))
+            .collect()
     }
 }
 

@@ -1,229 +1,359 @@
-//! The shared store as the cache uses it: with budgets, a circuit breaker, and no trust.
+//! The shared store as the cache uses it: with timeouts, a circuit breaker, and no trust.
 
-use std::{
-    fmt::Write as _,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use hallpass_core::{AccessToken, Clock, Timestamp, TokenRequest};
-use sha2::{Digest as _, Sha256};
+use hallpass_core::{AccessToken, Clock, TokenRequest};
 use tokio::time::{self, Instant};
 
 use crate::{
-    Lease, StoreError, StoreKey, TokenStore, entry,
+    Lease, StoreEntry, StoreError, StoreKey, TokenStore,
+    breaker::{Admission, Breaker, Probe},
+    entry::{self, Decoded},
     observe::Observe,
     panics::CatchPanic,
+    policy::Policy,
+    polls::Polls,
     stats::{Counters, count},
 };
 
-/// How long one question to the store may take.
-const BUDGET: Duration = Duration::from_millis(100);
-/// How long a lease lives: a fetch that takes longer is on its own.
-const LEASE: Duration = Duration::from_secs(15);
-/// How long to wait for what another process is fetching, and how often to look.
-const PATIENCE: Duration = Duration::from_secs(3);
-const LOOK: Duration = Duration::from_millis(50);
-/// After so many faults in a row the store is left alone, for so long.
-const FAULTS: u32 = 3;
-const REST: Duration = Duration::from_secs(10);
+/// How long a lease lives, unless its holder extends it: after a crash others wait for no longer.
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
+/// How often its holder extends it.
+const EXTEND_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) struct SecondLevel {
     store: Arc<dyn TokenStore>,
     namespace: String,
-    faults: AtomicU32,
-    rest_until: AtomicU64,
+    breaker: Arc<Breaker>,
+    /// For questions that callers wait for.
+    timeout: Duration,
+    /// For the others.
+    write_timeout: Duration,
+    /// The longest that another process fetches.
+    load_deadline: Duration,
 }
 
 /// What the cache thinks of a token that the store holds.
 pub(crate) enum Verdict {
     Good,
-    /// About to expire, or no better than what is at hand.
-    Old,
+    /// About to expire, no better than the current one, or not what the source would have yielded.
+    Unfit,
     /// A resource server refused it.
     Refused,
 }
 
 /// What lies in the store.
 enum Look {
-    Found(AccessToken),
+    Token(AccessToken),
     /// Nothing that is of use.
     Nothing,
-    /// What a resource server refused.
-    Refused,
+    /// What a resource server refused, and its fence.
+    Refused(u64),
 }
 
 /// What the store had to give.
-pub(crate) enum Found {
-    Token(AccessToken),
-    /// The source must be asked; with a lease where one could be had.
-    Nothing(Option<Lease>),
+pub(crate) struct Found {
+    /// Where there is none, the source must be asked.
+    pub(crate) token: Option<AccessToken>,
+    pub(crate) right: Right,
+}
+
+/// The right to put what was fetched.
+pub(crate) enum Right {
+    /// Under this lease, which must be given back.
+    Leased(Lease),
+    /// Without a lease: another process kept it for too long.
+    Unleased,
+    None,
 }
 
 /// What of the cache a question to the store needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) observe: &'a Observe,
-    pub(crate) clock: &'a dyn Clock,
+    pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) counters: &'a Counters,
 }
 
+type Judge<'a> = &'a (dyn Fn(&AccessToken) -> Verdict + Send + Sync);
+
 impl Context<'_> {
-    fn fault(&self, what: &'static str) {
+    fn fault(&self, what: &'static str, reason: &str, warn: bool) {
         count(&self.counters.store_faults);
-        self.observe.store_fault(what);
+        self.observe.store_fault(what, reason, warn);
     }
 }
 
 impl SecondLevel {
-    pub(crate) fn new(store: Arc<dyn TokenStore>, namespace: &str) -> Self {
+    pub(crate) fn new(store: Arc<dyn TokenStore>, namespace: String, policy: &Policy) -> Self {
         Self {
             store,
-            namespace: namespace.to_owned(),
-            faults: AtomicU32::new(0),
-            rest_until: AtomicU64::new(0),
+            namespace,
+            breaker: Arc::default(),
+            timeout: policy.store_timeout,
+            write_timeout: policy.store_write_timeout,
+            load_deadline: policy.load_deadline,
         }
     }
 
-    /// A token that is judged good, or the right to fetch one. Waits for another process that is fetching, for a while;
-    /// for longer where nobody waits.
+    /// Returns a token that is judged good, or the right to fetch one. Waits while another process fetches.
     pub(crate) async fn find(
         &self,
         request: &TokenRequest,
-        nobody_waits: bool,
-        judge: &(dyn Fn(&AccessToken) -> Verdict + Send + Sync),
+        judge: Judge<'_>,
         context: Context<'_>,
     ) -> Found {
         let key = self.key(request);
-        let patience = if nobody_waits { LEASE } else { PATIENCE };
-        let until = Instant::now() + patience;
+        let start = Instant::now();
+        let mut polls = Polls::new(self.load_deadline);
         loop {
             match self.look(&key, judge, context).await {
-                Some(Look::Found(token)) => return Found::Token(token),
+                Some(Look::Token(token)) => return Found::token(token, Right::None),
                 Some(_) => {}
-                None => return Found::Nothing(None),
+                None => return Found::nothing(Right::None),
             }
-            let leased = self.ask("lease", self.store.lease(&key, LEASE), context);
-            match leased.await {
-                Some(Some(lease)) => return self.look_again(&key, lease, judge, context).await,
-                Some(None) if Instant::now() < until => time::sleep(LOOK).await,
-                _ => return Found::Nothing(None),
+            let waited = start.elapsed();
+            if polls.asks_for_lease(waited) {
+                let lease = self.store.lease(&key, LEASE);
+                match self.ask("lease", self.timeout, lease, context).await {
+                    Some(Some(lease)) => return self.look_again(&key, lease, judge, context).await,
+                    Some(None) => {}
+                    None => return Found::nothing(Right::None),
+                }
             }
+            if polls.is_over(waited) {
+                return Found::nothing(Right::Unleased);
+            }
+            time::sleep(polls.pause(waited)).await;
         }
     }
 
-    /// With the lease in hand: another process may have put a token just before it gave the lease back.
+    /// Looks under the lease: another process may have put a token just before it gave the lease back.
     async fn look_again(
         &self,
         key: &StoreKey,
         lease: Lease,
-        judge: &(dyn Fn(&AccessToken) -> Verdict + Send + Sync),
+        judge: Judge<'_>,
         context: Context<'_>,
     ) -> Found {
+        let mut token = None;
         match self.look(key, judge, context).await {
-            Some(Look::Found(token)) => {
-                self.ask("release", self.store.release(key, lease), context)
-                    .await;
-                return Found::Token(token);
-            }
+            Some(Look::Token(found)) => token = Some(found),
             // Nobody else shall take it over while its successor is fetched.
-            Some(Look::Refused) => {
-                self.ask("remove", self.store.remove(key), context).await;
+            Some(Look::Refused(fence)) => {
+                let remove = self.store.remove(key, fence);
+                self.ask("remove", self.timeout, remove, context).await;
             }
             _ => {}
         }
-        Found::Nothing(Some(lease))
+        let right = Right::Leased(lease);
+        Found { token, right }
     }
 
-    /// What lies under the key; `None` where the store cannot tell.
-    async fn look(
-        &self,
-        key: &StoreKey,
-        judge: &(dyn Fn(&AccessToken) -> Verdict + Send + Sync),
-        context: Context<'_>,
-    ) -> Option<Look> {
-        let looked = self
-            .ask("look_up", self.store.look_up(key), context)
-            .await?;
-        let Some(entry) = looked else {
+    /// Returns what lies under the key; `None` where the store cannot be asked.
+    async fn look(&self, key: &StoreKey, judge: Judge<'_>, context: Context<'_>) -> Option<Look> {
+        let Some(entry) = self.look_up(key, context).await? else {
             return Some(Look::Nothing);
         };
-        let Some(token) = entry::decode(entry.bytes(), entry.ttl(), context.clock.moment()) else {
-            context.fault("entry");
-            return Some(Look::Nothing);
+        let token = match entry::decode(entry.bytes(), entry.ttl(), context.clock.moment()) {
+            Decoded::Token(token) => token,
+            Decoded::Nothing => return Some(Look::Nothing),
+            Decoded::Corrupt => {
+                context.fault("entry", "the entry cannot be read", true);
+                return Some(Look::Nothing);
+            }
         };
         Some(match judge(&token) {
-            Verdict::Good => Look::Found(token),
-            Verdict::Old => Look::Nothing,
-            Verdict::Refused => Look::Refused,
+            Verdict::Good => Look::Token(token),
+            Verdict::Unfit => Look::Nothing,
+            Verdict::Refused => Look::Refused(entry.fence()),
         })
     }
 
-    /// Puts what was fetched under the lease, unless it is bound to something, and gives the lease back.
-    pub(crate) async fn keep(
+    /// Every use of the store begins with this question, so that it is the one that probes a store which failed.
+    async fn look_up(&self, key: &StoreKey, context: Context<'_>) -> Option<Option<StoreEntry>> {
+        match self.breaker.admit(context.clock.now()) {
+            Admission::Granted => {
+                let look_up = self.store.look_up(key);
+                self.ask("look_up", self.timeout, look_up, context).await
+            }
+            Admission::Probe(probe) => self.probe(probe, key, context).await,
+            Admission::Denied => None,
+        }
+    }
+
+    /// In a task of its own, which goes on when the caller's time is over: a connection that takes longer to make than
+    /// a caller waits is made all the same, and the next question finds it.
+    async fn probe(
+        &self,
+        probe: Probe,
+        key: &StoreKey,
+        context: Context<'_>,
+    ) -> Option<Option<StoreEntry>> {
+        let (store, key) = (self.store.clone(), key.clone());
+        let (clock, timeout) = (context.clock.clone(), self.write_timeout);
+        let task = tokio::spawn(async move {
+            let answer = answer(timeout, store.look_up(&key)).await;
+            probe.report(answer.is_ok(), clock.now());
+            answer
+        });
+        let answer = match time::timeout(self.timeout, task).await {
+            Ok(Ok(answer)) => answer,
+            // Its runtime ends.
+            Ok(Err(_)) => return None,
+            Err(_) => Err(too_slow(self.timeout)),
+        };
+        answer
+            .inspect_err(|reason| context.fault("look_up", reason, true))
+            .ok()
+    }
+
+    /// Does the work, and extends the lease for as long as it takes.
+    pub(crate) async fn extending<T>(
         &self,
         request: &TokenRequest,
-        token: Option<&AccessToken>,
-        lease: Lease,
+        lease: &Lease,
+        work: impl Future<Output = T>,
+        context: Context<'_>,
+    ) -> T {
+        let mut work = pin!(work);
+        let mut key = None;
+        loop {
+            if let Ok(done) = time::timeout(EXTEND_INTERVAL, &mut work).await {
+                return done;
+            }
+            let key = key.get_or_insert_with(|| self.key(request));
+            let extend = self.store.extend(key, lease, LEASE);
+            let extend = self.ask("extend", self.write_timeout, extend, context);
+            tokio::select! {
+                done = &mut work => return done,
+                // Lost: another process fetches too, and what comes of it is put by that one.
+                extended = extend => if extended == Some(false) {
+                    return work.await;
+                },
+            }
+        }
+    }
+
+    /// Puts what was fetched, unless it is bound to this process, and gives the lease back.
+    pub(crate) async fn finish(
+        &self,
+        request: &TokenRequest,
+        fetched: Option<&AccessToken>,
+        right: Right,
+        context: Context<'_>,
+    ) {
+        let lease = match right {
+            Right::Leased(lease) => Some(lease),
+            Right::Unleased if fetched.is_some() => None,
+            Right::Unleased | Right::None => return,
+        };
+        let key = self.key(request);
+        if let Some(token) = fetched {
+            self.put(&key, token, lease.as_ref(), context).await;
+        }
+        if let Some(lease) = lease {
+            let release = self.store.release(&key, &lease);
+            self.ask("release", self.write_timeout, release, context)
+                .await;
+        }
+    }
+
+    async fn put(
+        &self,
+        key: &StoreKey,
+        token: &AccessToken,
+        lease: Option<&Lease>,
+        context: Context<'_>,
+    ) {
+        let left = token.expires().saturating_since(context.clock.now());
+        let ttl = left.min(entry::MAX_LIFETIME);
+        match entry::encode(token) {
+            Ok(Some(bytes)) if !ttl.is_zero() => {
+                let put = self.store.put(key, &bytes, ttl, lease);
+                self.ask("put", self.write_timeout, put, context).await;
+            }
+            Ok(_) => {}
+            Err(reason) => context.fault("put", reason, true),
+        }
+    }
+
+    /// Removes this token, which a resource server refused, unless another one took its place.
+    pub(crate) async fn forget(
+        &self,
+        request: &TokenRequest,
+        refused: &AccessToken,
         context: Context<'_>,
     ) {
         let key = self.key(request);
-        // Another process has another certificate, and would not be told when this one's is replaced.
-        if let Some(token) = token.filter(|token| token.binding().is_none()) {
-            let ttl = token.expires().saturating_since(context.clock.now());
-            if let Some(bytes) = entry::encode(token).filter(|_| !ttl.is_zero()) {
-                let put = self.store.put(&key, &bytes, ttl, lease);
-                self.ask("put", put, context).await;
+        let is_refused = |token: &AccessToken| {
+            if token.is_same(refused) {
+                Verdict::Refused
+            } else {
+                Verdict::Unfit
             }
+        };
+        if let Some(Look::Refused(fence)) = self.look(&key, &is_refused, context).await {
+            let remove = self.store.remove(&key, fence);
+            self.ask("remove", self.write_timeout, remove, context)
+                .await;
         }
-        self.ask("release", self.store.release(&key, lease), context)
-            .await;
     }
 
-    /// A hash of namespace and request: neither can be read from it, and no two run into one another.
     fn key(&self, request: &TokenRequest) -> StoreKey {
-        let mut hash = Sha256::new();
-        hash.update((self.namespace.len() as u64).to_be_bytes());
-        hash.update(self.namespace.as_bytes());
-        hash.update(request.canonical());
-        let name = hash
-            .finalize()
-            .iter()
-            .fold(String::new(), |mut name, byte| {
-                // Writing to a String cannot fail.
-                let _ = write!(name, "{byte:02x}");
-                name
-            });
-        StoreKey(name)
+        StoreKey::new(&self.namespace, request)
     }
 
-    /// The answer, or `None` where there was none in time. Faults in a row open the breaker.
+    /// Returns the answer, or `None` where there was none in time. Faults in a row open the breaker.
     async fn ask<T>(
         &self,
         what: &'static str,
+        timeout: Duration,
         question: impl Future<Output = Result<T, StoreError>>,
         context: Context<'_>,
     ) -> Option<T> {
-        if self.rests(context.clock.now()) {
+        if !self.breaker.is_closed() {
             return None;
         }
-        if let Ok(Some(Ok(answer))) = time::timeout(BUDGET, CatchPanic::new(question)).await {
-            self.faults.store(0, Ordering::Relaxed);
-            return Some(answer);
+        match answer(timeout, question).await {
+            Ok(answer) => {
+                self.breaker.succeeded();
+                Some(answer)
+            }
+            Err(reason) => {
+                let warn = self.breaker.failed(context.clock.now());
+                context.fault(what, &reason, warn);
+                None
+            }
         }
-        context.fault(what);
-        if self.faults.fetch_add(1, Ordering::Relaxed) + 1 >= FAULTS {
-            let until = context.clock.now().saturating_add(REST);
-            self.rest_until.store(until.as_nanos(), Ordering::Relaxed);
-            self.faults.store(0, Ordering::Relaxed);
-        }
-        None
+    }
+}
+
+impl Found {
+    fn token(token: AccessToken, right: Right) -> Self {
+        let token = Some(token);
+        Self { token, right }
     }
 
-    fn rests(&self, now: Timestamp) -> bool {
-        now.as_nanos() < self.rest_until.load(Ordering::Relaxed)
+    pub(crate) fn nothing(right: Right) -> Self {
+        Self { token: None, right }
     }
+}
+
+/// The answer, or the reason why there was none.
+async fn answer<T>(
+    timeout: Duration,
+    question: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, String> {
+    match time::timeout(timeout, CatchPanic::new(question)).await {
+        Ok(Some(Ok(answer))) => Ok(answer),
+        Ok(Some(Err(error))) => Err(error.to_string()),
+        // Its text is not repeated: it may contain anything.
+        Ok(None) => Err("the token store panicked".to_owned()),
+        Err(_) => Err(too_slow(timeout)),
+    }
+}
+
+fn too_slow(timeout: Duration) -> String {
+    format!("no answer within {timeout:?}")
 }

@@ -3,6 +3,7 @@
 //! Wrap a source in [`CachedTokenSource`] and hand it to every service as `Arc<dyn TokenSource>`. What it does, and
 //! the settings for each, is told at [`CacheBuilder`]; processes and hosts share tokens through a [`TokenStore`].
 
+mod breaker;
 mod builder;
 mod cache;
 mod current;
@@ -18,6 +19,7 @@ mod meters;
 mod observe;
 mod panics;
 mod policy;
+mod polls;
 mod slot;
 mod stats;
 mod store;

@@ -7,13 +7,16 @@ use std::{
 
 use async_trait::async_trait;
 use hallpass_core::{Clock, SystemClock, Timestamp};
+use tokio::task::yield_now;
 use zeroize::Zeroizing;
 
 use crate::{Lease, StoreEntry, StoreError, StoreKey, TokenStore};
 
 /// A store in this process's memory: for tests, and for sharing tokens between caches of one process.
 ///
-/// Clones share their entries.
+/// Clones share their entries. Each question yields to other tasks once, as one to a store on a network does, so that
+/// tests see what such a store shows. Entries are wiped when they expire, are replaced or removed; the number of keys is
+/// bounded.
 ///
 /// ```
 /// use hallpass_cache::{CachedTokenSource, MemoryTokenStore};
@@ -27,15 +30,31 @@ use crate::{Lease, StoreEntry, StoreError, StoreKey, TokenStore};
 /// ```
 #[derive(Clone)]
 pub struct MemoryTokenStore {
-    slots: Arc<Mutex<HashMap<StoreKey, Slot>>>,
+    inner: Arc<Mutex<Inner>>,
+    max_keys: usize,
     clock: Arc<dyn Clock>,
 }
 
 #[derive(Default)]
-struct Slot {
-    entry: Option<(Zeroizing<Vec<u8>>, Timestamp)>,
-    leased_until: Option<Timestamp>,
+struct Inner {
+    slots: HashMap<StoreKey, Slot>,
+    /// The last fence number of all keys, so that a key that is dropped loses none.
     fence: u64,
+    /// The number of keys at which expired ones are looked for.
+    sweep_at: usize,
+}
+
+#[derive(Default)]
+struct Slot {
+    entry: Option<Entry>,
+    /// The latest lease's fence, and its end.
+    lease: Option<(u64, Timestamp)>,
+}
+
+struct Entry {
+    bytes: Zeroizing<Vec<u8>>,
+    fence: u64,
+    until: Timestamp,
 }
 
 impl Default for MemoryTokenStore {
@@ -45,29 +64,100 @@ impl Default for MemoryTokenStore {
 }
 
 impl MemoryTokenStore {
-    /// An empty store that reads time from `clock`.
+    /// Creates an empty store that reads time from `clock`.
     pub fn new(clock: impl Clock + 'static) -> Self {
         Self {
-            slots: Arc::default(),
+            inner: Arc::default(),
+            max_keys: 10_000,
             clock: Arc::new(clock),
         }
     }
 
-    fn slots(&self) -> MutexGuard<'_, HashMap<StoreKey, Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Sets how many keys are held; beyond it, the entry that expires first is dropped. Default: 10,000.
+    #[must_use]
+    pub fn with_max_keys(self, max_keys: usize) -> Self {
+        Self { max_keys, ..self }
+    }
+
+    /// Returns the number of keys that are held, expired ones that were not dropped yet among them.
+    pub fn len(&self) -> usize {
+        self.inner().slots.len()
+    }
+
+    /// Returns true if no key is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Returns the key's slot; makes room for it where it is new.
+    fn slot(&mut self, key: &StoreKey, now: Timestamp, max_keys: usize) -> &mut Slot {
+        const LEAST: usize = 64;
+        if !self.slots.contains_key(key) {
+            let len = self.slots.len();
+            if len >= self.sweep_at.max(LEAST).min(max_keys) {
+                self.slots.retain(|_, slot| slot.is_in_use(now));
+                self.sweep_at = self.slots.len() * 2;
+            }
+            while !self.slots.is_empty() && self.slots.len() >= max_keys {
+                let first = self.slots.iter().min_by_key(|(_, slot)| slot.until());
+                let Some(first) = first.map(|(key, _)| key.clone()) else {
+                    break;
+                };
+                self.slots.remove(&first);
+            }
+        }
+        self.slots.entry(key.clone()).or_default()
+    }
+
+    fn next_fence(&mut self) -> u64 {
+        self.fence += 1;
+        self.fence
+    }
+}
+
+impl Slot {
+    fn live(&self, now: Timestamp) -> Option<&Entry> {
+        self.entry.as_ref().filter(|entry| now < entry.until)
+    }
+
+    fn leased(&self, now: Timestamp) -> Option<u64> {
+        let lease = self.lease.filter(|(_, until)| now < *until);
+        lease.map(|(fence, _)| fence)
+    }
+
+    fn is_in_use(&self, now: Timestamp) -> bool {
+        self.live(now).is_some() || self.leased(now).is_some()
+    }
+
+    fn until(&self) -> Timestamp {
+        let entry = self.entry.as_ref().map(|entry| entry.until);
+        let lease = self.lease.map(|(_, until)| until);
+        entry.max(lease).unwrap_or_default()
     }
 }
 
 #[async_trait]
 impl TokenStore for MemoryTokenStore {
     async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
+        yield_now().await;
         let now = self.clock.now();
-        let slots = self.slots();
-        let entry = slots.get(key).and_then(|slot| slot.entry.as_ref());
-        let live = entry.filter(|(_, until)| now < *until);
-        Ok(live.map(|(bytes, until)| {
-            StoreEntry::new(bytes.to_vec(), Some(until.saturating_since(now)))
-        }))
+        let mut inner = self.inner();
+        let Some(slot) = inner.slots.get_mut(key) else {
+            return Ok(None);
+        };
+        let Some(entry) = slot.live(now) else {
+            slot.entry = None;
+            return Ok(None);
+        };
+        let ttl = entry.until.saturating_since(now);
+        let entry = StoreEntry::new(entry.bytes.to_vec(), entry.fence, Some(ttl));
+        Ok(Some(entry))
     }
 
     async fn put(
@@ -75,41 +165,78 @@ impl TokenStore for MemoryTokenStore {
         key: &StoreKey,
         entry: &[u8],
         ttl: Duration,
-        lease: Lease,
+        lease: Option<&Lease>,
     ) -> Result<(), StoreError> {
-        let until = self.clock.now().saturating_add(ttl);
-        let mut slots = self.slots();
-        let slot = slots.entry(key.clone()).or_default();
-        if lease.fence() >= slot.fence {
-            slot.entry = Some((Zeroizing::new(entry.to_vec()), until));
-        }
+        yield_now().await;
+        let now = self.clock.now();
+        let until = now.saturating_add(ttl);
+        let mut inner = self.inner();
+        let next = inner.next_fence();
+        let slot = inner.slot(key, now, self.max_keys);
+        let fence = match lease {
+            Some(lease) => {
+                let later_lease = slot.leased(now).is_some_and(|other| other > lease.fence());
+                let newer = slot
+                    .live(now)
+                    .is_some_and(|entry| entry.fence > lease.fence());
+                if later_lease || newer {
+                    return Ok(());
+                }
+                lease.fence()
+            }
+            None if slot.live(now).is_some_and(|entry| entry.until >= until) => return Ok(()),
+            None => next,
+        };
+        slot.entry = Some(Entry {
+            bytes: Zeroizing::new(entry.to_vec()),
+            fence,
+            until,
+        });
         Ok(())
     }
 
-    async fn remove(&self, key: &StoreKey) -> Result<(), StoreError> {
-        if let Some(slot) = self.slots().get_mut(key) {
-            slot.entry = None;
+    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
+        yield_now().await;
+        if let Some(slot) = self.inner().slots.get_mut(key) {
+            slot.entry.take_if(|entry| entry.fence == fence);
         }
         Ok(())
     }
 
     async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+        yield_now().await;
         let now = self.clock.now();
-        let mut slots = self.slots();
-        let slot = slots.entry(key.clone()).or_default();
-        if slot.leased_until.is_some_and(|until| now < until) {
+        let mut inner = self.inner();
+        let fence = inner.next_fence();
+        let slot = inner.slot(key, now, self.max_keys);
+        if slot.leased(now).is_some() {
             return Ok(None);
         }
-        slot.leased_until = Some(now.saturating_add(ttl));
-        slot.fence += 1;
-        Ok(Some(Lease::new(slot.fence)))
+        slot.lease = Some((fence, now.saturating_add(ttl)));
+        Ok(Some(Lease::new(fence)))
     }
 
-    async fn release(&self, key: &StoreKey, lease: Lease) -> Result<(), StoreError> {
-        if let Some(slot) = self.slots().get_mut(key)
-            && slot.fence == lease.fence()
-        {
-            slot.leased_until = None;
+    async fn extend(
+        &self,
+        key: &StoreKey,
+        lease: &Lease,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        yield_now().await;
+        let now = self.clock.now();
+        let mut inner = self.inner();
+        let slot = inner.slots.get_mut(key);
+        let Some(slot) = slot.filter(|slot| slot.leased(now) == Some(lease.fence())) else {
+            return Ok(false);
+        };
+        slot.lease = Some((lease.fence(), now.saturating_add(ttl)));
+        Ok(true)
+    }
+
+    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
+        yield_now().await;
+        if let Some(slot) = self.inner().slots.get_mut(key) {
+            slot.lease.take_if(|(fence, _)| *fence == lease.fence());
         }
         Ok(())
     }
@@ -118,7 +245,69 @@ impl TokenStore for MemoryTokenStore {
 impl fmt::Debug for MemoryTokenStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryTokenStore")
-            .field("keys", &self.slots().len())
+            .field("keys", &self.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hallpass_core::TokenRequest;
+    use hallpass_testkit::ManualClock;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn key(number: u64) -> StoreKey {
+        StoreKey::new(&number.to_string(), &TokenRequest::new())
+    }
+
+    async fn is_there(store: &MemoryTokenStore, number: u64) -> bool {
+        store.look_up(&key(number)).await.unwrap().is_some()
+    }
+
+    #[tokio::test]
+    async fn what_has_expired_is_given_back() {
+        let clock = ManualClock::new();
+        let store = MemoryTokenStore::new(clock.clone());
+        for number in 0..1_000 {
+            let key = key(number);
+            let lease = store.lease(&key, MINUTE).await.unwrap();
+            let put = store.put(&key, b"entry", MINUTE, lease.as_ref());
+            put.await.unwrap();
+        }
+        assert_eq!(store.len(), 1_000);
+        clock.advance(MINUTE);
+        for number in 1_000..2_100 {
+            let key = key(number);
+            store.put(&key, b"entry", MINUTE, None).await.unwrap();
+        }
+        // At the first doubling all that had expired was dropped.
+        assert_eq!(store.len(), 1_100);
+    }
+
+    #[tokio::test]
+    async fn the_number_of_keys_is_bounded() {
+        let clock = ManualClock::new();
+        let store = MemoryTokenStore::new(clock.clone()).with_max_keys(10);
+        for number in 0..100 {
+            let ttl = MINUTE + Duration::from_secs(number);
+            store.put(&key(number), b"entry", ttl, None).await.unwrap();
+        }
+        assert_eq!(store.len(), 10);
+        assert!(is_there(&store, 99).await && !is_there(&store, 89).await);
+    }
+
+    // covers: F-89
+    #[tokio::test]
+    async fn a_key_that_was_dropped_loses_no_fence_number() {
+        let clock = ManualClock::new();
+        let store = MemoryTokenStore::new(clock.clone()).with_max_keys(1);
+        let one = key(1);
+        let first = store.lease(&one, MINUTE).await.unwrap().unwrap();
+        store.put(&key(2), b"entry", MINUTE, None).await.unwrap();
+        let second = store.lease(&one, MINUTE).await.unwrap().unwrap();
+        assert!(second.fence() > first.fence());
     }
 }

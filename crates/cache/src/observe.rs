@@ -147,10 +147,14 @@ impl Observe {
     }
 
     /// The shared store was slow, failed, or held something unusable.
-    pub(crate) fn store_fault(&self, what: &'static str) {
+    pub(crate) fn store_fault(&self, what: &'static str, reason: &str, warn: bool) {
         let cache = &*self.cache;
-        warn!(cache, what, "shared token store passed over");
-        self.tell(EventKind::store_fault(what));
+        if warn {
+            warn!(cache, what, reason, "token store fault");
+        } else {
+            debug!(cache, what, reason, "token store fault");
+        }
+        self.tell(EventKind::store_fault(what, reason));
         #[cfg(feature = "metrics")]
         meters::store_fault(cache, what);
     }

@@ -21,6 +21,10 @@ pub(crate) struct Policy {
     /// A token that is refused later than this was good: it does not count as refused while new.
     pub(crate) trusted_after: Duration,
     pub(crate) max_keys: usize,
+    /// How long a question to the shared store may take for which callers wait.
+    pub(crate) store_timeout: Duration,
+    /// How long the others may take.
+    pub(crate) store_write_timeout: Duration,
 }
 
 impl Default for Policy {
@@ -35,6 +39,8 @@ impl Default for Policy {
             load_deadline: Duration::from_secs(60),
             trusted_after: Duration::from_secs(60),
             max_keys: 10_000,
+            store_timeout: Duration::from_millis(100),
+            store_write_timeout: Duration::from_secs(2),
         }
     }
 }
@@ -60,9 +66,11 @@ impl Policy {
     /// How long those who wait for a flight do so before they start another: longer than any flight of which the task
     /// runs, so that it ends the wait only where the task's runtime does not.
     pub(crate) fn patience(&self) -> Duration {
-        /// Questions to a shared store, each with a budget.
-        const STORE: Duration = Duration::from_secs(30);
-        let once = self.load_deadline.saturating_add(self.min_interval);
+        /// A flight that waits for another process's fetch gives up between one and two load deadlines, or within a
+        /// minute after one; the questions to the store, each with a timeout, take less than the rest.
+        const STORE: Duration = Duration::from_secs(60 + 30);
+        let once = self.load_deadline.saturating_mul(2);
+        let once = once.saturating_add(self.min_interval);
         once.saturating_add(STORE).saturating_mul(2)
     }
 

@@ -2,18 +2,21 @@
 //!
 //! Readers see [`Current`] without a lock; everything else is decided under one short lock.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use hallpass_core::{AccessToken, ErrorKind, Timestamp, TokenError};
 use tokio::sync::watch;
 
 use crate::{
-    current::{Current, is_live},
+    current::{Current, hash, is_live},
     policy::Policy,
     sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock},
 };
 
 pub(crate) use crate::current::Ready;
+
+/// How many refused tokens of a key are remembered: a store that lost its latest entries may hold any of them.
+const REFUSED: usize = 8;
 
 /// What all who wait for a flight get. `None` until it has landed.
 pub(crate) type Outcome = Option<Result<AccessToken, TokenError>>;
@@ -35,8 +38,8 @@ struct State {
     flights: u32,
     /// Raised when the current token is dropped: what was fetched before that is not trusted.
     generation: u32,
-    /// The last token that was refused.
-    refused: Option<AccessToken>,
+    /// Hashes of the last tokens that were refused: the tokens themselves are not needed, and so not kept.
+    refused: VecDeque<u64>,
     /// How many tokens in a row were refused while they were young.
     refused_in_row: u32,
     failure: Option<Failure>,
@@ -318,7 +321,10 @@ impl Slot {
         }
         self.current.clear();
         state.generation += 1;
-        state.refused = Some(token.clone());
+        if state.refused.len() == REFUSED {
+            state.refused.pop_front();
+        }
+        state.refused.push_back(hash(token));
         let age = now.saturating_since(token.requested_at().timestamp);
         let in_row = if age < policy.trusted_after {
             state.refused_in_row
@@ -334,12 +340,11 @@ impl Slot {
         true
     }
 
-    /// Was this token refused, or is it older than one that was? A shared store may still hold it.
+    /// Returns true if this token was refused: a shared store may still hold it, or hold it again.
+    ///
+    /// When it was requested says nothing: the token of a host whose clock is behind looks older than it is.
     pub(crate) fn was_refused(&self, token: &AccessToken) -> bool {
-        let asked = |token: &AccessToken| token.requested_at().timestamp;
-        let state = self.state();
-        let refused = state.refused.as_ref();
-        refused.is_some_and(|refused| refused.is_same(token) || asked(token) <= asked(refused))
+        self.state().refused.contains(&hash(token))
     }
 
     /// The current token, whatever its age.

@@ -1,99 +1,174 @@
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+
+mod key;
+
+pub use key::StoreKey;
 
 /// A second level that processes and hosts share: an extension point.
 ///
 /// The cache treats it as something that can be slow, down or wrong, and never lets a caller fail because of it:
-/// each call has a short budget of time, errors count as "nothing there", entries that cannot be read are passed over
-/// and overwritten, and a store that keeps failing is left alone for a while. A token that is
+/// each call has a timeout, errors count as "nothing there", entries that cannot be read are ignored and overwritten,
+/// and a store that keeps failing is not asked for a while. A token that is
 /// [bound](hallpass_core::AccessToken::binding) to a certificate of this process, or to a key of it (DPoP), is never put
 /// there.
+///
+/// `Arc<T>`, `Box<T>` and `&T` are stores too, so that one can be chosen at run time as `Arc<dyn TokenStore>`.
 ///
 /// # What a store promises
 ///
 /// - Keys are opaque names, entries opaque bytes, which **hold a token in clear**: a store that leaves this machine
-///   encrypts them, with the key's name as associated data, so that an entry cannot be moved to another key.
-/// - [`look_up`](Self::look_up) yields what was put last under this very key, or nothing, never a part of it.
+///   encrypts them, with the key's name as associated data, so that an entry cannot be moved to another key. An entry
+///   that cannot be decrypted is nothing, `Ok(None)`, and no error: errors in a row stop the use of the store for all
+///   keys.
+/// - [`look_up`](Self::look_up) returns the entry that was put last under this very key, or nothing, never a part of
+///   it, and with it the [fence](StoreEntry::fence) that it was put under.
 /// - An entry is gone when its time to live has passed, by the store's own clock.
-/// - At most one [`Lease`] on a key is in force at a time; it ends by itself after its time to live.
-/// - Leases on a key carry rising fence numbers, and a [`put`](Self::put) under a lease older than the latest one is
-///   passed over: whoever was away for too long does not overwrite something newer.
-/// - Every method may be called from any number of tasks at once, and dropped while it waits.
+/// - At most one [`Lease`] on a key is in force at a time; it ends by itself after its time to live, counted from the
+///   last [`extend`](Self::extend).
+/// - Fence numbers of a key rise with each lease and are never used again, also when neither lease nor entry is left.
+///   A store that may lose its counter (a failover to a replica) starts the next one above what it may have lost,
+///   for example at the time in milliseconds.
+/// - [`put`](Self::put) under a lease is ignored where a later lease is in force, or where the entry that is there has
+///   a later fence: a process that was suspended does not overwrite something newer.
+/// - [`remove`](Self::remove) compares and deletes in one step: a report about an old token never removes a new one.
+/// - Every method may be called from any number of tasks at once, and dropped while it waits. A call that is dropped
+///   has happened in full or not at all.
 #[async_trait]
 pub trait TokenStore: Send + Sync + fmt::Debug {
-    /// The entry under this key, with the time that it still has to live.
+    /// Returns the entry under this key, with its fence and the time that it still has to live.
     ///
     /// # Errors
     ///
     /// A [`StoreError`] where the store cannot be asked.
     async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError>;
 
-    /// Puts an entry under this key, for `ttl`, in place of the one before; nothing where a later lease was given.
+    /// Puts an entry under this key for `ttl`, in place of the one before.
+    ///
+    /// Under a lease the entry gets the lease's fence. Without one, which happens where another process kept the lease
+    /// for too long, the entry gets a new fence, and is put only where the entry that is there has less time left to
+    /// live.
     ///
     /// # Errors
     ///
-    /// A [`StoreError`] where it could not be put.
+    /// A [`StoreError`] where it could not be put. An entry that the rules above ignore is no error.
     async fn put(
         &self,
         key: &StoreKey,
         entry: &[u8],
         ttl: Duration,
-        lease: Lease,
+        lease: Option<&Lease>,
     ) -> Result<(), StoreError>;
 
-    /// Removes the entry under this key, if there is one.
+    /// Removes the entry under this key if it has this fence; another one stays.
     ///
     /// # Errors
     ///
     /// A [`StoreError`] where the store cannot be asked.
-    async fn remove(&self, key: &StoreKey) -> Result<(), StoreError>;
+    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError>;
 
-    /// Takes a lease on this key for `ttl`, or yields nothing where someone else has one.
+    /// Takes a lease on this key for `ttl`; returns `None` where someone else has one.
     ///
     /// # Errors
     ///
     /// A [`StoreError`] where the store cannot be asked.
     async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<Option<Lease>, StoreError>;
 
-    /// Gives a lease back early. One that has ended or that someone else has by now is left alone.
+    /// Extends a lease, which then ends after `ttl` from now; returns false where it is not in force any more.
     ///
     /// # Errors
     ///
     /// A [`StoreError`] where the store cannot be asked.
-    async fn release(&self, key: &StoreKey, lease: Lease) -> Result<(), StoreError>;
+    async fn extend(
+        &self,
+        key: &StoreKey,
+        lease: &Lease,
+        ttl: Duration,
+    ) -> Result<bool, StoreError>;
+
+    /// Gives a lease back early. One that has ended, or that someone else has by now, is left alone.
+    ///
+    /// # Errors
+    ///
+    /// A [`StoreError`] where the store cannot be asked.
+    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError>;
 }
 
-/// The name of a key in a store: a hash in hexadecimal digits, which tells nothing of client, issuer or request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct StoreKey(pub(crate) String);
+macro_rules! forward {
+    ($($pointer:ty),+) => {$(
+        #[async_trait]
+        impl<T: TokenStore + ?Sized> TokenStore for $pointer {
+            async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
+                (**self).look_up(key).await
+            }
 
-impl StoreKey {
-    /// The name: 64 hexadecimal digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+            async fn put(
+                &self,
+                key: &StoreKey,
+                entry: &[u8],
+                ttl: Duration,
+                lease: Option<&Lease>,
+            ) -> Result<(), StoreError> {
+                (**self).put(key, entry, ttl, lease).await
+            }
+
+            async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
+                (**self).remove(key, fence).await
+            }
+
+            async fn lease(
+                &self,
+                key: &StoreKey,
+                ttl: Duration,
+            ) -> Result<Option<Lease>, StoreError> {
+                (**self).lease(key, ttl).await
+            }
+
+            async fn extend(
+                &self,
+                key: &StoreKey,
+                lease: &Lease,
+                ttl: Duration,
+            ) -> Result<bool, StoreError> {
+                (**self).extend(key, lease, ttl).await
+            }
+
+            async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
+                (**self).release(key, lease).await
+            }
+        }
+    )+};
 }
 
-/// What a store holds under a key.
+forward!(Arc<T>, Box<T>, &T);
+
+/// An entry that a store holds under a key.
 #[derive(Clone)]
 pub struct StoreEntry {
     bytes: Vec<u8>,
+    fence: u64,
     ttl: Option<Duration>,
 }
 
 impl StoreEntry {
-    /// An entry that was put, and the time that it still has to live where the store can tell.
-    pub fn new(bytes: Vec<u8>, ttl: Option<Duration>) -> Self {
-        Self { bytes, ttl }
+    /// Creates an entry from the bytes that were put, the fence that they were put under, and the time that they still
+    /// have to live, where the store knows it.
+    pub fn new(bytes: Vec<u8>, fence: u64, ttl: Option<Duration>) -> Self {
+        Self { bytes, fence, ttl }
     }
 
-    /// The bytes that were put.
+    /// Returns the bytes that were put.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// How long it still has to live, by the store's clock.
+    /// Returns the fence number that it was put under, for [`TokenStore::remove`].
+    pub fn fence(&self) -> u64 {
+        self.fence
+    }
+
+    /// Returns how long it still has to live, by the store's clock.
     pub fn ttl(&self) -> Option<Duration> {
         self.ttl
     }
@@ -108,36 +183,50 @@ impl Drop for StoreEntry {
 impl fmt::Debug for StoreEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoreEntry")
+            .field("fence", &self.fence)
             .field("ttl", &self.ttl)
             .finish_non_exhaustive()
     }
 }
 
 /// The right to fetch a token for a key, among all processes that share a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
     fence: u64,
+    owner: u64,
 }
 
 impl Lease {
-    /// A lease with this fence number, which is higher than that of every lease on the key before.
+    /// Creates a lease with this fence number, which is higher than that of every lease on the key before.
     pub fn new(fence: u64) -> Self {
-        Self { fence }
+        Self { fence, owner: 0 }
     }
 
-    /// Its fence number.
+    /// Adds a random number that tells this lease from another one with the same fence number, for a store that may
+    /// lose its counter.
+    #[must_use]
+    pub fn with_owner(self, owner: u64) -> Self {
+        Self { owner, ..self }
+    }
+
+    /// Returns its fence number.
     pub fn fence(&self) -> u64 {
         self.fence
     }
+
+    /// Returns the owner's random number, 0 where the store gave none.
+    pub fn owner(&self) -> u64 {
+        self.owner
+    }
 }
 
-/// A store could not do what was asked. The text holds no token and no secret.
+/// A store's failure. The text says why, and holds no token and no secret: it is logged and given to observers.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StoreError(String);
 
 impl StoreError {
-    /// An error with this text.
+    /// Creates an error with this text.
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }

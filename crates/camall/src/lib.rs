@@ -74,6 +74,10 @@ impl TokenSource for Camall {
         self.0.invalidate(token);
     }
 
+    fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
+        self.0.check_token(request, token)
+    }
+
     fn credential_epoch(&self) -> u64 {
         self.0.credential_epoch()
     }

@@ -60,6 +60,14 @@ impl TokenSource for Lazy {
         }
     }
 
+    /// As the source would, which is not built for this: a token at hand costs neither TLS nor root certificates.
+    fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
+        if self.settings.require_granted_scopes {
+            token.require_scopes(request.or(&self.settings.request).scopes())?;
+        }
+        Ok(())
+    }
+
     fn credential_epoch(&self) -> u64 {
         self.built.get().map_or(0, TokenSource::credential_epoch)
     }

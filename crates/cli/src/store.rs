@@ -28,6 +28,7 @@ use hallpass::{
 };
 use tokio::sync::Notify;
 
+use entry::Head;
 pub(crate) use entry::Label;
 use files::Locked;
 pub(crate) use list::{Kept, clear, list};
@@ -84,7 +85,7 @@ impl Inner {
     }
 
     fn path(&self, key: &StoreKey, ending: &str) -> PathBuf {
-        self.folder.join(format!("{}.{ending}", key.as_str()))
+        self.folder.join(format!("{}.{ending}", key.request()))
     }
 
     /// The record of this key, once its lock is had.
@@ -99,6 +100,12 @@ impl Inner {
             }
             waited += LOOK;
         }
+    }
+
+    /// The head of the entry that is there.
+    fn head(&self, key: &StoreKey) -> io::Result<Option<Head>> {
+        let bytes = files::read(&self.path(key, "token"))?;
+        Ok(bytes.and_then(|bytes| entry::head(&bytes, key.request())))
     }
 
     /// Does someone who lives have a lease in force?
@@ -131,7 +138,7 @@ impl TokenStore for FileTokenStore {
         let Some(bytes) = files::read(&inner.path(key, "token")).map_err(failed)? else {
             return Ok(None);
         };
-        Ok(entry::decode(&bytes, key.as_str(), inner.clock.wall()))
+        Ok(entry::decode(&bytes, key.request(), inner.clock.wall()))
     }
 
     async fn put(
@@ -139,29 +146,49 @@ impl TokenStore for FileTokenStore {
         key: &StoreKey,
         entry: &[u8],
         ttl: Duration,
-        lease: Lease,
+        lease: Option<&Lease>,
     ) -> Result<(), StoreError> {
         let inner = &self.0;
         files::make_private_folder(&inner.folder).map_err(failed)?;
         let guard = inner.guard(key).await?;
-        if guard.read().map_err(failed)?.fence > lease.fence() {
-            return Ok(());
-        }
         let now = inner.clock.wall();
-        let bytes = entry::encode(key.as_str(), &inner.label, entry, ttl, now);
+        let record = guard.read().map_err(failed)?;
+        let there = inner.head(key).map_err(failed)?;
+        let there = there.filter(|head| head.left(now).is_some());
+        let fence = if let Some(lease) = lease {
+            let fence = lease.fence();
+            let newer = there.is_some_and(|head| head.fence > fence);
+            if newer || record.lease > fence && record.in_force(now) {
+                return Ok(());
+            }
+            fence
+        } else {
+            if there.is_some_and(|head| head.left(now) >= Some(ttl)) {
+                return Ok(());
+            }
+            let record = record.draw(now);
+            guard.write(record).map_err(failed)?;
+            record.fence
+        };
+        let bytes = entry::encode(key.request(), &inner.label, entry, fence, ttl, now);
         files::replace(&inner.path(key, "token"), &bytes).map_err(failed)?;
         drop(guard);
         list::sweep(&inner.folder, now);
         Ok(())
     }
 
-    async fn remove(&self, key: &StoreKey) -> Result<(), StoreError> {
+    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
         let inner = &self.0;
         if !files::is_private_folder(&inner.folder).map_err(failed)? {
             return Ok(());
         }
         let _guard = inner.guard(key).await?;
-        files::remove(&inner.path(key, "token")).map_err(failed)
+        match inner.head(key).map_err(failed)? {
+            Some(head) if head.fence == fence => {
+                files::remove(&inner.path(key, "token")).map_err(failed)
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<Option<Lease>, StoreError> {
@@ -186,18 +213,35 @@ impl TokenStore for FileTokenStore {
         let record = record.next(now, ttl);
         guard.write(record).map_err(failed)?;
         let lease = Lease::new(record.fence);
-        inner.held().insert(key.clone(), (lease, file));
+        inner.held().insert(key.clone(), (lease.clone(), file));
         Ok(Some(lease))
     }
 
-    async fn release(&self, key: &StoreKey, lease: Lease) -> Result<(), StoreError> {
+    async fn extend(
+        &self,
+        key: &StoreKey,
+        lease: &Lease,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        let inner = &self.0;
+        let guard = inner.guard(key).await?;
+        let now = inner.clock.wall();
+        let record = guard.read().map_err(failed)?;
+        if record.lease != lease.fence() || !record.in_force(now) {
+            return Ok(false);
+        }
+        guard.write(record.extended(now, ttl)).map_err(failed)?;
+        Ok(true)
+    }
+
+    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
         let inner = &self.0;
         let released = match inner.guard(key).await {
             Ok(guard) => guard.end(lease.fence()).map_err(failed),
             Err(error) => Err(error),
         };
         let mut held = inner.held();
-        if held.get(key).is_some_and(|(known, _)| *known == lease) {
+        if held.get(key).is_some_and(|(known, _)| known == lease) {
             held.remove(key);
         }
         drop(held);

@@ -147,6 +147,8 @@ pub enum EventKind<'a> {
     StoreFault {
         /// The question that failed, or `entry`.
         what: &'static str,
+        /// The reason: the store's own text, or the cache's.
+        reason: &'a str,
     },
     /// An API answered a request that carried a token, and did not refuse the token.
     #[non_exhaustive]
@@ -241,8 +243,8 @@ impl<'a> EventKind<'a> {
     }
 
     /// Makes a [`StoreFault`](Self::StoreFault).
-    pub fn store_fault(what: &'static str) -> Self {
-        Self::StoreFault { what }
+    pub fn store_fault(what: &'static str, reason: &'a str) -> Self {
+        Self::StoreFault { what, reason }
     }
 
     /// Makes a [`CallAccepted`](Self::CallAccepted).

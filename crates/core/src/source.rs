@@ -47,6 +47,20 @@ pub trait TokenSource: Send + Sync {
         let _ = token;
     }
 
+    /// Checks a token that this source did not just yield itself, as it checks its own: a cache asks before it uses a
+    /// token that another process, with other settings, put into a shared store.
+    ///
+    /// A source that has rules about what it yields (scopes that must be granted, a type of token) applies them here.
+    /// The default has none. It must be cheap, and do no I/O.
+    ///
+    /// # Errors
+    ///
+    /// The [`TokenError`] that [`token`](Self::token) would fail with if the server granted this token.
+    fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
+        let _ = (request, token);
+        Ok(())
+    }
+
     /// A number that changes when the credentials behind this source do.
     ///
     /// A cache remembers a refusal for a while, so that a wrong secret does not lock an account; a new number ends
@@ -72,6 +86,14 @@ macro_rules! forward {
 
             fn invalidate(&self, token: &AccessToken) {
                 (**self).invalidate(token);
+            }
+
+            fn check_token(
+                &self,
+                request: &TokenRequest,
+                token: &AccessToken,
+            ) -> Result<(), TokenError> {
+                (**self).check_token(request, token)
             }
 
             fn credential_epoch(&self) -> u64 {
@@ -114,6 +136,11 @@ mod tests {
             self.0.lock().unwrap().push("invalidate");
         }
 
+        fn check_token(&self, _: &TokenRequest, _: &AccessToken) -> Result<(), TokenError> {
+            self.0.lock().unwrap().push("check_token");
+            Ok(())
+        }
+
         fn credential_epoch(&self) -> u64 {
             self.0.lock().unwrap().push("credential_epoch");
             7
@@ -125,6 +152,7 @@ mod tests {
         assert!(source.ready_token(&request).is_some());
         let token = source.token(&request).await.unwrap();
         source.invalidate(&token);
+        source.check_token(&request, &token).unwrap();
         assert_eq!(source.credential_epoch(), 7);
     }
 
@@ -135,7 +163,13 @@ mod tests {
         all_methods(witness.clone()).await;
         all_methods(witness.clone() as Arc<dyn TokenSource>).await;
         all_methods(Box::new(witness.clone()) as Box<dyn TokenSource>).await;
-        let once = ["ready_token", "token", "invalidate", "credential_epoch"];
+        let once = [
+            "ready_token",
+            "token",
+            "invalidate",
+            "check_token",
+            "credential_epoch",
+        ];
         assert_eq!(*witness.0.lock().unwrap(), once.repeat(4));
     }
 
@@ -152,6 +186,8 @@ mod tests {
     fn a_provider_holds_no_token_unless_it_says_so() {
         assert!(Minimal.ready_token(&TokenRequest::default()).is_none());
         Minimal.invalidate(&token());
+        let request = TokenRequest::default();
+        assert!(Minimal.check_token(&request, &token()).is_ok());
         assert_eq!(Minimal.credential_epoch(), 0);
     }
 }

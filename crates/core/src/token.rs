@@ -270,6 +270,12 @@ impl AccessToken {
             .map(|(_, json)| json.as_str())
     }
 
+    /// Returns all further members of the token response: name, and JSON text as the server wrote it.
+    pub fn extra_members(&self) -> impl Iterator<Item = (&str, &str)> {
+        let extra = self.0.extra.iter();
+        extra.map(|(name, json)| (&**name, json.as_str()))
+    }
+
     /// What it may be bound to; `None` for a token that whoever bears it may use.
     pub fn binding(&self) -> Option<&Binding> {
         self.0.binding.as_ref()

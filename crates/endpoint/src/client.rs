@@ -62,6 +62,23 @@ impl<G: Grant> Client<G> {
         }
     }
 
+    /// Checks a token from elsewhere as [`exchange`](Self::exchange) checks the server's.
+    pub(crate) fn check_token(
+        &self,
+        request: &TokenRequest,
+        token: &AccessToken,
+    ) -> Result<(), TokenError> {
+        self.rules.check(token, self.clock.now())?;
+        self.check_scopes(&request.or(&self.defaults), token)
+    }
+
+    fn check_scopes(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
+        if self.require_scopes {
+            token.require_scopes(request.scopes())?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn epoch(&self) -> u64 {
         self.authentication.epoch().wrapping_add(self.grant.epoch())
     }
@@ -237,9 +254,7 @@ impl<G: Grant> Client<G> {
             Some(binding) => token.with_binding(binding.clone()),
             None => token,
         };
-        if self.require_scopes {
-            token.require_scopes(request.scopes()).map_err(told)?;
-        }
+        self.check_scopes(request, &token).map_err(told)?;
         if !token.lifetime().is_zero() && token.is_expired(self.clock.now()) {
             let late = "the token expired before it arrived";
             return Err(named(

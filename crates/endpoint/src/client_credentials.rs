@@ -61,6 +61,10 @@ impl TokenSource for ClientCredentials {
         self.0.token(request).await
     }
 
+    fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
+        self.0.check_token(request, token)
+    }
+
     fn credential_epoch(&self) -> u64 {
         self.0.epoch()
     }

@@ -63,6 +63,10 @@ impl TokenSource for JwtBearer {
         self.0.token(request).await
     }
 
+    fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
+        self.0.check_token(request, token)
+    }
+
     fn credential_epoch(&self) -> u64 {
         self.0.epoch()
     }

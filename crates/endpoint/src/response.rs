@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use hallpass_core::{AccessToken, ErrorKind, Moment, ScopeSet, Secret, TokenError, TokenType};
+use hallpass_core::{
+    AccessToken, ErrorKind, Moment, ScopeSet, Secret, Timestamp, TokenError, TokenType,
+};
 
 use crate::{
     grant::About,
@@ -37,6 +39,37 @@ pub struct Granted {
 }
 
 impl ResponseRules {
+    /// Checks a token that did not come in a response of this source.
+    pub(crate) fn check(&self, token: &AccessToken, now: Timestamp) -> Result<(), TokenError> {
+        if token.token_type() != self.token_type {
+            return Err(TokenError::unusable_response(format!(
+                "the token is of type {}, where {} was asked for",
+                token.token_type(),
+                self.token_type
+            )));
+        }
+        self.check_length(token.expose())?;
+        let age = now.saturating_since(token.requested_at().timestamp);
+        if age >= self.max_lifetime {
+            return Err(TokenError::unusable_response(
+                "the token is older than the longest lifetime that is believed",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_length(&self, token: &str) -> Result<(), TokenError> {
+        if token.len() <= self.max_token_bytes {
+            return Ok(());
+        }
+        Err(TokenError::unusable_response(format!(
+            "the response's `access_token` has {} bytes, more than the limit of {}",
+            token.len(),
+            self.max_token_bytes
+        ))
+        .with_hint("raise `max_token_bytes` if resource servers take headers of that size"))
+    }
+
     /// No token lives longer than this, whatever the response says.
     pub(crate) fn bound_lifetime(&mut self, lifetime: Duration) {
         self.default_lifetime = self.default_lifetime.min(lifetime);
@@ -124,14 +157,7 @@ fn access_token<'a>(
     if token.is_empty() {
         return unusable("the response's `access_token` is empty");
     }
-    if token.len() > rules.max_token_bytes {
-        return Err(TokenError::unusable_response(format!(
-            "the response's `access_token` has {} bytes, more than the limit of {}",
-            token.len(),
-            rules.max_token_bytes
-        ))
-        .with_hint("raise `max_token_bytes` if resource servers take headers of that size"));
-    }
+    rules.check_length(token)?;
     if !rules.lenient && !is_b64token(token) {
         return unusable(
             "the response's `access_token` holds a character that RFC 6750 section 2.1 does not allow in a bearer token",

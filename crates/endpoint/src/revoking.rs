@@ -149,6 +149,10 @@ impl<S: TokenSource> TokenSource for RevokeOnShutdown<S> {
         self.source.invalidate(token);
     }
 
+    fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
+        self.source.check_token(request, token)
+    }
+
     fn credential_epoch(&self) -> u64 {
         self.source.credential_epoch()
     }

@@ -94,6 +94,10 @@ impl TokenSource for TokenExchange {
         self.0.token(request).await
     }
 
+    fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
+        self.0.check_token(request, token)
+    }
+
     fn credential_epoch(&self) -> u64 {
         self.0.epoch()
     }

@@ -51,11 +51,17 @@ impl TokenStore for Down {
         Err(StoreError::new("down"))
     }
 
-    async fn put(&self, _: &StoreKey, _: &[u8], _: Duration, _: Lease) -> Result<(), StoreError> {
+    async fn put(
+        &self,
+        _: &StoreKey,
+        _: &[u8],
+        _: Duration,
+        _: Option<&Lease>,
+    ) -> Result<(), StoreError> {
         Err(StoreError::new("down"))
     }
 
-    async fn remove(&self, _: &StoreKey) -> Result<(), StoreError> {
+    async fn remove(&self, _: &StoreKey, _: u64) -> Result<(), StoreError> {
         Err(StoreError::new("down"))
     }
 
@@ -63,7 +69,11 @@ impl TokenStore for Down {
         Err(StoreError::new("down"))
     }
 
-    async fn release(&self, _: &StoreKey, _: Lease) -> Result<(), StoreError> {
+    async fn extend(&self, _: &StoreKey, _: &Lease, _: Duration) -> Result<bool, StoreError> {
+        Err(StoreError::new("down"))
+    }
+
+    async fn release(&self, _: &StoreKey, _: &Lease) -> Result<(), StoreError> {
         Err(StoreError::new("down"))
     }
 }

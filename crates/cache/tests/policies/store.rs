@@ -91,7 +91,7 @@ impl TokenStore for Ailing {
     async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
         if self.question(false).await? == Mode::NeverForgets {
             let kept = self.kept.lock().unwrap().clone();
-            return Ok(kept.map(|(_, bytes)| StoreEntry::new(bytes, None)));
+            return Ok(kept.map(|(_, bytes)| StoreEntry::new(bytes, 1, None)));
         }
         self.inner.look_up(key).await
     }
@@ -101,16 +101,16 @@ impl TokenStore for Ailing {
         key: &StoreKey,
         entry: &[u8],
         ttl: Duration,
-        lease: Lease,
+        lease: Option<&Lease>,
     ) -> Result<(), StoreError> {
         self.question(true).await?;
         *self.kept.lock().unwrap() = Some((key.clone(), entry.to_vec()));
         self.inner.put(key, entry, ttl, lease).await
     }
 
-    async fn remove(&self, key: &StoreKey) -> Result<(), StoreError> {
+    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
         self.question(true).await?;
-        self.inner.remove(key).await
+        self.inner.remove(key, fence).await
     }
 
     async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<Option<Lease>, StoreError> {
@@ -118,7 +118,17 @@ impl TokenStore for Ailing {
         self.inner.lease(key, ttl).await
     }
 
-    async fn release(&self, key: &StoreKey, lease: Lease) -> Result<(), StoreError> {
+    async fn extend(
+        &self,
+        key: &StoreKey,
+        lease: &Lease,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        self.question(true).await?;
+        self.inner.extend(key, lease, ttl).await
+    }
+
+    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
         self.question(true).await?;
         self.inner.release(key, lease).await
     }
@@ -236,10 +246,10 @@ async fn an_entry_that_cannot_be_read_is_a_miss_and_overwritten() {
         b"".to_vec(),
         b"\x00\xff".to_vec(),
         good[..good.len() / 2].to_vec(),
-        text.replace("\"version\":1", "\"version\":2").into_bytes(),
         text.replace("\"t1\"", "7").into_bytes(),
     ] {
-        store.inner.put(&key, &bad, HOUR, latest()).await.unwrap();
+        let longer = HOUR + SECOND;
+        store.inner.put(&key, &bad, longer, None).await.unwrap();
         let before = mint.calls();
         let cache = cached(&mint, store.clone());
         let token = name(&cache).await;
@@ -320,7 +330,9 @@ async fn an_entry_lives_no_longer_than_the_store_says() {
     name(&cached(&mint, store.clone())).await;
     let (key, good) = store.kept();
     let left = 30 * MINUTE;
-    store.inner.put(&key, &good, left, latest()).await.unwrap();
+    let latest = latest();
+    let put = store.inner.put(&key, &good, left, Some(&latest));
+    put.await.unwrap();
     let token = ask(&cached(&mint, store)).await.unwrap();
     assert_eq!(token.expires().saturating_since(mint.clock().now()), left);
 }
@@ -355,11 +367,13 @@ async fn a_key_tells_nothing_and_no_debug_shows_an_entry() {
     cached(&mint, store.clone()).token(&request).await.unwrap();
     settle().await;
     let (key, bytes) = store.kept();
-    assert_eq!(key.as_str().len(), 64);
-    assert!(key.as_str().bytes().all(|byte| byte.is_ascii_hexdigit()));
+    for part in [key.namespace(), key.request()] {
+        assert_eq!(part.len(), 64);
+        assert!(part.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
     // The control: the token is in there.
     assert!(String::from_utf8(bytes.clone()).unwrap().contains("\"t1\""));
-    let entry = StoreEntry::new(bytes, None);
+    let entry = StoreEntry::new(bytes, 1, None);
     for shown in [format!("{entry:?}"), format!("{:?}", store.inner)] {
         assert!(!shown.contains("t1"), "{shown}");
     }
@@ -373,7 +387,8 @@ async fn a_dead_lease_takes_nothing_from_the_sources_deadline() {
     name(&cached(&mint, store.clone())).await;
     let (key, _) = store.kept();
     settle().await;
-    store.inner.remove(&key).await.unwrap();
+    let there = store.inner.look_up(&key).await.unwrap().unwrap();
+    store.inner.remove(&key, there.fence()).await.unwrap();
     let lease = store.inner.lease(&key, MINUTE).await.unwrap();
     assert!(lease.is_some(), "someone has it, and dies");
     let cache = mint.builder().store(store, NAMESPACE);
@@ -395,17 +410,20 @@ async fn a_store_that_panics_fails_nobody() {
             _: &StoreKey,
             _: &[u8],
             _: Duration,
-            _: Lease,
+            _: Option<&Lease>,
         ) -> Result<(), StoreError> {
             unreachable!("no lease was given")
         }
-        async fn remove(&self, _: &StoreKey) -> Result<(), StoreError> {
+        async fn remove(&self, _: &StoreKey, _: u64) -> Result<(), StoreError> {
             unreachable!("nothing was found")
         }
         async fn lease(&self, _: &StoreKey, _: Duration) -> Result<Option<Lease>, StoreError> {
             unreachable!("the look-up failed")
         }
-        async fn release(&self, _: &StoreKey, _: Lease) -> Result<(), StoreError> {
+        async fn extend(&self, _: &StoreKey, _: &Lease, _: Duration) -> Result<bool, StoreError> {
+            unreachable!("no lease was given")
+        }
+        async fn release(&self, _: &StoreKey, _: &Lease) -> Result<(), StoreError> {
             unreachable!("no lease was given")
         }
     }

@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 /// Raised when the line changes its meaning: a reader passes over what it does not know.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
+
+/// How far ahead of the clock an entry may have been written. One from further ahead is ignored: the clock was set back
+/// since, and what is left of the token is not known. Runs share a clock, but for a home folder on another machine.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// What a listing tells of an entry: never a client id, never the token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +26,7 @@ pub(crate) struct Label {
 /// The line before an entry's bytes.
 pub(super) struct Head {
     pub(super) label: Label,
+    pub(super) fence: u64,
     pub(super) written: SystemTime,
     pub(super) expires: SystemTime,
 }
@@ -30,6 +35,7 @@ pub(super) fn encode(
     key: &str,
     label: &Label,
     entry: &[u8],
+    fence: u64,
     ttl: Duration,
     now: SystemTime,
 ) -> Zeroizing<Vec<u8>> {
@@ -43,6 +49,7 @@ pub(super) fn encode(
         "scope": label.scope,
         "written_ms": written,
         "expires_ms": written.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+        "fence": fence,
         "bytes": entry.len(),
     });
     let head = head.to_string();
@@ -56,10 +63,18 @@ pub(super) fn encode(
 /// The entry, if it is one, whole, for this key, and lives.
 pub(super) fn decode(bytes: &[u8], key: &str, now: SystemTime) -> Option<StoreEntry> {
     let (head, entry) = split(bytes, key)?;
-    let left = head.expires.duration_since(now).ok()?;
-    // A clock that was set back since makes no entry live longer.
-    let left = left.min(head.expires.duration_since(head.written).ok()?);
-    (!left.is_zero()).then(|| StoreEntry::new(entry.to_vec(), Some(left)))
+    let left = head.left(now)?;
+    Some(StoreEntry::new(entry.to_vec(), head.fence, Some(left)))
+}
+
+impl Head {
+    /// Returns how long the entry still has to live; `None` for one that has expired, or was written in the future.
+    pub(super) fn left(&self, now: SystemTime) -> Option<Duration> {
+        let ahead = self.written.duration_since(now).unwrap_or_default();
+        let left = self.expires.duration_since(now).ok()?;
+        let left = left.min(self.expires.duration_since(self.written).ok()?);
+        (!left.is_zero() && ahead <= MAX_CLOCK_SKEW).then_some(left)
+    }
 }
 
 /// Its head, if it is an entry for this key and whole.
@@ -83,6 +98,7 @@ fn split<'a>(bytes: &'a [u8], key: &str) -> Option<(Head, &'a [u8])> {
             host: text("host")?,
             scope: text("scope")?,
         },
+        fence: head["fence"].as_u64()?,
         written: time("written_ms")?,
         expires: time("expires_ms")?,
     };
@@ -101,7 +117,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn encoded(now: SystemTime) -> Zeroizing<Vec<u8>> {
-        encode("k", &Label::default(), b"entry", 60 * SECOND, now)
+        encode("k", &Label::default(), b"entry", 7, 60 * SECOND, now)
     }
 
     // covers: F-94, F-95, F-96
@@ -113,10 +129,14 @@ mod tests {
         assert_eq!(left(now), Some(60 * SECOND));
         assert_eq!(left(now + 59 * SECOND), Some(SECOND));
         assert_eq!(left(now + 60 * SECOND), None);
-        assert_eq!(left(now - 3_600 * SECOND), Some(60 * SECOND));
+        assert_eq!(left(now - MAX_CLOCK_SKEW), Some(60 * SECOND));
+        // Written in the future: the clock was set back since, and an expired token would live again.
+        assert_eq!(left(now - MAX_CLOCK_SKEW - SECOND), None);
+        assert_eq!(left(now - 3_600 * SECOND), None);
         assert_eq!(decode(&bytes, "k", now).unwrap().bytes(), b"entry");
+        assert_eq!(decode(&bytes, "k", now).unwrap().fence(), 7);
         assert!(decode(&bytes, "other", now).is_none());
-        let eternal = encode("k", &Label::default(), b"", Duration::MAX, now);
+        let eternal = encode("k", &Label::default(), b"", 7, Duration::MAX, now);
         assert!(decode(&eternal, "k", now).is_none_or(|entry| entry.ttl().is_some()));
     }
 
@@ -131,7 +151,8 @@ mod tests {
         }
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         for (from, to) in [
-            ("\"version\":1", "\"version\":2"),
+            ("\"version\":2", "\"version\":3"),
+            ("\"fence\":7", "\"fence\":-7"),
             ("\"bytes\":5", "\"bytes\":4"),
             ("\"host\":\"\"", "\"host\":7"),
             ("_ms\":", "_ms\":-"),

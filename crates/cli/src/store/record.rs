@@ -9,10 +9,12 @@ use std::{
 
 use super::files::{self, Locked};
 
-/// The latest lease on a key. One that cannot be read is one that never was.
+/// The latest fence number and lease of a key. A record that cannot be read is one that never was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) fence: u64,
+    /// The latest lease's fence number: one is drawn too for an entry that is put without a lease.
+    pub(super) lease: u64,
     /// Milliseconds since 1970, by the wall clock, which all processes share.
     from: u64,
     until: u64,
@@ -32,15 +34,17 @@ impl Record {
     fn parse(bytes: &[u8]) -> Self {
         let text = str::from_utf8(bytes).unwrap_or_default();
         let mut numbers = text.split_ascii_whitespace().map(str::parse);
-        match (
-            numbers.next(),
-            numbers.next(),
-            numbers.next(),
-            numbers.next(),
-        ) {
-            (Some(Ok(fence)), Some(Ok(from)), Some(Ok(until)), None) => Self { fence, from, until },
-            _ => Self::default(),
-        }
+        let mut next = || numbers.next().and_then(Result::ok);
+        let record = (|| {
+            Some(Self {
+                fence: next()?,
+                lease: next()?,
+                from: next()?,
+                until: next()?,
+            })
+        })();
+        let whole = text.split_ascii_whitespace().count() == 4;
+        record.filter(|_| whole).unwrap_or_default()
     }
 
     /// A clock that was set back ends a lease too.
@@ -48,14 +52,30 @@ impl Record {
         (self.from..self.until).contains(&milliseconds(now))
     }
 
-    /// The next lease. Its fence rises even where the record before was lost.
+    /// Draws the next fence number, which rises even where the record before was lost.
+    pub(super) fn draw(self, now: SystemTime) -> Self {
+        let fence = self.fence.saturating_add(1).max(milliseconds(now));
+        Self { fence, ..self }
+    }
+
+    /// Gives the next lease.
     pub(super) fn next(self, now: SystemTime, ttl: Duration) -> Self {
+        let Self { fence, .. } = self.draw(now);
         let from = milliseconds(now);
-        Self {
-            fence: self.fence.saturating_add(1).max(from),
+        let record = Self {
+            fence,
+            lease: fence,
             from,
-            until: from.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
-        }
+            until: from,
+        };
+        record.extended(now, ttl)
+    }
+
+    /// Lets the latest lease end after `ttl` from now.
+    pub(super) fn extended(self, now: SystemTime, ttl: Duration) -> Self {
+        let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        let until = milliseconds(now).saturating_add(ttl);
+        Self { until, ..self }
     }
 }
 
@@ -83,11 +103,16 @@ impl Guard {
     }
 
     pub(super) fn write(&self, record: Record) -> io::Result<()> {
-        let Record { fence, from, until } = record;
+        let Record {
+            fence,
+            lease,
+            from,
+            until,
+        } = record;
         let mut file = self.file();
         file.set_len(0)?;
         file.rewind()?;
-        file.write_all(format!("{fence} {from} {until}\n").as_bytes())
+        file.write_all(format!("{fence} {lease} {from} {until}\n").as_bytes())
     }
 
     fn file(&self) -> &File {
@@ -97,7 +122,7 @@ impl Guard {
     /// Ends this lease, if it is the latest.
     pub(super) fn end(&self, fence: u64) -> io::Result<()> {
         let record = self.read()?;
-        if record.fence != fence {
+        if record.lease != fence {
             return Ok(());
         }
         self.write(Record { until: 0, ..record })
@@ -132,21 +157,22 @@ mod tests {
     fn what_is_no_record_is_none() {
         for bytes in [
             &b""[..],
-            b"1 2",
-            b"1 2 3 4",
-            b"a b c",
+            b"1 2 3",
+            b"1 2 3 4 5",
+            b"a b c d",
             b"\xff",
-            b"-1 2 3",
-            b"99999999999999999999 1 2",
+            b"-1 2 3 4",
+            b"99999999999999999999 1 2 3",
         ] {
             assert_eq!(Record::parse(bytes), Record::default());
         }
         assert_eq!(
-            Record::parse(b"1 2 3\n"),
+            Record::parse(b"1 2 3 4\n"),
             Record {
                 fence: 1,
-                from: 2,
-                until: 3
+                lease: 2,
+                from: 3,
+                until: 4
             }
         );
     }

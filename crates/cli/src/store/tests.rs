@@ -1,8 +1,8 @@
 //! What a store promises, on this one; and what others may do to its files.
 
-use std::{fs, sync::Mutex};
+use std::fs;
 
-use hallpass::{AccessToken, TokenError, TokenRequest, TokenSource as _, cache::CachedTokenSource};
+use hallpass::{AccessToken, TokenRequest, TokenSource as _, cache::CachedTokenSource};
 use hallpass_testkit::{ManualClock, ScriptedSource};
 use tempfile::TempDir;
 
@@ -40,38 +40,8 @@ impl Machine {
     }
 }
 
-/// The keys that a cache asks a store for, which nobody else can make.
-#[derive(Clone, Debug, Default)]
-struct Spy(Arc<Mutex<Vec<StoreKey>>>);
-
-#[async_trait]
-impl TokenStore for Spy {
-    async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
-        self.0.lock().unwrap().push(key.clone());
-        Err(StoreError::new("a spy"))
-    }
-    async fn put(&self, _: &StoreKey, _: &[u8], _: Duration, _: Lease) -> Result<(), StoreError> {
-        Err(StoreError::new("a spy"))
-    }
-    async fn remove(&self, _: &StoreKey) -> Result<(), StoreError> {
-        Err(StoreError::new("a spy"))
-    }
-    async fn lease(&self, _: &StoreKey, _: Duration) -> Result<Option<Lease>, StoreError> {
-        Err(StoreError::new("a spy"))
-    }
-    async fn release(&self, _: &StoreKey, _: Lease) -> Result<(), StoreError> {
-        Err(StoreError::new("a spy"))
-    }
-}
-
-async fn key(namespace: &str) -> StoreKey {
-    let spy = Spy::default();
-    let source = ScriptedSource::new([Err(TokenError::request_refused("no"))]);
-    let cache = CachedTokenSource::builder(source)
-        .store(spy.clone(), namespace)
-        .build();
-    cache.token(&TokenRequest::new()).await.unwrap_err();
-    spy.0.lock().unwrap().remove(0)
+fn key(namespace: &str) -> StoreKey {
+    StoreKey::new(namespace, &TokenRequest::new())
 }
 
 async fn look(store: &FileTokenStore, key: &StoreKey) -> Option<(String, u64)> {
@@ -82,8 +52,9 @@ async fn look(store: &FileTokenStore, key: &StoreKey) -> Option<(String, u64)> {
 
 async fn put(store: &FileTokenStore, key: &StoreKey, entry: &str) {
     let lease = store.lease(key, TTL).await.unwrap().unwrap();
-    store.put(key, entry.as_bytes(), HOUR, lease).await.unwrap();
-    store.release(key, lease).await.unwrap();
+    let put = store.put(key, entry.as_bytes(), HOUR, Some(&lease));
+    put.await.unwrap();
+    store.release(key, &lease).await.unwrap();
 }
 
 // covers: F-95, F-96
@@ -91,7 +62,7 @@ async fn put(store: &FileTokenStore, key: &StoreKey, entry: &str) {
 async fn what_was_put_is_there_for_its_time_and_for_its_key() {
     let machine = Machine::new();
     let (one, other) = (machine.process(), machine.process());
-    let (a, b) = (key("a").await, key("b").await);
+    let (a, b) = (key("a"), key("b"));
     assert_eq!(look(&one, &a).await, None);
     put(&one, &a, "first").await;
     assert_eq!(look(&other, &a).await, Some(("first".into(), 3_600)));
@@ -102,9 +73,12 @@ async fn what_was_put_is_there_for_its_time_and_for_its_key() {
     machine.clock.advance(SECOND);
     assert_eq!(look(&one, &a).await, None);
     put(&one, &a, "third").await;
-    one.remove(&a).await.unwrap();
+    let fence = one.look_up(&a).await.unwrap().unwrap().fence();
+    one.remove(&a, fence - 1).await.unwrap();
+    assert!(look(&other, &a).await.is_some(), "it is another entry");
+    one.remove(&a, fence).await.unwrap();
     assert_eq!(look(&other, &a).await, None);
-    one.remove(&b).await.unwrap();
+    one.remove(&b, fence).await.unwrap();
 }
 
 // covers: F-89
@@ -112,7 +86,7 @@ async fn what_was_put_is_there_for_its_time_and_for_its_key() {
 async fn one_lease_at_a_time_and_it_ends_by_itself() {
     let machine = Machine::new();
     let (one, other) = (machine.process(), machine.process());
-    let (a, b) = (key("a").await, key("b").await);
+    let (a, b) = (key("a"), key("b"));
     let first = one.lease(&a, TTL).await.unwrap().unwrap();
     assert_eq!(other.lease(&a, TTL).await.unwrap(), None);
     assert_eq!(one.lease(&a, TTL).await.unwrap(), None);
@@ -124,22 +98,64 @@ async fn one_lease_at_a_time_and_it_ends_by_itself() {
     let second = other.lease(&a, TTL).await.unwrap().unwrap();
     assert!(second.fence() > first.fence());
     // And what it does when it wakes up changes nothing.
-    one.put(&a, b"late", HOUR, first).await.unwrap();
-    one.release(&a, first).await.unwrap();
+    one.put(&a, b"late", HOUR, Some(&first)).await.unwrap();
+    one.release(&a, &first).await.unwrap();
     assert_eq!(look(&one, &a).await, None);
     assert_eq!(one.lease(&a, TTL).await.unwrap(), None);
-    other.put(&a, b"in time", HOUR, second).await.unwrap();
-    other.release(&a, second).await.unwrap();
+    let put = other.put(&a, b"in time", HOUR, Some(&second));
+    put.await.unwrap();
+    other.release(&a, &second).await.unwrap();
     assert_eq!(look(&one, &a).await.unwrap().0, "in time");
     let third = one.lease(&a, TTL).await.unwrap().unwrap();
     assert!(third.fence() > second.fence());
+}
+
+// covers: F-89
+#[tokio::test]
+async fn a_lease_that_is_extended_lives_on() {
+    let machine = Machine::new();
+    let (one, other) = (machine.process(), machine.process());
+    let a = key("a");
+    let first = one.lease(&a, TTL).await.unwrap().unwrap();
+    for _ in 0..4 {
+        machine.clock.advance(Duration::from_secs(14));
+        assert!(one.extend(&a, &first, TTL).await.unwrap());
+        assert_eq!(other.lease(&a, TTL).await.unwrap(), None);
+    }
+    machine.clock.advance(TTL);
+    assert!(!one.extend(&a, &first, TTL).await.unwrap(), "too late");
+    let second = other.lease(&a, TTL).await.unwrap().unwrap();
+    assert!(!one.extend(&a, &first, TTL).await.unwrap(), "another's");
+    assert!(other.extend(&a, &second, TTL).await.unwrap());
+}
+
+// covers: F-89
+#[tokio::test]
+async fn without_a_lease_only_what_lives_longer_is_put() {
+    let machine = Machine::new();
+    let (one, other) = (machine.process(), machine.process());
+    let a = key("a");
+    one.put(&a, b"first", HOUR / 2, None).await.unwrap();
+    let lease = other.lease(&a, TTL).await.unwrap().unwrap();
+    one.put(&a, b"shorter", HOUR / 4, None).await.unwrap();
+    assert_eq!(look(&one, &a).await.unwrap().0, "first");
+    one.put(&a, b"longer", HOUR, None).await.unwrap();
+    let entry = one.look_up(&a).await.unwrap().unwrap();
+    assert_eq!(entry.bytes(), b"longer");
+    assert!(entry.fence() > lease.fence());
+    // Newer than what comes under the lease; the lease itself is not touched.
+    other.put(&a, b"late", HOUR, Some(&lease)).await.unwrap();
+    assert_eq!(look(&one, &a).await.unwrap().0, "longer");
+    assert_eq!(one.lease(&a, TTL).await.unwrap(), None);
+    other.release(&a, &lease).await.unwrap();
+    assert!(one.lease(&a, TTL).await.unwrap().is_some());
 }
 
 // covers: F-90
 #[tokio::test]
 async fn the_lease_of_one_who_died_holds_nobody() {
     let machine = Machine::new();
-    let a = key("a").await;
+    let a = key("a");
     let dead = machine.process();
     let first = dead.lease(&a, TTL).await.unwrap().unwrap();
     // The system drops a process's locks with its files.
@@ -152,12 +168,12 @@ async fn the_lease_of_one_who_died_holds_nobody() {
 #[tokio::test]
 async fn a_clock_that_is_set_back_holds_nobody_and_revives_nothing() {
     let machine = Machine::new();
-    let a = key("a").await;
+    let a = key("a");
     let (one, other) = (machine.process(), machine.process());
     put(&one, &a, "entry").await;
     let first = one.lease(&a, TTL).await.unwrap().unwrap();
     machine.clock.set_wall(machine.clock.wall() - 10 * HOUR);
-    assert_eq!(look(&other, &a).await.unwrap().1, 3_600);
+    assert_eq!(look(&other, &a).await, None);
     let second = other.lease(&a, TTL).await.unwrap().unwrap();
     assert!(second.fence() > first.fence());
 }
@@ -166,7 +182,7 @@ async fn a_clock_that_is_set_back_holds_nobody_and_revives_nothing() {
 async fn settled_is_when_nothing_is_leased() {
     let machine = Machine::new();
     let store = machine.process();
-    let a = key("a").await;
+    let a = key("a");
     store.settled().await;
     let lease = store.lease(&a, TTL).await.unwrap().unwrap();
     let waiting = {
@@ -175,7 +191,7 @@ async fn settled_is_when_nothing_is_leased() {
     };
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
-    store.release(&a, lease).await.unwrap();
+    store.release(&a, &lease).await.unwrap();
     waiting.await.unwrap();
 }
 
@@ -183,7 +199,7 @@ async fn settled_is_when_nothing_is_leased() {
 async fn what_has_expired_is_swept_and_what_lives_is_not() {
     let machine = Machine::new();
     let store = machine.process();
-    let (a, b, c) = (key("a").await, key("b").await, key("c").await);
+    let (a, b, c) = (key("a"), key("b"), key("c"));
     put(&store, &a, "old").await;
     machine.clock.advance(HOUR / 2);
     put(&store, &b, "young").await;
@@ -195,7 +211,7 @@ async fn what_has_expired_is_swept_and_what_lives_is_not() {
         .map(|kept| kept.key)
         .collect();
     assert_eq!(kept.len(), 2);
-    assert!(!kept.iter().any(|key| *key == a.as_str()));
+    assert!(!kept.iter().any(|key| *key == a.request()));
 }
 
 /// The token of a run through the cache, and how many requests that took.
@@ -222,7 +238,7 @@ async fn files_that_others_made_are_passed_over_and_replaced() {
     assert_eq!(through_the_cache(&machine).await, (first.clone(), 0));
     let path = machine
         .folder()
-        .join(format!("{}.token", key("n").await.as_str()));
+        .join(format!("{}.token", key("n").request()));
     let good = fs::read(&path).unwrap();
     let outside = machine.folder.path().join("outside");
     fs::write(&outside, &good).unwrap();
@@ -349,9 +365,9 @@ async fn of_what_was_left_over_our_own_temporary_files_alone_are_removed() {
 async fn an_entry_that_was_moved_to_another_key_is_nothing() {
     let machine = Machine::new();
     let store = machine.process();
-    let (a, b) = (key("a").await, key("b").await);
+    let (a, b) = (key("a"), key("b"));
     put(&store, &a, "of a").await;
-    let path = |key: &StoreKey| machine.folder().join(format!("{}.token", key.as_str()));
+    let path = |key: &StoreKey| machine.folder().join(format!("{}.token", key.request()));
     fs::copy(path(&a), path(&b)).unwrap();
     assert!(look(&store, &a).await.is_some());
     assert_eq!(look(&store, &b).await, None);
@@ -362,7 +378,7 @@ async fn an_entry_that_was_moved_to_another_key_is_nothing() {
 async fn neither_name_nor_debug_tells_anything() {
     let machine = Machine::new();
     let store = machine.process();
-    let a = key("CANARY.example CANARY-client").await;
+    let a = key("CANARY.example CANARY-client");
     put(&store, &a, "CANARY").await;
     let mut shown = format!("{store:?}");
     for file in fs::read_dir(machine.folder()).unwrap() {
@@ -370,6 +386,6 @@ async fn neither_name_nor_debug_tells_anything() {
     }
     assert!(!shown.contains("CANARY"), "{shown}");
     // The control: the entry is in there.
-    let text = fs::read_to_string(machine.folder().join(format!("{}.token", a.as_str())));
+    let text = fs::read_to_string(machine.folder().join(format!("{}.token", a.request())));
     assert!(text.unwrap().contains("CANARY"));
 }

@@ -1,0 +1,171 @@
+use hallpass_core::{Binding, Clock as _};
+use hallpass_testkit::ManualClock;
+use proptest::prelude::*;
+
+use super::*;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// With everything that a token of this kind can have.
+fn token(clock: &ManualClock) -> AccessToken {
+    let token = AccessToken::bearer("CANARY", clock.moment(), HOUR).unwrap();
+    let extra = [
+        ("instance_url", r#""https://eu1.example""#),
+        ("limits", r#"{"per \"day\"": [1, 2.50]}"#),
+    ];
+    token
+        .with_scopes("a b".parse().unwrap())
+        .with_refresh_in(MINUTE)
+        .with_extra(extra.map(|(name, json)| (name.into(), json.to_owned())))
+}
+
+fn encoded(token: &AccessToken) -> Zeroizing<Vec<u8>> {
+    encode(token).unwrap().expect("a token that can be shared")
+}
+
+fn read(bytes: &[u8], ttl: Option<Duration>, clock: &ManualClock) -> Option<AccessToken> {
+    match decode(bytes, ttl, clock.moment()) {
+        Decoded::Token(token) => Some(token),
+        Decoded::Nothing | Decoded::Corrupt => None,
+    }
+}
+
+fn is_corrupt(bytes: &[u8], clock: &ManualClock) -> bool {
+    matches!(decode(bytes, None, clock.moment()), Decoded::Corrupt)
+}
+
+fn left(token: &AccessToken, clock: &ManualClock) -> u64 {
+    token.expires().saturating_since(clock.now()).as_secs()
+}
+
+#[test]
+fn a_token_survives_the_store_whole() {
+    let clock = ManualClock::new();
+    let written = token(&clock);
+    let bytes = encoded(&written);
+    clock.advance(10 * MINUTE);
+    let read = read(&bytes, Some(50 * MINUTE), &clock).unwrap();
+    assert_eq!((read.expose(), read.scopes().as_str()), ("CANARY", "a b"));
+    assert_eq!((left(&read, &clock), read.lifetime()), (3_000, HOUR));
+    assert_eq!(read.requested_at(), written.requested_at());
+    assert_eq!(read.expires(), written.expires());
+    assert_eq!(read.refresh_in(), Some(MINUTE));
+    assert_eq!(read.token_type(), written.token_type());
+    let members = |token: &AccessToken| {
+        let members = token.extra_members();
+        members
+            .map(|(name, json)| format!("{name}={json}"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(members(&read), members(&written));
+    assert_eq!(members(&read).len(), 2);
+}
+
+#[test]
+fn an_extra_member_that_is_no_json_is_not_lost_in_silence() {
+    let clock = ManualClock::new();
+    let token = token(&clock).with_extra([("note".into(), "not JSON".to_owned())]);
+    assert!(encode(&token).is_err());
+}
+
+// covers: C-40
+#[test]
+fn a_token_that_is_bound_is_not_written() {
+    let clock = ManualClock::new();
+    let token = |kind| AccessToken::new(kind, "CANARY", clock.moment(), HOUR).unwrap();
+    assert!(encode(&token(TokenType::Bearer)).unwrap().is_some());
+    assert!(encode(&token(TokenType::DPoP)).unwrap().is_none());
+    let bound = token(TokenType::Bearer).with_binding(Binding::new());
+    assert!(encode(&bound).unwrap().is_none());
+}
+
+// covers: F-95, F-96
+#[test]
+fn clocks_that_differ_make_no_token_live_longer() {
+    let clock = ManualClock::new();
+    let bytes = encoded(&token(&clock));
+    let read = |skew_seconds: i32, ttl: Duration| {
+        let clock = ManualClock::new();
+        let skew = Duration::from_secs(skew_seconds.unsigned_abs().into());
+        let wall = if skew_seconds < 0 {
+            clock.wall() - skew
+        } else {
+            clock.wall() + skew
+        };
+        clock.set_wall(wall);
+        read(&bytes, Some(ttl), &clock).map(|token| left(&token, &clock))
+    };
+    assert_eq!(read(-300, HOUR), Some(3_600));
+    assert_eq!(read(-300, 20 * MINUTE), Some(1_200));
+    assert_eq!(read(300, HOUR), Some(3_300));
+    assert_eq!(read(3_600, HOUR), None);
+    assert_eq!(read(0, Duration::ZERO), None);
+    // Written in the future: this clock was set back since, and an expired token would live again.
+    assert_eq!(read(-301, HOUR), None);
+    assert_eq!(read(-2 * 3_600, HOUR), None);
+}
+
+#[test]
+fn a_lifetime_without_an_end_is_cut() {
+    let clock = ManualClock::new();
+    for lifetime in [
+        Duration::MAX,
+        Duration::from_secs(u64::MAX),
+        MAX_LIFETIME + HOUR,
+    ] {
+        let token = AccessToken::bearer("t", clock.moment(), lifetime).unwrap();
+        let token = token.with_refresh_in(lifetime);
+        let read = read(&encoded(&token), None, &clock).unwrap();
+        assert_eq!(read.lifetime(), MAX_LIFETIME);
+        assert_eq!(left(&read, &clock), MAX_LIFETIME.as_secs());
+    }
+}
+
+// covers: F-92
+#[test]
+fn another_version_or_kind_is_nothing_and_not_damage() {
+    let clock = ManualClock::new();
+    for other in [
+        r#"{"version":2,"kind":"token","sealed":"…"}"#,
+        r#"{"version":1,"kind":"failure","until_ms":1}"#,
+        r#"{"kind":"failure","version":7}"#,
+    ] {
+        let decoded = decode(other.as_bytes(), None, clock.moment());
+        assert!(matches!(decoded, Decoded::Nothing), "{other}");
+    }
+}
+
+// covers: F-92
+#[test]
+fn damaged_bytes_are_no_token() {
+    let clock = ManualClock::new();
+    let good = encoded(&token(&clock));
+    for end in 0..good.len() {
+        assert!(is_corrupt(&good[..end], &clock), "{end}");
+    }
+    let text = String::from_utf8(good.to_vec()).unwrap();
+    for (from, to) in [
+        ("\"version\":1", "\"version\":\"1\""),
+        ("Bearer", "mac"),
+        ("Bearer", "DPoP"),
+        ("CANARY", "a b"),
+        ("\"a b\"", "\"a\\n\""),
+        ("3600000", "-1"),
+        ("3600000", "1e300"),
+        ("3600000", "\"3600000\""),
+        ("\"extra\"", "\"more\""),
+    ] {
+        let bad = text.replace(from, to);
+        assert_ne!(bad, text);
+        assert!(is_corrupt(bad.as_bytes(), &clock), "{to}");
+    }
+}
+
+proptest! {
+    // covers: F-92
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+        let _ = decode(&bytes, None, ManualClock::new().moment());
+    }
+}

@@ -1,0 +1,126 @@
+//! When a process that waits for another one's fetch asks the shared store again.
+
+use std::time::Duration;
+
+use crate::level2::LEASE;
+
+/// The pause after the first question; it doubles up to the longest. Each is shortened by up to a quarter at random, so
+/// that processes that start together do not ask together.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A later lease is asked for every other time, and again after this at the latest.
+const LEASE_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(crate) struct Polls {
+    /// So many questions were asked.
+    number: u32,
+    asked_for_lease: Option<Duration>,
+    /// When the lease that was seen at first has ended, unless its holder lives.
+    lease_end: Duration,
+    end: Duration,
+}
+
+impl Polls {
+    /// Each process gives up at a time of its own, when another one could have fetched and has not: between one and two
+    /// load deadlines, or a minute after it. What the first one fetches serves the others.
+    pub(crate) fn new(load_deadline: Duration) -> Self {
+        const MOST: Duration = Duration::from_secs(60);
+        let spread = load_deadline.min(MOST).mul_f64(fastrand::f64());
+        Self {
+            number: 0,
+            asked_for_lease: None,
+            lease_end: LEASE + (LEASE / 10).mul_f64(fastrand::f64()),
+            end: load_deadline.saturating_add(spread),
+        }
+    }
+
+    pub(crate) fn is_over(&self, waited: Duration) -> bool {
+        waited >= self.end
+    }
+
+    /// Returns true if it is time to ask for the lease.
+    pub(crate) fn asks_for_lease(&mut self, waited: Duration) -> bool {
+        let due = |asked: Duration| {
+            let ended = asked < self.lease_end && waited >= self.lease_end;
+            ended || waited.saturating_sub(asked) >= LEASE_INTERVAL
+        };
+        let asks = self.number.is_multiple_of(2) || self.asked_for_lease.is_none_or(due);
+        if asks {
+            self.asked_for_lease = Some(waited);
+        }
+        asks
+    }
+
+    /// Returns how long to wait before the next question.
+    pub(crate) fn pause(&mut self, waited: Duration) -> Duration {
+        let full = FIRST_PAUSE
+            .saturating_mul(1 << self.number.min(16))
+            .min(LONGEST_PAUSE);
+        self.number += 1;
+        let pause = full.saturating_sub((full / 4).mul_f64(fastrand::f64()));
+        // The holder may have crashed at the start.
+        let pause = match self.lease_end.checked_sub(waited) {
+            Some(left) if !left.is_zero() => pause.min(left),
+            _ => pause,
+        };
+        pause.min(self.end.saturating_sub(waited))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The times of all questions and of those for the lease, in seconds.
+    fn times(load_deadline: Duration) -> (Vec<f64>, Vec<f64>) {
+        let mut polls = Polls::new(load_deadline);
+        let (mut all, mut leases) = (Vec::new(), Vec::new());
+        let mut waited = Duration::ZERO;
+        loop {
+            all.push(waited.as_secs_f64());
+            if polls.asks_for_lease(waited) {
+                leases.push(waited.as_secs_f64());
+            }
+            if polls.is_over(waited) {
+                return (all, leases);
+            }
+            waited += polls.pause(waited);
+        }
+    }
+
+    #[test]
+    fn questions_grow_rarer_and_end_at_a_time_of_their_own() {
+        let minute = Duration::from_secs(60);
+        let ends: Vec<f64> = (0..200).map(|_| *times(minute).0.last().unwrap()).collect();
+        assert!(
+            ends.iter().all(|end| (60.0..=120.0).contains(end)),
+            "{ends:?}"
+        );
+        let early = ends.iter().filter(|end| **end < 62.0).count();
+        assert!(early < 30, "{early} of 200 in the first of thirty parts");
+        for _ in 0..200 {
+            let (all, leases) = times(minute);
+            let until = |list: &[f64], end: f64| list.iter().filter(|at| **at < end).count();
+            // 0, 50, 150, 350, 750, 1550 ms, or up to a quarter earlier.
+            assert!((6..=7).contains(&until(&all, 2.0)), "{all:?}");
+            assert!((3..=5).contains(&until(&leases, 2.0)), "{leases:?}");
+            assert!(until(&all, 20.0) <= 7 + 2 + 12, "{all:?}");
+            // A lease that nobody extends is taken over at once.
+            assert!(
+                leases.iter().any(|at| (3.0..=3.3).contains(at)),
+                "{leases:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_deadline_is_too_long_or_too_short() {
+        let mut endless = Polls::new(Duration::MAX);
+        assert!(!endless.is_over(Duration::from_secs(1 << 40)));
+        for _ in 0..100 {
+            let pause = endless.pause(Duration::ZERO);
+            assert!(pause <= LONGEST_PAUSE && !pause.is_zero());
+        }
+        assert_eq!(times(Duration::ZERO).0, [0.0]);
+    }
+}
