@@ -335,9 +335,9 @@ async fn a_link_in_place_of_the_folder_is_not_followed() {
 async fn of_what_was_left_over_our_own_temporary_files_alone_are_removed() {
     let machine = Machine::new();
     let store = machine.process();
-    let a = key("a").await;
+    let a = key("a");
     put(&store, &a, "entry").await;
-    let key = a.as_str();
+    let key = a.request();
     let ours = format!("{key}.4711-0.new");
     let others = [
         "report.new".to_owned(),
