@@ -150,8 +150,8 @@ fn age(user: &User, seconds: u64) {
     let (head, entry) = text.split_once('\n').unwrap();
     let mut head: Value = serde_json::from_str(head).unwrap();
     let mut entry: Value = serde_json::from_str(entry).unwrap();
-    let asked = entry["requested_at"].as_f64().unwrap();
-    entry["requested_at"] = (asked - Duration::from_secs(seconds).as_secs_f64()).into();
+    let requested_at = entry["requested_at_ms"].as_u64().unwrap();
+    entry["requested_at_ms"] = (requested_at - seconds * 1_000).into();
     for time in ["written_ms", "expires_ms"] {
         head[time] = (head[time].as_u64().unwrap() - seconds * 1_000).into();
     }
@@ -191,7 +191,7 @@ async fn a_folder_that_cannot_be_used_costs_the_sharing_alone() {
     assert_eq!(server.token_request_count(), 2);
     let told = user.run("token -v").success();
     assert!(
-        shown(&told).contains("store passed over"),
+        shown(&told).contains("token store fault"),
         "{}",
         shown(&told)
     );
