@@ -14,7 +14,7 @@ use hallpass::{
     },
     endpoint::{ClientCredentials, ClientSecretPost, Retry, SourceBuilder},
     jwt::{AssertionSettings, Dpop, PrivateKeyJwt, SigningKey},
-    reqwest::{RequestBuilderExt as _, same_origin_redirects},
+    reqwest::{RequestBuilderExt as _, TokenClient, same_origin_redirects},
     tower::TokenLayer,
 };
 use hallpass_testkit::{ManualClock, leak};
@@ -272,17 +272,15 @@ fn assert_demanding(endpoint: &Prudent) {
 async fn each_request_of_reqwest_is_proven() {
     let (server, orders) = Prudent::start("/orders", demanding).await;
     let authorizer = api(&server.uri(), &Dpop::generate().unwrap(), "CANARY-token");
-    let client = reqwest::Client::new();
+    let client = TokenClient::new(authorizer.clone(), reqwest::Client::builder()).unwrap();
     for _ in 0..2 {
-        let post = client
-            .post(format!("{}?page=2#top", orders.url()))
-            .body("{}");
-        let response = post.send_with(&authorizer).await.unwrap();
-        assert_eq!(response.status(), 200);
+        let url = format!("{}?page=2#top", orders.url());
+        let post = client.http().post(url).body("{}");
+        assert_eq!(client.send(post).await.unwrap().status(), 200);
     }
     assert_demanding(&orders);
 
-    let chain = reqwest_middleware::ClientBuilder::new(client);
+    let chain = reqwest_middleware::ClientBuilder::new(reqwest::Client::new());
     let chain = chain
         .with(hallpass::reqwest::TokenMiddleware::new(authorizer))
         .build();

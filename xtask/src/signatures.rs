@@ -9,7 +9,7 @@ use serde_json::Value;
 use xshell::{Shell, cmd};
 
 /// Third parties' types that may stand in a public signature, and why.
-const ALLOWED: [(&str, &str, &str); 22] = [
+const ALLOWED: [(&str, &str, &str); 24] = [
     (
         "hallpass_core",
         "http::header::value::HeaderValue",
@@ -44,6 +44,16 @@ const ALLOWED: [(&str, &str, &str); 22] = [
         "hallpass_core",
         "http::uri::Uri",
         "where a request goes, as most clients have it",
+    ),
+    (
+        "hallpass_reqwest",
+        "reqwest::async_impl::client::Client",
+        "what requests are built with",
+    ),
+    (
+        "hallpass_reqwest",
+        "reqwest::async_impl::client::ClientBuilder",
+        "what a client is built from",
     ),
     (
         "hallpass_reqwest",

@@ -1,12 +1,15 @@
 use hallpass_core::{TokenRequest, authorize::Authorizer};
-use reqwest::{RequestBuilder, Response};
+use reqwest::{Client, Request, RequestBuilder, Response};
 
 use crate::{
     Error,
-    sending::{Direct, sending},
+    send::{Answer, Transport, send},
 };
 
-/// Sends a request of reqwest with a token; implemented for its `RequestBuilder`, and for nothing else.
+/// An extension of reqwest's `RequestBuilder` that sends a request with a token.
+///
+/// After a 401 a request is sent again if its method is safe and it has no body. A POST is not: the client may have
+/// followed a redirect, and what was asked may be done. A [`TokenClient`](crate::TokenClient) knows.
 ///
 /// A `Request` that is built already goes the same way: `RequestBuilder::from_parts(client, request)`.
 ///
@@ -29,10 +32,7 @@ use crate::{
 /// # }
 /// ```
 pub trait RequestBuilderExt: sealed::Sealed {
-    /// Sends it with the token that its origin was allowed with.
-    ///
-    /// As with reqwest's own `send`, the request is made when this is called, with a token that is at hand then, and
-    /// goes out when the future is polled.
+    /// Sends it with the token that its origin was allowed with. Nothing happens before the future is polled.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ pub trait RequestBuilderExt: sealed::Sealed {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up the request; a token that is being fetched for others too goes on being fetched.
+    /// Dropping the future abandons the request; a token that is being fetched for others too goes on being fetched.
     fn send_with(
         self,
         authorizer: &Authorizer,
@@ -65,23 +65,44 @@ pub trait RequestBuilderExt: sealed::Sealed {
 }
 
 impl RequestBuilderExt for RequestBuilder {
-    #[inline]
     fn send_with(
         self,
         authorizer: &Authorizer,
     ) -> impl Future<Output = Result<Response, Error>> + Send {
         let (client, request) = self.build_split();
-        sending(Direct(client), authorizer, None, request)
+        async move { send(&mut Plain(client), authorizer, None, request?).await }
     }
 
-    #[inline]
     fn send_with_request(
         self,
         authorizer: &Authorizer,
         wanted: &TokenRequest,
     ) -> impl Future<Output = Result<Response, Error>> + Send {
         let (client, request) = self.build_split();
-        sending(Direct(client), authorizer, Some(wanted), request)
+        async move { send(&mut Plain(client), authorizer, Some(wanted), request?).await }
+    }
+}
+
+/// A client of someone else's: it may follow redirects, and nobody can ask it.
+struct Plain(Client);
+
+impl Transport for Plain {
+    type Error = Error;
+
+    const REPORTS_REDIRECTS: bool = false;
+
+    fn execute(
+        &mut self,
+        request: Request,
+        _: bool,
+    ) -> impl Future<Output = Result<Answer, Error>> + Send {
+        let response = self.0.execute(request);
+        async {
+            Ok(Answer {
+                response: response.await?,
+                is_direct: false,
+            })
+        }
     }
 }
 

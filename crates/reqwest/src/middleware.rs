@@ -1,17 +1,17 @@
-use hallpass_core::{
-    TokenError, TokenRequest, async_trait,
-    authorize::{Authorizer, Verdict},
-};
+use hallpass_core::{TokenError, TokenRequest, async_trait, authorize::Authorizer};
 use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next};
 
-use crate::send::{Start, Transport, start, wait};
+use crate::send::{Answer, Transport, send};
 
 /// Puts a token on every request of a [`reqwest_middleware`] client that goes to an allowed origin.
 ///
 /// Add it last, below middleware that retries, so that each try has a token that is valid then. A [`TokenRequest`]
 /// in a request's extensions asks for another token than the origin was allowed with.
+///
+/// After a 401 a request is sent again if its method is safe and it has no body. A POST is not: the client below may
+/// have followed a redirect, and what was asked may be done. The caller has the 401, and the next request a new token.
 ///
 /// Where there is no token, nothing is sent, and the [`TokenError`] is inside of the client's error:
 ///
@@ -39,27 +39,12 @@ use crate::send::{Start, Transport, start, wait};
 #[derive(Clone, Debug)]
 pub struct TokenMiddleware {
     authorizer: Authorizer,
-    request_extensions: bool,
 }
 
 impl TokenMiddleware {
-    /// A middleware that asks this authorizer.
+    /// Creates a middleware that asks this authorizer.
     pub fn new(authorizer: Authorizer) -> Self {
-        Self {
-            authorizer,
-            request_extensions: false,
-        }
-    }
-
-    /// Keeps the extensions of a request itself, so that they are there too when it is sent again.
-    ///
-    /// These are those of an [`http::Request`] from which the request was made; only middleware below that makes an
-    /// `http::Request` of it again sees them. Then each request with a body is copied whole before it is sent. What
-    /// [`with_extension`](reqwest_middleware::RequestBuilder::with_extension) adds is there in any case.
-    #[must_use]
-    pub fn keep_request_extensions(mut self) -> Self {
-        self.request_extensions = true;
-        self
+        Self { authorizer }
     }
 }
 
@@ -67,31 +52,17 @@ impl TokenMiddleware {
 impl Middleware for TokenMiddleware {
     async fn handle(
         &self,
-        mut request: Request,
+        request: Request,
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> Result<Response, Error> {
-        let wanted = extensions.get::<TokenRequest>();
-        let keep = self.request_extensions;
-        let started = start(&self.authorizer, wanted, &mut request, keep);
-        let started = started.map_err(Error::middleware)?;
-        let mut rest = Rest {
-            next,
-            extensions,
-            request_extensions: keep,
-        };
-        // What is seldom needed is in a box, so that the future that every request carries along stays small.
-        match started {
-            Start::Bare => rest.execute(request).await,
-            Start::Ready(mut sent) => {
-                let response = rest.execute(request).await?;
-                match sent.judge(&response) {
-                    Verdict::Pass => Ok(response),
-                    verdict => Box::pin(sent.refused(&mut rest, response, verdict)).await,
-                }
-            }
-            Start::Waits(permit, token) => Box::pin(wait(&mut rest, permit, token, request)).await,
-        }
+        let wanted = extensions.get::<TokenRequest>().cloned();
+        let mut rest = Rest { next, extensions };
+        let sent = send(&mut rest, &self.authorizer, wanted.as_ref(), request).await;
+        sent.map_err(|failure| match failure {
+            Failure::Token(error) => Error::middleware(error),
+            Failure::Below(error) => error,
+        })
     }
 }
 
@@ -99,25 +70,29 @@ impl Middleware for TokenMiddleware {
 struct Rest<'a> {
     next: Next<'a>,
     extensions: &'a mut Extensions,
-    request_extensions: bool,
+}
+
+enum Failure {
+    Token(TokenError),
+    Below(Error),
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
 }
 
 impl Transport for Rest<'_> {
-    type Error = Error;
-    type Failure = Error;
+    type Error = Failure;
 
-    fn sees_extensions(&self) -> bool {
-        self.request_extensions
-    }
+    const REPORTS_REDIRECTS: bool = false;
 
-    fn execute(
-        &mut self,
-        request: Request,
-    ) -> impl Future<Output = Result<Response, Error>> + Send {
-        self.next.clone().run(request, self.extensions)
-    }
-
-    fn no_token(error: TokenError) -> Error {
-        Error::middleware(error)
+    async fn execute(&mut self, request: Request, _: bool) -> Result<Answer, Failure> {
+        let response = self.next.clone().run(request, self.extensions).await;
+        Ok(Answer {
+            response: response.map_err(Failure::Below)?,
+            is_direct: false,
+        })
     }
 }

@@ -1,169 +1,94 @@
-//! The way of a request, the same for the extension and for the middleware.
+//! How a request is sent: the same for the extension, the client and the middleware.
 
 use hallpass_core::{
     AccessToken, TokenError, TokenRequest,
     authorize::{ApiRefusal, Authorizer, Permit, Target, Verdict},
 };
-use reqwest::{Request, Response, Url, header::AUTHORIZATION};
+use reqwest::{
+    Request, Response, Url,
+    header::{AUTHORIZATION, HeaderName},
+};
 
-use crate::{proven::send_proven, spare::Spare};
+const DPOP: HeaderName = HeaderName::from_static("dpop");
 
-/// What is below: a client, or further middleware.
+/// The layer below: a client, or further middleware.
 pub(crate) trait Transport {
-    /// What the caller gets.
-    type Error: From<Self::Failure>;
+    /// The caller's error.
+    type Error: From<TokenError>;
 
-    /// What is said below. It is converted here: one more future around each request would be on its way as well.
-    type Failure;
+    /// True if the transport reports whether a request was redirected.
+    const REPORTS_REDIRECTS: bool;
 
-    /// Does it look at a request's own extensions?
-    fn sees_extensions(&self) -> bool;
-
+    /// Sends `request` once. One with a proof is for its URL alone.
     fn execute(
         &mut self,
         request: Request,
-    ) -> impl Future<Output = Result<Response, Self::Failure>> + Send;
-
-    fn no_token(error: TokenError) -> Self::Error;
+        has_proof: bool,
+    ) -> impl Future<Output = Result<Answer, Self::Error>> + Send;
 }
 
-/// How a request starts.
-pub(crate) enum Start {
-    /// No token is meant for it, and it goes as it is.
-    Bare,
-    /// It has its token on it.
-    Ready(Sent),
-    /// Its token, or a proof of it, is still to be had.
-    Waits(Permit, Option<AccessToken>),
+/// A response with what is known about its origin.
+pub(crate) struct Answer {
+    pub(crate) response: Response,
+    /// True if the response is known to answer the request itself: no redirect was followed.
+    pub(crate) is_direct: bool,
 }
 
-/// What the answer to a request is judged by, and what it is sent once more from.
-pub(crate) struct Sent {
-    permit: Permit,
-    token: AccessToken,
-    spare: Option<Spare>,
-}
-
-/// Puts a token that is at hand on `request`, where the authorizer permits one.
+/// Sends `request` with a token, and again where the API refuses that and it is safe to do so.
 ///
-/// This is on the way of every request, and no future: a request is large, and each future that it enters moves it.
-/// `extensions` as in [`Spare::of`].
-#[inline]
-pub(crate) fn start(
+/// A request is safe to send again if its method is (RFC 9110 section 9.2.1) and it has no body, or if it was not
+/// redirected: before a redirect the API may have done what was asked, and refused only the token of the next hop.
+pub(crate) async fn send<T: Transport>(
+    transport: &mut T,
     authorizer: &Authorizer,
     wanted: Option<&TokenRequest>,
-    request: &mut Request,
-    extensions: bool,
-) -> Result<Start, TokenError> {
-    let permit = authorizer.permit(target(request.url()), request.headers(), wanted)?;
-    let Some(permit) = permit else {
-        return Ok(Start::Bare);
-    };
-    Ok(match permit.ready_token() {
-        Some(token) if token.prover().is_none() => {
-            Start::Ready(Sent::new(permit, token, request, extensions))
-        }
-        token => Start::Waits(permit, token),
-    })
-}
-
-/// The rest of the way of a request that [waits](Start::Waits).
-pub(crate) async fn wait<T: Transport>(
-    transport: &mut T,
-    permit: Permit,
-    token: Option<AccessToken>,
     mut request: Request,
 ) -> Result<Response, T::Error> {
-    let token = match token {
-        Some(token) => token,
-        None => permit.token().await.map_err(T::no_token)?,
+    let permit = authorizer.permit(target(request.url()), request.headers(), wanted)?;
+    let Some(mut permit) = permit else {
+        return Ok(transport.execute(request, false).await?.response);
     };
-    if token.prover().is_some() {
-        return send_proven(transport, permit, token, request).await;
-    }
-    let mut sent = Sent::new(permit, token, &mut request, transport.sees_extensions());
-    let response = transport.execute(request).await?;
-    let verdict = sent.judge(&response);
-    sent.refused(transport, response, verdict).await
-}
-
-impl Sent {
-    #[inline]
-    fn new(permit: Permit, token: AccessToken, request: &mut Request, extensions: bool) -> Self {
-        // Before the token is on it: this is for another one.
-        let spare = Spare::of(request, extensions);
-        put(&token, request);
-        Self {
-            permit,
-            token,
-            spare,
+    let mut token = permit.token().await?;
+    loop {
+        let is_safe = request.method().is_safe() && request.body().is_none();
+        let copy = (is_safe || T::REPORTS_REDIRECTS).then(|| request.try_clone());
+        let path = request.url().path();
+        let proof = permit.proof(&token, request.method(), path).await?;
+        let headers = request.headers_mut();
+        headers.insert(AUTHORIZATION, token.header_value().clone());
+        if let Some(proof) = &proof {
+            headers.insert(DPOP, proof.header_value().clone());
         }
-    }
-
-    #[inline]
-    pub(crate) fn judge(&mut self, response: &Response) -> Verdict {
-        judge(&mut self.permit, &self.token, response)
-    }
-
-    /// Sends the request with another token, where there are both and this one was refused.
-    pub(crate) async fn refused<T: Transport>(
-        self,
-        transport: &mut T,
-        response: Response,
-        verdict: Verdict,
-    ) -> Result<Response, T::Error> {
-        let refusal = match verdict {
+        let answer = transport.execute(request, proof.is_some()).await?;
+        let response = answer.response;
+        let refusal = match judge(&mut permit, &token, &response) {
             Verdict::Retry(refusal) => refusal,
-            Verdict::Refused(refusal) => return Ok(told(response, refusal)),
+            Verdict::Refused(refusal) => return Ok(refused(response, refusal)),
             _ => return Ok(response),
         };
-        let Self {
-            mut permit,
-            token: refused,
-            spare,
-        } = self;
-        let request = spare.and_then(|spare| spare.for_another_try(response.url()));
-        let Some(mut request) = request else {
-            return Ok(told(response, refusal));
+        let Some(copy) = copy.flatten().filter(|_| is_safe || answer.is_direct) else {
+            return Ok(refused(response, refusal));
         };
-        let replacement = permit.replacement(&refused).await.map_err(T::no_token)?;
-        let Some(token) = replacement else {
-            return Ok(told(response, refusal));
+        let Some(replacement) = permit.replacement(&token).await? else {
+            return Ok(refused(response, refusal));
         };
-        drop(response);
-        if token.prover().is_some() {
-            return Box::pin(send_proven(transport, permit, token, request)).await;
-        }
-        put(&token, &mut request);
-        let response = transport.execute(request).await?;
-        match judge(&mut permit, &token, &response) {
-            Verdict::Refused(refusal) | Verdict::Retry(refusal) => Ok(told(response, refusal)),
-            _ => Ok(response),
-        }
+        (token, request) = (replacement, copy);
     }
 }
 
-#[inline]
-pub(crate) fn put(token: &AccessToken, request: &mut Request) {
-    let header = token.header_value().clone();
-    request.headers_mut().insert(AUTHORIZATION, header);
-}
-
-pub(crate) fn told(mut response: Response, refusal: ApiRefusal) -> Response {
+fn refused(mut response: Response, refusal: ApiRefusal) -> Response {
     response.extensions_mut().insert(refusal);
     response
 }
 
-/// A response from elsewhere, after redirects, says nothing about the token: it was not sent there.
-#[inline]
-pub(crate) fn judge(permit: &mut Permit, token: &AccessToken, response: &Response) -> Verdict {
+/// A response from another origin, after redirects, says nothing about the token: it was not sent there.
+fn judge(permit: &mut Permit, token: &AccessToken, response: &Response) -> Verdict {
     if !target(response.url()).is_some_and(|target| permit.is_from_here(target)) {
         return Verdict::Pass;
     }
     permit.judge(token, response.status(), response.headers())
 }
 
-#[inline]
 fn target(url: &Url) -> Option<Target<'_>> {
     Some(Target::new(url.scheme(), url.host_str()?, url.port()))
 }

@@ -7,11 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use hallpass::{
-    Authorizer,
-    core::authorize::ApiRefusal,
-    reqwest::{RequestBuilderExt as _, same_origin_redirects},
-};
+use hallpass::{Authorizer, core::authorize::ApiRefusal, reqwest::TokenClient};
 use reqwest::{
     Method, RequestBuilder, Response, StatusCode, Url,
     header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
@@ -40,15 +36,14 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
         let client = http::client_with_certificate(&tokens.settings)
             .await?
             // An answer may be as long as it likes, while it comes.
-            .read_timeout(patience)
-            .redirect(same_origin_redirects())
-            .build()
+            .read_timeout(patience);
+        let client = TokenClient::new(authorizer, client)
             .map_err(|error| http::failure(&error, "the HTTP client"))?;
-        let mut request = client.request(method, url).headers(headers);
+        let mut request = client.http().request(method, url).headers(headers);
         if let Some(body) = body {
             request = request.body(body);
         }
-        let shown = match send(request, &authorizer, &host).await {
+        let shown = match send(&client, request, &host).await {
             Ok(answer) => show(answer, args.include, common.verbose > 0, &host).await,
             Err(failure) => Err(failure),
         };
@@ -141,11 +136,11 @@ fn body(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 async fn send(
+    client: &TokenClient,
     request: RequestBuilder,
-    authorizer: &Authorizer,
     host: &str,
 ) -> Result<Response, Failure> {
-    match request.send_with(authorizer).await {
+    match client.send(request).await {
         Ok(answer) => Ok(answer),
         Err(error) => Err(match (error.token_error(), error.http_error()) {
             (Some(error), _) => error.clone().into(),

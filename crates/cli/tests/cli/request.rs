@@ -53,6 +53,23 @@ async fn a_token_that_is_refused_is_replaced_once_and_for_all_runs() {
     assert_eq!(server.token_request_count(), 2);
 }
 
+// covers: C-35
+#[tokio::test(flavor = "multi_thread")]
+async fn a_post_that_was_redirected_is_not_sent_again() {
+    let server = server().await;
+    let api = RawServer::start([
+        raw::http(303, &[("location", "/orders")], ""),
+        raw::http(401, &[], ""),
+    ])
+    .await;
+    let user = User::of(&server);
+    user.run(&format!("request POST {} --body -", api.url("/orders")))
+        .code(6);
+    let requests = api.requests().into_iter();
+    let methods: Vec<_> = requests.map(|request| request[..4].to_vec()).collect();
+    assert_eq!(methods, [b"POST", b"GET "]);
+}
+
 // covers: C-36
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_of_the_api_are_code_6_and_say_what_is_missing() {

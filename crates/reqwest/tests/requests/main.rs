@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod matrix;
 #[cfg(feature = "middleware")]
 mod middleware;
 mod policy;

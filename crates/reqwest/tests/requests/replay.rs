@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use hallpass_core::{AccessToken, Clock as _, SystemClock, TokenError, authorize::ApiRefusal};
-use hallpass_reqwest::RequestBuilderExt as _;
+use hallpass_reqwest::{RequestBuilderExt as _, TokenClient};
 use hallpass_testkit::{
     ScriptedSource, StaticSource,
     raw::{self, RawServer, Reply},
 };
-use reqwest::{Body, Response};
+use reqwest::{Body, Client, Response};
 
 use crate::support::{Mint, allow, authorizations, client, get};
 
@@ -30,11 +30,10 @@ fn token(text: &str) -> AccessToken {
 async fn a_body_in_memory_is_sent_again_with_all_headers() {
     let server = RawServer::start([refused(), raw::json(200, "")]).await;
     let authorizer = allow(Arc::new(Mint::default()), &server).build().unwrap();
-    let post = client()
-        .post(server.url("/orders?x=y#part"))
-        .header("x-order", "7")
-        .body("order");
-    assert_eq!(post.send_with(&authorizer).await.unwrap().status(), 200);
+    let client = TokenClient::new(authorizer, Client::builder().no_proxy()).unwrap();
+    let post = client.http().post(server.url("/orders?x=y#part"));
+    let post = post.header("x-order", "7").body("order");
+    assert_eq!(client.send(post).await.unwrap().status(), 200);
     let requests: Vec<_> = server
         .requests()
         .into_iter()

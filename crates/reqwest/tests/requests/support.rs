@@ -20,9 +20,18 @@ use reqwest::{Client, Response};
 #[derive(Debug, Default)]
 pub(crate) struct Mint {
     dropped: AtomicUsize,
+    lenient: bool,
 }
 
 impl Mint {
+    /// For several callers at once: a token may be dropped that is no longer in use.
+    pub(crate) fn lenient() -> Self {
+        Self {
+            lenient: true,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn dropped(&self) -> usize {
         self.dropped.load(Ordering::SeqCst)
     }
@@ -41,11 +50,8 @@ impl TokenSource for Mint {
     }
 
     fn invalidate(&self, token: &AccessToken) {
-        assert!(
-            token
-                .expose()
-                .starts_with(&format!("token-{}", self.dropped() + 1))
-        );
+        let current = format!("token-{}", self.dropped() + 1);
+        assert!(self.lenient || token.expose().starts_with(&current));
         self.dropped.fetch_add(1, Ordering::SeqCst);
     }
 }

@@ -1,0 +1,115 @@
+use hallpass_core::{TokenRequest, authorize::Authorizer};
+use reqwest::{Client, ClientBuilder, Request, RequestBuilder, Response};
+
+use crate::{
+    Error,
+    redirect::{Redirects, same_origin_redirects},
+    send::{Answer, Transport, send},
+};
+
+/// A reqwest client that puts tokens on requests, and knows which of them were redirected.
+///
+/// So it can send any request again after a 401, a POST too, if the body is in memory and no redirect was followed. On a
+/// `reqwest::Client`, whose redirects nobody can see, [`RequestBuilderExt`](crate::RequestBuilderExt) does so for
+/// requests with a safe method and without a body alone.
+///
+/// It follows redirects as [`same_origin_redirects`] does, and none with a DPoP token, whose proof is for one URL.
+///
+/// ```
+/// use hallpass_core::authorize::Authorizer;
+/// use hallpass_reqwest::TokenClient;
+///
+/// # async fn example(authorizer: Authorizer) -> Result<(), Box<dyn std::error::Error>> {
+/// let client = TokenClient::new(authorizer, reqwest::Client::builder())?;
+/// let order = client.http().post("https://api.example/orders").body("{}");
+/// let response = client.send(order).await?;
+/// # let _ = response;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct TokenClient {
+    http: Client,
+    authorizer: Authorizer,
+}
+
+impl TokenClient {
+    /// Creates a client that asks this authorizer. Its redirect policy takes the place of the builder's.
+    ///
+    /// # Errors
+    ///
+    /// reqwest's own: the TLS backend or the resolver could not be set up.
+    pub fn new(authorizer: Authorizer, builder: ClientBuilder) -> reqwest::Result<Self> {
+        let http = builder.redirect(same_origin_redirects()).build()?;
+        Ok(Self { http, authorizer })
+    }
+
+    /// The reqwest client, to build requests with. What it sends by itself has no token.
+    pub fn http(&self) -> &Client {
+        &self.http
+    }
+
+    /// Sends a request with the token that its origin was allowed with. Any client's builder will do: the request goes
+    /// through this one.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] of which [`token_error`](Error::token_error) says why there is no token, and nothing was sent; or
+    /// reqwest's own.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future abandons the request; a token that is being fetched for others too goes on being fetched.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
+        let request = request.build()?;
+        send(&mut Watched(&self.http), &self.authorizer, None, request).await
+    }
+
+    /// Sends a request with a token for `wanted`: other scopes, another audience or resource than the origin was
+    /// allowed with.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_with_request(
+        &self,
+        request: RequestBuilder,
+        wanted: &TokenRequest,
+    ) -> Result<Response, Error> {
+        let (request, wanted) = (request.build()?, Some(wanted));
+        send(&mut Watched(&self.http), &self.authorizer, wanted, request).await
+    }
+}
+
+/// A client with the redirect policy that [`Redirects`] needs.
+struct Watched<'a>(&'a Client);
+
+impl Transport for Watched<'_> {
+    type Error = Error;
+
+    const REPORTS_REDIRECTS: bool = true;
+
+    fn execute(
+        &mut self,
+        request: Request,
+        has_proof: bool,
+    ) -> impl Future<Output = Result<Answer, Error>> + Send {
+        let redirects = if has_proof {
+            Redirects::Forbidden
+        } else {
+            Redirects::Allowed
+        };
+        let response = self.0.execute(request);
+        async move {
+            let (response, redirects) = redirects.watch(response).await;
+            Ok(Answer {
+                response: response?,
+                is_direct: redirects != Redirects::Followed,
+            })
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! How often a request reaches the API: after each kind of redirect, on each kind of client, counted at the server.
+
+use std::sync::Arc;
+
+use hallpass_core::{
+    AccessToken, Clock as _, Proof, ProofRequest, Prover, SystemClock, TokenError, TokenRequest,
+    TokenSource, TokenType, async_trait, authorize::Authorizer,
+};
+use hallpass_reqwest::{RequestBuilderExt as _, TokenClient};
+use hallpass_testkit::raw::{self, RawServer, Reply};
+use reqwest::{Client, Method};
+
+use crate::support::{Mint, allow};
+
+const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Scheme {
+    Bearer,
+    Dpop,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// A reqwest client as it is by default: it follows redirects, and nobody can see them.
+    Plain,
+    /// A client of ours.
+    Ours,
+    /// A reqwest client below a middleware.
+    #[cfg(feature = "middleware")]
+    Middleware,
+}
+
+const KINDS: &[Kind] = &[
+    Kind::Plain,
+    Kind::Ours,
+    #[cfg(feature = "middleware")]
+    Kind::Middleware,
+];
+
+/// Proves by naming what it proves.
+#[derive(Debug)]
+struct Named;
+
+#[async_trait]
+impl Prover for Named {
+    async fn prove(&self, request: &ProofRequest<'_>) -> Result<Proof, TokenError> {
+        tokio::task::yield_now().await;
+        let nonce = request.nonce().unwrap_or("none");
+        let text = format!("{} {} {nonce}", request.method(), request.url());
+        let proof = Proof::new(text, SystemClock.wall())?;
+        Ok(match request.nonce() {
+            Some(nonce) => proof.with_nonce(nonce),
+            None => proof,
+        })
+    }
+}
+
+/// The tokens of another source, bound to a key.
+struct Bound(Mint);
+
+#[async_trait]
+impl TokenSource for Bound {
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        let token = self.0.token(request).await?;
+        let (asked, minute) = (SystemClock.moment(), std::time::Duration::from_secs(60));
+        let bound = AccessToken::new(TokenType::DPoP, token.expose(), asked, minute)?;
+        Ok(bound.with_prover(Arc::new(Named)))
+    }
+
+    fn invalidate(&self, token: &AccessToken) {
+        self.0.invalidate(token);
+    }
+}
+
+fn authorizer(scheme: Scheme, server: &RawServer) -> Authorizer {
+    let source: Arc<dyn TokenSource> = match scheme {
+        Scheme::Bearer => Arc::new(Mint::default()),
+        Scheme::Dpop => Arc::new(Bound(Mint::default())),
+    };
+    allow(source, server).build().unwrap()
+}
+
+/// Sends one request to `/start`, and returns the status that its caller sees.
+async fn send(kind: Kind, method: &Method, scheme: Scheme, server: &RawServer) -> u16 {
+    let authorizer = authorizer(scheme, server);
+    let builder = Client::builder().no_proxy();
+    let has_body = *method == Method::POST;
+    let request = |client: &Client| {
+        let request = client.request(method.clone(), server.url("/start"));
+        if has_body {
+            request.body("order")
+        } else {
+            request
+        }
+    };
+    let response = match kind {
+        Kind::Plain => {
+            let client = builder.build().unwrap();
+            request(&client).send_with(&authorizer).await.unwrap()
+        }
+        Kind::Ours => {
+            let client = TokenClient::new(authorizer, builder).unwrap();
+            client.send(request(client.http())).await.unwrap()
+        }
+        #[cfg(feature = "middleware")]
+        Kind::Middleware => {
+            let client = builder.build().unwrap();
+            let middleware = hallpass_reqwest::TokenMiddleware::new(authorizer);
+            reqwest_middleware::ClientBuilder::new(client.clone())
+                .with(middleware)
+                .build()
+                .execute(request(&client).build().unwrap())
+                .await
+                .unwrap()
+        }
+    };
+    response.status().as_u16()
+}
+
+fn redirect(status: u16, to: &str) -> Reply {
+    raw::http(status, &[("location", to)], "")
+}
+
+/// A demand for a nonce, or a refusal of the token.
+fn refusal(scheme: Scheme, nonce: &str) -> Reply {
+    match scheme {
+        Scheme::Bearer => raw::http(
+            401,
+            &[("www-authenticate", r#"Bearer error="invalid_token""#)],
+            "",
+        ),
+        Scheme::Dpop => raw::http(
+            401,
+            &[
+                ("www-authenticate", r#"DPoP error="use_dpop_nonce""#),
+                ("dpop-nonce", nonce),
+            ],
+            "",
+        ),
+    }
+}
+
+/// Method and path of each request, in their order.
+fn seen(server: &RawServer) -> Vec<String> {
+    let requests = server.requests();
+    let line = |request: &Vec<u8>| {
+        let text = String::from_utf8_lossy(request).into_owned();
+        let line = text.lines().next().unwrap_or_default().to_owned();
+        line.replace(" HTTP/1.1", "")
+    };
+    requests.iter().map(line).collect()
+}
+
+// covers: C-35, C-70
+#[tokio::test]
+async fn what_was_redirected_is_sent_again_only_if_it_asks_for_nothing_but_an_answer() {
+    for status in STATUSES {
+        for to in ["/start", "/other"] {
+            for method in [Method::GET, Method::POST] {
+                for scheme in [Scheme::Bearer, Scheme::Dpop] {
+                    for &kind in KINDS {
+                        let case = format!("{status} to {to}, {method}, {scheme:?}, {kind:?}");
+                        // The API does its work, redirects, and refuses the token of the next hop.
+                        let server = RawServer::start([
+                            redirect(status, to),
+                            refusal(scheme, "one"),
+                            raw::json(200, ""),
+                        ])
+                        .await;
+                        let answer = send(kind, &method, scheme, &server).await;
+                        let first = format!("{method} /start");
+                        if (kind, scheme) == (Kind::Ours, Scheme::Dpop) {
+                            assert_eq!((answer, seen(&server)), (status, vec![first]), "{case}");
+                            continue;
+                        }
+                        // A redirect with 307 or 308 asks for the same request elsewhere (RFC 9110 section 15.4).
+                        let hop = if status < 307 { &Method::GET } else { &method };
+                        let second = format!("{hop} {to}");
+                        let expected = if method == Method::GET {
+                            (200, vec![first.clone(), second, first])
+                        } else {
+                            (401, vec![first, second])
+                        };
+                        assert_eq!((answer, seen(&server)), expected, "{case}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+// covers: C-35, C-70
+#[tokio::test]
+async fn what_was_not_redirected_is_sent_again_where_that_is_known() {
+    for method in [Method::GET, Method::POST] {
+        for scheme in [Scheme::Bearer, Scheme::Dpop] {
+            for &kind in KINDS {
+                let server = RawServer::start([refusal(scheme, "one"), raw::json(200, "")]).await;
+                let answer = send(kind, &method, scheme, &server).await;
+                let again = method == Method::GET || kind == Kind::Ours;
+                let expected = if again { (200, 2) } else { (401, 1) };
+                let case = format!("{method}, {scheme:?}, {kind:?}");
+                assert_eq!((answer, server.request_count()), expected, "{case}");
+                if !again {
+                    // The caller who asks once more has another token, or the nonce.
+                    continue;
+                }
+                let requests = server.requests();
+                let body = if method == Method::POST { "order" } else { "" };
+                for request in requests {
+                    let text = String::from_utf8(request).unwrap();
+                    assert!(text.ends_with(&format!("\r\n\r\n{body}")), "{case}: {text}");
+                }
+            }
+        }
+    }
+}
+
+// covers: C-70
+#[tokio::test]
+async fn demands_for_nonces_come_to_an_end() {
+    for &kind in KINDS {
+        for (method, most) in [(Method::GET, 6), (Method::POST, 1)] {
+            let demands = (0..20).map(|number| refusal(Scheme::Dpop, &format!("nonce-{number}")));
+            let server = RawServer::start(demands).await;
+            assert_eq!(send(kind, &method, Scheme::Dpop, &server).await, 401);
+            let most = if kind == Kind::Ours { 6 } else { most };
+            assert_eq!(server.request_count(), most, "{method}, {kind:?}");
+        }
+    }
+}
+
+// covers: C-35
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redirects_of_concurrent_requests_are_told_apart() {
+    let direct = RawServer::start([refusal(Scheme::Bearer, ""), raw::json(200, "")]).await;
+    let redirected = RawServer::start([redirect(303, "/start"), refusal(Scheme::Bearer, "")]).await;
+    let authorizer = Authorizer::builder(Arc::new(Mint::lenient()))
+        .allow_origin(&direct.url(""))
+        .allow_origin(&redirected.url(""))
+        .danger_allow_http_on_loopback()
+        .build()
+        .unwrap();
+    let client = TokenClient::new(authorizer, Client::builder().no_proxy()).unwrap();
+    let post = |server: &RawServer| client.send(client.http().post(server.url("/start")).body("x"));
+    // In one task, so that one thread polls both.
+    let (one, other) = tokio::join!(post(&direct), post(&redirected));
+    assert_eq!(
+        (one.unwrap().status().as_u16(), direct.request_count()),
+        (200, 2)
+    );
+    assert_eq!(
+        (other.unwrap().status().as_u16(), redirected.request_count()),
+        (401, 2)
+    );
+}
