@@ -86,7 +86,10 @@ mod refusal;
 
 use std::{fmt, sync::Arc};
 
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{
+    HeaderMap,
+    header::{AUTHORIZATION, HOST},
+};
 
 pub use builder::{AuthorizerBuilder, BuildError};
 pub use challenge::Challenge;
@@ -94,7 +97,7 @@ pub use origin::{InvalidOrigin, Origin, Target};
 pub use permit::{Permit, Verdict};
 pub use refusal::ApiRefusal;
 
-use crate::{TokenError, TokenRequest, TokenSource};
+use crate::{Clock, TokenError, TokenRequest, TokenSource, text::safe_text};
 use observe::Observe;
 
 /// Decides which requests get a token, and whose: a source of tokens with the list of origins that they may go to.
@@ -103,7 +106,7 @@ use observe::Observe;
 /// decision: it allocates nothing where the token is at hand.
 ///
 /// ```
-/// # fn example(source: std::sync::Arc<dyn hallpass_core::TokenSource>) -> Result<(), Box<dyn std::error::Error>> {
+/// # fn example(source: impl hallpass_core::TokenSource + 'static) -> Result<(), Box<dyn std::error::Error>> {
 /// use hallpass_core::{TokenRequest, authorize::Authorizer};
 ///
 /// let invoices = TokenRequest::new().with_scopes("invoices.read".parse()?);
@@ -120,6 +123,7 @@ pub struct Authorizer(Arc<Inner>);
 struct Inner {
     observe: Observe,
     source: Arc<dyn TokenSource>,
+    clock: Arc<dyn Clock>,
     allowed: Vec<Allowed>,
     replace_authorization: bool,
     pass_other_origins: bool,
@@ -132,13 +136,13 @@ struct Allowed {
 }
 
 impl Authorizer {
-    /// Starts to set up an authorizer. It takes tokens from `source`, which should be a cache: it is asked at every
-    /// request.
-    pub fn builder(source: Arc<dyn TokenSource>) -> AuthorizerBuilder {
-        AuthorizerBuilder::new(source)
+    /// Starts to set up an authorizer that takes tokens from `source`: a source itself, or an `Arc` or a `Box` of one. It
+    /// should be a cache, since it is asked at every request.
+    pub fn builder(source: impl TokenSource + 'static) -> AuthorizerBuilder {
+        AuthorizerBuilder::new(Arc::new(source))
     }
 
-    /// May a request to `target` with these headers have a token?
+    /// Decides whether a request to `target` with these headers may have a token.
     ///
     /// `None` means that the request goes out as it is: it has an `Authorization` header already, or its origin is
     /// not on the list and [`pass_other_origins`](AuthorizerBuilder::pass_other_origins) was chosen. `wanted` asks
@@ -148,7 +152,7 @@ impl Authorizer {
     /// # Errors
     ///
     /// A [`TokenError`] of kind [`Configuration`](crate::ErrorKind::Configuration) where the origin is not on the
-    /// list: the request must not be sent.
+    /// list, or where a `Host` header names another host than `target`: the request must not be sent.
     #[inline]
     pub fn permit(
         &self,
@@ -167,15 +171,44 @@ impl Authorizer {
         });
         match place {
             Some(place) => {
-                let request = wanted.unwrap_or(&inner.allowed[place].request).clone();
+                let Allowed { origin, request } = &inner.allowed[place];
+                let mut hosts = headers.get_all(HOST).iter();
+                if !headers.is_empty() && !hosts.all(|host| origin.is_named_by(host)) {
+                    inner.observe.other_host(target);
+                    return Err(other_host(origin));
+                }
+                let request = wanted.unwrap_or(request).clone();
                 Ok(Some(Permit::new(self.clone(), place, request)))
             }
             None if inner.pass_other_origins => Ok(None),
             None => {
                 inner.observe.kept_back(target);
-                Err(not_allowed(target))
+                Err(self.not_allowed(target))
             }
         }
+    }
+
+    #[cold]
+    fn not_allowed(&self, target: Option<Target<'_>>) -> TokenError {
+        let Some(target) = target else {
+            let error = TokenError::configuration("no token for a request that names no origin");
+            return error.with_hint(
+                "give it an absolute URL, or tell the integration where its connection goes",
+            );
+        };
+        let error = TokenError::configuration(format!(
+            "no token for `{}`: this origin was not allowed to have tokens",
+            safe_text(&target.to_string())
+        ))
+        .with_host(&target.authority());
+        let https = target.with_https();
+        error.with_hint(if !target.is_http() {
+            "add it with `allow_origin` if tokens are meant for it; `pass_other_origins` sends such requests without one"
+        } else if self.origins().any(|origin| origin.is_at(https)) {
+            "use `https://`, which was allowed for this host"
+        } else {
+            "if tokens are meant for it, use `https://` and add it with `allow_origin`; plain HTTP is for servers on this machine, with `danger_allow_http_on_loopback`"
+        })
     }
 
     /// The origins that tokens may go to.
@@ -189,22 +222,15 @@ impl Authorizer {
     }
 }
 
+/// The header is not repeated: in a gateway a stranger may have written it.
 #[cold]
-fn not_allowed(target: Option<Target<'_>>) -> TokenError {
-    let Some(target) = target else {
-        return TokenError::configuration("no token for a request that names no origin").with_hint(
-            "give it an absolute URL, or tell the integration where its connection goes",
-        );
-    };
-    let error = TokenError::configuration(
-        "no token for this request: its origin is not on the list of those that may have one",
+fn other_host(origin: &Origin) -> TokenError {
+    let error = TokenError::configuration(format!(
+        "no token for this request: its `Host` header does not name the host of its URL, `{origin}`"
+    ));
+    error.with_hint(
+        "leave the header out, since the HTTP client sets it; do not copy it from another request",
     )
-    .with_host(&target.authority());
-    error.with_hint(if target.is_http() {
-        "use `https://`; only for a server on this machine, `allow_origin` together with `danger_allow_http_on_loopback`"
-    } else {
-        "add it with `allow_origin` if tokens are meant for it; `pass_other_origins` sends such requests without one"
-    })
 }
 
 impl fmt::Debug for Authorizer {

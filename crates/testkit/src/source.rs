@@ -5,20 +5,53 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
+use hallpass_core::{AccessToken, Clock as _, SystemClock, TokenError, TokenRequest, TokenSource};
 use tokio::sync::watch;
 
 /// A source that yields the same token to everyone.
+///
+/// ```
+/// use hallpass_core::{TokenRequest, TokenSource};
+/// use hallpass_testkit::StaticSource;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let source = StaticSource::new("fake");
+/// let token = source.token(&TokenRequest::default()).await?;
+/// assert_eq!(token.header_value(), "Bearer fake");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct StaticSource(AccessToken);
 
 impl StaticSource {
-    /// Yields this token, whatever is asked.
-    pub fn new(token: AccessToken) -> Self {
+    /// Creates a source that yields this token, whatever is asked: an [`AccessToken`], or the text of a bearer token
+    /// that never expires.
+    ///
+    /// # Panics
+    ///
+    /// If the text is empty or has a character that no token may have.
+    pub fn new(token: impl Into<Self>) -> Self {
+        token.into()
+    }
+}
+
+impl From<AccessToken> for StaticSource {
+    fn from(token: AccessToken) -> Self {
         Self(token)
+    }
+}
+
+impl From<&str> for StaticSource {
+    /// Panics as [`StaticSource::new`] does.
+    fn from(token: &str) -> Self {
+        let token = AccessToken::bearer(token, SystemClock.moment(), Duration::MAX);
+        Self(token.expect("a token in visible ASCII"))
     }
 }
 

@@ -26,7 +26,9 @@ struct Pass {
 }
 
 pin_project! {
-    /// The response of a [`TokenService`](crate::TokenService).
+    /// The response of a [`TokenService`](crate::TokenService). It is not `Unpin`.
+    // The bound that the macro would write for `Unpin` names its private types in our public documentation.
+    #[project(!Unpin)]
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, B, RB, R = NoReplay>
     where
@@ -101,13 +103,8 @@ where
         spare: Option<Spare<B>>,
         replay: R,
     ) -> Self {
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let pass = async move {
-            let token = permit.token().await?;
-            prove(permit, token, method, uri).await
-        };
         let state = State::Token {
-            pass: Box::pin(pass),
+            pass: pass(permit, &request),
             request: Some(Box::new(request)),
         };
         Self {
@@ -192,8 +189,17 @@ where
                 StateProj::Again { request } => {
                     let service = this.service.as_mut().expect("a service for another try");
                     ready!(service.poll_ready(cx)).map_err(Into::into)?;
-                    let response = service.call(*request.take().expect(POLLED_AGAIN));
-                    State::Response { response }
+                    let request = request.take().expect(POLLED_AGAIN);
+                    match (&*this.permit, &*this.token) {
+                        // While the service was not ready. Now it is, so that the next token does not wait.
+                        (Some(permit), Some(token)) if permit.is_expired(token) => State::Token {
+                            pass: pass(permit.clone(), &request),
+                            request: Some(request),
+                        },
+                        _ => State::Response {
+                            response: service.call(*request),
+                        },
+                    }
                 }
                 StateProj::KeptBack { error } => {
                     return Poll::Ready(Err(error.take().expect(POLLED_AGAIN).into()));
@@ -202,6 +208,15 @@ where
             this.state.set(next);
         }
     }
+}
+
+/// Asks for a token, and for a proof where that takes one.
+fn pass<B>(permit: Permit, request: &Request<B>) -> Waiting<Pass> {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    Box::pin(async move {
+        let token = permit.token().await?;
+        prove(permit, token, method, uri).await
+    })
 }
 
 /// Asks for a token in the place of the one that was refused.

@@ -6,7 +6,9 @@ use crate::{CloneBody, EmptyBody, NoReplay, ReplayWith, TokenService};
 /// Puts tokens on the requests of the service that it wraps.
 ///
 /// By default a request is sent once: a refused token is dropped, and the next request has a new one. The `retry_`
-/// methods choose which requests are sent again at once.
+/// methods choose which requests are sent again at once. They are for inner services that follow no redirects: such a
+/// service may have done what a POST asks before the token of the next hop was refused, and would do it twice. A layer
+/// that follows redirects belongs around this one.
 #[derive(Clone, Debug)]
 pub struct TokenLayer<R = NoReplay> {
     pub(crate) authorizer: Authorizer,

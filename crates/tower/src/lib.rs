@@ -46,8 +46,8 @@
 //! - The API refuses otherwise, with 403 `insufficient_scope` for one: the response comes back as it is, with an
 //!   [`ApiRefusal`] in its extensions that says why.
 //!
-//! A layer that follows redirects belongs around this one, not into it: so each hop is judged by where it goes, and has a
-//! proof of its own where its token takes one.
+//! A layer that follows redirects belongs around this one, not into it: so each hop is judged by where it goes, has a
+//! proof of its own where its token takes one, and is sent again by itself: what came before a redirect is not done twice.
 //!
 //! # Errors
 //!

@@ -14,6 +14,7 @@ pub trait Replay<B> {
 
 /// Sends no request again: right for bodies that are streams.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct NoReplay;
 
 impl<B> Replay<B> for NoReplay {
@@ -24,6 +25,7 @@ impl<B> Replay<B> for NoReplay {
 
 /// Sends every request again: its body can be cloned, as `String`, `Bytes` and `http_body_util::Full` can.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct CloneBody;
 
 impl<B: Clone> Replay<B> for CloneBody {
@@ -34,6 +36,7 @@ impl<B: Clone> Replay<B> for CloneBody {
 
 /// Sends requests without a body again: right for body types that cannot be cloned, as axum's.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct EmptyBody;
 
 impl<B: Body + Default> Replay<B> for EmptyBody {

@@ -141,6 +141,10 @@ pub(super) async fn integration(told: &Told) {
     let none = HeaderMap::new();
     let permit = |host| authorizer.permit(Some(Target::new("https", host, None)), &none, None);
     assert!(permit("other.example").is_err());
+    let mut strange = HeaderMap::new();
+    strange.insert("host", "other.example".parse().unwrap());
+    let target = Some(Target::new("https", "api.example", None));
+    assert!(authorizer.permit(target, &strange, None).is_err());
     let mut permit = permit("api.example").unwrap().unwrap();
     let first = permit.token().await.unwrap();
     let mut judge = |token, status, challenge: &str| {

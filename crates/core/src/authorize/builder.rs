@@ -1,7 +1,7 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::{Allowed, Authorizer, Inner, Origin, observe::Observe};
-use crate::{Observer, Observers, TokenRequest, TokenSource};
+use crate::{Clock, Observer, Observers, SystemClock, TokenRequest, TokenSource};
 
 /// Sets up an [`Authorizer`]: which origins may have tokens, and what happens to other requests.
 #[must_use]
@@ -9,6 +9,7 @@ pub struct AuthorizerBuilder {
     name: Box<str>,
     observers: Observers,
     source: Arc<dyn TokenSource>,
+    clock: Arc<dyn Clock>,
     allowed: Vec<Allowed>,
     replace_authorization: bool,
     pass_other_origins: bool,
@@ -22,6 +23,7 @@ impl AuthorizerBuilder {
             name: "api".into(),
             observers: Observers::default(),
             source,
+            clock: Arc::new(SystemClock),
             allowed: Vec::new(),
             replace_authorization: false,
             pass_other_origins: false,
@@ -42,8 +44,16 @@ impl AuthorizerBuilder {
         self
     }
 
+    /// Reads time from this clock, which must be the one of the source: a test's.
+    ///
+    /// A token is checked again before it is sent, if it had to wait for its proof (DPoP) or for the connection.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
     /// Lets requests to this origin have a token, the one that the source was built for: `https://api.example`, with
-    /// the port where it is not the scheme's own. Call it once for each origin; an [`Origin`] says what one is.
+    /// the port where it is not the scheme's own. Call it for each origin; an [`Origin`] says what one is.
     ///
     /// Whoever gets a token can use it: allow those origins alone that its audience names (RFC 9700 section 2.3).
     pub fn allow_origin(self, origin: &str) -> Self {
@@ -51,14 +61,17 @@ impl AuthorizerBuilder {
     }
 
     /// Lets requests to this origin have a token for `request`: one source serves APIs that each need other scopes or
-    /// another audience.
+    /// another audience. One origin has one request: it may be named twice with the same one, and with no other.
     pub fn allow_origin_with(mut self, origin: &str, request: TokenRequest) -> Self {
         match origin.parse::<Origin>() {
             Err(error) => self.note(error.to_string()),
-            Ok(origin) if self.allowed.iter().any(|known| known.origin == origin) => {
-                self.note(format!("`{origin}` is allowed twice; once is enough"));
-            }
-            Ok(origin) => self.allowed.push(Allowed { origin, request }),
+            Ok(origin) => match self.allowed.iter().find(|known| known.origin == origin) {
+                Some(known) if known.request != request => self.note(format!(
+                    "`{origin}` is allowed with two different token requests; name it once, and ask for another token by the request itself"
+                )),
+                Some(_) => {}
+                None => self.allowed.push(Allowed { origin, request }),
+            },
         }
         self
     }
@@ -118,6 +131,7 @@ impl AuthorizerBuilder {
         Ok(Authorizer(Arc::new(Inner {
             observe,
             source: self.source,
+            clock: self.clock,
             allowed: self.allowed,
             replace_authorization: self.replace_authorization,
             pass_other_origins: self.pass_other_origins,

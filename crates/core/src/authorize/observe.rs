@@ -42,8 +42,7 @@ impl Observe {
 
     /// A request was not sent, because its origin is not on the list.
     pub(super) fn kept_back(&self, target: Option<Target<'_>>) {
-        let host = target.map(|target| safe_text(&target.authority()));
-        let host = host.as_deref();
+        let host = self.count_kept_back(target);
         #[cfg(feature = "tracing")]
         {
             let authorizer = &*self.authorizer;
@@ -53,9 +52,30 @@ impl Observe {
                 "request kept back: its origin is not allowed"
             );
         }
+        let _ = host;
+    }
+
+    /// A request was not sent, because its `Host` header names another host than its URL.
+    pub(super) fn other_host(&self, target: Option<Target<'_>>) {
+        let host = self.count_kept_back(target);
+        #[cfg(feature = "tracing")]
+        {
+            let authorizer = &*self.authorizer;
+            tracing::warn!(
+                authorizer,
+                host,
+                "request kept back: its Host header names another host"
+            );
+        }
+        let _ = host;
+    }
+
+    fn count_kept_back(&self, target: Option<Target<'_>>) -> Option<String> {
+        let host = target.map(|target| safe_text(&target.authority()));
         #[cfg(feature = "metrics")]
         self.meters.count("kept_back");
-        self.tell(EventKind::call_kept_back(host));
+        self.tell(EventKind::call_kept_back(host.as_deref()));
+        host
     }
 
     /// A request was not sent, because there was no token for it.

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use http::Uri;
+use http::{HeaderValue, Uri};
 
 /// The longest name that DNS can tell.
 const LONGEST_HOST: usize = 253;
@@ -62,6 +62,17 @@ impl Origin {
         port == self.port
             && is_https(target.scheme) == Some(self.https)
             && self.is_host(target.host)
+    }
+
+    /// Returns true if a `Host` header of this value names this origin's host and port (RFC 9110 section 7.2).
+    pub(super) fn is_named_by(&self, header: &HeaderValue) -> bool {
+        let Ok(authority) = header.to_str() else {
+            return false;
+        };
+        let (host, digits) = split_port(authority);
+        let port = digits.and_then(port_number);
+        port.is_some() == digits.is_some()
+            && self.is_at(Target::new(scheme(self.https), host, port))
     }
 
     #[inline]
@@ -257,12 +268,26 @@ impl<'a> Target<'a> {
         self.scheme.eq_ignore_ascii_case("http")
     }
 
-    /// The host with its port, where one is named: what errors show.
+    /// The same host and port, over HTTPS.
+    pub(super) fn with_https(self) -> Self {
+        Self {
+            scheme: "https",
+            ..self
+        }
+    }
+
+    /// The host with its port, where one is named: what events show.
     pub(crate) fn authority(&self) -> String {
         match self.port {
             None => self.host.to_owned(),
             Some(port) => format!("{}:{port}", self.host),
         }
+    }
+}
+
+impl fmt::Display for Target<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority())
     }
 }
 

@@ -90,6 +90,12 @@ impl Permit {
         token
     }
 
+    /// Returns true if `token` has expired meanwhile: an integration that waits between getting a token and sending the
+    /// request, for a connection or a proof, asks this last.
+    pub fn is_expired(&self, token: &AccessToken) -> bool {
+        token.is_expired(self.authorizer.0.clock.now())
+    }
+
     /// The value of the `DPoP` header that goes along with `token`, marked sensitive: a fresh one for each time that the
     /// request is sent, also the second time. `None` for a bearer token, which takes none.
     ///
@@ -98,7 +104,8 @@ impl Permit {
     ///
     /// # Errors
     ///
-    /// The prover's: the request must not be sent.
+    /// The prover's, and one of kind [`Unavailable`](crate::ErrorKind::Unavailable) where the token expired while its
+    /// proof was made: the request must not be sent.
     ///
     /// # Cancellation
     ///
@@ -119,8 +126,15 @@ impl Permit {
             let url = format!("{}{path}", self.origin());
             Box::new(Proofs::new(method.clone(), url))
         });
-        let proof = proofs.next(&**prover, Some(token)).await;
+        let mut proof = proofs.next(&**prover, Some(token)).await;
         self.proofs = Some(proofs);
+        if proof.is_ok() && self.is_expired(token) {
+            proof = Err(
+                TokenError::unavailable("the token expired while its proof was made").with_hint(
+                    "try again, which fetches another one; in a test give the authorizer the clock of its source",
+                ),
+            );
+        }
         if let Err(error) = &proof {
             self.authorizer.0.observe.no_token(self.origin(), error);
         }

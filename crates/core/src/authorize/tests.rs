@@ -6,7 +6,7 @@ use std::{
 use http::{HeaderValue, StatusCode};
 
 use super::*;
-use crate::{AccessToken, Clock as _, ErrorKind, SystemClock, TokenType, async_trait};
+use crate::{AccessToken, ErrorKind, SystemClock, TokenType, async_trait};
 
 mod proofs;
 
@@ -71,12 +71,17 @@ fn only_a_list_of_origins_that_makes_sense_is_taken() {
     wrong(builder(), "no origin");
     wrong(builder().pass_other_origins(), "no origin");
     wrong(builder().allow_origin("api.example"), "not an origin");
+    let reading = TokenRequest::new().with_scopes("read".parse().unwrap());
     wrong(
         builder()
             .allow_origin("https://a.example")
-            .allow_origin("https://A.example:443/"),
-        "twice",
+            .allow_origin_with("https://A.example:443/", reading),
+        "two different token requests",
     );
+    let twice = builder()
+        .allow_origin("https://a.example")
+        .allow_origin("https://A.example:443/");
+    assert_eq!(twice.build().unwrap().origins().count(), 1);
     wrong(
         builder().allow_origin("http://127.0.0.1:1"),
         "danger_allow_http_on_loopback",
@@ -107,11 +112,14 @@ fn another_origin_has_no_permit() {
     assert!(permit(&api, "https://api.example").unwrap().is_some());
     for (elsewhere, hint) in [
         ("https://other.example", "pass_other_origins"),
-        ("http://api.example", "use `https://`"),
+        ("http://api.example", "use `https://`, which was allowed"),
+        ("http://other.example", "add it with `allow_origin`"),
     ] {
         let error = permit(&api, elsewhere).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
-        assert!(error.to_string().contains(hint), "{error}");
+        let expected = format!("no token for `{elsewhere}`: this origin was not allowed");
+        let text = error.to_string();
+        assert!(text.starts_with(&expected) && text.contains(hint), "{text}");
     }
     let error = api.permit(None, &HeaderMap::new(), None).unwrap_err();
     assert!(error.to_string().contains("names no origin"), "{error}");
@@ -128,6 +136,63 @@ fn another_origin_has_no_permit() {
             .unwrap()
             .is_none()
     );
+}
+
+// covers: C-37
+#[test]
+fn a_host_header_names_the_host_of_the_url_or_there_is_no_permit() {
+    let authorizer = builder()
+        .allow_origin("https://api.example")
+        .allow_origin("https://api.example:8443")
+        .allow_origin("https://[::1]")
+        .build()
+        .unwrap();
+    let check = |port, host: &str, hosts: &[&[u8]]| {
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append(HOST, HeaderValue::from_bytes(host).unwrap());
+        }
+        authorizer.permit(Some(Target::new("https", host, port)), &headers, None)
+    };
+    for (port, host, same) in [
+        (None, "api.example", "api.example"),
+        (None, "api.example", "API.example:443"),
+        (Some(443), "api.example", "api.example"),
+        (Some(8443), "api.example", "api.example:8443"),
+        (None, "[::1]", "[::1]:443"),
+    ] {
+        let permit = check(port, host, &[same.as_bytes(), same.as_bytes()]);
+        assert!(permit.unwrap().is_some(), "{same}");
+    }
+    for (port, other) in [
+        (None, &b"CANARY.example"[..]),
+        (None, b"api.example:8443"),
+        (Some(8443), b"api.example"),
+        (None, b"api.example:"),
+        (None, b"api.example:443:443"),
+        (None, b"api.example."),
+        (None, b"x@api.example"),
+        (None, b"api.example, CANARY.example"),
+        (None, b""),
+        (None, b"\xffapi.example"),
+    ] {
+        for hosts in [&[other][..], &[b"api.example", other]] {
+            let error = check(port, "api.example", hosts).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Configuration);
+            let text = error.to_string();
+            let cause = "no token for this request: its `Host` header";
+            assert!(
+                text.starts_with(cause) && !text.contains("CANARY"),
+                "{text}"
+            );
+        }
+    }
+    // A request that gets no token of ours goes as it is.
+    let mut headers = HeaderMap::new();
+    headers.insert(HOST, HeaderValue::from_static("other.example"));
+    headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic eDp5"));
+    let target = Some(target("https://api.example"));
+    assert!(authorizer.permit(target, &headers, None).unwrap().is_none());
 }
 
 #[test]

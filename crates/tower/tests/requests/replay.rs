@@ -1,16 +1,22 @@
 //! Which requests are sent again, and how the inner service is treated.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hallpass_core::{
-    AccessToken, Clock as _, SystemClock, TokenError, TokenSource, authorize::ApiRefusal,
+    AccessToken, Clock as _, SystemClock, TokenError, TokenRequest, TokenSource, async_trait,
+    authorize::{ApiRefusal, Authorizer},
 };
-use hallpass_testkit::{Gate, ScriptedSource, StaticSource};
+use hallpass_testkit::{Gate, ManualClock, ScriptedSource, StaticSource};
 use hallpass_tower::{BoxError, Replay, TokenLayer};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
-use tower::{Layer as _, Service as _, ServiceExt, service_fn};
+use tower::{Layer as _, Service, ServiceExt, service_fn};
 
 use crate::support::{Api, Mint, ORIGIN, answer, authorizer, invalid_token, send};
 
@@ -194,4 +200,64 @@ fn the_inner_service_can_be_had_back() {
     let mut service = layer.layer(7);
     *service.get_mut() += 1;
     assert_eq!((*service.get_ref(), service.into_inner()), (8, 8));
+}
+
+/// Mints a token for a minute at each call, named after the minute.
+struct Minutes(ManualClock);
+
+#[async_trait]
+impl TokenSource for Minutes {
+    async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+        tokio::task::yield_now().await;
+        let (now, minute) = (self.0.moment(), Duration::from_secs(60));
+        let text = format!("token-{}", now.timestamp.as_nanos() / 1_000_000_000 / 60);
+        Ok(AccessToken::bearer(&text, now, minute)?)
+    }
+}
+
+/// Is ready for another call only after a while.
+#[derive(Clone)]
+struct Busy {
+    api: Api,
+    clock: ManualClock,
+    wait: Duration,
+}
+
+impl Service<Request<String>> for Busy {
+    type Response = Response<String>;
+    type Error = Infallible;
+    type Future = <Api as Service<Request<String>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        if !self.api.authorizations().is_empty() {
+            self.clock.advance(std::mem::take(&mut self.wait));
+        }
+        Service::<Request<String>>::poll_ready(&mut self.api, cx)
+    }
+
+    fn call(&mut self, request: Request<String>) -> Self::Future {
+        self.clock.advance(Duration::from_secs(60));
+        self.api.call(request)
+    }
+}
+
+// covers: F-66
+#[tokio::test]
+async fn a_token_that_expires_while_the_service_is_busy_is_not_sent() {
+    for (wait, second) in [(59, "token-61"), (60, "token-62")] {
+        let clock = ManualClock::new();
+        let api = Api::new([invalid_token(), answer(200, &[])]);
+        let busy = Busy {
+            api: api.clone(),
+            clock: clock.clone(),
+            wait: Duration::from_secs(wait),
+        };
+        let authorizer = Authorizer::builder(Minutes(clock.clone())).clock(clock);
+        let authorizer = authorizer.allow_origin(ORIGIN).build().unwrap();
+        let mut service = TokenLayer::new(authorizer).retry_cloned().layer(busy);
+        let get = Request::get(ORIGIN).body(String::new()).unwrap();
+        assert_eq!(send(&mut service, get).await.unwrap().status(), 200);
+        let sent = ["token-60", second].map(|token| Some(format!("Bearer {token}")));
+        assert_eq!(api.authorizations(), sent);
+    }
 }

@@ -225,3 +225,57 @@ async fn without_a_proof_nothing_is_sent() {
     let error = permit.proof(&token, &Method::GET, "/").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
+
+/// A clock whose time a prover moves on.
+#[derive(Clone, Debug)]
+struct Moved(Arc<AtomicUsize>);
+
+impl Moved {
+    fn advance(&self, seconds: usize) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl crate::Clock for Moved {
+    fn now(&self) -> crate::Timestamp {
+        crate::Timestamp::from_origin(Duration::from_secs(self.0.load(Ordering::SeqCst) as u64))
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+}
+
+/// Takes so many seconds for a proof.
+#[derive(Debug)]
+struct Slow(Moved, usize);
+
+#[async_trait]
+impl Prover for Slow {
+    async fn prove(&self, _: &ProofRequest<'_>) -> Result<Proof, TokenError> {
+        self.0.advance(self.1);
+        Proof::new("proof".into(), SystemTime::UNIX_EPOCH)
+    }
+}
+
+// covers: F-66
+#[tokio::test]
+async fn a_token_that_expires_while_its_proof_is_made_is_not_sent() {
+    for (seconds, sent) in [(59, true), (60, false)] {
+        let clock = Moved(Arc::new(AtomicUsize::new(1_000)));
+        let source = Numbered::default();
+        let authorizer = Authorizer::builder(source).clock(clock.clone());
+        let authorizer = authorizer.allow_origin("https://api.example").build();
+        let permit = permit(&authorizer.unwrap(), "https://api.example");
+        let mut permit = permit.unwrap().unwrap();
+        let minute = Duration::from_secs(60);
+        let token = AccessToken::new(TokenType::DPoP, "t", clock.moment(), minute).unwrap();
+        let token = token.with_prover(Arc::new(Slow(clock, seconds)));
+        assert!(!permit.is_expired(&token));
+        let proof = permit.proof(&token, &Method::GET, "/").await;
+        assert_eq!(proof.is_ok(), sent, "{seconds}");
+        if let Err(error) = proof {
+            assert!(error.is_transient(), "{error}");
+        }
+    }
+}
