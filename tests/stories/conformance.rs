@@ -1,5 +1,7 @@
 //! Every adapter and every decorator of ours, held to the promises of `TokenSource`.
 
+use std::time::Duration;
+
 use hallpass::{
     TokenSource,
     cache::CachedTokenSource,
@@ -11,7 +13,11 @@ use hallpass::{
     jwt::{AssertionSettings, PrivateKeyJwt, SignedAssertion},
     secrets::MemorySecret,
 };
-use hallpass_testkit::{AuthorizationServer, Client, conformance, conformance::Subject, raw};
+use hallpass_testkit::{
+    AuthorizationServer, Client, conformance,
+    conformance::Subject,
+    raw::{self, RawServer},
+};
 
 use crate::{
     shared::{assertions, tls_front::TlsFront},
@@ -39,6 +45,7 @@ async fn subject<S: TokenSource + std::fmt::Debug + 'static>(
     server.trust_token(SUBJECT, TokenTypeUri::JWT.as_str());
     server.give_refresh_token(ID, REFRESH, SCOPES);
     let url = server.token_endpoint();
+    let limited = RawServer::always(raw::http(429, &[("retry-after", "7")], "")).await;
     Subject::new(build(&url, SECRET))
         .secret(SECRET)
         .secret(WRONG)
@@ -46,9 +53,19 @@ async fn subject<S: TokenSource + std::fmt::Debug + 'static>(
         .secret(REFRESH)
         .scopes("orders.read", SCOPES)
         .resources("https://a.example", "https://b.example")
+        .audiences("https://c.example", "https://d.example")
+        .parameter("tenant", "tenant-one", "tenant-two")
         .with_wrong_credentials(build(&url, WRONG))
         .with_unreachable_server(build(&raw::refused_url().unwrap(), SECRET))
-        .keep(server)
+        .with_limited_server(
+            build(&limited.url("/token"), SECRET),
+            Duration::from_secs(7),
+        )
+        .keep(limited)
+        .issued_for(move |token| {
+            let request = server.request_for(token);
+            format!("{:?}", request.map(|request| request.form))
+        })
 }
 
 fn basic(url: &str, text: &str) -> ClientCredentials {

@@ -1,22 +1,43 @@
 //! Holds a [`TokenSource`](hallpass_core::TokenSource) to the promises of its trait, one named test a rule.
 //!
-//! A provider's crate needs one macro call in its tests. What the kit cannot know, the [`Subject`] tells: the secret to
-//! look for, scopes that the client may have, how the source behaves with wrong credentials.
+//! A provider's crate needs one macro call in its tests. The [`Subject`] adds the facts that the kit cannot know: the
+//! secret to look for, scopes that the client may have, the same source with wrong credentials. A rule that cannot be
+//! checked fails, unless it is listed as ignored with the reason.
 //!
 //! ```
-//! use hallpass_testkit::{
-//!     AuthorizationServer, Client, StaticSource,
-//!     conformance::{self, Rule, Subject},
-//! };
-//! use hallpass_core::{AccessToken, Clock, SystemClock};
+//! use std::time::Duration;
 //!
-//! async fn subject() -> Subject {
-//!     let hour = std::time::Duration::from_secs(3_600);
-//!     let token = AccessToken::bearer("a-token-of-the-test", SystemClock.moment(), hour).unwrap();
-//!     Subject::new(StaticSource::new(token))
+//! use hallpass_core::{
+//!     AccessToken, Clock, SystemClock, TokenError, TokenRequest, TokenSource, async_trait,
+//! };
+//! use hallpass_testkit::conformance::{self, Rule, Subject};
+//!
+//! #[derive(Debug)]
+//! struct OneToken;
+//!
+//! #[async_trait]
+//! impl TokenSource for OneToken {
+//!     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+//!         if !request.is_default() {
+//!             return Err(TokenError::request_refused("there is one token, for one purpose"));
+//!         }
+//!         let hour = Duration::from_secs(3_600);
+//!         Ok(AccessToken::bearer("a-token-of-the-test", SystemClock.moment(), hour)?)
+//!     }
 //! }
 //!
-//! hallpass_testkit::conformance!(static_source, subject());
+//! async fn subject() -> Subject {
+//!     Subject::new(OneToken).secret("a-token-of-the-test")
+//! }
+//!
+//! hallpass_testkit::conformance!(one_token, subject(), ignored: {
+//!     holds_up_no_other_request: "there is one request",
+//!     tells_requests_apart: "there is one request",
+//!     names_wrong_credentials: "it has no credentials",
+//!     names_a_server_that_is_down: "it asks no server",
+//!     passes_on_retry_after: "it asks no server",
+//!     leaks_nothing_in_errors: "it asks no server",
+//! });
 //!
 //! # fn main() {
 //! // The same by hand, for one rule:
@@ -39,20 +60,29 @@ pub use subject::Subject;
 /// Generates a module with one test a [`Rule`](crate::conformance::Rule).
 ///
 /// The first argument names the module, the second is an expression that yields a future of a
-/// [`Subject`](crate::conformance::Subject): a fresh one for each rule. See [the module](mod@crate::conformance).
+/// [`Subject`](crate::conformance::Subject): a fresh one for each rule. Tests of rules that cannot be checked are listed
+/// under `ignored` with the reason, and `cargo test` reports them as ignored. See
+/// [the module](mod@crate::conformance).
 #[macro_export]
 macro_rules! conformance {
-    ($name:ident, $subject:expr) => {
-        $crate::conformance!(@rules $name, $subject,
+    ($name:ident, $subject:expr $(,)?) => {
+        $crate::conformance!($name, $subject, ignored: {});
+    };
+    ($name:ident, $subject:expr, ignored: { $($ignored:ident: $reason:literal),* $(,)? } $(,)?) => {
+        $crate::conformance!(@rules ($) $name, $subject, { $($ignored: $reason,)* },
             yields_a_token YieldsAToken,
             lives_for_a_while LivesForAWhile,
             serves_many_at_once ServesManyAtOnce,
+            holds_up_no_other_request HoldsUpNoOtherRequest,
             survives_a_caller_that_leaves SurvivesACallerThatLeaves,
             grants_the_scopes_asked_for GrantsTheScopesAskedFor,
             tells_requests_apart TellsRequestsApart,
             honours_resources HonoursResources,
+            honours_audiences HonoursAudiences,
+            honours_parameters HonoursParameters,
             names_wrong_credentials NamesWrongCredentials,
             names_a_server_that_is_down NamesAServerThatIsDown,
+            passes_on_retry_after PassesOnRetryAfter,
             leaks_nothing_in_errors LeaksNothingInErrors,
             leaks_nothing_in_debug LeaksNothingInDebug,
             leaks_nothing_in_traces LeaksNothingInTraces,
@@ -61,20 +91,34 @@ macro_rules! conformance {
             keeps_its_credential_epoch KeepsItsCredentialEpoch,
         );
     };
-    (@rules $name:ident, $subject:expr, $($test:ident $rule:ident,)+) => {
+    // `$d` is a dollar sign, for the macro inside.
+    (@rules ($d:tt) $name:ident, $subject:expr, { $($ignored:ident: $reason:literal,)* },
+        $($test:ident $rule:ident,)+) => {
         mod $name {
             #[allow(unused_imports, clippy::wildcard_imports)]
             use super::*;
 
-            $(
-                #[test]
-                fn $test() {
-                    let rule = $crate::conformance::Rule::$rule;
-                    if let Err(violation) = $crate::conformance::check(rule, || $subject) {
-                        panic!("{violation}");
+            // One arm for each ignored test, so that its name picks the attribute.
+            macro_rules! rule {
+                $(($ignored $d rule:ident) => {
+                    rule!(@test [ignore = $reason] $ignored $d rule);
+                };)*
+                (@test $d attribute:tt $d test:ident $d rule:ident) => {
+                    #[test]
+                    #$d attribute
+                    fn $d test() {
+                        let rule = $crate::conformance::Rule::$d rule;
+                        if let Err(violation) = $crate::conformance::check(rule, || $subject) {
+                            panic!("{violation}");
+                        }
                     }
-                }
-            )+
+                };
+                ($d test:ident $d rule:ident) => {
+                    rule!(@test [cfg(all())] $d test $d rule);
+                };
+            }
+
+            $(rule!($test $rule);)+
         }
     };
 }

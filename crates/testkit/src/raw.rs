@@ -174,11 +174,20 @@ impl RawServer {
     ///
     /// Where no port is free, or the script is empty.
     pub async fn start(script: impl IntoIterator<Item = Reply>) -> Self {
-        let script: Vec<Reply> = script.into_iter().collect();
-        assert!(!script.is_empty(), "a server needs a reply to give");
+        Self::start_with(|_| script.into_iter().collect()).await
+    }
+
+    /// Starts a server whose script names the server's own address: `script` takes it, without a slash at the end.
+    ///
+    /// # Panics
+    ///
+    /// Where no port is free, or the script is empty.
+    pub async fn start_with(script: impl FnOnce(&str) -> Vec<Reply>) -> Self {
         // A test machine without a free port cannot run the test.
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
+        let script = script(&format!("http://{address}"));
+        assert!(!script.is_empty(), "a server needs a reply to give");
         let state = Arc::new(Mutex::new(State {
             script,
             requests: Vec::new(),

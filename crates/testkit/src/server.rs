@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use hallpass_core::AccessToken;
 use wiremock::{Mock, MockServer, matchers};
 
 use crate::{
@@ -137,6 +138,13 @@ impl AuthorizationServer {
     /// The tokens that were given out, in no order: a leak test looks for them.
     pub fn issued_tokens(&self) -> Vec<String> {
         self.state().issued.keys().cloned().collect()
+    }
+
+    /// The request that a token was issued for, if it is one of this server's.
+    pub fn request_for(&self, token: &AccessToken) -> Option<TokenRequestRecord> {
+        let state = self.state();
+        let issued = state.issued.get(token.expose())?;
+        state.token_requests.get(issued.request).cloned()
     }
 
     /// Gives a client another secret; those before are refused from now on.

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::{
+    collections::{HashMap, VecDeque},
     fmt,
     sync::{
         Arc, Mutex,
@@ -17,11 +18,16 @@ use hallpass_core::{
 };
 use hallpass_testkit::{
     StaticSource,
-    conformance::{Rule, Subject, check},
+    conformance::{Rule, Subject, Violation, check},
 };
+use tokio::time::Instant;
 
 const SECRET: &str = "s3cr3t-canary-of-the-kit";
 const MINUTE: Duration = Duration::from_secs(60);
+/// The wait that a limited server asks for.
+const WAIT: Duration = Duration::from_secs(7);
+/// Of a limited server: so many calls in so much time.
+const LIMIT: (usize, Duration) = (2, Duration::from_secs(10));
 
 /// What is wrong with a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,22 +37,33 @@ enum Flaw {
     Hangs,
     Blocks,
     Panics,
+    SecretInPanic,
+    SecretInOnlyError,
     Expired,
     Eternal,
     FromTheFuture,
     OneAtATime,
     HangsInACrowd,
     PanicsInACrowd,
+    OneLockForAll,
     PoisonedByLeaving,
     IgnoresScopes,
+    SendsNoScopes,
     WidensScopes,
     OneTokenForAll,
     OneReadyForAll,
+    IgnoresResources,
     PassesOverResources,
     OneTokenForAllResources,
+    IgnoresAudiences,
+    KeepsTokensWithoutAudiences,
+    IgnoresParameters,
+    KeepsTokensWithoutParameters,
     WrongSecretIsTransient,
     WrongSecretIsConfiguration,
     OutageIsPermanent,
+    DropsRetryAfter,
+    LimitIsPermanent,
     SecretInError,
     SecretInErrorSource,
     SecretInDebug,
@@ -68,22 +85,33 @@ const FLAWS: &[(Flaw, Rule)] = &[
     (F::Hangs, Rule::YieldsAToken),
     (F::Blocks, Rule::YieldsAToken),
     (F::Panics, Rule::YieldsAToken),
+    (F::SecretInPanic, Rule::YieldsAToken),
+    (F::SecretInOnlyError, Rule::YieldsAToken),
     (F::Expired, Rule::LivesForAWhile),
     (F::Eternal, Rule::LivesForAWhile),
     (F::FromTheFuture, Rule::LivesForAWhile),
     (F::OneAtATime, Rule::ServesManyAtOnce),
     (F::HangsInACrowd, Rule::ServesManyAtOnce),
     (F::PanicsInACrowd, Rule::ServesManyAtOnce),
+    (F::OneLockForAll, Rule::HoldsUpNoOtherRequest),
     (F::PoisonedByLeaving, Rule::SurvivesACallerThatLeaves),
     (F::IgnoresScopes, Rule::GrantsTheScopesAskedFor),
+    (F::SendsNoScopes, Rule::GrantsTheScopesAskedFor),
     (F::WidensScopes, Rule::GrantsTheScopesAskedFor),
     (F::OneTokenForAll, Rule::TellsRequestsApart),
     (F::OneReadyForAll, Rule::TellsRequestsApart),
+    (F::IgnoresResources, Rule::HonoursResources),
     (F::PassesOverResources, Rule::HonoursResources),
     (F::OneTokenForAllResources, Rule::HonoursResources),
+    (F::IgnoresAudiences, Rule::HonoursAudiences),
+    (F::KeepsTokensWithoutAudiences, Rule::HonoursAudiences),
+    (F::IgnoresParameters, Rule::HonoursParameters),
+    (F::KeepsTokensWithoutParameters, Rule::HonoursParameters),
     (F::WrongSecretIsTransient, Rule::NamesWrongCredentials),
     (F::WrongSecretIsConfiguration, Rule::NamesWrongCredentials),
     (F::OutageIsPermanent, Rule::NamesAServerThatIsDown),
+    (F::DropsRetryAfter, Rule::PassesOnRetryAfter),
+    (F::LimitIsPermanent, Rule::PassesOnRetryAfter),
     (F::SecretInError, Rule::LeaksNothingInErrors),
     (F::SecretInErrorSource, Rule::LeaksNothingInErrors),
     (F::SecretInDebug, Rule::LeaksNothingInDebug),
@@ -103,7 +131,12 @@ struct Source {
     /// What the server makes of it.
     fate: Fate,
     minted: AtomicUsize,
+    /// What the server was sent for each token.
+    issued: Arc<Mutex<HashMap<String, String>>>,
     held: Mutex<Option<AccessToken>>,
+    one_for_all: tokio::sync::Mutex<()>,
+    /// When the server was asked, oldest first.
+    asked: Mutex<VecDeque<Instant>>,
     busy: AtomicUsize,
     poisoned: AtomicBool,
     epoch: AtomicU64,
@@ -114,6 +147,10 @@ enum Fate {
     Well,
     WrongSecret,
     Unreachable,
+    /// Every request is one too many.
+    OverLimit,
+    /// What is more than [`LIMIT`] is refused.
+    Limited,
 }
 
 impl Source {
@@ -122,6 +159,9 @@ impl Source {
             flaw,
             fate,
             minted: AtomicUsize::new(0),
+            issued: Arc::default(),
+            one_for_all: tokio::sync::Mutex::default(),
+            asked: Mutex::default(),
             held: Mutex::default(),
             busy: AtomicUsize::new(0),
             poisoned: AtomicBool::new(false),
@@ -132,8 +172,10 @@ impl Source {
     fn mint(&self, asked: Moment, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         let serial = self.minted.fetch_add(1, Ordering::SeqCst) + 1;
         let resource = request.resources().next().is_some();
+        let scopes = TokenRequest::new().with_scopes(request.scopes().clone());
+        let scopes_alone = *request == scopes;
         let name = match self.flaw {
-            F::OneTokenForAll if !resource => "the-same-token".to_owned(),
+            F::OneTokenForAll if scopes_alone => "the-same-token".to_owned(),
             F::OneTokenForAllResources if resource => "the-same-token".to_owned(),
             _ => format!("token-number-{serial}"),
         };
@@ -155,10 +197,47 @@ impl Source {
             _ => request.scopes().clone(),
         };
         let token = AccessToken::bearer(&name, asked, lifetime)?.with_scopes(scopes);
+        self.issued.lock().unwrap().insert(name, self.sent(request));
         if self.flaw == F::TokenInTrace {
             tracing::trace!(token = token.expose(), "minted");
         }
         Ok(token)
+    }
+
+    /// The body of the token request.
+    fn sent(&self, request: &TokenRequest) -> String {
+        let scope = [request.scopes().as_str()];
+        let parameters = request.parameters().map(|(_, value)| value);
+        let parts: [(Flaw, Vec<&str>); 4] = [
+            (F::SendsNoScopes, scope.to_vec()),
+            (F::IgnoresResources, request.resources().collect()),
+            (F::IgnoresAudiences, request.audiences().collect()),
+            (F::IgnoresParameters, parameters.collect()),
+        ];
+        let sent = parts.into_iter().filter(|(flaw, _)| *flaw != self.flaw);
+        format!("{:?}", sent.map(|(_, values)| values).collect::<Vec<_>>())
+    }
+
+    /// The rest of the window, where the server has been asked too often in it.
+    fn over_limit(&self) -> Option<Duration> {
+        let (calls, window) = LIMIT;
+        let now = Instant::now();
+        let mut asked = self.asked.lock().unwrap();
+        asked.retain(|at| *at + window > now);
+        if asked.len() >= calls {
+            return Some(asked[0] + window - now);
+        }
+        asked.push_back(now);
+        None
+    }
+
+    fn limited(&self, wait: Duration) -> TokenError {
+        let error = TokenError::unavailable("too many requests");
+        match self.flaw {
+            F::DropsRetryAfter => error,
+            F::LimitIsPermanent => error.with_retry_after(wait).with_transient(false),
+            _ => error.with_retry_after(wait),
+        }
     }
 
     /// Where there is no token to be had.
@@ -183,6 +262,11 @@ impl Source {
             Fate::Unreachable => match self.flaw {
                 F::OutageIsPermanent => TokenError::unavailable("no").with_transient(false),
                 _ => TokenError::unavailable("no"),
+            },
+            Fate::OverLimit => self.limited(WAIT),
+            Fate::Limited => match self.over_limit() {
+                None => return Ok(()),
+                Some(wait) => self.limited(wait),
             },
         };
         Err(error)
@@ -214,6 +298,10 @@ impl TokenSource for Source {
             F::Hangs => std::future::pending().await,
             F::Blocks => std::thread::sleep(60 * MINUTE),
             F::Panics => panic!("a source that panics"),
+            F::SecretInPanic => panic!("a source that panics with {SECRET}"),
+            F::SecretInOnlyError => {
+                return Err(TokenError::unavailable(format!("it sent {SECRET}")));
+            }
             F::PoisonedByLeaving if self.poisoned.load(Ordering::SeqCst) => {
                 return Err(TokenError::unavailable(
                     "another call is under way for ever",
@@ -232,10 +320,18 @@ impl TokenSource for Source {
             F::PanicsInACrowd if busy > 10 => panic!("too many"),
             _ => {}
         }
+        let _lock = match self.flaw {
+            F::OneLockForAll => Some(self.one_for_all.lock().await),
+            _ => None,
+        };
         tokio::task::yield_now().await;
-        if let (F::PassesOverResources, true) = (self.flaw, request.resources().next().is_some())
-            && let Some(held) = self.held.lock().unwrap().clone()
-        {
+        let passed_over = match self.flaw {
+            F::PassesOverResources => request.resources().next().is_some(),
+            F::KeepsTokensWithoutAudiences => request.audiences().next().is_some(),
+            F::KeepsTokensWithoutParameters => request.parameters().next().is_some(),
+            _ => false,
+        };
+        if passed_over && let Some(held) = self.held.lock().unwrap().clone() {
             return Ok(held);
         }
         let token = self.mint(asked, request)?;
@@ -296,38 +392,65 @@ impl fmt::Debug for Source {
 }
 
 fn of(flaw: Flaw) -> Subject {
-    Subject::new(Source::new(flaw, Fate::Well))
+    of_fate(flaw, Fate::Well).with_limited_server(Source::new(flaw, Fate::OverLimit), WAIT)
+}
+
+fn of_fate(flaw: Flaw, fate: Fate) -> Subject {
+    let source = Source::new(flaw, fate);
+    let issued = source.issued.clone();
+    Subject::new(source)
         .secret(SECRET)
         .scopes("orders.read", "orders.read orders.write")
         .resources("https://a.example", "https://b.example")
+        .audiences("https://c.example", "https://d.example")
+        .parameter("tenant", "tenant-one", "tenant-two")
+        .issued_for(move |token| issued.lock().unwrap()[token.expose()].clone())
         .with_wrong_credentials(Source::new(flaw, Fate::WrongSecret))
         .with_unreachable_server(Source::new(flaw, Fate::Unreachable))
 }
 
-/// All rules of all flaws at once: some of them wait for deadlines.
-fn broken(flaws: &[Flaw]) -> Vec<(Flaw, Vec<Rule>)> {
-    let checks: Vec<_> = flaws
+/// The violations of all rules at once: some of them wait for deadlines.
+fn violations(subject: impl Fn() -> Subject + Clone + Send + 'static) -> Vec<Violation> {
+    let rules: Vec<_> = Rule::ALL
         .iter()
-        .map(|&flaw| {
-            let rules = Rule::ALL.iter().map(move |&rule| {
-                std::thread::spawn(move || check(rule, move || async move { of(flaw) }).err())
-            });
-            (flaw, rules.collect::<Vec<_>>())
+        .map(|&rule| {
+            let subject = subject.clone();
+            std::thread::spawn(move || check(rule, move || async move { subject() }).err())
         })
         .collect();
-    let ended = checks.into_iter().map(|(flaw, rules)| {
-        let violations = rules.into_iter().filter_map(|rule| rule.join().unwrap());
-        (flaw, violations.map(|violation| violation.rule).collect())
-    });
+    let ended = rules.into_iter().filter_map(|rule| rule.join().unwrap());
     ended.collect()
 }
 
-// covers: F-74, F-85
+/// The rules that these name, of those that were checked or of those that were not.
+fn rules(violations: &[Violation], checked: bool) -> Vec<Rule> {
+    let of_kind = violations.iter().filter(|one| one.checked == checked);
+    of_kind.map(|violation| violation.rule).collect()
+}
+
+// covers: F-74, F-84, F-85
 #[test]
 fn each_flaw_is_caught_by_its_rule_and_no_other() {
-    let flaws: Vec<Flaw> = FLAWS.iter().map(|(flaw, _)| *flaw).collect();
-    for ((flaw, rules), (_, rule)) in broken(&flaws).into_iter().zip(FLAWS) {
-        assert_eq!(rules, [*rule], "{flaw:?}");
+    let all: Vec<_> = FLAWS
+        .iter()
+        .map(|&(flaw, rule)| {
+            let checks = std::thread::spawn(move || violations(move || of(flaw)));
+            (flaw, rule, checks)
+        })
+        .collect();
+    for (flaw, rule, checks) in all {
+        let violations = checks.join().unwrap();
+        assert_eq!(rules(&violations, true), [rule], "{flaw:?}");
+        // Where there is no token, nothing else can be checked, and nothing else passes.
+        let others = if rule == Rule::YieldsAToken {
+            &Rule::ALL[1..]
+        } else {
+            &[]
+        };
+        assert_eq!(rules(&violations, false), others, "{flaw:?}");
+        for violation in violations {
+            assert!(!violation.to_string().contains(SECRET), "{violation}");
+        }
     }
 }
 
@@ -340,7 +463,87 @@ fn every_rule_catches_something() {
 
 #[test]
 fn a_source_without_a_flaw_breaks_nothing() {
-    assert_eq!(broken(&[F::None]), [(F::None, Vec::new())]);
+    assert_eq!(violations(|| of(F::None)), []);
+}
+
+#[test]
+fn what_a_rule_lacks_is_a_failure_that_names_it() {
+    // Honours every part of a request, and its subject names none of them.
+    let honours = violations(|| Subject::new(Source::new(F::None, Fate::Well)));
+    let parts = [
+        (Rule::GrantsTheScopesAskedFor, "Subject::scopes"),
+        (Rule::HonoursResources, "Subject::resources"),
+        (Rule::HonoursAudiences, "Subject::audiences"),
+        (Rule::HonoursParameters, "Subject::parameter"),
+    ];
+    assert_eq!(rules(&honours, true), parts.map(|(rule, _)| rule));
+    for (rule, method) in parts {
+        let violation = honours.iter().find(|violation| violation.rule == rule);
+        assert!(violation.unwrap().seen.contains(method), "{rule:?}");
+    }
+    // One that refuses them breaks nothing; what its subject leaves out is not checked, and told.
+    let refuses = violations(|| Subject::new(OneToken));
+    assert_eq!(rules(&refuses, true), []);
+    assert_eq!(
+        rules(&refuses, false),
+        [
+            Rule::HoldsUpNoOtherRequest,
+            Rule::TellsRequestsApart,
+            Rule::NamesWrongCredentials,
+            Rule::NamesAServerThatIsDown,
+            Rule::PassesOnRetryAfter,
+            Rule::LeaksNothingInErrors,
+            Rule::LeaksNothingInDebug,
+            Rule::LeaksNothingInTraces,
+        ]
+    );
+    for violation in refuses {
+        let text = violation.to_string();
+        assert!(
+            text.contains(" was not checked: the subject ") || text.contains(" of the subject "),
+            "{text}"
+        );
+        assert!(text.contains("under `ignored`"), "{text}");
+    }
+    // Without a view of the server nothing shows that a part got there.
+    let unseen = violations(|| {
+        Subject::new(Source::new(F::None, Fate::Well))
+            .scopes("orders.read", "orders.write")
+            .resources("https://a.example", "https://b.example")
+            .audiences("https://c.example", "https://d.example")
+            .parameter("tenant", "tenant-one", "tenant-two")
+    });
+    assert_eq!(rules(&unseen, true), []);
+    let unchecked = rules(&unseen, false);
+    for (rule, _) in parts {
+        assert!(unchecked.contains(&rule), "{rule:?}");
+    }
+}
+
+/// Time stands still, but for the waits of the kit.
+fn limited(flaw: Flaw) -> Subject {
+    tokio::time::pause();
+    of_fate(flaw, Fate::Limited)
+}
+
+// covers: F-52
+#[test]
+fn a_limited_server_is_asked_within_its_limit() {
+    let (calls, window) = LIMIT;
+    let kept = violations(move || limited(F::None).limited_to(calls, window));
+    assert_eq!(kept, []);
+    let dropped = violations(move || limited(F::DropsRetryAfter).limited_to(calls, window));
+    assert_eq!(rules(&dropped, true), [Rule::PassesOnRetryAfter]);
+    // The limit is there: a subject that does not mention it breaks rules.
+    let unmentioned = violations(|| limited(F::None));
+    assert!(
+        rules(&unmentioned, true).contains(&Rule::ServesManyAtOnce),
+        "{unmentioned:?}"
+    );
+    // A limit that nothing exceeds shows no `Retry-After`.
+    let ample = violations(|| of_fate(F::None, Fate::Well).limited_to(5, MINUTE / 100));
+    assert_eq!(rules(&ample, true), []);
+    assert_eq!(rules(&ample, false), [Rule::PassesOnRetryAfter]);
 }
 
 #[test]
@@ -364,11 +567,11 @@ fn a_violation_says_what_was_promised_what_was_seen_and_what_to_do() {
 fn a_wrong_description_is_one_clear_failure() {
     type Describe = fn(Subject) -> Subject;
 
-    let cases: [(Rule, Describe, &str); 4] = [
+    let cases: [(Rule, Describe, &str); 6] = [
         (
             Rule::GrantsTheScopesAskedFor,
             |subject| subject.scopes("\"", "b"),
-            "the subject could not be made: it panicked: the subject's scopes",
+            "the subject could not be made: the subject's scopes",
         ),
         (
             Rule::TellsRequestsApart,
@@ -379,6 +582,16 @@ fn a_wrong_description_is_one_clear_failure() {
             Rule::HonoursResources,
             |subject| subject.resources("https://a.example/#fragment", "no uri"),
             "the subject's resource `https://a.example/#fragment` is not a resource",
+        ),
+        (
+            Rule::HonoursParameters,
+            |subject| subject.parameter("scope", "one", "two"),
+            "the subject's parameter with the value `one` is not a parameter",
+        ),
+        (
+            Rule::ServesManyAtOnce,
+            |subject| subject.limited_to(0, MINUTE),
+            "the subject's server answers no call at all",
         ),
         (
             Rule::NamesWrongCredentials,
@@ -394,19 +607,78 @@ fn a_wrong_description_is_one_clear_failure() {
     }
 }
 
-#[allow(clippy::unused_async)] // As the kit wants it.
-async fn static_subject() -> Subject {
-    let hour = Duration::from_secs(3_600);
-    let token = AccessToken::bearer("a-token-of-the-test", SystemClock.moment(), hour).unwrap();
-    Subject::new(StaticSource::new(token))
+#[test]
+fn a_panic_of_a_subject_is_told_without_its_text() {
+    let violation = check(Rule::YieldsAToken, || async {
+        assert!(SECRET.is_empty(), "no server for {SECRET}");
+        of(F::None)
+    });
+    let violation = violation.unwrap_err();
+    assert_eq!(violation.seen, "the subject could not be made: it panicked");
 }
 
-hallpass_testkit::conformance!(static_source, static_subject());
+/// Has one token, for the default request.
+#[derive(Debug)]
+struct OneToken;
+
+#[async_trait]
+impl TokenSource for OneToken {
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        if !request.is_default() {
+            return Err(TokenError::request_refused("there is one token"));
+        }
+        Ok(AccessToken::bearer(
+            "one-token-of-the-test",
+            SystemClock.moment(),
+            MINUTE,
+        )?)
+    }
+}
+
+#[allow(clippy::unused_async)] // As the kit wants it.
+async fn one_token() -> Subject {
+    Subject::new(OneToken).secret("one-token-of-the-test")
+}
+
+hallpass_testkit::conformance!(one_token, one_token(), ignored: {
+    holds_up_no_other_request: "there is one request",
+    tells_requests_apart: "there is one request",
+    names_wrong_credentials: "it has no credentials",
+    names_a_server_that_is_down: "it asks no server",
+    passes_on_retry_after: "it asks no server",
+    leaks_nothing_in_errors: "it asks no server",
+});
+
+#[test]
+fn a_static_source_ignores_all_that_it_is_asked_for() {
+    let token = AccessToken::bearer("a-token-of-the-test", SystemClock.moment(), MINUTE).unwrap();
+    let violations = violations(move || Subject::new(StaticSource::new(token.clone())));
+    assert_eq!(
+        rules(&violations, true),
+        [
+            Rule::GrantsTheScopesAskedFor,
+            Rule::HonoursResources,
+            Rule::HonoursAudiences,
+            Rule::HonoursParameters,
+        ]
+    );
+}
 
 #[allow(clippy::unused_async)]
 async fn shared_subject() -> Subject {
     // Pointers are sources too.
-    Subject::new(Arc::new(Source::new(F::None, Fate::Well)))
+    let source = Arc::new(Source::new(F::None, Fate::Well));
+    let issued = source.issued.clone();
+    Subject::new(source)
+        .secret(SECRET)
+        .scopes("orders.read", "orders.read orders.write")
+        .resources("https://a.example", "https://b.example")
+        .audiences("https://c.example", "https://d.example")
+        .parameter("tenant", "tenant-one", "tenant-two")
+        .issued_for(move |token| issued.lock().unwrap()[token.expose()].clone())
+        .with_wrong_credentials(Arc::new(Source::new(F::None, Fate::WrongSecret)))
+        .with_unreachable_server(Arc::new(Source::new(F::None, Fate::Unreachable)))
+        .with_limited_server(Arc::new(Source::new(F::None, Fate::OverLimit)), WAIT)
 }
 
 hallpass_testkit::conformance!(pointer, shared_subject());

@@ -51,22 +51,34 @@ rules! {
     ServesManyAtOnce("F-75, I-13"):
         "fifty calls at once all get a token",
         "hold no lock across an await, and bound nothing to one call at a time without a queue";
+    /// A call for one request does not wait for a call for another one.
+    HoldsUpNoOtherRequest("F-84"):
+        "a call for one request does not wait until a call for another request has ended",
+        "hold no lock across an await, or one for each `TokenRequest`";
     /// A dropped call harms no other.
     SurvivesACallerThatLeaves("F-72"):
         "a call that is dropped halfway leaves the source able to serve the next",
         "undo with a guard what a call has begun, or do the work in a task of its own";
     /// Scopes of the request reach the server.
     GrantsTheScopesAskedFor("C-14, C-23, F-36, I-08"):
-        "the token has the scopes that the request asked for",
+        "the scopes of the request reach the server, and the token has them; a scope that cannot be had is refused",
         "send the request's scopes, record what the server granted, and never widen it";
     /// What one request gets is never another's.
     TellsRequestsApart("C-37, C-62"):
-        "two requests that differ get two tokens, and an order of scopes makes no difference",
+        "two requests that differ get two tokens",
         "use the whole `TokenRequest` as the key of whatever holds tokens";
     /// Resources are sent or refused.
     HonoursResources("C-61, C-62"):
-        "a resource is asked for where the subject says so, and refused where it says so, but never passed over",
+        "a resource reaches the server or is refused, and is never ignored",
         "send `resource` (RFC 8707), or refuse the request with `TokenError::request_refused` or `configuration`";
+    /// Audiences are sent or refused.
+    HonoursAudiences("C-37, C-62"):
+        "an audience reaches the server or is refused, and is never ignored",
+        "send the request's audiences, or refuse the request with `TokenError::request_refused` or `configuration`";
+    /// Extra parameters are sent or refused.
+    HonoursParameters("C-37, C-62"):
+        "an extra parameter reaches the server or is refused, and is never ignored",
+        "send the request's parameters, or refuse the request with `TokenError::request_refused` or `configuration`";
     /// Wrong credentials are told as such.
     NamesWrongCredentials("C-28, F-34"):
         "wrong credentials yield an error of the kind `CredentialsRefused` that is not transient",
@@ -75,6 +87,10 @@ rules! {
     NamesAServerThatIsDown("F-41, F-55"):
         "a server that cannot be reached yields an error of the kind `Unavailable` that is transient",
         "map failed connections, timeouts and HTTP 5xx to `TokenError::unavailable`";
+    /// The wait that a server asks for comes through.
+    PassesOnRetryAfter("F-52, F-54"):
+        "HTTP 429 yields an error of the kind `Unavailable` that is transient, with the server's `Retry-After`",
+        "read `Retry-After`, and add it with `TokenError::with_retry_after`";
     /// Errors hold no secret.
     LeaksNothingInErrors("F-99, F-100, I-01"):
         "no error shows a secret or a token, at any depth of its source chain",

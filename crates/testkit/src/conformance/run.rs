@@ -1,5 +1,4 @@
 use std::{
-    any::Any,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc,
@@ -9,50 +8,63 @@ use std::{
 
 use hallpass_core::TokenRequest;
 
-use super::{Rule, Subject, checks};
-use crate::leak::Capture;
+use super::{
+    Rule, Subject,
+    checks::{self, Finding, MOST_CALLS},
+};
+use crate::leak::{self, Capture};
 
 /// For each step of a rule: the subject is made, asked once, checked.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A rule that a source breaks.
+/// A rule that a source breaks, or that could not be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {
     /// The rule.
     pub rule: Rule,
-    /// What was seen. It holds no secret.
+    /// What was seen, or what the subject lacks. It holds neither a secret that the subject names nor a panic's text.
     pub seen: String,
+    /// False where the rule was not checked: the subject lacks something, or the source yields no token.
+    pub checked: bool,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rule, seen, .. } = self;
+        if !self.checked {
+            return write!(
+                f,
+                "the rule {rule} was not checked: {seen}\n  promise: {}\n  to do:   \
+                 complete the subject, or list the test under `ignored` in `conformance!`, with the reason",
+                rule.promise(),
+            );
+        }
         write!(
             f,
-            "the source breaks the rule {}\n  promise: {}\n  seen:    {}\n  to do:   {}",
-            self.rule,
-            self.rule.promise(),
-            self.seen,
-            self.rule.remedy()
+            "the source breaks the rule {rule}\n  promise: {}\n  seen:    {seen}\n  to do:   {}",
+            rule.promise(),
+            rule.remedy()
         )
     }
 }
 
 impl std::error::Error for Violation {}
 
-/// How far a rule has come.
+/// The progress of a rule.
 enum Step {
-    SubjectMade,
+    /// With the time that the subject's limit adds.
+    SubjectMade(Duration),
     TokenYielded,
-    End(Result<(), String>),
+    End(Result<(), Finding>),
 }
 
-/// Holds a fresh subject to one rule. Blocks until it is decided, ten seconds at most for each of its steps; outside of
-/// an asynchronous context.
+/// Holds a fresh subject to one rule. Blocks until it is decided, ten seconds at most for each of its steps besides
+/// the waits for [`Subject::limited_to`]; call it outside of an asynchronous context.
 ///
 /// # Errors
 ///
-/// The [`Violation`], with what was seen and what to do.
+/// The [`Violation`], with what was seen and what to do. A rule that cannot be checked is an error too.
 pub fn check<F>(rule: Rule, subject: impl FnOnce() -> F + Send + 'static) -> Result<(), Violation>
 where
     F: Future<Output = Subject>,
@@ -61,29 +73,44 @@ where
     // Not joined: a thread that is blocked for ever must not hold the test.
     thread::spawn(move || {
         let end = catch_unwind(AssertUnwindSafe(|| walk(rule, subject, &report)));
-        let end = end.unwrap_or_else(|panic| Err(format!("it panicked: {}", message(&*panic))));
+        // The panic's text may hold a secret; the panic hook has printed it for who runs the test.
+        let end = end.unwrap_or_else(|_| Err(Finding::Broken("it panicked".to_owned())));
         let _ = report.send(Step::End(end));
     });
     let mut doing = "made";
+    let mut deadline = DEADLINE;
     let outcome = loop {
-        match steps.recv_timeout(DEADLINE) {
-            Ok(Step::SubjectMade) => doing = "asked",
+        match steps.recv_timeout(deadline) {
+            Ok(Step::SubjectMade(waits)) => {
+                doing = "asked";
+                deadline = DEADLINE.saturating_add(waits);
+            }
             Ok(Step::TokenYielded) => doing = "checked",
             Ok(Step::End(outcome)) => break outcome,
-            Err(_) => break Err(format!("it did not end within {DEADLINE:?}")),
+            Err(_) => {
+                break Err(Finding::Broken(format!(
+                    "it did not end within {deadline:?}"
+                )));
+            }
         }
+    };
+    let violation = |seen, checked| Violation {
+        rule,
+        seen,
+        checked,
     };
     match (outcome, doing) {
         (Ok(()), _) => Ok(()),
+        (Err(Finding::NotChecked(lacks)), _) => Err(violation(lacks, false)),
         (Err(_), "asked") if rule != Rule::YieldsAToken => {
-            println!("not checked: the source yields no token, see the rule YieldsAToken");
-            Ok(())
+            let seen = "the source yields no token, see the rule YieldsAToken";
+            Err(violation(seen.to_owned(), false))
         }
-        (Err(seen), "made") => Err(Violation {
-            rule,
-            seen: format!("the subject could not be made: {seen}"),
-        }),
-        (Err(seen), _) => Err(Violation { rule, seen }),
+        (Err(Finding::Broken(seen)), "made") => {
+            let seen = format!("the subject could not be made: {seen}");
+            Err(violation(seen, true))
+        }
+        (Err(Finding::Broken(seen)), _) => Err(violation(seen, true)),
     }
 }
 
@@ -91,7 +118,7 @@ fn walk<F>(
     rule: Rule,
     subject: impl FnOnce() -> F,
     report: &mpsc::Sender<Step>,
-) -> Result<(), String>
+) -> Result<(), Finding>
 where
     F: Future<Output = Subject>,
 {
@@ -102,18 +129,40 @@ where
     let outcome = runtime.block_on(async {
         let capture = Capture::start();
         let subject = subject().await;
-        let _ = report.send(Step::SubjectMade);
-        let token = checks::ask(&*subject.source, &TokenRequest::default()).await?;
-        let _ = report.send(Step::TokenYielded);
-        checks::run(rule, &subject, &token, &capture).await
+        if let Some(mistake) = &subject.mistake {
+            // Before the report: the subject could not be made.
+            return Err(Finding::Broken(mistake.clone()));
+        }
+        let _ = report.send(Step::SubjectMade(subject.longest_wait(MOST_CALLS)));
+        let outcome = decide(rule, &subject, &capture, report).await;
+        outcome.map_err(|finding| without_secrets(finding, &subject.secrets))
     });
     // A task that is stuck must not hold the thread.
     runtime.shutdown_background();
     outcome
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "with something that is no text".to_owned())
+async fn decide(
+    rule: Rule,
+    subject: &Subject,
+    capture: &Capture,
+    report: &mpsc::Sender<Step>,
+) -> Result<(), Finding> {
+    let token = subject.ask(&TokenRequest::default()).await?;
+    let _ = report.send(Step::TokenYielded);
+    checks::run(rule, subject, &token, capture).await
+}
+
+/// An error's text is the source's own, which may show a secret.
+fn without_secrets(finding: Finding, secrets: &[String]) -> Finding {
+    match finding {
+        Finding::Broken(seen)
+            if secrets
+                .iter()
+                .any(|secret| leak::find(&seen, secret).is_some()) =>
+        {
+            Finding::Broken("(not shown, since it holds a secret)".to_owned())
+        }
+        finding => finding,
+    }
 }

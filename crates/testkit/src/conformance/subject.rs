@@ -1,31 +1,57 @@
-use std::{fmt, sync::Arc};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
-use hallpass_core::{ScopeSet, TokenSource};
+use hallpass_core::{AccessToken, InvalidRequest, ScopeSet, TokenError, TokenRequest, TokenSource};
+use tokio::{
+    sync::Mutex,
+    time::{self, Instant},
+};
+
+/// For one call.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A source under test, and what the kit must know of it.
 ///
-/// Each thing that is told makes a rule stricter or possible at all; a rule for which nothing was told says so on
-/// standard output, and passes.
+/// A rule that lacks something here fails and names the method that adds it. A part of a request (scopes, resources,
+/// audiences, parameters) for which the subject names no values is one that the source must refuse.
 pub struct Subject {
     pub(super) source: Arc<dyn TokenSource>,
     /// Its `Debug`, as it is when it is called.
     pub(super) show: Box<dyn Fn() -> String + Send>,
     pub(super) secrets: Vec<String>,
-    pub(super) scopes: Vec<ScopeSet>,
-    pub(super) resources: Resources,
+    /// Two scopes as they were given, with what both ask for.
+    pub(super) scopes: Option<Pair>,
+    pub(super) resources: Option<Pair>,
+    pub(super) audiences: Option<Pair>,
+    pub(super) parameters: Option<Pair>,
+    pub(super) issued_for: Option<Box<ShowIssued>>,
     pub(super) wrong: Option<Arc<dyn TokenSource>>,
     pub(super) unreachable: Option<Arc<dyn TokenSource>>,
-    pub(super) keep: Vec<Box<dyn Send>>,
+    pub(super) limited: Option<(Arc<dyn TokenSource>, Duration)>,
+    pub(super) limit: Option<Limit>,
+    /// The first mistake in the description.
+    pub(super) mistake: Option<String>,
+    keep: Vec<Box<dyn Send>>,
 }
 
-pub(super) enum Resources {
-    Untold,
-    Sent(String, String),
-    Refused,
+/// Shows what a token was issued for.
+type ShowIssued = dyn Fn(&AccessToken) -> String + Send + Sync;
+
+/// Two requests that differ in one part, with the texts that must reach the server for each.
+pub(super) struct Pair {
+    pub(super) requests: [TokenRequest; 2],
+    pub(super) values: [Vec<String>; 2],
+}
+
+/// The calls that a server answers within a window.
+pub(super) struct Limit {
+    pub(super) calls: usize,
+    pub(super) window: Duration,
+    /// When the last ones were made, oldest first.
+    made: Mutex<VecDeque<Instant>>,
 }
 
 impl Subject {
-    /// A source that is set up to work.
+    /// Creates a subject from a source that is set up to work.
     pub fn new(source: impl TokenSource + fmt::Debug + 'static) -> Self {
         let source = Arc::new(source);
         let shown = source.clone();
@@ -33,74 +59,151 @@ impl Subject {
             source,
             show: Box::new(move || format!("{shown:?}\n{shown:#?}")),
             secrets: Vec::new(),
-            scopes: Vec::new(),
-            resources: Resources::Untold,
+            scopes: None,
+            resources: None,
+            audiences: None,
+            parameters: None,
+            issued_for: None,
             wrong: None,
             unreachable: None,
+            limited: None,
+            limit: None,
+            mistake: None,
             keep: Vec::new(),
         }
     }
 
-    /// A secret that the source holds, at least six characters long: it is looked for in everything that is shown.
+    /// Adds a secret that the source holds, at least six characters long: no error, no `Debug` and no trace may show it.
+    ///
+    /// A source without a secret names the text of a token.
     #[must_use]
     pub fn secret(mut self, secret: impl Into<String>) -> Self {
         self.secrets.push(secret.into());
         self
     }
 
-    /// Two different sets of scopes, space-separated, that the server grants to the client.
-    ///
-    /// # Panics
-    ///
-    /// Where one is not a list of scopes, or both are the same: the description is wrong, not the source.
+    /// Names two different sets of scopes, space-separated, that the server grants to the client.
     #[must_use]
     pub fn scopes(mut self, one: &str, other: &str) -> Self {
-        self.scopes = [one, other]
-            .map(|scopes| {
-                let parsed = scopes.parse();
-                parsed.unwrap_or_else(|_| {
-                    panic!("the subject's scopes `{scopes}` are not a list of scopes")
-                })
-            })
-            .to_vec();
-        assert!(
-            self.scopes[0] != self.scopes[1],
-            "the subject's two sets of scopes are the same"
-        );
+        let pair = self.pair("sets of scopes", [one, other], |scopes| {
+            let parsed: Result<ScopeSet, _> = scopes.parse();
+            let scopes = parsed
+                .map_err(|_| format!("the subject's scopes `{scopes}` are not a list of scopes"))?;
+            let values = scopes.as_str().split(' ').map(str::to_owned).collect();
+            Ok((TokenRequest::new().with_scopes(scopes), values))
+        });
+        self.scopes = pair;
         self
     }
 
-    /// Two different resources (RFC 8707), absolute URIs, that the server has tokens for.
-    ///
-    /// # Panics
-    ///
-    /// Where both are the same.
+    /// Names two different resources (RFC 8707), absolute URIs, that the server has tokens for.
     #[must_use]
     pub fn resources(mut self, one: &str, other: &str) -> Self {
-        assert!(one != other, "the subject's two resources are the same");
-        self.resources = Resources::Sent(one.to_owned(), other.to_owned());
+        self.resources = self.pair("resources", [one, other], |resource| {
+            let request = TokenRequest::new().with_resource(resource);
+            let mistake = "the subject's resource `{}` is not a resource";
+            single(request, resource, mistake)
+        });
         self
     }
 
-    /// The server knows no resources, and the source refuses them.
+    /// Names two different audiences that the server has tokens for.
     #[must_use]
-    pub fn refuses_resources(mut self) -> Self {
-        self.resources = Resources::Refused;
+    pub fn audiences(mut self, one: &str, other: &str) -> Self {
+        self.audiences = self.pair("audiences", [one, other], |audience| {
+            let request = TokenRequest::new().with_audience(audience);
+            let mistake = "the subject's audience `{}` is not an audience";
+            single(request, audience, mistake)
+        });
         self
     }
 
-    /// The same source with credentials that the server refuses.
+    /// Names an extra parameter with two different values that the server has tokens for, such as a tenant.
+    #[must_use]
+    pub fn parameter(mut self, name: &str, one: &str, other: &str) -> Self {
+        self.parameters = self.pair("values of a parameter", [one, other], |value| {
+            let request = TokenRequest::new().with_parameter(name, value);
+            let mistake = "the subject's parameter with the value `{}` is not a parameter";
+            single(request, value, mistake)
+        });
+        self
+    }
+
+    fn pair(
+        &mut self,
+        what: &str,
+        texts: [&str; 2],
+        read: impl Fn(&str) -> Result<(TokenRequest, Vec<String>), String>,
+    ) -> Option<Pair> {
+        let pair = read(texts[0]).and_then(|one| {
+            let other = read(texts[1])?;
+            if one.0 == other.0 {
+                return Err(format!("the subject's two {what} are the same"));
+            }
+            Ok(Pair {
+                requests: [one.0, other.0],
+                values: [one.1, other.1],
+            })
+        });
+        pair.map_err(|mistake| self.mistake.get_or_insert(mistake).clone())
+            .ok()
+    }
+
+    /// Shows what the server issued a token for: the body of the token request, or the token's own claims.
+    ///
+    /// The kit looks in this text, in any usual encoding, for the scopes, resources, audiences and parameters that it
+    /// asked for. [`AuthorizationServer::request_for`](crate::AuthorizationServer::request_for) has it for tokens of
+    /// the kit's own server.
+    #[must_use]
+    pub fn issued_for(
+        mut self,
+        show: impl Fn(&AccessToken) -> String + Send + Sync + 'static,
+    ) -> Self {
+        self.issued_for = Some(Box::new(show));
+        self
+    }
+
+    /// Adds the same source with credentials that the server refuses.
     #[must_use]
     pub fn with_wrong_credentials(mut self, source: impl TokenSource + 'static) -> Self {
         self.wrong = Some(Arc::new(source));
         self
     }
 
-    /// The same source, pointed at a server that nobody runs: [`raw::refused_url`](crate::raw::refused_url) has an
+    /// Adds the same source, pointed at a server that nobody runs: [`raw::refused_url`](crate::raw::refused_url) has an
     /// address for it.
     #[must_use]
     pub fn with_unreachable_server(mut self, source: impl TokenSource + 'static) -> Self {
         self.unreachable = Some(Arc::new(source));
+        self
+    }
+
+    /// Adds the same source, pointed at a server that answers HTTP 429 with this `Retry-After`, in whole seconds.
+    #[must_use]
+    pub fn with_limited_server(
+        mut self,
+        source: impl TokenSource + 'static,
+        retry_after: Duration,
+    ) -> Self {
+        self.limited = Some((Arc::new(source), retry_after));
+        self
+    }
+
+    /// Keeps to a limit of the server: at most so many calls of the subject's sources begin within any `window`.
+    ///
+    /// A rule that needs more calls waits. Without [`with_limited_server`](Self::with_limited_server) the kit exceeds
+    /// the limit once, to see an answer with `Retry-After`.
+    #[must_use]
+    pub fn limited_to(mut self, calls: usize, window: Duration) -> Self {
+        if calls == 0 {
+            let mistake = "the subject's server answers no call at all";
+            self.mistake.get_or_insert_with(|| mistake.to_owned());
+        }
+        self.limit = Some(Limit {
+            calls: calls.max(1),
+            window,
+            made: Mutex::default(),
+        });
         self
     }
 
@@ -110,12 +213,84 @@ impl Subject {
         self.keep.push(Box::new(thing));
         self
     }
+
+    /// Two requests that the source honours, and that differ.
+    pub(super) fn two_requests(&self) -> Option<&[TokenRequest; 2]> {
+        let pairs = [
+            &self.scopes,
+            &self.resources,
+            &self.audiences,
+            &self.parameters,
+        ];
+        let first = pairs.into_iter().flatten().next();
+        first.map(|pair| &pair.requests)
+    }
+
+    /// One call of the source, which must end and yield a token.
+    pub(super) async fn ask(&self, request: &TokenRequest) -> Result<AccessToken, String> {
+        let answer = self.answer(&*self.source, request).await?;
+        answer.map_err(yields_an_error)
+    }
+
+    /// One call of this source, which must end.
+    pub(super) async fn answer(
+        &self,
+        source: &dyn TokenSource,
+        request: &TokenRequest,
+    ) -> Result<Result<AccessToken, TokenError>, String> {
+        self.wait_for(1).await;
+        call(source, request).await
+    }
+
+    /// Waits until the server answers so many calls at once, no more than its limit.
+    pub(super) async fn wait_for(&self, calls: usize) {
+        let Some(limit) = &self.limit else { return };
+        let calls = calls.min(limit.calls);
+        let mut made = limit.made.lock().await;
+        while made.len() + calls > limit.calls {
+            let Some(oldest) = made.pop_front() else {
+                break;
+            };
+            time::sleep_until(oldest + limit.window).await;
+        }
+        made.extend(std::iter::repeat_n(Instant::now(), calls));
+    }
+
+    /// The longest that a rule waits for the limit of the server, for up to `calls` calls.
+    pub(super) fn longest_wait(&self, calls: u32) -> Duration {
+        self.limit.as_ref().map_or(Duration::ZERO, |limit| {
+            let each = u32::try_from(limit.calls).unwrap_or(u32::MAX);
+            limit.window.saturating_mul(calls.div_ceil(each))
+        })
+    }
+}
+
+fn single(
+    request: Result<TokenRequest, InvalidRequest>,
+    value: &str,
+    mistake: &str,
+) -> Result<(TokenRequest, Vec<String>), String> {
+    let request = request.map_err(|_| mistake.replace("{}", value))?;
+    Ok((request, vec![value.to_owned()]))
+}
+
+/// One call, which must end, without regard to a limit.
+pub(super) async fn call(
+    source: &dyn TokenSource,
+    request: &TokenRequest,
+) -> Result<Result<AccessToken, TokenError>, String> {
+    let answer = time::timeout(CALL_TIMEOUT, source.token(request)).await;
+    answer.map_err(|_| format!("a call did not end within {CALL_TIMEOUT:?}"))
+}
+
+#[allow(clippy::needless_pass_by_value)] // For `map_err`.
+pub(super) fn yields_an_error(error: TokenError) -> String {
+    format!("it yields an error: {error}")
 }
 
 impl fmt::Debug for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subject")
-            .field("scopes", &self.scopes)
             .field("secrets", &self.secrets.len())
             .field("kept", &self.keep.len())
             .finish_non_exhaustive()

@@ -36,6 +36,8 @@ pub(super) struct State {
 }
 
 pub(super) struct Issued {
+    /// The request's place in `token_requests`.
+    pub(super) request: usize,
     pub(super) client_id: String,
     pub(super) scopes: ScopeSet,
     pub(super) expires: Instant,
@@ -108,6 +110,8 @@ impl State {
             answer["refresh_token"] = next.into();
         }
         let issued = Issued {
+            // It is recorded next.
+            request: self.token_requests.len(),
             client_id: granted.client_id,
             scopes: granted.scopes,
             expires: Instant::now() + self.lifetime,
