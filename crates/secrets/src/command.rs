@@ -9,7 +9,7 @@ use tokio::{
     time,
 };
 
-use crate::{Remembered, content, forward::forward};
+use crate::{Remembered, blocking::Turn, content, forward::forward};
 
 /// A secret that a command prints: `pass`, `op`, `gopass`, a cloud's command-line tool.
 ///
@@ -41,6 +41,7 @@ struct Run {
     program: OsString,
     arguments: Vec<OsString>,
     timeout: Duration,
+    turn: Turn,
 }
 
 /// The time for output that the command wrote before it exited and that has not arrived yet.
@@ -58,6 +59,7 @@ impl CommandSecret {
             program: program.into(),
             arguments: arguments.into_iter().map(Into::into).collect(),
             timeout: Duration::from_secs(10),
+            turn: Turn::default(),
         };
         Self(Remembered::new(run, Duration::from_secs(300)))
     }
@@ -104,8 +106,14 @@ impl SecretSource for Run {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .kill_on_drop(true);
-        let child = command.spawn().map_err(|error| cannot(&place, &error))?;
-        time::timeout(self.timeout, output(child, &place))
+        let exchange = async {
+            let named = place.clone();
+            // The system reads the program's file first, on a file system that may not respond.
+            let spawn = move || command.spawn().map_err(|error| cannot(&named, &error));
+            let child = self.turn.run(self.timeout, &place, spawn).await?;
+            output(child, &place).await
+        };
+        time::timeout(self.timeout, exchange)
             .await
             .unwrap_or_else(|_| {
                 Err(SecretError::local(format!(

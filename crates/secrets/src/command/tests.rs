@@ -15,6 +15,19 @@ async fn a_program_that_is_not_there_is_named() {
     leak::assert_clean(&shown, "CANARY");
 }
 
+/// The program's file is on a file system that does not respond: the thread that waits for it is the only one.
+#[tokio::test(start_paused = true)]
+async fn a_program_that_cannot_be_loaded_holds_one_thread_and_has_a_deadline() {
+    let source = CommandSecret::new("hallpass-no-such-program", [""; 0]);
+    let loading = source.0.get_ref().turn.try_take().unwrap();
+    let error = source.secret().await.unwrap_err();
+    assert!(error.is_local(), "{error}");
+    assert!(error.to_string().contains("within 10s"), "{error}");
+    drop(loading);
+    let error = source.secret().await.unwrap_err();
+    assert!(error.to_string().contains("was not found"), "{error}");
+}
+
 // covers: F-99
 #[test]
 fn debug_counts_the_arguments() {

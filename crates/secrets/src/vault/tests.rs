@@ -359,6 +359,8 @@ async fn server_and_token_are_found_as_vaults_own_command_finds_them() {
         let source = from(variables, Some(home.path())).unwrap();
         let source = source.danger_allow_http_on_loopback().build().unwrap();
         assert_eq!(source.secret().await.unwrap().expose(), expect);
+        let hint = source.0.get_ref().authority_hint;
+        assert!(hint.contains("`VAULT_CACERT`"), "{hint}");
     }
     // Plain HTTP takes its own word here too.
     let error = from(&file, Some(home.path())).unwrap().build().unwrap_err();
