@@ -38,3 +38,4 @@ mod shared;
 mod support;
 mod tls;
 mod transport;
+mod vault;
