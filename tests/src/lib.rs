@@ -11,6 +11,7 @@ macro_rules! markdown {
 
 markdown! {
     readme: "README.md",
+    tutorial: "docs/tutorial.md",
     introduction: "docs/introduction.md",
     authentication: "docs/authentication.md",
     private_key_jwt: "docs/private-key-jwt.md",
