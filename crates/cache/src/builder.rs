@@ -99,6 +99,18 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
         self
     }
 
+    /// How many fetches run at the same time, the default key's not counted: one with many keys does not flood the
+    /// server. Callers of further keys wait until one ends, for the [`load_deadline`](Self::load_deadline) at most.
+    /// Default: 64.
+    ///
+    /// Until the server has issued a first token, after a failure that concerns all keys, and when the credentials have
+    /// changed, one fetch goes first and the others wait for its result, for 5 seconds at most: a wrong secret is sent
+    /// once, not once for each key.
+    pub fn max_concurrent_fetches(mut self, fetches: usize) -> Self {
+        self.policy.max_concurrent_fetches = fetches.max(1);
+        self
+    }
+
     /// Renews the default token when it is due even if nobody asks, from the first call on.
     ///
     /// Without it an idle service asks for nothing, which is what one wants where tokens are billed; with it the first

@@ -17,14 +17,17 @@ use crate::{
     observe::Observe,
     panics,
     policy::Policy,
-    slot::{Begin, Flight, Outcome, Ready, Slot},
+    slot::{Ready, Slot},
     stats::{Counters, count},
+    step::{Begin, Flight, Outcome},
+    upstream::{Place, Upstream},
 };
 
 /// Shares one token between all calls: decorates any source.
 ///
-/// A hit costs nanoseconds and no allocation. A miss makes one request, whatever the number of callers, and all get
-/// its result. A token is renewed before it expires by a task of its own; no caller waits for it, and the old one is
+/// A hit costs nanoseconds; [`ready_token`](TokenSource::ready_token) answers it without an allocation, and
+/// [`token`](TokenSource::token) with one, for its future. A miss makes one request, whatever the number of callers, and
+/// all get its result. A token is renewed before it expires by a task of its own; no caller waits for it, and the old one is
 /// handed out until it expires. Failures are remembered for a while and shared too.
 ///
 /// ```
@@ -71,6 +74,7 @@ pub(crate) struct Shared<S> {
     pub(crate) policy: Policy,
     pub(crate) observe: Observe,
     pub(crate) default: Arc<Slot>,
+    pub(crate) upstream: Upstream,
     pub(crate) keys: Keys,
     pub(crate) holders: Holders,
     pub(crate) counters: Counters,
@@ -98,7 +102,10 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
 
     pub(crate) fn from_builder(builder: CacheBuilder<S>) -> Self {
         let (alive, watching) = watch::channel(true);
-        let policy = builder.policy;
+        let policy = Policy {
+            shared: builder.store.is_some(),
+            ..builder.policy
+        };
         let store = builder
             .store
             .map(|(store, namespace)| SecondLevel::new(store, namespace, &policy));
@@ -107,6 +114,7 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
             clock: builder.clock,
             observe: Observe::new(builder.name, builder.observers),
             default: Arc::new(Slot::new()),
+            upstream: Upstream::new(policy.max_concurrent_fetches),
             keys: Keys::new(policy.max_keys),
             holders: Holders::default(),
             counters: Counters::default(),
@@ -215,12 +223,15 @@ impl<S: TokenSource + 'static> Shared<S> {
         if !*self.alive.borrow() {
             return ready.token;
         }
-        let (slot, _) = self.slot(request);
+        // Where it was evicted meanwhile, there is nothing to renew.
+        let Some(slot) = self.known_slot(request) else {
+            return ready.token;
+        };
         let now = self.clock.now();
         match Handle::try_current() {
             Ok(runtime) => {
-                let epoch = self.epoch();
-                if let Some(flight) = slot.renew(now, epoch, &self.policy) {
+                let place = self.place(request);
+                if let Some(flight) = slot.renew(now, self.epoch(), &self.policy, place) {
                     self.spawn(&runtime, slot, request.clone(), flight);
                 }
             }
@@ -228,6 +239,14 @@ impl<S: TokenSource + 'static> Shared<S> {
             Err(_) => slot.abandon_claim(now),
         }
         ready.token
+    }
+
+    /// The right to start a flight for this key, if there is one now.
+    fn place(&self, request: &TokenRequest) -> Option<Place> {
+        if request.is_default() || flight::depth() > 0 {
+            return Some(Place::Free);
+        }
+        self.upstream.place()
     }
 
     /// The epoch of the source's credentials; the last one that is known where the source panics.
@@ -259,9 +278,17 @@ impl<S: TokenSource + 'static> Shared<S> {
         });
     }
 
-    pub(crate) fn slot(&self, request: &TokenRequest) -> (Arc<Slot>, usize) {
+    fn known_slot(&self, request: &TokenRequest) -> Option<Arc<Slot>> {
         if request.is_default() {
-            return (self.default.clone(), 0);
+            return Some(self.default.clone());
+        }
+        self.keys.known(request)
+    }
+
+    /// The key's slot, new or known.
+    fn slot(&self, request: &TokenRequest) -> Arc<Slot> {
+        if request.is_default() {
+            return self.default.clone();
         }
         let (slot, evicted) = self.keys.slot(request);
         if evicted > 0 {
@@ -270,7 +297,7 @@ impl<S: TokenSource + 'static> Shared<S> {
                 .fetch_add(evicted as u64, Ordering::Relaxed);
             self.observe.evicted(evicted);
         }
-        (slot, evicted)
+        slot
     }
 
     pub(crate) fn spawn(
@@ -293,11 +320,28 @@ impl<S: TokenSource + 'static> Shared<S> {
         !token.lifetime().is_zero() && token.is_expired(self.clock.now())
     }
 
+    /// The right to start a flight, as soon as another one ends.
+    async fn wait_for_place(&self) -> Result<Place, TokenError> {
+        let patience = self.policy.load_deadline;
+        let _waiting = Waiting::new(self);
+        let place = self.upstream.wait_for_place(patience).await;
+        place.ok_or_else(|| {
+            let max = self.policy.max_concurrent_fetches;
+            let message = format!(
+                "{max} token fetches for other keys are under way, and none of them ended within {patience:?}"
+            );
+            TokenError::unavailable(message)
+                .with_hint("where the server can take more requests, raise `CacheBuilder::max_concurrent_fetches`")
+        })
+    }
+
     /// The slow path: joins a flight or starts one.
     async fn wait(self: &Arc<Self>, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         count(&self.counters.misses);
         flight::refuse_recursion(self, request)?;
-        for _ in 0..TAKE_OVERS {
+        let mut place = None;
+        let mut lost = 0;
+        while lost < TAKE_OVERS {
             if !*self.alive.borrow() {
                 return Err(
                     TokenError::unavailable("the token cache was shut down").with_transient(false)
@@ -307,15 +351,30 @@ impl<S: TokenSource + 'static> Shared<S> {
                 TokenError::configuration("the token cache was called outside of a tokio runtime")
                     .with_hint("call it from within one: fetches run as its tasks")
             })?;
-            let (slot, _) = self.slot(request);
+            place = place.or_else(|| self.place(request));
+            // Without a place, no other key has to make room for this one.
+            let slot = match &place {
+                Some(_) => Some(self.slot(request)),
+                None => self.known_slot(request),
+            };
+            let Some(slot) = slot else {
+                place = Some(self.wait_for_place().await?);
+                continue;
+            };
             let epoch = self.epoch();
-            let ticket = match slot.begin(self.clock.now(), epoch, &self.policy) {
+            let begin = slot.begin(self.clock.now(), epoch, &self.policy, place.take());
+            let ticket = match begin {
                 Begin::Ready(token) => return Ok(token),
                 Begin::Failed(error) => {
                     count(&self.counters.repeated_failures);
                     return Err(error);
                 }
+                // Another key needed the room, and got on with it.
                 Begin::Evicted => continue,
+                Begin::Full => {
+                    place = Some(self.wait_for_place().await?);
+                    continue;
+                }
                 Begin::Join(ticket) => ticket,
                 Begin::Start(flight, ticket) => {
                     self.spawn(&runtime, slot.clone(), request.clone(), flight);
@@ -333,16 +392,17 @@ impl<S: TokenSource + 'static> Shared<S> {
                 // Its runtime stands still.
                 Err(_) => slot.abandon(ticket.flight, self.clock.now()),
             }
+            lost += 1;
         }
         Err(TokenError::unavailable(format!(
-            "a fetch was given up {TAKE_OVERS} times in a row, because its runtime is shutting down or because there \
-             are far more keys in use than `max_keys`"
-        )))
+            "the token fetch was lost {TAKE_OVERS} times in a row: the runtimes that it ran on shut down or stood still"
+        ))
+        .with_hint("ask for tokens from within a runtime that goes on running"))
     }
 }
 
-/// How often a caller may find that the flight it waits for is gone, or that its key's slot is. A runtime that shuts
-/// down drops each task that it is given, and there must be an end to that.
+/// How often a caller may find that the flight it waits for is gone. A runtime that shuts down drops each task that it
+/// is given, and there must be an end to that.
 const TAKE_OVERS: usize = 8;
 
 async fn landed(mut receiver: watch::Receiver<Outcome>) -> Outcome {

@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use hallpass_core::{AccessToken, Binding, Timestamp};
 
-use crate::{
-    policy::Policy,
-    sync::{ArcSwapOption, AtomicU64, Ordering, arc_swap},
-};
+use crate::sync::{ArcSwapOption, AtomicU64, Ordering, arc_swap};
 
 /// The current token of a key, or none.
 pub(crate) struct Current(ArcSwapOption<Held>);
@@ -83,10 +80,10 @@ impl Current {
         }
     }
 
-    pub(crate) fn replace(&self, token: AccessToken, policy: &Policy) {
+    pub(crate) fn replace(&self, token: AccessToken, refresh_at: Timestamp) {
         self.0.store(Some(Arc::new(Held {
             expires: token.expires(),
-            refresh_at: AtomicU64::new(policy.refresh_at(&token).as_nanos()),
+            refresh_at: AtomicU64::new(refresh_at.as_nanos()),
             hash: hash(&token),
             binding: token.binding().cloned(),
             token,

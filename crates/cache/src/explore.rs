@@ -13,7 +13,9 @@ use shuttle::{
 
 use crate::{
     policy::Policy,
-    slot::{Begin, Flight, Landed, Slot, Ticket},
+    slot::Slot,
+    step::{Begin, Fault, Flight, Landed, Ticket},
+    upstream::{Place, Record},
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -44,7 +46,7 @@ impl World {
     /// With a token that is past its refresh point.
     fn with_due_token() -> (Arc<Self>, AccessToken) {
         let world = Self::new();
-        let Begin::Start(mut flight, _) = world.slot.begin(world.now(), 0, &world.policy) else {
+        let Begin::Start(mut flight, _) = world.begin() else {
             panic!("an empty slot starts a flight");
         };
         let token = world.token("old");
@@ -67,13 +69,26 @@ impl World {
     }
 
     fn land(&self, flight: &mut Flight, result: Result<AccessToken, TokenError>) -> Landed {
-        self.slot.land(flight, result, self.now(), 0, &self.policy)
+        let result = result.map_err(Fault::New);
+        let record = Record::default();
+        self.slot
+            .land(flight, result, self.now(), 0, record, &self.policy)
+    }
+
+    fn begin(&self) -> Begin {
+        let place = Some(Place::Free);
+        self.slot.begin(self.now(), 0, &self.policy, place)
+    }
+
+    fn start_renewal(&self) -> Option<Flight> {
+        let place = Some(Place::Free);
+        self.slot.renew(self.now(), 0, &self.policy, place)
     }
 
     /// What the task of a flight does; `mint` is asked anew for each fetch.
     fn fly(&self, mut flight: Flight, mint: impl Fn() -> Result<AccessToken, TokenError>) {
         loop {
-            self.slot.looking(&mut flight);
+            self.slot.looking(&mut flight, self.now(), &self.policy);
             assert_eq!(
                 self.fetching.fetch_add(1, Ordering::SeqCst),
                 0,
@@ -99,10 +114,10 @@ impl World {
                 }
                 return Ok(ready.token);
             }
-            let ticket = match self.slot.begin(self.now(), 0, &self.policy) {
+            let ticket = match self.begin() {
                 Begin::Ready(token) => return Ok(token),
                 Begin::Failed(error) => return Err(error),
-                Begin::Evicted => panic!("nobody evicts here"),
+                Begin::Evicted | Begin::Full => panic!("nobody evicts here, and there is a place"),
                 Begin::Join(ticket) => ticket,
                 Begin::Start(flight, ticket) => {
                     self.fly(flight, || Ok(self.token("new")));
@@ -116,7 +131,7 @@ impl World {
     }
 
     fn renew(&self) {
-        if let Some(flight) = self.slot.renew(self.now(), 0, &self.policy) {
+        if let Some(flight) = self.start_renewal() {
             self.fly(flight, || Ok(self.token("renewed")));
         }
     }
@@ -194,7 +209,7 @@ fn what_was_minted_before_a_refusal_is_not_kept_after_it() {
                     .slot
                     .ready(world.now())
                     .is_some_and(|ready| ready.renew)
-                    && let Some(flight) = world.slot.renew(world.now(), 0, &world.policy)
+                    && let Some(flight) = world.start_renewal()
                 {
                     world.fly(flight, mint);
                 }
@@ -233,7 +248,7 @@ fn eviction_takes_no_slot_from_its_waiters() {
             let world = world.clone();
             thread::spawn(move || world.slot.evict())
         };
-        let outcome = match world.slot.begin(world.now(), 0, &world.policy) {
+        let outcome = match world.begin() {
             Begin::Start(flight, ticket) => {
                 world.fly(flight, || Ok(world.token("new")));
                 wait(&ticket)
@@ -261,7 +276,7 @@ fn eviction_takes_no_slot_from_its_waiters() {
 fn those_who_wait_for_a_flight_that_goes_take_over() {
     explore(|| {
         let world = World::new();
-        let Begin::Start(mut lost, _) = world.slot.begin(world.now(), 0, &world.policy) else {
+        let Begin::Start(mut lost, _) = world.begin() else {
             panic!("an empty slot starts a flight");
         };
         let leaving = {

@@ -14,8 +14,10 @@ use crate::{
     current::is_live,
     level2::{Right, Verdict},
     panics::{self, CatchPanic},
-    slot::{Flight, Landed, Slot},
+    slot::Slot,
     stats::count,
+    step::{Fault, Flight, Landed},
+    upstream::Entry,
 };
 
 tokio::task_local! {
@@ -44,6 +46,11 @@ pub(crate) fn refuse_recursion<S>(
         ));
     }
     Ok(())
+}
+
+/// How many fetches the current task is in: a caller that is in one is a source, or something that a source asks.
+pub(crate) fn depth() -> usize {
+    WITHIN.try_with(Vec::len).unwrap_or_default()
 }
 
 /// Fetches, stores, tells all who wait, within `span`. When the cache is dropped or shut down, a fetch ends early, and
@@ -148,29 +155,48 @@ async fn fly<S: TokenSource + 'static>(
             if !delay.is_zero() {
                 time::sleep(delay).await;
             }
-            slot.looking(&mut flight);
-            let epoch = shared.epoch();
-            (epoch, load(shared, slot, &request, &mut right).await)
+            slot.looking(&mut flight, shared.clock.now(), &shared.policy);
+            load(shared, slot, &request, &mut right).await
         };
         let loaded = tokio::select! {
             loaded = load => Some(loaded),
             _ = alive.changed() => None,
         };
-        let Some((epoch, Loaded { result, from_store })) = loaded else {
+        let Some(loaded) = loaded else {
             slot.abandon(guard.id, shared.clock.now());
             finish(shared, &request, None, right).await;
             return;
         };
+        let Loaded {
+            result,
+            entry,
+            from_store,
+        } = loaded;
         if let Ok(token) = &result {
             shared.holders.note(slot, &request, token);
         }
         let now = shared.clock.now();
-        let landed = slot.land(&mut flight, result, now, epoch, &shared.policy);
-        let mut fetched = None;
+        let error = match &result {
+            Err(Fault::New(error)) => Some(error.clone()),
+            _ => None,
+        };
+        let repeated = matches!(result, Err(Fault::Remembered(_)));
+        let epoch = entry.as_ref().map_or(0, |entry| entry.epoch);
+        let record = shared.upstream.record();
+        let landed = slot.land(&mut flight, result, now, epoch, record, &shared.policy);
+        let (mut fetched, mut rest, mut alone) = (None, None, false);
         if let Landed::Done(report) = &landed {
+            (rest, alone) = (report.rest, report.alone);
+            if repeated {
+                let told = &shared.counters.repeated_failures;
+                told.fetch_add(report.waiters as u64, Ordering::Relaxed);
+            }
             shared.observe.landed(report, now);
             shared.observe.publish(&shared.counters, &shared.keys);
             fetched = report.result.as_ref().ok().filter(|_| !from_store);
+        }
+        if let Some(entry) = entry {
+            entry.landed(error.as_ref(), rest, alone, now);
         }
         // After those who wait were told: nobody waits for a slow store, and only the landing decides whether the token
         // may be used at all.
@@ -195,22 +221,25 @@ async fn finish<S>(
     }
 }
 
-struct Loaded {
-    result: Result<AccessToken, TokenError>,
+/// What a look for a token brought.
+struct Loaded<'a> {
+    result: Result<AccessToken, Fault>,
+    /// Where the source gave an answer of its own, for the state of the source.
+    entry: Option<Entry<'a>>,
     from_store: bool,
 }
 
 /// Asks the shared store, then the source. `right` is there before the source is asked, so that a lease is given back
 /// whatever becomes of the fetch.
-async fn load<S: TokenSource + 'static>(
-    shared: &Shared<S>,
+async fn load<'a, S: TokenSource + 'static>(
+    shared: &'a Shared<S>,
     slot: &Slot,
     request: &TokenRequest,
     right: &mut Right,
-) -> Loaded {
+) -> Loaded<'a> {
     let fetch = fetch(shared, slot, request);
     let Some(store) = &shared.store else {
-        return Loaded::fetched(fetch.await);
+        return fetch.await;
     };
     let before = slot.current();
     let before = before.filter(|token| is_live(token, shared.clock.now()));
@@ -222,19 +251,21 @@ async fn load<S: TokenSource + 'static>(
         count(&shared.counters.store_hits);
         return Loaded {
             result: Ok(token),
+            entry: None,
             from_store: true,
         };
     }
-    Loaded::fetched(match right {
+    match right {
         Right::Leased(lease) => store.extending(request, lease, fetch, context).await,
         Right::Unleased | Right::None => fetch.await,
-    })
+    }
 }
 
-impl Loaded {
-    fn fetched(result: Result<AccessToken, TokenError>) -> Self {
+impl<'a> Loaded<'a> {
+    fn new(result: Result<AccessToken, Fault>, entry: Option<Entry<'a>>) -> Self {
         Self {
             result,
+            entry,
             from_store: false,
         }
     }
@@ -268,32 +299,49 @@ fn judge<S: TokenSource>(
     }
 }
 
-/// Asks the source.
-async fn fetch<S: TokenSource + 'static>(
-    shared: &Shared<S>,
+/// Asks the source, unless a failure of this key or of all is remembered.
+async fn fetch<'a, S: TokenSource + 'static>(
+    shared: &'a Shared<S>,
     slot: &Slot,
     request: &TokenRequest,
-) -> Result<AccessToken, TokenError> {
+) -> Loaded<'a> {
+    let epoch = || shared.epoch();
+    let entry = match shared
+        .upstream
+        .enter(depth() > 1, epoch, &shared.clock)
+        .await
+    {
+        Ok(entry) => entry,
+        Err(failure) => return Loaded::new(Err(Fault::Remembered(failure)), None),
+    };
+    let began = shared.clock.now();
+    if let Err(failure) = slot.may_fetch(began, entry.epoch, &shared.policy) {
+        return Loaded::new(Err(Fault::Remembered(failure)), None);
+    }
     count(&shared.counters.fetches);
     shared.observe.fetching();
-    let began = shared.clock.now();
     slot.fetching(began, &shared.policy);
     let deadline = shared.policy.load_deadline;
     let answer = CatchPanic::new(async { shared.source.token(request).await });
-    let result = match time::timeout(deadline, answer).await {
-        Ok(Some(result)) => result,
-        // What it says is not repeated: it may say anything.
-        Ok(None) => Err(TokenError::unavailable("the token source panicked")),
-        Err(_) => Err(TokenError::unavailable(format!(
-            "the token source did not answer within {deadline:?}"
-        ))),
+    let (result, entry) = match time::timeout(deadline, answer).await {
+        Ok(Some(result)) => (result, Some(entry)),
+        // What it says is not repeated: it may say anything. Neither this nor a source that hangs tells anything about
+        // other keys.
+        Ok(None) => {
+            let error = TokenError::unavailable("the token source panicked");
+            (Err(error), None)
+        }
+        Err(_) => {
+            let message = format!("the token source did not answer within {deadline:?}");
+            (Err(TokenError::unavailable(message)), None)
+        }
     };
     if result.is_err() {
         count(&shared.counters.failures);
     }
     let took = shared.clock.now().saturating_since(began);
     shared.observe.fetched(&result, took);
-    result
+    Loaded::new(result.map_err(Fault::New), entry)
 }
 
 /// Renews the default token whenever it is due, asked for or not, until the cache is dropped.

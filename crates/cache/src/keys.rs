@@ -37,11 +37,18 @@ impl Keys {
         Some(look(slot))
     }
 
+    /// The key's slot, if there is one.
+    pub(crate) fn known(&self, key: &TokenRequest) -> Option<Arc<Slot>> {
+        let slots = self.slots.pin();
+        let slot = slots.get(key)?;
+        slot.touch();
+        Some(slot.clone())
+    }
+
     /// The key's slot, new or known; with how many others had to go for it.
     pub(crate) fn slot(&self, key: &TokenRequest) -> (Arc<Slot>, usize) {
-        if let Some(slot) = self.slots.pin().get(key) {
-            slot.touch();
-            return (slot.clone(), 0);
+        if let Some(slot) = self.known(key) {
+            return (slot, 0);
         }
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         let slots = self.slots.pin();
@@ -56,7 +63,8 @@ impl Keys {
         (slot, gone)
     }
 
-    /// Makes room for one more. A slot with a flight stays, and so may more than the bound for a while.
+    /// Makes room for one more. A slot with a flight or with a caller that is about to start one stays, and so may more
+    /// than the bound for a while: no more than fetches may be under way.
     fn shrink(&self, order: &mut VecDeque<TokenRequest>) -> usize {
         let slots = self.slots.pin();
         let mut gone = 0;
@@ -68,7 +76,9 @@ impl Keys {
             let Some(key) = order.pop_front() else {
                 break;
             };
-            if slots.get(&key).is_some_and(|slot| !slot.evict()) {
+            // The map's own is one.
+            let stays = |slot: &Arc<Slot>| Arc::strong_count(slot) > 1 || !slot.evict();
+            if slots.get(&key).is_some_and(stays) {
                 order.push_back(key);
             } else {
                 slots.remove(&key);

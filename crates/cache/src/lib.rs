@@ -10,6 +10,7 @@ mod current;
 mod entry;
 #[cfg(all(test, shuttle))]
 mod explore;
+mod failure;
 mod flight;
 mod keys;
 mod level2;
@@ -22,8 +23,10 @@ mod policy;
 mod polls;
 mod slot;
 mod stats;
+mod step;
 mod store;
 mod sync;
+mod upstream;
 
 pub use builder::CacheBuilder;
 pub use cache::CachedTokenSource;

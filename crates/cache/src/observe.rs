@@ -17,7 +17,7 @@ use tracing::{Span, debug, info, warn};
 
 #[cfg(feature = "metrics")]
 use crate::meters;
-use crate::{keys::Keys, slot::Report, stats::Counters};
+use crate::{keys::Keys, stats::Counters, step::Report};
 
 /// The voice of one cache.
 pub(crate) struct Observe {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use hallpass_core::{AccessToken, Timestamp};
 
+use crate::upstream::TRIAL;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
     /// The longest time before expiry at which a token is renewed.
@@ -25,6 +27,10 @@ pub(crate) struct Policy {
     pub(crate) store_timeout: Duration,
     /// How long the others may take.
     pub(crate) store_write_timeout: Duration,
+    /// How many fetches may be under way at a time, the default key's not counted.
+    pub(crate) max_concurrent_fetches: usize,
+    /// Is there a store that other processes put tokens into?
+    pub(crate) shared: bool,
 }
 
 impl Default for Policy {
@@ -41,6 +47,8 @@ impl Default for Policy {
             max_keys: 10_000,
             store_timeout: Duration::from_millis(100),
             store_write_timeout: Duration::from_secs(2),
+            max_concurrent_fetches: 64,
+            shared: false,
         }
     }
 }
@@ -63,15 +71,32 @@ impl Policy {
         token.requested_at().timestamp.saturating_add(age)
     }
 
+    /// The point at which a token that a renewal brought again is renewed the next time: halfway through what is left
+    /// of it, and not before a back-off step.
+    pub(crate) fn refresh_again_at(&self, token: &AccessToken, now: Timestamp) -> Timestamp {
+        let left = token.expires().saturating_since(now);
+        let wait = (left / 2).max(self.backoff(0));
+        self.refresh_at(token).max(now.saturating_add(wait))
+    }
+
+    /// Has this token lived long enough without being refused to have been a good one?
+    pub(crate) fn is_trusted(&self, token: &AccessToken, now: Timestamp) -> bool {
+        let age = now.saturating_since(token.requested_at().timestamp);
+        age >= self.trusted_after.min(token.lifetime() / 2)
+    }
+
     /// How long those who wait for a flight do so before they start another: longer than any flight of which the task
     /// runs, so that it ends the wait only where the task's runtime does not.
     pub(crate) fn patience(&self) -> Duration {
         /// A flight that waits for another process's fetch gives up between one and two load deadlines, or within a
         /// minute after one; the questions to the store, each with a timeout, take less than the rest.
         const STORE: Duration = Duration::from_secs(60 + 30);
+        /// One that was overtaken by a refusal, one that came late, and the one that counts.
+        const LOADS: u32 = 3;
         let once = self.load_deadline.saturating_mul(2);
         let once = once.saturating_add(self.min_interval);
-        once.saturating_add(STORE).saturating_mul(2)
+        let once = once.saturating_add(STORE).saturating_add(TRIAL);
+        once.saturating_mul(LOADS)
     }
 
     /// The wait after the n-th failure in a row, counted from zero: doubling, with up to half of it taken off.
@@ -136,6 +161,31 @@ mod tests {
         for age in ages(&token) {
             assert!((1_800.0..=1_980.0).contains(&age.as_secs_f64()), "{age:?}");
         }
+    }
+
+    #[test]
+    fn those_who_wait_have_patience_for_a_flight_that_asks_three_times() {
+        let policy = Policy::default();
+        let loads = 3 * (policy.load_deadline + policy.min_interval + TRIAL);
+        assert!(policy.patience() > loads);
+        let policy = Policy {
+            load_deadline: Duration::MAX,
+            ..policy
+        };
+        assert_eq!(policy.patience(), Duration::MAX);
+    }
+
+    #[test]
+    fn a_token_is_trusted_after_half_its_life_or_a_minute() {
+        let clock = ManualClock::new();
+        let trusted = |lifetime: u64, age: u64| {
+            let (lifetime, age) = (Duration::from_secs(lifetime), Duration::from_secs(age));
+            let token = AccessToken::bearer("t", clock.moment(), lifetime).unwrap();
+            Policy::default().is_trusted(&token, clock.now().saturating_add(age))
+        };
+        assert!(!trusted(2, 0) && trusted(2, 1));
+        assert!(!trusted(60, 29) && trusted(60, 30));
+        assert!(!trusted(3_600, 59) && trusted(3_600, 60));
     }
 
     #[test]

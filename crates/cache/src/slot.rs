@@ -9,17 +9,17 @@ use tokio::sync::watch;
 
 use crate::{
     current::{Current, hash, is_live},
+    failure::Failure,
     policy::Policy,
+    step::{Begin, Fault, Flight, Landed, Outcome, Report, Ticket},
     sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock},
+    upstream::{Place, Record},
 };
 
 pub(crate) use crate::current::Ready;
 
 /// How many refused tokens of a key are remembered: a store that lost its latest entries may hold any of them.
 const REFUSED: usize = 8;
-
-/// What all who wait for a flight get. `None` until it has landed.
-pub(crate) type Outcome = Option<Result<AccessToken, TokenError>>;
 
 // In this order, so that what a hit reads lies together.
 #[repr(C)]
@@ -45,74 +45,23 @@ struct State {
     failure: Option<Failure>,
     /// How many fetches in a row failed in a way that time may mend.
     failures_in_row: u32,
+    /// How many answers the source had given to any key when the first of the failures in a row happened.
+    failing_since: Option<u64>,
     last_fetch: Timestamp,
     /// No fetch before this, whatever happens.
     not_before: Timestamp,
     /// No renewal before this, unless a caller waits.
     no_renewal_before: Timestamp,
+    /// No look into the shared store before this, while the source must not be asked.
+    no_look_before: Timestamp,
     evicted: bool,
 }
 
 struct UnderWay {
     id: u32,
     waiters: watch::Sender<Outcome>,
-}
-
-/// A failure that is repeated to callers instead of asking again.
-struct Failure {
-    error: TokenError,
-    until: Timestamp,
-    /// Ends at once when the credentials change, where they were at fault.
-    epoch: Option<u64>,
-}
-
-/// What a caller without a token is to do.
-pub(crate) enum Begin {
-    Ready(AccessToken),
-    Failed(TokenError),
-    /// Wait for the flight that is under way.
-    Join(Ticket),
-    /// Start this flight, and wait for it.
-    Start(Flight, Ticket),
-    /// The slot was taken out of the map: look the key up again.
-    Evicted,
-}
-
-/// A place among those who wait for a flight.
-pub(crate) struct Ticket {
-    pub(crate) flight: u32,
-    pub(crate) receiver: watch::Receiver<Outcome>,
-}
-
-/// A fetch that someone must carry out: fetch after `delay`, then [`Slot::land`].
-pub(crate) struct Flight {
-    pub(crate) id: u32,
-    pub(crate) delay: Duration,
-    pub(crate) renewal: bool,
-    generation: u32,
-    /// Did a token of this flight expire before it arrived, or what it is bound to end?
-    was_late: bool,
-}
-
-/// What follows a fetch.
-pub(crate) enum Landed {
-    /// All who wait were told.
-    Done(Report),
-    /// The result cannot be used: fetch once more, after this time.
-    Again(Duration),
-    /// Those who waited gave it up, and another flight took its place.
-    Lost,
-}
-
-/// How a flight went.
-pub(crate) struct Report {
-    /// What those who waited were told.
-    pub(crate) result: Result<AccessToken, TokenError>,
-    pub(crate) waiters: usize,
-    /// The token that was current until now.
-    pub(crate) before: Option<AccessToken>,
-    /// How long a failure is repeated instead of asking again.
-    pub(crate) rest: Option<Duration>,
+    /// Given back as the flight lands or is given up, even where its task stands still.
+    _place: Option<Place>,
 }
 
 impl Slot {
@@ -131,8 +80,15 @@ impl Slot {
         self.current.ready(now)
     }
 
-    /// For the caller that [`Ready::renew`] chose: the flight to start, if the rules allow one now.
-    pub(crate) fn renew(&self, now: Timestamp, epoch: u64, policy: &Policy) -> Option<Flight> {
+    /// For the caller that [`Ready::renew`] chose: the flight to start, if the rules allow one now and there is a place
+    /// for it.
+    pub(crate) fn renew(
+        &self,
+        now: Timestamp,
+        epoch: u64,
+        policy: &Policy,
+        place: Option<Place>,
+    ) -> Option<Flight> {
         let mut state = self.state();
         // A flight under way sets the next refresh point as it lands. A token without a claim is another one than
         // that which this caller passed.
@@ -140,30 +96,38 @@ impl Slot {
             return None;
         }
         let gate = state.renewal_gate(now, epoch);
-        if gate > now {
+        if gate > now || place.is_none() {
             self.current
                 .refresh_at(gate.max(now.saturating_add(policy.min_interval)));
             return None;
         }
-        Some(state.start(true, Duration::ZERO).0)
+        Some(state.start(true, Duration::ZERO, place).0)
     }
 
     /// For the keeper of a warm token: the flight to start, if the rules allow one now, token or not.
     pub(crate) fn keep(&self, now: Timestamp, epoch: u64, policy: &Policy) -> Option<Flight> {
+        let place = Some(Place::Free);
         if let Some(ready) = self.ready(now) {
-            return ready.renew.then(|| self.renew(now, epoch, policy))?;
+            return ready.renew.then(|| self.renew(now, epoch, policy, place))?;
         }
         let mut state = self.state();
         let idle = state.flight.is_none() && self.current.live(now).is_none();
         let start = idle && state.renewal_gate(now, epoch) <= now;
-        start.then(|| state.start(true, Duration::ZERO).0)
+        start.then(|| state.start(true, Duration::ZERO, place).0)
     }
 
-    /// The slow path: a caller that found no token.
-    pub(crate) fn begin(&self, now: Timestamp, epoch: u64, policy: &Policy) -> Begin {
+    /// The slow path: a caller that found no token, and has a place for a flight or none.
+    pub(crate) fn begin(
+        &self,
+        now: Timestamp,
+        epoch: u64,
+        policy: &Policy,
+        place: Option<Place>,
+    ) -> Begin {
         let mut state = self.state();
-        if let Some(token) = self.current.live(now) {
-            return Begin::Ready(token);
+        let current = self.current.token();
+        if let Some(token) = current.as_ref().filter(|token| is_live(token, now)) {
+            return Begin::Ready(token.clone());
         }
         if state.evicted {
             return Begin::Evicted;
@@ -171,20 +135,37 @@ impl Slot {
         if let Some(flight) = &state.flight {
             return Begin::Join(flight.ticket());
         }
-        if let Some(failure) = state.failure(now, epoch) {
-            return Begin::Failed(failure.error.clone());
+        state.note_good(current.as_ref(), now, policy);
+        let mut delay = state.not_before.saturating_since(now);
+        if let Err(failure) = state.may_fetch(now, epoch, policy) {
+            // Another process may have put a token into the store meanwhile.
+            if !policy.shared || now < state.no_look_before {
+                return Begin::Failed(failure.repeated(now));
+            }
+            delay = Duration::ZERO;
         }
-        let wait = state.not_before.saturating_since(now);
-        if wait > policy.min_interval {
-            return Begin::Failed(state.too_often(wait));
+        if place.is_none() {
+            return Begin::Full;
         }
-        let (flight, ticket) = state.start(false, wait);
+        let (flight, ticket) = state.start(false, delay, place);
         Begin::Start(flight, ticket)
     }
 
+    /// Whether the source may be asked for this key, or the failure that is repeated instead.
+    pub(crate) fn may_fetch(
+        &self,
+        now: Timestamp,
+        epoch: u64,
+        policy: &Policy,
+    ) -> Result<(), Failure> {
+        self.state().may_fetch(now, epoch, policy)
+    }
+
     /// A flight begins to look for a token: what was dropped before does not concern it.
-    pub(crate) fn looking(&self, flight: &mut Flight) {
-        flight.generation = self.state().generation;
+    pub(crate) fn looking(&self, flight: &mut Flight, now: Timestamp, policy: &Policy) {
+        let mut state = self.state();
+        flight.generation = state.generation;
+        state.no_look_before = now.saturating_add(policy.min_interval);
     }
 
     /// The source is asked now.
@@ -196,48 +177,53 @@ impl Slot {
             .max(now.saturating_add(policy.min_interval));
     }
 
-    /// A fetch has ended: stores what may be stored and tells all who wait.
+    /// A fetch has ended, begun with credentials of this epoch: stores what may be stored and tells all who wait.
     pub(crate) fn land(
         &self,
         flight: &mut Flight,
-        result: Result<AccessToken, TokenError>,
+        result: Result<AccessToken, Fault>,
         now: Timestamp,
         epoch: u64,
+        source: Record,
         policy: &Policy,
     ) -> Landed {
         let state = self.state();
         if !state.is_under_way(flight.id) {
             return Landed::Lost;
         }
-        let wait = state.not_before.saturating_since(now);
-        let result = match result {
+        let again = match &result {
             // It was under way when the token before it was refused, and may be what was refused. This happens once a
             // flight: there is no token to refuse until it lands.
-            Ok(_) if flight.generation != state.generation => {
-                if wait <= policy.min_interval {
-                    return Landed::Again(wait);
-                }
-                Err(state.too_often(wait))
+            Ok(_) if flight.generation != state.generation => true,
+            // It expired on its way, or what it is bound to was replaced.
+            Ok(token) => {
+                let late = !is_live(token, now) && !token.lifetime().is_zero();
+                let first = late && !flight.was_late;
+                flight.was_late |= late;
+                first
             }
-            Ok(token) if !is_live(&token, now) && !token.lifetime().is_zero() => {
-                if !flight.was_late {
-                    flight.was_late = true;
-                    return Landed::Again(wait);
-                }
-                // What it is bound to was just replaced, twice: it may be taken for a while yet.
-                let expired = token.is_expired(now);
-                if expired { Err(late()) } else { Ok(token) }
+            Err(_) => false,
+        };
+        let wait = state.not_before.saturating_since(now);
+        let result = match result {
+            Ok(_) if again && wait <= policy.min_interval => return Landed::Again(wait),
+            Ok(_) if again => Err(Fault::New(state.too_often(wait))),
+            // One whose binding has ended twice may be taken for a while yet.
+            Ok(token) if token.is_expired(now) && !token.lifetime().is_zero() => {
+                Err(Fault::New(late()))
             }
             result => result,
         };
-        Landed::Done(self.conclude(state, result, flight.renewal, now, epoch, policy))
+        let when = (now, epoch, source);
+        Landed::Done(self.conclude(state, result, flight.renewal, when, policy))
     }
 
     /// A flight ends with this error, whatever it was about to bring.
     pub(crate) fn fail(&self, flight: u32, error: TokenError, now: Timestamp, policy: &Policy) {
         let state = self.state();
         if state.is_under_way(flight) {
-            self.conclude(state, Err(error), false, now, 0, policy);
+            let when = (now, 0, Record::default());
+            self.conclude(state, Err(Fault::New(error)), false, when, policy);
         }
     }
 
@@ -245,40 +231,53 @@ impl Slot {
     fn conclude(
         &self,
         mut state: MutexGuard<'_, State>,
-        result: Result<AccessToken, TokenError>,
+        result: Result<AccessToken, Fault>,
         renewal: bool,
-        now: Timestamp,
-        epoch: u64,
+        (now, epoch, source): (Timestamp, u64, Record),
         policy: &Policy,
     ) -> Report {
         let before = self.current.token();
-        let mut rest = None;
-        match &result {
+        state.note_good(before.as_ref(), now, policy);
+        let (mut rest, mut alone) = (None, false);
+        let result = match result {
             Ok(token) => {
                 state.failure = None;
                 state.failures_in_row = 0;
+                state.failing_since = None;
                 if !token.is_expired(now) {
-                    self.current.replace(token.clone(), policy);
+                    let again = before.as_ref().is_some_and(|old| old.is_same(&token));
+                    let refresh_at = if again {
+                        policy.refresh_again_at(&token, now)
+                    } else {
+                        policy.refresh_at(&token)
+                    };
+                    self.current.replace(token.clone(), refresh_at);
                 } else if renewal {
                     // One that expires at once serves those who wait for it and nobody after: no use to renew it.
                     let until = now.saturating_add(policy.max_backoff);
                     state.no_renewal_before = until;
                     self.current.refresh_at(until);
                 }
+                Ok(token)
             }
-            Err(error) => {
-                let penalty = state.penalty(error, policy);
-                rest = Some(penalty);
-                let until = now.saturating_add(penalty);
-                self.current.refresh_at(until);
-                let permanent = !error.is_transient();
-                state.failure = Some(Failure {
-                    error: error.clone(),
-                    until,
-                    epoch: permanent.then_some(epoch),
-                });
+            Err(fault) => {
+                let (error, failure) = match fault {
+                    Fault::New(error) => {
+                        let since = *state.failing_since.get_or_insert(source.answers);
+                        alone = since < source.answers;
+                        let in_row = if alone { 0 } else { source.failures_in_row };
+                        let penalty = state.penalty(&error, in_row, policy);
+                        rest = Some(penalty);
+                        let failure = Failure::new(&error, now, penalty, epoch);
+                        (error, failure)
+                    }
+                    Fault::Remembered(failure) => (failure.repeated(now), failure),
+                };
+                self.current.refresh_at(failure.until);
+                state.failure = Some(failure);
+                Err(error)
             }
-        }
+        };
         let flight = state.flight.take();
         drop(state);
         let mut waiters = 0;
@@ -291,6 +290,7 @@ impl Slot {
             waiters,
             before,
             rest,
+            alone,
         }
     }
 
@@ -325,13 +325,8 @@ impl Slot {
             state.refused.pop_front();
         }
         state.refused.push_back(hash(token));
-        let age = now.saturating_since(token.requested_at().timestamp);
-        let in_row = if age < policy.trusted_after {
-            state.refused_in_row
-        } else {
-            0
-        };
-        state.refused_in_row = in_row.saturating_add(1);
+        state.note_good(Some(token), now, policy);
+        state.refused_in_row = state.refused_in_row.saturating_add(1);
         // The first costs nothing more; each further one doubles the distance.
         let interval = policy.forced_interval(state.refused_in_row);
         state.not_before = state
@@ -398,11 +393,12 @@ impl Slot {
 }
 
 impl State {
-    fn start(&mut self, renewal: bool, delay: Duration) -> (Flight, Ticket) {
+    fn start(&mut self, renewal: bool, delay: Duration, place: Option<Place>) -> (Flight, Ticket) {
         self.flights += 1;
         let under_way = UnderWay {
             id: self.flights,
             waiters: watch::Sender::new(None),
+            _place: place,
         };
         let ticket = under_way.ticket();
         self.flight = Some(under_way);
@@ -427,6 +423,26 @@ impl State {
         failure.filter(|failure| failure.holds(now, epoch))
     }
 
+    /// The failure that is repeated now instead of asking the source.
+    fn may_fetch(&self, now: Timestamp, epoch: u64, policy: &Policy) -> Result<(), Failure> {
+        if let Some(failure) = self.failure(now, epoch) {
+            return Err(failure.clone());
+        }
+        let wait = self.not_before.saturating_since(now);
+        if wait > policy.min_interval {
+            let rest = wait.saturating_sub(policy.min_interval);
+            return Err(Failure::new(&self.too_often(wait), now, rest, epoch));
+        }
+        Ok(())
+    }
+
+    /// Ends the row of refusals where the current token has lived long enough without one.
+    fn note_good(&mut self, current: Option<&AccessToken>, now: Timestamp, policy: &Policy) {
+        if current.is_some_and(|token| policy.is_trusted(token, now)) {
+            self.refused_in_row = 0;
+        }
+    }
+
     /// When the next fetch is allowed for which nobody waits.
     fn renewal_gate(&self, now: Timestamp, epoch: u64) -> Timestamp {
         if self.evicted {
@@ -437,13 +453,13 @@ impl State {
         failure.map_or(gate, |failure| failure.until.max(gate))
     }
 
-    /// How long a failure is repeated before it is tried again.
-    fn penalty(&mut self, error: &TokenError, policy: &Policy) -> Duration {
+    /// How long a failure is repeated before it is tried again, after so many of all keys in a row.
+    fn penalty(&mut self, error: &TokenError, in_row: u32, policy: &Policy) -> Duration {
         if !error.is_transient() {
             self.failures_in_row = 0;
             return policy.refusal_memory;
         }
-        let backoff = policy.backoff(self.failures_in_row);
+        let backoff = policy.backoff(self.failures_in_row.max(in_row));
         self.failures_in_row = self.failures_in_row.saturating_add(1);
         let asked_for = error.retry_after().unwrap_or_default();
         backoff.max(asked_for.min(policy.max_retry_after))
@@ -468,12 +484,6 @@ impl UnderWay {
             flight: self.id,
             receiver: self.waiters.subscribe(),
         }
-    }
-}
-
-impl Failure {
-    fn holds(&self, now: Timestamp, epoch: u64) -> bool {
-        now < self.until && self.epoch.is_none_or(|at| at == epoch)
     }
 }
 

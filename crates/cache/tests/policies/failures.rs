@@ -52,14 +52,41 @@ async fn retry_after_gates_the_key_for_all() {
     let wait = TokenError::unavailable("busy").with_retry_after(2 * MINUTE);
     let mint = Mint::new([Answer::Fail(wait), Answer::New(HOUR)]);
     let cache = mint.cached();
-    for _ in 0..119 {
+    for passed in 0..119 {
         let error = ask(&cache).await.unwrap_err();
-        assert_eq!(error.retry_after(), Some(2 * MINUTE));
+        // What is left of it.
+        assert_eq!(error.retry_after(), Some((120 - passed) * SECOND));
         advance(SECOND).await;
     }
     assert_eq!(mint.calls(), 1);
     advance(SECOND).await;
     assert_eq!(name(&cache).await, "t2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_failure_says_how_long_is_left() {
+    for failure in [down(), refused()] {
+        let mint = Mint::new([failure]);
+        let cache = mint
+            .builder()
+            .backoff(MINUTE, MINUTE)
+            .refusal_memory(MINUTE);
+        let cache = cache.build();
+        // The source's own error says nothing of a wait.
+        assert_eq!(ask(&cache).await.unwrap_err().retry_after(), None);
+        let left = ask(&cache).await.unwrap_err().retry_after().unwrap();
+        assert!((MINUTE / 2..=MINUTE).contains(&left), "{left:?}");
+        advance(10 * SECOND).await;
+        let later = ask(&cache).await.unwrap_err().retry_after().unwrap();
+        assert_eq!(later + 10 * SECOND, left);
+        // Sleeping by it is enough, and no longer than needed.
+        advance(later.saturating_sub(SECOND)).await;
+        ask(&cache).await.unwrap_err();
+        assert_eq!(mint.calls(), 1);
+        advance(SECOND).await;
+        ask(&cache).await.unwrap_err();
+        assert_eq!(mint.calls(), 2);
+    }
 }
 
 // covers: F-54
@@ -77,8 +104,9 @@ async fn a_long_retry_after_delays_no_caller_and_is_bounded() {
     let start = tokio::time::Instant::now();
     let error = ask(&cache).await.unwrap_err();
     assert_eq!(start.elapsed(), std::time::Duration::ZERO);
-    assert_eq!(error.retry_after(), Some(24 * HOUR));
-    advance(HOUR).await;
+    // An hour is obeyed, and three minutes of it are over.
+    assert_eq!(error.retry_after(), Some(57 * MINUTE));
+    advance(57 * MINUTE).await;
     assert_eq!(name(&cache).await, "t3", "a day is cut to an hour");
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hallpass_core::{ErrorKind, TokenRequest, TokenSource};
+use hallpass_core::{Clock as _, ErrorKind, TokenRequest, TokenSource};
 use tokio::time::advance;
 
 use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, callers, key, name, settle};
@@ -138,4 +138,61 @@ async fn a_renewal_that_brought_nothing_leaves_the_old_token_refusable() {
     mint.then([Answer::New(HOUR)]);
     cache.invalidate(&token);
     assert_eq!(name(&cache).await, "t3");
+}
+
+// covers: C-35
+#[tokio::test(start_paused = true)]
+async fn refusals_with_good_tokens_between_them_are_not_in_a_row() {
+    let mint = Mint::hourly();
+    let cache = mint.cached();
+    for day in 0..30 {
+        for _ in 0..24 {
+            let token = ask(&cache).await.unwrap();
+            assert!(!token.is_expired(mint.clock().now()));
+            advance(HOUR).await;
+        }
+        let young = ask(&cache).await.unwrap();
+        advance(SECOND).await;
+        cache.invalidate(&young);
+        let next = ask(&cache).await;
+        assert!(next.is_ok(), "day {day}: {next:?}");
+    }
+}
+
+/// Tokens of two seconds, at an API that drops them up to a second early.
+// covers: C-35, F-68
+#[tokio::test(start_paused = true)]
+async fn short_lived_tokens_that_an_api_drops_early_cost_no_failed_call() {
+    let mint = Mint::new([Answer::New(2 * SECOND)]);
+    let cache = mint.cached();
+    for step in 0..6_000 {
+        let token = ask(&cache).await;
+        let token = token.unwrap_or_else(|error| panic!("step {step}: {error}"));
+        let age = mint
+            .clock()
+            .now()
+            .saturating_since(token.requested_at().timestamp);
+        if age >= SECOND {
+            cache.invalidate(&token);
+            ask(&cache).await.expect("another one");
+        }
+        settle().await;
+        advance(SECOND / 100).await;
+    }
+    // One each second.
+    assert!((59..=61).contains(&mint.calls()), "{}", mint.calls());
+}
+
+// covers: C-35
+#[tokio::test(start_paused = true)]
+async fn short_lived_tokens_that_are_refused_at_once_are_fetched_ever_more_rarely() {
+    let mint = Mint::new([Answer::New(2 * SECOND)]);
+    let cache = mint.cached();
+    for _ in 0..6_000 {
+        if let Ok(token) = ask(&cache).await {
+            cache.invalidate(&token);
+        }
+        advance(SECOND / 100).await;
+    }
+    assert!((7..=9).contains(&mint.calls()), "{}", mint.calls());
 }

@@ -19,3 +19,4 @@ mod store;
 mod support;
 mod time;
 mod traces;
+mod upstream;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hallpass_core::{TokenRequest, TokenSource};
+use hallpass_core::{Clock as _, TokenRequest, TokenSource};
 use tokio::time::advance;
 
 use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, down, name, settle};
@@ -213,4 +213,57 @@ async fn a_token_without_a_life_is_not_kept_warm_in_vain() {
     name(&cache).await;
     tokio::time::sleep(HOUR).await;
     assert!(mint.calls() <= 62, "{}", mint.calls());
+}
+
+/// A source with a cache of its own: yields its token with the true time of its request until shortly before the end.
+struct Agent {
+    mint: Mint,
+    kept: std::sync::Mutex<Option<hallpass_core::AccessToken>>,
+}
+
+#[async_trait::async_trait]
+impl TokenSource for Agent {
+    async fn token(
+        &self,
+        request: &TokenRequest,
+    ) -> Result<hallpass_core::AccessToken, hallpass_core::TokenError> {
+        let fresh = self.mint.token(request).await?;
+        let soon = self.mint.clock().now().saturating_add(10 * SECOND);
+        let mut kept = self.kept.lock().unwrap();
+        let token = kept.take().filter(|token| !token.is_expired(soon));
+        Ok(kept.insert(token.unwrap_or(fresh)).clone())
+    }
+}
+
+// covers: F-68, I-11
+#[tokio::test(start_paused = true)]
+async fn a_kept_token_that_comes_back_is_asked_for_again_at_half_of_what_is_left() {
+    let mint = Mint::hourly();
+    let agent = Agent {
+        mint: mint.clone(),
+        kept: std::sync::Mutex::default(),
+    };
+    let cache = hallpass_cache::CachedTokenSource::builder(agent).clock(mint.clock());
+    let cache = cache.build();
+    let first = ask(&cache).await.unwrap();
+    for _ in 0..3_599 {
+        ask(&cache).await.expect("no call fails");
+        settle().await;
+        advance(SECOND).await;
+    }
+    // Due after 55 to 57.5 minutes, then at halves of 150 to 300 s.
+    let gaps = mint.gaps();
+    assert!((5..=7).contains(&mint.calls()), "{gaps:?}");
+    let mut left = 3_600.0 - gaps[0].as_secs_f64();
+    for gap in &gaps[1..gaps.len() - 1] {
+        // The next call may come a second later.
+        let gap = gap.as_secs_f64();
+        assert!((left / 2.0..=left / 2.0 + 1.0).contains(&gap), "{gaps:?}");
+        left -= gap;
+    }
+    assert!(
+        !ask(&cache).await.unwrap().is_same(&first),
+        "ahead of its expiry"
+    );
+    assert_eq!(cache.stats().misses, 1);
 }

@@ -436,17 +436,17 @@ async fn a_store_that_panics_fails_nobody() {
 // covers: F-81, I-12
 #[tokio::test(start_paused = true)]
 async fn a_token_that_this_process_discarded_is_not_shared() {
-    let mint = Mint::new([Answer::New(10 * SECOND)]);
+    let mint = Mint::new([Answer::Advised(10 * SECOND, 3 * SECOND)]);
     let store = Ailing::new(&mint, Mode::Well);
     let cache = Arc::new(cached(&mint, store.clone()));
     // Refused so often while young that the next fetch must wait for longer than a caller does.
     for _ in 0..4 {
         let token = ask(&*cache).await.unwrap();
-        advance(9 * SECOND).await;
+        advance(4 * SECOND).await;
         cache.invalidate(&token);
     }
     let token = ask(&*cache).await.unwrap();
-    advance(9 * SECOND).await;
+    advance(4 * SECOND).await;
     let gate = mint.close();
     name(&*cache).await;
     gate.arrived(1).await;
@@ -455,7 +455,7 @@ async fn a_token_that_this_process_discarded_is_not_shared() {
     settle().await;
     ask(&*cache).await.unwrap_err();
     let calls = mint.calls();
-    advance(SECOND).await; // The one before expires, there too.
+    advance(6 * SECOND).await; // The one before expires, there too.
     assert_eq!(name(&cached(&mint, store)).await, format!("t{}", calls + 1));
 }
 

@@ -25,6 +25,8 @@ pub(crate) enum Answer {
     New(Duration),
     /// The same token each time, for so long.
     Same(Duration),
+    /// A token that nobody had before, for so long, with the advice to renew it after the second time.
+    Advised(Duration, Duration),
     Fail(TokenError),
     Panic,
     Hang,
@@ -139,6 +141,10 @@ impl TokenSource for Mint {
         let (name, lifetime) = match answer.expect("an answer") {
             Answer::New(lifetime) => (format!("t{number}"), lifetime),
             Answer::Same(lifetime) => ("same".to_owned(), lifetime),
+            Answer::Advised(lifetime, advice) => {
+                let token = AccessToken::bearer(&format!("t{number}"), asked, lifetime)?;
+                return Ok(token.with_refresh_in(advice));
+            }
             Answer::Fail(error) => return Err(error),
             Answer::Panic => panic!("the source's own words"),
             Answer::Hang => std::future::pending().await,

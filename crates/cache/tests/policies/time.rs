@@ -9,7 +9,7 @@ use tokio::time::advance;
 
 use crate::support::{Answer, HOUR, MINUTE, Manual, Mint, SECOND, ask, name, settle};
 
-// covers: F-63, F-65
+// covers: F-63
 #[tokio::test]
 async fn a_jump_of_the_wall_clock_changes_nothing() {
     let (clock, cache) = Manual::cached();
