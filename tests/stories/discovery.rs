@@ -6,10 +6,15 @@ use hallpass::{
     ErrorKind, TokenError, TokenRequest, TokenSource,
     endpoint::{
         ClientCredentials, ClientSecretBasic, Discovery, Endpoint, PublicClient, Retry, Strongest,
+        TokenManagement,
     },
     jwt::{AssertionSettings, PrivateKeyJwt, SigningKey},
 };
-use hallpass_testkit::{AuthorizationServer, Client, ManualClock, leak::Capture, raw};
+use hallpass_testkit::{
+    AuthorizationServer, Client, ManualClock,
+    leak::Capture,
+    raw::{self, RawServer, Reply},
+};
 use serde_json::{Value, json};
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
@@ -19,7 +24,7 @@ use wiremock::{
 use crate::{
     peer::OidcProvider,
     shared::assertions,
-    support::{CANARY, ID, hasty, secret},
+    support::{CANARY, ID, hasty, secret, static_token},
 };
 
 const OAUTH: &str = "/.well-known/oauth-authorization-server";
@@ -103,6 +108,41 @@ async fn an_issuer_is_all_that_is_named() {
             .unwrap()
             .is_none()
     );
+}
+
+/// Neither a token request nor the management of tokens outlives its deadline, and the error blames the metadata.
+#[tokio::test]
+async fn metadata_that_never_comes_keeps_nobody() {
+    let server = RawServer::always(Reply::nothing().then_stall()).await;
+    let endpoint = discover(&server.url("")).build().unwrap();
+    let retry = Retry::never().deadline(Duration::from_millis(50));
+    let how = || ClientSecretBasic::new(secret("s3cr3t"));
+    let source = ClientCredentials::builder(endpoint.clone(), ID, how())
+        .danger_allow_http_on_loopback()
+        .retry(retry)
+        .build()
+        .unwrap();
+    let tokens = TokenManagement::builder(endpoint, ID, how())
+        .danger_allow_http_on_loopback()
+        .retry(retry)
+        .build()
+        .unwrap();
+    let token = static_token("t0k3n");
+    let host = server.address().to_string();
+    for error in [
+        ask(&source).await.unwrap_err(),
+        tokens.revoke(&token).await.unwrap_err(),
+        tokens.introspect(&token).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(error.host(), Some(&*host));
+        let text = error.to_string();
+        assert!(
+            text.contains("the server's metadata did not arrive within the call's deadline"),
+            "{text}"
+        );
+    }
+    assert_eq!(server.request_count(), 3);
 }
 
 /// What is in place of the document, and the kind and a word of the error.

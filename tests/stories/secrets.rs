@@ -281,7 +281,9 @@ async fn a_secret_that_never_comes_keeps_nobody() {
     let error = source.token(&TokenRequest::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(
-        error.to_string().contains("credentials could not be had"),
+        error.to_string().contains(
+            "the credential for `client_secret_post` was not ready within the call's deadline"
+        ),
         "{error}"
     );
     assert_eq!(server.token_request_count(), 0);

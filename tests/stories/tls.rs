@@ -1,10 +1,10 @@
 //! TLS and HTTP/2 as a server speaks them: certificates that must be refused, connections that it winds down.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use hallpass::{
     AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource,
-    endpoint::{ClientCredentials, HttpTransport, HttpTransportBuilder, SourceBuilder},
+    endpoint::{ClientCredentials, HttpTransport, HttpTransportBuilder, Retry, SourceBuilder},
 };
 use http::Response;
 use rcgen::{Certificate, CertificateParams, CertifiedIssuer, KeyPair};
@@ -196,18 +196,34 @@ async fn only_a_good_certificate_is_taken() {
 async fn http_2_connections_that_wind_down_cost_no_call() {
     let authority = Authority::new("ours");
     let acceptor = authority.server("localhost", 2999);
-    for plans in [
-        vec![Plan::Reset(h2::Reason::REFUSED_STREAM)],
-        vec![Plan::GoAway],
-        vec![Plan::Abort, Plan::Answer],
+    // A back-off that never fits into the deadline: only what the server has not processed is sent again.
+    let unprocessed = Retry::new().min_delay(Duration::from_secs(3_600));
+    let quick = Retry::new().min_delay(Duration::from_millis(1));
+    for (plans, retry) in [
+        (vec![Plan::Reset(h2::Reason::REFUSED_STREAM)], unprocessed),
+        (vec![Plan::GoAway], unprocessed),
+        (vec![Plan::Abort, Plan::Answer], quick),
     ] {
         let (address, _server) = serve(acceptor.clone(), plans).await;
         let url = format!("https://localhost:{}/token", address.port());
-        let source = source(builder(&url), authority.trusted());
+        let source = source(builder(&url).retry(retry), authority.trusted());
         for _ in 0..3 {
             let token = source.token(&TokenRequest::default()).await;
             assert_eq!(token.unwrap().expose(), "t");
         }
+    }
+}
+
+// covers: F-58
+#[tokio::test]
+async fn without_retries_a_refused_stream_is_an_error() {
+    let authority = Authority::new("ours");
+    for plan in [Plan::Reset(h2::Reason::REFUSED_STREAM), Plan::Abort] {
+        let plans = vec![plan, Plan::Answer];
+        let (address, _server) = serve(authority.server("localhost", 2999), plans).await;
+        // The stream after it, and the connection after it, would be answered.
+        let error = fetch(address, authority.trusted()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     }
 }
 

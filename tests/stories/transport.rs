@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use hallpass::{ErrorKind, TokenError, TokenRequest, TokenSource, endpoint::HttpTransport};
+use hallpass::{
+    ErrorKind, TokenError, TokenRequest, TokenSource,
+    endpoint::{HttpTransport, Retry},
+};
 use hallpass_testkit::{
     leak,
     raw::{self, RawServer, Reply},
@@ -99,22 +102,35 @@ async fn an_answer_that_breaks_off() {
     }
 }
 
+/// A retry whose back-off never fits into the deadline, so that only a stale connection is replaced.
+fn reconnects_only() -> Retry {
+    Retry::new().min_delay(Duration::from_secs(3_600))
+}
+
+/// A server whose first connection answers once, and is closed after it has read the second request.
+async fn closing() -> RawServer {
+    let lost = || Reply::nothing().then_close();
+    RawServer::start([
+        raw::json(200, GOOD),
+        lost(),
+        raw::json(200, GOOD),
+        lost(),
+        lost(),
+    ])
+    .await
+}
+
 // covers: F-48
 #[tokio::test]
-async fn a_connection_that_went_stale_costs_one_free_try() {
-    let server = RawServer::start([
-        raw::json(200, GOOD),
-        Reply::nothing().then_close(),
-        raw::json(200, GOOD),
-        Reply::nothing().then_close(),
-    ])
-    .await;
-    let source = builder(&server.url("/")).build().unwrap();
+async fn a_stale_pooled_connection_is_replaced_once() {
+    let server = closing().await;
+    let source = builder(&server.url("/")).retry(reconnects_only());
+    let source = source.build().unwrap();
     let request = TokenRequest::default();
     source.token(&request).await.unwrap();
     source.token(&request).await.unwrap();
     assert_eq!((server.request_count(), server.connection_count()), (3, 2));
-    // Once, and not for ever.
+    // The next one is lost on the pooled connection, and then on a new one, which is a failure like any other.
     let error = source.token(&request).await.unwrap_err();
     check(
         &error,
@@ -122,7 +138,60 @@ async fn a_connection_that_went_stale_costs_one_free_try() {
         true,
         "before an answer came",
     );
-    assert_eq!(server.request_count(), 5);
+    assert_eq!((server.request_count(), server.connection_count()), (5, 3));
+}
+
+// covers: F-48
+#[tokio::test]
+async fn a_new_connection_that_is_lost_is_not_replaced() {
+    for lost in [Reply::nothing().then_close(), Reply::nothing().then_reset()] {
+        let server = RawServer::always(lost).await;
+        let source = builder(&server.url("/")).retry(reconnects_only());
+        let error = fetch(source).await.unwrap_err();
+        check(
+            &error,
+            ErrorKind::Unavailable,
+            true,
+            "before an answer came",
+        );
+        assert_eq!(server.request_count(), 1);
+    }
+}
+
+// covers: F-48
+#[tokio::test]
+async fn without_retries_one_attempt_is_one_request() {
+    for retry in [Retry::never(), Retry::new().max_retries(0)] {
+        let server = closing().await;
+        let source = builder(&server.url("/")).retry(retry).build().unwrap();
+        let request = TokenRequest::default();
+        source.token(&request).await.unwrap();
+        source.token(&request).await.unwrap_err();
+        assert_eq!((server.request_count(), server.connection_count()), (2, 1));
+        source.token(&request).await.unwrap();
+        source.token(&request).await.unwrap_err();
+        assert_eq!((server.request_count(), server.connection_count()), (4, 2));
+    }
+}
+
+/// Whether its connections were reused cannot be known.
+#[tokio::test]
+async fn the_connections_of_a_callers_client_are_not_replaced() {
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .unwrap();
+    let server = closing().await;
+    let source = builder(&server.url("/"))
+        .transport(HttpTransport::danger_from_client(client))
+        .retry(reconnects_only())
+        .build()
+        .unwrap();
+    let request = TokenRequest::default();
+    source.token(&request).await.unwrap();
+    source.token(&request).await.unwrap_err();
+    assert_eq!(server.request_count(), 2);
 }
 
 // covers: C-43, F-49, F-50, F-119, I-05
@@ -182,51 +251,38 @@ async fn a_second_answer_after_the_body_is_not_taken_for_the_next() {
 // covers: F-60
 #[tokio::test]
 async fn a_proxy_is_used_and_its_refusals_are_named() {
-    // For HTTP the proxy sees the whole URL.
-    let proxy = RawServer::always(raw::json(200, GOOD)).await;
+    const REMOTE: &str = "https://login.example/token";
     let through = |proxy: &RawServer| HttpTransport::builder().proxy(proxy.url(""));
-    let transport = through(&proxy)
-        .proxy_credentials("user", secret(CANARY))
-        .build()
-        .unwrap();
-    fetch(builder("http://127.0.0.1:9/token").transport(transport))
-        .await
-        .unwrap();
-    let request = String::from_utf8(proxy.requests().pop().unwrap()).unwrap();
-    assert!(
-        request.starts_with("POST http://127.0.0.1:9/token HTTP/1.1\r\n"),
-        "{request}"
-    );
-    assert!(
-        request
-            .to_lowercase()
-            .contains("proxy-authorization: basic "),
-        "{request}"
-    );
-
     let proxy = RawServer::always(raw::http(407, &[("proxy-authenticate", "Basic")], "")).await;
-    for url in ["http://127.0.0.1:9/token", "https://login.example/token"] {
-        let transport = through(&proxy).build().unwrap();
-        let error = fetch(builder(url).transport(transport)).await.unwrap_err();
-        check(
-            &error,
-            ErrorKind::Configuration,
-            false,
-            "proxy asks for credentials",
-        );
-    }
+    let transport = through(&proxy).build().unwrap();
+    let error = fetch(builder(REMOTE).transport(transport))
+        .await
+        .unwrap_err();
+    check(
+        &error,
+        ErrorKind::Configuration,
+        false,
+        "proxy asks for credentials",
+    );
     let transport = through(&proxy)
         .proxy_credentials("user", secret(CANARY))
         .build()
         .unwrap();
-    let error = fetch(builder("https://login.example/token").transport(transport))
+    let error = fetch(builder(REMOTE).transport(transport))
         .await
         .unwrap_err();
     check(&error, ErrorKind::Configuration, false, "proxy");
+    let [without, with] = &proxy.requests()[..] else {
+        panic!("{} requests", proxy.request_count());
+    };
+    let head = |request: &[u8]| String::from_utf8_lossy(request).to_lowercase();
+    assert!(head(without).starts_with("connect login.example:443 http/1.1\r\n"));
+    assert!(!head(without).contains("proxy-authorization"));
+    assert!(head(with).contains("proxy-authorization: basic "));
 
     let proxy = RawServer::always(raw::http(502, &[], "")).await;
     let transport = through(&proxy).build().unwrap();
-    let error = fetch(builder("https://login.example/token").transport(transport))
+    let error = fetch(builder(REMOTE).transport(transport))
         .await
         .unwrap_err();
     check(
@@ -235,6 +291,34 @@ async fn a_proxy_is_used_and_its_refusals_are_named() {
         true,
         "no connection could be made",
     );
+}
+
+/// It may be on any host, and what is sent to loopback may be in the clear.
+#[tokio::test]
+async fn no_proxy_sees_what_is_sent_to_loopback() {
+    let proxy = RawServer::always(raw::json(200, GOOD)).await;
+    let server = RawServer::always(raw::json(200, GOOD)).await;
+    let transport = HttpTransport::builder()
+        .proxy(proxy.url(""))
+        .build()
+        .unwrap();
+    let localhost = format!("http://localhost:{}/", server.address().port());
+    for url in [server.url("/"), localhost] {
+        for _ in 0..2 {
+            fetch(builder(&url).transport(transport.clone()))
+                .await
+                .unwrap();
+        }
+    }
+    // In TLS neither.
+    let secure = server.url("/").replace("http:", "https:");
+    fetch(builder(&secure).transport(transport))
+        .await
+        .unwrap_err();
+    assert_eq!(server.request_count(), 4);
+    // One for each host name, and the one that is no TLS.
+    assert_eq!(server.connection_count(), 3);
+    assert_eq!(proxy.connection_count(), 0);
 }
 
 #[tokio::test]

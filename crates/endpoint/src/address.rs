@@ -1,6 +1,6 @@
 //! An endpoint's address: parsed once into a type that cannot be wrong.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
@@ -51,15 +51,15 @@ impl Address {
         let Some(host) = url.host() else {
             return refuse("the URL names no host; give an `https://` address");
         };
-        let local = is_local(&host);
-        if rules.refuse_local && local != Local::No {
+        let reach = Reach::of(&host);
+        if rules.refuse_local && reach != Reach::Global {
             return refuse(
                 "the URL names a local or private address, which `refuse_local_endpoint` forbids",
             );
         }
         match url.scheme() {
             "https" => {}
-            "http" if rules.allow_http_on_loopback && local == Local::Loopback => {}
+            "http" if rules.allow_http_on_loopback && reach == Reach::Loopback => {}
             "http" if rules.allow_http_on_loopback => {
                 return refuse(
                     "plain HTTP is allowed on loopback only; use `https://`, or `127.0.0.1`, `[::1]` or `localhost`",
@@ -92,31 +92,85 @@ impl Address {
     }
 }
 
+/// Returns true if a request to this URL stays on this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    url.host()
+        .is_some_and(|host| Reach::of(&host) == Reach::Loopback)
+}
+
+/// From where an address can be reached.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Local {
-    No,
-    Private,
+enum Reach {
+    /// Everywhere, or it is a name, which can resolve to anything.
+    Global,
+    /// A private network, a link, or nowhere.
+    Local,
     Loopback,
 }
 
-fn is_local(host: &Host<&str>) -> Local {
-    let ip: IpAddr = match host {
-        Host::Domain(name) => {
-            let name = name.trim_end_matches('.');
-            let local = name == "localhost" || name.ends_with(".localhost");
-            return if local { Local::Loopback } else { Local::No };
-        }
-        Host::Ipv4(ip) => (*ip).into(),
-        Host::Ipv6(ip) => ip.to_canonical(),
-    };
-    if ip.is_loopback() {
-        return Local::Loopback;
+impl Reach {
+    fn of(host: &Host<&str>) -> Self {
+        let ip: IpAddr = match host {
+            Host::Domain(name) => {
+                let name = name.trim_end_matches('.');
+                let local = name == "localhost" || name.ends_with(".localhost");
+                return if local { Self::Loopback } else { Self::Global };
+            }
+            Host::Ipv4(ip) => (*ip).into(),
+            Host::Ipv6(ip) => ip.to_canonical(),
+        };
+        let global = match ip {
+            _ if ip.is_loopback() => return Self::Loopback,
+            IpAddr::V4(ip) => is_global_v4(ip),
+            IpAddr::V6(ip) => is_global_v6(ip),
+        };
+        if global { Self::Global } else { Self::Local }
     }
-    let private = match ip {
-        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local() || ip.is_unspecified(),
-        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified(),
+}
+
+/// The blocks that the IANA registry for special-purpose IPv4 addresses does not call globally reachable, multicast
+/// (RFC 5771), and the relays of 6to4 (RFC 7526).
+const NOT_GLOBAL_V4: [([u8; 4], u32); 15] = [
+    ([0, 0, 0, 0], 8),
+    ([10, 0, 0, 0], 8),
+    ([100, 64, 0, 0], 10),
+    ([127, 0, 0, 0], 8),
+    ([169, 254, 0, 0], 16),
+    ([172, 16, 0, 0], 12),
+    ([192, 0, 0, 0], 24),
+    ([192, 0, 2, 0], 24),
+    ([192, 88, 99, 0], 24),
+    ([192, 168, 0, 0], 16),
+    ([198, 18, 0, 0], 15),
+    ([198, 51, 100, 0], 24),
+    ([203, 0, 113, 0], 24),
+    ([224, 0, 0, 0], 4),
+    ([240, 0, 0, 0], 4),
+];
+
+fn is_global_v4(ip: Ipv4Addr) -> bool {
+    let within = |(network, bits): ([u8; 4], u32)| {
+        (u32::from(ip) ^ u32::from_be_bytes(network)) >> (32 - bits) == 0
     };
-    if private { Local::Private } else { Local::No }
+    !NOT_GLOBAL_V4.into_iter().any(within)
+}
+
+/// Global unicast is `2000::/3` (RFC 4291 section 2.4) without what is reserved in it. An address that stands for an
+/// IPv4 one is as global as that.
+fn is_global_v6(ip: Ipv6Addr) -> bool {
+    let embedded =
+        |high: u16, low: u16| is_global_v4(((u32::from(high) << 16) | u32::from(low)).into());
+    match ip.segments() {
+        // IPv4-compatible (RFC 4291 section 2.5.5.1), which includes `::`, and NAT64 (RFC 6052 section 2.1).
+        [0, 0, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            embedded(high, low)
+        }
+        // 6to4 (RFC 3056 section 2).
+        [0x2002, high, low, ..] => embedded(high, low),
+        // Protocol assignments, Teredo among them (RFC 2928, RFC 4380), and documentation (RFC 3849, RFC 9637).
+        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
+        [first, ..] => first & 0xe000 == 0x2000,
+    }
 }
 
 #[cfg(test)]
@@ -216,6 +270,28 @@ mod tests {
             "[fe80::1]",
             "[fd00::1]",
             "[::1]",
+            // Metadata services of clouds, and the same through what stands for an IPv4 address.
+            "100.100.100.200",
+            "192.0.0.192",
+            "[fd00:ec2::254]",
+            "[64:ff9b::a9fe:a9fe]",
+            "[64:ff9b:1::a9fe:a9fe]",
+            "[2002:a9fe:a9fe::1]",
+            "[::a9fe:a9fe]",
+            "[::ffff:a9fe:a9fe]",
+            "0.1.2.3",
+            "172.31.255.255",
+            "192.88.99.1",
+            "198.19.255.255",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "[::]",
+            "[fec0::1]",
+            "[ff02::1]",
+            "[2001::1]",
+            "[2001:db8::1]",
+            "[3fff::1]",
         ] {
             check(STRICT, &format!("https://{local}/t"), Ok(local));
             check(
@@ -224,7 +300,26 @@ mod tests {
                 Err("local or private"),
             );
         }
-        check(PUBLIC, "https://login.example/t", Ok("login.example"));
+        for public in [
+            "login.example",
+            "1.1.1.1",
+            "11.0.0.1",
+            "100.63.255.255",
+            "100.128.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "198.17.255.255",
+            "198.20.0.1",
+            "223.255.255.255",
+            "[2606:4700::1111]",
+            "[2001:200::1]",
+            "[64:ff9b::101:101]",
+            "[2002:101:101::1]",
+            "[::ffff:101:101]",
+        ] {
+            let parsed = Address::parse(&format!("https://{public}/t"), PUBLIC);
+            assert!(parsed.is_ok(), "{public}: {parsed:?}");
+        }
     }
 
     // covers: C-04

@@ -91,12 +91,12 @@ impl<G: Grant> Client<G> {
         renewed: &mut bool,
         tries: &Tries,
     ) -> Result<AccessToken, TokenError> {
-        let sent = self.prepare(request, tries.left()).await?;
+        let sent = self.prepare(request, tries).await?;
         let (sent, result) = self.exchange_proven(sent, request, tries).await;
         if !self.tell_refusal(&result, &sent) || std::mem::replace(renewed, true) {
             return result;
         }
-        let Some(anew) = self.changed(&sent, request, tries.left()).await else {
+        let Some(anew) = self.changed(&sent, request, tries).await else {
             return result;
         };
         tracing::info!(
@@ -108,29 +108,28 @@ impl<G: Grant> Client<G> {
         result
     }
 
-    /// Makes what an attempt sends, within `deadline`.
+    /// Makes what an attempt sends, within the time that is left.
     async fn prepare(
         &self,
         request: &TokenRequest,
-        deadline: Duration,
+        tries: &Tries,
     ) -> Result<Attempt<'_>, TokenError> {
-        let prepare = async {
-            let place = self.endpoint.place().await?;
-            let context = AuthenticationContext::at(&self.client_id, &place, self.allow_utf8);
-            let epoch = self.authentication.epoch();
-            let credentials = self.authentication.credentials(&context).await?;
-            let grant_epoch = self.grant.epoch();
-            let form = self.grant.form(request, &context).await?;
-            Ok(Attempt {
-                place: place.clone(),
-                epoch,
-                grant_epoch,
-                credentials,
-                form,
-            })
-        };
-        let prepared = tokio::time::timeout(deadline, prepare).await;
-        prepared.unwrap_or_else(|_| Err(no_credentials_in_time()))
+        let place = self.endpoint.place_within(tries).await?;
+        let context = AuthenticationContext::at(&self.client_id, &place, self.allow_utf8);
+        let epoch = self.authentication.epoch();
+        let credentials = self.authentication.credentials(&context);
+        let credentials = tries.within(credentials, || late_credentials(&*self.authentication));
+        let credentials = credentials.await?;
+        let grant_epoch = self.grant.epoch();
+        let form = self.grant.form(request, &context);
+        let form = tries.within(form, || late(G::ABOUT.material)).await?;
+        Ok(Attempt {
+            place: place.clone(),
+            epoch,
+            grant_epoch,
+            credentials,
+            form,
+        })
     }
 
     /// Tells whoever made what was sent where it was refused; true if it was.
@@ -152,10 +151,10 @@ impl<G: Grant> Client<G> {
         &self,
         refused: &Attempt<'_>,
         request: &TokenRequest,
-        deadline: Duration,
+        tries: &Tries,
     ) -> Option<Attempt<'_>> {
         // Where they cannot be made, what the server said is the better news.
-        let anew = self.prepare(request, deadline).await.ok()?;
+        let anew = self.prepare(request, tries).await.ok()?;
         let epoch_changed = self.authentication.epoch() != refused.epoch;
         let changed = anew.credentials.differ(&refused.credentials, epoch_changed);
         let epoch_changed = self.grant.epoch() != refused.grant_epoch;
@@ -175,7 +174,10 @@ impl<G: Grant> Client<G> {
             Err(error) => return (sent, Err(error)),
         };
         loop {
-            if let Err(error) = proving.prove(tries.left()).await {
+            let proved = tries
+                .within(proving.prove(), || late("the DPoP proof"))
+                .await;
+            if let Err(error) = proved {
                 return (sent, Err(error));
             }
             let deadline = tries.left();
@@ -186,7 +188,7 @@ impl<G: Grant> Client<G> {
             let host = sent.place.host();
             tracing::debug!(host, "the server demands a nonce, trying again with it");
             // An assertion is good for one request.
-            sent = match self.prepare(request, tries.left()).await {
+            sent = match self.prepare(request, tries).await {
                 Ok(anew) => anew,
                 Err(error) => return (sent, Err(error)),
             };
@@ -277,9 +279,18 @@ impl<G: Grant> Client<G> {
     }
 }
 
+/// The error where a part of a request took the whole time of a call.
 #[cold]
-pub(crate) fn no_credentials_in_time() -> TokenError {
-    TokenError::unavailable("the client's credentials could not be had within the call's deadline")
+fn late(part: &str) -> TokenError {
+    TokenError::unavailable(format!("{part} was not ready within the call's deadline"))
+}
+
+/// The same for the client's credentials, which names their method.
+#[cold]
+pub(crate) fn late_credentials(authentication: &dyn ClientAuthentication) -> TokenError {
+    let method = authentication.method().unwrap_or("client authentication");
+    late(&format!("the credential for `{method}`"))
+        .with_hint("check where the client's secret or key comes from, or raise the deadline with `Retry::deadline`")
 }
 
 /// A request with a form and the client's proof.

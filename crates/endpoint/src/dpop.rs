@@ -1,10 +1,7 @@
 //! Tokens that are bound to a key (RFC 9449): a fresh proof for each request to the token endpoint, and the nonces that
 //! the server demands in it.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use hallpass_core::{AccessToken, Proof, Proofs, Prover, TokenError};
 use http::{HeaderMap, Method};
@@ -28,14 +25,11 @@ impl<'a> Proving<'a> {
         }))
     }
 
-    /// Makes the proof of the next request, within `deadline`.
-    pub(crate) async fn prove(&mut self, deadline: Duration) -> Result<(), TokenError> {
-        let Some(bound) = &mut self.0 else {
-            return Ok(());
-        };
-        let proof = bound.proofs.next(&**bound.prover, None);
-        let proof = tokio::time::timeout(deadline, proof).await;
-        bound.proof = Some(proof.unwrap_or_else(|_| Err(crate::client::no_credentials_in_time()))?);
+    /// Makes the proof of the next request.
+    pub(crate) async fn prove(&mut self) -> Result<(), TokenError> {
+        if let Some(bound) = &mut self.0 {
+            bound.proof = Some(bound.proofs.next(&**bound.prover, None).await?);
+        }
         Ok(())
     }
 

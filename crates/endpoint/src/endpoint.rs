@@ -11,6 +11,7 @@ use crate::{
     address::{Address, AddressRules},
     discovery::Discovered,
     management::Action,
+    retry::Tries,
 };
 
 /// Where an authorization server is: its addresses, known or to be found out.
@@ -223,6 +224,17 @@ impl Located {
             Self::Known(place) => Ok(place.clone()),
             Self::Discovered(finder) => finder.place().await,
         }
+    }
+
+    /// The same, within the time that is left of a call.
+    pub(crate) async fn place_within(&self, tries: &Tries) -> Result<Arc<Place>, TokenError> {
+        let late = || {
+            TokenError::unavailable(
+                "the server's metadata did not arrive within the call's deadline",
+            )
+            .with_host(self.host())
+        };
+        tries.within(self.place(), late).await
     }
 
     /// What errors and traces call it.

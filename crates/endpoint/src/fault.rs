@@ -4,14 +4,15 @@ use std::{error::Error, io};
 
 use hallpass_core::{ErrorKind, TokenError};
 
-/// A marker in the `source()` chain: the connection broke before any answer, as a pooled one does that the server
-/// closed meanwhile. One more try on a fresh connection is free.
+/// A marker in the `source()` chain: the connection broke before any answer came.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection was lost before an answer came")]
-pub(crate) struct ConnectionLost(#[source] reqwest::Error);
-
-/// How the HTTP/2 library writes `ENHANCE_YOUR_CALM` (RFC 9113 section 7), whose own type is not ours to name.
-const CALM: &str = "excessive load";
+struct ConnectionLost {
+    source: reqwest::Error,
+    /// True if the server has probably not processed the request: it was sent on a pooled connection, which the server
+    /// may have closed while it was idle, or HTTP/2 says so (RFC 9113 section 8.7).
+    unprocessed: bool,
+}
 
 /// What a server tells in TLS that does not take the client's certificate, as the TLS library spells the names of
 /// RFC 8446 section 6.2.
@@ -35,7 +36,8 @@ const REFUSALS: [(&str, &str); 8] = [
     ),
 ];
 
-pub(crate) fn of(error: reqwest::Error) -> TokenError {
+/// The error of a request. `reused` tells whether it was sent on a pooled connection.
+pub(crate) fn of(error: reqwest::Error, reused: bool) -> TokenError {
     let error = error.without_url();
     if let Some(why) = refused_certificate(&error) {
         let message = format!("the server refused the client certificate in TLS: {why}");
@@ -60,12 +62,17 @@ pub(crate) fn of(error: reqwest::Error) -> TokenError {
         return TokenError::configuration("the token request could not be written")
             .with_source(error);
     }
-    if chain(&error).contains(CALM) {
+    let http2 = http2(&error);
+    if http2.and_then(h2::Error::reason) == Some(h2::Reason::ENHANCE_YOUR_CALM) {
         return TokenError::unavailable("the server asks for fewer requests").with_source(error);
     }
     if error.is_request() {
+        let unprocessed = reused || http2.is_some_and(is_unprocessed);
         return TokenError::unavailable("the connection was lost before an answer came")
-            .with_source(ConnectionLost(error));
+            .with_source(ConnectionLost {
+                source: error,
+                unprocessed,
+            });
     }
     TokenError::unavailable("the connection was lost in the middle of the answer")
         .with_source(error)
@@ -141,11 +148,29 @@ fn innermost(error: &reqwest::Error) -> String {
         .unwrap_or_default()
 }
 
-/// Did the connection break before any answer came?
-pub(crate) fn is_connection_lost(error: &TokenError) -> bool {
-    error
-        .source()
-        .is_some_and(<dyn Error + 'static>::is::<ConnectionLost>)
+/// Returns true if the connection broke before any answer came.
+fn is_connection_lost(error: &TokenError) -> bool {
+    connection_lost(error).is_some()
+}
+
+/// Returns true if the connection broke, and the server has probably not processed the request.
+pub(crate) fn is_unprocessed_request(error: &TokenError) -> bool {
+    connection_lost(error).is_some_and(|lost| lost.unprocessed)
+}
+
+fn http2(error: &reqwest::Error) -> Option<&h2::Error> {
+    causes(error).find_map(<dyn Error>::downcast_ref)
+}
+
+/// Returns true if the server refused the stream, or ended the connection before it.
+fn is_unprocessed(error: &h2::Error) -> bool {
+    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    let ended = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+    error.is_remote() && (refused || ended)
+}
+
+fn connection_lost(error: &TokenError) -> Option<&ConnectionLost> {
+    error.source()?.downcast_ref()
 }
 
 /// The texts of an error and its causes, with `: ` between them.

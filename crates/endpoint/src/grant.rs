@@ -50,6 +50,8 @@ pub trait Source: Sized {
 pub struct About {
     /// The name under which servers have it, for hints.
     pub(crate) name: &'static str,
+    /// What its form is made from, for errors.
+    pub(crate) material: &'static str,
     /// The codes by which a server refuses what the grant stands on, which is a credential then.
     pub(crate) refused: &'static [&'static str],
     pub(crate) message: &'static str,
@@ -61,6 +63,7 @@ impl About {
     pub(crate) const fn of_the_client(name: &'static str) -> Self {
         Self {
             name,
+            material: "the token request",
             refused: &[],
             message: "",
             hint: "",

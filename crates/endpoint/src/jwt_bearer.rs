@@ -88,6 +88,7 @@ pub struct JwtBearerGrant(Box<dyn AssertionSource>);
 impl Grant for JwtBearerGrant {
     const ABOUT: About = About {
         name: GRANT,
+        material: "the assertion",
         refused: &["invalid_grant"],
         message: "the server refused the assertion",
         hint: "check that the server trusts who made the assertion, and that its issuer, subject, audience and times are those that it expects",

@@ -1,6 +1,6 @@
 //! What is done with tokens that are held already: asking about them, and giving them back.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use hallpass_core::{
     AccessToken, Clock as _, ErrorKind, Secret, SystemClock, TokenError, TokenSource,
@@ -179,7 +179,7 @@ impl TokenManagement {
         renewed: &mut bool,
         tries: &Tries,
     ) -> Result<Answer, TokenError> {
-        let place = self.endpoint.place().await?;
+        let place = self.endpoint.place_within(tries).await?;
         place.require(action)?;
         let exchange = async |sent: &Credentials| {
             let address = place.address_for(action, sent)?;
@@ -190,7 +190,7 @@ impl TokenManagement {
             self.judge(action, answer, sent, token).map_err(named)
         };
         let epoch = self.authentication.epoch();
-        let sent = self.credentials(&place, tries.left()).await?;
+        let sent = self.credentials(&place, tries).await?;
         let result = exchange(&sent).await;
         let refusal = |error: &TokenError| error.kind() == ErrorKind::CredentialsRefused;
         if !result.as_ref().is_err_and(refusal) {
@@ -200,7 +200,7 @@ impl TokenManagement {
         if std::mem::replace(renewed, true) {
             return result;
         }
-        let Ok(anew) = self.credentials(&place, tries.left()).await else {
+        let Ok(anew) = self.credentials(&place, tries).await else {
             return result;
         };
         if !anew.differ(&sent, self.authentication.epoch() != epoch) {
@@ -209,15 +209,11 @@ impl TokenManagement {
         exchange(&anew).await
     }
 
-    async fn credentials(
-        &self,
-        place: &Place,
-        deadline: Duration,
-    ) -> Result<Credentials, TokenError> {
+    async fn credentials(&self, place: &Place, tries: &Tries) -> Result<Credentials, TokenError> {
         let context = AuthenticationContext::at(&self.client_id, place, self.allow_utf8);
         let credentials = self.authentication.credentials(&context);
-        let made = tokio::time::timeout(deadline, credentials).await;
-        made.unwrap_or_else(|_| Err(client::no_credentials_in_time()))
+        let late = || client::late_credentials(&*self.authentication);
+        tries.within(credentials, late).await
     }
 
     fn judge(

@@ -234,6 +234,7 @@ impl fmt::Debug for RefreshTokenGrant {
 impl Grant for RefreshTokenGrant {
     const ABOUT: About = About {
         name: "refresh_token",
+        material: "the refresh token",
         refused: &["invalid_grant"],
         message: "the server refused the refresh token",
         hint: "it has expired, was revoked, or was used before: someone must sign in again, and the new refresh token be put in its place",

@@ -8,8 +8,12 @@ use crate::fault;
 
 /// When a failed token request is tried again: transient failures only, with jittered exponential back-off.
 ///
-/// A `Retry-After` of the server's is obeyed where it is longer. A wait that would pass the deadline is not begun:
-/// the call fails at once, with [`retry_after`](hallpass_core::TokenError::retry_after) told.
+/// A `Retry-After` of the server is obeyed if it is longer. A wait that would pass the deadline is not begun: the call
+/// fails at once, and [`retry_after`](hallpass_core::TokenError::retry_after) says how long to wait.
+///
+/// One lost connection is replaced at once, beside the retries, where the server has probably not processed the
+/// request: a pooled connection, which the server may have closed while it was idle, or one that the server ended as
+/// HTTP/2 has it (RFC 9113 section 8.7). A connection that was made for the request and lost is a failure like any other.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,7 +48,9 @@ impl Retry {
         Self::default()
     }
 
-    /// One attempt, no retry.
+    /// One attempt, and never a second request, not even if a pooled connection turns out to be closed.
+    ///
+    /// For what may be presented once: an assertion of someone else's that cannot be used twice, for example.
     pub fn never() -> Self {
         Self::default().max_retries(0)
     }
@@ -78,7 +84,7 @@ impl Retry {
         Tries {
             ends: Instant::now().checked_add(self.deadline),
             delays: Box::new(self.delays()),
-            reconnected: false,
+            may_reconnect: self.max_retries > 0,
         }
     }
 
@@ -97,7 +103,8 @@ pub(crate) struct Tries {
     /// `None` is never.
     ends: Option<Instant>,
     delays: Box<dyn Iterator<Item = Duration> + Send + Sync>,
-    reconnected: bool,
+    /// True until a lost connection was replaced. Never true if there are no retries: one attempt is one request.
+    may_reconnect: bool,
 }
 
 impl Tries {
@@ -107,14 +114,24 @@ impl Tries {
         self.ends.map_or(Duration::MAX, left)
     }
 
+    /// Waits for this within the time that is left, or else fails with the error of `late`.
+    pub(crate) async fn within<T>(
+        &self,
+        made: impl Future<Output = Result<T, TokenError>>,
+        late: impl FnOnce() -> TokenError,
+    ) -> Result<T, TokenError> {
+        let made = tokio::time::timeout(self.left(), made).await;
+        made.unwrap_or_else(|_| Err(late()))
+    }
+
     /// Waits until another attempt is due after this failure.
     ///
     /// # Errors
     ///
     /// The failure itself, where it is permanent or of this machine, or the retries or the time run out.
     pub(crate) async fn after(&mut self, error: TokenError, host: &str) -> Result<(), TokenError> {
-        if !self.reconnected && fault::is_connection_lost(&error) {
-            self.reconnected = true;
+        if self.may_reconnect && fault::is_unprocessed_request(&error) {
+            self.may_reconnect = false;
             return Ok(());
         }
         // What failed on this machine would make the call wait, or ask a person, once more.

@@ -130,6 +130,7 @@ impl TokenExchangeGrant {
 impl Grant for TokenExchangeGrant {
     const ABOUT: About = About {
         name: GRANT,
+        material: "the token to exchange",
         refused: &["invalid_request", "invalid_grant"],
         message: "the server refused the exchange",
         hint: "check the subject's token (and the actor's): that it has not expired, is meant for this server and is of the type that is named; then the parameters",

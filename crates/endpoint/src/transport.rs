@@ -1,6 +1,7 @@
 //! One HTTP exchange with a token endpoint: bounded, without redirects, cookies or decompression.
 
-mod identified;
+mod clients;
+mod reuse;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -9,8 +10,9 @@ use http::HeaderMap;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, Response, redirect};
 use zeroize::Zeroizing;
 
-use crate::{BuildError, Credentials, fault};
-use identified::Clients;
+use crate::{BuildError, ClientIdentity, Credentials, address, fault};
+use clients::Clients;
+use reuse::ObserveConnects;
 
 /// The connections to token endpoints: a keep-alive pool with deadlines and bounds.
 ///
@@ -35,8 +37,10 @@ use identified::Clients;
 #[derive(Clone)]
 pub struct HttpTransport {
     client: Client,
-    /// Those that present a certificate; none beside a client of someone else's.
-    identified: Option<Arc<Clients>>,
+    /// Those that present a certificate or skip the proxy; `None` beside a caller's client.
+    others: Option<Arc<Clients>>,
+    /// True if `client` may send through a proxy.
+    proxied: bool,
     bounds: Bounds,
 }
 
@@ -68,7 +72,8 @@ impl HttpTransport {
     ///
     /// The danger: its redirect policy, cookies and decompression cannot be inspected. A client that follows
     /// redirects may send credentials to wherever a server points it (RFC 9700 section 4.12). Build it with
-    /// `redirect::Policy::none()`. Deadline and body bound of this transport hold all the same.
+    /// `redirect::Policy::none()`. Deadline and body bound of this transport hold all the same. Nothing is known of its
+    /// connections, so that a lost one is no reason for an immediate retry, and its own retries and proxies apply.
     ///
     /// It cannot present the certificate of [`MutualTls`](crate::MutualTls), which is an error of that call.
     pub fn danger_from_client(client: Client) -> Self {
@@ -77,39 +82,37 @@ impl HttpTransport {
         );
         Self {
             client,
-            identified: None,
+            others: None,
+            proxied: false,
             bounds: HttpTransportBuilder::default().bounds,
         }
     }
 
-    /// Sends a request and reads the answer, within `deadline` and the transport's own, whichever ends first. Where the
-    /// credentials have a certificate, it is presented.
+    /// Sends a request and reads the answer, within `deadline` and the transport's own timeout, whichever ends first.
+    /// Presents the certificate of the credentials, if they have one.
     pub(crate) async fn exchange_as(
         &self,
         request: reqwest::Request,
         credentials: &Credentials,
         deadline: Duration,
     ) -> Result<Answer, TokenError> {
-        let Some(identity) = credentials.identity() else {
-            return self.exchange(request, deadline).await;
-        };
-        let Some(clients) = &self.identified else {
+        let identity = credentials.identity();
+        if identity.is_some() && self.others.is_none() {
             return Err(TokenError::configuration(
                 "a transport made by `danger_from_client` cannot present the client certificate",
             )
             .with_hint("build the transport with `HttpTransport::builder`"));
-        };
-        if request.url().scheme() != "https" {
+        }
+        if identity.is_some() && request.url().scheme() != "https" {
             return Err(TokenError::configuration(
                 "the client certificate cannot be presented over plain HTTP",
             )
             .with_hint("set `token_endpoint` to an `https` URL"));
         }
-        let sent = async {
-            let client = clients.of(identity).await?;
-            self.send(&client, request).await
-        };
-        let answer = self.within(deadline, sent).await;
+        let answer = self.exchange_with(request, identity, deadline).await;
+        if identity.is_none() {
+            return answer;
+        }
         answer.map_err(|error| fault::certified(error, credentials.hint.as_deref()))
     }
 
@@ -119,8 +122,27 @@ impl HttpTransport {
         request: reqwest::Request,
         deadline: Duration,
     ) -> Result<Answer, TokenError> {
-        self.within(deadline, self.send(&self.client, request))
-            .await
+        self.exchange_with(request, None, deadline).await
+    }
+
+    async fn exchange_with(
+        &self,
+        request: reqwest::Request,
+        identity: Option<&ClientIdentity>,
+        deadline: Duration,
+    ) -> Result<Answer, TokenError> {
+        // A proxy may be on any host, and what is sent to loopback may be in the clear.
+        let direct = self.proxied && address::is_loopback(request.url());
+        let sent = async {
+            match &self.others {
+                Some(others) if direct || identity.is_some() => {
+                    let client = others.of(identity, direct).await?;
+                    self.send(&client, request).await
+                }
+                _ => self.send(&self.client, request).await,
+            }
+        };
+        self.within(deadline, sent).await
     }
 
     async fn within(
@@ -139,7 +161,10 @@ impl HttpTransport {
     }
 
     async fn send(&self, client: &Client, request: reqwest::Request) -> Result<Answer, TokenError> {
-        let mut response = client.execute(request).await.map_err(fault::of)?;
+        let (response, reused) = reuse::observe(client.execute(request)).await;
+        // Nothing is known of the connections of a caller's client.
+        let reused = reused && self.others.is_some();
+        let mut response = response.map_err(|error| fault::of(error, reused))?;
         let limit = self.bounds.max_body_bytes;
         let announced = response.content_length();
         if announced.is_some_and(|length| length > limit as u64) {
@@ -170,7 +195,7 @@ const FIRST: usize = 4 * 1_024;
 async fn next(response: &mut Response) -> Result<Option<bytes::Bytes>, TokenError> {
     let status = response.status();
     let chunk = response.chunk().await;
-    chunk.map_err(|error| fault::of(error).with_status(status))
+    chunk.map_err(|error| fault::of(error, false).with_status(status))
 }
 
 fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
@@ -270,6 +295,7 @@ impl HttpTransportBuilder {
     }
 
     /// Sends everything through this proxy: `http://` or `https://`, without user name and password in the URL.
+    /// Requests to a loopback address are sent directly.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.proxy = Some(url.into());
         self
@@ -281,8 +307,8 @@ impl HttpTransportBuilder {
         self
     }
 
-    /// Uses the proxy that the environment names (`HTTPS_PROXY` and so on). Off by default, since whoever sets a
-    /// variable would otherwise choose where credentials travel.
+    /// Uses the proxy that the environment names (`HTTPS_PROXY` and so on), except for requests to a loopback address.
+    /// Off by default, since a variable would otherwise choose where credentials travel.
     pub fn system_proxy(mut self) -> Self {
         self.system_proxy = true;
         self
@@ -313,24 +339,40 @@ impl HttpTransportBuilder {
                 "zero leaves no time for an answer",
             ));
         }
-        let client = self.client(None)?;
+        let client = self.client(None, false)?;
+        let proxied = self.proxy.is_some() || self.system_proxy;
         Ok(HttpTransport {
             client,
-            identified: Some(Arc::new(Clients::new(self))),
+            others: Some(Arc::new(Clients::new(self))),
+            proxied,
             bounds,
         })
     }
 
-    /// A client with these settings, which presents the certificate if there is one.
-    fn client(&self, identity: Option<Identity>) -> Result<Client, BuildError> {
+    /// A client with these settings that presents the certificate, if there is one; without the proxy if `direct`.
+    fn client(&self, identity: Option<Identity>, direct: bool) -> Result<Client, BuildError> {
+        // Each of these is set because its default depends on the features that other crates enable on reqwest. Cookies
+        // are kept by a client with a cookie store alone.
         let builder = Client::builder()
+            .tls_backend_rustls()
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .no_hickory_dns()
             .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
             .referer(false)
+            .connector_layer(ObserveConnects)
             .connect_timeout(self.connect_timeout)
             .pool_idle_timeout(self.pool_idle_timeout)
             .user_agent(self.user_agent.as_str())
             .local_address(self.local_address);
-        let builder = self.with_proxy(builder)?;
+        let builder = if direct {
+            builder.no_proxy()
+        } else {
+            self.with_proxy(builder)?
+        };
         let mut builder = self.with_roots(builder)?;
         if let Some(identity) = identity {
             builder = builder.identity(identity);

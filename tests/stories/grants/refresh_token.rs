@@ -12,6 +12,7 @@ use hallpass::{
 use hallpass_testkit::{
     AuthorizationServer, RotatingSecret, faults,
     leak::{self, Capture},
+    raw::{RawServer, Reply},
 };
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -94,6 +95,17 @@ async fn a_server_that_does_not_rotate_has_nothing_saved() {
         (used(&server), store.saves()),
         (vec![FIRST.to_owned(); 3], 0)
     );
+}
+
+/// A server that read it may have voided it.
+#[tokio::test]
+async fn without_retries_a_refresh_token_is_presented_once() {
+    let lost = Reply::nothing().then_close();
+    let server = RawServer::always(lost).await;
+    let source = at(&server.url("/"), RotatingSecret::new(FIRST));
+    let error = ask(&source.build().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(server.request_count(), 1);
 }
 
 // covers: F-75, I-13

@@ -1,0 +1,98 @@
+//! A client for each certificate that is presented, and those that skip the proxy: connections of the one never carry
+//! requests of the other.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hallpass_core::TokenError;
+use reqwest::{Client, Identity};
+use tokio::sync::OnceCell;
+
+use super::HttpTransportBuilder;
+use crate::{ClientIdentity, mtls::WeakIdentity};
+
+/// The clients beside the transport's usual one, each built at its first request.
+pub(super) struct Clients {
+    settings: HttpTransportBuilder,
+    known: Mutex<Vec<Known>>,
+}
+
+struct Known {
+    identity: Option<WeakIdentity>,
+    direct: bool,
+    client: Arc<OnceCell<Client>>,
+}
+
+impl Known {
+    fn serves(&self, identity: Option<&ClientIdentity>, direct: bool) -> bool {
+        let same = match (&self.identity, identity) {
+            (None, None) => true,
+            (Some(known), Some(identity)) => known.is_of(identity),
+            _ => false,
+        };
+        same && self.direct == direct
+    }
+
+    fn is_in_use(&self) -> bool {
+        self.identity.as_ref().is_none_or(WeakIdentity::is_in_use)
+    }
+}
+
+impl Clients {
+    pub(super) fn new(settings: HttpTransportBuilder) -> Self {
+        Self {
+            settings,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The client that presents this certificate, if any, and skips the proxy if `direct`. The first caller builds it
+    /// while the others wait.
+    pub(super) async fn of(
+        &self,
+        identity: Option<&ClientIdentity>,
+        direct: bool,
+    ) -> Result<Client, TokenError> {
+        let cell = self.cell(identity, direct);
+        let client = cell.get_or_try_init(|| self.set_up(identity, direct));
+        Ok(client.await?.clone())
+    }
+
+    fn cell(&self, identity: Option<&ClientIdentity>, direct: bool) -> Arc<OnceCell<Client>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.iter().find(|known| known.serves(identity, direct)) {
+            return known.client.clone();
+        }
+        // A certificate that was replaced takes its idle connections along.
+        known.retain(Known::is_in_use);
+        let client = Arc::default();
+        known.push(Known {
+            identity: identity.map(ClientIdentity::downgrade),
+            direct,
+            client: Arc::clone(&client),
+        });
+        client
+    }
+
+    async fn set_up(
+        &self,
+        identity: Option<&ClientIdentity>,
+        direct: bool,
+    ) -> Result<Client, TokenError> {
+        let wrong = |message: String| TokenError::configuration(message);
+        let identity = identity
+            .map(|identity| Identity::from_pem(identity.expose_pem().as_bytes()))
+            .transpose()
+            .map_err(|_| wrong("the client certificate cannot be used for TLS".to_owned()))?;
+        let settings = self.settings.clone();
+        // It reads the platform's certificate authorities from files.
+        let client = tokio::task::spawn_blocking(move || settings.client(identity, direct)).await;
+        match client {
+            Ok(Ok(client)) => Ok(client),
+            Ok(Err(error)) => Err(wrong(error.to_string())),
+            // The runtime is shutting down.
+            Err(_) => Err(TokenError::unavailable(
+                "the HTTP client could not be set up, because the runtime is shutting down",
+            )),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Tells a request on a pooled connection from one on a connection that was made for it.
+
+use std::{
+    cell::Cell,
+    task::{Context, Poll},
+};
+
+use tower_layer::Layer;
+use tower_service::Service;
+
+tokio::task_local! {
+    /// Set when the client starts a connection while it sends this task's request.
+    static CONNECTING: Cell<bool>;
+}
+
+/// Sends a request, and returns true beside its result if no connection was started for it.
+///
+/// A request whose connection was started, and that was then given a pooled one that became free first, counts as one
+/// on a new connection: the safe side.
+pub(super) async fn observe<T>(sent: impl Future<Output = T>) -> (T, bool) {
+    let observed = async {
+        let result = sent.await;
+        (result, !CONNECTING.with(Cell::get))
+    };
+    CONNECTING.scope(Cell::new(false), observed).await
+}
+
+/// A layer around the client's connector, which is called in the task of the request that needs a connection.
+#[derive(Clone, Copy)]
+pub(super) struct ObserveConnects;
+
+#[derive(Clone)]
+pub(super) struct Observed<S>(S);
+
+impl<S> Layer<S> for ObserveConnects {
+    type Service = Observed<S>;
+
+    fn layer(&self, connector: S) -> Observed<S> {
+        Observed(connector)
+    }
+}
+
+impl<S: Service<R>, R> Service<R> for Observed<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, target: R) -> S::Future {
+        // An error where a connection is made for no request in particular.
+        let _ = CONNECTING.try_with(|connecting| connecting.set(true));
+        self.0.call(target)
+    }
+}
