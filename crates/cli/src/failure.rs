@@ -155,6 +155,10 @@ impl From<BuildError> for Failure {
 fn in_our_words(text: &str) -> String {
     text.replace("add_root_certificates_pem", "ca_file")
         .replace(
+            "; use `proxy_credentials`",
+            ", and there is no setting for them",
+        )
+        .replace(
             "set the proxy's user name and password with `proxy_credentials`",
             "name a proxy that asks for none: there is no setting for them",
         )

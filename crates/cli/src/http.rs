@@ -2,7 +2,8 @@
 
 use std::{error::Error as _, time::Duration};
 
-use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy};
+use hallpass::core::authorize::Origin;
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, Url};
 
 use crate::{
     config::{Proof, Settings},
@@ -13,21 +14,30 @@ use crate::{
 /// How long a connection may take where the settings say nothing.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// Starts a client; what it does about redirects is up to the caller.
-pub(crate) fn client(settings: &Settings) -> Result<ClientBuilder, Failure> {
+/// Starts a client for requests to the origin of `url`; the caller decides about redirects.
+///
+/// Requests to a loopback address are sent directly: a proxy may be on any host.
+pub(crate) fn client(settings: &Settings, url: &Url) -> Result<ClientBuilder, Failure> {
+    // Each of these is set because its default depends on the features that a dependency enables on reqwest. Cookies are
+    // kept by a client with a cookie store alone.
     let mut client = Client::builder()
+        .tls_backend_rustls()
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
+        .no_hickory_dns()
+        .retry(reqwest::retry::never())
         .referer(false)
         .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(settings.connect_timeout.unwrap_or(CONNECT));
-    client = match settings.proxy.as_deref() {
-        None => client.no_proxy(),
-        Some("system") => client,
-        Some(proxy) => {
-            let proxy = Proxy::all(proxy);
-            client.proxy(
-                proxy.map_err(|_| Failure::configuration("`proxy`: it is no URL of a proxy"))?,
-            )
-        }
+    let through = settings.proxy.as_deref().map(proxy).transpose()?;
+    client = match through {
+        Some(proxy) if !is_loopback(url) => match proxy {
+            Some(proxy) => client.proxy(proxy),
+            None => client,
+        },
+        _ => client.no_proxy(),
     };
     if let Some(pem) = source::ca_certificates(settings)? {
         let roots = Certificate::from_pem_bundle(&pem)
@@ -41,9 +51,38 @@ pub(crate) fn client(settings: &Settings) -> Result<ClientBuilder, Failure> {
     Ok(client)
 }
 
+/// Returns true if requests to this URL stay on this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    let origin = url.origin().ascii_serialization().parse::<Origin>();
+    origin.is_ok_and(|origin| origin.is_loopback())
+}
+
+/// The proxy of the setting, or `None` for the environment's. The same rules hold on the way to a token.
+fn proxy(setting: &str) -> Result<Option<Proxy>, Failure> {
+    if setting == "system" {
+        return Ok(None);
+    }
+    let refuse = |why: &str| Failure::configuration(format!("proxy: {why}"));
+    let url = Url::parse(setting)
+        .map_err(|_| refuse("not an absolute URL; give it as `http://proxy.example:3128`"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse(
+            "the URL holds a user name or password, and there is no setting for them",
+        ));
+    }
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(refuse("the URL's scheme is neither `http` nor `https`"));
+    }
+    let proxy = Proxy::all(url).map_err(|_| refuse("the URL cannot be used as a proxy's"))?;
+    Ok(Some(proxy))
+}
+
 /// The same, with the certificate that the client's tokens are bound to, where it has one.
-pub(crate) async fn client_with_certificate(settings: &Settings) -> Result<ClientBuilder, Failure> {
-    let client = client(settings)?;
+pub(crate) async fn client_with_certificate(
+    settings: &Settings,
+    url: &Url,
+) -> Result<ClientBuilder, Failure> {
+    let client = client(settings, url)?;
     let Proof::Certificate { .. } = settings.proof else {
         return Ok(client);
     };

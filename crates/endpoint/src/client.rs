@@ -283,6 +283,7 @@ impl<G: Grant> Client<G> {
 #[cold]
 fn late(part: &str) -> TokenError {
     TokenError::unavailable(format!("{part} was not ready within the call's deadline"))
+        .with_local(true)
 }
 
 /// The same for the client's credentials, which names their method.

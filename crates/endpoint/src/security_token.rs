@@ -120,7 +120,9 @@ impl SecurityToken {
                     // Its host and status are those of another request.
                     let message = format!("the {party}'s token could not be had: {error}");
                     let told = TokenError::new(error.kind(), message);
-                    let told = told.with_transient(error.is_transient());
+                    let told = told
+                        .with_transient(error.is_transient())
+                        .with_local(error.is_local());
                     match error.retry_after() {
                         Some(wait) => told.with_retry_after(wait),
                         None => told,

@@ -33,7 +33,7 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
     let body = args.body.as_deref().map(body).transpose()?;
     let host = url.host_str().unwrap_or_default().to_owned();
     tokens::block_on(async {
-        let client = http::client_with_certificate(&tokens.settings)
+        let client = http::client_with_certificate(&tokens.settings, &url)
             .await?
             // An answer may be as long as it likes, while it comes.
             .read_timeout(patience);

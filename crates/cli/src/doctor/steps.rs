@@ -76,7 +76,7 @@ pub(super) async fn examine(settings: &Settings, report: &mut Report) -> Result<
 
     // The source was built, so that it is one.
     let url = Url::parse(settings.place.url()).map_err(|_| Failed)?;
-    if settings.proxy.is_some() {
+    if settings.proxy.is_some() && !http::is_loopback(&url) {
         report.skipped(DNS, "it is up to the proxy");
         report.skipped(TCP, "it is up to the proxy");
     } else {
@@ -215,7 +215,7 @@ struct Looked {
 /// Asks for the server's root, whatever is there: no credentials travel, and no token is asked for.
 async fn look(settings: &Settings, url: &Url) -> Result<Looked, Failure> {
     let host = settings.host();
-    let client = http::client(settings)?
+    let client = http::client(settings, url)?
         .redirect(redirect::Policy::none())
         .timeout(settings.timeout.unwrap_or(PATIENCE))
         .tls_info(true)

@@ -212,3 +212,51 @@ async fn without_a_token_nothing_is_sent() {
         .code(4);
     assert_eq!(server.api_call_count(), 0);
 }
+
+/// A proxy may be on any host, and what is sent to loopback may be in the clear.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_proxy_sees_what_is_sent_to_loopback() {
+    let server = server().await;
+    let proxy = RawServer::always(raw::http(502, &[], "")).await;
+    for setting in [proxy.url(""), "system".to_owned()] {
+        let user = User::new();
+        user.profile(&format!(
+            "{}proxy = \"{setting}\"\n",
+            default_profile(&server)
+        ));
+        let words = format!("request GET {}", server.api_url("/orders"));
+        let mut command = user.hallpass(&words);
+        for variable in ["http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"] {
+            command.env(variable, proxy.url(""));
+        }
+        command.assert().success();
+    }
+    assert_eq!(
+        (server.token_request_count(), server.api_call_count()),
+        (2, 2)
+    );
+    assert_eq!(proxy.connection_count(), 0);
+}
+
+/// The same rules hold on the way to a token and on the way to the API.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_with_a_password_is_refused_with_a_cached_token_too() {
+    let server = server().await;
+    let user = User::of(&server);
+    user.run("token").success();
+    user.profile(&format!(
+        "{}proxy = \"http://user:CANARY@proxy.example:3128\"\n",
+        default_profile(&server)
+    ));
+    for words in [
+        format!("request GET {}", server.api_url("/orders")),
+        "token --no-cache".to_owned(),
+    ] {
+        let told = stderr(&user.run(&words).code(3));
+        assert!(told.contains("hallpass: proxy: "), "{told}");
+        assert!(told.contains("holds a user name or password"), "{told}");
+        assert!(!told.contains("CANARY"), "{told}");
+        assert!(!told.contains("proxy_credentials"), "{told}");
+    }
+    assert_eq!(server.api_call_count(), 0);
+}

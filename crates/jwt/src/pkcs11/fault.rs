@@ -77,6 +77,7 @@ impl Fault {
             }
             Meaning::Passing => {
                 TokenError::unavailable(format!("{token} does not answer as it should ({said})"))
+                    .with_local(true)
             }
         }
     }

@@ -136,8 +136,17 @@ impl VaultSecretBuilder {
         let namespace = namespace.transpose().map_err(|_| {
             SecretError::new("Vault's namespace holds characters that no header may hold")
         })?;
+        // Each of these is set because its default depends on the features that other crates enable on reqwest. Cookies
+        // are kept by a client with a cookie store alone.
         let mut client = Client::builder()
+            .tls_backend_rustls()
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .no_hickory_dns()
             .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
             .referer(false)
             .no_proxy()
             .connect_timeout(Duration::from_secs(5))
