@@ -168,7 +168,7 @@ fn is_global_v6(ip: Ipv6Addr) -> bool {
         // 6to4 (RFC 3056 section 2).
         [0x2002, high, low, ..] => embedded(high, low),
         // Protocol assignments, Teredo among them (RFC 2928, RFC 4380), and documentation (RFC 3849, RFC 9637).
-        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
+        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
         [first, ..] => first & 0xe000 == 0x2000,
     }
 }
