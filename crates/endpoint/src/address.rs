@@ -263,6 +263,10 @@ mod tests {
                 Err("loopback only"),
             );
         }
+    }
+
+    #[test]
+    fn local_addresses_are_refused_in_every_spelling() {
         for local in [
             "169.254.169.254",
             "10.1.1.1",
