@@ -1,18 +1,17 @@
-//! Which request gets a token, and what an API's refusal means: the policy that all integrations share.
+//! The policy that all integrations share: which requests get a token, and how an API's refusal is handled.
 //!
 //! An integration puts the token on a request: `hallpass-reqwest`, `hallpass-tower`, or yours for another client.
-//! What must be the same everywhere is here, without I/O:
+//! The policy does no I/O:
 //!
 //! - a token goes to the origins of an allow-list and nowhere else, over HTTPS;
 //! - an `Authorization` header that is there already stays;
 //! - no request to such an origin goes out without its token: where none can be had, there is a [`TokenError`];
 //! - a token that the API refuses is dropped, and the request is sent once more with another one;
 //! - a token of type DPoP goes with a fresh proof for each request, and never without (RFC 9449);
-//! - what the API said about a refusal is told in its own terms.
+//! - the API's own reason for a refusal is returned with the response.
 //!
-//! Users build an [`Authorizer`] and hand it to the integration. Whoever writes one asks for a [`Permit`], puts the
-//! token's header on the request, and a proof where the token takes one, sends it, and has the permit judge the
-//! response:
+//! Users build an [`Authorizer`] and pass it to the integration. An integration asks for a [`Permit`], puts the token's
+//! header on the request, and a proof where the token needs one, sends it, and has the permit judge the response:
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
@@ -91,7 +90,7 @@ use http::{
     header::{AUTHORIZATION, HOST},
 };
 
-pub use builder::{AuthorizerBuilder, BuildError};
+pub use builder::{AuthorizerBuilder, InvalidAuthorizer};
 pub use challenge::Challenge;
 pub use origin::{InvalidOrigin, Origin, Target};
 pub use permit::{Permit, Verdict};
@@ -102,8 +101,8 @@ use observe::Observe;
 
 /// Decides which requests get a token, and whose: a source of tokens with the list of origins that they may go to.
 ///
-/// Build one when the program starts and hand it to an integration. A clone costs one reference count, and so does a
-/// decision: it allocates nothing where the token is at hand.
+/// Build one when the program starts and pass it to an integration. A clone costs one reference count, and so does a
+/// decision: it allocates nothing if the token is cached.
 ///
 /// ```
 /// # fn example(source: impl hallpass_core::TokenSource + 'static) -> Result<(), Box<dyn std::error::Error>> {
@@ -222,7 +221,7 @@ impl Authorizer {
     }
 }
 
-/// The header is not repeated: in a gateway a stranger may have written it.
+/// The header's value is not repeated: in a gateway it may come from outside.
 #[cold]
 fn other_host(origin: &Origin) -> TokenError {
     let error = TokenError::configuration(format!(

@@ -1,8 +1,8 @@
 use hallpass_core::TokenError;
 
-/// A request could not be sent, or was not answered: there was no token for it, or reqwest failed.
+/// The error of a request: there was no token for it, or reqwest failed.
 ///
-/// It reads as what it was, in its text and in its `source()` chain.
+/// Its text and its `source()` chain are those of the cause.
 ///
 /// ```
 /// fn explain(error: &hallpass_reqwest::Error) {
@@ -24,7 +24,8 @@ enum Cause {
 }
 
 impl Error {
-    /// Why there is no token, where that is what happened. After a token was refused, it tells why there is no other.
+    /// Returns the reason why there is no token, if that is the cause. After a token was refused, it is the reason why
+    /// there is no other.
     pub fn token_error(&self) -> Option<&TokenError> {
         match &self.0 {
             Cause::Token(error) => Some(error),
@@ -32,7 +33,7 @@ impl Error {
         }
     }
 
-    /// What reqwest said, where that is what happened. It names the URL, as always in reqwest; the token is in none.
+    /// Returns reqwest's own error, if that is the cause. It names the URL, as always in reqwest, and never the token.
     pub fn http_error(&self) -> Option<&reqwest::Error> {
         match &self.0 {
             Cause::Token(_) => None,

@@ -14,11 +14,10 @@ use tower_service::Service;
 
 use crate::{BoxError, NoReplay, Replay, spare::Spare};
 
-/// A source's answer is waited for in a box, and so is a proof; the way of a request whose token is at hand and takes
-/// none takes none.
+/// The wait for a source or a prover. Only this is boxed: a request with a cached bearer token needs no box.
 type Waiting<T> = Pin<Box<dyn Future<Output = Result<T, TokenError>> + Send>>;
 
-/// What goes on a request. The permit knows what was proven.
+/// The token of a request, with its proof. The permit holds the state of the proofs.
 struct Pass {
     permit: Permit,
     token: AccessToken,

@@ -28,9 +28,9 @@ impl TokenLayer {
 }
 
 impl<R> TokenLayer<R> {
-    /// Says where requests go that name a path alone: the inner service is a connection to this origin, as a tonic
+    /// Sets the origin of requests that name a path alone: the inner service is a connection to this origin, as a tonic
     /// channel or an HTTP/1.1 connection of hyper is. The origin must be allowed as any other. Without this, such
-    /// requests are kept back.
+    /// requests are not sent, and fail with a `TokenError`.
     #[must_use]
     pub fn connected_to(mut self, origin: Origin) -> Self {
         self.connected_to = Some(origin);

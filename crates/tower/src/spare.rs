@@ -2,7 +2,7 @@ use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 
 use crate::Replay;
 
-/// A request as it is before a token is on it: what another one is made from, where its body can be had again.
+/// A copy of a request before the token is on it, to send it again.
 ///
 /// No request itself: `http` makes one with default parts, which would be dropped again for each request.
 pub(crate) struct Spare<B> {

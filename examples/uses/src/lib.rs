@@ -77,12 +77,15 @@ pub fn authorizer(tokens: Tokens, origin: &str) -> Result<Authorizer, SettingErr
 ///
 /// A [`SettingError`] where this machine cannot have one: no certificates, for one.
 pub fn http() -> Result<reqwest::Client, SettingError> {
-    let client = reqwest::Client::builder()
-        .redirect(same_origin_redirects())
+    let client = http_builder().redirect(same_origin_redirects()).build();
+    client.map_err(|error| SettingError::new("HTTP client", error))
+}
+
+/// A builder of HTTP clients with deadlines, for a `TokenClient`.
+pub fn http_builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(5))
         .timeout(Duration::from_secs(20))
-        .build();
-    client.map_err(|error| SettingError::new("HTTP client", error))
 }
 
 /// Shows warnings of everything on stderr; `RUST_LOG=hallpass=debug` shows more.

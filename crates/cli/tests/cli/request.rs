@@ -183,6 +183,16 @@ async fn a_token_goes_where_it_may_and_nowhere_else() {
     user.profile(&(default_profile(&server) + &format!("allowed_origins = [\"{origin}\"]\n")));
     user.run(&format!("request GET {}", server.api_url("/orders")))
         .success();
+    // To name one again does no harm.
+    let orders = server.api_url("/orders");
+    user.run(&format!("request GET {orders} --allow-origin {origin}"))
+        .success();
+    // Another virtual host at that address is another API.
+    let calls = server.api_call_count();
+    let told = user.run(&format!("request GET {orders} -H Host:other.example"));
+    let told = stderr(&told.code(3));
+    assert!(told.contains("its `Host` header"), "{told}");
+    assert_eq!(server.api_call_count(), calls);
     let told = user
         .run(&format!("request GET {}", elsewhere.url("/")))
         .code(3);

@@ -14,7 +14,7 @@ pub struct AuthorizerBuilder {
     replace_authorization: bool,
     pass_other_origins: bool,
     http_on_loopback: bool,
-    wrong: Option<BuildError>,
+    wrong: Option<InvalidAuthorizer>,
 }
 
 impl AuthorizerBuilder {
@@ -32,13 +32,13 @@ impl AuthorizerBuilder {
         }
     }
 
-    /// What traces, metrics and observers call it. Default: `api`.
+    /// The name in traces, metrics and events. Default: `api`.
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Tells `observer` what becomes of the calls, besides the traces; a second one is told too.
+    /// Reports each call to `observer`, in addition to the traces. May be called for several observers.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observers.add(observer);
         self
@@ -53,9 +53,9 @@ impl AuthorizerBuilder {
     }
 
     /// Lets requests to this origin have a token, the one that the source was built for: `https://api.example`, with
-    /// the port where it is not the scheme's own. Call it for each origin; an [`Origin`] says what one is.
+    /// the port where it is not the scheme's own. Call it for each [`Origin`].
     ///
-    /// Whoever gets a token can use it: allow those origins alone that its audience names (RFC 9700 section 2.3).
+    /// A server that gets a token can use it: allow only the origins that its audience names (RFC 9700 section 2.3).
     pub fn allow_origin(self, origin: &str) -> Self {
         self.allow_origin_with(origin, TokenRequest::default())
     }
@@ -78,7 +78,7 @@ impl AuthorizerBuilder {
 
     /// Allows origins with plain HTTP on this machine (`127.0.0.0/8`, `::1`, `localhost`), for tests and development.
     ///
-    /// The danger: whoever else is on this machine may listen. HTTP to any other host stays forbidden.
+    /// The danger: other processes on this machine may listen. HTTP to any other host stays forbidden.
     pub fn danger_allow_http_on_loopback(mut self) -> Self {
         self.http_on_loopback = true;
         self
@@ -102,24 +102,24 @@ impl AuthorizerBuilder {
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] where no origin is allowed, one cannot be used, or one is plain HTTP and that was not chosen.
-    pub fn build(self) -> Result<Authorizer, BuildError> {
+    /// An [`InvalidAuthorizer`] where no origin is allowed, one cannot be used, or one is plain HTTP and that was not chosen.
+    pub fn build(self) -> Result<Authorizer, InvalidAuthorizer> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
         if self.allowed.is_empty() {
-            return Err(BuildError::new(
+            return Err(InvalidAuthorizer::new(
                 "no origin is allowed to have tokens; name each one, such as `https://api.example`",
             ));
         }
         for Allowed { origin, .. } in &self.allowed {
             if origin.is_http() && !self.http_on_loopback {
-                return Err(BuildError::new(format!(
+                return Err(InvalidAuthorizer::new(format!(
                     "`{origin}` would show tokens to the network; use `https://`, or `danger_allow_http_on_loopback` for a test server on this machine"
                 )));
             }
             if origin.is_http() && !origin.is_loopback() {
-                return Err(BuildError::new(format!(
+                return Err(InvalidAuthorizer::new(format!(
                     "`{origin}` would show tokens to the network, and plain HTTP is allowed on loopback only; use `https://`"
                 )));
             }
@@ -139,7 +139,8 @@ impl AuthorizerBuilder {
     }
 
     fn note(&mut self, message: impl Into<Cow<'static, str>>) {
-        self.wrong.get_or_insert_with(|| BuildError::new(message));
+        self.wrong
+            .get_or_insert_with(|| InvalidAuthorizer::new(message));
     }
 }
 
@@ -153,16 +154,16 @@ impl fmt::Debug for AuthorizerBuilder {
     }
 }
 
-/// An [`Authorizer`] could not be built: the text says what is wrong with its origins, and what to do.
+/// The error of [`AuthorizerBuilder::build`]: its text says which origin is wrong, why, and how to fix it.
 ///
-/// It comes before any I/O and carries no secret.
+/// It occurs before any I/O and holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("allow_origin: {message}")]
-pub struct BuildError {
+pub struct InvalidAuthorizer {
     message: Cow<'static, str>,
 }
 
-impl BuildError {
+impl InvalidAuthorizer {
     fn new(message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             message: message.into(),

@@ -1,4 +1,4 @@
-//! The `WWW-Authenticate` header (RFC 9110 section 11.6.1), read within bounds: a stranger wrote it.
+//! A bounded parser of the `WWW-Authenticate` header (RFC 9110 section 11.6.1), whose text is not trusted.
 
 use std::fmt;
 
@@ -12,9 +12,9 @@ const MOST_PARAMETERS: usize = 16;
 
 /// One challenge of a `WWW-Authenticate` header: a scheme and its parameters.
 ///
-/// [`all`](Self::all) reads what servers write, not only what RFC 9110 allows: a forgotten comma and an unquoted
-/// value are let through. What cannot be read ends the reading of that line. It never fails, looks at 8 KiB at most,
-/// and keeps 16 challenges of 16 parameters.
+/// [`all`](Self::all) accepts more than RFC 9110 allows, as servers write it: a forgotten comma and an unquoted value.
+/// A syntax error ends the reading of that line. It never fails, reads 8 KiB at most, and keeps 16 challenges of 16
+/// parameters.
 ///
 /// ```
 /// use hallpass_core::authorize::Challenge;
@@ -55,13 +55,13 @@ impl Challenge {
         &self.scheme
     }
 
-    /// Is it this scheme? Case does not matter.
+    /// Returns true if it is this scheme. Case does not matter.
     pub fn is(&self, scheme: &str) -> bool {
         self.scheme.eq_ignore_ascii_case(scheme)
     }
 
     /// A parameter's value without its quotes; the first, where the server sent it twice. Case of the name does not
-    /// matter. It is a stranger's text: escape it before it is shown.
+    /// matter. The text is not trusted: escape it before it is shown.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let mut parameters = self.parameters.iter();
         let found = parameters.find(|(known, _)| known.eq_ignore_ascii_case(name));
@@ -80,7 +80,7 @@ impl fmt::Debug for Challenge {
     }
 }
 
-/// What is left of a line. Each step either takes a byte or ends the line, so that reading is linear.
+/// The rest of a line. Each step either takes a byte or ends the line, so that reading is linear.
 struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -191,7 +191,7 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// What stands without quotes: more than a token, since servers write addresses and scopes so.
+/// A byte of an unquoted value: more than a token's, since servers write URLs and scopes without quotes.
 fn is_unquoted(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b',' | b'"')
 }

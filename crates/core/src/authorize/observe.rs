@@ -1,4 +1,4 @@
-//! What integrations tell of themselves: observers always, traces with the feature `tracing`, metrics with `metrics`.
+//! The events of integrations: observers always, traces with the feature `tracing`, metrics with `metrics`.
 //! Never a token, never a path or a query.
 //!
 //! The names and fields are listed in docs/observability.md, and a test holds the two together; a change here is a
@@ -138,7 +138,7 @@ impl Observe {
         self.tell(EventKind::call_repeated(origin));
     }
 
-    /// An API refused a request for a reason that a new token does not mend.
+    /// An API refused a request for a reason that a new token does not fix.
     pub(super) fn surfaced(&self, origin: &Origin, refusal: &ApiRefusal) {
         #[cfg(feature = "tracing")]
         {

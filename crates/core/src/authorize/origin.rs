@@ -36,12 +36,12 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Is it plain HTTP?
+    /// Returns true if the scheme is plain HTTP.
     pub fn is_http(&self) -> bool {
         !self.https
     }
 
-    /// Does the host name this machine: `127.0.0.0/8`, `[::1]`, `localhost` or a name below it?
+    /// Returns true if the host is this machine: `127.0.0.0/8`, `[::1]`, `localhost` or a name below it.
     pub fn is_loopback(&self) -> bool {
         if let Some(ip) = ipv6(&self.host) {
             return ip.to_canonical().is_loopback();
@@ -52,10 +52,10 @@ impl Origin {
         &*self.host == "localhost" || self.host.ends_with(".localhost")
     }
 
-    /// Does a request to `target` go to this origin?
+    /// Returns true if a request to `target` goes to this origin.
     ///
-    /// Names are compared without regard to case. What is spelled in any other way than this origin is elsewhere, even
-    /// where it would come to the same machine.
+    /// Names are compared without regard to case. Any other spelling is another origin, even if it leads to the same
+    /// machine.
     #[inline]
     pub fn is_at(&self, target: Target<'_>) -> bool {
         let port = target.port.unwrap_or(default_port(self.https));
@@ -204,7 +204,7 @@ fn default_port(https: bool) -> u16 {
     if https { 443 } else { 80 }
 }
 
-/// A text is no origin: the message says what is wrong with it, and never repeats it, since it may hold credentials.
+/// The error for a text that is no origin. The message never repeats the text, since it may hold credentials.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidOrigin(Fault);
@@ -229,7 +229,7 @@ enum Fault {
     Port,
 }
 
-/// Where a request goes, as its URL says it: what an [`Origin`] is compared with.
+/// The scheme, host and port of a request's URL, to be compared with an [`Origin`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
     scheme: &'a str,
@@ -244,8 +244,8 @@ impl<'a> Target<'a> {
         Self { scheme, host, port }
     }
 
-    /// Where `uri` goes, or `None` where it does not say: an HTTP/1.1 request on a connection often names the path
-    /// alone.
+    /// Returns the target of `uri`, or `None` if that has no authority: an HTTP/1.1 request on a connection often names
+    /// the path alone.
     pub fn of(uri: &'a Uri) -> Option<Self> {
         // In one pass: `Uri::host` and `Uri::port` look for the host's end again each time.
         let authority = uri.authority()?.as_str();

@@ -15,7 +15,7 @@ pub struct Permit {
     proofs: Option<Box<Proofs>>,
 }
 
-/// What an integration does with a response.
+/// The action that an integration takes on a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -47,13 +47,13 @@ impl Permit {
         &self.authorizer.0.allowed[self.place].origin
     }
 
-    /// What the token is asked for.
+    /// The token request that the source is asked with.
     pub fn request(&self) -> &TokenRequest {
         &self.request
     }
 
-    /// Did a response come from where the token was sent? An HTTP client that follows redirects by itself may come
-    /// back from elsewhere, and what was said there is not about this token: do not have it judged.
+    /// Returns true if a response came from the origin that the token was sent to. An HTTP client that follows redirects
+    /// may return a response of another origin, which says nothing about this token: do not [`judge`](Self::judge) it.
     #[inline]
     pub fn is_from_here(&self, target: Target<'_>) -> bool {
         self.origin().is_at(target)
@@ -169,12 +169,12 @@ impl Permit {
         Ok(Some(token))
     }
 
-    /// What the response to a request with `token` means (RFC 6750 section 3.1, RFC 9449 section 7.1).
+    /// Judges the response to a request with `token` (RFC 6750 section 3.1, RFC 9449 section 7.1).
     ///
     /// 401 with `invalid_token`, or without a reason, drops the token from its source, and asks for another try once.
     /// So does gRPC's UNAUTHENTICATED in an answer without a body. 401 with `use_dpop_nonce` asks for another try with
     /// the same token, as long as the API brings nonces that were not tried, five times at most. Other challenges for a
-    /// token of this type in a 401 or 403, `insufficient_scope` before all, are to be handed on with what they say.
+    /// token of this type in a 401 or 403, such as `insufficient_scope`, are to be returned with their reason.
     #[inline]
     pub fn judge(
         &mut self,

@@ -8,9 +8,10 @@ use crate::{AccessToken, ScopeSet, text::safe_text};
 /// A token shorter than this may stand in a text by chance.
 const SHORTEST_ECHO: usize = 8;
 
-/// Why an API refused a request for its token (RFC 6750 section 3, RFC 9449 section 7.1): what its `WWW-Authenticate` header said.
+/// The reason why an API refused a request's token, from its `WWW-Authenticate` header (RFC 6750 section 3, RFC 9449
+/// section 7.1).
 ///
-/// Integrations leave it in the extensions of the response that they hand on. Texts are escaped, cut at 256
+/// Integrations put it into the extensions of the response that they return. Texts are escaped, cut at 256
 /// characters, and left out where they repeat the token.
 ///
 /// ```
@@ -31,7 +32,7 @@ pub struct ApiRefusal {
     scope: Option<ScopeSet>,
 }
 
-/// What to do about a response.
+/// The meaning of a response for the token.
 #[derive(Debug)]
 pub(super) enum Reading {
     /// It says nothing about the token.
@@ -64,13 +65,13 @@ impl ApiRefusal {
         self.scope.as_ref()
     }
 
-    /// Is the token good, but for too little? A new one would fare no better: have the scopes of
+    /// Returns true if the token is valid but lacks a scope. A new one would not help: have the scopes of
     /// [`scope`](Self::scope) assigned, and ask for them.
     pub fn is_insufficient_scope(&self) -> bool {
         self.error() == Some("insufficient_scope")
     }
 
-    /// Does the API want a proof with the nonce that came along?
+    /// Returns true if the API demands a proof with the nonce of this response.
     pub(super) fn demands_nonce(&self) -> bool {
         self.status == StatusCode::UNAUTHORIZED && self.error() == Some("use_dpop_nonce")
     }
@@ -99,7 +100,7 @@ impl ApiRefusal {
         }
     }
 
-    /// Is nothing said of the token, whatever the challenges? So it is with nearly all responses.
+    /// Returns true if the response says nothing about the token, as nearly all do.
     #[inline]
     pub(super) fn says_nothing(status: StatusCode, headers: &HeaderMap) -> bool {
         match status {

@@ -5,8 +5,8 @@
 
 use std::{error::Error, process::ExitCode};
 
-use hallpass::{ApiRefusal, Authorizer, TokenRequest, reqwest::RequestBuilderExt};
-use reqwest::{Client, Response};
+use hallpass::{ApiRefusal, Authorizer, TokenRequest, reqwest::TokenClient};
+use reqwest::Response;
 use uses::setting;
 
 #[tokio::main]
@@ -36,41 +36,26 @@ async fn run() -> Result<usize, Box<dyn Error>> {
     if uses::on_this_machine() {
         authorizer = authorizer.danger_allow_http_on_loopback();
     }
-    let authorizer = authorizer.build()?;
-    let http = uses::http()?;
+    // It sends a PUT again too if its token was refused, since it knows whether that was redirected.
+    let client = TokenClient::new(authorizer.build()?, uses::http_builder())?;
     let mut handed_over = 0;
     for customer in 1..=3 {
-        let record = read(
-            &http,
-            &authorizer,
-            &format!("{crm}/api/customers/{customer}"),
-        )
-        .await?;
-        write(
-            &http,
-            &authorizer,
-            &format!("{erp}/api/ledger/{customer}"),
-            record,
-        )
-        .await?;
+        let record = read(&client, &format!("{crm}/api/customers/{customer}")).await?;
+        write(&client, &format!("{erp}/api/ledger/{customer}"), record).await?;
         handed_over += 1;
     }
     Ok(handed_over)
 }
 
-async fn read(http: &Client, authorizer: &Authorizer, url: &str) -> Result<String, Box<dyn Error>> {
-    let answer = http.get(url).send_with(authorizer).await?;
+async fn read(client: &TokenClient, url: &str) -> Result<String, Box<dyn Error>> {
+    let answer = client.send(client.http().get(url)).await?;
     Ok(checked(answer)?.text().await?)
 }
 
-async fn write(
-    http: &Client,
-    authorizer: &Authorizer,
-    url: &str,
-    record: String,
-) -> Result<(), Box<dyn Error>> {
+async fn write(client: &TokenClient, url: &str, record: String) -> Result<(), Box<dyn Error>> {
     // The number is in the URL: a record that is handed over twice is there once.
-    let answer = http.put(url).body(record).send_with(authorizer).await?;
+    let put = client.http().put(url).body(record);
+    let answer = client.send(put).await?;
     checked(answer)?;
     Ok(())
 }
