@@ -32,7 +32,8 @@ Exit codes:
   5  a server could not be reached: try again later
   6  the API answered with an error
   7  the server's answer is no token
-`hallpass exec` passes on the exit code of its command.";
+`hallpass exec` ends with the exit code of its command, with 127 if there is no such command, and with 126 if it
+cannot be started.";
 
 /// What every subcommand takes.
 #[derive(clap::Args, Debug)]
@@ -74,7 +75,7 @@ pub(crate) enum Command {
 }
 
 /// Which server is asked, as which client, and for what: each in place of what the profile says.
-#[derive(clap::Args, Debug, Default)]
+#[derive(clap::Args, Debug)]
 #[allow(clippy::struct_field_names)] // Named as the flags are.
 #[command(next_help_heading = "What is asked for")]
 pub(crate) struct Client {
@@ -201,7 +202,7 @@ pub(crate) struct Request {
     /// Send the token to this origin too, such as `https://api.example`; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,
-    /// Wait so long for each part of the API's answer
+    /// Wait so long for each part of the API's answer; the upload of the body has time of its own
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub(crate) api_timeout: String,
     #[command(flatten)]
@@ -246,7 +247,7 @@ pub(crate) enum CacheAction {
 pub(crate) struct Completions {
     /// The shell
     #[arg(value_enum)]
-    pub(crate) shell: Shell,
+    pub(crate) shell: Option<Shell>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -254,40 +255,6 @@ pub(crate) struct Man {
     /// Write a page for each subcommand to this folder
     #[arg(long, value_name = "FOLDER")]
     pub(crate) dir: Option<PathBuf>,
-}
-
-impl Args {
-    /// The command lines of jobs that run each minute, `hallpass token` and `hallpass token --profile NAME`, read
-    /// without the description of all others, which costs a sixth of such a run. Anything else is clap's.
-    pub(crate) fn of_a_plain_token(line: impl IntoIterator<Item = OsString>) -> Option<Self> {
-        let mut words = line.into_iter().skip(1);
-        if words.next()? != "token" {
-            return None;
-        }
-        let profile = match words.next() {
-            None => None,
-            Some(flag) if flag == "-p" || flag == "--profile" => {
-                let name = words.next()?.into_string().ok()?;
-                // One that starts with a dash is clap's to refuse.
-                Some(name).filter(|name| !name.starts_with('-')).map(Some)?
-            }
-            Some(_) => return None,
-        };
-        words.next().is_none().then(|| Self {
-            common: Common {
-                profile,
-                config: None,
-                no_cache: false,
-                verbose: 0,
-            },
-            command: Command::Token(Token {
-                format: Format::Text,
-                name: VARIABLE.to_owned(),
-                renew: false,
-                client: Client::default(),
-            }),
-        })
-    }
 }
 
 /// The command as clap sees it: for completions and manual pages.
@@ -302,36 +269,6 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         command().debug_assert();
-    }
-
-    #[test]
-    fn a_plain_token_is_read_as_clap_reads_it() {
-        let plain = |line: &str| Args::of_a_plain_token(line.split(' ').map(OsString::from));
-        for line in [
-            "hallpass token",
-            "hallpass token -p orders",
-            "hallpass token --profile orders",
-        ] {
-            let read = Args::try_parse_from(line.split(' ')).unwrap();
-            assert_eq!(
-                format!("{:?}", plain(line).unwrap()),
-                format!("{read:?}"),
-                "{line}"
-            );
-        }
-        for line in [
-            "hallpass",
-            "hallpass cache list",
-            "hallpass -p orders token",
-            "hallpass token -p",
-            "hallpass token -p -v",
-            "hallpass token -p orders -v",
-            "hallpass token -v",
-            "hallpass token --profile=orders",
-            "hallpass token --format json",
-        ] {
-            assert!(plain(line).is_none(), "{line}");
-        }
     }
 
     // covers: I-14, C-31

@@ -3,7 +3,7 @@
 mod cache;
 mod credential;
 mod exec;
-mod inspect;
+pub(crate) mod inspect;
 mod keygen;
 mod request;
 mod scripts;

@@ -87,13 +87,6 @@ impl Failure {
         self.remedy.as_deref()
     }
 
-    /// Did the reader of the output go away?
-    pub(crate) fn is_broken_pipe(&self) -> bool {
-        let cause = self.cause.as_ref();
-        let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
-        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
-    }
-
     /// To standard error; with the chain of causes where that is wanted.
     pub(crate) fn print(&self, causes: bool) {
         let red = Style::new().fg_color(Some(AnsiColor::Red.into())).bold();
@@ -155,12 +148,8 @@ impl From<BuildError> for Failure {
 fn in_our_words(text: &str) -> String {
     text.replace("add_root_certificates_pem", "ca_file")
         .replace(
-            "; use `proxy_credentials`",
-            ", and there is no setting for them",
-        )
-        .replace(
             "set the proxy's user name and password with `proxy_credentials`",
-            "name a proxy that asks for none: there is no setting for them",
+            "set `proxy = \"system\"`, and the proxy with its password in the variable `HTTPS_PROXY`",
         )
 }
 

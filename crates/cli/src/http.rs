@@ -14,6 +14,8 @@ use crate::{
 /// How long a connection may take where the settings say nothing.
 const CONNECT: Duration = Duration::from_secs(10);
 
+const USER_AGENT: &str = concat!("hallpass/", env!("CARGO_PKG_VERSION"));
+
 /// Starts a client for requests to the origin of `url`; the caller decides about redirects.
 ///
 /// Requests to a loopback address are sent directly: a proxy may be on any host.
@@ -29,14 +31,16 @@ pub(crate) fn client(settings: &Settings, url: &Url) -> Result<ClientBuilder, Fa
         .no_hickory_dns()
         .retry(reqwest::retry::never())
         .referer(false)
-        .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")))
+        .user_agent(settings.user_agent.as_deref().unwrap_or(USER_AGENT))
         .connect_timeout(settings.connect_timeout.unwrap_or(CONNECT));
-    let through = settings.proxy.as_deref().map(proxy).transpose()?;
-    client = match through {
-        Some(proxy) if !is_loopback(url) => match proxy {
-            Some(proxy) => client.proxy(proxy),
-            None => client,
-        },
+    client = match settings.proxy.as_deref() {
+        Some("system") if !is_loopback(url) => client,
+        Some(proxy) if !is_loopback(url) => {
+            let proxy = Proxy::all(proxy);
+            client.proxy(proxy.map_err(|_| {
+                Failure::configuration("proxy: the URL cannot be used as a proxy's")
+            })?)
+        }
         _ => client.no_proxy(),
     };
     if let Some(pem) = source::ca_certificates(settings)? {
@@ -55,26 +59,6 @@ pub(crate) fn client(settings: &Settings, url: &Url) -> Result<ClientBuilder, Fa
 pub(crate) fn is_loopback(url: &Url) -> bool {
     let origin = url.origin().ascii_serialization().parse::<Origin>();
     origin.is_ok_and(|origin| origin.is_loopback())
-}
-
-/// The proxy of the setting, or `None` for the environment's. The same rules hold on the way to a token.
-fn proxy(setting: &str) -> Result<Option<Proxy>, Failure> {
-    if setting == "system" {
-        return Ok(None);
-    }
-    let refuse = |why: &str| Failure::configuration(format!("proxy: {why}"));
-    let url = Url::parse(setting)
-        .map_err(|_| refuse("not an absolute URL; give it as `http://proxy.example:3128`"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse(
-            "the URL holds a user name or password, and there is no setting for them",
-        ));
-    }
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(refuse("the URL's scheme is neither `http` nor `https`"));
-    }
-    let proxy = Proxy::all(url).map_err(|_| refuse("the URL cannot be used as a proxy's"))?;
-    Ok(Some(proxy))
 }
 
 /// The same, with the certificate that the client's tokens are bound to, where it has one.

@@ -8,6 +8,7 @@ mod args;
 mod command;
 mod config;
 mod doctor;
+mod explain;
 mod failure;
 mod http;
 mod out;
@@ -17,16 +18,14 @@ mod tokens;
 mod usage;
 mod verbose;
 
-use std::{env, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser as _;
 
 use args::Args;
-use failure::Exit;
 
 fn main() -> ExitCode {
-    let plain = Args::of_a_plain_token(env::args_os());
-    let args = match plain.map_or_else(Args::try_parse, Ok) {
+    let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return usage::explain(&error),
     };
@@ -34,8 +33,6 @@ fn main() -> ExitCode {
     let verbose = args.common.verbose > 0;
     match command::run(args) {
         Ok(code) => code,
-        // Whoever read the output has gone: `hallpass cache list | head` is no error.
-        Err(failure) if failure.is_broken_pipe() => Exit::Ok.into(),
         Err(failure) => {
             failure.print(verbose);
             failure.exit().into()

@@ -1,6 +1,9 @@
 //! Standard output: written whole, and never with a panic where the reader has gone.
 
-use std::io::{self, Write as _};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+};
 
 use serde_json::Value;
 
@@ -13,13 +16,63 @@ pub(crate) fn text(text: &str) -> Result<(), Failure> {
 
 /// Writes these bytes.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    part(bytes).map(|_| ())
+}
+
+/// Writes these bytes, and returns false if the reader has gone: `hallpass cache list | head` is no error, and the run
+/// ends as it would have with a reader.
+pub(crate) fn part(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    out.flush()?;
-    Ok(())
+    let written = out.write_all(bytes).and_then(|()| out.flush());
+    reader_stays(written)
+}
+
+/// Returns false for the error of a reader that has gone.
+pub(crate) fn reader_stays(written: io::Result<()>) -> Result<bool, Failure> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Writes this value as indented JSON.
 pub(crate) fn json(value: &Value) -> Result<(), Failure> {
-    text(&format!("{value:#}\n"))
+    text(&escaped(&format!("{value:#}\n")))
+}
+
+/// Escapes what a terminal may act on or hide: JSON leaves it as it is beyond ASCII, and only strings can hold it.
+fn escaped(json: &str) -> String {
+    let is_active = |c: char| {
+        matches!(c, '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_active(c) {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_acts_on_is_escaped() {
+        let value = Value::from("a\u{9b}31m \u{7f} \u{202e} \u{2066} \u{1b} é \u{65e5}\"");
+        let text = escaped(&value.to_string());
+        assert!(
+            !text.chars().any(|c| c.is_control() || c == '\u{202e}'),
+            "{text}"
+        );
+        assert!(text.contains("\\u009b31m") && text.contains('é'), "{text}");
+        // It means the same.
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
 }

@@ -1,9 +1,6 @@
 //! The token source that the settings describe; built when a token is fetched, and not for one that is at hand.
 
-use std::{
-    fs,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use hallpass::{
     AccessToken, TokenError, TokenRequest, TokenSource,
@@ -13,6 +10,7 @@ use hallpass::{
         BuildError, ClientAuthentication, ClientCredentials, Endpoint, HttpTransport, Retry,
         SourceBuilder,
     },
+    secrets::RegularFile,
 };
 
 use crate::{
@@ -43,7 +41,8 @@ impl Lazy {
 impl TokenSource for Lazy {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         if self.built.get().is_none() {
-            let built = build(&self.settings, Retry::new())
+            let retry = Retry::new().deadline(self.settings.call_deadline());
+            let built = build(&self.settings, retry)
                 .map_err(|failure| TokenError::configuration(failure.to_string()))?;
             // Another call may have been first; either will do.
             let _ = self.built.set(built);
@@ -130,7 +129,7 @@ fn of_preset(
     let variables: Vec<_> = names.map(|name| (name, "x")).collect();
     match &settings.proof {
         Proof::Secret { way: None, secret } => {
-            let secret = secret.open();
+            let secret = open(settings, "client_secret", secret);
             let secret = secret.map_err(|why| BuildError::new("client_secret", why.to_string()))?;
             preset.builder(&variables, &settings.client_id, secret)
         }
@@ -158,6 +157,12 @@ fn refine(
     if settings.require_granted_scopes {
         source = source.require_granted_scopes();
     }
+    if settings.lenient_responses {
+        source = source.lenient_responses();
+    }
+    if let Some(lifetime) = settings.max_lifetime {
+        source = source.max_lifetime(lifetime);
+    }
     if settings.danger_allow_http_on_loopback {
         source = source.danger_allow_http_on_loopback();
     }
@@ -171,6 +176,9 @@ fn transport(settings: &Settings) -> Result<HttpTransport, Failure> {
     }
     if let Some(timeout) = settings.connect_timeout {
         transport = transport.connect_timeout(timeout);
+    }
+    if let Some(user_agent) = &settings.user_agent {
+        transport = transport.user_agent(user_agent);
     }
     if let Some(pem) = ca_certificates(settings)? {
         transport = transport.add_root_certificates_pem(pem);
@@ -188,12 +196,12 @@ pub(crate) fn ca_certificates(settings: &Settings) -> Result<Option<Vec<u8>>, Fa
     let Some(path) = &settings.ca_file else {
         return Ok(None);
     };
-    let pem = fs::read(path).map_err(|error| {
-        Failure::configuration(format!(
-            "`ca_file`: {} cannot be read: {}",
-            path.display(),
-            error.kind()
-        ))
+    let pem = RegularFile::open(path).and_then(|file| file.read(MAX_CA_BYTES));
+    let pem = pem.map_err(|error| {
+        Failure::configuration(format!("`ca_file`: {} {error}", path.display()))
     })?;
     Ok(Some(pem))
 }
+
+/// Many times what all public authorities need.
+const MAX_CA_BYTES: usize = 16 << 20;

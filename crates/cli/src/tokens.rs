@@ -15,6 +15,7 @@ use tokio::{
 use crate::{
     args::Common,
     config::{self, Settings},
+    explain,
     failure::{Exit, Failure},
     source::Lazy,
     store::{FileTokenStore, Label},
@@ -38,7 +39,11 @@ pub(crate) struct Tokens {
 impl Tokens {
     pub(crate) fn new(settings: Settings, common: &Common) -> Self {
         let settings = Arc::new(settings);
-        let cache = CachedTokenSource::builder(Lazy::new(settings.clone())).name("hallpass");
+        // What one call of the source may take, and time for the shared store.
+        let deadline = settings.call_deadline() * 2;
+        let cache = CachedTokenSource::builder(Lazy::new(settings.clone()))
+            .name("hallpass")
+            .load_deadline(deadline);
         let folder = (settings.cache && !common.no_cache).then(config::cache_folder);
         let store = folder.flatten().map(|folder| {
             let label = Label {
@@ -68,10 +73,9 @@ impl Tokens {
     /// # Errors
     ///
     /// Those of the source, and `Unavailable` for a token that expired before it could be used.
-    pub(crate) async fn token(&self) -> Result<AccessToken, TokenError> {
+    pub(crate) async fn token(&self) -> Result<AccessToken, Failure> {
         let token = self.lasting_token().await;
-        self.settle().await;
-        unexpired(token?)
+        self.settled(token).await
     }
 
     /// Returns a token that was fetched by this run.
@@ -79,10 +83,19 @@ impl Tokens {
     /// # Errors
     ///
     /// As for [`token`](Self::token).
-    pub(crate) async fn fresh_token(&self) -> Result<AccessToken, TokenError> {
+    pub(crate) async fn fresh_token(&self) -> Result<AccessToken, Failure> {
         let token = self.new_token().await;
+        self.settled(token).await
+    }
+
+    async fn settled(
+        &self,
+        token: Result<AccessToken, TokenError>,
+    ) -> Result<AccessToken, Failure> {
         self.settle().await;
-        unexpired(token?)
+        token
+            .and_then(unexpired)
+            .map_err(|error| explain::token_error(&error, &self.settings))
     }
 
     async fn lasting_token(&self) -> Result<AccessToken, TokenError> {

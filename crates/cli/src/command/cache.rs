@@ -1,6 +1,9 @@
 //! `hallpass cache`.
 
-use std::{io, time::SystemTime};
+use std::{
+    io::{self, Write as _},
+    time::SystemTime,
+};
 
 use serde_json::{Value, json};
 
@@ -34,6 +37,10 @@ pub(crate) fn run(common: &Common, action: &CacheAction) -> Result<(), Failure> 
             let ours = all.iter().filter(|kept| is_of(kept, common));
             if *json {
                 return out::json(&ours.map(described).collect());
+            }
+            if ours.clone().next().is_none() {
+                // Standard output is for programs; nobody is left to tell where standard error is closed.
+                let _ = writeln!(io::stderr(), "no tokens are cached in {}", folder.display());
             }
             let now = SystemTime::now();
             out::text(&ours.map(|kept| line(kept, now)).collect::<String>())

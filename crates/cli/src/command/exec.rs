@@ -9,7 +9,7 @@ use std::{
 use super::token::check_name;
 use crate::{
     args::{Common, Exec},
-    config::{self, SecretReference},
+    config,
     failure::{Exit, Failure},
     tokens::{self, Tokens},
 };
@@ -30,51 +30,56 @@ pub(crate) fn run(common: &Common, args: &Exec) -> Result<ExitCode, Failure> {
         return Err(Failure::usage("there is no command to run"));
     };
     let tokens = Tokens::new(config::read(common, &args.client)?, common);
-    let token = tokens::block_on(async { Ok(tokens.token().await?) })?;
+    let token = tokens::block_on(tokens.token())?;
     let mut command = Command::new(program);
     command.args(arguments);
     for name in SECRETS {
         command.env_remove(name);
     }
-    for name in tokens.settings.proof.references().filter_map(variable) {
-        command.env_remove(name);
+    for reference in tokens.settings.proof.references() {
+        let reference = reference.to_string();
+        if let Some(name) = reference.strip_prefix("env:") {
+            command.env_remove(name);
+        }
+        // Whoever has it reads the secret in Vault.
+        if reference.starts_with("vault:") {
+            command.env_remove("VAULT_TOKEN");
+        }
     }
     command.env(&args.name, token.expose());
     drop((token, tokens));
-    replace(command, &program.to_string_lossy())
-}
-
-/// The variable that the secret was read from, if it was.
-fn variable(reference: &SecretReference) -> Option<String> {
-    let shown = reference.to_string();
-    shown.strip_prefix("env:").map(str::to_owned)
+    let error = match replace(command) {
+        Ok(code) => return Ok(code),
+        Err(error) => error,
+    };
+    not_started(&error, &program.to_string_lossy()).print(common.verbose > 0);
+    // As shells have it.
+    Ok(if error.kind() == io::ErrorKind::NotFound {
+        ExitCode::from(127)
+    } else {
+        ExitCode::from(126)
+    })
 }
 
 /// The command takes this process's place: signals, terminal and exit code are its own.
 #[cfg(unix)]
-fn replace(mut command: Command, program: &str) -> Result<ExitCode, Failure> {
+fn replace(mut command: Command) -> io::Result<ExitCode> {
     use std::os::unix::process::CommandExt as _;
 
-    Err(not_started(&command.exec(), program))
+    Err(command.exec())
 }
 
 /// Windows replaces no process: this one waits, and passes the exit code on. Of Ctrl-C and Ctrl-Break, which the console
 /// tells both, the command makes what it will.
 #[cfg(windows)]
-fn replace(mut command: Command, program: &str) -> Result<ExitCode, Failure> {
+fn replace(mut command: Command) -> io::Result<ExitCode> {
     use tokio::signal::windows::{ctrl_break, ctrl_c};
 
     // As long as someone listens, they do not end this process. Without a console there are none.
     let _heard = (ctrl_c(), ctrl_break());
-    let status = command
-        .status()
-        .map_err(|error| not_started(&error, program))?;
-    match status.code() {
+    match command.status()?.code() {
         Some(code) => std::process::exit(code),
-        None => Err(Failure::new(
-            Exit::Output,
-            format!("`{program}` ended without an exit code"),
-        )),
+        None => Err(io::Error::other("it ended without an exit code")),
     }
 }
 

@@ -96,6 +96,13 @@ fn parts(token: &str) -> Option<(Map<String, Value>, Map<String, Value>)> {
     Some((object(header)?, object(claims)?))
 }
 
+/// Returns the `exp` of a token that is a JWT.
+pub(crate) fn expiry(token: &str) -> Option<SystemTime> {
+    let (_, claims) = parts(token)?;
+    let since = Duration::try_from_secs_f64(claims.get("exp")?.as_f64()?).ok()?;
+    UNIX_EPOCH.checked_add(since)
+}
+
 fn times(claims: &Map<String, Value>, now: SystemTime) -> Map<String, Value> {
     let mut told = Map::new();
     for name in TIMES {

@@ -1,10 +1,12 @@
 //! `hallpass request`.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{self, Read as _},
     path::Path,
     process::ExitCode,
+    time::Duration,
 };
 
 use hallpass::{Authorizer, core::authorize::ApiRefusal, reqwest::TokenClient};
@@ -13,9 +15,13 @@ use reqwest::{
     header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
 };
 
+use tokio::time::timeout;
+use url::Position;
+
 use crate::{
     args::{Common, Request},
     config::{self, Settings, duration},
+    explain,
     failure::{Exit, Failure},
     http, out,
     tokens::{self, Tokens},
@@ -35,16 +41,23 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
     tokens::block_on(async {
         let client = http::client_with_certificate(&tokens.settings, &url)
             .await?
-            // An answer may be as long as it likes, while it comes.
-            .read_timeout(patience);
+            // It runs from the start of the request, the upload included.
+            .read_timeout(patience.saturating_add(upload_time(body.as_deref())));
         let client = TokenClient::new(authorizer, client)
             .map_err(|error| http::failure(&error, "the HTTP client"))?;
         let mut request = client.http().request(method, url).headers(headers);
         if let Some(body) = body {
             request = request.body(body);
         }
-        let shown = match send(&client, request, &host).await {
-            Ok(answer) => show(answer, args.include, common.verbose > 0, &host).await,
+        let shown = match send(&client, request, &tokens.settings, &host).await {
+            Ok(answer) => {
+                let how = Showing {
+                    include: args.include,
+                    verbose: common.verbose > 0,
+                    patience,
+                };
+                show(answer, &how, &host).await
+            }
             Err(failure) => Err(failure),
         };
         tokens.settle().await;
@@ -101,11 +114,17 @@ fn authorizer(tokens: &Tokens, url: &Url, further: &[String]) -> Result<Authoriz
     } = &*tokens.settings;
     let typed = url.origin().ascii_serialization();
     let mut authorizer = Authorizer::builder(tokens.source.clone()).name("hallpass");
-    if allowed_origins.is_empty() {
-        authorizer = authorizer.allow_origin_with(&typed, request.clone());
-    }
-    for origin in allowed_origins.iter().chain(further) {
-        authorizer = authorizer.allow_origin_with(origin, request.clone());
+    let typed_too = allowed_origins.is_empty().then_some(&typed);
+    let mut named = HashSet::new();
+    for origin in typed_too.into_iter().chain(allowed_origins).chain(further) {
+        // One that is named twice is allowed once; one that is none is the authorizer's to refuse.
+        let spelled = Url::parse(origin)
+            .ok()
+            .filter(|url| url[Position::BeforePath..] == *"/");
+        let spelled = spelled.map(|url| url.origin().ascii_serialization());
+        if named.insert(spelled.unwrap_or_else(|| origin.clone())) {
+            authorizer = authorizer.allow_origin_with(origin, request.clone());
+        }
     }
     if *danger_allow_http_on_loopback {
         authorizer = authorizer.danger_allow_http_on_loopback();
@@ -138,38 +157,52 @@ fn body(path: &Path) -> Result<Vec<u8>, Failure> {
 async fn send(
     client: &TokenClient,
     request: RequestBuilder,
+    settings: &Settings,
     host: &str,
 ) -> Result<Response, Failure> {
     match client.send(request).await {
         Ok(answer) => Ok(answer),
         Err(error) => Err(match (error.token_error(), error.http_error()) {
-            (Some(error), _) => error.clone().into(),
-            (None, Some(error)) => http::failure(error, host),
+            (Some(error), _) => explain::token_error(error, settings),
+            (None, Some(error)) => explain::unreachable(http::failure(error, host), settings),
             (None, None) => Failure::new(Exit::Unavailable, format!("{host} could not be reached")),
         }),
     }
 }
 
-/// The body to standard output as it comes, whatever the status.
-async fn show(
-    mut answer: Response,
+/// Returns the time that the body's upload may take, before the answer is waited for.
+fn upload_time(body: Option<&[u8]>) -> Duration {
+    /// Slower than any line that such a body is sent over.
+    const BYTES_PER_SECOND: usize = 16 << 10;
+    let seconds = body.unwrap_or_default().len() / BYTES_PER_SECOND;
+    Duration::from_secs(seconds.try_into().unwrap_or(u64::MAX))
+}
+
+struct Showing {
     include: bool,
     verbose: bool,
-    host: &str,
-) -> Result<ExitCode, Failure> {
+    /// How long each part of the body may take.
+    patience: Duration,
+}
+
+/// Writes the body to standard output as it comes, whatever the status.
+async fn show(mut answer: Response, how: &Showing, host: &str) -> Result<ExitCode, Failure> {
     let status = answer.status();
-    if include {
-        out::bytes(&head(&answer))?;
-    }
-    if verbose {
+    let mut has_reader = !how.include || out::part(&head(&answer))?;
+    if how.verbose {
         eprintln(&format!("{host}: HTTP {}", status.as_u16()));
     }
     let refusal = answer.extensions().get::<ApiRefusal>().cloned();
-    loop {
-        match answer.chunk().await {
-            Ok(Some(part)) => out::bytes(&part)?,
-            Ok(None) => break,
-            Err(error) => return Err(http::failure(&error, host)),
+    // An answer may be as long as it likes, while it comes and someone reads it.
+    while has_reader {
+        match timeout(how.patience, answer.chunk()).await {
+            Ok(Ok(Some(part))) => has_reader = out::part(&part)?,
+            Ok(Ok(None)) => break,
+            Ok(Err(error)) => return Err(http::failure(&error, host)),
+            Err(_) => {
+                let what = format!("{host} was too slow");
+                return Err(Failure::new(Exit::Unavailable, what));
+            }
         }
     }
     if !is_error(status) {

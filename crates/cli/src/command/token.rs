@@ -24,11 +24,11 @@ pub(crate) fn run(common: &Common, args: &Token) -> Result<(), Failure> {
     };
     let tokens = Tokens::new(config::read(common, &args.client)?, common);
     let token = tokens::block_on(async {
-        Ok(if args.renew {
-            tokens.fresh_token().await?
+        if args.renew {
+            tokens.fresh_token().await
         } else {
-            tokens.token().await?
-        })
+            tokens.token().await
+        }
     })?;
     match (args.format, version) {
         (Format::ExecCredential, Some(version)) => out::json(&credential::of(&token, version)),

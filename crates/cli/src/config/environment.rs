@@ -97,28 +97,27 @@ fn named(variables: &Variables, prefix: &'static str) -> Result<Layer, Failure> 
 
 /// The secret itself, which is read when it is needed, or where it is.
 fn reference(variables: &Variables, name: &str) -> Result<Option<SecretReference>, Failure> {
-    let itself = name.to_owned();
     let from = format!("{name}_FROM");
     let file = format!("{name}_FILE");
     let mut named = Vec::new();
-    if variables.os(&itself).is_some() {
-        named.push((format!("env:{itself}").parse(), &itself));
+    if variables.os(name).is_some() {
+        named.push((name, format!("env:{name}").parse::<SecretReference>()));
     }
     if let Some(reference) = variables.text(&from)? {
-        named.push((reference.parse(), &from));
+        named.push((&*from, reference.parse()));
     }
     if let Some(path) = variables.text(&file)? {
-        named.push((SecretReference::from_file(&path), &file));
+        named.push((&*file, SecretReference::from_file(&path)));
     }
-    if let [(_, one), (_, other), ..] = &*named {
+    if let [(one, _), (other, _), ..] = &*named {
         return Err(Failure::configuration(format!(
             "both `{one}` and `{other}` are set; leave one out"
         )));
     }
-    let Some((parsed, named_by)) = named.pop() else {
+    let Some((named_by, reference)) = named.pop() else {
         return Ok(None);
     };
-    parsed
+    reference
         .map(Some)
         .map_err(|why| Failure::configuration(format!("the variable `{named_by}`: {why}")))
 }

@@ -3,9 +3,9 @@
 //! It is walked by hand: what is wrong is told with its line, and nothing of what the file holds is repeated but names
 //! of keys and profiles, since a secret may have slipped in anywhere.
 
-use std::{fs, io, ops::Range, path::Path};
+use std::{fs::Metadata, ops::Range, path::Path};
 
-use hallpass::secrets::SecretReference;
+use hallpass::secrets::{RegularFile, SecretReference};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -20,11 +20,11 @@ use super::{
 use crate::failure::Failure;
 
 /// Longer files are none that a person wrote.
-const MAX_BYTES: u64 = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 /// The profile of those who name none.
 const DEFAULT: &str = "default";
 
-const KEYS: [&str; 27] = [
+const KEYS: [&str; 31] = [
     "algorithm",
     "allowed_origins",
     "assertion",
@@ -36,11 +36,14 @@ const KEYS: [&str; 27] = [
     "certificate",
     "client_id",
     "client_secret",
+    "command_timeout",
     "connect_timeout",
     "danger_allow_http_on_loopback",
     "danger_token_endpoint_as_audience",
     "issuer",
     "key_id",
+    "lenient_responses",
+    "max_lifetime",
     "openid_discovery",
     "parameters",
     "private_key",
@@ -51,6 +54,7 @@ const KEYS: [&str; 27] = [
     "scope",
     "timeout",
     "token_endpoint",
+    "user_agent",
     "variables",
 ];
 
@@ -59,11 +63,11 @@ pub(crate) fn profile(
     file: &File,
     chosen: Option<(&str, &str)>,
 ) -> Result<Option<(String, Layer)>, Failure> {
-    let text = match &file.path {
+    let read = match &file.path {
         Some(path) => read(path, file.named_by)?,
         None => None,
     };
-    let Some((path, text)) = file.path.as_deref().zip(text) else {
+    let Some((path, read)) = file.path.as_deref().zip(read) else {
         return match (chosen, &file.path) {
             (None, _) => Ok(None),
             (Some((name, by)), Some(path)) => Err(Failure::configuration(format!(
@@ -78,47 +82,55 @@ pub(crate) fn profile(
             .with_remedy("name the file with HALLPASS_CONFIG")),
         };
     };
-    Document { path, text: &text }.profile(chosen)
+    let document = Document {
+        path,
+        text: &read.text,
+        is_of_others: read.is_of_others,
+    };
+    document.profile(chosen)
 }
 
-/// The file's text; nothing where it is the user's own and not there.
-fn read(path: &Path, named_by: Option<&str>) -> Result<Option<String>, Failure> {
-    let failed = |why: String| {
+/// A configuration file.
+struct Text {
+    text: String,
+    /// True if another user may have written it.
+    is_of_others: bool,
+}
+
+/// Reads the file; `None` where it is the user's own and not there.
+fn read(path: &Path, named_by: Option<&str>) -> Result<Option<Text>, Failure> {
+    let failed = |why: &str| {
         let by = named_by
             .map(|by| format!(", which {by} names,"))
             .unwrap_or_default();
         Failure::configuration(format!("the file {}{by} {why}", path.display()))
     };
-    match fs::metadata(path) {
-        Ok(file) if !file.is_file() => return Err(failed("is no file".into())),
-        Ok(file) if file.len() > MAX_BYTES => return Err(failed("is longer than 1 MiB".into())),
-        Ok(file) => warn_if_others_may_write(path, &file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && named_by.is_none() => {
-            return Ok(None);
-        }
-        Err(error) => return Err(failed(format!("cannot be read: {}", error.kind()))),
-    }
-    let text =
-        fs::read(path).map_err(|error| failed(format!("cannot be read: {}", error.kind())))?;
+    let file = match RegularFile::open(path) {
+        Err(error) if error.is_missing() && named_by.is_none() => return Ok(None),
+        file => file.map_err(|error| failed(&error.to_string()))?,
+    };
+    let is_of_others = warn_if_others_may_write(path, file.metadata());
+    let text = file.read(MAX_BYTES);
+    let text = text.map_err(|error| failed(&error.to_string()))?;
     let text = String::from_utf8(text).map_err(|error| {
         let utf16 = matches!(error.as_bytes(), [0xff, 0xfe, ..] | [0xfe, 0xff, ..]);
         failed(if utf16 {
-            "is UTF-16, which Windows PowerShell's `>` writes; save it as UTF-8".into()
+            "is UTF-16, which Windows PowerShell's `>` writes; save it as UTF-8"
         } else {
-            "is not UTF-8".into()
+            "is not UTF-8"
         })
     })?;
     // Some editors write one.
-    Ok(Some(
-        text.strip_prefix('\u{feff}')
-            .map(str::to_owned)
-            .unwrap_or(text),
-    ))
+    let text = text
+        .strip_prefix('\u{feff}')
+        .map(str::to_owned)
+        .unwrap_or(text);
+    Ok(Some(Text { text, is_of_others }))
 }
 
-/// Whoever may write the file chooses where credentials go, and which commands are run for a secret.
+/// Warns of a file that another user may have written, and returns true then: they choose where credentials go.
 #[cfg(unix)]
-fn warn_if_others_may_write(path: &Path, file: &fs::Metadata) {
+fn warn_if_others_may_write(path: &Path, file: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
 
     let me = rustix::process::geteuid().as_raw();
@@ -134,6 +146,7 @@ fn warn_if_others_may_write(path: &Path, file: &fs::Metadata) {
             path.display()
         ));
     }
+    write_of_others || (owner != me && owner != 0)
 }
 
 #[cfg(unix)]
@@ -141,16 +154,19 @@ fn warn(text: &str) {
     use std::io::Write as _;
 
     // Nobody is left to tell where standard error is closed.
-    let _ = writeln!(io::stderr(), "hallpass: warning: {text}");
+    let _ = writeln!(std::io::stderr(), "hallpass: warning: {text}");
 }
 
 /// Elsewhere a user's folders are the user's own unless someone shares them on purpose.
 #[cfg(not(unix))]
-fn warn_if_others_may_write(_: &Path, _: &fs::Metadata) {}
+fn warn_if_others_may_write(_: &Path, _: &Metadata) -> bool {
+    false
+}
 
 struct Document<'a> {
     path: &'a Path,
     text: &'a str,
+    is_of_others: bool,
 }
 
 impl Document<'_> {
@@ -237,6 +253,7 @@ impl Document<'_> {
                 "cache" => layer.cache = Some(self.truth(key, value)?),
                 "client_id" => layer.client.client_id = Some(self.text(key, value)?.to_owned()),
                 "client_secret" => layer.client.client_secret = Some(self.secret(key, value)?),
+                "command_timeout" => layer.command_timeout = Some(self.time(key, value)?),
                 "connect_timeout" => layer.connect_timeout = Some(self.time(key, value)?),
                 "danger_allow_http_on_loopback" => {
                     layer.danger_allow_http_on_loopback = Some(self.truth(key, value)?);
@@ -246,6 +263,8 @@ impl Document<'_> {
                 }
                 "issuer" => layer.server.issuer = Some(self.text(key, value)?.to_owned()),
                 "key_id" => layer.client.key_id = Some(self.text(key, value)?.to_owned()),
+                "lenient_responses" => layer.lenient_responses = Some(self.truth(key, value)?),
+                "max_lifetime" => layer.max_lifetime = Some(self.time(key, value)?),
                 "openid_discovery" => layer.server.openid_discovery = Some(self.truth(key, value)?),
                 "private_key" => layer.client.private_key = Some(self.secret(key, value)?),
                 "parameters" => layer.parameters = self.pairs(key, value)?,
@@ -260,6 +279,7 @@ impl Document<'_> {
                 "token_endpoint" => {
                     layer.server.token_endpoint = Some(self.text(key, value)?.to_owned());
                 }
+                "user_agent" => layer.user_agent = Some(self.text(key, value)?.to_owned()),
                 "variables" => layer.server.variables = self.pairs(key, value)?,
                 _ => return Err(self.unknown(key, KEYS)),
             }
@@ -318,7 +338,12 @@ impl Document<'_> {
     }
 
     fn secret(&self, key: &Key<'_>, value: &Value<'_>) -> Result<SecretReference, Failure> {
-        let reference = self.text(key, value)?.parse::<SecretReference>();
+        let text = self.text(key, value)?;
+        if self.is_of_others && text.starts_with("command:") {
+            let why = "no command is run for a file that another user may have written; make it your own, and `chmod go-w` it";
+            return Err(self.unfit(key, value, why));
+        }
+        let reference = text.parse::<SecretReference>();
         reference.map_err(|why| self.unfit(key, value, &why.to_string()))
     }
 

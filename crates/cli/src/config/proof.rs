@@ -125,6 +125,12 @@ impl Proof {
         one.into_iter().chain(other)
     }
 
+    /// Returns true if a command prints one of the credentials.
+    pub(crate) fn runs_a_command(&self) -> bool {
+        self.references()
+            .any(|reference| reference.to_string().starts_with("command:"))
+    }
+
     /// Does it sign assertions, which say for which issuer they are?
     pub(crate) fn signs(&self) -> bool {
         matches!(self, Self::Key { .. } | Self::SecretJwt { .. })

@@ -18,6 +18,7 @@ use crate::failure::Failure;
 
 /// What is asked of whom.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // Each is a setting of its own.
 pub(crate) struct Settings {
     /// The profile's name, where there is one.
     pub(crate) profile: Option<String>,
@@ -36,7 +37,11 @@ pub(crate) struct Settings {
     pub(crate) timeout: Option<Duration>,
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) command_timeout: Option<Duration>,
     pub(crate) proxy: Option<String>,
+    pub(crate) user_agent: Option<String>,
+    pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) lenient_responses: bool,
     pub(crate) require_granted_scopes: bool,
     pub(crate) cache: bool,
     pub(crate) danger_allow_http_on_loopback: bool,
@@ -110,7 +115,8 @@ impl Settings {
                 return Err(missing(
                     "which server to ask",
                     "`token_endpoint`, `issuer` or `provider`",
-                    "HALLPASS_TOKEN_ENDPOINT, HALLPASS_ISSUER or HALLPASS_PROVIDER",
+                    "HALLPASS_TOKEN_ENDPOINT, HALLPASS_ISSUER or HALLPASS_PROVIDER (for camall.io CAMALL_CLIENT_ID and \
+                     CAMALL_CLIENT_SECRET)",
                     file.as_ref(),
                 ));
             }
@@ -137,6 +143,13 @@ impl Settings {
             ));
         }
         all_have_effect(&layer.server, server, &place, &proof)?;
+        if layer.command_timeout.is_some() && !proof.runs_a_command() {
+            return Err(Failure::configuration(
+                "`command_timeout` has no effect: no `command:` is run for a secret",
+            )
+            .with_remedy("leave it out"));
+        }
+        check_proxy(layer.proxy.as_deref())?;
         Ok(Self {
             profile,
             file,
@@ -155,11 +168,21 @@ impl Settings {
             timeout: layer.timeout,
             connect_timeout: layer.connect_timeout,
             ca_file: layer.ca_file,
+            command_timeout: layer.command_timeout,
             proxy: layer.proxy,
+            user_agent: layer.user_agent,
+            max_lifetime: layer.max_lifetime,
+            lenient_responses: layer.lenient_responses.unwrap_or(false),
             require_granted_scopes: layer.require_granted_scopes.unwrap_or(false),
             cache: layer.cache.unwrap_or(true),
             danger_allow_http_on_loopback: layer.danger_allow_http_on_loopback.unwrap_or(false),
         })
+    }
+
+    /// Returns how long a token request may take with its retries, and with the command that prints the secret.
+    pub(crate) fn call_deadline(&self) -> Duration {
+        const REQUESTS: Duration = Duration::from_secs(30);
+        REQUESTS.saturating_add(self.command_timeout.unwrap_or_default())
     }
 
     /// The server's host, with its port where it is not the scheme's own.
@@ -175,15 +198,48 @@ impl Settings {
         }
     }
 
-    /// What must be equal for two runs to share a token, besides the request.
+    /// Returns what must be equal for two runs to share a token, besides the request.
     ///
-    /// The secret is not in it: a token stays good when the secret is rotated.
+    /// Settings that decide whether a token is accepted are part of it: a token that was accepted without them is not
+    /// used with them. The secret is not: a token stays good when the secret is rotated.
     pub(crate) fn namespace(&self) -> String {
-        let parts = [self.place.url(), &self.client_id];
+        let lifetime = self.max_lifetime.map(|lifetime| lifetime.as_millis());
+        let lifetime = lifetime.map(|lifetime| lifetime.to_string());
+        let checks = [
+            self.require_granted_scopes.then_some("scopes"),
+            lifetime.as_deref(),
+        ];
+        let parts = [Some(self.place.url()), Some(&*self.client_id)];
+        let parts = parts.into_iter().chain(checks);
         // Measured, so that no two run into one another.
-        let measured = parts.map(|part| format!("{}:{part}", part.len()));
-        measured.concat()
+        let measured = parts.map(|part| {
+            let part = part.unwrap_or_default();
+            format!("{}:{part}", part.len())
+        });
+        measured.collect()
     }
+}
+
+/// Checks the proxy's address, for the way to a token and to the API. A password in it would be one in the file.
+fn check_proxy(proxy: Option<&str>) -> Result<(), Failure> {
+    let Some(proxy) = proxy.filter(|proxy| *proxy != "system") else {
+        return Ok(());
+    };
+    let refuse = |why: &str| Failure::configuration(format!("proxy: {why}"));
+    let Ok(url) = Url::parse(proxy) else {
+        return Err(
+            refuse("not an absolute URL").with_remedy("write it as `http://proxy.example:3128`")
+        );
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse("the URL holds a user name or password").with_remedy(
+            "set `proxy = \"system\"`, and the proxy with its password in the variable `HTTPS_PROXY`",
+        ));
+    }
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(refuse("the URL's scheme is neither `http` nor `https`"));
+    }
+    Ok(())
 }
 
 fn server(provider: Option<&str>) -> Result<Server, Failure> {
@@ -284,6 +340,12 @@ fn request(layer: &Layer) -> Result<TokenRequest, Failure> {
         request = with.map_err(|error| wrong("resource", &error))?;
     }
     for (name, value) in &layer.parameters {
+        if name == "grant_type" {
+            return Err(Failure::configuration(
+                "`parameters`: `grant_type` is always `client_credentials` here",
+            )
+            .with_remedy("leave it out; other grants are for programs that use the library"));
+        }
         let with = request.with_parameter(name, value);
         request = with.map_err(|error| wrong("parameters", &error))?;
     }

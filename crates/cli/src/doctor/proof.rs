@@ -4,13 +4,15 @@ use std::time::SystemTime;
 
 use hallpass::{
     core::SecretError,
-    endpoint::{AuthenticationContext, ClientAuthentication as _, Metadata},
+    endpoint::{
+        AuthenticationContext, ClientAuthentication as _, Metadata, presets::SecretAuthentication,
+    },
     jwt::Signer as _,
 };
 
 use super::{report::Report, steps::CERTIFICATE_DAYS};
 use crate::{
-    config::{Proof as Setting, SecretReference, Sent, Settings},
+    config::{Proof as Setting, SecretReference, Sent, Server, Settings},
     failure::Failure,
     source,
 };
@@ -47,17 +49,21 @@ async fn look(settings: &Settings) -> Result<Proof, Failure> {
     };
     Ok(match &settings.proof {
         Setting::Secret { way, secret } => {
-            text("client_secret", secret).await?;
-            let (method, described) = match way {
-                Some(Sent::Form) => ("client_secret_post", "client_secret_post"),
-                Some(Sent::Basic) => ("client_secret_basic", "client_secret_basic"),
-                Some(Sent::RawBasic) => ("client_secret_basic", "client_secret_basic, not encoded"),
-                None => ("", "a client secret, in the server's own way"),
+            text(settings, "client_secret", secret).await?;
+            let (sent, by_default) = match way {
+                Some(sent) => (*sent, ""),
+                None => (default_of(settings.server), ", the default for this server"),
             };
-            plain(method, described).from(secret, "can be read")
+            let (method, encoding) = match sent {
+                Sent::Form => ("client_secret_post", ""),
+                Sent::Basic => ("client_secret_basic", ""),
+                Sent::RawBasic => ("client_secret_basic", ", not encoded"),
+            };
+            let described = format!("{method}{encoding}{by_default}");
+            plain(method, &described).from(secret, "can be read")
         }
         Setting::SecretJwt { secret } => {
-            text("client_secret", secret).await?;
+            text(settings, "client_secret", secret).await?;
             let proof = plain("client_secret_jwt", "client_secret_jwt by HS256");
             Proof {
                 algorithm: Some("HS256"),
@@ -86,7 +92,7 @@ async fn look(settings: &Settings) -> Result<Proof, Failure> {
             }
         }
         Setting::Workload { assertion } => {
-            text("assertion", assertion).await?;
+            text(settings, "assertion", assertion).await?;
             plain("private_key_jwt", "an assertion of the platform's")
                 .from(assertion, "can be read")
         }
@@ -114,8 +120,43 @@ async fn look(settings: &Settings) -> Result<Proof, Failure> {
     })
 }
 
-async fn text(setting: &str, reference: &SecretReference) -> Result<hallpass::Secret, Failure> {
-    let secret = source::open(setting, reference)?.secret().await;
+/// Returns how a secret is sent where no setting says it.
+fn default_of(server: Server) -> Sent {
+    match server {
+        Server::Camall => Sent::Form,
+        Server::Any => Sent::Basic,
+        Server::Preset(preset) => match preset.authentication {
+            SecretAuthentication::Post => Sent::Form,
+            SecretAuthentication::BasicRaw => Sent::RawBasic,
+            _ => Sent::Basic,
+        },
+    }
+}
+
+/// Returns the path of a secret's file that everyone may read, if there is one.
+#[cfg(unix)]
+fn open_to_everyone(settings: &Settings) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    settings.proof.references().find_map(|reference| {
+        let reference = reference.to_string();
+        let path = reference.strip_prefix("file:")?;
+        let mode = std::fs::metadata(path).ok()?.permissions().mode();
+        (mode & 0o004 != 0).then(|| path.to_owned())
+    })
+}
+
+#[cfg(not(unix))]
+fn open_to_everyone(_: &Settings) -> Option<String> {
+    None
+}
+
+async fn text(
+    settings: &Settings,
+    setting: &str,
+    reference: &SecretReference,
+) -> Result<hallpass::Secret, Failure> {
+    let secret = source::open(settings, setting, reference)?.secret().await;
     secret.map_err(|error: SecretError| Failure::configuration(error.to_string()))
 }
 
@@ -125,11 +166,26 @@ impl Proof {
         self
     }
 
-    pub(super) fn report(&self, step: &'static str, report: &mut Report) {
+    /// Returns the failure with the method that was refused.
+    pub(super) fn refused(&self, failure: &Failure) -> Failure {
+        let text = format!("{}: {}", self.described, failure.message());
+        let refused = Failure::new(failure.exit(), text);
+        match failure.remedy() {
+            Some(remedy) => refused.with_remedy(remedy),
+            None => refused,
+        }
+    }
+
+    pub(super) fn report(&self, step: &'static str, settings: &Settings, report: &mut Report) {
         let Some(read) = &self.read else {
             report.skipped(step, "there is none");
             return;
         };
+        if let Some(path) = open_to_everyone(settings) {
+            let detail = format!("{read}, and everyone on this machine may read it");
+            report.warning(step, detail, &format!("`chmod o= {path}`"));
+            return;
+        }
         let Some(ends) = self.ends else {
             report.ok(step, read);
             return;

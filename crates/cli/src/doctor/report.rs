@@ -5,7 +5,10 @@ use std::{env, fmt::Write as _, io::Write as _};
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
-use crate::failure::{Exit, Failure};
+use crate::{
+    failure::{Exit, Failure},
+    out,
+};
 
 /// The steps so far.
 #[derive(Debug, Default)]
@@ -26,6 +29,8 @@ enum Status {
     Warning,
     Failed(Exit),
     Skipped,
+    /// A step before it failed.
+    NotReached,
 }
 
 impl Status {
@@ -34,7 +39,7 @@ impl Status {
             Self::Ok => "ok",
             Self::Warning => "warning",
             Self::Failed(_) => "failed",
-            Self::Skipped => "skipped",
+            Self::Skipped | Self::NotReached => "skipped",
         }
     }
 
@@ -46,8 +51,8 @@ impl Status {
             (Self::Warning, false) => "warn",
             (Self::Failed(_), true) => "✗",
             (Self::Failed(_), false) => "FAIL",
-            (Self::Skipped, true) => "-",
-            (Self::Skipped, false) => "skip",
+            (Self::Skipped | Self::NotReached, true) => "-",
+            (Self::Skipped | Self::NotReached, false) => "skip",
         }
     }
 
@@ -57,7 +62,7 @@ impl Status {
             Self::Ok => colour(AnsiColor::Green),
             Self::Warning => colour(AnsiColor::Yellow),
             Self::Failed(_) => colour(AnsiColor::Red).bold(),
-            Self::Skipped => Style::new().dimmed(),
+            Self::Skipped | Self::NotReached => Style::new().dimmed(),
         }
     }
 }
@@ -103,7 +108,8 @@ impl Report {
     pub(super) fn complete(&mut self, all: &[&'static str]) {
         for &name in all {
             if !self.0.iter().any(|step| step.name == name) {
-                self.skipped(name, "a step before it failed");
+                let why = "a step before it failed".to_owned();
+                self.add(name, Status::NotReached, why, None);
             }
         }
     }
@@ -134,15 +140,16 @@ impl Report {
     }
 
     pub(super) fn print(&self) -> Result<(), Failure> {
+        let text = self.text(speaks_unicode());
         let mut out = anstream::stdout();
-        out.write_all(self.text(speaks_unicode()).as_bytes())?;
-        out.flush()?;
-        Ok(())
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        out::reader_stays(written).map(|_| ())
     }
 
     fn text(&self, unicode: bool) -> String {
         let mut text = String::new();
-        for step in &self.0 {
+        let is_reached = |step: &&Step| step.status != Status::NotReached;
+        for step in self.0.iter().filter(is_reached) {
             let (mark, style) = (step.status.mark(unicode), step.status.style());
             // Writing to a String cannot fail.
             let _ = writeln!(
@@ -155,14 +162,22 @@ impl Report {
                 let _ = writeln!(text, "{:indent$}{:<14}  {remedy}", "", "");
             }
         }
+        let rest = self.0.iter().filter(|step| !is_reached(step));
+        let rest: Vec<&str> = rest.map(|step| step.name).collect();
+        if !rest.is_empty() {
+            let (mark, style) = (Status::NotReached.mark(unicode), Status::NotReached.style());
+            let rest = rest.join(", ");
+            let _ = writeln!(text, "{style}{mark}{style:#} {:<14}  {rest}", "not checked");
+        }
         text
     }
 }
 
-/// Can the reader be expected to show a tick? The locale tells; on Windows a console does.
+/// Returns true for a terminal that can be expected to show a tick, as its locale says.
 fn speaks_unicode() -> bool {
-    if cfg!(windows) {
-        return std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    if cfg!(windows) || !is_terminal {
+        return is_terminal;
     }
     let set = |name: &&str| env::var(name).ok().filter(|value| !value.is_empty());
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(set);
@@ -211,6 +226,7 @@ mod tests {
             plain.contains("\n                     renew it\n"),
             "{plain}"
         );
+        assert!(plain.ends_with("skip not checked     four\n"), "{plain}");
         let ticks = anstream::adapter::strip_str(&report().text(true)).to_string();
         assert!(
             ticks.starts_with("✓ one             fine\n! two             soon\n"),

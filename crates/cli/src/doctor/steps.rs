@@ -7,7 +7,7 @@ use std::{
 };
 
 use hallpass::{
-    AccessToken, TokenSource as _,
+    AccessToken, ErrorKind, TokenSource as _,
     endpoint::{Metadata, Retry},
 };
 use reqwest::{
@@ -21,7 +21,9 @@ use x509_cert::{Certificate, der::Decode as _};
 
 use super::{proof, report::Report};
 use crate::{
+    command::inspect,
     config::{Settings, Source},
+    explain,
     failure::{Exit, Failure},
     http, source,
 };
@@ -59,6 +61,8 @@ pub(super) const CERTIFICATE_DAYS: u64 = 14;
 const SKEW: Duration = Duration::from_secs(60);
 /// Tokens that live for less are hardly worth their requests.
 const SHORT: Duration = Duration::from_secs(60);
+/// The longest lifetime that is used, whatever the server says.
+const LONG: Duration = Duration::from_secs(86_400);
 
 /// A step failed, and is in the report.
 pub(super) struct Failed;
@@ -72,7 +76,7 @@ pub(super) async fn examine(settings: &Settings, report: &mut Report) -> Result<
     )?;
     report.ok(CONFIGURATION, described(settings));
     let proof = note(report, SECRET, proof::read(settings).await)?;
-    proof.report(SECRET, report);
+    proof.report(SECRET, settings, report);
 
     // The source was built, so that it is one.
     let url = Url::parse(settings.place.url()).map_err(|_| Failed)?;
@@ -91,10 +95,18 @@ pub(super) async fn examine(settings: &Settings, report: &mut Report) -> Result<
 
     let metadata = metadata(settings, report).await;
     let metadata = note(report, METADATA, metadata)?;
-    proof.judge(metadata.as_deref(), AUTHENTICATION, report);
 
     let token = source.token(&settings.request).await;
-    let token = note(report, TOKEN, token.map_err(Failure::from))?;
+    if let Err(error) = &token
+        && error.kind() == ErrorKind::CredentialsRefused
+    {
+        let failure = explain::token_error(error, settings);
+        report.failed(AUTHENTICATION, &proof.refused(&failure));
+        return Err(Failed);
+    }
+    proof.judge(metadata.as_deref(), AUTHENTICATION, report);
+    let token = token.map_err(|error| explain::token_error(&error, settings));
+    let token = note(report, TOKEN, token)?;
     report.ok(
         TOKEN,
         format!(
@@ -308,13 +320,27 @@ fn scopes(settings: &Settings, token: &AccessToken) -> Result<String, Failure> {
 }
 
 fn lifetime(token: &AccessToken, report: &mut Report) {
-    let whole = humantime::format_duration(Duration::from_secs(token.lifetime().as_secs()));
-    let detail = format!("a token lives for {whole}");
-    if token.lifetime() < SHORT {
+    let whole = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs()));
+    let detail = format!("a token is valid for {}", whole(token.lifetime()));
+    let says = token.expires_at().zip(inspect::expiry(token.expose()));
+    let early = says.and_then(|(ours, says)| ours.duration_since(says).ok());
+    if let Some(early) = early.filter(|early| *early > SKEW) {
+        report.warning(
+            LIFETIME,
+            format!("{detail}, and the token itself says {} less", whole(early)),
+            "have the server's `expires_in` corrected, or set `max_lifetime`",
+        );
+    } else if token.lifetime() < SHORT {
         report.warning(
             LIFETIME,
             detail,
             "have tokens of some minutes issued: so short ones cost a request each",
+        );
+    } else if token.lifetime() >= LONG {
+        report.warning(
+            LIFETIME,
+            format!("{detail} or longer, which is unusual"),
+            "check that the server's `expires_in` is a number of seconds; if not, set `max_lifetime`",
         );
     } else {
         report.ok(LIFETIME, detail);

@@ -28,7 +28,7 @@ pub(crate) fn authentication(
 ) -> Result<Arc<dyn ClientAuthentication>, Failure> {
     Ok(match &settings.proof {
         Proof::Secret { way, secret } => {
-            let secret = open("client_secret", secret)?;
+            let secret = open(settings, "client_secret", secret)?;
             match way {
                 Some(Sent::Form) => Arc::new(ClientSecretPost::new(secret)),
                 Some(Sent::RawBasic) => Arc::new(ClientSecretBasic::raw(secret)),
@@ -36,7 +36,7 @@ pub(crate) fn authentication(
             }
         }
         Proof::SecretJwt { secret } => {
-            let secret = open("client_secret", secret)?;
+            let secret = open(settings, "client_secret", secret)?;
             Arc::new(ClientSecretJwt::new(assertions(settings)?, secret))
         }
         Proof::Key {
@@ -52,9 +52,11 @@ pub(crate) fn authentication(
                 read,
             ))
         }
-        Proof::Workload { assertion } => {
-            Arc::new(WorkloadIdentity::new(open("assertion", assertion)?))
-        }
+        Proof::Workload { assertion } => Arc::new(WorkloadIdentity::new(open(
+            settings,
+            "assertion",
+            assertion,
+        )?)),
         Proof::Certificate { .. } => Arc::new(certificate(settings)?),
         Proof::Nothing => Arc::new(PublicClient),
     })
@@ -71,9 +73,9 @@ pub(crate) fn certificate(settings: &Settings) -> Result<MutualTls, Failure> {
     else {
         return Err(Failure::configuration("the client has no certificate"));
     };
-    let certificate = open("certificate", certificate)?;
+    let certificate = open(settings, "certificate", certificate)?;
     let mut how = match key {
-        Some(key) => MutualTls::from_pair(certificate, open("private_key", key)?),
+        Some(key) => MutualTls::from_pair(certificate, open(settings, "private_key", key)?),
         None => MutualTls::new(certificate),
     };
     if *self_signed {
@@ -101,14 +103,19 @@ pub(super) fn of_camall(
         Sent::Basic => camall::Authentication::Basic,
         Sent::RawBasic => camall::Authentication::RawBasic,
     });
-    Ok((way, open("client_secret", secret)?))
+    Ok((way, open(settings, "client_secret", secret)?))
 }
 
-/// The source that a reference names.
+/// Opens the source that a reference names.
 pub(crate) fn open(
+    settings: &Settings,
     setting: &str,
     reference: &SecretReference,
 ) -> Result<Arc<dyn SecretSource>, Failure> {
+    let mut reference = reference.clone();
+    if let Some(timeout) = settings.command_timeout {
+        reference = reference.command_timeout(timeout);
+    }
     let source = reference.open();
     source.map_err(|error| Failure::configuration(format!("{setting}: {error}")))
 }
@@ -121,11 +128,11 @@ pub(crate) fn open_key(settings: &Settings) -> Result<Arc<dyn SecretSource>, Fai
     else {
         return Err(Failure::configuration("the client has no private key"));
     };
-    let source = open("private_key", key)?;
+    let source = open(settings, "private_key", key)?;
     Ok(match certificate {
         Some(certificate) if certificate != key => Arc::new(KeyWithCertificate {
             key: source,
-            certificate: open("certificate", certificate)?,
+            certificate: open(settings, "certificate", certificate)?,
             last: Mutex::default(),
         }),
         _ => source,

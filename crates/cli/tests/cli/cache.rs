@@ -7,9 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hallpass_testkit::raw::{self, RawServer};
 use serde_json::Value;
 
-use crate::support::{ENV, User, default_profile, fault, profile, server, shown, stdout};
+use crate::support::{ENV, User, default_profile, fault, profile, server, shown, stderr, stdout};
 
 // covers: F-70, F-74
 #[tokio::test(flavor = "multi_thread")]
@@ -60,6 +61,26 @@ async fn no_cache_neither_takes_nor_keeps() {
     assert_eq!(user.prints("token"), kept);
     user.profile(&(default_profile(&server) + "cache = false\n"));
     assert_ne!(user.prints("token"), kept);
+}
+
+/// Checks of a fetch hold for what is cached too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cached_token_passes_the_checks_of_a_fetched_one() {
+    let less = r#"{"access_token":"t0ken","token_type":"Bearer","expires_in":3600,"scope":"a"}"#;
+    let server = RawServer::always(raw::json(200, less)).await;
+    let user = User::new();
+    let good = profile("default", &server.url("/token")).replace("orders.read", "a b");
+    user.profile(&good);
+    user.prints("token");
+    user.prints("token");
+    assert_eq!(server.request_count(), 1);
+    user.profile(&format!("{good}require_granted_scopes = true\n"));
+    for words in ["token", "token --no-cache", "exec -- true"] {
+        user.run(words).code(4).stdout("");
+    }
+    user.profile(&format!("{good}max_lifetime = '10m'\n"));
+    let token: Value = serde_json::from_str(&user.prints("token -f json")).unwrap();
+    assert!(token["expires_in"].as_u64().unwrap() <= 600, "{token}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,7 +295,9 @@ async fn what_is_kept_is_listed_without_tokens_and_cleared() {
     assert_eq!(user.prints("-p one cache clear"), "removed 1\n");
     assert!(!user.prints("cache list").contains("  one  "));
     assert_eq!(user.prints("cache clear"), "removed 1\n");
-    assert_eq!(user.prints("cache list"), "");
+    let empty = user.run("cache list").success();
+    assert_eq!(stdout(&empty), "");
+    assert!(stderr(&empty).starts_with("no tokens are cached in "));
     assert_eq!(user.prints("cache list --json"), "[]\n");
     assert_eq!(entries(&user).len(), 0);
 }

@@ -48,17 +48,10 @@ async fn all_is_well() {
         plain.is_ascii() && plain.starts_with("ok   configuration   profile `default` of "),
         "{plain}"
     );
+    // Ticks are for terminals alone, whatever the locale.
     let mut unicode = user.hallpass("doctor");
-    let ticks = stdout(&unicode.env("LANG", "en_GB.UTF-8").assert().success());
-    if cfg!(windows) {
-        // The locale says nothing there of who reads a pipe.
-        assert_eq!(ticks, plain);
-    } else {
-        assert!(
-            ticks.starts_with("✓ configuration") && ticks.contains("\n- tls"),
-            "{ticks}"
-        );
-    }
+    let piped = stdout(&unicode.env("LANG", "en_GB.UTF-8").assert().success());
+    assert_eq!(piped, plain);
     // Each looked for itself: nothing was kept, nothing taken from what is kept.
     assert_eq!(server.token_request_count(), 3);
     assert!(!user.cache().exists());
@@ -100,7 +93,7 @@ async fn the_first_step_that_fails_decides_and_has_a_remedy() {
             "tls",
             5,
         ),
-        (good.replace(ID, "nobody"), "token", 4),
+        (good.replace(ID, "nobody"), "authentication", 4),
         (good.replace("orders.read", "unknown"), "token", 4),
     ] {
         user.profile(&profile);
@@ -135,4 +128,101 @@ async fn what_may_not_last_is_a_warning() {
     assert_eq!(steps(&report)[10], ("lifetime", "warning"));
     assert!(report["steps"][10]["remedy"].is_string());
     assert!(!report.to_string().contains(SECRET));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_refused_fails_at_the_authentication() {
+    let server = server().await;
+    let user = User::of(&server);
+    server.rotate_secret(ID, "another");
+    let report = stdout(&user.run("doctor").code(4));
+    let line = report
+        .lines()
+        .find(|line| line.contains(" authentication "));
+    let line = line.unwrap();
+    assert!(
+        line.starts_with("FAIL") && line.contains("client_secret_basic, the default"),
+        "{report}"
+    );
+    assert!(
+        report.ends_with("skip not checked     token, scopes, lifetime\n"),
+        "{report}"
+    );
+    let report = stdout(&user.run("doctor --authentication form").code(4));
+    assert!(
+        report.contains("FAIL authentication  client_secret_post: "),
+        "{report}"
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_file_that_everyone_may_read_is_a_warning() {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    let server = server().await;
+    let user = User::new();
+    let file = user.path("secret");
+    fs::write(&file, SECRET).unwrap();
+    let reference = format!("file:{}", file.display());
+    user.profile(&default_profile(&server).replace("env:CLIENT_SECRET", &reference));
+    for (mode, status) in [(0o644, "warning"), (0o640, "ok"), (0o600, "ok")] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let report: Value = serde_json::from_str(&user.prints("doctor --json")).unwrap();
+        assert_eq!(steps(&report)[1], ("secret", status), "{report:#}");
+        let warned = report.to_string().contains("`chmod o= ");
+        assert_eq!(warned, status == "warning");
+    }
+}
+
+/// Milliseconds or a time in place of seconds, and a token that says otherwise itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lifetime_that_is_hardly_right_is_a_warning() {
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+    use hallpass_testkit::raw::{self, RawServer};
+
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let expires = now.unwrap().as_secs() + 900;
+    let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    let jwt = [
+        part(r#"{"alg":"RS256"}"#),
+        part(&format!("{{\"exp\":{expires}}}")),
+        part("x"),
+    ];
+    let jwt = jwt.join(".");
+    let answer = |token: &str, seconds: u64| {
+        raw::json(
+            200,
+            format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{seconds}}}"#),
+        )
+    };
+    for (answer, status, says) in [
+        (
+            answer("t0ken", 900_000),
+            "warning",
+            "is a number of seconds",
+        ),
+        (
+            answer("t0ken", 1_764_236_100),
+            "warning",
+            "is a number of seconds",
+        ),
+        (
+            answer(&jwt, 3_600),
+            "warning",
+            "and the token itself says 4",
+        ),
+        (answer(&jwt, 900), "ok", "valid for 15m"),
+    ] {
+        let server = RawServer::always(answer).await;
+        let user = User::new();
+        let good = profile("default", &server.url("/token"));
+        user.profile(&good);
+        let report: Value = serde_json::from_str(&user.prints("doctor --json")).unwrap();
+        assert_eq!(steps(&report)[10], ("lifetime", status), "{report:#}");
+        assert!(report["steps"][10].to_string().contains(says), "{report:#}");
+        user.profile(&format!("{good}max_lifetime = '10m'\n"));
+        let report: Value = serde_json::from_str(&user.prints("doctor --json")).unwrap();
+        assert_eq!(steps(&report)[10], ("lifetime", "ok"), "{report:#}");
+    }
 }

@@ -1,6 +1,6 @@
 //! `hallpass exec`.
 
-use crate::support::{ENV, ID, SECRET, User, server, stderr, stdout};
+use crate::support::{ENV, ID, SECRET, User, default_profile, server, stderr, stdout};
 
 /// Runs a line of this system's shell, which stands for any command.
 fn in_a_shell(user: &User, words: &str, line: &str) -> assert_cmd::Command {
@@ -89,7 +89,7 @@ async fn without_a_token_nothing_is_run() {
     let mut command = in_a_shell(&user, "exec", "echo run");
     command.assert().code(4).stdout("");
     server.rotate_secret(ID, SECRET);
-    let missing = user.run("exec -- no-such-command-anywhere").code(1);
+    let missing = user.run("exec -- no-such-command-anywhere").code(127);
     let told = stderr(&missing);
     assert!(
         told.contains("`no-such-command-anywhere` could not be started"),
@@ -98,4 +98,42 @@ async fn without_a_token_nothing_is_run() {
     assert_eq!(told.contains("with its ending"), cfg!(windows), "{told}");
     user.run("exec").code(2);
     user.run("exec --name 9x -- true").code(2);
+}
+
+/// As shells have it.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_no_program_is_code_126() {
+    let server = server().await;
+    let user = User::of(&server);
+    std::fs::write(user.path("data"), "").unwrap();
+    let failed = user.run("exec -- ./data").code(126);
+    let told = stderr(&failed);
+    assert!(
+        told.contains("`./data` could not be started: permission denied"),
+        "{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_of_vault_is_not_passed_on() {
+    let server = server().await;
+    let user = User::of(&server);
+    // With a cached token Vault is not asked.
+    user.prints("token");
+    let run = || {
+        let mut command = user.hallpass(&format!("exec -- {ENV}"));
+        command
+            .env("VAULT_ADDR", "https://vault.example")
+            .env("VAULT_TOKEN", "CANARY-vault");
+        stdout(&command.assert().success())
+    };
+    assert!(run().contains("CANARY-vault"));
+    let profile = default_profile(&server);
+    user.profile(&profile.replace("env:CLIENT_SECRET", "vault:secret/orders#secret"));
+    let printed = run();
+    assert!(
+        printed.contains("VAULT_ADDR=") && !printed.contains("CANARY-vault"),
+        "{printed}"
+    );
 }

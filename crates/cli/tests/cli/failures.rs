@@ -78,7 +78,7 @@ fn profiles_and_files_that_are_not_there_are_named() {
     for (words, says) in [
         ("token -p prod", "there is no file"),
         ("token --config nowhere.toml", "nowhere.toml"),
-        ("token --config .", "is no file"),
+        ("token --config .", "is no regular file"),
     ] {
         let failed = user.run(words).code(3);
         assert!(stderr(&failed).contains(says), "{}", stderr(&failed));
@@ -211,4 +211,170 @@ async fn a_file_that_others_may_write_is_warned_of() {
         "{warned}"
     );
     assert!(!warned.contains(crate::support::ID), "{warned}");
+}
+
+/// `| head`: what the run ends with does not depend on who reads its output.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_goes_away_takes_no_exit_code_along() {
+    use std::process::Stdio;
+
+    let server = server().await;
+    let user = User::of(&server);
+    user.prints("token");
+    let long = "x".repeat(1 << 20);
+    let api = RawServer::always(raw::http(500, &[], &long)).await;
+    let without_reader = |words: &str| {
+        let described = user.hallpass(words);
+        let mut command = std::process::Command::new(described.get_program());
+        command.args(described.get_args()).env_clear();
+        for (name, value) in described.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        (
+            ended.status.code(),
+            String::from_utf8(ended.stderr).unwrap(),
+        )
+    };
+    let (code, told) = without_reader(&format!("request GET {}", api.url("/")));
+    assert_eq!(code, Some(6), "{told}");
+    assert!(told.contains("HTTP 500"), "{told}");
+    assert_eq!(without_reader("token"), (Some(0), String::new()));
+    user.profile("[profile.default]\n");
+    assert_eq!(without_reader("doctor").0, Some(3));
+}
+
+/// Both ways, to a token and to the API, treat a proxy alike.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_is_named_with_a_way_that_works() {
+    let server = server().await;
+    let user = User::of(&server);
+    user.prints("token");
+    let good = default_profile(&server);
+    user.profile(&(good.clone() + "proxy = \"http://svc:CANARY@proxy.example:3128\"\n"));
+    for words in ["token", "token --renew", "request GET http://127.0.0.1:9/"] {
+        let told = stderr(&user.run(words).code(3));
+        assert!(
+            told.contains("proxy: the URL holds") && told.contains("`HTTPS_PROXY`"),
+            "{told}"
+        );
+        assert!(!told.contains("CANARY"), "{told}");
+    }
+
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = nobody.local_addr().unwrap();
+    let remote = profile("default", "https://login.example/token");
+    user.profile(&format!("{remote}proxy = \"http://{nobody}\"\n"));
+    let told = stderr(&user.run("token --timeout 1s").code(5));
+    assert!(
+        told.contains("through the proxy 127.0.0.1 (`proxy`)"),
+        "{told}"
+    );
+    let mut variable = user.hallpass("token --timeout 1s");
+    user.profile(&format!("{remote}proxy = \"system\"\n"));
+    let failed = variable
+        .env("HTTPS_PROXY", format!("http://{nobody}"))
+        .assert();
+    let told = stderr(&failed.code(5));
+    assert!(
+        told.contains("proxy that the variable `HTTPS_PROXY` names"),
+        "{told}"
+    );
+    user.profile(&profile("default", &format!("https://{nobody}/token")));
+    let mut unused = user.hallpass("token --timeout 1s");
+    let failed = unused.env("HTTPS_PROXY", "http://proxy.example").assert();
+    let told = stderr(&failed.code(5));
+    assert!(told.contains("`HTTPS_PROXY` is set and not used"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_asks_for_a_pause_is_told_with_its_length() {
+    let busy = raw::http(429, &[("retry-after", "3600")], "");
+    let server = RawServer::always(busy).await;
+    let user = User::new();
+    user.profile(&profile("default", &server.url("/token")));
+    let told = stderr(&user.run("token").code(5));
+    assert!(told.contains("try again in 1h"), "{told}");
+    assert_eq!(server.request_count(), 1);
+}
+
+/// Who writes the file would choose the command that is run.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn no_command_is_run_for_a_file_that_others_may_write() {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    let server = server().await;
+    let user = User::new();
+    let ran = user.path("ran");
+    let command = format!("command:touch {}", ran.display());
+    user.profile(&default_profile(&server).replace("env:CLIENT_SECRET", &command));
+    fs::set_permissions(user.config(), fs::Permissions::from_mode(0o666)).unwrap();
+    let told = stderr(&user.run("token").code(3));
+    assert!(
+        told.contains("`client_secret`: no command is run"),
+        "{told}"
+    );
+    assert!(!ran.exists());
+    // The control: it is the file's mode that matters.
+    fs::set_permissions(user.config(), fs::Permissions::from_mode(0o600)).unwrap();
+    user.run("token").failure();
+    assert!(ran.exists());
+}
+
+/// A FIFO without a writer would be waited for without an end.
+#[cfg(unix)]
+#[test]
+fn a_fifo_is_no_file() {
+    let user = User::new();
+    let fifo = user.path("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    let told = stderr(&user.run("token --config fifo").code(3));
+    assert!(told.contains("is no regular file"), "{told}");
+    let good = profile("default", "https://127.0.0.1:9/token");
+    user.profile(&format!("{good}ca_file = \"{}\"\n", fifo.display()));
+    for words in ["token", "doctor", "request GET https://127.0.0.1:9/"] {
+        let told = shown(&user.run(words).code(3));
+        assert!(
+            told.contains("`ca_file`") && told.contains("is no regular file"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn where_nothing_is_set_all_ways_to_set_it_are_named() {
+    let user = User::new();
+    for words in ["token", "doctor"] {
+        let told = shown(&user.run(words).code(3));
+        for name in [
+            "`provider`",
+            "HALLPASS_ISSUER",
+            "CAMALL_CLIENT_ID",
+            "CAMALL_CLIENT_SECRET",
+        ] {
+            assert!(told.contains(name), "{told}");
+        }
+        assert!(told.lines().count() <= 3, "{told}");
+    }
+    user.profile(
+        &(profile("default", "https://x.example/") + "parameters = { grant_type = 'password' }"),
+    );
+    let told = stderr(&user.run("token").code(3));
+    assert!(
+        told.contains("`grant_type` is always `client_credentials`"),
+        "{told}"
+    );
+    let told = stderr(&user.run("completions").code(2));
+    assert!(
+        told.contains("`bash`, ") && told.contains("`zsh`"),
+        "{told}"
+    );
 }

@@ -366,3 +366,46 @@ fn a_secret_in_the_file_is_refused_and_not_repeated() {
         "{told}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_may_need_settings_of_its_own() {
+    let odd = r#"{"access_token":"t0ken","expires_in":3600}"#;
+    let server = RawServer::always(raw::json(200, odd)).await;
+    let user = User::new();
+    let good = profile("default", &server.url("/token"));
+    user.profile(&good);
+    user.run("token --no-cache").code(7);
+    user.profile(&format!(
+        "{good}lenient_responses = true\nuser_agent = 'orders/1.0'\n"
+    ));
+    assert_eq!(user.prints("token --no-cache"), "t0ken\n");
+    user.run(&format!("request GET {}", server.url("/")))
+        .success();
+    for sent in &server.requests()[1..] {
+        let sent = String::from_utf8_lossy(sent).to_lowercase();
+        assert!(sent.contains("user-agent: orders/1.0\r\n"), "{sent}");
+    }
+}
+
+/// A password manager that waits for someone is started once, and its own failure is the one that is shown.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_does_not_end_is_killed_after_its_time() {
+    let server = server().await;
+    let user = User::new();
+    let script = user.path("slow.sh");
+    std::fs::write(&script, "echo start >> started.log\nexec sleep 60\n").unwrap();
+    let reference = format!("command:sh {}", script.display());
+    let good = default_profile(&server).replace("env:CLIENT_SECRET", &reference);
+    user.profile(&format!("{good}command_timeout = '1s'\n"));
+    let told = stderr(&user.run("token").code(5));
+    assert!(
+        told.contains("did not end within 1s") && told.contains("`command_timeout`"),
+        "{told}"
+    );
+    let starts = std::fs::read_to_string(user.path("started.log")).unwrap();
+    assert_eq!(starts.lines().count(), 1);
+    user.profile(&(default_profile(&server) + "command_timeout = '1s'\n"));
+    let told = stderr(&user.run("token").code(3));
+    assert!(told.contains("`command_timeout` has no effect"), "{told}");
+}

@@ -270,3 +270,57 @@ async fn a_proxy_with_a_password_is_refused_with_a_cached_token_too() {
     }
     assert_eq!(server.api_call_count(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_may_be_named_twice() {
+    let server = server().await;
+    let user = User::of(&server);
+    let url = server.api_url("/orders");
+    let origin = server.api_url("").replace("/api", "");
+    let twice = format!("request GET {url} --allow-origin {origin} --allow-origin {origin}/");
+    user.run(&twice).success();
+    user.profile(&(default_profile(&server) + &format!("allowed_origins = [\"{origin}\"]\n")));
+    user.run(&twice).success();
+    // What is no origin is still refused.
+    let path = user.run(&format!("request GET {url} --allow-origin {origin}/x"));
+    path.code(3);
+}
+
+/// An API that takes a body slowly is no slow answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_does_not_count_as_a_slow_answer() {
+    const LENGTH: usize = 2 << 20;
+    let server = server().await;
+    let user = User::of(&server);
+    user.prints("token");
+    let api = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", api.local_addr().unwrap());
+    std::fs::write(user.path("body"), vec![b'x'; LENGTH]).unwrap();
+    let slow_reader = tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let (mut connection, _) = api.accept().await.unwrap();
+        let mut bytes = vec![0; 64 << 10];
+        let mut read = 0;
+        while read < LENGTH {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            read += connection.read(&mut bytes).await.unwrap();
+        }
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        connection.write_all(answer.as_bytes()).await.unwrap();
+        assert_eq!(connection.read(&mut bytes).await.unwrap(), 0);
+    });
+    let put = format!("request PUT {url} --body body --api-timeout 200ms");
+    assert_eq!(user.prints(&put), "ok");
+    slow_reader.await.unwrap();
+
+    for answer in [
+        raw::Reply::nothing().then_stall(),
+        raw::Reply::bytes("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\npart").then_stall(),
+    ] {
+        let api = RawServer::always(answer).await;
+        let get = format!("request GET {} --api-timeout 200ms", api.url("/"));
+        let told = stderr(&user.run(&get).code(5));
+        assert!(told.contains("too slow"), "{told}");
+    }
+}

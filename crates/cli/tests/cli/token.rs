@@ -155,3 +155,18 @@ async fn inspect_takes_a_token_from_standard_input_alone() {
         .assert()
         .code(2);
 }
+
+/// A stranger wrote the token: what a terminal acts on is not passed to it.
+#[test]
+fn inspect_shows_control_characters_escaped() {
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+
+    let claims = "{\"name\":\"a\u{9b}31m\u{202e}\"}";
+    let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    let jwt = format!("{}.{}.c2ln", part("{}"), part(claims));
+    let user = User::new();
+    let said = user.hallpass("inspect").write_stdin(jwt).assert().success();
+    let said = stdout(&said);
+    assert!(said.contains(r"a\u009b31m\u202e"), "{said}");
+    assert!(!said.contains(['\u{9b}', '\u{202e}']), "{said}");
+}

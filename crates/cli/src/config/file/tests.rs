@@ -5,7 +5,12 @@ use crate::args::Authentication;
 
 fn parse(text: &str, chosen: Option<&str>) -> Result<Option<(String, Layer)>, Failure> {
     let path = Path::new("config.toml");
-    Document { path, text }.profile(chosen.map(|name| (name, "--profile")))
+    let document = Document {
+        path,
+        text,
+        is_of_others: false,
+    };
+    document.profile(chosen.map(|name| (name, "--profile")))
 }
 
 #[test]
@@ -33,6 +38,10 @@ fn a_profile_may_say_everything() {
         allowed_origins = ["https://api.example"]
         timeout = "10s"
         connect_timeout = 3
+        command_timeout = "1m"
+        user_agent = "orders/1.0"
+        max_lifetime = "15m"
+        lenient_responses = true
         ca_file = "/etc/ca.pem"
         proxy = "http://proxy.example:3128"
         require_granted_scopes = true

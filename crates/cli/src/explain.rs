@@ -1,0 +1,73 @@
+//! What the settings of a run and its environment add to an error of a library.
+
+use std::{env, time::Duration};
+
+use hallpass::TokenError;
+use url::Url;
+
+use crate::{
+    config::Settings,
+    failure::{Exit, Failure},
+};
+
+/// Variables that name a proxy, and are used with `proxy = "system"` alone.
+const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
+/// Returns the failure for a token error, with the time to wait and the proxy on the way.
+pub(crate) fn token_error(error: &TokenError, settings: &Settings) -> Failure {
+    let mut failure = Failure::from(error.clone());
+    if let Some(wait) = error.retry_after() {
+        let whole = humantime::format_duration(Duration::from_secs(wait.as_secs().max(1)));
+        failure = and(failure, &format!("try again in {whole}"));
+    }
+    if error.status().is_some() {
+        return failure;
+    }
+    if settings.proof.runs_a_command() && failure.message().contains("was killed") {
+        return and(
+            failure,
+            "`command_timeout` of the profile sets how long it may take",
+        );
+    }
+    unreachable(failure, settings)
+}
+
+/// Adds the proxy on the way to the failure of a connection.
+pub(crate) fn unreachable(failure: Failure, settings: &Settings) -> Failure {
+    if failure.exit() != Exit::Unavailable {
+        return failure;
+    }
+    let variable = || {
+        let is_set = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
+        PROXY_VARIABLES.into_iter().find(is_set)
+    };
+    let on_the_way = match (settings.proxy.as_deref(), variable()) {
+        (Some("system"), Some(name)) => {
+            format!(
+                "the way leads through the proxy that the variable `{name}` names: check that it runs and lets you through"
+            )
+        }
+        (Some("system") | None, None) => return failure,
+        (Some(proxy), _) => {
+            let url = Url::parse(proxy).ok();
+            let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
+            format!(
+                "the way leads through the proxy {host} (`proxy`): check that it runs and lets you through"
+            )
+        }
+        (None, Some(name)) => {
+            format!(
+                "the variable `{name}` is set and not used: to go through that proxy, set `proxy = \"system\"`"
+            )
+        }
+    };
+    and(failure, &on_the_way)
+}
+
+fn and(failure: Failure, remedy: &str) -> Failure {
+    let both = match failure.remedy() {
+        Some(first) => format!("{first}; {remedy}"),
+        None => remedy.to_owned(),
+    };
+    failure.with_remedy(both)
+}
