@@ -4,7 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::format_push_string)]
 
 mod bound;
+mod breaker;
+mod distant;
 mod failures;
+mod fleet;
 mod flights;
 mod invalidation;
 mod keys;

@@ -1,0 +1,143 @@
+//! A store that fails: why is told, and it is tried again by one question.
+
+use std::sync::{Arc, Mutex};
+
+use hallpass_cache::{MemoryTokenStore, TokenStore};
+use hallpass_core::{Event, EventKind, TokenSource as _};
+use hallpass_testkit::leak::Capture;
+use tokio::time::{Instant, advance};
+
+use crate::{
+    distant::{Distant, MILLISECOND, NAMESPACE, process},
+    support::{HOUR, Mint, SECOND, ask, key, name, settle},
+};
+
+#[tokio::test(start_paused = true)]
+async fn why_a_store_fails_is_told_with_one_warning_for_each_rest() {
+    let capture = Capture::start();
+    let mint = Mint::hourly();
+    let store = Distant::new(&mint);
+    store.set(Err("NOAUTH authentication required"), MILLISECOND);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let list = told.clone();
+    let cache = mint
+        .builder()
+        .store(store.clone(), NAMESPACE)
+        .observer(Arc::new(move |event: &Event<'_>| {
+            if let EventKind::StoreFault { what, reason, .. } = event.kind {
+                list.lock().unwrap().push(format!("{what}: {reason}"));
+            }
+        }))
+        .build();
+    for number in 0..10 {
+        cache.token(&key(number)).await.unwrap();
+    }
+    let all = told.lock().unwrap().clone();
+    assert_eq!(all, ["look_up: NOAUTH authentication required"; 3]);
+    let warnings = || {
+        let text = capture.text();
+        let lines = text.lines().filter(|line| line.contains("WARN"));
+        let lines = lines.filter(|line| line.contains("token store fault"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings().len(), 1, "{:?}", warnings());
+    let reason = "what=\"look_up\" reason=\"NOAUTH authentication required\"";
+    assert!(warnings()[0].contains(reason), "{:?}", warnings());
+    // The next rest, and another reason.
+    store.set(Ok(()), HOUR);
+    advance(10 * SECOND).await;
+    for number in 10..20 {
+        cache.token(&key(number)).await.unwrap();
+    }
+    assert_eq!(warnings().len(), 2, "{:?}", warnings());
+    let last = told.lock().unwrap().pop().unwrap();
+    assert_eq!(last, "look_up: no answer within 100ms");
+}
+
+// covers: F-88
+#[tokio::test(start_paused = true)]
+async fn after_a_rest_one_question_is_asked_and_nobody_else_waits() {
+    let mint = Mint::hourly();
+    let store = Distant::new(&mint);
+    store.set(Ok(()), HOUR);
+    let cache = Arc::new(process(&mint, &store));
+    for number in 0..3 {
+        cache.token(&key(number)).await.unwrap();
+    }
+    assert_eq!(store.questions(), 3);
+    advance(10 * SECOND).await;
+    let start = Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 3..103 {
+        let cache = cache.clone();
+        tasks.spawn(async move {
+            cache.token(&key(number)).await.unwrap();
+            start.elapsed()
+        });
+    }
+    let took = tasks.join_all().await;
+    assert_eq!(store.questions(), 4);
+    let waited = took.iter().filter(|took| **took >= 100 * MILLISECOND);
+    assert_eq!(waited.count(), 1);
+}
+
+// covers: F-88
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_takes_longer_than_a_caller_waits_is_made_all_the_same() {
+    let mint = Mint::hourly();
+    let store = Distant::new(&mint);
+    store.set(Ok(()), HOUR);
+    let cache = process(&mint, &store);
+    for number in 0..3 {
+        cache.token(&key(number)).await.unwrap();
+    }
+    // From now on the first answer takes half a second, and the others are quick.
+    store.set(Ok(()), MILLISECOND);
+    store.next_takes(500 * MILLISECOND);
+    advance(10 * SECOND).await;
+    let start = Instant::now();
+    name(&cache).await;
+    assert_eq!(start.elapsed(), 100 * MILLISECOND);
+    tokio::time::sleep(SECOND).await;
+    cache.token(&key("shared")).await.unwrap();
+    cache.shutdown().await;
+    assert_eq!(store.asked("put"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_a_caller_waits_for_the_store_can_be_set() {
+    let mint = Mint::hourly();
+    let store = Distant::new(&mint);
+    store.set(Ok(()), 300 * MILLISECOND);
+    let patient = mint.builder().store(store.clone(), NAMESPACE);
+    let patient = patient.store_timeout(SECOND).build();
+    name(&patient).await;
+    patient.shutdown().await;
+    assert_eq!(patient.stats().store_faults, 0);
+    let start = Instant::now();
+    let hurried = mint.builder().store(store.clone(), NAMESPACE);
+    let hurried = hurried.store_timeout(MILLISECOND).build();
+    assert_eq!(name(&hurried).await, "t2");
+    assert_eq!(start.elapsed(), MILLISECOND);
+}
+
+// covers: F-97
+#[tokio::test(start_paused = true)]
+async fn a_store_can_be_chosen_at_run_time() {
+    let mint = Mint::hourly();
+    let inner = MemoryTokenStore::new(mint.clock());
+    let chosen: Arc<dyn TokenStore> = Arc::new(inner.clone());
+    let boxed: Box<dyn TokenStore> = Box::new(inner.clone());
+    let leaked: &'static MemoryTokenStore = Box::leak(Box::new(inner.clone()));
+    let caches = [
+        mint.builder().store(chosen, NAMESPACE).build(),
+        mint.builder().store(boxed, NAMESPACE).build(),
+        mint.builder().store(leaked, NAMESPACE).build(),
+        mint.builder().store(Arc::new(inner), NAMESPACE).build(),
+    ];
+    for cache in &caches {
+        ask(cache).await.unwrap();
+        settle().await;
+    }
+    assert_eq!(mint.calls(), 1);
+}

@@ -1,0 +1,128 @@
+//! A store on a network, as far as its callers see: each question takes a millisecond.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hallpass_cache::{
+    CachedTokenSource, Lease, MemoryTokenStore, StoreEntry, StoreError, StoreKey, TokenStore,
+};
+use hallpass_core::TokenRequest;
+
+use crate::support::Mint;
+
+pub(crate) const NAMESPACE: &str = "https://login.example/ orders";
+pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// Clones share their entries and counts.
+#[derive(Clone, Debug)]
+pub(crate) struct Distant {
+    pub(crate) inner: MemoryTokenStore,
+    questions: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+    /// The outcome and the time of each further question; then that of all others.
+    fates: Arc<Mutex<Vec<(Result<(), StoreError>, Duration)>>>,
+}
+
+impl Distant {
+    pub(crate) fn new(mint: &Mint) -> Self {
+        Self {
+            inner: MemoryTokenStore::new(mint.clock()),
+            questions: Arc::default(),
+            fates: Arc::new(Mutex::new(vec![(Ok(()), MILLISECOND)])),
+        }
+    }
+
+    /// All questions end like this from now on.
+    pub(crate) fn set(&self, outcome: Result<(), &str>, time: Duration) {
+        *self.fates.lock().unwrap() = vec![(outcome.map_err(StoreError::new), time)];
+    }
+
+    /// The next question takes this long.
+    pub(crate) fn next_takes(&self, time: Duration) {
+        self.fates.lock().unwrap().push((Ok(()), time));
+    }
+
+    pub(crate) fn questions(&self) -> usize {
+        self.questions.lock().unwrap().values().sum()
+    }
+
+    pub(crate) fn asked(&self, what: &str) -> usize {
+        let questions = self.questions.lock().unwrap();
+        questions.get(what).copied().unwrap_or_default()
+    }
+
+    pub(crate) async fn entry(&self) -> Option<StoreEntry> {
+        self.inner.look_up(&default_key()).await.unwrap()
+    }
+
+    async fn question(&self, what: &'static str) -> Result<(), StoreError> {
+        *self.questions.lock().unwrap().entry(what).or_default() += 1;
+        let (outcome, time) = {
+            let mut fates = self.fates.lock().unwrap();
+            if fates.len() > 1 {
+                fates.pop().expect("one at least")
+            } else {
+                fates[0].clone()
+            }
+        };
+        tokio::time::sleep(time).await;
+        outcome
+    }
+}
+
+/// The default token's key.
+pub(crate) fn default_key() -> StoreKey {
+    StoreKey::new(NAMESPACE, &TokenRequest::new())
+}
+
+/// A process of its own.
+pub(crate) fn process(mint: &Mint, store: &Distant) -> CachedTokenSource<Mint> {
+    mint.builder().store(store.clone(), NAMESPACE).build()
+}
+
+#[async_trait]
+impl TokenStore for Distant {
+    async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
+        self.question("look_up").await?;
+        self.inner.look_up(key).await
+    }
+
+    async fn put(
+        &self,
+        key: &StoreKey,
+        entry: &[u8],
+        ttl: Duration,
+        lease: Option<&Lease>,
+    ) -> Result<(), StoreError> {
+        self.question("put").await?;
+        self.inner.put(key, entry, ttl, lease).await
+    }
+
+    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
+        self.question("remove").await?;
+        self.inner.remove(key, fence).await
+    }
+
+    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+        self.question("lease").await?;
+        self.inner.lease(key, ttl).await
+    }
+
+    async fn extend(
+        &self,
+        key: &StoreKey,
+        lease: &Lease,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        self.question("extend").await?;
+        self.inner.extend(key, lease, ttl).await
+    }
+
+    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
+        self.question("release").await?;
+        self.inner.release(key, lease).await
+    }
+}
