@@ -107,3 +107,65 @@ impl Grant for ClientCredentialsGrant {
         Ok(Form::new(body, Vec::new()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hallpass_core::{Clock as _, ErrorKind, TokenType};
+    use hallpass_testkit::ManualClock;
+
+    use super::*;
+    use crate::Anonymous;
+
+    // covers: C-23, F-36
+    #[test]
+    fn a_token_from_elsewhere_is_checked_as_the_servers_own() {
+        const HOUR: Duration = Duration::from_secs(3_600);
+        let clock = ManualClock::new();
+        let token = |kind, text: &str, scopes: &str| {
+            let token = AccessToken::new(kind, text, clock.moment(), HOUR).unwrap();
+            token.with_scopes(scopes.parse().unwrap())
+        };
+        let builder = || {
+            ClientCredentials::builder("https://login.example/token", "id", Anonymous)
+                .scope("a b")
+                .max_token_bytes(9)
+                .clock(clock.clone())
+        };
+        let (any, strict) = (builder(), builder().require_granted_scopes());
+        let (any, strict) = (any.build().unwrap(), strict.build().unwrap());
+        let default = TokenRequest::new();
+        let kind = |source: &ClientCredentials, request, token: &AccessToken| {
+            let checked = source.check_token(request, token);
+            checked.err().map(|error| error.kind())
+        };
+        let fewer = token(TokenType::Bearer, "t", "a");
+        assert_eq!(kind(&any, &default, &fewer), None);
+        assert_eq!(
+            kind(&strict, &default, &fewer),
+            Some(ErrorKind::RequestRefused)
+        );
+        let only_a = TokenRequest::new().with_scopes("a".parse().unwrap());
+        assert_eq!(kind(&strict, &only_a, &fewer), None);
+        assert_eq!(
+            kind(&strict, &default, &token(TokenType::Bearer, "t", "b a c")),
+            None
+        );
+        for unusable in [
+            token(TokenType::DPoP, "t", "a b"),
+            token(TokenType::Bearer, "too-long-a-token", "a b"),
+        ] {
+            let unusable = kind(&any, &default, &unusable);
+            assert_eq!(unusable, Some(ErrorKind::UnusableResponse));
+        }
+        // One that another process believes for longer than this one does.
+        let short = builder().max_lifetime(HOUR / 2).build().unwrap();
+        assert_eq!(kind(&short, &default, &fewer), None);
+        clock.advance(HOUR / 2);
+        assert_eq!(
+            kind(&short, &default, &fewer),
+            Some(ErrorKind::UnusableResponse)
+        );
+    }
+}

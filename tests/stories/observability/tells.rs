@@ -78,6 +78,20 @@ impl TokenStore for Down {
     }
 }
 
+/// Panics when a token is refused.
+struct Brittle(ScriptedSource);
+
+#[async_trait]
+impl TokenSource for Brittle {
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        self.0.token(request).await
+    }
+
+    fn invalidate(&self, _: &AccessToken) {
+        std::panic::resume_unwind(Box::new(()));
+    }
+}
+
 /// Everything that a cache can tell.
 pub(super) async fn cache(told: &Told) {
     const HOUR: Duration = Duration::from_secs(3_600);
@@ -86,7 +100,7 @@ pub(super) async fn cache(told: &Told) {
     let down = TokenError::new(ErrorKind::Unavailable, "down");
     let first = token("first").unwrap();
     let results = [Ok(first.clone()), Err(down), Ok(token("second").unwrap())];
-    let cache = CachedTokenSource::builder(ScriptedSource::new(results))
+    let cache = CachedTokenSource::builder(Brittle(ScriptedSource::new(results)))
         .clock(clock.clone())
         .min_interval(Duration::ZERO)
         .max_keys(1)

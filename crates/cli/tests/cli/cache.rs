@@ -164,6 +164,33 @@ async fn a_token_that_expires_while_its_successor_is_fetched_is_not_printed() {
     assert_eq!(server.token_request_count(), 3);
 }
 
+// covers: C-23, F-36
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_token_with_fewer_scopes_is_not_used_where_all_are_required() {
+    let server = server().await;
+    let user = User::new();
+    let both = "\"orders.read orders.write\"";
+    let lenient = default_profile(&server).replace("\"orders.read\"", both);
+    user.profile(&lenient);
+    server.start_outage(fault("scope_smaller"));
+    assert_eq!(user.prints("token").trim_end(), "t");
+    user.profile(&format!("{lenient}require_granted_scopes = true\n"));
+    for (asked, words) in [(2, "token"), (3, "exec -- "), (4, "token --no-cache")] {
+        let mut run = user.hallpass(words);
+        if words.starts_with("exec") {
+            run.args(ENV.split(' '));
+        }
+        let run = run.assert().code(4).stdout("");
+        assert!(shown(&run).contains("orders.write"), "{}", shown(&run));
+        assert_eq!(server.token_request_count(), asked);
+    }
+    // Once the server grants all, the token is kept like any other.
+    server.end_outage();
+    let token = user.prints("token");
+    assert_eq!(user.prints("token"), token);
+    assert_eq!(server.token_request_count(), 5);
+}
+
 /// Makes what is kept as old as if that had passed.
 fn age(user: &User, seconds: u64) {
     let file = entries(user).remove(0);
