@@ -254,6 +254,24 @@ async fn a_secret_that_time_may_bring_is_asked_for_again() {
     assert_eq!(statuses(&server), [200]);
 }
 
+/// A command that times out asks a person once, and says itself what it waits for.
+#[tokio::test]
+async fn a_secret_that_this_machine_does_not_yield_is_asked_for_once() {
+    let server = server("s3cr3t").await;
+    let secret = RotatingSecret::new("s3cr3t");
+    secret.fail(SecretError::local(
+        "the command `pass` did not end within 10s",
+    ));
+    let source = source(&server, ClientSecretPost::new(secret.clone()));
+    let error = source.token(&TokenRequest::default()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the command `pass` did not end within 10s"
+    );
+    assert!(error.is_transient());
+    assert_eq!((secret.reads(), server.token_request_count()), (1, 0));
+}
+
 /// A deadline holds over the secret too.
 #[tokio::test]
 async fn a_secret_that_never_comes_keeps_nobody() {
