@@ -39,7 +39,7 @@ impl TokenClient {
     /// # Errors
     ///
     /// reqwest's own: the TLS backend or the resolver could not be set up.
-    pub fn new(authorizer: Authorizer, builder: ClientBuilder) -> reqwest::Result<Self> {
+    pub fn new(authorizer: Authorizer, builder: ClientBuilder) -> Result<Self, reqwest::Error> {
         let http = builder.redirect(same_origin_redirects()).build()?;
         Ok(Self { http, authorizer })
     }

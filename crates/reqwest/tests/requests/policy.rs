@@ -1,8 +1,17 @@
 //! Who gets a token, and what happens when it is refused.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use hallpass_core::{ErrorKind, TokenError, TokenRequest, authorize::ApiRefusal};
+use hallpass_core::{
+    AccessToken, Clock as _, ErrorKind, SystemClock, TokenError, TokenRequest, TokenSource,
+    async_trait, authorize::ApiRefusal,
+};
 use hallpass_reqwest::RequestBuilderExt as _;
 use hallpass_testkit::{
     ScriptedSource,
@@ -39,6 +48,36 @@ async fn a_refused_token_is_replaced_once() {
     assert_eq!(refusal.error(), Some("invalid_token"));
     let sent = [1, 1, 2, 2, 3].map(|number| Some(format!("Bearer token-{number}")));
     assert_eq!(authorizations(&server), sent);
+}
+
+/// Has its token at once, as a cache does, and another one each time.
+#[derive(Default)]
+struct AtOnce(AtomicUsize);
+
+#[async_trait]
+impl TokenSource for AtOnce {
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        Ok(self.ready_token(request).unwrap())
+    }
+
+    fn ready_token(&self, _: &TokenRequest) -> Option<AccessToken> {
+        let text = format!("token-{}", self.0.fetch_add(1, Ordering::SeqCst));
+        let (now, minute) = (SystemClock.moment(), Duration::from_secs(60));
+        AccessToken::bearer(&text, now, minute).ok()
+    }
+}
+
+// covers: F-66
+#[tokio::test]
+async fn a_token_is_taken_when_the_request_is_sent_and_not_before() {
+    let server = RawServer::always(raw::json(200, "")).await;
+    let source = Arc::new(AtOnce::default());
+    let authorizer = allow(source.clone(), &server).build().unwrap();
+    let request = client().get(server.url("/")).send_with(&authorizer);
+    // A token that was taken before might expire until the future is polled.
+    assert_eq!(source.0.load(Ordering::SeqCst), 0);
+    assert_eq!(request.await.unwrap().status(), 200);
+    assert_eq!(source.0.load(Ordering::SeqCst), 1);
 }
 
 // covers: C-36
