@@ -12,6 +12,8 @@ pub(crate) struct Case {
     pub(crate) environment: Vec<(String, String)>,
     /// In the order of their names.
     pub(crate) servers: Vec<(String, Vec<Answer>)>,
+    /// The files with certificate and key of servers that speak TLS.
+    pub(crate) tls: BTreeMap<String, (String, String)>,
     pub(crate) runs: Vec<Run>,
     /// True where it needs a Unix shell.
     pub(crate) unix: bool,
@@ -106,6 +108,7 @@ impl Case {
             files: members.files()?,
             environment: members.pairs("environment")?,
             runs: runs.collect::<Read<Vec<_>>>()?,
+            tls: members.tls()?,
             servers,
             unix: members.flag("unix")?,
         };
@@ -113,7 +116,16 @@ impl Case {
             return Err("the case has no `runs`".to_owned());
         }
         members.end()?;
+        let named = case.tls.values().flat_map(|(one, other)| [one, other]);
+        named
+            .map(|name| case.file(name))
+            .collect::<Read<Vec<_>>>()?;
         Ok(case)
+    }
+
+    pub(crate) fn file(&self, name: &str) -> Read<&File> {
+        let found = self.files.iter().find(|file| file.name == name);
+        found.ok_or_else(|| format!("the case has no file `{name}`"))
     }
 }
 
@@ -157,12 +169,13 @@ impl Expected {
         let exit = members.number("exit")?.ok_or("a run has no `exit`")?;
         let mut requests = BTreeMap::new();
         for (server, _) in servers {
-            let key = match servers {
-                [_] => "requests".to_owned(),
-                _ => format!("requests_{server}"),
+            // With several servers those that are not named get none.
+            let count = match servers {
+                [_] => members
+                    .number("requests")?
+                    .ok_or("a run has no `requests`")?,
+                _ => members.number(&format!("requests_{server}"))?.unwrap_or(0),
             };
-            let count = members.number(&key)?;
-            let count = count.ok_or_else(|| format!("a run has no `{key}`"))?;
             let count = usize::try_from(count).map_err(|error| error.to_string())?;
             requests.insert(server.clone(), count);
         }
@@ -274,6 +287,19 @@ impl Members {
             })
         });
         files.collect()
+    }
+
+    fn tls(&mut self) -> Read<BTreeMap<String, (String, String)>> {
+        let servers = self.table("tls")?.into_iter().map(|(server, value)| {
+            let mut members = Self::of(value)?;
+            let certificate = members
+                .text("certificate")?
+                .ok_or("TLS has no `certificate`")?;
+            let key = members.text("key")?.ok_or("TLS has no `key`")?;
+            members.end()?;
+            Ok((server, (certificate, key)))
+        });
+        servers.collect()
     }
 
     fn end(self) -> Read<()> {

@@ -10,6 +10,7 @@ mod judge;
 #[path = "../cli/support.rs"]
 #[allow(dead_code)] // The other tests use the rest.
 mod support;
+mod tls;
 
 use std::{
     collections::BTreeMap,
@@ -67,6 +68,12 @@ fn check(case: &Case) -> Result<(), Failed> {
     let mut servers = BTreeMap::new();
     for (name, answers) in &case.servers {
         let server = start(&runtime, name, answers, &mut places);
+        if let Some((certificate, key)) = case.tls.get(name) {
+            let pem = |name: &str| bytes(&case.file(name).unwrap().content, &places);
+            let front = tls::before(server.address(), pem(certificate), pem(key));
+            let url = runtime.block_on(front);
+            address(name, &url, &mut places);
+        }
         servers.insert(name.clone(), server);
     }
     for file in &case.files {
@@ -174,7 +181,7 @@ fn bytes(content: &Content, places: &BTreeMap<String, String>) -> Vec<u8> {
 /// `{NAME}` stands for the URL, `{NAME-host}` for host and port.
 fn address(name: &str, url: &str, places: &mut BTreeMap<String, String>) {
     places.insert(name.to_owned(), url.to_owned());
-    let host = url.trim_start_matches("http://");
+    let host = url.split_once("://").map_or(url, |(_, host)| host);
     places.insert(format!("{name}-host"), host.to_owned());
 }
 
