@@ -47,7 +47,9 @@ pub(crate) fn read(common: &Common, flags: &Client) -> Result<Settings, Failure>
         (environment, profile)
     };
     let layer = layer::of_flags(flags)?.over(one).over(other);
-    if !flags.danger_allow_mixed_settings {
+    if flags.danger_allow_mixed_settings {
+        tracing::warn!("server, client and credential may come from different places");
+    } else {
         layer.client.check(&layer.server)?;
     }
     settings::Settings::new(name, file.path, layer)

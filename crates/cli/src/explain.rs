@@ -37,29 +37,23 @@ pub(crate) fn unreachable(failure: Failure, settings: &Settings) -> Failure {
     if failure.exit() != Exit::Unavailable {
         return failure;
     }
-    let variable = || {
-        let is_set = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
-        PROXY_VARIABLES.into_iter().find(is_set)
-    };
+    let check = "check that it runs and lets you through";
     let on_the_way = match (settings.proxy.as_deref(), variable()) {
-        (Some("system"), Some(name)) => {
-            format!(
-                "the way leads through the proxy that the variable `{name}` names: check that it runs and lets you through"
-            )
+        (Some("system"), Some((name, value))) if value.starts_with("socks") => format!(
+            "the variable `{name}` names a SOCKS proxy, which is not supported: name an HTTP proxy"
+        ),
+        (Some("system"), Some((name, _))) => {
+            format!("requests go through the proxy that the variable `{name}` names: {check}")
         }
         (Some("system") | None, None) => return failure,
         (Some(proxy), _) => {
             let url = Url::parse(proxy).ok();
             let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
-            format!(
-                "the way leads through the proxy {host} (`proxy`): check that it runs and lets you through"
-            )
+            format!("requests go through the proxy {host} (`proxy`): {check}")
         }
-        (None, Some(name)) => {
-            format!(
-                "the variable `{name}` is set and not used: to go through that proxy, set `proxy = \"system\"`"
-            )
-        }
+        (None, Some((name, _))) => format!(
+            "the variable `{name}` is set and not used: to go through that proxy, set `proxy = \"system\"`"
+        ),
     };
     and(failure, &on_the_way)
 }
@@ -70,4 +64,12 @@ fn and(failure: Failure, remedy: &str) -> Failure {
         None => remedy.to_owned(),
     };
     failure.with_remedy(both)
+}
+
+/// The variable that names a proxy, and its value.
+fn variable() -> Option<(&'static str, String)> {
+    PROXY_VARIABLES.into_iter().find_map(|name| {
+        let value = env::var_os(name).filter(|value| !value.is_empty())?;
+        Some((name, value.to_string_lossy().into_owned()))
+    })
 }

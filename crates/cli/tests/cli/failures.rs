@@ -286,6 +286,12 @@ async fn a_proxy_is_named_with_a_way_that_works() {
         told.contains("proxy that the variable `HTTPS_PROXY` names"),
         "{told}"
     );
+    let mut socks = user.hallpass("token --timeout 1s");
+    let failed = socks
+        .env("ALL_PROXY", format!("socks5://{nobody}"))
+        .assert();
+    let told = stderr(&failed.code(5));
+    assert!(told.contains("`ALL_PROXY` names a SOCKS proxy"), "{told}");
     user.profile(&profile("default", &format!("https://{nobody}/token")));
     let mut unused = user.hallpass("token --timeout 1s");
     let failed = unused.env("HTTPS_PROXY", "http://proxy.example").assert();
