@@ -13,7 +13,7 @@ use crate::{
 /// `reqwest::Client`, whose redirects nobody can see, [`RequestBuilderExt`](crate::RequestBuilderExt) does so for
 /// requests with a safe method and without a body alone.
 ///
-/// It follows redirects as [`same_origin_redirects`] does, and none with a DPoP token, whose proof is for one URL.
+/// It follows redirects as [`same_origin_redirects`] does, and none with a DPoP token, whose proof names its URL.
 ///
 /// ```
 /// use hallpass_core::authorize::Authorizer;

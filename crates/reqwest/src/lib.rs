@@ -71,7 +71,7 @@ let orders = client.get(\"https://api.example/orders\").send().await?;
 //! - Its token is bound to a key (DPoP): it gets a fresh proof too, each time that it is sent. Where the API demands
 //!   another nonce in the proof, it is sent again with that one and the same token, under the same condition. If that
 //!   is not met, the nonce is kept for the next request.
-//! - The API refuses otherwise, with 403 `insufficient_scope` for one: the response comes back as it is, with an
+//! - The API refuses otherwise, for example with 403 `insufficient_scope`: the response is returned as it is, with an
 //!   [`ApiRefusal`] in its extensions that says why.
 //!
 //! # Which requests are sent again
@@ -91,7 +91,7 @@ let orders = client.get(\"https://api.example/orders\").send().await?;
 //! token goes to another server, but the request there has none. A client that is built with [`same_origin_redirects`]
 //! does not follow such a redirect, and returns it to its caller. A [`TokenClient`] always does so.
 //!
-//! A DPoP proof is for one method and one URL, and reqwest keeps it on the request that follows a redirect. It is of no
+//! A DPoP proof names its method and URL, and reqwest keeps it on the request that follows a redirect. It is of no
 //! use there, neither to the API, which refuses it, nor to a stranger, who has no token to go with it. A
 //! [`TokenClient`] returns such a redirect to its caller; build another client with reqwest's `Policy::none()`.
 //!

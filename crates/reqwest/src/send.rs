@@ -1,4 +1,4 @@
-//! How a request is sent: the same for the extension, the client and the middleware.
+//! Sending a request: the same code for the extension, the client and the middleware.
 
 use hallpass_core::{
     AccessToken, TokenError, TokenRequest,

@@ -23,7 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 /// The copy of a GET without headers of its own: its URL, and the extensions in which reqwest keeps a timeout.
 const COPY: u64 = 4;
 
-/// Has its token at hand, as a cache does.
+/// A source that holds its token, as a cache does.
 struct AtHand(AccessToken);
 
 #[async_trait]
@@ -71,8 +71,8 @@ impl Bench {
         }
     }
 
-    /// How often a request of this kind allocates, from the builder to the end of the body, on a connection that is
-    /// there: without a token, and with one.
+    /// Counts the allocations of a request of this kind, from the builder to the end of the body, on an open connection:
+    /// without a token, and with one.
     fn measure(&self, kind: impl Fn(&Client, &str) -> RequestBuilder) -> (u64, u64) {
         let builder = || kind(&self.client, &self.url);
         let constant = self.least(|| {

@@ -50,7 +50,7 @@ pin_project! {
     // What is seldom needed is in a box: every request carries this along, and moves it.
     #[project = StateProj]
     enum State<F, B, RB> {
-        // There is no token at hand, or it takes a proof.
+        // No token is cached, or it needs a proof.
         Token { pass: Waiting<Pass>, request: Option<Box<Request<B>>> },
         Response { #[pin] response: F },
         // The token was refused; the refusal is kept for the case that there is no other.
@@ -218,7 +218,7 @@ fn pass<B>(permit: Permit, request: &Request<B>) -> Waiting<Pass> {
     })
 }
 
-/// Asks for a token in the place of the one that was refused.
+/// Asks for a token to replace the one that was refused.
 #[cold]
 fn replacement<B>(
     permit: &Permit,

@@ -43,7 +43,7 @@
 //!   sent once more, where a [`Replay`] was chosen that can copy its body.
 //! - Its token is bound to a key (DPoP): it gets a fresh proof too, each time that it is sent. Where the API demands
 //!   another nonce in the proof, it is sent again with that one and the same token, where a [`Replay`] can copy its body.
-//! - The API refuses otherwise, with 403 `insufficient_scope` for one: the response comes back as it is, with an
+//! - The API refuses otherwise, for example with 403 `insufficient_scope`: the response is returned as it is, with an
 //!   [`ApiRefusal`] in its extensions that says why.
 //!
 //! A layer that follows redirects belongs around this one, not into it: so each hop is judged by where it goes, has a

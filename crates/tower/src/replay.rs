@@ -6,7 +6,7 @@ use http_body::Body;
 ///
 /// [`TokenLayer`](crate::TokenLayer) has a method for each of the four that are here.
 pub trait Replay<B> {
-    /// A body to send in the place of this one, or `None` where it cannot be had: then the request is sent once.
+    /// Returns a copy of the body, or `None` if it cannot be copied: then the request is sent once.
     ///
     /// It is called before each request is sent.
     fn copy(&self, body: &B) -> Option<B>;

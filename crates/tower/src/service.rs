@@ -11,8 +11,8 @@ use crate::{BoxError, NoReplay, Replay, ResponseFuture, TokenLayer, spare::Spare
 
 /// A service whose requests have tokens; a [`TokenLayer`] makes one.
 ///
-/// The inner service is cloned for a request that has to wait for its token, and for one that may be sent again: so a
-/// clone must be cheap, as with clients and channels it is.
+/// The inner service is cloned for each request that waits for its token, and for each that may be sent again, so that
+/// a clone must be cheap, as those of clients and channels are.
 #[derive(Clone, Debug)]
 pub struct TokenService<S, R = NoReplay> {
     inner: S,

@@ -1,4 +1,4 @@
-//! What a hit allocates beyond what the header map takes for one more header: nothing.
+//! A hit allocates nothing beyond one more header of the header map.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -12,7 +12,7 @@ use hallpass_tower::TokenLayer;
 use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
 use tower::{Layer as _, Service, service_fn};
 
-/// Has its token at hand, as a cache does.
+/// A source that holds its token, as a cache does.
 struct AtHand(AccessToken);
 
 #[async_trait]

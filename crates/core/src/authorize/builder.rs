@@ -84,7 +84,7 @@ impl AuthorizerBuilder {
         self
     }
 
-    /// Puts the token in the place of an `Authorization` header that is there already. Default: that header stays,
+    /// Replaces an `Authorization` header that is there already. Default: that header stays,
     /// and the request goes out as it is.
     pub fn replace_authorization(mut self) -> Self {
         self.replace_authorization = true;

@@ -259,7 +259,7 @@ impl<'a> Target<'a> {
         Some(Self::new(uri.scheme_str()?, host, port))
     }
 
-    /// The host, in whatever spelling the request has it.
+    /// The host, spelled as in the request.
     pub fn host(&self) -> &'a str {
         self.host
     }

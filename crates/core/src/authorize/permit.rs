@@ -23,7 +23,7 @@ pub enum Verdict {
     Pass,
     /// The API refused the token, which was dropped, or demands another proof with it: where the request can be sent
     /// once more, ask for a [`replacement`](Permit::replacement) and do so; otherwise treat it as
-    /// [`Refused`](Self::Refused). It may come several times for one request, and ends by itself.
+    /// [`Refused`](Self::Refused). A request may get it several times, up to a bound.
     Retry(ApiRefusal),
     /// Hand it on, with this in its extensions: sending it again would not help.
     Refused(ApiRefusal),
@@ -64,7 +64,7 @@ impl Permit {
     pub fn ready_token(&self) -> Option<AccessToken> {
         let source = &self.authorizer.0.source;
         let token = source.ready_token(&self.request)?;
-        // The error is told by `token`.
+        // `token` returns the error.
         is_usable(&token).then_some(token)
     }
 

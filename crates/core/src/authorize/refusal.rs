@@ -139,7 +139,7 @@ impl ApiRefusal {
     }
 }
 
-/// Did a gRPC server say UNAUTHENTICATED at once, in an answer without a body?
+/// Returns true if a gRPC server answered UNAUTHENTICATED in a response without a body.
 #[inline]
 fn is_unauthenticated_grpc(headers: &HeaderMap) -> bool {
     const UNAUTHENTICATED: &str = "16";

@@ -94,7 +94,7 @@ fn only_a_list_of_origins_that_makes_sense_is_taken() {
             .allow_origin("http://10.0.0.1"),
         "loopback only",
     );
-    // In whatever order they are called.
+    // The order of the calls does not matter.
     assert!(danger().allow_origin("http://[::1]:80").build().is_ok());
     assert!(
         builder()

@@ -1,4 +1,4 @@
-//! How often a request reaches the API: after each kind of redirect, on each kind of client, counted at the server.
+//! The number of requests that reach the API: after each kind of redirect, on each kind of client.
 
 use std::sync::Arc;
 

@@ -108,7 +108,7 @@ async fn a_request_with_a_body_is_sent_once_and_the_next_one_has_a_new_token() {
     assert_eq!(authorizations(&server), sent);
 }
 
-/// What an `http::Request` carries along, as far down as here.
+/// An extension of an `http::Request`.
 #[derive(Clone, Debug, PartialEq)]
 struct Trace(u32);
 

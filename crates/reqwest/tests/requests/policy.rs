@@ -1,4 +1,4 @@
-//! Who gets a token, and what happens when it is refused.
+//! Requests that get a token, and tokens that are refused.
 
 use std::{
     sync::{

@@ -1,4 +1,4 @@
-//! No token goes where a redirect leads, and no answer from there is taken for one about the token.
+//! No token goes where a redirect leads, and no answer from there counts as one about the token.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ fn refused() -> Reply {
     )
 }
 
-/// What each of so many requests has that goes with the token.
+/// The `Authorization` headers of so many requests with the token.
 fn ours<const N: usize>() -> [Option<String>; N] {
     ["Bearer token-1"; N].map(|header| Some(header.to_owned()))
 }

@@ -1,4 +1,4 @@
-//! What is sent again with a new token, and what is not.
+//! Requests that are sent again with a new token, and those that are not.
 
 use std::sync::Arc;
 

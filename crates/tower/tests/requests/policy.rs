@@ -1,4 +1,4 @@
-//! Who gets a token, and what happens when it is refused.
+//! Requests that get a token, and tokens that are refused.
 
 use std::sync::Arc;
 
@@ -111,7 +111,7 @@ async fn a_connection_to_one_origin_takes_paths_alone() {
         .connected_to(ORIGIN.parse().unwrap())
         .layer(api.clone());
     send(&mut service, get("/orders")).await.unwrap();
-    // What it is told is not a permission.
+    // To be connected is no permission.
     assert!(
         send(&mut service, get("https://other.example/"))
             .await
