@@ -2,7 +2,13 @@
 //!
 //! The names and labels are listed in docs/observability.md, and a test holds the two together.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use hallpass_core::{AccessToken, ErrorKind, TokenError};
 use metrics::{
@@ -101,7 +107,15 @@ pub(crate) fn register(cache: &str) {
     ] {
         counter!(name, "cache" => cache.to_owned()).increment(0);
     }
-    publish(cache, &Counters::default(), 0);
+    let label = [("cache", cache.to_owned())];
+    for name in [
+        "hallpass_hits_total",
+        "hallpass_misses_total",
+        "hallpass_repeated_failures_total",
+    ] {
+        counter!(name, &label).increment(0);
+    }
+    gauge!("hallpass_keys", &label).increment(0.0);
 }
 
 pub(crate) fn fetched(cache: &str, result: &Result<AccessToken, TokenError>, took: Duration) {
@@ -143,14 +157,54 @@ pub(crate) fn store_fault(cache: &str, what: &'static str) {
     counter!("hallpass_store_faults_total", &labels).increment(1);
 }
 
-pub(crate) fn publish(cache: &str, counters: &Counters, keys: usize) {
-    let label = [("cache", cache.to_owned())];
-    let misses = counters.misses.load(Ordering::Relaxed);
-    let repeated = counters.repeated_failures.load(Ordering::Relaxed);
-    counter!("hallpass_hits_total", &label).absolute(counters.hits());
-    counter!("hallpass_misses_total", &label).absolute(misses);
-    counter!("hallpass_repeated_failures_total", &label).absolute(repeated);
-    gauge!("hallpass_keys", &label).set(float(keys));
+/// What a cache has published of its own numbers. Caches of one name add up: each publishes what came to its numbers
+/// since, and takes its keys back as it goes.
+pub(crate) struct Published {
+    cache: Arc<str>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    repeated: AtomicU64,
+    keys: AtomicUsize,
+}
+
+impl Published {
+    pub(crate) fn new(cache: Arc<str>) -> Self {
+        Self {
+            cache,
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            repeated: AtomicU64::new(0),
+            keys: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn publish(&self, counters: &Counters, keys: usize) {
+        let misses = counters.misses.load(Ordering::Relaxed);
+        let repeated = counters.repeated_failures.load(Ordering::Relaxed);
+        let hits = counters.hits();
+        for (name, published, now) in [
+            ("hallpass_hits_total", &self.hits, hits),
+            ("hallpass_misses_total", &self.misses, misses),
+            ("hallpass_repeated_failures_total", &self.repeated, repeated),
+        ] {
+            // Of several at once, each counts what it is the first to publish.
+            let before = published.fetch_max(now, Ordering::Relaxed);
+            counter!(name, "cache" => self.cache.to_string()).increment(now.saturating_sub(before));
+        }
+        self.publish_keys(keys);
+    }
+
+    fn publish_keys(&self, keys: usize) {
+        let before = self.keys.swap(keys, Ordering::Relaxed);
+        let gauge = gauge!("hallpass_keys", "cache" => self.cache.to_string());
+        gauge.increment(float(keys) - float(before));
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        self.publish_keys(0);
+    }
 }
 
 /// Far below 2^52.

@@ -26,6 +26,8 @@ pub(crate) struct Observe {
     observers: Observers,
     /// Has a panic of the source been reported?
     panicked: AtomicBool,
+    #[cfg(feature = "metrics")]
+    published: meters::Published,
 }
 
 impl Observe {
@@ -36,10 +38,14 @@ impl Observe {
             meters::describe();
             meters::register(&cache);
         }
+        #[cfg(feature = "metrics")]
+        let published = meters::Published::new(cache.clone());
         Self {
             cache,
             observers,
             panicked: AtomicBool::new(false),
+            #[cfg(feature = "metrics")]
+            published,
         }
     }
 
@@ -162,7 +168,7 @@ impl Observe {
     /// Brings those metrics up to date that are not worth a call for each hit.
     pub(crate) fn publish(&self, counters: &Counters, keys: &Keys) {
         #[cfg(feature = "metrics")]
-        meters::publish(&self.cache, counters, keys.len());
+        self.published.publish(counters, keys.len());
         #[cfg(not(feature = "metrics"))]
         let _ = (self, counters, keys);
     }

@@ -1,8 +1,8 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, OnceLock},
+    hash::{BuildHasher as _, Hash, Hasher, RandomState},
+    sync::{Arc, LazyLock, OnceLock},
 };
 
 use crate::ScopeSet;
@@ -71,6 +71,10 @@ const RESERVED: [&str; 21] = [
     "subject_token_type",
     "username",
 ];
+
+/// The key of all requests' hashes: chosen at random, so that nobody can make up requests that collide in a cache's map,
+/// and one for the process, since a request brings its hash along.
+static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl TokenRequest {
     /// The request for what the source was built for; the start of every other one.
@@ -259,11 +263,7 @@ impl TokenRequest {
 
     fn key_hash(&self) -> u64 {
         self.0.as_ref().map_or(0, |inner| {
-            *inner.hash.get_or_init(|| {
-                let mut hasher = DefaultHasher::new();
-                inner.wants.hash(&mut hasher);
-                hasher.finish()
-            })
+            *inner.hash.get_or_init(|| SEED.hash_one(&inner.wants))
         })
     }
 }
@@ -337,6 +337,8 @@ impl InvalidRequest {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::DefaultHasher;
+
     use super::*;
 
     fn hash(request: &TokenRequest) -> u64 {
@@ -347,6 +349,14 @@ mod tests {
 
     fn scopes(text: &str) -> TokenRequest {
         TokenRequest::new().with_scopes(text.parse().unwrap())
+    }
+
+    #[test]
+    fn nobody_outside_of_the_process_can_tell_a_requests_hash() {
+        let request = scopes("a");
+        let mut known = DefaultHasher::new();
+        request.wants().for_each(|wants| wants.hash(&mut known));
+        assert_ne!(request.key_hash(), known.finish());
     }
 
     // covers: C-62

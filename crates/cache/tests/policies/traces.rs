@@ -111,6 +111,46 @@ async fn no_token_is_told_or_shown() {
 
 #[cfg(feature = "metrics")]
 #[tokio::test(start_paused = true)]
+async fn metrics_of_caches_with_one_name_add_up() {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let mint = Mint::hourly();
+    let cache = || mint.builder().name("orders").build();
+    let read = || {
+        let mut read = std::collections::BTreeMap::new();
+        for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+            let value = match value {
+                DebugValue::Counter(count) => count.to_string(),
+                DebugValue::Gauge(value) => value.to_string(),
+                DebugValue::Histogram(_) => continue,
+            };
+            read.insert(key.key().name().to_owned(), value);
+        }
+        ["hallpass_misses_total", "hallpass_keys"].map(|name| read[name].clone())
+    };
+    let (one, other) = (cache(), cache());
+    for scope in ["a", "b"] {
+        one.token(&key(scope)).await.unwrap();
+    }
+    other.token(&key("c")).await.unwrap();
+    one.stats();
+    other.stats();
+    assert_eq!(read(), ["3", "3"]);
+    drop(one);
+    settle().await;
+    // Built again under its name. Each reading starts at zero: one call more, two keys gone and one new.
+    let again = cache();
+    again.token(&key("d")).await.unwrap();
+    again.stats();
+    settle().await;
+    assert_eq!(read(), ["1", "-1"]);
+}
+
+#[cfg(feature = "metrics")]
+#[tokio::test(start_paused = true)]
 async fn metrics_count_what_the_documentation_says() {
     use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
