@@ -14,6 +14,7 @@ use crate::{
     CacheBuilder, Stats, flight,
     keys::{Holders, Keys},
     level2::{Context, SecondLevel},
+    nesting,
     observe::Observe,
     panics,
     policy::Policy,
@@ -243,7 +244,7 @@ impl<S: TokenSource + 'static> Shared<S> {
 
     /// The right to start a flight for this key, if there is one now.
     fn place(&self, request: &TokenRequest) -> Option<Place> {
-        if request.is_default() || flight::depth() > 0 {
+        if request.is_default() || nesting::is_within_fetch() {
             return Some(Place::Free);
         }
         self.upstream.place()
@@ -338,7 +339,6 @@ impl<S: TokenSource + 'static> Shared<S> {
     /// The slow path: joins a flight or starts one.
     async fn wait(self: &Arc<Self>, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         count(&self.counters.misses);
-        flight::refuse_recursion(self, request)?;
         let mut place = None;
         let mut lost = 0;
         while lost < TAKE_OVERS {
@@ -381,6 +381,7 @@ impl<S: TokenSource + 'static> Shared<S> {
                     ticket
                 }
             };
+            let _circle = nesting::wait_for(&ticket.node)?;
             let waiting = Waiting::new(self);
             let landed = time::timeout(self.policy.patience(), landed(ticket.receiver)).await;
             drop(waiting);

@@ -15,7 +15,7 @@ use crate::{
     policy::Policy,
     slot::Slot,
     step::{Begin, Fault, Flight, Landed, Ticket},
-    upstream::{Place, Record},
+    upstream::{Place, Record, Upstream},
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -326,5 +326,60 @@ fn renewals_refusals_and_callers_leave_nothing_stuck() {
         outsider.join().unwrap();
         world.assert_free();
         assert!(world.fetches.load(Ordering::SeqCst) <= 2);
+    });
+}
+
+// covers: F-77, F-83
+#[test]
+fn a_place_comes_back_however_its_flight_ends() {
+    explore(|| {
+        let world = World::new();
+        let upstream = Arc::new(Upstream::new(1));
+        let begin = |world: &World| {
+            let place = upstream.place();
+            world.slot.begin(world.now(), 0, &world.policy, place)
+        };
+        let Begin::Start(mut flight, _) = begin(&world) else {
+            panic!("an empty slot starts a flight");
+        };
+        // Those who come now join it: the one place is taken.
+        assert!(upstream.place().is_none());
+        assert!(matches!(begin(&world), Begin::Join(_)));
+        let id = flight.id;
+        let leaving = {
+            let world = world.clone();
+            thread::spawn(move || world.slot.abandon(id, world.now()))
+        };
+        let landing = {
+            let world = world.clone();
+            thread::spawn(move || {
+                world.land(&mut flight, Ok(world.token("new")));
+            })
+        };
+        leaving.join().unwrap();
+        landing.join().unwrap();
+        assert!(upstream.place().is_some());
+    });
+}
+
+// covers: C-35
+#[test]
+fn a_token_that_is_renewed_after_a_long_life_ends_the_row_of_refusals() {
+    explore(|| {
+        let (world, old) = World::with_due_token();
+        let renewal = {
+            let world = world.clone();
+            thread::spawn(move || {
+                world.ask().unwrap();
+            })
+        };
+        let reporter = {
+            let world = world.clone();
+            thread::spawn(move || world.slot.invalidate(&old, world.now(), &world.policy))
+        };
+        renewal.join().unwrap();
+        reporter.join().unwrap();
+        // However the two met: the next fetch has to wait for no longer than any.
+        assert!(world.slot.may_fetch(world.now(), 0, &world.policy).is_ok());
     });
 }

@@ -13,45 +13,13 @@ use crate::{
     cache::Shared,
     current::is_live,
     level2::{Right, Verdict},
+    nesting,
     panics::{self, CatchPanic},
     slot::Slot,
     stats::count,
     step::{Fault, Flight, Landed},
     upstream::Entry,
 };
-
-tokio::task_local! {
-    /// The fetches that this task is in: which cache, and for which key.
-    static WITHIN: Vec<(usize, TokenRequest)>;
-}
-
-fn identity<S>(shared: &Arc<Shared<S>>) -> usize {
-    Arc::as_ptr(shared).addr()
-}
-
-/// A source that asks the cache around it for the same key would wait for itself.
-pub(crate) fn refuse_recursion<S>(
-    shared: &Arc<Shared<S>>,
-    request: &TokenRequest,
-) -> Result<(), TokenError> {
-    let me = identity(shared);
-    let within = WITHIN.try_with(|within| {
-        within
-            .iter()
-            .any(|(cache, key)| *cache == me && key == request)
-    });
-    if within.unwrap_or(false) {
-        return Err(TokenError::configuration(
-            "the token source asks the cache around it for the token that it is to fetch",
-        ));
-    }
-    Ok(())
-}
-
-/// How many fetches the current task is in: a caller that is in one is a source, or something that a source asks.
-pub(crate) fn depth() -> usize {
-    WITHIN.try_with(Vec::len).unwrap_or_default()
-}
 
 /// Fetches, stores, tells all who wait, within `span`. When the cache is dropped or shut down, a fetch ends early, and
 /// what was fetched is put into the shared store all the same.
@@ -62,15 +30,15 @@ pub(crate) fn carry_out<S: TokenSource + 'static>(
     flight: Flight,
     span: Span,
 ) -> impl Future<Output = ()> + Send + 'static {
-    // Here and not in the task, which may be dropped before it was ever polled, and knows nothing of the caller's.
-    let mut within = WITHIN.try_with(Clone::clone).unwrap_or_default();
-    within.push((identity(&shared), request.clone()));
+    // Here and not in the task, which knows nothing of the caller's.
+    let nested = nesting::is_within_fetch();
+    // And here, since the task may be dropped before it was ever polled.
     let guard = Guard {
         id: flight.id,
         shared,
         slot,
     };
-    until_dropped(guard, request, flight, span, within)
+    until_dropped(guard, request, flight, span, nested)
 }
 
 async fn until_dropped<S: TokenSource + 'static>(
@@ -78,7 +46,7 @@ async fn until_dropped<S: TokenSource + 'static>(
     request: TokenRequest,
     flight: Flight,
     span: Span,
-    within: Vec<(usize, TokenRequest)>,
+    nested: bool,
 ) {
     let (shared, slot) = (guard.shared.clone(), guard.slot.clone());
     let mut alive = shared.alive.clone();
@@ -87,10 +55,10 @@ async fn until_dropped<S: TokenSource + 'static>(
     let keeper = (shared.keep_warm && request.is_default())
         .then(|| Keeper::new(&shared))
         .flatten();
-    // The span and the ancestors are this flight's, and no concern of the keeper, which outlives it.
-    let flight = WITHIN
-        .scope(within, fly(&guard, request, flight, alive.clone()))
-        .instrument(span);
+    // Neither the span nor what the flight waits for concerns the keeper, which outlives it.
+    let node = flight.node.clone();
+    let fetch = fly(&guard, request, flight, alive.clone());
+    let flight = nesting::within(node, nested, fetch).instrument(span);
     if CatchPanic::new(flight).await.is_none() {
         // Caught here, so that no panic looks like the end of a runtime, after which others take over at once.
         let error = TokenError::unavailable("a panic ended the token fetch");
@@ -308,7 +276,7 @@ async fn fetch<'a, S: TokenSource + 'static>(
     let epoch = || shared.epoch();
     let entry = match shared
         .upstream
-        .enter(depth() > 1, epoch, &shared.clock)
+        .enter(nesting::is_nested_fetch(), epoch, &shared.clock)
         .await
     {
         Ok(entry) => entry,

@@ -17,6 +17,7 @@ mod level2;
 mod memory;
 #[cfg(feature = "metrics")]
 mod meters;
+mod nesting;
 mod observe;
 mod panics;
 mod policy;

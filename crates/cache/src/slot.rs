@@ -2,7 +2,7 @@
 //!
 //! Readers see [`Current`] without a lock; everything else is decided under one short lock.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use hallpass_core::{AccessToken, ErrorKind, Timestamp, TokenError};
 use tokio::sync::watch;
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::{
     current::{Current, hash, is_live},
     failure::Failure,
+    nesting::Node,
     policy::Policy,
     step::{Begin, Fault, Flight, Landed, Outcome, Report, Ticket},
     sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock},
@@ -60,6 +61,7 @@ struct State {
 struct UnderWay {
     id: u32,
     waiters: watch::Sender<Outcome>,
+    node: Arc<Node>,
     /// Given back as the flight lands or is given up, even where its task stands still.
     _place: Option<Place>,
 }
@@ -398,6 +400,7 @@ impl State {
         let under_way = UnderWay {
             id: self.flights,
             waiters: watch::Sender::new(None),
+            node: Arc::default(),
             _place: place,
         };
         let ticket = under_way.ticket();
@@ -406,6 +409,7 @@ impl State {
             id: self.flights,
             delay,
             renewal,
+            node: ticket.node.clone(),
             generation: self.generation,
             was_late: false,
         };
@@ -483,6 +487,7 @@ impl UnderWay {
         Ticket {
             flight: self.id,
             receiver: self.waiters.subscribe(),
+            node: self.node.clone(),
         }
     }
 }

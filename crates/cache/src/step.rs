@@ -1,11 +1,11 @@
 //! What the steps of a slot take and yield.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hallpass_core::{AccessToken, TokenError};
 use tokio::sync::watch;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, nesting::Node};
 
 /// What all who wait for a flight get. `None` until it has landed.
 pub(crate) type Outcome = Option<Result<AccessToken, TokenError>>;
@@ -36,6 +36,7 @@ pub(crate) enum Fault {
 pub(crate) struct Ticket {
     pub(crate) flight: u32,
     pub(crate) receiver: watch::Receiver<Outcome>,
+    pub(crate) node: Arc<Node>,
 }
 
 /// A fetch that someone must carry out: fetch after `delay`, then [`Slot::land`](crate::slot::Slot::land).
@@ -43,6 +44,7 @@ pub(crate) struct Flight {
     pub(crate) id: u32,
     pub(crate) delay: Duration,
     pub(crate) renewal: bool,
+    pub(crate) node: Arc<Node>,
     /// What was dropped before this generation does not concern it.
     pub(crate) generation: u32,
     /// Did a token of this flight expire before it arrived, or what it is bound to end?

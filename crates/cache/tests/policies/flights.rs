@@ -8,6 +8,7 @@ use std::{
 use async_trait::async_trait;
 use hallpass_cache::CachedTokenSource;
 use hallpass_core::{AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource};
+use hallpass_testkit::Gate;
 
 use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, callers, down, key, name, settle};
 
@@ -199,6 +200,52 @@ async fn a_source_that_asks_the_cache_around_it_is_refused() {
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert!(error.to_string().contains("cache around it"), "{error}");
     }
+}
+
+/// A source that asks another cache.
+struct Asks {
+    other: OnceLock<std::sync::Weak<CachedTokenSource<Self>>>,
+    gate: Gate,
+}
+
+#[async_trait]
+impl TokenSource for Asks {
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        self.gate.pass().await;
+        let other = self.other.get().and_then(std::sync::Weak::upgrade);
+        other.expect("a cache").token(request).await
+    }
+}
+
+// covers: F-86
+#[tokio::test(start_paused = true)]
+async fn caches_that_ask_each_other_for_different_callers_do_not_wait_for_each_other() {
+    let gate = Gate::new();
+    let caches = [(); 3].map(|()| {
+        Arc::new(CachedTokenSource::new(Asks {
+            other: OnceLock::new(),
+            gate: gate.clone(),
+        }))
+    });
+    for (at, cache) in caches.iter().enumerate() {
+        let next = Arc::downgrade(&caches[(at + 1) % caches.len()]);
+        cache.get_ref().other.set(next).unwrap();
+    }
+    let mut calls = tokio::task::JoinSet::new();
+    for cache in &caches {
+        let cache = cache.clone();
+        calls.spawn(async move { ask(&*cache).await });
+    }
+    // Each flight was started by a caller of its own.
+    gate.arrived(3).await;
+    let start = tokio::time::Instant::now();
+    gate.open();
+    for outcome in calls.join_all().await {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("cache around it"), "{error}");
+    }
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
 }
 
 // covers: F-86

@@ -1,0 +1,101 @@
+//! Fetches within fetches: which flight waits for which, so that none waits for itself.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use hallpass_core::TokenError;
+
+tokio::task_local! {
+    /// The fetch that this task carries out. A task that a source spawns has none.
+    static WITHIN: Within;
+}
+
+struct Within {
+    node: Arc<Node>,
+    nested: bool,
+}
+
+/// A flight among those that wait for each other: the flights that the calls within it wait for.
+#[derive(Default)]
+pub(crate) struct Node(Mutex<Vec<Weak<Self>>>);
+
+/// Whether the caller is a source in the middle of a fetch, or something that a source calls.
+pub(crate) fn is_within_fetch() -> bool {
+    WITHIN.try_with(|_| ()).is_ok()
+}
+
+/// Whether the fetch that this task carries out was started from within another one.
+pub(crate) fn is_nested_fetch() -> bool {
+    WITHIN.try_with(|within| within.nested).unwrap_or(false)
+}
+
+/// Runs `fetch` as that of this flight.
+pub(crate) fn within<F: Future>(
+    node: Arc<Node>,
+    nested: bool,
+    fetch: F,
+) -> impl Future<Output = F::Output> {
+    WITHIN.scope(Within { node, nested }, fetch)
+}
+
+/// Notes that the fetch that this task carries out waits for `flight`, until the guard is dropped.
+///
+/// # Errors
+///
+/// Where that flight waits for this one, at whatever distance: it would never land.
+pub(crate) fn wait_for(flight: &Arc<Node>) -> Result<Option<Waits>, TokenError> {
+    let Ok(node) = WITHIN.try_with(|within| within.node.clone()) else {
+        return Ok(None);
+    };
+    // First the note, then the look: of two flights that begin to wait for each other, the later one sees both notes.
+    node.edges().push(Arc::downgrade(flight));
+    let waits = Waits {
+        node,
+        flight: flight.clone(),
+    };
+    if waits.is_circular() {
+        return Err(TokenError::configuration(
+            "the token source asks the cache around it for the token that it is to fetch, at once or by way of another \
+             source",
+        ));
+    }
+    Ok(Some(waits))
+}
+
+/// One flight's wait for another.
+pub(crate) struct Waits {
+    node: Arc<Node>,
+    flight: Arc<Node>,
+}
+
+impl Waits {
+    fn is_circular(&self) -> bool {
+        let mut seen: Vec<Arc<Node>> = Vec::new();
+        let mut next = vec![self.flight.clone()];
+        while let Some(node) = next.pop() {
+            if Arc::ptr_eq(&node, &self.node) {
+                return true;
+            }
+            if !seen.iter().any(|known| Arc::ptr_eq(known, &node)) {
+                next.extend(node.edges().iter().filter_map(Weak::upgrade));
+                seen.push(node);
+            }
+        }
+        false
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        let mut edges = self.node.edges();
+        let mine = |edge: &Weak<Node>| edge.as_ptr() == Arc::as_ptr(&self.flight);
+        if let Some(at) = edges.iter().position(mine) {
+            edges.swap_remove(at);
+        }
+    }
+}
+
+impl Node {
+    fn edges(&self) -> MutexGuard<'_, Vec<Weak<Self>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
