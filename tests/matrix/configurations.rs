@@ -260,7 +260,7 @@ impl Configuration {
             }
             A::JwtBearer => {
                 let assertion = SignedAssertion::new(for_issuer(url), assertions::key(text));
-                let builder = JwtBearer::builder(url, ID, Anonymous, assertion);
+                let builder = JwtBearer::builder(url, ID, Anonymous::new(), assertion);
                 self.decorate(finish!(builder, settings, patience))
             }
             A::RefreshToken => {

@@ -110,7 +110,7 @@ fn jwt_bearer(url: &str, text: &str) -> JwtBearer {
     let issuer = url.trim_end_matches("/oauth/token");
     let settings = AssertionSettings::new(issuer).unwrap();
     let assertion = SignedAssertion::new(settings, assertions::key(text));
-    JwtBearer::builder(url, ID, Anonymous, assertion)
+    JwtBearer::builder(url, ID, Anonymous::new(), assertion)
         .danger_allow_http_on_loopback()
         .retry(Retry::never())
         .build()

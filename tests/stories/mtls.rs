@@ -150,7 +150,7 @@ async fn a_server_that_refuses_the_certificate_in_tls_is_told_from_one_that_is_d
     assert!(hint.contains("this very certificate"), "{hint}");
 
     let none = server.source(MutualTls::new(secret("unused")));
-    let error = ask(&none.authentication(PublicClient).build().unwrap()).await;
+    let error = ask(&none.authentication(PublicClient::new()).build().unwrap()).await;
     let error = error.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CredentialsRefused, "{error}");
     assert!(
@@ -205,7 +205,7 @@ async fn the_alias_is_for_clients_with_a_certificate_alone() {
         let source = source.token_endpoint(endpoint.clone()).build().unwrap();
         ask(&source).await.unwrap();
         assert_eq!(server.records().pop().unwrap().path, "/token");
-        let without = ClientCredentials::builder(endpoint, ID, PublicClient)
+        let without = ClientCredentials::builder(endpoint, ID, PublicClient::new())
             .transport(transport())
             .retry(Retry::never());
         ask(&without.build().unwrap()).await.unwrap_err();
@@ -228,12 +228,12 @@ async fn the_alias_is_for_clients_with_a_certificate_alone() {
         let last = server.records().pop().unwrap();
         assert_eq!((&*last.path, &*last.client), ("/introspect", "a"));
     }
-    let without = TokenManagement::builder(alone, ID, PublicClient).transport(transport());
+    let without = TokenManagement::builder(alone, ID, PublicClient::new()).transport(transport());
     let error = without.build().unwrap().introspect(&token).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Configuration);
 
     let wrong = Endpoint::new(server.url("/token")).with_mtls_alias("http://localhost/token");
-    let source = ClientCredentials::builder(wrong, ID, PublicClient).build();
+    let source = ClientCredentials::builder(wrong, ID, PublicClient::new()).build();
     assert_eq!(source.unwrap_err().setting(), "mtls_alias");
 }
 

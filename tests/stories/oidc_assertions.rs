@@ -88,7 +88,7 @@ async fn it_takes_each_kind_of_key_and_secret() {
         let how = ClientSecretJwt::new(settings(&peer), shared).algorithm(algorithm);
         ask(&peer, id, how).await.expect(id);
     }
-    ask(&peer, "none", PublicClient).await.expect("none");
+    ask(&peer, "none", PublicClient::new()).await.expect("none");
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn what_is_wrong_is_refused_once_with_a_hint_that_fits() {
         (
             "no proof where one is needed",
             "key-es256",
-            Box::new(PublicClient),
+            Box::new(PublicClient::new()),
         ),
     ];
     for (name, id, how) in cases {
@@ -175,7 +175,7 @@ async fn what_is_wrong_is_refused_once_with_a_hint_that_fits() {
         assert!(matches!(peer.served().await, 400 | 401), "{name}");
     }
     // Nothing else came: a refusal is not tried again.
-    ask(&peer, "none", PublicClient).await.unwrap();
+    ask(&peer, "none", PublicClient::new()).await.unwrap();
     assert_eq!(peer.served().await, 200);
 }
 

@@ -13,7 +13,7 @@ use hallpass::{
     core::{OAuthError, SecretSource as _, SecretStore},
     endpoint::{
         AssertionSource, AuthenticationContext, ClientCredentials, ClientSecretBasic, JwtBearer,
-        RefreshToken, SecurityToken, TokenExchange, TokenTypeUri,
+        RefreshToken, SecretAssertion, SecurityToken, TokenExchange, TokenTypeUri,
     },
     jwt::{AssertionSettings, SignedAssertion, SigningKey},
 };
@@ -151,9 +151,14 @@ async fn it_takes_an_assertion_once_and_no_wrong_one() {
         assert_eq!(peer.served().await, 400, "{says}");
     }
     let recorded = secret(&jwt(&good).await);
-    bear(&peer, recorded.clone()).await.unwrap();
+    bear(&peer, SecretAssertion::new(recorded.clone()))
+        .await
+        .unwrap();
     assert_eq!(peer.served().await, 200);
-    refused(bear(&peer, recorded).await, "invalid_grant");
+    refused(
+        bear(&peer, SecretAssertion::new(recorded)).await,
+        "invalid_grant",
+    );
     assert_eq!(peer.served().await, 400);
 }
 

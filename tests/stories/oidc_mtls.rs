@@ -171,7 +171,7 @@ async fn what_is_wrong_is_refused_once_with_a_hint_that_fits() {
             "basic",
             Box::new(certified(&peer, "client")),
         ),
-        ("no certificate", "mtls", Box::new(PublicClient)),
+        ("no certificate", "mtls", Box::new(PublicClient::new())),
     ];
     for (name, id, how) in cases {
         let error = ask(&peer, id, how).await.expect_err(name);

@@ -11,15 +11,23 @@ use crate::{AuthenticationContext, ClientAuthentication, Credentials};
 ///
 /// ```
 /// use hallpass_core::SecretSource;
-/// use hallpass_endpoint::{Anonymous, JwtBearer};
+/// use hallpass_endpoint::{Anonymous, JwtBearer, SecretAssertion};
 ///
 /// # fn example(assertion: impl SecretSource + 'static) -> Result<(), hallpass_endpoint::BuildError> {
-/// let source = JwtBearer::builder("https://login.example/token", "orders-service", Anonymous, assertion).build()?;
+/// let source = JwtBearer::builder("https://login.example/token", "orders-service", Anonymous::new(), SecretAssertion::new(assertion)).build()?;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Anonymous;
+
+impl Anonymous {
+    /// Creates the authentication of no client.
+    pub const fn new() -> Self {
+        Self
+    }
+}
 
 #[async_trait]
 impl ClientAuthentication for Anonymous {

@@ -19,7 +19,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) scopes: &'a ScopeSet,
     pub(crate) requested_at: Moment,
     pub(crate) credentials: &'a Credentials,
-    pub(crate) form: &'a Form<'a>,
+    pub(crate) form: &'a Form,
     pub(crate) client_id: &'a str,
     pub(crate) about: About,
 }

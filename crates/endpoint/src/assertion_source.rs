@@ -1,4 +1,4 @@
-use std::{borrow::Cow, fmt, time::SystemTime};
+use std::{borrow::Cow, fmt, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use hallpass_core::{Secret, SecretSource, TokenError, TokenRequest};
@@ -7,8 +7,8 @@ use crate::{AuthenticationContext, authentication::is_from_another};
 
 /// Where the assertion of the [JWT bearer grant](crate::JwtBearer) comes from: an extension point.
 ///
-/// Every [`SecretSource`] is one, for a JWT that someone else makes and keeps fresh: a platform that writes it into a file,
-/// a caller whose token is handed on. The feature `jwt` of the facade has one that signs; write your own for a service that
+/// [`SecretAssertion`] reads a JWT that another party makes and keeps fresh: a platform that writes it into a file, a
+/// caller whose token is handed on. The feature `jwt` of the facade has one that signs; write your own for a service that
 /// signs on request:
 ///
 /// ```
@@ -66,15 +66,51 @@ pub trait AssertionSource: Send + Sync + fmt::Debug {
     }
 }
 
-/// An assertion that someone else made, read anew for each attempt.
+/// Forwards every method, the defaulted ones too.
+macro_rules! forward {
+    ($($pointer:ty),+) => {$(
+        #[async_trait]
+        impl<T: AssertionSource + ?Sized> AssertionSource for $pointer {
+            async fn assertion(
+                &self,
+                context: &AuthenticationContext<'_>,
+                request: &TokenRequest,
+            ) -> Result<Assertion, TokenError> {
+                (**self).assertion(context, request).await
+            }
+
+            fn epoch(&self) -> u64 {
+                (**self).epoch()
+            }
+
+            fn refused(&self, assertion: &Assertion) {
+                (**self).refused(assertion);
+            }
+        }
+    )+};
+}
+
+forward!(Arc<T>, Box<T>);
+
+/// An assertion that another party makes and keeps fresh, read from a [`SecretSource`] for each attempt.
+#[derive(Clone, Debug)]
+pub struct SecretAssertion<S>(S);
+
+impl<S: SecretSource> SecretAssertion<S> {
+    /// Creates a source that reads each assertion from `source`. A text that is not a JWT is never sent.
+    pub const fn new(source: S) -> Self {
+        Self(source)
+    }
+}
+
 #[async_trait]
-impl<S: SecretSource> AssertionSource for S {
+impl<S: SecretSource> AssertionSource for SecretAssertion<S> {
     async fn assertion(
         &self,
         _: &AuthenticationContext<'_>,
         _: &TokenRequest,
     ) -> Result<Assertion, TokenError> {
-        let secret = self.secret().await?;
+        let secret = self.0.secret().await?;
         if !is_jwt(secret.expose()) {
             // A key or a password that was put in its place must not be sent.
             return Err(TokenError::configuration(
@@ -86,11 +122,11 @@ impl<S: SecretSource> AssertionSource for S {
     }
 
     fn epoch(&self) -> u64 {
-        SecretSource::epoch(self)
+        self.0.epoch()
     }
 
     fn refused(&self, assertion: &Assertion) {
-        SecretSource::refused(self, &assertion.text);
+        self.0.refused(&assertion.text);
     }
 }
 
@@ -184,7 +220,8 @@ mod tests {
     async fn read(text: &str) -> Result<Assertion, TokenError> {
         let context = AuthenticationContext::new("orders", "https://login.example/token");
         let request = TokenRequest::default();
-        AssertionSource::assertion(&secret(text), &context, &request).await
+        let source: Arc<dyn AssertionSource> = Arc::new(SecretAssertion::new(secret(text)));
+        source.assertion(&context, &request).await
     }
 
     // covers: C-50

@@ -138,7 +138,10 @@ impl<'a> AuthenticationContext<'a> {
         self.client_id
     }
 
-    /// The URL that the request goes to.
+    /// The server's token endpoint: an audience by which the server knows itself (RFC 7523 section 3).
+    ///
+    /// The request need not go there: a client with a certificate may be asked to use another address (RFC 8705
+    /// section 5), and tokens are introspected and revoked at addresses of their own.
     pub fn token_endpoint(&self) -> &'a str {
         self.token_endpoint
     }
@@ -207,6 +210,8 @@ pub struct Credentials {
     pub(crate) hint: Option<Cow<'static, str>>,
     identity: Option<ClientIdentity>,
     unbound: bool,
+    /// Which of the ways of a [`Strongest`](crate::Strongest) made them.
+    pub(crate) offer: Option<usize>,
 }
 
 pub(crate) enum Proof {
@@ -308,6 +313,7 @@ impl Credentials {
             hint: None,
             identity: None,
             unbound: false,
+            offer: None,
         }
     }
 }

@@ -38,14 +38,14 @@ pub struct Client<G> {
 }
 
 /// All that one attempt sends.
-struct Attempt<'a> {
+struct Attempt {
     place: Arc<Place>,
     /// The client's, from before its credentials were made.
     epoch: u64,
     /// The grant's, from before its form was made.
     grant_epoch: u64,
     credentials: Credentials,
-    form: Form<'a>,
+    form: Form,
 }
 
 impl<G: Grant> Client<G> {
@@ -109,11 +109,7 @@ impl<G: Grant> Client<G> {
     }
 
     /// Makes what an attempt sends, within the time that is left.
-    async fn prepare(
-        &self,
-        request: &TokenRequest,
-        tries: &Tries,
-    ) -> Result<Attempt<'_>, TokenError> {
+    async fn prepare(&self, request: &TokenRequest, tries: &Tries) -> Result<Attempt, TokenError> {
         let place = self.endpoint.place_within(tries).await?;
         let context = AuthenticationContext::at(&self.client_id, &place, self.allow_utf8);
         let epoch = self.authentication.epoch();
@@ -133,7 +129,7 @@ impl<G: Grant> Client<G> {
     }
 
     /// Tells whoever made what was sent where it was refused; true if it was.
-    fn tell_refusal(&self, result: &Result<AccessToken, TokenError>, sent: &Attempt<'_>) -> bool {
+    fn tell_refusal(&self, result: &Result<AccessToken, TokenError>, sent: &Attempt) -> bool {
         let Err(error) = result else {
             return false;
         };
@@ -149,10 +145,10 @@ impl<G: Grant> Client<G> {
     /// Makes it all anew, and yields it where it is made from others than what was refused.
     async fn changed(
         &self,
-        refused: &Attempt<'_>,
+        refused: &Attempt,
         request: &TokenRequest,
         tries: &Tries,
-    ) -> Option<Attempt<'_>> {
+    ) -> Option<Attempt> {
         // Where they cannot be made, what the server said is the better news.
         let anew = self.prepare(request, tries).await.ok()?;
         let epoch_changed = self.authentication.epoch() != refused.epoch;
@@ -162,12 +158,12 @@ impl<G: Grant> Client<G> {
     }
 
     /// One exchange where tokens are not bound to a key; else as many as the server demands nonces (RFC 9449 section 8).
-    async fn exchange_proven<'a>(
-        &'a self,
-        mut sent: Attempt<'a>,
+    async fn exchange_proven(
+        &self,
+        mut sent: Attempt,
         request: &TokenRequest,
         tries: &Tries,
-    ) -> (Attempt<'a>, Result<AccessToken, TokenError>) {
+    ) -> (Attempt, Result<AccessToken, TokenError>) {
         let address = sent.place.token_endpoint_for(&sent.credentials);
         let mut proving = match address {
             Ok(address) => Proving::new(self.prover.as_ref(), address.url()),
@@ -197,7 +193,7 @@ impl<G: Grant> Client<G> {
 
     async fn exchange(
         &self,
-        sent: &Attempt<'_>,
+        sent: &Attempt,
         request: &TokenRequest,
         proving: &mut Proving<'_>,
         deadline: Duration,

@@ -1,13 +1,11 @@
-use std::sync::OnceLock;
-
 use async_trait::async_trait;
 use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
 
 use crate::{
     AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder,
     client::Client,
-    form::GrantEncoder,
-    grant::{About, Body, Form, Grant, Source},
+    form,
+    grant::{About, Form, Grant, Source},
 };
 
 /// Tokens from a token endpoint with the client credentials grant (RFC 6749 section 4.4).
@@ -50,7 +48,7 @@ impl ClientCredentials {
             token_endpoint.into(),
             client_id.into(),
             Box::new(authentication),
-            ClientCredentialsGrant::default(),
+            ClientCredentialsGrant,
         )
     }
 }
@@ -79,12 +77,8 @@ impl Source for ClientCredentials {
 }
 
 /// The grant that stands on nothing but the client itself.
-#[derive(Debug, Default)]
-pub struct ClientCredentialsGrant {
-    encoder: GrantEncoder,
-    /// What the encoder wrote for the first request: nearly every one after it asks for the same.
-    first: OnceLock<(TokenRequest, Box<[u8]>)>,
-}
+#[derive(Debug)]
+pub struct ClientCredentialsGrant;
 
 #[async_trait]
 impl Grant for ClientCredentialsGrant {
@@ -94,17 +88,9 @@ impl Grant for ClientCredentialsGrant {
         &self,
         request: &TokenRequest,
         _: &AuthenticationContext<'_>,
-    ) -> Result<Form<'_>, TokenError> {
-        let write = || self.encoder.encode(request);
-        let (first, written) = self
-            .first
-            .get_or_init(|| (request.clone(), write().into_boxed_slice()));
-        let body = if first == request {
-            Body::Borrowed(written)
-        } else {
-            Body::Owned(write().into())
-        };
-        Ok(Form::new(body, Vec::new()))
+    ) -> Result<Form, TokenError> {
+        let pairs = [("grant_type", Self::ABOUT.name)];
+        Ok(Form::new(form::grant(&pairs, request), Vec::new()))
     }
 }
 

@@ -21,10 +21,10 @@ use crate::{
 /// ```
 /// use hallpass_endpoint::{ClientCredentials, Endpoint, PublicClient};
 ///
-/// let source = ClientCredentials::builder("https://login.example/token", "orders-service", PublicClient).build()?;
+/// let source = ClientCredentials::builder("https://login.example/token", "orders-service", PublicClient::new()).build()?;
 ///
 /// let login = Endpoint::discover("https://login.example").build()?;
-/// let source = ClientCredentials::builder(login, "orders-service", PublicClient).build()?;
+/// let source = ClientCredentials::builder(login, "orders-service", PublicClient::new()).build()?;
 /// # Ok::<(), hallpass_endpoint::BuildError>(())
 /// ```
 #[derive(Clone)]
@@ -261,6 +261,7 @@ impl Finder {
 
     fn read(&self, metadata: Arc<Metadata>) -> Result<Place, TokenError> {
         let named = |error: TokenError| error.with_host(self.server.host());
+        metadata.require("token_endpoint").map_err(named)?;
         let token = metadata.token_endpoint().ok_or_else(|| {
             let missing =
                 "the metadata has no `token_endpoint`, so that the server gives out no tokens";
@@ -354,6 +355,9 @@ impl Place {
             Action::Revoke => &self.revocation,
         };
         let name = action.endpoint();
+        if let (None, Some(metadata)) = (found, &self.metadata) {
+            metadata.require(name)?;
+        }
         match found {
             Some(Ok(address)) => Ok(address),
             Some(Err(error)) => Err(unusable(error)),

@@ -19,7 +19,7 @@ pub trait Grant: Send + Sync + fmt::Debug {
         &self,
         request: &TokenRequest,
         context: &AuthenticationContext<'_>,
-    ) -> Result<Form<'_>, TokenError>;
+    ) -> Result<Form, TokenError>;
 
     /// A number that changes when what the grant stands on does.
     fn epoch(&self) -> u64 {
@@ -27,21 +27,32 @@ pub trait Grant: Send + Sync + fmt::Debug {
     }
 
     /// The server refused what the form was made from.
-    fn refused(&self, form: &Form<'_>) {
+    fn refused(&self, form: &Form) {
         let _ = form;
     }
 
     /// Takes what was granted for a form; what the answer lacks for this grant is an error.
-    async fn accept(&self, granted: Granted, form: &Form<'_>) -> Result<AccessToken, TokenError> {
+    async fn accept(&self, granted: Granted, form: &Form) -> Result<AccessToken, TokenError> {
         let _ = form;
         granted.token
     }
 }
 
-/// A source by one grant: what the builder builds. Sealed.
+/// A source that uses one grant: the bound of a function that sets up the [`SourceBuilder`](crate::SourceBuilder) of
+/// any of them. It is implemented by the sources of this crate alone.
+///
+/// ```
+/// use hallpass_endpoint::{Retry, Source, SourceBuilder};
+///
+/// fn house_rules<S: Source>(builder: SourceBuilder<S>) -> SourceBuilder<S> {
+///     builder.retry(Retry::new().max_retries(4)).require_granted_scopes()
+/// }
+/// ```
 pub trait Source: Sized {
+    #[doc(hidden)]
     type Grant: Grant;
 
+    #[doc(hidden)]
     fn of(client: Client<Self::Grant>) -> Self;
 }
 
@@ -72,18 +83,12 @@ impl About {
 }
 
 /// The form of one attempt.
-#[derive(Debug)]
-pub struct Form<'a> {
-    pub(crate) body: Body<'a>,
+pub struct Form {
+    body: Zeroizing<Vec<u8>>,
     /// What it stands on, so that another one can be told from it after a refusal, and an echo is not shown.
     pub(crate) grounds: Vec<Ground>,
     /// When the latest of what it stands on ends: a token must not outlive that.
     pub(crate) ends: Option<Timestamp>,
-}
-
-pub(crate) enum Body<'a> {
-    Borrowed(&'a [u8]),
-    Owned(Zeroizing<Vec<u8>>),
 }
 
 /// Something that a grant stands on, besides the client's own credentials.
@@ -94,8 +99,8 @@ pub(crate) enum Ground {
     Token(AccessToken),
 }
 
-impl<'a> Form<'a> {
-    pub(crate) fn new(body: Body<'a>, grounds: Vec<Ground>) -> Self {
+impl Form {
+    pub(crate) fn new(body: Zeroizing<Vec<u8>>, grounds: Vec<Ground>) -> Self {
         Self {
             body,
             grounds,
@@ -104,10 +109,7 @@ impl<'a> Form<'a> {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        match &self.body {
-            Body::Borrowed(body) => body,
-            Body::Owned(body) => body,
-        }
+        &self.body
     }
 
     /// Does this one stand on others than the one before?
@@ -154,8 +156,11 @@ impl Ground {
     }
 }
 
-impl fmt::Debug for Body<'_> {
+impl fmt::Debug for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Body(..)")
+        f.debug_struct("Form")
+            .field("grounds", &self.grounds)
+            .field("ends", &self.ends)
+            .finish_non_exhaustive()
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     AssertionSource, AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder,
     client::Client,
     form,
-    grant::{About, Body, Form, Grant, Ground, Source},
+    grant::{About, Form, Grant, Ground, Source},
 };
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -22,12 +22,12 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 ///
 /// ```
 /// use hallpass_core::{Secret, SecretSource};
-/// use hallpass_endpoint::{ClientSecretBasic, JwtBearer};
+/// use hallpass_endpoint::{ClientSecretBasic, JwtBearer, SecretAssertion};
 ///
 /// # fn example(projected: impl SecretSource + 'static) -> Result<(), Box<dyn std::error::Error>> {
 /// // `projected` is where the platform writes its JWT: a `FileSecret` of hallpass-secrets.
 /// let basic = ClientSecretBasic::new(Secret::new("s3cr3t")?);
-/// let source = JwtBearer::builder("https://login.example/token", "orders-service", basic, projected)
+/// let source = JwtBearer::builder("https://login.example/token", "orders-service", basic, SecretAssertion::new(projected))
 ///     .scope("orders.read")
 ///     .build()?;
 /// # Ok(())
@@ -98,10 +98,10 @@ impl Grant for JwtBearerGrant {
         &self,
         request: &TokenRequest,
         context: &AuthenticationContext<'_>,
-    ) -> Result<Form<'_>, TokenError> {
+    ) -> Result<Form, TokenError> {
         let assertion = self.0.assertion(context, request).await?;
         let pairs = [("grant_type", GRANT), ("assertion", assertion.expose())];
-        let body = Body::Owned(form::grant(&pairs, request));
+        let body = form::grant(&pairs, request);
         Ok(Form::new(body, vec![Ground::Assertion(assertion)]))
     }
 
@@ -109,7 +109,7 @@ impl Grant for JwtBearerGrant {
         self.0.epoch()
     }
 
-    fn refused(&self, form: &Form<'_>) {
+    fn refused(&self, form: &Form) {
         for assertion in form.assertions() {
             self.0.refused(assertion);
         }

@@ -73,7 +73,7 @@ mod token_exchange;
 mod transport;
 
 pub use anonymous::Anonymous;
-pub use assertion_source::{Assertion, AssertionSource};
+pub use assertion_source::{Assertion, AssertionSource, SecretAssertion};
 pub use authentication::{
     AuthenticationContext, ClientAuthentication, ClientSecretBasic, ClientSecretPost, Credentials,
 };
@@ -82,6 +82,7 @@ pub use client_credentials::ClientCredentials;
 pub use discovery::Discovery;
 pub use endpoint::Endpoint;
 pub use error::BuildError;
+pub use grant::Source;
 pub use introspection::Introspection;
 pub use jwt_bearer::JwtBearer;
 pub use management::{TokenManagement, TokenManagementBuilder};

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use hallpass_core::TokenError;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 /// What an authorization server says of itself (RFC 8414 section 2), as far as a machine's client has use for it.
 ///
@@ -13,19 +13,68 @@ pub struct Metadata(Document);
 #[derive(Clone, Debug, Deserialize)]
 struct Document {
     issuer: String,
-    token_endpoint: Option<String>,
-    introspection_endpoint: Option<String>,
-    revocation_endpoint: Option<String>,
-    jwks_uri: Option<String>,
-    token_endpoint_auth_methods_supported: Option<Vec<String>>,
-    token_endpoint_auth_signing_alg_values_supported: Option<Vec<String>>,
-    scopes_supported: Option<Vec<String>>,
-    grant_types_supported: Option<Vec<String>>,
-    dpop_signing_alg_values_supported: Option<Vec<String>>,
-    tls_client_certificate_bound_access_tokens: Option<bool>,
+    #[serde(default)]
+    token_endpoint: Member<String>,
+    #[serde(default)]
+    introspection_endpoint: Member<String>,
+    #[serde(default)]
+    revocation_endpoint: Member<String>,
+    #[serde(default)]
+    jwks_uri: Member<String>,
+    #[serde(default)]
+    token_endpoint_auth_methods_supported: Member<Vec<String>>,
+    #[serde(default)]
+    token_endpoint_auth_signing_alg_values_supported: Member<Vec<String>>,
+    #[serde(default)]
+    scopes_supported: Member<Vec<String>>,
+    #[serde(default)]
+    grant_types_supported: Member<Vec<String>>,
+    #[serde(default)]
+    dpop_signing_alg_values_supported: Member<Vec<String>>,
+    #[serde(default)]
+    tls_client_certificate_bound_access_tokens: Member<bool>,
     /// RFC 8705 section 5; some servers put others than texts in.
     #[serde(default)]
-    mtls_endpoint_aliases: BTreeMap<String, serde_json::Value>,
+    mtls_endpoint_aliases: Member<BTreeMap<String, serde_json::Value>>,
+}
+
+/// An optional member. One of another type is as absent, until it is needed.
+#[derive(Clone, Debug, Default)]
+enum Member<T> {
+    /// Missing or null.
+    #[default]
+    Absent,
+    Present(T),
+    WrongType,
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Member<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        if value.is_null() {
+            return Ok(Self::Absent);
+        }
+        Ok(serde_json::from_value(value).map_or(Self::WrongType, Self::Present))
+    }
+}
+
+impl<T> Member<T> {
+    fn get(&self) -> Option<&T> {
+        match self {
+            Self::Present(value) => Some(value),
+            Self::Absent | Self::WrongType => None,
+        }
+    }
+
+    fn is_of_wrong_type(&self) -> bool {
+        matches!(self, Self::WrongType)
+    }
+}
+
+impl Member<Vec<String>> {
+    fn list(&self) -> impl Iterator<Item = &str> {
+        self.get().into_iter().flatten().map(String::as_str)
+    }
 }
 
 impl Metadata {
@@ -44,13 +93,36 @@ impl Metadata {
         let document = serde_json::from_slice(body).map_err(|error| {
             let message = match error.classify() {
                 serde_json::error::Category::Data => {
-                    "the metadata has no `issuer`, or a member of another type than RFC 8414 section 2 gives it"
+                    "the metadata is not a JSON object whose `issuer` is a string, or names a member twice"
                 }
                 _ => "the metadata is not valid JSON",
             };
             TokenError::unusable_response(message).with_transient(!error.is_data())
         })?;
         Ok(Self(document))
+    }
+
+    /// Checks that a member is of the right type, or absent, before it is needed.
+    pub(crate) fn require(&self, name: &str) -> Result<(), TokenError> {
+        let Document {
+            token_endpoint,
+            introspection_endpoint,
+            revocation_endpoint,
+            token_endpoint_auth_methods_supported,
+            ..
+        } = &self.0;
+        let wrong = match name {
+            "token_endpoint" => token_endpoint.is_of_wrong_type(),
+            "introspection_endpoint" => introspection_endpoint.is_of_wrong_type(),
+            "revocation_endpoint" => revocation_endpoint.is_of_wrong_type(),
+            _ => token_endpoint_auth_methods_supported.is_of_wrong_type(),
+        };
+        if wrong {
+            return Err(TokenError::unusable_response(format!(
+                "the metadata's `{name}` is of another type than RFC 8414 section 2 gives it"
+            )));
+        }
+        Ok(())
     }
 
     /// The issuer identifier, to the letter.
@@ -60,30 +132,29 @@ impl Metadata {
 
     /// Where tokens are given out.
     pub fn token_endpoint(&self) -> Option<&str> {
-        self.0.token_endpoint.as_deref()
+        self.0.token_endpoint.get().map(String::as_str)
     }
 
     /// Where tokens are introspected (RFC 7662).
     pub fn introspection_endpoint(&self) -> Option<&str> {
-        self.0.introspection_endpoint.as_deref()
+        self.0.introspection_endpoint.get().map(String::as_str)
     }
 
     /// Where tokens are revoked (RFC 7009).
     pub fn revocation_endpoint(&self) -> Option<&str> {
-        self.0.revocation_endpoint.as_deref()
+        self.0.revocation_endpoint.get().map(String::as_str)
     }
 
     /// Where the server's own keys are.
     pub fn jwks_uri(&self) -> Option<&str> {
-        self.0.jwks_uri.as_deref()
+        self.0.jwks_uri.get().map(String::as_str)
     }
 
     /// How clients may prove themselves at the token endpoint: `client_secret_basic` where the server does not say.
     pub fn token_endpoint_auth_methods(&self) -> impl Iterator<Item = &str> {
-        list_or(
-            self.0.token_endpoint_auth_methods_supported.as_deref(),
-            "client_secret_basic",
-        )
+        let said = &self.0.token_endpoint_auth_methods_supported;
+        let default = said.get().is_none().then_some("client_secret_basic");
+        said.list().chain(default)
     }
 
     /// Does the server say that it takes assertions with this signature algorithm? `None` where it does not say.
@@ -91,47 +162,40 @@ impl Metadata {
         let list = self
             .0
             .token_endpoint_auth_signing_alg_values_supported
-            .as_ref()?;
+            .get()?;
         Some(list.iter().any(|known| known == algorithm))
     }
 
     /// The scopes that the server tells of; it may know more.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
-        list(self.0.scopes_supported.as_deref())
+        self.0.scopes_supported.list()
     }
 
     /// Does the server say that it has this grant? `None` where it does not say.
     pub fn has_grant(&self, grant_type: &str) -> Option<bool> {
-        let list = self.0.grant_types_supported.as_ref()?;
+        let list = self.0.grant_types_supported.get()?;
         Some(list.iter().any(|known| known == grant_type))
     }
 
     /// The algorithms of `DPoP` proofs that the server takes (RFC 9449 section 5.1); none where it knows no `DPoP`.
     pub fn dpop_algorithms(&self) -> impl Iterator<Item = &str> {
-        list(self.0.dpop_signing_alg_values_supported.as_deref())
+        self.0.dpop_signing_alg_values_supported.list()
     }
 
     /// Does the server bind tokens to a client's certificate (RFC 8705 section 3.3)?
     pub fn binds_tokens_to_certificates(&self) -> bool {
         self.0
             .tls_client_certificate_bound_access_tokens
-            .unwrap_or_default()
+            .get()
+            .is_some_and(|binds| *binds)
     }
 
     /// The address of this endpoint for clients that present a certificate, such as `token_endpoint` (RFC 8705
     /// section 5).
     pub fn mtls_alias(&self, endpoint: &str) -> Option<&str> {
-        self.0.mtls_endpoint_aliases.get(endpoint)?.as_str()
+        let aliases = self.0.mtls_endpoint_aliases.get()?;
+        aliases.get(endpoint)?.as_str()
     }
-}
-
-fn list(list: Option<&[String]>) -> impl Iterator<Item = &str> {
-    list.unwrap_or_default().iter().map(String::as_str)
-}
-
-fn list_or<'a>(said: Option<&'a [String]>, default: &'a str) -> impl Iterator<Item = &'a str> {
-    let default = said.is_none().then_some(default);
-    list(said).chain(default)
 }
 
 #[cfg(test)]
@@ -189,6 +253,46 @@ mod tests {
         assert_eq!(full.mtls_alias("odd"), None);
     }
 
+    // covers: F-12
+    #[test]
+    fn a_member_of_another_type_is_as_absent_until_it_is_needed() {
+        for odd in ["7", "true", "{}", "[7]", "null"] {
+            let members = [
+                "introspection_endpoint",
+                "jwks_uri",
+                "token_endpoint_auth_methods_supported",
+                "token_endpoint_auth_signing_alg_values_supported",
+                "scopes_supported",
+                "grant_types_supported",
+                "dpop_signing_alg_values_supported",
+                "mtls_endpoint_aliases",
+            ];
+            let members = members.map(|name| format!(r#","{name}":{odd}"#)).concat();
+            let json = format!(
+                r#"{{"issuer":"https://a.example","tls_client_certificate_bound_access_tokens":"true","token_endpoint":"https://a.example/t"{members}}}"#
+            );
+            let metadata = read(&json).unwrap();
+            assert_eq!(metadata.token_endpoint(), Some("https://a.example/t"));
+            assert_eq!(metadata.jwks_uri(), None);
+            assert_eq!(metadata.mtls_alias("token_endpoint"), None);
+            assert_eq!(metadata.takes_assertions_by("ES256"), None);
+            assert_eq!(metadata.scopes().count(), 0);
+            assert!(!metadata.binds_tokens_to_certificates());
+            metadata.require("token_endpoint").unwrap();
+            for name in [
+                "introspection_endpoint",
+                "token_endpoint_auth_methods_supported",
+            ] {
+                let needed = metadata.require(name);
+                let Err(error) = needed else {
+                    assert_eq!(odd, "null", "{name}");
+                    continue;
+                };
+                assert!(error.to_string().contains(name), "{error}");
+            }
+        }
+    }
+
     // covers: F-02, F-12, F-13
     #[test]
     fn what_is_no_metadata_is_refused_and_not_quoted() {
@@ -201,7 +305,7 @@ mod tests {
             (r#"{"issuer":7,"x":"CANARY"}"#, false),
             (r#"{"issuer":"CANARY","issuer":"https://a.example"}"#, false),
             (
-                r#"{"issuer":"CANARY","token_endpoint_auth_methods_supported":"x"}"#,
+                r#"{"issuer":"a","token_endpoint":"CANARY","token_endpoint":7}"#,
                 false,
             ),
         ] {

@@ -1,7 +1,6 @@
 //! Client authentication by a certificate (RFC 8705).
 
 mod identity;
-mod validity;
 
 use std::{
     fmt,

@@ -12,11 +12,19 @@ use crate::{AuthenticationContext, ClientAuthentication, Credentials};
 /// ```
 /// use hallpass_endpoint::{ClientCredentials, PublicClient};
 ///
-/// let source = ClientCredentials::builder("https://login.mesh.example/token", "orders-service", PublicClient).build()?;
+/// let source = ClientCredentials::builder("https://login.mesh.example/token", "orders-service", PublicClient::new()).build()?;
 /// # Ok::<(), hallpass_endpoint::BuildError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PublicClient;
+
+impl PublicClient {
+    /// Creates the authentication of a client that sends its `client_id` alone.
+    pub const fn new() -> Self {
+        Self
+    }
+}
 
 #[async_trait]
 impl ClientAuthentication for PublicClient {

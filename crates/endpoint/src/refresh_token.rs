@@ -15,7 +15,7 @@ use crate::{
     AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder,
     client::Client,
     form,
-    grant::{About, Body, Form, Grant, Ground, Source},
+    grant::{About, Form, Grant, Ground, Source},
     response::Granted,
     retry::Tries,
 };
@@ -39,7 +39,12 @@ const SAVING: Duration = Duration::from_secs(5);
 ///
 /// Where the server refuses the refresh token (`invalid_grant`), the store is read again: another process may have used
 /// it, and saved another one, which is then tried once. Else someone must sign in again, and the error says so. Two
-/// processes that share a store can still use one refresh token at the same moment: give each its own.
+/// sources that share a store, in one process or in two, can still use one refresh token at the same moment, which a
+/// server that rotates takes for theft: share one source, and give each process a store of its own.
+///
+/// A request whose answer is lost is sent again as [`Retry`](crate::Retry) says, with the same refresh token: a server
+/// that rotates takes that for a short time, and without it the new token in the lost answer is gone. With
+/// [`Retry::never`](crate::Retry::never) a refresh token is presented once.
 ///
 /// Scopes that are asked for must not exceed those of the first sign-in (RFC 6749 section 6); without any, they are the
 /// same.
@@ -244,13 +249,13 @@ impl Grant for RefreshTokenGrant {
         &self,
         request: &TokenRequest,
         _: &AuthenticationContext<'_>,
-    ) -> Result<Form<'_>, TokenError> {
+    ) -> Result<Form, TokenError> {
         let secret = self.current().await?;
         let pairs = [
             ("grant_type", Self::ABOUT.name),
             ("refresh_token", secret.expose()),
         ];
-        let body = Body::Owned(form::grant(&pairs, request));
+        let body = form::grant(&pairs, request);
         Ok(Form::new(body, vec![Ground::Secret(secret)]))
     }
 
@@ -258,7 +263,7 @@ impl Grant for RefreshTokenGrant {
         self.store.epoch()
     }
 
-    fn refused(&self, form: &Form<'_>) {
+    fn refused(&self, form: &Form) {
         for ground in &form.grounds {
             if let Ground::Secret(secret) = ground {
                 self.store.refused(secret);
@@ -266,7 +271,7 @@ impl Grant for RefreshTokenGrant {
         }
     }
 
-    async fn accept(&self, granted: Granted, form: &Form<'_>) -> Result<AccessToken, TokenError> {
+    async fn accept(&self, granted: Granted, form: &Form) -> Result<AccessToken, TokenError> {
         if let Some(new) = granted.refresh_token
             && let [Ground::Secret(used)] = form.grounds.as_slice()
             && !new.matches(used)

@@ -71,6 +71,10 @@ enum Origin {
 impl SecurityToken {
     /// One that is in this source now: that came in with a request, that a platform writes into a file. It is read for
     /// each attempt.
+    ///
+    /// The token is no part of the [`TokenRequest`], so that a cache above the exchange cannot tell one from another.
+    /// Where each caller has a token of their own, that came in with a request for example, build an exchange for each
+    /// and never put one cache over all of them: it would hand one caller's token to another.
     pub fn from_secret(source: impl SecretSource + 'static, token_type: TokenTypeUri) -> Self {
         Self {
             origin: Origin::Secret(Arc::new(source)),

@@ -81,10 +81,10 @@ impl Strongest {
         Some(&**offer)
     }
 
-    fn choose(
-        &self,
-        context: &AuthenticationContext<'_>,
-    ) -> Result<&dyn ClientAuthentication, TokenError> {
+    fn choose(&self, context: &AuthenticationContext<'_>) -> Result<usize, TokenError> {
+        if let Some(metadata) = context.metadata() {
+            metadata.require("token_endpoint_auth_methods_supported")?;
+        }
         let fit = |offer: &Arc<_>| fits(&**offer, context.metadata());
         let at = self.offers.iter().position(fit).ok_or_else(|| {
             let offered: Vec<_> = self
@@ -118,7 +118,7 @@ impl Strongest {
                 "client authentication chosen"
             );
         }
-        Ok(&**offer)
+        Ok(at)
     }
 }
 
@@ -146,7 +146,10 @@ impl ClientAuthentication for Strongest {
         &self,
         context: &AuthenticationContext<'_>,
     ) -> Result<Credentials, TokenError> {
-        self.choose(context)?.credentials(context).await
+        let at = self.choose(context)?;
+        let mut credentials = self.offers[at].credentials(context).await?;
+        credentials.offer = Some(at);
+        Ok(credentials)
     }
 
     fn epoch(&self) -> u64 {
@@ -163,7 +166,9 @@ impl ClientAuthentication for Strongest {
     }
 
     fn refused(&self, credentials: &Credentials) {
-        if let Some(offer) = self.current() {
+        // Not the one that was chosen last: clones of this may be used at another server.
+        let offer = credentials.offer.and_then(|at| self.offers.get(at));
+        if let Some(offer) = offer {
             offer.refused(credentials);
         }
     }
@@ -201,7 +206,7 @@ mod tests {
 
     fn all() -> Strongest {
         let secret = Secret::new("CANARY-s3cr3t").unwrap();
-        Strongest::of(PublicClient)
+        Strongest::of(PublicClient::new())
             .or(ClientSecretPost::new(secret.clone()))
             .or(Named("private_key_jwt", Some("ES256")))
             .or(ClientSecretBasic::new(secret))
@@ -252,6 +257,52 @@ mod tests {
             assert_eq!(taken, Some(expect), "{said:?}");
             assert_eq!(how.method(), Some(expect));
         }
+    }
+
+    /// Counts the refusals that it is told.
+    #[derive(Debug, Default)]
+    struct Counting(&'static str, AtomicUsize);
+
+    #[async_trait]
+    impl ClientAuthentication for Counting {
+        async fn credentials(
+            &self,
+            _: &AuthenticationContext<'_>,
+        ) -> Result<Credentials, TokenError> {
+            Ok(Credentials::parameters([("client_id", self.0)]))
+        }
+
+        fn method(&self) -> Option<&'static str> {
+            Some(self.0)
+        }
+
+        fn refused(&self, _: &Credentials) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    // covers: C-42
+    #[tokio::test]
+    async fn a_refusal_is_told_to_the_way_that_made_the_credentials() {
+        let [jwt, post] = ["private_key_jwt", "client_secret_post"]
+            .map(|name| Arc::new(Counting(name, AtomicUsize::default())));
+        let how = Strongest::of(jwt.clone()).or(post.clone());
+        let of = async |method: &str| {
+            let metadata = format!(
+                r#"{{"issuer":"https://a.example","token_endpoint_auth_methods_supported":["{method}"]}}"#
+            );
+            let metadata = Metadata::read(metadata.as_bytes()).unwrap();
+            let context = AuthenticationContext::new("id", "https://a.example/t");
+            let context = context.with_metadata(&metadata);
+            how.clone().credentials(&context).await.unwrap()
+        };
+        let one = of("private_key_jwt").await;
+        let other = of("client_secret_post").await;
+        let counts = || [&jwt, &post].map(|way| way.1.load(Ordering::Relaxed));
+        how.refused(&one);
+        assert_eq!(counts(), [1, 0]);
+        how.refused(&other);
+        assert_eq!(counts(), [1, 1]);
     }
 
     #[tokio::test]

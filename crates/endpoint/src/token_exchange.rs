@@ -6,7 +6,7 @@ use crate::{
     TokenTypeUri,
     client::Client,
     form,
-    grant::{About, Body, Form, Grant, Source},
+    grant::{About, Form, Grant, Source},
     response::Granted,
 };
 
@@ -140,7 +140,7 @@ impl Grant for TokenExchangeGrant {
         &self,
         request: &TokenRequest,
         _: &AuthenticationContext<'_>,
-    ) -> Result<Form<'_>, TokenError> {
+    ) -> Result<Form, TokenError> {
         let (subject, ends) = self.subject.now("subject").await?;
         let mut pairs = vec![
             ("grant_type", GRANT),
@@ -158,7 +158,7 @@ impl Grant for TokenExchangeGrant {
         if let Some(requested) = &self.requested {
             pairs.push(("requested_token_type", requested.as_str()));
         }
-        let body = Body::Owned(form::grant(&pairs, request));
+        let body = form::grant(&pairs, request);
         let grounds = std::iter::once(subject).chain(actor.map(|(token, _)| token));
         let mut form = Form::new(body, grounds.collect());
         form.ends = ends;
@@ -171,13 +171,13 @@ impl Grant for TokenExchangeGrant {
     }
 
     /// The server does not say which of the two it was.
-    fn refused(&self, form: &Form<'_>) {
+    fn refused(&self, form: &Form) {
         for (party, ground) in self.parties().zip(&form.grounds) {
             party.refused(ground);
         }
     }
 
-    async fn accept(&self, granted: Granted, _: &Form<'_>) -> Result<AccessToken, TokenError> {
+    async fn accept(&self, granted: Granted, _: &Form) -> Result<AccessToken, TokenError> {
         let token = granted.token?;
         let issued = token.extra("issued_token_type").map(|json| {
             let text = serde_json::from_str::<String>(json);

@@ -57,7 +57,7 @@ pub fn google_service_account(file: &str) -> Result<SourceBuilder<JwtBearer>, Bu
     Ok(JwtBearer::builder(
         file.token_uri,
         file.client_email,
-        Anonymous,
+        Anonymous::new(),
         assertion,
     ))
 }

@@ -25,7 +25,7 @@ use crate::{
 /// # fn example(pem: &str) -> Result<(), Box<dyn std::error::Error>> {
 /// let settings = AssertionSettings::new("https://login.example")?;
 /// let assertion = SignedAssertion::new(settings, SigningKey::from_pem(pem)?).subject("jane@orders.example");
-/// let source = JwtBearer::builder("https://login.example/token", "orders-service", PublicClient, assertion).build()?;
+/// let source = JwtBearer::builder("https://login.example/token", "orders-service", PublicClient::new(), assertion).build()?;
 /// # Ok(())
 /// # }
 /// ```

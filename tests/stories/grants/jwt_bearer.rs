@@ -6,7 +6,8 @@ use hallpass::{
     ErrorKind, TokenRequest, TokenSource,
     core::SecretSource,
     endpoint::{
-        Anonymous, AssertionSource, AuthenticationContext, JwtBearer, Retry, SourceBuilder,
+        Anonymous, AssertionSource, AuthenticationContext, JwtBearer, Retry, SecretAssertion,
+        SourceBuilder,
     },
     jwt::{AssertionSettings, SignedAssertion},
 };
@@ -36,7 +37,7 @@ fn builder(
     server: &AuthorizationServer,
     assertion: impl AssertionSource + 'static,
 ) -> SourceBuilder<JwtBearer> {
-    JwtBearer::builder(server.token_endpoint(), ID, Anonymous, assertion)
+    JwtBearer::builder(server.token_endpoint(), ID, Anonymous::new(), assertion)
         .danger_allow_http_on_loopback()
 }
 
@@ -121,7 +122,9 @@ async fn one_that_was_made_is_refused_once_unless_its_key_changed() {
 async fn one_that_was_read_is_read_again_and_tried_if_it_changed() {
     let server = server().await;
     let file = RotatingSecret::new(&jwt(&signed(&server, OTHER)).await);
-    let source = builder(&server, file.clone()).build().unwrap();
+    let source = builder(&server, SecretAssertion::new(file.clone()))
+        .build()
+        .unwrap();
     let error = ask(&source).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CredentialsRefused);
     assert_eq!(statuses(&server), [400]);
@@ -138,7 +141,9 @@ async fn one_that_was_read_is_read_again_and_tried_if_it_changed() {
 async fn one_that_came_before_is_refused() {
     let server = server().await;
     let recorded = secret(&jwt(&signed(&server, SECRET)).await);
-    let source = builder(&server, recorded).build().unwrap();
+    let source = builder(&server, SecretAssertion::new(recorded))
+        .build()
+        .unwrap();
     ask(&source).await.unwrap();
     let error = ask(&source).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CredentialsRefused);
@@ -150,10 +155,15 @@ async fn a_client_that_is_refused_is_told_apart_from_its_assertion() {
     let server = server().await;
     let file = RotatingSecret::new(&jwt(&signed(&server, SECRET)).await);
     let client = hallpass::endpoint::ClientSecretPost::new(secret(OTHER));
-    let source = JwtBearer::builder(server.token_endpoint(), ID, client, file.clone())
-        .danger_allow_http_on_loopback()
-        .build()
-        .unwrap();
+    let source = JwtBearer::builder(
+        server.token_endpoint(),
+        ID,
+        client,
+        SecretAssertion::new(file.clone()),
+    )
+    .danger_allow_http_on_loopback()
+    .build()
+    .unwrap();
     let error = ask(&source).await.unwrap_err();
     assert_eq!(error.oauth_error().unwrap().code(), "invalid_client");
     assert_eq!((statuses(&server), file.refusals()), (vec![401], 0));
@@ -184,7 +194,7 @@ async fn the_cache_makes_one_request_of_a_thousand_calls() {
 async fn an_assertion_is_neither_shown_nor_traced() {
     let stale = "aGVhZGVy.eyJzdWIiOiJqYW5lIn0.CANARY-signature";
     let build = |url: &str| {
-        JwtBearer::builder(url, ID, basic(), secret(stale))
+        JwtBearer::builder(url, ID, basic(), SecretAssertion::new(secret(stale)))
             .danger_allow_http_on_loopback()
             .retry(Retry::never())
     };

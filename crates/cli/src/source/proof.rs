@@ -58,7 +58,7 @@ pub(crate) fn authentication(
             assertion,
         )?)),
         Proof::Certificate { .. } => Arc::new(certificate(settings)?),
-        Proof::Nothing => Arc::new(PublicClient),
+        Proof::Nothing => Arc::new(PublicClient::new()),
     })
 }
 

@@ -15,9 +15,12 @@ use rustls::{
     },
     sign::CertifiedKey,
 };
+use x509_cert::{
+    certificate::{Certificate, Version},
+    der::Decode as _,
+};
 use zeroize::Zeroizing;
 
-use super::validity;
 use crate::BuildError;
 
 /// A client's certificate, the chain below its authority and the private key: cheap to clone, never shown.
@@ -92,7 +95,20 @@ impl ClientIdentity {
                 "there is no certificate in the PEM text (`-----BEGIN CERTIFICATE-----`)",
             ));
         };
-        let valid_until = validity::end(own);
+        let parsed = parse(own);
+        if parsed
+            .as_ref()
+            .is_some_and(|own| own.tbs_certificate().version() == Version::V1)
+        {
+            return Err(VERSION_1);
+        }
+        let valid_until = parsed.map(|own| {
+            own.tbs_certificate()
+                .validity()
+                .not_after
+                .to_unix_duration()
+        });
+        let valid_until = valid_until.and_then(|end| SystemTime::UNIX_EPOCH.checked_add(end));
         let text = write(&certificates, *kind, key);
         check(certificates, *kind, key)?;
         // It is not empty.
@@ -161,6 +177,10 @@ const ENCRYPTED: Fault = Fault::Unusable(
 const DAMAGED: Fault =
     Fault::Unusable("the PEM text is damaged or cut; copy it whole, with its BEGIN and END lines");
 
+const VERSION_1: Fault = Fault::Unusable(
+    "the certificate is X.509 version 1, which the TLS library does not take; have it issued as version 3, with at least one extension (`openssl x509 -req` takes them with `-extfile`)",
+);
+
 impl Fault {
     pub(super) fn text(&self) -> &'static str {
         match self {
@@ -175,6 +195,11 @@ impl Fault {
 /// PKCS#8 says so in the section's name, the older forms in a line below it.
 fn is_encrypted(pem: &str) -> bool {
     pem.contains("BEGIN ENCRYPTED PRIVATE KEY") || pem.contains("Proc-Type: 4,ENCRYPTED")
+}
+
+/// Reads a certificate for its version and validity. The TLS library, which takes more, has the last word.
+fn parse(certificate: &[u8]) -> Option<Certificate> {
+    Certificate::from_der(certificate).ok()
 }
 
 /// Does the key fit, by the same library that will use it?

@@ -68,6 +68,28 @@ fn what_is_wrong_with_a_text_is_told_and_nothing_of_it_shown() {
     }
 }
 
+/// As `openssl x509 -req` signs a request without extensions, which no library of the tests does.
+#[test]
+fn a_certificate_of_version_1_is_refused_by_that_name() {
+    let told = fault(include_str!("version_1.pem"));
+    assert!(told.contains("X.509 version 1"), "{told}");
+    assert!(!told.contains("damaged"), "{told}");
+}
+
+#[test]
+fn the_end_of_the_validity_is_read() {
+    for (year, end) in [
+        (2049, "Fri, 31 Dec 2049 00:00:00 GMT"),
+        (2050, "Sat, 31 Dec 2050 00:00:00 GMT"),
+        (9999, "Fri, 31 Dec 9999 00:00:00 GMT"),
+    ] {
+        let (certificate, key) = pair("a", year);
+        let identity = ClientIdentity::from_pem(&(certificate + &key)).unwrap();
+        let expected = httpdate::parse_http_date(end).unwrap();
+        assert_eq!(identity.valid_until(), Some(expected));
+    }
+}
+
 /// RSA, EC and Ed25519 in the forms that tools write, among sections that are none of ours.
 #[test]
 fn keys_of_each_kind_and_texts_with_more_in_them_are_taken() {

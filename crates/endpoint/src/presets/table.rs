@@ -1,7 +1,7 @@
 use super::{Preset, Scopes, SecretAuthentication, Target};
 
 /// Every preset.
-pub const ALL: [&Preset; 8] = [
+pub const ALL: &[&Preset] = &[
     &AUTH0,
     &OKTA,
     &ENTRA_ID,
