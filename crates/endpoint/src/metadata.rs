@@ -89,17 +89,18 @@ impl Metadata {
 
     pub(crate) fn read(body: &[u8]) -> Result<Self, TokenError> {
         let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
-        // What the JSON library says may quote the document.
-        let document = serde_json::from_slice(body).map_err(|error| {
-            let message = match error.classify() {
-                serde_json::error::Category::Data => {
-                    "the metadata is not a JSON object whose `issuer` is a string, or names a member twice"
-                }
-                _ => "the metadata is not valid JSON",
-            };
-            TokenError::unusable_response(message).with_transient(!error.is_data())
-        })?;
-        Ok(Self(document))
+        // The JSON library takes a list for an object whose members come in order.
+        let list = body.trim_ascii_start().starts_with(b"[");
+        let (message, transient) = match serde_json::from_slice(body) {
+            Ok(document) if !list => return Ok(Self(document)),
+            // Its errors are not shown, since they may quote the document.
+            Err(error) if !error.is_data() => ("the metadata is not valid JSON", true),
+            _ => (
+                "the metadata has no `issuer` that is a string, names a member twice, or is not a JSON object",
+                false,
+            ),
+        };
+        Err(TokenError::unusable_response(message).with_transient(transient))
     }
 
     /// Checks that a member is of the right type, or absent, before it is needed.

@@ -102,10 +102,23 @@ pub(crate) fn read(
     redactor: impl FnOnce() -> Redactor,
     about: &About,
 ) -> Result<Granted, TokenError> {
-    let members = Members::read(body).map_err(unreadable)?;
-    if let Some(name) = members.twice {
-        return unusable(format!("the response has the member `{name}` twice"));
-    }
+    let members = match Members::read(body)
+        .map_err(unreadable)
+        .and_then(unambiguous)
+    {
+        Ok(members) => members,
+        // The server has voided the refresh token that was used, whatever else is wrong with its answer.
+        Err(error) => {
+            let refresh_token = Some(body).filter(|_| rules.keep_refresh_token);
+            let refresh_token = refresh_token.and_then(refresh_token_alone);
+            return refresh_token.map_or(Err(error.clone()), |new| {
+                Ok(Granted {
+                    token: Err(error),
+                    refresh_token: Some(new),
+                })
+            });
+        }
+    };
     if members.get("error").is_some() {
         return Err(refusal::in_a_success(&members, redactor(), about));
     }
@@ -115,6 +128,25 @@ pub(crate) fn read(
         refresh_token: refresh_token.map(Secret::new).transpose()?,
         token: token(members, rules, asked, requested_at),
     })
+}
+
+fn unambiguous(members: Members<'_>) -> Result<Members<'_>, TokenError> {
+    match members.twice {
+        Some(name) => unusable(format!("the response has the member `{name}` twice")),
+        None => Ok(members),
+    }
+}
+
+/// The refresh token of a JSON object whose other members are not looked at: one may be there twice, or be a number that
+/// no type holds.
+fn refresh_token_alone(body: &[u8]) -> Option<Secret> {
+    #[derive(serde::Deserialize)]
+    struct Alone<'a> {
+        #[serde(borrow)]
+        refresh_token: std::borrow::Cow<'a, str>,
+    }
+    let alone: Alone<'_> = serde_json::from_slice(body).ok()?;
+    Secret::new(alone.refresh_token).ok()
 }
 
 fn token(

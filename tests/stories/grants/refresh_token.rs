@@ -12,7 +12,7 @@ use hallpass::{
 use hallpass_testkit::{
     AuthorizationServer, RotatingSecret, faults,
     leak::{self, Capture},
-    raw::{RawServer, Reply},
+    raw::{self, RawServer, Reply},
 };
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -95,6 +95,29 @@ async fn a_server_that_does_not_rotate_has_nothing_saved() {
         (used(&server), store.saves()),
         (vec![FIRST.to_owned(); 3], 0)
     );
+}
+
+/// The server has voided the one before.
+#[tokio::test]
+async fn a_refresh_token_beside_what_cannot_be_read_is_saved() {
+    for odd in [
+        r#""expires_in":60,"expires_in":60"#,
+        r#""expires_in":1e999"#,
+        r#""expires_in":-1"#,
+        r#""expires_in":"soon""#,
+    ] {
+        let answer = format!(
+            r#"{{"access_token":"t","token_type":"Bearer",{odd},"refresh_token":"{SECOND}"}}"#
+        );
+        let server = RawServer::always(raw::json(200, answer)).await;
+        let store = RotatingSecret::new(FIRST);
+        let source = at(&server.url("/"), store.clone());
+        let error = ask(&source.build().unwrap()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnusableResponse, "{odd}");
+        let stored = store.secret().await.unwrap();
+        assert_eq!(stored.expose(), SECOND, "{odd}");
+        assert_eq!(server.request_count(), 1);
+    }
 }
 
 /// A server that read it may have voided it.
