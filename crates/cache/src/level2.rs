@@ -1,6 +1,12 @@
 //! The shared store as the cache uses it: with timeouts, a circuit breaker, and no trust.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    future,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use hallpass_core::{AccessToken, Clock, TokenRequest};
 use tokio::time::{self, Instant};
@@ -75,6 +81,7 @@ pub(crate) struct Context<'a> {
     pub(crate) counters: &'a Counters,
 }
 
+type Changed<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 type Judge<'a> = &'a (dyn Fn(&AccessToken) -> Verdict + Send + Sync);
 
 impl Context<'_> {
@@ -106,7 +113,15 @@ impl SecondLevel {
         let key = self.key(request);
         let start = Instant::now();
         let mut polls = Polls::new(self.load_deadline);
+        let mut changed = None;
         loop {
+            if polls.listens() {
+                // Before the look, so that what happens meanwhile is not missed.
+                let listening = changed.get_or_insert_with(|| self.changed(&key));
+                if is_ready(listening).await {
+                    *listening = self.changed(&key);
+                }
+            }
             match self.look(&key, judge, context).await {
                 Some(Look::Token(token)) => return Found::token(token, Right::None),
                 Some(_) => {}
@@ -124,8 +139,27 @@ impl SecondLevel {
             if polls.is_over(waited) {
                 return Found::nothing(Right::Unleased);
             }
-            time::sleep(polls.pause(waited)).await;
+            let pause = time::sleep(polls.pause(waited));
+            match &mut changed {
+                None => pause.await,
+                Some(notified) => tokio::select! {
+                    () = pause => {}
+                    () = notified => {
+                        changed = None;
+                        time::sleep(polls.pause_after_change()).await;
+                    }
+                },
+            }
         }
+    }
+
+    /// Waits until the store reports a change of this key: forever where it panics.
+    fn changed<'a>(&'a self, key: &'a StoreKey) -> Changed<'a> {
+        Box::pin(async move {
+            if CatchPanic::new(self.store.changed(key)).await.is_none() {
+                future::pending::<()>().await;
+            }
+        })
     }
 
     /// Looks under the lease: another process may have put a token just before it gave the lease back.
@@ -356,4 +390,9 @@ async fn answer<T>(
 
 fn too_slow(timeout: Duration) -> String {
     format!("no answer within {timeout:?}")
+}
+
+/// Polls once, so that a subscription begins; returns true if the change has happened.
+async fn is_ready(changed: &mut Changed<'_>) -> bool {
+    future::poll_fn(|context| Poll::Ready(changed.as_mut().poll(context).is_ready())).await
 }

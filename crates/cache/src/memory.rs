@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use hallpass_core::{Clock, SystemClock, Timestamp};
-use tokio::task::yield_now;
+use tokio::{sync::Notify, task::yield_now};
 use zeroize::Zeroizing;
 
 use crate::{Lease, StoreEntry, StoreError, StoreKey, TokenStore};
@@ -31,6 +31,7 @@ use crate::{Lease, StoreEntry, StoreError, StoreKey, TokenStore};
 #[derive(Clone)]
 pub struct MemoryTokenStore {
     inner: Arc<Mutex<Inner>>,
+    changes: Arc<Notify>,
     max_keys: usize,
     clock: Arc<dyn Clock>,
 }
@@ -68,6 +69,7 @@ impl MemoryTokenStore {
     pub fn new(clock: impl Clock + 'static) -> Self {
         Self {
             inner: Arc::default(),
+            changes: Arc::default(),
             max_keys: 10_000,
             clock: Arc::new(clock),
         }
@@ -192,6 +194,7 @@ impl TokenStore for MemoryTokenStore {
             fence,
             until,
         });
+        self.changes.notify_waiters();
         Ok(())
     }
 
@@ -200,6 +203,7 @@ impl TokenStore for MemoryTokenStore {
         if let Some(slot) = self.inner().slots.get_mut(key) {
             slot.entry.take_if(|entry| entry.fence == fence);
         }
+        self.changes.notify_waiters();
         Ok(())
     }
 
@@ -238,7 +242,12 @@ impl TokenStore for MemoryTokenStore {
         if let Some(slot) = self.inner().slots.get_mut(key) {
             slot.lease.take_if(|(fence, _)| *fence == lease.fence());
         }
+        self.changes.notify_waiters();
         Ok(())
+    }
+
+    async fn changed(&self, _: &StoreKey) {
+        self.changes.notified().await;
     }
 }
 

@@ -11,9 +11,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A later lease is asked for every other time, and again after this at the latest.
 const LEASE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The longest pause after the store reported a change, and how many changes are heeded.
+const PAUSE_AFTER_CHANGE: Duration = Duration::from_millis(20);
+const MOST_CHANGES: u32 = 50;
+
 pub(crate) struct Polls {
     /// So many questions were asked.
     number: u32,
+    /// So many changes were reported.
+    changes: u32,
     asked_for_lease: Option<Duration>,
     /// When the lease that was seen at first has ended, unless its holder lives.
     lease_end: Duration,
@@ -28,6 +34,7 @@ impl Polls {
         let spread = load_deadline.min(MOST).mul_f64(fastrand::f64());
         Self {
             number: 0,
+            changes: 0,
             asked_for_lease: None,
             lease_end: LEASE + (LEASE / 10).mul_f64(fastrand::f64()),
             end: load_deadline.saturating_add(spread),
@@ -49,6 +56,20 @@ impl Polls {
             self.asked_for_lease = Some(waited);
         }
         asks
+    }
+
+    /// Returns true if the store's notifications are heeded: not by a process that finds its token at the first look,
+    /// and not where there are far too many.
+    pub(crate) fn listens(&self) -> bool {
+        self.number > 0 && self.changes < MOST_CHANGES
+    }
+
+    /// Returns how long to wait after a change: all who were notified would ask at once.
+    pub(crate) fn pause_after_change(&mut self) -> Duration {
+        self.changes += 1;
+        // It may be the lease that was given back.
+        self.asked_for_lease = None;
+        PAUSE_AFTER_CHANGE.mul_f64(fastrand::f64())
     }
 
     /// Returns how long to wait before the next question.

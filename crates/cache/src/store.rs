@@ -93,6 +93,17 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
     ///
     /// A [`StoreError`] where the store cannot be asked.
     async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError>;
+
+    /// Waits until this key may have changed since the first poll: an entry was put or removed, or a lease was given
+    /// back.
+    ///
+    /// The cache asks at intervals too, so that a notification that is lost costs time only. A store that cannot
+    /// notify, or that has lost its subscription, waits for ever, which is the default; one that cannot tell keys apart
+    /// may return for another key's change.
+    async fn changed(&self, key: &StoreKey) {
+        let _ = key;
+        std::future::pending::<()>().await;
+    }
 }
 
 macro_rules! forward {
@@ -136,6 +147,10 @@ macro_rules! forward {
 
             async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
                 (**self).release(key, lease).await
+            }
+
+            async fn changed(&self, key: &StoreKey) {
+                (**self).changed(key).await;
             }
         }
     )+};

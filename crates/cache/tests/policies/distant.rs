@@ -24,6 +24,7 @@ pub(crate) struct Distant {
     questions: Arc<Mutex<BTreeMap<&'static str, usize>>>,
     /// The outcome and the time of each further question; then that of all others.
     fates: Arc<Mutex<Vec<(Result<(), StoreError>, Duration)>>>,
+    notifies: bool,
 }
 
 impl Distant {
@@ -32,6 +33,15 @@ impl Distant {
             inner: MemoryTokenStore::new(mint.clock()),
             questions: Arc::default(),
             fates: Arc::new(Mutex::new(vec![(Ok(()), MILLISECOND)])),
+            notifies: false,
+        }
+    }
+
+    /// With notifications of changes.
+    pub(crate) fn notifying(self) -> Self {
+        Self {
+            notifies: true,
+            ..self
         }
     }
 
@@ -124,5 +134,12 @@ impl TokenStore for Distant {
     async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
         self.question("release").await?;
         self.inner.release(key, lease).await
+    }
+
+    async fn changed(&self, key: &StoreKey) {
+        if !self.notifies {
+            std::future::pending::<()>().await;
+        }
+        self.inner.changed(key).await;
     }
 }

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use hallpass_cache::{CachedTokenSource, MemoryTokenStore, TokenStore};
+use hallpass_cache::{
+    CachedTokenSource, Lease, MemoryTokenStore, StoreEntry, StoreError, StoreKey, TokenStore,
+};
 use hallpass_core::{
     AccessToken, Clock, Moment, SystemClock, Timestamp, TokenError, TokenRequest, TokenSource,
 };
@@ -177,6 +179,115 @@ async fn a_hundred_processes_make_one_request_whatever_the_latency() {
         let asked = store.questions() - store.asked("extend") - 3;
         let most = 100 * most_questions(latency);
         assert!(asked <= most, "{latency:?}: {asked} of {most}");
+    }
+}
+
+// covers: F-89
+#[tokio::test(start_paused = true)]
+async fn processes_learn_of_a_token_at_once_where_the_store_notifies() {
+    for latency in [2 * SECOND, 20 * SECOND] {
+        let mint = Mint::hourly().latency(latency);
+        let store = Distant::new(&mint).notifying();
+        let start = Instant::now();
+        let mut processes = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let cache = process(&mint, &store);
+            processes.spawn(async move { name(&cache).await });
+        }
+        let tokens = processes.join_all().await;
+        assert!(tokens.iter().all(|token| token == "t1"));
+        assert_eq!(mint.calls(), 1);
+        // The put, a pause of up to 20 ms, and a look.
+        let late = start.elapsed().saturating_sub(latency);
+        assert!(late <= 40 * MILLISECOND, "{latency:?}: {late:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_fails_wakes_the_next_where_the_store_notifies() {
+    let mint = Mint::hourly().latency(5 * SECOND);
+    let error = TokenError::unavailable("down");
+    mint.then([Answer::Fail(error), Answer::New(HOUR)]);
+    let store = Distant::new(&mint).notifying();
+    let one = process(&mint, &store);
+    let other = process(&mint, &store);
+    let start = Instant::now();
+    let (failed, token) = tokio::join!(ask(&one), async {
+        tokio::time::sleep(SECOND).await;
+        name(&other).await
+    });
+    failed.unwrap_err();
+    assert_eq!(token, "t2");
+    let late = start.elapsed().saturating_sub(10 * SECOND);
+    assert!(late <= 40 * MILLISECOND, "{late:?}");
+}
+
+/// Reports changes without an end, or panics.
+#[derive(Debug)]
+struct Noisy(Distant, bool);
+
+#[async_trait]
+impl TokenStore for Noisy {
+    async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
+        self.0.look_up(key).await
+    }
+
+    async fn put(
+        &self,
+        key: &StoreKey,
+        entry: &[u8],
+        ttl: Duration,
+        lease: Option<&Lease>,
+    ) -> Result<(), StoreError> {
+        self.0.put(key, entry, ttl, lease).await
+    }
+
+    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
+        self.0.remove(key, fence).await
+    }
+
+    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+        self.0.lease(key, ttl).await
+    }
+
+    async fn extend(
+        &self,
+        key: &StoreKey,
+        lease: &Lease,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        self.0.extend(key, lease, ttl).await
+    }
+
+    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
+        self.0.release(key, lease).await
+    }
+
+    async fn changed(&self, _: &StoreKey) {
+        assert!(self.1, "the store's own words");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_notifies_without_an_end_is_not_asked_without_an_end() {
+    for ends in [true, false] {
+        let mint = Mint::hourly().latency(20 * SECOND);
+        let store = Distant::new(&mint);
+        let holder = process(&mint, &store);
+        let waiting = mint
+            .builder()
+            .store(Noisy(store.clone(), ends), NAMESPACE)
+            .build();
+        let (first, second) = tokio::join!(name(&holder), async {
+            tokio::time::sleep(SECOND).await;
+            name(&waiting).await
+        });
+        assert_eq!((first.as_str(), second.as_str()), ("t1", "t1"));
+        // As many as without notifications, and one or two for each change that is heeded.
+        let asked = store.questions() - store.asked("extend");
+        let most = most_questions(20 * SECOND) + if ends { 2 * 50 } else { 0 };
+        assert!(asked <= most + 5, "{asked}");
+        assert_eq!(mint.calls(), 1);
     }
 }
 
