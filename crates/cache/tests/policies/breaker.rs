@@ -19,13 +19,13 @@ async fn why_a_store_fails_is_told_with_one_warning_for_each_rest() {
     let store = Distant::new(&mint);
     store.set(Err("NOAUTH authentication required"), MILLISECOND);
     let told = Arc::new(Mutex::new(Vec::new()));
-    let list = told.clone();
+    let noted = told.clone();
     let cache = mint
         .builder()
         .store(store.clone(), NAMESPACE)
         .observer(Arc::new(move |event: &Event<'_>| {
             if let EventKind::StoreFault { what, reason, .. } = event.kind {
-                list.lock().unwrap().push(format!("{what}: {reason}"));
+                noted.lock().unwrap().push(format!("{what}: {reason}"));
             }
         }))
         .build();
@@ -50,8 +50,8 @@ async fn why_a_store_fails_is_told_with_one_warning_for_each_rest() {
         cache.token(&key(number)).await.unwrap();
     }
     assert_eq!(warnings().len(), 2, "{:?}", warnings());
-    let last = told.lock().unwrap().pop().unwrap();
-    assert_eq!(last, "look_up: no answer within 100ms");
+    let latest = told.lock().unwrap().pop().unwrap();
+    assert_eq!(latest, "look_up: no answer within 100ms");
 }
 
 // covers: F-88

@@ -17,13 +17,15 @@ use crate::support::Mint;
 pub(crate) const NAMESPACE: &str = "https://login.example/ orders";
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 
+type Fate = (Result<(), StoreError>, Duration);
+
 /// Clones share their entries and counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Distant {
     pub(crate) inner: MemoryTokenStore,
     questions: Arc<Mutex<BTreeMap<&'static str, usize>>>,
     /// The outcome and the time of each further question; then that of all others.
-    fates: Arc<Mutex<Vec<(Result<(), StoreError>, Duration)>>>,
+    fates: Arc<Mutex<Vec<Fate>>>,
     notifies: bool,
 }
 
