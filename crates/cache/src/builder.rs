@@ -44,13 +44,13 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
         }
     }
 
-    /// What traces, metrics and observers call this cache. Default: `tokens`.
+    /// Sets the cache's name in traces, in metrics and for observers. Default: `tokens`.
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.into();
         self
     }
 
-    /// The longest time before expiry at which a token is renewed. Default: 5 minutes.
+    /// Sets the longest time before expiry at which a token is renewed. Default: 5 minutes.
     ///
     /// The window is a fifth of the lifetime where that is shorter, so that short-lived tokens are not renewed at
     /// every call; the point within it is chosen at random for each token.
@@ -59,49 +59,57 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
         self
     }
 
-    /// The least distance between two fetches for a key, whatever the server answers. Default: 500 ms.
+    /// Sets the least time between two fetches for a key, whatever the server answers. Default: 500 ms.
     pub fn min_interval(mut self, interval: Duration) -> Self {
         self.policy.min_interval = interval;
         self
     }
 
-    /// The wait after a first transient failure, and the longest after many; it doubles in between, with jitter.
+    /// Sets the wait after a first transient failure, and the longest after many; it doubles in between, with jitter.
     /// Default: 1 s and 60 s.
+    ///
+    /// Failures that concern the server count for all keys together: one that cannot be reached, or that answers 429,
+    /// 502, 503 or 504.
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
         self.policy.min_backoff = min;
         self.policy.max_backoff = max.max(min);
         self
     }
 
-    /// The longest `Retry-After` that is obeyed. Default: an hour.
+    /// Sets the longest `Retry-After` that is obeyed, for all keys. Default: an hour.
     pub fn max_retry_after(mut self, wait: Duration) -> Self {
         self.policy.max_retry_after = wait;
         self
     }
 
-    /// How long a permanent refusal is repeated to callers without asking again, so that a wrong secret does not lock
-    /// the account. It ends early when the source's
-    /// [`credential_epoch`](TokenSource::credential_epoch) changes. Default: 30 s.
+    /// Sets the time for which a permanent refusal is repeated to callers without asking again, so that a wrong secret
+    /// does not lock the account. Default: 30 s.
+    ///
+    /// A refusal of the credentials counts for all keys. It ends early when the source's
+    /// [`credential_epoch`](TokenSource::credential_epoch) changes.
     pub fn refusal_memory(mut self, memory: Duration) -> Self {
         self.policy.refusal_memory = memory;
         self
     }
 
-    /// How long one fetch may take before those who wait get an error. Default: 60 s.
+    /// Sets the time after which a fetch is given up, and those who wait for it get an error. Default: 60 s.
     pub fn load_deadline(mut self, deadline: Duration) -> Self {
         self.policy.load_deadline = deadline;
         self
     }
 
-    /// How many keys are held besides the default one; beyond it, one that was not used lately goes. Default: 10,000.
+    /// Sets the number of keys that are held besides the default one; beyond it, one that was not used lately is
+    /// evicted. Default: 10,000.
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.policy.max_keys = keys.max(1);
         self
     }
 
-    /// How many fetches run at the same time, the default key's not counted: one with many keys does not flood the
-    /// server. Callers of further keys wait until one ends, for the [`load_deadline`](Self::load_deadline) at most.
-    /// Default: 64.
+    /// Sets the number of fetches that run at the same time, the default key's not counted, so that a cache with many
+    /// keys does not flood the server. Default: 64.
+    ///
+    /// Callers of further keys wait until one ends, for the [`load_deadline`](Self::load_deadline) at most; renewals
+    /// are put off.
     ///
     /// Until the server has issued a first token, after a failure that concerns all keys, and when the credentials have
     /// changed, one fetch goes first and the others wait for its result, for 5 seconds at most: a wrong secret is sent
@@ -144,9 +152,9 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
         self
     }
 
-    /// Tells `observer` what becomes of the tokens, besides the traces; a second one is told too.
+    /// Calls `observer` at each event of a token's life, besides the traces; more than one can be added.
     ///
-    /// It is told from within fetches, and never of a hit.
+    /// It is called from within fetches, and never for a hit.
     ///
     /// ```
     /// use std::sync::Arc;

@@ -27,9 +27,9 @@ use crate::{
 /// Shares one token between all calls: decorates any source.
 ///
 /// A hit costs nanoseconds; [`ready_token`](TokenSource::ready_token) answers it without an allocation, and
-/// [`token`](TokenSource::token) with one, for its future. A miss makes one request, whatever the number of callers, and
-/// all get its result. A token is renewed before it expires by a task of its own; no caller waits for it, and the old one is
-/// handed out until it expires. Failures are remembered for a while and shared too.
+/// [`token`](TokenSource::token) with one, for its future. A miss makes one request, whatever the number of callers,
+/// and all get its result. A token is renewed before it expires by a task of its own; no caller waits for it, and the
+/// old one is returned until it expires. Failures are remembered for a while and shared too.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -81,12 +81,12 @@ pub(crate) struct Shared<S> {
     pub(crate) counters: Counters,
     pub(crate) store: Option<SecondLevel>,
     pub(crate) keep_warm: bool,
-    /// Does a task keep the default token warm?
+    /// True while a task keeps the default token warm.
     pub(crate) kept_warm: AtomicBool,
     pub(crate) alive: watch::Receiver<bool>,
     /// Each task that has to do with the shared store has a receiver.
     pub(crate) work: watch::Sender<()>,
-    /// What [`epoch`](Self::epoch) told last.
+    /// The epoch that the source returned last.
     last_epoch: AtomicU64,
 }
 
@@ -130,7 +130,7 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
         Self { shared, alive }
     }
 
-    /// The source that is decorated.
+    /// Returns the source that is decorated.
     pub fn get_ref(&self) -> &S {
         &self.shared.source
     }
@@ -178,7 +178,7 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
         let _ = time::timeout(put_and_release, self.shared.work.closed()).await;
     }
 
-    /// What it did so far.
+    /// Returns the counts of what the cache did so far.
     ///
     /// With the `metrics` feature this brings the published counters of hits and misses up to date too, which
     /// otherwise happens whenever a fetch ends.
@@ -201,7 +201,7 @@ impl<S> Shared<S> {
 }
 
 impl<S: TokenSource + 'static> Shared<S> {
-    /// The hot path. The clock is read once.
+    /// Returns a token without waiting: the hot path. The clock is read once.
     #[inline]
     fn ready(self: &Arc<Self>, request: &TokenRequest) -> Option<AccessToken> {
         let now = self.clock.now();
@@ -242,7 +242,7 @@ impl<S: TokenSource + 'static> Shared<S> {
         ready.token
     }
 
-    /// The right to start a flight for this key, if there is one now.
+    /// Returns the right to start a flight for this key, if there is one now.
     fn place(&self, request: &TokenRequest) -> Option<Place> {
         if request.is_default() || nesting::is_within_fetch() {
             return Some(Place::Free);
@@ -250,7 +250,7 @@ impl<S: TokenSource + 'static> Shared<S> {
         self.upstream.place()
     }
 
-    /// The epoch of the source's credentials; the last one that is known where the source panics.
+    /// Returns the epoch of the source's credentials, or the last one that is known where the source panics.
     pub(crate) fn epoch(&self) -> u64 {
         let epoch = panics::catch(|| self.source.credential_epoch());
         if let Some(epoch) = epoch {
@@ -286,7 +286,7 @@ impl<S: TokenSource + 'static> Shared<S> {
         self.keys.known(request)
     }
 
-    /// The key's slot, new or known.
+    /// Returns the key's slot, new or known.
     fn slot(&self, request: &TokenRequest) -> Arc<Slot> {
         if request.is_default() {
             return self.default.clone();
@@ -321,7 +321,7 @@ impl<S: TokenSource + 'static> Shared<S> {
         !token.lifetime().is_zero() && token.is_expired(self.clock.now())
     }
 
-    /// The right to start a flight, as soon as another one ends.
+    /// Waits for the right to start a flight, until another one ends.
     async fn wait_for_place(&self) -> Result<Place, TokenError> {
         let patience = self.policy.load_deadline;
         let _waiting = Waiting::new(self);
@@ -336,7 +336,7 @@ impl<S: TokenSource + 'static> Shared<S> {
         })
     }
 
-    /// The slow path: joins a flight or starts one.
+    /// Joins a flight or starts one: the slow path.
     async fn wait(self: &Arc<Self>, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         count(&self.counters.misses);
         let mut place = None;
@@ -402,8 +402,8 @@ impl<S: TokenSource + 'static> Shared<S> {
     }
 }
 
-/// How often a caller may find that the flight it waits for is gone. A runtime that shuts down drops each task that it
-/// is given, and there must be an end to that.
+/// The number of times that a caller may find that the flight it waits for is gone. A runtime that shuts down drops
+/// each task that it is given, and there must be an end to that.
 const TAKE_OVERS: usize = 8;
 
 async fn landed(mut receiver: watch::Receiver<Outcome>) -> Outcome {

@@ -22,10 +22,10 @@ struct Held {
 
 const CLAIMED: u64 = u64::MAX;
 
-/// What a look at the current token tells.
+/// The current token, and whether its reader must renew it.
 pub(crate) struct Ready {
     pub(crate) token: AccessToken,
-    /// This caller has passed the refresh point first: it must see to the renewal.
+    /// True if this caller passed the refresh point first: it must see to the renewal.
     pub(crate) renew: bool,
 }
 
@@ -34,7 +34,7 @@ impl Current {
         Self(arc_swap(None))
     }
 
-    /// The hot path: the token, if there is one that lives.
+    /// The hot path: returns the token, if it has not expired.
     #[inline]
     pub(crate) fn ready(&self, now: Timestamp) -> Option<Ready> {
         let guard = self.0.load();
@@ -50,7 +50,7 @@ impl Current {
         })
     }
 
-    /// The token, whatever its age.
+    /// Returns the token, whatever its age.
     pub(crate) fn token(&self) -> Option<AccessToken> {
         self.0.load().as_ref().map(|held| held.token.clone())
     }
@@ -67,7 +67,7 @@ impl Current {
         self.refresh_point() == Some(CLAIMED)
     }
 
-    /// When the next renewal is due; `None` without a token, or while one is under way.
+    /// Returns the time of the next renewal; `None` without a token, or while one is under way.
     pub(crate) fn due(&self) -> Option<Timestamp> {
         let point = self.refresh_point().filter(|point| *point != CLAIMED)?;
         Some(Timestamp::from_nanos(point))
@@ -102,7 +102,7 @@ impl Current {
 }
 
 impl Held {
-    /// Is what the token is bound to not in use any more?
+    /// Returns true if what the token is bound to is no longer in use.
     #[inline]
     fn is_unbound(&self) -> bool {
         self.binding.as_ref().is_some_and(Binding::has_ended)
@@ -115,12 +115,12 @@ impl Held {
     }
 }
 
-/// Can it still be used, for all that is known here?
+/// Returns true if the token has not expired and its binding has not ended.
 pub(crate) fn is_live(token: &AccessToken, now: Timestamp) -> bool {
     !token.is_expired(now) && !token.binding().is_some_and(Binding::has_ended)
 }
 
-/// The hash under which those who hold a token are found.
+/// Returns the hash under which those who hold a token are found.
 pub(crate) fn hash(token: &AccessToken) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 

@@ -159,7 +159,8 @@ pub(crate) fn decode(bytes: &[u8], ttl: Option<Duration>, now: Moment) -> Decode
     token(&entry, lifetime, left, now).map_or(Decoded::Corrupt, Decoded::Token)
 }
 
-/// The token, as if it had been requested here, as long ago as its age says: its expiry and its refresh point are right.
+/// The token, as if it had been requested here, as long ago as its age says: its expiry and its refresh point are
+/// right.
 fn token(
     entry: &Entry<'_>,
     lifetime: Duration,

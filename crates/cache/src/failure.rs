@@ -13,7 +13,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// An error that the source answered with, repeated for `rest`.
+    /// Creates the memory of an error that the source returned, to be repeated for `rest`.
     pub(crate) fn new(error: &TokenError, now: Timestamp, rest: Duration, epoch: u64) -> Self {
         Self {
             error: error.clone(),
@@ -26,7 +26,7 @@ impl Failure {
         now < self.until && self.epoch.is_none_or(|at| at == epoch)
     }
 
-    /// The error as callers get it now: with what is left of the wait.
+    /// Returns the error as callers get it now: with what is left of the wait.
     pub(crate) fn repeated(&self, now: Timestamp) -> TokenError {
         let left = self.until.saturating_since(now);
         self.error.clone().with_retry_after(left)
@@ -48,10 +48,10 @@ pub(crate) fn concerns_all_keys(error: &TokenError) -> bool {
     }
 }
 
-/// How long other keys leave the source alone where the key whose fetch failed does so for `rest`.
+/// Returns the time for which other keys do not ask the source, where the key whose fetch failed does not for `rest`.
 ///
-/// A little shorter, so that another one tries first: the fault may lie with that key. Not where the server named the
-/// time, or where the credentials are at fault.
+/// It is a little shorter, so that another key tries first: the fault may lie with the one that failed. It is the same
+/// where the server named the time, or where the credentials are at fault.
 pub(crate) fn rest_of_others(error: &TokenError, rest: Duration) -> Duration {
     let named = error.retry_after().is_some() || !error.is_transient();
     if named { rest } else { rest / 4 * 3 }

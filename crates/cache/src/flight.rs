@@ -189,7 +189,7 @@ async fn finish<S>(
     }
 }
 
-/// What a look for a token brought.
+/// The result of a look for a token.
 struct Loaded<'a> {
     result: Result<AccessToken, Fault>,
     /// Where the source gave an answer of its own, for the state of the source.
@@ -314,9 +314,9 @@ async fn fetch<'a, S: TokenSource + 'static>(
 
 /// Renews the default token whenever it is due, asked for or not, until the cache is dropped.
 async fn keep_warm<S: TokenSource + 'static>(shared: Weak<Shared<S>>, slot: Arc<Slot>) {
-    /// How often to look where nothing tells when: no token, or a renewal under way.
+    /// The interval of looks where there is no token, or a renewal is under way.
     const LOOK: Duration = Duration::from_millis(500);
-    /// How often to look at all: the token may be dropped meanwhile, or the machine suspended.
+    /// The longest wait before a look: the token may be dropped meanwhile, or the machine suspended.
     const LONGEST: Duration = Duration::from_secs(30);
     loop {
         let wait = {

@@ -14,7 +14,7 @@ type Map = papaya::HashMap<TokenRequest, Arc<Slot>, BuildHasherDefault<Spread>>;
 
 pub(crate) struct Keys {
     slots: Map,
-    /// In the order of their coming, with a second chance for those that are in use.
+    /// The keys in order of creation; those in use get a second chance.
     order: Mutex<VecDeque<TokenRequest>>,
     max: usize,
 }
@@ -37,7 +37,7 @@ impl Keys {
         Some(look(slot))
     }
 
-    /// The key's slot, if there is one.
+    /// Returns the key's slot, if there is one.
     pub(crate) fn known(&self, key: &TokenRequest) -> Option<Arc<Slot>> {
         let slots = self.slots.pin();
         let slot = slots.get(key)?;
@@ -45,7 +45,7 @@ impl Keys {
         Some(slot.clone())
     }
 
-    /// The key's slot, new or known; with how many others had to go for it.
+    /// Returns the key's slot, new or known, and the number of others that were evicted for it.
     pub(crate) fn slot(&self, key: &TokenRequest) -> (Arc<Slot>, usize) {
         if let Some(slot) = self.known(key) {
             return (slot, 0);
@@ -63,8 +63,8 @@ impl Keys {
         (slot, gone)
     }
 
-    /// Makes room for one more. A slot with a flight or with a caller that is about to start one stays, and so may more
-    /// than the bound for a while: no more than fetches may be under way.
+    /// Makes room for one more. A slot with a flight, or with a caller that is about to start one, stays; so there may
+    /// be more than the bound for a while, by the number of fetches that may run at the same time.
     fn shrink(&self, order: &mut VecDeque<TokenRequest>) -> usize {
         let slots = self.slots.pin();
         let mut gone = 0;
@@ -115,7 +115,7 @@ pub(crate) struct Holders(Mutex<Index>);
 struct Index {
     /// By hash and by the slot's address, so that each is there once.
     slots: BTreeMap<(u64, usize), (Weak<Slot>, TokenRequest)>,
-    /// How many entries make it worth to look for those that no longer hold.
+    /// The number of entries at which those are removed whose slots hold the token no more.
     sweep_at: usize,
 }
 
@@ -138,7 +138,7 @@ impl Holders {
         }
     }
 
-    /// The slots that may hold this token, and what was asked for.
+    /// Returns the slots that may hold this token, with the request of each.
     pub(crate) fn of(&self, token: &AccessToken) -> Vec<(Arc<Slot>, TokenRequest)> {
         let hash = hash(token);
         let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);

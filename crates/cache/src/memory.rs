@@ -15,8 +15,8 @@ use crate::{Lease, StoreEntry, StoreError, StoreKey, TokenStore};
 /// A store in this process's memory: for tests, and for sharing tokens between caches of one process.
 ///
 /// Clones share their entries. Each question yields to other tasks once, as one to a store on a network does, so that
-/// tests see what such a store shows. Entries are wiped when they expire, are replaced or removed; the number of keys is
-/// bounded.
+/// tests see what such a store shows. Entries are wiped when they expire, are replaced or removed; the number of keys
+/// is bounded.
 ///
 /// ```
 /// use hallpass_cache::{CachedTokenSource, MemoryTokenStore};

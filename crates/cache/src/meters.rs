@@ -157,8 +157,8 @@ pub(crate) fn store_fault(cache: &str, what: &'static str) {
     counter!("hallpass_store_faults_total", &labels).increment(1);
 }
 
-/// What a cache has published of its own numbers. Caches of one name add up: each publishes what came to its numbers
-/// since, and takes its keys back as it goes.
+/// The numbers that a cache has published. Caches of one name add up: each publishes what was added since, and takes
+/// its keys back when it is dropped.
 pub(crate) struct Published {
     cache: Arc<str>,
     hits: AtomicU64,

@@ -18,17 +18,17 @@ struct Within {
 #[derive(Default)]
 pub(crate) struct Node(Mutex<Vec<Weak<Self>>>);
 
-/// Whether the caller is a source in the middle of a fetch, or something that a source calls.
+/// Returns true if the caller is a source in the middle of a fetch, or something that a source calls.
 pub(crate) fn is_within_fetch() -> bool {
     WITHIN.try_with(|_| ()).is_ok()
 }
 
-/// Whether the fetch that this task carries out was started from within another one.
+/// Returns true if the fetch that this task carries out was started from within another one.
 pub(crate) fn is_nested_fetch() -> bool {
     WITHIN.try_with(|within| within.nested).unwrap_or(false)
 }
 
-/// Runs `fetch` as that of this flight.
+/// Runs `fetch` as the fetch of the flight that `node` stands for.
 pub(crate) fn within<F: Future>(
     node: Arc<Node>,
     nested: bool,
@@ -41,7 +41,7 @@ pub(crate) fn within<F: Future>(
 ///
 /// # Errors
 ///
-/// Where that flight waits for this one, at whatever distance: it would never land.
+/// Fails if that flight waits for this one, directly or through others: neither would ever land.
 pub(crate) fn wait_for(flight: &Arc<Node>) -> Result<Option<Waits>, TokenError> {
     let Ok(node) = WITHIN.try_with(|within| within.node.clone()) else {
         return Ok(None);

@@ -21,10 +21,10 @@ use crate::{keys::Keys, stats::Counters, step::Report};
 
 /// The voice of one cache.
 pub(crate) struct Observe {
-    /// What all that is told calls the cache.
+    /// The cache's name.
     pub(crate) cache: Arc<str>,
     observers: Observers,
-    /// Has a panic of the source been reported?
+    /// True after a panic of the source was reported.
     panicked: AtomicBool,
     #[cfg(feature = "metrics")]
     published: meters::Published,
@@ -49,8 +49,8 @@ impl Observe {
         }
     }
 
-    /// The span of a flight: a child of the caller's, which waits for it. A renewal is a trace of its own that follows
-    /// from the caller's span, since that caller leaves at once.
+    /// Creates the span of a flight: a child of the caller's, which waits for it. A renewal is a trace of its own that
+    /// follows from the caller's span, since that caller leaves at once.
     pub(crate) fn span(&self, renewal: bool) -> Span {
         let cache = &*self.cache;
         if !renewal {
@@ -78,7 +78,7 @@ impl Observe {
         self.tell(EventKind::FetchStarted);
     }
 
-    /// A fetch has ended.
+    /// Reports the end of a fetch.
     pub(crate) fn fetched(&self, result: &Result<AccessToken, TokenError>, took: Duration) {
         let cache = &*self.cache;
         let seconds = took.as_secs_f64();
@@ -99,7 +99,7 @@ impl Observe {
         meters::fetched(cache, result, took);
     }
 
-    /// A flight has ended, and all who waited were told.
+    /// Reports the end of a flight, after all who waited for it were notified.
     pub(crate) fn landed(&self, report: &Report, now: Timestamp) {
         let cache = &*self.cache;
         if let Some(rest) = report.rest {
@@ -126,7 +126,7 @@ impl Observe {
         meters::landed(cache, waiters, age);
     }
 
-    /// A resource server refused the current token.
+    /// Reports that a resource server refused the current token.
     pub(crate) fn invalidated(&self) {
         let cache = &*self.cache;
         info!(cache, "token dropped: a resource server refused it");
@@ -135,7 +135,8 @@ impl Observe {
         meters::invalidated(cache);
     }
 
-    /// The source panicked in a method whose callers need no answer. Said once: it may panic at every call.
+    /// Reports that the source panicked in a method that can go without its answer: once, since it may do so at each
+    /// call.
     pub(crate) fn source_panicked(&self, method: &'static str) {
         let cache = &*self.cache;
         if !self.panicked.swap(true, Ordering::Relaxed) {

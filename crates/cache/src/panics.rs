@@ -1,4 +1,4 @@
-//! Calls of code that is not ours, with its panics caught: neither a flight nor a caller ends with one.
+//! Calls of code from outside of the crate, with panics caught: neither a flight nor a caller ends with one.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-/// Runs `call`; `None` if it panics.
+/// Runs `call`, and returns `None` if it panics.
 pub(crate) fn catch<T>(call: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).ok()
 }

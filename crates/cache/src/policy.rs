@@ -10,26 +10,26 @@ use crate::upstream::TRIAL;
 pub(crate) struct Policy {
     /// The longest time before expiry at which a token is renewed.
     pub(crate) max_window: Duration,
-    /// No two fetches for a key are closer than this.
+    /// The least time between two fetches for a key.
     pub(crate) min_interval: Duration,
     pub(crate) min_backoff: Duration,
     pub(crate) max_backoff: Duration,
     /// The longest `Retry-After` that is obeyed.
     pub(crate) max_retry_after: Duration,
-    /// How long a permanent refusal is repeated without asking again.
+    /// The time for which a permanent refusal is repeated without asking again.
     pub(crate) refusal_memory: Duration,
-    /// How long one fetch may take.
+    /// The longest time that one fetch may take.
     pub(crate) load_deadline: Duration,
-    /// A token that is refused later than this was good: it does not count as refused while new.
+    /// The age after which a token that is refused does not count as refused while new.
     pub(crate) trusted_after: Duration,
     pub(crate) max_keys: usize,
-    /// How long a question to the shared store may take for which callers wait.
+    /// The timeout of a question to the shared store for which callers wait.
     pub(crate) store_timeout: Duration,
-    /// How long the others may take.
+    /// The timeout of the others.
     pub(crate) store_write_timeout: Duration,
-    /// How many fetches may be under way at a time, the default key's not counted.
+    /// The number of fetches that may run at the same time, the default key's not counted.
     pub(crate) max_concurrent_fetches: usize,
-    /// Is there a store that other processes put tokens into?
+    /// True if there is a store that other processes put tokens into.
     pub(crate) shared: bool,
 }
 
@@ -54,8 +54,8 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The point at which a token is renewed: a fifth of its lifetime before the end or the longest window, whichever
-    /// is shorter, and up to half of that later, so that a fleet does not renew in step.
+    /// Returns the point at which a token is renewed: a fifth of its lifetime before the end or the longest window,
+    /// whichever is shorter, and up to half of that later, so that a fleet does not renew in step.
     ///
     /// The server's advice goes first, with a tenth of what is left after it as jitter.
     pub(crate) fn refresh_at(&self, token: &AccessToken) -> Timestamp {
@@ -71,22 +71,22 @@ impl Policy {
         token.requested_at().timestamp.saturating_add(age)
     }
 
-    /// The point at which a token that a renewal brought again is renewed the next time: halfway through what is left
-    /// of it, and not before a back-off step.
+    /// Returns the point at which a token is renewed that a renewal brought again: halfway through what is left of it,
+    /// and not before a back-off step.
     pub(crate) fn refresh_again_at(&self, token: &AccessToken, now: Timestamp) -> Timestamp {
         let left = token.expires().saturating_since(now);
         let wait = (left / 2).max(self.backoff(0));
         self.refresh_at(token).max(now.saturating_add(wait))
     }
 
-    /// Has this token lived long enough without being refused to have been a good one?
+    /// Returns true if this token has lived long enough to count as a good one, should it be refused now.
     pub(crate) fn is_trusted(&self, token: &AccessToken, now: Timestamp) -> bool {
         let age = now.saturating_since(token.requested_at().timestamp);
         age >= self.trusted_after.min(token.lifetime() / 2)
     }
 
-    /// How long those who wait for a flight do so before they start another: longer than any flight of which the task
-    /// runs, so that it ends the wait only where the task's runtime does not.
+    /// Returns the time after which those who wait for a flight start another: longer than any flight whose task runs,
+    /// so that it ends the wait only where the task's runtime stands still.
     pub(crate) fn patience(&self) -> Duration {
         /// A flight that waits for another process's fetch gives up between one and two load deadlines, or within a
         /// minute after one; the questions to the store, each with a timeout, take less than the rest.
@@ -99,7 +99,7 @@ impl Policy {
         once.saturating_mul(LOADS)
     }
 
-    /// The wait after the n-th failure in a row, counted from zero: doubling, with up to half of it taken off.
+    /// Returns the wait after the n-th failure in a row, counted from zero: doubling, with up to half of it taken off.
     pub(crate) fn backoff(&self, failures: u32) -> Duration {
         let full = self
             .min_backoff
@@ -108,7 +108,7 @@ impl Policy {
         full.saturating_sub((full / 2).mul_f64(fastrand::f64()))
     }
 
-    /// The distance between two fetches after the n-th young token in a row was refused.
+    /// Returns the distance between two fetches after the n-th young token in a row was refused.
     pub(crate) fn forced_interval(&self, in_row: u32) -> Duration {
         let doublings = in_row.saturating_sub(1).min(16);
         self.min_interval

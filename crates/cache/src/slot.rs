@@ -19,14 +19,14 @@ use crate::{
 
 pub(crate) use crate::current::Ready;
 
-/// How many refused tokens of a key are remembered: a store that lost its latest entries may hold any of them.
+/// The number of a key's refused tokens that are remembered: a store that lost its latest entries may hold any of them.
 const REFUSED: usize = 8;
 
 // In this order, so that what a hit reads lies together.
 #[repr(C)]
 pub(crate) struct Slot {
     current: Current,
-    /// Was it asked for since eviction last looked? Second chance instead of an exact order of use.
+    /// True if it was asked for since eviction last looked: a second chance instead of an exact order of use.
     used: AtomicBool,
     state: Mutex<State>,
 }
@@ -35,18 +35,18 @@ pub(crate) struct Slot {
 struct State {
     /// There is one exactly while a flight is under way.
     flight: Option<UnderWay>,
-    /// How many flights there were.
+    /// The number of flights so far.
     flights: u32,
     /// Raised when the current token is dropped: what was fetched before that is not trusted.
     generation: u32,
     /// Hashes of the last tokens that were refused: the tokens themselves are not needed, and so not kept.
     refused: VecDeque<u64>,
-    /// How many tokens in a row were refused while they were young.
+    /// The number of tokens in a row that were refused while they were young.
     refused_in_row: u32,
     failure: Option<Failure>,
-    /// How many fetches in a row failed in a way that time may mend.
+    /// The number of fetches in a row that failed in a way that time may end.
     failures_in_row: u32,
-    /// How many answers the source had given to any key when the first of the failures in a row happened.
+    /// The source's number of answers to all keys at the first of the failures in a row.
     failing_since: Option<u64>,
     last_fetch: Timestamp,
     /// No fetch before this, whatever happens.
@@ -76,14 +76,14 @@ impl Slot {
         }
     }
 
-    /// The hot path: the token, if there is one that lives.
+    /// The hot path: returns the token, if it has not expired.
     #[inline]
     pub(crate) fn ready(&self, now: Timestamp) -> Option<Ready> {
         self.current.ready(now)
     }
 
-    /// For the caller that [`Ready::renew`] chose: the flight to start, if the rules allow one now and there is a place
-    /// for it.
+    /// For the caller that [`Ready::renew`] chose: returns the flight to start, if the rules allow one now and there is
+    /// a place for it.
     pub(crate) fn renew(
         &self,
         now: Timestamp,
@@ -106,7 +106,7 @@ impl Slot {
         Some(state.start(true, Duration::ZERO, place).0)
     }
 
-    /// For the keeper of a warm token: the flight to start, if the rules allow one now, token or not.
+    /// For the keeper of a warm token: returns the flight to start, if the rules allow one now, token or not.
     pub(crate) fn keep(&self, now: Timestamp, epoch: u64, policy: &Policy) -> Option<Flight> {
         let place = Some(Place::Free);
         if let Some(ready) = self.ready(now) {
@@ -118,7 +118,7 @@ impl Slot {
         start.then(|| state.start(true, Duration::ZERO, place).0)
     }
 
-    /// The slow path: a caller that found no token, and has a place for a flight or none.
+    /// The slow path: tells a caller that found no token what to do; it may start a flight if it has a place.
     pub(crate) fn begin(
         &self,
         now: Timestamp,
@@ -153,7 +153,7 @@ impl Slot {
         Begin::Start(flight, ticket)
     }
 
-    /// Whether the source may be asked for this key, or the failure that is repeated instead.
+    /// Returns the failure that is repeated to this key instead of asking the source, if there is one.
     pub(crate) fn may_fetch(
         &self,
         now: Timestamp,
@@ -163,14 +163,14 @@ impl Slot {
         self.state().may_fetch(now, epoch, policy)
     }
 
-    /// A flight begins to look for a token: what was dropped before does not concern it.
+    /// Notes that a flight begins to look for a token: what was dropped before does not concern it.
     pub(crate) fn looking(&self, flight: &mut Flight, now: Timestamp, policy: &Policy) {
         let mut state = self.state();
         flight.generation = state.generation;
         state.no_look_before = now.saturating_add(policy.min_interval);
     }
 
-    /// The source is asked now.
+    /// Notes that the source is asked now.
     pub(crate) fn fetching(&self, now: Timestamp, policy: &Policy) {
         let mut state = self.state();
         state.last_fetch = now;
@@ -179,7 +179,7 @@ impl Slot {
             .max(now.saturating_add(policy.min_interval));
     }
 
-    /// A fetch has ended, begun with credentials of this epoch: stores what may be stored and tells all who wait.
+    /// Ends a fetch that began with credentials of this epoch: stores what may be stored and notifies all who wait.
     pub(crate) fn land(
         &self,
         flight: &mut Flight,
@@ -220,7 +220,7 @@ impl Slot {
         Landed::Done(self.conclude(state, result, flight.renewal, when, policy))
     }
 
-    /// A flight ends with this error, whatever it was about to bring.
+    /// Ends a flight with this error.
     pub(crate) fn fail(&self, flight: u32, error: TokenError, now: Timestamp, policy: &Policy) {
         let state = self.state();
         if state.is_under_way(flight) {
@@ -229,7 +229,7 @@ impl Slot {
         }
     }
 
-    /// Stores what may be stored, and tells all who wait.
+    /// Stores what may be stored, and notifies all who wait.
     fn conclude(
         &self,
         mut state: MutexGuard<'_, State>,
@@ -296,8 +296,8 @@ impl Slot {
         }
     }
 
-    /// A flight goes without landing: its task was dropped, or those who wait have lost their patience. They find
-    /// their channel closed.
+    /// Ends a flight without a result: its task was dropped, or those who wait did so for too long. They find their
+    /// channel closed.
     pub(crate) fn abandon(&self, flight: u32, now: Timestamp) {
         let mut state = self.state();
         if state.is_under_way(flight) {
@@ -306,7 +306,7 @@ impl Slot {
         }
     }
 
-    /// The caller that [`Ready::renew`] chose cannot start a renewal; the next one shall.
+    /// Leaves a renewal to the next caller, since the one that [`Ready::renew`] chose cannot start it.
     pub(crate) fn abandon_claim(&self, now: Timestamp) {
         let state = self.state();
         if state.flight.is_none() && self.current.is_claimed() {
@@ -314,7 +314,7 @@ impl Slot {
         }
     }
 
-    /// Drops `token` if it is the current one; true if it was.
+    /// Drops `token` and returns true if it is the current one.
     pub(crate) fn invalidate(&self, token: &AccessToken, now: Timestamp, policy: &Policy) -> bool {
         let mut state = self.state();
         let current = self.current.token();
@@ -344,22 +344,22 @@ impl Slot {
         self.state().refused.contains(&hash(token))
     }
 
-    /// The current token, whatever its age.
+    /// Returns the current token, whatever its age.
     pub(crate) fn current(&self) -> Option<AccessToken> {
         self.current.token()
     }
 
-    /// When the next renewal is due; `None` without a token, or while one is under way.
+    /// Returns the time of the next renewal; `None` without a token, or while one is under way.
     pub(crate) fn due(&self) -> Option<Timestamp> {
         self.current.due()
     }
 
-    /// Does it hold a token with this hash, or may it soon?
+    /// Returns true if it holds a token with this hash, or may hold one soon.
     pub(crate) fn may_hold(&self, hash: u64) -> bool {
         self.in_flight() || self.current.holds(hash)
     }
 
-    /// Notes that it was asked for.
+    /// Notes that the key was asked for.
     #[inline]
     pub(crate) fn touch(&self) {
         // Read first, so that hits do not fight over the line.
@@ -368,7 +368,7 @@ impl Slot {
         }
     }
 
-    /// May it go? It may not while it is in use; used up, it may the next time.
+    /// Empties the slot and returns true, unless it is in use. One that was asked for is spared once.
     pub(crate) fn evict(&self) -> bool {
         let mut state = self.state();
         if state.flight.is_some() || self.used.swap(false, Ordering::Relaxed) {
@@ -427,7 +427,7 @@ impl State {
         failure.filter(|failure| failure.holds(now, epoch))
     }
 
-    /// The failure that is repeated now instead of asking the source.
+    /// Returns the failure that is repeated now instead of asking the source, if there is one.
     fn may_fetch(&self, now: Timestamp, epoch: u64, policy: &Policy) -> Result<(), Failure> {
         if let Some(failure) = self.failure(now, epoch) {
             return Err(failure.clone());
@@ -447,7 +447,7 @@ impl State {
         }
     }
 
-    /// When the next fetch is allowed for which nobody waits.
+    /// Returns the time from which a fetch is allowed for which nobody waits.
     fn renewal_gate(&self, now: Timestamp, epoch: u64) -> Timestamp {
         if self.evicted {
             return Timestamp::from_nanos(u64::MAX);
@@ -457,7 +457,7 @@ impl State {
         failure.map_or(gate, |failure| failure.until.max(gate))
     }
 
-    /// How long a failure is repeated before it is tried again, after so many of all keys in a row.
+    /// Returns the time for which a failure is repeated, after `in_row` failures that concern all keys.
     fn penalty(&mut self, error: &TokenError, in_row: u32, policy: &Policy) -> Duration {
         if !error.is_transient() {
             self.failures_in_row = 0;

@@ -17,21 +17,21 @@ use std::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Calls that were answered with a token at hand.
+    /// Calls that were answered with a cached token.
     pub hits: u64,
-    /// Calls that found no token at hand.
+    /// Calls that found no token in the cache.
     pub misses: u64,
-    /// Calls that were told a remembered failure.
+    /// Calls that got a remembered failure.
     pub repeated_failures: u64,
-    /// Fetches from the source that were begun, renewals among them.
+    /// Fetches from the source that were started, renewals included.
     pub fetches: u64,
-    /// Flights that were begun to renew a token that still lived.
+    /// Flights that were started to renew a token before its expiry.
     pub renewals: u64,
     /// Fetches that failed.
     pub failures: u64,
     /// Tokens that were dropped because a resource server refused them.
     pub invalidations: u64,
-    /// Keys that had to make room.
+    /// Keys that were evicted.
     pub evictions: u64,
     /// Tokens that came from the shared store.
     pub store_hits: u64,

@@ -1,4 +1,4 @@
-//! What the steps of a slot take and yield.
+//! The input and the results of a slot's steps.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,10 +7,10 @@ use tokio::sync::watch;
 
 use crate::{failure::Failure, nesting::Node};
 
-/// What all who wait for a flight get. `None` until it has landed.
+/// The result for all who wait for a flight. `None` until it has landed.
 pub(crate) type Outcome = Option<Result<AccessToken, TokenError>>;
 
-/// What a caller without a token is to do.
+/// The next step of a caller that found no token.
 pub(crate) enum Begin {
     Ready(AccessToken),
     Failed(TokenError),
@@ -24,7 +24,7 @@ pub(crate) enum Begin {
     Evicted,
 }
 
-/// Why a fetch brought no token.
+/// The reason why a fetch brought no token.
 pub(crate) enum Fault {
     /// The source or the way to it failed.
     New(TokenError),
@@ -45,13 +45,13 @@ pub(crate) struct Flight {
     pub(crate) delay: Duration,
     pub(crate) renewal: bool,
     pub(crate) node: Arc<Node>,
-    /// What was dropped before this generation does not concern it.
+    /// The slot's generation when it began to look for a token.
     pub(crate) generation: u32,
-    /// Did a token of this flight expire before it arrived, or what it is bound to end?
+    /// True after a token of this flight expired before it arrived, or its binding ended.
     pub(crate) was_late: bool,
 }
 
-/// What follows a fetch.
+/// The outcome of a fetch for its flight.
 pub(crate) enum Landed {
     /// All who wait were told.
     Done(Report),
@@ -61,15 +61,15 @@ pub(crate) enum Landed {
     Lost,
 }
 
-/// How a flight went.
+/// The record of a flight that has landed.
 pub(crate) struct Report {
-    /// What those who waited were told.
+    /// The result that those who waited got.
     pub(crate) result: Result<AccessToken, TokenError>,
     pub(crate) waiters: usize,
     /// The token that was current until now.
     pub(crate) before: Option<AccessToken>,
-    /// How long a new failure is repeated instead of asking again.
+    /// The time for which a new failure is repeated instead of asking again.
     pub(crate) rest: Option<Duration>,
-    /// Were other keys served since this one's failures began?
+    /// True if other keys were served since this one's failures began.
     pub(crate) alone: bool,
 }

@@ -11,8 +11,8 @@ pub use key::StoreKey;
 /// The cache treats it as something that can be slow, down or wrong, and never lets a caller fail because of it:
 /// each call has a timeout, errors count as "nothing there", entries that cannot be read are ignored and overwritten,
 /// and a store that keeps failing is not asked for a while. A token that is
-/// [bound](hallpass_core::AccessToken::binding) to a certificate of this process, or to a key of it (DPoP), is never put
-/// there.
+/// [bound](hallpass_core::AccessToken::binding) to a certificate of this process, or to a key of it (DPoP), is never
+/// put there.
 ///
 /// `Arc<T>`, `Box<T>` and `&T` are stores too, so that one can be chosen at run time as `Arc<dyn TokenStore>`.
 ///

@@ -1,6 +1,6 @@
 //! The state of the source for all keys: one set of credentials and one server stand behind them.
 //!
-//! Where the source is not known to answer, one fetch tries it, and the others wait for what becomes of that.
+//! Where the source is not known to answer, one fetch tries it first, and the others wait for its result.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,13 +15,12 @@ use tokio::{
 
 use crate::failure::{Failure, concerns_all_keys, rest_of_others};
 
-/// How long fetches wait for the one that tries the source. After that they go ahead: the key that it is for may be a
-/// slow one.
+/// The longest wait for the fetch that tries the source. After that the others go ahead: that one's key may be slow.
 pub(crate) const TRIAL: Duration = Duration::from_secs(5);
 
 pub(crate) struct Upstream {
     state: Mutex<State>,
-    /// Is sent to when a trial is over.
+    /// Notifies those who wait for a trial of its end.
     over: watch::Sender<()>,
     places: Arc<Semaphore>,
 }
@@ -32,12 +31,12 @@ struct State {
     record: Record,
     /// The epoch of the credentials that the server accepted last.
     accepted: Option<u64>,
-    /// The trial under way: its number, and when it began.
+    /// The number of the trial under way, and its start.
     trial: Option<(u64, Timestamp)>,
     trials: u64,
 }
 
-/// How the source did so far.
+/// A summary of the source's answers so far.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Record {
     /// Failures in a row that concern all keys and that time may end.
@@ -56,7 +55,7 @@ pub(crate) enum Place {
     },
 }
 
-/// A fetch that may go ahead. Dropped without a word of how it went, it lets another one try.
+/// The right of one fetch to ask the source. If it is dropped without a result, another fetch may try.
 pub(crate) struct Entry<'a> {
     upstream: &'a Upstream,
     pub(crate) epoch: u64,
@@ -72,13 +71,13 @@ impl Upstream {
         }
     }
 
-    /// A place, if there is one now.
+    /// Returns a place if one is free.
     pub(crate) fn place(&self) -> Option<Place> {
         let permit = self.places.clone().try_acquire_owned();
         permit.ok().map(|permit| Place::Bounded { _permit: permit })
     }
 
-    /// A place, as soon as there is one, in the order of asking; `None` after `patience`.
+    /// Waits for a place, in the order of asking; `None` after `patience`.
     pub(crate) async fn wait_for_place(&self, patience: Duration) -> Option<Place> {
         let permit = time::timeout(patience, self.places.clone().acquire_owned()).await;
         // The semaphore is never closed.
@@ -86,7 +85,7 @@ impl Upstream {
         Some(Place::Bounded { _permit: permit })
     }
 
-    /// Lets a fetch go ahead, or yields the failure that is remembered for all keys.
+    /// Lets a fetch go ahead, or returns the failure that is remembered for all keys.
     ///
     /// Waits for a trial that is under way, unless `nested`: the trial may be what this fetch is for.
     pub(crate) async fn enter(
@@ -108,7 +107,7 @@ impl Upstream {
         }
     }
 
-    /// `None` while a trial is under way, unless `at_once`.
+    /// Decides at once; `None` while a trial is under way, unless `at_once`.
     fn try_enter(
         &self,
         at_once: bool,
@@ -148,7 +147,7 @@ impl State {
         failure.filter(|failure| failure.holds(now, epoch))
     }
 
-    /// The number of a new trial; `None` while one is under way.
+    /// Begins a trial and returns its number; `None` while one is under way.
     fn begin_trial(&mut self, now: Timestamp) -> Option<u64> {
         // For one that takes that long nobody waits any more, and its runtime may stand still.
         let fresh = |(_, began): &(u64, Timestamp)| now.saturating_since(*began) < TRIAL;
@@ -160,7 +159,7 @@ impl State {
         Some(self.trials)
     }
 
-    /// A fetch failed in a way that concerns all keys.
+    /// Remembers a failure that concerns all keys.
     fn failed(&mut self, failure: Failure, now: Timestamp, epoch: u64) {
         // Fetches that ran at the same time fail together: that is one failure, and the longest wait counts.
         if let Some(before) = self.holding(now, epoch) {
@@ -176,10 +175,11 @@ impl State {
 }
 
 impl Entry<'_> {
-    /// The fetch has ended, with this error or with a token. Where it failed in a way that concerns all keys, they
-    /// rest too.
+    /// Notes how the fetch ended: with this error, or with a token. An error that concerns all keys is remembered for
+    /// them.
     ///
-    /// `rest` is how long this key does, and `alone` tells that others were served since its failures began.
+    /// `rest` is the time for which this key repeats it, and `alone` says that other keys were served since its
+    /// failures began.
     pub(crate) fn landed(
         self,
         error: Option<&TokenError>,

@@ -170,7 +170,8 @@ impl TokenError {
         self.0.local
     }
 
-    /// How long the server asked to be left alone (RFC 9110 section 10.2.3), counted from its answer.
+    /// Returns how long to wait before another try: the server's `Retry-After` (RFC 9110 section 10.2.3), counted from
+    /// its answer, or what is left of the time for which a cache repeats the error.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
