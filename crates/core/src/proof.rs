@@ -277,9 +277,9 @@ impl Proofs {
         }
     }
 
-    /// The answer demands a nonce: can the request be sent again with the one that it brings? Not where it was tried,
-    /// and not for ever.
-    pub fn is_to_be_repeated(&mut self, headers: &HeaderMap) -> bool {
+    /// Takes the nonce of an answer that demands one, and returns true if the request can be sent again with it: it was
+    /// not tried before, and there were few such demands.
+    pub fn accept_nonce(&mut self, headers: &HeaderMap) -> bool {
         let nonce = nonce(headers).filter(|nonce| {
             let mut tried = self.tried.iter().flatten();
             self.tried.len() <= MOST_DEMANDS && !tried.any(|tried| **tried == **nonce)
@@ -288,7 +288,7 @@ impl Proofs {
         self.demanded.is_some()
     }
 
-    /// Will the next proof be one with a nonce that was demanded?
+    /// Returns true if the next proof has a nonce that was demanded.
     pub fn is_demanded(&self) -> bool {
         self.demanded.is_some()
     }

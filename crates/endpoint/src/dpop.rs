@@ -64,7 +64,7 @@ impl<'a> Proving<'a> {
                     Some(400 | 401)
                 );
                 if demand {
-                    bound.proofs.is_to_be_repeated(headers);
+                    bound.proofs.accept_nonce(headers);
                 }
                 "it demands a nonce, and brings none that was not tried; ask whoever runs it, or what is between it and this client"
             }

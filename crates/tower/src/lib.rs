@@ -4,18 +4,14 @@
 //! `Service<http::Request<B>>`:
 //!
 //! ```
-//! use std::sync::Arc;
-//! use hallpass_core::{TokenSource, authorize::Authorizer};
+//! use hallpass_core::authorize::Authorizer;
 //! use hallpass_tower::TokenLayer;
 //! use http::{Request, Response};
 //! use tower::{Layer, Service, ServiceExt, service_fn};
 //!
-//! # use hallpass_core::{AccessToken, Clock, SystemClock};
-//! # use hallpass_testkit::StaticSource;
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-//! # let token = AccessToken::bearer("0123abc", SystemClock.moment(), std::time::Duration::from_secs(60))?;
-//! # let source: Arc<dyn TokenSource> = Arc::new(StaticSource::new(token));
+//! # let source = hallpass_testkit::StaticSource::new("0123abc");
 //! let authorizer = Authorizer::builder(source).allow_origin("https://api.example").build()?;
 //! // In place of a client of hyper:
 //! let client = service_fn(async |request: Request<String>| {

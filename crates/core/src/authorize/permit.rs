@@ -211,7 +211,7 @@ impl Permit {
                     && self
                         .proofs
                         .as_mut()
-                        .is_some_and(|proofs| proofs.is_to_be_repeated(headers)) =>
+                        .is_some_and(|proofs| proofs.accept_nonce(headers)) =>
             {
                 Verdict::Retry(refusal)
             }

@@ -88,16 +88,16 @@ async fn a_demand_is_answered_with_its_own_nonce_where_that_was_not_tried() {
     let witness = Witness::default();
     let mut proofs = Proofs::new(Method::POST, API);
     let first = proofs.next(&witness, None).await.unwrap();
-    assert!(proofs.is_to_be_repeated(&with_nonces(&["one"])) && proofs.is_demanded());
+    assert!(proofs.accept_nonce(&with_nonces(&["one"])) && proofs.is_demanded());
     let second = proofs.next(&witness, None).await.unwrap();
     assert_ne!(first.header_value(), second.header_value());
     assert!(!proofs.is_demanded());
-    assert!(!proofs.is_to_be_repeated(&with_nonces(&["one"])));
-    assert!(proofs.is_to_be_repeated(&with_nonces(&["two"])));
+    assert!(!proofs.accept_nonce(&with_nonces(&["one"])));
+    assert!(proofs.accept_nonce(&with_nonces(&["two"])));
     proofs.next(&witness, None).await.unwrap();
     // Not the one before the last either.
-    assert!(!proofs.is_to_be_repeated(&with_nonces(&["one"])));
-    assert!(!proofs.is_to_be_repeated(&with_nonces(&[])) && !proofs.is_demanded());
+    assert!(!proofs.accept_nonce(&with_nonces(&["one"])));
+    assert!(!proofs.accept_nonce(&with_nonces(&[])) && !proofs.is_demanded());
     let asked = witness.asked.into_inner().unwrap();
     let nonces: Vec<_> = asked.iter().map(|(_, nonce)| nonce.as_deref()).collect();
     assert_eq!(nonces, [None, Some("one"), Some("two")]);
@@ -112,7 +112,7 @@ async fn a_server_that_demands_for_ever_is_answered_five_times() {
     let mut demands = 0;
     loop {
         proofs.next(&witness, None).await.unwrap();
-        if !proofs.is_to_be_repeated(&with_nonces(&[&format!("nonce-{demands}")])) {
+        if !proofs.accept_nonce(&with_nonces(&[&format!("nonce-{demands}")])) {
             break;
         }
         demands += 1;
