@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use hallpass::{
-    core::SecretError,
+    core::{SecretAnomaly, SecretError},
     endpoint::{
         AuthenticationContext, ClientAuthentication as _, Metadata, presets::SecretAuthentication,
     },
@@ -26,6 +26,8 @@ pub(super) struct Proof {
     algorithm: Option<&'static str>,
     /// The end of a certificate's validity.
     ends: Option<SystemTime>,
+    /// A sign that a client secret was altered on its way.
+    anomaly: Option<SecretAnomaly>,
     described: String,
 }
 
@@ -45,11 +47,12 @@ async fn look(settings: &Settings) -> Result<Proof, Failure> {
         method,
         algorithm: None,
         ends: None,
+        anomaly: None,
         described: described.to_owned(),
     };
     Ok(match &settings.proof {
         Setting::Secret { way, secret } => {
-            text(settings, "client_secret", secret).await?;
+            let anomaly = text(settings, "client_secret", secret).await?.anomaly();
             let (sent, by_default) = match way {
                 Some(sent) => (*sent, ""),
                 None => (default_of(settings.server), ", the default for this server"),
@@ -60,12 +63,16 @@ async fn look(settings: &Settings) -> Result<Proof, Failure> {
                 Sent::RawBasic => ("client_secret_basic", ", not encoded"),
             };
             let described = format!("{method}{encoding}{by_default}");
-            plain(method, &described).from(secret, "can be read")
+            Proof {
+                anomaly,
+                ..plain(method, &described).from(secret, "can be read")
+            }
         }
         Setting::SecretJwt { secret } => {
-            text(settings, "client_secret", secret).await?;
+            let anomaly = text(settings, "client_secret", secret).await?.anomaly();
             let proof = plain("client_secret_jwt", "client_secret_jwt by HS256");
             Proof {
+                anomaly,
                 algorithm: Some("HS256"),
                 ..proof.from(secret, "can be read")
             }
@@ -184,6 +191,10 @@ impl Proof {
         if let Some(path) = open_to_everyone(settings) {
             let detail = format!("{read}, and everyone on this machine may read it");
             report.warning(step, detail, &format!("`chmod o= {path}`"));
+            return;
+        }
+        if let Some(anomaly) = self.anomaly {
+            report.warning(step, format!("{read}, and {anomaly}"), anomaly.hint());
             return;
         }
         let Some(ends) = self.ends else {

@@ -116,6 +116,9 @@ pub(crate) fn open(
     if let Some(timeout) = settings.command_timeout {
         reference = reference.command_timeout(timeout);
     }
+    if settings.danger_allow_http_on_loopback {
+        reference = reference.danger_allow_http_on_loopback();
+    }
     let source = reference.open();
     source.map_err(|error| Failure::configuration(format!("{setting}: {error}")))
 }

@@ -175,6 +175,28 @@ async fn a_secret_file_that_everyone_may_read_is_a_warning() {
     }
 }
 
+/// As it comes out of a `.env` file, a Kubernetes `Secret` or an editor. It may belong to it, and so the server is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_was_altered_on_its_way_is_a_warning() {
+    let server = server().await;
+    let user = User::of(&server);
+    for (secret, says) in [
+        ("\"CANARY\"", "is wrapped in quotation marks"),
+        (" CANARY", "begins or ends with white space"),
+        ("Q0FOQVJZLUNBTkFSWQ==", "looks like text in base64"),
+        ("{\"secret\":\"CANARY\"}", "looks like JSON"),
+        ("CLIENT_SECRET=CANARY", "looks like `NAME=value`"),
+    ] {
+        let mut doctor = user.hallpass("doctor --json");
+        let report = stdout(&doctor.env("CLIENT_SECRET", secret).assert().code(4));
+        let report: Value = serde_json::from_str(&report).unwrap();
+        assert_eq!(steps(&report)[1], ("secret", "warning"), "{report:#}");
+        let detail = report["steps"][1]["detail"].as_str().unwrap();
+        assert!(detail.ends_with(says), "{detail}");
+        assert!(!report.to_string().contains("CANARY"), "{report:#}");
+    }
+}
+
 /// Milliseconds or a time in place of seconds, and a token that says otherwise itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lifetime_that_is_hardly_right_is_a_warning() {

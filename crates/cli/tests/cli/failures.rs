@@ -2,7 +2,9 @@
 
 use hallpass_testkit::raw::{self, RawServer};
 
-use crate::support::{MISSING, User, default_profile, fault, profile, server, shown, stderr};
+use crate::support::{
+    MISSING, User, default_profile, fault, profile, server, shown, stderr, stdout,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_of_failure_has_its_code() {
@@ -332,6 +334,33 @@ async fn no_command_is_run_for_a_file_that_others_may_write() {
     fs::set_permissions(user.config(), fs::Permissions::from_mode(0o600)).unwrap();
     user.run("token").failure();
     assert!(ran.exists());
+}
+
+/// A Vault agent listens on loopback without TLS; the setting for the token endpoint is the one for Vault too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vault_on_loopback_is_asked_over_plain_http_where_that_is_allowed() {
+    let found = r#"{"data":{"data":{"key":"s3cr3t"},"metadata":{"version":1}}}"#;
+    let vault = RawServer::always(raw::json(200, found)).await;
+    let token = r#"{"access_token":"t","token_type":"Bearer","expires_in":900}"#;
+    let server = RawServer::always(raw::json(200, token)).await;
+    let user = User::new();
+    let profile = profile("default", &server.url("/token"));
+    let profile = profile.replace("env:CLIENT_SECRET", "vault:secret/orders#key");
+    let run = || {
+        let mut command = user.hallpass("token --no-cache");
+        let address = vault.url("");
+        command.env("VAULT_ADDR", address).env("VAULT_TOKEN", "x");
+        command.assert()
+    };
+    user.profile(&profile);
+    assert_eq!(stdout(&run().success()), "t\n");
+    let https = profile
+        .replace("danger_allow_http_on_loopback = true\n", "")
+        .replace("http://", "https://");
+    user.profile(&https);
+    let told = stderr(&run().code(3));
+    assert!(told.contains("`danger_allow_http_on_loopback`"), "{told}");
+    assert_eq!(vault.request_count(), 1);
 }
 
 /// A FIFO without a writer would be waited for without an end.

@@ -5,7 +5,7 @@ use super::Secret;
 /// A sign that a secret was altered on its way into a variable, a file or a vault.
 ///
 /// It is a guess from the form of the text, for a diagnosis and never for a decision: a server may well have issued such a
-/// secret. It holds nothing of the secret. The text follows the secret's name: "is wrapped in quotation marks; ...".
+/// secret. It holds nothing of the secret. The text follows the secret's name, "is wrapped in quotation marks"; [`hint`](Self::hint) says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SecretAnomaly {
@@ -74,24 +74,35 @@ impl Secret {
     }
 }
 
+impl SecretAnomaly {
+    /// Returns the advice that goes with it: "remove them if they do not belong to it".
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::Assignment => "store the value alone",
+            Self::Base64 => "if the server issued the decoded text, store that",
+            Self::ControlCharacter => "copy it again",
+            Self::Invisible => "copy it again as plain text",
+            Self::Json => "store the value of the one member alone",
+            Self::LineBreak => "store it on one line",
+            Self::Placeholder => "store the secret in its place",
+            Self::Quoted => "remove them if they do not belong to it",
+            Self::SurroundingSpace => "remove it if it does not belong to it",
+        }
+    }
+}
+
 impl fmt::Display for SecretAnomaly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Assignment => "looks like `NAME=value`; store the value alone",
-            Self::Base64 => {
-                "looks like text in base64; if the server issued the decoded text, store that"
-            }
-            Self::ControlCharacter => "contains a control character; copy it again",
-            Self::Invisible => {
-                "contains an invisible character, such as a byte order mark; copy it again as plain text"
-            }
-            Self::Json => "looks like JSON; store the value of the one member alone",
-            Self::LineBreak => "contains a line break; store it on one line",
-            Self::Placeholder => "looks like a placeholder that was not replaced by the secret",
-            Self::Quoted => "is wrapped in quotation marks; remove them if they do not belong to it",
-            Self::SurroundingSpace => {
-                "begins or ends with white space; remove it if it does not belong to it"
-            }
+            Self::Assignment => "looks like `NAME=value`",
+            Self::Base64 => "looks like text in base64",
+            Self::ControlCharacter => "contains a control character",
+            Self::Invisible => "contains an invisible character, such as a byte order mark",
+            Self::Json => "looks like JSON",
+            Self::LineBreak => "contains a line break",
+            Self::Placeholder => "looks like a placeholder that was not replaced",
+            Self::Quoted => "is wrapped in quotation marks",
+            Self::SurroundingSpace => "begins or ends with white space",
         })
     }
 }
@@ -223,7 +234,7 @@ mod tests {
         fn no_text_is_too_odd_and_none_is_repeated(text in "\\PC{1,40}") {
             let secret = Secret::new(format!("\"CANARY{text}")).unwrap();
             if let Some(anomaly) = secret.anomaly() {
-                let shown = format!("{anomaly} {anomaly:?}");
+                let shown = format!("{anomaly} {anomaly:?} {}", anomaly.hint());
                 prop_assert!(!shown.contains("CANARY"));
             }
         }
