@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use hallpass_core::{Binding, Secret, SecretSource, TokenError};
+use hallpass_core::{Binding, Secret, SecretAnomaly, SecretSource, TokenError};
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
@@ -161,6 +161,17 @@ impl<'a> AuthenticationContext<'a> {
     fn check(&self, secret: &Secret) -> Result<(), TokenError> {
         if self.allow_utf8 || is_visible(secret.expose()) {
             return Ok(());
+        }
+        if let Some(
+            anomaly @ (SecretAnomaly::ControlCharacter
+            | SecretAnomaly::Invisible
+            | SecretAnomaly::LineBreak),
+        ) = secret.anomaly()
+        {
+            let message = format!(
+                "the `client_secret` holds characters outside printable ASCII (RFC 6749 appendix A.2): it {anomaly}"
+            );
+            return Err(TokenError::configuration(message).with_hint(anomaly.hint()));
         }
         Err(TokenError::configuration(
             "the `client_secret` holds characters outside printable ASCII (RFC 6749 appendix A.2), often a line end that was copied along",

@@ -44,13 +44,19 @@ fn raw_basic_encodes_nothing_and_refuses_a_colon() {
 // covers: C-16
 #[test]
 fn a_secret_outside_ascii_is_refused_unless_chosen() {
-    for odd in ["CANARY\n", "CANARY-ü", "\u{feff}CANARY"] {
+    for (odd, hint) in [
+        ("CANARY\n", "store it on one line"),
+        ("CANARY\0", "copy it again"),
+        ("CANARY-ü", "choose `allow_utf8_credentials`"),
+        ("\u{feff}CANARY", "copy it again as plain text"),
+    ] {
         for how in [
             &ClientSecretBasic::new(secret(odd)) as &dyn ClientAuthentication,
             &ClientSecretPost::new(secret(odd)),
         ] {
             let error = prove(how, "id", false).unwrap_err();
             assert!(error.to_string().contains("printable ASCII"), "{error}");
+            assert!(error.hint().unwrap().contains(hint), "{error}");
             assert!(!format!("{error:?}").contains("CANARY"));
             assert!(prove(how, "id", true).is_ok());
         }
