@@ -193,7 +193,7 @@ impl fmt::Debug for Run {
             .field("program", &self.program)
             .field("arguments", &self.arguments.len())
             .field("timeout", &self.timeout)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
