@@ -16,7 +16,8 @@ use std::{
 
 use async_trait::async_trait;
 use hallpass_cache::{
-    CachedTokenSource, Lease, MemoryTokenStore, StoreEntry, StoreError, StoreKey, TokenStore,
+    CachedTokenSource, Lease, LeaseOutcome, MemoryTokenStore, StoreEntry, StoreError, StoreKey,
+    TokenStore,
 };
 use hallpass_core::{
     AccessToken, Clock as _, SystemClock, Timestamp, TokenError, TokenRequest, TokenSource,
@@ -306,7 +307,7 @@ impl TokenStore for Faulty {
         self.0.remove(key, fence).await
     }
 
-    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
         Self::fate().await?;
         self.0.lease(key, ttl).await
     }

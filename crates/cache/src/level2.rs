@@ -12,7 +12,7 @@ use hallpass_core::{AccessToken, Clock, TokenRequest};
 use tokio::time::{self, Instant};
 
 use crate::{
-    Lease, StoreEntry, StoreError, StoreKey, TokenStore,
+    Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore,
     breaker::{Admission, Breaker, Probe},
     entry::{self, Decoded},
     observe::Observe,
@@ -131,8 +131,10 @@ impl SecondLevel {
             if polls.asks_for_lease(waited) {
                 let lease = self.store.lease(&key, LEASE);
                 match self.ask("lease", self.timeout, lease, context).await {
-                    Some(Some(lease)) => return self.look_again(&key, lease, judge, context).await,
-                    Some(None) => {}
+                    Some(LeaseOutcome::Granted(lease)) => {
+                        return self.look_again(&key, lease, judge, context).await;
+                    }
+                    Some(LeaseOutcome::Held { fence }) => polls.is_held(fence, waited),
                     None => return Found::nothing(Right::None),
                 }
             }

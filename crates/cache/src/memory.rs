@@ -10,7 +10,7 @@ use hallpass_core::{Clock, SystemClock, Timestamp};
 use tokio::{sync::Notify, task::yield_now};
 use zeroize::Zeroizing;
 
-use crate::{Lease, StoreEntry, StoreError, StoreKey, TokenStore};
+use crate::{Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore};
 
 /// A store in this process's memory: for tests, and for sharing tokens between caches of one process.
 ///
@@ -207,17 +207,18 @@ impl TokenStore for MemoryTokenStore {
         Ok(())
     }
 
-    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
         yield_now().await;
         let now = self.clock.now();
         let mut inner = self.inner();
         let fence = inner.next_fence();
         let slot = inner.slot(key, now, self.max_keys);
-        if slot.leased(now).is_some() {
-            return Ok(None);
+        let holder = slot.leased(now);
+        if holder.is_some() {
+            return Ok(LeaseOutcome::Held { fence: holder });
         }
         slot.lease = Some((fence, now.saturating_add(ttl)));
-        Ok(Some(Lease::new(fence)))
+        Ok(LeaseOutcome::Granted(Lease::new(fence)))
     }
 
     async fn extend(
@@ -282,7 +283,7 @@ mod tests {
         let store = MemoryTokenStore::new(clock.clone());
         for number in 0..1_000 {
             let key = key(number);
-            let lease = store.lease(&key, MINUTE).await.unwrap();
+            let lease = store.lease(&key, MINUTE).await.unwrap().granted();
             let put = store.put(&key, b"entry", MINUTE, lease.as_ref());
             put.await.unwrap();
         }
@@ -314,9 +315,9 @@ mod tests {
         let clock = ManualClock::new();
         let store = MemoryTokenStore::new(clock.clone()).with_max_keys(1);
         let one = key(1);
-        let first = store.lease(&one, MINUTE).await.unwrap().unwrap();
+        let first = store.lease(&one, MINUTE).await.unwrap().granted().unwrap();
         store.put(&key(2), b"entry", MINUTE, None).await.unwrap();
-        let second = store.lease(&one, MINUTE).await.unwrap().unwrap();
+        let second = store.lease(&one, MINUTE).await.unwrap().granted().unwrap();
         assert!(second.fence() > first.fence());
     }
 }

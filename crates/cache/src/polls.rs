@@ -15,9 +15,16 @@ const LEASE_INTERVAL: Duration = Duration::from_secs(1);
 const PAUSE_AFTER_CHANGE: Duration = Duration::from_millis(20);
 const MOST_CHANGES: u32 = 50;
 
+/// After so many holders that put no token, the wait ends within a further one.
+const MOST_LOST_HOLDERS: u32 = 2;
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
 pub(crate) struct Polls {
     /// So many questions were asked.
     number: u32,
+    /// The fence number of the lease that is in force, and how many holders before it put no token.
+    holder: Option<u64>,
+    lost_holders: u32,
     /// So many changes were reported.
     changes: u32,
     asked_for_lease: Option<Duration>,
@@ -34,6 +41,8 @@ impl Polls {
         let spread = load_deadline.min(MOST).mul_f64(fastrand::f64());
         Self {
             number: 0,
+            holder: None,
+            lost_holders: 0,
             changes: 0,
             asked_for_lease: None,
             lease_end: LEASE + (LEASE / 10).mul_f64(fastrand::f64()),
@@ -56,6 +65,23 @@ impl Polls {
             self.asked_for_lease = Some(waited);
         }
         asks
+    }
+
+    /// Notes who has the lease. A holder that went without a token has crashed or failed. The next one is waited for;
+    /// after that one the server is at fault, or its tokens cannot be shared, and each process fetches for itself, at a
+    /// time of its own.
+    pub(crate) fn is_held(&mut self, fence: Option<u64>, waited: Duration) {
+        if fence.is_none() || fence == self.holder {
+            return;
+        }
+        if self.holder.is_some() {
+            self.lost_holders += 1;
+        }
+        self.holder = fence;
+        if self.lost_holders == MOST_LOST_HOLDERS {
+            let end = waited.saturating_add(LAST_WAIT.mul_f64(fastrand::f64()));
+            self.end = self.end.min(end);
+        }
     }
 
     /// Returns true if the store's notifications are heeded: not by a process that finds its token at the first look,
@@ -131,6 +157,25 @@ mod tests {
                 leases.iter().any(|at| (3.0..=3.3).contains(at)),
                 "{leases:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_row_of_holders_that_fail_is_not_waited_for() {
+        let second = Duration::from_secs(1);
+        for _ in 0..100 {
+            let mut polls = Polls::new(60 * second);
+            for (at, fence) in [(0, 1), (1, 1), (10, 2), (20, 2)] {
+                polls.is_held(Some(fence), at * second);
+                polls.is_held(None, at * second);
+                assert!(!polls.is_over(59 * second));
+            }
+            polls.is_held(Some(3), 30 * second);
+            assert!(!polls.is_over(30 * second) || polls.end == 30 * second);
+            assert!(polls.is_over(35 * second));
+            let end = polls.end;
+            polls.is_held(Some(4), 31 * second);
+            assert_eq!(polls.end, end);
         }
     }
 

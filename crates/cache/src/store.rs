@@ -68,12 +68,12 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
     /// A [`StoreError`] where the store cannot be asked.
     async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError>;
 
-    /// Takes a lease on this key for `ttl`; returns `None` where someone else has one.
+    /// Takes a lease on this key for `ttl`, unless someone else has one.
     ///
     /// # Errors
     ///
     /// A [`StoreError`] where the store cannot be asked.
-    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<Option<Lease>, StoreError>;
+    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError>;
 
     /// Extends a lease, which then ends after `ttl` from now; returns false where it is not in force any more.
     ///
@@ -132,7 +132,7 @@ macro_rules! forward {
                 &self,
                 key: &StoreKey,
                 ttl: Duration,
-            ) -> Result<Option<Lease>, StoreError> {
+            ) -> Result<LeaseOutcome, StoreError> {
                 (**self).lease(key, ttl).await
             }
 
@@ -232,6 +232,29 @@ impl Lease {
     /// Returns the owner's random number, 0 where the store gave none.
     pub fn owner(&self) -> u64 {
         self.owner
+    }
+}
+
+/// The answer to the question for a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseOutcome {
+    /// The lease was given.
+    Granted(Lease),
+    /// Someone else has a lease in force.
+    Held {
+        /// Its fence number where the store knows it: two numbers in a row show that a process gave its lease up and
+        /// put no token, so that those who wait do not wait for a whole row of processes that fail.
+        fence: Option<u64>,
+    },
+}
+
+impl LeaseOutcome {
+    /// Returns the lease, if it was given.
+    pub fn granted(self) -> Option<Lease> {
+        match self {
+            Self::Granted(lease) => Some(lease),
+            Self::Held { .. } => None,
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use std::{
 };
 
 use hallpass::{
-    cache::{Lease, StoreEntry, StoreError, StoreKey, TokenStore},
+    cache::{Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore},
     core::{Clock, SystemClock, async_trait},
 };
 use tokio::sync::Notify;
@@ -191,7 +191,7 @@ impl TokenStore for FileTokenStore {
         }
     }
 
-    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
         let inner = &self.0;
         files::make_private_folder(&inner.folder).map_err(failed)?;
         let now = inner.clock.wall();
@@ -199,22 +199,22 @@ impl TokenStore for FileTokenStore {
         // Those who wait ask again and again: they must not be in the holder's way.
         let record = Record::peek(&path).map_err(failed)?;
         if inner.is_leased(key, record, now).map_err(failed)? {
-            return Ok(None);
+            return Ok(record.holder());
         }
         // Someone else is about to decide the same.
         let Some(guard) = Guard::try_new(&path).map_err(failed)? else {
-            return Ok(None);
+            return Ok(LeaseOutcome::Held { fence: None });
         };
         let record = guard.read().map_err(failed)?;
         if inner.is_leased(key, record, now).map_err(failed)? {
-            return Ok(None);
+            return Ok(record.holder());
         }
         let file = inner.hold(key).map_err(failed)?;
         let record = record.next(now, ttl);
         guard.write(record).map_err(failed)?;
         let lease = Lease::new(record.fence);
         inner.held().insert(key.clone(), (lease.clone(), file));
-        Ok(Some(lease))
+        Ok(LeaseOutcome::Granted(lease))
     }
 
     async fn extend(

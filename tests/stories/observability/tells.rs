@@ -12,7 +12,7 @@ use std::{
 
 use hallpass::{
     Authorizer, ErrorKind, Event, Secret, TokenError, TokenRequest, TokenSource,
-    cache::{CachedTokenSource, Lease, StoreEntry, StoreError, StoreKey, TokenStore},
+    cache::{CachedTokenSource, Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore},
     core::{
         AccessToken, Clock as _, SecretError, SecretSource, SystemClock, async_trait,
         authorize::Target,
@@ -65,7 +65,7 @@ impl TokenStore for Down {
         Err(StoreError::new("down"))
     }
 
-    async fn lease(&self, _: &StoreKey, _: Duration) -> Result<Option<Lease>, StoreError> {
+    async fn lease(&self, _: &StoreKey, _: Duration) -> Result<LeaseOutcome, StoreError> {
         Err(StoreError::new("down"))
     }
 

@@ -8,7 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use hallpass_cache::{
-    CachedTokenSource, Lease, MemoryTokenStore, StoreEntry, StoreError, StoreKey, TokenStore,
+    CachedTokenSource, Lease, LeaseOutcome, MemoryTokenStore, StoreEntry, StoreError, StoreKey,
+    TokenStore,
 };
 use hallpass_core::TokenRequest;
 
@@ -118,7 +119,7 @@ impl TokenStore for Distant {
         self.inner.remove(key, fence).await
     }
 
-    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
         self.question("lease").await?;
         self.inner.lease(key, ttl).await
     }

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hallpass_cache::{
-    CachedTokenSource, Lease, MemoryTokenStore, StoreEntry, StoreError, StoreKey, TokenStore,
+    CachedTokenSource, Lease, LeaseOutcome, MemoryTokenStore, StoreEntry, StoreError, StoreKey,
+    TokenStore,
 };
 use hallpass_core::{
     AccessToken, Clock, Moment, SystemClock, Timestamp, TokenError, TokenRequest, TokenSource,
@@ -246,7 +247,7 @@ impl TokenStore for Noisy {
         self.0.remove(key, fence).await
     }
 
-    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
         self.0.lease(key, ttl).await
     }
 
@@ -303,6 +304,7 @@ async fn exactly_one_process_takes_over_from_one_that_crashed() {
         .lease(&default_key(), three)
         .await
         .unwrap()
+        .granted()
         .unwrap();
     let start = Instant::now();
     let mut processes = tokio::task::JoinSet::new();
@@ -332,6 +334,7 @@ async fn processes_give_up_waiting_one_by_one_and_the_first_serves_the_others() 
         .lease(&default_key(), HOUR)
         .await
         .unwrap()
+        .granted()
         .unwrap();
     let start = Instant::now();
     let mut processes = tokio::task::JoinSet::new();
@@ -345,6 +348,26 @@ async fn processes_give_up_waiting_one_by_one_and_the_first_serves_the_others() 
     assert!((10 * SECOND..13 * SECOND).contains(&took), "{took:?}");
     // Each has ten seconds to choose from, and a put takes a millisecond.
     assert!(mint.calls() <= 2, "{}", mint.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_fails_keeps_nobody_waiting_for_a_row_of_processes() {
+    let mint = Mint::new([Answer::Fail(TokenError::unavailable("down"))]).latency(10 * SECOND);
+    let store = Distant::new(&mint);
+    let start = Instant::now();
+    let mut processes = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let cache = process(&mint, &store);
+        processes.spawn(async move { ask(&cache).await.is_err() });
+    }
+    assert!(processes.join_all().await.iter().all(|failed| *failed));
+    // Two fetches of others are waited for, each noticed within two seconds, then five seconds at most, and its own.
+    let took = start.elapsed();
+    assert!(took <= (2 * 12 + 5 + 10) * SECOND + SECOND, "{took:?}");
+    assert!(
+        took >= 20 * SECOND,
+        "they do not all fetch at once: {took:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use hallpass_cache::{
-    CachedTokenSource, Lease, MemoryTokenStore, StoreEntry, StoreError, StoreKey, TokenStore,
+    CachedTokenSource, Lease, LeaseOutcome, MemoryTokenStore, StoreEntry, StoreError, StoreKey,
+    TokenStore,
 };
 use hallpass_core::{Clock as _, TokenRequest, TokenSource as _};
 use tokio::time::{Instant, advance};
@@ -113,7 +114,7 @@ impl TokenStore for Ailing {
         self.inner.remove(key, fence).await
     }
 
-    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
         self.question(true).await?;
         self.inner.lease(key, ttl).await
     }
@@ -390,7 +391,7 @@ async fn a_dead_lease_takes_nothing_from_the_sources_deadline() {
     let there = store.inner.look_up(&key).await.unwrap().unwrap();
     store.inner.remove(&key, there.fence()).await.unwrap();
     let lease = store.inner.lease(&key, MINUTE).await.unwrap();
-    assert!(lease.is_some(), "someone has it, and dies");
+    assert!(lease.granted().is_some(), "someone has it, and dies");
     let cache = mint.builder().store(store, NAMESPACE);
     assert_eq!(name(&cache.load_deadline(SECOND).build()).await, "t2");
 }
@@ -417,7 +418,7 @@ async fn a_store_that_panics_fails_nobody() {
         async fn remove(&self, _: &StoreKey, _: u64) -> Result<(), StoreError> {
             unreachable!("nothing was found")
         }
-        async fn lease(&self, _: &StoreKey, _: Duration) -> Result<Option<Lease>, StoreError> {
+        async fn lease(&self, _: &StoreKey, _: Duration) -> Result<LeaseOutcome, StoreError> {
             unreachable!("the look-up failed")
         }
         async fn extend(&self, _: &StoreKey, _: &Lease, _: Duration) -> Result<bool, StoreError> {

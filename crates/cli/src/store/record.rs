@@ -7,6 +7,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use hallpass::cache::LeaseOutcome;
+
 use super::files::{self, Locked};
 
 /// The latest fence number and lease of a key. A record that cannot be read is one that never was.
@@ -50,6 +52,12 @@ impl Record {
     /// A clock that was set back ends a lease too.
     pub(super) fn in_force(self, now: SystemTime) -> bool {
         (self.from..self.until).contains(&milliseconds(now))
+    }
+
+    /// The answer to those who ask for a lease while this one is in force.
+    pub(super) fn holder(self) -> LeaseOutcome {
+        let fence = Some(self.lease);
+        LeaseOutcome::Held { fence }
     }
 
     /// Draws the next fence number, which rises even where the record before was lost.

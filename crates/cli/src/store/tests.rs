@@ -50,8 +50,13 @@ async fn look(store: &FileTokenStore, key: &StoreKey) -> Option<(String, u64)> {
     Some((text, entry.ttl().unwrap().as_secs()))
 }
 
+async fn is_held(store: &FileTokenStore, key: &StoreKey) -> bool {
+    let outcome = store.lease(key, TTL).await.unwrap();
+    outcome.granted().is_none()
+}
+
 async fn put(store: &FileTokenStore, key: &StoreKey, entry: &str) {
-    let lease = store.lease(key, TTL).await.unwrap().unwrap();
+    let lease = store.lease(key, TTL).await.unwrap().granted().unwrap();
     let put = store.put(key, entry.as_bytes(), HOUR, Some(&lease));
     put.await.unwrap();
     store.release(key, &lease).await.unwrap();
@@ -87,26 +92,26 @@ async fn one_lease_at_a_time_and_it_ends_by_itself() {
     let machine = Machine::new();
     let (one, other) = (machine.process(), machine.process());
     let (a, b) = (key("a"), key("b"));
-    let first = one.lease(&a, TTL).await.unwrap().unwrap();
-    assert_eq!(other.lease(&a, TTL).await.unwrap(), None);
-    assert_eq!(one.lease(&a, TTL).await.unwrap(), None);
-    assert!(other.lease(&b, TTL).await.unwrap().is_some());
+    let first = one.lease(&a, TTL).await.unwrap().granted().unwrap();
+    assert!(is_held(&other, &a).await);
+    assert!(is_held(&one, &a).await);
+    assert!(!is_held(&other, &b).await);
     machine.clock.advance(Duration::from_secs(14));
-    assert_eq!(other.lease(&a, TTL).await.unwrap(), None);
+    assert!(is_held(&other, &a).await);
     // Its holder stands still, and lives.
     machine.clock.advance(SECOND);
-    let second = other.lease(&a, TTL).await.unwrap().unwrap();
+    let second = other.lease(&a, TTL).await.unwrap().granted().unwrap();
     assert!(second.fence() > first.fence());
     // And what it does when it wakes up changes nothing.
     one.put(&a, b"late", HOUR, Some(&first)).await.unwrap();
     one.release(&a, &first).await.unwrap();
     assert_eq!(look(&one, &a).await, None);
-    assert_eq!(one.lease(&a, TTL).await.unwrap(), None);
+    assert!(is_held(&one, &a).await);
     let put = other.put(&a, b"in time", HOUR, Some(&second));
     put.await.unwrap();
     other.release(&a, &second).await.unwrap();
     assert_eq!(look(&one, &a).await.unwrap().0, "in time");
-    let third = one.lease(&a, TTL).await.unwrap().unwrap();
+    let third = one.lease(&a, TTL).await.unwrap().granted().unwrap();
     assert!(third.fence() > second.fence());
 }
 
@@ -116,15 +121,15 @@ async fn a_lease_that_is_extended_lives_on() {
     let machine = Machine::new();
     let (one, other) = (machine.process(), machine.process());
     let a = key("a");
-    let first = one.lease(&a, TTL).await.unwrap().unwrap();
+    let first = one.lease(&a, TTL).await.unwrap().granted().unwrap();
     for _ in 0..4 {
         machine.clock.advance(Duration::from_secs(14));
         assert!(one.extend(&a, &first, TTL).await.unwrap());
-        assert_eq!(other.lease(&a, TTL).await.unwrap(), None);
+        assert!(is_held(&other, &a).await);
     }
     machine.clock.advance(TTL);
     assert!(!one.extend(&a, &first, TTL).await.unwrap(), "too late");
-    let second = other.lease(&a, TTL).await.unwrap().unwrap();
+    let second = other.lease(&a, TTL).await.unwrap().granted().unwrap();
     assert!(!one.extend(&a, &first, TTL).await.unwrap(), "another's");
     assert!(other.extend(&a, &second, TTL).await.unwrap());
 }
@@ -136,7 +141,7 @@ async fn without_a_lease_only_what_lives_longer_is_put() {
     let (one, other) = (machine.process(), machine.process());
     let a = key("a");
     one.put(&a, b"first", HOUR / 2, None).await.unwrap();
-    let lease = other.lease(&a, TTL).await.unwrap().unwrap();
+    let lease = other.lease(&a, TTL).await.unwrap().granted().unwrap();
     one.put(&a, b"shorter", HOUR / 4, None).await.unwrap();
     assert_eq!(look(&one, &a).await.unwrap().0, "first");
     one.put(&a, b"longer", HOUR, None).await.unwrap();
@@ -146,9 +151,9 @@ async fn without_a_lease_only_what_lives_longer_is_put() {
     // Newer than what comes under the lease; the lease itself is not touched.
     other.put(&a, b"late", HOUR, Some(&lease)).await.unwrap();
     assert_eq!(look(&one, &a).await.unwrap().0, "longer");
-    assert_eq!(one.lease(&a, TTL).await.unwrap(), None);
+    assert!(is_held(&one, &a).await);
     other.release(&a, &lease).await.unwrap();
-    assert!(one.lease(&a, TTL).await.unwrap().is_some());
+    assert!(!is_held(&one, &a).await);
 }
 
 // covers: F-90
@@ -157,10 +162,16 @@ async fn the_lease_of_one_who_died_holds_nobody() {
     let machine = Machine::new();
     let a = key("a");
     let dead = machine.process();
-    let first = dead.lease(&a, TTL).await.unwrap().unwrap();
+    let first = dead.lease(&a, TTL).await.unwrap().granted().unwrap();
     // The system drops a process's locks with its files.
     drop(dead);
-    let second = machine.process().lease(&a, TTL).await.unwrap().unwrap();
+    let second = machine
+        .process()
+        .lease(&a, TTL)
+        .await
+        .unwrap()
+        .granted()
+        .unwrap();
     assert!(second.fence() > first.fence());
 }
 
@@ -171,10 +182,10 @@ async fn a_clock_that_is_set_back_holds_nobody_and_revives_nothing() {
     let a = key("a");
     let (one, other) = (machine.process(), machine.process());
     put(&one, &a, "entry").await;
-    let first = one.lease(&a, TTL).await.unwrap().unwrap();
+    let first = one.lease(&a, TTL).await.unwrap().granted().unwrap();
     machine.clock.set_wall(machine.clock.wall() - 10 * HOUR);
     assert_eq!(look(&other, &a).await, None);
-    let second = other.lease(&a, TTL).await.unwrap().unwrap();
+    let second = other.lease(&a, TTL).await.unwrap().granted().unwrap();
     assert!(second.fence() > first.fence());
 }
 
@@ -184,7 +195,7 @@ async fn settled_is_when_nothing_is_leased() {
     let store = machine.process();
     let a = key("a");
     store.settled().await;
-    let lease = store.lease(&a, TTL).await.unwrap().unwrap();
+    let lease = store.lease(&a, TTL).await.unwrap().granted().unwrap();
     let waiting = {
         let store = store.clone();
         tokio::spawn(async move { store.settled().await })
