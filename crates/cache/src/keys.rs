@@ -169,3 +169,26 @@ impl Hasher for Spread {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // covers: F-83
+    #[test]
+    fn a_slot_that_a_caller_is_about_to_use_is_not_evicted() {
+        let keys = Keys::new(1);
+        let key = |scope: &str| TokenRequest::new().with_scopes(scope.parse().unwrap());
+        let (held, _) = keys.slot(&key("a"));
+        // Twice around would take the second chance and then the slot.
+        for scope in ["b", "c"] {
+            let (_, evicted) = keys.slot(&key(scope));
+            assert!(evicted <= 1);
+            let same = keys.known(&key("a")).expect("it is held");
+            assert!(Arc::ptr_eq(&held, &same));
+        }
+        drop(held);
+        assert_eq!(keys.slot(&key("d")).1, 2);
+        assert_eq!(keys.len(), 1);
+    }
+}
