@@ -34,6 +34,7 @@ mod responses;
 mod retries;
 mod rotation;
 mod secrets;
+mod server_text;
 mod shared;
 mod support;
 mod tls;

@@ -56,4 +56,5 @@ pub use request::{InvalidRequest, TokenRequest};
 pub use scope::{InvalidScope, Scope, ScopeSet};
 pub use secret::{Secret, SecretAnomaly, SecretError, SecretSource, SecretStore};
 pub use source::TokenSource;
+pub use text::TextFilter;
 pub use token::{AccessToken, InvalidToken, TokenType};

@@ -2,14 +2,13 @@
 
 use std::time::SystemTime;
 
-use hallpass_core::{Moment, ScopeSet, TokenError};
+use hallpass_core::{Moment, ScopeSet, TextFilter, TokenError};
 use http::{HeaderMap, StatusCode, header};
 
 use crate::{
     Credentials,
     grant::{About, Form},
-    redact::Redactor,
-    refusal,
+    redact, refusal,
     response::{self, Granted, ResponseRules},
     transport::Answer,
 };
@@ -25,15 +24,15 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn redactor(&self) -> Redactor {
-        let mut redactor = Redactor::new(self.credentials, self.client_id);
+    fn filter(&self) -> TextFilter {
+        let mut filter = redact::filter(self.credentials, self.client_id);
         for ground in &self.form.grounds {
-            redactor.add(ground.expose());
+            filter.add_secret(ground.expose());
         }
         for assertion in self.form.assertions() {
-            redactor.add_signature(assertion.expose());
+            redact::add_signature(&mut filter, assertion.expose());
         }
-        redactor
+        filter
     }
 
     /// Reads the answer (RFC 6749 sections 5.1 and 5.2). `now` is for a `Retry-After` that is a date.
@@ -55,9 +54,9 @@ impl Asked<'_> {
                     "the response is compressed, which was not asked for",
                 ));
             }
-            let redactor = || self.redactor();
+            let filter = || self.filter();
             let (scopes, at) = (self.scopes, self.requested_at);
-            let granted = || response::read(&body, rules, scopes, at, redactor, &self.about);
+            let granted = || response::read(&body, rules, scopes, at, filter, &self.about);
             if media == MediaType::Json || rules.lenient && media != MediaType::Html {
                 return granted();
             }
@@ -72,7 +71,7 @@ impl Asked<'_> {
             };
         }
         if status.is_redirection() {
-            return Err(redirected(&headers));
+            return Err(redirected(&headers, &self.filter()));
         }
         if status.is_success() {
             return Err(TokenError::unusable_response(
@@ -81,7 +80,7 @@ impl Asked<'_> {
         }
         let json = matches!(media, MediaType::Json | MediaType::Absent);
         let body = json.then_some(&**body);
-        let error = refusal::read(status, body, &self.redactor(), &self.about);
+        let error = refusal::read(status, body, &self.filter(), &self.about);
         let error = refusal::with_wait(error, &headers, now);
         let hint = if self.about.is_refused(&error) {
             self.form.hint()
@@ -145,8 +144,8 @@ fn wrong_media(media: MediaType, empty: bool) -> TokenError {
     }
 }
 
-fn redirected(headers: &HeaderMap) -> TokenError {
-    let message = match redirect_host(headers) {
+fn redirected(headers: &HeaderMap, filter: &TextFilter) -> TokenError {
+    let message = match redirect_host(headers, filter) {
         Some(host) => format!("the server redirects token requests to `{host}`"),
         None => "the server redirects token requests".to_owned(),
     };
@@ -155,11 +154,12 @@ fn redirected(headers: &HeaderMap) -> TokenError {
     )
 }
 
-/// The target's host and nothing else: a redirect's URL may carry anything.
-pub(crate) fn redirect_host(headers: &HeaderMap) -> Option<String> {
+/// Returns the target's host and nothing else: a redirect's URL may carry anything.
+pub(crate) fn redirect_host(headers: &HeaderMap, filter: &TextFilter) -> Option<String> {
     let location = headers.get(header::LOCATION)?.to_str().ok()?;
-    url::Url::parse(location)
-        .ok()?
-        .host_str()
-        .map(str::to_owned)
+    let target = url::Url::parse(location).ok()?;
+    let host = target.host_str()?;
+    // In Punycode, into which a percent-encoded name is turned, no secret is found.
+    let hidden = host.contains("xn--") && filter.finds_secret(location);
+    (!hidden).then(|| filter.clean(host))
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use hallpass_core::{Clock, SystemClock, Timestamp, TokenError};
+use hallpass_core::{Clock, SystemClock, TextFilter, Timestamp, TokenError};
 use http::{HeaderValue, Method, StatusCode, header};
 use url::Url;
 
@@ -21,8 +21,6 @@ use crate::{
 const SETTING: &str = "issuer";
 /// How soon a refresh that failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
-/// How much of what a document says is shown, in characters.
-const SHOWN: usize = 256;
 
 /// Sets up the discovery of an authorization server's endpoints; begun by [`Endpoint::discover`].
 ///
@@ -274,7 +272,7 @@ impl Discovered {
             status, headers, ..
         } = answer;
         if status.is_redirection() {
-            let message = match redirect_host(headers) {
+            let message = match redirect_host(headers, &TextFilter::new()) {
                 Some(host) => format!("the server redirects requests for its metadata to `{host}`"),
                 None => "the server redirects requests for its metadata".to_owned(),
             };
@@ -317,7 +315,7 @@ impl Discovered {
     /// RFC 8414 section 3.3: code point by code point, or whoever can answer here could speak for another server.
     #[cold]
     fn mismatch(&self, issuer: &str) -> TokenError {
-        let shown: String = issuer.escape_debug().take(SHOWN).collect();
+        let shown = TextFilter::new().clean(issuer);
         let message = format!("the metadata is that of another issuer, `{shown}`");
         let slash = |text: &str| text.strip_suffix('/').unwrap_or(text).to_owned();
         TokenError::configuration(message).with_hint(if slash(issuer) == slash(&self.issuer) {

@@ -1,8 +1,8 @@
 //! For this repository's benchmarks; no promise is made about it.
 
-use hallpass_core::{AccessToken, Clock as _, ScopeSet, SystemClock, TokenError};
+use hallpass_core::{AccessToken, Clock as _, ScopeSet, SystemClock, TextFilter, TokenError};
 
-use crate::{client_credentials::ClientCredentialsGrant, grant::Grant, redact::Redactor, response};
+use crate::{client_credentials::ClientCredentialsGrant, grant::Grant, response};
 
 /// Reads the body of a 200 as a source with default settings would.
 ///
@@ -15,7 +15,7 @@ pub fn parse(body: &[u8]) -> Result<AccessToken, TokenError> {
         &response::ResponseRules::default(),
         &ScopeSet::EMPTY,
         SystemClock.moment(),
-        Redactor::default,
+        TextFilter::new,
         &<ClientCredentialsGrant as Grant>::ABOUT,
     )
     .and_then(|granted| granted.token)

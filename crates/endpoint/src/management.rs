@@ -17,8 +17,7 @@ use crate::{
     endpoint::{Located, Place},
     form,
     grant::About,
-    redact::Redactor,
-    refusal,
+    redact, refusal,
     retry::Tries,
     transport::Answer,
 };
@@ -229,6 +228,7 @@ impl TokenManagement {
             body,
         } = &answer;
         let at = |error: TokenError| Err(error.with_status(*status));
+        let filter = || redact::filter(sent, &self.client_id).with_secret(token);
         match *status {
             StatusCode::OK if is_encoded(headers) => at(TokenError::unusable_response(
                 "the response is compressed, which was not asked for",
@@ -240,7 +240,8 @@ impl TokenManagement {
                 at(TokenError::configuration(message).with_hint(hint))
             }
             status if status.is_redirection() => {
-                let host = redirect_host(headers).unwrap_or_else(|| "another address".to_owned());
+                let host = redirect_host(headers, &filter())
+                    .unwrap_or_else(|| "another address".to_owned());
                 let message = format!("the server redirects such requests to `{host}`");
                 at(TokenError::configuration(message)
                     .with_hint("credentials and tokens are never sent along a redirect"))
@@ -249,9 +250,7 @@ impl TokenManagement {
                 "the server reported success with a status other than 200",
             )),
             status => {
-                let mut redactor = Redactor::new(sent, &self.client_id);
-                redactor.add(token);
-                let error = refusal::read(status, Some(body), &redactor, &ABOUT);
+                let error = refusal::read(status, Some(body), &filter(), &ABOUT);
                 let error = refusal::with_wait(error, headers, SystemClock.wall());
                 at(refusal::with_hint(error, sent.hint.as_ref()))
             }

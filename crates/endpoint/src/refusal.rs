@@ -5,10 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use hallpass_core::{ErrorKind, OAuthError, TokenError};
+use hallpass_core::{ErrorKind, OAuthError, TextFilter, TokenError};
 use http::{HeaderMap, StatusCode, header};
 
-use crate::{grant::About, json::Members, redact::Redactor, response::is_digits};
+use crate::{grant::About, json::Members, response::is_digits};
 
 /// The codes that [`judge`] knows.
 const KNOWN: [&str; 13] = [
@@ -30,13 +30,13 @@ const KNOWN: [&str; 13] = [
 /// An `error` member in a 200: it rules, whatever else is there.
 pub(crate) fn in_a_success(
     members: &Members<'_>,
-    mut redactor: Redactor,
+    mut filter: TextFilter,
     about: &About,
 ) -> TokenError {
     if let Some(token) = members.text("access_token") {
-        redactor.add(token);
+        filter.add_secret(token);
     }
-    let error = oauth_error(members, &redactor)
+    let error = oauth_error(members, &filter)
         .unwrap_or_else(|| OAuthError::new("error"))
         .clone();
     judge(StatusCode::OK, Some(error), about)
@@ -46,29 +46,29 @@ pub(crate) fn in_a_success(
 pub(crate) fn read(
     status: StatusCode,
     body: Option<&[u8]>,
-    redactor: &Redactor,
+    filter: &TextFilter,
     about: &About,
 ) -> TokenError {
     let members = body.and_then(|body| Members::read(body).ok());
     let error = members
         .filter(|members| members.twice.is_none())
-        .and_then(|members| oauth_error(&members, redactor));
+        .and_then(|members| oauth_error(&members, filter));
     judge(status, error, about)
 }
 
-fn oauth_error(members: &Members<'_>, redactor: &Redactor) -> Option<OAuthError> {
+fn oauth_error(members: &Members<'_>, filter: &TextFilter) -> Option<OAuthError> {
     let code = members.text("error").filter(|code| !code.is_empty())?;
     // A known code is no echo, even where a short secret happens to be a part of it; and it is what decides.
     let mut error = if KNOWN.contains(&code) {
         OAuthError::new(code)
     } else {
-        OAuthError::new(&redactor.clean(code))
+        OAuthError::new(&filter.clean(code))
     };
     if let Some(description) = members.text("error_description") {
-        error = error.with_description(&redactor.clean(description));
+        error = error.with_description(&filter.clean(description));
     }
     if let Some(uri) = members.text("error_uri") {
-        error = error.with_uri(&redactor.clean(uri));
+        error = error.with_uri(&filter.clean(uri));
     }
     Some(error)
 }
@@ -236,7 +236,7 @@ mod tests {
 
     fn check(status: u16, body: &str, kind: ErrorKind, transient: bool) -> TokenError {
         let status = StatusCode::from_u16(status).unwrap();
-        let error = read(status, Some(body.as_bytes()), &Redactor::default(), &CLIENT);
+        let error = read(status, Some(body.as_bytes()), &TextFilter::new(), &CLIENT);
         assert_eq!(
             (error.kind(), error.is_transient()),
             (kind, transient),

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use hallpass_core::{
-    AccessToken, ErrorKind, Moment, ScopeSet, Secret, Timestamp, TokenError, TokenType,
+    AccessToken, ErrorKind, Moment, ScopeSet, Secret, TextFilter, Timestamp, TokenError, TokenType,
 };
 
 use crate::{
     grant::About,
     json::{JsonFault, Member, Members},
-    redact::Redactor,
     refusal,
 };
 
@@ -92,14 +91,14 @@ impl Default for ResponseRules {
 
 /// Reads the body of a 200 (RFC 6749 section 5.1).
 ///
-/// `asked` are the scopes of the request: what was granted where the response does not say. The redactor is made
+/// `asked` are the scopes of the request: what was granted where the response does not say. The filter is made
 /// only when there are words of the server's to show.
 pub(crate) fn read(
     body: &[u8],
     rules: &ResponseRules,
     asked: &ScopeSet,
     requested_at: Moment,
-    redactor: impl FnOnce() -> Redactor,
+    filter: impl FnOnce() -> TextFilter,
     about: &About,
 ) -> Result<Granted, TokenError> {
     let members = match Members::read(body)
@@ -120,7 +119,7 @@ pub(crate) fn read(
         }
     };
     if members.get("error").is_some() {
-        return Err(refusal::in_a_success(&members, redactor(), about));
+        return Err(refusal::in_a_success(&members, filter(), about));
     }
     let refresh_token = members.text("refresh_token");
     let refresh_token = refresh_token.filter(|text| rules.keep_refresh_token && !text.is_empty());

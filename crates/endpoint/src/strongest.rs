@@ -4,7 +4,7 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use hallpass_core::TokenError;
+use hallpass_core::{TextFilter, TokenError};
 
 use crate::{AuthenticationContext, ClientAuthentication, Credentials, Metadata};
 
@@ -102,11 +102,7 @@ impl Strongest {
             ))
             .with_hint(format!(
                 "the server's metadata names `{}`",
-                taken
-                    .join("`, `")
-                    .escape_debug()
-                    .take(256)
-                    .collect::<String>()
+                TextFilter::new().clean(&taken.join("`, `"))
             ))
         })?;
         let offer = &self.offers[at];

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use hallpass::{
-    core::{SecretAnomaly, SecretError},
+    core::{SecretAnomaly, SecretError, TextFilter},
     endpoint::{
         AuthenticationContext, ClientAuthentication as _, Metadata, presets::SecretAuthentication,
     },
@@ -230,7 +230,7 @@ impl Proof {
                 self.described
             );
             let listed: Vec<_> = metadata.token_endpoint_auth_methods().collect();
-            let listed: String = listed.join("`, `").escape_debug().take(200).collect();
+            let listed = TextFilter::new().clean(&listed.join("`, `"));
             let remedy = format!(
                 "it lists `{listed}`: set `authentication` to what the client is registered for"
             );

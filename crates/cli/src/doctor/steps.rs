@@ -8,6 +8,7 @@ use std::{
 
 use hallpass::{
     AccessToken, ErrorKind, TokenSource as _,
+    core::TextFilter,
     endpoint::{Metadata, Retry},
 };
 use reqwest::{
@@ -160,7 +161,7 @@ async fn metadata(
         ),
         Some(None) => report.ok(METADATA, "of this issuer, without a token endpoint"),
         Some(Some(endpoint)) => {
-            let shown: String = endpoint.escape_debug().take(200).collect();
+            let shown = TextFilter::new().clean(endpoint);
             report.ok(METADATA, format!("of this issuer; tokens are at {shown}"));
         }
     }

@@ -3,7 +3,7 @@ use std::{error::Error, fmt};
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 
 use super::Challenge;
-use crate::{AccessToken, ScopeSet, text::safe_text};
+use crate::{AccessToken, ScopeSet, TextFilter, text::safe_text};
 
 /// A token shorter than this may stand in a text by chance.
 const SHORTEST_ECHO: usize = 8;
@@ -86,16 +86,18 @@ impl ApiRefusal {
     }
 
     fn new(status: StatusCode, challenge: &Challenge, token: &AccessToken) -> Self {
-        let secret = token.expose();
+        let mut filter = TextFilter::new();
+        if token.expose().len() >= SHORTEST_ECHO {
+            filter.add_secret(token.expose());
+        }
         let said = |name| {
             let text = challenge.parameter(name)?;
-            let echo = secret.len() >= SHORTEST_ECHO && text.contains(secret);
-            (!echo).then_some(text)
+            (!filter.finds_secret(text)).then_some(text)
         };
         Self {
             status,
-            error: said("error").map(|text| safe_text(text).into()),
-            description: said("error_description").map(|text| safe_text(text).into()),
+            error: said("error").map(|text| filter.clean(text).into()),
+            description: said("error_description").map(|text| filter.clean(text).into()),
             scope: said("scope").and_then(|text| text.parse().ok()),
         }
     }

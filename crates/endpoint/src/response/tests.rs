@@ -16,7 +16,7 @@ fn read_as(
 ) -> Result<AccessToken, TokenError> {
     const CLIENT: About =
         <crate::client_credentials::ClientCredentialsGrant as crate::grant::Grant>::ABOUT;
-    let granted = read(body, rules, asked, moment, Redactor::default, &CLIENT)?;
+    let granted = read(body, rules, asked, moment, TextFilter::new, &CLIENT)?;
     assert!(granted.refresh_token.is_none());
     granted.token
 }

@@ -8,7 +8,7 @@ use cryptoki::{
     session::Session,
     slot::Slot,
 };
-use hallpass_core::{SecretSource, TokenError};
+use hallpass_core::{SecretSource, TextFilter, TokenError};
 
 use super::fault::Fault;
 use crate::Algorithm;
@@ -153,7 +153,7 @@ impl Place {
     fn object(&self) -> String {
         let mut text = String::new();
         if let Some(label) = &self.label {
-            let _ = write!(text, " with the label `{}`", label.escape_debug());
+            let _ = write!(text, " with the label `{}`", TextFilter::new().clean(label));
         }
         if let Some(id) = &self.id {
             text.push_str(if self.label.is_some() {
@@ -174,7 +174,9 @@ impl Which {
     fn described(&self) -> String {
         match self {
             Self::Only => "token".to_owned(),
-            Self::Label(label) => format!("token with the label `{}`", label.escape_debug()),
+            Self::Label(label) => {
+                format!("token with the label `{}`", TextFilter::new().clean(label))
+            }
             Self::Slot(number) => format!("token in slot {number}"),
         }
     }
