@@ -108,11 +108,13 @@ async fn a_lenient_source_takes_what_is_clear_all_the_same() {
 
 // covers: F-09, F-31
 #[tokio::test]
-async fn problem_json_is_read_for_its_status_alone() {
+async fn an_error_counts_whatever_its_content_type() {
     let body = format!(r#"{{"error":"invalid_scope","detail":"{CANARY}"}}"#);
-    let reply = raw::http(400, &[("content-type", "application/problem+json")], body);
-    let error = refused(reply, ErrorKind::RequestRefused, false, "gave no reason").await;
-    assert!(error.oauth_error().is_none());
+    for content_type in ["application/problem+json", "text/plain; charset=utf-8"] {
+        let reply = raw::http(400, &[("content-type", content_type)], &body);
+        let error = refused(reply, ErrorKind::RequestRefused, false, "`invalid_scope`").await;
+        assert_eq!(error.oauth_error().unwrap().code(), "invalid_scope");
+    }
 }
 
 // covers: F-33, C-27

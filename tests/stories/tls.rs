@@ -164,7 +164,12 @@ async fn only_a_good_certificate_is_taken() {
     let stranger = Authority::new("a stranger");
     for (name, year, trusts, says) in [
         ("localhost", 2999, &authority, None),
-        ("localhost", 2999, &stranger, Some("UnknownIssuer")),
+        (
+            "localhost",
+            2999,
+            &stranger,
+            Some("none of the certificate authorities"),
+        ),
         ("localhost", 2001, &authority, Some("certificate expired")),
         (
             "other.example",

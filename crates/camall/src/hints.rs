@@ -1,10 +1,8 @@
 //! What to check at camall.io for each of its errors.
 
-use std::borrow::Cow;
+use hallpass_core::{ErrorKind, Hint, TokenError};
 
-use hallpass_core::{ErrorKind, TokenError};
-
-pub(crate) fn hint(error: &TokenError) -> Option<Cow<'static, str>> {
+pub(crate) fn hint(error: &TokenError) -> Option<Hint> {
     let code = error.oauth_error().map_or("", |error| error.code());
     let hint = match (code, error.kind()) {
         ("invalid_scope", _) => {

@@ -9,6 +9,8 @@ mod settings;
 mod unit;
 mod values;
 
+#[cfg(test)]
+pub(crate) use file::KEYS;
 pub(crate) use hallpass::secrets::SecretReference;
 pub(crate) use place::cache_folder;
 pub(crate) use proof::{Proof, Sent};

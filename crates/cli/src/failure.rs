@@ -1,6 +1,8 @@
 //! How a run ends: exit codes, and errors in plain words.
 
-use std::{error::Error, fmt, io, process::ExitCode};
+mod advice;
+
+use std::{error::Error, fmt, io, process::ExitCode, time::Duration};
 
 use anstyle::{AnsiColor, Style};
 use hallpass::{ErrorKind, TokenError, endpoint::BuildError};
@@ -125,32 +127,32 @@ impl From<TokenError> for Failure {
             // Kinds to come are told as what may pass by itself.
             _ => Exit::Unavailable,
         };
-        let text = error.to_string();
-        let hint = error.hint().map(in_our_words);
-        let without_hint = error
-            .hint()
-            .and_then(|hint| text.strip_suffix(hint)?.strip_suffix("; "));
+        let hint = error.hint();
+        let hint = hint.map(|hint| advice::in_command(error.hint_name(), hint));
+        let wait = error.retry_after().map(waiting);
+        let remedies: Vec<_> = hint.into_iter().chain(wait).collect();
         Self {
-            remedy: hint,
+            remedy: (!remedies.is_empty()).then(|| remedies.join("; ")),
             cause: Told::of(error.source()).map(Into::into),
-            ..Self::new(exit, without_hint.unwrap_or(&text))
+            ..Self::new(exit, error.message())
         }
     }
 }
 
-impl From<BuildError> for Failure {
-    fn from(error: BuildError) -> Self {
-        Self::configuration(in_our_words(&error.to_string()))
-    }
+/// How long the server asks to be left alone, in whole seconds.
+fn waiting(wait: Duration) -> String {
+    let wait = Duration::from_secs(wait.as_secs());
+    format!("try again in {}", humantime::format_duration(wait))
 }
 
-/// The libraries name their builders' methods, for which this command has other words.
-fn in_our_words(text: &str) -> String {
-    text.replace("add_root_certificates_pem", "ca_file")
-        .replace(
-            "set the proxy's user name and password with `proxy_credentials`",
-            "set `proxy = \"system\"`, and the proxy with its password in the variable `HTTPS_PROXY`",
-        )
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        let (message, remedy) = advice::of_setting(&error);
+        Self {
+            remedy,
+            ..Self::configuration(message)
+        }
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -219,6 +221,35 @@ mod tests {
         ] {
             assert_eq!(Failure::from(error).exit().code(), code);
         }
+    }
+
+    #[test]
+    fn it_says_when_to_try_again() {
+        let limited = TokenError::unavailable("the server asks for fewer requests");
+        for (wait, says) in [(3_600, "1h"), (90, "1m 30s"), (0, "0s")] {
+            let error = limited.clone().with_retry_after(Duration::from_secs(wait));
+            let failure = Failure::from(error);
+            let expect = format!("the server asks for fewer requests; try again in {says}");
+            assert_eq!(failure.to_string(), expect);
+        }
+        let longest = limited.clone().with_retry_after(Duration::MAX);
+        assert!(Failure::from(longest).to_string().contains("try again in"));
+        assert_eq!(Failure::from(limited).remedy(), None);
+    }
+
+    #[test]
+    fn advice_names_settings_and_no_methods() {
+        use hallpass::endpoint::hints;
+
+        let error = TokenError::configuration("x").with_hint(hints::ROOTS);
+        let failure = Failure::from(error);
+        assert_eq!(failure.message(), "x");
+        assert!(failure.remedy().unwrap().contains("`ca_file`"), "{failure}");
+        let error = BuildError::new("add_root_certificates_pem", "it is empty");
+        assert_eq!(Failure::from(error).to_string(), "ca_file: it is empty");
+        let error = BuildError::new("proxy", "x").with_hint(hints::PROXY_CREDENTIALS);
+        let failure = Failure::from(error).to_string();
+        assert!(!failure.contains("proxy_credentials"), "{failure}");
     }
 
     #[test]

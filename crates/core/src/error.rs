@@ -2,7 +2,7 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use crate::{InvalidRequest, SecretError, text::safe_text};
+use crate::{Hint, InvalidRequest, SecretError, text::safe_text};
 
 /// Why there is no token: one word in size and cheap to clone, so that all who wait for one request share it.
 ///
@@ -31,7 +31,8 @@ pub struct TokenError(Arc<Inner>);
 struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
-    hint: Option<Cow<'static, str>>,
+    hint: Option<Hint>,
+    server_message: Option<Box<str>>,
     host: Option<Box<str>>,
     status: Option<StatusCode>,
     oauth_error: Option<OAuthError>,
@@ -66,6 +67,7 @@ impl TokenError {
             kind,
             message: message.into(),
             hint: None,
+            server_message: None,
             host: None,
             status: None,
             oauth_error: None,
@@ -101,9 +103,15 @@ impl TokenError {
         Self::new(ErrorKind::Unavailable, message)
     }
 
+    /// Says in other words what went wrong.
+    #[must_use]
+    pub fn with_message(self, message: impl Into<Cow<'static, str>>) -> Self {
+        self.change(|inner| inner.message = message.into())
+    }
+
     /// Says what to do about it.
     #[must_use]
-    pub fn with_hint(self, hint: impl Into<Cow<'static, str>>) -> Self {
+    pub fn with_hint(self, hint: impl Into<Hint>) -> Self {
         self.change(|inner| inner.hint = Some(hint.into()))
     }
 
@@ -123,6 +131,14 @@ impl TokenError {
     #[must_use]
     pub fn with_oauth_error(self, error: OAuthError) -> Self {
         self.change(|inner| inner.oauth_error = Some(error))
+    }
+
+    /// Carries what the server said in other terms than those of RFC 6749: a vendor's message, or the title of a web
+    /// page. It is escaped and cut at 256 characters; take secrets out of it first, with a
+    /// [`TextFilter`](crate::TextFilter).
+    #[must_use]
+    pub fn with_server_message(self, message: &str) -> Self {
+        self.change(|inner| inner.server_message = Some(safe_text(message).into()))
     }
 
     /// Says how long the server asked to be left alone.
@@ -186,31 +202,56 @@ impl TokenError {
         self.0.oauth_error.as_ref()
     }
 
+    /// What the server said in other terms than those of RFC 6749, where it did.
+    pub fn server_message(&self) -> Option<&str> {
+        self.0.server_message.as_deref()
+    }
+
     /// The host that was asked, with its port where it is not the scheme's own.
     pub fn host(&self) -> Option<&str> {
         self.0.host.as_deref()
     }
 
-    /// What to do about it, where that is known.
+    /// What went wrong, with what the server said and where: the text of the error without its hint.
+    pub fn message(&self) -> String {
+        Message(&self.0).to_string()
+    }
+
+    /// What to do about it, where that is known; the text names methods of the libraries.
     pub fn hint(&self) -> Option<&str> {
-        self.0.hint.as_deref()
+        self.0.hint.as_ref().map(Hint::text)
+    }
+
+    /// The name of the hint, by which a program with other names for the libraries' methods chooses words of its own.
+    pub fn hint_name(&self) -> Option<&'static str> {
+        self.0.hint.as_ref().and_then(Hint::name)
+    }
+}
+
+struct Message<'a>(&'a Inner);
+
+impl fmt::Display for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = self.0;
+        f.write_str(&inner.message)?;
+        if let Some(error) = &inner.oauth_error {
+            write!(f, ": {error}")?;
+        } else if let Some(message) = &inner.server_message {
+            write!(f, ": \"{message}\"")?;
+        }
+        match (&inner.host, inner.status) {
+            (Some(host), Some(status)) => write!(f, " ({host}, HTTP {})", status.as_u16()),
+            (Some(host), None) => write!(f, " ({host})"),
+            (None, Some(status)) => write!(f, " (HTTP {})", status.as_u16()),
+            (None, None) => Ok(()),
+        }
     }
 }
 
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = &*self.0;
-        f.write_str(&inner.message)?;
-        if let Some(error) = &inner.oauth_error {
-            write!(f, ": {error}")?;
-        }
-        match (&inner.host, inner.status) {
-            (Some(host), Some(status)) => write!(f, " ({host}, HTTP {})", status.as_u16())?,
-            (Some(host), None) => write!(f, " ({host})")?,
-            (None, Some(status)) => write!(f, " (HTTP {})", status.as_u16())?,
-            (None, None) => {}
-        }
-        if let Some(hint) = &inner.hint {
+        Message(&self.0).fmt(f)?;
+        if let Some(hint) = self.hint() {
             write!(f, "; {hint}")?;
         }
         Ok(())
@@ -227,6 +268,7 @@ impl fmt::Debug for TokenError {
             .field("host", &inner.host)
             .field("status", &inner.status)
             .field("oauth_error", &inner.oauth_error)
+            .field("server_message", &inner.server_message)
             .field("retry_after", &inner.retry_after)
             .field("transient", &inner.transient)
             .field("local", &inner.local)
@@ -345,6 +387,29 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::CredentialsRefused);
         assert_eq!(error.oauth_error().unwrap().code(), "invalid_client");
         assert!(!error.is_transient());
+    }
+
+    #[test]
+    fn message_and_hint_are_apart() {
+        const CHECK: Hint = Hint::named("check-id", "check `client_id`");
+        let error = TokenError::credentials_refused("the client was refused")
+            .with_server_message("no such \x1bclient")
+            .with_status(StatusCode::UNAUTHORIZED);
+        let message = "the client was refused: \"no such \\u{1b}client\" (HTTP 401)";
+        assert_eq!((error.message().as_str(), error.hint()), (message, None));
+        assert_eq!(error.server_message(), Some("no such \\u{1b}client"));
+        let named = error.clone().with_hint(CHECK);
+        assert_eq!(named.message(), message);
+        assert_eq!(
+            (named.hint(), named.hint_name()),
+            (Some(CHECK.text()), CHECK.name())
+        );
+        assert_eq!(named.to_string(), format!("{message}; check `client_id`"));
+        let plain = named.with_hint(format!("ask {}", "someone"));
+        assert_eq!(
+            (plain.hint(), plain.hint_name()),
+            (Some("ask someone"), None)
+        );
     }
 
     // covers: F-33, C-27

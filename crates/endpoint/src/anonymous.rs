@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use hallpass_core::TokenError;
 
-use crate::{AuthenticationContext, ClientAuthentication, Credentials};
+use crate::{AuthenticationContext, ClientAuthentication, Credentials, hints};
 
 /// No client at all: neither a proof nor a `client_id` is sent.
 ///
@@ -33,8 +33,6 @@ impl Anonymous {
 impl ClientAuthentication for Anonymous {
     async fn credentials(&self, _: &AuthenticationContext<'_>) -> Result<Credentials, TokenError> {
         let none: [(&str, &str); 0] = [];
-        Ok(Credentials::parameters(none).refusal_hint(
-            "this server wants to know the client: name it with `PublicClient`, or prove it",
-        ))
+        Ok(Credentials::parameters(none).refusal_hint(hints::ANONYMOUS))
     }
 }

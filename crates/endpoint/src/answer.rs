@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode, header};
 use crate::{
     Credentials,
     grant::{About, Form},
-    redact, refusal,
+    hints, redact, refusal,
     response::{self, Granted, ResponseRules},
     transport::Answer,
 };
@@ -42,26 +42,21 @@ impl Asked<'_> {
         rules: &ResponseRules,
         now: SystemTime,
     ) -> Result<Granted, TokenError> {
-        let Answer {
-            status,
-            headers,
-            body,
-        } = answer;
-        let media = MediaType::of(&headers);
-        if status == StatusCode::OK {
-            if is_encoded(&headers) {
-                return Err(TokenError::unusable_response(
-                    "the response is compressed, which was not asked for",
-                ));
+        let (status, headers, body) = (answer.status, &answer.headers, &answer.body);
+        let media = MediaType::of(headers);
+        let created = status == StatusCode::CREATED && rules.lenient;
+        if status == StatusCode::OK || created {
+            if is_encoded(headers) || body.starts_with(&GZIP) {
+                return Err(compressed());
             }
             let filter = || self.filter();
             let (scopes, at) = (self.scopes, self.requested_at);
-            let granted = || response::read(&body, rules, scopes, at, filter, &self.about);
+            let granted = response::read(body, rules, scopes, at, filter, &self.about);
             if media == MediaType::Json || rules.lenient && media != MediaType::Html {
-                return granted();
+                return granted;
             }
-            let wrong = wrong_media(media, body.is_empty());
-            return match granted() {
+            let wrong = wrong_media(&answer, granted.is_ok(), &self.filter());
+            return match granted {
                 // Not lost for the sake of a header.
                 Ok(granted) if granted.refresh_token.is_some() => Ok(Granted {
                     token: Err(wrong),
@@ -71,17 +66,20 @@ impl Asked<'_> {
             };
         }
         if status.is_redirection() {
-            return Err(redirected(&headers, &self.filter()));
+            return Err(redirected(headers, &self.filter()));
         }
         if status.is_success() {
-            return Err(TokenError::unusable_response(
+            let error = TokenError::unusable_response(
                 "the server reported success with a status other than 200 (RFC 6749 section 5.1)",
-            ));
+            );
+            return Err(if status == StatusCode::CREATED {
+                error.with_hint(hints::LENIENT)
+            } else {
+                error
+            });
         }
-        let json = matches!(media, MediaType::Json | MediaType::Absent);
-        let body = json.then_some(&**body);
-        let error = refusal::read(status, body, &self.filter(), &self.about);
-        let error = refusal::with_wait(error, &headers, now);
+        let error = refusal::read(&answer, &self.filter(), &self.about);
+        let error = refusal::with_wait(error, headers, now);
         let hint = if self.about.is_refused(&error) {
             self.form.hint()
         } else {
@@ -128,19 +126,45 @@ impl MediaType {
     }
 }
 
-fn wrong_media(media: MediaType, empty: bool) -> TokenError {
+/// How the format starts in which bodies are compressed most, some of them without a word about it.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+pub(crate) fn compressed() -> TokenError {
+    TokenError::unusable_response("the response is compressed, which was not asked for")
+        .with_hint("have the server, or a gateway in between, compress only what asks for it")
+}
+
+/// `good` tells whether the body is a token response all the same.
+fn wrong_media(answer: &Answer, good: bool, filter: &TextFilter) -> TokenError {
     // A page in place of an answer comes from something in between, and may be gone the next time.
-    match media {
-        _ if empty => TokenError::unusable_response("the response is empty").with_transient(true),
-        MediaType::Html => {
+    if answer.body.is_empty() {
+        return TokenError::unusable_response("the response is empty").with_transient(true);
+    }
+    let labelled = (MediaType::of(&answer.headers) == MediaType::Html).then_some(None);
+    if let Some(title) = refusal::page(answer, filter).or(labelled) {
+        let error =
             TokenError::unusable_response("the server answered with a web page, not with JSON")
-                .with_hint("check `token_endpoint`; a proxy or a sign-in page may be in between")
-                .with_transient(true)
-        }
-        _ => TokenError::unusable_response(
-            "the response's content type is not `application/json` (RFC 6749 section 5.1)",
-        )
-        .with_hint("choose `lenient_responses` if this server never sends it"),
+                .with_hint(hints::WEB_PAGE)
+                .with_transient(true);
+        return match title {
+            Some(title) => error.with_server_message(&title),
+            None => error,
+        };
+    }
+    let content_type = answer.headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let is = match content_type {
+        Some(text) if !text.is_empty() => format!("is `{}`", filter.clean(text)),
+        _ => "is missing".to_owned(),
+    };
+    let message = format!(
+        "the response's content type {is} and not `application/json` (RFC 6749 section 5.1)"
+    );
+    let error = TokenError::unusable_response(message);
+    if good {
+        error.with_hint(hints::LENIENT)
+    } else {
+        error.with_hint("the response is no token response in JSON under another name either: check `token_endpoint`")
     }
 }
 
@@ -149,9 +173,7 @@ fn redirected(headers: &HeaderMap, filter: &TextFilter) -> TokenError {
         Some(host) => format!("the server redirects token requests to `{host}`"),
         None => "the server redirects token requests".to_owned(),
     };
-    TokenError::configuration(message).with_hint(
-        "credentials are never sent along a redirect; set `token_endpoint` to the final address if you trust it",
-    )
+    TokenError::configuration(message).with_hint(hints::REDIRECT)
 }
 
 /// Returns the target's host and nothing else: a redirect's URL may carry anything.

@@ -1,7 +1,7 @@
-use std::{borrow::Cow, fmt, sync::Arc, time::SystemTime};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
-use hallpass_core::{Secret, SecretSource, TokenError, TokenRequest};
+use hallpass_core::{Hint, Secret, SecretSource, TokenError, TokenRequest};
 
 use crate::{AuthenticationContext, authentication::is_from_another};
 
@@ -12,7 +12,7 @@ use crate::{AuthenticationContext, authentication::is_from_another};
 /// signs on request:
 ///
 /// ```
-/// use hallpass_core::{Secret, TokenError, TokenRequest, async_trait};
+/// use hallpass_core::{Hint, Secret, TokenError, TokenRequest, async_trait};
 /// use hallpass_endpoint::{Assertion, AssertionSource, AuthenticationContext};
 ///
 /// #[derive(Debug)]
@@ -144,7 +144,7 @@ pub struct Assertion {
     made: bool,
     secret: Option<Secret>,
     pub(crate) dated: Option<SystemTime>,
-    pub(crate) hint: Option<Cow<'static, str>>,
+    pub(crate) hint: Option<Hint>,
 }
 
 impl Assertion {
@@ -191,7 +191,7 @@ impl Assertion {
 
     /// Says what to check where the server refuses it.
     #[must_use]
-    pub fn refusal_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+    pub fn refusal_hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hint = Some(hint.into());
         self
     }

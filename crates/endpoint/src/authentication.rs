@@ -1,15 +1,15 @@
 //! How a client proves itself (RFC 6749 section 2.3).
 
-use std::{borrow::Cow, fmt, sync::Arc, time::SystemTime};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use hallpass_core::{Binding, Secret, SecretAnomaly, SecretSource, TokenError};
+use hallpass_core::{Binding, Hint, Secret, SecretAnomaly, SecretSource, TokenError};
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-use crate::{BuildError, ClientIdentity, Metadata, endpoint::Place};
+use crate::{BuildError, ClientIdentity, Metadata, endpoint::Place, hints};
 
 /// How a client proves itself at a token endpoint: an extension point.
 ///
@@ -176,7 +176,7 @@ impl<'a> AuthenticationContext<'a> {
         Err(TokenError::configuration(
             "the `client_secret` holds characters outside printable ASCII (RFC 6749 appendix A.2), often a line end that was copied along",
         )
-        .with_hint("remove them, or choose `allow_utf8_credentials` if they belong to it"))
+        .with_hint(hints::UTF8))
     }
 }
 
@@ -187,9 +187,8 @@ pub(crate) fn check_client_id(client_id: &str, allow_utf8: bool) -> Result<(), B
         return wrong("it is empty; set it");
     }
     if !allow_utf8 && !is_visible(client_id) {
-        return wrong(
-            "it holds characters outside printable ASCII (RFC 6749 appendix A.1); remove them, or choose `allow_utf8_credentials` if they belong to it",
-        );
+        return wrong("it holds characters outside printable ASCII (RFC 6749 appendix A.1)")
+            .map_err(|error| error.with_hint(hints::UTF8));
     }
     Ok(())
 }
@@ -218,7 +217,7 @@ pub struct Credentials {
     pub(crate) proof: Proof,
     secret: Option<Secret>,
     pub(crate) dated: Option<SystemTime>,
-    pub(crate) hint: Option<Cow<'static, str>>,
+    pub(crate) hint: Option<Hint>,
     identity: Option<ClientIdentity>,
     unbound: bool,
     /// Which of the ways of a [`Strongest`](crate::Strongest) made them.
@@ -305,7 +304,7 @@ impl Credentials {
 
     /// Says what to check where the server refuses them, in place of the hint about `client_secret`.
     #[must_use]
-    pub fn refusal_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+    pub fn refusal_hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -394,9 +393,7 @@ impl ClientAuthentication for ClientSecretBasic {
                 return Err(TokenError::configuration(
                     "the `client_id` holds a `:`, which raw Basic authentication cannot carry",
                 )
-                .with_hint(
-                    "use the form-encoded `ClientSecretBasic::new`, or `ClientSecretPost`",
-                ));
+                .with_hint(hints::COLON));
             }
             BasicEncoding::Raw => format!("{id}:{}", secret.expose()),
         });
@@ -406,7 +403,16 @@ impl ClientAuthentication for ClientSecretBasic {
         ));
         let value = HeaderValue::from_str(&header)
             .map_err(|_| TokenError::configuration("the Basic header could not be written"))?;
-        Ok(Credentials::authorization(value).from_secret(secret))
+        let plain = self.encoding == BasicEncoding::Raw || {
+            let raw = id.len() + ":".len() + secret.expose().len();
+            joined.len() == raw
+        };
+        let credentials = Credentials::authorization(value).from_secret(secret);
+        Ok(if plain {
+            credentials
+        } else {
+            credentials.refusal_hint(hints::ENCODING)
+        })
     }
 
     fn method(&self) -> Option<&'static str> {

@@ -1,7 +1,7 @@
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use hallpass_core::{
-    Clock, InvalidRequest, Prover, ScopeSet, SystemClock, TokenError, TokenRequest, TokenType,
+    Clock, Hint, InvalidRequest, Prover, ScopeSet, SystemClock, TokenError, TokenRequest, TokenType,
 };
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What an adapter knows about its server's errors: a hint to show in place of the general one, or `None`.
-pub type Hints = fn(&TokenError) -> Option<Cow<'static, str>>;
+pub type Hints = fn(&TokenError) -> Option<Hint>;
 
 /// Sets up a source, of [`ClientCredentials`](crate::ClientCredentials) for one: what all grants have in common. What is wrong is told by
 /// [`build`](Self::build), before any I/O.

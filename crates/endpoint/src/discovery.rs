@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use hallpass_core::{Clock, SystemClock, TextFilter, Timestamp, TokenError};
+use hallpass_core::{Clock, Hint, SystemClock, TextFilter, Timestamp, TokenError};
 use http::{HeaderValue, Method, StatusCode, header};
 use url::Url;
 
@@ -14,7 +14,7 @@ use crate::{
     BuildError, Endpoint, HttpTransport, Metadata,
     address::{Address, AddressRules},
     answer::{MediaType, is_encoded, redirect_host},
-    refusal,
+    hints, refusal,
     transport::Answer,
 };
 
@@ -286,10 +286,9 @@ impl Discovered {
             return Err(refusal::with_wait(error, headers, self.clock.wall()));
         }
         if *status != StatusCode::OK {
-            return Err(TokenError::configuration(
-                "the server has no metadata at the issuer's address",
-            )
-            .with_hint(self.other_location()));
+            // An issuer has neither a query nor a user name, so that nothing secret is in it.
+            let message = format!("the server has no metadata at {}", self.location);
+            return Err(TokenError::configuration(message).with_hint(self.other_location()));
         }
         if MediaType::of(headers) != MediaType::Json || is_encoded(headers) {
             return Err(TokenError::unusable_response(
@@ -304,11 +303,11 @@ impl Discovered {
         Ok(metadata)
     }
 
-    fn other_location(&self) -> &'static str {
+    fn other_location(&self) -> Hint {
         if self.openid {
-            "check `issuer`; without `openid_location` the document is sought where RFC 8414 has it"
+            hints::OAUTH_LOCATION
         } else {
-            "check `issuer`; some servers have the document at the location of OpenID Connect alone, see `openid_location`"
+            hints::OPENID_LOCATION
         }
     }
 
@@ -321,7 +320,7 @@ impl Discovered {
         TokenError::configuration(message).with_hint(if slash(issuer) == slash(&self.issuer) {
             "the two differ by a slash at the end; set `issuer` to the letter as the server has it"
         } else {
-            "set `issuer` to the letter as the server has it, if that is the server that you mean"
+            "set `issuer` to the letter as the server has it, if that is the server that you mean; or set `token_endpoint`, which needs no metadata"
         })
     }
 }

@@ -6,6 +6,8 @@ use std::{sync::Arc, time::SystemTime};
 use hallpass_core::{AccessToken, Proof, Proofs, Prover, TokenError};
 use http::{HeaderMap, Method};
 
+use crate::hints;
+
 /// How the requests of one attempt are proven; where no token is bound, nothing.
 pub(crate) struct Proving<'a>(Option<Bound<'a>>);
 
@@ -71,9 +73,7 @@ impl<'a> Proving<'a> {
             (Some(INVALID_PROOF), Some(_)) => {
                 "check that the token endpoint is spelled as the server knows it, that it takes the key's algorithm, and this machine's clock"
             }
-            (Some(USE_NONCE | INVALID_PROOF), None) => {
-                "it binds this client's tokens to a key: choose `dpop`"
-            }
+            (Some(USE_NONCE | INVALID_PROOF), None) => return error.with_hint(hints::PROOF),
             _ => return error,
         };
         error.with_hint(hint)

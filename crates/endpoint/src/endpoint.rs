@@ -10,6 +10,7 @@ use crate::{
     BuildError, Credentials, Discovery, Metadata,
     address::{Address, AddressRules},
     discovery::Discovered,
+    hints,
     management::Action,
     retry::Tries,
 };
@@ -361,14 +362,15 @@ impl Place {
         match found {
             Some(Ok(address)) => Ok(address),
             Some(Err(error)) => Err(unusable(error)),
-            None => Err(TokenError::configuration(format!(
-                "the server's `{name}` is not known"
-            ))
-            .with_hint(if self.metadata.is_some() {
-                "its metadata names none; set it on the `Endpoint` if there is one all the same"
-            } else {
-                "set it on the `Endpoint`, or have it found with `Endpoint::discover`"
-            })),
+            None => Err(
+                TokenError::configuration(format!("the server's `{name}` is not known")).with_hint(
+                    if self.metadata.is_some() {
+                        hints::NO_ADDRESS
+                    } else {
+                        hints::UNKNOWN_ADDRESS
+                    },
+                ),
+            ),
         }
     }
 

@@ -1,8 +1,22 @@
 //! What went wrong below HTTP, told without the URL and without what was sent.
 
+mod tls;
+
 use std::{error::Error, io};
 
-use hallpass_core::{ErrorKind, TokenError};
+use hallpass_core::{ErrorKind, Hint, TokenError};
+
+use crate::hints;
+pub(crate) use tls::not_pem;
+
+/// What of the transport's settings decides what to say.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Setup {
+    /// Certificate authorities were added to the platform's.
+    pub(crate) roots: bool,
+    /// Requests may go through a proxy.
+    pub(crate) proxy: bool,
+}
 
 /// A marker in the `source()` chain: the connection broke before any answer came.
 #[derive(Debug, thiserror::Error)]
@@ -37,16 +51,16 @@ const REFUSALS: [(&str, &str); 8] = [
 ];
 
 /// The error of a request. `reused` tells whether it was sent on a pooled connection.
-pub(crate) fn of(error: reqwest::Error, reused: bool) -> TokenError {
+pub(crate) fn of(error: reqwest::Error, setup: Setup, reused: bool) -> TokenError {
     let error = error.without_url();
     if let Some(why) = refused_certificate(&error) {
         let message = format!("the server refused the client certificate in TLS: {why}");
         return TokenError::credentials_refused(message)
-            .with_hint("prove this client with `MutualTls` and a certificate that the server knows")
+            .with_hint(hints::CLIENT_CERTIFICATE)
             .with_source(error);
     }
     if error.is_connect() {
-        return connecting(error);
+        return connecting(error, setup);
     }
     if error.is_timeout() {
         return TokenError::unavailable("the server was too slow").with_source(error);
@@ -79,17 +93,20 @@ pub(crate) fn of(error: reqwest::Error, reused: bool) -> TokenError {
 }
 
 /// Says what to check where a certificate was presented.
-pub(crate) fn certified(error: TokenError, hint: Option<&str>) -> TokenError {
-    match hint {
-        Some(hint) if error.kind() == ErrorKind::CredentialsRefused => {
-            error.with_hint(hint.to_owned())
-        }
-        // It may be told on a connection that is closed already, and get lost with it.
-        Some(hint) if is_connection_lost(&error) => error.with_hint(format!(
-            "some servers close the connection where they do not take the client certificate: {hint}"
-        )),
-        _ => error,
+pub(crate) fn certified(error: TokenError, hint: Option<&Hint>) -> TokenError {
+    let Some(hint) = hint else {
+        return error;
+    };
+    if error.kind() == ErrorKind::CredentialsRefused {
+        return error.with_hint(hint.clone());
     }
+    // It may be told on a connection that is closed already, and get lost with it.
+    if is_connection_lost(&error) {
+        return error
+            .with_message("the connection was lost before an answer came, which some servers do in place of refusing the client certificate")
+            .with_hint(hint.clone());
+    }
+    error
 }
 
 fn refused_certificate(error: &reqwest::Error) -> Option<&'static str> {
@@ -99,53 +116,58 @@ fn refused_certificate(error: &reqwest::Error) -> Option<&'static str> {
     known.map(|(_, why)| *why)
 }
 
-fn connecting(error: reqwest::Error) -> TokenError {
+fn connecting(error: reqwest::Error, setup: Setup) -> TokenError {
     if error.is_timeout() {
-        return TokenError::unavailable("no connection could be made in time").with_source(error);
+        let message = if setup.proxy {
+            "no connection could be made in time, perhaps since a proxy did not answer"
+        } else {
+            "no connection could be made in time"
+        };
+        return TokenError::unavailable(message).with_source(error);
     }
     if error.is_dns() {
         return TokenError::unavailable("the host's name could not be resolved")
-            .with_hint("check the host in `token_endpoint`, and this machine's name service")
+            .with_hint(hints::HOST_NAME)
             .with_source(error);
     }
-    if is_tls(&error) {
-        let why = innermost(&error);
-        let message = format!("the server's identity could not be verified with TLS: {why}");
+    if let Some(why) = tls_error(&error) {
+        let (why, hint) = tls::in_words(why, setup.roots);
+        let message = format!("no secure connection could be made: {why}");
         return TokenError::configuration(message)
-            .with_hint(
-                "check the host in `token_endpoint` and the server's certificate; a private certificate authority is added with `add_root_certificates_pem`",
-            )
+            .with_hint(hint)
             .with_source(error);
     }
-    if chain(&error).contains("proxy auth") {
+    let text = chain(&error);
+    if text.contains("proxy auth") {
         return TokenError::configuration("the proxy asks for credentials")
-            .with_hint("set the proxy's user name and password with `proxy_credentials`")
+            .with_hint(hints::PROXY_CREDENTIALS)
             .with_source(error);
     }
-    TokenError::unavailable("no connection could be made").with_source(error)
+    let message = match (setup.proxy, text.contains("tunnel error: unsuccessful")) {
+        (_, true) => "the proxy refused to connect to the server",
+        (true, false) => "no connection could be made through the proxy",
+        (false, false) => "no connection could be made",
+    };
+    TokenError::unavailable(message).with_source(error)
 }
 
-/// rustls wraps what it refuses as invalid data; a handshake that merely breaks off is none of it.
-fn is_tls(error: &reqwest::Error) -> bool {
-    causes(error).any(|cause| {
+/// What the TLS library refused, which it wraps as invalid data; a handshake that merely breaks off is none of it.
+fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+    causes(error).find_map(|cause| {
+        if let Some(error) = cause.downcast_ref() {
+            return Some(error);
+        }
         let mut io = cause.downcast_ref::<io::Error>();
         while let Some(error) = io {
-            if error.kind() == io::ErrorKind::InvalidData {
-                return true;
+            let inner = error.get_ref()?;
+            if let Some(error) = inner.downcast_ref() {
+                return Some(error);
             }
             // An I/O error inside of one is not told by `source`.
-            io = error.get_ref().and_then(|inner| inner.downcast_ref());
+            io = inner.downcast_ref();
         }
-        false
+        None
     })
-}
-
-/// The text of the innermost cause.
-fn innermost(error: &reqwest::Error) -> String {
-    causes(error)
-        .last()
-        .map(ToString::to_string)
-        .unwrap_or_default()
 }
 
 /// Returns true if the connection broke before any answer came.

@@ -1,9 +1,9 @@
 //! What a grant asks: the one thing in which the sources of this crate differ.
 
-use std::{borrow::Cow, fmt, time::SystemTime};
+use std::{fmt, time::SystemTime};
 
 use async_trait::async_trait;
-use hallpass_core::{AccessToken, Secret, Timestamp, TokenError, TokenRequest};
+use hallpass_core::{AccessToken, Hint, Secret, Timestamp, TokenError, TokenRequest};
 use zeroize::Zeroizing;
 
 use crate::{Assertion, AuthenticationContext, client::Client, response::Granted};
@@ -124,7 +124,7 @@ impl Form {
     }
 
     /// What to check where it is refused.
-    pub(crate) fn hint(&self) -> Option<&Cow<'static, str>> {
+    pub(crate) fn hint(&self) -> Option<&Hint> {
         self.assertions()
             .find_map(|assertion| assertion.hint.as_ref())
     }

@@ -49,6 +49,7 @@ mod error;
 mod fault;
 mod form;
 mod grant;
+pub mod hints;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;

@@ -11,7 +11,7 @@ use crate::{
     AuthenticationContext, BuildError, ClientAuthentication, Credentials, Endpoint, HttpTransport,
     Introspection, Retry, RevokeOnShutdown,
     address::AddressRules,
-    answer::{is_encoded, redirect_host},
+    answer::{compressed, is_encoded, redirect_host},
     authentication::check_client_id,
     client,
     endpoint::{Located, Place},
@@ -223,16 +223,12 @@ impl TokenManagement {
         token: &str,
     ) -> Result<Answer, TokenError> {
         let Answer {
-            status,
-            headers,
-            body,
+            status, headers, ..
         } = &answer;
         let at = |error: TokenError| Err(error.with_status(*status));
         let filter = || redact::filter(sent, &self.client_id).with_secret(token);
         match *status {
-            StatusCode::OK if is_encoded(headers) => at(TokenError::unusable_response(
-                "the response is compressed, which was not asked for",
-            )),
+            StatusCode::OK if is_encoded(headers) => at(compressed()),
             StatusCode::OK => Ok(answer),
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::GONE => {
                 let message = format!("there is no {} at this address", action.name());
@@ -249,8 +245,8 @@ impl TokenManagement {
             status if status.is_success() => at(TokenError::unusable_response(
                 "the server reported success with a status other than 200",
             )),
-            status => {
-                let error = refusal::read(status, Some(body), &filter(), &ABOUT);
+            _ => {
+                let error = refusal::read(&answer, &filter(), &ABOUT);
                 let error = refusal::with_wait(error, headers, SystemClock.wall());
                 at(refusal::with_hint(error, sent.hint.as_ref()))
             }

@@ -11,9 +11,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use hallpass_core::{Clock, Secret, SecretSource, SystemClock, TokenError};
+use hallpass_core::{Clock, Hint, Secret, SecretSource, SystemClock, TokenError};
 
-use crate::{AuthenticationContext, ClientAuthentication, Credentials};
+use crate::{AuthenticationContext, ClientAuthentication, Credentials, hints};
 
 pub use identity::ClientIdentity;
 use identity::Fault;
@@ -168,7 +168,7 @@ impl MutualTls {
         TokenError::configuration(message).with_transient(known)
     }
 
-    fn hint(&self, identity: &ClientIdentity) -> String {
+    fn hint(&self, identity: &ClientIdentity) -> Hint {
         if let Some(end) = identity.valid_until()
             && end < self.clock.wall()
         {
@@ -176,16 +176,14 @@ impl MutualTls {
             return format!(
                 "the certificate's validity ended on {}; put a new one in its place",
                 httpdate::fmt_http_date(end)
-            );
+            )
+            .into();
         }
-        let known = if self.self_signed {
-            "has this very certificate registered for this `client_id`"
+        if self.self_signed {
+            hints::CERTIFICATE_ITSELF
         } else {
-            "trusts the certificate's issuer and has its subject or one of its alternative names registered for this `client_id`"
-        };
-        format!(
-            "check that the server {known}, and that the URL is the one where it asks for certificates (`with_mtls_alias`)"
-        )
+            hints::CERTIFICATE_NAMES
+        }
     }
 }
 

@@ -1,17 +1,19 @@
 //! What a server's refusal means (RFC 6749 section 5.2), whatever status and body it comes with.
 
-use std::{
-    borrow::Cow,
-    time::{Duration, SystemTime},
-};
+mod words;
 
-use hallpass_core::{ErrorKind, OAuthError, TextFilter, TokenError};
+use std::time::{Duration, SystemTime};
+
+use hallpass_core::{ErrorKind, Hint, OAuthError, TextFilter, TokenError};
 use http::{HeaderMap, StatusCode, header};
 
-use crate::{grant::About, json::Members, response::is_digits};
+use crate::{
+    answer::MediaType, grant::About, hints, json::Members, response::is_digits, transport::Answer,
+};
+use words::Words;
 
 /// The codes that [`judge`] knows.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "access_denied",
     "invalid_client",
     "invalid_dpop_proof",
@@ -24,6 +26,7 @@ const KNOWN: [&str; 13] = [
     "temporarily_unavailable",
     "unauthorized_client",
     "unsupported_grant_type",
+    "unsupported_token_type",
     "use_dpop_nonce",
 ];
 
@@ -36,125 +39,126 @@ pub(crate) fn in_a_success(
     if let Some(token) = members.text("access_token") {
         filter.add_secret(token);
     }
-    let error = oauth_error(members, &filter)
-        .unwrap_or_else(|| OAuthError::new("error"))
-        .clone();
-    judge(StatusCode::OK, Some(error), about)
+    let error = words::oauth_error(members, &filter).unwrap_or_else(|| OAuthError::new("error"));
+    judge(StatusCode::OK, Words::OAuth(error), false, about)
 }
 
-/// An answer with a status other than 200; `body` is `None` where it is not JSON or could not be had.
-pub(crate) fn read(
-    status: StatusCode,
-    body: Option<&[u8]>,
-    filter: &TextFilter,
-    about: &About,
-) -> TokenError {
-    let members = body.and_then(|body| Members::read(body).ok());
-    let error = members
-        .filter(|members| members.twice.is_none())
-        .and_then(|members| oauth_error(&members, filter));
-    judge(status, error, about)
+/// An answer with a status other than 200.
+pub(crate) fn read(answer: &Answer, filter: &TextFilter, about: &About) -> TokenError {
+    let words = Words::read(MediaType::of(&answer.headers), &answer.body, filter);
+    // RFC 9110 section 11.6.1: whatever refuses credentials names the kind that it takes.
+    let challenged = answer.headers.contains_key(header::WWW_AUTHENTICATE);
+    judge(answer.status, words, challenged, about)
 }
 
-fn oauth_error(members: &Members<'_>, filter: &TextFilter) -> Option<OAuthError> {
-    let code = members.text("error").filter(|code| !code.is_empty())?;
-    // A known code is no echo, even where a short secret happens to be a part of it; and it is what decides.
-    let mut error = if KNOWN.contains(&code) {
-        OAuthError::new(code)
-    } else {
-        OAuthError::new(&filter.clean(code))
+/// The title of a web page, if the answer is one.
+pub(crate) fn page(answer: &Answer, filter: &TextFilter) -> Option<Option<String>> {
+    match Words::read(MediaType::of(&answer.headers), &answer.body, filter) {
+        Words::Page(title) => Some(title),
+        _ => None,
+    }
+}
+
+/// Who is at fault, and whether time can help. Code and status are weighed together: a known code decides, unless the
+/// status says that it means the client; else the status does, unless something in between answered.
+fn judge(status: StatusCode, words: Words, challenged: bool, about: &About) -> TokenError {
+    use ErrorKind::{
+        Configuration, CredentialsRefused, RequestRefused, Unavailable, UnusableResponse,
     };
-    if let Some(description) = members.text("error_description") {
-        error = error.with_description(&filter.clean(description));
-    }
-    if let Some(uri) = members.text("error_uri") {
-        error = error.with_uri(&filter.clean(uri));
-    }
-    Some(error)
-}
-
-/// Who is at fault, and whether time can mend it. The code decides where it is known, else the status.
-fn judge(status: StatusCode, oauth_error: Option<OAuthError>, about: &About) -> TokenError {
-    let code = oauth_error.as_ref().map_or("", OAuthError::code);
+    let code = match &words {
+        Words::OAuth(error) => error.code(),
+        _ => "",
+    };
+    let page = matches!(words, Words::Page(_));
     let (kind, message, transient) = match (code, status.as_u16()) {
-        (_, 429) => (
-            ErrorKind::Unavailable,
-            "the server asks for fewer requests",
-            true,
-        ),
+        (_, 429) => (Unavailable, "the server asks for fewer requests", true),
         (code, 200 | 400 | 401) if about.refused.contains(&code) => {
-            (ErrorKind::CredentialsRefused, about.message, false)
+            (CredentialsRefused, about.message, false)
         }
-        // Some servers refuse a wrong secret by other codes (Auth0, Keycloak); the status tells what they mean.
-        ("invalid_client", _) | ("access_denied" | "unauthorized_client", 401) => (
-            ErrorKind::CredentialsRefused,
-            "the server refused the client's credentials",
-            false,
-        ),
+        // Some servers refuse a wrong secret by other codes; the status tells what they mean.
+        ("invalid_client", _) | ("access_denied" | "unauthorized_client" | "server_error", 401) => {
+            (
+                CredentialsRefused,
+                "the server refused the client's credentials",
+                false,
+            )
+        }
         ("invalid_scope", _) => (
-            ErrorKind::RequestRefused,
+            RequestRefused,
             "the server refused the scopes that were asked for",
             false,
         ),
         ("invalid_target", _) => (
-            ErrorKind::RequestRefused,
+            RequestRefused,
             "the server refused the resource or audience that was asked for",
             false,
         ),
         ("unauthorized_client" | "unsupported_grant_type", _) => (
-            ErrorKind::RequestRefused,
+            RequestRefused,
             "the server does not let this client use this grant",
             false,
         ),
+        ("unsupported_token_type", _) => (
+            RequestRefused,
+            "the server does not revoke tokens of this type (RFC 7009 section 2.2.1)",
+            false,
+        ),
         ("invalid_request" | "invalid_grant" | "access_denied", _) => (
-            ErrorKind::RequestRefused,
+            RequestRefused,
             "the server refused the token request",
             false,
         ),
         ("invalid_dpop_proof" | "use_dpop_nonce", _) => (
-            ErrorKind::RequestRefused,
+            RequestRefused,
             "the server refused the proof of possession",
             false,
         ),
         ("temporarily_unavailable" | "slow_down" | "server_error", _) => (
-            ErrorKind::Unavailable,
+            Unavailable,
             "the server cannot give tokens at the moment",
             true,
         ),
-        (_, 408) => (ErrorKind::Unavailable, "the server gave up waiting", true),
+        (_, 408) => (Unavailable, "the server gave up waiting", true),
         (_, 501 | 505) => (
-            ErrorKind::Unavailable,
+            Unavailable,
             "the server does not support the request",
             false,
         ),
-        (_, 500..=599) => (ErrorKind::Unavailable, "the server failed", true),
-        ("", 401 | 403) => (
-            ErrorKind::CredentialsRefused,
+        (_, 500..=599) => (Unavailable, "the server failed", true),
+        ("", 401 | 403) if page && !challenged => (
+            UnusableResponse,
+            "a web page came in place of the server's answer",
+            false,
+        ),
+        ("", 401 | 403) if matches!(words, Words::Nothing) => (
+            CredentialsRefused,
             "the server refused the client and gave no reason",
             false,
         ),
-        (_, 401) => (
-            ErrorKind::CredentialsRefused,
-            "the server refused the client",
-            false,
-        ),
+        ("", 401 | 403) | (_, 401) => (CredentialsRefused, "the server refused the client", false),
         ("", 404 | 405 | 410) => (
-            ErrorKind::Configuration,
+            Configuration,
             "there is no token endpoint at this address",
             false,
         ),
-        ("", 407) => (
-            ErrorKind::Configuration,
-            "the proxy asks for credentials",
+        ("", 407) => (Configuration, "the proxy asks for credentials", false),
+        ("", 415) => (
+            Configuration,
+            "the server wants another kind of request than a form (RFC 6749 section 4.4.2)",
             false,
         ),
-        ("", _) => (
-            ErrorKind::RequestRefused,
+        ("", _) if matches!(words, Words::Nothing) => (
+            RequestRefused,
             "the server refused the token request and gave no reason",
             false,
         ),
+        ("", _) if page => (
+            RequestRefused,
+            "a web page refused the token request in place of the server's answer",
+            false,
+        ),
         _ => (
-            ErrorKind::RequestRefused,
+            RequestRefused,
             "the server refused the token request",
             false,
         ),
@@ -162,36 +166,45 @@ fn judge(status: StatusCode, oauth_error: Option<OAuthError>, about: &About) -> 
     let mut error = TokenError::new(kind, message)
         .with_status(status)
         .with_transient(transient);
-    if let Some(hint) = hint(code, status, about) {
+    if let Some(hint) = hint(code, status, page && !challenged, about) {
         error = error.with_hint(hint);
     }
-    match oauth_error {
-        Some(oauth_error) => error.with_oauth_error(oauth_error),
-        None => error,
+    match words {
+        Words::OAuth(oauth_error) => error.with_oauth_error(oauth_error),
+        Words::Vendor(message) | Words::Page(Some(message)) => error.with_server_message(&message),
+        Words::Page(None) | Words::Nothing => error,
     }
 }
 
-fn hint(code: &str, status: StatusCode, about: &About) -> Option<Cow<'static, str>> {
-    let hint = match (code, status.as_u16()) {
-        (code, 200 | 400 | 401) if about.refused.contains(&code) => about.hint,
-        ("invalid_client", _) | ("", 401 | 403) => {
-            "check `client_id` and `client_secret`, and that the server expects this way of authentication"
+fn hint(code: &str, status: StatusCode, page: bool, about: &About) -> Option<Hint> {
+    Some(match (code, status.as_u16()) {
+        (code, 200 | 400 | 401) if about.refused.contains(&code) => about.hint.into(),
+        ("", 407) => hints::PROXY_CREDENTIALS,
+        ("", 404 | 405 | 410) => hints::TOKEN_ENDPOINT,
+        ("", 415) => hints::NO_FORMS,
+        ("", 400..=499) if page => hints::WEB_PAGE,
+        ("invalid_client", _) | ("" | "access_denied" | "server_error", 401) | ("", 403) => {
+            hints::CREDENTIALS
         }
-        ("invalid_scope", _) => "ask only for scopes that are assigned to this client",
+        // Keycloak refuses a wrong secret by this code, and a client without the grant too.
+        ("unauthorized_client", 401) => format!(
+            "check `client_id` and `client_secret`; where they are right, have the grant `{}` enabled for this client",
+            about.name
+        )
+        .into(),
+        ("access_denied", _) => {
+            "ask only for scopes, resources and audiences that the server knows and lets this client use".into()
+        }
+        ("invalid_scope", _) => "ask only for scopes that are assigned to this client".into(),
         ("invalid_target", _) => {
-            "ask only for resources and audiences that the server knows for this client"
+            "ask only for resources and audiences that the server knows for this client".into()
         }
-        ("invalid_request", _) => {
-            "check the extra parameters, and in which encoding the server expects `client_id` and `client_secret`"
-        }
+        ("invalid_request", _) => hints::PARAMETERS,
         ("unauthorized_client" | "unsupported_grant_type", _) => {
-            return Some(format!("have the grant `{}` enabled for this client", about.name).into());
+            format!("have the grant `{}` enabled for this client", about.name).into()
         }
-        ("", 404 | 405 | 410) => "check `token_endpoint`",
-        ("", 407) => "set the proxy's user name and password with `proxy_credentials`",
         _ => return None,
-    };
-    Some(hint.into())
+    })
 }
 
 /// Says how long the server asks to be left alone, where it does.
@@ -203,7 +216,7 @@ pub(crate) fn with_wait(error: TokenError, headers: &HeaderMap, now: SystemTime)
 }
 
 /// Says what to check in the words of whoever made what was refused, where those are there.
-pub(crate) fn with_hint(error: TokenError, hint: Option<&Cow<'static, str>>) -> TokenError {
+pub(crate) fn with_hint(error: TokenError, hint: Option<&Hint>) -> TokenError {
     match hint {
         Some(hint) if error.kind() == ErrorKind::CredentialsRefused => {
             error.with_hint(hint.clone())
@@ -236,7 +249,12 @@ mod tests {
 
     fn check(status: u16, body: &str, kind: ErrorKind, transient: bool) -> TokenError {
         let status = StatusCode::from_u16(status).unwrap();
-        let error = read(status, Some(body.as_bytes()), &TextFilter::new(), &CLIENT);
+        let answer = Answer {
+            status,
+            headers: HeaderMap::new(),
+            body: body.as_bytes().to_vec().into(),
+        };
+        let error = read(&answer, &TextFilter::new(), &CLIENT);
         assert_eq!(
             (error.kind(), error.is_transient()),
             (kind, transient),
@@ -249,7 +267,9 @@ mod tests {
     // covers: C-26, C-28, C-29, F-31, F-32, F-34, F-35, F-52, F-55, F-56, F-57
     #[test]
     fn code_and_status_tell_who_is_at_fault() {
-        use ErrorKind::{Configuration, CredentialsRefused, RequestRefused, Unavailable};
+        use ErrorKind::{
+            Configuration, CredentialsRefused, RequestRefused, Unavailable, UnusableResponse,
+        };
         let code = |code: &str| format!(r#"{{"error":"{code}"}}"#);
         for (status, body, kind, transient) in [
             (400, code("invalid_client"), CredentialsRefused, false),
@@ -266,6 +286,33 @@ mod tests {
             (404, code("something_new"), RequestRefused, false),
             (400, code("invalid_dpop_proof"), RequestRefused, false),
             (401, code("use_dpop_nonce"), RequestRefused, false),
+            (401, code("server_error"), CredentialsRefused, false),
+            (401, code("access_denied"), CredentialsRefused, false),
+            (401, code("unauthorized_client"), CredentialsRefused, false),
+            (403, code("access_denied"), RequestRefused, false),
+            (400, code("unsupported_token_type"), RequestRefused, false),
+            (401, code("temporarily_unavailable"), Unavailable, true),
+            (
+                401,
+                r#"{"message":"who?"}"#.into(),
+                CredentialsRefused,
+                false,
+            ),
+            (
+                401,
+                r#"{"errorCode":"invalid_client"}"#.into(),
+                CredentialsRefused,
+                false,
+            ),
+            (401, "<html>no</html>".into(), UnusableResponse, false),
+            (403, "<!doctype html>".into(), UnusableResponse, false),
+            (404, "<html>no</html>".into(), Configuration, false),
+            (
+                415,
+                r#"{"message":"send JSON"}"#.into(),
+                Configuration,
+                false,
+            ),
             (400, code("temporarily_unavailable"), Unavailable, true),
             (400, code("slow_down"), Unavailable, true),
             (500, code("server_error"), Unavailable, true),
@@ -302,6 +349,68 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("CANARY"), "{text}");
+    }
+
+    // covers: F-31, F-32
+    #[test]
+    fn the_hint_fits_code_and_status() {
+        let code = |code: &str| format!(r#"{{"error":"{code}"}}"#);
+        for (status, body, says) in [
+            (
+                401,
+                code("unauthorized_client"),
+                "check `client_id` and `client_secret`",
+            ),
+            (
+                401,
+                code("server_error"),
+                "check `client_id` and `client_secret`",
+            ),
+            (
+                401,
+                code("access_denied"),
+                "check `client_id` and `client_secret`",
+            ),
+            (
+                401,
+                r#"{"message":"who?"}"#.into(),
+                "check `client_id` and `client_secret`",
+            ),
+            (403, code("access_denied"), "audiences"),
+            (
+                400,
+                code("unauthorized_client"),
+                "have the grant `client_credentials` enabled",
+            ),
+            (403, "<html>no</html>".into(), "something in between"),
+            (415, String::new(), "another API"),
+        ] {
+            let answer = Answer {
+                status: StatusCode::from_u16(status).unwrap(),
+                headers: HeaderMap::new(),
+                body: body.as_bytes().to_vec().into(),
+            };
+            let error = read(&answer, &TextFilter::new(), &CLIENT);
+            assert!(error.hint().unwrap().contains(says), "{error}");
+        }
+    }
+
+    // covers: F-34
+    #[test]
+    fn a_page_with_a_challenge_refuses_the_client() {
+        let mut answer = Answer {
+            status: StatusCode::UNAUTHORIZED,
+            headers: HeaderMap::new(),
+            body: b"<html><title>Error 401</title>".to_vec().into(),
+        };
+        let page = read(&answer, &TextFilter::new(), &CLIENT);
+        assert_eq!(page.kind(), ErrorKind::UnusableResponse);
+        assert_eq!(page.server_message(), Some("Error 401"));
+        let basic = "Basic realm=token".parse().unwrap();
+        answer.headers.insert(header::WWW_AUTHENTICATE, basic);
+        let refused = read(&answer, &TextFilter::new(), &CLIENT);
+        assert_eq!(refused.kind(), ErrorKind::CredentialsRefused);
+        assert!(refused.hint().unwrap().contains("`client_secret`"));
     }
 
     // covers: F-32, F-33, C-27

@@ -8,6 +8,7 @@ use hallpass_core::{
 
 use crate::{
     grant::About,
+    hints,
     json::{JsonFault, Member, Members},
     refusal,
 };
@@ -66,7 +67,7 @@ impl ResponseRules {
             token.len(),
             self.max_token_bytes
         ))
-        .with_hint("raise `max_token_bytes` if resource servers take headers of that size"))
+        .with_hint(hints::TOKEN_SIZE))
     }
 
     /// No token lives longer than this, whatever the response says.
@@ -98,7 +99,7 @@ pub(crate) fn read(
     rules: &ResponseRules,
     asked: &ScopeSet,
     requested_at: Moment,
-    filter: impl FnOnce() -> TextFilter,
+    filter: impl Fn() -> TextFilter,
     about: &About,
 ) -> Result<Granted, TokenError> {
     let members = match Members::read(body)
@@ -125,7 +126,13 @@ pub(crate) fn read(
     let refresh_token = refresh_token.filter(|text| rules.keep_refresh_token && !text.is_empty());
     Ok(Granted {
         refresh_token: refresh_token.map(Secret::new).transpose()?,
-        token: token(members, rules, asked, requested_at),
+        token: token(members, rules, asked, requested_at, &|members, text| {
+            let mut filter = filter();
+            for name in ["access_token", "refresh_token", "id_token"] {
+                filter.add_secret(members.text(name).unwrap_or_default());
+            }
+            filter.clean(text)
+        }),
     })
 }
 
@@ -148,20 +155,24 @@ fn refresh_token_alone(body: &[u8]) -> Option<Secret> {
     Secret::new(alone.refresh_token).ok()
 }
 
+/// Makes a text of the server's fit to be shown, without a secret of the request or of the response.
+type Show<'a> = &'a dyn Fn(&Members<'_>, &str) -> String;
+
 fn token(
     members: Members<'_>,
     rules: &ResponseRules,
     asked: &ScopeSet,
     requested_at: Moment,
+    show: Show<'_>,
 ) -> Result<AccessToken, TokenError> {
-    let token = access_token(&members, rules)?;
-    let token_type = token_type(&members, rules)?;
-    let lifetime = match seconds(&members, "expires_in")? {
+    let token = access_token(&members, rules, show)?;
+    let token_type = token_type(&members, rules, show)?;
+    let lifetime = match seconds(&members, "expires_in", show)? {
         None => rules.default_lifetime,
         Some(lifetime) => lifetime.min(rules.max_lifetime),
     };
     // Advice only: what cannot be read is no advice.
-    let refresh_in = seconds(&members, "refresh_in").ok().flatten();
+    let refresh_in = seconds(&members, "refresh_in", show).ok().flatten();
     let scopes = scopes(&members, asked)?;
 
     let mut token =
@@ -179,9 +190,10 @@ fn token(
 fn access_token<'a>(
     members: &'a Members<'_>,
     rules: &ResponseRules,
+    show: Show<'_>,
 ) -> Result<&'a str, TokenError> {
     let token = match members.get("access_token") {
-        None => return unusable("the response has no `access_token`"),
+        None => return missing(members, show),
         Some(Member::Text(token)) => &**token,
         Some(_) => return unusable("the response's `access_token` is not a string"),
     };
@@ -197,6 +209,24 @@ fn access_token<'a>(
     Ok(token)
 }
 
+/// What Apigee calls a bearer token.
+const BEARER_TOKEN: &str = "BearerToken";
+
+/// Names what came in place of a token: servers wrap it, or report an error in a form of their own.
+#[cold]
+fn missing<T>(members: &Members<'_>, show: Show<'_>) -> Result<T, TokenError> {
+    const SHOWN: usize = 8;
+    let names = members.extra.iter().take(SHOWN).map(|(name, _)| &**name);
+    let names: Vec<_> = names.collect();
+    if names.is_empty() {
+        return unusable("the response has no `access_token`");
+    }
+    let names = show(members, &names.join("`, `"));
+    unusable(format!(
+        "the response has no `access_token`, but the members `{names}`"
+    ))
+}
+
 /// RFC 6750 section 2.1: letters, digits and `-._~+/`, then any number of `=`.
 fn is_b64token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
@@ -207,7 +237,11 @@ fn is_b64token(token: &str) -> bool {
 }
 
 /// What was asked for, or an error: a token of a type that was not asked for must not be used (RFC 6749 section 7.1).
-fn token_type(members: &Members<'_>, rules: &ResponseRules) -> Result<TokenType, TokenError> {
+fn token_type(
+    members: &Members<'_>,
+    rules: &ResponseRules,
+    show: Show<'_>,
+) -> Result<TokenType, TokenError> {
     match members.get("token_type") {
         None if rules.lenient && rules.token_type == TokenType::Bearer => {
             tracing::warn!("the token response has no token_type; taken as Bearer");
@@ -215,30 +249,44 @@ fn token_type(members: &Members<'_>, rules: &ResponseRules) -> Result<TokenType,
         }
         None => Err(
             TokenError::unusable_response("the response has no `token_type`")
-                .with_hint("choose `lenient_responses` if this server never sends one"),
+                .with_hint(hints::LENIENT),
         ),
         Some(Member::Text(text)) => match (text.parse(), rules.token_type) {
             (Ok(given), asked) if given == asked => Ok(given),
             _ if text.eq_ignore_ascii_case("N_A") => unusable(
                 "the response's `token_type` is `N_A`: what was issued is no access token (RFC 8693 section 2.2.1)",
             ),
-            (_, TokenType::DPoP) => Err(TokenError::unusable_response(
-                "the response's `token_type` is not `DPoP`, so that the token is not bound to the key (RFC 9449 section 5)",
-            )
-            .with_hint("have DPoP switched on for this client at the server, or leave `dpop` out")),
-            _ => unusable(
-                "the response's `token_type` is not `Bearer`, and a token of another type must not be used as one (RFC 6749 section 7.1)",
-            ),
+            (_, TokenType::DPoP) => Err(TokenError::unusable_response(format!(
+                "the response's `token_type` is not `DPoP` but `{}`, so that the token is not bound to the key (RFC 9449 section 5)",
+                show(members, text)
+            ))
+            .with_hint(hints::UNBOUND)),
+            (_, TokenType::Bearer) if text.eq_ignore_ascii_case(BEARER_TOKEN) => {
+                if rules.lenient {
+                    return Ok(TokenType::Bearer);
+                }
+                let message = format!("the response's `token_type` is not `Bearer` but `{text}`");
+                Err(TokenError::unusable_response(message).with_hint(hints::LENIENT))
+            }
+            _ => unusable(format!(
+                "the response's `token_type` is not `Bearer` but `{}`, and a token of another type must not be used as one (RFC 6749 section 7.1)",
+                show(members, text)
+            )),
         },
         Some(_) => unusable("the response's `token_type` is not a string"),
     }
 }
 
 /// A duration in seconds: a whole number, a fraction (cut down), or digits in a string as some servers write it.
-fn seconds(members: &Members<'_>, name: &'static str) -> Result<Option<Duration>, TokenError> {
-    let wrong = || {
+fn seconds(
+    members: &Members<'_>,
+    name: &'static str,
+    show: Show<'_>,
+) -> Result<Option<Duration>, TokenError> {
+    let wrong = |is: &str| {
+        let is = show(members, is);
         unusable(format!(
-            "the response's `{name}` is not a number of seconds"
+            "the response's `{name}` is not a number of seconds but {is}"
         ))
     };
     let seconds = match members.get(name) {
@@ -248,7 +296,9 @@ fn seconds(members: &Members<'_>, name: &'static str) -> Result<Option<Duration>
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         Some(Member::Number(seconds)) if *seconds >= 0.0 => *seconds as u64,
         Some(Member::Text(text)) if is_digits(text) => text.parse().unwrap_or(u64::MAX),
-        Some(_) => return wrong(),
+        Some(Member::Number(seconds)) => return wrong(&seconds.to_string()),
+        Some(Member::Text(text)) => return wrong(&format!("the text `{text}`")),
+        Some(_) => return wrong("of another type"),
     };
     Ok(Some(Duration::from_secs(seconds)))
 }

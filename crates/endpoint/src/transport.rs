@@ -10,7 +10,7 @@ use http::HeaderMap;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, Response, redirect};
 use zeroize::Zeroizing;
 
-use crate::{BuildError, ClientIdentity, Credentials, address, fault};
+use crate::{BuildError, ClientIdentity, Credentials, address, fault, hints};
 use clients::Clients;
 use reuse::ObserveConnects;
 
@@ -39,9 +39,8 @@ pub struct HttpTransport {
     client: Client,
     /// Those that present a certificate or skip the proxy; `None` beside a caller's client.
     others: Option<Arc<Clients>>,
-    /// True if `client` may send through a proxy.
-    proxied: bool,
     bounds: Bounds,
+    setup: fault::Setup,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,8 +82,8 @@ impl HttpTransport {
         Self {
             client,
             others: None,
-            proxied: false,
             bounds: HttpTransportBuilder::default().bounds,
+            setup: fault::Setup::default(),
         }
     }
 
@@ -101,19 +100,19 @@ impl HttpTransport {
             return Err(TokenError::configuration(
                 "a transport made by `danger_from_client` cannot present the client certificate",
             )
-            .with_hint("build the transport with `HttpTransport::builder`"));
+            .with_hint(hints::OWN_TRANSPORT));
         }
         if identity.is_some() && request.url().scheme() != "https" {
             return Err(TokenError::configuration(
                 "the client certificate cannot be presented over plain HTTP",
             )
-            .with_hint("set `token_endpoint` to an `https` URL"));
+            .with_hint(hints::HTTPS));
         }
         let answer = self.exchange_with(request, identity, deadline).await;
         if identity.is_none() {
             return answer;
         }
-        answer.map_err(|error| fault::certified(error, credentials.hint.as_deref()))
+        answer.map_err(|error| fault::certified(error, credentials.hint.as_ref()))
     }
 
     /// As [`exchange_as`](Self::exchange_as), without a certificate.
@@ -132,7 +131,7 @@ impl HttpTransport {
         deadline: Duration,
     ) -> Result<Answer, TokenError> {
         // A proxy may be on any host, and what is sent to loopback may be in the clear.
-        let direct = self.proxied && address::is_loopback(request.url());
+        let direct = self.setup.proxy && address::is_loopback(request.url());
         let sent = async {
             match &self.others {
                 Some(others) if direct || identity.is_some() => {
@@ -164,8 +163,16 @@ impl HttpTransport {
         let (response, reused) = reuse::observe(client.execute(request)).await;
         // Nothing is known of the connections of a caller's client.
         let reused = reused && self.others.is_some();
-        let mut response = response.map_err(|error| fault::of(error, reused))?;
+        let mut response = response.map_err(|error| fault::of(error, self.setup, reused))?;
         let limit = self.bounds.max_body_bytes;
+        if response.status().is_redirection() {
+            // Its body says nothing, and need not end in an orderly way.
+            return Ok(Answer {
+                status: response.status(),
+                headers: std::mem::take(response.headers_mut()),
+                body: Zeroizing::default(),
+            });
+        }
         let announced = response.content_length();
         if announced.is_some_and(|length| length > limit as u64) {
             return Err(too_large(limit).with_status(response.status()));
@@ -175,7 +182,7 @@ impl HttpTransport {
             .map_or(Ok(FIRST), usize::try_from)
             .unwrap_or(limit);
         let mut body = Zeroizing::new(Vec::with_capacity(capacity));
-        while let Some(chunk) = next(&mut response).await? {
+        while let Some(chunk) = next(&mut response, self.setup).await? {
             if body.len() + chunk.len() > limit {
                 return Err(too_large(limit).with_status(response.status()));
             }
@@ -192,10 +199,13 @@ impl HttpTransport {
 /// The capacity for a body of unknown length, in bytes.
 const FIRST: usize = 4 * 1_024;
 
-async fn next(response: &mut Response) -> Result<Option<bytes::Bytes>, TokenError> {
+async fn next(
+    response: &mut Response,
+    setup: fault::Setup,
+) -> Result<Option<bytes::Bytes>, TokenError> {
     let status = response.status();
     let chunk = response.chunk().await;
-    chunk.map_err(|error| fault::of(error, false).with_status(status))
+    chunk.map_err(|error| fault::of(error, setup, false).with_status(status))
 }
 
 fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
@@ -210,7 +220,7 @@ fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
 
 fn too_large(limit: usize) -> TokenError {
     TokenError::unusable_response(format!("the response is larger than {limit} bytes"))
-        .with_hint("check `token_endpoint`, or raise `max_body_bytes`")
+        .with_hint(hints::BODY_SIZE)
 }
 
 impl fmt::Debug for HttpTransport {
@@ -340,12 +350,15 @@ impl HttpTransportBuilder {
             ));
         }
         let client = self.client(None, false)?;
-        let proxied = self.proxy.is_some() || self.system_proxy;
+        let setup = fault::Setup {
+            roots: !self.roots.is_empty(),
+            proxy: self.proxy.is_some() || self.system_proxy,
+        };
         Ok(HttpTransport {
             client,
             others: Some(Arc::new(Clients::new(self))),
-            proxied,
             bounds,
+            setup,
         })
     }
 
@@ -381,10 +394,11 @@ impl HttpTransportBuilder {
             BuildError::new(
                 "transport",
                 format!(
-                    "the HTTP client could not be set up ({}); check `user_agent`, and that the platform has certificate authorities or add yours with `add_root_certificates_pem`",
+                    "the HTTP client could not be set up ({})",
                     fault::chain(&error.without_url())
                 ),
             )
+            .with_hint(hints::CLIENT)
         })
     }
 
@@ -407,7 +421,10 @@ impl HttpTransportBuilder {
             return refuse("not an absolute URL; give it as `http://proxy.example:3128`");
         };
         if !parsed.username().is_empty() || parsed.password().is_some() {
-            return refuse("the URL holds a user name or password; use `proxy_credentials`");
+            return Err(
+                BuildError::new("proxy", "the URL holds a user name or password")
+                    .with_hint(hints::PROXY_CREDENTIALS),
+            );
         }
         if !matches!(parsed.scheme(), "http" | "https") {
             return refuse("the URL's scheme is neither `http` nor `https`");
@@ -429,7 +446,7 @@ impl HttpTransportBuilder {
                 BuildError::new(SETTING, "the text is not a PEM bundle of certificates")
             })?;
             if bundle.is_empty() {
-                return Err(BuildError::new(SETTING, "the text holds no certificate"));
+                return Err(BuildError::new(SETTING, fault::not_pem(pem)));
             }
             roots.extend(bundle);
         }

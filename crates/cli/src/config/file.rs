@@ -24,7 +24,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// The profile of those who name none.
 const DEFAULT: &str = "default";
 
-const KEYS: [&str; 31] = [
+pub(crate) const KEYS: [&str; 31] = [
     "algorithm",
     "allowed_origins",
     "assertion",

@@ -243,7 +243,7 @@ async fn the_hint_tells_of_a_certificate_that_has_expired() {
     let clock = ManualClock::new();
     let how = MutualTls::new(RotatingSecret::new(&(certificate + &key))).clock(clock.clone());
     clock.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(1_893_456_000)); // 2030 begins
-    let hint = async || prove(&how).await.unwrap().hint.unwrap();
+    let hint = async || prove(&how).await.unwrap().hint.unwrap().to_string();
     assert!(hint().await.contains("trusts the certificate's issuer"));
     clock.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(1_924_992_000)); // 2031 begins
     let told = hint().await;

@@ -1,0 +1,144 @@
+//! The libraries' advice in the words of this command: settings of a profile, variables and flags, and no methods.
+
+use hallpass::{
+    core::Hint,
+    endpoint::{BuildError, hints},
+};
+
+/// Advice that names methods, and what stands in its place here. What is not listed holds as it is.
+const IN_COMMAND: &[(Hint, &str)] = &[
+    (
+        hints::WEB_PAGE,
+        "something in between may have answered, such as a firewall, a proxy or a sign-in page: check `token_endpoint`, and have `hallpass/` let through as a user agent",
+    ),
+    (
+        hints::ENCODING,
+        "check `client_id` and `client_secret`; the secret holds characters that are encoded in the header, which some servers do not decode: set `authentication` to `raw-basic` for these",
+    ),
+    (
+        hints::LENIENT,
+        "have the server corrected: this command takes only what RFC 6749 allows",
+    ),
+    (
+        hints::TOKEN_SIZE,
+        "have the server issue shorter tokens, such as with fewer scopes",
+    ),
+    (hints::BODY_SIZE, "check `token_endpoint`"),
+    (
+        hints::UNBOUND,
+        "have DPoP switched off for this client: this command does not support it",
+    ),
+    (
+        hints::PROOF,
+        "it binds this client's tokens to a key (DPoP), which this command does not support: have that switched off for this client",
+    ),
+    (hints::UTF8, "remove them"),
+    (hints::COLON, "set `authentication` to `basic` or `form`"),
+    (
+        hints::OPENID_LOCATION,
+        "check `issuer`; set `openid_discovery` to `true` if the server has the document at the location of OpenID Connect alone; or set `token_endpoint`, which needs no metadata",
+    ),
+    (
+        hints::OAUTH_LOCATION,
+        "check `issuer`; without `openid_discovery` the document is sought where RFC 8414 has it; or set `token_endpoint`, which needs no metadata",
+    ),
+    (
+        hints::PROXY_CREDENTIALS,
+        "set `proxy` to `system`, and the variable `HTTPS_PROXY` to the proxy's URL with user name and password",
+    ),
+    (
+        hints::CLIENT,
+        "check that the platform has certificate authorities, or name a file of yours with `ca_file`",
+    ),
+    (
+        hints::ROOTS,
+        "check the host in `token_endpoint`; a private certificate authority is added with `ca_file`",
+    ),
+    (
+        hints::INTERMEDIATE,
+        "the certificates in `ca_file` do not lead to it: add the authority that issued it, or have the server send its intermediate certificates",
+    ),
+    (
+        hints::CLIENT_CERTIFICATE,
+        "set `certificate` to one that the server knows",
+    ),
+    (
+        hints::CERTIFICATE_NAMES,
+        "check that the server trusts the certificate's issuer and has its subject or one of its alternative names registered for this `client_id`, and that `token_endpoint` is the one where it asks for certificates",
+    ),
+    (
+        hints::CERTIFICATE_ITSELF,
+        "check that the server has this very certificate registered for this `client_id`, and that `token_endpoint` is the one where it asks for certificates",
+    ),
+];
+
+/// Settings whose names differ from those of the libraries' methods.
+const SETTINGS: [(&str, &str); 1] = [("add_root_certificates_pem", "ca_file")];
+
+/// The advice in the words of this command.
+pub(super) fn in_command(name: Option<&str>, text: &str) -> String {
+    let listed = IN_COMMAND.iter().find(|(hint, _)| hint.name() == name);
+    match listed.filter(|_| name.is_some()) {
+        Some((_, ours)) => (*ours).to_owned(),
+        None => text.to_owned(),
+    }
+}
+
+/// What is wrong with a setting, under the name that it has here, and what to do.
+pub(super) fn of_setting(error: &BuildError) -> (String, Option<String>) {
+    let renamed = SETTINGS.iter().find(|(name, _)| *name == error.setting());
+    let setting = renamed.map_or(error.setting(), |(_, ours)| ours);
+    let hint = error.hint().map(|hint| in_command(error.hint_name(), hint));
+    (format!("{setting}: {}", error.message()), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::KEYS;
+
+    /// What stands between back-ticks and is no setting: values of settings, variables, what the user agent starts with.
+    const OTHERS: [&str; 8] = [
+        "HTTPS_PROXY",
+        "basic",
+        "form",
+        "hallpass/",
+        "https",
+        "raw-basic",
+        "system",
+        "true",
+    ];
+
+    /// The hints that no part of this command can come to.
+    const ELSEWHERE: [Hint; 4] = [
+        hints::ANONYMOUS,
+        hints::NO_ADDRESS,
+        hints::OWN_TRANSPORT,
+        hints::UNKNOWN_ADDRESS,
+    ];
+
+    #[test]
+    fn each_name_in_a_hint_is_one_that_this_command_has() {
+        let mut seen = 0;
+        for hint in hints::ALL.iter().filter(|hint| !ELSEWHERE.contains(hint)) {
+            let text = in_command(hint.name(), hint.text());
+            for name in text.split('`').skip(1).step_by(2) {
+                let known = KEYS.contains(&name) || OTHERS.contains(&name);
+                assert!(known, "`{name}` in: {text}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "{seen}");
+        for (_, setting) in SETTINGS {
+            assert!(KEYS.contains(&setting), "{setting}");
+        }
+    }
+
+    #[test]
+    fn each_entry_is_for_a_hint_that_there_is() {
+        for (hint, text) in IN_COMMAND {
+            assert!(hints::ALL.contains(hint), "{text}");
+            assert_ne!(hint.text(), *text);
+        }
+    }
+}

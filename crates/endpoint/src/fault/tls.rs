@@ -1,0 +1,235 @@
+//! Errors of the TLS library in words: most of its own texts are the names of its variants.
+
+use hallpass_core::Hint;
+use rustls::{CertificateError, Error};
+
+use crate::hints;
+
+/// Says why no TLS connection was made, and what to do; `roots` tells whether certificate authorities were added.
+pub(super) fn in_words(error: &Error, roots: bool) -> (String, Hint) {
+    match error {
+        Error::InvalidCertificate(error) => certificate(error, roots),
+        Error::AlertReceived(alert) => (
+            format!("the server ended the handshake with the TLS alert `{}`", snake_case(&format!("{alert:?}"))),
+            "check that it offers TLS 1.2 or 1.3 for this host's name, and the port in `token_endpoint`".into(),
+        ),
+        Error::PeerIncompatible(_) => (
+            "the server and this client have no version or cipher of TLS in common".to_owned(),
+            "have the server offer TLS 1.2 or 1.3".into(),
+        ),
+        Error::InvalidMessage(_) => (
+            "what answers does not speak TLS".to_owned(),
+            "check scheme and port in `token_endpoint`".into(),
+        ),
+        // The platform's own verifier says it in words.
+        Error::General(text) => (text.clone(), hints::SERVER_CERTIFICATE),
+        _ => (
+            "the server broke the rules of TLS".to_owned(),
+            hints::SERVER_CERTIFICATE,
+        ),
+    }
+}
+
+fn certificate(error: &CertificateError, roots: bool) -> (String, Hint) {
+    use CertificateError as E;
+    let (why, hint) = match error {
+        E::UnknownIssuer if roots => (
+            "none of the certificate authorities that are trusted here issued the server's certificate",
+            hints::INTERMEDIATE,
+        ),
+        E::UnknownIssuer => (
+            "the server's certificate was issued by a certificate authority that is not trusted here",
+            hints::ROOTS,
+        ),
+        E::Expired | E::ExpiredContext { .. } => (
+            "the server's certificate expired",
+            "have it renewed, and check this machine's clock".into(),
+        ),
+        E::NotValidYet | E::NotValidYetContext { .. } => (
+            "the server's certificate is not valid yet",
+            "check this machine's clock".into(),
+        ),
+        E::Revoked => (
+            "the server's certificate was revoked",
+            "have it replaced".into(),
+        ),
+        E::BadSignature => (
+            "the server's certificate does not bear the signature of the certificate authority that it names",
+            hints::SERVER_CERTIFICATE,
+        ),
+        E::BadEncoding => (
+            "the server's certificate is damaged",
+            hints::SERVER_CERTIFICATE,
+        ),
+        // Written by the library in words, with the names that are there.
+        E::NotValidForNameContext { .. } | E::InvalidPurposeContext { .. } => {
+            return (format!("the server's {error}"), hints::SERVER_CERTIFICATE);
+        }
+        E::NotValidForName => (
+            "the server's certificate is for another name",
+            hints::SERVER_CERTIFICATE,
+        ),
+        E::InvalidPurpose => (
+            "the server's certificate is not one for servers",
+            hints::SERVER_CERTIFICATE,
+        ),
+        E::UnsupportedSignatureAlgorithmContext { .. }
+        | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
+            "the server's certificate, or one above it, is signed by an algorithm that is not supported",
+            "have it issued anew with SHA-256 or better".into(),
+        ),
+        E::Other(other) => return of_the_verifier(&format!("{:?}", other.0)),
+        _ => (
+            "the server's certificate cannot be verified",
+            hints::SERVER_CERTIFICATE,
+        ),
+    };
+    (why.to_owned(), hint)
+}
+
+/// What the library has no variant for; the verifier's type is not ours to name, and its text is a variant's name.
+fn of_the_verifier(text: &str) -> (String, Hint) {
+    let (why, hint) = match text {
+        "CaUsedAsEndEntity" => (
+            "the server presents the certificate of a certificate authority (`CA:TRUE`) as its own",
+            "have one issued for the server with `basicConstraints=CA:FALSE`; `openssl req -x509` makes those of authorities".into(),
+        ),
+        "EndEntityUsedAsCa" => (
+            "one of the certificates above the server's is not that of a certificate authority (`CA:TRUE`)",
+            "have the chain of the server's certificate checked".into(),
+        ),
+        "UnsupportedCertVersion" => (
+            "the server's certificate is of X.509 version 1, and version 3 is needed",
+            "have it issued anew with extensions; `openssl x509 -req` adds those of `-extfile`".into(),
+        ),
+        _ => ("the server's certificate cannot be verified", hints::SERVER_CERTIFICATE),
+    };
+    (why.to_owned(), hint)
+}
+
+/// `HandshakeFailure` as RFC 8446 section 6 writes it.
+fn snake_case(name: &str) -> String {
+    let mut text = String::new();
+    for (at, char) in name.char_indices() {
+        if char.is_ascii_uppercase() && at > 0 {
+            text.push('_');
+        }
+        text.push(char.to_ascii_lowercase());
+    }
+    text
+}
+
+/// Says what a text is in place of PEM certificates, and how they are made of it.
+pub(crate) fn not_pem(text: &[u8]) -> &'static str {
+    /// How DER spells the start of a long sequence, which a certificate is.
+    const SEQUENCE: [u8; 2] = [0x30, 0x82];
+    let contains = |words: &str| {
+        text.windows(words.len())
+            .any(|window| window == words.as_bytes())
+    };
+    if text.starts_with(&SEQUENCE) {
+        return "it is a certificate in DER, and PEM is needed; `openssl x509 -inform der -in FILE -out FILE.pem` makes it";
+    }
+    if contains("-----BEGIN TRUSTED CERTIFICATE-----") {
+        return "it holds a TRUSTED CERTIFICATE, a form of OpenSSL's own; `openssl x509 -in FILE -out FILE.pem` makes a plain one";
+    }
+    if contains("-----BEGIN PKCS7-----") {
+        return "it holds PKCS#7; `openssl pkcs7 -print_certs -in FILE -out FILE.pem` makes certificates of it";
+    }
+    if text.trim_ascii().is_empty() {
+        return "it is empty";
+    }
+    "the text holds no certificate"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::{AlertDescription, InvalidMessage, OtherError};
+
+    use super::*;
+
+    /// As the verifier's errors are: their text is the name of a variant.
+    #[derive(Debug, thiserror::Error)]
+    #[error("{self:?}")]
+    enum Webpki {
+        CaUsedAsEndEntity,
+        UnsupportedCertVersion,
+        MaximumPathDepthExceeded,
+    }
+
+    fn other(error: Webpki) -> Error {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
+    }
+
+    #[test]
+    fn errors_of_the_library_are_told_in_words() {
+        for (error, roots, says) in [
+            (other(Webpki::CaUsedAsEndEntity), true, "CA:TRUE"),
+            (other(Webpki::UnsupportedCertVersion), true, "version 1"),
+            (
+                other(Webpki::MaximumPathDepthExceeded),
+                true,
+                "cannot be verified",
+            ),
+            (
+                CertificateError::UnknownIssuer.into(),
+                false,
+                "a private certificate authority",
+            ),
+            (
+                CertificateError::UnknownIssuer.into(),
+                true,
+                "intermediate certificates",
+            ),
+            (
+                CertificateError::Expired.into(),
+                true,
+                "certificate expired",
+            ),
+            (CertificateError::BadEncoding.into(), true, "damaged"),
+            (
+                Error::AlertReceived(AlertDescription::HandshakeFailure),
+                true,
+                "`handshake_failure`",
+            ),
+            (
+                InvalidMessage::InvalidContentType.into(),
+                true,
+                "does not speak TLS",
+            ),
+            (Error::General("in words".into()), true, "in words"),
+        ] {
+            let (why, hint) = in_words(&error, roots);
+            let text = format!("{why}; {hint}");
+            assert!(text.contains(says), "{text}");
+            for name in [
+                "UnknownIssuer",
+                "Other",
+                "UsedAs",
+                "CertVersion",
+                "PathDepth",
+                "Invalid",
+            ] {
+                assert!(!text.contains(name), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_pem_is_named() {
+        for (text, says) in [
+            (&b"\x30\x82\x01\x0a"[..], "DER"),
+            (
+                b"-----BEGIN TRUSTED CERTIFICATE-----\n",
+                "TRUSTED CERTIFICATE",
+            ),
+            (b"-----BEGIN PKCS7-----\n", "PKCS#7"),
+            (b" \n", "empty"),
+            (b"hello", "no certificate"),
+        ] {
+            assert!(not_pem(text).contains(says), "{}", not_pem(text));
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The advice in this crate's errors, by name, for programs that have other names for what it tells to set.
+//!
+//! ```
+//! use hallpass_core::TokenError;
+//! use hallpass_endpoint::hints;
+//!
+//! fn advice(error: &TokenError) -> Option<&str> {
+//!     match error.hint_name() {
+//!         name if name == hints::ROOTS.name() => Some("name your certificate authority with `--ca-file`"),
+//!         _ => error.hint(),
+//!     }
+//! }
+//! # let error = TokenError::configuration("x").with_hint(hints::ROOTS);
+//! # assert!(advice(&error).unwrap().contains("--ca-file"));
+//! ```
+
+use hallpass_core::Hint;
+
+macro_rules! hints {
+    ($($(#[$doc:meta])+ $constant:ident = $name:literal, $text:literal;)+) => {
+        $($(#[$doc])+ pub const $constant: Hint = Hint::named($name, $text);)+
+
+        /// Every hint of this module.
+        pub const ALL: &[Hint] = &[$($constant),+];
+    };
+}
+
+hints! {
+    /// Nothing at the address is a token endpoint.
+    TOKEN_ENDPOINT = "token-endpoint", "check `token_endpoint`";
+    /// The host's name cannot be resolved.
+    HOST_NAME = "host-name", "check the host in `token_endpoint`, and this machine's name service";
+    /// A web page came in place of an answer.
+    WEB_PAGE = "web-page", "something in between may have answered, such as a firewall, a proxy or a sign-in page: check `token_endpoint`, and whether another `user_agent` is let through";
+    /// Requests are redirected.
+    REDIRECT = "redirect", "credentials are never sent along a redirect; set `token_endpoint` to the final address if you trust it";
+    /// The server takes no forms.
+    NO_FORMS = "no-forms", "check `token_endpoint`: an OAuth server takes forms, and this one may belong to another API";
+    /// The client is refused.
+    CREDENTIALS = "credentials", "check `client_id` and `client_secret`, and that the server expects this way of authentication";
+    /// The client is refused, and its secret is another one where the server does not decode it.
+    ENCODING = "encoding", "check `client_id` and `client_secret`; the secret holds characters that are encoded in the header, which some servers do not decode: use `ClientSecretBasic::raw` for these";
+    /// The request is refused as such.
+    PARAMETERS = "parameters", "check the extra parameters, and in which encoding the server expects `client_id` and `client_secret`";
+    /// A response departs from RFC 6749 and is clear all the same.
+    LENIENT = "lenient-responses", "choose `lenient_responses` if this server always answers so";
+    /// The token is longer than the limit.
+    TOKEN_SIZE = "token-size", "raise `max_token_bytes` if resource servers take headers of that size";
+    /// The response is longer than the limit.
+    BODY_SIZE = "body-size", "check `token_endpoint`, or raise `max_body_bytes`";
+    /// The token is not bound to the key.
+    UNBOUND = "unbound-token", "have DPoP switched on for this client at the server, or leave `dpop` out";
+    /// The server demands a proof of possession.
+    PROOF = "proof-demanded", "it binds this client's tokens to a key: choose `dpop`";
+    /// The credentials hold characters outside printable ASCII.
+    UTF8 = "utf8-credentials", "remove them, or choose `allow_utf8_credentials` if they belong to it";
+    /// A raw Basic header cannot carry the `client_id`.
+    COLON = "colon-in-id", "use the form-encoded `ClientSecretBasic::new`, or `ClientSecretPost`";
+    /// There is no metadata where RFC 8414 has it.
+    OPENID_LOCATION = "openid-location", "check `issuer`; some servers have the document at the location of OpenID Connect alone, see `openid_location`; or set `token_endpoint`, which needs no metadata";
+    /// There is no metadata where OpenID Connect has it.
+    OAUTH_LOCATION = "oauth-location", "check `issuer`; without `openid_location` the document is sought where RFC 8414 has it; or set `token_endpoint`, which needs no metadata";
+    /// The proxy demands credentials.
+    PROXY_CREDENTIALS = "proxy-credentials", "set the proxy's user name and password with `proxy_credentials`";
+    /// The HTTP client cannot be set up.
+    CLIENT = "http-client", "check `user_agent`, and that the platform has certificate authorities, or add yours with `add_root_certificates_pem`";
+    /// The server's certificate cannot be verified.
+    SERVER_CERTIFICATE = "server-certificate", "check the host in `token_endpoint` and the server's certificate";
+    /// The server's certificate comes from an unknown authority.
+    ROOTS = "roots", "check the host in `token_endpoint`; a private certificate authority is added with `add_root_certificates_pem`";
+    /// The server's certificate comes from none of the authorities that were added either.
+    INTERMEDIATE = "intermediate", "the certificates added with `add_root_certificates_pem` do not lead to it: add the authority that issued it, or have the server send its intermediate certificates";
+    /// The server demands a client certificate.
+    CLIENT_CERTIFICATE = "client-certificate", "authenticate this client with `MutualTls` and a certificate that the server knows";
+    /// A client certificate is refused by its issuer or its names.
+    CERTIFICATE_NAMES = "certificate-names", "check that the server trusts the certificate's issuer and has its subject or one of its alternative names registered for this `client_id`, and that the URL is the one where it asks for certificates (`with_mtls_alias`)";
+    /// A self-signed client certificate is refused.
+    CERTIFICATE_ITSELF = "certificate-itself", "check that the server has this very certificate registered for this `client_id`, and that the URL is the one where it asks for certificates (`with_mtls_alias`)";
+    /// A caller's HTTP client cannot present a certificate.
+    OWN_TRANSPORT = "own-transport", "build the transport with `HttpTransport::builder`";
+    /// A certificate is presented over TLS alone.
+    HTTPS = "https", "set `token_endpoint` to an `https` URL";
+    /// An anonymous client is refused.
+    ANONYMOUS = "anonymous-client", "this server wants to know the client: name it with `PublicClient`, or authenticate it";
+    /// The metadata has no address for an action.
+    NO_ADDRESS = "no-address", "the server's metadata names none; set it on the `Endpoint` if there is one all the same";
+    /// There is no address for an action.
+    UNKNOWN_ADDRESS = "unknown-address", "set it on the `Endpoint`, or have it found with `Endpoint::discover`";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, sync::Arc};
+
+    use hallpass_core::{Prover, Secret};
+
+    use super::*;
+    use crate::{
+        ClientCredentials, ClientSecretBasic, ClientSecretPost, Discovery, Endpoint, HttpTransport,
+        HttpTransportBuilder, MutualTls, PublicClient, SourceBuilder,
+    };
+
+    /// The names that code can reach, and those of RFC 6749, which are the same everywhere.
+    fn known() -> BTreeSet<&'static str> {
+        // Not run: what it calls has to be there for it to compile.
+        fn _calls(
+            builder: SourceBuilder<ClientCredentials>,
+            transport: HttpTransportBuilder,
+            discovery: Discovery,
+            endpoint: Endpoint,
+            prover: Arc<dyn Prover>,
+            secret: Secret,
+        ) {
+            let builder = builder.token_endpoint("").lenient_responses();
+            let builder = builder.max_token_bytes(1).allow_utf8_credentials();
+            let _ = builder.dpop(prover);
+            let transport = transport.user_agent("").max_body_bytes(1);
+            let transport = transport.proxy_credentials("", secret.clone());
+            let _ = transport.add_root_certificates_pem("");
+            let _ = discovery.openid_location();
+            let _ = endpoint.with_mtls_alias("");
+            let _ = Endpoint::discover("");
+            let _ = (HttpTransport::builder(), PublicClient);
+            let _ = MutualTls::new(secret.clone());
+            let _ = ClientSecretPost::new(secret.clone());
+            let _ = (
+                ClientSecretBasic::new(secret.clone()),
+                ClientSecretBasic::raw(secret),
+            );
+        }
+        [
+            "client_id",
+            "client_secret",
+            "https",
+            "issuer",
+            "token_endpoint",
+            "lenient_responses",
+            "max_token_bytes",
+            "allow_utf8_credentials",
+            "dpop",
+            "user_agent",
+            "max_body_bytes",
+            "proxy_credentials",
+            "add_root_certificates_pem",
+            "openid_location",
+            "with_mtls_alias",
+            "Endpoint",
+            "Endpoint::discover",
+            "HttpTransport::builder",
+            "PublicClient",
+            "MutualTls",
+            "ClientSecretPost",
+            "ClientSecretBasic::new",
+            "ClientSecretBasic::raw",
+        ]
+        .into()
+    }
+
+    #[test]
+    fn each_name_in_a_hint_is_one_that_there_is() {
+        let known = known();
+        let mut named = BTreeSet::new();
+        for hint in ALL {
+            named.extend(hint.text().split('`').skip(1).step_by(2));
+        }
+        let unknown: Vec<_> = named.difference(&known).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        assert!(named.len() > 15, "{named:?}");
+    }
+
+    #[test]
+    fn each_hint_has_a_name_of_its_own() {
+        let names: BTreeSet<_> = ALL.iter().map(Hint::name).collect();
+        assert_eq!(names.len(), ALL.len());
+        assert!(!names.contains(&None));
+    }
+}

@@ -1,0 +1,246 @@
+//! A refusal's body: an error of RFC 6749, an error in a vendor's own form, or a web page.
+
+use hallpass_core::{OAuthError, TextFilter};
+use serde_json::{Map, Value};
+
+use super::KNOWN;
+use crate::{answer::MediaType, json::Members};
+
+/// What the server said, without secrets.
+pub(super) enum Words {
+    /// RFC 6749 section 5.2, whatever the content type.
+    OAuth(OAuthError),
+    /// A message in a form of the vendor's own.
+    Vendor(String),
+    /// A web page, by its title.
+    Page(Option<String>),
+    Nothing,
+}
+
+impl Words {
+    pub(super) fn read(media: MediaType, body: &[u8], filter: &TextFilter) -> Self {
+        if let Ok(members) = Members::read(body) {
+            let error = members
+                .twice
+                .is_none()
+                .then(|| oauth_error(&members, filter));
+            return match error.flatten() {
+                Some(error) => Self::OAuth(error),
+                None => vendor(body, filter),
+            };
+        }
+        let text = String::from_utf8_lossy(body);
+        let start = text.trim_start().chars().take("<!doctype html".len());
+        let start = start.collect::<String>().to_ascii_lowercase();
+        if media == MediaType::Html || start.starts_with("<html") || start == "<!doctype html" {
+            return Self::Page(title(&text).map(|title| filter.clean(title)));
+        }
+        Self::Nothing
+    }
+}
+
+pub(super) fn oauth_error(members: &Members<'_>, filter: &TextFilter) -> Option<OAuthError> {
+    let code = members.text("error").filter(|code| !code.is_empty())?;
+    // A known code is no echo, even where a short secret happens to be a part of it; and it is what decides.
+    let mut error = if KNOWN.contains(&code) {
+        OAuthError::new(code)
+    } else {
+        OAuthError::new(&filter.clean(code))
+    };
+    if let Some(description) = members.text("error_description") {
+        error = error.with_description(&filter.clean(description));
+    }
+    if let Some(uri) = members.text("error_uri") {
+        error = error.with_uri(&filter.clean(uri));
+    }
+    Some(error)
+}
+
+/// The members in which vendors put an object with the error, or a list of such.
+const AROUND: [&str; 4] = ["error", "errors", "fault", "response"];
+/// The members in which vendors put a code.
+const CODES: [&str; 3] = ["errorcode", "error_code", "code"];
+/// The members in which vendors put a message, the most telling first.
+const MESSAGES: [&str; 12] = [
+    "error_description",
+    "errormessage",
+    "error_message",
+    "errorsummary",
+    "message",
+    "faultstring",
+    "detail",
+    "description",
+    "reason",
+    "msg",
+    "error",
+    "title",
+];
+
+/// How deep the error may be wrapped.
+const DEPTH: usize = 4;
+
+/// Finds code and message in JSON that is no error of RFC 6749.
+fn vendor(body: &[u8], filter: &TextFilter) -> Words {
+    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+    let Ok(Value::Object(root)) = serde_json::from_slice(body) else {
+        return Words::Nothing;
+    };
+    let Some((code, message)) = find(&root, DEPTH) else {
+        return Words::Nothing;
+    };
+    if let Some(code) = code.filter(|code| KNOWN.contains(code)) {
+        let error = OAuthError::new(code);
+        return Words::OAuth(match message {
+            Some(message) => error.with_description(&filter.clean(message)),
+            None => error,
+        });
+    }
+    let words: Vec<_> = [code, message].into_iter().flatten().collect();
+    Words::Vendor(filter.clean(&words.join(": ")))
+}
+
+/// The code and the message of the first object that has either; the outer ones first.
+fn find(object: &Map<String, Value>, depth: usize) -> Option<(Option<&str>, Option<&str>)> {
+    let text = |names: &[&str]| {
+        names.iter().find_map(|name| {
+            let mut members = object.iter();
+            let member = members.find(|(known, _)| known.eq_ignore_ascii_case(name));
+            member.and_then(|(_, value)| value.as_str().filter(|text| !text.is_empty()))
+        })
+    };
+    let (code, message) = (text(&CODES), text(&MESSAGES));
+    if code.is_some() || message.is_some() {
+        return Some((code, message));
+    }
+    let depth = depth.checked_sub(1)?;
+    AROUND.iter().find_map(|name| {
+        let value = object.get(*name)?;
+        let first = value.as_array().and_then(|list| list.first());
+        match first.unwrap_or(value) {
+            Value::Object(inner) => find(inner, depth),
+            Value::String(message) => Some((None, Some(message.as_str()))),
+            _ => None,
+        }
+    })
+}
+
+/// The text of the first `title` element.
+fn title(page: &str) -> Option<&str> {
+    // As long as the page, for the places to be the same.
+    let lower = page.to_ascii_lowercase();
+    let start = lower.find("<title")?;
+    let start = start + lower[start..].find('>')? + 1;
+    let end = start + lower[start..].find("</title")?;
+    let title = page[start..end].trim();
+    (!title.is_empty()).then_some(title)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(media: MediaType, body: &str) -> String {
+        match Words::read(
+            media,
+            body.as_bytes(),
+            &TextFilter::new().with_secret("CANARY"),
+        ) {
+            Words::OAuth(error) => error.to_string(),
+            Words::Vendor(message) => message,
+            Words::Page(title) => format!("page {title:?}"),
+            Words::Nothing => "nothing".to_owned(),
+        }
+    }
+
+    // covers: F-31, F-32
+    #[test]
+    fn vendors_errors_are_found() {
+        for (body, expect) in [
+            (
+                r#"{"message":"Invalid API key","status":401}"#,
+                "Invalid API key",
+            ),
+            (
+                r#"{"error":{"code":401,"message":"Client is disabled"}}"#,
+                "Client is disabled",
+            ),
+            (
+                r#"{"transactionId":"5f","errors":[{"code":"NOT.AUTHORIZED","message":"not valid"}]}"#,
+                "NOT.AUTHORIZED: not valid",
+            ),
+            (
+                r#"{"response":{"errors":[{"code":"250002","message":"Invalid"}]}}"#,
+                "250002: Invalid",
+            ),
+            (
+                r#"{"errorCode":"E0000022","errorSummary":"not supported","errorCauses":[]}"#,
+                "E0000022: not supported",
+            ),
+            (
+                r#"{"errorCode":"invalid_client","errorMessage":"disabled"}"#,
+                "`invalid_client`, \"disabled\"",
+            ),
+            (
+                r#"{"ErrorCode":"invalid_client","Error":"is Invalid"}"#,
+                "`invalid_client`, \"is Invalid\"",
+            ),
+            (
+                r#"{"fault":{"faultstring":"Invalid ApiKey","detail":{"errorcode":"x"}}}"#,
+                "Invalid ApiKey",
+            ),
+            (r#"{"errors":["permission denied"]}"#, "permission denied"),
+            (
+                r#"{"title":"Bad Request","detail":"no such scope"}"#,
+                "no such scope",
+            ),
+            (r#"{"title":"Bad Request","status":400}"#, "Bad Request"),
+            (r#"{"error_description":"it said so"}"#, "it said so"),
+            (
+                r#"{"message":"got CANARY\u001b[m"}"#,
+                "got [redacted]\\u{1b}[m",
+            ),
+            (r#"{"error":17}"#, "nothing"),
+            (r#"{"access_token":"CANARY"}"#, "nothing"),
+            (r#"{"errors":[]}"#, "nothing"),
+            (r#"["CANARY"]"#, "nothing"),
+            ("CANARY", "nothing"),
+        ] {
+            assert_eq!(read(MediaType::Other, body), expect, "{body}");
+        }
+        let deep = format!(
+            "{}{{\"message\":\"x\"}}{}",
+            "{\"error\":".repeat(9),
+            "}".repeat(9)
+        );
+        assert_eq!(read(MediaType::Json, &deep), "nothing");
+    }
+
+    // covers: F-08, F-31
+    #[test]
+    fn a_page_is_told_by_its_title() {
+        for (media, body, expect) in [
+            (
+                MediaType::Html,
+                "<html><head><TITLE lang=en> Blocked \n</TITLE>",
+                "page Some(\"Blocked\")",
+            ),
+            (MediaType::Html, "<p>no</p>", "page None"),
+            (MediaType::Html, "<title></title>", "page None"),
+            (
+                MediaType::Other,
+                "<!DOCTYPE html><title>CANARY</title>",
+                "page Some(\"[redacted]\")",
+            ),
+            (MediaType::Absent, " \n<html>", "page None"),
+            (MediaType::Absent, "<error>no</error>", "nothing"),
+            // An error of RFC 6749 counts whatever its label.
+            (
+                MediaType::Html,
+                r#"{"error":"invalid_scope"}"#,
+                "`invalid_scope`",
+            ),
+        ] {
+            assert_eq!(read(media, body), expect, "{body}");
+        }
+    }
+}
