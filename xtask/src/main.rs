@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod deps;
 mod files;
+mod hints;
 mod links;
 mod matrix;
 mod platforms;

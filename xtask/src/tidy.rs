@@ -28,6 +28,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     files(&mut faults)?;
     crate::rules::check(&mut faults)?;
     crate::links::check(&mut faults)?;
+    crate::hints::check(&mut faults)?;
     if faults.is_empty() {
         println!("tidy");
         return Ok(());

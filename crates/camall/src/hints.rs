@@ -1,20 +1,28 @@
-//! What to check at camall.io for each of its errors.
+//! The advice in this adapter's errors, by name, for programs that have other names for what it tells to set.
 
 use hallpass_core::{ErrorKind, Hint, TokenError};
 
+/// The scopes are refused.
+pub const SCOPES: Hint = Hint::named(
+    "camall-scopes",
+    "ask for scopes that are assigned to this client at camall.io (`CAMALL_SCOPE`), or for none to get its default",
+);
+/// The client is refused.
+pub const CREDENTIALS: Hint = Hint::named(
+    "camall-credentials",
+    "check `CAMALL_CLIENT_ID` and `CAMALL_CLIENT_SECRET`; the secret may have been rotated, or this machine's address may be missing from the client's IP allow-list",
+);
+/// Every hint of this module.
+pub const ALL: &[Hint] = &[SCOPES, CREDENTIALS];
+
 pub(crate) fn hint(error: &TokenError) -> Option<Hint> {
     let code = error.oauth_error().map_or("", |error| error.code());
-    let hint = match (code, error.kind()) {
-        ("invalid_scope", _) => {
-            "ask for scopes that are assigned to this client at camall.io (`CAMALL_SCOPE`), or for none to get its default"
-        }
+    Some(match (code, error.kind()) {
+        ("invalid_scope", _) => SCOPES,
+        (_, ErrorKind::CredentialsRefused) => CREDENTIALS,
         ("unauthorized_client" | "unsupported_grant_type", _) => {
-            "have the client credentials flow enabled for this client at camall.io"
-        }
-        (_, ErrorKind::CredentialsRefused) => {
-            "check `CAMALL_CLIENT_ID` and `CAMALL_CLIENT_SECRET`; the secret may have been rotated, or this machine's address may be missing from the client's IP allow-list"
+            "have the client credentials flow enabled for this client at camall.io".into()
         }
         _ => return None,
-    };
-    Some(hint.into())
+    })
 }

@@ -18,7 +18,7 @@
 
 mod builder;
 mod env;
-mod hints;
+pub mod hints;
 
 use std::{sync::Arc, time::Duration};
 

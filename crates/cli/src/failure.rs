@@ -2,7 +2,7 @@
 
 mod advice;
 
-use std::{error::Error, fmt, io, process::ExitCode, time::Duration};
+use std::{error::Error, fmt, io, process::ExitCode};
 
 use anstyle::{AnsiColor, Style};
 use hallpass::{ErrorKind, TokenError, endpoint::BuildError};
@@ -128,21 +128,12 @@ impl From<TokenError> for Failure {
             _ => Exit::Unavailable,
         };
         let hint = error.hint();
-        let hint = hint.map(|hint| advice::in_command(error.hint_name(), hint));
-        let wait = error.retry_after().map(waiting);
-        let remedies: Vec<_> = hint.into_iter().chain(wait).collect();
         Self {
-            remedy: (!remedies.is_empty()).then(|| remedies.join("; ")),
+            remedy: hint.map(|hint| advice::in_command(error.hint_name(), hint)),
             cause: Told::of(error.source()).map(Into::into),
             ..Self::new(exit, error.message())
         }
     }
-}
-
-/// How long the server asks to be left alone, in whole seconds.
-fn waiting(wait: Duration) -> String {
-    let wait = Duration::from_secs(wait.as_secs());
-    format!("try again in {}", humantime::format_duration(wait))
 }
 
 impl From<BuildError> for Failure {
@@ -184,14 +175,6 @@ impl Told {
             .as_ref()
             .map_or(&self.text, |cause| cause.deepest())
     }
-
-    pub(crate) fn contains(&self, words: &str) -> bool {
-        self.text.contains(words)
-            || self
-                .cause
-                .as_ref()
-                .is_some_and(|cause| cause.contains(words))
-    }
 }
 
 impl fmt::Display for Told {
@@ -221,20 +204,6 @@ mod tests {
         ] {
             assert_eq!(Failure::from(error).exit().code(), code);
         }
-    }
-
-    #[test]
-    fn it_says_when_to_try_again() {
-        let limited = TokenError::unavailable("the server asks for fewer requests");
-        for (wait, says) in [(3_600, "1h"), (90, "1m 30s"), (0, "0s")] {
-            let error = limited.clone().with_retry_after(Duration::from_secs(wait));
-            let failure = Failure::from(error);
-            let expect = format!("the server asks for fewer requests; try again in {says}");
-            assert_eq!(failure.to_string(), expect);
-        }
-        let longest = limited.clone().with_retry_after(Duration::MAX);
-        assert!(Failure::from(longest).to_string().contains("try again in"));
-        assert_eq!(Failure::from(limited).remedy(), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, time::Duration};
 
-use hallpass::core::authorize::Origin;
+use hallpass::{core::authorize::Origin, endpoint::explain_tls_error};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, Url};
 
 use crate::{
@@ -80,13 +80,12 @@ pub(crate) async fn client_with_certificate(
 /// What went wrong between here and a server. The error's own text names the URL, and is left out.
 pub(crate) fn failure(error: &reqwest::Error, host: &str) -> Failure {
     let cause = Told::of(error.source());
+    let tls = explain_tls_error(error);
     let why = cause.as_ref().map_or("", Told::deepest);
-    let failure = if cause
-        .as_ref()
-        .is_some_and(|cause| cause.contains("certificate"))
-    {
+    let why = tls.as_deref().unwrap_or(why);
+    let failure = if tls.is_some() && why.contains("certificate") {
         Failure::configuration(format!(
-            "the identity of {host} could not be verified with TLS: {why}"
+            "no secure connection to {host} could be made: {why}"
         ))
         .with_remedy("check the host and its certificate; add a private authority with `ca_file`")
     } else if error.is_timeout() {

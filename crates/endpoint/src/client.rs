@@ -14,6 +14,7 @@ use crate::{
     endpoint::{Located, Place},
     form,
     grant::{Form, Grant},
+    hints,
     response::ResponseRules,
     retry::Tries,
     skew,
@@ -286,8 +287,7 @@ fn late(part: &str) -> TokenError {
 #[cold]
 pub(crate) fn late_credentials(authentication: &dyn ClientAuthentication) -> TokenError {
     let method = authentication.method().unwrap_or("client authentication");
-    late(&format!("the credential for `{method}`"))
-        .with_hint("check where the client's secret or key comes from, or raise the deadline with `Retry::deadline`")
+    late(&format!("the credential for `{method}`")).with_hint(hints::LATE_CREDENTIALS)
 }
 
 /// A request with a form and the client's proof.

@@ -144,15 +144,27 @@ fn connecting(error: reqwest::Error, setup: Setup) -> TokenError {
             .with_source(error);
     }
     let message = match (setup.proxy, text.contains("tunnel error: unsuccessful")) {
-        (_, true) => "the proxy refused to connect to the server",
+        (_, true) => "no connection could be made: the proxy refused it",
         (true, false) => "no connection could be made through the proxy",
         (false, false) => "no connection could be made",
     };
     TokenError::unavailable(message).with_source(error)
 }
 
+/// Says in words why TLS failed, where that is what an HTTP client's error comes from.
+///
+/// The TLS library's own texts are mostly the names of its variants.
+///
+/// ```
+/// let error = std::io::Error::other("reset");
+/// assert_eq!(hallpass_endpoint::explain_tls_error(&error), None);
+/// ```
+pub fn explain_tls_error(error: &(dyn Error + 'static)) -> Option<String> {
+    tls_error(error).map(|error| tls::in_words(error, false).0)
+}
+
 /// What the TLS library refused, which it wraps as invalid data; a handshake that merely breaks off is none of it.
-fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     causes(error).find_map(|cause| {
         if let Some(error) = cause.downcast_ref() {
             return Some(error);

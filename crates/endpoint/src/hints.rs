@@ -62,6 +62,8 @@ hints! {
     OAUTH_LOCATION = "oauth-location", "check `issuer`; without `openid_location` the document is sought where RFC 8414 has it; or set `token_endpoint`, which needs no metadata";
     /// The proxy demands credentials.
     PROXY_CREDENTIALS = "proxy-credentials", "set the proxy's user name and password with `proxy_credentials`";
+    /// The credentials are not ready in time.
+    LATE_CREDENTIALS = "late-credentials", "check where the client's secret or key comes from, or raise the deadline with `Retry::deadline`";
     /// The HTTP client cannot be set up.
     CLIENT = "http-client", "check `user_agent`, and that the platform has certificate authorities, or add yours with `add_root_certificates_pem`";
     /// The server's certificate cannot be verified.
@@ -97,7 +99,7 @@ mod tests {
     use super::*;
     use crate::{
         ClientCredentials, ClientSecretBasic, ClientSecretPost, Discovery, Endpoint, HttpTransport,
-        HttpTransportBuilder, MutualTls, PublicClient, SourceBuilder,
+        HttpTransportBuilder, MutualTls, PublicClient, Retry, SourceBuilder,
     };
 
     /// The names that code can reach, and those of RFC 6749, which are the same everywhere.
@@ -117,6 +119,7 @@ mod tests {
             let transport = transport.user_agent("").max_body_bytes(1);
             let transport = transport.proxy_credentials("", secret.clone());
             let _ = transport.add_root_certificates_pem("");
+            let _ = Retry::never().deadline(std::time::Duration::ZERO);
             let _ = discovery.openid_location();
             let _ = endpoint.with_mtls_alias("");
             let _ = Endpoint::discover("");
@@ -143,6 +146,7 @@ mod tests {
             "proxy_credentials",
             "add_root_certificates_pem",
             "openid_location",
+            "Retry::deadline",
             "with_mtls_alias",
             "Endpoint",
             "Endpoint::discover",

@@ -83,6 +83,7 @@ pub use client_credentials::ClientCredentials;
 pub use discovery::Discovery;
 pub use endpoint::Endpoint;
 pub use error::BuildError;
+pub use fault::explain_tls_error;
 pub use grant::Source;
 pub use introspection::Introspection;
 pub use jwt_bearer::JwtBearer;

@@ -1,6 +1,7 @@
 //! The libraries' advice in the words of this command: settings of a profile, variables and flags, and no methods.
 
 use hallpass::{
+    camall,
     core::Hint,
     endpoint::{BuildError, hints},
 };
@@ -8,16 +9,8 @@ use hallpass::{
 /// Advice that names methods, and what stands in its place here. What is not listed holds as it is.
 const IN_COMMAND: &[(Hint, &str)] = &[
     (
-        hints::WEB_PAGE,
-        "something in between may have answered, such as a firewall, a proxy or a sign-in page: check `token_endpoint`, and have `hallpass/` let through as a user agent",
-    ),
-    (
         hints::ENCODING,
         "check `client_id` and `client_secret`; the secret holds characters that are encoded in the header, which some servers do not decode: set `authentication` to `raw-basic` for these",
-    ),
-    (
-        hints::LENIENT,
-        "have the server corrected: this command takes only what RFC 6749 allows",
     ),
     (
         hints::TOKEN_SIZE,
@@ -47,8 +40,20 @@ const IN_COMMAND: &[(Hint, &str)] = &[
         "set `proxy` to `system`, and the variable `HTTPS_PROXY` to the proxy's URL with user name and password",
     ),
     (
+        hints::LATE_CREDENTIALS,
+        "check where the client's secret or key comes from",
+    ),
+    (
+        camall::hints::SCOPES,
+        "ask for scopes that are assigned to this client at camall.io (`scope`), or for none to get its default",
+    ),
+    (
+        camall::hints::CREDENTIALS,
+        "check `client_id` and `client_secret`, or the variables `CAMALL_CLIENT_ID` and `CAMALL_CLIENT_SECRET`; the secret may have been rotated, or this machine's address may be missing from the client's IP allow-list",
+    ),
+    (
         hints::CLIENT,
-        "check that the platform has certificate authorities, or name a file of yours with `ca_file`",
+        "check `user_agent`, and that the platform has certificate authorities, or name a file of yours with `ca_file`",
     ),
     (
         hints::ROOTS,
@@ -97,12 +102,13 @@ mod tests {
     use super::*;
     use crate::config::KEYS;
 
-    /// What stands between back-ticks and is no setting: values of settings, variables, what the user agent starts with.
-    const OTHERS: [&str; 8] = [
+    /// What stands between back-ticks and is no setting: values of settings and variables.
+    const OTHERS: [&str; 9] = [
+        "CAMALL_CLIENT_ID",
+        "CAMALL_CLIENT_SECRET",
         "HTTPS_PROXY",
         "basic",
         "form",
-        "hallpass/",
         "https",
         "raw-basic",
         "system",
@@ -120,7 +126,8 @@ mod tests {
     #[test]
     fn each_name_in_a_hint_is_one_that_this_command_has() {
         let mut seen = 0;
-        for hint in hints::ALL.iter().filter(|hint| !ELSEWHERE.contains(hint)) {
+        let all = hints::ALL.iter().chain(camall::hints::ALL);
+        for hint in all.filter(|hint| !ELSEWHERE.contains(hint)) {
             let text = in_command(hint.name(), hint.text());
             for name in text.split('`').skip(1).step_by(2) {
                 let known = KEYS.contains(&name) || OTHERS.contains(&name);
@@ -137,7 +144,8 @@ mod tests {
     #[test]
     fn each_entry_is_for_a_hint_that_there_is() {
         for (hint, text) in IN_COMMAND {
-            assert!(hints::ALL.contains(hint), "{text}");
+            let known = hints::ALL.contains(hint) || camall::hints::ALL.contains(hint);
+            assert!(known, "{text}");
             assert_ne!(hint.text(), *text);
         }
     }

@@ -1,0 +1,136 @@
+//! Each name in the libraries' advice is one that a reader can find: a public item, or a term of the protocols.
+
+use std::{collections::BTreeSet, path::Path};
+
+use crate::files::{sources, text};
+
+/// Names that are no items of the libraries: parameters and members of the protocols, variables, and PKCS#11's attributes.
+const TERMS: [&str; 7] = [
+    "CKA_ALWAYS_AUTHENTICATE",
+    "CKA_SIGN",
+    "client_id",
+    "client_secret",
+    "https",
+    "https://",
+    "value",
+];
+
+/// Where advice begins.
+const STARTS: [&str; 4] = ["with_hint(", "refusal_hint(", "hints! {", "Hint::named("];
+
+/// Finds names in hints that nothing has.
+pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
+    let paths = sources(&["crates"], "rs")?;
+    let library = |path: &&std::path::PathBuf| {
+        let within = |folder: &str| path.iter().any(|part| part == Path::new(folder));
+        within("src") && !within("cli") && !within("tests") && !path.ends_with("tests.rs")
+    };
+    let mut code = Vec::new();
+    for path in paths.iter().filter(library) {
+        code.push((path.display().to_string(), text(path)?));
+    }
+    let items: BTreeSet<&str> = code.iter().flat_map(|(_, code)| items(code)).collect();
+    for (path, code) in &code {
+        for name in named(code) {
+            let item = name.rsplit("::").next().unwrap_or(name);
+            if !items.contains(item) && !TERMS.contains(&name) {
+                faults.push(format!("{path}: a hint names `{name}`, which nothing has"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The public functions, types and constants, and the variables that are read.
+fn items(code: &str) -> Vec<&str> {
+    const KINDS: [&str; 7] = [
+        "pub fn ",
+        "pub async fn ",
+        "pub const fn ",
+        "pub struct ",
+        "pub enum ",
+        "pub trait ",
+        "pub const ",
+    ];
+    let mut found = Vec::new();
+    for line in code.lines() {
+        let after = KINDS
+            .iter()
+            .find_map(|kind| line.trim_start().strip_prefix(kind));
+        if let Some(after) = after {
+            let end = after.find(|char: char| !char.is_alphanumeric() && char != '_');
+            found.push(&after[..end.unwrap_or(after.len())]);
+        }
+    }
+    // Variables stand in the code as texts of their own.
+    let quoted = code.split('"').skip(1);
+    found.extend(quoted.filter(|text| text.starts_with("CAMALL_")));
+    found
+}
+
+/// The names between back-ticks in the advice of a file, outside of its tests.
+fn named(code: &str) -> Vec<&str> {
+    let code = code.split("#[cfg(test)]").next().unwrap_or(code);
+    let mut names = Vec::new();
+    for start in STARTS {
+        for (at, _) in code.match_indices(start) {
+            let line = code[..at].lines().next_back().unwrap_or_default();
+            if line.trim_start().starts_with("//") {
+                continue;
+            }
+            let at = at + start.len();
+            let advice = &code[at..at + length(&code[at..])];
+            // Comments have back-ticks too.
+            for line in advice
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+            {
+                let ticked = line.split('`').skip(1).step_by(2);
+                names.extend(ticked.filter(|name| !name.contains(['{', ' ', ','])));
+            }
+        }
+    }
+    names
+}
+
+/// How much of a code is before the bracket that closes what is open at its start; brackets in texts are in pairs.
+fn length(code: &str) -> usize {
+    let mut depth = 1_usize;
+    let closing = code.char_indices().find(|(_, char)| {
+        match char {
+            '(' | '{' => depth += 1,
+            ')' | '}' => depth -= 1,
+            _ => {}
+        }
+        depth == 0
+    });
+    closing.map_or(code.len(), |(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_hints_alone() {
+        let code = "error(\"`a`\").with_hint(if x() { \"set `B::c`\" } else { \"or `d`, (`{e}`)\" }); f(\"`g`\")";
+        assert_eq!(named(code), ["B::c", "d"]);
+        let code = "hints! {\n/// Of `x`.\nA = \"a\", \"set `y`\";\n}\n`z`";
+        assert_eq!(named(code), ["y"]);
+        let tests = "#[cfg(test)]\nmod tests { with_hint(\"`x`\") }";
+        assert_eq!(named(tests), [""; 0]);
+    }
+
+    #[test]
+    fn public_items_are_found() {
+        let code = "    pub fn one(&self)\nfn two()\npub struct Three<T>\npub const FOUR: u8\nlet x = \"CAMALL_SCOPE\";";
+        assert_eq!(items(code), ["one", "Three", "FOUR", "CAMALL_SCOPE"]);
+    }
+
+    #[test]
+    fn each_name_in_a_hint_exists() {
+        let mut faults = Vec::new();
+        check(&mut faults).unwrap();
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+}
