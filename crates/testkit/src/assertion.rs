@@ -13,10 +13,10 @@ use crate::{
     grant::{Refusal, TokenRequestRecord},
 };
 
-/// How long an assertion may live, in seconds.
+/// The longest lifetime of an assertion, in seconds.
 const LONGEST: u64 = 300;
 
-/// What the server is, and remembers, for assertions.
+/// The server as an audience of assertions, with those that it has seen.
 pub(crate) struct Assertions {
     issuer: String,
     /// Every `jti` that proved a client.

@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use hallpass_core::ScopeSet;
 
-/// How a client proves itself to the [`AuthorizationServer`](crate::AuthorizationServer).
+/// A method of client authentication that the [`AuthorizationServer`](crate::AuthorizationServer) knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuthMethod {
@@ -42,10 +42,10 @@ impl Client {
         }
     }
 
-    /// Also lets it prove itself with signed assertions (RFC 7523).
+    /// Also accepts signed assertions of this client (RFC 7523).
     ///
     /// `verify` is given an assertion in its compact form and a secret of the client's, and tells whether the one is
-    /// signed with the other: the testkit knows no cryptography. For a public key it passes over the secret, or reads
+    /// signed with the other: the testkit knows no cryptography. For a public key it ignores the secret, or reads
     /// the key in its place. The server checks everything else: for whom it is, its times, and that it comes once.
     #[must_use]
     pub fn assertions(
@@ -77,7 +77,7 @@ impl Client {
         self
     }
 
-    /// The ways in which it may prove itself.
+    /// Returns this client with these authentication methods.
     #[must_use]
     pub fn methods(mut self, methods: impl IntoIterator<Item = AuthMethod>) -> Self {
         self.methods = methods.into_iter().collect();

@@ -5,7 +5,7 @@ use std::{
 
 use hallpass_core::{Clock, Moment, Timestamp};
 
-/// A clock that stands still until it is told otherwise. Clones show the same time.
+/// A clock that moves only when a test moves it. Clones show the same time.
 ///
 /// ```
 /// use std::time::Duration;

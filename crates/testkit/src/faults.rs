@@ -1,5 +1,5 @@
-//! What servers answer in real life, as data: each with its number in the protocol's list, and what a client is to make
-//! of it.
+//! Answers of servers in real life, as data: each with its number in the protocol's list, and the result that a client
+//! must make of it.
 //!
 //! ```
 //! use hallpass_testkit::{faults::{self, Expected}, raw::RawServer};
@@ -43,15 +43,15 @@ pub use wire::WIRE;
 pub struct Fault {
     /// Its number in the protocol's list: `F-01` and so on. Several variants share one.
     pub number: &'static str,
-    /// What it is, in snake case: unique, and fit for the name of a test.
+    /// A unique name in snake case, fit for the name of a test.
     pub name: &'static str,
-    /// What is sent.
+    /// The answer on the wire.
     pub answer: Answer,
-    /// What a client with the defaults makes of it.
+    /// The result for a client with the defaults.
     pub expected: Expected,
 }
 
-/// What is sent.
+/// An answer on the wire.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Answer {
@@ -70,7 +70,7 @@ pub enum Answer {
     Wire {
         /// The bytes.
         bytes: &'static str,
-        /// What follows.
+        /// The end of the connection.
         then: After,
     },
 }
@@ -86,28 +86,28 @@ pub enum Body {
     /// A text, another one so many times, and a last one.
     #[non_exhaustive]
     Repeated {
-        /// What comes first.
+        /// The bytes before it.
         before: &'static str,
-        /// What is repeated.
+        /// The bytes that repeat.
         filler: &'static str,
-        /// How often.
+        /// The number of repetitions.
         times: usize,
-        /// What comes last.
+        /// The bytes after it.
         after: &'static str,
     },
     /// A text, an array in an array and so on so many times, and a last one.
     #[non_exhaustive]
     Nested {
-        /// What comes first.
+        /// The bytes before it.
         before: &'static str,
-        /// How deep.
+        /// The depth of nesting.
         depth: usize,
-        /// What comes last.
+        /// The bytes after it.
         after: &'static str,
     },
 }
 
-/// What follows bytes that are no whole response.
+/// The end of a connection after bytes that are no whole response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum After {
@@ -123,7 +123,7 @@ pub enum After {
     Drip(&'static str),
 }
 
-/// What a client with the defaults makes of an answer.
+/// The result that a client with the defaults must make of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expected {
@@ -138,9 +138,9 @@ pub enum Expected {
     /// An error.
     #[non_exhaustive]
     Error {
-        /// Who is at fault.
+        /// The kind of the error.
         kind: ErrorKind,
-        /// Can time mend it?
+        /// True if trying again later can help.
         transient: bool,
     },
 }
@@ -196,7 +196,7 @@ impl Fault {
 }
 
 impl Body {
-    /// What is sent.
+    /// Returns the bytes on the wire.
     pub fn bytes(&self) -> Vec<u8> {
         match *self {
             Self::Text(text) => text.into(),
@@ -262,7 +262,7 @@ const fn error(kind: ErrorKind, transient: bool) -> Expected {
     Expected::Error { kind, transient }
 }
 
-/// A token of whatever lifetime the client assumes.
+/// A token with the lifetime that the client assumes.
 const OF_SOME_LIFETIME: Expected = Expected::Token {
     seconds: None,
     scopes: None,

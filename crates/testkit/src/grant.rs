@@ -19,13 +19,13 @@ mod token_exchange;
 pub(crate) use refresh_token::RefreshTokens;
 pub(crate) use token_exchange::KnownTokens;
 
-/// What one token request held, and how it was answered. The secret is in `form` where it was sent there.
+/// A token request and the status of its answer. The secret is in `form` where it was sent there.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct TokenRequestRecord {
-    /// How the client proved itself, where that could be read.
+    /// The client's authentication method, where it could be read.
     pub method: Option<AuthMethod>,
-    /// Who it said it was.
+    /// The client that the request named.
     pub client_id: Option<String>,
     /// The decoded form, in the order of the body.
     pub form: Vec<(String, String)>,
@@ -64,7 +64,7 @@ impl fmt::Debug for TokenRequestRecord {
 /// A refusal: HTTP status, code of RFC 6749 section 5.2, and a sentence for people.
 pub(crate) type Refusal = (u16, &'static str, &'static str);
 
-/// What is granted.
+/// A grant that the server accepts.
 pub(crate) struct Granted {
     pub(crate) client_id: String,
     pub(crate) scopes: ScopeSet,
@@ -74,12 +74,12 @@ pub(crate) struct Granted {
     pub(crate) used: Option<String>,
 }
 
-/// What the server knows and remembers to judge by.
+/// The knowledge that the server judges by.
 pub(crate) struct Known<'a> {
     pub(crate) clients: &'a [Client],
     pub(crate) assertions: &'a mut Assertions,
     pub(crate) tokens: &'a KnownTokens,
-    /// Is it an access token of this server that lives?
+    /// Returns true if it is a live access token of this server.
     pub(crate) lives: &'a dyn Fn(&str) -> bool,
     pub(crate) refresh_tokens: &'a mut RefreshTokens,
 }

@@ -1,4 +1,4 @@
-//! Finds a secret in whatever it slipped into, in every spelling that a program gives it by mistake.
+//! Finds a secret in any text that it slipped into, in every spelling that a program gives it by mistake.
 //!
 //! A leak test puts a canary in, collects all that is shown, and asserts that the canary is not there. It needs a
 //! positive control, or it may look for what was never put in:
@@ -169,7 +169,7 @@ impl Capture {
         }
     }
 
-    /// What was captured so far.
+    /// Returns the text that was captured so far.
     pub fn text(&self) -> String {
         let bytes = self.text.0.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&bytes).into_owned()

@@ -4,10 +4,10 @@
 //! - [`raw`]: a server that answers with the bytes that you give it, for faults below HTTP.
 //! - [`ManualClock`]: a clock that you set; [`TokioClock`]: one that follows tokio's paused time.
 //! - [`StaticSource`], [`ScriptedSource`] and [`Gate`]: token sources without a server, and exact concurrency.
-//! - [`RotatingSecret`]: a client's secret that a test rotates, or a refresh token that a source saves anew.
+//! - [`RotatingSecret`]: a client's secret that a test rotates, or a refresh token that a source saves.
 //! - [`mod@conformance`]: holds a token source to the promises of its trait, one named test a rule.
 //! - [`faults`]: what servers answer in real life, as data.
-//! - [`leak`]: finds a secret in whatever it slipped into.
+//! - [`leak`]: finds a secret in any text that it slipped into.
 //!
 //! ```
 //! use hallpass_testkit::{AuthorizationServer, Client};

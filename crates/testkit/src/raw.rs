@@ -31,7 +31,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What one request is answered with.
+/// The answer to one request.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Reply {
@@ -140,8 +140,8 @@ pub fn refused_url() -> io::Result<String> {
     Ok(format!("http://{}/", listener.local_addr()?))
 }
 
-/// A server on loopback that answers the n-th request with the n-th [`Reply`], whatever the connection; the last one
-/// repeats. It is gone when it is dropped.
+/// A server on loopback that answers the n-th request with the n-th [`Reply`], on any connection; the last one
+/// repeats. Dropping it stops it.
 #[derive(Debug)]
 pub struct RawServer {
     address: SocketAddr,
@@ -209,32 +209,32 @@ impl RawServer {
         format!("http://{}{path}", self.address)
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens at.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Each request as it came: head and body.
+    /// Returns each request as it came: head and body.
     pub fn requests(&self) -> Vec<Vec<u8>> {
         lock(&self.state).requests.clone()
     }
 
-    /// How many requests came.
+    /// Returns the number of requests.
     pub fn request_count(&self) -> usize {
         lock(&self.state).answered
     }
 
-    /// How many connections were made.
+    /// Returns the number of connections.
     pub fn connection_count(&self) -> usize {
         self.peers().len()
     }
 
-    /// Where each connection came from.
+    /// Returns the address of each connection's other side.
     pub fn peers(&self) -> Vec<SocketAddr> {
         lock(&self.state).peers.clone()
     }
 
-    /// How many bytes of filler could be sent, in all.
+    /// Returns the number of bytes of filler that were sent, in all.
     pub fn flooded_bytes(&self) -> usize {
         lock(&self.state).flooded
     }

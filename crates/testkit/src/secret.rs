@@ -6,7 +6,7 @@ use std::{
 use async_trait::async_trait;
 use hallpass_core::{Secret, SecretError, SecretSource, SecretStore};
 
-/// A secret that a test rotates, or that a source under test saves anew. Clones are the same one.
+/// A secret that a test rotates, or that a source under test saves. Clones are the same one.
 ///
 /// ```
 /// use hallpass_core::SecretSource;
@@ -25,7 +25,7 @@ pub struct RotatingSecret(Arc<Mutex<State>>);
 
 struct State {
     now: Result<Secret, SecretError>,
-    /// What comes after the next reading.
+    /// The secret after the next reading.
     then: Option<Secret>,
     epoch: u64,
     reads: usize,
@@ -75,12 +75,12 @@ impl RotatingSecret {
         self.state().now = Err(error);
     }
 
-    /// How often it was read.
+    /// Returns the number of readings.
     pub fn reads(&self) -> usize {
         self.state().reads
     }
 
-    /// How often it was told that a server refused it.
+    /// Returns the number of reports that a server refused it.
     pub fn refusals(&self) -> usize {
         self.state().refusals
     }
@@ -90,7 +90,7 @@ impl RotatingSecret {
         self.state().fails_saving = error;
     }
 
-    /// How often saving was tried.
+    /// Returns the number of attempts to save it.
     pub fn saves(&self) -> usize {
         self.state().saves
     }

@@ -46,19 +46,19 @@ impl AuthorizationServerBuilder {
         self
     }
 
-    /// How long tokens live, in whole seconds. Default: an hour.
+    /// Sets the lifetime of tokens, in whole seconds. Default: an hour.
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self
     }
 
-    /// How long the token endpoint takes to answer. Default: no time.
+    /// Delays the answers of the token endpoint. Default: no delay.
     pub fn latency(mut self, latency: Duration) -> Self {
         self.latency = latency;
         self
     }
 
-    /// The scope that the API asks for. Default: none.
+    /// Sets the scope that the API requires. Default: none.
     pub fn api_scope(mut self, scope: impl Into<String>) -> Self {
         self.api_scope = Some(scope.into());
         self
@@ -105,7 +105,7 @@ impl AuthorizationServer {
         self.state().assertions.issuer().to_owned()
     }
 
-    /// Where tokens are given out.
+    /// Returns the URL of the token endpoint.
     pub fn token_endpoint(&self) -> String {
         format!("{}/oauth/token", self.http.uri())
     }
@@ -115,32 +115,32 @@ impl AuthorizationServer {
         format!("{}/api{path}", self.http.uri())
     }
 
-    /// What each token request held, in the order of their coming.
+    /// Returns each token request, in the order of arrival.
     pub fn token_requests(&self) -> Vec<TokenRequestRecord> {
         self.state().token_requests.clone()
     }
 
-    /// How many token requests came.
+    /// Returns the number of token requests.
     pub fn token_request_count(&self) -> usize {
         self.state().token_requests.len()
     }
 
-    /// How many calls of the API came, with a good token or without.
+    /// Returns the number of API calls, with a good token or without.
     pub fn api_call_count(&self) -> usize {
         self.state().api_calls
     }
 
-    /// How many tokens were given out.
+    /// Returns the number of tokens that were issued.
     pub fn issued_count(&self) -> usize {
         self.state().issued.len()
     }
 
-    /// The tokens that were given out, in no order: a leak test looks for them.
+    /// Returns the tokens that were issued, in no order: a leak test looks for them.
     pub fn issued_tokens(&self) -> Vec<String> {
         self.state().issued.keys().cloned().collect()
     }
 
-    /// The request that a token was issued for, if it is one of this server's.
+    /// Returns the request that a token was issued for, if it is one of this server's.
     pub fn request_for(&self, token: &AccessToken) -> Option<TokenRequestRecord> {
         let state = self.state();
         let issued = state.issued.get(token.expose())?;
@@ -216,19 +216,19 @@ impl AuthorizationServer {
         state.refresh_tokens.all().map(str::to_owned).collect()
     }
 
-    /// Makes the API refuse every token that was given out so far.
+    /// Makes the API refuse every token that was issued so far.
     pub fn revoke_all_tokens(&self) {
         for issued in self.state().issued.values_mut() {
             issued.revoked = true;
         }
     }
 
-    /// How long tokens live that are given out from now on, in whole seconds.
+    /// Sets the lifetime of tokens that are issued from now on, in whole seconds.
     pub fn set_lifetime(&self, lifetime: Duration) {
         self.state().lifetime = lifetime;
     }
 
-    /// How long the token endpoint takes to answer from now on.
+    /// Delays the answers of the token endpoint from now on.
     pub fn set_latency(&self, latency: Duration) {
         self.state().latency = latency;
     }

@@ -30,7 +30,7 @@ use tokio::sync::watch;
 pub struct StaticSource(AccessToken);
 
 impl StaticSource {
-    /// Creates a source that yields this token, whatever is asked: an [`AccessToken`], or the text of a bearer token
+    /// Creates a source that yields this token for every request: an [`AccessToken`], or the text of a bearer token
     /// that never expires.
     ///
     /// # Panics
@@ -109,7 +109,7 @@ impl ScriptedSource {
         }))
     }
 
-    /// How many calls were begun.
+    /// Returns the number of calls that began.
     pub fn calls(&self) -> usize {
         self.0.calls.load(Ordering::SeqCst)
     }

@@ -29,7 +29,7 @@ const WAIT: Duration = Duration::from_secs(7);
 /// Of a limited server: so many calls in so much time.
 const LIMIT: (usize, Duration) = (2, Duration::from_secs(10));
 
-/// What is wrong with a source.
+/// A fault of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flaw {
     None,
@@ -128,10 +128,10 @@ const FLAWS: &[(Flaw, Rule)] = &[
 /// A source that holds the default request's last token, and is right but for its flaw.
 struct Source {
     flaw: Flaw,
-    /// What the server makes of it.
+    /// The server's reaction.
     fate: Fate,
     minted: AtomicUsize,
-    /// What the server was sent for each token.
+    /// The token request of each token.
     issued: Arc<Mutex<HashMap<String, String>>>,
     held: Mutex<Option<AccessToken>>,
     one_for_all: tokio::sync::Mutex<()>,
@@ -149,7 +149,7 @@ enum Fate {
     Unreachable,
     /// Every request is one too many.
     OverLimit,
-    /// What is more than [`LIMIT`] is refused.
+    /// Requests beyond [`LIMIT`] are refused.
     Limited,
 }
 
@@ -552,8 +552,8 @@ fn a_violation_says_what_was_promised_what_was_seen_and_what_to_do() {
     assert_eq!(
         violation.to_string(),
         "the source breaks the rule LivesForAWhile (C-21, C-22, F-20, F-66)\n  \
-         promise: a token lives when it is handed out, counts from when it was asked for, and ends within ten years\n  \
-         seen:    the token had expired when it was handed out\n  \
+         promise: a token lives when it is returned, counts from when it was asked for, and ends within ten years\n  \
+         seen:    the token had expired when it was returned\n  \
          to do:   take the moment from the clock before the request is sent, and bound a lifetime that is missing or absurd"
     );
     let leak = check(Rule::LeaksNothingInErrors, || async {

@@ -40,7 +40,7 @@ impl AgentFile {
     }
 
     fn path(&self, request: &TokenRequest) -> Result<PathBuf, TokenError> {
-        // What cannot be honoured is refused, never passed over.
+        // What cannot be honoured is refused, never ignored.
         let others = request.resources().chain(request.audiences()).next();
         if others.is_some() || request.parameters().next().is_some() {
             return Err(TokenError::request_refused(

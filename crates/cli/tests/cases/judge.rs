@@ -7,7 +7,7 @@ use libtest_mimic::Failed;
 
 use crate::{case::Expected, support::SECRET};
 
-/// What a run did.
+/// The outcome of a run.
 pub(crate) struct Seen {
     pub(crate) exit: Option<i32>,
     pub(crate) stdout: String,

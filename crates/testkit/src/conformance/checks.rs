@@ -1,4 +1,4 @@
-//! What each rule does. Whatever fails for want of a token is another rule's matter.
+//! The check behind each rule. A call that fails where the rule needs a token is another rule's matter.
 
 use std::{task::Poll, thread, time::Duration};
 
@@ -85,7 +85,7 @@ fn lives(token: &AccessToken) -> Outcome {
     )?;
     must(
         !token.is_expired(now),
-        "the token had expired when it was handed out",
+        "the token had expired when it was returned",
     )?;
     let lifetime = token.lifetime();
     must(
@@ -203,7 +203,7 @@ fn drops(subject: &Subject, token: &AccessToken) -> Outcome {
         let next = subject.source.ready_token(&request);
         return must(
             next.is_none_or(|next| !next.is_same(token)),
-            "the token that was refused is handed out again",
+            "the token that was refused is returned again",
         );
     };
     let other = AccessToken::bearer("another-token", token.requested_at(), CALL_TIMEOUT);
@@ -218,7 +218,7 @@ fn drops(subject: &Subject, token: &AccessToken) -> Outcome {
     let next = subject.source.ready_token(&request);
     must(
         next.is_none_or(|next| !next.is_same(&current)),
-        "the token that was refused is still handed out",
+        "the token that was refused is still returned",
     )
 }
 

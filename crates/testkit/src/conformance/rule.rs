@@ -21,14 +21,14 @@ macro_rules! rules {
                 }
             }
 
-            /// What is promised, in a sentence.
+            /// Returns the promise, in a sentence.
             pub fn promise(self) -> &'static str {
                 match self {
                     $(Self::$rule => $promise,)+
                 }
             }
 
-            /// What to do where it is broken.
+            /// Returns the advice for a source that breaks it.
             pub fn remedy(self) -> &'static str {
                 match self {
                     $(Self::$rule => $remedy,)+
@@ -45,7 +45,7 @@ rules! {
         "look at the error below; bound each step with a deadline, and never block in an async method";
     /// The token lives now, and not for ever.
     LivesForAWhile("C-21, C-22, F-20, F-66"):
-        "a token lives when it is handed out, counts from when it was asked for, and ends within ten years",
+        "a token lives when it is returned, counts from when it was asked for, and ends within ten years",
         "take the moment from the clock before the request is sent, and bound a lifetime that is missing or absurd";
     /// Calls at once do not disturb one another.
     ServesManyAtOnce("F-75, I-13"):
@@ -63,10 +63,10 @@ rules! {
     GrantsTheScopesAskedFor("C-14, C-23, F-36, I-08"):
         "the scopes of the request reach the server, and the token has them; a scope that cannot be had is refused",
         "send the request's scopes, record what the server granted, and never widen it";
-    /// What one request gets is never another's.
+    /// No request gets the token of another one.
     TellsRequestsApart("C-37, C-62"):
         "two requests that differ get two tokens",
-        "use the whole `TokenRequest` as the key of whatever holds tokens";
+        "use the whole `TokenRequest` as the key wherever tokens are held";
     /// Resources are sent or refused.
     HonoursResources("C-61, C-62"):
         "a resource reaches the server or is refused, and is never ignored",
@@ -79,11 +79,11 @@ rules! {
     HonoursParameters("C-37, C-62"):
         "an extra parameter reaches the server or is refused, and is never ignored",
         "send the request's parameters, or refuse the request with `TokenError::request_refused` or `configuration`";
-    /// Wrong credentials are told as such.
+    /// Wrong credentials are an error that says so.
     NamesWrongCredentials("C-28, F-34"):
         "wrong credentials yield an error of the kind `CredentialsRefused` that is not transient",
         "map `invalid_client` and HTTP 401 to `TokenError::credentials_refused`";
-    /// An outage is told as such.
+    /// An outage is an error that says so.
     NamesAServerThatIsDown("F-41, F-55"):
         "a server that cannot be reached yields an error of the kind `Unavailable` that is transient",
         "map failed connections, timeouts and HTTP 5xx to `TokenError::unavailable`";

@@ -23,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub struct Violation {
     /// The rule.
     pub rule: Rule,
-    /// What was seen, or what the subject lacks. It holds neither a secret that the subject names nor a panic's text.
+    /// The observation, or the part that the subject lacks. It holds neither a secret that the subject names nor a panic's text.
     pub seen: String,
     /// False where the rule was not checked: the subject lacks something, or the source yields no token.
     pub checked: bool,

@@ -6,7 +6,7 @@ use tokio::{
     time::{self, Instant},
 };
 
-/// For one call.
+/// The longest wait for a single call.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A source under test, and what the kit must know of it.

@@ -5,7 +5,7 @@ use crate::assertion::claims;
 
 pub(crate) const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-/// What proves or names a client: without any, the assertion stands alone (RFC 7521 section 4.1).
+/// The parameters that name or authenticate a client: without any, the assertion stands alone (RFC 7521 section 4.1).
 const CLIENT: [&str; 3] = ["client_id", "client_secret", "client_assertion"];
 
 pub(super) fn judge(

@@ -8,7 +8,7 @@ use super::{Granted, Known, Refusal, TokenRequestRecord, authenticate, scopes};
 
 pub(crate) const GRANT: &str = "refresh_token";
 
-/// Every refresh token that was given out.
+/// Every refresh token that was issued.
 pub(crate) struct RefreshTokens {
     given: HashMap<String, Given>,
     pub(crate) rotate: bool,
@@ -41,7 +41,7 @@ impl RefreshTokens {
         self.given.insert(token.to_owned(), given);
     }
 
-    /// Puts `next` in the place of one that was used.
+    /// Replaces a token that was used by `next`.
     pub(crate) fn rotate(&mut self, used: &str, next: &str) {
         if let Some(before) = self.given.get_mut(used) {
             before.live = false;
@@ -84,7 +84,7 @@ pub(super) fn judge(
         return Err((400, "invalid_grant", "no such refresh token"));
     };
     if !given.live {
-        // Whoever used it before may be a thief.
+        // Its first user may have been a thief.
         let family = given.family;
         known.refresh_tokens.revoke(family);
         return Err((400, "invalid_grant", "the refresh token was used before"));

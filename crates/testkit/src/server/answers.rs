@@ -1,4 +1,4 @@
-//! What the server answers: tokens, refusals, and the protected API.
+//! The answers of the server: tokens, refusals, and the protected API.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -29,9 +29,9 @@ pub(super) struct State {
     pub(super) refresh_tokens: RefreshTokens,
     pub(super) token_requests: Vec<TokenRequestRecord>,
     pub(super) api_calls: usize,
-    /// What is answered in place of what would be, once each.
+    /// Answers that replace the usual ones, once each.
     pub(super) next: VecDeque<&'static Fault>,
-    /// What is answered to everyone until it is over.
+    /// The answer to every request until the outage ends.
     pub(super) outage: Option<&'static Fault>,
 }
 
