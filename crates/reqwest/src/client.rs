@@ -3,7 +3,7 @@ use reqwest::{Client, ClientBuilder, Request, RequestBuilder, Response};
 
 use crate::{
     Error,
-    redirect::{Redirects, same_origin_redirects},
+    redirect::{Redirects, watched_redirects},
     send::{Answer, Transport, send},
 };
 
@@ -13,7 +13,7 @@ use crate::{
 /// `reqwest::Client`, whose redirects nobody can see, [`RequestBuilderExt`](crate::RequestBuilderExt) does so for
 /// requests with a safe method and without a body alone.
 ///
-/// It follows redirects as [`same_origin_redirects`] does, and none with a DPoP token, whose proof names its URL.
+/// It follows redirects as [`same_origin_redirects`](crate::same_origin_redirects) does, and none with a DPoP token, whose proof names its URL.
 ///
 /// ```
 /// use hallpass_core::authorize::Authorizer;
@@ -40,11 +40,11 @@ impl TokenClient {
     ///
     /// reqwest's own: the TLS backend or the resolver could not be set up.
     pub fn new(authorizer: Authorizer, builder: ClientBuilder) -> Result<Self, reqwest::Error> {
-        let http = builder.redirect(same_origin_redirects()).build()?;
+        let http = builder.redirect(watched_redirects()).build()?;
         Ok(Self { http, authorizer })
     }
 
-    /// The reqwest client, to build requests with. What it sends by itself has no token.
+    /// The reqwest client, to build requests with. A request that it sends itself has no token and follows no redirect.
     pub fn http(&self) -> &Client {
         &self.http
     }

@@ -231,6 +231,16 @@ async fn demands_for_nonces_come_to_an_end() {
     }
 }
 
+#[tokio::test]
+async fn a_redirect_that_nobody_watches_is_not_followed() {
+    let server = RawServer::start([redirect(302, "/other"), raw::json(200, "")]).await;
+    let authorizer = authorizer(Scheme::Bearer, &server);
+    let client = TokenClient::new(authorizer, Client::builder().no_proxy()).unwrap();
+    let response = client.http().get(server.url("/start")).send().await;
+    assert_eq!(response.unwrap().status(), 302);
+    assert_eq!(server.request_count(), 1);
+}
+
 // covers: C-35
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redirects_of_concurrent_requests_are_told_apart() {
