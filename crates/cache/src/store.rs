@@ -237,6 +237,7 @@ impl Lease {
 
 /// The answer to the question for a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LeaseOutcome {
     /// The lease was given.
     Granted(Lease),
