@@ -26,7 +26,6 @@ use hallpass::{
     cache::{Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore},
     core::{Clock, SystemClock, async_trait},
 };
-use tokio::sync::Notify;
 
 use entry::Head;
 pub(crate) use entry::Label;
@@ -48,7 +47,6 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// The leases of this process, each with its locked file.
     held: Mutex<HashMap<StoreKey, (Lease, Locked)>>,
-    released: Notify,
 }
 
 impl FileTokenStore {
@@ -63,19 +61,7 @@ impl FileTokenStore {
             label,
             clock: Arc::new(clock),
             held: Mutex::default(),
-            released: Notify::new(),
         }))
-    }
-
-    /// Waits until this process has put what it fetched, and given its leases back.
-    pub(crate) async fn settled(&self) {
-        loop {
-            let released = self.0.released.notified();
-            if self.0.held().is_empty() {
-                return;
-            }
-            released.await;
-        }
     }
 }
 
@@ -245,7 +231,6 @@ impl TokenStore for FileTokenStore {
             held.remove(key);
         }
         drop(held);
-        inner.released.notify_waiters();
         released
     }
 }

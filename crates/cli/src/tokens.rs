@@ -33,7 +33,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 pub(crate) struct Tokens {
     pub(crate) settings: Arc<Settings>,
     pub(crate) source: Arc<CachedTokenSource<Lazy>>,
-    store: Option<FileTokenStore>,
 }
 
 impl Tokens {
@@ -53,14 +52,13 @@ impl Tokens {
             };
             FileTokenStore::new(folder, label)
         });
-        let cache = match &store {
-            Some(store) => cache.store(store.clone(), &settings.namespace()),
+        let cache = match store {
+            Some(store) => cache.store(store, &settings.namespace()),
             None => cache,
         };
         Self {
             settings,
             source: Arc::new(cache.build()),
-            store,
         }
     }
 
@@ -140,14 +138,12 @@ impl Tokens {
         Ok(token)
     }
 
-    /// Waits until what was fetched is kept for other runs, within a bound.
+    /// Ends what is in flight, and waits until what was fetched is kept for other runs, within a bound.
+    ///
+    /// A renewal that nobody waits for ends with this run.
     pub(crate) async fn settle(&self) {
-        // A renewal that is still in flight ends with this run: nobody waits for it.
-        let in_flight = self.source.stats().flights > 0;
-        if let Some(store) = self.store.as_ref().filter(|_| !in_flight) {
-            // A slow disk costs the next run a request, and this one no more than that.
-            let _ = timeout(SETTLE, store.settled()).await;
-        }
+        // A slow disk costs the next run a request, and this one no more than that.
+        let _ = timeout(SETTLE, self.source.shutdown()).await;
     }
 }
 

@@ -190,23 +190,6 @@ async fn a_clock_that_is_set_back_holds_nobody_and_revives_nothing() {
 }
 
 #[tokio::test]
-async fn settled_is_when_nothing_is_leased() {
-    let machine = Machine::new();
-    let store = machine.process();
-    let a = key("a");
-    store.settled().await;
-    let lease = store.lease(&a, TTL).await.unwrap().granted().unwrap();
-    let waiting = {
-        let store = store.clone();
-        tokio::spawn(async move { store.settled().await })
-    };
-    tokio::task::yield_now().await;
-    assert!(!waiting.is_finished());
-    store.release(&a, &lease).await.unwrap();
-    waiting.await.unwrap();
-}
-
-#[tokio::test]
 async fn what_has_expired_is_swept_and_what_lives_is_not() {
     let machine = Machine::new();
     let store = machine.process();
@@ -236,7 +219,7 @@ async fn through_the_cache(machine: &Machine) -> (String, usize) {
         .store(store.clone(), "n")
         .build();
     let token = cache.token(&TokenRequest::new()).await.unwrap();
-    store.settled().await;
+    cache.shutdown().await;
     (token.expose().to_owned(), source.calls())
 }
 
