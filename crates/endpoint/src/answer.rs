@@ -47,7 +47,7 @@ impl Asked<'_> {
         let created = status == StatusCode::CREATED && rules.lenient;
         if status == StatusCode::OK || created {
             if is_encoded(headers) || body.starts_with(&GZIP) {
-                return Err(compressed());
+                return Err(compressed(headers, &self.filter()));
             }
             let filter = || self.filter();
             let (scopes, at) = (self.scopes, self.requested_at);
@@ -129,9 +129,15 @@ impl MediaType {
 /// How the format starts in which bodies are compressed most, some of them without a word about it.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-pub(crate) fn compressed() -> TokenError {
-    TokenError::unusable_response("the response is compressed, which was not asked for")
-        .with_hint("have the server, or a gateway in between, compress only what asks for it")
+pub(crate) fn compressed(headers: &HeaderMap, filter: &TextFilter) -> TokenError {
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    let named = encoding.and_then(|encoding| encoding.to_str().ok());
+    let named = named.map(|encoding| format!(" as `{}`", filter.clean(encoding)));
+    TokenError::unusable_response(format!(
+        "the response is compressed{}, which was not asked for",
+        named.unwrap_or_default()
+    ))
+    .with_hint("have the server, or a gateway in between, compress only what asks for it")
 }
 
 /// `good` tells whether the body is a token response all the same.

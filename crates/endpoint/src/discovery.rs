@@ -315,7 +315,10 @@ impl Discovered {
     #[cold]
     fn mismatch(&self, issuer: &str) -> TokenError {
         let shown = TextFilter::new().clean(issuer);
-        let message = format!("the metadata is that of another issuer, `{shown}`");
+        let message = format!(
+            "the metadata at {} is that of another issuer, `{shown}`",
+            self.location
+        );
         let slash = |text: &str| text.strip_suffix('/').unwrap_or(text).to_owned();
         TokenError::configuration(message).with_hint(if slash(issuer) == slash(&self.issuer) {
             "the two differ by a slash at the end; set `issuer` to the letter as the server has it"

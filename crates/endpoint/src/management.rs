@@ -228,7 +228,7 @@ impl TokenManagement {
         let at = |error: TokenError| Err(error.with_status(*status));
         let filter = || redact::filter(sent, &self.client_id).with_secret(token);
         match *status {
-            StatusCode::OK if is_encoded(headers) => at(compressed()),
+            StatusCode::OK if is_encoded(headers) => at(compressed(headers, &filter())),
             StatusCode::OK => Ok(answer),
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::GONE => {
                 let message = format!("there is no {} at this address", action.name());
