@@ -8,7 +8,8 @@ use http::{HeaderMap, StatusCode, header};
 use crate::{
     Credentials,
     grant::{About, Form},
-    hints, redact, refusal,
+    hints, redact,
+    refusal::{self, Words},
     response::{self, Granted, ResponseRules},
     transport::Answer,
 };
@@ -38,7 +39,7 @@ impl Asked<'_> {
     /// Reads the answer (RFC 6749 sections 5.1 and 5.2). `now` is for a `Retry-After` that is a date.
     pub(crate) fn read(
         &self,
-        answer: Answer,
+        answer: &Answer,
         rules: &ResponseRules,
         now: SystemTime,
     ) -> Result<Granted, TokenError> {
@@ -55,7 +56,7 @@ impl Asked<'_> {
             if media == MediaType::Json || rules.lenient && media != MediaType::Html {
                 return granted;
             }
-            let wrong = wrong_media(&answer, granted.is_ok(), &self.filter());
+            let wrong = wrong_media(answer, granted.is_ok(), &self.filter());
             return match granted {
                 // Not lost for the sake of a header.
                 Ok(granted) if granted.refresh_token.is_some() => Ok(Granted {
@@ -78,7 +79,7 @@ impl Asked<'_> {
                 error
             });
         }
-        let error = refusal::read(&answer, &self.filter(), &self.about);
+        let error = refusal::read(answer, &self.filter(), &self.about);
         let error = refusal::with_wait(error, headers, now);
         let hint = if self.about.is_refused(&error) {
             self.form.hint()
@@ -146,15 +147,15 @@ fn wrong_media(answer: &Answer, good: bool, filter: &TextFilter) -> TokenError {
     if answer.body.is_empty() {
         return TokenError::unusable_response("the response is empty").with_transient(true);
     }
-    let labelled = (MediaType::of(&answer.headers) == MediaType::Html).then_some(None);
-    if let Some(title) = refusal::page(answer, filter).or(labelled) {
+    let words = Words::of(answer, filter);
+    if matches!(words, Words::Page(_)) || MediaType::of(&answer.headers) == MediaType::Html {
         let error =
             TokenError::unusable_response("the server answered with a web page, not with JSON")
                 .with_hint(hints::WEB_PAGE)
                 .with_transient(true);
-        return match title {
-            Some(title) => error.with_server_message(&title),
-            None => error,
+        return match words {
+            Words::Page(Some(title)) => error.with_server_message(&title),
+            _ => error,
         };
     }
     let content_type = answer.headers.get(header::CONTENT_TYPE);

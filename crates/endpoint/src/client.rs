@@ -234,7 +234,7 @@ impl<G: Grant> Client<G> {
             about: G::ABOUT,
         };
         let granted = asked
-            .read(answer, &rules, self.clock.wall())
+            .read(&answer, &rules, self.clock.wall())
             .map_err(|error| {
                 let error = proving.refused(error.with_status(status), &headers);
                 let skew = if dpop::is_proof_refused(&error) {

@@ -7,10 +7,8 @@ use std::time::{Duration, SystemTime};
 use hallpass_core::{ErrorKind, Hint, OAuthError, TextFilter, TokenError};
 use http::{HeaderMap, StatusCode, header};
 
-use crate::{
-    answer::MediaType, grant::About, hints, json::Members, response::is_digits, transport::Answer,
-};
-use words::Words;
+use crate::{grant::About, hints, json::Members, response::is_digits, transport::Answer};
+pub(crate) use words::Words;
 
 /// The codes that [`judge`] knows.
 const KNOWN: [&str; 14] = [
@@ -45,32 +43,47 @@ pub(crate) fn in_a_success(
 
 /// An answer with a status other than 200.
 pub(crate) fn read(answer: &Answer, filter: &TextFilter, about: &About) -> TokenError {
-    let words = Words::read(MediaType::of(&answer.headers), &answer.body, filter);
+    let words = Words::of(answer, filter);
     // RFC 9110 section 11.6.1: whatever refuses credentials names the kind that it takes.
     let challenged = answer.headers.contains_key(header::WWW_AUTHENTICATE);
     judge(answer.status, words, challenged, about)
 }
 
-/// The title of a web page, if the answer is one.
-pub(crate) fn page(answer: &Answer, filter: &TextFilter) -> Option<Option<String>> {
-    match Words::read(MediaType::of(&answer.headers), &answer.body, filter) {
-        Words::Page(title) => Some(title),
-        _ => None,
+fn judge(status: StatusCode, words: Words, challenged: bool, about: &About) -> TokenError {
+    let code = match &words {
+        Words::OAuth(error) => error.code(),
+        _ => "",
+    };
+    // Some servers refuse credentials with a page of their own.
+    let page = matches!(words, Words::Page(_)) && !challenged;
+    let silent = matches!(words, Words::Nothing);
+    let (kind, message, transient) = weigh(code, status, page, silent, about);
+    let mut error = TokenError::new(kind, message)
+        .with_status(status)
+        .with_transient(transient);
+    if let Some(hint) = hint(code, status, page, about) {
+        error = error.with_hint(hint);
+    }
+    match words {
+        Words::OAuth(oauth_error) => error.with_oauth_error(oauth_error),
+        Words::Vendor(message) | Words::Page(Some(message)) => error.with_server_message(&message),
+        Words::Page(None) | Words::Nothing => error,
     }
 }
 
 /// Who is at fault, and whether time can help. Code and status are weighed together: a known code decides, unless the
 /// status says that it means the client; else the status does, unless something in between answered.
-fn judge(status: StatusCode, words: Words, challenged: bool, about: &About) -> TokenError {
+fn weigh(
+    code: &str,
+    status: StatusCode,
+    page: bool,
+    silent: bool,
+    about: &About,
+) -> (ErrorKind, &'static str, bool) {
     use ErrorKind::{
         Configuration, CredentialsRefused, RequestRefused, Unavailable, UnusableResponse,
     };
-    let code = match &words {
-        Words::OAuth(error) => error.code(),
-        _ => "",
-    };
-    let page = matches!(words, Words::Page(_));
-    let (kind, message, transient) = match (code, status.as_u16()) {
+    match (code, status.as_u16()) {
         (_, 429) => (Unavailable, "the server asks for fewer requests", true),
         (code, 200 | 400 | 401) if about.refused.contains(&code) => {
             (CredentialsRefused, about.message, false)
@@ -125,12 +138,12 @@ fn judge(status: StatusCode, words: Words, challenged: bool, about: &About) -> T
             false,
         ),
         (_, 500..=599) => (Unavailable, "the server failed", true),
-        ("", 401 | 403) if page && !challenged => (
+        ("", 401 | 403) if page => (
             UnusableResponse,
             "a web page came in place of the server's answer",
             false,
         ),
-        ("", 401 | 403) if matches!(words, Words::Nothing) => (
+        ("", 401 | 403) if silent => (
             CredentialsRefused,
             "the server refused the client and gave no reason",
             false,
@@ -147,7 +160,7 @@ fn judge(status: StatusCode, words: Words, challenged: bool, about: &About) -> T
             "the server wants another kind of request than a form (RFC 6749 section 4.4.2)",
             false,
         ),
-        ("", _) if matches!(words, Words::Nothing) => (
+        ("", _) if silent => (
             RequestRefused,
             "the server refused the token request and gave no reason",
             false,
@@ -162,17 +175,6 @@ fn judge(status: StatusCode, words: Words, challenged: bool, about: &About) -> T
             "the server refused the token request",
             false,
         ),
-    };
-    let mut error = TokenError::new(kind, message)
-        .with_status(status)
-        .with_transient(transient);
-    if let Some(hint) = hint(code, status, page && !challenged, about) {
-        error = error.with_hint(hint);
-    }
-    match words {
-        Words::OAuth(oauth_error) => error.with_oauth_error(oauth_error),
-        Words::Vendor(message) | Words::Page(Some(message)) => error.with_server_message(&message),
-        Words::Page(None) | Words::Nothing => error,
     }
 }
 

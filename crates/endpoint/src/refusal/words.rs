@@ -4,10 +4,10 @@ use hallpass_core::{OAuthError, TextFilter};
 use serde_json::{Map, Value};
 
 use super::KNOWN;
-use crate::{answer::MediaType, json::Members};
+use crate::{answer::MediaType, json::Members, transport::Answer};
 
 /// What the server said, without secrets.
-pub(super) enum Words {
+pub(crate) enum Words {
     /// RFC 6749 section 5.2, whatever the content type.
     OAuth(OAuthError),
     /// A message in a form of the vendor's own.
@@ -18,7 +18,11 @@ pub(super) enum Words {
 }
 
 impl Words {
-    pub(super) fn read(media: MediaType, body: &[u8], filter: &TextFilter) -> Self {
+    pub(crate) fn of(answer: &Answer, filter: &TextFilter) -> Self {
+        Self::read(MediaType::of(&answer.headers), &answer.body, filter)
+    }
+
+    fn read(media: MediaType, body: &[u8], filter: &TextFilter) -> Self {
         if let Ok(members) = Members::read(body) {
             let error = members
                 .twice
