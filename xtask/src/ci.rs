@@ -56,6 +56,14 @@ fn steps(shell: &Shell, times: &mut Vec<(&'static str, Duration)>) -> anyhow::Re
     })?;
     step("advisories", &|| advisories(shell))?;
     step("tidy", &|| crate::tidy::run(shell))?;
+    step("transport with all of reqwest's features", &|| {
+        // Its own workspace, as the features would reach every other test otherwise.
+        let tests = cmd!(
+            shell,
+            "cargo test --quiet --manifest-path tests/all-features/Cargo.toml --target-dir target"
+        );
+        Ok(tests.run()?)
+    })?;
     // Exactly what the README tells people to run.
     step("tests", &|| Ok(cmd!(shell, "cargo xtask test").run()?))
 }

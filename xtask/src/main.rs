@@ -5,6 +5,7 @@ mod ci;
 mod deps;
 mod files;
 mod hints;
+mod http_clients;
 mod links;
 mod matrix;
 mod platforms;

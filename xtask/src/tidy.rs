@@ -29,6 +29,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     crate::rules::check(&mut faults)?;
     crate::links::check(&mut faults)?;
     crate::hints::check(&mut faults)?;
+    crate::http_clients::check(&mut faults)?;
     if faults.is_empty() {
         println!("tidy");
         return Ok(());

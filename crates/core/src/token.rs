@@ -261,7 +261,8 @@ impl AccessToken {
         self.0.refresh_in
     }
 
-    /// A further member of the token response, as the JSON text that the server wrote.
+    /// A further member of the token response, as the JSON text that the server wrote: the first, if it wrote several of
+    /// one name.
     pub fn extra(&self, name: &str) -> Option<&str> {
         self.0
             .extra

@@ -179,6 +179,12 @@ impl Grant for TokenExchangeGrant {
 
     async fn accept(&self, granted: Granted, _: &Form) -> Result<AccessToken, TokenError> {
         let token = granted.token?;
+        let named = |(name, _): &(&str, &str)| *name == "issued_token_type";
+        if token.extra_members().filter(named).count() > 1 {
+            return Err(TokenError::unusable_response(
+                "the response has the member `issued_token_type` twice",
+            ));
+        }
         let issued = token.extra("issued_token_type").map(|json| {
             let text = serde_json::from_str::<String>(json);
             text.unwrap_or_default()

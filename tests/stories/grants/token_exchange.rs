@@ -9,7 +9,10 @@ use hallpass::{
         ClientCredentials, Retry, SecurityToken, SourceBuilder, TokenExchange, TokenTypeUri,
     },
 };
-use hallpass_testkit::{AuthorizationServer, RotatingSecret, ScriptedSource};
+use hallpass_testkit::{
+    AuthorizationServer, RotatingSecret, ScriptedSource,
+    raw::{self, RawServer},
+};
 use serde_json::json;
 
 use super::{
@@ -202,6 +205,20 @@ async fn what_is_no_access_token_is_refused() {
         assert_eq!(error.kind(), ErrorKind::UnusableResponse, "{issued}");
         assert!(error.to_string().contains(says), "{error}");
     }
+}
+
+/// It decides whether the token is one, so that there must be no doubt which of two counts.
+#[tokio::test]
+async fn an_issued_token_type_that_comes_twice_is_refused() {
+    let refresh = "urn:ietf:params:oauth:token-type:refresh_token";
+    let answer = format!(
+        r#"{{"access_token":"t","token_type":"Bearer","issued_token_type":"{ACCESS_TOKEN}","issued_token_type":"{refresh}"}}"#
+    );
+    let server = RawServer::always(raw::json(200, answer)).await;
+    let error = ask(&at(&server.url("/"), read(SUBJECT)).build().unwrap()).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnusableResponse);
+    assert!(error.to_string().contains("twice"), "{error}");
 }
 
 #[tokio::test]

@@ -1,0 +1,62 @@
+//! Every HTTP client that is built takes nothing from the features that other crates enable on reqwest.
+
+use crate::files::{root, sources, text};
+
+/// What starts a client; spelled in parts, or this file would be found.
+const STARTS: [&str; 3] = [
+    concat!("Client::", "builder()"),
+    concat!("ClientBuilder::", "new()"),
+    concat!("reqwest::Client::", "new()"),
+];
+/// What it must set, because a feature of reqwest decides the default.
+const SETTINGS: [&str; 9] = [
+    ".tls_backend_rustls()",
+    ".no_gzip()",
+    ".no_brotli()",
+    ".no_zstd()",
+    ".no_deflate()",
+    ".no_hickory_dns()",
+    ".no_proxy()",
+    ".retry(",
+    ".referer(false)",
+];
+
+pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
+    let mut clients = 0;
+    for path in sources(&["crates"], "rs")? {
+        let shown = path.strip_prefix(root()).unwrap_or(&path).display();
+        let name = shown.to_string();
+        // Clients of tests and benchmarks are not shipped.
+        if !name.contains("/src/") || name.contains("testkit") || name.contains("tests") {
+            continue;
+        }
+        let text = text(&path)?;
+        let code = text.split("\n#[cfg(test)]").next().unwrap_or_default();
+        let mut lines = code.lines().map(str::trim_start);
+        if !lines
+            .any(|line| !line.starts_with("//") && STARTS.iter().any(|start| line.contains(start)))
+        {
+            continue;
+        }
+        clients += 1;
+        for setting in SETTINGS.iter().filter(|setting| !code.contains(**setting)) {
+            faults.push(format!(
+                "{shown} builds an HTTP client without `{setting}`: a feature of reqwest would decide"
+            ));
+        }
+    }
+    if clients == 0 {
+        faults.push("no HTTP client was found: the check looks in the wrong place".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_client_sets_all() {
+        let mut faults = Vec::new();
+        super::check(&mut faults).unwrap();
+        assert!(faults.is_empty(), "{faults:?}");
+    }
+}
