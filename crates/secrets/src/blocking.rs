@@ -7,19 +7,20 @@ use tokio::{
     time,
 };
 
-/// One source's thread for what may block: a file system or a keychain that does not respond holds no second one.
+/// Serializes one source's blocking calls on one thread, so that an unresponsive file system or keychain ties up one
+/// only.
 ///
-/// The lock moves into the thread, since a call that was dropped leaves its thread behind.
+/// The lock moves into the thread, since a call that is dropped leaves its thread running.
 #[derive(Clone, Default)]
 pub(crate) struct Turn(Arc<Mutex<()>>);
 
 impl Turn {
-    /// Runs `work` on a thread that may block, after what this source runs already. Outside of a runtime, which has such
-    /// threads, the caller's runs it.
+    /// Runs `work` on a blocking thread, after this source's earlier work. Outside of a runtime, which has no such
+    /// threads, it runs on the caller's thread.
     ///
     /// # Errors
     ///
-    /// Those of `work`; and a [`local`](SecretError::local) one that names `place` where the time is over.
+    /// The errors of `work`, and a [`local`](SecretError::local) one that names `place` on timeout.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         timeout: Duration,
@@ -36,7 +37,7 @@ impl Turn {
                 let _turn = turn;
                 work()
             };
-            // It fails where the work panicked, which it does not, or where the runtime shuts down.
+            // Fails only if the work panicked, which it does not, or the runtime shuts down.
             runtime.spawn_blocking(work).await.unwrap_or_else(|_| {
                 Err(SecretError::local(format!(
                     "{place} was not read: the runtime is shutting down"
@@ -50,7 +51,7 @@ impl Turn {
         })
     }
 
-    /// Takes the turn where nothing runs.
+    /// Takes the turn if no work is running.
     pub(crate) fn try_take(&self) -> Option<OwnedMutexGuard<()>> {
         self.0.clone().try_lock_owned().ok()
     }
@@ -65,7 +66,7 @@ mod tests {
 
     use super::*;
 
-    /// With two threads that may block: where each call took one, the third would have none.
+    /// With two blocking threads: if each call took one, none would be left.
     #[test]
     fn calls_that_are_given_up_hold_one_thread() {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -96,7 +97,7 @@ mod tests {
                 call.abort();
                 assert!(call.await.unwrap_err().is_cancelled());
             }
-            // Someone else's work has a thread left.
+            // A thread is left for unrelated work.
             tokio::task::spawn_blocking(|| ()).await.unwrap();
             assert!(turn.try_take().is_none());
 

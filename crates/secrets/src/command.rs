@@ -11,14 +11,14 @@ use tokio::{
 
 use crate::{Remembered, blocking::Turn, content, forward::forward};
 
-/// A secret that a command prints: `pass`, `op`, `gopass`, a cloud's command-line tool.
+/// A secret printed by a command: `pass`, `op`, `gopass`, or a cloud's command-line tool.
 ///
-/// No shell is involved: program and arguments go to the system as they are given. The command gets no input; what it
-/// prints to its standard output is the secret, with one line end taken off, 64 KiB at most. Its error output is
-/// thrown away, since nobody can tell whether it holds a secret: an error names the program and its exit code.
+/// No shell is involved: program and arguments go to the system as they are. The command gets no input. The secret is
+/// its standard output, at most 64 KiB, with one trailing line end removed. Its error output is discarded, since it
+/// may hold a secret: an error names the program and its exit code.
 ///
-/// What it printed is [remembered](Remembered) for five minutes unless told otherwise, so that it does not run for each
-/// token; it runs again at once when the server refuses the secret.
+/// The output is [cached](Remembered) for five minutes by default, so that the command does not run for each token; it
+/// runs again at once when the server refuses the secret.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,12 +29,12 @@ use crate::{Remembered, blocking::Turn, content, forward::forward};
 ///     .remember(Duration::from_secs(3_600));
 /// ```
 ///
-/// A command that times out is not started again by the same token request. It ends with the program itself: where that
-/// leaves a process behind which keeps the output open, an agent for instance, nobody waits for that process.
+/// A command that times out is not started again by the same token request. The command ends when the program exits: a
+/// background process that it leaves behind with the output open, such as an agent, is not waited for.
 ///
 /// # Cancellation
 ///
-/// When the call is dropped or the time is over, the command is killed. Processes that it started itself are not.
+/// When the call is dropped or times out, the command is killed. Processes that it started itself are not.
 pub struct CommandSecret(Remembered<Run>);
 
 struct Run {
@@ -48,9 +48,9 @@ struct Run {
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl CommandSecret {
-    /// What this program prints, started with these arguments. Nothing runs yet.
+    /// Creates a source for the output of this program, started with these arguments. Nothing runs yet.
     ///
-    /// A program without a path is sought as the system does it. On Windows a script needs its extension: `x.cmd`.
+    /// The system searches for a program without a path. On Windows a script needs its extension: `x.cmd`.
     pub fn new<A: Into<OsString>>(
         program: impl Into<OsString>,
         arguments: impl IntoIterator<Item = A>,
@@ -75,13 +75,13 @@ impl CommandSecret {
         self
     }
 
-    /// How long its answer is remembered. Default: 5 minutes; zero runs it for each token request.
+    /// Sets how long the output is cached. Default: 5 minutes; zero runs the command for each token request.
     #[must_use]
     pub fn remember(self, lifetime: Duration) -> Self {
         Self(self.0.lifetime(lifetime))
     }
 
-    /// Reads time from this clock: a test's.
+    /// Sets the clock, for tests.
     #[must_use]
     pub fn clock(self, clock: impl Clock + 'static) -> Self {
         Self(self.0.clock(clock))
@@ -124,7 +124,7 @@ impl SecretSource for Run {
     }
 }
 
-/// Reads the output of a command until the command exits. When this is dropped, so is the child, which kills it.
+/// Reads the output of a command until the command exits. Dropping the future drops the child, which kills it.
 async fn output(mut child: Child, place: &str) -> Result<Secret, SecretError> {
     let failed = |error: io::Error| cannot(place, &error);
     let mut bytes = content::buffer();
@@ -139,7 +139,7 @@ async fn output(mut child: Child, place: &str) -> Result<Secret, SecretError> {
                     status = Some(exited.map_err(failed)?);
                     continue;
                 }
-                // A process that it left behind keeps the pipe open.
+                // A background process may keep the pipe open.
                 () = time::sleep(DRAIN_TIMEOUT), if status.is_some() => break,
             };
             if read == 0 {
@@ -180,7 +180,7 @@ fn cannot(place: &str, error: &io::Error) -> SecretError {
     })
 }
 
-/// The arguments may hold anything: they are counted, not shown.
+/// Counts the arguments and does not show them, since they may hold anything.
 impl fmt::Debug for CommandSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("CommandSecret").field(&self.0).finish()

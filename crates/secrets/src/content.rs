@@ -1,4 +1,4 @@
-//! What was read, made a secret: the same rules for a file, a command's output and everything else that is bytes.
+//! Turns bytes into a secret, by the same rules for a file, a command's output and every other source.
 
 use std::{fmt, path::Path};
 
@@ -10,15 +10,15 @@ pub(crate) const MAX_BYTES: usize = 64 * 1_024;
 
 const BOM: &str = "\u{feff}";
 
-/// One byte more than is allowed is read, so that too many can be told.
+/// One byte more than is allowed, so that a longer secret is detected.
 pub(crate) const READ_BYTES: u64 = MAX_BYTES as u64 + 1;
 
-/// Where [`READ_BYTES`] find place, with some to spare: it never grows, which would leave copies behind.
+/// Returns a buffer with room for [`READ_BYTES`]. It never grows, which would leave copies behind.
 pub(crate) fn buffer() -> Zeroizing<Vec<u8>> {
     Zeroizing::new(Vec::with_capacity(MAX_BYTES + 256))
 }
 
-/// Takes off what editors add, a byte order mark before and one line end behind, and nothing else.
+/// Strips a leading byte order mark and one trailing line end, and nothing else.
 pub(crate) fn secret(bytes: &[u8], place: &dyn fmt::Display) -> Result<Secret, SecretError> {
     if bytes.len() > MAX_BYTES {
         return Err(SecretError::new(format!(
@@ -40,7 +40,7 @@ pub(crate) fn secret(bytes: &[u8], place: &dyn fmt::Display) -> Result<Secret, S
     Secret::new(text)
 }
 
-/// Names what is not UTF-8 by its first bytes, and the way to text.
+/// Describes content that is not UTF-8 by its first bytes, and how to convert it to text.
 fn binary(bytes: &[u8]) -> &'static str {
     match bytes {
         // A PKCS#12 archive has version 3 (RFC 7292 section 4), PKCS#8 and PKCS#1 keys have 0.
@@ -59,7 +59,7 @@ fn binary(bytes: &[u8]) -> &'static str {
     }
 }
 
-/// A path between back-ticks, with nothing in it that could steer a terminal.
+/// Formats a path in backticks, with control characters escaped.
 pub(crate) fn shown(path: &Path) -> String {
     let path = path.to_string_lossy();
     let escaped = path.chars().flat_map(|char| {

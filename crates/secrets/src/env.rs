@@ -5,8 +5,8 @@ use hallpass_core::{Secret, SecretError, SecretSource};
 
 /// A secret in an environment variable, read at each call.
 ///
-/// A running process's environment stays as it was at its start: a secret that is to rotate without a restart lives
-/// elsewhere. The variable is taken as it is, white space and all.
+/// A running process's environment does not change: a secret that rotates without a restart needs another source. The
+/// value is used as it is, including white space.
 ///
 /// ```
 /// use hallpass_core::SecretSource;
@@ -22,7 +22,7 @@ use hallpass_core::{Secret, SecretError, SecretSource};
 pub struct EnvSecret(String);
 
 impl EnvSecret {
-    /// The secret in the variable of this name. Nothing is read yet.
+    /// Creates a source for the variable of this name. Nothing is read yet.
     pub fn new(name: impl Into<String>) -> Self {
         Self(name.into())
     }

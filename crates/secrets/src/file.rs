@@ -15,25 +15,23 @@ use crate::{RegularFile, UnreadableFile, blocking::Turn, content};
 
 mod store;
 
-/// The time for the file system to respond, when the file is read and when it is saved.
+/// Timeout for the file system, for reading and for saving.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A secret in a file: one that Kubernetes or Docker mounts, that an agent writes, that an operator replaces.
+/// A secret in a file: mounted by Kubernetes or Docker, written by an agent, or replaced by an operator.
 ///
-/// The file is read at each call, that is once for each token request, so that a rotated secret is used from the next
-/// request on. It is read whole, from one open handle, on a thread that may block: on one at most, however many calls
-/// there are, and for 10 s at most, so that a network file system that does not respond holds up nothing else. A byte order mark and one line end
-/// are taken off; an empty file, one of more than 64 KiB and one that is not UTF-8 are errors, and so is everything
-/// that is not a regular file. A file that is not there is looked for once more at once, since Kubernetes swaps a
-/// symbolic link under way.
+/// The file is read at each call, that is once for each token request, so a rotated secret is used from the next
+/// request on. It is read whole, from one open handle, on a single blocking thread and with a timeout of 10 s, so that
+/// an unresponsive network file system blocks nothing else. A byte order mark and one trailing line end are removed.
+/// An empty file, one of more than 64 KiB, one that is not UTF-8 and anything but a regular file are errors. A missing
+/// file is retried once at once, since Kubernetes may be swapping a symbolic link.
 ///
-/// Replace the file by renaming another one over it: one that is written in place may be read half written.
+/// Replace the file by renaming another one over it: a file written in place may be read half written.
 ///
 /// On Unix a file that everyone may read or write is used, with one warning; see [`strict`](Self::strict). On Windows
-/// nothing is said of permissions, and a file that another program keeps to itself is waited for a third of a second.
+/// permissions are not checked, and a file that another program has locked is retried for a third of a second.
 ///
-/// It is a [`SecretStore`](hallpass_core::SecretStore) too, for a refresh token that changes with its use: see
-/// [below](Self#saving).
+/// It is also a [`SecretStore`](hallpass_core::SecretStore), for refresh tokens that rotate: see [below](Self#saving).
 ///
 /// ```
 /// use hallpass_core::SecretSource;
@@ -54,17 +52,17 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// # The epoch
 ///
-/// It rises when a reading differs from the one before. A cache that repeats a refusal reads no secret; so a question
-/// for the epoch has the file read in the background, at most once in a while (see [`look_every`](Self::look_every)),
-/// and the next question tells what was found.
+/// The epoch rises when a reading differs from the previous one. A cache that repeats a refusal reads no secret, so a
+/// call to `epoch` triggers a read in the background, at most once per interval (see
+/// [`look_every`](Self::look_every)), and the next call returns the result.
 ///
 /// # Saving
 ///
-/// The secret is written to a new file beside the old one, brought to the disk, and renamed over it, so that a crash leaves
-/// the one or the other. Only the owner may read and write the new file (0600); where there was one before, it keeps that
-/// one's owner, group and mode, but for what everyone might do. On Windows it gets the permissions that its folder gives
-/// to new files. The folder must be writable. A path that is a symbolic link is refused: Kubernetes' mounts are such, and
-/// read-only.
+/// The secret is written to a new file in the same directory, synced to disk, and renamed over the old one, so that a
+/// crash leaves either the old or the new one. Only the owner may read and write the new file (0600). If it replaces
+/// another one, it keeps that one's owner, group and mode, without the permissions for others. On Windows it gets the
+/// default permissions of its directory. The directory must be writable. A path that is a symbolic link is refused:
+/// Kubernetes mounts are symbolic links, and read-only.
 #[derive(Clone)]
 pub struct FileSecret(Arc<Inner>);
 
@@ -83,7 +81,7 @@ struct Inner {
     settings: Settings,
     turn: Turn,
     last: Mutex<Last>,
-    /// Was it told that everyone may read the file?
+    /// Whether the warning about permissions was logged.
     #[cfg(unix)]
     warned: AtomicBool,
 }
@@ -104,7 +102,7 @@ enum Reading {
 }
 
 impl FileSecret {
-    /// The secret in the file of this path. Nothing is read yet.
+    /// Creates a source for the file at this path. Nothing is read yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self::with(Settings {
             path: path.into(),
@@ -115,26 +113,26 @@ impl FileSecret {
         })
     }
 
-    /// Refuses a file that everyone may read or write, in place of a warning. It changes nothing where the system has
-    /// no Unix permissions.
+    /// Refuses a file that everyone may read or write instead of logging a warning. Has no effect on systems without
+    /// Unix permissions.
     #[must_use]
     pub fn strict(self) -> Self {
         self.change(|settings| settings.strict = true)
     }
 
-    /// How far two readings for the [epoch](Self#the-epoch)'s sake are apart at least. Default: a second.
+    /// Sets the minimum interval between two readings for the [epoch](Self#the-epoch). Default: 1 s.
     #[must_use]
     pub fn look_every(self, interval: Duration) -> Self {
         self.change(|settings| settings.look_every = interval)
     }
 
-    /// Reads time from this clock: a test's.
+    /// Sets the clock, for tests.
     #[must_use]
     pub fn clock(self, clock: impl Clock + 'static) -> Self {
         self.change(|settings| settings.clock = Arc::new(clock))
     }
 
-    /// The file's path.
+    /// Returns the file's path.
     pub fn path(&self) -> &Path {
         &self.0.settings.path
     }
@@ -166,7 +164,7 @@ impl SecretSource for FileSecret {
 
     fn epoch(&self) -> u64 {
         let inner = &self.0;
-        // What was known when it was asked, however quick the reading is.
+        // Returns the epoch as of this call, however fast the read is.
         let epoch = inner.last().epoch;
         if inner.is_due()
             && let Ok(runtime) = Handle::try_current()
@@ -174,7 +172,7 @@ impl SecretSource for FileSecret {
         {
             let inner = inner.clone();
             runtime.spawn_blocking(move || {
-                // What is wrong is told to those who want the secret.
+                // An error is reported by the next call for the secret.
                 let _ = inner.look();
                 drop(turn);
             });
@@ -193,14 +191,15 @@ impl fmt::Debug for FileSecret {
 }
 
 impl Inner {
-    /// Was the file read before, and not just now? One that nobody asked for yet has no epoch to raise.
+    /// Returns true if the file was read before, and not within the interval. A file that was never read has no epoch
+    /// to raise.
     fn is_due(&self) -> bool {
         let last = self.last();
         let age = self.settings.clock.now().saturating_since(last.at);
         !matches!(last.reading, Reading::None) && age >= self.settings.look_every
     }
 
-    /// Reads the file, and notes whether something changed.
+    /// Reads the file and raises the epoch if it changed.
     fn look(&self) -> Result<Secret, SecretError> {
         let result = self.read();
         let reading = match &result {
@@ -210,7 +209,7 @@ impl Inner {
         let mut last = self.last();
         let changed = match (&last.reading, &reading) {
             (Reading::Read(before), Reading::Read(now)) => !before.matches(now),
-            // A secret that is there at last ends a remembered failure too.
+            // A secret that appears also ends a cached failure.
             (Reading::Failed, Reading::Read(_)) => true,
             _ => false,
         };

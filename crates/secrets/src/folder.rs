@@ -1,4 +1,4 @@
-//! A folder for one test, gone when it is dropped.
+//! A temporary directory for one test, removed on drop.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ impl Folder {
         &self.0
     }
 
-    /// Writes a file that its owner alone may read.
+    /// Writes a file that only its owner may read.
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.join(name);
         fs::write(&path, content).unwrap();
@@ -34,11 +34,11 @@ impl Folder {
         path
     }
 
-    /// Makes a FIFO, which nobody writes to.
+    /// Makes a FIFO without a writer.
     #[cfg(unix)]
     pub(crate) fn fifo(&self, name: &str) -> PathBuf {
         let path = self.0.join(name);
-        // The call is not in rustix for Apple's systems; the command is everywhere.
+        // rustix lacks this call on Apple's systems; the command is everywhere.
         let made = std::process::Command::new("mkfifo")
             .args(["-m", "600"])
             .arg(&path)
@@ -47,7 +47,7 @@ impl Folder {
         path
     }
 
-    /// As an agent does it: another file takes the name at once.
+    /// Replaces a file by renaming another one over it, as an agent does.
     pub(crate) fn replace(&self, name: &str, content: &str) {
         let next = self.write("next", content);
         fs::rename(next, self.0.join(name)).unwrap();

@@ -1,6 +1,6 @@
-//! Sources that are another source with a name of their own.
+//! Forwarding for sources that wrap another source.
 
-/// Has a tuple struct forward every method of a source to its only field, the defaulted ones too.
+/// Forwards every method of a source to the only field of a tuple struct, including those with a default.
 macro_rules! forward {
     ($source:ty) => {
         #[async_trait::async_trait]

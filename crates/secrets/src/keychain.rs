@@ -10,11 +10,10 @@ use crate::{Remembered, blocking::Turn, content, forward::forward};
 /// A secret in the system's keychain: the Secret Service of a Linux desktop, the login keychain of macOS, the Credential
 /// Manager of Windows.
 ///
-/// For tools that people run, whose session unlocks the keychain; a service has none. One line end is taken off, as
-/// tools add it that read from a terminal.
+/// For tools that people run, whose session unlocks the keychain; a service has no session. One trailing line end is
+/// removed, since tools that read from a terminal add it.
 ///
-/// What it yields is [remembered](Remembered) for five minutes unless told otherwise, and read again at once when the
-/// server refuses it.
+/// The secret is [cached](Remembered) for five minutes by default, and read again at once when the server refuses it.
 ///
 /// | system | how to store it there |
 /// |---|---|
@@ -34,35 +33,34 @@ type Open = Arc<dyn Fn() -> Result<Arc<CredentialStore>, Error> + Send + Sync>;
 struct Entry {
     service: String,
     user: String,
-    /// At each reading: a session may start its keychain anew.
+    /// Opened at each reading, since a session may restart its keychain.
     open: Open,
     timeout: Duration,
     turn: Turn,
 }
 
 impl KeychainSecret {
-    /// The secret of this user for this service. Nothing is read yet.
+    /// Creates a source for the secret of this user for this service. Nothing is read yet.
     pub fn new(service: impl Into<String>, user: impl Into<String>) -> Self {
         Self::within(Arc::new(system), service.into(), user.into())
     }
 
-    /// Sets the time for the keychain to respond, in which a person may have to unlock it. Default: 20 s.
+    /// Sets the timeout for the keychain, in which a person may have to unlock it. Default: 20 s.
     ///
-    /// A call that fails after it leaves the question to the person open: the next call waits for the same answer, on the
-    /// same thread.
+    /// A call that times out leaves the prompt open: the next call waits for the same prompt, on the same thread.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.0.get_mut().timeout = timeout;
         self
     }
 
-    /// How long its answer is remembered. Default: 5 minutes; zero reads it for each token request.
+    /// Sets how long the secret is cached. Default: 5 minutes; zero reads it for each token request.
     #[must_use]
     pub fn remember(self, lifetime: Duration) -> Self {
         Self(self.0.lifetime(lifetime))
     }
 
-    /// Reads time from this clock: a test's.
+    /// Sets the clock, for tests.
     #[must_use]
     pub fn clock(self, clock: impl Clock + 'static) -> Self {
         Self(self.0.clock(clock))
@@ -110,7 +108,7 @@ impl SecretSource for Entry {
         let (service, user, open) = (self.service.clone(), self.user.clone(), self.open.clone());
         let place = format!("the keychain's secret of `{user}` for `{service}`");
         let named = place.clone();
-        // It may ask a person to unlock it.
+        // The keychain may prompt a person to unlock it.
         let work = move || {
             let password = open()
                 .and_then(|store| store.build(&service, &user, None))
@@ -123,7 +121,7 @@ impl SecretSource for Entry {
     }
 }
 
-/// The library's error is not carried along: some of its variants hold what was read.
+/// Maps the library's error, and does not carry it along: some of its variants hold the value that was read.
 fn cannot(place: &str, error: &Error) -> SecretError {
     let wrong = |what: &str| SecretError::new(format!("{place} {what}"));
     let inaccessible = |what: &str| SecretError::inaccessible(format!("{place} {what}"));

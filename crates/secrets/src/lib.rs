@@ -1,4 +1,4 @@
-//! Where a client's secret lives, and how it rotates while the service runs.
+//! Secret sources of hallpass, with rotation while the service runs.
 //!
 //! Each source is a [`SecretSource`](hallpass_core::SecretSource), and everything that takes a secret takes one:
 //!
@@ -11,11 +11,12 @@
 //! | `KeychainSecret`, feature `keychain` | the system's keychain |
 //! | `VaultSecret`, feature `vault` | HashiCorp Vault or OpenBao |
 //!
-//! A [`FileSecret`] and a [`MemorySecret`] are a [`SecretStore`](hallpass_core::SecretStore) too: a refresh token that the
-//! server replaces is put back there.
+//! A [`FileSecret`] and a [`MemorySecret`] are also a [`SecretStore`](hallpass_core::SecretStore): a refresh token
+//! that the server rotates is saved there.
 //!
-//! [`SecretPair`] holds two, for a rotation in which both are valid for a while. A [`SecretReference`] names any of them in one line of text, for configuration files. [`Remembered`] puts a memory
-//! around a source of your own. [`RegularFile`] and [`read_file`] read any other file with the same care.
+//! [`SecretPair`] combines two secrets, for a rotation in which both are valid for a while. A [`SecretReference`]
+//! names any source in one line of text, for configuration files. [`Remembered`] adds a cache to a source of your own.
+//! [`RegularFile`] and [`read_file`] read any other file with the same care.
 //!
 //! ```
 //! use hallpass_core::{SecretSource, SecretError};

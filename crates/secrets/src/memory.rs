@@ -3,8 +3,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use hallpass_core::{Secret, SecretError, SecretSource, SecretStore};
 
-/// A secret in this process's memory that can be replaced: for tests, and for programs that end before their refresh token
-/// does. What is saved there is gone with the process; a [`FileSecret`](crate::FileSecret) keeps it.
+/// A replaceable secret in this process's memory: for tests, and for programs that end before their refresh token
+/// expires. A saved secret is lost when the process ends; a [`FileSecret`](crate::FileSecret) persists it.
 ///
 /// ```
 /// use hallpass_core::{Secret, SecretSource, SecretStore};
@@ -22,7 +22,7 @@ use hallpass_core::{Secret, SecretError, SecretSource, SecretStore};
 pub struct MemorySecret(Mutex<Secret>);
 
 impl MemorySecret {
-    /// Holds this secret until another one is saved.
+    /// Creates a source that returns this secret until another one is saved.
     pub fn new(secret: Secret) -> Self {
         Self(Mutex::new(secret))
     }

@@ -5,12 +5,12 @@ use hallpass_core::{Secret, SecretError, SecretSource};
 
 /// Two secrets of one client, of which the server accepts at least one: for a rotation in which they overlap.
 ///
-/// It yields what the first source yields. When the server refuses that, it yields what the second yields, and stays
-/// with it until that is refused in turn. So each may be replaced while the other one works, in any order, and nobody
-/// must tell which is which. A source that cannot be read is passed over.
+/// It returns the first source's secret. When the server refuses that, it returns the second source's, until that is
+/// refused in turn. So each may be replaced while the other one works, in any order, without telling the client which
+/// one is current. A source that cannot be read is skipped.
 ///
-/// Each secret is read anew before it is given up. Where both were refused, it starts over with the one in use: a call
-/// tries two secrets at most, and a wrong pair does not make it try on.
+/// Each secret is read again before the pair switches. If both were refused, it starts over with the one in use: a
+/// call tries at most two secrets, and a wrong pair causes no further attempts.
 ///
 /// ```
 /// use hallpass_secrets::{FileSecret, SecretPair};
@@ -30,12 +30,12 @@ pub struct SecretPair<A, B> {
 #[derive(Debug, Default)]
 struct State {
     second_is_in_use: bool,
-    /// What the server refused last, of whichever source: two at most.
+    /// The secrets that the server refused last, from either source: two at most.
     refused: Vec<Secret>,
 }
 
 impl<A: SecretSource, B: SecretSource> SecretPair<A, B> {
-    /// Tries what `first` yields, then what `second` yields.
+    /// Creates a source that tries the secret of `first`, then that of `second`.
     pub fn new(first: A, second: B) -> Self {
         Self {
             first,
@@ -76,7 +76,7 @@ impl<A: SecretSource, B: SecretSource> SecretSource for SecretPair<A, B> {
                 }
                 Ok(other)
             }
-            // The server has refused all there is: it may have thought better of it.
+            // The server has refused both: it may accept one by now.
             (Ok(one), _) => {
                 state.refused.clear();
                 Ok(one)
@@ -86,8 +86,7 @@ impl<A: SecretSource, B: SecretSource> SecretSource for SecretPair<A, B> {
         }
     }
 
-    /// Changes when one of the secrets does. Which of them is in use makes no difference: a refusal that is remembered
-    /// was one of both.
+    /// Changes when one of the secrets does. A switch between them does not change it: a cached refusal covers both.
     fn epoch(&self) -> u64 {
         self.first.epoch().wrapping_add(self.second.epoch())
     }
@@ -137,13 +136,13 @@ mod tests {
         let a = yielded(&pair).await;
         assert_eq!(a.expose(), "a");
         assert_eq!(second.reads(), 0);
-        // A thousand calls were under way.
+        // A thousand calls were in flight.
         for _ in 0..1_000 {
             pair.refused(&a);
         }
         let b = yielded(&pair).await;
         assert_eq!(b.expose(), "b");
-        // Late ones change nothing.
+        // Late reports change nothing.
         pair.refused(&a);
         assert_eq!(yielded(&pair).await.expose(), "b");
         first.rotate("c");
@@ -168,7 +167,7 @@ mod tests {
     async fn two_wrong_ones_are_tried_once_each() {
         let (_, _, pair) = pair();
         for _ in 0..3 {
-            // What one call does: another secret after a refusal, and then no more.
+            // One call tries another secret after a refusal, and then no more.
             let one = yielded(&pair).await;
             pair.refused(&one);
             let other = yielded(&pair).await;
@@ -185,7 +184,7 @@ mod tests {
         first.fail(SecretError::new("the first is missing"));
         let b = yielded(&pair).await;
         assert_eq!(b.expose(), "b");
-        // There is nothing else to try.
+        // There is no other secret to try.
         pair.refused(&b);
         assert_eq!(yielded(&pair).await.expose(), "b");
         second.fail(SecretError::new("the second is missing"));

@@ -1,12 +1,12 @@
-//! Windows opens and replaces no file that another program keeps to itself: an editor, a virus scanner, an agent that
-//! is writing it. Most let go of it in a moment.
+//! Retries for Windows, which neither opens nor replaces a file that another program has locked: an editor, a virus
+//! scanner, an agent that is writing it. Most locks are short.
 
 use std::{io, thread, time::Duration};
 
 const TRIES: u32 = 30;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Tries again while another program is in the way, for a third of a second. It blocks the thread.
+/// Retries while another program has locked the file, for a third of a second. Blocks the thread.
 pub(crate) fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     for _ in 1..TRIES {
         match attempt() {
@@ -18,11 +18,11 @@ pub(crate) fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Re
 }
 
 fn is_in_use(error: &io::Error) -> bool {
-    /// Also of a file that is about to be replaced and is open elsewhere, where the file system is an old one.
+    /// Also returned for a file that is to be replaced and is open elsewhere, on older file systems.
     const ERROR_ACCESS_DENIED: i32 = 5;
     const ERROR_SHARING_VIOLATION: i32 = 32;
     const ERROR_LOCK_VIOLATION: i32 = 33;
-    // Elsewhere the numbers mean something else, and nobody is in the way.
+    // On other systems the codes have other meanings, and there are no such locks.
     cfg!(windows)
         && matches!(
             error.raw_os_error(),

@@ -10,7 +10,7 @@ use hallpass_core::{SecretError, SecretSource};
 
 use crate::{EnvSecret, FileSecret, SystemdCredential, systemd};
 
-/// Where a secret lives, in one line of text: for configuration files, which must not hold the secret itself.
+/// A reference to a secret in one line of text: for configuration files, which must not hold the secret itself.
 ///
 /// | reference | where | source |
 /// |---|---|---|
@@ -39,9 +39,9 @@ use crate::{EnvSecret, FileSecret, SystemdCredential, systemd};
 ///
 /// # Commands
 ///
-/// No shell reads the command: it is a program and its arguments. They are parted by spaces, and a backslash is a
-/// backslash. Where an argument holds a space or one of `` "'`$&|;<> ``, which a shell would read and nobody does
-/// here, write program and arguments as a JSON array:
+/// The command is a program and its arguments, and no shell reads it. Arguments are separated by spaces, and a
+/// backslash is literal. If an argument holds a space or one of `` "'`$&|;<> ``, which only a shell would interpret,
+/// write program and arguments as a JSON array:
 ///
 /// ```
 /// # use hallpass_secrets::SecretReference;
@@ -53,14 +53,14 @@ use crate::{EnvSecret, FileSecret, SystemdCredential, systemd};
 ///
 /// # Vault
 ///
-/// The first part of the path is the mount, the rest is the secret's path in it. Server and proof are found as
-/// Vault's own command finds them: `VAULT_ADDR`, `VAULT_TOKEN` or else the file `.vault-token` in the home folder,
+/// The first part of the path is the mount, the rest is the secret's path in it. Address, token and namespace are
+/// found as by Vault's own command: `VAULT_ADDR`, `VAULT_TOKEN` or else the file `.vault-token` in the home directory,
 /// and `VAULT_NAMESPACE`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretReference {
     place: Place,
     #[cfg_attr(not(feature = "vault"), allow(dead_code))]
-    // Whoever parses may allow it, whatever is built in.
+    // A caller may allow it, whichever features are enabled.
     allow_http_on_loopback: bool,
     #[cfg_attr(not(feature = "command"), allow(dead_code))]
     command_timeout: Option<Duration>,
@@ -89,7 +89,7 @@ enum Place {
 }
 
 impl SecretReference {
-    /// Creates a reference to a file from its path alone: for a setting that takes nothing else.
+    /// Creates a reference to a file from its path: for a setting that takes only files.
     ///
     /// ```
     /// use hallpass_secrets::SecretReference;
@@ -100,8 +100,8 @@ impl SecretReference {
     ///
     /// # Errors
     ///
-    /// An [`InvalidReference`] where the path is not absolute: a relative one would name another file in each folder that
-    /// the program is started in.
+    /// An [`InvalidReference`] if the path is not absolute: a relative one would depend on the directory that the
+    /// program is started in.
     pub fn from_file(path: &str) -> Result<Self, InvalidReference> {
         if !Path::new(path).is_absolute() {
             return Err(InvalidReference(if cfg!(windows) {
@@ -113,7 +113,7 @@ impl SecretReference {
         file(path).map(Self::of)
     }
 
-    /// Allows plain HTTP to a Vault on this machine: a development server, or an agent. The danger: whoever else is on
+    /// Allows plain HTTP to a Vault on this machine: a development server, or an agent. The danger: other users of
     /// this machine may listen. HTTP to any other host stays forbidden.
     #[must_use]
     pub fn danger_allow_http_on_loopback(mut self) -> Self {
@@ -121,18 +121,18 @@ impl SecretReference {
         self
     }
 
-    /// Sets the time after which a `command:` is killed. Default: 10 s. It changes nothing for other references.
+    /// Sets the timeout of a `command:`, after which it is killed. Default: 10 s. Has no effect on other references.
     #[must_use]
     pub fn command_timeout(mut self, timeout: Duration) -> Self {
         self.command_timeout = Some(timeout);
         self
     }
 
-    /// The source that it names. No secret is read yet, and nothing is asked over the network.
+    /// Opens the source that the reference names. No secret is read yet, and no network request is made.
     ///
     /// # Errors
     ///
-    /// Where the source cannot be set up: a feature of this crate that is off, a variable that is missing.
+    /// A [`SecretError`] if the source cannot be set up: a feature of this crate is off, or a variable is missing.
     pub fn open(&self) -> Result<Arc<dyn SecretSource>, SecretError> {
         Ok(match &self.place {
             Place::Env(name) => Arc::new(EnvSecret::new(name)),
@@ -265,7 +265,7 @@ fn systemd(name: &str) -> Result<Place, InvalidReference> {
     Ok(Place::Systemd(name.to_owned()))
 }
 
-/// A user's name holds no `/`; a service's may.
+/// Parses `SERVICE/USER`. A user's name has no `/`; a service's may.
 fn keychain(text: &str) -> Result<Place, InvalidReference> {
     let parts = text.rsplit_once('/');
     let (service, user) = parts
@@ -296,7 +296,7 @@ fn vault(text: &str) -> Result<Place, InvalidReference> {
     })
 }
 
-/// The reference as it was written; of a command, the program alone, since arguments may hold anything.
+/// Shows the reference as it was written; of a command, the program only, since arguments may hold anything.
 impl fmt::Display for SecretReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
@@ -319,8 +319,8 @@ impl fmt::Debug for SecretReference {
     }
 }
 
-/// A text is no [`SecretReference`]. The message says what one looks like, and repeats nothing of the text, which may
-/// be a secret.
+/// The error for a text that is no [`SecretReference`]. The message describes the syntax and repeats nothing of the
+/// text, which may be a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidReference(&'static str);

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::patience::patiently;
 
-/// Reads a file that a user named, on a thread that may block: see [`RegularFile`] for what is refused.
+/// Reads a file at a user-supplied path, on a blocking thread: see [`RegularFile`] for the files that are refused.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -24,12 +24,12 @@ use crate::patience::patiently;
 ///
 /// # Errors
 ///
-/// As [`RegularFile::open`] and [`RegularFile::read`].
+/// The errors of [`RegularFile::open`] and [`RegularFile::read`].
 ///
 /// # Cancellation
 ///
-/// Dropping the future returns at once, so that a deadline around it holds. Where the file system does not respond, the
-/// thread stays behind until it does. Outside of a tokio runtime the caller's thread reads.
+/// Dropping the future returns at once, so that a timeout around it holds. If the file system does not respond, the
+/// thread keeps running until it does. Outside of a tokio runtime the file is read on the caller's thread.
 pub async fn read_file(
     path: impl Into<PathBuf>,
     max_bytes: usize,
@@ -37,7 +37,7 @@ pub async fn read_file(
     let path = path.into();
     let work = move || RegularFile::open(path)?.read(max_bytes);
     match Handle::try_current() {
-        // It fails where the work panicked, which it does not, or where the runtime shuts down.
+        // Fails only if the work panicked, which it does not, or the runtime shuts down.
         Ok(runtime) => runtime.spawn_blocking(work).await.unwrap_or_else(|_| {
             Err(UnreadableFile(Fault::Failed(
                 "the runtime is shutting down".to_owned(),
@@ -47,7 +47,7 @@ pub async fn read_file(
     }
 }
 
-/// Reads a file for a caller that is not async, and blocks it for `timeout` at most.
+/// Reads a file for a caller that is not async, and blocks for at most `timeout`.
 #[cfg(feature = "vault")]
 pub(crate) fn read_file_within(
     timeout: Duration,
@@ -57,7 +57,7 @@ pub(crate) fn read_file_within(
     within(timeout, move || RegularFile::open(path)?.read(max_bytes))
 }
 
-/// Leaves the thread behind where the time is over: nothing ends a system call that waits for a file system.
+/// Runs `work` with a timeout, and leaves the thread running on timeout: a blocked system call cannot be cancelled.
 #[cfg(feature = "vault")]
 fn within<T: Send + 'static>(
     timeout: Duration,
@@ -65,7 +65,7 @@ fn within<T: Send + 'static>(
 ) -> Result<T, UnreadableFile> {
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new().spawn(move || {
-        // Nobody waits any more where this fails.
+        // Fails only if the caller no longer waits.
         let _ = sender.send(work());
     })?;
     receiver.recv_timeout(timeout).unwrap_or_else(|_| {
@@ -77,8 +77,8 @@ fn within<T: Send + 'static>(
 
 /// An open file that is neither a directory, a FIFO, a socket nor a device.
 ///
-/// For files whose paths users set: configuration, certificates, keys. [`FileSecret`](crate::FileSecret) opens its file
-/// this way. [`metadata`](Self::metadata) describes the file that is read, whatever its path leads to by now.
+/// For files whose paths users set: configuration, certificates, keys. [`FileSecret`](crate::FileSecret) opens its
+/// file this way. [`metadata`](Self::metadata) describes the open file, even if its path leads elsewhere by now.
 ///
 /// ```
 /// use hallpass_secrets::RegularFile;
@@ -93,16 +93,15 @@ pub struct RegularFile {
 }
 
 impl RegularFile {
-    /// Opens a file to read it.
+    /// Opens a file for reading.
     ///
-    /// A FIFO without a writer is refused and not waited for. A missing file is looked for once more at once, since
-    /// Kubernetes replaces the directory that a link leads to; on Windows, a file that another program has locked is tried
-    /// again for 300 ms.
-    /// It blocks where the file system does: call it on a thread that may block, or use [`read_file`].
+    /// A FIFO without a writer is refused at once. A missing file is retried once at once, since Kubernetes replaces
+    /// the directory that a link leads to; on Windows, a file that another program has locked is retried for 300 ms.
+    /// The call blocks if the file system does: use a blocking thread, or [`read_file`].
     ///
     /// # Errors
     ///
-    /// An [`UnreadableFile`] where the file is missing, may not be read, or is no regular file.
+    /// An [`UnreadableFile`] if the file is missing, may not be read, or is no regular file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, UnreadableFile> {
         let file = patiently(|| open(path.as_ref()))?;
         let metadata = file.metadata()?;
@@ -121,7 +120,7 @@ impl RegularFile {
     ///
     /// # Errors
     ///
-    /// An [`UnreadableFile`] where the file is longer than `max_bytes` or reading fails.
+    /// An [`UnreadableFile`] if the file is longer than `max_bytes` or reading fails.
     pub fn read(self, max_bytes: usize) -> Result<Vec<u8>, UnreadableFile> {
         let mut bytes = Vec::new();
         let limit = u64::try_from(max_bytes).map_or(u64::MAX, |max| max.saturating_add(1));
@@ -199,7 +198,7 @@ impl fmt::Display for UnreadableFile {
 
 impl std::error::Error for UnreadableFile {}
 
-/// Opens without waiting: a FIFO would wait for its writer.
+/// Opens without blocking: a FIFO would wait for its writer.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -213,9 +212,9 @@ fn open(path: &Path) -> io::Result<File> {
         options.custom_flags(flags.cast_signed());
     }
     match options.open(path) {
-        // The link was resolved to a folder that Kubernetes has just replaced.
+        // The link was resolved to a directory that Kubernetes has just replaced.
         Err(error) if error.kind() == io::ErrorKind::NotFound => options.open(path),
-        // Windows opens none, and calls it a lack of permission.
+        // Windows opens no directory, and reports a lack of permission.
         Err(_) if path.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
         // A socket cannot be opened.
         #[cfg(unix)]
@@ -262,7 +261,7 @@ mod tests {
         drop(open);
     }
 
-    /// Nothing here waits: there is no writer, and no end.
+    /// Nothing here blocks: the FIFO has no writer, and the device no end.
     #[cfg(unix)]
     #[tokio::test]
     async fn what_is_no_file_is_refused_without_waiting() {

@@ -7,16 +7,15 @@ use std::{
 use async_trait::async_trait;
 use hallpass_core::{Clock, Secret, SecretError, SecretSource, SystemClock, Timestamp};
 
-/// Remembers what another source yields, for a while: for one that costs money, time or a person's attention.
+/// A cache around a secret source that costs money, time or a person's attention.
 ///
-/// The source is asked by one call at a time, and the others take what that one got. It is asked again when the time
-/// is over, when its own epoch changes, and at once when the server [refused](SecretSource::refused) what it yielded.
-/// While the source cannot be reached ([`SecretError::is_transient`]) or used ([`SecretError::is_inaccessible`]), the
-/// secret that was read last is returned, unless the server refused it; an error that the secret itself is missing or
-/// unusable is returned at once. Failures are not remembered.
+/// One call at a time reads the source, and concurrent calls share its result. The source is read again when the
+/// cached secret expires, when the source's own epoch changes, and at once when the server
+/// [refused](SecretSource::refused) the secret. While the source cannot be reached ([`SecretError::is_transient`]) or
+/// used ([`SecretError::is_inaccessible`]), the secret that was read last is returned, unless the server refused it;
+/// an error that the secret itself is missing or unusable is returned at once. Failures are not cached.
 ///
-/// The sources that ask a command or a service have one inside. Put it around a source
-/// of your own:
+/// The sources that run a command or call a service use it already. Wrap a source of your own:
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,7 +39,7 @@ pub struct Remembered<S> {
     source: S,
     lifetime: Duration,
     clock: Arc<dyn Clock>,
-    /// Held while the source is asked.
+    /// Held while the source is being read.
     turn: tokio::sync::Mutex<()>,
     memory: Mutex<Memory>,
 }
@@ -50,19 +49,19 @@ struct Memory {
     secret: Option<Secret>,
     read_at: Timestamp,
     source_epoch: u64,
-    /// How often what is remembered was refused.
+    /// Number of refusals of the cached secret.
     doubts: u64,
-    /// How many doubts there were when the reading began that is remembered: a doubt that came later still holds.
+    /// Value of `doubts` when the cached secret's reading began: a later doubt still holds.
     answered: u64,
     epoch: u64,
-    /// How many readings have ended.
+    /// Number of finished readings.
     readings: u64,
-    /// How the last of them failed.
+    /// The error of the last reading, if it failed.
     failure: Option<SecretError>,
 }
 
 impl<S: SecretSource> Remembered<S> {
-    /// Remembers what `source` yields for so long.
+    /// Caches the secret of `source` for `lifetime`.
     pub fn new(source: S, lifetime: Duration) -> Self {
         Self {
             source,
@@ -73,21 +72,21 @@ impl<S: SecretSource> Remembered<S> {
         }
     }
 
-    /// How long.
+    /// Sets how long the secret is cached.
     #[must_use]
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self
     }
 
-    /// Reads time from this clock: a test's.
+    /// Sets the clock, for tests.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// The source that is asked.
+    /// Returns the wrapped source.
     pub fn get_ref(&self) -> &S {
         &self.source
     }
@@ -115,7 +114,7 @@ impl<S: SecretSource> Remembered<S> {
         let (read_at, source_epoch) = (self.clock.now(), self.source.epoch());
         let doubts = {
             let memory = self.memory();
-            // Those who waited for a reading that failed do not ask one after the other, to fail as it did.
+            // Calls that waited for a reading that failed share its error and do not read one after the other.
             if memory.readings != readings
                 && let Some(error) = &memory.failure
             {
@@ -142,7 +141,7 @@ impl<S: SecretSource> Remembered<S> {
                 Ok(secret)
             }
             Err(error) => {
-                // It says nothing about the secret itself.
+                // The error says nothing about the secret itself.
                 let usable = error.is_transient() || error.is_inaccessible();
                 let at_hand = memory.secret.clone();
                 if let Some(secret) = at_hand.filter(|_| usable && memory.is_trusted()) {

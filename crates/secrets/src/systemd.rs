@@ -8,10 +8,10 @@ use hallpass_core::SecretError;
 
 use crate::{FileSecret, forward::forward};
 
-/// A secret that systemd hands to a service: `LoadCredential=`, `LoadCredentialEncrypted=`, `SetCredentialEncrypted=`.
+/// A systemd service credential: `LoadCredential=`, `LoadCredentialEncrypted=`, `SetCredentialEncrypted=`.
 ///
-/// systemd puts it in a folder of the service's own, which `CREDENTIALS_DIRECTORY` names, in memory that is not
-/// swapped. It is a [`FileSecret`] there. systemd writes it when the service starts: a new one takes a restart.
+/// systemd writes it to a directory of the service's own, named by `CREDENTIALS_DIRECTORY`, in memory that is not
+/// swapped. It is read as a [`FileSecret`]. systemd writes it when the service starts: a new one needs a restart.
 ///
 /// ```ini
 /// [Service]
@@ -30,11 +30,11 @@ use crate::{FileSecret, forward::forward};
 pub struct SystemdCredential(FileSecret);
 
 impl SystemdCredential {
-    /// The credential of this name, as the unit's file spells it.
+    /// Creates a source for the credential of this name, as spelled in the unit file.
     ///
     /// # Errors
     ///
-    /// Where this process was not started by systemd with credentials, or the name is none.
+    /// A [`SecretError`] if this process was not started by systemd with credentials, or the name is invalid.
     pub fn new(name: &str) -> Result<Self, SecretError> {
         Self::within(env::var_os("CREDENTIALS_DIRECTORY"), name)
     }
@@ -54,7 +54,7 @@ impl SystemdCredential {
     }
 }
 
-/// One plain file name: it leads nowhere but into the folder.
+/// Returns true for a plain file name, which cannot lead out of the directory.
 pub(crate) fn is_name(name: &str) -> bool {
     let mut components = Path::new(name).components();
     let first = components.next();

@@ -13,15 +13,15 @@ mod builder;
 
 pub use builder::VaultSecretBuilder;
 
-/// A secret in HashiCorp Vault or OpenBao: one field of a secret of the KV engine, version 2, in its newest version.
+/// A secret in HashiCorp Vault or OpenBao: one field of a KV version 2 secret, in its newest version.
 ///
-/// It is asked over HTTPS with a token that is a secret itself, of whatever source: an agent's file, a variable. Where
-/// Vault refuses the token it is read again, and tried once more if it changed. What Vault yields is
-/// [remembered](Remembered) for five minutes unless told otherwise, and asked for again at once when the authorization
-/// server refuses it. While Vault is sealed or down, or its token has expired, the secret that was read last is used. One
-/// line end of the field is taken off, as from a file.
+/// The request goes over HTTPS and carries a token from any secret source: an agent's file, a variable. If Vault
+/// refuses the token, it is read again, and the request is retried once if the token changed. The secret is
+/// [cached](Remembered) for five minutes by default, and fetched again at once when the authorization server refuses
+/// it. While Vault is sealed or down, or its token has expired, the secret that was read last is used. One trailing
+/// line end of the field is removed, as with a file.
 ///
-/// Redirects are errors, the system's proxies are not used, an answer is bounded in length (1 MiB) and in time.
+/// Redirects are errors, system proxies are not used, and a response is limited in size (1 MiB) and in time.
 ///
 /// ```
 /// use hallpass_secrets::{FileSecret, VaultSecret};
@@ -37,18 +37,18 @@ pub struct VaultSecret(Remembered<Kv>);
 struct Kv {
     client: Client,
     url: Url,
-    /// What errors call it.
+    /// The secret's name in errors.
     place: String,
     field: String,
     token: Arc<dyn SecretSource>,
     namespace: Option<HeaderValue>,
     timeout: Duration,
-    /// The way to trust a private certificate authority, for this source's user.
+    /// The hint in errors on how to trust a private certificate authority.
     authority_hint: &'static str,
 }
 
 impl VaultSecret {
-    /// Starts a source: the server's address, what proves this side to it, where the engine is mounted, the secret's
+    /// Starts a source from the server's address, the token that authenticates to it, the engine's mount, the secret's
     /// path in it, and the field.
     pub fn builder(
         address: impl Into<String>,
@@ -66,7 +66,7 @@ impl VaultSecret {
         )
     }
 
-    /// Starts a source with what Vault's own command reads:
+    /// Starts a source from the settings of Vault's own command:
     ///
     /// | variable | |
     /// |---|---|
@@ -79,7 +79,8 @@ impl VaultSecret {
     ///
     /// # Errors
     ///
-    /// Where a variable is not Unicode, there is neither a token nor a home folder, or `VAULT_CACERT` cannot be read.
+    /// A [`SecretError`] if a variable is not Unicode, there is neither a token nor a home directory, or
+    /// `VAULT_CACERT` cannot be read.
     pub fn from_env(
         mount: impl Into<String>,
         path: impl Into<String>,
@@ -109,7 +110,7 @@ impl SecretSource for Kv {
 }
 
 impl Kv {
-    /// Reads the token, whose loss says nothing about the secret.
+    /// Reads the token. A failure says nothing about the secret.
     async fn token(&self) -> Result<Secret, SecretError> {
         let token = self.token.secret().await;
         token.map_err(|error| {
@@ -169,7 +170,7 @@ impl Kv {
             })
     }
 
-    /// Describes a request that failed. The library's error is not shown, whose text may hold anything.
+    /// Describes a request that failed. The library's error is not shown, since its text may hold anything.
     fn unreached(&self, error: &reqwest::Error) -> SecretError {
         let host = self.url.host_str().unwrap_or_default();
         let place = format!("{} could not be asked for at `{host}`", self.place);
@@ -190,7 +191,7 @@ impl Kv {
     }
 }
 
-/// The TLS library's own error type is behind two others.
+/// Searches the error's sources, since the TLS library's own error is behind two others.
 fn is_certificate_refused(error: &reqwest::Error) -> bool {
     let causes = std::iter::successors(Some(error as &dyn Error), |&error| error.source());
     causes

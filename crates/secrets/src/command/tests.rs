@@ -15,7 +15,7 @@ async fn a_program_that_is_not_there_is_named() {
     leak::assert_clean(&shown, "CANARY");
 }
 
-/// The program's file is on a file system that does not respond: the thread that waits for it is the only one.
+/// A program on an unresponsive file system ties up one thread only.
 #[tokio::test(start_paused = true)]
 async fn a_program_that_cannot_be_loaded_holds_one_thread_and_has_a_deadline() {
     let source = CommandSecret::new("hallpass-no-such-program", [""; 0]);
@@ -68,7 +68,7 @@ mod unix {
         let cat = CommandSecret::new("/bin/echo", [" two  words ", "$HOME;`id`"]);
         let secret = cat.secret().await.unwrap();
         assert_eq!(secret.expose(), " two  words  $HOME;`id`");
-        // It has no input to wait for.
+        // The command gets no input to wait for.
         let secret = shell("cat; printf 's3cr3t\\r\\n'").secret().await.unwrap();
         assert_eq!(secret.expose(), "s3cr3t");
     }
@@ -97,7 +97,7 @@ mod unix {
         }
     }
 
-    /// What stays behind has the pipe open: its end never comes, while the command itself has long exited.
+    /// A background process keeps the pipe open after the command has exited.
     #[tokio::test]
     async fn a_process_that_it_leaves_behind_is_not_waited_for() {
         let folder = Folder::new();
@@ -155,7 +155,7 @@ mod unix {
     }
 }
 
-/// The system tells of processes in `/proc`.
+/// `/proc` lists the processes.
 #[cfg(target_os = "linux")]
 mod linux {
     use std::{fs, path::Path};
@@ -163,7 +163,7 @@ mod linux {
     use super::{unix::shell, *};
     use crate::folder::Folder;
 
-    /// Waits until the process is gone, or dead and not yet waited for.
+    /// Waits until the process has exited, reaped or not.
     async fn ended(pid: &str) {
         let state = || {
             let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).ok()?;
@@ -256,7 +256,7 @@ mod windows {
 
     #[tokio::test]
     async fn it_is_killed_when_its_time_is_over() {
-        // Steps of nothing: it never ends.
+        // A loop with step 0 never ends.
         let slow = CommandSecret::new("cmd", ["/d", "/c", "for /l %i in (0,0,1) do @rem"]);
         let slow = slow.timeout(Duration::from_millis(300));
         let error = slow.secret().await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Puts another secret into the file's place: wholly or not at all.
+//! Replaces the file with one that holds another secret, atomically.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -29,7 +29,7 @@ impl Inner {
     fn save(&self, secret: &Secret) -> Result<(), SecretError> {
         let path = &self.settings.path;
         let place = self.place();
-        // One line end is taken off when it is read, so that one is put there.
+        // Reading removes one line end, so one is written.
         let line = Zeroizing::new(format!("{}\n", secret.expose()));
         let same = content::secret(line.as_bytes(), &place)?.matches(secret);
         if !same {
@@ -39,7 +39,7 @@ impl Inner {
         }
         let beside = write(path, line.as_bytes(), &place)?;
         patiently(|| {
-            // A reading in between must not take this for someone else's change.
+            // A reading in between must not mistake this for an external change.
             let mut last = self.last();
             fs::rename(&beside.0, path)?;
             last.reading = Reading::Read(secret.clone());
@@ -54,7 +54,7 @@ impl Inner {
     }
 }
 
-/// Writes what is to take the path's place, and brings it to the disk.
+/// Writes the replacement file and syncs it to disk.
 fn write(path: &Path, content: &[u8], place: &str) -> Result<Beside, SecretError> {
     let failed = |error: io::Error| cannot(place, &error);
     let before = match fs::symlink_metadata(path) {
@@ -80,7 +80,7 @@ fn write(path: &Path, content: &[u8], place: &str) -> Result<Beside, SecretError
     Ok(beside)
 }
 
-/// The start of a new file's name, before the number of the process and one of its own.
+/// Returns the start of a new file's name, which is followed by the process id and a counter.
 fn prefix(path: &Path) -> OsString {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
@@ -90,8 +90,8 @@ fn prefix(path: &Path) -> OsString {
 
 const SUFFIX: &str = ".new";
 
-/// Removes what a process left behind that was killed before it renamed its new file: that holds a secret. A young one
-/// may be another process's, which is about to rename it.
+/// Removes the new files of processes that were killed before the rename, since they hold a secret. A recent one may
+/// belong to a running process that is about to rename it.
 fn remove_leftovers(path: &Path) {
     const AGE: Duration = Duration::from_secs(60);
     let prefix = prefix(path);
@@ -105,7 +105,7 @@ fn remove_leftovers(path: &Path) {
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         numbers.is_some_and(|(process, number)| is_number(process) && is_number(number))
     };
-    // By the clock of the file system, which may be another machine's.
+    // Compared by the clock of the file system, which may be another machine's.
     let (Ok(saved), Ok(entries)) = (modified(path), fs::read_dir(folder(path))) else {
         return;
     };
@@ -121,7 +121,7 @@ fn remove_leftovers(path: &Path) {
     }
 }
 
-/// The time of the last change of a regular file, not of one that a link leads to.
+/// Returns the modification time of a regular file, without following links.
 fn modified(path: &Path) -> io::Result<SystemTime> {
     let metadata = fs::symlink_metadata(path)?;
     if !metadata.is_file() {
@@ -130,11 +130,11 @@ fn modified(path: &Path) -> io::Result<SystemTime> {
     metadata.modified()
 }
 
-/// A new file in the same folder, which is taken away again unless it gets the name.
+/// A new file in the same directory, removed on drop unless it was renamed.
 struct Beside(PathBuf);
 
 impl Beside {
-    /// One that its owner alone may read, whatever the umask.
+    /// Creates a file that only its owner may read, independent of the umask.
     fn create(path: &Path) -> io::Result<(File, Self)> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mut options = OpenOptions::new();
@@ -144,7 +144,7 @@ impl Beside {
             use std::os::unix::fs::OpenOptionsExt as _;
             options.mode(0o600);
         }
-        // Another process of the same number, in another container, may have taken one.
+        // A process with the same id, in another container, may have taken the name.
         let mut tries = 100;
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -171,8 +171,8 @@ impl Drop for Beside {
     }
 }
 
-/// Gives the new file the old one's owner, group and mode, but for what everyone might do. A group that cannot be given
-/// to it gets nothing: it would be another one's.
+/// Copies owner, group and mode of the old file to the new one, without the permissions for others. If the group
+/// cannot be set, the group gets no permissions, since it would be a different one.
 #[cfg(unix)]
 fn take_over(file: &File, before: &Metadata) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
@@ -196,7 +196,7 @@ fn take_over(_: &File, _: &Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// The new name too must outlive a crash. Where the folder cannot be opened, the file system knows no such thing.
+/// Syncs the directory, so that the rename survives a crash. Where it cannot be opened, the file system needs no sync.
 fn sync_folder(path: &Path) {
     if let Ok(folder) = File::open(folder(path)) {
         let _ = folder.sync_all();

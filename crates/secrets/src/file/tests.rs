@@ -51,7 +51,7 @@ async fn what_windows_powershell_writes_is_read_or_told() {
     assert!(fails(&redirected).await.contains("write it anew as UTF-8"));
 }
 
-/// Where one program can keep a file from others.
+/// Windows, where one program can lock a file against others.
 #[cfg(windows)]
 mod windows {
     use std::{fs::OpenOptions, os::windows::fs::OpenOptionsExt as _, thread, time::Duration};
@@ -117,7 +117,7 @@ mod unix {
         let strict = FileSecret::new(&path).strict();
         for quiet in [0o600, 0o640, 0o400] {
             mode(quiet);
-            // Not through another thread, which is not captured.
+            // On this thread, since the capture sees no other one.
             source.0.look().unwrap();
             strict.0.look().unwrap();
         }
@@ -144,7 +144,7 @@ mod unix {
         leak::assert_clean(&text, "CANARY");
     }
 
-    /// A volume as Kubernetes mounts it: `secret -> ..data/secret`, `..data -> ..1`, the secret in `..1`.
+    /// A volume as mounted by Kubernetes: `secret -> ..data/secret`, `..data -> ..1`, the secret in `..1`.
     struct Volume(Folder);
 
     impl Volume {
@@ -159,11 +159,11 @@ mod unix {
             self.0.path().join("secret")
         }
 
-        /// Writes a new folder, points the link at it by renaming, removes the old one: what the kubelet does.
+        /// Writes a new directory, renames the link to point at it, and removes the old one, as the kubelet does.
         fn swap(&self, generation: usize) {
             let root = self.0.path();
             fs::create_dir(root.join(format!("..{generation}"))).unwrap();
-            // Long enough that half of it would be noticed.
+            // Long enough that a partial read would be noticed.
             let content = format!("{generation}-").repeat(1_000);
             self.0.write(&format!("..{generation}/secret"), content);
             symlink(format!("..{generation}"), root.join("..data_tmp")).unwrap();
@@ -180,7 +180,7 @@ mod unix {
         const READINGS: usize = 500;
         let volume = Volume::new();
         let source = FileSecret::new(volume.path());
-        // One swap a reading, somewhere within it: the reader says when one begins.
+        // One swap per reading, at some point within it: the reader signals the start.
         let begun = AtomicUsize::new(0);
         std::thread::scope(|threads| {
             threads.spawn(|| {
@@ -225,13 +225,13 @@ async fn a_new_secret_is_read_at_the_next_call_and_raises_the_epoch() {
     fs::remove_file(source.path()).unwrap();
     source.secret().await.unwrap_err();
     assert_eq!(source.epoch(), 3);
-    // What is back may be what was there before: a failure that is remembered ends all the same.
+    // A restored file may have the old content: it ends a cached failure all the same.
     folder.replace("secret", "first");
     source.secret().await.unwrap();
     assert_eq!(source.epoch(), 4);
 }
 
-/// Asks for the epoch, and waits until the file was read for it if it was.
+/// Asks for the epoch, and waits for the read that it may trigger.
 async fn looked(source: &FileSecret) -> u64 {
     source.epoch();
     while source.0.turn.try_take().is_none() {
@@ -246,7 +246,7 @@ async fn asking_for_the_epoch_has_the_file_read_now_and_then() {
     let folder = Folder::new();
     let clock = ManualClock::new();
     let source = FileSecret::new(folder.write("secret", "first")).clock(clock.clone());
-    // Nobody asked for the secret yet: there is nothing to compare with.
+    // Before the first read there is nothing to compare with.
     clock.advance(Duration::from_secs(9));
     looked(&source).await;
     assert!(matches!(source.0.last().reading, Reading::None));
@@ -263,7 +263,7 @@ async fn asking_for_the_epoch_has_the_file_read_now_and_then() {
     assert_eq!(looked(&source).await, 2);
 }
 
-/// A network file system that does not respond: the process has threads left for everyone else.
+/// With an unresponsive network file system, the process has threads left.
 #[test]
 fn a_mount_that_hangs_holds_one_thread_and_has_a_deadline() {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -281,7 +281,7 @@ fn a_mount_that_hangs_holds_one_thread_and_has_a_deadline() {
     let source = FileSecret::new(&path).clock(clock.clone());
     let source = source.change(|settings| {
         settings.open = Arc::new(move |path| {
-            // The first reading responds.
+            // The first read responds.
             if opens.fetch_add(1, Ordering::SeqCst) > 0 {
                 let _ = gate.lock().unwrap().recv();
             }
@@ -338,7 +338,7 @@ async fn debug_shows_the_path_and_no_secret() {
     );
 }
 
-/// Where there is no runtime the file is read on the caller's thread.
+/// Without a runtime, the file is read on the caller's thread.
 #[test]
 fn it_is_read_without_a_runtime_too() {
     let folder = Folder::new();

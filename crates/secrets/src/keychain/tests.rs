@@ -37,7 +37,7 @@ async fn a_secret_is_read_and_remembered_and_read_anew_after_a_refusal() {
     assert_eq!(source.epoch(), 2);
 }
 
-/// One that waits for a person asks once, however many calls give up.
+/// A keychain that waits for a person is read once, however many calls time out.
 #[tokio::test(start_paused = true)]
 async fn a_keychain_that_waits_is_asked_once_and_has_a_deadline() {
     use std::sync::{
@@ -152,7 +152,7 @@ async fn debug_shows_names_and_no_secret() {
     leak::assert_clean(&shown, "CANARY");
 }
 
-/// Of the machine that runs the tests: there may be one, locked or not, or none. It neither panics nor waits for ever.
+/// Reads the keychain of the machine that runs the tests, which may be locked or missing. It neither panics nor hangs.
 #[cfg(any(target_os = "linux", windows))]
 #[tokio::test]
 async fn the_systems_own_keychain_is_asked() {
@@ -165,13 +165,13 @@ async fn the_systems_own_keychain_is_asked() {
     );
 }
 
-/// The Credential Manager of the account that runs the tests, under a name that nothing else has.
+/// Uses the Credential Manager of the account that runs the tests, under a unique name.
 #[cfg(windows)]
 #[tokio::test]
 async fn what_cmdkey_stores_is_found() {
     let service = format!("hallpass-test-{}", std::process::id());
     let store: Arc<CredentialStore> = windows_native_keyring_store::Store::new().unwrap();
-    // The target that the table above tells to give.
+    // The target from the table in the type's documentation.
     let target = format!("me.{service}");
     let modifiers = std::collections::HashMap::from([("target", &*target)]);
     let entry = store.build("any", "one", Some(&modifiers)).unwrap();

@@ -9,7 +9,7 @@ use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Yields what it is told, and counts.
+/// A source that returns what a test sets, and counts the reads.
 #[derive(Clone, Debug, Default)]
 struct Safe(Arc<State>);
 
@@ -92,7 +92,7 @@ async fn a_refusal_has_it_read_anew_once_however_many_report_it() {
         source.refused(&refused);
     }
     assert_eq!(text(&source).await, "second");
-    // Those who come late report what is not in use any more.
+    // Late reports concern a secret that is no longer in use.
     source.refused(&refused);
     assert_eq!(text(&source).await, "second");
     assert_eq!((safe.reads(), source.epoch()), (2, 1));
@@ -126,7 +126,7 @@ async fn a_refusal_during_a_reading_is_not_answered_by_it() {
     safe.set(Ok("second"));
     source.refused(&refused);
     gate.open();
-    // It had read before the secret rotated.
+    // It was read before the secret rotated.
     assert_eq!(reading.await.unwrap(), "first");
     assert_eq!(text(&source).await, "second");
     assert_eq!(safe.reads(), 3);
@@ -158,7 +158,7 @@ async fn one_call_reads_for_all_and_fails_for_all() {
             assert_eq!(call.await.unwrap(), fine);
         }
         assert_eq!(safe.reads(), 1);
-        // A failure is not remembered: the next call asks.
+        // A failure is not cached: the next call reads again.
         safe.set(Ok("s3cr3t"));
         assert_eq!(text(&source).await, "s3cr3t");
         assert_eq!(safe.reads(), if fine { 1 } else { 2 });
@@ -180,7 +180,7 @@ async fn a_source_that_is_down_leaves_the_secret_at_hand() {
         assert_eq!(text(&source).await, "first");
     }
     safe.set(Err(SecretError::unavailable("the vault is sealed")));
-    // One that was refused is of no use, and one that is gone for good is not made up for.
+    // A refused secret is not used, and a permanent error is not covered up.
     source.refused(&secret);
     assert!(source.secret().await.unwrap_err().is_transient());
     safe.set(Ok("first"));

@@ -1,4 +1,4 @@
-//! What Vault answers, read without leaving copies, and never shown.
+//! Vault's responses, read without leaving copies, and never shown.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::content;
 
-/// The longest answer that is read, in bytes: a secret of KV version 2 is as large as that at most by default.
+/// Limit on a response, in bytes: the default limit of a KV version 2 secret.
 pub(crate) const MAX_BYTES: usize = 1 << 20;
 
 #[derive(Deserialize)]
@@ -77,7 +77,7 @@ pub(crate) fn read(
             ));
         }
     }
-    // The library's error may quote what it read.
+    // The library's error may quote the body.
     let Ok(Answer {
         data: Some(version),
     }) = serde_json::from_slice(body)
@@ -104,7 +104,7 @@ pub(crate) fn read(
     content::secret(text.as_bytes(), &place)
 }
 
-/// A version that was deleted is told from a secret that never was.
+/// Distinguishes a deleted version from a secret that never existed.
 fn missing(body: &[u8]) -> String {
     let answer = serde_json::from_slice::<Answer<'_>>(body).ok();
     let metadata = answer.and_then(|answer| answer.data?.metadata);
@@ -125,7 +125,7 @@ fn missing(body: &[u8]) -> String {
     }
 }
 
-/// Grows by a buffer of its own, so that what it leaves behind is wiped.
+/// Appends to the body, and wipes the old buffer when it grows.
 pub(crate) fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
     if body.capacity() - body.len() < chunk.len() {
         let mut larger = Vec::with_capacity((body.len() + chunk.len()) * 2);

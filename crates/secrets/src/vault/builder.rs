@@ -6,12 +6,12 @@ use reqwest::{Certificate, Client, Url, header::HeaderValue, redirect};
 use super::{Kv, VaultSecret};
 use crate::{FileSecret, Remembered, regular_file::read_file_within};
 
-/// The time for `VAULT_CACERT`, whose caller is not async.
+/// Timeout for reading `VAULT_CACERT`, whose caller is not async.
 const FILE_TIMEOUT: Duration = Duration::from_secs(5);
-/// All of a platform's authorities take a fifth of it.
+/// Size limit of `VAULT_CACERT`: a platform's full set of authorities takes a fifth of it.
 const CACERT_MAX_BYTES: usize = 1 << 20;
 
-/// Sets up a [`VaultSecret`].
+/// A builder of a [`VaultSecret`].
 #[must_use]
 pub struct VaultSecretBuilder {
     address: String,
@@ -52,7 +52,7 @@ impl VaultSecretBuilder {
         }
     }
 
-    /// What [`VaultSecret::from_env`] tells, of this environment and home folder.
+    /// Implements [`VaultSecret::from_env`] for a given environment and home directory.
     pub(super) fn from_settings(
         look_up: impl Fn(&str) -> Option<OsString>,
         home: Option<PathBuf>,
@@ -88,56 +88,56 @@ impl VaultSecretBuilder {
         Ok(builder)
     }
 
-    /// Asks within this namespace (Vault Enterprise, OpenBao). Default: none.
+    /// Sets the namespace of the requests (Vault Enterprise, OpenBao). Default: none.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = Some(namespace.into());
         self
     }
 
-    /// How long one exchange may take. Default: 10 s.
+    /// Sets the timeout of one exchange. Default: 10 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long its answer is remembered. Default: 5 minutes; zero asks for each token request.
+    /// Sets how long the secret is cached. Default: 5 minutes; zero fetches it for each token request.
     pub fn remember(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self
     }
 
-    /// Trusts the certificate authorities in this PEM text too, next to the platform's.
+    /// Trusts the certificate authorities in this PEM text, in addition to the platform's.
     pub fn add_root_certificates_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.roots.push(pem.into());
         self
     }
 
-    /// Allows plain HTTP to a server on this machine: a development server, or an agent. The danger: whoever else is
-    /// on this machine may listen. HTTP to any other host stays forbidden.
+    /// Allows plain HTTP to a server on this machine: a development server, or an agent. The danger: other users of
+    /// this machine may listen. HTTP to any other host stays forbidden.
     pub fn danger_allow_http_on_loopback(mut self) -> Self {
         self.allow_http_on_loopback = true;
         self
     }
 
-    /// Reads time from this clock: a test's.
+    /// Sets the clock, for tests.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Some(Arc::new(clock));
         self
     }
 
-    /// Builds the source; connects nowhere.
+    /// Builds the source without connecting.
     ///
     /// # Errors
     ///
-    /// Says which setting cannot be used, and repeats none that may hold a secret.
+    /// A [`SecretError`] that names the unusable setting, and repeats no value that may hold a secret.
     pub fn build(self) -> Result<VaultSecret, SecretError> {
         let url = self.url()?;
         let namespace = self.namespace.as_deref().map(HeaderValue::from_str);
         let namespace = namespace.transpose().map_err(|_| {
             SecretError::new("Vault's namespace holds characters that no header may hold")
         })?;
-        // Each of these is set because its default depends on the features that other crates enable on reqwest. Cookies
-        // are kept by a client with a cookie store alone.
+        // Each of these is set because its default depends on the features that other crates enable on reqwest. A
+        // client keeps cookies only with a cookie store.
         let mut client = Client::builder()
             .tls_backend_rustls()
             .no_gzip()
@@ -188,7 +188,7 @@ impl VaultSecretBuilder {
         Ok(VaultSecret(remembered))
     }
 
-    /// `{address}/v1/{mount}/data/{path}`, with each part encoded.
+    /// Returns `{address}/v1/{mount}/data/{path}`, with each part encoded.
     fn url(&self) -> Result<Url, SecretError> {
         let wrong = |what: &str| SecretError::new(format!("Vault's address {what}"));
         let Ok(mut url) = Url::parse(&self.address) else {
@@ -223,7 +223,7 @@ impl VaultSecretBuilder {
         }
         let parts = |text: &str| -> Option<Vec<String>> {
             let parts = text.trim_matches('/').split('/');
-            // What a URL would leave out, and so lead elsewhere.
+            // A URL would drop such parts, and so lead elsewhere.
             let good = |part: &&str| !matches!(*part, "" | "." | "..");
             let whole = parts.clone().all(|part| good(&part));
             whole.then(|| parts.map(str::to_owned).collect())
@@ -233,7 +233,7 @@ impl VaultSecretBuilder {
                 "Vault's mount or path is empty or has an empty, `.` or `..` part; give them as `secret` and `orders/client`",
             ));
         };
-        // Not for a URL with `http` or `https`.
+        // Never happens for a URL with `http` or `https`.
         let mut segments = url.path_segments_mut().map_err(|()| wrong("is no base"))?;
         segments
             .pop_if_empty()
@@ -255,7 +255,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// The address is not shown, which may hold anything before it is checked.
+/// Omits the address, which may hold anything before it is checked.
 impl fmt::Debug for VaultSecretBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VaultSecretBuilder")

@@ -23,7 +23,7 @@ fn token() -> RotatingSecret {
     RotatingSecret::new("hvs.CANARY-token")
 }
 
-/// As the documentation of the KV engine's API shows it.
+/// A response as in the documentation of the KV engine's API.
 fn found(value: &str, version: u32) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(json!({
         "request_id": "0c2b4c2e", "lease_id": "", "renewable": false, "lease_duration": 0,
@@ -79,7 +79,7 @@ async fn a_field_is_asked_for_as_the_api_wants_it() {
         .danger_allow_http_on_loopback()
         .build()
         .unwrap();
-    // One line end is taken off, as from a file.
+    // One trailing line end is removed, as with a file.
     assert_eq!(source.secret().await.unwrap().expose(), "s3cr3t \"ü\"");
 }
 
@@ -265,14 +265,14 @@ async fn a_new_version_is_found_in_time_and_at_once_after_a_refusal() {
     clock.advance(60 * SECOND);
     assert_eq!(source.secret().await.unwrap().expose(), "third");
     assert_eq!(source.epoch(), 2);
-    // While Vault is sealed, what is at hand is used on.
+    // While Vault is sealed, the cached secret is used.
     answers(refusal(503, &["Vault is sealed"])).await;
     clock.advance(60 * SECOND);
     assert_eq!(source.secret().await.unwrap().expose(), "third");
     assert_eq!(requests(&server).await, 1);
 }
 
-/// The secret itself was refused by nobody.
+/// The secret itself was not refused.
 #[tokio::test]
 async fn a_token_that_expired_leaves_the_secret_that_was_read() {
     let server = vault(found("s3cr3t", 1)).await;
@@ -297,7 +297,7 @@ async fn a_token_that_expired_leaves_the_secret_that_was_read() {
     assert_eq!(error.to_string(), "Vault's token: the file is missing");
     token.rotate("new");
     assert!(source.secret().await.unwrap_err().is_inaccessible());
-    // One that was deleted is not used on.
+    // A deleted secret is no longer used.
     answers(found("s3cr3t", 1)).await;
     source.secret().await.unwrap();
     answers(gone("2026-03-22T02:36:43.986212308Z", false)).await;
@@ -362,7 +362,7 @@ async fn server_and_token_are_found_as_vaults_own_command_finds_them() {
         let hint = source.0.get_ref().authority_hint;
         assert!(hint.contains("`VAULT_CACERT`"), "{hint}");
     }
-    // Plain HTTP takes its own word here too.
+    // Plain HTTP needs its own setting here too.
     let error = from(&file, Some(home.path())).unwrap().build().unwrap_err();
     assert!(error.to_string().contains("plain HTTP"), "{error}");
     let error = from(&file, None).unwrap_err().to_string();
@@ -414,7 +414,7 @@ fn what_cannot_be_asked_is_refused_before_it_is() {
         "http://127.0.0.1.example",
         "http://10.0.0.1",
     ] {
-        // The setting is no advice: it is set, and would not help.
+        // The hint omits the setting, which is set and would not help.
         let error = allowed(far).unwrap_err().to_string();
         assert!(
             error.contains("to another machine") && !error.contains("danger"),

@@ -78,8 +78,8 @@ async fn what_cannot_be_saved_leaves_what_was_there() {
     assert_eq!(names(&folder), ["refresh"]);
 }
 
-/// What a process that was killed leaves behind holds a secret. Files of other names, of other kinds, and those that
-/// another process may be about to rename, stay.
+/// A new file left by a killed process holds a secret. Files of other names or kinds, and recent ones that another
+/// process may be about to rename, stay.
 #[tokio::test]
 async fn what_an_interrupted_save_left_is_removed_by_the_next() {
     let folder = Folder::new();
