@@ -1,4 +1,4 @@
-//! An endpoint's address: parsed once into a type that cannot be wrong.
+//! The endpoint address, parsed once into a type that is always valid.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,7 +13,7 @@ pub(crate) struct Address {
     host: Box<str>,
 }
 
-/// What an address may be.
+/// The addresses that are allowed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct AddressRules {
     pub(crate) allow_http_on_loopback: bool,
@@ -25,7 +25,7 @@ impl Address {
         Self::parse_as("token_endpoint", text, rules)
     }
 
-    /// For another setting than the token endpoint: the same rules hold.
+    /// Parses the address of another setting than the token endpoint, by the same rules.
     pub(crate) fn parse_as(
         setting: &'static str,
         text: &str,
@@ -86,7 +86,7 @@ impl Address {
         &self.url
     }
 
-    /// The host, with the port where it is not the scheme's own: what errors show.
+    /// Returns the host, with the port if it is not the scheme's default, as shown in errors.
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
@@ -98,12 +98,12 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
         .is_some_and(|host| Reach::of(&host) == Reach::Loopback)
 }
 
-/// From where an address can be reached.
+/// The network from which an address can be reached.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reach {
-    /// Everywhere, or it is a name, which can resolve to anything.
+    /// Reachable from everywhere, or a name, which can resolve to anything.
     Global,
-    /// A private network, a link, or nowhere.
+    /// A private network, a link-local address, or unreachable.
     Local,
     Loopback,
 }
@@ -155,8 +155,8 @@ fn is_global_v4(ip: Ipv4Addr) -> bool {
     !NOT_GLOBAL_V4.into_iter().any(within)
 }
 
-/// Global unicast is `2000::/3` (RFC 4291 section 2.4) without what is reserved in it. An address that stands for an
-/// IPv4 one is as global as that.
+/// Returns true if the address is global unicast, `2000::/3` (RFC 4291 section 2.4), outside the ranges reserved in it.
+/// An address that embeds an IPv4 address is as global as that one.
 fn is_global_v6(ip: Ipv6Addr) -> bool {
     let embedded =
         |high: u16, low: u16| is_global_v4(((u32::from(high) << 16) | u32::from(low)).into());
@@ -274,7 +274,7 @@ mod tests {
             "[fe80::1]",
             "[fd00::1]",
             "[::1]",
-            // Metadata services of clouds, and the same through what stands for an IPv4 address.
+            // Metadata services of clouds, and the same addresses embedded in IPv6 ones.
             "100.100.100.200",
             "192.0.0.192",
             "[fd00:ec2::254]",

@@ -3,11 +3,11 @@ use hallpass_core::TokenError;
 
 use crate::{AuthenticationContext, ClientAuthentication, Credentials, hints};
 
-/// No client at all: neither a proof nor a `client_id` is sent.
+/// No client authentication: neither credentials nor a `client_id` are sent.
 ///
-/// For grants that stand on something else, where the server finds out from that who asks: [`JwtBearer`](crate::JwtBearer)
-/// with an assertion that names its issuer (RFC 7521 section 4.1), as Google's servers take it. The source's `client_id` is
-/// then what the assertion is about by default.
+/// For grants in which the server identifies the client by the grant itself: [`JwtBearer`](crate::JwtBearer) with an
+/// assertion that names its issuer (RFC 7521 section 4.1), which Google's servers accept. The source's `client_id` is
+/// then the assertion's default subject.
 ///
 /// ```
 /// use hallpass_core::SecretSource;
@@ -23,7 +23,7 @@ use crate::{AuthenticationContext, ClientAuthentication, Credentials, hints};
 pub struct Anonymous;
 
 impl Anonymous {
-    /// Creates the authentication of no client.
+    /// Creates an authentication that sends no credentials.
     pub const fn new() -> Self {
         Self
     }

@@ -1,4 +1,4 @@
-//! What an answer of the token endpoint is: a token, a refusal, or something that a token endpoint does not send.
+//! Classification of a token endpoint's response: a token, an OAuth error, or anything else.
 
 use std::time::SystemTime;
 
@@ -14,7 +14,7 @@ use crate::{
     transport::Answer,
 };
 
-/// What is known of the attempt that was answered.
+/// The context of the attempt that was answered.
 pub(crate) struct Asked<'a> {
     pub(crate) scopes: &'a ScopeSet,
     pub(crate) requested_at: Moment,
@@ -36,7 +36,7 @@ impl Asked<'_> {
         filter
     }
 
-    /// Reads the answer (RFC 6749 sections 5.1 and 5.2). `now` is for a `Retry-After` that is a date.
+    /// Reads the answer (RFC 6749 sections 5.1 and 5.2). `now` resolves a `Retry-After` that is a date.
     pub(crate) fn read(
         &self,
         answer: &Answer,
@@ -58,7 +58,7 @@ impl Asked<'_> {
             }
             let wrong = wrong_media(answer, granted.is_ok(), &self.filter());
             return match granted {
-                // Not lost for the sake of a header.
+                // The rotated refresh token must not be lost because of a wrong header.
                 Ok(granted) if granted.refresh_token.is_some() => Ok(Granted {
                     token: Err(wrong),
                     ..granted
@@ -91,7 +91,7 @@ impl Asked<'_> {
 }
 
 impl About {
-    /// Is it what the grant stands on that was refused?
+    /// Returns true if the server refused the grant's own input (such as an assertion), not the client.
     pub(crate) fn is_refused(&self, error: &TokenError) -> bool {
         let code = error.oauth_error().map(hallpass_core::OAuthError::code);
         code.is_some_and(|code| self.refused.contains(&code))
@@ -112,7 +112,7 @@ pub(crate) enum MediaType {
 }
 
 impl MediaType {
-    /// Without regard to case and parameters (RFC 9110 section 8.3.1).
+    /// Reads the media type, ignoring case and parameters (RFC 9110 section 8.3.1).
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let Some(value) = headers.get(header::CONTENT_TYPE) else {
             return Self::Absent;
@@ -127,7 +127,7 @@ impl MediaType {
     }
 }
 
-/// How the format starts in which bodies are compressed most, some of them without a word about it.
+/// The magic number of gzip, the most common compression; some servers send it without a `Content-Encoding`.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 pub(crate) fn compressed(headers: &HeaderMap, filter: &TextFilter) -> TokenError {
@@ -141,9 +141,9 @@ pub(crate) fn compressed(headers: &HeaderMap, filter: &TextFilter) -> TokenError
     .with_hint("have the server, or a gateway in between, compress only what asks for it")
 }
 
-/// `good` tells whether the body is a token response all the same.
+/// Returns the error for a wrong content type. `good`: the body is a valid token response nevertheless.
 fn wrong_media(answer: &Answer, good: bool, filter: &TextFilter) -> TokenError {
-    // A page in place of an answer comes from something in between, and may be gone the next time.
+    // A web page comes from an intermediary and may not come back on the next attempt.
     if answer.body.is_empty() {
         return TokenError::unusable_response("the response is empty").with_transient(true);
     }
@@ -183,12 +183,12 @@ fn redirected(headers: &HeaderMap, filter: &TextFilter) -> TokenError {
     TokenError::configuration(message).with_hint(hints::REDIRECT)
 }
 
-/// Returns the target's host and nothing else: a redirect's URL may carry anything.
+/// Returns the redirect target's host only: its URL may carry anything.
 pub(crate) fn redirect_host(headers: &HeaderMap, filter: &TextFilter) -> Option<String> {
     let location = headers.get(header::LOCATION)?.to_str().ok()?;
     let target = url::Url::parse(location).ok()?;
     let host = target.host_str()?;
-    // In Punycode, into which a percent-encoded name is turned, no secret is found.
+    // A percent-encoded name is turned into Punycode, in which a secret would not be found.
     let hidden = host.contains("xn--") && filter.finds_secret(location);
     (!hidden).then(|| filter.clean(host))
 }

@@ -5,11 +5,11 @@ use hallpass_core::{Hint, Secret, SecretSource, TokenError, TokenRequest};
 
 use crate::{AuthenticationContext, authentication::is_from_another};
 
-/// Where the assertion of the [JWT bearer grant](crate::JwtBearer) comes from: an extension point.
+/// The source of the assertion for the [JWT bearer grant](crate::JwtBearer): an extension point.
 ///
-/// [`SecretAssertion`] reads a JWT that another party makes and keeps fresh: a platform that writes it into a file, a
-/// caller whose token is handed on. The feature `jwt` of the facade has one that signs; write your own for a service that
-/// signs on request:
+/// [`SecretAssertion`] reads a JWT that another party issues and renews, such as one that the platform writes to a
+/// file, or a caller's token to pass on. The feature `jwt` of the facade has a source that signs; write your own for a
+/// service that signs on request:
 ///
 /// ```
 /// use hallpass_core::{Hint, Secret, TokenError, TokenRequest, async_trait};
@@ -36,37 +36,37 @@ use crate::{AuthenticationContext, authentication::is_from_another};
 /// ```
 #[async_trait]
 pub trait AssertionSource: Send + Sync + fmt::Debug {
-    /// The assertion for one attempt. It is asked for each, so that one which is made is fresh every time.
+    /// Returns the assertion for one attempt. Called for each attempt, so a signed assertion is always fresh.
     ///
-    /// `request` is what the token is asked for: some servers want the scopes in the assertion.
+    /// `request` is the token request: some servers want the scopes in the assertion.
     ///
     /// # Errors
     ///
-    /// A [`TokenError`] of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) where it cannot be made; nothing
-    /// is sent then.
+    /// A [`TokenError`] of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) if no assertion can be made;
+    /// nothing is sent then.
     async fn assertion(
         &self,
         context: &AuthenticationContext<'_>,
         request: &TokenRequest,
     ) -> Result<Assertion, TokenError>;
 
-    /// A number that changes when that which assertions are made from does; see
+    /// Returns a number that changes when the inputs of the assertions change; see
     /// [`TokenSource::credential_epoch`](hallpass_core::TokenSource::credential_epoch).
     fn epoch(&self) -> u64 {
         0
     }
 
-    /// The server refused this assertion: whoever remembers it, or what it was made from, forgets that.
+    /// Reports that the server refused this assertion: drop it, or its key, from any cache.
     ///
-    /// The caller asks for another one at once, and tries once more where one that was [read](Assertion::read) is another
-    /// one, or where one that was [made](Assertion::made) is from another [secret](Assertion::from_secret) or the
-    /// [epoch](Self::epoch) changed. It returns at once.
+    /// The caller then asks for another one, and retries once if an assertion that was [read](Assertion::read) differs,
+    /// or if one that was [made](Assertion::made) comes from another [secret](Assertion::from_secret) or the
+    /// [epoch](Self::epoch) changed. Must not block.
     fn refused(&self, assertion: &Assertion) {
         let _ = assertion;
     }
 }
 
-/// Forwards every method, the defaulted ones too.
+/// Forwards every method, including those with a default.
 macro_rules! forward {
     ($($pointer:ty),+) => {$(
         #[async_trait]
@@ -92,12 +92,12 @@ macro_rules! forward {
 
 forward!(Arc<T>, Box<T>);
 
-/// An assertion that another party makes and keeps fresh, read from a [`SecretSource`] for each attempt.
+/// An assertion that another party issues and renews, read from a [`SecretSource`] for each attempt.
 #[derive(Clone, Debug)]
 pub struct SecretAssertion<S>(S);
 
 impl<S: SecretSource> SecretAssertion<S> {
-    /// Creates a source that reads each assertion from `source`. A text that is not a JWT is never sent.
+    /// Creates a source that reads each assertion from `source`. Text that is not a JWT is never sent.
     pub const fn new(source: S) -> Self {
         Self(source)
     }
@@ -112,7 +112,7 @@ impl<S: SecretSource> AssertionSource for SecretAssertion<S> {
     ) -> Result<Assertion, TokenError> {
         let secret = self.0.secret().await?;
         if !is_jwt(secret.expose()) {
-            // A key or a password that was put in its place must not be sent.
+            // A key or password that was put there by mistake must not be sent.
             return Err(TokenError::configuration(
                 "what was read in place of an assertion is not a JWT",
             )
@@ -130,14 +130,14 @@ impl<S: SecretSource> AssertionSource for SecretAssertion<S> {
     }
 }
 
-/// Base64url parts between dots: three of a signed one, five of an encrypted one.
+/// Returns true if the text is base64url parts between dots: three if signed, five if encrypted.
 fn is_jwt(text: &str) -> bool {
     let fit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let dots = text.bytes().filter(|byte| *byte == b'.').count();
     text.bytes().all(fit) && (dots == 2 || dots == 4) && !text.starts_with('.')
 }
 
-/// The assertion of one attempt. It is as good as a secret while it lasts, and is never shown.
+/// The assertion of one attempt. It is a secret until it expires, and is never shown.
 #[derive(Clone, Debug)]
 pub struct Assertion {
     text: Secret,
@@ -148,7 +148,8 @@ pub struct Assertion {
 }
 
 impl Assertion {
-    /// One that someone else made. Where the server refuses it, and another one is there by then, that is tried.
+    /// Creates an assertion issued by another party. If the server refuses it and the source has another one by then,
+    /// the request is retried with that one.
     pub fn read(text: Secret) -> Self {
         Self {
             text,
@@ -159,8 +160,8 @@ impl Assertion {
         }
     }
 
-    /// One that was made for this attempt alone, with a `jti` of its own. Another one after it says the same, and is not
-    /// tried where the server refuses this one.
+    /// Creates an assertion made for this attempt alone, with its own `jti`. If the server refuses it, a new one with
+    /// the same content is not tried.
     pub fn made(text: Secret) -> Self {
         Self {
             made: true,
@@ -168,35 +169,35 @@ impl Assertion {
         }
     }
 
-    /// Says which secret, a key that is read anew, one that is made was made from: where that is another one after a
-    /// refusal, it is tried once more.
+    /// Records the secret (such as a key that is reread) that the assertion was made from. After a refusal, the request
+    /// is retried once if the secret changed.
     #[must_use]
     pub fn from_secret(mut self, secret: Secret) -> Self {
         self.secret = Some(secret);
         self
     }
 
-    /// The secret that it was made from, where that was [said](Self::from_secret).
+    /// Returns the secret that it was made from, if [recorded](Self::from_secret).
     pub fn secret(&self) -> Option<&Secret> {
         self.secret.as_ref()
     }
 
-    /// Says that it holds only around the time of day at which it was made, which is this. Where the server refuses it,
-    /// its `Date` tells whether this machine's clock is off, and the error says by how much.
+    /// Records the time at which it was made, for an assertion that is valid only around that time. If the server
+    /// refuses it, the error reports by how much the local clock differs from the response's `Date`.
     #[must_use]
     pub fn dated(mut self, made: SystemTime) -> Self {
         self.dated = Some(made);
         self
     }
 
-    /// Says what to check where the server refuses it.
+    /// Sets the hint that is shown if the server refuses it.
     #[must_use]
     pub fn refusal_hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The assertion itself. Hand it to what must have it, and to nothing else.
+    /// Returns the text of the assertion. Pass it only to code that needs it.
     pub fn expose(&self) -> &str {
         self.text.expose()
     }

@@ -1,4 +1,4 @@
-//! How a client proves itself (RFC 6749 section 2.3).
+//! Client authentication (RFC 6749 section 2.3).
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 
 use crate::{BuildError, ClientIdentity, Metadata, endpoint::Place, hints};
 
-/// How a client proves itself at a token endpoint: an extension point.
+/// A client authentication method at a token endpoint: an extension point.
 ///
-/// It yields [`Credentials`], which are one header or a few form parameters, never both: exactly one method is used
-/// in a request (RFC 6749 section 2.3). It is asked once for each attempt, so that an assertion is fresh every time.
+/// It yields [`Credentials`]: one header or a few form parameters, never both, as a request uses exactly one method
+/// (RFC 6749 section 2.3). It is called for each attempt, so an assertion is always fresh.
 ///
 /// ```
 /// use hallpass_core::{TokenError, async_trait};
@@ -33,45 +33,45 @@ use crate::{BuildError, ClientIdentity, Metadata, endpoint::Place, hints};
 /// ```
 #[async_trait]
 pub trait ClientAuthentication: Send + Sync + fmt::Debug {
-    /// The proof for one attempt.
+    /// Returns the credentials for one attempt.
     ///
     /// # Errors
     ///
-    /// A [`TokenError`] of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) where the proof cannot be
+    /// A [`TokenError`] of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) if no credentials can be
     /// made; nothing is sent then.
     async fn credentials(
         &self,
         context: &AuthenticationContext<'_>,
     ) -> Result<Credentials, TokenError>;
 
-    /// A number that changes when the credentials do; see
+    /// Returns a number that changes when the credentials do; see
     /// [`TokenSource::credential_epoch`](hallpass_core::TokenSource::credential_epoch).
     fn epoch(&self) -> u64 {
         0
     }
 
-    /// The name under which servers list this way in `token_endpoint_auth_methods_supported` (RFC 7591 section 2), by
-    /// which [`Strongest`](crate::Strongest) chooses; `None` where it has none.
+    /// Returns the method's name in `token_endpoint_auth_methods_supported` (RFC 7591 section 2), by which
+    /// [`Strongest`](crate::Strongest) chooses; `None` if it has none.
     fn method(&self) -> Option<&'static str> {
         None
     }
 
-    /// The algorithm of the assertions that it signs, where that is known beforehand; for the same choice.
+    /// Returns the algorithm of the assertions that it signs, if known in advance; for the same choice.
     fn algorithm(&self) -> Option<&'static str> {
         None
     }
 
-    /// The server refused these credentials: whoever remembers what they were made from forgets it.
+    /// Reports that the server refused these credentials: drop them, or their secret, from any cache.
     ///
-    /// The caller asks for credentials again at once. Where they come from another
-    /// [secret](Credentials::from_secret), or where the [epoch](Self::epoch) is another one, it tries once more. One
-    /// that is made from a [`SecretSource`] forwards to [`SecretSource::refused`]. It returns at once.
+    /// The caller then asks for credentials again, and retries once if they come from another
+    /// [secret](Credentials::from_secret) or the [epoch](Self::epoch) changed. An implementation with a
+    /// [`SecretSource`] forwards to [`SecretSource::refused`]. Must not block.
     fn refused(&self, credentials: &Credentials) {
         let _ = credentials;
     }
 }
 
-/// Forwards every method, the defaulted ones too.
+/// Forwards every method, including those with a default.
 macro_rules! forward {
     ($($pointer:ty),+) => {$(
         #[async_trait]
@@ -104,7 +104,7 @@ macro_rules! forward {
 
 forward!(Arc<T>, Box<T>);
 
-/// What a [`ClientAuthentication`] may know of the request that it proves.
+/// The facts of a request that a [`ClientAuthentication`] may use.
 #[derive(Clone, Copy, Debug)]
 pub struct AuthenticationContext<'a> {
     client_id: &'a str,
@@ -114,7 +114,7 @@ pub struct AuthenticationContext<'a> {
 }
 
 impl<'a> AuthenticationContext<'a> {
-    /// A context, for tests of a [`ClientAuthentication`].
+    /// Creates a context, for tests of a [`ClientAuthentication`].
     pub fn new(client_id: &'a str, token_endpoint: &'a str) -> Self {
         Self {
             client_id,
@@ -133,25 +133,25 @@ impl<'a> AuthenticationContext<'a> {
         }
     }
 
-    /// The `client_id`.
+    /// Returns the `client_id`.
     pub fn client_id(&self) -> &'a str {
         self.client_id
     }
 
-    /// The server's token endpoint: an audience by which the server knows itself (RFC 7523 section 3).
+    /// Returns the server's token endpoint: an audience with which the server identifies itself (RFC 7523 section 3).
     ///
-    /// The request need not go there: a client with a certificate may be asked to use another address (RFC 8705
-    /// section 5), and tokens are introspected and revoked at addresses of their own.
+    /// The request may go elsewhere: a client with a certificate may have to use another address (RFC 8705 section 5),
+    /// and introspection and revocation have endpoints of their own.
     pub fn token_endpoint(&self) -> &'a str {
         self.token_endpoint
     }
 
-    /// What the server says of itself, where it was [discovered](crate::Endpoint::discover).
+    /// Returns the server's metadata, if it was [discovered](crate::Endpoint::discover).
     pub fn metadata(&self) -> Option<&'a Metadata> {
         self.metadata
     }
 
-    /// As if the server had been discovered, for tests.
+    /// Adds metadata as if the server had been discovered, for tests.
     #[must_use]
     pub fn with_metadata(mut self, metadata: &'a Metadata) -> Self {
         self.metadata = Some(metadata);
@@ -180,7 +180,7 @@ impl<'a> AuthenticationContext<'a> {
     }
 }
 
-/// RFC 6749 appendix A.1.
+/// Checks the `client_id` against RFC 6749 appendix A.1.
 pub(crate) fn check_client_id(client_id: &str, allow_utf8: bool) -> Result<(), BuildError> {
     let wrong = |message: &'static str| Err(BuildError::new("client_id", message));
     if client_id.is_empty() {
@@ -193,8 +193,8 @@ pub(crate) fn check_client_id(client_id: &str, allow_utf8: bool) -> Result<(), B
     Ok(())
 }
 
-/// Is what was made now made from another secret than what was made before? Where either names none, the epoch of its
-/// maker tells.
+/// Returns true if the new value was made from another secret than the old one. If either names no secret, the epoch
+/// decides.
 pub(crate) fn is_from_another(
     now: Option<&Secret>,
     before: Option<&Secret>,
@@ -206,12 +206,13 @@ pub(crate) fn is_from_another(
     }
 }
 
-/// RFC 6749 appendix A: `*VSCHAR`.
+/// Returns true if the text is `*VSCHAR` (RFC 6749 appendix A).
 pub(crate) fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-/// The proof that goes with one request: one `Authorization` header or a few form parameters, and perhaps a certificate.
+/// The client's credentials for one request: one `Authorization` header or a few form parameters, and optionally a
+/// certificate.
 #[derive(Debug)]
 pub struct Credentials {
     pub(crate) proof: Proof,
@@ -220,7 +221,7 @@ pub struct Credentials {
     pub(crate) hint: Option<Hint>,
     identity: Option<ClientIdentity>,
     unbound: bool,
-    /// Which of the ways of a [`Strongest`](crate::Strongest) made them.
+    /// The method of a [`Strongest`](crate::Strongest) that made them.
     pub(crate) offer: Option<usize>,
 }
 
@@ -230,13 +231,13 @@ pub(crate) enum Proof {
 }
 
 impl Credentials {
-    /// Proves the client with an `Authorization` header, which is marked sensitive.
+    /// Creates credentials that are an `Authorization` header, which is marked sensitive.
     pub fn authorization(mut value: HeaderValue) -> Self {
         value.set_sensitive(true);
         Self::new(Proof::Header(value))
     }
 
-    /// Proves the client with form parameters.
+    /// Creates credentials that are form parameters.
     pub fn parameters<V: Into<String>>(
         parameters: impl IntoIterator<Item = (&'static str, V)>,
     ) -> Self {
@@ -246,19 +247,20 @@ impl Credentials {
         ))
     }
 
-    /// Says which secret they were made from, so that another one can be told from it after a refusal.
+    /// Records the secret that they were made from. After a refusal, the request is retried once if the secret changed.
     #[must_use]
     pub fn from_secret(mut self, secret: Secret) -> Self {
         self.secret = Some(secret);
         self
     }
 
-    /// The secret that they were made from, where that was [said](Self::from_secret).
+    /// Returns the secret that they were made from, if [recorded](Self::from_secret).
     pub fn secret(&self) -> Option<&Secret> {
         self.secret.as_ref()
     }
 
-    /// The form parameters, secrets and all, for tests of a [`ClientAuthentication`]; none where the proof is a header.
+    /// Returns the form parameters, secrets included, for tests of a [`ClientAuthentication`]; none if there is a
+    /// header.
     pub fn expose_parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let parameters = match &self.proof {
             Proof::Header(_) => [].as_slice(),
@@ -268,49 +270,49 @@ impl Credentials {
         exposed.map(|(name, value)| (*name, value.as_str()))
     }
 
-    /// Presents this certificate along with them, on a connection of its own (RFC 8705). The tokens that are got with
-    /// it are taken as bound to it.
+    /// Presents this certificate as well, on a separate connection (RFC 8705). Tokens fetched with it are treated as
+    /// bound to it.
     #[must_use]
     pub fn with_identity(mut self, identity: ClientIdentity) -> Self {
         self.identity = Some(identity);
         self
     }
 
-    /// The certificate that is presented along with them.
+    /// Returns the certificate that is presented as well.
     pub fn identity(&self) -> Option<&ClientIdentity> {
         self.identity.as_ref()
     }
 
-    /// Says that the server binds no tokens to the certificate.
+    /// Declares that the server does not bind tokens to the certificate.
     #[must_use]
     pub fn unbound_tokens(mut self) -> Self {
         self.unbound = true;
         self
     }
 
-    /// What the tokens are bound to that are got with them.
+    /// Returns the binding of tokens that are fetched with these credentials.
     pub(crate) fn binding(&self) -> Option<&Binding> {
         let identity = self.identity.as_ref().filter(|_| !self.unbound);
         identity.map(ClientIdentity::binding)
     }
 
-    /// Says that they hold only around the time of day at which they were made, which is this. Where the server
-    /// refuses them, its `Date` tells whether this machine's clock is off, and the error says by how much.
+    /// Records the time at which they were made, for credentials that are valid only around that time. If the server
+    /// refuses them, the error reports by how much the local clock differs from the response's `Date`.
     #[must_use]
     pub fn dated(mut self, made: SystemTime) -> Self {
         self.dated = Some(made);
         self
     }
 
-    /// Says what to check where the server refuses them, in place of the hint about `client_secret`.
+    /// Sets the hint that is shown if the server refuses them, replacing the one about `client_secret`.
     #[must_use]
     pub fn refusal_hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Are they made from others than those that were refused? An assertion is another one each time: only its maker
-    /// can tell, by the epoch.
+    /// Returns true if they come from other inputs than the refused ones. An assertion differs each time, so only the
+    /// epoch of its maker decides.
     pub(crate) fn differ(&self, refused: &Self, epoch_changed: bool) -> bool {
         is_from_another(self.secret(), refused.secret(), epoch_changed)
     }
@@ -342,8 +344,8 @@ impl fmt::Debug for Proof {
 
 /// `client_secret_basic`: id and secret in an HTTP Basic header (RFC 6749 section 2.3.1).
 ///
-/// The RFC has both form-encoded before they are joined. Servers that skip the decoding need
-/// [`raw`](Self::raw); the two differ only where id or secret hold other than letters, digits and `*-._`.
+/// The RFC has both form-encoded before they are joined. Servers that skip the decoding need [`raw`](Self::raw); the
+/// two differ only if id or secret contain characters other than letters, digits and `*-._`.
 #[derive(Clone, Debug)]
 pub struct ClientSecretBasic {
     secret: Arc<dyn SecretSource>,
@@ -357,9 +359,9 @@ enum BasicEncoding {
 }
 
 impl ClientSecretBasic {
-    /// Encodes as RFC 6749 asks: the one to start with.
+    /// Creates the method with the encoding of RFC 6749. Try this one first.
     ///
-    /// A space is written `%20`, which every decoder reads, form or percent; `+` is refused by some.
+    /// A space is written as `%20`, which form and percent decoders both accept; some reject `+`.
     pub fn new(secret: impl SecretSource + 'static) -> Self {
         Self {
             secret: Arc::new(secret),
@@ -367,9 +369,9 @@ impl ClientSecretBasic {
         }
     }
 
-    /// Joins id and secret as they are, for a server that decodes nothing.
+    /// Creates the method with id and secret joined unencoded, for a server that does not decode them.
     ///
-    /// A `client_id` with a `:` cannot be told from its secret then, and is refused.
+    /// A `client_id` that contains a `:` would be ambiguous and is rejected.
     pub fn raw(secret: impl SecretSource + 'static) -> Self {
         Self {
             secret: Arc::new(secret),
@@ -435,7 +437,7 @@ pub struct ClientSecretPost {
 }
 
 impl ClientSecretPost {
-    /// Sends this secret along in the form.
+    /// Creates the method with this secret.
     pub fn new(secret: impl SecretSource + 'static) -> Self {
         Self {
             secret: Arc::new(secret),
@@ -477,14 +479,14 @@ fn forget(source: &dyn SecretSource, refused: &Credentials) {
     }
 }
 
-/// What RFC 6749 appendix B leaves as it is.
+/// The characters that RFC 6749 appendix B leaves unencoded.
 const FORM: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'*')
     .remove(b'-')
     .remove(b'.')
     .remove(b'_');
 
-/// Form-encodes, with a space as `%20`.
+/// Form-encodes the text, with a space as `%20`.
 pub(crate) fn form_encode(text: &str) -> impl fmt::Display + '_ {
     utf8_percent_encode(text, FORM)
 }

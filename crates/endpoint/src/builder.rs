@@ -10,11 +10,11 @@ use crate::{
     response::ResponseRules,
 };
 
-/// What an adapter knows about its server's errors: a hint to show in place of the general one, or `None`.
+/// An adapter's hints for its server's errors: a hint that replaces the general one, or `None`.
 pub type Hints = fn(&TokenError) -> Option<Hint>;
 
-/// Sets up a source, of [`ClientCredentials`](crate::ClientCredentials) for one: what all grants have in common. What is wrong is told by
-/// [`build`](Self::build), before any I/O.
+/// A builder of a token source such as [`ClientCredentials`](crate::ClientCredentials), with the settings that all
+/// grants share. [`build`](Self::build) reports invalid settings, before any I/O.
 #[must_use]
 pub struct SourceBuilder<S: Source> {
     pub(crate) grant: S::Grant,
@@ -25,7 +25,7 @@ pub struct SourceBuilder<S: Source> {
     address_rules: AddressRules,
     allow_utf8: bool,
     defaults: TokenRequest,
-    /// The first thing that was wrong.
+    /// The first invalid setting.
     wrong: Option<BuildError>,
     transport: Option<HttpTransport>,
     retry: Retry,
@@ -63,31 +63,30 @@ impl<S: Source> SourceBuilder<S> {
         }
     }
 
-    /// Asks this endpoint in place of the one before: for adapters, which start from their server's.
+    /// Replaces the token endpoint, for adapters, which start from their server's.
     pub fn token_endpoint(mut self, endpoint: impl Into<Endpoint>) -> Self {
         self.endpoint = endpoint.into();
         self
     }
 
-    /// Proves the client this way in place of the one before: for adapters, which start from their server's.
+    /// Replaces the client authentication, for adapters, which start from their server's.
     pub fn authentication(mut self, authentication: impl ClientAuthentication + 'static) -> Self {
         self.authentication = Box::new(authentication);
         self
     }
 
-    /// Binds tokens to a key (DPoP, RFC 9449): each request to the token endpoint proves it, a token that comes back
-    /// without the bond is dropped, and each token brings the prover along for those who use it. Default: tokens are of
-    /// type Bearer, and others are dropped.
+    /// Binds tokens to a key (DPoP, RFC 9449): each request to the token endpoint carries a proof, an unbound token in
+    /// a response is rejected, and each token carries the prover for its users. Default: bearer tokens, and tokens of
+    /// other types are rejected.
     ///
-    /// It goes on top of the [`authentication`](Self::authentication), which stays as it is. `hallpass-jwt` has a
-    /// prover, `Dpop`.
+    /// It is used in addition to the [`authentication`](Self::authentication). `hallpass-jwt` has a prover, `Dpop`.
     pub fn dpop(mut self, prover: impl Prover + 'static) -> Self {
         self.prover = Some(Arc::new(prover));
         self.rules.token_type = TokenType::DPoP;
         self
     }
 
-    /// Asks for these scopes, with spaces between them, in calls that name none. Ask for the least that is needed.
+    /// Sets the scopes, separated by spaces, for calls that name none. Request as few as possible.
     pub fn scope(mut self, scope: &str) -> Self {
         match scope.parse::<ScopeSet>() {
             Ok(scopes) => self.defaults = self.defaults.with_scopes(scopes),
@@ -96,78 +95,78 @@ impl<S: Source> SourceBuilder<S> {
         self
     }
 
-    /// Asks for a token for this resource, an absolute URI (RFC 8707), in calls that name none. May be repeated.
+    /// Adds a resource, an absolute URI (RFC 8707), for calls that name none. May be repeated.
     pub fn resource(self, resource: &str) -> Self {
         self.with("resource", |request| request.with_resource(resource))
     }
 
-    /// Asks for a token for this audience in calls that name none. May be repeated.
+    /// Adds an audience for calls that name none. May be repeated.
     pub fn audience(self, audience: &str) -> Self {
         self.with("audience", |request| request.with_audience(audience))
     }
 
-    /// Sends a parameter of the server's own along with every request. Names that OAuth manages are refused.
+    /// Adds a server-specific parameter to every request. Names that OAuth reserves are rejected.
     pub fn parameter(self, name: &str, value: &str) -> Self {
         self.with("parameter", |request| request.with_parameter(name, value))
     }
 
-    /// Fails with [`RequestRefused`](hallpass_core::ErrorKind::RequestRefused) where the server grants fewer scopes
-    /// than were asked for. Without it the granted set is only recorded.
+    /// Fails with [`RequestRefused`](hallpass_core::ErrorKind::RequestRefused) if the server grants fewer scopes than
+    /// requested. By default the granted set is only recorded.
     pub fn require_granted_scopes(mut self) -> Self {
         self.require_scopes = true;
         self
     }
 
-    /// Uses this transport in place of one with the defaults.
+    /// Sets the transport. Default: a transport with default settings.
     pub fn transport(mut self, transport: HttpTransport) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// When to try again; see [`Retry`] for the default.
+    /// Sets the retry policy; see [`Retry`] for the default.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
     }
 
-    /// The lifetime of a token whose response has no `expires_in`. Default: 5 minutes.
+    /// Sets the lifetime of a token whose response has no `expires_in`. Default: 5 minutes.
     ///
-    /// RFC 6749 section 5.1 leaves it to the documentation of the server: look it up there.
+    /// RFC 6749 section 5.1 leaves the value to the server's documentation.
     pub fn default_lifetime(mut self, lifetime: Duration) -> Self {
         self.rules.default_lifetime = lifetime;
         self
     }
 
-    /// The longest lifetime that is believed; a longer one is cut. Default: 24 hours.
+    /// Sets the longest accepted lifetime; a longer one is capped. Default: 24 hours.
     pub fn max_lifetime(mut self, lifetime: Duration) -> Self {
         self.rules.max_lifetime = lifetime;
         self
     }
 
-    /// The longest token that is taken, in bytes. Default: 32 KiB, what common servers allow in a header.
+    /// Sets the longest accepted token, in bytes. Default: 32 KiB, which common servers allow in a header.
     pub fn max_token_bytes(mut self, bytes: usize) -> Self {
         self.rules.max_token_bytes = bytes;
         self
     }
 
-    /// Takes responses that RFC 6749 section 5.1 does not allow but that are clear all the same: with another content
-    /// type than JSON (a web page is still refused), without a `token_type`, with a token outside RFC 6750's alphabet.
+    /// Accepts unambiguous responses that RFC 6749 section 5.1 does not allow: a content type other than JSON (a web
+    /// page is still rejected), no `token_type`, or a token outside the alphabet of RFC 6750.
     pub fn lenient_responses(mut self) -> Self {
         self.rules.lenient = true;
         self
     }
 
-    /// Allows `client_id` and `client_secret` outside printable ASCII, sent as UTF-8. RFC 6749 appendix A knows none
-    /// such, so that a server may read them differently.
+    /// Allows `client_id` and `client_secret` outside printable ASCII, sent as UTF-8. RFC 6749 appendix A does not
+    /// define these, and servers may decode them differently.
     pub fn allow_utf8_credentials(mut self) -> Self {
         self.allow_utf8 = true;
         self
     }
 
-    /// Refuses a `token_endpoint` that names this machine, a private network or a link-local address.
+    /// Rejects a `token_endpoint` that names this machine, a private network or a link-local address.
     ///
-    /// For programs that take the endpoint from someone else's hands. A name that only resolves to such an address is
-    /// not found out.
+    /// For programs that take the endpoint from untrusted input. A name that resolves to such an address is not
+    /// detected.
     pub fn refuse_local_endpoint(mut self) -> Self {
         self.address_rules.refuse_local = true;
         self
@@ -175,29 +174,29 @@ impl<S: Source> SourceBuilder<S> {
 
     /// Allows plain HTTP to a server on this machine (`127.0.0.0/8`, `::1`, `localhost`), for tests and development.
     ///
-    /// The danger: whoever else is on this machine may listen. HTTP to any other host stays forbidden.
+    /// Danger: other processes on this machine may listen. HTTP to any other host stays forbidden.
     pub fn danger_allow_http_on_loopback(mut self) -> Self {
         self.address_rules.allow_http_on_loopback = true;
         self
     }
 
-    /// Shows an adapter's own hints in errors.
+    /// Sets an adapter's own hints for errors.
     pub fn hints(mut self, hints: Hints) -> Self {
         self.hints = Some(hints);
         self
     }
 
-    /// Reads time from this clock: a test's.
+    /// Sets the clock, for tests.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Builds the source; connects nowhere.
+    /// Builds the source without connecting to anything.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] names the first setting that cannot be used.
+    /// A [`BuildError`] that names the first invalid setting.
     pub fn build(self) -> Result<S, BuildError> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
@@ -248,7 +247,7 @@ impl<S: Source> SourceBuilder<S> {
     }
 }
 
-/// Neither the endpoint, which may hold anything before it is checked, nor the credentials are shown.
+/// Shows neither the endpoint, which may contain anything before it is checked, nor the credentials.
 impl<S: Source> fmt::Debug for SourceBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SourceBuilder")

@@ -1,4 +1,4 @@
-//! A client at a token endpoint: attempts, retries and changed credentials, the same for every grant.
+//! A client of a token endpoint: attempts, retries and changed credentials, shared by all grants.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
     skew,
 };
 
-/// What every source of this crate is inside.
+/// The inner type of every source in this crate.
 #[allow(clippy::struct_field_names)] // `client_id` is what the RFC calls it.
 pub struct Client<G> {
     pub(crate) grant: G,
@@ -38,19 +38,19 @@ pub struct Client<G> {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// All that one attempt sends.
+/// The inputs of one attempt.
 struct Attempt {
     place: Arc<Place>,
-    /// The client's, from before its credentials were made.
+    /// The client authentication's epoch, read before its credentials were made.
     epoch: u64,
-    /// The grant's, from before its form was made.
+    /// The grant's epoch, read before its form was made.
     grant_epoch: u64,
     credentials: Credentials,
     form: Form,
 }
 
 impl<G: Grant> Client<G> {
-    /// Attempts until one succeeds, a failure is permanent, or the retries or the time run out.
+    /// Repeats attempts until one succeeds, a failure is permanent, or the retries or the time run out.
     pub(crate) async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         let request = request.or(&self.defaults);
         let mut tries = self.retry.tries();
@@ -63,7 +63,7 @@ impl<G: Grant> Client<G> {
         }
     }
 
-    /// Checks a token from elsewhere as [`exchange`](Self::exchange) checks the server's.
+    /// Checks a token from elsewhere as [`exchange`](Self::exchange) checks the server's tokens.
     pub(crate) fn check_token(
         &self,
         request: &TokenRequest,
@@ -84,8 +84,8 @@ impl<G: Grant> Client<G> {
         self.authentication.epoch().wrapping_add(self.grant.epoch())
     }
 
-    /// One exchange, or two: where the server refuses credentials that have changed since they were made, the new ones
-    /// are tried at once. That happens once a call, whatever the secret does.
+    /// Runs one exchange, or two if the server refuses credentials that have changed since they were made: the new ones
+    /// are tried at once, and at most once per call.
     pub(crate) async fn attempt(
         &self,
         request: &TokenRequest,
@@ -109,7 +109,7 @@ impl<G: Grant> Client<G> {
         result
     }
 
-    /// Makes what an attempt sends, within the time that is left.
+    /// Prepares an attempt, within the remaining time.
     async fn prepare(&self, request: &TokenRequest, tries: &Tries) -> Result<Attempt, TokenError> {
         let place = self.endpoint.place_within(tries).await?;
         let context = AuthenticationContext::at(&self.client_id, &place, self.allow_utf8);
@@ -129,7 +129,7 @@ impl<G: Grant> Client<G> {
         })
     }
 
-    /// Tells whoever made what was sent where it was refused; true if it was.
+    /// Reports a refusal to the makers of the refused parts; returns true if there was one.
     fn tell_refusal(&self, result: &Result<AccessToken, TokenError>, sent: &Attempt) -> bool {
         let Err(error) = result else {
             return false;
@@ -143,14 +143,14 @@ impl<G: Grant> Client<G> {
         refused
     }
 
-    /// Makes it all anew, and yields it where it is made from others than what was refused.
+    /// Prepares the attempt again, and returns it if its inputs differ from the refused ones.
     async fn changed(
         &self,
         refused: &Attempt,
         request: &TokenRequest,
         tries: &Tries,
     ) -> Option<Attempt> {
-        // Where they cannot be made, what the server said is the better news.
+        // If this fails, the server's error is more useful.
         let anew = self.prepare(request, tries).await.ok()?;
         let epoch_changed = self.authentication.epoch() != refused.epoch;
         let changed = anew.credentials.differ(&refused.credentials, epoch_changed);
@@ -158,7 +158,7 @@ impl<G: Grant> Client<G> {
         (changed || anew.form.differs(&refused.form, epoch_changed)).then_some(anew)
     }
 
-    /// One exchange where tokens are not bound to a key; else as many as the server demands nonces (RFC 9449 section 8).
+    /// Runs one exchange for unbound tokens, or one per nonce that the server demands (RFC 9449 section 8).
     async fn exchange_proven(
         &self,
         mut sent: Attempt,
@@ -184,7 +184,7 @@ impl<G: Grant> Client<G> {
             }
             let host = sent.place.host();
             tracing::debug!(host, "the server demands a nonce, trying again with it");
-            // An assertion is good for one request.
+            // An assertion may be used for one request only.
             sent = match self.prepare(request, tries).await {
                 Ok(anew) => anew,
                 Err(error) => return (sent, Err(error)),
@@ -210,13 +210,13 @@ impl<G: Grant> Client<G> {
         let mut post = post(address.url().clone(), form.bytes(), credentials);
         proving.put_on(post.headers_mut());
 
-        // Before it is sent: a slow answer must not make the token live longer here than at the server.
+        // Taken before sending: after a slow response, the token must not live longer here than at the server.
         let requested_at = self.clock.moment();
         let answer = self.transport.exchange_as(post, credentials, deadline);
         let answer = answer.await.map_err(named)?;
         let status = answer.status;
         let headers = proving.answered(&answer.headers);
-        // The answer's date, taken back to when what was sent was made.
+        // The response's date, moved back to the time at which the credentials were made.
         let elapsed = self.clock.now().saturating_since(requested_at.timestamp);
         let [skew, form_skew, proofs_skew] = [credentials.dated, form.dated(), proving.dated()]
             .map(|made| made.and_then(|made| skew::Skew::of(&answer.headers, made, elapsed)));
@@ -263,7 +263,7 @@ impl<G: Grant> Client<G> {
         Ok(token)
     }
 
-    /// Puts the adapter's own hint in place of the general one, and a clock that is off in place of both.
+    /// Replaces the general hint with the adapter's, and both with the clock skew if there is any.
     fn advise(&self, error: TokenError, skew: Option<skew::Skew>) -> TokenError {
         let dated = error.kind() == ErrorKind::CredentialsRefused || dpop::is_proof_refused(&error);
         if dated && let Some(skew) = skew {
@@ -276,21 +276,21 @@ impl<G: Grant> Client<G> {
     }
 }
 
-/// The error where a part of a request took the whole time of a call.
+/// Returns the error for a part of the request that used up the call's time.
 #[cold]
 fn late(part: &str) -> TokenError {
     TokenError::unavailable(format!("{part} was not ready within the call's deadline"))
         .with_local(true)
 }
 
-/// The same for the client's credentials, which names their method.
+/// Returns the same error for the client's credentials, naming their method.
 #[cold]
 pub(crate) fn late_credentials(authentication: &dyn ClientAuthentication) -> TokenError {
     let method = authentication.method().unwrap_or("client authentication");
     late(&format!("the credential for `{method}`")).with_hint(hints::LATE_CREDENTIALS)
 }
 
-/// A request with a form and the client's proof.
+/// Creates a request with a form and the client's credentials.
 pub(crate) fn post(url: url::Url, form: &[u8], credentials: &Credentials) -> reqwest::Request {
     const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
     const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -8,9 +8,9 @@ use crate::{
     grant::{About, Form, Grant, Source},
 };
 
-/// Tokens from a token endpoint with the client credentials grant (RFC 6749 section 4.4).
+/// A source of tokens with the client credentials grant (RFC 6749 section 4.4).
 ///
-/// Each call of [`token`](TokenSource::token) asks the server: wrap it in a cache to share one token between calls.
+/// Each call of [`token`](TokenSource::token) sends a request: wrap it in a cache to share one token between calls.
 ///
 /// ```no_run
 /// use hallpass_core::{Secret, TokenRequest, TokenSource};
@@ -33,12 +33,12 @@ use crate::{
 ///
 /// # Cancellation
 ///
-/// Dropping the future of a call drops its request; the connection is closed, or kept if it is still in order.
+/// Dropping the future of a call drops its request; the connection is closed, or reused if it is still usable.
 #[derive(Debug)]
 pub struct ClientCredentials(Client<ClientCredentialsGrant>);
 
 impl ClientCredentials {
-    /// Starts a source: what it cannot do without comes first, so that it cannot be forgotten.
+    /// Creates a builder; the required settings are its arguments.
     pub fn builder(
         token_endpoint: impl Into<Endpoint>,
         client_id: impl Into<String>,
@@ -76,7 +76,7 @@ impl Source for ClientCredentials {
     }
 }
 
-/// The grant that stands on nothing but the client itself.
+/// A grant without an input besides the client's credentials.
 #[derive(Debug)]
 pub struct ClientCredentialsGrant;
 
@@ -145,7 +145,7 @@ mod tests {
             let unusable = kind(&any, &default, &unusable);
             assert_eq!(unusable, Some(ErrorKind::UnusableResponse));
         }
-        // One that another process believes for longer than this one does.
+        // A token to which another process gives a longer lifetime.
         let short = builder().max_lifetime(HOUR / 2).build().unwrap();
         assert_eq!(kind(&short, &default, &fewer), None);
         clock.advance(HOUR / 2);

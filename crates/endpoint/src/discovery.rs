@@ -1,4 +1,4 @@
-//! An authorization server's metadata, found by its issuer identifier (RFC 8414) and kept for a while.
+//! Discovery of an authorization server's metadata by its issuer identifier (RFC 8414), with a cache.
 
 use std::{
     fmt,
@@ -19,12 +19,12 @@ use crate::{
 };
 
 const SETTING: &str = "issuer";
-/// How soon a refresh that failed is tried again.
+/// The delay before a failed refresh is retried.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// Sets up the discovery of an authorization server's endpoints; begun by [`Endpoint::discover`].
+/// A builder for the discovery of an authorization server's endpoints; see [`Endpoint::discover`].
 ///
-/// Nothing is asked before the first token is.
+/// No request is sent before the first token is requested.
 ///
 /// ```
 /// use std::time::Duration;
@@ -57,58 +57,57 @@ impl Discovery {
         }
     }
 
-    /// Reads the document at the location of OpenID Connect Discovery, `.well-known/openid-configuration` appended to the
-    /// issuer, for servers that have no other. Default: `.well-known/oauth-authorization-server` between host and path
-    /// (RFC 8414 section 3.1).
+    /// Reads the document at the location of OpenID Connect Discovery, `.well-known/openid-configuration` appended to
+    /// the issuer, for servers that only have that one. Default: `.well-known/oauth-authorization-server` between host
+    /// and path (RFC 8414 section 3.1).
     pub fn openid_location(mut self) -> Self {
         self.openid = true;
         self
     }
 
-    /// For how long a document is used before it is read anew. Default: an hour.
+    /// Sets how long a document is cached. Default: an hour.
     ///
-    /// Where it cannot be read anew, the old one goes on being used, and another try is made after a minute.
+    /// If a refresh fails, the old document stays in use and the refresh is retried after a minute.
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self
     }
 
-    /// Reads the document through this transport. Default: one with the defaults. Whatever of
-    /// [`HttpTransport`]'s the token requests need, a proxy or a certificate authority, this needs too.
+    /// Sets the transport for reading the document. Default: one with default settings. A proxy or certificate
+    /// authority that the token requests need in their [`HttpTransport`] is needed here too.
     pub fn transport(mut self, transport: HttpTransport) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// Refuses an issuer that names this machine, a private network or a link-local address; see
-    /// [`SourceBuilder::refuse_local_endpoint`](crate::SourceBuilder::refuse_local_endpoint), which sees to the
+    /// Rejects an issuer that names this machine, a private network or a link-local address; see
+    /// [`SourceBuilder::refuse_local_endpoint`](crate::SourceBuilder::refuse_local_endpoint), which covers the
     /// endpoints in the document.
     pub fn refuse_local_issuer(mut self) -> Self {
         self.rules.refuse_local = true;
         self
     }
 
-    /// Allows plain HTTP to a server on this machine, for tests and development. The endpoints in the document are
-    /// allowed it by the source's own switch of this name.
+    /// Allows plain HTTP to a server on this machine, for tests and development. For the endpoints in the document, use
+    /// the source's method of the same name.
     ///
-    /// The danger: whoever else is on this machine may answer in the server's place. HTTP to any other host stays
-    /// forbidden.
+    /// Danger: other processes on this machine may impersonate the server. HTTP to any other host stays forbidden.
     pub fn danger_allow_http_on_loopback(mut self) -> Self {
         self.rules.allow_http_on_loopback = true;
         self
     }
 
-    /// Reads time from this clock: a test's.
+    /// Sets the clock, for tests.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Builds the endpoint; connects nowhere. Its clones share one document.
+    /// Builds the endpoint without connecting to anything. Its clones share one document.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] where the issuer is not an `https` URL without query and fragment (RFC 8414 section 2).
+    /// A [`BuildError`] if the issuer is not an `https` URL without query and fragment (RFC 8414 section 2).
     pub fn build(self) -> Result<Endpoint, BuildError> {
         let wrong = |message: &'static str| Err(BuildError::new(SETTING, message));
         if !self.issuer.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -142,7 +141,7 @@ impl Discovery {
 
 impl fmt::Debug for Discovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The issuer may hold anything before it is checked.
+        // The issuer may contain anything before it is checked.
         f.debug_struct("Discovery")
             .field("openid", &self.openid)
             .field("lifetime", &self.lifetime)
@@ -150,7 +149,8 @@ impl fmt::Debug for Discovery {
     }
 }
 
-/// RFC 8414 section 3.1: between host and path; OpenID Connect Discovery 1.0 section 4: behind the path.
+/// Returns the document's URL: between host and path (RFC 8414 section 3.1), or after the path (OpenID Connect
+/// Discovery 1.0 section 4).
 fn location(issuer: &Url, openid: bool) -> Url {
     let path = issuer.path().strip_suffix('/').unwrap_or(issuer.path());
     let well_known = if openid {
@@ -163,7 +163,7 @@ fn location(issuer: &Url, openid: bool) -> Url {
     location
 }
 
-/// An issuer with the document that was read last.
+/// An issuer with its cached document.
 pub(crate) struct Discovered {
     issuer: Box<str>,
     host: Box<str>,
@@ -181,15 +181,15 @@ pub(crate) struct Discovered {
 struct Known {
     metadata: Option<Arc<Metadata>>,
     refresh_at: Timestamp,
-    /// How many readings have ended, and how the last of them failed.
+    /// The number of finished reads, and the error of the last one.
     readings: u64,
     failure: Option<TokenError>,
 }
 
 impl Discovered {
-    /// The document, read anew where its lifetime is over.
+    /// Returns the document, reading it again once its lifetime is over.
     ///
-    /// One call reads; the others take the old document where there is one, else they wait for what that one gets.
+    /// One call reads; the others use the old document if there is one, or wait for the result.
     pub(crate) async fn metadata(&self) -> Result<Arc<Metadata>, TokenError> {
         let (old, readings) = {
             let known = self.known();
@@ -286,7 +286,7 @@ impl Discovered {
             return Err(refusal::with_wait(error, headers, self.clock.wall()));
         }
         if *status != StatusCode::OK {
-            // An issuer has neither a query nor a user name, so that nothing secret is in it.
+            // Safe to show: an issuer has neither a query nor a user name.
             let message = format!("the server has no metadata at {}", self.location);
             return Err(TokenError::configuration(message).with_hint(self.other_location()));
         }
@@ -311,7 +311,7 @@ impl Discovered {
         }
     }
 
-    /// RFC 8414 section 3.3: code point by code point, or whoever can answer here could speak for another server.
+    /// Compares code point by code point (RFC 8414 section 3.3); otherwise this server could impersonate another one.
     #[cold]
     fn mismatch(&self, issuer: &str) -> TokenError {
         let shown = TextFilter::new().clean(issuer);

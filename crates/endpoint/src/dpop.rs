@@ -1,5 +1,4 @@
-//! Tokens that are bound to a key (RFC 9449): a fresh proof for each request to the token endpoint, and the nonces that
-//! the server demands in it.
+//! DPoP-bound tokens (RFC 9449): a fresh proof for each request to the token endpoint, and the server's nonces.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -8,13 +7,13 @@ use http::{HeaderMap, Method};
 
 use crate::hints;
 
-/// How the requests of one attempt are proven; where no token is bound, nothing.
+/// The DPoP proofs of one attempt; empty if tokens are not bound.
 pub(crate) struct Proving<'a>(Option<Bound<'a>>);
 
 struct Bound<'a> {
     prover: &'a Arc<dyn Prover>,
     proofs: Proofs,
-    /// The one of the request that is under way.
+    /// The proof of the current request.
     proof: Option<Proof>,
 }
 
@@ -27,7 +26,7 @@ impl<'a> Proving<'a> {
         }))
     }
 
-    /// Makes the proof of the next request.
+    /// Creates the proof of the next request.
     pub(crate) async fn prove(&mut self) -> Result<(), TokenError> {
         if let Some(bound) = &mut self.0 {
             bound.proof = Some(bound.proofs.next(&**bound.prover, None).await?);
@@ -35,19 +34,19 @@ impl<'a> Proving<'a> {
         Ok(())
     }
 
-    /// Puts the proof on the request.
+    /// Adds the proof to the request.
     pub(crate) fn put_on(&self, headers: &mut HeaderMap) {
         if let Some(proof) = self.proof() {
             headers.insert("dpop", proof.header_value().clone());
         }
     }
 
-    /// When the proof was made, by this machine's clock.
+    /// Returns the time at which the proof was made, by the local clock.
     pub(crate) fn dated(&self) -> Option<SystemTime> {
         self.proof().map(Proof::made_at)
     }
 
-    /// Keeps the nonce that an answer brings, and yields what [`refused`](Self::refused) looks at.
+    /// Stores the nonce of a response, and returns the headers that [`refused`](Self::refused) reads.
     pub(crate) fn answered(&self, headers: &HeaderMap) -> HeaderMap {
         let Some(bound) = &self.0 else {
             return HeaderMap::new();
@@ -56,7 +55,7 @@ impl<'a> Proving<'a> {
         headers.clone()
     }
 
-    /// Says what can be done about a refusal of the proof; notes whether the request is to be repeated with a nonce.
+    /// Adds a hint if the proof was refused; records whether the request is to be repeated with a nonce.
     pub(crate) fn refused(&mut self, error: TokenError, headers: &HeaderMap) -> TokenError {
         let code = error.oauth_error().map(hallpass_core::OAuthError::code);
         let hint = match (code, &mut self.0) {
@@ -79,13 +78,13 @@ impl<'a> Proving<'a> {
         error.with_hint(hint)
     }
 
-    /// Is the request to be sent again, with the nonce that the server demands?
+    /// Returns true if the request is to be repeated with the nonce that the server demands.
     pub(crate) fn is_demanded(&self) -> bool {
         let bound = self.0.as_ref();
         bound.is_some_and(|bound| bound.proofs.is_demanded())
     }
 
-    /// Hands the key along with the token that is bound to it.
+    /// Attaches the prover to the token that is bound to its key.
     pub(crate) fn bind(&self, token: AccessToken) -> AccessToken {
         match &self.0 {
             Some(bound) => token.with_prover(bound.prover.clone()),
@@ -98,12 +97,12 @@ impl<'a> Proving<'a> {
     }
 }
 
-/// RFC 9449 section 8.
+/// The error code of RFC 9449 section 8.
 const USE_NONCE: &str = "use_dpop_nonce";
-/// RFC 9449 section 5.
+/// The error code of RFC 9449 section 5.
 const INVALID_PROOF: &str = "invalid_dpop_proof";
 
-/// Did the server refuse the proof, which is dated?
+/// Returns true if the server refused the proof, which is dated.
 pub(crate) fn is_proof_refused(error: &TokenError) -> bool {
     let code = error.oauth_error().map(hallpass_core::OAuthError::code);
     code == Some(INVALID_PROOF)

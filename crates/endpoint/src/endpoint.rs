@@ -15,9 +15,9 @@ use crate::{
     retry::Tries,
 };
 
-/// Where an authorization server is: its addresses, known or to be found out.
+/// An authorization server's addresses, set or discovered.
 ///
-/// Builders take whatever becomes one, so that a token endpoint is given as the text that it is:
+/// Builders accept anything that converts into one, so a token endpoint can be a string:
 ///
 /// ```
 /// use hallpass_endpoint::{ClientCredentials, Endpoint, PublicClient};
@@ -43,13 +43,13 @@ enum Server {
 }
 
 impl Endpoint {
-    /// The token endpoint at this URL, which is checked when a source is built.
+    /// Creates an endpoint with this token endpoint URL, which is checked when a source is built.
     pub fn new(token_endpoint: impl Into<String>) -> Self {
         Self::at(Server::Known(token_endpoint.into()))
     }
 
-    /// The endpoints of the server with this issuer identifier, as its metadata has them (RFC 8414): an `https` URL
-    /// without query and fragment, to the letter as the server has it.
+    /// Discovers the endpoints of the server with this issuer identifier from its metadata (RFC 8414): an `https` URL
+    /// without query and fragment, exactly as the server spells it.
     pub fn discover(issuer: impl Into<String>) -> Discovery {
         Discovery::new(issuer.into())
     }
@@ -67,41 +67,41 @@ impl Endpoint {
         }
     }
 
-    /// Tokens are introspected at this URL (RFC 7662), whatever the metadata says.
+    /// Sets the introspection endpoint (RFC 7662), overriding the metadata.
     #[must_use]
     pub fn with_introspection_endpoint(mut self, url: impl Into<String>) -> Self {
         self.introspection = Some(url.into());
         self
     }
 
-    /// Tokens are revoked at this URL (RFC 7009), whatever the metadata says.
+    /// Sets the revocation endpoint (RFC 7009), overriding the metadata.
     #[must_use]
     pub fn with_revocation_endpoint(mut self, url: impl Into<String>) -> Self {
         self.revocation = Some(url.into());
         self
     }
 
-    /// Clients that present a certificate ask for tokens at this URL, all others at the usual one (RFC 8705 section 5),
-    /// whatever the metadata says.
+    /// Sets the token endpoint for clients that present a certificate, overriding the metadata; all others use the
+    /// usual one (RFC 8705 section 5).
     #[must_use]
     pub fn with_mtls_alias(mut self, token_endpoint: impl Into<String>) -> Self {
         self.mtls_alias = Some(token_endpoint.into());
         self
     }
 
-    /// What the server says of itself, read now where it is not at hand; `None` for an endpoint that is not discovered.
+    /// Returns the server's metadata, reading it if it is not cached; `None` for an endpoint that is not discovered.
     ///
-    /// Call it when a program starts, to be told of a wrong issuer before the first token is needed.
+    /// Call it when a program starts, to detect a wrong issuer before the first token is needed.
     ///
     /// # Errors
     ///
-    /// A [`TokenError`] of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) where there is no such document
-    /// or it is another issuer's, of kind [`UnusableResponse`](hallpass_core::ErrorKind::UnusableResponse) where it cannot
-    /// be read, and of kind [`Unavailable`](hallpass_core::ErrorKind::Unavailable) where time may mend it.
+    /// A [`TokenError`] of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) if there is no such document
+    /// or it belongs to another issuer, of kind [`UnusableResponse`](hallpass_core::ErrorKind::UnusableResponse) if it
+    /// cannot be read, and of kind [`Unavailable`](hallpass_core::ErrorKind::Unavailable) if a later call may succeed.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up this reading; another call begins it anew.
+    /// Dropping the future cancels the read; another call starts it again.
     pub async fn metadata(&self) -> Result<Option<Arc<Metadata>>, TokenError> {
         match &self.server {
             Server::Known(_) => Ok(None),
@@ -109,7 +109,7 @@ impl Endpoint {
         }
     }
 
-    /// Checks the addresses that are known.
+    /// Checks the addresses that are set.
     pub(crate) fn locate(self, rules: AddressRules) -> Result<Located, BuildError> {
         let parse = |setting, url: Option<String>| {
             let parsed = url.map(|url| Address::parse_as(setting, &url, rules));
@@ -166,7 +166,7 @@ impl From<String> for Endpoint {
     }
 }
 
-/// An address is not shown before it is checked: it may hold anything.
+/// Hides the address: before it is checked, it may contain anything.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.server {
@@ -176,20 +176,20 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// An endpoint whose addresses were checked, or will be once they are found out.
+/// An endpoint whose addresses were checked, or will be once they are discovered.
 pub(crate) enum Located {
     Known(Arc<Place>),
     Discovered(Box<Finder>),
 }
 
-/// The addresses that were set, beside what the metadata says.
+/// The addresses that were set, in addition to the metadata.
 struct Given {
     introspection: Option<Address>,
     revocation: Option<Address>,
     mtls_alias: Option<Address>,
 }
 
-/// Finds the addresses out, and remembers what it found in which document.
+/// A resolver of discovered addresses that caches them per document.
 pub(crate) struct Finder {
     server: Arc<Discovered>,
     given: Given,
@@ -197,7 +197,7 @@ pub(crate) struct Finder {
     last: Mutex<Option<Arc<Place>>>,
 }
 
-/// An address that need not be there, and is checked when it is used: another endpoint's fault is none of a token's.
+/// An optional address, checked only when it is used: a bad one must not fail requests to other endpoints.
 type Found = Option<Result<Address, BuildError>>;
 
 /// The addresses of an authorization server.
@@ -210,7 +210,7 @@ pub(crate) struct Place {
     metadata: Option<Arc<Metadata>>,
 }
 
-/// Other addresses, for clients that present a certificate.
+/// The addresses for clients that present a certificate.
 #[derive(Debug, Default)]
 struct Aliases {
     token: Found,
@@ -219,7 +219,7 @@ struct Aliases {
 }
 
 impl Located {
-    /// The addresses as they are now.
+    /// Returns the current addresses.
     pub(crate) async fn place(&self) -> Result<Arc<Place>, TokenError> {
         match self {
             Self::Known(place) => Ok(place.clone()),
@@ -227,7 +227,7 @@ impl Located {
         }
     }
 
-    /// The same, within the time that is left of a call.
+    /// Returns the current addresses, within the call's remaining time.
     pub(crate) async fn place_within(&self, tries: &Tries) -> Result<Arc<Place>, TokenError> {
         let late = || {
             TokenError::unavailable(
@@ -238,7 +238,7 @@ impl Located {
         tries.within(self.place(), late).await
     }
 
-    /// What errors and traces call it.
+    /// Returns the host as shown in errors and traces.
     pub(crate) fn host(&self) -> &str {
         match self {
             Self::Known(place) => place.host(),
@@ -273,7 +273,7 @@ impl Finder {
             let said = || said.map(|url| Address::parse_as(setting, url, self.rules));
             given.clone().map(Ok).or_else(said)
         };
-        // An address that was set is not replaced by an alias for another one.
+        // An address that was set is not replaced by an alias of another one.
         let alias = |setting, given: Option<&Address>| -> Found {
             let said = metadata.mtls_alias(setting).filter(|_| given.is_none());
             said.map(|url| Address::parse_as("mtls_endpoint_aliases", url, self.rules))
@@ -313,7 +313,8 @@ impl Place {
         self.token.url()
     }
 
-    /// Where a token request with these credentials goes: to the alias, where they have a certificate and there is one.
+    /// Returns the URL of a token request with these credentials: the alias, if there is one and they have a
+    /// certificate.
     pub(crate) fn token_endpoint_for(
         &self,
         credentials: &Credentials,
@@ -325,7 +326,7 @@ impl Place {
         self.token.host()
     }
 
-    /// Where a request with these credentials goes that introspects or revokes a token.
+    /// Returns the URL of an introspection or revocation request with these credentials.
     pub(crate) fn address_for(
         &self,
         action: Action,
@@ -335,7 +336,7 @@ impl Place {
         alias.unwrap_or_else(|| self.address(action))
     }
 
-    /// Is there anything to send such a request to? Better asked before credentials are made for it.
+    /// Checks that there is an address for the action; cheaper than making credentials first.
     pub(crate) fn require(&self, action: Action) -> Result<(), TokenError> {
         if self.alias_for(action).is_some() {
             return Ok(());
@@ -388,7 +389,7 @@ fn unusable(error: &BuildError) -> TokenError {
     TokenError::unusable_response(format!("the metadata's address cannot be used, {error}"))
 }
 
-/// The alias, where there is one and the credentials have a certificate.
+/// Returns the alias, if there is one and the credentials have a certificate.
 fn alias<'a>(
     found: &'a Found,
     credentials: &Credentials,

@@ -2,9 +2,9 @@ use std::{borrow::Cow, error::Error, fmt};
 
 use hallpass_core::Hint;
 
-/// A source or a transport could not be built: the text says which setting is wrong, why, and what to do.
+/// An error that prevents building a source or a transport: which setting is wrong, why, and what to do.
 ///
-/// It comes before any I/O and carries no secret.
+/// Returned before any I/O; contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildError {
     setting: &'static str,
@@ -13,7 +13,7 @@ pub struct BuildError {
 }
 
 impl BuildError {
-    /// An error about `setting`, for adapters that build on this crate.
+    /// Creates an error about `setting`, for adapters that build on this crate.
     pub fn new(setting: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             setting,
@@ -22,29 +22,29 @@ impl BuildError {
         }
     }
 
-    /// Says what to do about it.
+    /// Adds a hint: what to do about the error.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The setting that is at fault, spelled as the builder's method or the RFC's parameter.
+    /// Returns the invalid setting, spelled as the builder's method or the RFC's parameter.
     pub fn setting(&self) -> &'static str {
         self.setting
     }
 
-    /// What is wrong with it.
+    /// Returns the reason.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What to do about it, where the message does not say so already.
+    /// Returns the hint, if the message itself does not say what to do.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_ref().map(Hint::text)
     }
 
-    /// The name of the hint, by which a program with other names for the libraries' methods chooses words of its own.
+    /// Returns the hint's name, for a program that replaces the libraries' method names with its own.
     pub fn hint_name(&self) -> Option<&'static str> {
         self.hint.as_ref().and_then(Hint::name)
     }

@@ -1,4 +1,4 @@
-//! What went wrong below HTTP, told without the URL and without what was sent.
+//! Failures below HTTP, described without the URL and without what was sent.
 
 mod tls;
 
@@ -9,26 +9,26 @@ use hallpass_core::{ErrorKind, Hint, TokenError};
 use crate::hints;
 pub(crate) use tls::not_pem;
 
-/// What of the transport's settings decides what to say.
+/// The transport settings that affect the description.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Setup {
-    /// Certificate authorities were added to the platform's.
+    /// True if certificate authorities were added to the platform's.
     pub(crate) roots: bool,
-    /// Requests may go through a proxy.
+    /// True if requests may go through a proxy.
     pub(crate) proxy: bool,
 }
 
-/// A marker in the `source()` chain: the connection broke before any answer came.
+/// A marker in the `source()` chain: the connection broke before any response.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection was lost before an answer came")]
 struct ConnectionLost {
     source: reqwest::Error,
     /// True if the server has probably not processed the request: it was sent on a pooled connection, which the server
-    /// may have closed while it was idle, or HTTP/2 says so (RFC 9113 section 8.7).
+    /// may have closed while idle, or HTTP/2 reports so (RFC 9113 section 8.7).
     unprocessed: bool,
 }
 
-/// What a server tells in TLS that does not take the client's certificate, as the TLS library spells the names of
+/// The TLS alerts with which a server rejects the client's certificate, in the TLS library's spelling of the names in
 /// RFC 8446 section 6.2.
 const REFUSALS: [(&str, &str); 8] = [
     ("AccessDenied", "it is valid, but may not be used here"),
@@ -50,7 +50,7 @@ const REFUSALS: [(&str, &str); 8] = [
     ),
 ];
 
-/// The error of a request. `reused` tells whether it was sent on a pooled connection.
+/// Converts the error of a request. `reused`: it was sent on a pooled connection.
 pub(crate) fn of(error: reqwest::Error, setup: Setup, reused: bool) -> TokenError {
     let error = error.without_url();
     if let Some(why) = refused_certificate(&error) {
@@ -92,7 +92,7 @@ pub(crate) fn of(error: reqwest::Error, setup: Setup, reused: bool) -> TokenErro
         .with_source(error)
 }
 
-/// Says what to check where a certificate was presented.
+/// Adds the hint for a request with a client certificate.
 pub(crate) fn certified(error: TokenError, hint: Option<&Hint>) -> TokenError {
     let Some(hint) = hint else {
         return error;
@@ -100,7 +100,7 @@ pub(crate) fn certified(error: TokenError, hint: Option<&Hint>) -> TokenError {
     if error.kind() == ErrorKind::CredentialsRefused {
         return error.with_hint(hint.clone());
     }
-    // It may be told on a connection that is closed already, and get lost with it.
+    // The alert may arrive on a connection that is already closed, and be lost.
     if is_connection_lost(&error) {
         return error
             .with_message("the connection was lost before an answer came, which some servers do in place of refusing the client certificate")
@@ -151,7 +151,7 @@ fn connecting(error: reqwest::Error, setup: Setup) -> TokenError {
     TokenError::unavailable(message).with_source(error)
 }
 
-/// Says in words why TLS failed, where that is what an HTTP client's error comes from.
+/// Returns the reason of a TLS failure in words, if that caused an HTTP client's error.
 ///
 /// The TLS library's own texts are mostly the names of its variants.
 ///
@@ -163,7 +163,7 @@ pub fn explain_tls_error(error: &(dyn Error + 'static)) -> Option<String> {
     tls_error(error).map(|error| tls::in_words(error, false).0)
 }
 
-/// What the TLS library refused, which it wraps as invalid data; a handshake that merely breaks off is none of it.
+/// Returns the TLS library's error, which is wrapped as invalid data; an interrupted handshake does not count.
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     causes(error).find_map(|cause| {
         if let Some(error) = cause.downcast_ref() {
@@ -175,14 +175,14 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
             if let Some(error) = inner.downcast_ref() {
                 return Some(error);
             }
-            // An I/O error inside of one is not told by `source`.
+            // `source` skips an I/O error within another one.
             io = inner.downcast_ref();
         }
         None
     })
 }
 
-/// Returns true if the connection broke before any answer came.
+/// Returns true if the connection broke before any response.
 fn is_connection_lost(error: &TokenError) -> bool {
     connection_lost(error).is_some()
 }
@@ -196,7 +196,7 @@ fn http2(error: &reqwest::Error) -> Option<&h2::Error> {
     causes(error).find_map(<dyn Error>::downcast_ref)
 }
 
-/// Returns true if the server refused the stream, or ended the connection before it.
+/// Returns true if the server refused the stream, or closed the connection before it.
 fn is_unprocessed(error: &h2::Error) -> bool {
     let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
     let ended = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
@@ -207,7 +207,7 @@ fn connection_lost(error: &TokenError) -> Option<&ConnectionLost> {
     error.source()?.downcast_ref()
 }
 
-/// The texts of an error and its causes, with `: ` between them.
+/// Joins the texts of an error and its causes with `: `.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     causes(error)
         .map(ToString::to_string)

@@ -1,4 +1,4 @@
-//! The body of a token request: what the grant asks, then how the client proves itself.
+//! The body of a token request: the grant's parameters, then the client's credentials.
 
 use hallpass_core::TokenRequest;
 use url::form_urlencoded;
@@ -6,19 +6,19 @@ use zeroize::Zeroizing;
 
 use crate::authentication::{Credentials, Proof};
 
-/// All that a request asks for but its scopes.
+/// Returns the request's parameters except the scopes.
 fn beside_scopes(request: &TokenRequest) -> impl Iterator<Item = (&str, &str)> {
     (request.resources().map(|value| ("resource", value)))
         .chain(request.audiences().map(|value| ("audience", value)))
         .chain(request.parameters())
 }
 
-/// Writes these parameters and no others, as [`grant`] does.
+/// Writes exactly these parameters, as [`grant`] does.
 pub(crate) fn of(pairs: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
     grant(pairs, &TokenRequest::new())
 }
 
-/// Writes the parameters of a grant, then what is asked for; never moved while it grows, so that no copy is left.
+/// Writes the parameters of a grant, then the request's; never reallocated, so no copy remains in memory.
 pub(crate) fn grant(pairs: &[(&str, &str)], request: &TokenRequest) -> Zeroizing<Vec<u8>> {
     let scope = request.scopes();
     let all = || {
@@ -32,17 +32,17 @@ pub(crate) fn grant(pairs: &[(&str, &str)], request: &TokenRequest) -> Zeroizing
     Zeroizing::new(form.finish().into_bytes())
 }
 
-/// How long a parameter can become: three bytes for each.
+/// Returns the maximum encoded length of a parameter: three bytes per byte.
 fn encoded((name, value): (&str, &str)) -> usize {
     3 * (name.len() + value.len()) + 2
 }
 
-/// Joins the grant's parameters and the client's proof; wiped from memory once it is sent.
+/// Joins the grant's parameters and the client's credentials; wiped from memory after sending.
 pub(crate) fn body(grant: &[u8], credentials: &Credentials) -> Zeroizing<Vec<u8>> {
     let Proof::Parameters(parameters) = &credentials.proof else {
         return Zeroizing::new(grant.to_vec());
     };
-    // It is not moved while it grows, and leaves no copy behind.
+    // Never reallocated, so no copy remains in memory.
     let proof: usize = parameters
         .iter()
         .map(|(name, value)| encoded((name, value)))
@@ -74,7 +74,7 @@ mod tests {
         list.iter().map(owned).collect()
     }
 
-    /// Whatever can be asked for.
+    /// Returns a request with every kind of parameter.
     fn of_all_kinds() -> TokenRequest {
         TokenRequest::new()
             .with_scopes("b a".parse::<ScopeSet>().unwrap())

@@ -1,4 +1,4 @@
-//! What a grant asks: the one thing in which the sources of this crate differ.
+//! Grants: the only part in which the sources of this crate differ.
 
 use std::{fmt, time::SystemTime};
 
@@ -8,38 +8,38 @@ use zeroize::Zeroizing;
 
 use crate::{Assertion, AuthenticationContext, client::Client, response::Granted};
 
-/// How one grant writes its requests and takes the answers. Sealed: it is named in public bounds and nowhere else.
+/// A grant: how its requests are written and its responses read. Sealed: used in public bounds only.
 #[async_trait]
 pub trait Grant: Send + Sync + fmt::Debug {
-    /// What errors say about this grant.
+    /// The grant's wording for errors.
     const ABOUT: About;
 
-    /// The form of one attempt, without the client's proof.
+    /// Creates the form of one attempt, without the client's credentials.
     async fn form(
         &self,
         request: &TokenRequest,
         context: &AuthenticationContext<'_>,
     ) -> Result<Form, TokenError>;
 
-    /// A number that changes when what the grant stands on does.
+    /// Returns a number that changes when the grant's inputs do.
     fn epoch(&self) -> u64 {
         0
     }
 
-    /// The server refused what the form was made from.
+    /// Reports that the server refused the inputs of the form.
     fn refused(&self, form: &Form) {
         let _ = form;
     }
 
-    /// Takes what was granted for a form; what the answer lacks for this grant is an error.
+    /// Accepts the response to a form; an error if it lacks what this grant needs.
     async fn accept(&self, granted: Granted, form: &Form) -> Result<AccessToken, TokenError> {
         let _ = form;
         granted.token
     }
 }
 
-/// A source that uses one grant: the bound of a function that sets up the [`SourceBuilder`](crate::SourceBuilder) of
-/// any of them. It is implemented by the sources of this crate alone.
+/// A source that uses one grant: the bound for a function that configures the [`SourceBuilder`](crate::SourceBuilder)
+/// of any of them. Only this crate's sources implement it.
 ///
 /// ```
 /// use hallpass_endpoint::{Retry, Source, SourceBuilder};
@@ -56,21 +56,21 @@ pub trait Source: Sized {
     fn of(client: Client<Self::Grant>) -> Self;
 }
 
-/// What errors say about a grant.
+/// The wording of errors about a grant.
 #[derive(Clone, Copy, Debug)]
 pub struct About {
-    /// The name under which servers have it, for hints.
+    /// The name that servers use, for hints.
     pub(crate) name: &'static str,
-    /// What its form is made from, for errors.
+    /// The input of its form, for errors.
     pub(crate) material: &'static str,
-    /// The codes by which a server refuses what the grant stands on, which is a credential then.
+    /// The error codes with which a server refuses the grant's input, which counts as a credential then.
     pub(crate) refused: &'static [&'static str],
     pub(crate) message: &'static str,
     pub(crate) hint: &'static str,
 }
 
 impl About {
-    /// For what stands on nothing but the client's own credentials.
+    /// Creates the wording of a grant without an input besides the client's credentials.
     pub(crate) const fn of_the_client(name: &'static str) -> Self {
         Self {
             name,
@@ -85,13 +85,13 @@ impl About {
 /// The form of one attempt.
 pub struct Form {
     body: Zeroizing<Vec<u8>>,
-    /// What it stands on, so that another one can be told from it after a refusal, and an echo is not shown.
+    /// The grant's inputs, for comparison after a refusal and for redaction of echoes.
     pub(crate) grounds: Vec<Ground>,
-    /// When the latest of what it stands on ends: a token must not outlive that.
+    /// The latest expiry among the inputs: a token must not outlive it.
     pub(crate) ends: Option<Timestamp>,
 }
 
-/// Something that a grant stands on, besides the client's own credentials.
+/// An input of a grant, besides the client's own credentials.
 #[derive(Debug)]
 pub(crate) enum Ground {
     Assertion(Assertion),
@@ -112,18 +112,18 @@ impl Form {
         &self.body
     }
 
-    /// Does this one stand on others than the one before?
+    /// Returns true if this form has other inputs than the one before.
     pub(crate) fn differs(&self, before: &Self, epoch_changed: bool) -> bool {
         let mut pairs = self.grounds.iter().zip(&before.grounds);
         pairs.any(|(now, before)| now.differs(before, epoch_changed))
     }
 
-    /// When it was made, where it holds only around that time.
+    /// Returns the time at which it was made, if it is valid only around that time.
     pub(crate) fn dated(&self) -> Option<SystemTime> {
         self.assertions().find_map(|assertion| assertion.dated)
     }
 
-    /// What to check where it is refused.
+    /// Returns the hint that is shown if it is refused.
     pub(crate) fn hint(&self) -> Option<&Hint> {
         self.assertions()
             .find_map(|assertion| assertion.hint.as_ref())

@@ -1,4 +1,4 @@
-//! The advice in this crate's errors, by name, for programs that have other names for what it tells to set.
+//! Named hints of this crate's errors, for programs that use other names for the settings in them.
 //!
 //! ```
 //! use hallpass_core::TokenError;
@@ -26,23 +26,23 @@ macro_rules! hints {
 }
 
 hints! {
-    /// Nothing at the address is a token endpoint.
+    /// The address has no token endpoint.
     TOKEN_ENDPOINT = "token-endpoint", "check `token_endpoint`";
     /// The host's name cannot be resolved.
     HOST_NAME = "host-name", "check the host in `token_endpoint`, and this machine's name service";
-    /// A web page came in place of an answer.
+    /// The response is a web page.
     WEB_PAGE = "web-page", "something in between may have answered, such as a firewall, a proxy or a sign-in page: check `token_endpoint`, and whether another `user_agent` is let through";
     /// Requests are redirected.
     REDIRECT = "redirect", "credentials are never sent along a redirect; set `token_endpoint` to the final address if you trust it";
-    /// The server takes no forms.
+    /// The server does not accept forms.
     NO_FORMS = "no-forms", "check `token_endpoint`: an OAuth server takes forms, and this one may belong to another API";
     /// The client is refused.
     CREDENTIALS = "credentials", "check `client_id` and `client_secret`, and that the server expects this way of authentication";
-    /// The client is refused, and its secret is another one where the server does not decode it.
+    /// The client is refused, and its secret changes if the server does not decode it.
     ENCODING = "encoding", "check `client_id` and `client_secret`; the secret holds characters that are encoded in the header, which some servers do not decode: use `ClientSecretBasic::raw` for these";
     /// The request is refused as such.
     PARAMETERS = "parameters", "check the extra parameters, and in which encoding the server expects `client_id` and `client_secret`";
-    /// A response departs from RFC 6749 and is clear all the same.
+    /// A response violates RFC 6749 but is unambiguous.
     LENIENT = "lenient-responses", "choose `lenient_responses` if this server always answers so";
     /// The token is longer than the limit.
     TOKEN_SIZE = "token-size", "raise `max_token_bytes` if resource servers take headers of that size";
@@ -56,9 +56,9 @@ hints! {
     UTF8 = "utf8-credentials", "remove them, or choose `allow_utf8_credentials` if they belong to it";
     /// A raw Basic header cannot carry the `client_id`.
     COLON = "colon-in-id", "use the form-encoded `ClientSecretBasic::new`, or `ClientSecretPost`";
-    /// There is no metadata where RFC 8414 has it.
+    /// There is no metadata at the location of RFC 8414.
     OPENID_LOCATION = "openid-location", "check `issuer`; some servers have the document at the location of OpenID Connect alone, see `openid_location`; or set `token_endpoint`, which needs no metadata";
-    /// There is no metadata where OpenID Connect has it.
+    /// There is no metadata at the location of OpenID Connect.
     OAUTH_LOCATION = "oauth-location", "check `issuer`; without `openid_location` the document is sought where RFC 8414 has it; or set `token_endpoint`, which needs no metadata";
     /// The proxy demands credentials.
     PROXY_CREDENTIALS = "proxy-credentials", "set the proxy's user name and password with `proxy_credentials`";
@@ -68,9 +68,9 @@ hints! {
     CLIENT = "http-client", "check `user_agent`, and that the platform has certificate authorities, or add yours with `add_root_certificates_pem`";
     /// The server's certificate cannot be verified.
     SERVER_CERTIFICATE = "server-certificate", "check the host in `token_endpoint` and the server's certificate";
-    /// The server's certificate comes from an unknown authority.
+    /// The issuer of the server's certificate is unknown.
     ROOTS = "roots", "check the host in `token_endpoint`; a private certificate authority is added with `add_root_certificates_pem`";
-    /// The server's certificate comes from none of the authorities that were added either.
+    /// The issuer of the server's certificate is not among the added ones either.
     INTERMEDIATE = "intermediate", "the certificates added with `add_root_certificates_pem` do not lead to it: add the authority that issued it, or have the server send its intermediate certificates";
     /// The server demands a client certificate.
     CLIENT_CERTIFICATE = "client-certificate", "authenticate this client with `MutualTls` and a certificate that the server knows";
@@ -80,7 +80,7 @@ hints! {
     CERTIFICATE_ITSELF = "certificate-itself", "check that the server has this very certificate registered for this `client_id`, and that the URL is the one where it asks for certificates (`with_mtls_alias`)";
     /// A caller's HTTP client cannot present a certificate.
     OWN_TRANSPORT = "own-transport", "build the transport with `HttpTransport::builder`";
-    /// A certificate is presented over TLS alone.
+    /// A certificate needs TLS.
     HTTPS = "https", "set `token_endpoint` to an `https` URL";
     /// An anonymous client is refused.
     ANONYMOUS = "anonymous-client", "this server wants to know the client: name it with `PublicClient`, or authenticate it";
@@ -102,9 +102,9 @@ mod tests {
         HttpTransportBuilder, MutualTls, PublicClient, Retry, SourceBuilder,
     };
 
-    /// The names that code can reach, and those of RFC 6749, which are the same everywhere.
+    /// Returns the names that code can use, and those of RFC 6749, which are the same everywhere.
     fn known() -> BTreeSet<&'static str> {
-        // Not run: what it calls has to be there for it to compile.
+        // Never run: it must only compile.
         fn _calls(
             builder: SourceBuilder<ClientCredentials>,
             transport: HttpTransportBuilder,

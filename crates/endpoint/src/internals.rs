@@ -1,14 +1,14 @@
-//! For this repository's benchmarks; no promise is made about it.
+//! For this repository's benchmarks, without stability guarantees.
 
 use hallpass_core::{AccessToken, Clock as _, ScopeSet, SystemClock, TextFilter, TokenError};
 
 use crate::{client_credentials::ClientCredentialsGrant, grant::Grant, response};
 
-/// Reads the body of a 200 as a source with default settings would.
+/// Reads the body of a 200 response like a source with default settings.
 ///
 /// # Errors
 ///
-/// As the source would.
+/// Those of the source.
 pub fn parse(body: &[u8]) -> Result<AccessToken, TokenError> {
     response::read(
         body,

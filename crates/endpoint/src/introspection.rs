@@ -9,10 +9,10 @@ use hallpass_core::{ScopeSet, TokenError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What an authorization server knows of a token (RFC 7662 section 2.2).
+/// The result of token introspection (RFC 7662 section 2.2).
 ///
-/// Where the token is not active, nothing else is told: it has expired, was revoked, is not known, or is not this
-/// client's to ask about.
+/// If the token is not active, no other member is present: it has expired, was revoked, is unknown, or the client may
+/// not introspect it.
 pub struct Introspection {
     known: Known,
     scopes: ScopeSet,
@@ -36,7 +36,7 @@ struct Known {
     aud: Audience,
 }
 
-/// One or several (RFC 7519 section 4.1.3).
+/// One audience or several (RFC 7519 section 4.1.3).
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Audience {
@@ -52,7 +52,7 @@ impl Default for Audience {
 
 impl Introspection {
     pub(crate) fn read(body: &[u8]) -> Result<Self, TokenError> {
-        // What the JSON library says may quote the answer.
+        // The JSON library's message may quote the response.
         let unusable = |message: &'static str| move |_| TokenError::unusable_response(message);
         let known: Known = serde_json::from_slice(body).map_err(unusable(
             "the answer is not JSON with a member `active`, or has a member of another type than RFC 7662 section 2.2 gives it",
@@ -69,52 +69,52 @@ impl Introspection {
         })
     }
 
-    /// Is the token good now, as the server sees it?
+    /// Returns true if the server considers the token valid now.
     pub fn is_active(&self) -> bool {
         self.known.active
     }
 
-    /// The scopes that it carries.
+    /// Returns the token's scopes.
     pub fn scopes(&self) -> &ScopeSet {
         &self.scopes
     }
 
-    /// The client that it was issued to.
+    /// Returns the client that it was issued to.
     pub fn client_id(&self) -> Option<&str> {
         self.known.client_id.as_deref()
     }
 
-    /// The name of the person who let the client have it, where there was one.
+    /// Returns the name of the user who authorized the client, if any.
     pub fn username(&self) -> Option<&str> {
         self.known.username.as_deref()
     }
 
-    /// `Bearer`, `DPoP` and so on.
+    /// Returns the token type: `Bearer`, `DPoP` and so on.
     pub fn token_type(&self) -> Option<&str> {
         self.known.token_type.as_deref()
     }
 
-    /// When it expires, by the server's clock.
+    /// Returns when it expires, by the server's clock.
     pub fn expires_at(&self) -> Option<SystemTime> {
         time(self.known.exp)
     }
 
-    /// When it was issued, by the server's clock.
+    /// Returns when it was issued, by the server's clock.
     pub fn issued_at(&self) -> Option<SystemTime> {
         time(self.known.iat)
     }
 
-    /// Before when it is not to be used, by the server's clock.
+    /// Returns the time before which it must not be used, by the server's clock.
     pub fn not_before(&self) -> Option<SystemTime> {
         time(self.known.nbf)
     }
 
-    /// The `sub` of the token: with client credentials, mostly the client itself.
+    /// Returns the token's `sub`: with client credentials, usually the client itself.
     pub fn subject(&self) -> Option<&str> {
         self.known.sub.as_deref()
     }
 
-    /// For whom it is.
+    /// Returns the token's audiences.
     pub fn audiences(&self) -> impl Iterator<Item = &str> {
         let list = match &self.known.aud {
             Audience::One(one) => std::slice::from_ref(one),
@@ -123,30 +123,30 @@ impl Introspection {
         list.iter().map(String::as_str)
     }
 
-    /// Who issued it.
+    /// Returns the token's issuer.
     pub fn issuer(&self) -> Option<&str> {
         self.known.iss.as_deref()
     }
 
-    /// Its identifier.
+    /// Returns the token's identifier.
     pub fn token_id(&self) -> Option<&str> {
         self.known.jti.as_deref()
     }
 
-    /// Any member of the answer, as the JSON text that the server wrote: `cnf` tells which key or certificate it is
-    /// bound to.
+    /// Returns any member of the response as the server's JSON text: `cnf` names the key or certificate that the token
+    /// is bound to.
     pub fn member(&self, name: &str) -> Option<&str> {
         self.members.get(name).map(|json| json.get())
     }
 }
 
-/// Seconds since 1970 (RFC 7519 section 2). What cannot be told here is not told.
+/// Converts seconds since 1970 (RFC 7519 section 2); `None` if the time cannot be represented.
 fn time(seconds: Option<f64>) -> Option<SystemTime> {
     let since = Duration::try_from_secs_f64(seconds?).ok()?;
     UNIX_EPOCH.checked_add(since)
 }
 
-/// Names of people are not shown.
+/// Hides the names of people.
 impl fmt::Debug for Introspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<Cow<'_, str>> = self.members.keys().map(|name| (&**name).into()).collect();

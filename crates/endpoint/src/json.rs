@@ -1,7 +1,7 @@
-//! The members of a token response or an error response, read in one pass and not yet judged.
+//! The members of a token response or an error response, read in one pass without validation.
 //!
-//! Nothing here fails for a member of the wrong type: it is noted, so that the judge can name it. An error of the
-//! JSON library is never shown, since it may quote what it read.
+//! A member of the wrong type is not an error here: it is recorded, so that validation can name it. An error of the
+//! JSON library is never shown, since it may quote its input.
 
 use std::{borrow::Cow, fmt};
 
@@ -11,16 +11,16 @@ use serde::{
 };
 use serde_json::{error::Category, value::RawValue};
 
-/// How deep a member that nobody knows may nest: what the JSON library allows for the rest.
+/// The maximum nesting of an unknown member: the JSON library's limit for the rest.
 const DEPTH: usize = 128;
 
-/// The members that a token response (RFC 6749 sections 5.1 and 5.2) may have, and the rest.
+/// The known members of a response (RFC 6749 sections 5.1 and 5.2), and the rest.
 #[derive(Default)]
 pub(crate) struct Members<'a> {
     known: [Option<Member<'a>>; NAMES.len()],
-    /// Members that no one here knows, as the JSON text that the server wrote.
+    /// Unknown members, as the server's JSON text.
     pub(crate) extra: Vec<(Box<str>, &'a RawValue)>,
-    /// A known member that came twice.
+    /// A known member that appeared twice.
     pub(crate) twice: Option<&'static str>,
 }
 
@@ -38,7 +38,7 @@ const NAMES: [&str; 10] = [
     "id_token",
 ];
 
-/// A value, as far as a token response can need it.
+/// A value, as detailed as a token response can need it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Member<'a> {
     Null,
@@ -48,12 +48,12 @@ pub(crate) enum Member<'a> {
     Other,
 }
 
-/// Why a text is no JSON object.
+/// The reason why a text is not a JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JsonFault {
     Empty,
     NotUtf8,
-    /// It ended in the middle.
+    /// The text is truncated.
     Cut,
     Syntax,
     NotAnObject,
@@ -78,7 +78,7 @@ impl<'a> Members<'a> {
         Ok(members)
     }
 
-    /// The member, where it is there and not null.
+    /// Returns the member, unless it is absent or null.
     pub(crate) fn get(&self, name: &str) -> Option<&Member<'a>> {
         let at = NAMES.iter().position(|known| *known == name)?;
         self.known[at]
@@ -86,7 +86,7 @@ impl<'a> Members<'a> {
             .filter(|member| **member != Member::Null)
     }
 
-    /// The member as a text: `None` where it is absent, null or something else.
+    /// Returns the member's text; `None` if it is absent, null or of another type.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         match self.get(name)? {
             Member::Text(text) => Some(text),
@@ -95,7 +95,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Counts brackets outside strings; the text is known to be one JSON value.
+/// Returns true if brackets outside strings nest too deep; the text is known to be one JSON value.
 fn too_deep(json: &str) -> bool {
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
     for byte in json.bytes() {
@@ -145,7 +145,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// Reads a member's name: its place in [`NAMES`], or the name itself.
+/// A member's name: its index in [`NAMES`], or the name itself.
 struct Name;
 
 impl<'de> DeserializeSeed<'de> for Name {
@@ -193,7 +193,7 @@ impl<'de> Deserialize<'de> for Member<'de> {
             }
 
             fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-                // The JSON library calls this for numbers below zero alone.
+                // The JSON library calls this for negative numbers only.
                 #[allow(clippy::cast_precision_loss)]
                 Ok(Member::Number(number as f64))
             }

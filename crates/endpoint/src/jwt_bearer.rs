@@ -10,15 +10,16 @@ use crate::{
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-/// Tokens for an assertion, a JWT that says for whom they are (RFC 7523 section 2.1, RFC 7521 section 4.1).
+/// A source of tokens for an assertion, a JWT that names the subject (RFC 7523 section 2.1, RFC 7521 section 4.1).
 ///
-/// For service accounts that sign for themselves, for a server that trusts another one's tokens, and for a call on behalf
-/// of a user whose token came in. Who the client is may be proved beside it, or left out with [`Anonymous`](crate::Anonymous).
+/// For service accounts that sign for themselves, for a server that trusts another server's tokens, and for calls on
+/// behalf of a user whose token came in. The client may authenticate as well, or not, with
+/// [`Anonymous`](crate::Anonymous).
 ///
-/// Each attempt asks the [`AssertionSource`] anew. Where the server refuses the assertion (`invalid_grant`), one that someone
-/// else made is read once more, and tried if it changed meanwhile.
+/// Each attempt calls the [`AssertionSource`] again. If the server refuses the assertion (`invalid_grant`), one that
+/// another party issued is read again, and the request is retried if it changed.
 ///
-/// Each call of [`token`](TokenSource::token) asks the server: wrap it in a cache to share one token between calls.
+/// Each call of [`token`](TokenSource::token) sends a request: wrap it in a cache to share one token between calls.
 ///
 /// ```
 /// use hallpass_core::{Secret, SecretSource};
@@ -36,12 +37,12 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 ///
 /// # Cancellation
 ///
-/// Dropping the future of a call drops its request; the connection is closed, or kept if it is still in order.
+/// Dropping the future of a call drops its request; the connection is closed, or reused if it is still usable.
 #[derive(Debug)]
 pub struct JwtBearer(Client<JwtBearerGrant>);
 
 impl JwtBearer {
-    /// Starts a source: what it cannot do without comes first, so that it cannot be forgotten.
+    /// Creates a builder; the required settings are its arguments.
     pub fn builder(
         token_endpoint: impl Into<Endpoint>,
         client_id: impl Into<String>,
@@ -80,7 +81,7 @@ impl Source for JwtBearer {
     }
 }
 
-/// The grant that stands on an assertion.
+/// A grant whose input is an assertion.
 #[derive(Debug)]
 pub struct JwtBearerGrant(Box<dyn AssertionSource>);
 

@@ -1,11 +1,11 @@
-//! Access tokens from any RFC 6749 token endpoint, with the grants that machines use.
+//! Access tokens from any RFC 6749 token endpoint, with the machine-to-machine grants.
 //!
-//! [`ClientCredentials`] is a [`TokenSource`](hallpass_core::TokenSource): give it the endpoint, the `client_id` and a
-//! way of [authentication](ClientAuthentication), and it yields tokens. Everything else has a default: deadlines,
-//! bounds, [retries](Retry), a [transport](HttpTransport) that follows no redirect.
+//! [`ClientCredentials`] is a [`TokenSource`](hallpass_core::TokenSource): it needs the endpoint, the `client_id` and a
+//! [client authentication](ClientAuthentication) method. Everything else has a default: deadlines, limits,
+//! [retries](Retry), a [transport](HttpTransport) that follows no redirect.
 //!
-//! A server that publishes its metadata is found by its issuer alone: [`Endpoint::discover`]. What is done with tokens that
-//! are held already, introspection and revocation, is [`TokenManagement`].
+//! A server that publishes metadata can be discovered by its issuer: [`Endpoint::discover`]. For introspection and
+//! revocation of tokens, see [`TokenManagement`].
 //!
 //! | source | grant | stands on |
 //! |---|---|---|
@@ -16,7 +16,7 @@
 //!
 //! Each has the same builder, [`SourceBuilder`].
 //!
-//! Use it for a server that has no adapter of its own, or build an adapter on it.
+//! Use it for a server without an adapter, or build an adapter on it.
 //!
 //! ```
 //! use hallpass_core::Secret;

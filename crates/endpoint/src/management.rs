@@ -1,4 +1,4 @@
-//! What is done with tokens that are held already: asking about them, and giving them back.
+//! Management of issued tokens: introspection and revocation.
 
 use std::{fmt, sync::Arc};
 
@@ -22,11 +22,10 @@ use crate::{
     transport::Answer,
 };
 
-/// Asks the authorization server about tokens that this client holds (RFC 7662), and revokes them (RFC 7009).
+/// A client for token introspection (RFC 7662) and revocation (RFC 7009).
 ///
-/// A client needs neither to use a token: introspect to find out why an API refuses one, revoke when a program ends and
-/// its tokens must not outlive it. At many servers a client may introspect the tokens of its own alone, or must be
-/// registered for it.
+/// Neither is needed to use a token: introspect to find out why an API rejects one, revoke if a program's tokens must
+/// not outlive it. Many servers let a client introspect only its own tokens, or require a registration for it.
 ///
 /// ```no_run
 /// use hallpass_core::{Secret, TokenRequest, TokenSource};
@@ -45,7 +44,7 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-///
+/// For a server that is not discovered, set the addresses:
 /// For a server that is not discovered, name the addresses:
 /// [`Endpoint::with_introspection_endpoint`], [`Endpoint::with_revocation_endpoint`].
 pub struct TokenManagement {
@@ -71,7 +70,7 @@ impl Action {
         }
     }
 
-    /// As the metadata names its endpoint.
+    /// Returns the endpoint's name in the metadata.
     pub(crate) fn endpoint(self) -> &'static str {
         match self {
             Self::Introspect => "introspection_endpoint",
@@ -80,11 +79,11 @@ impl Action {
     }
 }
 
-/// What neither has: a grant.
+/// Neither action has a grant.
 const ABOUT: About = About::of_the_client("");
 
 impl TokenManagement {
-    /// Starts with what it cannot do without; the same as for the source of the tokens.
+    /// Creates a builder; the required settings are its arguments, as for the tokens' source.
     pub fn builder(
         endpoint: impl Into<Endpoint>,
         client_id: impl Into<String>,
@@ -101,11 +100,11 @@ impl TokenManagement {
         }
     }
 
-    /// What the server knows of this token (RFC 7662 section 2).
+    /// Introspects this token (RFC 7662 section 2).
     ///
     /// # Errors
     ///
-    /// A [`TokenError`] as for a token request. That a token is not active is no error.
+    /// A [`TokenError`] as for a token request. An inactive token is not an error.
     ///
     /// # Cancellation
     ///
@@ -117,24 +116,24 @@ impl TokenManagement {
         Introspection::read(&answer.body).map_err(|error| error.with_host(self.endpoint.host()))
     }
 
-    /// Has the server forget this token (RFC 7009 section 2). APIs that do not ask the server take it until it expires.
+    /// Revokes this token (RFC 7009 section 2). APIs that validate tokens locally accept it until it expires.
     ///
-    /// A token that the server does not know, because it has expired or was revoked before, is revoked: no error. Drop it
-    /// from its cache too, with [`TokenSource::invalidate`].
+    /// Revoking a token that the server does not know, such as an expired one, succeeds. Drop it from its cache too,
+    /// with [`TokenSource::invalidate`].
     ///
     /// # Errors
     ///
-    /// A [`TokenError`] as for a token request; the token may live on then.
+    /// A [`TokenError`] as for a token request; the token may still be valid then.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future drops the request, which the server may have read all the same.
+    /// Dropping the future drops the request, which the server may already have processed.
     pub async fn revoke(&self, token: &AccessToken) -> Result<(), TokenError> {
         let answer = self.call(Action::Revoke, token.expose(), "access_token");
         answer.await.map(|_| ())
     }
 
-    /// Has the server forget a refresh token, and with it the access tokens that came of it (RFC 7009 section 2.1).
+    /// Revokes a refresh token, and with it the access tokens issued from it (RFC 7009 section 2.1).
     ///
     /// # Errors
     ///
@@ -148,14 +147,14 @@ impl TokenManagement {
         answer.await.map(|_| ())
     }
 
-    /// Remembers the tokens that come out of `source`, to revoke them when the program ends.
+    /// Wraps `source` to record its tokens and revoke them when the program ends.
     ///
-    /// It goes between the source and its cache; see [`RevokeOnShutdown`].
+    /// Place it between the source and its cache; see [`RevokeOnShutdown`].
     pub fn revoke_on_shutdown<S: TokenSource>(self: &Arc<Self>, source: S) -> RevokeOnShutdown<S> {
         RevokeOnShutdown::new(source, self.clone())
     }
 
-    /// Asks until there is a good answer, a failure is permanent, or the retries or the time run out.
+    /// Repeats attempts until one succeeds, a failure is permanent, or the retries or the time run out.
     async fn call(&self, action: Action, token: &str, hint: &str) -> Result<Answer, TokenError> {
         let form = form::of(&[("token_type_hint", hint), ("token", token)]);
         let mut tries = self.retry.tries();
@@ -169,7 +168,7 @@ impl TokenManagement {
         }
     }
 
-    /// One exchange, or two: credentials that have changed since they were made are tried at once, and once a call.
+    /// Runs one exchange, or two: credentials that have changed since they were made are tried at once, once per call.
     async fn attempt(
         &self,
         action: Action,
@@ -264,7 +263,7 @@ impl fmt::Debug for TokenManagement {
     }
 }
 
-/// Sets up a [`TokenManagement`]. What is wrong is told by [`build`](Self::build), before any I/O.
+/// A builder of [`TokenManagement`]. [`build`](Self::build) reports invalid settings, before any I/O.
 #[must_use]
 pub struct TokenManagementBuilder {
     endpoint: Endpoint,
@@ -277,25 +276,25 @@ pub struct TokenManagementBuilder {
 }
 
 impl TokenManagementBuilder {
-    /// Uses this transport in place of one with the defaults: the source's, to share its connections.
+    /// Sets the transport, such as the source's, to share its connections. Default: one with default settings.
     pub fn transport(mut self, transport: HttpTransport) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// When to try again; see [`Retry`] for the default.
+    /// Sets the retry policy; see [`Retry`] for the default.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
     }
 
-    /// As [`SourceBuilder::allow_utf8_credentials`](crate::SourceBuilder::allow_utf8_credentials).
+    /// Does the same as [`SourceBuilder::allow_utf8_credentials`](crate::SourceBuilder::allow_utf8_credentials).
     pub fn allow_utf8_credentials(mut self) -> Self {
         self.allow_utf8 = true;
         self
     }
 
-    /// As [`SourceBuilder::refuse_local_endpoint`](crate::SourceBuilder::refuse_local_endpoint).
+    /// Does the same as [`SourceBuilder::refuse_local_endpoint`](crate::SourceBuilder::refuse_local_endpoint).
     pub fn refuse_local_endpoint(mut self) -> Self {
         self.rules.refuse_local = true;
         self
@@ -303,18 +302,17 @@ impl TokenManagementBuilder {
 
     /// Allows plain HTTP to a server on this machine, for tests and development.
     ///
-    /// The danger: whoever else is on this machine may listen. HTTP to any other host stays forbidden.
+    /// Danger: other processes on this machine may listen. HTTP to any other host stays forbidden.
     pub fn danger_allow_http_on_loopback(mut self) -> Self {
         self.rules.allow_http_on_loopback = true;
         self
     }
 
-    /// Builds it; connects nowhere.
+    /// Builds it without connecting to anything.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] names the first setting that cannot be used. That an address is missing is told when it is
-    /// needed.
+    /// A [`BuildError`] that names the first invalid setting. A missing address is reported when it is needed.
     pub fn build(self) -> Result<TokenManagement, BuildError> {
         check_client_id(&self.client_id, self.allow_utf8)?;
         let transport = HttpTransport::or_default(self.transport)?;

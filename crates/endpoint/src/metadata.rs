@@ -3,10 +3,10 @@ use std::collections::BTreeMap;
 use hallpass_core::TokenError;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
-/// What an authorization server says of itself (RFC 8414 section 2), as far as a machine's client has use for it.
+/// An authorization server's metadata (RFC 8414 section 2), as far as a machine-to-machine client needs it.
 ///
-/// It was checked that it is the document of the issuer that was asked for. The addresses are as the server wrote them,
-/// and are checked where they are used.
+/// It is verified to belong to the requested issuer. The addresses are as the server wrote them, and are checked when
+/// they are used.
 #[derive(Clone, Debug)]
 pub struct Metadata(Document);
 
@@ -33,12 +33,12 @@ struct Document {
     dpop_signing_alg_values_supported: Member<Vec<String>>,
     #[serde(default)]
     tls_client_certificate_bound_access_tokens: Member<bool>,
-    /// RFC 8705 section 5; some servers put others than texts in.
+    /// RFC 8705 section 5; some servers have values that are not strings.
     #[serde(default)]
     mtls_endpoint_aliases: Member<BTreeMap<String, serde_json::Value>>,
 }
 
-/// An optional member. One of another type is as absent, until it is needed.
+/// An optional member. One of the wrong type counts as absent until it is needed.
 #[derive(Clone, Debug, Default)]
 enum Member<T> {
     /// Missing or null.
@@ -78,22 +78,22 @@ impl Member<Vec<String>> {
 }
 
 impl Metadata {
-    /// A document that is at hand, for tests of a [`ClientAuthentication`](crate::ClientAuthentication).
+    /// Parses a document, for tests of a [`ClientAuthentication`](crate::ClientAuthentication).
     ///
     /// # Errors
     ///
-    /// A [`TokenError`] of kind [`UnusableResponse`](hallpass_core::ErrorKind::UnusableResponse) where it is none.
+    /// A [`TokenError`] of kind [`UnusableResponse`](hallpass_core::ErrorKind::UnusableResponse) if it is not metadata.
     pub fn from_json(json: &str) -> Result<Self, TokenError> {
         Self::read(json.as_bytes())
     }
 
     pub(crate) fn read(body: &[u8]) -> Result<Self, TokenError> {
         let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
-        // The JSON library takes a list for an object whose members come in order.
+        // The JSON library accepts a list in place of an object, with the members in order.
         let list = body.trim_ascii_start().starts_with(b"[");
         let (message, transient) = match serde_json::from_slice(body) {
             Ok(document) if !list => return Ok(Self(document)),
-            // Its errors are not shown, since they may quote the document.
+            // The JSON library's errors are not shown, since they may quote the document.
             Err(error) if !error.is_data() => ("the metadata is not valid JSON", true),
             _ => (
                 "the metadata has no `issuer` that is a string, names a member twice, or is not a JSON object",
@@ -103,7 +103,7 @@ impl Metadata {
         Err(TokenError::unusable_response(message).with_transient(transient))
     }
 
-    /// Checks that a member is of the right type, or absent, before it is needed.
+    /// Checks, before it is needed, that a member is absent or of the right type.
     pub(crate) fn require(&self, name: &str) -> Result<(), TokenError> {
         let Document {
             token_endpoint,
@@ -126,39 +126,40 @@ impl Metadata {
         Ok(())
     }
 
-    /// The issuer identifier, to the letter.
+    /// Returns the issuer identifier, exactly as written.
     pub fn issuer(&self) -> &str {
         &self.0.issuer
     }
 
-    /// Where tokens are given out.
+    /// Returns the token endpoint.
     pub fn token_endpoint(&self) -> Option<&str> {
         self.0.token_endpoint.get().map(String::as_str)
     }
 
-    /// Where tokens are introspected (RFC 7662).
+    /// Returns the introspection endpoint (RFC 7662).
     pub fn introspection_endpoint(&self) -> Option<&str> {
         self.0.introspection_endpoint.get().map(String::as_str)
     }
 
-    /// Where tokens are revoked (RFC 7009).
+    /// Returns the revocation endpoint (RFC 7009).
     pub fn revocation_endpoint(&self) -> Option<&str> {
         self.0.revocation_endpoint.get().map(String::as_str)
     }
 
-    /// Where the server's own keys are.
+    /// Returns the URL of the server's own keys.
     pub fn jwks_uri(&self) -> Option<&str> {
         self.0.jwks_uri.get().map(String::as_str)
     }
 
-    /// How clients may prove themselves at the token endpoint: `client_secret_basic` where the server does not say.
+    /// Returns the client authentication methods of the token endpoint: `client_secret_basic` if the member is absent.
     pub fn token_endpoint_auth_methods(&self) -> impl Iterator<Item = &str> {
         let said = &self.0.token_endpoint_auth_methods_supported;
         let default = said.get().is_none().then_some("client_secret_basic");
         said.list().chain(default)
     }
 
-    /// Does the server say that it takes assertions with this signature algorithm? `None` where it does not say.
+    /// Returns true if the server accepts assertions with this signature algorithm; `None` if the metadata does not
+    /// say.
     pub fn takes_assertions_by(&self, algorithm: &str) -> Option<bool> {
         let list = self
             .0
@@ -167,23 +168,24 @@ impl Metadata {
         Some(list.iter().any(|known| known == algorithm))
     }
 
-    /// The scopes that the server tells of; it may know more.
+    /// Returns the scopes that the server lists; there may be more.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.0.scopes_supported.list()
     }
 
-    /// Does the server say that it has this grant? `None` where it does not say.
+    /// Returns true if the server has this grant; `None` if the metadata does not say.
     pub fn has_grant(&self, grant_type: &str) -> Option<bool> {
         let list = self.0.grant_types_supported.get()?;
         Some(list.iter().any(|known| known == grant_type))
     }
 
-    /// The algorithms of `DPoP` proofs that the server takes (RFC 9449 section 5.1); none where it knows no `DPoP`.
+    /// Returns the algorithms of `DPoP` proofs that the server accepts (RFC 9449 section 5.1); none without `DPoP`
+    /// support.
     pub fn dpop_algorithms(&self) -> impl Iterator<Item = &str> {
         self.0.dpop_signing_alg_values_supported.list()
     }
 
-    /// Does the server bind tokens to a client's certificate (RFC 8705 section 3.3)?
+    /// Returns true if the server binds tokens to a client's certificate (RFC 8705 section 3.3).
     pub fn binds_tokens_to_certificates(&self) -> bool {
         self.0
             .tls_client_certificate_bound_access_tokens
@@ -191,7 +193,7 @@ impl Metadata {
             .is_some_and(|binds| *binds)
     }
 
-    /// The address of this endpoint for clients that present a certificate, such as `token_endpoint` (RFC 8705
+    /// Returns the alias of this endpoint, such as `token_endpoint`, for clients that present a certificate (RFC 8705
     /// section 5).
     pub fn mtls_alias(&self, endpoint: &str) -> Option<&str> {
         let aliases = self.0.mtls_endpoint_aliases.get()?;

@@ -1,11 +1,11 @@
-//! Errors of the TLS library in words: most of its own texts are the names of its variants.
+//! Descriptions of TLS errors: most of the library's own texts are the names of its variants.
 
 use hallpass_core::Hint;
 use rustls::{CertificateError, Error};
 
 use crate::hints;
 
-/// Says why no TLS connection was made, and what to do; `roots` tells whether certificate authorities were added.
+/// Returns why no TLS connection was made, and a hint; `roots`: certificate authorities were added.
 pub(super) fn in_words(error: &Error, roots: bool) -> (String, Hint) {
     match error {
         Error::InvalidCertificate(error) => certificate(error, roots),
@@ -21,7 +21,7 @@ pub(super) fn in_words(error: &Error, roots: bool) -> (String, Hint) {
             "what answers does not speak TLS".to_owned(),
             "check scheme and port in `token_endpoint`".into(),
         ),
-        // The platform's own verifier says it in words.
+        // The platform's own verifier writes readable text.
         Error::General(text) => (text.clone(), hints::SERVER_CERTIFICATE),
         _ => (
             "the server broke the rules of TLS".to_owned(),
@@ -61,7 +61,7 @@ fn certificate(error: &CertificateError, roots: bool) -> (String, Hint) {
             "the server's certificate is damaged",
             hints::SERVER_CERTIFICATE,
         ),
-        // Written by the library in words, with the names that are there.
+        // The library's text is readable, and lists the names in the certificate.
         E::NotValidForNameContext { .. } | E::InvalidPurposeContext { .. } => {
             return (format!("the server's {error}"), hints::SERVER_CERTIFICATE);
         }
@@ -87,7 +87,8 @@ fn certificate(error: &CertificateError, roots: bool) -> (String, Hint) {
     (why.to_owned(), hint)
 }
 
-/// What the library has no variant for; the verifier's type is not ours to name, and its text is a variant's name.
+/// Describes errors without a variant in the library: this crate cannot name the verifier's type, and its text is a
+/// variant's name.
 fn of_the_verifier(text: &str) -> (String, Hint) {
     let (why, hint) = match text {
         "CaUsedAsEndEntity" => (
@@ -107,7 +108,7 @@ fn of_the_verifier(text: &str) -> (String, Hint) {
     (why.to_owned(), hint)
 }
 
-/// `HandshakeFailure` as RFC 8446 section 6 writes it.
+/// Converts `HandshakeFailure` to the spelling of RFC 8446 section 6.
 fn snake_case(name: &str) -> String {
     let mut text = String::new();
     for (at, char) in name.char_indices() {
@@ -119,9 +120,9 @@ fn snake_case(name: &str) -> String {
     text
 }
 
-/// Says what a text is in place of PEM certificates, and how they are made of it.
+/// Describes text that is not PEM certificates, and how to convert it.
 pub(crate) fn not_pem(text: &[u8]) -> &'static str {
-    /// How DER spells the start of a long sequence, which a certificate is.
+    /// The start of a long DER sequence, such as a certificate.
     const SEQUENCE: [u8; 2] = [0x30, 0x82];
     let contains = |words: &str| {
         text.windows(words.len())
@@ -150,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    /// As the verifier's errors are: their text is the name of a variant.
+    /// The verifier's errors: their text is the name of a variant.
     #[derive(Debug, thiserror::Error)]
     #[error("{self:?}")]
     enum Webpki {
