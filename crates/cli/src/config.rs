@@ -42,7 +42,7 @@ pub(crate) fn read(common: &Common, flags: &Client) -> Result<Settings, Failure>
         Some((name, layer)) => (Some(name), layer),
         None => (None, layer::Layer::default()),
     };
-    // A profile that was chosen on the command line is not changed by what a shell happens to have set.
+    // A variable set in the shell does not change a profile chosen on the command line.
     let (one, other) = if common.profile.is_some() {
         (profile, environment)
     } else {

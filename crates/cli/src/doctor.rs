@@ -1,4 +1,4 @@
-//! `hallpass doctor`: the way to a token step by step, with a remedy for what fails.
+//! `hallpass doctor`: checks each step of obtaining a token, and suggests a fix for what fails.
 
 mod proof;
 mod report;
@@ -19,7 +19,7 @@ pub(crate) fn run(common: &Common, args: &Doctor) -> Result<ExitCode, Failure> {
     match config::read(common, &args.client) {
         Err(failure) => report.failed(steps::CONFIGURATION, &failure),
         Ok(settings) => tokens::block_on(async {
-            // It stops at the first step that fails, which the report knows.
+            // The examination stops at the first failed step, which the report records.
             let _ = steps::examine(&settings, &mut report).await;
             Ok(())
         })?,

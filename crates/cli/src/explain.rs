@@ -1,4 +1,4 @@
-//! What the settings of a run and its environment add to an error of a library.
+//! Context from the settings and the environment that is added to a library's errors.
 
 use std::{env, time::Duration};
 
@@ -10,10 +10,10 @@ use crate::{
     failure::{Exit, Failure},
 };
 
-/// Variables that name a proxy, and are used with `proxy = "system"` alone.
+/// The proxy variables, which are used only with `proxy = "system"`.
 const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
-/// Returns the failure for a token error, with the time to wait and the proxy on the way.
+/// Returns the failure for a token error, with the time to wait and the proxy in use.
 pub(crate) fn token_error(error: &TokenError, settings: &Settings) -> Failure {
     let mut failure = Failure::from(error.clone());
     if let Some(wait) = error.retry_after() {
@@ -32,7 +32,7 @@ pub(crate) fn token_error(error: &TokenError, settings: &Settings) -> Failure {
     unreachable(failure, settings)
 }
 
-/// Adds the proxy on the way to the failure of a connection.
+/// Adds the proxy in use to a connection failure.
 pub(crate) fn unreachable(failure: Failure, settings: &Settings) -> Failure {
     if failure.exit() != Exit::Unavailable {
         return failure;
@@ -66,7 +66,7 @@ fn and(failure: Failure, remedy: &str) -> Failure {
     failure.with_remedy(both)
 }
 
-/// The variable that names a proxy, and its value.
+/// Returns the first proxy variable that is set, and its value.
 fn variable() -> Option<(&'static str, String)> {
     PROXY_VARIABLES.into_iter().find_map(|name| {
         let value = env::var_os(name).filter(|value| !value.is_empty())?;

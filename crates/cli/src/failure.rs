@@ -1,4 +1,4 @@
-//! How a run ends: exit codes, and errors in plain words.
+//! Exit codes and error messages.
 
 mod advice;
 
@@ -7,23 +7,23 @@ use std::{error::Error, fmt, io, process::ExitCode};
 use anstyle::{AnsiColor, Style};
 use hallpass::{ErrorKind, TokenError, endpoint::BuildError};
 
-/// What the exit code says. The numbers are documented in docs/command.md and never change.
+/// The exit codes. They are documented in docs/command.md and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     Ok = 0,
-    /// The output could not be written, or a command could not be started.
+    /// Output could not be written, or a command could not be started.
     Output = 1,
     /// The command line is wrong.
     Usage = 2,
-    /// Something here is set up wrongly: a profile, a variable, a secret, a certificate.
+    /// The local configuration is wrong: a profile, a variable, a secret, a certificate.
     Configuration = 3,
-    /// The authorization server knows better: wrong credentials, a scope that is not granted.
+    /// The authorization server rejected the credentials, or did not grant a scope.
     Refused = 4,
-    /// A server could not be reached, was too slow or overloaded: try again later.
+    /// A server was unreachable, too slow or overloaded: try again later.
     Unavailable = 5,
-    /// The API answered with an error.
+    /// The API responded with an error.
     Api = 6,
-    /// The authorization server answered with something that is no token.
+    /// The authorization server's response contains no usable token.
     Unusable = 7,
 }
 
@@ -39,7 +39,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a run ends early: an exit code, a sentence for people, and its cause. No secret at any depth.
+/// The reason why a run fails: an exit code, a message and its cause. It contains no secret at any depth.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
@@ -66,7 +66,7 @@ impl Failure {
         Self::new(Exit::Configuration, message)
     }
 
-    /// Says what to do about it.
+    /// Adds the remedy.
     pub(crate) fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
@@ -89,10 +89,10 @@ impl Failure {
         self.remedy.as_deref()
     }
 
-    /// To standard error; with the chain of causes where that is wanted.
+    /// Prints to standard error, with the chain of causes if requested.
     pub(crate) fn print(&self, causes: bool) {
         let red = Style::new().fg_color(Some(AnsiColor::Red.into())).bold();
-        // Nobody is left to tell where standard error is closed.
+        // If standard error is closed, there is nowhere left to report to.
         let _ = self.write(&mut anstream::stderr(), red, causes);
     }
 
@@ -124,7 +124,7 @@ impl From<TokenError> for Failure {
             ErrorKind::Configuration => Exit::Configuration,
             ErrorKind::CredentialsRefused | ErrorKind::RequestRefused => Exit::Refused,
             ErrorKind::UnusableResponse => Exit::Unusable,
-            // Kinds to come are told as what may pass by itself.
+            // Kinds added later are treated as temporary.
             _ => Exit::Unavailable,
         };
         let hint = error.hint();
@@ -153,7 +153,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// What a chain of causes says: for errors that are not ours to keep, or whose own text is told already.
+/// The text of a chain of causes, for errors that are not stored or whose own text is already printed.
 #[derive(Debug)]
 pub(crate) struct Told {
     text: String,
@@ -161,7 +161,7 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// The chain that starts with this cause.
+    /// Copies the chain that starts with this cause.
     pub(crate) fn of(cause: Option<&(dyn Error + 'static)>) -> Option<Self> {
         cause.map(|cause| Self {
             text: cause.to_string(),
@@ -169,7 +169,7 @@ impl Told {
         })
     }
 
-    /// What the deepest cause says.
+    /// Returns the text of the deepest cause.
     pub(crate) fn deepest(&self) -> &str {
         self.cause
             .as_ref()

@@ -1,4 +1,4 @@
-//! The HTTP client for an API and for a look at the token endpoint: with the settings' trust, and nothing of its own.
+//! The HTTP client for API requests and for the doctor's look at the token endpoint, with the configured trust.
 
 use std::{error::Error as _, time::Duration};
 
@@ -11,17 +11,17 @@ use crate::{
     source,
 };
 
-/// How long a connection may take where the settings say nothing.
+/// The default connect timeout.
 const CONNECT: Duration = Duration::from_secs(10);
 
 const USER_AGENT: &str = concat!("hallpass/", env!("CARGO_PKG_VERSION"));
 
-/// Starts a client for requests to the origin of `url`; the caller decides about redirects.
+/// Creates a client for requests to the origin of `url`; the caller decides about redirects.
 ///
 /// Requests to a loopback address are sent directly: a proxy may be on any host.
 pub(crate) fn client(settings: &Settings, url: &Url) -> Result<ClientBuilder, Failure> {
-    // Each of these is set because its default depends on the features that a dependency enables on reqwest. Cookies are
-    // kept by a client with a cookie store alone.
+    // Each of these is set because its default depends on the features that a dependency enables on reqwest. Cookies
+    // are stored only by a client with a cookie store.
     let mut client = Client::builder()
         .tls_backend_rustls()
         .no_gzip()
@@ -61,7 +61,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     origin.is_ok_and(|origin| origin.is_loopback())
 }
 
-/// The same, with the certificate that the client's tokens are bound to, where it has one.
+/// Creates the same client, with the certificate that the client's tokens are bound to, if there is one.
 pub(crate) async fn client_with_certificate(
     settings: &Settings,
     url: &Url,
@@ -71,13 +71,13 @@ pub(crate) async fn client_with_certificate(
         return Ok(client);
     };
     let identity = source::certificate(settings)?.identity().await?;
-    // It was read, so that it is one.
+    // The certificate was read before, so it is valid.
     let identity = Identity::from_pem(identity.expose_pem().as_bytes());
     let identity = identity.map_err(|error| failure(&error, "the HTTP client"))?;
     Ok(client.identity(identity))
 }
 
-/// What went wrong between here and a server. The error's own text names the URL, and is left out.
+/// Describes a failed request. The error's own text names the URL and is left out.
 pub(crate) fn failure(error: &reqwest::Error, host: &str) -> Failure {
     let cause = Told::of(error.source());
     let tls = explain_tls_error(error);

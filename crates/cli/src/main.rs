@@ -1,8 +1,8 @@
 //! The `hallpass` command: OAuth 2.0 access tokens for shells, cron jobs, timers and kubectl.
 //!
-//! `docs/command.md` tells what it does. Here: `args` is what a user may write, `config` what a profile, the
-//! environment and flags make of it, `tokens` gets a token through the cache and the file `store`, and each subcommand
-//! has a file in `command`.
+//! `docs/command.md` describes its behaviour. `args` defines the command line, `config` combines profile, environment
+//! and flags, `tokens` gets a token through the cache and the file `store`, and each subcommand has a file in
+//! `command`.
 
 mod args;
 mod command;

@@ -1,4 +1,4 @@
-//! Standard output: written whole, and never with a panic where the reader has gone.
+//! Standard output: written completely, and never with a panic if the reader has closed it.
 
 use std::{
     fmt::Write as _,
@@ -9,25 +9,25 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// Writes this text.
+/// Writes text to standard output.
 pub(crate) fn text(text: &str) -> Result<(), Failure> {
     bytes(text.as_bytes())
 }
 
-/// Writes these bytes.
+/// Writes bytes to standard output.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     part(bytes).map(|_| ())
 }
 
-/// Writes these bytes, and returns false if the reader has gone: `hallpass cache list | head` is no error, and the run
-/// ends as it would have with a reader.
+/// Writes these bytes, and returns false if the reader has closed the pipe. `hallpass cache list | head` is not an
+/// error, and the run ends as it would have otherwise.
 pub(crate) fn part(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     let written = out.write_all(bytes).and_then(|()| out.flush());
     reader_stays(written)
 }
 
-/// Returns false for the error of a reader that has gone.
+/// Returns false if the error says that the reader has closed the pipe.
 pub(crate) fn reader_stays(written: io::Result<()>) -> Result<bool, Failure> {
     match written {
         Ok(()) => Ok(true),
@@ -41,7 +41,8 @@ pub(crate) fn json(value: &Value) -> Result<(), Failure> {
     text(&escaped(&format!("{value:#}\n")))
 }
 
-/// Escapes what a terminal may act on or hide: JSON leaves it as it is beyond ASCII, and only strings can hold it.
+/// Escapes characters that a terminal may interpret or hide. JSON leaves them as they are beyond ASCII; only strings
+/// can contain them.
 fn escaped(json: &str) -> String {
     let is_active = |c: char| {
         matches!(c, '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
@@ -72,7 +73,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("\\u009b31m") && text.contains('é'), "{text}");
-        // It means the same.
+        // The value is unchanged.
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }
 }

@@ -1,4 +1,4 @@
-//! The token source that the settings describe; built when a token is fetched, and not for one that is at hand.
+//! The token source that the settings describe. It is built when a token is fetched, not for a cached one.
 
 use std::sync::{Arc, OnceLock};
 
@@ -22,7 +22,7 @@ mod proof;
 
 pub(crate) use proof::{authentication, certificate, key, open, open_key, read_key};
 
-/// A source that costs nothing until it is asked: neither TLS nor its root certificates are set up before.
+/// A source that is built on first use: TLS and root certificates are not set up before.
 pub(crate) struct Lazy {
     settings: Arc<Settings>,
     built: OnceLock<Arc<dyn TokenSource>>,
@@ -44,7 +44,7 @@ impl TokenSource for Lazy {
             let retry = Retry::new().deadline(self.settings.call_deadline());
             let built = build(&self.settings, retry)
                 .map_err(|failure| TokenError::configuration(failure.to_string()))?;
-            // Another call may have been first; either will do.
+            // Another call may have been first; both sources are equivalent.
             let _ = self.built.set(built);
         }
         match self.built.get() {
@@ -59,7 +59,8 @@ impl TokenSource for Lazy {
         }
     }
 
-    /// As the source would, which is not built for this: a token at hand costs neither TLS nor root certificates.
+    /// Checks the token as the source would, without building it: a cached token needs neither TLS nor root
+    /// certificates.
     fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
         if self.settings.require_granted_scopes {
             token.require_scopes(request.or(&self.settings.request).scopes())?;
@@ -72,7 +73,7 @@ impl TokenSource for Lazy {
     }
 }
 
-/// The source itself. Connects nowhere, and reads no secret yet.
+/// Builds the source. Does not connect, and reads no secret yet.
 pub(crate) fn build(settings: &Settings, retry: Retry) -> Result<Arc<dyn TokenSource>, Failure> {
     let how = authentication(settings)?;
     let endpoint = endpoint(settings)?;
@@ -102,7 +103,7 @@ pub(crate) fn build(settings: &Settings, retry: Retry) -> Result<Arc<dyn TokenSo
     })
 }
 
-/// Where the server is; asks nothing yet.
+/// Configures the server's address; sends no request yet.
 pub(crate) fn endpoint(settings: &Settings) -> Result<Endpoint, Failure> {
     let (issuer, openid) = match &settings.place {
         Place::Endpoint(url) => return Ok(Endpoint::new(url)),
@@ -118,7 +119,7 @@ pub(crate) fn endpoint(settings: &Settings) -> Result<Endpoint, Failure> {
     Ok(discovery.build()?)
 }
 
-/// With any variables, since the address is known by now.
+/// Creates the preset's builder with placeholder variables, since the address is already known.
 fn of_preset(
     preset: &'static hallpass::endpoint::presets::Preset,
     settings: &Settings,
@@ -191,7 +192,7 @@ fn transport(settings: &Settings) -> Result<HttpTransport, Failure> {
     Ok(transport.build()?)
 }
 
-/// The text of the file of further certificate authorities, where one is set.
+/// Reads the file of additional certificate authorities, if one is set.
 pub(crate) fn ca_certificates(settings: &Settings) -> Result<Option<Vec<u8>>, Failure> {
     let Some(path) = &settings.ca_file else {
         return Ok(None);
@@ -203,5 +204,5 @@ pub(crate) fn ca_certificates(settings: &Settings) -> Result<Option<Vec<u8>>, Fa
     Ok(Some(pem))
 }
 
-/// Many times what all public authorities need.
+/// Far more than all public authorities need.
 const MAX_CA_BYTES: usize = 16 << 20;

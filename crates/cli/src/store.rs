@@ -1,13 +1,13 @@
-//! Tokens that are kept between runs: a second level of the cache on the files of one user.
+//! The file-based token store: a second cache level shared by the runs of one user.
 //!
-//! A folder that only its user may enter holds, for each key, the entry (`KEY.token`), the record of its leases
-//! (`KEY.lock`) and a file that a lease's holder keeps locked (`KEY.held`). Entries are replaced by renaming, so that
-//! a reader sees one or the other, and never a part. Decisions about a key are taken under a lock on its record; no
-//! lock is ever waited for without an end. A holder that dies gives its lease up at once, since the system drops its
-//! locks; one that stands still loses it when its time has passed.
+//! A folder that only its user can access holds, for each key, the entry (`KEY.token`), the record of its leases
+//! (`KEY.lock`) and a file that the holder of a lease locks (`KEY.held`). Entries are replaced by renaming, so a reader
+//! sees either the old or the new one, never a part. Decisions about a key are made under a lock on its record, and
+//! every wait for a lock has a timeout. If a holder dies, its lease is released at once, because the system drops its
+//! locks; if it hangs, the lease expires.
 //!
-//! Tokens lie in clear, as a login's session does in other tools' caches: whoever can read this user's files can read
-//! the client's secret too. A name that others chose, a link, another user's file or a readable one is passed over.
+//! Tokens are stored in clear text, like sessions in other tools' caches: anyone who can read this user's files can
+//! read the client's secret too. A link, another user's file and a file that others can read are ignored.
 
 mod entry;
 mod files;
@@ -33,11 +33,11 @@ use files::Locked;
 pub(crate) use list::{Kept, clear, list};
 use record::{Guard, Record};
 
-/// How long the lock on a record is waited for: well within what the cache gives a store.
+/// The timeout for the lock on a record, well below what the cache allows a store.
 const PATIENCE: Duration = Duration::from_millis(80);
 const LOOK: Duration = Duration::from_millis(1);
 
-/// A store on the files of one user. Clones share their leases.
+/// A token store in files of one user. Clones share their leases.
 #[derive(Clone)]
 pub(crate) struct FileTokenStore(Arc<Inner>);
 
@@ -50,7 +50,7 @@ struct Inner {
 }
 
 impl FileTokenStore {
-    /// A store in this folder, which is made when something is put. `label` is what a listing tells of its entries.
+    /// Creates a store in this folder, which is created on the first write. `label` describes the entries in listings.
     pub(crate) fn new(folder: PathBuf, label: Label) -> Self {
         Self::with_clock(folder, label, SystemClock)
     }
@@ -74,7 +74,7 @@ impl Inner {
         self.folder.join(format!("{}.{ending}", key.request()))
     }
 
-    /// The record of this key, once its lock is had.
+    /// Waits for the lock on the key's record.
     async fn guard(&self, key: &StoreKey) -> Result<Guard, StoreError> {
         let path = self.path(key, "lock");
         let mut waited = Duration::ZERO;
@@ -88,32 +88,32 @@ impl Inner {
         }
     }
 
-    /// The head of the entry that is there.
+    /// Returns the head of the current entry.
     fn head(&self, key: &StoreKey) -> io::Result<Option<Head>> {
         let bytes = files::read(&self.path(key, "token"))?;
         Ok(bytes.and_then(|bytes| entry::head(&bytes, key.request())))
     }
 
-    /// Does someone who lives have a lease in force?
+    /// Returns true if a lease is in force and its holder is alive.
     fn is_leased(&self, key: &StoreKey, record: Record, now: SystemTime) -> io::Result<bool> {
         Ok(record.in_force(now) && files::is_locked(&self.path(key, "held"))?)
     }
 
-    /// The file that the holder of the lease keeps locked, locked by us.
+    /// Locks the file that marks this process as the holder of the lease.
     fn hold(&self, key: &StoreKey) -> io::Result<Locked> {
         let path = self.path(key, "held");
         if let Some(locked) = Locked::try_new(files::open_lock(&path)?)? {
             return Ok(locked);
         }
-        // By one who stands still: its file goes, and a new one takes the name.
+        // The holder hangs: its file is moved away, and a new one takes its name.
         files::set_aside(&path)?;
         let locked = Locked::try_new(files::open_lock(&path)?)?;
         locked.ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 }
 
-// A folder or file of this user's is on this machine, or as near as any other file of this user's: nothing here is
-// sent to another thread, which would cost a hit more than its two reads.
+// The files are local, or as close as this user's other files. Calls stay on this thread: moving them to another one
+// would cost a cache hit more than its two reads.
 #[async_trait]
 impl TokenStore for FileTokenStore {
     async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
@@ -182,12 +182,12 @@ impl TokenStore for FileTokenStore {
         files::make_private_folder(&inner.folder).map_err(failed)?;
         let now = inner.clock.wall();
         let path = inner.path(key, "lock");
-        // Those who wait ask again and again: they must not be in the holder's way.
+        // Waiters poll and must not get in the holder's way.
         let record = Record::peek(&path).map_err(failed)?;
         if inner.is_leased(key, record, now).map_err(failed)? {
             return Ok(record.holder());
         }
-        // Someone else is about to decide the same.
+        // Another process is about to decide the same.
         let Some(guard) = Guard::try_new(&path).map_err(failed)? else {
             return Ok(LeaseOutcome::Held { fence: None });
         };
@@ -243,13 +243,13 @@ impl fmt::Debug for FileTokenStore {
     }
 }
 
-/// What went wrong with a file; its path tells nothing that its user does not know.
+/// Describes a failed file operation. The path reveals nothing that the user does not know.
 #[allow(clippy::needless_pass_by_value)] // For `map_err`.
 fn failed(error: io::Error) -> StoreError {
     StoreError::new(format!("the folder of kept tokens cannot be used: {error}"))
 }
 
-/// Is this the name of an entry? Then the key's.
+/// Returns the key if this is the name of an entry.
 fn key_of(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?.strip_suffix(".token")?;
     files::is_key(name).then_some(name)

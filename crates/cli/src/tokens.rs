@@ -1,4 +1,4 @@
-//! Gets a token: from the cache of other runs, or else from the server.
+//! Gets a token from the cache of earlier runs, or else from the server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,11 +21,11 @@ use crate::{
     store::{FileTokenStore, Label},
 };
 
-/// How long to wait for what was fetched to be kept: the token is there, and the next run can do without.
+/// The timeout for storing a fetched token: the run has its token, and the next one can do without.
 const SETTLE: Duration = Duration::from_millis(500);
-/// A token that is valid for this long is printed at once: a slow server must not hold it back.
+/// The remaining validity with which a token is printed at once: a slow server must not delay it.
 const VALID_ENOUGH: Duration = Duration::from_secs(60);
-/// The longest wait for the successor of a token that is still valid, for less than [`VALID_ENOUGH`].
+/// The longest wait for the successor of a token that is valid for less than [`VALID_ENOUGH`].
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(3);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -38,7 +38,7 @@ pub(crate) struct Tokens {
 impl Tokens {
     pub(crate) fn new(settings: Settings, common: &Common) -> Self {
         let settings = Arc::new(settings);
-        // What one call of the source may take, and time for the shared store.
+        // The deadline of one source call, doubled to leave time for the shared store.
         let deadline = settings.call_deadline() * 2;
         let cache = CachedTokenSource::builder(Lazy::new(settings.clone()))
             .name("hallpass")
@@ -64,19 +64,19 @@ impl Tokens {
 
     /// Returns a token that is valid now.
     ///
-    /// A kept token that is valid for another minute or more is returned at once, whatever the server does.
-    /// One that is valid for less, and due, is replaced if its successor arrives within [`RENEWAL_TIMEOUT`]; if not, it
-    /// is returned while it is valid.
+    /// A cached token that is valid for another minute or more is returned at once, regardless of the server. One that
+    /// is valid for less and due for renewal is replaced if its successor arrives within [`RENEWAL_TIMEOUT`]; otherwise
+    /// it is returned while it is valid.
     ///
     /// # Errors
     ///
-    /// Those of the source, and `Unavailable` for a token that expired before it could be used.
+    /// Returns the errors of the source, and `Unavailable` for a token that expired before it could be used.
     pub(crate) async fn token(&self) -> Result<AccessToken, Failure> {
         let token = self.lasting_token().await;
         self.settled(token).await
     }
 
-    /// Returns a token that was fetched by this run.
+    /// Returns a newly fetched token.
     ///
     /// # Errors
     ///
@@ -114,15 +114,15 @@ impl Tokens {
         self.source.token(&self.settings.request).await
     }
 
-    /// Waits for the successor of a token that the cache finds due; returns the token itself if there is none in time.
+    /// Waits for the successor of a token that is due for renewal. Returns the token itself if none arrives in time.
     async fn renewed(&self, token: AccessToken, left: Duration) -> Result<AccessToken, TokenError> {
         let request = &self.settings.request;
         let until = Instant::now() + left.min(RENEWAL_TIMEOUT);
         loop {
-            // The first look starts the renewal.
+            // The first lookup starts the renewal.
             match self.source.ready_token(request) {
                 Some(ready) if !ready.is_same(&token) => return Ok(ready),
-                // Nothing valid is left: only now does this run depend on the server.
+                // No valid token is left: only now does this run depend on the server.
                 None => return self.source.token(request).await,
                 Some(_) => {}
             }
@@ -138,16 +138,16 @@ impl Tokens {
         Ok(token)
     }
 
-    /// Ends what is in flight, and waits until what was fetched is kept for other runs, within a bound.
+    /// Stops background work, and waits within a bound until fetched tokens are stored for other runs.
     ///
-    /// A renewal that nobody waits for ends with this run.
+    /// A renewal that nobody awaits is cancelled.
     pub(crate) async fn settle(&self) {
-        // A slow disk costs the next run a request, and this one no more than that.
+        // With a slow disk the next run sends a request; this run is not delayed further.
         let _ = timeout(SETTLE, self.source.shutdown()).await;
     }
 }
 
-/// Checks a token once more after everything that was waited for: no run uses a token past its expiry.
+/// Checks a token again after all waiting: no run uses an expired token.
 fn unexpired(token: AccessToken) -> Result<AccessToken, TokenError> {
     if token.is_expired(SystemClock.now()) {
         return Err(TokenError::unavailable(
@@ -157,7 +157,7 @@ fn unexpired(token: AccessToken) -> Result<AccessToken, TokenError> {
     Ok(token)
 }
 
-/// A runtime on this thread alone: threads would cost more than a token at hand.
+/// Creates a single-threaded runtime: threads would cost more than reading a cached token.
 pub(crate) fn runtime() -> Result<Runtime, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| {
@@ -169,7 +169,7 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
     })
 }
 
-/// Runs this to its end. What still runs on threads of its own, such as the look-up of a name, is left behind.
+/// Runs the future to completion. Work on other threads, such as a DNS lookup, is left behind.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = runtime()?;
     let outcome = runtime.block_on(future);

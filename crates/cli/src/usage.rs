@@ -1,4 +1,4 @@
-//! What clap says of a wrong command line, without the words that it does not know: one of them may be a secret.
+//! clap's errors about a wrong command line, without unknown arguments: one of them may be a secret.
 
 use std::process::ExitCode;
 
@@ -9,15 +9,15 @@ use clap::{
 
 use crate::failure::{Exit, Failure};
 
-/// Prints help, the version, or what is wrong; and tells the exit code.
+/// Prints help, the version or the error, and returns the exit code.
 pub(crate) fn explain(error: &Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // A closed output is no error of this command.
+            // A closed output is not an error of this command.
             let _ = error.print();
             return Exit::Ok.into();
         }
-        // These name what is missing, and nothing that was written.
+        // These errors name what is missing and repeat no argument.
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
         | ErrorKind::MissingRequiredArgument
         | ErrorKind::MissingSubcommand
@@ -67,7 +67,7 @@ fn message(error: &Error) -> String {
     }
 }
 
-/// The name of the flag, if it is one: nothing after it, and no other word.
+/// Returns the flag's name if the argument is a flag: without its value, and no other argument.
 fn flag(argument: &str) -> Option<&str> {
     let name = argument.split('=').next().unwrap_or_default();
     let letters = name.strip_prefix("--")?;
@@ -140,7 +140,7 @@ mod tests {
             assert!(!text.contains("canary"), "{line}: {text}");
             repeated += usize::from(error.to_string().contains("s3cr3t-canary"));
         }
-        // The control: clap itself repeats some of them.
+        // Positive control: clap itself repeats some of them.
         assert_eq!(repeated, 5);
     }
 }

@@ -1,4 +1,4 @@
-//! `--verbose`: what the libraries below trace, on standard error.
+//! `--verbose`: traces of the libraries on standard error.
 
 use std::io;
 
@@ -7,9 +7,9 @@ use tracing_subscriber::{
     Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-/// Starts to tell what happens; does nothing at level 0.
+/// Starts printing traces; does nothing at level 0.
 ///
-/// Our own crates alone are told of, which never trace a secret: an HTTP library's traces are not ours to vouch for.
+/// Only hallpass's own crates are included, which never trace a secret. The traces of HTTP libraries may contain one.
 pub(crate) fn start(level: u8) {
     let level = match level {
         0 => return,

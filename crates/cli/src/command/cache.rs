@@ -39,7 +39,7 @@ pub(crate) fn run(common: &Common, action: &CacheAction) -> Result<(), Failure> 
                 return out::json(&ours.map(described).collect());
             }
             if ours.clone().next().is_none() {
-                // Standard output is for programs; nobody is left to tell where standard error is closed.
+                // Standard output is for programs. If standard error is closed, there is nowhere left to report to.
                 let _ = writeln!(io::stderr(), "no tokens are cached in {}", folder.display());
             }
             let now = SystemTime::now();
@@ -52,7 +52,7 @@ pub(crate) fn run(common: &Common, action: &CacheAction) -> Result<(), Failure> 
     }
 }
 
-/// Those of the profile that was named; all of them where none was.
+/// Returns true if the entry belongs to the named profile, or if no profile was named.
 fn is_of(kept: &Kept, common: &Common) -> bool {
     let Some(profile) = &common.profile else {
         return true;
@@ -62,7 +62,7 @@ fn is_of(kept: &Kept, common: &Common) -> bool {
         .is_some_and(|label| label.profile == *profile)
 }
 
-/// The start of a key, which is a hash: enough to tell two apart.
+/// Returns the start of a key. The key is a hash, so a prefix is enough to tell entries apart.
 fn short(kept: &Kept) -> &str {
     &kept.key[..12]
 }

@@ -1,4 +1,4 @@
-//! What kubectl's credential plugins say: `ExecCredential` of client.authentication.k8s.io.
+//! The protocol of kubectl's credential plugins: `ExecCredential` of client.authentication.k8s.io.
 
 use std::env;
 
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use super::token::timestamp;
 use crate::failure::Failure;
 
-/// What kubectl tells a plugin of itself.
+/// The variable in which kubectl passes information to a plugin.
 const INFO: &str = "KUBERNETES_EXEC_INFO";
 const VERSIONS: [&str; 2] = [
     "client.authentication.k8s.io/v1",
     "client.authentication.k8s.io/v1beta1",
 ];
 
-/// The version that kubectl asks for; the stable one where nobody asks.
+/// Returns the API version that kubectl requests, or the stable one if it requests none.
 pub(super) fn version() -> Result<&'static str, Failure> {
     match env::var_os(INFO).filter(|info| !info.is_empty()) {
         None => Ok(VERSIONS[0]),
@@ -36,7 +36,7 @@ fn asked(info: &str) -> Result<&'static str, Failure> {
 
 pub(super) fn of(token: &AccessToken, version: &str) -> Value {
     let mut status = json!({ "token": token.expose() });
-    // Without it kubectl keeps the token until the cluster refuses it.
+    // Without it kubectl caches the token until the cluster rejects it.
     if let Some(at) = token.expires_at() {
         status["expirationTimestamp"] = timestamp(at).into();
     }

@@ -14,12 +14,12 @@ use crate::{
     tokens::{self, Tokens},
 };
 
-/// Where a client's secret may be by its name; a command that gets a token has no business with it.
+/// The variables that may hold a client secret by convention. The command gets a token and does not need them.
 const SECRETS: [&str; 5] = [
     "HALLPASS_CLIENT_SECRET",
     "CAMALL_CLIENT_SECRET",
     "HALLPASS_PRIVATE_KEY",
-    // The key may stand in one text with it.
+    // The key may be in the same text.
     "HALLPASS_CERTIFICATE",
     "HALLPASS_ASSERTION",
 ];
@@ -41,7 +41,7 @@ pub(crate) fn run(common: &Common, args: &Exec) -> Result<ExitCode, Failure> {
         if let Some(name) = reference.strip_prefix("env:") {
             command.env_remove(name);
         }
-        // Whoever has it reads the secret in Vault.
+        // The Vault token gives access to the secret.
         if reference.starts_with("vault:") {
             command.env_remove("VAULT_TOKEN");
         }
@@ -53,7 +53,7 @@ pub(crate) fn run(common: &Common, args: &Exec) -> Result<ExitCode, Failure> {
         Err(error) => error,
     };
     not_started(&error, &program.to_string_lossy()).print(common.verbose > 0);
-    // As shells have it.
+    // The exit codes that shells use.
     Ok(if error.kind() == io::ErrorKind::NotFound {
         ExitCode::from(127)
     } else {
@@ -61,7 +61,7 @@ pub(crate) fn run(common: &Common, args: &Exec) -> Result<ExitCode, Failure> {
     })
 }
 
-/// The command takes this process's place: signals, terminal and exit code are its own.
+/// Replaces this process with the command, which then owns signals, terminal and exit code.
 #[cfg(unix)]
 fn replace(mut command: Command) -> io::Result<ExitCode> {
     use std::os::unix::process::CommandExt as _;
@@ -69,13 +69,13 @@ fn replace(mut command: Command) -> io::Result<ExitCode> {
     Err(command.exec())
 }
 
-/// Windows replaces no process: this one waits, and passes the exit code on. Of Ctrl-C and Ctrl-Break, which the console
-/// tells both, the command makes what it will.
+/// Runs the command, waits for it and returns its exit code: Windows cannot replace a process. The console sends Ctrl-C
+/// and Ctrl-Break to both processes, and the command decides what to do with them.
 #[cfg(windows)]
 fn replace(mut command: Command) -> io::Result<ExitCode> {
     use tokio::signal::windows::{ctrl_break, ctrl_c};
 
-    // As long as someone listens, they do not end this process. Without a console there are none.
+    // While these listeners exist, the signals do not end this process. Without a console there are no signals.
     let _heard = (ctrl_c(), ctrl_break());
     match command.status()?.code() {
         Some(code) => std::process::exit(code),

@@ -1,4 +1,4 @@
-//! `hallpass inspect`: what a JWT says of itself. Nothing here believes it.
+//! `hallpass inspect`: shows the claims of a JWT. They are not verified.
 
 use std::{
     io::{self, IsTerminal as _, Read as _},
@@ -11,9 +11,9 @@ use zeroize::Zeroizing;
 
 use crate::{args::Inspect, failure::Failure, out};
 
-/// Longer than any header that a server takes.
+/// The longest accepted input: longer than any header that a server accepts.
 const MAX_BYTES: u64 = 256 << 10;
-/// Claims that are times (RFC 7519 section 4.1, OpenID Connect), in seconds since 1970.
+/// The claims that are times (RFC 7519 section 4.1, OpenID Connect), in seconds since 1970.
 const TIMES: [&str; 4] = ["exp", "nbf", "iat", "auth_time"];
 
 pub(crate) fn run(args: &Inspect) -> Result<(), Failure> {
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Inspect) -> Result<(), Failure> {
     out::json(&described(token, SystemTime::now()))
 }
 
-/// The token of a header's line, or of what `hallpass token` prints.
+/// Extracts the token from a header line, or from the output of `hallpass token`.
 fn bare(text: &str) -> &str {
     let text = text.trim();
     let without = |text: &'_ str, prefix: &str| -> Option<usize> {
@@ -59,7 +59,7 @@ fn bare(text: &str) -> &str {
     without(text, "bearer ").map_or(text, |at| text[at..].trim_start())
 }
 
-/// What the token says; `verified` says that nobody checked it.
+/// Returns the token's contents as JSON; `verified` is false because nothing checked the signature.
 fn described(token: &str, now: SystemTime) -> Value {
     match parts(token) {
         Some((header, claims)) => {
@@ -82,7 +82,7 @@ fn described(token: &str, now: SystemTime) -> Value {
     }
 }
 
-/// Header and claims of a signed JWT (RFC 7515 section 7.1).
+/// Decodes the header and the claims of a signed JWT (RFC 7515 section 7.1).
 fn parts(token: &str) -> Option<(Map<String, Value>, Map<String, Value>)> {
     let mut parts = token.split('.');
     let (header, claims, _signature) = (parts.next()?, parts.next()?, parts.next()?);
@@ -116,9 +116,9 @@ fn times(claims: &Map<String, Value>, now: SystemTime) -> Map<String, Value> {
     told
 }
 
-/// `2026-11-25T12:00:00Z, in 59m 58s`.
+/// Formats a time as `2026-11-25T12:00:00Z, in 59m 58s`.
 fn words(at: SystemTime, now: SystemTime) -> String {
-    /// What RFC 3339 can write: beyond the year 9999 it has no words.
+    /// The last second that RFC 3339 can express: the end of the year 9999.
     const LAST: u64 = 253_402_300_799;
     let whole = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs()));
     let distance = match at.duration_since(now) {
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(shown["times"]["exp"], "2027-01-15T09:00:00Z, in 1h");
         assert_eq!(shown["times"]["iat"], "2027-01-15T07:59:50Z, 10s ago");
         assert!(shown["times"].get("nbf").is_none() && shown["times"].get("auth_time").is_none());
-        // Its signature is no one's business.
+        // The signature is not shown.
         assert!(!shown.to_string().contains("c2ln"));
     }
 

@@ -1,4 +1,4 @@
-//! `hallpass keygen`: a private key goes into a file and nowhere else, what the server is to know to standard output.
+//! `hallpass keygen`: writes a private key to a file only, and its public half to standard output.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -19,20 +19,20 @@ use crate::{
     out, source,
 };
 
-/// A longer file is no key.
+/// The longest file that can be a key.
 const MAX_BYTES: u64 = 1 << 20;
 
 pub(crate) fn run(args: &Keygen) -> Result<(), Failure> {
     let key = match (&args.from, &args.out) {
         (Some(path), _) => read(args, path)?,
         (None, Some(path)) => made(args, path)?,
-        // clap asks for one of them, and takes no more.
+        // clap requires exactly one of them.
         (None, None) => return Err(Failure::usage("neither `--out` nor `--from` is there")),
     };
     match args.public {
         PublicForm::Pem => out::text(&key.public_pem()),
         PublicForm::Jwks => {
-            // A JWK may bring a name of its own, which is what it signs under.
+            // A JWK may have its own `kid`, which assertions then carry.
             let key = match key.key_id() {
                 Some(_) => key,
                 None => key.with_thumbprint_as_key_id(),
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Keygen) -> Result<(), Failure> {
     }
 }
 
-/// Makes a key, and writes it before anything is printed: what a server was told of must not be lost.
+/// Creates a key and writes it before printing anything: a key registered with a server must not be lost.
 fn made(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
     let place = Place::of(path, args.force)?;
     let algorithm = args.algorithm.map_or(Algorithm::Es256, Into::into);
@@ -70,7 +70,7 @@ fn read(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
         wrong(&format!("it cannot be read ({})", told(&error)))
             .with_remedy("name a file with a private key, as PEM or as a JWK")
     })?;
-    // Some editors write one.
+    // Some editors write a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let key = match (source::read_key(text), args.algorithm) {
         (Ok(key), Some(algorithm)) => key.with_algorithm(algorithm.into()),
@@ -81,7 +81,7 @@ fn read(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
 
 fn contents(path: &Path) -> io::Result<Zeroizing<String>> {
     let file = File::open(path)?;
-    // In one piece, so that no copy of the key is left behind by growing.
+    // Read with the full capacity: a growing buffer would leave copies of the key behind.
     let length = file.metadata()?.len().min(MAX_BYTES);
     let length = usize::try_from(length).unwrap_or_default();
     let mut text = Zeroizing::new(String::with_capacity(length + 1));
@@ -89,10 +89,10 @@ fn contents(path: &Path) -> io::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-/// Where a private key is written.
+/// The file that receives a private key.
 struct Place<'a> {
     path: &'a Path,
-    /// Something is there, which is to be replaced.
+    /// True if an existing file is to be replaced.
     taken: bool,
 }
 
@@ -104,7 +104,7 @@ impl<'a> Place<'a> {
         }
         let taken = match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            // A terminal and a pipe are none, and neither is a link, which may lead to one.
+            // Terminals and pipes are rejected, and so are links, which may lead to one.
             Ok(found) if !found.is_file() => {
                 let what = format!("{} is there already, and is no file", path.display());
                 return Err(Failure::new(Exit::Output, what).with_remedy("name another one"));
@@ -124,7 +124,7 @@ impl<'a> Place<'a> {
         Ok(Self { path, taken })
     }
 
-    /// Whole or not at all. What came since it was looked at is not replaced, unless something is to be.
+    /// Writes the key atomically. A file created after the check is not replaced unless replacing was requested.
     fn write(&self, pem: &Secret) -> io::Result<()> {
         let new = if self.taken {
             beside(self.path)
@@ -141,21 +141,21 @@ impl<'a> Place<'a> {
             written => written,
         };
         if written.is_err() {
-            // The first error counts.
+            // The first error is the one to report.
             let _ = fs::remove_file(&new);
         }
         written
     }
 }
 
-/// A name that nothing has, in the same folder.
+/// Returns an unused name in the same folder.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     path.with_file_name(name)
 }
 
-/// Makes a file that is this user's alone, where there is none.
+/// Creates a file that only this user can read; fails if it exists.
 fn open_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -164,7 +164,7 @@ fn open_new(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// The kind alone: a system's own text names the file once more.
+/// Returns the error's kind only: the system's own text would repeat the file name.
 fn told(error: &io::Error) -> String {
     error.kind().to_string()
 }

@@ -41,7 +41,7 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
     tokens::block_on(async {
         let client = http::client_with_certificate(&tokens.settings, &url)
             .await?
-            // It runs from the start of the request, the upload included.
+            // The timeout covers the whole request, including the upload.
             .read_timeout(patience.saturating_add(upload_time(body.as_deref())));
         let client = TokenClient::new(authorizer, client)
             .map_err(|error| http::failure(&error, "the HTTP client"))?;
@@ -67,7 +67,7 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
 
 fn url(text: &str) -> Result<Url, Failure> {
     let wrong = |what: &str| Err(Failure::usage(format!("the URL {what}")));
-    // It is not repeated: it may hold credentials.
+    // The URL is not repeated: it may contain credentials.
     let Ok(url) = Url::parse(text) else {
         return wrong("is not absolute; give it whole, such as `https://api.example/orders`");
     };
@@ -83,7 +83,7 @@ fn url(text: &str) -> Result<Url, Failure> {
 fn headers(lines: &[String]) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
     for line in lines {
-        // It is not repeated: it may hold a secret.
+        // The header is not repeated: it may contain a secret.
         let parsed = line.split_once(':').and_then(|(name, value)| {
             let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
             Some((name, HeaderValue::from_str(value.trim()).ok()?))
@@ -103,8 +103,8 @@ fn headers(lines: &[String]) -> Result<HeaderMap, Failure> {
     Ok(headers)
 }
 
-/// The address was typed by whoever wants its answer, so that it may have the token; unless the profile names the
-/// places that its tokens are for.
+/// Returns the origins that may receive the token: those the profile allows, or else the one of the URL, which the user
+/// typed.
 fn authorizer(tokens: &Tokens, url: &Url, further: &[String]) -> Result<Authorizer, Failure> {
     let Settings {
         allowed_origins,
@@ -117,7 +117,7 @@ fn authorizer(tokens: &Tokens, url: &Url, further: &[String]) -> Result<Authoriz
     let typed_too = allowed_origins.is_empty().then_some(&typed);
     let mut named = HashSet::new();
     for origin in typed_too.into_iter().chain(allowed_origins).chain(further) {
-        // One that is named twice is allowed once; one that is none is the authorizer's to refuse.
+        // A duplicate origin is added once; an invalid one is rejected by the authorizer.
         let spelled = Url::parse(origin)
             .ok()
             .filter(|url| url[Position::BeforePath..] == *"/");
@@ -143,7 +143,7 @@ fn authorizer(tokens: &Tokens, url: &Url, further: &[String]) -> Result<Authoriz
     )))
 }
 
-/// In memory, so that it can be sent again after a 401.
+/// Reads the body into memory for a retry after a 401.
 fn body(path: &Path) -> Result<Vec<u8>, Failure> {
     let read = if path == Path::new("-") {
         let mut bytes = Vec::new();
@@ -170,9 +170,9 @@ async fn send(
     }
 }
 
-/// Returns the time that the body's upload may take, before the answer is waited for.
+/// Returns the time that uploading the body may take, added to the timeout for the response.
 fn upload_time(body: Option<&[u8]>) -> Duration {
-    /// Slower than any line that such a body is sent over.
+    /// A rate below that of any connection over which such a body is sent.
     const BYTES_PER_SECOND: usize = 16 << 10;
     let seconds = body.unwrap_or_default().len() / BYTES_PER_SECOND;
     Duration::from_secs(seconds.try_into().unwrap_or(u64::MAX))
@@ -181,11 +181,11 @@ fn upload_time(body: Option<&[u8]>) -> Duration {
 struct Showing {
     include: bool,
     verbose: bool,
-    /// How long each part of the body may take.
+    /// The timeout for each part of the body.
     patience: Duration,
 }
 
-/// Writes the body to standard output as it comes, whatever the status.
+/// Streams the body to standard output, regardless of the status.
 async fn show(mut answer: Response, how: &Showing, host: &str) -> Result<ExitCode, Failure> {
     let status = answer.status();
     let mut has_reader = !how.include || out::part(&head(&answer))?;
@@ -193,7 +193,7 @@ async fn show(mut answer: Response, how: &Showing, host: &str) -> Result<ExitCod
         eprintln(&format!("{host}: HTTP {}", status.as_u16()));
     }
     let refusal = answer.extensions().get::<ApiRefusal>().cloned();
-    // An answer may be as long as it likes, while it comes and someone reads it.
+    // The response may take any time, as long as data arrives and is read.
     while has_reader {
         match timeout(how.patience, answer.chunk()).await {
             Ok(Ok(Some(part))) => has_reader = out::part(&part)?,
@@ -211,7 +211,7 @@ async fn show(mut answer: Response, how: &Showing, host: &str) -> Result<ExitCod
     Err(refused(status, refusal.as_ref(), host))
 }
 
-/// A redirect that was not followed brings no answer either.
+/// A redirect that was not followed is not a result either.
 fn is_error(status: StatusCode) -> bool {
     !status.is_success() && status != StatusCode::NOT_MODIFIED
 }
@@ -219,7 +219,7 @@ fn is_error(status: StatusCode) -> bool {
 fn refused(status: StatusCode, refusal: Option<&ApiRefusal>, host: &str) -> Failure {
     let error = refusal.and_then(ApiRefusal::error);
     let error = error.map(|error| format!(": {error}")).unwrap_or_default();
-    // With its name, where it has one: `403 Forbidden`.
+    // With the reason phrase, if there is one: `403 Forbidden`.
     let text = format!("{host} answered with HTTP {status}{error}");
     let failure = Failure::new(Exit::Api, text.replace(" <unknown status code>", ""));
     let scope = refusal.and_then(ApiRefusal::scope);
@@ -234,7 +234,7 @@ fn refused(status: StatusCode, refusal: Option<&ApiRefusal>, host: &str) -> Fail
     }
 }
 
-/// Status and headers, as they were.
+/// Prints the status and the headers as received.
 fn head(answer: &Response) -> Vec<u8> {
     let mut head = format!("{:?} {}\n", answer.version(), answer.status()).into_bytes();
     for (name, value) in answer.headers() {
@@ -250,7 +250,7 @@ fn head(answer: &Response) -> Vec<u8> {
 fn eprintln(text: &str) {
     use io::Write as _;
 
-    // Nobody is left to tell where standard error is closed.
+    // If standard error is closed, there is nowhere left to report to.
     let _ = writeln!(io::stderr(), "{text}");
 }
 

@@ -1,4 +1,4 @@
-//! `hallpass completions` and `hallpass man`: written from the same description as the command line itself.
+//! `hallpass completions` and `hallpass man`, generated from the definition of the command line.
 
 use std::{
     fs,

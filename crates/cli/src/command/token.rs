@@ -56,12 +56,12 @@ fn described(token: &AccessToken) -> Value {
     })
 }
 
-/// RFC 3339, in whole seconds.
+/// Formats a time as RFC 3339, in whole seconds.
 pub(super) fn timestamp(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// Lines that a shell, systemd and container tools read alike.
+/// Formats lines that shells, systemd and container tools read alike.
 fn environment(name: &str, token: &AccessToken) -> String {
     let token_line = format!("{name}={}\n", quoted(token.expose()));
     let time_line = token
@@ -70,7 +70,7 @@ fn environment(name: &str, token: &AccessToken) -> String {
     token_line + &time_line.unwrap_or_default()
 }
 
-/// In quotes only where a shell would read something into it; what servers issue hardly ever needs them.
+/// Quotes a value only if a shell would interpret it, which is rarely the case for an issued token.
 fn quoted(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._+/=".contains(&byte);
     if text.bytes().all(plain) {
@@ -80,7 +80,7 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// A variable's name, as shells have it.
+/// Checks that this is a valid name for a shell variable.
 pub(super) fn check_name(name: &str) -> Result<(), Failure> {
     let fit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     if !name.is_empty() && name.bytes().all(fit) && !name.as_bytes()[0].is_ascii_digit() {

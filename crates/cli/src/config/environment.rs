@@ -1,4 +1,4 @@
-//! What the environment says.
+//! Settings from the environment.
 
 use std::{env, ffi::OsString};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// The variables of a process; an empty one counts as absent.
+/// The variables of a process. An empty one counts as unset.
 pub(crate) struct Variables(Box<LookUp>);
 
 type LookUp = dyn Fn(&str) -> Option<OsString>;
@@ -25,7 +25,7 @@ impl Variables {
         (self.0)(name).filter(|value| !value.is_empty())
     }
 
-    /// Its value; never shown where it cannot be used.
+    /// Returns the variable's value; an error never shows it.
     pub(crate) fn text(&self, name: &str) -> Result<Option<String>, Failure> {
         let value = self.os(name).map(OsString::into_string).transpose();
         value.map_err(|_| {
@@ -34,10 +34,11 @@ impl Variables {
     }
 }
 
-/// What camall.io's adapter reads too.
+/// A variable that camall.io's adapter reads too.
 const CAMALL: &str = "CAMALL_CLIENT_ID";
 
-/// The variables of this command; those of camall's adapter too where neither a profile nor one of ours names a server.
+/// Reads the variables of this command, and those of camall's adapter if neither a profile nor a `HALLPASS_` variable
+/// names a server.
 pub(crate) fn layer(variables: &Variables, profile: bool) -> Result<Layer, Failure> {
     let text = |name: &str| variables.text(name);
     let ours = named(variables, "HALLPASS")?;
@@ -69,7 +70,7 @@ pub(crate) fn layer(variables: &Variables, profile: bool) -> Result<Layer, Failu
     Ok(ours.over(Layer { server, ..camall }))
 }
 
-/// The variables that are named alike for us and for camall's adapter.
+/// Reads the variables that this command and camall's adapter name alike.
 fn named(variables: &Variables, prefix: &'static str) -> Result<Layer, Failure> {
     let source = Source::Variables(prefix);
     let text = |name: &str| variables.text(&format!("{prefix}_{name}"));
@@ -95,7 +96,7 @@ fn named(variables: &Variables, prefix: &'static str) -> Result<Layer, Failure> 
     })
 }
 
-/// The secret itself, which is read when it is needed, or where it is.
+/// Reads a reference to the secret, or wraps a secret given directly. The secret itself is read when it is needed.
 fn reference(variables: &Variables, name: &str) -> Result<Option<SecretReference>, Failure> {
     let from = format!("{name}_FROM");
     let file = format!("{name}_FILE");

@@ -1,7 +1,7 @@
 //! The configuration file: TOML, with a table for each profile.
 //!
-//! It is walked by hand: what is wrong is told with its line, and nothing of what the file holds is repeated but names
-//! of keys and profiles, since a secret may have slipped in anywhere.
+//! The document is walked by hand: an error names the line and repeats only names of keys and profiles, because a
+//! secret may have slipped in anywhere.
 
 use std::{fs::Metadata, ops::Range, path::Path};
 
@@ -19,9 +19,9 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// Longer files are none that a person wrote.
+/// The longest accepted file: longer than any person writes.
 const MAX_BYTES: usize = 1 << 20;
-/// The profile of those who name none.
+/// The profile that is used when none is named.
 const DEFAULT: &str = "default";
 
 pub(crate) const KEYS: [&str; 31] = [
@@ -58,7 +58,7 @@ pub(crate) const KEYS: [&str; 31] = [
     "variables",
 ];
 
-/// The profile of this name, or else the default one, if there is any.
+/// Returns the profile of this name, or the default one if there is one.
 pub(crate) fn profile(
     file: &File,
     chosen: Option<(&str, &str)>,
@@ -90,14 +90,14 @@ pub(crate) fn profile(
     document.profile(chosen)
 }
 
-/// A configuration file.
+/// The contents of a configuration file.
 struct Text {
     text: String,
-    /// True if another user may have written it.
+    /// True if another user may have written the file.
     is_of_others: bool,
 }
 
-/// Reads the file; `None` where it is the user's own and not there.
+/// Reads the file; `None` if it is the user's default file and does not exist.
 fn read(path: &Path, named_by: Option<&str>) -> Result<Option<Text>, Failure> {
     let failed = |why: &str| {
         let by = named_by
@@ -120,7 +120,7 @@ fn read(path: &Path, named_by: Option<&str>) -> Result<Option<Text>, Failure> {
             "is not UTF-8"
         })
     })?;
-    // Some editors write one.
+    // Some editors write a byte order mark.
     let text = text
         .strip_prefix('\u{feff}')
         .map(str::to_owned)
@@ -128,7 +128,7 @@ fn read(path: &Path, named_by: Option<&str>) -> Result<Option<Text>, Failure> {
     Ok(Some(Text { text, is_of_others }))
 }
 
-/// Warns of a file that another user may have written, and returns true then: they choose where credentials go.
+/// Warns about a file that another user can write, and returns true then: they choose where credentials are sent.
 #[cfg(unix)]
 fn warn_if_others_may_write(path: &Path, file: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
@@ -153,11 +153,11 @@ fn warn_if_others_may_write(path: &Path, file: &Metadata) -> bool {
 fn warn(text: &str) {
     use std::io::Write as _;
 
-    // Nobody is left to tell where standard error is closed.
+    // If standard error is closed, there is nowhere left to report to.
     let _ = writeln!(std::io::stderr(), "hallpass: warning: {text}");
 }
 
-/// Elsewhere a user's folders are the user's own unless someone shares them on purpose.
+/// Returns false: on other systems a user's folders are private unless shared on purpose.
 #[cfg(not(unix))]
 fn warn_if_others_may_write(_: &Path, _: &Metadata) -> bool {
     false
@@ -172,7 +172,7 @@ struct Document<'a> {
 impl Document<'_> {
     fn profile(&self, chosen: Option<(&str, &str)>) -> Result<Option<(String, Layer)>, Failure> {
         let document = DeTable::parse(self.text).map_err(|error| {
-            // Its message may quote what it read.
+            // The parser's message may quote what it read.
             let at = error.span().unwrap_or_default();
             let escape = self.line(at.start).contains('\\');
             self.wrong(
@@ -292,7 +292,7 @@ impl Document<'_> {
         text.ok_or_else(|| self.unfit(key, value, "it is a text in quotes"))
     }
 
-    /// One text, or a list of them.
+    /// Reads a string, or a list of strings.
     fn texts(&self, key: &Key<'_>, value: &Value<'_>) -> Result<Vec<String>, Failure> {
         let Some(list) = value.get_ref().as_array() else {
             let text = value.get_ref().as_str();
@@ -310,7 +310,7 @@ impl Document<'_> {
         truth.ok_or_else(|| self.unfit(key, value, "it is `true` or `false`"))
     }
 
-    /// A text such as `10s`, or seconds.
+    /// Reads a duration such as `10s`, or a number of seconds.
     fn time(&self, key: &Key<'_>, value: &Value<'_>) -> Result<std::time::Duration, Failure> {
         let text = match value.get_ref() {
             DeValue::String(text) => &**text,
@@ -361,7 +361,7 @@ impl Document<'_> {
         }
     }
 
-    /// The line in which this byte is.
+    /// Returns the line that contains this byte.
     fn line(&self, at: usize) -> &str {
         let (before, after) = self.text.split_at_checked(at).unwrap_or_default();
         let start = before.rfind('\n').map_or(0, |end| end + 1);
@@ -379,7 +379,7 @@ impl Document<'_> {
 type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
 type Value<'a> = Spanned<DeValue<'a>>;
 
-/// A name, in quotes, unless it looks like something else than a name.
+/// Quotes a name, unless it does not look like one.
 fn shown(name: &str) -> String {
     let fit = |char: char| char.is_alphanumeric() || "-_.".contains(char);
     if !name.is_empty() && name.chars().count() <= 40 && name.chars().all(fit) {

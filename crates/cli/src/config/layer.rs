@@ -1,4 +1,4 @@
-//! One place that settings come from, and how several are combined.
+//! The settings from one source, and how several are combined.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{args::Client, failure::Failure};
 
-/// The settings of one place: none of them is required, and none is checked against the rest yet.
+/// The settings from one source: all are optional, and they are not yet checked against each other.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layer {
     pub(crate) server: ServerUnit,
@@ -32,9 +32,9 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    /// Returns this layer, with what it leaves open taken from the one below.
+    /// Returns this layer, with unset values taken from the one below.
     ///
-    /// The settings of a server, and those of a client, are replaced together ([`ServerUnit`], [`ClientUnit`]).
+    /// The settings of a server, and those of a client, are replaced as a group ([`ServerUnit`], [`ClientUnit`]).
     pub(crate) fn over(self, below: Self) -> Self {
         let list = |ours: Vec<String>, below| if ours.is_empty() { below } else { ours };
         Self {
@@ -62,7 +62,7 @@ impl Layer {
     }
 }
 
-/// Each name once, with the upper layer's value.
+/// Merges two lists of variables; the upper layer's value wins.
 fn merged(ours: Vec<(String, String)>, below: Vec<(String, String)>) -> Vec<(String, String)> {
     let mut all = ours;
     for (name, value) in below {
@@ -77,7 +77,7 @@ fn merged(ours: Vec<(String, String)>, below: Vec<(String, String)>) -> Vec<(Str
 pub(crate) fn of_flags(flags: &Client) -> Result<Layer, Failure> {
     let mut parameters = Vec::new();
     for pair in &flags.parameter {
-        // It is not repeated: it may be anything.
+        // The argument is not repeated: it may be a secret.
         let Some((name, value)) = pair.split_once('=') else {
             return Err(Failure::usage(
                 "`--parameter` takes a name and a value: `NAME=VALUE`",

@@ -1,4 +1,4 @@
-//! Where the configuration file and the cache lie.
+//! The locations of the configuration file and of the token cache.
 
 use std::path::{Path, PathBuf};
 
@@ -6,11 +6,11 @@ use etcetera::BaseStrategy as _;
 
 use super::environment::Variables;
 
-/// The configuration file's place.
+/// The location of the configuration file.
 #[derive(Debug)]
 pub(crate) struct File {
     pub(crate) path: Option<PathBuf>,
-    /// Who named it; nobody where it is the user's own, which need not exist.
+    /// The flag or variable that named it; `None` for the user's default file, which need not exist.
     pub(crate) named_by: Option<&'static str>,
 }
 
@@ -25,7 +25,7 @@ pub(crate) fn config_file(flag: Option<&Path>, variables: &Variables) -> File {
     if let Some(path) = variables.os("HALLPASS_CONFIG") {
         return named(path.into(), "HALLPASS_CONFIG");
     }
-    // Without a home folder there is no file; the environment may be enough.
+    // Without a home folder there is no file; the environment may be sufficient.
     let user = etcetera::choose_base_strategy().ok();
     File {
         path: user.map(|user| user.config_dir().join("hallpass").join("config.toml")),
@@ -33,7 +33,7 @@ pub(crate) fn config_file(flag: Option<&Path>, variables: &Variables) -> File {
     }
 }
 
-/// The folder of the tokens that are kept between runs: always one of ours alone, below the one that the user names.
+/// Returns the folder of the token cache: always a subfolder of our own in the one that the user names.
 pub(crate) fn cache_folder() -> Option<PathBuf> {
     let variables = Variables::of_this_process();
     if let Some(folder) = variables.os("HALLPASS_CACHE_DIR") {

@@ -10,38 +10,38 @@ use super::{
 };
 use crate::{args::Authentication, failure::Failure};
 
-/// The client's authentication method with the place of its credential, never the credential itself.
+/// The client's authentication method with a reference to its credential, never the credential itself.
 #[derive(Clone, Debug)]
 pub(crate) enum Proof {
-    /// A secret that is sent: in this way, or in the server's own.
+    /// A client secret that is sent by this method, or by the server's default one.
     Secret {
         way: Option<Sent>,
         secret: SecretReference,
     },
-    /// A secret that signs.
+    /// A client secret that signs assertions.
     SecretJwt { secret: SecretReference },
-    /// A private key that signs.
+    /// A private key that signs assertions.
     Key {
         key: SecretReference,
-        /// The key's certificate, by whose thumbprint the server knows it.
+        /// The key's certificate, by whose thumbprint the server identifies the key.
         certificate: Option<SecretReference>,
         key_id: Option<String>,
         algorithm: Option<String>,
     },
-    /// An assertion that the platform writes.
+    /// An assertion that the platform writes, such as a workload identity token.
     Workload { assertion: SecretReference },
-    /// A certificate with its key, in one text where there is no other for the key.
+    /// A certificate with its key; without a separate reference, the key is in the certificate's text.
     Certificate {
         certificate: SecretReference,
         key: Option<SecretReference>,
         self_signed: bool,
         bound_tokens: bool,
     },
-    /// Nothing: the server knows the client by its network.
+    /// No authentication: the server identifies the client by its network.
     Nothing,
 }
 
-/// How a secret is sent.
+/// The encoding of a client secret in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
     Form,
@@ -59,7 +59,7 @@ impl Proof {
             Some(way) => Some(way),
             None => the_one_way(client, server)?,
         };
-        // A method of another place leaves unused what its own place has for another method.
+        // A method from another source may leave credentials of this source unused.
         if client.authentication.is_none() || client.method_source == client.credential_source {
             all_have_effect(client, way)?;
         }
@@ -85,7 +85,7 @@ impl Proof {
                 secret: found(&client.client_secret, &SECRET)?,
             },
             Some(Authentication::PrivateKeyJwt) => Self::Key {
-                // A certificate may bring its key in the same text.
+                // The certificate's text may include its key.
                 key: found(
                     &client.private_key.clone().or(client.certificate.clone()),
                     &KEY,
@@ -109,7 +109,7 @@ impl Proof {
         })
     }
 
-    /// Where what must be kept secret is.
+    /// Returns the references to the credentials.
     pub(crate) fn references(&self) -> impl Iterator<Item = &SecretReference> {
         let (one, other) = match self {
             Self::Secret { secret, .. } | Self::SecretJwt { secret } => (Some(secret), None),
@@ -131,13 +131,13 @@ impl Proof {
             .any(|reference| reference.to_string().starts_with("command:"))
     }
 
-    /// Does it sign assertions, which say for which issuer they are?
+    /// Returns true if the method signs assertions, which need an audience.
     pub(crate) fn signs(&self) -> bool {
         matches!(self, Self::Key { .. } | Self::SecretJwt { .. })
     }
 }
 
-/// What to say where a credential is not set.
+/// The parts of the message about a missing credential.
 struct Missing {
     what: &'static str,
     set: &'static str,
@@ -165,7 +165,7 @@ const CERTIFICATE: Missing = Missing {
     variable: "HALLPASS_CERTIFICATE_FILE",
 };
 
-/// Checks that no setting of the client is without effect.
+/// Checks that every setting of the client has an effect.
 fn all_have_effect(client: &ClientUnit, way: Option<Authentication>) -> Result<(), Failure> {
     let used: &[&str] = match way {
         Some(Authentication::PrivateKeyJwt) => {
@@ -203,15 +203,15 @@ fn all_have_effect(client: &ClientUnit, way: Option<Authentication>) -> Result<(
     )
 }
 
-/// The method that the credential stands for, where none is set.
+/// Returns the method that the configured credential implies.
 fn the_one_way(client: &ClientUnit, server: Server) -> Result<Option<Authentication>, Failure> {
-    // Entra ID knows clients by certificates, and takes none in TLS.
+    // Entra ID registers certificates for assertions and does not accept them in TLS.
     let by_thumbprint =
         matches!(server, Server::Preset(preset) if preset.name == presets::ENTRA_ID.name);
     let there = [
         (client.client_secret.is_some(), None, "client_secret"),
         (
-            // A certificate takes the key along.
+            // A certificate includes its key.
             client.private_key.is_some() && client.certificate.is_none(),
             Some(Authentication::PrivateKeyJwt),
             "private_key",

@@ -1,4 +1,4 @@
-//! All that a run needs to know, checked as far as it can be without asking anyone.
+//! The settings of a run, validated as far as possible without network access.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -16,17 +16,17 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// What is asked of whom.
+/// The server, the client and the request of a run.
 #[derive(Clone, Debug)]
-#[allow(clippy::struct_excessive_bools)] // Each is a setting of its own.
+#[allow(clippy::struct_excessive_bools)] // Each is an independent setting.
 pub(crate) struct Settings {
-    /// The profile's name, where there is one.
+    /// The profile's name, if there is one.
     pub(crate) profile: Option<String>,
-    /// Where the configuration file is, or would be.
+    /// The path of the configuration file, whether it exists or not.
     pub(crate) file: Option<PathBuf>,
     pub(crate) server: Server,
     pub(crate) place: Place,
-    /// The place that names the server.
+    /// The source that names the server.
     pub(crate) server_source: Source,
     /// The audience of assertions.
     pub(crate) audience: Audience,
@@ -47,11 +47,11 @@ pub(crate) struct Settings {
     pub(crate) danger_allow_http_on_loopback: bool,
 }
 
-/// Where tokens are given out.
+/// The token endpoint, or the issuer to discover it from.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
     Endpoint(String),
-    /// To be found out.
+    /// An issuer whose metadata is discovered.
     Issuer {
         issuer: String,
         openid: bool,
@@ -59,7 +59,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// The address that is known: the token endpoint's or the issuer's.
+    /// Returns the known address: the token endpoint's or the issuer's.
     pub(crate) fn url(&self) -> &str {
         match self {
             Self::Endpoint(url) | Self::Issuer { issuer: url, .. } => url,
@@ -71,12 +71,12 @@ impl Place {
 #[derive(Clone, Debug)]
 pub(crate) enum Audience {
     Issuer(String),
-    /// The issuer that is discovered.
+    /// The issuer found by discovery.
     Discovered,
     TokenEndpoint,
 }
 
-/// Whose peculiarities are known.
+/// The kind of authorization server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Server {
     Camall,
@@ -85,7 +85,7 @@ pub(crate) enum Server {
     Any,
 }
 
-/// The names of known servers.
+/// The names of the supported providers.
 const PROVIDERS: [(&str, Server); 8] = [
     ("camall", Server::Camall),
     ("auth0", Server::Preset(&presets::AUTH0)),
@@ -185,7 +185,7 @@ impl Settings {
         REQUESTS.saturating_add(self.command_timeout.unwrap_or_default())
     }
 
-    /// The server's host, with its port where it is not the scheme's own.
+    /// Returns the server's host, with its port if it is not the scheme's default.
     pub(crate) fn host(&self) -> String {
         let url = Url::parse(self.place.url()).ok();
         let host = url
@@ -198,10 +198,10 @@ impl Settings {
         }
     }
 
-    /// Returns what must be equal for two runs to share a token, besides the request.
+    /// Returns the settings, apart from the request, that two runs must have in common to share a token.
     ///
-    /// Settings that decide whether a token is accepted are part of it: a token that was accepted without them is not
-    /// used with them. The secret is not: a token stays good when the secret is rotated.
+    /// Settings that decide whether a token is accepted are part of it: a token accepted without them must not be used
+    /// with them. The secret is not: a token stays valid when the secret is rotated.
     pub(crate) fn namespace(&self) -> String {
         let lifetime = self.max_lifetime.map(|lifetime| lifetime.as_millis());
         let lifetime = lifetime.map(|lifetime| lifetime.to_string());
@@ -211,7 +211,7 @@ impl Settings {
         ];
         let parts = [Some(self.place.url()), Some(&*self.client_id)];
         let parts = parts.into_iter().chain(checks);
-        // Measured, so that no two run into one another.
+        // Length-prefixed, so that fields cannot run into each other.
         let measured = parts.map(|part| {
             let part = part.unwrap_or_default();
             format!("{}:{part}", part.len())
@@ -220,7 +220,8 @@ impl Settings {
     }
 }
 
-/// Checks the proxy's address, for the way to a token and to the API. A password in it would be one in the file.
+/// Checks the URL of the proxy for token and API requests. It must not contain a password, which would be stored in the
+/// file.
 fn check_proxy(proxy: Option<&str>) -> Result<(), Failure> {
     let Some(proxy) = proxy.filter(|proxy| *proxy != "system") else {
         return Ok(());
@@ -266,7 +267,7 @@ fn server(provider: Option<&str>) -> Result<Server, Failure> {
     })
 }
 
-/// Where tokens are given out, if anything says so.
+/// Returns the token endpoint or the issuer, if one is set.
 fn endpoint(server: Server, layer: &Layer) -> Result<Option<String>, Failure> {
     if let Some(endpoint) = &layer.server.token_endpoint {
         return Ok(Some(endpoint.clone()));
@@ -287,7 +288,7 @@ fn endpoint(server: Server, layer: &Layer) -> Result<Option<String>, Failure> {
     })
 }
 
-/// Checks that no setting of the server is without effect.
+/// Checks that every setting of the server has an effect.
 fn all_have_effect(
     unit: &ServerUnit,
     server: Server,
@@ -328,7 +329,7 @@ fn request(layer: &Layer) -> Result<TokenRequest, Failure> {
     };
     let mut request = TokenRequest::new();
     if let Some(scope) = &layer.scope {
-        // The parser's error tells the place of what does not fit, and not the scope.
+        // The parser's error names the position of the error and does not repeat the scope.
         request = request.with_scopes(scope.parse().map_err(|error| wrong("scope", &error))?);
     }
     for audience in &layer.audience {

@@ -1,28 +1,29 @@
-//! Settings that only mean something together: a server's, and a client's. Each comes from one place as a whole.
+//! Settings that belong together: those of a server, and those of a client. Each group comes from one source as a
+//! whole.
 //!
-//! A server that one place names never gets the credentials that another place names, unless a flag allows it: a
-//! variable that is left in a shell must not send a profile's secret elsewhere.
+//! Credentials from one source are never sent to a server from another source unless a flag allows it: a variable left
+//! in a shell must not send a profile's secret elsewhere.
 
 use hallpass::secrets::SecretReference;
 
 use crate::{args::Authentication, failure::Failure};
 
-/// A place that settings come from.
+/// The source of a setting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Source {
     #[default]
     Flags,
-    /// Variables with this prefix.
+    /// Environment variables with this prefix.
     Variables(&'static str),
     Profile(String),
 }
 
 impl Source {
-    /// Returns the name of a setting as it is written in this place.
+    /// Returns the name of a setting as it is written in this source.
     pub(crate) fn name_of(&self, setting: &str) -> String {
         match self {
             Self::Flags => format!("`--{}`", setting.replace('_', "-")),
-            // camall.io is the server of its variables without being named.
+            // The variables of camall.io imply the server without naming it.
             Self::Variables("CAMALL") if setting == "provider" => {
                 "the variable `CAMALL_CLIENT_ID`".to_owned()
             }
@@ -34,7 +35,7 @@ impl Source {
     }
 }
 
-/// The server that is asked for tokens.
+/// The authorization server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServerUnit {
     pub(crate) source: Source,
@@ -47,7 +48,7 @@ pub(crate) struct ServerUnit {
 }
 
 impl ServerUnit {
-    /// The setting that names the server, if there is one.
+    /// Returns the setting that names the server, if there is one.
     pub(crate) fn setting(&self) -> Option<&'static str> {
         first([
             ("token_endpoint", self.token_endpoint.is_some()),
@@ -56,7 +57,7 @@ impl ServerUnit {
         ])
     }
 
-    /// Returns this unit, or the one below if nothing is set here that differs from it.
+    /// Returns this unit, or the one below if this one sets nothing different.
     pub(crate) fn over(self, below: Self) -> Self {
         let variables = &below.variables;
         let is_part = is_part(self.provider.as_ref(), below.provider.as_ref())
@@ -75,7 +76,7 @@ impl ServerUnit {
     }
 }
 
-/// The client that asks for tokens, and its credential.
+/// The client and its credential.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientUnit {
     pub(crate) id_source: Source,
@@ -93,7 +94,7 @@ pub(crate) struct ClientUnit {
 }
 
 impl ClientUnit {
-    /// Sets the place that all of this comes from.
+    /// Sets the source of all of these settings.
     pub(crate) fn with_source(self, source: &Source) -> Self {
         Self {
             id_source: source.clone(),
@@ -103,7 +104,7 @@ impl ClientUnit {
         }
     }
 
-    /// The setting of the credential, if there is one.
+    /// Returns the setting that holds the credential, if there is one.
     fn credential(&self) -> Option<&'static str> {
         first([
             ("client_secret", self.client_secret.is_some()),
@@ -113,7 +114,7 @@ impl ClientUnit {
         ])
     }
 
-    /// Returns true if the client has what its method needs, so that no other place is asked.
+    /// Returns true if the client has what its method needs, so that no other source is read.
     fn is_complete(&self) -> bool {
         self.client_id.is_some() && (self.credential().is_some() || self.needs_none())
     }
@@ -122,7 +123,7 @@ impl ClientUnit {
         self.authentication == Some(Authentication::None)
     }
 
-    /// Returns this unit, completed from the one below where it is not complete.
+    /// Returns this unit, completed from the one below if it is incomplete.
     pub(crate) fn over(mut self, below: Self) -> Self {
         if is_part(self.client_id.as_ref(), below.client_id.as_ref())
             && is_part(self.client_secret.as_ref(), below.client_secret.as_ref())
@@ -130,7 +131,7 @@ impl ClientUnit {
             && is_part(self.certificate.as_ref(), below.certificate.as_ref())
             && is_part(self.assertion.as_ref(), below.assertion.as_ref())
         {
-            // At most the method is set here: the client is the one below.
+            // Only the method can be set here: the client comes from below.
             return below.with_method_of(self);
         }
         if self.is_complete() {
@@ -151,7 +152,7 @@ impl ClientUnit {
         method.with_method_of(self)
     }
 
-    /// Puts the method of a place above over this unit's.
+    /// Replaces this unit's method with one from a source above.
     fn with_method_of(self, above: Self) -> Self {
         let method_source = match above.authentication {
             Some(_) => above.method_source,
@@ -167,11 +168,11 @@ impl ClientUnit {
         }
     }
 
-    /// Checks that server, client and credential come from one place.
+    /// Checks that server, client and credential come from one source.
     ///
     /// # Errors
     ///
-    /// A failure that names both places if they do not.
+    /// Fails if they do not; the error names both sources.
     pub(crate) fn check(&self, server: &ServerUnit) -> Result<(), Failure> {
         let credential = self.credential().filter(|_| !self.needs_none());
         let (Some(credential), Some(server_setting)) = (credential, server.setting()) else {
@@ -199,7 +200,7 @@ impl ClientUnit {
     }
 }
 
-/// The flag that allows server and credential from different places.
+/// The flag that allows server and credential from different sources.
 const ALLOW_MIXED: &str = "danger-allow-mixed-settings";
 
 fn is_part<T: PartialEq>(above: Option<&T>, below: Option<&T>) -> bool {
@@ -243,7 +244,7 @@ mod tests {
         assert_eq!((other.token_endpoint, other.source), (None, flags.clone()));
         let other = over(server(&flags, Some("https://b/t"), None));
         assert_eq!(other.issuer, None);
-        // What says nothing new changes nothing.
+        // Repeating a value changes nothing.
         for same in [
             server(&flags, None, None),
             server(&flags, None, Some("https://a")),
@@ -316,7 +317,7 @@ mod tests {
         let both = method.with_source(&flags).over(below.clone());
         assert_eq!(both.authentication, Some(Authentication::Form));
         assert_eq!(both.client_id.as_deref(), Some("orders"));
-        // Another client does not take it along.
+        // It does not apply to another client.
         let other = client(&flags, Some("x"), Some("X")).over(below);
         assert_eq!(other.authentication, None);
     }

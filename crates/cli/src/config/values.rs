@@ -1,4 +1,4 @@
-//! Values that are written as text, and names that are nearly right.
+//! Parsing of values, and suggestions for misspelled names.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use clap::ValueEnum as _;
 
 use crate::args::Authentication;
 
-/// `10s`, `500ms`, `1m 30s`; a number alone is seconds.
+/// Parses `10s`, `500ms` or `1m 30s`; a bare number is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
     const FIT: &str = "a time is written as `10s`, `500ms` or `2m`, and is longer than nothing";
     let parsed = match text.trim().parse::<u32>() {
@@ -25,7 +25,7 @@ pub(crate) fn authentication(text: &str) -> Result<Authentication, &'static str>
         .map_err(|_| "it is none of `form`, `basic`, `raw-basic`, `private-key-jwt`, `client-secret-jwt`, `workload-identity`, `tls`, `self-signed-tls` and `none`")
 }
 
-/// The known name that this one was most likely meant to be.
+/// Returns the known name that was most likely meant.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()

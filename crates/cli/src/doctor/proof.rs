@@ -1,4 +1,4 @@
-//! What the client proves itself with: can it be read, and does the server take it?
+//! Checks of client authentication: can the credential be read, and does the server accept it?
 
 use std::time::SystemTime;
 
@@ -17,23 +17,23 @@ use crate::{
     source,
 };
 
-/// What was found where the settings say that it is.
+/// The result of reading the credential.
 pub(super) struct Proof {
-    /// Where, and what it is; nothing where there is nothing to keep secret.
+    /// The credential's location and description; `None` if there is nothing secret.
     read: Option<String>,
-    /// The name that servers list.
+    /// The registered name of the method, as in server metadata.
     method: &'static str,
     algorithm: Option<&'static str>,
     /// The end of a certificate's validity.
     ends: Option<SystemTime>,
-    /// A sign that a client secret was altered on its way.
+    /// A sign that a client secret was altered in transit.
     anomaly: Option<SecretAnomaly>,
     described: String,
 }
 
 pub(super) async fn read(settings: &Settings) -> Result<Proof, Failure> {
     let proof = look(settings).await?;
-    // Made as for a request, and not sent: what cannot be made is told before anyone is asked.
+    // The credentials are created as for a request but not sent, to report errors before any network access.
     let context = AuthenticationContext::new(&settings.client_id, settings.place.url());
     source::authentication(settings)?
         .credentials(&context)
@@ -127,7 +127,7 @@ async fn look(settings: &Settings) -> Result<Proof, Failure> {
     })
 }
 
-/// Returns how a secret is sent where no setting says it.
+/// Returns how a secret is sent by default.
 fn default_of(server: Server) -> Sent {
     match server {
         Server::Camall => Sent::Form,
@@ -140,7 +140,7 @@ fn default_of(server: Server) -> Sent {
     }
 }
 
-/// Returns the path of a secret's file that everyone may read, if there is one.
+/// Returns the path of a secret's file that everyone can read, if there is one.
 #[cfg(unix)]
 fn open_to_everyone(settings: &Settings) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -173,7 +173,7 @@ impl Proof {
         self
     }
 
-    /// Returns the failure with the method that was refused.
+    /// Returns the failure with the rejected method added.
     pub(super) fn refused(&self, failure: &Failure) -> Failure {
         let text = format!("{}: {}", self.described, failure.message());
         let refused = Failure::new(failure.exit(), text);
@@ -212,7 +212,8 @@ impl Proof {
         }
     }
 
-    /// Compares with what the server lists. Lists are not always whole: what is missing there is no failure yet.
+    /// Compares the method with the server's metadata. The lists may be incomplete, so a missing method is not yet a
+    /// failure.
     pub(super) fn judge(
         &self,
         metadata: Option<&Metadata>,

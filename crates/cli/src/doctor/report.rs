@@ -1,4 +1,4 @@
-//! What each step came to, for people and for programs.
+//! The result of each step, as text and as JSON.
 
 use std::{env, fmt::Write as _, io::Write as _};
 
@@ -25,11 +25,11 @@ struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Status {
     Ok,
-    /// It works, and may not for long.
+    /// The step succeeded, but may fail soon.
     Warning,
     Failed(Exit),
     Skipped,
-    /// A step before it failed.
+    /// An earlier step failed.
     NotReached,
 }
 
@@ -104,7 +104,7 @@ impl Report {
         });
     }
 
-    /// The steps that were not come to are skipped.
+    /// Marks the steps that were not reached as skipped.
     pub(super) fn complete(&mut self, all: &[&'static str]) {
         for &name in all {
             if !self.0.iter().any(|step| step.name == name) {
@@ -114,7 +114,7 @@ impl Report {
         }
     }
 
-    /// That of the first step that failed.
+    /// Returns the exit code of the first step that failed.
     pub(super) fn exit(&self) -> Exit {
         let failed = self.0.iter().find_map(|step| match step.status {
             Status::Failed(exit) => Some(exit),
@@ -173,7 +173,7 @@ impl Report {
     }
 }
 
-/// Returns true for a terminal that can be expected to show a tick, as its locale says.
+/// Returns true if the terminal can be expected to show a tick, according to its locale.
 fn speaks_unicode() -> bool {
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
     if cfg!(windows) || !is_terminal {

@@ -1,4 +1,4 @@
-//! The steps, each on what the ones before found out.
+//! The steps, each based on the results of the ones before.
 
 use std::{
     net::SocketAddr,
@@ -54,21 +54,21 @@ pub(super) const ALL: [&str; 11] = [
     LIFETIME,
 ];
 
-/// How long a step may take that is no request.
+/// The timeout for a step that is not a token request.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A certificate that ends sooner should have been renewed by now.
+/// The remaining validity below which a certificate should have been renewed.
 pub(super) const CERTIFICATE_DAYS: u64 = 14;
-/// Clocks that differ by less do no harm.
+/// The largest clock difference that does no harm.
 const SKEW: Duration = Duration::from_secs(60);
-/// Tokens that live for less are hardly worth their requests.
+/// The lifetime below which fetching a token is hardly worthwhile.
 const SHORT: Duration = Duration::from_secs(60);
-/// The longest lifetime that is used, whatever the server says.
+/// The longest lifetime that is used, regardless of what the server reports.
 const LONG: Duration = Duration::from_secs(86_400);
 
-/// A step failed, and is in the report.
+/// A failed step, already recorded in the report.
 pub(super) struct Failed;
 
-/// Goes from step to step until one fails.
+/// Runs the steps in order until one fails.
 pub(super) async fn examine(settings: &Settings, report: &mut Report) -> Result<(), Failed> {
     let source = note(
         report,
@@ -79,7 +79,7 @@ pub(super) async fn examine(settings: &Settings, report: &mut Report) -> Result<
     let proof = note(report, SECRET, proof::read(settings).await)?;
     proof.report(SECRET, settings, report);
 
-    // The source was built, so that it is one.
+    // Building the source has validated the URL.
     let url = Url::parse(settings.place.url()).map_err(|_| Failed)?;
     if settings.proxy.is_some() && !http::is_loopback(&url) {
         report.skipped(DNS, "it is up to the proxy");
@@ -122,7 +122,7 @@ pub(super) async fn examine(settings: &Settings, report: &mut Report) -> Result<
     Ok(())
 }
 
-/// What was found out; a failure ends the examination.
+/// Reports the failure of a step, which ends the examination.
 fn note<T>(
     report: &mut Report,
     step: &'static str,
@@ -148,7 +148,7 @@ fn described(settings: &Settings) -> String {
     )
 }
 
-/// What the server says of itself, where it is known by its issuer.
+/// Fetches the server's metadata, if it is identified by its issuer.
 async fn metadata(
     settings: &Settings,
     report: &mut Report,
@@ -180,7 +180,7 @@ async fn dns(url: &Url) -> Result<Vec<SocketAddr>, Failure> {
             "check the host in `token_endpoint` or `issuer`, and this machine's name service",
         )
     };
-    // An IPv6 address stands in brackets in a URL, and without them here.
+    // An IPv6 address is in brackets in a URL but not here.
     let name = host.trim_start_matches('[').trim_end_matches(']');
     let found = timeout(PATIENCE, net::lookup_host((name, port))).await;
     let found = found.map_err(|_| unknown(format!(" within {PATIENCE:?}")))?;
@@ -202,7 +202,7 @@ fn listed(addresses: &[SocketAddr]) -> String {
     all.join(", ")
 }
 
-/// The first address that takes a connection.
+/// Returns the first address that accepts a connection.
 async fn tcp(addresses: &[SocketAddr]) -> Result<SocketAddr, Failure> {
     let mut why = String::new();
     for address in addresses {
@@ -217,15 +217,15 @@ async fn tcp(addresses: &[SocketAddr]) -> Result<SocketAddr, Failure> {
     ))
 }
 
-/// What the server shows to anyone: its certificate and its time.
+/// The server's public properties: its certificate and its time.
 struct Looked {
     certificate: Option<Vec<u8>>,
     headers: HeaderMap,
-    /// Halfway between question and answer, by this machine's clock.
+    /// The midpoint between request and response, by the local clock.
     at: SystemTime,
 }
 
-/// Asks for the server's root, whatever is there: no credentials travel, and no token is asked for.
+/// Requests the server's root path. Sends no credentials, and accepts any response.
 async fn look(settings: &Settings, url: &Url) -> Result<Looked, Failure> {
     let host = settings.host();
     let client = http::client(settings, url)?
@@ -285,7 +285,7 @@ fn clock(looked: &Looked, report: &mut Report) {
         report.ok(CLOCK, "the server does not tell its time");
         return;
     };
-    // Its seconds are whole ones: on average half a second is cut off.
+    // The header has whole seconds, which cut off half a second on average.
     let there = date + Duration::from_millis(500);
     let (skew, direction) = match there.duration_since(looked.at) {
         Ok(ahead) => (ahead, "behind"),

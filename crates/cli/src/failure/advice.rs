@@ -1,4 +1,4 @@
-//! The libraries' advice in the words of this command: settings of a profile, variables and flags, and no methods.
+//! The libraries' hints in terms of this command: settings, variables and flags instead of methods.
 
 use hallpass::{
     camall,
@@ -6,7 +6,7 @@ use hallpass::{
     endpoint::{BuildError, hints},
 };
 
-/// Advice that names methods, and what stands in its place here. What is not listed holds as it is.
+/// The hints that name methods, and their replacements. All others are used as they are.
 const IN_COMMAND: &[(Hint, &str)] = &[
     (
         hints::ENCODING,
@@ -77,10 +77,10 @@ const IN_COMMAND: &[(Hint, &str)] = &[
     ),
 ];
 
-/// Settings whose names differ from those of the libraries' methods.
+/// The settings whose names differ from those of the libraries' methods.
 const SETTINGS: [(&str, &str); 1] = [("add_root_certificates_pem", "ca_file")];
 
-/// The advice in the words of this command.
+/// Rewrites a hint in terms of this command.
 pub(super) fn in_command(name: Option<&str>, text: &str) -> String {
     let listed = IN_COMMAND.iter().find(|(hint, _)| hint.name() == name);
     match listed.filter(|_| name.is_some()) {
@@ -89,7 +89,7 @@ pub(super) fn in_command(name: Option<&str>, text: &str) -> String {
     }
 }
 
-/// What is wrong with a setting, under the name that it has here, and what to do.
+/// Returns the message and the remedy for an invalid setting, under the command's name for it.
 pub(super) fn of_setting(error: &BuildError) -> (String, Option<String>) {
     let renamed = SETTINGS.iter().find(|(name, _)| *name == error.setting());
     let setting = renamed.map_or(error.setting(), |(_, ours)| ours);
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use crate::config::KEYS;
 
-    /// What stands between back-ticks and is no setting: values of settings and variables.
+    /// Words in backticks that are not settings: values of settings and variables.
     const OTHERS: [&str; 9] = [
         "CAMALL_CLIENT_ID",
         "CAMALL_CLIENT_SECRET",
@@ -115,7 +115,7 @@ mod tests {
         "true",
     ];
 
-    /// The hints that no part of this command can come to.
+    /// The hints that no part of this command can produce.
     const ELSEWHERE: [Hint; 4] = [
         hints::ANONYMOUS,
         hints::NO_ADDRESS,

@@ -1,4 +1,4 @@
-//! How the client proves itself, made of what the settings say.
+//! Client authentication, built from the settings.
 
 use std::{
     fmt,
@@ -22,7 +22,7 @@ use crate::{
     failure::Failure,
 };
 
-/// What is asked at each attempt; nothing is read yet.
+/// Creates the client authentication, which reads the credential at each attempt; nothing is read yet.
 pub(crate) fn authentication(
     settings: &Settings,
 ) -> Result<Arc<dyn ClientAuthentication>, Failure> {
@@ -62,7 +62,7 @@ pub(crate) fn authentication(
     })
 }
 
-/// The certificate of a client that has one.
+/// Opens the certificate of a client that has one.
 pub(crate) fn certificate(settings: &Settings) -> Result<MutualTls, Failure> {
     let Proof::Certificate {
         certificate,
@@ -88,7 +88,7 @@ pub(crate) fn certificate(settings: &Settings) -> Result<MutualTls, Failure> {
     })
 }
 
-/// camall.io's documentation knows client secrets alone.
+/// Builds camall.io's source, whose documentation supports client secrets only.
 pub(super) fn of_camall(
     settings: &Settings,
 ) -> Result<(Option<camall::Authentication>, Arc<dyn SecretSource>), Failure> {
@@ -106,7 +106,7 @@ pub(super) fn of_camall(
     Ok((way, open(settings, "client_secret", secret)?))
 }
 
-/// Opens the source that a reference names.
+/// Opens the secret source that a reference names.
 pub(crate) fn open(
     settings: &Settings,
     setting: &str,
@@ -123,7 +123,7 @@ pub(crate) fn open(
     source.map_err(|error| Failure::configuration(format!("{setting}: {error}")))
 }
 
-/// Returns the source of the private key's text, followed by the text of its certificate if that is elsewhere.
+/// Returns a source of the private key's text, followed by its certificate if that is stored separately.
 pub(crate) fn open_key(settings: &Settings) -> Result<Arc<dyn SecretSource>, Failure> {
     let Proof::Key {
         key, certificate, ..
@@ -150,7 +150,7 @@ fn has_certificate(settings: &Settings) -> bool {
     certificate.is_some()
 }
 
-/// A private key and its certificate, read as one text.
+/// A source that reads a private key and its certificate as one text.
 struct KeyWithCertificate {
     key: Arc<dyn SecretSource>,
     certificate: Arc<dyn SecretSource>,
@@ -192,7 +192,7 @@ impl fmt::Debug for KeyWithCertificate {
     }
 }
 
-/// Returns the key in this text, as the settings have it.
+/// Parses the key in this text, as the settings describe it.
 pub(crate) fn key(text: &str, settings: &Settings) -> Result<SigningKey, Failure> {
     let Proof::Key {
         key_id, algorithm, ..
@@ -211,7 +211,7 @@ fn key_of(
     algorithm: Option<Algorithm>,
     certified: bool,
 ) -> Result<SigningKey, BuildError> {
-    // A JWK is all of its text.
+    // A JWK is the whole text.
     let (jwk, certificate) = match text.find(CERTIFICATE) {
         Some(at) if is_jwk(text) => text.split_at(at),
         _ => (text, text),
@@ -228,16 +228,16 @@ fn key_of(
     };
     Ok(match key_id {
         Some(key_id) => key.with_key_id(key_id),
-        // A JWK brings its own, or none on purpose; a server that knows certificates knows no other name.
+        // A JWK has its own `kid`, or none on purpose; a server that identifies certificates needs no other name.
         None if is_jwk(text) || certified => key,
         None => key.with_thumbprint_as_key_id(),
     })
 }
 
-/// The start of a certificate in PEM.
+/// The first line of a PEM certificate.
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE";
 
-/// The private key in this text, a PEM or a JWK.
+/// Extracts the private key from this text, a PEM or a JWK.
 pub(crate) fn read_key(text: &str) -> Result<SigningKey, BuildError> {
     if is_jwk(text) {
         SigningKey::from_jwk(text)

@@ -1,4 +1,4 @@
-//! An entry as it lies in its file: a line of JSON that tells what it is, then the cache's own bytes.
+//! The file format of an entry: a line of JSON with its description, followed by the cache's own bytes.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,20 +6,21 @@ use hallpass::cache::StoreEntry;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-/// Raised when the line changes its meaning: a reader passes over what it does not know.
+/// The format version, raised when the meaning of the line changes. Readers ignore entries of other versions.
 const VERSION: u64 = 2;
 
-/// How far ahead of the clock an entry may have been written. One from further ahead is ignored: the clock was set back
-/// since, and what is left of the token is not known. Runs share a clock, but for a home folder on another machine.
+/// The largest lead over the clock at which an entry may have been written. An entry from further ahead is ignored: the
+/// clock was set back since, and the remaining lifetime is unknown. Runs share a clock, except with a home folder
+/// shared by machines.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// What a listing tells of an entry: never a client id, never the token.
+/// The description of an entry in listings: never a client id, never the token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Label {
-    /// Empty where there is none.
+    /// The profile's name; empty if there is none.
     pub(crate) profile: String,
     pub(crate) host: String,
-    /// The scopes that were asked for.
+    /// The requested scopes.
     pub(crate) scope: String,
 }
 
@@ -42,7 +43,7 @@ pub(super) fn encode(
     let written = since_1970(now);
     let head = json!({
         "version": VERSION,
-        // An entry that is copied to another key's file is passed over there.
+        // An entry copied to another key's file is ignored there.
         "key": key,
         "profile": label.profile,
         "host": label.host,
@@ -60,7 +61,7 @@ pub(super) fn encode(
     bytes
 }
 
-/// The entry, if it is one, whole, for this key, and lives.
+/// Decodes an entry; `None` if it is damaged, for another key, or expired.
 pub(super) fn decode(bytes: &[u8], key: &str, now: SystemTime) -> Option<StoreEntry> {
     let (head, entry) = split(bytes, key)?;
     let left = head.left(now)?;
@@ -68,7 +69,7 @@ pub(super) fn decode(bytes: &[u8], key: &str, now: SystemTime) -> Option<StoreEn
 }
 
 impl Head {
-    /// Returns how long the entry still has to live; `None` for one that has expired, or was written in the future.
+    /// Returns the remaining lifetime; `None` if the entry has expired or was written in the future.
     pub(super) fn left(&self, now: SystemTime) -> Option<Duration> {
         let ahead = self.written.duration_since(now).unwrap_or_default();
         let left = self.expires.duration_since(now).ok()?;
@@ -77,7 +78,7 @@ impl Head {
     }
 }
 
-/// Its head, if it is an entry for this key and whole.
+/// Decodes the head; `None` if the entry is damaged or for another key.
 pub(super) fn head(bytes: &[u8], key: &str) -> Option<Head> {
     split(bytes, key).map(|(head, _)| head)
 }
@@ -130,7 +131,7 @@ mod tests {
         assert_eq!(left(now + 59 * SECOND), Some(SECOND));
         assert_eq!(left(now + 60 * SECOND), None);
         assert_eq!(left(now - MAX_CLOCK_SKEW), Some(60 * SECOND));
-        // Written in the future: the clock was set back since, and an expired token would live again.
+        // Written in the future: the clock was set back since, and an expired token would become valid again.
         assert_eq!(left(now - MAX_CLOCK_SKEW - SECOND), None);
         assert_eq!(left(now - 3_600 * SECOND), None);
         assert_eq!(decode(&bytes, "k", now).unwrap().bytes(), b"entry");

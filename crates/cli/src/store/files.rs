@@ -1,4 +1,4 @@
-//! Files and folders that are this user's alone.
+//! Files and folders that are private to the user.
 
 use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions},
@@ -12,14 +12,14 @@ use std::{
 use fs4::{FileExt, TryLockError};
 use zeroize::Zeroizing;
 
-/// A longer file is none that was put here: a token may have 32 KiB.
+/// The longest accepted file: a token may have 32 KiB.
 const MAX_BYTES: u64 = 256 << 10;
 
-/// Returns true if the folder is there, and this user's own. Changes nothing.
+/// Returns true if the folder exists and is private to this user. Changes nothing.
 ///
 /// # Errors
 ///
-/// For a link, another user's folder, and one that others may write: it is not ours to change.
+/// Fails for a link, another user's folder, and one that others can write, because it is not ours to change.
 pub(super) fn is_private_folder(folder: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(folder) {
         Ok(found) => private_folder(&found).map(|()| true),
@@ -28,7 +28,7 @@ pub(super) fn is_private_folder(folder: &Path) -> io::Result<bool> {
     }
 }
 
-/// Creates the folder, and those above it, where they are not there.
+/// Creates the folder and its parents if they do not exist.
 pub(super) fn make_private_folder(folder: &Path) -> io::Result<()> {
     if is_private_folder(folder)? {
         return Ok(());
@@ -44,7 +44,7 @@ pub(super) fn make_private_folder(folder: &Path) -> io::Result<()> {
         builder(true).create(parent)?;
     }
     match builder(false).create(folder) {
-        // Another run was first, or someone put something else there meanwhile.
+        // Another run was first, or something else was created there meanwhile.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             is_private_folder(folder).map(|_| ())
         }
@@ -60,7 +60,7 @@ fn private_folder(found: &Metadata) -> io::Result<()> {
     if found.uid() != rustix::process::geteuid().as_raw() {
         return Err(io::Error::other("it belongs to another user"));
     }
-    // The files in it are this user's alone whatever the folder's mode: only writing matters.
+    // The files in it are private to this user regardless of the folder's mode, so only write access matters.
     if found.mode() & 0o022 != 0 {
         return Err(io::Error::other(
             "others may write it; remove it, or `chmod go-w` it",
@@ -69,7 +69,7 @@ fn private_folder(found: &Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// Elsewhere a user's folders are the user's own unless someone shares them on purpose.
+/// Checks only the type: on other systems a user's folders are private unless shared on purpose.
 #[cfg(not(unix))]
 fn private_folder(found: &Metadata) -> io::Result<()> {
     is_folder(found)
@@ -86,8 +86,8 @@ fn is_folder(found: &Metadata) -> io::Result<()> {
     }
 }
 
-/// The file's bytes; nothing where there is none, or something that was not put here: a link, a pipe, another user's
-/// file or one that others can reach, a long one.
+/// Reads the file; `None` if it does not exist or was not written by us: a link, a pipe, another user's file, one that
+/// others can access, or one that is too long.
 pub(super) fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -100,14 +100,14 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     if !found.is_file() || found.len() > MAX_BYTES || !is_mine_alone(&found) {
         return Ok(None);
     }
-    // In one piece, so that no copy of a token is left behind by growing.
+    // Read with the full capacity: a growing buffer would leave copies of the token behind.
     let length = usize::try_from(found.len()).unwrap_or_default();
     let mut bytes = Zeroizing::new(Vec::with_capacity(length + 1));
     file.take(MAX_BYTES).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }
 
-/// Puts these bytes in place of the file, whole or not at all. What has the name, be it a link, is replaced.
+/// Replaces the file atomically. Anything of that name is replaced, including a link.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = beside(path)?;
     let mut options = OpenOptions::new();
@@ -117,33 +117,33 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     drop(file);
     let replaced = written.and_then(|()| rename(&new, path));
     if replaced.is_err() {
-        // The disk may be full: nothing half-done stays. The first error counts.
+        // The disk may be full: no partial file is left. The first error is the one to report.
         let _ = remove(&new);
     }
     replaced
 }
 
-/// Takes the name from a file, whoever has it open, and removes it. Where an open file keeps its name until it is closed,
-/// as on Windows, that is another one by now.
+/// Renames a file that may be open elsewhere, and removes it. On Windows an open file keeps its name until it is
+/// closed, so the original name must be freed first.
 pub(super) fn set_aside(path: &Path) -> io::Result<()> {
     let aside = beside(path)?;
     rename(path, &aside)?;
-    // Or else it is swept up later.
+    // If this fails, a later sweep removes it.
     let _ = remove(&aside);
     Ok(())
 }
 
-/// A name that nothing has, in the same folder. Files that are left under it are removed later (see [`is_temporary`]).
+/// Returns an unused name in the same folder. Files left under it are removed later (see [`is_temporary`]).
 fn beside(path: &Path) -> io::Result<PathBuf> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = path.with_extension(format!("{}-{number}.new", std::process::id()));
-    // Left by a process of the same number that died.
+    // Left by a process with the same id that died.
     remove(&name)?;
     Ok(name)
 }
 
-/// Returns true if [`beside`] made this name for a file of ours: `KEY.PID-N.new`.
+/// Returns true if [`beside`] created this name: `KEY.PID-N.new`.
 pub(super) fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     let mut parts = name.unwrap_or_default().split('.');
@@ -158,13 +158,13 @@ pub(super) fn is_temporary(path: &Path) -> bool {
         && parts.next().is_none()
 }
 
-/// Returns true if this is a key as file names have it: 64 hexadecimal digits.
+/// Returns true if this is a key as used in file names: 64 hexadecimal digits.
 pub(super) fn is_key(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Windows replaces no file that a virus scanner keeps to itself, nor on some file systems one that another run is just
-/// reading: they let go in a moment, which is less than what the cache gives a store.
+/// Renames a file, with retries. Windows does not replace a file that a virus scanner has open, nor on some file
+/// systems one that another run is reading. Both last only a moment, less than what the cache allows a store.
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
     const TRIES: u32 = 10;
     const PAUSE: Duration = Duration::from_millis(5);
@@ -184,7 +184,7 @@ fn is_in_use(error: &io::Error) -> bool {
     cfg!(windows) && matches!(code, Some(ERROR_ACCESS_DENIED | ERROR_SHARING_VIOLATION))
 }
 
-/// Removes the file, if there is one.
+/// Removes the file if it exists.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -192,7 +192,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens a file that serves as a lock; makes it where it is not there.
+/// Opens a lock file; creates it if it does not exist.
 pub(super) fn open_lock(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -203,26 +203,26 @@ pub(super) fn open_lock(path: &Path) -> io::Result<File> {
 pub(super) struct Locked(pub(super) File);
 
 impl Locked {
-    /// Takes the lock; nothing where someone else has it.
+    /// Takes the lock; `None` if another process holds it.
     pub(super) fn try_new(file: File) -> io::Result<Option<Self>> {
         let taken = taken(FileExt::try_lock(&file))?;
         Ok(taken.then(|| Self(file)))
     }
 }
 
-/// A closed file's locks end everywhere, but Windows does not say when.
+/// Closing a file releases its locks on every system, but Windows does not say when.
 impl Drop for Locked {
     fn drop(&mut self) {
         let _ = FileExt::unlock(&self.0);
     }
 }
 
-/// Does someone have the lock on this file?
+/// Returns true if a process holds the lock on this file.
 pub(super) fn is_locked(path: &Path) -> io::Result<bool> {
     let mut options = OpenOptions::new();
     options.read(true);
     match open_no_link(path, &mut options) {
-        // Shared with others who look.
+        // Shared, as several processes may check at once.
         Ok(file) => {
             let free = taken(FileExt::try_lock_shared(&file))?;
             drop(free.then(|| Locked(file)));
@@ -241,13 +241,14 @@ fn taken(outcome: Result<(), TryLockError>) -> io::Result<bool> {
     }
 }
 
-/// Was a read kept out by someone's lock? On Windows alone do they do that.
+/// Returns true if a read failed because of another process's lock, which happens only on Windows.
 pub(super) fn is_lock_violation(error: &io::Error) -> bool {
     const ERROR_LOCK_VIOLATION: i32 = 33;
     cfg!(windows) && error.raw_os_error() == Some(ERROR_LOCK_VIOLATION)
 }
 
-/// Follows no link in the name itself, waits for no pipe, and gives what it makes to this user alone.
+/// Opens a file without following a link in its name and without waiting for a pipe. A created file is private to this
+/// user.
 #[cfg(unix)]
 fn open_no_link(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -255,7 +256,7 @@ fn open_no_link(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     use rustix::fs::OFlags;
 
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    #[allow(clippy::cast_possible_wrap)] // Flags are bits, in whatever type.
+    #[allow(clippy::cast_possible_wrap)] // The flags are bits of any integer type.
     options
         .mode(0o600)
         .custom_flags(flags.bits() as i32)
@@ -270,7 +271,7 @@ fn open_no_link(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.open(path)
 }
 
-/// Nothing is there, or something that is no file of ours.
+/// Returns true if the file does not exist or is not one of ours.
 fn is_unfit(error: &io::Error) -> bool {
     #[cfg(unix)]
     if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {

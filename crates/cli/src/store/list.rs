@@ -1,4 +1,4 @@
-//! What is kept, as a person may see it; and its end.
+//! Listing and removal of cached tokens.
 
 use std::{
     fs, io,
@@ -12,16 +12,16 @@ use super::{
     record::Guard,
 };
 
-/// One token that is kept: what is known of it without reading it.
+/// A cached token, described without reading the token itself.
 pub(crate) struct Kept {
     pub(crate) key: String,
-    /// Nothing where the entry cannot be read.
+    /// `None` if the entry cannot be read.
     pub(crate) label: Option<Label>,
     pub(crate) expires: Option<SystemTime>,
     path: PathBuf,
 }
 
-/// Lists the tokens that are kept in this folder, and changes nothing; an empty list where there is no folder.
+/// Lists the tokens cached in this folder without changing it. Returns an empty list if the folder does not exist.
 pub(crate) fn list(folder: &Path) -> io::Result<Vec<Kept>> {
     if !files::is_private_folder(folder)? {
         return Ok(Vec::new());
@@ -46,8 +46,8 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<Kept>> {
     Ok(all)
 }
 
-/// Removes those that `which` names, and tells how many. The records of leases stay, which tell nothing: whoever is
-/// fetching at this moment goes by them.
+/// Removes the entries that `which` selects, and returns how many. Records of leases stay: a fetch in flight depends on
+/// them, and they hold no token.
 pub(crate) fn clear(folder: &Path, which: impl Fn(&Kept) -> bool) -> io::Result<usize> {
     let all = list(folder)?;
     let mut removed = 0;
@@ -59,7 +59,7 @@ pub(crate) fn clear(folder: &Path, which: impl Fn(&Kept) -> bool) -> io::Result<
     Ok(removed)
 }
 
-/// Removes what has expired, for keys that nobody may ask for again. Whatever fails is left for the next time.
+/// Removes expired entries, whose keys may never be requested again. Errors are ignored: the next run tries again.
 pub(super) fn sweep(folder: &Path, now: SystemTime) {
     let Ok(all) = list(folder) else {
         return;
@@ -73,7 +73,7 @@ pub(super) fn sweep(folder: &Path, now: SystemTime) {
         if kept.expires.is_none_or(|expires| expires > now) {
             continue;
         }
-        // Under its lock, and read again: it may just have been replaced.
+        // Read again under its lock: it may have just been replaced.
         let guard = Guard::try_new(&kept.path.with_extension("lock"));
         if matches!(guard, Ok(Some(_))) && expired(&kept.path) {
             let _ = files::remove(&kept.path);
@@ -82,9 +82,9 @@ pub(super) fn sweep(folder: &Path, now: SystemTime) {
     left_overs(folder);
 }
 
-/// Removes what processes that died were writing.
+/// Removes partial files of processes that died.
 fn left_overs(folder: &Path) {
-    /// Nobody who lives takes longer to write a token.
+    /// The age after which a temporary file is abandoned: no live process takes longer to write a token.
     const AGE: Duration = Duration::from_secs(60);
     for file in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = file.path();

@@ -1,4 +1,4 @@
-//! Who may fetch a token for a key: the record of its leases, and the lock under which it changes.
+//! The record of a key's leases, and the lock under which it changes.
 
 use std::{
     fs::File,
@@ -11,23 +11,23 @@ use hallpass::cache::LeaseOutcome;
 
 use super::files::{self, Locked};
 
-/// The latest fence number and lease of a key. A record that cannot be read is one that never was.
+/// The latest fence number and lease of a key. An unreadable record counts as missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) fence: u64,
-    /// The latest lease's fence number: one is drawn too for an entry that is put without a lease.
+    /// The latest lease's fence number. An entry stored without a lease draws one too.
     pub(super) lease: u64,
-    /// Milliseconds since 1970, by the wall clock, which all processes share.
+    /// The start of the lease in milliseconds since 1970, by the wall clock, which all processes share.
     from: u64,
     until: u64,
 }
 
 impl Record {
-    /// The record in this file, without its lock: a hint.
+    /// Reads the record without its lock; the result is a hint.
     pub(super) fn peek(path: &Path) -> io::Result<Self> {
         match files::read(path) {
             Ok(bytes) => Ok(bytes.map_or(Self::default(), |bytes| Self::parse(&bytes))),
-            // Where locks keep readers out too, it is the lock that tells.
+            // On systems where locks block readers, the lock itself is the answer.
             Err(error) if files::is_lock_violation(&error) => Ok(Self::default()),
             Err(error) => Err(error),
         }
@@ -49,24 +49,24 @@ impl Record {
         record.filter(|_| whole).unwrap_or_default()
     }
 
-    /// A clock that was set back ends a lease too.
+    /// Returns true if the lease is in force. A clock that was set back ends a lease too.
     pub(super) fn in_force(self, now: SystemTime) -> bool {
         (self.from..self.until).contains(&milliseconds(now))
     }
 
-    /// The answer to those who ask for a lease while this one is in force.
+    /// Returns the outcome for a caller that requests a lease while this one is in force.
     pub(super) fn holder(self) -> LeaseOutcome {
         let fence = Some(self.lease);
         LeaseOutcome::Held { fence }
     }
 
-    /// Draws the next fence number, which rises even where the record before was lost.
+    /// Draws the next fence number, which rises even if the previous record was lost.
     pub(super) fn draw(self, now: SystemTime) -> Self {
         let fence = self.fence.saturating_add(1).max(milliseconds(now));
         Self { fence, ..self }
     }
 
-    /// Gives the next lease.
+    /// Grants the next lease.
     pub(super) fn next(self, now: SystemTime, ttl: Duration) -> Self {
         let Self { fence, .. } = self.draw(now);
         let from = milliseconds(now);
@@ -79,7 +79,7 @@ impl Record {
         record.extended(now, ttl)
     }
 
-    /// Lets the latest lease end after `ttl` from now.
+    /// Sets the latest lease to expire after `ttl` from now.
     pub(super) fn extended(self, now: SystemTime, ttl: Duration) -> Self {
         let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         let until = milliseconds(now).saturating_add(ttl);
@@ -92,11 +92,11 @@ fn milliseconds(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The record's file, locked until this is dropped.
+/// A record's file, locked until this is dropped.
 pub(super) struct Guard(Locked);
 
 impl Guard {
-    /// Nothing where someone else has it.
+    /// Locks the record; `None` if another process holds the lock.
     pub(super) fn try_new(path: &Path) -> io::Result<Option<Self>> {
         let locked = Locked::try_new(files::open_lock(path)?)?;
         Ok(locked.map(Self))
@@ -127,7 +127,7 @@ impl Guard {
         &self.0.0
     }
 
-    /// Ends this lease, if it is the latest.
+    /// Releases this lease if it is the latest.
     pub(super) fn end(&self, fence: u64) -> io::Result<()> {
         let record = self.read()?;
         if record.lease != fence {

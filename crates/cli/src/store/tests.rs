@@ -1,4 +1,4 @@
-//! What a store promises, on this one; and what others may do to its files.
+//! The promises of a token store, tested on this one, and damage that others may do to its files.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 const TTL: Duration = Duration::from_secs(15);
 
-/// A folder that each process, which is a store of its own here, opens for itself.
+/// A folder that each process opens separately; here each process is a store of its own.
 struct Machine {
     folder: TempDir,
     clock: ManualClock,
@@ -98,11 +98,11 @@ async fn one_lease_at_a_time_and_it_ends_by_itself() {
     assert!(!is_held(&other, &b).await);
     machine.clock.advance(Duration::from_secs(14));
     assert!(is_held(&other, &a).await);
-    // Its holder stands still, and lives.
+    // Its holder hangs but is alive.
     machine.clock.advance(SECOND);
     let second = other.lease(&a, TTL).await.unwrap().granted().unwrap();
     assert!(second.fence() > first.fence());
-    // And what it does when it wakes up changes nothing.
+    // When it resumes, its writes change nothing.
     one.put(&a, b"late", HOUR, Some(&first)).await.unwrap();
     one.release(&a, &first).await.unwrap();
     assert_eq!(look(&one, &a).await, None);
@@ -148,7 +148,7 @@ async fn without_a_lease_only_what_lives_longer_is_put() {
     let entry = one.look_up(&a).await.unwrap().unwrap();
     assert_eq!(entry.bytes(), b"longer");
     assert!(entry.fence() > lease.fence());
-    // Newer than what comes under the lease; the lease itself is not touched.
+    // Newer than an entry put under the lease; the lease itself is not touched.
     other.put(&a, b"late", HOUR, Some(&lease)).await.unwrap();
     assert_eq!(look(&one, &a).await.unwrap().0, "longer");
     assert!(is_held(&one, &a).await);
@@ -208,7 +208,7 @@ async fn what_has_expired_is_swept_and_what_lives_is_not() {
     assert!(!kept.iter().any(|key| *key == a.request()));
 }
 
-/// The token of a run through the cache, and how many requests that took.
+/// Runs once through the cache, and returns the token and the number of requests.
 async fn through_the_cache(machine: &Machine) -> (String, usize) {
     let number = machine.clock.now().as_nanos();
     let token = AccessToken::bearer(&format!("t{number}"), machine.clock.moment(), HOUR);
@@ -245,11 +245,11 @@ async fn files_that_others_made_are_passed_over_and_replaced() {
         assert!(fs::symlink_metadata(&path).unwrap().is_file(), "{what}");
         assert_eq!(through_the_cache(&machine).await, (token, 0), "{what}");
     }
-    // What the link pointed at was not written.
+    // The link's target was not written.
     assert_eq!(fs::read(&outside).unwrap(), good);
 }
 
-/// Puts something else in the place of an entry; it knows what was there, and a copy of it elsewhere.
+/// A function that replaces an entry with something else, given the old bytes and a copy elsewhere.
 type Tamper = fn(&Path, &[u8], &Path);
 
 const TAMPERS: &[(&str, Tamper)] = &[
@@ -281,7 +281,7 @@ mod unix {
     }
 
     pub(super) fn make_fifo(path: &Path) {
-        // The call is not in rustix for Apple's systems; the command is everywhere.
+        // rustix does not have the call for Apple's systems; the command exists everywhere.
         let made = Command::new("mkfifo")
             .args(["-m", "600"])
             .arg(path)
@@ -379,7 +379,7 @@ async fn neither_name_nor_debug_tells_anything() {
         shown += &file.unwrap().path().display().to_string();
     }
     assert!(!shown.contains("CANARY"), "{shown}");
-    // The control: the entry is in there.
+    // Positive control: the entry is in the file.
     let text = fs::read_to_string(machine.folder().join(format!("{}.token", a.request())));
     assert!(text.unwrap().contains("CANARY"));
 }

@@ -64,7 +64,7 @@ fn a_profile_may_say_everything() {
         (layer.cache, layer.require_granted_scopes),
         (Some(false), Some(true))
     );
-    // Each key was there.
+    // Every key was present.
     for key in KEYS {
         assert!(text.contains(&format!("{key} = ")), "{key}");
     }
@@ -153,7 +153,7 @@ fn what_is_wrong_is_told_with_its_line_and_no_value_is_repeated() {
         assert!(!shown.contains("CANARY"), "{text}: {shown}");
         assert_eq!(failure.exit().code(), 3);
     }
-    // The control: the parser's own words would have.
+    // Positive control: the parser's own message would contain it.
     let error = DeTable::parse("client_secret = CANARY").unwrap_err();
     assert!(error.to_string().contains("CANARY"), "{error}");
 }
