@@ -287,7 +287,7 @@ impl Configuration {
         let cache = CachedTokenSource::builder(source)
             .min_interval(SOON)
             .backoff(SOON, SOON)
-            .refusal_memory(SOON);
+            .refusal_ttl(SOON);
         let cache = if self.decorator == D::CacheWithStore {
             cache.store(MemoryTokenStore::default(), "matrix")
         } else {

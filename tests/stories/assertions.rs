@@ -163,7 +163,7 @@ async fn a_new_key_ends_a_remembered_refusal() {
     let file = RotatingSecret::new(FIRST);
     let how = PrivateKeyJwt::from_source(settings(&server), file.clone(), |text| Ok(key(text)));
     let source = CachedTokenSource::builder(builder(&server, how).build().unwrap())
-        .refusal_memory(Duration::from_secs(3_600))
+        .refusal_ttl(Duration::from_secs(3_600))
         .min_interval(Duration::ZERO)
         .build();
     for _ in 0..3 {

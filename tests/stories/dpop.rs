@@ -78,7 +78,7 @@ async fn each_attempt_is_proven_anew_and_the_token_brings_its_key() {
     assert_eq!(token.header_value(), "DPoP t");
     assert_eq!(
         (token.token_type(), token.prover().is_some()),
-        (TokenType::DPoP, true)
+        (TokenType::Dpop, true)
     );
     let seen = endpoint.seen();
     assert_eq!(nonces(&seen), [None, None]);
@@ -229,7 +229,7 @@ async fn a_clock_that_is_off_is_told() {
 fn api(uri: &str, dpop: &Dpop, text: &str) -> Authorizer {
     let lifetime = Duration::from_secs(60);
     let moment = hallpass::core::Clock::moment(&hallpass::core::SystemClock);
-    let token = AccessToken::new(TokenType::DPoP, text, moment, lifetime).unwrap();
+    let token = AccessToken::new(TokenType::Dpop, text, moment, lifetime).unwrap();
     let token = token.with_prover(Arc::new(dpop.clone()));
     let source = hallpass_testkit::StaticSource::new(token);
     let source: Arc<dyn TokenSource> = Arc::new(CachedTokenSource::new(source));

@@ -63,7 +63,7 @@ async fn it_binds_tokens_to_either_kind_of_key() {
         assert_eq!(peer.served().await, 200);
     }
     for (dpop, token) in keys.iter().zip(&tokens) {
-        assert_eq!(token.token_type(), TokenType::DPoP);
+        assert_eq!(token.token_type(), TokenType::Dpop);
         let bound = ("DPoP".to_owned(), dpop.thumbprint().to_owned());
         assert_eq!(introspect(&peer, token).await, bound);
     }
@@ -101,7 +101,7 @@ async fn it_demands_nonces_and_many_callers_at_once_have_theirs() {
             calls.spawn(async move { source.token(&TokenRequest::default()).await });
         }
         for token in calls.join_all().await {
-            assert_eq!(token.unwrap().token_type(), TokenType::DPoP);
+            assert_eq!(token.unwrap().token_type(), TokenType::Dpop);
         }
     }
 }

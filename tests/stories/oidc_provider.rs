@@ -181,11 +181,11 @@ async fn a_token_expires_here_when_it_does_there() {
         let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
         if answer["active"] == false {
             // It counts in whole seconds of the day, so that up to one is lost when it issues the token.
-            let left = token.expires().saturating_since(SystemClock.now());
+            let left = token.deadline().saturating_since(SystemClock.now());
             assert!(left <= Duration::from_secs(1), "{left:?} left here");
             break;
         }
-        let late = SystemClock.now().saturating_since(token.expires());
+        let late = SystemClock.now().saturating_since(token.deadline());
         assert!(
             late < Duration::from_secs(1),
             "still active there {late:?} later"

@@ -26,7 +26,7 @@ use tokio::{runtime, time};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
-const LOAD_DEADLINE: Duration = Duration::from_secs(1);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Nobody waits longer: two fetches, the store's patience before each, and a busy machine.
 const LONGEST_CALL: Duration = Duration::from_secs(12);
 const KEYS: u64 = 40;
@@ -44,8 +44,8 @@ fn main() -> ExitCode {
     let cache = CachedTokenSource::builder(Source(world.clone()))
         .min_interval(MIN_INTERVAL)
         .backoff(50 * MILLISECOND, 500 * MILLISECOND)
-        .refusal_memory(200 * MILLISECOND)
-        .load_deadline(LOAD_DEADLINE)
+        .refusal_ttl(200 * MILLISECOND)
+        .fetch_timeout(FETCH_TIMEOUT)
         .max_keys(MAX_KEYS)
         .keep_warm()
         .store(Faulty(MemoryTokenStore::default()), "soak")

@@ -15,7 +15,7 @@ use crate::{CachedTokenSource, TokenStore, policy::Policy};
 ///
 /// let cache = CachedTokenSource::builder(source)
 ///     .name("orders")
-///     .refusal_memory(Duration::from_secs(10))
+///     .refusal_ttl(Duration::from_secs(10))
 ///     .max_keys(100)
 ///     .build();
 /// ```
@@ -87,14 +87,14 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
     ///
     /// A refusal of the credentials counts for all keys. It ends early when the source's
     /// [`credential_epoch`](TokenSource::credential_epoch) changes.
-    pub fn refusal_memory(mut self, memory: Duration) -> Self {
-        self.policy.refusal_memory = memory;
+    pub fn refusal_ttl(mut self, memory: Duration) -> Self {
+        self.policy.refusal_ttl = memory;
         self
     }
 
     /// Sets the time after which a fetch is given up, and those who wait for it get an error. Default: 60 s.
-    pub fn load_deadline(mut self, deadline: Duration) -> Self {
-        self.policy.load_deadline = deadline;
+    pub fn fetch_timeout(mut self, deadline: Duration) -> Self {
+        self.policy.fetch_timeout = deadline;
         self
     }
 
@@ -108,7 +108,7 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
     /// Sets the number of fetches that run at the same time, the default key's not counted, so that a cache with many
     /// keys does not flood the server. Default: 64.
     ///
-    /// Callers of further keys wait until one ends, for the [`load_deadline`](Self::load_deadline) at most; renewals
+    /// Callers of further keys wait until one ends, for the [`fetch_timeout`](Self::fetch_timeout) at most; renewals
     /// are put off.
     ///
     /// Until the server has issued a first token, after a failure that concerns all keys, and when the credentials have

@@ -323,7 +323,7 @@ impl<S: TokenSource + 'static> Shared<S> {
 
     /// Waits for the right to start a flight, until another one ends.
     async fn wait_for_place(&self) -> Result<Place, TokenError> {
-        let patience = self.policy.load_deadline;
+        let patience = self.policy.fetch_timeout;
         let _waiting = Waiting::new(self);
         let place = self.upstream.wait_for_place(patience).await;
         place.ok_or_else(|| {

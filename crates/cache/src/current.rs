@@ -82,7 +82,7 @@ impl Current {
 
     pub(crate) fn replace(&self, token: AccessToken, refresh_at: Timestamp) {
         self.0.store(Some(Arc::new(Held {
-            expires: token.expires(),
+            expires: token.deadline(),
             refresh_at: AtomicU64::new(refresh_at.as_nanos()),
             hash: hash(&token),
             binding: token.binding().cloned(),

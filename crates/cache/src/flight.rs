@@ -259,7 +259,7 @@ fn judge<S: TokenSource>(
             Verdict::Good
         };
     };
-    let newer = !before.is_same(token) && token.expires() > before.expires();
+    let newer = !before.is_same(token) && token.deadline() > before.deadline();
     if newer && shared.policy.refresh_at(token) > shared.clock.now() {
         Verdict::Good
     } else {
@@ -289,7 +289,7 @@ async fn fetch<'a, S: TokenSource + 'static>(
     count(&shared.counters.fetches);
     shared.observe.fetching();
     slot.fetching(began, &shared.policy);
-    let deadline = shared.policy.load_deadline;
+    let deadline = shared.policy.fetch_timeout;
     let answer = CatchPanic::new(async { shared.source.token(request).await });
     let (result, entry) = match time::timeout(deadline, answer).await {
         Ok(Some(result)) => (result, Some(entry)),

@@ -36,7 +36,7 @@ pub(crate) struct SecondLevel {
     /// For the others.
     write_timeout: Duration,
     /// The longest that another process fetches.
-    load_deadline: Duration,
+    fetch_timeout: Duration,
 }
 
 /// What the cache thinks of a token that the store holds.
@@ -99,7 +99,7 @@ impl SecondLevel {
             breaker: Arc::default(),
             timeout: policy.store_timeout,
             write_timeout: policy.store_write_timeout,
-            load_deadline: policy.load_deadline,
+            fetch_timeout: policy.fetch_timeout,
         }
     }
 
@@ -112,7 +112,7 @@ impl SecondLevel {
     ) -> Found {
         let key = self.key(request);
         let start = Instant::now();
-        let mut polls = Polls::new(self.load_deadline);
+        let mut polls = Polls::new(self.fetch_timeout);
         let mut changed = None;
         loop {
             if polls.listens() {
@@ -302,7 +302,7 @@ impl SecondLevel {
         lease: Option<&Lease>,
         context: Context<'_>,
     ) {
-        let left = token.expires().saturating_since(context.clock.now());
+        let left = token.deadline().saturating_since(context.clock.now());
         let ttl = left.min(entry::MAX_LIFETIME);
         match entry::encode(token) {
             Ok(Some(bytes)) if !ttl.is_zero() => {

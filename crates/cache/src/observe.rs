@@ -183,5 +183,5 @@ impl Observe {
 }
 
 fn left(token: &AccessToken, now: Timestamp) -> Duration {
-    token.expires().saturating_since(now)
+    token.deadline().saturating_since(now)
 }

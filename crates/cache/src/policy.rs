@@ -17,9 +17,9 @@ pub(crate) struct Policy {
     /// The longest `Retry-After` that is obeyed.
     pub(crate) max_retry_after: Duration,
     /// The time for which a permanent refusal is repeated without asking again.
-    pub(crate) refusal_memory: Duration,
+    pub(crate) refusal_ttl: Duration,
     /// The longest time that one fetch may take.
-    pub(crate) load_deadline: Duration,
+    pub(crate) fetch_timeout: Duration,
     /// The age after which a token that is refused does not count as refused while new.
     pub(crate) trusted_after: Duration,
     pub(crate) max_keys: usize,
@@ -41,8 +41,8 @@ impl Default for Policy {
             min_backoff: Duration::from_secs(1),
             max_backoff: Duration::from_secs(60),
             max_retry_after: Duration::from_secs(3_600),
-            refusal_memory: Duration::from_secs(30),
-            load_deadline: Duration::from_secs(60),
+            refusal_ttl: Duration::from_secs(30),
+            fetch_timeout: Duration::from_secs(60),
             trusted_after: Duration::from_secs(60),
             max_keys: 10_000,
             store_timeout: Duration::from_millis(100),
@@ -74,7 +74,7 @@ impl Policy {
     /// Returns the point at which a token is renewed that a renewal brought again: halfway through what is left of it,
     /// and not before a back-off step.
     pub(crate) fn refresh_again_at(&self, token: &AccessToken, now: Timestamp) -> Timestamp {
-        let left = token.expires().saturating_since(now);
+        let left = token.deadline().saturating_since(now);
         let wait = (left / 2).max(self.backoff(0));
         self.refresh_at(token).max(now.saturating_add(wait))
     }
@@ -88,12 +88,12 @@ impl Policy {
     /// Returns the time after which those who wait for a flight start another: longer than any flight whose task runs,
     /// so that it ends the wait only where the task's runtime stands still.
     pub(crate) fn patience(&self) -> Duration {
-        /// A flight that waits for another process's fetch gives up between one and two load deadlines, or within a
+        /// A flight that waits for another process's fetch gives up between one and two fetch timeouts, or within a
         /// minute after one; the questions to the store, each with a timeout, take less than the rest.
         const STORE: Duration = Duration::from_secs(60 + 30);
         /// One that was overtaken by a refusal, one that came late, and the one that counts.
         const LOADS: u32 = 3;
-        let once = self.load_deadline.saturating_mul(2);
+        let once = self.fetch_timeout.saturating_mul(2);
         let once = once.saturating_add(self.min_interval);
         let once = once.saturating_add(STORE).saturating_add(TRIAL);
         once.saturating_mul(LOADS)
@@ -166,10 +166,10 @@ mod tests {
     #[test]
     fn those_who_wait_have_patience_for_a_flight_that_asks_three_times() {
         let policy = Policy::default();
-        let loads = 3 * (policy.load_deadline + policy.min_interval + TRIAL);
+        let loads = 3 * (policy.fetch_timeout + policy.min_interval + TRIAL);
         assert!(policy.patience() > loads);
         let policy = Policy {
-            load_deadline: Duration::MAX,
+            fetch_timeout: Duration::MAX,
             ..policy
         };
         assert_eq!(policy.patience(), Duration::MAX);

@@ -35,10 +35,10 @@ pub(crate) struct Polls {
 
 impl Polls {
     /// Each process gives up at a time of its own, when another one could have fetched and has not: between one and two
-    /// load deadlines, or a minute after it. What the first one fetches serves the others.
-    pub(crate) fn new(load_deadline: Duration) -> Self {
+    /// fetch timeouts, or a minute after it. What the first one fetches serves the others.
+    pub(crate) fn new(fetch_timeout: Duration) -> Self {
         const MOST: Duration = Duration::from_secs(60);
-        let spread = load_deadline.min(MOST).mul_f64(fastrand::f64());
+        let spread = fetch_timeout.min(MOST).mul_f64(fastrand::f64());
         Self {
             number: 0,
             holder: None,
@@ -46,7 +46,7 @@ impl Polls {
             changes: 0,
             asked_for_lease: None,
             lease_end: LEASE + (LEASE / 10).mul_f64(fastrand::f64()),
-            end: load_deadline.saturating_add(spread),
+            end: fetch_timeout.saturating_add(spread),
         }
     }
 
@@ -119,8 +119,8 @@ mod tests {
     use super::*;
 
     /// The times of all questions and of those for the lease, in seconds.
-    fn times(load_deadline: Duration) -> (Vec<f64>, Vec<f64>) {
-        let mut polls = Polls::new(load_deadline);
+    fn times(fetch_timeout: Duration) -> (Vec<f64>, Vec<f64>) {
+        let mut polls = Polls::new(fetch_timeout);
         let (mut all, mut leases) = (Vec::new(), Vec::new());
         let mut waited = Duration::ZERO;
         loop {

@@ -461,7 +461,7 @@ impl State {
     fn penalty(&mut self, error: &TokenError, in_row: u32, policy: &Policy) -> Duration {
         if !error.is_transient() {
             self.failures_in_row = 0;
-            return policy.refusal_memory;
+            return policy.refusal_ttl;
         }
         let backoff = policy.backoff(self.failures_in_row.max(in_row));
         self.failures_in_row = self.failures_in_row.saturating_add(1);

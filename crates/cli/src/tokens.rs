@@ -42,7 +42,7 @@ impl Tokens {
         let deadline = settings.call_deadline() * 2;
         let cache = CachedTokenSource::builder(Lazy::new(settings.clone()))
             .name("hallpass")
-            .load_deadline(deadline);
+            .fetch_timeout(deadline);
         let folder = (settings.cache && !common.no_cache).then(config::cache_folder);
         let store = folder.flatten().map(|folder| {
             let label = Label {
@@ -98,7 +98,7 @@ impl Tokens {
 
     async fn lasting_token(&self) -> Result<AccessToken, TokenError> {
         let token = self.source.token(&self.settings.request).await?;
-        let left = token.expires().saturating_since(SystemClock.now());
+        let left = token.deadline().saturating_since(SystemClock.now());
         if self.source.stats().fetches > 0 || left >= VALID_ENOUGH {
             return Ok(token);
         }

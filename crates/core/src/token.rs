@@ -21,7 +21,7 @@ pub enum TokenType {
     Bearer,
     /// RFC 9449: each request with it carries a proof of possession too, by the token's
     /// [`prover`](AccessToken::prover).
-    DPoP,
+    Dpop,
 }
 
 impl TokenType {
@@ -29,7 +29,7 @@ impl TokenType {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bearer => "Bearer",
-            Self::DPoP => "DPoP",
+            Self::Dpop => "DPoP",
         }
     }
 }
@@ -45,7 +45,7 @@ impl FromStr for TokenType {
 
     /// Reads a `token_type` without regard to case (RFC 6749 section 5.1).
     fn from_str(text: &str) -> Result<Self, InvalidToken> {
-        [Self::Bearer, Self::DPoP]
+        [Self::Bearer, Self::Dpop]
             .into_iter()
             .find(|known| known.as_str().eq_ignore_ascii_case(text))
             .ok_or(InvalidToken(Fault::Type))
@@ -179,7 +179,7 @@ impl AccessToken {
         self
     }
 
-    /// Hands along who can prove possession of the key that a token of type [`DPoP`](TokenType::DPoP) is bound to, so
+    /// Hands along who can prove possession of the key that a token of type [`Dpop`](TokenType::Dpop) is bound to, so
     /// that caches and integrations need know nothing of keys.
     #[must_use]
     pub fn with_prover(mut self, prover: Arc<dyn Prover>) -> Self {
@@ -230,13 +230,13 @@ impl AccessToken {
         .with_hint("have the missing scopes assigned to this client, or ask for fewer"))
     }
 
-    /// When it expires, on the scale of the clock that its source reads. This one decides.
-    pub fn expires(&self) -> Timestamp {
+    /// Returns the time of expiry on the monotonic clock of its source. Expiry checks use this one.
+    pub fn deadline(&self) -> Timestamp {
         self.0.expires
     }
 
-    /// When it expires by the time of day: for people, logs and other processes. `None` where that lies beyond what
-    /// the platform can tell.
+    /// Returns the time of expiry on the wall clock, for people, logs and other processes; `None` if the platform
+    /// cannot represent it.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.0.requested_at.wall.checked_add(self.0.lifetime)
     }
@@ -283,7 +283,7 @@ impl AccessToken {
     }
 
     /// Who proves each request that goes out with this token. `None` for a bearer token, and for one of type
-    /// [`DPoP`](TokenType::DPoP) that came without its key, which is of no use here.
+    /// [`Dpop`](TokenType::Dpop) that came without its key, which is of no use here.
     pub fn prover(&self) -> Option<&Arc<dyn Prover>> {
         self.0.prover.as_ref()
     }
@@ -379,7 +379,7 @@ mod tests {
     fn the_header_is_ready_made_and_sensitive() {
         for (kind, header) in [
             (TokenType::Bearer, "Bearer abc"),
-            (TokenType::DPoP, "DPoP abc"),
+            (TokenType::Dpop, "DPoP abc"),
         ] {
             let token = AccessToken::new(kind, "abc", at(0), HOUR).unwrap();
             assert_eq!(token.header_value(), header);
@@ -398,7 +398,7 @@ mod tests {
         assert_eq!(token.expires_at(), Some(at(160).wall));
 
         let eternal = AccessToken::bearer("t", at(100), Duration::MAX).unwrap();
-        assert_eq!(eternal.expires(), Timestamp::MAX);
+        assert_eq!(eternal.deadline(), Timestamp::MAX);
         assert_eq!(eternal.expires_at(), None);
         let _ = format!("{eternal:?}");
     }
@@ -433,7 +433,7 @@ mod tests {
         for text in ["bearer", "BEARER", "Bearer"] {
             assert_eq!(text.parse(), Ok(TokenType::Bearer));
         }
-        assert_eq!("dpop".parse(), Ok(TokenType::DPoP));
+        assert_eq!("dpop".parse(), Ok(TokenType::Dpop));
         for text in ["mac", "N_A", "", "Bearer "] {
             assert!(text.parse::<TokenType>().is_err());
         }

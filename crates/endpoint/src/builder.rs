@@ -82,7 +82,7 @@ impl<S: Source> SourceBuilder<S> {
     /// It is used in addition to the [`authentication`](Self::authentication). `hallpass-jwt` has a prover, `Dpop`.
     pub fn dpop(mut self, prover: impl Prover + 'static) -> Self {
         self.prover = Some(Arc::new(prover));
-        self.rules.token_type = TokenType::DPoP;
+        self.rules.token_type = TokenType::Dpop;
         self
     }
 

@@ -139,7 +139,7 @@ mod tests {
             None
         );
         for unusable in [
-            token(TokenType::DPoP, "t", "a b"),
+            token(TokenType::Dpop, "t", "a b"),
             token(TokenType::Bearer, "too-long-a-token", "a b"),
         ] {
             let unusable = kind(&any, &default, &unusable);

@@ -256,7 +256,7 @@ fn token_type(
             _ if text.eq_ignore_ascii_case("N_A") => unusable(
                 "the response's `token_type` is `N_A`: what was issued is no access token (RFC 8693 section 2.2.1)",
             ),
-            (_, TokenType::DPoP) => Err(TokenError::unusable_response(format!(
+            (_, TokenType::Dpop) => Err(TokenError::unusable_response(format!(
                 "the response's `token_type` is not `DPoP` but `{}`, so that the token is not bound to the key (RFC 9449 section 5)",
                 show(members, text)
             ))

@@ -132,7 +132,7 @@ impl SecurityToken {
                         None => told,
                     }
                 })?;
-                let ends = token.expires();
+                let ends = token.deadline();
                 Ok((Ground::Token(token), Some(ends)))
             }
         }

@@ -47,7 +47,7 @@ fn measure<T>(algorithm: &str, dpop: &Dpop, bare: impl Fn(&[u8]) -> T) {
     let lifetime = Duration::from_secs(60);
     // As long as a token that is a JWT.
     let token = "x".repeat(900);
-    let token = AccessToken::new(TokenType::DPoP, &token, SystemClock.moment(), lifetime).unwrap();
+    let token = AccessToken::new(TokenType::Dpop, &token, SystemClock.moment(), lifetime).unwrap();
     let method = Method::POST;
     let request = ProofRequest::new(&method, URL).with_token(&token);
     dpop.keep_nonce(&request, NONCE);

@@ -166,7 +166,7 @@ async fn it_lives_no_longer_than_what_it_was_exchanged_for() {
     let source = builder(&server, SecurityToken::from_source(own));
     let token = ask(&source.build().unwrap()).await.unwrap();
     assert!(token.lifetime() <= MINUTE, "{:?}", token.lifetime());
-    assert_eq!(token.expires(), first.expires());
+    assert_eq!(token.deadline(), first.deadline());
 
     let forever = json!({
         "access_token": "t", "token_type": "Bearer", "issued_token_type": ACCESS_TOKEN,
@@ -176,7 +176,7 @@ async fn it_lives_no_longer_than_what_it_was_exchanged_for() {
     let token = ask(&at(&untold.uri(), subject).build().unwrap())
         .await
         .unwrap();
-    assert_eq!(token.expires(), first.expires());
+    assert_eq!(token.deadline(), first.deadline());
     // Where nothing is known, the defaults hold.
     let token = ask(&at(&untold.uri(), read(SUBJECT)).build().unwrap())
         .await

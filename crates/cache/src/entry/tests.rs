@@ -36,7 +36,7 @@ fn is_corrupt(bytes: &[u8], clock: &ManualClock) -> bool {
 }
 
 fn left(token: &AccessToken, clock: &ManualClock) -> u64 {
-    token.expires().saturating_since(clock.now()).as_secs()
+    token.deadline().saturating_since(clock.now()).as_secs()
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn a_token_survives_the_store_whole() {
     assert_eq!((read.expose(), read.scopes().as_str()), ("CANARY", "a b"));
     assert_eq!((left(&read, &clock), read.lifetime()), (3_000, HOUR));
     assert_eq!(read.requested_at(), written.requested_at());
-    assert_eq!(read.expires(), written.expires());
+    assert_eq!(read.deadline(), written.deadline());
     assert_eq!(read.refresh_in(), Some(MINUTE));
     assert_eq!(read.token_type(), written.token_type());
     let members = |token: &AccessToken| {
@@ -75,7 +75,7 @@ fn a_token_that_is_bound_is_not_written() {
     let clock = ManualClock::new();
     let token = |kind| AccessToken::new(kind, "CANARY", clock.moment(), HOUR).unwrap();
     assert!(encode(&token(TokenType::Bearer)).unwrap().is_some());
-    assert!(encode(&token(TokenType::DPoP)).unwrap().is_none());
+    assert!(encode(&token(TokenType::Dpop)).unwrap().is_none());
     let bound = token(TokenType::Bearer).with_binding(Binding::new());
     assert!(encode(&bound).unwrap().is_none());
 }

@@ -67,10 +67,7 @@ async fn retry_after_gates_the_key_for_all() {
 async fn a_repeated_failure_says_how_long_is_left() {
     for failure in [down(), refused()] {
         let mint = Mint::new([failure]);
-        let cache = mint
-            .builder()
-            .backoff(MINUTE, MINUTE)
-            .refusal_memory(MINUTE);
+        let cache = mint.builder().backoff(MINUTE, MINUTE).refusal_ttl(MINUTE);
         let cache = cache.build();
         // The source's own error says nothing of a wait.
         assert_eq!(ask(&cache).await.unwrap_err().retry_after(), None);
@@ -113,7 +110,7 @@ async fn a_long_retry_after_delays_no_caller_and_is_bounded() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_remembered_for_a_while_and_not_for_ever() {
     let mint = Mint::new([refused(), Answer::New(HOUR)]);
-    let cache = mint.builder().refusal_memory(10 * SECOND).build();
+    let cache = mint.builder().refusal_ttl(10 * SECOND).build();
     for _ in 0..10 {
         let error = ask(&cache).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::CredentialsRefused);

@@ -340,7 +340,7 @@ async fn processes_give_up_waiting_one_by_one_and_the_first_serves_the_others() 
     let mut processes = tokio::task::JoinSet::new();
     for _ in 0..100 {
         let cache = mint.builder().store(store.clone(), NAMESPACE);
-        let cache = cache.load_deadline(10 * SECOND).build();
+        let cache = cache.fetch_timeout(10 * SECOND).build();
         processes.spawn(async move { name(&cache).await });
     }
     processes.join_all().await;

@@ -121,7 +121,7 @@ async fn a_source_that_panics_fails_its_waiters_and_no_one_after() {
 #[tokio::test(start_paused = true)]
 async fn a_source_that_hangs_is_given_up_at_the_load_deadline() {
     let mint = Mint::new([Answer::Hang, Answer::New(HOUR)]);
-    let cache = mint.builder().load_deadline(5 * SECOND).build();
+    let cache = mint.builder().fetch_timeout(5 * SECOND).build();
     let start = tokio::time::Instant::now();
     let error = ask(&cache).await.unwrap_err();
     assert_eq!(start.elapsed(), 5 * SECOND);

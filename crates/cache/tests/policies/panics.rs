@@ -66,7 +66,7 @@ async fn a_future_that_panics_as_it_is_dropped_is_one_failure() {
         drop: true,
         ..Where::default()
     };
-    let cache = panics(&mint, here).load_deadline(5 * SECOND).build();
+    let cache = panics(&mint, here).fetch_timeout(5 * SECOND).build();
     for _ in 0..3 {
         let error = ask(&cache).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);

@@ -47,6 +47,6 @@ async fn a_token_that_is_bound_to_a_key_is_not_shared() {
     let clock = ManualClock::new();
     let token = |kind| AccessToken::new(kind, "t", clock.moment(), HOUR).unwrap();
     assert_eq!(fetches(token(TokenType::Bearer), &clock).await, 1);
-    let bound = token(TokenType::DPoP).with_prover(Arc::new(Key));
+    let bound = token(TokenType::Dpop).with_prover(Arc::new(Key));
     assert_eq!(fetches(bound, &clock).await, 2);
 }

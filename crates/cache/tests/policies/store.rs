@@ -335,7 +335,7 @@ async fn an_entry_lives_no_longer_than_the_store_says() {
     let put = store.inner.put(&key, &good, left, Some(&latest));
     put.await.unwrap();
     let token = ask(&cached(&mint, store)).await.unwrap();
-    assert_eq!(token.expires().saturating_since(mint.clock().now()), left);
+    assert_eq!(token.deadline().saturating_since(mint.clock().now()), left);
 }
 
 // covers: F-81, I-12
@@ -393,7 +393,7 @@ async fn a_dead_lease_takes_nothing_from_the_sources_deadline() {
     let lease = store.inner.lease(&key, MINUTE).await.unwrap();
     assert!(lease.granted().is_some(), "someone has it, and dies");
     let cache = mint.builder().store(store, NAMESPACE);
-    assert_eq!(name(&cache.load_deadline(SECOND).build()).await, "t2");
+    assert_eq!(name(&cache.fetch_timeout(SECOND).build()).await, "t2");
 }
 
 #[tokio::test(start_paused = true)]
@@ -491,7 +491,7 @@ async fn a_wall_clock_that_steps_back_revives_no_token() {
     settle().await;
     let renewed = ask(&cache).await.unwrap();
     assert_eq!(cache.stats().fetches, 2);
-    assert!(renewed.expires() > token.expires());
+    assert!(renewed.deadline() > token.deadline());
 }
 
 // covers: F-81, I-12

@@ -295,7 +295,7 @@ async fn the_same_token_is_no_replacement() {
 #[tokio::test]
 async fn a_token_that_takes_a_proof_is_not_used_without_one() {
     let source = Numbered {
-        kind: Some(TokenType::DPoP),
+        kind: Some(TokenType::Dpop),
         ..Numbered::default()
     };
     let authorizer = Authorizer::builder(Arc::new(source))

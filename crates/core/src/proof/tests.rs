@@ -37,7 +37,7 @@ impl Prover for Witness {
 
 fn token() -> AccessToken {
     let lifetime = Duration::from_secs(60);
-    AccessToken::new(TokenType::DPoP, "CANARY", SystemClock.moment(), lifetime).unwrap()
+    AccessToken::new(TokenType::Dpop, "CANARY", SystemClock.moment(), lifetime).unwrap()
 }
 
 fn with_nonces(nonces: &[&str]) -> HeaderMap {

@@ -29,7 +29,7 @@ fn es256() -> Dpop {
 
 fn token() -> AccessToken {
     let moment = ManualClock::new().moment();
-    AccessToken::new(TokenType::DPoP, TOKEN, moment, Duration::from_secs(60)).unwrap()
+    AccessToken::new(TokenType::Dpop, TOKEN, moment, Duration::from_secs(60)).unwrap()
 }
 
 async fn prove(dpop: &Dpop, request: ProofRequest<'_>) -> Assertion {

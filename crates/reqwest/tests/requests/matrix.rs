@@ -64,7 +64,7 @@ impl TokenSource for Bound {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         let token = self.0.token(request).await?;
         let (asked, minute) = (SystemClock.moment(), std::time::Duration::from_secs(60));
-        let bound = AccessToken::new(TokenType::DPoP, token.expose(), asked, minute)?;
+        let bound = AccessToken::new(TokenType::Dpop, token.expose(), asked, minute)?;
         Ok(bound.with_prover(Arc::new(Named)))
     }
 

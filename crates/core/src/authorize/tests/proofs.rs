@@ -44,7 +44,7 @@ impl TokenSource for Bound {
     async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
         let text = format!("token-{}", self.0.load(Ordering::SeqCst));
         let lifetime = Duration::from_secs(60);
-        let token = AccessToken::new(TokenType::DPoP, &text, SystemClock.moment(), lifetime)?;
+        let token = AccessToken::new(TokenType::Dpop, &text, SystemClock.moment(), lifetime)?;
         Ok(token.with_prover(self.1.clone()))
     }
 
@@ -269,7 +269,7 @@ async fn a_token_that_expires_while_its_proof_is_made_is_not_sent() {
         let permit = permit(&authorizer.unwrap(), "https://api.example");
         let mut permit = permit.unwrap().unwrap();
         let minute = Duration::from_secs(60);
-        let token = AccessToken::new(TokenType::DPoP, "t", clock.moment(), minute).unwrap();
+        let token = AccessToken::new(TokenType::Dpop, "t", clock.moment(), minute).unwrap();
         let token = token.with_prover(Arc::new(Slow(clock, seconds)));
         assert!(!permit.is_expired(&token));
         let proof = permit.proof(&token, &Method::GET, "/").await;
