@@ -57,10 +57,11 @@ fn steps(shell: &Shell, times: &mut Vec<(&'static str, Duration)>) -> anyhow::Re
     step("advisories", &|| advisories(shell))?;
     step("tidy", &|| crate::tidy::run(shell))?;
     step("transport with all of reqwest's features", &|| {
-        // Its own workspace, as the features would reach every other test otherwise.
+        // Its own workspace, as the features would reach every other test otherwise. A process for each test, as the
+        // tests that record traces need it.
         let tests = cmd!(
             shell,
-            "cargo test --quiet --manifest-path tests/all-features/Cargo.toml --target-dir target"
+            "cargo nextest run --manifest-path tests/all-features/Cargo.toml --target-dir target"
         );
         Ok(tests.run()?)
     })?;
