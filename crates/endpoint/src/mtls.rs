@@ -1,4 +1,4 @@
-//! Client authentication by a certificate (RFC 8705).
+//! Client authentication with a certificate (RFC 8705).
 
 mod identity;
 
@@ -19,11 +19,11 @@ pub use identity::ClientIdentity;
 use identity::Fault;
 pub(crate) use identity::WeakIdentity;
 
-/// `tls_client_auth` and `self_signed_tls_client_auth`: the client proves itself by the certificate that it presents
-/// in the TLS handshake (RFC 8705 section 2). No secret and no assertion is sent.
+/// `tls_client_auth` and `self_signed_tls_client_auth`: the client authenticates with the certificate of the TLS
+/// handshake (RFC 8705 section 2). No secret and no assertion is sent.
 ///
-/// Certificate and key are read for each token request, so that new ones are used from the next request on. Each
-/// certificate has connections of its own: none that was opened with an old one carries a request of the new one.
+/// Certificate and key are read for each token request, so a replacement is used from the next request on. Each
+/// certificate has its own connections: a connection opened with an old one never carries a request of the new one.
 ///
 /// ```
 /// use hallpass_core::SecretSource;
@@ -40,14 +40,14 @@ pub(crate) use identity::WeakIdentity;
 ///
 /// # Bound tokens
 ///
-/// The server may bind a token to the certificate, so that it is of use on connections that present the same one
-/// alone (RFC 8705 section 3). A token does not tell, so each is taken as bound: a cache drops it as soon as another
-/// certificate is read, and keeps it out of a store that others share. [`unbound_tokens`](Self::unbound_tokens) is for
-/// a server that binds none.
+/// The server may bind a token to the certificate: it is then valid only on connections that present the same one (RFC
+/// 8705 section 3). A token does not show this, so each is treated as bound: a cache drops it as soon as another
+/// certificate is read, and does not write it to a shared store. [`unbound_tokens`](Self::unbound_tokens) is for a
+/// server that does not bind tokens.
 ///
-/// The client of the API presents the certificate too: [`identity`](Self::identity) yields the one in use.
+/// The API's client presents the certificate too: [`identity`](Self::identity) returns the current one.
 ///
-/// Clones are one and the same.
+/// Clones share their state.
 #[derive(Clone)]
 pub struct MutualTls {
     pair: Arc<Pair>,
@@ -56,11 +56,11 @@ pub struct MutualTls {
     clock: Arc<dyn Clock>,
 }
 
-/// Where certificate and key are, and what was last read there.
+/// The sources of certificate and key, and the last values read.
 struct Pair {
     certificate: Box<dyn SecretSource>,
     key: Option<Box<dyn SecretSource>>,
-    /// Rises with each reading, so that a slow one does not put an old certificate back in use.
+    /// Increments with each read: a slow read must not restore an old certificate.
     turn: AtomicU64,
     last: Mutex<Last>,
 }
@@ -74,7 +74,7 @@ struct Last {
 
 struct Current {
     identity: ClientIdentity,
-    /// As the sources yielded it.
+    /// The values as the sources returned them.
     read: Read,
 }
 
@@ -85,15 +85,15 @@ struct Read {
 }
 
 impl MutualTls {
-    /// Reads certificate and private key from one PEM text, in which the client's own certificate comes before those
+    /// Creates the method from one PEM text with certificate and private key, the client's own certificate before those
     /// of its chain.
     pub fn new(certificate_and_key: impl SecretSource + 'static) -> Self {
         Self::reading(Box::new(certificate_and_key), None)
     }
 
-    /// Reads them from two PEM texts: the `tls.crt` and `tls.key` of Kubernetes, cert-manager and others.
+    /// Creates the method from two PEM texts: the `tls.crt` and `tls.key` of Kubernetes, cert-manager and others.
     ///
-    /// Where the two do not belong together, since one was replaced between the two readings, both are read once more.
+    /// If the two do not match, because one was replaced between the reads, both are read again.
     pub fn from_pair(
         certificate: impl SecretSource + 'static,
         key: impl SecretSource + 'static,
@@ -115,47 +115,47 @@ impl MutualTls {
         }
     }
 
-    /// The server knows the certificate itself and not its issuer: `self_signed_tls_client_auth`. The client does the
-    /// same either way; hints and the choice among methods differ.
+    /// Selects `self_signed_tls_client_auth`: the server knows the certificate itself, not its issuer. The requests are
+    /// the same either way; hints and the choice among methods differ.
     #[must_use]
     pub fn self_signed(mut self) -> Self {
         self.self_signed = true;
         self
     }
 
-    /// The server binds no tokens to the certificate (`tls_client_certificate_bound_access_tokens` is false for this
-    /// client): they outlive it, and may be shared.
+    /// Declares that the server binds no tokens to the certificate (`tls_client_certificate_bound_access_tokens` is
+    /// false for this client): they outlive it, and may be shared.
     #[must_use]
     pub fn unbound_tokens(mut self) -> Self {
         self.unbound = true;
         self
     }
 
-    /// Reads time from this clock: a test's. It serves hints alone.
+    /// Sets the clock, for tests. It is used for hints only.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Certificate and key as they are now, for the client of an API that takes bound tokens. It reads them anew, so
-    /// that a token which is bound to an older certificate is not handed out after this.
+    /// Returns the current certificate and key, for the client of an API that accepts bound tokens. They are read
+    /// again, so a token that is bound to an older certificate is not returned after this call.
     ///
-    /// As long as nothing changed it yields clones of one [identity](ClientIdentity::is_clone_of): set a client up when
-    /// another one comes. It costs as much as the sources do; a file is read on a thread that may block.
+    /// While nothing changes, the results are clones of one [identity](ClientIdentity::is_clone_of): rebuild a client
+    /// only if the identity changes. The cost is that of the sources; a file is read on a blocking thread.
     ///
     /// # Errors
     ///
-    /// A [`TokenError`] of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) says what is missing,
-    /// damaged or does not fit together; it is transient where a good pair was there before, since it may be about to
-    /// be replaced. Of kind [`Unavailable`](hallpass_core::ErrorKind::Unavailable) where a source is.
+    /// A [`TokenError`] of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) that names the missing,
+    /// damaged or mismatched part; transient if there was a valid pair before, since a replacement may be in progress.
+    /// Of kind [`Unavailable`](hallpass_core::ErrorKind::Unavailable) if a source is.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up this reading alone.
+    /// Dropping the future cancels this read only.
     pub async fn identity(&self) -> Result<ClientIdentity, TokenError> {
         let identity = match self.pair.look().await? {
-            // One of the two may have been read before it was replaced, and the other after.
+            // One of the two may have been read before it was replaced, and the other one after.
             Err(Fault::Mismatch) if self.pair.key.is_some() => self.pair.look().await?,
             identity => identity,
         };
@@ -172,7 +172,7 @@ impl MutualTls {
         if let Some(end) = identity.valid_until()
             && end < self.clock.wall()
         {
-            // It is between 1970 and 9999, as the certificate can tell no other.
+            // A certificate cannot express a date outside 1970 to 9999.
             return format!(
                 "the certificate's validity ended on {}; put a new one in its place",
                 httpdate::fmt_http_date(end)
@@ -225,7 +225,7 @@ impl ClientAuthentication for MutualTls {
         let read = {
             let last = pair.last();
             let current = last.current.as_ref().zip(credentials.identity());
-            // One that is not in use any more was read anew since.
+            // A refused certificate that is no longer in use has already been replaced.
             let current =
                 current.filter(|(current, refused)| current.identity.is_clone_of(refused));
             current.map(|(current, _)| current.read.clone())
@@ -256,7 +256,7 @@ impl Pair {
         Ok(Read { certificate, key })
     }
 
-    /// The identity that this reading makes, or the one in use if it is the same or a later one.
+    /// Returns the identity of this read, or the current one if it is equal or newer.
     fn take(&self, turn: u64, read: Read) -> Result<ClientIdentity, Fault> {
         let mut last = self.last();
         let last = &mut *last;
@@ -266,7 +266,7 @@ impl Pair {
             }
             if current.read.matches(&read) {
                 last.turn = turn;
-                // A source that remembers what it yielded tells by this one what is refused.
+                // A source with a cache recognizes a refused value by this one.
                 current.read = read;
                 return Ok(current.identity.clone());
             }

@@ -1,7 +1,7 @@
-//! What is known of well-known servers, as data: endpoint, authentication, what a request must name, quirks, and where
-//! each fact was read.
+//! Facts about well-known servers, as data: endpoint, client authentication, required parameters, quirks, and the
+//! source of each fact.
 //!
-//! A preset is a start for a [`SourceBuilder`], and checks at its end what that server would refuse:
+//! A preset creates a [`SourceBuilder`] that also checks for requests that the server would reject:
 //!
 //! ```
 //! use hallpass_core::Secret;
@@ -26,71 +26,71 @@ use crate::{
 
 pub use table::{ALL, AUTH0, COGNITO, ENTRA_ID, GOOGLE, KEYCLOAK, OKTA, ORY_HYDRA, ORY_NETWORK};
 
-/// What is known of a server.
+/// The facts about a server.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Preset {
-    /// Its name, for people.
+    /// The display name.
     pub name: &'static str,
-    /// The token endpoint, with names in braces for what differs between tenants.
+    /// The token endpoint, with placeholders in braces for tenant-specific parts.
     pub token_endpoint: &'static str,
-    /// How a client with a secret proves itself.
+    /// The client authentication method for a client secret.
     pub authentication: SecretAuthentication,
-    /// How a request names what the token is for.
+    /// The way a request names the token's audience.
     pub target: Target,
-    /// What a request must say of scopes.
+    /// The server's requirements for scopes.
     pub scopes: Scopes,
-    /// What surprises, each in a sentence.
+    /// Surprising behaviour, one sentence each.
     pub quirks: &'static [&'static str],
-    /// Pages of the server's own documentation on which this stands.
+    /// The pages of the server's documentation that state these facts.
     pub sources: &'static [&'static str],
 }
 
-/// How a client with a secret proves itself.
+/// The client authentication method for a client secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SecretAuthentication {
     /// `client_secret_basic`, form-encoded (RFC 6749 section 2.3.1).
     Basic,
-    /// `client_secret_basic` as it is, without the encoding: the server decodes nothing.
+    /// `client_secret_basic` without the encoding: the server does not decode.
     BasicRaw,
     /// `client_secret_post`.
     Post,
-    /// Not with a secret: the server takes signed assertions alone (RFC 7523).
+    /// None: the server accepts signed assertions only (RFC 7523).
     Assertion,
 }
 
-/// How a request names what the token is for.
+/// The way a request names the token's audience.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
-    /// By scopes alone; `resource` and `audience` are refused or passed over.
+    /// By scopes only; `resource` and `audience` are rejected or ignored.
     ScopesAlone,
-    /// By `audience`, and a token without one is of no use.
+    /// By `audience`; a token without one is useless.
     AudienceRequired,
-    /// By `audience`, if at all.
+    /// By an optional `audience`.
     AudienceAllowed,
 }
 
-/// What a request must say of scopes. Scopes are separated by spaces (RFC 6749 section 3.3) everywhere here.
+/// The server's requirements for scopes, which are separated by spaces (RFC 6749 section 3.3) on all these servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Scopes {
-    /// Nothing: without any, the server grants what is configured.
+    /// Optional: without any, the server grants the configured ones.
     Optional,
     /// At least one.
     Required,
-    /// Exactly one, which ends like this.
+    /// Exactly one, with this suffix.
     OneWithSuffix(&'static str),
 }
 
 impl Preset {
-    /// The token endpoint with these values in place of the names in braces.
+    /// Returns the token endpoint with these values for the placeholders.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] names the value that is missing, not known, or holds something that does not belong into a host
-    /// name or one segment of a path.
+    /// A [`BuildError`] that names the value that is missing, unknown, or not valid in a host name or in one segment of
+    /// a path.
     pub fn endpoint(&self, values: &[(&str, &str)]) -> Result<String, BuildError> {
         let wrong = |message: String| Err(BuildError::new("token_endpoint", message));
         let mut endpoint = self.token_endpoint.to_owned();
@@ -123,12 +123,12 @@ impl Preset {
         }
     }
 
-    /// Starts a source for this server. What it would refuse is told by
-    /// [`build`](SourceBuilder::build), for the scopes and audiences that are set by then.
+    /// Creates a builder for this server. [`build`](SourceBuilder::build) rejects scopes and audiences that the server
+    /// would reject.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`], as [`endpoint`](Self::endpoint) has it, or where the server takes no secrets.
+    /// A [`BuildError`], as for [`endpoint`](Self::endpoint), or if the server does not accept secrets.
     pub fn builder(
         &'static self,
         values: &[(&str, &str)],
@@ -159,11 +159,11 @@ impl Preset {
         Ok(builder.preset(self))
     }
 
-    /// As [`builder`](Self::builder), for a client that proves itself in another way than with a secret that is sent.
+    /// Creates a builder as [`builder`](Self::builder) does, for another client authentication method.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`], as [`endpoint`](Self::endpoint) has it.
+    /// A [`BuildError`], as for [`endpoint`](Self::endpoint).
     pub fn builder_with(
         &'static self,
         values: &[(&str, &str)],
@@ -174,7 +174,7 @@ impl Preset {
         Ok(ClientCredentials::builder(endpoint, client_id, authentication).preset(self))
     }
 
-    /// What this server would refuse.
+    /// Rejects requests that this server would reject.
     pub(crate) fn check(&self, request: &TokenRequest) -> Result<(), BuildError> {
         let wrong = |setting, message: String| Err(BuildError::new(setting, message));
         let name = self.name;

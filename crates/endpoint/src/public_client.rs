@@ -3,11 +3,11 @@ use hallpass_core::TokenError;
 
 use crate::{AuthenticationContext, ClientAuthentication, Credentials};
 
-/// `none`: the client names itself and proves nothing.
+/// `none`: the client sends its `client_id` without credentials.
 ///
-/// For a server that knows the client by something outside of the request: a service mesh, a private network. Anyone
-/// who can reach such a server is this client. RFC 6749 section 4.4 gives the client credentials grant to clients that
-/// prove themselves alone, so most servers refuse it.
+/// For a server that identifies the client by other means than the request: a service mesh, a private network. Anyone
+/// who can reach such a server is this client. RFC 6749 section 4.4 restricts the client credentials grant to
+/// confidential clients, so most servers reject it.
 ///
 /// ```
 /// use hallpass_endpoint::{ClientCredentials, PublicClient};
@@ -20,7 +20,7 @@ use crate::{AuthenticationContext, ClientAuthentication, Credentials};
 pub struct PublicClient;
 
 impl PublicClient {
-    /// Creates the authentication of a client that sends its `client_id` alone.
+    /// Creates the authentication of a client that sends only its `client_id`.
     pub const fn new() -> Self {
         Self
     }

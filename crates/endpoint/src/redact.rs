@@ -1,4 +1,4 @@
-//! Collects the secrets of one attempt, so that no text from the server shows them.
+//! Redaction of the secrets of one attempt from all text that the server sends.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hallpass_core::TextFilter;
@@ -6,8 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::authentication::{Credentials, Proof};
 
-/// Returns a filter for all that the credentials hold, but the `client_id`, which is no secret and helps to read an
-/// error.
+/// Returns a filter for the secrets in the credentials. The `client_id` is not secret and stays readable in errors.
 pub(crate) fn filter(credentials: &Credentials, client_id: &str) -> TextFilter {
     let mut filter = TextFilter::new();
     if let Some(secret) = credentials.secret() {
@@ -18,7 +17,7 @@ pub(crate) fn filter(credentials: &Credentials, client_id: &str) -> TextFilter {
             let header = value.to_str().unwrap_or_default();
             let (_, encoded) = header.split_once(' ').unwrap_or(("", header));
             filter.add_secret(encoded);
-            // What Basic wraps: `id:secret`, form-encoded or raw.
+            // The decoded Basic credentials: `id:secret`, form-encoded or raw.
             let plain = BASE64_STANDARD.decode(encoded).map(Zeroizing::new);
             let plain = plain.as_ref().ok();
             let plain = plain.and_then(|plain| std::str::from_utf8(plain).ok());
@@ -43,7 +42,7 @@ pub(crate) fn filter(credentials: &Credentials, client_id: &str) -> TextFilter {
     filter
 }
 
-/// Adds what of an assertion is secret by itself: the rest of it can be guessed, but for a random number.
+/// Adds the secret part of an assertion, its signature: the rest can be guessed, except for a random number.
 pub(crate) fn add_signature(filter: &mut TextFilter, assertion: &str) {
     let (_, signature) = assertion.rsplit_once('.').unwrap_or_default();
     filter.add_secret(signature);

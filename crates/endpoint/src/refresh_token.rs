@@ -20,36 +20,35 @@ use crate::{
     retry::Tries,
 };
 
-/// How long a store may take to keep a refresh token. The access token waits for it, and so does the next exchange.
+/// The timeout for saving a refresh token. The access token and the next exchange wait for it.
 const SAVING: Duration = Duration::from_secs(5);
 
-/// Tokens for a refresh token (RFC 6749 section 6), which is kept in a [`SecretStore`].
+/// A source of tokens for a refresh token (RFC 6749 section 6) in a [`SecretStore`].
 ///
-/// For a program that someone signed in to once, and that goes on without them. The first refresh token comes from
-/// elsewhere: a sign-in in a browser, a device's code, an administrator's page.
+/// For a program that acts for a user who signed in once. The first refresh token comes from elsewhere: a sign-in in a
+/// browser, a device code, an administrator's page.
 ///
-/// Many servers **rotate**: each use yields a new refresh token, the one before is void, and one that is used twice voids
-/// them all. So a new one is never lost:
+/// Many servers **rotate** refresh tokens: each use yields a new one and revokes the old one, and reuse of an old one
+/// revokes them all. A new refresh token must therefore never be lost:
 ///
-/// - One exchange runs at a time, whatever is asked for; the others wait and use the new refresh token.
-/// - Exchange and saving are one task: a call that is dropped stops neither, nor the calls that wait.
-/// - The new refresh token is saved before the access token is handed out, even where that cannot be used. Where saving
-///   fails, it is kept in memory and used from there, a warning is traced, and the next exchange saves it first.
-/// - An answer without a refresh token leaves the one before.
+/// - One exchange runs at a time, also for different requests; the others wait and use the new refresh token.
+/// - Exchange and saving are one task: dropping a call stops neither it nor the waiting calls.
+/// - The new refresh token is saved before the access token is returned, even if that is unusable. If saving fails, it
+///   stays in memory and is used from there, a warning is traced, and the next exchange saves it first.
+/// - After a response without a refresh token, the old one stays in use.
 ///
-/// Where the server refuses the refresh token (`invalid_grant`), the store is read again: another process may have used
-/// it, and saved another one, which is then tried once. Else someone must sign in again, and the error says so. Two
+/// If the server refuses the refresh token (`invalid_grant`), the store is read again: another process may have used it
+/// and saved a new one, which is then tried once. Otherwise the user must sign in again, and the error says so. Two
 /// sources that share a store, in one process or in two, can still use one refresh token at the same moment, which a
-/// server that rotates takes for theft: share one source, and give each process a store of its own.
+/// rotating server treats as theft: share one source, and give each process its own store.
 ///
-/// A request whose answer is lost is sent again as [`Retry`](crate::Retry) says, with the same refresh token: a server
-/// that rotates takes that for a short time, and without it the new token in the lost answer is gone. With
+/// A request whose response is lost is retried according to [`Retry`](crate::Retry), with the same refresh token: a
+/// rotating server accepts that for a short time, and without it the new token in the lost response would be lost. With
 /// [`Retry::never`](crate::Retry::never) a refresh token is presented once.
 ///
-/// Scopes that are asked for must not exceed those of the first sign-in (RFC 6749 section 6); without any, they are the
-/// same.
+/// The scopes of a request must not exceed those of the first sign-in (RFC 6749 section 6), which are the default.
 ///
-/// Each call of [`token`](TokenSource::token) asks the server: wrap it in a cache to share one token between calls.
+/// Each call of [`token`](TokenSource::token) sends a request: wrap it in a cache to share one token between calls.
 ///
 /// ```no_run
 /// use hallpass_core::{Secret, SecretStore, TokenRequest, TokenSource};
@@ -66,12 +65,12 @@ const SAVING: Duration = Duration::from_secs(5);
 ///
 /// # Cancellation
 ///
-/// Dropping the future of a call gives up its place among those that wait, and its retries. An exchange that has begun is
-/// finished, and what came of it is saved. It needs a tokio runtime, and panics outside of one.
+/// Dropping the future of a call gives up its place in the queue and its retries. A started exchange is completed and
+/// its result saved. It needs a tokio runtime, and panics outside of one.
 pub struct RefreshToken(Arc<Client<RefreshTokenGrant>>);
 
 impl RefreshToken {
-    /// Starts a source: what it cannot do without comes first, so that it cannot be forgotten.
+    /// Creates a builder; the required settings are its arguments.
     pub fn builder(
         token_endpoint: impl Into<Endpoint>,
         client_id: impl Into<String>,
@@ -93,7 +92,7 @@ impl RefreshToken {
     }
 }
 
-/// What one call takes along into its tasks, and back.
+/// The state that one call moves into its tasks and back.
 struct Call {
     request: TokenRequest,
     tries: Tries,
@@ -162,24 +161,24 @@ impl Source for RefreshToken {
     }
 }
 
-/// The grant that stands on a refresh token, and may get another one.
+/// A grant whose input is a refresh token, which the server may rotate.
 pub struct RefreshTokenGrant {
     store: Box<dyn SecretStore>,
-    /// Whoever holds it may exchange.
+    /// The lock for an exchange.
     turn: Arc<tokio::sync::Mutex<()>>,
     unsaved: Mutex<Option<Unsaved>>,
 }
 
-/// A refresh token that the store does not have yet.
+/// A refresh token that is not in the store yet.
 #[derive(Clone)]
 struct Unsaved {
     new: Secret,
-    /// What the store has in its place.
+    /// The token that the store still has.
     stored: Secret,
 }
 
 impl RefreshTokenGrant {
-    /// The refresh token to use now.
+    /// Returns the current refresh token.
     async fn current(&self) -> Result<Secret, TokenError> {
         let Some(Unsaved { new, stored }) = self.unsaved().clone() else {
             return Ok(self.store.secret().await?);
@@ -187,7 +186,7 @@ impl RefreshTokenGrant {
         if let Ok(now) = self.store.secret().await
             && !now.matches(&stored)
         {
-            // Someone else put one there since, after a new sign-in perhaps. Ours is older.
+            // The store was changed since, perhaps after a new sign-in: the unsaved token is older.
             *self.unsaved() = None;
             return Ok(now);
         }
@@ -195,7 +194,7 @@ impl RefreshTokenGrant {
         Ok(new)
     }
 
-    /// Keeps a new refresh token: in memory first, so that nothing that happens to the store loses it.
+    /// Saves a new refresh token: in memory first, so that no failure of the store loses it.
     async fn keep(&self, new: Secret, used: &Secret) {
         {
             let mut unsaved = self.unsaved();

@@ -1,4 +1,4 @@
-//! What a server's refusal means (RFC 6749 section 5.2), whatever status and body it comes with.
+//! Classification of a server's refusal (RFC 6749 section 5.2), with any status and body.
 
 mod words;
 
@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode, header};
 use crate::{grant::About, hints, json::Members, response::is_digits, transport::Answer};
 pub(crate) use words::Words;
 
-/// The codes that [`judge`] knows.
+/// The error codes that [`judge`] recognizes.
 const KNOWN: [&str; 14] = [
     "access_denied",
     "invalid_client",
@@ -28,7 +28,7 @@ const KNOWN: [&str; 14] = [
     "use_dpop_nonce",
 ];
 
-/// An `error` member in a 200: it rules, whatever else is there.
+/// Reads an `error` member in a 200: it takes precedence over everything else.
 pub(crate) fn in_a_success(
     members: &Members<'_>,
     mut filter: TextFilter,
@@ -41,10 +41,10 @@ pub(crate) fn in_a_success(
     judge(StatusCode::OK, Words::OAuth(error), false, about)
 }
 
-/// An answer with a status other than 200.
+/// Reads a response with a status other than 200.
 pub(crate) fn read(answer: &Answer, filter: &TextFilter, about: &About) -> TokenError {
     let words = Words::of(answer, filter);
-    // RFC 9110 section 11.6.1: whatever refuses credentials names the kind that it takes.
+    // RFC 9110 section 11.6.1: a server that rejects credentials names the scheme that it accepts.
     let challenged = answer.headers.contains_key(header::WWW_AUTHENTICATE);
     judge(answer.status, words, challenged, about)
 }
@@ -54,7 +54,7 @@ fn judge(status: StatusCode, words: Words, challenged: bool, about: &About) -> T
         Words::OAuth(error) => error.code(),
         _ => "",
     };
-    // Some servers refuse credentials with a page of their own.
+    // Some servers reject credentials with a custom page.
     let page = matches!(words, Words::Page(_)) && !challenged;
     let silent = matches!(words, Words::Nothing);
     let (kind, message, transient) = weigh(code, status, page, silent, about);
@@ -71,8 +71,8 @@ fn judge(status: StatusCode, words: Words, challenged: bool, about: &About) -> T
     }
 }
 
-/// Who is at fault, and whether time can help. Code and status are weighed together: a known code decides, unless the
-/// status says that it means the client; else the status does, unless something in between answered.
+/// Classifies the error and decides whether it is transient. A known code decides, unless the status shows that the
+/// client was refused; otherwise the status decides, unless an intermediary answered.
 fn weigh(
     code: &str,
     status: StatusCode,
@@ -88,7 +88,7 @@ fn weigh(
         (code, 200 | 400 | 401) if about.refused.contains(&code) => {
             (CredentialsRefused, about.message, false)
         }
-        // Some servers refuse a wrong secret by other codes; the status tells what they mean.
+        // Some servers use other codes for a wrong secret; the status shows their meaning.
         ("invalid_client", _) | ("access_denied" | "unauthorized_client" | "server_error", 401) => {
             (
                 CredentialsRefused,
@@ -188,7 +188,7 @@ fn hint(code: &str, status: StatusCode, page: bool, about: &About) -> Option<Hin
         ("invalid_client", _) | ("" | "access_denied" | "server_error", 401) | ("", 403) => {
             hints::CREDENTIALS
         }
-        // Keycloak refuses a wrong secret by this code, and a client without the grant too.
+        // Keycloak uses this code for a wrong secret, and also for a client without the grant.
         ("unauthorized_client", 401) => format!(
             "check `client_id` and `client_secret`; where they are right, have the grant `{}` enabled for this client",
             about.name
@@ -209,7 +209,7 @@ fn hint(code: &str, status: StatusCode, page: bool, about: &About) -> Option<Hin
     })
 }
 
-/// Says how long the server asks to be left alone, where it does.
+/// Adds the server's `Retry-After`, if there is one.
 pub(crate) fn with_wait(error: TokenError, headers: &HeaderMap, now: SystemTime) -> TokenError {
     match retry_after(headers, now) {
         Some(wait) => error.with_retry_after(wait),
@@ -217,7 +217,7 @@ pub(crate) fn with_wait(error: TokenError, headers: &HeaderMap, now: SystemTime)
     }
 }
 
-/// Says what to check in the words of whoever made what was refused, where those are there.
+/// Adds the hint of the refused credentials or input, if there is one.
 pub(crate) fn with_hint(error: TokenError, hint: Option<&Hint>) -> TokenError {
     match hint {
         Some(hint) if error.kind() == ErrorKind::CredentialsRefused => {
@@ -227,8 +227,8 @@ pub(crate) fn with_hint(error: TokenError, hint: Option<&Hint>) -> TokenError {
     }
 }
 
-/// How long the server asks to be left alone (RFC 9110 section 10.2.3): seconds, or a date, which is read against the
-/// server's own `Date` so that a clock that is off does no harm. What cannot be read is ignored.
+/// Returns the wait that the server asks for (RFC 9110 section 10.2.3): seconds, or a date, which is compared with the
+/// server's own `Date` so that clock skew does no harm. An invalid value is ignored.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let wanted = text(header::RETRY_AFTER)?.trim();
@@ -447,7 +447,7 @@ mod tests {
         check("86400", None, Some(86_400));
         check("99999999999999999999999", None, Some(u64::MAX));
         check("Tue, 24 Nov 2026 10:00:30 GMT", None, Some(30));
-        // The server's clock is an hour ahead of ours: its own difference counts.
+        // The server's clock is an hour ahead of the local one: the difference is taken from its own `Date`.
         check(
             "Tue, 24 Nov 2026 11:00:30 GMT",
             Some("Tue, 24 Nov 2026 11:00:00 GMT"),

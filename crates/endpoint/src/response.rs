@@ -1,4 +1,4 @@
-//! What a server's 200 says: a token, a refusal in the wrong place, or something unusable.
+//! The body of a 200 response: a token, a misplaced error, or unusable.
 
 use std::time::Duration;
 
@@ -13,25 +13,25 @@ use crate::{
     refusal,
 };
 
-/// How a response is judged.
+/// The rules for accepting a response.
 #[derive(Clone, Debug)]
 pub(crate) struct ResponseRules {
-    /// The lifetime of a token whose response tells none.
+    /// The lifetime of a token whose response has none.
     pub(crate) default_lifetime: Duration,
-    /// The longest lifetime that is believed.
+    /// The longest accepted lifetime.
     pub(crate) max_lifetime: Duration,
     /// The longest token, in bytes.
     pub(crate) max_token_bytes: usize,
-    /// What tokens were asked for.
+    /// The requested token type.
     pub(crate) token_type: TokenType,
-    /// Takes a missing or unusual content type, a missing `token_type`, and tokens outside RFC 6750's alphabet.
+    /// Accepts a missing or unusual content type, a missing `token_type`, and tokens outside RFC 6750's alphabet.
     pub(crate) lenient: bool,
-    /// Takes a refresh token along, which every grant but its own drops (RFC 6749 section 4.4.3).
+    /// Returns the refresh token, which all grants but its own drop (RFC 6749 section 4.4.3).
     pub(crate) keep_refresh_token: bool,
 }
 
-/// What a response grants. The refresh token is there even where the access token cannot be used: it may be the only
-/// one that is still good.
+/// The tokens of a response. The refresh token is present even if the access token is unusable: it may be the only one
+/// that is still valid.
 #[derive(Debug)]
 pub struct Granted {
     pub(crate) token: Result<AccessToken, TokenError>,
@@ -39,7 +39,7 @@ pub struct Granted {
 }
 
 impl ResponseRules {
-    /// Checks a token that did not come in a response of this source.
+    /// Checks a token that did not come from a response of this source.
     pub(crate) fn check(&self, token: &AccessToken, now: Timestamp) -> Result<(), TokenError> {
         if token.token_type() != self.token_type {
             return Err(TokenError::unusable_response(format!(
@@ -70,7 +70,7 @@ impl ResponseRules {
         .with_hint(hints::TOKEN_SIZE))
     }
 
-    /// No token lives longer than this, whatever the response says.
+    /// Caps the lifetime of tokens, overriding the response.
     pub(crate) fn bound_lifetime(&mut self, lifetime: Duration) {
         self.default_lifetime = self.default_lifetime.min(lifetime);
         self.max_lifetime = self.max_lifetime.min(lifetime);
@@ -90,10 +90,10 @@ impl Default for ResponseRules {
     }
 }
 
-/// Reads the body of a 200 (RFC 6749 section 5.1).
+/// Reads the body of a 200 response (RFC 6749 section 5.1).
 ///
-/// `asked` are the scopes of the request: what was granted where the response does not say. The filter is made
-/// only when there are words of the server's to show.
+/// `asked` are the request's scopes, which are the granted ones unless the response lists others. The filter is built
+/// only if there is server text to show.
 pub(crate) fn read(
     body: &[u8],
     rules: &ResponseRules,
@@ -107,7 +107,7 @@ pub(crate) fn read(
         .and_then(unambiguous)
     {
         Ok(members) => members,
-        // The server has voided the refresh token that was used, whatever else is wrong with its answer.
+        // The server has revoked the refresh token that was used, even if its response is otherwise unusable.
         Err(error) => {
             let refresh_token = Some(body).filter(|_| rules.keep_refresh_token);
             let refresh_token = refresh_token.and_then(refresh_token_alone);
@@ -143,8 +143,8 @@ fn unambiguous(members: Members<'_>) -> Result<Members<'_>, TokenError> {
     }
 }
 
-/// The refresh token of a JSON object whose other members are not looked at: one may be there twice, or be a number that
-/// no type holds.
+/// Returns the refresh token of a JSON object without validating other members: one may be duplicated, or a number that
+/// is out of range.
 fn refresh_token_alone(body: &[u8]) -> Option<Secret> {
     #[derive(serde::Deserialize)]
     struct Alone<'a> {
@@ -155,7 +155,7 @@ fn refresh_token_alone(body: &[u8]) -> Option<Secret> {
     Secret::new(alone.refresh_token).ok()
 }
 
-/// Makes a text of the server's fit to be shown, without a secret of the request or of the response.
+/// A function that redacts server text: no secret of the request or of the response remains.
 type Show<'a> = &'a dyn Fn(&Members<'_>, &str) -> String;
 
 fn token(
@@ -171,7 +171,7 @@ fn token(
         None => rules.default_lifetime,
         Some(lifetime) => lifetime.min(rules.max_lifetime),
     };
-    // Advice only: what cannot be read is no advice.
+    // Advisory only: an invalid value is ignored.
     let refresh_in = seconds(&members, "refresh_in", show).ok().flatten();
     let scopes = scopes(&members, asked)?;
 
@@ -209,10 +209,10 @@ fn access_token<'a>(
     Ok(token)
 }
 
-/// What Apigee calls a bearer token.
+/// Apigee's name for bearer tokens.
 const BEARER_TOKEN: &str = "BearerToken";
 
-/// Names what came in place of a token: servers wrap it, or report an error in a form of their own.
+/// Returns the error for a missing token: servers wrap it, or report an error in a custom form.
 #[cold]
 fn missing<T>(members: &Members<'_>, show: Show<'_>) -> Result<T, TokenError> {
     const SHOWN: usize = 8;
@@ -227,16 +227,16 @@ fn missing<T>(members: &Members<'_>, show: Show<'_>) -> Result<T, TokenError> {
     ))
 }
 
-/// RFC 6750 section 2.1: letters, digits and `-._~+/`, then any number of `=`.
+/// Returns true for RFC 6750 section 2.1: letters, digits and `-._~+/`, then any number of `=`.
 fn is_b64token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
-    // Without an early end, so that it is compiled to vector instructions: tokens are long, and nearly always right.
+    // Without an early exit, to compile to vector instructions: tokens are long and nearly always valid.
     let legal =
         |byte: u8| byte.is_ascii_alphanumeric() | matches!(byte, b'-'..=b'/' | b'_' | b'~' | b'+');
     !body.is_empty() && body.bytes().fold(true, |all, byte| all & legal(byte))
 }
 
-/// What was asked for, or an error: a token of a type that was not asked for must not be used (RFC 6749 section 7.1).
+/// Returns the requested type, or an error: a token of another type must not be used (RFC 6749 section 7.1).
 fn token_type(
     members: &Members<'_>,
     rules: &ResponseRules,
@@ -277,7 +277,7 @@ fn token_type(
     }
 }
 
-/// A duration in seconds: a whole number, a fraction (cut down), or digits in a string as some servers write it.
+/// Parses a duration in seconds: an integer, a fraction (truncated), or digits in a string as some servers write it.
 fn seconds(
     members: &Members<'_>,
     name: &'static str,
@@ -292,7 +292,7 @@ fn seconds(
     let seconds = match members.get(name) {
         None => return Ok(None),
         Some(Member::Whole(seconds)) => *seconds,
-        // The cast cuts the fraction and saturates; what is not below zero is all that comes here.
+        // The cast truncates and saturates; negative numbers are handled elsewhere.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         Some(Member::Number(seconds)) if *seconds >= 0.0 => *seconds as u64,
         Some(Member::Text(text)) if is_digits(text) => text.parse().unwrap_or(u64::MAX),
@@ -307,7 +307,7 @@ pub(crate) fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// What was granted: as asked where the server does not say (RFC 6749 section 5.1), never "all".
+/// Returns the granted scopes: the requested ones if the response has none (RFC 6749 section 5.1), never "all".
 fn scopes(members: &Members<'_>, asked: &ScopeSet) -> Result<ScopeSet, TokenError> {
     match members.get("scope") {
         None => Ok(asked.clone()),
@@ -325,7 +325,7 @@ fn unusable<T>(message: impl Into<std::borrow::Cow<'static, str>>) -> Result<T, 
     Err(TokenError::new(ErrorKind::UnusableResponse, message))
 }
 
-/// A body that is no JSON object. What looks like an accident on the way is worth another try.
+/// Returns the error for a body that is not a JSON object; transient if it looks like a transmission failure.
 pub(crate) fn unreadable(fault: JsonFault) -> TokenError {
     let (message, transient) = match fault {
         JsonFault::Empty => ("the response is empty", true),

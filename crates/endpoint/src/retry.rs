@@ -6,14 +6,14 @@ use tokio::time::Instant;
 
 use crate::fault;
 
-/// When a failed token request is tried again: transient failures only, with jittered exponential back-off.
+/// A retry policy for token requests: transient failures only, with jittered exponential backoff.
 ///
-/// A `Retry-After` of the server is obeyed if it is longer. A wait that would pass the deadline is not begun: the call
-/// fails at once, and [`retry_after`](hallpass_core::TokenError::retry_after) says how long to wait.
+/// A longer `Retry-After` of the server takes precedence. If a wait would exceed the deadline, the call fails at once,
+/// and [`retry_after`](hallpass_core::TokenError::retry_after) returns how long to wait.
 ///
-/// One lost connection is replaced at once, beside the retries, where the server has probably not processed the
-/// request: a pooled connection, which the server may have closed while it was idle, or one that the server ended as
-/// HTTP/2 has it (RFC 9113 section 8.7). A connection that was made for the request and lost is a failure like any other.
+/// In addition to the retries, one lost connection is replaced at once if the server has probably not processed the
+/// request: a pooled connection, which the server may have closed while idle, or one that the server closed gracefully
+/// in HTTP/2 (RFC 9113 section 8.7). Losing a connection that was opened for the request is an ordinary failure.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,43 +43,45 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// Two retries, 200 ms and then 400 ms apart, each with up to as much again of jitter, within 30 s.
+    /// Creates the default policy: two retries, 200 ms and then 400 ms apart, each with up to 100 % of jitter, within
+    /// 30 s.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One attempt, and never a second request, not even if a pooled connection turns out to be closed.
+    /// Creates a policy with one attempt and never a second request, not even if a pooled connection turns out to be
+    /// closed.
     ///
-    /// For what may be presented once: an assertion of someone else's that cannot be used twice, for example.
+    /// For credentials that may be presented only once, such as another party's single-use assertion.
     pub fn never() -> Self {
         Self::default().max_retries(0)
     }
 
-    /// How many attempts may follow the first.
+    /// Sets the maximum number of attempts after the first.
     pub fn max_retries(mut self, retries: usize) -> Self {
         self.max_retries = retries;
         self
     }
 
-    /// The first wait, before jitter; each later one is twice the one before.
+    /// Sets the first wait, before jitter; each later one is twice as long.
     pub fn min_delay(mut self, delay: Duration) -> Self {
         self.min_delay = delay;
         self
     }
 
-    /// The longest wait between two attempts, before jitter.
+    /// Sets the longest wait between two attempts, before jitter.
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.max_delay = delay;
         self
     }
 
-    /// How long a call may take in all, attempts and waits together.
+    /// Sets the deadline of a call, attempts and waits included.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Starts the time of a call.
+    /// Starts the deadline of a call.
     pub(crate) fn tries(&self) -> Tries {
         Tries {
             ends: Instant::now().checked_add(self.deadline),
@@ -100,21 +102,21 @@ impl Retry {
 
 /// The attempts of one call.
 pub(crate) struct Tries {
-    /// `None` is never.
+    /// `None` if there is no deadline.
     ends: Option<Instant>,
     delays: Box<dyn Iterator<Item = Duration> + Send + Sync>,
-    /// True until a lost connection was replaced. Never true if there are no retries: one attempt is one request.
+    /// True until a lost connection was replaced; always false without retries: one attempt is one request.
     may_reconnect: bool,
 }
 
 impl Tries {
-    /// The time that is left.
+    /// Returns the remaining time.
     pub(crate) fn left(&self) -> Duration {
         let left = |ends: Instant| ends.saturating_duration_since(Instant::now());
         self.ends.map_or(Duration::MAX, left)
     }
 
-    /// Waits for this within the time that is left, or else fails with the error of `late`.
+    /// Awaits the future within the remaining time, or fails with the error of `late`.
     pub(crate) async fn within<T>(
         &self,
         made: impl Future<Output = Result<T, TokenError>>,
@@ -128,13 +130,13 @@ impl Tries {
     ///
     /// # Errors
     ///
-    /// The failure itself, where it is permanent or of this machine, or the retries or the time run out.
+    /// The failure itself, if it is permanent or local, or the retries or the time run out.
     pub(crate) async fn after(&mut self, error: TokenError, host: &str) -> Result<(), TokenError> {
         if self.may_reconnect && fault::is_unprocessed_request(&error) {
             self.may_reconnect = false;
             return Ok(());
         }
-        // What failed on this machine would make the call wait, or ask a person, once more.
+        // Retrying a local failure would make the call wait, or ask a person, again.
         if !error.is_transient() || error.is_local() {
             return Err(error);
         }

@@ -5,11 +5,11 @@ use hallpass_core::{AccessToken, Clock, SystemClock, TokenError, TokenRequest, T
 
 use crate::TokenManagement;
 
-/// Remembers the tokens that come out of a source, to have the server forget them when the program ends.
+/// A token source that records the tokens of another one, to revoke them when the program ends.
 ///
-/// It goes **between** the source and its cache: what a cache hands out again came by here once. Without it a token
-/// lives on at the server until it expires, which is fine for most programs; it is there for those whose tokens must not
-/// outlive them. [`TokenManagement::revoke_on_shutdown`] makes one.
+/// Place it **between** the source and its cache: every token in the cache has passed through here once. Without it a
+/// token stays valid until it expires, which is fine for most programs; use it if tokens must not outlive the program.
+/// [`TokenManagement::revoke_on_shutdown`] creates one.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -40,7 +40,7 @@ pub struct RevokeOnShutdown<S> {
     clock: Arc<dyn Clock>,
 }
 
-/// What became of the tokens at a [shutdown](RevokeOnShutdown::shutdown).
+/// The result of a [shutdown](RevokeOnShutdown::shutdown).
 #[derive(Debug, Default)]
 #[must_use = "a token that was not revoked lives on"]
 pub struct Revocations {
@@ -49,12 +49,12 @@ pub struct Revocations {
 }
 
 impl Revocations {
-    /// How many tokens the server has forgotten.
+    /// Returns the number of revoked tokens.
     pub fn revoked(&self) -> usize {
         self.revoked
     }
 
-    /// Why others could not be revoked, one for each: they live on until they expire.
+    /// Returns one error for each token that could not be revoked and stays valid until it expires.
     pub fn failures(&self) -> &[TokenError] {
         &self.failures
     }
@@ -70,22 +70,22 @@ impl<S> RevokeOnShutdown<S> {
         }
     }
 
-    /// Reads time from this clock: a test's.
+    /// Sets the clock, for tests.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Revokes every token that came by and has not expired, one after the other.
+    /// Revokes every recorded token that has not expired, one after the other.
     ///
-    /// Call it when all calls are done: a cache above still holds the tokens, and APIs may refuse them from now on. A
-    /// token that is fetched later is remembered for another shutdown. Each takes one request within the retries and the
-    /// deadline of the [`TokenManagement`]; put a `tokio::time::timeout` around it where the whole must not take longer.
+    /// Call it after all other calls have finished: a cache above still holds the tokens, which APIs may now reject. A
+    /// token that is fetched later is recorded for another shutdown. Each revocation is one request, with the retries
+    /// and the deadline of the [`TokenManagement`]; wrap the call in `tokio::time::timeout` to limit the total.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future leaves what is not revoked yet to another call.
+    /// Dropping the future leaves the remaining tokens to another call.
     pub async fn shutdown(&self) -> Revocations {
         let mut done = Revocations::default();
         for token in self.live() {
@@ -103,12 +103,12 @@ impl<S> RevokeOnShutdown<S> {
         done
     }
 
-    /// The source.
+    /// Returns the source.
     pub fn get_ref(&self) -> &S {
         &self.source
     }
 
-    /// The source, without this; the tokens that came by live on.
+    /// Returns the source without this wrapper; the recorded tokens stay valid.
     pub fn into_inner(self) -> S {
         self.source
     }
@@ -141,7 +141,7 @@ impl<S: TokenSource> TokenSource for RevokeOnShutdown<S> {
     }
 
     fn ready_token(&self, request: &TokenRequest) -> Option<AccessToken> {
-        // From a cache below, and remembered when it came out of there first.
+        // The token comes from a cache below, and was recorded when it first passed through here.
         self.source.ready_token(request)
     }
 

@@ -4,18 +4,18 @@ use hallpass_core::{SecretSource, Timestamp, TokenError, TokenRequest, TokenSour
 
 use crate::{BuildError, grant::Ground};
 
-/// What kind of token one is, as token exchange names it (RFC 8693 section 3): a URI.
+/// A token type identifier of token exchange (RFC 8693 section 3): a URI.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TokenTypeUri(Cow<'static, str>);
 
 impl TokenTypeUri {
-    /// An access token of the server that is asked, in whatever form.
+    /// An access token of the authorization server, in any format.
     pub const ACCESS_TOKEN: Self = Self::known("urn:ietf:params:oauth:token-type:access_token");
     /// An ID token (OpenID Connect Core section 2).
     pub const ID_TOKEN: Self = Self::known("urn:ietf:params:oauth:token-type:id_token");
     /// A JWT (RFC 7519) of any issuer that the server trusts.
     pub const JWT: Self = Self::known("urn:ietf:params:oauth:token-type:jwt");
-    /// A refresh token of the server that is asked.
+    /// A refresh token of the authorization server.
     pub const REFRESH_TOKEN: Self = Self::known("urn:ietf:params:oauth:token-type:refresh_token");
     /// A SAML 1.1 assertion, base64url-encoded.
     pub const SAML1: Self = Self::known("urn:ietf:params:oauth:token-type:saml1");
@@ -26,11 +26,11 @@ impl TokenTypeUri {
         Self(Cow::Borrowed(uri))
     }
 
-    /// A type of the server's own.
+    /// Creates a server-specific type.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] where it is no absolute URI.
+    /// A [`BuildError`] if it is not an absolute URI.
     pub fn new(uri: impl Into<String>) -> Result<Self, BuildError> {
         let uri = uri.into();
         match url::Url::parse(&uri) {
@@ -42,7 +42,7 @@ impl TokenTypeUri {
         }
     }
 
-    /// The URI.
+    /// Returns the URI.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -54,8 +54,8 @@ impl fmt::Display for TokenTypeUri {
     }
 }
 
-/// A token that stands for someone in a [token exchange](crate::TokenExchange): the subject, or who acts for them. It
-/// always comes with its type (RFC 8693 section 2.1).
+/// A token that represents a party in a [token exchange](crate::TokenExchange), the subject or the actor, with its type
+/// (RFC 8693 section 2.1).
 #[derive(Clone)]
 pub struct SecurityToken {
     origin: Origin,
@@ -69,12 +69,12 @@ enum Origin {
 }
 
 impl SecurityToken {
-    /// One that is in this source now: that came in with a request, that a platform writes into a file. It is read for
-    /// each attempt.
+    /// Creates one from the current value of this source, such as a token from an incoming request or one that a
+    /// platform writes to a file. It is read for each attempt.
     ///
-    /// The token is no part of the [`TokenRequest`], so that a cache above the exchange cannot tell one from another.
-    /// Where each caller has a token of their own, that came in with a request for example, build an exchange for each
-    /// and never put one cache over all of them: it would hand one caller's token to another.
+    /// The token is not part of the [`TokenRequest`], so a cache above the exchange cannot distinguish one from
+    /// another. If each caller has its own token, such as that of an incoming request, build an exchange for each and
+    /// never put one cache over all of them: it would return one caller's token to another.
     pub fn from_secret(source: impl SecretSource + 'static, token_type: TokenTypeUri) -> Self {
         Self {
             origin: Origin::Secret(Arc::new(source)),
@@ -82,8 +82,8 @@ impl SecurityToken {
         }
     }
 
-    /// An access token of this source, which is asked for each attempt: let it be one with a cache. What comes of the
-    /// exchange lives no longer than the token that it was exchanged for, so both sources must read the same clock.
+    /// Creates one from an access token of this source, which is called for each attempt and should have a cache. The
+    /// issued token expires no later than the exchanged one, so both sources must use the same clock.
     pub fn from_source(source: impl TokenSource + 'static) -> Self {
         Self {
             origin: Origin::Source(Arc::new(source), TokenRequest::new()),
@@ -91,8 +91,8 @@ impl SecurityToken {
         }
     }
 
-    /// Asks the source for this, in place of what it was built for: the audience of the server that exchanges, for one.
-    /// It changes nothing where the token comes from a [secret](Self::from_secret).
+    /// Sets the request to the source, replacing its defaults, for example the audience of the exchanging server. It
+    /// has no effect on a token from a [secret](Self::from_secret).
     #[must_use]
     pub fn request(mut self, request: TokenRequest) -> Self {
         if let Origin::Source(_, asked) = &mut self.origin {
@@ -101,7 +101,7 @@ impl SecurityToken {
         self
     }
 
-    /// Sends it as this type: a source's access token as a [JWT](TokenTypeUri::JWT), where another server issued it.
+    /// Overrides the token type, such as [JWT](TokenTypeUri::JWT) for an access token that another server issued.
     #[must_use]
     pub fn token_type(mut self, token_type: TokenTypeUri) -> Self {
         self.token_type = token_type;
@@ -112,7 +112,7 @@ impl SecurityToken {
         self.token_type.as_str()
     }
 
-    /// The token as it is now, and when it ends where that is known.
+    /// Returns the current token, and when it expires if that is known.
     pub(crate) async fn now(
         &self,
         party: &'static str,
@@ -121,7 +121,7 @@ impl SecurityToken {
             Origin::Secret(source) => Ok((Ground::Secret(source.secret().await?), None)),
             Origin::Source(source, request) => {
                 let token = source.token(request).await.map_err(|error| {
-                    // Its host and status are those of another request.
+                    // The host and status in the error are those of another request.
                     let message = format!("the {party}'s token could not be had: {error}");
                     let told = TokenError::new(error.kind(), message);
                     let told = told
@@ -154,7 +154,7 @@ impl SecurityToken {
     }
 }
 
-/// A source of tokens need not be able to show itself.
+/// Implemented by hand: a token source need not implement `Debug`.
 impl fmt::Debug for SecurityToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("SecurityToken");

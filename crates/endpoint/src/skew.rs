@@ -1,4 +1,4 @@
-//! A clock that is off, seen by the `Date` of a server that refused what was dated by it.
+//! Clock skew, detected by the `Date` of a server that refused dated credentials.
 
 use std::{
     fmt,
@@ -7,10 +7,10 @@ use std::{
 
 use http::{HeaderMap, header};
 
-/// What no network and no rounding explains.
+/// The smallest skew that network delay and rounding do not explain.
 const NOTICEABLE: Duration = Duration::from_secs(30);
 
-/// By how much this machine's clock differs from the server's.
+/// The difference between the local clock and the server's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Skew {
     Ahead(Duration),
@@ -18,8 +18,8 @@ pub(crate) enum Skew {
 }
 
 impl Skew {
-    /// Compares the server's `Date` (RFC 9110 section 6.6.1), which it wrote at most `taken` after `made`. `None` where
-    /// there is none, or the clocks agree.
+    /// Compares the server's `Date` (RFC 9110 section 6.6.1), written at most `taken` after `made`. `None` without a
+    /// `Date`, or if the clocks agree.
     pub(crate) fn of(headers: &HeaderMap, made: SystemTime, taken: Duration) -> Option<Self> {
         let date = headers.get(header::DATE)?.to_str().ok()?;
         let date = httpdate::parse_http_date(date).ok()?;
@@ -73,7 +73,7 @@ mod tests {
         check(-30_000, 0, None);
         check(600_700, 0, Some(Ahead(seconds(600))));
         check(-600_700, 0, Some(Behind(seconds(600))));
-        // The server took its time to answer.
+        // The server was slow to respond.
         check(-45_000, 44, None);
         check(-600_000, 44, Some(Behind(seconds(556))));
         check(600_000, 44, Some(Ahead(seconds(600))));

@@ -8,7 +8,7 @@ use hallpass_core::{TextFilter, TokenError};
 
 use crate::{AuthenticationContext, ClientAuthentication, Credentials, Metadata};
 
-/// The ways of client authentication, the strongest first (RFC 9700 section 2.5 recommends the asymmetric ones).
+/// The client authentication methods, strongest first (RFC 9700 section 2.5 recommends the asymmetric ones).
 const ORDER: [&str; 7] = [
     "tls_client_auth",
     "self_signed_tls_client_auth",
@@ -19,15 +19,15 @@ const ORDER: [&str; 7] = [
     "none",
 ];
 
-/// Several ways to prove a client, of which the strongest is taken that the server has too.
+/// A set of client authentication methods, of which the strongest one that the server supports is used.
 ///
-/// What the server has is in its metadata, so this is for an endpoint that is [discovered](crate::Endpoint::discover);
-/// where that is not so, the strongest of all is taken. From strong to weak: certificates, `private_key_jwt`,
-/// `client_secret_jwt`, `client_secret_basic`, `client_secret_post`, `none`; a way without such a name comes last. Which one
-/// was taken is traced, and told by [`chosen`](Self::chosen).
+/// The server's methods are in its metadata, so this is for an endpoint that is
+/// [discovered](crate::Endpoint::discover); otherwise the strongest of all is used. From strong to weak: certificates,
+/// `private_key_jwt`, `client_secret_jwt`, `client_secret_basic`, `client_secret_post`, `none`; a method without such a
+/// name comes last. The choice is traced, and returned by [`chosen`](Self::chosen).
 ///
-/// A client is registered for one way at most servers: this is for a fleet that moves from one way to another, and for
-/// programs that do not know their server. What the server refuses is not tried in a weaker way.
+/// Most servers register a client for one method: this is for migrating a fleet from one method to another, and for
+/// programs that do not know their server. After a refusal, no weaker method is tried.
 ///
 /// ```
 /// use hallpass_core::Secret;
@@ -43,7 +43,7 @@ const ORDER: [&str; 7] = [
 /// ```
 #[derive(Clone, Debug)]
 pub struct Strongest {
-    /// The strongest first.
+    /// The methods, strongest first.
     offers: Arc<Vec<Arc<dyn ClientAuthentication>>>,
     chosen: Arc<AtomicUsize>,
 }
@@ -51,7 +51,7 @@ pub struct Strongest {
 const NONE: usize = usize::MAX;
 
 impl Strongest {
-    /// Starts with one way.
+    /// Creates a set with one method.
     pub fn of(way: impl ClientAuthentication + 'static) -> Self {
         Self {
             offers: Arc::new(vec![Arc::new(way)]),
@@ -59,7 +59,7 @@ impl Strongest {
         }
     }
 
-    /// Adds another. Of two that are as strong, the one that was added first is taken.
+    /// Adds another method. Of two equally strong ones, the first is used.
     #[must_use]
     pub fn or(self, way: impl ClientAuthentication + 'static) -> Self {
         let mut offers = (*self.offers).clone();
@@ -71,7 +71,7 @@ impl Strongest {
         }
     }
 
-    /// The name of the way that was taken last; `None` before the first token request, and for a way without a name.
+    /// Returns the name of the method used last; `None` before the first token request, or if it has no name.
     pub fn chosen(&self) -> Option<&'static str> {
         self.current()?.method()
     }
@@ -126,7 +126,7 @@ fn strength(offer: &dyn ClientAuthentication) -> usize {
 
 fn fits(offer: &dyn ClientAuthentication, metadata: Option<&Metadata>) -> bool {
     let (Some(metadata), Some(method)) = (metadata, offer.method()) else {
-        // Nothing is known that speaks against it.
+        // Without metadata, nothing rules it out.
         return true;
     };
     let algorithm = offer.algorithm();
@@ -162,7 +162,7 @@ impl ClientAuthentication for Strongest {
     }
 
     fn refused(&self, credentials: &Credentials) {
-        // Not the one that was chosen last: clones of this may be used at another server.
+        // Not the most recent choice: clones of this may be used at another server.
         let offer = credentials.offer.and_then(|at| self.offers.get(at));
         if let Some(offer) = offer {
             offer.refused(credentials);
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
     use crate::{ClientSecretBasic, ClientSecretPost, PublicClient};
 
-    /// A way with this name and algorithm.
+    /// A method with this name and algorithm.
     #[derive(Debug)]
     struct Named(&'static str, Option<&'static str>);
 
@@ -255,7 +255,7 @@ mod tests {
         }
     }
 
-    /// Counts the refusals that it is told.
+    /// A method that counts the reported refusals.
     #[derive(Debug, Default)]
     struct Counting(&'static str, AtomicUsize);
 

@@ -12,22 +12,23 @@ use crate::{
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
-/// Tokens in exchange for another token (RFC 8693).
+/// A source of tokens in exchange for another token (RFC 8693).
 ///
-/// The subject's token says for whom the new one is. Without more, this is **impersonation**: whoever gets the new token
-/// cannot tell this client from the subject. With an [`actor`](SourceBuilder::actor) it is **delegation**: the new token says
-/// for whom it is, and names in its `act` claim who acts for them, so that an API can tell the two apart and log both.
+/// The subject's token names the subject of the new one. By default this is **impersonation**: an API that receives the
+/// new token cannot distinguish this client from the subject. With an [`actor`](SourceBuilder::actor) it is
+/// **delegation**: the new token names the subject, and the actor in its `act` claim, so an API can distinguish the two
+/// and log both.
 ///
-/// Resources, audiences and scopes are those of the [`TokenRequest`]. A server refuses a token that is not valid or not
-/// acceptable by `invalid_request` (RFC 8693 section 2.2.2), some by `invalid_grant`: both are taken as
-/// [`CredentialsRefused`](hallpass_core::ErrorKind::CredentialsRefused). The token's source is told, asked again, and tried
-/// once more if it has another token then.
+/// Resources, audiences and scopes are those of the [`TokenRequest`]. A server rejects an invalid or unacceptable token
+/// with `invalid_request` (RFC 8693 section 2.2.2), some with `invalid_grant`: both become
+/// [`CredentialsRefused`](hallpass_core::ErrorKind::CredentialsRefused). The refusal is reported to the token's source,
+/// which is called again; if it returns another token, the request is retried once.
 ///
-/// The new token lives no longer than the subject's, where that is known: where it comes from a
-/// [source](SecurityToken::from_source). An answer without an `issued_token_type`, and one whose `token_type` is `N_A`, is an
-/// error (RFC 8693 section 2.2.1).
+/// The new token expires no later than the subject's, if that expiry is known, as for a
+/// [source](SecurityToken::from_source). A response without an `issued_token_type`, or with the `token_type` `N_A`, is
+/// an error (RFC 8693 section 2.2.1).
 ///
-/// Each call of [`token`](TokenSource::token) asks the server: wrap it in a cache to share one token between calls.
+/// Each call of [`token`](TokenSource::token) sends a request: wrap it in a cache to share one token between calls.
 ///
 /// ```
 /// use hallpass_core::{Secret, TokenSource};
@@ -46,12 +47,12 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 ///
 /// # Cancellation
 ///
-/// Dropping the future of a call drops its request; the connection is closed, or kept if it is still in order.
+/// Dropping the future of a call drops its request; the connection is closed, or reused if it is still usable.
 #[derive(Debug)]
 pub struct TokenExchange(Client<TokenExchangeGrant>);
 
 impl TokenExchange {
-    /// Starts a source: what it cannot do without comes first, so that it cannot be forgotten.
+    /// Creates a builder; the required settings are its arguments.
     pub fn builder(
         token_endpoint: impl Into<Endpoint>,
         client_id: impl Into<String>,
@@ -72,15 +73,15 @@ impl TokenExchange {
 }
 
 impl SourceBuilder<TokenExchange> {
-    /// Names who acts for the subject: delegation in place of impersonation (RFC 8693 section 1.1).
+    /// Sets the actor: delegation instead of impersonation (RFC 8693 section 1.1).
     ///
-    /// Where the actor's token is itself a delegated one, the server nests who acts: the newest is outermost.
+    /// If the actor's token is itself delegated, the server nests the actors: the newest is outermost.
     pub fn actor(mut self, actor: SecurityToken) -> Self {
         self.grant.actor = Some(actor);
         self
     }
 
-    /// Asks for a token of this type; without it the server chooses. What is issued must be usable as an access token:
+    /// Requests a token of this type; by default the server chooses. It must be usable as an access token:
     /// [`ACCESS_TOKEN`](TokenTypeUri::ACCESS_TOKEN) or [`JWT`](TokenTypeUri::JWT) at most servers.
     pub fn requested_token_type(mut self, token_type: TokenTypeUri) -> Self {
         self.grant.requested = Some(token_type);
@@ -111,7 +112,7 @@ impl Source for TokenExchange {
     }
 }
 
-/// The grant that stands on another token, or on two.
+/// A grant whose inputs are one or two tokens.
 #[derive(Debug)]
 pub struct TokenExchangeGrant {
     subject: SecurityToken,
@@ -120,7 +121,7 @@ pub struct TokenExchangeGrant {
 }
 
 impl TokenExchangeGrant {
-    /// In the order of a form's grounds.
+    /// Returns the parties in the order of the form's grounds.
     fn parties(&self) -> impl Iterator<Item = &SecurityToken> {
         std::iter::once(&self.subject).chain(&self.actor)
     }
@@ -170,7 +171,7 @@ impl Grant for TokenExchangeGrant {
         epochs.fold(0, u64::wrapping_add)
     }
 
-    /// The server does not say which of the two it was.
+    /// Reports the refusal to both, as the server does not say which one it refused.
     fn refused(&self, form: &Form) {
         for (party, ground) in self.parties().zip(&form.grounds) {
             party.refused(ground);

@@ -14,14 +14,13 @@ use crate::{BuildError, ClientIdentity, Credentials, address, fault, hints};
 use clients::Clients;
 use reuse::ObserveConnects;
 
-/// The connections to token endpoints: a keep-alive pool with deadlines and bounds.
+/// An HTTP transport to token endpoints: a keep-alive pool with deadlines and limits.
 ///
-/// Its default suits nearly everyone. Build one of your own to set a proxy, a local address for an IP allow-list, a
-/// private certificate authority or other deadlines; share it between sources by cloning it, which costs a reference
-/// count.
+/// The default suits nearly everyone. Build one to set a proxy, a local address for an IP allow-list, a private
+/// certificate authority or other timeouts; share it between sources by cloning it, which is cheap.
 ///
-/// Redirects are errors, cookies are not kept, answers are not decompressed and certificates are always verified:
-/// there is no switch for any of these. The system's proxy settings are not used unless asked for.
+/// Redirects are errors, cookies are not stored, responses are not decompressed and certificates are always verified:
+/// none of these can be changed. The system's proxy settings are not used by default.
 ///
 /// ```
 /// use std::time::Duration;
@@ -37,7 +36,7 @@ use reuse::ObserveConnects;
 #[derive(Clone)]
 pub struct HttpTransport {
     client: Client,
-    /// Those that present a certificate or skip the proxy; `None` beside a caller's client.
+    /// The clients that present a certificate or skip the proxy; `None` with a caller's client.
     others: Option<Arc<Clients>>,
     bounds: Bounds,
     setup: fault::Setup,
@@ -49,7 +48,7 @@ struct Bounds {
     max_body_bytes: usize,
 }
 
-/// The answer to one exchange, read to its end.
+/// A complete response.
 pub(crate) struct Answer {
     pub(crate) status: http::StatusCode,
     pub(crate) headers: HeaderMap,
@@ -57,24 +56,24 @@ pub(crate) struct Answer {
 }
 
 impl HttpTransport {
-    /// Starts a transport with the defaults: 5 s to connect, 10 s for the whole exchange, 1 MiB of body.
+    /// Creates a builder with the defaults: 5 s to connect, 10 s for the whole exchange, 1 MiB of body.
     pub fn builder() -> HttpTransportBuilder {
         HttpTransportBuilder::default()
     }
 
-    /// This one, or else one with the defaults.
+    /// Returns this transport, or one with the defaults.
     pub(crate) fn or_default(transport: Option<Self>) -> Result<Self, BuildError> {
         transport.map_or_else(|| Self::builder().build(), Ok)
     }
 
-    /// Uses a client of your own, with its pool, TLS settings and proxies.
+    /// Creates a transport from a custom client, with its pool, TLS settings and proxies.
     ///
-    /// The danger: its redirect policy, cookies and decompression cannot be inspected. A client that follows
-    /// redirects may send credentials to wherever a server points it (RFC 9700 section 4.12). Build it with
-    /// `redirect::Policy::none()`. Deadline and body bound of this transport hold all the same. Nothing is known of its
-    /// connections, so that a lost one is no reason for an immediate retry, and its own retries and proxies apply.
+    /// Danger: its redirect policy, cookies and decompression cannot be inspected. A client that follows redirects may
+    /// send credentials to any address that a server redirects to (RFC 9700 section 4.12). Build it with
+    /// `redirect::Policy::none()`. This transport's timeout and body limit still apply. The state of its connections is
+    /// unknown, so a lost one is not replaced at once, and its own retries and proxies apply.
     ///
-    /// It cannot present the certificate of [`MutualTls`](crate::MutualTls), which is an error of that call.
+    /// It cannot present the certificate of [`MutualTls`](crate::MutualTls); such a call fails.
     pub fn danger_from_client(client: Client) -> Self {
         tracing::warn!(
             "token requests go through a caller's HTTP client, whose redirect policy is unknown"
@@ -87,7 +86,7 @@ impl HttpTransport {
         }
     }
 
-    /// Sends a request and reads the answer, within `deadline` and the transport's own timeout, whichever ends first.
+    /// Sends a request and reads the response, within `deadline` or the transport's own timeout, whichever is shorter.
     /// Presents the certificate of the credentials, if they have one.
     pub(crate) async fn exchange_as(
         &self,
@@ -115,7 +114,7 @@ impl HttpTransport {
         answer.map_err(|error| fault::certified(error, credentials.hint.as_ref()))
     }
 
-    /// As [`exchange_as`](Self::exchange_as), without a certificate.
+    /// Does the same as [`exchange_as`](Self::exchange_as), without a certificate.
     pub(crate) async fn exchange(
         &self,
         request: reqwest::Request,
@@ -130,7 +129,7 @@ impl HttpTransport {
         identity: Option<&ClientIdentity>,
         deadline: Duration,
     ) -> Result<Answer, TokenError> {
-        // A proxy may be on any host, and what is sent to loopback may be in the clear.
+        // A proxy may be on any host, and traffic to loopback may be plain HTTP.
         let direct = self.setup.proxy && address::is_loopback(request.url());
         let sent = async {
             match &self.others {
@@ -161,12 +160,12 @@ impl HttpTransport {
 
     async fn send(&self, client: &Client, request: reqwest::Request) -> Result<Answer, TokenError> {
         let (response, reused) = reuse::observe(client.execute(request)).await;
-        // Nothing is known of the connections of a caller's client.
+        // The connections of a caller's client cannot be observed.
         let reused = reused && self.others.is_some();
         let mut response = response.map_err(|error| fault::of(error, self.setup, reused))?;
         let limit = self.bounds.max_body_bytes;
         if response.status().is_redirection() {
-            // Its body says nothing, and need not end in an orderly way.
+            // Its body has no meaning, and may not end properly.
             return Ok(Answer {
                 status: response.status(),
                 headers: std::mem::take(response.headers_mut()),
@@ -177,7 +176,7 @@ impl HttpTransport {
         if announced.is_some_and(|length| length > limit as u64) {
             return Err(too_large(limit).with_status(response.status()));
         }
-        // The announced length at once, or the body would move while it grows and leave copies behind.
+        // Allocates the announced length at once: growing would move the body and leave copies in memory.
         let capacity = announced
             .map_or(Ok(FIRST), usize::try_from)
             .unwrap_or(limit);
@@ -212,7 +211,7 @@ fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
     if body.capacity() - body.len() < chunk.len() {
         let mut larger = Vec::with_capacity((body.len() + chunk.len()) * 2);
         larger.extend_from_slice(body);
-        // The smaller one is wiped as it goes.
+        // The smaller buffer is wiped when it is dropped.
         *body = Zeroizing::new(larger);
     }
     body.extend_from_slice(chunk);
@@ -231,7 +230,7 @@ impl fmt::Debug for HttpTransport {
     }
 }
 
-/// Sets up an [`HttpTransport`].
+/// A builder of [`HttpTransport`].
 #[derive(Clone)]
 #[must_use]
 pub struct HttpTransportBuilder {
@@ -268,79 +267,79 @@ impl Default for HttpTransportBuilder {
 }
 
 impl HttpTransportBuilder {
-    /// How long a connection may take, name look-up and TLS handshake included. Default: 5 s.
+    /// Sets the timeout of connecting, with DNS lookup and TLS handshake. Default: 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long one exchange may take from connecting to the last byte; progress does not extend it. Default: 10 s.
+    /// Sets the timeout of one exchange, from connecting to the last byte; progress does not extend it. Default: 10 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.bounds.timeout = timeout;
         self
     }
 
-    /// The longest answer that is read, in bytes. Default: 1 MiB.
+    /// Sets the longest accepted response, in bytes. Default: 1 MiB.
     pub fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.bounds.max_body_bytes = bytes;
         self
     }
 
-    /// How long an idle connection is kept for the next request. Default: 90 s; zero keeps none.
+    /// Sets how long an idle connection stays in the pool. Default: 90 s; zero disables reuse.
     pub fn pool_idle_timeout(mut self, timeout: Duration) -> Self {
         self.pool_idle_timeout = timeout;
         self
     }
 
-    /// The `User-Agent` header. Default: `hallpass/` and the version.
+    /// Sets the `User-Agent` header. Default: `hallpass/` and the version.
     pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
         self.user_agent = user_agent.into();
         self
     }
 
-    /// The local address that connections start from, for a server that allows only known ones.
+    /// Sets the local address of connections, for a server with an allow-list.
     pub fn local_address(mut self, address: IpAddr) -> Self {
         self.local_address = Some(address);
         self
     }
 
-    /// Sends everything through this proxy: `http://` or `https://`, without user name and password in the URL.
+    /// Sends all requests through this proxy: `http://` or `https://`, without user name and password in the URL.
     /// Requests to a loopback address are sent directly.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.proxy = Some(url.into());
         self
     }
 
-    /// Proves this side to the [`proxy`](Self::proxy).
+    /// Sets the credentials for the [`proxy`](Self::proxy).
     pub fn proxy_credentials(mut self, user: impl Into<String>, password: Secret) -> Self {
         self.proxy_credentials = Some((user.into(), password));
         self
     }
 
-    /// Uses the proxy that the environment names (`HTTPS_PROXY` and so on), except for requests to a loopback address.
-    /// Off by default, since a variable would otherwise choose where credentials travel.
+    /// Uses the proxy of the environment (`HTTPS_PROXY` and so on), except for requests to a loopback address. Off by
+    /// default: otherwise a variable would decide where credentials are sent.
     pub fn system_proxy(mut self) -> Self {
         self.system_proxy = true;
         self
     }
 
-    /// Trusts the certificate authorities in this PEM text too, next to the platform's.
+    /// Trusts the certificate authorities in this PEM text, in addition to the platform's.
     pub fn add_root_certificates_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.roots.push(pem.into());
         self
     }
 
-    /// Trusts the added certificate authorities alone, none of the platform's.
+    /// Trusts only the added certificate authorities, not the platform's.
     pub fn only_added_root_certificates(mut self) -> Self {
         self.only_these_roots = true;
         self
     }
 
-    /// Builds the transport; connects nowhere.
+    /// Builds the transport without connecting to anything.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] names the setting that cannot be used.
+    /// A [`BuildError`] that names the invalid setting.
     pub fn build(self) -> Result<HttpTransport, BuildError> {
         let bounds = self.bounds;
         if bounds.timeout.is_zero() {
@@ -362,10 +361,10 @@ impl HttpTransportBuilder {
         })
     }
 
-    /// A client with these settings that presents the certificate, if there is one; without the proxy if `direct`.
+    /// Builds a client with these settings that presents the certificate, if any; without the proxy if `direct`.
     fn client(&self, identity: Option<Identity>, direct: bool) -> Result<Client, BuildError> {
         // Each of these is set because its default depends on the features that other crates enable on reqwest. Cookies
-        // are kept by a client with a cookie store alone.
+        // are stored only by a client with a cookie store.
         let builder = Client::builder()
             .tls_backend_rustls()
             .no_gzip()

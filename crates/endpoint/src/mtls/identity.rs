@@ -23,38 +23,38 @@ use zeroize::Zeroizing;
 
 use crate::BuildError;
 
-/// A client's certificate, the chain below its authority and the private key: cheap to clone, never shown.
+/// A client's certificate, its chain without the root, and the private key: cheap to clone, never shown.
 ///
-/// The text is wiped from memory when the last clone goes. What the TLS library copies, to check the key and for its
-/// connections, is not.
+/// The text is wiped from memory when the last clone is dropped. Copies that the TLS library makes, to check the key
+/// and for its connections, are not.
 #[derive(Clone)]
 pub struct ClientIdentity(Arc<Inner>);
 
 struct Inner {
-    /// The certificates, the client's own first, and the key; nothing else that was in the text.
+    /// The certificates, the client's own first, and the key; other parts of the text are dropped.
     pem: Secret,
     valid_until: Option<SystemTime>,
-    /// Ends when another certificate takes its place.
+    /// Revoked when another certificate replaces this one.
     binding: Binding,
 }
 
-/// What is wrong with a text.
+/// An error in a PEM text.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// Each for itself is good.
+    /// Certificate and key are each valid, but do not match.
     Mismatch,
     Unusable(&'static str),
 }
 
 impl ClientIdentity {
-    /// Reads certificates and key from one PEM text, in which the client's own certificate comes before the others.
+    /// Parses certificates and key from one PEM text, the client's own certificate before the others.
     ///
-    /// For a [`ClientAuthentication`](crate::ClientAuthentication) of your own; [`MutualTls`](crate::MutualTls) reads
-    /// it from where it is kept.
+    /// For a custom [`ClientAuthentication`](crate::ClientAuthentication); [`MutualTls`](crate::MutualTls) reads it
+    /// from its source.
     ///
     /// # Errors
     ///
-    /// Says what is missing, damaged or does not fit together, and nothing of what was read.
+    /// A [`BuildError`] that names the missing, damaged or mismatched part, without quoting the text.
     pub fn from_pem(pem: &str) -> Result<Self, BuildError> {
         Self::read(pem).map_err(|fault| BuildError::new("certificate_and_key", fault.text()))
     }
@@ -111,7 +111,7 @@ impl ClientIdentity {
         let valid_until = valid_until.and_then(|end| SystemTime::UNIX_EPOCH.checked_add(end));
         let text = write(&certificates, *kind, key);
         check(certificates, *kind, key)?;
-        // It is not empty.
+        // Cannot fail: the text is not empty.
         let pem = Secret::new(text).map_err(|_| DAMAGED)?;
         Ok(Self(Arc::new(Inner {
             pem,
@@ -120,22 +120,22 @@ impl ClientIdentity {
         })))
     }
 
-    /// Certificates and key as PEM, for the client of an API that takes tokens which are bound to this certificate.
+    /// Returns certificates and key as PEM, for the client of an API that accepts tokens bound to this certificate.
     pub fn expose_pem(&self) -> &str {
         self.0.pem.expose()
     }
 
-    /// When the validity of the client's own certificate ends; `None` where that cannot be made out.
+    /// Returns when the client's own certificate expires; `None` if that cannot be determined.
     pub fn valid_until(&self) -> Option<SystemTime> {
         self.0.valid_until
     }
 
-    /// Do both come from one reading? What was set up for the one need not be set up for the other then.
+    /// Returns true if both are clones of one identity, so a client built for one need not be rebuilt for the other.
     pub fn is_clone_of(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// What tokens are bound to that were got with it. It ends when another certificate takes its place.
+    /// Returns the binding of tokens that were fetched with it. It ends when another certificate replaces this one.
     pub fn binding(&self) -> &Binding {
         &self.0.binding
     }
@@ -157,7 +157,7 @@ impl fmt::Debug for ClientIdentity {
     }
 }
 
-/// Tells whether an identity is still in use, and does not keep it.
+/// A weak reference, to check whether an identity is still in use.
 pub(crate) struct WeakIdentity(Weak<Inner>);
 
 impl WeakIdentity {
@@ -192,17 +192,17 @@ impl Fault {
     }
 }
 
-/// PKCS#8 says so in the section's name, the older forms in a line below it.
+/// Returns true if the key is encrypted: PKCS#8 has it in the section's name, the older forms in a line below it.
 fn is_encrypted(pem: &str) -> bool {
     pem.contains("BEGIN ENCRYPTED PRIVATE KEY") || pem.contains("Proc-Type: 4,ENCRYPTED")
 }
 
-/// Reads a certificate for its version and validity. The TLS library, which takes more, has the last word.
+/// Parses a certificate's version and validity. The TLS library, which accepts more, makes the final decision.
 fn parse(certificate: &[u8]) -> Option<Certificate> {
     Certificate::from_der(certificate).ok()
 }
 
-/// Does the key fit, by the same library that will use it?
+/// Checks that the key matches, with the library that will use it.
 fn check(
     certificates: Vec<CertificateDer<'static>>,
     kind: SectionKind,
@@ -230,10 +230,10 @@ fn check(
     }
 }
 
-/// The bytes of a line of 64 characters.
+/// The number of bytes in a line of 64 characters.
 const LINE: usize = 48;
 
-/// Only what is needed, as PEM again: the TLS library refuses a text with anything else in it.
+/// Writes only the necessary parts as PEM: the TLS library rejects a text with anything else in it.
 fn write(
     certificates: &[CertificateDer<'_>],
     kind: SectionKind,
@@ -246,7 +246,7 @@ fn write(
     };
     let own = certificates.iter().map(|der| ("CERTIFICATE", &**der));
     let sections: Vec<_> = own.chain([(label, key.as_slice())]).collect();
-    // Exactly as long as it gets: it is not moved, now or when it is made a secret, and leaves no copy behind.
+    // The exact final length: never reallocated, also when it becomes a secret, so no copy remains in memory.
     let length = |(label, der): &(&str, &[u8])| {
         let line = |bytes: &[u8]| bytes.len().div_ceil(3) * 4 + 1;
         let lines: usize = der.chunks(LINE).map(line).sum();

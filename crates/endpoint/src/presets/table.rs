@@ -111,7 +111,7 @@ pub static COGNITO: Preset = Preset {
     sources: &["https://docs.aws.amazon.com/cognito/latest/developerguide/token-endpoint.html"],
 };
 
-/// Google: service accounts, by signed assertions alone.
+/// Google: service accounts, with signed assertions only.
 pub static GOOGLE: Preset = Preset {
     name: "Google",
     token_endpoint: "https://oauth2.googleapis.com/token",

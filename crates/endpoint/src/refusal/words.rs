@@ -1,4 +1,4 @@
-//! A refusal's body: an error of RFC 6749, an error in a vendor's own form, or a web page.
+//! The body of a refusal: an RFC 6749 error, a vendor-specific error, or a web page.
 
 use hallpass_core::{OAuthError, TextFilter};
 use serde_json::{Map, Value};
@@ -6,13 +6,13 @@ use serde_json::{Map, Value};
 use super::KNOWN;
 use crate::{answer::MediaType, json::Members, transport::Answer};
 
-/// What the server said, without secrets.
+/// The server's error text, without secrets.
 pub(crate) enum Words {
-    /// RFC 6749 section 5.2, whatever the content type.
+    /// An error of RFC 6749 section 5.2, with any content type.
     OAuth(OAuthError),
-    /// A message in a form of the vendor's own.
+    /// A message in a vendor-specific form.
     Vendor(String),
-    /// A web page, by its title.
+    /// A web page, with its title.
     Page(Option<String>),
     Nothing,
 }
@@ -45,7 +45,7 @@ impl Words {
 
 pub(super) fn oauth_error(members: &Members<'_>, filter: &TextFilter) -> Option<OAuthError> {
     let code = members.text("error").filter(|code| !code.is_empty())?;
-    // A known code is no echo, even where a short secret happens to be a part of it; and it is what decides.
+    // A known code is not an echo, even if a short secret happens to be part of it; and the code decides.
     let mut error = if KNOWN.contains(&code) {
         OAuthError::new(code)
     } else {
@@ -60,11 +60,11 @@ pub(super) fn oauth_error(members: &Members<'_>, filter: &TextFilter) -> Option<
     Some(error)
 }
 
-/// The members in which vendors put an object with the error, or a list of such.
+/// The members in which vendors nest an error object, or a list of them.
 const AROUND: [&str; 4] = ["error", "errors", "fault", "response"];
-/// The members in which vendors put a code.
+/// The members in which vendors have a code.
 const CODES: [&str; 3] = ["errorcode", "error_code", "code"];
-/// The members in which vendors put a message, the most telling first.
+/// The members in which vendors have a message, the most useful first.
 const MESSAGES: [&str; 12] = [
     "error_description",
     "errormessage",
@@ -80,10 +80,10 @@ const MESSAGES: [&str; 12] = [
     "title",
 ];
 
-/// How deep the error may be wrapped.
+/// The maximum nesting of an error.
 const DEPTH: usize = 4;
 
-/// Finds code and message in JSON that is no error of RFC 6749.
+/// Finds code and message in JSON that is not an RFC 6749 error.
 fn vendor(body: &[u8], filter: &TextFilter) -> Words {
     let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
     let Ok(Value::Object(root)) = serde_json::from_slice(body) else {
@@ -103,7 +103,7 @@ fn vendor(body: &[u8], filter: &TextFilter) -> Words {
     Words::Vendor(filter.clean(&words.join(": ")))
 }
 
-/// The code and the message of the first object that has either; the outer ones first.
+/// Returns the code and the message of the first object that has either, outermost first.
 fn find(object: &Map<String, Value>, depth: usize) -> Option<(Option<&str>, Option<&str>)> {
     let text = |names: &[&str]| {
         names.iter().find_map(|name| {
@@ -128,9 +128,9 @@ fn find(object: &Map<String, Value>, depth: usize) -> Option<(Option<&str>, Opti
     })
 }
 
-/// The text of the first `title` element.
+/// Returns the text of the first `title` element.
 fn title(page: &str) -> Option<&str> {
-    // As long as the page, for the places to be the same.
+    // Same length as the page, so positions match.
     let lower = page.to_ascii_lowercase();
     let start = lower.find("<title")?;
     let start = start + lower[start..].find('>')? + 1;
@@ -237,7 +237,7 @@ mod tests {
             ),
             (MediaType::Absent, " \n<html>", "page None"),
             (MediaType::Absent, "<error>no</error>", "nothing"),
-            // An error of RFC 6749 counts whatever its label.
+            // An RFC 6749 error counts with any content type.
             (
                 MediaType::Html,
                 r#"{"error":"invalid_scope"}"#,

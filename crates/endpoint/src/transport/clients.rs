@@ -1,5 +1,4 @@
-//! A client for each certificate that is presented, and those that skip the proxy: connections of the one never carry
-//! requests of the other.
+//! A client for each certificate, and those that skip the proxy: they never share connections.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +9,7 @@ use tokio::sync::OnceCell;
 use super::HttpTransportBuilder;
 use crate::{ClientIdentity, mtls::WeakIdentity};
 
-/// The clients beside the transport's usual one, each built at its first request.
+/// The clients in addition to the transport's usual one, each built at its first request.
 pub(super) struct Clients {
     settings: HttpTransportBuilder,
     known: Mutex<Vec<Known>>,
@@ -45,8 +44,8 @@ impl Clients {
         }
     }
 
-    /// The client that presents this certificate, if any, and skips the proxy if `direct`. The first caller builds it
-    /// while the others wait.
+    /// Returns the client that presents this certificate, if any, and skips the proxy if `direct`. The first caller
+    /// builds it while the others wait.
     pub(super) async fn of(
         &self,
         identity: Option<&ClientIdentity>,
@@ -62,7 +61,7 @@ impl Clients {
         if let Some(known) = known.iter().find(|known| known.serves(identity, direct)) {
             return known.client.clone();
         }
-        // A certificate that was replaced takes its idle connections along.
+        // Drops replaced certificates with their idle connections.
         known.retain(Known::is_in_use);
         let client = Arc::default();
         known.push(Known {
@@ -84,7 +83,7 @@ impl Clients {
             .transpose()
             .map_err(|_| wrong("the client certificate cannot be used for TLS".to_owned()))?;
         let settings = self.settings.clone();
-        // It reads the platform's certificate authorities from files.
+        // Building reads the platform's certificate authorities from files.
         let client = tokio::task::spawn_blocking(move || settings.client(identity, direct)).await;
         match client {
             Ok(Ok(client)) => Ok(client),

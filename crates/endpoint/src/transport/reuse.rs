@@ -1,4 +1,4 @@
-//! Tells a request on a pooled connection from one on a connection that was made for it.
+//! Detection of requests on pooled connections, as opposed to connections opened for them.
 
 use std::{
     cell::Cell,
@@ -13,10 +13,10 @@ tokio::task_local! {
     static CONNECTING: Cell<bool>;
 }
 
-/// Sends a request, and returns true beside its result if no connection was started for it.
+/// Sends a request; returns its result, and true if no connection was opened for it.
 ///
-/// A request whose connection was started, and that was then given a pooled one that became free first, counts as one
-/// on a new connection: the safe side.
+/// If a connection was opened but a pooled one became free first, the request counts as one on a new connection, which
+/// is the safe choice.
 pub(super) async fn observe<T>(sent: impl Future<Output = T>) -> (T, bool) {
     let observed = async {
         let result = sent.await;
@@ -50,7 +50,7 @@ impl<S: Service<R>, R> Service<R> for Observed<S> {
     }
 
     fn call(&mut self, target: R) -> S::Future {
-        // An error where a connection is made for no request in particular.
+        // Fails if a connection is opened for no request in particular.
         let _ = CONNECTING.try_with(|connecting| connecting.set(true));
         self.0.call(target)
     }
