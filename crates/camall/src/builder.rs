@@ -8,21 +8,21 @@ use hallpass_endpoint::{
 
 use crate::{Camall, LIFETIME, TOKEN_ENDPOINT, hints};
 
-/// How `client_id` and `client_secret` travel.
+/// The transmission of `client_id` and `client_secret`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Authentication {
-    /// In the form: the documentation's first example, and the one that is clear for every secret.
+    /// In the form: the documentation's first example, and unambiguous for every secret.
     #[default]
     Form,
-    /// In a Basic header, form-encoded as RFC 6749 section 2.3.1 asks.
+    /// In a Basic header, form-encoded (RFC 6749 section 2.3.1).
     Basic,
-    /// In a Basic header, as they are: what the documentation's Basic example does. It differs from
-    /// [`Basic`](Self::Basic) only where id or secret hold other than letters, digits and `*-._`.
+    /// In a Basic header without encoding, like the documentation's Basic example. It differs from
+    /// [`Basic`](Self::Basic) only if id or secret contain characters other than letters, digits and `*-._`.
     RawBasic,
 }
 
-/// Sets up a [`Camall`] source. What is wrong is told by [`build`](Self::build), before any I/O.
+/// A builder of [`Camall`]. [`build`](Self::build) reports invalid settings, before any I/O.
 #[derive(Debug)]
 #[must_use]
 pub struct CamallBuilder {
@@ -41,7 +41,7 @@ impl CamallBuilder {
         }
     }
 
-    /// How the credentials travel. Default: in the form.
+    /// Sets how the credentials are sent. Default: in the form.
     pub fn authentication(self, authentication: Authentication) -> Self {
         let secret = self.client_secret.clone();
         self.with_endpoint(|endpoint| match authentication {
@@ -51,43 +51,43 @@ impl CamallBuilder {
         })
     }
 
-    /// Asks for these scopes, with spaces between them, in calls that name none. Ask for the least that is needed.
+    /// Sets the scopes, separated by spaces, for calls that name none. Request as few as possible.
     pub fn scope(self, scope: &str) -> Self {
         self.with_endpoint(|endpoint| endpoint.scope(scope))
     }
 
-    /// Asks another server than [`TOKEN_ENDPOINT`]: staging, or one for tests.
+    /// Replaces the token endpoint [`TOKEN_ENDPOINT`], for staging or tests.
     pub fn token_endpoint(self, url: impl Into<String>) -> Self {
         self.with_endpoint(|endpoint| endpoint.token_endpoint(url.into()))
     }
 
-    /// Allows plain HTTP to a server on this machine, for tests. The danger: whoever else is on this machine may
-    /// listen. HTTP to any other host stays forbidden.
+    /// Allows plain HTTP to a server on this machine, for tests. Danger: other processes on this machine may listen.
+    /// HTTP to any other host stays forbidden.
     pub fn danger_allow_http_on_loopback(self) -> Self {
         self.with_endpoint(SourceBuilder::danger_allow_http_on_loopback)
     }
 
-    /// Fails where fewer scopes are granted than were asked for. Without it the granted set is only recorded.
+    /// Fails if the server grants fewer scopes than requested. By default the granted set is only recorded.
     pub fn require_granted_scopes(self) -> Self {
         self.with_endpoint(SourceBuilder::require_granted_scopes)
     }
 
-    /// Uses this transport: a proxy, a local address for an IP allow-list, other deadlines.
+    /// Sets the transport, for a proxy, a local address for an IP allow-list, or other timeouts.
     pub fn transport(self, transport: HttpTransport) -> Self {
         self.with_endpoint(|endpoint| endpoint.transport(transport))
     }
 
-    /// When to try again; see [`Retry`] for the default.
+    /// Sets the retry policy; see [`Retry`] for the default.
     pub fn retry(self, retry: Retry) -> Self {
         self.with_endpoint(|endpoint| endpoint.retry(retry))
     }
 
-    /// Reads time from this clock: a test's.
+    /// Sets the clock, for tests.
     pub fn clock(self, clock: impl Clock + 'static) -> Self {
         self.with_endpoint(|endpoint| endpoint.clock(clock))
     }
 
-    /// Changes whatever else can be set on the endpoint that this adapter stands on.
+    /// Changes any other setting of the underlying builder.
     ///
     /// ```
     /// use hallpass_camall::Camall;
@@ -106,11 +106,11 @@ impl CamallBuilder {
         self
     }
 
-    /// Builds the source; connects nowhere.
+    /// Builds the source without connecting to anything.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] names the first setting that cannot be used.
+    /// A [`BuildError`] that names the first invalid setting.
     pub fn build(self) -> Result<Camall, BuildError> {
         self.endpoint.build().map(Camall)
     }

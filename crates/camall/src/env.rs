@@ -1,4 +1,4 @@
-//! Settings from the environment.
+//! Configuration from environment variables.
 
 use std::{env, ffi::OsString, sync::Arc};
 
@@ -9,7 +9,7 @@ use hallpass_secrets::FileSecret;
 use crate::{Authentication, Camall, CamallBuilder};
 
 impl Camall {
-    /// Starts a source with what the environment says:
+    /// Creates a builder from environment variables:
     ///
     /// | variable | |
     /// |---|---|
@@ -24,7 +24,7 @@ impl Camall {
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] names the variable that is missing or cannot be used, and never shows its value.
+    /// A [`BuildError`] that names the missing or invalid variable, and never shows its value.
     pub fn from_env() -> Result<CamallBuilder, BuildError> {
         read(|name| env::var_os(name))
     }

@@ -1,4 +1,4 @@
-//! The advice in this adapter's errors, by name, for programs that have other names for what it tells to set.
+//! Named hints of this adapter's errors, for programs that use other names for the settings in them.
 
 use hallpass_core::{ErrorKind, Hint, TokenError};
 

@@ -1,7 +1,7 @@
 //! Access tokens from camall.io with the client credentials grant.
 //!
-//! [`Camall`] is [`ClientCredentials`] with what camall.io's documentation says filled in: the endpoint, the
-//! credentials in the form, an hour of lifetime where none is told, and hints that name what to check there.
+//! [`Camall`] is [`ClientCredentials`] with the values of camall.io's documentation: the endpoint, credentials in the
+//! form, a lifetime of an hour if a response has none, and hints for camall.io's settings.
 //!
 //! ```no_run
 //! use hallpass_camall::Camall;
@@ -28,21 +28,21 @@ use hallpass_endpoint::ClientCredentials;
 
 pub use builder::{Authentication, CamallBuilder};
 
-/// Where camall.io gives out tokens.
+/// The token endpoint of camall.io.
 pub const TOKEN_ENDPOINT: &str = "https://login.camall.io/oauth/token";
 
-/// What the documentation gives as a token's lifetime, for a response that tells none.
+/// The documented lifetime of a token, for a response that has none.
 const LIFETIME: Duration = Duration::from_secs(3_600);
 
-/// A source of camall.io's tokens.
+/// A source of camall.io tokens.
 ///
-/// Each call of [`token`](TokenSource::token) asks the server: wrap it in a cache to share one token between calls.
-/// camall.io issues no refresh token in this flow; it is asked again with the credentials.
+/// Each call of [`token`](TokenSource::token) sends a request: wrap it in a cache to share one token between calls.
+/// camall.io issues no refresh token in this flow; each request uses the credentials.
 #[derive(Debug)]
 pub struct Camall(ClientCredentials);
 
 impl Camall {
-    /// Starts a source for this client.
+    /// Creates a builder for this client.
     ///
     /// ```
     /// use hallpass_camall::Camall;

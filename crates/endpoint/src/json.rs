@@ -33,7 +33,7 @@ const NAMES: [&str; 10] = [
     "error",
     "error_description",
     "error_uri",
-    // Known so that they are dropped: the first belongs in the grant of its name alone (RFC 6749 section 4.4.3).
+    // Known in order to drop them: the first belongs only to the refresh token grant (RFC 6749 section 4.4.3).
     "refresh_token",
     "id_token",
 ];

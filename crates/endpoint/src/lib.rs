@@ -7,9 +7,10 @@
 //! A server that publishes metadata can be discovered by its issuer: [`Endpoint::discover`]. For introspection and
 //! revocation of tokens, see [`TokenManagement`].
 //!
-//! | source | grant | stands on |
+//! | source | grant | input |
 //! |---|---|---|
-//! | [`ClientCredentials`] | client credentials, RFC 6749 section 4.4 | the client alone: what most services need |
+//! | [`ClientCredentials`] | client credentials, RFC 6749 section 4.4 | none but the client's credentials; fits most
+//! services |
 //! | [`JwtBearer`] | JWT bearer, RFC 7523 section 2.1 | an assertion, from an [`AssertionSource`] |
 //! | [`TokenExchange`] | token exchange, RFC 8693 | another token, a [`SecurityToken`] |
 //! | [`RefreshToken`] | refresh token, RFC 6749 section 6 | a refresh token, in a [`SecretStore`](hallpass_core::SecretStore) |

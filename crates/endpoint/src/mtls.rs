@@ -60,7 +60,7 @@ pub struct MutualTls {
 struct Pair {
     certificate: Box<dyn SecretSource>,
     key: Option<Box<dyn SecretSource>>,
-    /// Increments with each read: a slow read must not restore an old certificate.
+    /// The number of started reads: a slow read must not restore an old certificate.
     turn: AtomicU64,
     last: Mutex<Last>,
 }

@@ -34,7 +34,7 @@ struct Inner {
     /// The certificates, the client's own first, and the key; other parts of the text are dropped.
     pem: Secret,
     valid_until: Option<SystemTime>,
-    /// Revoked when another certificate replaces this one.
+    /// Ends when another certificate replaces this one.
     binding: Binding,
 }
 

@@ -6,7 +6,7 @@ use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 
 use super::*;
 
-/// A certificate that signs itself, valid until the end of `year`, and its key, both as PEM.
+/// Creates a self-signed certificate, valid until the end of `year`, and its key, both as PEM.
 fn pair(name: &str, year: i32) -> (String, String) {
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     params.not_after = rcgen::date_time_ymd(year, 12, 31);
@@ -15,7 +15,7 @@ fn pair(name: &str, year: i32) -> (String, String) {
     (certificate.pem(), key.serialize_pem())
 }
 
-/// Both in one text.
+/// Returns both in one text.
 fn joined(name: &str) -> String {
     let (certificate, key) = pair(name, 2999);
     certificate + &key
@@ -68,7 +68,7 @@ fn what_is_wrong_with_a_text_is_told_and_nothing_of_it_shown() {
     }
 }
 
-/// As `openssl x509 -req` signs a request without extensions, which no library of the tests does.
+/// Made by `openssl x509 -req` from a request without extensions; no library of the tests creates one.
 #[test]
 fn a_certificate_of_version_1_is_refused_by_that_name() {
     let told = fault(include_str!("version_1.pem"));
@@ -90,7 +90,7 @@ fn the_end_of_the_validity_is_read() {
     }
 }
 
-/// RSA, EC and Ed25519 in the forms that tools write, among sections that are none of ours.
+/// RSA, EC and Ed25519 keys in common forms, among unrelated sections.
 #[test]
 fn keys_of_each_kind_and_texts_with_more_in_them_are_taken() {
     let kinds = [
@@ -119,7 +119,7 @@ fn keys_of_each_kind_and_texts_with_more_in_them_are_taken() {
         let squeezed = |text: &str| text.replace(['\r', '\n'], "");
         let expected = format!("{own}{}{}", issuer.pem(), key.serialize_pem());
         assert_eq!(squeezed(pem), squeezed(&expected));
-        // It is what the TLS library takes.
+        // The TLS library accepts it.
         assert!(reqwest::Identity::from_pem(pem.as_bytes()).is_ok());
     }
 }
@@ -154,11 +154,11 @@ async fn another_certificate_ends_the_binding_of_the_one_before() {
     let now = how.identity().await.unwrap();
     assert!(refused.identity().unwrap().is_clone_of(&now) && !now.is_clone_of(&before));
     assert!(before.binding().has_ended() && !now.binding().has_ended());
-    // The source tells of it, and so does the reading.
+    // One for the source, one for the new certificate.
     assert_eq!(how.epoch(), 2);
     how.refused(&refused);
     assert_eq!(text.refusals(), 1);
-    // Back to the one before is another one again: its tokens are gone.
+    // Restoring the old certificate is another change: its tokens are dropped.
     text.rotate(&one);
     let again = how.identity().await.unwrap();
     assert!(now.binding().has_ended() && !again.binding().has_ended());
@@ -188,7 +188,7 @@ async fn a_pair_that_is_replaced_between_two_readings_is_read_once_more() {
     );
     assert_eq!((certificate.reads(), key.reads()), (3, 3));
 
-    // A pair that stays wrong is told, and may be mended by the time it is asked for again.
+    // A mismatch that persists is reported, and may be fixed before the next call.
     certificate.rotate(&one);
     let error = how.identity().await.unwrap_err();
     assert_eq!((certificate.reads(), key.reads()), (5, 5));
@@ -205,7 +205,7 @@ async fn a_pair_that_is_replaced_between_two_readings_is_read_once_more() {
     how.identity().await.unwrap();
     assert!(identity.binding().has_ended());
 
-    // One that was never right is a mistake.
+    // A pair that never matched is a configuration error.
     let wrong = MutualTls::from_pair(RotatingSecret::new(&one), RotatingSecret::new(&other_key));
     let error = wrong.identity().await.unwrap_err();
     assert_eq!(
@@ -214,7 +214,7 @@ async fn a_pair_that_is_replaced_between_two_readings_is_read_once_more() {
     );
 }
 
-/// The certificate is at hand at once, the key after a while: a reading is under way for as long.
+/// The certificate is available at once, the key after a delay, during which the read is in progress.
 #[tokio::test]
 async fn a_slow_reading_does_not_put_an_old_certificate_back() {
     let how = MutualTls::new(RotatingSecret::new(&joined("a")));
@@ -262,7 +262,7 @@ async fn debug_shows_neither_key_nor_certificate() {
     let identity = how.identity().await.unwrap();
     let shown = format!("{how:?} {how:#?} {credentials:?} {identity:?} {identity:#?}");
     for line in [certificate, key].iter().flat_map(|pem| pem.lines()) {
-        // The control: it is there.
+        // Positive control: the identity contains it.
         assert!(leak::find(identity.expose_pem(), line).is_some(), "{line}");
         leak::assert_clean(&shown, line);
     }

@@ -25,7 +25,7 @@ fn parse(body: impl AsRef<[u8]>) -> Result<AccessToken, TokenError> {
     parse_with(body.as_ref(), &ResponseRules::default())
 }
 
-/// A response with one member more.
+/// Returns a response with an additional member.
 fn with(member: &str) -> String {
     format!(r#"{{"access_token":"t","token_type":"Bearer",{member}}}"#)
 }
@@ -127,7 +127,7 @@ fn what_is_no_json_object() {
         .collect();
     let with_mark = [&[0xff, 0xfe], &*utf16].concat();
     refused(with_mark, false, "not UTF-8");
-    // A space in the middle is read before the end is.
+    // The space in the middle is read before the end.
     refused(format!("{} x", with(r#""x":1"#)), true, "not valid JSON");
     refused(with(r#""x":1"#).repeat(2), true, "not valid JSON");
 }
@@ -329,7 +329,7 @@ fn an_error_in_a_200_rules() {
     assert!(parse(with(r#""error":null"#)).is_ok());
 }
 
-/// One member of a response, right or wrong in all the ways that matter.
+/// Generates a member of a response, valid or invalid in every relevant way.
 fn member() -> impl Strategy<Value = String> {
     let name = prop_oneof![
         Just("access_token"),
@@ -353,7 +353,7 @@ fn member() -> impl Strategy<Value = String> {
     (name, value).prop_map(|(name, value)| format!("\"{name}\":{value}"))
 }
 
-/// The rules of PROTOCOL once more, over a tree that another reader built.
+/// Applies the rules of PROTOCOL to a tree from another parser.
 fn acceptable(body: &str) -> bool {
     let Ok(serde_json::Value::Object(object)) = serde_json::from_str(body) else {
         return false;
@@ -400,7 +400,7 @@ proptest! {
     }
 }
 
-/// The token's own buffer, and three more: its owner, the shared token, the scopes.
+/// One allocation for the token's buffer, and three more: its owner, the shared token, the scopes.
 #[test]
 fn reading_a_response_allocates_little() {
     let token = "x".repeat(900);
