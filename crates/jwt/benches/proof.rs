@@ -1,6 +1,6 @@
-//! A proof for an API request, beside the bare signature of as many bytes by the same library.
+//! Compares a DPoP proof for an API request with a bare signature of as many bytes by the same library.
 //!
-//! The two take turns, and each is compared with the other turn by turn: whatever slows the machine slows both.
+//! The two alternate, and each round compares them directly, so that a slow machine slows both.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -33,7 +33,7 @@ fn now<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Turns that count, after some that warm up, and signatures in a turn.
+/// Measured rounds, rounds of warm-up, and signatures per round.
 const TURNS: usize = 2_000;
 const WARM_UP: usize = 200;
 const SIGNATURES: u32 = 20;
@@ -42,10 +42,10 @@ fn dpop(pem: &str) -> Dpop {
     Dpop::new(SigningKey::from_pem(pem).unwrap()).unwrap()
 }
 
-/// Measures proofs of this key beside what `bare` does with as many bytes as they sign.
+/// Measures proofs of this key against `bare`, which signs as many bytes.
 fn measure<T>(algorithm: &str, dpop: &Dpop, bare: impl Fn(&[u8]) -> T) {
     let lifetime = Duration::from_secs(60);
-    // As long as a token that is a JWT.
+    // The length of a token that is a JWT.
     let token = "x".repeat(900);
     let token = AccessToken::new(TokenType::Dpop, &token, SystemClock.moment(), lifetime).unwrap();
     let method = Method::POST;
@@ -81,7 +81,7 @@ fn measure<T>(algorithm: &str, dpop: &Dpop, bare: impl Fn(&[u8]) -> T) {
     rows::report(&bare, rows::median(&mut bare_times), "ns");
 }
 
-/// Nanoseconds a signature.
+/// Returns the nanoseconds per signature.
 fn time(sign: &impl Fn()) -> f64 {
     let began = Instant::now();
     for _ in 0..SIGNATURES {

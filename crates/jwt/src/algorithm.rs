@@ -4,13 +4,13 @@ use hallpass_core::TokenError;
 
 mod der;
 
-/// How an assertion is signed with a private key (RFC 7518 section 3.1, RFC 8037 section 3.1).
+/// A signature algorithm for private keys (RFC 7518 section 3.1, RFC 8037 section 3.1).
 ///
-/// The key decides which of them can be used. There is no `none`, and nothing that the server sends chooses.
+/// The key determines which algorithms can be used. There is no `none`, and the server's input has no influence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// ECDSA on P-256 with SHA-256: small and quick; where the server leaves the choice, this one.
+    /// ECDSA on P-256 with SHA-256: small and fast; the one to use where the server leaves the choice.
     Es256,
     /// ECDSA on P-384 with SHA-384.
     Es384,
@@ -18,12 +18,12 @@ pub enum Algorithm {
     EdDsa,
     /// RSA with PSS padding and SHA-256.
     Ps256,
-    /// RSA with PKCS#1 v1.5 padding and SHA-256: for servers that know nothing newer.
+    /// RSA with PKCS#1 v1.5 padding and SHA-256: for servers that support nothing newer.
     Rs256,
 }
 
 impl Algorithm {
-    /// The name in an assertion's header: `ES256`.
+    /// Returns the name in an assertion's header: `ES256`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Es256 => "ES256",
@@ -34,7 +34,8 @@ impl Algorithm {
         }
     }
 
-    /// A signature of the wrong shape would be refused by the server without a reason; the usual cause is known.
+    /// Checks the shape of a signature. The server would refuse a wrong one without a reason; the usual cause is
+    /// known.
     pub(crate) fn check(self, signature: &[u8]) -> Result<(), TokenError> {
         const JOINED: &str = "a JWS takes r and s joined, not as DER (RFC 7518 section 3.4): `Algorithm::signature_from_der` joins them";
         const BARE: &str = "a JWS takes the bare signature (RFC 8037 section 3.1)";

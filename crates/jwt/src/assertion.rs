@@ -17,10 +17,10 @@ use crate::{AssertionSettings, settings::Audience, stamp};
 
 /// RFC 7523 section 2.2.
 const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// A clock that runs ahead of the server's by less than this makes no assertion "from the future".
+/// The offset of `iat`: an assertion does not seem to be from the future while the clock is ahead by less than this.
 const DATED_BACK: Duration = Duration::from_secs(5);
 
-/// What the header says of the key. Neither the key itself nor a place to find it: a verifier that trusted those would
+/// The description of the key in the header. It holds neither the key nor its URL: a verifier that trusted those would
 /// trust anyone (RFC 7515 section 4.1).
 #[derive(Serialize)]
 pub(crate) struct Header<'a> {
@@ -38,7 +38,7 @@ struct Typed<'a> {
     header: Header<'a>,
 }
 
-/// What an assertion says, besides for whom it is and when.
+/// The claims besides audience, times and `jti`.
 #[derive(Serialize)]
 pub(crate) struct Says<'a> {
     pub(crate) iss: &'a str,
@@ -60,14 +60,14 @@ struct Claims<'a> {
     jti: &'a str,
 }
 
-/// An assertion that waits for its signature.
+/// An assertion that is not yet signed.
 pub(crate) struct Unsigned {
     text: Zeroizing<String>,
     made: SystemTime,
 }
 
 impl Unsigned {
-    /// A new one that proves the client.
+    /// Creates an assertion that authenticates the client.
     pub(crate) fn new(
         settings: &AssertionSettings,
         context: &AuthenticationContext<'_>,
@@ -82,7 +82,7 @@ impl Unsigned {
         Self::saying(settings, context, header, says)
     }
 
-    /// A new one that says this, with a `jti` that no other has.
+    /// Creates an assertion with these claims and a unique `jti`.
     pub(crate) fn saying(
         settings: &AssertionSettings,
         context: &AuthenticationContext<'_>,
@@ -114,7 +114,7 @@ impl Unsigned {
         })
     }
 
-    /// What is to be signed (RFC 7515 section 5.1).
+    /// Returns the signing input (RFC 7515 section 5.1).
     pub(crate) fn message(&self) -> &[u8] {
         self.text.as_bytes()
     }
@@ -127,14 +127,14 @@ impl Unsigned {
     }
 }
 
-/// An assertion as it is sent, once.
+/// A signed assertion, to be sent once.
 pub(crate) struct Signed {
     text: Zeroizing<String>,
     made: SystemTime,
 }
 
 impl Signed {
-    /// As what the JWT bearer grant stands on.
+    /// Converts it to the assertion of the JWT bearer grant.
     pub(crate) fn into_assertion(mut self) -> Result<Assertion, TokenError> {
         let text = Secret::new(std::mem::take(&mut *self.text))?;
         Ok(Assertion::made(text).dated(self.made))
@@ -152,7 +152,7 @@ impl Signed {
     }
 }
 
-/// The parameters of RFC 7523 section 2.2.
+/// Returns the parameters of RFC 7523 section 2.2.
 pub(crate) fn parameters(client_id: Option<&str>, assertion: String) -> Credentials {
     let named = client_id.map(|id| ("client_id", Cow::Borrowed(id)));
     Credentials::parameters(named.into_iter().chain([
@@ -169,7 +169,7 @@ fn discovered<'a>(context: &AuthenticationContext<'a>) -> Result<&'a str, TokenE
     Ok(metadata.issuer())
 }
 
-/// With room for the longest signature in use, so that it is not moved when that is appended and leaves no copy behind.
+/// Builds the signing input, with room for the longest signature in use: growing would leave a copy behind.
 fn signing_input(header: &[u8], claims: &[u8]) -> Zeroizing<String> {
     const SIGNATURE: usize = 1_400;
     let length = (header.len() + claims.len()) * 4 / 3 + 8 + SIGNATURE;

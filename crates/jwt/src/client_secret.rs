@@ -10,21 +10,21 @@ use crate::{
     provider,
 };
 
-/// How an assertion is signed with a `client_secret` (RFC 7518 section 3.2).
+/// A signature algorithm for a `client_secret` (RFC 7518 section 3.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HmacAlgorithm {
-    /// HMAC with SHA-256, which takes a secret of 32 bytes at least.
+    /// HMAC with SHA-256, which needs a secret of at least 32 bytes.
     #[default]
     Hs256,
-    /// HMAC with SHA-384, which takes a secret of 48 bytes at least.
+    /// HMAC with SHA-384, which needs a secret of at least 48 bytes.
     Hs384,
-    /// HMAC with SHA-512, which takes a secret of 64 bytes at least.
+    /// HMAC with SHA-512, which needs a secret of at least 64 bytes.
     Hs512,
 }
 
 impl HmacAlgorithm {
-    /// The name in an assertion's header: `HS256`.
+    /// Returns the name in an assertion's header: `HS256`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Hs256 => "HS256",
@@ -33,7 +33,7 @@ impl HmacAlgorithm {
         }
     }
 
-    /// RFC 7518 section 3.2: as long as the hash.
+    /// Returns the minimum length of a secret: that of the hash (RFC 7518 section 3.2).
     fn shortest_secret(self) -> usize {
         match self {
             Self::Hs256 => 32,
@@ -43,9 +43,9 @@ impl HmacAlgorithm {
     }
 }
 
-/// `client_secret_jwt`: an assertion that the shared secret signs (OpenID Connect Core section 9). The secret does not
-/// go over the wire, but the server still holds it: [`PrivateKeyJwt`](crate::PrivateKeyJwt) is the better choice where
-/// the server has both.
+/// `client_secret_jwt`: an assertion signed with the shared secret (OpenID Connect Core section 9). The secret does
+/// not go over the wire, but the server still holds it: prefer [`PrivateKeyJwt`](crate::PrivateKeyJwt) where the
+/// server supports both.
 ///
 /// ```
 /// use hallpass_core::Secret;
@@ -65,7 +65,7 @@ pub struct ClientSecretJwt {
 }
 
 impl ClientSecretJwt {
-    /// Signs with this secret, by [`HmacAlgorithm::Hs256`].
+    /// Signs with this secret and [`HmacAlgorithm::Hs256`].
     pub fn new(settings: AssertionSettings, secret: impl SecretSource + 'static) -> Self {
         Self {
             settings,
@@ -74,7 +74,7 @@ impl ClientSecretJwt {
         }
     }
 
-    /// Signs by this algorithm.
+    /// Sets the signature algorithm.
     #[must_use]
     pub fn algorithm(mut self, algorithm: HmacAlgorithm) -> Self {
         self.algorithm = algorithm;

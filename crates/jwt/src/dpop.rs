@@ -18,17 +18,17 @@ mod public;
 use nonces::Nonces;
 use public::PublicJwk;
 
-/// A clock that runs ahead of the server's by less than this makes no proof "from the future".
+/// The offset of `iat`: a proof does not seem to be from the future while the clock is ahead by less than this.
 const DATED_BACK: Duration = Duration::from_secs(2);
 const HINT: &str = "set the clock right: a proof is dated by it";
-/// Both algorithms sign with 64 bytes, which are so many characters.
+/// The length in characters of a 64-byte signature, which both algorithms have.
 const SIGNATURE: usize = 86;
 
-/// DPoP (RFC 9449): tokens are bound to a key, and each request proves that its sender holds it. Whoever steals such a
-/// token has nothing.
+/// DPoP (RFC 9449): tokens are bound to a key, and each request proves possession of that key. A stolen token is
+/// useless without it.
 ///
-/// Give it to a source, which then takes tokens of type DPoP alone; the token carries it along to the integrations, which
-/// need no setting:
+/// Pass it to a source, which then accepts only tokens of type DPoP. The token carries it along to the integrations,
+/// which need no setting:
 ///
 /// ```
 /// use hallpass_core::Secret;
@@ -42,13 +42,13 @@ const SIGNATURE: usize = 86;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// One of these stands for one key and the nonces that servers gave for it; a clone shares both. It signs by ES256 or
+/// One instance holds one key and the nonces that servers issued for it; a clone shares both. It signs with ES256 or
 /// EdDSA.
 #[derive(Clone)]
 pub struct Dpop {
     signer: Arc<dyn Signer>,
     algorithm: Algorithm,
-    /// The JWS header in base64url with its dot, which is the same for each proof.
+    /// The JWS header in base64url with its dot, the same for each proof.
     head: Arc<str>,
     thumbprint: Arc<str>,
     nonces: Arc<Nonces>,
@@ -56,13 +56,13 @@ pub struct Dpop {
 }
 
 impl Dpop {
-    /// Proves this key: a [`SigningKey`], or one behind a [`Signer`] that tells its
+    /// Creates proofs with this key: a [`SigningKey`], or another [`Signer`] that has a
     /// [`public_jwk`](Signer::public_jwk).
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] where the signer does not tell its public key, signs by another algorithm than ES256 and EdDSA,
-    /// or tells a key that does not fit its algorithm.
+    /// A [`BuildError`] if the signer has no public JWK, signs by another algorithm than ES256 and EdDSA, or has a JWK
+    /// that does not fit its algorithm.
     pub fn new(signer: impl Signer + 'static) -> Result<Self, BuildError> {
         let jwk = signer.public_jwk().ok_or_else(|| {
             BuildError::new(
@@ -73,8 +73,8 @@ impl Dpop {
         Self::with_public_jwk(signer, &jwk)
     }
 
-    /// Proves a key whose public one is known from elsewhere, as a JWK: for a [`Signer`] that does not tell it. That the
-    /// two belong together is found out by the server alone.
+    /// Creates proofs with a [`Signer`] that has no `public_jwk`, and a public key (JWK) that is known from elsewhere.
+    /// Only the server detects a mismatch between the two.
     ///
     /// # Errors
     ///
@@ -101,32 +101,33 @@ impl Dpop {
         })
     }
 
-    /// Makes a key for ES256 that lives in this process's memory and nowhere else: right for nearly every service. With
-    /// the process goes the key, and with the key the use of its tokens.
+    /// Generates an ES256 key that exists only in this process's memory: right for nearly every service. When the
+    /// process ends, the key is lost and its tokens become unusable.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] where the system has no random bytes.
+    /// A [`BuildError`] if the system has no random bytes.
     pub fn generate() -> Result<Self, BuildError> {
-        // Its PEM is wiped.
+        // The PEM text is wiped.
         let (key, _) = SigningKey::generate(Algorithm::Es256)?;
         Self::new(key)
     }
 
-    /// Reads time from this clock: a test's.
+    /// Sets the clock, for tests.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// The hash of the public key (RFC 7638, SHA-256): `jkt` in what the server says of a token (RFC 9449 section 6).
+    /// Returns the hash of the public key (RFC 7638, SHA-256): `jkt` in the confirmation of a bound token (RFC 9449
+    /// section 6).
     pub fn thumbprint(&self) -> &str {
         &self.thumbprint
     }
 }
 
-/// What a proof says (RFC 9449 section 4.2).
+/// The claims of a proof (RFC 9449 section 4.2).
 #[derive(Serialize)]
 struct Claims<'a> {
     jti: &'a str,
@@ -165,7 +166,7 @@ impl Prover for Dpop {
 }
 
 impl Dpop {
-    /// What is to be signed (RFC 7515 section 5.1), with room for the signature.
+    /// Returns the signing input (RFC 7515 section 5.1), with room for the signature.
     fn unsigned(
         &self,
         request: &ProofRequest<'_>,
@@ -196,7 +197,7 @@ impl Dpop {
     }
 }
 
-/// In base64url, into a buffer that has its length.
+/// Encodes to base64url, into a buffer of the right length.
 fn encode<'a>(bytes: &[u8], buffer: &'a mut [u8]) -> &'a str {
     let written = BASE64_URL_SAFE_NO_PAD.encode_slice(bytes, buffer);
     debug_assert!(written.is_ok(), "a buffer too short");

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use crate::{AssertionSettings, SignedAssertion, SigningKey};
 
-/// The members of a key file that are used; the rest is for people.
+/// The members of a key file that are used; the rest is informational.
 #[derive(Deserialize)]
 struct KeyFile {
     #[serde(rename = "type")]
@@ -15,11 +15,11 @@ struct KeyFile {
     token_uri: String,
 }
 
-/// Tokens for a Google service account, from the JSON text of its key file: a [`JwtBearer`] source whose assertion names the
-/// account and the scopes that are asked for. Each request must ask for scopes, so set some on the builder.
+/// Creates a source of tokens for a Google service account, from the JSON text of its key file: a [`JwtBearer`] source
+/// whose assertion names the account and the requested scopes. Each request needs scopes, so set some on the builder.
 ///
-/// Tokens are asked of the file's `token_uri`: trust the file as much as its key. Where the platform runs at Google, or is
-/// one that Google trusts, its own identity does without a key that can be stolen.
+/// Token requests go to the file's `token_uri`: trust the file as much as its key. On a platform that runs at Google,
+/// or that Google trusts, use the platform's own identity, which needs no key that can be stolen.
 ///
 /// ```no_run
 /// use hallpass_jwt::google_service_account;
@@ -35,7 +35,7 @@ struct KeyFile {
 ///
 /// # Errors
 ///
-/// A [`BuildError`] where the text is no key file of a service account, or its key cannot be read.
+/// A [`BuildError`] if the text is no key file of a service account, or its key cannot be read.
 pub fn google_service_account(file: &str) -> Result<SourceBuilder<JwtBearer>, BuildError> {
     let wrong = || {
         BuildError::new(
@@ -43,7 +43,7 @@ pub fn google_service_account(file: &str) -> Result<SourceBuilder<JwtBearer>, Bu
             "it is no key file of a service account; give the JSON text that Google made, with `type`, `client_email`, `private_key`, `private_key_id` and `token_uri`",
         )
     };
-    // What the JSON library says may quote what it read.
+    // The JSON library's error may quote the file.
     let file: KeyFile = serde_json::from_str(file).map_err(|_| wrong())?;
     let pem = Zeroizing::new(file.private_key);
     if file.kind != "service_account" {
@@ -90,7 +90,7 @@ mod tests {
         let source = source.danger_allow_http_on_loopback().build().unwrap();
         let scopes: ScopeSet = "b a".parse().unwrap();
         let request = TokenRequest::new().with_scopes(scopes);
-        // The server knows no such issuer; what it was sent is what counts.
+        // The server does not know the issuer; only the request that it got counts.
         assert!(source.token(&request).await.is_err());
         let request = server.token_requests().remove(0);
         assert_eq!(request.parameter("client_id"), None);

@@ -18,7 +18,7 @@ mod pem;
 
 /// A private key in memory: RSA of 2048 bits or more, EC on P-256 or P-384, or Ed25519.
 ///
-/// It is checked when it is read, and fixes the algorithm: nothing chooses another one later.
+/// It is checked when it is read, and determines the algorithm: nothing chooses another one later.
 #[cfg_attr(
     feature = "aws-lc-rs",
     doc = "The memory that aws-lc-rs keeps it in is wiped when it is dropped."
@@ -35,16 +35,16 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// Reads the one private key in a PEM text: `PRIVATE KEY` (PKCS#8), `RSA PRIVATE KEY` (PKCS#1) or `EC PRIVATE KEY`
-    /// (SEC1). Certificates and parameters beside it are passed over.
+    /// Reads the only private key in a PEM text: `PRIVATE KEY` (PKCS#8), `RSA PRIVATE KEY` (PKCS#1) or `EC PRIVATE
+    /// KEY` (SEC1). Certificates and parameters next to it are skipped.
     ///
-    /// An RSA key signs by [`Algorithm::Rs256`], until [`with_algorithm`](Self::with_algorithm) says otherwise; each
+    /// An RSA key signs with [`Algorithm::Rs256`], unless [`with_algorithm`](Self::with_algorithm) changes it; each
     /// other kind has one algorithm.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] says what is wrong and how to mend it: an encrypted key, a public one, more than one, one that
-    /// is too small or of a kind that is not supported.
+    /// A [`BuildError`] that says what is wrong and how to fix it: an encrypted key, a public one, more than one, one
+    /// that is too small or of an unsupported kind.
     pub fn from_pem(pem: &str) -> Result<Self, BuildError> {
         Ok(Self::of(pem::key_pair(pem)?))
     }
@@ -54,8 +54,8 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// As [`from_pem`](Self::from_pem); also where its `alg` does not fit the key, or its `use` or `key_ops` say that
-    /// it is not for signatures.
+    /// Those of [`from_pem`](Self::from_pem); also if its `alg` does not fit the key, or its `use` or `key_ops`
+    /// exclude signatures.
     pub fn from_jwk(jwk: &str) -> Result<Self, BuildError> {
         let jwk::Read {
             pair,
@@ -74,11 +74,11 @@ impl SigningKey {
         }
     }
 
-    /// Signs by this algorithm.
+    /// Sets the signature algorithm.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] where the key is of another kind.
+    /// A [`BuildError`] if the algorithm does not fit the key.
     pub fn with_algorithm(mut self, algorithm: Algorithm) -> Result<Self, BuildError> {
         let fit = self.pair.algorithms();
         if !fit.contains(&algorithm) {
@@ -92,19 +92,19 @@ impl SigningKey {
         Ok(self)
     }
 
-    /// Names the key in the header of what it signs: the `kid` under which the server knows it.
+    /// Sets the `kid` in the header of an assertion: the key's identifier at the server.
     #[must_use]
     pub fn with_key_id(mut self, key_id: impl Into<String>) -> Self {
         self.key_id = Some(key_id.into());
         self
     }
 
-    /// Takes the hash of the public key (RFC 7638, SHA-256) as `kid`: a name that follows from the key, so that a key
-    /// which rotates brings its own. [`public_jwk`](Self::public_jwk) names it too.
+    /// Sets the `kid` to the hash of the public key (RFC 7638, SHA-256). It follows from the key, so a rotated key
+    /// brings its own. [`public_jwk`](Self::public_jwk) has it too.
     #[must_use]
     pub fn with_thumbprint_as_key_id(self) -> Self {
         let public = self.pair.public_key();
-        // Only what is required, in alphabetical order, without spaces (RFC 7638 section 3).
+        // Only the required members, in alphabetical order, without spaces (RFC 7638 section 3).
         let canonical = match &public {
             PublicKey::Ec { curve, x, y } => format!(
                 r#"{{"crv":"{}","kty":"EC","x":"{}","y":"{}"}}"#,
@@ -123,13 +123,13 @@ impl SigningKey {
         self.with_key_id(encode(&hash))
     }
 
-    /// Names the key's certificate in the header of what it signs, by its hash (`x5t#S256`): for servers that know
-    /// clients by certificates. The text may be the one that the key was read from; what is not the key's own
-    /// certificate is passed over.
+    /// Names the key's certificate in the header of an assertion by its hash (`x5t#S256`): for servers that identify
+    /// clients by certificates. The text may be the one that the key was read from; everything but the key's own
+    /// certificate is skipped.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] where none of the certificates in this PEM text is the key's.
+    /// A [`BuildError`] if none of the certificates in this PEM text belongs to the key.
     pub fn with_certificate(mut self, pem: &str) -> Result<Self, BuildError> {
         let certificates = pem::certificates(pem)?;
         let own = certificates
@@ -145,7 +145,7 @@ impl SigningKey {
         Ok(self)
     }
 
-    /// The public key as a JWK with `alg`, `kid` and `use`, to register at the server. It is no secret.
+    /// Returns the public key as a JWK with `alg`, `kid` and `use`, to register at the server. It is not secret.
     pub fn public_jwk(&self) -> String {
         let mut jwk = match self.pair.public_key() {
             PublicKey::Ec { curve, x, y } => {

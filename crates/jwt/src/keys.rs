@@ -1,4 +1,4 @@
-//! The key that signs now: one that stays, or one that is read anew.
+//! The current signing key: a fixed one, or one that is read again when it rotates.
 
 use std::{
     fmt,
@@ -15,12 +15,12 @@ use crate::{
     assertion::{Header, Signed, Unsigned},
 };
 
-/// One key, in memory or elsewhere.
+/// Returns keys that always yield this one, in memory or elsewhere.
 pub(crate) fn fixed(signer: impl Signer + 'static) -> Arc<dyn Keys> {
     Arc::new(Fixed(Arc::new(signer)))
 }
 
-/// The key that is in this source now.
+/// Returns keys that yield the one that is currently in this source.
 pub(crate) fn rotating<S: Signer + 'static>(
     source: impl SecretSource + 'static,
     read: impl Fn(&str) -> Result<S, BuildError> + Send + Sync + 'static,
@@ -32,7 +32,7 @@ pub(crate) fn rotating<S: Signer + 'static>(
     })
 }
 
-/// Signs with the key of now what is written under its header; told with it is the secret that the key was read from.
+/// Signs with the current key. Also returns the secret that the key was read from.
 pub(crate) async fn sign(
     keys: &dyn Keys,
     write: impl FnOnce(Header<'_>) -> Result<Unsigned, TokenError> + Send,
@@ -51,7 +51,7 @@ pub(crate) async fn sign(
     Ok((unsigned.signed(&signature), secret))
 }
 
-/// A signer, and the secret that it was read from.
+/// A signer, with the secret that it was read from.
 pub(crate) struct Key {
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) secret: Option<Secret>,
@@ -61,7 +61,7 @@ pub(crate) struct Key {
 pub(crate) trait Keys: Send + Sync + fmt::Debug {
     async fn current(&self) -> Result<Key, TokenError>;
 
-    /// Where it is the same for every key.
+    /// Returns the algorithm, if it is the same for every key.
     fn algorithm(&self) -> Option<Algorithm> {
         None
     }
@@ -102,7 +102,7 @@ impl fmt::Debug for Fixed {
 struct Rotating<S, R> {
     source: S,
     read: R,
-    /// To read a key is slow: its parts are checked against each other.
+    /// Cached, since reading a key is slow: its parts are checked against each other.
     last: Mutex<Option<(Secret, Arc<dyn Signer>)>>,
 }
 

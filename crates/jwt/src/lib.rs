@@ -6,17 +6,18 @@
 //! | [`WorkloadIdentity`] | `private_key_jwt` of the platform | nothing: the platform writes the assertion |
 //! | `ClientSecretJwt` | `client_secret_jwt` | a secret that the server knows too |
 //!
-//! Each is a [`ClientAuthentication`](hallpass_endpoint::ClientAuthentication): hand it to
+//! Each is a [`ClientAuthentication`](hallpass_endpoint::ClientAuthentication): pass it to
 //! [`ClientCredentials::builder`](hallpass_endpoint::ClientCredentials::builder).
 //!
-//! [`SignedAssertion`] signs what the [JWT bearer grant](hallpass_endpoint::JwtBearer) stands on, which is not the client but
-//! whoever the token is for.
+//! [`SignedAssertion`] signs the assertion of the [JWT bearer grant](hallpass_endpoint::JwtBearer), which represents
+//! the token's subject and not the client.
 //!
 //! [`Dpop`] binds tokens to a key on top of any of them (RFC 9449): it is a [`Prover`](hallpass_core::Prover).
 //!
-//! The features choose who signs: `aws-lc-rs` (default) or `ring`. Where both are there, aws-lc-rs does. Without
-//! either, `SigningKey`, `ClientSecretJwt` and `Dpop` are left out, and a [`Signer`] of one's own is all that signs. ring
-//! reads no EC key in the SEC1 form (`BEGIN EC PRIVATE KEY`) or without its public key, and no RSA key over 4096 bits.
+//! The features choose the signing library: `aws-lc-rs` (default) or `ring`. If both are enabled, aws-lc-rs is used.
+//! Without either, `SigningKey`, `ClientSecretJwt` and `Dpop` are left out, and only a custom [`Signer`] can sign.
+//! ring reads no EC key in the SEC1 form (`BEGIN EC PRIVATE KEY`) or without its public key, and no RSA key over 4096
+//! bits.
 //!
 //! The feature `pkcs11` adds `Pkcs11Signer`, for keys in a hardware token.
 

@@ -16,19 +16,19 @@ pub use builder::Pkcs11SignerBuilder;
 use place::Place;
 use state::State;
 
-/// Signs with a key in a hardware token, by PKCS#11: an HSM, a smart card, a TPM, a cloud's HSM. No key material leaves
-/// the token, and none is asked for.
+/// A signer with a key in a hardware token, by PKCS#11: an HSM, a smart card, a TPM, a cloud's HSM. Key material never
+/// leaves the token.
 ///
-/// A session is opened at the first signature, with the PIN that the source has then, and kept. One that ended, since
-/// the token was removed or something logged out, is opened anew, once for each signature.
+/// The first signature opens a session with the source's current PIN, and later ones reuse it. A session that ended,
+/// because the token was removed or something logged out, is opened again, once per signature.
 ///
-/// A PIN that the token refused is not tried a second time, since a token locks itself after a few: the error stays,
-/// without the token being asked, until the source has another PIN.
+/// A PIN that the token refused is not tried again, since a token locks itself after a few attempts: the same error is
+/// returned, without contacting the token, until the source has another PIN.
 ///
-/// It may be shared: signatures are made one after the other, on a thread that may block, and a call that waits for its
-/// turn blocks nothing. The module is loaded once a process and never unloaded; several signers may use one token.
+/// It can be shared: signatures are made one after the other, on a blocking thread, and waiting for a turn blocks
+/// nothing. The module is loaded once per process and never unloaded; several signers may use one token.
 ///
-/// Not supported: PINs that are typed at the token itself, and keys that want the PIN at each signature
+/// Not supported: PINs typed at the token itself, and keys that require the PIN at each signature
 /// (`CKA_ALWAYS_AUTHENTICATE`).
 ///
 /// ```no_run
@@ -54,10 +54,11 @@ pub struct Pkcs11Signer {
 }
 
 impl Pkcs11Signer {
-    /// Starts with the module, the vendor's library, by its absolute path; how the key signs; and where the PIN lives.
+    /// Starts a signer from the module (the vendor's library) by its absolute path, the signature algorithm, and the
+    /// source of the PIN.
     ///
-    /// ECDSA is asked for by `CKM_ECDSA` over a hash that is made here, which every token has; RSA by
-    /// `CKM_SHA256_RSA_PKCS` and `CKM_SHA256_RSA_PKCS_PSS`; Ed25519 by `CKM_EDDSA`.
+    /// ECDSA uses `CKM_ECDSA` over a hash that is computed here, which every token supports; RSA uses
+    /// `CKM_SHA256_RSA_PKCS` and `CKM_SHA256_RSA_PKCS_PSS`; Ed25519 uses `CKM_EDDSA`.
     pub fn builder(
         module: impl Into<PathBuf>,
         algorithm: Algorithm,
@@ -66,8 +67,8 @@ impl Pkcs11Signer {
         Pkcs11SignerBuilder::new(module.into(), algorithm, Box::new(pin))
     }
 
-    /// Opens a session and finds the key, unless that was done before: at a service's start, what is set up wrongly is
-    /// told then, and not at the first token request.
+    /// Opens a session and finds the key, unless that was done before. Call it at startup, so that a wrong setting is
+    /// reported then and not at the first token request.
     ///
     /// # Errors
     ///
@@ -105,13 +106,13 @@ impl Signer for Pkcs11Signer {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](hallpass_core::ErrorKind::Unavailable) where the token is gone, busy or out of order;
-    /// [`Configuration`](hallpass_core::ErrorKind::Configuration) where module, token or key are not found, the key is
-    /// of another kind, or the PIN is wrong, locked or cannot be read. No error holds the PIN.
+    /// [`Unavailable`](hallpass_core::ErrorKind::Unavailable) if the token is removed, busy or failing;
+    /// [`Configuration`](hallpass_core::ErrorKind::Configuration) if module, token or key are not found, the key is of
+    /// another kind, or the PIN is wrong, locked or cannot be read. No error holds the PIN.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up this signature; what the token began, it ends, before it makes the next one.
+    /// Dropping the future abandons this signature; the token finishes it before the next one.
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TokenError> {
         let message: Arc<[u8]> = message.into();
         let mut state = self.state.clone().lock_owned().await;
@@ -138,7 +139,7 @@ impl Signer for Pkcs11Signer {
         .await
     }
 
-    /// Another PIN may end what a refused one began.
+    /// Returns the PIN's epoch, since another PIN may end a refusal.
     fn epoch(&self) -> u64 {
         self.place.pin.epoch()
     }
@@ -153,12 +154,12 @@ impl fmt::Debug for Pkcs11Signer {
     }
 }
 
-/// Does what may block on a thread that may be blocked; where there is no runtime there is no worker to spare.
+/// Runs blocking work on a blocking thread; without a runtime, on the caller's thread.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, TokenError> + Send + 'static,
 ) -> Result<T, TokenError> {
     let result = match Handle::try_current() {
-        // It fails where the work panicked, which it does not, or where the runtime shuts down.
+        // Fails only if the work panicked, which it does not, or the runtime shuts down.
         Ok(runtime) => runtime.spawn_blocking(work).await.unwrap_or_else(|_| {
             Err(TokenError::unavailable(
                 "the token was not asked: the runtime is shutting down",
@@ -166,7 +167,7 @@ async fn blocking<T: Send + 'static>(
         }),
         Err(_) => work(),
     };
-    // The call is not retried: a token that is busy or gone would be asked again, and a person with it.
+    // The call is not retried: a busy or removed token, or a person, would be asked again.
     result.map_err(|error| error.with_local(true))
 }
 

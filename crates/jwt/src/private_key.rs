@@ -10,10 +10,10 @@ use crate::{
     keys::{self, Keys},
 };
 
-/// `private_key_jwt`: an assertion that the client's private key signs (RFC 7523 section 2.2, OpenID Connect Core
-/// section 9). The server knows the public key alone, and nothing that can be replayed for long goes over the wire.
+/// `private_key_jwt`: an assertion signed with the client's private key (RFC 7523 section 2.2, OpenID Connect Core
+/// section 9). The server knows only the public key, and nothing on the wire can be replayed for long.
 ///
-/// Each attempt has an assertion of its own, dated and with a random number in it.
+/// Each attempt has an assertion of its own, with its time and a random number.
 ///
 #[cfg_attr(any(feature = "aws-lc-rs", feature = "ring"), doc = "```")]
 #[cfg_attr(not(any(feature = "aws-lc-rs", feature = "ring")), doc = "```ignore")]
@@ -42,10 +42,10 @@ impl PrivateKeyJwt {
         }
     }
 
-    /// Signs with the key that is in this source now, so that a key which rotates, in a file or a vault, is used from
-    /// the next request on. `read` makes a signer of the text, again whenever the text is another one.
+    /// Signs with the key that is currently in this source, so that a rotated key, in a file or a vault, is used from
+    /// the next request on. `read` creates a signer from the text, again whenever the text changes.
     ///
-    /// What `read` refuses is an error of that call; the key before is not used again.
+    /// If `read` fails, the call fails; the previous key is not used again.
     ///
     #[cfg_attr(any(feature = "aws-lc-rs", feature = "ring"), doc = "```")]
     #[cfg_attr(not(any(feature = "aws-lc-rs", feature = "ring")), doc = "```ignore")]

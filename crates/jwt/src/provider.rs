@@ -1,4 +1,4 @@
-//! The library that signs: aws-lc-rs, or ring where that alone is there. Nothing here is arithmetic of ours.
+//! The signing library: aws-lc-rs, or ring if only that is enabled. No cryptography is implemented here.
 
 #[cfg(feature = "aws-lc-rs")]
 use aws_lc_rs as library;
@@ -20,7 +20,7 @@ use crate::{Algorithm, HmacAlgorithm};
 
 mod generate;
 
-/// Why the library takes no key: its one word, which tells nothing of the key itself.
+/// The library's one-word reason for refusing a key, which reveals nothing of it.
 pub(crate) type Rejected = String;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) enum Curve {
 }
 
 impl Curve {
-    /// RFC 7518 section 6.2.1.1.
+    /// Returns the name of RFC 7518 section 6.2.1.1.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::P256 => "P-256",
@@ -38,7 +38,7 @@ impl Curve {
         }
     }
 
-    /// The bytes of a coordinate, and of a private key.
+    /// Returns the length in bytes of a coordinate, and of a private key.
     pub(crate) fn width(self) -> usize {
         match self {
             Self::P256 => 32,
@@ -54,14 +54,14 @@ impl Curve {
     }
 }
 
-/// A private key with its public one; the library checks that they belong together.
+/// A private key with its public key; the library checks that they match.
 pub(crate) enum KeyPair {
     Ec(Curve, Box<EcdsaKeyPair>),
     Ed25519(Box<Ed25519KeyPair>),
     Rsa(Box<RsaKeyPair>),
 }
 
-/// A public key, in the parts that a JWK has.
+/// A public key, in the parts of a JWK.
 pub(crate) enum PublicKey {
     Ec {
         curve: Curve,
@@ -77,7 +77,7 @@ pub(crate) enum PublicKey {
     },
 }
 
-/// The parts of an RSA key, named as in a JWK (RFC 7518 section 6.3).
+/// The parts of an RSA key, with their names in a JWK (RFC 7518 section 6.3).
 pub(crate) struct RsaParts<B> {
     pub(crate) n: B,
     pub(crate) e: B,
@@ -133,7 +133,7 @@ impl KeyPair {
     }
 
     pub(crate) fn ed25519_pkcs8(der: &[u8]) -> Result<Self, Rejected> {
-        // Without the check that a public key is there too: OpenSSL writes none, and derives it.
+        // Does not require the public key in the file: OpenSSL writes none, and it is derived.
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der);
         pair.map(|pair| Self::Ed25519(pair.into()))
             .map_err(rejected)
@@ -175,7 +175,7 @@ impl KeyPair {
             .and_then(Self::rsa)
     }
 
-    /// Neither library promises the bound of RFC 7518 section 3.3.
+    /// Checks the minimum size of RFC 7518 section 3.3, which neither library promises.
     fn rsa(pair: RsaKeyPair) -> Result<Self, Rejected> {
         if pair.public_key().modulus_len() < 256 {
             return Err("TooSmall".into());
@@ -183,7 +183,7 @@ impl KeyPair {
         Ok(Self::Rsa(pair.into()))
     }
 
-    /// What the key can sign by; the first is what it does where nothing was chosen.
+    /// Returns the algorithms that the key supports; the first is the default.
     pub(crate) fn algorithms(&self) -> &'static [Algorithm] {
         match self {
             Self::Ec(Curve::P256, _) => &[Algorithm::Es256],
@@ -193,7 +193,7 @@ impl KeyPair {
         }
     }
 
-    /// `None` where the system has no random bytes, or the key and the algorithm do not fit.
+    /// Signs; returns `None` if the system has no random bytes, or the key and the algorithm do not fit.
     pub(crate) fn sign(&self, algorithm: Algorithm, message: &[u8]) -> Option<Vec<u8>> {
         let random = SystemRandom::new();
         match self {
@@ -239,8 +239,8 @@ impl KeyPair {
         }
     }
 
-    /// As a certificate has it: the point (SEC 1 section 2.3.3), the bytes of Ed25519, or `RSAPublicKey` (RFC 8017
-    /// appendix A.1.1).
+    /// Returns the public key in its form in a certificate: the point (SEC 1 section 2.3.3), the bytes of Ed25519, or
+    /// `RSAPublicKey` (RFC 8017 appendix A.1.1).
     pub(crate) fn public_bytes(&self) -> &[u8] {
         match self {
             Self::Ec(_, pair) => pair.public_key().as_ref(),
@@ -249,7 +249,7 @@ impl KeyPair {
         }
     }
 
-    /// Is this the key that the certificate certifies? It holds the public key, byte by byte.
+    /// Returns true if the certificate holds this public key, byte by byte.
     pub(crate) fn is_certified_by(&self, certificate: &[u8]) -> bool {
         let public = self.public_bytes();
         certificate

@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use hallpass_core::{Clock, SystemClock};
 use hallpass_endpoint::BuildError;
 
-/// What a signed assertion says, besides who the client is: for whom it is, and for how long.
+/// The audience, lifetime and type of signed assertions.
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,15 +32,16 @@ impl AssertionSettings {
     const LONGEST: Duration = Duration::from_secs(300);
     const SHORTEST: Duration = Duration::from_secs(10);
 
-    /// For the authorization server of this issuer identifier, which becomes `aud` as it is written: the `issuer` of
-    /// the server's metadata (RFC 8414 section 2), not its token endpoint.
+    /// Creates settings for the authorization server with this issuer identifier, which becomes `aud` verbatim: the
+    /// `issuer` of the server's metadata (RFC 8414 section 2), not its token endpoint.
     ///
-    /// An assertion for an issuer is of no use at any other server, whatever made this client send it there.
+    /// An assertion for an issuer is useless at any other server, even if this client is tricked into sending it
+    /// there.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] where it is empty or holds what no identifier does: spaces, control characters, others than
-    /// ASCII.
+    /// A [`BuildError`] if it is empty or holds characters that no identifier has: spaces, control characters,
+    /// non-ASCII.
     pub fn new(issuer: &str) -> Result<Self, BuildError> {
         if issuer.is_empty() {
             return Err(BuildError::new(
@@ -57,8 +58,9 @@ impl AssertionSettings {
         Ok(Self::with_audience(Audience::Issuer(issuer.into())))
     }
 
-    /// For the authorization server that the source's endpoint [discovers](hallpass_endpoint::Endpoint::discover): its
-    /// issuer identifier is named once, there. With an endpoint that is not discovered, a token request fails.
+    /// Creates settings for the authorization server that the source's endpoint
+    /// [discovers](hallpass_endpoint::Endpoint::discover): the issuer identifier is set once, there. Without
+    /// discovery, a token request fails.
     pub fn for_discovered_issuer() -> Self {
         Self::with_audience(Audience::Discovered)
     }
@@ -72,12 +74,12 @@ impl AssertionSettings {
         }
     }
 
-    /// How long an assertion is good for, in whole seconds from its `iat`. Default: 60 seconds. Each attempt has an
-    /// assertion of its own, so that it need not last longer than one request.
+    /// Sets the lifetime of an assertion, in whole seconds from its `iat`. Default: 60 seconds. Each attempt has an
+    /// assertion of its own, so it need not outlive one request.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] where it is shorter than 10 seconds or longer than 5 minutes.
+    /// A [`BuildError`] if it is shorter than 10 seconds or longer than 5 minutes.
     pub fn lifetime(mut self, lifetime: Duration) -> Result<Self, BuildError> {
         if !(Self::SHORTEST..=Self::LONGEST).contains(&lifetime) {
             return Err(BuildError::new(
@@ -89,20 +91,20 @@ impl AssertionSettings {
         Ok(self)
     }
 
-    /// Writes `typ: JWT` in place of `client-authentication+jwt`, for a server that refuses the newer type.
+    /// Sets `typ` to `JWT` instead of `client-authentication+jwt`, for a server that refuses the newer type.
     ///
-    /// The newer one keeps an assertion from being taken for another kind of JWT; most servers do not look at it.
+    /// The newer type prevents confusion with other kinds of JWTs; most servers ignore it.
     #[must_use]
     pub fn plain_type(mut self) -> Self {
         self.typ = "JWT";
         self
     }
 
-    /// Writes the URL of the token endpoint as `aud`, in place of the issuer, for an old server that takes nothing
-    /// else. A warning is logged.
+    /// Sets `aud` to the URL of the token endpoint instead of the issuer, for an old server that accepts nothing else.
+    /// Logs a warning.
     ///
-    /// The danger: this client then trusts whoever told it the token endpoint. One that a hostile server talks into
-    /// another server's URL signs an assertion that is good there.
+    /// The danger: this client then trusts the source of the token endpoint's URL. A hostile server that passes off
+    /// another server's URL as its own gets an assertion that is valid there.
     #[must_use]
     pub fn danger_token_endpoint_as_audience(mut self) -> Self {
         tracing::warn!(
@@ -112,7 +114,7 @@ impl AssertionSettings {
         self
     }
 
-    /// Reads time from this clock: a test's.
+    /// Sets the clock, for tests.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);

@@ -11,11 +11,11 @@ use crate::{
     keys::{self, Keys},
 };
 
-/// An assertion for the [JWT bearer grant](hallpass_endpoint::JwtBearer) that a key of this side signs (RFC 7523 section 3):
-/// for service accounts, and for clients that a server lets act for its users.
+/// An assertion for the [JWT bearer grant](hallpass_endpoint::JwtBearer), signed with a key of this client (RFC 7523
+/// section 3): for service accounts, and for clients that a server lets act for its users.
 ///
-/// Issuer and subject are the source's `client_id` until they are said otherwise. Each attempt has an assertion of its own,
-/// dated and with a random number in it.
+/// Issuer and subject default to the source's `client_id`. Each attempt has an assertion of its own, with its time and
+/// a random number.
 ///
 #[cfg_attr(any(feature = "aws-lc-rs", feature = "ring"), doc = "```")]
 #[cfg_attr(not(any(feature = "aws-lc-rs", feature = "ring")), doc = "```ignore")]
@@ -46,16 +46,17 @@ enum Subject {
     None,
 }
 
-/// The claims that this side manages.
+/// The claims that this type manages.
 const RESERVED: [&str; 8] = ["aud", "exp", "iat", "iss", "jti", "nbf", "scope", "sub"];
 
 impl SignedAssertion {
-    /// Signs with this key, in memory or elsewhere. Its `typ` is `JWT`, whatever the settings say of a client's.
+    /// Signs with this key, in memory or elsewhere. The assertion's `typ` is always `JWT`, whatever the settings.
     pub fn new(settings: AssertionSettings, signer: impl Signer + 'static) -> Self {
         Self::with(settings, keys::fixed(signer))
     }
 
-    /// Signs with the key that is in this source now; see [`PrivateKeyJwt::from_source`](crate::PrivateKeyJwt::from_source).
+    /// Signs with the key that is currently in this source; see
+    /// [`PrivateKeyJwt::from_source`](crate::PrivateKeyJwt::from_source).
     pub fn from_source<S: Signer + 'static>(
         settings: AssertionSettings,
         source: impl SecretSource + 'static,
@@ -75,41 +76,40 @@ impl SignedAssertion {
         }
     }
 
-    /// Says that this one made it (`iss`), in place of the `client_id`.
+    /// Sets the issuer (`iss`). Default: the `client_id`.
     #[must_use]
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuer = Some(issuer.into());
         self
     }
 
-    /// Says for whom the token is to be (`sub`): a user that this issuer may act for, in place of the `client_id`.
+    /// Sets the subject of the token (`sub`): a user that this issuer may act for. Default: the `client_id`.
     #[must_use]
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = Subject::Named(subject.into());
         self
     }
 
-    /// Leaves the subject out, for a server that takes any as the wish to act for a user: Google's. RFC 7523 section 3 asks
-    /// for one.
+    /// Omits the subject, for a server that treats any subject as a request to act for a user, such as Google's. RFC
+    /// 7523 section 3 requires one.
     #[must_use]
     pub fn without_subject(mut self) -> Self {
         self.subject = Subject::None;
         self
     }
 
-    /// Says the scopes that are asked for in the assertion too (`scope`), for servers that look for them there, Google's
-    /// for one.
+    /// Adds the requested scopes to the assertion (`scope`), for servers that expect them there, such as Google's.
     #[must_use]
     pub fn with_scope_claim(mut self) -> Self {
         self.scope = true;
         self
     }
 
-    /// Says something of the server's own, as a string.
+    /// Adds a claim that the server defines, as a string.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] where the claim has a method of its own, or is managed here.
+    /// A [`BuildError`] if the claim has a method of its own, or is managed here.
     pub fn claim(
         mut self,
         name: impl Into<String>,

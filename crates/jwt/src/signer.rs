@@ -5,10 +5,10 @@ use hallpass_core::TokenError;
 
 use crate::Algorithm;
 
-/// Who signs an assertion: an extension point for keys that live in a KMS or an HSM and never come into this process.
+/// A signer of assertions: the extension point for keys that live in a KMS or an HSM and never enter this process.
 ///
 /// A key in memory is a [`SigningKey`](crate::SigningKey). One signer holds one key: `algorithm`, `key_id`,
-/// `certificate_thumbprint` and `public_jwk` belong to what [`sign`](Self::sign) uses, and do not change.
+/// `certificate_thumbprint` and `public_jwk` describe the key that [`sign`](Self::sign) uses, and do not change.
 ///
 /// ```
 /// use hallpass_core::{TokenError, async_trait};
@@ -43,49 +43,49 @@ use crate::Algorithm;
 /// ```
 #[async_trait]
 pub trait Signer: Send + Sync + fmt::Debug {
-    /// How it signs.
+    /// Returns the signature algorithm.
     fn algorithm(&self) -> Algorithm;
 
-    /// The `kid` under which the server knows the key.
+    /// Returns the `kid` under which the server knows the key.
     fn key_id(&self) -> Option<&str> {
         None
     }
 
-    /// The SHA-256 hash of the DER form of the key's certificate, which the header then names as `x5t#S256`.
+    /// Returns the SHA-256 hash of the DER form of the key's certificate, for `x5t#S256` in the header.
     fn certificate_thumbprint(&self) -> Option<[u8; 32]> {
         None
     }
 
-    /// The public key as a JWK (RFC 7517), which a proof of possession names ([`Dpop`](crate::Dpop)). It must not hold
-    /// the private one. A signer that keeps this default cannot be used there.
+    /// Returns the public key as a JWK (RFC 7517), which DPoP proofs contain ([`Dpop`](crate::Dpop)). It must not hold
+    /// the private key. A signer with this default cannot be used for DPoP.
     fn public_jwk(&self) -> Option<String> {
         None
     }
 
-    /// Signs these bytes, which it hashes itself. ECDSA: r and s joined, each with its leading zeros, not DER
-    /// (RFC 7518 section 3.4); [`Algorithm::signature_from_der`] makes the one of the other.
+    /// Hashes and signs these bytes. ECDSA: r and s concatenated, each with its leading zeros, not DER (RFC 7518
+    /// section 3.4); [`Algorithm::signature_from_der`] converts DER.
     ///
-    /// It is asked once for each attempt of a token request, within the deadline of the call; for
-    /// [`Dpop`](crate::Dpop), once more for each request to an API.
+    /// It is called once for each attempt of a token request, within the deadline of the call; for
+    /// [`Dpop`](crate::Dpop), also once for each request to an API.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](hallpass_core::ErrorKind::Unavailable) where time may mend it, which has the call try again;
-    /// [`Configuration`](hallpass_core::ErrorKind::Configuration) where someone must.
+    /// [`Unavailable`](hallpass_core::ErrorKind::Unavailable) if a retry may succeed, which causes one;
+    /// [`Configuration`](hallpass_core::ErrorKind::Configuration) if a change is needed.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up this signature alone.
+    /// Dropping the future abandons only this signature.
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TokenError>;
 
-    /// A number that changes when the key is known to have changed; see
+    /// Returns a number that changes when the key is known to have changed; see
     /// [`TokenSource::credential_epoch`](hallpass_core::TokenSource::credential_epoch).
     fn epoch(&self) -> u64 {
         0
     }
 }
 
-/// Forwards every method, the defaulted ones too.
+/// Forwards every method, including those with a default.
 macro_rules! forward {
     ($($pointer:ty),+) => {$(
         #[async_trait]

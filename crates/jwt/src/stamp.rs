@@ -1,10 +1,10 @@
-//! What makes a JWT of its own of each that is signed: when it was made, and a random number.
+//! The time and the random number that make each JWT unique.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hallpass_core::TokenError;
 
-/// 128 random bits, for a `jti` that no other has.
+/// Returns 128 random bits, for a unique `jti`.
 pub(crate) fn unique() -> Result<[u8; 16], TokenError> {
     let mut unique = [0; 16];
     getrandom::fill(&mut unique)
@@ -12,8 +12,8 @@ pub(crate) fn unique() -> Result<[u8; 16], TokenError> {
     Ok(unique)
 }
 
-/// `iat`: the time in seconds (RFC 7519 section 2), by so much earlier that a clock which runs ahead of the server's a
-/// little makes nothing "from the future".
+/// Returns `iat`: the time in seconds (RFC 7519 section 2), dated back so that a clock slightly ahead of the server's
+/// makes nothing "from the future".
 pub(crate) fn seconds(
     made: SystemTime,
     dated_back: Duration,

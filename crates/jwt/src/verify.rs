@@ -1,4 +1,4 @@
-//! For tests: takes an assertion apart and verifies it, with the library that did not sign it.
+//! Test helper: parses an assertion and verifies it with the other library.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hallpass_core::TokenError;
@@ -41,7 +41,7 @@ impl Assertion {
         }
     }
 
-    /// Also checks that it is sent as RFC 7523 section 2.2 says.
+    /// Also checks the parameters of RFC 7523 section 2.2.
     pub(crate) fn sent(credentials: &Credentials) -> Self {
         let sent: Vec<_> = credentials.expose_parameters().collect();
         let names: Vec<&str> = sent.iter().map(|(name, _)| *name).collect();
@@ -57,7 +57,7 @@ impl Assertion {
         Self::parse(sent[2].1)
     }
 
-    /// By the algorithm that its header names.
+    /// Verifies with the algorithm that the header names.
     pub(crate) fn is_signed_by(&self, public_jwk: &str) -> bool {
         let algorithm = self.header["alg"].as_str().unwrap();
         verify(

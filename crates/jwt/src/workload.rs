@@ -11,12 +11,12 @@ use serde::Deserialize;
 
 use crate::assertion::parameters;
 
-/// Workload identity: an assertion that the platform writes and renews, in place of a secret of the client's own
-/// (RFC 7523 section 2.2, RFC 7521 section 4.2).
+/// Workload identity: an assertion that the platform issues and renews, instead of a secret of the client's own (RFC
+/// 7523 section 2.2, RFC 7521 section 4.2).
 ///
-/// The source is read for each attempt. Its text is the JWT alone, as Kubernetes projects it for a service account and
-/// SPIFFE's helper writes it, or the JSON object with a `value` that GitHub Actions answers with. The authorization
-/// server must trust who signed it, and know which client it stands for.
+/// The source is read for each attempt. Its text is a bare JWT, as Kubernetes projects it for a service account and
+/// SPIFFE's helper writes it, or the JSON object with a `value` that GitHub Actions returns. The authorization server
+/// must trust the issuer, and map the assertion to a client.
 ///
 /// ```
 /// use hallpass_core::SecretSource;
@@ -38,7 +38,7 @@ pub struct WorkloadIdentity {
 }
 
 impl WorkloadIdentity {
-    /// Proves the client with the assertion that is in this source now.
+    /// Authenticates the client with the assertion that is currently in this source.
     pub fn new(source: impl SecretSource + 'static) -> Self {
         Self {
             source: Arc::new(source),
@@ -47,7 +47,7 @@ impl WorkloadIdentity {
         }
     }
 
-    /// Leaves `client_id` out of the request, for a server that finds the client by the assertion's subject and
+    /// Omits `client_id` from the request, for a server that identifies the client by the assertion's subject and
     /// refuses a request in which the two differ (RFC 7521 section 4.2).
     #[must_use]
     pub fn without_client_id(mut self) -> Self {
@@ -55,7 +55,7 @@ impl WorkloadIdentity {
         self
     }
 
-    /// Reads time from this clock: a test's.
+    /// Sets the clock, for tests.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
@@ -102,7 +102,7 @@ impl ClientAuthentication for WorkloadIdentity {
     }
 }
 
-/// The JWT in what a platform writes.
+/// Returns the JWT in the platform's text.
 fn extract(text: &str) -> Option<&str> {
     #[derive(Deserialize)]
     struct GitHub<'a> {
@@ -122,7 +122,8 @@ fn extract(text: &str) -> Option<&str> {
     (jwt.split('.').count() == 3 && jwt.split('.').all(part)).then_some(jwt)
 }
 
-/// How long ago it expired, where that can be read. It is sent all the same: the server's clock decides.
+/// Returns the time since the assertion expired, if it can be read. It is sent all the same: the server's clock
+/// decides.
 fn expired(jwt: &str, now: SystemTime) -> Option<Duration> {
     #[derive(Deserialize)]
     struct Claims {

@@ -4,10 +4,10 @@ use hallpass_core::TokenError;
 use super::Algorithm;
 
 impl Algorithm {
-    /// Takes an ECDSA signature apart that came as DER, and joins r and s as a JWS has them (RFC 7518 section 3.4).
+    /// Converts an ECDSA signature from DER to the concatenated r and s of a JWS (RFC 7518 section 3.4).
     ///
-    /// Most KMS and libraries answer in DER (`ECDSA-Sig-Value`, RFC 3279 section 2.2.3). It is for [`Es256`](Self::Es256)
-    /// and [`Es384`](Self::Es384); a signature by another algorithm is what a JWS takes as it is.
+    /// Most KMS and libraries return DER (`ECDSA-Sig-Value`, RFC 3279 section 2.2.3). Use it for
+    /// [`Es256`](Self::Es256) and [`Es384`](Self::Es384); a JWS takes signatures by other algorithms as they are.
     ///
     /// ```
     /// use hallpass_jwt::Algorithm;
@@ -21,8 +21,9 @@ impl Algorithm {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](hallpass_core::ErrorKind::Configuration) where it is anything else than two positive integers
-    /// in strict DER, no longer than the curve has them, with nothing behind them; or where the algorithm is no ECDSA.
+    /// [`Configuration`](hallpass_core::ErrorKind::Configuration) if the signature is anything but two positive
+    /// integers in strict DER, no longer than the curve allows, with nothing after them; or if the algorithm is no
+    /// ECDSA.
     pub fn signature_from_der(self, signature: &[u8]) -> Result<Vec<u8>, TokenError> {
         let width = match self {
             Self::Es256 => 32,
@@ -83,7 +84,7 @@ mod tests {
         assert!(error.hint().is_some() && error.to_string().contains(algorithm.name()));
     }
 
-    /// `SEQUENCE` of these bytes.
+    /// Returns a `SEQUENCE` of these bytes.
     fn sequence(parts: &[u8]) -> Vec<u8> {
         let length = u8::try_from(parts.len()).unwrap();
         [&[0x30, length], parts].concat()
@@ -123,7 +124,7 @@ mod tests {
             assert!(!taken, "{name}");
             refused(Algorithm::Es256, &der);
         }
-        // It is the curve that is too short for it.
+        // The signature is too long for the curve.
         assert!(
             Algorithm::Es384
                 .signature_from_der(&sequence(&long))

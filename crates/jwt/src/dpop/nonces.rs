@@ -1,4 +1,4 @@
-//! The nonces that servers gave, each for the proofs that go to it (RFC 9449 sections 8 and 9).
+//! The nonces that servers issued, each for proofs to that server (RFC 9449 sections 8 and 9).
 
 use std::{
     fmt,
@@ -7,10 +7,10 @@ use std::{
 
 use hallpass_core::ProofRequest;
 
-/// Origins of each kind whose nonces are kept; past it the one that was silent for longest goes.
+/// The maximum number of origins of each kind; beyond it, the least recently updated one is dropped.
 const MOST_ORIGINS: usize = 64;
 
-/// The latest nonce of each server. What a server says as an authorization server counts for no API, even at one origin.
+/// The latest nonce of each server. Authorization servers and APIs are separate, even at one origin.
 #[derive(Default)]
 pub(super) struct Nonces {
     authorization_servers: Mutex<Vec<Kept>>,
@@ -34,7 +34,7 @@ impl Nonces {
         let kept = self.servers(request).lock();
         let mut kept = kept.unwrap_or_else(PoisonError::into_inner);
         let before = place(&kept, request.origin());
-        // Servers repeat the one that is in use with each answer.
+        // Servers repeat the current nonce in each response.
         if before.is_some_and(|place| *kept[place].nonce == *nonce) {
             return;
         }

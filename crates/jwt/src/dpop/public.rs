@@ -1,4 +1,4 @@
-//! The public key as a proof's header names it: what RFC 7638 requires and no other member.
+//! The public key in a proof's header: the members that RFC 7638 requires and no others.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hallpass_endpoint::BuildError;
@@ -6,7 +6,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{Algorithm, provider};
 
-/// The bytes of a coordinate on P-256, and of a public key on Ed25519.
+/// Length in bytes of a P-256 coordinate, and of an Ed25519 public key.
 const WIDTH: usize = 32;
 
 #[derive(Deserialize)]
@@ -21,7 +21,7 @@ struct Jwk<'a> {
 pub(super) struct PublicJwk(String);
 
 impl PublicJwk {
-    /// Reads what a signer tells of its key.
+    /// Reads a signer's public JWK.
     pub(super) fn read(text: &str, algorithm: Algorithm) -> Result<Self, BuildError> {
         // The library's error may quote the text.
         let jwk: Jwk<'_> =
@@ -56,7 +56,7 @@ impl PublicJwk {
         }))
     }
 
-    /// As RFC 7638 section 3 writes it.
+    /// Returns the canonical form of RFC 7638 section 3.
     pub(super) fn canonical(&self) -> &str {
         &self.0
     }

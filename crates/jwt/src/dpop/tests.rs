@@ -68,7 +68,7 @@ async fn a_proof_names_the_public_key_and_the_request_and_is_signed_by_the_key()
             (&proof.header["typ"], &proof.header["alg"]),
             (&json!("dpop+jwt"), &json!(alg))
         );
-        // Nothing private, and no name that the server knows the key by.
+        // No private member, and no `kid`.
         assert_eq!(members(&proof.header["jwk"]), jwk);
         let public = proof.header["jwk"].to_string();
         assert!(proof.is_signed_by(&public) && proof.is_signed_by(&key(pem).public_jwk()));
@@ -84,7 +84,7 @@ async fn a_proof_names_the_public_key_and_the_request_and_is_signed_by_the_key()
             ("htm", json!("PUT")),
             ("htu", json!(API)),
             ("iat", json!(iat)),
-            // RFC 9449 section 7.1 has this pair.
+            // The pair from RFC 9449 section 7.1.
             ("ath", json!("fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo")),
         ] {
             assert_eq!(proof.claims[claim], expected);
@@ -113,7 +113,7 @@ async fn the_nonce_is_the_one_that_was_demanded_or_else_the_last() {
     let to_server = ProofRequest::new(&Method::POST, API);
     let to_api = to_server.with_token(&token);
     dpop.keep_nonce(&to_server, "for-tokens");
-    // A clone has the same.
+    // A clone shares the nonces.
     let dpop = dpop.clone();
     for (request, expected) in [
         (to_server, json!("for-tokens")),
@@ -130,7 +130,7 @@ async fn the_nonce_is_the_one_that_was_demanded_or_else_the_last() {
 
 #[tokio::test]
 async fn what_a_url_holds_stays_in_its_place() {
-    // As `http::Uri` lets it through.
+    // Valid for `http::Uri`.
     let url = r#"https://api.example/a"b\c","htu":"x"#;
     let proof = prove(&es256(), ProofRequest::new(&Method::GET, url)).await;
     assert_eq!(proof.claims["htu"], url);
@@ -152,7 +152,7 @@ async fn the_thumbprint_is_that_of_rfc_7638() {
     );
 }
 
-/// A key elsewhere, with what it tells of itself.
+/// An external key, with its public JWK if it has one.
 #[derive(Debug)]
 struct Foreign(Algorithm, Option<&'static str>, Result<usize, TokenError>);
 
@@ -183,7 +183,7 @@ fn keys_that_cannot_prove_are_refused_at_build() {
     let foreign = |algorithm, jwk| Foreign(algorithm, jwk, Ok(64));
     let es256 = |jwk| foreign(Algorithm::Es256, Some(jwk));
     refused(foreign(Algorithm::Es256, None), "public_jwk");
-    // It can be told for it.
+    // The public key can be supplied separately.
     let told = Dpop::with_public_jwk(foreign(Algorithm::Es256, None), PUBLIC).unwrap();
     assert_eq!(
         told.thumbprint(),
@@ -253,7 +253,7 @@ async fn neither_key_nor_token_nor_proof_is_shown() {
     let proof = dpop.prove(&request).await.unwrap();
     let header = proof.header_value();
     let signature = header.to_str().unwrap().rsplit('.').next().unwrap();
-    // The controls: the key is in what was read, and the proof is in its header.
+    // Positive control: the key is in the input, and the proof is in its header.
     assert!(leak::find(sample!("ec-256.jwk"), private).is_some());
     assert!(leak::find(header.to_str().unwrap(), signature).is_some());
     let shown = format!(

@@ -1,4 +1,4 @@
-//! New keys, and what is written of a key: PEM (RFC 7468).
+//! Key generation, and PEM output (RFC 7468).
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hallpass_core::Secret;
@@ -14,14 +14,15 @@ use crate::{
 
 /// As strong as P-256, and good beyond the year 2030 (NIST SP 800-57 part 1, tables 2 and 4).
 const RSA_BITS: u16 = 3072;
-/// Bytes in a line of 64 characters.
+/// The bytes in a PEM line of 64 characters.
 const LINE: usize = 48;
 
 impl SigningKey {
-    /// Makes a new private key for this algorithm, and its PEM text (PKCS#8), to be kept where the service reads it.
+    /// Generates a private key for this algorithm, and returns it with its PEM text (PKCS#8), which the service reads
+    /// later.
     ///
-    /// An RSA key has 3072 bits; [`generate_rsa`](Self::generate_rsa) makes others. What the server is to know is told
-    /// by [`public_jwk`](Self::public_jwk) and [`public_pem`](Self::public_pem).
+    /// An RSA key has 3072 bits; [`generate_rsa`](Self::generate_rsa) supports other sizes. Register
+    /// [`public_jwk`](Self::public_jwk) or [`public_pem`](Self::public_pem) at the server.
     ///
     /// ```
     /// use hallpass_jwt::{Algorithm, SigningKey};
@@ -34,8 +35,8 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] where the system has no random numbers; with ring alone, for RSA too, since ring makes no such
-    /// keys.
+    /// A [`BuildError`] if the system has no random numbers; with ring alone, also for RSA, since ring generates no
+    /// RSA keys.
     pub fn generate(algorithm: Algorithm) -> Result<(Self, Secret), BuildError> {
         let new = match algorithm {
             Algorithm::Es256 => KeyPair::generate_ec(Curve::P256),
@@ -46,12 +47,12 @@ impl SigningKey {
         Self::made(new, algorithm)
     }
 
-    /// As [`generate`](Self::generate), with an RSA key of 2048, 3072 or 4096 bits, for [`Algorithm::Rs256`] or
-    /// [`Algorithm::Ps256`].
+    /// Generates an RSA key of 2048, 3072 or 4096 bits, for [`Algorithm::Rs256`] or [`Algorithm::Ps256`]; see
+    /// [`generate`](Self::generate).
     ///
     /// # Errors
     ///
-    /// As [`generate`](Self::generate); also where it is another number of bits or another algorithm.
+    /// Those of [`generate`](Self::generate); also for another number of bits or another algorithm.
     pub fn generate_rsa(algorithm: Algorithm, bits: u16) -> Result<(Self, Secret), BuildError> {
         if !matches!(algorithm, Algorithm::Ps256 | Algorithm::Rs256) {
             let message = format!("a key for {algorithm} is no RSA key, and has one size");
@@ -66,8 +67,8 @@ impl SigningKey {
         Self::made(KeyPair::generate_rsa(bits), algorithm)
     }
 
-    /// The public key as PEM (`PUBLIC KEY`, the SubjectPublicKeyInfo of RFC 5280 section 4.1), for servers that take no
-    /// JWK. It is no secret.
+    /// Returns the public key as PEM (`PUBLIC KEY`, the SubjectPublicKeyInfo of RFC 5280 section 4.1), for servers
+    /// that accept no JWK. It is not secret.
     pub fn public_pem(&self) -> String {
         let kind = match &self.pair {
             KeyPair::Ec(Curve::P256, _) => alg_id::ECDSA_P256,
@@ -76,7 +77,7 @@ impl SigningKey {
             KeyPair::Rsa(_) => alg_id::RSA_ENCRYPTION,
         };
         let kind = element(SEQUENCE, &[&kind]);
-        // No bit of the last byte is left over.
+        // The bit string has no unused bits.
         let key = element(BIT_STRING, &[&[0], self.pair.public_bytes()]);
         pem("PUBLIC KEY", &element(SEQUENCE, &[&kind, &key]))
     }
@@ -95,7 +96,7 @@ impl SigningKey {
 const SEQUENCE: u8 = 0x30;
 const BIT_STRING: u8 = 0x03;
 
-/// An element of DER with this content (X.690 section 8.1).
+/// Encodes a DER element with this content (X.690 section 8.1).
 fn element(tag: u8, content: &[&[u8]]) -> Vec<u8> {
     let content = content.concat();
     let length = content.len().to_be_bytes();
@@ -115,7 +116,7 @@ fn element(tag: u8, content: &[&[u8]]) -> Vec<u8> {
     element
 }
 
-/// Written in one piece, so that no copy of a private key is left behind by growing.
+/// Encodes PEM into a buffer of the final length: growing would leave copies of a private key behind.
 fn pem(label: &str, der: &[u8]) -> String {
     let begin = format!("-----BEGIN {label}-----\n");
     let end = format!("-----END {label}-----\n");
@@ -125,7 +126,7 @@ fn pem(label: &str, der: &[u8]) -> String {
     text[..begin.len()].copy_from_slice(begin.as_bytes());
     let mut at = begin.len();
     for line in der.chunks(LINE) {
-        // There is room for each line and its end, counted above.
+        // The length above includes each line and its end.
         let written = BASE64_STANDARD.encode_slice(line, &mut text[at..]);
         at += written.expect("room for the line") + 1;
     }

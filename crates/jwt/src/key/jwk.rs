@@ -11,7 +11,7 @@ use crate::{
     provider::{Curve, KeyPair, RsaParts},
 };
 
-/// Longer than the longest RSA key.
+/// The maximum length, above that of the longest RSA key.
 const LONGEST: usize = 1 << 16;
 
 pub(super) struct Read {
@@ -144,7 +144,7 @@ fn member(name: &str, value: Option<&str>) -> Result<Zeroizing<Vec<u8>>, BuildEr
     Ok(Zeroizing::new(decoded))
 }
 
-/// RFC 7518 section 6.2.1.2: leading zeros are part of it.
+/// Checks the length; leading zeros are part of the value (RFC 7518 section 6.2.1.2).
 fn exactly(width: usize, name: &str, value: &[u8]) -> Result<Zeroizing<Vec<u8>>, BuildError> {
     if value.len() != width {
         return Err(wrong(format!("its `{name}` is not {width} bytes long")));
@@ -152,7 +152,7 @@ fn exactly(width: usize, name: &str, value: &[u8]) -> Result<Zeroizing<Vec<u8>>,
     Ok(Zeroizing::new(value.to_vec()))
 }
 
-/// Some write a zero in front of an RSA key's public parts, which RFC 7518 section 2 does not allow and no one misses.
+/// Strips leading zeros, which some write before an RSA key's public parts although RFC 7518 section 2 forbids them.
 fn shortest(mut value: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
     let zeros = value.iter().take_while(|byte| **byte == 0).count();
     value.drain(..zeros);

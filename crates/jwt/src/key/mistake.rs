@@ -1,17 +1,17 @@
-//! What people make of a PEM text on its way into a variable, a file or a vault.
+//! Common damage to a PEM text on its way into a variable, a file or a vault.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use zeroize::Zeroizing;
 
 const BEGIN: &str = "-----BEGIN ";
 
-/// Returns the mistake that keeps a text from being read as PEM, with the way out. It repeats nothing of the text.
+/// Returns the reason why a text cannot be read as PEM, with a fix. It repeats nothing of the text.
 pub(super) fn of(text: &str) -> Option<&'static str> {
     let text = text.trim();
     if !text.contains(BEGIN) {
         return of_base64(text);
     }
-    // `trim` has taken what was before the first line.
+    // `trim` has removed the indent of the first line.
     let is_indented = |line: &str| !line.starts_with('-') && line.trim_start().starts_with("-----");
     if text.contains("BEGIN OPENSSH PRIVATE KEY") {
         Some(

@@ -10,13 +10,13 @@ use zeroize::Zeroizing;
 use super::{mistake, rejected, wrong};
 use crate::provider::{Curve, KeyPair, Rejected};
 
-/// Longer than any key with a chain of certificates.
+/// The maximum length, above that of any key with a chain of certificates.
 const LONGEST: usize = 1 << 20;
 
 type Section = (SectionKind, Zeroizing<Vec<u8>>);
 type Read = fn(&[u8]) -> Result<KeyPair, Rejected>;
 
-/// Kinds of keys, and the algorithm that PKCS#8 names each by (RFC 5958 section 2).
+/// The supported kinds of keys, with their algorithm in PKCS#8 (RFC 5958 section 2).
 const PKCS8: [(AlgorithmIdentifier, Read); 4] = [
     (alg_id::ECDSA_P256, |der| {
         KeyPair::ec_pkcs8(Curve::P256, der)
@@ -27,7 +27,7 @@ const PKCS8: [(AlgorithmIdentifier, Read); 4] = [
     (alg_id::ED25519, KeyPair::ed25519_pkcs8),
     (alg_id::RSA_ENCRYPTION, KeyPair::rsa_pkcs8),
 ];
-/// The algorithm stands at the start, behind two headers and a version.
+/// The algorithm is near the start, after two headers and a version.
 const PKCS8_HEAD: usize = 48;
 
 pub(super) fn key_pair(pem: &str) -> Result<KeyPair, BuildError> {
@@ -51,7 +51,7 @@ pub(super) fn key_pair(pem: &str) -> Result<KeyPair, BuildError> {
     }
 }
 
-/// All certificates, as DER, in the order of the text.
+/// Returns all certificates as DER, in the order of the text.
 pub(super) fn certificates(pem: &str) -> Result<Vec<Zeroizing<Vec<u8>>>, BuildError> {
     let sections = sections(pem, "certificate")?.into_iter();
     let certificates = sections.filter(|(kind, _)| *kind == SectionKind::Certificate);
@@ -104,7 +104,7 @@ fn no_key(pem: &str) -> BuildError {
     wrong("the text holds no private key in PEM (`-----BEGIN PRIVATE KEY-----`)")
 }
 
-/// PKCS#8 says so in the section's name, the older forms in a line below it.
+/// Returns true for an encrypted key: PKCS#8 marks it in the section's name, older forms in a line below it.
 fn is_encrypted(pem: &str) -> bool {
     pem.contains("BEGIN ENCRYPTED PRIVATE KEY") || pem.contains("Proc-Type: 4,ENCRYPTED")
 }

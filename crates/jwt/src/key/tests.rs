@@ -23,7 +23,7 @@ fn sign(key: &SigningKey, message: &str) -> Vec<u8> {
     block_on(key.sign(message.as_bytes())).unwrap()
 }
 
-/// It signs, and the other library verifies that; not for another message, and not by another key of its kind.
+/// Checks that the other library verifies the signature; not for another message, and not by another key of its kind.
 fn check(key: &SigningKey, algorithm: Algorithm) {
     assert_eq!(key.algorithm(), algorithm);
     let signature = sign(key, "a message");
@@ -102,7 +102,7 @@ fn the_vectors_of_the_rfcs_hold() {
     assert_eq!(sign(&ed25519, ED25519_MESSAGE), decode(ED25519_SIGNATURE));
     let ed25519 = ed25519.with_thumbprint_as_key_id();
     assert_eq!(ed25519.key_id(), Some(ED25519_THUMBPRINT));
-    // ECDSA signs differently each time: theirs must verify, and so must ours.
+    // ECDSA signatures are randomized: theirs must verify, and so must ours.
     let ec = SigningKey::from_jwk(A3_JWK).unwrap();
     let public = ec.public_jwk();
     for signature in [decode(A3_SIGNATURE), sign(&ec, A3_MESSAGE)] {
@@ -197,7 +197,7 @@ fn what_is_no_key_to_sign_with_is_told() {
     }
 }
 
-/// Each is the same good key, as it comes out of a shell, an editor, a `.env` file or a Kubernetes `Secret`.
+/// Each is the same valid key, as damaged by a shell, an editor, a `.env` file or a Kubernetes `Secret`.
 #[test]
 fn a_key_that_was_altered_on_its_way_is_told_by_the_mistake() {
     use base64::prelude::BASE64_STANDARD;
@@ -282,7 +282,7 @@ fn neither_debug_nor_errors_show_a_key() {
     assert!(shown.contains("Es256") && shown.contains("k1"), "{shown}");
     leak::assert_clean(&shown, secret);
     leak::assert_clean(&key.public_jwk(), secret);
-    // Where the JSON library would quote it.
+    // Inputs that the JSON library would quote.
     for wrong in [
         ec.replace("\"kty\":", &format!("\"kty\":17,\"{secret}\":")),
         ec.replace(":\"P-256\"", &format!(":\"{secret}\"")),
@@ -304,7 +304,7 @@ fn neither_debug_nor_errors_show_a_key() {
 }
 
 proptest! {
-    /// Neither panics, whatever it is given; nor does one flipped byte.
+    /// Neither arbitrary input nor one flipped byte causes a panic.
     #[test]
     fn the_readers_do_not_panic(text in any::<String>(), at in 0..2_000_usize, byte in b' '..=b'~') {
         let _ = SigningKey::from_pem(&text);

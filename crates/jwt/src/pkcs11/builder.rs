@@ -9,7 +9,7 @@ use super::{
 };
 use crate::Algorithm;
 
-/// Builds a [`Pkcs11Signer`]; see [`Pkcs11Signer::builder`].
+/// A builder of a [`Pkcs11Signer`]; see [`Pkcs11Signer::builder`].
 #[derive(Debug)]
 #[must_use]
 pub struct Pkcs11SignerBuilder {
@@ -33,44 +33,43 @@ impl Pkcs11SignerBuilder {
         }
     }
 
-    /// The token with this label. Without it, and without [`slot`](Self::slot), it is the only one that there is.
+    /// Selects the token by its label. Default, without [`slot`](Self::slot): the only token present.
     pub fn token_label(mut self, label: impl Into<String>) -> Self {
         self.place.which = Which::Label(label.into());
         self
     }
 
-    /// The token in the slot of this number, in place of one with a label. Some modules number their slots anew at
-    /// each start.
+    /// Selects the token by its slot number instead of its label. Some modules renumber their slots at each start.
     pub fn slot(mut self, slot: u64) -> Self {
         self.place.which = Which::Slot(slot);
         self
     }
 
-    /// The private key with this label (`CKA_LABEL`).
+    /// Selects the private key by its label (`CKA_LABEL`).
     pub fn object_label(mut self, label: impl Into<String>) -> Self {
         self.place.label = Some(label.into());
         self
     }
 
-    /// The private key with this number (`CKA_ID`), bytes that pair it with its public key. With a label too, the key
-    /// must have both.
+    /// Selects the private key by its id (`CKA_ID`), bytes that pair it with its public key. With a label too, the key
+    /// must match both.
     pub fn object_id(mut self, id: impl Into<Vec<u8>>) -> Self {
         self.place.id = Some(id.into());
         self
     }
 
-    /// Names the key in the header of what it signs: the `kid` under which the server knows it. Default: none.
+    /// Sets the `kid` in the header of an assertion: the key's identifier at the server. Default: none.
     pub fn key_id(mut self, key_id: impl Into<String>) -> Self {
         self.key_id = Some(key_id.into());
         self
     }
 
-    /// The signer. Neither the module nor the token is asked yet; [`Pkcs11Signer::check`] does it.
+    /// Builds the signer without loading the module or contacting the token; [`Pkcs11Signer::check`] does so.
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] where the module's path is not absolute, the token's label is longer than 32 bytes, which none
-    /// is, or neither label nor number of the key is set.
+    /// A [`BuildError`] if the module's path is not absolute, the token's label is longer than the 32 bytes that a
+    /// label may have, or neither label nor id of the key is set.
     pub fn build(self) -> Result<Pkcs11Signer, BuildError> {
         let place = self.place;
         if !place.module.is_absolute() {

@@ -1,4 +1,4 @@
-//! What a module's return codes mean for who must mend it.
+//! Maps a module's return codes to error kinds.
 
 use std::path::Path;
 
@@ -7,11 +7,11 @@ use hallpass_core::TokenError;
 
 use super::place::Place;
 
-/// Why a token did not do what it was asked for.
+/// The reason why a token failed.
 pub(super) enum Fault {
-    /// What the module said.
+    /// The module's error.
     Said(Box<Error>),
-    /// What we made of it.
+    /// An error of this crate.
     Told(TokenError),
 }
 
@@ -28,12 +28,12 @@ impl Fault {
         )
     }
 
-    /// Another session may fare better.
+    /// Returns true if a new session may succeed.
     pub(super) fn ends_a_session(&self) -> bool {
         matches!(self.meaning(), Some(Meaning::Login | Meaning::Passing))
     }
 
-    /// The PIN was counted against: it is not to be tried again.
+    /// Returns true if the PIN was refused: it must not be tried again.
     pub(super) fn is_of_the_pin(&self) -> bool {
         matches!(self.meaning(), Some(Meaning::Pin))
     }
@@ -58,7 +58,7 @@ impl Fault {
             let message = format!("the module of {token} does not keep to PKCS#11");
             return TokenError::configuration(message).with_source(error);
         };
-        // The code's name alone: its text is a page of the standard.
+        // The code's name only: its text is a page of the standard.
         let said = format!("{function:?}: {code:?}");
         match Meaning::of(code) {
             Meaning::Pin => pin_refused(),
@@ -83,7 +83,7 @@ impl Fault {
     }
 }
 
-/// Told when a PIN was refused, and when the same one would be tried again.
+/// Creates the error for a refused PIN, also when the same one would be tried again.
 pub(super) fn pin_refused() -> TokenError {
     TokenError::configuration("the token refused the PIN").with_hint(
         "set the right one: this one is not tried again, since a token locks itself after a few",
@@ -96,7 +96,7 @@ enum Meaning {
     Locked,
     Unfit,
     Login,
-    /// Whatever else there is, vendors' own codes among them: the token was removed, is busy, or its network is down.
+    /// Everything else, including vendor codes: the token was removed, is busy, or its network is down.
     Passing,
 }
 

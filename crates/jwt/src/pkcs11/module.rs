@@ -1,4 +1,4 @@
-//! The vendors' libraries, each loaded and initialized once a process.
+//! The vendors' libraries, each loaded and initialized once per process.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,11 +12,11 @@ use cryptoki::{
 
 use super::fault::Fault;
 
-/// A module's state is the process's, whoever loaded it: it is neither finalized, which would end the sessions of
-/// others, nor unloaded, since threads of its own may run.
+/// The loaded modules. A module's state belongs to the whole process: it is neither finalized, which would end the
+/// sessions of others, nor unloaded, since its own threads may run.
 static LOADED: Mutex<Vec<(PathBuf, Pkcs11)>> = Mutex::new(Vec::new());
 
-/// The module at this path, ready for use.
+/// Loads and initializes the module at this path.
 pub(super) fn load(path: &Path) -> Result<Pkcs11, Fault> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     let known = loaded.iter().find(|(known, _)| known == path);
@@ -27,7 +27,7 @@ pub(super) fn load(path: &Path) -> Result<Pkcs11, Fault> {
         loaded.push((path.to_owned(), module.clone()));
         module
     };
-    // Each time: someone else in this process may have finalized it.
+    // Each time, since other code in this process may have finalized it.
     match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
         Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(module),
         Err(error) => Err(error.into()),

@@ -1,4 +1,4 @@
-//! Where the key is: module, token, object.
+//! The location of the key: module, token, object.
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -23,7 +23,7 @@ pub(super) struct Place {
     pub(super) pin: Box<dyn SecretSource>,
 }
 
-/// Which of the module's tokens.
+/// The selection of one of the module's tokens.
 #[derive(Debug)]
 pub(super) enum Which {
     Only,
@@ -35,11 +35,11 @@ pub(super) enum Which {
 const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
 const P384: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x22";
 const ED25519: &[u8] = b"\x06\x03\x2b\x65\x70";
-/// Or by its name, as PKCS#11 3.0 section 2.3.10 allows.
+/// The curve by its name, which PKCS#11 3.0 section 2.3.10 allows too.
 const ED25519_NAME: &[u8] = b"\x13\x0cedwards25519";
 
 impl Place {
-    /// The token's slot. Where the token was `seen` before, it is not named wrongly, but gone.
+    /// Returns the token's slot. A token that was `seen` before is reported as removed, not as misnamed.
     pub(super) fn slot(&self, module: &Pkcs11, seen: bool) -> Result<Slot, Fault> {
         let mut slots = module.get_slots_with_token()?;
         let label = match &self.which {
@@ -50,7 +50,7 @@ impl Place {
             Which::Label(label) => Some(label),
             Which::Only => None,
         };
-        // A slot that cannot tell of its token is passed over: it may be another one than the one that is sought.
+        // A slot without information on its token is skipped: it may be a different one.
         slots.retain(|slot| {
             let token = module.get_token_info(*slot);
             token.is_ok_and(|token| {
@@ -79,7 +79,7 @@ impl Place {
         }
     }
 
-    /// The private key, if it is of the algorithm's kind.
+    /// Finds the private key, if it is of the algorithm's kind.
     pub(super) fn key(&self, session: &Session) -> Result<ObjectHandle, Fault> {
         let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY)];
         if let Some(label) = &self.label {
@@ -113,7 +113,7 @@ impl Place {
             AttributeType::Modulus,
         ];
         let mut kind = None;
-        // What the token does not tell of a private key, the signature's length will.
+        // The signature's length reveals what the token does not report.
         let (mut curve, mut bits) = (None, None);
         for attribute in session.get_attributes(key, &asked)? {
             match attribute {
@@ -145,7 +145,7 @@ impl Place {
         Err(TokenError::configuration(message).with_hint(hint).into())
     }
 
-    /// For errors: ``the token with the label `services` ``.
+    /// Describes the token for errors: ``the token with the label `services` ``.
     pub(super) fn token(&self) -> String {
         format!("the {}", self.which.described())
     }

@@ -1,4 +1,4 @@
-//! A session with the token, and what is known from those before it.
+//! A session with the token, and what is known from earlier ones.
 
 use cryptoki::{
     error::{Error, RvError},
@@ -24,7 +24,7 @@ use crate::Algorithm;
 #[derive(Default)]
 pub(super) struct State {
     open: Option<Open>,
-    /// The token was there once: where it is not found now, it was removed, and is not named wrongly.
+    /// Whether the token was ever present: if it is not found now, it was removed and not misnamed.
     seen: bool,
     refused: Option<Secret>,
 }
@@ -34,7 +34,7 @@ impl State {
         self.open.is_some()
     }
 
-    /// Signs in the session that there is; `None` where it has ended.
+    /// Signs in the open session; returns `None` if it has ended.
     pub(super) fn sign(
         &mut self,
         place: &Place,
@@ -52,7 +52,7 @@ impl State {
         }
     }
 
-    /// Opens a session with this PIN, unless the token refused it before.
+    /// Opens a session with this PIN, unless the token has refused it.
     pub(super) fn open(&mut self, place: &Place, pin: Secret) -> Result<&Open, TokenError> {
         let refused = self.refused.as_ref();
         if refused.is_some_and(|refused| refused.matches(&pin)) {
@@ -75,7 +75,7 @@ impl State {
     }
 }
 
-/// A session whose user is logged in, and the key that was found in it.
+/// A session with a logged-in user, and the key that was found in it.
 pub(super) struct Open {
     session: Session,
     key: ObjectHandle,
@@ -88,7 +88,7 @@ impl Open {
         let session = module.open_ro_session(slot)?;
         let pin = AuthPin::from(pin.expose().to_owned());
         match session.login(UserType::User, Some(&pin)) {
-            // By another session of this process: a token knows processes, not sessions.
+            // Another session of this process has logged in: the login applies to the whole process.
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
             Err(error) => return Err(error.into()),
         }

@@ -1,4 +1,4 @@
-//! With SoftHSM. Each test runs in a process of its own, since a module is loaded once a process.
+//! Tests with SoftHSM. Each runs in a process of its own, since a module is loaded once per process.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ use softhsm::{LABEL, PIN, SoftHsm};
 
 const MESSAGE: &[u8] = b"header.claims";
 
-/// A PIN that can change, and that counts who asks for it.
+/// A PIN that can change, and that counts its reads.
 #[derive(Clone)]
 struct Pin(Arc<(std::sync::Mutex<&'static str>, AtomicUsize, AtomicUsize)>);
 
@@ -68,7 +68,7 @@ fn sample(name: &str) -> std::path::PathBuf {
     folder.join(format!("{name}.pem"))
 }
 
-/// The public half of a sample, outside of the token.
+/// Returns the public half of a sample, outside of the token.
 fn public(name: &str) -> String {
     let pem = fs::read_to_string(sample(name)).unwrap();
     SigningKey::from_pem(&pem).unwrap().public_jwk()
@@ -78,7 +78,7 @@ fn builder(hsm: &SoftHsm, algorithm: Algorithm, pin: &Pin) -> Pkcs11SignerBuilde
     Pkcs11Signer::builder(hsm.module(), algorithm, pin.clone()).token_label(LABEL)
 }
 
-/// Signs by ES256 with the sample `ec-256`, which is put into the token.
+/// Returns an ES256 signer for the sample `ec-256`, which is imported into the token.
 fn es256(hsm: &SoftHsm, pin: &Pin) -> Pkcs11Signer {
     hsm.import(&sample("ec-256"), "orders", "01");
     let builder = builder(hsm, Algorithm::Es256, pin).object_label("orders");
@@ -98,7 +98,7 @@ async fn fails(signer: &Pkcs11Signer, kind: ErrorKind, says: &str) -> TokenError
     error
 }
 
-/// What other code of this process may do to a module.
+/// Returns the module as other code of this process would use it.
 fn elsewhere(hsm: &SoftHsm) -> Pkcs11 {
     Pkcs11::new(hsm.module()).unwrap()
 }
@@ -204,7 +204,7 @@ async fn a_wrong_pin_is_tried_once() {
     };
     let pin = Pin::new("CANARY-wrong");
     let signer = es256(&hsm, &pin);
-    // The token flags a wrong PIN, until a right one comes.
+    // The token flags a wrong PIN until a correct login.
     let flagged = || {
         let module = elsewhere(&hsm);
         let slot = module.get_slots_with_initialized_token().unwrap()[0];
@@ -214,7 +214,7 @@ async fn a_wrong_pin_is_tried_once() {
     assert!(flagged());
     assert_eq!((pin.asked(), pin.refusals()), (1, 1));
 
-    // The same wrong PIN does not come to the token again: after a right one from elsewhere it has none to flag.
+    // The same wrong PIN is not sent again: after a correct login elsewhere the token has nothing to flag.
     let module = elsewhere(&hsm);
     let slot = module.get_slots_with_initialized_token().unwrap()[0];
     let session = module.open_ro_session(slot).unwrap();
@@ -232,7 +232,7 @@ async fn a_wrong_pin_is_tried_once() {
     signs(&signer).await;
     assert_eq!((pin.asked(), pin.refusals()), (3, 1));
     leak::assert_clean(&format!("{signer:?}"), "CANARY");
-    // The control: it is in what went to the token.
+    // Positive control: the PIN was sent to the token.
     assert!(leak::find(PIN, "CANARY").is_some());
 }
 
@@ -247,7 +247,7 @@ async fn a_session_that_ended_is_opened_anew_once() {
     signs(&signer).await;
     assert_eq!(pin.asked(), 1);
 
-    // Logged out by someone else in this process.
+    // Other code in this process logged out.
     let module = elsewhere(&hsm);
     let slot = module.get_slots_with_initialized_token().unwrap()[0];
     module.open_ro_session(slot).unwrap().logout().unwrap();
@@ -259,7 +259,7 @@ async fn a_session_that_ended_is_opened_anew_once() {
     signs(&signer).await;
     assert_eq!(pin.asked(), 3);
 
-    // And initialized again by that other.
+    // And initialized again by other code.
     elsewhere(&hsm).finalize().unwrap();
     let flags = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
     elsewhere(&hsm).initialize(flags).unwrap();
@@ -268,7 +268,7 @@ async fn a_session_that_ended_is_opened_anew_once() {
     signs(&signer).await;
     assert_eq!(pin.asked(), 4);
 
-    // Gone for good: a matter of time, since it was there.
+    // Removed after it was present: a transient error.
     hsm.tool(&["--delete-token", "--token", LABEL]);
     elsewhere(&hsm).finalize().unwrap();
     let error = fails(&signer, ErrorKind::Unavailable, "is gone").await;
@@ -276,7 +276,7 @@ async fn a_session_that_ended_is_opened_anew_once() {
     assert_eq!(pin.asked(), 5);
 }
 
-/// No network failure, after which a token request would be retried.
+/// The error is local, so that a token request is not retried.
 #[tokio::test]
 async fn a_module_that_is_missing_is_a_failure_of_this_machine() {
     let pin = Pin::new(PIN);
@@ -322,7 +322,7 @@ fn a_call_that_is_given_up_spoils_nothing() {
     let runtime = runtime.max_blocking_threads(1).build().unwrap();
     runtime.block_on(async {
         signer.check().await.unwrap();
-        // The one thread that may block is taken, so that the call is handed over and goes no further.
+        // The only blocking thread is taken, so that the call is queued and goes no further.
         let (open, gate) = std::sync::mpsc::channel::<()>();
         let taken = tokio::task::spawn_blocking(move || gate.recv().is_err());
         let mut call = signer.sign(MESSAGE);

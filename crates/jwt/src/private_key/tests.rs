@@ -28,7 +28,7 @@ fn key() -> SigningKey {
     SigningKey::from_pem(sample!("ec-256.pem")).unwrap()
 }
 
-/// A signer elsewhere, which signs nothing real.
+/// An external signer, whose signature is not real.
 #[derive(Debug)]
 struct Foreign(Result<usize, TokenError>);
 
@@ -67,7 +67,7 @@ async fn an_assertion_says_who_for_whom_and_until_when() {
     );
     let claims = &assertion.claims;
     assert_eq!((&claims["iss"], &claims["sub"]), (&ID.into(), &ID.into()));
-    // One string, and not a list of one.
+    // A string, not a list of one.
     assert_eq!(claims["aud"], ISSUER);
     let iat = claims["iat"].as_u64().unwrap();
     assert_eq!(iat, 1_767_225_600 - 5);
@@ -124,7 +124,7 @@ async fn a_clock_before_1970_is_an_error() {
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert!(error.to_string().contains("before 1970"), "{error}");
     }
-    // As late as the scale goes.
+    // The latest representable time.
     let late = (0..64).rev().fold(UNIX_EPOCH, |late: SystemTime, bit| {
         late.checked_add(Duration::from_secs(1 << bit))
             .unwrap_or(late)
@@ -178,7 +178,7 @@ async fn a_key_that_rotates_is_used_from_the_next_attempt_on() {
     }
     assert_eq!(file.refusals(), 3);
 
-    // What cannot be read is an error, now and the next time, and the key before is not used again.
+    // An unreadable key is an error, now and the next time, and the previous key is not used again.
     file.rotate(sample!("public.pem"));
     for _ in 0..2 {
         let error = prove(&how).await.unwrap_err();

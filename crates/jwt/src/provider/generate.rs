@@ -1,4 +1,4 @@
-//! New keys, by the library's own generator.
+//! Key generation, by the library's own generator.
 
 #[cfg(feature = "aws-lc-rs")]
 use library::{
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::RsaKeyPair;
 use super::{Curve, EcdsaKeyPair, Ed25519KeyPair, KeyPair, Rejected, SystemRandom, library};
 
-/// A key, and its form as PKCS#8.
+/// A key, and its PKCS#8 form.
 type New = (KeyPair, Zeroizing<Vec<u8>>);
 
 impl KeyPair {
@@ -22,7 +22,7 @@ impl KeyPair {
     }
 
     pub(crate) fn generate_ed25519() -> Result<New, Rejected> {
-        // The first version of PKCS#8 has no public key in it, and is what OpenSSL reads.
+        // The first version of PKCS#8 has no public key, and is the one that OpenSSL reads.
         #[cfg(feature = "aws-lc-rs")]
         let der = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new());
         #[cfg(not(feature = "aws-lc-rs"))]
@@ -31,7 +31,7 @@ impl KeyPair {
         Ok((Self::ed25519_pkcs8(&der)?, der))
     }
 
-    /// Of 2048, 3072 or 4096 bits.
+    /// Generates an RSA key of 2048, 3072 or 4096 bits.
     #[cfg(feature = "aws-lc-rs")]
     pub(crate) fn generate_rsa(bits: u16) -> Result<New, Rejected> {
         let size = match bits {

@@ -18,7 +18,7 @@ const ALL: [Algorithm; 4] = [
     Algorithm::Rs256,
 ];
 
-/// Those that the library makes.
+/// Returns a key for each algorithm that the library can generate.
 fn made() -> impl Iterator<Item = (Algorithm, SigningKey, Secret)> {
     let made = ALL
         .into_iter()
@@ -49,7 +49,7 @@ async fn a_new_key_signs_and_is_read_from_its_pem() {
             &signature
         ));
 
-        // No line of the private key is in what the public one shows.
+        // The public output holds no line of the private key.
         let shown = format!("{key:?} {} {}", key.public_jwk(), key.public_pem());
         let line = pem.lines().nth(1).unwrap();
         leak::assert_clean(&shown, line);
@@ -60,7 +60,7 @@ async fn a_new_key_signs_and_is_read_from_its_pem() {
     }
 }
 
-/// As the library itself writes it, from the same private key.
+/// Compares with the library's own output for the same private key.
 fn is_as_a_library_writes_it(public: &str, algorithm: Algorithm, pem: &str) {
     let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).unwrap();
     let der = der.secret_pkcs8_der();
