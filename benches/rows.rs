@@ -1,14 +1,14 @@
-//! Where benchmarks that keep their own time leave their figures for `cargo xtask bench`.
+//! Stores the figures of benchmarks with their own timing for `cargo xtask bench`.
 
 use std::{fs, path::Path};
 
-/// The median of these, which become sorted.
+/// Returns the median of these values, and sorts them.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// Prints a figure and leaves it beside criterion's own, under the row's name.
+/// Prints a figure and stores it next to criterion's, under the row's name.
 pub(crate) fn report(row: &str, value: f64, unit: &str) {
     let digits = if unit == "times" { 4 } else { 1 };
     println!("{row}: {value:.digits$} {unit}");

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: runs the benchmarks, and prints figures and ratios of rows that ran together.
+//! `cargo xtask bench`: runs the benchmarks, and prints figures and ratios of rows from the same run.
 
 mod targets;
 
@@ -24,10 +24,10 @@ pub(crate) fn run(shell: &Shell, only: Option<&str>) -> anyhow::Result<()> {
             names.join(", ")
         );
     }
-    // One folder for all rows, also where `CARGO_TARGET_DIR` builds elsewhere.
+    // One folder for all rows, even if `CARGO_TARGET_DIR` builds elsewhere.
     let rows = crate::files::root().join("target/criterion");
     for (name, package) in &chosen {
-        // Its features, and no other crate's.
+        // With the features of this crate only.
         let features: &[&str] = match *name {
             "parse" => &["--features", "internals"],
             "integrations" => &["--features", "reqwest-middleware,tower"],
@@ -56,7 +56,7 @@ pub(crate) fn run(shell: &Shell, only: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A target's line in the report.
+/// Formats a target's line in the report.
 fn line(target: &Target, rows: &Path) -> anyhow::Result<String> {
     let ours = row(rows, target.row)?;
     let baseline = match target.baseline {
@@ -84,7 +84,7 @@ fn line(target: &Target, rows: &Path) -> anyhow::Result<String> {
     ))
 }
 
-/// With two digits, and one more where two would not tell it from its target.
+/// Formats two digits, and one more if the value would look equal to its target.
 fn shown(ratio: f64, most: Option<f64>) -> String {
     let digits = match most {
         Some(most) if (ratio - most).abs() < 0.01 => 3,
@@ -93,7 +93,8 @@ fn shown(ratio: f64, most: Option<f64>) -> String {
     format!("{ratio:.digits$}")
 }
 
-/// The ratio that the benchmark took itself, turn by turn, where it did: it has less noise than that of two medians.
+/// Returns the ratio that the benchmark measured itself, turn by turn, if it did: it is less noisy than a ratio of
+/// medians.
 fn paired(rows: &Path, target: &Target) -> anyhow::Result<Option<f64>> {
     let Some(baseline) = target.baseline else {
         return Ok(None);
@@ -123,7 +124,7 @@ impl std::fmt::Display for Row {
     }
 }
 
-/// The median of a row's last run; criterion's are in nanoseconds, others name their unit.
+/// Reads the median of a row's last run; criterion's is in nanoseconds, others name their unit.
 fn row(rows: &Path, row: &str) -> anyhow::Result<Row> {
     let path = rows.join(row).join("new/estimates.json");
     let text =

@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: every check, each with its name and its time.
+//! `cargo xtask ci`: runs every check, each with its name and its time.
 
 use std::time::{Duration, Instant};
 
@@ -57,19 +57,19 @@ fn steps(shell: &Shell, times: &mut Vec<(&'static str, Duration)>) -> anyhow::Re
     step("advisories", &|| advisories(shell))?;
     step("tidy", &|| crate::tidy::run(shell))?;
     step("transport with all of reqwest's features", &|| {
-        // Its own workspace, as the features would reach every other test otherwise. A process for each test, as the
-        // tests that record traces need it.
+        // A separate workspace, as its features would otherwise apply to every other test. One process per test, as
+        // tests that record traces require.
         let tests = cmd!(
             shell,
             "cargo nextest run --manifest-path tests/all-features/Cargo.toml --target-dir target"
         );
         Ok(tests.run()?)
     })?;
-    // Exactly what the README tells people to run.
+    // Exactly the command from the README.
     step("tests", &|| Ok(cmd!(shell, "cargo xtask test").run()?))
 }
 
-/// Known vulnerabilities, where their database can be had. Without it this says so: nothing was checked then.
+/// Checks for known vulnerabilities if the database can be downloaded. Otherwise prints that nothing was checked.
 fn advisories(shell: &Shell) -> anyhow::Result<()> {
     let fetch = cmd!(shell, "cargo deny --log-level error fetch db")
         .quiet()

@@ -1,4 +1,4 @@
-//! Who depends on whom, and on how much.
+//! The allowed dependencies between crates, and the number of dependencies.
 
 use std::{collections::BTreeSet, fs};
 
@@ -6,7 +6,8 @@ use anyhow::{Context as _, bail};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 use xshell::{Shell, cmd};
 
-/// Which crates of ours a crate may name, those to come included. Down, never up, never sideways; see docs/ARCHITECTURE.md.
+/// The workspace crates that a crate may depend on, planned ones included. Down, never up or sideways; see
+/// docs/ARCHITECTURE.md.
 const EDGES: [(&str, &[&str]); 16] = [
     ("hallpass-core", &[]),
     ("hallpass-endpoint", &["hallpass-core"]),
@@ -41,19 +42,19 @@ const EDGES: [(&str, &[&str]); 16] = [
         "hallpass-tests",
         &["hallpass", "hallpass-core", "hallpass-testkit"],
     ),
-    // What a user would write: the facade alone.
+    // Examples depend on the facade only, as users do.
     ("observed-service", &["hallpass"]),
     ("uses", &["hallpass"]),
     ("xtask", &["hallpass-testkit"]),
 ];
-/// Any crate of ours may be tested with this one.
+/// Every workspace crate may use this one in tests.
 const TESTKIT: &str = "hallpass-testkit";
 
-/// Crates below core at most, itself included.
+/// The maximum number of crates in core's dependency tree, including itself.
 const CORE_CRATES: usize = 20;
-/// None of these may be below core.
+/// Crates that core must not depend on.
 const NOT_BELOW_CORE: [&str; 5] = ["tokio", "reqwest", "hyper", "rustls", "tracing"];
-/// The facade's crates over those of reqwest alone, with the same TLS.
+/// The maximum ratio of the facade's crates to those of reqwest alone, with the same TLS.
 const FACADE_RATIO: f64 = 1.45;
 
 pub(crate) fn packages() -> anyhow::Result<Vec<Package>> {
@@ -121,7 +122,7 @@ pub(crate) fn counts(shell: &Shell, faults: &mut Vec<String>) -> anyhow::Result<
     Ok(())
 }
 
-/// Those of the crates, each a name and a version, that must not be below core.
+/// Returns the crates, each a name and a version, that core must not depend on.
 fn unwanted(crates: &BTreeSet<String>) -> Vec<&'static str> {
     let found = |unwanted: &str| crates.iter().any(|known| name(known) == unwanted);
     let listed = NOT_BELOW_CORE.into_iter();
@@ -132,7 +133,7 @@ fn name(crate_and_version: &str) -> &str {
     crate_and_version.split(' ').next().unwrap_or_default()
 }
 
-/// The crates, by name and version, that a build for this machine links, procedural macros included.
+/// Returns the crates, by name and version, that a build for this machine links, including procedural macros.
 fn tree(shell: &Shell, args: &[&str]) -> anyhow::Result<BTreeSet<String>> {
     let tree = cmd!(shell, "cargo tree --edges normal --prefix none {args...}");
     let output = tree.quiet().ignore_status().output()?;
@@ -147,9 +148,8 @@ fn tree(shell: &Shell, args: &[&str]) -> anyhow::Result<BTreeSet<String>> {
     Ok(lines.lines().filter_map(name_and_version).collect())
 }
 
-/// The crates of a package that depends on nothing but the reqwest that the facade has, with its default features and our
-/// lock file. These features bring crates that our lock file may not name, so the network is asked where the cache cannot
-/// tell.
+/// Returns the crates of a package that depends only on the facade's reqwest, with default features and our lock file.
+/// These features add crates that the lock file may not name, so the network is used if the cache is insufficient.
 fn reqwest_alone(shell: &Shell, facade: &BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {
     let version = facade
         .iter()

@@ -1,10 +1,10 @@
-//! Each name in the libraries' advice is one that a reader can find: a public item, or a term of the protocols.
+//! Checks that each name in a hint can be found by a reader: a public item, or a term of the protocols.
 
 use std::{collections::BTreeSet, path::Path};
 
 use crate::files::{sources, text};
 
-/// Names that are no items of the libraries: parameters and members of the protocols, variables, and PKCS#11's attributes.
+/// Names that are not items of the libraries: protocol parameters and members, variables, and PKCS#11 attributes.
 const TERMS: [&str; 7] = [
     "CKA_ALWAYS_AUTHENTICATE",
     "CKA_SIGN",
@@ -15,10 +15,10 @@ const TERMS: [&str; 7] = [
     "value",
 ];
 
-/// Where advice begins.
+/// The code that starts a hint.
 const STARTS: [&str; 4] = ["with_hint(", "refusal_hint(", "hints! {", "Hint::named("];
 
-/// Finds names in hints that nothing has.
+/// Finds names in hints that do not exist.
 pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
     let paths = sources(&["crates"], "rs")?;
     let library = |path: &&std::path::PathBuf| {
@@ -41,7 +41,7 @@ pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The public functions, types and constants, and the variables that are read.
+/// Returns the public functions, types and constants, and the variables that are read.
 fn items(code: &str) -> Vec<&str> {
     const KINDS: [&str; 7] = [
         "pub fn ",
@@ -62,13 +62,13 @@ fn items(code: &str) -> Vec<&str> {
             found.push(&after[..end.unwrap_or(after.len())]);
         }
     }
-    // Variables stand in the code as texts of their own.
+    // Variables appear in the code as string literals.
     let quoted = code.split('"').skip(1);
     found.extend(quoted.filter(|text| text.starts_with("CAMALL_")));
     found
 }
 
-/// The names between back-ticks in the advice of a file, outside of its tests.
+/// Returns the names in backticks in a file's hints, outside of its tests.
 fn named(code: &str) -> Vec<&str> {
     let code = code.split("#[cfg(test)]").next().unwrap_or(code);
     let mut names = Vec::new();
@@ -80,7 +80,7 @@ fn named(code: &str) -> Vec<&str> {
             }
             let at = at + start.len();
             let advice = &code[at..at + length(&code[at..])];
-            // Comments have back-ticks too.
+            // Comments contain backticks too.
             for line in advice
                 .lines()
                 .filter(|line| !line.trim_start().starts_with("//"))
@@ -93,7 +93,8 @@ fn named(code: &str) -> Vec<&str> {
     names
 }
 
-/// How much of a code is before the bracket that closes what is open at its start; brackets in texts are in pairs.
+/// Returns the length of the code before the bracket that closes the one open at its start; brackets in strings are
+/// paired.
 fn length(code: &str) -> usize {
     let mut depth = 1_usize;
     let closing = code.char_indices().find(|(_, char)| {

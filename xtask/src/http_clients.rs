@@ -1,14 +1,14 @@
-//! Every HTTP client that is built takes nothing from the features that other crates enable on reqwest.
+//! Checks that every HTTP client sets the options whose defaults depend on reqwest features that other crates enable.
 
 use crate::files::{root, sources, text};
 
-/// What starts a client; spelled in parts, or this file would be found.
+/// The code that creates a client; spelled in parts, or this file would be found.
 const STARTS: [&str; 3] = [
     concat!("Client::", "builder()"),
     concat!("ClientBuilder::", "new()"),
     concat!("reqwest::Client::", "new()"),
 ];
-/// What it must set, because a feature of reqwest decides the default.
+/// The options that it must set, because a feature of reqwest decides the default.
 const SETTINGS: [&str; 9] = [
     ".tls_backend_rustls()",
     ".no_gzip()",

@@ -1,4 +1,4 @@
-//! The Markdown files: links that lead somewhere, and pages that the book's summary names.
+//! Checks that links in the Markdown files resolve, and that the book's summary lists every page.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The targets of `[text](target)` outside of code, but for those on other hosts.
+/// Returns the targets of `[text](target)` outside of code, except those on other hosts.
 fn local_links(page: &str) -> Vec<&str> {
     let mut code = false;
     let mut links = Vec::new();
@@ -49,7 +49,7 @@ fn local_links(page: &str) -> Vec<&str> {
     links
 }
 
-/// Is there such a file, and in it such a heading?
+/// Returns true if the file exists and has this heading.
 fn leads_somewhere(folder: &Path, target: &str) -> bool {
     let (file, heading) = target.split_once('#').unwrap_or((target, ""));
     let there = folder.join(file);
@@ -60,7 +60,7 @@ fn leads_somewhere(folder: &Path, target: &str) -> bool {
         || text(&there).is_ok_and(|page| page.lines().any(|line| is_heading(line, heading)))
 }
 
-/// As the book and code hosts name a heading: in lower case, with `-` for a space, without punctuation.
+/// Returns the anchor of a heading as the book and code hosts create it: lower case, `-` for a space, no punctuation.
 fn is_heading(line: &str, wanted: &str) -> bool {
     let Some(title) = line.strip_prefix('#') else {
         return false;

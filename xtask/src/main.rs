@@ -37,10 +37,10 @@ mod flags {
             /// Sets up what the tests need, and runs them all.
             cmd test {}
 
-            /// Format, lints, documentation, licences and sources, repository rules, and all tests.
+            /// Runs all checks: format, lints, documentation, licences and sources, repository rules, and all tests.
             cmd ci {}
 
-            /// Repository rules: crate edges, dependency counts, packages, files.
+            /// Checks the repository rules: crate edges, dependency counts, packages, files.
             cmd tidy {}
 
             /// Prints the numbers of docs/requirements.md that no test names.
@@ -48,28 +48,28 @@ mod flags {
 
             /// Measures how comments and pages read.
             cmd prose {
-                /// Lists each line that is to be rewritten.
+                /// Lists each line to rewrite.
                 optional --list
             }
 
-            /// Every adapter, authentication method and decorator against every scripted answer: prints a table, and
-            /// writes it to target/matrix.
+            /// Tests every adapter, authentication method and decorator against every scripted answer: prints a table,
+            /// and writes it to target/matrix.
             cmd matrix {
                 /// Builds each set of features of each crate as well (cargo-hack).
                 optional --features-powerset
             }
 
-            /// Checks what is published for Windows and macOS, on whatever system this is.
+            /// Checks the published crates for Windows and macOS, on any system.
             cmd platforms {
-                /// Runs the tests for Windows too, by Wine.
+                /// Also runs the tests for Windows, in Wine.
                 optional --run
             }
 
-            /// From the changelog to packaged and published crates; rehearsed in a worktree that is thrown away.
+            /// Packages and publishes the crates; without `--execute` only a rehearsal in a temporary worktree.
             cmd release {
                 /// `patch`, `minor`, `major`, or a version.
                 required version: String
-                /// Does it: commits, publishes and tags.
+                /// Commits, publishes and tags.
                 optional --execute
             }
 
@@ -78,7 +78,7 @@ mod flags {
 
             /// Runs the cache under random load and faults, and checks its promises.
             cmd soak {
-                /// For how long; 1 by default. Parts of a minute are allowed.
+                /// Duration in minutes; 1 by default. Fractions are allowed.
                 optional --minutes minutes: f64
             }
 

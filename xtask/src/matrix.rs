@@ -1,4 +1,4 @@
-//! `cargo xtask matrix`: every configuration against every scenario, and every set of features.
+//! `cargo xtask matrix`: runs every configuration against every scenario, and builds every set of features.
 
 use anyhow::{Context as _, bail};
 use xshell::{Shell, cmd};
@@ -18,8 +18,8 @@ pub(crate) fn run(shell: &Shell, features_powerset: bool) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Each crate that is published, with each feature, each two of them, all and none, without what tests add. The facade
-/// has thousands of sets; what goes wrong goes wrong between two.
+/// Builds each published crate with each feature, each pair of features, all and none, without test dependencies. The
+/// facade has thousands of sets; conflicts are between two features.
 fn powerset(shell: &Shell) -> anyhow::Result<()> {
     let found = cmd!(shell, "cargo hack --version").quiet().ignore_stderr();
     if found.read().is_err() {

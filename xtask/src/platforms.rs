@@ -1,4 +1,4 @@
-//! `cargo xtask platforms`: what is published, on the systems that this one is not.
+//! `cargo xtask platforms`: checks the published crates for other operating systems.
 
 use std::{fs, path::Path};
 
@@ -10,7 +10,7 @@ const WINDOWS: &str = "x86_64-pc-windows-gnu";
 const APPLE: &str = "aarch64-apple-darwin";
 const FOLDER: &str = "target/platforms";
 
-/// What Rust's standard library has its random numbers from, which is not in every Wine; a Wine that has it takes its own.
+/// The DLL with the random numbers of Rust's standard library, which some versions of Wine lack. Wine prefers its own.
 const PRNG: &str = "#include <windows.h>
 BOOLEAN NTAPI SystemFunction036(PVOID, ULONG);
 __declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE bytes, SIZE_T length)
@@ -52,7 +52,7 @@ fn check(
     let mut variables = ENVIRONMENT.to_vec();
     match target {
         WINDOWS => needs(shell, "x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64")?,
-        // It has its own headers.
+        // The system has its own headers.
         _ if cfg!(target_vendor = "apple") => {}
         _ => {
             needs(shell, "clang", "clang")?;
@@ -64,7 +64,7 @@ fn check(
         shell,
         "cargo clippy {arguments...} {packages...} --all-targets --all-features"
     );
-    // It wants `const` where there is one already, on systems where threads' variables are not the linker's.
+    // The lint requires `const` even where it is present, on systems that emulate thread-local variables.
     let lints = [
         "-D",
         "warnings",
@@ -75,7 +75,7 @@ fn check(
     Ok(check.envs(variables).run()?)
 }
 
-/// Wine is not Windows: what passes here was tried, and no more.
+/// Runs the tests in Wine, which is not Windows: a pass is only an indication.
 fn run_tests(shell: &Shell, packages: &[&str], published: &[&Package]) -> anyhow::Result<()> {
     needs(shell, "wine", "wine")?;
     let arguments = arguments(shell, WINDOWS)?;
@@ -88,7 +88,7 @@ fn run_tests(shell: &Shell, packages: &[&str], published: &[&Package]) -> anyhow
         "x86_64-w64-mingw32-gcc -shared -o {library} {source} -ladvapi32"
     )
     .run()?;
-    // A hardware token's module is a library of this system.
+    // The module of a hardware token is a library of the host system.
     let features = published.iter().flat_map(|package| {
         let names = package.features.keys();
         let names = names.filter(|name| !name.contains("pkcs11"));
@@ -108,19 +108,19 @@ fn run_tests(shell: &Shell, packages: &[&str], published: &[&Package]) -> anyhow
     Ok(test.run()?)
 }
 
-/// The standard library may be built by a stable compiler, and the assembler of aws-lc need not be installed.
+/// Allows a stable compiler to build the standard library, and a build of aws-lc without its assembler.
 const ENVIRONMENT: [(&str, &str); 2] =
     [("RUSTC_BOOTSTRAP", "1"), ("AWS_LC_SYS_PREBUILT_NASM", "1")];
 
-/// What is compiled of C for Apple's systems all the same, for the benchmarks, is one function that takes no header but the
-/// compiler's own.
+/// The C code that is compiled for Apple's systems, for the benchmarks, is one function that needs only the compiler's
+/// own headers.
 const WITHOUT_HEADERS: [(&str, &str); 3] = [
     ("CC_aarch64_apple_darwin", "clang"),
     ("CFLAGS_aarch64_apple_darwin", "-ffreestanding"),
     ("SDKROOT", "/"),
 ];
 
-/// In a folder of its own: the variables above would have everything else compiled anew.
+/// A separate target folder: the variables above would cause everything else to be rebuilt.
 fn arguments(shell: &Shell, target: &str) -> anyhow::Result<Vec<String>> {
     let sysroot = cmd!(shell, "rustc --print sysroot").quiet().read()?;
     let libraries = Path::new(&sysroot).join("lib/rustlib");
@@ -148,8 +148,8 @@ fn needs(shell: &Shell, program: &str, package: &str) -> anyhow::Result<()> {
         .with_context(|| format!("`{program}` is missing; it is in Debian's package `{package}`"))
 }
 
-/// C for Apple's systems takes Apple's headers. To check what is Rust, the scripts that would compile it are not run: what
-/// they tell the compiler stands here.
+/// C code for Apple's systems requires Apple's headers. To check the Rust code, the build scripts that would compile C
+/// are not run; their output is given here.
 fn without_c(metadata: &Metadata) -> Vec<String> {
     let mut arguments = Vec::new();
     for links in metadata

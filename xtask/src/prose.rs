@@ -1,18 +1,18 @@
-//! `cargo xtask prose`: measures how the comments and pages read, and lists each line that is to be rewritten.
+//! `cargo xtask prose`: measures the style of comments and pages, and lists each line to rewrite.
 
 use std::{collections::BTreeMap, path::Path};
 
 use crate::files::{sources, text};
 
-/// The folders with Rust files of ours.
+/// The folders with our Rust files.
 const CODE: [&str; 4] = ["crates", "examples", "tests", "xtask"];
-/// The folders with pages of ours.
+/// The folders with our pages.
 const PAGES: [&str; 6] = [".", "crates", "docs", "examples", "tests", "xtask"];
 
-/// No doc comment opens with one of these.
+/// Words that no doc comment may start with.
 const OPENINGS: [&str; 5] = ["What", "Who", "Whoever", "Whatever", "How"];
 
-/// Words and phrases that no other Rust project uses for what they mean here; each with the usual ones.
+/// Words and phrases that no other Rust project uses in this sense, each with the usual ones.
 const DIALECT: [(&str, &str); 22] = [
     ("anew", "again"),
     ("at hand", "cached, available"),
@@ -38,10 +38,10 @@ const DIALECT: [(&str, &str); 22] = [
     ("whoever", "a caller that, anyone who"),
 ];
 
-/// Words whose frequency tells a text of reference from a story.
+/// Words whose frequency distinguishes reference text from prose.
 const COUNTED: [&str; 6] = ["told", "tells", "so that", "gone", "kept", "returns"];
 
-/// A line that is to be rewritten.
+/// A line to rewrite.
 struct Finding {
     place: String,
     why: String,
@@ -59,7 +59,7 @@ struct Counts {
     phrases: BTreeMap<&'static str, usize>,
 }
 
-/// Prints the counts, and with `list` each line that is to be rewritten.
+/// Prints the counts, and with `list` each line to rewrite.
 pub(crate) fn run(list: bool) -> anyhow::Result<()> {
     let mut counts = Counts::default();
     let mut findings = Vec::new();
@@ -118,7 +118,7 @@ fn print(counts: &Counts, findings: usize) {
     }
 }
 
-/// Counts a Rust file's comments, and finds what is to be rewritten in them and in its string literals.
+/// Counts a Rust file's comments, and finds lines to rewrite in them and in its string literals.
 fn code(path: &Path, text: &str, counts: &mut Counts, findings: &mut Vec<Finding>) {
     counts.files += 1;
     counts.with_module_docs += usize::from(text.starts_with("//!"));
@@ -145,7 +145,7 @@ fn code(path: &Path, text: &str, counts: &mut Counts, findings: &mut Vec<Finding
     }
 }
 
-/// Judges the first line of a doc comment.
+/// Checks the first line of a doc comment.
 fn opening(
     path: &Path,
     number: usize,
@@ -165,7 +165,7 @@ fn opening(
     }
 }
 
-/// Finds what is to be rewritten in a page, but for its code.
+/// Finds lines to rewrite in a page, outside of its code.
 fn page(path: &Path, text: &str, findings: &mut Vec<Finding>) {
     let mut code = false;
     for (number, line) in text.lines().enumerate() {

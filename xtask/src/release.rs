@@ -1,7 +1,6 @@
-//! `cargo xtask release`: from the changelog to packaged, published and tagged crates.
+//! `cargo xtask release`: turns the changelog into packaged, published and tagged crates.
 //!
-//! Without `--execute` all of it is rehearsed in a worktree that is thrown away; the same steps run, and nothing is
-//! published or tagged.
+//! Without `--execute` the same steps run in a temporary worktree, and nothing is published or tagged.
 
 mod changelog;
 mod checks;
@@ -21,7 +20,7 @@ pub(crate) fn run(shell: &Shell, version: &str, execute: bool) -> anyhow::Result
     release(shell, crate::files::root(), version, execute)
 }
 
-/// `shell` stands in `root`.
+/// Runs a release; `shell` is in `root`.
 fn release(shell: &Shell, root: &Path, version: &str, execute: bool) -> anyhow::Result<()> {
     let current = versions::current(root)?;
     let version = versions::next(&current, version)?;
@@ -38,7 +37,7 @@ fn release(shell: &Shell, root: &Path, version: &str, execute: bool) -> anyhow::
     }
     let rehearsal = root.join("target/release-rehearsal");
     let outcome = rehearse(shell, &rehearsal, &version);
-    // Whatever came of it, the worktree goes.
+    // The worktree is removed regardless of the outcome.
     cmd!(shell, "git worktree remove --force {rehearsal}")
         .quiet()
         .run()?;
@@ -57,7 +56,7 @@ fn rehearse(shell: &Shell, folder: &Path, version: &Version) -> anyhow::Result<(
     publish(shell, version, false)
 }
 
-/// Was a release of this version begun, and cut off after its commit?
+/// Returns true if a release of this version was started and interrupted after its commit.
 fn was_prepared(shell: &Shell, current: &Version, version: &Version) -> anyhow::Result<bool> {
     let subject = cmd!(shell, "git log -1 --format=%s").quiet().read()?;
     Ok(current == version && subject == title(version))
@@ -67,7 +66,7 @@ fn title(version: &Version) -> String {
     format!("Release {version}")
 }
 
-/// Everything that changes files: versions, changelog, lock file, and the commit of them.
+/// Changes files and commits them: versions, changelog, lock file.
 fn prepare(shell: &Shell, root: &Path, version: &Version) -> anyhow::Result<()> {
     let changed = (|| {
         versions::set(root, version)?;
@@ -89,7 +88,7 @@ fn prepare(shell: &Shell, root: &Path, version: &Version) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Publishes what is not published yet, in the order of dependencies, and tags.
+/// Publishes the unpublished crates in dependency order, and tags.
 fn publish(shell: &Shell, version: &Version, execute: bool) -> anyhow::Result<()> {
     let ours = versions::published(shell)?;
     let there: BTreeSet<String> = if execute {
@@ -136,7 +135,8 @@ fn excluded(published: &BTreeSet<String>) -> Vec<String> {
     published.iter().flat_map(exclude).collect()
 }
 
-/// Does the registry have it? Asked from elsewhere, or cargo would answer with the crate in this workspace.
+/// Returns true if the registry has this version. Runs outside the workspace, where cargo would answer with the local
+/// crate.
 fn is_published(shell: &Shell, krate: &Published, version: &Version) -> bool {
     let _elsewhere = shell.push_dir(std::env::temp_dir());
     let wanted = format!("{}@{version}", krate.name);
@@ -149,7 +149,7 @@ fn done(what: &str) {
     println!("[x] {what}");
 }
 
-/// An error that says how to go on.
+/// Returns an error that describes how to continue.
 fn stop<T>(why: &str, go_on: &str) -> anyhow::Result<T> {
     bail!("{why}\nnothing was changed; {go_on}, and run this again")
 }

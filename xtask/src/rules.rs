@@ -1,4 +1,4 @@
-//! `cargo xtask rules`: the numbers of docs/requirements.md that no test names.
+//! `cargo xtask rules`: lists the numbers of docs/requirements.md that no test names.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use crate::files::{root, sources, text};
 
-/// The page that lists each number.
+/// The page that lists all numbers.
 const PAGE: &str = "docs/requirements.md";
 
 /// Prints the numbers that no test names.
@@ -31,7 +31,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     bail!("{}", faults.join("\n"));
 }
 
-/// Finds the numbers that tests name and the page does not list.
+/// Finds the numbers that tests name but the page does not list.
 pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
     unlisted(&listed(&text(&root().join(PAGE))?), &named()?, faults);
     Ok(())

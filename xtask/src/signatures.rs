@@ -1,6 +1,7 @@
-//! Whose types and traits stand in public signatures: one of a third party there makes its next major version ours.
+//! Checks public signatures for third-party types and traits: the next major version of their crate would force one of
+//! ours.
 //!
-//! Read from rustdoc's description in JSON, which the stable compiler writes where it is told to be unstable.
+//! Reads rustdoc's JSON output, which the stable compiler writes only with unstable features enabled.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -8,7 +9,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-/// Third parties' types that may stand in a public signature, and why.
+/// Third-party types that are allowed in public signatures, with reasons.
 const ALLOWED: [(&str, &str, &str); 23] = [
     (
         "hallpass_core",
@@ -140,7 +141,7 @@ pub(crate) fn check(
             "cargo rustdoc --quiet --package {package} --lib --all-features --target-dir {target} -- -Z unstable-options --output-format json"
         )
         .quiet()
-        // The format is unstable, and so is its name; nothing is built with it that is used.
+        // The format is unstable, hence the variable; it affects only this output.
         .env("RUSTC_BOOTSTRAP", "1")
         .run()
         .with_context(|| format!("`{package}` could not be described"))?;
@@ -166,7 +167,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// The paths of types in public signatures that are neither ours nor the standard library's.
+/// Returns the paths of types in public signatures that are neither ours nor the standard library's.
 fn foreign(description: &Path) -> anyhow::Result<BTreeSet<String>> {
     let crates: Value = serde_json::from_str(&fs::read_to_string(description)?)?;
     let items = crates["index"].as_object();
@@ -174,7 +175,7 @@ fn foreign(description: &Path) -> anyhow::Result<BTreeSet<String>> {
     let mut types = BTreeSet::new();
     for item in items.values().filter(|item| item["crate_id"] == 0) {
         let inner = &item["inner"];
-        // What the compiler adds for every type says nothing of ours.
+        // Implementations that the compiler adds for every type are not ours.
         let added = &inner["impl"];
         if added["blanket_impl"].is_null() && added["is_synthetic"] != true {
             resolved(inner, &mut types);
@@ -196,12 +197,12 @@ fn foreign(description: &Path) -> anyhow::Result<BTreeSet<String>> {
     Ok(foreign)
 }
 
-/// The numbers of all types and traits that are named in here, at any depth.
+/// Collects the ids of all types and traits named in this value, at any depth.
 fn resolved(value: &Value, types: &mut BTreeSet<u64>) {
     match value {
         Value::Array(values) => values.iter().for_each(|value| resolved(value, types)),
         Value::Object(members) => {
-            // A type, or a trait: one that is implemented, or a bound.
+            // A type, or a trait that is implemented or a bound.
             for named in ["resolved_path", "trait"] {
                 types.extend(members.get(named).and_then(|path| path["id"].as_u64()));
             }

@@ -23,9 +23,9 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
         )
         .run()?;
     }
-    // nextest does not run these.
+    // nextest does not run doc tests.
     cmd!(shell, "cargo test --workspace --all-features --doc").run()?;
-    // Someone else's crate, outside of the workspace: the guide's result.
+    // A third-party crate outside of the workspace: the result of the guide.
     cmd!(
         shell,
         "cargo test --quiet --manifest-path examples/custom-provider/Cargo.toml --target-dir target"
@@ -34,7 +34,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     explore(shell)?;
     // Long enough to see that it works.
     soak(shell, 0.1)?;
-    // Against its own servers, also where a developer has real credentials: a test must not spend a token.
+    // Against its own servers, even if a developer has real credentials: a test must not spend a token.
     cmd!(shell, "cargo run --quiet --example quickstart")
         .env_remove("CAMALL_CLIENT_ID")
         .run()?;
@@ -42,7 +42,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// In a folder of its own: the checker's primitives take the place of the standard library's.
+/// A separate target folder: the checker's primitives replace the standard library's.
 pub(crate) fn explore(shell: &Shell) -> anyhow::Result<()> {
     let explore = cmd!(
         shell,
@@ -60,7 +60,7 @@ pub(crate) fn soak(shell: &Shell, minutes: f64) -> anyhow::Result<()> {
     Ok(soak.run()?)
 }
 
-/// Installs the packages of the real authorization server, where Node.js is there to run it.
+/// Installs the packages of the real authorization server if Node.js is available.
 fn set_up_oidc_provider(shell: &Shell) -> anyhow::Result<()> {
     let version = cmd!(shell, "node --version").quiet().ignore_stderr().read();
     let major = version.ok().and_then(|version| {

@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: the repository's rules as code. The tests run it too.
+//! `cargo xtask tidy`: the repository's rules as code, also run by the tests.
 
 use std::path::Path;
 
@@ -8,9 +8,9 @@ use xshell::Shell;
 
 use crate::files::{sources, text};
 
-/// Lines of one Rust file at most.
+/// The maximum number of lines in a Rust file.
 const LINES: usize = 800;
-/// What must not be left in Rust code; spelled in parts, or this file would be found.
+/// Text that must not remain in Rust code; spelled in parts, or this file would be found.
 const LEFT_OVERS: [&str; 4] = [
     concat!("todo", "!("),
     concat!("unimplemented", "!("),
@@ -37,7 +37,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     bail!("not tidy:\n  {}", faults.join("\n  "));
 }
 
-/// The libraries that are published, but for the facade, which re-exports them.
+/// The published libraries, except the facade, which re-exports them.
 fn libraries(packages: &[Package]) -> Vec<String> {
     let published = packages.iter().filter(|package| {
         package.publish.is_none() && package.targets.iter().any(cargo_metadata::Target::is_lib)
@@ -46,7 +46,7 @@ fn libraries(packages: &[Package]) -> Vec<String> {
     names.filter(|name| name != "hallpass").collect()
 }
 
-/// What a registry's page and docs.rs show.
+/// The fields that a registry's page and docs.rs show.
 fn described(packages: &[Package], faults: &mut Vec<String>) {
     for package in packages.iter().filter(|package| package.publish.is_none()) {
         let name = &package.name;

@@ -1,6 +1,6 @@
-//! From the start to a kept token, beside a program that does nothing: both are started in turns, by the same parent.
+//! Time from process start to a cached token, compared with an empty program: both are started in turns by one parent.
 
-// A benchmark stops at what it does not expect.
+// A benchmark panics on anything unexpected.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../../benches/rows.rs"]
@@ -16,7 +16,7 @@ use std::{
 use hallpass_testkit::{AuthorizationServer, Client};
 use tempfile::TempDir;
 
-/// So often is each program started.
+/// The number of times that each program is started.
 const RUNS: usize = 1_000;
 
 fn main() {
@@ -41,7 +41,7 @@ fn main() {
     let mut nothing = Command::new(nothing(home.path()));
     nothing.stdout(Stdio::null());
 
-    // The first run fetches; all others find what it kept.
+    // The first run fetches a token; all others find it in the cache.
     for _ in 0..20 {
         start(&mut hallpass);
         start(&mut nothing);
@@ -56,7 +56,7 @@ fn main() {
     rows::report("start/nothing", rows::median(&mut theirs), "ns");
 }
 
-/// Nanoseconds from start to end.
+/// Measures the time from start to exit, in nanoseconds.
 fn start(program: &mut Command) -> f64 {
     let began = Instant::now();
     let status = program.status().unwrap();
@@ -65,7 +65,7 @@ fn start(program: &mut Command) -> f64 {
     took.as_secs_f64() * 1e9
 }
 
-/// A Rust program with an empty `main`, optimized.
+/// Compiles a Rust program with an empty `main`, optimized.
 fn nothing(folder: &Path) -> PathBuf {
     let source = folder.join("nothing.rs");
     fs::write(&source, "fn main() {}\n").unwrap();

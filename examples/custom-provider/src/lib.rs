@@ -1,8 +1,8 @@
-//! Tokens that an agent on this machine keeps in files.
+//! A token source for tokens that an agent on this machine stores in files.
 //!
-//! An agent fetches tokens in its own way and writes each into a folder: `default` for the default request, and a file
-//! named like the scopes, joined by `+`, for others. The first line of a file is the token, the second the time at
-//! which it expires, in seconds since 1970.
+//! The agent fetches tokens by its own means and writes each to a folder: `default` for the default request, and a file
+//! named after the scopes, joined by `+`, for others. The first line of a file is the token; the second is its expiry
+//! in seconds since 1970.
 
 use std::{
     fmt, fs, io,
@@ -15,16 +15,16 @@ use hallpass_core::{
     AccessToken, Clock, SystemClock, TokenError, TokenRequest, TokenSource, async_trait,
 };
 
-/// A token source that reads what an agent wrote.
+/// A token source that reads the agent's files.
 ///
-/// Wrap it in a cache, and each file is read once a lifetime.
+/// Wrap it in a cache to read each file once per token lifetime.
 pub struct AgentFile {
     folder: PathBuf,
     clock: Arc<dyn Clock>,
 }
 
 impl AgentFile {
-    /// Reads from this folder.
+    /// Creates a source that reads from this folder.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
@@ -32,7 +32,7 @@ impl AgentFile {
         }
     }
 
-    /// Reads time from this clock: a test's.
+    /// Sets the clock, for tests.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
@@ -40,7 +40,7 @@ impl AgentFile {
     }
 
     fn path(&self, request: &TokenRequest) -> Result<PathBuf, TokenError> {
-        // What cannot be honoured is refused, never ignored.
+        // A request that cannot be honoured is rejected, never reduced.
         let others = request.resources().chain(request.audiences()).next();
         if others.is_some() || request.parameters().next().is_some() {
             return Err(TokenError::request_refused(
@@ -65,9 +65,9 @@ impl AgentFile {
 impl TokenSource for AgentFile {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         let path = self.path(request)?;
-        // Before the file is read: the lifetime counts from here.
+        // Read before the file: the lifetime counts from here.
         let asked = self.clock.moment();
-        // A small file of this machine. What may take longer belongs on a thread for blocking work.
+        // A small local file. Anything slower belongs on a thread for blocking work.
         let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => {
                 TokenError::configuration(format!("{} cannot be read", path.display()))
@@ -78,7 +78,7 @@ impl TokenSource for AgentFile {
                 .with_hint("is the agent running, and does it know these scopes?")
                 .with_source(error),
         })?;
-        // Never the text itself: it holds the token.
+        // The text is never shown: it contains the token.
         let unusable = || {
             TokenError::unusable_response(format!(
                 "{} does not hold a token and its expiry in seconds since 1970, one a line",

@@ -1,4 +1,4 @@
-//! The promises of `TokenSource`, and what is particular to files.
+//! The promises of `TokenSource`, and the behaviour specific to files.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use agent_file::AgentFile;
 use hallpass_core::{Clock as _, ErrorKind, TokenRequest, TokenSource as _};
 use hallpass_testkit::{ManualClock, conformance::Subject};
 
-/// A folder of this test's own, with tokens in it as an agent would write them.
+/// A folder of this test, with tokens as an agent would write them.
 struct Agent(PathBuf);
 
 impl Agent {
@@ -52,20 +52,20 @@ async fn subject() -> Subject {
     Subject::new(AgentFile::new(&agent.0))
         .secret("token-for-default")
         .scopes("orders-read", "orders-read orders-write")
-        // The agent writes the scopes into its tokens. A real one has claims, or a server's log.
+        // This agent writes the scopes into its tokens. A real one has claims, or a server's log.
         .issued_for(|token| token.expose().to_owned())
         .with_unreachable_server(AgentFile::new("/nowhere/at/all"))
         .keep(agent)
 }
 
-// Every promise of the trait, but for those that files have nothing to do with.
+// All promises of the trait that apply to files.
 hallpass_testkit::conformance!(promises, subject(), ignored: {
     names_wrong_credentials: "reading a file takes no credentials",
     passes_on_retry_after: "reading a file has no rate limit",
 });
 
 fn refusal(source: &AgentFile, request: &TokenRequest) -> hallpass_core::TokenError {
-    // The source never waits: one poll is enough.
+    // The source never waits, so one poll is enough.
     let mut call = source.token(request);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match call.as_mut().poll(&mut context) {

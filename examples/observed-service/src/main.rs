@@ -1,4 +1,4 @@
-//! A service whose tokens are watched: `/metrics` for Prometheus, traces by OTLP where a collector is named.
+//! A service with observable tokens: `/metrics` for Prometheus, and OTLP traces if a collector is configured.
 //!
 //! | variable | |
 //! |---|---|
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     axum::serve(listener, app)
         .with_graceful_shutdown(async { drop(signal::ctrl_c().await) })
         .await?;
-    // What was not exported yet; it blocks.
+    // Flushes what was not exported yet; blocks.
     tokio::task::spawn_blocking(move || telemetry.end()).await?;
     Ok(())
 }
@@ -60,7 +60,7 @@ impl Service {
         if on_this_machine {
             camall = camall.danger_allow_http_on_loopback();
         }
-        // The names are those of the dashboards: one for each cache and each API.
+        // The names used in dashboards: one for each cache and each API.
         let tokens = CachedTokenSource::builder(camall.build()?).name("camall");
         let tokens = Arc::new(tokens.build());
         let mut authorizer = Authorizer::builder(tokens.clone())
@@ -79,7 +79,7 @@ impl Service {
     }
 }
 
-/// The span of the request: that of a token's fetch becomes its child, where this request is the one that starts it.
+/// Creates the span of the request. The span of a token fetch becomes its child if this request starts the fetch.
 #[instrument(name = "GET /orders/{id}", skip_all, fields(otel.kind = "server", id))]
 async fn order(
     State(service): State<Arc<Service>>,
@@ -108,9 +108,9 @@ async fn order(
         .map_err(|_| (StatusCode::BAD_GATEWAY, "no order\n"))
 }
 
-/// For whoever may see it: keep this route from the outside.
+/// Renders the metrics. Do not expose this route to the outside.
 async fn metrics(State(service): State<Arc<Service>>) -> String {
-    // Publishes the hits, which are not counted at the exporter one by one.
+    // Publishes the cache hits, which are not reported to the exporter one by one.
     service.tokens.stats();
     service.telemetry.metrics()
 }

@@ -1,4 +1,4 @@
-//! Metrics for Prometheus, traces for a collector, and the log on stderr.
+//! Metrics for Prometheus, traces for a collector, and logs on stderr.
 
 use std::{env, error::Error};
 
@@ -10,8 +10,8 @@ use tracing_subscriber::{
     EnvFilter, Layer, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-/// What is exported unless `RUST_LOG` says otherwise: the spans of this service and hallpass's, which hold no secret.
-/// What an HTTP library traces at these levels is not known to.
+/// The default filter: spans of this service and of hallpass, which contain no secrets. Traces of HTTP libraries at
+/// these levels may contain some.
 const TRACED: &str = "off,observed_service=info,hallpass=debug";
 
 #[derive(Clone)]
@@ -21,9 +21,9 @@ pub(crate) struct Telemetry {
 }
 
 impl Telemetry {
-    /// Installs the exporters for this process; once.
+    /// Installs the exporters for this process; call it once.
     pub(crate) fn start(service: &'static str) -> Result<Self, Box<dyn Error>> {
-        // Without buckets the exporter would make summaries, which cannot be added up over instances.
+        // Without buckets the exporter would produce summaries, which cannot be aggregated over instances.
         let metrics = PrometheusBuilder::new()
             .set_buckets_for_metric(
                 Matcher::Full("hallpass_fetch_duration_seconds".to_owned()),
@@ -57,13 +57,13 @@ impl Telemetry {
         Ok(Self { metrics, traces })
     }
 
-    /// All metrics as Prometheus reads them.
+    /// Renders all metrics in Prometheus's text format.
     pub(crate) fn metrics(&self) -> String {
         self.metrics.run_upkeep();
         self.metrics.render()
     }
 
-    /// Exports what is left.
+    /// Exports the remaining spans.
     pub(crate) fn end(&self) {
         if let Some(Err(error)) = self.traces.as_ref().map(SdkTracerProvider::shutdown) {
             eprintln!("traces were lost: {error}");
@@ -71,7 +71,7 @@ impl Telemetry {
     }
 }
 
-/// To the address in `OTEL_EXPORTER_OTLP_ENDPOINT`, by OTLP over HTTP.
+/// Creates an OTLP exporter over HTTP for the address in `OTEL_EXPORTER_OTLP_ENDPOINT`.
 fn exporter(service: &'static str) -> Result<SdkTracerProvider, Box<dyn Error>> {
     let exporter = SpanExporter::builder().with_http().build()?;
     let resource = Resource::builder().with_service_name(service).build();

@@ -1,4 +1,4 @@
-//! The alert rules name metrics that there are, and alerts that the guide explains.
+//! The alert rules use only existing metrics, and the guide explains every alert.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -8,7 +8,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-/// The words of a text that begin like this.
+/// Returns the words of a text that start with this prefix.
 fn words(text: &str, beginning: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words
@@ -33,7 +33,7 @@ fn rules_and_guide_name_the_same() {
     assert!(used.is_subset(&known), "{:?}", used.difference(&known));
 }
 
-/// Prometheus's own tool judges the rules, where it is installed; in CI it must be.
+/// Checks the rules with Prometheus's own tool if it is installed; CI requires it.
 #[test]
 fn rules_fire_when_they_should() {
     let promtool = Command::new("promtool")

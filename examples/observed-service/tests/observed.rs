@@ -1,5 +1,4 @@
-//! The service as a process, with everything around it on this machine: an authorization server, an API, a collector,
-//! and a scraper.
+//! Runs the service as a process, with an authorization server, an API, a collector and a scraper on this machine.
 
 #![cfg(unix)] // It is ended by a signal.
 #![allow(missing_docs, clippy::unwrap_used)]
@@ -26,12 +25,12 @@ use tokio::{
 const ID: &str = "orders-service";
 const SECRET: &str = "CANARY-s3cr3t-0123456789";
 
-/// What a collector got: each body as it came, and its spans.
+/// The data received by a collector: raw bodies and spans.
 #[derive(Clone, Default)]
 struct Collected(Arc<Mutex<(Vec<Bytes>, Vec<Span>)>>);
 
 impl Collected {
-    /// Takes what is posted to `/v1/traces`, on a free port; yields the address.
+    /// Starts a collector for `/v1/traces` on a free port and returns its address.
     async fn listen(&self) -> String {
         async fn take(
             State(collected): State<Collected>,
@@ -65,7 +64,7 @@ impl Collected {
             .collect()
     }
 
-    /// All that came, as text that a leak would stand in.
+    /// Returns all received data as text, for leak checks.
     fn text(&self) -> String {
         let all = self.0.lock().unwrap();
         all.0
@@ -113,7 +112,7 @@ impl Running {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    /// The series of hallpass, each with its value; and all of the text.
+    /// Returns hallpass's series with their values, and the full text.
     async fn scrape(&self) -> (BTreeMap<String, f64>, String) {
         let (status, text) = self.get("/metrics").await;
         assert_eq!(status, 200);
@@ -123,7 +122,7 @@ impl Running {
         (series.collect(), text)
     }
 
-    /// Ends it as an operator does, and yields what it logged.
+    /// Stops the service as an operator would, and returns its log.
     async fn end(mut self) -> String {
         let id = self.process.id().unwrap().to_string();
         let kill = Command::new("kill").args(["-INT", &id]).status().await;
@@ -147,7 +146,7 @@ async fn figures_and_spans_are_exact_and_hold_no_secret() {
     let collected = Collected::default();
     let service = Running::start(&server, &collected.listen().await).await;
 
-    // Counters are there before anything happened.
+    // Counters exist before anything happened.
     let (series, text) = service.scrape().await;
     for zero in [
         r#"hallpass_fetches_total{cache="camall",outcome="CredentialsRefused"}"#,
@@ -164,7 +163,7 @@ async fn figures_and_spans_are_exact_and_hold_no_secret() {
         let (status, body) = service.get(&format!("/orders/{id}")).await;
         assert_eq!((status, body.contains(ID)), (200, true), "{body}");
     }
-    // The API refuses the token: the call is sent again with another one, and nobody notices.
+    // The API rejects the token: the call is sent again with a new one, and the caller does not notice.
     server.revoke_all_tokens();
     assert_eq!(service.get("/orders/20").await.0, 200);
     assert_eq!(
@@ -237,7 +236,7 @@ async fn figures_and_spans_are_exact_and_hold_no_secret() {
         (&log, "token fetched"),
         (&text, "hallpass_"),
     ] {
-        // The positive control: this is the text that a leak would stand in.
+        // Positive control: a leak would be visible in this text.
         assert!(shown.contains(of_it), "{shown}");
         leak::assert_clean(shown, SECRET);
         for token in &tokens {

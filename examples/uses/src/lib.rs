@@ -1,4 +1,4 @@
-//! What the programs of this package share: settings from the environment, and a client that carries tokens.
+//! Common code of the programs in this package: settings from the environment, and a client that sends tokens.
 //!
 //! | variable | |
 //! |---|---|
@@ -15,14 +15,14 @@ use hallpass::{
     secrets::SecretReference,
 };
 
-/// The source of a program's tokens; a program has one.
+/// The token source of a program, which has one.
 pub type Tokens = Arc<CachedTokenSource<Camall>>;
 
-/// A required setting.
+/// Reads a required setting.
 ///
 /// # Errors
 ///
-/// A [`SettingError`] that names the variable which is missing or cannot be used.
+/// A [`SettingError`] that names the missing or unusable variable.
 pub fn setting(name: &'static str) -> Result<String, SettingError> {
     let value = env::var_os(name).filter(|value| !value.is_empty());
     let value = value.ok_or_else(|| SettingError::new(name, "the variable is not set"))?;
@@ -30,14 +30,15 @@ pub fn setting(name: &'static str) -> Result<String, SettingError> {
     value.into_string().map_err(not_unicode)
 }
 
-/// A cache around camall.io, with this program's credentials and these scopes. It asks for no token yet.
+/// Creates a cache around camall.io, with this program's credentials and these scopes. It requests no token yet.
 ///
 /// # Errors
 ///
-/// A [`SettingError`] where the environment does not say what is needed.
+/// A [`SettingError`] if a required variable is missing.
 pub fn tokens(scopes: &str) -> Result<Tokens, SettingError> {
     const SECRET: &str = "CAMALL_CLIENT_SECRET";
-    // Not the secret, but where it lives: it may be rotated while the program runs, and shows in no list of processes.
+    // A reference to the secret, not the secret itself: it can be rotated while the program runs, and does not show in
+    // the process list.
     let reference = setting(SECRET)?.parse::<SecretReference>();
     let reference = reference.map_err(|error| SettingError::new(SECRET, error))?;
     let secret = reference
@@ -56,11 +57,11 @@ pub fn tokens(scopes: &str) -> Result<Tokens, SettingError> {
     Ok(Arc::new(CachedTokenSource::new(camall)))
 }
 
-/// Says that this origin may have the tokens, and no other.
+/// Allows this origin, and no other, to receive the tokens.
 ///
 /// # Errors
 ///
-/// A [`SettingError`] where it is no origin.
+/// A [`SettingError`] if it is not an origin.
 pub fn authorizer(tokens: Tokens, origin: &str) -> Result<Authorizer, SettingError> {
     let mut authorizer = Authorizer::builder(tokens).allow_origin(origin);
     if on_this_machine() {
@@ -71,24 +72,24 @@ pub fn authorizer(tokens: Tokens, origin: &str) -> Result<Authorizer, SettingErr
         .map_err(|error| SettingError::new("API_ORIGIN", error))
 }
 
-/// An HTTP client with deadlines, which follows no redirect to elsewhere.
+/// Creates an HTTP client with timeouts that does not follow redirects to other origins.
 ///
 /// # Errors
 ///
-/// A [`SettingError`] where this machine cannot have one: no certificates, for one.
+/// A [`SettingError`] if the client cannot be created, for example without system certificates.
 pub fn http() -> Result<reqwest::Client, SettingError> {
     let client = http_builder().redirect(same_origin_redirects()).build();
     client.map_err(|error| SettingError::new("HTTP client", error))
 }
 
-/// A builder of HTTP clients with deadlines, for a `TokenClient`.
+/// Returns a builder of HTTP clients with timeouts, for a `TokenClient`.
 pub fn http_builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(5))
         .timeout(Duration::from_secs(20))
 }
 
-/// Shows warnings of everything on stderr; `RUST_LOG=hallpass=debug` shows more.
+/// Logs warnings to stderr; `RUST_LOG=hallpass=debug` shows more.
 pub fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     tracing_subscriber::fmt()
@@ -97,12 +98,12 @@ pub fn log() {
         .init();
 }
 
-/// Was it said that servers may be on this machine, without TLS?
+/// Returns true if servers on this machine may be used without TLS.
 pub fn on_this_machine() -> bool {
     env::var_os("DANGER_HTTP_ON_LOOPBACK").is_some()
 }
 
-/// A variable is missing or cannot be used. The text never shows its value.
+/// An error about a missing or unusable variable. The text never shows its value.
 #[derive(Debug)]
 pub struct SettingError(String);
 

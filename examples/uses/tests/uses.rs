@@ -1,4 +1,4 @@
-//! Each program as a process, against an authorization server and an API on this machine.
+//! Runs each program as a process, against an authorization server and an API on this machine.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -12,7 +12,7 @@ fn json(line: &str) -> serde_json::Value {
     serde_json::from_str(line).unwrap()
 }
 
-/// The exit code and what was said of it, without a secret in it.
+/// Checks the exit code and the message, and that the output does not contain the secret.
 fn failed(ran: &Ran, code: i32, why: &str) {
     assert_eq!(ran.code, Some(code), "{ran:?}");
     assert!(ran.all().contains(why), "{ran:?}");
@@ -26,7 +26,7 @@ async fn the_pipeline_reads_a_thousand_records_with_one_token() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stdout.starts_with("1000 records read, "), "{ran:?}");
     assert!(ran.stdout.ends_with(" bytes, 0 failed\n"), "{ran:?}");
-    // Nobody looks at a bar in a pipe.
+    // No progress bar is drawn into a pipe.
     assert_eq!(ran.stderr, "");
     assert_eq!(server.token_request_count(), 1);
     assert_eq!(server.api_call_count(), 1_000);
@@ -40,7 +40,7 @@ async fn the_pipeline_stops_where_no_token_can_be_had() {
         .run()
         .await;
     failed(&ran, 1, "invalid_client");
-    // A refusal is remembered, however many records there are.
+    // A refusal is remembered, regardless of the number of records.
     assert_eq!(
         (server.token_request_count(), server.api_call_count()),
         (1, 0)
@@ -88,7 +88,7 @@ fn scopes_asked_for(server: &AuthorizationServer) -> Vec<String> {
 #[tokio::test]
 async fn the_integration_has_a_token_for_each_system() {
     let server = server("customers.read ledger.write").await;
-    // Another name is another origin.
+    // A different host name is a different origin.
     let erp = support::origin(&server).replace("127.0.0.1", "localhost");
     let ran = Trial::new("system-integration", &server)
         .set("CRM_ORIGIN", &support::origin(&server))
@@ -113,7 +113,7 @@ async fn the_integration_stops_where_a_system_takes_no_token() {
         .run()
         .await;
     failed(&ran, 1, "invalid_token");
-    // Refused, and refused once more with a new one.
+    // Rejected, and rejected again with a new token.
     assert_eq!((crm.api_call_count(), erp.api_call_count()), (1, 2));
     assert_eq!(
         scopes_asked_for(&crm),
@@ -132,7 +132,7 @@ async fn the_tool_prints_orders_and_its_codes_tell_what_is_wrong() {
     assert_eq!(orders[1]["path"], "/api/orders/8");
     assert_eq!(server.token_request_count(), 1);
 
-    // The good one is printed all the same.
+    // The valid one is still printed.
     let ran = tool(&["orders", "x\u{1b}[2J", "9"]).run().await;
     failed(&ran, 1, r"`x\u{1b}[2J` is no number");
     assert_eq!(json(&ran.stdout)["path"], "/api/orders/9");
@@ -199,7 +199,7 @@ async fn the_monitor_tells_tokens_from_the_api() {
         "{ran:?}"
     );
 
-    // Tokens of another server: they can be had, and the API does not know them.
+    // Tokens of another server: they can be obtained, but the API rejects them.
     let other = support::server("status.read").await;
     let ran = monitor()
         .set("CAMALL_TOKEN_ENDPOINT", &other.token_endpoint())
@@ -234,7 +234,7 @@ async fn the_service_answers_what_is_under_way_before_it_ends() {
     assert_eq!(service.get("/orders/seven").await.0, 400);
     assert_eq!(server.token_request_count(), 1);
 
-    // The next request finds its token refused, and waits for a new one.
+    // The next request finds its token rejected and waits for a new one.
     server.revoke_all_tokens();
     server.set_latency(Duration::from_millis(500));
     let asked = service.get("/orders/8");

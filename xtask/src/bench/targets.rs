@@ -1,4 +1,4 @@
-//! What is measured, and what it must reach.
+//! The measured rows and their targets.
 
 /// The benchmark programs: name and package.
 pub(super) const PROGRAMS: &[(&str, &str)] = &[
@@ -11,12 +11,12 @@ pub(super) const PROGRAMS: &[(&str, &str)] = &[
     ("start", "hallpass-cli"),
 ];
 
-/// A row, by itself or over another row of the same run, and the most that it may be.
+/// An upper bound for a row, alone or relative to another row of the same run.
 pub(super) struct Target {
     pub(super) what: &'static str,
     pub(super) row: &'static str,
     pub(super) baseline: Option<&'static str>,
-    /// None where it is only reported.
+    /// `None` if the row is only reported.
     pub(super) most: Option<f64>,
 }
 
@@ -38,7 +38,7 @@ const fn figure(what: &'static str, row: &'static str, most: f64) -> Target {
     }
 }
 
-/// Only told, beside another row where there is one.
+/// Creates a row that is only reported, relative to another row if there is one.
 const fn told(what: &'static str, row: &'static str, baseline: Option<&'static str>) -> Target {
     Target {
         what,

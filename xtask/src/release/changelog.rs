@@ -1,4 +1,4 @@
-//! The changelog: what is under `## Unreleased` becomes a version's section.
+//! The changelog: `## Unreleased` becomes the section of a version.
 
 use std::{fs, path::Path};
 
@@ -8,7 +8,7 @@ use semver::Version;
 const FILE: &str = "CHANGELOG.md";
 const UNRELEASED: &str = "## Unreleased\n";
 
-/// What is told of the next release; empty where nothing is.
+/// Returns the entries for the next release; empty if there are none.
 pub(super) fn unreleased(root: &Path) -> anyhow::Result<String> {
     let text = read(root)?;
     let Some((_, after)) = text.split_once(UNRELEASED) else {

@@ -1,4 +1,4 @@
-//! What must hold before anything is changed.
+//! The preconditions of a release.
 
 use std::path::Path;
 
@@ -55,7 +55,7 @@ pub(super) fn before(shell: &Shell, root: &Path, version: &Version) -> anyhow::R
     compatible(shell, version)
 }
 
-/// Does the public interface allow this version, going by the last release?
+/// Checks that the public API allows this version, compared with the last release.
 fn compatible(shell: &Shell, version: &Version) -> anyhow::Result<()> {
     let tags = cmd!(shell, "git tag --list v* --sort=-version:refname")
         .quiet()
@@ -94,7 +94,7 @@ fn compatible(shell: &Shell, version: &Version) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As semver has it: below 1.0 a minor version may break what it likes.
+/// Returns the kind of release by semver: below 1.0 a minor version may contain breaking changes.
 fn release_type(last: &Version, next: &Version) -> &'static str {
     if last.major != next.major || (next.major == 0 && last.minor != next.minor) {
         "major"

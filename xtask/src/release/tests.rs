@@ -1,4 +1,4 @@
-//! On a throwaway workspace of two crates, one of which needs the other.
+//! Releases of a temporary workspace with two crates, one of which depends on the other.
 
 mod registry;
 
@@ -35,7 +35,7 @@ impl Workspace {
         let registry = Registry::start();
         shell.set_var("CARGO_REGISTRIES_THROWAWAY_INDEX", registry.index());
         shell.set_var("CARGO_REGISTRIES_THROWAWAY_TOKEN", "a-token-of-a-test");
-        // Indexes and downloads of its own.
+        // A separate index and download folder.
         shell.set_var("CARGO_HOME", root.join("target/cargo-home"));
         shell.set_var("CARGO_TARGET_DIR", root.join("target"));
         for (name, value) in [
@@ -128,7 +128,7 @@ throwaway-base = { path = "base", version = "0.1.0", registry = "throwaway" }
         format!("{status}{head}{}", self.read("Cargo.toml"))
     }
 
-    /// It stops, says why and how to go on, and has changed nothing.
+    /// Checks that a release stops, gives the reason and the next step, and has changed nothing.
     fn stops(&self, version: &str, says: &[&str]) {
         let before = self.status();
         let error = format!("{:#}", self.release(version).unwrap_err());
@@ -196,7 +196,7 @@ fn what_is_prepared_is_one_commit_with_versions_and_changelog() {
         .read()
         .unwrap();
     assert_eq!(head, "Release 0.2.0");
-    // A try that was cut off after this is known by it, and goes on.
+    // By this commit an interrupted release is recognized and continued.
     let (current, other) = (Version::new(0, 2, 0), Version::new(0, 3, 0));
     assert!(was_prepared(&workspace.shell, &current, &current).unwrap());
     assert!(!was_prepared(&workspace.shell, &current, &other).unwrap());
@@ -270,7 +270,7 @@ fn versions_by_name() {
     }
 }
 
-/// The repository itself is fit to be released, as far as its manifests go.
+/// The repository itself can be released, as far as its manifests show.
 #[test]
 fn this_workspace_agrees_with_itself() {
     let root: &Path = crate::files::root();

@@ -1,4 +1,4 @@
-//! One version for all crates: in the workspace's manifest, and in what they ask of one another.
+//! One version for all crates: in the workspace's manifest, and in their dependencies on each other.
 
 use std::{fs, path::Path};
 
@@ -21,7 +21,7 @@ pub(super) fn current(root: &Path) -> anyhow::Result<Version> {
     Ok(version.context("the workspace has no version")?.parse()?)
 }
 
-/// The version that is meant by `patch`, `minor`, `major`, or itself.
+/// Returns the version that `patch`, `minor`, `major` or an explicit version refers to.
 pub(super) fn next(current: &Version, wanted: &str) -> anyhow::Result<Version> {
     let Version {
         major,
@@ -52,7 +52,7 @@ pub(super) fn next(current: &Version, wanted: &str) -> anyhow::Result<Version> {
     Ok(next)
 }
 
-/// Where versions disagree, in words.
+/// Describes where versions disagree.
 pub(super) fn disagreements(root: &Path) -> anyhow::Result<Vec<String>> {
     let current = current(root)?;
     let metadata = metadata(root)?;
@@ -75,13 +75,13 @@ pub(super) fn disagreements(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(faults)
 }
 
-/// From the folder itself, so that its own configuration counts.
+/// Reads metadata from the folder itself, so that its own configuration applies.
 fn metadata(root: &Path) -> anyhow::Result<Metadata> {
     let mut command = MetadataCommand::new();
     Ok(command.current_dir(root).no_deps().exec()?)
 }
 
-/// The crates of this workspace that others in it depend on, and the version that is asked for.
+/// Returns the workspace crates that others in it depend on, and the required versions.
 fn inner(manifest: &DocumentMut) -> anyhow::Result<Vec<(String, String)>> {
     let dependencies = manifest["workspace"]["dependencies"].as_table_like();
     let dependencies = dependencies.context("the workspace lists no dependencies")?;
@@ -113,7 +113,7 @@ pub(super) fn set(root: &Path, version: &Version) -> anyhow::Result<()> {
     Ok(fs::write(root.join("Cargo.toml"), manifest.to_string())?)
 }
 
-/// A crate that is published, and where.
+/// A published crate and its registry.
 pub(super) struct Published {
     pub(super) name: String,
     pub(super) registry: String,
@@ -124,7 +124,7 @@ pub(super) fn published(shell: &Shell) -> anyhow::Result<Vec<Published>> {
     let published = metadata.packages.into_iter().filter_map(|package| {
         let registry = match package.publish {
             None => "crates-io".to_owned(),
-            // An empty list: not published at all.
+            // An empty list means not published at all.
             Some(registries) => registries.first()?.clone(),
         };
         Some(Published {

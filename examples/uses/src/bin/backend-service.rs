@@ -1,7 +1,7 @@
-//! A backend service that calls another one: axum in front, behind it an API that wants a token.
+//! A backend service that calls another one: axum in front, and behind it an API that requires a token.
 //!
-//! `GET /orders/{id}` asks the API for the order; `GET /health` says whether a token can be had. It ends on SIGTERM or
-//! Ctrl-C, once the requests that are under way are answered.
+//! `GET /orders/{id}` requests the order from the API; `GET /health` reports whether a token can be obtained. The
+//! service stops on SIGTERM or Ctrl-C, after answering the requests in flight.
 
 use std::{env, error::Error, sync::Arc};
 
@@ -18,7 +18,7 @@ use hallpass::{
 use tokio::{net::TcpListener, signal};
 use uses::{Tokens, setting};
 
-/// What the handlers need: no client id, no secret.
+/// The handlers' state: no client id, no secret.
 struct Service {
     http: reqwest::Client,
     authorizer: Authorizer,
@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     uses::log();
     let api = setting("API_ORIGIN")?;
     let tokens = uses::tokens("orders.read")?;
-    // Wrong credentials shall stop a deployment, and not the first customer.
+    // Wrong credentials should stop the deployment, not fail the first request.
     tokens.token(&TokenRequest::default()).await?;
     let authorizer = uses::authorizer(tokens.clone(), &api)?;
     let http = uses::http()?;
@@ -75,7 +75,7 @@ async fn health(State(service): State<Arc<Service>>) -> Result<&'static str, Tro
     Ok("well\n")
 }
 
-/// Why the service cannot answer. What a customer is told names no server of ours; the traces do.
+/// The reason why a request cannot be answered. Responses name no internal server; the traces do.
 enum Trouble {
     NoToken(TokenError),
     Unreachable,
@@ -114,7 +114,7 @@ impl IntoResponse for Trouble {
     }
 }
 
-/// Waits for whoever ends the service.
+/// Waits for a shutdown signal.
 async fn ended() {
     let ctrl_c = async { drop(signal::ctrl_c().await) };
     #[cfg(unix)]

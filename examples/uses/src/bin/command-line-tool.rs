@@ -1,7 +1,7 @@
 //! A command-line tool: `command-line-tool orders ID...` prints orders as lines of JSON.
 //!
-//! What was asked for goes to stdout, everything else to stderr. Exit codes: 0 done; 1 an order could not be had; 2 it
-//! was called wrongly or a setting is wrong; 3 no token; 4 the API refuses what this client may do.
+//! Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 an order could not be fetched; 2 wrong
+//! usage or invalid setting; 3 no token; 4 the API denied access to this client.
 
 use std::{env, process::ExitCode};
 
@@ -39,7 +39,7 @@ async fn orders(ids: &[String]) -> Result<(), u8> {
     for id in ids {
         match order(&http, &authorizer, &api, id).await {
             Ok(order) => println!("{order}"),
-            // The next one would fare no better.
+            // The next one would fail too.
             Err(code @ (NO_TOKEN | REFUSED)) => return Err(code),
             Err(code) => outcome = Err(code),
         }
@@ -82,7 +82,7 @@ async fn order(
     answer.text().await.map_err(|error| complain(FAILED, error))
 }
 
-/// Says what is wrong, and yields the exit code.
+/// Prints an error and returns the exit code.
 fn complain(code: u8, why: impl std::fmt::Display) -> u8 {
     eprintln!("error: {why}");
     code

@@ -1,7 +1,7 @@
-//! A data pipeline: reads a thousand records from an API, many at once, with one token for all of them.
+//! A data pipeline: reads a thousand records from an API concurrently, with one token for all of them.
 //!
-//! `RECORDS` and `PARALLEL` say how many (1,000 and 32). A bar shows how far it is where someone looks; the sum goes to
-//! stdout. A record that cannot be had is tried twice more where time may mend it, and is counted where not.
+//! `RECORDS` and `PARALLEL` set the numbers (1,000 and 32). A progress bar is shown on a terminal; the sum goes to
+//! stdout. A record that fails is retried twice if the error is transient, and counted as failed otherwise.
 
 use std::{env, error::Error, process::ExitCode, sync::Arc, time::Duration};
 
@@ -56,7 +56,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
                 failed += 1;
                 bar.suspend(|| eprintln!("{why}"));
             }
-            // Without a token no other record can be had either.
+            // Without a token no other record can be fetched either.
             Err(Trouble::Token(error)) => return Err(error.into()),
         }
     }
@@ -74,7 +74,7 @@ enum Trouble {
     Record(String),
 }
 
-/// The length of a record.
+/// Returns the length of a record.
 async fn read(api: &Api, record: usize) -> Result<usize, Trouble> {
     let url = format!("{}/api/records/{record}", api.origin);
     let mut wait = Duration::from_millis(100);

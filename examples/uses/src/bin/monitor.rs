@@ -1,8 +1,8 @@
-//! A monitor: calls an API again and again, and tells trouble with tokens from trouble with the API.
+//! A monitor: calls an API repeatedly, and distinguishes token failures from API failures.
 //!
-//! Each check prints one line, `up`, `down: token` or `down: api`, with how long token and call took. `CHECKS` ends it
-//! after so many (by default it goes on), `INTERVAL_MS` is the time between them (30,000). The exit code is that of
-//! the last check: 0 up, 1 the API is down, 3 no token.
+//! Each check prints one line, `up`, `down: token` or `down: api`, with the duration of the token request and the call.
+//! `CHECKS` limits the number of checks (unlimited by default), `INTERVAL_MS` is the time between them (30,000). The
+//! exit code is that of the last check: 0 up, 1 the API is down, 3 no token.
 
 use std::{
     env,
@@ -49,7 +49,7 @@ async fn main() -> ExitCode {
     let mut interval = time::interval(Duration::from_millis(
         number("INTERVAL_MS").unwrap_or(30_000).max(1),
     ));
-    // After a check that took long there is no hurry.
+    // After a slow check the next one does not need to start at once.
     interval.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     let mut code = 0;
     for _ in 0..checks {
@@ -76,7 +76,7 @@ impl Monitor {
         })
     }
 
-    /// One check, told in one line; yields the exit code.
+    /// Runs one check, prints one line and returns the exit code.
     async fn check(&self) -> u8 {
         let began = Instant::now();
         let token = self.tokens.token(&TokenRequest::default()).await;
@@ -108,7 +108,7 @@ impl Monitor {
     }
 
     async fn call(&self) -> Result<(), Trouble> {
-        // The token at hand goes with it; where the API refuses it, a new one.
+        // Sends the cached token, and a new one if the API rejects it.
         let answer = self.http.get(&self.url).send_with(&self.authorizer).await;
         let answer = answer.map_err(|error| match error.token_error() {
             Some(error) => Trouble::Token(error.clone()),

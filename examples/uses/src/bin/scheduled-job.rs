@@ -1,4 +1,4 @@
-//! A scheduled job: sends one report, and says by its exit code whether to run it again.
+//! A scheduled job: sends one report, and indicates by its exit code whether to run it again.
 //!
 //! For cron, a systemd timer or a Kubernetes CronJob. The codes are those of sysexits.h:
 //!
@@ -37,7 +37,7 @@ async fn run() -> Result<(), Failure> {
     let authorizer = uses::authorizer(uses::tokens("reports.write")?, &api)?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let day = now.map_or(0, |now| now.as_secs() / 86_400);
-    // The day names the report, so that one that is sent twice counts once.
+    // The day identifies the report, so a report that is sent twice counts once.
     let answer = uses::http()?
         .put(format!("{api}/api/reports/{day}"))
         .body("all is well\n")
@@ -100,7 +100,7 @@ impl From<hallpass::reqwest::Error> for Failure {
     }
 }
 
-/// What an HTTP error says, to its root.
+/// Formats an HTTP error with its chain of causes.
 fn with_causes(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     let texts: Vec<_> = causes.map(ToString::to_string).collect();

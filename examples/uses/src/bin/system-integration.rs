@@ -1,7 +1,7 @@
-//! A system integration: takes what is new in one system and hands it to another, with a token of its own for each.
+//! A system integration: copies new records from one system to another, with a separate token for each.
 //!
-//! One source serves both: a `TokenRequest` says what differs, and the cache holds a token for each. `CRM_ORIGIN` and
-//! `ERP_ORIGIN` name the systems. Each may have its own token, and neither can use the other's.
+//! One source serves both: a `TokenRequest` describes the differences, and the cache holds a token for each.
+//! `CRM_ORIGIN` and `ERP_ORIGIN` name the systems. Each receives its own token and never sees the other's.
 
 use std::{error::Error, process::ExitCode};
 
@@ -26,7 +26,7 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<usize, Box<dyn Error>> {
     let (crm, erp) = (setting("CRM_ORIGIN")?, setting("ERP_ORIGIN")?);
-    // The fewest scopes that do, for each.
+    // The minimal scopes for each.
     let reads = TokenRequest::new().with_scopes("customers.read".parse()?);
     let writes = TokenRequest::new().with_scopes("ledger.write".parse()?);
     let tokens = uses::tokens("")?;
@@ -36,7 +36,7 @@ async fn run() -> Result<usize, Box<dyn Error>> {
     if uses::on_this_machine() {
         authorizer = authorizer.danger_allow_http_on_loopback();
     }
-    // It sends a PUT again too if its token was refused, since it knows whether that was redirected.
+    // Also repeats a PUT if its token was rejected, because the client knows whether the request was redirected.
     let client = TokenClient::new(authorizer.build()?, uses::http_builder())?;
     let mut handed_over = 0;
     for customer in 1..=3 {
@@ -53,14 +53,14 @@ async fn read(client: &TokenClient, url: &str) -> Result<String, Box<dyn Error>>
 }
 
 async fn write(client: &TokenClient, url: &str, record: String) -> Result<(), Box<dyn Error>> {
-    // The number is in the URL: a record that is handed over twice is there once.
+    // The number is in the URL, so a record that is copied twice exists once.
     let put = client.http().put(url).body(record);
     let answer = client.send(put).await?;
     checked(answer)?;
     Ok(())
 }
 
-/// An answer that is none is an error, with what the API said of the token where that is the reason.
+/// Turns an unsuccessful response into an error, with the API's comment on the token if that is the reason.
 fn checked(answer: Response) -> Result<Response, Box<dyn Error>> {
     if let Some(refusal) = answer.extensions().get::<ApiRefusal>() {
         return Err(refusal.clone().into());

@@ -1,4 +1,4 @@
-//! Runs a program of this package with all that it needs in its environment.
+//! Runs a program of this package with the environment that it needs.
 
 use std::{
     fmt, fs,
@@ -16,18 +16,18 @@ mod service;
 pub(crate) const ID: &str = "orders-service";
 pub(crate) const SECRET: &str = "CANARY-s3cr3t-0123456789";
 
-/// An authorization server whose client may have these scopes.
+/// Starts an authorization server whose client may have these scopes.
 pub(crate) async fn server(scopes: &str) -> AuthorizationServer {
     let client = Client::new(ID, SECRET).scopes(scopes);
     AuthorizationServer::builder().client(client).start().await
 }
 
-/// Where the server's API is.
+/// The URL of the server's API.
 pub(crate) fn origin(server: &AuthorizationServer) -> String {
     server.api_url("").trim_end_matches("/api").to_owned()
 }
 
-/// A program that is about to be run. Its secret is in a file, as a mount has it.
+/// A program that is about to be run. Its secret is in a file, as in a mounted volume.
 pub(crate) struct Trial {
     command: Command,
     secret: SecretFile,
@@ -47,7 +47,7 @@ impl Trial {
             .env("CAMALL_TOKEN_ENDPOINT", server.token_endpoint())
             .env("API_ORIGIN", origin(server))
             .env("DANGER_HTTP_ON_LOOPBACK", "1")
-            // Without the warnings that the line above is for.
+            // Without the warnings that the line above causes.
             .env("RUST_LOG", "error")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -87,7 +87,7 @@ impl Trial {
     }
 }
 
-/// How a program ended.
+/// The result of a program.
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,

@@ -1,4 +1,4 @@
-//! A service that is asked, and told to end.
+//! A service as a process that is called and then stopped.
 
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
@@ -23,7 +23,7 @@ impl Trial {
     }
 }
 
-/// A service that listens.
+/// A running service.
 pub(crate) struct Running {
     process: Child,
     address: String,
@@ -38,7 +38,7 @@ impl Running {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    /// Asks it to end.
+    /// Requests the service to stop.
     pub(crate) async fn terminate(&self) {
         let id = self.process.id().unwrap().to_string();
         let kill = Command::new("kill").args(["-TERM", &id]).status().await;

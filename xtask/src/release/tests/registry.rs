@@ -1,4 +1,4 @@
-//! A registry on loopback, as far as cargo needs one: an index, downloads, and publishing that can be cut off.
+//! A minimal cargo registry on loopback: an index, downloads, and publishing that can be interrupted.
 
 use std::{
     collections::BTreeMap,
@@ -17,9 +17,9 @@ pub(super) struct Registry {
 
 #[derive(Default)]
 struct State {
-    /// Lines of the index by name, and what is downloaded.
+    /// The index lines by name, and the packages.
     crates: BTreeMap<String, (String, Vec<u8>)>,
-    /// In the order of their coming.
+    /// The published crates in order.
     published: Vec<String>,
     refused: Option<String>,
 }
@@ -32,7 +32,7 @@ impl Registry {
         let served = state.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // An error is the other side's leaving.
+                // An error means that the client has disconnected.
                 let _ = serve(stream, address, &served);
             }
         });
@@ -43,7 +43,7 @@ impl Registry {
         format!("sparse+http://{}/index/", self.address)
     }
 
-    /// Takes this crate no more, or every crate again.
+    /// Rejects this crate from now on, or accepts every crate again.
     pub(super) fn refuse(&self, name: Option<&str>) {
         lock(&self.state).refused = name.map(str::to_owned);
     }
@@ -111,7 +111,7 @@ fn look_up(path: &str, address: SocketAddr, state: &State) -> (u16, Vec<u8>) {
     }
 }
 
-/// Lengths and contents of a description and a package, as cargo's registry protocol has it.
+/// Handles a publish request: a description and a package, each after its length.
 fn publish(body: &[u8], state: &mut State) -> (u16, Vec<u8>) {
     let part = |bytes: &[u8]| {
         let length = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
