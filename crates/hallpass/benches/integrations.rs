@@ -1,10 +1,11 @@
-//! The same request over loopback, kept alive, without TLS: with a constant header, and with a token from the cache.
+//! Compares the same request over loopback, with keep-alive and without TLS: with a constant header, and with a cached
+//! token.
 //!
-//! All take turns, a few requests each, so that whatever slows the machine slows all; and each is compared with its
-//! baseline turn by turn, so that what slows it for a while is in no ratio.
+//! All cases alternate, a few requests each, so that a slow machine slows all; each is compared with its baseline
+//! round by round, so that a temporary slowdown does not distort the ratio.
 //!
-//! Twice: with the server on a thread of its own, as servers are, and with client and server on one thread, where
-//! nobody waits for another thread and what is ours weighs more.
+//! Measured twice: with the server on its own thread, as servers run, and with client and server on one thread, where
+//! there is no wait for another thread and our own cost weighs more.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -29,7 +30,7 @@ use reqwest_middleware::{ClientBuilder, Middleware, Next};
 use tokio::runtime::Builder;
 use tower::{Layer as _, Service};
 
-/// Turns that count, after some that warm up, and requests in a turn.
+/// Measured rounds, rounds of warm-up, and requests per round.
 const TURNS: usize = 4_000;
 const WARM_UP: usize = 400;
 const REQUESTS: u32 = 5;
@@ -44,7 +45,7 @@ const ROWS: [&str; 7] = [
     "hyper/hallpass_retry",
 ];
 
-/// A row, and the one that it is compared with.
+/// A row, and its baseline.
 const PAIRS: [(usize, usize); 5] = [(1, 0), (3, 2), (3, 0), (5, 4), (6, 4)];
 
 type Body = Empty<bytes::Bytes>;
@@ -83,7 +84,7 @@ async fn measure(set_up: &str, api: RawServer) {
     constant.set_sensitive(true);
 
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    // What reqwest-middleware itself costs is in both.
+    // Both include the cost of reqwest-middleware itself.
     let plain = ClientBuilder::new(client.clone())
         .with(Constant(constant.clone()))
         .build();
@@ -104,7 +105,7 @@ async fn measure(set_up: &str, api: RawServer) {
     let mut times: [Vec<f64>; ROWS.len()] = Default::default();
     for turn in 0..WARM_UP + TURNS {
         for step in 0..ROWS.len() {
-            // Each comes first, and after each other, as often: their number is prime.
+            // Each row comes first, and after each other row, equally often: their number is prime.
             let row = (turn + step * (1 + turn % (ROWS.len() - 1))) % ROWS.len();
             let began = Instant::now();
             for _ in 0..REQUESTS {

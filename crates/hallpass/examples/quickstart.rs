@@ -1,9 +1,9 @@
-//! The main job, end to end: get a token, call an API with it, share the token between ten thousand calls, renew it
+//! The main flow, end to end: get a token, call an API with it, share the token between ten thousand calls, renew it
 //! under load, see a refusal.
 //!
 //! `cargo run --example quickstart` runs against an authorization server and an API that it starts on this machine.
-//! With `CAMALL_CLIENT_ID` and `CAMALL_CLIENT_SECRET` (and optionally `CAMALL_SCOPE`) set it asks camall.io, and calls
-//! the API that `CAMALL_API_URL` names.
+//! With `CAMALL_CLIENT_ID` and `CAMALL_CLIENT_SECRET` (and optionally `CAMALL_SCOPE`) set, it uses camall.io, and
+//! calls the API at `CAMALL_API_URL`.
 
 use std::{
     env,
@@ -109,7 +109,7 @@ async fn call(url: &str, token: &AccessToken) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Ten thousand calls at once, before there is a token.
+/// Makes ten thousand concurrent calls, before there is a token.
 async fn share(
     server: &AuthorizationServer,
     source: &Arc<dyn TokenSource>,
@@ -133,7 +133,7 @@ async fn share(
     Ok(())
 }
 
-/// Tokens of two seconds, at a server that takes 200 ms, while 64 tasks go on asking.
+/// Issues tokens of two seconds, with a server latency of 200 ms, while 64 tasks keep requesting tokens.
 async fn renew(
     server: &AuthorizationServer,
     source: &Arc<dyn TokenSource>,
@@ -179,7 +179,7 @@ async fn renew(
     Ok(())
 }
 
-/// What was granted; never the token.
+/// Prints the grant, never the token.
 fn show(token: &AccessToken) {
     println!("granted");
     println!("  type      {}", token.token_type());

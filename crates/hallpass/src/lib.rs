@@ -1,6 +1,6 @@
 //! OAuth 2.0 access tokens for machine-to-machine work: services, jobs, pipelines, command-line tools, monitors.
 //!
-//! A [`TokenSource`] yields [`AccessToken`]s. Build one for your server, hold it as `Arc<dyn TokenSource>`, and put
+//! A [`TokenSource`] returns [`AccessToken`]s. Build one for your server, store it as `Arc<dyn TokenSource>`, and put
 //! the token's ready-made header on each request.
 //!
 //! ```no_run
@@ -19,7 +19,7 @@
 //! # }
 //! ```
 //!
-//! A whole round, against a server that runs in the test:
+//! A complete exchange, against a server that runs in the test:
 //!
 //! ```
 //! use hallpass::{Secret, TokenRequest, TokenSource, endpoint::{ClientCredentials, ClientSecretBasic}};
@@ -41,21 +41,21 @@
 //! # }
 //! ```
 //!
-//! | module | feature | what it holds |
+//! | module | feature | content |
 //! |---|---|---|
-//! | [`cache`] | `cache` (default) | [`CachedTokenSource`](cache::CachedTokenSource): one request in flight, renewal ahead of expiry |
+//! | [`cache`] | `cache` (default) | [`CachedTokenSource`](cache::CachedTokenSource): single-flight requests, refresh ahead of expiry |
 //! | [`camall`] | `camall` (default) | camall.io |
 //! | [`endpoint`] | `endpoint` (default) | any RFC 6749 token endpoint: client credentials, JWT bearer, token exchange, refresh tokens; transports, client authentication |
-//! | `jwt` | `jwt`, or `jwt-ring` | client authentication by signed assertions: `private_key_jwt`, `client_secret_jwt`, workload identity; assertions for the JWT bearer grant; tokens bound to a key: DPoP |
+//! | `jwt` | `jwt`, or `jwt-ring` | client authentication by signed assertions: `private_key_jwt`, `client_secret_jwt`, workload identity; assertions for the JWT bearer grant; sender-constrained tokens: DPoP |
 //! | `jwt` | `jwt-pkcs11` | the same with a key in a hardware token |
 //! | [`reqwest`] | `reqwest`, `reqwest-middleware` | tokens on the requests of a reqwest client |
 //! | [`tower`] | `tower` | tokens on the requests of a tower service: hyper, tonic |
-//! | [`secrets`] | `secrets` (default) | where the secret lives, rotated without a restart |
-//! | [`core`] | always | the rest of the seam: for those who write providers, decorators and integrations |
+//! | [`secrets`] | `secrets` (default) | secret sources, rotated without a restart |
+//! | [`core`] | always | the other core types and traits, for providers, decorators and integrations |
 //!
 //! A feature adds a module and changes nothing else.
 
-/// The seam between providers, decorators and integrations: everything that [`hallpass_core`] holds.
+/// The core types and traits, for providers, decorators and integrations: everything in [`hallpass_core`].
 pub mod core {
     pub use hallpass_core::*;
 }

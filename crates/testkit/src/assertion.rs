@@ -1,4 +1,4 @@
-//! Client assertions (RFC 7523), as a strict server reads them.
+//! Client assertions (RFC 7523), checked like a strict server does.
 
 use std::{
     collections::HashSet,
@@ -13,13 +13,13 @@ use crate::{
     grant::{Refusal, TokenRequestRecord},
 };
 
-/// The longest lifetime of an assertion, in seconds.
+/// The maximum lifetime of an assertion, in seconds.
 const LONGEST: u64 = 300;
 
-/// The server as an audience of assertions, with those that it has seen.
+/// The server as the audience of assertions, with those that it has seen.
 pub(crate) struct Assertions {
     issuer: String,
-    /// Every `jti` that proved a client.
+    /// Every `jti` that authenticated a client.
     used: HashSet<String>,
 }
 
@@ -35,7 +35,7 @@ impl Assertions {
         &self.issuer
     }
 
-    /// The client that the assertion proves.
+    /// Returns the client that the assertion authenticates.
     pub(crate) fn authenticate<'a>(
         &mut self,
         assertion: &str,
@@ -77,10 +77,10 @@ impl Assertions {
         self.check(&claims).map_or_else(refused, |()| Ok(client))
     }
 
-    /// For whom it is, when, and whether it came before (RFC 7523 section 3).
+    /// Checks audience, times and replay (RFC 7523 section 3).
     pub(crate) fn check(&mut self, claims: &Value) -> Result<(), &'static str> {
         let text = |name: &str| claims[name].as_str().unwrap_or_default();
-        // One string: a list could hold other servers' names too.
+        // A string only: a list could also name other servers.
         if text("aud") != self.issuer {
             return Err("aud is not this issuer");
         }

@@ -6,9 +6,9 @@ use hallpass_core::ScopeSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuthMethod {
-    /// `client_secret_basic`, form-decoded as RFC 6749 section 2.3.1 says.
+    /// `client_secret_basic`, form-decoded as in RFC 6749 section 2.3.1.
     Basic,
-    /// Basic as a server reads it that decodes nothing after the base64.
+    /// `client_secret_basic` at a server that decodes nothing after the base64.
     BasicRaw,
     /// `client_secret_post`.
     Post,
@@ -20,18 +20,18 @@ pub enum AuthMethod {
 #[derive(Clone)]
 pub struct Client {
     pub(crate) id: String,
-    /// Any of them proves it.
+    /// The accepted secrets.
     pub(crate) secrets: Vec<String>,
     pub(crate) scopes: ScopeSet,
     pub(crate) methods: Vec<AuthMethod>,
     pub(crate) verify: Option<Verify>,
 }
 
-/// Tells whether an assertion is signed with a secret.
+/// A function that returns true if an assertion is signed with a secret.
 pub(crate) type Verify = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
 impl Client {
-    /// A client without scopes that may use [`AuthMethod::Basic`] and [`AuthMethod::Post`].
+    /// Creates a client without scopes that may use [`AuthMethod::Basic`] and [`AuthMethod::Post`].
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
         Self {
             id: client_id.into(),
@@ -44,9 +44,9 @@ impl Client {
 
     /// Also accepts signed assertions of this client (RFC 7523).
     ///
-    /// `verify` is given an assertion in its compact form and a secret of the client's, and tells whether the one is
-    /// signed with the other: the testkit knows no cryptography. For a public key it ignores the secret, or reads
-    /// the key in its place. The server checks everything else: for whom it is, its times, and that it comes once.
+    /// `verify` takes an assertion in compact form and a secret of the client, and returns true if the assertion is
+    /// signed with it: the testkit has no cryptography. For a public key it ignores the secret, or reads the key in
+    /// its place. The server checks everything else: the audience, the times, and replay.
     #[must_use]
     pub fn assertions(
         mut self,
@@ -63,21 +63,21 @@ impl Client {
         verify.is_some_and(|verify| secrets.any(|secret| verify(assertion, secret)))
     }
 
-    /// The scopes that it may have, with spaces between them; all of them where it asks for none.
+    /// Sets the scopes that the client may have, space-separated; it gets all of them if it requests none.
     ///
     /// # Panics
     ///
-    /// Where they are no scopes.
+    /// If these are no scopes.
     #[must_use]
     pub fn scopes(mut self, scopes: &str) -> Self {
-        // A typing error in a test: it must stop the test.
+        // A typo in a test must stop the test.
         self.scopes = scopes
             .parse()
             .unwrap_or_else(|error| panic!("scopes of a test's client: {error}"));
         self
     }
 
-    /// Returns this client with these authentication methods.
+    /// Sets the client's authentication methods.
     #[must_use]
     pub fn methods(mut self, methods: impl IntoIterator<Item = AuthMethod>) -> Self {
         self.methods = methods.into_iter().collect();

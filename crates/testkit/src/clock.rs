@@ -5,7 +5,7 @@ use std::{
 
 use hallpass_core::{Clock, Moment, Timestamp};
 
-/// A clock that moves only when a test moves it. Clones show the same time.
+/// A clock that moves only when a test moves it. Clones share the same time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,14 +27,14 @@ impl Default for ManualClock {
 }
 
 impl ManualClock {
-    /// A clock at 2026-01-01T00:00:00Z, an hour after its origin.
+    /// Creates a clock at 2026-01-01T00:00:00Z, an hour after its origin.
     pub fn new() -> Self {
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
         let start = Timestamp::from_origin(Duration::from_secs(3_600));
         Self(Arc::new(Mutex::new(Moment::new(start, wall))))
     }
 
-    /// Lets time pass on both scales.
+    /// Advances both scales.
     pub fn advance(&self, duration: Duration) {
         self.change(|moment| {
             moment.timestamp = moment.timestamp.saturating_add(duration);
@@ -42,7 +42,7 @@ impl ManualClock {
         });
     }
 
-    /// Sets the time of day alone, as an administrator or a time service does. It may go back.
+    /// Sets the wall clock only, as an administrator or a time service does. It may go back.
     pub fn set_wall(&self, wall: SystemTime) {
         self.change(|moment| moment.wall = wall);
     }
@@ -66,9 +66,9 @@ impl Clock for ManualClock {
     }
 }
 
-/// A clock on tokio's time, paused or not: what `tokio::time::advance` moves, it shows.
+/// A clock on tokio's time, paused or not: it moves with `tokio::time::advance`.
 ///
-/// For tests of code that both sleeps and reads a clock. It shows the time since it was made; clones agree.
+/// For tests of code that both sleeps and reads a clock. It shows the time since it was created; clones agree.
 ///
 /// ```
 /// use std::time::Duration;
@@ -96,7 +96,7 @@ impl Default for TokioClock {
 }
 
 impl TokioClock {
-    /// A clock that starts where a [`ManualClock`] does.
+    /// Creates a clock that starts at the same time as a [`ManualClock`].
     pub fn new() -> Self {
         Self {
             origin: tokio::time::Instant::now(),

@@ -1,4 +1,4 @@
-//! Holds a [`TokenSource`](hallpass_core::TokenSource) to the promises of its trait, one named test a rule.
+//! Checks a [`TokenSource`](hallpass_core::TokenSource) against the promises of its trait, one named test per rule.
 //!
 //! A provider's crate needs one macro call in its tests. The [`Subject`] adds the facts that the kit cannot know: the
 //! secret to look for, scopes that the client may have, the same source with wrong credentials. A rule that cannot be
@@ -45,8 +45,8 @@
 //! # }
 //! ```
 //!
-//! Every rule runs on a thread and a runtime of its own and has ten seconds: a source that hangs, blocks or panics is
-//! one failed test with a sentence, never a run without an end.
+//! Every rule runs on its own thread and runtime with a timeout of ten seconds: a source that hangs, blocks or panics
+//! is one failed test with a message, never an endless run.
 
 mod checks;
 mod rule;
@@ -57,7 +57,7 @@ pub use rule::Rule;
 pub use run::{Violation, check};
 pub use subject::Subject;
 
-/// Generates a module with one test a [`Rule`](crate::conformance::Rule).
+/// Generates a module with one test per [`Rule`](crate::conformance::Rule).
 ///
 /// The first argument names the module, the second is an expression that yields a future of a
 /// [`Subject`](crate::conformance::Subject): a fresh one for each rule. Tests of rules that cannot be checked are listed
@@ -91,14 +91,14 @@ macro_rules! conformance {
             keeps_its_credential_epoch KeepsItsCredentialEpoch,
         );
     };
-    // `$d` is a dollar sign, for the macro inside.
+    // `$d` is a dollar sign, for the inner macro.
     (@rules ($d:tt) $name:ident, $subject:expr, { $($ignored:ident: $reason:literal,)* },
         $($test:ident $rule:ident,)+) => {
         mod $name {
             #[allow(unused_imports, clippy::wildcard_imports)]
             use super::*;
 
-            // One arm for each ignored test, so that its name picks the attribute.
+            // One arm per ignored test, so that its name picks the attribute.
             macro_rules! rule {
                 $(($ignored $d rule:ident) => {
                     rule!(@test [ignore = $reason] $ignored $d rule);

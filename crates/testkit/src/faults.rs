@@ -1,5 +1,4 @@
-//! Answers of servers in real life, as data: each with its number in the protocol's list, and the result that a client
-//! must make of it.
+//! Responses of real servers, as data: each with its requirement number, and the result that a client must return.
 //!
 //! ```
 //! use hallpass_testkit::{faults::{self, Expected}, raw::RawServer};
@@ -18,7 +17,7 @@
 //! # }
 //! ```
 //!
-//! Those that HTTP can express, an [`AuthorizationServer`](crate::AuthorizationServer) answers with too.
+//! An [`AuthorizationServer`](crate::AuthorizationServer) also serves those that HTTP can express.
 
 mod bodies;
 mod members;
@@ -37,21 +36,21 @@ pub use members::MEMBERS;
 pub use refusals::REFUSALS;
 pub use wire::WIRE;
 
-/// One answer of a token endpoint, and what is to become of it.
+/// A response of a token endpoint, with the expected result.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Fault {
-    /// Its number in the protocol's list: `F-01` and so on. Several variants share one.
+    /// The requirement number: `F-01` and so on. Several variants may share one.
     pub number: &'static str,
-    /// A unique name in snake case, fit for the name of a test.
+    /// A unique name in snake case, usable as a test name.
     pub name: &'static str,
-    /// The answer on the wire.
+    /// The response on the wire.
     pub answer: Answer,
     /// The result for a client with the defaults.
     pub expected: Expected,
 }
 
-/// An answer on the wire.
+/// A response on the wire.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Answer {
@@ -65,7 +64,7 @@ pub enum Answer {
         /// The body.
         body: Body,
     },
-    /// Bytes that are no whole HTTP response, and what follows them.
+    /// Bytes that are no complete HTTP response, and the event that follows them.
     #[non_exhaustive]
     Wire {
         /// The bytes.
@@ -79,11 +78,11 @@ pub enum Answer {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Body {
-    /// This text.
+    /// A text.
     Text(&'static str),
-    /// These bytes.
+    /// Raw bytes.
     Bytes(&'static [u8]),
-    /// A text, another one so many times, and a last one.
+    /// A text, a repeated text, and a final text.
     #[non_exhaustive]
     Repeated {
         /// The bytes before it.
@@ -95,7 +94,7 @@ pub enum Body {
         /// The bytes after it.
         after: &'static str,
     },
-    /// A text, an array in an array and so on so many times, and a last one.
+    /// A text, nested arrays, and a final text.
     #[non_exhaustive]
     Nested {
         /// The bytes before it.
@@ -107,7 +106,7 @@ pub enum Body {
     },
 }
 
-/// The end of a connection after bytes that are no whole response.
+/// The end of a connection after bytes that are no complete response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum After {
@@ -115,24 +114,24 @@ pub enum After {
     Close,
     /// A reset.
     Reset,
-    /// Nothing, for as long as the client waits.
+    /// Silence, for as long as the client waits.
     Stall,
-    /// This, again and again, as fast as it is taken, a few dozen at a time.
+    /// A text, repeated as fast as the client reads, a few dozen at a time.
     Flood(&'static str),
-    /// This, again and again, each after ten milliseconds.
+    /// A text, repeated every ten milliseconds.
     Drip(&'static str),
 }
 
-/// The result that a client with the defaults must make of an answer.
+/// The result that a client with the defaults must return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expected {
-    /// A token that lives for so long.
+    /// A token with this lifetime.
     #[non_exhaustive]
     Token {
-        /// Its lifetime in seconds; none where the server tells none, and the client assumes one.
+        /// The lifetime in seconds; `None` if the server sends none, and the client assumes one.
         seconds: Option<u64>,
-        /// Its scopes, with spaces between them; none where they are those that were asked for.
+        /// The scopes, space-separated; `None` if they are the requested ones.
         scopes: Option<&'static str>,
     },
     /// An error.
@@ -140,23 +139,23 @@ pub enum Expected {
     Error {
         /// The kind of the error.
         kind: ErrorKind,
-        /// True if trying again later can help.
+        /// True if a later retry can help.
         transient: bool,
     },
 }
 
-/// Every fault, by number and then by name as they are listed.
+/// Returns every fault, by number and then by name.
 pub fn all() -> impl Iterator<Item = &'static Fault> {
     BODIES.iter().chain(MEMBERS).chain(REFUSALS).chain(WIRE)
 }
 
-/// The fault of this name.
+/// Returns the fault with this name.
 pub fn named(name: &str) -> Option<&'static Fault> {
     all().find(|fault| fault.name == name)
 }
 
 impl Fault {
-    /// For a [`RawServer`](crate::raw::RawServer).
+    /// Returns the reply for a [`RawServer`](crate::raw::RawServer).
     pub fn reply(&self) -> Reply {
         match self.answer {
             Answer::Http {
@@ -177,7 +176,7 @@ impl Fault {
         }
     }
 
-    /// Status and answer for a server that speaks HTTP; nothing where HTTP cannot express it.
+    /// Returns status and response for an HTTP server; `None` if HTTP cannot express the fault.
     pub(crate) fn template(&self) -> Option<(u16, ResponseTemplate)> {
         let Answer::Http {
             status,
@@ -220,7 +219,7 @@ impl Body {
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 
-/// JSON with status 200.
+/// Creates a JSON response with status 200.
 const fn ok(
     number: &'static str,
     name: &'static str,
@@ -250,7 +249,7 @@ const fn http(
     }
 }
 
-/// A token with the scopes that were asked for.
+/// Creates the expected token, with the requested scopes.
 const fn token(seconds: u64) -> Expected {
     Expected::Token {
         seconds: Some(seconds),
@@ -262,14 +261,14 @@ const fn error(kind: ErrorKind, transient: bool) -> Expected {
     Expected::Error { kind, transient }
 }
 
-/// A token with the lifetime that the client assumes.
+/// A token with the client's assumed lifetime.
 const OF_SOME_LIFETIME: Expected = Expected::Token {
     seconds: None,
     scopes: None,
 };
-/// An answer that is of no use, now or ever.
+/// A response that is unusable, now and later.
 const UNUSABLE: Expected = error(ErrorKind::UnusableResponse, false);
-/// An answer that was of no use this time.
+/// A response that was unusable this time.
 const GARBLED: Expected = error(ErrorKind::UnusableResponse, true);
 const DOWN: Expected = error(ErrorKind::Unavailable, true);
 

@@ -1,4 +1,4 @@
-//! A token request as a real server reads it: decoded with another decoder than the client's encoder, and judged.
+//! Token requests as a real server reads them: decoded by another decoder than the client's encoder, then checked.
 
 use std::{collections::HashSet, fmt};
 
@@ -19,30 +19,30 @@ mod token_exchange;
 pub(crate) use refresh_token::RefreshTokens;
 pub(crate) use token_exchange::KnownTokens;
 
-/// A token request and the status of its answer. The secret is in `form` where it was sent there.
+/// A token request with the status of its response. If the client sent the secret in the form, `form` holds it.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct TokenRequestRecord {
-    /// The client's authentication method, where it could be read.
+    /// The client's authentication method, if it could be read.
     pub method: Option<AuthMethod>,
-    /// The client that the request named.
+    /// The client identifier in the request.
     pub client_id: Option<String>,
     /// The decoded form, in the order of the body.
     pub form: Vec<(String, String)>,
     /// The headers, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The HTTP status of the answer.
+    /// The HTTP status of the response.
     pub status: u16,
 }
 
 impl TokenRequestRecord {
-    /// The value of the form's first parameter of this name.
+    /// Returns the form's first parameter of this name.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let found = self.form.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The value of the first header of this name, in lower case.
+    /// Returns the first header of this name, in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
@@ -70,11 +70,11 @@ pub(crate) struct Granted {
     pub(crate) scopes: ScopeSet,
     /// Members of the response besides those of every grant.
     pub(crate) more: Vec<(&'static str, String)>,
-    /// The refresh token that is used up by it.
+    /// The refresh token that this grant consumed.
     pub(crate) used: Option<String>,
 }
 
-/// The knowledge that the server judges by.
+/// The state that the server checks requests against.
 pub(crate) struct Known<'a> {
     pub(crate) clients: &'a [Client],
     pub(crate) assertions: &'a mut Assertions,
@@ -84,7 +84,7 @@ pub(crate) struct Known<'a> {
     pub(crate) refresh_tokens: &'a mut RefreshTokens,
 }
 
-/// Reads a request; nothing is judged yet.
+/// Reads a request without checking it.
 pub(crate) fn record(request: &Request) -> TokenRequestRecord {
     let headers = request.headers.iter().map(|(name, value)| {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -97,7 +97,7 @@ pub(crate) fn record(request: &Request) -> TokenRequestRecord {
     }
 }
 
-/// Grants or refuses, as RFC 6749 sections 3.2, 4.4 and 5.2 say; the other grants have files of their own.
+/// Grants or refuses, following RFC 6749 sections 3.2, 4.4 and 5.2; the other grants have modules of their own.
 pub(crate) fn judge(
     request: &Request,
     record: &mut TokenRequestRecord,
@@ -163,7 +163,7 @@ impl Granted {
     }
 }
 
-/// The scopes that are asked for, or all that may be had.
+/// Returns the requested scopes, or by default all that are allowed.
 fn scopes(record: &TokenRequestRecord, most: &ScopeSet) -> Result<ScopeSet, Refusal> {
     let Some(scope) = record.parameter("scope") else {
         return Ok(most.clone());
@@ -177,7 +177,7 @@ fn scopes(record: &TokenRequestRecord, most: &ScopeSet) -> Result<ScopeSet, Refu
     Ok(asked)
 }
 
-/// Exactly one method (RFC 6749 section 2.3), which the client may use, with its secret.
+/// Checks that the client uses exactly one method (RFC 6749 section 2.3), which it may use, with a valid secret.
 fn authenticate<'a>(
     record: &mut TokenRequestRecord,
     clients: &'a [Client],
@@ -215,7 +215,7 @@ fn authenticate<'a>(
         .ok_or(REFUSED)
 }
 
-/// Reads a Basic header the way that the client it names was registered for.
+/// Reads a Basic header with the decoding that the client is registered for.
 fn basic(header: &str, clients: &[Client]) -> Option<(String, String, AuthMethod)> {
     let encoded = header.strip_prefix("Basic ")?;
     let joined = String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok()?;
@@ -230,7 +230,7 @@ fn basic(header: &str, clients: &[Client]) -> Option<(String, String, AuthMethod
 }
 
 fn form_decode(text: &str) -> String {
-    // As a value of its own, a `&` or `=` could not be told from the form's.
+    // Escaped, since a `&` in the value would be read as the form's separator.
     let pair = format!("x={}", text.replace('&', "%26"));
     let value = form_urlencoded::parse(pair.as_bytes()).next();
     value

@@ -1,7 +1,7 @@
-//! Finds a secret in any text that it slipped into, in every spelling that a program gives it by mistake.
+//! Finds a secret in any text that it leaked into, in every encoding that a program may give it by mistake.
 //!
-//! A leak test puts a canary in, collects all that is shown, and asserts that the canary is not there. It needs a
-//! positive control, or it may look for what was never put in:
+//! A leak test inserts a canary, collects all output, and asserts that the canary is absent. It needs a positive
+//! control, or it may look for a text that was never inserted:
 //!
 //! ```
 //! use hallpass_testkit::leak;
@@ -25,28 +25,28 @@ use base64::{
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// A spelling in which a secret was found.
+/// An encoding in which a secret was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Spelling {
-    /// As it is.
+    /// Unchanged.
     Plain,
-    /// As `Debug` writes it in a string.
+    /// As in a string's `Debug` output.
     Escaped,
-    /// As `Debug` writes its bytes: `115, 51, 99`.
+    /// As in the `Debug` output of its bytes: `115, 51, 99`.
     DecimalBytes,
-    /// As hexadecimal digits.
+    /// Hexadecimal digits.
     Hex,
-    /// As base64, alone or with something before it, standard or URL-safe.
+    /// Base64, with or without a prefix, standard or URL-safe.
     Base64,
-    /// As percent-encoding, of all characters or of the special ones.
+    /// Percent-encoding, of all characters or of the special ones.
     Percent,
 }
 
-/// The first spelling of `canary` that `shown` holds.
+/// Returns the first encoding of `canary` that `shown` contains.
 ///
-/// Case and separators of digits do not matter. The canary should be at least six characters long, or chance finds
-/// it.
+/// Case and separators of digits are ignored. The canary should be at least six characters long, to avoid matches by
+/// chance.
 pub fn find(shown: &str, canary: &str) -> Option<Spelling> {
     let found = |spelling: Spelling, needles: &[String], haystack: &str| {
         let hit = needles
@@ -72,11 +72,11 @@ pub fn find(shown: &str, canary: &str) -> Option<Spelling> {
         .or_else(|| found(Spelling::Percent, &percent(canary), &lower))
 }
 
-/// Asserts that no spelling of `canary` is in `shown`.
+/// Asserts that `shown` contains no encoding of `canary`.
 ///
 /// # Panics
 ///
-/// Where one is; the message tells the spelling and shows neither text.
+/// If it does; the message names the encoding and shows neither text.
 #[track_caller]
 pub fn assert_clean(shown: &str, canary: &str) {
     if let Some(spelling) = find(shown, canary) {
@@ -84,7 +84,7 @@ pub fn assert_clean(shown: &str, canary: &str) {
     }
 }
 
-/// All that an error shows: `Display` and both forms of `Debug` of it and of everything in its `source()` chain.
+/// Returns all that an error shows: `Display` and both forms of `Debug` of it and of its `source()` chain.
 pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut shown = String::new();
     let chain = std::iter::successors(Some(error), |&error| error.source());
@@ -108,13 +108,13 @@ fn hex(bytes: &[u8], before: &str) -> String {
     })
 }
 
-/// The digits that depend on the secret alone, for each number of bytes that may stand before it.
+/// Returns the base64 digits that depend only on the secret, for each number of bytes that may precede it.
 fn base64(bytes: &[u8]) -> Vec<String> {
     let mut needles = Vec::new();
     for before in 0..3_usize {
         let mut padded = vec![0; before];
         padded.extend_from_slice(bytes);
-        // Whole groups of three are certain; what follows may share its digits with them.
+        // Only whole groups of three are certain; the rest may share digits with the bytes that follow.
         padded.truncate(padded.len() / 3 * 3);
         let skip = before.div_ceil(3) * 4;
         for text in [
@@ -129,7 +129,7 @@ fn base64(bytes: &[u8]) -> Vec<String> {
     needles
 }
 
-/// In lower case.
+/// Percent-encodes in lower case.
 fn percent(canary: &str) -> Vec<String> {
     let form: String = url::form_urlencoded::byte_serialize(canary.as_bytes()).collect();
     let form = form.to_lowercase();
@@ -138,7 +138,7 @@ fn percent(canary: &str) -> Vec<String> {
     needles
 }
 
-/// Captures everything that `tracing` emits on this thread, at every level, until it is dropped.
+/// A capture of all `tracing` output on this thread, at every level, until it is dropped.
 ///
 /// ```
 /// use hallpass_testkit::leak::Capture;
@@ -154,7 +154,7 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Starts to capture.
+    /// Starts the capture.
     pub fn start() -> Self {
         let text = Buffer::default();
         let guard = tracing_subscriber::fmt()
@@ -169,7 +169,7 @@ impl Capture {
         }
     }
 
-    /// Returns the text that was captured so far.
+    /// Returns the text captured so far.
     pub fn text(&self) -> String {
         let bytes = self.text.0.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&bytes).into_owned()

@@ -1,13 +1,13 @@
-//! For tests of OAuth 2.0 clients, hallpass's own and yours.
+//! Test tools for OAuth 2.0 clients, hallpass's own and yours.
 //!
-//! - [`AuthorizationServer`]: a server and a protected API on loopback that check what real ones check.
-//! - [`raw`]: a server that answers with the bytes that you give it, for faults below HTTP.
-//! - [`ManualClock`]: a clock that you set; [`TokioClock`]: one that follows tokio's paused time.
+//! - [`AuthorizationServer`]: a server and a protected API on loopback, with the checks of real ones.
+//! - [`raw`]: a server that sends arbitrary bytes, for faults below HTTP.
+//! - [`ManualClock`]: a clock that a test sets; [`TokioClock`]: one that follows tokio's paused time.
 //! - [`StaticSource`], [`ScriptedSource`] and [`Gate`]: token sources without a server, and exact concurrency.
 //! - [`RotatingSecret`]: a client's secret that a test rotates, or a refresh token that a source saves.
-//! - [`mod@conformance`]: holds a token source to the promises of its trait, one named test a rule.
-//! - [`faults`]: what servers answer in real life, as data.
-//! - [`leak`]: finds a secret in any text that it slipped into.
+//! - [`mod@conformance`]: checks a token source against the promises of its trait, one named test per rule.
+//! - [`faults`]: responses of real servers, as data.
+//! - [`leak`]: finds a secret in any text that it leaked into.
 //!
 //! ```
 //! use hallpass_testkit::{AuthorizationServer, Client};

@@ -1,4 +1,4 @@
-//! A server that answers with the bytes that it is given: for what no well-behaved HTTP library would send.
+//! A server that sends arbitrary bytes: for responses that no well-behaved HTTP library would send.
 //!
 //! ```
 //! use hallpass_testkit::raw::{self, RawServer, Reply};
@@ -31,7 +31,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// The answer to one request.
+/// The reply to one request.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Reply {
@@ -52,7 +52,7 @@ enum Then {
 }
 
 impl Reply {
-    /// These bytes, then the next request on the same connection.
+    /// Sends these bytes, then reads the next request on the same connection.
     pub fn bytes(bytes: impl AsRef<[u8]>) -> Self {
         Self {
             bytes: bytes.as_ref().to_vec(),
@@ -62,18 +62,18 @@ impl Reply {
         }
     }
 
-    /// Nothing at all; combine it with what comes then.
+    /// Sends nothing; combine it with one of the `then_` methods.
     pub fn nothing() -> Self {
         Self::bytes("")
     }
 
-    /// Waits before the bytes.
+    /// Waits before sending the bytes.
     pub fn delayed(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// Ends the connection in an orderly way after the bytes.
+    /// Closes the connection in an orderly way after the bytes.
     pub fn then_close(self) -> Self {
         self.then(Then::Close)
     }
@@ -83,22 +83,22 @@ impl Reply {
         self.then(Then::Reset)
     }
 
-    /// Says nothing more after the bytes, and keeps the connection until the other side goes.
+    /// Sends nothing more after the bytes, and keeps the connection until the peer closes it.
     pub fn then_stall(self) -> Self {
         self.then(Then::Stall)
     }
 
-    /// Sends `filler` again and again after the bytes, as fast as it is taken, until the other side goes.
+    /// Sends `filler` repeatedly after the bytes, as fast as the peer reads, until the peer closes the connection.
     pub fn then_flood(self, filler: impl AsRef<[u8]>) -> Self {
         self.then(Then::Flood(filler.as_ref().to_vec()))
     }
 
-    /// Sends `filler` again and again after the bytes, once in each `pause`, until the other side goes.
+    /// Sends `filler` repeatedly after the bytes, once per `pause`, until the peer closes the connection.
     pub fn then_drip(self, filler: impl AsRef<[u8]>, pause: Duration) -> Self {
         self.then(Then::Drip(filler.as_ref().to_vec(), pause))
     }
 
-    /// Keeps no copy of the request that it answers: for benchmarks, which make many.
+    /// Does not record the request: for benchmarks, which make many.
     pub fn unrecorded(mut self) -> Self {
         self.recorded = false;
         self
@@ -110,7 +110,7 @@ impl Reply {
     }
 }
 
-/// A whole HTTP/1.1 response with the right `content-length`.
+/// Creates a complete HTTP/1.1 response with the right `content-length`.
 pub fn http(status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Reply {
     let body = body.as_ref();
     let mut head = format!(
@@ -125,23 +125,23 @@ pub fn http(status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Re
     Reply::bytes([head.as_bytes(), body].concat())
 }
 
-/// A whole HTTP/1.1 response with JSON.
+/// Creates a complete HTTP/1.1 response with JSON.
 pub fn json(status: u16, body: impl AsRef<[u8]>) -> Reply {
     http(status, &[("content-type", "application/json")], body)
 }
 
-/// An address on loopback where nobody listens.
+/// Returns a loopback address where nothing listens.
 ///
 /// # Errors
 ///
-/// Where no port is free.
+/// If no port is free.
 pub fn refused_url() -> io::Result<String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     Ok(format!("http://{}/", listener.local_addr()?))
 }
 
 /// A server on loopback that answers the n-th request with the n-th [`Reply`], on any connection; the last one
-/// repeats. Dropping it stops it.
+/// repeats. Dropping it stops the server.
 #[derive(Debug)]
 pub struct RawServer {
     address: SocketAddr,
@@ -159,11 +159,11 @@ struct State {
 }
 
 impl RawServer {
-    /// Starts a server that answers every request alike.
+    /// Starts a server with the same reply to every request.
     ///
     /// # Panics
     ///
-    /// Where no port is free.
+    /// If no port is free.
     pub async fn always(reply: Reply) -> Self {
         Self::start([reply]).await
     }
@@ -172,16 +172,17 @@ impl RawServer {
     ///
     /// # Panics
     ///
-    /// Where no port is free, or the script is empty.
+    /// If no port is free, or the script is empty.
     pub async fn start(script: impl IntoIterator<Item = Reply>) -> Self {
         Self::start_with(|_| script.into_iter().collect()).await
     }
 
-    /// Starts a server whose script names the server's own address: `script` takes it, without a slash at the end.
+    /// Starts a server with a script that depends on its address: `script` takes the base URL, without a trailing
+    /// slash.
     ///
     /// # Panics
     ///
-    /// Where no port is free, or the script is empty.
+    /// If no port is free, or the script is empty.
     pub async fn start_with(script: impl FnOnce(&str) -> Vec<Reply>) -> Self {
         // A test machine without a free port cannot run the test.
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -204,17 +205,17 @@ impl RawServer {
         }
     }
 
-    /// An address of this server; `path` starts with a slash.
+    /// Returns a URL of this server; `path` starts with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// Returns the address that it listens at.
+    /// Returns the address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Returns each request as it came: head and body.
+    /// Returns each request as received: head and body.
     pub fn requests(&self) -> Vec<Vec<u8>> {
         lock(&self.state).requests.clone()
     }
@@ -229,12 +230,12 @@ impl RawServer {
         self.peers().len()
     }
 
-    /// Returns the address of each connection's other side.
+    /// Returns the peer address of each connection.
     pub fn peers(&self) -> Vec<SocketAddr> {
         lock(&self.state).peers.clone()
     }
 
-    /// Returns the number of bytes of filler that were sent, in all.
+    /// Returns the total number of filler bytes sent.
     pub fn flooded_bytes(&self) -> usize {
         lock(&self.state).flooded
     }
@@ -250,7 +251,7 @@ async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
         lock(&state).peers.push(peer);
         let state = state.clone();
         connections.spawn(async move {
-            // An error is the other side's leaving, which ends the connection.
+            // An error means that the peer has closed the connection.
             let _ = serve(stream, &state).await;
         });
     }
@@ -293,14 +294,14 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until the other side goes.
+/// Waits until the peer closes the connection.
 async fn gone(stream: &mut TcpStream) -> io::Result<()> {
     let mut ignored = [0; 1_024];
     while stream.read(&mut ignored).await? > 0 {}
     Ok(())
 }
 
-/// One request with its whole body, or `None` at the orderly end of the connection.
+/// Reads one request with its whole body; returns `None` if the connection was closed in an orderly way.
 async fn read_request(stream: &mut TcpStream, unread: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
     loop {
         if let Some(length) = request_length(unread) {
@@ -313,7 +314,7 @@ async fn read_request(stream: &mut TcpStream, unread: &mut Vec<u8>) -> io::Resul
     }
 }
 
-/// The length of the request at the start of these bytes, once they hold all of it.
+/// Returns the length of the request at the start of these bytes, once it is complete.
 fn request_length(bytes: &[u8]) -> Option<usize> {
     const NAME: &[u8] = b"content-length:";
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;

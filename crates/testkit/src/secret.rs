@@ -6,7 +6,7 @@ use std::{
 use async_trait::async_trait;
 use hallpass_core::{Secret, SecretError, SecretSource, SecretStore};
 
-/// A secret that a test rotates, or that a source under test saves. Clones are the same one.
+/// A secret that a test rotates, or that a source under test saves. Clones share it.
 ///
 /// ```
 /// use hallpass_core::SecretSource;
@@ -35,11 +35,11 @@ struct State {
 }
 
 impl RotatingSecret {
-    /// A secret that is this until it is rotated.
+    /// Creates a secret with this value until it is rotated.
     ///
     /// # Panics
     ///
-    /// Where it is empty.
+    /// If it is empty.
     pub fn new(secret: &str) -> Self {
         Self(Arc::new(Mutex::new(State {
             now: Ok(legal(secret)),
@@ -52,25 +52,25 @@ impl RotatingSecret {
         })))
     }
 
-    /// Another secret from now on; the epoch rises.
+    /// Replaces the secret from now on; the epoch rises.
     ///
     /// # Panics
     ///
-    /// Where it is empty.
+    /// If it is empty.
     pub fn rotate(&self, secret: &str) {
         self.state().change(legal(secret));
     }
 
-    /// Rotates right after the next reading, while the request with the one before is under way.
+    /// Rotates right after the next reading, while the request with the previous secret is in flight.
     ///
     /// # Panics
     ///
-    /// Where it is empty.
+    /// If it is empty.
     pub fn rotate_after_reading(&self, secret: &str) {
         self.state().then = Some(legal(secret));
     }
 
-    /// Fails from now on, until it is rotated.
+    /// Fails each reading from now on, until it is rotated.
     pub fn fail(&self, error: SecretError) {
         self.state().now = Err(error);
     }
@@ -80,12 +80,12 @@ impl RotatingSecret {
         self.state().reads
     }
 
-    /// Returns the number of reports that a server refused it.
+    /// Returns the number of refusals reported for it.
     pub fn refusals(&self) -> usize {
         self.state().refusals
     }
 
-    /// Fails to save from now on, or no longer.
+    /// Fails each save with this error from now on, or stops doing so.
     pub fn fail_saving(&self, error: Option<SecretError>) {
         self.state().fails_saving = error;
     }
@@ -101,7 +101,7 @@ impl RotatingSecret {
 }
 
 fn legal(secret: &str) -> Secret {
-    // A mistake in a test: it must stop the test.
+    // A mistake in a test must stop the test.
     Secret::new(secret).unwrap_or_else(|error| panic!("a test's secret: {error}"))
 }
 
@@ -141,7 +141,7 @@ impl SecretStore for RotatingSecret {
         if let Some(error) = &state.fails_saving {
             return Err(error.clone());
         }
-        // Not someone else's change: the epoch stays.
+        // Saving is no external change: the epoch stays.
         state.now = Ok(secret.clone());
         Ok(())
     }

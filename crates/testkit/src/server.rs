@@ -19,17 +19,17 @@ mod answers;
 
 use answers::{Router, State};
 
-/// An authorization server and a protected API on loopback, which check what real ones check.
+/// An authorization server and a protected API on loopback, with the checks of real ones.
 ///
-/// The token endpoint grants client credentials and refreshes tokens as RFC 6749 says, takes assertions as RFC 7523 and
-/// exchanges tokens as RFC 8693 does. The API, everything below `/api/`, takes its
-/// tokens as RFC 6750 says. Both are gone when it is dropped.
+/// The token endpoint grants client credentials and refreshes tokens (RFC 6749), accepts assertions (RFC 7523) and
+/// exchanges tokens (RFC 8693). The API, everything below `/api/`, accepts the server's tokens (RFC 6750). Dropping it
+/// stops both.
 pub struct AuthorizationServer {
     http: MockServer,
     state: Arc<Mutex<State>>,
 }
 
-/// Sets up an [`AuthorizationServer`].
+/// A builder of an [`AuthorizationServer`].
 #[derive(Debug)]
 #[must_use]
 pub struct AuthorizationServerBuilder {
@@ -46,13 +46,13 @@ impl AuthorizationServerBuilder {
         self
     }
 
-    /// Sets the lifetime of tokens, in whole seconds. Default: an hour.
+    /// Sets the lifetime of tokens, in whole seconds. Default: 1 hour.
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self
     }
 
-    /// Delays the answers of the token endpoint. Default: no delay.
+    /// Delays the responses of the token endpoint. Default: no delay.
     pub fn latency(mut self, latency: Duration) -> Self {
         self.latency = latency;
         self
@@ -90,7 +90,7 @@ impl AuthorizationServerBuilder {
 }
 
 impl AuthorizationServer {
-    /// Starts to set up a server that knows no client yet.
+    /// Starts a server without clients.
     pub fn builder() -> AuthorizationServerBuilder {
         AuthorizationServerBuilder {
             clients: Vec::new(),
@@ -100,7 +100,7 @@ impl AuthorizationServer {
         }
     }
 
-    /// Its issuer identifier, which assertions must name as their audience.
+    /// Returns the issuer identifier, the required audience of assertions.
     pub fn issuer(&self) -> String {
         self.state().assertions.issuer().to_owned()
     }
@@ -110,7 +110,7 @@ impl AuthorizationServer {
         format!("{}/oauth/token", self.http.uri())
     }
 
-    /// An address of the protected API; `path` starts with a slash.
+    /// Returns a URL of the protected API; `path` starts with a slash.
     pub fn api_url(&self, path: &str) -> String {
         format!("{}/api{path}", self.http.uri())
     }
@@ -125,7 +125,7 @@ impl AuthorizationServer {
         self.state().token_requests.len()
     }
 
-    /// Returns the number of API calls, with a good token or without.
+    /// Returns the number of API calls, with or without a valid token.
     pub fn api_call_count(&self) -> usize {
         self.state().api_calls
     }
@@ -135,31 +135,31 @@ impl AuthorizationServer {
         self.state().issued.len()
     }
 
-    /// Returns the tokens that were issued, in no order: a leak test looks for them.
+    /// Returns the tokens that were issued, in no order, for leak tests.
     pub fn issued_tokens(&self) -> Vec<String> {
         self.state().issued.keys().cloned().collect()
     }
 
-    /// Returns the request that a token was issued for, if it is one of this server's.
+    /// Returns the request that a token was issued for, if this server issued it.
     pub fn request_for(&self, token: &AccessToken) -> Option<TokenRequestRecord> {
         let state = self.state();
         let issued = state.issued.get(token.expose())?;
         state.token_requests.get(issued.request).cloned()
     }
 
-    /// Gives a client another secret; those before are refused from now on.
+    /// Replaces a client's secrets; the previous ones are refused from now on.
     pub fn rotate_secret(&self, client_id: &str, client_secret: &str) {
         self.secrets(client_id, |secrets| {
             *secrets = vec![client_secret.to_owned()];
         });
     }
 
-    /// Gives a client one more secret; those before are accepted too, as in a rotation with an overlap.
+    /// Adds a secret to a client; the previous ones stay valid, as in a rotation with an overlap.
     pub fn add_secret(&self, client_id: &str, client_secret: &str) {
         self.secrets(client_id, |secrets| secrets.push(client_secret.to_owned()));
     }
 
-    /// Takes a secret from a client: the end of an overlap.
+    /// Removes a secret from a client: the end of an overlap.
     pub fn remove_secret(&self, client_id: &str, client_secret: &str) {
         self.secrets(client_id, |secrets| {
             secrets.retain(|known| known != client_secret);
@@ -174,70 +174,70 @@ impl AuthorizationServer {
         }
     }
 
-    /// Takes this token of another issuer's in token exchange, as a subject's or an actor's; `token_type` is the URI of its
-    /// type. Its own access tokens it takes anyway.
+    /// Accepts this token of another issuer in token exchange, as a subject's or an actor's; `token_type` is the URI
+    /// of its type. The server always accepts its own access tokens.
     pub fn trust_token(&self, token: &str, token_type: &str) {
         self.state().known_tokens.trust(token, token_type);
     }
 
-    /// Takes this token no longer.
+    /// Stops accepting this token.
     pub fn distrust_token(&self, token: &str) {
         self.state().known_tokens.distrust(token);
     }
 
-    /// Gives a client a refresh token, as if someone had signed in and granted these scopes. Each use puts another one in
-    /// its place; one that is used again voids all that came of it.
+    /// Gives a client a refresh token, as if a user had signed in and granted these scopes. Each use rotates it; reuse
+    /// revokes every token that came of it.
     ///
     /// # Panics
     ///
-    /// Where they are no scopes.
+    /// If these are no scopes.
     pub fn give_refresh_token(&self, client_id: &str, token: &str, scopes: &str) {
-        // A typing error in a test: it must stop the test.
+        // A typo in a test must stop the test.
         let scopes = scopes
             .parse()
             .unwrap_or_else(|error| panic!("scopes of a test's refresh token: {error}"));
         self.state().refresh_tokens.give(token, client_id, scopes);
     }
 
-    /// Leaves refresh tokens as they are when they are used, from now on.
+    /// Stops rotating refresh tokens from now on.
     pub fn stop_rotation(&self) {
         self.state().refresh_tokens.rotate = false;
     }
 
-    /// The refresh tokens that are good, in no order.
+    /// Returns the valid refresh tokens, in no order.
     pub fn live_refresh_tokens(&self) -> Vec<String> {
         let state = self.state();
         state.refresh_tokens.live().map(str::to_owned).collect()
     }
 
-    /// All refresh tokens that there ever were, in no order: a leak test looks for them.
+    /// Returns all refresh tokens that ever existed, in no order, for leak tests.
     pub fn refresh_tokens(&self) -> Vec<String> {
         let state = self.state();
         state.refresh_tokens.all().map(str::to_owned).collect()
     }
 
-    /// Makes the API refuse every token that was issued so far.
+    /// Makes the API refuse every token issued so far.
     pub fn revoke_all_tokens(&self) {
         for issued in self.state().issued.values_mut() {
             issued.revoked = true;
         }
     }
 
-    /// Sets the lifetime of tokens that are issued from now on, in whole seconds.
+    /// Sets the lifetime of tokens issued from now on, in whole seconds.
     pub fn set_lifetime(&self, lifetime: Duration) {
         self.state().lifetime = lifetime;
     }
 
-    /// Delays the answers of the token endpoint from now on.
+    /// Delays the responses of the token endpoint from now on.
     pub fn set_latency(&self, latency: Duration) {
         self.state().latency = latency;
     }
 
-    /// Answers the next token requests with these, one each, and then as before.
+    /// Answers the next token requests with these faults, one each, and then as before.
     ///
     /// # Panics
     ///
-    /// Where HTTP cannot express one: that takes a [`RawServer`](crate::raw::RawServer).
+    /// If HTTP cannot express one of them: use a [`RawServer`](crate::raw::RawServer).
     pub fn answer_next(&self, faults: impl IntoIterator<Item = &'static Fault>) {
         let faults: Vec<_> = faults
             .into_iter()
@@ -246,17 +246,17 @@ impl AuthorizationServer {
         self.state().next.extend(faults);
     }
 
-    /// Answers every token request with this, until [`end_outage`](Self::end_outage).
+    /// Answers every token request with this fault, until [`end_outage`](Self::end_outage).
     ///
     /// # Panics
     ///
-    /// Where HTTP cannot express it: that takes a [`RawServer`](crate::raw::RawServer).
+    /// If HTTP cannot express it: use a [`RawServer`](crate::raw::RawServer).
     pub fn start_outage(&self, fault: &'static Fault) {
         expressible(fault);
         self.state().outage = Some(fault);
     }
 
-    /// Answers as before.
+    /// Answers token requests as before the outage.
     pub fn end_outage(&self) {
         self.state().outage = None;
     }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use hallpass_core::{AccessToken, Clock as _, SystemClock, TokenError, TokenRequest, TokenSource};
 use tokio::sync::watch;
 
-/// A source that yields the same token to everyone.
+/// A source that returns the same token to every caller.
 ///
 /// ```
 /// use hallpass_core::{TokenRequest, TokenSource};
@@ -30,7 +30,7 @@ use tokio::sync::watch;
 pub struct StaticSource(AccessToken);
 
 impl StaticSource {
-    /// Creates a source that yields this token for every request: an [`AccessToken`], or the text of a bearer token
+    /// Creates a source that returns this token for every request: an [`AccessToken`], or the text of a bearer token
     /// that never expires.
     ///
     /// # Panics
@@ -62,7 +62,7 @@ impl TokenSource for StaticSource {
     }
 }
 
-/// A source that follows a script: the n-th call yields the n-th result, and the last one repeats.
+/// A source that follows a script: the n-th call returns the n-th result, and the last one repeats.
 ///
 /// With a [`Gate`] each call waits until the gate is open.
 #[derive(Clone)]
@@ -75,20 +75,20 @@ struct Script {
 }
 
 impl ScriptedSource {
-    /// Yields these results in turn.
+    /// Creates a source that returns these results in turn.
     ///
     /// # Panics
     ///
-    /// Where there is none.
+    /// If there are none.
     pub fn new(results: impl IntoIterator<Item = Result<AccessToken, TokenError>>) -> Self {
         Self::build(results, None)
     }
 
-    /// Yields these results in turn, each once `gate` is open.
+    /// Creates a source that returns these results in turn, each once `gate` is open.
     ///
     /// # Panics
     ///
-    /// Where there is none.
+    /// If there are none.
     pub fn gated(
         results: impl IntoIterator<Item = Result<AccessToken, TokenError>>,
         gate: Gate,
@@ -143,7 +143,7 @@ impl TokenSource for ScriptedSource {
     }
 }
 
-/// Holds tasks back until all of them are there: for tests that assert concurrency exactly.
+/// A gate that holds tasks back until all of them have arrived: for tests that assert concurrency exactly.
 ///
 /// ```
 /// use hallpass_testkit::Gate;
@@ -174,7 +174,7 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// A closed gate.
+    /// Creates a closed gate.
     pub fn new() -> Self {
         Self(Arc::new(watch::Sender::new((0, false))))
     }
@@ -190,13 +190,13 @@ impl Gate {
         self.until(|&(arrived, _)| arrived >= count).await;
     }
 
-    /// Lets everyone through from now on.
+    /// Lets every task through from now on.
     pub fn open(&self) {
         self.0.send_modify(|(_, open)| *open = true);
     }
 
     async fn until(&self, condition: impl FnMut(&(usize, bool)) -> bool) {
-        // The sender lives as long as `self`, so that the wait cannot fail.
+        // The sender lives as long as `self`: the wait cannot fail.
         let _ = self.0.subscribe().wait_for(condition).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The embedded server checks what a real one checks, and answers as RFC 6749 and RFC 6750 say.
+//! The embedded server checks requests like a real one, and responds as in RFC 6749 and RFC 6750.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,7 +21,7 @@ async fn server() -> AuthorizationServer {
         .await
 }
 
-/// Sends a token request; `basic` is what Basic wraps.
+/// Sends a token request; `basic` holds the user name and password of Basic authentication.
 async fn send(
     server: &AuthorizationServer,
     method: Method,

@@ -1,4 +1,4 @@
-//! The kit can fail: each of these sources breaks one rule, and is caught by that rule and no other.
+//! Shows that the kit can fail: each of these sources breaks one rule, and only that rule reports it.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -24,9 +24,9 @@ use tokio::time::Instant;
 
 const SECRET: &str = "s3cr3t-canary-of-the-kit";
 const MINUTE: Duration = Duration::from_secs(60);
-/// The wait that a limited server asks for.
+/// The `Retry-After` of a limited server.
 const WAIT: Duration = Duration::from_secs(7);
-/// Of a limited server: so many calls in so much time.
+/// The limit of a limited server: calls per window.
 const LIMIT: (usize, Duration) = (2, Duration::from_secs(10));
 
 /// A fault of a source.
@@ -125,17 +125,17 @@ const FLAWS: &[(Flaw, Rule)] = &[
     (F::RestlessEpoch, Rule::KeepsItsCredentialEpoch),
 ];
 
-/// A source that holds the default request's last token, and is right but for its flaw.
+/// A source that caches the default request's last token, and is correct but for its flaw.
 struct Source {
     flaw: Flaw,
-    /// The server's reaction.
+    /// The server's behavior.
     fate: Fate,
     minted: AtomicUsize,
     /// The token request of each token.
     issued: Arc<Mutex<HashMap<String, String>>>,
     held: Mutex<Option<AccessToken>>,
     one_for_all: tokio::sync::Mutex<()>,
-    /// When the server was asked, oldest first.
+    /// The times of the requests to the server, oldest first.
     asked: Mutex<VecDeque<Instant>>,
     busy: AtomicUsize,
     poisoned: AtomicBool,
@@ -147,7 +147,7 @@ enum Fate {
     Well,
     WrongSecret,
     Unreachable,
-    /// Every request is one too many.
+    /// Every request exceeds the limit.
     OverLimit,
     /// Requests beyond [`LIMIT`] are refused.
     Limited,
@@ -204,7 +204,7 @@ impl Source {
         Ok(token)
     }
 
-    /// The body of the token request.
+    /// Returns the body of the token request.
     fn sent(&self, request: &TokenRequest) -> String {
         let scope = [request.scopes().as_str()];
         let parameters = request.parameters().map(|(_, value)| value);
@@ -218,7 +218,7 @@ impl Source {
         format!("{:?}", sent.map(|(_, values)| values).collect::<Vec<_>>())
     }
 
-    /// The rest of the window, where the server has been asked too often in it.
+    /// Returns the rest of the window, if the server was called too often in it.
     fn over_limit(&self) -> Option<Duration> {
         let (calls, window) = LIMIT;
         let now = Instant::now();
@@ -240,7 +240,7 @@ impl Source {
         }
     }
 
-    /// Where there is no token to be had.
+    /// Fails if there is no token.
     fn refuse(&self) -> Result<(), TokenError> {
         if self.flaw == F::SecretInTrace {
             tracing::debug!(bytes = ?SECRET.as_bytes(), "sending");
@@ -273,7 +273,7 @@ impl Source {
     }
 }
 
-/// One call less, however it ends.
+/// A guard of one call: it counts the call down, and poisons the source unless the call is done.
 struct Busy<'a> {
     source: &'a Source,
     done: bool,
@@ -409,7 +409,7 @@ fn of_fate(flaw: Flaw, fate: Fate) -> Subject {
         .with_unreachable_server(Source::new(flaw, Fate::Unreachable))
 }
 
-/// The violations of all rules at once: some of them wait for deadlines.
+/// Returns the violations of all rules, checked concurrently: some of them wait for timeouts.
 fn violations(subject: impl Fn() -> Subject + Clone + Send + 'static) -> Vec<Violation> {
     let rules: Vec<_> = Rule::ALL
         .iter()
@@ -422,7 +422,7 @@ fn violations(subject: impl Fn() -> Subject + Clone + Send + 'static) -> Vec<Vio
     ended.collect()
 }
 
-/// The rules that these name, of those that were checked or of those that were not.
+/// Returns the rules of these violations, either those that were checked or those that were not.
 fn rules(violations: &[Violation], checked: bool) -> Vec<Rule> {
     let of_kind = violations.iter().filter(|one| one.checked == checked);
     of_kind.map(|violation| violation.rule).collect()
@@ -441,7 +441,7 @@ fn each_flaw_is_caught_by_its_rule_and_no_other() {
     for (flaw, rule, checks) in all {
         let violations = checks.join().unwrap();
         assert_eq!(rules(&violations, true), [rule], "{flaw:?}");
-        // Where there is no token, nothing else can be checked, and nothing else passes.
+        // Without a token nothing else can be checked, and nothing else passes.
         let others = if rule == Rule::YieldsAToken {
             &Rule::ALL[1..]
         } else {
@@ -468,7 +468,7 @@ fn a_source_without_a_flaw_breaks_nothing() {
 
 #[test]
 fn what_a_rule_lacks_is_a_failure_that_names_it() {
-    // Honours every part of a request, and its subject names none of them.
+    // Supports every part of a request, and its subject names none of them.
     let honours = violations(|| Subject::new(Source::new(F::None, Fate::Well)));
     let parts = [
         (Rule::GrantsTheScopesAskedFor, "Subject::scopes"),
@@ -481,7 +481,7 @@ fn what_a_rule_lacks_is_a_failure_that_names_it() {
         let violation = honours.iter().find(|violation| violation.rule == rule);
         assert!(violation.unwrap().seen.contains(method), "{rule:?}");
     }
-    // One that refuses them breaks nothing; what its subject leaves out is not checked, and told.
+    // A source that refuses them breaks nothing; parts missing in its subject are reported as not checked.
     let refuses = violations(|| Subject::new(OneToken));
     assert_eq!(rules(&refuses, true), []);
     assert_eq!(
@@ -505,7 +505,7 @@ fn what_a_rule_lacks_is_a_failure_that_names_it() {
         );
         assert!(text.contains("under `ignored`"), "{text}");
     }
-    // Without a view of the server nothing shows that a part got there.
+    // Without a view of the server nothing shows that a part reached it.
     let unseen = violations(|| {
         Subject::new(Source::new(F::None, Fate::Well))
             .scopes("orders.read", "orders.write")
@@ -520,7 +520,7 @@ fn what_a_rule_lacks_is_a_failure_that_names_it() {
     }
 }
 
-/// Time stands still, but for the waits of the kit.
+/// Pauses time, except for the kit's waits.
 fn limited(flaw: Flaw) -> Subject {
     tokio::time::pause();
     of_fate(flaw, Fate::Limited)
@@ -534,13 +534,13 @@ fn a_limited_server_is_asked_within_its_limit() {
     assert_eq!(kept, []);
     let dropped = violations(move || limited(F::DropsRetryAfter).limited_to(calls, window));
     assert_eq!(rules(&dropped, true), [Rule::PassesOnRetryAfter]);
-    // The limit is there: a subject that does not mention it breaks rules.
+    // Positive control: a subject that does not mention the limit breaks rules.
     let unmentioned = violations(|| limited(F::None));
     assert!(
         rules(&unmentioned, true).contains(&Rule::ServesManyAtOnce),
         "{unmentioned:?}"
     );
-    // A limit that nothing exceeds shows no `Retry-After`.
+    // A limit that is never exceeded shows no `Retry-After`.
     let ample = violations(|| of_fate(F::None, Fate::Well).limited_to(5, MINUTE / 100));
     assert_eq!(rules(&ample, true), []);
     assert_eq!(rules(&ample, false), [Rule::PassesOnRetryAfter]);
@@ -617,7 +617,7 @@ fn a_panic_of_a_subject_is_told_without_its_text() {
     assert_eq!(violation.seen, "the subject could not be made: it panicked");
 }
 
-/// Has one token, for the default request.
+/// A source with one token, for the default request.
 #[derive(Debug)]
 struct OneToken;
 
@@ -666,7 +666,7 @@ fn a_static_source_ignores_all_that_it_is_asked_for() {
 
 #[allow(clippy::unused_async)]
 async fn shared_subject() -> Subject {
-    // Pointers are sources too.
+    // Pointers are also sources.
     let source = Arc::new(Source::new(F::None, Fate::Well));
     let issued = source.issued.clone();
     Subject::new(source)

@@ -1,4 +1,4 @@
-//! The check behind each rule. A call that fails where the rule needs a token is another rule's matter.
+//! The check of each rule. If a call fails where the rule needs a token, another rule reports it.
 
 use std::{task::Poll, thread, time::Duration};
 
@@ -14,12 +14,12 @@ use crate::leak::Capture;
 mod errors;
 mod requests;
 
-/// A token that lives for longer has no expiry worth the name.
+/// The maximum lifetime: a longer one is no real expiry.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
-/// No rule makes more calls one after another.
+/// The maximum number of consecutive calls in any rule.
 pub(super) const MOST_CALLS: u32 = 20;
 
-/// Why a rule does not hold.
+/// The reason why a rule does not hold.
 pub(super) enum Finding {
     Broken(String),
     NotChecked(String),
@@ -40,7 +40,7 @@ pub(super) async fn run(
     capture: &Capture,
 ) -> Outcome {
     match rule {
-        // The caller has seen to it.
+        // The caller has checked it.
         Rule::YieldsAToken => Ok(()),
         Rule::LivesForAWhile => lives(token),
         Rule::ServesManyAtOnce => many(subject).await,
@@ -130,7 +130,7 @@ async fn holds_up(subject: &Subject) -> Outcome {
             "the subject names no two requests that get tokens; see `Subject::scopes`",
         );
     };
-    // Left where it is after one poll, after two, after three: wherever the source has got to by then.
+    // Left after one poll, two polls, three polls: wherever the source is by then.
     for polls in 1..=3 {
         subject.wait_for(1).await;
         let mut left = polls;
@@ -144,7 +144,7 @@ async fn holds_up(subject: &Subject) -> Outcome {
             }
         });
         let ended = time::timeout(CALL_TIMEOUT, stand).await == Ok(true);
-        // An error is another rule's matter.
+        // Another rule reports an error.
         let second = subject.answer(&*subject.source, other).await;
         must(
             second.is_ok(),
@@ -159,7 +159,7 @@ async fn holds_up(subject: &Subject) -> Outcome {
 
 async fn leaving(subject: &Subject) -> Outcome {
     let request = TokenRequest::default();
-    // After no poll, after one, after a few: wherever the source has got to by then.
+    // Dropped after no poll, one poll, a few polls: wherever the source is by then.
     let all = [0, 1, 2, 3, 4, 5, 6, 7];
     let polls = if subject.limit.is_some() {
         &all[1..4]
@@ -198,7 +198,7 @@ fn drops(subject: &Subject, token: &AccessToken) -> Outcome {
     let request = TokenRequest::default();
     let ready = subject.source.ready_token(&request);
     let Some(current) = ready.filter(|token| !token.is_expired(SystemClock.now())) else {
-        // A source that holds nothing drops nothing, and has nothing to hand out again.
+        // A source without a cache drops nothing, and has nothing to return again.
         subject.source.invalidate(token);
         let next = subject.source.ready_token(&request);
         return must(

@@ -2,8 +2,8 @@ use std::fmt;
 
 macro_rules! rules {
     ($($(#[$doc:meta])+ $rule:ident($numbers:literal): $promise:literal, $remedy:literal;)+) => {
-        /// A promise of [`TokenSource`](hallpass_core::TokenSource), with the numbers of the protocol's lists that it
-        /// stands for.
+        /// A promise of [`TokenSource`](hallpass_core::TokenSource), with the numbers of the requirements that it
+        /// covers.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Rule {
@@ -11,24 +11,24 @@ macro_rules! rules {
         }
 
         impl Rule {
-            /// All rules, in the order of their being worth a look.
+            /// All rules, most informative first.
             pub const ALL: &[Self] = &[$(Self::$rule,)+];
 
-            /// The numbers of duties (C), faults (F) and incidents (I) behind it.
+            /// Returns the numbers of the covered duties (C), faults (F) and incidents (I).
             pub fn numbers(self) -> &'static str {
                 match self {
                     $(Self::$rule => $numbers,)+
                 }
             }
 
-            /// Returns the promise, in a sentence.
+            /// Returns the promise, as a sentence.
             pub fn promise(self) -> &'static str {
                 match self {
                     $(Self::$rule => $promise,)+
                 }
             }
 
-            /// Returns the advice for a source that breaks it.
+            /// Returns the advice for a source that breaks the rule.
             pub fn remedy(self) -> &'static str {
                 match self {
                     $(Self::$rule => $remedy,)+
@@ -39,15 +39,15 @@ macro_rules! rules {
 }
 
 rules! {
-    /// `token` ends, and yields a token.
+    /// `token` completes and yields a token.
     YieldsAToken("C-17, C-18, F-74, F-85"):
         "`token` yields a token for the default request, without hanging, blocking its thread or panicking",
         "look at the error below; bound each step with a deadline, and never block in an async method";
-    /// The token lives now, and not for ever.
+    /// The token is live, and expires at some time.
     LivesForAWhile("C-21, C-22, F-20, F-66"):
         "a token lives when it is returned, counts from when it was asked for, and ends within ten years",
         "take the moment from the clock before the request is sent, and bound a lifetime that is missing or absurd";
-    /// Calls at once do not disturb one another.
+    /// Concurrent calls do not disturb each other.
     ServesManyAtOnce("F-75, I-13"):
         "fifty calls at once all get a token",
         "hold no lock across an await, and bound nothing to one call at a time without a queue";
@@ -59,11 +59,11 @@ rules! {
     SurvivesACallerThatLeaves("F-72"):
         "a call that is dropped halfway leaves the source able to serve the next",
         "undo with a guard what a call has begun, or do the work in a task of its own";
-    /// Scopes of the request reach the server.
+    /// The request's scopes reach the server.
     GrantsTheScopesAskedFor("C-14, C-23, F-36, I-08"):
         "the scopes of the request reach the server, and the token has them; a scope that cannot be had is refused",
         "send the request's scopes, record what the server granted, and never widen it";
-    /// No request gets the token of another one.
+    /// No request gets another one's token.
     TellsRequestsApart("C-37, C-62"):
         "two requests that differ get two tokens",
         "use the whole `TokenRequest` as the key wherever tokens are held";
@@ -79,15 +79,15 @@ rules! {
     HonoursParameters("C-37, C-62"):
         "an extra parameter reaches the server or is refused, and is never ignored",
         "send the request's parameters, or refuse the request with `TokenError::request_refused` or `configuration`";
-    /// Wrong credentials are an error that says so.
+    /// Wrong credentials are reported as such.
     NamesWrongCredentials("C-28, F-34"):
         "wrong credentials yield an error of the kind `CredentialsRefused` that is not transient",
         "map `invalid_client` and HTTP 401 to `TokenError::credentials_refused`";
-    /// An outage is an error that says so.
+    /// An outage is reported as such.
     NamesAServerThatIsDown("F-41, F-55"):
         "a server that cannot be reached yields an error of the kind `Unavailable` that is transient",
         "map failed connections, timeouts and HTTP 5xx to `TokenError::unavailable`";
-    /// The wait that a server asks for comes through.
+    /// The server's `Retry-After` is passed on.
     PassesOnRetryAfter("F-52, F-54"):
         "HTTP 429 yields an error of the kind `Unavailable` that is transient, with the server's `Retry-After`",
         "read `Retry-After`, and add it with `TokenError::with_retry_after`";
@@ -103,15 +103,15 @@ rules! {
     LeaksNothingInTraces("F-101, I-14"):
         "no span or event, at any level, shows a secret or a token",
         "use `#[instrument(skip_all)]`, and name the fields that you mean";
-    /// `ready_token` is as good as `token`.
+    /// `ready_token` has the same guarantees as `token`.
     HasOnlyLiveTokensReady("F-63, F-66, C-62"):
         "`ready_token` yields a live token of that very request or none, and needs no runtime",
         "check the expiry and the whole request at each call, or leave the method as it is";
-    /// `invalidate` compares.
+    /// `invalidate` compares tokens.
     DropsOnlyTheRefusedToken("F-81, F-82, C-35"):
         "`invalidate` drops the token that was refused, and no other",
         "compare with `AccessToken::is_same` before dropping";
-    /// The epoch moves with the credentials alone.
+    /// The epoch changes only with the credentials.
     KeepsItsCredentialEpoch("I-15, F-98"):
         "`credential_epoch` stays the same for as long as the credentials do",
         "raise it where a new secret is read, and nowhere else";

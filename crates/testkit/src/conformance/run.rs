@@ -14,7 +14,7 @@ use super::{
 };
 use crate::leak::{self, Capture};
 
-/// For each step of a rule: the subject is made, asked once, checked.
+/// The timeout of each step of a rule: creating the subject, the first token, the check.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A rule that a source breaks, or that could not be checked.
@@ -23,9 +23,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub struct Violation {
     /// The rule.
     pub rule: Rule,
-    /// The observation, or the part that the subject lacks. It holds neither a secret that the subject names nor a panic's text.
+    /// The observation, or the missing part of the subject. It holds neither the subject's secrets nor a panic's text.
     pub seen: String,
-    /// False where the rule was not checked: the subject lacks something, or the source yields no token.
+    /// False if the rule was not checked: the subject lacks something, or the source yields no token.
     pub checked: bool,
 }
 
@@ -53,27 +53,27 @@ impl std::error::Error for Violation {}
 
 /// The progress of a rule.
 enum Step {
-    /// With the time that the subject's limit adds.
+    /// Includes the time that the subject's limit adds.
     SubjectMade(Duration),
     TokenYielded,
     End(Result<(), Finding>),
 }
 
-/// Holds a fresh subject to one rule. Blocks until it is decided, ten seconds at most for each of its steps besides
-/// the waits for [`Subject::limited_to`]; call it outside of an asynchronous context.
+/// Checks a fresh subject against one rule. Blocks until the result is known, for at most ten seconds per step,
+/// besides the waits for [`Subject::limited_to`]; call it outside of an asynchronous context.
 ///
 /// # Errors
 ///
-/// The [`Violation`], with what was seen and what to do. A rule that cannot be checked is an error too.
+/// The [`Violation`], with the observation and the advice. A rule that cannot be checked is also an error.
 pub fn check<F>(rule: Rule, subject: impl FnOnce() -> F + Send + 'static) -> Result<(), Violation>
 where
     F: Future<Output = Subject>,
 {
     let (report, steps) = mpsc::channel();
-    // Not joined: a thread that is blocked for ever must not hold the test.
+    // Not joined: a thread that blocks forever must not hang the test.
     thread::spawn(move || {
         let end = catch_unwind(AssertUnwindSafe(|| walk(rule, subject, &report)));
-        // The panic's text may hold a secret; the panic hook has printed it for who runs the test.
+        // The panic's text may hold a secret; the panic hook has printed it already.
         let end = end.unwrap_or_else(|_| Err(Finding::Broken("it panicked".to_owned())));
         let _ = report.send(Step::End(end));
     });
@@ -130,14 +130,14 @@ where
         let capture = Capture::start();
         let subject = subject().await;
         if let Some(mistake) = &subject.mistake {
-            // Before the report: the subject could not be made.
+            // Reported first: the subject could not be created.
             return Err(Finding::Broken(mistake.clone()));
         }
         let _ = report.send(Step::SubjectMade(subject.longest_wait(MOST_CALLS)));
         let outcome = decide(rule, &subject, &capture, report).await;
         outcome.map_err(|finding| without_secrets(finding, &subject.secrets))
     });
-    // A task that is stuck must not hold the thread.
+    // A stuck task must not block the thread.
     runtime.shutdown_background();
     outcome
 }
@@ -153,7 +153,7 @@ async fn decide(
     checks::run(rule, subject, &token, capture).await
 }
 
-/// An error's text is the source's own, which may show a secret.
+/// Removes secrets from a finding: an error's text comes from the source.
 fn without_secrets(finding: Finding, secrets: &[String]) -> Finding {
     match finding {
         Finding::Broken(seen)

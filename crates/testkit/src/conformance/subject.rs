@@ -6,19 +6,19 @@ use tokio::{
     time::{self, Instant},
 };
 
-/// The longest wait for a single call.
+/// The timeout of a single call.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A source under test, and what the kit must know of it.
+/// A source under test, and the facts that the kit needs.
 ///
-/// A rule that lacks something here fails and names the method that adds it. A part of a request (scopes, resources,
-/// audiences, parameters) for which the subject names no values is one that the source must refuse.
+/// A rule that lacks a fact fails and names the method that adds it. A part of a request (scopes, resources,
+/// audiences, parameters) without values in the subject is one that the source must refuse.
 pub struct Subject {
     pub(super) source: Arc<dyn TokenSource>,
-    /// Its `Debug`, as it is when it is called.
+    /// The source's current `Debug` output.
     pub(super) show: Box<dyn Fn() -> String + Send>,
     pub(super) secrets: Vec<String>,
-    /// Two scopes as they were given, with what both ask for.
+    /// Requests for two sets of scopes, with the values that must reach the server.
     pub(super) scopes: Option<Pair>,
     pub(super) resources: Option<Pair>,
     pub(super) audiences: Option<Pair>,
@@ -28,7 +28,7 @@ pub struct Subject {
     pub(super) unreachable: Option<Arc<dyn TokenSource>>,
     pub(super) limited: Option<(Arc<dyn TokenSource>, Duration)>,
     pub(super) limit: Option<Limit>,
-    /// The first mistake in the description.
+    /// The first error in the description.
     pub(super) mistake: Option<String>,
     keep: Vec<Box<dyn Send>>,
 }
@@ -46,7 +46,7 @@ pub(super) struct Pair {
 pub(super) struct Limit {
     pub(super) calls: usize,
     pub(super) window: Duration,
-    /// When the last ones were made, oldest first.
+    /// The times of the recent calls, oldest first.
     made: Mutex<VecDeque<Instant>>,
 }
 
@@ -149,11 +149,12 @@ impl Subject {
             .ok()
     }
 
-    /// Shows what the server issued a token for: the body of the token request, or the token's own claims.
+    /// Sets a function that returns the text of the request that a token was issued for: the body of the token
+    /// request, or the token's own claims.
     ///
-    /// The kit looks in this text, in any usual encoding, for the scopes, resources, audiences and parameters that it
-    /// asked for. [`AuthorizationServer::request_for`](crate::AuthorizationServer::request_for) has it for tokens of
-    /// the kit's own server.
+    /// The kit searches this text, in any usual encoding, for the scopes, resources, audiences and parameters that it
+    /// requested. [`AuthorizationServer::request_for`](crate::AuthorizationServer::request_for) returns it for tokens
+    /// of the kit's own server.
     #[must_use]
     pub fn issued_for(
         mut self,
@@ -170,15 +171,15 @@ impl Subject {
         self
     }
 
-    /// Adds the same source, pointed at a server that nobody runs: [`raw::refused_url`](crate::raw::refused_url) has an
-    /// address for it.
+    /// Adds the same source, pointed at an address where nothing listens;
+    /// [`raw::refused_url`](crate::raw::refused_url) returns one.
     #[must_use]
     pub fn with_unreachable_server(mut self, source: impl TokenSource + 'static) -> Self {
         self.unreachable = Some(Arc::new(source));
         self
     }
 
-    /// Adds the same source, pointed at a server that answers HTTP 429 with this `Retry-After`, in whole seconds.
+    /// Adds the same source, pointed at a server that returns HTTP 429 with this `Retry-After`, in whole seconds.
     #[must_use]
     pub fn with_limited_server(
         mut self,
@@ -189,10 +190,10 @@ impl Subject {
         self
     }
 
-    /// Keeps to a limit of the server: at most so many calls of the subject's sources begin within any `window`.
+    /// Respects a rate limit of the server: at most `calls` calls of the subject's sources begin within any `window`.
     ///
     /// A rule that needs more calls waits. Without [`with_limited_server`](Self::with_limited_server) the kit exceeds
-    /// the limit once, to see an answer with `Retry-After`.
+    /// the limit once, to see a response with `Retry-After`.
     #[must_use]
     pub fn limited_to(mut self, calls: usize, window: Duration) -> Self {
         if calls == 0 {
@@ -207,14 +208,14 @@ impl Subject {
         self
     }
 
-    /// Keeps something alive for as long as the rule runs: the server.
+    /// Keeps a value alive while the rule runs, such as the server.
     #[must_use]
     pub fn keep(mut self, thing: impl Send + 'static) -> Self {
         self.keep.push(Box::new(thing));
         self
     }
 
-    /// Two requests that the source honours, and that differ.
+    /// Returns two different requests that the source supports.
     pub(super) fn two_requests(&self) -> Option<&[TokenRequest; 2]> {
         let pairs = [
             &self.scopes,
@@ -226,13 +227,13 @@ impl Subject {
         first.map(|pair| &pair.requests)
     }
 
-    /// One call of the source, which must end and yield a token.
+    /// Calls the source, and requires a token within the timeout.
     pub(super) async fn ask(&self, request: &TokenRequest) -> Result<AccessToken, String> {
         let answer = self.answer(&*self.source, request).await?;
         answer.map_err(yields_an_error)
     }
 
-    /// One call of this source, which must end.
+    /// Calls this source, and requires a result within the timeout.
     pub(super) async fn answer(
         &self,
         source: &dyn TokenSource,
@@ -242,7 +243,7 @@ impl Subject {
         call(source, request).await
     }
 
-    /// Waits until the server answers so many calls at once, no more than its limit.
+    /// Waits until this many calls, up to the server's limit, can start at once.
     pub(super) async fn wait_for(&self, calls: usize) {
         let Some(limit) = &self.limit else { return };
         let calls = calls.min(limit.calls);
@@ -256,7 +257,7 @@ impl Subject {
         made.extend(std::iter::repeat_n(Instant::now(), calls));
     }
 
-    /// The longest that a rule waits for the limit of the server, for up to `calls` calls.
+    /// Returns the maximum time that a rule waits for the server's limit, for up to `calls` calls.
     pub(super) fn longest_wait(&self, calls: u32) -> Duration {
         self.limit.as_ref().map_or(Duration::ZERO, |limit| {
             let each = u32::try_from(limit.calls).unwrap_or(u32::MAX);
@@ -274,7 +275,7 @@ fn single(
     Ok((request, vec![value.to_owned()]))
 }
 
-/// One call, which must end, without regard to a limit.
+/// Makes one call with a timeout, without regard to a limit.
 pub(super) async fn call(
     source: &dyn TokenSource,
     request: &TokenRequest,

@@ -1,7 +1,7 @@
 use super::{Body, Fault, GARBLED, JSON, UNUSABLE, error, http, ok, token};
 use hallpass_core::ErrorKind;
 
-/// A good answer, whole.
+/// A complete valid response.
 const GOOD: &str = r#"{"access_token":"good-token","token_type":"Bearer","expires_in":3600}"#;
 
 const fn typed(
@@ -22,7 +22,7 @@ const fn raw(
     http(number, name, 200, JSON, Body::Bytes(body), expected)
 }
 
-/// F-01 to F-15: the body as a whole, and what the headers say of it.
+/// F-01 to F-15: the body as a whole, and the headers that describe it.
 pub const BODIES: &[Fault] = &[
     ok("F-01", "body_empty", "", GARBLED),
     ok("F-01", "body_blank", " \r\n", GARBLED),

@@ -1,10 +1,10 @@
 use super::{Body, Expected, Fault, JSON, UNUSABLE, error, http, ok, token};
 use hallpass_core::ErrorKind;
 
-/// A day: the longest lifetime that a client believes by default.
+/// A day: the longest lifetime that a client accepts by default.
 const DAY: u64 = 24 * 3_600;
 
-/// An answer with this text for `expires_in`.
+/// A response with this text for `expires_in`.
 macro_rules! expires_in {
     ($name:literal, $number:literal, $value:literal, $expected:expr) => {
         ok(
@@ -20,7 +20,7 @@ macro_rules! expires_in {
     };
 }
 
-/// An answer with this JSON for `access_token`.
+/// A response with this JSON for `access_token`.
 macro_rules! access_token {
     ($name:literal, $number:literal, $value:literal) => {
         ok(
@@ -36,7 +36,7 @@ macro_rules! access_token {
     };
 }
 
-/// An answer with this JSON for `token_type`.
+/// A response with this JSON for `token_type`.
 macro_rules! token_type {
     ($name:literal, $number:literal, $value:literal, $expected:expr) => {
         ok(
@@ -52,7 +52,7 @@ macro_rules! token_type {
     };
 }
 
-/// An answer with this JSON for `scope`.
+/// A response with this JSON for `scope`.
 macro_rules! scope {
     ($name:literal, $value:literal, $expected:expr) => {
         ok(
@@ -75,7 +75,7 @@ const fn granted(scopes: &'static str) -> Expected {
     }
 }
 
-/// F-16 to F-37: the members of an answer.
+/// F-16 to F-37: the members of a response.
 pub const MEMBERS: &[Fault] = &[
     expires_in!("expires_in_string", "F-16", r#""3600""#, token(3_600)),
     expires_in!("expires_in_decimal_string", "F-16", r#""3600.0""#, UNUSABLE),

@@ -9,7 +9,7 @@ const CONFIGURATION: Expected = error(ErrorKind::Configuration, false);
 const GOOD: Body =
     Body::Text(r#"{"access_token":"good-token","token_type":"Bearer","expires_in":3600}"#);
 
-/// A refusal with an error code of RFC 6749 section 5.2, or of another document.
+/// A refusal with an error code of RFC 6749 section 5.2, or of another specification.
 macro_rules! coded {
     ($number:literal, $name:literal, $status:literal, $code:literal, $expected:expr) => {
         http(
@@ -27,7 +27,7 @@ macro_rules! coded {
     };
 }
 
-/// A status without a body.
+/// Creates a response with this status and without a body.
 const fn bare(
     number: &'static str,
     name: &'static str,
@@ -38,7 +38,7 @@ const fn bare(
     http(number, name, status, headers, Body::Text(""), expected)
 }
 
-/// F-31 to F-57: other statuses than 200.
+/// F-31 to F-57: statuses other than 200.
 pub const REFUSALS: &[Fault] = &[
     http(
         "F-31",

@@ -45,7 +45,7 @@ macro_rules! head {
     };
 }
 
-/// F-03, F-06, F-39, F-45 to F-48: what a server does below HTTP, or with it.
+/// F-03, F-06, F-39, F-45 to F-48: faults below HTTP, or in its framing.
 pub const WIRE: &[Fault] = &[
     wire(
         "F-03",

@@ -1,11 +1,11 @@
-//! The JWT bearer grant (RFC 7523 sections 2.1 and 3), as a strict server reads it.
+//! The JWT bearer grant (RFC 7523 sections 2.1 and 3), checked like a strict server does.
 
 use super::{Granted, Known, Refusal, TokenRequestRecord, authenticate, scopes};
 use crate::assertion::claims;
 
 pub(crate) const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-/// The parameters that name or authenticate a client: without any, the assertion stands alone (RFC 7521 section 4.1).
+/// The parameters that name or authenticate a client. Without any, only the assertion counts (RFC 7521 section 4.1).
 const CLIENT: [&str; 3] = ["client_id", "client_secret", "client_assertion"];
 
 pub(super) fn judge(

@@ -1,4 +1,4 @@
-//! Refresh tokens (RFC 6749 section 6), rotated and held against reuse as RFC 9700 section 4.14.2 says.
+//! Refresh tokens (RFC 6749 section 6), with rotation and reuse detection as in RFC 9700 section 4.14.2.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ pub(crate) struct RefreshTokens {
 struct Given {
     client_id: String,
     scopes: ScopeSet,
-    /// Those that came of one sign-in.
+    /// The number shared by all tokens of one sign-in.
     family: usize,
     live: bool,
 }
@@ -30,7 +30,7 @@ impl RefreshTokens {
         }
     }
 
-    /// The first of a family.
+    /// Issues the first token of a family.
     pub(crate) fn give(&mut self, token: &str, client_id: &str, scopes: ScopeSet) {
         let given = Given {
             client_id: client_id.to_owned(),
@@ -41,7 +41,7 @@ impl RefreshTokens {
         self.given.insert(token.to_owned(), given);
     }
 
-    /// Replaces a token that was used by `next`.
+    /// Replaces the used token with `next`.
     pub(crate) fn rotate(&mut self, used: &str, next: &str) {
         if let Some(before) = self.given.get_mut(used) {
             before.live = false;
@@ -84,7 +84,7 @@ pub(super) fn judge(
         return Err((400, "invalid_grant", "no such refresh token"));
     };
     if !given.live {
-        // Its first user may have been a thief.
+        // The first user may have been an attacker.
         let family = given.family;
         known.refresh_tokens.revoke(family);
         return Err((400, "invalid_grant", "the refresh token was used before"));

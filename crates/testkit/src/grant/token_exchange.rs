@@ -1,4 +1,4 @@
-//! Token exchange (RFC 8693), as a strict server reads it.
+//! Token exchange (RFC 8693), checked like a strict server does.
 
 use super::{Granted, Known, Refusal, TokenRequestRecord, authenticate, scopes};
 
@@ -7,7 +7,7 @@ pub(crate) const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange"
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
-/// Tokens that others issued, each with its type.
+/// Tokens of other issuers, each with its type.
 #[derive(Default)]
 pub(crate) struct KnownTokens(Vec<(String, String)>);
 

@@ -1,4 +1,4 @@
-//! The answers of the server: tokens, refusals, and the protected API.
+//! The responses of the server: tokens, refusals, and the protected API.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -29,14 +29,14 @@ pub(super) struct State {
     pub(super) refresh_tokens: RefreshTokens,
     pub(super) token_requests: Vec<TokenRequestRecord>,
     pub(super) api_calls: usize,
-    /// Answers that replace the usual ones, once each.
+    /// Responses that replace the usual ones, once each.
     pub(super) next: VecDeque<&'static Fault>,
-    /// The answer to every request until the outage ends.
+    /// The response to every request until the outage ends.
     pub(super) outage: Option<&'static Fault>,
 }
 
 pub(super) struct Issued {
-    /// The request's place in `token_requests`.
+    /// The index of the request in `token_requests`.
     pub(super) request: usize,
     pub(super) client_id: String,
     pub(super) scopes: ScopeSet,
@@ -92,7 +92,7 @@ impl State {
             .set_delay(self.latency)
     }
 
-    /// RFC 6749 section 5.1.
+    /// Issues a token (RFC 6749 section 5.1).
     fn issue(&mut self, granted: Granted) -> ResponseTemplate {
         let token = random();
         let mut answer = json!({
@@ -110,7 +110,7 @@ impl State {
             answer["refresh_token"] = next.into();
         }
         let issued = Issued {
-            // It is recorded next.
+            // The request is recorded next.
             request: self.token_requests.len(),
             client_id: granted.client_id,
             scopes: granted.scopes,
@@ -121,7 +121,7 @@ impl State {
         ResponseTemplate::new(200).set_body_json(answer)
     }
 
-    /// RFC 6750 section 3.
+    /// Serves the protected API (RFC 6750 section 3).
     fn api(&mut self, request: &Request) -> ResponseTemplate {
         self.api_calls += 1;
         let challenge = |status, challenge: &str| {
@@ -168,12 +168,12 @@ impl Issued {
 
 fn random() -> String {
     let mut random = [0; 32];
-    // A machine without randomness cannot run a test of tokens.
+    // A machine without random bytes cannot run the test.
     getrandom::fill(&mut random).expect("the system has random bytes");
     BASE64_URL_SAFE_NO_PAD.encode(random)
 }
 
-/// RFC 6749 section 5.2.
+/// Creates an error response (RFC 6749 section 5.2).
 fn refuse((status, code, description): Refusal) -> ResponseTemplate {
     let answer = ResponseTemplate::new(status)
         .set_body_json(json!({ "error": code, "error_description": description }));

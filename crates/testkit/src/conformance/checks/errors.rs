@@ -1,4 +1,4 @@
-//! Errors say who is at fault and for how long, and nothing that is shown holds a secret.
+//! Checks that errors have the right kind and wait, and that nothing shown holds a secret.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     leak::{self, Capture, Spelling},
 };
 
-/// By how much a wait may differ from the server's: some of it has passed, or it was rounded.
+/// The tolerance for a wait: some of it has passed, or it was rounded.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
 async fn refusal(
@@ -97,7 +97,7 @@ async fn one_too_many(subject: &Subject, limit: usize) -> Result<Option<TokenErr
     Ok(None)
 }
 
-/// The sources that yield errors.
+/// Returns the sources that yield errors.
 fn failing(subject: &Subject) -> impl Iterator<Item = &Arc<dyn TokenSource>> {
     let limited = subject.limited.as_ref().map(|(source, _)| source);
     let sources = [
@@ -126,7 +126,7 @@ pub(super) async fn hide_secrets(subject: &Subject) -> Outcome {
 
 pub(super) fn clean(subject: &Subject, token: &AccessToken, shown: &str, place: &str) -> Outcome {
     hidden(&subject.secrets, shown, place)?;
-    // Shorter ones are found by chance.
+    // Shorter ones would match by chance.
     let sought = Some(token.expose()).filter(|token| token.len() >= 6);
     if let Some(spelling) = sought.and_then(|token| leak::find(shown, token)) {
         return Err(Finding::Broken(leaked("a token", place, spelling)));
@@ -135,7 +135,7 @@ pub(super) fn clean(subject: &Subject, token: &AccessToken, shown: &str, place: 
 }
 
 pub(super) async fn traces(subject: &Subject, token: &AccessToken, capture: &Capture) -> Outcome {
-    // Refusals and outages are traced too.
+    // Refusals and outages are also traced.
     for source in failing(subject) {
         let _ = subject.answer(&**source, &TokenRequest::default()).await;
     }

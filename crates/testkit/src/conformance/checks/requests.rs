@@ -1,4 +1,4 @@
-//! Each part of a request is sent or refused, and no request gets another one's token.
+//! Checks that each part of a request is sent or refused, and that no request gets another one's token.
 
 use hallpass_core::{AccessToken, ErrorKind, TokenRequest};
 
@@ -11,12 +11,12 @@ use crate::{
     leak,
 };
 
-/// A value that no server knows, for a part of which the subject names none.
+/// A value that no server knows, for parts without values in the subject.
 const UNKNOWN: &str = "https://hallpass-conformance.invalid";
 
 pub(super) async fn scopes(subject: &Subject) -> Outcome {
     let Some(pair) = &subject.scopes else {
-        // Every text without a space is a scope.
+        // Any text without a space is a scope.
         let unknown = UNKNOWN.parse().map_err(|_| UNKNOWN.to_owned())?;
         let request = TokenRequest::new().with_scopes(unknown);
         return refused(subject, &request, "scope", "scopes").await;
@@ -104,7 +104,7 @@ async fn honoured(
     Ok(())
 }
 
-/// Looks for each value in what the server issued the token for.
+/// Checks that each value is in the text of the request that the token was issued for.
 fn reached(subject: &Subject, token: &AccessToken, values: &[String], part: &str) -> Outcome {
     let Some(issued_for) = &subject.issued_for else {
         return not_checked(
@@ -123,7 +123,7 @@ fn reached(subject: &Subject, token: &AccessToken, values: &[String], part: &str
     Ok(())
 }
 
-/// A part for which the subject names no values must be refused.
+/// Checks that a part without values in the subject is refused.
 async fn refused(subject: &Subject, request: &TokenRequest, part: &str, method: &str) -> Outcome {
     let Err(error) = subject.answer(&*subject.source, request).await? else {
         return Err(Finding::Broken(format!(
@@ -153,7 +153,7 @@ pub(super) async fn apart(subject: &Subject, default: &AccessToken) -> Outcome {
         !first.is_same(&second),
         "two different requests get the same token",
     )?;
-    // What is ready for one request is so for no other.
+    // A token that is ready for one request must not be ready for another.
     let again = subject.source.ready_token(one);
     must(
         again.is_none_or(|again| !again.is_same(&second)),
