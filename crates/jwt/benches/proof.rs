@@ -25,7 +25,7 @@ use http::Method;
 const URL: &str = "https://api.example/v1/customers/0123456789/orders";
 const NONCE: &str = "eyJ7S_zG.eyJH0-Z.HX4w-7v-eyJ7S_zG.eyJH0-Z.HX4w-7v";
 
-/// A key in memory needs no runtime.
+/// Polls a future once: a key in memory needs no runtime.
 fn now<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,

@@ -193,7 +193,7 @@ impl KeyPair {
         }
     }
 
-    /// Signs; returns `None` if the system has no random bytes, or the key and the algorithm do not fit.
+    /// Returns the signature; `None` if the system has no random bytes, or the key and the algorithm do not fit.
     pub(crate) fn sign(&self, algorithm: Algorithm, message: &[u8]) -> Option<Vec<u8>> {
         let random = SystemRandom::new();
         match self {

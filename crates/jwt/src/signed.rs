@@ -50,7 +50,7 @@ enum Subject {
 const RESERVED: [&str; 8] = ["aud", "exp", "iat", "iss", "jti", "nbf", "scope", "sub"];
 
 impl SignedAssertion {
-    /// Signs with this key, in memory or elsewhere. The assertion's `typ` is always `JWT`, whatever the settings.
+    /// Signs with this key, in memory or elsewhere. The assertion's `typ` is always `JWT`, regardless of the settings.
     pub fn new(settings: AssertionSettings, signer: impl Signer + 'static) -> Self {
         Self::with(settings, keys::fixed(signer))
     }

@@ -41,7 +41,7 @@ impl Assertion {
         }
     }
 
-    /// Also checks the parameters of RFC 7523 section 2.2.
+    /// Parses a sent assertion, and checks the parameters of RFC 7523 section 2.2.
     pub(crate) fn sent(credentials: &Credentials) -> Self {
         let sent: Vec<_> = credentials.expose_parameters().collect();
         let names: Vec<&str> = sent.iter().map(|(name, _)| *name).collect();

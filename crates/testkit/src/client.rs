@@ -42,7 +42,7 @@ impl Client {
         }
     }
 
-    /// Also accepts signed assertions of this client (RFC 7523).
+    /// Accepts signed assertions of this client as well (RFC 7523).
     ///
     /// `verify` takes an assertion in compact form and a secret of the client, and returns true if the assertion is
     /// signed with it: the testkit has no cryptography. For a public key it ignores the secret, or reads the key in

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::verify::{ID, prove};
 
-/// It expires at the `ManualClock`'s start.
+/// Returns a JWT that expires at the `ManualClock`'s start.
 fn jwt() -> String {
     let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
     let claims = part(r#"{"sub":"system:serviceaccount:a:b","exp":1767225600}"#);

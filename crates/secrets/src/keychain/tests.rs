@@ -3,7 +3,7 @@ use keyring_core::mock::{Cred, Store};
 
 use super::*;
 
-/// A keychain in memory, with one entry.
+/// Creates a keychain in memory, with one entry.
 fn keychain() -> (Arc<CredentialStore>, keyring_core::Entry) {
     let store: Arc<CredentialStore> = Store::new().unwrap();
     let entry = store.build("orders", "me", None).unwrap();

@@ -57,7 +57,7 @@ fn a_command_is_split_at_spaces_or_is_an_array() {
     );
 }
 
-/// Each holds the canary in the place of a secret or a part of one.
+/// Each holds the canary where a secret or a part of one could be.
 #[test]
 fn what_is_no_reference_is_told_and_not_repeated() {
     for (text, expect) in [

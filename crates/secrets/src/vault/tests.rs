@@ -23,7 +23,7 @@ fn token() -> RotatingSecret {
     RotatingSecret::new("hvs.CANARY-token")
 }
 
-/// A response as in the documentation of the KV engine's API.
+/// Returns a response as in the documentation of the KV engine's API.
 fn found(value: &str, version: u32) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(json!({
         "request_id": "0c2b4c2e", "lease_id": "", "renewable": false, "lease_duration": 0,
