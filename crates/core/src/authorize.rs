@@ -3,11 +3,12 @@
 //! An integration puts the token on a request: `hallpass-reqwest`, `hallpass-tower`, or yours for another client.
 //! The policy does no I/O:
 //!
-//! - a token goes to the origins of an allow-list and nowhere else, over HTTPS;
-//! - an `Authorization` header that is there already stays;
-//! - no request to such an origin goes out without its token: where none can be had, there is a [`TokenError`];
-//! - a token that the API refuses is dropped, and the request is sent once more with another one;
-//! - a token of type DPoP goes with a fresh proof for each request, and never without (RFC 9449);
+//! - a token goes only to the origins of an allow-list, and only over HTTPS;
+//! - an existing `Authorization` header is left alone;
+//! - no request to such an origin is sent without its token: if none is available, the call fails with a
+//!   [`TokenError`];
+//! - a token that the API refuses is dropped, and the request is retried once with another one;
+//! - a token of type DPoP is sent with a new proof for each request, and never without one (RFC 9449);
 //! - the API's own reason for a refusal is returned with the response.
 //!
 //! Users build an [`Authorizer`] and pass it to the integration. An integration asks for a [`Permit`], puts the token's
@@ -99,10 +100,10 @@ pub use refusal::ApiRefusal;
 use crate::{Clock, TokenError, TokenRequest, TokenSource, text::safe_text};
 use observe::Observe;
 
-/// Decides which requests get a token, and whose: a source of tokens with the list of origins that they may go to.
+/// Decides which requests get a token, and which one: a token source with a list of allowed origins.
 ///
-/// Build one when the program starts and pass it to an integration. A clone costs one reference count, and so does a
-/// decision: it allocates nothing if the token is cached.
+/// Build one when the program starts and pass it to an integration. A clone costs one reference count. A decision
+/// allocates nothing if the token is cached, and costs one reference count too.
 ///
 /// ```
 /// # fn example(source: impl hallpass_core::TokenSource + 'static) -> Result<(), Box<dyn std::error::Error>> {
@@ -128,30 +129,30 @@ struct Inner {
     pass_other_origins: bool,
 }
 
-/// An origin, and which token it gets.
+/// An allowed origin and the token request for it.
 struct Allowed {
     origin: Origin,
     request: TokenRequest,
 }
 
 impl Authorizer {
-    /// Starts to set up an authorizer that takes tokens from `source`: a source itself, or an `Arc` or a `Box` of one. It
-    /// should be a cache, since it is asked at every request.
+    /// Creates a builder for an authorizer that takes tokens from `source`: a source itself, or an `Arc` or a `Box` of
+    /// one. It should be a cache, since it is called for every request.
     pub fn builder(source: impl TokenSource + 'static) -> AuthorizerBuilder {
         AuthorizerBuilder::new(Arc::new(source))
     }
 
-    /// Decides whether a request to `target` with these headers may have a token.
+    /// Returns a permit if a request to `target` with these headers may have a token.
     ///
-    /// `None` means that the request goes out as it is: it has an `Authorization` header already, or its origin is
-    /// not on the list and [`pass_other_origins`](AuthorizerBuilder::pass_other_origins) was chosen. `wanted` asks
-    /// for another token than the one that the origin was allowed with. A `target` that is not known, because the
-    /// request names a path alone, is not on the list.
+    /// `None` means that the request is sent as it is: it already has an `Authorization` header, or its origin is not
+    /// on the list and [`pass_other_origins`](AuthorizerBuilder::pass_other_origins) is set. `wanted` overrides the
+    /// token request that the origin was allowed with. An unknown `target` (the request has only a path) is not on the
+    /// list.
     ///
     /// # Errors
     ///
-    /// A [`TokenError`] of kind [`Configuration`](crate::ErrorKind::Configuration) where the origin is not on the
-    /// list, or where a `Host` header names another host than `target`: the request must not be sent.
+    /// A [`TokenError`] of kind [`Configuration`](crate::ErrorKind::Configuration) if the origin is not on the list, or
+    /// if a `Host` header names a host other than `target`: the request must not be sent.
     #[inline]
     pub fn permit(
         &self,
@@ -210,18 +211,18 @@ impl Authorizer {
         })
     }
 
-    /// The origins that tokens may go to.
+    /// Returns the origins that tokens may go to.
     pub fn origins(&self) -> impl Iterator<Item = &Origin> {
         self.0.allowed.iter().map(|allowed| &allowed.origin)
     }
 
-    /// The source that tokens come from.
+    /// Returns the source that tokens come from.
     pub fn source(&self) -> &Arc<dyn TokenSource> {
         &self.0.source
     }
 }
 
-/// The header's value is not repeated: in a gateway it may come from outside.
+/// The header's value is not repeated: in a gateway it may be untrusted.
 #[cold]
 fn other_host(origin: &Origin) -> TokenError {
     let error = TokenError::configuration(format!(

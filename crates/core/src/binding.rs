@@ -6,10 +6,10 @@ use std::{
     },
 };
 
-/// What a token is bound to, where it is of use along with that alone: a client certificate (RFC 8705 section 3).
+/// The binding of a token to something without which it is useless: a client certificate (RFC 8705 section 3).
 ///
-/// Whoever replaces the certificate [ends](Self::end) its binding. A cache drops the tokens of a binding that has
-/// ended, and fetches others. Clones are one and the same.
+/// Code that replaces the certificate [ends](Self::end) its binding. A cache drops the tokens of an ended binding and
+/// fetches new ones. Clones share one state.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -28,24 +28,24 @@ use std::{
 pub struct Binding(Arc<AtomicBool>);
 
 impl Binding {
-    /// A binding to something that is in use.
+    /// Creates a binding to something that is in use.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What the tokens are bound to is not in use any more. This cannot be taken back.
+    /// Ends the binding: its tokens are not used any more. This cannot be undone.
     pub fn end(&self) {
-        // Nothing else is told by it, so that the order of other things does not matter.
+        // Nothing else is published by this store, so relaxed ordering suffices.
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Is what the tokens are bound to not in use any more? It costs one load.
+    /// Returns true if the binding has ended. It costs one load.
     #[inline]
     pub fn has_ended(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Is it the same one?
+    /// Returns true if both are clones of one binding.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

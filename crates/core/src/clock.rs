@@ -4,7 +4,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// A point on a [`Clock`]'s monotonic scale, in whole nanoseconds since an origin that the clock chose.
+/// A point on a [`Clock`]'s monotonic scale, in whole nanoseconds since an origin chosen by the clock.
 ///
 /// Compare it only with points of the same clock. Arithmetic saturates: a lifetime of `u64::MAX` seconds is "never"
 /// and cannot overflow.
@@ -12,37 +12,37 @@ use std::{
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The latest point that can be told.
+    /// The latest representable point.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// The point that lies `elapsed` after the clock's origin. For those who write a [`Clock`].
+    /// Creates a point `elapsed` after the clock's origin. For implementations of [`Clock`].
     pub fn from_origin(elapsed: Duration) -> Self {
         Self(nanos(elapsed))
     }
 
-    /// The point that lies so many nanoseconds after the clock's origin: for those who keep one in an atomic.
+    /// Creates a point this many nanoseconds after the clock's origin, for example from an atomic.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// How many nanoseconds after the clock's origin it lies.
+    /// Returns the nanoseconds since the clock's origin.
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// The point that lies `duration` later, or [`MAX`](Self::MAX).
+    /// Returns the point `duration` later, or [`MAX`](Self::MAX).
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(nanos(duration)))
     }
 
-    /// The point that lies `duration` earlier, or the origin.
+    /// Returns the point `duration` earlier, or the origin.
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(duration)))
     }
 
-    /// How long after `earlier` this point lies; zero where it lies before it.
+    /// Returns the time since `earlier`, or zero if that is later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -54,27 +54,27 @@ fn nanos(duration: Duration) -> u64 {
 
 /// One reading of both scales of a [`Clock`].
 ///
-/// The monotonic half decides in this process; the wall half is for people, logs and other processes.
+/// The monotonic half is used for decisions in this process; the wall half is for people, logs and other processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Moment {
     /// The point on the monotonic scale.
     pub timestamp: Timestamp,
-    /// The time of day that the machine showed.
+    /// The wall-clock time.
     pub wall: SystemTime,
 }
 
 impl Moment {
-    /// A moment out of its two halves. For tests and for those who write a [`Clock`].
+    /// Creates a moment from its two halves. For tests and implementations of [`Clock`].
     pub fn new(timestamp: Timestamp, wall: SystemTime) -> Self {
         Self { timestamp, wall }
     }
 }
 
-/// Where time comes from: injected, so that a test decides what time it is.
+/// A source of time, injected so that tests can control it.
 ///
-/// Services use [`SystemClock`]. A clock counts the time that the machine spent suspended wherever the platform can
-/// tell it, since a token goes on ageing while a laptop sleeps.
+/// Services use [`SystemClock`]. A clock counts the time that the machine was suspended wherever the platform supports
+/// it, since a token continues to age while a laptop sleeps.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -95,14 +95,14 @@ impl Moment {
 /// assert_eq!(Noon.moment().timestamp, Noon.now());
 /// ```
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The monotonic scale. It never goes back; a hit in a cache reads this and nothing else. Let its origin lie further
-    /// back than a token lives: one from a shared store may be older than this process.
+    /// Returns the monotonic time. It never goes back; a cache hit reads only this. The origin should be further back
+    /// than a token's lifetime: a token from a shared store may be older than this process.
     fn now(&self) -> Timestamp;
 
-    /// The time of day. It may jump.
+    /// Returns the wall-clock time. It may jump.
     fn wall(&self) -> SystemTime;
 
-    /// Both scales at once.
+    /// Returns both scales at once.
     fn moment(&self) -> Moment {
         Moment::new(self.now(), self.wall())
     }
@@ -120,13 +120,13 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 
 /// The machine's clocks.
 ///
-/// The monotonic scale runs through suspend: it is `CLOCK_BOOTTIME` on Linux and Android, `CLOCK_MONOTONIC` on other
-/// Unix systems (Apple's runs through suspend), and [`std::time::Instant`] on Windows. Its origin lies a century before
-/// the machine was started, so that it can tell how old a token is that another machine, or a run before, asked for.
+/// The monotonic scale includes suspend: it is `CLOCK_BOOTTIME` on Linux and Android, `CLOCK_MONOTONIC` on other Unix
+/// systems (Apple's includes suspend), and [`std::time::Instant`] on Windows. Its origin is a century before the start
+/// of the machine, so that it can express the age of a token that another machine, or an earlier run, requested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SystemClock;
 
-/// What the scale shows when the machine, or on Windows the process, starts. There is room for four more centuries.
+/// The reading when the machine, or on Windows the process, starts. There is room for four more centuries.
 const START: Timestamp = Timestamp(100 * 365 * 24 * 3_600 * 1_000_000_000);
 
 impl Clock for SystemClock {
@@ -150,7 +150,7 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         use std::{sync::OnceLock, time::Instant};
 
-        // One origin for the process, or two `SystemClock`s would disagree about the same token.
+        // One origin per process, or two `SystemClock`s would disagree about the same token.
         static ORIGIN: OnceLock<Instant> = OnceLock::new();
         START.saturating_add(ORIGIN.get_or_init(Instant::now).elapsed())
     }

@@ -4,11 +4,11 @@ use http::StatusCode;
 
 use crate::{Hint, InvalidRequest, SecretError, text::safe_text};
 
-/// Why there is no token: one word in size and cheap to clone, so that all who wait for one request share it.
+/// The reason why there is no token: one word in size and cheap to clone, so that all waiters of one request share it.
 ///
-/// Ask [`kind`](Self::kind) who is at fault, [`is_transient`](Self::is_transient) whether to try again later. The
-/// text says what was wrong and what to do. It holds no secret, and neither do `Debug` and the `source()` chain; what
-/// the server wrote is shown as a short, escaped extract.
+/// [`kind`](Self::kind) says who is at fault, [`is_transient`](Self::is_transient) whether a later retry can help. The
+/// text says what was wrong and what to do. It holds no secret, and neither do `Debug` and the `source()` chain;
+/// server-supplied text appears as a short, escaped extract.
 ///
 /// ```
 /// use hallpass_core::{ErrorKind, TokenError};
@@ -42,24 +42,24 @@ struct Inner {
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
-/// Who is at fault, and so what to do.
+/// The party at fault, which determines what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// This side is set up wrongly: an address, a certificate, a proxy, an unreadable secret. Someone must mend it.
+    /// The client is misconfigured: an address, a certificate, a proxy, an unreadable secret. Someone must fix it.
     Configuration,
     /// The server does not accept the client: wrong, expired or revoked credentials. Someone must renew them.
     CredentialsRefused,
-    /// The server knows the client but refuses what it asked for: scope, resource, grant.
+    /// The server knows the client but refuses the request: scope, resource, grant.
     RequestRefused,
-    /// The server answered with something that cannot be used as a token.
+    /// The server's response cannot be used as a token.
     UnusableResponse,
-    /// The server could not be reached, was too slow or is overloaded. Time may mend it.
+    /// The server could not be reached, was too slow or is overloaded. It may recover by itself.
     Unavailable,
 }
 
 impl TokenError {
-    /// An error of this kind, permanent unless the kind is [`ErrorKind::Unavailable`].
+    /// Creates an error of this kind, permanent unless the kind is [`ErrorKind::Unavailable`].
     ///
     /// `message` is lower case, without a full stop, and holds no secret.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
@@ -78,89 +78,88 @@ impl TokenError {
         }))
     }
 
-    /// An error of kind [`ErrorKind::Configuration`].
+    /// Creates an error of kind [`ErrorKind::Configuration`].
     pub fn configuration(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Configuration, message)
     }
 
-    /// An error of kind [`ErrorKind::CredentialsRefused`].
+    /// Creates an error of kind [`ErrorKind::CredentialsRefused`].
     pub fn credentials_refused(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::CredentialsRefused, message)
     }
 
-    /// An error of kind [`ErrorKind::RequestRefused`].
+    /// Creates an error of kind [`ErrorKind::RequestRefused`].
     pub fn request_refused(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::RequestRefused, message)
     }
 
-    /// An error of kind [`ErrorKind::UnusableResponse`].
+    /// Creates an error of kind [`ErrorKind::UnusableResponse`].
     pub fn unusable_response(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::UnusableResponse, message)
     }
 
-    /// An error of kind [`ErrorKind::Unavailable`]: a transient one.
+    /// Creates a transient error of kind [`ErrorKind::Unavailable`].
     pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Unavailable, message)
     }
 
-    /// Says in other words what went wrong.
+    /// Replaces the message.
     #[must_use]
     pub fn with_message(self, message: impl Into<Cow<'static, str>>) -> Self {
         self.change(|inner| inner.message = message.into())
     }
 
-    /// Says what to do about it.
+    /// Adds a hint on what to do.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<Hint>) -> Self {
         self.change(|inner| inner.hint = Some(hint.into()))
     }
 
-    /// Names the server's host.
+    /// Adds the server's host.
     #[must_use]
     pub fn with_host(self, host: &str) -> Self {
         self.change(|inner| inner.host = Some(safe_text(host).into()))
     }
 
-    /// Names the HTTP status of the answer.
+    /// Adds the HTTP status of the response.
     #[must_use]
     pub fn with_status(self, status: StatusCode) -> Self {
         self.change(|inner| inner.status = Some(status))
     }
 
-    /// Carries what the server said in the terms of RFC 6749 section 5.2.
+    /// Adds the server's error in the terms of RFC 6749 section 5.2.
     #[must_use]
     pub fn with_oauth_error(self, error: OAuthError) -> Self {
         self.change(|inner| inner.oauth_error = Some(error))
     }
 
-    /// Carries what the server said in other terms than those of RFC 6749: a vendor's message, or the title of a web
-    /// page. It is escaped and cut at 256 characters; take secrets out of it first, with a
-    /// [`TextFilter`](crate::TextFilter).
+    /// Adds the server's error in other terms than those of RFC 6749: a vendor's message, or the title of a web page.
+    /// It is escaped and cut at 256 characters; remove secrets from it first, with a [`TextFilter`](crate::TextFilter).
     #[must_use]
     pub fn with_server_message(self, message: &str) -> Self {
         self.change(|inner| inner.server_message = Some(safe_text(message).into()))
     }
 
-    /// Says how long the server asked to be left alone.
+    /// Sets the delay that the server asked for before a retry.
     #[must_use]
     pub fn with_retry_after(self, wait: Duration) -> Self {
         self.change(|inner| inner.retry_after = Some(wait))
     }
 
-    /// Says whether trying again later, with nothing changed, can help.
+    /// Sets whether a later retry, with nothing changed, can help.
     #[must_use]
     pub fn with_transient(self, transient: bool) -> Self {
         self.change(|inner| inner.transient = transient)
     }
 
-    /// Says that this machine failed, before anything was sent: a secret that could not be read in time, a hardware token
-    /// that was removed. A call is not retried after it, even where it is transient.
+    /// Marks an error of this machine, before anything was sent: a secret that could not be read in time, a hardware
+    /// token that was removed. A call is not retried after it, even if it is transient.
     #[must_use]
     pub fn with_local(self, local: bool) -> Self {
         self.change(|inner| inner.local = local)
     }
 
-    /// Names the cause. It must hold no secret, at no depth: an HTTP client's error gives up its URL first.
+    /// Adds the cause. It must hold no secret, at any depth: remove the URL from an HTTP client's error first.
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.change(|inner| inner.source = Some(Arc::from(source.into())))
@@ -171,12 +170,12 @@ impl TokenError {
         self
     }
 
-    /// Who is at fault, and so what to do.
+    /// Returns the party at fault, which determines what to do.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Can trying again later help, with nothing changed?
+    /// Returns true if a later retry, with nothing changed, can help.
     pub fn is_transient(&self) -> bool {
         self.0.transient
     }
@@ -186,43 +185,44 @@ impl TokenError {
         self.0.local
     }
 
-    /// Returns how long to wait before another try: the server's `Retry-After` (RFC 9110 section 10.2.3), counted from
-    /// its answer, or what is left of the time for which a cache repeats the error.
+    /// Returns how long to wait before a retry: the server's `Retry-After` (RFC 9110 section 10.2.3), counted from its
+    /// response, or the rest of the time for which a cache repeats the error.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// The HTTP status of the answer, where there was one.
+    /// Returns the HTTP status of the response, if there was one.
     pub fn status(&self) -> Option<StatusCode> {
         self.0.status
     }
 
-    /// What the server said in the terms of RFC 6749 section 5.2, where it did.
+    /// Returns the server's error in the terms of RFC 6749 section 5.2, if any.
     pub fn oauth_error(&self) -> Option<&OAuthError> {
         self.0.oauth_error.as_ref()
     }
 
-    /// What the server said in other terms than those of RFC 6749, where it did.
+    /// Returns the server's error in other terms than those of RFC 6749, if any.
     pub fn server_message(&self) -> Option<&str> {
         self.0.server_message.as_deref()
     }
 
-    /// The host that was asked, with its port where it is not the scheme's own.
+    /// Returns the server's host, with its port if it is not the scheme's default.
     pub fn host(&self) -> Option<&str> {
         self.0.host.as_deref()
     }
 
-    /// What went wrong, with what the server said and where: the text of the error without its hint.
+    /// Returns what went wrong, with the server's text and host: the error without its hint.
     pub fn message(&self) -> String {
         Message(&self.0).to_string()
     }
 
-    /// What to do about it, where that is known; the text names methods of the libraries.
+    /// Returns what to do about it, if known; the text names methods of the libraries.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_ref().map(Hint::text)
     }
 
-    /// The name of the hint, by which a program with other names for the libraries' methods chooses words of its own.
+    /// Returns the name of the hint, by which a program with other names for the libraries' methods chooses its own
+    /// text.
     pub fn hint_name(&self) -> Option<&'static str> {
         self.0.hint.as_ref().and_then(Hint::name)
     }
@@ -300,9 +300,9 @@ impl From<InvalidRequest> for TokenError {
     }
 }
 
-/// What a server said in the terms of RFC 6749 section 5.2: escaped and cut at 256 characters.
+/// A server's error in the terms of RFC 6749 section 5.2, escaped and cut at 256 characters.
 ///
-/// The code decides; the description is for people.
+/// Decisions use the code; the description is for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OAuthError {
     code: Box<str>,
@@ -311,7 +311,7 @@ pub struct OAuthError {
 }
 
 impl OAuthError {
-    /// An error with this code, such as `invalid_client`.
+    /// Creates an error with this code, such as `invalid_client`.
     pub fn new(code: &str) -> Self {
         Self {
             code: safe_text(code).into(),
@@ -334,17 +334,17 @@ impl OAuthError {
         self
     }
 
-    /// The `error` code.
+    /// Returns the `error` code.
     pub fn code(&self) -> &str {
         &self.code
     }
 
-    /// The `error_description`, for people.
+    /// Returns the `error_description`, for people.
     pub fn description(&self) -> Option<&str> {
         self.description.as_deref()
     }
 
-    /// The `error_uri`, for people.
+    /// Returns the `error_uri`, for people.
     pub fn uri(&self) -> Option<&str> {
         self.uri.as_deref()
     }

@@ -1,6 +1,6 @@
 use std::{borrow::Cow, fmt};
 
-/// Advice in an error: what the reader can do about it.
+/// Advice in an error: the reader's next step.
 ///
 /// The text names methods of these libraries. A program whose users have other names for the same things, such as the
 /// settings of a file, looks up the advice by its [`name`](Self::name) and shows its own text.
@@ -26,7 +26,7 @@ pub struct Hint {
 }
 
 impl Hint {
-    /// Creates advice that programs can look up; the name is unique and does not change.
+    /// Creates advice that programs can look up; the name is unique and stable.
     pub const fn named(name: &'static str, text: &'static str) -> Self {
         Self {
             name: Some(name),
@@ -34,12 +34,12 @@ impl Hint {
         }
     }
 
-    /// The name of this advice; `None` where its text holds in every program.
+    /// Returns the name of this advice; `None` if its text fits every program.
     pub fn name(&self) -> Option<&'static str> {
         self.name
     }
 
-    /// The advice in the words of the library: lower case, without a full stop.
+    /// Returns the advice in the words of the library: lower case, without a full stop.
     pub fn text(&self) -> &str {
         &self.text
     }

@@ -1,11 +1,11 @@
-//! The seam of hallpass: what a token is, and what a source of tokens promises.
+//! The core of hallpass: access tokens, and the trait of token sources.
 //!
-//! Four words carry the library: a [`AccessToken`] comes from a [`TokenSource`]; decorators wrap sources (a cache),
-//! and integrations put the token on a request. This crate holds the first two, and the policy that integrations
-//! share ([`authorize`]): no I/O, no runtime, no HTTP client, no cache.
+//! An [`AccessToken`] comes from a [`TokenSource`]; decorators wrap sources (a cache), and integrations put the token
+//! on a request. This crate defines the first two, and the policy that integrations share ([`authorize`]): no I/O, no
+//! runtime, no HTTP client, no cache.
 //!
-//! Use it directly to **write a provider**: implement [`TokenSource::token`], and everything that takes a source takes
-//! yours. A service that only wants tokens uses the `hallpass` crate, which re-exports all of this.
+//! Use it directly to **write a provider**: implement [`TokenSource::token`], and everything that accepts a source
+//! accepts yours. A service that only needs tokens uses the `hallpass` crate, which re-exports all of this.
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};

@@ -15,10 +15,10 @@ use crate::{
     authorize::{ApiRefusal, Origin},
 };
 
-/// Is told what becomes of tokens: for those who use neither `tracing` nor `metrics`, and for alarms of their own.
+/// A receiver of token events, for programs without `tracing` and `metrics`, and for custom alarms.
 ///
-/// Hand one to a cache or an integration as `Arc<dyn Observer>`; a closure is one too. A hit of a cache tells nothing,
-/// so that it costs nothing. No event holds a token or a secret.
+/// Pass one to a cache or an integration as `Arc<dyn Observer>`; a closure is one too. A cache hit reports nothing, so
+/// that it costs nothing. No event holds a token or a secret.
 ///
 /// ```
 /// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
@@ -53,11 +53,11 @@ use crate::{
 ///
 /// # Promises
 ///
-/// It must return at once: it is called in the middle of a fetch or of a call, never with a lock held. It may ask the
-/// cache that calls it. One that panics harms nobody where panics unwind: the panic is caught, said once in a trace,
-/// and the observer is told of the next event as before.
+/// It must return at once: it is called during a fetch or a call, never with a lock held. It may call the cache that
+/// calls it. Where panics unwind, a panic is caught and reported once in a trace, and the observer receives the next
+/// event as before.
 pub trait Observer: Send + Sync {
-    /// Is told of one event.
+    /// Receives one event.
     fn observe(&self, event: &Event<'_>);
 }
 
@@ -67,85 +67,85 @@ impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
     }
 }
 
-/// What happened, and where.
+/// An event, and its origin.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Event<'a> {
-    /// The name that the cache or the integration was given when it was built.
+    /// The name of the cache or the integration.
     pub name: &'a str,
-    /// What happened.
+    /// The kind of event, with its details.
     pub kind: EventKind<'a>,
 }
 
 impl<'a> Event<'a> {
-    /// An event of the cache or the integration of this name.
+    /// Creates an event of the cache or the integration of this name.
     pub fn new(name: &'a str, kind: EventKind<'a>) -> Self {
         Self { name, kind }
     }
 }
 
-/// What happened to a token, or to a call that was to carry one.
+/// The kinds of events of a token, or of a call that needs one.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum EventKind<'a> {
-    /// A source is asked for a token.
+    /// A fetch of a token from a source started.
     FetchStarted,
-    /// A source yielded one.
+    /// A source returned a token.
     #[non_exhaustive]
     Fetched {
-        /// How long that took.
+        /// The duration of the fetch.
         took: Duration,
-        /// How long the token lives in all.
+        /// The total lifetime of the token.
         lifetime: Duration,
-        /// The scopes that were granted.
+        /// The granted scopes.
         scopes: &'a ScopeSet,
     },
-    /// A source yielded none.
+    /// A source returned an error.
     #[non_exhaustive]
     FetchFailed {
-        /// How long that took.
+        /// The duration of the fetch.
         took: Duration,
-        /// Why.
+        /// The error.
         error: &'a TokenError,
     },
-    /// A token nears its end, and its successor is looked for.
+    /// A token is about to expire, and its replacement is being fetched.
     #[non_exhaustive]
     RenewalStarted {
-        /// How long the token still lives; `None` where there is none any more.
+        /// The remaining lifetime of the token; `None` if there is none any more.
         left: Option<Duration>,
     },
-    /// A renewal failed, and the token at hand is handed out until it expires.
+    /// A refresh failed, and the cached token is used until it expires.
     #[non_exhaustive]
     OldTokenServed {
-        /// How long that is.
+        /// The remaining lifetime of the token.
         left: Duration,
     },
-    /// After a failure nothing is fetched for a while.
+    /// After a failure, fetches are paused for a while.
     #[non_exhaustive]
     BackingOff {
-        /// For how long.
+        /// The duration of the pause.
         wait: Duration,
     },
-    /// All who waited for a token were told.
+    /// All waiters of a fetch received its result.
     #[non_exhaustive]
     FlightLanded {
-        /// How many waited.
+        /// The number of waiters.
         waiters: usize,
-        /// The age of the token that was replaced, where one was.
+        /// The age of the replaced token, if there was one.
         replaced_age: Option<Duration>,
     },
     /// A token was dropped, because a resource server refused it.
     Invalidated,
-    /// Keys had to make room for others.
+    /// Keys were evicted to make room for others.
     #[non_exhaustive]
     Evicted {
-        /// How many.
+        /// The number of evicted keys.
         keys: usize,
     },
-    /// A shared store was slow, failed, or held something unusable.
+    /// A shared store was slow, failed, or held an invalid entry.
     #[non_exhaustive]
     StoreFault {
-        /// The question that failed, or `entry`.
+        /// The operation that failed, or `entry`.
         what: &'static str,
         /// The reason: the store's own text, or the cache's.
         reason: &'a str,
@@ -153,54 +153,54 @@ pub enum EventKind<'a> {
     /// An API answered a request that carried a token, and did not refuse the token.
     #[non_exhaustive]
     CallAccepted {
-        /// Where the request went.
+        /// The origin of the request.
         origin: &'a Origin,
-        /// What the API answered, which may be an error of another kind.
+        /// The status of the response, which may be an error of another kind.
         status: StatusCode,
     },
     /// An API refused a token, which was dropped.
     #[non_exhaustive]
     TokenRefused {
-        /// Where the request went.
+        /// The origin of the request.
         origin: &'a Origin,
-        /// What the API said.
+        /// The API's reason.
         refusal: &'a ApiRefusal,
-        /// Is it the second token in a row that was refused for one request? It was new.
+        /// True if this is the second token in a row that was refused for one request. It was new.
         again: bool,
     },
-    /// A request goes out once more: with another token, or with the nonce that the API demands (RFC 9449 section 9).
+    /// A request is retried with another token, or with the nonce that the API demands (RFC 9449 section 9).
     #[non_exhaustive]
     CallRepeated {
-        /// Where it goes.
+        /// The origin of the request.
         origin: &'a Origin,
     },
-    /// An API refused a request for a reason that a new token does not mend: insufficient scope, before all.
+    /// An API refused a request for a reason that a new token does not fix: usually insufficient scope.
     #[non_exhaustive]
     CallRefused {
-        /// Where the request went.
+        /// The origin of the request.
         origin: &'a Origin,
-        /// What the API said.
+        /// The API's reason.
         refusal: &'a ApiRefusal,
     },
     /// A request was not sent, because there was no token for it.
     #[non_exhaustive]
     CallWithoutToken {
-        /// Where it was to go.
+        /// The origin of the request.
         origin: &'a Origin,
-        /// Why.
+        /// The error.
         error: &'a TokenError,
     },
     /// A request was not sent, because its origin may not have tokens.
     #[non_exhaustive]
     CallKeptBack {
-        /// Its host, and its port where that is not the scheme's own; `None` where the request named none.
+        /// Its host, and its port if not the scheme's default; `None` if the request has none.
         host: Option<&'a str>,
     },
 }
 
-/// An event is made by whoever tells of it: a decorator or an integration.
+/// Constructors, for decorators and integrations.
 impl<'a> EventKind<'a> {
-    /// Makes a [`Fetched`](Self::Fetched).
+    /// Creates a [`Fetched`](Self::Fetched).
     pub fn fetched(took: Duration, lifetime: Duration, scopes: &'a ScopeSet) -> Self {
         Self::Fetched {
             took,
@@ -209,27 +209,27 @@ impl<'a> EventKind<'a> {
         }
     }
 
-    /// Makes a [`FetchFailed`](Self::FetchFailed).
+    /// Creates a [`FetchFailed`](Self::FetchFailed).
     pub fn fetch_failed(took: Duration, error: &'a TokenError) -> Self {
         Self::FetchFailed { took, error }
     }
 
-    /// Makes a [`RenewalStarted`](Self::RenewalStarted).
+    /// Creates a [`RenewalStarted`](Self::RenewalStarted).
     pub fn renewal_started(left: Option<Duration>) -> Self {
         Self::RenewalStarted { left }
     }
 
-    /// Makes an [`OldTokenServed`](Self::OldTokenServed).
+    /// Creates an [`OldTokenServed`](Self::OldTokenServed).
     pub fn old_token_served(left: Duration) -> Self {
         Self::OldTokenServed { left }
     }
 
-    /// Makes a [`BackingOff`](Self::BackingOff).
+    /// Creates a [`BackingOff`](Self::BackingOff).
     pub fn backing_off(wait: Duration) -> Self {
         Self::BackingOff { wait }
     }
 
-    /// Makes a [`FlightLanded`](Self::FlightLanded).
+    /// Creates a [`FlightLanded`](Self::FlightLanded).
     pub fn flight_landed(waiters: usize, replaced_age: Option<Duration>) -> Self {
         Self::FlightLanded {
             waiters,
@@ -237,22 +237,22 @@ impl<'a> EventKind<'a> {
         }
     }
 
-    /// Makes an [`Evicted`](Self::Evicted).
+    /// Creates an [`Evicted`](Self::Evicted).
     pub fn evicted(keys: usize) -> Self {
         Self::Evicted { keys }
     }
 
-    /// Makes a [`StoreFault`](Self::StoreFault).
+    /// Creates a [`StoreFault`](Self::StoreFault).
     pub fn store_fault(what: &'static str, reason: &'a str) -> Self {
         Self::StoreFault { what, reason }
     }
 
-    /// Makes a [`CallAccepted`](Self::CallAccepted).
+    /// Creates a [`CallAccepted`](Self::CallAccepted).
     pub fn call_accepted(origin: &'a Origin, status: StatusCode) -> Self {
         Self::CallAccepted { origin, status }
     }
 
-    /// Makes a [`TokenRefused`](Self::TokenRefused).
+    /// Creates a [`TokenRefused`](Self::TokenRefused).
     pub fn token_refused(origin: &'a Origin, refusal: &'a ApiRefusal, again: bool) -> Self {
         Self::TokenRefused {
             origin,
@@ -261,27 +261,27 @@ impl<'a> EventKind<'a> {
         }
     }
 
-    /// Makes a [`CallRepeated`](Self::CallRepeated).
+    /// Creates a [`CallRepeated`](Self::CallRepeated).
     pub fn call_repeated(origin: &'a Origin) -> Self {
         Self::CallRepeated { origin }
     }
 
-    /// Makes a [`CallRefused`](Self::CallRefused).
+    /// Creates a [`CallRefused`](Self::CallRefused).
     pub fn call_refused(origin: &'a Origin, refusal: &'a ApiRefusal) -> Self {
         Self::CallRefused { origin, refusal }
     }
 
-    /// Makes a [`CallWithoutToken`](Self::CallWithoutToken).
+    /// Creates a [`CallWithoutToken`](Self::CallWithoutToken).
     pub fn call_without_token(origin: &'a Origin, error: &'a TokenError) -> Self {
         Self::CallWithoutToken { origin, error }
     }
 
-    /// Makes a [`CallKeptBack`](Self::CallKeptBack).
+    /// Creates a [`CallKeptBack`](Self::CallKeptBack).
     pub fn call_kept_back(host: Option<&'a str>) -> Self {
         Self::CallKeptBack { host }
     }
 
-    /// Its name, for a log or a label: `fetch_failed`.
+    /// Returns its name, for a log or a label: `fetch_failed`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::FetchStarted => "fetch_started",
@@ -304,7 +304,7 @@ impl<'a> EventKind<'a> {
     }
 }
 
-/// The observers of one cache or integration: for those who write decorators and integrations.
+/// The observers of one cache or integration, for implementations of decorators and integrations.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -325,22 +325,22 @@ pub struct Observers {
 }
 
 impl Observers {
-    /// Adds one.
+    /// Adds an observer.
     pub fn add(&mut self, observer: Arc<dyn Observer>) {
         self.list.push(observer);
     }
 
-    /// Is there nobody to tell?
+    /// Returns true if there are no observers.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// Tells each of them. With none it costs a comparison.
+    /// Reports an event to each observer. Without observers it costs a comparison.
     ///
     /// # Errors
     ///
-    /// Says that one of them panicked, the first time that this happens, so that whoever calls can log it once. All
-    /// were told nevertheless.
+    /// An [`ObserverPanicked`] the first time that one of them panics, so that the caller can log it once. All
+    /// observers receive the event nevertheless.
     #[inline]
     pub fn tell(&self, name: &str, kind: EventKind<'_>) -> Result<(), ObserverPanicked> {
         if self.list.is_empty() {
@@ -353,7 +353,7 @@ impl Observers {
     fn tell_all(&self, event: &Event<'_>) -> Result<(), ObserverPanicked> {
         let mut outcome = Ok(());
         for observer in &self.list {
-            // Nothing of ours is left half done by it.
+            // No state of ours is left inconsistent by a panic.
             let told = catch_unwind(AssertUnwindSafe(|| observer.observe(event)));
             if told.is_err() && !self.panicked.swap(true, Ordering::Relaxed) {
                 outcome = Err(ObserverPanicked(()));
@@ -369,7 +369,7 @@ impl fmt::Debug for Observers {
     }
 }
 
-/// An observer panicked. What it said is not repeated: it may say anything.
+/// An observer panicked. Its message is not repeated: it may hold anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an observer panicked; it goes on being told, and this is said once")]
 pub struct ObserverPanicked(());
@@ -407,7 +407,7 @@ mod tests {
     fn a_panic_is_said_once_and_keeps_nobody_from_being_told() {
         let notes = Notes::default();
         let mut observers = Observers::default();
-        // Without a message on stderr: the hook does not run for it.
+        // No message on stderr: `resume_unwind` does not run the hook.
         observers.add(Arc::new(|_: &Event<'_>| {
             std::panic::resume_unwind(Box::new(()));
         }));

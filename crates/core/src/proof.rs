@@ -5,18 +5,18 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use crate::{AccessToken, TokenError};
 
-/// The header that a server hands out nonces in (RFC 9449 section 8.2).
+/// The header in which a server sends nonces (RFC 9449 section 8.2).
 const DPOP_NONCE: &str = "dpop-nonce";
-/// A longer nonce is none: it would go along with each request.
+/// The maximum length of a nonce: it is sent with each request. A longer one is ignored.
 const LONGEST_NONCE: usize = 1_024;
-/// How often one call answers a demand for a nonce.
+/// The maximum number of nonce demands that one call answers.
 const MOST_DEMANDS: usize = 5;
 
-/// Proves that it holds the key that a token is bound to (DPoP, RFC 9449): an extension point.
+/// A signer of DPoP proofs for the key that a token is bound to (RFC 9449): an extension point.
 ///
-/// `hallpass-jwt` has one for keys in memory and behind a signer. A source of tokens proves the key to the token
-/// endpoint, and hands its prover along with each token ([`AccessToken::with_prover`]); an integration has each request
-/// with that token proven.
+/// `hallpass-jwt` has one for keys in memory and behind a signer. A token source proves possession of the key to the
+/// token endpoint, and attaches its prover to each token ([`AccessToken::with_prover`]); an integration gets a proof
+/// for each request with that token.
 ///
 /// ```
 /// use std::time::SystemTime;
@@ -50,31 +50,31 @@ const MOST_DEMANDS: usize = 5;
 /// ```
 #[async_trait]
 pub trait Prover: Send + Sync + fmt::Debug {
-    /// A proof for this request and no other. It is asked once for each request that goes out.
+    /// Creates a proof for this request and no other. It is called once for each request that is sent.
     ///
-    /// Where the request names a [`nonce`](ProofRequest::nonce), that one is to be used; else the one that was
-    /// [kept](Self::keep_nonce) for the server, if any.
+    /// If the request names a [`nonce`](ProofRequest::nonce), the proof uses it; otherwise the one
+    /// [stored](Self::keep_nonce) for the server, if any.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) where time may mend it,
-    /// [`Configuration`](crate::ErrorKind::Configuration) where someone must. The request is not sent.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if a later attempt may succeed,
+    /// [`Configuration`](crate::ErrorKind::Configuration) if someone must fix it. The request is not sent.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up this proof alone.
+    /// Dropping the future abandons this proof only.
     async fn prove(&self, request: &ProofRequest<'_>) -> Result<Proof, TokenError>;
 
-    /// The server that `request` went to gave this nonce for the proofs that follow (RFC 9449 sections 8.2 and 9).
+    /// Stores a nonce from the server that `request` went to, for later proofs (RFC 9449 sections 8.2 and 9).
     ///
-    /// Authorization servers and resource servers are told apart, and each by its origin. A prover that keeps none
-    /// pays with a second request each time, where a server demands nonces.
+    /// Authorization servers and resource servers are distinguished, and each by its origin. A prover that stores none
+    /// needs a second request each time if a server demands nonces.
     fn keep_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
         let _ = (request, nonce);
     }
 }
 
-/// Forwards every method, the defaulted ones too.
+/// Forwards every method, including those with a default.
 macro_rules! forward {
     ($($pointer:ty),+) => {$(
         #[async_trait]
@@ -92,7 +92,7 @@ macro_rules! forward {
 
 forward!(Arc<P>, Box<P>);
 
-/// What is to be proven: a request, with the token that goes along.
+/// The subject of a proof: a request, and the token that is sent with it.
 #[derive(Clone, Copy)]
 pub struct ProofRequest<'a> {
     method: &'a Method,
@@ -102,7 +102,7 @@ pub struct ProofRequest<'a> {
 }
 
 impl<'a> ProofRequest<'a> {
-    /// A request to a token endpoint, by its absolute URL. Query and fragment are left away: no proof names them
+    /// Creates a request to a token endpoint from its absolute URL. Query and fragment are removed: no proof names them
     /// (RFC 9449 section 4.2).
     pub fn new(method: &'a Method, url: &'a str) -> Self {
         let end = url.find(['?', '#']).unwrap_or(url.len());
@@ -114,51 +114,51 @@ impl<'a> ProofRequest<'a> {
         }
     }
 
-    /// A request to an API, with this token.
+    /// Turns it into a request to an API, with this token.
     #[must_use]
     pub fn with_token(mut self, token: &'a AccessToken) -> Self {
         self.token = Some(token);
         self
     }
 
-    /// With this nonce, which the server has just demanded.
+    /// Adds the nonce that the server has just demanded.
     #[must_use]
     pub fn with_nonce(mut self, nonce: &'a str) -> Self {
         self.nonce = Some(nonce);
         self
     }
 
-    /// The method: `htm`.
+    /// Returns the method: `htm`.
     pub fn method(&self) -> &'a Method {
         self.method
     }
 
-    /// The absolute URL, without query and fragment: `htu`.
+    /// Returns the absolute URL, without query and fragment: `htu`.
     pub fn url(&self) -> &'a str {
         self.url
     }
 
-    /// Scheme, host and port, as the URL spells them: `https://api.example`.
+    /// Returns scheme, host and port, as the URL spells them: `https://api.example`.
     pub fn origin(&self) -> &'a str {
         let authority = self.url.find("://").map_or(0, |at| at + 3);
         let path = self.url[authority..].find('/');
         path.map_or(self.url, |path| &self.url[..authority + path])
     }
 
-    /// The token that goes along, whose hash is `ath`. With one the request goes to a resource server, without one to
-    /// an authorization server.
+    /// Returns the token that is sent with the request, whose hash is `ath`. A request with a token goes to a resource
+    /// server, one without to an authorization server.
     pub fn token(&self) -> Option<&'a AccessToken> {
         self.token
     }
 
-    /// The nonce that was demanded for this very request. It is visible ASCII without `"` and `\` (RFC 9449
-    /// section 8.1), of 1 KiB at most.
+    /// Returns the nonce that was demanded for this very request. It is visible ASCII without `"` and `\` (RFC 9449
+    /// section 8.1), of at most 1 KiB.
     pub fn nonce(&self) -> Option<&'a str> {
         self.nonce
     }
 }
 
-/// Neither the path, which may hold anything, nor the nonce is shown.
+/// Omits the path, which may hold anything, and the nonce.
 impl fmt::Debug for ProofRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProofRequest")
@@ -169,7 +169,7 @@ impl fmt::Debug for ProofRequest<'_> {
     }
 }
 
-/// A proof, as the value of one request's `DPoP` header: marked sensitive, never shown.
+/// A DPoP proof as the value of one request's `DPoP` header: marked sensitive, never shown.
 #[derive(Clone)]
 pub struct Proof {
     header: HeaderValue,
@@ -178,11 +178,11 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// A proof in the compact form of a JWS, dated by the clock of this machine.
+    /// Creates a proof from the compact form of a JWS, dated by the clock of this machine.
     ///
     /// # Errors
     ///
-    /// A [`TokenError`] of kind [`Configuration`](crate::ErrorKind::Configuration) where it is no header's value.
+    /// A [`TokenError`] of kind [`Configuration`](crate::ErrorKind::Configuration) if it is not a valid header value.
     pub fn new(jwt: String, made_at: SystemTime) -> Result<Self, TokenError> {
         let mut header = HeaderValue::try_from(jwt)
             .map_err(|_| TokenError::configuration("the proof is not visible ASCII"))?;
@@ -194,24 +194,24 @@ impl Proof {
         })
     }
 
-    /// Says which nonce is in it.
+    /// Records the nonce that is in it.
     #[must_use]
     pub fn with_nonce(mut self, nonce: impl Into<Arc<str>>) -> Self {
         self.nonce = Some(nonce.into());
         self
     }
 
-    /// The value of the `DPoP` header.
+    /// Returns the value of the `DPoP` header.
     pub fn header_value(&self) -> &HeaderValue {
         &self.header
     }
 
-    /// The nonce that is in it.
+    /// Returns the nonce that is in it.
     pub fn nonce(&self) -> Option<&str> {
         self.nonce.as_deref()
     }
 
-    /// When it was made, by the clock that it is dated by.
+    /// Returns its creation time, by the clock that it is dated by.
     pub fn made_at(&self) -> SystemTime {
         self.made_at
     }
@@ -225,20 +225,20 @@ impl fmt::Debug for Proof {
     }
 }
 
-/// The proofs of one call: a fresh one for each request, and an end where a server demands nonce after nonce.
+/// The proofs of one call: a new one for each request, with a limit if a server demands nonce after nonce.
 ///
-/// For those who write sources and integrations; users have no need of it.
+/// For implementations of sources and integrations; users do not need it.
 #[derive(Clone)]
 pub struct Proofs {
     method: Method,
     url: Box<str>,
-    /// What the proofs so far had in them. Without one is tried too.
+    /// The nonces of the proofs so far. No nonce counts as one.
     tried: Vec<Option<Arc<str>>>,
     demanded: Option<Arc<str>>,
 }
 
 impl Proofs {
-    /// For the requests with this method to this absolute URL.
+    /// Creates the proofs of requests with this method to this absolute URL.
     pub fn new(method: Method, url: impl Into<Box<str>>) -> Self {
         Self {
             method,
@@ -248,11 +248,11 @@ impl Proofs {
         }
     }
 
-    /// A fresh proof, with the nonce that was demanded before, if one was.
+    /// Creates a new proof, with the last demanded nonce, if any.
     ///
     /// # Errors
     ///
-    /// The prover's.
+    /// The prover's errors.
     ///
     /// # Cancellation
     ///
@@ -270,15 +270,15 @@ impl Proofs {
         Ok(proof)
     }
 
-    /// Has the nonce kept that an answer brings, whatever its status (RFC 9449 section 8.2).
+    /// Stores the nonce of a response, whatever its status (RFC 9449 section 8.2).
     pub fn answered(&self, prover: &dyn Prover, token: Option<&AccessToken>, headers: &HeaderMap) {
         if let Some(nonce) = nonce(headers) {
             prover.keep_nonce(&self.request(token), nonce);
         }
     }
 
-    /// Takes the nonce of an answer that demands one, and returns true if the request can be sent again with it: it was
-    /// not tried before, and there were few such demands.
+    /// Takes the nonce of a response that demands one, and returns true if the request can be retried with it: it was
+    /// not tried before, and the limit of demands is not reached.
     pub fn accept_nonce(&mut self, headers: &HeaderMap) -> bool {
         let nonce = nonce(headers).filter(|nonce| {
             let mut tried = self.tried.iter().flatten();
@@ -309,10 +309,10 @@ impl fmt::Debug for Proofs {
     }
 }
 
-/// The nonce of an answer, where it has one that can stand in a proof (RFC 9449 section 8.1).
+/// Returns the nonce of a response, if it has one that is allowed in a proof (RFC 9449 section 8.1).
 fn nonce(headers: &HeaderMap) -> Option<&str> {
     let mut given = headers.get_all(DPOP_NONCE).iter();
-    // Of two nobody can tell which counts.
+    // With two nonces it is unclear which one counts.
     let (Some(nonce), None) = (given.next(), given.next()) else {
         return None;
     };

@@ -7,11 +7,11 @@ use std::{
 
 use crate::ScopeSet;
 
-/// What a caller wants a token for: scopes, resources, audiences, extra parameters.
+/// The parameters of a token that a caller wants: scopes, resources, audiences, extra parameters.
 ///
-/// `TokenRequest::default()` means what the source was built for, and is the request that nearly every service makes.
-/// Equality and hash are the key under which a cache keeps the token: two requests are equal when they ask for the
-/// same, in whatever order they were put together. A clone costs one reference count, and the hash is computed once.
+/// `TokenRequest::default()` means the source's own configuration, and is the request that nearly every service makes.
+/// Equality and hash are the key under which a cache stores the token: two requests are equal if they ask for the same,
+/// in whatever order they were built. A clone costs one reference count, and the hash is computed once.
 ///
 /// ```
 /// use hallpass_core::TokenRequest;
@@ -25,7 +25,7 @@ use crate::ScopeSet;
 /// assert_eq!(one, other);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-// `None` is the default request, so that the hot path makes and compares it without touching memory.
+// `None` is the default request, so that the hot path creates and compares it without touching memory.
 #[derive(Clone, Default)]
 pub struct TokenRequest(Option<Arc<Inner>>);
 
@@ -35,19 +35,19 @@ struct Inner {
     hash: OnceLock<u64>,
 }
 
-/// Whatever changes the token stands here and nowhere else: the derives make each field a part of the key.
+/// Everything that changes the token is a field here and nowhere else: the derives make each field part of the key.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 struct Wants {
     scopes: ScopeSet,
-    /// Sorted, each once.
+    /// Sorted, without duplicates.
     resources: Vec<Box<str>>,
-    /// Sorted, each once.
+    /// Sorted, without duplicates.
     audiences: Vec<Box<str>>,
     parameters: BTreeMap<Box<str>, Box<str>>,
 }
 
-/// Names that a grant, the client authentication or a method of their own manage, and those of the password grant, which
-/// a machine has no business with.
+/// Names that a grant, the client authentication or a dedicated method manage, and those of the password grant, which
+/// is not for machines.
 const RESERVED: [&str; 21] = [
     "access_token",
     "actor_token",
@@ -72,23 +72,23 @@ const RESERVED: [&str; 21] = [
     "username",
 ];
 
-/// The key of all requests' hashes: chosen at random, so that nobody can make up requests that collide in a cache's map,
-/// and one for the process, since a request brings its hash along.
+/// The key of all requests' hashes: random, so that an attacker cannot create colliding requests in a cache's map, and
+/// shared by the process, since a request carries its hash.
 static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl TokenRequest {
-    /// The request for what the source was built for; the start of every other one.
+    /// Creates the default request, which uses the source's own configuration.
     pub const fn new() -> Self {
         Self(None)
     }
 
-    /// Asks for exactly these scopes (RFC 6749 section 3.3) in place of the ones before.
+    /// Sets the scopes (RFC 6749 section 3.3), replacing earlier ones.
     #[must_use]
     pub fn with_scopes(self, scopes: ScopeSet) -> Self {
         self.change(|wants| wants.scopes = scopes)
     }
 
-    /// Asks for a token for this resource too (RFC 8707 section 2).
+    /// Adds a resource (RFC 8707 section 2).
     ///
     /// # Errors
     ///
@@ -102,12 +102,12 @@ impl TokenRequest {
         Ok(self.change(|wants| insert(&mut wants.resources, resource)))
     }
 
-    /// Asks for a token for this audience too: the `audience` parameter of RFC 8693 section 2.1, which several
-    /// servers read with client credentials as well.
+    /// Adds an audience: the `audience` parameter of RFC 8693 section 2.1, which several servers read with client
+    /// credentials as well.
     ///
     /// # Errors
     ///
-    /// An empty audience is refused.
+    /// An empty audience is rejected.
     pub fn with_audience(self, audience: &str) -> Result<Self, InvalidRequest> {
         if audience.is_empty() {
             return Err(InvalidRequest::new(
@@ -117,12 +117,12 @@ impl TokenRequest {
         Ok(self.change(|wants| insert(&mut wants.audiences, audience)))
     }
 
-    /// Sends a parameter of the server's own along. It becomes part of the cache key; its value is never shown.
+    /// Adds a server-specific parameter. It becomes part of the cache key; its value is never shown.
     ///
     /// # Errors
     ///
-    /// An empty name or value, a name outside printable ASCII, one that was set before, and one that OAuth reserves
-    /// (`client_id`, `scope` and so on, which have methods of their own) are refused.
+    /// An empty name or value, a name outside printable ASCII, one that is already set, and one reserved by OAuth
+    /// (`client_id`, `scope` and so on, which have methods of their own) are rejected.
     pub fn with_parameter(self, name: &str, value: &str) -> Result<Self, InvalidRequest> {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(InvalidRequest::new(
@@ -149,8 +149,7 @@ impl TokenRequest {
         }))
     }
 
-    /// Fills what this request leaves open from `defaults`: scopes, resources and audiences as a whole, extra
-    /// parameters one by one.
+    /// Fills in unset parts from `defaults`: scopes, resources and audiences as a whole, extra parameters one by one.
     #[must_use]
     pub fn or(&self, defaults: &Self) -> Self {
         match (&self.0, &defaults.0) {
@@ -177,25 +176,25 @@ impl TokenRequest {
         }
     }
 
-    /// The scopes asked for.
+    /// Returns the requested scopes.
     pub fn scopes(&self) -> &ScopeSet {
         const NONE: &ScopeSet = &ScopeSet::EMPTY;
         self.0.as_ref().map_or(NONE, |inner| &inner.wants.scopes)
     }
 
-    /// The resources asked for, sorted.
+    /// Returns the requested resources, sorted.
     pub fn resources(&self) -> impl Iterator<Item = &str> {
         self.wants()
             .flat_map(|wants| wants.resources.iter().map(AsRef::as_ref))
     }
 
-    /// The audiences asked for, sorted.
+    /// Returns the requested audiences, sorted.
     pub fn audiences(&self) -> impl Iterator<Item = &str> {
         self.wants()
             .flat_map(|wants| wants.audiences.iter().map(AsRef::as_ref))
     }
 
-    /// The extra parameters, sorted by name.
+    /// Returns the extra parameters, sorted by name.
     pub fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
         self.wants().flat_map(|wants| {
             wants
@@ -205,12 +204,12 @@ impl TokenRequest {
         })
     }
 
-    /// The request as bytes that are the same in every process and version: what a shared store names its key by.
+    /// Returns a canonical encoding, stable across processes and versions: a shared store derives its key from it.
     ///
-    /// Two requests have the same bytes exactly when they are equal.
+    /// Two requests have the same bytes if and only if they are equal.
     pub fn canonical(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        // Counted and measured, so that no two lists run into one another.
+        // With count and lengths, so that no two lists have the same encoding.
         let mut list = |items: &[&str]| {
             bytes.extend_from_slice(&(items.len() as u64).to_be_bytes());
             for item in items {
@@ -219,7 +218,7 @@ impl TokenRequest {
             }
         };
         let wants = self.0.as_ref().map(|inner| inner.wants.clone());
-        // In full, so that a new field does not compile until it is here.
+        // Destructured, so that a new field does not compile until it is included.
         let Wants {
             scopes,
             resources,
@@ -236,7 +235,7 @@ impl TokenRequest {
         bytes
     }
 
-    /// Does it ask for nothing in particular, that is, for what the source was built for?
+    /// Returns true if it asks for nothing in particular: the source's own configuration applies.
     pub fn is_default(&self) -> bool {
         self.0.is_none()
     }
@@ -274,7 +273,7 @@ fn insert(sorted: &mut Vec<Box<str>>, value: &str) {
     }
 }
 
-/// RFC 3986 section 4.3, as far as it can be told without knowing the scheme.
+/// Checks for an absolute URI (RFC 3986 section 4.3), as far as possible without knowing the scheme.
 fn is_absolute_uri(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(':') else {
         return false;
@@ -309,7 +308,7 @@ impl Hash for TokenRequest {
     }
 }
 
-/// Shows everything but the values of extra parameters, which may be anything.
+/// Omits the values of extra parameters, which may be secret.
 impl fmt::Debug for TokenRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenRequest")
@@ -324,7 +323,7 @@ impl fmt::Debug for TokenRequest {
     }
 }
 
-/// A request could not be put together: the message says which part, why, and what to do.
+/// A request is invalid: the message says which part, why, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidRequest(String);

@@ -14,7 +14,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 pub struct Scope(Arc<str>);
 
 impl Scope {
-    /// The scope as it goes over the wire.
+    /// Returns the scope as sent to the server.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -35,7 +35,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// A set of scopes, in the one spelling that every order of its members comes to: sorted, each once, cheap to clone.
+/// A set of scopes in canonical form: sorted, without duplicates, cheap to clone.
 ///
 /// ```
 /// use hallpass_core::ScopeSet;
@@ -50,30 +50,30 @@ impl fmt::Display for Scope {
 pub struct ScopeSet(Option<Arc<str>>);
 
 impl ScopeSet {
-    /// The set with nothing in it.
+    /// The empty set.
     pub const EMPTY: Self = Self(None);
 
-    /// The members in canonical order with one space between them: the `scope` parameter. Empty for the empty set.
+    /// Returns the scopes in canonical order, separated by one space: the `scope` parameter. Empty for the empty set.
     pub fn as_str(&self) -> &str {
         self.0.as_deref().unwrap_or_default()
     }
 
-    /// The members, in canonical order.
+    /// Returns the scopes, in canonical order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.as_str().split_terminator(' ')
     }
 
-    /// Is there nothing in it?
+    /// Returns true if the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Is this scope a member, letter for letter?
+    /// Returns true if the set contains exactly this scope.
     pub fn contains(&self, scope: &str) -> bool {
         self.iter().any(|member| member == scope)
     }
 
-    /// The members of `wanted` that this set lacks: empty when everything that was wanted is here.
+    /// Returns the scopes of `wanted` that this set lacks: empty if all are present.
     #[must_use]
     pub fn missing(&self, wanted: &Self) -> Self {
         wanted
@@ -83,7 +83,7 @@ impl ScopeSet {
             .collect()
     }
 
-    /// From strings that are known to be scope tokens.
+    /// Builds a set from valid scope tokens.
     fn from_checked(mut members: Vec<&str>) -> Self {
         members.sort_unstable();
         members.dedup();
@@ -97,7 +97,7 @@ impl ScopeSet {
 impl FromStr for ScopeSet {
     type Err = InvalidScope;
 
-    /// Reads scopes with spaces between them; surplus spaces are let through, the empty text is the empty set.
+    /// Parses scopes separated by spaces; extra spaces are ignored, and the empty text is the empty set.
     fn from_str(text: &str) -> Result<Self, InvalidScope> {
         let mut sorted = !text.is_empty();
         let mut last = "";
@@ -113,7 +113,7 @@ impl FromStr for ScopeSet {
             at += part.len() + 1;
         }
         if sorted {
-            // Nearly always: one allocation.
+            // The common case: one allocation.
             return Ok(Self(Some(text.into())));
         }
         Ok(Self::from_checked(
@@ -147,11 +147,11 @@ impl fmt::Debug for ScopeSet {
     }
 }
 
-/// A text is no scope: the message tells the character and where it stands.
+/// A text is not a scope: the message names the character and its position.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.describe())]
 pub struct InvalidScope {
-    /// What stands where a scope's character should, and at which byte; `None` where a scope is empty.
+    /// The invalid character and its byte offset; `None` if a scope is empty.
     found: Option<(char, usize)>,
 }
 
@@ -166,7 +166,7 @@ impl InvalidScope {
     }
 }
 
-/// Is it a `scope-token`? `offset` is where `text` starts in what the caller wrote.
+/// Checks for a `scope-token`. `offset` is the position of `text` in the caller's input.
 fn check(text: &str, offset: usize) -> Result<(), InvalidScope> {
     if text.is_empty() {
         return Err(InvalidScope { found: None });

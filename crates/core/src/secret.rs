@@ -8,10 +8,10 @@ mod anomaly;
 
 pub use anomaly::SecretAnomaly;
 
-/// A secret that a client proves itself with: cheap to clone, never shown, wiped from memory when the last clone goes.
+/// A secret for client authentication: cheap to clone, never shown, wiped from memory with the last clone.
 ///
 /// It has no `Display`, no `Serialize` and no equality, so that it cannot slip into a log, a file or a test's output.
-/// The wipe covers this copy; it cannot reach what the program copied before, a core dump or swap.
+/// The wipe covers this copy; it cannot reach copies that the program made before, a core dump or swap.
 ///
 /// ```
 /// use hallpass_core::Secret;
@@ -44,11 +44,11 @@ pub use anomaly::SecretAnomaly;
 pub struct Secret(Arc<SecretString>);
 
 impl Secret {
-    /// Takes a secret as it is, white space and all.
+    /// Creates a secret from the text as it is, including white space.
     ///
     /// # Errors
     ///
-    /// An empty secret is refused: it is nearly always a variable that was never set.
+    /// An empty secret is rejected: it is usually an unset variable.
     pub fn new(secret: impl Into<String>) -> Result<Self, SecretError> {
         let secret: String = secret.into();
         if secret.is_empty() {
@@ -59,13 +59,12 @@ impl Secret {
         Ok(Self(Arc::new(secret.into())))
     }
 
-    /// The secret itself. Hand it to what must have it, and to nothing else.
+    /// Returns the secret itself. Pass it only to code that needs it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// Do both say the same? It takes as long for a difference at the start as for one at the end; only the length
-    /// is not hidden.
+    /// Returns true if both have the same text. The comparison takes constant time; only the length is not hidden.
     ///
     /// A method and not `==`, so that no assertion of a test prints what it compared.
     pub fn matches(&self, other: &Self) -> bool {
@@ -73,7 +72,7 @@ impl Secret {
         one.ct_eq(other).into()
     }
 
-    /// Do both come from one reading? One that was read anew is none, even where it says the same.
+    /// Returns true if both come from one read. A secret that was read again is not a clone, even with the same text.
     pub fn is_clone_of(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -85,10 +84,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a secret lives: memory, an environment variable, a file, a vault.
+/// A place that holds a secret: memory, an environment variable, a file, a vault.
 ///
-/// It is asked before each token request, so that a rotated secret is picked up without a restart. A [`Secret`] is
-/// its own source.
+/// It is read before each token request, so that a rotated secret is picked up without a restart. A [`Secret`] is its
+/// own source.
 ///
 /// ```
 /// use hallpass_core::{Secret, SecretError, SecretSource, async_trait};
@@ -107,34 +106,35 @@ impl fmt::Debug for Secret {
 /// ```
 #[async_trait]
 pub trait SecretSource: Send + Sync + fmt::Debug {
-    /// The secret as it is now.
+    /// Returns the current secret.
     ///
     /// # Errors
     ///
-    /// Says where the secret was sought and what was wrong, never what was found there.
+    /// Names the place of the secret and what was wrong, never its content.
     async fn secret(&self) -> Result<Secret, SecretError>;
 
-    /// A number that changes when the secret is known to have changed; a secret that never does keeps this default.
-    /// It must be cheap, and does no I/O.
+    /// Returns a number that changes when the secret is known to have changed; a secret that never changes keeps this
+    /// default. It must be cheap, and does no I/O.
     fn epoch(&self) -> u64 {
         0
     }
 
-    /// The server refused this secret: whoever remembers it forgets it, so that the next call reads anew.
+    /// Reports that the server refused this secret: a source that caches it drops it, so that the next call reads it
+    /// again.
     ///
-    /// The caller asks again at once, and where another secret comes it tries once more. A source that reads at each
-    /// call keeps this default. One that remembers compares with [`Secret::is_clone_of`]: a thousand calls may report
-    /// one refusal, and a secret that was read since is not to be forgotten. It returns at once and does no I/O.
+    /// The caller asks again at once, and retries once if it gets another secret. A source that reads at each call
+    /// keeps this default. One that caches compares with [`Secret::is_clone_of`]: a thousand calls may report one
+    /// refusal, and a secret that was read since must not be dropped. It returns at once and does no I/O.
     fn refused(&self, secret: &Secret) {
         let _ = secret;
     }
 }
 
-/// A place that a secret can be put back into: for refresh tokens, which a server replaces as they are used.
+/// A writable place for a secret: for refresh tokens, which a server rotates as they are used.
 ///
-/// What [`save`](Self::save) has kept is what [`secret`](SecretSource::secret) yields from then on, after a crash of the
-/// machine too where the place outlives that. What it saves itself does not change its [epoch](SecretSource::epoch): that
-/// is for changes from elsewhere.
+/// After [`save`](Self::save), [`secret`](SecretSource::secret) returns the saved secret, also after a crash of the
+/// machine if the place is persistent. A save does not change the [epoch](SecretSource::epoch): that is for changes
+/// from elsewhere.
 ///
 /// ```
 /// use std::sync::Mutex;
@@ -160,15 +160,15 @@ pub trait SecretSource: Send + Sync + fmt::Debug {
 /// ```
 #[async_trait]
 pub trait SecretStore: SecretSource {
-    /// Keeps this secret in place of the one before: wholly or not at all.
+    /// Saves this secret, replacing the previous one: wholly or not at all.
     ///
     /// # Errors
     ///
-    /// Says where it could not be kept and why, never what. The one before is still there then.
+    /// Names the place and why it failed, never the secret. The previous one is then still there.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future leaves the one or the other, and nothing in between.
+    /// Dropping the future leaves either the old or the new secret, and nothing in between.
     async fn save(&self, secret: &Secret) -> Result<(), SecretError>;
 }
 
@@ -179,7 +179,7 @@ impl SecretSource for Secret {
     }
 }
 
-/// Forwards every method, the defaulted ones too.
+/// Forwards every method, including those with a default.
 macro_rules! forward {
     ($($pointer:ty),+) => {$(
         #[async_trait]
@@ -208,7 +208,7 @@ macro_rules! forward {
 
 forward!(Arc<S>, Box<S>);
 
-/// A secret could not be read, or is not fit for use. Its text names the place, never the content.
+/// A secret could not be read, or is not usable. The text names the place, never the content.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct SecretError {
@@ -241,18 +241,18 @@ impl SecretError {
 
     /// Creates a transient error of this machine: a command that timed out, a file system that does not respond.
     ///
-    /// A token request is not retried after it: the same call would wait, or ask a person, again.
+    /// A token request is not retried after it: the same call would wait, or prompt a person, again.
     pub fn local(message: impl Into<String>) -> Self {
         Self::of(Kind::Local, message)
     }
 
-    /// Creates a permanent error that says nothing about the secret: the store cannot be used until someone acts, as with
-    /// a vault token that expired or a keychain that is locked. A copy that was read earlier remains usable.
+    /// Creates a permanent error that says nothing about the secret: the store cannot be used until someone acts, as
+    /// with an expired vault token or a locked keychain. A copy that was read earlier remains usable.
     pub fn inaccessible(message: impl Into<String>) -> Self {
         Self::of(Kind::Inaccessible, message)
     }
 
-    /// Returns true if trying again later, with nothing changed, can help.
+    /// Returns true if a later retry, with nothing changed, can help.
     pub fn is_transient(&self) -> bool {
         matches!(self.kind, Kind::Unavailable | Kind::Local)
     }
@@ -307,7 +307,7 @@ mod tests {
         is_wiped(&*Secret::new("x").unwrap().0);
     }
 
-    /// Notes which of its methods ran.
+    /// A source that records which of its methods ran.
     #[derive(Debug, Default)]
     struct Witness(std::sync::Mutex<Vec<&'static str>>);
 

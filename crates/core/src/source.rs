@@ -4,74 +4,75 @@ use async_trait::async_trait;
 
 use crate::{AccessToken, TokenError, TokenRequest};
 
-/// Yields access tokens: the one trait that a provider implements and that everyone else holds, as
-/// `Arc<dyn TokenSource>`.
+/// A source of access tokens: the one trait that a provider implements and that everyone else holds, as `Arc<dyn
+/// TokenSource>`.
 ///
-/// A provider implements [`token`](Self::token) alone. A decorator that holds tokens (a cache) overrides
-/// [`ready_token`](Self::ready_token) and [`invalidate`](Self::invalidate) too; one that holds none forwards all, as `Arc<T>`, `Box<T>` and `&T` do.
+/// A provider implements [`token`](Self::token) only. A decorator that stores tokens (a cache) overrides
+/// [`ready_token`](Self::ready_token) and [`invalidate`](Self::invalidate) too; one that stores none forwards all, as
+/// `Arc<T>`, `Box<T>` and `&T` do.
 ///
 /// # Promises
 ///
-/// - A yielded token is valid now, for what the request asks.
-/// - Any number of calls may run at once.
-/// - Errors are classified: [`TokenError::kind`] says who is at fault, [`TokenError::is_transient`] whether trying
-///   again later can help.
+/// - A returned token is valid now, for what the request asks.
+/// - Calls may run concurrently.
+/// - Errors are classified: [`TokenError::kind`] says who is at fault, [`TokenError::is_transient`] whether a later
+///   retry can help.
 /// - No secret and no token appears in `Debug`, `Display`, an error's `source()` chain or a log.
 #[async_trait]
 pub trait TokenSource: Send + Sync {
-    /// Yields a token that is valid now for `request`.
+    /// Returns a token that is valid now for `request`.
     ///
     /// # Errors
     ///
-    /// A [`TokenError`] whose kind says what to do. A source never yields a token that has expired or one of a type
-    /// that it does not understand (RFC 6749 section 7.1).
+    /// A [`TokenError`] whose kind says what to do. A source never returns an expired token, or one of a type that it
+    /// does not understand (RFC 6749 section 7.1).
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up this call alone: it must harm neither other callers nor later calls.
+    /// Dropping the future abandons this call only: it must not harm other callers or later calls.
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError>;
 
-    /// Yields a token without waiting, when one is at hand.
+    /// Returns a token without waiting, if one is cached.
     ///
-    /// Callers try it before [`token`](Self::token): a source that holds tokens answers in nanoseconds and without an
-    /// allocation. It never yields an expired token. A source that holds none keeps this default.
+    /// Callers try it before [`token`](Self::token): a source that stores tokens answers in nanoseconds, without an
+    /// allocation. It never returns an expired token. A source that stores none keeps this default.
     fn ready_token(&self, request: &TokenRequest) -> Option<AccessToken> {
         let _ = request;
         None
     }
 
-    /// Drops `token` if it is still the one in use, because a resource server refused it; the next call fetches.
+    /// Drops `token` if it is the current one, because a resource server refused it; the next call fetches.
     ///
-    /// An older token than the one in use changes nothing, so that a thousand reports of one refusal cost one fetch.
+    /// An older token changes nothing, so that a thousand reports of one refusal cost one fetch.
     fn invalidate(&self, token: &AccessToken) {
         let _ = token;
     }
 
-    /// Checks a token that this source did not just yield itself, as it checks its own: a cache asks before it uses a
-    /// token that another process, with other settings, put into a shared store.
+    /// Checks a token from elsewhere as the source checks its own: a cache calls it before it uses a token that another
+    /// process, with other settings, put into a shared store.
     ///
-    /// A source that has rules about what it yields (scopes that must be granted, a type of token) applies them here.
-    /// The default has none. It must be cheap, and do no I/O.
+    /// A source with rules for its tokens (scopes that must be granted, a token type) applies them here. The default
+    /// has none. It must be cheap, and do no I/O.
     ///
     /// # Errors
     ///
-    /// The [`TokenError`] that [`token`](Self::token) would fail with if the server granted this token.
+    /// The [`TokenError`] that [`token`](Self::token) would return if the server granted this token.
     fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
         let _ = (request, token);
         Ok(())
     }
 
-    /// A number that changes when the credentials behind this source do.
+    /// Returns a number that changes with the credentials of this source.
     ///
-    /// A cache remembers a refusal for a while, so that a wrong secret does not lock an account; a new number ends
-    /// that at once. A source whose credentials never change keeps this default. It must be cheap: it is asked
-    /// whenever a refusal is about to be repeated.
+    /// A cache repeats a refusal for a while, so that a wrong secret does not lock an account; a new number ends that
+    /// at once. A source whose credentials never change keeps this default. It must be cheap: it is called whenever a
+    /// refusal is about to be repeated.
     fn credential_epoch(&self) -> u64 {
         0
     }
 }
 
-/// Forwards every method, the defaulted ones too: a pointer to a cache must answer as fast as the cache.
+/// Forwards every method, including those with a default: a pointer to a cache must be as fast as the cache.
 macro_rules! forward {
     ($($pointer:ty),+) => {$(
         #[async_trait]
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
     use crate::{Clock, SystemClock};
 
-    /// Notes which of its methods ran.
+    /// A source that records which of its methods ran.
     #[derive(Default)]
     struct Witness(Mutex<Vec<&'static str>>);
 

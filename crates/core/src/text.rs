@@ -1,4 +1,4 @@
-//! The one filter for text that a server wrote, before anyone sees it.
+//! The one filter for server-supplied text, before anyone sees it.
 
 mod decode;
 #[cfg(test)]
@@ -8,18 +8,18 @@ use std::{fmt, ops::Range};
 
 use zeroize::Zeroizing;
 
-/// The longest extract of a server's text that is shown, in characters of the escaped text.
+/// The maximum length of a shown extract, in characters of the escaped text.
 const SHOWN_CHARS: usize = 256;
-/// Stands where a secret was.
+/// The replacement of a secret.
 const MARK: &str = "[redacted]";
-/// How much longer than a secret its encoded form may be: `&#x27;` is the longest spelling of a character.
+/// The maximum growth of a secret by encoding: `&#x27;` is the longest encoding of a character.
 const GROWTH: usize = 6;
 
-/// A filter for text from a server: removes echoes of secrets, escapes what is not printable, and cuts.
+/// A filter for text from a server: removes echoes of secrets, escapes unprintable characters, and truncates.
 ///
-/// Use it for each word of a server's that goes into an error, a log or a terminal. Add every credential that was sent:
-/// it is found as it is and percent-encoded (`+` read both ways), form-encoded, HTML-escaped, backslash-escaped and in
-/// Base64 of either alphabet, also where these are nested and in any case of letters.
+/// Use it for all server-supplied text in an error, a log or a terminal. Add every credential that was sent: it is
+/// found as it is and percent-encoded (`+` read both ways), form-encoded, HTML-escaped, backslash-escaped and in Base64
+/// of either alphabet, also if these are nested, and regardless of case.
 ///
 /// ```
 /// use hallpass_core::TextFilter;
@@ -29,24 +29,24 @@ const GROWTH: usize = 6;
 /// ```
 #[derive(Clone, Default)]
 pub struct TextFilter {
-    /// In lower case: a host's name loses its case, and its owner's secret with it.
+    /// In lower case: a lower-cased host name may hold a lower-cased secret.
     secrets: Vec<Zeroizing<Vec<u8>>>,
 }
 
 impl TextFilter {
-    /// Creates a filter that knows no secret, and escapes and cuts all the same.
+    /// Creates a filter without secrets, which still escapes and truncates.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a secret to those that are removed. An empty one is ignored.
+    /// Adds a secret to remove. An empty one is ignored.
     #[must_use]
     pub fn with_secret(mut self, secret: &str) -> Self {
         self.add_secret(secret);
         self
     }
 
-    /// Adds a secret to those that are removed. An empty one is ignored.
+    /// Adds a secret to remove. An empty one is ignored.
     pub fn add_secret(&mut self, secret: &str) {
         for spelling in [secret, secret.trim()] {
             let spelling = Zeroizing::new(spelling.to_ascii_lowercase().into_bytes());
@@ -56,22 +56,22 @@ impl TextFilter {
         }
     }
 
-    /// Returns true if the text holds one of the secrets, in whatever spelling.
+    /// Returns true if the text holds one of the secrets, in any encoding.
     pub fn finds_secret(&self, text: &str) -> bool {
         !self.echoes(text).is_empty()
     }
 
     /// Returns the text without the secrets, escaped, and cut at 256 characters.
     ///
-    /// Everything that could steer a terminal or forge a log line is escaped: control characters of both sets, marks that
-    /// change the direction of writing, and white space other than the space. Letters of all scripts are kept. What has
-    /// been cleaned stays as it is when it is cleaned again.
+    /// Everything that could control a terminal or forge a log line is escaped: control characters of both sets, marks
+    /// that change the direction of writing, and white space other than the space. Letters of all scripts remain.
+    /// Cleaning is idempotent.
     pub fn clean(&self, text: &str) -> String {
         let text = self.relevant(text);
         let mut echoes = self.echoes(text).into_iter().peekable();
         let mut clean = Extract::default();
         for (at, char) in text.char_indices() {
-            // They are apart, so that at most one ends here.
+            // Echoes do not overlap, so at most one ends here.
             let _ = echoes.next_if(|echo| echo.end <= at);
             match echoes.peek() {
                 Some(echo) if echo.start == at => clean.push(MARK.chars()),
@@ -83,14 +83,14 @@ impl TextFilter {
         clean.text
     }
 
-    /// The start of the text, as long as anything of it can be shown or belongs to a secret whose start is shown.
+    /// Returns the part of the text that can be shown, or that belongs to a secret whose start is shown.
     fn relevant<'a>(&self, text: &'a str) -> &'a str {
         let longest = self.secrets.iter().map(|secret| secret.len()).max();
         let bytes = (SHOWN_CHARS + 1) * 4 + longest.unwrap_or(0) * GROWTH;
         &text[..boundary_before(text, bytes)]
     }
 
-    /// Where secrets are in the text: apart, in order, and on boundaries of characters.
+    /// Returns the positions of secrets in the text: disjoint, in order, and on character boundaries.
     fn echoes(&self, text: &str) -> Vec<Range<usize>> {
         let shortest = self.secrets.iter().map(|secret| secret.len()).min();
         let Some(shortest) = shortest else {
@@ -124,26 +124,26 @@ impl fmt::Debug for TextFilter {
     }
 }
 
-/// Escapes and cuts a text that holds no secret.
+/// Escapes and truncates a text that holds no secret.
 pub(crate) fn safe_text(text: &str) -> String {
     TextFilter::new().clean(text)
 }
 
-/// The last boundary of characters that is not behind `at`.
+/// Returns the last character boundary that is not after `at`.
 fn boundary_before(text: &str, at: usize) -> usize {
     let mut before = (0..=at.min(text.len())).rev();
-    // The start is one.
+    // The start is a boundary.
     before.find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
-/// The first boundary of characters that is not before `at`.
+/// Returns the first character boundary that is not before `at`.
 fn boundary_after(text: &str, at: usize) -> usize {
     let mut after = at..text.len();
     let found = after.find(|at| text.is_char_boundary(*at));
     found.unwrap_or(text.len())
 }
 
-/// An extract that is shown, cut at [`SHOWN_CHARS`].
+/// An extract to show, cut at [`SHOWN_CHARS`].
 #[derive(Default)]
 struct Extract {
     text: String,

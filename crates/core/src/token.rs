@@ -11,21 +11,20 @@ use zeroize::Zeroizing;
 
 use crate::{Binding, Moment, Prover, ScopeSet, Timestamp, TokenError};
 
-/// How a token is put on a request (RFC 6749 section 7.1).
+/// The way in which a token is put on a request (RFC 6749 section 7.1).
 ///
 /// A token of a type that is not listed here must not be used, so there is no variant for "other".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TokenType {
-    /// RFC 6750: whoever bears it may use it.
+    /// RFC 6750: anyone who holds it can use it.
     Bearer,
-    /// RFC 9449: each request with it carries a proof of possession too, by the token's
-    /// [`prover`](AccessToken::prover).
+    /// RFC 9449: each request with it also carries a DPoP proof, by the token's [`prover`](AccessToken::prover).
     Dpop,
 }
 
 impl TokenType {
-    /// The scheme of the `Authorization` header.
+    /// Returns the scheme of the `Authorization` header.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bearer => "Bearer",
@@ -43,7 +42,7 @@ impl fmt::Display for TokenType {
 impl FromStr for TokenType {
     type Err = InvalidToken;
 
-    /// Reads a `token_type` without regard to case (RFC 6749 section 5.1).
+    /// Parses a `token_type` without regard to case (RFC 6749 section 5.1).
     fn from_str(text: &str) -> Result<Self, InvalidToken> {
         [Self::Bearer, Self::Dpop]
             .into_iter()
@@ -52,10 +51,10 @@ impl FromStr for TokenType {
     }
 }
 
-/// An access token with all that is needed to use it: cheap to clone, never shown, wiped when the last clone goes.
+/// An access token with all that is needed to use it: cheap to clone, never shown, wiped with the last clone.
 ///
-/// It holds the `Authorization` header ready-made and marked sensitive, so that nothing is formatted on the way of a
-/// request. The token itself is opaque: nothing here reads it (RFC 6749 section 1.4).
+/// It holds the `Authorization` header preformatted and marked sensitive, so that no request has to format it. The
+/// token itself is opaque: nothing here reads it (RFC 6749 section 1.4).
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,7 +73,7 @@ pub struct AccessToken(Arc<Inner>);
 
 #[derive(Clone)]
 struct Inner {
-    /// `Bearer ` and the token in one buffer, which is wiped when the last header value that shares it goes.
+    /// `Bearer ` and the token in one buffer, which is wiped with the last header value that shares it.
     header: HeaderValue,
     token_type: TokenType,
     requested_at: Moment,
@@ -88,7 +87,7 @@ struct Inner {
 }
 
 impl AccessToken {
-    /// A bearer token; see [`new`](Self::new).
+    /// Creates a bearer token; see [`new`](Self::new).
     ///
     /// # Errors
     ///
@@ -101,12 +100,12 @@ impl AccessToken {
         Self::new(TokenType::Bearer, token, requested_at, lifetime)
     }
 
-    /// A token that lives for `lifetime` from `requested_at`, the moment **before** it was asked for: a slow answer
-    /// must not make it live longer here than at the server.
+    /// Creates a token that lives for `lifetime` from `requested_at`, the moment **before** the request: a slow
+    /// response must not make it live longer here than at the server.
     ///
     /// # Errors
     ///
-    /// The token must be visible ASCII and not empty (RFC 6749 appendix A.12, less the space, which no header scheme
+    /// The token must be visible ASCII and not empty (RFC 6749 appendix A.12, except the space, which no header scheme
     /// allows): anything else could break out of the header.
     pub fn new(
         token_type: TokenType,
@@ -117,7 +116,7 @@ impl AccessToken {
         if token.is_empty() {
             return Err(InvalidToken(Fault::Empty));
         }
-        // Without an early end, so that it is compiled to vector instructions: tokens are long, and nearly always right.
+        // Without an early exit, so that it is vectorized: tokens are long, and nearly always valid.
         if !token
             .bytes()
             .fold(true, |all, byte| all & byte.is_ascii_graphic())
@@ -147,22 +146,21 @@ impl AccessToken {
         })))
     }
 
-    /// Records the scopes that were granted: what the server said, or what was asked where it said nothing (RFC 6749
-    /// section 5.1).
+    /// Sets the granted scopes: the server's, or the requested ones if the server named none (RFC 6749 section 5.1).
     #[must_use]
     pub fn with_scopes(mut self, scopes: ScopeSet) -> Self {
         Arc::make_mut(&mut self.0).scopes = scopes;
         self
     }
 
-    /// Records the server's own advice when to renew, counted from the request as the lifetime is.
+    /// Sets the server's advice on when to refresh, counted from the request like the lifetime.
     #[must_use]
     pub fn with_refresh_in(mut self, refresh_in: Duration) -> Self {
         Arc::make_mut(&mut self.0).refresh_in = Some(refresh_in);
         self
     }
 
-    /// Records further members of the response, each as the JSON text that the server wrote.
+    /// Sets further members of the response, each as the server's JSON text.
     #[must_use]
     pub fn with_extra(mut self, extra: impl IntoIterator<Item = (Box<str>, String)>) -> Self {
         let extra = extra
@@ -172,48 +170,48 @@ impl AccessToken {
         self
     }
 
-    /// Records what it may be bound to, so that it is used no longer than that.
+    /// Sets its binding, so that it is used no longer than that.
     #[must_use]
     pub fn with_binding(mut self, binding: Binding) -> Self {
         Arc::make_mut(&mut self.0).binding = Some(binding);
         self
     }
 
-    /// Hands along who can prove possession of the key that a token of type [`Dpop`](TokenType::Dpop) is bound to, so
-    /// that caches and integrations need know nothing of keys.
+    /// Sets the prover for the key that a token of type [`Dpop`](TokenType::Dpop) is bound to, so that caches and
+    /// integrations need not know the key.
     #[must_use]
     pub fn with_prover(mut self, prover: Arc<dyn Prover>) -> Self {
         Arc::make_mut(&mut self.0).prover = Some(prover);
         self
     }
 
-    /// The `Authorization` header's value, marked sensitive. A clone of it costs one reference count.
+    /// Returns the `Authorization` header's value, marked sensitive. A clone of it costs one reference count.
     pub fn header_value(&self) -> &HeaderValue {
         &self.0.header
     }
 
-    /// The token itself. Prefer [`header_value`](Self::header_value), which cannot be printed by mistake.
+    /// Returns the token itself. Prefer [`header_value`](Self::header_value), which cannot be printed by mistake.
     pub fn expose(&self) -> &str {
         let scheme = self.0.token_type.as_str().len() + 1;
-        // Built from visible ASCII, so that it is a str and holds the scheme.
+        // Built from visible ASCII, so it is a str and starts with the scheme.
         self.0
             .header
             .to_str()
             .map_or("", |header| &header[scheme..])
     }
 
-    /// How it is put on a request.
+    /// Returns the token's type.
     pub fn token_type(&self) -> TokenType {
         self.0.token_type
     }
 
-    /// The scopes that were granted. They may be fewer or others than were asked: see
+    /// Returns the granted scopes. They may differ from the requested ones: see
     /// [`require_scopes`](Self::require_scopes).
     pub fn scopes(&self) -> &ScopeSet {
         &self.0.scopes
     }
 
-    /// Fails unless every one of `wanted` was granted. A scope that nobody named was not granted.
+    /// Fails unless all of `wanted` were granted. A scope that the token does not name was not granted.
     ///
     /// # Errors
     ///
@@ -241,28 +239,28 @@ impl AccessToken {
         self.0.requested_at.wall.checked_add(self.0.lifetime)
     }
 
-    /// Has it expired at `now`? In its last instant it has.
+    /// Returns true if it has expired at `now`. At its last instant it has.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         now >= self.0.expires
     }
 
-    /// How long it lives in all, from the moment before it was asked for.
+    /// Returns the total lifetime, from the moment before the request.
     pub fn lifetime(&self) -> Duration {
         self.0.lifetime
     }
 
-    /// The moment before it was asked for.
+    /// Returns the moment before the request.
     pub fn requested_at(&self) -> Moment {
         self.0.requested_at
     }
 
-    /// When the server advised to renew it, counted from [`requested_at`](Self::requested_at).
+    /// Returns when the server advised to refresh it, counted from [`requested_at`](Self::requested_at).
     pub fn refresh_in(&self) -> Option<Duration> {
         self.0.refresh_in
     }
 
-    /// A further member of the token response, as the JSON text that the server wrote: the first, if it wrote several of
-    /// one name.
+    /// Returns a further member of the token response as the server's JSON text: the first, if there are several of one
+    /// name.
     pub fn extra(&self, name: &str) -> Option<&str> {
         self.0
             .extra
@@ -271,25 +269,25 @@ impl AccessToken {
             .map(|(_, json)| json.as_str())
     }
 
-    /// Returns all further members of the token response: name, and JSON text as the server wrote it.
+    /// Returns all further members of the token response: the name, and the server's JSON text.
     pub fn extra_members(&self) -> impl Iterator<Item = (&str, &str)> {
         let extra = self.0.extra.iter();
         extra.map(|(name, json)| (&**name, json.as_str()))
     }
 
-    /// What it may be bound to; `None` for a token that whoever bears it may use.
+    /// Returns its binding; `None` for a token that anyone who holds it can use.
     pub fn binding(&self) -> Option<&Binding> {
         self.0.binding.as_ref()
     }
 
-    /// Who proves each request that goes out with this token. `None` for a bearer token, and for one of type
-    /// [`Dpop`](TokenType::Dpop) that came without its key, which is of no use here.
+    /// Returns the prover for requests with this token. `None` for a bearer token, and for one of type
+    /// [`Dpop`](TokenType::Dpop) that came without its key, which cannot be used here.
     pub fn prover(&self) -> Option<&Arc<dyn Prover>> {
         self.0.prover.as_ref()
     }
 
-    /// Is it the same token, letter for letter? What [`TokenSource::invalidate`](crate::TokenSource::invalidate)
-    /// compares by.
+    /// Returns true if it is exactly the same token. [`TokenSource::invalidate`](crate::TokenSource::invalidate)
+    /// compares with this.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.0.header == other.0.header
     }
@@ -308,7 +306,7 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// What was handed over as a token cannot be used as one. The text tells what is wrong, never the token.
+/// A text cannot be used as a token. The message says what is wrong, never the token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidToken(Fault);

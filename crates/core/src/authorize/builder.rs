@@ -3,7 +3,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use super::{Allowed, Authorizer, Inner, Origin, observe::Observe};
 use crate::{Clock, Observer, Observers, SystemClock, TokenRequest, TokenSource};
 
-/// Sets up an [`Authorizer`]: which origins may have tokens, and what happens to other requests.
+/// A builder for an [`Authorizer`]: the origins that may have tokens, and the treatment of other requests.
 #[must_use]
 pub struct AuthorizerBuilder {
     name: Box<str>,
@@ -32,36 +32,36 @@ impl AuthorizerBuilder {
         }
     }
 
-    /// The name in traces, metrics and events. Default: `api`.
+    /// Sets the name in traces, metrics and events. Default: `api`.
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Reports each call to `observer`, in addition to the traces. May be called for several observers.
+    /// Adds an observer of each call, in addition to the traces.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observers.add(observer);
         self
     }
 
-    /// Reads time from this clock, which must be the one of the source: a test's.
+    /// Sets the clock, for tests. It must be the clock of the source.
     ///
-    /// A token is checked again before it is sent, if it had to wait for its proof (DPoP) or for the connection.
+    /// A token is checked again before it is sent if it had to wait for its proof (DPoP) or for the connection.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Lets requests to this origin have a token, the one that the source was built for: `https://api.example`, with
-    /// the port where it is not the scheme's own. Call it for each [`Origin`].
+    /// Allows an origin to get a token for the source's default request: `https://api.example`, with the port if it is
+    /// not the scheme's default. Call it for each [`Origin`].
     ///
     /// A server that gets a token can use it: allow only the origins that its audience names (RFC 9700 section 2.3).
     pub fn allow_origin(self, origin: &str) -> Self {
         self.allow_origin_with(origin, TokenRequest::default())
     }
 
-    /// Lets requests to this origin have a token for `request`: one source serves APIs that each need other scopes or
-    /// another audience. One origin has one request: it may be named twice with the same one, and with no other.
+    /// Allows an origin to get a token for `request`, so that one source can serve APIs that need different scopes or
+    /// audiences. An origin has one request: naming it again with a different one is an error.
     pub fn allow_origin_with(mut self, origin: &str, request: TokenRequest) -> Self {
         match origin.parse::<Origin>() {
             Err(error) => self.note(error.to_string()),
@@ -78,31 +78,30 @@ impl AuthorizerBuilder {
 
     /// Allows origins with plain HTTP on this machine (`127.0.0.0/8`, `::1`, `localhost`), for tests and development.
     ///
-    /// The danger: other processes on this machine may listen. HTTP to any other host stays forbidden.
+    /// Danger: other processes on this machine may listen. HTTP to any other host remains forbidden.
     pub fn danger_allow_http_on_loopback(mut self) -> Self {
         self.http_on_loopback = true;
         self
     }
 
-    /// Replaces an `Authorization` header that is there already. Default: that header stays,
-    /// and the request goes out as it is.
+    /// Replaces an existing `Authorization` header. Default: the header stays, and the request is sent as it is.
     pub fn replace_authorization(mut self) -> Self {
         self.replace_authorization = true;
         self
     }
 
     /// Sends requests to other origins as they are, without a token. Default: they fail before anything is sent, so
-    /// that no request goes out without the token that someone expected on it.
+    /// that no request goes out without an expected token.
     pub fn pass_other_origins(mut self) -> Self {
         self.pass_other_origins = true;
         self
     }
 
-    /// Builds the authorizer; asks for no token.
+    /// Builds the authorizer; requests no token.
     ///
     /// # Errors
     ///
-    /// An [`InvalidAuthorizer`] where no origin is allowed, one cannot be used, or one is plain HTTP and that was not chosen.
+    /// An [`InvalidAuthorizer`] if no origin is allowed, one is invalid, or one is plain HTTP without the opt-in.
     pub fn build(self) -> Result<Authorizer, InvalidAuthorizer> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
@@ -154,9 +153,9 @@ impl fmt::Debug for AuthorizerBuilder {
     }
 }
 
-/// The error of [`AuthorizerBuilder::build`]: its text says which origin is wrong, why, and how to fix it.
+/// The error of [`AuthorizerBuilder::build`]: it names the origin, what is wrong with it, and the fix.
 ///
-/// It occurs before any I/O and holds no secret.
+/// It is returned before any I/O and holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("allow_origin: {message}")]
 pub struct InvalidAuthorizer {

@@ -1,20 +1,20 @@
-//! A bounded parser of the `WWW-Authenticate` header (RFC 9110 section 11.6.1), whose text is not trusted.
+//! A bounded parser of the `WWW-Authenticate` header (RFC 9110 section 11.6.1), which is untrusted input.
 
 use std::fmt;
 
 use http::{HeaderMap, header::WWW_AUTHENTICATE};
 
-/// Bytes of all header lines together that are read; what comes after is not looked at.
+/// The maximum number of bytes read from all header lines together; the rest is ignored.
 const MOST_BYTES: usize = 8 * 1024;
-/// Challenges of one response, and parameters of one challenge, that are kept.
+/// The maximum number of challenges in a response, and of parameters in a challenge; the rest is ignored.
 const MOST_CHALLENGES: usize = 16;
 const MOST_PARAMETERS: usize = 16;
 
 /// One challenge of a `WWW-Authenticate` header: a scheme and its parameters.
 ///
-/// [`all`](Self::all) accepts more than RFC 9110 allows, as servers write it: a forgotten comma and an unquoted value.
-/// A syntax error ends the reading of that line. It never fails, reads 8 KiB at most, and keeps 16 challenges of 16
-/// parameters.
+/// [`all`](Self::all) is more lenient than RFC 9110, because servers are: it accepts a missing comma and an unquoted
+/// value. A syntax error ends the parsing of that line. It never fails, reads at most 8 KiB, and returns at most 16
+/// challenges of 16 parameters each.
 ///
 /// ```
 /// use hallpass_core::authorize::Challenge;
@@ -32,12 +32,12 @@ const MOST_PARAMETERS: usize = 16;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Challenge {
     scheme: Box<str>,
-    /// Names in lower case, each once.
+    /// Names in lower case, without duplicates.
     parameters: Vec<(Box<str>, Box<str>)>,
 }
 
 impl Challenge {
-    /// The challenges of all `WWW-Authenticate` lines, in their order.
+    /// Parses the challenges of all `WWW-Authenticate` lines, in order.
     pub fn all(headers: &HeaderMap) -> Vec<Self> {
         let mut found = Vec::new();
         let mut budget = MOST_BYTES;
@@ -50,18 +50,18 @@ impl Challenge {
         found
     }
 
-    /// The authentication scheme, as the server spelled it.
+    /// Returns the authentication scheme as the server spelled it.
     pub fn scheme(&self) -> &str {
         &self.scheme
     }
 
-    /// Returns true if it is this scheme. Case does not matter.
+    /// Returns true if the scheme matches, ignoring case.
     pub fn is(&self, scheme: &str) -> bool {
         self.scheme.eq_ignore_ascii_case(scheme)
     }
 
-    /// A parameter's value without its quotes; the first, where the server sent it twice. Case of the name does not
-    /// matter. The text is not trusted: escape it before it is shown.
+    /// Returns a parameter's value without its quotes; the first one if the server sent several. The name's case is
+    /// ignored. The text is untrusted: escape it before showing it.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let mut parameters = self.parameters.iter();
         let found = parameters.find(|(known, _)| known.eq_ignore_ascii_case(name));
@@ -80,7 +80,7 @@ impl fmt::Debug for Challenge {
     }
 }
 
-/// The rest of a line. Each step either takes a byte or ends the line, so that reading is linear.
+/// The rest of a line. Each step either consumes a byte or ends the line, so parsing is linear.
 struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
             let after_word = self.rest;
             self.skip(is_space);
             if self.rest.first() == Some(&b'=') {
-                // A parameter of the challenge before it, and of no other line's.
+                // A parameter of the previous challenge on this line.
                 let current = found[before..].last_mut();
                 let (Some(challenge), Some(value)) = (current, self.value()) else {
                     return;
@@ -118,7 +118,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `=` and a value, quoted or not; `None` where a quote is not closed.
+    /// Reads `=` and a value, quoted or not; returns `None` if a quote is not closed.
     fn value(&mut self) -> Option<Box<str>> {
         self.rest = &self.rest[1..];
         self.skip(is_space);
@@ -144,14 +144,14 @@ impl<'a> Reader<'a> {
         Some(text(&value))
     }
 
-    /// Credentials in one piece in place of parameters (`Negotiate YII=`): nothing here needs them.
+    /// Skips credentials in one piece instead of parameters (`Negotiate YII=`), which are not needed here.
     fn skip_token68(&mut self) {
         let start = self.rest;
         let word = self.take(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte));
         self.skip(|byte| byte == b'=');
         self.skip(is_space);
         let whole = matches!(self.rest.first(), None | Some(b','));
-        // Without a `=` it may as well be the next scheme, after a forgotten comma; `take` tells them apart no further.
+        // Without a `=` it may be the next scheme, after a missing comma; `take` handles both alike.
         if word.is_empty() || !whole {
             self.rest = start;
         }
@@ -186,12 +186,12 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// RFC 9110 section 5.6.2.
+/// Returns true for a token character of RFC 9110 section 5.6.2.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// A byte of an unquoted value: more than a token's, since servers write URLs and scopes without quotes.
+/// Returns true for a byte of an unquoted value: more than a token's, since servers write URLs and scopes unquoted.
 fn is_unquoted(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b',' | b'"')
 }

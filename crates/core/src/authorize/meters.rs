@@ -1,6 +1,6 @@
 //! The metric of API calls, through the `metrics` facade.
 //!
-//! Its name and labels are listed in docs/observability.md, and a test holds the two together.
+//! Its name and labels are listed in docs/observability.md, and a test keeps the two in sync.
 
 use std::sync::OnceLock;
 
@@ -8,7 +8,8 @@ use metrics::{Counter, Unit, counter, describe_counter};
 
 const NAME: &str = "hallpass_api_calls_total";
 const ACCEPTED: &str = "accepted";
-/// All outcomes, so that each starts at zero: Prometheus does not see a counter rise that appears with its first count.
+/// All outcomes, so that each starts at zero: Prometheus misses the increase of a counter that first appears with a
+/// value.
 const OUTCOMES: [&str; 6] = [
     ACCEPTED,
     "insufficient_scope",
@@ -20,7 +21,7 @@ const OUTCOMES: [&str; 6] = [
 
 pub(super) struct Meters {
     authorizer: String,
-    /// Looked up once: it is on the way of every request. Not before the first one, when an exporter is installed.
+    /// Looked up once, because every request uses it. Not before the first request, when an exporter is installed.
     accepted: OnceLock<Counter>,
 }
 

@@ -1,8 +1,8 @@
 //! The events of integrations: observers always, traces with the feature `tracing`, metrics with `metrics`.
-//! Never a token, never a path or a query.
+//! They never contain a token, a path or a query.
 //!
-//! The names and fields are listed in docs/observability.md, and a test holds the two together; a change here is a
-//! change for users.
+//! The names and fields are listed in docs/observability.md, and a test keeps the two in sync; changing them affects
+//! users.
 
 use http::StatusCode;
 
@@ -11,7 +11,7 @@ use super::meters::Meters;
 use super::{ApiRefusal, Origin, Target};
 use crate::{EventKind, Observers, TokenError, text::safe_text};
 
-/// The voice of one authorizer.
+/// The event reporter of one authorizer.
 pub(super) struct Observe {
     pub(super) authorizer: Box<str>,
     observers: Observers,
@@ -29,7 +29,7 @@ impl Observe {
         }
     }
 
-    /// Tokens may go over plain HTTP, as someone chose.
+    /// Reports that tokens may go over plain HTTP, by configuration.
     pub(super) fn plain_http(&self, origin: &Origin) {
         #[cfg(feature = "tracing")]
         {
@@ -40,7 +40,7 @@ impl Observe {
         let _ = (self, origin);
     }
 
-    /// A request was not sent, because its origin is not on the list.
+    /// Reports that a request was not sent, because its origin is not on the list.
     pub(super) fn kept_back(&self, target: Option<Target<'_>>) {
         let host = self.count_kept_back(target);
         #[cfg(feature = "tracing")]
@@ -55,7 +55,7 @@ impl Observe {
         let _ = host;
     }
 
-    /// A request was not sent, because its `Host` header names another host than its URL.
+    /// Reports that a request was not sent, because its `Host` header names a host other than its URL.
     pub(super) fn other_host(&self, target: Option<Target<'_>>) {
         let host = self.count_kept_back(target);
         #[cfg(feature = "tracing")]
@@ -78,7 +78,7 @@ impl Observe {
         host
     }
 
-    /// A request was not sent, because there was no token for it.
+    /// Reports that a request was not sent, because there was no token for it.
     #[cold]
     pub(super) fn no_token(&self, origin: &Origin, error: &TokenError) {
         #[cfg(feature = "tracing")]
@@ -92,8 +92,7 @@ impl Observe {
         self.tell(EventKind::call_without_token(origin, error));
     }
 
-    /// An API answered, and said nothing against the token. On the way of every request: nothing here formats or
-    /// allocates.
+    /// Reports that an API accepted a token. This runs on every request: nothing here formats or allocates.
     #[inline]
     pub(super) fn accepted(&self, origin: &Origin, status: StatusCode) {
         #[cfg(feature = "metrics")]
@@ -101,7 +100,7 @@ impl Observe {
         self.tell(EventKind::call_accepted(origin, status));
     }
 
-    /// An API refused a token, which was dropped.
+    /// Reports that an API refused a token, which was dropped.
     pub(super) fn token_refused(&self, origin: &Origin, refusal: &ApiRefusal, again: bool) {
         #[cfg(feature = "tracing")]
         {
@@ -118,7 +117,7 @@ impl Observe {
         self.tell(EventKind::token_refused(origin, refusal, again));
     }
 
-    /// A request goes out once more, with another token.
+    /// Reports that a request is retried with another token.
     pub(super) fn sent_again(&self, origin: &Origin) {
         #[cfg(feature = "tracing")]
         {
@@ -128,7 +127,7 @@ impl Observe {
         self.tell(EventKind::call_repeated(origin));
     }
 
-    /// A request goes out once more, with the same token and the nonce that the API demands.
+    /// Reports that a request is retried with the same token and the nonce that the API demands.
     pub(super) fn sent_again_with_nonce(&self, origin: &Origin) {
         #[cfg(feature = "tracing")]
         {
@@ -138,7 +137,7 @@ impl Observe {
         self.tell(EventKind::call_repeated(origin));
     }
 
-    /// An API refused a request for a reason that a new token does not fix.
+    /// Reports that an API refused a request for a reason that a new token does not fix.
     pub(super) fn surfaced(&self, origin: &Origin, refusal: &ApiRefusal) {
         #[cfg(feature = "tracing")]
         {

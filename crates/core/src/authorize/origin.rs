@@ -1,4 +1,4 @@
-//! Where a token may go: scheme, host and port, parsed once into a type that cannot be wrong.
+//! The scheme, host and port that a token may go to, parsed once into a type that is always valid.
 
 use std::{
     fmt,
@@ -8,14 +8,14 @@ use std::{
 
 use http::{HeaderValue, Uri};
 
-/// The longest name that DNS can tell.
+/// The longest host name that DNS can express.
 const LONGEST_HOST: usize = 253;
 
-/// A scheme, a host and a port (RFC 6454): the servers that a token is meant for are told apart by all three.
+/// A scheme, a host and a port (RFC 6454), which together identify a server that a token is meant for.
 ///
-/// Write it as `https://api.example` or `https://api.example:8443`; a slash at the end changes nothing. There are no
-/// wildcards: a token for one host is not for its neighbours. A name outside ASCII is written as it goes over the
-/// wire, `xn--...`.
+/// Write it as `https://api.example` or `https://api.example:8443`; a trailing slash is ignored. There are no
+/// wildcards: a token for one host is not for its neighbours. A name outside ASCII is written in its wire form,
+/// `xn--...`.
 ///
 /// ```
 /// use hallpass_core::authorize::{Origin, Target};
@@ -30,7 +30,7 @@ const LONGEST_HOST: usize = 253;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     https: bool,
-    /// In lower case; an IPv6 address in brackets, in its shortest spelling.
+    /// In lower case; an IPv6 address in brackets, in its shortest form.
     host: Box<str>,
     port: u16,
 }
@@ -54,8 +54,8 @@ impl Origin {
 
     /// Returns true if a request to `target` goes to this origin.
     ///
-    /// Names are compared without regard to case. Any other spelling is another origin, even if it leads to the same
-    /// machine.
+    /// Host names are compared without regard to case. Any other spelling is a different origin, even if it leads to
+    /// the same machine.
     #[inline]
     pub fn is_at(&self, target: Target<'_>) -> bool {
         let port = target.port.unwrap_or(default_port(self.https));
@@ -64,7 +64,7 @@ impl Origin {
             && self.is_host(target.host)
     }
 
-    /// Returns true if a `Host` header of this value names this origin's host and port (RFC 9110 section 7.2).
+    /// Returns true if this `Host` header names this origin's host and port (RFC 9110 section 7.2).
     pub(super) fn is_named_by(&self, header: &HeaderValue) -> bool {
         let Ok(authority) = header.to_str() else {
             return false;
@@ -77,7 +77,7 @@ impl Origin {
 
     #[inline]
     fn is_host(&self, host: &str) -> bool {
-        // An address in another spelling is looked for where it can be one alone: this is on the way of every request.
+        // Only a host that can be an IPv6 address is parsed as one: this runs on every request.
         same(host, &self.host)
             || host.starts_with('[') && ipv6(host).is_some_and(|ip| ipv6(&self.host) == Some(ip))
     }
@@ -139,7 +139,7 @@ fn host_name(host: &str) -> Result<Box<str>, Fault> {
     if host.len() > LONGEST_HOST || !host.split('.').all(label) {
         return Err(Fault::Host);
     }
-    // Some libraries read `127.1` and `0x7f.1` as addresses: only the one spelling that all agree on is taken.
+    // Some libraries read `127.1` and `0x7f.1` as addresses: only the spelling that all agree on is accepted.
     let last = host.rsplit('.').next().unwrap_or_default();
     let number = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x");
     if number && host.parse::<Ipv4Addr>().is_err() {
@@ -148,7 +148,7 @@ fn host_name(host: &str) -> Result<Box<str>, Fault> {
     Ok(host.into())
 }
 
-/// The colons within an IPv6 address stand before its bracket.
+/// Splits off the port. The colons within an IPv6 address are before its closing bracket.
 fn split_port(authority: &str) -> (&str, Option<&str>) {
     match split_at_last(authority, b':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
@@ -156,13 +156,13 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// As `rsplit_once`, which is made for long texts: an authority is short, and on the way of every request.
+/// Splits like `rsplit_once`, which is optimized for long texts: an authority is short, and parsed on every request.
 fn split_at_last(text: &str, byte: u8) -> Option<(&str, &str)> {
     let place = text.bytes().rposition(|other| other == byte)?;
     Some((&text[..place], &text[place + 1..]))
 }
 
-/// Digits alone, without a sign, and not zero.
+/// Parses a port: digits only, without a sign, and not zero.
 fn port_number(digits: &str) -> Option<u16> {
     let mut number = 0_u16;
     for byte in digits.bytes() {
@@ -176,20 +176,20 @@ fn ipv6(host: &str) -> Option<Ipv6Addr> {
     host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 
-/// `None` for any other scheme than these two.
+/// Returns true for `https`, false for `http`, `None` for any other scheme.
 #[inline]
 fn is_https(scheme: &str) -> Option<bool> {
     match scheme {
         "https" => Some(true),
         "http" => Some(false),
-        // Nobody spells it so, but one may.
+        // Rare, but allowed.
         _ if scheme.eq_ignore_ascii_case("https") => Some(true),
         _ if scheme.eq_ignore_ascii_case("http") => Some(false),
         _ => None,
     }
 }
 
-/// Nearly always letter for letter.
+/// Compares without regard to case; the fast path is an exact match.
 #[inline]
 fn same(one: &str, other: &str) -> bool {
     one == other || one.eq_ignore_ascii_case(other)
@@ -204,7 +204,7 @@ fn default_port(https: bool) -> u16 {
     if https { 443 } else { 80 }
 }
 
-/// The error for a text that is no origin. The message never repeats the text, since it may hold credentials.
+/// The error for a text that is not an origin. The message never repeats the text, since it may hold credentials.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidOrigin(Fault);
@@ -238,28 +238,28 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// A target by its parts: an IPv6 address stands in brackets, no port means the scheme's own.
+    /// Creates a target from its parts: an IPv6 address is in brackets, no port means the scheme's default.
     #[inline]
     pub fn new(scheme: &'a str, host: &'a str, port: Option<u16>) -> Self {
         Self { scheme, host, port }
     }
 
-    /// Returns the target of `uri`, or `None` if that has no authority: an HTTP/1.1 request on a connection often names
-    /// the path alone.
+    /// Returns the target of `uri`, or `None` if it has no authority: an HTTP/1.1 request on a connection often has
+    /// only a path.
     pub fn of(uri: &'a Uri) -> Option<Self> {
-        // In one pass: `Uri::host` and `Uri::port` look for the host's end again each time.
+        // In one pass: `Uri::host` and `Uri::port` each search for the end of the host.
         let authority = uri.authority()?.as_str();
         let authority = split_at_last(authority, b'@').map_or(authority, |(_, rest)| rest);
         let (host, port) = split_port(authority);
         let port = match port {
             None => None,
-            // A port that cannot be read must not become the scheme's own.
+            // An invalid port must not become the scheme's default.
             Some(digits) => Some(port_number(digits)?),
         };
         Some(Self::new(uri.scheme_str()?, host, port))
     }
 
-    /// The host, spelled as in the request.
+    /// Returns the host, spelled as in the request.
     pub fn host(&self) -> &'a str {
         self.host
     }
@@ -268,7 +268,7 @@ impl<'a> Target<'a> {
         self.scheme.eq_ignore_ascii_case("http")
     }
 
-    /// The same host and port, over HTTPS.
+    /// Returns the same host and port, over HTTPS.
     pub(super) fn with_https(self) -> Self {
         Self {
             scheme: "https",
@@ -276,7 +276,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// The host with its port, where one is named: what events show.
+    /// Returns the host and its explicit port, as shown in events.
     pub(crate) fn authority(&self) -> String {
         match self.port {
             None => self.host.to_owned(),

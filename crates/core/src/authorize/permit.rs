@@ -3,15 +3,16 @@ use http::{HeaderMap, Method, StatusCode};
 use super::{ApiRefusal, Authorizer, Origin, Target, refusal::Reading};
 use crate::{AccessToken, Proof, Proofs, TokenError, TokenRequest, TokenType};
 
-/// The right of one request to have a token: an integration gets the token from it, and lets it judge the responses.
+/// The permission of one request to have a token: an integration gets the token from it, and lets it judge the
+/// responses.
 #[derive(Clone, Debug)]
 pub struct Permit {
     authorizer: Authorizer,
-    /// Which of the allowed origins.
+    /// The index of the allowed origin.
     place: usize,
     request: TokenRequest,
     refused: bool,
-    /// Those of a token of type DPoP; seldom needed, and every request carries a permit along.
+    /// The proofs of a token of type DPoP. Boxed, because they are rare and every request carries a permit.
     proofs: Option<Box<Proofs>>,
 }
 
@@ -19,13 +20,13 @@ pub struct Permit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Hand it on: it says nothing about the token.
+    /// Return the response: it says nothing about the token.
     Pass,
-    /// The API refused the token, which was dropped, or demands another proof with it: where the request can be sent
-    /// once more, ask for a [`replacement`](Permit::replacement) and do so; otherwise treat it as
-    /// [`Refused`](Self::Refused). A request may get it several times, up to a bound.
+    /// The API refused the token, which was dropped, or demands another proof with it. If the request can be sent
+    /// again, ask for a [`replacement`](Permit::replacement) and send it; otherwise treat this as
+    /// [`Refused`](Self::Refused). A request may get this several times, up to a limit.
     Retry(ApiRefusal),
-    /// Hand it on, with this in its extensions: sending it again would not help.
+    /// Return the response with this in its extensions: a retry would not help.
     Refused(ApiRefusal),
 }
 
@@ -41,25 +42,26 @@ impl Permit {
         }
     }
 
-    /// The origin that the token may go to.
+    /// Returns the origin that the token may go to.
     #[inline]
     pub fn origin(&self) -> &Origin {
         &self.authorizer.0.allowed[self.place].origin
     }
 
-    /// The token request that the source is asked with.
+    /// Returns the token request that is passed to the source.
     pub fn request(&self) -> &TokenRequest {
         &self.request
     }
 
-    /// Returns true if a response came from the origin that the token was sent to. An HTTP client that follows redirects
-    /// may return a response of another origin, which says nothing about this token: do not [`judge`](Self::judge) it.
+    /// Returns true if a response came from the origin that the token was sent to. An HTTP client that follows
+    /// redirects may return a response from another origin, which says nothing about this token: do not
+    /// [`judge`](Self::judge) it.
     #[inline]
     pub fn is_from_here(&self, target: Target<'_>) -> bool {
         self.origin().is_at(target)
     }
 
-    /// The token, where it can be had without waiting.
+    /// Returns the token if it is available without waiting.
     #[inline]
     pub fn ready_token(&self) -> Option<AccessToken> {
         let source = &self.authorizer.0.source;
@@ -68,12 +70,12 @@ impl Permit {
         is_usable(&token).then_some(token)
     }
 
-    /// The token.
+    /// Returns the token.
     ///
     /// # Errors
     ///
-    /// The source's, and one of kind [`Configuration`](crate::ErrorKind::Configuration) for a token that takes a proof
-    /// and came without a [`prover`](AccessToken::prover).
+    /// The source's errors, and one of kind [`Configuration`](crate::ErrorKind::Configuration) for a token that
+    /// requires a proof but has no [`prover`](AccessToken::prover).
     ///
     /// # Cancellation
     ///
@@ -90,22 +92,22 @@ impl Permit {
         token
     }
 
-    /// Returns true if `token` has expired meanwhile: an integration that waits between getting a token and sending the
-    /// request, for a connection or a proof, asks this last.
+    /// Returns true if `token` has expired in the meantime. An integration that waits between getting a token and
+    /// sending the request, for a connection or a proof, checks this last.
     pub fn is_expired(&self, token: &AccessToken) -> bool {
         token.is_expired(self.authorizer.0.clock.now())
     }
 
-    /// The value of the `DPoP` header that goes along with `token`, marked sensitive: a fresh one for each time that the
-    /// request is sent, also the second time. `None` for a bearer token, which takes none.
+    /// Returns the value of the `DPoP` header for `token`, marked sensitive: a new proof for each attempt to send the
+    /// request. `None` for a bearer token, which needs no proof.
     ///
     /// The proof is for this method, and for this path at the [`origin`](Self::origin) of the permit. Query and
-    /// fragment are left away.
+    /// fragment are removed.
     ///
     /// # Errors
     ///
-    /// The prover's, and one of kind [`Unavailable`](crate::ErrorKind::Unavailable) where the token expired while its
-    /// proof was made: the request must not be sent.
+    /// The prover's errors, and one of kind [`Unavailable`](crate::ErrorKind::Unavailable) if the token expired while
+    /// its proof was created: the request must not be sent.
     ///
     /// # Cancellation
     ///
@@ -141,9 +143,9 @@ impl Permit {
         proof.map(Some)
     }
 
-    /// The token to send the request once more with: another one than `refused`, or the same one where the API demands
-    /// another [`proof`](Self::proof) with it. `None` where the source yields the same one
-    /// again, so that sending it would change nothing.
+    /// Returns the token to retry the request with: one other than `refused`, or the same one if the API demands
+    /// another [`proof`](Self::proof) with it. `None` if the source returns the same token again, so that a retry would
+    /// change nothing.
     ///
     /// # Errors
     ///
@@ -171,10 +173,10 @@ impl Permit {
 
     /// Judges the response to a request with `token` (RFC 6750 section 3.1, RFC 9449 section 7.1).
     ///
-    /// 401 with `invalid_token`, or without a reason, drops the token from its source, and asks for another try once.
-    /// So does gRPC's UNAUTHENTICATED in an answer without a body. 401 with `use_dpop_nonce` asks for another try with
-    /// the same token, as long as the API brings nonces that were not tried, five times at most. Other challenges for a
-    /// token of this type in a 401 or 403, such as `insufficient_scope`, are to be returned with their reason.
+    /// 401 with `invalid_token`, or without a reason, drops the token from its source and asks for one retry. So does
+    /// gRPC's UNAUTHENTICATED in a response without a body. 401 with `use_dpop_nonce` asks for a retry with the same
+    /// token, as long as the API sends nonces that were not tried, at most five times. Other challenges for a token of
+    /// this type in a 401 or 403, such as `insufficient_scope`, are returned with their reason.
     #[inline]
     pub fn judge(
         &mut self,
@@ -182,7 +184,7 @@ impl Permit {
         status: StatusCode,
         headers: &HeaderMap,
     ) -> Verdict {
-        // Nearly all answers end here.
+        // Nearly all responses end here.
         if self.proofs.is_none() && ApiRefusal::says_nothing(status, headers) {
             self.authorizer.0.observe.accepted(self.origin(), status);
             return Verdict::Pass;

@@ -5,14 +5,14 @@ use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use super::Challenge;
 use crate::{AccessToken, ScopeSet, TextFilter, text::safe_text};
 
-/// A token shorter than this may stand in a text by chance.
+/// A shorter token may appear in a text by chance.
 const SHORTEST_ECHO: usize = 8;
 
 /// The reason why an API refused a request's token, from its `WWW-Authenticate` header (RFC 6750 section 3, RFC 9449
 /// section 7.1).
 ///
-/// Integrations put it into the extensions of the response that they return. Texts are escaped, cut at 256
-/// characters, and left out where they repeat the token.
+/// Integrations put it into the extensions of the response that they return. Texts are escaped, cut at 256 characters,
+/// and omitted if they repeat the token.
 ///
 /// ```
 /// use hallpass_core::authorize::ApiRefusal;
@@ -35,38 +35,38 @@ pub struct ApiRefusal {
 /// The meaning of a response for the token.
 #[derive(Debug)]
 pub(super) enum Reading {
-    /// It says nothing about the token.
+    /// The response says nothing about the token.
     Nothing,
-    /// The token is of no use any more.
+    /// The token is no longer usable.
     TokenRefused(ApiRefusal),
-    /// Another token of the same kind would fare no better.
+    /// Another token of the same kind would be refused too.
     Surfaced(ApiRefusal),
 }
 
 impl ApiRefusal {
-    /// The HTTP status; 200 for gRPC, which has statuses of its own.
+    /// Returns the HTTP status; 200 for gRPC, which has statuses of its own.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The `error` code, where there is one: `invalid_token`, `insufficient_scope`, `invalid_request`,
-    /// `invalid_dpop_proof` or another.
+    /// Returns the `error` code, if any: `invalid_token`, `insufficient_scope`, `invalid_request`, `invalid_dpop_proof`
+    /// or another.
     pub fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }
 
-    /// The `error_description`, for people.
+    /// Returns the `error_description`, for people.
     pub fn description(&self) -> Option<&str> {
         self.description.as_deref()
     }
 
-    /// The scopes that the API asks for, where it names them.
+    /// Returns the scopes that the API asks for, if it names them.
     pub fn scope(&self) -> Option<&ScopeSet> {
         self.scope.as_ref()
     }
 
-    /// Returns true if the token is valid but lacks a scope. A new one would not help: have the scopes of
-    /// [`scope`](Self::scope) assigned, and ask for them.
+    /// Returns true if the token is valid but lacks a scope. A new token would not help: have the scopes of
+    /// [`scope`](Self::scope) assigned, and request them.
     pub fn is_insufficient_scope(&self) -> bool {
         self.error() == Some("insufficient_scope")
     }
@@ -122,13 +122,13 @@ impl ApiRefusal {
         let challenges = Challenge::all(headers);
         let scheme = token.token_type().as_str();
         let ours = || challenges.iter().filter(|challenge| challenge.is(scheme));
-        // A server may challenge for several realms; the one that gives a reason is the one that looked at the token.
+        // A server may challenge for several realms; the one with a reason is the one that inspected the token.
         let reasoned = ours().find(|challenge| challenge.parameter("error").is_some());
         let unauthorized = status == StatusCode::UNAUTHORIZED;
         let Some(challenge) = reasoned.or_else(|| ours().next()) else {
             return match (unauthorized, challenges.is_empty()) {
                 (true, true) => Reading::TokenRefused(Self::bare(status)),
-                // It wants something else than a token of this type.
+                // The server wants something other than a token of this type.
                 (true, false) => Reading::Surfaced(Self::bare(status)),
                 (false, _) => Reading::Nothing,
             };
@@ -145,8 +145,8 @@ impl ApiRefusal {
 #[inline]
 fn is_unauthenticated_grpc(headers: &HeaderMap) -> bool {
     const UNAUTHENTICATED: &str = "16";
-    // Every good answer comes by here, and hardly any is gRPC's. There are few headers: to look at each takes less than
-    // to hash a name.
+    // Every successful response takes this path, and few are gRPC's. There are few headers: comparing each is faster
+    // than hashing a name.
     let mut fields = headers.iter();
     let kind = fields.find(|(name, _)| *name == CONTENT_TYPE);
     let kind = kind.map(|(_, kind)| kind);

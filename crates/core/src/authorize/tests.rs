@@ -10,7 +10,7 @@ use crate::{AccessToken, ErrorKind, SystemClock, TokenType, async_trait};
 
 mod proofs;
 
-/// Numbers its tokens, and counts those that are dropped.
+/// A source that numbers its tokens and counts the dropped ones.
 #[derive(Default)]
 struct Numbered {
     number: AtomicUsize,
@@ -187,7 +187,7 @@ fn a_host_header_names_the_host_of_the_url_or_there_is_no_permit() {
             );
         }
     }
-    // A request that gets no token of ours goes as it is.
+    // A request without a token of ours is sent as it is.
     let mut headers = HeaderMap::new();
     headers.insert(HOST, HeaderValue::from_static("other.example"));
     headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic eDp5"));
@@ -267,7 +267,7 @@ async fn a_refused_token_is_replaced_once() {
         unauthorized(&mut permit, &second),
         Verdict::Refused(_)
     ));
-    // It was dropped all the same, for the next request.
+    // It was dropped nevertheless, for the next request.
     assert_eq!(permit.token().await.unwrap().expose(), "CANARY-2");
 }
 

@@ -8,7 +8,7 @@ use crate::{Clock as _, SystemClock, TokenType};
 
 const API: &str = "https://api.example/orders";
 
-/// Writes down what it is asked and told; a proof is its number.
+/// A prover that records its calls; a proof is its number.
 #[derive(Debug, Default)]
 struct Witness {
     asked: Mutex<Vec<(String, Option<String>)>>,
@@ -95,7 +95,7 @@ async fn a_demand_is_answered_with_its_own_nonce_where_that_was_not_tried() {
     assert!(!proofs.accept_nonce(&with_nonces(&["one"])));
     assert!(proofs.accept_nonce(&with_nonces(&["two"])));
     proofs.next(&witness, None).await.unwrap();
-    // Not the one before the last either.
+    // Neither is the one before the last.
     assert!(!proofs.accept_nonce(&with_nonces(&["one"])));
     assert!(!proofs.accept_nonce(&with_nonces(&[])) && !proofs.is_demanded());
     let asked = witness.asked.into_inner().unwrap();

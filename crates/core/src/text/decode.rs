@@ -1,22 +1,23 @@
-//! The forms that a text has once it is decoded, each byte with the part of the text that it came from.
+//! The decoded forms of a text, each byte mapped to the part of the text that it came from.
 
 use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-/// How many encodings may lie over one another.
+/// The maximum nesting of encodings.
 const DEPTH: usize = 3;
 
-/// A text, or what came of it by decoding.
+/// A text, or the result of decoding it.
 pub(super) struct Form {
     bytes: Zeroizing<Vec<u8>>,
-    /// For each byte, which part of the text it was decoded from.
+    /// The part of the text that each byte was decoded from.
     origin: Vec<Range<usize>>,
-    /// What Base64 decodes to is not decoded as Base64 again.
+    /// True for the result of Base64, which is not decoded as Base64 again.
     was_base64: bool,
 }
 
-/// Shows every form of a text in which a secret may be found; `shortest` is the length of the shortest secret in bytes.
+/// Visits every form of a text in which a secret may be found; `shortest` is the length of the shortest secret in
+/// bytes.
 pub(super) fn for_each_form(text: &str, shortest: usize, mut see: impl FnMut(&Form)) {
     let plain = Form {
         bytes: Zeroizing::new(text.as_bytes().to_vec()),
@@ -26,33 +27,33 @@ pub(super) fn for_each_form(text: &str, shortest: usize, mut see: impl FnMut(&Fo
     plain.visit(DEPTH, shortest, &mut see);
 }
 
-/// What one encoded piece stands for.
+/// The meaning of one encoded piece.
 enum Piece {
     Byte(u8),
     Char(char),
 }
 
-/// Reads an encoded piece at the start of a text; yields its length in bytes too.
+/// Decodes an encoded piece at the start of a text; returns its length in bytes too.
 type Reader = fn(&[u8]) -> Option<(Piece, usize)>;
 
 const READERS: [Reader; 4] = [percent, plus, entity, backslash];
 
 impl Form {
-    /// The parts of the text in which the secret is spelled out, in any case of letters.
+    /// Returns the parts of the text that spell the secret, regardless of case.
     pub(super) fn find(&self, secret: &[u8]) -> impl Iterator<Item = Range<usize>> {
         let windows = self.bytes.windows(secret.len()).enumerate();
         let found = windows.filter(|(_, window)| window.eq_ignore_ascii_case(secret));
         found.map(|(at, window)| self.part(at..at + window.len()))
     }
 
-    /// Depth first, so that few forms are held at once however many there are.
+    /// Visits depth first, so that few forms are in memory at once.
     fn visit(&self, depth: usize, shortest: usize, see: &mut impl FnMut(&Self)) {
         see(self);
         if depth == 0 {
             return;
         }
         let pieces = READERS.iter().filter_map(|read| self.replaced(*read));
-        // A secret may start at any of the four places of a group.
+        // A secret may start at any of the four positions of a group.
         let offsets = if self.was_base64 { 0..0 } else { 0..4 };
         let run = (shortest * 4).div_ceil(3);
         let base64 = offsets.filter_map(|offset| self.base64(offset, run));
@@ -61,7 +62,7 @@ impl Form {
         }
     }
 
-    /// Replaces each piece that `read` finds; nothing where there is none.
+    /// Replaces each piece that `read` finds; returns `None` if there is none.
     fn replaced(&self, read: Reader) -> Option<Self> {
         let mut form = self.empty();
         let (mut at, mut changed) = (0, false);
@@ -88,8 +89,8 @@ impl Form {
         changed.then_some(form)
     }
 
-    /// Decodes each run of at least so many characters of either alphabet of Base64, from this offset on; nothing where
-    /// there is none.
+    /// Decodes each run of at least this many Base64 characters of either alphabet, from this offset on; returns `None`
+    /// if there is none.
     fn base64(&self, offset: usize, run: usize) -> Option<Self> {
         let mut form = self.empty();
         form.was_base64 = true;
@@ -135,7 +136,7 @@ impl Form {
 
     fn empty(&self) -> Self {
         Self {
-            // What is decoded is never longer, so that nothing moves and leaves a copy behind.
+            // The decoded text is never longer, so no reallocation leaves a copy behind.
             bytes: Zeroizing::new(Vec::with_capacity(self.bytes.len())),
             origin: Vec::with_capacity(self.bytes.len()),
             was_base64: self.was_base64,
@@ -153,7 +154,7 @@ impl Form {
     }
 }
 
-/// The value of a character of Base64, of the alphabet with `+/` or the one with `-_` (RFC 4648 sections 4 and 5).
+/// Returns the value of a Base64 character, of the alphabet with `+/` or the one with `-_` (RFC 4648 sections 4 and 5).
 fn sextet(byte: u8) -> Option<u8> {
     match byte {
         b'A'..=b'Z' => Some(byte - b'A'),
@@ -165,19 +166,19 @@ fn sextet(byte: u8) -> Option<u8> {
     }
 }
 
-/// `%2f`.
+/// Decodes `%2f`.
 fn percent(text: &[u8]) -> Option<(Piece, usize)> {
     let digits = text.strip_prefix(b"%")?.get(..2)?;
     let byte = u8::try_from(number(digits, 16)?).ok()?;
     Some((Piece::Byte(byte), 3))
 }
 
-/// `+`, a space in a form.
+/// Decodes `+`, a space in a form.
 fn plus(text: &[u8]) -> Option<(Piece, usize)> {
     text.starts_with(b"+").then_some((Piece::Byte(b' '), 1))
 }
 
-/// `&amp;`, `&#38;` or `&#x26;`.
+/// Decodes `&amp;`, `&#38;` or `&#x26;`.
 fn entity(text: &[u8]) -> Option<(Piece, usize)> {
     const NAMED: [(&[u8], char); 6] = [
         (b"amp;", '&'),
@@ -203,7 +204,7 @@ fn entity(text: &[u8]) -> Option<(Piece, usize)> {
     Some((Piece::Char(char), before + length + semicolon))
 }
 
-/// `\u0026`, `\x26` or `\"`, as in JSON and in source text.
+/// Decodes `\u0026`, `\x26` or `\"`, as in JSON and in source text.
 fn backslash(text: &[u8]) -> Option<(Piece, usize)> {
     let rest = text.strip_prefix(b"\\")?;
     let digits = match rest.first()? {
@@ -216,7 +217,7 @@ fn backslash(text: &[u8]) -> Option<(Piece, usize)> {
     Some((Piece::Char(char), 2 + digits))
 }
 
-/// A number of at most eight digits.
+/// Parses a number of at most eight digits.
 fn number(digits: &[u8], radix: u32) -> Option<u32> {
     if digits.is_empty() || digits.len() > 8 {
         return None;

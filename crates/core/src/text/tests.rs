@@ -36,7 +36,7 @@ fn an_echo_is_removed_in_every_spelling() {
     let filter = TextFilter::new().with_secret(SECRET);
     for spelling in [
         SECRET,
-        // Percent-encoded: in capitals, in small letters, with few and with many characters encoded.
+        // Percent-encoded: in upper case, in lower case, with few and with many characters encoded.
         "S3cr%2FT%2Bx%20y%21%7E%28%26%29%3C%27%22%3E%C3%BC",
         "S3cr%2fT%2bx%20y%21%7e%28%26%29%3c%27%22%3e%c3%bc",
         "S3cr%2FT%2Bx%20y!~(%26)%3C'%22%3E%C3%BC",
@@ -75,12 +75,12 @@ fn an_echo_is_removed_in_every_spelling() {
 fn an_echo_within_base64_is_found_at_each_offset() {
     let filter = TextFilter::new().with_secret("CANARY-s3cr3t");
     for (encoded, shown) in [
-        // `id:`, `o:`, `ab:` and nothing before it.
+        // After `id:`, `o:`, `ab:` and nothing.
         ("aWQ6Q0FOQVJZLXMzY3IzdA==", "aWQ6[redacted]"),
         ("bzpDQU5BUlktczNjcjN0", "bz[redacted]"),
         ("YWI6Q0FOQVJZLXMzY3IzdA", "YWI6[redacted]"),
         ("Q0FOQVJZLXMzY3IzdA", "[redacted]"),
-        // Glued to other letters, which shift it.
+        // Adjacent to other letters, which shift it.
         ("xQ0FOQVJZLXMzY3IzdA", "x[redacted]"),
         ("xxQ0FOQVJZLXMzY3IzdA", "xx[redacted]"),
         ("xxxQ0FOQVJZLXMzY3IzdA", "xxx[redacted]"),

@@ -11,7 +11,7 @@ fn read(lines: &[&[u8]]) -> Vec<Challenge> {
     Challenge::all(&headers)
 }
 
-/// Each challenge as its scheme and `name=value` for each parameter.
+/// Formats each challenge as its scheme and `name=value` for each parameter.
 fn shown(lines: &[&str]) -> Vec<String> {
     let lines: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
     let shown = |challenge: &Challenge| {
@@ -128,7 +128,7 @@ fn debug_shows_no_value() {
     );
 }
 
-/// Bytes that mean something to the reader, more often than chance would have them.
+/// Generates lines in which bytes with a meaning to the parser are more frequent than by chance.
 fn line() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => prop::sample::select(vec![

@@ -1,4 +1,4 @@
-//! Tokens that take a proof for each request.
+//! Tokens that need a proof for each request.
 
 use std::{sync::Mutex, time::SystemTime};
 
@@ -7,7 +7,7 @@ use http::{Method, header::WWW_AUTHENTICATE};
 use super::*;
 use crate::{Proof, ProofRequest, Prover};
 
-/// Proves by telling what it was asked.
+/// A prover whose proof is a description of its request.
 #[derive(Debug, Default)]
 struct Plain {
     kept: Mutex<Vec<String>>,
@@ -36,7 +36,7 @@ impl Prover for Plain {
     }
 }
 
-/// Numbers its tokens, and hands its prover along.
+/// A source that numbers its tokens and attaches its prover.
 struct Bound(AtomicUsize, Arc<Plain>);
 
 #[async_trait]
@@ -53,7 +53,7 @@ impl TokenSource for Bound {
     }
 }
 
-/// A permit, a token for it, and who proves it.
+/// Returns a permit, a token for it, and its prover.
 async fn bound() -> (Permit, AccessToken, Arc<Plain>) {
     let prover = Arc::new(Plain::default());
     let source = Arc::new(Bound(AtomicUsize::new(0), prover.clone()));
@@ -103,7 +103,7 @@ async fn a_bearer_token_takes_no_proof() {
     let token = permit.token().await.unwrap();
     let proof = permit.proof(&token, &Method::GET, "/").await;
     assert!(proof.unwrap().is_none());
-    // What is said to others is not for it.
+    // A challenge for another scheme is ignored.
     let verdict = permit.judge(
         &token,
         StatusCode::UNAUTHORIZED,
@@ -226,7 +226,7 @@ async fn without_a_proof_nothing_is_sent() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
-/// A clock whose time a prover moves on.
+/// A clock that a prover advances.
 #[derive(Clone, Debug)]
 struct Moved(Arc<AtomicUsize>);
 
@@ -246,7 +246,7 @@ impl crate::Clock for Moved {
     }
 }
 
-/// Takes so many seconds for a proof.
+/// A prover that takes this many seconds for a proof.
 #[derive(Debug)]
 struct Slow(Moved, usize);
 
