@@ -1,5 +1,5 @@
-//! The transport's stories in a program whose dependencies enable all of reqwest's features: none of them may change what
-//! is sent, what is taken and whom a client trusts.
+//! The transport's stories in a program whose dependencies enable all of reqwest's features. None of them may change
+//! what is sent, what is accepted and whom a client trusts.
 
 #![allow(clippy::unwrap_used, dead_code)]
 
@@ -30,7 +30,7 @@ fn head(server: &RawServer) -> String {
 #[tokio::test]
 async fn no_compressed_answer_is_asked_for_or_taken() {
     let server = RawServer::always(raw::json(200, GOOD)).await;
-    // The features are there: a client with reqwest's defaults does ask.
+    // Positive control: the features are enabled, and a client with reqwest's defaults uses them.
     let plain = reqwest::Client::builder().no_proxy().build().unwrap();
     plain.get(server.url("/")).send().await.unwrap();
     assert!(head(&server).contains("accept-encoding"));

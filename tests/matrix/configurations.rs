@@ -1,4 +1,4 @@
-//! Adapters, authentication methods and decorators, and how each source is built from them.
+//! Adapters, authentication methods and decorators, and the construction of each source.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,11 +24,11 @@ use hallpass_testkit::{
 use crate::{assertions, tls_front::TlsFront};
 
 pub(crate) const ID: &str = "orders-service";
-/// Sought in everything that is shown.
+/// A canary that every output is searched for.
 pub(crate) const SECRET: &str = "s3cr3t-canary+of/the whole matrix";
-/// What a token exchange stands on, a JWT to the server.
+/// The subject token of a token exchange, a JWT to the server.
 pub(crate) const SUBJECT: &str = "subject-canary+of/the whole matrix";
-/// The refresh token that someone signed in for.
+/// The initial refresh token.
 pub(crate) const REFRESH: &str = "refresh-canary+of/the whole matrix";
 pub(crate) const SCOPES: &str = "orders.read orders.write";
 
@@ -108,7 +108,7 @@ pub(crate) const CONFIGURATIONS: &[Configuration] = &[
     configuration(A::Endpoint, M::Basic, D::CacheWithStore),
 ];
 
-/// A source that tries once; the trait of what builders build has no name here.
+/// Builds a source without retries. A macro, because the builders' common trait is not public.
 macro_rules! finish {
     ($builder:expr, $settings:expr, $patience:expr) => {
         $builder
@@ -148,24 +148,24 @@ impl Configuration {
         format!("{adapter}_{authentication}_{decorator}")
     }
 
-    /// How the server must be told to read the credentials.
+    /// Returns the method by which the server must read the credentials.
     pub(crate) fn method(&self) -> AuthMethod {
         match self.authentication {
             M::Basic => AuthMethod::Basic,
             M::BasicRaw => AuthMethod::BasicRaw,
-            // The front before the server tells who it is by the client's secret.
+            // The front authenticates the client to the server by its secret.
             M::Post | M::MutualTls => AuthMethod::Post,
-            // Who signs the assertion of an anonymous client is registered as one that signs its own.
+            // The issuer of an anonymous client's assertion is registered as one that signs its own.
             M::Anonymous | M::PrivateKey | M::SecretJwt | M::Workload => AuthMethod::Assertion,
         }
     }
 
-    /// How the client is to prove itself, if it is to.
+    /// Returns the client's expected authentication method, if any.
     pub(crate) fn proof(&self) -> Option<AuthMethod> {
         (self.authentication != M::Anonymous).then(|| self.method())
     }
 
-    /// The kind of the permanent error that an answer is to this grant, where it is something else with client
+    /// Returns the kind of the permanent error that a response means for this grant, if it differs from client
     /// credentials.
     pub(crate) fn instead(&self, fault: &Fault) -> Option<ErrorKind> {
         let refused: &[&str] = match self.adapter {
@@ -181,7 +181,7 @@ impl Configuration {
             _ => false,
         };
         match fault.expected {
-            // No answer of the list names what it issued.
+            // No response in the list contains `issued_token_type`.
             Expected::Token { .. } if self.adapter == A::TokenExchange => {
                 Some(ErrorKind::UnusableResponse)
             }
@@ -197,12 +197,12 @@ impl Configuration {
         self.decorator != D::None
     }
 
-    /// A source that tries once.
+    /// Creates a source without retries.
     pub(crate) fn source(&self, url: &str, secret: &str) -> Arc<dyn TokenSource> {
         self.source_within(PATIENCE, url, secret)
     }
 
-    /// A source that tries once, and waits for so long.
+    /// Creates a source without retries and with this timeout.
     pub(crate) fn source_within(
         &self,
         patience: Duration,
@@ -297,7 +297,7 @@ impl Configuration {
     }
 }
 
-/// A platform that writes an assertion anew for each reading, as this key's holder would sign it.
+/// A platform that writes a new assertion for each reading, signed with this key.
 #[derive(Debug)]
 struct Platform(PrivateKeyJwt);
 
@@ -312,12 +312,12 @@ impl SecretSource for Platform {
     }
 }
 
-/// For the server of this token endpoint.
+/// Returns the settings for the server of this token endpoint.
 fn for_issuer(url: &str) -> AssertionSettings {
     AssertionSettings::new(url.trim_end_matches("/oauth/token")).unwrap()
 }
 
-/// More than any answer takes, however busy the machine is.
+/// A timeout longer than any response takes, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn transport(settings: HttpTransportBuilder, patience: Duration) -> HttpTransport {

@@ -1,6 +1,6 @@
-//! Every adapter, authentication method and decorator against every scripted answer: one named test a cell.
+//! Every adapter, authentication method and decorator against every scripted response: one named test per cell.
 //!
-//! With `HALLPASS_MATRIX` set to a folder it runs all cells at once, prints one table and writes it there: that is
+//! With `HALLPASS_MATRIX` set to a folder, it runs all cells at once, prints one table and writes it there. This is
 //! `cargo xtask matrix`.
 
 #![allow(missing_docs, clippy::unwrap_used)]
@@ -53,7 +53,7 @@ fn all_at_once(folder: &std::path::Path) -> ExitCode {
         .build()
         .unwrap();
     let report = runtime.block_on(async {
-        // Enough to fill the waits of those that stall, not so many that nothing is in time.
+        // Enough to overlap the waits of stalled cells, but few enough for all others to finish in time.
         let slots = Arc::new(Semaphore::new(8));
         let mut cells = JoinSet::new();
         for (row, scenario) in Scenario::all().enumerate() {

@@ -1,4 +1,4 @@
-//! The table: rows are scenarios, columns configurations.
+//! The table: rows are scenarios, columns are configurations.
 
 use std::{fmt::Write as _, fs, io, path::Path};
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{configurations::CONFIGURATIONS, scenarios::Scenario};
 
-/// A cell is empty where it holds, and says what was seen where it does not.
+/// Formats a table. A cell is empty if it passes, and shows the result otherwise.
 pub(crate) struct Report {
     rows: Vec<Vec<Option<String>>>,
 }

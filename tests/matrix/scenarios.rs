@@ -1,4 +1,4 @@
-//! What a server does, and what a source is to make of it.
+//! The behaviour of a server, and the expected result of a source.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
 
 #[derive(Clone, Copy)]
 pub(crate) enum Scenario {
-    /// One answer of a server.
+    /// A single response of a server.
     Answer(&'static Fault),
     GoodAnswer,
     WrongSecret,
@@ -46,7 +46,7 @@ impl Scenario {
             .chain(faults::all().map(Self::Answer))
     }
 
-    /// Fit for the name of a test.
+    /// Returns a name that can be part of a test's name.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Answer(fault) => {
@@ -85,7 +85,7 @@ impl Scenario {
     }
 }
 
-/// A server that reads the client's credentials as the configuration writes them.
+/// Starts a server that reads the credentials as the configuration sends them.
 async fn server(configuration: &Configuration) -> AuthorizationServer {
     let client = Client::new(ID, SECRET)
         .scopes(SCOPES)
@@ -111,7 +111,7 @@ async fn answer(fault: &'static Fault, configuration: &Configuration) -> Outcome
         server.start_outage(fault);
         let source = configuration.source(&server.token_endpoint(), SECRET);
         compare(&ask(&*source).await, fault, configuration)?;
-        // What comes after is as if nothing had been, once whatever was remembered is forgotten.
+        // Afterwards the source works as before, once the remembered refusal has expired.
         server.end_outage();
         match fault.expected {
             Expected::Error { .. } => recovers(&*source).await,
@@ -129,15 +129,15 @@ async fn answer(fault: &'static Fault, configuration: &Configuration) -> Outcome
     }
 }
 
-/// The patience where it will be lost in any case.
+/// The timeout for responses that never arrive.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Is it the client that ends the wait?
+/// Returns true if only the client's timeout ends the wait.
 fn never_ends(fault: &Fault) -> bool {
     let Answer::Wire { then, .. } = fault.answer else {
         return false;
     };
-    // One that has answered in full before it stalls keeps nobody.
+    // A server that stalls after a complete response delays nobody.
     let answered = matches!(fault.expected, Expected::Token { .. });
     !answered && matches!(then, After::Stall | After::Drip(_))
 }
@@ -196,7 +196,7 @@ fn judged(error: &TokenError, kind: ErrorKind, transient: bool) -> Outcome {
     )
 }
 
-/// After an error a good answer is taken, unless the server has asked for peace.
+/// Checks that a good response is accepted after an error, unless the server sent `Retry-After`.
 async fn recovers(source: &dyn TokenSource) -> Outcome {
     for _ in 0..200 {
         match ask(source).await {

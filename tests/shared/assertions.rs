@@ -1,4 +1,4 @@
-//! Keys that follow from a text, as a secret is one, and who verifies what they sign: with another library.
+//! Keys derived from a text, such as a secret, and a verifier of their signatures that uses another library.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hallpass::jwt::SigningKey;
@@ -8,7 +8,7 @@ use ring::{
 };
 use serde_json::{Value, json};
 
-/// The key whose seed is the hash of this text.
+/// Returns the key whose seed is the hash of this text.
 pub(crate) fn key(text: &str) -> SigningKey {
     let encode = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
     let jwk = json!({
@@ -20,7 +20,7 @@ pub(crate) fn key(text: &str) -> SigningKey {
     SigningKey::from_jwk(&jwk.to_string()).unwrap()
 }
 
-/// Is the assertion signed with this text, or with the key that follows from it?
+/// Returns true if the assertion is signed with this text, or with the key derived from it.
 pub(crate) fn verify(assertion: &str, text: &str) -> bool {
     let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).unwrap();
     let (message, signature) = assertion.rsplit_once('.').unwrap();

@@ -1,4 +1,4 @@
-//! A token in software (SoftHSM), with keys that are put into it, for one test in a process of its own.
+//! A software token (SoftHSM) with imported keys, for one test in its own process.
 
 use std::{
     env, fs,
@@ -10,9 +10,9 @@ use tempfile::TempDir;
 
 pub(crate) const PIN: &str = "CANARY-1357";
 pub(crate) const LABEL: &str = "hallpass tests";
-/// Where SoftHSM finds its settings; a process has one of them for all its life.
+/// The variable that names SoftHSM's settings, which a process reads once.
 const SETTINGS: &str = "SOFTHSM2_CONF";
-/// Set in the process that was started for one test.
+/// The variable that is set in the process of a single test.
 const FOLDER: &str = "HALLPASS_SOFTHSM_FOLDER";
 const MODULES: [&str; 5] = [
     "/usr/lib/softhsm/libsofthsm2.so",
@@ -22,15 +22,15 @@ const MODULES: [&str; 5] = [
     "/usr/lib64/pkcs11/libsofthsm2.so",
 ];
 
-/// A token of this test's own, initialized and empty.
+/// A token for one test, initialized and empty.
 pub(crate) struct SoftHsm {
     folder: PathBuf,
     module: PathBuf,
 }
 
 impl SoftHsm {
-    /// The token, in the process that was started for this test. Elsewhere it starts that process, which runs the test
-    /// of this name alone, and gives nothing; or it tells in one line why the test is skipped. In CI that is a failure.
+    /// Returns the token in the process started for this test. Otherwise starts that process, which runs only the test
+    /// of this name, and returns `None`; or prints why the test is skipped. In CI a skip is a failure.
     pub(crate) fn alone(test: &str) -> Option<Self> {
         let module = MODULES.iter().map(PathBuf::from).find(|path| path.exists());
         let (Some(module), true) = (module, is_installed()) else {
@@ -67,7 +67,7 @@ impl SoftHsm {
         let said = String::from_utf8_lossy(&run.stdout);
         let why = String::from_utf8_lossy(&run.stderr);
         assert!(run.status.success(), "{said}\n{why}");
-        // A name that fits no test would succeed too.
+        // A name that matches no test would succeed too.
         assert!(
             said.contains("1 passed"),
             "no test is called {test}: {said}"
@@ -79,7 +79,7 @@ impl SoftHsm {
         &self.module
     }
 
-    /// Another token beside the first.
+    /// Adds another token.
     pub(crate) fn add_token(&self, label: &str) {
         self.tool(&[
             "--init-token",
@@ -93,7 +93,7 @@ impl SoftHsm {
         ]);
     }
 
-    /// Puts the private key of this PKCS#8 file into the first token. The number is in hexadecimal.
+    /// Imports the private key of this PKCS#8 file into the first token. The number is hexadecimal.
     pub(crate) fn import(&self, pem: &Path, label: &str, number: &str) {
         let pem = pem.to_str().unwrap();
         self.tool(&[
@@ -101,7 +101,7 @@ impl SoftHsm {
         ]);
     }
 
-    /// SoftHSM's own tool, which must succeed.
+    /// Runs SoftHSM's own tool, which must succeed.
     pub(crate) fn tool(&self, arguments: &[&str]) {
         let run = Command::new("softhsm2-util")
             .args(arguments)

@@ -1,5 +1,5 @@
-//! A front that speaks TLS and knows one client by its certificate, before a server that knows secrets: as a proxy does
-//! that ends mTLS for what lies behind it.
+//! A TLS front that identifies one client by its certificate, for a server that checks secrets, like a proxy that
+//! terminates mTLS.
 
 use hallpass::{
     Secret,
@@ -16,7 +16,7 @@ use tokio_rustls::{
     rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer, server::WebPkiClientVerifier},
 };
 
-/// What a client needs to reach the server through the front.
+/// The settings that a client needs to reach the server through the front.
 pub(crate) struct TlsFront {
     pub(crate) url: String,
     pub(crate) transport: HttpTransportBuilder,
@@ -24,7 +24,7 @@ pub(crate) struct TlsFront {
 }
 
 impl TlsFront {
-    /// Puts one before the plain HTTP server of this URL, which is told `secret` in each form. It ends with the runtime.
+    /// Starts a front for the plain HTTP server at this URL, and adds `secret` to each form. It ends with the runtime.
     pub(crate) fn before(url: &str, secret: &str) -> Self {
         let rest = url.strip_prefix("http://").unwrap();
         let (server, path) = rest.split_once('/').unwrap();
@@ -74,11 +74,11 @@ async fn serve(listener: TcpListener, tls: TlsAcceptor, server: SocketAddr, para
     while let Ok((client, _)) = listener.accept().await {
         let (tls, parameter) = (tls.clone(), parameter.clone());
         tokio::spawn(async move {
-            // The client is told that nobody listens as it would be without a front: by a connection that ends.
+            // If nothing listens, the connection is closed, as it would be without the front.
             let server = TcpStream::connect(server).await?;
             let (from_client, mut to_client) = io::split(tls.accept(client).await?);
             let (mut from_server, to_server) = server.into_split();
-            // The server decides when it is over; its answer is passed on as it is, faults and all.
+            // The server decides when the response ends; it is passed on unchanged, including faults.
             tokio::select! {
                 copied = io::copy(&mut from_server, &mut to_client) => { copied?; }
                 passed = pass(from_client, to_server, &parameter) => passed?,
@@ -88,7 +88,7 @@ async fn serve(listener: TcpListener, tls: TlsAcceptor, server: SocketAddr, para
     }
 }
 
-/// Passes requests on, each with the parameter at the end of its form.
+/// Forwards requests, each with the parameter appended to its form.
 async fn pass(
     from: impl io::AsyncRead + Unpin,
     mut to: impl io::AsyncWrite + Unpin,

@@ -1,6 +1,6 @@
-//! Compiles, and where they are not marked otherwise runs, the code in the project's Markdown files.
+//! Compiles, and unless marked otherwise runs, the code in the project's Markdown files.
 
-/// One module a file, so that a failure names it.
+/// One module per file, so that a failure names it.
 macro_rules! markdown {
     ($($name:ident: $path:literal),+ $(,)?) => {$(
         #[cfg(doctest)]

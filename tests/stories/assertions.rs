@@ -1,4 +1,4 @@
-//! Signed assertions against the embedded server, which takes each once and checks everything about it.
+//! Signed assertions against the embedded server, which accepts each once and verifies all claims.
 
 use std::{
     collections::HashSet,
@@ -95,7 +95,7 @@ async fn each_retry_has_an_assertion_of_its_own() {
     assert_eq!((statuses(&server), sent.len()), (vec![503, 503, 200], 3));
 }
 
-/// Clocks that are off by ten minutes, each with its side.
+/// Clocks that are off by ten minutes in either direction.
 pub(crate) fn clocks_off() -> [(ManualClock, &'static str); 2] {
     const OFF: Duration = Duration::from_secs(600);
     let now = SystemTime::now();
@@ -110,7 +110,7 @@ pub(crate) fn clocks_off() -> [(ManualClock, &'static str); 2] {
     ]
 }
 
-/// By ten minutes, give or take what the test took.
+/// Off by ten minutes, within the duration of the test.
 pub(crate) fn assert_off(error: &TokenError, side: &str) {
     let hint = error.hint().unwrap();
     let off = (590..=720).any(|off| hint.contains(&format!("{off}s {side}")));
@@ -130,7 +130,7 @@ async fn a_clock_that_is_off_is_told_by_how_much() {
         assert_eq!(error.kind(), ErrorKind::CredentialsRefused);
         assert_off(&error, side);
     }
-    // Where the clock is right it is not to blame.
+    // A correct clock is not blamed.
     let how = PrivateKeyJwt::new(settings(&server), key(SECOND));
     let source = builder(&server, how).build().unwrap();
     let error = source.token(&TokenRequest::default()).await.unwrap_err();
@@ -155,7 +155,7 @@ async fn a_key_that_rotated_while_the_request_was_under_way_is_tried_again() {
     assert_eq!((file.reads(), file.refusals()), (2, 1));
 }
 
-/// A refusal that the cache remembers ends with the key's change.
+/// A refusal remembered by the cache ends when the key changes.
 // covers: F-98, F-110
 #[tokio::test]
 async fn a_new_key_ends_a_remembered_refusal() {
@@ -216,7 +216,7 @@ async fn neither_key_nor_assertion_is_shown_or_traced() {
                 leak::assert_clean(text, canary);
             }
         }
-        // The positive control.
+        // Positive control.
         assert!(leak::find(sent, signature).is_some());
     }
     assert!(capture.text().contains("hyper_util"), "nothing was traced");

@@ -1,4 +1,4 @@
-//! What is wrong with a source is told before any I/O, by name, without a secret.
+//! Configuration errors are reported before any I/O, by the setting's name, without a secret.
 
 use hallpass::{
     camall::Camall,
@@ -8,7 +8,7 @@ use hallpass_testkit::leak;
 
 use crate::support::{CANARY, secret};
 
-/// A canary that a URL can hold.
+/// A canary that can be part of a URL.
 const PLAIN: &str = "CANARY-in-a-URL";
 const URL: &str = "https://login.example/oauth/token";
 
@@ -56,7 +56,7 @@ fn a_source_names_the_setting_that_is_wrong() {
         "parameter",
         "leave it out",
     );
-    // The first of several is the one to mend first.
+    // The first of several errors is the one to fix first.
     refused(good().scope("\"").audience("").build(), "scope", "byte 0");
     let local = with("https://10.0.0.1/", "id").refuse_local_endpoint();
     refused(local.build(), "token_endpoint", "private");

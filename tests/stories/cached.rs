@@ -1,4 +1,4 @@
-//! The cache over a real client and a server: sharing, refusals by an API, a secret that rotates.
+//! The cache with a real client and a server: sharing, refusals by an API, secret rotation.
 
 use std::sync::Arc;
 

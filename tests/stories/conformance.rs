@@ -1,4 +1,4 @@
-//! Every adapter and every decorator of ours, held to the promises of `TokenSource`.
+//! Every adapter and decorator, tested against the promises of `TokenSource`.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ const SUBJECT: &str = "subject-of-the-conformance";
 const REFRESH: &str = "refresh-of-the-conformance";
 const SCOPES: &str = "orders.read orders.write";
 
-/// What a provider's crate would write: how its source is built for an address and a secret.
+/// The part that a provider's crate would write: builds its source for an address and a secret.
 async fn subject<S: TokenSource + std::fmt::Debug + 'static>(
     build: impl Fn(&str, &str) -> S,
 ) -> Subject {

@@ -1,4 +1,4 @@
-//! Endpoints that are found out by the issuer (RFC 8414).
+//! Endpoints discovered from the issuer (RFC 8414).
 
 use std::{fs, path::Path, time::Duration};
 
@@ -29,7 +29,7 @@ use crate::{
 
 const OAUTH: &str = "/.well-known/oauth-authorization-server";
 
-/// A server that answers this at the place of RFC 8414, and gives out tokens.
+/// Starts a server that returns this at the location of RFC 8414, and issues tokens.
 async fn server(metadata: impl Fn(&str) -> ResponseTemplate) -> MockServer {
     let server = MockServer::start().await;
     let answer = metadata(&server.uri());
@@ -100,7 +100,7 @@ async fn an_issuer_is_all_that_is_named() {
     let get = &requests[0];
     assert!(get.body.is_empty() && !get.headers.contains_key("authorization"));
     assert_eq!(get.headers["accept"], "application/json");
-    // One that is given has none.
+    // An endpoint that was set explicitly has no metadata.
     assert!(
         Endpoint::new("https://a.example/t")
             .metadata()
@@ -110,7 +110,7 @@ async fn an_issuer_is_all_that_is_named() {
     );
 }
 
-/// Neither a token request nor the management of tokens outlives its deadline, and the error blames the metadata.
+/// Neither a token request nor token management exceeds its deadline, and the error names the metadata.
 #[tokio::test]
 async fn metadata_that_never_comes_keeps_nobody() {
     let server = RawServer::always(Reply::nothing().then_stall()).await;
@@ -145,7 +145,7 @@ async fn metadata_that_never_comes_keeps_nobody() {
     assert_eq!(server.request_count(), 3);
 }
 
-/// What is in place of the document, and the kind and a word of the error.
+/// A wrong document, with the kind of the error and a word of its message.
 async fn check(
     answer: impl Fn(&str) -> ResponseTemplate,
     kind: ErrorKind,
@@ -358,7 +358,7 @@ async fn a_document_lives_for_a_while_and_outlives_a_failed_refresh() {
         .mount(&server)
         .await;
     clock.advance(Duration::from_secs(600));
-    // 404 now: the old one is good enough, and the next try waits.
+    // 404 now: the old document is used, and the next attempt is delayed.
     read(1).await;
     read(1).await;
     clock.advance(Duration::from_secs(60));
@@ -387,7 +387,7 @@ async fn many_callers_read_one_document_and_share_one_failure() {
     let endpoint = discover(&down.uri()).build().unwrap();
     let calls = (0..100).map(|_| endpoint.metadata());
     let mut calls: Vec<_> = calls.map(Box::pin).collect();
-    // All are waiting before the first gets its answer.
+    // All are waiting before the first gets its response.
     let mut results = Vec::new();
     std::future::poll_fn(|cx| {
         calls.retain_mut(|call| match call.as_mut().poll(cx) {
@@ -432,7 +432,7 @@ async fn a_server_that_cannot_be_reached_or_stalls_is_told_as_such() {
     }
 }
 
-/// Scheme, host and port alone.
+/// Returns scheme, host and port only.
 fn url_of(url: &str) -> String {
     url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")
 }

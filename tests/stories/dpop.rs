@@ -1,4 +1,4 @@
-//! Tokens that are bound to a key (RFC 9449), from the token endpoint to the API.
+//! DPoP-bound tokens (RFC 9449), from the token endpoint to the API.
 
 use std::{
     sync::Arc,
@@ -217,7 +217,7 @@ async fn a_clock_that_is_off_is_told() {
             assert_off(&error, side);
         }
     }
-    // Who proves nothing is told what is wanted.
+    // A request without a proof gets a challenge.
     let plain = ClientCredentials::builder(server.uri(), ID, ClientSecretPost::new(secret("s")));
     let error = fetch(plain.danger_allow_http_on_loopback())
         .await
@@ -225,7 +225,7 @@ async fn a_clock_that_is_off_is_told() {
     assert!(error.hint().unwrap().contains("`dpop`"), "{error}");
 }
 
-/// A token of this key, as a source would yield it, and who may send it where.
+/// Creates a token bound to this key as a source would return it, with the origins that may receive it.
 fn api(uri: &str, dpop: &Dpop, text: &str) -> Authorizer {
     let lifetime = Duration::from_secs(60);
     let moment = hallpass::core::Clock::moment(&hallpass::core::SystemClock);
@@ -240,7 +240,7 @@ fn api(uri: &str, dpop: &Dpop, text: &str) -> Authorizer {
         .unwrap()
 }
 
-/// Demands a nonce, then the next one, and then is content with that.
+/// Requires a nonce, then a second one, and then accepts it.
 fn demanding(seen: &Seen, _: usize) -> ResponseTemplate {
     let challenge = |nonce: &str| {
         ResponseTemplate::new(401)
@@ -368,7 +368,7 @@ async fn neither_key_nor_proof_nor_token_is_shown_on_the_way() {
     let private: serde_json::Value = serde_json::from_str(jwk).unwrap();
     let private = private["d"].as_str().unwrap();
     let dpop = Dpop::new(SigningKey::from_jwk(jwk).unwrap()).unwrap();
-    // It repeats what it was sent, in a refusal.
+    // It repeats the request's contents in a refusal.
     let server = MockServer::start().await;
     Mock::given(matchers::any())
         .respond_with(|request: &wiremock::Request| {
@@ -401,7 +401,7 @@ async fn neither_key_nor_proof_nor_token_is_shown_on_the_way() {
         "{dpop:?} {authorizer:?} {token:?} {refusal:?} {refusal} {response:?} {}",
         capture.text()
     );
-    // The controls: each was there to be shown.
+    // Positive controls: each value was there to be leaked.
     assert!(leak::find(jwk, private).is_some() && leak::find(proof, signature).is_some());
     assert!(
         leak::find(
@@ -410,7 +410,7 @@ async fn neither_key_nor_proof_nor_token_is_shown_on_the_way() {
         )
         .is_some()
     );
-    // What the API itself wrote in its header is its own to show.
+    // Text that the API itself wrote in its header may be shown.
     let shown = shown.replace(response.headers()["www-authenticate"].to_str().unwrap(), "");
     for canary in [private, CANARY_TOKEN] {
         leak::assert_clean(&shown, canary);

@@ -1,4 +1,4 @@
-//! The grants besides client credentials, against the embedded server.
+//! The other grants, against the embedded server.
 
 mod jwt_bearer;
 mod refresh_token;
@@ -45,7 +45,7 @@ fn statuses(server: &AuthorizationServer) -> Vec<u16> {
     requests.iter().map(|request| request.status).collect()
 }
 
-/// What of the form is asked, in the order of its being sent.
+/// Returns the parameters of the form, in the order in which they were sent.
 fn sent(server: &AuthorizationServer) -> Vec<(String, String)> {
     server.token_requests().pop().unwrap().form
 }
@@ -55,7 +55,7 @@ fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
     list.iter().map(owned).collect()
 }
 
-/// What everyone may ask for, in every grant.
+/// A request with everything that a caller may set, in every grant.
 fn everything() -> TokenRequest {
     TokenRequest::new()
         .with_scopes("orders.read".parse().unwrap())
@@ -80,7 +80,7 @@ const EVERYTHING: [(&str, &str); 6] = [
     ("tenant", "t1"),
 ];
 
-/// A thousand calls of a cache: how many requests the source made is for the caller to count.
+/// Calls a cache a thousand times; the caller checks the number of requests.
 async fn a_thousand_calls(source: impl TokenSource + 'static) {
     let cached = Arc::new(CachedTokenSource::new(source));
     let mut calls = JoinSet::new();
@@ -91,7 +91,7 @@ async fn a_thousand_calls(source: impl TokenSource + 'static) {
     assert_eq!(calls.join_all().await, [true; 1_000]);
 }
 
-/// A server that answers with this, and puts what was sent under the name into the place of `ECHO`.
+/// Starts a server with this response, in which `ECHO` is replaced by the parameter of this name.
 async fn answering(status: u16, parameter: &'static str, body: Value) -> MockServer {
     let server = MockServer::start().await;
     let answer = move |request: &Request| {
@@ -114,7 +114,7 @@ fn url_decoded(body: &[u8]) -> Vec<(String, String)> {
     url.query_pairs().into_owned().collect()
 }
 
-/// Neither builder, source, error nor trace shows the canary, whatever the server answers; what it echoes is taken out.
+/// Neither builder, source, error nor trace shows the canary, regardless of the response; echoed text is redacted.
 async fn shows_nothing<B: fmt::Debug, S: TokenSource + fmt::Debug>(
     parameter: &'static str,
     canary: &str,
@@ -147,7 +147,7 @@ async fn shows_nothing<B: fmt::Debug, S: TokenSource + fmt::Debug>(
                 leak::assert_clean(text, canary);
             }
         }
-        // The positive control: it was sent, and is found where it is shown.
+        // Positive control: it was sent, and is found if it is shown.
         let body = server.received_requests().await.unwrap().remove(0).body;
         let form = format!("{:?}", url_decoded(&body));
         assert!(leak::find(&form, canary).is_some());

@@ -1,4 +1,4 @@
-//! Services that forget about tokens: reqwest and tower clients over the cache, a real endpoint and a protected API.
+//! Services with transparent tokens: reqwest and tower clients over the cache, a real endpoint and a protected API.
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,7 +34,7 @@ async fn server() -> AuthorizationServer {
 
 fn authorizer(server: &AuthorizationServer) -> AuthorizerBuilder {
     let source = builder(&server.token_endpoint()).build().unwrap();
-    // Revoked within the first half second of its life, a token is replaced at once.
+    // A token revoked within the first half second of its life is replaced at once.
     let cache = CachedTokenSource::builder(source).min_interval(Duration::ZERO);
     let origin = server.api_url("");
     Authorizer::builder(Arc::new(cache.build()))
@@ -121,7 +121,7 @@ async fn too_little_scope_is_told_with_what_is_wanted_and_not_asked_for_again() 
         (server.token_request_count(), server.api_call_count()),
         (1, 10)
     );
-    // With what it asks for, it goes.
+    // With the required scope, it succeeds.
     let reading = TokenRequest::new().with_scopes("orders.read".parse().unwrap());
     let get = client().get(server.api_url("/orders"));
     let response = get.send_with_request(&authorizer, &reading).await.unwrap();
@@ -166,7 +166,7 @@ async fn a_header_of_the_callers_own_goes_as_it_is() {
         .send_with(&authorizer(&server).build().unwrap())
         .await
         .unwrap();
-    // It is no token of ours that is refused.
+    // The rejected token is not one of ours.
     assert_eq!(
         (response.status().as_u16(), server.token_request_count()),
         (401, 0)
@@ -200,7 +200,7 @@ async fn without_a_token_the_api_is_not_called() {
     assert_eq!(server.api_call_count(), 0);
 }
 
-/// An API that repeats the token that it refuses, and asks for a scope in the same breath.
+/// An API that repeats the rejected token and requires a scope in the same header.
 fn echoing(token: &str) -> String {
     format!(
         r#"Bearer error="insufficient_scope", error_description="{token} is not enough", scope="admin", hint="{token}""#
@@ -241,7 +241,7 @@ async fn nothing_that_is_shown_or_traced_holds_a_token() {
     for _ in 0..2 {
         let response = get("/orders").await.unwrap();
         let refusal = response.extensions().get::<ApiRefusal>().unwrap();
-        // Not the response: reqwest shows its headers, which are the API's own words.
+        // Not the response: reqwest shows its headers, which the API wrote.
         shown += &format!("{refusal:?} {refusal}");
     }
     let error = get("/orders?q=1").await.unwrap_err();
@@ -254,7 +254,7 @@ async fn nothing_that_is_shown_or_traced_holds_a_token() {
 
     leak::assert_clean(&shown, TOKEN);
     leak::assert_clean(&capture.text(), TOKEN);
-    // The positive controls: it was sent, it was repeated, and the events were captured.
+    // Positive controls: it was sent, it was repeated, and the events were captured.
     let sent = String::from_utf8(api.requests().remove(0)).unwrap();
     assert!(leak::find(&sent, TOKEN).is_some() && leak::find(&echoing(TOKEN), TOKEN).is_some());
     for event in [

@@ -1,4 +1,4 @@
-//! A canary goes in as the secret and as the token; it must come out nowhere but on the wire.
+//! A canary is used as the secret and as the token; it must appear only on the wire.
 
 use hallpass::{
     Secret, TokenRequest, TokenSource,
@@ -40,7 +40,7 @@ async fn nothing_that_is_shown_or_traced_holds_secret_or_token() {
             leak::assert_clean(text, token.expose());
             leak::assert_clean(text, CANARY);
         }
-        // The positive control: the canary was there to be found.
+        // Positive control: the canary was there to be found.
         assert!(leak::find(token.header_value().to_str().unwrap(), token.expose()).is_some());
     }
     let record = server.token_requests().remove(0);
@@ -101,7 +101,7 @@ async fn no_error_holds_secret_or_token() {
             leak::assert_clean(&shown, canary);
         }
         leak::assert_clean(&capture.text(), CANARY);
-        // The positive control: the secret was sent.
+        // Positive control: the secret was sent.
         let sent = String::from_utf8(server.requests().remove(0)).unwrap();
         assert!(leak::find(&sent, CANARY).is_some());
     }

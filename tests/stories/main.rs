@@ -1,6 +1,6 @@
-//! Stories that cross crates: one file each, all in one binary.
+//! Stories that cross crates: one file each, in one binary.
 
-// A test stops at what it does not expect, in its helpers too; and what it shows is put together as it comes.
+// Tests and their helpers panic on anything unexpected, and format output directly.
 #![allow(clippy::unwrap_used, clippy::format_push_string)]
 
 mod assertions;

@@ -10,7 +10,7 @@ use hallpass_testkit::{AuthMethod, AuthorizationServer, Client};
 
 use crate::support::{ID, secret};
 
-/// Every character that goes wrong in Basic or in a form.
+/// All characters that are easily encoded wrongly in Basic or in a form.
 const ODD: &str = "p@ss:w%rd+with &=/?#~\"\\ spaces";
 
 async fn server() -> AuthorizationServer {
@@ -114,7 +114,7 @@ async fn refusals_name_who_is_at_fault_and_what_to_do() {
     assert_eq!(error.kind(), ErrorKind::RequestRefused);
     assert_eq!(error.oauth_error().unwrap().code(), "invalid_scope");
     assert!(error.hint().unwrap().contains("CAMALL_SCOPE"));
-    // Each was one request: a refusal is not tried again.
+    // Each was one request: a refusal is not retried.
     assert_eq!(server.token_request_count(), 4);
 }
 

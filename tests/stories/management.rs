@@ -1,4 +1,4 @@
-//! Introspection (RFC 7662) and revocation (RFC 7009) of the tokens that we hold.
+//! Introspection (RFC 7662) and revocation (RFC 7009) of our own tokens.
 
 use std::{sync::Arc, time::Duration};
 
@@ -176,7 +176,7 @@ async fn an_address_that_is_not_known_is_told_when_it_is_needed() {
     );
     assert_eq!(no_id.build().unwrap_err().setting(), "client_id");
 
-    // A server whose metadata names none gives out tokens all the same.
+    // A server whose metadata names no such endpoint still issues tokens.
     let server = MockServer::start().await;
     let document = json!({ "issuer": server.uri(), "token_endpoint": format!("{}/token", server.uri()), "introspection_endpoint": "http://login.example" });
     let answer = ResponseTemplate::new(200).set_body_json(document);
@@ -195,7 +195,7 @@ async fn an_address_that_is_not_known_is_told_when_it_is_needed() {
     assert!(error.to_string().contains("loopback only"), "{error}");
 }
 
-/// Another secret from the second reading on.
+/// A secret source that changes with the second reading.
 #[derive(Debug, Default)]
 struct Changing(std::sync::atomic::AtomicU64);
 
@@ -376,6 +376,6 @@ async fn the_real_server_tells_of_a_token_and_forgets_it() {
 
     tokens.revoke(&token).await.unwrap();
     assert!(!tokens.introspect(&token).await.unwrap().is_active());
-    // What is not known is revoked.
+    // An unknown token counts as revoked.
     tokens.revoke(&token).await.unwrap();
 }

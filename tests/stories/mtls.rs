@@ -1,4 +1,4 @@
-//! Clients that prove themselves with a certificate, against a server that speaks TLS.
+//! Clients that authenticate with a certificate, against a server with TLS.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn the_certificate_is_presented_and_the_form_names_the_client() {
     }
 }
 
-/// With no idle connection kept, each request opens one, and TLS sessions are resumed: within one certificate.
+/// Without idle connections each request opens one, and TLS sessions are resumed only for the same certificate.
 // covers: C-65, F-110
 #[tokio::test]
 async fn no_connection_and_no_session_of_one_certificate_serves_another() {
@@ -88,7 +88,7 @@ async fn no_connection_and_no_session_of_one_certificate_serves_another() {
                     ("b", 1, false)
                 ]
             );
-            // What idled with the old certificate is closed, and not by a timeout.
+            // Connections idle with the old certificate are closed at once, not by a timeout.
             while server.ended() != [0] {
                 tokio::task::yield_now().await;
             }
@@ -128,7 +128,7 @@ async fn a_refused_certificate_that_was_replaced_meanwhile_is_tried_anew_once() 
     );
     assert_eq!(text.refusals(), 1);
 
-    // One that did not change is not tried again.
+    // An unchanged certificate is not retried.
     server.forget(&b);
     let error = ask(&source).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CredentialsRefused);
@@ -259,7 +259,7 @@ async fn a_shared_store_has_tokens_that_are_bound_to_nothing_alone() {
     }
 }
 
-/// One transport serves clients with different certificates, each on connections of its own.
+/// One transport serves clients with different certificates, each on its own connections.
 #[tokio::test]
 async fn clients_that_share_a_transport_do_not_share_connections() {
     let server = MtlsServer::start().await;
@@ -295,7 +295,7 @@ async fn nothing_that_is_shown_or_traced_holds_key_or_certificate() {
     let source = unbuilt.build().unwrap();
     let token = ask(&source).await.unwrap();
     shown += &format!("{source:?} {how:?} {token:?} {:?}", token.binding());
-    // Unknown to the server, then unusable for one reason and another.
+    // First unknown to the server, then unusable for various reasons.
     text.rotate(&b.pem());
     shown += &leak::error_chain(&ask(&source).await.unwrap_err());
     for wrong in [
@@ -309,7 +309,7 @@ async fn nothing_that_is_shown_or_traced_holds_key_or_certificate() {
     let texts = [&shown, &capture.text()];
     for identity in [&a, &b] {
         for line in identity.key.lines().filter(|line| !line.starts_with('-')) {
-            // The control: it is what was read.
+            // Positive control: it is the text that was read.
             assert!(leak::find(&identity.pem(), line).is_some());
             for text in texts {
                 leak::assert_clean(text, line);

@@ -1,4 +1,4 @@
-//! A certificate that is replaced while the service calls an API with tokens that are bound to it.
+//! A certificate that is replaced while the service calls an API with tokens bound to it.
 
 use std::{
     fs,
@@ -57,7 +57,7 @@ impl Drop for Volume {
     }
 }
 
-/// Calls an API with tokens and the certificate that they are bound to; docs/mtls.md shows the same.
+/// Calls an API with tokens and the certificate that they are bound to, as in docs/mtls.md.
 struct Api {
     tokens: CachedTokenSource<ClientCredentials>,
     certificate: MutualTls,
@@ -67,7 +67,7 @@ struct Api {
 }
 
 impl Api {
-    /// The client that presents the certificate which this token is bound to.
+    /// Returns the client that presents the certificate to which this token is bound.
     async fn client(&self, token: &AccessToken) -> reqwest::Client {
         if let Some((identity, client)) = &*self.last.lock().unwrap()
             && token
@@ -98,7 +98,7 @@ impl Api {
         loop {
             let token = self.tokens.token(&TokenRequest::default()).await.unwrap();
             let client = self.client(&token).await;
-            // The certificate was replaced under way: the next token is bound to the new one.
+            // The certificate was replaced in between: the next token is bound to the new one.
             if token.binding().is_some_and(Binding::has_ended) {
                 continue;
             }
@@ -109,7 +109,7 @@ impl Api {
     }
 }
 
-/// Ten rotations under calls that never pause; the server takes the old certificate until all are past it.
+/// Ten rotations under continuous calls; the server accepts the old certificate until no task uses it.
 // covers: C-65, F-110, F-111
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_go_on_and_each_rotation_costs_one_token() {
@@ -147,7 +147,7 @@ async fn calls_go_on_and_each_rotation_costs_one_token() {
         let counts = done.iter().map(|done| done.load(Ordering::SeqCst));
         counts.collect()
     };
-    // Until each task has ended the call that it was in, and one that began after.
+    // Until each task has finished its current call and one that started later.
     let pass = async || {
         let before = count();
         let late = |(now, before): (&usize, &usize)| *now < before + 2;
@@ -162,7 +162,7 @@ async fn calls_go_on_and_each_rotation_costs_one_token() {
         let new = server.identity(name);
         server.register(&new);
         volume.swap(&new);
-        // Whoever looks next, a token request or this, drops the tokens of the old one.
+        // The next lookup, by a token request or here, drops the tokens of the old certificate.
         certificate.identity().await.unwrap();
         pass().await;
         server.forget(&old);
@@ -186,7 +186,7 @@ async fn calls_go_on_and_each_rotation_costs_one_token() {
     assert_eq!(records.len(), calls + NAMES.len());
 }
 
-/// Without a cache each call reads both files: the pair changes under all of them.
+/// Without a cache each call reads both files, and the pair changes during all of them.
 // covers: F-110, F-111
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_has_one_half_of_each_pair() {

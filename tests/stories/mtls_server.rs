@@ -1,4 +1,4 @@
-//! A server that knows clients by their certificates, and binds its tokens to them.
+//! A server that identifies clients by their certificates, and binds its tokens to them.
 
 use std::{
     net::SocketAddr,
@@ -26,7 +26,7 @@ use tokio_rustls::{
 
 use crate::{support::ID, tls::Authority};
 
-/// A client's certificate with its key, as the PEM text that a platform writes.
+/// A client's certificate with its key, as PEM text.
 pub(crate) struct Identity {
     pub(crate) name: &'static str,
     der: CertificateDer<'static>,
@@ -50,12 +50,12 @@ impl Identity {
     }
 }
 
-/// A request, and the connection that it came on.
+/// A request, and the connection on which it arrived.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Record {
     pub(crate) connection: usize,
     pub(crate) resumed: bool,
-    /// Whose certificate the connection presented.
+    /// The client whose certificate the connection presented.
     pub(crate) client: String,
     pub(crate) path: String,
     pub(crate) form: String,
@@ -73,7 +73,7 @@ pub(crate) struct MtlsServer {
 struct State {
     known: Mutex<Vec<(CertificateDer<'static>, &'static str)>>,
     records: Mutex<Vec<Record>>,
-    /// Connections that have ended.
+    /// The closed connections.
     ended: Mutex<Vec<usize>>,
     metadata: Mutex<String>,
 }
@@ -83,12 +83,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl MtlsServer {
-    /// Asks each client for a certificate of its own authority, and turns those away in TLS that have none.
+    /// Starts a server that requires a client certificate from its own authority during the TLS handshake.
     pub(crate) async fn start() -> Self {
         Self::with(false).await
     }
 
-    /// Takes clients without a certificate too.
+    /// Starts a server that also accepts clients without a certificate.
     pub(crate) async fn open_to_all() -> Self {
         Self::with(true).await
     }
@@ -148,7 +148,7 @@ impl MtlsServer {
         Identity::new(&self.authority, name)
     }
 
-    /// Takes this certificate for the client's from now on.
+    /// Registers this certificate for its client.
     pub(crate) fn register(&self, identity: &Identity) {
         locked(&self.state.known).push((identity.der.clone(), identity.name));
     }
@@ -179,7 +179,7 @@ impl MtlsServer {
         self.authority.transport()
     }
 
-    /// A source that tries once.
+    /// Creates a source without retries.
     pub(crate) fn source(&self, how: MutualTls) -> SourceBuilder<ClientCredentials> {
         ClientCredentials::builder(self.url("/token"), ID, how)
             .transport(self.transport().build().unwrap())
@@ -187,7 +187,7 @@ impl MtlsServer {
     }
 }
 
-/// A registered client whose certificate a test replaces.
+/// Creates a registered client whose certificate a test replaces.
 pub(crate) fn client(server: &MtlsServer, name: &'static str) -> (Identity, RotatingSecret) {
     let identity = server.identity(name);
     server.register(&identity);
@@ -201,7 +201,7 @@ pub(crate) async fn ask(source: &impl TokenSource) -> Result<AccessToken, TokenE
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-/// A connection, and what it presented.
+/// A connection, and the certificate it presented.
 #[derive(Clone)]
 struct Connection {
     number: usize,
@@ -225,7 +225,7 @@ async fn serve(
         state,
     };
     let mut h2 = h2::server::handshake(stream).await?;
-    // Each in a task of its own: a body comes only while the connection is asked for the next request.
+    // Each in its own task: a body arrives only while the connection is polled for the next request.
     let mut requests = JoinSet::new();
     while let Some(request) = h2.accept().await {
         let (request, respond) = request?;
@@ -235,7 +235,7 @@ async fn serve(
 }
 
 impl Connection {
-    /// Whose certificate it is.
+    /// Returns the client to whom the certificate belongs.
     fn client(&self) -> &'static str {
         let Some(presented) = &self.presented else {
             return "nobody";
@@ -281,7 +281,8 @@ impl Connection {
     }
 }
 
-/// A token names the client whose certificate it is bound to; the API takes it on that client's connections alone.
+/// Handles an API call. A token names the client to whose certificate it is bound, and is accepted only on that
+/// client's connections.
 fn answer(request: &Request<()>, client: &str, nth: usize, state: &State) -> (StatusCode, String) {
     let stranger = matches!(client, "nobody" | "a stranger");
     match request.uri().path() {

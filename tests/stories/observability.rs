@@ -1,5 +1,5 @@
-//! docs/observability.md names exactly what the code emits: the tables are read, everything that tells is made to
-//! tell, and the two are compared.
+//! docs/observability.md lists exactly what the code emits: the tables are read, all events are triggered, and the two
+//! are compared.
 
 mod tells;
 
@@ -15,7 +15,7 @@ use metrics_util::debugging::{DebuggingRecorder, Snapshotter};
 use tracing::{Subscriber, field::Field};
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt as _};
 
-/// A table's rows below this heading, each cell without its backticks.
+/// Returns the rows of the table below this heading, with backticks removed.
 fn table(heading: &str) -> Vec<Vec<String>> {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/observability.md");
     let page = fs::read_to_string(page).unwrap();
@@ -29,13 +29,13 @@ fn table(heading: &str) -> Vec<Vec<String>> {
         let cells = row.unwrap().split('|');
         cells.map(|cell| cell.trim().replace('`', "")).collect()
     };
-    // Without the head and the line below it.
+    // Without the header and the line below it.
     let rows: Vec<_> = rows.skip(2).map(cells).collect();
     assert!(rows.len() > 5, "no table below `{heading}`");
     rows
 }
 
-/// Names in any order, as one text.
+/// Joins names in sorted order.
 fn sorted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: BTreeSet<_> = names.into_iter().filter(|name| !name.is_empty()).collect();
     Vec::from_iter(names).join(", ")
@@ -47,7 +47,7 @@ fn listed(names: &str) -> String {
 
 type Lines = Arc<Mutex<BTreeSet<String>>>;
 
-/// Writes down target, message, level and field names of all that is traced by crates of ours.
+/// Records target, level, message and field names of everything that our crates trace.
 struct Traced(Lines);
 
 impl Traced {
@@ -90,7 +90,7 @@ impl<S: Subscriber> Layer<S> for Traced {
     }
 }
 
-/// Writes down the name of each event and those of its fields, as `Debug` shows them.
+/// Records the name and the fields of each event, as `Debug` shows them.
 #[derive(Clone, Default)]
 struct Told(Lines);
 
@@ -99,7 +99,7 @@ impl Observer for Told {
         let shown = format!("{:#?}", event.kind);
         let mut lines = shown.lines();
         let name = lines.next().unwrap().trim_end_matches(" {");
-        // Fields of the event itself stand at the first step of indentation.
+        // Fields of the event itself are at the first level of indentation.
         let own = |line: &str| line.starts_with("    ") && !line.starts_with("     ");
         let fields = lines
             .filter(|line| own(line))
@@ -110,7 +110,7 @@ impl Observer for Told {
     }
 }
 
-/// Name, kind, unit, labels and description of all that was counted.
+/// Returns name, kind, unit, labels and description of all metrics.
 fn counted(snapshotter: &Snapshotter) -> BTreeSet<String> {
     let metrics = snapshotter.snapshot().into_vec();
     let lines = metrics.into_iter().map(|(key, unit, description, _)| {
@@ -137,7 +137,7 @@ fn assert_same(documented: &BTreeSet<String>, emitted: &BTreeSet<String>) {
     );
 }
 
-/// It takes a hardware token that is pulled out; that it is emitted is seen in the code alone.
+/// An event that requires unplugging a hardware token; only the source code shows that it is emitted.
 const OF_HARDWARE: &str = "the session with the token ended; a new one is opened";
 
 // covers: F-101
@@ -148,7 +148,7 @@ async fn the_documented_names_are_those_that_are_emitted() {
     let _recording = metrics::set_default_local_recorder(&recorder);
     let traced = Lines::default();
     let subscriber = tracing_subscriber::registry().with(Traced(traced.clone()));
-    // For all threads: a secret's file is read on one of its own. What other tests trace is documented too.
+    // For all threads: a secret's file is read on a separate one. Events of other tests are documented too.
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let told = Told::default();
     tells::cache(&told).await;
@@ -184,7 +184,7 @@ async fn the_documented_names_are_those_that_are_emitted() {
     assert_same(&documented, &told.0.lock().unwrap());
 }
 
-/// The texts of all events that the source code of the libraries holds, whether a test makes them happen or not.
+/// Returns the texts of all events in the libraries' source code, whether or not a test triggers them.
 fn written(folder: &Path, texts: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -196,7 +196,7 @@ fn written(folder: &Path, texts: &mut BTreeSet<String>) {
         for level in ["error!(", "warn!(", "info!(", "debug!(", "trace!("] {
             for (at, _) in source.match_indices(level) {
                 let event = source[at..].split_once(");").unwrap().0;
-                // The text comes last; what it is formatted from is its own affair.
+                // The text comes last; its format arguments do not matter.
                 let text = event.rsplit('"').nth(1).unwrap();
                 if !text.contains('{') {
                     texts.insert(text.to_owned());

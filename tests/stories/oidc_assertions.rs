@@ -28,7 +28,7 @@ fn key_file(peer: &OidcProvider, name: &str) -> PathBuf {
     Path::new(peer.told("keys")).join(format!("{name}.pem"))
 }
 
-/// As the client named after it has registered it.
+/// Returns the key with which the client of this name is registered.
 fn key(peer: &OidcProvider, name: &str) -> SigningKey {
     let pem = fs::read_to_string(key_file(peer, name)).unwrap();
     let key = SigningKey::from_pem(&pem).unwrap().with_key_id(name);
@@ -72,7 +72,7 @@ async fn it_takes_each_kind_of_key_and_secret() {
         let how = PrivateKeyJwt::new(settings(&peer), key(&peer, name));
         ask(&peer, &id, how).await.expect(name);
         assert_eq!(peer.served().await, 200);
-        // What old servers need, it takes too.
+        // It also accepts the older audience that some servers require.
         let old = settings(&peer)
             .danger_token_endpoint_as_audience()
             .plain_type();
@@ -174,12 +174,12 @@ async fn what_is_wrong_is_refused_once_with_a_hint_that_fits() {
         );
         assert!(matches!(peer.served().await, 400 | 401), "{name}");
     }
-    // Nothing else came: a refusal is not tried again.
+    // No further request was sent: a refusal is not retried.
     ask(&peer, "none", PublicClient::new()).await.unwrap();
     assert_eq!(peer.served().await, 200);
 }
 
-/// That is also how an assertion comes that has expired. One from the future it takes: it does not look at `iat`.
+/// An expired assertion is rejected in the same way. One from the future is accepted: the server does not check `iat`.
 // covers: F-71
 #[tokio::test]
 async fn a_clock_that_is_behind_is_told_by_how_much() {
@@ -199,7 +199,7 @@ async fn a_clock_that_is_behind_is_told_by_how_much() {
     }
 }
 
-/// An assertion of the platform's, taken from a server that recorded it, is good once.
+/// A platform's assertion can be used once with a server that records it.
 // covers: C-48, F-100
 #[tokio::test]
 async fn an_assertion_that_came_before_is_refused() {

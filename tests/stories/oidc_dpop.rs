@@ -1,4 +1,4 @@
-//! Tokens that are bound to a key, from a certified authorization server that shares no code with ours.
+//! DPoP-bound tokens from a certified authorization server that shares no code with ours.
 
 use std::{
     sync::Arc,
@@ -30,7 +30,7 @@ async fn fetch(source: SourceBuilder<ClientCredentials>) -> Result<AccessToken, 
         .await
 }
 
-/// What the server says of a token: the type, and the hash of the key that it is bound to.
+/// Returns the server's description of a token: the type, and the hash of the key to which it is bound.
 async fn introspect(peer: &OidcProvider, token: &AccessToken) -> (String, String) {
     let form = format!("token={}", token.expose());
     let answer = reqwest::Client::new()
@@ -82,12 +82,12 @@ async fn it_demands_nonces_and_many_callers_at_once_have_theirs() {
             .unwrap(),
     );
     source.token(&TokenRequest::default()).await.unwrap();
-    // The demand, and the answer to it; then the nonce is known.
+    // The challenge and the response to it; then the nonce is known.
     assert_eq!((peer.served().await, peer.served().await), (400, 200));
     source.token(&TokenRequest::default()).await.unwrap();
     assert_eq!(peer.served().await, 200);
 
-    // With the nonce, and without one to begin with.
+    // With the nonce, and without one at the start.
     let cold = Arc::new(
         self::source(&peer)
             .dpop(Dpop::generate().unwrap())
@@ -106,7 +106,7 @@ async fn it_demands_nonces_and_many_callers_at_once_have_theirs() {
     }
 }
 
-/// A client whose clock shows this.
+/// Creates a client whose clock shows this time.
 fn off(peer: &OidcProvider, wall: SystemTime) -> SourceBuilder<ClientCredentials> {
     let clock = ManualClock::new();
     clock.set_wall(wall);

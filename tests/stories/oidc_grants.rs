@@ -37,7 +37,7 @@ fn settings(peer: &OidcProvider) -> AssertionSettings {
     AssertionSettings::new(peer.told("issuer")).unwrap()
 }
 
-/// What the client with registered keys of this name says of itself.
+/// Returns the assertion settings of the client that is registered with keys under this name.
 fn signed(settings: AssertionSettings, peer: &OidcProvider, name: &str) -> SignedAssertion {
     let pem = Path::new(peer.told("keys")).join(format!("{name}.pem"));
     let key = SigningKey::from_pem(&fs::read_to_string(pem).unwrap());
@@ -107,7 +107,7 @@ fn refused(result: Result<(), TokenError>, code: &str) -> TokenError {
     error
 }
 
-/// What is wrong with a JWT, and what the server says of it.
+/// A defect of a JWT, and the server's message about it.
 fn wrong(peer: &OidcProvider) -> [(&'static str, SignedAssertion); 4] {
     let elsewhere = AssertionSettings::new("https://elsewhere.example").unwrap();
     let pem = Path::new(peer.told("keys")).join("ps256.pem");
@@ -146,7 +146,7 @@ async fn it_takes_an_assertion_once_and_no_wrong_one() {
             hint.starts_with("check that the server knows the key"),
             "{says}: {hint}"
         );
-        // oidc-provider keeps the reason of an `invalid_grant` to itself.
+        // oidc-provider does not disclose the reason of an `invalid_grant`.
         assert_eq!(said, "grant request is invalid");
         assert_eq!(peer.served().await, 400, "{says}");
     }
@@ -229,7 +229,7 @@ async fn it_exchanges_what_it_can_verify() {
     assert_eq!(peer.served().await, 400);
 }
 
-/// A first refresh token, as a sign-in in a browser would yield one.
+/// Obtains an initial refresh token, as an interactive sign-in would.
 async fn sign_in(peer: &mut OidcProvider) -> String {
     let answer = reqwest::Client::new()
         .post(peer.told("token_endpoint"))
@@ -267,7 +267,7 @@ async fn it_rotates_refresh_tokens_and_refuses_one_that_was_used() {
         assert_eq!(token.scopes().as_str(), "api:read");
         assert_eq!((peer.served().await, store.saves()), (200, saves));
     }
-    // The newest is good still, until an old one comes: then all are void.
+    // The newest token stays valid until an old one is used: then all are revoked.
     let stolen = refreshing(&peer, secret_store(&first));
     let error = stolen.token(&request).await.unwrap_err();
     assert!(error.hint().unwrap().contains("sign in again"), "{error}");
@@ -275,7 +275,7 @@ async fn it_rotates_refresh_tokens_and_refuses_one_that_was_used() {
     refused(source.token(&request).await.map(|_| ()), "invalid_grant");
     assert_eq!(peer.served().await, 400);
 
-    // Someone signs in again, and puts the new one into its place.
+    // A user signs in again, and the new token is stored.
     store.rotate(&sign_in(&mut peer).await);
     source.token(&request).await.unwrap();
     assert_eq!(peer.served().await, 200);

@@ -1,4 +1,4 @@
-//! Certificates against a certified authorization server that shares no code with ours.
+//! Mutual TLS against a certified authorization server that shares no code with ours.
 
 use std::{
     fs,
@@ -30,7 +30,7 @@ fn read(peer: &OidcProvider, name: &str) -> String {
     fs::read_to_string(file(peer, name)).unwrap()
 }
 
-/// From the two files of this name.
+/// Reads the identity from the two files of this name.
 fn certified(peer: &OidcProvider, name: &str) -> MutualTls {
     let of = |ending| FileSecret::new(file(peer, &format!("{name}.{ending}")));
     MutualTls::from_pair(of("crt"), of("key"))
@@ -58,14 +58,14 @@ async fn ask(
     source.token(&TokenRequest::default()).await
 }
 
-/// The hash of a certificate (RFC 8705 section 3.1), by another library.
+/// Returns the hash of a certificate (RFC 8705 section 3.1), computed by another library.
 fn thumbprint(pem: &str) -> String {
     let base64 = pem.lines().filter(|line| !line.starts_with('-'));
     let der = BASE64_STANDARD.decode(base64.collect::<String>()).unwrap();
     BASE64_URL_SAFE_NO_PAD.encode(ring::digest::digest(&ring::digest::SHA256, &der))
 }
 
-/// The certificate that the server has bound a token to, which is a JWT.
+/// Returns the hash of the certificate to which the server has bound a token, which is a JWT.
 fn bound_to(token: &AccessToken) -> String {
     let claims = token.expose().split('.').nth(1).unwrap();
     let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap();
@@ -185,7 +185,7 @@ async fn what_is_wrong_is_refused_once_with_a_hint_that_fits() {
         assert!(error.hint().unwrap().starts_with("check"), "{name}");
         assert!(matches!(peer.served().await, 400 | 401), "{name}");
     }
-    // Nothing else came: a refusal is not tried again.
+    // No further request was sent: a refusal is not retried.
     ask(&peer, "mtls", certified(&peer, "client"))
         .await
         .unwrap();

@@ -1,4 +1,4 @@
-//! A key in a hardware token, against a certified authorization server that knows its public half.
+//! A key in a hardware token, against a certified authorization server that has its public key.
 
 use std::path::Path;
 
@@ -40,11 +40,11 @@ async fn it_takes_what_a_hardware_token_signs() {
         }
         assert_eq!(peer.served().await, 200, "{name}");
     }
-    // What the token does not sign is not sent.
+    // If the token does not sign, nothing is sent.
     let unfit = client(&peer, "key-es256", signer(&hsm, "es256", Algorithm::Es384));
     let error = unfit.token(&TokenRequest::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
-    // Signed well, with another client's key.
+    // A valid signature, but by another client's key.
     let wrong = client(&peer, "key-es256", signer(&hsm, "rs256", Algorithm::Rs256));
     let error = wrong.token(&TokenRequest::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CredentialsRefused, "{error}");

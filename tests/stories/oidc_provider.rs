@@ -59,7 +59,7 @@ async fn it_grants_what_is_asked_in_each_way_of_authentication() {
         assert_eq!(peer.served().await, 200);
     }
 
-    // With a resource the token is a JWT for it: another kind of token, handled alike.
+    // With a resource the token is a JWT: a different format, handled alike.
     let source = basic(&peer, "basic").scope("api:read").build().unwrap();
     let request = TokenRequest::new()
         .with_resource("https://orders.example/api")
@@ -94,7 +94,7 @@ async fn its_refusals_are_understood() {
             ErrorKind::CredentialsRefused,
             "invalid_client",
         ),
-        // The raw encoding of a secret that needs the RFC's.
+        // Raw encoding of a secret that requires the RFC's encoding.
         (
             client(
                 &peer,
@@ -122,13 +122,13 @@ async fn its_refusals_are_understood() {
         let said = error.oauth_error().map(OAuthError::code);
         assert_eq!((error.kind(), said), (kind, Some(code)), "{error}");
         assert!(!error.is_transient() && error.hint().is_some(), "{error}");
-        // One request each: a refusal is not tried again.
+        // One request each: a refusal is not retried.
         assert!(matches!(peer.served().await, 400 | 401));
     }
 }
 
-/// It drops a scope that nobody knows and, where none is left, leaves `scope` out of its answer, which RFC 6749
-/// section 5.1 defines as "what was asked". The API's 403 is then the first to tell.
+/// The server drops unknown scopes and, if none remain, omits `scope` from its response, which RFC 6749 section 5.1
+/// defines as "as requested". Only the API's 403 shows the difference.
 // covers: C-23, I-08
 #[tokio::test]
 async fn an_unknown_scope_is_dropped_there() {
@@ -180,7 +180,7 @@ async fn a_token_expires_here_when_it_does_there() {
         let answer = answer.bytes().await.unwrap();
         let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
         if answer["active"] == false {
-            // It counts in whole seconds of the day, so that up to one is lost when it issues the token.
+            // It counts in whole seconds, so up to one second is lost when it issues the token.
             let left = token.deadline().saturating_since(SystemClock.now());
             assert!(left <= Duration::from_secs(1), "{left:?} left here");
             break;

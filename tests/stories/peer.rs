@@ -8,7 +8,7 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-/// A certified authorization server (npm's oidc-provider) on loopback; gone when it is dropped.
+/// A certified authorization server (npm's oidc-provider) on loopback; stopped on drop.
 pub(crate) struct OidcProvider {
     ready: Value,
     lines: Lines<BufReader<ChildStdout>>,
@@ -16,9 +16,9 @@ pub(crate) struct OidcProvider {
 }
 
 impl OidcProvider {
-    /// Starts it, or tells in one line why it is skipped. In CI that is a failure.
+    /// Starts the server, or prints why it is skipped. In CI a skip is a failure.
     pub(crate) async fn start(args: &[&str]) -> Option<Self> {
-        // From whichever package's tests this is a part of.
+        // Several packages include this file in their tests.
         let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
         let mut folders = above.map(|above| above.join("tests/peers/oidc-provider"));
         let folder = folders.find(|folder| folder.is_dir());
@@ -35,7 +35,7 @@ impl OidcProvider {
             .arg("server.mjs")
             .args(args)
             .current_dir(folder)
-            // It ends when this pipe does, so that it does not outlive a test that dies.
+            // The server stops when this pipe closes, so it does not outlive a test that dies.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -51,12 +51,12 @@ impl OidcProvider {
         })
     }
 
-    /// What it said of itself, as a text.
+    /// Returns a member of the server's description, as text.
     pub(crate) fn told(&self, name: &str) -> &str {
         self.ready[name].as_str().unwrap()
     }
 
-    /// The status of the next token request that it served.
+    /// Returns the status of the next token request that it served.
     pub(crate) async fn served(&mut self) -> u64 {
         let line = self.lines.next_line().await.unwrap().unwrap();
         let line: Value = serde_json::from_str(&line).unwrap();

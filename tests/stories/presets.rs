@@ -1,4 +1,4 @@
-//! Each preset against a script of its server: what the documentation says that it wants, answers and refuses.
+//! Each preset against a scripted server: documented requests, responses and refusals.
 
 use hallpass::{
     ErrorKind, TokenRequest, TokenSource,
@@ -11,19 +11,19 @@ use wiremock::{
 
 use crate::support::{ID, secret};
 
-/// What a server's documentation shows.
+/// A server's behaviour as its documentation shows it.
 struct Script {
     preset: &'static Preset,
     values: &'static [(&'static str, &'static str)],
     endpoint: &'static str,
     audience: Option<&'static str>,
     scope: Option<&'static str>,
-    /// What the form holds, encoded; credentials are checked by the method.
+    /// The encoded content of the form; credentials are checked by the method.
     form: &'static [&'static str],
     answer: &'static str,
-    /// The lifetime that it tells, in seconds.
+    /// The lifetime in its response, in seconds.
     seconds: u64,
-    /// How a wrong secret is refused.
+    /// The response to a wrong secret.
     refusal: (u16, &'static str),
 }
 
@@ -125,7 +125,7 @@ const SCRIPTS: &[Script] = &[
     },
 ];
 
-/// A server that takes the right request alone.
+/// Starts a server that accepts only the correct request.
 async fn serve(script: &Script) -> MockServer {
     let server = MockServer::start().await;
     let mut right = Mock::given(method("POST"))
@@ -217,7 +217,7 @@ fn every_preset_has_a_script_its_sources_and_its_quirks() {
         let scripted = SCRIPTS
             .iter()
             .any(|script| script.preset.name == preset.name);
-        // Google takes no secrets: there is nothing to script yet.
+        // Google does not support client secrets, so there is no script yet.
         assert_eq!(scripted, preset.name != "Google", "{}", preset.name);
     }
 }

@@ -1,4 +1,4 @@
-//! A server that looks at proofs of possession (RFC 9449): it verifies them with another library than signed them.
+//! A server that verifies DPoP proofs (RFC 9449), with a different library than the one that signs them.
 
 use std::{
     collections::HashSet,
@@ -14,11 +14,11 @@ use ring::{
 use serde_json::Value;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers};
 
-/// What a proof said, once it is verified.
+/// The contents of a verified proof.
 pub(crate) struct Seen {
     pub(crate) claims: Value,
     pub(crate) jwk: Value,
-    /// What came beside it, scheme and all.
+    /// The value of the `Authorization` header, including the scheme.
     pub(crate) authorization: Option<String>,
     pub(crate) body: Vec<u8>,
 }
@@ -29,7 +29,7 @@ impl Seen {
     }
 }
 
-/// Verifies as RFC 9449 section 4.3 says, and tells what is wrong.
+/// Verifies a proof as in RFC 9449 section 4.3; an error describes the defect.
 pub(crate) fn verify(request: &Request, url: &str) -> Result<Seen, String> {
     let proofs: Vec<_> = request.headers.get_all("dpop").iter().collect();
     let [proof] = proofs[..] else {
@@ -85,7 +85,7 @@ fn decode(text: &str) -> Vec<u8> {
     BASE64_URL_SAFE_NO_PAD.decode(text).unwrap()
 }
 
-/// Answers one request after the other from a script, once its proof is verified; the last answer repeats.
+/// A server that answers requests from a script after verifying their proofs; the last response repeats.
 #[derive(Clone)]
 pub(crate) struct Prudent(Arc<Inner>);
 
@@ -99,7 +99,7 @@ struct Inner {
 }
 
 impl Prudent {
-    /// Starts a server that answers by this, which is told what was seen and how many were before.
+    /// Starts a server with this function, which gets the verified request and the number of requests before it.
     pub(crate) async fn start(
         path: &str,
         answer: impl Fn(&Seen, usize) -> ResponseTemplate + Send + Sync + 'static,
@@ -120,7 +120,7 @@ impl Prudent {
         self.0.url.clone()
     }
 
-    /// What was seen since this was asked last. Every proof was right, and no two were the same.
+    /// Returns the requests since the last call. Checks that every proof was valid, and no two were the same.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         let wrong = self.0.wrong.lock().unwrap();
         assert!(wrong.is_empty(), "{wrong:?}");

@@ -1,4 +1,4 @@
-//! No token crosses from HTTPS to plain HTTP, not even at the same host and port.
+//! No token is sent from HTTPS to plain HTTP, not even at the same host and port.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,7 +22,7 @@ use crate::support::static_token;
 
 type Seen = Arc<Mutex<Vec<(bool, String)>>>;
 
-/// A server that speaks TLS and plain HTTP on one port. Over TLS, it sends everyone to `http://` at the same place.
+/// A server with TLS and plain HTTP on one port. Over TLS, it redirects to `http://` at the same address.
 async fn serve(acceptor: TlsAcceptor) -> (u16, Seen, JoinSet<()>) {
     const TLS_HANDSHAKE: u8 = 0x16;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -121,7 +121,7 @@ async fn a_redirect_to_plain_http_at_the_same_host_and_port_carries_no_token() {
         "{plain}"
     );
 
-    // One that stays where it is does not go there at all.
+    // A client without redirects sends no further request.
     let staying = builder().redirect(same_origin_redirects()).build().unwrap();
     let response = staying.get(&origin).send_with(&authorizer).await.unwrap();
     assert_eq!(response.status(), 307);

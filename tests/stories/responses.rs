@@ -1,4 +1,4 @@
-//! What a server answers, judged through the whole stack: status, content type, length, and what surrounds the body.
+//! Responses of a server through the whole stack: status, content type, length, and what surrounds the body.
 
 use std::time::Duration;
 
@@ -166,7 +166,7 @@ async fn the_body_is_bounded_announced_or_not() {
         "{error}"
     );
     assert!(error.hint().unwrap().contains("max_body_bytes"));
-    // The connection is dropped: what was sent beyond the bound is what the kernel's buffers hold.
+    // The connection is dropped: only the kernel's buffers hold data beyond the limit.
     let sent = server.flooded_bytes();
     assert!(sent < 16 << 20, "{sent}");
 }

@@ -1,4 +1,4 @@
-//! What is tried again, when, and when not.
+//! Retries: which errors, when, and when not.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::builder;
 
 const GOOD: &str = r#"{"access_token":"t","token_type":"Bearer","expires_in":3600}"#;
 
-/// Two retries without a wait to speak of.
+/// Two retries with almost no delay.
 fn quick() -> Retry {
     Retry::new().min_delay(Duration::from_millis(1))
 }

@@ -1,4 +1,4 @@
-//! A secret in a file that rotates while the service runs, and nobody notices.
+//! A secret in a file that rotates while the service runs, without failed calls.
 
 use std::{
     fs,
@@ -27,7 +27,7 @@ use crate::{
     support::{CANARY, ID},
 };
 
-/// A file that is replaced as an agent does it, and is gone when the test is.
+/// A file that is replaced atomically, as an agent does it, and removed on drop.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -57,7 +57,7 @@ impl Drop for Mounted {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Ten seconds, in each of which the secret rotates, the tokens expire and 64 tasks ask at once.
+/// Ten seconds, in each of which the secret rotates, the tokens expire and 64 tasks request a token at once.
 // covers: F-75, F-110
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_rotates_each_second_costs_no_call_and_no_request_more() {
@@ -80,7 +80,7 @@ async fn one_that_rotates_each_second_costs_no_call_and_no_request_more() {
     let cached = CachedTokenSource::builder(endpoint.build().unwrap()).clock(clock.clone());
     let cached = Arc::new(cached.build());
     for second in 1..=10 {
-        // Old and new are accepted, and the one before them no more.
+        // The old and the new secret are accepted, but not the one before.
         server.add_secret(ID, &format!("secret-{second}"));
         if second > 1 {
             server.remove_secret(ID, &format!("secret-{}", second - 2));
@@ -110,7 +110,7 @@ async fn one_that_rotates_each_second_costs_no_call_and_no_request_more() {
     assert_eq!(statuses(&server), [200; 10]);
 }
 
-/// Without a cache, each call is a request: the secret rotates under all of them.
+/// Without a cache each call is a request, and the secret rotates during all of them.
 // covers: F-110, F-111
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_rotates_under_load_costs_no_call_while_old_and_new_are_accepted() {
@@ -140,7 +140,7 @@ async fn one_that_rotates_under_load_costs_no_call_while_old_and_new_are_accepte
     for rotation in 1..=ROTATIONS {
         server.add_secret(ID, &format!("secret-{rotation}"));
         file.replace(&format!("secret-{rotation}"));
-        // Until each task has ended the call that it was in, and one that began after the rotation.
+        // Until each task has finished its current call and one that started after the rotation.
         let before = count();
         while count()
             .iter()
@@ -175,7 +175,7 @@ async fn one_that_rotates_under_load_costs_no_call_while_old_and_new_are_accepte
     }
 }
 
-/// A cache over a client whose secret is in this file, and the file's source; both read this clock.
+/// Creates a cache over a client whose secret is in this file, and the file's source; both use this clock.
 fn cached(
     server: &AuthorizationServer,
     file: &Mounted,
@@ -200,7 +200,7 @@ async fn a_refusal_that_is_remembered_ends_when_the_file_is_replaced() {
     assert_eq!(statuses(&server), [401]);
     file.replace("second\n");
     clock.advance(SECOND);
-    // The next call repeats the refusal, and has the file looked at: nobody waits for a disk.
+    // The next call returns the remembered refusal and triggers a read of the file: no call waits for a disk.
     assert_eq!(ask(&cached).await, Err(ErrorKind::CredentialsRefused));
     while secret.epoch() == 0 {
         tokio::task::yield_now().await;
@@ -245,7 +245,7 @@ async fn nothing_that_is_shown_or_traced_holds_the_files_secret() {
     .build()
     .unwrap();
     assert_eq!(ask(&source).await, Ok(()));
-    // The positive control: it was sent.
+    // Positive control: it was sent.
     let sent = server.token_requests().remove(0);
     assert!(leak::find(sent.parameter("client_secret").unwrap(), CANARY).is_some());
     server.rotate_secret(ID, "another");

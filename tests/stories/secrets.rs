@@ -1,4 +1,4 @@
-//! A secret that the server refuses is read anew: once, and tried again only where it changed.
+//! A rejected secret is read again once, and the request is retried only if the secret has changed.
 
 use std::sync::{
     Arc,
@@ -79,7 +79,7 @@ async fn one_that_did_not_change_is_not_tried_again() {
     }
 }
 
-/// Another secret at each reading, of a source that knows nothing of epochs and refusals.
+/// A source with a different secret at each reading, without epochs and refusals.
 #[derive(Debug, Default)]
 struct Restless(AtomicU64);
 
@@ -135,12 +135,12 @@ async fn one_that_cannot_be_read_anew_leaves_the_servers_answer() {
     let source = source(&server, ClientSecretPost::new(Gone(secret.clone())));
     assert_eq!(ask(&source).await, REFUSED);
     assert_eq!(statuses(&server), [401]);
-    // The next call has nothing to send.
+    // The next call has no credentials to send.
     assert_eq!(ask(&source).await, Err(ErrorKind::Configuration));
     assert_eq!(statuses(&server), [401]);
 }
 
-/// Other credentials each time, as a signed assertion is; its key is another one when the epoch is.
+/// Credentials that differ each time, like signed assertions; the key changes with the epoch.
 #[derive(Debug, Default)]
 struct Signed {
     epoch: AtomicU64,
@@ -207,7 +207,7 @@ async fn of_a_pair_the_other_one_is_tried_and_kept() {
     assert_eq!(ask(&source).await, Ok(()));
     assert_eq!(ask(&source).await, Ok(()));
     assert_eq!(statuses(&server), [401, 200, 200]);
-    // The overlap: the first becomes the new one, then the second is withdrawn.
+    // The overlap: the first is replaced by the new one, then the second is revoked.
     server.add_secret(ID, "c");
     a.rotate("c");
     assert_eq!(ask(&source).await, Ok(()));
@@ -235,7 +235,7 @@ async fn a_wrong_pair_is_tried_once_and_then_remembered() {
 
 #[tokio::test]
 async fn a_secret_that_time_may_bring_is_asked_for_again() {
-    /// Down once, as a vault that restarts.
+    /// Unavailable once, like a vault that restarts.
     #[derive(Debug, Default)]
     struct Restarting(AtomicU64);
 
@@ -254,7 +254,7 @@ async fn a_secret_that_time_may_bring_is_asked_for_again() {
     assert_eq!(statuses(&server), [200]);
 }
 
-/// A command that times out asks a person once, and says itself what it waits for.
+/// A command that times out prompts a person once, and reports itself what it waits for.
 #[tokio::test]
 async fn a_secret_that_this_machine_does_not_yield_is_asked_for_once() {
     let server = server("s3cr3t").await;
@@ -272,7 +272,7 @@ async fn a_secret_that_this_machine_does_not_yield_is_asked_for_once() {
     assert_eq!((secret.reads(), server.token_request_count()), (1, 0));
 }
 
-/// A deadline holds over the secret too.
+/// A deadline covers reading the secret too.
 #[tokio::test]
 async fn a_secret_that_never_comes_keeps_nobody() {
     use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Text from a server: shown so that it helps, and never with a credential in it.
+//! Text from a server is shown if it helps, and never contains a credential.
 
 use hallpass::{
     ErrorKind, TokenError,
@@ -11,12 +11,12 @@ use hallpass_testkit::{
 
 use crate::support::{CANARY, ID, builder, fetch, hasty, secret, static_token};
 
-/// With a capital letter, and with characters that each encoding treats in its own way.
+/// A canary with a capital letter, and with characters that encodings treat differently.
 const SECRET: &str = "S3cr&et<'T/x+y!~(z)*";
-/// One that may be a part of a host's name.
+/// A canary that can be part of a host name.
 const HOST_SECRET: &str = "KQ7plainsecret";
 
-/// One request, although the source would try again.
+/// Sends one request, although the source would retry.
 async fn refused(reply: Reply, secret_text: &str) -> TokenError {
     let server = RawServer::always(reply).await;
     let how = ClientSecretPost::new(secret(secret_text));
@@ -43,13 +43,13 @@ async fn no_encoding_hides_an_echo_of_the_secret() {
         let error = refused(raw::json(401, body.to_string()), SECRET).await;
         let text = leak::error_chain(&error);
         assert!(text.contains("[redacted].\""), "{text}");
-        // Also in a spelling that the scanner does not know.
+        // Also in a spelling that the scanner does not recognize.
         assert!(
             !text.contains(&echo[..8]) || echo.starts_with("b3J"),
             "{text}"
         );
         leak::assert_clean(&text, SECRET);
-        // The positive control: another client is shown it.
+        // Positive control: another client sees it.
         let body = body.to_string();
         let shown = refused(raw::json(401, body), "another").await.to_string();
         assert!(shown.contains(&format!("got {echo}.")), "{shown}");
@@ -82,7 +82,7 @@ async fn the_host_of_a_redirect_is_shown_without_a_secret_in_it() {
     let error = tokens.introspect(&static_token("t")).await.unwrap_err();
     assert!(error.to_string().contains(shown), "{error}");
 
-    // The positive control: a host that is no secret is named, in lower case as every host.
+    // Positive control: a host that is not a secret is named, in lower case like every host.
     let named = refused(reply(HOST_SECRET), SECRET).await.to_string();
     assert!(named.contains("`kq7plainsecret.evil.example`"), "{named}");
 }

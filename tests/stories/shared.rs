@@ -1,4 +1,4 @@
-//! What the matrix and the crates' own tests use too.
+//! Code that the matrix and the crates' own tests use too.
 
 #[path = "../shared/assertions.rs"]
 pub(crate) mod assertions;

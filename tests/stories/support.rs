@@ -1,4 +1,4 @@
-//! What the stories share: sources pointed at test servers, and short names for the servers.
+//! Helpers of the stories: sources for test servers, and short names for the servers.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use hallpass::{
 };
 
 pub(crate) const ID: &str = "orders-service";
-/// Sought in everything that is shown.
+/// A canary that every output is searched for.
 pub(crate) const CANARY: &str = "CANARY/s3cr3t+value=ü%";
 
 pub(crate) fn secret(text: &str) -> Secret {
     Secret::new(text).unwrap()
 }
 
-/// A source for a loopback server that tries once.
+/// Creates a source for a loopback server, without retries.
 pub(crate) fn builder(url: &str) -> SourceBuilder<ClientCredentials> {
     ClientCredentials::builder(url, ID, ClientSecretPost::new(secret(CANARY)))
         .allow_utf8_credentials()
@@ -24,12 +24,12 @@ pub(crate) fn builder(url: &str) -> SourceBuilder<ClientCredentials> {
         .retry(Retry::never())
 }
 
-/// A token that no server issued.
+/// Creates a token that no server issued.
 pub(crate) fn static_token(text: &str) -> AccessToken {
     AccessToken::bearer(text, SystemClock.moment(), Duration::from_secs(3_600)).unwrap()
 }
 
-/// Deadlines that a test can wait out.
+/// Timeouts short enough for a test.
 pub(crate) fn hasty() -> HttpTransport {
     HttpTransport::builder()
         .connect_timeout(Duration::from_millis(200))

@@ -1,4 +1,4 @@
-//! TLS and HTTP/2 as a server speaks them: certificates that must be refused, connections that it winds down.
+//! TLS and HTTP/2 behaviour of servers: invalid certificates, connections that are shut down.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::support::builder;
 
 const GOOD: &str = r#"{"access_token":"t","token_type":"Bearer","expires_in":3600}"#;
 
-/// A certificate authority of a test.
+/// A certificate authority for a test.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -32,7 +32,7 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
     }
 
-    /// A certificate for `name` that is good until the end of `year`, and its key.
+    /// Issues a certificate for `name` that is valid until the end of `year`, with its key.
     pub(crate) fn issue(&self, name: &str, year: i32) -> (Certificate, KeyPair) {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2000, 1, 1);
@@ -42,12 +42,12 @@ impl Authority {
         (certificate, key)
     }
 
-    /// The authority's own certificate.
+    /// Returns the authority's own certificate.
     pub(crate) fn certificate(&self) -> &Certificate {
         self.0.as_ref()
     }
 
-    /// A server's settings with a certificate for `name` that is good until the end of `year`.
+    /// Returns a server's settings with a certificate for `name` that is valid until the end of `year`.
     fn server(&self, name: &str, year: i32) -> TlsAcceptor {
         let (certificate, key) = self.issue(name, year);
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
@@ -63,7 +63,7 @@ impl Authority {
         self.transport().build().unwrap()
     }
 
-    /// A transport that trusts this authority alone.
+    /// Returns a transport that trusts this authority only.
     pub(crate) fn transport(&self) -> HttpTransportBuilder {
         HttpTransport::builder()
             .add_root_certificates_pem(self.0.pem())
@@ -71,7 +71,7 @@ impl Authority {
     }
 }
 
-/// What an HTTP/2 server does with one connection.
+/// The behaviour of an HTTP/2 server on one connection.
 #[derive(Clone, Copy)]
 enum Plan {
     /// Answers every request.
@@ -80,11 +80,11 @@ enum Plan {
     Reset(h2::Reason),
     /// Answers one request and announces the end of the connection.
     GoAway,
-    /// Ends the connection as the first request comes.
+    /// Closes the connection when the first request arrives.
     Abort,
 }
 
-/// An HTTP/2 server that follows one plan a connection, the last one again and again.
+/// Starts an HTTP/2 server with one plan per connection; the last one repeats.
 async fn serve(acceptor: TlsAcceptor, plans: Vec<Plan>) -> (SocketAddr, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -96,7 +96,7 @@ async fn serve(acceptor: TlsAcceptor, plans: Vec<Plan>) -> (SocketAddr, JoinSet<
             let plan = plans[nth.min(plans.len() - 1)];
             let acceptor = acceptor.clone();
             connections.spawn(async move {
-                // A client that refuses the certificate leaves here.
+                // A client that rejects the certificate disconnects here.
                 let Ok(stream) = acceptor.accept(stream).await else {
                     return;
                 };
@@ -201,7 +201,7 @@ async fn only_a_good_certificate_is_taken() {
 async fn http_2_connections_that_wind_down_cost_no_call() {
     let authority = Authority::new("ours");
     let acceptor = authority.server("localhost", 2999);
-    // A back-off that never fits into the deadline: only what the server has not processed is sent again.
+    // A back-off that never fits into the deadline: only requests that the server did not process are sent again.
     let unprocessed = Retry::new().min_delay(Duration::from_secs(3_600));
     let quick = Retry::new().min_delay(Duration::from_millis(1));
     for (plans, retry) in [
@@ -226,7 +226,7 @@ async fn without_retries_a_refused_stream_is_an_error() {
     for plan in [Plan::Reset(h2::Reason::REFUSED_STREAM), Plan::Abort] {
         let plans = vec![plan, Plan::Answer];
         let (address, _server) = serve(authority.server("localhost", 2999), plans).await;
-        // The stream after it, and the connection after it, would be answered.
+        // The next stream or connection would be answered.
         let error = fetch(address, authority.trusted()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     }

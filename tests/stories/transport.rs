@@ -1,4 +1,4 @@
-//! What breaks below HTTP: told by name, classified, and never answered by sending credentials elsewhere.
+//! Failures below HTTP: classified, described, and never answered by sending credentials elsewhere.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -13,7 +13,7 @@ use hallpass_testkit::{
 
 use crate::support::{CANARY, builder, fetch, hasty, secret};
 
-/// A canary that a URL can hold.
+/// A canary that can be part of a URL.
 const LOCATION: &str = "CANARY-in-a-location";
 const GOOD: &str = r#"{"access_token":"t","token_type":"Bearer","expires_in":3600}"#;
 
@@ -62,7 +62,7 @@ async fn an_unknown_host() {
 // covers: F-42, F-44
 #[tokio::test]
 async fn a_connection_that_hangs() {
-    // A listener that never speaks TLS: the handshake waits for it.
+    // A listener that never starts TLS: the handshake waits for it.
     let server = RawServer::always(Reply::nothing().then_stall()).await;
     let url = server.url("/").replace("http:", "https:");
     let error = fetch(builder(&url).transport(hasty())).await.unwrap_err();
@@ -102,12 +102,12 @@ async fn an_answer_that_breaks_off() {
     }
 }
 
-/// A retry whose back-off never fits into the deadline, so that only a stale connection is replaced.
+/// A retry policy whose back-off never fits into the deadline, so that only a stale connection is replaced.
 fn reconnects_only() -> Retry {
     Retry::new().min_delay(Duration::from_secs(3_600))
 }
 
-/// A server whose first connection answers once, and is closed after it has read the second request.
+/// Starts a server whose first connection answers once, and is closed after it has read the second request.
 async fn closing() -> RawServer {
     let lost = || Reply::nothing().then_close();
     RawServer::start([
@@ -130,7 +130,7 @@ async fn a_stale_pooled_connection_is_replaced_once() {
     source.token(&request).await.unwrap();
     source.token(&request).await.unwrap();
     assert_eq!((server.request_count(), server.connection_count()), (3, 2));
-    // The next one is lost on the pooled connection, and then on a new one, which is a failure like any other.
+    // The next request is lost on the pooled connection, and then on a new one, which is an ordinary failure.
     let error = source.token(&request).await.unwrap_err();
     check(
         &error,
@@ -174,7 +174,7 @@ async fn without_retries_one_attempt_is_one_request() {
     }
 }
 
-/// Whether its connections were reused cannot be known.
+/// For a transport that does not report whether it reused a connection.
 #[tokio::test]
 async fn the_connections_of_a_callers_client_are_not_replaced() {
     let client = reqwest::Client::builder()
@@ -293,7 +293,7 @@ async fn a_proxy_is_used_and_its_refusals_are_named() {
     );
 }
 
-/// It may be on any host, and what is sent to loopback may be in the clear.
+/// A proxy may be on any host, and requests to loopback may be unencrypted.
 #[tokio::test]
 async fn no_proxy_sees_what_is_sent_to_loopback() {
     let proxy = RawServer::always(raw::json(200, GOOD)).await;
@@ -310,7 +310,7 @@ async fn no_proxy_sees_what_is_sent_to_loopback() {
                 .unwrap();
         }
     }
-    // In TLS neither. The server waits for a request, and the handshake with it ends soon.
+    // Not in TLS either. The server waits for a request, so its handshake ends soon.
     let secure = server.url("/").replace("http:", "https:");
     let hasty = HttpTransport::builder()
         .proxy(proxy.url(""))
@@ -319,7 +319,7 @@ async fn no_proxy_sees_what_is_sent_to_loopback() {
         .await
         .unwrap_err();
     assert_eq!(server.request_count(), 4);
-    // One for each host name, and the one that is no TLS.
+    // One for each host name, and the one without TLS.
     assert_eq!(server.connection_count(), 3);
     assert_eq!(proxy.connection_count(), 0);
 }
@@ -333,7 +333,7 @@ async fn connections_start_from_the_local_address_that_was_set() {
         .await
         .unwrap();
     assert_eq!(server.peers()[0].ip(), IpAddr::from([127, 0, 0, 9]));
-    // An address that is not this machine's.
+    // An address that does not belong to this machine.
     let transport = from([192, 0, 2, 1]).build().unwrap();
     let error = fetch(builder(&server.url("/")).transport(transport))
         .await
@@ -379,7 +379,7 @@ async fn a_token_that_expired_on_its_way_is_not_handed_out() {
         .unwrap();
     let request = TokenRequest::default();
     let fetch = source.token(&request);
-    // Time passes between the request and its answer.
+    // Time passes between the request and its response.
     let pass = async {
         while server.request_count() == 0 {
             tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! Vault over TLS, under a certificate authority of the company's own.
+//! Vault over TLS, with a private certificate authority.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tokio_rustls::{
 
 use crate::tls::Authority;
 
-/// Answers each request with one secret, and is known as `localhost`. It ends with the runtime.
+/// Starts a server for `localhost` that answers each request with one secret. It ends with the runtime.
 async fn serve(authority: &Authority) -> String {
     const BODY: &str = r#"{"data":{"data":{"key":"s3cr3t"},"metadata":{"version":1}}}"#;
     let (certificate, key) = authority.issue("localhost", 2099);
@@ -28,7 +28,7 @@ async fn serve(authority: &Authority) -> String {
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            // One who does not trust the certificate goes away.
+            // A client that does not trust the certificate disconnects.
             let Ok(mut client) = tls.accept(client).await else {
                 continue;
             };

@@ -1,4 +1,4 @@
-//! JWT bearer: assertions that are made, and assertions that are read.
+//! JWT bearer grant: assertions that are signed here, and assertions that are read.
 
 use std::collections::HashSet;
 
@@ -41,7 +41,7 @@ fn builder(
         .danger_allow_http_on_loopback()
 }
 
-/// As another program made it.
+/// An assertion as another program creates it.
 async fn jwt(source: &SignedAssertion) -> String {
     let context = AuthenticationContext::new(ID, "https://login.example/token");
     let made = source.assertion(&context, &TokenRequest::default()).await;

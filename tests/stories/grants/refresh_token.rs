@@ -1,4 +1,4 @@
-//! Refresh tokens: whatever happens, the newest one is never lost and none is used twice.
+//! Refresh tokens: the newest one is never lost, and none is used twice.
 
 use std::{sync::Arc, time::Duration};
 
@@ -43,7 +43,7 @@ fn source(server: &AuthorizationServer, store: impl SecretStore + 'static) -> Ar
     Arc::new(at(&server.token_endpoint(), store).build().unwrap())
 }
 
-/// Is the one that is stored the one that is good?
+/// Checks that the stored token is the valid one.
 async fn in_step(server: &AuthorizationServer, store: &RotatingSecret) {
     let stored = store.secret().await.unwrap();
     assert!(
@@ -52,7 +52,7 @@ async fn in_step(server: &AuthorizationServer, store: &RotatingSecret) {
     );
 }
 
-/// The refresh tokens as they were used.
+/// Returns the refresh tokens in the order of use.
 fn used(server: &AuthorizationServer) -> Vec<String> {
     let requests = server.token_requests();
     let used = requests
@@ -79,7 +79,7 @@ async fn each_exchange_uses_the_newest_and_saves_the_next() {
     source.token(&everything()).await.unwrap();
     assert_eq!(sent(&server).split_off(2), pairs(&EVERYTHING));
     assert_eq!(statuses(&server), [200; 4]);
-    // Its own saving is no change of the credentials.
+    // Storing its own new token does not count as a change of credentials.
     assert_eq!(source.credential_epoch(), 0);
 }
 
@@ -97,7 +97,7 @@ async fn a_server_that_does_not_rotate_has_nothing_saved() {
     );
 }
 
-/// The server has voided the one before.
+/// The server has revoked the previous token.
 #[tokio::test]
 async fn a_refresh_token_beside_what_cannot_be_read_is_saved() {
     for odd in [
@@ -120,7 +120,7 @@ async fn a_refresh_token_beside_what_cannot_be_read_is_saved() {
     }
 }
 
-/// A server that read it may have voided it.
+/// A server that read the token may have revoked it.
 #[tokio::test]
 async fn without_retries_a_refresh_token_is_presented_once() {
     let lost = Reply::nothing().then_close();
@@ -161,7 +161,7 @@ async fn the_cache_makes_one_request_of_a_thousand_calls() {
     assert_eq!((server.token_request_count(), store.saves()), (1, 1));
 }
 
-/// Each key of the cache fetches in a flight of its own: the source has them take turns.
+/// Each cache key has its own flight; the source serializes them.
 // covers: C-62
 #[tokio::test]
 async fn several_keys_of_a_cache_take_turns_too() {
@@ -203,7 +203,7 @@ async fn a_call_that_is_dropped_loses_nothing_and_stops_nobody() {
     leaving.abort();
     assert!(dropped.await.unwrap_err().is_cancelled());
     assert!(waiting.await.unwrap());
-    // The one that left while it waited asked for nothing.
+    // The caller that left while waiting sent no request.
     assert_eq!((statuses(&server), store.saves()), (vec![200, 200], 2));
     in_step(&server, &store).await;
 }
@@ -216,7 +216,7 @@ async fn where_saving_fails_the_new_one_is_used_and_saved_later() {
     store.fail_saving(Some(SecretError::unavailable("the disk is full")));
     for saves in [1, 3] {
         ask(&*source).await.unwrap();
-        // From the second on the one before is tried first.
+        // From the second on, the previous token is tried first.
         assert_eq!(store.saves(), saves);
     }
     assert!(capture.text().contains("WARN") && capture.text().contains("the disk is full"));
@@ -307,7 +307,7 @@ async fn a_failure_in_passing_is_tried_again_with_the_same() {
     in_step(&server, &store).await;
 }
 
-/// The server has voided the one before, whatever else is wrong with its answer.
+/// The server has revoked the previous token, regardless of other errors in its response.
 #[tokio::test]
 async fn an_access_token_that_cannot_be_used_does_not_lose_it() {
     for body in [
@@ -334,7 +334,7 @@ async fn an_access_token_that_cannot_be_used_does_not_lose_it() {
     assert!(error.to_string().contains("content type"), "{error}");
     assert_eq!(store.secret().await.unwrap().expose(), SECOND);
 
-    // No new one: the one before stays.
+    // No new token: the previous one remains valid.
     for refresh_token in [json!(null), json!(""), json!(17)] {
         let body = json!({
             "access_token": "t", "token_type": "Bearer", "refresh_token": refresh_token,

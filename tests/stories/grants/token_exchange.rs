@@ -1,4 +1,4 @@
-//! Token exchange: subjects and actors that are read, and those that another source yields.
+//! Token exchange: subject and actor tokens that are read, and those from another source.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,7 +39,7 @@ fn read(text: &str) -> SecurityToken {
     SecurityToken::from_secret(secret(text), TokenTypeUri::JWT)
 }
 
-/// The server's own tokens, one for all calls.
+/// Returns the server's own token, the same for all calls.
 fn own(server: &AuthorizationServer) -> Arc<dyn TokenSource> {
     let source = ClientCredentials::builder(server.token_endpoint(), ID, basic())
         .danger_allow_http_on_loopback()
@@ -130,7 +130,7 @@ async fn a_token_that_is_refused_is_read_again_and_tried_if_it_changed() {
     }
 }
 
-/// As `invalid_grant` too, which some servers answer.
+/// Also as `invalid_grant`, which some servers return.
 // covers: F-110
 #[tokio::test]
 async fn a_source_whose_token_is_refused_is_told_and_asked_again() {
@@ -177,7 +177,7 @@ async fn it_lives_no_longer_than_what_it_was_exchanged_for() {
         .await
         .unwrap();
     assert_eq!(token.deadline(), first.deadline());
-    // Where nothing is known, the defaults hold.
+    // If nothing is specified, the defaults apply.
     let token = ask(&at(&untold.uri(), read(SUBJECT)).build().unwrap())
         .await
         .unwrap();
@@ -207,7 +207,7 @@ async fn what_is_no_access_token_is_refused() {
     }
 }
 
-/// It decides whether the token is one, so that there must be no doubt which of two counts.
+/// A duplicate member that decides whether this is a token must be rejected as ambiguous.
 #[tokio::test]
 async fn an_issued_token_type_that_comes_twice_is_refused() {
     let refresh = "urn:ietf:params:oauth:token-type:refresh_token";

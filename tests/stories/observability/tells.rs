@@ -1,4 +1,4 @@
-//! Makes everything tell all that it can tell.
+//! Triggers every event, metric and trace.
 
 use std::{
     fs,
@@ -41,7 +41,7 @@ use crate::{
     tls::Authority,
 };
 
-/// Answers no question.
+/// A server that never responds.
 #[derive(Debug)]
 struct Down;
 
@@ -78,7 +78,7 @@ impl TokenStore for Down {
     }
 }
 
-/// Panics when a token is refused.
+/// An observer that panics when a token is refused.
 struct Brittle(ScriptedSource);
 
 #[async_trait]
@@ -92,7 +92,7 @@ impl TokenSource for Brittle {
     }
 }
 
-/// Everything that a cache can tell.
+/// Triggers all events of a cache.
 pub(super) async fn cache(told: &Told) {
     const HOUR: Duration = Duration::from_secs(3_600);
     let clock = ManualClock::new();
@@ -118,7 +118,7 @@ pub(super) async fn cache(told: &Told) {
     };
     assert!(cache.token(&ask).await.unwrap().is_same(&first));
     settled(1).await;
-    // A renewal in vain, and one that works.
+    // A failed renewal, and a successful one.
     clock.advance(Duration::from_secs(3_500));
     cache.token(&ask).await.unwrap();
     settled(2).await;
@@ -134,7 +134,7 @@ pub(super) async fn cache(told: &Told) {
     }
 }
 
-/// Everything that an integration can tell.
+/// Triggers all events of an integration.
 pub(super) async fn integration(told: &Told) {
     const MINUTE: Duration = Duration::from_secs(60);
     let token = |name: &str| AccessToken::bearer(name, SystemClock.moment(), MINUTE);
@@ -181,7 +181,7 @@ pub(super) async fn integration(told: &Told) {
     assert!(permit.token().await.is_err());
 }
 
-/// Everything that a source of endpoint's can tell.
+/// Triggers all events of endpoint's sources.
 pub(super) async fn endpoint() {
     let server = AuthorizationServer::builder()
         .client(Client::new(ID, "s3cr3t"))
@@ -204,7 +204,7 @@ pub(super) async fn endpoint() {
     assert_eq!(server.token_request_count(), 2);
 }
 
-/// Fails in a way that time may mend, from the second question on.
+/// A source that fails with a transient error from the second call on.
 #[derive(Debug)]
 struct OnceOnly(AtomicBool);
 
@@ -218,7 +218,7 @@ impl SecretSource for OnceOnly {
     }
 }
 
-/// Everything that sources of secrets can tell, and that endpoint tells of them.
+/// Triggers all events of secret sources, including those that endpoint reports about them.
 pub(super) async fn secrets() {
     let path = std::env::temp_dir().join(format!("hallpass-observability-{}", std::process::id()));
     let open_to_all = fs::Permissions::from_mode(0o644);
@@ -261,7 +261,7 @@ pub(super) async fn secrets() {
     source.token(&TokenRequest::default()).await.unwrap();
 }
 
-/// What endpoint tells of servers that are discovered, certificates, refresh tokens and revocations.
+/// Triggers endpoint's events about discovery, certificates, refresh tokens and revocation.
 pub(super) async fn servers() {
     let server = MockServer::start().await;
     let issuer = server.uri();
@@ -314,7 +314,7 @@ pub(super) async fn servers() {
     certificate.identity().await.unwrap();
 }
 
-/// What endpoint and integrations tell of tokens that are bound to a key.
+/// Triggers the events about DPoP-bound tokens in endpoint and the integrations.
 pub(super) async fn proofs() {
     let (_server, endpoint) = Prudent::start("/token", |seen, _| {
         let body = match seen.nonce() {

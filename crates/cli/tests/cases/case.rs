@@ -1,4 +1,4 @@
-//! A case as its file describes it. Unknown members and expectations that check too little are errors.
+//! A case as its file describes it. Unknown members and insufficient expectations are errors.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
 pub(crate) struct Case {
-    /// The profile of runs that have none of their own.
+    /// The profile of runs without their own.
     pub(crate) profile: String,
     pub(crate) files: Vec<File>,
     pub(crate) environment: Vec<(String, String)>,
-    /// In the order of their names.
+    /// The servers, sorted by name.
     pub(crate) servers: Vec<(String, Vec<Answer>)>,
-    /// The files with certificate and key of servers that speak TLS.
+    /// The files with certificate and key of servers that use TLS.
     pub(crate) tls: BTreeMap<String, (String, String)>,
     pub(crate) runs: Vec<Run>,
-    /// True where it needs a Unix shell.
+    /// True if the case needs a Unix shell.
     pub(crate) unix: bool,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct File {
     pub(crate) executable: bool,
 }
 
-/// The n-th answer of a server; the last one repeats.
+/// The n-th response of a server; the last one repeats.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
@@ -42,7 +42,7 @@ pub(crate) enum Content {
 pub(crate) struct Run {
     pub(crate) command: String,
     pub(crate) profile: Option<String>,
-    /// Settings besides the profile's.
+    /// Settings in addition to the profile's.
     pub(crate) settings: String,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) expected: Expected,
@@ -51,24 +51,24 @@ pub(crate) struct Run {
 #[derive(Clone, Default)]
 pub(crate) struct Expected {
     pub(crate) exit: i32,
-    /// For each server.
+    /// The number of requests to each server.
     pub(crate) requests: BTreeMap<String, usize>,
-    /// All of standard output.
+    /// The complete standard output.
     pub(crate) stdout: Option<String>,
     pub(crate) stdout_has: Vec<String>,
     pub(crate) stdout_lacks: Vec<String>,
     pub(crate) stderr: Option<String>,
     pub(crate) stderr_has: Vec<String>,
     pub(crate) stderr_lacks: Vec<String>,
-    /// Of the requests of this run.
+    /// Text that the requests of this run must contain.
     pub(crate) sent_has: Vec<String>,
     pub(crate) sent_lacks: Vec<String>,
-    /// Files in the home folder, with all that they hold.
+    /// Files in the home folder, with their complete contents.
     pub(crate) files: BTreeMap<String, String>,
 }
 
 impl Expected {
-    /// With addresses in place of the names of servers.
+    /// Returns the expectations with the servers' addresses filled in.
     pub(crate) fn filled(&self, places: &BTreeMap<String, String>) -> Self {
         let mut expected = self.clone();
         let lists = [
@@ -92,7 +92,7 @@ impl Case {
     pub(crate) fn read(text: &str) -> Read<Self> {
         let table = DeTable::parse(text).map_err(|error| error.to_string())?;
         let mut members = Members(object(table.get_ref()));
-        // For people.
+        // The subject is for human readers only.
         members
             .text("subject")?
             .ok_or("the case has no `subject`")?;
@@ -150,7 +150,7 @@ impl Answer {
 impl Run {
     fn read(value: Value, servers: &[(String, Vec<Answer>)]) -> Read<Self> {
         let mut members = Members::of(value)?;
-        // For people.
+        // The subject is for human readers only.
         members.text("subject")?;
         let run = Self {
             command: members.text("command")?.ok_or("a run has no `command`")?,
@@ -169,7 +169,7 @@ impl Expected {
         let exit = members.number("exit")?.ok_or("a run has no `exit`")?;
         let mut requests = BTreeMap::new();
         for (server, _) in servers {
-            // With several servers those that are not named get none.
+            // If there are several servers, those not named get no requests.
             let count = match servers {
                 [_] => members
                     .number("requests")?
@@ -204,7 +204,7 @@ impl Expected {
     }
 }
 
-/// Members that are taken out one by one, so that those left over are unknown.
+/// The members of a table, removed one by one so that the remaining ones are unknown.
 struct Members(Map<String, Value>);
 
 impl Members {

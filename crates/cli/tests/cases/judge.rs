@@ -1,4 +1,4 @@
-//! Holds what a run did against what is expected of it.
+//! Compares the result of a run with what is expected.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -12,9 +12,9 @@ pub(crate) struct Seen {
     pub(crate) exit: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
-    /// For each server.
+    /// The number of requests to each server.
     pub(crate) requests: BTreeMap<String, usize>,
-    /// All requests, one after another.
+    /// All requests, concatenated.
     pub(crate) sent: String,
     pub(crate) files: BTreeMap<String, String>,
 }
@@ -45,7 +45,7 @@ pub(crate) fn judge(expected: &Expected, seen: &Seen) -> Result<(), String> {
         }
     }
     let shown = |text: &str, piece: &str| text.contains(piece);
-    // In any usual encoding; names of headers in any case.
+    // In any usual encoding; header names are case-insensitive.
     let sent = |text: &str, piece: &str| {
         let lower = text.to_lowercase().contains(&piece.to_lowercase());
         lower || leak::find(text, piece).is_some()
@@ -75,7 +75,7 @@ pub(crate) fn judge(expected: &Expected, seen: &Seen) -> Result<(), String> {
     if seen.files != expected.files {
         return Err(format!("the files are {:?}", seen.files));
     }
-    // No case has it shown.
+    // No case expects the secret in the output.
     match leak::find(&format!("{}\n{}", seen.stdout, seen.stderr), SECRET) {
         Some(spelling) => Err(format!("the secret is shown, spelled as {spelling:?}")),
         None => Ok(()),
@@ -98,7 +98,7 @@ fn pieces(
     }
 }
 
-/// Each expectation that is wrong is noticed.
+/// Every wrong expectation is detected.
 pub(crate) fn can_fail() -> Result<(), Failed> {
     let files = BTreeMap::from([("log".to_owned(), "started".to_owned())]);
     let requests = BTreeMap::from([("server".to_owned(), 1)]);

@@ -1,8 +1,8 @@
-//! The command against scripted servers, as `tests/cases/*.toml` describe them: one named test a file.
+//! Runs the command against scripted servers, as `tests/cases/*.toml` describe them: one named test per file.
 //!
-//! `tests/cases/README.md` has the format.
+//! `tests/cases/README.md` describes the format.
 
-// A test stops at what it does not expect.
+// A test panics on anything unexpected.
 #![allow(clippy::unwrap_used)]
 
 mod case;
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 }
 
 fn check(case: &Case) -> Result<(), Failed> {
-    // The servers run on its worker, the commands on this thread.
+    // The servers run on a worker thread, the commands on this one.
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -125,7 +125,7 @@ fn reply(answer: &Answer, places: &BTreeMap<String, String>) -> Reply {
     raw::http(answer.status, &headers, bytes(&answer.body, places))
 }
 
-/// Runs the command, and notes what it did.
+/// Runs the command and records the result.
 fn perform(
     run: &Run,
     case: &Case,
@@ -178,14 +178,14 @@ fn bytes(content: &Content, places: &BTreeMap<String, String>) -> Vec<u8> {
     }
 }
 
-/// `{NAME}` stands for the URL, `{NAME-host}` for host and port.
+/// `{NAME}` is replaced by the URL, `{NAME-host}` by host and port.
 fn address(name: &str, url: &str, places: &mut BTreeMap<String, String>) {
     places.insert(name.to_owned(), url.to_owned());
     let host = url.split_once("://").map_or(url, |(_, host)| host);
     places.insert(format!("{name}-host"), host.to_owned());
 }
 
-/// A JWT that nobody signed; nobody is to check.
+/// Returns an unsigned JWT, which nothing verifies.
 fn jwt_of_890_seconds() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let claims = format!(r#"{{"exp":{}}}"#, now.as_secs() + 890);
@@ -195,7 +195,7 @@ fn jwt_of_890_seconds() -> String {
         .join(".")
 }
 
-/// Puts addresses and the home folder in the places of their names in braces.
+/// Replaces names in braces with addresses and the home folder.
 fn filled(text: &str, places: &BTreeMap<String, String>) -> String {
     places.iter().fold(text.to_owned(), |text, (name, place)| {
         text.replace(&format!("{{{name}}}"), place)

@@ -1,4 +1,4 @@
-//! TLS before a server that speaks plain HTTP, with the certificate of a case.
+//! A TLS front for a server that speaks plain HTTP, with the certificate of a case.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -16,7 +16,7 @@ use tokio_rustls::{
     },
 };
 
-/// Starts it in front of `server`, until the runtime ends, and returns its URL.
+/// Starts the front for `server` until the runtime ends, and returns its URL.
 pub(crate) async fn before(server: SocketAddr, certificate: Vec<u8>, key: Vec<u8>) -> String {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&certificate)
         .collect::<Result<_, _>>()
@@ -24,7 +24,7 @@ pub(crate) async fn before(server: SocketAddr, certificate: Vec<u8>, key: Vec<u8
     let provider = Arc::new(aws_lc_rs::default_provider());
     let key = PrivateKeyDer::from_pem_slice(&key).unwrap();
     let key = provider.key_provider.load_private_key(key).unwrap();
-    // Unchecked: some certificates are not what they should be.
+    // Not validated: some certificates are wrong on purpose.
     let certified = SingleCertAndKey::from(CertifiedKey::new(chain, key));
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -38,7 +38,7 @@ pub(crate) async fn before(server: SocketAddr, certificate: Vec<u8>, key: Vec<u8
         while let Ok((client, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                // An error is the client's leaving, or its refusal of the certificate.
+                // An error means that the client has disconnected or rejected the certificate.
                 let mut client = acceptor.accept(client).await?;
                 let mut server = TcpStream::connect(server).await?;
                 io::copy_bidirectional(&mut client, &mut server).await

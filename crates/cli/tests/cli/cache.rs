@@ -1,4 +1,4 @@
-//! Tokens that are kept between runs.
+//! The token cache between runs.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::support::{ENV, User, default_profile, fault, profile, server, shown, 
 async fn twenty_at_once_on_a_cold_cache_make_one_request() {
     const RUNS: usize = 20;
     let server = server().await;
-    // Long enough that all of them are there before the first has its token.
+    // Long enough for all runs to start before the first has its token.
     server.set_latency(Duration::from_millis(500));
     let user = Arc::new(User::of(&server));
     let start = Arc::new(Barrier::new(RUNS));
@@ -46,7 +46,7 @@ async fn a_kept_token_needs_neither_server_nor_secret() {
         stdout(&again.env_remove("CLIENT_SECRET").assert().success()),
         token
     );
-    // And another scope is another token.
+    // A different scope is a different token.
     user.run("token --scope orders.write").code(5);
 }
 
@@ -63,7 +63,7 @@ async fn no_cache_neither_takes_nor_keeps() {
     assert_ne!(user.prints("token"), kept);
 }
 
-/// Checks of a fetch hold for what is cached too.
+/// The checks of a fetched token apply to a cached one too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cached_token_passes_the_checks_of_a_fetched_one() {
     let less = r#"{"access_token":"t0ken","token_type":"Bearer","expires_in":3600,"scope":"a"}"#;
@@ -94,7 +94,7 @@ async fn renew_replaces_what_is_kept() {
     assert_eq!(server.token_request_count(), 2);
 }
 
-/// A run is over before a renewal in the background would be: it waits for one in the last minute of its token.
+/// A run ends before a background renewal would: it waits for the renewal only in the last minute of its token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_near_its_end_is_replaced_and_printed_where_none_can_be_had() {
     let server = server().await;
@@ -109,13 +109,13 @@ async fn a_token_near_its_end_is_replaced_and_printed_where_none_can_be_had() {
     assert_ne!(second, first);
     assert_eq!(user.prints("token"), second);
     assert_eq!(server.token_request_count(), 3);
-    // Past its end it is no token at all.
+    // An expired token is not used at all.
     age(&user, 3_700);
     server.start_outage(fault("invalid_request"));
     user.run("token").code(4).stdout("");
 }
 
-/// The server takes longer than any run here: only a run that does not wait for it ends in time.
+/// The server takes longer than any run here, so only a run that does not wait for it ends in time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_valid_for_a_minute_is_not_held_back_by_a_slow_server() {
     let server = server().await;
@@ -129,7 +129,7 @@ async fn a_token_that_is_valid_for_a_minute_is_not_held_back_by_a_slow_server() 
     exec.args(ENV.split(' '));
     let printed = stdout(&exec.assert().success());
     assert!(printed.contains(first.trim_end()), "{printed}");
-    // The renewal runs beside the call, and ends with it.
+    // The renewal runs during the API call, and is cancelled with it.
     user.run(&format!("request GET {}", server.api_url("/orders")))
         .success();
     assert!(
@@ -157,7 +157,7 @@ async fn a_token_that_expires_while_its_successor_is_fetched_is_not_printed() {
     server.set_latency(Duration::from_secs(3));
     server.answer_next([fault("invalid_request")]);
     user.run("token --format json").code(4).stdout("");
-    // One that comes is printed, however late.
+    // A successor is printed, even if it arrives late.
     age(&user, 0);
     let second = user.prints("token");
     assert_ne!(second, first);
@@ -184,14 +184,14 @@ async fn a_kept_token_with_fewer_scopes_is_not_used_where_all_are_required() {
         assert!(shown(&run).contains("orders.write"), "{}", shown(&run));
         assert_eq!(server.token_request_count(), asked);
     }
-    // Once the server grants all, the token is kept like any other.
+    // Once the server grants all scopes, the token is cached like any other.
     server.end_outage();
     let token = user.prints("token");
     assert_eq!(user.prints("token"), token);
     assert_eq!(server.token_request_count(), 5);
 }
 
-/// Makes what is kept as old as if that had passed.
+/// Makes the cached tokens older by this duration.
 fn age(user: &User, seconds: u64) {
     let file = entries(user).remove(0);
     let text = fs::read_to_string(&file).unwrap();
@@ -232,7 +232,7 @@ async fn a_folder_that_cannot_be_used_costs_the_sharing_alone() {
     let server = server().await;
     let user = User::of(&server);
     fs::create_dir_all(user.path("cache")).unwrap();
-    // A file where the folder should be: no one can make it, not even root.
+    // A file in place of the folder: nobody can create the folder, not even root.
     fs::write(user.cache(), "").unwrap();
     user.prints("token");
     user.prints("token");
@@ -260,7 +260,7 @@ async fn files_are_the_users_alone() {
     }
 }
 
-/// A folder that a user names may hold anything: all of ours is in a folder of our own below it.
+/// A folder that the user names may contain other files: ours are in a subfolder.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_folder_that_a_user_names_nothing_is_changed() {

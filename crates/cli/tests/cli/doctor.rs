@@ -48,11 +48,11 @@ async fn all_is_well() {
         plain.is_ascii() && plain.starts_with("ok   configuration   profile `default` of "),
         "{plain}"
     );
-    // Ticks are for terminals alone, whatever the locale.
+    // Ticks are printed only on terminals, regardless of the locale.
     let mut unicode = user.hallpass("doctor");
     let piped = stdout(&unicode.env("LANG", "en_GB.UTF-8").assert().success());
     assert_eq!(piped, plain);
-    // Each looked for itself: nothing was kept, nothing taken from what is kept.
+    // Every run fetched its own token: nothing was cached, and nothing was read from the cache.
     assert_eq!(server.token_request_count(), 3);
     assert!(!user.cache().exists());
 }
@@ -175,7 +175,8 @@ async fn a_secret_file_that_everyone_may_read_is_a_warning() {
     }
 }
 
-/// As it comes out of a `.env` file, a Kubernetes `Secret` or an editor. It may belong to it, and so the server is asked.
+/// A secret as it comes out of a `.env` file, a Kubernetes `Secret` or an editor. The extra characters may belong to
+/// it, so the request is sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_was_altered_on_its_way_is_a_warning() {
     let server = server().await;
@@ -197,7 +198,7 @@ async fn a_secret_that_was_altered_on_its_way_is_a_warning() {
     }
 }
 
-/// Milliseconds or a time in place of seconds, and a token that says otherwise itself.
+/// Milliseconds or a time instead of seconds, and a token whose own claim differs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lifetime_that_is_hardly_right_is_a_warning() {
     use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};

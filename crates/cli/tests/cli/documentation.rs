@@ -1,21 +1,21 @@
-//! docs/command.md: each command in it is run, and prints what it says.
+//! docs/command.md: each of its commands is run and prints the documented output.
 
 use std::fs;
 
 use crate::support::User;
 
 const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/command.md");
-/// The console is a Unix shell's.
+/// The console examples need a Unix shell.
 #[cfg(unix)]
 mod console {
     use super::*;
     use crate::support::{default_profile, server};
 
-    /// What the guide has in place of what differs from run to run.
+    /// Replacements in the guide for output that differs between runs.
     const TOKEN: &str = "2YotnFZFEjr1zCsicMWpAA";
     const TIME: &str = "2026-11-25T12:59:58Z";
 
-    /// The commands of the guide's console blocks, each with what it prints.
+    /// Returns the commands in the guide's console blocks, each with its output.
     fn commands(guide: &str) -> Vec<(String, String)> {
         let mut commands: Vec<(String, String)> = Vec::new();
         let mut within = false;
@@ -33,7 +33,7 @@ mod console {
         commands
     }
 
-    /// What a run printed, with the guide's words in place of what differs.
+    /// Replaces the varying output of a run with the guide's text.
     fn in_the_guides_words(printed: &str, token: &str, host: &str, user: &User) -> String {
         let config = user.config().display().to_string();
         let text = printed
@@ -45,7 +45,7 @@ mod console {
             .collect()
     }
 
-    /// Times, durations, keys: anything of their shape is as good as the guide's.
+    /// Times, durations and keys: any value of the right form matches.
     fn plain(word: &str) -> String {
         let bare = word.trim_end_matches([' ', '"', '\n', '=', ',']);
         let rest = &word[bare.len()..];
@@ -84,7 +84,7 @@ mod console {
         let commands = commands(&guide);
         assert!(commands.len() >= 11, "{}", commands.len());
         for (line, says) in commands {
-            // As a shell reads it, and with the API that there is.
+            // As a shell reads it, with the address of the test's API.
             let line = line.replace("https://api.example", &server.api_url(""));
             let mut shell = user.hallpass("");
             let program = shell.get_program().to_owned();
@@ -107,7 +107,7 @@ mod console {
         }
     }
 
-    /// The same lines; `...` stands for anything up to the next word.
+    /// Compares line by line; `...` matches anything up to the next word.
     fn same(line: &str, printed: &str, says: &str) {
         assert_eq!(
             printed.lines().count(),
@@ -138,14 +138,14 @@ fn the_exit_codes_are_those_of_the_help() {
     assert_eq!(seen, 8);
 }
 
-/// Each setting of the guide's example is one that there is.
+/// Each setting in the guide's example exists.
 #[test]
 fn the_guides_profiles_can_be_read() {
     let guide = fs::read_to_string(GUIDE).unwrap();
     let (_, rest) = guide.split_once("```toml\n").unwrap();
     let (profiles, _) = rest.split_once("```").unwrap();
     let user = User::new();
-    // Where an absolute path begins with a drive.
+    // On systems where an absolute path starts with a drive.
     let drive = if cfg!(windows) { "file:C:/" } else { "file:/" };
     user.profile(&profiles.replace("file:/", drive));
     for (name, host) in [
@@ -163,7 +163,7 @@ fn the_guides_profiles_can_be_read() {
         let report: serde_json::Value =
             serde_json::from_str(&crate::support::stdout(&report)).unwrap();
         let first = &report["steps"][0];
-        // The configuration is right, and the secret is not there; Vault is a choice at build time.
+        // The configuration is valid but the secret is missing; Vault depends on a build feature.
         let detail = first["detail"].as_str().unwrap();
         assert!(
             detail.contains(host) || detail.contains("without the feature"),

@@ -2,7 +2,7 @@
 
 use crate::support::{ENV, ID, SECRET, User, default_profile, server, stderr, stdout};
 
-/// Runs a line of this system's shell, which stands for any command.
+/// Runs a line in this system's shell, in place of any command.
 fn in_a_shell(user: &User, words: &str, line: &str) -> assert_cmd::Command {
     let shell = if cfg!(windows) {
         ["cmd", "/d", "/c"].as_slice()
@@ -26,7 +26,7 @@ async fn a_command_has_the_token_and_not_the_secret() {
         "{printed}"
     );
     assert!(printed.contains("OTHER=stays"));
-    // The control is the next test: it reaches a command by any other name.
+    // The next test is the positive control: under any other name the secret reaches the command.
     assert!(
         !printed.contains(SECRET) && !printed.contains("CLIENT_SECRET"),
         "{printed}"
@@ -35,7 +35,7 @@ async fn a_command_has_the_token_and_not_the_secret() {
     let mut command = user.hallpass(&format!(
         "exec --no-cache --danger-allow-mixed-settings -- {ENV}"
     ));
-    // Names are told apart by their case on Unix alone.
+    // Variable names are case-sensitive on Unix only.
     let ours = if cfg!(windows) {
         "hallpass_client_secret"
     } else {
@@ -70,7 +70,7 @@ async fn the_exit_code_is_the_commands() {
     );
 }
 
-/// It took this process's place: a signal ends it, and not a parent.
+/// The command replaces this process: a signal ends it, not a parent.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_the_command_itself() {
@@ -100,7 +100,7 @@ async fn without_a_token_nothing_is_run() {
     user.run("exec --name 9x -- true").code(2);
 }
 
-/// As shells have it.
+/// The exit codes that shells use.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_no_program_is_code_126() {
@@ -119,7 +119,7 @@ async fn a_file_that_is_no_program_is_code_126() {
 async fn the_token_of_vault_is_not_passed_on() {
     let server = server().await;
     let user = User::of(&server);
-    // With a cached token Vault is not asked.
+    // With a cached token, Vault is not contacted.
     user.prints("token");
     let run = || {
         let mut command = user.hallpass(&format!("exec -- {ENV}"));

@@ -1,4 +1,4 @@
-//! Exit codes and words of what fails.
+//! Exit codes and messages of failures.
 
 use hallpass_testkit::raw::{self, RawServer};
 
@@ -107,7 +107,7 @@ async fn verbose_tells_causes_and_steps() {
         "{long}"
     );
 
-    // A port that nobody listens at.
+    // A port without a listener.
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -152,7 +152,7 @@ fn a_wrong_command_line_is_code_2() {
     user.run("request --help").code(0);
 }
 
-/// `| head`: the reader has gone before the end is written.
+/// `| head`: the reader closes the pipe before the end is written.
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     use std::{
@@ -180,7 +180,7 @@ fn a_reader_that_goes_away_is_no_error() {
     }
 }
 
-/// Windows PowerShell 5 writes UTF-8 with a mark, and UTF-16 where its output is redirected.
+/// Windows PowerShell 5 writes UTF-8 with a byte order mark, and UTF-16 when its output is redirected.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_windows_powershell_is_read_or_told() {
     let server = server().await;
@@ -215,7 +215,7 @@ async fn a_file_that_others_may_write_is_warned_of() {
     assert!(!warned.contains(crate::support::ID), "{warned}");
 }
 
-/// `| head`: what the run ends with does not depend on who reads its output.
+/// `| head`: the exit code does not depend on the reader of the output.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_goes_away_takes_no_exit_code_along() {
     use std::process::Stdio;
@@ -252,7 +252,7 @@ async fn a_reader_that_goes_away_takes_no_exit_code_along() {
     assert_eq!(without_reader("doctor").0, Some(3));
 }
 
-/// Both ways, to a token and to the API, treat a proxy alike.
+/// Token requests and API requests treat a proxy alike.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_is_named_with_a_way_that_works() {
     let server = server().await;
@@ -312,7 +312,7 @@ async fn a_server_that_asks_for_a_pause_is_told_with_its_length() {
     assert_eq!(server.request_count(), 1);
 }
 
-/// Who writes the file would choose the command that is run.
+/// Another user who can write the file would choose the command that is run.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn no_command_is_run_for_a_file_that_others_may_write() {
@@ -330,13 +330,13 @@ async fn no_command_is_run_for_a_file_that_others_may_write() {
         "{told}"
     );
     assert!(!ran.exists());
-    // The control: it is the file's mode that matters.
+    // Positive control: the file's mode makes the difference.
     fs::set_permissions(user.config(), fs::Permissions::from_mode(0o600)).unwrap();
     user.run("token").failure();
     assert!(ran.exists());
 }
 
-/// A Vault agent listens on loopback without TLS; the setting for the token endpoint is the one for Vault too.
+/// A Vault agent listens on loopback without TLS; the setting for the token endpoint applies to Vault too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vault_on_loopback_is_asked_over_plain_http_where_that_is_allowed() {
     let found = r#"{"data":{"data":{"key":"s3cr3t"},"metadata":{"version":1}}}"#;
@@ -363,7 +363,7 @@ async fn a_vault_on_loopback_is_asked_over_plain_http_where_that_is_allowed() {
     assert_eq!(vault.request_count(), 1);
 }
 
-/// A FIFO without a writer would be waited for without an end.
+/// Opening a FIFO without a writer would block forever.
 #[cfg(unix)]
 #[test]
 fn a_fifo_is_no_file() {

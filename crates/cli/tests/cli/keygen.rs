@@ -1,4 +1,4 @@
-//! `hallpass keygen`: keys that the library reads, in files that are the user's alone.
+//! `hallpass keygen`: keys that the library reads, in files that only the user can read.
 
 use std::fs;
 
@@ -12,14 +12,14 @@ use serde_json::Value;
 
 use crate::support::{User, shown, stderr, stdout};
 
-/// A private JWK with a name of its own; the example of RFC 8037 appendix A.1.
+/// A private JWK with its own `kid`; the example of RFC 8037 appendix A.1.
 const JWK: &str = r#"{"kty":"OKP","crv":"Ed25519","kid":"mine","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
 
 fn written(user: &User, name: &str) -> String {
     fs::read_to_string(user.path(name)).unwrap()
 }
 
-/// The one key of a printed set.
+/// Returns the only key of a printed set.
 fn of_a_set(printed: &str) -> Value {
     let set: Value = serde_json::from_str(printed).unwrap();
     let keys = set["keys"].as_array().unwrap();
@@ -49,7 +49,7 @@ fn the_key_is_what_the_library_reads() {
         assert_eq!(jwk["alg"], algorithm.name());
         assert_eq!(jwk["use"], "sig");
         assert_eq!(jwk["kid"].as_str(), key.key_id());
-        // RFC 7518 section 6: what is private has these names.
+        // RFC 7518 section 6: the names of the private members.
         for private in ["d", "p", "q", "dp", "dq", "qi"] {
             assert!(jwk.get(private).is_none(), "{private}");
         }
@@ -68,7 +68,7 @@ fn the_file_is_the_users_alone() {
     };
     user.prints("keygen -o client.pem");
     assert_eq!(mode(), 0o600);
-    // One that others could read becomes one that they cannot.
+    // A file that others can read is replaced by one that they cannot.
     fs::set_permissions(user.path("client.pem"), fs::Permissions::from_mode(0o644)).unwrap();
     user.prints("keygen -o client.pem --force");
     assert_eq!(mode(), 0o600);
@@ -111,7 +111,7 @@ fn a_key_that_is_there_is_not_lost() {
 
     user.prints("keygen -o client.pem --force");
     assert_ne!(written(&user, "client.pem"), first);
-    // What it was written to on the way is gone.
+    // The temporary file was removed.
     let names = fs::read_dir(user.path("")).unwrap();
     let left = names.filter(|name| {
         let name = name.as_ref().unwrap().file_name();
@@ -186,7 +186,7 @@ fn what_is_no_key_is_told() {
 #[test]
 fn nothing_of_the_private_key_is_shown() {
     let user = User::new();
-    // Which lines of the PEM text hold private parts, and where the private number is in the bytes.
+    // The lines of the PEM text with private parts, and the position of the private number in the bytes.
     for (words, lines, number) in [
         ("-a es256", 1..3, 36..68),
         ("-a es384", 1..3, 35..83),
@@ -215,7 +215,7 @@ fn nothing_of_the_private_key_is_shown() {
                 leak::assert_clean(&shown(run), canary);
             }
         }
-        // The positive control: what is public of the same key is found, and what was sought makes it private.
+        // Positive control: the public part of the same key is found, and with the searched text the key is private.
         let mut jwk = of_a_set(&stdout(&runs[0]));
         let public = jwk["x"].as_str().or(jwk["n"].as_str()).unwrap();
         assert!(leak::find(&shown(&runs[1]), public).is_some());

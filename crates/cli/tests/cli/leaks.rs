@@ -1,4 +1,4 @@
-//! A canary goes in as the secret and as the token; no output of a run that fails may hold it.
+//! A canary is used as the secret and as the token; no output of a failing run may contain it.
 
 use hallpass_testkit::{
     leak,
@@ -9,7 +9,7 @@ use crate::support::{SECRET, User, profile, shown};
 
 const TOKEN: &str = "CANARY-token-9876543210";
 
-/// Each way to ask for a token, with as much told as there is.
+/// Each way to request a token, with the most verbose output.
 const WAYS: [&str; 5] = [
     "token -vv",
     "token -vv --format json --renew",
@@ -67,7 +67,7 @@ async fn no_run_that_fails_shows_secret_or_token() {
                 leak::assert_clean(&shown(&run), canary);
             }
         }
-        // The positive control: the secret was sent, in the Basic header.
+        // Positive control: the secret was sent, in the Basic header.
         let sent = server
             .requests()
             .into_iter()
@@ -103,6 +103,6 @@ async fn no_run_that_succeeds_tells_more_than_it_was_asked_for() {
     }
     let run = user.run("token -vv --renew").success();
     leak::assert_clean(&crate::support::stderr(&run), TOKEN);
-    // The positive control.
+    // Positive control.
     assert!(leak::find(&crate::support::stdout(&run), TOKEN).is_some());
 }

@@ -1,6 +1,6 @@
-//! The binary itself, against the embedded server and a real one.
+//! Tests of the compiled command, against the embedded server and a real one.
 
-// A test stops at what it does not expect, in its helpers too; and what it shows is put together as it comes.
+// Tests and their helpers panic on anything unexpected, and format output directly.
 #![allow(clippy::unwrap_used, clippy::format_push_string)]
 
 mod cache;

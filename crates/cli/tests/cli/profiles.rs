@@ -1,4 +1,4 @@
-//! Where settings come from.
+//! The sources of settings and their precedence.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hallpass_testkit::raw::{self, RawServer};
@@ -74,7 +74,7 @@ async fn the_environment_goes_over_the_profile() {
     assert_eq!(asked.parameter("client_id"), Some(ID));
 }
 
-/// A variable that is left in a shell must not send a profile's secret elsewhere, nor another secret to its server.
+/// A variable left in a shell must not send a profile's secret elsewhere, nor another secret to its server.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_goes_only_to_the_server_of_its_own_place() {
     let (server, elsewhere) = (server().await, server().await);
@@ -148,14 +148,14 @@ async fn a_credential_goes_only_to_the_server_of_its_own_place() {
     assert_eq!(server.token_request_count(), 0);
     assert_eq!(elsewhere.token_request_count(), 0);
 
-    // A profile that is named on the command line is used as it is.
+    // A profile named on the command line is used unchanged.
     for variables in [&other_server[..], &other_client, &other_secret] {
         run("token -p default --no-cache", variables).success();
     }
     assert_eq!(server.token_request_count(), 3);
     assert_eq!(elsewhere.token_request_count(), 0);
 
-    // A flag allows both, and a variable that says the same as the profile is no conflict.
+    // A flag allows both, and a variable equal to the profile's setting is not a conflict.
     run(&format!("{by_flag} --danger-allow-mixed-settings"), &[]).success();
     assert_eq!(elsewhere.token_request_count(), 1);
     let mine = server.token_endpoint();
@@ -165,7 +165,7 @@ async fn a_credential_goes_only_to_the_server_of_its_own_place() {
     assert_eq!(server.token_request_count(), 5);
 }
 
-/// The issuer that assertions name, and the server that gets them, are replaced together.
+/// The issuer named in assertions and the server that receives them are replaced together.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_assertion_for_one_server_is_not_sent_to_another() {
     let (one, other) = (
@@ -195,7 +195,7 @@ async fn an_assertion_for_one_server_is_not_sent_to_another() {
     let issuer = other.url("");
     let by_flag = format!("token --issuer {issuer}");
     assert_eq!(asked(&by_flag), (false, false));
-    // Where that is allowed, the other server alone is asked.
+    // If that is allowed, only the other server is contacted.
     let mixed = format!("{by_flag} --danger-allow-mixed-settings");
     assert_eq!(asked(&mixed), (false, true));
     let mut named = user.hallpass("token -p key");
@@ -259,7 +259,7 @@ fn a_setting_without_effect_is_an_error() {
     }
 }
 
-/// Servers that know clients by certificates, and want their own address as the audience.
+/// Servers that identify clients by certificates, and expect their own address as the audience.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_assertion_can_name_a_certificate_and_the_token_endpoint() {
     let server = RawServer::always(raw::json(
@@ -356,7 +356,7 @@ fn a_secret_in_the_file_is_refused_and_not_repeated() {
             assert!(told.contains("line "), "{line}: {told}");
         }
     }
-    // The hint says where a secret may be.
+    // The hint lists the supported secret sources.
     user.profile(
         &profile("default", "https://login.example/").replace("env:CLIENT_SECRET", SECRET),
     );
@@ -387,7 +387,7 @@ async fn a_server_may_need_settings_of_its_own() {
     }
 }
 
-/// A password manager that waits for someone is started once, and its own failure is the one that is shown.
+/// A password manager that waits for the user is started once, and its own error is shown.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_does_not_end_is_killed_after_its_time() {

@@ -42,7 +42,7 @@ async fn it_gives_tokens_and_passes_the_doctor() {
         assert_eq!(told["scope"], "api:read api:write");
         assert!(told["expires_in"].as_u64().unwrap() > 590);
         assert_eq!(peer.served().await, 200);
-        // The next run asks nobody.
+        // The next run sends no request.
         let mut again = user.hallpass("token -p");
         let again = again.arg(name).assert().success();
         assert_eq!(stdout(&again).trim_end(), told["access_token"]);
@@ -53,7 +53,7 @@ async fn it_gives_tokens_and_passes_the_doctor() {
     let report = stdout(&doctor.env("PEER_SECRET", &secret).assert().success());
     let report: Value = serde_json::from_str(&report).unwrap();
     let tls = &report["steps"][4];
-    // Its certificates live for two days.
+    // Its certificates are valid for two days.
     assert_eq!(
         (&tls["name"], &tls["status"]),
         (&"tls".into(), &"warning".into())
@@ -75,7 +75,7 @@ async fn it_gives_tokens_and_passes_the_doctor() {
         stderr(&wrong)
     );
 
-    // Without its authority the server is not believed, and nothing is sent.
+    // Without its authority the server is not trusted, and nothing is sent.
     let file = std::fs::read_to_string(user.config()).unwrap();
     user.profile(&file.replace("ca_file", "# ca_file"));
     let mut strange = user.hallpass("doctor -p tls");

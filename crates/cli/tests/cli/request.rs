@@ -162,7 +162,7 @@ async fn a_token_goes_where_it_may_and_nowhere_else() {
     );
     assert_eq!(elsewhere.requests().len(), 0);
 
-    // Plain HTTP is for this machine, and only where that was chosen.
+    // Plain HTTP is for loopback only, and only if enabled.
     for (words, code, says) in [
         ("request GET http://api.example/", 3, "plain HTTP"),
         ("request GET ftp://api.example/", 2, "none of a web server"),
@@ -178,16 +178,16 @@ async fn a_token_goes_where_it_may_and_nowhere_else() {
         assert!(stderr(&told).contains(says), "{words}: {}", stderr(&told));
     }
 
-    // A profile that names the places of its tokens keeps them from others.
+    // A profile with allowed origins withholds its tokens from others.
     let origin = server.api_url("").replace("/api", "");
     user.profile(&(default_profile(&server) + &format!("allowed_origins = [\"{origin}\"]\n")));
     user.run(&format!("request GET {}", server.api_url("/orders")))
         .success();
-    // To name one again does no harm.
+    // Naming one again is harmless.
     let orders = server.api_url("/orders");
     user.run(&format!("request GET {orders} --allow-origin {origin}"))
         .success();
-    // Another virtual host at that address is another API.
+    // Another virtual host at that address is a different API.
     let calls = server.api_call_count();
     let told = user.run(&format!("request GET {orders} -H Host:other.example"));
     let told = stderr(&told.code(3));
@@ -206,7 +206,7 @@ async fn a_token_goes_where_it_may_and_nowhere_else() {
     let place = place.trim_end_matches('/');
     user.run(&format!("request GET {place}/ --allow-origin {place}"))
         .success();
-    // The control: there the token went.
+    // Positive control: the token was sent there.
     let token = user.prints("token");
     let sent = String::from_utf8(elsewhere.requests().remove(0)).unwrap();
     assert!(leak::find(&sent, token.trim_end()).is_some());
@@ -223,7 +223,7 @@ async fn without_a_token_nothing_is_sent() {
     assert_eq!(server.api_call_count(), 0);
 }
 
-/// A proxy may be on any host, and what is sent to loopback may be in the clear.
+/// A proxy may be on any host, and requests to loopback may be unencrypted.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_proxy_sees_what_is_sent_to_loopback() {
     let server = server().await;
@@ -248,7 +248,7 @@ async fn no_proxy_sees_what_is_sent_to_loopback() {
     assert_eq!(proxy.connection_count(), 0);
 }
 
-/// The same rules hold on the way to a token and on the way to the API.
+/// The same rules apply to token requests and API requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_with_a_password_is_refused_with_a_cached_token_too() {
     let server = server().await;
@@ -281,12 +281,12 @@ async fn an_origin_may_be_named_twice() {
     user.run(&twice).success();
     user.profile(&(default_profile(&server) + &format!("allowed_origins = [\"{origin}\"]\n")));
     user.run(&twice).success();
-    // What is no origin is still refused.
+    // An invalid origin is still rejected.
     let path = user.run(&format!("request GET {url} --allow-origin {origin}/x"));
     path.code(3);
 }
 
-/// An API that takes a body slowly is no slow answer.
+/// A slow upload does not count as a slow response.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_does_not_count_as_a_slow_answer() {
     const LENGTH: usize = 2 << 20;

@@ -51,7 +51,7 @@ fn bash_and_zsh_take_the_scripts_where_they_are_installed() {
         let script = user.prints(&format!("completions {shell}"));
         let path = user.path(shell);
         fs::write(&path, script).unwrap();
-        // A shell that is not installed cannot object.
+        // A shell that is not installed cannot check the script.
         if let Ok(status) = std::process::Command::new(shell)
             .arg("-n")
             .arg(&path)

@@ -10,9 +10,9 @@ use hallpass_testkit::{
 use tempfile::TempDir;
 
 pub(crate) const ID: &str = "orders-service";
-/// Sought in everything that is shown.
+/// A canary that every output is searched for.
 pub(crate) const SECRET: &str = "CANARY-s3cr3t-0123456789";
-/// A reference to a file that is not there, by a path that is absolute on this system.
+/// A reference to a missing file, with an absolute path for this system.
 pub(crate) const MISSING: &str = if cfg!(windows) {
     "file:C:/no/such/file"
 } else {
@@ -25,7 +25,7 @@ pub(crate) const ENV: &str = if cfg!(windows) {
     "env"
 };
 
-/// Someone with a home folder of their own, and nothing else in the environment.
+/// A user with a home folder and an otherwise empty environment.
 pub(crate) struct User {
     home: TempDir,
 }
@@ -37,7 +37,7 @@ impl User {
         }
     }
 
-    /// A user whose default profile asks this server.
+    /// Creates a user whose default profile uses this server.
     pub(crate) fn of(server: &AuthorizationServer) -> Self {
         let user = Self::new();
         user.profile(&default_profile(server));
@@ -63,7 +63,7 @@ impl User {
         self.path("cache/hallpass")
     }
 
-    /// The command with these words, which have spaces between them.
+    /// Returns the command with these arguments, separated by spaces.
     pub(crate) fn hallpass(&self, words: &str) -> Command {
         let mut command = assert_cmd::cargo::cargo_bin_cmd!("hallpass");
         command.args(words.split_whitespace()).env_clear();
@@ -88,13 +88,13 @@ impl User {
         self.hallpass(words).assert()
     }
 
-    /// What the command prints where it succeeds.
+    /// Returns the output of a successful command.
     pub(crate) fn prints(&self, words: &str) -> String {
         stdout(&self.run(words).success())
     }
 }
 
-/// A server that knows the client, and an API that wants its scope.
+/// Starts a server that knows the client, and an API that requires its scope.
 pub(crate) async fn server() -> AuthorizationServer {
     let client = Client::new(ID, SECRET).scopes("orders.read orders.write");
     AuthorizationServer::builder().client(client).start().await
@@ -125,12 +125,12 @@ pub(crate) fn stderr(assert: &Assert) -> String {
     String::from_utf8(assert.get_output().stderr.clone()).unwrap()
 }
 
-/// Both outputs.
+/// Returns both outputs.
 pub(crate) fn shown(assert: &Assert) -> String {
     stdout(assert) + &stderr(assert)
 }
 
-/// What servers answer in real life, by its name in the testkit.
+/// Returns a realistic server response by its name in the testkit.
 pub(crate) fn fault(name: &str) -> &'static Fault {
     faults::named(name).unwrap()
 }

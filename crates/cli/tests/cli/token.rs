@@ -85,7 +85,7 @@ async fn the_environment_alone_is_enough() {
     camall.assert().success();
     let asked = server.token_requests();
     assert_eq!(asked[0].parameter("scope"), None);
-    // camall.io's way: the credentials in the form.
+    // camall.io's method: the credentials in the form.
     assert_eq!(asked[1].parameter("client_secret"), Some(SECRET));
     assert_eq!(asked[1].parameter("scope"), Some("orders.write"));
 }
@@ -156,7 +156,7 @@ async fn inspect_takes_a_token_from_standard_input_alone() {
         .code(2);
 }
 
-/// A stranger wrote the token: what a terminal acts on is not passed to it.
+/// A stranger wrote the token: characters that control a terminal are not printed.
 #[test]
 fn inspect_shows_control_characters_escaped() {
     use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};

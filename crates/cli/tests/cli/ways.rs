@@ -1,4 +1,4 @@
-//! Clients that prove themselves without a secret that is sent, and servers that are found by their issuer.
+//! Clients that authenticate without sending a secret, and servers that are discovered from their issuer.
 
 use std::{fs, path::Path};
 
@@ -11,7 +11,7 @@ use crate::{
     support::{SECRET, User, shown, stderr, stdout},
 };
 
-/// A profile of the real server.
+/// A profile for the real server.
 fn profile(peer: &OidcProvider, name: &str, id: &str, more: &str) -> String {
     format!(
         "[profile.{name}]\nissuer = '{}'\nclient_id = '{id}'\nscope = 'api:read'\n\
@@ -176,7 +176,7 @@ async fn a_certificate_proves_a_client_of_the_real_server() {
             "{report}"
         );
         assert!(line(&report, "authentication").contains(way), "{report}");
-        // A token that is bound to the certificate is not kept for a run that may have another.
+        // A token bound to the certificate is not cached for a run that may have another one.
         for _ in 0..2 {
             user.run(&format!("token -p {name}")).success();
         }
@@ -200,7 +200,7 @@ async fn a_certificate_proves_a_client_of_the_real_server() {
     assert!(stdout(&mixed).contains("FAIL secret"), "{}", stdout(&mixed));
 }
 
-/// A profile that asks nobody.
+/// A profile that sends no request.
 fn offline(more: &str) -> String {
     format!(
         "[profile.default]\nclient_id = 'orders'\ntoken_endpoint = 'https://login.example/t'\n{more}\n"
