@@ -37,7 +37,7 @@ fn settings(peer: &OidcProvider) -> AssertionSettings {
     AssertionSettings::new(peer.told("issuer")).unwrap()
 }
 
-/// Returns the assertion settings of the client that is registered with keys under this name.
+/// Creates a source of assertions signed with the key that is registered for the client of this name.
 fn signed(settings: AssertionSettings, peer: &OidcProvider, name: &str) -> SignedAssertion {
     let pem = Path::new(peer.told("keys")).join(format!("{name}.pem"));
     let key = SigningKey::from_pem(&fs::read_to_string(pem).unwrap());

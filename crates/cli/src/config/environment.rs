@@ -96,7 +96,7 @@ fn named(variables: &Variables, prefix: &'static str) -> Result<Layer, Failure> 
     })
 }
 
-/// Reads a reference to the secret, or wraps a secret given directly. The secret itself is read when it is needed.
+/// Returns a reference to a secret that a variable holds or refers to. The secret itself is read when it is needed.
 fn reference(variables: &Variables, name: &str) -> Result<Option<SecretReference>, Failure> {
     let from = format!("{name}_FROM");
     let file = format!("{name}_FILE");

@@ -1,4 +1,4 @@
-//! Checks of client authentication: can the credential be read, and does the server accept it?
+//! Checks whether the credential can be read, and whether the server accepts the authentication method.
 
 use std::time::SystemTime;
 
