@@ -1,4 +1,4 @@
-//! A circuit breaker: a store that keeps failing is not asked for a while, and then by one question first.
+//! A circuit breaker: a store that keeps failing is not called for a while, and then probed by one call first.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -7,9 +7,9 @@ use std::{
 
 use hallpass_core::Timestamp;
 
-/// So many faults in a row open the breaker.
+/// The number of consecutive faults that opens the breaker.
 const FAULTS: u32 = 3;
-/// How long the store is not asked then.
+/// The time for which an open breaker blocks calls to the store.
 const REST: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
@@ -18,13 +18,13 @@ pub(crate) struct Breaker(Mutex<State>);
 #[derive(Clone, Copy)]
 enum State {
     Closed {
-        /// Faults in a row.
+        /// Consecutive faults.
         faults: u32,
     },
     Open {
         until: Timestamp,
     },
-    /// One question is under way, whose outcome decides.
+    /// One call is in progress, and its outcome decides.
     HalfOpen,
 }
 
@@ -34,16 +34,16 @@ impl Default for State {
     }
 }
 
-/// What a question to the store may do.
+/// The breaker's decision about a call to the store.
 pub(crate) enum Admission {
     Granted,
-    /// The rest is over, and this question is the first one after it.
+    /// The rest period is over, and this call is the first one after it.
     Probe(Probe),
     Denied,
 }
 
 impl Breaker {
-    /// Decides about a question that can serve as a probe.
+    /// Decides about a call that can serve as a probe.
     pub(crate) fn admit(self: &Arc<Self>, now: Timestamp) -> Admission {
         self.change(|state| match *state {
             State::Closed { .. } => Admission::Granted,
@@ -55,7 +55,7 @@ impl Breaker {
         })
     }
 
-    /// Returns true if questions are answered as far as is known.
+    /// Returns true if the store is considered available.
     pub(crate) fn is_closed(&self) -> bool {
         self.change(|state| matches!(state, State::Closed { .. }))
     }
@@ -64,13 +64,13 @@ impl Breaker {
         self.change(|state| *state = State::default());
     }
 
-    /// Counts a fault; returns true if it is the first one of a row or of a rest, which is worth a warning.
+    /// Counts a fault; returns true if it is the first one of a series or of a rest period, which deserves a warning.
     pub(crate) fn failed(&self, now: Timestamp) -> bool {
         self.change(|state| {
             let (faults, first) = match *state {
                 State::Closed { faults } => (faults + 1, faults == 0),
                 State::HalfOpen => (FAULTS, true),
-                // Of a question that was asked before.
+                // From a call that started earlier.
                 State::Open { .. } => return false,
             };
             *state = if faults >= FAULTS {
@@ -88,7 +88,7 @@ impl Breaker {
     }
 }
 
-/// The duty to report how the probe went. Dropped without a report, the next question is the probe.
+/// The obligation to report the outcome of the probe. If it is dropped without a report, the next call is the probe.
 pub(crate) struct Probe(Arc<Breaker>);
 
 impl Probe {

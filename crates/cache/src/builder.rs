@@ -4,7 +4,7 @@ use hallpass_core::{Clock, Observer, Observers, SystemClock, TokenSource};
 
 use crate::{CachedTokenSource, TokenStore, policy::Policy};
 
-/// Sets up a [`CachedTokenSource`].
+/// A builder for a [`CachedTokenSource`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,7 +27,7 @@ pub struct CacheBuilder<S> {
     pub(crate) name: Arc<str>,
     pub(crate) observers: Observers,
     pub(crate) keep_warm: bool,
-    /// With its namespace.
+    /// The store and its namespace.
     pub(crate) store: Option<(Arc<dyn TokenStore>, String)>,
 }
 
@@ -50,39 +50,39 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
         self
     }
 
-    /// Sets the longest time before expiry at which a token is renewed. Default: 5 minutes.
+    /// Sets the maximum time before expiry at which a token is refreshed. Default: 5 minutes.
     ///
-    /// The window is a fifth of the lifetime where that is shorter, so that short-lived tokens are not renewed at
-    /// every call; the point within it is chosen at random for each token.
+    /// The window is a fifth of the lifetime if that is shorter, so that short-lived tokens are not refreshed at every
+    /// call; the point within the window is random for each token.
     pub fn max_refresh_window(mut self, window: Duration) -> Self {
         self.policy.max_window = window;
         self
     }
 
-    /// Sets the least time between two fetches for a key, whatever the server answers. Default: 500 ms.
+    /// Sets the minimum time between two fetches for a key, whatever the server responds. Default: 500 ms.
     pub fn min_interval(mut self, interval: Duration) -> Self {
         self.policy.min_interval = interval;
         self
     }
 
-    /// Sets the wait after a first transient failure, and the longest after many; it doubles in between, with jitter.
-    /// Default: 1 s and 60 s.
+    /// Sets the backoff after a first transient failure, and its maximum; it doubles in between, with jitter. Defaults:
+    /// 1 s and 60 s.
     ///
-    /// Failures that concern the server count for all keys together: one that cannot be reached, or that answers 429,
-    /// 502, 503 or 504.
+    /// Failures that concern the server count for all keys: it cannot be reached, or responds with 429, 502, 503 or
+    /// 504.
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
         self.policy.min_backoff = min;
         self.policy.max_backoff = max.max(min);
         self
     }
 
-    /// Sets the longest `Retry-After` that is obeyed, for all keys. Default: an hour.
+    /// Sets the maximum `Retry-After` that is obeyed, for all keys. Default: an hour.
     pub fn max_retry_after(mut self, wait: Duration) -> Self {
         self.policy.max_retry_after = wait;
         self
     }
 
-    /// Sets the time for which a permanent refusal is repeated to callers without asking again, so that a wrong secret
+    /// Sets how long a permanent refusal is cached and returned to callers (negative cache), so that a wrong secret
     /// does not lock the account. Default: 30 s.
     ///
     /// A refusal of the credentials counts for all keys. It ends early when the source's
@@ -92,37 +92,37 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
         self
     }
 
-    /// Sets the time after which a fetch is given up, and those who wait for it get an error. Default: 60 s.
+    /// Sets the timeout of a fetch, after which its waiters get an error. Default: 60 s.
     pub fn fetch_timeout(mut self, deadline: Duration) -> Self {
         self.policy.fetch_timeout = deadline;
         self
     }
 
-    /// Sets the number of keys that are held besides the default one; beyond it, one that was not used lately is
-    /// evicted. Default: 10,000.
+    /// Sets the maximum number of cached keys, not counting the default one; beyond it, a key that was not used
+    /// recently is evicted. Default: 10,000.
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.policy.max_keys = keys.max(1);
         self
     }
 
-    /// Sets the number of fetches that run at the same time, the default key's not counted, so that a cache with many
-    /// keys does not flood the server. Default: 64.
+    /// Sets the maximum number of concurrent fetches, not counting the default key's, so that a cache with many keys
+    /// does not flood the server. Default: 64.
     ///
-    /// Callers of further keys wait until one ends, for the [`fetch_timeout`](Self::fetch_timeout) at most; renewals
-    /// are put off.
+    /// Callers of further keys wait for a free place, at most for the [`fetch_timeout`](Self::fetch_timeout); refreshes
+    /// are postponed.
     ///
     /// Until the server has issued a first token, after a failure that concerns all keys, and when the credentials have
-    /// changed, one fetch goes first and the others wait for its result, for 5 seconds at most: a wrong secret is sent
+    /// changed, one fetch goes first and the others wait for its result, at most for 5 seconds: a wrong secret is sent
     /// once, not once for each key.
     pub fn max_concurrent_fetches(mut self, fetches: usize) -> Self {
         self.policy.max_concurrent_fetches = fetches.max(1);
         self
     }
 
-    /// Renews the default token when it is due even if nobody asks, from the first call on.
+    /// Refreshes the default token when it is due even without calls, from the first call on.
     ///
-    /// Without it an idle service asks for nothing, which is what one wants where tokens are billed; with it the first
-    /// call after a long pause does not wait.
+    /// Without it an idle service requests no tokens, which is preferable if tokens are billed; with it the first call
+    /// after a long pause does not wait.
     pub fn keep_warm(mut self) -> Self {
         self.keep_warm = true;
         self
@@ -130,31 +130,30 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
 
     /// Shares tokens with other processes through `store`.
     ///
-    /// `namespace` tells apart what must not be mixed: it should name the issuer and the client. Only a hash of it
+    /// `namespace` separates tokens that must not be mixed: it should name the issuer and the client. Only a hash of it
     /// reaches the store.
     pub fn store(mut self, store: impl TokenStore + 'static, namespace: &str) -> Self {
         self.store = Some((Arc::new(store), namespace.to_owned()));
         self
     }
 
-    /// Sets how long a question to the store may take that callers wait for: the look-up and the lease. Default:
-    /// 100 ms.
+    /// Sets the timeout of store calls that callers wait for: the look-up and the lease. Default: 100 ms.
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.policy.store_timeout = timeout;
         self
     }
 
-    /// Sets how long a question to the store may take that no caller waits for: putting a token, extending a lease and
-    /// giving it back, and the first look-up after the store was not asked for a while, so that a connection which
-    /// takes longer than a caller waits can be made. Default: 2 s.
+    /// Sets the timeout of store calls that no caller waits for: putting a token, extending and releasing a lease, and
+    /// the first look-up after a pause of the circuit breaker, so that a slow connection can be established. Default: 2
+    /// s.
     pub fn store_write_timeout(mut self, timeout: Duration) -> Self {
         self.policy.store_write_timeout = timeout;
         self
     }
 
-    /// Calls `observer` at each event of a token's life, besides the traces; more than one can be added.
+    /// Adds an observer of each event of a token's life, in addition to the traces.
     ///
-    /// It is called from within fetches, and never for a hit.
+    /// It is called during fetches, and never for a hit.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -176,7 +175,7 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
         self
     }
 
-    /// Reads time from this clock: a test's.
+    /// Sets the clock, for tests.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self

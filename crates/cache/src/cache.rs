@@ -24,12 +24,12 @@ use crate::{
     upstream::{Place, Upstream},
 };
 
-/// Shares one token between all calls: decorates any source.
+/// A cache around any source, which shares one token between all calls.
 ///
-/// A hit costs nanoseconds; [`ready_token`](TokenSource::ready_token) answers it without an allocation, and
-/// [`token`](TokenSource::token) with one, for its future. A miss makes one request, whatever the number of callers,
-/// and all get its result. A token is renewed before it expires by a task of its own; no caller waits for it, and the
-/// old one is returned until it expires. Failures are remembered for a while and shared too.
+/// A hit costs nanoseconds; [`ready_token`](TokenSource::ready_token) allocates nothing, [`token`](TokenSource::token)
+/// only its future. A miss makes one request, whatever the number of callers, and all get its result. A token is
+/// refreshed ahead of its expiry by a separate task; no caller waits for it, and the old token is returned until it
+/// expires. Failures are cached for a while and shared too.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -55,17 +55,17 @@ use crate::{
 ///
 /// # Runtime
 ///
-/// Fetches run as tasks of the tokio runtime of the caller that starts them. If that runtime shuts down, those who
-/// wait on another one take over. It is never bound to one runtime.
+/// Fetches run as tasks of the tokio runtime of the caller that starts them. If that runtime shuts down, waiters on
+/// another runtime take over. The cache is never bound to one runtime.
 ///
 /// # Cancellation
 ///
-/// A caller that goes away cancels nothing for the others: the fetch goes on and its result is kept. When the cache
-/// is dropped, its fetches end, and what was fetched before is still put into the shared store, for as long as the
-/// runtime runs. A program that ends calls [`shutdown`](Self::shutdown) first.
+/// A cancelled caller cancels nothing for the others: the fetch continues and its result is cached. When the cache is
+/// dropped, its fetches stop, and tokens already fetched are still put into the shared store, as long as the runtime
+/// runs. A program calls [`shutdown`](Self::shutdown) before it exits.
 pub struct CachedTokenSource<S> {
     shared: Arc<Shared<S>>,
-    /// False after a shutdown. That, and its end, tells the tasks that nobody is left to fetch for.
+    /// False after a shutdown. That, or a closed channel, tells the tasks to stop fetching.
     alive: watch::Sender<bool>,
 }
 
@@ -81,22 +81,22 @@ pub(crate) struct Shared<S> {
     pub(crate) counters: Counters,
     pub(crate) store: Option<SecondLevel>,
     pub(crate) keep_warm: bool,
-    /// True while a task keeps the default token warm.
+    /// True while a task refreshes the default token.
     pub(crate) kept_warm: AtomicBool,
     pub(crate) alive: watch::Receiver<bool>,
-    /// Each task that has to do with the shared store has a receiver.
+    /// Each task that uses the shared store has a receiver.
     pub(crate) work: watch::Sender<()>,
     /// The epoch that the source returned last.
     last_epoch: AtomicU64,
 }
 
 impl<S: TokenSource + 'static> CachedTokenSource<S> {
-    /// Caches the tokens of `source`, with settings that suit nearly everyone.
+    /// Creates a cache around `source`, with the default settings.
     pub fn new(source: S) -> Self {
         Self::builder(source).build()
     }
 
-    /// Starts a cache with settings of your own.
+    /// Creates a builder for a cache with custom settings.
     pub fn builder(source: S) -> CacheBuilder<S> {
         CacheBuilder::new(source)
     }
@@ -130,24 +130,25 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
         Self { shared, alive }
     }
 
-    /// Returns the source that is decorated.
+    /// Returns the inner source.
     pub fn get_ref(&self) -> &S {
         &self.shared.source
     }
 
-    /// Gives the source back; the tokens are dropped, and fetches under way end.
+    /// Returns the inner source; the tokens are dropped, and fetches in progress are cancelled.
     pub fn into_inner(self) -> Arc<S> {
         self.shared.source.clone()
     }
 
-    /// Ends the fetches under way, and waits until what was fetched is in the shared store and leases are given back.
+    /// Stops the fetches in progress, and waits until fetched tokens are in the shared store and leases are released.
     ///
-    /// A program that ends calls it before its runtime does: a token is put into the store after the callers were
-    /// given it, so that nobody waits for a slow store, and a runtime that ends drops what is under way. Other
-    /// processes would find no token then, and wait for seconds for a lease whose holder is gone.
+    /// Call it before the runtime shuts down: callers get a token before it is put into the store, so that nobody waits
+    /// for a slow store, and a runtime drops its tasks when it shuts down. Other processes would then find no token,
+    /// and wait for seconds for an abandoned lease.
     ///
-    /// It takes at most twice the [`store_write_timeout`](CacheBuilder::store_write_timeout), and without a store no
-    /// time. Afterwards a token that was fetched is still returned until it expires, and a call that would fetch fails.
+    /// It takes at most twice the [`store_write_timeout`](CacheBuilder::store_write_timeout), and returns immediately
+    /// without a store. Afterwards a cached token is still returned until it expires, and a call that needs a fetch
+    /// fails.
     ///
     /// ```
     /// use hallpass_cache::{CachedTokenSource, MemoryTokenStore};
@@ -171,17 +172,17 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
     ///
     /// # Cancellation
     ///
-    /// The fetches end all the same, and what follows them goes on.
+    /// The fetches stop nevertheless, and their cleanup continues.
     pub async fn shutdown(&self) {
         self.alive.send_replace(false);
         let put_and_release = self.shared.policy.store_write_timeout.saturating_mul(2);
         let _ = time::timeout(put_and_release, self.shared.work.closed()).await;
     }
 
-    /// Returns the counts of what the cache did so far.
+    /// Returns counters of the cache's activity so far.
     ///
-    /// With the `metrics` feature this brings the published counters of hits and misses up to date too, which
-    /// otherwise happens whenever a fetch ends.
+    /// With the `metrics` feature this also publishes the counters of hits and misses, which are otherwise published
+    /// whenever a fetch ends.
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
         let flights = shared.keys.flights() + usize::from(shared.default.in_flight());
@@ -218,13 +219,13 @@ impl<S: TokenSource + 'static> Shared<S> {
         })
     }
 
-    /// Starts a renewal, and leaves with the token at hand.
+    /// Starts a refresh, and returns the cached token.
     #[cold]
     fn renew(self: &Arc<Self>, request: &TokenRequest, ready: Ready) -> AccessToken {
         if !*self.alive.borrow() {
             return ready.token;
         }
-        // Where it was evicted meanwhile, there is nothing to renew.
+        // If it was evicted in the meantime, there is nothing to refresh.
         let Some(slot) = self.known_slot(request) else {
             return ready.token;
         };
@@ -236,13 +237,13 @@ impl<S: TokenSource + 'static> Shared<S> {
                     self.spawn(&runtime, slot, request.clone(), flight);
                 }
             }
-            // Not in a runtime: the next caller that is in one does it.
+            // Outside of a runtime: the next caller inside one does it.
             Err(_) => slot.abandon_claim(now),
         }
         ready.token
     }
 
-    /// Returns the right to start a flight for this key, if there is one now.
+    /// Returns a permit to start a flight for this key, if one is available.
     fn place(&self, request: &TokenRequest) -> Option<Place> {
         if request.is_default() || nesting::is_within_fetch() {
             return Some(Place::Free);
@@ -250,7 +251,7 @@ impl<S: TokenSource + 'static> Shared<S> {
         self.upstream.place()
     }
 
-    /// Returns the epoch of the source's credentials, or the last one that is known where the source panics.
+    /// Returns the epoch of the source's credentials, or the last known one if the source panics.
     pub(crate) fn epoch(&self) -> u64 {
         let epoch = panics::catch(|| self.source.credential_epoch());
         if let Some(epoch) = epoch {
@@ -261,8 +262,8 @@ impl<S: TokenSource + 'static> Shared<S> {
         self.last_epoch.load(Ordering::Relaxed)
     }
 
-    /// Removes a token from the shared store that a resource server refused, so that no other process is given it.
-    /// Outside of a runtime the next fetch does it.
+    /// Removes a refused token from the shared store, so that no other process gets it. Outside of a runtime the next
+    /// fetch does it.
     fn forget(self: &Arc<Self>, request: TokenRequest, token: &AccessToken) {
         if self.store.is_none() {
             return;
@@ -286,7 +287,7 @@ impl<S: TokenSource + 'static> Shared<S> {
         self.keys.known(request)
     }
 
-    /// Returns the key's slot, new or known.
+    /// Returns the key's slot, existing or new.
     fn slot(&self, request: &TokenRequest) -> Arc<Slot> {
         if request.is_default() {
             return self.default.clone();
@@ -315,13 +316,13 @@ impl<S: TokenSource + 'static> Shared<S> {
         runtime.spawn(flight::carry_out(self.clone(), slot, request, flight, span));
     }
 
-    /// Returns true if a token that was good when it landed has expired before its waiter ran. A token without a
-    /// lifetime is for those who waited for it.
+    /// Returns true if a token that was valid when its flight landed has expired before its waiter ran. A token without
+    /// a lifetime is valid for those who waited for it.
     fn came_late(&self, token: &AccessToken) -> bool {
         !token.lifetime().is_zero() && token.is_expired(self.clock.now())
     }
 
-    /// Waits for the right to start a flight, until another one ends.
+    /// Waits for a permit to start a flight, until another one ends.
     async fn wait_for_place(&self) -> Result<Place, TokenError> {
         let patience = self.policy.fetch_timeout;
         let _waiting = Waiting::new(self);
@@ -352,7 +353,7 @@ impl<S: TokenSource + 'static> Shared<S> {
                     .with_hint("call it from within one: fetches run as its tasks")
             })?;
             place = place.or_else(|| self.place(request));
-            // Without a place, no other key has to make room for this one.
+            // Without a permit, no other key is evicted for this one.
             let slot = match &place {
                 Some(_) => Some(self.slot(request)),
                 None => self.known_slot(request),
@@ -369,7 +370,7 @@ impl<S: TokenSource + 'static> Shared<S> {
                     count(&self.counters.repeated_failures);
                     return Err(error);
                 }
-                // Another key needed the room, and got on with it.
+                // Another key was inserted and evicted this one; look it up again.
                 Begin::Evicted => continue,
                 Begin::Full => {
                     place = Some(self.wait_for_place().await?);
@@ -388,9 +389,9 @@ impl<S: TokenSource + 'static> Shared<S> {
             match landed {
                 Ok(Some(Ok(token))) if self.came_late(&token) => {}
                 Ok(Some(outcome)) => return outcome,
-                // The flight's runtime is gone, and someone must take over.
+                // The flight's runtime has shut down, and someone must take over.
                 Ok(None) => {}
-                // Its runtime stands still.
+                // Its runtime is not being driven.
                 Err(_) => slot.abandon(ticket.flight, self.clock.now()),
             }
             lost += 1;
@@ -402,8 +403,8 @@ impl<S: TokenSource + 'static> Shared<S> {
     }
 }
 
-/// The number of times that a caller may find that the flight it waits for is gone. A runtime that shuts down drops
-/// each task that it is given, and there must be an end to that.
+/// The maximum number of lost flights that a caller waits for. A runtime that shuts down drops each new task, so there
+/// must be a limit.
 const TAKE_OVERS: usize = 8;
 
 async fn landed(mut receiver: watch::Receiver<Outcome>) -> Outcome {
@@ -442,7 +443,7 @@ impl<S: TokenSource + 'static> TokenSource for CachedTokenSource<S> {
 
     fn invalidate(&self, token: &AccessToken) {
         let shared = &self.shared;
-        // First a source that holds tokens of its own, or the next fetch would bring the refused one back.
+        // First a source that caches tokens itself, or the next fetch would return the refused one again.
         if panics::catch(|| shared.source.invalidate(token)).is_none() {
             shared.observe.source_panicked("invalidate");
         }

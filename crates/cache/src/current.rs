@@ -1,4 +1,4 @@
-//! The token that is handed out: read by everyone, without a lock.
+//! The current token: read by everyone, without a lock.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use crate::sync::{ArcSwapOption, AtomicU64, Ordering, arc_swap};
 pub(crate) struct Current(ArcSwapOption<Held>);
 
 struct Held {
-    /// As in the token: here, so that a hit touches nothing of the token but its reference count.
+    /// Copied from the token, so that a hit touches only the token's reference count.
     expires: Timestamp,
-    /// When the caller that passes by starts a renewal, in the clock's nanoseconds; [`CLAIMED`] while one is about it.
+    /// When a caller starts a refresh, in the clock's nanoseconds; [`CLAIMED`] while one is doing so.
     refresh_at: AtomicU64,
-    /// As in the token, for the same reason. Nearly always none.
+    /// Copied from the token for the same reason. Usually none.
     binding: Option<Binding>,
     token: AccessToken,
     hash: u64,
@@ -22,10 +22,10 @@ struct Held {
 
 const CLAIMED: u64 = u64::MAX;
 
-/// The current token, and whether its reader must renew it.
+/// The current token, and whether its reader must refresh it.
 pub(crate) struct Ready {
     pub(crate) token: AccessToken,
-    /// True if this caller passed the refresh point first: it must see to the renewal.
+    /// True if this caller passed the refresh point first: it must start the refresh.
     pub(crate) renew: bool,
 }
 
@@ -67,13 +67,13 @@ impl Current {
         self.refresh_point() == Some(CLAIMED)
     }
 
-    /// Returns the time of the next renewal; `None` without a token, or while one is under way.
+    /// Returns the time of the next refresh; `None` without a token, or while one is in progress.
     pub(crate) fn due(&self) -> Option<Timestamp> {
         let point = self.refresh_point().filter(|point| *point != CLAIMED)?;
         Some(Timestamp::from_nanos(point))
     }
 
-    /// Puts the refresh point off, or lets a claim go.
+    /// Postpones the refresh point, or releases a claim.
     pub(crate) fn refresh_at(&self, at: Timestamp) {
         if let Some(held) = &*self.0.load() {
             held.refresh_at.store(at.as_nanos(), Ordering::Relaxed);
@@ -102,7 +102,7 @@ impl Current {
 }
 
 impl Held {
-    /// Returns true if what the token is bound to is no longer in use.
+    /// Returns true if the token's binding has ended.
     #[inline]
     fn is_unbound(&self) -> bool {
         self.binding.as_ref().is_some_and(Binding::has_ended)
@@ -120,7 +120,7 @@ pub(crate) fn is_live(token: &AccessToken, now: Timestamp) -> bool {
     !token.is_expired(now) && !token.binding().is_some_and(Binding::has_ended)
 }
 
-/// Returns the hash under which those who hold a token are found.
+/// Returns the hash under which the holders of a token are indexed.
 pub(crate) fn hash(token: &AccessToken) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 

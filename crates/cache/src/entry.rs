@@ -11,17 +11,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Raised when members change their meaning. It is part of a key's name, and stated in each entry as well.
+/// Incremented when members change their meaning. It is part of a key's name, and stated in each entry as well.
 pub(crate) const VERSION: u32 = 1;
 
-/// The kind of an entry that holds a token. A reader ignores kinds that it does not know.
+/// The kind of an entry that holds a token. A reader ignores unknown kinds.
 const TOKEN: &str = "token";
 
-/// A longer lifetime is cut to this: beyond it, sums with the time of day overflow somewhere.
+/// Longer lifetimes are capped: beyond it, sums with wall-clock times may overflow.
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// How far ahead of this host's clock an entry may have been written. One from further ahead is ignored: the clock was
-/// set back since, and what is left of the token is not known.
+/// The maximum time that an entry's timestamp may be ahead of this host's clock. An entry further ahead is ignored: the
+/// clock was set back since, and the rest of the token's lifetime is unknown.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 /// The members that every version and kind has.
@@ -47,7 +47,7 @@ struct Entry<'a> {
     requested_at_ms: u64,
     lifetime_ms: u64,
     refresh_in_ms: Option<u64>,
-    /// The response's further members, as the server wrote them.
+    /// The response's further members, as the server sent them.
     #[serde(borrow)]
     extra: Vec<(String, &'a RawValue)>,
 }
@@ -60,7 +60,7 @@ impl Drop for Entry<'_> {
     }
 }
 
-/// Returns the entry's bytes, or `None` where the token is bound to something that other processes do not have: the
+/// Returns the entry's bytes, or `None` if the token is bound to something that other processes do not have: the
 /// certificate of a connection, or a key (RFC 9449).
 ///
 /// # Errors
@@ -95,7 +95,7 @@ pub(crate) fn encode(token: &AccessToken) -> Result<Option<Zeroizing<Vec<u8>>>, 
         .map_err(|_| "the token cannot be written as JSON")
 }
 
-/// Measures first, so that the buffer never grows: a buffer that grows leaves pieces of the token behind.
+/// Measures first, so that the buffer never grows: a reallocation would leave a copy of the token behind.
 fn write(entry: &Entry<'_>) -> serde_json::Result<Zeroizing<Vec<u8>>> {
     let mut length = Length(0);
     serde_json::to_writer(&mut length, entry)?;
@@ -122,17 +122,17 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// An entry as its reader sees it.
+/// The result of decoding an entry.
 pub(crate) enum Decoded {
     Token(AccessToken),
-    /// Nothing for this reader: expired, from the future, or of a kind or version that it does not know.
+    /// Unusable for this reader: expired, from the future, or of an unknown kind or version.
     Nothing,
     /// Not an entry, or a damaged one.
     Corrupt,
 }
 
-/// Reads an entry. Hosts' clocks differ, so that the writer's expiry alone is not trusted: the token lives for no
-/// longer than its lifetime, and for no longer than the store says that the entry has to live.
+/// Decodes an entry. Clocks of hosts differ, so the writer's expiry alone is not trusted: the token lives no longer
+/// than its lifetime, and no longer than the entry's time to live in the store.
 pub(crate) fn decode(bytes: &[u8], ttl: Option<Duration>, now: Moment) -> Decoded {
     let Ok(head) = serde_json::from_slice::<Head<'_>>(bytes) else {
         return Decoded::Corrupt;
@@ -159,8 +159,8 @@ pub(crate) fn decode(bytes: &[u8], ttl: Option<Duration>, now: Moment) -> Decode
     token(&entry, lifetime, left, now).map_or(Decoded::Corrupt, Decoded::Token)
 }
 
-/// The token, as if it had been requested here, as long ago as its age says: its expiry and its refresh point are
-/// right.
+/// Returns the token as if it had been requested here, at a time that matches its age: its expiry and its refresh point
+/// are right.
 fn token(
     entry: &Entry<'_>,
     lifetime: Duration,
@@ -173,7 +173,7 @@ fn token(
     let age = lifetime.saturating_sub(left);
     let before = now.timestamp.saturating_sub(age);
     let requested_at = Moment::new(before, now.wall.checked_sub(age)?);
-    // The monotonic scale may not reach back that far: the expiry counts.
+    // The monotonic scale may not reach back that far: the expiry takes precedence.
     let lifetime = now.timestamp.saturating_since(before).saturating_add(left);
     let token = AccessToken::bearer(&entry.token, requested_at, lifetime).ok()?;
     let token = token.with_scopes(entry.scopes.parse().ok()?);

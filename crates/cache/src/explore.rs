@@ -1,4 +1,4 @@
-//! The steps of a slot in every order that threads may take them, as far as a checker gets.
+//! The steps of a slot in every thread interleaving, as far as a checker explores them.
 //!
 //! Run by `cargo xtask explore`. Time is an argument of each step, so that a scenario fixes it.
 
@@ -25,14 +25,14 @@ struct World {
     slot: Slot,
     policy: Policy,
     clock: ManualClock,
-    /// Fetches that are under way, and all that were.
+    /// The number of fetches in progress, and of all fetches so far.
     fetching: AtomicUsize,
     fetches: AtomicUsize,
 }
 
 impl World {
     fn new() -> Arc<Self> {
-        // The same jitter in every run, or a failing schedule could not be run again.
+        // The same jitter in every run, so that a failing schedule can be replayed.
         fastrand::seed(7);
         Arc::new(Self {
             slot: Slot::new(),
@@ -43,7 +43,7 @@ impl World {
         })
     }
 
-    /// With a token that is past its refresh point.
+    /// Creates a world whose token is past its refresh point.
     fn with_due_token() -> (Arc<Self>, AccessToken) {
         let world = Self::new();
         let Begin::Start(mut flight, _) = world.begin() else {
@@ -55,7 +55,7 @@ impl World {
         (world, token)
     }
 
-    /// No claim is left that nobody will act on.
+    /// Asserts that no abandoned claim is left.
     fn assert_free(&self) {
         assert!(!self.slot.is_stuck(), "claimed, and nobody flies");
     }
@@ -85,7 +85,7 @@ impl World {
         self.slot.renew(self.now(), 0, &self.policy, place)
     }
 
-    /// What the task of a flight does; `mint` is asked anew for each fetch.
+    /// Runs the task of a flight; `mint` is called for each fetch.
     fn fly(&self, mut flight: Flight, mint: impl Fn() -> Result<AccessToken, TokenError>) {
         loop {
             self.slot.looking(&mut flight, self.now(), &self.policy);
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    /// What a caller does that finds no token: yields what it was told.
+    /// Runs a caller that finds no token; returns its result.
     fn ask(&self) -> Result<AccessToken, TokenError> {
         loop {
             if let Some(ready) = self.slot.ready(self.now()) {
@@ -137,7 +137,7 @@ impl World {
     }
 }
 
-/// The outcome, or nothing where the flight is gone. A lost wake-up would spin until the checker gives up.
+/// Returns the outcome, or `None` if the flight was abandoned. A lost wake-up would spin until the checker gives up.
 fn wait(ticket: &Ticket) -> Option<Result<AccessToken, TokenError>> {
     loop {
         if let Some(outcome) = &*ticket.receiver.borrow() {
@@ -219,7 +219,7 @@ fn what_was_minted_before_a_refusal_is_not_kept_after_it() {
             .map(|_| {
                 let (world, old, refused) = (world.clone(), old.clone(), refused.clone());
                 thread::spawn(move || {
-                    // The server has revoked what it minted so far; then it is told.
+                    // The server has revoked its tokens so far; then the refusal is reported.
                     refused.store(true, Ordering::SeqCst);
                     world.slot.invalidate(&old, world.now(), &world.policy)
                 })
@@ -257,7 +257,7 @@ fn eviction_takes_no_slot_from_its_waiters() {
             _ => panic!("nobody else is here"),
         };
         let evicted = evicting.join().unwrap();
-        // Either the caller was told to look again, or it was served.
+        // Either the caller had to look again, or it was served.
         match outcome {
             None => assert!(evicted),
             Some(outcome) => assert_eq!(outcome.unwrap().expose(), "new"),
@@ -283,7 +283,7 @@ fn those_who_wait_for_a_flight_that_goes_take_over() {
             let world = world.clone();
             thread::spawn(move || {
                 world.slot.abandon(lost.id, world.now());
-                // And lands all the same, too late.
+                // The lost flight lands too, too late.
                 let late = world.land(&mut lost, Ok(world.token("late")));
                 assert!(matches!(late, Landed::Lost));
             })
@@ -308,7 +308,7 @@ fn renewals_refusals_and_callers_leave_nothing_stuck() {
         };
         let outsider = {
             let world = world.clone();
-            // A caller outside of a runtime: it cannot renew.
+            // A caller outside of a runtime: it cannot refresh.
             thread::spawn(move || {
                 if world
                     .slot
@@ -342,7 +342,7 @@ fn a_place_comes_back_however_its_flight_ends() {
         let Begin::Start(mut flight, _) = begin(&world) else {
             panic!("an empty slot starts a flight");
         };
-        // Those who come now join it: the one place is taken.
+        // New callers join it: the one place is taken.
         assert!(upstream.place().is_none());
         assert!(matches!(begin(&world), Begin::Join(_)));
         let id = flight.id;
@@ -379,7 +379,7 @@ fn a_token_that_is_renewed_after_a_long_life_ends_the_row_of_refusals() {
         };
         renewal.join().unwrap();
         reporter.join().unwrap();
-        // However the two met: the next fetch has to wait for no longer than any.
+        // In either order, the next fetch waits no longer than the minimum interval.
         assert!(world.slot.may_fetch(world.now(), 0, &world.policy).is_ok());
     });
 }

@@ -1,4 +1,4 @@
-//! One fetch, in a task of its own.
+//! One fetch, in its own task.
 
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
@@ -21,8 +21,8 @@ use crate::{
     upstream::Entry,
 };
 
-/// Fetches, stores, tells all who wait, within `span`. When the cache is dropped or shut down, a fetch ends early, and
-/// what was fetched is put into the shared store all the same.
+/// Fetches, stores, and notifies all waiters, within `span`. When the cache is dropped or shut down, a fetch is
+/// cancelled, and a fetched token is still put into the shared store.
 pub(crate) fn carry_out<S: TokenSource + 'static>(
     shared: Arc<Shared<S>>,
     slot: Arc<Slot>,
@@ -30,9 +30,9 @@ pub(crate) fn carry_out<S: TokenSource + 'static>(
     flight: Flight,
     span: Span,
 ) -> impl Future<Output = ()> + Send + 'static {
-    // Here and not in the task, which knows nothing of the caller's.
+    // Here and not in the task, which does not inherit the caller's task-locals.
     let nested = nesting::is_within_fetch();
-    // And here, since the task may be dropped before it was ever polled.
+    // And here, since the task may be dropped before its first poll.
     let guard = Guard {
         id: flight.id,
         shared,
@@ -50,17 +50,17 @@ async fn until_dropped<S: TokenSource + 'static>(
 ) {
     let (shared, slot) = (guard.shared.clone(), guard.slot.clone());
     let mut alive = shared.alive.clone();
-    // Until what follows the fetch is done: `shutdown` waits for it.
+    // Until the work after the fetch is done: `shutdown` waits for it.
     let work = shared.work.subscribe();
     let keeper = (shared.keep_warm && request.is_default())
         .then(|| Keeper::new(&shared))
         .flatten();
-    // Neither the span nor what the flight waits for concerns the keeper, which outlives it.
+    // Neither the span nor the flight's dependencies concern the keeper, which outlives it.
     let node = flight.node.clone();
     let fetch = fly(&guard, request, flight, alive.clone());
     let flight = nesting::within(node, nested, fetch).instrument(span);
     if CatchPanic::new(flight).await.is_none() {
-        // Caught here, so that no panic looks like the end of a runtime, after which others take over at once.
+        // Caught here, so that no panic looks like a runtime shutdown, after which others take over at once.
         let error = TokenError::unavailable("a panic ended the token fetch");
         slot.fail(guard.id, error, shared.clock.now(), &shared.policy);
     }
@@ -74,7 +74,7 @@ async fn until_dropped<S: TokenSource + 'static>(
     }
 }
 
-/// The right to keep the token warm: one task at a time has it, and gives it back if its runtime ends.
+/// The right to keep the token warm: one task at a time has it, and releases it if its runtime shuts down.
 struct Keeper<S>(Weak<Shared<S>>);
 
 impl<S> Keeper<S> {
@@ -92,7 +92,7 @@ impl<S> Drop for Keeper<S> {
     }
 }
 
-/// Lets the flight go when its task is dropped before it has landed; after that there is nothing to let go.
+/// Abandons the flight if its task is dropped before it has landed; after that there is nothing to abandon.
 struct Guard<S> {
     shared: Arc<Shared<S>>,
     slot: Arc<Slot>,
@@ -113,7 +113,7 @@ async fn fly<S: TokenSource + 'static>(
 ) {
     let (shared, slot) = (&guard.shared, &guard.slot);
     if flight.renewal {
-        // Here, and not where the caller that began it is kept.
+        // Here, and not where the caller that started it would have to wait.
         shared.observe.renewing(slot.current(), shared.clock.now());
     }
     let mut delay = flight.delay;
@@ -166,8 +166,8 @@ async fn fly<S: TokenSource + 'static>(
         if let Some(entry) = entry {
             entry.landed(error.as_ref(), rest, alone, now);
         }
-        // After those who wait were told: nobody waits for a slow store, and only the landing decides whether the token
-        // may be used at all.
+        // After the waiters were notified: nobody waits for a slow store, and only the landing decides whether the
+        // token may be used at all.
         finish(shared, &request, fetched, right).await;
         let Landed::Again(wait) = landed else {
             return;
@@ -176,7 +176,7 @@ async fn fly<S: TokenSource + 'static>(
     }
 }
 
-/// Does with the shared store what follows a fetch.
+/// Updates the shared store after a fetch.
 async fn finish<S>(
     shared: &Shared<S>,
     request: &TokenRequest,
@@ -189,16 +189,16 @@ async fn finish<S>(
     }
 }
 
-/// The result of a look for a token.
+/// The result of loading a token.
 struct Loaded<'a> {
     result: Result<AccessToken, Fault>,
-    /// Where the source gave an answer of its own, for the state of the source.
+    /// Present if the source responded itself, to update the state of the source.
     entry: Option<Entry<'a>>,
     from_store: bool,
 }
 
-/// Asks the shared store, then the source. `right` is there before the source is asked, so that a lease is given back
-/// whatever becomes of the fetch.
+/// Queries the shared store, then the source. `right` is set before the source is called, so that a lease is released
+/// however the fetch ends.
 async fn load<'a, S: TokenSource + 'static>(
     shared: &'a Shared<S>,
     slot: &Slot,
@@ -252,7 +252,7 @@ fn judge<S: TokenSource>(
         return Verdict::Unfit;
     }
     let Some(before) = before else {
-        // Any that lives is better than none: it is renewed like any other.
+        // Any valid token is better than none: it is refreshed like any other.
         return if slot.was_refused(token) {
             Verdict::Refused
         } else {
@@ -267,7 +267,7 @@ fn judge<S: TokenSource>(
     }
 }
 
-/// Asks the source, unless a failure of this key or of all is remembered.
+/// Calls the source, unless a failure of this key or of all keys is cached.
 async fn fetch<'a, S: TokenSource + 'static>(
     shared: &'a Shared<S>,
     slot: &Slot,
@@ -293,8 +293,8 @@ async fn fetch<'a, S: TokenSource + 'static>(
     let answer = CatchPanic::new(async { shared.source.token(request).await });
     let (result, entry) = match time::timeout(deadline, answer).await {
         Ok(Some(result)) => (result, Some(entry)),
-        // What it says is not repeated: it may say anything. Neither this nor a source that hangs tells anything about
-        // other keys.
+        // The panic's message is not repeated: it may hold anything. Neither a panic nor a source that hangs says
+        // anything about other keys.
         Ok(None) => {
             let error = TokenError::unavailable("the token source panicked");
             (Err(error), None)
@@ -312,11 +312,11 @@ async fn fetch<'a, S: TokenSource + 'static>(
     Loaded::new(result.map_err(Fault::New), entry)
 }
 
-/// Renews the default token whenever it is due, asked for or not, until the cache is dropped.
+/// Refreshes the default token whenever it is due, with or without calls, until the cache is dropped.
 async fn keep_warm<S: TokenSource + 'static>(shared: Weak<Shared<S>>, slot: Arc<Slot>) {
-    /// The interval of looks where there is no token, or a renewal is under way.
+    /// The polling interval if there is no token, or a refresh is in progress.
     const LOOK: Duration = Duration::from_millis(500);
-    /// The longest wait before a look: the token may be dropped meanwhile, or the machine suspended.
+    /// The maximum wait between polls: the token may be dropped meanwhile, or the machine suspended.
     const LONGEST: Duration = Duration::from_secs(30);
     loop {
         let wait = {

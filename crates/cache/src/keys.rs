@@ -14,7 +14,7 @@ type Map = papaya::HashMap<TokenRequest, Arc<Slot>, BuildHasherDefault<Spread>>;
 
 pub(crate) struct Keys {
     slots: Map,
-    /// The keys in order of creation; those in use get a second chance.
+    /// The keys in order of creation; keys in use get a second chance.
     order: Mutex<VecDeque<TokenRequest>>,
     max: usize,
 }
@@ -28,7 +28,7 @@ impl Keys {
         }
     }
 
-    /// Runs `look` on the key's slot, if there is one.
+    /// Calls `look` with the key's slot, if there is one.
     #[inline]
     pub(crate) fn with<T>(&self, key: &TokenRequest, look: impl FnOnce(&Slot) -> T) -> Option<T> {
         let slots = self.slots.pin();
@@ -45,7 +45,7 @@ impl Keys {
         Some(slot.clone())
     }
 
-    /// Returns the key's slot, new or known, and the number of others that were evicted for it.
+    /// Returns the key's slot, existing or new, and the number of keys that were evicted for it.
     pub(crate) fn slot(&self, key: &TokenRequest) -> (Arc<Slot>, usize) {
         if let Some(slot) = self.known(key) {
             return (slot, 0);
@@ -55,7 +55,7 @@ impl Keys {
         if let Some(slot) = slots.get(key) {
             return (slot.clone(), 0);
         }
-        // First room, then the new one, or it might be the one to go.
+        // Evict before inserting, or the new one might be evicted.
         let gone = self.shrink(&mut order);
         let slot = Arc::new(Slot::new());
         slots.insert(key.clone(), slot.clone());
@@ -63,12 +63,12 @@ impl Keys {
         (slot, gone)
     }
 
-    /// Makes room for one more. A slot with a flight, or with a caller that is about to start one, stays; so there may
-    /// be more than the bound for a while, by the number of fetches that may run at the same time.
+    /// Makes room for one more key. A slot with a flight, or with a caller about to start one, stays; the number of
+    /// keys may therefore exceed the limit for a while, by the maximum number of concurrent fetches.
     fn shrink(&self, order: &mut VecDeque<TokenRequest>) -> usize {
         let slots = self.slots.pin();
         let mut gone = 0;
-        // Twice around: the first time takes the second chance.
+        // Two passes: the first one takes the second chance.
         for _ in 0..order.len() * 2 {
             if order.len() < self.max {
                 break;
@@ -76,7 +76,7 @@ impl Keys {
             let Some(key) = order.pop_front() else {
                 break;
             };
-            // The map's own is one.
+            // One reference is the map's own.
             let stays = |slot: &Arc<Slot>| Arc::strong_count(slot) > 1 || !slot.evict();
             if slots.get(&key).is_some_and(stays) {
                 order.push_back(key);
@@ -104,26 +104,27 @@ impl Keys {
     }
 }
 
-/// Finds the slots that hold a token, for [`invalidate`](hallpass_core::TokenSource::invalidate), which names no key.
+/// An index of the slots that hold a token, for [`invalidate`](hallpass_core::TokenSource::invalidate), which names no
+/// key.
 ///
-/// Every slot that holds a token is in here under the token's hash. One that does not any more may be, until the next
-/// sweep: whoever asks looks again.
+/// Every slot that holds a token is listed under the token's hash. A slot that no longer holds it may remain until the
+/// next sweep, so callers check again.
 #[derive(Default)]
 pub(crate) struct Holders(Mutex<Index>);
 
 #[derive(Default)]
 struct Index {
-    /// By hash and by the slot's address, so that each is there once.
+    /// Keyed by hash and slot address, so that each is listed once.
     slots: BTreeMap<(u64, usize), (Weak<Slot>, TokenRequest)>,
-    /// The number of entries at which those are removed whose slots hold the token no more.
+    /// The number of entries that triggers a sweep of outdated ones.
     sweep_at: usize,
 }
 
 impl Holders {
-    /// Notes that `slot` is about to hold this token.
+    /// Records that `slot` is about to hold this token.
     ///
-    /// Before anyone is given the token, or a refusal of it might find no holder; and while the flight is under way,
-    /// or a sweep might take the note out.
+    /// This happens before anyone gets the token, or a refusal of it might find no holder; and during the flight, or a
+    /// sweep might remove the record.
     pub(crate) fn note(&self, slot: &Arc<Slot>, request: &TokenRequest, token: &AccessToken) {
         const LEAST: usize = 64;
         let key = (hash(token), Arc::as_ptr(slot).addr());
@@ -149,13 +150,13 @@ impl Holders {
     }
 }
 
-/// A request brings its hash along, computed once; nothing is left to do.
+/// A hasher that does nothing: a request carries its precomputed hash.
 #[derive(Default)]
 pub(crate) struct Spread(u64);
 
 impl Hasher for Spread {
     fn write(&mut self, bytes: &[u8]) {
-        // Not used by requests; correct all the same.
+        // Not used by requests, but correct.
         for byte in bytes {
             self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
         }
@@ -180,7 +181,7 @@ mod tests {
         let keys = Keys::new(1);
         let key = |scope: &str| TokenRequest::new().with_scopes(scope.parse().unwrap());
         let (held, _) = keys.slot(&key("a"));
-        // Twice around would take the second chance and then the slot.
+        // Two passes take the second chance and then the slot.
         for scope in ["b", "c"] {
             let (_, evicted) = keys.slot(&key(scope));
             assert!(evicted <= 1);

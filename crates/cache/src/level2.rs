@@ -1,4 +1,4 @@
-//! The shared store as the cache uses it: with timeouts, a circuit breaker, and no trust.
+//! The cache's access to the shared store: with timeouts, a circuit breaker, and no trust.
 
 use std::{
     future,
@@ -22,58 +22,58 @@ use crate::{
     stats::{Counters, count},
 };
 
-/// How long a lease lives, unless its holder extends it: after a crash others wait for no longer.
+/// The lifetime of a lease unless its holder extends it: after a crash others wait no longer than this.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
-/// How often its holder extends it.
+/// The interval at which its holder extends it.
 const EXTEND_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) struct SecondLevel {
     store: Arc<dyn TokenStore>,
     namespace: String,
     breaker: Arc<Breaker>,
-    /// For questions that callers wait for.
+    /// The timeout of calls that callers wait for.
     timeout: Duration,
-    /// For the others.
+    /// The timeout of other calls.
     write_timeout: Duration,
-    /// The longest that another process fetches.
+    /// The maximum duration of another process's fetch.
     fetch_timeout: Duration,
 }
 
-/// What the cache thinks of a token that the store holds.
+/// The cache's judgement of a token from the store.
 pub(crate) enum Verdict {
     Good,
-    /// About to expire, no better than the current one, or not what the source would have yielded.
+    /// About to expire, no better than the current one, or not what the source would have returned.
     Unfit,
     /// A resource server refused it.
     Refused,
 }
 
-/// What lies in the store.
+/// The result of a look-up in the store.
 enum Look {
     Token(AccessToken),
-    /// Nothing that is of use.
+    /// Nothing usable.
     Nothing,
-    /// What a resource server refused, and its fence.
+    /// A token that a resource server refused, and its fence.
     Refused(u64),
 }
 
-/// What the store had to give.
+/// The result of querying the store.
 pub(crate) struct Found {
-    /// Where there is none, the source must be asked.
+    /// `None` if the source must be called.
     pub(crate) token: Option<AccessToken>,
     pub(crate) right: Right,
 }
 
-/// The right to put what was fetched.
+/// The right to put a fetched token.
 pub(crate) enum Right {
-    /// Under this lease, which must be given back.
+    /// Under this lease, which must be released.
     Leased(Lease),
-    /// Without a lease: another process kept it for too long.
+    /// Without a lease: another process held it for too long.
     Unleased,
     None,
 }
 
-/// What of the cache a question to the store needs.
+/// The parts of the cache that a store call needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) observe: &'a Observe,
@@ -116,7 +116,7 @@ impl SecondLevel {
         let mut changed = None;
         loop {
             if polls.listens() {
-                // Before the look, so that what happens meanwhile is not missed.
+                // Before the look-up, so that no change in between is missed.
                 let listening = changed.get_or_insert_with(|| self.changed(&key));
                 if is_ready(listening).await {
                     *listening = self.changed(&key);
@@ -155,7 +155,7 @@ impl SecondLevel {
         }
     }
 
-    /// Waits until the store reports a change of this key: forever where it panics.
+    /// Waits until the store reports a change of this key; never returns if the store panics.
     fn changed<'a>(&'a self, key: &'a StoreKey) -> Changed<'a> {
         Box::pin(async move {
             if CatchPanic::new(self.store.changed(key)).await.is_none() {
@@ -164,7 +164,7 @@ impl SecondLevel {
         })
     }
 
-    /// Looks under the lease: another process may have put a token just before it gave the lease back.
+    /// Looks up again under the lease: another process may have put a token just before it released the lease.
     async fn look_again(
         &self,
         key: &StoreKey,
@@ -175,7 +175,7 @@ impl SecondLevel {
         let mut token = None;
         match self.look(key, judge, context).await {
             Some(Look::Token(found)) => token = Some(found),
-            // Nobody else shall take it over while its successor is fetched.
+            // No other process should take it over while its replacement is fetched.
             Some(Look::Refused(fence)) => {
                 let remove = self.store.remove(key, fence);
                 self.ask("remove", self.timeout, remove, context).await;
@@ -186,7 +186,7 @@ impl SecondLevel {
         Found { token, right }
     }
 
-    /// Returns what lies under the key; `None` where the store cannot be asked.
+    /// Returns the result of a look-up; `None` if the store is unavailable.
     async fn look(&self, key: &StoreKey, judge: Judge<'_>, context: Context<'_>) -> Option<Look> {
         let Some(entry) = self.look_up(key, context).await? else {
             return Some(Look::Nothing);
@@ -206,7 +206,7 @@ impl SecondLevel {
         })
     }
 
-    /// Every use of the store begins with this question, so that it is the one that probes a store which failed.
+    /// Looks up the entry. Every use of the store begins with this call, so it is the one that probes a failed store.
     async fn look_up(&self, key: &StoreKey, context: Context<'_>) -> Option<Option<StoreEntry>> {
         match self.breaker.admit(context.clock.now()) {
             Admission::Granted => {
@@ -218,8 +218,8 @@ impl SecondLevel {
         }
     }
 
-    /// In a task of its own, which goes on when the caller's time is over: a connection that takes longer to make than
-    /// a caller waits is made all the same, and the next question finds it.
+    /// Runs the look-up in its own task, which continues after the caller's timeout: a slow connection is established
+    /// nevertheless, and the next call uses it.
     async fn probe(
         &self,
         probe: Probe,
@@ -235,7 +235,7 @@ impl SecondLevel {
         });
         let answer = match time::timeout(self.timeout, task).await {
             Ok(Ok(answer)) => answer,
-            // Its runtime ends.
+            // Its runtime shuts down.
             Ok(Err(_)) => return None,
             Err(_) => Err(too_slow(self.timeout)),
         };
@@ -244,7 +244,7 @@ impl SecondLevel {
             .ok()
     }
 
-    /// Does the work, and extends the lease for as long as it takes.
+    /// Runs the work, and extends the lease until it is done.
     pub(crate) async fn extending<T>(
         &self,
         request: &TokenRequest,
@@ -263,7 +263,7 @@ impl SecondLevel {
             let extend = self.ask("extend", self.write_timeout, extend, context);
             tokio::select! {
                 done = &mut work => return done,
-                // Lost: another process fetches too, and what comes of it is put by that one.
+                // Lost: another process fetches too, and puts its own result.
                 extended = extend => if extended == Some(false) {
                     return work.await;
                 },
@@ -271,7 +271,7 @@ impl SecondLevel {
         }
     }
 
-    /// Puts what was fetched, unless it is bound to this process, and gives the lease back.
+    /// Puts the fetched token, unless it is bound to this process, and releases the lease.
     pub(crate) async fn finish(
         &self,
         request: &TokenRequest,
@@ -314,7 +314,7 @@ impl SecondLevel {
         }
     }
 
-    /// Removes this token, which a resource server refused, unless another one took its place.
+    /// Removes this refused token, unless another one has replaced it.
     pub(crate) async fn forget(
         &self,
         request: &TokenRequest,
@@ -340,7 +340,7 @@ impl SecondLevel {
         StoreKey::new(&self.namespace, request)
     }
 
-    /// Returns the answer, or `None` where there was none in time. Faults in a row open the breaker.
+    /// Returns the store's response, or `None` if there was none in time. Consecutive faults open the breaker.
     async fn ask<T>(
         &self,
         what: &'static str,
@@ -376,7 +376,7 @@ impl Found {
     }
 }
 
-/// The answer, or the reason why there was none.
+/// Returns the store's response, or the reason why there was none.
 async fn answer<T>(
     timeout: Duration,
     question: impl Future<Output = Result<T, StoreError>>,
@@ -384,7 +384,7 @@ async fn answer<T>(
     match time::timeout(timeout, CatchPanic::new(question)).await {
         Ok(Some(Ok(answer))) => Ok(answer),
         Ok(Some(Err(error))) => Err(error.to_string()),
-        // Its text is not repeated: it may contain anything.
+        // The panic's message is not repeated: it may contain anything.
         Ok(None) => Err("the token store panicked".to_owned()),
         Err(_) => Err(too_slow(timeout)),
     }
@@ -394,7 +394,7 @@ fn too_slow(timeout: Duration) -> String {
     format!("no answer within {timeout:?}")
 }
 
-/// Polls once, so that a subscription begins; returns true if the change has happened.
+/// Polls once, so that a subscription begins; returns true if the change has already happened.
 async fn is_ready(changed: &mut Changed<'_>) -> bool {
     future::poll_fn(|context| Poll::Ready(changed.as_mut().poll(context).is_ready())).await
 }

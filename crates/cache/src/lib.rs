@@ -1,7 +1,7 @@
-//! A cache for any token source: one request in flight a key, renewed before expiry, hits in nanoseconds.
+//! A cache for any token source: single-flight fetches, refresh ahead of expiry, hits in nanoseconds.
 //!
-//! Wrap a source in [`CachedTokenSource`] and hand it to every service as `Arc<dyn TokenSource>`. What it does, and
-//! the settings for each, is told at [`CacheBuilder`]; processes and hosts share tokens through a [`TokenStore`].
+//! Wrap a source in [`CachedTokenSource`] and pass it to every service as `Arc<dyn TokenSource>`. [`CacheBuilder`]
+//! describes its behaviour and settings; processes and hosts share tokens through a [`TokenStore`].
 
 mod breaker;
 mod builder;

@@ -12,11 +12,10 @@ use zeroize::Zeroizing;
 
 use crate::{Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore};
 
-/// A store in this process's memory: for tests, and for sharing tokens between caches of one process.
+/// A token store in this process's memory: for tests, and for sharing tokens between caches of one process.
 ///
-/// Clones share their entries. Each question yields to other tasks once, as one to a store on a network does, so that
-/// tests see what such a store shows. Entries are wiped when they expire, are replaced or removed; the number of keys
-/// is bounded.
+/// Clones share their entries. Each call yields to other tasks once, like a call to a network store, so that tests see
+/// the same interleavings. Entries are wiped when they expire, are replaced or removed; the number of keys is limited.
 ///
 /// ```
 /// use hallpass_cache::{CachedTokenSource, MemoryTokenStore};
@@ -39,9 +38,9 @@ pub struct MemoryTokenStore {
 #[derive(Default)]
 struct Inner {
     slots: HashMap<StoreKey, Slot>,
-    /// The last fence number of all keys, so that a key that is dropped loses none.
+    /// The last fence number of all keys, so that dropping a key does not lose it.
     fence: u64,
-    /// The number of keys at which expired ones are looked for.
+    /// The number of keys that triggers a sweep of expired ones.
     sweep_at: usize,
 }
 
@@ -75,18 +74,18 @@ impl MemoryTokenStore {
         }
     }
 
-    /// Sets how many keys are held; beyond it, the entry that expires first is dropped. Default: 10,000.
+    /// Sets the maximum number of keys; beyond it, the entry that expires first is dropped. Default: 10,000.
     #[must_use]
     pub fn with_max_keys(self, max_keys: usize) -> Self {
         Self { max_keys, ..self }
     }
 
-    /// Returns the number of keys that are held, expired ones that were not dropped yet among them.
+    /// Returns the number of keys, including expired ones that were not dropped yet.
     pub fn len(&self) -> usize {
         self.inner().slots.len()
     }
 
-    /// Returns true if no key is held.
+    /// Returns true if there are no keys.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -97,7 +96,7 @@ impl MemoryTokenStore {
 }
 
 impl Inner {
-    /// Returns the key's slot; makes room for it where it is new.
+    /// Returns the key's slot; makes room for a new one.
     fn slot(&mut self, key: &StoreKey, now: Timestamp, max_keys: usize) -> &mut Slot {
         const LEAST: usize = 64;
         if !self.slots.contains_key(key) {
@@ -293,7 +292,7 @@ mod tests {
             let key = key(number);
             store.put(&key, b"entry", MINUTE, None).await.unwrap();
         }
-        // At the first doubling all that had expired was dropped.
+        // The first doubling dropped everything that had expired.
         assert_eq!(store.len(), 1_100);
     }
 

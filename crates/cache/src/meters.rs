@@ -1,6 +1,6 @@
-//! The metrics, through the `metrics` facade: whoever installs an exporter chooses it.
+//! The metrics, through the `metrics` facade: the program chooses the exporter.
 //!
-//! The names and labels are listed in docs/observability.md, and a test holds the two together.
+//! The names and labels are listed in docs/observability.md, and a test keeps the two in sync.
 
 use std::{
     sync::{
@@ -17,7 +17,7 @@ use metrics::{
 
 use crate::stats::Counters;
 
-/// Says what each is.
+/// Describes each metric.
 pub(crate) fn describe() {
     describe_counter!(
         "hallpass_hits_total",
@@ -86,7 +86,7 @@ pub(crate) fn describe() {
     );
 }
 
-/// Starts the counters at zero: Prometheus does not see a counter rise that appears with its first count.
+/// Starts the counters at zero: Prometheus misses the increase of a counter that first appears with a value.
 pub(crate) fn register(cache: &str) {
     let kinds = [
         ErrorKind::Configuration,
@@ -157,8 +157,8 @@ pub(crate) fn store_fault(cache: &str, what: &'static str) {
     counter!("hallpass_store_faults_total", &labels).increment(1);
 }
 
-/// The numbers that a cache has published. Caches of one name add up: each publishes what was added since, and takes
-/// its keys back when it is dropped.
+/// The numbers that a cache has published. Caches of one name add up: each publishes the increase since the last time,
+/// and subtracts its keys when it is dropped.
 pub(crate) struct Published {
     cache: Arc<str>,
     hits: AtomicU64,
@@ -187,7 +187,7 @@ impl Published {
             ("hallpass_misses_total", &self.misses, misses),
             ("hallpass_repeated_failures_total", &self.repeated, repeated),
         ] {
-            // Of several at once, each counts what it is the first to publish.
+            // Of several concurrent calls, each counts the increase that it publishes first.
             let before = published.fetch_max(now, Ordering::Relaxed);
             counter!(name, "cache" => self.cache.to_string()).increment(now.saturating_sub(before));
         }

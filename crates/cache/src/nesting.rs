@@ -1,11 +1,11 @@
-//! Fetches within fetches: which flight waits for which, so that none waits for itself.
+//! Nested fetches: which flight waits for which, so that none waits for itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use hallpass_core::TokenError;
 
 tokio::task_local! {
-    /// The fetch that this task carries out. A task that a source spawns has none.
+    /// The fetch that this task runs. A task that a source spawns has none.
     static WITHIN: Within;
 }
 
@@ -14,21 +14,21 @@ struct Within {
     nested: bool,
 }
 
-/// A flight among those that wait for each other: the flights that the calls within it wait for.
+/// A node in the graph of waiting flights: the flights that calls within this one wait for.
 #[derive(Default)]
 pub(crate) struct Node(Mutex<Vec<Weak<Self>>>);
 
-/// Returns true if the caller is a source in the middle of a fetch, or something that a source calls.
+/// Returns true if the caller is a source during a fetch, or code that a source calls.
 pub(crate) fn is_within_fetch() -> bool {
     WITHIN.try_with(|_| ()).is_ok()
 }
 
-/// Returns true if the fetch that this task carries out was started from within another one.
+/// Returns true if the fetch that this task runs was started from within another one.
 pub(crate) fn is_nested_fetch() -> bool {
     WITHIN.try_with(|within| within.nested).unwrap_or(false)
 }
 
-/// Runs `fetch` as the fetch of the flight that `node` stands for.
+/// Runs `fetch` as the fetch of the flight of `node`.
 pub(crate) fn within<F: Future>(
     node: Arc<Node>,
     nested: bool,
@@ -37,7 +37,7 @@ pub(crate) fn within<F: Future>(
     WITHIN.scope(Within { node, nested }, fetch)
 }
 
-/// Notes that the fetch that this task carries out waits for `flight`, until the guard is dropped.
+/// Records that the fetch of this task waits for `flight`, until the guard is dropped.
 ///
 /// # Errors
 ///
@@ -46,7 +46,7 @@ pub(crate) fn wait_for(flight: &Arc<Node>) -> Result<Option<Waits>, TokenError> 
     let Ok(node) = WITHIN.try_with(|within| within.node.clone()) else {
         return Ok(None);
     };
-    // First the note, then the look: of two flights that begin to wait for each other, the later one sees both notes.
+    // Record first, then check: of two flights that begin to wait for each other, the later one sees both records.
     node.edges().push(Arc::downgrade(flight));
     let waits = Waits {
         node,

@@ -1,8 +1,8 @@
-//! What the cache tells of itself: traces always, observers where there are any, metrics behind a feature. Never a
-//! token, never a secret, and never with a lock held.
+//! The events of the cache: traces always, observers if there are any, metrics behind a feature. They never contain a
+//! token or a secret, and are never reported with a lock held.
 //!
-//! The names and fields are listed in docs/observability.md, and a test holds the two together; a change here is a
-//! change for users.
+//! The names and fields are listed in docs/observability.md, and a test keeps the two in sync; changing them affects
+//! users.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ use tracing::{Span, debug, info, warn};
 use crate::meters;
 use crate::{keys::Keys, stats::Counters, step::Report};
 
-/// The voice of one cache.
+/// The event reporter of one cache.
 pub(crate) struct Observe {
     /// The cache's name.
     pub(crate) cache: Arc<str>,
@@ -32,7 +32,7 @@ pub(crate) struct Observe {
 
 impl Observe {
     pub(crate) fn new(cache: Arc<str>, observers: Observers) -> Self {
-        // To the exporter that is installed by now.
+        // For the exporter that is installed by now.
         #[cfg(feature = "metrics")]
         {
             meters::describe();
@@ -49,8 +49,8 @@ impl Observe {
         }
     }
 
-    /// Creates the span of a flight: a child of the caller's, which waits for it. A renewal is a trace of its own that
-    /// follows from the caller's span, since that caller leaves at once.
+    /// Creates the span of a flight: a child of the caller's, which waits for it. A refresh is a separate trace that
+    /// follows from the caller's span, since that caller does not wait.
     pub(crate) fn span(&self, renewal: bool) -> Span {
         let cache = &*self.cache;
         if !renewal {
@@ -99,7 +99,7 @@ impl Observe {
         meters::fetched(cache, result, took);
     }
 
-    /// Reports the end of a flight, after all who waited for it were notified.
+    /// Reports the end of a flight, after all waiters were notified.
     pub(crate) fn landed(&self, report: &Report, now: Timestamp) {
         let cache = &*self.cache;
         if let Some(rest) = report.rest {
@@ -135,8 +135,7 @@ impl Observe {
         meters::invalidated(cache);
     }
 
-    /// Reports that the source panicked in a method that can go without its answer: once, since it may do so at each
-    /// call.
+    /// Reports, once, that the source panicked in a method whose result is optional: it may panic at each call.
     pub(crate) fn source_panicked(&self, method: &'static str) {
         let cache = &*self.cache;
         if !self.panicked.swap(true, Ordering::Relaxed) {
@@ -144,7 +143,7 @@ impl Observe {
         }
     }
 
-    /// Keys had to make room.
+    /// Reports that keys were evicted.
     pub(crate) fn evicted(&self, keys: usize) {
         let cache = &*self.cache;
         debug!(cache, keys, "keys evicted");
@@ -153,7 +152,7 @@ impl Observe {
         meters::evicted(cache, keys);
     }
 
-    /// The shared store was slow, failed, or held something unusable.
+    /// Reports that the shared store was slow, failed, or held an invalid entry.
     pub(crate) fn store_fault(&self, what: &'static str, reason: &str, warn: bool) {
         let cache = &*self.cache;
         if warn {
@@ -166,7 +165,7 @@ impl Observe {
         meters::store_fault(cache, what);
     }
 
-    /// Brings those metrics up to date that are not worth a call for each hit.
+    /// Publishes the metrics that are not worth a call for each hit.
     pub(crate) fn publish(&self, counters: &Counters, keys: &Keys) {
         #[cfg(feature = "metrics")]
         self.published.publish(counters, keys.len());

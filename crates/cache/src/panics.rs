@@ -1,4 +1,4 @@
-//! Calls of code from outside of the crate, with panics caught: neither a flight nor a caller ends with one.
+//! Calls of code outside of the crate, with panics caught, so that none ends a flight or a caller.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -11,7 +11,7 @@ pub(crate) fn catch<T>(call: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
-/// A future that yields `None` where the one inside panics, whether that is polled or dropped.
+/// A future that returns `None` if the inner one panics, whether it is polled or dropped.
 pub(crate) struct CatchPanic<F>(Option<Pin<Box<F>>>);
 
 impl<F: Future> CatchPanic<F> {

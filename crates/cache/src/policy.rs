@@ -1,4 +1,4 @@
-//! The numbers of the cache, and what follows from them.
+//! The cache's settings, and the times derived from them.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use crate::upstream::TRIAL;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
-    /// The longest time before expiry at which a token is renewed.
+    /// The maximum time before expiry at which a token is refreshed.
     pub(crate) max_window: Duration,
-    /// The least time between two fetches for a key.
+    /// The minimum time between two fetches for a key.
     pub(crate) min_interval: Duration,
     pub(crate) min_backoff: Duration,
     pub(crate) max_backoff: Duration,
-    /// The longest `Retry-After` that is obeyed.
+    /// The maximum `Retry-After` that is obeyed.
     pub(crate) max_retry_after: Duration,
-    /// The time for which a permanent refusal is repeated without asking again.
+    /// The time for which a permanent refusal is cached.
     pub(crate) refusal_ttl: Duration,
-    /// The longest time that one fetch may take.
+    /// The timeout of one fetch.
     pub(crate) fetch_timeout: Duration,
-    /// The age after which a token that is refused does not count as refused while new.
+    /// The age from which a refused token does not count as refused while new.
     pub(crate) trusted_after: Duration,
     pub(crate) max_keys: usize,
-    /// The timeout of a question to the shared store for which callers wait.
+    /// The timeout of store calls that callers wait for.
     pub(crate) store_timeout: Duration,
-    /// The timeout of the others.
+    /// The timeout of other store calls.
     pub(crate) store_write_timeout: Duration,
-    /// The number of fetches that may run at the same time, the default key's not counted.
+    /// The maximum number of concurrent fetches, not counting the default key's.
     pub(crate) max_concurrent_fetches: usize,
     /// True if there is a store that other processes put tokens into.
     pub(crate) shared: bool,
@@ -54,10 +54,10 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Returns the point at which a token is renewed: a fifth of its lifetime before the end or the longest window,
-    /// whichever is shorter, and up to half of that later, so that a fleet does not renew in step.
+    /// Returns the time to refresh a token: a fifth of its lifetime or the maximum window before expiry, whichever is
+    /// shorter, and up to half of that later, so that a fleet does not refresh in step.
     ///
-    /// The server's advice goes first, with a tenth of what is left after it as jitter.
+    /// The server's advice takes precedence, with a tenth of the rest of the lifetime as jitter.
     pub(crate) fn refresh_at(&self, token: &AccessToken) -> Timestamp {
         let lifetime = token.lifetime();
         let (age, spread) = match token.refresh_in() {
@@ -71,27 +71,27 @@ impl Policy {
         token.requested_at().timestamp.saturating_add(age)
     }
 
-    /// Returns the point at which a token is renewed that a renewal brought again: halfway through what is left of it,
-    /// and not before a back-off step.
+    /// Returns the time to refresh a token that a refresh returned again: halfway through the rest of its lifetime, and
+    /// not before a backoff step.
     pub(crate) fn refresh_again_at(&self, token: &AccessToken, now: Timestamp) -> Timestamp {
         let left = token.deadline().saturating_since(now);
         let wait = (left / 2).max(self.backoff(0));
         self.refresh_at(token).max(now.saturating_add(wait))
     }
 
-    /// Returns true if this token has lived long enough to count as a good one, should it be refused now.
+    /// Returns true if this token has lived long enough to count as good, should it be refused now.
     pub(crate) fn is_trusted(&self, token: &AccessToken, now: Timestamp) -> bool {
         let age = now.saturating_since(token.requested_at().timestamp);
         age >= self.trusted_after.min(token.lifetime() / 2)
     }
 
-    /// Returns the time after which those who wait for a flight start another: longer than any flight whose task runs,
-    /// so that it ends the wait only where the task's runtime stands still.
+    /// Returns the time after which waiters start another flight: longer than any flight whose task runs, so that it
+    /// applies only if the task's runtime is not being driven.
     pub(crate) fn patience(&self) -> Duration {
         /// A flight that waits for another process's fetch gives up between one and two fetch timeouts, or within a
-        /// minute after one; the questions to the store, each with a timeout, take less than the rest.
+        /// minute after one; the store calls, each with a timeout, take less than the rest.
         const STORE: Duration = Duration::from_secs(60 + 30);
-        /// One that was overtaken by a refusal, one that came late, and the one that counts.
+        /// One that a refusal overtook, one that was late, and the one that counts.
         const LOADS: u32 = 3;
         let once = self.fetch_timeout.saturating_mul(2);
         let once = once.saturating_add(self.min_interval);
@@ -99,7 +99,8 @@ impl Policy {
         once.saturating_mul(LOADS)
     }
 
-    /// Returns the wait after the n-th failure in a row, counted from zero: doubling, with up to half of it taken off.
+    /// Returns the backoff after the n-th failure in a row, counted from zero: doubling, with up to half of it
+    /// subtracted.
     pub(crate) fn backoff(&self, failures: u32) -> Duration {
         let full = self
             .min_backoff
@@ -108,7 +109,7 @@ impl Policy {
         full.saturating_sub((full / 2).mul_f64(fastrand::f64()))
     }
 
-    /// Returns the distance between two fetches after the n-th young token in a row was refused.
+    /// Returns the interval between two fetches after the n-th young token in a row was refused.
     pub(crate) fn forced_interval(&self, in_row: u32) -> Duration {
         let doublings = in_row.saturating_sub(1).min(16);
         self.min_interval

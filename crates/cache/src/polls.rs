@@ -1,41 +1,41 @@
-//! When a process that waits for another one's fetch asks the shared store again.
+//! The polling schedule of a process that waits for another one's fetch.
 
 use std::time::Duration;
 
 use crate::level2::LEASE;
 
-/// The pause after the first question; it doubles up to the longest. Each is shortened by up to a quarter at random, so
-/// that processes that start together do not ask together.
+/// The pause after the first poll; it doubles up to the maximum. Each is shortened by up to a quarter at random, so
+/// that processes that start together do not poll together.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// A later lease is asked for every other time, and again after this at the latest.
+/// A later lease is requested at every second poll, and at least at this interval.
 const LEASE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The longest pause after the store reported a change, and how many changes are heeded.
+/// The maximum pause after the store reported a change, and the maximum number of changes that are used.
 const PAUSE_AFTER_CHANGE: Duration = Duration::from_millis(20);
 const MOST_CHANGES: u32 = 50;
 
-/// After so many holders that put no token, the wait ends within a further one.
+/// After this many holders that put no token, the wait ends within one more.
 const MOST_LOST_HOLDERS: u32 = 2;
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Polls {
-    /// So many questions were asked.
+    /// The number of polls so far.
     number: u32,
-    /// The fence number of the lease that is in force, and how many holders before it put no token.
+    /// The fence number of the current lease, and the number of earlier holders that put no token.
     holder: Option<u64>,
     lost_holders: u32,
-    /// So many changes were reported.
+    /// The number of reported changes.
     changes: u32,
     asked_for_lease: Option<Duration>,
-    /// When the lease that was seen at first has ended, unless its holder lives.
+    /// When the lease that was seen first expires, unless its holder is alive.
     lease_end: Duration,
     end: Duration,
 }
 
 impl Polls {
-    /// Each process gives up at a time of its own, when another one could have fetched and has not: between one and two
-    /// fetch timeouts, or a minute after it. What the first one fetches serves the others.
+    /// Creates a schedule. Each process gives up at a random time if another one could have fetched and has not:
+    /// between one and two fetch timeouts, or a minute after it. The first fetch serves the others.
     pub(crate) fn new(fetch_timeout: Duration) -> Self {
         const MOST: Duration = Duration::from_secs(60);
         let spread = fetch_timeout.min(MOST).mul_f64(fastrand::f64());
@@ -54,7 +54,7 @@ impl Polls {
         waited >= self.end
     }
 
-    /// Returns true if it is time to ask for the lease.
+    /// Returns true if it is time to request the lease.
     pub(crate) fn asks_for_lease(&mut self, waited: Duration) -> bool {
         let due = |asked: Duration| {
             let ended = asked < self.lease_end && waited >= self.lease_end;
@@ -67,9 +67,9 @@ impl Polls {
         asks
     }
 
-    /// Notes who has the lease. A holder that went without a token has crashed or failed. The next one is waited for;
-    /// after that one the server is at fault, or its tokens cannot be shared, and each process fetches for itself, at a
-    /// time of its own.
+    /// Records the holder of the lease. A holder that put no token has crashed or failed. The next one is waited for;
+    /// after that the server is at fault, or its tokens cannot be shared, and each process fetches for itself, at a
+    /// random time.
     pub(crate) fn is_held(&mut self, fence: Option<u64>, waited: Duration) {
         if fence.is_none() || fence == self.holder {
             return;
@@ -84,21 +84,21 @@ impl Polls {
         }
     }
 
-    /// Returns true if the store's notifications are heeded: not by a process that finds its token at the first look,
-    /// and not where there are far too many.
+    /// Returns true if the store's notifications are used: not by a process that finds its token at the first poll, and
+    /// not if there are far too many.
     pub(crate) fn listens(&self) -> bool {
         self.number > 0 && self.changes < MOST_CHANGES
     }
 
-    /// Returns how long to wait after a change: all who were notified would ask at once.
+    /// Returns how long to wait after a change: all notified processes would poll at once.
     pub(crate) fn pause_after_change(&mut self) -> Duration {
         self.changes += 1;
-        // It may be the lease that was given back.
+        // The change may be a released lease.
         self.asked_for_lease = None;
         PAUSE_AFTER_CHANGE.mul_f64(fastrand::f64())
     }
 
-    /// Returns how long to wait before the next question.
+    /// Returns how long to wait before the next poll.
     pub(crate) fn pause(&mut self, waited: Duration) -> Duration {
         let full = FIRST_PAUSE
             .saturating_mul(1 << self.number.min(16))
@@ -118,7 +118,7 @@ impl Polls {
 mod tests {
     use super::*;
 
-    /// The times of all questions and of those for the lease, in seconds.
+    /// Returns the times of all polls and of the lease requests, in seconds.
     fn times(fetch_timeout: Duration) -> (Vec<f64>, Vec<f64>) {
         let mut polls = Polls::new(fetch_timeout);
         let (mut all, mut leases) = (Vec::new(), Vec::new());

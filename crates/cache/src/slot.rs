@@ -1,6 +1,6 @@
-//! One key's token and the rules of its life. No runtime and no I/O: each step takes the time and returns at once.
+//! One key's token and its state machine. No runtime and no I/O: each step takes the time and returns at once.
 //!
-//! Readers see [`Current`] without a lock; everything else is decided under one short lock.
+//! Readers see [`Current`] without a lock; everything else happens under one short lock.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -19,41 +19,41 @@ use crate::{
 
 pub(crate) use crate::current::Ready;
 
-/// The number of a key's refused tokens that are remembered: a store that lost its latest entries may hold any of them.
+/// The number of refused tokens remembered for a key: a store that lost its latest entries may hold any of them.
 const REFUSED: usize = 8;
 
-// In this order, so that what a hit reads lies together.
+// In this order, so that the fields that a hit reads are adjacent.
 #[repr(C)]
 pub(crate) struct Slot {
     current: Current,
-    /// True if it was asked for since eviction last looked: a second chance instead of an exact order of use.
+    /// True if it was used since the last eviction pass: a second chance instead of an exact LRU order.
     used: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// There is one exactly while a flight is under way.
+    /// Present exactly while a flight is in progress.
     flight: Option<UnderWay>,
     /// The number of flights so far.
     flights: u32,
-    /// Raised when the current token is dropped: what was fetched before that is not trusted.
+    /// Incremented when the current token is dropped: a result fetched before that is not trusted.
     generation: u32,
-    /// Hashes of the last tokens that were refused: the tokens themselves are not needed, and so not kept.
+    /// Hashes of the last refused tokens: the tokens themselves are not needed, and so not stored.
     refused: VecDeque<u64>,
-    /// The number of tokens in a row that were refused while they were young.
+    /// The number of consecutive tokens that were refused while young.
     refused_in_row: u32,
     failure: Option<Failure>,
-    /// The number of fetches in a row that failed in a way that time may end.
+    /// The number of consecutive transient failures.
     failures_in_row: u32,
-    /// The source's number of answers to all keys at the first of the failures in a row.
+    /// The source's number of responses to all keys at the first of these failures.
     failing_since: Option<u64>,
     last_fetch: Timestamp,
     /// No fetch before this, whatever happens.
     not_before: Timestamp,
-    /// No renewal before this, unless a caller waits.
+    /// No refresh before this, unless a caller waits.
     no_renewal_before: Timestamp,
-    /// No look into the shared store before this, while the source must not be asked.
+    /// No look-up in the shared store before this, while the source must not be called.
     no_look_before: Timestamp,
     evicted: bool,
 }
@@ -62,7 +62,7 @@ struct UnderWay {
     id: u32,
     waiters: watch::Sender<Outcome>,
     node: Arc<Node>,
-    /// Given back as the flight lands or is given up, even where its task stands still.
+    /// Released when the flight lands or is abandoned, even if its task is stuck.
     _place: Option<Place>,
 }
 
@@ -70,7 +70,7 @@ impl Slot {
     pub(crate) fn new() -> Self {
         Self {
             current: Current::none(),
-            // One that is asked for once goes before one that is asked for again.
+            // A key used once is evicted before one that is used again.
             used: AtomicBool::new(false),
             state: Mutex::default(),
         }
@@ -82,7 +82,7 @@ impl Slot {
         self.current.ready(now)
     }
 
-    /// For the caller that [`Ready::renew`] chose: returns the flight to start, if the rules allow one now and there is
+    /// Returns the flight to start for the caller that [`Ready::renew`] chose, if the rules allow one now and there is
     /// a place for it.
     pub(crate) fn renew(
         &self,
@@ -92,8 +92,8 @@ impl Slot {
         place: Option<Place>,
     ) -> Option<Flight> {
         let mut state = self.state();
-        // A flight under way sets the next refresh point as it lands. A token without a claim is another one than
-        // that which this caller passed.
+        // A flight in progress sets the next refresh point when it lands. A token without a claim is not the one that
+        // this caller saw.
         if state.flight.is_some() || !self.current.is_claimed() {
             return None;
         }
@@ -106,7 +106,7 @@ impl Slot {
         Some(state.start(true, Duration::ZERO, place).0)
     }
 
-    /// For the keeper of a warm token: returns the flight to start, if the rules allow one now, token or not.
+    /// Returns the flight to start for the keeper of a warm token, if the rules allow one now, with or without a token.
     pub(crate) fn keep(&self, now: Timestamp, epoch: u64, policy: &Policy) -> Option<Flight> {
         let place = Some(Place::Free);
         if let Some(ready) = self.ready(now) {
@@ -118,7 +118,7 @@ impl Slot {
         start.then(|| state.start(true, Duration::ZERO, place).0)
     }
 
-    /// The slow path: tells a caller that found no token what to do; it may start a flight if it has a place.
+    /// The slow path: decides for a caller that found no token; it may start a flight if it has a place.
     pub(crate) fn begin(
         &self,
         now: Timestamp,
@@ -140,7 +140,7 @@ impl Slot {
         state.note_good(current.as_ref(), now, policy);
         let mut delay = state.not_before.saturating_since(now);
         if let Err(failure) = state.may_fetch(now, epoch, policy) {
-            // Another process may have put a token into the store meanwhile.
+            // Another process may have put a token into the store in the meantime.
             if !policy.shared || now < state.no_look_before {
                 return Begin::Failed(failure.repeated(now));
             }
@@ -153,7 +153,7 @@ impl Slot {
         Begin::Start(flight, ticket)
     }
 
-    /// Returns the failure that is repeated to this key instead of asking the source, if there is one.
+    /// Returns the cached failure of this key that prevents a call to the source, if there is one.
     pub(crate) fn may_fetch(
         &self,
         now: Timestamp,
@@ -163,14 +163,14 @@ impl Slot {
         self.state().may_fetch(now, epoch, policy)
     }
 
-    /// Notes that a flight begins to look for a token: what was dropped before does not concern it.
+    /// Records that a flight begins to look for a token: earlier invalidations do not concern it.
     pub(crate) fn looking(&self, flight: &mut Flight, now: Timestamp, policy: &Policy) {
         let mut state = self.state();
         flight.generation = state.generation;
         state.no_look_before = now.saturating_add(policy.min_interval);
     }
 
-    /// Notes that the source is asked now.
+    /// Records that the source is called now.
     pub(crate) fn fetching(&self, now: Timestamp, policy: &Policy) {
         let mut state = self.state();
         state.last_fetch = now;
@@ -179,7 +179,7 @@ impl Slot {
             .max(now.saturating_add(policy.min_interval));
     }
 
-    /// Ends a fetch that began with credentials of this epoch: stores what may be stored and notifies all who wait.
+    /// Ends a fetch that began with credentials of this epoch: stores the result if allowed and notifies all waiters.
     pub(crate) fn land(
         &self,
         flight: &mut Flight,
@@ -194,10 +194,10 @@ impl Slot {
             return Landed::Lost;
         }
         let again = match &result {
-            // It was under way when the token before it was refused, and may be what was refused. This happens once a
-            // flight: there is no token to refuse until it lands.
+            // It was in progress when the previous token was refused, and may be the refused one. This happens at most
+            // once in a flight: there is no token to refuse until it lands.
             Ok(_) if flight.generation != state.generation => true,
-            // It expired on its way, or what it is bound to was replaced.
+            // It expired in transit, or its binding ended.
             Ok(token) => {
                 let late = !is_live(token, now) && !token.lifetime().is_zero();
                 let first = late && !flight.was_late;
@@ -210,7 +210,7 @@ impl Slot {
         let result = match result {
             Ok(_) if again && wait <= policy.min_interval => return Landed::Again(wait),
             Ok(_) if again => Err(Fault::New(state.too_often(wait))),
-            // One whose binding has ended twice may be taken for a while yet.
+            // A token whose binding ended twice may be used for a while.
             Ok(token) if token.is_expired(now) && !token.lifetime().is_zero() => {
                 Err(Fault::New(late()))
             }
@@ -229,7 +229,7 @@ impl Slot {
         }
     }
 
-    /// Stores what may be stored, and notifies all who wait.
+    /// Stores the result if allowed, and notifies all waiters.
     fn conclude(
         &self,
         mut state: MutexGuard<'_, State>,
@@ -255,7 +255,7 @@ impl Slot {
                     };
                     self.current.replace(token.clone(), refresh_at);
                 } else if renewal {
-                    // One that expires at once serves those who wait for it and nobody after: no use to renew it.
+                    // A token that expires at once serves its waiters only: refreshing it is pointless.
                     let until = now.saturating_add(policy.max_backoff);
                     state.no_renewal_before = until;
                     self.current.refresh_at(until);
@@ -296,8 +296,7 @@ impl Slot {
         }
     }
 
-    /// Ends a flight without a result: its task was dropped, or those who wait did so for too long. They find their
-    /// channel closed.
+    /// Ends a flight without a result: its task was dropped, or its waiters timed out. They find their channel closed.
     pub(crate) fn abandon(&self, flight: u32, now: Timestamp) {
         let mut state = self.state();
         if state.is_under_way(flight) {
@@ -306,7 +305,7 @@ impl Slot {
         }
     }
 
-    /// Leaves a renewal to the next caller, since the one that [`Ready::renew`] chose cannot start it.
+    /// Leaves a refresh to the next caller, since the one that [`Ready::renew`] chose cannot start it.
     pub(crate) fn abandon_claim(&self, now: Timestamp) {
         let state = self.state();
         if state.flight.is_none() && self.current.is_claimed() {
@@ -329,7 +328,7 @@ impl Slot {
         state.refused.push_back(hash(token));
         state.note_good(Some(token), now, policy);
         state.refused_in_row = state.refused_in_row.saturating_add(1);
-        // The first costs nothing more; each further one doubles the distance.
+        // The first refusal costs no delay; each further one doubles the interval.
         let interval = policy.forced_interval(state.refused_in_row);
         state.not_before = state
             .not_before
@@ -339,7 +338,7 @@ impl Slot {
 
     /// Returns true if this token was refused: a shared store may still hold it, or hold it again.
     ///
-    /// When it was requested says nothing: the token of a host whose clock is behind looks older than it is.
+    /// The time of its request is no criterion: the token of a host whose clock is behind looks older than it is.
     pub(crate) fn was_refused(&self, token: &AccessToken) -> bool {
         self.state().refused.contains(&hash(token))
     }
@@ -349,33 +348,33 @@ impl Slot {
         self.current.token()
     }
 
-    /// Returns the time of the next renewal; `None` without a token, or while one is under way.
+    /// Returns the time of the next refresh; `None` without a token, or while one is in progress.
     pub(crate) fn due(&self) -> Option<Timestamp> {
         self.current.due()
     }
 
-    /// Returns true if it holds a token with this hash, or may hold one soon.
+    /// Returns true if it holds, or may soon hold, a token with this hash.
     pub(crate) fn may_hold(&self, hash: u64) -> bool {
         self.in_flight() || self.current.holds(hash)
     }
 
-    /// Notes that the key was asked for.
+    /// Marks the key as used.
     #[inline]
     pub(crate) fn touch(&self) {
-        // Read first, so that hits do not fight over the line.
+        // Read first, so that hits do not contend for the cache line.
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Empties the slot and returns true, unless it is in use. One that was asked for is spared once.
+    /// Clears the slot and returns true, unless it is in use. A recently used one is spared once.
     pub(crate) fn evict(&self) -> bool {
         let mut state = self.state();
         if state.flight.is_some() || self.used.swap(false, Ordering::Relaxed) {
             return false;
         }
         state.evicted = true;
-        // Who looked it up before may still hold it: there is nothing to be had here any more.
+        // A caller that looked it up before may still hold it, and must find nothing.
         self.current.clear();
         true
     }
@@ -427,7 +426,7 @@ impl State {
         failure.filter(|failure| failure.holds(now, epoch))
     }
 
-    /// Returns the failure that is repeated now instead of asking the source, if there is one.
+    /// Returns the cached failure that prevents a call to the source now, if there is one.
     fn may_fetch(&self, now: Timestamp, epoch: u64, policy: &Policy) -> Result<(), Failure> {
         if let Some(failure) = self.failure(now, epoch) {
             return Err(failure.clone());
@@ -440,14 +439,14 @@ impl State {
         Ok(())
     }
 
-    /// Ends the row of refusals where the current token has lived long enough without one.
+    /// Ends the series of refusals if the current token has lived long enough without one.
     fn note_good(&mut self, current: Option<&AccessToken>, now: Timestamp, policy: &Policy) {
         if current.is_some_and(|token| policy.is_trusted(token, now)) {
             self.refused_in_row = 0;
         }
     }
 
-    /// Returns the time from which a fetch is allowed for which nobody waits.
+    /// Returns the time from which a fetch without waiters is allowed.
     fn renewal_gate(&self, now: Timestamp, epoch: u64) -> Timestamp {
         if self.evicted {
             return Timestamp::from_nanos(u64::MAX);
@@ -457,7 +456,7 @@ impl State {
         failure.map_or(gate, |failure| failure.until.max(gate))
     }
 
-    /// Returns the time for which a failure is repeated, after `in_row` failures that concern all keys.
+    /// Returns the time for which a failure is cached, after `in_row` failures that concern all keys.
     fn penalty(&mut self, error: &TokenError, in_row: u32, policy: &Policy) -> Duration {
         if !error.is_transient() {
             self.failures_in_row = 0;

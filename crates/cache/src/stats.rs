@@ -1,11 +1,11 @@
-//! What the cache did, in numbers.
+//! Counters of the cache's activity.
 
 use std::{
     cell::Cell,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-/// A snapshot of what a cache did since it was built.
+/// A snapshot of a cache's counters since it was built.
 ///
 /// ```
 /// # use hallpass_cache::CachedTokenSource;
@@ -21,11 +21,11 @@ pub struct Stats {
     pub hits: u64,
     /// Calls that found no token in the cache.
     pub misses: u64,
-    /// Calls that got a remembered failure.
+    /// Calls that got a cached failure.
     pub repeated_failures: u64,
-    /// Fetches from the source that were started, renewals included.
+    /// Fetches from the source that were started, refreshes included.
     pub fetches: u64,
-    /// Flights that were started to renew a token before its expiry.
+    /// Flights that were started to refresh a token before its expiry.
     pub renewals: u64,
     /// Fetches that failed.
     pub failures: u64,
@@ -35,13 +35,13 @@ pub struct Stats {
     pub evictions: u64,
     /// Tokens that came from the shared store.
     pub store_hits: u64,
-    /// Times that the shared store was slow, failed, or held something unusable.
+    /// Times that the shared store was slow, failed, or held an invalid entry.
     pub store_faults: u64,
-    /// Keys that are held, the default one not counted.
+    /// Cached keys, not counting the default one.
     pub keys: usize,
-    /// Flights that are under way.
+    /// Flights in progress.
     pub flights: usize,
-    /// Callers that wait for a flight.
+    /// Callers waiting for a flight.
     pub waiters: usize,
 }
 
@@ -94,11 +94,11 @@ impl Counters {
     }
 }
 
-/// Lines of the counter; the last is shared by all threads that came too late for one of their own.
+/// Lines of the counter; the last is shared by all threads that found no free one.
 const LINES: usize = 32;
 const SHARED: usize = LINES - 1;
 
-/// A counter for the hot path: a thread counts on a line of its own, where an addition needs no lock on it.
+/// A counter for the hot path: each thread uses its own line, where an addition needs no atomic read-modify-write.
 #[derive(Default)]
 struct Striped([Line; LINES]);
 
@@ -114,7 +114,7 @@ impl Striped {
         if mine == SHARED {
             line.fetch_add(1, Ordering::Relaxed);
         } else {
-            // Nobody else writes here.
+            // No other thread writes here.
             line.store(line.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
     }
@@ -127,7 +127,7 @@ impl Striped {
     }
 }
 
-/// This thread's line. A line is never given to another thread, not even when its own has ended.
+/// Returns this thread's line. A line is never reused by another thread, not even when its own has ended.
 #[inline]
 fn line() -> usize {
     const NONE: usize = usize::MAX;

@@ -7,39 +7,39 @@ use tokio::sync::watch;
 
 use crate::{failure::Failure, nesting::Node};
 
-/// The result for all who wait for a flight. `None` until it has landed.
+/// The result for all waiters of a flight. `None` until it has landed.
 pub(crate) type Outcome = Option<Result<AccessToken, TokenError>>;
 
 /// The next step of a caller that found no token.
 pub(crate) enum Begin {
     Ready(AccessToken),
     Failed(TokenError),
-    /// Wait for the flight that is under way.
+    /// Wait for the flight in progress.
     Join(Ticket),
     /// Start this flight, and wait for it.
     Start(Flight, Ticket),
-    /// A flight must be started, and there is no place for it.
+    /// A flight must be started, but there is no free place.
     Full,
-    /// The slot was taken out of the map: look the key up again.
+    /// The slot was removed from the map: look the key up again.
     Evicted,
 }
 
-/// The reason why a fetch brought no token.
+/// The reason why a fetch returned no token.
 pub(crate) enum Fault {
-    /// The source or the way to it failed.
+    /// The source failed, or could not be reached.
     New(TokenError),
-    /// The source was not asked: a failure is remembered.
+    /// The source was not called: a failure is cached.
     Remembered(Failure),
 }
 
-/// A place among those who wait for a flight.
+/// A waiter's handle to a flight.
 pub(crate) struct Ticket {
     pub(crate) flight: u32,
     pub(crate) receiver: watch::Receiver<Outcome>,
     pub(crate) node: Arc<Node>,
 }
 
-/// A fetch that someone must carry out: fetch after `delay`, then [`Slot::land`](crate::slot::Slot::land).
+/// A fetch that the caller must run: fetch after `delay`, then call [`Slot::land`](crate::slot::Slot::land).
 pub(crate) struct Flight {
     pub(crate) id: u32,
     pub(crate) delay: Duration,
@@ -51,24 +51,24 @@ pub(crate) struct Flight {
     pub(crate) was_late: bool,
 }
 
-/// The outcome of a fetch for its flight.
+/// The result of landing a flight.
 pub(crate) enum Landed {
-    /// All who wait were told.
+    /// All waiters were notified.
     Done(Report),
-    /// The result cannot be used: fetch once more, after this time.
+    /// The result cannot be used: fetch again after this time.
     Again(Duration),
-    /// Those who waited gave it up, and another flight took its place.
+    /// Its waiters abandoned it, and another flight replaced it.
     Lost,
 }
 
 /// The record of a flight that has landed.
 pub(crate) struct Report {
-    /// The result that those who waited got.
+    /// The result that the waiters got.
     pub(crate) result: Result<AccessToken, TokenError>,
     pub(crate) waiters: usize,
     /// The token that was current until now.
     pub(crate) before: Option<AccessToken>,
-    /// The time for which a new failure is repeated instead of asking again.
+    /// The time for which a new failure is cached.
     pub(crate) rest: Option<Duration>,
     /// True if other keys were served since this one's failures began.
     pub(crate) alone: bool,

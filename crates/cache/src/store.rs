@@ -6,53 +6,51 @@ mod key;
 
 pub use key::StoreKey;
 
-/// A second level that processes and hosts share: an extension point.
+/// A shared second level of the cache, for processes and hosts: an extension point.
 ///
-/// The cache treats it as something that can be slow, down or wrong, and never lets a caller fail because of it:
-/// each call has a timeout, errors count as "nothing there", entries that cannot be read are ignored and overwritten,
-/// and a store that keeps failing is not asked for a while. A token that is
-/// [bound](hallpass_core::AccessToken::binding) to a certificate of this process, or to a key of it (DPoP), is never
-/// put there.
+/// The cache expects it to be slow, down or wrong at times, and never lets a caller fail because of it: each call has a
+/// timeout, errors count as a miss, unreadable entries are ignored and overwritten, and a store that keeps failing is
+/// not called for a while. A token that is [bound](hallpass_core::AccessToken::binding) to a certificate of this
+/// process, or to a key of it (DPoP), is never put there.
 ///
-/// `Arc<T>`, `Box<T>` and `&T` are stores too, so that one can be chosen at run time as `Arc<dyn TokenStore>`.
+/// `Arc<T>`, `Box<T>` and `&T` are stores too, so that a program can choose one at run time as `Arc<dyn TokenStore>`.
 ///
-/// # What a store promises
+/// # Requirements
 ///
-/// - Keys are opaque names, entries opaque bytes, which **hold a token in clear**: a store that leaves this machine
+/// - Keys are opaque names, entries opaque bytes, which **hold a token in clear**: a store outside of this machine
 ///   encrypts them, with the key's name as associated data, so that an entry cannot be moved to another key. An entry
-///   that cannot be decrypted is nothing, `Ok(None)`, and no error: errors in a row stop the use of the store for all
-///   keys.
+///   that cannot be decrypted is a miss, `Ok(None)`, and not an error: consecutive errors stop the use of the store for
+///   all keys.
 /// - [`look_up`](Self::look_up) returns the entry that was put last under this very key, or nothing, never a part of
 ///   it, and with it the [fence](StoreEntry::fence) that it was put under.
-/// - An entry is gone when its time to live has passed, by the store's own clock.
-/// - At most one [`Lease`] on a key is in force at a time; it ends by itself after its time to live, counted from the
-///   last [`extend`](Self::extend).
-/// - Fence numbers of a key rise with each lease and are never used again, also when neither lease nor entry is left.
-///   A store that may lose its counter (a failover to a replica) starts the next one above what it may have lost,
-///   for example at the time in milliseconds.
-/// - [`put`](Self::put) under a lease is ignored where a later lease is in force, or where the entry that is there has
-///   a later fence: a process that was suspended does not overwrite something newer.
+/// - An entry disappears when its time to live has passed, by the store's own clock.
+/// - At most one [`Lease`] on a key is in force at a time; it expires after its time to live, counted from the last
+///   [`extend`](Self::extend).
+/// - Fence numbers of a key increase with each lease and are never reused, even if neither lease nor entry is left. A
+///   store that may lose its counter (a failover to a replica) starts the next one above what it may have lost, for
+///   example at the time in milliseconds.
+/// - [`put`](Self::put) under a lease is ignored if a later lease is in force, or if the existing entry has a later
+///   fence: a process that was suspended does not overwrite something newer.
 /// - [`remove`](Self::remove) compares and deletes in one step: a report about an old token never removes a new one.
-/// - Every method may be called from any number of tasks at once, and dropped while it waits. A call that is dropped
-///   has happened in full or not at all.
+/// - Every method may be called from any number of tasks at once, and dropped while it waits. A dropped call has
+///   happened in full or not at all.
 #[async_trait]
 pub trait TokenStore: Send + Sync + fmt::Debug {
-    /// Returns the entry under this key, with its fence and the time that it still has to live.
+    /// Returns the entry under this key, with its fence and its remaining time to live.
     ///
     /// # Errors
     ///
-    /// A [`StoreError`] where the store cannot be asked.
+    /// A [`StoreError`] if the store is unavailable.
     async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError>;
 
-    /// Puts an entry under this key for `ttl`, in place of the one before.
+    /// Puts an entry under this key for `ttl`, replacing the previous one.
     ///
-    /// Under a lease the entry gets the lease's fence. Without one, which happens where another process kept the lease
-    /// for too long, the entry gets a new fence, and is put only where the entry that is there has less time left to
-    /// live.
+    /// Under a lease the entry gets the lease's fence. Without one, which happens if another process held the lease for
+    /// too long, the entry gets a new fence, and is put only if the existing entry has less time left to live.
     ///
     /// # Errors
     ///
-    /// A [`StoreError`] where it could not be put. An entry that the rules above ignore is no error.
+    /// A [`StoreError`] if it could not be put. Ignoring an entry by the rules above is not an error.
     async fn put(
         &self,
         key: &StoreKey,
@@ -61,25 +59,25 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
         lease: Option<&Lease>,
     ) -> Result<(), StoreError>;
 
-    /// Removes the entry under this key if it has this fence; another one stays.
+    /// Removes the entry under this key if it has this fence; any other one stays.
     ///
     /// # Errors
     ///
-    /// A [`StoreError`] where the store cannot be asked.
+    /// A [`StoreError`] if the store is unavailable.
     async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError>;
 
-    /// Takes a lease on this key for `ttl`, unless someone else has one.
+    /// Takes a lease on this key for `ttl`, unless it is held already.
     ///
     /// # Errors
     ///
-    /// A [`StoreError`] where the store cannot be asked.
+    /// A [`StoreError`] if the store is unavailable.
     async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError>;
 
-    /// Extends a lease, which then ends after `ttl` from now; returns false where it is not in force any more.
+    /// Extends a lease, which then expires after `ttl` from now; returns false if it is no longer in force.
     ///
     /// # Errors
     ///
-    /// A [`StoreError`] where the store cannot be asked.
+    /// A [`StoreError`] if the store is unavailable.
     async fn extend(
         &self,
         key: &StoreKey,
@@ -87,19 +85,19 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
         ttl: Duration,
     ) -> Result<bool, StoreError>;
 
-    /// Gives a lease back early. One that has ended, or that someone else has by now, is left alone.
+    /// Releases a lease early. One that has expired, or that is held by someone else by now, is left alone.
     ///
     /// # Errors
     ///
-    /// A [`StoreError`] where the store cannot be asked.
+    /// A [`StoreError`] if the store is unavailable.
     async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError>;
 
-    /// Waits until this key may have changed since the first poll: an entry was put or removed, or a lease was given
-    /// back.
+    /// Waits until this key may have changed since the first poll: an entry was put or removed, or a lease was
+    /// released.
     ///
-    /// The cache asks at intervals too, so that a notification that is lost costs time only. A store that cannot
-    /// notify, or that has lost its subscription, waits for ever, which is the default; one that cannot tell keys apart
-    /// may return for another key's change.
+    /// The cache also polls, so that a lost notification costs only time. A store without notifications, or with a lost
+    /// subscription, waits forever, which is the default; one that cannot tell keys apart may return for another key's
+    /// change.
     async fn changed(&self, key: &StoreKey) {
         let _ = key;
         std::future::pending::<()>().await;
@@ -158,7 +156,7 @@ macro_rules! forward {
 
 forward!(Arc<T>, Box<T>, &T);
 
-/// An entry that a store holds under a key.
+/// An entry of a store.
 #[derive(Clone)]
 pub struct StoreEntry {
     bytes: Vec<u8>,
@@ -167,8 +165,8 @@ pub struct StoreEntry {
 }
 
 impl StoreEntry {
-    /// Creates an entry from the bytes that were put, the fence that they were put under, and the time that they still
-    /// have to live, where the store knows it.
+    /// Creates an entry from the bytes that were put, the fence that they were put under, and the remaining time to
+    /// live, if the store knows it.
     pub fn new(bytes: Vec<u8>, fence: u64, ttl: Option<Duration>) -> Self {
         Self { bytes, fence, ttl }
     }
@@ -183,7 +181,7 @@ impl StoreEntry {
         self.fence
     }
 
-    /// Returns how long it still has to live, by the store's clock.
+    /// Returns the remaining time to live, by the store's clock.
     pub fn ttl(&self) -> Option<Duration> {
         self.ttl
     }
@@ -212,13 +210,13 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Creates a lease with this fence number, which is higher than that of every lease on the key before.
+    /// Creates a lease with this fence number, which is higher than that of every earlier lease on the key.
     pub fn new(fence: u64) -> Self {
         Self { fence, owner: 0 }
     }
 
-    /// Adds a random number that tells this lease from another one with the same fence number, for a store that may
-    /// lose its counter.
+    /// Adds a random number that distinguishes this lease from another one with the same fence number, for a store that
+    /// may lose its counter.
     #[must_use]
     pub fn with_owner(self, owner: u64) -> Self {
         Self { owner, ..self }
@@ -229,28 +227,28 @@ impl Lease {
         self.fence
     }
 
-    /// Returns the owner's random number, 0 where the store gave none.
+    /// Returns the owner's random number, or 0 if the store set none.
     pub fn owner(&self) -> u64 {
         self.owner
     }
 }
 
-/// The answer to the question for a lease.
+/// The result of a lease request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LeaseOutcome {
-    /// The lease was given.
+    /// The lease was granted.
     Granted(Lease),
-    /// Someone else has a lease in force.
+    /// Someone else holds the lease.
     Held {
-        /// Its fence number where the store knows it: two numbers in a row show that a process gave its lease up and
-        /// put no token, so that those who wait do not wait for a whole row of processes that fail.
+        /// Its fence number if the store knows it: a changed number shows that a process released its lease without a
+        /// token, so that waiters do not wait for a whole series of failing processes.
         fence: Option<u64>,
     },
 }
 
 impl LeaseOutcome {
-    /// Returns the lease, if it was given.
+    /// Returns the lease, if it was granted.
     pub fn granted(self) -> Option<Lease> {
         match self {
             Self::Granted(lease) => Some(lease),
@@ -259,7 +257,7 @@ impl LeaseOutcome {
     }
 }
 
-/// A store's failure. The text says why, and holds no token and no secret: it is logged and given to observers.
+/// A store's failure. The text says why, and holds no token and no secret: it is logged and passed to observers.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StoreError(String);

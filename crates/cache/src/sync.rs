@@ -1,4 +1,4 @@
-//! The primitives that the slot stands on, in one place so that a model checker can replace them.
+//! The synchronization primitives of the slot, in one place so that a model checker can replace them.
 
 #[cfg(not(shuttle))]
 mod primitives {
@@ -23,7 +23,7 @@ mod primitives {
         atomic::{AtomicBool, AtomicU64, Ordering},
     };
 
-    /// As arc-swap's, with a lock that the checker knows.
+    /// An implementation of arc-swap's type with a lock that the checker knows.
     pub(crate) struct ArcSwapOption<T>(Mutex<Option<std::sync::Arc<T>>>);
 
     impl<T> ArcSwapOption<T> {
@@ -57,7 +57,7 @@ mod primitives {
 
 pub(crate) use primitives::*;
 
-/// Locks, whether or not someone panicked with the lock in hand: no step leaves the state half done.
+/// Locks a mutex, ignoring poisoning: no step leaves the state inconsistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
-//! The state of the source for all keys: one set of credentials and one server stand behind them.
+//! The state of the source for all keys, which share one set of credentials and one server.
 //!
-//! Where the source is not known to answer, one fetch tries it first, and the others wait for its result.
+//! If the source is not known to work, one fetch tries it first, and the others wait for its result.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,12 +15,12 @@ use tokio::{
 
 use crate::failure::{Failure, concerns_all_keys, rest_of_others};
 
-/// The longest wait for the fetch that tries the source. After that the others go ahead: that one's key may be slow.
+/// The maximum wait for the fetch that tries the source. After that the others proceed: that one's key may be slow.
 pub(crate) const TRIAL: Duration = Duration::from_secs(5);
 
 pub(crate) struct Upstream {
     state: Mutex<State>,
-    /// Notifies those who wait for a trial of its end.
+    /// Notifies waiters of the end of a trial.
     over: watch::Sender<()>,
     places: Arc<Semaphore>,
 }
@@ -31,31 +31,31 @@ struct State {
     record: Record,
     /// The epoch of the credentials that the server accepted last.
     accepted: Option<u64>,
-    /// The number of the trial under way, and its start.
+    /// The number of the trial in progress, and its start.
     trial: Option<(u64, Timestamp)>,
     trials: u64,
 }
 
-/// A summary of the source's answers so far.
+/// A summary of the source's responses so far.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Record {
-    /// Failures in a row that concern all keys and that time may end.
+    /// Consecutive transient failures that concern all keys.
     pub(crate) failures_in_row: u32,
-    /// Answers to any key that came from a server that accepted the credentials.
+    /// Responses for any key from a server that accepted the credentials.
     pub(crate) answers: u64,
 }
 
-/// The right to start a flight: one of those that may be under way at a time.
+/// A permit to start a flight, from a limited number.
 pub(crate) enum Place {
-    /// Of the default key, which never has to wait for others, or of a fetch within another one, which must not wait
-    /// for what waits for it.
+    /// For the default key, which never waits for others, or for a nested fetch, which must not wait for what waits for
+    /// it.
     Free,
     Bounded {
         _permit: OwnedSemaphorePermit,
     },
 }
 
-/// The right of one fetch to ask the source. If it is dropped without a result, another fetch may try.
+/// The right of one fetch to call the source. If it is dropped without a result, another fetch may try.
 pub(crate) struct Entry<'a> {
     upstream: &'a Upstream,
     pub(crate) epoch: u64,
@@ -71,13 +71,13 @@ impl Upstream {
         }
     }
 
-    /// Returns a place if one is free.
+    /// Returns a permit if one is free.
     pub(crate) fn place(&self) -> Option<Place> {
         let permit = self.places.clone().try_acquire_owned();
         permit.ok().map(|permit| Place::Bounded { _permit: permit })
     }
 
-    /// Waits for a place, in the order of asking; `None` after `patience`.
+    /// Waits for a permit, in order of arrival; returns `None` after `patience`.
     pub(crate) async fn wait_for_place(&self, patience: Duration) -> Option<Place> {
         let permit = time::timeout(patience, self.places.clone().acquire_owned()).await;
         // The semaphore is never closed.
@@ -85,9 +85,9 @@ impl Upstream {
         Some(Place::Bounded { _permit: permit })
     }
 
-    /// Lets a fetch go ahead, or returns the failure that is remembered for all keys.
+    /// Admits a fetch, or returns the failure cached for all keys.
     ///
-    /// Waits for a trial that is under way, unless `nested`: the trial may be what this fetch is for.
+    /// Waits for a trial in progress, unless `nested`: the trial may be what this fetch is for.
     pub(crate) async fn enter(
         &self,
         nested: bool,
@@ -96,18 +96,18 @@ impl Upstream {
     ) -> Result<Entry<'_>, Failure> {
         let until = Instant::now() + TRIAL;
         loop {
-            // Before the look at the state, or the end of a trial might be missed.
+            // Before the state is read, or the end of a trial might be missed.
             let mut over = self.over.subscribe();
             if let Some(decided) = self.try_enter(nested || Instant::now() >= until, epoch(), clock)
             {
                 return decided;
             }
-            // In time or not: the state tells what to do.
+            // In time or not: the state decides.
             let _ = time::timeout_at(until, over.changed()).await;
         }
     }
 
-    /// Decides at once; `None` while a trial is under way, unless `at_once`.
+    /// Decides at once; returns `None` while a trial is in progress, unless `at_once`.
     fn try_enter(
         &self,
         at_once: bool,
@@ -147,9 +147,9 @@ impl State {
         failure.filter(|failure| failure.holds(now, epoch))
     }
 
-    /// Begins a trial and returns its number; `None` while one is under way.
+    /// Begins a trial and returns its number; `None` while one is in progress.
     fn begin_trial(&mut self, now: Timestamp) -> Option<u64> {
-        // For one that takes that long nobody waits any more, and its runtime may stand still.
+        // Nobody waits for a trial that takes this long, and its runtime may be stuck.
         let fresh = |(_, began): &(u64, Timestamp)| now.saturating_since(*began) < TRIAL;
         if self.trial.as_ref().is_some_and(fresh) {
             return None;
@@ -159,9 +159,9 @@ impl State {
         Some(self.trials)
     }
 
-    /// Remembers a failure that concerns all keys.
+    /// Caches a failure that concerns all keys.
     fn failed(&mut self, failure: Failure, now: Timestamp, epoch: u64) {
-        // Fetches that ran at the same time fail together: that is one failure, and the longest wait counts.
+        // Concurrent fetches fail together: that is one failure, and the longest wait applies.
         if let Some(before) = self.holding(now, epoch) {
             if before.until < failure.until {
                 self.failure = Some(failure);
@@ -175,10 +175,9 @@ impl State {
 }
 
 impl Entry<'_> {
-    /// Notes how the fetch ended: with this error, or with a token. An error that concerns all keys is remembered for
-    /// them.
+    /// Records the end of the fetch: this error, or a token. An error that concerns all keys is cached for them.
     ///
-    /// `rest` is the time for which this key repeats it, and `alone` says that other keys were served since its
+    /// `rest` is the time for which this key caches it, and `alone` is true if other keys were served since its
     /// failures began.
     pub(crate) fn landed(
         self,
@@ -196,7 +195,7 @@ impl Entry<'_> {
                     state.failed(failure, now, self.epoch);
                 }
             }
-            // It tells nothing about the server or the credentials.
+            // It says nothing about the server or the credentials.
             Some(error) if error.kind() != ErrorKind::RequestRefused => {}
             _ => {
                 state.failure = None;

@@ -7,13 +7,14 @@ use crate::{
     send::{Answer, Transport, send},
 };
 
-/// A reqwest client that puts tokens on requests, and knows which of them were redirected.
+/// A reqwest client that adds tokens to requests, and detects redirects.
 ///
-/// So it can send any request again after a 401, a POST too, if the body is in memory and no redirect was followed. On a
-/// `reqwest::Client`, whose redirects nobody can see, [`RequestBuilderExt`](crate::RequestBuilderExt) does so for
-/// requests with a safe method and without a body alone.
+/// It can therefore retry any request after a 401, even a POST, if the body is in memory and no redirect was followed.
+/// On a `reqwest::Client`, whose redirects cannot be detected, [`RequestBuilderExt`](crate::RequestBuilderExt) does so
+/// only for requests with a safe method and without a body.
 ///
-/// It follows redirects as [`same_origin_redirects`](crate::same_origin_redirects) does, and none with a DPoP token, whose proof names its URL.
+/// It follows redirects as [`same_origin_redirects`](crate::same_origin_redirects) does, and none with a DPoP token,
+/// whose proof names its URL.
 ///
 /// ```
 /// use hallpass_core::authorize::Authorizer;
@@ -34,39 +35,40 @@ pub struct TokenClient {
 }
 
 impl TokenClient {
-    /// Creates a client that asks this authorizer. Its redirect policy takes the place of the builder's.
+    /// Creates a client that uses this authorizer. Its redirect policy replaces the builder's.
     ///
     /// # Errors
     ///
-    /// reqwest's own: the TLS backend or the resolver could not be set up.
+    /// reqwest's own errors: the TLS backend or the resolver could not be set up.
     pub fn new(authorizer: Authorizer, builder: ClientBuilder) -> Result<Self, reqwest::Error> {
         let http = builder.redirect(watched_redirects()).build()?;
         Ok(Self { http, authorizer })
     }
 
-    /// The reqwest client, to build requests with. A request that it sends itself has no token and follows no redirect.
+    /// Returns the reqwest client, to build requests with. A request that it sends itself has no token and follows no
+    /// redirect.
     pub fn http(&self) -> &Client {
         &self.http
     }
 
-    /// Sends a request with the token that its origin was allowed with. Any client's builder will do: the request goes
-    /// through this one.
+    /// Sends a request with the token that its origin was allowed with. The builder of any client works: the request
+    /// goes through this one.
     ///
     /// # Errors
     ///
-    /// An [`Error`] of which [`token_error`](Error::token_error) says why there is no token, and nothing was sent; or
-    /// reqwest's own.
+    /// An [`Error`] whose [`token_error`](Error::token_error) says why there is no token (nothing was sent); or
+    /// reqwest's own error.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future abandons the request; a token that is being fetched for others too goes on being fetched.
+    /// Dropping the future abandons the request; a shared token fetch continues.
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
         let request = request.build()?;
         send(&mut Watched(&self.http), &self.authorizer, None, request).await
     }
 
-    /// Sends a request with a token for `wanted`: other scopes, another audience or resource than the origin was
-    /// allowed with.
+    /// Sends a request with a token for `wanted`: scopes, an audience or a resource other than those that the origin
+    /// was allowed with.
     ///
     /// # Errors
     ///

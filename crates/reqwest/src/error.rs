@@ -33,7 +33,7 @@ impl Error {
         }
     }
 
-    /// Returns reqwest's own error, if that is the cause. It names the URL, as always in reqwest, and never the token.
+    /// Returns reqwest's own error, if that is the cause. It names the URL, as usual in reqwest, and never the token.
     pub fn http_error(&self) -> Option<&reqwest::Error> {
         match &self.0 {
             Cause::Token(_) => None,

@@ -8,10 +8,10 @@ use crate::{
 
 /// An extension of reqwest's `RequestBuilder` that sends a request with a token.
 ///
-/// After a 401 a request is sent again if its method is safe and it has no body. A POST is not: the client may have
-/// followed a redirect, and what was asked may be done. A [`TokenClient`](crate::TokenClient) knows.
+/// After a 401 a request is retried if its method is safe and it has no body. A POST is not: the client may have
+/// followed a redirect after the API carried out the request. A [`TokenClient`](crate::TokenClient) can tell.
 ///
-/// A `Request` that is built already goes the same way: `RequestBuilder::from_parts(client, request)`.
+/// To send an existing `Request`, use `RequestBuilder::from_parts(client, request)`.
 ///
 /// ```
 /// use hallpass_core::{TokenRequest, authorize::Authorizer};
@@ -36,19 +36,19 @@ pub trait RequestBuilderExt: sealed::Sealed {
     ///
     /// # Errors
     ///
-    /// An [`Error`] of which [`token_error`](Error::token_error) says why there is no token, and nothing was sent; or
-    /// reqwest's own.
+    /// An [`Error`] whose [`token_error`](Error::token_error) says why there is no token (nothing was sent); or
+    /// reqwest's own error.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future abandons the request; a token that is being fetched for others too goes on being fetched.
+    /// Dropping the future abandons the request; a shared token fetch continues.
     fn send_with(
         self,
         authorizer: &Authorizer,
     ) -> impl Future<Output = Result<Response, Error>> + Send;
 
-    /// Sends it with a token for `wanted`: other scopes, another audience or resource than the origin was allowed
-    /// with.
+    /// Sends it with a token for `wanted`: scopes, an audience or a resource other than those that the origin was
+    /// allowed with.
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl RequestBuilderExt for RequestBuilder {
     }
 }
 
-/// A client of someone else's: it may follow redirects, and nobody can ask it.
+/// An existing client: it may follow redirects, which cannot be detected.
 struct Plain(Client);
 
 impl Transport for Plain {

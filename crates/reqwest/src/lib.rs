@@ -1,7 +1,7 @@
 //! Access tokens on the requests of a reqwest client.
 //!
-//! An [`Authorizer`] says which origins may have tokens. A [`TokenClient`] puts them on requests, and sends a request
-//! again whose token was refused:
+//! An [`Authorizer`] decides which origins may have tokens. A [`TokenClient`] adds them to requests, and retries a
+//! request whose token was refused:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -19,8 +19,7 @@
 //! # }
 //! ```
 //!
-//! A `reqwest::Client` that exists already can be used too: [`send_with`](RequestBuilderExt::send_with) takes the place
-//! of `send`.
+//! An existing `reqwest::Client` can be used too: call [`send_with`](RequestBuilderExt::send_with) instead of `send`.
 //!
 //! ```
 //! use hallpass_core::authorize::Authorizer;
@@ -60,25 +59,25 @@ let orders = client.get(\"https://api.example/orders\").send().await?;
 )]
 //! # What happens to a request
 //!
-//! - It goes to an allowed origin: it gets the token's ready-made header. Where no token can be had, nothing is sent,
+//! - It goes to an allowed origin: it gets the token's preformatted header. If no token is available, nothing is sent,
 //!   and the caller gets the [`TokenError`].
 //! - It goes elsewhere: nothing is sent, and the caller gets a [`TokenError`]; unless the authorizer was built to pass
-//!   such requests, which then go without a token.
-//! - It has an `Authorization` header already: it goes as it is, unless the authorizer was built to replace it. A
-//!   default header of the `reqwest::Client` is added later and cannot be seen here: the token takes its place.
-//! - The API refuses the token with 401: the token is dropped, and the request is sent once more with a new one, if
-//!   that is safe (see below). If not, the caller gets the 401, and the next request the new token.
-//! - Its token is bound to a key (DPoP): it gets a fresh proof too, each time that it is sent. Where the API demands
-//!   another nonce in the proof, it is sent again with that one and the same token, under the same condition. If that
-//!   is not met, the nonce is kept for the next request.
-//! - The API refuses otherwise, for example with 403 `insufficient_scope`: the response is returned as it is, with an
-//!   [`ApiRefusal`] in its extensions that says why.
+//!   such requests, which are then sent without a token.
+//! - It has an `Authorization` header already: it is sent as it is, unless the authorizer was built to replace the
+//!   header. A default header of the `reqwest::Client` is added later and cannot be seen here: the token replaces it.
+//! - The API refuses the token with 401: the token is dropped, and the request is retried once with a new one, if that
+//!   is safe (see below). If not, the caller gets the 401, and the next request the new token.
+//! - Its token is bound to a key (DPoP): it also gets a new proof each time that it is sent. If the API demands another
+//!   nonce in the proof, it is sent again with that nonce and the same token, under the same condition. Otherwise the
+//!   nonce is stored for the next request.
+//! - The API refuses for another reason, for example 403 `insufficient_scope`: the response is returned as it is, with
+//!   an [`ApiRefusal`] in its extensions that says why.
 //!
-//! # Which requests are sent again
+//! # Which requests are retried
 //!
-//! An API may do what a POST asks, redirect to the result, and refuse the token of the second request. To send that POST
-//! again would do its work twice. reqwest follows redirects by itself, and its response does not say whether it did:
-//! the URL may be the same.
+//! An API may carry out a POST, redirect to the result, and refuse the token of the second request. Retrying that POST
+//! would carry it out twice. reqwest follows redirects by itself, and its response does not say whether it did: the URL
+//! may be the same.
 //!
 //! | | a safe method ([RFC 9110 section 9.2.1]) without a body | everything else |
 //! |---|---|---|
@@ -87,13 +86,13 @@ let orders = client.get(\"https://api.example/orders\").send().await?;
 //!
 //! # Redirects
 //!
-//! reqwest drops the `Authorization` header where a redirect leaves scheme, host or port; tests here verify that. So no
+//! reqwest drops the `Authorization` header if a redirect changes scheme, host or port; tests here verify that. No
 //! token goes to another server, but the request there has none. A client that is built with [`same_origin_redirects`]
 //! does not follow such a redirect, and returns it to its caller. A [`TokenClient`] always does so.
 //!
-//! A DPoP proof names its method and URL, and reqwest keeps it on the request that follows a redirect. It is of no
-//! use there, neither to the API, which refuses it, nor to a stranger, who has no token to go with it. A
-//! [`TokenClient`] returns such a redirect to its caller; build another client with reqwest's `Policy::none()`.
+//! A DPoP proof names its method and URL, and reqwest keeps it on the request that follows a redirect. It is useless
+//! there, both to the API, which refuses it, and to a stranger, who has no token to go with it. A [`TokenClient`]
+//! returns such a redirect to its caller; build another client with reqwest's `Policy::none()`.
 //!
 //! [RFC 9110 section 9.2.1]: https://www.rfc-editor.org/rfc/rfc9110#section-9.2.1
 //!

@@ -5,15 +5,16 @@ use reqwest_middleware::{Error, Middleware, Next};
 
 use crate::send::{Answer, Transport, send};
 
-/// Puts a token on every request of a [`reqwest_middleware`] client that goes to an allowed origin.
+/// A [`reqwest_middleware`] middleware that adds a token to every request to an allowed origin.
 ///
-/// Add it last, below middleware that retries, so that each try has a token that is valid then. A [`TokenRequest`]
-/// in a request's extensions asks for another token than the origin was allowed with.
+/// Add it last, below middleware that retries, so that each attempt has a token that is valid at that time. A
+/// [`TokenRequest`] in a request's extensions asks for a token other than the one that the origin was allowed with.
 ///
-/// After a 401 a request is sent again if its method is safe and it has no body. A POST is not: the client below may
-/// have followed a redirect, and what was asked may be done. The caller has the 401, and the next request a new token.
+/// After a 401 a request is retried if its method is safe and it has no body. A POST is not: the client below may have
+/// followed a redirect after the API carried out the request. The caller gets the 401, and the next request a new
+/// token.
 ///
-/// Where there is no token, nothing is sent, and the [`TokenError`] is inside of the client's error:
+/// If there is no token, nothing is sent, and the client's error contains the [`TokenError`]:
 ///
 /// ```
 /// use hallpass_core::{TokenError, TokenRequest, authorize::Authorizer};
@@ -42,7 +43,7 @@ pub struct TokenMiddleware {
 }
 
 impl TokenMiddleware {
-    /// Creates a middleware that asks this authorizer.
+    /// Creates a middleware that uses this authorizer.
     pub fn new(authorizer: Authorizer) -> Self {
         Self { authorizer }
     }

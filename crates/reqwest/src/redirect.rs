@@ -7,18 +7,18 @@ use std::{
 
 use reqwest::{Url, redirect::Policy};
 
-/// As many as reqwest follows by default.
+/// The maximum number of redirects, as in reqwest's default policy.
 const MAX_REDIRECTS: usize = 10;
 
-/// Returns a redirect policy that stays within scheme, host and port: up to ten such redirects are followed, any other
-/// is returned to the caller as the response that it is.
+/// Returns a redirect policy that stays within scheme, host and port: it follows up to ten such redirects, and returns
+/// any other to the caller as a response.
 ///
-/// reqwest drops the `Authorization` header where a redirect leaves the origin. With this policy it does not follow
-/// such a redirect at all: the client sends nothing to an address that another server chose, and no request goes out
-/// without the token that its caller expects on it.
+/// reqwest drops the `Authorization` header if a redirect leaves the origin. With this policy it does not follow such a
+/// redirect at all: the client sends nothing to an address that another server chose, and no request is sent without
+/// the token that its caller expects on it.
 ///
-/// A DPoP proof names the URL that it was made for, so that an API refuses it after any redirect: use reqwest's
-/// `Policy::none()` there, or a [`TokenClient`](crate::TokenClient), which follows none with such a token.
+/// A DPoP proof names its URL, so an API refuses it after any redirect: use reqwest's `Policy::none()` there, or a
+/// [`TokenClient`](crate::TokenClient), which follows none with such a token.
 ///
 /// ```
 /// let client = reqwest::Client::builder()
@@ -30,7 +30,7 @@ pub fn same_origin_redirects() -> Policy {
     within_origin(|| true)
 }
 
-/// The same, for requests that are [watched](Redirects::watch): any other follows no redirect.
+/// Returns the same policy, for requests that are [watched](Redirects::watch): any other follows no redirect.
 pub(crate) fn watched_redirects() -> Policy {
     within_origin(Redirects::follow)
 }
@@ -59,20 +59,21 @@ thread_local! {
 
 /// The redirects of one request whose client was built with [`watched_redirects`].
 ///
-/// A redirect policy sees neither the request nor its future. But reqwest asks it while it polls that future, and on the
-/// same thread: it spawns nothing between the two. If that ever changes, no redirect is followed, and none is missed.
+/// A redirect policy sees neither the request nor its future. But reqwest calls it while it polls that future, and on
+/// the same thread: it spawns nothing between the two. If that ever changes, no redirect is followed, and none is
+/// missed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Redirects {
     /// None was followed yet.
     Allowed,
-    /// None is to be followed.
+    /// None may be followed.
     Forbidden,
     /// At least one was followed.
     Followed,
 }
 
 impl Redirects {
-    /// Awaits the future of a request, and returns with its output what became of redirects.
+    /// Awaits the future of a request, and returns its output and what happened to redirects.
     pub(crate) async fn watch<F: Future>(mut self, request: F) -> (F::Output, Self) {
         let mut request = pin!(request);
         let output = poll_fn(|context| self.poll(request.as_mut(), context)).await;
@@ -84,7 +85,7 @@ impl Redirects {
         request: Pin<&mut F>,
         context: &mut Context<'_>,
     ) -> Poll<F::Output> {
-        // A request may be polled within another one's poll: by a resolver of names that asks an HTTP API.
+        // A request may be polled within another one's poll: by a DNS resolver that uses an HTTP API.
         let outer = Restore(CURRENT.replace(*self));
         let output = request.poll(context);
         *self = CURRENT.get();
@@ -92,9 +93,9 @@ impl Redirects {
         output
     }
 
-    /// Notes a redirect within the origin, and returns whether to follow it.
+    /// Records a redirect within the origin, and returns whether to follow it.
     fn follow() -> bool {
-        // Also outside of a watched request, where nobody would know of the redirect.
+        // Also outside of a watched request, where the redirect would go unnoticed.
         let allowed = CURRENT.get() != Self::Forbidden;
         if allowed {
             CURRENT.set(Self::Followed);
@@ -103,7 +104,7 @@ impl Redirects {
     }
 }
 
-/// Puts the outer request's redirects back, also if the inner one panics.
+/// Restores the outer request's redirects, even if the inner one panics.
 struct Restore(Redirects);
 
 impl Drop for Restore {

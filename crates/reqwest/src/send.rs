@@ -1,4 +1,4 @@
-//! Sending a request: the same code for the extension, the client and the middleware.
+//! Sending a request: shared by the extension, the client and the middleware.
 
 use hallpass_core::{
     AccessToken, TokenError, TokenRequest,
@@ -19,7 +19,7 @@ pub(crate) trait Transport {
     /// True if the transport reports whether a request was redirected.
     const REPORTS_REDIRECTS: bool;
 
-    /// Sends `request` once. One with a proof is for its URL alone.
+    /// Sends `request` once. One with a proof is for its URL only.
     fn execute(
         &mut self,
         request: Request,
@@ -34,10 +34,10 @@ pub(crate) struct Answer {
     pub(crate) is_direct: bool,
 }
 
-/// Sends `request` with a token, and again where the API refuses that and it is safe to do so.
+/// Sends `request` with a token, and retries if the API refuses the token and a retry is safe.
 ///
-/// A request is safe to send again if its method is (RFC 9110 section 9.2.1) and it has no body, or if it was not
-/// redirected: before a redirect the API may have done what was asked, and refused only the token of the next hop.
+/// A retry is safe if the method is (RFC 9110 section 9.2.1) and there is no body, or if the request was not
+/// redirected: before a redirect the API may have carried out the request, and refused only the token of the next hop.
 pub(crate) async fn send<T: Transport>(
     transport: &mut T,
     authorizer: &Authorizer,
@@ -81,7 +81,7 @@ fn refused(mut response: Response, refusal: ApiRefusal) -> Response {
     response
 }
 
-/// A response from another origin, after redirects, says nothing about the token: it was not sent there.
+/// Judges a response. One from another origin, after redirects, says nothing about the token, which was not sent there.
 fn judge(permit: &mut Permit, token: &AccessToken, response: &Response) -> Verdict {
     if !target(response.url()).is_some_and(|target| permit.is_from_here(target)) {
         return Verdict::Pass;

@@ -26,7 +26,7 @@ struct Pass {
 
 pin_project! {
     /// The response of a [`TokenService`](crate::TokenService). It is not `Unpin`.
-    // The bound that the macro would write for `Unpin` names its private types in our public documentation.
+    // The macro's own bound for `Unpin` would name private types in our public documentation.
     #[project(!Unpin)]
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, B, RB, R = NoReplay>
@@ -36,26 +36,26 @@ pin_project! {
         #[pin]
         state: State<S::Future, B, RB>,
         permit: Option<Permit>,
-        // The one that was sent.
+        // The token that was sent.
         token: Option<AccessToken>,
-        // Takes the request, where it was not taken at once.
+        // Takes the request, if it was not taken at once.
         service: Option<S>,
         spare: Option<Spare<B>>,
-        // Copies the spare one, where that may not be the last.
+        // Copies the spare request, if it may be sent again.
         replay: R,
     }
 }
 
 pin_project! {
-    // What is seldom needed is in a box: every request carries this along, and moves it.
+    // Rarely needed parts are boxed: every request carries and moves this.
     #[project = StateProj]
     enum State<F, B, RB> {
         // No token is cached, or it needs a proof.
         Token { pass: Waiting<Pass>, request: Option<Box<Request<B>>> },
         Response { #[pin] response: F },
-        // The token was refused; the refusal is kept for the case that there is no other.
+        // The token was refused; the refusal is stored in case there is no other token.
         Replacement { pass: Waiting<Option<Pass>>, first: Option<Box<(Response<RB>, ApiRefusal)>> },
-        // The service takes the request for the second time when it is ready.
+        // The service takes the request again when it is ready.
         Again { request: Option<Box<Request<B>>> },
         KeptBack { error: Option<TokenError> },
     }
@@ -65,7 +65,7 @@ impl<S, B, RB, R> ResponseFuture<S, B, RB, R>
 where
     S: Service<Request<B>>,
 {
-    /// A request that has no token.
+    /// Creates the future of a request without a token.
     pub(crate) fn as_it_is(response: S::Future, replay: R) -> Self {
         Self::new(State::Response { response }, None, replay)
     }
@@ -75,7 +75,7 @@ where
         Self::new(State::KeptBack { error }, None, replay)
     }
 
-    /// A request that is on its way with a token.
+    /// Creates the future of a request that was sent with a token.
     pub(crate) fn sent(
         permit: Permit,
         token: AccessToken,
@@ -94,7 +94,8 @@ where
         }
     }
 
-    /// A request that `service`, which is ready, takes once there is a token, and a proof where that takes one.
+    /// Creates the future of a request that `service`, which is ready, takes once there is a token, and a proof if
+    /// needed.
     pub(crate) fn waiting(
         permit: Permit,
         service: S,
@@ -190,7 +191,7 @@ where
                     ready!(service.poll_ready(cx)).map_err(Into::into)?;
                     let request = request.take().expect(POLLED_AGAIN);
                     match (&*this.permit, &*this.token) {
-                        // While the service was not ready. Now it is, so that the next token does not wait.
+                        // It expired while the service was not ready. Now it is, so the next token does not wait.
                         (Some(permit), Some(token)) if permit.is_expired(token) => State::Token {
                             pass: pass(permit.clone(), &request),
                             request: Some(request),
@@ -209,7 +210,7 @@ where
     }
 }
 
-/// Asks for a token, and for a proof where that takes one.
+/// Gets a token, and a proof if the token needs one.
 fn pass<B>(permit: Permit, request: &Request<B>) -> Waiting<Pass> {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     Box::pin(async move {
@@ -218,7 +219,7 @@ fn pass<B>(permit: Permit, request: &Request<B>) -> Waiting<Pass> {
     })
 }
 
-/// Asks for a token to replace the one that was refused.
+/// Gets a token to replace the refused one.
 #[cold]
 fn replacement<B>(
     permit: &Permit,

@@ -3,12 +3,12 @@ use tower_layer::Layer;
 
 use crate::{CloneBody, EmptyBody, NoReplay, ReplayWith, TokenService};
 
-/// Puts tokens on the requests of the service that it wraps.
+/// A layer that adds tokens to the requests of the wrapped service.
 ///
 /// By default a request is sent once: a refused token is dropped, and the next request has a new one. The `retry_`
-/// methods choose which requests are sent again at once. They are for inner services that follow no redirects: such a
-/// service may have done what a POST asks before the token of the next hop was refused, and would do it twice. A layer
-/// that follows redirects belongs around this one.
+/// methods choose which requests are retried at once. They are for inner services that follow no redirects: such a
+/// service may have carried out a POST before the token of the next hop was refused, and would carry it out twice. A
+/// layer that follows redirects belongs around this one.
 #[derive(Clone, Debug)]
 pub struct TokenLayer<R = NoReplay> {
     pub(crate) authorizer: Authorizer,
@@ -17,7 +17,7 @@ pub struct TokenLayer<R = NoReplay> {
 }
 
 impl TokenLayer {
-    /// A layer that asks this authorizer, and sends no request again.
+    /// Creates a layer that uses this authorizer, and retries no request.
     pub const fn new(authorizer: Authorizer) -> Self {
         Self {
             authorizer,
@@ -28,8 +28,8 @@ impl TokenLayer {
 }
 
 impl<R> TokenLayer<R> {
-    /// Sets the origin of requests that name a path alone: the inner service is a connection to this origin, as a tonic
-    /// channel or an HTTP/1.1 connection of hyper is. The origin must be allowed as any other. Without this, such
+    /// Sets the origin of requests that have only a path: the inner service is a connection to this origin, such as a
+    /// tonic channel or an HTTP/1.1 connection of hyper. The origin must be allowed like any other. Without this, such
     /// requests are not sent, and fail with a `TokenError`.
     #[must_use]
     pub fn connected_to(mut self, origin: Origin) -> Self {
@@ -37,19 +37,19 @@ impl<R> TokenLayer<R> {
         self
     }
 
-    /// Sends a request again whose token was refused: for bodies that can be cloned.
+    /// Retries a request whose token was refused: for bodies that can be cloned.
     #[must_use]
     pub fn retry_cloned(self) -> TokenLayer<CloneBody> {
         self.replay(CloneBody)
     }
 
-    /// Sends a request again whose token was refused, if it has no body: for types of body that cannot be cloned.
+    /// Retries a request whose token was refused, if it has no body: for body types that cannot be cloned.
     #[must_use]
     pub fn retry_empty(self) -> TokenLayer<EmptyBody> {
         self.replay(EmptyBody)
     }
 
-    /// Sends a request again whose token was refused, if `copy` can copy its body.
+    /// Retries a request whose token was refused, if `copy` can copy its body.
     #[must_use]
     pub fn retry_with<F>(self, copy: F) -> TokenLayer<ReplayWith<F>> {
         self.replay(ReplayWith(copy))

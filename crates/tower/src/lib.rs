@@ -1,6 +1,6 @@
 //! Access tokens on the requests of a tower service: hyper's and axum's clients, tonic channels.
 //!
-//! An [`Authorizer`] says which origins may have tokens; a [`TokenLayer`] puts it around any
+//! An [`Authorizer`] decides which origins may have tokens; a [`TokenLayer`] applies it to any
 //! `Service<http::Request<B>>`:
 //!
 //! ```
@@ -29,35 +29,35 @@
 //!
 //! # What happens to a request
 //!
-//! - It goes to an allowed origin: it gets the token's ready-made header. Where no token can be had, nothing is sent,
+//! - It goes to an allowed origin: it gets the token's preformatted header. If no token is available, nothing is sent,
 //!   and the error is a [`TokenError`].
 //! - It goes elsewhere: nothing is sent, and the error is a [`TokenError`]; unless the authorizer was built to pass
-//!   such requests, which then go without a token.
-//! - It has an `Authorization` header already: it goes as it is, unless the authorizer was built to replace it.
-//! - It asks for another token than its origin was allowed with: put a [`TokenRequest`] into its extensions.
+//!   such requests, which are then sent without a token.
+//! - It has an `Authorization` header already: it is sent as it is, unless the authorizer was built to replace the
+//!   header.
+//! - It needs a token other than the one that its origin was allowed with: put a [`TokenRequest`] into its extensions.
 //! - The API refuses the token with 401: the token is dropped, so that the next request has a new one; and this one is
-//!   sent once more, where a [`Replay`] was chosen that can copy its body.
-//! - Its token is bound to a key (DPoP): it gets a fresh proof too, each time that it is sent. Where the API demands
-//!   another nonce in the proof, it is sent again with that one and the same token, where a [`Replay`] can copy its body.
-//! - The API refuses otherwise, for example with 403 `insufficient_scope`: the response is returned as it is, with an
-//!   [`ApiRefusal`] in its extensions that says why.
+//!   retried once, if a [`Replay`] is set that can copy its body.
+//! - Its token is bound to a key (DPoP): it also gets a new proof each time that it is sent. If the API demands another
+//!   nonce in the proof, it is sent again with that nonce and the same token, if a [`Replay`] can copy its body.
+//! - The API refuses for another reason, for example 403 `insufficient_scope`: the response is returned as it is, with
+//!   an [`ApiRefusal`] in its extensions that says why.
 //!
-//! A layer that follows redirects belongs around this one, not into it: so each hop is judged by where it goes, has a
-//! proof of its own where its token takes one, and is sent again by itself: what came before a redirect is not done twice.
+//! A layer that follows redirects belongs around this one, not inside it. Each hop is then judged by its own origin,
+//! has its own proof if its token needs one, and is retried by itself: work before a redirect is not repeated.
 //!
 //! # Errors
 //!
 //! The error of a [`TokenService`] is a [`BoxError`], as with tower's own middleware: either the inner service's, or a
-//! [`TokenError`], for which `error.downcast_ref::<TokenError>()` asks.
+//! [`TokenError`], found with `error.downcast_ref::<TokenError>()`.
 //!
 //! # tonic
 //!
-//! A channel's requests name a path alone, since the channel knows where it goes: tell the layer with
+//! A channel's requests have only a path, since the channel knows its server: set it with
 //! [`connected_to`](TokenLayer::connected_to). The body of a gRPC request is a stream and is not sent again; a token
-//! that was refused with UNAUTHENTICATED is dropped all the same, where the server says so at once, in an answer
-//! without a body, as tonic's interceptors do. An error at the end of a stream of answers is not seen here.
-//! `examples/tonic.rs` is a whole service and a client of it. A [`TokenError`] comes as a status of code UNKNOWN whose
-//! `source()` is the error.
+//! that was refused with UNAUTHENTICATED is dropped nevertheless, if the server reports it in a response without a
+//! body, as tonic's interceptors do. An error at the end of a response stream is not seen here. `examples/tonic.rs` is
+//! a complete service and client. A [`TokenError`] becomes a status of code UNKNOWN whose `source()` is the error.
 //!
 //! [`Authorizer`]: hallpass_core::authorize::Authorizer
 //! [`ApiRefusal`]: hallpass_core::authorize::ApiRefusal
@@ -75,5 +75,5 @@ pub use layer::TokenLayer;
 pub use replay::{CloneBody, EmptyBody, NoReplay, Replay, ReplayWith};
 pub use service::TokenService;
 
-/// Any error, as tower's own middleware has it.
+/// Any error, as in tower's own middleware.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

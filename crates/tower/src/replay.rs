@@ -2,9 +2,9 @@ use std::fmt;
 
 use http_body::Body;
 
-/// Copies a request's body, so that the request can be sent once more after its token was refused.
+/// A policy that copies a request's body, so that the request can be retried after its token was refused.
 ///
-/// [`TokenLayer`](crate::TokenLayer) has a method for each of the four that are here.
+/// [`TokenLayer`](crate::TokenLayer) has a method for each of the four implementations here.
 pub trait Replay<B> {
     /// Returns a copy of the body, or `None` if it cannot be copied: then the request is sent once.
     ///
@@ -12,7 +12,7 @@ pub trait Replay<B> {
     fn copy(&self, body: &B) -> Option<B>;
 }
 
-/// Sends no request again: right for bodies that are streams.
+/// A policy that retries no request: right for bodies that are streams.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct NoReplay;
@@ -23,7 +23,7 @@ impl<B> Replay<B> for NoReplay {
     }
 }
 
-/// Sends every request again: its body can be cloned, as `String`, `Bytes` and `http_body_util::Full` can.
+/// A policy that retries every request: its body can be cloned, as `String`, `Bytes` and `http_body_util::Full` can.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct CloneBody;
@@ -34,7 +34,7 @@ impl<B: Clone> Replay<B> for CloneBody {
     }
 }
 
-/// Sends requests without a body again: right for body types that cannot be cloned, as axum's.
+/// A policy that retries requests without a body: right for body types that cannot be cloned, such as axum's.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct EmptyBody;
@@ -45,7 +45,7 @@ impl<B: Body + Default> Replay<B> for EmptyBody {
     }
 }
 
-/// Sends those requests again whose body this function copies.
+/// A policy that retries the requests whose body this function copies.
 #[derive(Clone, Copy)]
 pub struct ReplayWith<F>(pub(crate) F);
 

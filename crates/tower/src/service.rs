@@ -9,10 +9,10 @@ use tower_service::Service;
 
 use crate::{BoxError, NoReplay, Replay, ResponseFuture, TokenLayer, spare::Spare};
 
-/// A service whose requests have tokens; a [`TokenLayer`] makes one.
+/// A service that adds tokens to its requests; created by a [`TokenLayer`].
 ///
-/// The inner service is cloned for each request that waits for its token, and for each that may be sent again, so that
-/// a clone must be cheap, as those of clients and channels are.
+/// The inner service is cloned for each request that waits for its token, and for each that may be retried, so a clone
+/// must be cheap, as it is for clients and channels.
 #[derive(Clone, Debug)]
 pub struct TokenService<S, R = NoReplay> {
     inner: S,
@@ -24,24 +24,24 @@ impl<S, R> TokenService<S, R> {
         Self { inner, layer }
     }
 
-    /// The inner service.
+    /// Returns the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service. What is sent through it directly has no token.
+    /// Returns the inner service. A request sent through it directly has no token.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service, without this one.
+    /// Returns the inner service, dropping this one.
     pub fn into_inner(self) -> S {
         self.inner
     }
 
     fn permit<B>(&self, request: &Request<B>) -> Result<Option<Permit>, TokenError> {
         let connected_to = self.layer.connected_to.as_ref();
-        // A request that names another host than the connection's is judged by what it names.
+        // A request that names a host other than the connection's is judged by its own host.
         let target = if request.uri().authority().is_some() {
             Target::of(request.uri())
         } else {
@@ -81,7 +81,7 @@ where
         };
         let replay = &self.layer.replay;
         let spare = Spare::of(&request, replay);
-        // A token that takes a proof has to wait for that one.
+        // A token that needs a proof has to wait for it.
         let ready = permit.ready_token();
         if let Some(token) = ready.filter(|token| token.prover().is_none()) {
             let header = token.header_value().clone();
@@ -90,7 +90,7 @@ where
             let service = spare.is_some().then(|| self.inner.clone());
             return ResponseFuture::sent(permit, token, response, service, spare, replay.clone());
         }
-        // The clone has not been asked whether it is ready, so it stays here for the next call.
+        // The clone has not been polled for readiness, so it stays here for the next call.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
         ResponseFuture::waiting(permit, ready, request, spare, replay.clone())

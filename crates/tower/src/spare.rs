@@ -2,9 +2,9 @@ use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 
 use crate::Replay;
 
-/// A copy of a request before the token is on it, to send it again.
+/// A copy of a request without its token, for a retry.
 ///
-/// No request itself: `http` makes one with default parts, which would be dropped again for each request.
+/// Not a `Request`: `http` creates one with default parts, which would be dropped again for each request.
 pub(crate) struct Spare<B> {
     pub(crate) method: Method,
     pub(crate) uri: Uri,

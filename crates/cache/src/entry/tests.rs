@@ -7,7 +7,7 @@ use super::*;
 const HOUR: Duration = Duration::from_secs(3_600);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// With everything that a token of this kind can have.
+/// Returns a token with everything that a token of this kind can have.
 fn token(clock: &ManualClock) -> AccessToken {
     let token = AccessToken::bearer("CANARY", clock.moment(), HOUR).unwrap();
     let extra = [

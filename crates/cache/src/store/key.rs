@@ -7,9 +7,9 @@ use crate::entry::VERSION;
 
 /// A key's name in a store: two digests in hexadecimal digits, which reveal neither client nor issuer nor request.
 ///
-/// The first stands for the namespace, so that a store can give each tenant a prefix, an encryption key or access
-/// rights of its own, and delete all that a tenant has. The second stands for the request within the namespace and for
-/// the version of the entries' format, so that processes of two versions do not overwrite each other's entries.
+/// The first is for the namespace, so that a store can give each tenant its own prefix, encryption key or access
+/// rights, and delete all of a tenant's entries. The second is for the request within the namespace and the version of
+/// the entry format, so that processes of two versions do not overwrite each other's entries.
 ///
 /// ```
 /// use hallpass_cache::StoreKey;
@@ -24,7 +24,7 @@ use crate::entry::VERSION;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StoreKey(String);
 
-/// Hexadecimal digits of a SHA-256 digest.
+/// The number of hexadecimal digits of a SHA-256 digest.
 const DIGITS: usize = 64;
 
 impl StoreKey {
@@ -32,7 +32,7 @@ impl StoreKey {
     pub fn new(namespace: &str, request: &TokenRequest) -> Self {
         let mut of_request = Sha256::new();
         of_request.update(VERSION.to_be_bytes());
-        // Measured, so that no two run into one another.
+        // Length-prefixed, so that no two inputs collide.
         of_request.update((namespace.len() as u64).to_be_bytes());
         of_request.update(namespace.as_bytes());
         of_request.update(request.canonical());
@@ -40,7 +40,7 @@ impl StoreKey {
         Self::from_digests(&of_namespace.into(), &of_request.finalize().into())
     }
 
-    /// Creates a key from its two digests: for a store that maps keys, and for entries that belong to no request.
+    /// Creates a key from its two digests: for a store that maps keys, and for entries without a request.
     pub fn from_digests(namespace: &[u8; 32], request: &[u8; 32]) -> Self {
         let mut name = String::with_capacity(2 * DIGITS + 1);
         for byte in namespace {
@@ -54,17 +54,17 @@ impl StoreKey {
         Self(name)
     }
 
-    /// Returns the whole name: both parts with a hyphen between them, 129 characters.
+    /// Returns the whole name: both parts joined by a hyphen, 129 characters.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Returns the namespace's part: 64 hexadecimal digits.
+    /// Returns the namespace part: 64 hexadecimal digits.
     pub fn namespace(&self) -> &str {
         &self.0[..DIGITS]
     }
 
-    /// Returns the request's part: 64 hexadecimal digits, which differ from namespace to namespace.
+    /// Returns the request part: 64 hexadecimal digits, which differ between namespaces.
     pub fn request(&self) -> &str {
         &self.0[DIGITS + 1..]
     }
