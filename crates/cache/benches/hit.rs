@@ -1,7 +1,7 @@
-//! What a hit costs, beside the floor and what people write by hand.
+//! The cost of a hit, compared with the minimum and with handwritten code.
 //!
-//! All rows take turns, so that whatever slows the machine slows all of them. Figures of two tasks at once have modes
-//! that differ between processes, not within one: they are medians over several processes.
+//! All rows take turns, so that a disturbance of the machine slows all of them. Times of two concurrent tasks have
+//! modes that differ between processes, not within one: they are medians over several processes.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
@@ -53,7 +53,7 @@ impl TokenSource for Source {
     }
 }
 
-/// What people write by hand: a token with its header, and when it ends.
+/// Typical handwritten code: a token with its header and its expiry.
 struct ByHand<T> {
     token: T,
     expires: Instant,
@@ -68,7 +68,7 @@ impl<T> ByHand<T> {
     }
 }
 
-/// Everything that is compared.
+/// The contestants of the comparison.
 #[derive(Clone)]
 struct Contest {
     ours: Arc<dyn TokenSource>,
@@ -108,7 +108,7 @@ impl Contest {
         }
     }
 
-    /// Nanoseconds a call.
+    /// Returns the nanoseconds of one call.
     async fn time(self, row: Row) -> f64 {
         let began = Instant::now();
         match row {
@@ -181,7 +181,7 @@ fn one_task() {
     }
 }
 
-/// Prints a line a row: its name, and the median of its turns.
+/// Prints one line for each row: its name, and the median of its turns.
 fn two_tasks() {
     let runtime = two_workers();
     let contest = runtime.block_on(Contest::new());
@@ -214,8 +214,8 @@ fn several_processes() {
     }
 }
 
-/// Hits among many keys: of all of them in the order of their coming or in none, which shows what the memory costs;
-/// and of a hundred that are in use, which shows what the map costs.
+/// Measures hits among many keys: of all of them in order of creation or at random, which shows the cost of memory; and
+/// of a hundred active ones, which shows the cost of the map.
 fn keys() {
     let runtime = two_workers();
     for (count, name) in [(100, "100"), (10_000, "10k"), (1_000_000, "1M")] {

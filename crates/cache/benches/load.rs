@@ -1,6 +1,6 @@
-//! What callers feel: a cold start, renewals under load, short lifetimes; and what a waiter and a key cost in memory.
+//! The waits of callers: a cold start, refreshes under load, short lifetimes; and the memory of a waiter and of a key.
 //!
-//! The server is a source that sleeps, so that nothing is measured but the caches.
+//! The server is a source that sleeps, so that only the caches are measured.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
@@ -38,7 +38,7 @@ fn main() {
     memory_per_waiter();
 }
 
-/// Sleeps, and mints a token of 900 characters.
+/// A source that sleeps, and mints a token of 900 characters.
 #[derive(Clone)]
 struct Server {
     latency: Duration,
@@ -108,7 +108,7 @@ async fn cold_start() {
     );
 }
 
-/// What a crowd of callers felt.
+/// The waits of a crowd of callers.
 #[derive(Clone, Copy, Default)]
 struct Felt {
     calls: usize,
@@ -138,7 +138,7 @@ impl Felt {
     }
 }
 
-/// Where tokens come from.
+/// The token sources under test.
 #[async_trait]
 trait Cache: Send + Sync {
     async fn ask(&self) -> bool;
@@ -151,7 +151,7 @@ impl Cache for Arc<dyn TokenSource> {
     }
 }
 
-/// So many tasks ask again and again, with a pause in between or none, from when there is a token.
+/// Runs this many tasks that ask again and again, with or without a pause in between, once there is a token.
 async fn crowd(
     cache: Arc<impl Cache + 'static>,
     tasks: usize,
@@ -187,7 +187,7 @@ async fn crowd(
     felt.into_iter().fold(Felt::default(), Felt::with)
 }
 
-/// Eight tasks that sleep a millisecond between calls, for twelve seconds, at a server that takes 20 ms.
+/// Measures eight tasks that sleep a millisecond between calls, for twelve seconds, with a server that takes 20 ms.
 async fn short_lifetimes() {
     let latency = 20 * MILLISECOND;
     let span = 12 * SECOND;
@@ -210,7 +210,7 @@ async fn short_lifetimes() {
     tokio::join!(one(60), one(5), one(1));
 }
 
-/// A token under an asynchronous lock that is held while the next one is fetched, a little before it expires.
+/// A token under an asynchronous lock that is held while the next one is fetched, shortly before expiry.
 struct ByHand<L> {
     lock: L,
     server: Server,
@@ -247,7 +247,7 @@ impl Cache for ByHand<sync::Mutex<Option<AccessToken>>> {
     }
 }
 
-/// 64 tasks that ask without a pause, over 20 lifetimes, at a server that takes 200 ms.
+/// Measures 64 tasks that ask without a pause, over 20 lifetimes, with a server that takes 200 ms.
 async fn renewals() {
     let latency = 200 * MILLISECOND;
     let server = || Server::new(latency, 2 * SECOND);
@@ -279,7 +279,7 @@ fn one_thread() -> runtime::Runtime {
         .unwrap()
 }
 
-/// Bytes that are held when `work` is done, its result still alive.
+/// Returns the bytes that are allocated when `work` is done, its result still alive.
 fn held<T>(work: impl FnOnce() -> T) -> f64 {
     let mut result = None;
     let counted = allocation_counter::measure(|| result = Some(work()));
@@ -287,7 +287,7 @@ fn held<T>(work: impl FnOnce() -> T) -> f64 {
     counted.bytes_current as f64
 }
 
-/// The request under which a token is found is counted, the token and its buffer are not.
+/// Measures the memory of a key. The request is included, the token and its buffer are not.
 fn memory_per_key() {
     const KEYS: usize = 10_000;
     let runtime = one_thread();
@@ -305,14 +305,14 @@ fn memory_per_key() {
         let mint = |_| runtime.block_on(server.mint());
         (0..KEYS).map(mint).collect::<Vec<_>>()
     });
-    // The list of tokens is not theirs.
+    // The list of tokens is not part of the cache.
     let list = (KEYS * size_of::<AccessToken>()) as f64;
     let bytes = (all - (tokens - list)) / KEYS as f64;
     assert_eq!(cache.stats().keys, KEYS);
     rows::report("load/memory/key", bytes, "bytes");
 }
 
-/// The waiter's task is counted: the future of its call is a part of it.
+/// Measures the memory of a waiter. Its task is included: the future of its call is part of it.
 fn memory_per_waiter() {
     const WAITERS: usize = 10_000;
     let runtime = one_thread();

@@ -1,7 +1,7 @@
-//! A cache under random load and random faults, for as long as you like: `cargo xtask soak --minutes 10`.
+//! A cache under random load and random faults, for any length of time: `cargo xtask soak --minutes 10`.
 //!
-//! Two runtimes share it. Callers come, wait, go away and refuse tokens; the source is slow, fails, panics and hangs;
-//! the shared store fails too. It prints figures as it goes, and ends with an error at the first broken promise.
+//! Two runtimes share it. Callers come, wait, cancel and refuse tokens; the source is slow, fails, panics and hangs;
+//! the shared store fails too. It prints statistics, and exits with an error at the first broken promise.
 
 use std::{
     collections::HashSet,
@@ -27,7 +27,7 @@ use tokio::{runtime, time};
 const MILLISECOND: Duration = Duration::from_millis(1);
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(1);
-/// Nobody waits longer: two fetches, the store's patience before each, and a busy machine.
+/// The maximum wait of a caller: two fetches, the store's timeouts before each, and a busy machine.
 const LONGEST_CALL: Duration = Duration::from_secs(12);
 const KEYS: u64 = 40;
 const MAX_KEYS: usize = 30;
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         eprintln!("usage: soak --minutes N");
         return ExitCode::FAILURE;
     };
-    // Panics of the source are a part of the test; what they say is not news.
+    // Panics of the source are part of the test; their messages are noise.
     std::panic::set_hook(Box::new(|_| {}));
     let world = Arc::new(World::default());
     let cache = CachedTokenSource::builder(Source(world.clone()))
@@ -134,7 +134,7 @@ struct World {
 }
 
 impl World {
-    /// The first broken promise counts.
+    /// Records a broken promise; the first one counts.
     fn fail(&self, promise: impl Into<String>) {
         let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
         broken.get_or_insert(promise.into());
@@ -150,7 +150,7 @@ impl World {
         refused.contains(token.expose())
     }
 
-    /// One at a time, to see whether it was this token that was in use.
+    /// Refuses one at a time, to see whether this token was in use.
     fn refuse(&self, cache: &CachedTokenSource<Source>, token: &AccessToken) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         let before = cache.stats().invalidations;
@@ -168,7 +168,7 @@ impl TokenSource for Source {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         let world = &self.0;
         let asked = SystemClock.moment();
-        // Keys that are evicted start anew: the default key never is.
+        // Evicted keys start from scratch: the default key never is.
         let _flies = request.is_default().then(|| {
             let mut last = world
                 .default_asked
@@ -211,7 +211,7 @@ impl Drop for Flies<'_> {
 
 async fn call_on(world: Arc<World>, cache: Arc<CachedTokenSource<Source>>, end: Instant) {
     while Instant::now() < end && world.broken().is_none() {
-        // Nearly all calls are for the default key: the others wait a lot.
+        // Nearly all calls are for the default key, so the others wait often.
         let number = fastrand::u64(0..100 * KEYS);
         let request = if number >= KEYS {
             TokenRequest::new()
@@ -223,7 +223,7 @@ async fn call_on(world: Arc<World>, cache: Arc<CachedTokenSource<Source>>, end: 
         };
         let patience = MILLISECOND * fastrand::u32(0..100);
         if fastrand::u32(0..20) == 0 {
-            // Goes away before it is answered, perhaps.
+            // May be cancelled before it completes.
             let _ = time::timeout(patience, call(&world, &cache, &request)).await;
         } else {
             call(&world, &cache, &request).await;
@@ -247,14 +247,14 @@ async fn call(world: &World, cache: &CachedTokenSource<Source>, request: &TokenR
     let Ok(token) = outcome else {
         return;
     };
-    // A busy machine may be late to look; what had expired before the call began had no excuse.
+    // A busy machine may check late; a token that had expired before the call began is a fault.
     if token.is_expired(began_at) {
         world.fail("an expired token was handed out");
     }
     if fastrand::u32(0..2_000) == 0 {
         world.refuse(cache, &token);
     } else if request.is_default() && world.was_refused(&token) {
-        // It may have been handed out just before; asked again, it must be gone.
+        // It may have been returned just before; now it must not be.
         let again = cache.ready_token(request);
         if again.is_some_and(|again| again.is_same(&token)) {
             world.fail("a refused token was handed out");
@@ -262,7 +262,7 @@ async fn call(world: &World, cache: &CachedTokenSource<Source>, request: &TokenR
     }
 }
 
-/// A store that fails, and takes its time, now and then.
+/// A store that fails or is slow at times.
 #[derive(Debug)]
 struct Faulty(MemoryTokenStore);
 
@@ -295,7 +295,7 @@ impl TokenStore for Faulty {
         lease: Option<&Lease>,
     ) -> Result<(), StoreError> {
         Self::fate().await?;
-        // Half an entry, now and then.
+        // Truncates an entry at times.
         let cut = if fastrand::u32(0..10) == 0 { 2 } else { 1 };
         self.0
             .put(key, &entry[..entry.len() / cut], ttl, lease)

@@ -21,7 +21,7 @@ async fn a_hit_allocates_nothing() {
     let told = Arc::new(AtomicUsize::new(0));
     let count = told.clone();
     let cache = CachedTokenSource::builder(StaticSource::new(token))
-        // Traces and observers are not asked on the way of a hit.
+        // Traces and observers are not called for a hit.
         .observer(Arc::new(move |_: &Event<'_>| {
             count.fetch_add(1, Ordering::Relaxed);
         }));
@@ -45,7 +45,7 @@ async fn a_hit_allocates_nothing() {
     assert!(before >= requests.len());
     assert_eq!(allocation_counter::measure(hits).count_total, 0);
     assert_eq!(told.load(Ordering::Relaxed), before);
-    // The control: what allocates is counted.
+    // The control: an allocation is counted.
     let copy = || drop(std::hint::black_box("t".to_owned()));
     assert_eq!(allocation_counter::measure(copy).count_total, 1);
 }

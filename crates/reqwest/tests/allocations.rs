@@ -1,4 +1,4 @@
-//! The allocations of a hit beyond those of a request with a constant header: the copy of a request to send again.
+//! The allocations of a hit in addition to those of a request with a constant header: the copy for a retry.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -23,7 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 /// The copy of a GET without headers of its own: its URL, and the extensions in which reqwest keeps a timeout.
 const COPY: u64 = 4;
 
-/// A source that holds its token, as a cache does.
+/// A source with a ready token, like a cache.
 struct AtHand(AccessToken);
 
 #[async_trait]
@@ -37,7 +37,7 @@ impl TokenSource for AtHand {
     }
 }
 
-/// A client's thread; the server has another one, whose allocations are not counted.
+/// A client's thread; the server has its own, whose allocations are not counted.
 struct Bench {
     runtime: Runtime,
     client: Client,
@@ -71,8 +71,8 @@ impl Bench {
         }
     }
 
-    /// Counts the allocations of a request of this kind, from the builder to the end of the body, on an open connection:
-    /// without a token, and with one.
+    /// Counts the allocations of a request of this kind, from the builder to the end of the body, on an open
+    /// connection: without a token, and with one.
     fn measure(&self, kind: impl Fn(&Client, &str) -> RequestBuilder) -> (u64, u64) {
         let builder = || kind(&self.client, &self.url);
         let constant = self.least(|| {
@@ -86,7 +86,7 @@ impl Bench {
         (constant, ours)
     }
 
-    /// The same for a client with this middleware in place of a constant one.
+    /// Counts the same for a client with this middleware instead of a constant one.
     #[cfg(feature = "middleware")]
     fn measure_middleware(
         &self,
@@ -105,10 +105,10 @@ impl Bench {
         (least(constant.build()), least(ours.build()))
     }
 
-    /// The least of many: now and then a buffer of the connection grows, or a list in the runtime.
+    /// Returns the minimum of many: at times a buffer of the connection grows, or a list in the runtime.
     fn least<F: Future<Output = Response>>(&self, send: impl Fn() -> F) -> u64 {
         let once = || {
-            // In a box in any case: tokio puts a future into one if it is large.
+            // Always boxed: tokio boxes large futures.
             let work = Box::pin(async { drop(black_box(send().await.bytes().await.unwrap())) });
             allocation_counter::measure(|| self.runtime.block_on(work)).count_total
         };
@@ -116,7 +116,7 @@ impl Bench {
     }
 }
 
-/// Puts a constant header on each request.
+/// A middleware that sets a constant header on each request.
 #[cfg(feature = "middleware")]
 struct Constant(HeaderValue);
 

@@ -1,4 +1,4 @@
-//! A tonic channel whose requests have tokens, and a service that refuses one of them: `cargo run --example tonic`.
+//! A tonic channel whose requests carry tokens, and a service that refuses one of them: `cargo run --example tonic`.
 
 #![allow(missing_docs)]
 
@@ -23,14 +23,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .allow_origin(&origin)
         .danger_allow_http_on_loopback() // a service has TLS
         .build()?;
-    // The channel knows where it goes; its requests name a path alone.
+    // The channel knows its server; its requests have only a path.
     let layer = TokenLayer::new(authorizer).connected_to(origin.parse()?);
     let channel = layer.layer(Endpoint::from_shared(origin)?.connect_lazy());
 
     println!("{}", greet(channel.clone(), "Ada").await?);
 
     issuer.revoke();
-    // The body of a gRPC request is a stream, and is not sent again by the layer. The caller has the message.
+    // The body of a gRPC request is a stream, so the layer does not retry. The caller has the message.
     let answer = match greet(channel.clone(), "Grace").await {
         Err(status) if status.code() == Code::Unauthenticated => {
             println!("the token was refused; once more with a new one");

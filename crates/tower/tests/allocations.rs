@@ -12,7 +12,7 @@ use hallpass_tower::TokenLayer;
 use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
 use tower::{Layer as _, Service, service_fn};
 
-/// A source that holds its token, as a cache does.
+/// A source with a ready token, like a cache.
 struct AtHand(AccessToken);
 
 #[async_trait]
@@ -57,7 +57,7 @@ fn a_hit_allocates_nothing() {
         .map(|_| Request::get("https://api.example/orders").body(()).unwrap())
         .collect();
     let [one, two, three, four] = requests.try_into().unwrap();
-    // What tracing and the like do once is done.
+    // One-time initialization of tracing and the like happens here.
     poll_once(service.call(four)).unwrap();
 
     // The control: one header in an empty map.
@@ -69,13 +69,13 @@ fn a_hit_allocates_nothing() {
     let hit = allocations(|| drop(black_box(poll_once(service.call(one)).unwrap())));
     assert_eq!(hit, one_header);
 
-    // Where the map has room, nothing at all.
+    // If the map has room, nothing at all.
     let mut roomy = two;
     roomy.headers_mut().reserve(8);
     let hit = allocations(|| drop(black_box(poll_once(service.call(roomy)).unwrap())));
     assert_eq!(hit, 0);
 
-    // A copy to send again is one of the header map, which is empty here.
+    // The copy for a retry is a copy of the header map, which is empty here.
     let hit = allocations(|| drop(black_box(poll_once(again.call(three)).unwrap())));
     assert_eq!(hit, one_header);
 }

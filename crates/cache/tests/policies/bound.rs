@@ -9,7 +9,7 @@ use tokio::time::advance;
 
 use crate::support::{MINUTE, Mint, SECOND, ask, callers, key, name, settle};
 
-/// Binds what it mints to the certificate in use as the fetch begins.
+/// A source that binds its tokens to the certificate in use when the fetch begins.
 #[derive(Clone)]
 struct Bound(Mint, Arc<Mutex<Binding>>);
 
@@ -86,7 +86,7 @@ async fn what_was_fetched_with_the_old_certificate_is_fetched_again() {
     );
 }
 
-/// One that is replaced at each fetch serves those who wait, and is no reason to fetch for ever.
+/// A token whose certificate is replaced at each fetch serves its waiters, and does not cause endless fetches.
 // covers: C-65
 #[tokio::test(start_paused = true)]
 async fn a_certificate_that_does_not_hold_still_costs_two_fetches_a_call() {
@@ -120,7 +120,7 @@ async fn one_that_is_kept_warm_is_fetched_anew_with_nobody_asking() {
     ask(&cache).await.unwrap();
     tokio::time::sleep(MINUTE).await;
     bound.rotate();
-    // It looks twice a minute.
+    // It checks twice a minute.
     tokio::time::sleep(31 * SECOND).await;
     settle().await;
     let token = cache.ready_token(&TokenRequest::default()).unwrap();

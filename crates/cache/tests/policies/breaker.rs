@@ -1,4 +1,4 @@
-//! A store that fails: why is told, and it is tried again by one question.
+//! A store that fails: the reason is reported, and one call probes it again.
 
 use std::sync::{Arc, Mutex};
 
@@ -43,7 +43,7 @@ async fn why_a_store_fails_is_told_with_one_warning_for_each_rest() {
     assert_eq!(warnings().len(), 1, "{:?}", warnings());
     let reason = "what=\"look_up\" reason=\"NOAUTH authentication required\"";
     assert!(warnings()[0].contains(reason), "{:?}", warnings());
-    // The next rest, and another reason.
+    // The next rest period, and another reason.
     store.set(Ok(()), HOUR);
     advance(10 * SECOND).await;
     for number in 10..20 {
@@ -91,7 +91,7 @@ async fn a_connection_that_takes_longer_than_a_caller_waits_is_made_all_the_same
     for number in 0..3 {
         cache.token(&key(number)).await.unwrap();
     }
-    // From now on the first answer takes half a second, and the others are quick.
+    // From now on the first call takes half a second, and the others are fast.
     store.set(Ok(()), MILLISECOND);
     store.next_takes(500 * MILLISECOND);
     advance(10 * SECOND).await;

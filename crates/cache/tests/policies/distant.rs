@@ -1,4 +1,4 @@
-//! A store on a network, as far as its callers see: each question takes a millisecond.
+//! A network store from its callers' point of view: each call takes a millisecond.
 
 use std::{
     collections::BTreeMap,
@@ -20,12 +20,12 @@ pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 
 type Fate = (Result<(), StoreError>, Duration);
 
-/// Clones share their entries and counts.
+/// A store whose clones share their entries and counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Distant {
     pub(crate) inner: MemoryTokenStore,
     questions: Arc<Mutex<BTreeMap<&'static str, usize>>>,
-    /// The outcome and the time of each further question; then that of all others.
+    /// The outcome and the duration of each further call; then that of all others.
     fates: Arc<Mutex<Vec<Fate>>>,
     notifies: bool,
 }
@@ -40,7 +40,7 @@ impl Distant {
         }
     }
 
-    /// With notifications of changes.
+    /// Enables notifications of changes.
     pub(crate) fn notifying(self) -> Self {
         Self {
             notifies: true,
@@ -48,12 +48,12 @@ impl Distant {
         }
     }
 
-    /// All questions end like this from now on.
+    /// Sets the outcome of all calls from now on.
     pub(crate) fn set(&self, outcome: Result<(), &str>, time: Duration) {
         *self.fates.lock().unwrap() = vec![(outcome.map_err(StoreError::new), time)];
     }
 
-    /// The next question takes this long.
+    /// Sets the duration of the next call.
     pub(crate) fn next_takes(&self, time: Duration) {
         self.fates.lock().unwrap().push((Ok(()), time));
     }
@@ -86,12 +86,12 @@ impl Distant {
     }
 }
 
-/// The default token's key.
+/// Returns the default token's key.
 pub(crate) fn default_key() -> StoreKey {
     StoreKey::new(NAMESPACE, &TokenRequest::new())
 }
 
-/// A process of its own.
+/// Creates the cache of another process.
 pub(crate) fn process(mint: &Mint, store: &Distant) -> CachedTokenSource<Mint> {
     mint.builder().store(store.clone(), NAMESPACE).build()
 }

@@ -1,4 +1,4 @@
-//! What is remembered of a failure, for how long, and what ends it early.
+//! Cached failures: their duration, and their early end.
 
 use hallpass_core::{ErrorKind, TokenError};
 use tokio::time::advance;
@@ -21,7 +21,7 @@ async fn transient_failures_back_off_ever_longer() {
         .collect();
     for (n, gap) in gaps.iter().enumerate() {
         let full = f64::from(1_u32 << n.min(16)).min(60.0);
-        // Whoever asks next asks within a second.
+        // The next call comes within a second.
         assert!(*gap >= full / 2.0 && *gap <= full + 1.0, "{n}: {gaps:?}");
     }
     assert!((12..=25).contains(&gaps.len()), "{gaps:?}");
@@ -54,7 +54,7 @@ async fn retry_after_gates_the_key_for_all() {
     let cache = mint.cached();
     for passed in 0..119 {
         let error = ask(&cache).await.unwrap_err();
-        // What is left of it.
+        // The rest of the wait.
         assert_eq!(error.retry_after(), Some((120 - passed) * SECOND));
         advance(SECOND).await;
     }
@@ -69,14 +69,14 @@ async fn a_repeated_failure_says_how_long_is_left() {
         let mint = Mint::new([failure]);
         let cache = mint.builder().backoff(MINUTE, MINUTE).refusal_ttl(MINUTE);
         let cache = cache.build();
-        // The source's own error says nothing of a wait.
+        // The source's own error names no wait.
         assert_eq!(ask(&cache).await.unwrap_err().retry_after(), None);
         let left = ask(&cache).await.unwrap_err().retry_after().unwrap();
         assert!((MINUTE / 2..=MINUTE).contains(&left), "{left:?}");
         advance(10 * SECOND).await;
         let later = ask(&cache).await.unwrap_err().retry_after().unwrap();
         assert_eq!(later + 10 * SECOND, left);
-        // Sleeping by it is enough, and no longer than needed.
+        // Waiting for this long is enough, and no longer than needed.
         advance(later.saturating_sub(SECOND)).await;
         ask(&cache).await.unwrap_err();
         assert_eq!(mint.calls(), 1);
@@ -101,7 +101,7 @@ async fn a_long_retry_after_delays_no_caller_and_is_bounded() {
     let start = tokio::time::Instant::now();
     let error = ask(&cache).await.unwrap_err();
     assert_eq!(start.elapsed(), std::time::Duration::ZERO);
-    // An hour is obeyed, and three minutes of it are over.
+    // An hour is obeyed, and three minutes have passed.
     assert_eq!(error.retry_after(), Some(57 * MINUTE));
     advance(57 * MINUTE).await;
     assert_eq!(name(&cache).await, "t3", "a day is cut to an hour");

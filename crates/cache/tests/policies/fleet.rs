@@ -1,4 +1,4 @@
-//! Many processes on one store: one request for all of them, whatever the server's latency, and nobody's work is lost.
+//! Many processes on one store: one request for all of them, whatever the server's latency, and no result is lost.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ async fn jobs_that_ask_once_and_end_make_one_request() {
         let cache = process(&mint, &store);
         assert_eq!(name(&cache).await, "t1");
         drop(cache);
-        // The look-up, and for the first the lease, another look-up and the fetch: nobody waits for the put.
+        // The look-up, and for the first process the lease, another look-up and the fetch: nobody waits for the put.
         let took = start.elapsed().as_millis();
         let expected = if job == 0 { 53 } else { 1 };
         assert!(took <= expected + 2, "job {job}: {took} ms");
@@ -75,7 +75,7 @@ async fn a_shutdown_ends_fetches_and_gives_leases_back() {
     assert_eq!(store.asked("lease"), store.asked("release"));
     let error = waiting.await.unwrap().unwrap_err();
     assert_eq!(error.to_string(), "the token cache was shut down");
-    // A token that is there serves on; it is not renewed.
+    // A cached token is still used; it is not refreshed.
     advance(58 * MINUTE).await;
     assert_eq!(name(&*cache).await, "t1");
     settle().await;
@@ -123,10 +123,11 @@ async fn a_fetch_that_ends_with_its_process_leaves_no_lease_behind() {
     assert!(start.elapsed() <= 5 * MILLISECOND, "{:?}", start.elapsed());
 }
 
-/// The most questions that a process asks while it waits for `latency`: a look-up each time, a lease every other time.
-///
+/// Returns the maximum number of store calls by a process that waits for `latency`: a look-up at each poll, a lease at
+/// every second one.
 /// The pauses are 50 ms, doubled up to 2 s, each up to a quarter shorter; when the first lease should have ended, one
-/// more look is taken. Each question takes a millisecond.
+/// The pauses are 50 ms, doubled up to 2 s, each up to a quarter shorter; one more look-up happens when the first lease
+/// should have expired. Each call takes a millisecond.
 fn most_questions(latency: Duration) -> usize {
     let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(50));
     let mut looks = 2;
@@ -135,7 +136,7 @@ fn most_questions(latency: Duration) -> usize {
         waited += pause * 3 / 4;
         pause = (pause * 2).min(2 * SECOND);
     }
-    // From the third second on, a lease each time.
+    // From the third second on, a lease at each poll.
     let leases = if latency < 2 * SECOND {
         looks / 2 + 1
     } else {
@@ -169,7 +170,7 @@ async fn a_hundred_processes_make_one_request_whatever_the_latency() {
                 .all(|(token, faults)| token == "t1" && *faults == 0)
         );
         assert_eq!(mint.calls(), 1, "{latency:?}");
-        // The last one looks within one pause.
+        // The last one polls within one pause.
         let late = start.elapsed().saturating_sub(latency);
         assert!(
             late <= latency.min(2 * SECOND) + 60 * MILLISECOND,
@@ -198,7 +199,7 @@ async fn processes_learn_of_a_token_at_once_where_the_store_notifies() {
         let tokens = processes.join_all().await;
         assert!(tokens.iter().all(|token| token == "t1"));
         assert_eq!(mint.calls(), 1);
-        // The put, a pause of up to 20 ms, and a look.
+        // The put, a pause of up to 20 ms, and a look-up.
         let late = start.elapsed().saturating_sub(latency);
         assert!(late <= 40 * MILLISECOND, "{latency:?}: {late:?}");
     }
@@ -223,7 +224,7 @@ async fn a_process_that_fails_wakes_the_next_where_the_store_notifies() {
     assert!(late <= 40 * MILLISECOND, "{late:?}");
 }
 
-/// Reports changes without an end, or panics.
+/// A store that reports changes endlessly, or panics.
 #[derive(Debug)]
 struct Noisy(Distant, bool);
 
@@ -284,7 +285,7 @@ async fn a_store_that_notifies_without_an_end_is_not_asked_without_an_end() {
             name(&waiting).await
         });
         assert_eq!((first.as_str(), second.as_str()), ("t1", "t1"));
-        // As many as without notifications, and one or two for each change that is heeded.
+        // As many as without notifications, and one or two for each change that is used.
         let asked = store.questions() - store.asked("extend");
         let most = most_questions(20 * SECOND) + if ends { 2 * 50 } else { 0 };
         assert!(asked <= most + 5, "{asked}");
@@ -297,7 +298,7 @@ async fn a_store_that_notifies_without_an_end_is_not_asked_without_an_end() {
 async fn exactly_one_process_takes_over_from_one_that_crashed() {
     let mint = Mint::hourly().latency(4 * SECOND);
     let store = Distant::new(&mint);
-    // It crashes with the lease: nobody extends it or gives it back.
+    // It crashes with the lease: nobody extends or releases it.
     let three = 3 * SECOND;
     store
         .inner
@@ -328,7 +329,7 @@ async fn processes_give_up_waiting_one_by_one_and_the_first_serves_the_others() 
     fastrand::seed(7);
     let mint = Mint::hourly();
     let store = Distant::new(&mint);
-    // Its holder hangs, and the store believes that it lives.
+    // Its holder hangs, and the store considers it alive.
     store
         .inner
         .lease(&default_key(), HOUR)
@@ -346,7 +347,7 @@ async fn processes_give_up_waiting_one_by_one_and_the_first_serves_the_others() 
     processes.join_all().await;
     let took = start.elapsed();
     assert!((10 * SECOND..13 * SECOND).contains(&took), "{took:?}");
-    // Each has ten seconds to choose from, and a put takes a millisecond.
+    // Each process picks a time within ten seconds, and a put takes a millisecond.
     assert!(mint.calls() <= 2, "{}", mint.calls());
 }
 
@@ -401,7 +402,7 @@ async fn a_refused_token_is_removed_from_the_store_and_its_successor_is_not() {
     let third = process(&mint, &store);
     assert_eq!(name(&third).await, "t2");
     tokio::time::sleep(SECOND).await;
-    // This report comes late: its token is not the one that is there.
+    // This report is late: its token is not the current one.
     other.invalidate(&first);
     assert_eq!(name(&other).await, "t2");
     other.shutdown().await;
@@ -409,7 +410,7 @@ async fn a_refused_token_is_removed_from_the_store_and_its_successor_is_not() {
     assert_eq!((mint.calls(), store.asked("remove")), (2, 1));
 }
 
-/// A clock whose time of day is five minutes behind.
+/// A clock whose wall-clock time is five minutes behind.
 #[derive(Clone, Debug)]
 struct Behind<C>(C);
 
@@ -423,7 +424,7 @@ impl<C: Clock> Clock for Behind<C> {
     }
 }
 
-/// Stamps a source's tokens by that clock.
+/// A source whose tokens are dated by that clock.
 struct OnHostBehind(Mint);
 
 #[async_trait]
@@ -466,7 +467,7 @@ async fn a_host_whose_clock_is_behind_shares_its_new_token() {
     assert_eq!(mint.calls(), 2);
 }
 
-/// A server that sends a member of its own, and whose tokens never expire.
+/// A server with a custom response member, whose tokens never expire.
 struct Instance(Mint);
 
 #[async_trait]
@@ -498,7 +499,7 @@ async fn whoever_fetched_a_token_it_is_whole_and_needs_no_end() {
     assert_eq!(mint.calls(), 1);
 }
 
-/// Yields tokens that everyone may use, and takes none but those that it yielded last.
+/// A source of tokens for everyone, which accepts only those that it returned last.
 struct Strict(Mint, &'static str);
 
 #[async_trait]
@@ -524,7 +525,7 @@ async fn a_token_from_the_store_passes_the_checks_of_the_source() {
         let lenient = process(&mint, &store);
         name(&lenient).await;
         lenient.shutdown().await;
-        // Through a pointer and a cache, as everywhere.
+        // Through a pointer and a cache, as in practice.
         let strict = Arc::new(Strict(mint.clone(), accepts));
         let strict = CachedTokenSource::builder(strict).clock(mint.clock());
         let strict = strict.store(store.clone(), NAMESPACE).build();

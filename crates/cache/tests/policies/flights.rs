@@ -1,4 +1,4 @@
-//! One flight a key, and what becomes of those who wait for it.
+//! Single-flight per key, and the results of waiters.
 
 use std::{
     collections::VecDeque,
@@ -43,7 +43,7 @@ async fn ten_thousand_callers_of_a_failing_key_share_one_error() {
         assert_eq!(outcome.unwrap_err().to_string(), "the server is down");
     }
     assert_eq!(mint.calls(), 1);
-    // Those who come now are told the same, at once.
+    // New callers get the same result, at once.
     for _ in 0..1_000 {
         ask(&*cache).await.unwrap_err();
     }
@@ -138,7 +138,7 @@ async fn a_source_that_hangs_is_given_up_at_the_load_deadline() {
 // covers: F-80
 #[tokio::test(start_paused = true)]
 async fn a_flight_ends_with_the_last_handle() {
-    /// Tells when the fetch is dropped.
+    /// A source whose fetch never ends, and shows when it is dropped.
     struct Endless(Arc<()>);
 
     #[async_trait]
@@ -161,11 +161,11 @@ async fn a_flight_ends_with_the_last_handle() {
     assert_eq!(Arc::strong_count(&held), 1);
 }
 
-/// A source that asks the cache around it.
+/// A source that calls the cache around it.
 #[derive(Default)]
 struct Recursive {
     around: OnceLock<std::sync::Weak<CachedTokenSource<Recursive>>>,
-    /// What it asks for, one key after the other; then for what it is asked.
+    /// The keys that it requests, one after the other; then the request that it was called with.
     keys: Mutex<VecDeque<TokenRequest>>,
 }
 
@@ -202,7 +202,7 @@ async fn a_source_that_asks_the_cache_around_it_is_refused() {
     }
 }
 
-/// A source that asks another cache.
+/// A source that calls another cache.
 struct Asks {
     other: OnceLock<std::sync::Weak<CachedTokenSource<Self>>>,
     gate: Gate,
@@ -236,7 +236,7 @@ async fn caches_that_ask_each_other_for_different_callers_do_not_wait_for_each_o
         let cache = cache.clone();
         calls.spawn(async move { ask(&*cache).await });
     }
-    // Each flight was started by a caller of its own.
+    // Each flight was started by its own caller.
     gate.arrived(3).await;
     let start = tokio::time::Instant::now();
     gate.open();
@@ -259,7 +259,7 @@ async fn a_cache_around_a_cache_is_no_recursion() {
     assert_eq!(name(&outer).await, "t1");
     assert_eq!(name(&outer).await, "t1");
     assert_eq!(mint.calls(), 1);
-    // A refused token goes from both.
+    // A refused token is dropped from both.
     outer.invalidate(&ask(&outer).await.unwrap());
     assert_eq!(name(&outer).await, "t2");
     assert_eq!(mint.invalidated(), 1);

@@ -49,7 +49,7 @@ async fn what_was_fetched_before_the_report_is_not_kept() {
     let gate = mint.close();
     ask(&*cache).await.unwrap();
     gate.arrived(1).await;
-    // The renewal is under way: what it brings may be as revoked as this one.
+    // The refresh is in progress: its result may be as revoked as this token.
     cache.invalidate(&token);
     let waiting = callers(&cache, 1).await;
     gate.open();
@@ -84,7 +84,7 @@ async fn an_api_that_refuses_every_token_cannot_make_it_hammer_the_server() {
     assert_eq!(mint.calls(), refused);
     assert!((14..=18).contains(&refused), "{refused}");
     assert!(told > 50_000, "{told}");
-    // And when the API is mended, all is well at once.
+    // Once the API is fixed, everything works at once.
     advance(MINUTE).await;
     name(&cache).await;
     advance(2 * MINUTE).await;
@@ -143,7 +143,7 @@ async fn a_renewal_that_brought_nothing_leaves_the_old_token_refusable() {
 // covers: C-35
 #[tokio::test(start_paused = true)]
 async fn refusals_with_good_tokens_between_them_are_not_in_a_row() {
-    // Good tokens that are replaced by a renewal, and good ones that are replaced after their expiry.
+    // Good tokens that are replaced by a refresh, and good ones that are replaced after their expiry.
     for life in [58 * MINUTE, HOUR] {
         let mint = Mint::hourly();
         let cache = mint.cached();
@@ -164,7 +164,7 @@ async fn refusals_with_good_tokens_between_them_are_not_in_a_row() {
     }
 }
 
-/// Tokens of two seconds, at an API that drops them up to a second early.
+/// Tokens of two seconds, with an API that drops them up to a second early.
 // covers: C-35, F-68
 #[tokio::test(start_paused = true)]
 async fn short_lived_tokens_that_an_api_drops_early_cost_no_failed_call() {

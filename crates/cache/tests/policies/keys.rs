@@ -1,4 +1,4 @@
-//! Keys: by the whole request, and bounded.
+//! Keys: the whole request counts, and their number is limited.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ async fn a_hundred_thousand_keys_stay_within_the_bound() {
     let stats = cache.stats();
     assert_eq!((stats.keys, stats.evictions), (1_000, 99_000));
     assert_eq!(mint.calls(), 100_001);
-    // The default key is not among them, and never has to go.
+    // The default key is not counted, and never evicted.
     assert_eq!(name(&cache).await, "t1");
 }
 

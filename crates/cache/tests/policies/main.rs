@@ -1,6 +1,6 @@
-//! Every policy of the cache, on paused time: nothing here waits for a real clock, and counts are exact.
+//! Every policy of the cache, in paused time: nothing here waits for a real clock, and counts are exact.
 
-// A test stops at what it does not expect, in its helpers too; and what it shows is put together as it comes.
+// A test panics at an unexpected result, in its helpers too; and text is assembled piecewise.
 #![allow(clippy::unwrap_used, clippy::format_push_string)]
 
 mod bound;

@@ -1,7 +1,7 @@
-//! Random lives of a cache, held against a simple model of what may happen.
+//! Random histories of a cache, checked against a simple model of the allowed results.
 //!
-//! The model knows nothing of jitter or windows: it knows what was minted when, what was refused, and what is
-//! promised to callers.
+//! The model knows nothing of jitter or windows: it knows when each token was minted, which were refused, and the
+//! promises to callers.
 
 use std::{
     collections::HashSet,
@@ -23,28 +23,28 @@ use crate::support::{SECOND, key, settle};
 
 const MIN_INTERVAL: Duration = Duration::from_millis(500);
 const KEYS: usize = 4;
-/// One fewer than there are besides the default one.
+/// One fewer than the number of keys besides the default one.
 const MAX_KEYS: usize = 2;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Time goes by.
+    /// Time passes.
     Pass(Duration),
-    /// Callers come, and wait as long as it takes.
+    /// Callers come, and wait as long as necessary.
     Call {
         key: usize,
         callers: usize,
     },
-    /// A caller comes, and goes away before it is answered.
+    /// A caller comes, and cancels before it gets a result.
     CallAndGo {
         key: usize,
     },
-    /// A resource server refuses the newest token of the key, or the one before.
+    /// A resource server refuses the newest token of the key, or the previous one.
     Refuse {
         key: usize,
         newest: bool,
     },
-    /// From now on the server answers like this.
+    /// The server's behaviour from now on.
     Server(Weather),
     RotateCredentials,
 }
@@ -88,7 +88,7 @@ fn weather() -> impl Strategy<Value = Weather> {
     ]
 }
 
-/// What has happened, as the model sees it.
+/// The history so far, as the model sees it.
 struct World {
     clock: TokioClock,
     weather: Mutex<Weather>,
@@ -96,7 +96,7 @@ struct World {
     minted: AtomicUsize,
     keys: [Key; KEYS + 1],
     refused: Mutex<HashSet<String>>,
-    /// Promises that were broken where a panic would go unheard.
+    /// Promises that were broken where a panic would go unnoticed.
     broken: Mutex<Vec<String>>,
 }
 
@@ -110,7 +110,7 @@ impl World {
 struct Key {
     in_flight: AtomicBool,
     last_asked: Mutex<Option<Timestamp>>,
-    /// Handed out, oldest first.
+    /// Returned tokens, oldest first.
     handed_out: Mutex<Vec<AccessToken>>,
 }
 
@@ -122,7 +122,7 @@ fn request(key_number: usize) -> TokenRequest {
     }
 }
 
-/// The key's number; the last is everyone else's.
+/// Returns the key's number; the last one is shared by all others.
 fn number(request: &TokenRequest) -> usize {
     match request.scopes().as_str() {
         "" => 0,
@@ -130,14 +130,14 @@ fn number(request: &TokenRequest) -> usize {
     }
 }
 
-/// The number that a token was minted under.
+/// Returns the number that a token was minted under.
 fn serial(token: &AccessToken) -> usize {
     token.expose()[1..].parse().expect("a serial number")
 }
 
 struct Source(Arc<World>);
 
-/// Ends when the fetch does, however it ends.
+/// A guard that is dropped with the fetch, however it ends.
 struct InFlight<'a>(&'a Key);
 
 impl Drop for InFlight<'_> {
@@ -159,7 +159,7 @@ impl TokenSource for Source {
         }
         let _in_flight = InFlight(key);
         let last = key.last_asked.lock().unwrap().replace(asked.timestamp);
-        // An evicted key starts anew, so that the bound is the default key's.
+        // An evicted key starts from scratch, so this limit is the default key's.
         if at == 0
             && let Some(last) = last
         {
@@ -187,7 +187,7 @@ impl TokenSource for Source {
     }
 }
 
-/// One call, and what is promised to it.
+/// Makes one call, and checks the promises to it.
 async fn call(world: Arc<World>, cache: Arc<CachedTokenSource<Source>>, at: usize) {
     let key = &world.keys[at];
     let refused_before = world.refused.lock().unwrap().clone();
@@ -198,7 +198,7 @@ async fn call(world: Arc<World>, cache: Arc<CachedTokenSource<Source>>, at: usiz
     let Ok(token) = cache.token(&request(at)).await else {
         return;
     };
-    // What was handed out at once or in time; one without a life serves those who waited for it.
+    // It was returned at once or in time; a token without a lifetime serves its waiters.
     let lifeless = token.lifetime().is_zero();
     assert!(
         lifeless || !token.is_expired(world.clock.now()),
@@ -270,7 +270,7 @@ async fn live(steps: Vec<Step>) {
             done.expect("a promise was broken");
         }
     }
-    // The server gets well: nobody is left waiting, and no key is spoilt for ever.
+    // The server recovers: nobody is left waiting, and no key stays broken.
     *world.weather.lock().unwrap() = Weather::Well {
         lifetime: 60 * SECOND,
         latency: Duration::ZERO,
@@ -285,7 +285,7 @@ async fn live(steps: Vec<Step>) {
     for at in 0..KEYS {
         cache.token(&request(at)).await.expect("a key is spoilt");
     }
-    // There may be more while all of them fly; the next new one after that sees to it.
+    // There may be more keys while all of them have flights; the next new one fixes that.
     tokio::time::sleep(10 * SECOND).await;
     cache.token(&key("new")).await.expect("a new key");
     assert!(cache.stats().keys <= MAX_KEYS);

@@ -1,4 +1,4 @@
-//! What observers are told, and that one of them cannot harm the cache.
+//! The events that observers receive, and that an observer cannot harm the cache.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use tokio::time::advance;
 
 use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, callers, down, key, name, settle};
 
-/// Writes down what it is told.
+/// An observer that records its events.
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<Vec<String>>>);
 
@@ -52,7 +52,7 @@ async fn each_step_is_told_in_order() {
     name(&cache).await;
     assert_eq!(notes.take(), [""; 0]);
 
-    // A renewal that fails, and one that works.
+    // A refresh that fails, and one that succeeds.
     mint.then([down()]);
     advance(58 * MINUTE).await;
     name(&cache).await;
@@ -83,7 +83,7 @@ async fn each_step_is_told_in_order() {
         ]
     );
 
-    // A refusal: once, however often it is reported, and not for a token that is no longer in use.
+    // A refusal: once, however often it is reported, and not for an outdated token.
     cache.invalidate(&token);
     assert_eq!(notes.take(), [""; 0]);
     let token = ask(&cache).await.unwrap();
@@ -120,7 +120,7 @@ async fn an_observer_that_panics_harms_neither_a_flight_nor_a_caller() {
     let token = ask(&*cache).await.unwrap();
     cache.invalidate(&token);
     assert_eq!(name(&*cache).await, "t2");
-    // The other one is told all the same.
+    // The other one receives the event nevertheless.
     let told = notes.take();
     let landed = |line: &&String| line.starts_with("FlightLanded");
     assert_eq!(told.iter().filter(landed).count(), 2);

@@ -1,4 +1,4 @@
-//! Panics in code that is not the cache's: each is one failure, and none reaches a caller.
+//! Panics in code outside of the cache: each is one failure, and none reaches a caller.
 
 use std::sync::{
     Arc,
@@ -18,7 +18,7 @@ use tracing_subscriber::{
 
 use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, name, settle};
 
-/// Panics where the test says so.
+/// A source that panics where the test says so.
 #[derive(Clone, Copy, Default)]
 struct Where {
     drop: bool,
@@ -28,7 +28,7 @@ struct Where {
 
 struct Panics(Mint, Where);
 
-/// Panics when it is dropped.
+/// A value that panics when it is dropped.
 struct PanicOnDrop;
 
 impl Drop for PanicOnDrop {

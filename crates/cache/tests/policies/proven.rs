@@ -1,4 +1,4 @@
-//! Tokens that are bound to a key (RFC 9449): this process has the key, others have none.
+//! Tokens that are bound to a key (RFC 9449): this process has the key, others do not.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ impl Prover for Key {
     }
 }
 
-/// How often two processes with one store asked their sources.
+/// Returns the number of source calls by two processes with one store.
 async fn fetches(token: AccessToken, clock: &ManualClock) -> usize {
     let source = ScriptedSource::new([Ok(token.clone())]);
     let store = MemoryTokenStore::new(clock.clone());
@@ -34,7 +34,7 @@ async fn fetches(token: AccessToken, clock: &ManualClock) -> usize {
         let fetched = process.token(&TokenRequest::default()).await.unwrap();
         assert!(fetched.is_same(&token));
         assert_eq!(fetched.prover().is_some(), token.prover().is_some());
-        // The hit hands the key along too.
+        // A hit includes the key too.
         let ready = process.ready_token(&TokenRequest::default()).unwrap();
         assert_eq!(ready.prover().is_some(), token.prover().is_some());
     }

@@ -1,4 +1,4 @@
-//! Renewal ahead of expiry: on demand, by one, and never in a caller's way.
+//! Refresh ahead of expiry: on demand, by one caller, and never blocking.
 
 use std::{sync::Arc, time::Duration};
 
@@ -57,7 +57,7 @@ async fn a_token_that_is_kept_warm_is_never_missed() {
             "{hour}"
         );
     }
-    // One each 55 to 57.5 minutes.
+    // One every 55 to 57.5 minutes.
     assert!((26..=27).contains(&mint.calls()), "{}", mint.calls());
     assert_eq!(cache.stats().misses, 1);
     drop(cache);
@@ -139,7 +139,7 @@ async fn the_servers_advice_sets_the_refresh_point() {
     assert_eq!((mint.calls(), name(&cache).await), (2, "t2".to_owned()));
 }
 
-/// Keeps eight callers busy for so long; yields the worst wait.
+/// Keeps eight callers busy for this long; returns the worst wait.
 async fn traffic(cache: Arc<impl TokenSource + 'static>, time: Duration) -> Duration {
     let mut tasks = tokio::task::JoinSet::new();
     let start = tokio::time::Instant::now();
@@ -215,7 +215,7 @@ async fn a_token_without_a_life_is_not_kept_warm_in_vain() {
     assert!(mint.calls() <= 62, "{}", mint.calls());
 }
 
-/// A source with a cache of its own: yields its token with the true time of its request until shortly before the end.
+/// A source with its own cache: returns its token with the true time of its request until shortly before expiry.
 struct Agent {
     mint: Mint,
     kept: std::sync::Mutex<Option<hallpass_core::AccessToken>>,

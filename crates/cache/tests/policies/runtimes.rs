@@ -1,4 +1,4 @@
-//! Runtimes that end, and more than one of them.
+//! Runtimes that shut down, and more than one of them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::support::{HOUR, Manual, ask, name, settle};
 
-/// Waits at a gate the first time, and not after.
+/// A source that waits at a gate the first time only.
 struct Gated(std::sync::Mutex<Option<Gate>>);
 
 #[async_trait]
@@ -90,7 +90,7 @@ fn two_kinds_of_runtimes_share_a_token() {
     assert_eq!(single.block_on(name(&*cache)), "first");
     drop(single);
     assert_eq!(runtime().block_on(name(&*cache)), "first");
-    // And outside of any: a hit needs none.
+    // Also outside of any: a hit needs none.
     let ready = cache.ready_token(&TokenRequest::default());
     assert_eq!(ready.unwrap().expose(), "first");
 }
@@ -119,7 +119,7 @@ fn a_renewal_whose_task_never_ran_is_started_again() {
     let first = Builder::new_current_thread().enable_all().build().unwrap();
     first.block_on(name(&cache));
     clock.advance(Duration::from_secs(3_500));
-    // The task is spawned, and the runtime is gone before it runs.
+    // The task is spawned, and the runtime shuts down before it runs.
     first.block_on(name(&cache));
     drop(first);
     assert_eq!((cache.stats().fetches, cache.stats().flights), (1, 0));
@@ -139,21 +139,21 @@ fn nobody_waits_for_ever_for_a_runtime_that_stands_still() {
     let starter = cache.clone();
     standing.spawn(async move { name(&*starter).await });
     standing.block_on(gate.arrived(1));
-    // It is alive, and nobody drives it any more.
+    // It is alive, but nobody drives it any more.
     let other = Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
         .build()
         .unwrap();
     assert_eq!(other.block_on(name(&*cache)), "second");
-    // What comes late is passed over.
+    // A late result is ignored.
     gate.open();
     standing.block_on(settle());
     assert_eq!(other.block_on(name(&*cache)), "second");
     assert_eq!(cache.stats().flights, 0);
 }
 
-/// Waits at a gate in each fetch, and stamps what it yields by a clock that the test sets.
+/// A source that waits at a gate in each fetch, and dates its tokens by a clock that the test sets.
 struct GatedManual(Gate, ManualClock);
 
 #[async_trait]

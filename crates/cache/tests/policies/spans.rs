@@ -1,4 +1,4 @@
-//! Spans: each flight's closes when the flight lands, and a renewal is no part of the request that passed by.
+//! Spans: each flight's span closes when the flight lands, and a refresh is not part of the request that started it.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ use tracing_subscriber::{
 
 use crate::support::{HOUR, MINUTE, Mint, name, settle};
 
-/// Writes down which spans open, under which parent, and which close.
+/// A subscriber that records which spans open, under which parent, and which close.
 #[derive(Clone, Default)]
 struct Spans(Arc<Mutex<Vec<String>>>);
 
@@ -76,7 +76,7 @@ async fn a_renewal_follows_from_the_request_that_passed_by_and_is_no_part_of_it(
             "request opened, parent none",
             "token_fetch opened, parent none",
             "token_fetch follows request",
-            // It does not wait for the renewal.
+            // It does not wait for the refresh.
             "request closed",
         ]
     );

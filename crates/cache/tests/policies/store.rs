@@ -1,4 +1,4 @@
-//! The second level: slow, down, corrupt or lying, it costs callers nothing but the sharing.
+//! The second level: slow, down, corrupt or wrong, it costs callers nothing but the sharing.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use crate::support::{Answer, HOUR, MINUTE, Manual, Mint, SECOND, ask, key, name,
 
 const NAMESPACE: &str = "https://login.example/ orders";
 
-/// A lease that no other comes after.
+/// Returns a lease that is later than any other.
 fn latest() -> Lease {
     Lease::new(u64::MAX)
 }
@@ -29,7 +29,7 @@ fn cached(mint: &Mint, store: impl TokenStore + 'static) -> CachedTokenSource<Mi
     mint.builder().store(store, NAMESPACE).build()
 }
 
-/// What ails a store.
+/// The faults of a store.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
     Well,
@@ -37,13 +37,13 @@ enum Mode {
     Down,
     /// Reads work, writes do not.
     ReadOnly,
-    /// Keeps what it must forget.
+    /// Keeps entries that it must remove.
     NeverForgets,
 }
 
 type Kept = (StoreKey, Vec<u8>);
 
-/// A store in memory that can fail, and that a test can look into.
+/// A store in memory that can fail, and that a test can inspect.
 #[derive(Clone, Debug)]
 struct Ailing {
     inner: MemoryTokenStore,
@@ -311,7 +311,7 @@ async fn whoever_was_away_for_too_long_overwrites_nothing_newer() {
         token
     });
     gate.arrived(1).await;
-    // Its lease ends, and another one fetches and puts.
+    // Its lease expires, and another process fetches and puts.
     advance(20 * SECOND).await;
     mint.close().open();
     let quick = cached(&mint, store.clone());
@@ -350,7 +350,7 @@ async fn a_refused_token_is_not_taken_from_the_store_again() {
     cache.invalidate(&token);
     assert_eq!(name(&cache).await, "t2");
     settle().await;
-    // And the others find its successor there.
+    // And the others find its replacement there.
     name(&other).await;
     other.invalidate(&token);
     assert_eq!(name(&other).await, "t2");
@@ -440,7 +440,7 @@ async fn a_token_that_this_process_discarded_is_not_shared() {
     let mint = Mint::new([Answer::Advised(10 * SECOND, 3 * SECOND)]);
     let store = Ailing::new(&mint, Mode::Well);
     let cache = Arc::new(cached(&mint, store.clone()));
-    // Refused so often while young that the next fetch must wait for longer than a caller does.
+    // Refused so often while young that the next fetch must wait longer than a caller does.
     for _ in 0..4 {
         let token = ask(&*cache).await.unwrap();
         advance(4 * SECOND).await;
@@ -473,7 +473,7 @@ async fn a_shared_token_past_its_refresh_point_is_better_than_none() {
         settle().await;
         advance(SECOND).await;
     }
-    // And is renewed like any other: with back-off.
+    // It is refreshed like any other: with backoff.
     assert!((7..=11).contains(&mint.calls()), "{}", mint.calls());
 }
 
@@ -503,7 +503,7 @@ async fn a_token_older_than_one_that_was_refused_is_not_taken_from_the_store() {
     let first = ask(&cache).await.unwrap();
     settle().await;
     advance(SECOND).await;
-    // The store keeps the first for ever: neither its removal nor its successor arrive.
+    // The store keeps the first one forever: neither its removal nor its replacement arrive.
     store.set(Mode::ReadOnly);
     for refused in [first, ask(&cache).await.unwrap()] {
         cache.invalidate(&refused);

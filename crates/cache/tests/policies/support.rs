@@ -1,4 +1,4 @@
-//! A source that mints tokens by the test's clock, and what the tests do with it.
+//! A source that mints tokens by the test's clock, and helpers for the tests.
 
 use std::{
     collections::VecDeque,
@@ -18,21 +18,21 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 
-/// How the source answers a fetch.
+/// The source's response to a fetch.
 #[derive(Clone)]
 pub(crate) enum Answer {
-    /// A token that nobody had before, for so long.
+    /// A new token with this lifetime.
     New(Duration),
-    /// The same token each time, for so long.
+    /// The same token each time, with this lifetime.
     Same(Duration),
-    /// A token that nobody had before, for so long, with the advice to renew it after the second time.
+    /// A new token with this lifetime, and the advice to refresh it after the second duration.
     Advised(Duration, Duration),
     Fail(TokenError),
     Panic,
     Hang,
 }
 
-/// Mints `t1`, `t2` and so on; clones share what they count.
+/// A source that mints `t1`, `t2` and so on; clones share their counts.
 #[derive(Clone)]
 pub(crate) struct Mint(Arc<Inner>);
 
@@ -48,7 +48,7 @@ struct Inner {
 }
 
 impl Mint {
-    /// Answers in this order, and like the last for ever after.
+    /// Creates a source with these responses in order; the last one repeats.
     pub(crate) fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
         Self(Arc::new(Inner {
             clock: TokioClock::new(),
@@ -62,7 +62,7 @@ impl Mint {
         }))
     }
 
-    /// New tokens of one hour.
+    /// Creates a source of new tokens of one hour.
     pub(crate) fn hourly() -> Self {
         Self::new([Answer::New(HOUR)])
     }
@@ -72,14 +72,14 @@ impl Mint {
         self
     }
 
-    /// From now on fetches wait here.
+    /// Makes fetches wait at a gate from now on.
     pub(crate) fn close(&self) -> Gate {
         let gate = Gate::new();
         *self.0.gate.lock().unwrap() = Some(gate.clone());
         gate
     }
 
-    /// What the next fetches answer.
+    /// Sets the responses to the next fetches.
     pub(crate) fn then(&self, answers: impl IntoIterator<Item = Answer>) {
         *self.0.answers.lock().unwrap() = answers.into_iter().collect();
     }
@@ -92,7 +92,7 @@ impl Mint {
         self.0.calls.load(Ordering::SeqCst)
     }
 
-    /// The time between each two questions.
+    /// Returns the time between consecutive fetches.
     pub(crate) fn gaps(&self) -> Vec<Duration> {
         let asked = self.0.asked_at.lock().unwrap();
         let pairs = asked.windows(2);
@@ -161,7 +161,7 @@ impl TokenSource for Mint {
     }
 }
 
-/// Mints on a clock that the test sets, which tokio's time does not follow.
+/// A source on a clock that the test sets, which tokio's time does not follow.
 pub(crate) struct Manual(ManualClock, AtomicUsize);
 
 #[async_trait]
@@ -192,17 +192,17 @@ impl Manual {
     }
 }
 
-/// Asks for the default token.
+/// Requests the default token.
 pub(crate) async fn ask(source: &impl TokenSource) -> Result<AccessToken, TokenError> {
     source.token(&TokenRequest::default()).await
 }
 
-/// The default token's text.
+/// Returns the default token's text.
 pub(crate) async fn name(source: &impl TokenSource) -> String {
     ask(source).await.expect("a token").expose().to_owned()
 }
 
-/// Starts so many callers of the default token; each is under way when this returns.
+/// Starts this many callers of the default token; each is waiting when this returns.
 pub(crate) async fn callers<S: TokenSource + 'static>(
     source: &Arc<CachedTokenSource<S>>,
     count: usize,
@@ -218,12 +218,12 @@ pub(crate) async fn callers<S: TokenSource + 'static>(
     tasks
 }
 
-/// A key that is not the default one.
+/// Returns a key other than the default one.
 pub(crate) fn key(scope: impl std::fmt::Display) -> TokenRequest {
     TokenRequest::new().with_scopes(scope.to_string().parse().unwrap())
 }
 
-/// Lets tasks run that are ready, without moving time.
+/// Runs the ready tasks, without advancing time.
 pub(crate) async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! Clocks that jump, machines that sleep, lifetimes from nothing to for ever.
+//! Clocks that jump, machines that sleep, lifetimes from zero to infinite.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn a_jump_of_the_wall_clock_changes_nothing() {
 // covers: F-64
 #[tokio::test]
 async fn a_token_that_expired_during_suspend_is_not_handed_out() {
-    // The clock runs through suspend: it is two hours later at once, and no timer has told.
+    // The clock runs through suspend: it is two hours later at once, and no timer has fired.
     let (clock, cache) = Manual::cached();
     name(&cache).await;
     clock.advance(2 * HOUR);
@@ -96,7 +96,7 @@ async fn a_lifetime_without_end_is_one() {
 // covers: F-68, I-11
 #[tokio::test(start_paused = true)]
 async fn a_server_that_repeats_a_dying_token_is_asked_at_most_twice_a_second() {
-    /// The same token, with what is left of it.
+    /// A source that returns the same token with its remaining lifetime.
     struct Dying(Mint, hallpass_core::Timestamp);
 
     #[async_trait]
@@ -119,7 +119,7 @@ async fn a_server_that_repeats_a_dying_token_is_asked_at_most_twice_a_second() {
         settle().await;
         advance(SECOND / 1_000).await;
     }
-    // Each renewal is due after four fifths of what is left.
+    // Each refresh is due after four fifths of the remaining lifetime.
     assert!((2..=12).contains(&mint.calls()), "{}", mint.calls());
     assert!(
         mint.gaps().iter().all(|gap| *gap >= SECOND / 2),

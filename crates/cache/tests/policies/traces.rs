@@ -1,4 +1,4 @@
-//! What the cache tells: the documented events with the documented fields, and never a token.
+//! The cache's traces: the documented events with the documented fields, and never a token.
 
 use hallpass_core::{TokenRequest, TokenSource};
 use hallpass_testkit::leak::{self, Capture};
@@ -7,7 +7,7 @@ use tracing::Instrument as _;
 
 use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, down, key, name, settle};
 
-/// The life of a token: fetched, renewed in vain, refused, and keys that make room.
+/// Runs the life of a token: fetched, refresh failed, refused, and keys evicted.
 async fn life(mint: &Mint) -> hallpass_cache::CachedTokenSource<Mint> {
     let cache = mint.builder().name("orders").max_keys(1).build();
     let caller = tracing::info_span!("caller", job = 7);
@@ -54,7 +54,7 @@ async fn each_step_is_told_with_its_fields() {
     ] {
         assert!(text.contains(told), "not told: {told}\n{text}");
     }
-    // A hit says nothing.
+    // A hit emits nothing.
     let before = capture.text().len();
     for _ in 0..100 {
         name(&cache).await;
@@ -141,7 +141,7 @@ async fn metrics_of_caches_with_one_name_add_up() {
     assert_eq!(read(), ["3", "3"]);
     drop(one);
     settle().await;
-    // Built again under its name. Each reading starts at zero: one call more, two keys gone and one new.
+    // Built again under its name. Each snapshot starts at zero: one more call, two keys evicted and one new.
     let again = cache();
     again.token(&key("d")).await.unwrap();
     again.stats();

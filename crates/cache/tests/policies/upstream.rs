@@ -70,7 +70,7 @@ async fn a_secret_that_is_revoked_while_keys_hold_tokens_costs_one_request_a_mem
     call_all(&cache).await;
     mint.then([refused()]);
     advance(58 * MINUTE).await;
-    // All are due, and the first renewal tells. It lands before the others begin.
+    // All are due, and the first refresh finds out. It lands before the others begin.
     cache.ready_token(&key(0)).unwrap();
     settle().await;
     for outcome in call_all(&cache).await {
@@ -143,7 +143,7 @@ async fn a_failure_of_one_key_is_its_own() {
     }
 }
 
-/// Refuses one key as if the client were at fault, and serves the others.
+/// A source that refuses one key as if the client were at fault, and serves the others.
 struct Partial(Mint);
 
 #[async_trait::async_trait]
@@ -175,7 +175,7 @@ async fn a_key_that_fails_while_others_are_served_holds_them_up_once() {
         failed += usize::from(cache.token(&key(number)).await.is_err());
     }
     assert!((4..=7).contains(&failed), "{failed}");
-    // And the bad one backs off like any other: 1, 2, 4 ... s, each up to a half shorter.
+    // The bad key backs off like any other: 1, 2, 4 ... s, each up to a half shorter.
     let bad = mint.calls() - (999 - failed);
     assert!((6..=10).contains(&bad), "{bad}");
 }
@@ -248,7 +248,7 @@ async fn no_call_fails_where_there_is_room_for_one_key() {
     tasks.join_all().await;
 }
 
-/// What another process has put into the store is found even while this one must not ask the source.
+/// A token that another process put into the store is found even while this process must not call the source.
 // covers: C-35
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_is_remembered_hides_no_token_in_the_store() {
@@ -275,7 +275,7 @@ async fn a_failure_that_is_remembered_hides_no_token_in_the_store() {
     }
     let error = ask(&one).await.unwrap_err();
     assert!(error.to_string().contains("refused the last"), "{error}");
-    // It looks into the store twice a second, however often it is asked.
+    // It queries the store twice a second, however often it is called.
     let before = landed.load(Ordering::Relaxed);
     for _ in 0..1_000 {
         ask(&one).await.unwrap_err();

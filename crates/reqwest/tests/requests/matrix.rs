@@ -1,4 +1,4 @@
-//! The number of requests that reach the API: after each kind of redirect, on each kind of client.
+//! The number of requests that reach the API: after each kind of redirect, with each kind of client.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ enum Scheme {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
-    /// A reqwest client as it is by default: it follows redirects, and nobody can see them.
+    /// A default reqwest client: it follows redirects, which cannot be detected.
     Plain,
     /// A client of ours.
     Ours,
@@ -38,7 +38,7 @@ const KINDS: &[Kind] = &[
     Kind::Middleware,
 ];
 
-/// Proves by naming what it proves.
+/// A prover whose proof names its request.
 #[derive(Debug)]
 struct Named;
 
@@ -56,7 +56,7 @@ impl Prover for Named {
     }
 }
 
-/// The tokens of another source, bound to a key.
+/// A source that binds the tokens of another one to a key.
 struct Bound(Mint);
 
 #[async_trait]
@@ -122,7 +122,7 @@ fn redirect(status: u16, to: &str) -> Reply {
     raw::http(status, &[("location", to)], "")
 }
 
-/// A demand for a nonce, or a refusal of the token.
+/// Returns a demand for a nonce, or a refusal of the token.
 fn refusal(scheme: Scheme, nonce: &str) -> Reply {
     match scheme {
         Scheme::Bearer => raw::http(
@@ -141,7 +141,7 @@ fn refusal(scheme: Scheme, nonce: &str) -> Reply {
     }
 }
 
-/// Method and path of each request, in their order.
+/// Returns the method and path of each request, in order.
 fn seen(server: &RawServer) -> Vec<String> {
     let requests = server.requests();
     let line = |request: &Vec<u8>| {
@@ -161,7 +161,7 @@ async fn what_was_redirected_is_sent_again_only_if_it_asks_for_nothing_but_an_an
                 for scheme in [Scheme::Bearer, Scheme::Dpop] {
                     for &kind in KINDS {
                         let case = format!("{status} to {to}, {method}, {scheme:?}, {kind:?}");
-                        // The API does its work, redirects, and refuses the token of the next hop.
+                        // The API carries out the request, redirects, and refuses the token of the next hop.
                         let server = RawServer::start([
                             redirect(status, to),
                             refusal(scheme, "one"),
@@ -203,7 +203,7 @@ async fn what_was_not_redirected_is_sent_again_where_that_is_known() {
                 let case = format!("{method}, {scheme:?}, {kind:?}");
                 assert_eq!((answer, server.request_count()), expected, "{case}");
                 if !again {
-                    // The caller who asks once more has another token, or the nonce.
+                    // A caller that retries gets another token, or uses the nonce.
                     continue;
                 }
                 let requests = server.requests();

@@ -23,7 +23,7 @@ use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware,
 
 use crate::support::{Mint, allow, authorizations, client};
 
-/// Counts what comes by.
+/// A middleware that counts its requests.
 #[derive(Clone, Default)]
 struct Counter(Arc<AtomicUsize>);
 
@@ -86,7 +86,7 @@ async fn each_request_of_the_client_has_its_token() {
         authorizations(&server),
         sent.map(|token| Some(format!("Bearer {token}")))
     );
-    // What is below sees each try.
+    // The middleware below sees each attempt.
     assert_eq!(below.0.load(Ordering::SeqCst), 4);
 }
 
@@ -112,7 +112,7 @@ async fn a_request_with_a_body_is_sent_once_and_the_next_one_has_a_new_token() {
 #[derive(Clone, Debug, PartialEq)]
 struct Trace(u32);
 
-/// Looks at each request as `http` has it.
+/// A middleware that inspects each request's `http` extensions.
 #[derive(Clone, Default)]
 struct Tracer(Arc<Mutex<Vec<Option<Trace>>>>);
 

@@ -50,7 +50,7 @@ async fn a_refused_token_is_replaced_once() {
     assert_eq!(authorizations(&server), sent);
 }
 
-/// Has its token at once, as a cache does, and another one each time.
+/// A source with a ready token, like a cache, and another one each time.
 #[derive(Default)]
 struct AtOnce(AtomicUsize);
 
@@ -74,7 +74,7 @@ async fn a_token_is_taken_when_the_request_is_sent_and_not_before() {
     let source = Arc::new(AtOnce::default());
     let authorizer = allow(source.clone(), &server).build().unwrap();
     let request = client().get(server.url("/")).send_with(&authorizer);
-    // A token that was taken before might expire until the future is polled.
+    // A token that was taken earlier might expire before the future is polled.
     assert_eq!(source.0.load(Ordering::SeqCst), 0);
     assert_eq!(request.await.unwrap().status(), 200);
     assert_eq!(source.0.load(Ordering::SeqCst), 1);

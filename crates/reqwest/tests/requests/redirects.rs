@@ -1,4 +1,4 @@
-//! No token goes where a redirect leads, and no answer from there counts as one about the token.
+//! No token follows a redirect to another origin, and no response from there counts as a refusal.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ fn refused() -> Reply {
     )
 }
 
-/// The `Authorization` headers of so many requests with the token.
+/// Returns the `Authorization` headers of this many requests with the token.
 fn ours<const N: usize>() -> [Option<String>; N] {
     ["Bearer token-1"; N].map(|header| Some(header.to_owned()))
 }
@@ -32,7 +32,7 @@ async fn reqwest_drops_the_header_at_another_host_or_port() {
     let following = Client::builder().no_proxy().build().unwrap();
     for status in [301, 302, 303, 307, 308] {
         let other = RawServer::always(raw::json(200, "")).await;
-        // The same server by another name is another origin as well.
+        // The same server under another name is another origin as well.
         let by_name = format!("http://localhost:{}/there", other.address().port());
         for there in [other.url("/there"), by_name] {
             let api = RawServer::always(redirect(status, &there)).await;
@@ -118,7 +118,7 @@ async fn a_refusal_from_elsewhere_is_not_about_the_token() {
 // covers: C-35
 #[tokio::test]
 async fn what_was_redirected_is_not_sent_again() {
-    // The order may be placed already: what is refused is the look at it.
+    // The order may have been placed already: only the redirect's target was refused.
     let api = RawServer::start([redirect(303, "/orders/1"), refused()]).await;
     let mint = Arc::new(Mint::default());
     let authorizer = allow(mint.clone(), &api).build().unwrap();

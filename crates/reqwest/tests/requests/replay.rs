@@ -1,4 +1,4 @@
-//! Requests that are sent again with a new token, and those that are not.
+//! Requests that are retried with a new token, and those that are not.
 
 use std::sync::Arc;
 

@@ -16,7 +16,7 @@ use hallpass_reqwest::{Error, RequestBuilderExt as _, same_origin_redirects};
 use hallpass_testkit::raw::RawServer;
 use reqwest::{Client, Response};
 
-/// Mints `token-1` and, each time that one is dropped, the next.
+/// A source that mints `token-1` and, whenever that is dropped, the next.
 #[derive(Debug, Default)]
 pub(crate) struct Mint {
     dropped: AtomicUsize,
@@ -24,7 +24,7 @@ pub(crate) struct Mint {
 }
 
 impl Mint {
-    /// For several callers at once: a token may be dropped that is no longer in use.
+    /// Creates a source for concurrent callers: a token may be dropped that is no longer in use.
     pub(crate) fn lenient() -> Self {
         Self {
             lenient: true,
@@ -71,7 +71,7 @@ pub(crate) async fn get(server: &RawServer, authorizer: &Authorizer) -> Result<R
     client().get(server.url("/")).send_with(authorizer).await
 }
 
-/// The `Authorization` header of each request that came, or nothing.
+/// Returns the `Authorization` header of each received request, if any.
 pub(crate) fn authorizations(server: &RawServer) -> Vec<Option<String>> {
     let requests = server.requests();
     let header = |request: &Vec<u8>| {

@@ -1,4 +1,4 @@
-//! A gRPC service that greets whoever has a token, and its client: what tonic's code generator would write.
+//! A gRPC service that greets authenticated callers, and its client: the equivalent of tonic's generated code.
 
 use std::{
     convert::Infallible,
@@ -20,7 +20,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, body::Body, client::GrpcService, server::NamedService};
 use tonic_prost::ProstCodec;
 
-/// Whom to greet.
+/// The request to greet someone.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Hello {
     /// A name.
@@ -28,7 +28,7 @@ pub(crate) struct Hello {
     pub(crate) name: String,
 }
 
-/// Issues tokens, and knows which one is good: the latest that it did not drop.
+/// An issuer of tokens, which knows the valid one: the latest that it did not drop.
 #[derive(Debug, Default)]
 pub(crate) struct Issuer {
     revoked: AtomicUsize,
@@ -36,7 +36,7 @@ pub(crate) struct Issuer {
 }
 
 impl Issuer {
-    /// Makes the service refuse the token that clients have.
+    /// Makes the service refuse the clients' current token.
     pub(crate) fn revoke(&self) {
         self.revoked.fetch_add(1, Ordering::SeqCst);
     }
@@ -46,7 +46,7 @@ impl Issuer {
     }
 }
 
-/// Where the client's tokens come from; a service has a `CachedTokenSource` here.
+/// The client's token source; a service has a `CachedTokenSource` here.
 #[derive(Clone, Debug)]
 pub(crate) struct Tokens(pub(crate) Arc<Issuer>);
 
@@ -111,7 +111,7 @@ pub(crate) async fn serve(issuer: Arc<Issuer>) -> std::io::Result<(SocketAddr, J
     let serving = tonic::transport::Server::builder()
         .add_service(Greeter(issuer))
         .serve_with_incoming(TcpListenerStream::new(listener));
-    // It ends with its task.
+    // It stops with its task.
     let task = tokio::spawn(async move { drop(serving.await) });
     Ok((address, task))
 }

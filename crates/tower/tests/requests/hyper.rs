@@ -1,4 +1,4 @@
-//! A real client of hyper, over loopback.
+//! A real hyper client, over loopback.
 
 use std::sync::Arc;
 

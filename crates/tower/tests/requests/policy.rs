@@ -111,7 +111,7 @@ async fn a_connection_to_one_origin_takes_paths_alone() {
         .connected_to(ORIGIN.parse().unwrap())
         .layer(api.clone());
     send(&mut service, get("/orders")).await.unwrap();
-    // To be connected is no permission.
+    // `connected_to` allows no other origin.
     assert!(
         send(&mut service, get("https://other.example/"))
             .await

@@ -1,4 +1,4 @@
-//! Which requests are sent again, and how the inner service is treated.
+//! The requests that are retried, and the handling of the inner service.
 
 use std::{
     convert::Infallible,
@@ -20,7 +20,7 @@ use tower::{Layer as _, Service, ServiceExt, service_fn};
 
 use crate::support::{Api, Mint, ORIGIN, answer, authorizer, invalid_token, send};
 
-/// A body that cannot be cloned, as axum's and tonic's.
+/// A body that cannot be cloned, like axum's and tonic's.
 #[derive(Default)]
 struct Opaque(Option<UnsyncBoxBody<Bytes, Infallible>>);
 
@@ -49,7 +49,7 @@ fn full(text: &'static str) -> Opaque {
     ))
 }
 
-/// The status of the answer, and how many requests it took.
+/// The status of the response, and the number of requests.
 const AGAIN: (u16, usize) = (200, 2);
 const ONCE: (u16, usize) = (401, 1);
 
@@ -172,7 +172,7 @@ async fn what_the_inner_service_says_is_handed_on() {
     );
 }
 
-/// While one request waits for its token, the service takes the next.
+/// While one request waits for its token, the service accepts the next.
 #[tokio::test]
 async fn a_request_that_waits_holds_no_other_back() {
     let gate = Gate::new();
@@ -202,7 +202,7 @@ fn the_inner_service_can_be_had_back() {
     assert_eq!((*service.get_ref(), service.into_inner()), (8, 8));
 }
 
-/// Mints a token for a minute at each call, named after the minute.
+/// A source that mints a token for a minute at each call, named after the minute.
 struct Minutes(ManualClock);
 
 #[async_trait]
@@ -215,7 +215,7 @@ impl TokenSource for Minutes {
     }
 }
 
-/// Is ready for another call only after a while.
+/// A service that is ready for another call only after a while.
 #[derive(Clone)]
 struct Busy {
     api: Api,

@@ -19,7 +19,7 @@ use hallpass_tower::BoxError;
 use http::{Request, Response};
 use tower::{Service, ServiceExt as _};
 
-/// Mints `token-1` and, each time that one is dropped, the next.
+/// A source that mints `token-1` and, whenever that is dropped, the next.
 #[derive(Debug, Default)]
 pub(crate) struct Mint {
     dropped: AtomicUsize,
@@ -27,7 +27,7 @@ pub(crate) struct Mint {
 }
 
 impl Mint {
-    /// It yields tokens at once where `ready` is set.
+    /// Creates a source that returns tokens without waiting if `ready` is set.
     pub(crate) fn new(ready: bool) -> Self {
         let dropped = AtomicUsize::new(0);
         Self { dropped, ready }
@@ -74,7 +74,7 @@ pub(crate) fn authorizer(source: Arc<dyn TokenSource>) -> Authorizer {
         .unwrap()
 }
 
-/// Answers with the next response of a script, and fails a caller that did not wait until it was ready.
+/// A service that returns the next response of a script, and fails a caller that did not wait for readiness.
 pub(crate) struct Api {
     shared: Arc<Shared>,
     ready: bool,
@@ -107,7 +107,7 @@ impl Api {
         }
     }
 
-    /// The `Authorization` header of each request that came, or nothing.
+    /// Returns the `Authorization` header of each received request, if any.
     pub(crate) fn authorizations(&self) -> Vec<Option<String>> {
         self.shared.authorizations.lock().unwrap().clone()
     }
