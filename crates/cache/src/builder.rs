@@ -59,7 +59,7 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
         self
     }
 
-    /// Sets the minimum time between two fetches for a key, whatever the server responds. Default: 500 ms.
+    /// Sets the minimum time between two fetches for a key, regardless of the server's responses. Default: 500 ms.
     pub fn min_interval(mut self, interval: Duration) -> Self {
         self.policy.min_interval = interval;
         self

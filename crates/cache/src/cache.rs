@@ -27,7 +27,7 @@ use crate::{
 /// A cache around any source, which shares one token between all calls.
 ///
 /// A hit costs nanoseconds; [`ready_token`](TokenSource::ready_token) allocates nothing, [`token`](TokenSource::token)
-/// only its future. A miss makes one request, whatever the number of callers, and all get its result. A token is
+/// only its future. A miss makes one request, regardless of the number of callers, and all get its result. A token is
 /// refreshed ahead of its expiry by a separate task; no caller waits for it, and the old token is returned until it
 /// expires. Failures are cached for a while and shared too.
 ///
@@ -412,7 +412,7 @@ async fn landed(mut receiver: watch::Receiver<Outcome>) -> Outcome {
     outcome.clone()
 }
 
-/// Counts a caller for as long as it waits.
+/// A guard that counts a caller while it waits.
 struct Waiting<'a, S>(&'a Shared<S>);
 
 impl<'a, S> Waiting<'a, S> {

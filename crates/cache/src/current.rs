@@ -12,7 +12,7 @@ pub(crate) struct Current(ArcSwapOption<Held>);
 struct Held {
     /// Copied from the token, so that a hit touches only the token's reference count.
     expires: Timestamp,
-    /// When a caller starts a refresh, in the clock's nanoseconds; [`CLAIMED`] while one is doing so.
+    /// The time to start a refresh, in the clock's nanoseconds; [`CLAIMED`] while a caller is doing so.
     refresh_at: AtomicU64,
     /// Copied from the token for the same reason. Usually none.
     binding: Option<Binding>,
@@ -34,7 +34,7 @@ impl Current {
         Self(arc_swap(None))
     }
 
-    /// The hot path: returns the token, if it has not expired.
+    /// Returns the token if it has not expired: the hot path.
     #[inline]
     pub(crate) fn ready(&self, now: Timestamp) -> Option<Ready> {
         let guard = self.0.load();
@@ -50,7 +50,7 @@ impl Current {
         })
     }
 
-    /// Returns the token, whatever its age.
+    /// Returns the token, regardless of its age.
     pub(crate) fn token(&self) -> Option<AccessToken> {
         self.0.load().as_ref().map(|held| held.token.clone())
     }

@@ -92,7 +92,7 @@ impl<S> Drop for Keeper<S> {
     }
 }
 
-/// Abandons the flight if its task is dropped before it has landed; after that there is nothing to abandon.
+/// A guard that abandons the flight if its task is dropped before it has landed.
 struct Guard<S> {
     shared: Arc<Shared<S>>,
     slot: Arc<Slot>,

@@ -207,7 +207,7 @@ impl Drop for Published {
     }
 }
 
-/// Far below 2^52.
+/// Converts a count, which is far below 2^52.
 #[allow(clippy::cast_precision_loss)]
 fn float(count: usize) -> f64 {
     count as f64

@@ -135,7 +135,7 @@ impl Observe {
         meters::invalidated(cache);
     }
 
-    /// Reports, once, that the source panicked in a method whose result is optional: it may panic at each call.
+    /// Reports once that the source panicked in a method whose result is optional: it may panic at each call.
     pub(crate) fn source_panicked(&self, method: &'static str) {
         let cache = &*self.cache;
         if !self.panicked.swap(true, Ordering::Relaxed) {

@@ -28,7 +28,7 @@ pub(crate) struct Polls {
     /// The number of reported changes.
     changes: u32,
     asked_for_lease: Option<Duration>,
-    /// When the lease that was seen first expires, unless its holder is alive.
+    /// The expiry of the lease that was seen first, unless its holder is alive.
     lease_end: Duration,
     end: Duration,
 }

@@ -49,7 +49,7 @@ struct State {
     /// The source's number of responses to all keys at the first of these failures.
     failing_since: Option<u64>,
     last_fetch: Timestamp,
-    /// No fetch before this, whatever happens.
+    /// No fetch before this, under any circumstances.
     not_before: Timestamp,
     /// No refresh before this, unless a caller waits.
     no_renewal_before: Timestamp,
@@ -76,7 +76,7 @@ impl Slot {
         }
     }
 
-    /// The hot path: returns the token, if it has not expired.
+    /// Returns the token if it has not expired: the hot path.
     #[inline]
     pub(crate) fn ready(&self, now: Timestamp) -> Option<Ready> {
         self.current.ready(now)
@@ -118,7 +118,7 @@ impl Slot {
         start.then(|| state.start(true, Duration::ZERO, place).0)
     }
 
-    /// The slow path: decides for a caller that found no token; it may start a flight if it has a place.
+    /// Decides for a caller that found no token (the slow path); it may start a flight if it has a place.
     pub(crate) fn begin(
         &self,
         now: Timestamp,
@@ -343,7 +343,7 @@ impl Slot {
         self.state().refused.contains(&hash(token))
     }
 
-    /// Returns the current token, whatever its age.
+    /// Returns the current token, regardless of its age.
     pub(crate) fn current(&self) -> Option<AccessToken> {
         self.current.token()
     }

@@ -100,7 +100,7 @@ pub use refusal::ApiRefusal;
 use crate::{Clock, TokenError, TokenRequest, TokenSource, text::safe_text};
 use observe::Observe;
 
-/// Decides which requests get a token, and which one: a token source with a list of allowed origins.
+/// The policy that decides which requests get a token: a token source with a list of allowed origins.
 ///
 /// Build one when the program starts and pass it to an integration. A clone costs one reference count. A decision
 /// allocates nothing if the token is cached, and costs one reference count too.
@@ -222,7 +222,7 @@ impl Authorizer {
     }
 }
 
-/// The header's value is not repeated: in a gateway it may be untrusted.
+/// Returns the error for a `Host` header that differs. Its value is not repeated: in a gateway it may be untrusted.
 #[cold]
 fn other_host(origin: &Origin) -> TokenError {
     let error = TokenError::configuration(format!(

@@ -270,7 +270,7 @@ impl Proofs {
         Ok(proof)
     }
 
-    /// Stores the nonce of a response, whatever its status (RFC 9449 section 8.2).
+    /// Stores the nonce of a response, regardless of its status (RFC 9449 section 8.2).
     pub fn answered(&self, prover: &dyn Prover, token: Option<&AccessToken>, headers: &HeaderMap) {
         if let Some(nonce) = nonce(headers) {
             prover.keep_nonce(&self.request(token), nonce);

@@ -11,7 +11,7 @@ use crate::ScopeSet;
 ///
 /// `TokenRequest::default()` means the source's own configuration, and is the request that nearly every service makes.
 /// Equality and hash are the key under which a cache stores the token: two requests are equal if they ask for the same,
-/// in whatever order they were built. A clone costs one reference count, and the hash is computed once.
+/// in any order. A clone costs one reference count, and the hash is computed once.
 ///
 /// ```
 /// use hallpass_core::TokenRequest;

@@ -57,7 +57,7 @@ let orders = client.get(\"https://api.example/orders\").send().await?;
 ```
 "
 )]
-//! # What happens to a request
+//! # Request handling
 //!
 //! - It goes to an allowed origin: it gets the token's preformatted header. If no token is available, nothing is sent,
 //!   and the caller gets the [`TokenError`].

@@ -104,7 +104,7 @@ impl Redirects {
     }
 }
 
-/// Restores the outer request's redirects, even if the inner one panics.
+/// A guard that restores the outer request's redirects, even if the inner one panics.
 struct Restore(Redirects);
 
 impl Drop for Restore {

@@ -27,7 +27,7 @@
 //! # }
 //! ```
 //!
-//! # What happens to a request
+//! # Request handling
 //!
 //! - It goes to an allowed origin: it gets the token's preformatted header. If no token is available, nothing is sent,
 //!   and the error is a [`TokenError`].

@@ -1,4 +1,4 @@
-//! Many processes on one store: one request for all of them, whatever the server's latency, and no result is lost.
+//! Many processes on one store: one request for all of them, at any server latency, and no result is lost.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The state of the source for all keys: a refusal, a wait or an outage costs one request, whatever the number of keys.
+//! The state of the source for all keys: a refusal, a wait or an outage costs one request for any number of keys.
 
 use std::sync::{
     Arc,

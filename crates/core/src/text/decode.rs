@@ -33,7 +33,7 @@ enum Piece {
     Char(char),
 }
 
-/// Decodes an encoded piece at the start of a text; returns its length in bytes too.
+/// A decoder of an encoded piece at the start of a text; it returns the piece's length in bytes too.
 type Reader = fn(&[u8]) -> Option<(Piece, usize)>;
 
 const READERS: [Reader; 4] = [percent, plus, entity, backslash];
