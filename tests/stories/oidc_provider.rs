@@ -222,7 +222,8 @@ async fn its_certificate_must_be_trusted() {
     assert!(!error.is_transient());
     let text = error.to_string();
     assert!(
-        text.contains("UnknownIssuer") && text.contains("add_root_certificates_pem"),
+        text.contains("certificate authority that is not trusted")
+            && text.contains("add_root_certificates_pem"),
         "{text}"
     );
 }

@@ -125,6 +125,19 @@ impl Proof {
         one.into_iter().chain(other)
     }
 
+    /// Returns the reference to the part of the credentials that must stay secret; a certificate alone is public.
+    pub(crate) fn secret_reference(&self) -> Option<&SecretReference> {
+        match self {
+            Self::Secret { secret, .. } | Self::SecretJwt { secret } => Some(secret),
+            Self::Key { key, .. } => Some(key),
+            Self::Workload { assertion } => Some(assertion),
+            Self::Certificate {
+                certificate, key, ..
+            } => Some(key.as_ref().unwrap_or(certificate)),
+            Self::Nothing => None,
+        }
+    }
+
     /// Returns true if a command prints one of the credentials.
     pub(crate) fn runs_a_command(&self) -> bool {
         self.references()

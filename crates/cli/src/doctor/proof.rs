@@ -145,12 +145,10 @@ fn default_of(server: Server) -> Sent {
 fn open_to_everyone(settings: &Settings) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;
 
-    settings.proof.references().find_map(|reference| {
-        let reference = reference.to_string();
-        let path = reference.strip_prefix("file:")?;
-        let mode = std::fs::metadata(path).ok()?.permissions().mode();
-        (mode & 0o004 != 0).then(|| path.to_owned())
-    })
+    let reference = settings.proof.secret_reference()?.to_string();
+    let path = reference.strip_prefix("file:")?;
+    let mode = std::fs::metadata(path).ok()?.permissions().mode();
+    (mode & 0o004 != 0).then(|| path.to_owned())
 }
 
 #[cfg(not(unix))]
