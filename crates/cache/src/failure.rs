@@ -33,8 +33,8 @@ impl Failure {
     }
 }
 
-/// Returns true if the error concerns the source, not just the key: its credentials are refused, it asks for a delay, or
-/// it cannot be reached.
+/// Returns true if the error concerns the source, not just the key: its credentials are refused, it asks for a delay,
+/// or it cannot be reached.
 pub(crate) fn concerns_all_keys(error: &TokenError) -> bool {
     match error.kind() {
         ErrorKind::CredentialsRefused => true,
