@@ -47,7 +47,7 @@ struct Inner {
 #[derive(Default)]
 struct Slot {
     entry: Option<Entry>,
-    /// The latest lease's fence, and its end.
+    /// The latest lease's fence, and its expiry.
     lease: Option<(u64, Timestamp)>,
 }
 

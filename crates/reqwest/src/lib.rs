@@ -1,4 +1,4 @@
-//! Access tokens on the requests of a reqwest client.
+//! Access tokens for the requests of a reqwest client.
 //!
 //! An [`Authorizer`] decides which origins may have tokens. A [`TokenClient`] adds them to requests, and retries a
 //! request whose token was refused:
@@ -81,8 +81,8 @@ let orders = client.get(\"https://api.example/orders\").send().await?;
 //!
 //! | | a safe method ([RFC 9110 section 9.2.1]) without a body | everything else |
 //! |---|---|---|
-//! | [`TokenClient`] | sent again | sent again if the body is in memory and no redirect was followed |
-//! | [`RequestBuilderExt`], `TokenMiddleware` | sent again | never sent again |
+//! | [`TokenClient`] | retried | retried if the body is in memory and no redirect was followed |
+//! | [`RequestBuilderExt`], `TokenMiddleware` | retried | never retried |
 //!
 //! # Redirects
 //!

@@ -1,4 +1,4 @@
-//! Access tokens on the requests of a tower service: hyper's and axum's clients, tonic channels.
+//! Access tokens for the requests of a tower service: hyper's and axum's clients, tonic channels.
 //!
 //! An [`Authorizer`] decides which origins may have tokens; a [`TokenLayer`] applies it to any
 //! `Service<http::Request<B>>`:
