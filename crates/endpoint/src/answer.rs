@@ -186,9 +186,25 @@ fn redirected(headers: &HeaderMap, filter: &TextFilter) -> TokenError {
 /// Returns the redirect target's host only: its URL may carry anything.
 pub(crate) fn redirect_host(headers: &HeaderMap, filter: &TextFilter) -> Option<String> {
     let location = headers.get(header::LOCATION)?.to_str().ok()?;
-    let target = url::Url::parse(location).ok()?;
+    // A parser passes over them, and a name may be in pieces.
+    let location = location.replace('\t', "");
+    let target = url::Url::parse(&location).ok()?;
     let host = target.host_str()?;
-    // A percent-encoded name is turned into Punycode, in which a secret would not be found.
-    let hidden = host.contains("xn--") && filter.finds_secret(location);
+    // As it is shown, in lower case and in Punycode, a name may hold what was a secret's spelling, and is none any more.
+    let written = authority(&location);
+    let hidden =
+        written.len() > MAX_AUTHORITY || filter.finds_secret(written) && !filter.finds_secret(host);
     (!hidden).then(|| filter.clean(host))
+}
+
+/// No name of a host is longer, however it is encoded.
+const MAX_AUTHORITY: usize = 1_024;
+
+/// The part of a URL that holds the host, as it is written.
+fn authority(url: &str) -> &str {
+    let is_slash = |char| matches!(char, '/' | '\\');
+    let (_, rest) = url.split_once(':').unwrap_or(("", url));
+    let rest = rest.trim_start_matches(is_slash);
+    let end = rest.find(|char| is_slash(char) || matches!(char, '?' | '#'));
+    &rest[..end.unwrap_or(rest.len())]
 }
