@@ -110,10 +110,10 @@ pub(crate) const CONFIGURATIONS: &[Configuration] = &[
 
 /// Builds a source without retries. A macro, because the builders' common trait is not public.
 macro_rules! finish {
-    ($builder:expr, $settings:expr, $patience:expr) => {
+    ($builder:expr, $settings:expr, $limit:expr) => {
         $builder
             .danger_allow_http_on_loopback()
-            .transport(transport($settings, $patience))
+            .transport(transport($settings, $limit))
             .retry(Retry::never())
             .scope(SCOPES)
             .build()
@@ -199,13 +199,13 @@ impl Configuration {
 
     /// Creates a source without retries.
     pub(crate) fn source(&self, url: &str, secret: &str) -> Arc<dyn TokenSource> {
-        self.source_within(PATIENCE, url, secret)
+        self.source_within(TIMEOUT, url, secret)
     }
 
     /// Creates a source without retries and with this timeout.
     pub(crate) fn source_within(
         &self,
-        patience: Duration,
+        limit: Duration,
         url: &str,
         secret: &str,
     ) -> Arc<dyn TokenSource> {
@@ -222,7 +222,7 @@ impl Configuration {
                     .authentication(authentication)
                     .token_endpoint(url)
                     .danger_allow_http_on_loopback()
-                    .transport(transport(settings, patience))
+                    .transport(transport(settings, limit))
                     .retry(Retry::never())
                     .scope(SCOPES)
                     .build();
@@ -256,25 +256,25 @@ impl Configuration {
                         ClientCredentials::builder(front.url, ID, front.how)
                     }
                 };
-                self.decorate(finish!(builder, settings, patience))
+                self.decorate(finish!(builder, settings, limit))
             }
             A::JwtBearer => {
                 let assertion = SignedAssertion::new(for_issuer(url), assertions::key(text));
                 let builder = JwtBearer::builder(url, ID, Anonymous::new(), assertion);
-                self.decorate(finish!(builder, settings, patience))
+                self.decorate(finish!(builder, settings, limit))
             }
             A::RefreshToken => {
                 let store = MemorySecret::new(Secret::new(REFRESH).unwrap());
                 let basic = ClientSecretBasic::new(secret);
                 let builder = RefreshToken::builder(url, ID, basic, store);
-                self.decorate(finish!(builder, settings, patience))
+                self.decorate(finish!(builder, settings, limit))
             }
             A::TokenExchange => {
                 let subject = Secret::new(SUBJECT).unwrap();
                 let subject = SecurityToken::from_secret(subject, TokenTypeUri::JWT);
                 let basic = ClientSecretBasic::new(secret);
                 let builder = TokenExchange::builder(url, ID, basic, subject);
-                self.decorate(finish!(builder, settings, patience))
+                self.decorate(finish!(builder, settings, limit))
             }
         }
     }
@@ -318,12 +318,12 @@ fn for_issuer(url: &str) -> AssertionSettings {
 }
 
 /// A timeout longer than any response takes, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-fn transport(settings: HttpTransportBuilder, patience: Duration) -> HttpTransport {
+fn transport(settings: HttpTransportBuilder, limit: Duration) -> HttpTransport {
     settings
-        .connect_timeout(patience)
-        .timeout(patience)
+        .connect_timeout(limit)
+        .timeout(limit)
         .build()
         .unwrap()
 }

@@ -83,7 +83,7 @@ fn prepare(shell: &Shell, root: &Path, version: &Version) -> anyhow::Result<()> 
     changed.context("nothing is published; `git restore .` undoes what was written")?;
     cmd!(shell, "cargo package --quiet --workspace")
         .run()
-        .context("a crate does not build from its package; nothing is published: mend it, and `git reset --hard HEAD~1` before the next try")?;
+        .context("a crate does not build from its package; nothing is published: fix it, and `git reset --hard HEAD~1` before the next try")?;
     done("every crate builds from its package");
     Ok(())
 }

@@ -221,15 +221,15 @@ async fn call_on(world: Arc<World>, cache: Arc<CachedTokenSource<Source>>, end: 
                 .with_audience(&audience)
                 .expect("an address")
         };
-        let patience = MILLISECOND * fastrand::u32(0..100);
+        let limit = MILLISECOND * fastrand::u32(0..100);
         if fastrand::u32(0..20) == 0 {
             // May be cancelled before it completes.
-            let _ = time::timeout(patience, call(&world, &cache, &request)).await;
+            let _ = time::timeout(limit, call(&world, &cache, &request)).await;
         } else {
             call(&world, &cache, &request).await;
         }
         if fastrand::u32(0..4) == 0 {
-            time::sleep(patience / 20).await;
+            time::sleep(limit / 20).await;
         }
     }
 }
@@ -249,7 +249,7 @@ async fn call(world: &World, cache: &CachedTokenSource<Source>, request: &TokenR
     };
     // A busy machine may check late; a token that had expired before the call began is a fault.
     if token.is_expired(began_at) {
-        world.fail("an expired token was handed out");
+        world.fail("an expired token was returned");
     }
     if fastrand::u32(0..2_000) == 0 {
         world.refuse(cache, &token);
@@ -257,7 +257,7 @@ async fn call(world: &World, cache: &CachedTokenSource<Source>, request: &TokenR
         // It may have been returned just before; now it must not be.
         let again = cache.ready_token(request);
         if again.is_some_and(|again| again.is_same(&token)) {
-            world.fail("a refused token was handed out");
+            world.fail("a refused token was returned");
         }
     }
 }

@@ -324,13 +324,13 @@ impl<S: TokenSource + 'static> Shared<S> {
 
     /// Waits for a permit to start a flight, until another one ends.
     async fn wait_for_place(&self) -> Result<Place, TokenError> {
-        let patience = self.policy.fetch_timeout;
+        let limit = self.policy.fetch_timeout;
         let _waiting = Waiting::new(self);
-        let place = self.upstream.wait_for_place(patience).await;
+        let place = self.upstream.wait_for_place(limit).await;
         place.ok_or_else(|| {
             let max = self.policy.max_concurrent_fetches;
             let message = format!(
-                "{max} token fetches for other keys are under way, and none of them ended within {patience:?}"
+                "{max} token fetches for other keys are under way, and none of them ended within {limit:?}"
             );
             TokenError::unavailable(message)
                 .with_hint("where the server can take more requests, raise `CacheBuilder::max_concurrent_fetches`")
@@ -384,7 +384,7 @@ impl<S: TokenSource + 'static> Shared<S> {
             };
             let _circle = nesting::wait_for(&ticket.node)?;
             let waiting = Waiting::new(self);
-            let landed = time::timeout(self.policy.patience(), landed(ticket.receiver)).await;
+            let landed = time::timeout(self.policy.waiter_timeout(), landed(ticket.receiver)).await;
             drop(waiting);
             match landed {
                 Ok(Some(Ok(token))) if self.came_late(&token) => {}

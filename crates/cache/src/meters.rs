@@ -22,12 +22,12 @@ pub(crate) fn describe() {
     describe_counter!(
         "hallpass_hits_total",
         Unit::Count,
-        "Calls that were answered with a token at hand"
+        "Calls that were answered from the cache"
     );
     describe_counter!(
         "hallpass_misses_total",
         Unit::Count,
-        "Calls that found no token at hand"
+        "Calls that found no valid token in the cache"
     );
     describe_counter!(
         "hallpass_repeated_failures_total",
@@ -47,7 +47,7 @@ pub(crate) fn describe() {
     describe_counter!(
         "hallpass_old_token_served_total",
         Unit::Count,
-        "Renewals that failed while the token at hand lived"
+        "Refreshes that failed while the cached token was valid"
     );
     describe_histogram!(
         "hallpass_waiters",

@@ -110,7 +110,7 @@ impl Observe {
             if let Some(token) = report.before.as_ref().filter(lives) {
                 let left = left(token, now);
                 let left_seconds = left.as_secs_f64();
-                info!(cache, left_seconds, "serving the token at hand");
+                info!(cache, left_seconds, "serving the cached token");
                 self.tell(EventKind::old_token_served(left));
                 #[cfg(feature = "metrics")]
                 meters::old_token_served(cache);

@@ -87,7 +87,7 @@ impl Policy {
 
     /// Returns the time after which waiters start another flight: longer than any flight whose task runs, so that it
     /// applies only if the task's runtime is not being driven.
-    pub(crate) fn patience(&self) -> Duration {
+    pub(crate) fn waiter_timeout(&self) -> Duration {
         /// A flight that waits for another process's fetch gives up between one and two fetch timeouts, or within a
         /// minute after one; the store calls, each with a timeout, take less than the rest.
         const STORE: Duration = Duration::from_secs(60 + 30);
@@ -168,12 +168,12 @@ mod tests {
     fn those_who_wait_have_patience_for_a_flight_that_asks_three_times() {
         let policy = Policy::default();
         let loads = 3 * (policy.fetch_timeout + policy.min_interval + TRIAL);
-        assert!(policy.patience() > loads);
+        assert!(policy.waiter_timeout() > loads);
         let policy = Policy {
             fetch_timeout: Duration::MAX,
             ..policy
         };
-        assert_eq!(policy.patience(), Duration::MAX);
+        assert_eq!(policy.waiter_timeout(), Duration::MAX);
     }
 
     #[test]

@@ -77,9 +77,9 @@ impl Upstream {
         permit.ok().map(|permit| Place::Bounded { _permit: permit })
     }
 
-    /// Waits for a permit, in order of arrival; returns `None` after `patience`.
-    pub(crate) async fn wait_for_place(&self, patience: Duration) -> Option<Place> {
-        let permit = time::timeout(patience, self.places.clone().acquire_owned()).await;
+    /// Waits for a permit, in order of arrival; returns `None` after `limit`.
+    pub(crate) async fn wait_for_place(&self, limit: Duration) -> Option<Place> {
+        let permit = time::timeout(limit, self.places.clone().acquire_owned()).await;
         // The semaphore is never closed.
         let permit = permit.ok()?.ok()?;
         Some(Place::Bounded { _permit: permit })

@@ -34,8 +34,8 @@ pub(crate) use list::{Kept, clear, list};
 use record::{Guard, Record};
 
 /// The timeout for the lock on a record, well below what the cache allows a store.
-const PATIENCE: Duration = Duration::from_millis(80);
-const LOOK: Duration = Duration::from_millis(1);
+const LOCK_TIMEOUT: Duration = Duration::from_millis(80);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A token store in files of one user. Clones share their leases.
 #[derive(Clone)]
@@ -81,10 +81,10 @@ impl Inner {
         loop {
             match Guard::try_new(&path).map_err(failed)? {
                 Some(guard) => return Ok(guard),
-                None if waited < PATIENCE => tokio::time::sleep(LOOK).await,
+                None if waited < LOCK_TIMEOUT => tokio::time::sleep(POLL_INTERVAL).await,
                 None => return Err(StoreError::new("the record of a token's leases is in use")),
             }
-            waited += LOOK;
+            waited += POLL_INTERVAL;
         }
     }
 

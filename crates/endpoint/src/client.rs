@@ -97,15 +97,15 @@ impl<G: Grant> Client<G> {
         if !self.tell_refusal(&result, &sent) || std::mem::replace(renewed, true) {
             return result;
         }
-        let Some(anew) = self.changed(&sent, request, tries).await else {
+        let Some(renewed) = self.changed(&sent, request, tries).await else {
             return result;
         };
         tracing::info!(
-            host = anew.place.host(),
+            host = renewed.place.host(),
             "the credentials changed meanwhile, trying the new ones"
         );
-        let (anew, result) = self.exchange_proven(anew, request, tries).await;
-        self.tell_refusal(&result, &anew);
+        let (renewed, result) = self.exchange_proven(renewed, request, tries).await;
+        self.tell_refusal(&result, &renewed);
         result
     }
 
@@ -151,11 +151,13 @@ impl<G: Grant> Client<G> {
         tries: &Tries,
     ) -> Option<Attempt> {
         // If this fails, the server's error is more useful.
-        let anew = self.prepare(request, tries).await.ok()?;
+        let renewed = self.prepare(request, tries).await.ok()?;
         let epoch_changed = self.authentication.epoch() != refused.epoch;
-        let changed = anew.credentials.differ(&refused.credentials, epoch_changed);
+        let changed = renewed
+            .credentials
+            .differ(&refused.credentials, epoch_changed);
         let epoch_changed = self.grant.epoch() != refused.grant_epoch;
-        (changed || anew.form.differs(&refused.form, epoch_changed)).then_some(anew)
+        (changed || renewed.form.differs(&refused.form, epoch_changed)).then_some(renewed)
     }
 
     /// Runs one exchange for unbound tokens, or one per nonce that the server demands (RFC 9449 section 8).
@@ -186,7 +188,7 @@ impl<G: Grant> Client<G> {
             tracing::debug!(host, "the server demands a nonce, trying again with it");
             // An assertion may be used for one request only.
             sent = match self.prepare(request, tries).await {
-                Ok(anew) => anew,
+                Ok(renewed) => renewed,
                 Err(error) => return (sent, Err(error)),
             };
         }

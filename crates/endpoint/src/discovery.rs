@@ -229,7 +229,7 @@ impl Discovered {
             Err(error) => {
                 known.refresh_at = now.saturating_add(RETRY_AFTER.min(self.lifetime));
                 let old = known.metadata.clone().ok_or_else(|| error.clone())?;
-                tracing::warn!(host = &*self.host, %error, "metadata could not be read anew, the old one is used");
+                tracing::warn!(host = &*self.host, %error, "metadata could not be read again, the old one is used");
                 Ok(old)
             }
         }

@@ -264,8 +264,7 @@ impl Finder {
         let named = |error: TokenError| error.with_host(self.server.host());
         metadata.require("token_endpoint").map_err(named)?;
         let token = metadata.token_endpoint().ok_or_else(|| {
-            let missing =
-                "the metadata has no `token_endpoint`, so that the server gives out no tokens";
+            let missing = "the metadata has no `token_endpoint`, so the server issues no tokens";
             named(TokenError::unusable_response(missing))
         })?;
         let token = Address::parse(token, self.rules).map_err(|error| named(unusable(&error)))?;

@@ -198,13 +198,13 @@ impl TokenManagement {
         if std::mem::replace(renewed, true) {
             return result;
         }
-        let Ok(anew) = self.credentials(&place, tries).await else {
+        let Ok(renewed) = self.credentials(&place, tries).await else {
             return result;
         };
-        if !anew.differ(&sent, self.authentication.epoch() != epoch) {
+        if !renewed.differ(&sent, self.authentication.epoch() != epoch) {
             return result;
         }
-        exchange(&anew).await
+        exchange(&renewed).await
     }
 
     async fn credentials(&self, place: &Place, tries: &Tries) -> Result<Credentials, TokenError> {

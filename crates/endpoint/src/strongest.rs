@@ -97,7 +97,7 @@ impl Strongest {
                 .flat_map(Metadata::token_endpoint_auth_methods)
                 .collect();
             TokenError::configuration(format!(
-                "the server takes none of the ways in which this client can prove itself, `{}`",
+                "the server supports none of the authentication methods of this client, `{}`",
                 offered.join("`, `")
             ))
             .with_hint(format!(

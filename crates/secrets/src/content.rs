@@ -54,7 +54,7 @@ fn binary(bytes: &[u8]) -> &'static str {
             "holds a Java key store, which is not UTF-8; convert it with `keytool -importkeystore` to PKCS#12, and that to PEM with `openssl pkcs12 -nodes -in FILE`"
         }
         _ => {
-            "holds what is not UTF-8; write it anew as UTF-8 (Windows PowerShell's `>` writes UTF-16)"
+            "holds what is not UTF-8; write it again as UTF-8 (Windows PowerShell's `>` writes UTF-16)"
         }
     }
 }

@@ -133,7 +133,7 @@ fn cannot(place: &str, error: &Error) -> SecretError {
         Error::PlatformFailure(_) => inaccessible(
             "cannot be read: the keychain does not answer; is there a session with one?",
         ),
-        Error::BadEncoding(_) => wrong("is not UTF-8; store it anew as text"),
+        Error::BadEncoding(_) => wrong("is not UTF-8; store it again as text"),
         Error::Ambiguous(_) => wrong("is there more than once; remove all but one"),
         Error::Invalid(..) | Error::TooLong(..) => {
             wrong("has a name that the keychain does not take")

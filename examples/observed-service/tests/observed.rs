@@ -155,9 +155,7 @@ async fn figures_and_spans_are_exact_and_hold_no_secret() {
     ] {
         assert_eq!(series.get(zero), Some(&0.0), "{zero}\n{text}");
     }
-    assert!(
-        text.contains("# HELP hallpass_hits_total Calls that were answered with a token at hand")
-    );
+    assert!(text.contains("# HELP hallpass_hits_total Calls that were answered from the cache"));
 
     for id in 0..20 {
         let (status, body) = service.get(&format!("/orders/{id}")).await;

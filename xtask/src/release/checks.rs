@@ -46,10 +46,7 @@ pub(super) fn before(shell: &Shell, root: &Path, version: &Version) -> anyhow::R
     )
     .env("RUSTDOCFLAGS", "-D warnings");
     if docs.run().is_err() {
-        return stop(
-            "the documentation does not build",
-            "mend what is told above",
-        );
+        return stop("the documentation does not build", "fix the problems above");
     }
     done("the documentation builds");
     compatible(shell, version)
@@ -85,7 +82,7 @@ fn compatible(shell: &Shell, version: &Version) -> anyhow::Result<()> {
             &format!(
                 "{version} is no {kind} release after {released}: something public has changed"
             ),
-            "choose a higher version, or undo the change that is told above",
+            "choose a higher version, or undo the change above",
         );
     }
     done(&format!(

@@ -202,15 +202,15 @@ async fn call(world: Arc<World>, cache: Arc<CachedTokenSource<Source>>, at: usiz
     let lifeless = token.lifetime().is_zero();
     assert!(
         lifeless || !token.is_expired(world.clock.now()),
-        "an expired token was handed out"
+        "an expired token was returned"
     );
     assert!(
         !refused_before.contains(token.expose()),
-        "a token was handed out that had been refused before the call"
+        "a token was returned that had been refused before the call"
     );
     assert!(
         serial(&token) >= minted_before,
-        "an older token was handed out than before"
+        "an older token was returned than before"
     );
     key.handed_out.lock().unwrap().push(token);
 }

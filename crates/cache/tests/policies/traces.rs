@@ -43,7 +43,7 @@ async fn each_step_is_told_with_its_fields() {
         "renewing the token ahead of its expiry cache=\"orders\" left_seconds=120.0",
         "token fetch failed cache=\"orders\" seconds=0.0 kind=Unavailable transient=true error=the server is down",
         "backing off cache=\"orders\" retry_in_seconds=",
-        "serving the token at hand cache=\"orders\" left_seconds=120.0",
+        "serving the cached token cache=\"orders\" left_seconds=120.0",
         "token dropped: a resource server refused it cache=\"orders\"",
         "flight landed cache=\"orders\" waiters=1",
         "flight landed cache=\"orders\" waiters=0 replaced_age_seconds=3480.0",

@@ -32,7 +32,7 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
         .map_err(|_| Failure::usage("the method is none of HTTP's, such as GET"))?;
     let url = url(&args.url)?;
     let headers = headers(&args.header)?;
-    let patience = duration(&args.api_timeout)
+    let idle_timeout = duration(&args.api_timeout)
         .map_err(|why| Failure::usage(format!("`--api-timeout`: {why}")))?;
     let tokens = Tokens::new(config::read(common, &args.client)?, common);
     let authorizer = authorizer(&tokens, &url, &args.allow_origin)?;
@@ -42,7 +42,7 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
         let client = http::client_with_certificate(&tokens.settings, &url)
             .await?
             // The timeout covers the whole request, including the upload.
-            .read_timeout(patience.saturating_add(upload_time(body.as_deref())));
+            .read_timeout(idle_timeout.saturating_add(upload_time(body.as_deref())));
         let client = TokenClient::new(authorizer, client)
             .map_err(|error| http::failure(&error, "the HTTP client"))?;
         let mut request = client.http().request(method, url).headers(headers);
@@ -54,7 +54,7 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
                 let how = Showing {
                     include: args.include,
                     verbose: common.verbose > 0,
-                    patience,
+                    idle_timeout,
                 };
                 show(answer, &how, &host).await
             }
@@ -182,7 +182,7 @@ struct Showing {
     include: bool,
     verbose: bool,
     /// The timeout for each part of the body.
-    patience: Duration,
+    idle_timeout: Duration,
 }
 
 /// Streams the body to standard output, regardless of the status.
@@ -195,7 +195,7 @@ async fn show(mut answer: Response, how: &Showing, host: &str) -> Result<ExitCod
     let refusal = answer.extensions().get::<ApiRefusal>().cloned();
     // The response may take any time, as long as data arrives and is read.
     while has_reader {
-        match timeout(how.patience, answer.chunk()).await {
+        match timeout(how.idle_timeout, answer.chunk()).await {
             Ok(Ok(Some(part))) => has_reader = out::part(&part)?,
             Ok(Ok(None)) => break,
             Ok(Err(error)) => return Err(http::failure(&error, host)),

@@ -55,7 +55,7 @@ pub(super) const ALL: [&str; 11] = [
 ];
 
 /// The timeout for a step that is not a token request.
-const PATIENCE: Duration = Duration::from_secs(10);
+const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The remaining validity below which a certificate should have been renewed.
 pub(super) const CERTIFICATE_DAYS: u64 = 14;
 /// The largest clock difference that does no harm.
@@ -182,8 +182,8 @@ async fn dns(url: &Url) -> Result<Vec<SocketAddr>, Failure> {
     };
     // An IPv6 address is in brackets in a URL but not here.
     let name = host.trim_start_matches('[').trim_end_matches(']');
-    let found = timeout(PATIENCE, net::lookup_host((name, port))).await;
-    let found = found.map_err(|_| unknown(format!(" within {PATIENCE:?}")))?;
+    let found = timeout(STEP_TIMEOUT, net::lookup_host((name, port))).await;
+    let found = found.map_err(|_| unknown(format!(" within {STEP_TIMEOUT:?}")))?;
     let addresses: Vec<SocketAddr> = found
         .map_err(|error| unknown(format!(": {error}")))?
         .collect();
@@ -206,10 +206,10 @@ fn listed(addresses: &[SocketAddr]) -> String {
 async fn tcp(addresses: &[SocketAddr]) -> Result<SocketAddr, Failure> {
     let mut why = String::new();
     for address in addresses {
-        match timeout(PATIENCE, net::TcpStream::connect(address)).await {
+        match timeout(STEP_TIMEOUT, net::TcpStream::connect(address)).await {
             Ok(Ok(_)) => return Ok(*address),
             Ok(Err(error)) => why = format!("{address}: {error}"),
-            Err(_) => why = format!("{address}: no answer within {PATIENCE:?}"),
+            Err(_) => why = format!("{address}: no answer within {STEP_TIMEOUT:?}"),
         }
     }
     Err(Failure::new(Exit::Unavailable, format!("no connection could be made: {why}")).with_remedy(
@@ -230,7 +230,7 @@ async fn look(settings: &Settings, url: &Url) -> Result<Looked, Failure> {
     let host = settings.host();
     let client = http::client(settings, url)?
         .redirect(redirect::Policy::none())
-        .timeout(settings.timeout.unwrap_or(PATIENCE))
+        .timeout(settings.timeout.unwrap_or(STEP_TIMEOUT))
         .tls_info(true)
         .build()
         .map_err(|error| http::failure(&error, "the HTTP client"))?;

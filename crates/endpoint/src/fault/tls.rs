@@ -76,7 +76,7 @@ fn certificate(error: &CertificateError, roots: bool) -> (String, Hint) {
         E::UnsupportedSignatureAlgorithmContext { .. }
         | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
             "the server's certificate, or one above it, is signed by an algorithm that is not supported",
-            "have it issued anew with SHA-256 or better".into(),
+            "have it issued again with SHA-256 or better".into(),
         ),
         E::Other(other) => return of_the_verifier(&format!("{:?}", other.0)),
         _ => (
@@ -101,7 +101,7 @@ fn of_the_verifier(text: &str) -> (String, Hint) {
         ),
         "UnsupportedCertVersion" => (
             "the server's certificate is of X.509 version 1, and version 3 is needed",
-            "have it issued anew with extensions; `openssl x509 -req` adds those of `-extfile`".into(),
+            "have it issued again with extensions; `openssl x509 -req` adds those of `-extfile`".into(),
         ),
         _ => ("the server's certificate cannot be verified", hints::SERVER_CERTIFICATE),
     };

@@ -166,7 +166,7 @@ async fn another_certificate_ends_the_binding_of_the_one_before() {
     assert_eq!(
         text.refusals(),
         1,
-        "a late report is of one that was read anew since"
+        "a late report is of one that was read again since"
     );
 }
 

@@ -48,7 +48,7 @@ async fn what_windows_powershell_writes_is_read_or_told() {
         .flat_map(u16::to_le_bytes)
         .collect();
     let redirected = FileSecret::new(folder.write("utf16", utf16));
-    assert!(fails(&redirected).await.contains("write it anew as UTF-8"));
+    assert!(fails(&redirected).await.contains("write it again as UTF-8"));
 }
 
 /// Windows, where one program can lock a file against others.

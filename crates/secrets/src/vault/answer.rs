@@ -111,13 +111,13 @@ fn missing(body: &[u8]) -> String {
     match metadata {
         Some(metadata) if metadata.destroyed => {
             format!(
-                "was destroyed in its newest version, {}; write it anew",
+                "was destroyed in its newest version, {}; write it again",
                 metadata.version
             )
         }
         Some(metadata) if !metadata.deletion_time.is_empty() => {
             format!(
-                "was deleted in its newest version, {}; undelete it, or write it anew",
+                "was deleted in its newest version, {}; undelete it, or write it again",
                 metadata.version
             )
         }
