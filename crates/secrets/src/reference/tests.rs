@@ -127,10 +127,7 @@ async fn a_commands_time_is_set_by_its_reference() {
     let reference: SecretReference = "command:sleep 1000".parse().unwrap();
     let source = reference.command_timeout(Duration::ZERO).open().unwrap();
     let error = source.secret().await.unwrap_err();
-    assert!(
-        error.to_string().contains("within 0ns"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("within 0ns"), "{error}");
 }
 
 #[tokio::test]
