@@ -56,6 +56,28 @@ async fn no_encoding_hides_an_echo_of_the_secret() {
     }
 }
 
+// covers: F-36, F-101
+#[tokio::test]
+async fn granted_scopes_with_a_credential_in_them_are_not_used() {
+    let granted = |scope: &str| {
+        let body = serde_json::json!({ "access_token": "t", "token_type": "Bearer", "expires_in": 60, "scope": scope });
+        raw::json(200, body.to_string())
+    };
+    for echo in [HOST_SECRET, "a b3JkZXJzLXNlcnZpY2U6S1E3cGxhaW5zZWNyZXQ="] {
+        let error = refused(granted(echo), HOST_SECRET).await;
+        assert_eq!(error.kind(), ErrorKind::UnusableResponse, "{error}");
+        assert!(error.to_string().contains("`scope` holds a credential"));
+        leak::assert_clean(&leak::error_chain(&error), HOST_SECRET);
+        // Positive control: another client gets its token, with these scopes.
+        let server = RawServer::always(granted(echo)).await;
+        let how = ClientSecretPost::new(secret(SECRET));
+        let source = ClientCredentials::builder(server.url("/token"), ID, how)
+            .danger_allow_http_on_loopback();
+        let token = fetch(source.transport(hasty())).await.unwrap();
+        assert_eq!(token.scopes().as_str(), echo);
+    }
+}
+
 // covers: F-49, F-101
 #[tokio::test]
 async fn the_host_of_a_redirect_is_shown_without_a_secret_in_it() {

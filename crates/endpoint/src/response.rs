@@ -122,17 +122,24 @@ pub(crate) fn read(
     if members.get("error").is_some() {
         return Err(refusal::in_a_success(&members, filter(), about));
     }
+    // Granted scopes are shown, traced and compared unchanged, so they cannot be redacted.
+    let scope = members.text("scope").filter(|text| *text != asked.as_str());
+    let echo = scope.is_some_and(|text| filter().finds_secret(text));
     let refresh_token = members.text("refresh_token");
     let refresh_token = refresh_token.filter(|text| rules.keep_refresh_token && !text.is_empty());
     Ok(Granted {
         refresh_token: refresh_token.map(Secret::new).transpose()?,
-        token: token(members, rules, asked, requested_at, &|members, text| {
-            let mut filter = filter();
-            for name in ["access_token", "refresh_token", "id_token"] {
-                filter.add_secret(members.text(name).unwrap_or_default());
-            }
-            filter.clean(text)
-        }),
+        token: if echo {
+            unusable("the response's `scope` holds a credential of this client")
+        } else {
+            token(members, rules, asked, requested_at, &|members, text| {
+                let mut filter = filter();
+                for name in ["access_token", "refresh_token", "id_token"] {
+                    filter.add_secret(members.text(name).unwrap_or_default());
+                }
+                filter.clean(text)
+            })
+        },
     })
 }
 
