@@ -49,8 +49,11 @@ impl Retry {
         Self::default()
     }
 
-    /// Creates a policy with one attempt and never a second request, not even if a pooled connection turns out to be
-    /// closed.
+    /// Creates a policy with one attempt: no failure is retried, not even if a pooled connection turns out to be closed.
+    ///
+    /// A second request is sent only if a response asks for it: with new credentials if the rejected ones were rotated
+    /// meanwhile, and with the nonce that a server demands for DPoP (RFC 9449 section 8). Both are prepared again, with
+    /// a new assertion.
     ///
     /// For credentials that may be presented only once, such as another party's single-use assertion.
     pub fn never() -> Self {
