@@ -184,6 +184,18 @@ async fn a_hundred_processes_make_one_request_whatever_the_latency() {
     }
 }
 
+/// Lets a hundred processes ask at once: all get the token of one request.
+async fn a_hundred_processes_share_one_fetch(mint: &Mint, store: &Distant) {
+    let mut processes = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let cache = process(mint, store);
+        processes.spawn(async move { name(&cache).await });
+    }
+    let tokens = processes.join_all().await;
+    assert!(tokens.iter().all(|token| token == "t1"));
+    assert_eq!(mint.calls(), 1);
+}
+
 // covers: F-89
 #[tokio::test(start_paused = true)]
 async fn processes_learn_of_a_token_at_once_where_the_store_notifies() {
@@ -191,14 +203,7 @@ async fn processes_learn_of_a_token_at_once_where_the_store_notifies() {
         let mint = Mint::hourly().latency(latency);
         let store = Distant::new(&mint).notifying();
         let start = Instant::now();
-        let mut processes = tokio::task::JoinSet::new();
-        for _ in 0..100 {
-            let cache = process(&mint, &store);
-            processes.spawn(async move { name(&cache).await });
-        }
-        let tokens = processes.join_all().await;
-        assert!(tokens.iter().all(|token| token == "t1"));
-        assert_eq!(mint.calls(), 1);
+        a_hundred_processes_share_one_fetch(&mint, &store).await;
         // The put, a pause of up to 20 ms, and a look-up.
         let late = start.elapsed().saturating_sub(latency);
         assert!(late <= 40 * MILLISECOND, "{latency:?}: {late:?}");
@@ -308,14 +313,7 @@ async fn exactly_one_process_takes_over_from_one_that_crashed() {
         .granted()
         .unwrap();
     let start = Instant::now();
-    let mut processes = tokio::task::JoinSet::new();
-    for _ in 0..100 {
-        let cache = process(&mint, &store);
-        processes.spawn(async move { name(&cache).await });
-    }
-    let tokens = processes.join_all().await;
-    assert!(tokens.iter().all(|token| token == "t1"));
-    assert_eq!(mint.calls(), 1);
+    a_hundred_processes_share_one_fetch(&mint, &store).await;
     let took = start.elapsed();
     assert!(
         took <= three + 4 * SECOND + 2 * SECOND + 100 * MILLISECOND,
