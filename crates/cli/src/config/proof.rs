@@ -1,4 +1,4 @@
-//! How the client authenticates.
+//! Client authentication as the settings choose it.
 
 use std::path::PathBuf;
 
