@@ -8,9 +8,9 @@ use std::{
 use hallpass_core::Timestamp;
 
 /// The number of consecutive faults that opens the breaker.
-const FAULTS: u32 = 3;
+const FAULT_LIMIT: u32 = 3;
 /// The time for which an open breaker blocks calls to the store.
-const REST: Duration = Duration::from_secs(10);
+const OPEN_DURATION: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub(crate) struct Breaker(Mutex<State>);
@@ -24,8 +24,15 @@ enum State {
     Open {
         until: Timestamp,
     },
-    /// One call is in progress, and its outcome decides.
+    /// A probe is in progress, and its outcome decides.
     HalfOpen,
+}
+
+impl State {
+    fn open(now: Timestamp) -> Self {
+        let until = now.saturating_add(OPEN_DURATION);
+        Self::Open { until }
+    }
 }
 
 impl Default for State {
@@ -37,7 +44,7 @@ impl Default for State {
 /// The breaker's decision about a call to the store.
 pub(crate) enum Admission {
     Granted,
-    /// The rest period is over, and this call is the first one after it.
+    /// The breaker has been open for long enough, and this call decides whether it closes.
     Probe(Probe),
     Denied,
 }
@@ -60,25 +67,28 @@ impl Breaker {
         self.change(|state| matches!(state, State::Closed { .. }))
     }
 
+    /// Ends a series of faults. A success of a call that started before the breaker opened does not close it: only the
+    /// probe's does.
     pub(crate) fn succeeded(&self) {
-        self.change(|state| *state = State::default());
+        self.change(|state| {
+            if let State::Closed { faults } = state {
+                *faults = 0;
+            }
+        });
     }
 
-    /// Counts a fault; returns true if it is the first one of a series or of a rest period, which deserves a warning.
+    /// Counts a fault; returns true if it is the first one of a series, which deserves a warning. A fault of a call that
+    /// started before the breaker opened is ignored.
     pub(crate) fn failed(&self, now: Timestamp) -> bool {
         self.change(|state| {
-            let (faults, first) = match *state {
-                State::Closed { faults } => (faults + 1, faults == 0),
-                State::HalfOpen => (FAULTS, true),
-                // From a call that started earlier.
-                State::Open { .. } => return false,
+            let State::Closed { faults } = state else {
+                return false;
             };
-            *state = if faults >= FAULTS {
-                let until = now.saturating_add(REST);
-                State::Open { until }
-            } else {
-                State::Closed { faults }
-            };
+            *faults += 1;
+            let first = *faults == 1;
+            if *faults >= FAULT_LIMIT {
+                *state = State::open(now);
+            }
             first
         })
     }
@@ -93,11 +103,13 @@ pub(crate) struct Probe(Arc<Breaker>);
 
 impl Probe {
     pub(crate) fn report(self, success: bool, now: Timestamp) {
-        if success {
-            self.0.succeeded();
-        } else {
-            self.0.failed(now);
-        }
+        self.0.change(|state| {
+            *state = if success {
+                State::default()
+            } else {
+                State::open(now)
+            };
+        });
     }
 }
 
@@ -137,27 +149,48 @@ mod tests {
 
     // covers: F-88
     #[test]
-    fn after_a_rest_one_question_decides() {
+    fn one_probe_at_a_time_decides_about_an_open_breaker() {
         let breaker = open();
         assert!(probe(&breaker, at(10)).is_none());
-        let first = probe(&breaker, at(11)).expect("the rest is over");
+        let first = probe(&breaker, at(11)).expect("a probe is due");
         assert!(probe(&breaker, at(11)).is_none(), "one at a time");
         first.report(false, at(12));
         assert!(probe(&breaker, at(21)).is_none());
-        let second = probe(&breaker, at(22)).expect("the rest is over");
+        let second = probe(&breaker, at(22)).expect("a probe is due");
         second.report(true, at(22));
         assert!(matches!(breaker.admit(at(22)), Admission::Granted));
     }
 
     #[test]
-    fn a_probe_that_is_dropped_leaves_the_place_to_the_next() {
+    fn the_call_after_a_dropped_probe_is_the_next_probe() {
         let breaker = open();
-        drop(probe(&breaker, at(11)).expect("the rest is over"));
+        drop(probe(&breaker, at(11)).expect("a probe is due"));
         assert!(probe(&breaker, at(11)).is_some());
     }
 
     #[test]
-    fn a_success_in_between_ends_the_row() {
+    fn a_late_success_does_not_close_an_open_breaker() {
+        let breaker = open();
+        breaker.succeeded();
+        assert!(!breaker.is_closed());
+        assert!(probe(&breaker, at(10)).is_none(), "it stays open");
+        assert!(probe(&breaker, at(11)).is_some());
+    }
+
+    #[test]
+    fn late_outcomes_do_not_decide_for_a_probe() {
+        let breaker = open();
+        let first = probe(&breaker, at(11)).expect("a probe is due");
+        breaker.succeeded();
+        assert!(!breaker.is_closed());
+        assert!(!breaker.failed(at(11)), "the warning is the probe's");
+        assert!(!breaker.is_closed());
+        first.report(true, at(12));
+        assert!(breaker.is_closed());
+    }
+
+    #[test]
+    fn a_success_ends_a_series_of_faults() {
         let breaker = Arc::new(Breaker::default());
         for _ in 0..10 {
             breaker.failed(at(1));
