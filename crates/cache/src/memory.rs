@@ -15,7 +15,8 @@ use crate::{Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore};
 /// A token store in this process's memory: for tests, and for sharing tokens between caches of one process.
 ///
 /// Clones share their entries. Each call yields to other tasks once, like a call to a network store, so that tests see
-/// the same interleavings. Entries are wiped when they expire, are replaced or removed; the number of keys is limited.
+/// the same interleavings. Entries are wiped from memory when they are replaced, removed or evicted, and when a look-up
+/// or a new key finds them expired; the number of keys is limited.
 ///
 /// ```
 /// use hallpass_cache::{CachedTokenSource, MemoryTokenStore};
@@ -267,6 +268,7 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
+    const HOUR: Duration = Duration::from_secs(3_600);
 
     fn key(number: u64) -> StoreKey {
         StoreKey::new(&number.to_string(), &TokenRequest::new())
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_expired_is_given_back() {
+    async fn expired_keys_are_dropped_as_new_ones_arrive() {
         let clock = ManualClock::new();
         let store = MemoryTokenStore::new(clock.clone());
         for number in 0..1_000 {
@@ -310,7 +312,7 @@ mod tests {
 
     // covers: F-89
     #[tokio::test]
-    async fn a_key_that_was_dropped_loses_no_fence_number() {
+    async fn fence_numbers_continue_after_a_key_was_dropped() {
         let clock = ManualClock::new();
         let store = MemoryTokenStore::new(clock.clone()).with_max_keys(1);
         let one = key(1);
@@ -318,5 +320,54 @@ mod tests {
         store.put(&key(2), b"entry", MINUTE, None).await.unwrap();
         let second = store.lease(&one, MINUTE).await.unwrap().granted().unwrap();
         assert!(second.fence() > first.fence());
+    }
+
+    fn bytes(store: &MemoryTokenStore) -> Vec<Vec<u8>> {
+        let inner = store.inner();
+        let entries = inner.slots.values().filter_map(|slot| slot.entry.as_ref());
+        entries.map(|entry| entry.bytes.to_vec()).collect()
+    }
+
+    // covers: F-104
+    #[tokio::test]
+    async fn entries_are_wiped_when_they_are_dropped() {
+        fn is_wiped(_: &impl zeroize::ZeroizeOnDrop) {}
+
+        let store = MemoryTokenStore::default();
+        let one = key(1);
+        store.put(&one, b"entry", MINUTE, None).await.unwrap();
+        let inner = store.inner();
+        is_wiped(&inner.slots[&one].entry.as_ref().unwrap().bytes);
+    }
+
+    // covers: F-104
+    #[tokio::test]
+    async fn entries_that_cannot_be_returned_are_dropped() {
+        let clock = ManualClock::new();
+        let store = MemoryTokenStore::new(clock.clone()).with_max_keys(1);
+        let (one, two) = (key(1), key(2));
+        let lease = store.lease(&one, MINUTE).await.unwrap().granted().unwrap();
+        store
+            .put(&one, b"first", MINUTE, Some(&lease))
+            .await
+            .unwrap();
+        assert_eq!(bytes(&store), [b"first"]);
+        // Replaced.
+        store
+            .put(&one, b"second", HOUR, Some(&lease))
+            .await
+            .unwrap();
+        assert_eq!(bytes(&store), [b"second"]);
+        // Removed.
+        store.remove(&one, lease.fence()).await.unwrap();
+        assert!(bytes(&store).is_empty());
+        // Evicted.
+        store.put(&one, b"third", MINUTE, None).await.unwrap();
+        store.put(&two, b"fourth", MINUTE, None).await.unwrap();
+        assert_eq!(bytes(&store), [b"fourth"]);
+        // Expired.
+        clock.advance(MINUTE);
+        assert!(!is_there(&store, 2).await);
+        assert!(bytes(&store).is_empty());
     }
 }

@@ -1,6 +1,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use zeroize::Zeroizing;
 
 mod key;
 
@@ -156,10 +157,10 @@ macro_rules! forward {
 
 forward!(Arc<T>, Box<T>, &T);
 
-/// An entry of a store.
+/// An entry of a store; its bytes are wiped from memory when it is dropped.
 #[derive(Clone)]
 pub struct StoreEntry {
-    bytes: Vec<u8>,
+    bytes: Zeroizing<Vec<u8>>,
     fence: u64,
     ttl: Option<Duration>,
 }
@@ -168,7 +169,11 @@ impl StoreEntry {
     /// Creates an entry from the bytes that were put, the fence that they were put under, and the remaining time to
     /// live, if the store knows it.
     pub fn new(bytes: Vec<u8>, fence: u64, ttl: Option<Duration>) -> Self {
-        Self { bytes, fence, ttl }
+        Self {
+            bytes: Zeroizing::new(bytes),
+            fence,
+            ttl,
+        }
     }
 
     /// Returns the bytes that were put.
@@ -184,12 +189,6 @@ impl StoreEntry {
     /// Returns the remaining time to live, by the store's clock.
     pub fn ttl(&self) -> Option<Duration> {
         self.ttl
-    }
-}
-
-impl Drop for StoreEntry {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.bytes);
     }
 }
 
