@@ -1,9 +1,9 @@
 //! Tokens that a resource server refuses.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hallpass_core::{Clock as _, ErrorKind, TokenRequest, TokenSource};
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 
 use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, callers, key, name, settle};
 
@@ -93,6 +93,35 @@ async fn an_api_that_refuses_every_token_cannot_make_it_hammer_the_server() {
     assert_ne!(name(&cache).await, good.expose());
 }
 
+/// A refresh is in progress while the sixth token in a row is refused: the next fetch is 16 s away.
+// covers: C-35, F-81
+#[tokio::test(start_paused = true)]
+async fn waiters_get_an_error_rather_than_a_long_wait() {
+    let mint = Mint::new([Answer::Advised(10 * SECOND, SECOND)]);
+    let cache = Arc::new(mint.cached());
+    for _ in 0..5 {
+        cache.invalidate(&ask(&*cache).await.unwrap());
+        advance(MINUTE / 4).await;
+    }
+    let token = ask(&*cache).await.unwrap();
+    advance(2 * SECOND).await;
+    let gate = mint.close();
+    ask(&*cache).await.unwrap();
+    gate.arrived(1).await;
+    cache.invalidate(&token);
+    let waiting = callers(&cache, 1).await;
+    let start = Instant::now();
+    gate.open();
+    let error = waiting.join_all().await.remove(0).unwrap_err();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert!(error.to_string().contains("the last 6 tokens"), "{error}");
+    assert_eq!(error.retry_after(), Some(16 * SECOND));
+    assert_eq!(mint.calls(), 7);
+    // After that time the next fetch is made, whose result is used.
+    advance(16 * SECOND).await;
+    assert_eq!(name(&*cache).await, "t8");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_token_is_dropped_under_every_key_that_holds_it_and_no_other() {
     let mint = Mint::new([Answer::Same(HOUR)]);
@@ -130,7 +159,7 @@ async fn a_renewal_that_brought_nothing_leaves_the_old_token_refusable() {
     let mint = Mint::hourly();
     let cache = mint.cached();
     let token = ask(&cache).await.unwrap();
-    mint.then([Answer::New(std::time::Duration::ZERO)]);
+    mint.then([Answer::New(Duration::ZERO)]);
     advance(58 * MINUTE).await;
     assert_eq!(name(&cache).await, "t1");
     settle().await;
