@@ -250,7 +250,7 @@ async fn a_second_answer_after_the_body_is_not_taken_for_the_next() {
 
 // covers: F-60
 #[tokio::test]
-async fn a_proxy_is_used_and_its_refusals_are_named() {
+async fn a_proxy_is_used_and_its_refusals_name_it() {
     const REMOTE: &str = "https://login.example/token";
     let through = |proxy: &RawServer| HttpTransport::builder().proxy(proxy.url(""));
     let proxy = RawServer::always(raw::http(407, &[("proxy-authenticate", "Basic")], "")).await;
@@ -262,7 +262,7 @@ async fn a_proxy_is_used_and_its_refusals_are_named() {
         &error,
         ErrorKind::Configuration,
         false,
-        "proxy asks for credentials",
+        &format!("the proxy {} asks for credentials", proxy.address()),
     );
     let transport = through(&proxy)
         .proxy_credentials("user", secret(CANARY))
@@ -289,7 +289,32 @@ async fn a_proxy_is_used_and_its_refusals_are_named() {
         &error,
         ErrorKind::Unavailable,
         true,
-        "no connection could be made",
+        &format!(
+            "no connection could be made: the proxy {} refused it",
+            proxy.address()
+        ),
+    );
+
+    let closed = raw::refused_url().unwrap();
+    let down = HttpTransport::builder().proxy(&closed).build().unwrap();
+    let error = fetch(builder(REMOTE).transport(down)).await.unwrap_err();
+    let closed = closed.trim_start_matches("http://").trim_end_matches('/');
+    check(
+        &error,
+        ErrorKind::Unavailable,
+        true,
+        &format!("no connection could be made through the proxy {closed}"),
+    );
+    let unknown = HttpTransport::builder().proxy("http://no-such-host.invalid");
+    let transport = unknown.build().unwrap();
+    let error = fetch(builder(REMOTE).transport(transport))
+        .await
+        .unwrap_err();
+    check(
+        &error,
+        ErrorKind::Unavailable,
+        true,
+        "the name of the proxy no-such-host.invalid:80 could not be resolved",
     );
 }
 

@@ -8,6 +8,7 @@ use url::Url;
 use crate::{
     config::Settings,
     failure::{Exit, Failure},
+    http,
 };
 
 /// The proxy variables, which are used only with `proxy = "system"`.
@@ -23,39 +24,48 @@ pub(crate) fn token_error(error: &TokenError, settings: &Settings) -> Failure {
     if error.status().is_some() {
         return failure;
     }
-    if settings.proof.runs_a_command() && failure.message().contains("was killed") {
+    if error.is_local() && settings.proof.runs_a_command() {
         return and(
             failure,
             "`command_timeout` of the profile sets how long it may take",
         );
     }
-    unreachable(failure, settings)
+    match (error.host(), Url::parse(settings.place.url())) {
+        (Some(_), Ok(url)) => unreachable(failure, settings, &url),
+        // No request was sent, as the credential could not be read.
+        _ => failure,
+    }
 }
 
-/// Adds the proxy in use to a connection failure.
-pub(crate) fn unreachable(failure: Failure, settings: &Settings) -> Failure {
-    if failure.exit() != Exit::Unavailable {
+/// Adds the setting of the proxy to the failure of a connection to this URL.
+pub(crate) fn unreachable(failure: Failure, settings: &Settings, url: &Url) -> Failure {
+    if failure.exit() != Exit::Unavailable || http::is_loopback(url) {
         return failure;
     }
-    let check = "check that it runs and lets you through";
-    let on_the_way = match (settings.proxy.as_deref(), variable()) {
-        (Some("system"), Some((name, value))) if value.starts_with("socks") => format!(
-            "the variable `{name}` names a SOCKS proxy, which is not supported: name an HTTP proxy"
-        ),
-        (Some("system"), Some((name, _))) => {
-            format!("requests go through the proxy that the variable `{name}` names: {check}")
-        }
+    let setting = match (settings.proxy.as_deref(), variable()) {
         (Some("system") | None, None) => return failure,
-        (Some(proxy), _) => {
-            let url = Url::parse(proxy).ok();
-            let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
-            format!("requests go through the proxy {host} (`proxy`): {check}")
+        (None, Some((name, _))) => {
+            let unused = format!(
+                "the variable `{name}` is set but not used: set `proxy = \"system\"` to use that proxy"
+            );
+            return and(failure, &unused);
         }
-        (None, Some((name, _))) => format!(
-            "the variable `{name}` is set and not used: to go through that proxy, set `proxy = \"system\"`"
-        ),
+        (Some("system"), Some((name, value))) if value.starts_with("socks") => {
+            let unsupported = format!(
+                "the variable `{name}` names a SOCKS proxy, which is not supported: name an HTTP proxy"
+            );
+            return and(failure, &unsupported);
+        }
+        (Some("system"), Some((name, _))) => format!("the variable `{name}`"),
+        (Some(_), _) => "`proxy`".to_owned(),
     };
-    and(failure, &on_the_way)
+    match http::proxy_for(settings, url) {
+        Some(_) => and(
+            failure,
+            &format!("check that the proxy of {setting} runs and allows this connection"),
+        ),
+        None => failure,
+    }
 }
 
 fn and(failure: Failure, remedy: &str) -> Failure {

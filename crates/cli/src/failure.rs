@@ -1,6 +1,6 @@
 //! Exit codes and error messages.
 
-mod advice;
+pub(crate) mod advice;
 
 use std::{error::Error, fmt, io, process::ExitCode};
 
@@ -121,6 +121,8 @@ impl fmt::Display for Failure {
 impl From<TokenError> for Failure {
     fn from(error: TokenError) -> Self {
         let exit = match error.kind() {
+            // Another attempt would fail on this machine as well.
+            _ if error.is_local() => Exit::Configuration,
             ErrorKind::Configuration => Exit::Configuration,
             ErrorKind::CredentialsRefused | ErrorKind::RequestRefused => Exit::Refused,
             ErrorKind::UnusableResponse => Exit::Unusable,
@@ -201,6 +203,7 @@ mod tests {
             (TokenError::request_refused("x"), 4),
             (TokenError::unavailable("x"), 5),
             (TokenError::unusable_response("x"), 7),
+            (TokenError::unavailable("x").with_local(true), 3),
         ] {
             assert_eq!(Failure::from(error).exit().code(), code);
         }

@@ -7,7 +7,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, Url};
 
 use crate::{
     config::{Proof, Settings},
-    failure::{Exit, Failure, Told},
+    failure::{Exit, Failure, Told, advice},
     source,
 };
 
@@ -73,29 +73,45 @@ pub(crate) async fn client_with_certificate(
     let identity = source::certificate(settings)?.identity().await?;
     // The certificate was read before, so it is valid.
     let identity = Identity::from_pem(identity.expose_pem().as_bytes());
-    let identity = identity.map_err(|error| failure(&error, "the HTTP client"))?;
+    let identity = identity.map_err(|error| failure(&error, "the HTTP client", None))?;
     Ok(client.identity(identity))
 }
 
-/// Describes a failed request. The error's own text names the URL and is left out.
-pub(crate) fn failure(error: &reqwest::Error, host: &str) -> Failure {
+/// Returns host and port of the proxy for requests to this URL; `None` for a direct connection.
+pub(crate) fn proxy_for(settings: &Settings, url: &Url) -> Option<String> {
+    let transport = source::transport(settings).ok()?;
+    transport.proxy_for(url.as_str())
+}
+
+/// Describes a failed request to this host, through this proxy if any. The error's own text names the URL and is left
+/// out.
+pub(crate) fn failure(error: &reqwest::Error, host: &str, proxy: Option<&str>) -> Failure {
     let cause = Told::of(error.source());
     let tls = explain_tls_error(error);
     let why = cause.as_ref().map_or("", Told::deepest);
     let why = tls.as_deref().unwrap_or(why);
+    let through = proxy.map(|proxy| format!(" through the proxy {proxy}"));
+    let through = through.unwrap_or_default();
     let failure = if tls.is_some() && why.contains("certificate") {
         Failure::configuration(format!(
-            "no secure connection to {host} could be made: {why}"
+            "no secure connection to {host} could be made{through}: {why}"
         ))
         .with_remedy("check the host and its certificate; add a private authority with `ca_file`")
+    } else if let Some(proxy) = proxy.filter(|_| why.contains("proxy auth")) {
+        Failure::configuration(format!("the proxy {proxy} asks for credentials"))
+            .with_remedy(advice::PROXY_CREDENTIALS)
+    } else if error.is_timeout() && error.is_connect() {
+        let what = format!("no connection to {host} could be made in time{through}");
+        Failure::new(Exit::Unavailable, what)
     } else if error.is_timeout() {
-        Failure::new(Exit::Unavailable, format!("{host} was too slow"))
+        let what = format!("{host} did not respond in time{through}");
+        Failure::new(Exit::Unavailable, what)
     } else if error.is_builder() {
         Failure::configuration(format!("the request could not be written: {why}"))
     } else {
         Failure::new(
             Exit::Unavailable,
-            format!("{host} could not be reached: {why}"),
+            format!("{host} could not be reached{through}: {why}"),
         )
     };
     match cause {

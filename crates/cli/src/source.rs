@@ -170,7 +170,7 @@ fn refine(
     source
 }
 
-fn transport(settings: &Settings) -> Result<HttpTransport, Failure> {
+pub(crate) fn transport(settings: &Settings) -> Result<HttpTransport, Failure> {
     let mut transport = HttpTransport::builder();
     if let Some(timeout) = settings.timeout {
         transport = transport.timeout(timeout);

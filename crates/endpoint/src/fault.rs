@@ -2,20 +2,41 @@
 
 mod tls;
 
-use std::{error::Error, io};
+use std::{error::Error, io, sync::Arc};
 
 use hallpass_core::{ErrorKind, Hint, TokenError};
+use hyper_util::client::proxy::matcher::Matcher;
+use url::Url;
 
-use crate::hints;
+use crate::{address, hints};
 pub(crate) use tls::not_pem;
 
 /// The transport settings that affect the description.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Setup {
     /// True if certificate authorities were added to the platform's.
     pub(crate) roots: bool,
-    /// True if requests may go through a proxy.
-    pub(crate) proxy: bool,
+    /// The proxies that requests may go through, by their URL.
+    pub(crate) proxies: Option<Arc<Matcher>>,
+}
+
+impl Setup {
+    /// Returns host and port of the proxy for a request to this URL; `None` for a direct connection.
+    pub(crate) fn proxy_for(&self, url: &Url) -> Option<String> {
+        let proxies = self.proxies.as_ref()?;
+        if address::is_loopback(url) {
+            return None;
+        }
+        let target = url.as_str().parse::<http::Uri>().ok()?;
+        let proxy = proxies.intercept(&target)?;
+        let (host, port) = (proxy.uri().host()?, proxy.uri().port_u16());
+        let default = match proxy.uri().scheme_str() {
+            Some("https") => 443,
+            Some("http") | None => 80,
+            Some(_) => 1080,
+        };
+        Some(format!("{host}:{}", port.unwrap_or(default)))
+    }
 }
 
 /// A marker in the `source()` chain: the connection broke before any response.
@@ -51,7 +72,8 @@ const REFUSALS: [(&str, &str); 8] = [
 ];
 
 /// Converts the error of a request. `reused`: it was sent on a pooled connection.
-pub(crate) fn of(error: reqwest::Error, setup: Setup, reused: bool) -> TokenError {
+pub(crate) fn of(error: reqwest::Error, setup: &Setup, reused: bool) -> TokenError {
+    let proxy = error.url().and_then(|url| setup.proxy_for(url));
     let error = error.without_url();
     if let Some(why) = refused_certificate(&error) {
         let message = format!("the server refused the client certificate in TLS: {why}");
@@ -60,7 +82,7 @@ pub(crate) fn of(error: reqwest::Error, setup: Setup, reused: bool) -> TokenErro
             .with_source(error);
     }
     if error.is_connect() {
-        return connecting(error, setup);
+        return connecting(error, setup, proxy.as_deref());
     }
     if error.is_timeout() {
         return TokenError::unavailable("the server was too slow").with_source(error);
@@ -116,37 +138,48 @@ fn refused_certificate(error: &reqwest::Error) -> Option<&'static str> {
     known.map(|(_, why)| *why)
 }
 
-fn connecting(error: reqwest::Error, setup: Setup) -> TokenError {
+/// Returns the part of a message that names the proxy.
+pub(crate) fn through(proxy: Option<&str>) -> String {
+    proxy
+        .map(|proxy| format!(" through the proxy {proxy}"))
+        .unwrap_or_default()
+}
+
+/// Converts the error of a request that was not sent, as no connection could be made. `proxy`: host and port.
+fn connecting(error: reqwest::Error, setup: &Setup, proxy: Option<&str>) -> TokenError {
+    let through = through(proxy);
     if error.is_timeout() {
-        let message = if setup.proxy {
-            "no connection could be made in time, perhaps since a proxy did not answer"
-        } else {
-            "no connection could be made in time"
-        };
+        let message = format!("no connection could be made in time{through}");
         return TokenError::unavailable(message).with_source(error);
     }
     if error.is_dns() {
-        return TokenError::unavailable("the host's name could not be resolved")
-            .with_hint(hints::HOST_NAME)
-            .with_source(error);
+        let failed = match proxy {
+            Some(proxy) => TokenError::unavailable(format!(
+                "the name of the proxy {proxy} could not be resolved"
+            )),
+            None => TokenError::unavailable("the host's name could not be resolved")
+                .with_hint(hints::HOST_NAME),
+        };
+        return failed.with_source(error);
     }
     if let Some(why) = tls_error(&error) {
         let (why, hint) = tls::in_words(why, setup.roots);
-        let message = format!("no secure connection could be made: {why}");
+        let message = format!("no secure connection could be made{through}: {why}");
         return TokenError::configuration(message)
             .with_hint(hint)
             .with_source(error);
     }
     let text = chain(&error);
+    let address = proxy.map(|proxy| format!(" {proxy}")).unwrap_or_default();
     if text.contains("proxy auth") {
-        return TokenError::configuration("the proxy asks for credentials")
+        return TokenError::configuration(format!("the proxy{address} asks for credentials"))
             .with_hint(hints::PROXY_CREDENTIALS)
             .with_source(error);
     }
-    let message = match (setup.proxy, text.contains("tunnel error: unsuccessful")) {
-        (_, true) => "no connection could be made: the proxy refused it",
-        (true, false) => "no connection could be made through the proxy",
-        (false, false) => "no connection could be made",
+    let message = if text.contains("tunnel error: unsuccessful") {
+        format!("no connection could be made: the proxy{address} refused it")
+    } else {
+        format!("no connection could be made{through}")
     };
     TokenError::unavailable(message).with_source(error)
 }

@@ -7,7 +7,9 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use hallpass_core::{Secret, TokenError};
 use http::HeaderMap;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, Response, redirect};
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::{BuildError, ClientIdentity, Credentials, address, fault, hints};
@@ -86,6 +88,22 @@ impl HttpTransport {
         }
     }
 
+    /// Returns host and port of the proxy through which a request to this URL is sent, without user name and password;
+    /// `None` for a direct connection, an invalid URL, and a [caller's client](Self::danger_from_client).
+    ///
+    /// ```
+    /// use hallpass_endpoint::HttpTransport;
+    ///
+    /// let transport = HttpTransport::builder().proxy("http://proxy.example:3128").build()?;
+    /// let proxy = transport.proxy_for("https://login.example/token");
+    /// assert_eq!(proxy.as_deref(), Some("proxy.example:3128"));
+    /// assert_eq!(transport.proxy_for("https://127.0.0.1/token"), None);
+    /// # Ok::<(), hallpass_endpoint::BuildError>(())
+    /// ```
+    pub fn proxy_for(&self, url: &str) -> Option<String> {
+        self.setup.proxy_for(&Url::parse(url).ok()?)
+    }
+
     /// Sends a request and reads the response, within `deadline` or the transport's own timeout, whichever is shorter.
     /// Presents the certificate of the credentials, if they have one.
     pub(crate) async fn exchange_as(
@@ -130,7 +148,8 @@ impl HttpTransport {
         deadline: Duration,
     ) -> Result<Answer, TokenError> {
         // A proxy may be on any host, and traffic to loopback may be plain HTTP.
-        let direct = self.setup.proxy && address::is_loopback(request.url());
+        let proxy = self.setup.proxy_for(request.url());
+        let direct = self.setup.proxies.is_some() && address::is_loopback(request.url());
         let sent = async {
             match &self.others {
                 Some(others) if direct || identity.is_some() => {
@@ -140,20 +159,22 @@ impl HttpTransport {
                 _ => self.send(&self.client, request).await,
             }
         };
-        self.within(deadline, sent).await
+        self.within(deadline, proxy.as_deref(), sent).await
     }
 
     async fn within(
         &self,
         deadline: Duration,
+        proxy: Option<&str>,
         sent: impl Future<Output = Result<Answer, TokenError>>,
     ) -> Result<Answer, TokenError> {
         let timeout = self.bounds.timeout.min(deadline);
         tokio::time::timeout(timeout, sent)
             .await
             .unwrap_or_else(|_| {
+                let through = fault::through(proxy);
                 Err(TokenError::unavailable(format!(
-                    "the server did not answer in full within {timeout:?}"
+                    "the server did not answer in full within {timeout:?}{through}"
                 )))
             })
     }
@@ -162,7 +183,7 @@ impl HttpTransport {
         let (response, reused) = reuse::observe(client.execute(request)).await;
         // The connections of a caller's client cannot be observed.
         let reused = reused && self.others.is_some();
-        let mut response = response.map_err(|error| fault::of(error, self.setup, reused))?;
+        let mut response = response.map_err(|error| fault::of(error, &self.setup, reused))?;
         let limit = self.bounds.max_body_bytes;
         if response.status().is_redirection() {
             // Its body has no meaning, and may not end properly.
@@ -181,7 +202,7 @@ impl HttpTransport {
             .map_or(Ok(FIRST), usize::try_from)
             .unwrap_or(limit);
         let mut body = Zeroizing::new(Vec::with_capacity(capacity));
-        while let Some(chunk) = next(&mut response, self.setup).await? {
+        while let Some(chunk) = next(&mut response, &self.setup).await? {
             if body.len() + chunk.len() > limit {
                 return Err(too_large(limit).with_status(response.status()));
             }
@@ -200,7 +221,7 @@ const FIRST: usize = 4 * 1_024;
 
 async fn next(
     response: &mut Response,
-    setup: fault::Setup,
+    setup: &fault::Setup,
 ) -> Result<Option<bytes::Bytes>, TokenError> {
     let status = response.status();
     let chunk = response.chunk().await;
@@ -351,7 +372,7 @@ impl HttpTransportBuilder {
         let client = self.client(None, false)?;
         let setup = fault::Setup {
             roots: !self.roots.is_empty(),
-            proxy: self.proxy.is_some() || self.system_proxy,
+            proxies: self.proxies().map(Arc::new),
         };
         Ok(HttpTransport {
             client,
@@ -416,7 +437,7 @@ impl HttpTransportBuilder {
             });
         };
         let refuse = |message: &'static str| Err(BuildError::new("proxy", message));
-        let Ok(parsed) = url::Url::parse(url) else {
+        let Ok(parsed) = Url::parse(url) else {
             return refuse("not an absolute URL; give it as `http://proxy.example:3128`");
         };
         if !parsed.username().is_empty() || parsed.password().is_some() {
@@ -435,6 +456,14 @@ impl HttpTransportBuilder {
             proxy = proxy.basic_auth(user, password.expose());
         }
         Ok(builder.proxy(proxy))
+    }
+
+    /// Returns the proxies that requests may go through, without user name and password.
+    fn proxies(&self) -> Option<Matcher> {
+        match &self.proxy {
+            Some(url) => Some(Matcher::builder().all(url.as_str()).build()),
+            None => self.system_proxy.then(Matcher::from_system),
+        }
     }
 
     fn with_roots(&self, builder: ClientBuilder) -> Result<ClientBuilder, BuildError> {

@@ -44,12 +44,12 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
             // The timeout covers the whole request, including the upload.
             .read_timeout(idle_timeout.saturating_add(upload_time(body.as_deref())));
         let client = TokenClient::new(authorizer, client)
-            .map_err(|error| http::failure(&error, "the HTTP client"))?;
-        let mut request = client.http().request(method, url).headers(headers);
+            .map_err(|error| http::failure(&error, "the HTTP client", None))?;
+        let mut request = client.http().request(method, url.clone()).headers(headers);
         if let Some(body) = body {
             request = request.body(body);
         }
-        let shown = match send(&client, request, &tokens.settings, &host).await {
+        let shown = match send(&client, request, &tokens.settings, &url).await {
             Ok(answer) => {
                 let how = Showing {
                     include: args.include,
@@ -158,13 +158,18 @@ async fn send(
     client: &TokenClient,
     request: RequestBuilder,
     settings: &Settings,
-    host: &str,
+    url: &Url,
 ) -> Result<Response, Failure> {
+    let host = url.host_str().unwrap_or_default();
     match client.send(request).await {
         Ok(answer) => Ok(answer),
         Err(error) => Err(match (error.token_error(), error.http_error()) {
             (Some(error), _) => explain::token_error(error, settings),
-            (None, Some(error)) => explain::unreachable(http::failure(error, host), settings),
+            (None, Some(error)) => {
+                let proxy = http::proxy_for(settings, url);
+                let failure = http::failure(error, host, proxy.as_deref());
+                explain::unreachable(failure, settings, url)
+            }
             (None, None) => Failure::new(Exit::Unavailable, format!("{host} could not be reached")),
         }),
     }
@@ -198,9 +203,9 @@ async fn show(mut answer: Response, how: &Showing, host: &str) -> Result<ExitCod
         match timeout(how.idle_timeout, answer.chunk()).await {
             Ok(Ok(Some(part))) => has_reader = out::part(&part)?,
             Ok(Ok(None)) => break,
-            Ok(Err(error)) => return Err(http::failure(&error, host)),
+            Ok(Err(error)) => return Err(http::failure(&error, host, None)),
             Err(_) => {
-                let what = format!("{host} was too slow");
+                let what = format!("{host} did not respond in time");
                 return Err(Failure::new(Exit::Unavailable, what));
             }
         }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use hallpass::{
-    core::{SecretAnomaly, SecretError, TextFilter},
+    core::{SecretAnomaly, TextFilter},
     endpoint::{
         AuthenticationContext, ClientAuthentication as _, Metadata, presets::SecretAuthentication,
     },
@@ -13,6 +13,7 @@ use hallpass::{
 use super::{report::Report, steps::CERTIFICATE_DAYS};
 use crate::{
     config::{Proof as Setting, SecretReference, Sent, Server, Settings},
+    explain,
     failure::Failure,
     source,
 };
@@ -35,9 +36,10 @@ pub(super) async fn read(settings: &Settings) -> Result<Proof, Failure> {
     let proof = look(settings).await?;
     // The credentials are created as for a request but not sent, to report errors before any network access.
     let context = AuthenticationContext::new(&settings.client_id, settings.place.url());
-    source::authentication(settings)?
+    let credentials = source::authentication(settings)?
         .credentials(&context)
-        .await?;
+        .await;
+    credentials.map_err(|error| explain::token_error(&error, settings))?;
     Ok(proof)
 }
 
@@ -83,7 +85,7 @@ async fn look(settings: &Settings) -> Result<Proof, Failure> {
             ..
         } => {
             let text = source::open_key(settings)?.secret().await;
-            let text = text.map_err(|error| Failure::configuration(error.to_string()))?;
+            let text = text.map_err(|error| explain::token_error(&error.into(), settings))?;
             let key = source::key(text.expose(), settings)?;
             let algorithm = key.algorithm().name();
             let key_id = match (key.key_id(), certificate) {
@@ -108,7 +110,8 @@ async fn look(settings: &Settings) -> Result<Proof, Failure> {
             self_signed,
             ..
         } => {
-            let identity = source::certificate(settings)?.identity().await?;
+            let identity = source::certificate(settings)?.identity().await;
+            let identity = identity.map_err(|error| explain::token_error(&error, settings))?;
             let method = if *self_signed {
                 "self_signed_tls_client_auth"
             } else {
@@ -162,7 +165,7 @@ async fn text(
     reference: &SecretReference,
 ) -> Result<hallpass::Secret, Failure> {
     let secret = source::open(settings, setting, reference)?.secret().await;
-    secret.map_err(|error: SecretError| Failure::configuration(error.to_string()))
+    secret.map_err(|error| explain::token_error(&error.into(), settings))
 }
 
 impl Proof {

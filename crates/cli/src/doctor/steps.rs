@@ -81,9 +81,10 @@ pub(super) async fn examine(settings: &Settings, report: &mut Report) -> Result<
 
     // Building the source has validated the URL.
     let url = Url::parse(settings.place.url()).map_err(|_| Failed)?;
-    if settings.proxy.is_some() && !http::is_loopback(&url) {
-        report.skipped(DNS, "it is up to the proxy");
-        report.skipped(TCP, "it is up to the proxy");
+    if let Some(proxy) = http::proxy_for(settings, &url) {
+        let connection = format!("the proxy {proxy} makes the connection");
+        report.skipped(DNS, &connection);
+        report.skipped(TCP, &connection);
     } else {
         let addresses = note(report, DNS, dns(&url).await)?;
         report.ok(DNS, listed(&addresses));
@@ -153,7 +154,8 @@ async fn metadata(
     settings: &Settings,
     report: &mut Report,
 ) -> Result<Option<Arc<Metadata>>, Failure> {
-    let metadata = source::endpoint(settings)?.metadata().await?;
+    let metadata = source::endpoint(settings)?.metadata().await;
+    let metadata = metadata.map_err(|error| explain::token_error(&error, settings))?;
     match metadata.as_ref().map(|known| known.token_endpoint()) {
         None => report.skipped(
             METADATA,
@@ -233,13 +235,17 @@ async fn look(settings: &Settings, url: &Url) -> Result<Looked, Failure> {
         .timeout(settings.timeout.unwrap_or(STEP_TIMEOUT))
         .tls_info(true)
         .build()
-        .map_err(|error| http::failure(&error, "the HTTP client"))?;
+        .map_err(|error| http::failure(&error, "the HTTP client", None))?;
     let mut root = url.clone();
     root.set_path("/");
     root.set_query(None);
     let asked = SystemTime::now();
     let answer = client.get(root).send().await;
-    let answer = answer.map_err(|error| http::failure(&error, &host))?;
+    let answer = answer.map_err(|error| {
+        let proxy = http::proxy_for(settings, url);
+        let failure = http::failure(&error, &host, proxy.as_deref());
+        explain::unreachable(failure, settings, url)
+    })?;
     let took = asked.elapsed().unwrap_or_default();
     let info = answer.extensions().get::<TlsInfo>();
     Ok(Looked {

@@ -6,6 +6,9 @@ use hallpass::{
     endpoint::{BuildError, hints},
 };
 
+/// The remedy for a proxy that requires credentials.
+pub(crate) const PROXY_CREDENTIALS: &str = "set `proxy` to `system`, and the variable `HTTPS_PROXY` to the proxy's URL with user name and password";
+
 /// The hints that name methods, and their replacements. All others are used as they are.
 const IN_COMMAND: &[(Hint, &str)] = &[
     (
@@ -35,10 +38,7 @@ const IN_COMMAND: &[(Hint, &str)] = &[
         hints::OAUTH_LOCATION,
         "check `issuer`; without `openid_discovery` the document is sought where RFC 8414 has it; or set `token_endpoint`, which needs no metadata",
     ),
-    (
-        hints::PROXY_CREDENTIALS,
-        "set `proxy` to `system`, and the variable `HTTPS_PROXY` to the proxy's URL with user name and password",
-    ),
+    (hints::PROXY_CREDENTIALS, PROXY_CREDENTIALS),
     (
         hints::LATE_CREDENTIALS,
         "check where the client's secret or key comes from",

@@ -398,7 +398,7 @@ async fn a_command_that_does_not_end_is_killed_after_its_time() {
     let reference = format!("command:sh {}", script.display());
     let good = default_profile(&server).replace("env:CLIENT_SECRET", &reference);
     user.profile(&format!("{good}command_timeout = '1s'\n"));
-    let told = stderr(&user.run("token").code(5));
+    let told = stderr(&user.run("token").code(3));
     assert!(
         told.contains("did not end within 1s") && told.contains("`command_timeout`"),
         "{told}"
