@@ -1,6 +1,7 @@
 //! The one filter for server-supplied text, before anyone sees it.
 
 mod decode;
+mod escape;
 #[cfg(test)]
 mod tests;
 
@@ -12,14 +13,24 @@ use zeroize::Zeroizing;
 const SHOWN_CHARS: usize = 256;
 /// The replacement of a secret.
 const MARK: &str = "[redacted]";
-/// The maximum growth of a secret by encoding: `&#x27;` is the longest encoding of a character.
-const GROWTH: usize = 6;
+/// The maximum length of a text in which an extract's secrets are sought, in bytes: more than can be shown, and enough
+/// after it to tell a secret that goes on from one that does not.
+const SEARCHED_BYTES: usize = (SHOWN_CHARS + 1) * 4 + 2 * decode::CUT;
 
 /// A filter for text from a server: removes echoes of secrets, escapes unprintable characters, and truncates.
 ///
-/// Use it for all server-supplied text in an error, a log or a terminal. Add every credential that was sent: it is
-/// found as it is and percent-encoded (`+` read both ways), form-encoded, HTML-escaped, backslash-escaped and in Base64
-/// of either alphabet, also if these are nested, and regardless of case.
+/// Use it for all server-supplied text in an error, a log or a terminal. Add every credential that was sent. It is found
+/// regardless of case, as it is and in these encodings, of which up to three may be nested:
+///
+/// - escapes of all or some characters: percent-encoded (`%2f`, `%u002f`, and `+` for a space), HTML character
+///   references (numeric, or named ones of ASCII and Latin-1), backslash escapes (`\/`, `\x2f`, `\u002f`, `\u{2f}`,
+///   `\057`) and quoted-printable with its soft line ends;
+/// - Base64 of either alphabet, with or without padding and line ends, also in the middle of more;
+/// - hexadecimal digits, also separated by spaces, colons or hyphens.
+///
+/// A part of a credential is not found, and neither is one that was changed in another way: hashed, encrypted,
+/// compressed, reversed, in Base32, in decimal numbers, in another character set than UTF-8, or in Base64 of which the
+/// letters' case was changed.
 ///
 /// ```
 /// use hallpass_core::TextFilter;
@@ -29,7 +40,7 @@ const GROWTH: usize = 6;
 /// ```
 #[derive(Clone, Default)]
 pub struct TextFilter {
-    /// In lower case: a lower-cased host name may hold a lower-cased secret.
+    /// Folded, such as to lower case: a lower-cased host name may hold a lower-cased secret.
     secrets: Vec<Zeroizing<Vec<u8>>>,
 }
 
@@ -49,7 +60,8 @@ impl TextFilter {
     /// Adds a secret to remove. An empty one is ignored.
     pub fn add_secret(&mut self, secret: &str) {
         for spelling in [secret, secret.trim()] {
-            let spelling = Zeroizing::new(spelling.to_ascii_lowercase().into_bytes());
+            let folded = spelling.bytes().map(decode::fold).collect();
+            let spelling: Zeroizing<Vec<u8>> = Zeroizing::new(folded);
             if !spelling.is_empty() && !self.secrets.contains(&spelling) {
                 self.secrets.push(spelling);
             }
@@ -58,7 +70,7 @@ impl TextFilter {
 
     /// Returns true if the text holds one of the secrets, in any encoding.
     pub fn finds_secret(&self, text: &str) -> bool {
-        !self.echoes(text).is_empty()
+        !self.echoes(text, false).is_empty()
     }
 
     /// Returns the text without the secrets, escaped, and cut at 256 characters.
@@ -67,10 +79,11 @@ impl TextFilter {
     /// that change the direction of writing, and white space other than the space. Letters of all scripts remain.
     /// Cleaning is idempotent.
     pub fn clean(&self, text: &str) -> String {
-        let text = self.relevant(text);
-        let mut echoes = self.echoes(text).into_iter().peekable();
+        let searched = &text[..boundary_before(text, SEARCHED_BYTES)];
+        let echoes = self.echoes(searched, searched.len() < text.len());
+        let mut echoes = echoes.into_iter().peekable();
         let mut clean = Extract::default();
-        for (at, char) in text.char_indices() {
+        for (at, char) in searched.char_indices() {
             // Echoes do not overlap, so at most one ends here.
             let _ = echoes.next_if(|echo| echo.end <= at);
             match echoes.peek() {
@@ -83,25 +96,19 @@ impl TextFilter {
         clean.text
     }
 
-    /// Returns the part of the text that can be shown, or that belongs to a secret whose start is shown.
-    fn relevant<'a>(&self, text: &'a str) -> &'a str {
-        let longest = self.secrets.iter().map(|secret| secret.len()).max();
-        let bytes = (SHOWN_CHARS + 1) * 4 + longest.unwrap_or(0) * GROWTH;
-        &text[..boundary_before(text, bytes)]
+    /// Does the same as [`clean`](Self::clean) for the text of an HTML or XML element, decoding its character references.
+    pub fn clean_html(&self, text: &str) -> String {
+        // An echo may hold what looks like a reference.
+        if self.finds_secret(text) {
+            return self.clean(text);
+        }
+        self.clean(&escape::decode_html(text))
     }
 
-    /// Returns the positions of secrets in the text: disjoint, in order, and on character boundaries.
-    fn echoes(&self, text: &str) -> Vec<Range<usize>> {
-        let shortest = self.secrets.iter().map(|secret| secret.len()).min();
-        let Some(shortest) = shortest else {
-            return Vec::new();
-        };
-        let mut found = Vec::new();
-        decode::for_each_form(text, shortest, |form| {
-            for secret in &self.secrets {
-                found.extend(form.find(secret));
-            }
-        });
+    /// Returns the positions of secrets in the text, or in the start of a cut one: disjoint, in order, and on character
+    /// boundaries.
+    fn echoes(&self, text: &str, is_cut: bool) -> Vec<Range<usize>> {
+        let mut found = decode::find(text, is_cut, &self.secrets);
         for echo in &mut found {
             echo.start = boundary_before(text, echo.start);
             echo.end = boundary_after(text, echo.end);

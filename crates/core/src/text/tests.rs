@@ -1,3 +1,5 @@
+mod encodings;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -98,6 +100,22 @@ fn an_echo_is_found_before_the_text_is_cut() {
     for before in 180..300 {
         let shown = filter.clean(&format!("{}{encoded}", "-".repeat(before)));
         assert!(!shown.contains("S3"), "{shown}");
+    }
+}
+
+#[test]
+fn character_references_are_decoded_for_display() {
+    let filter = TextFilter::new().with_secret("S&amp;b");
+    for (text, shown) in [
+        (
+            "A &amp; B &ndash; &#39;c&#x27; &Uuml;",
+            "A & B \\u{2013} 'c' Ü",
+        ),
+        ("&amp;lt; & &nope; &#27;[m &", "&lt; & &nope; \\u{1b}[m &"),
+        ("got S&amp;b &amp; more", "got [redacted] &amp; more"),
+        ("got S&#38;amp;b", "got [redacted]"),
+    ] {
+        assert_eq!(filter.clean_html(text), shown);
     }
 }
 
