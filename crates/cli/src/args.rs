@@ -24,15 +24,15 @@ pub(crate) struct Args {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
+  0  success
   1  the output could not be written
-  2  the command line is wrong
-  3  something is set up wrongly: a profile, a variable, a secret, a certificate
-  4  refused: wrong credentials, or a scope that is not granted
-  5  a server could not be reached: try again later
-  6  the API answered with an error
-  7  the server's answer is no token
-`hallpass exec` ends with the exit code of its command, with 127 if there is no such command, and with 126 if it
+  2  invalid command line
+  3  local configuration error: a profile, a variable, a secret, a certificate
+  4  the credentials were refused, or a scope was not granted
+  5  a server is unreachable, overloaded or too slow: try again later
+  6  the API returned an error
+  7  the response of the token endpoint is not usable
+`hallpass exec` exits with the exit code of its command, with 127 if the command does not exist, and with 126 if it
 cannot be started.";
 
 /// What every subcommand takes.
@@ -193,7 +193,7 @@ pub(crate) struct Request {
     /// Send this header along; may be repeated
     #[arg(short = 'H', long, value_name = "NAME: VALUE")]
     pub(crate) header: Vec<String>,
-    /// Send this file as the body; `-` is standard input
+    /// Send this file as the request body, at most 64 MiB; `-` reads standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) body: Option<PathBuf>,
     /// Print status and headers before the body

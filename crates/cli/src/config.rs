@@ -54,5 +54,11 @@ pub(crate) fn read(common: &Common, flags: &Client) -> Result<Settings, Failure>
     } else {
         layer.client.check(&layer.server)?;
     }
-    settings::Settings::new(name, file.path, layer)
+    let is_cached = !common.no_cache && layer.cache.unwrap_or(true);
+    let cache_folder = if is_cached {
+        place::cache_folder()?
+    } else {
+        None
+    };
+    settings::Settings::new(name, file.path, cache_folder, layer)
 }

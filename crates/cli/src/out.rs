@@ -1,4 +1,4 @@
-//! Standard output: written completely, and never with a panic if the reader has closed it.
+//! Standard output and standard error: written completely, and never with a panic if the reader has closed them.
 
 use std::{
     fmt::Write as _,
@@ -34,6 +34,12 @@ pub(crate) fn reader_stays(written: io::Result<()>) -> Result<bool, Failure> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Writes a line to standard error.
+pub(crate) fn note(line: &str) {
+    // If standard error is closed, there is nowhere left to report to.
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Writes this value as indented JSON.

@@ -30,7 +30,7 @@ use hallpass::{
 use entry::Head;
 pub(crate) use entry::Label;
 use files::Locked;
-pub(crate) use list::{Kept, clear, list};
+pub(crate) use list::{EntryFile, clear, list};
 use record::{Guard, Record};
 
 /// The timeout for the lock on a record, well below what the cache allows a store.

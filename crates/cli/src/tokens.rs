@@ -13,8 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    args::Common,
-    config::{self, Settings},
+    config::Settings,
     explain,
     failure::{Exit, Failure},
     source::Lazy,
@@ -36,15 +35,14 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    pub(crate) fn new(settings: Settings, common: &Common) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         let settings = Arc::new(settings);
         // The deadline of one source call, doubled to leave time for the shared store.
         let deadline = settings.call_deadline() * 2;
         let cache = CachedTokenSource::builder(Lazy::new(settings.clone()))
             .name("hallpass")
             .fetch_timeout(deadline);
-        let folder = (settings.cache && !common.no_cache).then(config::cache_folder);
-        let store = folder.flatten().map(|folder| {
+        let store = settings.cache_folder.clone().map(|folder| {
             let label = Label {
                 profile: settings.profile.clone().unwrap_or_default(),
                 host: settings.host(),

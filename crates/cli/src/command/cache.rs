@@ -1,9 +1,6 @@
 //! `hallpass cache`.
 
-use std::{
-    io::{self, Write as _},
-    time::SystemTime,
-};
+use std::{io, time::SystemTime};
 
 use serde_json::{Value, json};
 
@@ -11,65 +8,75 @@ use super::token::timestamp;
 use crate::{
     args::{CacheAction, Common},
     config,
-    failure::{Exit, Failure},
+    failure::Failure,
     out,
-    store::{self, Kept},
+    store::{self, EntryFile},
 };
 
 pub(crate) fn run(common: &Common, action: &CacheAction) -> Result<(), Failure> {
-    let Some(folder) = config::cache_folder() else {
-        return Err(Failure::configuration(
-            "without a home folder no tokens are kept; name a folder with HALLPASS_CACHE_DIR",
-        ));
+    let Some(folder) = config::cache_folder()? else {
+        return Err(
+            Failure::configuration("there is no home directory, and so no token cache")
+                .with_remedy("set `HALLPASS_CACHE_DIR` to an absolute path"),
+        );
     };
     let failed = |error: io::Error| {
-        Failure::new(
-            Exit::Configuration,
-            format!(
-                "the folder of kept tokens, {}, cannot be used: {error}",
-                folder.display()
-            ),
-        )
+        Failure::configuration(format!(
+            "the token cache directory {} cannot be used: {error}",
+            folder.display()
+        ))
     };
     match action {
         CacheAction::List { json } => {
             let all = store::list(&folder).map_err(failed)?;
-            let ours = all.iter().filter(|kept| is_of(kept, common));
+            let selected = all.iter().filter(|file| is_selected(file, common));
             if *json {
-                return out::json(&ours.map(described).collect());
+                return out::json(&selected.map(to_json).collect());
             }
-            if ours.clone().next().is_none() {
-                // Standard output is for programs. If standard error is closed, there is nowhere left to report to.
-                let _ = writeln!(io::stderr(), "no tokens are cached in {}", folder.display());
+            if selected.clone().next().is_none() {
+                // Standard output is for programs.
+                out::note(&format!("no tokens are cached in {}", folder.display()));
             }
             let now = SystemTime::now();
-            out::text(&ours.map(|kept| line(kept, now)).collect::<String>())
+            out::text(&selected.map(|file| line(file, now)).collect::<String>())
         }
         CacheAction::Clear => {
-            let removed = store::clear(&folder, |kept| is_of(kept, common)).map_err(failed)?;
-            out::text(&format!("removed {removed}\n"))
+            let removal = store::clear(&folder, |file| is_selected(file, common));
+            let removal = removal.map_err(failed)?;
+            for path in removal.other_files {
+                out::note(&format!(
+                    "hallpass: warning: {} is not a cache entry and was not removed",
+                    path.display()
+                ));
+            }
+            out::text(&format!("removed {}\n", removal.removed))
         }
     }
 }
 
 /// Returns true if the entry belongs to the named profile, or if no profile was named.
-fn is_of(kept: &Kept, common: &Common) -> bool {
+fn is_selected(file: &EntryFile, common: &Common) -> bool {
     let Some(profile) = &common.profile else {
         return true;
     };
-    kept.label
+    file.label
         .as_ref()
         .is_some_and(|label| label.profile == *profile)
 }
 
 /// Returns the start of a key. The key is a hash, so a prefix is enough to tell entries apart.
-fn short(kept: &Kept) -> &str {
-    &kept.key[..12]
+fn short_key(file: &EntryFile) -> &str {
+    &file.key[..12]
 }
 
-fn line(kept: &Kept, now: SystemTime) -> String {
-    let Some((label, expires)) = kept.label.as_ref().zip(kept.expires) else {
-        return format!("{}  not readable\n", short(kept));
+fn line(file: &EntryFile, now: SystemTime) -> String {
+    let Some((label, expires)) = file.label.as_ref().zip(file.expires) else {
+        let problem = if file.is_entry {
+            "damaged, or readable by other users"
+        } else {
+            "not a cache entry"
+        };
+        return format!("{}  {problem}\n", short_key(file));
     };
     let left = expires.duration_since(now).unwrap_or_default();
     let left = if left.is_zero() {
@@ -87,20 +94,20 @@ fn line(kept: &Kept, now: SystemTime) -> String {
     };
     format!(
         "{}  {}  {}  {left}  {}\n",
-        short(kept),
+        short_key(file),
         or_dash(&label.profile),
         label.host,
         or_dash(&label.scope),
     )
 }
 
-fn described(kept: &Kept) -> Value {
-    let label = kept.label.as_ref();
+fn to_json(file: &EntryFile) -> Value {
+    let label = file.label.as_ref();
     json!({
-        "key": kept.key,
+        "key": file.key,
         "profile": label.map(|label| &label.profile),
         "host": label.map(|label| &label.host),
         "scope": label.map(|label| &label.scope),
-        "expires_at": kept.expires.map(timestamp),
+        "expires_at": file.expires.map(timestamp),
     })
 }

@@ -29,7 +29,7 @@ pub(crate) fn run(common: &Common, args: &Exec) -> Result<ExitCode, Failure> {
     let Some((program, arguments)) = args.command.split_first() else {
         return Err(Failure::usage("there is no command to run"));
     };
-    let tokens = Tokens::new(config::read(common, &args.client)?, common);
+    let tokens = Tokens::new(config::read(common, &args.client)?);
     let token = tokens::block_on(tokens.token())?;
     let mut command = Command::new(program);
     command.args(arguments);

@@ -2,14 +2,15 @@
 
 use std::{
     collections::HashSet,
-    fs,
     io::{self, Read as _},
     path::Path,
     process::ExitCode,
     time::Duration,
 };
 
-use hallpass::{Authorizer, core::authorize::ApiRefusal, reqwest::TokenClient};
+use hallpass::{
+    Authorizer, core::authorize::ApiRefusal, reqwest::TokenClient, secrets::RegularFile,
+};
 use reqwest::{
     Method, RequestBuilder, Response, StatusCode, Url,
     header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
@@ -34,9 +35,9 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
     let headers = headers(&args.header)?;
     let idle_timeout = duration(&args.api_timeout)
         .map_err(|why| Failure::usage(format!("`--api-timeout`: {why}")))?;
-    let tokens = Tokens::new(config::read(common, &args.client)?, common);
+    let tokens = Tokens::new(config::read(common, &args.client)?);
     let authorizer = authorizer(&tokens, &url, &args.allow_origin)?;
-    let body = args.body.as_deref().map(body).transpose()?;
+    let body = args.body.as_deref().map(read_body).transpose()?;
     let host = url.host_str().unwrap_or_default().to_owned();
     tokens::block_on(async {
         let client = http::client_with_certificate(&tokens.settings, &url)
@@ -143,15 +144,30 @@ fn authorizer(tokens: &Tokens, url: &Url, further: &[String]) -> Result<Authoriz
     )))
 }
 
-/// Reads the body into memory for a retry after a 401.
-fn body(path: &Path) -> Result<Vec<u8>, Failure> {
-    let read = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
-    } else {
-        fs::read(path)
-    };
-    read.map_err(|error| Failure::usage(format!("the body cannot be read: {}", error.kind())))
+/// The longest request body in bytes. It is held in memory, so that the request can be repeated after a 401.
+const MAX_BODY_BYTES: usize = 64 << 20;
+
+/// Reads the body from a file, or from standard input.
+fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
+    if path != Path::new("-") {
+        let body = RegularFile::open(path).and_then(|file| file.read(MAX_BODY_BYTES));
+        return body.map_err(|error| {
+            Failure::usage(format!("the request body {} {error}", path.display()))
+                .with_remedy("the output of a program is read from a pipe with `--body -`")
+        });
+    }
+    let mut body = Vec::new();
+    let mut input = io::stdin().lock().take(MAX_BODY_BYTES as u64 + 1);
+    input.read_to_end(&mut body).map_err(|error| {
+        let what = format!("standard input cannot be read: {}", error.kind());
+        Failure::usage(what)
+    })?;
+    if body.len() > MAX_BODY_BYTES {
+        return Err(Failure::usage(
+            "the request body on standard input is longer than 64 MiB",
+        ));
+    }
+    Ok(body)
 }
 
 async fn send(
@@ -195,7 +211,7 @@ async fn show(mut answer: Response, how: &Showing, host: &str) -> Result<ExitCod
     let status = answer.status();
     let mut has_reader = !how.include || out::part(&head(&answer))?;
     if how.verbose {
-        eprintln(&format!("{host}: HTTP {}", status.as_u16()));
+        out::note(&format!("{host}: HTTP {}", status.as_u16()));
     }
     let refusal = answer.extensions().get::<ApiRefusal>().cloned();
     // The response may take any time, as long as data arrives and is read.
@@ -250,13 +266,6 @@ fn head(answer: &Response) -> Vec<u8> {
     }
     head.push(b'\n');
     head
-}
-
-fn eprintln(text: &str) {
-    use io::Write as _;
-
-    // If standard error is closed, there is nowhere left to report to.
-    let _ = writeln!(io::stderr(), "{text}");
 }
 
 #[cfg(test)]

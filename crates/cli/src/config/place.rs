@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy as _;
 
 use super::environment::Variables;
+use crate::failure::Failure;
 
 /// The location of the configuration file.
 #[derive(Debug)]
@@ -34,11 +35,24 @@ pub(crate) fn config_file(flag: Option<&Path>, variables: &Variables) -> File {
 }
 
 /// Returns the folder of the token cache: always a subfolder of our own in the one that the user names.
-pub(crate) fn cache_folder() -> Option<PathBuf> {
+///
+/// # Errors
+///
+/// Fails for a relative path in `HALLPASS_CACHE_DIR`: each working directory would have a cache of its own.
+pub(crate) fn cache_folder() -> Result<Option<PathBuf>, Failure> {
     let variables = Variables::of_this_process();
-    if let Some(folder) = variables.os("HALLPASS_CACHE_DIR") {
-        return Some(PathBuf::from(folder).join("hallpass"));
-    }
-    let user = etcetera::choose_base_strategy().ok()?;
-    Some(user.cache_dir().join("hallpass"))
+    let parent = match variables.os("HALLPASS_CACHE_DIR").map(PathBuf::from) {
+        Some(named) if named.is_relative() => {
+            return Err(Failure::configuration(
+                "the variable `HALLPASS_CACHE_DIR` holds a relative path",
+            )
+            .with_remedy("set it to an absolute path"));
+        }
+        Some(named) => Some(named),
+        // Relative paths in the variables of the XDG specification are ignored, as it requires.
+        None => etcetera::choose_base_strategy()
+            .ok()
+            .map(|user| user.cache_dir()),
+    };
+    Ok(parent.map(|parent| parent.join("hallpass")))
 }

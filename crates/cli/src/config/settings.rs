@@ -43,7 +43,8 @@ pub(crate) struct Settings {
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) lenient_responses: bool,
     pub(crate) require_granted_scopes: bool,
-    pub(crate) cache: bool,
+    /// The folder of the token cache; `None` if tokens are not cached.
+    pub(crate) cache_folder: Option<PathBuf>,
     pub(crate) danger_allow_http_on_loopback: bool,
 }
 
@@ -101,6 +102,7 @@ impl Settings {
     pub(crate) fn new(
         profile: Option<String>,
         file: Option<PathBuf>,
+        cache_folder: Option<PathBuf>,
         layer: Layer,
     ) -> Result<Self, Failure> {
         let server = server(layer.server.provider.as_deref())?;
@@ -174,7 +176,7 @@ impl Settings {
             max_lifetime: layer.max_lifetime,
             lenient_responses: layer.lenient_responses.unwrap_or(false),
             require_granted_scopes: layer.require_granted_scopes.unwrap_or(false),
-            cache: layer.cache.unwrap_or(true),
+            cache_folder,
             danger_allow_http_on_loopback: layer.danger_allow_http_on_loopback.unwrap_or(false),
         })
     }
@@ -385,7 +387,7 @@ mod tests {
     fn settings(change: impl FnOnce(&mut Layer)) -> Result<Settings, Failure> {
         let mut layer = layer();
         change(&mut layer);
-        Settings::new(None, None, layer)
+        Settings::new(None, None, None, layer)
     }
 
     #[test]

@@ -6,8 +6,13 @@ use hallpass::cache::StoreEntry;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::files;
+
 /// The format version, raised when the meaning of the line changes. Readers ignore entries of other versions.
 const VERSION: u64 = 2;
+
+/// The first bytes of every entry.
+const START: &[u8] = b"{\"bytes\":";
 
 /// The largest lead over the clock at which an entry may have been written. An entry from further ahead is ignored: the
 /// clock was set back since, and the remaining lifetime is unknown. Runs share a clock, except with a home folder
@@ -106,6 +111,22 @@ fn split<'a>(bytes: &'a [u8], key: &str) -> Option<(Head, &'a [u8])> {
     Some((head, entry))
 }
 
+/// Returns true if this is the content of an entry: of any version, under any key, and perhaps cut off after its head.
+pub(super) fn is_entry(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+        return false;
+    };
+    let head = serde_json::from_slice(&bytes[..end]).unwrap_or(Value::Null);
+    let key = head["key"].as_str();
+    head["version"].is_u64() && head["bytes"].is_u64() && key.is_some_and(files::is_key)
+}
+
+/// Returns true if this may be the start of an entry, from a process that died while it wrote.
+pub(super) fn is_partial_entry(bytes: &[u8]) -> bool {
+    let length = bytes.len().min(START.len());
+    bytes[..length] == START[..length]
+}
+
 fn since_1970(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -126,6 +147,7 @@ mod tests {
     fn an_entry_lives_for_its_time_under_its_key() {
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let bytes = encoded(now);
+        assert!(bytes.starts_with(START));
         let left = |at| decode(&bytes, "k", at).map(|entry| entry.ttl().unwrap());
         assert_eq!(left(now), Some(60 * SECOND));
         assert_eq!(left(now + 59 * SECOND), Some(SECOND));

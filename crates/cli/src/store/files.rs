@@ -89,6 +89,18 @@ fn is_folder(found: &Metadata) -> io::Result<()> {
 /// Reads the file; `None` if it does not exist or was not written by us: a link, a pipe, another user's file, one that
 /// others can access, or one that is too long.
 pub(super) fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    read_if(path, is_mine_alone)
+}
+
+/// Does the same as [`read`], and reads a file that others can access too.
+pub(super) fn read_exposed(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    read_if(path, is_mine)
+}
+
+fn read_if(
+    path: &Path,
+    is_accepted: fn(&Metadata) -> bool,
+) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut options = OpenOptions::new();
     options.read(true);
     let file = match open_no_link(path, &mut options) {
@@ -97,7 +109,7 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
         Err(error) => return Err(error),
     };
     let found = file.metadata()?;
-    if !found.is_file() || found.len() > MAX_BYTES || !is_mine_alone(&found) {
+    if !found.is_file() || found.len() > MAX_BYTES || !is_accepted(&found) {
         return Ok(None);
     }
     // Read with the full capacity: a growing buffer would leave copies of the token behind.
@@ -287,11 +299,22 @@ fn is_unfit(error: &io::Error) -> bool {
 fn is_mine_alone(found: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
 
-    let open_to_others = found.mode() & 0o077;
-    found.uid() == rustix::process::geteuid().as_raw() && open_to_others == 0
+    is_mine(found) && found.mode() & 0o077 == 0
 }
 
 #[cfg(not(unix))]
 fn is_mine_alone(_: &Metadata) -> bool {
+    true
+}
+
+#[cfg(unix)]
+fn is_mine(found: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+
+    found.uid() == rustix::process::geteuid().as_raw()
+}
+
+#[cfg(not(unix))]
+fn is_mine(_: &Metadata) -> bool {
     true
 }

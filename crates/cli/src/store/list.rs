@@ -12,17 +12,27 @@ use super::{
     record::Guard,
 };
 
-/// A cached token, described without reading the token itself.
-pub(crate) struct Kept {
+/// A file with the name of an entry, described without its token.
+pub(crate) struct EntryFile {
     pub(crate) key: String,
-    /// `None` if the entry cannot be read.
+    /// `None` if the file holds no usable entry.
     pub(crate) label: Option<Label>,
     pub(crate) expires: Option<SystemTime>,
+    /// False if the content is not that of an entry, so that another program may have written the file.
+    pub(crate) is_entry: bool,
     path: PathBuf,
 }
 
+/// The outcome of removing entries.
+#[derive(Default)]
+pub(crate) struct Removal {
+    pub(crate) removed: usize,
+    /// The files with the name of an entry that hold something else, and stay.
+    pub(crate) other_files: Vec<PathBuf>,
+}
+
 /// Lists the tokens cached in this folder without changing it. Returns an empty list if the folder does not exist.
-pub(crate) fn list(folder: &Path) -> io::Result<Vec<Kept>> {
+pub(crate) fn list(folder: &Path) -> io::Result<Vec<EntryFile>> {
     if !files::is_private_folder(folder)? {
         return Ok(Vec::new());
     }
@@ -32,13 +42,15 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<Kept>> {
         let Some(key) = key_of(&path).map(str::to_owned) else {
             continue;
         };
-        let bytes = files::read(&path)?;
-        let head = bytes.and_then(|bytes| entry::head(&bytes, &key));
+        let head = files::read(&path)?.and_then(|bytes| entry::head(&bytes, &key));
+        let is_entry = head.is_some()
+            || files::read_exposed(&path)?.is_some_and(|bytes| entry::is_entry(&bytes));
         let (label, expires) = head.map(|head| (head.label, head.expires)).unzip();
-        all.push(Kept {
+        all.push(EntryFile {
             key,
             label,
             expires,
+            is_entry,
             path,
         });
     }
@@ -46,17 +58,23 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<Kept>> {
     Ok(all)
 }
 
-/// Removes the entries that `which` selects, and returns how many. Records of leases stay: a fetch in flight depends on
-/// them, and they hold no token.
-pub(crate) fn clear(folder: &Path, which: impl Fn(&Kept) -> bool) -> io::Result<usize> {
-    let all = list(folder)?;
-    let mut removed = 0;
-    for kept in all.iter().filter(|kept| which(kept)) {
-        files::remove(&kept.path)?;
-        removed += 1;
+/// Removes the entries that `is_selected` selects. Records of leases stay: a fetch in flight depends on them, and they
+/// hold no token.
+pub(crate) fn clear(
+    folder: &Path,
+    is_selected: impl Fn(&EntryFile) -> bool,
+) -> io::Result<Removal> {
+    let mut removal = Removal::default();
+    for file in list(folder)?.into_iter().filter(is_selected) {
+        if file.is_entry {
+            files::remove(&file.path)?;
+            removal.removed += 1;
+        } else {
+            removal.other_files.push(file.path);
+        }
     }
-    left_overs(folder);
-    Ok(removed)
+    remove_temporary_files(folder);
+    Ok(removal)
 }
 
 /// Removes expired entries, whose keys may never be requested again. Errors are ignored: the next run tries again.
@@ -64,33 +82,38 @@ pub(super) fn sweep(folder: &Path, now: SystemTime) {
     let Ok(all) = list(folder) else {
         return;
     };
-    for kept in all {
+    for file in all {
         let expired = |path: &Path| {
             let bytes = files::read(path).ok().flatten();
-            let head = bytes.and_then(|bytes| entry::head(&bytes, &kept.key));
+            let head = bytes.and_then(|bytes| entry::head(&bytes, &file.key));
             head.is_some_and(|head| head.expires <= now)
         };
-        if kept.expires.is_none_or(|expires| expires > now) {
+        if file.expires.is_none_or(|expires| expires > now) {
             continue;
         }
         // Read again under its lock: it may have just been replaced.
-        let guard = Guard::try_new(&kept.path.with_extension("lock"));
-        if matches!(guard, Ok(Some(_))) && expired(&kept.path) {
-            let _ = files::remove(&kept.path);
+        let guard = Guard::try_new(&file.path.with_extension("lock"));
+        if matches!(guard, Ok(Some(_))) && expired(&file.path) {
+            let _ = files::remove(&file.path);
         }
     }
-    left_overs(folder);
+    remove_temporary_files(folder);
 }
 
 /// Removes partial files of processes that died.
-fn left_overs(folder: &Path) {
+fn remove_temporary_files(folder: &Path) {
     /// The age after which a temporary file is abandoned: no live process takes longer to write a token.
     const AGE: Duration = Duration::from_secs(60);
     for file in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = file.path();
         let written = file.metadata().and_then(|found| found.modified());
         let old = written.is_ok_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed >= AGE));
-        if files::is_temporary(&path) && old {
+        if !old || !files::is_temporary(&path) {
+            continue;
+        }
+        if let Ok(Some(bytes)) = files::read_exposed(&path)
+            && entry::is_partial_entry(&bytes)
+        {
             let _ = files::remove(&path);
         }
     }

@@ -199,13 +199,10 @@ async fn what_has_expired_is_swept_and_what_lives_is_not() {
     put(&store, &b, "young").await;
     machine.clock.advance(HOUR / 2);
     put(&store, &c, "new").await;
-    let kept: Vec<String> = list(&machine.folder())
-        .unwrap()
-        .into_iter()
-        .map(|kept| kept.key)
-        .collect();
-    assert_eq!(kept.len(), 2);
-    assert!(!kept.iter().any(|key| *key == a.request()));
+    let listed = list(&machine.folder()).unwrap().into_iter();
+    let keys: Vec<String> = listed.map(|file| file.key).collect();
+    assert_eq!(keys.len(), 2);
+    assert!(!keys.iter().any(|key| *key == a.request()));
 }
 
 /// Runs once through the cache, and returns the token and the number of requests.
@@ -333,8 +330,11 @@ async fn of_what_was_left_over_our_own_temporary_files_alone_are_removed() {
     put(&store, &a, "entry").await;
     let key = a.request();
     let ours = format!("{key}.4711-0.new");
+    let foreign = machine.folder().join(format!("{key}.4711-1.new"));
+    fs::write(&foreign, "a report").unwrap();
     let others = [
         "report.new".to_owned(),
+        format!("{key}.4711-1.new"),
         format!("{key}.new"),
         format!("{key}.a-b.new"),
         format!("{key}.1-2.new.new"),
@@ -342,11 +342,14 @@ async fn of_what_was_left_over_our_own_temporary_files_alone_are_removed() {
     ];
     let old = SystemTime::now() - HOUR;
     for name in others.iter().chain([&ours]) {
-        let file = fs::File::create(machine.folder().join(name)).unwrap();
+        let mut options = fs::File::options();
+        let path = machine.folder().join(name);
+        let file = options.create(true).append(true).open(path).unwrap();
         file.set_modified(old).unwrap();
     }
     put(&store, &a, "another").await;
-    assert_eq!(clear(&machine.folder(), |_| true).unwrap(), 1);
+    let removal = clear(&machine.folder(), |_| true).unwrap();
+    assert_eq!(removal.removed, 1);
     let there = |name: &String| machine.folder().join(name).exists();
     assert!(!there(&ours));
     for name in &others {

@@ -293,6 +293,61 @@ async fn of_a_folder_that_a_user_names_nothing_is_changed() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relative_cache_directory_is_refused() {
+    let server = server().await;
+    let user = User::of(&server);
+    let run = |words: &str| {
+        let mut command = user.hallpass(words);
+        command.env("HALLPASS_CACHE_DIR", "tokens").assert()
+    };
+    for words in ["token", "doctor", "cache list", "cache clear"] {
+        let message = shown(&run(words).code(3));
+        assert!(message.contains("`HALLPASS_CACHE_DIR`"), "{message}");
+        assert!(message.contains("absolute path"), "{message}");
+    }
+    assert_eq!(server.token_request_count(), 0);
+    // The cache is not used here.
+    run("token --no-cache").success();
+    assert!(!user.path("tokens").exists());
+}
+
+// covers: F-92
+#[tokio::test(flavor = "multi_thread")]
+async fn clear_removes_entries_and_names_other_files() {
+    let server = server().await;
+    let user = User::of(&server);
+    user.prints("token");
+    let entry = fs::read(entries(&user).remove(0)).unwrap();
+    let named = |digit: &str| user.cache().join(format!("{}.token", digit.repeat(64)));
+    let body = entry.iter().position(|byte| *byte == b'\n').unwrap();
+    let other_files = [
+        ("a", &b"a file of another program"[..]),
+        ("b", br#"{"version":1}"#),
+        ("c", b""),
+        ("d", b"{\"key\":\"x\",\"version\":2}\n"),
+    ];
+    let damaged_entries = [("e", &entry[..body + 1]), ("f", &entry)];
+    for (digit, content) in other_files.iter().chain(&damaged_entries) {
+        fs::write(named(digit), content).unwrap();
+    }
+    let cleared = user.run("cache clear").success();
+    assert_eq!(stdout(&cleared), "removed 3\n");
+    let message = stderr(&cleared);
+    assert_eq!(message.lines().count(), other_files.len(), "{message}");
+    for (digit, content) in other_files {
+        assert_eq!(fs::read(named(digit)).unwrap(), content);
+        let path = named(digit).display().to_string();
+        assert!(message.contains(&path), "{message}");
+    }
+    let listed = user.prints("cache list");
+    assert_eq!(
+        listed.matches("  not a cache entry\n").count(),
+        4,
+        "{listed}"
+    );
+}
+
 // covers: F-98
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_kept_is_listed_without_tokens_and_cleared() {

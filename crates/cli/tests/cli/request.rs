@@ -271,6 +271,33 @@ async fn a_proxy_with_a_password_is_refused_with_a_cached_token_too() {
     assert_eq!(server.api_call_count(), 0);
 }
 
+/// A body is held in memory, so that the request can be repeated.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_has_a_limit_and_is_a_file_or_a_pipe() {
+    const LIMIT: u64 = 64 << 20;
+    let server = server().await;
+    let user = User::of(&server);
+    let request = |body: &str| format!("request POST {} --body {body}", server.api_url("/orders"));
+    let long = std::fs::File::create(user.path("long")).unwrap();
+    long.set_len(LIMIT + 1).unwrap();
+    let message = stderr(&user.run(&request("long")).code(2));
+    assert!(message.contains("longer than 67108864 bytes"), "{message}");
+    let mut piped = user.hallpass(&request("-"));
+    piped.pipe_stdin(user.path("long")).unwrap();
+    let message = stderr(&piped.assert().code(2));
+    assert!(message.contains("longer than 64 MiB"), "{message}");
+    #[cfg(unix)]
+    for device in ["/dev/zero", "."] {
+        let message = stderr(&user.run(&request(device)).code(2));
+        assert!(
+            message.contains("is no regular file") && message.contains("`--body -`"),
+            "{message}"
+        );
+    }
+    assert_eq!(server.api_call_count(), 0);
+    assert!(user.prints("request --help").contains("at most 64 MiB"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_origin_may_be_named_twice() {
     let server = server().await;
