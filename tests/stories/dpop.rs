@@ -46,7 +46,7 @@ fn demand(status: u16, nonce: &str) -> ResponseTemplate {
 fn source(url: &str, dpop: Dpop) -> SourceBuilder<ClientCredentials> {
     ClientCredentials::builder(url, ID, ClientSecretPost::new(secret("s3cr3t")))
         .danger_allow_http_on_loopback()
-        .retry(Retry::never())
+        .retry(Retry::new())
         .dpop(dpop)
 }
 

@@ -26,6 +26,7 @@ mod oidc_grants;
 mod oidc_mtls;
 mod oidc_pkcs11;
 mod oidc_provider;
+mod one_request;
 mod peer;
 mod presets;
 mod proofs;

@@ -183,7 +183,7 @@ impl MtlsServer {
     pub(crate) fn source(&self, how: MutualTls) -> SourceBuilder<ClientCredentials> {
         ClientCredentials::builder(self.url("/token"), ID, how)
             .transport(self.transport().build().unwrap())
-            .retry(Retry::never())
+            .retry(Retry::new())
     }
 }
 

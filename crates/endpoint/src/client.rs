@@ -85,7 +85,7 @@ impl<G: Grant> Client<G> {
     }
 
     /// Runs one exchange, or two if the server refuses credentials that have changed since they were made: the new ones
-    /// are tried at once, and at most once per call.
+    /// are tried at once, and at most once per call, unless the policy allows one request only.
     pub(crate) async fn attempt(
         &self,
         request: &TokenRequest,
@@ -94,7 +94,8 @@ impl<G: Grant> Client<G> {
     ) -> Result<AccessToken, TokenError> {
         let sent = self.prepare(request, tries).await?;
         let (sent, result) = self.exchange_proven(sent, request, tries).await;
-        if !self.tell_refusal(&result, &sent) || std::mem::replace(renewed, true) {
+        let refused = self.tell_refusal(&result, &sent);
+        if !refused || !tries.may_repeat() || std::mem::replace(renewed, true) {
             return result;
         }
         let Some(renewed) = self.changed(&sent, request, tries).await else {
@@ -169,7 +170,7 @@ impl<G: Grant> Client<G> {
     ) -> (Attempt, Result<AccessToken, TokenError>) {
         let address = sent.place.token_endpoint_for(&sent.credentials);
         let mut proving = match address {
-            Ok(address) => Proving::new(self.prover.as_ref(), address.url()),
+            Ok(address) => Proving::new(self.prover.as_ref(), address.url(), tries.may_repeat()),
             Err(error) => return (sent, Err(error)),
         };
         loop {

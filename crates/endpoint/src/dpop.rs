@@ -15,14 +15,21 @@ struct Bound<'a> {
     proofs: Proofs,
     /// The proof of the current request.
     proof: Option<Proof>,
+    /// False if a demanded nonce is kept for the next call.
+    may_repeat: bool,
 }
 
 impl<'a> Proving<'a> {
-    pub(crate) fn new(prover: Option<&'a Arc<dyn Prover>>, token_endpoint: &url::Url) -> Self {
+    pub(crate) fn new(
+        prover: Option<&'a Arc<dyn Prover>>,
+        token_endpoint: &url::Url,
+        may_repeat: bool,
+    ) -> Self {
         Self(prover.map(|prover| Bound {
             prover,
             proofs: Proofs::new(Method::POST, token_endpoint.as_str()),
             proof: None,
+            may_repeat,
         }))
     }
 
@@ -67,6 +74,11 @@ impl<'a> Proving<'a> {
                 if demand {
                     bound.proofs.accept_nonce(headers);
                 }
+                if bound.proofs.is_demanded() && !bound.may_repeat {
+                    // The next call uses the nonce.
+                    let error = error.with_transient(true);
+                    return error.with_hint("its nonce is used by the next call, since the retry policy allows one request per call");
+                }
                 "it demands a nonce, and brings none that was not tried; ask whoever runs it, or what is between it and this client"
             }
             (Some(INVALID_PROOF), Some(_)) => {
@@ -81,7 +93,7 @@ impl<'a> Proving<'a> {
     /// Returns true if the request is to be repeated with the nonce that the server demands.
     pub(crate) fn is_demanded(&self) -> bool {
         let bound = self.0.as_ref();
-        bound.is_some_and(|bound| bound.proofs.is_demanded())
+        bound.is_some_and(|bound| bound.may_repeat && bound.proofs.is_demanded())
     }
 
     /// Attaches the prover to the token that is bound to its key.

@@ -195,7 +195,7 @@ impl TokenManagement {
             return result;
         }
         self.authentication.refused(&sent);
-        if std::mem::replace(renewed, true) {
+        if !tries.may_repeat() || std::mem::replace(renewed, true) {
             return result;
         }
         let Ok(renewed) = self.credentials(&place, tries).await else {

@@ -49,11 +49,9 @@ impl Retry {
         Self::default()
     }
 
-    /// Creates a policy with one attempt: no failure is retried, not even if a pooled connection turns out to be closed.
-    ///
-    /// A second request is sent only if a response asks for it: with new credentials if the rejected ones were rotated
-    /// meanwhile, and with the nonce that a server demands for DPoP (RFC 9449 section 8). Both are prepared again, with
-    /// a new assertion.
+    /// Creates a policy with one request per call. Nothing causes a second one: not a closed pooled connection, not
+    /// credentials that were rotated after the server refused them, and not the nonce that a server demands for DPoP
+    /// (RFC 9449 section 8). Rotated credentials and the nonce are used by the next call.
     ///
     /// For credentials that may be presented only once, such as another party's single-use assertion.
     pub fn never() -> Self {
@@ -89,7 +87,8 @@ impl Retry {
         Tries {
             ends: Instant::now().checked_add(self.deadline),
             delays: Box::new(self.delays()),
-            may_reconnect: self.max_retries > 0,
+            may_repeat: self.max_retries > 0,
+            reconnected: false,
         }
     }
 
@@ -108,11 +107,18 @@ pub(crate) struct Tries {
     /// `None` if there is no deadline.
     ends: Option<Instant>,
     delays: Box<dyn Iterator<Item = Duration> + Send + Sync>,
-    /// True until a lost connection was replaced; always false without retries: one attempt is one request.
-    may_reconnect: bool,
+    /// False if a call sends one request, independent of the response.
+    may_repeat: bool,
+    /// True once a lost connection was replaced.
+    reconnected: bool,
 }
 
 impl Tries {
+    /// Returns true if a response may lead to a second request.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.may_repeat
+    }
+
     /// Returns the remaining time.
     pub(crate) fn left(&self) -> Duration {
         let left = |ends: Instant| ends.saturating_duration_since(Instant::now());
@@ -135,8 +141,8 @@ impl Tries {
     ///
     /// The failure itself, if it is permanent or local, or the retries or the time run out.
     pub(crate) async fn after(&mut self, error: TokenError, host: &str) -> Result<(), TokenError> {
-        if self.may_reconnect && fault::is_unprocessed_request(&error) {
-            self.may_reconnect = false;
+        if self.may_repeat && !self.reconnected && fault::is_unprocessed_request(&error) {
+            self.reconnected = true;
             return Ok(());
         }
         // Retrying a local failure would make the call wait, or ask a person, again.

@@ -36,7 +36,7 @@ async fn signed_in() -> AuthorizationServer {
 fn at(url: &str, store: impl SecretStore + 'static) -> SourceBuilder<RefreshToken> {
     RefreshToken::builder(url, ID, basic(), store)
         .danger_allow_http_on_loopback()
-        .retry(Retry::never())
+        .retry(Retry::new())
 }
 
 fn source(server: &AuthorizationServer, store: impl SecretStore + 'static) -> Arc<RefreshToken> {
@@ -111,7 +111,7 @@ async fn a_refresh_token_beside_what_cannot_be_read_is_saved() {
         );
         let server = RawServer::always(raw::json(200, answer)).await;
         let store = RotatingSecret::new(FIRST);
-        let source = at(&server.url("/"), store.clone());
+        let source = at(&server.url("/"), store.clone()).retry(Retry::never());
         let error = ask(&source.build().unwrap()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnusableResponse, "{odd}");
         let stored = store.secret().await.unwrap();
@@ -125,7 +125,7 @@ async fn a_refresh_token_beside_what_cannot_be_read_is_saved() {
 async fn without_retries_a_refresh_token_is_presented_once() {
     let lost = Reply::nothing().then_close();
     let server = RawServer::always(lost).await;
-    let source = at(&server.url("/"), RotatingSecret::new(FIRST));
+    let source = at(&server.url("/"), RotatingSecret::new(FIRST)).retry(Retry::never());
     let error = ask(&source.build().unwrap()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(server.request_count(), 1);

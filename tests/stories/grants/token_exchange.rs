@@ -28,7 +28,7 @@ const SUBJECT: &str = "CANARY-subject";
 fn at(url: &str, subject: SecurityToken) -> SourceBuilder<TokenExchange> {
     TokenExchange::builder(url, ID, basic(), subject)
         .danger_allow_http_on_loopback()
-        .retry(Retry::never())
+        .retry(Retry::new())
 }
 
 fn builder(server: &AuthorizationServer, subject: SecurityToken) -> SourceBuilder<TokenExchange> {
