@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unwanted_crate_is_found_whatever_its_version() {
+    fn an_unwanted_crate_is_found_in_any_version() {
         let core = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let bad = core(&["http v1.3.1", "hyper v1.7.0", "tokio v1.50.0"]);
         assert_eq!(unwanted(&bad), ["tokio", "hyper"]);

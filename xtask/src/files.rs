@@ -16,9 +16,11 @@ pub(crate) fn root() -> &'static Path {
 /// Returns the files with this extension in these folders, at any depth; for `.`, only at the top level.
 pub(crate) fn sources(folders: &[&str], ending: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut open: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
-    while let Some(folder) = open.pop() {
-        let top = folder.ends_with(".");
+    let mut open: Vec<(PathBuf, bool)> = folders
+        .iter()
+        .map(|folder| (root().join(folder), *folder == "."))
+        .collect();
+    while let Some((folder, top)) = open.pop() {
         let entries = fs::read_dir(&folder)
             .with_context(|| format!("{} cannot be read", folder.display()))?;
         for entry in entries {
@@ -27,7 +29,7 @@ pub(crate) fn sources(folders: &[&str], ending: &str) -> anyhow::Result<Vec<Path
                 || path.ends_with("target")
                 || path.ends_with("book");
             if path.is_dir() && !skipped && !top {
-                open.push(path);
+                open.push((path, false));
             } else if path.extension().is_some_and(|known| known == ending) {
                 found.push(path);
             }

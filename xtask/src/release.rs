@@ -4,16 +4,18 @@
 
 mod changelog;
 mod checks;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod versions;
 
 use std::{collections::BTreeSet, path::Path};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use semver::Version;
 use xshell::{Shell, cmd};
 
+use steps::{done, tag};
 use versions::Published;
 
 pub(crate) fn run(shell: &Shell, version: &str, execute: bool) -> anyhow::Result<()> {
@@ -126,10 +128,6 @@ fn publish(shell: &Shell, version: &Version, execute: bool) -> anyhow::Result<()
     Ok(())
 }
 
-fn tag(version: &Version) -> String {
-    format!("v{version}")
-}
-
 fn excluded(published: &BTreeSet<String>) -> Vec<String> {
     let exclude = |name: &String| ["--exclude".to_owned(), name.clone()];
     published.iter().flat_map(exclude).collect()
@@ -143,13 +141,4 @@ fn is_published(shell: &Shell, krate: &Published, version: &Version) -> bool {
     let registry = &krate.registry;
     let asked = cmd!(shell, "cargo info --quiet --registry {registry} {wanted}").quiet();
     asked.ignore_stdout().ignore_stderr().run().is_ok()
-}
-
-fn done(what: &str) {
-    println!("[x] {what}");
-}
-
-/// Returns an error that describes how to continue.
-fn stop<T>(why: &str, go_on: &str) -> anyhow::Result<T> {
-    bail!("{why}\nnothing was changed; {go_on}, and run this again")
 }

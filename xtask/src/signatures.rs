@@ -34,7 +34,7 @@ const ALLOWED: [(&str, &str, &str); 23] = [
     (
         "hallpass_core",
         "http::header::map::HeaderMap",
-        "the headers of a request or response that an integration has at hand",
+        "the headers of a request or response in an integration",
     ),
     (
         "hallpass_core",

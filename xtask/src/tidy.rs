@@ -1,6 +1,6 @@
 //! `cargo xtask tidy`: the repository's rules as code, also run by the tests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use cargo_metadata::Package;
@@ -26,6 +26,9 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     described(&packages, &mut faults);
     crate::signatures::check(shell, &libraries(&packages), &mut faults)?;
     files(&mut faults)?;
+    crate::imports::check(&roots(&packages), &mut faults)?;
+    crate::prose::check(&mut faults)?;
+    crate::names::check(&mut faults)?;
     crate::rules::check(&mut faults)?;
     crate::links::check(&mut faults)?;
     crate::hints::check(&mut faults)?;
@@ -44,6 +47,17 @@ fn libraries(packages: &[Package]) -> Vec<String> {
     });
     let names = published.map(|package| package.name.to_string());
     names.filter(|name| name != "hallpass").collect()
+}
+
+/// The root file of each library and command, with its package's name.
+pub(crate) fn roots(packages: &[Package]) -> Vec<(String, PathBuf)> {
+    let targets = packages
+        .iter()
+        .flat_map(|package| package.targets.iter().map(move |target| (package, target)));
+    targets
+        .filter(|(_, target)| target.is_lib() || target.is_bin())
+        .map(|(package, target)| (package.name.to_string(), target.src_path.clone().into()))
+        .collect()
 }
 
 /// The fields that a registry's page and docs.rs show.

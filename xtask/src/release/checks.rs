@@ -6,7 +6,11 @@ use anyhow::Context as _;
 use semver::Version;
 use xshell::{Shell, cmd};
 
-use super::{changelog, done, stop, tag, versions};
+use super::{
+    changelog,
+    steps::{done, stop, tag},
+    versions,
+};
 
 pub(super) fn before(shell: &Shell, root: &Path, version: &Version) -> anyhow::Result<()> {
     let dirty = cmd!(shell, "git status --porcelain").quiet().read()?;

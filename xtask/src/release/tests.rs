@@ -156,7 +156,7 @@ fn a_rehearsal_walks_all_steps_and_changes_nothing() {
 }
 
 #[test]
-fn a_release_is_published_in_order_and_tagged_and_one_that_was_cut_off_goes_on() {
+fn an_interrupted_release_resumes_in_order_and_is_tagged() {
     let workspace = Workspace::new();
     workspace.registry.refuse(Some("throwaway-top"));
     let error = format!("{:#}", workspace.execute("0.2.0").unwrap_err());

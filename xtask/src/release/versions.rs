@@ -8,7 +8,7 @@ use semver::Version;
 use toml_edit::{DocumentMut, Item, value};
 use xshell::Shell;
 
-use super::stop;
+use super::steps::stop;
 
 fn manifest(root: &Path) -> anyhow::Result<DocumentMut> {
     let text = fs::read_to_string(root.join("Cargo.toml"))?;

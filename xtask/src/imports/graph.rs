@@ -1,0 +1,163 @@
+//! Loops and layers in the imports of one crate.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::scan::Path;
+
+/// The top-level modules of a crate from the ground up, in groups whose members may not import from groups above.
+pub(super) type Layers = [&'static [&'static str]];
+
+/// An import of one file from another, by their modules.
+#[derive(Clone, Debug)]
+pub(super) struct Edge {
+    pub(super) from: Path,
+    pub(super) to: Path,
+    /// The importing line, as `file:line`.
+    pub(super) place: String,
+}
+
+/// The rules for the modules of one crate.
+pub(super) struct Rules {
+    pub(super) layers: &'static Layers,
+    /// Top-level modules without a layer.
+    pub(super) unplaced: &'static [&'static str],
+    /// Imports that are not reported, by their units.
+    pub(super) allowed: Vec<(&'static str, &'static str)>,
+}
+
+/// A unit's imports with the place of one of them, for the units of one folder.
+type Imports = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Reports loops and imports from a higher layer, except the allowed ones, and exceptions that are not needed.
+pub(super) fn judge(owner: &str, edges: &[Edge], rules: &Rules, faults: &mut Vec<String>) {
+    let all = imports(edges);
+    let mut rest = all.clone();
+    for (from, to) in &rules.allowed {
+        remove(&mut rest, from, to);
+    }
+    for (from, to) in &rules.allowed {
+        let there = all
+            .get(*from)
+            .is_some_and(|imports| imports.contains_key(*to));
+        if !there || !(rules.is_up(from, to) || path(&rest, to, from).is_some()) {
+            faults.push(format!(
+                "`{owner}`: the allowed import `{from}` -> `{to}` is not needed any more"
+            ));
+        }
+    }
+    for (from, to, place) in all
+        .iter()
+        .flat_map(|(from, to)| to.iter().map(move |(to, place)| (from, to, place)))
+    {
+        if rules.is_up(from, to) && !rules.allowed.contains(&(from, to)) {
+            faults.push(format!(
+                "{place}: `{from}` imports `{to}`, a layer above it"
+            ));
+        }
+    }
+    while let Some(found) = find_loop(&mut rest) {
+        faults.push(format!("`{owner}` has an import loop: {found}"));
+    }
+}
+
+/// Reports top-level modules without a layer, in a crate with layers.
+pub(super) fn place(
+    owner: &str,
+    modules: &BTreeSet<String>,
+    rules: &Rules,
+    faults: &mut Vec<String>,
+) {
+    if rules.layers.is_empty() {
+        return;
+    }
+    for module in modules {
+        if rules.layer(module).is_none() && !rules.unplaced.contains(&module.as_str()) {
+            faults.push(format!("`{owner}`: the module `{module}` has no layer"));
+        }
+    }
+    for module in rules.unplaced {
+        if !modules.contains(*module) || rules.layer(module).is_some() {
+            faults.push(format!(
+                "`{owner}`: the list of modules without a layer need not name `{module}`"
+            ));
+        }
+    }
+}
+
+impl Rules {
+    fn layer(&self, unit: &str) -> Option<usize> {
+        self.layers.iter().position(|layer| layer.contains(&unit))
+    }
+
+    fn is_up(&self, from: &str, to: &str) -> bool {
+        matches!((self.layer(from), self.layer(to)), (Some(from), Some(to)) if from < to)
+    }
+}
+
+/// Assigns each import to the folder in which both files are, as an import between two units of that folder.
+fn imports(edges: &[Edge]) -> Imports {
+    let mut imports = Imports::new();
+    for Edge { from, to, place } in edges {
+        let common = from
+            .iter()
+            .zip(to)
+            .take_while(|(from, to)| from == to)
+            .count();
+        let unit = |path: &Path| match path.get(..=common) {
+            Some(child) => child.join("::"),
+            // The file of the folder itself.
+            None => [&["crate".to_owned()], &path[..]].concat().join("::"),
+        };
+        let places = imports.entry(unit(from)).or_default();
+        places.entry(unit(to)).or_insert_with(|| place.clone());
+    }
+    imports
+}
+
+fn remove(imports: &mut Imports, from: &str, to: &str) {
+    if let Some(imports) = imports.get_mut(from) {
+        imports.remove(to);
+    }
+}
+
+/// Returns the shortest chain of units from one to another.
+fn path(imports: &Imports, from: &str, to: &str) -> Option<Vec<String>> {
+    let mut open = vec![vec![from.to_owned()]];
+    let mut seen = BTreeSet::from([from.to_owned()]);
+    while !open.is_empty() {
+        let mut next = Vec::new();
+        for chain in open {
+            let end = chain.last()?;
+            if end == to {
+                return Some(chain);
+            }
+            for unit in imports.get(end).into_iter().flat_map(BTreeMap::keys) {
+                if seen.insert(unit.clone()) {
+                    next.push([&chain[..], std::slice::from_ref(unit)].concat());
+                }
+            }
+        }
+        open = next;
+    }
+    None
+}
+
+/// Takes one import of a shortest loop away, and describes the loop.
+fn find_loop(imports: &mut Imports) -> Option<String> {
+    let pairs = imports
+        .iter()
+        .flat_map(|(from, to)| to.keys().map(move |to| (from, to)));
+    let loops = pairs.filter_map(|(from, to)| path(imports, to, from));
+    let mut units = loops.min_by_key(Vec::len)?;
+    units.rotate_right(1);
+    let next = units.iter().cycle().skip(1);
+    let places = units
+        .iter()
+        .zip(next)
+        .map(|(from, to)| imports[from][to].as_str());
+    let first = imports[&units[0]][&units[1]].as_str();
+    let places: Vec<&str> = places.chain([first]).collect();
+    let found = format!("{} ({})", places.join(" -> "), units.join(", "));
+    remove(imports, &units[0], &units[1]);
+    Some(found)
+}

@@ -1,0 +1,64 @@
+//! The length of the tests' names, which a report shows in one line each.
+
+use crate::{
+    files::{sources, text},
+    ratchet::{Finding, ratchet},
+};
+
+/// The maximum number of characters.
+const LENGTH: usize = 60;
+
+/// The number of longer names that remain in each crate or folder.
+const REMAINING: &[(&str, usize)] = &[("crates/cli", 7)];
+
+/// Reports names that are too long.
+pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
+    let mut findings = Vec::new();
+    for path in sources(&["benches", "crates", "examples", "tests", "xtask"], "rs")? {
+        for (number, name) in too_long(&text(&path)?) {
+            findings.push(Finding::new(&path, number, format!("`{name}` is too long")));
+        }
+    }
+    ratchet("test names to shorten", &findings, REMAINING, faults);
+    Ok(())
+}
+
+/// Returns the line and the name of each test whose name is too long.
+fn too_long(text: &str) -> Vec<(usize, &str)> {
+    let mut pending = false;
+    let mut long = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let trimmed = line.trim_start();
+        pending |=
+            trimmed.starts_with("#[") && trimmed.contains("test") && !trimmed.contains("cfg");
+        if let Some(name) = function(trimmed) {
+            if pending && name.len() > LENGTH {
+                long.push((number, name));
+            }
+            pending = false;
+        }
+    }
+    long
+}
+
+/// Returns the name of the function that a line declares.
+pub(crate) fn function(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let line = line.strip_prefix("async ").unwrap_or(line);
+    line.strip_prefix("fn ")?.split(['(', '<']).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tests_with_long_names_are_found() {
+        let name = "a".repeat(LENGTH + 1);
+        let tests = format!("#[test]\nfn {name}() {{}}\n#[tokio::test]\nasync fn {name}b() {{}}\n");
+        let others = format!("fn {name}() {{}}\n#[test]\nfn {}() {{}}\n", &name[1..]);
+        let with_b = format!("{name}b");
+        assert_eq!(too_long(&tests), [(1, name.as_str()), (3, with_b.as_str())]);
+        assert_eq!(too_long(&others), []);
+    }
+}
