@@ -55,7 +55,7 @@ fn assertion(record: &TokenRequestRecord) -> &str {
 
 // covers: C-44, C-45, C-46, C-47, C-08
 #[tokio::test]
-async fn each_way_proves_the_client() {
+async fn each_method_authenticates_the_client() {
     let server = server(FIRST).await;
     for builder in [
         builder(&server, PrivateKeyJwt::new(settings(&server), key(FIRST))),
@@ -119,7 +119,7 @@ pub(crate) fn assert_off(error: &TokenError, side: &str) {
 
 // covers: F-71
 #[tokio::test]
-async fn a_clock_that_is_off_is_told_by_how_much() {
+async fn the_error_for_a_wrong_clock_says_by_how_much() {
     let server = server(FIRST).await;
     for (clock, side) in clocks_off() {
         let how = PrivateKeyJwt::new(settings(&server).clock(clock), key(FIRST));
@@ -144,7 +144,7 @@ async fn a_clock_that_is_off_is_told_by_how_much() {
 
 // covers: F-110, I-15
 #[tokio::test]
-async fn a_key_that_rotated_while_the_request_was_under_way_is_tried_again() {
+async fn a_key_that_rotated_during_the_request_is_tried_again() {
     let server = server(SECOND).await;
     let file = RotatingSecret::new(FIRST);
     file.rotate_after_reading(SECOND);

@@ -253,7 +253,7 @@ async fn an_address_in_it_that_may_not_have_credentials_is_not_used() {
 
 // covers: C-54, F-04, F-08, F-119
 #[tokio::test]
-async fn an_answer_that_is_no_document_is_told() {
+async fn an_answer_that_is_no_document_is_an_error() {
     use ErrorKind::{Configuration, Unavailable, UnusableResponse};
     check(
         |_| ResponseTemplate::new(404).set_body_string("CANARY"),
@@ -308,7 +308,7 @@ async fn an_answer_that_is_no_document_is_told() {
 
 // covers: F-118
 #[tokio::test]
-async fn an_endpoint_at_another_host_is_used_and_told() {
+async fn an_endpoint_at_another_host_is_used_and_logged() {
     let tokens = AuthorizationServer::builder()
         .client(Client::new(ID, "s3cr3t"))
         .start()
@@ -418,7 +418,7 @@ async fn many_callers_read_one_document_and_share_one_failure() {
 
 // covers: F-41, F-46
 #[tokio::test]
-async fn a_server_that_cannot_be_reached_or_stalls_is_told_as_such() {
+async fn a_server_that_is_down_or_stalls_is_reported_as_such() {
     let nobody = raw::refused_url().unwrap();
     let nobody = nobody.trim_end_matches('/');
     let stalled = raw::RawServer::always(raw::Reply::nothing().then_stall()).await;

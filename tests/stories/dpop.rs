@@ -64,7 +64,7 @@ fn nonces(seen: &[Seen]) -> Vec<Option<&str>> {
 
 // covers: C-40, C-66, C-67, C-69
 #[tokio::test]
-async fn each_attempt_is_proven_anew_and_the_token_brings_its_key() {
+async fn each_attempt_has_its_own_proof_and_the_token_its_key() {
     let (_server, endpoint) = Prudent::start("/token", |_, before| match before {
         0 => ResponseTemplate::new(503),
         _ => granted("t", "dpop"),
@@ -185,7 +185,7 @@ async fn an_assertion_is_not_sent_a_second_time_with_the_nonce() {
 
 // covers: F-71
 #[tokio::test]
-async fn a_clock_that_is_off_is_told() {
+async fn a_wrong_clock_is_reported() {
     let server = MockServer::start().await;
     let refusal = json!({ "error": "invalid_dpop_proof", "error_description": "iat is too old" });
     let refusal = ResponseTemplate::new(400).set_body_json(refusal);
@@ -332,7 +332,7 @@ async fn what_cannot_be_sent_again_leaves_its_nonce_for_the_next() {
 
 // covers: C-37, C-68
 #[tokio::test]
-async fn a_redirect_takes_no_token_along_and_its_proof_is_for_nobody_else() {
+async fn a_redirect_carries_no_token_and_its_proof_fits_one_url() {
     let elsewhere = MockServer::start().await;
     Mock::given(matchers::any())
         .respond_with(ResponseTemplate::new(200))

@@ -105,7 +105,7 @@ async fn the_same_by_a_middleware_and_by_a_layer() {
 
 // covers: C-36
 #[tokio::test]
-async fn too_little_scope_is_told_with_what_is_wanted_and_not_asked_for_again() {
+async fn missing_scopes_are_named_and_not_requested_again() {
     let server = server().await;
     let writing = TokenRequest::new().with_scopes("orders.write".parse().unwrap());
     let authorizer = authorizer(&server).build().unwrap();

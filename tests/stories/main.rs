@@ -18,7 +18,7 @@ mod mtls;
 #[cfg(unix)] // Symbolic links are swapped.
 mod mtls_rotation;
 mod mtls_server;
-#[cfg(unix)] // Some of what is told is told of files' modes.
+#[cfg(unix)] // Some events report the modes of files.
 mod observability;
 mod oidc_assertions;
 mod oidc_dpop;

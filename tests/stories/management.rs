@@ -88,7 +88,7 @@ async fn a_request_is_a_form_with_the_token_and_the_clients_proof() {
 
 // covers: F-04, F-05, F-31, F-33, F-38, F-49, F-50, F-100
 #[tokio::test]
-async fn what_goes_wrong_is_told_without_the_token() {
+async fn no_error_shows_the_token() {
     use ErrorKind::{
         Configuration, CredentialsRefused, RequestRefused, Unavailable, UnusableResponse,
     };
@@ -150,7 +150,7 @@ async fn what_goes_wrong_is_told_without_the_token() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_not_known_is_told_when_it_is_needed() {
+async fn a_missing_address_is_an_error_when_it_is_needed() {
     let bare = |endpoint: Endpoint| {
         let how = ClientSecretBasic::new(secret("s3cr3t"));
         TokenManagement::builder(endpoint, ID, how).danger_allow_http_on_loopback()
@@ -209,7 +209,7 @@ impl SecretSource for Changing {
 
 // covers: C-28, F-110
 #[tokio::test]
-async fn a_secret_that_changed_is_tried_once_more_and_one_that_did_not_is_not() {
+async fn a_secret_is_tried_again_only_if_it_changed() {
     let server = MockServer::start().await;
     let refusal = ResponseTemplate::new(401).set_body_json(json!({ "error": "invalid_client" }));
     Mock::given(header("authorization", "Basic b3JkZXJzLXNlcnZpY2U6bmV3"))
@@ -234,7 +234,7 @@ async fn a_secret_that_changed_is_tried_once_more_and_one_that_did_not_is_not() 
 
 // covers: F-35, F-52
 #[tokio::test]
-async fn what_time_may_mend_is_tried_again() {
+async fn a_transient_failure_is_retried() {
     let server = MockServer::start().await;
     Mock::given(path("/revoke"))
         .respond_with(ResponseTemplate::new(503))
@@ -290,7 +290,7 @@ async fn a_shutdown_revokes_what_came_by_and_has_not_expired() {
 }
 
 #[tokio::test]
-async fn a_token_that_could_not_be_revoked_is_told_and_kept_for_another_try() {
+async fn a_failed_revocation_is_reported_and_can_be_retried() {
     let server = MockServer::start().await;
     let token = json!({ "access_token": "one", "token_type": "Bearer", "expires_in": 60 });
     add(
@@ -331,7 +331,7 @@ fn transport() -> HttpTransport {
 
 // covers: C-41
 #[tokio::test]
-async fn the_real_server_tells_of_a_token_and_forgets_it() {
+async fn the_real_server_introspects_and_revokes_a_token() {
     let Some(peer) = OidcProvider::start(&[]).await else {
         return;
     };

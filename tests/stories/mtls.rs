@@ -49,7 +49,7 @@ async fn the_certificate_is_presented_and_the_form_names_the_client() {
 /// Without idle connections each request opens one, and TLS sessions are resumed only for the same certificate.
 // covers: C-65, F-110
 #[tokio::test]
-async fn no_connection_and_no_session_of_one_certificate_serves_another() {
+async fn certificates_share_no_connection_and_no_tls_session() {
     for pooled in [true, false] {
         let server = MtlsServer::start().await;
         let (_a, text) = client(&server, "a");
@@ -108,7 +108,7 @@ async fn no_connection_and_no_session_of_one_certificate_serves_another() {
 
 // covers: F-110
 #[tokio::test]
-async fn a_refused_certificate_that_was_replaced_meanwhile_is_tried_anew_once() {
+async fn a_certificate_replaced_after_a_refusal_is_tried_once() {
     let server = MtlsServer::start().await;
     let (a, text) = client(&server, "a");
     let b = server.identity("b");
@@ -139,7 +139,7 @@ async fn a_refused_certificate_that_was_replaced_meanwhile_is_tried_anew_once() 
 
 // covers: F-43
 #[tokio::test]
-async fn a_server_that_refuses_the_certificate_in_tls_is_told_from_one_that_is_down() {
+async fn a_certificate_refused_in_tls_is_not_an_outage() {
     let server = MtlsServer::start().await;
     let stranger = Identity::new(&Authority::new("a stranger"), "a");
     let how = MutualTls::new(secret(&stranger.pem())).self_signed();

@@ -182,7 +182,7 @@ async fn what_is_wrong_is_refused_once_with_a_hint_that_fits() {
 /// An expired assertion is rejected in the same way. One from the future is accepted: the server does not check `iat`.
 // covers: F-71
 #[tokio::test]
-async fn a_clock_that_is_behind_is_told_by_how_much() {
+async fn the_error_for_a_slow_clock_says_by_how_much() {
     let Some(peer) = OidcProvider::start(&[]).await else {
         return;
     };

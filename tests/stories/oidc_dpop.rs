@@ -117,7 +117,7 @@ const OFF: Duration = Duration::from_secs(600);
 
 // covers: F-71
 #[tokio::test]
-async fn a_clock_that_is_off_is_told_by_how_much() {
+async fn the_error_for_a_wrong_clock_says_by_how_much() {
     let Some(mut peer) = OidcProvider::start(&["--dpop-dated"]).await else {
         return;
     };
@@ -147,7 +147,7 @@ async fn with_nonces_it_asks_nobody_for_the_time() {
 
 // covers: C-72, F-28
 #[tokio::test]
-async fn a_client_whose_tokens_must_be_bound_gets_none_without_a_proof() {
+async fn a_client_with_bound_tokens_gets_none_without_a_proof() {
     let Some(mut peer) = OidcProvider::start(&[]).await else {
         return;
     };

@@ -164,7 +164,7 @@ async fn it_takes_an_assertion_once_and_no_wrong_one() {
 
 // covers: F-71
 #[tokio::test]
-async fn a_clock_that_is_off_is_told_by_how_much() {
+async fn the_error_for_a_wrong_clock_says_by_how_much() {
     let Some(peer) = OidcProvider::start(&[]).await else {
         return;
     };

@@ -75,7 +75,7 @@ fn bound_to(token: &AccessToken) -> String {
 
 // covers: C-08, C-63, C-65
 #[tokio::test]
-async fn it_takes_certificates_of_both_kinds_and_binds_its_tokens_to_them() {
+async fn certificates_of_both_kinds_work_and_bind_the_tokens() {
     let Some(mut peer) = OidcProvider::start(&[]).await else {
         return;
     };
@@ -124,7 +124,7 @@ async fn its_aliases_are_found_and_a_bound_token_is_introspected() {
 
 // covers: C-65, F-110
 #[tokio::test]
-async fn a_certificate_that_is_replaced_is_used_from_the_next_request_on() {
+async fn a_replaced_certificate_is_used_from_the_next_request() {
     let Some(peer) = OidcProvider::start(&[]).await else {
         return;
     };

@@ -230,7 +230,7 @@ fn refused(preset: &'static Preset, values: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn what_a_server_would_refuse_is_told_before_anything_is_sent() {
+fn what_a_server_would_refuse_is_an_error_before_sending() {
     let google = refused(&presets::GOOGLE, &[]);
     assert!(google.contains("signed assertions"), "{google}");
     let missing = refused(&presets::OKTA, &[("domain", "acme.okta.com")]);

@@ -87,7 +87,7 @@ fn acceptor(issuer: &CertifiedIssuer<'static, KeyPair>) -> TlsAcceptor {
 
 // covers: C-37, I-03, I-04
 #[tokio::test]
-async fn a_redirect_to_plain_http_at_the_same_host_and_port_carries_no_token() {
+async fn a_redirect_to_plain_http_carries_no_token() {
     let issuer = issuer();
     let (port, seen, _tasks) = serve(acceptor(&issuer)).await;
     let origin = format!("https://localhost:{port}");

@@ -108,7 +108,7 @@ async fn a_lenient_source_takes_what_is_clear_all_the_same() {
 
 // covers: F-09, F-31
 #[tokio::test]
-async fn an_error_counts_whatever_its_content_type() {
+async fn an_error_counts_with_any_content_type() {
     let body = format!(r#"{{"error":"invalid_scope","detail":"{CANARY}"}}"#);
     for content_type in ["application/problem+json", "text/plain; charset=utf-8"] {
         let reply = raw::http(400, &[("content-type", content_type)], &body);
@@ -206,7 +206,7 @@ async fn nothing_is_decompressed() {
 
 // covers: F-39
 #[tokio::test]
-async fn informational_responses_are_passed_over() {
+async fn informational_responses_are_skipped() {
     let hints = format!(
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{GOOD}",
         GOOD.len()

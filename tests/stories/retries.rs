@@ -126,7 +126,7 @@ async fn the_deadline_bounds_the_attempts_too() {
 
 // covers: C-08, C-48
 #[tokio::test]
-async fn each_attempt_proves_the_client_anew() {
+async fn each_attempt_has_fresh_client_authentication() {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use hallpass::{

@@ -60,7 +60,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Ten seconds, in each of which the secret rotates, the tokens expire and 64 tasks request a token at once.
 // covers: F-75, F-110
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_rotates_each_second_costs_no_call_and_no_request_more() {
+async fn a_secret_that_rotates_each_second_costs_no_call() {
     const TASKS: usize = 64;
     let file = Mounted::new("seconds", "secret-0");
     let client = Client::new(ID, "secret-0");
@@ -113,7 +113,7 @@ async fn one_that_rotates_each_second_costs_no_call_and_no_request_more() {
 /// Without a cache each call is a request, and the secret rotates during all of them.
 // covers: F-110, F-111
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_rotates_under_load_costs_no_call_while_old_and_new_are_accepted() {
+async fn a_rotation_under_load_with_overlap_fails_no_call() {
     const TASKS: usize = 16;
     const ROTATIONS: usize = 20;
     let file = Mounted::new("load", "secret-0");

@@ -48,7 +48,7 @@ const REFUSED: Result<(), ErrorKind> = Err(ErrorKind::CredentialsRefused);
 
 // covers: F-110
 #[tokio::test]
-async fn one_that_rotated_while_the_request_was_under_way_is_tried_again() {
+async fn a_secret_that_rotated_during_the_request_is_tried_again() {
     for basic in [false, true] {
         let server = server("second").await;
         let secret = RotatingSecret::new("first");
@@ -104,7 +104,7 @@ async fn one_that_changes_each_time_is_tried_twice_a_call_and_no_more() {
 
 // covers: F-110
 #[tokio::test]
-async fn one_that_changes_each_time_is_renewed_once_though_the_request_is_repeated() {
+async fn a_secret_that_always_changes_is_read_again_once() {
     let server = server("never").await;
     let fault = |name| faults::named(name).unwrap();
     server.answer_next([fault("invalid_client"), fault("status_503")]);
@@ -115,7 +115,7 @@ async fn one_that_changes_each_time_is_renewed_once_though_the_request_is_repeat
 
 // covers: F-110
 #[tokio::test]
-async fn one_that_cannot_be_read_anew_leaves_the_servers_answer() {
+async fn a_secret_that_cannot_be_read_leaves_the_servers_error() {
     #[derive(Debug)]
     struct Gone(RotatingSecret);
 
@@ -127,7 +127,7 @@ async fn one_that_cannot_be_read_anew_leaves_the_servers_answer() {
 
         fn refused(&self, secret: &Secret) {
             self.0.refused(secret);
-            self.0.fail(SecretError::new("the mount is gone"));
+            self.0.fail(SecretError::new("the mount was removed"));
         }
     }
     let server = server("second").await;

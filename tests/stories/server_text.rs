@@ -104,7 +104,7 @@ async fn the_host_of_a_redirect_is_shown_without_a_secret_in_it() {
     let error = tokens.introspect(&static_token("t")).await.unwrap_err();
     assert!(error.to_string().contains(shown), "{error}");
 
-    // In lower case it is Base64 of something else, and still tells much of the secret.
+    // In lower case it is Base64 of something else, and still reveals much of the secret.
     for host in ["S1E3cGxhaW5zZWNyZXQ", "S1E3cGxh\taW5zZWNyZXQ"] {
         let error = refused(reply(host), HOST_SECRET).await.to_string();
         assert!(error.contains("redirects token requests ("), "{error}");

@@ -393,7 +393,7 @@ async fn a_client_of_ones_own_is_bounded_all_the_same() {
 
 // covers: F-66
 #[tokio::test]
-async fn a_token_that_expired_on_its_way_is_not_handed_out() {
+async fn a_token_that_expired_on_its_way_is_not_returned() {
     let clock = hallpass_testkit::ManualClock::new();
     let answer = r#"{"access_token":"t","token_type":"Bearer","expires_in":1}"#;
     let late = raw::json(200, answer).delayed(Duration::from_millis(50));

@@ -45,7 +45,7 @@ async fn serve(authority: &Authority) -> String {
 }
 
 #[tokio::test]
-async fn an_unknown_authority_is_told_with_the_way_to_add_it() {
+async fn the_error_for_an_unknown_authority_says_how_to_add_it() {
     let authority = Authority::new("the company");
     let address = serve(&authority).await;
     let vault = || {

@@ -65,7 +65,7 @@ use crate::{
 /// runs. A program calls [`shutdown`](Self::shutdown) before it exits.
 pub struct CachedTokenSource<S> {
     shared: Arc<Shared<S>>,
-    /// False after a shutdown. That, or a closed channel, tells the tasks to stop fetching.
+    /// False after a shutdown. That, or a closed channel, stops the fetching tasks.
     alive: watch::Sender<bool>,
 }
 

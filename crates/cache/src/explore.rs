@@ -179,7 +179,7 @@ fn a_cold_key_is_fetched_once() {
 }
 
 #[test]
-fn a_due_token_is_renewed_once_and_handed_out_meanwhile() {
+fn a_due_token_is_refreshed_once_and_returned_meanwhile() {
     explore(|| {
         let (world, _) = World::with_due_token();
         all(&world, 3, |world| {
@@ -364,7 +364,7 @@ fn a_place_comes_back_however_its_flight_ends() {
 
 // covers: C-35
 #[test]
-fn a_token_that_is_renewed_after_a_long_life_ends_the_row_of_refusals() {
+fn a_token_refreshed_after_a_long_life_ends_the_refusals() {
     explore(|| {
         let (world, old) = World::with_due_token();
         let renewal = {

@@ -32,7 +32,7 @@ pub(crate) fn describe() {
     describe_counter!(
         "hallpass_repeated_failures_total",
         Unit::Count,
-        "Calls that were told a remembered failure"
+        "Calls that returned a cached failure"
     );
     describe_counter!(
         "hallpass_fetches_total",

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_wait_have_patience_for_a_flight_that_asks_three_times() {
+    fn waiters_wait_for_a_flight_of_three_requests() {
         let policy = Policy::default();
         let loads = 3 * (policy.fetch_timeout + policy.min_interval + TRIAL);
         assert!(policy.waiter_timeout() > loads);

@@ -180,7 +180,7 @@ mod tests {
 
     // covers: F-95
     #[test]
-    fn the_system_clock_tells_what_was_before_machine_and_process_started() {
+    fn the_system_clock_covers_time_before_boot_and_start() {
         const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
         let now = SystemClock.now();
         assert_eq!(now.saturating_since(now.saturating_sub(YEAR)), YEAR);

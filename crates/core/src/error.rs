@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_tells_cause_place_and_remedy() {
+    fn the_text_names_cause_place_and_remedy() {
         let error = TokenError::credentials_refused("the client was refused")
             .with_oauth_error(OAuthError::new("invalid_client").with_description("no such client"))
             .with_host("login.example")
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_cannot_be_had_is_a_wrong_setting_or_a_vault_that_is_down() {
+    fn a_missing_secret_is_a_wrong_setting_or_an_outage() {
         let wrong = TokenError::from(SecretError::new("no such file"));
         assert_eq!(wrong.kind(), ErrorKind::Configuration);
         let down = TokenError::from(SecretError::unavailable("the vault is sealed"));

@@ -310,12 +310,12 @@ impl<'a> EventKind<'a> {
 /// use std::sync::{Arc, Mutex};
 /// use hallpass_core::{Event, EventKind, Observers};
 ///
-/// let told = Arc::new(Mutex::new(Vec::new()));
-/// let list = told.clone();
+/// let names = Arc::new(Mutex::new(Vec::new()));
+/// let list = names.clone();
 /// let mut observers = Observers::default();
 /// observers.add(Arc::new(move |event: &Event<'_>| list.lock().unwrap().push(event.kind.as_str())));
 /// observers.tell("orders", EventKind::FetchStarted)?;
-/// assert_eq!(*told.lock().unwrap(), ["fetch_started"]);
+/// assert_eq!(*names.lock().unwrap(), ["fetch_started"]);
 /// # Ok::<(), hallpass_core::ObserverPanicked>(())
 /// ```
 #[derive(Clone, Default)]
@@ -371,7 +371,7 @@ impl fmt::Debug for Observers {
 
 /// An observer panicked. Its message is not repeated: it may hold anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an observer panicked; it goes on being told, and this is said once")]
+#[error("observer panicked; it stays registered, and this is logged once")]
 pub struct ObserverPanicked(());
 
 #[cfg(test)]
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_told_in_turn() {
+    fn each_observer_is_called_in_turn() {
         let notes = Notes::default();
         let closure = notes.clone();
         let mut observers = Observers::default();
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_said_once_and_keeps_nobody_from_being_told() {
+    fn a_panic_is_logged_once_and_stops_no_other_observer() {
         let notes = Notes::default();
         let mut observers = Observers::default();
         // No message on stderr: `resume_unwind` does not run the hook.

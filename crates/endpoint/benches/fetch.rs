@@ -1,6 +1,6 @@
 //! A cold fetch over loopback, kept alive, without TLS: ours beside a bare reqwest POST with a serde_json parse.
 //!
-//! The two take turns, a few requests each, so that whatever slows the machine slows both. Client and server share
+//! The two take turns, a few requests each, so that a slow machine slows both. Client and server share
 //! one thread: between two, the scheduler's modes differ by more than what is measured.
 
 #![allow(missing_docs, clippy::unwrap_used)]

@@ -186,7 +186,7 @@ fn redirected(headers: &HeaderMap, filter: &TextFilter) -> TokenError {
 /// Returns the redirect target's host only: its URL may carry anything.
 pub(crate) fn redirect_host(headers: &HeaderMap, filter: &TextFilter) -> Option<String> {
     let location = headers.get(header::LOCATION)?.to_str().ok()?;
-    // A parser passes over them, and a name may be in pieces.
+    // A parser skips them, and a name may be in pieces.
     let location = location.replace('\t', "");
     let target = url::Url::parse(&location).ok()?;
     let host = target.host_str()?;

@@ -248,7 +248,7 @@ mod tests {
 
     // covers: F-110
     #[test]
-    fn one_that_was_read_differs_by_its_text_and_one_that_was_made_by_its_origin() {
+    fn assertions_differ_by_text_if_read_and_by_origin_if_made() {
         let [a, b] = ["e30.e30.YQ", "e30.e30.Yg"].map(secret);
         let read = |text: &Secret| Assertion::read(text.clone());
         let made = |text: &Secret| Assertion::made(text.clone());

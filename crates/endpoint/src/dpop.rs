@@ -79,7 +79,7 @@ impl<'a> Proving<'a> {
                     let error = error.with_transient(true);
                     return error.with_hint("its nonce is used by the next call, since the retry policy allows one request per call");
                 }
-                "it demands a nonce, and brings none that was not tried; ask whoever runs it, or what is between it and this client"
+                "it demands a nonce, and brings none that was not tried; ask its operator, and check the proxies in between"
             }
             (Some(INVALID_PROOF), Some(_)) => {
                 "check that the token endpoint is spelled as the server knows it, that it takes the key's algorithm, and this machine's clock"

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_says_is_told() {
+    fn what_the_server_says_is_reported() {
         let known = read(
             r#"{"active":true,"scope":"b a","client_id":"orders","username":"CANARY","token_type":"Bearer",
                 "exp":1764064800,"iat":1764061200.5,"nbf":0,"sub":"orders","aud":["x","y"],"iss":"https://a.example",
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_not_active_tells_nothing_else() {
+    fn a_token_that_is_not_active_has_no_other_member() {
         let known = read(r#"{"active":false}"#).unwrap();
         assert!(!known.is_active() && known.scopes().is_empty());
         assert_eq!(known.expires_at(), None);

@@ -30,7 +30,7 @@
 //!         .build()
 //! };
 //! assert!(build("https://login.example/oauth/token").is_ok());
-//! // What is wrong is told before anything is sent.
+//! // A wrong setting is an error before anything is sent.
 //! assert_eq!(build("http://login.example/oauth/token").unwrap_err().setting(), "token_endpoint");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_is_told() {
+    fn what_the_document_says_is_read() {
         let full = read(
             r#"{
                 "issuer": "https://a.example", "token_endpoint": "https://a.example/t",

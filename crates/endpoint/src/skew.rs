@@ -65,7 +65,7 @@ mod tests {
 
     // covers: F-71
     #[test]
-    fn a_difference_is_told_where_neither_network_nor_rounding_explains_it() {
+    fn only_a_difference_beyond_delay_and_rounding_is_reported() {
         use Skew::{Ahead, Behind};
         let seconds = Duration::from_secs;
         check(0, 0, None);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_date_nothing_is_told() {
+    fn without_a_date_nothing_is_reported() {
         let mut headers = HeaderMap::new();
         let epoch = SystemTime::UNIX_EPOCH;
         assert_eq!(Skew::of(&headers, epoch, Duration::ZERO), None);

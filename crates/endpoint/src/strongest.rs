@@ -279,7 +279,7 @@ mod tests {
 
     // covers: C-42
     #[tokio::test]
-    async fn a_refusal_is_told_to_the_way_that_made_the_credentials() {
+    async fn a_refusal_reaches_the_method_that_made_the_credentials() {
         let [jwt, post] = ["private_key_jwt", "client_secret_post"]
             .map(|name| Arc::new(Counting(name, AtomicUsize::default())));
         let how = Strongest::of(jwt.clone()).or(post.clone());

@@ -136,7 +136,7 @@ impl Middleware for Constant {
 
 #[cfg(feature = "middleware")]
 #[test]
-fn a_hit_of_the_middleware_allocates_the_copy_of_what_can_be_sent_again() {
+fn a_hit_of_the_middleware_allocates_only_the_retry_copy() {
     let bench = Bench::start();
     let middleware = || TokenMiddleware::new(bench.authorizer.clone());
     let (constant, ours) = bench.measure_middleware(middleware(), |client, url| client.get(url));

@@ -153,7 +153,7 @@ mod tests {
 
     // covers: F-110
     #[tokio::test]
-    async fn the_one_in_use_is_read_anew_before_it_is_given_up() {
+    async fn the_secret_in_use_is_read_again_before_the_switch() {
         let (first, second, pair) = pair();
         let a = yielded(&pair).await;
         first.rotate("c");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_cannot_be_read_is_passed_over() {
+    async fn a_secret_that_cannot_be_read_is_skipped() {
         let (first, second, pair) = pair();
         first.fail(SecretError::new("the first is missing"));
         let b = yielded(&pair).await;

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_leads_out_of_the_folder_and_no_folder_is_told() {
+    fn no_name_leaves_the_folder_and_no_error_shows_it() {
         for name in ["", ".", "..", "/etc/passwd", "../x", "a/b", "a/", "a\n"] {
             let error = SystemdCredential::within(Some("/run".into()), name).unwrap_err();
             assert!(

@@ -279,7 +279,7 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
             Then::KeepAlive => {}
             Then::Close => return stream.shutdown().await,
             Then::Reset => return stream.set_zero_linger(),
-            Then::Stall => return gone(&mut stream).await,
+            Then::Stall => return closed(&mut stream).await,
             Then::Flood(filler) => loop {
                 stream.write_all(&filler).await?;
                 lock(state).flooded += filler.len();
@@ -295,7 +295,7 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
 }
 
 /// Waits until the peer closes the connection.
-async fn gone(stream: &mut TcpStream) -> io::Result<()> {
+async fn closed(stream: &mut TcpStream) -> io::Result<()> {
     let mut ignored = [0; 1_024];
     while stream.read(&mut ignored).await? > 0 {}
     Ok(())

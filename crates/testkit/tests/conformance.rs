@@ -547,7 +547,7 @@ fn a_limited_server_is_asked_within_its_limit() {
 }
 
 #[test]
-fn a_violation_says_what_was_promised_what_was_seen_and_what_to_do() {
+fn a_violation_names_promise_observation_and_remedy() {
     let violation = check(Rule::LivesForAWhile, || async { of(F::Expired) }).unwrap_err();
     assert_eq!(
         violation.to_string(),
@@ -608,7 +608,7 @@ fn a_wrong_description_is_one_clear_failure() {
 }
 
 #[test]
-fn a_panic_of_a_subject_is_told_without_its_text() {
+fn a_panic_of_a_subject_is_reported_without_its_text() {
     let violation = check(Rule::YieldsAToken, || async {
         assert!(SECRET.is_empty(), "no server for {SECRET}");
         of(F::None)

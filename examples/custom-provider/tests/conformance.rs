@@ -75,7 +75,7 @@ fn refusal(source: &AgentFile, request: &TokenRequest) -> hallpass_core::TokenEr
 }
 
 #[test]
-fn what_is_no_token_is_told_without_it() {
+fn a_malformed_token_is_reported_without_it() {
     let agent = Agent::start();
     let source = AgentFile::new(&agent.0);
     for text in [
@@ -95,7 +95,7 @@ fn what_is_no_token_is_told_without_it() {
 }
 
 #[test]
-fn an_expired_token_is_not_handed_out() {
+fn an_expired_token_is_not_returned() {
     let agent = Agent::start();
     let clock = ManualClock::new();
     agent.write("default", "old-token", clock.wall());

@@ -166,7 +166,7 @@ async fn the_tool_prints_orders_and_its_codes_tell_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn the_monitor_tells_tokens_from_the_api() {
+async fn the_monitor_distinguishes_tokens_from_the_api() {
     let server = server("status.read").await;
     let monitor = || {
         Trial::new("monitor", &server)
@@ -255,7 +255,7 @@ async fn the_service_answers_what_is_under_way_before_it_ends() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_service_tells_customers_no_more_than_they_need() {
+async fn the_service_shows_customers_no_internals() {
     let server = server("orders.read").await;
     let wrong = Trial::new("backend-service", &server)
         .secret("wrong")

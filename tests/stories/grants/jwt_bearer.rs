@@ -151,7 +151,7 @@ async fn one_that_came_before_is_refused() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_refused_is_told_apart_from_its_assertion() {
+async fn a_refused_client_is_not_a_refused_assertion() {
     let server = server().await;
     let file = RotatingSecret::new(&jwt(&signed(&server, SECRET)).await);
     let client = hallpass::endpoint::ClientSecretPost::new(secret(OTHER));
@@ -171,7 +171,7 @@ async fn a_client_that_is_refused_is_told_apart_from_its_assertion() {
 
 // covers: F-71
 #[tokio::test]
-async fn a_clock_that_is_off_is_told_by_how_much() {
+async fn the_error_for_a_wrong_clock_says_by_how_much() {
     let server = server().await;
     for (clock, side) in clocks_off() {
         let assertion = SignedAssertion::new(settings(&server).clock(clock), key(SECRET));

@@ -251,7 +251,7 @@ async fn one_that_was_not_saved_gives_way_to_a_new_sign_in() {
 
 // covers: C-28, F-110
 #[tokio::test]
-async fn where_it_is_refused_another_process_may_have_saved_a_newer_one() {
+async fn after_a_refusal_a_newer_token_from_the_store_is_used() {
     let (server, store) = (signed_in().await, RotatingSecret::new(SECOND));
     let source = source(&server, store.clone());
     let error = ask(&*source).await.unwrap_err();

@@ -101,7 +101,7 @@ fn a_type_is_an_absolute_uri() {
 
 // covers: C-28, F-110
 #[tokio::test]
-async fn a_token_that_is_refused_is_read_again_and_tried_if_it_changed() {
+async fn a_refused_token_is_read_again_and_used_if_it_changed() {
     let server = server().await;
     server.trust_token(SUBJECT, JWT);
     for parties in 1..=2 {
@@ -133,7 +133,7 @@ async fn a_token_that_is_refused_is_read_again_and_tried_if_it_changed() {
 /// Also as `invalid_grant`, which some servers return.
 // covers: F-110
 #[tokio::test]
-async fn a_source_whose_token_is_refused_is_told_and_asked_again() {
+async fn a_refused_subject_token_is_reported_and_read_again() {
     let server = server().await;
     let source = builder(&server, SecurityToken::from_source(own(&server)));
     let source = source.build().unwrap();

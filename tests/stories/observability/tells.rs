@@ -266,7 +266,7 @@ pub(super) async fn servers() {
     let server = MockServer::start().await;
     let issuer = server.uri();
     let document = serde_json::json!({
-        "issuer": issuer, "token_endpoint": format!("{issuer}/token"), "revocation_endpoint": format!("{issuer}/gone"),
+        "issuer": issuer, "token_endpoint": format!("{issuer}/token"), "revocation_endpoint": format!("{issuer}/missing"),
     });
     let granted = serde_json::json!({ "access_token": "t", "token_type": "Bearer", "refresh_token": "second" });
     let once = |at: &str, answer: serde_json::Value| {

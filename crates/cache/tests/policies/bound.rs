@@ -39,7 +39,7 @@ impl TokenSource for Bound {
 
 // covers: C-65
 #[tokio::test(start_paused = true)]
-async fn one_rotation_drops_the_tokens_of_all_keys_and_each_is_fetched_once() {
+async fn one_rotation_causes_one_fetch_for_each_key() {
     let bound = Bound::new();
     let cache = Arc::new(bound.cached());
     let keys: Vec<_> = ["", "a", "b"].map(key).into();
@@ -89,7 +89,7 @@ async fn what_was_fetched_with_the_old_certificate_is_fetched_again() {
 /// A token whose certificate is replaced at each fetch serves its waiters, and does not cause endless fetches.
 // covers: C-65
 #[tokio::test(start_paused = true)]
-async fn a_certificate_that_does_not_hold_still_costs_two_fetches_a_call() {
+async fn a_certificate_that_keeps_changing_costs_two_fetches_a_call() {
     struct Restless(Bound);
 
     #[async_trait]
@@ -113,7 +113,7 @@ async fn a_certificate_that_does_not_hold_still_costs_two_fetches_a_call() {
 
 // covers: C-65
 #[tokio::test(start_paused = true)]
-async fn one_that_is_kept_warm_is_fetched_anew_with_nobody_asking() {
+async fn a_warm_key_is_fetched_again_without_a_caller() {
     let bound = Bound::new();
     let cache = CachedTokenSource::builder(bound.clone()).clock(bound.0.clock());
     let cache = cache.keep_warm().build();

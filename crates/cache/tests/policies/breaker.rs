@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn why_a_store_fails_is_told_with_one_warning_for_each_rest() {
+async fn a_store_failure_is_logged_once_per_cooldown_with_its_cause() {
     let capture = Capture::start();
     let mint = Mint::hourly();
     let store = Distant::new(&mint);
@@ -83,7 +83,7 @@ async fn after_a_rest_one_question_is_asked_and_nobody_else_waits() {
 
 // covers: F-88
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_takes_longer_than_a_caller_waits_is_made_all_the_same() {
+async fn a_slow_connection_outlasts_the_caller_that_started_it() {
     let mint = Mint::hourly();
     let store = Distant::new(&mint);
     store.set(Ok(()), HOUR);

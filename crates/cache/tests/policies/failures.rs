@@ -145,7 +145,7 @@ async fn new_credentials_end_no_back_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_renewal_costs_no_caller_the_token_at_hand() {
+async fn a_refused_refresh_costs_no_caller_the_cached_token() {
     let mint = Mint::new([Answer::New(HOUR), refused()]);
     let cache = mint.cached();
     name(&cache).await;

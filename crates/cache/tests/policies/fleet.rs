@@ -147,7 +147,7 @@ fn most_questions(latency: Duration) -> usize {
 
 // covers: F-89
 #[tokio::test(start_paused = true)]
-async fn a_hundred_processes_make_one_request_whatever_the_latency() {
+async fn a_hundred_processes_make_one_request_at_any_latency() {
     for latency in [
         200 * MILLISECOND,
         2 * SECOND,
@@ -276,7 +276,7 @@ impl TokenStore for Noisy {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_notifies_without_an_end_is_not_asked_without_an_end() {
+async fn endless_notifications_do_not_cause_endless_lookups() {
     for ends in [true, false] {
         let mint = Mint::hourly().latency(20 * SECOND);
         let store = Distant::new(&mint);
@@ -323,7 +323,7 @@ async fn exactly_one_process_takes_over_from_one_that_crashed() {
 
 // covers: F-90
 #[tokio::test(start_paused = true)]
-async fn processes_give_up_waiting_one_by_one_and_the_first_serves_the_others() {
+async fn waiting_processes_give_up_one_by_one() {
     fastrand::seed(7);
     let mint = Mint::hourly();
     let store = Distant::new(&mint);
@@ -350,7 +350,7 @@ async fn processes_give_up_waiting_one_by_one_and_the_first_serves_the_others() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_fails_keeps_nobody_waiting_for_a_row_of_processes() {
+async fn a_failing_server_does_not_queue_up_processes() {
     let mint = Mint::new([Answer::Fail(TokenError::unavailable("down"))]).latency(10 * SECOND);
     let store = Distant::new(&mint);
     let start = Instant::now();
@@ -387,7 +387,7 @@ async fn a_process_that_fails_leaves_the_fetch_to_the_next() {
 
 // covers: F-81, I-12
 #[tokio::test(start_paused = true)]
-async fn a_refused_token_is_removed_from_the_store_and_its_successor_is_not() {
+async fn only_the_refused_token_is_removed_from_the_store() {
     let mint = Mint::hourly();
     let store = Distant::new(&mint);
     let (one, other) = (process(&mint, &store), process(&mint, &store));
@@ -478,7 +478,7 @@ impl TokenSource for Instance {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_fetched_a_token_it_is_whole_and_needs_no_end() {
+async fn a_token_of_another_process_is_complete() {
     let mint = Mint::new([Answer::New(Duration::from_secs(u64::MAX))]);
     let store = Distant::new(&mint);
     for _ in 0..3 {

@@ -219,7 +219,7 @@ impl TokenSource for Asks {
 
 // covers: F-86
 #[tokio::test(start_paused = true)]
-async fn caches_that_ask_each_other_for_different_callers_do_not_wait_for_each_other() {
+async fn caches_that_call_each_other_do_not_deadlock() {
     let gate = Gate::new();
     let caches = [(); 3].map(|()| {
         Arc::new(CachedTokenSource::new(Asks {

@@ -60,7 +60,7 @@ async fn what_was_fetched_before_the_report_is_not_kept() {
 
 // covers: C-35
 #[tokio::test(start_paused = true)]
-async fn an_api_that_refuses_every_token_cannot_make_it_hammer_the_server() {
+async fn an_api_that_refuses_all_tokens_causes_few_requests() {
     let mint = Mint::hourly();
     let cache = mint.cached();
     let (mut refused, mut told) = (0, 0);
@@ -123,7 +123,7 @@ async fn waiters_get_an_error_rather_than_a_long_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_dropped_under_every_key_that_holds_it_and_no_other() {
+async fn a_token_is_dropped_under_exactly_the_keys_that_hold_it() {
     let mint = Mint::new([Answer::Same(HOUR)]);
     let cache = mint.cached();
     let token = ask(&cache).await.unwrap();
@@ -136,11 +136,11 @@ async fn a_token_is_dropped_under_every_key_that_holds_it_and_no_other() {
     assert!(cache.ready_token(&TokenRequest::default()).is_none());
     assert!(cache.ready_token(&key("a")).is_none());
     assert!(cache.ready_token(&key("b")).is_some());
-    assert_eq!(mint.invalidated(), 1, "the source is told too");
+    assert_eq!(mint.invalidated(), 1, "the source is notified too");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_yields_the_refused_token_again_is_asked_with_patience() {
+async fn a_source_that_repeats_a_refused_token_is_asked_slowly() {
     let mint = Mint::new([Answer::Same(HOUR)]);
     let cache = mint.cached();
     for _ in 0..6_000 {
@@ -155,7 +155,7 @@ async fn a_source_that_yields_the_refused_token_again_is_asked_with_patience() {
 
 // covers: F-18, F-81
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_brought_nothing_leaves_the_old_token_refusable() {
+async fn after_a_refresh_without_news_a_token_can_be_refused() {
     let mint = Mint::hourly();
     let cache = mint.cached();
     let token = ask(&cache).await.unwrap();
@@ -196,7 +196,7 @@ async fn refusals_with_good_tokens_between_them_are_not_in_a_row() {
 /// Tokens of two seconds, with an API that drops them up to a second early.
 // covers: C-35, F-68
 #[tokio::test(start_paused = true)]
-async fn short_lived_tokens_that_an_api_drops_early_cost_no_failed_call() {
+async fn short_tokens_that_an_api_drops_early_fail_no_call() {
     let mint = Mint::new([Answer::New(2 * SECOND)]);
     let cache = mint.cached();
     for step in 0..6_000 {
@@ -219,7 +219,7 @@ async fn short_lived_tokens_that_an_api_drops_early_cost_no_failed_call() {
 
 // covers: C-35
 #[tokio::test(start_paused = true)]
-async fn short_lived_tokens_that_are_refused_at_once_are_fetched_ever_more_rarely() {
+async fn tokens_refused_at_once_are_fetched_ever_more_rarely() {
     let mint = Mint::new([Answer::New(2 * SECOND)]);
     let cache = mint.cached();
     for _ in 0..6_000 {

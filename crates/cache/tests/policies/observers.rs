@@ -34,7 +34,7 @@ fn observed(mint: &Mint) -> (Notes, CachedTokenSource<Mint>) {
 
 // covers: F-101
 #[tokio::test(start_paused = true)]
-async fn each_step_is_told_in_order() {
+async fn each_step_is_observed_in_order() {
     let mint = Mint::hourly().latency(2 * SECOND);
     let (notes, cache) = observed(&mint);
     let token = ask(&cache).await.unwrap();
@@ -125,7 +125,7 @@ async fn an_observer_that_panics_harms_neither_a_flight_nor_a_caller() {
     let landed = |line: &&String| line.starts_with("FlightLanded");
     assert_eq!(told.iter().filter(landed).count(), 2);
     let text = capture.text();
-    let said = "an observer panicked; it goes on being told, and this is said once";
+    let said = "observer panicked; it stays registered, and this is logged once";
     assert_eq!(text.matches(said).count(), 1, "{text}");
     assert!(!text.contains("CANARY"), "{text}");
 }

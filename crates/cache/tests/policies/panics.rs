@@ -81,7 +81,7 @@ async fn a_future_that_panics_as_it_is_dropped_is_one_failure() {
 
 // covers: F-74
 #[tokio::test(start_paused = true)]
-async fn a_source_that_panics_instead_of_telling_its_epoch_is_asked_all_the_same() {
+async fn a_source_whose_epoch_panics_still_serves_tokens() {
     let capture = Capture::start();
     let mint = Mint::hourly();
     let here = Where {
@@ -103,7 +103,7 @@ async fn a_source_that_panics_instead_of_telling_its_epoch_is_asked_all_the_same
 
 // covers: F-74
 #[tokio::test(start_paused = true)]
-async fn a_source_that_panics_at_a_refusal_does_not_keep_the_refused_token() {
+async fn a_panic_at_a_refusal_does_not_keep_the_refused_token() {
     let mint = Mint::hourly();
     let here = Where {
         invalidate: true,

@@ -9,7 +9,7 @@ use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, down, name, settle
 
 // covers: C-21
 #[tokio::test(start_paused = true)]
-async fn whoever_passes_the_refresh_point_leaves_with_the_token_at_hand() {
+async fn a_caller_past_the_refresh_point_gets_the_cached_token() {
     let mint = Mint::hourly();
     let cache = mint.cached();
     assert_eq!(name(&cache).await, "t1");
@@ -161,7 +161,7 @@ async fn traffic(cache: Arc<impl TokenSource + 'static>, time: Duration) -> Dura
 
 // covers: F-67, F-68, I-11
 #[tokio::test(start_paused = true)]
-async fn short_lived_tokens_are_renewed_once_a_lifetime_and_wait_for_nobody() {
+async fn short_tokens_are_refreshed_once_a_lifetime() {
     for (lifetime, least, most) in [(60, 1, 2), (5, 3, 4), (1, 13, 17)] {
         let latency = Duration::from_millis(20);
         let mint = Mint::new([Answer::New(lifetime * SECOND)]).latency(latency);
@@ -237,7 +237,7 @@ impl TokenSource for Agent {
 
 // covers: F-68, I-11
 #[tokio::test(start_paused = true)]
-async fn a_kept_token_that_comes_back_is_asked_for_again_at_half_of_what_is_left() {
+async fn a_repeated_token_is_refreshed_at_half_of_its_remaining_life() {
     let mint = Mint::hourly();
     let agent = Agent {
         mint: mint.clone(),

@@ -96,7 +96,7 @@ fn two_kinds_of_runtimes_share_a_token() {
 }
 
 #[test]
-fn a_renewal_that_is_due_outside_of_a_runtime_is_left_to_the_next_caller() {
+fn a_refresh_outside_of_a_runtime_waits_for_the_next_caller() {
     let (clock, cache) = Manual::cached();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(name(&cache));

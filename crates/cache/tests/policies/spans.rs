@@ -48,7 +48,7 @@ impl Spans {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_follows_from_the_request_that_passed_by_and_is_no_part_of_it() {
+async fn a_refresh_follows_from_the_request_that_triggered_it() {
     let spans = Spans::default();
     let _guard = tracing_subscriber::registry()
         .with(spans.clone())

@@ -269,7 +269,7 @@ async fn an_entry_that_cannot_be_read_is_a_miss_and_overwritten() {
 
 // covers: F-96
 #[tokio::test(start_paused = true)]
-async fn a_store_that_never_forgets_hands_out_nothing_expired() {
+async fn a_store_without_expiry_returns_no_expired_token() {
     let mint = Mint::hourly();
     let store = Ailing::new(&mint, Mode::Well);
     name(&cached(&mint, store.clone())).await;
@@ -300,7 +300,7 @@ async fn the_lease_of_one_who_died_holds_others_for_seconds_only() {
 
 // covers: F-89, F-91
 #[tokio::test(start_paused = true)]
-async fn whoever_was_away_for_too_long_overwrites_nothing_newer() {
+async fn a_process_that_was_suspended_overwrites_nothing_newer() {
     let mint = Mint::hourly();
     let store = Ailing::new(&mint, Mode::Well);
     let gate = mint.close();
@@ -359,7 +359,7 @@ async fn a_refused_token_is_not_taken_from_the_store_again() {
 
 // covers: F-98
 #[tokio::test(start_paused = true)]
-async fn a_key_tells_nothing_and_no_debug_shows_an_entry() {
+async fn a_key_reveals_nothing_and_no_debug_shows_an_entry() {
     let mint = Mint::hourly();
     let store = Ailing::new(&mint, Mode::Well);
     let request = TokenRequest::new()
@@ -496,7 +496,7 @@ async fn a_wall_clock_that_steps_back_revives_no_token() {
 
 // covers: F-81, I-12
 #[tokio::test(start_paused = true)]
-async fn a_token_older_than_one_that_was_refused_is_not_taken_from_the_store() {
+async fn a_token_older_than_a_refused_one_is_not_read_from_the_store() {
     let mint = Mint::hourly();
     let store = Ailing::new(&mint, Mode::Well);
     let cache = cached(&mint, store.clone());

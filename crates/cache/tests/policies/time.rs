@@ -28,7 +28,7 @@ async fn a_jump_of_the_wall_clock_changes_nothing() {
 
 // covers: F-64
 #[tokio::test]
-async fn a_token_that_expired_during_suspend_is_not_handed_out() {
+async fn a_token_that_expired_during_suspend_is_not_returned() {
     // The clock runs through suspend: it is two hours later at once, and no timer has fired.
     let (clock, cache) = Manual::cached();
     name(&cache).await;
@@ -40,7 +40,7 @@ async fn a_token_that_expired_during_suspend_is_not_handed_out() {
 
 // covers: F-18
 #[tokio::test(start_paused = true)]
-async fn a_token_without_a_life_serves_those_who_wait_and_no_one_after() {
+async fn a_token_without_a_lifetime_serves_only_waiting_callers() {
     let mint = Mint::new([Answer::New(Duration::ZERO)]);
     let cache = mint.cached();
     for number in 1..=10 {
@@ -57,7 +57,7 @@ async fn a_token_without_a_life_serves_those_who_wait_and_no_one_after() {
 
 // covers: F-66, I-06
 #[tokio::test(start_paused = true)]
-async fn a_token_that_expires_on_its_way_is_tried_once_more_and_then_given_up() {
+async fn a_token_that_expires_on_its_way_is_retried_once() {
     let mint = Mint::new([Answer::New(SECOND)]).latency(2 * SECOND);
     let cache = mint.cached();
     let error = ask(&cache).await.unwrap_err();
@@ -95,7 +95,7 @@ async fn a_lifetime_without_end_is_one() {
 
 // covers: F-68, I-11
 #[tokio::test(start_paused = true)]
-async fn a_server_that_repeats_a_dying_token_is_asked_at_most_twice_a_second() {
+async fn a_server_repeating_an_expiring_token_gets_few_requests() {
     /// A source that returns the same token with its remaining lifetime.
     struct Dying(Mint, hallpass_core::Timestamp);
 

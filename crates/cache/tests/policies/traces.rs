@@ -32,7 +32,7 @@ async fn life(mint: &Mint) -> hallpass_cache::CachedTokenSource<Mint> {
 
 // covers: F-99, F-101, I-14
 #[tokio::test(start_paused = true)]
-async fn each_step_is_told_with_its_fields() {
+async fn each_step_is_traced_with_its_fields() {
     let capture = Capture::start();
     let mint = Mint::hourly();
     let cache = life(&mint).await;
@@ -52,7 +52,7 @@ async fn each_step_is_told_with_its_fields() {
         "caller{job=7}:token_fetch{cache=\"orders\" renewal=false}",
         "token_fetch{cache=\"orders\" renewal=true}",
     ] {
-        assert!(text.contains(told), "not told: {told}\n{text}");
+        assert!(text.contains(told), "not traced: {told}\n{text}");
     }
     // A hit emits nothing.
     let before = capture.text().len();
@@ -66,7 +66,7 @@ async fn each_step_is_told_with_its_fields() {
 
 // covers: F-99, F-101
 #[tokio::test(start_paused = true)]
-async fn no_token_is_told_or_shown() {
+async fn no_token_is_traced_or_shown() {
     const CANARY: &str = "CANARY-token-0123456789";
 
     struct Canary(Mint);

@@ -64,7 +64,7 @@ async fn new_credentials_end_the_refusal_of_all_keys_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_that_is_revoked_while_keys_hold_tokens_costs_one_request_a_memory() {
+async fn a_revoked_secret_costs_one_request_per_refusal_ttl() {
     let mint = Mint::hourly();
     let cache = Arc::new(mint.cached());
     call_all(&cache).await;
@@ -108,7 +108,7 @@ async fn retry_after_is_obeyed_for_all_keys() {
 
 // covers: F-55, F-76
 #[tokio::test(start_paused = true)]
-async fn an_outage_costs_one_request_a_step_whatever_the_number_of_keys() {
+async fn an_outage_costs_one_request_a_step_for_any_number_of_keys() {
     let mint = Mint::new([down()]);
     let cache = Arc::new(mint.cached());
     for _ in 0..600 {
@@ -208,7 +208,7 @@ async fn no_more_fetches_run_at_a_time_than_are_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_beyond_a_source_that_hangs_are_told_so() {
+async fn keys_beyond_a_source_that_hangs_get_that_error() {
     let mint = Mint::new([Answer::Hang]);
     let cache = Arc::new(
         mint.builder()

@@ -140,7 +140,7 @@ fn another_origin_has_no_permit() {
 
 // covers: C-37
 #[test]
-fn a_host_header_names_the_host_of_the_url_or_there_is_no_permit() {
+fn a_host_header_must_name_the_host_of_the_url() {
     let authorizer = builder()
         .allow_origin("https://api.example")
         .allow_origin("https://api.example:8443")
@@ -196,7 +196,7 @@ fn a_host_header_names_the_host_of_the_url_or_there_is_no_permit() {
 }
 
 #[test]
-fn a_header_that_is_there_rules_unless_told_otherwise() {
+fn an_existing_header_stays_by_default() {
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic eDp5"));
     let anywhere = ["https://api.example", "https://other.example"];

@@ -84,7 +84,7 @@ fn a_proof_is_for_the_bare_url() {
 
 // covers: C-67, C-70
 #[tokio::test]
-async fn a_demand_is_answered_with_its_own_nonce_where_that_was_not_tried() {
+async fn a_nonce_that_was_not_tried_is_used_once() {
     let witness = Witness::default();
     let mut proofs = Proofs::new(Method::POST, API);
     let first = proofs.next(&witness, None).await.unwrap();

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_to_alter_a_secret_is_told() {
+    fn each_way_to_alter_a_secret_is_reported() {
         use SecretAnomaly::*;
         for (text, expect) in [
             ("\"s3cret\"", Quoted),

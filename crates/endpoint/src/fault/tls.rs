@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_the_library_are_told_in_words() {
+    fn errors_of_the_library_are_explained() {
         for (error, roots, says) in [
             (other(Webpki::CaUsedAsEndEntity), true, "CA:TRUE"),
             (other(Webpki::UnsupportedCertVersion), true, "version 1"),

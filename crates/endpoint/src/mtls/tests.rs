@@ -33,7 +33,7 @@ async fn prove(how: &MutualTls) -> Result<Credentials, TokenError> {
 }
 
 #[test]
-fn what_is_wrong_with_a_text_is_told_and_nothing_of_it_shown() {
+fn an_error_in_a_text_is_reported_without_the_text() {
     let (certificate, key) = pair("a", 2999);
     let (other, other_key) = pair("b", 2999);
     let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
@@ -172,7 +172,7 @@ async fn another_certificate_ends_the_binding_of_the_one_before() {
 
 // covers: F-110, F-111
 #[tokio::test]
-async fn a_pair_that_is_replaced_between_two_readings_is_read_once_more() {
+async fn a_pair_replaced_between_two_reads_is_read_again() {
     let (one, one_key) = pair("a", 2999);
     let (other, other_key) = pair("b", 2999);
     let (certificate, key) = (RotatingSecret::new(&one), RotatingSecret::new(&one_key));
@@ -238,7 +238,7 @@ async fn a_source_that_is_down_is_no_mistake_of_the_client() {
 }
 
 #[tokio::test]
-async fn the_hint_tells_of_a_certificate_that_has_expired() {
+async fn the_hint_names_a_certificate_that_has_expired() {
     let (certificate, key) = pair("a", 2030);
     let clock = ManualClock::new();
     let how = MutualTls::new(RotatingSecret::new(&(certificate + &key))).clock(clock.clone());

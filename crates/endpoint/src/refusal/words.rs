@@ -221,7 +221,7 @@ mod tests {
 
     // covers: F-08, F-31
     #[test]
-    fn a_page_is_told_by_its_title() {
+    fn a_page_is_reported_by_its_title() {
         for (media, body, expect) in [
             (
                 MediaType::Html,

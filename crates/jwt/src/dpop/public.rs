@@ -28,7 +28,7 @@ impl PublicJwk {
             serde_json::from_str(text).map_err(|_| wrong("the signer's public key is no JWK"))?;
         if jwk.d.is_some() {
             return Err(wrong(
-                "the signer tells a private key, which would go out with each request; have it tell the public one",
+                "the signer returns a private key, which would be sent with each request; return the public key",
             ));
         }
         let (kty, crv) = match algorithm {

@@ -44,7 +44,7 @@ fn members(json: &Value) -> Vec<&str> {
 
 // covers: C-66, C-68
 #[tokio::test]
-async fn a_proof_names_the_public_key_and_the_request_and_is_signed_by_the_key() {
+async fn a_proof_names_key_and_request_and_is_signed() {
     let other = SigningKey::generate(Algorithm::Es256)
         .unwrap()
         .0
@@ -229,7 +229,7 @@ async fn a_signer_elsewhere_is_waited_for_and_checked() {
 
 // covers: F-70
 #[tokio::test]
-async fn a_clock_before_1970_is_told() {
+async fn a_clock_before_1970_is_an_error() {
     let clock = ManualClock::new();
     clock.set_wall(UNIX_EPOCH - Duration::from_secs(1));
     let dpop = es256().clock(clock);

@@ -36,7 +36,7 @@ fn check(key: &SigningKey, algorithm: Algorithm) {
 
 // covers: C-49
 #[test]
-fn each_kind_is_read_from_pem_and_jwk_and_signs_by_its_algorithm() {
+fn each_kind_of_key_is_read_from_pem_and_jwk_and_signs() {
     use Algorithm::{EdDsa, Es256, Es384, Rs256};
     for (pem, jwk, algorithm) in [
         (sample!("ec-256.pem"), sample!("ec-256.jwk"), Es256),
@@ -54,7 +54,7 @@ fn each_kind_is_read_from_pem_and_jwk_and_signs_by_its_algorithm() {
 }
 
 #[test]
-fn the_sec1_form_is_read_or_the_way_out_is_told() {
+fn the_sec1_form_is_read_or_its_conversion_is_named() {
     for (pem, algorithm) in [
         (sample!("ec-256-sec1.pem"), Algorithm::Es256),
         (sample!("ec-384-sec1.pem"), Algorithm::Es384),
@@ -170,7 +170,7 @@ fn a_certificate_is_named_where_it_is_the_keys_own() {
 }
 
 #[test]
-fn what_is_no_key_to_sign_with_is_told() {
+fn a_text_without_a_signing_key_is_an_error() {
     let two = [sample!("ec-256.pem"), sample!("rsa.pem")].concat();
     let cut = &sample!("rsa.pem")[..900];
     let garbled = sample!("rsa.pem").replace("MII", "M*I");
@@ -199,7 +199,7 @@ fn what_is_no_key_to_sign_with_is_told() {
 
 /// Each is the same valid key, as damaged by a shell, an editor, a `.env` file or a Kubernetes `Secret`.
 #[test]
-fn a_key_that_was_altered_on_its_way_is_told_by_the_mistake() {
+fn the_error_for_an_altered_key_names_the_mistake() {
     use base64::prelude::BASE64_STANDARD;
 
     let pem = sample!("rsa.pem").trim();
@@ -240,7 +240,7 @@ fn a_key_that_was_altered_on_its_way_is_told_by_the_mistake() {
 }
 
 #[test]
-fn what_is_no_jwk_to_sign_with_is_told() {
+fn a_jwk_without_a_signing_key_is_an_error() {
     let ec = sample!("ec-256.jwk");
     let without = |name: &str| ec.replace(&format!("\"{name}\":"), "\"_\":");
     let set = format!(r#"{{"keys":[{ec}]}}"#);

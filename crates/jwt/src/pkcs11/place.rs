@@ -59,9 +59,11 @@ impl Place {
         });
         match slots.as_slice() {
             [slot] => Ok(*slot),
-            [] if seen => Err(TokenError::unavailable(format!("{} is gone", self.token()))
-                .with_local(true)
-                .into()),
+            [] if seen => Err(
+                TokenError::unavailable(format!("{} was removed", self.token()))
+                    .with_local(true)
+                    .into(),
+            ),
             [] => Err(TokenError::configuration(format!(
                 "the module `{}` knows no {}",
                 self.module.display(),

@@ -237,8 +237,8 @@ async fn a_wrong_pin_is_tried_once() {
 }
 
 #[tokio::test]
-async fn a_session_that_ended_is_opened_anew_once() {
-    let test = "pkcs11::tests::a_session_that_ended_is_opened_anew_once";
+async fn a_session_that_ended_is_opened_again_once() {
+    let test = "pkcs11::tests::a_session_that_ended_is_opened_again_once";
     let Some(hsm) = SoftHsm::alone(test) else {
         return;
     };
@@ -271,7 +271,7 @@ async fn a_session_that_ended_is_opened_anew_once() {
     // Removed after it was present: a transient error.
     hsm.tool(&["--delete-token", "--token", LABEL]);
     elsewhere(&hsm).finalize().unwrap();
-    let error = fails(&signer, ErrorKind::Unavailable, "is gone").await;
+    let error = fails(&signer, ErrorKind::Unavailable, "was removed").await;
     assert!(error.is_transient() && error.is_local());
     assert_eq!(pin.asked(), 5);
 }
@@ -339,7 +339,7 @@ fn a_call_that_is_given_up_spoils_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_no_module_is_told() {
+async fn a_file_that_is_no_module_is_an_error() {
     let pin = Pin::new(PIN);
     for path in ["/nowhere/x.so", env!("CARGO_MANIFEST_DIR")] {
         let builder = Pkcs11Signer::builder(path, Algorithm::Es256, pin.clone());
@@ -351,7 +351,7 @@ async fn what_is_no_module_is_told() {
 }
 
 #[test]
-fn what_is_set_up_wrongly_is_told_before_anything_is_asked() {
+fn a_wrong_setting_is_an_error_before_any_call() {
     let builder = |path| Pkcs11Signer::builder(path, Algorithm::Es256, Pin::new(PIN));
     for (builder, setting) in [
         (builder("libsofthsm2.so").object_label("x"), "module"),

@@ -94,7 +94,7 @@ fn a_claim_that_is_managed_is_refused() {
 
 // covers: F-110
 #[tokio::test]
-async fn a_key_that_is_read_anew_is_told_of_a_refusal() {
+async fn a_refusal_reaches_a_key_that_is_read_again() {
     let file = RotatingSecret::new(PEM);
     let source = SignedAssertion::from_source(settings(), file.clone(), SigningKey::from_pem);
     let assertion = ask(&source, "").await.unwrap();
@@ -108,7 +108,7 @@ async fn a_key_that_is_read_anew_is_told_of_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_clock_before_1970_is_told() {
+async fn a_clock_before_1970_is_an_error() {
     let clock = ManualClock::new();
     clock.set_wall(UNIX_EPOCH - Duration::from_secs(1));
     let source = SignedAssertion::new(settings().clock(clock), key());

@@ -18,7 +18,7 @@ fn jwt() -> String {
 
 // covers: C-44
 #[tokio::test]
-async fn each_platforms_form_is_read_anew_for_each_attempt() {
+async fn each_platforms_form_is_read_again_for_each_attempt() {
     let file = RotatingSecret::new("first.as.kubernetes");
     let how = WorkloadIdentity::new(file.clone());
     for (written, sent) in [

@@ -154,7 +154,7 @@ fn seen(server: &RawServer) -> Vec<String> {
 
 // covers: C-35, C-70
 #[tokio::test]
-async fn what_was_redirected_is_sent_again_only_if_it_asks_for_nothing_but_an_answer() {
+async fn only_safe_redirected_requests_are_sent_again() {
     for status in STATUSES {
         for to in ["/start", "/other"] {
             for method in [Method::GET, Method::POST] {
@@ -243,7 +243,7 @@ async fn a_redirect_that_nobody_watches_is_not_followed() {
 
 // covers: C-35
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redirects_of_concurrent_requests_are_told_apart() {
+async fn redirects_of_concurrent_requests_are_distinguished() {
     let direct = RawServer::start([refusal(Scheme::Bearer, ""), raw::json(200, "")]).await;
     let redirected = RawServer::start([redirect(303, "/start"), refusal(Scheme::Bearer, "")]).await;
     let authorizer = Authorizer::builder(Arc::new(Mint::lenient()))

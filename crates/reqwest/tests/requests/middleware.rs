@@ -92,7 +92,7 @@ async fn each_request_of_the_client_has_its_token() {
 
 // covers: C-35
 #[tokio::test]
-async fn a_request_with_a_body_is_sent_once_and_the_next_one_has_a_new_token() {
+async fn a_request_with_a_body_is_sent_once() {
     let server = RawServer::start([raw::http(401, &[], ""), raw::json(200, "")]).await;
     let client = with(Arc::new(Mint::default()), &server, Counter::default());
     for expected in [401, 200] {

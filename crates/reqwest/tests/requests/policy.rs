@@ -82,7 +82,7 @@ async fn a_token_is_taken_when_the_request_is_sent_and_not_before() {
 
 // covers: C-36
 #[tokio::test]
-async fn a_token_for_too_little_is_told_and_not_fetched_again() {
+async fn a_token_with_too_few_scopes_is_not_fetched_again() {
     let challenge = r#"Bearer error="insufficient_scope", scope="orders.write orders.read""#;
     let reply = raw::http(403, &[("www-authenticate", challenge)], "no");
     let server = RawServer::always(reply).await;
@@ -118,7 +118,7 @@ async fn no_other_origin_gets_a_request() {
 }
 
 #[tokio::test]
-async fn a_header_that_is_there_stays_unless_told_otherwise() {
+async fn an_existing_header_stays_by_default() {
     let server = RawServer::always(raw::json(200, "")).await;
     let authorizer = || allow(Arc::new(Mint::default()), &server);
     for authorizer in [authorizer(), authorizer().replace_authorization()] {

@@ -93,7 +93,7 @@ async fn the_same_token_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn where_there_is_no_other_token_the_caller_is_told_why() {
+async fn without_another_token_the_caller_gets_the_reason() {
     let server = RawServer::always(refused()).await;
     let revoked = TokenError::credentials_refused("the client was refused");
     let source = Arc::new(ScriptedSource::new([Ok(token("first")), Err(revoked)]));

@@ -17,7 +17,7 @@ async fn a_program_that_is_not_there_is_named() {
 
 /// A program on an unresponsive file system ties up one thread only.
 #[tokio::test(start_paused = true)]
-async fn a_program_that_cannot_be_loaded_holds_one_thread_and_has_a_deadline() {
+async fn a_program_that_hangs_holds_one_thread_until_a_deadline() {
     let source = CommandSecret::new("hallpass-no-such-program", [""; 0]);
     let loading = source.0.get_ref().turn.try_take().unwrap();
     let error = source.secret().await.unwrap_err();

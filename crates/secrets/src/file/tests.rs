@@ -38,7 +38,7 @@ async fn what_cannot_be_read_is_named_by_its_path() {
 
 // covers: F-107
 #[tokio::test]
-async fn what_windows_powershell_writes_is_read_or_told() {
+async fn what_windows_powershell_writes_is_read_or_reported() {
     let folder = Folder::new();
     let utf8 = folder.write("utf8", "\u{feff}s3cr3t\r\n");
     let secret = FileSecret::new(utf8).secret().await.unwrap();
@@ -59,7 +59,7 @@ mod windows {
     use super::*;
 
     #[tokio::test]
-    async fn a_file_that_someone_keeps_is_waited_for_and_then_told() {
+    async fn a_locked_file_is_waited_for_and_then_reported() {
         let folder = Folder::new();
         let path = folder.write("secret", "first\n");
         let source = FileSecret::new(&path);
@@ -108,7 +108,7 @@ mod unix {
 
     // covers: F-112
     #[tokio::test]
-    async fn a_file_for_everyone_is_told_once_or_refused() {
+    async fn a_file_for_everyone_is_logged_once_or_refused() {
         let folder = Folder::new();
         let path = folder.write("secret", "CANARY\n");
         let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();

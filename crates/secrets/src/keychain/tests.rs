@@ -18,7 +18,7 @@ fn source(store: &Arc<CredentialStore>) -> KeychainSecret {
 
 // covers: F-106, F-110
 #[tokio::test]
-async fn a_secret_is_read_and_remembered_and_read_anew_after_a_refusal() {
+async fn a_secret_is_read_once_and_again_after_a_refusal() {
     let (store, entry) = keychain();
     let clock = ManualClock::new();
     let source = source(&store)

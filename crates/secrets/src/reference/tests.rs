@@ -59,7 +59,7 @@ fn a_command_is_split_at_spaces_or_is_an_array() {
 
 /// Each holds the canary where a secret or a part of one could be.
 #[test]
-fn what_is_no_reference_is_told_and_not_repeated() {
+fn an_invalid_reference_is_an_error_without_its_text() {
     for (text, expect) in [
         ("CANARY", "no reference"),
         ("", "no reference"),

@@ -83,7 +83,7 @@ async fn a_secret_is_read_once_in_its_time() {
 
 // covers: F-110
 #[tokio::test]
-async fn a_refusal_has_it_read_anew_once_however_many_report_it() {
+async fn many_reports_of_a_refusal_cause_one_read() {
     let safe = Safe::holding("first");
     let (source, _) = remembered(&safe);
     let refused = source.secret().await.unwrap();
@@ -166,7 +166,7 @@ async fn one_call_reads_for_all_and_fails_for_all() {
 }
 
 #[tokio::test]
-async fn a_source_that_is_down_leaves_the_secret_at_hand() {
+async fn a_source_that_is_down_leaves_the_cached_secret() {
     let safe = Safe::holding("first");
     let (source, clock) = remembered(&safe);
     let secret = source.secret().await.unwrap();

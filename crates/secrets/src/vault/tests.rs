@@ -38,7 +38,7 @@ fn found(value: &str, version: u32) -> ResponseTemplate {
     }))
 }
 
-fn gone(deletion_time: &str, destroyed: bool) -> ResponseTemplate {
+fn deleted(deletion_time: &str, destroyed: bool) -> ResponseTemplate {
     ResponseTemplate::new(404).set_body_json(json!({
         "data": {
             "data": null,
@@ -99,12 +99,12 @@ async fn each_refusal_says_what_to_do_and_repeats_nothing() {
         ),
         (refusal(404, &[]), "is not there", false),
         (
-            gone("2026-03-22T02:36:43.986212308Z", false),
+            deleted("2026-03-22T02:36:43.986212308Z", false),
             "was deleted in its newest version, 4",
             false,
         ),
         (
-            gone("", true),
+            deleted("", true),
             "was destroyed in its newest version, 4",
             false,
         ),
@@ -196,7 +196,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_or_slow_is_told_apart_from_a_refusal() {
+async fn a_server_that_is_down_or_slow_is_not_a_refusal() {
     let slow = RawServer::always(Reply::bytes("HTTP/1.1 200 OK\r\n").then_stall()).await;
     let cut = RawServer::always(
         Reply::bytes("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nCANARY").then_close(),
@@ -217,7 +217,7 @@ async fn a_server_that_is_down_or_slow_is_told_apart_from_a_refusal() {
 
 // covers: F-110
 #[tokio::test]
-async fn a_token_that_rotated_is_read_anew_and_tried_once_more() {
+async fn a_token_that_rotated_is_read_again_and_used_once() {
     let server = MockServer::start().await;
     Mock::given(header("x-vault-token", "new"))
         .respond_with(found("s3cr3t", 1))
@@ -300,7 +300,7 @@ async fn a_token_that_expired_leaves_the_secret_that_was_read() {
     // A deleted secret is no longer used.
     answers(found("s3cr3t", 1)).await;
     source.secret().await.unwrap();
-    answers(gone("2026-03-22T02:36:43.986212308Z", false)).await;
+    answers(deleted("2026-03-22T02:36:43.986212308Z", false)).await;
     assert!(!source.secret().await.unwrap_err().is_inaccessible());
 }
 

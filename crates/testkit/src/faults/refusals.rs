@@ -20,7 +20,7 @@ macro_rules! coded {
             Body::Text(concat!(
                 r#"{"error":""#,
                 $code,
-                r#"","error_description":"told by the server"}"#
+                r#"","error_description":"written by the server"}"#
             )),
             $expected,
         )

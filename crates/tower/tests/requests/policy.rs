@@ -61,7 +61,7 @@ async fn without_a_replay_the_next_request_has_a_new_token() {
 
 // covers: C-36
 #[tokio::test]
-async fn a_token_for_too_little_is_told_and_not_fetched_again() {
+async fn a_token_with_too_few_scopes_is_not_fetched_again() {
     let challenge = r#"Bearer error="insufficient_scope", scope="orders.write""#;
     let api = Api::new([answer(403, &[("www-authenticate", challenge)])]);
     let mint = Arc::new(Mint::default());

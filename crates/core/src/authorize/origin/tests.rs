@@ -101,7 +101,7 @@ fn is_at(origin: &str, uri: &str) -> bool {
 
 // covers: C-37, I-03, I-04
 #[test]
-fn a_request_is_at_an_origin_where_scheme_host_and_port_are_the_same() {
+fn an_origin_is_scheme_host_and_port() {
     const API: &str = "https://api.example";
     for same in [
         "https://api.example",
@@ -134,7 +134,7 @@ fn a_request_is_at_an_origin_where_scheme_host_and_port_are_the_same() {
 }
 
 #[test]
-fn loopback_is_told_by_the_name_as_written() {
+fn loopback_is_recognized_by_the_name_as_written() {
     for (origin, loopback) in [
         ("http://127.0.0.1", true),
         ("http://127.9.9.9:80", true),
@@ -155,7 +155,7 @@ fn loopback_is_told_by_the_name_as_written() {
 proptest! {
     // covers: C-37
     #[test]
-    fn whatever_is_parsed_is_stable_and_is_its_own_place(text in "(https?|HTTPS)://[a-zA-Z0-9.:\\[\\]_*@/%-]{0,24}") {
+    fn any_parsed_origin_is_stable_and_equals_itself(text in "(https?|HTTPS)://[a-zA-Z0-9.:\\[\\]_*@/%-]{0,24}") {
         if let Ok(origin) = text.parse::<Origin>() {
             let again: Origin = origin.to_string().parse().unwrap();
             prop_assert_eq!(&again, &origin);

@@ -93,7 +93,7 @@ fn grpc_says_it_in_a_header_of_its_own() {
 
 // covers: C-36
 #[test]
-fn what_the_api_asks_for_is_told() {
+fn what_the_api_asks_for_is_reported() {
     let line =
         r#"Bearer error="insufficient_scope", scope="b a", error_description="ask for \"b\"""#;
     let refusal = challenged(403, &[line]).1.unwrap();

@@ -99,7 +99,7 @@ fn an_rsa_key_has_the_bits_that_were_asked_for() {
 }
 
 #[test]
-fn what_cannot_be_made_is_told() {
+fn what_cannot_be_generated_is_an_error() {
     for (algorithm, bits, setting) in [
         (Algorithm::Rs256, 1024, "bits"),
         (Algorithm::Ps256, 0, "bits"),

@@ -126,7 +126,7 @@ mod unix {
 
     // covers: F-112
     #[tokio::test]
-    async fn a_new_file_is_the_owners_and_another_keeps_its_mode_but_for_everyones() {
+    async fn a_new_file_is_private_and_an_existing_keeps_its_mode() {
         let folder = Folder::new();
         let path = folder.path().join("refresh");
         let store = FileSecret::new(&path).strict();
@@ -141,7 +141,7 @@ mod unix {
 
     // covers: F-105
     #[tokio::test]
-    async fn a_symbolic_link_is_told_and_stays() {
+    async fn a_symbolic_link_is_an_error_and_stays() {
         let folder = Folder::new();
         let file = folder.write("file", "CANARY\n");
         let link = folder.path().join("link");
