@@ -1,8 +1,27 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
+    time::Duration,
+};
 
 use hallpass_core::{Clock, Observer, Observers, SystemClock, TokenSource};
+use tokio::sync::watch;
 
-use crate::{CachedTokenSource, TokenStore, policy::Policy};
+use crate::{
+    cache::CachedTokenSource,
+    keys::{Holders, Keys},
+    level2::SecondLevel,
+    observe::Observe,
+    policy::Policy,
+    shared::Shared,
+    slot::Slot,
+    stats::Counters,
+    store::TokenStore,
+    upstream::Upstream,
+};
 
 /// A builder for a [`CachedTokenSource`].
 ///
@@ -21,18 +40,18 @@ use crate::{CachedTokenSource, TokenStore, policy::Policy};
 /// ```
 #[must_use]
 pub struct CacheBuilder<S> {
-    pub(crate) source: S,
-    pub(crate) policy: Policy,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) name: Arc<str>,
-    pub(crate) observers: Observers,
-    pub(crate) keep_warm: bool,
+    source: S,
+    policy: Policy,
+    clock: Arc<dyn Clock>,
+    name: Arc<str>,
+    observers: Observers,
+    keep_warm: bool,
     /// The store and its namespace.
-    pub(crate) store: Option<(Arc<dyn TokenStore>, String)>,
+    store: Option<(Arc<dyn TokenStore>, String)>,
 }
 
 impl<S: TokenSource + 'static> CacheBuilder<S> {
-    pub(crate) fn new(source: S) -> Self {
+    fn new(source: S) -> Self {
         Self {
             source,
             policy: Policy::default(),
@@ -108,7 +127,7 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
     /// Sets the maximum number of concurrent fetches, not counting the default key's, so that a cache with many keys
     /// does not flood the server. Default: 64.
     ///
-    /// Callers of further keys wait for a free place, at most for the [`fetch_timeout`](Self::fetch_timeout); refreshes
+    /// Callers of further keys wait for a free permit, at most for the [`fetch_timeout`](Self::fetch_timeout); refreshes
     /// are postponed.
     ///
     /// Until the server has issued a first token, after a failure that concerns all keys, and when the credentials have
@@ -183,7 +202,44 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
 
     /// Builds the cache; fetches nothing.
     pub fn build(self) -> CachedTokenSource<S> {
-        CachedTokenSource::from_builder(self)
+        let (alive, watching) = watch::channel(true);
+        let policy = Policy {
+            shared: self.store.is_some(),
+            ..self.policy
+        };
+        let store = self
+            .store
+            .map(|(store, namespace)| SecondLevel::new(store, namespace, &policy));
+        let shared = Shared {
+            source: Arc::new(self.source),
+            clock: self.clock,
+            observe: Observe::new(self.name, self.observers),
+            default: Arc::new(Slot::new()),
+            upstream: Upstream::new(policy.max_concurrent_fetches),
+            keys: Keys::new(policy.max_keys),
+            holders: Holders::default(),
+            counters: Counters::default(),
+            store,
+            keep_warm: self.keep_warm,
+            kept_warm: AtomicBool::new(false),
+            policy,
+            alive: watching,
+            work: watch::Sender::new(()),
+            last_epoch: AtomicU64::new(0),
+        };
+        CachedTokenSource::from_parts(shared, alive)
+    }
+}
+
+impl<S: TokenSource + 'static> CachedTokenSource<S> {
+    /// Creates a cache around `source`, with the default settings.
+    pub fn new(source: S) -> Self {
+        Self::builder(source).build()
+    }
+
+    /// Creates a builder for a cache with custom settings.
+    pub fn builder(source: S) -> CacheBuilder<S> {
+        CacheBuilder::new(source)
     }
 }
 

@@ -1,27 +1,15 @@
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use hallpass_core::{AccessToken, Clock, TokenError, TokenRequest, TokenSource};
+use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
 use tokio::{runtime::Handle, sync::watch, time};
 
 use crate::{
-    CacheBuilder, Stats, flight,
-    keys::{Holders, Keys},
-    level2::{Context, SecondLevel},
-    nesting,
-    observe::Observe,
-    panics,
-    policy::Policy,
-    slot::{Ready, Slot},
-    stats::{Counters, count},
-    step::{Begin, Flight, Outcome},
-    upstream::{Place, Upstream},
+    flight, nesting, panics,
+    shared::{Shared, Waiting},
+    slot::Ready,
+    stats::{Stats, count},
+    step::{NextStep, Outcome},
 };
 
 /// A cache around any source, which shares one token between all calls.
@@ -69,64 +57,10 @@ pub struct CachedTokenSource<S> {
     alive: watch::Sender<bool>,
 }
 
-pub(crate) struct Shared<S> {
-    pub(crate) source: Arc<S>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) policy: Policy,
-    pub(crate) observe: Observe,
-    pub(crate) default: Arc<Slot>,
-    pub(crate) upstream: Upstream,
-    pub(crate) keys: Keys,
-    pub(crate) holders: Holders,
-    pub(crate) counters: Counters,
-    pub(crate) store: Option<SecondLevel>,
-    pub(crate) keep_warm: bool,
-    /// True while a task refreshes the default token.
-    pub(crate) kept_warm: AtomicBool,
-    pub(crate) alive: watch::Receiver<bool>,
-    /// Each task that uses the shared store has a receiver.
-    pub(crate) work: watch::Sender<()>,
-    /// The epoch that the source returned last.
-    last_epoch: AtomicU64,
-}
-
 impl<S: TokenSource + 'static> CachedTokenSource<S> {
-    /// Creates a cache around `source`, with the default settings.
-    pub fn new(source: S) -> Self {
-        Self::builder(source).build()
-    }
-
-    /// Creates a builder for a cache with custom settings.
-    pub fn builder(source: S) -> CacheBuilder<S> {
-        CacheBuilder::new(source)
-    }
-
-    pub(crate) fn from_builder(builder: CacheBuilder<S>) -> Self {
-        let (alive, watching) = watch::channel(true);
-        let policy = Policy {
-            shared: builder.store.is_some(),
-            ..builder.policy
-        };
-        let store = builder
-            .store
-            .map(|(store, namespace)| SecondLevel::new(store, namespace, &policy));
-        let shared = Arc::new(Shared {
-            source: Arc::new(builder.source),
-            clock: builder.clock,
-            observe: Observe::new(builder.name, builder.observers),
-            default: Arc::new(Slot::new()),
-            upstream: Upstream::new(policy.max_concurrent_fetches),
-            keys: Keys::new(policy.max_keys),
-            holders: Holders::default(),
-            counters: Counters::default(),
-            store,
-            keep_warm: builder.keep_warm,
-            kept_warm: AtomicBool::new(false),
-            policy,
-            alive: watching,
-            work: watch::Sender::new(()),
-            last_epoch: AtomicU64::new(0),
-        });
+    /// Creates a cache from its parts, with the sender of `shared.alive`.
+    pub(crate) fn from_parts(shared: Shared<S>, alive: watch::Sender<bool>) -> Self {
+        let shared = Arc::new(shared);
         Self { shared, alive }
     }
 
@@ -146,7 +80,7 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
     /// for a slow store, and a runtime drops its tasks when it shuts down. Other processes would then find no token,
     /// and wait for seconds for an abandoned lease.
     ///
-    /// It takes at most twice the [`store_write_timeout`](CacheBuilder::store_write_timeout), and returns immediately
+    /// It takes at most twice the [`store_write_timeout`](crate::CacheBuilder::store_write_timeout), and returns immediately
     /// without a store. Afterwards a cached token is still returned until it expires, and a call that needs a fetch
     /// fails.
     ///
@@ -191,27 +125,18 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
     }
 }
 
-impl<S> Shared<S> {
-    pub(crate) fn context(&self) -> Context<'_> {
-        Context {
-            observe: &self.observe,
-            clock: &self.clock,
-            counters: &self.counters,
-        }
-    }
-}
-
-impl<S: TokenSource + 'static> Shared<S> {
+impl<S: TokenSource + 'static> CachedTokenSource<S> {
     /// Returns a token without waiting: the hot path. The clock is read once.
     #[inline]
-    fn ready(self: &Arc<Self>, request: &TokenRequest) -> Option<AccessToken> {
-        let now = self.clock.now();
+    fn ready(&self, request: &TokenRequest) -> Option<AccessToken> {
+        let shared = &self.shared;
+        let now = shared.clock.now();
         let ready = if request.is_default() {
-            self.default.ready(now)
+            shared.default.ready(now)
         } else {
-            self.keys.with(request, |slot| slot.ready(now)).flatten()
+            shared.keys.with(request, |slot| slot.ready(now)).flatten()
         }?;
-        self.counters.hit();
+        shared.counters.hit();
         Some(if ready.renew {
             self.renew(request, ready)
         } else {
@@ -221,20 +146,21 @@ impl<S: TokenSource + 'static> Shared<S> {
 
     /// Starts a refresh, and returns the cached token.
     #[cold]
-    fn renew(self: &Arc<Self>, request: &TokenRequest, ready: Ready) -> AccessToken {
-        if !*self.alive.borrow() {
+    fn renew(&self, request: &TokenRequest, ready: Ready) -> AccessToken {
+        let shared = &self.shared;
+        if !*shared.alive.borrow() {
             return ready.token;
         }
         // If it was evicted in the meantime, there is nothing to refresh.
-        let Some(slot) = self.known_slot(request) else {
+        let Some(slot) = shared.known_slot(request) else {
             return ready.token;
         };
-        let now = self.clock.now();
+        let now = shared.clock.now();
         match Handle::try_current() {
             Ok(runtime) => {
-                let place = self.place(request);
-                if let Some(flight) = slot.renew(now, self.epoch(), &self.policy, place) {
-                    self.spawn(&runtime, slot, request.clone(), flight);
+                let permit = shared.permit(request);
+                if let Some(flight) = slot.renew(now, shared.epoch(), &shared.policy, permit) {
+                    flight::spawn(shared, &runtime, slot, request.clone(), flight);
                 }
             }
             // Outside of a runtime: the next caller inside one does it.
@@ -243,35 +169,17 @@ impl<S: TokenSource + 'static> Shared<S> {
         ready.token
     }
 
-    /// Returns a permit to start a flight for this key, if one is available.
-    fn place(&self, request: &TokenRequest) -> Option<Place> {
-        if request.is_default() || nesting::is_within_fetch() {
-            return Some(Place::Free);
-        }
-        self.upstream.place()
-    }
-
-    /// Returns the epoch of the source's credentials, or the last known one if the source panics.
-    pub(crate) fn epoch(&self) -> u64 {
-        let epoch = panics::catch(|| self.source.credential_epoch());
-        if let Some(epoch) = epoch {
-            self.last_epoch.store(epoch, Ordering::Relaxed);
-            return epoch;
-        }
-        self.observe.source_panicked("credential_epoch");
-        self.last_epoch.load(Ordering::Relaxed)
-    }
-
     /// Removes a refused token from the shared store, so that no other process gets it. Outside of a runtime the next
     /// fetch does it.
-    fn forget(self: &Arc<Self>, request: TokenRequest, token: &AccessToken) {
-        if self.store.is_none() {
+    fn forget(&self, request: TokenRequest, token: &AccessToken) {
+        let shared = &self.shared;
+        if shared.store.is_none() {
             return;
         }
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        let (shared, token, work) = (self.clone(), token.clone(), self.work.subscribe());
+        let (shared, token, work) = (shared.clone(), token.clone(), shared.work.subscribe());
         runtime.spawn(async move {
             if let Some(store) = &shared.store {
                 store.forget(&request, &token, shared.context()).await;
@@ -280,165 +188,94 @@ impl<S: TokenSource + 'static> Shared<S> {
         });
     }
 
-    fn known_slot(&self, request: &TokenRequest) -> Option<Arc<Slot>> {
-        if request.is_default() {
-            return Some(self.default.clone());
-        }
-        self.keys.known(request)
-    }
-
-    /// Returns the key's slot, existing or new.
-    fn slot(&self, request: &TokenRequest) -> Arc<Slot> {
-        if request.is_default() {
-            return self.default.clone();
-        }
-        let (slot, evicted) = self.keys.slot(request);
-        if evicted > 0 {
-            self.counters
-                .evictions
-                .fetch_add(evicted as u64, Ordering::Relaxed);
-            self.observe.evicted(evicted);
-        }
-        slot
-    }
-
-    pub(crate) fn spawn(
-        self: &Arc<Self>,
-        runtime: &Handle,
-        slot: Arc<Slot>,
-        request: TokenRequest,
-        flight: Flight,
-    ) {
-        let span = self.observe.span(flight.renewal);
-        if flight.renewal {
-            count(&self.counters.renewals);
-        }
-        runtime.spawn(flight::carry_out(self.clone(), slot, request, flight, span));
-    }
-
-    /// Returns true if a token that was valid when its flight landed has expired before its waiter ran. A token without
-    /// a lifetime is valid for those who waited for it.
-    fn came_late(&self, token: &AccessToken) -> bool {
-        !token.lifetime().is_zero() && token.is_expired(self.clock.now())
-    }
-
-    /// Waits for a permit to start a flight, until another one ends.
-    async fn wait_for_place(&self) -> Result<Place, TokenError> {
-        let limit = self.policy.fetch_timeout;
-        let _waiting = Waiting::new(self);
-        let place = self.upstream.wait_for_place(limit).await;
-        place.ok_or_else(|| {
-            let max = self.policy.max_concurrent_fetches;
-            let message = format!(
-                "{max} token fetches for other keys are under way, and none of them ended within {limit:?}"
-            );
-            TokenError::unavailable(message)
-                .with_hint("where the server can take more requests, raise `CacheBuilder::max_concurrent_fetches`")
-        })
-    }
-
     /// Joins a flight or starts one: the slow path.
-    async fn wait(self: &Arc<Self>, request: &TokenRequest) -> Result<AccessToken, TokenError> {
-        count(&self.counters.misses);
-        let mut place = None;
+    async fn wait(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        let shared = &self.shared;
+        count(&shared.counters.misses);
+        let mut permit = None;
         let mut lost = 0;
-        while lost < TAKE_OVERS {
-            if !*self.alive.borrow() {
+        while lost < MAX_LOST_FLIGHTS {
+            if !*shared.alive.borrow() {
                 return Err(
                     TokenError::unavailable("the token cache was shut down").with_transient(false)
                 );
             }
             let runtime = Handle::try_current().map_err(|_| {
                 TokenError::configuration("the token cache was called outside of a tokio runtime")
-                    .with_hint("call it from within one: fetches run as its tasks")
+                    .with_hint("call it from within a tokio runtime: fetches run as its tasks")
             })?;
-            place = place.or_else(|| self.place(request));
+            permit = permit.or_else(|| shared.permit(request));
             // Without a permit, no other key is evicted for this one.
-            let slot = match &place {
-                Some(_) => Some(self.slot(request)),
-                None => self.known_slot(request),
+            let slot = match &permit {
+                Some(_) => Some(shared.slot(request)),
+                None => shared.known_slot(request),
             };
             let Some(slot) = slot else {
-                place = Some(self.wait_for_place().await?);
+                permit = Some(shared.wait_for_permit().await?);
                 continue;
             };
-            let epoch = self.epoch();
-            let begin = slot.begin(self.clock.now(), epoch, &self.policy, place.take());
-            let ticket = match begin {
-                Begin::Ready(token) => return Ok(token),
-                Begin::Failed(error) => {
-                    count(&self.counters.repeated_failures);
+            let epoch = shared.epoch();
+            let step = slot.begin(shared.clock.now(), epoch, &shared.policy, permit.take());
+            let ticket = match step {
+                NextStep::Ready(token) => return Ok(token),
+                NextStep::Failed(error) => {
+                    count(&shared.counters.repeated_failures);
                     return Err(error);
                 }
                 // Another key was inserted and evicted this one; look it up again.
-                Begin::Evicted => continue,
-                Begin::Full => {
-                    place = Some(self.wait_for_place().await?);
+                NextStep::Evicted => continue,
+                NextStep::Full => {
+                    permit = Some(shared.wait_for_permit().await?);
                     continue;
                 }
-                Begin::Join(ticket) => ticket,
-                Begin::Start(flight, ticket) => {
-                    self.spawn(&runtime, slot.clone(), request.clone(), flight);
+                NextStep::Join(ticket) => ticket,
+                NextStep::Start(flight, ticket) => {
+                    flight::spawn(shared, &runtime, slot.clone(), request.clone(), flight);
                     ticket
                 }
             };
             let _circle = nesting::wait_for(&ticket.node)?;
-            let waiting = Waiting::new(self);
-            let landed = time::timeout(self.policy.waiter_timeout(), landed(ticket.receiver)).await;
+            let waiting = Waiting::new(shared);
+            let landed =
+                time::timeout(shared.policy.waiter_timeout(), landed(ticket.receiver)).await;
             drop(waiting);
             match landed {
-                Ok(Some(Ok(token))) if self.came_late(&token) => {}
+                Ok(Some(Ok(token))) if shared.expired_in_transit(&token) => {}
                 Ok(Some(outcome)) => return outcome,
-                // The flight's runtime has shut down, and someone must take over.
+                // The flight's runtime has shut down: start another flight.
                 Ok(None) => {}
                 // Its runtime is not being driven.
-                Err(_) => slot.abandon(ticket.flight, self.clock.now()),
+                Err(_) => slot.abandon(ticket.flight, shared.clock.now()),
             }
             lost += 1;
         }
         Err(TokenError::unavailable(format!(
-            "the token fetch was lost {TAKE_OVERS} times in a row: the runtimes that it ran on shut down or stood still"
+            "the token fetch was lost {MAX_LOST_FLIGHTS} times in a row, because the tokio runtimes that ran it shut down or stopped"
         ))
-        .with_hint("ask for tokens from within a runtime that goes on running"))
+        .with_hint("request tokens from within a tokio runtime that keeps running"))
     }
 }
 
 /// The maximum number of lost flights that a caller waits for. A runtime that shuts down drops each new task, so there
 /// must be a limit.
-const TAKE_OVERS: usize = 8;
+const MAX_LOST_FLIGHTS: usize = 8;
 
 async fn landed(mut receiver: watch::Receiver<Outcome>) -> Outcome {
     let outcome = receiver.wait_for(Option::is_some).await.ok()?;
     outcome.clone()
 }
 
-/// A guard that counts a caller while it waits.
-struct Waiting<'a, S>(&'a Shared<S>);
-
-impl<'a, S> Waiting<'a, S> {
-    fn new(shared: &'a Shared<S>) -> Self {
-        shared.counters.waiters.fetch_add(1, Ordering::Relaxed);
-        Self(shared)
-    }
-}
-
-impl<S> Drop for Waiting<'_, S> {
-    fn drop(&mut self) {
-        self.0.counters.waiters.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[async_trait]
 impl<S: TokenSource + 'static> TokenSource for CachedTokenSource<S> {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
-        match self.shared.ready(request) {
+        match self.ready(request) {
             Some(token) => Ok(token),
-            None => self.shared.wait(request).await,
+            None => self.wait(request).await,
         }
     }
 
     fn ready_token(&self, request: &TokenRequest) -> Option<AccessToken> {
-        self.shared.ready(request)
+        self.ready(request)
     }
 
     fn invalidate(&self, token: &AccessToken) {
@@ -448,11 +285,11 @@ impl<S: TokenSource + 'static> TokenSource for CachedTokenSource<S> {
             shared.observe.source_panicked("invalidate");
         }
         let now = shared.clock.now();
-        for (slot, request) in shared.holders.of(token) {
+        for (slot, request) in shared.holders.slots_with(token) {
             if slot.invalidate(token, now, &shared.policy) {
                 count(&shared.counters.invalidations);
                 shared.observe.invalidated();
-                shared.forget(request, token);
+                self.forget(request, token);
             }
         }
     }

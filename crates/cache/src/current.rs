@@ -7,9 +7,9 @@ use hallpass_core::{AccessToken, Binding, Timestamp};
 use crate::sync::{ArcSwapOption, AtomicU64, Ordering, arc_swap};
 
 /// The current token of a key, or none.
-pub(crate) struct Current(ArcSwapOption<Held>);
+pub(crate) struct Current(ArcSwapOption<CurrentToken>);
 
-struct Held {
+struct CurrentToken {
     /// Copied from the token, so that a hit touches only the token's reference count.
     expires: Timestamp,
     /// The time to start a refresh, in the clock's nanoseconds; [`CLAIMED`] while a caller is doing so.
@@ -81,7 +81,7 @@ impl Current {
     }
 
     pub(crate) fn replace(&self, token: AccessToken, refresh_at: Timestamp) {
-        self.0.store(Some(Arc::new(Held {
+        self.0.store(Some(Arc::new(CurrentToken {
             expires: token.deadline(),
             refresh_at: AtomicU64::new(refresh_at.as_nanos()),
             hash: hash(&token),
@@ -101,7 +101,7 @@ impl Current {
     }
 }
 
-impl Held {
+impl CurrentToken {
     /// Returns true if the token's binding has ended.
     #[inline]
     fn is_unbound(&self) -> bool {

@@ -123,7 +123,7 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 /// The result of decoding an entry.
-pub(crate) enum Decoded {
+pub(crate) enum DecodeResult {
     Token(AccessToken),
     /// Unusable for this reader: expired, from the future, or of an unknown kind or version.
     Nothing,
@@ -133,30 +133,30 @@ pub(crate) enum Decoded {
 
 /// Decodes an entry. Clocks of hosts differ, so the writer's expiry alone is not trusted: the token lives no longer
 /// than its lifetime, and no longer than the entry's time to live in the store.
-pub(crate) fn decode(bytes: &[u8], ttl: Option<Duration>, now: Moment) -> Decoded {
+pub(crate) fn decode(bytes: &[u8], ttl: Option<Duration>, now: Moment) -> DecodeResult {
     let Ok(head) = serde_json::from_slice::<Head<'_>>(bytes) else {
-        return Decoded::Corrupt;
+        return DecodeResult::Corrupt;
     };
     if head.version != VERSION || head.kind != TOKEN {
-        return Decoded::Nothing;
+        return DecodeResult::Nothing;
     }
     let Ok(entry) = serde_json::from_slice::<Entry<'_>>(bytes) else {
-        return Decoded::Corrupt;
+        return DecodeResult::Corrupt;
     };
     let lifetime = Duration::from_millis(entry.lifetime_ms).min(MAX_LIFETIME);
     let requested_at =
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(entry.requested_at_ms));
     let expires = requested_at.and_then(|requested_at| requested_at.checked_add(lifetime));
     let (Some(requested_at), Some(expires)) = (requested_at, expires) else {
-        return Decoded::Corrupt;
+        return DecodeResult::Corrupt;
     };
     let ahead = requested_at.duration_since(now.wall).unwrap_or_default();
     let left = expires.duration_since(now.wall).unwrap_or_default();
     let left = left.min(lifetime).min(ttl.unwrap_or(Duration::MAX));
     if left.is_zero() || ahead > MAX_CLOCK_SKEW {
-        return Decoded::Nothing;
+        return DecodeResult::Nothing;
     }
-    token(&entry, lifetime, left, now).map_or(Decoded::Corrupt, Decoded::Token)
+    token(&entry, lifetime, left, now).map_or(DecodeResult::Corrupt, DecodeResult::Token)
 }
 
 /// Returns the token as if it had been requested here, at a time that matches its age: its expiry and its refresh point

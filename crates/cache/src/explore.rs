@@ -14,8 +14,8 @@ use shuttle::{
 use crate::{
     policy::Policy,
     slot::Slot,
-    step::{Begin, Fault, Flight, Landed, Ticket},
-    upstream::{Place, Record, Upstream},
+    step::{Flight, Landing, LoadError, NextStep, Ticket},
+    upstream::{FlightPermit, Record, Upstream},
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -46,7 +46,7 @@ impl World {
     /// Creates a world whose token is past its refresh point.
     fn with_due_token() -> (Arc<Self>, AccessToken) {
         let world = Self::new();
-        let Begin::Start(mut flight, _) = world.begin() else {
+        let NextStep::Start(mut flight, _) = world.begin() else {
             panic!("an empty slot starts a flight");
         };
         let token = world.token("old");
@@ -68,38 +68,38 @@ impl World {
         AccessToken::bearer(text, self.clock.moment(), HOUR).unwrap()
     }
 
-    fn land(&self, flight: &mut Flight, result: Result<AccessToken, TokenError>) -> Landed {
-        let result = result.map_err(Fault::New);
+    fn land(&self, flight: &mut Flight, result: Result<AccessToken, TokenError>) -> Landing {
+        let result = result.map_err(LoadError::Source);
         let record = Record::default();
         self.slot
             .land(flight, result, self.now(), 0, record, &self.policy)
     }
 
-    fn begin(&self) -> Begin {
-        let place = Some(Place::Free);
-        self.slot.begin(self.now(), 0, &self.policy, place)
+    fn begin(&self) -> NextStep {
+        let permit = Some(FlightPermit::Free);
+        self.slot.begin(self.now(), 0, &self.policy, permit)
     }
 
     fn start_renewal(&self) -> Option<Flight> {
-        let place = Some(Place::Free);
-        self.slot.renew(self.now(), 0, &self.policy, place)
+        let permit = Some(FlightPermit::Free);
+        self.slot.renew(self.now(), 0, &self.policy, permit)
     }
 
     /// Runs the task of a flight; `mint` is called for each fetch.
     fn fly(&self, mut flight: Flight, mint: impl Fn() -> Result<AccessToken, TokenError>) {
         loop {
-            self.slot.looking(&mut flight, self.now(), &self.policy);
+            self.slot.on_lookup(&mut flight, self.now(), &self.policy);
             assert_eq!(
                 self.fetching.fetch_add(1, Ordering::SeqCst),
                 0,
                 "two flights"
             );
             self.fetches.fetch_add(1, Ordering::SeqCst);
-            self.slot.fetching(self.now(), &self.policy);
+            self.slot.on_fetch(self.now(), &self.policy);
             let result = mint();
             thread::yield_now();
             self.fetching.fetch_sub(1, Ordering::SeqCst);
-            if !matches!(self.land(&mut flight, result), Landed::Again(_)) {
+            if !matches!(self.land(&mut flight, result), Landing::Again(_)) {
                 return;
             }
         }
@@ -115,11 +115,13 @@ impl World {
                 return Ok(ready.token);
             }
             let ticket = match self.begin() {
-                Begin::Ready(token) => return Ok(token),
-                Begin::Failed(error) => return Err(error),
-                Begin::Evicted | Begin::Full => panic!("nobody evicts here, and there is a place"),
-                Begin::Join(ticket) => ticket,
-                Begin::Start(flight, ticket) => {
+                NextStep::Ready(token) => return Ok(token),
+                NextStep::Failed(error) => return Err(error),
+                NextStep::Evicted | NextStep::Full => {
+                    panic!("nobody evicts here, and there is a place")
+                }
+                NextStep::Join(ticket) => ticket,
+                NextStep::Start(flight, ticket) => {
                     self.fly(flight, || Ok(self.token("new")));
                     ticket
                 }
@@ -249,11 +251,11 @@ fn eviction_takes_no_slot_from_its_waiters() {
             thread::spawn(move || world.slot.evict())
         };
         let outcome = match world.begin() {
-            Begin::Start(flight, ticket) => {
+            NextStep::Start(flight, ticket) => {
                 world.fly(flight, || Ok(world.token("new")));
                 wait(&ticket)
             }
-            Begin::Evicted => None,
+            NextStep::Evicted => None,
             _ => panic!("nobody else is here"),
         };
         let evicted = evicting.join().unwrap();
@@ -276,7 +278,7 @@ fn eviction_takes_no_slot_from_its_waiters() {
 fn those_who_wait_for_a_flight_that_goes_take_over() {
     explore(|| {
         let world = World::new();
-        let Begin::Start(mut lost, _) = world.begin() else {
+        let NextStep::Start(mut lost, _) = world.begin() else {
             panic!("an empty slot starts a flight");
         };
         let leaving = {
@@ -285,7 +287,7 @@ fn those_who_wait_for_a_flight_that_goes_take_over() {
                 world.slot.abandon(lost.id, world.now());
                 // The lost flight lands too, too late.
                 let late = world.land(&mut lost, Ok(world.token("late")));
-                assert!(matches!(late, Landed::Lost));
+                assert!(matches!(late, Landing::Lost));
             })
         };
         all(&world, 2, |world| {
@@ -336,15 +338,15 @@ fn a_place_comes_back_however_its_flight_ends() {
         let world = World::new();
         let upstream = Arc::new(Upstream::new(1));
         let begin = |world: &World| {
-            let place = upstream.place();
-            world.slot.begin(world.now(), 0, &world.policy, place)
+            let permit = upstream.try_permit();
+            world.slot.begin(world.now(), 0, &world.policy, permit)
         };
-        let Begin::Start(mut flight, _) = begin(&world) else {
+        let NextStep::Start(mut flight, _) = begin(&world) else {
             panic!("an empty slot starts a flight");
         };
         // New callers join it: the one place is taken.
-        assert!(upstream.place().is_none());
-        assert!(matches!(begin(&world), Begin::Join(_)));
+        assert!(upstream.try_permit().is_none());
+        assert!(matches!(begin(&world), NextStep::Join(_)));
         let id = flight.id;
         let leaving = {
             let world = world.clone();
@@ -358,7 +360,7 @@ fn a_place_comes_back_however_its_flight_ends() {
         };
         leaving.join().unwrap();
         landing.join().unwrap();
-        assert!(upstream.place().is_some());
+        assert!(upstream.try_permit().is_some());
     });
 }
 

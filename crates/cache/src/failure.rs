@@ -5,14 +5,14 @@ use std::time::Duration;
 use hallpass_core::{ErrorKind, Timestamp, TokenError};
 
 #[derive(Clone)]
-pub(crate) struct Failure {
+pub(crate) struct CachedFailure {
     pub(crate) error: TokenError,
     pub(crate) until: Timestamp,
     /// The epoch of the credentials if they were at fault; a new epoch drops the failure at once.
     pub(crate) epoch: Option<u64>,
 }
 
-impl Failure {
+impl CachedFailure {
     /// Creates a cached error of the source, to be repeated for `rest`.
     pub(crate) fn new(error: &TokenError, now: Timestamp, rest: Duration, epoch: u64) -> Self {
         Self {

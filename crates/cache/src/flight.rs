@@ -10,20 +10,38 @@ use tokio::{runtime::Handle, sync::watch, time};
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    cache::Shared,
     current::is_live,
-    level2::{Right, Verdict},
+    level2::{Fitness, Right},
     nesting,
     panics::{self, CatchPanic},
+    shared::Shared,
     slot::Slot,
     stats::count,
-    step::{Fault, Flight, Landed},
+    step::{Flight, Landing, LoadError},
     upstream::Entry,
 };
 
-/// Fetches, stores, and notifies all waiters, within `span`. When the cache is dropped or shut down, a fetch is
-/// cancelled, and a fetched token is still put into the shared store.
-pub(crate) fn carry_out<S: TokenSource + 'static>(
+/// Spawns the task of a flight, which fetches a token, caches it and notifies all waiters. When the cache is dropped or
+/// shut down, the fetch is cancelled, and a fetched token is still put into the shared store.
+///
+/// The functions of a flight, from the outermost: [`new_task`], [`run_task`], [`run_flight`], [`load`] and
+/// [`call_source`].
+pub(crate) fn spawn<S: TokenSource + 'static>(
+    shared: &Arc<Shared<S>>,
+    runtime: &Handle,
+    slot: Arc<Slot>,
+    request: TokenRequest,
+    flight: Flight,
+) {
+    let span = shared.observe.span(flight.renewal);
+    if flight.renewal {
+        count(&shared.counters.renewals);
+    }
+    runtime.spawn(new_task(shared.clone(), slot, request, flight, span));
+}
+
+/// Creates the task of a flight in the context of the caller that starts it.
+fn new_task<S: TokenSource + 'static>(
     shared: Arc<Shared<S>>,
     slot: Arc<Slot>,
     request: TokenRequest,
@@ -33,16 +51,17 @@ pub(crate) fn carry_out<S: TokenSource + 'static>(
     // Here and not in the task, which does not inherit the caller's task-locals.
     let nested = nesting::is_within_fetch();
     // And here, since the task may be dropped before its first poll.
-    let guard = Guard {
+    let guard = FlightGuard {
         id: flight.id,
         shared,
         slot,
     };
-    until_dropped(guard, request, flight, span, nested)
+    run_task(guard, request, flight, span, nested)
 }
 
-async fn until_dropped<S: TokenSource + 'static>(
-    guard: Guard<S>,
+/// Runs the flight within `span`; then, if it was the default key's, keeps its token warm.
+async fn run_task<S: TokenSource + 'static>(
+    guard: FlightGuard<S>,
     request: TokenRequest,
     flight: Flight,
     span: Span,
@@ -53,12 +72,12 @@ async fn until_dropped<S: TokenSource + 'static>(
     // Until the work after the fetch is done: `shutdown` waits for it.
     let work = shared.work.subscribe();
     let keeper = (shared.keep_warm && request.is_default())
-        .then(|| Keeper::new(&shared))
+        .then(|| KeepWarmPermit::new(&shared))
         .flatten();
     // Neither the span nor the flight's dependencies concern the keeper, which outlives it.
     let node = flight.node.clone();
-    let fetch = fly(&guard, request, flight, alive.clone());
-    let flight = nesting::within(node, nested, fetch).instrument(span);
+    let run = run_flight(&guard, request, flight, alive.clone());
+    let flight = nesting::within(node, nested, run).instrument(span);
     if CatchPanic::new(flight).await.is_none() {
         // Caught here, so that no panic looks like a runtime shutdown, after which others take over at once.
         let error = TokenError::unavailable("a panic ended the token fetch");
@@ -75,16 +94,16 @@ async fn until_dropped<S: TokenSource + 'static>(
 }
 
 /// The right to keep the token warm: one task at a time has it, and releases it if its runtime shuts down.
-struct Keeper<S>(Weak<Shared<S>>);
+struct KeepWarmPermit<S>(Weak<Shared<S>>);
 
-impl<S> Keeper<S> {
+impl<S> KeepWarmPermit<S> {
     fn new(shared: &Arc<Shared<S>>) -> Option<Self> {
         let taken = shared.kept_warm.swap(true, Ordering::Relaxed);
         (!taken).then(|| Self(Arc::downgrade(shared)))
     }
 }
 
-impl<S> Drop for Keeper<S> {
+impl<S> Drop for KeepWarmPermit<S> {
     fn drop(&mut self) {
         if let Some(shared) = self.0.upgrade() {
             shared.kept_warm.store(false, Ordering::Relaxed);
@@ -93,20 +112,21 @@ impl<S> Drop for Keeper<S> {
 }
 
 /// A guard that abandons the flight if its task is dropped before it has landed.
-struct Guard<S> {
+struct FlightGuard<S> {
     shared: Arc<Shared<S>>,
     slot: Arc<Slot>,
     id: u32,
 }
 
-impl<S> Drop for Guard<S> {
+impl<S> Drop for FlightGuard<S> {
     fn drop(&mut self) {
         self.slot.abandon(self.id, self.shared.clock.now());
     }
 }
 
-async fn fly<S: TokenSource + 'static>(
-    guard: &Guard<S>,
+/// Fetches until the flight lands, or the cache is dropped or shut down.
+async fn run_flight<S: TokenSource + 'static>(
+    guard: &FlightGuard<S>,
     request: TokenRequest,
     mut flight: Flight,
     mut alive: watch::Receiver<bool>,
@@ -123,7 +143,7 @@ async fn fly<S: TokenSource + 'static>(
             if !delay.is_zero() {
                 time::sleep(delay).await;
             }
-            slot.looking(&mut flight, shared.clock.now(), &shared.policy);
+            slot.on_lookup(&mut flight, shared.clock.now(), &shared.policy);
             load(shared, slot, &request, &mut right).await
         };
         let loaded = tokio::select! {
@@ -135,7 +155,7 @@ async fn fly<S: TokenSource + 'static>(
             finish(shared, &request, None, right).await;
             return;
         };
-        let Loaded {
+        let LoadResult {
             result,
             entry,
             from_store,
@@ -145,15 +165,15 @@ async fn fly<S: TokenSource + 'static>(
         }
         let now = shared.clock.now();
         let error = match &result {
-            Err(Fault::New(error)) => Some(error.clone()),
+            Err(LoadError::Source(error)) => Some(error.clone()),
             _ => None,
         };
-        let repeated = matches!(result, Err(Fault::Remembered(_)));
+        let repeated = matches!(result, Err(LoadError::Cached(_)));
         let epoch = entry.as_ref().map_or(0, |entry| entry.epoch);
         let record = shared.upstream.record();
         let landed = slot.land(&mut flight, result, now, epoch, record, &shared.policy);
         let (mut fetched, mut rest, mut alone) = (None, None, false);
-        if let Landed::Done(report) = &landed {
+        if let Landing::Done(report) = &landed {
             (rest, alone) = (report.rest, report.alone);
             if repeated {
                 let told = &shared.counters.repeated_failures;
@@ -169,7 +189,7 @@ async fn fly<S: TokenSource + 'static>(
         // After the waiters were notified: nobody waits for a slow store, and only the landing decides whether the
         // token may be used at all.
         finish(shared, &request, fetched, right).await;
-        let Landed::Again(wait) = landed else {
+        let Landing::Again(wait) = landed else {
             return;
         };
         delay = wait;
@@ -190,8 +210,8 @@ async fn finish<S>(
 }
 
 /// The result of loading a token.
-struct Loaded<'a> {
-    result: Result<AccessToken, Fault>,
+struct LoadResult<'a> {
+    result: Result<AccessToken, LoadError>,
     /// Present if the source responded itself, to update the state of the source.
     entry: Option<Entry<'a>>,
     from_store: bool,
@@ -204,20 +224,20 @@ async fn load<'a, S: TokenSource + 'static>(
     slot: &Slot,
     request: &TokenRequest,
     right: &mut Right,
-) -> Loaded<'a> {
-    let fetch = fetch(shared, slot, request);
+) -> LoadResult<'a> {
+    let fetch = call_source(shared, slot, request);
     let Some(store) = &shared.store else {
         return fetch.await;
     };
     let before = slot.current();
     let before = before.filter(|token| is_live(token, shared.clock.now()));
-    let judge = |token: &AccessToken| judge(shared, slot, request, before.as_ref(), token);
+    let fitness = |token: &AccessToken| fitness(shared, slot, request, before.as_ref(), token);
     let context = shared.context();
-    let found = store.find(request, &judge, context).await;
+    let found = store.find(request, &fitness, context).await;
     *right = found.right;
     if let Some(token) = found.token {
         count(&shared.counters.store_hits);
-        return Loaded {
+        return LoadResult {
             result: Ok(token),
             entry: None,
             from_store: true,
@@ -229,8 +249,8 @@ async fn load<'a, S: TokenSource + 'static>(
     }
 }
 
-impl<'a> Loaded<'a> {
-    fn new(result: Result<AccessToken, Fault>, entry: Option<Entry<'a>>) -> Self {
+impl<'a> LoadResult<'a> {
+    fn new(result: Result<AccessToken, LoadError>, entry: Option<Entry<'a>>) -> Self {
         Self {
             result,
             entry,
@@ -239,40 +259,40 @@ impl<'a> Loaded<'a> {
     }
 }
 
-fn judge<S: TokenSource>(
+fn fitness<S: TokenSource>(
     shared: &Shared<S>,
     slot: &Slot,
     request: &TokenRequest,
     before: Option<&AccessToken>,
     token: &AccessToken,
-) -> Verdict {
+) -> Fitness {
     // It may come from a process with other settings.
     let check = || shared.source.check_token(request, token).is_ok();
     if !panics::catch(check).unwrap_or(false) {
-        return Verdict::Unfit;
+        return Fitness::Unfit;
     }
     let Some(before) = before else {
         // Any valid token is better than none: it is refreshed like any other.
         return if slot.was_refused(token) {
-            Verdict::Refused
+            Fitness::Refused
         } else {
-            Verdict::Good
+            Fitness::Good
         };
     };
     let newer = !before.is_same(token) && token.deadline() > before.deadline();
     if newer && shared.policy.refresh_at(token) > shared.clock.now() {
-        Verdict::Good
+        Fitness::Good
     } else {
-        Verdict::Unfit
+        Fitness::Unfit
     }
 }
 
 /// Calls the source, unless a failure of this key or of all keys is cached.
-async fn fetch<'a, S: TokenSource + 'static>(
+async fn call_source<'a, S: TokenSource + 'static>(
     shared: &'a Shared<S>,
     slot: &Slot,
     request: &TokenRequest,
-) -> Loaded<'a> {
+) -> LoadResult<'a> {
     let epoch = || shared.epoch();
     let entry = match shared
         .upstream
@@ -280,15 +300,15 @@ async fn fetch<'a, S: TokenSource + 'static>(
         .await
     {
         Ok(entry) => entry,
-        Err(failure) => return Loaded::new(Err(Fault::Remembered(failure)), None),
+        Err(failure) => return LoadResult::new(Err(LoadError::Cached(failure)), None),
     };
     let began = shared.clock.now();
     if let Err(failure) = slot.may_fetch(began, entry.epoch, &shared.policy) {
-        return Loaded::new(Err(Fault::Remembered(failure)), None);
+        return LoadResult::new(Err(LoadError::Cached(failure)), None);
     }
     count(&shared.counters.fetches);
     shared.observe.fetching();
-    slot.fetching(began, &shared.policy);
+    slot.on_fetch(began, &shared.policy);
     let deadline = shared.policy.fetch_timeout;
     let answer = CatchPanic::new(async { shared.source.token(request).await });
     let (result, entry) = match time::timeout(deadline, answer).await {
@@ -309,15 +329,15 @@ async fn fetch<'a, S: TokenSource + 'static>(
     }
     let took = shared.clock.now().saturating_since(began);
     shared.observe.fetched(&result, took);
-    Loaded::new(result.map_err(Fault::New), entry)
+    LoadResult::new(result.map_err(LoadError::Source), entry)
 }
 
 /// Refreshes the default token whenever it is due, with or without calls, until the cache is dropped.
 async fn keep_warm<S: TokenSource + 'static>(shared: Weak<Shared<S>>, slot: Arc<Slot>) {
     /// The polling interval if there is no token, or a refresh is in progress.
-    const LOOK: Duration = Duration::from_millis(500);
+    const POLL_INTERVAL: Duration = Duration::from_millis(500);
     /// The maximum wait between polls: the token may be dropped meanwhile, or the machine suspended.
-    const LONGEST: Duration = Duration::from_secs(30);
+    const MAX_POLL_INTERVAL: Duration = Duration::from_secs(30);
     loop {
         let wait = {
             let Some(shared) = shared.upgrade() else {
@@ -329,17 +349,13 @@ async fn keep_warm<S: TokenSource + 'static>(shared: Weak<Shared<S>>, slot: Arc<
                 _ => {
                     let epoch = shared.epoch();
                     if let Some(flight) = slot.keep(now, epoch, &shared.policy) {
-                        shared.spawn(
-                            &Handle::current(),
-                            slot.clone(),
-                            TokenRequest::new(),
-                            flight,
-                        );
+                        let runtime = Handle::current();
+                        spawn(&shared, &runtime, slot.clone(), TokenRequest::new(), flight);
                     }
-                    LOOK
+                    POLL_INTERVAL
                 }
             }
         };
-        time::sleep(wait.clamp(Duration::from_millis(1), LONGEST)).await;
+        time::sleep(wait.clamp(Duration::from_millis(1), MAX_POLL_INTERVAL)).await;
     }
 }

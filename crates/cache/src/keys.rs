@@ -10,7 +10,7 @@ use hallpass_core::{AccessToken, TokenRequest};
 
 use crate::{current::hash, slot::Slot};
 
-type Map = papaya::HashMap<TokenRequest, Arc<Slot>, BuildHasherDefault<Spread>>;
+type Map = papaya::HashMap<TokenRequest, Arc<Slot>, BuildHasherDefault<PrecomputedHasher>>;
 
 pub(crate) struct Keys {
     slots: Map,
@@ -126,12 +126,12 @@ impl Holders {
     /// This happens before anyone gets the token, or a refusal of it might find no holder; and during the flight, or a
     /// sweep might remove the record.
     pub(crate) fn note(&self, slot: &Arc<Slot>, request: &TokenRequest, token: &AccessToken) {
-        const LEAST: usize = 64;
+        const MIN_SWEEP_SIZE: usize = 64;
         let key = (hash(token), Arc::as_ptr(slot).addr());
         let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let holder = (Arc::downgrade(slot), request.clone());
         index.slots.insert(key, holder);
-        if index.slots.len() > index.sweep_at.max(LEAST) {
+        if index.slots.len() > index.sweep_at.max(MIN_SWEEP_SIZE) {
             index.slots.retain(|(hash, _), (slot, _)| {
                 slot.upgrade().is_some_and(|slot| slot.may_hold(*hash))
             });
@@ -140,7 +140,7 @@ impl Holders {
     }
 
     /// Returns the slots that may hold this token, with the request of each.
-    pub(crate) fn of(&self, token: &AccessToken) -> Vec<(Arc<Slot>, TokenRequest)> {
+    pub(crate) fn slots_with(&self, token: &AccessToken) -> Vec<(Arc<Slot>, TokenRequest)> {
         let hash = hash(token);
         let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let slots = index.slots.range((hash, 0)..=(hash, usize::MAX));
@@ -152,9 +152,9 @@ impl Holders {
 
 /// A hasher that does nothing: a request carries its precomputed hash.
 #[derive(Default)]
-pub(crate) struct Spread(u64);
+pub(crate) struct PrecomputedHasher(u64);
 
-impl Hasher for Spread {
+impl Hasher for PrecomputedHasher {
     fn write(&mut self, bytes: &[u8]) {
         // Not used by requests, but correct.
         for byte in bytes {

@@ -12,19 +12,17 @@ use hallpass_core::{AccessToken, Clock, TokenRequest};
 use tokio::time::{self, Instant};
 
 use crate::{
-    Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore,
     breaker::{Admission, Breaker, Probe},
-    entry::{self, Decoded},
+    entry::{self, DecodeResult},
     observe::Observe,
     panics::CatchPanic,
     policy::Policy,
-    polls::Polls,
+    polls::{LEASE_TTL, Polls},
     stats::{Counters, count},
+    store::{Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore},
 };
 
-/// The lifetime of a lease unless its holder extends it: after a crash others wait no longer than this.
-pub(crate) const LEASE: Duration = Duration::from_secs(3);
-/// The interval at which its holder extends it.
+/// The interval at which the holder of a lease extends it.
 const EXTEND_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) struct SecondLevel {
@@ -40,7 +38,7 @@ pub(crate) struct SecondLevel {
 }
 
 /// The cache's judgement of a token from the store.
-pub(crate) enum Verdict {
+pub(crate) enum Fitness {
     Good,
     /// About to expire, no better than the current one, or not what the source would have returned.
     Unfit,
@@ -49,7 +47,7 @@ pub(crate) enum Verdict {
 }
 
 /// The result of a look-up in the store.
-enum Look {
+enum LookupResult {
     Token(AccessToken),
     /// Nothing usable.
     Nothing,
@@ -58,7 +56,7 @@ enum Look {
 }
 
 /// The result of querying the store.
-pub(crate) struct Found {
+pub(crate) struct StoreResult {
     /// `None` if the source must be called.
     pub(crate) token: Option<AccessToken>,
     pub(crate) right: Right,
@@ -81,8 +79,8 @@ pub(crate) struct Context<'a> {
     pub(crate) counters: &'a Counters,
 }
 
-type Changed<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
-type Judge<'a> = &'a (dyn Fn(&AccessToken) -> Verdict + Send + Sync);
+type ChangeNotification<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+type FitnessCheck<'a> = &'a (dyn Fn(&AccessToken) -> Fitness + Send + Sync);
 
 impl Context<'_> {
     fn fault(&self, what: &'static str, reason: &str, warn: bool) {
@@ -107,9 +105,9 @@ impl SecondLevel {
     pub(crate) async fn find(
         &self,
         request: &TokenRequest,
-        judge: Judge<'_>,
+        fitness: FitnessCheck<'_>,
         context: Context<'_>,
-    ) -> Found {
+    ) -> StoreResult {
         let key = self.key(request);
         let start = Instant::now();
         let mut polls = Polls::new(self.fetch_timeout);
@@ -122,24 +120,24 @@ impl SecondLevel {
                     *listening = self.changed(&key);
                 }
             }
-            match self.look(&key, judge, context).await {
-                Some(Look::Token(token)) => return Found::token(token, Right::None),
+            match self.look(&key, fitness, context).await {
+                Some(LookupResult::Token(token)) => return StoreResult::token(token, Right::None),
                 Some(_) => {}
-                None => return Found::nothing(Right::None),
+                None => return StoreResult::nothing(Right::None),
             }
             let waited = start.elapsed();
-            if polls.asks_for_lease(waited) {
-                let lease = self.store.lease(&key, LEASE);
+            if polls.wants_lease(waited) {
+                let lease = self.store.lease(&key, LEASE_TTL);
                 match self.ask("lease", self.timeout, lease, context).await {
                     Some(LeaseOutcome::Granted(lease)) => {
-                        return self.look_again(&key, lease, judge, context).await;
+                        return self.look_again(&key, lease, fitness, context).await;
                     }
-                    Some(LeaseOutcome::Held { fence }) => polls.is_held(fence, waited),
-                    None => return Found::nothing(Right::None),
+                    Some(LeaseOutcome::Held { fence }) => polls.note_holder(fence, waited),
+                    None => return StoreResult::nothing(Right::None),
                 }
             }
             if polls.is_over(waited) {
-                return Found::nothing(Right::Unleased);
+                return StoreResult::nothing(Right::Unleased);
             }
             let pause = time::sleep(polls.pause(waited));
             match &mut changed {
@@ -156,7 +154,7 @@ impl SecondLevel {
     }
 
     /// Waits until the store reports a change of this key; never returns if the store panics.
-    fn changed<'a>(&'a self, key: &'a StoreKey) -> Changed<'a> {
+    fn changed<'a>(&'a self, key: &'a StoreKey) -> ChangeNotification<'a> {
         Box::pin(async move {
             if CatchPanic::new(self.store.changed(key)).await.is_none() {
                 future::pending::<()>().await;
@@ -169,40 +167,45 @@ impl SecondLevel {
         &self,
         key: &StoreKey,
         lease: Lease,
-        judge: Judge<'_>,
+        fitness: FitnessCheck<'_>,
         context: Context<'_>,
-    ) -> Found {
+    ) -> StoreResult {
         let mut token = None;
-        match self.look(key, judge, context).await {
-            Some(Look::Token(found)) => token = Some(found),
+        match self.look(key, fitness, context).await {
+            Some(LookupResult::Token(found)) => token = Some(found),
             // No other process should take it over while its replacement is fetched.
-            Some(Look::Refused(fence)) => {
+            Some(LookupResult::Refused(fence)) => {
                 let remove = self.store.remove(key, fence);
                 self.ask("remove", self.timeout, remove, context).await;
             }
             _ => {}
         }
         let right = Right::Leased(lease);
-        Found { token, right }
+        StoreResult { token, right }
     }
 
     /// Returns the result of a look-up; `None` if the store is unavailable.
-    async fn look(&self, key: &StoreKey, judge: Judge<'_>, context: Context<'_>) -> Option<Look> {
+    async fn look(
+        &self,
+        key: &StoreKey,
+        fitness: FitnessCheck<'_>,
+        context: Context<'_>,
+    ) -> Option<LookupResult> {
         let Some(entry) = self.look_up(key, context).await? else {
-            return Some(Look::Nothing);
+            return Some(LookupResult::Nothing);
         };
         let token = match entry::decode(entry.bytes(), entry.ttl(), context.clock.moment()) {
-            Decoded::Token(token) => token,
-            Decoded::Nothing => return Some(Look::Nothing),
-            Decoded::Corrupt => {
+            DecodeResult::Token(token) => token,
+            DecodeResult::Nothing => return Some(LookupResult::Nothing),
+            DecodeResult::Corrupt => {
                 context.fault("entry", "the entry cannot be read", true);
-                return Some(Look::Nothing);
+                return Some(LookupResult::Nothing);
             }
         };
-        Some(match judge(&token) {
-            Verdict::Good => Look::Token(token),
-            Verdict::Unfit => Look::Nothing,
-            Verdict::Refused => Look::Refused(entry.fence()),
+        Some(match fitness(&token) {
+            Fitness::Good => LookupResult::Token(token),
+            Fitness::Unfit => LookupResult::Nothing,
+            Fitness::Refused => LookupResult::Refused(entry.fence()),
         })
     }
 
@@ -259,7 +262,7 @@ impl SecondLevel {
                 return done;
             }
             let key = key.get_or_insert_with(|| self.key(request));
-            let extend = self.store.extend(key, lease, LEASE);
+            let extend = self.store.extend(key, lease, LEASE_TTL);
             let extend = self.ask("extend", self.write_timeout, extend, context);
             tokio::select! {
                 done = &mut work => return done,
@@ -324,12 +327,12 @@ impl SecondLevel {
         let key = self.key(request);
         let is_refused = |token: &AccessToken| {
             if token.is_same(refused) {
-                Verdict::Refused
+                Fitness::Refused
             } else {
-                Verdict::Unfit
+                Fitness::Unfit
             }
         };
-        if let Some(Look::Refused(fence)) = self.look(&key, &is_refused, context).await {
+        if let Some(LookupResult::Refused(fence)) = self.look(&key, &is_refused, context).await {
             let remove = self.store.remove(&key, fence);
             self.ask("remove", self.write_timeout, remove, context)
                 .await;
@@ -365,7 +368,7 @@ impl SecondLevel {
     }
 }
 
-impl Found {
+impl StoreResult {
     fn token(token: AccessToken, right: Right) -> Self {
         let token = Some(token);
         Self { token, right }
@@ -395,6 +398,6 @@ fn too_slow(timeout: Duration) -> String {
 }
 
 /// Polls once, so that a subscription begins; returns true if the change has already happened.
-async fn is_ready(changed: &mut Changed<'_>) -> bool {
+async fn is_ready(changed: &mut ChangeNotification<'_>) -> bool {
     future::poll_fn(|context| Poll::Ready(changed.as_mut().poll(context).is_ready())).await
 }

@@ -22,6 +22,7 @@ mod observe;
 mod panics;
 mod policy;
 mod polls;
+mod shared;
 mod slot;
 mod stats;
 mod step;

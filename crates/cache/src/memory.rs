@@ -10,7 +10,7 @@ use hallpass_core::{Clock, SystemClock, Timestamp};
 use tokio::{sync::Notify, task::yield_now};
 use zeroize::Zeroizing;
 
-use crate::{Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore};
+use crate::store::{Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore};
 
 /// A token store in this process's memory: for tests, and for sharing tokens between caches of one process.
 ///
@@ -99,10 +99,10 @@ impl MemoryTokenStore {
 impl Inner {
     /// Returns the key's slot; makes room for a new one.
     fn slot(&mut self, key: &StoreKey, now: Timestamp, max_keys: usize) -> &mut Slot {
-        const LEAST: usize = 64;
+        const MIN_SWEEP_SIZE: usize = 64;
         if !self.slots.contains_key(key) {
             let len = self.slots.len();
-            if len >= self.sweep_at.max(LEAST).min(max_keys) {
+            if len >= self.sweep_at.max(MIN_SWEEP_SIZE).min(max_keys) {
                 self.slots.retain(|_, slot| slot.is_in_use(now));
                 self.sweep_at = self.slots.len() * 2;
             }

@@ -159,7 +159,7 @@ pub(crate) fn store_fault(cache: &str, what: &'static str) {
 
 /// The numbers that a cache has published. Caches of one name add up: each publishes the increase since the last time,
 /// and subtracts its keys when it is dropped.
-pub(crate) struct Published {
+pub(crate) struct PublishedCounts {
     cache: Arc<str>,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -167,7 +167,7 @@ pub(crate) struct Published {
     keys: AtomicUsize,
 }
 
-impl Published {
+impl PublishedCounts {
     pub(crate) fn new(cache: Arc<str>) -> Self {
         Self {
             cache,
@@ -201,7 +201,7 @@ impl Published {
     }
 }
 
-impl Drop for Published {
+impl Drop for PublishedCounts {
     fn drop(&mut self) {
         self.publish_keys(0);
     }

@@ -6,10 +6,10 @@ use hallpass_core::TokenError;
 
 tokio::task_local! {
     /// The fetch that this task runs. A task that a source spawns has none.
-    static WITHIN: Within;
+    static WITHIN: FetchContext;
 }
 
-struct Within {
+struct FetchContext {
     node: Arc<Node>,
     nested: bool,
 }
@@ -34,7 +34,7 @@ pub(crate) fn within<F: Future>(
     nested: bool,
     fetch: F,
 ) -> impl Future<Output = F::Output> {
-    WITHIN.scope(Within { node, nested }, fetch)
+    WITHIN.scope(FetchContext { node, nested }, fetch)
 }
 
 /// Records that the fetch of this task waits for `flight`, until the guard is dropped.
@@ -42,13 +42,13 @@ pub(crate) fn within<F: Future>(
 /// # Errors
 ///
 /// Fails if that flight waits for this one, directly or through others: neither would ever land.
-pub(crate) fn wait_for(flight: &Arc<Node>) -> Result<Option<Waits>, TokenError> {
+pub(crate) fn wait_for(flight: &Arc<Node>) -> Result<Option<WaitEdge>, TokenError> {
     let Ok(node) = WITHIN.try_with(|within| within.node.clone()) else {
         return Ok(None);
     };
     // Record first, then check: of two flights that begin to wait for each other, the later one sees both records.
     node.edges().push(Arc::downgrade(flight));
-    let waits = Waits {
+    let waits = WaitEdge {
         node,
         flight: flight.clone(),
     };
@@ -62,12 +62,12 @@ pub(crate) fn wait_for(flight: &Arc<Node>) -> Result<Option<Waits>, TokenError> 
 }
 
 /// One flight's wait for another.
-pub(crate) struct Waits {
+pub(crate) struct WaitEdge {
     node: Arc<Node>,
     flight: Arc<Node>,
 }
 
-impl Waits {
+impl WaitEdge {
     fn is_circular(&self) -> bool {
         let mut seen: Vec<Arc<Node>> = Vec::new();
         let mut next = vec![self.flight.clone()];
@@ -84,7 +84,7 @@ impl Waits {
     }
 }
 
-impl Drop for Waits {
+impl Drop for WaitEdge {
     fn drop(&mut self) {
         let mut edges = self.node.edges();
         let mine = |edge: &Weak<Node>| edge.as_ptr() == Arc::as_ptr(&self.flight);

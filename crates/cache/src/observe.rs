@@ -27,7 +27,7 @@ pub(crate) struct Observe {
     /// True after a panic of the source was reported.
     panicked: AtomicBool,
     #[cfg(feature = "metrics")]
-    published: meters::Published,
+    published: meters::PublishedCounts,
 }
 
 impl Observe {
@@ -39,7 +39,7 @@ impl Observe {
             meters::register(&cache);
         }
         #[cfg(feature = "metrics")]
-        let published = meters::Published::new(cache.clone());
+        let published = meters::PublishedCounts::new(cache.clone());
         Self {
             cache,
             observers,
@@ -69,13 +69,13 @@ impl Observe {
             cache,
             left_seconds, "renewing the token ahead of its expiry"
         );
-        self.tell(EventKind::renewal_started(left));
+        self.notify(EventKind::renewal_started(left));
     }
 
     pub(crate) fn fetching(&self) {
         let cache = &*self.cache;
         debug!(cache, "token fetch started");
-        self.tell(EventKind::FetchStarted);
+        self.notify(EventKind::FetchStarted);
     }
 
     /// Reports the end of a fetch.
@@ -86,13 +86,13 @@ impl Observe {
             Ok(token) => {
                 let lifetime_seconds = token.lifetime().as_secs();
                 info!(cache, seconds, lifetime_seconds, scopes = %token.scopes(), "token fetched");
-                self.tell(EventKind::fetched(took, token.lifetime(), token.scopes()));
+                self.notify(EventKind::fetched(took, token.lifetime(), token.scopes()));
             }
             Err(error) => {
                 let kind = format_args!("{:?}", error.kind());
                 let transient = error.is_transient();
                 warn!(cache, seconds, %kind, transient, %error, "token fetch failed");
-                self.tell(EventKind::fetch_failed(took, error));
+                self.notify(EventKind::fetch_failed(took, error));
             }
         }
         #[cfg(feature = "metrics")]
@@ -105,13 +105,13 @@ impl Observe {
         if let Some(rest) = report.rest {
             let retry_in_seconds = rest.as_secs_f64();
             info!(cache, retry_in_seconds, "backing off");
-            self.tell(EventKind::backing_off(rest));
+            self.notify(EventKind::backing_off(rest));
             let lives = |token: &&AccessToken| !token.is_expired(now);
             if let Some(token) = report.before.as_ref().filter(lives) {
                 let left = left(token, now);
                 let left_seconds = left.as_secs_f64();
                 info!(cache, left_seconds, "serving the cached token");
-                self.tell(EventKind::old_token_served(left));
+                self.notify(EventKind::old_token_served(left));
                 #[cfg(feature = "metrics")]
                 meters::old_token_served(cache);
             }
@@ -121,7 +121,7 @@ impl Observe {
         let age = replaced.map(|token| now.saturating_since(token.requested_at().timestamp));
         let replaced_age_seconds = age.map(|age| age.as_secs_f64());
         debug!(cache, waiters, replaced_age_seconds, "flight landed");
-        self.tell(EventKind::flight_landed(waiters, age));
+        self.notify(EventKind::flight_landed(waiters, age));
         #[cfg(feature = "metrics")]
         meters::landed(cache, waiters, age);
     }
@@ -130,7 +130,7 @@ impl Observe {
     pub(crate) fn invalidated(&self) {
         let cache = &*self.cache;
         info!(cache, "token dropped: a resource server refused it");
-        self.tell(EventKind::Invalidated);
+        self.notify(EventKind::Invalidated);
         #[cfg(feature = "metrics")]
         meters::invalidated(cache);
     }
@@ -147,7 +147,7 @@ impl Observe {
     pub(crate) fn evicted(&self, keys: usize) {
         let cache = &*self.cache;
         debug!(cache, keys, "keys evicted");
-        self.tell(EventKind::evicted(keys));
+        self.notify(EventKind::evicted(keys));
         #[cfg(feature = "metrics")]
         meters::evicted(cache, keys);
     }
@@ -160,7 +160,7 @@ impl Observe {
         } else {
             debug!(cache, what, reason, "token store fault");
         }
-        self.tell(EventKind::store_fault(what, reason));
+        self.notify(EventKind::store_fault(what, reason));
         #[cfg(feature = "metrics")]
         meters::store_fault(cache, what);
     }
@@ -173,7 +173,7 @@ impl Observe {
         let _ = (self, counters, keys);
     }
 
-    fn tell(&self, kind: EventKind<'_>) {
+    fn notify(&self, kind: EventKind<'_>) {
         if let Err(error) = self.observers.tell(&self.cache, kind) {
             let cache = &*self.cache;
             warn!(cache, event = kind.as_str(), "{error}");

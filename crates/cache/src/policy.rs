@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hallpass_core::{AccessToken, Timestamp};
 
-use crate::upstream::TRIAL;
+use crate::upstream::TRIAL_TIMEOUT;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
@@ -90,13 +90,15 @@ impl Policy {
     pub(crate) fn waiter_timeout(&self) -> Duration {
         /// A flight that waits for another process's fetch gives up between one and two fetch timeouts, or within a
         /// minute after one; the store calls, each with a timeout, take less than the rest.
-        const STORE: Duration = Duration::from_secs(60 + 30);
+        const STORE_TIMEOUT: Duration = Duration::from_secs(60 + 30);
         /// One that a refusal overtook, one that was late, and the one that counts.
-        const LOADS: u32 = 3;
+        const MAX_LOADS: u32 = 3;
         let once = self.fetch_timeout.saturating_mul(2);
         let once = once.saturating_add(self.min_interval);
-        let once = once.saturating_add(STORE).saturating_add(TRIAL);
-        once.saturating_mul(LOADS)
+        let once = once
+            .saturating_add(STORE_TIMEOUT)
+            .saturating_add(TRIAL_TIMEOUT);
+        once.saturating_mul(MAX_LOADS)
     }
 
     /// Returns the backoff after the n-th failure in a row, counted from zero: doubling, with up to half of it
@@ -167,7 +169,7 @@ mod tests {
     #[test]
     fn waiters_wait_for_a_flight_of_three_requests() {
         let policy = Policy::default();
-        let loads = 3 * (policy.fetch_timeout + policy.min_interval + TRIAL);
+        let loads = 3 * (policy.fetch_timeout + policy.min_interval + TRIAL_TIMEOUT);
         assert!(policy.waiter_timeout() > loads);
         let policy = Policy {
             fetch_timeout: Duration::MAX,

@@ -2,22 +2,23 @@
 
 use std::time::Duration;
 
-use crate::level2::LEASE;
+/// The lifetime of a lease unless its holder extends it: after a crash, others wait no longer than this.
+pub(crate) const LEASE_TTL: Duration = Duration::from_secs(3);
 
 /// The pause after the first poll; it doubles up to the maximum. Each is shortened by up to a quarter at random, so
 /// that processes that start together do not poll together.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const MIN_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// A later lease is requested at every second poll, and at least at this interval.
 const LEASE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The maximum pause after the store reported a change, and the maximum number of changes that are used.
 const PAUSE_AFTER_CHANGE: Duration = Duration::from_millis(20);
-const MOST_CHANGES: u32 = 50;
+const MAX_CHANGES: u32 = 50;
 
 /// After this many holders that put no token, the wait ends within one more.
-const MOST_LOST_HOLDERS: u32 = 2;
-const LAST_WAIT: Duration = Duration::from_secs(5);
+const MAX_LOST_HOLDERS: u32 = 2;
+const LAST_HOLDER_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Polls {
     /// The number of polls so far.
@@ -27,7 +28,7 @@ pub(crate) struct Polls {
     lost_holders: u32,
     /// The number of reported changes.
     changes: u32,
-    asked_for_lease: Option<Duration>,
+    lease_requested_at: Option<Duration>,
     /// The expiry of the lease that was seen first, unless its holder is alive.
     lease_end: Duration,
     end: Duration,
@@ -37,15 +38,15 @@ impl Polls {
     /// Creates a schedule. Each process gives up at a random time if another one could have fetched and has not:
     /// between one and two fetch timeouts, or a minute after it. The first fetch serves the others.
     pub(crate) fn new(fetch_timeout: Duration) -> Self {
-        const MOST: Duration = Duration::from_secs(60);
-        let spread = fetch_timeout.min(MOST).mul_f64(fastrand::f64());
+        const MAX_SPREAD: Duration = Duration::from_secs(60);
+        let spread = fetch_timeout.min(MAX_SPREAD).mul_f64(fastrand::f64());
         Self {
             number: 0,
             holder: None,
             lost_holders: 0,
             changes: 0,
-            asked_for_lease: None,
-            lease_end: LEASE + (LEASE / 10).mul_f64(fastrand::f64()),
+            lease_requested_at: None,
+            lease_end: LEASE_TTL + (LEASE_TTL / 10).mul_f64(fastrand::f64()),
             end: fetch_timeout.saturating_add(spread),
         }
     }
@@ -55,14 +56,14 @@ impl Polls {
     }
 
     /// Returns true if it is time to request the lease.
-    pub(crate) fn asks_for_lease(&mut self, waited: Duration) -> bool {
+    pub(crate) fn wants_lease(&mut self, waited: Duration) -> bool {
         let due = |asked: Duration| {
             let ended = asked < self.lease_end && waited >= self.lease_end;
             ended || waited.saturating_sub(asked) >= LEASE_INTERVAL
         };
-        let asks = self.number.is_multiple_of(2) || self.asked_for_lease.is_none_or(due);
+        let asks = self.number.is_multiple_of(2) || self.lease_requested_at.is_none_or(due);
         if asks {
-            self.asked_for_lease = Some(waited);
+            self.lease_requested_at = Some(waited);
         }
         asks
     }
@@ -70,7 +71,7 @@ impl Polls {
     /// Records the holder of the lease. A holder that put no token has crashed or failed. The next one is waited for;
     /// after that the server is at fault, or its tokens cannot be shared, and each process fetches for itself, at a
     /// random time.
-    pub(crate) fn is_held(&mut self, fence: Option<u64>, waited: Duration) {
+    pub(crate) fn note_holder(&mut self, fence: Option<u64>, waited: Duration) {
         if fence.is_none() || fence == self.holder {
             return;
         }
@@ -78,8 +79,8 @@ impl Polls {
             self.lost_holders += 1;
         }
         self.holder = fence;
-        if self.lost_holders == MOST_LOST_HOLDERS {
-            let end = waited.saturating_add(LAST_WAIT.mul_f64(fastrand::f64()));
+        if self.lost_holders == MAX_LOST_HOLDERS {
+            let end = waited.saturating_add(LAST_HOLDER_TIMEOUT.mul_f64(fastrand::f64()));
             self.end = self.end.min(end);
         }
     }
@@ -87,22 +88,22 @@ impl Polls {
     /// Returns true if the store's notifications are used: not by a process that finds its token at the first poll, and
     /// not if there are far too many.
     pub(crate) fn listens(&self) -> bool {
-        self.number > 0 && self.changes < MOST_CHANGES
+        self.number > 0 && self.changes < MAX_CHANGES
     }
 
     /// Returns how long to wait after a change: all notified processes would poll at once.
     pub(crate) fn pause_after_change(&mut self) -> Duration {
         self.changes += 1;
         // The change may be a released lease.
-        self.asked_for_lease = None;
+        self.lease_requested_at = None;
         PAUSE_AFTER_CHANGE.mul_f64(fastrand::f64())
     }
 
     /// Returns how long to wait before the next poll.
     pub(crate) fn pause(&mut self, waited: Duration) -> Duration {
-        let full = FIRST_PAUSE
+        let full = MIN_PAUSE
             .saturating_mul(1 << self.number.min(16))
-            .min(LONGEST_PAUSE);
+            .min(MAX_PAUSE);
         self.number += 1;
         let pause = full.saturating_sub((full / 4).mul_f64(fastrand::f64()));
         // The holder may have crashed at the start.
@@ -125,7 +126,7 @@ mod tests {
         let mut waited = Duration::ZERO;
         loop {
             all.push(waited.as_secs_f64());
-            if polls.asks_for_lease(waited) {
+            if polls.wants_lease(waited) {
                 leases.push(waited.as_secs_f64());
             }
             if polls.is_over(waited) {
@@ -166,15 +167,15 @@ mod tests {
         for _ in 0..100 {
             let mut polls = Polls::new(60 * second);
             for (at, fence) in [(0, 1), (1, 1), (10, 2), (20, 2)] {
-                polls.is_held(Some(fence), at * second);
-                polls.is_held(None, at * second);
+                polls.note_holder(Some(fence), at * second);
+                polls.note_holder(None, at * second);
                 assert!(!polls.is_over(59 * second));
             }
-            polls.is_held(Some(3), 30 * second);
+            polls.note_holder(Some(3), 30 * second);
             assert!(!polls.is_over(30 * second) || polls.end == 30 * second);
             assert!(polls.is_over(35 * second));
             let end = polls.end;
-            polls.is_held(Some(4), 31 * second);
+            polls.note_holder(Some(4), 31 * second);
             assert_eq!(polls.end, end);
         }
     }
@@ -185,7 +186,7 @@ mod tests {
         assert!(!endless.is_over(Duration::from_secs(1 << 40)));
         for _ in 0..100 {
             let pause = endless.pause(Duration::ZERO);
-            assert!(pause <= LONGEST_PAUSE && !pause.is_zero());
+            assert!(pause <= MAX_PAUSE && !pause.is_zero());
         }
         assert_eq!(times(Duration::ZERO).0, [0.0]);
     }

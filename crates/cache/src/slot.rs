@@ -9,18 +9,18 @@ use tokio::sync::watch;
 
 use crate::{
     current::{Current, hash, is_live},
-    failure::Failure,
+    failure::CachedFailure,
     nesting::Node,
     policy::Policy,
-    step::{Begin, Fault, Flight, Landed, Outcome, Report, Ticket},
+    step::{Flight, Landing, LoadError, NextStep, Outcome, Report, Ticket},
     sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock},
-    upstream::{Place, Record},
+    upstream::{FlightPermit, Record},
 };
 
 pub(crate) use crate::current::Ready;
 
 /// The number of refused tokens remembered for a key: a store that lost its latest entries may hold any of them.
-const REFUSED: usize = 8;
+const MAX_REFUSED_TOKENS: usize = 8;
 
 // In this order, so that the fields that a hit reads are adjacent.
 #[repr(C)]
@@ -34,7 +34,7 @@ pub(crate) struct Slot {
 #[derive(Default)]
 struct State {
     /// Present exactly while a flight is in progress.
-    flight: Option<UnderWay>,
+    flight: Option<ActiveFlight>,
     /// The number of flights so far.
     flights: u32,
     /// Incremented when the current token is dropped: a result fetched before that is not trusted.
@@ -43,7 +43,7 @@ struct State {
     refused: VecDeque<u64>,
     /// The number of consecutive tokens that were refused while young.
     refused_in_row: u32,
-    failure: Option<Failure>,
+    failure: Option<CachedFailure>,
     /// The number of consecutive transient failures.
     failures_in_row: u32,
     /// The source's number of responses to all keys at the first of these failures.
@@ -58,12 +58,12 @@ struct State {
     evicted: bool,
 }
 
-struct UnderWay {
+struct ActiveFlight {
     id: u32,
     waiters: watch::Sender<Outcome>,
     node: Arc<Node>,
     /// Released when the flight lands or is abandoned, even if its task is stuck.
-    _place: Option<Place>,
+    _permit: Option<FlightPermit>,
 }
 
 impl Slot {
@@ -89,7 +89,7 @@ impl Slot {
         now: Timestamp,
         epoch: u64,
         policy: &Policy,
-        place: Option<Place>,
+        permit: Option<FlightPermit>,
     ) -> Option<Flight> {
         let mut state = self.state();
         // A flight in progress sets the next refresh point when it lands. A token without a claim is not the one that
@@ -98,59 +98,61 @@ impl Slot {
             return None;
         }
         let gate = state.renewal_gate(now, epoch);
-        if gate > now || place.is_none() {
+        if gate > now || permit.is_none() {
             self.current
                 .refresh_at(gate.max(now.saturating_add(policy.min_interval)));
             return None;
         }
-        Some(state.start(true, Duration::ZERO, place).0)
+        Some(state.start(true, Duration::ZERO, permit).0)
     }
 
     /// Returns the flight to start for the keeper of a warm token, if the rules allow one now, with or without a token.
     pub(crate) fn keep(&self, now: Timestamp, epoch: u64, policy: &Policy) -> Option<Flight> {
-        let place = Some(Place::Free);
+        let permit = Some(FlightPermit::Free);
         if let Some(ready) = self.ready(now) {
-            return ready.renew.then(|| self.renew(now, epoch, policy, place))?;
+            return ready
+                .renew
+                .then(|| self.renew(now, epoch, policy, permit))?;
         }
         let mut state = self.state();
         let idle = state.flight.is_none() && self.current.live(now).is_none();
         let start = idle && state.renewal_gate(now, epoch) <= now;
-        start.then(|| state.start(true, Duration::ZERO, place).0)
+        start.then(|| state.start(true, Duration::ZERO, permit).0)
     }
 
-    /// Decides for a caller that found no token (the slow path); it may start a flight if it has a place.
+    /// Decides for a caller that found no token (the slow path); it may start a flight if it has a permit.
     pub(crate) fn begin(
         &self,
         now: Timestamp,
         epoch: u64,
         policy: &Policy,
-        place: Option<Place>,
-    ) -> Begin {
+        permit: Option<FlightPermit>,
+    ) -> NextStep {
         let mut state = self.state();
         let current = self.current.token();
         if let Some(token) = current.as_ref().filter(|token| is_live(token, now)) {
-            return Begin::Ready(token.clone());
+            return NextStep::Ready(token.clone());
         }
         if state.evicted {
-            return Begin::Evicted;
+            return NextStep::Evicted;
         }
         if let Some(flight) = &state.flight {
-            return Begin::Join(flight.ticket());
+            return NextStep::Join(flight.ticket());
         }
         state.note_good(current.as_ref(), now, policy);
         let mut delay = state.not_before.saturating_since(now);
         if let Err(failure) = state.may_fetch(now, epoch, policy) {
             // Another process may have put a token into the store in the meantime.
             if !policy.shared || now < state.no_look_before {
-                return Begin::Failed(failure.repeated(now));
+                return NextStep::Failed(failure.repeated(now));
             }
             delay = Duration::ZERO;
         }
-        if place.is_none() {
-            return Begin::Full;
+        if permit.is_none() {
+            return NextStep::Full;
         }
-        let (flight, ticket) = state.start(false, delay, place);
-        Begin::Start(flight, ticket)
+        let (flight, ticket) = state.start(false, delay, permit);
+        NextStep::Start(flight, ticket)
     }
 
     /// Returns the cached failure of this key that prevents a call to the source, if there is one.
@@ -159,19 +161,19 @@ impl Slot {
         now: Timestamp,
         epoch: u64,
         policy: &Policy,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CachedFailure> {
         self.state().may_fetch(now, epoch, policy)
     }
 
     /// Records that a flight begins to look for a token: earlier invalidations do not concern it.
-    pub(crate) fn looking(&self, flight: &mut Flight, now: Timestamp, policy: &Policy) {
+    pub(crate) fn on_lookup(&self, flight: &mut Flight, now: Timestamp, policy: &Policy) {
         let mut state = self.state();
         flight.generation = state.generation;
         state.no_look_before = now.saturating_add(policy.min_interval);
     }
 
     /// Records that the source is called now.
-    pub(crate) fn fetching(&self, now: Timestamp, policy: &Policy) {
+    pub(crate) fn on_fetch(&self, now: Timestamp, policy: &Policy) {
         let mut state = self.state();
         state.last_fetch = now;
         state.not_before = state
@@ -183,15 +185,15 @@ impl Slot {
     pub(crate) fn land(
         &self,
         flight: &mut Flight,
-        result: Result<AccessToken, Fault>,
+        result: Result<AccessToken, LoadError>,
         now: Timestamp,
         epoch: u64,
         source: Record,
         policy: &Policy,
-    ) -> Landed {
+    ) -> Landing {
         let state = self.state();
         if !state.is_under_way(flight.id) {
-            return Landed::Lost;
+            return Landing::Lost;
         }
         let again = match &result {
             // It was in progress when the previous token was refused, and may be the refused one. This happens at most
@@ -208,16 +210,16 @@ impl Slot {
         };
         let wait = state.not_before.saturating_since(now);
         let result = match result {
-            Ok(_) if again && wait <= policy.min_interval => return Landed::Again(wait),
-            Ok(_) if again => Err(Fault::New(state.too_often(wait))),
+            Ok(_) if again && wait <= policy.min_interval => return Landing::Again(wait),
+            Ok(_) if again => Err(LoadError::Source(state.too_often(wait))),
             // A token whose binding ended twice may be used for a while.
             Ok(token) if token.is_expired(now) && !token.lifetime().is_zero() => {
-                Err(Fault::New(late()))
+                Err(LoadError::Source(late()))
             }
             result => result,
         };
         let when = (now, epoch, source);
-        Landed::Done(self.conclude(state, result, flight.renewal, when, policy))
+        Landing::Done(self.conclude(state, result, flight.renewal, when, policy))
     }
 
     /// Ends a flight with this error.
@@ -225,7 +227,7 @@ impl Slot {
         let state = self.state();
         if state.is_under_way(flight) {
             let when = (now, 0, Record::default());
-            self.conclude(state, Err(Fault::New(error)), false, when, policy);
+            self.conclude(state, Err(LoadError::Source(error)), false, when, policy);
         }
     }
 
@@ -233,7 +235,7 @@ impl Slot {
     fn conclude(
         &self,
         mut state: MutexGuard<'_, State>,
-        result: Result<AccessToken, Fault>,
+        result: Result<AccessToken, LoadError>,
         renewal: bool,
         (now, epoch, source): (Timestamp, u64, Record),
         policy: &Policy,
@@ -264,16 +266,16 @@ impl Slot {
             }
             Err(fault) => {
                 let (error, failure) = match fault {
-                    Fault::New(error) => {
+                    LoadError::Source(error) => {
                         let since = *state.failing_since.get_or_insert(source.answers);
                         alone = since < source.answers;
                         let in_row = if alone { 0 } else { source.failures_in_row };
                         let penalty = state.penalty(&error, in_row, policy);
                         rest = Some(penalty);
-                        let failure = Failure::new(&error, now, penalty, epoch);
+                        let failure = CachedFailure::new(&error, now, penalty, epoch);
                         (error, failure)
                     }
-                    Fault::Remembered(failure) => (failure.repeated(now), failure),
+                    LoadError::Cached(failure) => (failure.repeated(now), failure),
                 };
                 self.current.refresh_at(failure.until);
                 state.failure = Some(failure);
@@ -322,7 +324,7 @@ impl Slot {
         }
         self.current.clear();
         state.generation += 1;
-        if state.refused.len() == REFUSED {
+        if state.refused.len() == MAX_REFUSED_TOKENS {
             state.refused.pop_front();
         }
         state.refused.push_back(hash(token));
@@ -394,13 +396,18 @@ impl Slot {
 }
 
 impl State {
-    fn start(&mut self, renewal: bool, delay: Duration, place: Option<Place>) -> (Flight, Ticket) {
+    fn start(
+        &mut self,
+        renewal: bool,
+        delay: Duration,
+        permit: Option<FlightPermit>,
+    ) -> (Flight, Ticket) {
         self.flights += 1;
-        let under_way = UnderWay {
+        let under_way = ActiveFlight {
             id: self.flights,
             waiters: watch::Sender::new(None),
             node: Arc::default(),
-            _place: place,
+            _permit: permit,
         };
         let ticket = under_way.ticket();
         self.flight = Some(under_way);
@@ -421,20 +428,20 @@ impl State {
             .is_some_and(|under_way| under_way.id == flight)
     }
 
-    fn failure(&self, now: Timestamp, epoch: u64) -> Option<&Failure> {
+    fn failure(&self, now: Timestamp, epoch: u64) -> Option<&CachedFailure> {
         let failure = self.failure.as_ref();
         failure.filter(|failure| failure.holds(now, epoch))
     }
 
     /// Returns the cached failure that prevents a call to the source now, if there is one.
-    fn may_fetch(&self, now: Timestamp, epoch: u64, policy: &Policy) -> Result<(), Failure> {
+    fn may_fetch(&self, now: Timestamp, epoch: u64, policy: &Policy) -> Result<(), CachedFailure> {
         if let Some(failure) = self.failure(now, epoch) {
             return Err(failure.clone());
         }
         let wait = self.not_before.saturating_since(now);
         if wait > policy.min_interval {
             let rest = wait.saturating_sub(policy.min_interval);
-            return Err(Failure::new(&self.too_often(wait), now, rest, epoch));
+            return Err(CachedFailure::new(&self.too_often(wait), now, rest, epoch));
         }
         Ok(())
     }
@@ -481,7 +488,7 @@ impl State {
     }
 }
 
-impl UnderWay {
+impl ActiveFlight {
     fn ticket(&self) -> Ticket {
         Ticket {
             flight: self.id,

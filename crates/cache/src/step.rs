@@ -5,31 +5,31 @@ use std::{sync::Arc, time::Duration};
 use hallpass_core::{AccessToken, TokenError};
 use tokio::sync::watch;
 
-use crate::{failure::Failure, nesting::Node};
+use crate::{failure::CachedFailure, nesting::Node};
 
 /// The result for all waiters of a flight. `None` until it has landed.
 pub(crate) type Outcome = Option<Result<AccessToken, TokenError>>;
 
 /// The next step of a caller that found no token.
-pub(crate) enum Begin {
+pub(crate) enum NextStep {
     Ready(AccessToken),
     Failed(TokenError),
     /// Wait for the flight in progress.
     Join(Ticket),
     /// Start this flight, and wait for it.
     Start(Flight, Ticket),
-    /// A flight must be started, but there is no free place.
+    /// A flight must be started, but there is no free permit.
     Full,
     /// The slot was removed from the map: look the key up again.
     Evicted,
 }
 
 /// The reason why a fetch returned no token.
-pub(crate) enum Fault {
+pub(crate) enum LoadError {
     /// The source failed, or could not be reached.
-    New(TokenError),
+    Source(TokenError),
     /// The source was not called: a failure is cached.
-    Remembered(Failure),
+    Cached(CachedFailure),
 }
 
 /// A waiter's handle to a flight.
@@ -52,7 +52,7 @@ pub(crate) struct Flight {
 }
 
 /// The result of landing a flight.
-pub(crate) enum Landed {
+pub(crate) enum Landing {
     /// All waiters were notified.
     Done(Report),
     /// The result cannot be used: fetch again after this time.

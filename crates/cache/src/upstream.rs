@@ -13,21 +13,21 @@ use tokio::{
     time::{self, Instant},
 };
 
-use crate::failure::{Failure, concerns_all_keys, rest_of_others};
+use crate::failure::{CachedFailure, concerns_all_keys, rest_of_others};
 
 /// The maximum wait for the fetch that tries the source. After that the others proceed: that one's key may be slow.
-pub(crate) const TRIAL: Duration = Duration::from_secs(5);
+pub(crate) const TRIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Upstream {
     state: Mutex<State>,
     /// Notifies waiters of the end of a trial.
     over: watch::Sender<()>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 #[derive(Default)]
 struct State {
-    failure: Option<Failure>,
+    failure: Option<CachedFailure>,
     record: Record,
     /// The epoch of the credentials that the server accepted last.
     accepted: Option<u64>,
@@ -46,7 +46,7 @@ pub(crate) struct Record {
 }
 
 /// A permit to start a flight, from a limited number.
-pub(crate) enum Place {
+pub(crate) enum FlightPermit {
     /// For the default key, which never waits for others, or for a nested fetch, which must not wait for what waits for
     /// it.
     Free,
@@ -67,22 +67,24 @@ impl Upstream {
         Self {
             state: Mutex::default(),
             over: watch::Sender::new(()),
-            places: Arc::new(Semaphore::new(max_fetches.min(Semaphore::MAX_PERMITS))),
+            permits: Arc::new(Semaphore::new(max_fetches.min(Semaphore::MAX_PERMITS))),
         }
     }
 
     /// Returns a permit if one is free.
-    pub(crate) fn place(&self) -> Option<Place> {
-        let permit = self.places.clone().try_acquire_owned();
-        permit.ok().map(|permit| Place::Bounded { _permit: permit })
+    pub(crate) fn try_permit(&self) -> Option<FlightPermit> {
+        let permit = self.permits.clone().try_acquire_owned();
+        permit
+            .ok()
+            .map(|permit| FlightPermit::Bounded { _permit: permit })
     }
 
     /// Waits for a permit, in order of arrival; returns `None` after `limit`.
-    pub(crate) async fn wait_for_place(&self, limit: Duration) -> Option<Place> {
-        let permit = time::timeout(limit, self.places.clone().acquire_owned()).await;
+    pub(crate) async fn wait_for_permit(&self, limit: Duration) -> Option<FlightPermit> {
+        let permit = time::timeout(limit, self.permits.clone().acquire_owned()).await;
         // The semaphore is never closed.
         let permit = permit.ok()?.ok()?;
-        Some(Place::Bounded { _permit: permit })
+        Some(FlightPermit::Bounded { _permit: permit })
     }
 
     /// Admits a fetch, or returns the failure cached for all keys.
@@ -93,8 +95,8 @@ impl Upstream {
         nested: bool,
         epoch: impl Fn() -> u64,
         clock: &dyn Clock,
-    ) -> Result<Entry<'_>, Failure> {
-        let until = Instant::now() + TRIAL;
+    ) -> Result<Entry<'_>, CachedFailure> {
+        let until = Instant::now() + TRIAL_TIMEOUT;
         loop {
             // Before the state is read, or the end of a trial might be missed.
             let mut over = self.over.subscribe();
@@ -113,7 +115,7 @@ impl Upstream {
         at_once: bool,
         epoch: u64,
         clock: &dyn Clock,
-    ) -> Option<Result<Entry<'_>, Failure>> {
+    ) -> Option<Result<Entry<'_>, CachedFailure>> {
         let now = clock.now();
         let mut state = self.state();
         if let Some(failure) = state.holding(now, epoch) {
@@ -142,7 +144,7 @@ impl Upstream {
 }
 
 impl State {
-    fn holding(&self, now: Timestamp, epoch: u64) -> Option<&Failure> {
+    fn holding(&self, now: Timestamp, epoch: u64) -> Option<&CachedFailure> {
         let failure = self.failure.as_ref();
         failure.filter(|failure| failure.holds(now, epoch))
     }
@@ -150,7 +152,7 @@ impl State {
     /// Begins a trial and returns its number; `None` while one is in progress.
     fn begin_trial(&mut self, now: Timestamp) -> Option<u64> {
         // Nobody waits for a trial that takes this long, and its runtime may be stuck.
-        let fresh = |(_, began): &(u64, Timestamp)| now.saturating_since(*began) < TRIAL;
+        let fresh = |(_, began): &(u64, Timestamp)| now.saturating_since(*began) < TRIAL_TIMEOUT;
         if self.trial.as_ref().is_some_and(fresh) {
             return None;
         }
@@ -160,7 +162,7 @@ impl State {
     }
 
     /// Caches a failure that concerns all keys.
-    fn failed(&mut self, failure: Failure, now: Timestamp, epoch: u64) {
+    fn failed(&mut self, failure: CachedFailure, now: Timestamp, epoch: u64) {
         // Concurrent fetches fail together: that is one failure, and the longest wait applies.
         if let Some(before) = self.holding(now, epoch) {
             if before.until < failure.until {
@@ -191,7 +193,7 @@ impl Entry<'_> {
             Some(error) if concerns_all_keys(error) => {
                 if !alone && let Some(rest) = rest {
                     let rest = rest_of_others(error, rest);
-                    let failure = Failure::new(error, now, rest, self.epoch);
+                    let failure = CachedFailure::new(error, now, rest, self.epoch);
                     state.failed(failure, now, self.epoch);
                 }
             }

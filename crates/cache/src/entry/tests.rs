@@ -26,13 +26,13 @@ fn encoded(token: &AccessToken) -> Zeroizing<Vec<u8>> {
 
 fn read(bytes: &[u8], ttl: Option<Duration>, clock: &ManualClock) -> Option<AccessToken> {
     match decode(bytes, ttl, clock.moment()) {
-        Decoded::Token(token) => Some(token),
-        Decoded::Nothing | Decoded::Corrupt => None,
+        DecodeResult::Token(token) => Some(token),
+        DecodeResult::Nothing | DecodeResult::Corrupt => None,
     }
 }
 
 fn is_corrupt(bytes: &[u8], clock: &ManualClock) -> bool {
-    matches!(decode(bytes, None, clock.moment()), Decoded::Corrupt)
+    matches!(decode(bytes, None, clock.moment()), DecodeResult::Corrupt)
 }
 
 fn left(token: &AccessToken, clock: &ManualClock) -> u64 {
@@ -132,7 +132,7 @@ fn another_version_or_kind_is_nothing_and_not_damage() {
         r#"{"kind":"failure","version":7}"#,
     ] {
         let decoded = decode(other.as_bytes(), None, clock.moment());
-        assert!(matches!(decoded, Decoded::Nothing), "{other}");
+        assert!(matches!(decoded, DecodeResult::Nothing), "{other}");
     }
 }
 

@@ -1,0 +1,134 @@
+//! The state of a cache that its callers and its flights share.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use hallpass_core::{AccessToken, Clock, TokenError, TokenRequest, TokenSource};
+use tokio::sync::watch;
+
+use crate::{
+    keys::{Holders, Keys},
+    level2::{Context, SecondLevel},
+    nesting,
+    observe::Observe,
+    panics,
+    policy::Policy,
+    slot::Slot,
+    stats::Counters,
+    upstream::{FlightPermit, Upstream},
+};
+
+pub(crate) struct Shared<S> {
+    pub(crate) source: Arc<S>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) policy: Policy,
+    pub(crate) observe: Observe,
+    pub(crate) default: Arc<Slot>,
+    pub(crate) upstream: Upstream,
+    pub(crate) keys: Keys,
+    pub(crate) holders: Holders,
+    pub(crate) counters: Counters,
+    pub(crate) store: Option<SecondLevel>,
+    pub(crate) keep_warm: bool,
+    /// True while a task refreshes the default token.
+    pub(crate) kept_warm: AtomicBool,
+    pub(crate) alive: watch::Receiver<bool>,
+    /// Each task that uses the shared store has a receiver.
+    pub(crate) work: watch::Sender<()>,
+    /// The epoch that the source returned last.
+    pub(crate) last_epoch: AtomicU64,
+}
+
+impl<S> Shared<S> {
+    /// Returns the parts that a store call needs.
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context {
+            observe: &self.observe,
+            clock: &self.clock,
+            counters: &self.counters,
+        }
+    }
+}
+
+impl<S: TokenSource> Shared<S> {
+    /// Returns the epoch of the source's credentials, or the last known one if the source panics.
+    pub(crate) fn epoch(&self) -> u64 {
+        let epoch = panics::catch(|| self.source.credential_epoch());
+        if let Some(epoch) = epoch {
+            self.last_epoch.store(epoch, Ordering::Relaxed);
+            return epoch;
+        }
+        self.observe.source_panicked("credential_epoch");
+        self.last_epoch.load(Ordering::Relaxed)
+    }
+
+    /// Returns a permit to start a flight for this key, if one is available.
+    pub(crate) fn permit(&self, request: &TokenRequest) -> Option<FlightPermit> {
+        if request.is_default() || nesting::is_within_fetch() {
+            return Some(FlightPermit::Free);
+        }
+        self.upstream.try_permit()
+    }
+
+    /// Waits for a permit to start a flight, until another one ends.
+    pub(crate) async fn wait_for_permit(&self) -> Result<FlightPermit, TokenError> {
+        let limit = self.policy.fetch_timeout;
+        let _waiting = Waiting::new(self);
+        let permit = self.upstream.wait_for_permit(limit).await;
+        permit.ok_or_else(|| {
+            let max = self.policy.max_concurrent_fetches;
+            let message = format!(
+                "the token fetch did not start within {limit:?}: {max} fetches for other keys are in progress"
+            );
+            TokenError::unavailable(message)
+                .with_hint("if the server allows more concurrent requests, raise `CacheBuilder::max_concurrent_fetches`")
+        })
+    }
+
+    /// Returns the key's slot, if there is one.
+    pub(crate) fn known_slot(&self, request: &TokenRequest) -> Option<Arc<Slot>> {
+        if request.is_default() {
+            return Some(self.default.clone());
+        }
+        self.keys.known(request)
+    }
+
+    /// Returns the key's slot, existing or new.
+    pub(crate) fn slot(&self, request: &TokenRequest) -> Arc<Slot> {
+        if request.is_default() {
+            return self.default.clone();
+        }
+        let (slot, evicted) = self.keys.slot(request);
+        if evicted > 0 {
+            self.counters
+                .evictions
+                .fetch_add(evicted as u64, Ordering::Relaxed);
+            self.observe.evicted(evicted);
+        }
+        slot
+    }
+
+    /// Returns true if a token that was valid when its flight landed has expired before its waiter ran. A token without
+    /// a lifetime is valid for those who waited for it.
+    pub(crate) fn expired_in_transit(&self, token: &AccessToken) -> bool {
+        !token.lifetime().is_zero() && token.is_expired(self.clock.now())
+    }
+}
+
+/// A guard that counts a caller while it waits.
+pub(crate) struct Waiting<'a, S>(&'a Shared<S>);
+
+impl<'a, S> Waiting<'a, S> {
+    pub(crate) fn new(shared: &'a Shared<S>) -> Self {
+        shared.counters.waiters.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl<S> Drop for Waiting<'_, S> {
+    fn drop(&mut self) {
+        self.0.counters.waiters.fetch_sub(1, Ordering::Relaxed);
+    }
+}
