@@ -170,7 +170,7 @@ fn all(world: &Arc<World>, threads: usize, each: fn(&World)) {
 
 // covers: F-75
 #[test]
-fn a_cold_key_is_fetched_once() {
+fn an_uncached_key_is_fetched_once() {
     explore(|| {
         let world = World::new();
         all(&world, 3, |world| {
@@ -196,7 +196,7 @@ fn a_due_token_is_refreshed_once_and_returned_meanwhile() {
 
 // covers: F-81, F-82, I-12
 #[test]
-fn what_was_minted_before_a_refusal_is_not_kept_after_it() {
+fn a_token_issued_before_a_refusal_is_not_kept_after_it() {
     explore(|| {
         let (world, old) = World::with_due_token();
         let refused = Arc::new(AtomicBool::new(false));
@@ -243,7 +243,7 @@ fn what_was_minted_before_a_refusal_is_not_kept_after_it() {
 
 // covers: F-83
 #[test]
-fn eviction_takes_no_slot_from_its_waiters() {
+fn eviction_leaves_waiters_their_slot() {
     explore(|| {
         let world = World::new();
         let evicting = {
@@ -275,7 +275,7 @@ fn eviction_takes_no_slot_from_its_waiters() {
 
 // covers: F-72, F-77
 #[test]
-fn those_who_wait_for_a_flight_that_goes_take_over() {
+fn waiters_of_an_abandoned_flight_start_another() {
     explore(|| {
         let world = World::new();
         let NextStep::Start(mut lost, _) = world.begin() else {
@@ -299,7 +299,7 @@ fn those_who_wait_for_a_flight_that_goes_take_over() {
 }
 
 #[test]
-fn renewals_refusals_and_callers_leave_nothing_stuck() {
+fn refreshes_refusals_and_callers_leave_no_claim() {
     explore(|| {
         let (world, old) = World::with_due_token();
         let reporter = {
@@ -333,7 +333,7 @@ fn renewals_refusals_and_callers_leave_nothing_stuck() {
 
 // covers: F-77, F-83
 #[test]
-fn a_place_comes_back_however_its_flight_ends() {
+fn a_permit_is_released_however_its_flight_ends() {
     explore(|| {
         let world = World::new();
         let upstream = Arc::new(Upstream::new(1));

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_advice_goes_first() {
+    fn the_servers_advice_takes_precedence() {
         let token = token(Duration::from_secs(3_600)).with_refresh_in(Duration::from_secs(1_800));
         for age in ages(&token) {
             assert!((1_800.0..=1_980.0).contains(&age.as_secs_f64()), "{age:?}");
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_grow_and_end() {
+    fn backoffs_and_intervals_grow_to_a_maximum() {
         let policy = Policy::default();
         for failures in 0..40 {
             let wait = policy.backoff(failures).as_secs_f64();

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_grow_rarer_and_end_at_a_time_of_their_own() {
+    fn polls_slow_down_and_end_at_a_random_time() {
         let minute = Duration::from_secs(60);
         let ends: Vec<f64> = (0..200).map(|_| *times(minute).0.last().unwrap()).collect();
         assert!(
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_holders_that_fail_is_not_waited_for() {
+    fn a_series_of_failing_holders_ends_the_wait() {
         let second = Duration::from_secs(1);
         for _ in 0..100 {
             let mut polls = Polls::new(60 * second);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn no_deadline_is_too_long_or_too_short() {
+    fn any_fetch_timeout_yields_a_schedule() {
         let mut endless = Polls::new(Duration::MAX);
         assert!(!endless.is_over(Duration::from_secs(1 << 40)));
         for _ in 0..100 {

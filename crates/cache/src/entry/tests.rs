@@ -40,7 +40,7 @@ fn left(token: &AccessToken, clock: &ManualClock) -> u64 {
 }
 
 #[test]
-fn a_token_survives_the_store_whole() {
+fn a_token_survives_the_store_unchanged() {
     let clock = ManualClock::new();
     let written = token(&clock);
     let bytes = encoded(&written);
@@ -63,7 +63,7 @@ fn a_token_survives_the_store_whole() {
 }
 
 #[test]
-fn an_extra_member_that_is_no_json_is_not_lost_in_silence() {
+fn an_extra_member_that_is_not_json_is_an_error() {
     let clock = ManualClock::new();
     let token = token(&clock).with_extra([("note".into(), "not JSON".to_owned())]);
     assert!(encode(&token).is_err());
@@ -71,7 +71,7 @@ fn an_extra_member_that_is_no_json_is_not_lost_in_silence() {
 
 // covers: C-40
 #[test]
-fn a_token_that_is_bound_is_not_written() {
+fn a_bound_token_is_not_encoded() {
     let clock = ManualClock::new();
     let token = |kind| AccessToken::new(kind, "CANARY", clock.moment(), HOUR).unwrap();
     assert!(encode(&token(TokenType::Bearer)).unwrap().is_some());
@@ -82,7 +82,7 @@ fn a_token_that_is_bound_is_not_written() {
 
 // covers: F-95, F-96
 #[test]
-fn clocks_that_differ_make_no_token_live_longer() {
+fn clock_skew_does_not_extend_a_tokens_life() {
     let clock = ManualClock::new();
     let bytes = encoded(&token(&clock));
     let read = |skew_seconds: i32, ttl: Duration| {
@@ -107,7 +107,7 @@ fn clocks_that_differ_make_no_token_live_longer() {
 }
 
 #[test]
-fn a_lifetime_without_an_end_is_cut() {
+fn an_endless_lifetime_is_capped() {
     let clock = ManualClock::new();
     for lifetime in [
         Duration::MAX,
@@ -124,7 +124,7 @@ fn a_lifetime_without_an_end_is_cut() {
 
 // covers: F-92
 #[test]
-fn another_version_or_kind_is_nothing_and_not_damage() {
+fn an_unknown_version_or_kind_is_not_corrupt() {
     let clock = ManualClock::new();
     for other in [
         r#"{"version":2,"kind":"token","sealed":"…"}"#,
@@ -138,7 +138,7 @@ fn another_version_or_kind_is_nothing_and_not_damage() {
 
 // covers: F-92
 #[test]
-fn damaged_bytes_are_no_token() {
+fn damaged_bytes_are_corrupt() {
     let clock = ManualClock::new();
     let good = encoded(&token(&clock));
     for end in 0..good.len() {
@@ -165,7 +165,7 @@ fn damaged_bytes_are_no_token() {
 proptest! {
     // covers: F-92
     #[test]
-    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+    fn decoding_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
         let _ = decode(&bytes, None, ManualClock::new().moment());
     }
 }

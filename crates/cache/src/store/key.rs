@@ -76,7 +76,7 @@ mod tests {
 
     // covers: F-98
     #[test]
-    fn each_namespace_and_each_request_has_a_name_of_its_own() {
+    fn each_namespace_and_each_request_has_its_own_name() {
         let a = TokenRequest::new().with_scopes("a".parse().unwrap());
         let key = StoreKey::new("one", &a);
         assert_eq!(key, StoreKey::new("one", &a));

@@ -67,7 +67,7 @@ async fn one_rotation_causes_one_fetch_for_each_key() {
 
 // covers: C-65
 #[tokio::test(start_paused = true)]
-async fn what_was_fetched_with_the_old_certificate_is_fetched_again() {
+async fn a_token_of_the_old_certificate_is_fetched_again() {
     let bound = Bound::new();
     let cache = Arc::new(bound.cached());
     let gate = bound.0.close();
@@ -129,7 +129,7 @@ async fn a_warm_key_is_fetched_again_without_a_caller() {
 
 // covers: C-65
 #[tokio::test(start_paused = true)]
-async fn a_shared_store_never_holds_one() {
+async fn a_bound_token_is_never_stored() {
     let mint = Mint::hourly();
     let store = MemoryTokenStore::new(mint.clock());
     let with = |source| CachedTokenSource::builder(source).clock(mint.clock());

@@ -56,7 +56,7 @@ async fn a_store_failure_is_logged_once_per_cooldown_with_its_cause() {
 
 // covers: F-88
 #[tokio::test(start_paused = true)]
-async fn after_a_rest_one_question_is_asked_and_nobody_else_waits() {
+async fn one_call_probes_the_store_and_no_other_waits() {
     let mint = Mint::hourly();
     let store = Distant::new(&mint);
     store.set(Ok(()), HOUR);
@@ -105,7 +105,7 @@ async fn a_slow_connection_outlasts_the_caller_that_started_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn how_long_a_caller_waits_for_the_store_can_be_set() {
+async fn the_store_timeout_can_be_set() {
     let mint = Mint::hourly();
     let store = Distant::new(&mint);
     store.set(Ok(()), 300 * MILLISECOND);
@@ -123,7 +123,7 @@ async fn how_long_a_caller_waits_for_the_store_can_be_set() {
 
 // covers: F-97
 #[tokio::test(start_paused = true)]
-async fn a_store_can_be_chosen_at_run_time() {
+async fn pointers_to_stores_are_stores() {
     let mint = Mint::hourly();
     let inner = MemoryTokenStore::new(mint.clock());
     let chosen: Arc<dyn TokenStore> = Arc::new(inner.clone());

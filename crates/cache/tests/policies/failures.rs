@@ -7,7 +7,7 @@ use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, down, name, refuse
 
 // covers: F-55, F-76
 #[tokio::test(start_paused = true)]
-async fn transient_failures_back_off_ever_longer() {
+async fn transient_failures_back_off_exponentially() {
     let mint = Mint::new([down()]);
     let cache = mint.cached();
     for _ in 0..600 {
@@ -28,7 +28,7 @@ async fn transient_failures_back_off_ever_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_success_forgets_the_failures_before() {
+async fn a_success_resets_the_backoff() {
     let mint = Mint::new([down(), down(), down(), Answer::New(10 * SECOND), down()]);
     let cache = mint.cached();
     for _ in 0..20 {
@@ -48,7 +48,7 @@ async fn a_success_forgets_the_failures_before() {
 
 // covers: F-52
 #[tokio::test(start_paused = true)]
-async fn retry_after_gates_the_key_for_all() {
+async fn retry_after_applies_to_all_callers_of_a_key() {
     let wait = TokenError::unavailable("busy").with_retry_after(2 * MINUTE);
     let mint = Mint::new([Answer::Fail(wait), Answer::New(HOUR)]);
     let cache = mint.cached();
@@ -64,7 +64,7 @@ async fn retry_after_gates_the_key_for_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repeated_failure_says_how_long_is_left() {
+async fn a_cached_failure_states_the_remaining_wait() {
     for failure in [down(), refused()] {
         let mint = Mint::new([failure]);
         let cache = mint.builder().backoff(MINUTE, MINUTE).refusal_ttl(MINUTE);
@@ -108,7 +108,7 @@ async fn a_long_retry_after_delays_no_caller_and_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_is_remembered_for_a_while_and_not_for_ever() {
+async fn a_refusal_is_cached_for_a_limited_time() {
     let mint = Mint::new([refused(), Answer::New(HOUR)]);
     let cache = mint.builder().refusal_ttl(10 * SECOND).build();
     for _ in 0..10 {
@@ -122,7 +122,7 @@ async fn a_refusal_is_remembered_for_a_while_and_not_for_ever() {
 
 // covers: F-98, I-15
 #[tokio::test(start_paused = true)]
-async fn new_credentials_end_a_refusal_at_once() {
+async fn new_credentials_end_a_cached_refusal() {
     let mint = Mint::new([refused(), Answer::New(HOUR)]);
     let cache = mint.cached();
     ask(&cache).await.unwrap_err();
@@ -134,7 +134,7 @@ async fn new_credentials_end_a_refusal_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn new_credentials_end_no_back_off() {
+async fn new_credentials_do_not_end_a_backoff() {
     let mint = Mint::new([down()]);
     let cache = mint.builder().backoff(MINUTE, MINUTE).build();
     ask(&cache).await.unwrap_err();

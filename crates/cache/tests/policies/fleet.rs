@@ -19,7 +19,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn jobs_that_ask_once_and_end_make_one_request() {
+async fn short_jobs_make_one_request_in_all() {
     let mint = Mint::hourly().latency(50 * MILLISECOND);
     let store = Distant::new(&mint);
     for job in 0..5 {
@@ -38,7 +38,7 @@ async fn jobs_that_ask_once_and_end_make_one_request() {
 }
 
 #[test]
-fn a_program_that_ends_shares_its_token_by_shutting_down() {
+fn shutdown_puts_the_token_into_the_store() {
     let token = AccessToken::bearer("t1", SystemClock.moment(), HOUR).unwrap();
     let source = ScriptedSource::new([Ok(token)]);
     let store = MemoryTokenStore::default();
@@ -58,7 +58,7 @@ fn a_program_that_ends_shares_its_token_by_shutting_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_ends_fetches_and_gives_leases_back() {
+async fn shutdown_stops_fetches_and_releases_leases() {
     let mint = Mint::hourly();
     let store = Distant::new(&mint);
     let cache = Arc::new(process(&mint, &store));
@@ -84,7 +84,7 @@ async fn a_shutdown_ends_fetches_and_gives_leases_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_waits_no_longer_than_the_store_may_take() {
+async fn shutdown_waits_for_two_store_timeouts_at_most() {
     let mint = Mint::hourly();
     let store = Distant::new(&mint);
     let cache = mint.builder().store(store.clone(), NAMESPACE);
@@ -103,7 +103,7 @@ async fn a_shutdown_waits_no_longer_than_the_store_may_take() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_that_ends_with_its_process_leaves_no_lease_behind() {
+async fn a_cancelled_fetch_leaves_no_lease() {
     let mint = Mint::hourly();
     let store = Distant::new(&mint);
     let cache = Arc::new(process(&mint, &store));
@@ -198,7 +198,7 @@ async fn a_hundred_processes_share_one_fetch(mint: &Mint, store: &Distant) {
 
 // covers: F-89
 #[tokio::test(start_paused = true)]
-async fn processes_learn_of_a_token_at_once_where_the_store_notifies() {
+async fn processes_get_a_token_at_once_if_the_store_notifies() {
     for latency in [2 * SECOND, 20 * SECOND] {
         let mint = Mint::hourly().latency(latency);
         let store = Distant::new(&mint).notifying();
@@ -211,7 +211,7 @@ async fn processes_learn_of_a_token_at_once_where_the_store_notifies() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_fails_wakes_the_next_where_the_store_notifies() {
+async fn a_failed_process_wakes_the_next_if_the_store_notifies() {
     let mint = Mint::hourly().latency(5 * SECOND);
     let error = TokenError::unavailable("down");
     mint.then([Answer::Fail(error), Answer::New(HOUR)]);
@@ -300,7 +300,7 @@ async fn endless_notifications_do_not_cause_endless_lookups() {
 
 // covers: F-90
 #[tokio::test(start_paused = true)]
-async fn exactly_one_process_takes_over_from_one_that_crashed() {
+async fn exactly_one_process_replaces_a_crashed_one() {
     let mint = Mint::hourly().latency(4 * SECOND);
     let store = Distant::new(&mint);
     // It crashes with the lease: nobody extends or releases it.
@@ -370,7 +370,7 @@ async fn a_failing_server_does_not_queue_up_processes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_fails_leaves_the_fetch_to_the_next() {
+async fn a_failed_process_leaves_the_fetch_to_the_next() {
     let mint = Mint::hourly().latency(SECOND);
     let error = TokenError::unavailable("down");
     mint.then([Answer::Fail(error), Answer::New(HOUR)]);

@@ -14,7 +14,7 @@ use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, callers, down, key
 
 // covers: F-75, I-13
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_callers_of_a_cold_key_make_one_request() {
+async fn ten_thousand_callers_of_an_uncached_key_make_one_request() {
     let mint = Mint::hourly();
     let gate = mint.close();
     let cache = Arc::new(mint.cached());
@@ -53,7 +53,7 @@ async fn ten_thousand_callers_of_a_failing_key_share_one_error() {
 
 // covers: F-72, I-06
 #[tokio::test(start_paused = true)]
-async fn the_caller_that_started_a_flight_may_go_away() {
+async fn a_flight_continues_after_its_caller_is_cancelled() {
     let mint = Mint::hourly();
     let gate = mint.close();
     let cache = Arc::new(mint.cached());
@@ -82,7 +82,7 @@ async fn the_caller_that_started_a_flight_may_go_away() {
 
 // covers: F-73
 #[tokio::test(start_paused = true)]
-async fn a_fetch_that_nobody_waits_for_any_more_fills_the_cache() {
+async fn a_fetch_without_waiters_fills_the_cache() {
     let mint = Mint::hourly();
     let gate = mint.close();
     let cache = Arc::new(mint.cached());
@@ -100,7 +100,7 @@ async fn a_fetch_that_nobody_waits_for_any_more_fills_the_cache() {
 
 // covers: F-74
 #[tokio::test(start_paused = true)]
-async fn a_source_that_panics_fails_its_waiters_and_no_one_after() {
+async fn a_panic_of_the_source_fails_the_waiters_of_one_flight() {
     let mint = Mint::new([Answer::Panic, Answer::New(HOUR)]);
     let gate = mint.close();
     let cache = Arc::new(mint.cached());
@@ -119,7 +119,7 @@ async fn a_source_that_panics_fails_its_waiters_and_no_one_after() {
 
 // covers: F-73, F-85
 #[tokio::test(start_paused = true)]
-async fn a_source_that_hangs_is_given_up_at_the_load_deadline() {
+async fn a_source_that_hangs_ends_at_the_fetch_timeout() {
     let mint = Mint::new([Answer::Hang, Answer::New(HOUR)]);
     let cache = mint.builder().fetch_timeout(5 * SECOND).build();
     let start = tokio::time::Instant::now();
@@ -137,7 +137,7 @@ async fn a_source_that_hangs_is_given_up_at_the_load_deadline() {
 
 // covers: F-80
 #[tokio::test(start_paused = true)]
-async fn a_flight_ends_with_the_last_handle() {
+async fn a_flight_is_cancelled_when_the_cache_is_dropped() {
     /// A source whose fetch never ends, and shows when it is dropped.
     struct Endless(Arc<()>);
 
@@ -191,7 +191,7 @@ impl Recursive {
 
 // covers: F-86
 #[tokio::test(start_paused = true)]
-async fn a_source_that_asks_the_cache_around_it_is_refused() {
+async fn a_source_that_calls_its_own_cache_gets_an_error() {
     let other_key = Recursive::cached([key("b")]);
     let there_and_back = Recursive::cached([key("b"), TokenRequest::new()]);
     for cache in [Recursive::cached([]), other_key, there_and_back] {
@@ -250,7 +250,7 @@ async fn caches_that_call_each_other_do_not_deadlock() {
 
 // covers: F-86
 #[tokio::test(start_paused = true)]
-async fn a_cache_around_a_cache_is_no_recursion() {
+async fn a_cache_around_a_cache_is_not_a_cycle() {
     let mint = Mint::hourly();
     let inner = mint.cached();
     let outer = CachedTokenSource::builder(inner)
@@ -267,7 +267,7 @@ async fn a_cache_around_a_cache_is_no_recursion() {
 
 // covers: F-84
 #[tokio::test(start_paused = true)]
-async fn a_slow_key_does_not_hold_another() {
+async fn a_slow_key_does_not_delay_another() {
     let mint = Mint::hourly();
     let gate = mint.close();
     let cache = Arc::new(mint.cached());
@@ -282,7 +282,7 @@ async fn a_slow_key_does_not_hold_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_source_can_be_had_back() {
+async fn into_inner_returns_the_source() {
     let cache = Mint::hourly().cached();
     assert_eq!(name(&cache).await, "t1");
     assert_eq!(cache.get_ref().calls(), 1);
@@ -290,7 +290,7 @@ async fn the_source_can_be_had_back() {
 }
 
 #[test]
-fn a_miss_outside_of_a_runtime_says_so() {
+fn a_miss_outside_of_a_runtime_is_a_configuration_error() {
     struct Fixed;
 
     #[async_trait]

@@ -9,7 +9,7 @@ use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, callers, key, name
 
 // covers: F-82, C-35
 #[tokio::test(start_paused = true)]
-async fn a_thousand_reports_of_one_token_make_one_fetch() {
+async fn a_thousand_invalidations_of_a_token_make_one_fetch() {
     let mint = Mint::hourly();
     let cache = Arc::new(mint.cached());
     let token = ask(&*cache).await.unwrap();
@@ -28,7 +28,7 @@ async fn a_thousand_reports_of_one_token_make_one_fetch() {
 
 // covers: F-81
 #[tokio::test(start_paused = true)]
-async fn a_report_of_an_older_token_changes_nothing() {
+async fn invalidating_an_older_token_changes_nothing() {
     let mint = Mint::hourly();
     let cache = mint.cached();
     let old = ask(&cache).await.unwrap();
@@ -41,7 +41,7 @@ async fn a_report_of_an_older_token_changes_nothing() {
 
 // covers: F-81, I-12
 #[tokio::test(start_paused = true)]
-async fn what_was_fetched_before_the_report_is_not_kept() {
+async fn a_token_fetched_before_the_invalidation_is_discarded() {
     let mint = Mint::hourly();
     let cache = Arc::new(mint.cached());
     let token = ask(&*cache).await.unwrap();
@@ -171,7 +171,7 @@ async fn after_a_refresh_without_news_a_token_can_be_refused() {
 
 // covers: C-35
 #[tokio::test(start_paused = true)]
-async fn refusals_with_good_tokens_between_them_are_not_in_a_row() {
+async fn refusals_with_good_tokens_between_are_not_consecutive() {
     // Good tokens that are replaced by a refresh, and good ones that are replaced after their expiry.
     for life in [58 * MINUTE, HOUR] {
         let mint = Mint::hourly();

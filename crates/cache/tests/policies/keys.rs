@@ -8,7 +8,7 @@ use crate::support::{Answer, HOUR, Mint, SECOND, key, name, settle};
 
 // covers: C-62, F-98
 #[tokio::test(start_paused = true)]
-async fn every_part_of_a_request_is_part_of_its_key_and_order_is_not() {
+async fn each_part_of_a_request_is_part_of_its_key_in_any_order() {
     let mint = Mint::hourly();
     let cache = mint.cached();
     let requests = [
@@ -33,7 +33,7 @@ async fn every_part_of_a_request_is_part_of_its_key_and_order_is_not() {
 
 // covers: F-83
 #[tokio::test(start_paused = true)]
-async fn a_hundred_thousand_keys_stay_within_the_bound() {
+async fn the_number_of_cached_keys_is_bounded() {
     let mint = Mint::hourly();
     let cache = mint.builder().max_keys(1_000).build();
     name(&cache).await;
@@ -49,7 +49,7 @@ async fn a_hundred_thousand_keys_stay_within_the_bound() {
 
 // covers: F-83
 #[tokio::test(start_paused = true)]
-async fn a_key_in_use_stays_and_one_out_of_use_goes() {
+async fn an_unused_key_is_evicted_before_a_used_one() {
     let mint = Mint::hourly();
     let cache = mint.builder().max_keys(100).build();
     cache.token(&key("kept")).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_key_with_a_flight_keeps_its_waiters() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_evicted_key_comes_back_and_its_old_tokens_are_forgotten() {
+async fn an_evicted_key_returns_without_its_old_tokens() {
     let mint = Mint::new([Answer::New(HOUR)]);
     let cache = mint.builder().max_keys(1).build();
     let old = cache.token(&key("a")).await.unwrap();

@@ -298,7 +298,7 @@ proptest! {
 
     // covers: F-18, F-66, F-68, F-72, F-74, F-75, F-81, F-82, F-83
     #[test]
-    fn every_life_keeps_its_promises(steps in proptest::collection::vec(step(), 1..60)) {
+    fn every_sequence_of_operations_keeps_the_invariants(steps in proptest::collection::vec(step(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(true)

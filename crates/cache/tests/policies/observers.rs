@@ -100,7 +100,7 @@ async fn each_step_is_observed_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_that_panics_harms_neither_a_flight_nor_a_caller() {
+async fn an_observer_that_panics_fails_neither_flight_nor_caller() {
     let capture = Capture::start();
     let mint = Mint::hourly();
     let notes = Notes::default();
@@ -131,7 +131,7 @@ async fn an_observer_that_panics_harms_neither_a_flight_nor_a_caller() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_may_ask_the_cache() {
+async fn an_observer_can_call_the_cache() {
     let mint = Mint::hourly();
     let cache = Arc::new_cyclic(|cache: &std::sync::Weak<CachedTokenSource<Mint>>| {
         let cache = cache.clone();

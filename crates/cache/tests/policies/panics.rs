@@ -60,7 +60,7 @@ fn panics(mint: &Mint, here: Where) -> CacheBuilder<Panics> {
 
 // covers: F-74
 #[tokio::test(start_paused = true)]
-async fn a_future_that_panics_as_it_is_dropped_is_one_failure() {
+async fn a_panic_while_the_fetch_is_dropped_is_one_failure() {
     let mint = Mint::new([Answer::Hang]);
     let here = Where {
         drop: true,

@@ -35,7 +35,7 @@ async fn a_caller_past_the_refresh_point_gets_the_cached_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_service_asks_for_nothing() {
+async fn an_idle_service_makes_no_requests() {
     let mint = Mint::hourly();
     let cache = mint.cached();
     name(&cache).await;
@@ -45,7 +45,7 @@ async fn an_idle_service_asks_for_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_kept_warm_is_never_missed() {
+async fn a_warm_token_is_never_missed() {
     let mint = Mint::hourly().latency(SECOND);
     let cache = mint.builder().keep_warm().build();
     assert_eq!(cache.stats().fetches, 0, "nothing before the first call");
@@ -67,7 +67,7 @@ async fn a_token_that_is_kept_warm_is_never_missed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_kept_warm_survives_an_outage() {
+async fn a_warm_token_survives_an_outage() {
     let mint = Mint::hourly();
     let cache = mint.builder().keep_warm().build();
     name(&cache).await;
@@ -83,7 +83,7 @@ async fn a_token_that_is_kept_warm_survives_an_outage() {
 
 // covers: F-55, I-06
 #[tokio::test(start_paused = true)]
-async fn the_old_token_is_served_while_renewals_fail_until_it_expires() {
+async fn the_old_token_is_served_while_refreshes_fail() {
     let mint = Mint::hourly();
     let cache = mint.cached();
     name(&cache).await;
@@ -178,7 +178,7 @@ async fn short_tokens_are_refreshed_once_a_lifetime() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_longer_window_is_a_choice_and_a_fifth_its_end() {
+async fn the_refresh_window_is_at_most_a_fifth_of_the_lifetime() {
     let mint = Mint::new([Answer::New(24 * HOUR)]);
     let cache = mint.builder().max_refresh_window(10 * HOUR).build();
     name(&cache).await;
@@ -194,7 +194,7 @@ async fn a_longer_window_is_a_choice_and_a_fifth_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_kept_warm_is_fetched_again_after_a_refusal() {
+async fn a_warm_token_is_fetched_again_after_an_invalidation() {
     let mint = Mint::hourly();
     let cache = mint.builder().keep_warm().build();
     let token = ask(&cache).await.unwrap();
@@ -207,7 +207,7 @@ async fn a_token_that_is_kept_warm_is_fetched_again_after_a_refusal() {
 
 // covers: F-18
 #[tokio::test(start_paused = true)]
-async fn a_token_without_a_life_is_not_kept_warm_in_vain() {
+async fn a_token_without_a_lifetime_is_not_kept_warm() {
     let mint = Mint::new([Answer::New(Duration::ZERO)]);
     let cache = mint.builder().keep_warm().build();
     name(&cache).await;

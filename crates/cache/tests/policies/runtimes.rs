@@ -83,7 +83,7 @@ fn the_next_call_starts_its_own_fetch_after_a_runtime_ended() {
 
 // covers: F-78
 #[test]
-fn two_kinds_of_runtimes_share_a_token() {
+fn runtimes_of_both_kinds_share_a_token() {
     let (gate, cache) = gated();
     gate.open();
     let single = Builder::new_current_thread().enable_all().build().unwrap();
@@ -114,7 +114,7 @@ fn a_refresh_outside_of_a_runtime_waits_for_the_next_caller() {
 
 // covers: F-77
 #[test]
-fn a_renewal_whose_task_never_ran_is_started_again() {
+fn a_refresh_whose_task_never_ran_is_started_again() {
     let (clock, cache) = Manual::cached();
     let first = Builder::new_current_thread().enable_all().build().unwrap();
     first.block_on(name(&cache));
@@ -133,7 +133,7 @@ fn a_renewal_whose_task_never_ran_is_started_again() {
 
 // covers: F-77
 #[test]
-fn nobody_waits_for_ever_for_a_runtime_that_stands_still() {
+fn nobody_waits_forever_for_a_stopped_runtime() {
     let (gate, cache) = gated();
     let standing = Builder::new_current_thread().enable_all().build().unwrap();
     let starter = cache.clone();
@@ -167,7 +167,7 @@ impl TokenSource for GatedManual {
 
 // covers: F-64, F-66
 #[test]
-fn a_waiter_that_runs_after_the_expiry_gets_another_token() {
+fn a_waiter_that_wakes_after_the_expiry_gets_a_new_token() {
     let (gate, clock) = (Gate::new(), ManualClock::new());
     let cache = CachedTokenSource::builder(GatedManual(gate.clone(), clock.clone()))
         .clock(clock.clone())

@@ -86,7 +86,7 @@ async fn a_refresh_follows_from_the_request_that_triggered_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keeping_a_token_warm_holds_no_span_open() {
+async fn a_warm_token_holds_no_span_open() {
     let spans = Spans::default();
     let _guard = tracing_subscriber::registry()
         .with(spans.clone())

@@ -154,7 +154,7 @@ async fn a_hundred_processes_make_one_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_and_namespaces_are_apart() {
+async fn keys_and_namespaces_are_separate() {
     let mint = Mint::hourly();
     let store = MemoryTokenStore::new(mint.clock());
     let one = cached(&mint, store.clone());
@@ -171,7 +171,7 @@ async fn keys_and_namespaces_are_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_by_one_process_serves_the_others() {
+async fn a_refresh_by_one_process_serves_the_others() {
     let mint = Mint::hourly();
     let store = MemoryTokenStore::new(mint.clock());
     let (one, other) = (cached(&mint, store.clone()), cached(&mint, store));
@@ -193,7 +193,7 @@ async fn a_renewal_by_one_process_serves_the_others() {
 
 // covers: F-87, F-88, F-97
 #[tokio::test(start_paused = true)]
-async fn callers_do_not_feel_a_store_that_ails() {
+async fn a_slow_or_failing_store_fails_no_caller() {
     for (mode, at_most) in [
         (Mode::Down, Duration::ZERO),
         (Mode::Slow, Duration::from_millis(200)),
@@ -217,7 +217,7 @@ async fn callers_do_not_feel_a_store_that_ails() {
 
 // covers: F-88
 #[tokio::test(start_paused = true)]
-async fn a_store_that_keeps_failing_is_left_alone_for_a_while() {
+async fn a_store_that_keeps_failing_is_not_called_for_a_while() {
     let mint = Mint::hourly();
     let store = Ailing::new(&mint, Mode::Slow);
     let cache = cached(&mint, store.clone());
@@ -282,7 +282,7 @@ async fn a_store_without_expiry_returns_no_expired_token() {
 
 // covers: F-89, F-90
 #[tokio::test(start_paused = true)]
-async fn the_lease_of_one_who_died_holds_others_for_seconds_only() {
+async fn an_abandoned_lease_delays_others_for_seconds_only() {
     let mint = Mint::hourly();
     let store = Ailing::new(&mint, Mode::Well);
     let elsewhere = cached(&mint, store.clone());
@@ -325,7 +325,7 @@ async fn a_process_that_was_suspended_overwrites_nothing_newer() {
 
 // covers: F-95
 #[tokio::test(start_paused = true)]
-async fn an_entry_lives_no_longer_than_the_store_says() {
+async fn an_entry_lives_no_longer_than_its_ttl_in_the_store() {
     let mint = Mint::hourly();
     let store = Ailing::new(&mint, Mode::Well);
     name(&cached(&mint, store.clone())).await;
@@ -382,7 +382,7 @@ async fn a_key_reveals_nothing_and_no_debug_shows_an_entry() {
 
 // covers: F-89, F-90
 #[tokio::test(start_paused = true)]
-async fn a_dead_lease_takes_nothing_from_the_sources_deadline() {
+async fn waiting_for_a_lease_does_not_shorten_the_fetch_timeout() {
     let mint = Mint::hourly();
     let store = Ailing::new(&mint, Mode::Well);
     name(&cached(&mint, store.clone())).await;
@@ -397,7 +397,7 @@ async fn a_dead_lease_takes_nothing_from_the_sources_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_panics_fails_nobody() {
+async fn a_store_that_panics_fails_no_caller() {
     #[derive(Debug)]
     struct Panicking;
 
@@ -436,7 +436,7 @@ async fn a_store_that_panics_fails_nobody() {
 
 // covers: F-81, I-12
 #[tokio::test(start_paused = true)]
-async fn a_token_that_this_process_discarded_is_not_shared() {
+async fn a_discarded_token_is_not_stored() {
     let mint = Mint::new([Answer::Advised(10 * SECOND, 3 * SECOND)]);
     let store = Ailing::new(&mint, Mode::Well);
     let cache = Arc::new(cached(&mint, store.clone()));

@@ -74,7 +74,7 @@ async fn a_token_that_expires_on_its_way_is_retried_once() {
 
 // covers: F-66
 #[tokio::test(start_paused = true)]
-async fn one_slow_answer_costs_one_more_fetch_and_no_error() {
+async fn one_slow_response_costs_one_more_fetch_and_no_error() {
     let mint = Mint::new([Answer::New(SECOND), Answer::New(HOUR)]).latency(2 * SECOND);
     let cache = mint.cached();
     assert_eq!(name(&cache).await, "t2");
@@ -83,7 +83,7 @@ async fn one_slow_answer_costs_one_more_fetch_and_no_error() {
 
 // covers: F-69
 #[tokio::test(start_paused = true)]
-async fn a_lifetime_without_end_is_one() {
+async fn an_endless_lifetime_is_supported() {
     let mint = Mint::new([Answer::New(Duration::from_secs(u64::MAX))]);
     let cache = mint.cached();
     name(&cache).await;
@@ -130,7 +130,7 @@ async fn a_server_repeating_an_expiring_token_gets_few_requests() {
 
 // covers: F-68
 #[tokio::test(start_paused = true)]
-async fn the_interval_is_a_choice() {
+async fn the_minimum_interval_can_be_set() {
     let mint = Mint::new([Answer::New(Duration::ZERO)]);
     let cache = mint.builder().min_interval(MINUTE).build();
     name(&cache).await;

@@ -151,7 +151,7 @@ async fn metrics_of_caches_with_one_name_add_up() {
 
 #[cfg(feature = "metrics")]
 #[tokio::test(start_paused = true)]
-async fn metrics_count_what_the_documentation_says() {
+async fn metrics_match_the_documentation() {
     use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
     let recorder = DebuggingRecorder::new();
