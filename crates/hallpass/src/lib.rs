@@ -48,6 +48,7 @@
 //! | [`endpoint`] | `endpoint` (default) | any RFC 6749 token endpoint: client credentials, JWT bearer, token exchange, refresh tokens; transports, client authentication |
 //! | `jwt` | `jwt`, or `jwt-ring` | client authentication by signed assertions: `private_key_jwt`, `client_secret_jwt`, workload identity; assertions for the JWT bearer grant; sender-constrained tokens: DPoP |
 //! | `jwt` | `jwt-pkcs11` | the same with a key in a hardware token |
+//! | `redis` | `redis` | [`TokenStore`](cache::TokenStore) on Redis: tokens shared between processes, encrypted |
 //! | [`reqwest`] | `reqwest`, `reqwest-middleware` | tokens on the requests of a reqwest client |
 //! | [`tower`] | `tower` | tokens on the requests of a tower service: hyper, tonic |
 //! | [`secrets`] | `secrets` (default) | secret sources, rotated without a restart |
@@ -68,6 +69,8 @@ pub use hallpass_camall as camall;
 pub use hallpass_endpoint as endpoint;
 #[cfg(any(feature = "jwt", feature = "jwt-pkcs11", feature = "jwt-ring"))]
 pub use hallpass_jwt as jwt;
+#[cfg(feature = "redis")]
+pub use hallpass_redis as redis;
 #[cfg(feature = "reqwest")]
 pub use hallpass_reqwest as reqwest;
 #[cfg(feature = "secrets")]

@@ -1,0 +1,133 @@
+//! The address of a server, and its URL.
+
+use std::{borrow::Cow, fmt, net::IpAddr};
+
+use hallpass_core::Secret;
+use url::{Host, Url};
+
+use crate::BuildError;
+
+/// The address of a server or a node.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Address {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) tls: bool,
+}
+
+impl Address {
+    /// Returns true if the connection does not leave this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let ip = self.host.parse::<IpAddr>();
+        self.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
+    }
+}
+
+/// The parts of a URL.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) address: Address,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) database: i64,
+}
+
+/// Parses `redis[s]://[[user]:password@]host[:port][/database]`.
+///
+/// # Errors
+///
+/// An error about `setting` that quotes nothing of the URL, which may hold a password.
+pub(crate) fn parse(
+    setting: &'static str,
+    url: &str,
+    default_port: u16,
+) -> Result<Parts, BuildError> {
+    let wrong = |message: &'static str| BuildError::new(setting, message);
+    let url = Url::parse(url).map_err(|_| wrong(FORM))?;
+    let tls = match url.scheme() {
+        "rediss" | "valkeys" => true,
+        "redis" | "valkey" => false,
+        _ => return Err(wrong(FORM)),
+    };
+    let host = match url.host().ok_or_else(|| wrong(FORM))? {
+        Host::Domain(name) => name.to_owned(),
+        Host::Ipv4(ip) => ip.to_string(),
+        Host::Ipv6(ip) => ip.to_string(),
+    };
+    if host.is_empty() || url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong(FORM));
+    }
+    let database = match url.path().trim_matches('/') {
+        "" => 0,
+        number => number.parse::<u16>().map_err(|_| wrong(FORM))?.into(),
+    };
+    let decode = |text: &str| {
+        let decoded = percent_encoding::percent_decode_str(text).decode_utf8();
+        decoded.map(Cow::into_owned).map_err(|_| wrong(FORM))
+    };
+    let username = Some(url.username()).filter(|name| !name.is_empty());
+    let password = url.password().map(|password| {
+        Secret::new(decode(password)?).map_err(|_| wrong("the password in the URL is empty"))
+    });
+    Ok(Parts {
+        address: Address {
+            host,
+            port: url.port().unwrap_or(default_port),
+            tls,
+        },
+        username: username.map(decode).transpose()?,
+        password: password.transpose()?,
+        database,
+    })
+}
+
+const FORM: &str =
+    "the URL must look like `rediss://host:6379/0`; user name and password may precede the host";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_parts_of_a_url_are_read() {
+        let parts = parse("url", "rediss://us%40er:p%2Fw@redis.example:7000/3", 6379).unwrap();
+        assert_eq!(
+            format!("{:?}", parts.address),
+            "rediss://redis.example:7000"
+        );
+        assert_eq!(parts.username.as_deref(), Some("us@er"));
+        assert_eq!(parts.password.unwrap().expose(), "p/w");
+        assert_eq!(parts.database, 3);
+        let parts = parse("url", "redis://[::1]", 6379).unwrap();
+        assert_eq!((&*parts.address.host, parts.address.port), ("::1", 6379));
+        assert!(parts.address.is_loopback() && parts.password.is_none());
+        let parts = parse("url", "redis://:pw@10.0.0.1", 6379).unwrap();
+        assert_eq!(parts.username, None);
+        assert!(!parts.address.is_loopback());
+    }
+
+    #[test]
+    fn a_wrong_url_is_not_quoted() {
+        for url in [
+            "redis.example:6379",
+            "http://:CANARY@redis.example",
+            "redis://:CANARY@",
+            "redis://:CANARY@host/zero",
+            "redis://:CANARY@host?x=1",
+            "redis://:CANARY@host:99999",
+        ] {
+            let error = parse("url", url, 6379).unwrap_err().to_string();
+            assert!(
+                error.contains("rediss://host") && !error.contains("CANARY"),
+                "{error}"
+            );
+        }
+    }
+}

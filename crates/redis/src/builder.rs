@@ -1,0 +1,285 @@
+use std::{fmt, mem, sync::Arc, time::Duration};
+
+use hallpass_core::SecretSource;
+
+use crate::{
+    BuildError, RedisTokenStore,
+    address::{self, Parts},
+    changes::Changes,
+    connection::{Connector, Credentials, Nodes, Sentinels, Tls},
+    keyring::{Keyring, Protection},
+    store::Inner,
+};
+
+/// A builder for a [`RedisTokenStore`].
+#[must_use]
+pub struct RedisTokenStoreBuilder {
+    url: String,
+    topology: Topology,
+    username: Option<String>,
+    password: Option<Box<dyn SecretSource>>,
+    sentinel_username: Option<String>,
+    sentinel_password: Option<Box<dyn SecretSource>>,
+    roots: Option<String>,
+    client_certificate: Option<Box<dyn SecretSource>>,
+    keys: Option<Box<dyn SecretSource>>,
+    in_clear: bool,
+    plain_text: bool,
+    prefix: String,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+}
+
+enum Topology {
+    Standalone,
+    Sentinel {
+        service: String,
+        others: Vec<String>,
+    },
+    Cluster {
+        others: Vec<String>,
+    },
+}
+
+impl RedisTokenStoreBuilder {
+    pub(crate) fn new(url: String) -> Self {
+        Self {
+            url,
+            topology: Topology::Standalone,
+            username: None,
+            password: None,
+            sentinel_username: None,
+            sentinel_password: None,
+            roots: None,
+            client_certificate: None,
+            keys: None,
+            in_clear: false,
+            plain_text: false,
+            prefix: "hallpass:".to_owned(),
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(2),
+        }
+    }
+
+    /// Sets the encryption keys: one or more in base64, 32 bytes each, separated by white space or commas. The first
+    /// encrypts, all decrypt. `openssl rand -base64 32` makes one.
+    ///
+    /// The source is read at first use, once a minute in the background, and when an entry was encrypted with an unknown
+    /// key. To rotate without losing entries, add the new key as the second one in all processes, then make it the first
+    /// one, and remove the old one when the entries have expired. Entries are encrypted with AES-256-GCM under random
+    /// nonces: replace a key before it has encrypted 2^32 entries.
+    pub fn keys(mut self, keys: impl SecretSource + 'static) -> Self {
+        self.keys = Some(Box::new(keys));
+        self
+    }
+
+    /// Stores tokens without encryption: everyone who can read Redis, its backups or its replication can use them.
+    pub fn danger_store_in_clear(mut self) -> Self {
+        self.in_clear = true;
+        self
+    }
+
+    /// Allows `redis://`, a connection without TLS, to another machine: the network sees the password, and can delete or
+    /// replace entries, which stay encrypted.
+    pub fn danger_allow_plain_text(mut self) -> Self {
+        self.plain_text = true;
+        self
+    }
+
+    /// Uses the primary of this name that the sentinels know. The builder's URL is that of a sentinel, `others` are those
+    /// of further ones, and port 26379 is the default; the database number applies to the primary.
+    pub fn sentinel<I: IntoIterator<Item: Into<String>>>(
+        mut self,
+        service: &str,
+        others: I,
+    ) -> Self {
+        self.topology = Topology::Sentinel {
+            service: service.to_owned(),
+            others: others.into_iter().map(Into::into).collect(),
+        };
+        self
+    }
+
+    /// Sets user name and password for the sentinels, which differ from those of the primary. Default: none.
+    pub fn sentinel_credentials(
+        mut self,
+        username: Option<&str>,
+        password: impl SecretSource + 'static,
+    ) -> Self {
+        self.sentinel_username = username.map(ToOwned::to_owned);
+        self.sentinel_password = Some(Box::new(password));
+        self
+    }
+
+    /// Uses a Redis Cluster. The builder's URL is that of a node, `others` are those of further ones, which are asked if
+    /// it is down.
+    pub fn cluster<I: IntoIterator<Item: Into<String>>>(mut self, others: I) -> Self {
+        let others = others.into_iter().map(Into::into).collect();
+        self.topology = Topology::Cluster { others };
+        self
+    }
+
+    /// Sets the user name, for ACLs; it takes precedence over the URL's. Default: Redis's `default` user.
+    pub fn username(mut self, username: &str) -> Self {
+        self.username = Some(username.to_owned());
+        self
+    }
+
+    /// Sets the password; it takes precedence over the URL's. It is read for each connection, and once more if Redis
+    /// rejects it, so that a rotated one is used without a restart.
+    pub fn password(mut self, password: impl SecretSource + 'static) -> Self {
+        self.password = Some(Box::new(password));
+        self
+    }
+
+    /// Sets the root certificates, as PEM, instead of the system's.
+    pub fn tls_roots(mut self, pem: impl Into<String>) -> Self {
+        self.roots = Some(pem.into());
+        self
+    }
+
+    /// Sets a client certificate for mTLS: one PEM text with certificate and private key, the client's own certificate
+    /// before those of its chain. It is read for each connection.
+    pub fn client_certificate(mut self, certificate_and_key: impl SecretSource + 'static) -> Self {
+        self.client_certificate = Some(Box::new(certificate_and_key));
+        self
+    }
+
+    /// Sets the prefix of all names in Redis, keys and channel, to which an ACL can limit the user. Default:
+    /// `hallpass:`.
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
+        self
+    }
+
+    /// Sets the timeout of an attempt to connect, in the background: TCP, TLS, authentication, and the sentinels'
+    /// answer. Default: 5 s.
+    ///
+    /// Callers wait for a connection only within the cache's own timeouts.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets the time after which a call without a reply fails, and the connection is replaced. Default: 2 s.
+    ///
+    /// Callers wait only within the cache's own timeouts, which are shorter for calls that they wait for.
+    pub fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.response_timeout = timeout;
+        self
+    }
+
+    /// Builds the store; no I/O.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] that names the wrong or missing setting.
+    pub fn build(self) -> Result<RedisTokenStore, BuildError> {
+        let prefix = self.prefix;
+        let is_usable = |c: u8| c.is_ascii_graphic() && !b"{}*?[]\\".contains(&c);
+        if prefix.is_empty() || prefix.len() > 100 || !prefix.bytes().all(is_usable) {
+            return Err(BuildError::new(
+                "prefix",
+                "the prefix must have 1 to 100 ASCII characters, without spaces, braces and pattern characters",
+            ));
+        }
+        let protection = match (self.keys, self.in_clear) {
+            (Some(keys), false) => Protection::Encrypted(Keyring::new(keys)),
+            (None, true) => {
+                tracing::warn!("tokens are stored without encryption");
+                Protection::Clear
+            }
+            (Some(_), true) => {
+                return Err(BuildError::new(
+                    "keys",
+                    "there are keys, and `danger_store_in_clear` is set: remove one of them",
+                ));
+            }
+            (None, false) => {
+                return Err(BuildError::new(
+                    "keys",
+                    "there are no encryption keys: entries are tokens, and must be encrypted",
+                ));
+            }
+        };
+        let (is_cluster, others, service) = match self.topology {
+            Topology::Standalone => (false, Vec::new(), None),
+            Topology::Cluster { others } => (true, others, None),
+            Topology::Sentinel { service, others } => (false, others, Some(service)),
+        };
+        let default_port = if service.is_some() { 26_379 } else { 6_379 };
+        let first = address::parse("url", &self.url, default_port)?;
+        let mut seeds = vec![first.address.clone()];
+        for url in &others {
+            seeds.push(another(url, default_port, &first)?);
+        }
+        if is_cluster && first.database != 0 {
+            return Err(BuildError::new("url", "a cluster has no databases but 0"));
+        }
+        if !self.plain_text && seeds.iter().any(|seed| !seed.tls && !seed.is_loopback()) {
+            return Err(BuildError::new(
+                "url",
+                "`redis://` has no TLS; use `rediss://`, or `danger_allow_plain_text` in a network that is trusted with the password",
+            ));
+        }
+        let sentinels = service.map(|service| Sentinels {
+            // The primary's address is theirs to say; one connection is enough.
+            addresses: mem::replace(&mut seeds, vec![first.address]),
+            service,
+            credentials: Credentials {
+                username: self.sentinel_username,
+                password: self.sentinel_password,
+            },
+        });
+        let connector = Connector {
+            credentials: Credentials {
+                username: self.username.or(first.username),
+                password: match (self.password, first.password) {
+                    (Some(password), _) => Some(password),
+                    (None, Some(password)) => Some(Box::new(password)),
+                    (None, None) => None,
+                },
+            },
+            database: first.database,
+            tls: Tls::new(self.roots.as_deref(), self.client_certificate)?,
+            sentinels,
+            connect_timeout: self.connect_timeout,
+            response_timeout: self.response_timeout,
+        };
+        let changes = Arc::new(Changes::default());
+        Ok(RedisTokenStore::new(Inner {
+            nodes: Nodes::new(Arc::new(connector), changes.clone(), seeds, is_cluster),
+            changes,
+            protection,
+            channel: format!("{prefix}changed"),
+            prefix,
+            response_timeout: self.response_timeout,
+            ignored: 0.into(),
+            ignoring: false.into(),
+        }))
+    }
+}
+
+/// Parses the URL of a further sentinel or node, which adds an address and nothing else.
+fn another(url: &str, default_port: u16, first: &Parts) -> Result<address::Address, BuildError> {
+    let parts = address::parse("url", url, default_port)?;
+    if parts.address.tls != first.address.tls {
+        let message = "all URLs must have the same scheme";
+        return Err(BuildError::new("url", message));
+    }
+    if parts.username.is_some() || parts.password.is_some() || parts.database != 0 {
+        let message = "only the first URL may have a user name, a password and a database";
+        return Err(BuildError::new("url", message));
+    }
+    Ok(parts.address)
+}
+
+impl fmt::Debug for RedisTokenStoreBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisTokenStoreBuilder")
+            .field("prefix", &self.prefix)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("response_timeout", &self.response_timeout)
+            .finish_non_exhaustive()
+    }
+}

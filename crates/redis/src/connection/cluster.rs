@@ -1,0 +1,180 @@
+//! The server that has a key: one for all, or the node of a cluster that a redirection named.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use redis::{Cmd, Value};
+use tokio::time;
+
+use super::{Connector, Link};
+use crate::{
+    address::Address,
+    changes::Changes,
+    fault::{Fault, FaultKind},
+};
+
+/// The maximum number of attempts for a call to a cluster.
+const ATTEMPTS: usize = 5;
+/// The pause before another attempt while a cluster changes.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The maximum number of known nodes: a Redis cluster has at most about a thousand.
+const MOST_NODES: usize = 1_000;
+const SLOTS: u16 = 16_384;
+
+/// The connections to all servers.
+///
+/// The node of a slot is learned from redirections; there is no map of the whole cluster to fetch or to keep current.
+pub(crate) struct Nodes {
+    connector: Arc<Connector>,
+    changes: Arc<Changes>,
+    seeds: Vec<Address>,
+    is_cluster: bool,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    links: HashMap<Address, Arc<Link>>,
+    slots: HashMap<u16, Address>,
+    /// Counts the attempts that began at a seed, which take turns.
+    turn: usize,
+}
+
+impl Nodes {
+    pub(crate) fn new(
+        connector: Arc<Connector>,
+        changes: Arc<Changes>,
+        seeds: Vec<Address>,
+        is_cluster: bool,
+    ) -> Self {
+        Self {
+            connector,
+            changes,
+            seeds,
+            is_cluster,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Returns the reply to a command about a key of this slot.
+    pub(crate) async fn query(&self, slot: u16, command: &Cmd) -> Result<Value, Fault> {
+        if !self.is_cluster {
+            return self.link(slot).1.query(command).await;
+        }
+        let mut asking = None;
+        let mut last = Fault::new("the cluster redirected too often");
+        for attempt in 0..ATTEMPTS {
+            let reply = match asking.take() {
+                Some(address) => self.link_to(address).query_asking(command).await,
+                None => self.at_slot(slot, command).await,
+            };
+            let fault = match reply {
+                Ok(value) => return Ok(value),
+                Err(fault) => fault,
+            };
+            match &fault.kind {
+                // Learned already.
+                FaultKind::Moved(..) => {}
+                FaultKind::Ask(host, port) => asking = Some(self.node(host, *port)),
+                FaultKind::Connection | FaultKind::NotPrimary | FaultKind::TryAgain => {
+                    if attempt > 0 {
+                        time::sleep(PAUSE).await;
+                    }
+                }
+                _ => return Err(fault),
+            }
+            last = fault;
+        }
+        Err(last)
+    }
+
+    async fn at_slot(&self, slot: u16, command: &Cmd) -> Result<Value, Fault> {
+        let (address, link) = self.link(slot);
+        let reply = link.query(command).await;
+        match reply.as_ref().err().map(|fault| &fault.kind) {
+            Some(FaultKind::Moved(host, port)) => {
+                // A node that does not know its own host leaves it out: it is the one that was asked.
+                let host = if host.is_empty() { &address.host } else { host };
+                let node = self.node(host, *port);
+                self.known().slots.insert(slot, node);
+            }
+            Some(FaultKind::Connection | FaultKind::NotPrimary | FaultKind::TryAgain) => {
+                // Another node knows where the slot is now.
+                self.known().slots.remove(&slot);
+            }
+            _ => {}
+        }
+        reply
+    }
+
+    fn node(&self, host: &str, port: u16) -> Address {
+        Address {
+            host: host.to_owned(),
+            port,
+            tls: self.seeds[0].tls,
+        }
+    }
+
+    /// Returns the connection to the node of this slot, or to a seed if it is not known.
+    pub(crate) fn link(&self, slot: u16) -> (Address, Arc<Link>) {
+        let mut known = self.known();
+        let address = known.slots.get(&slot).cloned();
+        let address = address.unwrap_or_else(|| {
+            known.turn = known.turn.wrapping_add(1);
+            self.seeds[known.turn % self.seeds.len()].clone()
+        });
+        drop(known);
+        (address.clone(), self.link_to(address))
+    }
+
+    fn link_to(&self, address: Address) -> Arc<Link> {
+        let mut known = self.known();
+        if known.links.len() >= MOST_NODES {
+            known.links.clear();
+        }
+        let link = known.links.entry(address);
+        let link = link.or_insert_with_key(|address| {
+            Link::new(
+                address.clone(),
+                self.connector.clone(),
+                self.changes.clone(),
+            )
+        });
+        link.clone()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the slot of a hash tag: CRC-16/XMODEM, as the cluster's specification defines it.
+pub(crate) fn slot(tag: &str) -> u16 {
+    let mut crc = 0_u16;
+    for byte in tag.bytes() {
+        crc ^= u16::from(byte) << 8;
+        for _ in 0..8 {
+            let carry = crc & 0x8000 != 0;
+            crc <<= 1;
+            if carry {
+                crc ^= 0x1021;
+            }
+        }
+    }
+    crc % SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        assert_eq!(slot("123456789"), 0x31c3);
+        assert_eq!(slot("foo"), 12_182);
+        assert_eq!(slot(""), 0);
+    }
+}

@@ -1,0 +1,325 @@
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hallpass_cache::{Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore};
+use redis::{FromRedisValue, ToRedisArgs, Value};
+
+use crate::{
+    RedisTokenStoreBuilder,
+    changes::Changes,
+    connection::{Nodes, slot},
+    crypto,
+    envelope::Unusable,
+    fault::{Fault, FaultKind},
+    keyring::Protection,
+    scripts::{self, FENCE_DIGITS, Script},
+};
+
+/// A [`TokenStore`] on Redis 6 or later, Valkey, or a service that is compatible with them: encrypted entries, leases
+/// and notifications.
+///
+/// Pass it to [`CacheBuilder::store`](hallpass_cache::CacheBuilder::store). Clones share one connection. Building it
+/// does no I/O, and no call establishes a connection itself: a task of its own does, when the store is used first and
+/// again after a connection was lost. Meanwhile calls wait, at most for the cache's timeouts, and for a while after a
+/// failed attempt they fail at once.
+///
+/// See [the crate](crate) for an example.
+///
+/// # Cancellation
+///
+/// Each call is one Lua script, and runs in a task of its own: a dropped call happens in full or not at all. A lease
+/// that is granted to a call that was dropped is released at once.
+#[derive(Clone)]
+pub struct RedisTokenStore(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) nodes: Nodes,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) protection: Protection,
+    pub(crate) prefix: String,
+    pub(crate) channel: String,
+    pub(crate) response_timeout: Duration,
+    pub(crate) ignored: AtomicU64,
+    /// Whether the last entry could not be used: a series of them is logged as one warning.
+    pub(crate) ignoring: AtomicBool,
+}
+
+impl RedisTokenStore {
+    /// Returns a builder for a store at this URL: `rediss://host:6379`, with TLS, or `redis://127.0.0.1:6379` on this
+    /// machine. A database number may follow as the path, a user name and a password may precede the host.
+    pub fn builder(url: impl Into<String>) -> RedisTokenStoreBuilder {
+        RedisTokenStoreBuilder::new(url.into())
+    }
+
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// Returns the number of entries that were ignored since this store was built because they could not be decrypted:
+    /// encrypted with an unknown key, altered, copied from another key's name, or not encrypted.
+    pub fn ignored_entries(&self) -> u64 {
+        self.0.ignored.load(Ordering::Relaxed)
+    }
+
+    /// Runs the work in a task of its own, which is not cancelled with the caller.
+    async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let done = tokio::spawn(work).await;
+        let interrupted = |_| StoreError::new("the call was interrupted: its runtime shuts down");
+        done.map_err(interrupted)?
+            .map_err(|fault| StoreError::new(fault.text()))
+    }
+}
+
+impl Inner {
+    /// Returns the part of the names of a key that is in braces, so that they are in one slot of a cluster.
+    fn tag(key: &StoreKey) -> &str {
+        key.as_str()
+    }
+
+    fn name(&self, key: &StoreKey, part: &str) -> String {
+        format!("{}{{{}}}:{part}", self.prefix, Self::tag(key))
+    }
+
+    /// Runs a script; it is loaded where it is missing.
+    async fn run<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        key: &StoreKey,
+        arguments: impl ToRedisArgs,
+    ) -> Result<T, Fault> {
+        let slot = slot(Self::tag(key));
+        let command = |name: &str, script: &str| {
+            let mut command = redis::cmd(name);
+            command.arg(script).arg(3);
+            for part in ["entry", "lease", "fence"] {
+                command.arg(self.name(key, part));
+            }
+            command.arg(&arguments);
+            command
+        };
+        let running = async {
+            let by_digest = command("EVALSHA", &script.sha1);
+            match self.nodes.query(slot, &by_digest).await {
+                Err(fault) if fault.kind == FaultKind::NoScript => {
+                    self.nodes.query(slot, &command("EVAL", &script.code)).await
+                }
+                reply => reply,
+            }
+        };
+        let reply = tokio::time::timeout(self.response_timeout, running).await;
+        let reply = reply.map_err(|_| Fault::new("Redis did not answer in time"))??;
+        T::from_redis_value(reply).map_err(|_| Fault::new("the script's reply is unusable"))
+    }
+
+    async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, Fault> {
+        let found: Option<(Vec<u8>, i64)> = self.run(&scripts::LOOK_UP, key, &[""; 0]).await?;
+        let Some((value, ttl)) = found else {
+            return Ok(None);
+        };
+        let fence = value.split_at_checked(FENCE_DIGITS);
+        let fence = fence.and_then(|(fence, sealed)| {
+            Some((str::from_utf8(fence).ok()?.parse::<u64>().ok()?, sealed))
+        });
+        let name = self.name(key, "entry");
+        let opened = match fence {
+            Some((fence, sealed)) => {
+                let opened = self.protection.open(&name, sealed).await;
+                opened.map_err(Fault::new)?.map(|entry| (fence, entry))
+            }
+            None => Err(Unusable::UnknownFormat),
+        };
+        match opened {
+            Ok((fence, entry)) => {
+                self.ignoring.store(false, Ordering::Relaxed);
+                // An entry without an expiry was not written by a script of this crate.
+                let ttl = u64::try_from(ttl).unwrap_or_default();
+                let ttl = Duration::from_millis(ttl);
+                Ok(Some(StoreEntry::new(entry.to_vec(), fence, Some(ttl))))
+            }
+            Err(reason) => {
+                self.ignore(reason);
+                Ok(None)
+            }
+        }
+    }
+
+    fn ignore(&self, reason: Unusable) {
+        self.ignored.fetch_add(1, Ordering::Relaxed);
+        let reason = tracing::field::display(reason);
+        if self.ignoring.swap(true, Ordering::Relaxed) {
+            tracing::debug!(reason, "token store entry ignored");
+        } else {
+            tracing::warn!(reason, "token store entry ignored");
+        }
+    }
+
+    async fn put(
+        &self,
+        key: &StoreKey,
+        entry: &[u8],
+        ttl: Duration,
+        lease: Option<Lease>,
+    ) -> Result<(), Fault> {
+        let name = self.name(key, "entry");
+        let sealed = self.protection.seal(&name, entry).await;
+        let sealed = sealed.map_err(Fault::new)?;
+        let (fence, owner) = match lease {
+            Some(lease) => (digits(lease.fence()), lease.owner().to_string()),
+            None => (String::new(), String::new()),
+        };
+        let ttl = milliseconds(ttl).to_string();
+        let arguments: [&[u8]; 6] = [
+            self.channel.as_bytes(),
+            key.as_str().as_bytes(),
+            &sealed,
+            ttl.as_bytes(),
+            fence.as_bytes(),
+            owner.as_bytes(),
+        ];
+        self.run::<Value>(&scripts::PUT, key, &arguments).await?;
+        Ok(())
+    }
+
+    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), Fault> {
+        let arguments = [&*self.channel, key.as_str(), &digits(fence)];
+        self.run::<Value>(&scripts::REMOVE, key, &arguments).await?;
+        Ok(())
+    }
+
+    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, Fault> {
+        let owner = crypto::random().map(u64::from_be_bytes);
+        let owner = owner.ok_or_else(|| Fault::new("the system has no random bytes"))?;
+        let arguments = [milliseconds(ttl).to_string(), owner.to_string()];
+        let (granted, fence): (bool, String) =
+            self.run(&scripts::TAKE_LEASE, key, &arguments).await?;
+        let fence: u64 = fence
+            .parse()
+            .map_err(|_| Fault::new("the script's reply is unusable"))?;
+        Ok(if granted {
+            LeaseOutcome::Granted(Lease::new(fence).with_owner(owner))
+        } else {
+            LeaseOutcome::Held { fence: Some(fence) }
+        })
+    }
+
+    async fn extend(&self, key: &StoreKey, lease: &Lease, ttl: Duration) -> Result<bool, Fault> {
+        let arguments = [held(lease), milliseconds(ttl).to_string()];
+        self.run(&scripts::EXTEND, key, &arguments).await
+    }
+
+    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), Fault> {
+        let arguments = [&*self.channel, key.as_str(), &held(lease)];
+        self.run::<Value>(&scripts::RELEASE, key, &arguments)
+            .await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl TokenStore for RedisTokenStore {
+    async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
+        let (inner, key) = (self.0.clone(), key.clone());
+        self.detached(async move { inner.look_up(&key).await })
+            .await
+    }
+
+    async fn put(
+        &self,
+        key: &StoreKey,
+        entry: &[u8],
+        ttl: Duration,
+        lease: Option<&Lease>,
+    ) -> Result<(), StoreError> {
+        let (inner, key, lease) = (self.0.clone(), key.clone(), lease.cloned());
+        let entry = zeroize::Zeroizing::new(entry.to_vec());
+        self.detached(async move { inner.put(&key, &entry, ttl, lease).await })
+            .await
+    }
+
+    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
+        let (inner, key) = (self.0.clone(), key.clone());
+        self.detached(async move { inner.remove(&key, fence).await })
+            .await
+    }
+
+    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
+        let (inner, key) = (self.0.clone(), key.clone());
+        let (caller, answer) = tokio::sync::oneshot::channel();
+        let leasing = self.detached(async move {
+            let outcome = inner.lease(&key, ttl).await?;
+            if let Err(LeaseOutcome::Granted(lease)) = caller.send(outcome) {
+                // The caller has given up: nobody else would release it.
+                inner.release(&key, &lease).await?;
+            }
+            Ok(())
+        });
+        leasing.await?;
+        let gone = |_| StoreError::new("the call was interrupted");
+        answer.await.map_err(gone)
+    }
+
+    async fn extend(
+        &self,
+        key: &StoreKey,
+        lease: &Lease,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        let (inner, key, lease) = (self.0.clone(), key.clone(), lease.clone());
+        self.detached(async move { inner.extend(&key, &lease, ttl).await })
+            .await
+    }
+
+    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
+        let (inner, key, lease) = (self.0.clone(), key.clone(), lease.clone());
+        self.detached(async move { inner.release(&key, &lease).await })
+            .await
+    }
+
+    async fn changed(&self, key: &StoreKey) {
+        let listener = self.0.changes.listen(key.as_str());
+        let (inner, slot) = (self.0.clone(), slot(Inner::tag(key)));
+        tokio::spawn(async move {
+            // The nodes of a cluster pass notifications on to each other.
+            let (_, link) = inner.nodes.link(slot);
+            link.subscribe(&inner.channel).await;
+        });
+        listener.changed().await;
+    }
+}
+
+impl fmt::Debug for RedisTokenStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisTokenStore")
+            .field("prefix", &self.0.prefix)
+            .field("protection", &self.0.protection)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The scripts compare leases as texts.
+fn held(lease: &Lease) -> String {
+    format!("{}:{}", digits(lease.fence()), lease.owner())
+}
+
+fn digits(fence: u64) -> String {
+    format!("{fence:0FENCE_DIGITS$}")
+}
+
+/// Rounds down, so that nothing lives longer than asked, but not to zero, which Redis rejects.
+fn milliseconds(duration: Duration) -> u64 {
+    // Ten thousand years: what Redis accepts.
+    const MOST: u64 = 10_000 * 365 * 24 * 3_600 * 1_000;
+    u64::try_from(duration.as_millis())
+        .unwrap_or(MOST)
+        .clamp(1, MOST)
+}

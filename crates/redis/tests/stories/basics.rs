@@ -1,0 +1,71 @@
+//! Each call of the store, and what is in Redis after it.
+
+use std::time::Duration;
+
+use hallpass_cache::{Lease, LeaseOutcome, TokenStore as _};
+use hallpass_testkit::leak;
+
+use crate::{redis_server::RedisServer, support::*};
+
+const TTL: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn an_entry_is_found_with_its_fence_and_ttl() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let (store, key) = (store(&server), key("one"));
+    assert!(store.look_up(&key).await.unwrap().is_none());
+    let lease = store.lease(&key, TTL).await.unwrap().granted().unwrap();
+    store
+        .put(&key, b"CANARY-token", HOUR, Some(&lease))
+        .await
+        .unwrap();
+    let entry = store.look_up(&key).await.unwrap().unwrap();
+    assert_eq!(entry.bytes(), b"CANARY-token");
+    assert_eq!(entry.fence(), lease.fence());
+    let ttl = entry.ttl().unwrap();
+    assert!(ttl <= HOUR && ttl + TTL > HOUR, "{ttl:?}");
+
+    let mut admin = Admin::new(&server).await;
+    let name = admin.name("entry").await;
+    let stored: Vec<u8> = admin.run(&format!("GET {name}")).await;
+    let stored = String::from_utf8_lossy(&stored).into_owned();
+    assert!(leak::find("CANARY-token", "CANARY-token").is_some());
+    assert!(leak::find(&stored, "CANARY-token").is_none());
+    let names: Vec<String> = admin.run("KEYS *").await;
+    for name in names {
+        let ttl: i64 = admin.run(&format!("PTTL {name}")).await;
+        assert!(ttl > 0, "{name} never expires");
+    }
+}
+
+// covers: F-89
+#[tokio::test]
+async fn one_lease_at_a_time_and_fences_increase() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let (store, key) = (store(&server), key("one"));
+    let first = store.lease(&key, TTL).await.unwrap().granted().unwrap();
+    let held = LeaseOutcome::Held {
+        fence: Some(first.fence()),
+    };
+    assert_eq!(store.lease(&key, TTL).await.unwrap(), held);
+    assert!(store.extend(&key, &first, TTL).await.unwrap());
+    let stranger = Lease::new(first.fence()).with_owner(first.owner() ^ 1);
+    assert!(!store.extend(&key, &stranger, TTL).await.unwrap());
+    store.release(&key, &stranger).await.unwrap();
+    assert_eq!(store.lease(&key, TTL).await.unwrap(), held);
+    store.release(&key, &first).await.unwrap();
+    let second = store.lease(&key, TTL).await.unwrap().granted().unwrap();
+    assert!(second.fence() > first.fence());
+    store.put(&key, b"late", HOUR, Some(&first)).await.unwrap();
+    assert!(store.look_up(&key).await.unwrap().is_none());
+    store.put(&key, b"new", HOUR, Some(&second)).await.unwrap();
+    store.remove(&key, first.fence()).await.unwrap();
+    let entry = store.look_up(&key).await.unwrap().unwrap();
+    assert_eq!(entry.bytes(), b"new");
+    store.remove(&key, entry.fence()).await.unwrap();
+    assert!(store.look_up(&key).await.unwrap().is_none());
+}

@@ -1,0 +1,91 @@
+//! A store on a Redis server, and an administrator's connection to that server.
+
+use std::time::Duration;
+
+use hallpass_cache::{CachedTokenSource, StoreKey};
+use hallpass_core::{AccessToken, Clock as _, Secret, SystemClock, TokenRequest};
+use hallpass_redis::{RedisTokenStore, RedisTokenStoreBuilder};
+use hallpass_testkit::ScriptedSource;
+use redis::{FromRedisValue, aio::MultiplexedConnection};
+
+use crate::redis_server::RedisServer;
+
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
+pub(crate) const KEY: &str = "a2V5IG9uZSBrZXkgb25lIGtleSBvbmUga2V5IG9uZSA=";
+
+pub(crate) fn secret(text: &str) -> Secret {
+    Secret::new(text).unwrap()
+}
+
+/// Returns a builder for a store at the server's plain port, as its ACL user.
+pub(crate) fn builder(server: &RedisServer) -> RedisTokenStoreBuilder {
+    RedisTokenStore::builder(server.text("url")).keys(secret(KEY))
+}
+
+pub(crate) fn store(server: &RedisServer) -> RedisTokenStore {
+    builder(server).build().unwrap()
+}
+
+pub(crate) fn key(name: &str) -> StoreKey {
+    StoreKey::new(name, &TokenRequest::new())
+}
+
+/// Returns a source of `tokens` hourly tokens: `t1`, `t2` and so on.
+pub(crate) fn source(tokens: usize) -> ScriptedSource {
+    let token = |number| AccessToken::bearer(&format!("t{number}"), SystemClock.moment(), HOUR);
+    ScriptedSource::new((1..=tokens).map(|number| Ok(token(number).unwrap())))
+}
+
+/// Waits until this is true; fails after ten seconds.
+pub(crate) async fn eventually(is_true: impl AsyncFn() -> bool) {
+    for _ in 0..200 {
+        if is_true().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it did not become true");
+}
+
+/// Returns a cache with this store.
+pub(crate) fn cache(
+    source: &ScriptedSource,
+    store: &RedisTokenStore,
+) -> CachedTokenSource<ScriptedSource> {
+    CachedTokenSource::builder(source.clone())
+        .store(store.clone(), "issuer client")
+        // The machine may be busy.
+        .store_timeout(Duration::from_secs(2))
+        .build()
+}
+
+/// An administrator's connection.
+pub(crate) struct Admin(MultiplexedConnection);
+
+impl Admin {
+    pub(crate) async fn new(server: &RedisServer) -> Self {
+        let url = format!(
+            "redis://:{}@127.0.0.1:{}",
+            server.text("default_password"),
+            server.number("port")
+        );
+        let client = redis::Client::open(url).unwrap();
+        let connection = client.get_multiplexed_async_connection().await;
+        Self(connection.unwrap())
+    }
+
+    /// Returns the reply to a command, whose words are separated by spaces.
+    pub(crate) async fn run<T: FromRedisValue>(&mut self, command: &str) -> T {
+        let mut words = command.split(' ');
+        let mut command = redis::cmd(words.next().unwrap());
+        command.arg(words.collect::<Vec<_>>());
+        command.query_async(&mut self.0).await.unwrap()
+    }
+
+    /// Returns the full name of the only key with this part.
+    pub(crate) async fn name(&mut self, part: &str) -> String {
+        let names: Vec<String> = self.run(&format!("KEYS *:{part}")).await;
+        let [name] = names.try_into().unwrap();
+        name
+    }
+}
