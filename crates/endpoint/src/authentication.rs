@@ -1,5 +1,10 @@
 //! Client authentication (RFC 6749 section 2.3).
 
+mod assertion;
+mod mtls;
+mod none;
+mod strongest;
+
 use std::{fmt, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
@@ -9,7 +14,12 @@ use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-use crate::{BuildError, ClientIdentity, Metadata, endpoint::Place, hints};
+pub use assertion::{Assertion, AssertionSource, SecretAssertion};
+pub use mtls::MutualTls;
+pub use none::{Anonymous, PublicClient};
+pub use strongest::Strongest;
+
+use crate::{BuildError, ClientIdentity, Metadata, hints, server::endpoint::Place};
 
 /// A client authentication method at a token endpoint: an extension point.
 ///

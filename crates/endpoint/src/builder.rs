@@ -5,9 +5,9 @@ use hallpass_core::{
 };
 
 use crate::{
-    BuildError, ClientAuthentication, Endpoint, HttpTransport, Retry, address::AddressRules,
-    authentication::check_client_id, client::Client, grant::Source, presets::Preset,
-    response::ResponseRules,
+    BuildError, ClientAuthentication, Endpoint, HttpTransport, Retry,
+    authentication::check_client_id, exchange::client::Client, exchange::grant::Source,
+    presets::Preset, response::token::ResponseRules, server::address::AddressRules,
 };
 
 /// An adapter's hints for its server's errors: a hint that replaces the general one, or `None`.

@@ -2,7 +2,9 @@
 
 use hallpass_core::{AccessToken, Clock as _, ScopeSet, SystemClock, TextFilter, TokenError};
 
-use crate::{client_credentials::ClientCredentialsGrant, grant::Grant, response};
+use crate::{
+    exchange::grant::Grant, grant::client_credentials::ClientCredentialsGrant, response::token,
+};
 
 /// Reads the body of a 200 response like a source with default settings.
 ///
@@ -10,9 +12,9 @@ use crate::{client_credentials::ClientCredentialsGrant, grant::Grant, response};
 ///
 /// Those of the source.
 pub fn parse(body: &[u8]) -> Result<AccessToken, TokenError> {
-    response::read(
+    token::read(
         body,
-        &response::ResponseRules::default(),
+        &token::ResponseRules::default(),
         &ScopeSet::EMPTY,
         SystemClock.moment(),
         TextFilter::new,

@@ -35,67 +35,34 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod address;
-mod anonymous;
-mod answer;
-mod assertion_source;
 mod authentication;
 mod builder;
-mod client;
-mod client_credentials;
-mod discovery;
-mod dpop;
-mod endpoint;
 mod error;
-mod fault;
-mod form;
+mod exchange;
 mod grant;
 pub mod hints;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
-mod introspection;
-mod json;
-mod jwt_bearer;
 mod management;
-mod metadata;
-mod mtls;
 pub mod presets;
-mod public_client;
-mod redact;
-mod refresh_token;
-mod refusal;
 mod response;
-mod retry;
-mod revoking;
-mod security_token;
-mod skew;
-mod strongest;
-mod token_exchange;
+mod server;
 mod transport;
 
-pub use anonymous::Anonymous;
-pub use assertion_source::{Assertion, AssertionSource, SecretAssertion};
 pub use authentication::{
-    AuthenticationContext, ClientAuthentication, ClientSecretBasic, ClientSecretPost, Credentials,
+    Anonymous, Assertion, AssertionSource, AuthenticationContext, ClientAuthentication,
+    ClientSecretBasic, ClientSecretPost, Credentials, MutualTls, PublicClient, SecretAssertion,
+    Strongest,
 };
 pub use builder::{Hints, SourceBuilder};
-pub use client_credentials::ClientCredentials;
-pub use discovery::Discovery;
-pub use endpoint::Endpoint;
 pub use error::BuildError;
-pub use fault::explain_tls_error;
-pub use grant::Source;
-pub use introspection::Introspection;
-pub use jwt_bearer::JwtBearer;
-pub use management::{TokenManagement, TokenManagementBuilder};
-pub use metadata::Metadata;
-pub use mtls::{ClientIdentity, MutualTls};
-pub use public_client::PublicClient;
-pub use refresh_token::RefreshToken;
-pub use retry::Retry;
-pub use revoking::{Revocations, RevokeOnShutdown};
-pub use security_token::{SecurityToken, TokenTypeUri};
-pub use strongest::Strongest;
-pub use token_exchange::TokenExchange;
-pub use transport::{HttpTransport, HttpTransportBuilder};
+pub use exchange::{Retry, Source};
+pub use grant::{
+    ClientCredentials, JwtBearer, RefreshToken, SecurityToken, TokenExchange, TokenTypeUri,
+};
+pub use management::{
+    Introspection, Revocations, RevokeOnShutdown, TokenManagement, TokenManagementBuilder,
+};
+pub use server::{Discovery, Endpoint, Metadata};
+pub use transport::{ClientIdentity, HttpTransport, HttpTransportBuilder, explain_tls_error};

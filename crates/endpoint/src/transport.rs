@@ -1,6 +1,8 @@
 //! One HTTP exchange with a token endpoint: bounded, without redirects, cookies or decompression.
 
 mod clients;
+pub(crate) mod fault;
+pub(crate) mod identity;
 mod reuse;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
@@ -12,8 +14,10 @@ use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, Response, red
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::{BuildError, ClientIdentity, Credentials, address, fault, hints};
+use crate::{BuildError, Credentials, hints, server::address};
 use clients::Clients;
+pub use fault::explain_tls_error;
+pub use identity::ClientIdentity;
 use reuse::ObserveConnects;
 
 /// An HTTP transport to token endpoints: a keep-alive pool with deadlines and limits.

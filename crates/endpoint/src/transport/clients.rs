@@ -7,7 +7,7 @@ use reqwest::{Client, Identity};
 use tokio::sync::OnceCell;
 
 use super::HttpTransportBuilder;
-use crate::{ClientIdentity, mtls::WeakIdentity};
+use crate::{ClientIdentity, transport::identity::WeakIdentity};
 
 /// The clients in addition to the transport's usual one, each built at its first request.
 pub(super) struct Clients {

@@ -2,7 +2,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use hallpass_core::{SecretSource, Timestamp, TokenError, TokenRequest, TokenSource};
 
-use crate::{BuildError, grant::Ground};
+use crate::{BuildError, exchange::grant::Ground};
 
 /// A token type identifier of token exchange (RFC 8693 section 3): a URI.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

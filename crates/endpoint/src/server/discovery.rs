@@ -12,9 +12,10 @@ use url::Url;
 
 use crate::{
     BuildError, Endpoint, HttpTransport, Metadata,
-    address::{Address, AddressRules},
-    answer::{MediaType, is_encoded, redirect_host},
-    hints, refusal,
+    exchange::answer::{MediaType, is_encoded, redirect_host},
+    hints,
+    response::refusal,
+    server::address::{Address, AddressRules},
     transport::Answer,
 };
 

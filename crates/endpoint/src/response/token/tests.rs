@@ -15,7 +15,7 @@ fn read_as(
     moment: Moment,
 ) -> Result<AccessToken, TokenError> {
     const CLIENT: About =
-        <crate::client_credentials::ClientCredentialsGrant as crate::grant::Grant>::ABOUT;
+        <crate::grant::client_credentials::ClientCredentialsGrant as crate::exchange::grant::Grant>::ABOUT;
     let granted = read(body, rules, asked, moment, TextFilter::new, &CLIENT)?;
     assert!(granted.refresh_token.is_none());
     granted.token

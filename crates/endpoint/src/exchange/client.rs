@@ -8,16 +8,16 @@ use http::{HeaderValue, Method, header};
 
 use crate::{
     AuthenticationContext, ClientAuthentication, Credentials, Hints, HttpTransport, Retry,
-    answer::Asked,
     authentication::Proof,
-    dpop::{self, Proving},
-    endpoint::{Located, Place},
-    form,
-    grant::{Form, Grant},
+    exchange::answer::Asked,
+    exchange::dpop::{self, Proving},
+    exchange::form,
+    exchange::grant::{Form, Grant},
+    exchange::retry::Tries,
     hints,
-    response::ResponseRules,
-    retry::Tries,
-    skew,
+    response::skew,
+    response::token::ResponseRules,
+    server::endpoint::{Located, Place},
 };
 
 /// The inner type of every source in this crate.

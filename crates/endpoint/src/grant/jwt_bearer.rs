@@ -3,9 +3,9 @@ use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
 
 use crate::{
     AssertionSource, AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder,
-    client::Client,
-    form,
-    grant::{About, Form, Grant, Ground, Source},
+    exchange::client::Client,
+    exchange::form,
+    exchange::grant::{About, Form, Grant, Ground, Source},
 };
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";

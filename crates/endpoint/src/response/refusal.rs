@@ -7,7 +7,10 @@ use std::time::{Duration, SystemTime};
 use hallpass_core::{ErrorKind, Hint, OAuthError, TextFilter, TokenError};
 use http::{HeaderMap, StatusCode, header};
 
-use crate::{grant::About, hints, json::Members, response::is_digits, transport::Answer};
+use crate::{
+    exchange::grant::About, hints, response::json::Members, response::token::is_digits,
+    transport::Answer,
+};
 pub(crate) use words::Words;
 
 /// The error codes that [`judge`] recognizes.
@@ -247,7 +250,7 @@ mod tests {
     use super::*;
 
     const CLIENT: About =
-        <crate::client_credentials::ClientCredentialsGrant as crate::grant::Grant>::ABOUT;
+        <crate::grant::client_credentials::ClientCredentialsGrant as crate::exchange::grant::Grant>::ABOUT;
 
     fn check(status: u16, body: &str, kind: ErrorKind, transient: bool) -> TokenError {
         let status = StatusCode::from_u16(status).unwrap();

@@ -8,7 +8,7 @@ use hallpass_core::{ErrorKind, Hint, TokenError};
 use hyper_util::client::proxy::matcher::Matcher;
 use url::Url;
 
-use crate::{address, hints};
+use crate::{hints, server::address};
 pub(crate) use tls::not_pem;
 
 /// The transport settings that affect the description.

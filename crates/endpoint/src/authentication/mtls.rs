@@ -1,7 +1,5 @@
 //! Client authentication with a certificate (RFC 8705).
 
-mod identity;
-
 use std::{
     fmt,
     sync::{
@@ -13,11 +11,10 @@ use std::{
 use async_trait::async_trait;
 use hallpass_core::{Clock, Hint, Secret, SecretSource, SystemClock, TokenError};
 
-use crate::{AuthenticationContext, ClientAuthentication, Credentials, hints};
-
-pub use identity::ClientIdentity;
-use identity::Fault;
-pub(crate) use identity::WeakIdentity;
+use crate::{
+    AuthenticationContext, ClientAuthentication, ClientIdentity, Credentials, hints,
+    transport::identity::InvalidIdentity,
+};
 
 /// `tls_client_auth` and `self_signed_tls_client_auth`: the client authenticates with the certificate of the TLS
 /// handshake (RFC 8705 section 2). No secret and no assertion is sent.
@@ -156,13 +153,13 @@ impl MutualTls {
     pub async fn identity(&self) -> Result<ClientIdentity, TokenError> {
         let identity = match self.pair.look().await? {
             // One of the two may have been read before it was replaced, and the other one after.
-            Err(Fault::Mismatch) if self.pair.key.is_some() => self.pair.look().await?,
+            Err(InvalidIdentity::Mismatch) if self.pair.key.is_some() => self.pair.look().await?,
             identity => identity,
         };
         identity.map_err(|fault| self.unusable(&fault))
     }
 
-    fn unusable(&self, fault: &Fault) -> TokenError {
+    fn unusable(&self, fault: &InvalidIdentity) -> TokenError {
         let known = self.pair.last().current.is_some();
         let message = format!("the client certificate cannot be used: {}", fault.text());
         TokenError::configuration(message).with_transient(known)
@@ -241,7 +238,7 @@ impl ClientAuthentication for MutualTls {
 }
 
 impl Pair {
-    async fn look(&self) -> Result<Result<ClientIdentity, Fault>, TokenError> {
+    async fn look(&self) -> Result<Result<ClientIdentity, InvalidIdentity>, TokenError> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
         let read = self.read().await?;
         Ok(self.take(turn, read))
@@ -257,7 +254,7 @@ impl Pair {
     }
 
     /// Returns the identity of this read, or the current one if it is equal or newer.
-    fn take(&self, turn: u64, read: Read) -> Result<ClientIdentity, Fault> {
+    fn take(&self, turn: u64, read: Read) -> Result<ClientIdentity, InvalidIdentity> {
         let mut last = self.last();
         let last = &mut *last;
         if let Some(current) = &mut last.current {
@@ -295,7 +292,7 @@ impl Pair {
 }
 
 impl Read {
-    fn identity(&self) -> Result<ClientIdentity, Fault> {
+    fn identity(&self) -> Result<ClientIdentity, InvalidIdentity> {
         let certificate = self.certificate.expose();
         let Some(key) = &self.key else {
             return ClientIdentity::read(certificate);

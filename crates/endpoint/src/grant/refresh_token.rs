@@ -13,11 +13,11 @@ use tracing::Instrument as _;
 
 use crate::{
     AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder,
-    client::Client,
-    form,
-    grant::{About, Form, Grant, Ground, Source},
-    response::Granted,
-    retry::Tries,
+    exchange::client::Client,
+    exchange::form,
+    exchange::grant::{About, Form, Grant, Ground, Source},
+    exchange::retry::Tries,
+    response::token::Granted,
 };
 
 /// The timeout for saving a refresh token. The access token and the next exchange wait for it.

@@ -4,7 +4,7 @@ use hallpass_core::{OAuthError, TextFilter};
 use serde_json::{Map, Value};
 
 use super::KNOWN;
-use crate::{answer::MediaType, json::Members, transport::Answer};
+use crate::{exchange::answer::MediaType, response::json::Members, transport::Answer};
 
 /// The server's error text, without secrets.
 pub(crate) enum Words {

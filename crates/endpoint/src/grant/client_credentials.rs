@@ -3,9 +3,9 @@ use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
 
 use crate::{
     AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder,
-    client::Client,
-    form,
-    grant::{About, Form, Grant, Source},
+    exchange::client::Client,
+    exchange::form,
+    exchange::grant::{About, Form, Grant, Source},
 };
 
 /// A source of tokens with the client credentials grant (RFC 6749 section 4.4).

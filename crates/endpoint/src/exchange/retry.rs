@@ -4,7 +4,7 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use hallpass_core::TokenError;
 use tokio::time::Instant;
 
-use crate::fault;
+use crate::transport::fault;
 
 /// A retry policy for token requests: transient failures only, with jittered exponential backoff.
 ///

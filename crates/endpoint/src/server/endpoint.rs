@@ -8,11 +8,11 @@ use url::Url;
 
 use crate::{
     BuildError, Credentials, Discovery, Metadata,
-    address::{Address, AddressRules},
-    discovery::Discovered,
+    exchange::retry::Tries,
     hints,
-    management::Action,
-    retry::Tries,
+    management::client::Action,
+    server::address::{Address, AddressRules},
+    server::discovery::Discovered,
 };
 
 /// An authorization server's addresses, set or discovered.

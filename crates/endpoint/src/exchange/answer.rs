@@ -7,10 +7,11 @@ use http::{HeaderMap, StatusCode, header};
 
 use crate::{
     Credentials,
-    grant::{About, Form},
-    hints, redact,
-    refusal::{self, Words},
-    response::{self, Granted, ResponseRules},
+    exchange::grant::{About, Form},
+    hints,
+    response::redact,
+    response::refusal::{self, Words},
+    response::token::{self, Granted, ResponseRules},
     transport::Answer,
 };
 
@@ -52,7 +53,7 @@ impl Asked<'_> {
             }
             let filter = || self.filter();
             let (scopes, at) = (self.scopes, self.requested_at);
-            let granted = response::read(body, rules, scopes, at, filter, &self.about);
+            let granted = token::read(body, rules, scopes, at, filter, &self.about);
             if media == MediaType::Json || rules.lenient && media != MediaType::Html {
                 return granted;
             }

@@ -40,7 +40,7 @@ struct Inner {
 
 /// An error in a PEM text.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(crate) enum InvalidIdentity {
     /// Certificate and key are each valid, but do not match.
     Mismatch,
     Unusable(&'static str),
@@ -59,7 +59,7 @@ impl ClientIdentity {
         Self::read(pem).map_err(|fault| BuildError::new("certificate_and_key", fault.text()))
     }
 
-    pub(super) fn read(pem: &str) -> Result<Self, Fault> {
+    pub(crate) fn read(pem: &str) -> Result<Self, InvalidIdentity> {
         let (mut certificates, mut keys) = (Vec::new(), Vec::new());
         for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem.as_bytes()) {
             // The library's error may quote the text.
@@ -82,16 +82,16 @@ impl ClientIdentity {
         let [(kind, key)] = keys.as_slice() else {
             return Err(match keys.len() {
                 0 if is_encrypted(pem) => ENCRYPTED,
-                0 => Fault::Unusable(
+                0 => InvalidIdentity::Unusable(
                     "there is no private key in the PEM text (`-----BEGIN PRIVATE KEY-----`)",
                 ),
-                _ => Fault::Unusable(
+                _ => InvalidIdentity::Unusable(
                     "there is more than one private key in the PEM text; leave the client's own",
                 ),
             });
         };
         let Some(own) = certificates.first() else {
-            return Err(Fault::Unusable(
+            return Err(InvalidIdentity::Unusable(
                 "there is no certificate in the PEM text (`-----BEGIN CERTIFICATE-----`)",
             ));
         };
@@ -140,7 +140,7 @@ impl ClientIdentity {
         &self.0.binding
     }
 
-    pub(super) fn pem(&self) -> &Secret {
+    pub(crate) fn pem(&self) -> &Secret {
         &self.0.pem
     }
 
@@ -171,18 +171,19 @@ impl WeakIdentity {
     }
 }
 
-const ENCRYPTED: Fault = Fault::Unusable(
+const ENCRYPTED: InvalidIdentity = InvalidIdentity::Unusable(
     "the private key is encrypted, which is not supported; keep it where it needs no password (`openssl pkey -in key.pem` takes one off)",
 );
-const DAMAGED: Fault =
-    Fault::Unusable("the PEM text is damaged or cut; copy it whole, with its BEGIN and END lines");
+const DAMAGED: InvalidIdentity = InvalidIdentity::Unusable(
+    "the PEM text is damaged or cut; copy it whole, with its BEGIN and END lines",
+);
 
-const VERSION_1: Fault = Fault::Unusable(
+const VERSION_1: InvalidIdentity = InvalidIdentity::Unusable(
     "the certificate is X.509 version 1, which the TLS library does not take; have it issued as version 3, with at least one extension (`openssl x509 -req` takes them with `-extfile`)",
 );
 
-impl Fault {
-    pub(super) fn text(&self) -> &'static str {
+impl InvalidIdentity {
+    pub(crate) fn text(&self) -> &'static str {
         match self {
             Self::Mismatch => {
                 "certificate and private key do not belong together; the client's own certificate comes first in the text"
@@ -207,7 +208,7 @@ fn check(
     certificates: Vec<CertificateDer<'static>>,
     kind: SectionKind,
     key: &Zeroizing<Vec<u8>>,
-) -> Result<(), Fault> {
+) -> Result<(), InvalidIdentity> {
     let key = match kind {
         SectionKind::RsaPrivateKey => PrivateKeyDer::Pkcs1(key.as_slice().into()),
         SectionKind::EcPrivateKey => PrivateKeyDer::Sec1(key.as_slice().into()),
@@ -217,14 +218,14 @@ fn check(
     let provider = CryptoProvider::get_default().cloned().unwrap_or_else(ours);
     let signer = provider.key_provider.load_private_key(key.clone_key());
     let signer = signer.map_err(|_| {
-        Fault::Unusable(
+        InvalidIdentity::Unusable(
             "the private key is damaged, or of a kind that TLS clients do not use: it must be RSA, EC or Ed25519",
         )
     })?;
     match CertifiedKey::new(certificates, signer).keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(()),
-        Err(rustls::Error::InconsistentKeys(_)) => Err(Fault::Mismatch),
-        Err(_) => Err(Fault::Unusable(
+        Err(rustls::Error::InconsistentKeys(_)) => Err(InvalidIdentity::Mismatch),
+        Err(_) => Err(InvalidIdentity::Unusable(
             "the certificate is damaged: what its PEM section holds is no X.509 certificate",
         )),
     }

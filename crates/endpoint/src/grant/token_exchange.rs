@@ -4,10 +4,10 @@ use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
 use crate::{
     AuthenticationContext, ClientAuthentication, Endpoint, SecurityToken, SourceBuilder,
     TokenTypeUri,
-    client::Client,
-    form,
-    grant::{About, Form, Grant, Source},
-    response::Granted,
+    exchange::client::Client,
+    exchange::form,
+    exchange::grant::{About, Form, Grant, Source},
+    response::token::Granted,
 };
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";

@@ -1,0 +1,349 @@
+//! The body of a 200 response: a token, a misplaced error, or unusable.
+
+use std::time::Duration;
+
+use hallpass_core::{
+    AccessToken, ErrorKind, Moment, ScopeSet, Secret, TextFilter, Timestamp, TokenError, TokenType,
+};
+
+use crate::{
+    exchange::grant::About,
+    hints,
+    response::json::{JsonFault, Member, Members},
+    response::refusal,
+};
+
+/// The rules for accepting a response.
+#[derive(Clone, Debug)]
+pub(crate) struct ResponseRules {
+    /// The lifetime of a token whose response has none.
+    pub(crate) default_lifetime: Duration,
+    /// The longest accepted lifetime.
+    pub(crate) max_lifetime: Duration,
+    /// The longest token, in bytes.
+    pub(crate) max_token_bytes: usize,
+    /// The requested token type.
+    pub(crate) token_type: TokenType,
+    /// Accepts a missing or unusual content type, a missing `token_type`, and tokens outside RFC 6750's alphabet.
+    pub(crate) lenient: bool,
+    /// Returns the refresh token, which all grants but its own drop (RFC 6749 section 4.4.3).
+    pub(crate) keep_refresh_token: bool,
+}
+
+/// The tokens of a response. The refresh token is present even if the access token is unusable: it may be the only one
+/// that is still valid.
+#[derive(Debug)]
+pub struct Granted {
+    pub(crate) token: Result<AccessToken, TokenError>,
+    pub(crate) refresh_token: Option<Secret>,
+}
+
+impl ResponseRules {
+    /// Checks a token that did not come from a response of this source.
+    pub(crate) fn check(&self, token: &AccessToken, now: Timestamp) -> Result<(), TokenError> {
+        if token.token_type() != self.token_type {
+            return Err(TokenError::unusable_response(format!(
+                "the token is of type {}, where {} was asked for",
+                token.token_type(),
+                self.token_type
+            )));
+        }
+        self.check_length(token.expose())?;
+        let age = now.saturating_since(token.requested_at().timestamp);
+        if age >= self.max_lifetime {
+            return Err(TokenError::unusable_response(
+                "the token is older than the longest lifetime that is believed",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_length(&self, token: &str) -> Result<(), TokenError> {
+        if token.len() <= self.max_token_bytes {
+            return Ok(());
+        }
+        Err(TokenError::unusable_response(format!(
+            "the response's `access_token` has {} bytes, more than the limit of {}",
+            token.len(),
+            self.max_token_bytes
+        ))
+        .with_hint(hints::TOKEN_SIZE))
+    }
+
+    /// Caps the lifetime of tokens, overriding the response.
+    pub(crate) fn bound_lifetime(&mut self, lifetime: Duration) {
+        self.default_lifetime = self.default_lifetime.min(lifetime);
+        self.max_lifetime = self.max_lifetime.min(lifetime);
+    }
+}
+
+impl Default for ResponseRules {
+    fn default() -> Self {
+        Self {
+            default_lifetime: Duration::from_secs(300),
+            max_lifetime: Duration::from_secs(24 * 3_600),
+            max_token_bytes: 32 * 1_024,
+            token_type: TokenType::Bearer,
+            lenient: false,
+            keep_refresh_token: false,
+        }
+    }
+}
+
+/// Reads the body of a 200 response (RFC 6749 section 5.1).
+///
+/// `asked` are the request's scopes, which are the granted ones unless the response lists others. The filter is built
+/// only if there is server text to show.
+pub(crate) fn read(
+    body: &[u8],
+    rules: &ResponseRules,
+    asked: &ScopeSet,
+    requested_at: Moment,
+    filter: impl Fn() -> TextFilter,
+    about: &About,
+) -> Result<Granted, TokenError> {
+    let members = match Members::read(body)
+        .map_err(unreadable)
+        .and_then(unambiguous)
+    {
+        Ok(members) => members,
+        // The server has revoked the refresh token that was used, even if its response is otherwise unusable.
+        Err(error) => {
+            let refresh_token = Some(body).filter(|_| rules.keep_refresh_token);
+            let refresh_token = refresh_token.and_then(refresh_token_alone);
+            return refresh_token.map_or(Err(error.clone()), |new| {
+                Ok(Granted {
+                    token: Err(error),
+                    refresh_token: Some(new),
+                })
+            });
+        }
+    };
+    if members.get("error").is_some() {
+        return Err(refusal::in_a_success(&members, filter(), about));
+    }
+    // Granted scopes are shown, traced and compared unchanged, so they cannot be redacted.
+    let scope = members.text("scope").filter(|text| *text != asked.as_str());
+    let echo = scope.is_some_and(|text| filter().finds_secret(text));
+    let refresh_token = members.text("refresh_token");
+    let refresh_token = refresh_token.filter(|text| rules.keep_refresh_token && !text.is_empty());
+    Ok(Granted {
+        refresh_token: refresh_token.map(Secret::new).transpose()?,
+        token: if echo {
+            unusable("the response's `scope` holds a credential of this client")
+        } else {
+            token(members, rules, asked, requested_at, &|members, text| {
+                let mut filter = filter();
+                for name in ["access_token", "refresh_token", "id_token"] {
+                    filter.add_secret(members.text(name).unwrap_or_default());
+                }
+                filter.clean(text)
+            })
+        },
+    })
+}
+
+fn unambiguous(members: Members<'_>) -> Result<Members<'_>, TokenError> {
+    match members.twice {
+        Some(name) => unusable(format!("the response has the member `{name}` twice")),
+        None => Ok(members),
+    }
+}
+
+/// Returns the refresh token of a JSON object without validating other members: one may be duplicated, or a number that
+/// is out of range.
+fn refresh_token_alone(body: &[u8]) -> Option<Secret> {
+    #[derive(serde::Deserialize)]
+    struct Alone<'a> {
+        #[serde(borrow)]
+        refresh_token: std::borrow::Cow<'a, str>,
+    }
+    let alone: Alone<'_> = serde_json::from_slice(body).ok()?;
+    Secret::new(alone.refresh_token).ok()
+}
+
+/// A function that redacts server text: no secret of the request or of the response remains.
+type Show<'a> = &'a dyn Fn(&Members<'_>, &str) -> String;
+
+fn token(
+    members: Members<'_>,
+    rules: &ResponseRules,
+    asked: &ScopeSet,
+    requested_at: Moment,
+    show: Show<'_>,
+) -> Result<AccessToken, TokenError> {
+    let token = access_token(&members, rules, show)?;
+    let token_type = token_type(&members, rules, show)?;
+    let lifetime = match seconds(&members, "expires_in", show)? {
+        None => rules.default_lifetime,
+        Some(lifetime) => lifetime.min(rules.max_lifetime),
+    };
+    // Advisory only: an invalid value is ignored.
+    let refresh_in = seconds(&members, "refresh_in", show).ok().flatten();
+    let scopes = scopes(&members, asked)?;
+
+    let mut token =
+        AccessToken::new(token_type, token, requested_at, lifetime)?.with_scopes(scopes);
+    if let Some(refresh_in) = refresh_in {
+        token = token.with_refresh_in(refresh_in.min(lifetime));
+    }
+    if !members.extra.is_empty() {
+        let extra = members.extra.into_iter();
+        token = token.with_extra(extra.map(|(name, raw)| (name, raw.get().to_owned())));
+    }
+    Ok(token)
+}
+
+fn access_token<'a>(
+    members: &'a Members<'_>,
+    rules: &ResponseRules,
+    show: Show<'_>,
+) -> Result<&'a str, TokenError> {
+    let token = match members.get("access_token") {
+        None => return missing(members, show),
+        Some(Member::Text(token)) => &**token,
+        Some(_) => return unusable("the response's `access_token` is not a string"),
+    };
+    if token.is_empty() {
+        return unusable("the response's `access_token` is empty");
+    }
+    rules.check_length(token)?;
+    if !rules.lenient && !is_b64token(token) {
+        return unusable(
+            "the response's `access_token` holds a character that RFC 6750 section 2.1 does not allow in a bearer token",
+        );
+    }
+    Ok(token)
+}
+
+/// Apigee's name for bearer tokens.
+const BEARER_TOKEN: &str = "BearerToken";
+
+/// Returns the error for a missing token: servers wrap it, or report an error in a custom form.
+#[cold]
+fn missing<T>(members: &Members<'_>, show: Show<'_>) -> Result<T, TokenError> {
+    const SHOWN: usize = 8;
+    let names = members.extra.iter().take(SHOWN).map(|(name, _)| &**name);
+    let names: Vec<_> = names.collect();
+    if names.is_empty() {
+        return unusable("the response has no `access_token`");
+    }
+    let names = show(members, &names.join("`, `"));
+    unusable(format!(
+        "the response has no `access_token`, but the members `{names}`"
+    ))
+}
+
+/// Returns true for RFC 6750 section 2.1: letters, digits and `-._~+/`, then any number of `=`.
+fn is_b64token(token: &str) -> bool {
+    let body = token.trim_end_matches('=');
+    // Without an early exit, to compile to vector instructions: tokens are long and nearly always valid.
+    let legal =
+        |byte: u8| byte.is_ascii_alphanumeric() | matches!(byte, b'-'..=b'/' | b'_' | b'~' | b'+');
+    !body.is_empty() && body.bytes().fold(true, |all, byte| all & legal(byte))
+}
+
+/// Returns the requested type, or an error: a token of another type must not be used (RFC 6749 section 7.1).
+fn token_type(
+    members: &Members<'_>,
+    rules: &ResponseRules,
+    show: Show<'_>,
+) -> Result<TokenType, TokenError> {
+    match members.get("token_type") {
+        None if rules.lenient && rules.token_type == TokenType::Bearer => {
+            tracing::warn!("the token response has no token_type; taken as Bearer");
+            Ok(TokenType::Bearer)
+        }
+        None => Err(
+            TokenError::unusable_response("the response has no `token_type`")
+                .with_hint(hints::LENIENT),
+        ),
+        Some(Member::Text(text)) => match (text.parse(), rules.token_type) {
+            (Ok(given), asked) if given == asked => Ok(given),
+            _ if text.eq_ignore_ascii_case("N_A") => unusable(
+                "the response's `token_type` is `N_A`: what was issued is no access token (RFC 8693 section 2.2.1)",
+            ),
+            (_, TokenType::Dpop) => Err(TokenError::unusable_response(format!(
+                "the response's `token_type` is not `DPoP` but `{}`, so that the token is not bound to the key (RFC 9449 section 5)",
+                show(members, text)
+            ))
+            .with_hint(hints::UNBOUND)),
+            (_, TokenType::Bearer) if text.eq_ignore_ascii_case(BEARER_TOKEN) => {
+                if rules.lenient {
+                    return Ok(TokenType::Bearer);
+                }
+                let message = format!("the response's `token_type` is not `Bearer` but `{text}`");
+                Err(TokenError::unusable_response(message).with_hint(hints::LENIENT))
+            }
+            _ => unusable(format!(
+                "the response's `token_type` is not `Bearer` but `{}`, and a token of another type must not be used as one (RFC 6749 section 7.1)",
+                show(members, text)
+            )),
+        },
+        Some(_) => unusable("the response's `token_type` is not a string"),
+    }
+}
+
+/// Parses a duration in seconds: an integer, a fraction (truncated), or digits in a string as some servers write it.
+fn seconds(
+    members: &Members<'_>,
+    name: &'static str,
+    show: Show<'_>,
+) -> Result<Option<Duration>, TokenError> {
+    let wrong = |is: &str| {
+        let is = show(members, is);
+        unusable(format!(
+            "the response's `{name}` is not a number of seconds but {is}"
+        ))
+    };
+    let seconds = match members.get(name) {
+        None => return Ok(None),
+        Some(Member::Whole(seconds)) => *seconds,
+        // The cast truncates and saturates; negative numbers are handled elsewhere.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Some(Member::Number(seconds)) if *seconds >= 0.0 => *seconds as u64,
+        Some(Member::Text(text)) if is_digits(text) => text.parse().unwrap_or(u64::MAX),
+        Some(Member::Number(seconds)) => return wrong(&seconds.to_string()),
+        Some(Member::Text(text)) => return wrong(&format!("the text `{text}`")),
+        Some(_) => return wrong("of another type"),
+    };
+    Ok(Some(Duration::from_secs(seconds)))
+}
+
+pub(crate) fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Returns the granted scopes: the requested ones if the response has none (RFC 6749 section 5.1), never "all".
+fn scopes(members: &Members<'_>, asked: &ScopeSet) -> Result<ScopeSet, TokenError> {
+    match members.get("scope") {
+        None => Ok(asked.clone()),
+        Some(Member::Text(text)) if **text == *asked.as_str() => Ok(asked.clone()),
+        Some(Member::Text(text)) => text.parse().or_else(|_| {
+            unusable(
+                "the response's `scope` holds a character that RFC 6749 section 3.3 does not allow",
+            )
+        }),
+        Some(_) => unusable("the response's `scope` is not a string"),
+    }
+}
+
+fn unusable<T>(message: impl Into<std::borrow::Cow<'static, str>>) -> Result<T, TokenError> {
+    Err(TokenError::new(ErrorKind::UnusableResponse, message))
+}
+
+/// Returns the error for a body that is not a JSON object; transient if it looks like a transmission failure.
+pub(crate) fn unreadable(fault: JsonFault) -> TokenError {
+    let (message, transient) = match fault {
+        JsonFault::Empty => ("the response is empty", true),
+        JsonFault::Cut => ("the response ends in the middle of its JSON", true),
+        JsonFault::Syntax => ("the response is not valid JSON", true),
+        JsonFault::NotUtf8 => ("the response is not UTF-8", false),
+        JsonFault::NotAnObject => ("the response is JSON, but not an object", false),
+        JsonFault::TooDeep => ("the response's JSON nests too deeply", false),
+    };
+    TokenError::unusable_response(message).with_transient(transient)
+}
+
+#[cfg(test)]
+mod tests;
