@@ -17,7 +17,7 @@ impl Camall {
     /// | `CAMALL_CLIENT_SECRET` | the secret; read once, here |
     /// | `CAMALL_CLIENT_SECRET_FILE` | or the path of a file that holds it; read at each request, so that it may rotate |
     /// | `CAMALL_SCOPE` | scopes with spaces between them; none by default |
-    /// | `CAMALL_AUTHENTICATION` | `form` (default), `basic` or `raw-basic` |
+    /// | `CAMALL_AUTHENTICATION` | `client_secret_post` (default), `client_secret_basic` or `client_secret_basic_raw`, which sends the credentials without encoding |
     /// | `CAMALL_TOKEN_ENDPOINT` | another server than camall.io's |
     ///
     /// An empty variable counts as absent.
@@ -77,13 +77,13 @@ fn read(look_up: impl Fn(&str) -> Option<OsString>) -> Result<CamallBuilder, Bui
     }
     if let Some(name) = optional("CAMALL_AUTHENTICATION")? {
         builder = builder.authentication(match name.as_str() {
-            "form" => Authentication::Form,
-            "basic" => Authentication::Basic,
-            "raw-basic" => Authentication::RawBasic,
+            "client_secret_post" => Authentication::Form,
+            "client_secret_basic" => Authentication::Basic,
+            "client_secret_basic_raw" => Authentication::RawBasic,
             _ => {
                 return Err(BuildError::new(
                     "CAMALL_AUTHENTICATION",
-                    "the variable is none of `form`, `basic` and `raw-basic`",
+                    "the variable is none of `client_secret_post`, `client_secret_basic` and `client_secret_basic_raw`",
                 ));
             }
         });
@@ -155,7 +155,12 @@ mod tests {
             assert_eq!(error.setting(), setting);
             assert!(!error.to_string().contains("CANARY"), "{error}");
         }
-        for fine in ["form", "basic", "raw-basic", ""] {
+        for fine in [
+            "client_secret_post",
+            "client_secret_basic",
+            "client_secret_basic_raw",
+            "",
+        ] {
             assert!(with("CAMALL_AUTHENTICATION", fine).is_ok(), "{fine}");
         }
     }

@@ -1,4 +1,4 @@
-//! The command line. No flag takes a secret: whoever lists processes would read it.
+//! The command line. No flag takes a secret, since the process list shows flags to other users.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -9,10 +9,10 @@ mod keygen;
 
 pub(crate) use keygen::{KeyAlgorithm, Keygen, PublicForm};
 
-/// OAuth 2.0 access tokens for shells, cron jobs, timers and kubectl.
+/// Get OAuth 2.0 access tokens for shells, cron jobs, timers and kubectl.
 ///
-/// A profile in the configuration file, the environment, or flags say which server is asked, as which client, and for
-/// what. Tokens are kept between runs, so that the server is asked once a token's lifetime.
+/// The authorization server, the client and the requested scopes come from a profile in the configuration file, from
+/// environment variables, or from flags. Tokens are cached between runs until they expire.
 #[derive(Debug, Parser)]
 #[command(name = "hallpass", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Args {
@@ -35,175 +35,179 @@ Exit codes:
 `hallpass exec` exits with the exit code of its command, with 127 if the command does not exist, and with 126 if it
 cannot be started.";
 
-/// What every subcommand takes.
+/// The options of every subcommand.
 #[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Common {
-    /// Use this profile of the configuration file [default: HALLPASS_PROFILE, else `default`]
+    /// Profile in the configuration file [default: $HALLPASS_PROFILE, or `default`]
     #[arg(short, long, global = true, value_name = "NAME")]
     pub(crate) profile: Option<String>,
-    /// Read this configuration file [default: HALLPASS_CONFIG, else the user's]
+    /// Configuration file [default: $HALLPASS_CONFIG, or `hallpass/config.toml` in the user's configuration directory]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Neither use nor keep tokens of other runs
+    /// Do not read or write the token cache
     #[arg(long, global = true)]
     pub(crate) no_cache: bool,
-    /// Tell what happens, and the causes of an error; twice for more
+    /// Print a log and the causes of errors; repeat for more detail
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Print a token
+    /// Print an access token
     Token(Token),
-    /// Run a command with a token in its environment
+    /// Run a command with an access token in its environment
     Exec(Exec),
-    /// Call an API with a token
+    /// Send an HTTP request with an access token to an API
     Request(Request),
-    /// Show what a JWT on standard input says, without judging it
+    /// Decode a JWT from standard input, without verifying it
     Inspect(Inspect),
-    /// Check the way to a token step by step, with a remedy for what fails
+    /// Check each step of a token request, and suggest a fix for the step that fails
     Doctor(Doctor),
-    /// Show or remove the tokens that are kept between runs
+    /// List or remove cached tokens
     Cache(Cache),
-    /// Make a private key, and print the public one for the server
+    /// Generate a private key for client authentication, and print its public key
     Keygen(Keygen),
-    /// Print a completion script for a shell
+    /// Generate a shell completion script
     Completions(Completions),
-    /// Print the manual page, or write all of them to a folder
+    /// Generate manual pages
     Man(Man),
 }
 
-/// Which server is asked, as which client, and for what: each in place of what the profile says.
+/// The server, the client and the request of a token. Each flag overrides the profile and the environment.
 #[derive(clap::Args, Debug)]
 #[allow(clippy::struct_field_names)] // Named as the flags are.
-#[command(next_help_heading = "What is asked for")]
+#[command(next_help_heading = "Token request")]
 pub(crate) struct Client {
-    /// Ask for these scopes, with spaces between them
-    #[arg(long)]
+    /// Scopes to request, separated by spaces
+    #[arg(long, value_name = "SCOPES")]
     pub(crate) scope: Option<String>,
-    /// Ask for a token for this audience; may be repeated
+    /// Audience of the token; may be repeated
     #[arg(long)]
     pub(crate) audience: Vec<String>,
-    /// Ask for a token for this resource, an absolute URI (RFC 8707); may be repeated
+    /// Resource of the token, as an absolute URI (RFC 8707); may be repeated
     #[arg(long, value_name = "URI")]
     pub(crate) resource: Vec<String>,
-    /// Send a parameter of the server's own along; may be repeated
+    /// Additional parameter of the token request; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) parameter: Vec<String>,
-    /// Ask this token endpoint
-    #[arg(long, value_name = "URL", help_heading = "Who is asked")]
+    /// Token endpoint of the authorization server
+    #[arg(long, value_name = "URL", help_heading = SERVER_AND_CLIENT)]
     pub(crate) token_endpoint: Option<String>,
-    /// Ask the server with this issuer identifier, whose token endpoint its metadata names
-    #[arg(long, value_name = "URL", help_heading = "Who is asked")]
+    /// Issuer identifier of the authorization server, for discovery of its token endpoint
+    #[arg(long, value_name = "URL", help_heading = SERVER_AND_CLIENT)]
     pub(crate) issuer: Option<String>,
-    /// Ask a server that is known: `camall`, `auth0`, `okta` and so on
-    #[arg(long, value_name = "NAME", help_heading = "Who is asked")]
+    /// Provider with built-in settings, such as `camall`, `auth0` or `okta`
+    #[arg(long, value_name = "NAME", help_heading = SERVER_AND_CLIENT)]
     pub(crate) provider: Option<String>,
-    /// Be this client
-    #[arg(long, value_name = "ID", help_heading = "Who is asked")]
+    /// Client identifier
+    #[arg(long, value_name = "ID", help_heading = SERVER_AND_CLIENT)]
     pub(crate) client_id: Option<String>,
-    /// Prove the client this way
-    #[arg(long, value_enum, value_name = "WAY", help_heading = "Who is asked")]
-    pub(crate) authentication: Option<Authentication>,
-    /// Wait so long for the token endpoint, such as `10s`
-    #[arg(long, value_name = "TIME", help_heading = "Who is asked")]
+    /// Client authentication method
+    #[arg(long, value_enum, value_name = "METHOD", help_heading = SERVER_AND_CLIENT)]
+    pub(crate) authentication: Option<AuthenticationMethod>,
+    /// Timeout for token requests, such as `10s`
+    #[arg(long, value_name = "DURATION", help_heading = SERVER_AND_CLIENT)]
     pub(crate) timeout: Option<String>,
-    /// Allow plain HTTP to servers on this machine, for tests
-    #[arg(long, help_heading = "Who is asked")]
+    /// Allow plain HTTP to loopback addresses, for tests
+    #[arg(long, help_heading = SERVER_AND_CLIENT)]
     pub(crate) danger_allow_http_on_loopback: bool,
-    /// Allow server, client and credential to be set in different places, such as a profile and a variable
-    #[arg(long, help_heading = "Who is asked")]
+    /// Allow server, client and credential from different sources, such as a profile and a variable
+    #[arg(long, help_heading = SERVER_AND_CLIENT)]
     pub(crate) danger_allow_mixed_settings: bool,
 }
 
-/// How the client proves itself.
+const SERVER_AND_CLIENT: &str = "Authorization server and client";
+
+/// The client authentication methods, by their registered names if they have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Authentication {
-    /// By the secret in the form.
-    Form,
-    /// By the secret in a Basic header, form-encoded as RFC 6749 has it.
-    Basic,
-    /// By the secret in a Basic header, as it is.
-    RawBasic,
-    /// By an assertion that the private key signs.
+#[value(rename_all = "snake_case")]
+pub(crate) enum AuthenticationMethod {
+    /// Client secret in the form
+    ClientSecretPost,
+    /// Client secret in HTTP Basic authentication, form-encoded (RFC 6749 section 2.3.1)
+    ClientSecretBasic,
+    /// Client secret in HTTP Basic authentication, not encoded (not a registered method)
+    ClientSecretBasicRaw,
+    /// Assertion signed with the client's private key
     PrivateKeyJwt,
-    /// By an assertion that the secret signs.
+    /// Assertion signed with the client secret
     ClientSecretJwt,
-    /// By the assertion that the platform writes.
+    /// Assertion issued by the platform (not a registered method)
     WorkloadIdentity,
-    /// By a certificate in TLS, from an authority that the server trusts.
-    Tls,
-    /// By a certificate in TLS that the server has itself.
-    SelfSignedTls,
-    /// Not at all.
+    /// Client certificate issued by an authority that the server trusts (mTLS)
+    TlsClientAuth,
+    /// Client certificate registered with the server (mTLS)
+    SelfSignedTlsClientAuth,
+    /// No client authentication
     None,
 }
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Token {
-    /// How to print it
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
-    /// The variable's name, for `--format env`
+    /// Name of the environment variable, for `--format env`
     #[arg(long, value_name = "NAME", default_value = VARIABLE)]
     pub(crate) name: String,
-    /// Fetch a new token in place of the one that is kept: an API refused it
+    /// Replace the cached token with a new one, such as after an API rejected it
     #[arg(long, conflicts_with = "no_cache")]
     pub(crate) renew: bool,
     #[command(flatten)]
     pub(crate) client: Client,
 }
 
-/// The variable that holds a token where nobody names another.
+/// The default name of the environment variable with the token.
 const VARIABLE: &str = "ACCESS_TOKEN";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// The token alone
+    /// The token only
     Text,
-    /// Token, type, expiry and granted scopes
+    /// Token, type, expiry and granted scopes as JSON
     Json,
-    /// An `Authorization` header's line
+    /// An `Authorization` header
     Header,
-    /// Lines for a shell or an environment file
+    /// `NAME=VALUE` lines for a shell or an environment file
     Env,
-    /// What kubectl's credential plugins print
+    /// An `ExecCredential` for kubectl
     ExecCredential,
 }
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Exec {
-    /// The variable that the command finds the token in
+    /// Name of the environment variable with the token
     #[arg(long, value_name = "NAME", default_value = VARIABLE)]
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) client: Client,
-    /// The command and its arguments
+    /// Command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Request {
-    /// GET, POST and so on
+    /// HTTP method, such as GET
     pub(crate) method: String,
-    /// The address to call
+    /// URL of the request
     pub(crate) url: String,
-    /// Send this header along; may be repeated
+    /// Additional header; may be repeated
     #[arg(short = 'H', long, value_name = "NAME: VALUE")]
     pub(crate) header: Vec<String>,
-    /// Send this file as the request body, at most 64 MiB; `-` reads standard input
+    /// File with the request body, at most 64 MiB; `-` reads standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) body: Option<PathBuf>,
-    /// Print status and headers before the body
+    /// Print the status and the headers of the response before its body
     #[arg(short, long)]
     pub(crate) include: bool,
-    /// Send the token to this origin too, such as `https://api.example`; may be repeated
+    /// Additional origin that may receive the token, such as `https://api.example`; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,
-    /// Wait so long for each part of the API's answer; the upload of the body has time of its own
-    #[arg(long, value_name = "TIME", default_value = "60s")]
+    /// Timeout for each part of the API's response; the upload of the body has additional time
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
     pub(crate) api_timeout: String,
     #[command(flatten)]
     pub(crate) client: Client,
@@ -211,14 +215,14 @@ pub(crate) struct Request {
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Inspect {
-    /// Nothing: a token on the command line is in the process list and the shell's history.
+    /// Nothing is accepted: the process list and the shell history would show a token on the command line.
     #[arg(hide = true, allow_hyphen_values = true, trailing_var_arg = true)]
-    pub(crate) refused: Vec<OsString>,
+    pub(crate) arguments: Vec<OsString>,
 }
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Doctor {
-    /// Report as JSON
+    /// Print the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -233,31 +237,31 @@ pub(crate) struct Cache {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheAction {
-    /// Show which tokens are kept, never the tokens
+    /// List cached tokens by profile, server, expiry and scopes
     List {
-        /// As JSON
+        /// Print the list as JSON
         #[arg(long)]
         json: bool,
     },
-    /// Remove them all, or those of the profile that `--profile` names
+    /// Remove cached tokens: all, or those of the profile set by `--profile`
     Clear,
 }
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Completions {
-    /// The shell
+    /// Shell of the script
     #[arg(value_enum)]
     pub(crate) shell: Option<Shell>,
 }
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Man {
-    /// Write a page for each subcommand to this folder
-    #[arg(long, value_name = "FOLDER")]
+    /// Write the pages of all subcommands to this directory
+    #[arg(long, value_name = "DIRECTORY")]
     pub(crate) dir: Option<PathBuf>,
 }
 
-/// The command as clap sees it: for completions and manual pages.
+/// Returns clap's description of the command, for completions and manual pages.
 pub(crate) fn command() -> clap::Command {
     Args::command()
 }

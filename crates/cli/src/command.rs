@@ -3,11 +3,12 @@
 mod cache;
 mod credential;
 mod exec;
-pub(crate) mod inspect;
+mod inspect;
 mod keygen;
 mod request;
 mod scripts;
-pub(crate) mod token;
+mod time;
+mod token;
 
 use std::process::ExitCode;
 

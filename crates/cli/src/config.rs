@@ -1,22 +1,23 @@
 //! The settings of a run: flags, the environment and a profile, combined and checked once.
 
+mod authentication;
 mod environment;
 mod file;
 mod layer;
-mod place;
-mod proof;
+mod missing;
+mod paths;
+mod server;
 mod settings;
 mod unit;
 mod values;
 
-#[cfg(test)]
-pub(crate) use file::KEYS;
+pub(crate) use authentication::{AuthenticationSettings, SecretEncoding};
 pub(crate) use hallpass::secrets::SecretReference;
-pub(crate) use place::cache_folder;
-pub(crate) use proof::{Proof, Sent};
-pub(crate) use settings::{Audience, Place, Server, Settings};
+pub(crate) use paths::cache_folder;
+pub(crate) use server::{Server, ServerAddress};
+pub(crate) use settings::{Audience, Settings};
 pub(crate) use unit::Source;
-pub(crate) use values::duration;
+pub(crate) use values::parse_duration;
 
 use crate::{
     args::{Client, Common},
@@ -26,18 +27,18 @@ use crate::{
 /// Reads the profile and the environment, and combines them with the flags.
 pub(crate) fn read(common: &Common, flags: &Client) -> Result<Settings, Failure> {
     let variables = environment::Variables::of_this_process();
-    let file = place::config_file(common.config.as_deref(), &variables);
+    let file = paths::config_file(common.config.as_deref(), &variables);
     let chosen = match &common.profile {
         Some(name) => Some((name.clone(), "--profile")),
         None => variables
             .text("HALLPASS_PROFILE")?
             .map(|name| (name, "HALLPASS_PROFILE")),
     };
-    let profile = file::profile(
+    let profile = file::read_profile(
         &file,
         chosen.as_ref().map(|(name, by)| (name.as_str(), *by)),
     )?;
-    let environment = environment::layer(&variables, profile.is_some())?;
+    let environment = environment::read_layer(&variables, profile.is_some())?;
     let (name, profile) = match profile {
         Some((name, layer)) => (Some(name), layer),
         None => (None, layer::Layer::default()),
@@ -48,7 +49,7 @@ pub(crate) fn read(common: &Common, flags: &Client) -> Result<Settings, Failure>
     } else {
         (environment, profile)
     };
-    let layer = layer::of_flags(flags)?.over(one).over(other);
+    let layer = layer::from_flags(flags)?.over(one).over(other);
     if flags.danger_allow_mixed_settings {
         tracing::warn!("server, client and credential may come from different places");
     } else {
@@ -56,7 +57,7 @@ pub(crate) fn read(common: &Common, flags: &Client) -> Result<Settings, Failure>
     }
     let is_cached = !common.no_cache && layer.cache.unwrap_or(true);
     let cache_folder = if is_cached {
-        place::cache_folder()?
+        paths::cache_folder()?
     } else {
         None
     };

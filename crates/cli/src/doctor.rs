@@ -1,8 +1,9 @@
 //! `hallpass doctor`: checks each step of obtaining a token, and suggests a fix for what fails.
 
-mod proof;
+mod authentication;
 mod report;
 mod steps;
+mod validity;
 
 use std::process::ExitCode;
 
@@ -20,7 +21,7 @@ pub(crate) fn run(common: &Common, args: &Doctor) -> Result<ExitCode, Failure> {
         Err(failure) => report.failed(steps::CONFIGURATION, &failure),
         Ok(settings) => tokens::block_on(async {
             // The examination stops at the first failed step, which the report records.
-            let _ = steps::examine(&settings, &mut report).await;
+            let _ = steps::run_steps(&settings, &mut report).await;
             Ok(())
         })?,
     }

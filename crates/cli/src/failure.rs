@@ -132,7 +132,7 @@ impl From<TokenError> for Failure {
         let hint = error.hint();
         Self {
             remedy: hint.map(|hint| advice::in_command(error.hint_name(), hint)),
-            cause: Told::of(error.source()).map(Into::into),
+            cause: CauseText::copy_chain(error.source()).map(Into::into),
             ..Self::new(exit, error.message())
         }
     }
@@ -157,17 +157,17 @@ impl From<io::Error> for Failure {
 
 /// The text of a chain of causes, for errors that are not stored or whose own text is already printed.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct CauseText {
     text: String,
     cause: Option<Box<Self>>,
 }
 
-impl Told {
+impl CauseText {
     /// Copies the chain that starts with this cause.
-    pub(crate) fn of(cause: Option<&(dyn Error + 'static)>) -> Option<Self> {
+    pub(crate) fn copy_chain(cause: Option<&(dyn Error + 'static)>) -> Option<Self> {
         cause.map(|cause| Self {
             text: cause.to_string(),
-            cause: Self::of(cause.source()).map(Box::new),
+            cause: Self::copy_chain(cause.source()).map(Box::new),
         })
     }
 
@@ -179,13 +179,13 @@ impl Told {
     }
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for CauseText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl Error for Told {
+impl Error for CauseText {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.cause.as_ref().map(|cause| &**cause as _)
     }

@@ -6,20 +6,20 @@ use hallpass::{core::authorize::Origin, endpoint::explain_tls_error};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, Url};
 
 use crate::{
-    config::{Proof, Settings},
-    failure::{Exit, Failure, Told, advice},
+    config::{AuthenticationSettings, Settings},
+    failure::{CauseText, Exit, Failure, advice},
     source,
 };
 
 /// The default connect timeout.
-const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const USER_AGENT: &str = concat!("hallpass/", env!("CARGO_PKG_VERSION"));
 
 /// Creates a client for requests to the origin of `url`; the caller decides about redirects.
 ///
 /// Requests to a loopback address are sent directly: a proxy may be on any host.
-pub(crate) fn client(settings: &Settings, url: &Url) -> Result<ClientBuilder, Failure> {
+pub(crate) fn build_client(settings: &Settings, url: &Url) -> Result<ClientBuilder, Failure> {
     // Each of these is set because its default depends on the features that a dependency enables on reqwest. Cookies
     // are stored only by a client with a cookie store.
     let mut client = Client::builder()
@@ -32,7 +32,7 @@ pub(crate) fn client(settings: &Settings, url: &Url) -> Result<ClientBuilder, Fa
         .retry(reqwest::retry::never())
         .referer(false)
         .user_agent(settings.user_agent.as_deref().unwrap_or(USER_AGENT))
-        .connect_timeout(settings.connect_timeout.unwrap_or(CONNECT));
+        .connect_timeout(settings.connect_timeout.unwrap_or(CONNECT_TIMEOUT));
     client = match settings.proxy.as_deref() {
         Some("system") if !is_loopback(url) => client,
         Some(proxy) if !is_loopback(url) => {
@@ -66,29 +66,29 @@ pub(crate) async fn client_with_certificate(
     settings: &Settings,
     url: &Url,
 ) -> Result<ClientBuilder, Failure> {
-    let client = client(settings, url)?;
-    let Proof::Certificate { .. } = settings.proof else {
+    let client = build_client(settings, url)?;
+    let AuthenticationSettings::MutualTls { .. } = settings.authentication else {
         return Ok(client);
     };
-    let identity = source::certificate(settings)?.identity().await?;
+    let identity = source::client_certificate(settings)?.identity().await?;
     // The certificate was read before, so it is valid.
     let identity = Identity::from_pem(identity.expose_pem().as_bytes());
-    let identity = identity.map_err(|error| failure(&error, "the HTTP client", None))?;
+    let identity = identity.map_err(|error| request_failure(&error, "the HTTP client", None))?;
     Ok(client.identity(identity))
 }
 
 /// Returns host and port of the proxy for requests to this URL; `None` for a direct connection.
 pub(crate) fn proxy_for(settings: &Settings, url: &Url) -> Option<String> {
-    let transport = source::transport(settings).ok()?;
+    let transport = source::build_transport(settings).ok()?;
     transport.proxy_for(url.as_str())
 }
 
 /// Describes a failed request to this host, through this proxy if any. The error's own text names the URL and is left
 /// out.
-pub(crate) fn failure(error: &reqwest::Error, host: &str, proxy: Option<&str>) -> Failure {
-    let cause = Told::of(error.source());
+pub(crate) fn request_failure(error: &reqwest::Error, host: &str, proxy: Option<&str>) -> Failure {
+    let cause = CauseText::copy_chain(error.source());
     let tls = explain_tls_error(error);
-    let why = cause.as_ref().map_or("", Told::deepest);
+    let why = cause.as_ref().map_or("", CauseText::deepest);
     let why = tls.as_deref().unwrap_or(why);
     let through = proxy.map(|proxy| format!(" through the proxy {proxy}"));
     let through = through.unwrap_or_default();

@@ -11,6 +11,7 @@ mod doctor;
 mod explain;
 mod failure;
 mod http;
+mod jwt;
 mod out;
 mod source;
 mod store;
@@ -27,7 +28,7 @@ use args::Args;
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return usage::explain(&error),
+        Err(error) => return usage::print_error(&error),
     };
     verbose::start(args.common.verbose);
     let verbose = args.common.verbose > 0;

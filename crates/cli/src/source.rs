@@ -14,21 +14,24 @@ use hallpass::{
 };
 
 use crate::{
-    config::{Place, Proof, Server, Settings},
+    config::{AuthenticationSettings, Server, ServerAddress, Settings},
     failure::Failure,
 };
 
-mod proof;
+mod authentication;
 
-pub(crate) use proof::{authentication, certificate, key, open, open_key, read_key};
+pub(crate) use authentication::{
+    client_authentication, client_certificate, open_private_key, open_secret, parse_private_key,
+    parse_signing_key,
+};
 
 /// A source that is built on first use: TLS and root certificates are not set up before.
-pub(crate) struct Lazy {
+pub(crate) struct LazySource {
     settings: Arc<Settings>,
     built: OnceLock<Arc<dyn TokenSource>>,
 }
 
-impl Lazy {
+impl LazySource {
     pub(crate) fn new(settings: Arc<Settings>) -> Self {
         Self {
             settings,
@@ -38,11 +41,11 @@ impl Lazy {
 }
 
 #[async_trait]
-impl TokenSource for Lazy {
+impl TokenSource for LazySource {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         if self.built.get().is_none() {
             let retry = Retry::new().deadline(self.settings.call_deadline());
-            let built = build(&self.settings, retry)
+            let built = build_source(&self.settings, retry)
                 .map_err(|failure| TokenError::configuration(failure.to_string()))?;
             // Another call may have been first; both sources are equivalent.
             let _ = self.built.set(built);
@@ -74,42 +77,47 @@ impl TokenSource for Lazy {
 }
 
 /// Builds the source. Does not connect, and reads no secret yet.
-pub(crate) fn build(settings: &Settings, retry: Retry) -> Result<Arc<dyn TokenSource>, Failure> {
-    let how = authentication(settings)?;
-    let endpoint = endpoint(settings)?;
-    let transport = transport(settings)?;
+pub(crate) fn build_source(
+    settings: &Settings,
+    retry: Retry,
+) -> Result<Arc<dyn TokenSource>, Failure> {
+    let authentication = client_authentication(settings)?;
+    let endpoint = build_endpoint(settings)?;
+    let transport = build_transport(settings)?;
     let change = |source: SourceBuilder<ClientCredentials>| {
         let source = source
             .token_endpoint(endpoint)
             .transport(transport)
             .retry(retry);
-        refine(source, settings)
+        apply_settings(source, settings)
     };
     Ok(match settings.server {
         Server::Camall => {
-            let (way, secret) = proof::of_camall(settings)?;
+            let (method, secret) = authentication::camall_authentication(settings)?;
             let camall = Camall::builder(settings.client_id.clone(), secret);
-            let camall = match way {
-                Some(way) => camall.authentication(way),
+            let camall = match method {
+                Some(method) => camall.authentication(method),
                 None => camall,
             };
             Arc::new(camall.with_endpoint(change).build()?)
         }
-        Server::Preset(preset) => Arc::new(change(of_preset(preset, settings, how)?).build()?),
+        Server::Preset(preset) => {
+            Arc::new(change(preset_builder(preset, settings, authentication)?).build()?)
+        }
         Server::Any => {
             let id = settings.client_id.clone();
-            Arc::new(change(ClientCredentials::builder("", id, how)).build()?)
+            Arc::new(change(ClientCredentials::builder("", id, authentication)).build()?)
         }
     })
 }
 
 /// Configures the server's address; sends no request yet.
-pub(crate) fn endpoint(settings: &Settings) -> Result<Endpoint, Failure> {
-    let (issuer, openid) = match &settings.place {
-        Place::Endpoint(url) => return Ok(Endpoint::new(url)),
-        Place::Issuer { issuer, openid } => (issuer, *openid),
+pub(crate) fn build_endpoint(settings: &Settings) -> Result<Endpoint, Failure> {
+    let (issuer, openid) = match &settings.address {
+        ServerAddress::TokenEndpoint(url) => return Ok(Endpoint::new(url)),
+        ServerAddress::Issuer { issuer, openid } => (issuer, *openid),
     };
-    let mut discovery = Endpoint::discover(issuer).transport(transport(settings)?);
+    let mut discovery = Endpoint::discover(issuer).transport(build_transport(settings)?);
     if openid {
         discovery = discovery.openid_location();
     }
@@ -120,25 +128,28 @@ pub(crate) fn endpoint(settings: &Settings) -> Result<Endpoint, Failure> {
 }
 
 /// Creates the preset's builder with placeholder variables, since the address is already known.
-fn of_preset(
+fn preset_builder(
     preset: &'static hallpass::endpoint::presets::Preset,
     settings: &Settings,
-    how: Arc<dyn ClientAuthentication>,
+    authentication: Arc<dyn ClientAuthentication>,
 ) -> Result<SourceBuilder<ClientCredentials>, BuildError> {
     let names = preset.token_endpoint.split('{').skip(1);
     let names = names.filter_map(|rest| rest.split('}').next());
     let variables: Vec<_> = names.map(|name| (name, "x")).collect();
-    match &settings.proof {
-        Proof::Secret { way: None, secret } => {
-            let secret = open(settings, "client_secret", secret);
+    match &settings.authentication {
+        AuthenticationSettings::ClientSecret {
+            encoding: None,
+            secret,
+        } => {
+            let secret = open_secret(settings, "client_secret", secret);
             let secret = secret.map_err(|why| BuildError::new("client_secret", why.to_string()))?;
             preset.builder(&variables, &settings.client_id, secret)
         }
-        _ => preset.builder_with(&variables, &settings.client_id, how),
+        _ => preset.builder_with(&variables, &settings.client_id, authentication),
     }
 }
 
-fn refine(
+fn apply_settings(
     mut source: SourceBuilder<ClientCredentials>,
     settings: &Settings,
 ) -> SourceBuilder<ClientCredentials> {
@@ -170,7 +181,7 @@ fn refine(
     source
 }
 
-pub(crate) fn transport(settings: &Settings) -> Result<HttpTransport, Failure> {
+pub(crate) fn build_transport(settings: &Settings) -> Result<HttpTransport, Failure> {
     let mut transport = HttpTransport::builder();
     if let Some(timeout) = settings.timeout {
         transport = transport.timeout(timeout);

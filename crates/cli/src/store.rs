@@ -17,7 +17,7 @@ mod record;
 use std::{
     collections::HashMap,
     fmt, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -29,7 +29,7 @@ use hallpass::{
 
 use entry::Head;
 pub(crate) use entry::Label;
-use files::Locked;
+use files::FileLock;
 pub(crate) use list::{EntryFile, clear, list};
 use record::{Guard, Record};
 
@@ -46,7 +46,7 @@ struct Inner {
     label: Label,
     clock: Arc<dyn Clock>,
     /// The leases of this process, each with its locked file.
-    held: Mutex<HashMap<StoreKey, (Lease, Locked)>>,
+    leases: Mutex<HashMap<StoreKey, (Lease, FileLock)>>,
 }
 
 impl FileTokenStore {
@@ -60,14 +60,14 @@ impl FileTokenStore {
             folder,
             label,
             clock: Arc::new(clock),
-            held: Mutex::default(),
+            leases: Mutex::default(),
         }))
     }
 }
 
 impl Inner {
-    fn held(&self) -> MutexGuard<'_, HashMap<StoreKey, (Lease, Locked)>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn leases(&self) -> MutexGuard<'_, HashMap<StoreKey, (Lease, FileLock)>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self, key: &StoreKey, ending: &str) -> PathBuf {
@@ -100,14 +100,14 @@ impl Inner {
     }
 
     /// Locks the file that marks this process as the holder of the lease.
-    fn hold(&self, key: &StoreKey) -> io::Result<Locked> {
+    fn hold(&self, key: &StoreKey) -> io::Result<FileLock> {
         let path = self.path(key, "held");
-        if let Some(locked) = Locked::try_new(files::open_lock(&path)?)? {
+        if let Some(locked) = FileLock::try_new(files::open_lock(&path)?)? {
             return Ok(locked);
         }
         // The holder hangs: its file is moved away, and a new one takes its name.
-        files::set_aside(&path)?;
-        let locked = Locked::try_new(files::open_lock(&path)?)?;
+        files::move_away(&path)?;
+        let locked = FileLock::try_new(files::open_lock(&path)?)?;
         locked.ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 }
@@ -199,7 +199,7 @@ impl TokenStore for FileTokenStore {
         let record = record.next(now, ttl);
         guard.write(record).map_err(failed)?;
         let lease = Lease::new(record.fence);
-        inner.held().insert(key.clone(), (lease.clone(), file));
+        inner.leases().insert(key.clone(), (lease.clone(), file));
         Ok(LeaseOutcome::Granted(lease))
     }
 
@@ -226,11 +226,11 @@ impl TokenStore for FileTokenStore {
             Ok(guard) => guard.end(lease.fence()).map_err(failed),
             Err(error) => Err(error),
         };
-        let mut held = inner.held();
-        if held.get(key).is_some_and(|(known, _)| known == lease) {
-            held.remove(key);
+        let mut leases = inner.leases();
+        if leases.get(key).is_some_and(|(known, _)| known == lease) {
+            leases.remove(key);
         }
-        drop(held);
+        drop(leases);
         released
     }
 }
@@ -247,12 +247,6 @@ impl fmt::Debug for FileTokenStore {
 #[allow(clippy::needless_pass_by_value)] // For `map_err`.
 fn failed(error: io::Error) -> StoreError {
     StoreError::new(format!("the folder of kept tokens cannot be used: {error}"))
-}
-
-/// Returns the key if this is the name of an entry.
-fn key_of(path: &Path) -> Option<&str> {
-    let name = path.file_name()?.to_str()?.strip_suffix(".token")?;
-    files::is_key(name).then_some(name)
 }
 
 #[cfg(test)]

@@ -16,22 +16,22 @@ use crate::{
     config::Settings,
     explain,
     failure::{Exit, Failure},
-    source::Lazy,
+    source::LazySource,
     store::{FileTokenStore, Label},
 };
 
 /// The timeout for storing a fetched token: the run has its token, and the next one can do without.
-const SETTLE: Duration = Duration::from_millis(500);
+const SETTLE_TIMEOUT: Duration = Duration::from_millis(500);
 /// The remaining validity with which a token is printed at once: a slow server must not delay it.
-const VALID_ENOUGH: Duration = Duration::from_secs(60);
-/// The longest wait for the successor of a token that is valid for less than [`VALID_ENOUGH`].
+const MIN_VALIDITY: Duration = Duration::from_secs(60);
+/// The longest wait for the successor of a token that is valid for less than [`MIN_VALIDITY`].
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(3);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A source of tokens that is shared with other runs.
 pub(crate) struct Tokens {
     pub(crate) settings: Arc<Settings>,
-    pub(crate) source: Arc<CachedTokenSource<Lazy>>,
+    pub(crate) source: Arc<CachedTokenSource<LazySource>>,
 }
 
 impl Tokens {
@@ -39,7 +39,7 @@ impl Tokens {
         let settings = Arc::new(settings);
         // The deadline of one source call, doubled to leave time for the shared store.
         let deadline = settings.call_deadline() * 2;
-        let cache = CachedTokenSource::builder(Lazy::new(settings.clone()))
+        let cache = CachedTokenSource::builder(LazySource::new(settings.clone()))
             .name("hallpass")
             .fetch_timeout(deadline);
         let store = settings.cache_folder.clone().map(|folder| {
@@ -71,7 +71,7 @@ impl Tokens {
     /// Returns the errors of the source, and `Unavailable` for a token that expired before it could be used.
     pub(crate) async fn token(&self) -> Result<AccessToken, Failure> {
         let token = self.lasting_token().await;
-        self.settled(token).await
+        self.finish(token).await
     }
 
     /// Returns a newly fetched token.
@@ -81,13 +81,10 @@ impl Tokens {
     /// As for [`token`](Self::token).
     pub(crate) async fn fresh_token(&self) -> Result<AccessToken, Failure> {
         let token = self.new_token().await;
-        self.settled(token).await
+        self.finish(token).await
     }
 
-    async fn settled(
-        &self,
-        token: Result<AccessToken, TokenError>,
-    ) -> Result<AccessToken, Failure> {
+    async fn finish(&self, token: Result<AccessToken, TokenError>) -> Result<AccessToken, Failure> {
         self.settle().await;
         token
             .and_then(unexpired)
@@ -97,7 +94,7 @@ impl Tokens {
     async fn lasting_token(&self) -> Result<AccessToken, TokenError> {
         let token = self.source.token(&self.settings.request).await?;
         let left = token.deadline().saturating_since(SystemClock.now());
-        if self.source.stats().fetches > 0 || left >= VALID_ENOUGH {
+        if self.source.stats().fetches > 0 || left >= MIN_VALIDITY {
             return Ok(token);
         }
         self.renewed(token, left).await
@@ -141,7 +138,7 @@ impl Tokens {
     /// A renewal that nobody awaits is cancelled.
     pub(crate) async fn settle(&self) {
         // With a slow disk the next run sends a request; this run is not delayed further.
-        let _ = timeout(SETTLE, self.source.shutdown()).await;
+        let _ = timeout(SETTLE_TIMEOUT, self.source.shutdown()).await;
     }
 }
 

@@ -10,7 +10,7 @@ use clap::{
 use crate::failure::{Exit, Failure};
 
 /// Prints help, the version or the error, and returns the exit code.
-pub(crate) fn explain(error: &Error) -> ExitCode {
+pub(crate) fn print_error(error: &Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // A closed output is not an error of this command.
@@ -37,7 +37,7 @@ pub(crate) fn explain(error: &Error) -> ExitCode {
 fn message(error: &Error) -> String {
     let argument = text(error, ContextKind::InvalidArg);
     match error.kind() {
-        ErrorKind::UnknownArgument => match argument.as_deref().and_then(flag) {
+        ErrorKind::UnknownArgument => match argument.as_deref().and_then(flag_name) {
             Some(flag) if is_about_secrets(flag) => format!(
                 "there is no `{flag}`: no flag takes a secret, since whoever lists processes would read it. Name its \
                  place in a profile, or set HALLPASS_CLIENT_SECRET"
@@ -68,7 +68,7 @@ fn message(error: &Error) -> String {
 }
 
 /// Returns the flag's name if the argument is a flag: without its value, and no other argument.
-fn flag(argument: &str) -> Option<&str> {
+fn flag_name(argument: &str) -> Option<&str> {
     let name = argument.split('=').next().unwrap_or_default();
     let letters = name.strip_prefix("--")?;
     let fit = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';

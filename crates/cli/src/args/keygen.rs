@@ -5,37 +5,37 @@ use clap::{ArgGroup, ValueEnum};
 #[derive(clap::Args, Debug)]
 #[command(group = ArgGroup::new("key").required(true).args(["out", "from"]))]
 pub(crate) struct Keygen {
-    /// Write the new private key to this file, as PEM that this user alone can read
+    /// File for the new private key, as PEM that only this user can read
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// Make no key: print the public one of the private key in this file
+    /// Generate no key, and print the public key of the private key in this file
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Option<PathBuf>,
-    /// What the key signs by [default: es256, or what the key of `--from` is for]
+    /// Signature algorithm [default: es256, or that of the key in `--from`]
     #[arg(short, long, value_enum, value_name = "NAME")]
     pub(crate) algorithm: Option<KeyAlgorithm>,
-    /// The size of an RSA key: 2048, 3072 or 4096 [default: 3072]
+    /// Size of an RSA key in bits: 2048, 3072 or 4096 [default: 3072]
     #[arg(long, conflicts_with = "from")]
     pub(crate) bits: Option<u16>,
-    /// Replace the file, if there is one: the key in it is lost
+    /// Replace an existing file; its private key is lost
     #[arg(long, conflicts_with = "from")]
     pub(crate) force: bool,
-    /// How to print the public key
-    #[arg(long, value_enum, value_name = "FORM", default_value_t = PublicForm::Jwks)]
+    /// Format of the public key
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = PublicForm::Jwks)]
     pub(crate) public: PublicForm,
 }
 
-/// Named as in JWS, in small letters.
+/// The signature algorithms, by their JWS names in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum KeyAlgorithm {
-    /// EC on P-256: small and quick, and known to most servers
+    /// ECDSA with P-256, which most servers support
     Es256,
-    /// EC on P-384
+    /// ECDSA with P-384
     Es384,
     /// Ed25519
     #[value(name = "eddsa")]
     EdDsa,
-    /// RSA, for servers that know nothing newer
+    /// RSA with PKCS#1 v1.5 padding, for older servers
     Rs256,
     /// RSA with PSS padding
     Ps256,
@@ -43,8 +43,8 @@ pub(crate) enum KeyAlgorithm {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PublicForm {
-    /// A set with the key as JWK, named by its thumbprint
+    /// JWK set, with the thumbprint as key identifier
     Jwks,
-    /// `PUBLIC KEY`, for servers that take no JWK
+    /// PEM `PUBLIC KEY`
     Pem,
 }

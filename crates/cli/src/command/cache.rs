@@ -4,7 +4,7 @@ use std::{io, time::SystemTime};
 
 use serde_json::{Value, json};
 
-use super::token::timestamp;
+use super::time::rfc3339;
 use crate::{
     args::{CacheAction, Common},
     config,
@@ -108,6 +108,6 @@ fn to_json(file: &EntryFile) -> Value {
         "profile": label.map(|label| &label.profile),
         "host": label.map(|label| &label.host),
         "scope": label.map(|label| &label.scope),
-        "expires_at": file.expires.map(timestamp),
+        "expires_at": file.expires.map(rfc3339),
     })
 }

@@ -5,7 +5,7 @@ use std::env;
 use hallpass::AccessToken;
 use serde_json::{Value, json};
 
-use super::token::timestamp;
+use super::time::rfc3339;
 use crate::failure::Failure;
 
 /// The variable in which kubectl passes information to a plugin.
@@ -16,29 +16,29 @@ const VERSIONS: [&str; 2] = [
 ];
 
 /// Returns the API version that kubectl requests, or the stable one if it requests none.
-pub(super) fn version() -> Result<&'static str, Failure> {
+pub(super) fn api_version() -> Result<&'static str, Failure> {
     match env::var_os(INFO).filter(|info| !info.is_empty()) {
         None => Ok(VERSIONS[0]),
-        Some(info) => asked(info.to_str().unwrap_or_default()),
+        Some(info) => requested_version(info.to_str().unwrap_or_default()),
     }
 }
 
-fn asked(info: &str) -> Result<&'static str, Failure> {
+fn requested_version(info: &str) -> Result<&'static str, Failure> {
     let wrong = |what: &str| Failure::configuration(format!("the variable `{INFO}` {what}"));
     let info: Value = serde_json::from_str(info).map_err(|_| wrong("is not JSON"))?;
-    let asked = info["apiVersion"].as_str();
-    let known = VERSIONS.iter().find(|version| Some(**version) == asked);
+    let requested = info["apiVersion"].as_str();
+    let known = VERSIONS.iter().find(|version| Some(**version) == requested);
     known.copied().ok_or_else(|| {
         wrong("asks for a version of ExecCredential that is not known here")
             .with_remedy(format!("known are `{}`", VERSIONS.join("` and `")))
     })
 }
 
-pub(super) fn of(token: &AccessToken, version: &str) -> Value {
+pub(super) fn exec_credential(token: &AccessToken, version: &str) -> Value {
     let mut status = json!({ "token": token.expose() });
     // Without it kubectl caches the token until the cluster rejects it.
     if let Some(at) = token.expires_at() {
-        status["expirationTimestamp"] = timestamp(at).into();
+        status["expirationTimestamp"] = rfc3339(at).into();
     }
     json!({ "apiVersion": version, "kind": "ExecCredential", "status": status })
 }
@@ -51,7 +51,7 @@ mod tests {
     fn the_version_that_is_asked_for_is_answered() {
         for version in VERSIONS {
             let info = json!({ "apiVersion": version, "kind": "ExecCredential", "spec": {} });
-            assert_eq!(asked(&info.to_string()).unwrap(), version);
+            assert_eq!(requested_version(&info.to_string()).unwrap(), version);
         }
         for info in [
             "",
@@ -59,7 +59,7 @@ mod tests {
             "[]",
             r#"{"apiVersion":"client.authentication.k8s.io/v1alpha1"}"#,
         ] {
-            assert_eq!(asked(info).unwrap_err().exit().code(), 3);
+            assert_eq!(requested_version(info).unwrap_err().exit().code(), 3);
         }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn run(common: &Common, args: &Exec) -> Result<ExitCode, Failure> {
     for name in SECRETS {
         command.env_remove(name);
     }
-    for reference in tokens.settings.proof.references() {
+    for reference in tokens.settings.authentication.references() {
         let reference = reference.to_string();
         if let Some(name) = reference.strip_prefix("env:") {
             command.env_remove(name);

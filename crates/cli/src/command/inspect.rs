@@ -5,11 +5,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use crate::{args::Inspect, failure::Failure, out};
+use crate::{args::Inspect, failure::Failure, jwt, out};
 
 /// The longest accepted input: longer than any header that a server accepts.
 const MAX_BYTES: u64 = 256 << 10;
@@ -17,7 +16,7 @@ const MAX_BYTES: u64 = 256 << 10;
 const TIMES: [&str; 4] = ["exp", "nbf", "iat", "auth_time"];
 
 pub(crate) fn run(args: &Inspect) -> Result<(), Failure> {
-    if !args.refused.is_empty() {
+    if !args.arguments.is_empty() {
         return Err(Failure::usage(
             "a token on the command line is in the process list and in the shell's history",
         )
@@ -41,15 +40,15 @@ pub(crate) fn run(args: &Inspect) -> Result<(), Failure> {
     let Ok(text) = str::from_utf8(&text) else {
         return Err(Failure::usage("that is no token: it is not text"));
     };
-    let token = bare(text);
+    let token = extract_token(text);
     if token.is_empty() {
         return Err(Failure::usage("there is no token on standard input"));
     }
-    out::json(&described(token, SystemTime::now()))
+    out::json(&describe_token(token, SystemTime::now()))
 }
 
 /// Extracts the token from a header line, or from the output of `hallpass token`.
-fn bare(text: &str) -> &str {
+fn extract_token(text: &str) -> &str {
     let text = text.trim();
     let without = |text: &'_ str, prefix: &str| -> Option<usize> {
         let head = text.get(..prefix.len())?;
@@ -60,10 +59,10 @@ fn bare(text: &str) -> &str {
 }
 
 /// Returns the token's contents as JSON; `verified` is false because nothing checked the signature.
-fn described(token: &str, now: SystemTime) -> Value {
-    match parts(token) {
+fn describe_token(token: &str, now: SystemTime) -> Value {
+    match jwt::decode(token) {
         Some((header, claims)) => {
-            let times = times(&claims, now);
+            let times = readable_times(&claims, now);
             json!({
                 "format": "jwt",
                 "verified": false,
@@ -82,42 +81,21 @@ fn described(token: &str, now: SystemTime) -> Value {
     }
 }
 
-/// Decodes the header and the claims of a signed JWT (RFC 7515 section 7.1).
-fn parts(token: &str) -> Option<(Map<String, Value>, Map<String, Value>)> {
-    let mut parts = token.split('.');
-    let (header, claims, _signature) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() {
-        return None;
-    }
-    let object = |part: &str| {
-        let bytes = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(part).ok()?);
-        serde_json::from_slice(&bytes).ok()
-    };
-    Some((object(header)?, object(claims)?))
-}
-
-/// Returns the `exp` of a token that is a JWT.
-pub(crate) fn expiry(token: &str) -> Option<SystemTime> {
-    let (_, claims) = parts(token)?;
-    let since = Duration::try_from_secs_f64(claims.get("exp")?.as_f64()?).ok()?;
-    UNIX_EPOCH.checked_add(since)
-}
-
-fn times(claims: &Map<String, Value>, now: SystemTime) -> Map<String, Value> {
-    let mut told = Map::new();
+fn readable_times(claims: &Map<String, Value>, now: SystemTime) -> Map<String, Value> {
+    let mut readable = Map::new();
     for name in TIMES {
         let seconds = claims.get(name).and_then(Value::as_f64);
         let since = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let Some(at) = since.and_then(|since| UNIX_EPOCH.checked_add(since)) else {
             continue;
         };
-        told.insert(name.to_owned(), words(at, now).into());
+        readable.insert(name.to_owned(), format_time(at, now).into());
     }
-    told
+    readable
 }
 
 /// Formats a time as `2026-11-25T12:00:00Z, in 59m 58s`.
-fn words(at: SystemTime, now: SystemTime) -> String {
+fn format_time(at: SystemTime, now: SystemTime) -> String {
     /// The last second that RFC 3339 can express: the end of the year 9999.
     const LAST: u64 = 253_402_300_799;
     let whole = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs()));
@@ -135,9 +113,11 @@ fn words(at: SystemTime, now: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+
     use super::*;
 
-    fn jwt(header: &str, claims: &str) -> String {
+    fn encode(header: &str, claims: &str) -> String {
         let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
         format!("{}.{}.c2ln", part(header), part(claims))
     }
@@ -148,11 +128,11 @@ mod tests {
 
     #[test]
     fn a_jwt_is_shown_and_not_believed() {
-        let token = jwt(
+        let token = encode(
             r#"{"alg":"RS256"}"#,
             r#"{"iss":"https://login.example","iat":1799999990,"exp":1800003600,"nbf":1e300,"auth_time":"x"}"#,
         );
-        let shown = described(&token, noon());
+        let shown = describe_token(&token, noon());
         assert_eq!(shown["verified"], false);
         assert_eq!(shown["header"]["alg"], "RS256");
         assert_eq!(shown["claims"]["iss"], "https://login.example");
@@ -169,11 +149,11 @@ mod tests {
             "CANARY",
             "a.b.c",
             "CANARY.CANARY.CANARY",
-            &jwt("[]", "{}"),
-            &jwt("{}", "7"),
-            &format!("{}.x", jwt("{}", "{}")),
+            &encode("[]", "{}"),
+            &encode("{}", "7"),
+            &format!("{}.x", encode("{}", "{}")),
         ] {
-            let shown = described(token, noon());
+            let shown = describe_token(token, noon());
             assert_eq!(shown["format"], "opaque", "{token}");
             assert!(!shown.to_string().contains("CANARY"));
         }
@@ -187,13 +167,13 @@ mod tests {
             "authorization: bearer  abc\r\n",
             "Authorization:Bearer abc",
         ] {
-            assert_eq!(bare(text), "abc", "{text:?}");
+            assert_eq!(extract_token(text), "abc", "{text:?}");
         }
     }
 
     #[test]
     fn times_beyond_words_are_told_by_their_distance() {
         let far = noon() + Duration::from_secs(400_000_000_000);
-        assert!(words(far, noon()).starts_with("in "));
+        assert!(format_time(far, noon()).starts_with("in "));
     }
 }

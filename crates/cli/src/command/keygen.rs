@@ -24,8 +24,8 @@ const MAX_BYTES: u64 = 1 << 20;
 
 pub(crate) fn run(args: &Keygen) -> Result<(), Failure> {
     let key = match (&args.from, &args.out) {
-        (Some(path), _) => read(args, path)?,
-        (None, Some(path)) => made(args, path)?,
+        (Some(path), _) => read_key(args, path)?,
+        (None, Some(path)) => generate_key(args, path)?,
         // clap requires exactly one of them.
         (None, None) => return Err(Failure::usage("neither `--out` nor `--from` is there")),
     };
@@ -45,8 +45,8 @@ pub(crate) fn run(args: &Keygen) -> Result<(), Failure> {
 }
 
 /// Creates a key and writes it before printing anything: a key registered with a server must not be lost.
-fn made(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
-    let place = Place::of(path, args.force)?;
+fn generate_key(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
+    let file = KeyFile::check(path, args.force)?;
     let algorithm = args.algorithm.map_or(Algorithm::Es256, Into::into);
     let (key, pem) = match args.bits {
         None => SigningKey::generate(algorithm),
@@ -57,29 +57,33 @@ fn made(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
             .with_remedy("leave `--bits` out, or set it with `--algorithm rs256` or `ps256`"),
         _ => error.into(),
     })?;
-    place.write(&pem).map_err(|error| {
-        let what = format!("{} could not be written: {}", path.display(), told(&error));
+    file.write(&pem).map_err(|error| {
+        let what = format!(
+            "{} could not be written: {}",
+            path.display(),
+            kind_text(&error)
+        );
         Failure::new(Exit::Output, what)
     })?;
     Ok(key)
 }
 
-fn read(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
+fn read_key(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
     let wrong = |why: &str| Failure::configuration(format!("{}: {why}", path.display()));
-    let text = contents(path).map_err(|error| {
-        wrong(&format!("it cannot be read ({})", told(&error)))
+    let text = read_text(path).map_err(|error| {
+        wrong(&format!("it cannot be read ({})", kind_text(&error)))
             .with_remedy("name a file with a private key, as PEM or as a JWK")
     })?;
     // Some editors write a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let key = match (source::read_key(text), args.algorithm) {
+    let key = match (source::parse_private_key(text), args.algorithm) {
         (Ok(key), Some(algorithm)) => key.with_algorithm(algorithm.into()),
         (key, _) => key,
     };
     key.map_err(|error| wrong(&error.to_string()))
 }
 
-fn contents(path: &Path) -> io::Result<Zeroizing<String>> {
+fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
     let file = File::open(path)?;
     // Read with the full capacity: a growing buffer would leave copies of the key behind.
     let length = file.metadata()?.len().min(MAX_BYTES);
@@ -90,19 +94,19 @@ fn contents(path: &Path) -> io::Result<Zeroizing<String>> {
 }
 
 /// The file that receives a private key.
-struct Place<'a> {
+struct KeyFile<'a> {
     path: &'a Path,
     /// True if an existing file is to be replaced.
-    taken: bool,
+    replaces: bool,
 }
 
-impl<'a> Place<'a> {
-    fn of(path: &'a Path, force: bool) -> Result<Self, Failure> {
+impl<'a> KeyFile<'a> {
+    fn check(path: &'a Path, force: bool) -> Result<Self, Failure> {
         if path == Path::new("-") {
             return Err(Failure::usage("a private key is not printed")
                 .with_remedy("name a file by `--out`"));
         }
-        let taken = match fs::symlink_metadata(path) {
+        let replaces = match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             // Terminals and pipes are rejected, and so are links, which may lead to one.
             Ok(found) if !found.is_file() => {
@@ -117,17 +121,17 @@ impl<'a> Place<'a> {
                 ));
             }
             Err(error) => {
-                let what = format!("{} cannot be used: {}", path.display(), told(&error));
+                let what = format!("{} cannot be used: {}", path.display(), kind_text(&error));
                 return Err(Failure::new(Exit::Output, what));
             }
         };
-        Ok(Self { path, taken })
+        Ok(Self { path, replaces })
     }
 
     /// Writes the key atomically. A file created after the check is not replaced unless replacing was requested.
     fn write(&self, pem: &Secret) -> io::Result<()> {
-        let new = if self.taken {
-            beside(self.path)
+        let new = if self.replaces {
+            temporary_path(self.path)
         } else {
             self.path.to_owned()
         };
@@ -137,7 +141,7 @@ impl<'a> Place<'a> {
             .and_then(|()| file.sync_all());
         drop(file);
         let written = match written {
-            Ok(()) if self.taken => fs::rename(&new, self.path),
+            Ok(()) if self.replaces => fs::rename(&new, self.path),
             written => written,
         };
         if written.is_err() {
@@ -149,7 +153,7 @@ impl<'a> Place<'a> {
 }
 
 /// Returns an unused name in the same folder.
-fn beside(path: &Path) -> PathBuf {
+fn temporary_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     path.with_file_name(name)
@@ -165,7 +169,7 @@ fn open_new(path: &Path) -> io::Result<File> {
 }
 
 /// Returns the error's kind only: the system's own text would repeat the file name.
-fn told(error: &io::Error) -> String {
+fn kind_text(error: &io::Error) -> String {
     error.kind().to_string()
 }
 

@@ -21,7 +21,7 @@ use url::Position;
 
 use crate::{
     args::{Common, Request},
-    config::{self, Settings, duration},
+    config::{self, Settings, parse_duration},
     explain,
     failure::{Exit, Failure},
     http, out,
@@ -31,12 +31,12 @@ use crate::{
 pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> {
     let method = Method::from_bytes(args.method.to_ascii_uppercase().as_bytes())
         .map_err(|_| Failure::usage("the method is none of HTTP's, such as GET"))?;
-    let url = url(&args.url)?;
-    let headers = headers(&args.header)?;
-    let idle_timeout = duration(&args.api_timeout)
+    let url = parse_url(&args.url)?;
+    let headers = parse_headers(&args.header)?;
+    let idle_timeout = parse_duration(&args.api_timeout)
         .map_err(|why| Failure::usage(format!("`--api-timeout`: {why}")))?;
     let tokens = Tokens::new(config::read(common, &args.client)?);
-    let authorizer = authorizer(&tokens, &url, &args.allow_origin)?;
+    let authorizer = build_authorizer(&tokens, &url, &args.allow_origin)?;
     let body = args.body.as_deref().map(read_body).transpose()?;
     let host = url.host_str().unwrap_or_default().to_owned();
     tokens::block_on(async {
@@ -45,19 +45,19 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
             // The timeout covers the whole request, including the upload.
             .read_timeout(idle_timeout.saturating_add(upload_time(body.as_deref())));
         let client = TokenClient::new(authorizer, client)
-            .map_err(|error| http::failure(&error, "the HTTP client", None))?;
+            .map_err(|error| http::request_failure(&error, "the HTTP client", None))?;
         let mut request = client.http().request(method, url.clone()).headers(headers);
         if let Some(body) = body {
             request = request.body(body);
         }
-        let shown = match send(&client, request, &tokens.settings, &url).await {
-            Ok(answer) => {
-                let how = Showing {
+        let shown = match send_request(&client, request, &tokens.settings, &url).await {
+            Ok(response) => {
+                let options = OutputOptions {
                     include: args.include,
                     verbose: common.verbose > 0,
                     idle_timeout,
                 };
-                show(answer, &how, &host).await
+                print_response(response, &options, &host).await
             }
             Err(failure) => Err(failure),
         };
@@ -66,7 +66,7 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
     })
 }
 
-fn url(text: &str) -> Result<Url, Failure> {
+fn parse_url(text: &str) -> Result<Url, Failure> {
     let wrong = |what: &str| Err(Failure::usage(format!("the URL {what}")));
     // The URL is not repeated: it may contain credentials.
     let Ok(url) = Url::parse(text) else {
@@ -81,7 +81,7 @@ fn url(text: &str) -> Result<Url, Failure> {
     Ok(url)
 }
 
-fn headers(lines: &[String]) -> Result<HeaderMap, Failure> {
+fn parse_headers(lines: &[String]) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
     for line in lines {
         // The header is not repeated: it may contain a secret.
@@ -106,7 +106,7 @@ fn headers(lines: &[String]) -> Result<HeaderMap, Failure> {
 
 /// Returns the origins that may receive the token: those the profile allows, or else the one of the URL, which the user
 /// typed.
-fn authorizer(tokens: &Tokens, url: &Url, further: &[String]) -> Result<Authorizer, Failure> {
+fn build_authorizer(tokens: &Tokens, url: &Url, further: &[String]) -> Result<Authorizer, Failure> {
     let Settings {
         allowed_origins,
         request,
@@ -170,7 +170,7 @@ fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(body)
 }
 
-async fn send(
+async fn send_request(
     client: &TokenClient,
     request: RequestBuilder,
     settings: &Settings,
@@ -178,13 +178,13 @@ async fn send(
 ) -> Result<Response, Failure> {
     let host = url.host_str().unwrap_or_default();
     match client.send(request).await {
-        Ok(answer) => Ok(answer),
+        Ok(response) => Ok(response),
         Err(error) => Err(match (error.token_error(), error.http_error()) {
             (Some(error), _) => explain::token_error(error, settings),
             (None, Some(error)) => {
                 let proxy = http::proxy_for(settings, url);
-                let failure = http::failure(error, host, proxy.as_deref());
-                explain::unreachable(failure, settings, url)
+                let failure = http::request_failure(error, host, proxy.as_deref());
+                explain::connection_failure(failure, settings, url)
             }
             (None, None) => Failure::new(Exit::Unavailable, format!("{host} could not be reached")),
         }),
@@ -199,7 +199,7 @@ fn upload_time(body: Option<&[u8]>) -> Duration {
     Duration::from_secs(seconds.try_into().unwrap_or(u64::MAX))
 }
 
-struct Showing {
+struct OutputOptions {
     include: bool,
     verbose: bool,
     /// The timeout for each part of the body.
@@ -207,19 +207,23 @@ struct Showing {
 }
 
 /// Streams the body to standard output, regardless of the status.
-async fn show(mut answer: Response, how: &Showing, host: &str) -> Result<ExitCode, Failure> {
-    let status = answer.status();
-    let mut has_reader = !how.include || out::part(&head(&answer))?;
-    if how.verbose {
+async fn print_response(
+    mut response: Response,
+    options: &OutputOptions,
+    host: &str,
+) -> Result<ExitCode, Failure> {
+    let status = response.status();
+    let mut has_reader = !options.include || out::part(&response_head(&response))?;
+    if options.verbose {
         out::note(&format!("{host}: HTTP {}", status.as_u16()));
     }
-    let refusal = answer.extensions().get::<ApiRefusal>().cloned();
+    let refusal = response.extensions().get::<ApiRefusal>().cloned();
     // The response may take any time, as long as data arrives and is read.
     while has_reader {
-        match timeout(how.idle_timeout, answer.chunk()).await {
+        match timeout(options.idle_timeout, response.chunk()).await {
             Ok(Ok(Some(part))) => has_reader = out::part(&part)?,
             Ok(Ok(None)) => break,
-            Ok(Err(error)) => return Err(http::failure(&error, host, None)),
+            Ok(Err(error)) => return Err(http::request_failure(&error, host, None)),
             Err(_) => {
                 let what = format!("{host} did not respond in time");
                 return Err(Failure::new(Exit::Unavailable, what));
@@ -229,7 +233,7 @@ async fn show(mut answer: Response, how: &Showing, host: &str) -> Result<ExitCod
     if !is_error(status) {
         return Ok(Exit::Ok.into());
     }
-    Err(refused(status, refusal.as_ref(), host))
+    Err(api_failure(status, refusal.as_ref(), host))
 }
 
 /// A redirect that was not followed is not a result either.
@@ -237,7 +241,7 @@ fn is_error(status: StatusCode) -> bool {
     !status.is_success() && status != StatusCode::NOT_MODIFIED
 }
 
-fn refused(status: StatusCode, refusal: Option<&ApiRefusal>, host: &str) -> Failure {
+fn api_failure(status: StatusCode, refusal: Option<&ApiRefusal>, host: &str) -> Failure {
     let error = refusal.and_then(ApiRefusal::error);
     let error = error.map(|error| format!(": {error}")).unwrap_or_default();
     // With the reason phrase, if there is one: `403 Forbidden`.
@@ -256,9 +260,9 @@ fn refused(status: StatusCode, refusal: Option<&ApiRefusal>, host: &str) -> Fail
 }
 
 /// Prints the status and the headers as received.
-fn head(answer: &Response) -> Vec<u8> {
-    let mut head = format!("{:?} {}\n", answer.version(), answer.status()).into_bytes();
-    for (name, value) in answer.headers() {
+fn response_head(response: &Response) -> Vec<u8> {
+    let mut head = format!("{:?} {}\n", response.version(), response.status()).into_bytes();
+    for (name, value) in response.headers() {
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");
         head.extend_from_slice(value.as_bytes());
@@ -276,13 +280,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_not_repeated() {
         for wrong in [
-            url("https://user:CANARY@api.example/").unwrap_err(),
-            url("CANARY").unwrap_err(),
-            url("data:CANARY").unwrap_err(),
-            url("ftp://api.example/CANARY").unwrap_err(),
-            headers(&["CANARY".into()]).unwrap_err(),
-            headers(&["X: CANARY\n".repeat(2)]).unwrap_err(),
-            headers(&["authorization: Bearer CANARY".into()]).unwrap_err(),
+            parse_url("https://user:CANARY@api.example/").unwrap_err(),
+            parse_url("CANARY").unwrap_err(),
+            parse_url("data:CANARY").unwrap_err(),
+            parse_url("ftp://api.example/CANARY").unwrap_err(),
+            parse_headers(&["CANARY".into()]).unwrap_err(),
+            parse_headers(&["X: CANARY\n".repeat(2)]).unwrap_err(),
+            parse_headers(&["authorization: Bearer CANARY".into()]).unwrap_err(),
         ] {
             assert_eq!(wrong.exit().code(), 2);
             assert!(!wrong.to_string().contains("CANARY"), "{wrong}");

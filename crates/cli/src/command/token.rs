@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use hallpass::AccessToken;
 use serde_json::{Value, json};
 
-use super::credential;
+use super::{credential, time::rfc3339};
 use crate::{
     args::{Common, Format, Token},
     config,
@@ -19,7 +19,7 @@ pub(crate) fn run(common: &Common, args: &Token) -> Result<(), Failure> {
         check_name(&args.name)?;
     }
     let version = match args.format {
-        Format::ExecCredential => Some(credential::version()?),
+        Format::ExecCredential => Some(credential::api_version()?),
         _ => None,
     };
     let tokens = Tokens::new(config::read(common, &args.client)?);
@@ -31,19 +31,21 @@ pub(crate) fn run(common: &Common, args: &Token) -> Result<(), Failure> {
         }
     })?;
     match (args.format, version) {
-        (Format::ExecCredential, Some(version)) => out::json(&credential::of(&token, version)),
-        (Format::Json, _) => out::json(&described(&token)),
+        (Format::ExecCredential, Some(version)) => {
+            out::json(&credential::exec_credential(&token, version))
+        }
+        (Format::Json, _) => out::json(&token_json(&token)),
         (Format::Header, _) => out::text(&format!(
             "Authorization: {} {}\n",
             token.token_type(),
             token.expose()
         )),
-        (Format::Env, _) => out::text(&environment(&args.name, &token)),
+        (Format::Env, _) => out::text(&variable_lines(&args.name, &token)),
         _ => out::text(&format!("{}\n", token.expose())),
     }
 }
 
-fn described(token: &AccessToken) -> Value {
+fn token_json(token: &AccessToken) -> Value {
     let left = token
         .expires_at()
         .map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
@@ -51,27 +53,22 @@ fn described(token: &AccessToken) -> Value {
         "access_token": token.expose(),
         "token_type": token.token_type().as_str(),
         "expires_in": left.map(|left| left.as_secs()),
-        "expires_at": token.expires_at().map(timestamp),
+        "expires_at": token.expires_at().map(rfc3339),
         "scope": token.scopes().as_str(),
     })
 }
 
-/// Formats a time as RFC 3339, in whole seconds.
-pub(super) fn timestamp(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
-}
-
 /// Formats lines that shells, systemd and container tools read alike.
-fn environment(name: &str, token: &AccessToken) -> String {
-    let token_line = format!("{name}={}\n", quoted(token.expose()));
+fn variable_lines(name: &str, token: &AccessToken) -> String {
+    let token_line = format!("{name}={}\n", shell_quoted(token.expose()));
     let time_line = token
         .expires_at()
-        .map(|at| format!("{name}_EXPIRES_AT={}\n", timestamp(at)));
+        .map(|at| format!("{name}_EXPIRES_AT={}\n", rfc3339(at)));
     token_line + &time_line.unwrap_or_default()
 }
 
 /// Quotes a value only if a shell would interpret it, which is rarely the case for an issued token.
-fn quoted(text: &str) -> String {
+fn shell_quoted(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._+/=".contains(&byte);
     if text.bytes().all(plain) {
         text.to_owned()
@@ -101,9 +98,9 @@ mod tests {
 
     #[test]
     fn quotes_are_for_what_needs_them() {
-        assert_eq!(quoted("eyJ.a-b_c+d/e=="), "eyJ.a-b_c+d/e==");
-        assert_eq!(quoted("~a$b"), "'~a$b'");
-        assert_eq!(quoted("a'b"), r"'a'\''b'");
+        assert_eq!(shell_quoted("eyJ.a-b_c+d/e=="), "eyJ.a-b_c+d/e==");
+        assert_eq!(shell_quoted("~a$b"), "'~a$b'");
+        assert_eq!(shell_quoted("a'b"), r"'a'\''b'");
     }
 
     #[test]
@@ -124,13 +121,13 @@ mod tests {
     fn json_tells_all_but_extras() {
         let token =
             AccessToken::bearer("abc", SystemClock.moment(), Duration::from_secs(60)).unwrap();
-        let value = described(&token.with_scopes("a b".parse().unwrap()));
+        let value = token_json(&token.with_scopes("a b".parse().unwrap()));
         assert_eq!(
             (&value["access_token"], &value["scope"]),
             (&json!("abc"), &json!("a b"))
         );
         assert!(value["expires_in"].as_u64().unwrap() >= 58);
         let eternal = AccessToken::bearer("abc", SystemClock.moment(), Duration::MAX).unwrap();
-        assert!(described(&eternal)["expires_at"].is_null());
+        assert!(token_json(&eternal)["expires_at"].is_null());
     }
 }

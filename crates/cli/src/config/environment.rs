@@ -39,9 +39,9 @@ const CAMALL: &str = "CAMALL_CLIENT_ID";
 
 /// Reads the variables of this command, and those of camall's adapter if neither a profile nor a `HALLPASS_` variable
 /// names a server.
-pub(crate) fn layer(variables: &Variables, profile: bool) -> Result<Layer, Failure> {
+pub(crate) fn read_layer(variables: &Variables, profile: bool) -> Result<Layer, Failure> {
     let text = |name: &str| variables.text(name);
-    let ours = named(variables, "HALLPASS")?;
+    let ours = read_prefixed(variables, "HALLPASS")?;
     let ours = Layer {
         server: ServerUnit {
             provider: text("HALLPASS_PROVIDER")?,
@@ -49,10 +49,10 @@ pub(crate) fn layer(variables: &Variables, profile: bool) -> Result<Layer, Failu
             ..ours.server
         },
         client: ClientUnit {
-            private_key: reference(variables, "HALLPASS_PRIVATE_KEY")?,
-            certificate: reference(variables, "HALLPASS_CERTIFICATE")?,
+            private_key: read_reference(variables, "HALLPASS_PRIVATE_KEY")?,
+            certificate: read_reference(variables, "HALLPASS_CERTIFICATE")?,
             key_id: text("HALLPASS_KEY_ID")?,
-            assertion: reference(variables, "HALLPASS_ASSERTION")?,
+            assertion: read_reference(variables, "HALLPASS_ASSERTION")?,
             ..ours.client
         },
         audience: text("HALLPASS_AUDIENCE")?.into_iter().collect(),
@@ -62,7 +62,7 @@ pub(crate) fn layer(variables: &Variables, profile: bool) -> Result<Layer, Failu
     if profile || ours.server.setting().is_some() || variables.os(CAMALL).is_none() {
         return Ok(ours);
     }
-    let camall = named(variables, "CAMALL")?;
+    let camall = read_prefixed(variables, "CAMALL")?;
     let server = ServerUnit {
         provider: Some("camall".to_owned()),
         ..camall.server
@@ -71,15 +71,17 @@ pub(crate) fn layer(variables: &Variables, profile: bool) -> Result<Layer, Failu
 }
 
 /// Reads the variables that this command and camall's adapter name alike.
-fn named(variables: &Variables, prefix: &'static str) -> Result<Layer, Failure> {
+fn read_prefixed(variables: &Variables, prefix: &'static str) -> Result<Layer, Failure> {
     let source = Source::Variables(prefix);
     let text = |name: &str| variables.text(&format!("{prefix}_{name}"));
-    let way = text("AUTHENTICATION")?;
-    let way = way.map(|way| values::authentication(&way)).transpose();
+    let method = text("AUTHENTICATION")?;
+    let method = method
+        .map(|method| values::parse_method(&method))
+        .transpose();
     let client = ClientUnit {
         client_id: text("CLIENT_ID")?,
-        client_secret: reference(variables, &format!("{prefix}_CLIENT_SECRET"))?,
-        authentication: way.map_err(|why| {
+        client_secret: read_reference(variables, &format!("{prefix}_CLIENT_SECRET"))?,
+        authentication: method.map_err(|why| {
             Failure::configuration(format!("the variable `{prefix}_AUTHENTICATION`: {why}"))
         })?,
         ..ClientUnit::default()
@@ -97,7 +99,7 @@ fn named(variables: &Variables, prefix: &'static str) -> Result<Layer, Failure> 
 }
 
 /// Returns a reference to a secret that a variable holds or refers to. The secret itself is read when it is needed.
-fn reference(variables: &Variables, name: &str) -> Result<Option<SecretReference>, Failure> {
+fn read_reference(variables: &Variables, name: &str) -> Result<Option<SecretReference>, Failure> {
     let from = format!("{name}_FROM");
     let file = format!("{name}_FILE");
     let mut named = Vec::new();
@@ -126,7 +128,7 @@ fn reference(variables: &Variables, name: &str) -> Result<Option<SecretReference
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Authentication;
+    use crate::args::AuthenticationMethod;
 
     fn variables(list: &'static [(&str, &str)]) -> Variables {
         Variables(Box::new(|name| {
@@ -138,17 +140,20 @@ mod tests {
     const CAMALL: [(&str, &str); 4] = [
         ("CAMALL_CLIENT_ID", "orders"),
         ("CAMALL_CLIENT_SECRET", "CANARY"),
-        ("CAMALL_AUTHENTICATION", "raw-basic"),
+        ("CAMALL_AUTHENTICATION", "client_secret_basic_raw"),
         ("HALLPASS_SCOPE", "a"),
     ];
 
     #[test]
     fn camalls_variables_count_where_nothing_else_names_a_server() {
-        let read = |profile| layer(&variables(&CAMALL), profile).unwrap();
+        let read = |profile| read_layer(&variables(&CAMALL), profile).unwrap();
         let alone = read(false);
         assert_eq!(alone.server.provider.as_deref(), Some("camall"));
         assert_eq!(alone.client.client_id.as_deref(), Some("orders"));
-        assert_eq!(alone.client.authentication, Some(Authentication::RawBasic));
+        assert_eq!(
+            alone.client.authentication,
+            Some(AuthenticationMethod::ClientSecretBasicRaw)
+        );
         assert_eq!(alone.scope.as_deref(), Some("a"));
         assert!(alone.client.client_secret.is_some());
         let with_profile = read(true);
@@ -181,10 +186,12 @@ mod tests {
                 "leave one out",
             ),
         ] {
-            let error = layer(&variables(list), false).unwrap_err().to_string();
+            let error = read_layer(&variables(list), false).unwrap_err().to_string();
             assert!(error.contains(says) && !error.contains("CANARY"), "{error}");
         }
-        assert!(!format!("{:?}", layer(&variables(&CAMALL), false).unwrap()).contains("CANARY"));
+        assert!(
+            !format!("{:?}", read_layer(&variables(&CAMALL), false).unwrap()).contains("CANARY")
+        );
     }
 
     // covers: F-113
@@ -194,7 +201,7 @@ mod tests {
         use std::os::unix::ffi::OsStringExt as _;
 
         let variables = Variables(Box::new(|_| Some(OsString::from_vec(vec![0xff]))));
-        let error = layer(&variables, false).unwrap_err().to_string();
+        let error = read_layer(&variables, false).unwrap_err().to_string();
         assert!(error.contains("not valid Unicode"), "{error}");
     }
 }

@@ -13,7 +13,7 @@ use toml::{
 
 use super::{
     layer::Layer,
-    place::File,
+    paths::ConfigFile,
     unit::{ClientUnit, Source},
     values,
 };
@@ -24,7 +24,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// The profile that is used when none is named.
 const DEFAULT: &str = "default";
 
-pub(crate) const KEYS: [&str; 31] = [
+const KEYS: [&str; 31] = [
     "algorithm",
     "allowed_origins",
     "assertion",
@@ -59,12 +59,12 @@ pub(crate) const KEYS: [&str; 31] = [
 ];
 
 /// Returns the profile of this name, or the default one if there is one.
-pub(crate) fn profile(
-    file: &File,
+pub(crate) fn read_profile(
+    file: &ConfigFile,
     chosen: Option<(&str, &str)>,
 ) -> Result<Option<(String, Layer)>, Failure> {
     let read = match &file.path {
-        Some(path) => read(path, file.named_by)?,
+        Some(path) => read_file(path, file.named_by)?,
         None => None,
     };
     let Some((path, read)) = file.path.as_deref().zip(read) else {
@@ -72,12 +72,12 @@ pub(crate) fn profile(
             (None, _) => Ok(None),
             (Some((name, by)), Some(path)) => Err(Failure::configuration(format!(
                 "{by} names the profile {}, and there is no file {}",
-                shown(name),
+                quoted_name(name),
                 path.display()
             ))),
             (Some((name, by)), None) => Err(Failure::configuration(format!(
                 "{by} names the profile {}, and without a home folder there is no configuration file",
-                shown(name)
+                quoted_name(name)
             ))
             .with_remedy("name the file with HALLPASS_CONFIG")),
         };
@@ -91,14 +91,14 @@ pub(crate) fn profile(
 }
 
 /// The contents of a configuration file.
-struct Text {
+struct FileText {
     text: String,
     /// True if another user may have written the file.
     is_of_others: bool,
 }
 
 /// Reads the file; `None` if it is the user's default file and does not exist.
-fn read(path: &Path, named_by: Option<&str>) -> Result<Option<Text>, Failure> {
+fn read_file(path: &Path, named_by: Option<&str>) -> Result<Option<FileText>, Failure> {
     let failed = |why: &str| {
         let by = named_by
             .map(|by| format!(", which {by} names,"))
@@ -125,7 +125,7 @@ fn read(path: &Path, named_by: Option<&str>) -> Result<Option<Text>, Failure> {
         .strip_prefix('\u{feff}')
         .map(str::to_owned)
         .unwrap_or(text);
-    Ok(Some(Text { text, is_of_others }))
+    Ok(Some(FileText { text, is_of_others }))
 }
 
 /// Warns about a file that another user can write, and returns true then: they choose where credentials are sent.
@@ -175,7 +175,7 @@ impl Document<'_> {
             // The parser's message may quote what it read.
             let at = error.span().unwrap_or_default();
             let escape = self.line(at.start).contains('\\');
-            self.wrong(
+            self.error_at(
                 &at,
                 if escape {
                     r#"this is not TOML; within "..." a `\` starts an escape: a path stands in '...', as in 'file:C:\secrets\client'"#
@@ -187,11 +187,11 @@ impl Document<'_> {
         let mut profiles = None;
         for (key, value) in document.get_ref() {
             if key.get_ref() != "profile" {
-                return Err(self.unknown(key, ["profile"]));
+                return Err(self.unknown_setting(key, ["profile"]));
             }
             let table = value.get_ref().as_table();
             profiles = Some(table.ok_or_else(|| {
-                self.wrong(
+                self.error_at(
                     &value.span(),
                     "`profile` is a table of profiles: `[profile.NAME]`",
                 )
@@ -211,18 +211,19 @@ impl Document<'_> {
             return Err(self.no_profile(name, by, &names));
         };
         let table = found.get_ref().as_table();
-        let table = table
-            .ok_or_else(|| self.wrong(&found.span(), "a profile is a table: `[profile.NAME]`"))?;
+        let table = table.ok_or_else(|| {
+            self.error_at(&found.span(), "a profile is a table: `[profile.NAME]`")
+        })?;
         Ok(Some((name.to_owned(), self.layer(name, table)?)))
     }
 
     fn no_profile(&self, name: &str, by: &str, names: &[&str]) -> Failure {
         let failure = Failure::configuration(format!(
             "{by} names the profile {}, which is not in {}",
-            shown(name),
+            quoted_name(name),
             self.path.display()
         ));
-        match values::nearest(name, names.iter().copied()) {
+        match values::nearest_name(name, names.iter().copied()) {
             Some(nearest) => failure.with_remedy(format!("did you mean `{nearest}`?")),
             None if names.is_empty() => failure.with_remedy("it holds none"),
             None => failure.with_remedy(format!("it holds `{}`", names.join("`, `"))),
@@ -243,35 +244,38 @@ impl Document<'_> {
                 "assertion" => layer.client.assertion = Some(self.secret(key, value)?),
                 "audience" => layer.audience = self.texts(key, value)?,
                 "authentication" => {
-                    let way = values::authentication(self.text(key, value)?);
+                    let method = values::parse_method(self.text(key, value)?);
                     layer.client.authentication =
-                        Some(way.map_err(|why| self.unfit(key, value, why))?);
+                        Some(method.map_err(|why| self.invalid_value(key, value, why))?);
                 }
                 "ca_file" => layer.ca_file = Some(self.text(key, value)?.into()),
-                "bound_tokens" => layer.client.bound_tokens = Some(self.truth(key, value)?),
+                "bound_tokens" => layer.client.bound_tokens = Some(self.boolean(key, value)?),
                 "certificate" => layer.client.certificate = Some(self.secret(key, value)?),
-                "cache" => layer.cache = Some(self.truth(key, value)?),
+                "cache" => layer.cache = Some(self.boolean(key, value)?),
                 "client_id" => layer.client.client_id = Some(self.text(key, value)?.to_owned()),
                 "client_secret" => layer.client.client_secret = Some(self.secret(key, value)?),
                 "command_timeout" => layer.command_timeout = Some(self.time(key, value)?),
                 "connect_timeout" => layer.connect_timeout = Some(self.time(key, value)?),
                 "danger_allow_http_on_loopback" => {
-                    layer.danger_allow_http_on_loopback = Some(self.truth(key, value)?);
+                    layer.danger_allow_http_on_loopback = Some(self.boolean(key, value)?);
                 }
                 "danger_token_endpoint_as_audience" => {
-                    layer.server.danger_token_endpoint_as_audience = Some(self.truth(key, value)?);
+                    layer.server.danger_token_endpoint_as_audience =
+                        Some(self.boolean(key, value)?);
                 }
                 "issuer" => layer.server.issuer = Some(self.text(key, value)?.to_owned()),
                 "key_id" => layer.client.key_id = Some(self.text(key, value)?.to_owned()),
-                "lenient_responses" => layer.lenient_responses = Some(self.truth(key, value)?),
+                "lenient_responses" => layer.lenient_responses = Some(self.boolean(key, value)?),
                 "max_lifetime" => layer.max_lifetime = Some(self.time(key, value)?),
-                "openid_discovery" => layer.server.openid_discovery = Some(self.truth(key, value)?),
+                "openid_discovery" => {
+                    layer.server.openid_discovery = Some(self.boolean(key, value)?);
+                }
                 "private_key" => layer.client.private_key = Some(self.secret(key, value)?),
                 "parameters" => layer.parameters = self.pairs(key, value)?,
                 "provider" => layer.server.provider = Some(self.text(key, value)?.to_owned()),
                 "proxy" => layer.proxy = Some(self.text(key, value)?.to_owned()),
                 "require_granted_scopes" => {
-                    layer.require_granted_scopes = Some(self.truth(key, value)?);
+                    layer.require_granted_scopes = Some(self.boolean(key, value)?);
                 }
                 "resource" => layer.resource = self.texts(key, value)?,
                 "scope" => layer.scope = Some(self.texts(key, value)?.join(" ")),
@@ -281,7 +285,7 @@ impl Document<'_> {
                 }
                 "user_agent" => layer.user_agent = Some(self.text(key, value)?.to_owned()),
                 "variables" => layer.server.variables = self.pairs(key, value)?,
-                _ => return Err(self.unknown(key, KEYS)),
+                _ => return Err(self.unknown_setting(key, KEYS)),
             }
         }
         Ok(layer)
@@ -289,7 +293,7 @@ impl Document<'_> {
 
     fn text<'v>(&self, key: &Key<'_>, value: &'v Value<'_>) -> Result<&'v str, Failure> {
         let text = value.get_ref().as_str();
-        text.ok_or_else(|| self.unfit(key, value, "it is a text in quotes"))
+        text.ok_or_else(|| self.invalid_value(key, value, "it is a text in quotes"))
     }
 
     /// Reads a string, or a list of strings.
@@ -298,16 +302,18 @@ impl Document<'_> {
             let text = value.get_ref().as_str();
             return match text {
                 Some(text) => Ok(vec![text.to_owned()]),
-                None => Err(self.unfit(key, value, "it is a text in quotes, or a list of such")),
+                None => {
+                    Err(self.invalid_value(key, value, "it is a text in quotes, or a list of such"))
+                }
             };
         };
         let text = |item: &Value<'_>| self.text(key, item).map(str::to_owned);
         list.iter().map(text).collect()
     }
 
-    fn truth(&self, key: &Key<'_>, value: &Value<'_>) -> Result<bool, Failure> {
-        let truth = value.get_ref().as_bool();
-        truth.ok_or_else(|| self.unfit(key, value, "it is `true` or `false`"))
+    fn boolean(&self, key: &Key<'_>, value: &Value<'_>) -> Result<bool, Failure> {
+        let boolean = value.get_ref().as_bool();
+        boolean.ok_or_else(|| self.invalid_value(key, value, "it is `true` or `false`"))
     }
 
     /// Reads a duration such as `10s`, or a number of seconds.
@@ -317,12 +323,12 @@ impl Document<'_> {
             DeValue::Integer(seconds) if seconds.radix() == 10 => seconds.as_str(),
             _ => "",
         };
-        values::duration(text).map_err(|why| self.unfit(key, value, why))
+        values::parse_duration(text).map_err(|why| self.invalid_value(key, value, why))
     }
 
     fn pairs(&self, key: &Key<'_>, value: &Value<'_>) -> Result<Vec<(String, String)>, Failure> {
         let Some(table) = value.get_ref().as_table() else {
-            return Err(self.unfit(
+            return Err(self.invalid_value(
                 key,
                 value,
                 "it is a table of texts, as in `{ name = \"value\" }`",
@@ -341,20 +347,27 @@ impl Document<'_> {
         let text = self.text(key, value)?;
         if self.is_of_others && text.starts_with("command:") {
             let why = "no command is run for a file that another user may have written; make it your own, and `chmod go-w` it";
-            return Err(self.unfit(key, value, why));
+            return Err(self.invalid_value(key, value, why));
         }
         let reference = text.parse::<SecretReference>();
-        reference.map_err(|why| self.unfit(key, value, &why.to_string()))
+        reference.map_err(|why| self.invalid_value(key, value, &why.to_string()))
     }
 
-    fn unfit(&self, key: &Key<'_>, value: &Value<'_>, why: &str) -> Failure {
-        self.wrong(&value.span(), &format!("`{}`: {why}", key.get_ref()))
+    fn invalid_value(&self, key: &Key<'_>, value: &Value<'_>, why: &str) -> Failure {
+        self.error_at(&value.span(), &format!("`{}`: {why}", key.get_ref()))
     }
 
-    fn unknown<'k>(&self, key: &Key<'_>, known: impl IntoIterator<Item = &'k str>) -> Failure {
+    fn unknown_setting<'k>(
+        &self,
+        key: &Key<'_>,
+        known: impl IntoIterator<Item = &'k str>,
+    ) -> Failure {
         let name = &**key.get_ref();
-        let nearest = values::nearest(name, known);
-        let failure = self.wrong(&key.span(), &format!("there is no setting {}", shown(name)));
+        let nearest = values::nearest_name(name, known);
+        let failure = self.error_at(
+            &key.span(),
+            &format!("there is no setting {}", quoted_name(name)),
+        );
         match nearest {
             Some(nearest) => failure.with_remedy(format!("did you mean `{nearest}`?")),
             None => failure.with_remedy("docs/command.md lists them"),
@@ -369,7 +382,7 @@ impl Document<'_> {
         &self.text[start..end]
     }
 
-    fn wrong(&self, at: &Range<usize>, what: &str) -> Failure {
+    fn error_at(&self, at: &Range<usize>, what: &str) -> Failure {
         let before = self.text.get(..at.start).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         Failure::configuration(format!("{} line {line}: {what}", self.path.display()))
@@ -380,7 +393,7 @@ type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
 type Value<'a> = Spanned<DeValue<'a>>;
 
 /// Quotes a name, unless it does not look like one.
-fn shown(name: &str) -> String {
+fn quoted_name(name: &str) -> String {
     let fit = |char: char| char.is_alphanumeric() || "-_.".contains(char);
     if !name.is_empty() && name.chars().count() <= 40 && name.chars().all(fit) {
         format!("`{name}`")

@@ -43,7 +43,7 @@ impl Layer {
             scope: self.scope.or(below.scope),
             audience: list(self.audience, below.audience),
             resource: list(self.resource, below.resource),
-            parameters: merged(self.parameters, below.parameters),
+            parameters: merge_parameters(self.parameters, below.parameters),
             allowed_origins: list(self.allowed_origins, below.allowed_origins),
             timeout: self.timeout.or(below.timeout),
             connect_timeout: self.connect_timeout.or(below.connect_timeout),
@@ -63,7 +63,10 @@ impl Layer {
 }
 
 /// Merges two lists of variables; the upper layer's value wins.
-fn merged(ours: Vec<(String, String)>, below: Vec<(String, String)>) -> Vec<(String, String)> {
+fn merge_parameters(
+    ours: Vec<(String, String)>,
+    below: Vec<(String, String)>,
+) -> Vec<(String, String)> {
     let mut all = ours;
     for (name, value) in below {
         if !all.iter().any(|(known, _)| *known == name) {
@@ -74,7 +77,7 @@ fn merged(ours: Vec<(String, String)>, below: Vec<(String, String)>) -> Vec<(Str
 }
 
 /// Returns the settings of the command line.
-pub(crate) fn of_flags(flags: &Client) -> Result<Layer, Failure> {
+pub(crate) fn from_flags(flags: &Client) -> Result<Layer, Failure> {
     let mut parameters = Vec::new();
     for pair in &flags.parameter {
         // The argument is not repeated: it may be a secret.
@@ -85,7 +88,11 @@ pub(crate) fn of_flags(flags: &Client) -> Result<Layer, Failure> {
         };
         parameters.push((name.to_owned(), value.to_owned()));
     }
-    let timeout = flags.timeout.as_deref().map(values::duration).transpose();
+    let timeout = flags
+        .timeout
+        .as_deref()
+        .map(values::parse_duration)
+        .transpose();
     Ok(Layer {
         server: ServerUnit {
             provider: flags.provider.clone(),

@@ -2,17 +2,15 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use hallpass::{
-    TokenRequest, camall,
-    endpoint::presets::{self, Preset},
-};
+use hallpass::TokenRequest;
 use url::Url;
 
 use super::{
+    authentication::AuthenticationSettings,
     layer::Layer,
-    proof::Proof,
+    missing::missing_setting,
+    server::{Server, ServerAddress, parse_provider, token_endpoint},
     unit::{ServerUnit, Source},
-    values,
 };
 use crate::failure::Failure;
 
@@ -25,13 +23,13 @@ pub(crate) struct Settings {
     /// The path of the configuration file, whether it exists or not.
     pub(crate) file: Option<PathBuf>,
     pub(crate) server: Server,
-    pub(crate) place: Place,
+    pub(crate) address: ServerAddress,
     /// The source that names the server.
     pub(crate) server_source: Source,
     /// The audience of assertions.
     pub(crate) audience: Audience,
     pub(crate) client_id: String,
-    pub(crate) proof: Proof,
+    pub(crate) authentication: AuthenticationSettings,
     pub(crate) request: TokenRequest,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) timeout: Option<Duration>,
@@ -48,26 +46,6 @@ pub(crate) struct Settings {
     pub(crate) danger_allow_http_on_loopback: bool,
 }
 
-/// The token endpoint, or the issuer to discover it from.
-#[derive(Clone, Debug)]
-pub(crate) enum Place {
-    Endpoint(String),
-    /// An issuer whose metadata is discovered.
-    Issuer {
-        issuer: String,
-        openid: bool,
-    },
-}
-
-impl Place {
-    /// Returns the known address: the token endpoint's or the issuer's.
-    pub(crate) fn url(&self) -> &str {
-        match self {
-            Self::Endpoint(url) | Self::Issuer { issuer: url, .. } => url,
-        }
-    }
-}
-
 /// The audience of the client's assertions.
 #[derive(Clone, Debug)]
 pub(crate) enum Audience {
@@ -77,27 +55,6 @@ pub(crate) enum Audience {
     TokenEndpoint,
 }
 
-/// The kind of authorization server.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Server {
-    Camall,
-    Preset(&'static Preset),
-    /// Any RFC 6749 token endpoint.
-    Any,
-}
-
-/// The names of the supported providers.
-const PROVIDERS: [(&str, Server); 8] = [
-    ("camall", Server::Camall),
-    ("auth0", Server::Preset(&presets::AUTH0)),
-    ("okta", Server::Preset(&presets::OKTA)),
-    ("entra-id", Server::Preset(&presets::ENTRA_ID)),
-    ("keycloak", Server::Preset(&presets::KEYCLOAK)),
-    ("cognito", Server::Preset(&presets::COGNITO)),
-    ("ory-hydra", Server::Preset(&presets::ORY_HYDRA)),
-    ("ory-network", Server::Preset(&presets::ORY_NETWORK)),
-];
-
 impl Settings {
     pub(crate) fn new(
         profile: Option<String>,
@@ -105,16 +62,16 @@ impl Settings {
         cache_folder: Option<PathBuf>,
         layer: Layer,
     ) -> Result<Self, Failure> {
-        let server = server(layer.server.provider.as_deref())?;
-        let wanted = request(&layer)?;
-        let place = match (endpoint(server, &layer)?, &layer.server.issuer) {
-            (Some(endpoint), _) => Place::Endpoint(endpoint),
-            (None, Some(issuer)) => Place::Issuer {
+        let server = parse_provider(layer.server.provider.as_deref())?;
+        let wanted = build_request(&layer)?;
+        let address = match (token_endpoint(server, &layer.server)?, &layer.server.issuer) {
+            (Some(endpoint), _) => ServerAddress::TokenEndpoint(endpoint),
+            (None, Some(issuer)) => ServerAddress::Issuer {
                 issuer: issuer.clone(),
                 openid: layer.server.openid_discovery.unwrap_or(false),
             },
             (None, None) => {
-                return Err(missing(
+                return Err(missing_setting(
                     "which server to ask",
                     "`token_endpoint`, `issuer` or `provider`",
                     "HALLPASS_TOKEN_ENDPOINT, HALLPASS_ISSUER or HALLPASS_PROVIDER (for camall.io CAMALL_CLIENT_ID and \
@@ -124,28 +81,31 @@ impl Settings {
             }
         };
         let Some(client_id) = layer.client.client_id.clone() else {
-            return Err(missing(
+            return Err(missing_setting(
                 "which client to be",
                 "`client_id`",
                 "HALLPASS_CLIENT_ID",
                 file.as_ref(),
             ));
         };
-        let proof = Proof::new(&layer.client, server, file.as_ref())?;
+        let authentication = AuthenticationSettings::new(&layer.client, server, file.as_ref())?;
         let token_endpoint_as_audience = layer
             .server
             .danger_token_endpoint_as_audience
             .unwrap_or(false);
-        if proof.signs() && layer.server.issuer.is_none() && !token_endpoint_as_audience {
-            return Err(missing(
+        if authentication.signs_assertions()
+            && layer.server.issuer.is_none()
+            && !token_endpoint_as_audience
+        {
+            return Err(missing_setting(
                 "for which issuer the client's assertions are",
                 "`issuer` as the server's metadata has it",
                 "HALLPASS_ISSUER",
                 file.as_ref(),
             ));
         }
-        all_have_effect(&layer.server, server, &place, &proof)?;
-        if layer.command_timeout.is_some() && !proof.runs_a_command() {
+        check_effects(&layer.server, server, &address, &authentication)?;
+        if layer.command_timeout.is_some() && !authentication.runs_a_command() {
             return Err(Failure::configuration(
                 "`command_timeout` has no effect: no `command:` is run for a secret",
             )
@@ -156,7 +116,7 @@ impl Settings {
             profile,
             file,
             server,
-            place,
+            address,
             server_source: layer.server.source,
             audience: match layer.server.issuer {
                 _ if token_endpoint_as_audience => Audience::TokenEndpoint,
@@ -164,7 +124,7 @@ impl Settings {
                 None => Audience::Discovered,
             },
             client_id,
-            proof,
+            authentication,
             request: wanted,
             allowed_origins: layer.allowed_origins,
             timeout: layer.timeout,
@@ -189,7 +149,7 @@ impl Settings {
 
     /// Returns the server's host, with its port if it is not the scheme's default.
     pub(crate) fn host(&self) -> String {
-        let url = Url::parse(self.place.url()).ok();
+        let url = Url::parse(self.address.url()).ok();
         let host = url
             .as_ref()
             .and_then(|url| url.host_str().zip(Some(url.port())));
@@ -211,7 +171,7 @@ impl Settings {
             self.require_granted_scopes.then_some("scopes"),
             lifetime.as_deref(),
         ];
-        let parts = [Some(self.place.url()), Some(&*self.client_id)];
+        let parts = [Some(self.address.url()), Some(&*self.client_id)];
         let parts = parts.into_iter().chain(checks);
         // Length-prefixed, so that fields cannot run into each other.
         let measured = parts.map(|part| {
@@ -245,57 +205,12 @@ fn check_proxy(proxy: Option<&str>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn server(provider: Option<&str>) -> Result<Server, Failure> {
-    let Some(provider) = provider else {
-        return Ok(Server::Any);
-    };
-    let known = PROVIDERS.iter().find(|(name, _)| *name == provider);
-    if let Some((_, server)) = known {
-        return Ok(*server);
-    }
-    if provider == "google" {
-        return Err(Failure::configuration(
-            "Google has no client credentials grant: its service accounts sign assertions of another grant (RFC 7523 section 2.1), which this command does not make",
-        ));
-    }
-    let names = PROVIDERS.iter().map(|(name, _)| *name);
-    let failure = Failure::configuration("`provider` names no known server");
-    Err(match values::nearest(provider, names.clone()) {
-        Some(nearest) => failure.with_remedy(format!("did you mean `{nearest}`?")),
-        None => failure.with_remedy(format!(
-            "known are `{}`; for another one set `token_endpoint`",
-            names.collect::<Vec<_>>().join("`, `")
-        )),
-    })
-}
-
-/// Returns the token endpoint or the issuer, if one is set.
-fn endpoint(server: Server, layer: &Layer) -> Result<Option<String>, Failure> {
-    if let Some(endpoint) = &layer.server.token_endpoint {
-        return Ok(Some(endpoint.clone()));
-    }
-    Ok(match server {
-        Server::Camall => Some(camall::TOKEN_ENDPOINT.to_owned()),
-        Server::Preset(preset) => {
-            let values = layer.server.variables.iter();
-            let values: Vec<_> = values
-                .map(|(name, value)| (name.as_str(), value.as_str()))
-                .collect();
-            let endpoint = preset.endpoint(&values);
-            Some(endpoint.map_err(|error| {
-                Failure::from(error).with_remedy("set it in `variables` of the profile")
-            })?)
-        }
-        Server::Any => None,
-    })
-}
-
 /// Checks that every setting of the server has an effect.
-fn all_have_effect(
+fn check_effects(
     unit: &ServerUnit,
     server: Server,
-    place: &Place,
-    proof: &Proof,
+    address: &ServerAddress,
+    authentication: &AuthenticationSettings,
 ) -> Result<(), Failure> {
     let has_variables = matches!(server, Server::Preset(_)) && unit.token_endpoint.is_none();
     let unused = [
@@ -305,12 +220,12 @@ fn all_have_effect(
             "they fill in the address of a known server, which `provider` names and `token_endpoint` replaces",
         ),
         (
-            unit.openid_discovery.is_some() && !matches!(place, Place::Issuer { .. }),
+            unit.openid_discovery.is_some() && !matches!(address, ServerAddress::Issuer { .. }),
             "openid_discovery",
             "nothing is discovered where the token endpoint is known",
         ),
         (
-            unit.danger_token_endpoint_as_audience.is_some() && !proof.signs(),
+            unit.danger_token_endpoint_as_audience.is_some() && !authentication.signs_assertions(),
             "danger_token_endpoint_as_audience",
             "the client signs no assertions",
         ),
@@ -325,7 +240,7 @@ fn all_have_effect(
     }
 }
 
-fn request(layer: &Layer) -> Result<TokenRequest, Failure> {
+fn build_request(layer: &Layer) -> Result<TokenRequest, Failure> {
     let wrong = |what: &str, why: &dyn std::fmt::Display| {
         Failure::configuration(format!("`{what}`: {why}"))
     };
@@ -355,19 +270,10 @@ fn request(layer: &Layer) -> Result<TokenRequest, Failure> {
     Ok(request)
 }
 
-pub(super) fn missing(what: &str, key: &str, variables: &str, file: Option<&PathBuf>) -> Failure {
-    let file = file
-        .map(|file| format!(" of {}", file.display()))
-        .unwrap_or_default();
-    Failure::configuration(format!("nothing says {what}")).with_remedy(format!(
-        "set {key} in a profile{file}, or {variables} in the environment"
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::unit::ClientUnit;
+    use crate::config::{server::PROVIDERS, unit::ClientUnit};
 
     fn layer() -> Layer {
         Layer {
@@ -452,7 +358,7 @@ mod tests {
                 layer.server.variables = variables;
             });
             let known = known.unwrap();
-            let url = known.place.url();
+            let url = known.address.url();
             assert!(url.starts_with("https://"), "{url}");
         }
     }

@@ -6,7 +6,7 @@
 
 use hallpass::secrets::SecretReference;
 
-use crate::{args::Authentication, failure::Failure};
+use crate::{args::AuthenticationMethod, failure::Failure};
 
 /// The source of a setting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub(crate) struct ServerUnit {
 impl ServerUnit {
     /// Returns the setting that names the server, if there is one.
     pub(crate) fn setting(&self) -> Option<&'static str> {
-        first([
+        first_set([
             ("token_endpoint", self.token_endpoint.is_some()),
             ("issuer", self.issuer.is_some()),
             ("provider", self.provider.is_some()),
@@ -87,7 +87,7 @@ pub(crate) struct ClientUnit {
     pub(crate) certificate: Option<SecretReference>,
     pub(crate) assertion: Option<SecretReference>,
     pub(crate) method_source: Source,
-    pub(crate) authentication: Option<Authentication>,
+    pub(crate) authentication: Option<AuthenticationMethod>,
     pub(crate) bound_tokens: Option<bool>,
     pub(crate) key_id: Option<String>,
     pub(crate) algorithm: Option<String>,
@@ -106,7 +106,7 @@ impl ClientUnit {
 
     /// Returns the setting that holds the credential, if there is one.
     fn credential(&self) -> Option<&'static str> {
-        first([
+        first_set([
             ("client_secret", self.client_secret.is_some()),
             ("private_key", self.private_key.is_some()),
             ("certificate", self.certificate.is_some()),
@@ -120,7 +120,7 @@ impl ClientUnit {
     }
 
     fn needs_none(&self) -> bool {
-        self.authentication == Some(Authentication::None)
+        self.authentication == Some(AuthenticationMethod::None)
     }
 
     /// Returns this unit, completed from the one below if it is incomplete.
@@ -207,7 +207,7 @@ fn is_part<T: PartialEq>(above: Option<&T>, below: Option<&T>) -> bool {
     above.is_none() || above == below
 }
 
-fn first<const N: usize>(settings: [(&'static str, bool); N]) -> Option<&'static str> {
+fn first_set<const N: usize>(settings: [(&'static str, bool); N]) -> Option<&'static str> {
     let mut set = settings.into_iter().filter(|(_, is_set)| *is_set);
     set.next().map(|(setting, _)| setting)
 }
@@ -294,7 +294,7 @@ mod tests {
             ),
             (
                 client(&flags, None, None),
-                super::tests::server(&variables, None, Some("https://b")),
+                server(&variables, None, Some("https://b")),
                 ["`HALLPASS_ISSUER`", "`client_secret` of the profile `a`"],
             ),
         ] {
@@ -307,15 +307,18 @@ mod tests {
     fn a_method_alone_is_one_for_the_client_below() {
         let (flags, profile) = (Source::Flags, Source::Profile("a".into()));
         let method = ClientUnit {
-            authentication: Some(Authentication::Form),
+            authentication: Some(AuthenticationMethod::ClientSecretPost),
             ..ClientUnit::default()
         };
         let below = ClientUnit {
-            authentication: Some(Authentication::Basic),
+            authentication: Some(AuthenticationMethod::ClientSecretBasic),
             ..client(&profile, Some("orders"), Some("SECRET"))
         };
         let both = method.with_source(&flags).over(below.clone());
-        assert_eq!(both.authentication, Some(Authentication::Form));
+        assert_eq!(
+            both.authentication,
+            Some(AuthenticationMethod::ClientSecretPost)
+        );
         assert_eq!(both.client_id.as_deref(), Some("orders"));
         // It does not apply to another client.
         let other = client(&flags, Some("x"), Some("X")).over(below);

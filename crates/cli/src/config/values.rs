@@ -4,29 +4,32 @@ use std::time::Duration;
 
 use clap::ValueEnum as _;
 
-use crate::args::Authentication;
+use crate::args::AuthenticationMethod;
 
 /// Parses `10s`, `500ms` or `1m 30s`; a bare number is seconds.
-pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
-    const FIT: &str = "a time is written as `10s`, `500ms` or `2m`, and is longer than nothing";
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    const SYNTAX: &str = "a time is written as `10s`, `500ms` or `2m`, and is longer than nothing";
     let parsed = match text.trim().parse::<u32>() {
         Ok(seconds) => Duration::from_secs(seconds.into()),
-        Err(_) => humantime::parse_duration(text.trim()).map_err(|_| FIT)?,
+        Err(_) => humantime::parse_duration(text.trim()).map_err(|_| SYNTAX)?,
     };
     if parsed.is_zero() {
-        Err(FIT)
+        Err(SYNTAX)
     } else {
         Ok(parsed)
     }
 }
 
-pub(crate) fn authentication(text: &str) -> Result<Authentication, &'static str> {
-    Authentication::from_str(text, false)
-        .map_err(|_| "it is none of `form`, `basic`, `raw-basic`, `private-key-jwt`, `client-secret-jwt`, `workload-identity`, `tls`, `self-signed-tls` and `none`")
+pub(crate) fn parse_method(text: &str) -> Result<AuthenticationMethod, &'static str> {
+    AuthenticationMethod::from_str(text, false)
+        .map_err(|_| "it is none of `client_secret_post`, `client_secret_basic`, `client_secret_basic_raw`, `private_key_jwt`, `client_secret_jwt`, `workload_identity`, `tls_client_auth`, `self_signed_tls_client_auth` and `none`")
 }
 
 /// Returns the known name that was most likely meant.
-pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest_name<'a>(
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     known
         .into_iter()
         .map(|known| (strsim::jaro_winkler(name, known), known))
@@ -47,18 +50,21 @@ mod tests {
             ("2m", 120_000),
             ("7", 7_000),
         ] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)));
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(milliseconds))
+            );
         }
         for text in ["", "0", "0s", "soon", "-1s", "10"] {
-            assert_eq!(duration(text).is_ok(), text == "10", "{text}");
+            assert_eq!(parse_duration(text).is_ok(), text == "10", "{text}");
         }
     }
 
     #[test]
     fn what_is_nearly_right_is_recognised() {
         let known = ["scope", "client_id", "client_secret"];
-        assert_eq!(nearest("scopes", known), Some("scope"));
-        assert_eq!(nearest("clientid", known), Some("client_id"));
-        assert_eq!(nearest("zzz", known), None);
+        assert_eq!(nearest_name("scopes", known), Some("scope"));
+        assert_eq!(nearest_name("clientid", known), Some("client_id"));
+        assert_eq!(nearest_name("zzz", known), None);
     }
 }

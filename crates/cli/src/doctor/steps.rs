@@ -20,13 +20,12 @@ use reqwest::{
 use tokio::{net, time::timeout};
 use x509_cert::{Certificate, der::Decode as _};
 
-use super::{proof, report::Report};
+use super::{authentication, report::Report, validity::Validity};
 use crate::{
-    command::inspect,
     config::{Settings, Source},
     explain,
     failure::{Exit, Failure},
-    http, source,
+    http, jwt, source,
 };
 
 pub(super) const CONFIGURATION: &str = "configuration";
@@ -56,59 +55,61 @@ pub(super) const ALL: [&str; 11] = [
 
 /// The timeout for a step that is not a token request.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
-/// The remaining validity below which a certificate should have been renewed.
-pub(super) const CERTIFICATE_DAYS: u64 = 14;
 /// The largest clock difference that does no harm.
-const SKEW: Duration = Duration::from_secs(60);
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 /// The lifetime below which fetching a token is hardly worthwhile.
-const SHORT: Duration = Duration::from_secs(60);
+const MIN_LIFETIME: Duration = Duration::from_secs(60);
 /// The longest lifetime that is used, regardless of what the server reports.
-const LONG: Duration = Duration::from_secs(86_400);
+const MAX_LIFETIME: Duration = Duration::from_secs(86_400);
 
 /// A failed step, already recorded in the report.
-pub(super) struct Failed;
+pub(super) struct StepFailure;
 
 /// Runs the steps in order until one fails.
-pub(super) async fn examine(settings: &Settings, report: &mut Report) -> Result<(), Failed> {
-    let source = note(
+pub(super) async fn run_steps(settings: &Settings, report: &mut Report) -> Result<(), StepFailure> {
+    let source = record(
         report,
         CONFIGURATION,
-        source::build(settings, Retry::never()),
+        source::build_source(settings, Retry::never()),
     )?;
-    report.ok(CONFIGURATION, described(settings));
-    let proof = note(report, SECRET, proof::read(settings).await)?;
-    proof.report(SECRET, settings, report);
+    report.ok(CONFIGURATION, describe_settings(settings));
+    let credential = record(
+        report,
+        SECRET,
+        authentication::check_credential(settings).await,
+    )?;
+    credential.report_credential(SECRET, settings, report);
 
     // Building the source has validated the URL.
-    let url = Url::parse(settings.place.url()).map_err(|_| Failed)?;
+    let url = Url::parse(settings.address.url()).map_err(|_| StepFailure)?;
     if let Some(proxy) = http::proxy_for(settings, &url) {
         let connection = format!("the proxy {proxy} makes the connection");
         report.skipped(DNS, &connection);
         report.skipped(TCP, &connection);
     } else {
-        let addresses = note(report, DNS, dns(&url).await)?;
-        report.ok(DNS, listed(&addresses));
-        let address = note(report, TCP, tcp(&addresses).await)?;
+        let addresses = record(report, DNS, dns(&url).await)?;
+        report.ok(DNS, join_addresses(&addresses));
+        let address = record(report, TCP, tcp(&addresses).await)?;
         report.ok(TCP, format!("{address} takes connections"));
     }
-    let looked = note(report, TLS, look(settings, &url).await)?;
-    tls(&url, looked.certificate.as_deref(), report);
-    clock(&looked, report);
+    let probe = record(report, TLS, probe_server(settings, &url).await)?;
+    tls(&url, probe.certificate.as_deref(), report);
+    clock(&probe, report);
 
     let metadata = metadata(settings, report).await;
-    let metadata = note(report, METADATA, metadata)?;
+    let metadata = record(report, METADATA, metadata)?;
 
     let token = source.token(&settings.request).await;
     if let Err(error) = &token
         && error.kind() == ErrorKind::CredentialsRefused
     {
         let failure = explain::token_error(error, settings);
-        report.failed(AUTHENTICATION, &proof.refused(&failure));
-        return Err(Failed);
+        report.failed(AUTHENTICATION, &credential.refusal(&failure));
+        return Err(StepFailure);
     }
-    proof.judge(metadata.as_deref(), AUTHENTICATION, report);
+    credential.report_method(metadata.as_deref(), AUTHENTICATION, report);
     let token = token.map_err(|error| explain::token_error(&error, settings));
-    let token = note(report, TOKEN, token)?;
+    let token = record(report, TOKEN, token)?;
     report.ok(
         TOKEN,
         format!(
@@ -117,25 +118,25 @@ pub(super) async fn examine(settings: &Settings, report: &mut Report) -> Result<
             token.expose().len()
         ),
     );
-    let scopes = note(report, SCOPES, scopes(settings, &token))?;
+    let scopes = record(report, SCOPES, scopes(settings, &token))?;
     report.ok(SCOPES, scopes);
     lifetime(&token, report);
     Ok(())
 }
 
 /// Reports the failure of a step, which ends the examination.
-fn note<T>(
+fn record<T>(
     report: &mut Report,
     step: &'static str,
     found: Result<T, Failure>,
-) -> Result<T, Failed> {
+) -> Result<T, StepFailure> {
     found.map_err(|failure| {
         report.failed(step, &failure);
-        Failed
+        StepFailure
     })
 }
 
-fn described(settings: &Settings) -> String {
+fn describe_settings(settings: &Settings) -> String {
     let from = match (&settings.server_source, &settings.file) {
         (Source::Profile(profile), Some(file)) => {
             format!("profile `{profile}` of {}", file.display())
@@ -154,7 +155,7 @@ async fn metadata(
     settings: &Settings,
     report: &mut Report,
 ) -> Result<Option<Arc<Metadata>>, Failure> {
-    let metadata = source::endpoint(settings)?.metadata().await;
+    let metadata = source::build_endpoint(settings)?.metadata().await;
     let metadata = metadata.map_err(|error| explain::token_error(&error, settings))?;
     match metadata.as_ref().map(|known| known.token_endpoint()) {
         None => report.skipped(
@@ -195,7 +196,7 @@ async fn dns(url: &Url) -> Result<Vec<SocketAddr>, Failure> {
     Ok(addresses)
 }
 
-fn listed(addresses: &[SocketAddr]) -> String {
+fn join_addresses(addresses: &[SocketAddr]) -> String {
     let mut all: Vec<String> = addresses
         .iter()
         .map(|address| address.ip().to_string())
@@ -220,7 +221,7 @@ async fn tcp(addresses: &[SocketAddr]) -> Result<SocketAddr, Failure> {
 }
 
 /// The server's public properties: its certificate and its time.
-struct Looked {
+struct Probe {
     certificate: Option<Vec<u8>>,
     headers: HeaderMap,
     /// The midpoint between request and response, by the local clock.
@@ -228,30 +229,30 @@ struct Looked {
 }
 
 /// Requests the server's root path. Sends no credentials, and accepts any response.
-async fn look(settings: &Settings, url: &Url) -> Result<Looked, Failure> {
+async fn probe_server(settings: &Settings, url: &Url) -> Result<Probe, Failure> {
     let host = settings.host();
-    let client = http::client(settings, url)?
+    let client = http::build_client(settings, url)?
         .redirect(redirect::Policy::none())
         .timeout(settings.timeout.unwrap_or(STEP_TIMEOUT))
         .tls_info(true)
         .build()
-        .map_err(|error| http::failure(&error, "the HTTP client", None))?;
+        .map_err(|error| http::request_failure(&error, "the HTTP client", None))?;
     let mut root = url.clone();
     root.set_path("/");
     root.set_query(None);
-    let asked = SystemTime::now();
+    let requested = SystemTime::now();
     let answer = client.get(root).send().await;
     let answer = answer.map_err(|error| {
         let proxy = http::proxy_for(settings, url);
-        let failure = http::failure(&error, &host, proxy.as_deref());
-        explain::unreachable(failure, settings, url)
+        let failure = http::request_failure(&error, &host, proxy.as_deref());
+        explain::connection_failure(failure, settings, url)
     })?;
-    let took = asked.elapsed().unwrap_or_default();
+    let took = requested.elapsed().unwrap_or_default();
     let info = answer.extensions().get::<TlsInfo>();
-    Ok(Looked {
+    Ok(Probe {
         certificate: info.and_then(TlsInfo::peer_certificate).map(<[u8]>::to_vec),
         headers: answer.headers().clone(),
-        at: asked + took / 2,
+        at: requested + took / 2,
     })
 }
 
@@ -270,11 +271,12 @@ fn tls(url: &Url, certificate: Option<&[u8]>, report: &mut Report) {
         .validity()
         .not_after
         .to_unix_duration();
-    let ends = UNIX_EPOCH + ends;
-    let left = ends.duration_since(SystemTime::now()).unwrap_or_default();
-    let days = left.as_secs() / 86_400;
-    let detail = format!("verified; the certificate is good for {days} more days");
-    if days < CERTIFICATE_DAYS {
+    let validity = Validity::until(UNIX_EPOCH + ends);
+    let detail = format!(
+        "verified; the certificate expires in {} days",
+        validity.days
+    );
+    if validity.is_short() {
         report.warning(
             TLS,
             detail,
@@ -285,15 +287,15 @@ fn tls(url: &Url, certificate: Option<&[u8]>, report: &mut Report) {
     }
 }
 
-fn clock(looked: &Looked, report: &mut Report) {
-    let date = looked.headers.get(DATE).and_then(|date| date.to_str().ok());
+fn clock(probe: &Probe, report: &mut Report) {
+    let date = probe.headers.get(DATE).and_then(|date| date.to_str().ok());
     let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
         report.ok(CLOCK, "the server does not tell its time");
         return;
     };
     // The header has whole seconds, which cut off half a second on average.
     let there = date + Duration::from_millis(500);
-    let (skew, direction) = match there.duration_since(looked.at) {
+    let (skew, direction) = match there.duration_since(probe.at) {
         Ok(ahead) => (ahead, "behind"),
         Err(behind) => (behind.duration(), "ahead of"),
     };
@@ -303,7 +305,7 @@ fn clock(looked: &Looked, report: &mut Report) {
     }
     let whole = humantime::format_duration(Duration::from_secs(skew.as_secs()));
     let detail = format!("{whole} {direction} the server's");
-    if skew > SKEW {
+    if skew > MAX_CLOCK_SKEW {
         report.warning(
             CLOCK,
             detail,
@@ -315,35 +317,35 @@ fn clock(looked: &Looked, report: &mut Report) {
 }
 
 fn scopes(settings: &Settings, token: &AccessToken) -> Result<String, Failure> {
-    let asked = settings.request.scopes();
-    token.require_scopes(asked)?;
+    let requested = settings.request.scopes();
+    token.require_scopes(requested)?;
     let granted = token.scopes();
-    Ok(match (asked.is_empty(), granted.is_empty()) {
-        (true, true) => "none was asked for, none was told".to_owned(),
-        (true, false) => format!("none was asked for; granted is `{granted}`"),
-        (false, _) if asked == granted => format!("`{granted}`, as asked for"),
-        (false, _) => format!("granted is more than was asked for: `{granted}`"),
+    Ok(match (requested.is_empty(), granted.is_empty()) {
+        (true, true) => "none requested, and none reported by the server".to_owned(),
+        (true, false) => format!("none requested; granted: `{granted}`"),
+        (false, _) if requested == granted => format!("`{granted}`, as requested"),
+        (false, _) => format!("more granted than requested: `{granted}`"),
     })
 }
 
 fn lifetime(token: &AccessToken, report: &mut Report) {
     let whole = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs()));
     let detail = format!("a token is valid for {}", whole(token.lifetime()));
-    let says = token.expires_at().zip(inspect::expiry(token.expose()));
+    let says = token.expires_at().zip(jwt::expiry(token.expose()));
     let early = says.and_then(|(ours, says)| ours.duration_since(says).ok());
-    if let Some(early) = early.filter(|early| *early > SKEW) {
+    if let Some(early) = early.filter(|early| *early > MAX_CLOCK_SKEW) {
         report.warning(
             LIFETIME,
             format!("{detail}, and the token itself says {} less", whole(early)),
             "have the server's `expires_in` corrected, or set `max_lifetime`",
         );
-    } else if token.lifetime() < SHORT {
+    } else if token.lifetime() < MIN_LIFETIME {
         report.warning(
             LIFETIME,
             detail,
             "have tokens of some minutes issued: so short ones cost a request each",
         );
-    } else if token.lifetime() >= LONG {
+    } else if token.lifetime() >= MAX_LIFETIME {
         report.warning(
             LIFETIME,
             format!("{detail} or longer, which is unusual"),
@@ -358,34 +360,34 @@ fn lifetime(token: &AccessToken, report: &mut Report) {
 mod tests {
     use super::*;
 
-    fn told(date: Option<&str>, at: u64) -> String {
+    fn clock_step(date: Option<&str>, at: u64) -> String {
         let mut headers = HeaderMap::new();
         if let Some(date) = date {
             headers.insert(DATE, date.parse().unwrap());
         }
         let mut report = Report::default();
-        let looked = Looked {
+        let probe = Probe {
             certificate: None,
             headers,
             at: UNIX_EPOCH + Duration::from_secs(at),
         };
-        clock(&looked, &mut report);
+        clock(&probe, &mut report);
         report.to_json()["steps"][0].to_string()
     }
 
     #[test]
     fn clocks_are_compared() {
         let date = Some("Fri, 15 Jan 2027 08:00:00 GMT");
-        assert!(told(date, 1_800_000_000).contains("in step"));
-        assert!(told(date, 1_800_000_010).contains("9s ahead of"));
-        let far = told(date, 1_799_999_000);
+        assert!(clock_step(date, 1_800_000_000).contains("in step"));
+        assert!(clock_step(date, 1_800_000_010).contains("9s ahead of"));
+        let far = clock_step(date, 1_799_999_000);
         assert!(
             far.contains("behind") && far.contains("warning") && far.contains("NTP"),
             "{far}"
         );
         assert!(
-            told(None, 0).contains("does not tell")
-                && told(Some("soon"), 0).contains("does not tell")
+            clock_step(None, 0).contains("does not tell")
+                && clock_step(Some("soon"), 0).contains("does not tell")
         );
     }
 }

@@ -121,7 +121,7 @@ fn read_if(
 
 /// Replaces the file atomically. Anything of that name is replaced, including a link.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = beside(path)?;
+    let new = temporary_path(path)?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     let mut file = open_no_link(&new, &mut options)?;
@@ -137,8 +137,8 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Renames a file that may be open elsewhere, and removes it. On Windows an open file keeps its name until it is
 /// closed, so the original name must be freed first.
-pub(super) fn set_aside(path: &Path) -> io::Result<()> {
-    let aside = beside(path)?;
+pub(super) fn move_away(path: &Path) -> io::Result<()> {
+    let aside = temporary_path(path)?;
     rename(path, &aside)?;
     // If this fails, a later sweep removes it.
     let _ = remove(&aside);
@@ -146,7 +146,7 @@ pub(super) fn set_aside(path: &Path) -> io::Result<()> {
 }
 
 /// Returns an unused name in the same folder. Files left under it are removed later (see [`is_temporary`]).
-fn beside(path: &Path) -> io::Result<PathBuf> {
+fn temporary_path(path: &Path) -> io::Result<PathBuf> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = path.with_extension(format!("{}-{number}.new", std::process::id()));
@@ -155,7 +155,7 @@ fn beside(path: &Path) -> io::Result<PathBuf> {
     Ok(name)
 }
 
-/// Returns true if [`beside`] created this name: `KEY.PID-N.new`.
+/// Returns true if [`temporary_path`] created this name: `KEY.PID-N.new`.
 pub(super) fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     let mut parts = name.unwrap_or_default().split('.');
@@ -175,14 +175,20 @@ pub(super) fn is_key(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// Returns the key if this is the name of an entry.
+pub(super) fn entry_key(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".token")?;
+    is_key(name).then_some(name)
+}
+
 /// Renames a file, with retries. Windows does not replace a file that a virus scanner has open, nor on some file
 /// systems one that another run is reading. Both last only a moment, less than what the cache allows a store.
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    const TRIES: u32 = 10;
-    const PAUSE: Duration = Duration::from_millis(5);
-    for _ in 1..TRIES {
+    const MAX_ATTEMPTS: u32 = 10;
+    const RETRY_INTERVAL: Duration = Duration::from_millis(5);
+    for _ in 1..MAX_ATTEMPTS {
         match fs::rename(from, to) {
-            Err(error) if is_in_use(&error) => thread::sleep(PAUSE),
+            Err(error) if is_in_use(&error) => thread::sleep(RETRY_INTERVAL),
             outcome => return outcome,
         }
     }
@@ -212,18 +218,18 @@ pub(super) fn open_lock(path: &Path) -> io::Result<File> {
 }
 
 /// A file that is locked until this is dropped.
-pub(super) struct Locked(pub(super) File);
+pub(super) struct FileLock(pub(super) File);
 
-impl Locked {
+impl FileLock {
     /// Takes the lock; `None` if another process holds it.
     pub(super) fn try_new(file: File) -> io::Result<Option<Self>> {
-        let taken = taken(FileExt::try_lock(&file))?;
-        Ok(taken.then(|| Self(file)))
+        let is_acquired = is_acquired(FileExt::try_lock(&file))?;
+        Ok(is_acquired.then(|| Self(file)))
     }
 }
 
 /// Closing a file releases its locks on every system, but Windows does not say when.
-impl Drop for Locked {
+impl Drop for FileLock {
     fn drop(&mut self) {
         let _ = FileExt::unlock(&self.0);
     }
@@ -236,8 +242,8 @@ pub(super) fn is_locked(path: &Path) -> io::Result<bool> {
     match open_no_link(path, &mut options) {
         // Shared, as several processes may check at once.
         Ok(file) => {
-            let free = taken(FileExt::try_lock_shared(&file))?;
-            drop(free.then(|| Locked(file)));
+            let free = is_acquired(FileExt::try_lock_shared(&file))?;
+            drop(free.then(|| FileLock(file)));
             Ok(!free)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -245,7 +251,7 @@ pub(super) fn is_locked(path: &Path) -> io::Result<bool> {
     }
 }
 
-fn taken(outcome: Result<(), TryLockError>) -> io::Result<bool> {
+fn is_acquired(outcome: Result<(), TryLockError>) -> io::Result<bool> {
     match outcome {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
@@ -299,7 +305,8 @@ fn is_unfit(error: &io::Error) -> bool {
 fn is_mine_alone(found: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
 
-    is_mine(found) && found.mode() & 0o077 == 0
+    let open_to_others = found.mode() & 0o077;
+    is_mine(found) && open_to_others == 0
 }
 
 #[cfg(not(unix))]

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     entry::{self, Label},
-    files, key_of,
+    files,
     record::Guard,
 };
 
@@ -39,7 +39,7 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<EntryFile>> {
     let mut all = Vec::new();
     for file in fs::read_dir(folder)? {
         let path = file?.path();
-        let Some(key) = key_of(&path).map(str::to_owned) else {
+        let Some(key) = files::entry_key(&path).map(str::to_owned) else {
             continue;
         };
         let head = files::read(&path)?.and_then(|bytes| entry::head(&bytes, &key));
@@ -103,11 +103,14 @@ pub(super) fn sweep(folder: &Path, now: SystemTime) {
 /// Removes partial files of processes that died.
 fn remove_temporary_files(folder: &Path) {
     /// The age after which a temporary file is abandoned: no live process takes longer to write a token.
-    const AGE: Duration = Duration::from_secs(60);
+    const TEMPORARY_FILE_AGE: Duration = Duration::from_secs(60);
     for file in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = file.path();
         let written = file.metadata().and_then(|found| found.modified());
-        let old = written.is_ok_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed >= AGE));
+        let old = written.is_ok_and(|at| {
+            at.elapsed()
+                .is_ok_and(|elapsed| elapsed >= TEMPORARY_FILE_AGE)
+        });
         if !old || !files::is_temporary(&path) {
             continue;
         }

@@ -9,7 +9,7 @@ use std::{
 
 use hallpass::cache::LeaseOutcome;
 
-use super::files::{self, Locked};
+use super::files::{self, FileLock};
 
 /// The latest fence number and lease of a key. An unreadable record counts as missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,12 +93,12 @@ fn milliseconds(time: SystemTime) -> u64 {
 }
 
 /// A record's file, locked until this is dropped.
-pub(super) struct Guard(Locked);
+pub(super) struct Guard(FileLock);
 
 impl Guard {
     /// Locks the record; `None` if another process holds the lock.
     pub(super) fn try_new(path: &Path) -> io::Result<Option<Self>> {
-        let locked = Locked::try_new(files::open_lock(path)?)?;
+        let locked = FileLock::try_new(files::open_lock(path)?)?;
         Ok(locked.map(Self))
     }
 

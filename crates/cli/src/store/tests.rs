@@ -1,6 +1,6 @@
 //! The promises of a token store, tested on this one, and damage that others may do to its files.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use hallpass::{AccessToken, TokenRequest, TokenSource as _, cache::CachedTokenSource};
 use hallpass_testkit::{ManualClock, ScriptedSource};

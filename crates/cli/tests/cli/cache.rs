@@ -327,7 +327,7 @@ async fn clear_removes_entries_and_names_other_files() {
         ("c", b""),
         ("d", b"{\"key\":\"x\",\"version\":2}\n"),
     ];
-    let damaged_entries = [("e", &entry[..body + 1]), ("f", &entry)];
+    let damaged_entries = [("e", &entry[..=body]), ("f", &entry)];
     for (digit, content) in other_files.iter().chain(&damaged_entries) {
         fs::write(named(digit), content).unwrap();
     }

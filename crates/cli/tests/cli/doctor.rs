@@ -148,7 +148,11 @@ async fn a_secret_that_is_refused_fails_at_the_authentication() {
         report.ends_with("skip not checked     token, scopes, lifetime\n"),
         "{report}"
     );
-    let report = stdout(&user.run("doctor --authentication form").code(4));
+    let report = stdout(
+        &user
+            .run("doctor --authentication client_secret_post")
+            .code(4),
+    );
     assert!(
         report.contains("FAIL authentication  client_secret_post: "),
         "{report}"

@@ -3,6 +3,7 @@
 // Tests and their helpers panic on anything unexpected, and format output directly.
 #![allow(clippy::unwrap_used, clippy::format_push_string)]
 
+mod authentication;
 mod cache;
 mod doctor;
 mod documentation;
@@ -18,4 +19,3 @@ mod request;
 mod scripts;
 mod support;
 mod token;
-mod ways;

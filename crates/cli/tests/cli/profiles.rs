@@ -64,7 +64,7 @@ async fn the_environment_goes_over_the_profile() {
     command
         .env("HALLPASS_TOKEN_ENDPOINT", server.token_endpoint())
         .env("HALLPASS_SCOPE", "orders.write")
-        .env("HALLPASS_AUTHENTICATION", "form")
+        .env("HALLPASS_AUTHENTICATION", "client_secret_post")
         .env("HALLPASS_CLIENT_ID", ID)
         .env("HALLPASS_CLIENT_SECRET", SECRET)
         .env_remove("CLIENT_SECRET");
@@ -219,12 +219,14 @@ fn a_setting_without_effect_is_an_error() {
     let endpoint = "token_endpoint = 'https://login.example/token'\n";
     for (settings, named) in [
         (
-            format!("{endpoint}{secret}private_key = 'env:KEY'\nauthentication = 'form'"),
-            "`private_key` has no effect: `authentication` is `form`",
+            format!(
+                "{endpoint}{secret}private_key = 'env:KEY'\nauthentication = 'client_secret_post'"
+            ),
+            "`private_key` has no effect: `authentication` is `client_secret_post`",
         ),
         (
-            format!("{endpoint}{secret}{key}authentication = 'private-key-jwt'"),
-            "`client_secret` has no effect: `authentication` is `private-key-jwt`",
+            format!("{endpoint}{secret}{key}authentication = 'private_key_jwt'"),
+            "`client_secret` has no effect: `authentication` is `private_key_jwt`",
         ),
         (
             format!("{endpoint}{secret}key_id = '1'"),
@@ -277,7 +279,7 @@ async fn an_assertion_can_name_a_certificate_and_the_token_endpoint() {
     let file = |name: &str| format!("file:{}", user.path(name).display());
     user.profile(&format!(
         "[profile.default]\ntoken_endpoint = '{endpoint}'\nclient_id = 'orders'\n\
-         private_key = '{}'\ncertificate = '{}'\nauthentication = 'private-key-jwt'\n\
+         private_key = '{}'\ncertificate = '{}'\nauthentication = 'private_key_jwt'\n\
          danger_token_endpoint_as_audience = true\ndanger_allow_http_on_loopback = true\n",
         file("key.pem"),
         file("crt.pem"),

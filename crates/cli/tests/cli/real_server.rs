@@ -24,9 +24,14 @@ async fn it_gives_tokens_and_passes_the_doctor() {
     };
     let plain = peer.told("token_endpoint");
     user.profile(
-        &(profile("odd", plain, "basic:odd id", "basic")
-            + &profile("post", plain, "post-odd", "form")
-            + &profile("tls", peer.told("tls_token_endpoint"), "basic", "basic")),
+        &(profile("odd", plain, "basic:odd id", "client_secret_basic")
+            + &profile("post", plain, "post-odd", "client_secret_post")
+            + &profile(
+                "tls",
+                peer.told("tls_token_endpoint"),
+                "basic",
+                "client_secret_basic",
+            )),
     );
     for (name, id) in [("odd", "basic:odd id"), ("post", "post-odd")] {
         let secret = peer.client_secret(id).to_owned();

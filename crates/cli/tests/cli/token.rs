@@ -95,7 +95,7 @@ async fn flags_go_over_the_profile() {
     let server = server().await;
     let user = User::of(&server);
     user.prints(
-        "token --scope orders.write --parameter tenant=blue --audience urn:a --authentication form",
+        "token --scope orders.write --parameter tenant=blue --audience urn:a --authentication client_secret_post",
     );
     let asked = server.token_requests().remove(0);
     assert_eq!(asked.parameter("scope"), Some("orders.write"));

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
+use hallpass::{camall, core::Hint, endpoint::hints};
+
 use super::*;
-use crate::args::Authentication;
+use crate::{args::AuthenticationMethod, failure::advice};
 
 fn parse(text: &str, chosen: Option<&str>) -> Result<Option<(String, Layer)>, Failure> {
     let path = Path::new("config.toml");
@@ -30,7 +32,7 @@ fn a_profile_may_say_everything() {
         algorithm = "PS256"
         assertion = "env:ASSERTION"
         client_secret = "env:ORDERS_SECRET"
-        authentication = "raw-basic"
+        authentication = "client_secret_basic_raw"
         scope = ["a", "b"]
         audience = "https://api.example"
         resource = ["https://a.example/", "https://b.example/"]
@@ -53,7 +55,10 @@ fn a_profile_may_say_everything() {
     assert_eq!(name, "orders");
     assert_eq!(layer.scope.as_deref(), Some("a b"));
     assert_eq!(layer.resource.len(), 2);
-    assert_eq!(layer.client.authentication, Some(Authentication::RawBasic));
+    assert_eq!(
+        layer.client.authentication,
+        Some(AuthenticationMethod::ClientSecretBasicRaw)
+    );
     assert_eq!(layer.timeout, Some(Duration::from_secs(10)));
     assert_eq!(layer.connect_timeout, Some(Duration::from_secs(3)));
     assert_eq!(
@@ -133,7 +138,10 @@ fn what_is_wrong_is_told_with_its_line_and_no_value_is_repeated() {
             "[profile.p]\ntimeout = 0x10",
             "`timeout`: a time is written",
         ),
-        ("[profile.p]\nauthentication = \"CANARY\"", "none of `form`"),
+        (
+            "[profile.p]\nauthentication = \"CANARY\"",
+            "none of `client_secret_post`",
+        ),
         ("[profile.p]\ncache = \"CANARY\"", "`true` or `false`"),
         (
             "[profile.p]\nscope = [1, \"CANARY\"]",
@@ -170,5 +178,44 @@ fn a_mistyped_name_gets_the_nearest_one() {
         let chosen = if text.contains("prod") { "prd" } else { "p" };
         let text = parse(text, Some(chosen)).unwrap_err().to_string();
         assert!(text.contains(&format!("did you mean {nearest}?")), "{text}");
+    }
+}
+
+/// Words in backticks that are not settings: values of settings and variables.
+const OTHERS: [&str; 9] = [
+    "CAMALL_CLIENT_ID",
+    "CAMALL_CLIENT_SECRET",
+    "HTTPS_PROXY",
+    "client_secret_basic",
+    "client_secret_basic_raw",
+    "https",
+    "client_secret_post",
+    "system",
+    "true",
+];
+
+/// The hints that no part of this command can produce.
+const ELSEWHERE: [Hint; 4] = [
+    hints::ANONYMOUS,
+    hints::NO_ADDRESS,
+    hints::OWN_TRANSPORT,
+    hints::UNKNOWN_ADDRESS,
+];
+
+#[test]
+fn hints_name_settings_of_the_command() {
+    let mut seen = 0;
+    let all = hints::ALL.iter().chain(camall::hints::ALL);
+    for hint in all.filter(|hint| !ELSEWHERE.contains(hint)) {
+        let text = advice::in_command(hint.name(), hint.text());
+        for name in text.split('`').skip(1).step_by(2) {
+            let known = KEYS.contains(&name) || OTHERS.contains(&name);
+            assert!(known, "`{name}` in: {text}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
+    for (_, setting) in advice::SETTINGS {
+        assert!(KEYS.contains(&setting), "{setting}");
     }
 }

@@ -10,173 +10,182 @@ use hallpass::{
     jwt::Signer as _,
 };
 
-use super::{report::Report, steps::CERTIFICATE_DAYS};
+use super::{report::Report, validity::Validity};
 use crate::{
-    config::{Proof as Setting, SecretReference, Sent, Server, Settings},
+    config::{AuthenticationSettings, SecretEncoding, SecretReference, Server, Settings},
     explain,
     failure::Failure,
     source,
 };
 
 /// The result of reading the credential.
-pub(super) struct Proof {
+pub(super) struct CredentialCheck {
     /// The credential's location and description; `None` if there is nothing secret.
-    read: Option<String>,
+    location: Option<String>,
     /// The registered name of the method, as in server metadata.
     method: &'static str,
     algorithm: Option<&'static str>,
     /// The end of a certificate's validity.
-    ends: Option<SystemTime>,
+    valid_until: Option<SystemTime>,
     /// A sign that a client secret was altered in transit.
     anomaly: Option<SecretAnomaly>,
-    described: String,
+    description: String,
 }
 
-pub(super) async fn read(settings: &Settings) -> Result<Proof, Failure> {
-    let proof = look(settings).await?;
-    // The credentials are created as for a request but not sent, to report errors before any network access.
-    let context = AuthenticationContext::new(&settings.client_id, settings.place.url());
-    let credentials = source::authentication(settings)?
+pub(super) async fn check_credential(settings: &Settings) -> Result<CredentialCheck, Failure> {
+    let check = read_credential(settings).await?;
+    // The credentials are created as for a request but not encoding, to report errors before any network access.
+    let context = AuthenticationContext::new(&settings.client_id, settings.address.url());
+    let credentials = source::client_authentication(settings)?
         .credentials(&context)
         .await;
     credentials.map_err(|error| explain::token_error(&error, settings))?;
-    Ok(proof)
+    Ok(check)
 }
 
-async fn look(settings: &Settings) -> Result<Proof, Failure> {
-    let plain = |method, described: &str| Proof {
-        read: None,
+async fn read_credential(settings: &Settings) -> Result<CredentialCheck, Failure> {
+    let plain = |method, description: &str| CredentialCheck {
+        location: None,
         method,
         algorithm: None,
-        ends: None,
+        valid_until: None,
         anomaly: None,
-        described: described.to_owned(),
+        description: description.to_owned(),
     };
-    Ok(match &settings.proof {
-        Setting::Secret { way, secret } => {
-            let anomaly = text(settings, "client_secret", secret).await?.anomaly();
-            let (sent, by_default) = match way {
-                Some(sent) => (*sent, ""),
-                None => (default_of(settings.server), ", the default for this server"),
+    Ok(match &settings.authentication {
+        AuthenticationSettings::ClientSecret { encoding, secret } => {
+            let anomaly = read_secret(settings, "client_secret", secret)
+                .await?
+                .anomaly();
+            let (encoding, by_default) = match encoding {
+                Some(encoding) => (*encoding, ""),
+                None => (
+                    default_encoding(settings.server),
+                    ", the default for this server",
+                ),
             };
-            let (method, encoding) = match sent {
-                Sent::Form => ("client_secret_post", ""),
-                Sent::Basic => ("client_secret_basic", ""),
-                Sent::RawBasic => ("client_secret_basic", ", not encoded"),
+            let (method, note) = match encoding {
+                SecretEncoding::Post => ("client_secret_post", ""),
+                SecretEncoding::Basic => ("client_secret_basic", ""),
+                SecretEncoding::BasicRaw => ("client_secret_basic", ", not encoded"),
             };
-            let described = format!("{method}{encoding}{by_default}");
-            Proof {
+            let description = format!("{method}{note}{by_default}");
+            CredentialCheck {
                 anomaly,
-                ..plain(method, &described).from(secret, "can be read")
+                ..plain(method, &description).with_location(secret, "can be read")
             }
         }
-        Setting::SecretJwt { secret } => {
-            let anomaly = text(settings, "client_secret", secret).await?.anomaly();
-            let proof = plain("client_secret_jwt", "client_secret_jwt by HS256");
-            Proof {
+        AuthenticationSettings::ClientSecretJwt { secret } => {
+            let anomaly = read_secret(settings, "client_secret", secret)
+                .await?
+                .anomaly();
+            let check = plain("client_secret_jwt", "client_secret_jwt by HS256");
+            CredentialCheck {
                 anomaly,
                 algorithm: Some("HS256"),
-                ..proof.from(secret, "can be read")
+                ..check.with_location(secret, "can be read")
             }
         }
-        Setting::Key {
+        AuthenticationSettings::PrivateKeyJwt {
             key: reference,
             certificate,
             ..
         } => {
-            let text = source::open_key(settings)?.secret().await;
+            let text = source::open_private_key(settings)?.secret().await;
             let text = text.map_err(|error| explain::token_error(&error.into(), settings))?;
-            let key = source::key(text.expose(), settings)?;
+            let key = source::parse_signing_key(text.expose(), settings)?;
             let algorithm = key.algorithm().name();
             let key_id = match (key.key_id(), certificate) {
                 (Some(key_id), _) => format!("the server must know it as `{key_id}`"),
                 (None, Some(_)) => "the server must know its certificate".to_owned(),
                 (None, None) => "it has no `kid`".to_owned(),
             };
-            let described = format!("private_key_jwt by {algorithm}; {key_id}");
-            Proof {
+            let description = format!("private_key_jwt by {algorithm}; {key_id}");
+            CredentialCheck {
                 algorithm: Some(algorithm),
-                ..plain("private_key_jwt", &described)
-                    .from(reference, &format!("holds a key for {algorithm}"))
+                ..plain("private_key_jwt", &description)
+                    .with_location(reference, &format!("holds a key for {algorithm}"))
             }
         }
-        Setting::Workload { assertion } => {
-            text(settings, "assertion", assertion).await?;
+        AuthenticationSettings::WorkloadIdentity { assertion } => {
+            read_secret(settings, "assertion", assertion).await?;
             plain("private_key_jwt", "an assertion of the platform's")
-                .from(assertion, "can be read")
+                .with_location(assertion, "can be read")
         }
-        Setting::Certificate {
+        AuthenticationSettings::MutualTls {
             certificate,
             self_signed,
             ..
         } => {
-            let identity = source::certificate(settings)?.identity().await;
+            let identity = source::client_certificate(settings)?.identity().await;
             let identity = identity.map_err(|error| explain::token_error(&error, settings))?;
             let method = if *self_signed {
                 "self_signed_tls_client_auth"
             } else {
                 "tls_client_auth"
             };
-            Proof {
-                ends: identity.valid_until(),
+            CredentialCheck {
+                valid_until: identity.valid_until(),
                 ..plain(method, &format!("{method}, by its certificate in TLS"))
-                    .from(certificate, "holds a certificate that fits its key")
+                    .with_location(certificate, "holds a certificate that fits its key")
             }
         }
-        Setting::Nothing => plain(
+        AuthenticationSettings::None => plain(
             "none",
             "none: the server must know the client by its network",
         ),
     })
 }
 
-/// Returns how a secret is sent by default.
-fn default_of(server: Server) -> Sent {
+/// Returns how a secret is encoding by default.
+fn default_encoding(server: Server) -> SecretEncoding {
     match server {
-        Server::Camall => Sent::Form,
-        Server::Any => Sent::Basic,
+        Server::Camall => SecretEncoding::Post,
+        Server::Any => SecretEncoding::Basic,
         Server::Preset(preset) => match preset.authentication {
-            SecretAuthentication::Post => Sent::Form,
-            SecretAuthentication::BasicRaw => Sent::RawBasic,
-            _ => Sent::Basic,
+            SecretAuthentication::Post => SecretEncoding::Post,
+            SecretAuthentication::BasicRaw => SecretEncoding::BasicRaw,
+            _ => SecretEncoding::Basic,
         },
     }
 }
 
 /// Returns the path of a secret's file that everyone can read, if there is one.
 #[cfg(unix)]
-fn open_to_everyone(settings: &Settings) -> Option<String> {
+fn world_readable_file(settings: &Settings) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let reference = settings.proof.secret_reference()?.to_string();
+    let reference = settings.authentication.secret_reference()?.to_string();
     let path = reference.strip_prefix("file:")?;
     let mode = std::fs::metadata(path).ok()?.permissions().mode();
     (mode & 0o004 != 0).then(|| path.to_owned())
 }
 
 #[cfg(not(unix))]
-fn open_to_everyone(_: &Settings) -> Option<String> {
+fn world_readable_file(_: &Settings) -> Option<String> {
     None
 }
 
-async fn text(
+async fn read_secret(
     settings: &Settings,
     setting: &str,
     reference: &SecretReference,
 ) -> Result<hallpass::Secret, Failure> {
-    let secret = source::open(settings, setting, reference)?.secret().await;
+    let secret = source::open_secret(settings, setting, reference)?
+        .secret()
+        .await;
     secret.map_err(|error| explain::token_error(&error.into(), settings))
 }
 
-impl Proof {
-    fn from(mut self, reference: &SecretReference, what: &str) -> Self {
-        self.read = Some(format!("{reference} {what}"));
+impl CredentialCheck {
+    fn with_location(mut self, reference: &SecretReference, what: &str) -> Self {
+        self.location = Some(format!("{reference} {what}"));
         self
     }
 
     /// Returns the failure with the rejected method added.
-    pub(super) fn refused(&self, failure: &Failure) -> Failure {
-        let text = format!("{}: {}", self.described, failure.message());
+    pub(super) fn refusal(&self, failure: &Failure) -> Failure {
+        let text = format!("{}: {}", self.description, failure.message());
         let refused = Failure::new(failure.exit(), text);
         match failure.remedy() {
             Some(remedy) => refused.with_remedy(remedy),
@@ -184,28 +193,32 @@ impl Proof {
         }
     }
 
-    pub(super) fn report(&self, step: &'static str, settings: &Settings, report: &mut Report) {
-        let Some(read) = &self.read else {
+    pub(super) fn report_credential(
+        &self,
+        step: &'static str,
+        settings: &Settings,
+        report: &mut Report,
+    ) {
+        let Some(location) = &self.location else {
             report.skipped(step, "there is none");
             return;
         };
-        if let Some(path) = open_to_everyone(settings) {
-            let detail = format!("{read}, and everyone on this machine may read it");
+        if let Some(path) = world_readable_file(settings) {
+            let detail = format!("{location}, and everyone on this machine may read it");
             report.warning(step, detail, &format!("`chmod o= {path}`"));
             return;
         }
         if let Some(anomaly) = self.anomaly {
-            report.warning(step, format!("{read}, and {anomaly}"), anomaly.hint());
+            report.warning(step, format!("{location}, and {anomaly}"), anomaly.hint());
             return;
         }
-        let Some(ends) = self.ends else {
-            report.ok(step, read);
+        let Some(valid_until) = self.valid_until else {
+            report.ok(step, location);
             return;
         };
-        let left = ends.duration_since(SystemTime::now()).unwrap_or_default();
-        let days = left.as_secs() / 86_400;
-        let detail = format!("{read}, good for {days} more days");
-        if days < CERTIFICATE_DAYS {
+        let validity = Validity::until(valid_until);
+        let detail = format!("{location}, expires in {} days", validity.days);
+        if validity.is_short() {
             let remedy = "have it renewed: servers refuse one that has ended";
             report.warning(step, detail, remedy);
         } else {
@@ -215,21 +228,21 @@ impl Proof {
 
     /// Compares the method with the server's metadata. The lists may be incomplete, so a missing method is not yet a
     /// failure.
-    pub(super) fn judge(
+    pub(super) fn report_method(
         &self,
         metadata: Option<&Metadata>,
         step: &'static str,
         report: &mut Report,
     ) {
         let Some(metadata) = metadata.filter(|_| !self.method.is_empty()) else {
-            report.ok(step, &self.described);
+            report.ok(step, &self.description);
             return;
         };
         let mut methods = metadata.token_endpoint_auth_methods();
         if !methods.any(|method| method == self.method) {
             let detail = format!(
                 "{}, which the server's metadata does not list",
-                self.described
+                self.description
             );
             let listed: Vec<_> = metadata.token_endpoint_auth_methods().collect();
             let listed = TextFilter::new().clean(&listed.join("`, `"));
@@ -243,7 +256,7 @@ impl Proof {
             Some(algorithm) if metadata.takes_assertions_by(algorithm) == Some(false) => {
                 let detail = format!(
                     "{}, an algorithm that the server's metadata does not list",
-                    self.described
+                    self.description
                 );
                 report.warning(
                     step,
@@ -251,7 +264,10 @@ impl Proof {
                     "make a key of another kind, or set `algorithm`",
                 );
             }
-            _ => report.ok(step, format!("{}, which the server takes", self.described)),
+            _ => report.ok(
+                step,
+                format!("{}, which the server takes", self.description),
+            ),
         }
     }
 }

@@ -18,96 +18,94 @@ use hallpass::{
 };
 
 use crate::{
-    config::{Audience, Proof, SecretReference, Sent, Settings},
+    config::{Audience, AuthenticationSettings, SecretEncoding, SecretReference, Settings},
     failure::Failure,
 };
 
 /// Creates the client authentication, which reads the credential at each attempt; nothing is read yet.
-pub(crate) fn authentication(
+pub(crate) fn client_authentication(
     settings: &Settings,
 ) -> Result<Arc<dyn ClientAuthentication>, Failure> {
-    Ok(match &settings.proof {
-        Proof::Secret { way, secret } => {
-            let secret = open(settings, "client_secret", secret)?;
-            match way {
-                Some(Sent::Form) => Arc::new(ClientSecretPost::new(secret)),
-                Some(Sent::RawBasic) => Arc::new(ClientSecretBasic::raw(secret)),
-                Some(Sent::Basic) | None => Arc::new(ClientSecretBasic::new(secret)),
+    Ok(match &settings.authentication {
+        AuthenticationSettings::ClientSecret { encoding, secret } => {
+            let secret = open_secret(settings, "client_secret", secret)?;
+            match encoding {
+                Some(SecretEncoding::Post) => Arc::new(ClientSecretPost::new(secret)),
+                Some(SecretEncoding::BasicRaw) => Arc::new(ClientSecretBasic::raw(secret)),
+                Some(SecretEncoding::Basic) | None => Arc::new(ClientSecretBasic::new(secret)),
             }
         }
-        Proof::SecretJwt { secret } => {
-            let secret = open(settings, "client_secret", secret)?;
-            Arc::new(ClientSecretJwt::new(assertions(settings)?, secret))
+        AuthenticationSettings::ClientSecretJwt { secret } => {
+            let secret = open_secret(settings, "client_secret", secret)?;
+            Arc::new(ClientSecretJwt::new(assertion_settings(settings)?, secret))
         }
-        Proof::Key {
+        AuthenticationSettings::PrivateKeyJwt {
             key_id, algorithm, ..
         } => {
-            let text = open_key(settings)?;
-            let algorithm = algorithm.as_deref().map(known_algorithm).transpose()?;
+            let text = open_private_key(settings)?;
+            let algorithm = algorithm.as_deref().map(parse_algorithm).transpose()?;
             let (key_id, certified) = (key_id.clone(), has_certificate(settings));
-            let read = move |text: &str| key_of(text, key_id.as_deref(), algorithm, certified);
+            let read = move |text: &str| parse_key(text, key_id.as_deref(), algorithm, certified);
             Arc::new(PrivateKeyJwt::from_source(
-                assertions(settings)?,
+                assertion_settings(settings)?,
                 text,
                 read,
             ))
         }
-        Proof::Workload { assertion } => Arc::new(WorkloadIdentity::new(open(
-            settings,
-            "assertion",
-            assertion,
-        )?)),
-        Proof::Certificate { .. } => Arc::new(certificate(settings)?),
-        Proof::Nothing => Arc::new(PublicClient::new()),
+        AuthenticationSettings::WorkloadIdentity { assertion } => Arc::new(WorkloadIdentity::new(
+            open_secret(settings, "assertion", assertion)?,
+        )),
+        AuthenticationSettings::MutualTls { .. } => Arc::new(client_certificate(settings)?),
+        AuthenticationSettings::None => Arc::new(PublicClient::new()),
     })
 }
 
 /// Opens the certificate of a client that has one.
-pub(crate) fn certificate(settings: &Settings) -> Result<MutualTls, Failure> {
-    let Proof::Certificate {
+pub(crate) fn client_certificate(settings: &Settings) -> Result<MutualTls, Failure> {
+    let AuthenticationSettings::MutualTls {
         certificate,
         key,
         self_signed,
         bound_tokens,
-    } = &settings.proof
+    } = &settings.authentication
     else {
         return Err(Failure::configuration("the client has no certificate"));
     };
-    let certificate = open(settings, "certificate", certificate)?;
-    let mut how = match key {
-        Some(key) => MutualTls::from_pair(certificate, open(settings, "private_key", key)?),
+    let certificate = open_secret(settings, "certificate", certificate)?;
+    let mut tls = match key {
+        Some(key) => MutualTls::from_pair(certificate, open_secret(settings, "private_key", key)?),
         None => MutualTls::new(certificate),
     };
     if *self_signed {
-        how = how.self_signed();
+        tls = tls.self_signed();
     }
     Ok(if *bound_tokens {
-        how
+        tls
     } else {
-        how.unbound_tokens()
+        tls.unbound_tokens()
     })
 }
 
 /// Builds camall.io's source, whose documentation supports client secrets only.
-pub(super) fn of_camall(
+pub(super) fn camall_authentication(
     settings: &Settings,
 ) -> Result<(Option<camall::Authentication>, Arc<dyn SecretSource>), Failure> {
-    let Proof::Secret { way, secret } = &settings.proof else {
+    let AuthenticationSettings::ClientSecret { encoding, secret } = &settings.authentication else {
         return Err(
-            Failure::configuration("camall.io takes client secrets, and no other proof")
-                .with_remedy("set `client_secret`, and `authentication` to `form` or `basic`"),
+            Failure::configuration("camall.io supports no client authentication method without a client secret")
+                .with_remedy("set `client_secret`, and `authentication` to `client_secret_post` or `client_secret_basic`"),
         );
     };
-    let way = way.map(|way| match way {
-        Sent::Form => camall::Authentication::Form,
-        Sent::Basic => camall::Authentication::Basic,
-        Sent::RawBasic => camall::Authentication::RawBasic,
+    let encoding = encoding.map(|encoding| match encoding {
+        SecretEncoding::Post => camall::Authentication::Form,
+        SecretEncoding::Basic => camall::Authentication::Basic,
+        SecretEncoding::BasicRaw => camall::Authentication::RawBasic,
     });
-    Ok((way, open(settings, "client_secret", secret)?))
+    Ok((encoding, open_secret(settings, "client_secret", secret)?))
 }
 
 /// Opens the secret source that a reference names.
-pub(crate) fn open(
+pub(crate) fn open_secret(
     settings: &Settings,
     setting: &str,
     reference: &SecretReference,
@@ -124,18 +122,18 @@ pub(crate) fn open(
 }
 
 /// Returns a source of the private key's text, followed by its certificate if that is stored separately.
-pub(crate) fn open_key(settings: &Settings) -> Result<Arc<dyn SecretSource>, Failure> {
-    let Proof::Key {
+pub(crate) fn open_private_key(settings: &Settings) -> Result<Arc<dyn SecretSource>, Failure> {
+    let AuthenticationSettings::PrivateKeyJwt {
         key, certificate, ..
-    } = &settings.proof
+    } = &settings.authentication
     else {
         return Err(Failure::configuration("the client has no private key"));
     };
-    let source = open(settings, "private_key", key)?;
+    let source = open_secret(settings, "private_key", key)?;
     Ok(match certificate {
         Some(certificate) if certificate != key => Arc::new(KeyWithCertificate {
             key: source,
-            certificate: open(settings, "certificate", certificate)?,
+            certificate: open_secret(settings, "certificate", certificate)?,
             last: Mutex::default(),
         }),
         _ => source,
@@ -143,8 +141,8 @@ pub(crate) fn open_key(settings: &Settings) -> Result<Arc<dyn SecretSource>, Fai
 }
 
 fn has_certificate(settings: &Settings) -> bool {
-    let certificate = match &settings.proof {
-        Proof::Key { certificate, .. } => certificate.as_ref(),
+    let certificate = match &settings.authentication {
+        AuthenticationSettings::PrivateKeyJwt { certificate, .. } => certificate.as_ref(),
         _ => None,
     };
     certificate.is_some()
@@ -193,19 +191,19 @@ impl fmt::Debug for KeyWithCertificate {
 }
 
 /// Parses the key in this text, as the settings describe it.
-pub(crate) fn key(text: &str, settings: &Settings) -> Result<SigningKey, Failure> {
-    let Proof::Key {
+pub(crate) fn parse_signing_key(text: &str, settings: &Settings) -> Result<SigningKey, Failure> {
+    let AuthenticationSettings::PrivateKeyJwt {
         key_id, algorithm, ..
-    } = &settings.proof
+    } = &settings.authentication
     else {
         return Err(Failure::configuration("the client has no private key"));
     };
-    let algorithm = algorithm.as_deref().map(known_algorithm).transpose()?;
+    let algorithm = algorithm.as_deref().map(parse_algorithm).transpose()?;
     let certified = has_certificate(settings);
-    Ok(key_of(text, key_id.as_deref(), algorithm, certified)?)
+    Ok(parse_key(text, key_id.as_deref(), algorithm, certified)?)
 }
 
-fn key_of(
+fn parse_key(
     text: &str,
     key_id: Option<&str>,
     algorithm: Option<Algorithm>,
@@ -216,7 +214,7 @@ fn key_of(
         Some(at) if is_jwk(text) => text.split_at(at),
         _ => (text, text),
     };
-    let key = read_key(jwk)?;
+    let key = parse_private_key(jwk)?;
     let key = match algorithm {
         Some(algorithm) => key.with_algorithm(algorithm)?,
         None => key,
@@ -238,7 +236,7 @@ fn key_of(
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE";
 
 /// Extracts the private key from this text, a PEM or a JWK.
-pub(crate) fn read_key(text: &str) -> Result<SigningKey, BuildError> {
+pub(crate) fn parse_private_key(text: &str) -> Result<SigningKey, BuildError> {
     if is_jwk(text) {
         SigningKey::from_jwk(text)
     } else {
@@ -250,7 +248,7 @@ fn is_jwk(text: &str) -> bool {
     text.trim_start().starts_with('{')
 }
 
-fn known_algorithm(name: &str) -> Result<Algorithm, Failure> {
+fn parse_algorithm(name: &str) -> Result<Algorithm, Failure> {
     const ALL: [Algorithm; 5] = [
         Algorithm::Es256,
         Algorithm::Es384,
@@ -267,7 +265,7 @@ fn known_algorithm(name: &str) -> Result<Algorithm, Failure> {
     })
 }
 
-fn assertions(settings: &Settings) -> Result<AssertionSettings, Failure> {
+fn assertion_settings(settings: &Settings) -> Result<AssertionSettings, Failure> {
     Ok(match &settings.audience {
         Audience::Issuer(issuer) => AssertionSettings::new(issuer)?,
         Audience::Discovered => AssertionSettings::for_discovered_issuer(),

@@ -4,24 +4,21 @@ use std::path::PathBuf;
 
 use hallpass::{endpoint::presets, secrets::SecretReference};
 
-use super::{
-    settings::{self, Server},
-    unit::ClientUnit,
-};
-use crate::{args::Authentication, failure::Failure};
+use super::{missing::missing_setting, server::Server, unit::ClientUnit};
+use crate::{args::AuthenticationMethod, failure::Failure};
 
 /// The client's authentication method with a reference to its credential, never the credential itself.
 #[derive(Clone, Debug)]
-pub(crate) enum Proof {
+pub(crate) enum AuthenticationSettings {
     /// A client secret that is sent by this method, or by the server's default one.
-    Secret {
-        way: Option<Sent>,
+    ClientSecret {
+        encoding: Option<SecretEncoding>,
         secret: SecretReference,
     },
     /// A client secret that signs assertions.
-    SecretJwt { secret: SecretReference },
+    ClientSecretJwt { secret: SecretReference },
     /// A private key that signs assertions.
-    Key {
+    PrivateKeyJwt {
         key: SecretReference,
         /// The key's certificate, by whose thumbprint the server identifies the key.
         certificate: Option<SecretReference>,
@@ -29,62 +26,67 @@ pub(crate) enum Proof {
         algorithm: Option<String>,
     },
     /// An assertion that the platform writes, such as a workload identity token.
-    Workload { assertion: SecretReference },
+    WorkloadIdentity { assertion: SecretReference },
     /// A certificate with its key; without a separate reference, the key is in the certificate's text.
-    Certificate {
+    MutualTls {
         certificate: SecretReference,
         key: Option<SecretReference>,
         self_signed: bool,
         bound_tokens: bool,
     },
     /// No authentication: the server identifies the client by its network.
-    Nothing,
+    None,
 }
 
 /// The encoding of a client secret in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sent {
-    Form,
+pub(crate) enum SecretEncoding {
+    Post,
     Basic,
-    RawBasic,
+    /// Basic authentication without the form-encoding of RFC 6749 section 2.3.1.
+    BasicRaw,
 }
 
-impl Proof {
+impl AuthenticationSettings {
     pub(crate) fn new(
         client: &ClientUnit,
         server: Server,
         file: Option<&PathBuf>,
     ) -> Result<Self, Failure> {
-        let way = match client.authentication {
-            Some(way) => Some(way),
-            None => the_one_way(client, server)?,
+        let method = match client.authentication {
+            Some(method) => Some(method),
+            None => implied_method(client, server)?,
         };
         // A method from another source may leave credentials of this source unused.
         if client.authentication.is_none() || client.method_source == client.credential_source {
-            all_have_effect(client, way)?;
+            check_effects(client, method)?;
         }
         let found = |setting: &Option<SecretReference>, missing: &Missing| {
             let setting = setting.clone();
             setting
-                .ok_or_else(|| settings::missing(missing.what, missing.set, missing.variable, file))
+                .ok_or_else(|| missing_setting(missing.what, missing.set, missing.variable, file))
         };
-        Ok(match way {
+        Ok(match method {
             None
-            | Some(Authentication::Form | Authentication::Basic | Authentication::RawBasic) => {
-                Self::Secret {
-                    way: match way {
-                        Some(Authentication::Form) => Some(Sent::Form),
-                        Some(Authentication::Basic) => Some(Sent::Basic),
-                        Some(Authentication::RawBasic) => Some(Sent::RawBasic),
-                        _ => None,
-                    },
-                    secret: found(&client.client_secret, &SECRET)?,
-                }
-            }
-            Some(Authentication::ClientSecretJwt) => Self::SecretJwt {
+            | Some(
+                AuthenticationMethod::ClientSecretPost
+                | AuthenticationMethod::ClientSecretBasic
+                | AuthenticationMethod::ClientSecretBasicRaw,
+            ) => Self::ClientSecret {
+                encoding: match method {
+                    Some(AuthenticationMethod::ClientSecretPost) => Some(SecretEncoding::Post),
+                    Some(AuthenticationMethod::ClientSecretBasic) => Some(SecretEncoding::Basic),
+                    Some(AuthenticationMethod::ClientSecretBasicRaw) => {
+                        Some(SecretEncoding::BasicRaw)
+                    }
+                    _ => None,
+                },
                 secret: found(&client.client_secret, &SECRET)?,
             },
-            Some(Authentication::PrivateKeyJwt) => Self::Key {
+            Some(AuthenticationMethod::ClientSecretJwt) => Self::ClientSecretJwt {
+                secret: found(&client.client_secret, &SECRET)?,
+            },
+            Some(AuthenticationMethod::PrivateKeyJwt) => Self::PrivateKeyJwt {
                 // The certificate's text may include its key.
                 key: found(
                     &client.private_key.clone().or(client.certificate.clone()),
@@ -94,33 +96,36 @@ impl Proof {
                 key_id: client.key_id.clone(),
                 algorithm: client.algorithm.clone(),
             },
-            Some(Authentication::WorkloadIdentity) => Self::Workload {
+            Some(AuthenticationMethod::WorkloadIdentity) => Self::WorkloadIdentity {
                 assertion: found(&client.assertion, &ASSERTION)?,
             },
-            Some(way @ (Authentication::Tls | Authentication::SelfSignedTls)) => {
-                Self::Certificate {
-                    certificate: found(&client.certificate, &CERTIFICATE)?,
-                    key: client.private_key.clone(),
-                    self_signed: way == Authentication::SelfSignedTls,
-                    bound_tokens: client.bound_tokens.unwrap_or(true),
-                }
-            }
-            Some(Authentication::None) => Self::Nothing,
+            Some(
+                method @ (AuthenticationMethod::TlsClientAuth
+                | AuthenticationMethod::SelfSignedTlsClientAuth),
+            ) => Self::MutualTls {
+                certificate: found(&client.certificate, &CERTIFICATE)?,
+                key: client.private_key.clone(),
+                self_signed: method == AuthenticationMethod::SelfSignedTlsClientAuth,
+                bound_tokens: client.bound_tokens.unwrap_or(true),
+            },
+            Some(AuthenticationMethod::None) => Self::None,
         })
     }
 
     /// Returns the references to the credentials.
     pub(crate) fn references(&self) -> impl Iterator<Item = &SecretReference> {
         let (one, other) = match self {
-            Self::Secret { secret, .. } | Self::SecretJwt { secret } => (Some(secret), None),
-            Self::Key {
+            Self::ClientSecret { secret, .. } | Self::ClientSecretJwt { secret } => {
+                (Some(secret), None)
+            }
+            Self::PrivateKeyJwt {
                 key, certificate, ..
             } => (Some(key), certificate.as_ref()),
-            Self::Workload { assertion } => (Some(assertion), None),
-            Self::Certificate {
+            Self::WorkloadIdentity { assertion } => (Some(assertion), None),
+            Self::MutualTls {
                 certificate, key, ..
             } => (Some(certificate), key.as_ref()),
-            Self::Nothing => (None, None),
+            Self::None => (None, None),
         };
         one.into_iter().chain(other)
     }
@@ -128,13 +133,13 @@ impl Proof {
     /// Returns the reference to the part of the credentials that must stay secret; a certificate alone is public.
     pub(crate) fn secret_reference(&self) -> Option<&SecretReference> {
         match self {
-            Self::Secret { secret, .. } | Self::SecretJwt { secret } => Some(secret),
-            Self::Key { key, .. } => Some(key),
-            Self::Workload { assertion } => Some(assertion),
-            Self::Certificate {
+            Self::ClientSecret { secret, .. } | Self::ClientSecretJwt { secret } => Some(secret),
+            Self::PrivateKeyJwt { key, .. } => Some(key),
+            Self::WorkloadIdentity { assertion } => Some(assertion),
+            Self::MutualTls {
                 certificate, key, ..
             } => Some(key.as_ref().unwrap_or(certificate)),
-            Self::Nothing => None,
+            Self::None => None,
         }
     }
 
@@ -145,8 +150,11 @@ impl Proof {
     }
 
     /// Returns true if the method signs assertions, which need an audience.
-    pub(crate) fn signs(&self) -> bool {
-        matches!(self, Self::Key { .. } | Self::SecretJwt { .. })
+    pub(crate) fn signs_assertions(&self) -> bool {
+        matches!(
+            self,
+            Self::PrivateKeyJwt { .. } | Self::ClientSecretJwt { .. }
+        )
     }
 }
 
@@ -179,16 +187,16 @@ const CERTIFICATE: Missing = Missing {
 };
 
 /// Checks that every setting of the client has an effect.
-fn all_have_effect(client: &ClientUnit, way: Option<Authentication>) -> Result<(), Failure> {
-    let used: &[&str] = match way {
-        Some(Authentication::PrivateKeyJwt) => {
+fn check_effects(client: &ClientUnit, method: Option<AuthenticationMethod>) -> Result<(), Failure> {
+    let used: &[&str] = match method {
+        Some(AuthenticationMethod::PrivateKeyJwt) => {
             &["private_key", "certificate", "key_id", "algorithm"]
         }
-        Some(Authentication::WorkloadIdentity) => &["assertion"],
-        Some(Authentication::Tls | Authentication::SelfSignedTls) => {
-            &["certificate", "private_key", "bound_tokens"]
-        }
-        Some(Authentication::None) => &[],
+        Some(AuthenticationMethod::WorkloadIdentity) => &["assertion"],
+        Some(
+            AuthenticationMethod::TlsClientAuth | AuthenticationMethod::SelfSignedTlsClientAuth,
+        ) => &["certificate", "private_key", "bound_tokens"],
+        Some(AuthenticationMethod::None) => &[],
         _ => &["client_secret"],
     };
     let set = [
@@ -206,18 +214,21 @@ fn all_have_effect(client: &ClientUnit, way: Option<Authentication>) -> Result<(
     let Some((unused, _)) = unused.next() else {
         return Ok(());
     };
-    let way = match way.and_then(|way| clap::ValueEnum::to_possible_value(&way)) {
-        Some(way) => format!("`authentication` is `{}`", way.get_name()),
+    let method = match method.and_then(|method| clap::ValueEnum::to_possible_value(&method)) {
+        Some(method) => format!("`authentication` is `{}`", method.get_name()),
         None => "the client sends a secret".to_owned(),
     };
     Err(
-        Failure::configuration(format!("`{unused}` has no effect: {way}"))
+        Failure::configuration(format!("`{unused}` has no effect: {method}"))
             .with_remedy("leave it out, or set `authentication` to a method that uses it"),
     )
 }
 
 /// Returns the method that the configured credential implies.
-fn the_one_way(client: &ClientUnit, server: Server) -> Result<Option<Authentication>, Failure> {
+fn implied_method(
+    client: &ClientUnit,
+    server: Server,
+) -> Result<Option<AuthenticationMethod>, Failure> {
     // Entra ID registers certificates for assertions and does not accept them in TLS.
     let by_thumbprint =
         matches!(server, Server::Preset(preset) if preset.name == presets::ENTRA_ID.name);
@@ -226,21 +237,21 @@ fn the_one_way(client: &ClientUnit, server: Server) -> Result<Option<Authenticat
         (
             // A certificate includes its key.
             client.private_key.is_some() && client.certificate.is_none(),
-            Some(Authentication::PrivateKeyJwt),
+            Some(AuthenticationMethod::PrivateKeyJwt),
             "private_key",
         ),
         (
             client.certificate.is_some(),
             Some(if by_thumbprint {
-                Authentication::PrivateKeyJwt
+                AuthenticationMethod::PrivateKeyJwt
             } else {
-                Authentication::Tls
+                AuthenticationMethod::TlsClientAuth
             }),
             "certificate",
         ),
         (
             client.assertion.is_some(),
-            Some(Authentication::WorkloadIdentity),
+            Some(AuthenticationMethod::WorkloadIdentity),
             "assertion",
         ),
     ];
@@ -250,7 +261,7 @@ fn the_one_way(client: &ClientUnit, server: Server) -> Result<Option<Authenticat
             "both `{one}` and `{other}` are set, and the client has one credential"
         ))
         .with_remedy("leave one out")),
-        (Some((_, way, _)), None) => Ok(way),
+        (Some((_, method, _)), None) => Ok(method),
         (None, _) => Ok(None),
     }
 }

@@ -40,7 +40,7 @@ async fn a_key_a_signing_secret_and_nothing_prove_a_client_of_the_real_server() 
     };
     let user = User::new();
     let padded = format!("{}\nalgorithm = 'PS256'", key(&peer, "ps256"));
-    let signing = "client_secret = 'env:PEER_SECRET'\nauthentication = 'client-secret-jwt'";
+    let signing = "client_secret = 'env:PEER_SECRET'\nauthentication = 'client_secret_jwt'";
     user.profile(
         &(profile(&peer, "es", "key-es256", &key(&peer, "es256"))
             + &profile(&peer, "ps", "key-ps256", &padded)
@@ -157,7 +157,7 @@ async fn a_certificate_proves_a_client_of_the_real_server() {
             keys.join(format!("{file}.key")).display(),
         )
     };
-    let own = "authentication = 'self-signed-tls'";
+    let own = "authentication = 'self_signed_tls_client_auth'";
     user.profile(
         &(profile("ca", "mtls", "client", "")
             + &profile("own", "mtls-self-signed", "self-signed", own)
@@ -221,18 +221,21 @@ fn what_is_missing_or_unfit_is_named_and_never_shown() {
     let jwt = format!("assertion = 'file:{}'", user.path("jwt").display());
     for (more, says) in [
         (
-            "authentication = 'private-key-jwt'".to_owned(),
+            "authentication = 'private_key_jwt'".to_owned(),
             "where the client's private key is",
         ),
         (
-            "authentication = 'workload-identity'".to_owned(),
+            "authentication = 'workload_identity'".to_owned(),
             "where the platform writes its assertion",
         ),
         (
-            "authentication = 'client-secret-jwt'".to_owned(),
+            "authentication = 'client_secret_jwt'".to_owned(),
             "where the client's secret is",
         ),
-        ("authentication = 'key'".to_owned(), "none of `form`"),
+        (
+            "authentication = 'key'".to_owned(),
+            "none of `client_secret_post`",
+        ),
         (format!("private_key = '{SECRET}'"), "`private_key`"),
         (key.clone(), "for which issuer"),
         (
@@ -247,7 +250,7 @@ fn what_is_missing_or_unfit_is_named_and_never_shown() {
         (jwt, "is not a JWT"),
         (
             format!("provider = 'camall'\n{key}\nissuer = 'https://login.example'"),
-            "camall.io takes client secrets",
+            "camall.io supports no client authentication",
         ),
     ] {
         user.profile(&offline(&more));
@@ -284,8 +287,11 @@ async fn the_doctor_warns_of_a_way_that_the_server_does_not_list() {
         .await;
     let user = User::new();
     for (way, says) in [
-        ("basic", "it lists `client_secret_jwt`, `private_key_jwt`"),
-        ("client-secret-jwt", "set `algorithm`"),
+        (
+            "client_secret_basic",
+            "it lists `client_secret_jwt`, `private_key_jwt`",
+        ),
+        ("client_secret_jwt", "set `algorithm`"),
     ] {
         user.profile(&format!(
             "[profile.default]\nissuer = '{}'\nclient_id = 'orders'\nclient_secret = 'env:LONG'\n\

@@ -9,14 +9,14 @@ use crate::failure::Failure;
 
 /// The location of the configuration file.
 #[derive(Debug)]
-pub(crate) struct File {
+pub(crate) struct ConfigFile {
     pub(crate) path: Option<PathBuf>,
     /// The flag or variable that named it; `None` for the user's default file, which need not exist.
     pub(crate) named_by: Option<&'static str>,
 }
 
-pub(crate) fn config_file(flag: Option<&Path>, variables: &Variables) -> File {
-    let named = |path: PathBuf, by| File {
+pub(crate) fn config_file(flag: Option<&Path>, variables: &Variables) -> ConfigFile {
+    let named = |path: PathBuf, by| ConfigFile {
         path: Some(path),
         named_by: Some(by),
     };
@@ -28,7 +28,7 @@ pub(crate) fn config_file(flag: Option<&Path>, variables: &Variables) -> File {
     }
     // Without a home folder there is no file; the environment may be sufficient.
     let user = etcetera::choose_base_strategy().ok();
-    File {
+    ConfigFile {
         path: user.map(|user| user.config_dir().join("hallpass").join("config.toml")),
         named_by: None,
     }

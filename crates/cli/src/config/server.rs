@@ -1,0 +1,95 @@
+//! The authorization server: its kind and its address.
+
+use hallpass::{
+    camall,
+    endpoint::presets::{self, Preset},
+};
+
+use super::{unit::ServerUnit, values};
+use crate::failure::Failure;
+
+/// The kind of authorization server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Server {
+    Camall,
+    Preset(&'static Preset),
+    /// Any RFC 6749 token endpoint.
+    Any,
+}
+
+/// The names of the supported providers.
+pub(super) const PROVIDERS: [(&str, Server); 8] = [
+    ("camall", Server::Camall),
+    ("auth0", Server::Preset(&presets::AUTH0)),
+    ("okta", Server::Preset(&presets::OKTA)),
+    ("entra-id", Server::Preset(&presets::ENTRA_ID)),
+    ("keycloak", Server::Preset(&presets::KEYCLOAK)),
+    ("cognito", Server::Preset(&presets::COGNITO)),
+    ("ory-hydra", Server::Preset(&presets::ORY_HYDRA)),
+    ("ory-network", Server::Preset(&presets::ORY_NETWORK)),
+];
+
+/// The token endpoint, or the issuer to discover it from.
+#[derive(Clone, Debug)]
+pub(crate) enum ServerAddress {
+    TokenEndpoint(String),
+    /// An issuer whose metadata is discovered.
+    Issuer {
+        issuer: String,
+        openid: bool,
+    },
+}
+
+impl ServerAddress {
+    /// Returns the known address: the token endpoint's or the issuer's.
+    pub(crate) fn url(&self) -> &str {
+        match self {
+            Self::TokenEndpoint(url) | Self::Issuer { issuer: url, .. } => url,
+        }
+    }
+}
+
+pub(super) fn parse_provider(provider: Option<&str>) -> Result<Server, Failure> {
+    let Some(provider) = provider else {
+        return Ok(Server::Any);
+    };
+    let known = PROVIDERS.iter().find(|(name, _)| *name == provider);
+    if let Some((_, server)) = known {
+        return Ok(*server);
+    }
+    if provider == "google" {
+        return Err(Failure::configuration(
+            "Google has no client credentials grant: its service accounts sign assertions of another grant (RFC 7523 section 2.1), which this command does not make",
+        ));
+    }
+    let names = PROVIDERS.iter().map(|(name, _)| *name);
+    let failure = Failure::configuration("`provider` names no known server");
+    Err(match values::nearest_name(provider, names.clone()) {
+        Some(nearest) => failure.with_remedy(format!("did you mean `{nearest}`?")),
+        None => failure.with_remedy(format!(
+            "known are `{}`; for another one set `token_endpoint`",
+            names.collect::<Vec<_>>().join("`, `")
+        )),
+    })
+}
+
+/// Returns the token endpoint or the issuer, if one is set.
+pub(super) fn token_endpoint(server: Server, unit: &ServerUnit) -> Result<Option<String>, Failure> {
+    if let Some(endpoint) = &unit.token_endpoint {
+        return Ok(Some(endpoint.clone()));
+    }
+    Ok(match server {
+        Server::Camall => Some(camall::TOKEN_ENDPOINT.to_owned()),
+        Server::Preset(preset) => {
+            let values = unit.variables.iter();
+            let values: Vec<_> = values
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            let endpoint = preset.endpoint(&values);
+            Some(endpoint.map_err(|error| {
+                Failure::from(error).with_remedy("set it in `variables` of the profile")
+            })?)
+        }
+        Server::Any => None,
+    })
+}
