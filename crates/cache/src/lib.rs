@@ -6,6 +6,8 @@
 mod breaker;
 mod builder;
 mod cache;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod current;
 mod entry;
 #[cfg(all(test, shuttle))]

@@ -1,0 +1,222 @@
+//! Checks a [`TokenStore`] against the promises of its trait, one named test per rule.
+//!
+//! A store's crate needs one macro call in its tests. The [`Subject`] names two handles of one store, as two processes
+//! have them, and a secret to look for in debug output.
+//!
+//! ```
+//! use hallpass_cache::{MemoryTokenStore, conformance::{self, Rule, Subject}};
+//!
+//! async fn subject() -> Subject {
+//!     let store = MemoryTokenStore::default();
+//!     Subject::new(store.clone(), store)
+//! }
+//!
+//! hallpass_cache::store_conformance!(memory, subject());
+//!
+//! # fn main() {
+//! // The same by hand, for one rule:
+//! conformance::check(Rule::KeepsKeysApart, subject).unwrap();
+//! # }
+//! ```
+//!
+//! Every rule runs on its own thread and runtime with a timeout of ten seconds: a store that hangs or panics is one
+//! failed test with a message. Times to live of a fifth of a second and more are waited for; see
+//! [`Subject::wait_with`] for a store whose clock a test sets.
+
+mod checks;
+mod leases;
+mod rule;
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+pub use rule::Rule;
+
+use crate::TokenStore;
+
+/// The timeout of a rule.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A store to check: new and empty for each rule.
+pub struct Subject {
+    pub(crate) one: Arc<dyn TokenStore>,
+    pub(crate) other: Arc<dyn TokenStore>,
+    wait: Box<dyn Fn(Duration) -> Wait + Send + Sync>,
+    /// Kept until the rule has been checked.
+    _keep: Vec<Box<dyn Send>>,
+}
+
+type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Subject {
+    /// Creates a subject from two handles of one store, as two processes have them.
+    pub fn new(one: impl TokenStore + 'static, other: impl TokenStore + 'static) -> Self {
+        Self {
+            one: Arc::new(one),
+            other: Arc::new(other),
+            wait: Box::new(|time| Box::pin(tokio::time::sleep(time))),
+            _keep: Vec::new(),
+        }
+    }
+
+    /// Lets time pass by this function instead of waiting, for a store whose clock a test sets.
+    #[must_use]
+    pub fn wait_with(mut self, pass: impl Fn(Duration) + Send + Sync + 'static) -> Self {
+        self.wait = Box::new(move |time| {
+            pass(time);
+            Box::pin(std::future::ready(()))
+        });
+        self
+    }
+
+    /// Keeps a value until the rule has been checked, such as the server that the store uses.
+    #[must_use]
+    pub fn keep(mut self, value: impl Send + 'static) -> Self {
+        self._keep.push(Box::new(value));
+        self
+    }
+
+    pub(crate) async fn wait(&self, time: Duration) {
+        (self.wait)(time).await;
+    }
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subject").finish_non_exhaustive()
+    }
+}
+
+/// A rule that a store breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Violation {
+    /// The rule.
+    pub rule: Rule,
+    /// The observation.
+    pub seen: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rule, seen } = self;
+        write!(
+            f,
+            "the store breaks the rule {rule:?}\n  promise: {}\n  seen:    {seen}",
+            rule.promise()
+        )
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// Checks a new subject against one rule. Blocks until the result is known, for at most ten seconds; call it outside of
+/// an asynchronous context. A subject of `None` counts as checked: what it needs is not installed.
+///
+/// # Errors
+///
+/// The [`Violation`], with the observation.
+pub fn check<F>(rule: Rule, subject: impl FnOnce() -> F + Send + 'static) -> Result<(), Violation>
+where
+    F: Future<Output: Into<Option<Subject>>>,
+{
+    let (report, result) = mpsc::channel();
+    // Not joined: a thread that blocks forever must not hang the test.
+    thread::spawn(move || {
+        let end = catch_unwind(AssertUnwindSafe(|| run(rule, subject)));
+        // The panic hook has printed its text.
+        let end = end.unwrap_or_else(|_| Err("it panicked".to_owned()));
+        let _ = report.send(end);
+    });
+    let end = result.recv_timeout(DEADLINE);
+    let end = end.unwrap_or_else(|_| Err(format!("it did not end within {DEADLINE:?}")));
+    end.map_err(|seen| Violation { rule, seen })
+}
+
+fn run<F>(rule: Rule, subject: impl FnOnce() -> F) -> Result<(), String>
+where
+    F: Future<Output: Into<Option<Subject>>>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("there is no runtime: {error}"))?;
+    let end = runtime.block_on(async {
+        match subject().await.into() {
+            Some(subject) => rule::check(rule, &subject).await,
+            None => Ok(()),
+        }
+    });
+    // A stuck task must not block the thread.
+    runtime.shutdown_background();
+    end
+}
+
+/// Generates a module with one test per [`Rule`](crate::conformance::Rule).
+///
+/// The first argument names the module, the second is an expression that yields a future of a
+/// [`Subject`](crate::conformance::Subject), or of an `Option` of it: a new one for each rule. Tests of rules that the
+/// store cannot keep are listed under `ignored` with the reason, and `cargo test` reports them as ignored. See
+/// [the module](mod@crate::conformance).
+#[macro_export]
+macro_rules! store_conformance {
+    ($name:ident, $subject:expr $(,)?) => {
+        $crate::store_conformance!($name, $subject, ignored: {});
+    };
+    ($name:ident, $subject:expr, ignored: { $($ignored:ident: $reason:literal),* $(,)? } $(,)?) => {
+        $crate::store_conformance!(@rules ($) $name, $subject, { $($ignored: $reason,)* },
+            returns_what_was_put ReturnsWhatWasPut,
+            keeps_keys_apart KeepsKeysApart,
+            expires_entries ExpiresEntries,
+            replaces_entries_at_once ReplacesEntriesAtOnce,
+            serves_many_at_once ServesManyAtOnce,
+            removes_by_fence RemovesByFence,
+            puts_without_a_lease PutsWithoutALease,
+            grants_one_lease GrantsOneLease,
+            expires_leases ExpiresLeases,
+            extends_leases ExtendsLeases,
+            releases_own_leases ReleasesOwnLeases,
+            increases_fences IncreasesFences,
+            ignores_late_puts IgnoresLatePuts,
+            keeps_no_lost_lease KeepsNoLostLease,
+            notifies_of_changes NotifiesOfChanges,
+            leaks_nothing_in_debug LeaksNothingInDebug,
+        );
+    };
+    // `$d` is a dollar sign, for the inner macro.
+    (@rules ($d:tt) $name:ident, $subject:expr, { $($ignored:ident: $reason:literal,)* },
+        $($test:ident $rule:ident,)+) => {
+        mod $name {
+            #[allow(unused_imports, clippy::wildcard_imports)]
+            use super::*;
+
+            // One arm per ignored test, so that its name picks the attribute.
+            macro_rules! rule {
+                $(($ignored $d rule:ident) => {
+                    rule!(@test [ignore = $reason] $ignored $d rule);
+                };)*
+                (@test $d attribute:tt $d test:ident $d rule:ident) => {
+                    #[test]
+                    #$d attribute
+                    fn $d test() {
+                        let rule = $crate::conformance::Rule::$d rule;
+                        if let Err(violation) = $crate::conformance::check(rule, || $subject) {
+                            panic!("{violation}");
+                        }
+                    }
+                };
+                ($d test:ident $d rule:ident) => {
+                    rule!(@test [cfg(all())] $d test $d rule);
+                };
+            }
+
+            $(rule!($test $rule);)+
+        }
+    };
+}

@@ -1,0 +1,140 @@
+//! The checks about leases.
+
+use std::{future, pin::pin, task::Poll};
+
+use super::{
+    Subject,
+    checks::{MINUTE, SHORT, ensure, expect, failed, find, key, lease, put},
+};
+use crate::LeaseOutcome;
+
+type Finding = Result<(), String>;
+
+pub(super) async fn grants_one_lease(subject: &Subject) -> Finding {
+    for round in 0..10 {
+        let key = key(&round.to_string());
+        let mut tasks = Vec::new();
+        for number in 0..50 {
+            let store = [&subject.one, &subject.other][number % 2].clone();
+            let key = key.clone();
+            tasks.push(tokio::spawn(async move { store.lease(&key, MINUTE).await }));
+        }
+        let mut granted = 0;
+        for task in tasks {
+            let outcome = task.await.map_err(|_| "a call panicked".to_owned())?;
+            if let LeaseOutcome::Granted(_) = outcome.map_err(failed)? {
+                granted += 1;
+            }
+        }
+        ensure(granted == 1, || {
+            format!("{granted} of 50 processes got the lease")
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) async fn expires_leases(subject: &Subject) -> Finding {
+    let (one, other, key) = (&*subject.one, &*subject.other, key("key"));
+    lease(one, &key, SHORT).await?;
+    let outcome = other.lease(&key, MINUTE).await.map_err(failed)?;
+    ensure(outcome.granted().is_none(), || {
+        "a lease in force was granted again".to_owned()
+    })?;
+    subject.wait(SHORT + SHORT / 2).await;
+    lease(other, &key, MINUTE).await.map(drop)
+}
+
+pub(super) async fn extends_leases(subject: &Subject) -> Finding {
+    let (one, other, key) = (&*subject.one, &*subject.other, key("key"));
+    let first = lease(one, &key, SHORT).await?;
+    let extended = one.extend(&key, &first, SHORT * 4).await.map_err(failed)?;
+    ensure(extended, || "a lease in force was not extended".to_owned())?;
+    subject.wait(SHORT * 2).await;
+    let outcome = other.lease(&key, MINUTE).await.map_err(failed)?;
+    ensure(outcome.granted().is_none(), || {
+        "an extended lease ended at its first time".to_owned()
+    })?;
+    subject.wait(SHORT * 3).await;
+    let extended = one.extend(&key, &first, MINUTE).await.map_err(failed)?;
+    ensure(!extended, || "an expired lease was extended".to_owned())?;
+    let second = lease(other, &key, MINUTE).await?;
+    let extended = one.extend(&key, &first, MINUTE).await.map_err(failed)?;
+    ensure(!extended, || {
+        "a lease was extended that another process had taken over".to_owned()
+    })?;
+    let extended = other.extend(&key, &second, SHORT).await.map_err(failed)?;
+    ensure(extended, || "a lease in force was not extended".to_owned())?;
+    subject.wait(SHORT + SHORT / 2).await;
+    // Counted from the last extension, even if that was shorter.
+    lease(one, &key, MINUTE).await.map(drop)
+}
+
+pub(super) async fn releases_own_leases(subject: &Subject) -> Finding {
+    let (one, other, key) = (&*subject.one, &*subject.other, key("key"));
+    let first = lease(one, &key, MINUTE).await?;
+    one.release(&key, &first).await.map_err(failed)?;
+    let second = lease(other, &key, MINUTE).await?;
+    one.release(&key, &first).await.map_err(failed)?;
+    let outcome = one.lease(&key, MINUTE).await.map_err(failed)?;
+    ensure(outcome.granted().is_none(), || {
+        "an earlier holder released the lease of another process".to_owned()
+    })?;
+    other.release(&key, &second).await.map_err(failed)?;
+    lease(one, &key, MINUTE).await.map(drop)
+}
+
+pub(super) async fn increases_fences(subject: &Subject) -> Finding {
+    let (one, other, key) = (&*subject.one, &*subject.other, key("key"));
+    let mut fences = Vec::new();
+    for _ in 0..3 {
+        let released = put(one, &key, b"entry", MINUTE).await?;
+        fences.push(released.fence());
+        one.remove(&key, released.fence()).await.map_err(failed)?;
+        fences.push(lease(other, &key, SHORT).await?.fence());
+        // Neither lease nor entry is left.
+        subject.wait(SHORT + SHORT / 2).await;
+    }
+    let increase = fences.windows(2).all(|pair| pair[0] < pair[1]);
+    ensure(increase, || format!("the fences were {fences:?}"))
+}
+
+pub(super) async fn ignores_late_puts(subject: &Subject) -> Finding {
+    let (one, other, key) = (&*subject.one, &*subject.other, key("key"));
+    let first = lease(one, &key, SHORT).await?;
+    subject.wait(SHORT + SHORT / 2).await;
+    let second = lease(other, &key, MINUTE).await?;
+    let late = one.put(&key, b"late", MINUTE, Some(&first)).await;
+    late.map_err(failed)?;
+    ensure(find(one, &key).await?.is_none(), || {
+        "it was put although a later lease is in force".to_owned()
+    })?;
+    let put = other.put(&key, b"new", MINUTE, Some(&second)).await;
+    put.map_err(failed)?;
+    other.release(&key, &second).await.map_err(failed)?;
+    let late = one.put(&key, b"late", MINUTE * 2, Some(&first)).await;
+    late.map_err(failed)?;
+    expect(one, &key, b"new").await
+}
+
+pub(super) async fn keeps_no_lost_lease(subject: &Subject) -> Finding {
+    let (one, other) = (&*subject.one, &*subject.other);
+    // Dropped at every point up to the end.
+    let keys: Vec<_> = (0..20).map(|polls| key(&polls.to_string())).collect();
+    for (polls, key) in keys.iter().enumerate() {
+        let mut call = pin!(one.lease(key, SHORT));
+        for _ in 0..polls {
+            let done = future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context)));
+            if done.await.is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    // Also after calls that reach the store late.
+    tokio::time::sleep(SHORT / 2).await;
+    subject.wait(SHORT + SHORT / 2).await;
+    for key in &keys {
+        lease(other, key, MINUTE).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! The promises of a store, with a real server and two handles that have a connection each.
+
+#![allow(clippy::unwrap_used)]
+
+use hallpass_cache::conformance::Subject;
+
+#[path = "../../../tests/shared/redis_server.rs"]
+#[allow(dead_code)]
+mod redis_server;
+#[path = "stories/support.rs"]
+#[allow(dead_code)]
+mod support;
+
+use redis_server::RedisServer;
+
+async fn subject() -> Option<Subject> {
+    let server = RedisServer::start(&[])?;
+    let (one, other) = (support::store(&server), support::store(&server));
+    Some(Subject::new(one, other).keep(server))
+}
+
+hallpass_cache::store_conformance!(redis, subject());
