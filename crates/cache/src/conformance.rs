@@ -48,8 +48,8 @@ pub struct Subject {
     pub(crate) one: Arc<dyn TokenStore>,
     pub(crate) other: Arc<dyn TokenStore>,
     wait: Box<dyn Fn(Duration) -> Wait + Send + Sync>,
-    /// Kept until the rule has been checked.
-    _keep: Vec<Box<dyn Send>>,
+    /// Dropped when the rule has been checked.
+    kept: Vec<Box<dyn Send>>,
 }
 
 type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -61,7 +61,7 @@ impl Subject {
             one: Arc::new(one),
             other: Arc::new(other),
             wait: Box::new(|time| Box::pin(tokio::time::sleep(time))),
-            _keep: Vec::new(),
+            kept: Vec::new(),
         }
     }
 
@@ -78,7 +78,7 @@ impl Subject {
     /// Keeps a value until the rule has been checked, such as the server that the store uses.
     #[must_use]
     pub fn keep(mut self, value: impl Send + 'static) -> Self {
-        self._keep.push(Box::new(value));
+        self.kept.push(Box::new(value));
         self
     }
 

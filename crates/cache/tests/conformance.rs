@@ -1,7 +1,7 @@
 //! The conformance kit for stores: the store in memory passes, and each wrong store is caught by its rule.
 
 #![cfg(feature = "conformance")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unused_async, clippy::unwrap_used)]
 
 use std::time::Duration;
 
@@ -122,10 +122,11 @@ impl TokenStore for Wrong {
             let half = &entry[..entry.len() / 2];
             self.inner.put(&key, half, ttl, lease).await?;
         }
-        if lease.is_none() && self.is(Flaw::LetsShorterOnesReplace) {
-            if let Some(found) = self.inner.look_up(&key).await? {
-                self.inner.remove(&key, found.fence()).await?;
-            }
+        if lease.is_none()
+            && self.is(Flaw::LetsShorterOnesReplace)
+            && let Some(found) = self.inner.look_up(&key).await?
+        {
+            self.inner.remove(&key, found.fence()).await?;
         }
         if lease.is_none() && self.is(Flaw::PutsWithoutAFence) {
             let fence = self

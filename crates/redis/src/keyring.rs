@@ -68,7 +68,9 @@ struct Inner {
 struct Last {
     keys: Option<Arc<Keys>>,
     epoch: u64,
-    read_at: Option<Instant>,
+    /// The start and the end of the last read, whether it succeeded or not.
+    began: Option<Instant>,
+    ended: Option<Instant>,
 }
 
 impl Keyring {
@@ -125,54 +127,49 @@ impl Inner {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the keys, and true if they are to be read again; that is then recorded as a read.
+    /// Returns the keys, and true if they are to be read again; that is then recorded as the start of a read.
     fn current(&self) -> (Option<Arc<Keys>>, bool) {
         let epoch = self.source.epoch();
         let mut last = self.last();
-        let due = last.epoch != epoch
-            || last
-                .read_at
-                .is_none_or(|at| at.elapsed() >= RELOAD_INTERVAL);
+        let is_old = last.began.is_none_or(|at| at.elapsed() >= RELOAD_INTERVAL);
+        let due = last.epoch != epoch || is_old;
         if due && last.keys.is_some() {
-            last.read_at = Some(Instant::now());
+            last.began = Some(Instant::now());
             last.epoch = epoch;
         }
         (last.keys.clone(), due)
     }
 
+    /// Returns true if a read may find a key that is not known: one is in progress, or the last one was a while ago.
     fn may_read(&self) -> bool {
-        let mut last = self.last();
-        let may = last.read_at.is_none_or(|at| at.elapsed() >= MIN_INTERVAL);
-        if may {
-            last.read_at = Some(Instant::now());
-        }
-        may
+        let last = self.last();
+        last.began > last.ended || last.ended.is_none_or(|at| at.elapsed() >= MIN_INTERVAL)
     }
 
+    /// Reads the keys, unless another task has read them since `asked`.
     async fn read(&self, asked: Instant) -> Result<Arc<Keys>, String> {
         let _turn = self.reading.lock().await;
+        let epoch = self.source.epoch();
         {
-            // Read by someone else while this task waited for its turn.
-            let last = self.last();
-            if let (Some(keys), Some(at)) = (&last.keys, last.read_at)
-                && at > asked
+            let mut last = self.last();
+            if let Some(keys) = &last.keys
+                && last.ended.is_some_and(|at| at >= asked)
             {
                 return Ok(keys.clone());
             }
+            last.began = Some(Instant::now());
+            last.epoch = epoch;
         }
-        let epoch = self.source.epoch();
         let read = match self.source.secret().await {
             Ok(secret) => Keys::parse(secret.expose()).map_err(ToOwned::to_owned),
             Err(error) => Err(error.to_string()),
         };
+        let mut last = self.last();
+        last.ended = Some(Instant::now());
         match read {
             Ok(keys) => {
                 let keys = Arc::new(keys);
-                *self.last() = Last {
-                    keys: Some(keys.clone()),
-                    epoch,
-                    read_at: Some(Instant::now()),
-                };
+                last.keys = Some(keys.clone());
                 Ok(keys)
             }
             Err(reason) => {
@@ -189,5 +186,91 @@ impl fmt::Debug for Protection {
             Self::Encrypted(_) => "Encrypted(..)",
             Self::Clear => "Clear",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hallpass_core::SecretError;
+    use hallpass_testkit::RotatingSecret;
+
+    use super::*;
+
+    const OLD: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    const NEW: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+
+    fn keyring(text: &str) -> (Protection, Arc<RotatingSecret>) {
+        let source = Arc::new(RotatingSecret::new(text));
+        let keyring = Keyring::new(Box::new(source.clone()));
+        (Protection::Encrypted(keyring), source)
+    }
+
+    async fn seal(keyring: &Protection) -> Vec<u8> {
+        keyring.seal("name", b"entry").await.unwrap()
+    }
+
+    async fn opens(keyring: &Protection, sealed: &[u8]) -> bool {
+        keyring.open("name", sealed).await.unwrap().is_ok()
+    }
+
+    // covers: F-93
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_key_is_read_at_once_but_not_each_time() {
+        let (ours, source) = keyring(OLD);
+        let (theirs, _) = keyring(NEW);
+        let sealed = seal(&theirs).await;
+        assert!(!opens(&ours, &sealed).await);
+        assert_eq!(source.reads(), 1);
+        tokio::time::advance(MIN_INTERVAL).await;
+        source.rotate(&format!("{OLD} {NEW}"));
+        assert!(opens(&ours, &sealed).await);
+        assert_eq!(source.reads(), 2);
+        let (strangers, _) = keyring("AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=");
+        let sealed = seal(&strangers).await;
+        for _ in 0..100 {
+            assert!(!opens(&ours, &sealed).await);
+        }
+        assert_eq!(source.reads(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_are_read_again_each_minute_in_the_background() {
+        let (ours, source) = keyring(OLD);
+        for _ in 0..100 {
+            seal(&ours).await;
+        }
+        assert_eq!(source.reads(), 1);
+        source.rotate(NEW);
+        tokio::time::advance(RELOAD_INTERVAL).await;
+        seal(&ours).await;
+        tokio::task::yield_now().await;
+        let (theirs, _) = keyring(NEW);
+        assert!(opens(&theirs, &seal(&ours).await).await);
+        assert_eq!(source.reads(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_were_read_last_survive_a_source_that_fails() {
+        let (ours, source) = keyring(OLD);
+        let sealed = seal(&ours).await;
+        source.fail(SecretError::new("CANARY is not in the vault"));
+        tokio::time::advance(RELOAD_INTERVAL).await;
+        for _ in 0..10 {
+            assert!(opens(&ours, &sealed).await);
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(source.reads(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_source_without_keys_is_named() {
+        let (ours, _) = keyring("CANARY");
+        let error = ours.seal("name", b"entry").await.unwrap_err();
+        assert!(
+            error.contains("base64") && !error.contains("CANARY"),
+            "{error}"
+        );
     }
 }

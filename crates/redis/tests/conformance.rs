@@ -1,6 +1,6 @@
 //! The promises of a store, with a real server and two handles that have a connection each.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unused_async, clippy::unwrap_used)]
 
 use hallpass_cache::conformance::Subject;
 

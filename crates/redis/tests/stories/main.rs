@@ -1,9 +1,12 @@
 //! Stories with a real Redis server.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::format_push_string, clippy::unwrap_used)]
 
 mod basics;
+mod encryption;
 mod faults;
 #[path = "../../../../tests/shared/redis_server.rs"]
 mod redis_server;
+mod sharing;
 mod support;
+mod tls;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hallpass_cache::{CachedTokenSource, StoreKey};
 use hallpass_core::{AccessToken, Clock as _, Secret, SystemClock, TokenRequest};
 use hallpass_redis::{RedisTokenStore, RedisTokenStoreBuilder};
-use hallpass_testkit::ScriptedSource;
+use hallpass_testkit::{Gate, ScriptedSource};
 use redis::{FromRedisValue, aio::MultiplexedConnection};
 
 use crate::redis_server::RedisServer;
@@ -32,8 +32,16 @@ pub(crate) fn key(name: &str) -> StoreKey {
 
 /// Returns a source of `tokens` hourly tokens: `t1`, `t2` and so on.
 pub(crate) fn source(tokens: usize) -> ScriptedSource {
-    let token = |number| AccessToken::bearer(&format!("t{number}"), SystemClock.moment(), HOUR);
-    ScriptedSource::new((1..=tokens).map(|number| Ok(token(number).unwrap())))
+    ScriptedSource::new((1..=tokens).map(|number| Ok(token(number))))
+}
+
+/// Returns the same source, which yields nothing before the gate is open.
+pub(crate) fn gated_source(tokens: usize, gate: Gate) -> ScriptedSource {
+    ScriptedSource::gated((1..=tokens).map(|number| Ok(token(number))), gate)
+}
+
+fn token(number: usize) -> AccessToken {
+    AccessToken::bearer(&format!("t{number}"), SystemClock.moment(), HOUR).unwrap()
 }
 
 /// Waits until this is true; fails after ten seconds.
@@ -80,6 +88,17 @@ impl Admin {
         let mut command = redis::cmd(words.next().unwrap());
         command.arg(words.collect::<Vec<_>>());
         command.query_async(&mut self.0).await.unwrap()
+    }
+
+    /// Returns the number of calls of a command since the server started.
+    pub(crate) async fn calls(&mut self, command: &str) -> u64 {
+        let statistics: String = self.run("INFO commandstats").await;
+        let start = format!("cmdstat_{command}:calls=");
+        let line = statistics
+            .lines()
+            .find_map(|line| line.strip_prefix(&start));
+        let number = line.and_then(|line| line.split(',').next());
+        number.map_or(0, |number| number.parse().unwrap())
     }
 
     /// Returns the full name of the only key with this part.
