@@ -32,4 +32,11 @@ markdown! {
     service: "docs/service.md",
     tokens: "docs/tokens.md",
     threat_model: "docs/threat-model.md",
+    testing: "docs/testing.md",
+    monitoring: "docs/monitoring.md",
+    blocking: "docs/blocking.md",
+    readiness: "docs/readiness.md",
+    tenants: "docs/tenants.md",
+    presets: "docs/presets.md",
+    features: "docs/features.md",
 }

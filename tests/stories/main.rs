@@ -31,6 +31,7 @@ mod peer;
 mod presets;
 mod proofs;
 mod redirects;
+mod reference;
 mod responses;
 mod retries;
 mod rotation;

@@ -551,7 +551,7 @@ fn a_violation_names_promise_observation_and_remedy() {
     let violation = check(Rule::LivesForAWhile, || async { of(F::Expired) }).unwrap_err();
     assert_eq!(
         violation.to_string(),
-        "the source breaks the rule LivesForAWhile (C-21, C-22, F-20, F-66)\n  \
+        "the source breaks the rule LivesForAWhile\n  \
          promise: a token lives when it is returned, counts from when it was asked for, and ends within ten years\n  \
          seen:    the token had expired when it was returned\n  \
          to do:   take the moment from the clock before the request is sent, and bound a lifetime that is missing or absurd"

@@ -119,6 +119,6 @@ rules! {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?} ({})", self.numbers())
+        write!(f, "{self:?}")
     }
 }
