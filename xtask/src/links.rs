@@ -19,7 +19,7 @@ pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
                 ));
             }
         }
-        let in_the_book = folder.ends_with("docs") && !path.ends_with(SUMMARY);
+        let in_the_book = folder == crate::files::root().join("docs") && !path.ends_with(SUMMARY);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if in_the_book && !summary.contains(&format!("({name})")) {
             faults.push(format!("{SUMMARY} does not name `{name}`"));
