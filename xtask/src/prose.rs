@@ -15,7 +15,7 @@ const CODE: [&str; 4] = ["crates", "examples", "tests", "xtask"];
 const PAGES: [&str; 7] = [".", "crates", "docs", "examples", "fuzz", "tests", "xtask"];
 
 /// The number of lines that are still to be rewritten in each crate or folder.
-const REMAINING: &[(&str, usize)] = &[("crates/camall", 4), ("crates/cli", 51), ("docs", 6)];
+const REMAINING: &[(&str, usize)] = &[("crates/cli", 22)];
 
 /// Words that no doc comment may start with.
 const OPENINGS: [&str; 5] = ["What", "Who", "Whoever", "Whatever", "How"];

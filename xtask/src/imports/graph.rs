@@ -19,8 +19,6 @@ pub(super) struct Edge {
 /// The rules for the modules of one crate.
 pub(super) struct Rules {
     pub(super) layers: &'static Layers,
-    /// Top-level modules without a layer.
-    pub(super) unplaced: &'static [&'static str],
     /// Imports that are not reported, by their units.
     pub(super) allowed: Vec<(&'static str, &'static str)>,
 }
@@ -71,15 +69,8 @@ pub(super) fn place(
         return;
     }
     for module in modules {
-        if rules.layer(module).is_none() && !rules.unplaced.contains(&module.as_str()) {
+        if rules.layer(module).is_none() {
             faults.push(format!("`{owner}`: the module `{module}` has no layer"));
-        }
-    }
-    for module in rules.unplaced {
-        if !modules.contains(*module) || rules.layer(module).is_some() {
-            faults.push(format!(
-                "`{owner}`: the list of modules without a layer need not name `{module}`"
-            ));
         }
     }
 }

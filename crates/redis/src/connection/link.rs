@@ -115,7 +115,7 @@ impl Link {
                 Begun::Failed(fault) => return Err(fault),
                 Begun::Connecting(receiver) => receiver,
             };
-            // If the sender is gone, the task's runtime has shut down: this caller starts another one.
+            // If the sender was dropped, the task's runtime has shut down: this caller starts another one.
             if let Ok(result) = connecting.wait_for(Option::is_some).await
                 && let Some(result) = &*result
             {

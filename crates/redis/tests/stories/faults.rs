@@ -151,7 +151,7 @@ async fn values_of_other_types_and_garbage_are_overwritten() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_named_and_the_right_one_used_when_it_is_there() {
+async fn a_wrong_password_is_named_and_a_corrected_one_is_used() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
