@@ -32,8 +32,8 @@ Exit codes:
   5  a server is unreachable, overloaded or too slow: try again later
   6  the API returned an error
   7  the response of the token endpoint is not usable
-`hallpass exec` exits with the exit code of its command, with 127 if the command does not exist, and with 126 if it
-cannot be started.";
+`hallpass exec` exits with the exit code of its command, with 127 if the command does not exist,
+and with 126 if it cannot be started.";
 
 /// The options of every subcommand.
 #[derive(clap::Args, Debug)]
@@ -42,7 +42,7 @@ pub(crate) struct Common {
     /// Profile in the configuration file [default: $HALLPASS_PROFILE, or `default`]
     #[arg(short, long, global = true, value_name = "NAME")]
     pub(crate) profile: Option<String>,
-    /// Configuration file [default: $HALLPASS_CONFIG, or `hallpass/config.toml` in the user's configuration directory]
+    /// Configuration file [default: $HALLPASS_CONFIG, or the user's `hallpass/config.toml`]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Do not read or write the token cache

@@ -13,7 +13,7 @@ mod values;
 
 pub(crate) use authentication::{AuthenticationSettings, SecretEncoding};
 pub(crate) use hallpass::secrets::SecretReference;
-pub(crate) use paths::cache_folder;
+pub(crate) use paths::cache_directory;
 pub(crate) use server::{Server, ServerAddress};
 pub(crate) use settings::{Audience, Settings};
 pub(crate) use unit::Source;
@@ -51,15 +51,15 @@ pub(crate) fn read(common: &Common, flags: &Client) -> Result<Settings, Failure>
     };
     let layer = layer::from_flags(flags)?.over(one).over(other);
     if flags.danger_allow_mixed_settings {
-        tracing::warn!("server, client and credential may come from different places");
+        tracing::warn!("server, client and credential may come from different sources");
     } else {
         layer.client.check(&layer.server)?;
     }
     let is_cached = !common.no_cache && layer.cache.unwrap_or(true);
-    let cache_folder = if is_cached {
-        paths::cache_folder()?
+    let cache_directory = if is_cached {
+        paths::cache_directory()?
     } else {
         None
     };
-    settings::Settings::new(name, file.path, cache_folder, layer)
+    settings::Settings::new(name, file.path, cache_directory, layer)
 }

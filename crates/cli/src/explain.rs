@@ -27,7 +27,7 @@ pub(crate) fn token_error(error: &TokenError, settings: &Settings) -> Failure {
     if error.is_local() && settings.authentication.runs_a_command() {
         return with_hint(
             failure,
-            "`command_timeout` of the profile sets how long it may take",
+            "`command_timeout` of the profile sets the timeout of the command",
         );
     }
     match (error.host(), Url::parse(settings.address.url())) {

@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_of_error_has_its_code() {
+    fn each_error_kind_has_its_exit_code() {
         for (error, code) in [
             (TokenError::configuration("x"), 3),
             (TokenError::credentials_refused("x"), 4),
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn advice_names_settings_and_no_methods() {
+    fn hints_name_settings_and_no_methods() {
         use hallpass::endpoint::hints;
 
         let error = TokenError::configuration("x").with_hint(hints::ROOTS);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_told_where_they_are_wanted() {
+    fn causes_are_printed_on_request() {
         let cause = io::Error::other(io::Error::other("the deepest"));
         let failure = Failure::from(TokenError::unavailable("no answer").with_source(cause));
         let shown = |causes| {

@@ -37,9 +37,7 @@ pub(crate) fn build_client(settings: &Settings, url: &Url) -> Result<ClientBuild
         Some("system") if !is_loopback(url) => client,
         Some(proxy) if !is_loopback(url) => {
             let proxy = Proxy::all(proxy);
-            client.proxy(proxy.map_err(|_| {
-                Failure::configuration("proxy: the URL cannot be used as a proxy's")
-            })?)
+            client.proxy(proxy.map_err(|_| Failure::configuration("proxy: the URL is invalid"))?)
         }
         _ => client.no_proxy(),
     };
@@ -47,10 +45,9 @@ pub(crate) fn build_client(settings: &Settings, url: &Url) -> Result<ClientBuild
         let roots = Certificate::from_pem_bundle(&pem)
             .ok()
             .filter(|roots| !roots.is_empty());
-        client =
-            client.tls_certs_merge(roots.ok_or_else(|| {
-                Failure::configuration("`ca_file`: it holds no certificate in PEM")
-            })?);
+        client = client.tls_certs_merge(roots.ok_or_else(|| {
+            Failure::configuration("`ca_file`: the file contains no PEM certificate")
+        })?);
     }
     Ok(client)
 }
@@ -94,20 +91,22 @@ pub(crate) fn request_failure(error: &reqwest::Error, host: &str, proxy: Option<
     let through = through.unwrap_or_default();
     let failure = if tls.is_some() && why.contains("certificate") {
         Failure::configuration(format!(
-            "no secure connection to {host} could be made{through}: {why}"
+            "the TLS connection to {host}{through} failed: {why}"
         ))
-        .with_remedy("check the host and its certificate; add a private authority with `ca_file`")
+        .with_remedy(
+            "check the host and its certificate; `ca_file` adds a private certificate authority",
+        )
     } else if let Some(proxy) = proxy.filter(|_| why.contains("proxy auth")) {
         Failure::configuration(format!("the proxy {proxy} asks for credentials"))
             .with_remedy(advice::PROXY_CREDENTIALS)
     } else if error.is_timeout() && error.is_connect() {
-        let what = format!("no connection to {host} could be made in time{through}");
+        let what = format!("connecting to {host}{through} timed out");
         Failure::new(Exit::Unavailable, what)
     } else if error.is_timeout() {
         let what = format!("{host} did not respond in time{through}");
         Failure::new(Exit::Unavailable, what)
     } else if error.is_builder() {
-        Failure::configuration(format!("the request could not be written: {why}"))
+        Failure::configuration(format!("the request could not be created: {why}"))
     } else {
         Failure::new(
             Exit::Unavailable,

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_acts_on_is_escaped() {
+    fn terminal_control_characters_are_escaped() {
         let value = Value::from("a\u{9b}31m \u{7f} \u{202e} \u{2066} \u{1b} é \u{65e5}\"");
         let text = escaped(&value.to_string());
         assert!(

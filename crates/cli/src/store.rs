@@ -1,6 +1,6 @@
 //! The file-based token store: a second cache level shared by the runs of one user.
 //!
-//! A folder that only its user can access holds, for each key, the entry (`KEY.token`), the record of its leases
+//! A directory that only its user can access holds, for each key, the entry (`KEY.token`), the record of its leases
 //! (`KEY.lock`) and a file that the holder of a lease locks (`KEY.held`). Entries are replaced by renaming, so a reader
 //! sees either the old or the new one, never a part. Decisions about a key are made under a lock on its record, and
 //! every wait for a lock has a timeout. If a holder dies, its lease is released at once, because the system drops its
@@ -42,7 +42,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(1);
 pub(crate) struct FileTokenStore(Arc<Inner>);
 
 struct Inner {
-    folder: PathBuf,
+    directory: PathBuf,
     label: Label,
     clock: Arc<dyn Clock>,
     /// The leases of this process, each with its locked file.
@@ -50,14 +50,18 @@ struct Inner {
 }
 
 impl FileTokenStore {
-    /// Creates a store in this folder, which is created on the first write. `label` describes the entries in listings.
-    pub(crate) fn new(folder: PathBuf, label: Label) -> Self {
-        Self::with_clock(folder, label, SystemClock)
+    /// Creates a store in this directory, which is created on the first write. `label` describes the entries in listings.
+    pub(crate) fn new(directory: PathBuf, label: Label) -> Self {
+        Self::with_clock(directory, label, SystemClock)
     }
 
-    pub(crate) fn with_clock(folder: PathBuf, label: Label, clock: impl Clock + 'static) -> Self {
+    pub(crate) fn with_clock(
+        directory: PathBuf,
+        label: Label,
+        clock: impl Clock + 'static,
+    ) -> Self {
         Self(Arc::new(Inner {
-            folder,
+            directory,
             label,
             clock: Arc::new(clock),
             leases: Mutex::default(),
@@ -71,7 +75,7 @@ impl Inner {
     }
 
     fn path(&self, key: &StoreKey, ending: &str) -> PathBuf {
-        self.folder.join(format!("{}.{ending}", key.request()))
+        self.directory.join(format!("{}.{ending}", key.request()))
     }
 
     /// Waits for the lock on the key's record.
@@ -82,7 +86,11 @@ impl Inner {
             match Guard::try_new(&path).map_err(failed)? {
                 Some(guard) => return Ok(guard),
                 None if waited < LOCK_TIMEOUT => tokio::time::sleep(POLL_INTERVAL).await,
-                None => return Err(StoreError::new("the record of a token's leases is in use")),
+                None => {
+                    return Err(StoreError::new(
+                        "the lease record is locked by another process",
+                    ));
+                }
             }
             waited += POLL_INTERVAL;
         }
@@ -118,7 +126,7 @@ impl Inner {
 impl TokenStore for FileTokenStore {
     async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
         let inner = &self.0;
-        if !files::is_private_folder(&inner.folder).map_err(failed)? {
+        if !files::is_private_directory(&inner.directory).map_err(failed)? {
             return Ok(None);
         }
         let Some(bytes) = files::read(&inner.path(key, "token")).map_err(failed)? else {
@@ -135,7 +143,7 @@ impl TokenStore for FileTokenStore {
         lease: Option<&Lease>,
     ) -> Result<(), StoreError> {
         let inner = &self.0;
-        files::make_private_folder(&inner.folder).map_err(failed)?;
+        files::make_private_directory(&inner.directory).map_err(failed)?;
         let guard = inner.guard(key).await?;
         let now = inner.clock.wall();
         let record = guard.read().map_err(failed)?;
@@ -159,13 +167,13 @@ impl TokenStore for FileTokenStore {
         let bytes = entry::encode(key.request(), &inner.label, entry, fence, ttl, now);
         files::replace(&inner.path(key, "token"), &bytes).map_err(failed)?;
         drop(guard);
-        list::sweep(&inner.folder, now);
+        list::sweep(&inner.directory, now);
         Ok(())
     }
 
     async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
         let inner = &self.0;
-        if !files::is_private_folder(&inner.folder).map_err(failed)? {
+        if !files::is_private_directory(&inner.directory).map_err(failed)? {
             return Ok(());
         }
         let _guard = inner.guard(key).await?;
@@ -179,7 +187,7 @@ impl TokenStore for FileTokenStore {
 
     async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
         let inner = &self.0;
-        files::make_private_folder(&inner.folder).map_err(failed)?;
+        files::make_private_directory(&inner.directory).map_err(failed)?;
         let now = inner.clock.wall();
         let path = inner.path(key, "lock");
         // Waiters poll and must not get in the holder's way.
@@ -238,7 +246,7 @@ impl TokenStore for FileTokenStore {
 impl fmt::Debug for FileTokenStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileTokenStore")
-            .field("folder", &self.0.folder)
+            .field("directory", &self.0.directory)
             .finish_non_exhaustive()
     }
 }
@@ -246,7 +254,7 @@ impl fmt::Debug for FileTokenStore {
 /// Describes a failed file operation. The path reveals nothing that the user does not know.
 #[allow(clippy::needless_pass_by_value)] // For `map_err`.
 fn failed(error: io::Error) -> StoreError {
-    StoreError::new(format!("the folder of kept tokens cannot be used: {error}"))
+    StoreError::new(format!("the token cache directory cannot be used: {error}"))
 }
 
 #[cfg(test)]

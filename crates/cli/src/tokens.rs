@@ -42,13 +42,13 @@ impl Tokens {
         let cache = CachedTokenSource::builder(LazySource::new(settings.clone()))
             .name("hallpass")
             .fetch_timeout(deadline);
-        let store = settings.cache_folder.clone().map(|folder| {
+        let store = settings.cache_directory.clone().map(|directory| {
             let label = Label {
                 profile: settings.profile.clone().unwrap_or_default(),
                 host: settings.host(),
                 scope: settings.request.scopes().to_string(),
             };
-            FileTokenStore::new(folder, label)
+            FileTokenStore::new(directory, label)
         });
         let cache = match store {
             Some(store) => cache.store(store, &settings.namespace()),

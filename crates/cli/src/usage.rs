@@ -1,4 +1,4 @@
-//! clap's errors about a wrong command line, without unknown arguments: one of them may be a secret.
+//! clap's errors about an invalid command line, without the values of arguments, which may be secrets.
 
 use std::process::ExitCode;
 
@@ -28,8 +28,7 @@ pub(crate) fn print_error(error: &Error) -> ExitCode {
         _ => {}
     }
     let failure = Failure::usage(message(error));
-    let remedy =
-        suggestion(error).unwrap_or_else(|| "`hallpass --help` lists what there is".into());
+    let remedy = suggestion(error).unwrap_or_else(|| "see `hallpass --help`".into());
     failure.with_remedy(remedy).print(false);
     Exit::Usage.into()
 }
@@ -39,30 +38,30 @@ fn message(error: &Error) -> String {
     match error.kind() {
         ErrorKind::UnknownArgument => match argument.as_deref().and_then(flag_name) {
             Some(flag) if is_about_secrets(flag) => format!(
-                "there is no `{flag}`: no flag takes a secret, since whoever lists processes would read it. Name its \
-                 place in a profile, or set HALLPASS_CLIENT_SECRET"
+                "unexpected argument `{flag}`: no flag accepts a secret, since the process list shows it to other users; set \
+                 a reference to it in a profile, or the variable `HALLPASS_CLIENT_SECRET`"
             ),
-            Some(flag) => format!("there is no flag `{flag}` here"),
-            None => {
-                "there is a word too many (it is not shown, since it may be a secret)".to_owned()
-            }
+            Some(flag) => format!("unexpected argument `{flag}`"),
+            None => "unexpected argument (not shown, as it may be a secret)".to_owned(),
         },
-        ErrorKind::InvalidSubcommand => "there is no such subcommand".to_owned(),
+        ErrorKind::InvalidSubcommand => {
+            "unknown subcommand (not shown, as it may be a secret)".to_owned()
+        }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let values = list(error, ContextKind::ValidValue);
             let argument = argument.unwrap_or_default();
             if values.is_empty() {
-                format!("`{argument}` needs a value that fits")
+                format!("invalid value for `{argument}`")
             } else {
-                format!("`{argument}` is one of {values}")
+                format!("invalid value for `{argument}`; possible values: {values}")
             }
         }
         ErrorKind::InvalidUtf8 => "an argument is not valid Unicode".to_owned(),
         _ => match argument {
             Some(argument) if argument.starts_with("--") => {
-                format!("`{argument}` is not used like this")
+                format!("invalid use of `{argument}`")
             }
-            _ => "the command line is wrong".to_owned(),
+            _ => "invalid command line".to_owned(),
         },
     }
 }
@@ -84,7 +83,7 @@ fn is_about_secrets(flag: &str) -> bool {
 fn suggestion(error: &Error) -> Option<String> {
     let known = text(error, ContextKind::SuggestedArg)
         .or_else(|| text(error, ContextKind::SuggestedSubcommand));
-    known.map(|known| format!("did you mean `{known}`?"))
+    known.map(|known| format!("a similar name exists: `{known}`"))
 }
 
 fn text(error: &Error, kind: ContextKind) -> Option<String> {
@@ -114,24 +113,24 @@ mod tests {
 
     // covers: I-14
     #[test]
-    fn no_word_is_repeated_that_may_be_a_secret() {
+    fn no_argument_is_printed_that_may_be_a_secret() {
         let mut repeated = 0;
         for (line, says) in [
-            ("token s3cr3t-canary", "a word too many"),
+            ("token s3cr3t-canary", "unexpected argument (not shown"),
             (
                 "token --client-secret s3cr3t-canary",
-                "no flag takes a secret",
+                "no flag accepts a secret",
             ),
             (
                 "token --client-secret=s3cr3t-canary",
-                "no flag takes a secret",
+                "no flag accepts a secret",
             ),
-            ("token --s3cr3t-canary", "a word too many"),
-            ("s3cr3t-canary", "no such subcommand"),
-            ("token --format s3cr3t-canary", "one of `text`"),
-            ("token -s3cr3t-canary", "a word too many"),
-            ("token --no-cache=s3cr3t-canary", "not used like this"),
-            ("token --scop s3cr3t-canary", "no flag `--scop`"),
+            ("token --s3cr3t-canary", "unexpected argument (not shown"),
+            ("s3cr3t-canary", "unknown subcommand"),
+            ("token --format s3cr3t-canary", "possible values: `text`"),
+            ("token -s3cr3t-canary", "unexpected argument (not shown"),
+            ("token --no-cache=s3cr3t-canary", "invalid use of"),
+            ("token --scop s3cr3t-canary", "unexpected argument `--scop`"),
         ] {
             let words = format!("hallpass {line}");
             let error = Args::try_parse_from(words.split(' ')).unwrap_err();

@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub(crate) fn run(common: &Common, action: &CacheAction) -> Result<(), Failure> {
-    let Some(folder) = config::cache_folder()? else {
+    let Some(directory) = config::cache_directory()? else {
         return Err(
             Failure::configuration("there is no home directory, and so no token cache")
                 .with_remedy("set `HALLPASS_CACHE_DIR` to an absolute path"),
@@ -23,25 +23,25 @@ pub(crate) fn run(common: &Common, action: &CacheAction) -> Result<(), Failure> 
     let failed = |error: io::Error| {
         Failure::configuration(format!(
             "the token cache directory {} cannot be used: {error}",
-            folder.display()
+            directory.display()
         ))
     };
     match action {
         CacheAction::List { json } => {
-            let all = store::list(&folder).map_err(failed)?;
+            let all = store::list(&directory).map_err(failed)?;
             let selected = all.iter().filter(|file| is_selected(file, common));
             if *json {
                 return out::json(&selected.map(to_json).collect());
             }
             if selected.clone().next().is_none() {
                 // Standard output is for programs.
-                out::note(&format!("no tokens are cached in {}", folder.display()));
+                out::note(&format!("no tokens are cached in {}", directory.display()));
             }
             let now = SystemTime::now();
             out::text(&selected.map(|file| line(file, now)).collect::<String>())
         }
         CacheAction::Clear => {
-            let removal = store::clear(&folder, |file| is_selected(file, common));
+            let removal = store::clear(&directory, |file| is_selected(file, common));
             let removal = removal.map_err(failed)?;
             for path in removal.other_files {
                 out::note(&format!(

@@ -29,8 +29,10 @@ fn requested_version(info: &str) -> Result<&'static str, Failure> {
     let requested = info["apiVersion"].as_str();
     let known = VERSIONS.iter().find(|version| Some(**version) == requested);
     known.copied().ok_or_else(|| {
-        wrong("asks for a version of ExecCredential that is not known here")
-            .with_remedy(format!("known are `{}`", VERSIONS.join("` and `")))
+        wrong("requests an unsupported version of ExecCredential").with_remedy(format!(
+            "supported versions: `{}`",
+            VERSIONS.join("` and `")
+        ))
     })
 }
 
@@ -48,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_that_is_asked_for_is_answered() {
+    fn the_requested_version_is_returned() {
         for version in VERSIONS {
             let info = json!({ "apiVersion": version, "kind": "ExecCredential", "spec": {} });
             assert_eq!(requested_version(&info.to_string()).unwrap(), version);

@@ -27,7 +27,7 @@ const SECRETS: [&str; 5] = [
 pub(crate) fn run(common: &Common, args: &Exec) -> Result<ExitCode, Failure> {
     check_name(&args.name)?;
     let Some((program, arguments)) = args.command.split_first() else {
-        return Err(Failure::usage("there is no command to run"));
+        return Err(Failure::usage("a command is required"));
     };
     let tokens = Tokens::new(config::read(common, &args.client)?);
     let token = tokens::block_on(tokens.token())?;
@@ -91,7 +91,7 @@ fn not_started(error: &io::Error, program: &str) -> Failure {
     let bare = Path::new(program).extension().is_none();
     if cfg!(windows) && bare && error.kind() == io::ErrorKind::NotFound {
         return failure.with_remedy(
-            "name a script with its ending, as in `npm.cmd`, and run what the shell itself does by `cmd /c`",
+            "set the extension of a script, as in `npm.cmd`, and run shell built-ins with `cmd /c`",
         );
     }
     failure

@@ -18,14 +18,14 @@ const TIMES: [&str; 4] = ["exp", "nbf", "iat", "auth_time"];
 pub(crate) fn run(args: &Inspect) -> Result<(), Failure> {
     if !args.arguments.is_empty() {
         return Err(Failure::usage(
-            "a token on the command line is in the process list and in the shell's history",
+            "a token on the command line is visible in the process list and the shell history",
         )
-        .with_remedy("pipe it in: `hallpass token | hallpass inspect`"));
+        .with_remedy("pipe it: `hallpass token | hallpass inspect`"));
     }
     let input = io::stdin();
     if input.is_terminal() {
-        return Err(Failure::usage("there is no token on standard input")
-            .with_remedy("pipe it in: `hallpass token | hallpass inspect`"));
+        return Err(Failure::usage("no token on standard input")
+            .with_remedy("pipe it: `hallpass token | hallpass inspect`"));
     }
     let mut text = Zeroizing::new(Vec::new());
     let read = input.lock().take(MAX_BYTES + 1).read_to_end(&mut text);
@@ -34,15 +34,15 @@ pub(crate) fn run(args: &Inspect) -> Result<(), Failure> {
     })?;
     if text.len() as u64 > MAX_BYTES {
         return Err(Failure::usage(
-            "that is no token: it is longer than 256 KiB",
+            "the input is longer than 256 KiB, and so not a token",
         ));
     }
     let Ok(text) = str::from_utf8(&text) else {
-        return Err(Failure::usage("that is no token: it is not text"));
+        return Err(Failure::usage("the input is not UTF-8, and so not a token"));
     };
     let token = extract_token(text);
     if token.is_empty() {
-        return Err(Failure::usage("there is no token on standard input"));
+        return Err(Failure::usage("no token on standard input"));
     }
     out::json(&describe_token(token, SystemTime::now()))
 }
@@ -75,7 +75,7 @@ fn describe_token(token: &str, now: SystemTime) -> Value {
         None => json!({
             "format": "opaque",
             "verified": false,
-            "note": "this is no JWT that can be read: only its server can tell what it means",
+            "note": "not a readable JWT: only the server that issued it can interpret it",
             "characters": token.chars().count(),
         }),
     }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jwt_is_shown_and_not_believed() {
+    fn a_jwt_is_decoded_and_not_verified() {
         let token = encode(
             r#"{"alg":"RS256"}"#,
             r#"{"iss":"https://login.example","iat":1799999990,"exp":1800003600,"nbf":1e300,"auth_time":"x"}"#,
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_jwt_is_opaque_and_not_repeated() {
+    fn an_opaque_token_is_not_printed() {
         for token in [
             "CANARY",
             "a.b.c",
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_as_good_as_a_token() {
+    fn a_header_line_is_accepted_as_a_token() {
         for text in [
             "abc\n",
             "Bearer abc",
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn times_beyond_words_are_told_by_their_distance() {
+    fn distant_times_are_shown_relative_to_now() {
         let far = noon() + Duration::from_secs(400_000_000_000);
         assert!(format_time(far, noon()).starts_with("in "));
     }

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Keygen) -> Result<(), Failure> {
         (Some(path), _) => read_key(args, path)?,
         (None, Some(path)) => generate_key(args, path)?,
         // clap requires exactly one of them.
-        (None, None) => return Err(Failure::usage("neither `--out` nor `--from` is there")),
+        (None, None) => return Err(Failure::usage("`--out` or `--from` is required")),
     };
     match args.public {
         PublicForm::Pem => out::text(&key.public_pem()),
@@ -54,7 +54,7 @@ fn generate_key(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
     }
     .map_err(|error| match error.setting() {
         "bits" | "algorithm" => Failure::usage(error.to_string())
-            .with_remedy("leave `--bits` out, or set it with `--algorithm rs256` or `ps256`"),
+            .with_remedy("`--bits` requires `--algorithm rs256` or `ps256`"),
         _ => error.into(),
     })?;
     file.write(&pem).map_err(|error| {
@@ -72,7 +72,7 @@ fn read_key(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
     let wrong = |why: &str| Failure::configuration(format!("{}: {why}", path.display()));
     let text = read_text(path).map_err(|error| {
         wrong(&format!("it cannot be read ({})", kind_text(&error)))
-            .with_remedy("name a file with a private key, as PEM or as a JWK")
+            .with_remedy("set a file with a private key in PEM or JWK format")
     })?;
     // Some editors write a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -103,21 +103,26 @@ struct KeyFile<'a> {
 impl<'a> KeyFile<'a> {
     fn check(path: &'a Path, force: bool) -> Result<Self, Failure> {
         if path == Path::new("-") {
-            return Err(Failure::usage("a private key is not printed")
-                .with_remedy("name a file by `--out`"));
+            return Err(
+                Failure::usage("a private key is not written to standard output")
+                    .with_remedy("set a file with `--out`"),
+            );
         }
         let replaces = match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             // Terminals and pipes are rejected, and so are links, which may lead to one.
             Ok(found) if !found.is_file() => {
-                let what = format!("{} is there already, and is no file", path.display());
-                return Err(Failure::new(Exit::Output, what).with_remedy("name another one"));
+                let what = format!(
+                    "{} already exists, and is not a regular file",
+                    path.display()
+                );
+                return Err(Failure::new(Exit::Output, what).with_remedy("choose another file"));
             }
             Ok(_) if force => true,
             Ok(_) => {
-                let what = format!("{} is there already", path.display());
+                let what = format!("{} already exists", path.display());
                 return Err(Failure::new(Exit::Output, what).with_remedy(
-                    "name another one, or let `--force` replace it: the key in it is lost",
+                    "choose another file, or replace it with `--force`: its private key is lost",
                 ));
             }
             Err(error) => {
@@ -152,7 +157,7 @@ impl<'a> KeyFile<'a> {
     }
 }
 
-/// Returns an unused name in the same folder.
+/// Returns an unused name in the same directory.
 fn temporary_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));

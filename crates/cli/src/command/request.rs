@@ -30,7 +30,7 @@ use crate::{
 
 pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> {
     let method = Method::from_bytes(args.method.to_ascii_uppercase().as_bytes())
-        .map_err(|_| Failure::usage("the method is none of HTTP's, such as GET"))?;
+        .map_err(|_| Failure::usage("invalid HTTP method"))?;
     let url = parse_url(&args.url)?;
     let headers = parse_headers(&args.header)?;
     let idle_timeout = parse_duration(&args.api_timeout)
@@ -70,13 +70,13 @@ fn parse_url(text: &str) -> Result<Url, Failure> {
     let wrong = |what: &str| Err(Failure::usage(format!("the URL {what}")));
     // The URL is not repeated: it may contain credentials.
     let Ok(url) = Url::parse(text) else {
-        return wrong("is not absolute; give it whole, such as `https://api.example/orders`");
+        return wrong("is not absolute; write it as `https://api.example/orders`");
     };
     if !url.username().is_empty() || url.password().is_some() {
-        return wrong("holds a user name or password, and the token is what proves this client");
+        return wrong("contains a user name or password, and the request is authorized by a token");
     }
     if url.host().is_none() || !matches!(url.scheme(), "https" | "http") {
-        return wrong("is none of a web server; use `https://`");
+        return wrong("must start with `https://`");
     }
     Ok(url)
 }
@@ -91,12 +91,12 @@ fn parse_headers(lines: &[String]) -> Result<HeaderMap, Failure> {
         });
         let Some((name, value)) = parsed else {
             return Err(Failure::usage(
-                "`--header` takes a name and a value: `Accept: text/csv`",
+                "`--header` must have the form `NAME: VALUE`",
             ));
         };
         if name == AUTHORIZATION {
             return Err(Failure::usage(
-                "the `Authorization` header is this command's to set",
+                "the `Authorization` header is set by this command",
             ));
         }
         headers.append(name, value);
@@ -137,10 +137,10 @@ fn build_authorizer(tokens: &Tokens, url: &Url, further: &[String]) -> Result<Au
         return Ok(built);
     }
     Err(Failure::configuration(format!(
-        "the profile's tokens are not for {typed}: it is none of its `allowed_origins`"
+        "{typed} is not one of the profile's `allowed_origins`"
     ))
     .with_remedy(format!(
-        "add it there, or use `--allow-origin {typed}` this once"
+        "add it there, or pass `--allow-origin {typed}` for this request"
     )))
 }
 
@@ -153,7 +153,7 @@ fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
         let body = RegularFile::open(path).and_then(|file| file.read(MAX_BODY_BYTES));
         return body.map_err(|error| {
             Failure::usage(format!("the request body {} {error}", path.display()))
-                .with_remedy("the output of a program is read from a pipe with `--body -`")
+                .with_remedy("to send the output of a program, pipe it and use `--body -`")
         });
     }
     let mut body = Vec::new();
@@ -245,15 +245,15 @@ fn api_failure(status: StatusCode, refusal: Option<&ApiRefusal>, host: &str) -> 
     let error = refusal.and_then(ApiRefusal::error);
     let error = error.map(|error| format!(": {error}")).unwrap_or_default();
     // With the reason phrase, if there is one: `403 Forbidden`.
-    let text = format!("{host} answered with HTTP {status}{error}");
+    let text = format!("{host} returned HTTP {status}{error}");
     let failure = Failure::new(Exit::Api, text.replace(" <unknown status code>", ""));
     let scope = refusal.and_then(ApiRefusal::scope);
     match scope {
         Some(scope) => failure.with_remedy(format!(
-            "it asks for the scope `{scope}`: have it assigned to this client, and ask for it with `--scope`"
+            "the API requires the scope `{scope}`: assign it to this client, and request it with `--scope`"
         )),
         None if status.is_redirection() => failure.with_remedy(
-            "it redirects to another origin, which would get no token: call that address yourself if it is right",
+            "it redirects to another origin, which receives no token; request that URL directly if it is correct",
         ),
         None => failure,
     }
@@ -278,7 +278,7 @@ mod tests {
 
     // covers: I-14
     #[test]
-    fn what_is_wrong_is_not_repeated() {
+    fn errors_do_not_print_arguments() {
         for wrong in [
             parse_url("https://user:CANARY@api.example/").unwrap_err(),
             parse_url("CANARY").unwrap_err(),
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_an_api_are_those_that_bring_no_answer() {
+    fn statuses_without_a_result_are_errors() {
         for (status, error) in [
             (200, false),
             (204, false),

@@ -20,17 +20,17 @@ pub(crate) fn completions(shell: Option<Shell>) -> Result<(), Failure> {
     let Some(shell) = shell else {
         let shells = Shell::value_variants().iter().map(ToString::to_string);
         let shells: Vec<String> = shells.collect();
-        return Err(Failure::usage("`completions` needs the name of a shell")
-            .with_remedy(format!("there are `{}`", shells.join("`, `"))));
+        return Err(Failure::usage("`completions` requires a shell")
+            .with_remedy(format!("supported shells: `{}`", shells.join("`, `"))));
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut args::command(), "hallpass", &mut script);
     out::bytes(&script)
 }
 
-pub(crate) fn man(folder: Option<&Path>) -> Result<(), Failure> {
+pub(crate) fn man(directory: Option<&Path>) -> Result<(), Failure> {
     let command = args::command();
-    let Some(folder) = folder else {
+    let Some(directory) = directory else {
         if io::stdout().is_terminal() {
             return Err(not_for_terminals());
         }
@@ -39,13 +39,13 @@ pub(crate) fn man(folder: Option<&Path>) -> Result<(), Failure> {
         return out::bytes(&page);
     };
     let written =
-        fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(command, folder));
+        fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(command, directory));
     written.map_err(|error| {
         Failure::new(
             Exit::Output,
             format!(
                 "the manual pages could not be written to {}: {}",
-                folder.display(),
+                directory.display(),
                 error.kind()
             ),
         )
@@ -53,7 +53,7 @@ pub(crate) fn man(folder: Option<&Path>) -> Result<(), Failure> {
 }
 
 fn not_for_terminals() -> Failure {
-    Failure::usage("a manual page is source text for `man`, and standard output is a terminal")
+    Failure::usage("a manual page is written in roff, and standard output is a terminal")
         .with_remedy(
             "`hallpass man | man -l -` shows it, `hallpass man --dir FOLDER` writes all pages",
         )

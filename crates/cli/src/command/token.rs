@@ -84,7 +84,7 @@ pub(super) fn check_name(name: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::usage(
-        "`--name` takes a variable's name: letters, digits and `_`, and no digit first",
+        "`--name` must be the name of a variable: letters, digits and `_`, not starting with a digit",
     ))
 }
 
@@ -97,14 +97,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotes_are_for_what_needs_them() {
+    fn values_are_quoted_only_if_necessary() {
         assert_eq!(shell_quoted("eyJ.a-b_c+d/e=="), "eyJ.a-b_c+d/e==");
         assert_eq!(shell_quoted("~a$b"), "'~a$b'");
         assert_eq!(shell_quoted("a'b"), r"'a'\''b'");
     }
 
     #[test]
-    fn names_are_those_of_variables() {
+    fn names_are_valid_variable_names() {
         for (name, fit) in [
             ("ACCESS_TOKEN", true),
             ("_x9", true),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn json_tells_all_but_extras() {
+    fn json_contains_token_and_metadata() {
         let token =
             AccessToken::bearer("abc", SystemClock.moment(), Duration::from_secs(60)).unwrap();
         let value = token_json(&token.with_scopes("a b".parse().unwrap()));

@@ -166,22 +166,22 @@ struct Missing {
 }
 
 const SECRET: Missing = Missing {
-    what: "where the client's secret is",
+    what: "the client secret",
     set: "`client_secret` with a reference such as `file:/run/secrets/client`",
     variable: "HALLPASS_CLIENT_SECRET",
 };
 const KEY: Missing = Missing {
-    what: "where the client's private key is",
+    what: "the client's private key",
     set: "`private_key` with a reference such as `file:/run/secrets/client.pem`",
     variable: "HALLPASS_PRIVATE_KEY_FILE",
 };
 const ASSERTION: Missing = Missing {
-    what: "where the platform writes its assertion",
+    what: "the platform's assertion",
     set: "`assertion` with a reference such as `file:/var/run/secrets/tokens/login`",
     variable: "HALLPASS_ASSERTION_FILE",
 };
 const CERTIFICATE: Missing = Missing {
-    what: "where the client's certificate is",
+    what: "the client certificate",
     set: "`certificate` with a reference such as `file:/run/tls/tls.crt`",
     variable: "HALLPASS_CERTIFICATE_FILE",
 };
@@ -216,11 +216,11 @@ fn check_effects(client: &ClientUnit, method: Option<AuthenticationMethod>) -> R
     };
     let method = match method.and_then(|method| clap::ValueEnum::to_possible_value(&method)) {
         Some(method) => format!("`authentication` is `{}`", method.get_name()),
-        None => "the client sends a secret".to_owned(),
+        None => "the client authenticates with its secret".to_owned(),
     };
     Err(
         Failure::configuration(format!("`{unused}` has no effect: {method}"))
-            .with_remedy("leave it out, or set `authentication` to a method that uses it"),
+            .with_remedy("remove it, or set `authentication` to a method that uses it"),
     )
 }
 
@@ -258,9 +258,9 @@ fn implied_method(
     let mut there = there.into_iter().filter(|(is_there, ..)| *is_there);
     match (there.next(), there.next()) {
         (Some((_, _, one)), Some((_, _, other))) => Err(Failure::configuration(format!(
-            "both `{one}` and `{other}` are set, and the client has one credential"
+            "both `{one}` and `{other}` are set, but a client has one credential"
         ))
-        .with_remedy("leave one out")),
+        .with_remedy("remove one of them")),
         (Some((_, method, _)), None) => Ok(method),
         (None, _) => Ok(None),
     }

@@ -114,7 +114,7 @@ fn read_reference(variables: &Variables, name: &str) -> Result<Option<SecretRefe
     }
     if let [(one, _), (other, _), ..] = &*named {
         return Err(Failure::configuration(format!(
-            "both `{one}` and `{other}` are set; leave one out"
+            "both `{one}` and `{other}` are set; remove one of them"
         )));
     }
     let Some((named_by, reference)) = named.pop() else {
@@ -145,7 +145,7 @@ mod tests {
     ];
 
     #[test]
-    fn camalls_variables_count_where_nothing_else_names_a_server() {
+    fn camall_variables_apply_if_no_server_is_set() {
         let read = |profile| read_layer(&variables(&CAMALL), profile).unwrap();
         let alone = read(false);
         assert_eq!(alone.server.provider.as_deref(), Some("camall"));
@@ -164,7 +164,7 @@ mod tests {
 
     // covers: F-99, F-113
     #[test]
-    fn what_is_wrong_is_named_and_not_shown() {
+    fn errors_name_the_variable_and_not_its_value() {
         for (list, says) in [
             (
                 &[("HALLPASS_AUTHENTICATION", "CANARY")][..],
@@ -183,7 +183,7 @@ mod tests {
                     ("HALLPASS_CLIENT_SECRET_FROM", "file:/x"),
                     ("HALLPASS_CLIENT_SECRET", "CANARY"),
                 ][..],
-                "leave one out",
+                "remove one of them",
             ),
         ] {
             let error = read_layer(&variables(list), false).unwrap_err().to_string();

@@ -71,15 +71,15 @@ pub(crate) fn read_profile(
         return match (chosen, &file.path) {
             (None, _) => Ok(None),
             (Some((name, by)), Some(path)) => Err(Failure::configuration(format!(
-                "{by} names the profile {}, and there is no file {}",
+                "the profile {} set by {by} does not exist: there is no file {}",
                 quoted_name(name),
                 path.display()
             ))),
             (Some((name, by)), None) => Err(Failure::configuration(format!(
-                "{by} names the profile {}, and without a home folder there is no configuration file",
+                "the profile {} set by {by} does not exist: without a home directory there is no configuration file",
                 quoted_name(name)
             ))
-            .with_remedy("name the file with HALLPASS_CONFIG")),
+            .with_remedy("set `HALLPASS_CONFIG`")),
         };
     };
     let document = Document {
@@ -101,9 +101,12 @@ struct FileText {
 fn read_file(path: &Path, named_by: Option<&str>) -> Result<Option<FileText>, Failure> {
     let failed = |why: &str| {
         let by = named_by
-            .map(|by| format!(", which {by} names,"))
+            .map(|by| format!(", set by {by},"))
             .unwrap_or_default();
-        Failure::configuration(format!("the file {}{by} {why}", path.display()))
+        Failure::configuration(format!(
+            "the configuration file {}{by} {why}",
+            path.display()
+        ))
     };
     let file = match RegularFile::open(path) {
         Err(error) if error.is_missing() && named_by.is_none() => return Ok(None),
@@ -137,12 +140,12 @@ fn warn_if_others_may_write(path: &Path, file: &Metadata) -> bool {
     let (write_of_others, owner) = (file.mode() & 0o022 != 0, file.uid());
     if write_of_others {
         warn(&format!(
-            "others may write {}, and so choose where your credentials go; `chmod go-w` it",
+            "other users can write to {} and change where credentials are sent; run `chmod go-w` on it",
             path.display()
         ));
     } else if owner != me && owner != 0 {
         warn(&format!(
-            "{} belongs to another user, who so chooses where your credentials go",
+            "{} belongs to another user, who can change where credentials are sent",
             path.display()
         ));
     }
@@ -157,7 +160,7 @@ fn warn(text: &str) {
     let _ = writeln!(std::io::stderr(), "hallpass: warning: {text}");
 }
 
-/// Returns false: on other systems a user's folders are private unless shared on purpose.
+/// Returns false: on other systems a user's directories are private unless shared on purpose.
 #[cfg(not(unix))]
 fn warn_if_others_may_write(_: &Path, _: &Metadata) -> bool {
     false
@@ -178,9 +181,9 @@ impl Document<'_> {
             self.error_at(
                 &at,
                 if escape {
-                    r#"this is not TOML; within "..." a `\` starts an escape: a path stands in '...', as in 'file:C:\secrets\client'"#
+                    r#"invalid TOML: within "..." a `\` starts an escape; write a path in '...', as in 'file:C:\secrets\client'"#
                 } else {
-                    "this is not TOML; a text stands in quotes, as in `client_id = \"orders\"`"
+                    "invalid TOML: a string is written in quotes, as in `client_id = \"orders\"`"
                 },
             )
         })?;
@@ -193,7 +196,7 @@ impl Document<'_> {
             profiles = Some(table.ok_or_else(|| {
                 self.error_at(
                     &value.span(),
-                    "`profile` is a table of profiles: `[profile.NAME]`",
+                    "`profile` must be a table of profiles: `[profile.NAME]`",
                 )
             })?);
         }
@@ -212,21 +215,21 @@ impl Document<'_> {
         };
         let table = found.get_ref().as_table();
         let table = table.ok_or_else(|| {
-            self.error_at(&found.span(), "a profile is a table: `[profile.NAME]`")
+            self.error_at(&found.span(), "a profile must be a table: `[profile.NAME]`")
         })?;
         Ok(Some((name.to_owned(), self.layer(name, table)?)))
     }
 
     fn no_profile(&self, name: &str, by: &str, names: &[&str]) -> Failure {
         let failure = Failure::configuration(format!(
-            "{by} names the profile {}, which is not in {}",
+            "the profile {} set by {by} does not exist in {}",
             quoted_name(name),
             self.path.display()
         ));
         match values::nearest_name(name, names.iter().copied()) {
-            Some(nearest) => failure.with_remedy(format!("did you mean `{nearest}`?")),
-            None if names.is_empty() => failure.with_remedy("it holds none"),
-            None => failure.with_remedy(format!("it holds `{}`", names.join("`, `"))),
+            Some(nearest) => failure.with_remedy(format!("a similar name exists: `{nearest}`")),
+            None if names.is_empty() => failure.with_remedy("the file has no profiles"),
+            None => failure.with_remedy(format!("available profiles: `{}`", names.join("`, `"))),
         }
     }
 
@@ -293,7 +296,7 @@ impl Document<'_> {
 
     fn text<'v>(&self, key: &Key<'_>, value: &'v Value<'_>) -> Result<&'v str, Failure> {
         let text = value.get_ref().as_str();
-        text.ok_or_else(|| self.invalid_value(key, value, "it is a text in quotes"))
+        text.ok_or_else(|| self.invalid_value(key, value, "expected a string in quotes"))
     }
 
     /// Reads a string, or a list of strings.
@@ -302,9 +305,11 @@ impl Document<'_> {
             let text = value.get_ref().as_str();
             return match text {
                 Some(text) => Ok(vec![text.to_owned()]),
-                None => {
-                    Err(self.invalid_value(key, value, "it is a text in quotes, or a list of such"))
-                }
+                None => Err(self.invalid_value(
+                    key,
+                    value,
+                    "expected a string in quotes, or a list of strings",
+                )),
             };
         };
         let text = |item: &Value<'_>| self.text(key, item).map(str::to_owned);
@@ -313,7 +318,7 @@ impl Document<'_> {
 
     fn boolean(&self, key: &Key<'_>, value: &Value<'_>) -> Result<bool, Failure> {
         let boolean = value.get_ref().as_bool();
-        boolean.ok_or_else(|| self.invalid_value(key, value, "it is `true` or `false`"))
+        boolean.ok_or_else(|| self.invalid_value(key, value, "expected `true` or `false`"))
     }
 
     /// Reads a duration such as `10s`, or a number of seconds.
@@ -331,7 +336,7 @@ impl Document<'_> {
             return Err(self.invalid_value(
                 key,
                 value,
-                "it is a table of texts, as in `{ name = \"value\" }`",
+                "expected a table of strings, as in `{ name = \"value\" }`",
             ));
         };
         let pair = |(name, value): (&Key<'_>, &Value<'_>)| {
@@ -346,7 +351,7 @@ impl Document<'_> {
     fn secret(&self, key: &Key<'_>, value: &Value<'_>) -> Result<SecretReference, Failure> {
         let text = self.text(key, value)?;
         if self.is_of_others && text.starts_with("command:") {
-            let why = "no command is run for a file that another user may have written; make it your own, and `chmod go-w` it";
+            let why = "no command is run from a file that another user can write; make this user its owner, and run `chmod go-w` on it";
             return Err(self.invalid_value(key, value, why));
         }
         let reference = text.parse::<SecretReference>();
@@ -366,11 +371,11 @@ impl Document<'_> {
         let nearest = values::nearest_name(name, known);
         let failure = self.error_at(
             &key.span(),
-            &format!("there is no setting {}", quoted_name(name)),
+            &format!("unknown setting {}", quoted_name(name)),
         );
         match nearest {
-            Some(nearest) => failure.with_remedy(format!("did you mean `{nearest}`?")),
-            None => failure.with_remedy("docs/command.md lists them"),
+            Some(nearest) => failure.with_remedy(format!("a similar name exists: `{nearest}`")),
+            None => failure.with_remedy("see the documentation of the command for the settings"),
         }
     }
 
@@ -398,7 +403,7 @@ fn quoted_name(name: &str) -> String {
     if !name.is_empty() && name.chars().count() <= 40 && name.chars().all(fit) {
         format!("`{name}`")
     } else {
-        "of an unusual name".to_owned()
+        "with an unusual name".to_owned()
     }
 }
 

@@ -83,7 +83,7 @@ pub(crate) fn from_flags(flags: &Client) -> Result<Layer, Failure> {
         // The argument is not repeated: it may be a secret.
         let Some((name, value)) = pair.split_once('=') else {
             return Err(Failure::usage(
-                "`--parameter` takes a name and a value: `NAME=VALUE`",
+                "`--parameter` must have the form `NAME=VALUE`",
             ));
         };
         parameters.push((name.to_owned(), value.to_owned()));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_above_wins_and_the_rest_shows_through() {
+    fn upper_layers_override_lower_ones() {
         let above = Layer {
             scope: Some("a".into()),
             parameters: vec![pair("x", "1")],

@@ -13,7 +13,7 @@ pub(super) fn missing_setting(
     let file = file
         .map(|file| format!(" of {}", file.display()))
         .unwrap_or_default();
-    Failure::configuration(format!("nothing says {what}")).with_remedy(format!(
+    Failure::configuration(format!("{what} is not set")).with_remedy(format!(
         "set {key} in a profile{file}, or {variables} in the environment"
     ))
 }

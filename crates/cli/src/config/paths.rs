@@ -26,7 +26,7 @@ pub(crate) fn config_file(flag: Option<&Path>, variables: &Variables) -> ConfigF
     if let Some(path) = variables.os("HALLPASS_CONFIG") {
         return named(path.into(), "HALLPASS_CONFIG");
     }
-    // Without a home folder there is no file; the environment may be sufficient.
+    // Without a home directory there is no file; the environment may be sufficient.
     let user = etcetera::choose_base_strategy().ok();
     ConfigFile {
         path: user.map(|user| user.config_dir().join("hallpass").join("config.toml")),
@@ -34,12 +34,12 @@ pub(crate) fn config_file(flag: Option<&Path>, variables: &Variables) -> ConfigF
     }
 }
 
-/// Returns the folder of the token cache: always a subfolder of our own in the one that the user names.
+/// Returns the directory of the token cache: always a subdirectory of our own in the one that the user names.
 ///
 /// # Errors
 ///
 /// Fails for a relative path in `HALLPASS_CACHE_DIR`: each working directory would have a cache of its own.
-pub(crate) fn cache_folder() -> Result<Option<PathBuf>, Failure> {
+pub(crate) fn cache_directory() -> Result<Option<PathBuf>, Failure> {
     let variables = Variables::of_this_process();
     let parent = match variables.os("HALLPASS_CACHE_DIR").map(PathBuf::from) {
         Some(named) if named.is_relative() => {

@@ -59,15 +59,15 @@ pub(super) fn parse_provider(provider: Option<&str>) -> Result<Server, Failure> 
     }
     if provider == "google" {
         return Err(Failure::configuration(
-            "Google has no client credentials grant: its service accounts sign assertions of another grant (RFC 7523 section 2.1), which this command does not make",
+            "Google does not support the client credentials grant: its service accounts use the JWT bearer grant (RFC 7523 section 2.1), which this command does not support",
         ));
     }
     let names = PROVIDERS.iter().map(|(name, _)| *name);
-    let failure = Failure::configuration("`provider` names no known server");
+    let failure = Failure::configuration("`provider`: unknown provider");
     Err(match values::nearest_name(provider, names.clone()) {
-        Some(nearest) => failure.with_remedy(format!("did you mean `{nearest}`?")),
+        Some(nearest) => failure.with_remedy(format!("a similar name exists: `{nearest}`")),
         None => failure.with_remedy(format!(
-            "known are `{}`; for another one set `token_endpoint`",
+            "known providers: `{}`; for any other server set `token_endpoint`",
             names.collect::<Vec<_>>().join("`, `")
         )),
     })

@@ -41,8 +41,8 @@ pub(crate) struct Settings {
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) lenient_responses: bool,
     pub(crate) require_granted_scopes: bool,
-    /// The folder of the token cache; `None` if tokens are not cached.
-    pub(crate) cache_folder: Option<PathBuf>,
+    /// The directory of the token cache; `None` if tokens are not cached.
+    pub(crate) cache_directory: Option<PathBuf>,
     pub(crate) danger_allow_http_on_loopback: bool,
 }
 
@@ -59,7 +59,7 @@ impl Settings {
     pub(crate) fn new(
         profile: Option<String>,
         file: Option<PathBuf>,
-        cache_folder: Option<PathBuf>,
+        cache_directory: Option<PathBuf>,
         layer: Layer,
     ) -> Result<Self, Failure> {
         let server = parse_provider(layer.server.provider.as_deref())?;
@@ -72,7 +72,7 @@ impl Settings {
             },
             (None, None) => {
                 return Err(missing_setting(
-                    "which server to ask",
+                    "the authorization server",
                     "`token_endpoint`, `issuer` or `provider`",
                     "HALLPASS_TOKEN_ENDPOINT, HALLPASS_ISSUER or HALLPASS_PROVIDER (for camall.io CAMALL_CLIENT_ID and \
                      CAMALL_CLIENT_SECRET)",
@@ -82,7 +82,7 @@ impl Settings {
         };
         let Some(client_id) = layer.client.client_id.clone() else {
             return Err(missing_setting(
-                "which client to be",
+                "the client identifier",
                 "`client_id`",
                 "HALLPASS_CLIENT_ID",
                 file.as_ref(),
@@ -98,8 +98,8 @@ impl Settings {
             && !token_endpoint_as_audience
         {
             return Err(missing_setting(
-                "for which issuer the client's assertions are",
-                "`issuer` as the server's metadata has it",
+                "the issuer, the audience of the client's assertions,",
+                "`issuer` as in the server's metadata",
                 "HALLPASS_ISSUER",
                 file.as_ref(),
             ));
@@ -107,9 +107,9 @@ impl Settings {
         check_effects(&layer.server, server, &address, &authentication)?;
         if layer.command_timeout.is_some() && !authentication.runs_a_command() {
             return Err(Failure::configuration(
-                "`command_timeout` has no effect: no `command:` is run for a secret",
+                "`command_timeout` has no effect: no credential is a `command:` reference",
             )
-            .with_remedy("leave it out"));
+            .with_remedy("remove it"));
         }
         check_proxy(layer.proxy.as_deref())?;
         Ok(Self {
@@ -136,7 +136,7 @@ impl Settings {
             max_lifetime: layer.max_lifetime,
             lenient_responses: layer.lenient_responses.unwrap_or(false),
             require_granted_scopes: layer.require_granted_scopes.unwrap_or(false),
-            cache_folder,
+            cache_directory,
             danger_allow_http_on_loopback: layer.danger_allow_http_on_loopback.unwrap_or(false),
         })
     }
@@ -195,12 +195,12 @@ fn check_proxy(proxy: Option<&str>) -> Result<(), Failure> {
         );
     };
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse("the URL holds a user name or password").with_remedy(
-            "set `proxy = \"system\"`, and the proxy with its password in the variable `HTTPS_PROXY`",
+        return Err(refuse("the URL contains a user name or password").with_remedy(
+            "set `proxy = \"system\"` and the variable `HTTPS_PROXY` to the proxy's URL with user name and password",
         ));
     }
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(refuse("the URL's scheme is neither `http` nor `https`"));
+        return Err(refuse("the URL's scheme must be `http` or `https`"));
     }
     Ok(())
 }
@@ -217,12 +217,12 @@ fn check_effects(
         (
             !unit.variables.is_empty() && !has_variables,
             "variables",
-            "they fill in the address of a known server, which `provider` names and `token_endpoint` replaces",
+            "they apply only to a `provider` with variables, and without `token_endpoint`",
         ),
         (
             unit.openid_discovery.is_some() && !matches!(address, ServerAddress::Issuer { .. }),
             "openid_discovery",
-            "nothing is discovered where the token endpoint is known",
+            "the token endpoint is set, and not discovered",
         ),
         (
             unit.danger_token_endpoint_as_audience.is_some() && !authentication.signs_assertions(),
@@ -236,7 +236,7 @@ fn check_effects(
         Some((_, setting, why)) => Err(Failure::configuration(format!(
             "`{setting}` has no effect: {why}"
         ))
-        .with_remedy("leave it out")),
+        .with_remedy("remove it")),
     }
 }
 
@@ -262,7 +262,7 @@ fn build_request(layer: &Layer) -> Result<TokenRequest, Failure> {
             return Err(Failure::configuration(
                 "`parameters`: `grant_type` is always `client_credentials` here",
             )
-            .with_remedy("leave it out; other grants are for programs that use the library"));
+            .with_remedy("remove it; only the library supports other grants"));
         }
         let with = request.with_parameter(name, value);
         request = with.map_err(|error| wrong("parameters", &error))?;
@@ -297,12 +297,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn missing_settings_are_named() {
         assert_eq!(settings(|_| {}).unwrap().host(), "login.example:8443");
         for (settings, says) in [
             (
                 settings(|layer| layer.server.token_endpoint = None),
-                "which server",
+                "the authorization server is not set",
             ),
             (
                 settings(|layer| layer.client.client_id = None),
@@ -314,15 +314,15 @@ mod tests {
             ),
             (
                 settings(|layer| layer.server.provider = Some("auth".into())),
-                "did you mean `auth0`?",
+                "a similar name exists: `auth0`",
             ),
             (
                 settings(|layer| layer.server.provider = Some("zzz".into())),
-                "known are `camall`",
+                "known providers: `camall`",
             ),
             (
                 settings(|layer| layer.server.provider = Some("google".into())),
-                "no client credentials grant",
+                "does not support the client credentials grant",
             ),
             (
                 settings(|layer| layer.scope = Some("a\"b".into())),
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn each_known_server_has_an_address() {
+    fn each_provider_has_an_address() {
         for (name, server) in PROVIDERS {
             let variables: Vec<(String, String)> = match server {
                 Server::Preset(preset) => {
@@ -365,7 +365,7 @@ mod tests {
 
     // covers: F-98
     #[test]
-    fn clients_and_servers_are_apart() {
+    fn clients_and_servers_have_separate_namespaces() {
         let namespace = |endpoint: &str, id: &str| {
             settings(|layer| {
                 layer.server.token_endpoint = Some(endpoint.into());

@@ -188,14 +188,14 @@ impl ClientUnit {
         let credential_name = self.credential_source.name_of(credential);
         let failure = Failure::configuration(format!(
             "the {what} is set by {by}, and its credential by {credential_name}; a credential is used only with a \
-             server and a client that are set in the same place"
+             server and a client from the same source"
         ));
         Err(failure.with_remedy(match (&self.credential_source, &server.source) {
             (Source::Variables(prefix), Source::Profile(_)) => format!(
                 "to use both, set `{credential} = \"env:{prefix}_{}\"` in the profile, or pass `--{ALLOW_MIXED}`",
                 credential.to_ascii_uppercase()
             ),
-            _ => format!("set them in one place, or pass `--{ALLOW_MIXED}`"),
+            _ => format!("set both in the same source, or pass `--{ALLOW_MIXED}`"),
         }))
     }
 }
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn server_client_and_credential_come_from_one_place() {
+    fn server_client_and_credential_come_from_one_source() {
         let (flags, variables) = (Source::Flags, Source::Variables("HALLPASS"));
         let profile = Source::Profile("a".into());
         let known = server(&profile, Some("https://a/t"), None);
@@ -298,13 +298,13 @@ mod tests {
                 ["`HALLPASS_ISSUER`", "`client_secret` of the profile `a`"],
             ),
         ] {
-            let told = check(above, &server).unwrap_err();
-            assert!(says.iter().all(|says| told.contains(says)), "{told}");
+            let message = check(above, &server).unwrap_err();
+            assert!(says.iter().all(|says| message.contains(says)), "{message}");
         }
     }
 
     #[test]
-    fn a_method_alone_is_one_for_the_client_below() {
+    fn a_method_alone_applies_to_the_client_below() {
         let (flags, profile) = (Source::Flags, Source::Profile("a".into()));
         let method = ClientUnit {
             authentication: Some(AuthenticationMethod::ClientSecretPost),

@@ -8,7 +8,7 @@ use crate::args::AuthenticationMethod;
 
 /// Parses `10s`, `500ms` or `1m 30s`; a bare number is seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
-    const SYNTAX: &str = "a time is written as `10s`, `500ms` or `2m`, and is longer than nothing";
+    const SYNTAX: &str = "expected a duration greater than zero, such as `10s`, `500ms` or `2m`";
     let parsed = match text.trim().parse::<u32>() {
         Ok(seconds) => Duration::from_secs(seconds.into()),
         Err(_) => humantime::parse_duration(text.trim()).map_err(|_| SYNTAX)?,
@@ -22,7 +22,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
 
 pub(crate) fn parse_method(text: &str) -> Result<AuthenticationMethod, &'static str> {
     AuthenticationMethod::from_str(text, false)
-        .map_err(|_| "it is none of `client_secret_post`, `client_secret_basic`, `client_secret_basic_raw`, `private_key_jwt`, `client_secret_jwt`, `workload_identity`, `tls_client_auth`, `self_signed_tls_client_auth` and `none`")
+        .map_err(|_| "expected one of `client_secret_post`, `client_secret_basic`, `client_secret_basic_raw`, `private_key_jwt`, `client_secret_jwt`, `workload_identity`, `tls_client_auth`, `self_signed_tls_client_auth` or `none`")
 }
 
 /// Returns the known name that was most likely meant.
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_and_nothing_is_no_time() {
+    fn durations_are_parsed_and_zero_is_rejected() {
         for (text, milliseconds) in [
             ("10s", 10_000),
             ("500ms", 500),
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nearly_right_is_recognised() {
+    fn misspelled_names_are_recognised() {
         let known = ["scope", "client_id", "client_secret"];
         assert_eq!(nearest_name("scopes", known), Some("scope"));
         assert_eq!(nearest_name("clientid", known), Some("client_id"));

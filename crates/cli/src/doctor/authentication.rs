@@ -79,7 +79,7 @@ async fn read_credential(settings: &Settings) -> Result<CredentialCheck, Failure
             let anomaly = read_secret(settings, "client_secret", secret)
                 .await?
                 .anomaly();
-            let check = plain("client_secret_jwt", "client_secret_jwt by HS256");
+            let check = plain("client_secret_jwt", "client_secret_jwt with HS256");
             CredentialCheck {
                 anomaly,
                 algorithm: Some("HS256"),
@@ -96,21 +96,24 @@ async fn read_credential(settings: &Settings) -> Result<CredentialCheck, Failure
             let key = source::parse_signing_key(text.expose(), settings)?;
             let algorithm = key.algorithm().name();
             let key_id = match (key.key_id(), certificate) {
-                (Some(key_id), _) => format!("the server must know it as `{key_id}`"),
-                (None, Some(_)) => "the server must know its certificate".to_owned(),
-                (None, None) => "it has no `kid`".to_owned(),
+                (Some(key_id), _) => format!("key identifier `{key_id}`"),
+                (None, Some(_)) => "identified by its certificate".to_owned(),
+                (None, None) => "no key identifier".to_owned(),
             };
-            let description = format!("private_key_jwt by {algorithm}; {key_id}");
+            let description = format!("private_key_jwt with {algorithm}, {key_id}");
             CredentialCheck {
                 algorithm: Some(algorithm),
                 ..plain("private_key_jwt", &description)
-                    .with_location(reference, &format!("holds a key for {algorithm}"))
+                    .with_location(reference, &format!("contains a key for {algorithm}"))
             }
         }
         AuthenticationSettings::WorkloadIdentity { assertion } => {
             read_secret(settings, "assertion", assertion).await?;
-            plain("private_key_jwt", "an assertion of the platform's")
-                .with_location(assertion, "can be read")
+            plain(
+                "private_key_jwt",
+                "private_key_jwt with an assertion of the platform",
+            )
+            .with_location(assertion, "can be read")
         }
         AuthenticationSettings::MutualTls {
             certificate,
@@ -126,13 +129,13 @@ async fn read_credential(settings: &Settings) -> Result<CredentialCheck, Failure
             };
             CredentialCheck {
                 valid_until: identity.valid_until(),
-                ..plain(method, &format!("{method}, by its certificate in TLS"))
-                    .with_location(certificate, "holds a certificate that fits its key")
+                ..plain(method, &format!("{method}, with its certificate in TLS"))
+                    .with_location(certificate, "contains a certificate and its key")
             }
         }
         AuthenticationSettings::None => plain(
             "none",
-            "none: the server must know the client by its network",
+            "none: the server identifies the client by its network",
         ),
     })
 }
@@ -200,16 +203,16 @@ impl CredentialCheck {
         report: &mut Report,
     ) {
         let Some(location) = &self.location else {
-            report.skipped(step, "there is none");
+            report.skipped(step, "the method uses no credential");
             return;
         };
         if let Some(path) = world_readable_file(settings) {
-            let detail = format!("{location}, and everyone on this machine may read it");
+            let detail = format!("{location}, but every user of this machine can read the file");
             report.warning(step, detail, &format!("`chmod o= {path}`"));
             return;
         }
         if let Some(anomaly) = self.anomaly {
-            report.warning(step, format!("{location}, and {anomaly}"), anomaly.hint());
+            report.warning(step, format!("{location}, but {anomaly}"), anomaly.hint());
             return;
         }
         let Some(valid_until) = self.valid_until else {
@@ -217,9 +220,9 @@ impl CredentialCheck {
             return;
         };
         let validity = Validity::until(valid_until);
-        let detail = format!("{location}, expires in {} days", validity.days);
+        let detail = format!("{location}, {validity}");
         if validity.is_short() {
-            let remedy = "have it renewed: servers refuse one that has ended";
+            let remedy = "renew it: servers reject an expired certificate";
             report.warning(step, detail, remedy);
         } else {
             report.ok(step, detail);
@@ -247,7 +250,7 @@ impl CredentialCheck {
             let listed: Vec<_> = metadata.token_endpoint_auth_methods().collect();
             let listed = TextFilter::new().clean(&listed.join("`, `"));
             let remedy = format!(
-                "it lists `{listed}`: set `authentication` to what the client is registered for"
+                "it lists `{listed}`: set `authentication` to the method registered for the client"
             );
             report.warning(step, detail, &remedy);
             return;
@@ -261,12 +264,12 @@ impl CredentialCheck {
                 report.warning(
                     step,
                     detail,
-                    "make a key of another kind, or set `algorithm`",
+                    "generate a key for a listed algorithm, or set `algorithm`",
                 );
             }
             _ => report.ok(
                 step,
-                format!("{}, which the server takes", self.description),
+                format!("{}, supported by the server", self.description),
             ),
         }
     }

@@ -108,7 +108,7 @@ impl Report {
     pub(super) fn complete(&mut self, all: &[&'static str]) {
         for &name in all {
             if !self.0.iter().any(|step| step.name == name) {
-                let why = "a step before it failed".to_owned();
+                let why = "an earlier step failed".to_owned();
                 self.add(name, Status::NotReached, why, None);
             }
         }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_fails_decides_and_the_rest_is_skipped() {
+    fn the_first_failed_step_sets_the_exit_code() {
         let report = report();
         assert_eq!(report.exit(), Exit::Refused);
         let json = report.to_json();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_ascii_where_nothing_else_can_be_shown() {
+    fn marks_are_ascii_without_unicode() {
         let plain = anstream::adapter::strip_str(&report().text(false)).to_string();
         assert!(plain.is_ascii(), "{plain}");
         assert!(

@@ -90,7 +90,7 @@ pub(super) async fn run_steps(settings: &Settings, report: &mut Report) -> Resul
         let addresses = record(report, DNS, dns(&url).await)?;
         report.ok(DNS, join_addresses(&addresses));
         let address = record(report, TCP, tcp(&addresses).await)?;
-        report.ok(TCP, format!("{address} takes connections"));
+        report.ok(TCP, format!("connected to {address}"));
     }
     let probe = record(report, TLS, probe_server(settings, &url).await)?;
     tls(&url, probe.certificate.as_deref(), report);
@@ -113,7 +113,7 @@ pub(super) async fn run_steps(settings: &Settings, report: &mut Report) -> Resul
     report.ok(
         TOKEN,
         format!(
-            "of type {}, {} characters",
+            "type {}, {} characters",
             token.token_type(),
             token.expose().len()
         ),
@@ -158,14 +158,14 @@ async fn metadata(
     let metadata = source::build_endpoint(settings)?.metadata().await;
     let metadata = metadata.map_err(|error| explain::token_error(&error, settings))?;
     match metadata.as_ref().map(|known| known.token_endpoint()) {
-        None => report.skipped(
-            METADATA,
-            "the token endpoint is set, and not sought by an issuer",
-        ),
-        Some(None) => report.ok(METADATA, "of this issuer, without a token endpoint"),
+        None => report.skipped(METADATA, "not needed: the token endpoint is set"),
+        Some(None) => report.ok(METADATA, "found for this issuer, without a token endpoint"),
         Some(Some(endpoint)) => {
             let shown = TextFilter::new().clean(endpoint);
-            report.ok(METADATA, format!("of this issuer; tokens are at {shown}"));
+            report.ok(
+                METADATA,
+                format!("found for this issuer, with the token endpoint {shown}"),
+            );
         }
     }
     Ok(metadata)
@@ -177,10 +177,10 @@ async fn dns(url: &Url) -> Result<Vec<SocketAddr>, Failure> {
     let unknown = |why: String| {
         Failure::new(
             Exit::Unavailable,
-            format!("the name {host} could not be resolved{why}"),
+            format!("the host name {host} could not be resolved{why}"),
         )
         .with_remedy(
-            "check the host in `token_endpoint` or `issuer`, and this machine's name service",
+            "check the host in `token_endpoint` or `issuer`, and this machine's DNS configuration",
         )
     };
     // An IPv6 address is in brackets in a URL but not here.
@@ -212,11 +212,11 @@ async fn tcp(addresses: &[SocketAddr]) -> Result<SocketAddr, Failure> {
         match timeout(STEP_TIMEOUT, net::TcpStream::connect(address)).await {
             Ok(Ok(_)) => return Ok(*address),
             Ok(Err(error)) => why = format!("{address}: {error}"),
-            Err(_) => why = format!("{address}: no answer within {STEP_TIMEOUT:?}"),
+            Err(_) => why = format!("{address}: no response within {STEP_TIMEOUT:?}"),
         }
     }
-    Err(Failure::new(Exit::Unavailable, format!("no connection could be made: {why}")).with_remedy(
-        "check that the server runs, and firewalls on the way; where a proxy is needed, set `proxy`",
+    Err(Failure::new(Exit::Unavailable, format!("connecting failed: {why}")).with_remedy(
+        "check that the server is running and that no firewall blocks the connection; set `proxy` if a proxy is required",
     ))
 }
 
@@ -258,12 +258,12 @@ async fn probe_server(settings: &Settings, url: &Url) -> Result<Probe, Failure> 
 
 fn tls(url: &Url, certificate: Option<&[u8]>, report: &mut Report) {
     if url.scheme() != "https" {
-        report.skipped(TLS, "plain HTTP on this machine");
+        report.skipped(TLS, "plain HTTP to a loopback address");
         return;
     }
     let parsed = certificate.and_then(|der| Certificate::from_der(der).ok());
     let Some(certificate) = parsed else {
-        report.ok(TLS, "verified; the certificate does not tell its end");
+        report.ok(TLS, "certificate verified, with an unknown expiry");
         return;
     };
     let ends = certificate
@@ -272,16 +272,9 @@ fn tls(url: &Url, certificate: Option<&[u8]>, report: &mut Report) {
         .not_after
         .to_unix_duration();
     let validity = Validity::until(UNIX_EPOCH + ends);
-    let detail = format!(
-        "verified; the certificate expires in {} days",
-        validity.days
-    );
+    let detail = format!("certificate verified, {validity}");
     if validity.is_short() {
-        report.warning(
-            TLS,
-            detail,
-            "tell whoever runs the server: it should have been renewed by now",
-        );
+        report.warning(TLS, detail, "ask the operator of the server to renew it");
     } else {
         report.ok(TLS, detail);
     }
@@ -290,7 +283,7 @@ fn tls(url: &Url, certificate: Option<&[u8]>, report: &mut Report) {
 fn clock(probe: &Probe, report: &mut Report) {
     let date = probe.headers.get(DATE).and_then(|date| date.to_str().ok());
     let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
-        report.ok(CLOCK, "the server does not tell its time");
+        report.ok(CLOCK, "the server sent no `Date` header");
         return;
     };
     // The header has whole seconds, which cut off half a second on average.
@@ -300,16 +293,16 @@ fn clock(probe: &Probe, report: &mut Report) {
         Err(behind) => (behind.duration(), "ahead of"),
     };
     if skew < Duration::from_secs(2) {
-        report.ok(CLOCK, "in step with the server's");
+        report.ok(CLOCK, "synchronized with the server");
         return;
     }
     let whole = humantime::format_duration(Duration::from_secs(skew.as_secs()));
-    let detail = format!("{whole} {direction} the server's");
+    let detail = format!("{whole} {direction} the server");
     if skew > MAX_CLOCK_SKEW {
         report.warning(
             CLOCK,
             detail,
-            "set this machine's clock by NTP: servers refuse what comes from another time",
+            "synchronize this machine's clock with NTP: servers reject assertions with a wrong time",
         );
     } else {
         report.ok(CLOCK, detail);
@@ -330,20 +323,23 @@ fn scopes(settings: &Settings, token: &AccessToken) -> Result<String, Failure> {
 
 fn lifetime(token: &AccessToken, report: &mut Report) {
     let whole = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs()));
-    let detail = format!("a token is valid for {}", whole(token.lifetime()));
+    let detail = format!("valid for {}", whole(token.lifetime()));
     let says = token.expires_at().zip(jwt::expiry(token.expose()));
     let early = says.and_then(|(ours, says)| ours.duration_since(says).ok());
     if let Some(early) = early.filter(|early| *early > MAX_CLOCK_SKEW) {
         report.warning(
             LIFETIME,
-            format!("{detail}, and the token itself says {} less", whole(early)),
-            "have the server's `expires_in` corrected, or set `max_lifetime`",
+            format!(
+                "{detail}, but the token's `exp` claim is {} earlier",
+                whole(early)
+            ),
+            "correct `expires_in` at the server, or set `max_lifetime`",
         );
     } else if token.lifetime() < MIN_LIFETIME {
         report.warning(
             LIFETIME,
             detail,
-            "have tokens of some minutes issued: so short ones cost a request each",
+            "configure a lifetime of several minutes at the server: short lifetimes cause many token requests",
         );
     } else if token.lifetime() >= MAX_LIFETIME {
         report.warning(
@@ -376,9 +372,9 @@ mod tests {
     }
 
     #[test]
-    fn clocks_are_compared() {
+    fn the_clock_is_compared_with_the_server() {
         let date = Some("Fri, 15 Jan 2027 08:00:00 GMT");
-        assert!(clock_step(date, 1_800_000_000).contains("in step"));
+        assert!(clock_step(date, 1_800_000_000).contains("synchronized"));
         assert!(clock_step(date, 1_800_000_010).contains("9s ahead of"));
         let far = clock_step(date, 1_799_999_000);
         assert!(
@@ -386,8 +382,8 @@ mod tests {
             "{far}"
         );
         assert!(
-            clock_step(None, 0).contains("does not tell")
-                && clock_step(Some("soon"), 0).contains("does not tell")
+            clock_step(None, 0).contains("no `Date` header")
+                && clock_step(Some("soon"), 0).contains("no `Date` header")
         );
     }
 }

@@ -1,6 +1,6 @@
 //! The remaining validity of certificates.
 
-use std::time::SystemTime;
+use std::{fmt, time::SystemTime};
 
 /// The remaining days below which a certificate should have been renewed.
 const MIN_DAYS: u64 = 14;
@@ -8,7 +8,7 @@ const MIN_DAYS: u64 = 14;
 /// The time until a certificate expires.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Validity {
-    pub(super) days: u64,
+    days: u64,
 }
 
 impl Validity {
@@ -22,5 +22,12 @@ impl Validity {
     /// Returns true if the certificate should have been renewed.
     pub(super) fn is_short(self) -> bool {
         self.days < MIN_DAYS
+    }
+}
+
+impl fmt::Display for Validity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.days == 1 { "" } else { "s" };
+        write!(f, "expires in {} day{plural}", self.days)
     }
 }

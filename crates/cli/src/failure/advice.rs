@@ -13,20 +13,20 @@ pub(crate) const PROXY_CREDENTIALS: &str = "set `proxy` to `system`, and the var
 const IN_COMMAND: &[(Hint, &str)] = &[
     (
         hints::ENCODING,
-        "check `client_id` and `client_secret`; the secret holds characters that are encoded in the header, which some servers do not decode: set `authentication` to `client_secret_basic_raw` for such a server",
+        "check `client_id` and `client_secret`; the secret contains characters that some servers do not decode in HTTP Basic authentication: set `authentication` to `client_secret_basic_raw` for such a server",
     ),
     (
         hints::TOKEN_SIZE,
-        "have the server issue shorter tokens, such as with fewer scopes",
+        "configure the server to issue shorter tokens, for example with fewer scopes",
     ),
     (hints::BODY_SIZE, "check `token_endpoint`"),
     (
         hints::UNBOUND,
-        "have DPoP switched off for this client: this command does not support it",
+        "disable DPoP for this client at the server: this command does not support it",
     ),
     (
         hints::PROOF,
-        "it binds this client's tokens to a key (DPoP), which this command does not support: have that switched off for this client",
+        "the server binds this client's tokens to a key (DPoP), which this command does not support: disable it for this client",
     ),
     (hints::UTF8, "remove them"),
     (
@@ -35,20 +35,20 @@ const IN_COMMAND: &[(Hint, &str)] = &[
     ),
     (
         hints::OPENID_LOCATION,
-        "check `issuer`; set `openid_discovery` to `true` if the server has the document at the location of OpenID Connect alone; or set `token_endpoint`, which needs no metadata",
+        "check `issuer`; set `openid_discovery` to `true` if the server publishes its metadata only at the OpenID Connect location; or set `token_endpoint`, which needs no metadata",
     ),
     (
         hints::OAUTH_LOCATION,
-        "check `issuer`; without `openid_discovery` the document is sought where RFC 8414 has it; or set `token_endpoint`, which needs no metadata",
+        "check `issuer`; without `openid_discovery` the location of RFC 8414 is used; or set `token_endpoint`, which needs no metadata",
     ),
     (hints::PROXY_CREDENTIALS, PROXY_CREDENTIALS),
     (
         hints::LATE_CREDENTIALS,
-        "check where the client's secret or key comes from",
+        "check the source of the client secret or the private key",
     ),
     (
         camall::hints::SCOPES,
-        "ask for scopes that are assigned to this client at camall.io (`scope`), or for none to get its default",
+        "request scopes that are assigned to this client at camall.io (`scope`), or none for its default scopes",
     ),
     (
         camall::hints::CREDENTIALS,
@@ -56,27 +56,27 @@ const IN_COMMAND: &[(Hint, &str)] = &[
     ),
     (
         hints::CLIENT,
-        "check `user_agent`, and that the platform has certificate authorities, or name a file of yours with `ca_file`",
+        "check `user_agent`, and that the platform has certificate authorities, or set `ca_file`",
     ),
     (
         hints::ROOTS,
-        "check the host in `token_endpoint`; a private certificate authority is added with `ca_file`",
+        "check the host in `token_endpoint`; `ca_file` adds a private certificate authority",
     ),
     (
         hints::INTERMEDIATE,
-        "the certificates in `ca_file` do not lead to it: add the authority that issued it, or have the server send its intermediate certificates",
+        "add the certificate authority that issued it to `ca_file`, or configure the server to send its intermediate certificates",
     ),
     (
         hints::CLIENT_CERTIFICATE,
-        "set `certificate` to one that the server knows",
+        "set `certificate` to a certificate that the server accepts",
     ),
     (
         hints::CERTIFICATE_NAMES,
-        "check that the server trusts the certificate's issuer and has its subject or one of its alternative names registered for this `client_id`, and that `token_endpoint` is the one where it asks for certificates",
+        "check that the server trusts the certificate's issuer, that the certificate's subject or one of its alternative names is registered for this `client_id`, and that `token_endpoint` is the endpoint for mutual TLS",
     ),
     (
         hints::CERTIFICATE_ITSELF,
-        "check that the server has this very certificate registered for this `client_id`, and that `token_endpoint` is the one where it asks for certificates",
+        "check that this certificate is registered for this `client_id`, and that `token_endpoint` is the endpoint for mutual TLS",
     ),
 ];
 

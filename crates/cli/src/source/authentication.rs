@@ -260,7 +260,7 @@ fn parse_algorithm(name: &str) -> Result<Algorithm, Failure> {
     let mut fit = known.filter(|known| known.name().eq_ignore_ascii_case(name));
     fit.next().ok_or_else(|| {
         Failure::configuration(
-            "`algorithm` is none of `ES256`, `ES384`, `EdDSA`, `PS256` and `RS256`",
+            "`algorithm` must be one of `ES256`, `ES384`, `EdDSA`, `PS256` and `RS256`",
         )
     })
 }

@@ -15,7 +15,7 @@ const VERSION: u64 = 2;
 const START: &[u8] = b"{\"bytes\":";
 
 /// The largest lead over the clock at which an entry may have been written. An entry from further ahead is ignored: the
-/// clock was set back since, and the remaining lifetime is unknown. Runs share a clock, except with a home folder
+/// clock was set back since, and the remaining lifetime is unknown. Runs share a clock, except with a home directory
 /// shared by machines.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
@@ -144,7 +144,7 @@ mod tests {
 
     // covers: F-94, F-95, F-96
     #[test]
-    fn an_entry_lives_for_its_time_under_its_key() {
+    fn an_entry_is_valid_for_its_ttl_under_its_key() {
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let bytes = encoded(now);
         assert!(bytes.starts_with(START));
@@ -165,7 +165,7 @@ mod tests {
 
     // covers: F-92
     #[test]
-    fn what_is_cut_or_of_another_version_is_nothing() {
+    fn truncated_and_other_versions_are_ignored() {
         let now = SystemTime::now();
         let bytes = encoded(now);
         assert!(decode(&bytes, "k", now).is_some());

@@ -1,4 +1,4 @@
-//! Files and folders that are private to the user.
+//! Files and directories that are private to the user.
 
 use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions},
@@ -15,22 +15,22 @@ use zeroize::Zeroizing;
 /// The longest accepted file: a token may have 32 KiB.
 const MAX_BYTES: u64 = 256 << 10;
 
-/// Returns true if the folder exists and is private to this user. Changes nothing.
+/// Returns true if the directory exists and is private to this user. Changes nothing.
 ///
 /// # Errors
 ///
-/// Fails for a link, another user's folder, and one that others can write, because it is not ours to change.
-pub(super) fn is_private_folder(folder: &Path) -> io::Result<bool> {
-    match fs::symlink_metadata(folder) {
-        Ok(found) => private_folder(&found).map(|()| true),
+/// Fails for a link, another user's directory, and one that others can write, because it is not ours to change.
+pub(super) fn is_private_directory(directory: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(directory) {
+        Ok(found) => private_directory(&found).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Creates the folder and its parents if they do not exist.
-pub(super) fn make_private_folder(folder: &Path) -> io::Result<()> {
-    if is_private_folder(folder)? {
+/// Creates the directory and its parents if they do not exist.
+pub(super) fn make_private_directory(directory: &Path) -> io::Result<()> {
+    if is_private_directory(directory)? {
         return Ok(());
     }
     let builder = |recursive| {
@@ -40,42 +40,42 @@ pub(super) fn make_private_folder(folder: &Path) -> io::Result<()> {
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder
     };
-    if let Some(parent) = folder.parent() {
+    if let Some(parent) = directory.parent() {
         builder(true).create(parent)?;
     }
-    match builder(false).create(folder) {
+    match builder(false).create(directory) {
         // Another run was first, or something else was created there meanwhile.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            is_private_folder(folder).map(|_| ())
+            is_private_directory(directory).map(|_| ())
         }
         outcome => outcome,
     }
 }
 
 #[cfg(unix)]
-fn private_folder(found: &Metadata) -> io::Result<()> {
+fn private_directory(found: &Metadata) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
 
-    is_folder(found)?;
+    is_directory(found)?;
     if found.uid() != rustix::process::geteuid().as_raw() {
         return Err(io::Error::other("it belongs to another user"));
     }
-    // The files in it are private to this user regardless of the folder's mode, so only write access matters.
+    // The files in it are private to this user regardless of the directory's mode, so only write access matters.
     if found.mode() & 0o022 != 0 {
         return Err(io::Error::other(
-            "others may write it; remove it, or `chmod go-w` it",
+            "other users can write to it; run `chmod go-w` on it, or remove it",
         ));
     }
     Ok(())
 }
 
-/// Checks only the type: on other systems a user's folders are private unless shared on purpose.
+/// Checks only the type: on other systems a user's directories are private unless shared on purpose.
 #[cfg(not(unix))]
-fn private_folder(found: &Metadata) -> io::Result<()> {
-    is_folder(found)
+fn private_directory(found: &Metadata) -> io::Result<()> {
+    is_directory(found)
 }
 
-fn is_folder(found: &Metadata) -> io::Result<()> {
+fn is_directory(found: &Metadata) -> io::Result<()> {
     if found.is_symlink() {
         return Err(io::Error::other("it is a symbolic link"));
     }
@@ -145,7 +145,7 @@ pub(super) fn move_away(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns an unused name in the same folder. Files left under it are removed later (see [`is_temporary`]).
+/// Returns an unused name in the same directory. Files left under it are removed later (see [`is_temporary`]).
 fn temporary_path(path: &Path) -> io::Result<PathBuf> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);

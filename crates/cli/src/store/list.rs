@@ -31,13 +31,13 @@ pub(crate) struct Removal {
     pub(crate) other_files: Vec<PathBuf>,
 }
 
-/// Lists the tokens cached in this folder without changing it. Returns an empty list if the folder does not exist.
-pub(crate) fn list(folder: &Path) -> io::Result<Vec<EntryFile>> {
-    if !files::is_private_folder(folder)? {
+/// Lists the tokens cached in this directory without changing it. Returns an empty list if the directory does not exist.
+pub(crate) fn list(directory: &Path) -> io::Result<Vec<EntryFile>> {
+    if !files::is_private_directory(directory)? {
         return Ok(Vec::new());
     }
     let mut all = Vec::new();
-    for file in fs::read_dir(folder)? {
+    for file in fs::read_dir(directory)? {
         let path = file?.path();
         let Some(key) = files::entry_key(&path).map(str::to_owned) else {
             continue;
@@ -61,11 +61,11 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<EntryFile>> {
 /// Removes the entries that `is_selected` selects. Records of leases stay: a fetch in flight depends on them, and they
 /// hold no token.
 pub(crate) fn clear(
-    folder: &Path,
+    directory: &Path,
     is_selected: impl Fn(&EntryFile) -> bool,
 ) -> io::Result<Removal> {
     let mut removal = Removal::default();
-    for file in list(folder)?.into_iter().filter(is_selected) {
+    for file in list(directory)?.into_iter().filter(is_selected) {
         if file.is_entry {
             files::remove(&file.path)?;
             removal.removed += 1;
@@ -73,13 +73,13 @@ pub(crate) fn clear(
             removal.other_files.push(file.path);
         }
     }
-    remove_temporary_files(folder);
+    remove_temporary_files(directory);
     Ok(removal)
 }
 
 /// Removes expired entries, whose keys may never be requested again. Errors are ignored: the next run tries again.
-pub(super) fn sweep(folder: &Path, now: SystemTime) {
-    let Ok(all) = list(folder) else {
+pub(super) fn sweep(directory: &Path, now: SystemTime) {
+    let Ok(all) = list(directory) else {
         return;
     };
     for file in all {
@@ -97,14 +97,14 @@ pub(super) fn sweep(folder: &Path, now: SystemTime) {
             let _ = files::remove(&file.path);
         }
     }
-    remove_temporary_files(folder);
+    remove_temporary_files(directory);
 }
 
 /// Removes partial files of processes that died.
-fn remove_temporary_files(folder: &Path) {
+fn remove_temporary_files(directory: &Path) {
     /// The age after which a temporary file is abandoned: no live process takes longer to write a token.
     const TEMPORARY_FILE_AGE: Duration = Duration::from_secs(60);
-    for file in fs::read_dir(folder).into_iter().flatten().flatten() {
+    for file in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = file.path();
         let written = file.metadata().and_then(|found| found.modified());
         let old = written.is_ok_and(|at| {

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fences_rise_whatever_became_of_the_record() {
+    fn fences_rise_even_if_the_record_is_lost() {
         let now = SystemTime::now();
         let first = Record::parse(b"garbage").next(now, Duration::from_secs(15));
         let second = first.next(now, Duration::from_secs(15));
@@ -152,7 +152,7 @@ mod tests {
 
     // covers: F-89, F-95
     #[test]
-    fn a_lease_ends_by_itself_and_with_a_clock_that_was_set_back() {
+    fn a_lease_expires_and_ends_if_the_clock_is_set_back() {
         let now = SystemTime::now();
         let record = Record::default().next(now, Duration::from_secs(15));
         let second = Duration::from_secs(1);
@@ -162,7 +162,7 @@ mod tests {
 
     // covers: F-92
     #[test]
-    fn what_is_no_record_is_none() {
+    fn an_invalid_record_counts_as_missing() {
         for bytes in [
             &b""[..],
             b"1 2 3",

@@ -12,22 +12,22 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 const TTL: Duration = Duration::from_secs(15);
 
-/// A folder that each process opens separately; here each process is a store of its own.
+/// A directory that each process opens separately; here each process is a store of its own.
 struct Machine {
-    folder: TempDir,
+    directory: TempDir,
     clock: ManualClock,
 }
 
 impl Machine {
     fn new() -> Self {
         Self {
-            folder: TempDir::new().unwrap(),
+            directory: TempDir::new().unwrap(),
             clock: ManualClock::new(),
         }
     }
 
-    fn folder(&self) -> PathBuf {
-        self.folder.path().join("hallpass")
+    fn directory(&self) -> PathBuf {
+        self.directory.path().join("hallpass")
     }
 
     fn process(&self) -> FileTokenStore {
@@ -36,7 +36,7 @@ impl Machine {
             host: "login.example".into(),
             scope: "a".into(),
         };
-        FileTokenStore::with_clock(self.folder(), label, self.clock.clone())
+        FileTokenStore::with_clock(self.directory(), label, self.clock.clone())
     }
 }
 
@@ -64,7 +64,7 @@ async fn put(store: &FileTokenStore, key: &StoreKey, entry: &str) {
 
 // covers: F-95, F-96
 #[tokio::test]
-async fn what_was_put_is_there_for_its_time_and_for_its_key() {
+async fn an_entry_is_found_until_it_expires_under_its_key() {
     let machine = Machine::new();
     let (one, other) = (machine.process(), machine.process());
     let (a, b) = (key("a"), key("b"));
@@ -88,7 +88,7 @@ async fn what_was_put_is_there_for_its_time_and_for_its_key() {
 
 // covers: F-89
 #[tokio::test]
-async fn one_lease_at_a_time_and_it_ends_by_itself() {
+async fn one_lease_at_a_time_and_it_expires() {
     let machine = Machine::new();
     let (one, other) = (machine.process(), machine.process());
     let (a, b) = (key("a"), key("b"));
@@ -117,7 +117,7 @@ async fn one_lease_at_a_time_and_it_ends_by_itself() {
 
 // covers: F-89
 #[tokio::test]
-async fn a_lease_that_is_extended_lives_on() {
+async fn an_extended_lease_stays_in_force() {
     let machine = Machine::new();
     let (one, other) = (machine.process(), machine.process());
     let a = key("a");
@@ -136,7 +136,7 @@ async fn a_lease_that_is_extended_lives_on() {
 
 // covers: F-89
 #[tokio::test]
-async fn without_a_lease_only_what_lives_longer_is_put() {
+async fn without_a_lease_only_longer_lived_entries_are_stored() {
     let machine = Machine::new();
     let (one, other) = (machine.process(), machine.process());
     let a = key("a");
@@ -158,7 +158,7 @@ async fn without_a_lease_only_what_lives_longer_is_put() {
 
 // covers: F-90
 #[tokio::test]
-async fn the_lease_of_one_who_died_holds_nobody() {
+async fn the_lease_of_a_dead_process_is_released() {
     let machine = Machine::new();
     let a = key("a");
     let dead = machine.process();
@@ -177,7 +177,7 @@ async fn the_lease_of_one_who_died_holds_nobody() {
 
 // covers: F-63
 #[tokio::test]
-async fn a_clock_that_is_set_back_holds_nobody_and_revives_nothing() {
+async fn a_clock_set_back_ends_leases_and_entries() {
     let machine = Machine::new();
     let a = key("a");
     let (one, other) = (machine.process(), machine.process());
@@ -190,7 +190,7 @@ async fn a_clock_that_is_set_back_holds_nobody_and_revives_nothing() {
 }
 
 #[tokio::test]
-async fn what_has_expired_is_swept_and_what_lives_is_not() {
+async fn only_expired_entries_are_swept() {
     let machine = Machine::new();
     let store = machine.process();
     let (a, b, c) = (key("a"), key("b"), key("c"));
@@ -199,7 +199,7 @@ async fn what_has_expired_is_swept_and_what_lives_is_not() {
     put(&store, &b, "young").await;
     machine.clock.advance(HOUR / 2);
     put(&store, &c, "new").await;
-    let listed = list(&machine.folder()).unwrap().into_iter();
+    let listed = list(&machine.directory()).unwrap().into_iter();
     let keys: Vec<String> = listed.map(|file| file.key).collect();
     assert_eq!(keys.len(), 2);
     assert!(!keys.iter().any(|key| *key == a.request()));
@@ -222,16 +222,16 @@ async fn through_the_cache(machine: &Machine) -> (String, usize) {
 
 // covers: F-92, F-97, F-112
 #[tokio::test]
-async fn files_that_others_made_are_passed_over_and_replaced() {
+async fn files_of_others_are_ignored_and_replaced() {
     let machine = Machine::new();
     let (first, _) = through_the_cache(&machine).await;
     machine.clock.advance(SECOND);
     assert_eq!(through_the_cache(&machine).await, (first.clone(), 0));
     let path = machine
-        .folder()
+        .directory()
         .join(format!("{}.token", key("n").request()));
     let good = fs::read(&path).unwrap();
-    let outside = machine.folder.path().join("outside");
+    let outside = machine.directory.path().join("outside");
     fs::write(&outside, &good).unwrap();
     for (what, tamper) in TAMPERS {
         machine.clock.advance(SECOND);
@@ -290,47 +290,54 @@ mod unix {
 // covers: F-87, F-97
 #[cfg(unix)]
 #[tokio::test]
-async fn a_folder_that_others_may_write_is_neither_used_nor_changed() {
+async fn a_directory_writable_by_others_is_not_used() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let machine = Machine::new();
     through_the_cache(&machine).await;
     for (mode, requests) in [(0o755, 0), (0o777, 1), (0o770, 1), (0o700, 0)] {
-        fs::set_permissions(machine.folder(), fs::Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(machine.directory(), fs::Permissions::from_mode(mode)).unwrap();
         assert_eq!(through_the_cache(&machine).await.1, requests, "{mode:o}");
-        assert_eq!(list(&machine.folder()).is_ok(), requests == 0, "{mode:o}");
-        let now = fs::metadata(machine.folder()).unwrap().permissions().mode();
+        assert_eq!(
+            list(&machine.directory()).is_ok(),
+            requests == 0,
+            "{mode:o}"
+        );
+        let now = fs::metadata(machine.directory())
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(now & 0o777, mode);
     }
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_link_in_place_of_the_folder_is_not_followed() {
+async fn a_symbolic_link_as_directory_is_not_followed() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let machine = Machine::new();
-    let outside = machine.folder.path().join("outside");
+    let outside = machine.directory.path().join("outside");
     fs::create_dir(&outside).unwrap();
     fs::set_permissions(&outside, fs::Permissions::from_mode(0o755)).unwrap();
-    std::os::unix::fs::symlink(&outside, machine.folder()).unwrap();
+    std::os::unix::fs::symlink(&outside, machine.directory()).unwrap();
     assert_eq!(through_the_cache(&machine).await.1, 1);
     assert_eq!(through_the_cache(&machine).await.1, 1);
-    assert!(list(&machine.folder()).is_err());
+    assert!(list(&machine.directory()).is_err());
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     let mode = fs::metadata(&outside).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o755);
 }
 
 #[tokio::test]
-async fn of_what_was_left_over_our_own_temporary_files_alone_are_removed() {
+async fn only_temporary_files_of_the_cache_are_removed() {
     let machine = Machine::new();
     let store = machine.process();
     let a = key("a");
     put(&store, &a, "entry").await;
     let key = a.request();
     let ours = format!("{key}.4711-0.new");
-    let foreign = machine.folder().join(format!("{key}.4711-1.new"));
+    let foreign = machine.directory().join(format!("{key}.4711-1.new"));
     fs::write(&foreign, "a report").unwrap();
     let others = [
         "report.new".to_owned(),
@@ -343,14 +350,14 @@ async fn of_what_was_left_over_our_own_temporary_files_alone_are_removed() {
     let old = SystemTime::now() - HOUR;
     for name in others.iter().chain([&ours]) {
         let mut options = fs::File::options();
-        let path = machine.folder().join(name);
+        let path = machine.directory().join(name);
         let file = options.create(true).append(true).open(path).unwrap();
         file.set_modified(old).unwrap();
     }
     put(&store, &a, "another").await;
-    let removal = clear(&machine.folder(), |_| true).unwrap();
+    let removal = clear(&machine.directory(), |_| true).unwrap();
     assert_eq!(removal.removed, 1);
-    let there = |name: &String| machine.folder().join(name).exists();
+    let there = |name: &String| machine.directory().join(name).exists();
     assert!(!there(&ours));
     for name in &others {
         assert!(there(name), "{name}");
@@ -359,12 +366,12 @@ async fn of_what_was_left_over_our_own_temporary_files_alone_are_removed() {
 
 // covers: F-92, F-94
 #[tokio::test]
-async fn an_entry_that_was_moved_to_another_key_is_nothing() {
+async fn an_entry_copied_to_another_key_is_ignored() {
     let machine = Machine::new();
     let store = machine.process();
     let (a, b) = (key("a"), key("b"));
     put(&store, &a, "of a").await;
-    let path = |key: &StoreKey| machine.folder().join(format!("{}.token", key.request()));
+    let path = |key: &StoreKey| machine.directory().join(format!("{}.token", key.request()));
     fs::copy(path(&a), path(&b)).unwrap();
     assert!(look(&store, &a).await.is_some());
     assert_eq!(look(&store, &b).await, None);
@@ -372,17 +379,17 @@ async fn an_entry_that_was_moved_to_another_key_is_nothing() {
 
 // covers: F-98, F-99
 #[tokio::test]
-async fn neither_name_nor_debug_tells_anything() {
+async fn file_names_and_debug_show_no_secret() {
     let machine = Machine::new();
     let store = machine.process();
     let a = key("CANARY.example CANARY-client");
     put(&store, &a, "CANARY").await;
     let mut shown = format!("{store:?}");
-    for file in fs::read_dir(machine.folder()).unwrap() {
+    for file in fs::read_dir(machine.directory()).unwrap() {
         shown += &file.unwrap().path().display().to_string();
     }
     assert!(!shown.contains("CANARY"), "{shown}");
     // Positive control: the entry is in the file.
-    let text = fs::read_to_string(machine.folder().join(format!("{}.token", a.request())));
+    let text = fs::read_to_string(machine.directory().join(format!("{}.token", a.request())));
     assert!(text.unwrap().contains("CANARY"));
 }

@@ -19,7 +19,7 @@ pub(crate) struct Case {
     pub(crate) unix: bool,
 }
 
-/// A file in the user's home folder.
+/// A file in the user's home directory.
 pub(crate) struct File {
     pub(crate) name: String,
     pub(crate) content: Content,
@@ -63,7 +63,7 @@ pub(crate) struct Expected {
     /// Text that the requests of this run must contain.
     pub(crate) sent_has: Vec<String>,
     pub(crate) sent_lacks: Vec<String>,
-    /// Files in the home folder, with their complete contents.
+    /// Files in the home directory, with their complete contents.
     pub(crate) files: BTreeMap<String, String>,
 }
 

@@ -33,8 +33,8 @@ use judge::Seen;
 use support::User;
 
 fn main() -> ExitCode {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/cases");
-    let entries = fs::read_dir(folder).unwrap();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/cases");
+    let entries = fs::read_dir(directory).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
     let mut paths: Vec<_> = paths
         .filter(|path| path.extension().is_some_and(|known| known == "toml"))
@@ -195,7 +195,7 @@ fn jwt_of_890_seconds() -> String {
         .join(".")
 }
 
-/// Replaces names in braces with addresses and the home folder.
+/// Replaces names in braces with addresses and the home directory.
 fn filled(text: &str, places: &BTreeMap<String, String>) -> String {
     places.iter().fold(text.to_owned(), |text, (name, place)| {
         text.replace(&format!("{{{name}}}"), place)

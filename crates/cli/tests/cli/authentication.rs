@@ -34,7 +34,7 @@ fn line<'a>(report: &'a str, step: &str) -> &'a str {
 
 // covers: C-39, C-41, C-45, C-47, C-53
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_a_signing_secret_and_nothing_prove_a_client_of_the_real_server() {
+async fn the_real_server_accepts_keys_secrets_and_no_method() {
     let Some(mut peer) = OidcProvider::start(&[]).await else {
         return;
     };
@@ -61,23 +61,23 @@ async fn a_key_a_signing_secret_and_nothing_prove_a_client_of_the_real_server() 
     for (name, secret, way) in [
         (
             "es",
-            "holds a key for ES256",
-            "private_key_jwt by ES256; the server must know it as `es256`, which the server takes",
+            "contains a key for ES256",
+            "private_key_jwt with ES256, key identifier `es256`, supported by the server",
         ),
         (
             "ps",
-            "holds a key for PS256",
-            "private_key_jwt by PS256; the server must know it as `ps256`, which the server takes",
+            "contains a key for PS256",
+            "private_key_jwt with PS256, key identifier `ps256`, supported by the server",
         ),
         (
             "hs",
             "env:PEER_SECRET can be read",
-            "client_secret_jwt by HS256, which the server takes",
+            "client_secret_jwt with HS256, supported by the server",
         ),
         (
             "open",
-            "there is none",
-            "by its network, which the server takes",
+            "the method uses no credential",
+            "by its network, supported by the server",
         ),
     ] {
         let token = stdout(&run(&format!("token -p {name}")).success());
@@ -110,7 +110,7 @@ async fn a_key_a_signing_secret_and_nothing_prove_a_client_of_the_real_server() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_environment_is_enough() {
+async fn variables_alone_are_enough() {
     let Some(peer) = OidcProvider::start(&[]).await else {
         return;
     };
@@ -141,7 +141,7 @@ async fn the_environment_is_enough() {
 
 // covers: C-63, C-65
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_proves_a_client_of_the_real_server() {
+async fn the_real_server_accepts_client_certificates() {
     let Some(mut peer) = OidcProvider::start(&[]).await else {
         return;
     };
@@ -172,7 +172,7 @@ async fn a_certificate_proves_a_client_of_the_real_server() {
         let report = stdout(&user.run(&format!("doctor -p {name}")).success());
         let secret = line(&report, "secret");
         assert!(
-            secret.contains("holds a certificate that fits its key, good for"),
+            secret.contains("contains a certificate and its key, expires in"),
             "{report}"
         );
         assert!(line(&report, "authentication").contains(way), "{report}");
@@ -209,7 +209,7 @@ fn offline(more: &str) -> String {
 
 // covers: F-99, F-105
 #[test]
-fn what_is_missing_or_unfit_is_named_and_never_shown() {
+fn missing_and_invalid_credentials_are_named() {
     let user = User::new();
     fs::write(
         user.path("key.pem"),
@@ -222,22 +222,22 @@ fn what_is_missing_or_unfit_is_named_and_never_shown() {
     for (more, says) in [
         (
             "authentication = 'private_key_jwt'".to_owned(),
-            "where the client's private key is",
+            "the client's private key is not set",
         ),
         (
             "authentication = 'workload_identity'".to_owned(),
-            "where the platform writes its assertion",
+            "the platform's assertion is not set",
         ),
         (
             "authentication = 'client_secret_jwt'".to_owned(),
-            "where the client's secret is",
+            "the client secret is not set",
         ),
         (
             "authentication = 'key'".to_owned(),
-            "none of `client_secret_post`",
+            "expected one of `client_secret_post`",
         ),
         (format!("private_key = '{SECRET}'"), "`private_key`"),
-        (key.clone(), "for which issuer"),
+        (key.clone(), "the issuer, the audience"),
         (
             format!("{key}\n{jwt}"),
             "both `private_key` and `assertion`",
@@ -268,7 +268,7 @@ fn what_is_missing_or_unfit_is_named_and_never_shown() {
 
 // covers: C-56
 #[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_warns_of_a_way_that_the_server_does_not_list() {
+async fn the_doctor_warns_of_a_method_that_is_not_listed() {
     let server = MockServer::start().await;
     let document = json!({
         "issuer": server.uri(),

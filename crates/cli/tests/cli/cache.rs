@@ -14,7 +14,7 @@ use crate::support::{ENV, User, default_profile, fault, profile, server, shown, 
 
 // covers: F-70, F-74
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_at_once_on_a_cold_cache_make_one_request() {
+async fn twenty_runs_with_an_empty_cache_send_one_request() {
     const RUNS: usize = 20;
     let server = server().await;
     // Long enough for all runs to start before the first has its token.
@@ -36,7 +36,7 @@ async fn twenty_at_once_on_a_cold_cache_make_one_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kept_token_needs_neither_server_nor_secret() {
+async fn a_cached_token_needs_neither_server_nor_secret() {
     let server = server().await;
     let user = User::of(&server);
     let token = user.prints("token");
@@ -51,7 +51,7 @@ async fn a_kept_token_needs_neither_server_nor_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_cache_neither_takes_nor_keeps() {
+async fn no_cache_neither_reads_nor_writes() {
     let server = server().await;
     let user = User::of(&server);
     user.prints("token --no-cache");
@@ -84,7 +84,7 @@ async fn a_cached_token_passes_the_checks_of_a_fetched_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn renew_replaces_what_is_kept() {
+async fn renew_replaces_the_cached_token() {
     let server = server().await;
     let user = User::of(&server);
     let first = user.prints("token --renew");
@@ -96,7 +96,7 @@ async fn renew_replaces_what_is_kept() {
 
 /// A run ends before a background renewal would: it waits for the renewal only in the last minute of its token.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_near_its_end_is_replaced_and_printed_where_none_can_be_had() {
+async fn a_token_near_expiry_is_renewed_or_printed() {
     let server = server().await;
     let user = User::of(&server);
     let first = user.prints("token");
@@ -117,7 +117,7 @@ async fn a_token_near_its_end_is_replaced_and_printed_where_none_can_be_had() {
 
 /// The server takes longer than any run here, so only a run that does not wait for it ends in time.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_valid_for_a_minute_is_not_held_back_by_a_slow_server() {
+async fn a_token_valid_for_a_minute_is_printed_at_once() {
     let server = server().await;
     let user = User::of(&server);
     let first = user.prints("token");
@@ -149,7 +149,7 @@ async fn a_token_that_is_valid_for_a_minute_is_not_held_back_by_a_slow_server() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_expires_while_its_successor_is_fetched_is_not_printed() {
+async fn a_token_that_expires_during_renewal_is_not_printed() {
     let server = server().await;
     let user = User::of(&server);
     let first = user.prints("token");
@@ -166,7 +166,7 @@ async fn a_token_that_expires_while_its_successor_is_fetched_is_not_printed() {
 
 // covers: C-23, F-36
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kept_token_with_fewer_scopes_is_not_used_where_all_are_required() {
+async fn a_cached_token_must_have_the_required_scopes() {
     let server = server().await;
     let user = User::new();
     let both = "\"orders.read orders.write\"";
@@ -210,7 +210,7 @@ fn age(user: &User, seconds: u64) {
 
 // covers: F-92
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_tampered_with_is_a_miss_and_overwritten() {
+async fn a_damaged_entry_is_replaced() {
     let server = server().await;
     let user = User::of(&server);
     user.prints("token");
@@ -228,26 +228,26 @@ async fn what_was_tampered_with_is_a_miss_and_overwritten() {
 
 // covers: F-87, F-97
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_that_cannot_be_used_costs_the_sharing_alone() {
+async fn without_a_usable_directory_nothing_is_cached() {
     let server = server().await;
     let user = User::of(&server);
     fs::create_dir_all(user.path("cache")).unwrap();
-    // A file in place of the folder: nobody can create the folder, not even root.
+    // A file in place of the directory: nobody can create the directory, not even root.
     fs::write(user.cache(), "").unwrap();
     user.prints("token");
     user.prints("token");
     assert_eq!(server.token_request_count(), 2);
-    let told = user.run("token -v").success();
+    let message = user.run("token -v").success();
     assert!(
-        shown(&told).contains("token store fault"),
+        shown(&message).contains("token store fault"),
         "{}",
-        shown(&told)
+        shown(&message)
     );
 }
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn files_are_the_users_alone() {
+async fn cache_files_are_private_to_the_user() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let server = server().await;
@@ -260,37 +260,37 @@ async fn files_are_the_users_alone() {
     }
 }
 
-/// A folder that the user names may contain other files: ours are in a subfolder.
+/// A directory that the user names may contain other files: ours are in a subdirectory.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_folder_that_a_user_names_nothing_is_changed() {
+async fn a_configured_parent_directory_is_not_changed() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let server = server().await;
     let user = User::of(&server);
-    let folder = user.path("shared");
-    fs::create_dir(&folder).unwrap();
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o1777)).unwrap();
-    let stranger = folder.join("report.new");
+    let directory = user.path("shared");
+    fs::create_dir(&directory).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o1777)).unwrap();
+    let stranger = directory.join("report.new");
     let file = fs::File::create(&stranger).unwrap();
     let an_hour_ago = std::time::SystemTime::now() - Duration::from_secs(3_600);
     file.set_modified(an_hour_ago).unwrap();
     let run = |words: &str| {
         let mut command = user.hallpass(words);
-        command.env("HALLPASS_CACHE_DIR", &folder);
+        command.env("HALLPASS_CACHE_DIR", &directory);
         stdout(&command.assert().success())
     };
     assert_eq!(run("cache list"), "");
-    assert!(!folder.join("hallpass").exists());
+    assert!(!directory.join("hallpass").exists());
     let token = run("token");
     assert_eq!(run("token"), token);
     assert_eq!(run("cache list").lines().count(), 1);
     assert_eq!(run("cache clear"), "removed 1\n");
     assert!(stranger.exists());
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
-    assert_eq!(mode(&folder), 0o1777);
-    assert_eq!(mode(&folder.join("hallpass")), 0o700);
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+    assert_eq!(mode(&directory), 0o1777);
+    assert_eq!(mode(&directory.join("hallpass")), 0o700);
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -350,7 +350,7 @@ async fn clear_removes_entries_and_names_other_files() {
 
 // covers: F-98
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_kept_is_listed_without_tokens_and_cleared() {
+async fn entries_are_listed_without_tokens_and_cleared() {
     let server = server().await;
     let user = User::new();
     let endpoint = server.token_endpoint();

@@ -19,7 +19,7 @@ fn steps(report: &Value) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_is_well() {
+async fn a_working_profile_passes_every_step() {
     let server = server().await;
     let user = User::of(&server);
     let report: Value = serde_json::from_str(&user.prints("doctor --json")).unwrap();
@@ -58,7 +58,7 @@ async fn all_is_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_step_that_fails_decides_and_has_a_remedy() {
+async fn the_first_failed_step_sets_the_exit_code() {
     let server = server().await;
     let user = User::new();
     let good = default_profile(&server);
@@ -120,7 +120,7 @@ async fn the_first_step_that_fails_decides_and_has_a_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_not_last_is_a_warning() {
+async fn a_short_lifetime_is_a_warning() {
     let server = server().await;
     let user = User::of(&server);
     server.set_lifetime(Duration::from_secs(30));
@@ -131,7 +131,7 @@ async fn what_may_not_last_is_a_warning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_is_refused_fails_at_the_authentication() {
+async fn a_refused_secret_fails_the_authentication_step() {
     let server = server().await;
     let user = User::of(&server);
     server.rotate_secret(ID, "another");
@@ -161,7 +161,7 @@ async fn a_secret_that_is_refused_fails_at_the_authentication() {
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_file_that_everyone_may_read_is_a_warning() {
+async fn a_world_readable_secret_file_is_a_warning() {
     use std::{fs, os::unix::fs::PermissionsExt as _};
 
     let server = server().await;
@@ -182,7 +182,7 @@ async fn a_secret_file_that_everyone_may_read_is_a_warning() {
 /// A secret as it comes out of a `.env` file, a Kubernetes `Secret` or an editor. The extra characters may belong to
 /// it, so the request is sent.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_was_altered_on_its_way_is_a_warning() {
+async fn an_altered_secret_is_a_warning() {
     let server = server().await;
     let user = User::of(&server);
     for (secret, says) in [
@@ -204,7 +204,7 @@ async fn a_secret_that_was_altered_on_its_way_is_a_warning() {
 
 /// Milliseconds or a time instead of seconds, and a token whose own claim differs.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lifetime_that_is_hardly_right_is_a_warning() {
+async fn an_unusual_lifetime_is_a_warning() {
     use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
     use hallpass_testkit::raw::{self, RawServer};
 
@@ -237,7 +237,7 @@ async fn a_lifetime_that_is_hardly_right_is_a_warning() {
         (
             answer(&jwt, 3_600),
             "warning",
-            "and the token itself says 4",
+            "but the token's `exp` claim is 4",
         ),
         (answer(&jwt, 900), "ok", "valid for 15m"),
     ] {

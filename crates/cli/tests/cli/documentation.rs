@@ -66,7 +66,7 @@ mod console {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn the_guide_tells_what_happens() {
+    async fn commands_of_the_guide_print_the_documented_output() {
         let server = server().await;
         let user = User::of(&server);
         fs::write(user.path("order.json"), "{}").unwrap();
@@ -125,7 +125,7 @@ mod console {
 }
 
 #[test]
-fn the_exit_codes_are_those_of_the_help() {
+fn guide_and_help_list_the_same_exit_codes() {
     let guide = fs::read_to_string(GUIDE).unwrap();
     let help = User::new().prints("--help");
     let (_, codes) = help.split_once("Exit codes:\n").unwrap();
@@ -140,7 +140,7 @@ fn the_exit_codes_are_those_of_the_help() {
 
 /// Each setting in the guide's example exists.
 #[test]
-fn the_guides_profiles_can_be_read() {
+fn profiles_of_the_guide_are_valid() {
     let guide = fs::read_to_string(GUIDE).unwrap();
     let (_, rest) = guide.split_once("```toml\n").unwrap();
     let (profiles, _) = rest.split_once("```").unwrap();

@@ -15,7 +15,7 @@ fn in_a_shell(user: &User, words: &str, line: &str) -> assert_cmd::Command {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_has_the_token_and_not_the_secret() {
+async fn a_command_gets_the_token_and_not_the_secret() {
     let server = server().await;
     let user = User::of(&server);
     let token = user.prints("token");
@@ -54,7 +54,7 @@ async fn a_command_has_the_token_and_not_the_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_exit_code_is_the_commands() {
+async fn the_exit_code_is_that_of_the_command() {
     let server = server().await;
     let user = User::of(&server);
     let line = if cfg!(windows) {
@@ -82,7 +82,7 @@ async fn a_signal_ends_the_command_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_nothing_is_run() {
+async fn without_a_token_no_command_is_run() {
     let server = server().await;
     let user = User::of(&server);
     server.rotate_secret(ID, "another");
@@ -90,12 +90,16 @@ async fn without_a_token_nothing_is_run() {
     command.assert().code(4).stdout("");
     server.rotate_secret(ID, SECRET);
     let missing = user.run("exec -- no-such-command-anywhere").code(127);
-    let told = stderr(&missing);
+    let message = stderr(&missing);
     assert!(
-        told.contains("`no-such-command-anywhere` could not be started"),
-        "{told}"
+        message.contains("`no-such-command-anywhere` could not be started"),
+        "{message}"
     );
-    assert_eq!(told.contains("with its ending"), cfg!(windows), "{told}");
+    assert_eq!(
+        message.contains("the extension of a script"),
+        cfg!(windows),
+        "{message}"
+    );
     user.run("exec").code(2);
     user.run("exec --name 9x -- true").code(2);
 }
@@ -103,20 +107,20 @@ async fn without_a_token_nothing_is_run() {
 /// The exit codes that shells use.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_no_program_is_code_126() {
+async fn a_file_that_is_not_executable_is_exit_code_126() {
     let server = server().await;
     let user = User::of(&server);
     std::fs::write(user.path("data"), "").unwrap();
     let failed = user.run("exec -- ./data").code(126);
-    let told = stderr(&failed);
+    let message = stderr(&failed);
     assert!(
-        told.contains("`./data` could not be started: permission denied"),
-        "{told}"
+        message.contains("`./data` could not be started: permission denied"),
+        "{message}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_token_of_vault_is_not_passed_on() {
+async fn the_vault_token_is_not_inherited() {
     let server = server().await;
     let user = User::of(&server);
     // With a cached token, Vault is not contacted.

@@ -7,7 +7,7 @@ use crate::support::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_kind_of_failure_has_its_code() {
+async fn each_kind_of_failure_has_its_exit_code() {
     let server = server().await;
     let user = User::of(&server);
     for (answer, code, says) in [
@@ -19,26 +19,26 @@ async fn each_kind_of_failure_has_its_code() {
     ] {
         server.start_outage(fault(answer));
         let failed = user.run("token").code(code).stdout("");
-        let told = stderr(&failed);
+        let message = stderr(&failed);
         assert!(
-            told.starts_with("hallpass: ") && told.contains(says),
-            "{answer}: {told}"
+            message.starts_with("hallpass: ") && message.contains(says),
+            "{answer}: {message}"
         );
-        assert_eq!(told.lines().count(), 1, "{told}");
+        assert_eq!(message.lines().count(), 1, "{message}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_set_up_wrongly_is_code_3() {
+async fn an_invalid_configuration_is_exit_code_3() {
     let server = server().await;
     let user = User::new();
     let endpoint = server.token_endpoint();
     let good = default_profile(&server);
     for (profile, says) in [
-        (String::new(), "nothing says which server to ask"),
+        (String::new(), "the authorization server is not set"),
         (
             good.replace("client_id", "clientid"),
-            "did you mean `client_id`?",
+            "a similar name exists: `client_id`",
         ),
         (good.replace("env:CLIENT_SECRET", "env:NOT_SET"), "NOT_SET"),
         (good.replace("env:CLIENT_SECRET", MISSING), "/no/such/file"),
@@ -60,7 +60,7 @@ async fn what_is_set_up_wrongly_is_code_3() {
                 &format!("token_endpoint = \"{endpoint}\""),
                 "provider = \"aut0\"",
             ),
-            "did you mean `auth0`?",
+            "a similar name exists: `auth0`",
         ),
     ] {
         user.profile(&profile);
@@ -75,7 +75,7 @@ async fn what_is_set_up_wrongly_is_code_3() {
 }
 
 #[test]
-fn profiles_and_files_that_are_not_there_are_named() {
+fn missing_profiles_and_files_are_named() {
     let user = User::new();
     for (words, says) in [
         ("token -p prod", "there is no file"),
@@ -88,14 +88,14 @@ fn profiles_and_files_that_are_not_there_are_named() {
     user.profile(&profile("prod", "https://login.example/"));
     let failed = user.run("token -p prd").code(3);
     assert!(
-        stderr(&failed).contains("did you mean `prod`?"),
+        stderr(&failed).contains("a similar name exists: `prod`"),
         "{}",
         stderr(&failed)
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verbose_tells_causes_and_steps() {
+async fn verbose_prints_causes_and_steps() {
     let server = RawServer::always(raw::http(200, &[("content-type", "text/html")], "<p>")).await;
     let user = User::new();
     user.profile(&profile("default", &server.url("/token")));
@@ -118,7 +118,7 @@ async fn verbose_tells_causes_and_steps() {
 }
 
 #[test]
-fn colours_are_for_terminals() {
+fn colors_are_for_terminals() {
     let user = User::new();
     assert!(!shown(&user.run("token").code(3)).contains('\u{1b}'));
     let mut forced = user.hallpass("token");
@@ -135,7 +135,7 @@ fn colours_are_for_terminals() {
 }
 
 #[test]
-fn a_wrong_command_line_is_code_2() {
+fn an_invalid_command_line_is_exit_code_2() {
     let user = User::new();
     for words in [
         "",
@@ -154,7 +154,7 @@ fn a_wrong_command_line_is_code_2() {
 
 /// `| head`: the reader closes the pipe before the end is written.
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_closed_output_is_not_an_error() {
     use std::{
         io::Read as _,
         process::{Command, Stdio},
@@ -168,21 +168,21 @@ fn a_reader_that_goes_away_is_no_error() {
             .spawn()
             .unwrap();
         drop(child.stdout.take());
-        let mut told = String::new();
+        let mut message = String::new();
         child
             .stderr
             .take()
             .unwrap()
-            .read_to_string(&mut told)
+            .read_to_string(&mut message)
             .unwrap();
         let status = child.wait().unwrap();
-        assert_eq!((status.code(), told.as_str()), (Some(0), ""));
+        assert_eq!((status.code(), message.as_str()), (Some(0), ""));
     }
 }
 
 /// Windows PowerShell 5 writes UTF-8 with a byte order mark, and UTF-16 when its output is redirected.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_of_windows_powershell_is_read_or_told() {
+async fn files_of_windows_powershell_are_read_or_named() {
     let server = server().await;
     let user = User::new();
     let text = default_profile(&server).replace('\n', "\r\n");
@@ -191,16 +191,16 @@ async fn a_file_of_windows_powershell_is_read_or_told() {
     let utf16 = format!("\u{feff}{text}");
     let utf16: Vec<u8> = utf16.encode_utf16().flat_map(u16::to_le_bytes).collect();
     std::fs::write(user.config(), utf16).unwrap();
-    let told = stderr(&user.run("token").code(3));
+    let message = stderr(&user.run("token").code(3));
     assert!(
-        told.contains("is UTF-16") && told.contains("save it as UTF-8"),
-        "{told}"
+        message.contains("is UTF-16") && message.contains("save it as UTF-8"),
+        "{message}"
     );
 }
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_others_may_write_is_warned_of() {
+async fn a_file_writable_by_others_causes_a_warning() {
     use std::{fs, os::unix::fs::PermissionsExt as _};
 
     let server = server().await;
@@ -217,7 +217,7 @@ async fn a_file_that_others_may_write_is_warned_of() {
 
 /// `| head`: the exit code does not depend on the reader of the output.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_goes_away_takes_no_exit_code_along() {
+async fn a_closed_output_does_not_change_the_exit_code() {
     use std::process::Stdio;
 
     let server = server().await;
@@ -244,9 +244,9 @@ async fn a_reader_that_goes_away_takes_no_exit_code_along() {
             String::from_utf8(ended.stderr).unwrap(),
         )
     };
-    let (code, told) = without_reader(&format!("request GET {}", api.url("/")));
-    assert_eq!(code, Some(6), "{told}");
-    assert!(told.contains("HTTP 500"), "{told}");
+    let (code, message) = without_reader(&format!("request GET {}", api.url("/")));
+    assert_eq!(code, Some(6), "{message}");
+    assert!(message.contains("HTTP 500"), "{message}");
     assert_eq!(without_reader("token"), (Some(0), String::new()));
     user.profile("[profile.default]\n");
     assert_eq!(without_reader("doctor").0, Some(3));
@@ -254,70 +254,76 @@ async fn a_reader_that_goes_away_takes_no_exit_code_along() {
 
 /// Token requests and API requests treat a proxy alike.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_is_named_with_a_way_that_works() {
+async fn a_proxy_failure_names_the_proxy_and_its_setting() {
     let server = server().await;
     let user = User::of(&server);
     user.prints("token");
     let good = default_profile(&server);
     user.profile(&(good.clone() + "proxy = \"http://svc:CANARY@proxy.example:3128\"\n"));
     for words in ["token", "token --renew", "request GET http://127.0.0.1:9/"] {
-        let told = stderr(&user.run(words).code(3));
+        let message = stderr(&user.run(words).code(3));
         assert!(
-            told.contains("proxy: the URL holds") && told.contains("`HTTPS_PROXY`"),
-            "{told}"
+            message.contains("proxy: the URL contains") && message.contains("`HTTPS_PROXY`"),
+            "{message}"
         );
-        assert!(!told.contains("CANARY"), "{told}");
+        assert!(!message.contains("CANARY"), "{message}");
     }
 
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = nobody.local_addr().unwrap();
     let remote = profile("default", "https://login.example/token");
     user.profile(&format!("{remote}proxy = \"http://{nobody}\"\n"));
-    let told = stderr(&user.run("token --timeout 1s").code(5));
+    let message = stderr(&user.run("token --timeout 1s").code(5));
     assert!(
-        told.contains(&format!("through the proxy {nobody} "))
-            && told.contains("check that the proxy of `proxy` runs"),
-        "{told}"
+        message.contains(&format!("through the proxy {nobody} "))
+            && message.contains("check that the proxy of `proxy` runs"),
+        "{message}"
     );
     let mut variable = user.hallpass("token --timeout 1s");
     user.profile(&format!("{remote}proxy = \"system\"\n"));
     let failed = variable
         .env("HTTPS_PROXY", format!("http://{nobody}"))
         .assert();
-    let told = stderr(&failed.code(5));
+    let message = stderr(&failed.code(5));
     assert!(
-        told.contains(&format!("through the proxy {nobody} "))
-            && told.contains("check that the proxy of the variable `HTTPS_PROXY` runs"),
-        "{told}"
+        message.contains(&format!("through the proxy {nobody} "))
+            && message.contains("check that the proxy of the variable `HTTPS_PROXY` runs"),
+        "{message}"
     );
     let mut socks = user.hallpass("token --timeout 1s");
     let failed = socks
         .env("ALL_PROXY", format!("socks5://{nobody}"))
         .assert();
-    let told = stderr(&failed.code(5));
-    assert!(told.contains("`ALL_PROXY` names a SOCKS proxy"), "{told}");
+    let message = stderr(&failed.code(5));
+    assert!(
+        message.contains("`ALL_PROXY` names a SOCKS proxy"),
+        "{message}"
+    );
     user.profile(&profile("default", "https://no-such-host.invalid/token"));
     let mut unused = user.hallpass("token --timeout 1s");
     let failed = unused.env("HTTPS_PROXY", "http://proxy.example").assert();
-    let told = stderr(&failed.code(5));
-    assert!(told.contains("`HTTPS_PROXY` is set but not used"), "{told}");
+    let message = stderr(&failed.code(5));
+    assert!(
+        message.contains("`HTTPS_PROXY` is set but not used"),
+        "{message}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_asks_for_a_pause_is_told_with_its_length() {
+async fn the_retry_delay_of_the_server_is_printed() {
     let busy = raw::http(429, &[("retry-after", "3600")], "");
     let server = RawServer::always(busy).await;
     let user = User::new();
     user.profile(&profile("default", &server.url("/token")));
-    let told = stderr(&user.run("token").code(5));
-    assert!(told.contains("try again in 1h"), "{told}");
+    let message = stderr(&user.run("token").code(5));
+    assert!(message.contains("try again in 1h"), "{message}");
     assert_eq!(server.request_count(), 1);
 }
 
 /// Another user who can write the file would choose the command that is run.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn no_command_is_run_for_a_file_that_others_may_write() {
+async fn no_command_is_run_from_a_file_writable_by_others() {
     use std::{fs, os::unix::fs::PermissionsExt as _};
 
     let server = server().await;
@@ -326,10 +332,10 @@ async fn no_command_is_run_for_a_file_that_others_may_write() {
     let command = format!("command:touch {}", ran.display());
     user.profile(&default_profile(&server).replace("env:CLIENT_SECRET", &command));
     fs::set_permissions(user.config(), fs::Permissions::from_mode(0o666)).unwrap();
-    let told = stderr(&user.run("token").code(3));
+    let message = stderr(&user.run("token").code(3));
     assert!(
-        told.contains("`client_secret`: no command is run"),
-        "{told}"
+        message.contains("`client_secret`: no command is run from a file"),
+        "{message}"
     );
     assert!(!ran.exists());
     // Positive control: the file's mode makes the difference.
@@ -340,7 +346,7 @@ async fn no_command_is_run_for_a_file_that_others_may_write() {
 
 /// A Vault agent listens on loopback without TLS; the setting for the token endpoint applies to Vault too.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vault_on_loopback_is_asked_over_plain_http_where_that_is_allowed() {
+async fn vault_on_loopback_is_read_over_http_if_allowed() {
     let found = r#"{"data":{"data":{"key":"s3cr3t"},"metadata":{"version":1}}}"#;
     let vault = RawServer::always(raw::json(200, found)).await;
     let token = r#"{"access_token":"t","token_type":"Bearer","expires_in":900}"#;
@@ -360,58 +366,61 @@ async fn a_vault_on_loopback_is_asked_over_plain_http_where_that_is_allowed() {
         .replace("danger_allow_http_on_loopback = true\n", "")
         .replace("http://", "https://");
     user.profile(&https);
-    let told = stderr(&run().code(3));
-    assert!(told.contains("`danger_allow_http_on_loopback`"), "{told}");
+    let message = stderr(&run().code(3));
+    assert!(
+        message.contains("`danger_allow_http_on_loopback`"),
+        "{message}"
+    );
     assert_eq!(vault.request_count(), 1);
 }
 
 /// Opening a FIFO without a writer would block forever.
 #[cfg(unix)]
 #[test]
-fn a_fifo_is_no_file() {
+fn a_fifo_is_not_read_as_a_file() {
     let user = User::new();
     let fifo = user.path("fifo");
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();
     assert!(made.unwrap().success());
-    let told = stderr(&user.run("token --config fifo").code(3));
-    assert!(told.contains("is no regular file"), "{told}");
+    let message = stderr(&user.run("token --config fifo").code(3));
+    assert!(message.contains("is no regular file"), "{message}");
     let good = profile("default", "https://127.0.0.1:9/token");
     user.profile(&format!("{good}ca_file = \"{}\"\n", fifo.display()));
     for words in ["token", "doctor", "request GET https://127.0.0.1:9/"] {
-        let told = shown(&user.run(words).code(3));
+        let message = shown(&user.run(words).code(3));
         assert!(
-            told.contains("`ca_file`") && told.contains("is no regular file"),
-            "{told}"
+            message.contains("`ca_file`") && message.contains("is no regular file"),
+            "{message}"
         );
     }
 }
 
 #[test]
-fn where_nothing_is_set_all_ways_to_set_it_are_named() {
+fn a_missing_server_names_all_ways_to_set_it() {
     let user = User::new();
     for words in ["token", "doctor"] {
-        let told = shown(&user.run(words).code(3));
+        let message = shown(&user.run(words).code(3));
         for name in [
             "`provider`",
             "HALLPASS_ISSUER",
             "CAMALL_CLIENT_ID",
             "CAMALL_CLIENT_SECRET",
         ] {
-            assert!(told.contains(name), "{told}");
+            assert!(message.contains(name), "{message}");
         }
-        assert!(told.lines().count() <= 3, "{told}");
+        assert!(message.lines().count() <= 3, "{message}");
     }
     user.profile(
         &(profile("default", "https://x.example/") + "parameters = { grant_type = 'password' }"),
     );
-    let told = stderr(&user.run("token").code(3));
+    let message = stderr(&user.run("token").code(3));
     assert!(
-        told.contains("`grant_type` is always `client_credentials`"),
-        "{told}"
+        message.contains("`grant_type` is always `client_credentials`"),
+        "{message}"
     );
-    let told = stderr(&user.run("completions").code(2));
+    let message = stderr(&user.run("completions").code(2));
     assert!(
-        told.contains("`bash`, ") && told.contains("`zsh`"),
-        "{told}"
+        message.contains("`bash`, ") && message.contains("`zsh`"),
+        "{message}"
     );
 }

@@ -29,7 +29,7 @@ fn of_a_set(printed: &str) -> Value {
 
 // covers: C-49
 #[test]
-fn the_key_is_what_the_library_reads() {
+fn the_library_reads_the_generated_key() {
     let user = User::new();
     for (words, algorithm) in [
         ("", Algorithm::Es256),
@@ -58,7 +58,7 @@ fn the_key_is_what_the_library_reads() {
 
 #[cfg(unix)]
 #[test]
-fn the_file_is_the_users_alone() {
+fn the_key_file_is_private_to_the_user() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let user = User::new();
@@ -75,7 +75,7 @@ fn the_file_is_the_users_alone() {
 }
 
 #[test]
-fn an_existing_key_tells_its_public_one() {
+fn the_public_key_of_an_existing_key_is_printed() {
     let user = User::new();
     let made = user.prints("keygen -a rs256 --bits 2048 -o client.pem");
     assert_eq!(user.prints("keygen --from client.pem"), made);
@@ -96,13 +96,13 @@ fn an_existing_key_tells_its_public_one() {
 }
 
 #[test]
-fn a_key_that_is_there_is_not_lost() {
+fn an_existing_key_is_replaced_only_with_force() {
     let user = User::new();
     user.prints("keygen -o client.pem");
     let first = written(&user, "client.pem");
     let run = user.run("keygen -o client.pem").code(1);
     assert!(
-        stderr(&run).contains("client.pem is there already; "),
+        stderr(&run).contains("client.pem already exists; "),
         "{}",
         stderr(&run)
     );
@@ -121,12 +121,12 @@ fn a_key_that_is_there_is_not_lost() {
 }
 
 #[test]
-fn nothing_but_a_file_is_written() {
+fn only_regular_files_are_written() {
     let user = User::new();
-    fs::create_dir(user.path("folder")).unwrap();
+    fs::create_dir(user.path("directory")).unwrap();
     for (words, code) in [
-        ("-o folder", 1),
-        ("-o folder --force", 1),
+        ("-o directory", 1),
+        ("-o directory --force", 1),
         ("-o nowhere/client.pem", 1),
         ("-o - --force", 2),
     ] {
@@ -145,7 +145,7 @@ fn nothing_but_a_file_is_written() {
 }
 
 #[test]
-fn what_does_not_fit_together_is_told() {
+fn conflicting_flags_are_exit_code_2() {
     let user = User::new();
     for words in [
         "",
@@ -165,7 +165,7 @@ fn what_does_not_fit_together_is_told() {
 }
 
 #[test]
-fn what_is_no_key_is_told() {
+fn files_without_a_private_key_are_errors() {
     let user = User::new();
     user.prints("keygen -o client.pem");
     let public = user.prints("keygen --from client.pem --public pem");
@@ -184,7 +184,7 @@ fn what_is_no_key_is_told() {
 
 // covers: F-99, F-100, F-101
 #[test]
-fn nothing_of_the_private_key_is_shown() {
+fn no_part_of_the_private_key_is_printed() {
     let user = User::new();
     // The lines of the PEM text with private parts, and the position of the private number in the bytes.
     for (words, lines, number) in [

@@ -20,7 +20,7 @@ const WAYS: [&str; 5] = [
 
 // covers: F-99, F-100, F-101, I-01, I-14
 #[tokio::test(flavor = "multi_thread")]
-async fn no_run_that_fails_shows_secret_or_token() {
+async fn a_failing_run_prints_neither_secret_nor_token() {
     let whole =
         format!(r#"{{"access_token":"{TOKEN}","token_type":"Bearer","expires_in":"soon"}}"#);
     let echo = format!(r#"{{"error":"invalid_client","error_description":"wrong: {SECRET}"}}"#);
@@ -82,7 +82,7 @@ async fn no_run_that_fails_shows_secret_or_token() {
 
 // covers: F-99, F-101
 #[tokio::test(flavor = "multi_thread")]
-async fn no_run_that_succeeds_tells_more_than_it_was_asked_for() {
+async fn a_successful_run_prints_only_what_is_requested() {
     let whole = format!(
         r#"{{"access_token":"{TOKEN}","token_type":"Bearer","expires_in":3600,"scope":"orders.read"}}"#
     );

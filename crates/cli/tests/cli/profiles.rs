@@ -6,7 +6,7 @@ use hallpass_testkit::raw::{self, RawServer};
 use crate::support::{ID, SECRET, User, default_profile, profile, server, stderr};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_profile_is_chosen_by_flag_variable_or_name() {
+async fn a_profile_is_selected_by_flag_variable_or_name() {
     let server = server().await;
     let endpoint = server.token_endpoint();
     let user = User::new();
@@ -34,7 +34,7 @@ async fn a_profile_is_chosen_by_flag_variable_or_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_may_be_named_by_variable_and_by_flag() {
+async fn a_file_is_set_by_variable_or_flag() {
     let server = server().await;
     let user = User::new();
     let good = profile("default", &server.token_endpoint());
@@ -56,7 +56,7 @@ async fn a_file_may_be_named_by_variable_and_by_flag() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_environment_goes_over_the_profile() {
+async fn the_environment_overrides_the_profile() {
     let server = server().await;
     let user = User::new();
     user.profile(&profile("default", "https://elsewhere.example/token"));
@@ -76,7 +76,7 @@ async fn the_environment_goes_over_the_profile() {
 
 /// A variable left in a shell must not send a profile's secret elsewhere, nor another secret to its server.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_credential_goes_only_to_the_server_of_its_own_place() {
+async fn a_credential_is_sent_only_to_its_own_server() {
     let (server, elsewhere) = (server().await, server().await);
     let user = User::of(&server);
     let run = |words: &str, variables: &[(&str, &str)]| {
@@ -137,12 +137,15 @@ async fn a_credential_goes_only_to_the_server_of_its_own_place() {
                 .replace("doctor-", "token-"),
         ] {
             let failed = run(words, variables).code(3);
-            let told = crate::support::shown(&failed);
+            let message = crate::support::shown(&failed);
             for name in named {
-                assert!(told.contains(name), "{words}: {told}");
+                assert!(message.contains(name), "{words}: {message}");
             }
-            assert!(told.contains("--danger-allow-mixed-settings"), "{told}");
-            assert!(!told.contains("s3cr3t"), "{told}");
+            assert!(
+                message.contains("--danger-allow-mixed-settings"),
+                "{message}"
+            );
+            assert!(!message.contains("s3cr3t"), "{message}");
         }
     }
     assert_eq!(server.token_request_count(), 0);
@@ -256,14 +259,14 @@ fn a_setting_without_effect_is_an_error() {
         user.profile(&format!(
             "[profile.default]\nclient_id = 'orders'\n{settings}\n"
         ));
-        let told = stderr(&user.run("token").code(3));
-        assert!(told.contains(named), "{told}");
+        let message = stderr(&user.run("token").code(3));
+        assert!(message.contains(named), "{message}");
     }
 }
 
 /// Servers that identify clients by certificates, and expect their own address as the audience.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_assertion_can_name_a_certificate_and_the_token_endpoint() {
+async fn an_assertion_names_certificate_and_token_endpoint() {
     let server = RawServer::always(raw::json(
         200,
         r#"{"access_token":"t0ken","token_type":"Bearer","expires_in":3600}"#,
@@ -299,14 +302,11 @@ async fn an_assertion_can_name_a_certificate_and_the_token_endpoint() {
         parts[1]
     );
     let report = user.prints("doctor");
-    assert!(
-        report.contains("the server must know its certificate"),
-        "{report}"
-    );
+    assert!(report.contains("identified by its certificate"), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn secrets_are_read_where_the_reference_says() {
+async fn secrets_are_read_from_their_references() {
     let server = server().await;
     let user = User::new();
     let good = profile("default", &server.token_endpoint());
@@ -330,7 +330,7 @@ async fn secrets_are_read_where_the_reference_says() {
 
 // covers: F-99, I-14
 #[test]
-fn a_secret_in_the_file_is_refused_and_not_repeated() {
+fn a_secret_in_the_file_is_rejected_and_not_printed() {
     let user = User::new();
     for line in [
         format!("client_secret = \"{SECRET}\""),
@@ -352,25 +352,25 @@ fn a_secret_in_the_file_is_refused_and_not_repeated() {
             "exec -- true",
             "request GET https://x.example/",
         ] {
-            let told = user.run(words).code(3);
-            let told = crate::support::shown(&told);
-            assert!(!told.contains("CANARY"), "{line}: {told}");
-            assert!(told.contains("line "), "{line}: {told}");
+            let message = user.run(words).code(3);
+            let message = crate::support::shown(&message);
+            assert!(!message.contains("CANARY"), "{line}: {message}");
+            assert!(message.contains("line "), "{line}: {message}");
         }
     }
     // The hint lists the supported secret sources.
     user.profile(
         &profile("default", "https://login.example/").replace("env:CLIENT_SECRET", SECRET),
     );
-    let told = stderr(&user.run("token").code(3));
+    let message = stderr(&user.run("token").code(3));
     assert!(
-        told.contains("env:NAME") && told.contains("file:"),
-        "{told}"
+        message.contains("env:NAME") && message.contains("file:"),
+        "{message}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_may_need_settings_of_its_own() {
+async fn lenient_responses_and_user_agent_have_effect() {
     let odd = r#"{"access_token":"t0ken","expires_in":3600}"#;
     let server = RawServer::always(raw::json(200, odd)).await;
     let user = User::new();
@@ -392,7 +392,7 @@ async fn a_server_may_need_settings_of_its_own() {
 /// A password manager that waits for the user is started once, and its own error is shown.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_does_not_end_is_killed_after_its_time() {
+async fn a_command_is_killed_after_its_timeout() {
     let server = server().await;
     let user = User::new();
     let script = user.path("slow.sh");
@@ -400,14 +400,17 @@ async fn a_command_that_does_not_end_is_killed_after_its_time() {
     let reference = format!("command:sh {}", script.display());
     let good = default_profile(&server).replace("env:CLIENT_SECRET", &reference);
     user.profile(&format!("{good}command_timeout = '1s'\n"));
-    let told = stderr(&user.run("token").code(3));
+    let message = stderr(&user.run("token").code(3));
     assert!(
-        told.contains("did not end within 1s") && told.contains("`command_timeout`"),
-        "{told}"
+        message.contains("did not end within 1s") && message.contains("`command_timeout`"),
+        "{message}"
     );
     let starts = std::fs::read_to_string(user.path("started.log")).unwrap();
     assert_eq!(starts.lines().count(), 1);
     user.profile(&(default_profile(&server) + "command_timeout = '1s'\n"));
-    let told = stderr(&user.run("token").code(3));
-    assert!(told.contains("`command_timeout` has no effect"), "{told}");
+    let message = stderr(&user.run("token").code(3));
+    assert!(
+        message.contains("`command_timeout` has no effect"),
+        "{message}"
+    );
 }

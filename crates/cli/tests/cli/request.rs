@@ -8,7 +8,7 @@ use hallpass_testkit::{
 use crate::support::{ID, SECRET, User, default_profile, server, shown, stderr, stdout};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_is_called_with_the_token() {
+async fn an_api_request_carries_the_token() {
     let server = server().await;
     let user = User::of(&server);
     let answer = user
@@ -25,19 +25,19 @@ async fn an_api_is_called_with_the_token() {
         with_head.starts_with("HTTP/1.1 200 OK\n") && with_head.contains("\n\n{"),
         "{with_head}"
     );
-    let told = user
+    let message = user
         .run(&format!("request -v GET {}", server.api_url("/")))
         .success();
     assert!(
-        stderr(&told).contains("127.0.0.1: HTTP 200"),
+        stderr(&message).contains("127.0.0.1: HTTP 200"),
         "{}",
-        stderr(&told)
+        stderr(&message)
     );
 }
 
 // covers: C-35
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_refused_is_replaced_once_and_for_all_runs() {
+async fn a_rejected_token_is_replaced_once_for_all_runs() {
     let server = server().await;
     let user = User::of(&server);
     let url = server.api_url("/orders");
@@ -55,7 +55,7 @@ async fn a_token_that_is_refused_is_replaced_once_and_for_all_runs() {
 
 // covers: C-35
 #[tokio::test(flavor = "multi_thread")]
-async fn a_post_that_was_redirected_is_not_sent_again() {
+async fn a_redirected_post_is_not_repeated() {
     let server = server().await;
     let api = RawServer::start([
         raw::http(303, &[("location", "/orders")], ""),
@@ -72,7 +72,7 @@ async fn a_post_that_was_redirected_is_not_sent_again() {
 
 // covers: C-36
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_of_the_api_are_code_6_and_say_what_is_missing() {
+async fn an_api_error_is_exit_code_6_and_names_the_scope() {
     let client = Client::new(ID, SECRET).scopes("orders.read");
     let server = AuthorizationServer::builder()
         .client(client)
@@ -83,10 +83,10 @@ async fn errors_of_the_api_are_code_6_and_say_what_is_missing() {
     let refused = user
         .run(&format!("request GET {}", server.api_url("/orders")))
         .code(6);
-    let told = stderr(&refused);
+    let message = stderr(&refused);
     assert!(
-        told.contains("HTTP 403") && told.contains("`orders.write`"),
-        "{told}"
+        message.contains("HTTP 403") && message.contains("`orders.write`"),
+        "{message}"
     );
     assert_eq!(server.token_request_count(), 1);
     let lost = user.run(&format!(
@@ -102,7 +102,7 @@ async fn errors_of_the_api_are_code_6_and_say_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn method_headers_and_body_arrive_as_they_are() {
+async fn method_headers_and_body_are_sent_unchanged() {
     let server = server().await;
     let api = RawServer::always(raw::http(
         200,
@@ -148,34 +148,42 @@ async fn method_headers_and_body_arrive_as_they_are() {
 
 // covers: C-33, C-37, I-03
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_goes_where_it_may_and_nowhere_else() {
+async fn a_token_is_sent_to_allowed_origins_only() {
     let server = server().await;
     let elsewhere = RawServer::always(raw::http(200, &[], "got it")).await;
     let user = User::of(&server);
     let away = raw::http(302, &[("location", &elsewhere.url("/"))], "");
     let api = RawServer::always(away).await;
-    let told = user.run(&format!("request GET {}", api.url("/"))).code(6);
+    let message = user.run(&format!("request GET {}", api.url("/"))).code(6);
     assert!(
-        stderr(&told).contains("redirects to another origin"),
+        stderr(&message).contains("redirects to another origin"),
         "{}",
-        stderr(&told)
+        stderr(&message)
     );
     assert_eq!(elsewhere.requests().len(), 0);
 
     // Plain HTTP is for loopback only, and only if enabled.
     for (words, code, says) in [
         ("request GET http://api.example/", 3, "plain HTTP"),
-        ("request GET ftp://api.example/", 2, "none of a web server"),
+        (
+            "request GET ftp://api.example/",
+            2,
+            "must start with `https://`",
+        ),
         ("request GET api.example/", 2, "not absolute"),
         ("request GET https://user@api.example/", 2, "user name"),
         (
             "request GET https://api.example/ -H Authorization:x",
             2,
-            "this command's",
+            "set by this command",
         ),
     ] {
-        let told = user.run(words).code(code);
-        assert!(stderr(&told).contains(says), "{words}: {}", stderr(&told));
+        let message = user.run(words).code(code);
+        assert!(
+            stderr(&message).contains(says),
+            "{words}: {}",
+            stderr(&message)
+        );
     }
 
     // A profile with allowed origins withholds its tokens from others.
@@ -189,17 +197,17 @@ async fn a_token_goes_where_it_may_and_nowhere_else() {
         .success();
     // Another virtual host at that address is a different API.
     let calls = server.api_call_count();
-    let told = user.run(&format!("request GET {orders} -H Host:other.example"));
-    let told = stderr(&told.code(3));
-    assert!(told.contains("its `Host` header"), "{told}");
+    let message = user.run(&format!("request GET {orders} -H Host:other.example"));
+    let message = stderr(&message.code(3));
+    assert!(message.contains("its `Host` header"), "{message}");
     assert_eq!(server.api_call_count(), calls);
-    let told = user
+    let message = user
         .run(&format!("request GET {}", elsewhere.url("/")))
         .code(3);
     assert!(
-        stderr(&told).contains("--allow-origin http://127.0.0.1:"),
+        stderr(&message).contains("--allow-origin http://127.0.0.1:"),
         "{}",
-        stderr(&told)
+        stderr(&message)
     );
     assert_eq!(elsewhere.requests().len(), 0);
     let place = elsewhere.url("");
@@ -210,7 +218,7 @@ async fn a_token_goes_where_it_may_and_nowhere_else() {
     let token = user.prints("token");
     let sent = String::from_utf8(elsewhere.requests().remove(0)).unwrap();
     assert!(leak::find(&sent, token.trim_end()).is_some());
-    leak::assert_clean(&shown(&told), token.trim_end());
+    leak::assert_clean(&shown(&message), token.trim_end());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -225,7 +233,7 @@ async fn without_a_token_nothing_is_sent() {
 
 /// A proxy may be on any host, and requests to loopback may be unencrypted.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_proxy_sees_what_is_sent_to_loopback() {
+async fn requests_to_loopback_bypass_the_proxy() {
     let server = server().await;
     let proxy = RawServer::always(raw::http(502, &[], "")).await;
     for setting in [proxy.url(""), "system".to_owned()] {
@@ -250,7 +258,7 @@ async fn no_proxy_sees_what_is_sent_to_loopback() {
 
 /// The same rules apply to token requests and API requests.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_with_a_password_is_refused_with_a_cached_token_too() {
+async fn a_proxy_url_with_a_password_is_rejected() {
     let server = server().await;
     let user = User::of(&server);
     user.run("token").success();
@@ -262,11 +270,14 @@ async fn a_proxy_with_a_password_is_refused_with_a_cached_token_too() {
         format!("request GET {}", server.api_url("/orders")),
         "token --no-cache".to_owned(),
     ] {
-        let told = stderr(&user.run(&words).code(3));
-        assert!(told.contains("hallpass: proxy: "), "{told}");
-        assert!(told.contains("holds a user name or password"), "{told}");
-        assert!(!told.contains("CANARY"), "{told}");
-        assert!(!told.contains("proxy_credentials"), "{told}");
+        let message = stderr(&user.run(&words).code(3));
+        assert!(message.contains("hallpass: proxy: "), "{message}");
+        assert!(
+            message.contains("contains a user name or password"),
+            "{message}"
+        );
+        assert!(!message.contains("CANARY"), "{message}");
+        assert!(!message.contains("proxy_credentials"), "{message}");
     }
     assert_eq!(server.api_call_count(), 0);
 }
@@ -315,7 +326,7 @@ async fn an_origin_may_be_named_twice() {
 
 /// A slow upload does not count as a slow response.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_does_not_count_as_a_slow_answer() {
+async fn an_upload_is_not_part_of_the_api_timeout() {
     const LENGTH: usize = 2 << 20;
     let server = server().await;
     let user = User::of(&server);
@@ -347,7 +358,7 @@ async fn an_upload_does_not_count_as_a_slow_answer() {
     ] {
         let api = RawServer::always(answer).await;
         let get = format!("request GET {} --api-timeout 200ms", api.url("/"));
-        let told = stderr(&user.run(&get).code(5));
-        assert!(told.contains("did not respond in time"), "{told}");
+        let message = stderr(&user.run(&get).code(5));
+        assert!(message.contains("did not respond in time"), "{message}");
     }
 }

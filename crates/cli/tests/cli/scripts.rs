@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::User;
 
 #[test]
-fn each_shell_gets_its_completions() {
+fn each_shell_has_a_completion_script() {
     let user = User::new();
     for (shell, says) in [
         ("bash", "complete -F _hallpass"),
@@ -22,7 +22,7 @@ fn each_shell_gets_its_completions() {
 }
 
 #[test]
-fn there_is_a_manual_page_for_each_subcommand() {
+fn each_subcommand_has_a_manual_page() {
     let user = User::new();
     let page = user.prints("man");
     assert!(
@@ -45,7 +45,7 @@ fn there_is_a_manual_page_for_each_subcommand() {
 
 #[cfg(unix)]
 #[test]
-fn bash_and_zsh_take_the_scripts_where_they_are_installed() {
+fn bash_and_zsh_parse_the_scripts() {
     let user = User::new();
     for shell in ["bash", "zsh"] {
         let script = user.prints(&format!("completions {shell}"));

@@ -1,4 +1,4 @@
-//! A user of the command: a home folder, an environment, a server.
+//! A user of the command: a home directory, an environment, a server.
 
 use std::{fs, path::PathBuf};
 
@@ -25,7 +25,7 @@ pub(crate) const ENV: &str = if cfg!(windows) {
     "env"
 };
 
-/// A user with a home folder and an otherwise empty environment.
+/// A user with a home directory and an otherwise empty environment.
 pub(crate) struct User {
     home: TempDir,
 }

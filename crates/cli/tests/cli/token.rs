@@ -32,7 +32,7 @@ async fn a_token_is_printed_in_each_format() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kubectl_gets_the_version_that_it_asks_for() {
+async fn kubectl_gets_the_requested_version() {
     let server = server().await;
     let user = User::of(&server);
     for version in [
@@ -91,7 +91,7 @@ async fn the_environment_alone_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flags_go_over_the_profile() {
+async fn flags_override_the_profile() {
     let server = server().await;
     let user = User::of(&server);
     user.prints(
@@ -106,7 +106,7 @@ async fn flags_go_over_the_profile() {
 
 // covers: I-14
 #[tokio::test(flavor = "multi_thread")]
-async fn inspect_takes_a_token_from_standard_input_alone() {
+async fn inspect_reads_standard_input_only() {
     let user = User::new();
     // {"alg":"RS256"} . {"iss":"https://login.example","exp":1}
     let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUiLCJleHAiOjF9.c2ln";
@@ -158,7 +158,7 @@ async fn inspect_takes_a_token_from_standard_input_alone() {
 
 /// A stranger wrote the token: characters that control a terminal are not printed.
 #[test]
-fn inspect_shows_control_characters_escaped() {
+fn inspect_escapes_control_characters() {
     use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 
     let claims = "{\"name\":\"a\u{9b}31m\u{202e}\"}";

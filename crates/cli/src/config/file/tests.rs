@@ -16,7 +16,7 @@ fn parse(text: &str, chosen: Option<&str>) -> Result<Option<(String, Layer)>, Fa
 }
 
 #[test]
-fn a_profile_may_say_everything() {
+fn a_profile_accepts_every_setting() {
     let text = r#"
         [profile.orders]
         provider = "auth0"
@@ -76,7 +76,7 @@ fn a_profile_may_say_everything() {
 }
 
 #[test]
-fn the_default_is_the_profile_of_that_name() {
+fn the_default_profile_is_named_default() {
     let text = "[profile.default]\nclient_id = \"a\"\n[profile.other]\nclient_id = \"b\"\n";
     let id = |chosen| {
         parse(text, chosen)
@@ -94,7 +94,7 @@ fn the_default_is_the_profile_of_that_name() {
 
 // covers: F-99, I-14
 #[test]
-fn what_is_wrong_is_told_with_its_line_and_no_value_is_repeated() {
+fn errors_name_the_line_and_no_value() {
     for (text, says) in [
         (
             "[profile.p]\nclient_secret = \"CANARY\"",
@@ -103,57 +103,57 @@ fn what_is_wrong_is_told_with_its_line_and_no_value_is_repeated() {
         ("[profile.p]\nclient_secret = \"CANARY:x\"", "no reference"),
         (
             "[profile.p]\nclient_secret = CANARY",
-            "line 2: this is not TOML",
+            "line 2: invalid TOML",
         ),
         (
             "[profile.p]\n\nclient_secret = 'CANARY",
-            "line 3: this is not TOML",
+            "line 3: invalid TOML",
         ),
-        ("[profile.p]\nCANARY!\n", "not TOML"),
+        ("[profile.p]\nCANARY!\n", "invalid TOML"),
         (
             "[profile.p]\nclient_id = \"\\CANARY\"",
-            "line 2: this is not TOML; within",
+            "line 2: invalid TOML: within",
         ),
         (
             "[profile.p]\nca_file = \"C:\\certificates\\CANARY.pem\"\n",
-            "a path stands in '...'",
+            "write a path in '...'",
         ),
         (
             "[profile.p]\nclient_id = [\"CANARY\"]",
-            "`client_id`: it is a text",
+            "`client_id`: expected a string",
         ),
         (
             "[profile.p]\nclient_id = { CANARY = 1 }",
-            "`client_id`: it is a text",
+            "`client_id`: expected a string",
         ),
         (
             "[profile.p]\nclient_secret = { value = \"CANARY\" }",
-            "`client_secret`: it is a text",
+            "`client_secret`: expected a string",
         ),
         (
             "[profile.p]\ntimeout = \"CANARY\"",
-            "`timeout`: a time is written",
+            "`timeout`: expected a duration",
         ),
         (
             "[profile.p]\ntimeout = 0x10",
-            "`timeout`: a time is written",
+            "`timeout`: expected a duration",
         ),
         (
             "[profile.p]\nauthentication = \"CANARY\"",
-            "none of `client_secret_post`",
+            "expected one of `client_secret_post`",
         ),
         ("[profile.p]\ncache = \"CANARY\"", "`true` or `false`"),
         (
             "[profile.p]\nscope = [1, \"CANARY\"]",
-            "`scope`: it is a text",
+            "`scope`: expected a string",
         ),
-        ("[profile.p]\nparameters = \"CANARY\"", "table of texts"),
+        ("[profile.p]\nparameters = \"CANARY\"", "table of strings"),
         (
             "[profile.p]\n\"CANARY CANARY\" = 1",
-            "no setting of an unusual name",
+            "unknown setting with an unusual name",
         ),
-        ("[profile]\np = \"CANARY\"", "a profile is a table"),
-        ("profile = \"CANARY\"", "`profile` is a table"),
+        ("[profile]\np = \"CANARY\"", "a profile must be a table"),
+        ("profile = \"CANARY\"", "`profile` must be a table"),
     ] {
         let failure = parse(text, Some("p")).unwrap_err();
         let shown = format!("{failure} {failure:?}");
@@ -167,7 +167,7 @@ fn what_is_wrong_is_told_with_its_line_and_no_value_is_repeated() {
 }
 
 #[test]
-fn a_mistyped_name_gets_the_nearest_one() {
+fn a_misspelled_name_gets_a_suggestion() {
     for (text, nearest) in [
         ("[profile.p]\nclient-id = \"x\"", "`client_id`"),
         ("[profile.p]\nscopes = \"x\"", "`scope`"),
@@ -177,7 +177,10 @@ fn a_mistyped_name_gets_the_nearest_one() {
     ] {
         let chosen = if text.contains("prod") { "prd" } else { "p" };
         let text = parse(text, Some(chosen)).unwrap_err().to_string();
-        assert!(text.contains(&format!("did you mean {nearest}?")), "{text}");
+        assert!(
+            text.contains(&format!("a similar name exists: {nearest}")),
+            "{text}"
+        );
     }
 }
 
