@@ -225,14 +225,17 @@ fn opening(
     }
 }
 
-/// Finds lines to rewrite in a page, outside of its code.
+/// Finds lines to rewrite in a page, outside of its code and of the changelog's list of former names.
 fn page(path: &Path, text: &str, findings: &mut Vec<Finding>) {
-    let mut code = false;
+    let (mut code, mut former) = (false, false);
     for (number, line) in text.lines().enumerate() {
         if line.trim_start().starts_with("```") {
             code = !code;
         }
-        if !code {
+        if line.starts_with('#') {
+            former = line == "### Renamed";
+        }
+        if !code && !former {
             dialect(path, number, line, findings);
         }
     }
@@ -303,11 +306,11 @@ mod tests {
     }
 
     #[test]
-    fn the_code_of_a_page_is_not_judged() {
+    fn code_and_former_names_in_a_page_are_not_judged() {
         let mut findings = Vec::new();
         page(
             Path::new("a.md"),
-            "anew\n```\nanew\n```\nagain\n",
+            "anew\n```\nanew\n```\n### Renamed\n| anew | again |\n## Other\nagain\n",
             &mut findings,
         );
         assert_eq!(findings.len(), 1);

@@ -26,7 +26,7 @@ pub enum Rule {
     ExtendsLeases,
     /// A lease is released by its holder only.
     ReleasesOwnLeases,
-    /// Each lease has a higher fence than the one before, whatever was released, removed or expired.
+    /// Each lease has a higher fence than the one before, regardless of releases, removals and expiry.
     IncreasesFences,
     /// A put under an earlier lease changes nothing once a later lease or a later entry exists.
     IgnoresLatePuts,
