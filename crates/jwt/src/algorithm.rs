@@ -62,6 +62,41 @@ impl fmt::Display for Algorithm {
     }
 }
 
+/// A signature algorithm for a `client_secret` (RFC 7518 section 3.2).
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HmacAlgorithm {
+    /// HMAC with SHA-256, which needs a secret of at least 32 bytes.
+    #[default]
+    Hs256,
+    /// HMAC with SHA-384, which needs a secret of at least 48 bytes.
+    Hs384,
+    /// HMAC with SHA-512, which needs a secret of at least 64 bytes.
+    Hs512,
+}
+
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+impl HmacAlgorithm {
+    /// Returns the name in an assertion's header: `HS256`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hs256 => "HS256",
+            Self::Hs384 => "HS384",
+            Self::Hs512 => "HS512",
+        }
+    }
+
+    /// Returns the minimum length of a secret: that of the hash (RFC 7518 section 3.2).
+    pub(crate) fn min_secret_len(self) -> usize {
+        match self {
+            Self::Hs256 => 32,
+            Self::Hs384 => 48,
+            Self::Hs512 => 64,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

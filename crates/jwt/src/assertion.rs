@@ -16,9 +16,9 @@ use zeroize::Zeroizing;
 use crate::{AssertionSettings, settings::Audience, stamp};
 
 /// RFC 7523 section 2.2.
-const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// The offset of `iat`: an assertion does not seem to be from the future while the clock is ahead by less than this.
-const DATED_BACK: Duration = Duration::from_secs(5);
+const IAT_OFFSET: Duration = Duration::from_secs(5);
 
 /// The description of the key in the header. It holds neither the key nor its URL: a verifier that trusted those would
 /// trust anyone (RFC 7515 section 4.1).
@@ -32,7 +32,7 @@ pub(crate) struct Header<'a> {
 }
 
 #[derive(Serialize)]
-struct Typed<'a> {
+struct TypedHeader<'a> {
     typ: &'a str,
     #[serde(flatten)]
     header: Header<'a>,
@@ -40,7 +40,7 @@ struct Typed<'a> {
 
 /// The claims besides audience, times and `jti`.
 #[derive(Serialize)]
-pub(crate) struct Says<'a> {
+pub(crate) struct Claims<'a> {
     pub(crate) iss: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sub: Option<&'a str>,
@@ -51,9 +51,9 @@ pub(crate) struct Says<'a> {
 }
 
 #[derive(Serialize)]
-struct Claims<'a> {
+struct AllClaims<'a> {
     #[serde(flatten)]
-    says: Says<'a>,
+    claims: Claims<'a>,
     aud: &'a str,
     iat: u64,
     exp: u64,
@@ -61,40 +61,40 @@ struct Claims<'a> {
 }
 
 /// An assertion that is not yet signed.
-pub(crate) struct Unsigned {
+pub(crate) struct UnsignedAssertion {
     text: Zeroizing<String>,
     made: SystemTime,
 }
 
-impl Unsigned {
+impl UnsignedAssertion {
     /// Creates an assertion that authenticates the client.
     pub(crate) fn new(
         settings: &AssertionSettings,
         context: &AuthenticationContext<'_>,
         header: Header<'_>,
     ) -> Result<Self, TokenError> {
-        let says = Says {
+        let claims = Claims {
             iss: context.client_id(),
             sub: Some(context.client_id()),
             scope: None,
             more: &BTreeMap::new(),
         };
-        Self::saying(settings, context, header, says)
+        Self::with_claims(settings, context, header, claims)
     }
 
     /// Creates an assertion with these claims and a unique `jti`.
-    pub(crate) fn saying(
+    pub(crate) fn with_claims(
         settings: &AssertionSettings,
         context: &AuthenticationContext<'_>,
         header: Header<'_>,
-        says: Says<'_>,
+        claims: Claims<'_>,
     ) -> Result<Self, TokenError> {
         let made = settings.clock.wall();
-        let hint = "set the clock right: an assertion is dated by it";
-        let iat = stamp::seconds(made, DATED_BACK, hint)?;
+        let hint = "set this machine's clock: the assertion's times come from it";
+        let iat = stamp::seconds(made, IAT_OFFSET, hint)?;
         let unique = stamp::unique()?;
-        let claims = Claims {
-            says,
+        let all = AllClaims {
+            claims,
             aud: match &settings.audience {
                 Audience::Issuer(issuer) => issuer,
                 Audience::Discovered => discovered(context)?,
@@ -104,12 +104,12 @@ impl Unsigned {
             exp: iat.saturating_add(settings.lifetime.as_secs()),
             jti: &BASE64_URL_SAFE_NO_PAD.encode(unique),
         };
-        let typed = Typed {
+        let typed = TypedHeader {
             typ: settings.typ,
             header,
         };
         Ok(Self {
-            text: signing_input(&json(&typed)?, &json(&claims)?),
+            text: signing_input(&json(&typed)?, &json(&all)?),
             made,
         })
     }
@@ -119,21 +119,21 @@ impl Unsigned {
         self.text.as_bytes()
     }
 
-    pub(crate) fn signed(self, signature: &[u8]) -> Signed {
+    pub(crate) fn signed(self, signature: &[u8]) -> CompactAssertion {
         let Self { mut text, made } = self;
         text.push('.');
         BASE64_URL_SAFE_NO_PAD.encode_string(signature, &mut text);
-        Signed { text, made }
+        CompactAssertion { text, made }
     }
 }
 
-/// A signed assertion, to be sent once.
-pub(crate) struct Signed {
+/// A signed assertion in the compact form, to be sent once.
+pub(crate) struct CompactAssertion {
     text: Zeroizing<String>,
     made: SystemTime,
 }
 
-impl Signed {
+impl CompactAssertion {
     /// Converts it to the assertion of the JWT bearer grant.
     pub(crate) fn into_assertion(mut self) -> Result<Assertion, TokenError> {
         let text = Secret::new(std::mem::take(&mut *self.text))?;
@@ -156,23 +156,25 @@ impl Signed {
 pub(crate) fn parameters(client_id: Option<&str>, assertion: String) -> Credentials {
     let named = client_id.map(|id| ("client_id", Cow::Borrowed(id)));
     Credentials::parameters(named.into_iter().chain([
-        ("client_assertion_type", Cow::Borrowed(TYPE)),
+        ("client_assertion_type", Cow::Borrowed(ASSERTION_TYPE)),
         ("client_assertion", Cow::Owned(assertion)),
     ]))
 }
 
 fn discovered<'a>(context: &AuthenticationContext<'a>) -> Result<&'a str, TokenError> {
     let metadata = context.metadata().ok_or_else(|| {
-        TokenError::configuration("the assertion's audience is the discovered issuer, and none was")
-            .with_hint("use `Endpoint::discover`, or name the issuer with `AssertionSettings::new`")
+        TokenError::configuration(
+            "the assertion's audience is the discovered issuer, but no metadata was discovered",
+        )
+        .with_hint("use `Endpoint::discover`, or set the issuer with `AssertionSettings::new`")
     })?;
     Ok(metadata.issuer())
 }
 
 /// Builds the signing input, with room for the longest signature in use: growing would leave a copy behind.
 fn signing_input(header: &[u8], claims: &[u8]) -> Zeroizing<String> {
-    const SIGNATURE: usize = 1_400;
-    let length = (header.len() + claims.len()) * 4 / 3 + 8 + SIGNATURE;
+    const MAX_SIGNATURE_CHARS: usize = 1_400;
+    let length = (header.len() + claims.len()) * 4 / 3 + 8 + MAX_SIGNATURE_CHARS;
     let mut text = Zeroizing::new(String::with_capacity(length));
     BASE64_URL_SAFE_NO_PAD.encode_string(header, &mut text);
     text.push('.');
@@ -182,5 +184,5 @@ fn signing_input(header: &[u8], claims: &[u8]) -> Zeroizing<String> {
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>, TokenError> {
     serde_json::to_vec(value)
-        .map_err(|_| TokenError::configuration("the assertion could not be written"))
+        .map_err(|_| TokenError::configuration("the assertion could not be encoded as JSON"))
 }

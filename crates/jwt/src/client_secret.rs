@@ -5,43 +5,10 @@ use hallpass_core::{SecretSource, TokenError};
 use hallpass_endpoint::{AuthenticationContext, ClientAuthentication, Credentials};
 
 use crate::{
-    AssertionSettings,
-    assertion::{Header, Unsigned},
+    AssertionSettings, HmacAlgorithm,
+    assertion::{Header, UnsignedAssertion},
     provider,
 };
-
-/// A signature algorithm for a `client_secret` (RFC 7518 section 3.2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum HmacAlgorithm {
-    /// HMAC with SHA-256, which needs a secret of at least 32 bytes.
-    #[default]
-    Hs256,
-    /// HMAC with SHA-384, which needs a secret of at least 48 bytes.
-    Hs384,
-    /// HMAC with SHA-512, which needs a secret of at least 64 bytes.
-    Hs512,
-}
-
-impl HmacAlgorithm {
-    /// Returns the name in an assertion's header: `HS256`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Hs256 => "HS256",
-            Self::Hs384 => "HS384",
-            Self::Hs512 => "HS512",
-        }
-    }
-
-    /// Returns the minimum length of a secret: that of the hash (RFC 7518 section 3.2).
-    fn shortest_secret(self) -> usize {
-        match self {
-            Self::Hs256 => 32,
-            Self::Hs384 => 48,
-            Self::Hs512 => 64,
-        }
-    }
-}
 
 /// `client_secret_jwt`: an assertion signed with the shared secret (OpenID Connect Core section 9). The secret does
 /// not go over the wire, but the server still holds it: prefer [`PrivateKeyJwt`](crate::PrivateKeyJwt) where the
@@ -65,7 +32,7 @@ pub struct ClientSecretJwt {
 }
 
 impl ClientSecretJwt {
-    /// Signs with this secret and [`HmacAlgorithm::Hs256`].
+    /// Creates a client authentication that signs with this secret and [`HmacAlgorithm::Hs256`].
     pub fn new(settings: AssertionSettings, secret: impl SecretSource + 'static) -> Self {
         Self {
             settings,
@@ -82,7 +49,7 @@ impl ClientSecretJwt {
     }
 }
 
-const HINT: &str = "check `client_id` and `client_secret`, and that the server takes `client_secret_jwt` by this algorithm and is the issuer that the assertion names";
+const HINT: &str = "check `client_id` and `client_secret`, that the server supports `client_secret_jwt` with this algorithm, and that it is the issuer that the assertion names";
 
 #[async_trait]
 impl ClientAuthentication for ClientSecretJwt {
@@ -91,20 +58,20 @@ impl ClientAuthentication for ClientSecretJwt {
         context: &AuthenticationContext<'_>,
     ) -> Result<Credentials, TokenError> {
         let secret = self.secret.secret().await?;
-        let shortest = self.algorithm.shortest_secret();
-        if secret.expose().len() < shortest {
+        let min = self.algorithm.min_secret_len();
+        if secret.expose().len() < min {
             return Err(TokenError::configuration(format!(
-                "the `client_secret` is too short to sign by {}, which takes {shortest} bytes at least (RFC 7518 section 3.2)",
+                "the `client_secret` is too short to sign with {}, which needs at least {min} bytes (RFC 7518 section 3.2)",
                 self.algorithm.name()
             ))
-            .with_hint("have the server make a longer one"));
+            .with_hint("have the server generate a longer secret, or use a shorter hash with `ClientSecretJwt::algorithm`"));
         }
         let header = Header {
             alg: self.algorithm.name(),
             kid: None,
             thumbprint: None,
         };
-        let unsigned = Unsigned::new(&self.settings, context, header)?;
+        let unsigned = UnsignedAssertion::new(&self.settings, context, header)?;
         let signature = provider::hmac(
             self.algorithm,
             secret.expose().as_bytes(),

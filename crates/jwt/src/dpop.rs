@@ -19,10 +19,10 @@ use nonces::Nonces;
 use public::PublicJwk;
 
 /// The offset of `iat`: a proof does not seem to be from the future while the clock is ahead by less than this.
-const DATED_BACK: Duration = Duration::from_secs(2);
-const HINT: &str = "set the clock right: a proof is dated by it";
+const IAT_OFFSET: Duration = Duration::from_secs(2);
+const HINT: &str = "set this machine's clock: a proof's time comes from it";
 /// The length in characters of a 64-byte signature, which both algorithms have.
-const SIGNATURE: usize = 86;
+const SIGNATURE_CHARS: usize = 86;
 
 /// DPoP (RFC 9449): tokens are bound to a key, and each request proves possession of that key. A stolen token is
 /// useless without it.
@@ -67,7 +67,7 @@ impl Dpop {
         let jwk = signer.public_jwk().ok_or_else(|| {
             BuildError::new(
                 "dpop",
-                "the signer does not tell its public key, which each proof names; hand it over by `with_public_jwk`",
+                "the signer has no public JWK, which each proof contains; pass it to `Dpop::with_public_jwk`",
             )
         })?;
         Self::with_public_jwk(signer, &jwk)
@@ -146,7 +146,7 @@ impl Prover for Dpop {
         let made_at = self.clock.wall();
         let nonce = match request.nonce() {
             Some(nonce) => Some(nonce.into()),
-            None => self.nonces.of(request),
+            None => self.nonces.latest(request),
         };
         let mut text = self.unsigned(request, nonce.as_deref(), made_at)?;
         let signature = self.signer.sign(text.as_bytes()).await?;
@@ -181,7 +181,7 @@ impl Dpop {
             jti: encode(&unique, &mut jti),
             htm: request.method().as_str(),
             htu: request.url(),
-            iat: stamp::seconds(made_at, DATED_BACK, HINT)?,
+            iat: stamp::seconds(made_at, IAT_OFFSET, HINT)?,
             ath: hash.as_ref().map(|hash| encode(hash, &mut ath)),
             nonce,
         };
@@ -189,7 +189,7 @@ impl Dpop {
         let mut json = Vec::with_capacity(length);
         serde_json::to_writer(&mut json, &claims)
             .map_err(|_| TokenError::configuration("the proof could not be written"))?;
-        let length = self.head.len() + json.len().div_ceil(3) * 4 + 1 + SIGNATURE;
+        let length = self.head.len() + json.len().div_ceil(3) * 4 + 1 + SIGNATURE_CHARS;
         let mut text = String::with_capacity(length);
         text.push_str(&self.head);
         BASE64_URL_SAFE_NO_PAD.encode_string(&json, &mut text);

@@ -40,7 +40,7 @@ pub fn google_service_account(file: &str) -> Result<SourceBuilder<JwtBearer>, Bu
     let wrong = || {
         BuildError::new(
             "key",
-            "it is no key file of a service account; give the JSON text that Google made, with `type`, `client_email`, `private_key`, `private_key_id` and `token_uri`",
+            "it is not a key file of a service account; use the JSON file from Google, with `type`, `client_email`, `private_key`, `private_key_id` and `token_uri`",
         )
     };
     // The JSON library's error may quote the file.

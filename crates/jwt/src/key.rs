@@ -8,13 +8,16 @@ use serde_json::json;
 
 use crate::{
     Algorithm, Signer,
-    provider::{self, KeyPair, PublicKey, Rejected},
+    provider::{self, KeyPair, PublicKey},
 };
 
+mod damage;
+mod error;
 mod generate;
 mod jwk;
-mod mistake;
 mod pem;
+
+use error::invalid_key;
 
 /// A private key in memory: RSA of 2048 bits or more, EC on P-256 or P-384, or Ed25519.
 ///
@@ -46,7 +49,7 @@ impl SigningKey {
     /// A [`BuildError`] that says what is wrong and how to fix it: an encrypted key, a public one, more than one, one
     /// that is too small or of an unsupported kind.
     pub fn from_pem(pem: &str) -> Result<Self, BuildError> {
-        Ok(Self::of(pem::key_pair(pem)?))
+        Ok(Self::from_pair(pem::key_pair(pem)?))
     }
 
     /// Reads a private JWK (RFC 7517, RFC 7518 section 6, RFC 8037 section 2), with its `alg`, `kid` and `x5t#S256`
@@ -57,7 +60,7 @@ impl SigningKey {
     /// Those of [`from_pem`](Self::from_pem); also if its `alg` does not fit the key, or its `use` or `key_ops`
     /// exclude signatures.
     pub fn from_jwk(jwk: &str) -> Result<Self, BuildError> {
-        let jwk::Read {
+        let jwk::PrivateJwk {
             pair,
             algorithm,
             key_id,
@@ -66,7 +69,7 @@ impl SigningKey {
         let key = Self {
             key_id,
             certificate,
-            ..Self::of(pair)
+            ..Self::from_pair(pair)
         };
         match algorithm {
             Some(algorithm) => key.with_algorithm(algorithm),
@@ -83,8 +86,8 @@ impl SigningKey {
         let fit = self.pair.algorithms();
         if !fit.contains(&algorithm) {
             let fit: Vec<&str> = fit.iter().map(|fit| fit.name()).collect();
-            return Err(wrong(format!(
-                "it cannot sign by {algorithm}; it is a key for {}",
+            return Err(invalid_key(format!(
+                "it cannot sign with {algorithm}, only with {}",
                 fit.join(" and ")
             )));
         }
@@ -138,7 +141,7 @@ impl SigningKey {
         let own = own.ok_or_else(|| {
             BuildError::new(
                 "certificate",
-                "the text holds no certificate of this key; give the one that was issued for it, as PEM",
+                "the text has no certificate of this key; use the PEM certificate that was issued for it",
             )
         })?;
         self.certificate = Some(provider::sha256(own));
@@ -164,7 +167,7 @@ impl SigningKey {
         jwk.to_string()
     }
 
-    fn of(pair: KeyPair) -> Self {
+    fn from_pair(pair: KeyPair) -> Self {
         Self {
             algorithm: pair.algorithms()[0],
             pair,
@@ -195,7 +198,7 @@ impl Signer for SigningKey {
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TokenError> {
         self.pair
             .sign(self.algorithm, message)
-            .ok_or_else(|| TokenError::configuration("the key could not sign the assertion"))
+            .ok_or_else(|| TokenError::configuration("the private key could not sign"))
     }
 }
 
@@ -210,21 +213,6 @@ impl fmt::Debug for SigningKey {
 
 fn encode(bytes: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
-}
-
-fn wrong(message: impl Into<std::borrow::Cow<'static, str>>) -> BuildError {
-    BuildError::new("key", message)
-}
-
-#[allow(clippy::needless_pass_by_value)] // As `map_err` hands it over.
-fn rejected(why: Rejected) -> BuildError {
-    match why.as_str() {
-        "TooSmall" => {
-            wrong("the RSA key has fewer than 2048 bits (RFC 7518 section 3.3); make a new one")
-        }
-        "InconsistentComponents" => wrong("its parts do not belong together; it is damaged"),
-        why => wrong(format!("it could not be read ({why})")),
-    }
 }
 
 #[cfg(test)]

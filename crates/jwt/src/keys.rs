@@ -12,12 +12,12 @@ use hallpass_endpoint::BuildError;
 
 use crate::{
     Algorithm, Signer,
-    assertion::{Header, Signed, Unsigned},
+    assertion::{CompactAssertion, Header, UnsignedAssertion},
 };
 
 /// Returns keys that always yield this one, in memory or elsewhere.
 pub(crate) fn fixed(signer: impl Signer + 'static) -> Arc<dyn Keys> {
-    Arc::new(Fixed(Arc::new(signer)))
+    Arc::new(FixedKey(Arc::new(signer)))
 }
 
 /// Returns keys that yield the one that is currently in this source.
@@ -25,7 +25,7 @@ pub(crate) fn rotating<S: Signer + 'static>(
     source: impl SecretSource + 'static,
     read: impl Fn(&str) -> Result<S, BuildError> + Send + Sync + 'static,
 ) -> Arc<dyn Keys> {
-    Arc::new(Rotating {
+    Arc::new(RotatingKey {
         source,
         read: move |text: &str| -> Result<Arc<dyn Signer>, _> { Ok(Arc::new(read(text)?)) },
         last: Mutex::default(),
@@ -35,8 +35,8 @@ pub(crate) fn rotating<S: Signer + 'static>(
 /// Signs with the current key. Also returns the secret that the key was read from.
 pub(crate) async fn sign(
     keys: &dyn Keys,
-    write: impl FnOnce(Header<'_>) -> Result<Unsigned, TokenError> + Send,
-) -> Result<(Signed, Option<Secret>), TokenError> {
+    write: impl FnOnce(Header<'_>) -> Result<UnsignedAssertion, TokenError> + Send,
+) -> Result<(CompactAssertion, Option<Secret>), TokenError> {
     let Key { signer, secret } = keys.current().await?;
     let algorithm = signer.algorithm();
     let thumbprint = signer.certificate_thumbprint();
@@ -71,10 +71,10 @@ pub(crate) trait Keys: Send + Sync + fmt::Debug {
     fn refused(&self, secret: &Secret);
 }
 
-struct Fixed(Arc<dyn Signer>);
+struct FixedKey(Arc<dyn Signer>);
 
 #[async_trait]
-impl Keys for Fixed {
+impl Keys for FixedKey {
     async fn current(&self) -> Result<Key, TokenError> {
         Ok(Key {
             signer: self.0.clone(),
@@ -93,13 +93,13 @@ impl Keys for Fixed {
     fn refused(&self, _: &Secret) {}
 }
 
-impl fmt::Debug for Fixed {
+impl fmt::Debug for FixedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-struct Rotating<S, R> {
+struct RotatingKey<S, R> {
     source: S,
     read: R,
     /// Cached, since reading a key is slow: its parts are checked against each other.
@@ -107,7 +107,7 @@ struct Rotating<S, R> {
 }
 
 #[async_trait]
-impl<S, R> Keys for Rotating<S, R>
+impl<S, R> Keys for RotatingKey<S, R>
 where
     S: SecretSource,
     R: Fn(&str) -> Result<Arc<dyn Signer>, BuildError> + Send + Sync,
@@ -140,8 +140,8 @@ where
     }
 }
 
-impl<S: fmt::Debug, R> fmt::Debug for Rotating<S, R> {
+impl<S: fmt::Debug, R> fmt::Debug for RotatingKey<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Rotating").field(&self.source).finish()
+        f.debug_tuple("RotatingKey").field(&self.source).finish()
     }
 }

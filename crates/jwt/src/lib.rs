@@ -1,10 +1,10 @@
 //! Client authentication by signed assertions (RFC 7521, RFC 7523): no shared secret goes over the wire.
 //!
-//! | type | method | what the client holds |
+//! | type | method | credential of the client |
 //! |---|---|---|
 //! | [`PrivateKeyJwt`] | `private_key_jwt` | a private key, in memory or behind a [`Signer`] |
-//! | [`WorkloadIdentity`] | `private_key_jwt` of the platform | nothing: the platform writes the assertion |
-//! | `ClientSecretJwt` | `client_secret_jwt` | a secret that the server knows too |
+//! | [`WorkloadIdentity`] | `private_key_jwt` | none: the platform issues the assertion |
+//! | `ClientSecretJwt` | `client_secret_jwt` | a secret shared with the server |
 //!
 //! Each is a [`ClientAuthentication`](hallpass_endpoint::ClientAuthentication): pass it to
 //! [`ClientCredentials::builder`](hallpass_endpoint::ClientCredentials::builder).
@@ -16,7 +16,7 @@
 //!
 //! The features choose the signing library: `aws-lc-rs` (default) or `ring`. If both are enabled, aws-lc-rs is used.
 //! Without either, `SigningKey`, `ClientSecretJwt` and `Dpop` are left out, and only a custom [`Signer`] can sign.
-//! ring reads no EC key in the SEC1 form (`BEGIN EC PRIVATE KEY`) or without its public key, and no RSA key over 4096
+//! ring does not read EC keys in the SEC1 form (`BEGIN EC PRIVATE KEY`) or without its public key, or RSA keys over 4096
 //! bits.
 //!
 //! The feature `pkcs11` adds `Pkcs11Signer`, for keys in a hardware token.
@@ -48,7 +48,9 @@ mod workload;
 
 pub use algorithm::Algorithm;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
-pub use client_secret::{ClientSecretJwt, HmacAlgorithm};
+pub use algorithm::HmacAlgorithm;
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+pub use client_secret::ClientSecretJwt;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 pub use dpop::Dpop;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]

@@ -6,7 +6,7 @@ use hallpass_endpoint::{AuthenticationContext, BuildError, ClientAuthentication,
 
 use crate::{
     Algorithm, AssertionSettings, Signer,
-    assertion::Unsigned,
+    assertion::UnsignedAssertion,
     keys::{self, Keys},
 };
 
@@ -34,7 +34,7 @@ pub struct PrivateKeyJwt {
 }
 
 impl PrivateKeyJwt {
-    /// Signs with this key, in memory or elsewhere.
+    /// Creates a client authentication that signs with this key, in memory or elsewhere.
     pub fn new(settings: AssertionSettings, signer: impl Signer + 'static) -> Self {
         Self {
             settings,
@@ -42,7 +42,7 @@ impl PrivateKeyJwt {
         }
     }
 
-    /// Signs with the key that is currently in this source, so that a rotated key, in a file or a vault, is used from
+    /// Creates a client authentication that signs with the key that is currently in this source, so that a rotated key, in a file or a vault, is used from
     /// the next request on. `read` creates a signer from the text, again whenever the text changes.
     ///
     /// If `read` fails, the call fails; the previous key is not used again.
@@ -72,7 +72,7 @@ impl PrivateKeyJwt {
     }
 }
 
-const HINT: &str = "check that the server knows the key for this `client_id` (its `kid` too, where it has more than one), takes its algorithm, and is the issuer that the assertion names";
+const HINT: &str = "check that the server knows the key for this `client_id` (its `kid` too, where it has more than one), supports its algorithm, and is the issuer that the assertion names";
 
 #[async_trait]
 impl ClientAuthentication for PrivateKeyJwt {
@@ -81,7 +81,7 @@ impl ClientAuthentication for PrivateKeyJwt {
         context: &AuthenticationContext<'_>,
     ) -> Result<Credentials, TokenError> {
         let (signed, secret) = keys::sign(&*self.keys, |header| {
-            Unsigned::new(&self.settings, context, header)
+            UnsignedAssertion::new(&self.settings, context, header)
         })
         .await?;
         let credentials = signed.into_credentials(context, HINT);

@@ -21,7 +21,7 @@ use crate::{Algorithm, HmacAlgorithm};
 mod generate;
 
 /// The library's one-word reason for refusing a key, which reveals nothing of it.
-pub(crate) type Rejected = String;
+pub(crate) type RejectionReason = String;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Curve {
@@ -90,7 +90,7 @@ pub(crate) struct RsaParts<B> {
 }
 
 impl KeyPair {
-    pub(crate) fn ec_pkcs8(curve: Curve, der: &[u8]) -> Result<Self, Rejected> {
+    pub(crate) fn ec_pkcs8(curve: Curve, der: &[u8]) -> Result<Self, RejectionReason> {
         #[cfg(feature = "aws-lc-rs")]
         let pair = EcdsaKeyPair::from_pkcs8(curve.signing(), der);
         #[cfg(not(feature = "aws-lc-rs"))]
@@ -100,7 +100,7 @@ impl KeyPair {
     }
 
     #[cfg(feature = "aws-lc-rs")]
-    pub(crate) fn ec_sec1(der: &[u8]) -> Result<Self, Rejected> {
+    pub(crate) fn ec_sec1(der: &[u8]) -> Result<Self, RejectionReason> {
         let read = |curve: Curve| {
             let pair = EcdsaKeyPair::from_private_key_der(curve.signing(), der)?;
             Ok(Self::Ec(curve, pair.into()))
@@ -111,14 +111,14 @@ impl KeyPair {
     }
 
     #[cfg(not(feature = "aws-lc-rs"))]
-    pub(crate) fn ec_sec1(_: &[u8]) -> Result<Self, Rejected> {
+    pub(crate) fn ec_sec1(_: &[u8]) -> Result<Self, RejectionReason> {
         Err(
             "ring does not read the SEC1 form: convert it with `openssl pkcs8 -topk8 -nodes`"
                 .into(),
         )
     }
 
-    pub(crate) fn ec_parts(curve: Curve, d: &[u8], point: &[u8]) -> Result<Self, Rejected> {
+    pub(crate) fn ec_parts(curve: Curve, d: &[u8], point: &[u8]) -> Result<Self, RejectionReason> {
         #[cfg(feature = "aws-lc-rs")]
         let pair = EcdsaKeyPair::from_private_key_and_public_key(curve.signing(), d, point);
         #[cfg(not(feature = "aws-lc-rs"))]
@@ -132,32 +132,32 @@ impl KeyPair {
             .map_err(rejected)
     }
 
-    pub(crate) fn ed25519_pkcs8(der: &[u8]) -> Result<Self, Rejected> {
+    pub(crate) fn ed25519_pkcs8(der: &[u8]) -> Result<Self, RejectionReason> {
         // Does not require the public key in the file: OpenSSL writes none, and it is derived.
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der);
         pair.map(|pair| Self::Ed25519(pair.into()))
             .map_err(rejected)
     }
 
-    pub(crate) fn ed25519_parts(d: &[u8], x: &[u8]) -> Result<Self, Rejected> {
+    pub(crate) fn ed25519_parts(d: &[u8], x: &[u8]) -> Result<Self, RejectionReason> {
         let pair = Ed25519KeyPair::from_seed_and_public_key(d, x);
         pair.map(|pair| Self::Ed25519(pair.into()))
             .map_err(rejected)
     }
 
-    pub(crate) fn rsa_pkcs8(der: &[u8]) -> Result<Self, Rejected> {
+    pub(crate) fn rsa_pkcs8(der: &[u8]) -> Result<Self, RejectionReason> {
         RsaKeyPair::from_pkcs8(der)
             .map_err(rejected)
             .and_then(Self::rsa)
     }
 
-    pub(crate) fn rsa_pkcs1(der: &[u8]) -> Result<Self, Rejected> {
+    pub(crate) fn rsa_pkcs1(der: &[u8]) -> Result<Self, RejectionReason> {
         RsaKeyPair::from_der(der)
             .map_err(rejected)
             .and_then(Self::rsa)
     }
 
-    pub(crate) fn rsa_parts<B: AsRef<[u8]>>(parts: &RsaParts<B>) -> Result<Self, Rejected> {
+    pub(crate) fn rsa_parts<B: AsRef<[u8]>>(parts: &RsaParts<B>) -> Result<Self, RejectionReason> {
         let components = rsa::KeyPairComponents {
             public_key: rsa::PublicKeyComponents {
                 n: parts.n.as_ref(),
@@ -176,7 +176,7 @@ impl KeyPair {
     }
 
     /// Checks the minimum size of RFC 7518 section 3.3, which neither library promises.
-    fn rsa(pair: RsaKeyPair) -> Result<Self, Rejected> {
+    fn rsa(pair: RsaKeyPair) -> Result<Self, RejectionReason> {
         if pair.public_key().modulus_len() < 256 {
             return Err("TooSmall".into());
         }
@@ -274,7 +274,7 @@ pub(crate) fn hmac(algorithm: HmacAlgorithm, key: &[u8], message: &[u8]) -> hmac
     hmac::sign(&hmac::Key::new(algorithm, key), message)
 }
 
-#[allow(clippy::needless_pass_by_value)] // As `map_err` hands it over.
-fn rejected(error: library::error::KeyRejected) -> Rejected {
+#[allow(clippy::needless_pass_by_value)] // The argument of `map_err`.
+fn rejected(error: library::error::KeyRejected) -> RejectionReason {
     error.to_string()
 }

@@ -29,8 +29,8 @@ pub(crate) enum Audience {
 }
 
 impl AssertionSettings {
-    const LONGEST: Duration = Duration::from_secs(300);
-    const SHORTEST: Duration = Duration::from_secs(10);
+    const MAX_LIFETIME: Duration = Duration::from_secs(300);
+    const MIN_LIFETIME: Duration = Duration::from_secs(10);
 
     /// Creates settings for the authorization server with this issuer identifier, which becomes `aud` verbatim: the
     /// `issuer` of the server's metadata (RFC 8414 section 2), not its token endpoint.
@@ -52,7 +52,7 @@ impl AssertionSettings {
         if !issuer.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(BuildError::new(
                 "issuer",
-                "it holds spaces, control characters or others than ASCII; copy the `issuer` of the server's metadata",
+                "it has spaces, control characters or non-ASCII characters; copy the `issuer` of the server's metadata",
             ));
         }
         Ok(Self::with_audience(Audience::Issuer(issuer.into())))
@@ -81,10 +81,10 @@ impl AssertionSettings {
     ///
     /// A [`BuildError`] if it is shorter than 10 seconds or longer than 5 minutes.
     pub fn lifetime(mut self, lifetime: Duration) -> Result<Self, BuildError> {
-        if !(Self::SHORTEST..=Self::LONGEST).contains(&lifetime) {
+        if !(Self::MIN_LIFETIME..=Self::MAX_LIFETIME).contains(&lifetime) {
             return Err(BuildError::new(
                 "lifetime",
-                "an assertion lives for 10 seconds at least and 5 minutes at most",
+                "the lifetime must be between 10 seconds and 5 minutes",
             ));
         }
         self.lifetime = lifetime;
@@ -107,9 +107,7 @@ impl AssertionSettings {
     /// another server's URL as its own gets an assertion that is valid there.
     #[must_use]
     pub fn danger_token_endpoint_as_audience(mut self) -> Self {
-        tracing::warn!(
-            "assertions name the token endpoint as their audience, in place of the issuer"
-        );
+        tracing::warn!("assertions name the token endpoint as their audience, not the issuer");
         self.audience = Audience::TokenEndpoint;
         self
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     AssertionSettings, Signer,
-    assertion::{Says, Unsigned},
+    assertion::{Claims, UnsignedAssertion},
     keys::{self, Keys},
 };
 
@@ -138,7 +138,7 @@ impl AssertionSource for SignedAssertion {
     ) -> Result<Assertion, TokenError> {
         let scope = request.scopes();
         let (signed, secret) = keys::sign(&*self.keys, |header| {
-            let says = Says {
+            let claims = Claims {
                 iss: self.issuer.as_deref().unwrap_or(context.client_id()),
                 sub: match &self.subject {
                     Subject::Client => Some(context.client_id()),
@@ -148,7 +148,7 @@ impl AssertionSource for SignedAssertion {
                 scope: (self.scope && !scope.is_empty()).then_some(scope.as_str()),
                 more: &self.claims,
             };
-            Unsigned::saying(&self.settings, context, header, says)
+            UnsignedAssertion::with_claims(&self.settings, context, header, claims)
         })
         .await?;
         let assertion = signed.into_assertion()?.refusal_hint(HINT);
@@ -169,7 +169,7 @@ impl AssertionSource for SignedAssertion {
     }
 }
 
-const HINT: &str = "check that the server knows the key for this issuer (its `kid` too, where it has more than one), lets it act for this subject, and is the audience that the assertion names";
+const HINT: &str = "check that the server knows the key for this issuer (its `kid` too, where it has more than one), allows it to act for this subject, and is the audience that the assertion names";
 
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 #[cfg(test)]

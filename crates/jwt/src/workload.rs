@@ -38,7 +38,7 @@ pub struct WorkloadIdentity {
 }
 
 impl WorkloadIdentity {
-    /// Authenticates the client with the assertion that is currently in this source.
+    /// Creates a client authentication with the assertion that is currently in this source.
     pub fn new(source: impl SecretSource + 'static) -> Self {
         Self {
             source: Arc::new(source),
@@ -73,15 +73,16 @@ impl ClientAuthentication for WorkloadIdentity {
     ) -> Result<Credentials, TokenError> {
         let secret = self.source.secret().await?;
         let assertion = extract(secret.expose()).ok_or_else(|| {
-            TokenError::configuration("what was read in place of an assertion is not a JWT")
-                .with_hint("it takes the JWT alone, or a JSON object with it as `value`")
+            TokenError::configuration("the source's text is not a JWT").with_hint(
+                "the source must yield the JWT alone, or a JSON object with it as `value`",
+            )
         })?;
         let client_id = self.send_client_id.then(|| context.client_id());
         let credentials = parameters(client_id, assertion.to_owned());
         let credentials = match expired(assertion, self.clock.wall()) {
             None => credentials.refusal_hint(HINT),
             Some(ago) => credentials.refusal_hint(format!(
-                "the platform's assertion expired {ago:?} ago by this machine's clock: check who renews it, and the clock"
+                "the platform's assertion expired {ago:?} ago by this machine's clock: check that the platform renews it, and this machine's clock"
             )),
         };
         Ok(credentials.from_secret(secret))

@@ -56,11 +56,6 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "transport::clients",
         "crate::transport",
     ),
-    ("hallpass-jwt", "key::jwk", "crate::key"),
-    ("hallpass-jwt", "key::pem", "crate::key"),
-    ("hallpass-jwt", "pkcs11::builder", "crate::pkcs11"),
-    ("hallpass-jwt", "pkcs11::place", "pkcs11::fault"),
-    ("hallpass-jwt", "provider", "client_secret"),
     ("hallpass-redis", "builder", "store"),
     ("hallpass-secrets", "vault::builder", "crate::vault"),
     (

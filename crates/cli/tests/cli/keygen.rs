@@ -174,8 +174,8 @@ fn files_without_a_private_key_are_errors() {
     for (words, says) in [
         ("missing.pem", "missing.pem: it cannot be read"),
         ("bytes", "bytes: it cannot be read"),
-        ("public.pem", "holds no private key"),
-        ("client.pem -a rs256", "cannot sign by RS256"),
+        ("public.pem", "has no private key"),
+        ("client.pem -a rs256", "cannot sign with RS256"),
     ] {
         let run = user.run(&format!("keygen --from {words}")).code(3);
         assert!(stderr(&run).contains(says), "{}", stderr(&run));

@@ -8,48 +8,48 @@ use std::{
 use hallpass_core::ProofRequest;
 
 /// The maximum number of origins of each kind; beyond it, the least recently updated one is dropped.
-const MOST_ORIGINS: usize = 64;
+const MAX_ORIGINS: usize = 64;
 
 /// The latest nonce of each server. Authorization servers and APIs are separate, even at one origin.
 #[derive(Default)]
 pub(super) struct Nonces {
-    authorization_servers: Mutex<Vec<Kept>>,
-    resource_servers: Mutex<Vec<Kept>>,
+    authorization_servers: Mutex<Vec<ServerNonce>>,
+    resource_servers: Mutex<Vec<ServerNonce>>,
 }
 
-struct Kept {
+struct ServerNonce {
     origin: Box<str>,
     nonce: Arc<str>,
 }
 
 impl Nonces {
-    pub(super) fn of(&self, request: &ProofRequest<'_>) -> Option<Arc<str>> {
-        let kept = self.servers(request).lock();
-        let kept = kept.unwrap_or_else(PoisonError::into_inner);
-        let place = place(&kept, request.origin())?;
-        Some(kept[place].nonce.clone())
+    pub(super) fn latest(&self, request: &ProofRequest<'_>) -> Option<Arc<str>> {
+        let known = self.servers(request).lock();
+        let known = known.unwrap_or_else(PoisonError::into_inner);
+        let index = position(&known, request.origin())?;
+        Some(known[index].nonce.clone())
     }
 
     pub(super) fn keep(&self, request: &ProofRequest<'_>, nonce: &str) {
-        let kept = self.servers(request).lock();
-        let mut kept = kept.unwrap_or_else(PoisonError::into_inner);
-        let before = place(&kept, request.origin());
+        let known = self.servers(request).lock();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        let before = position(&known, request.origin());
         // Servers repeat the current nonce in each response.
-        if before.is_some_and(|place| *kept[place].nonce == *nonce) {
+        if before.is_some_and(|index| *known[index].nonce == *nonce) {
             return;
         }
         match before {
-            Some(place) => drop(kept.remove(place)),
-            None if kept.len() == MOST_ORIGINS => drop(kept.remove(0)),
+            Some(index) => drop(known.remove(index)),
+            None if known.len() == MAX_ORIGINS => drop(known.remove(0)),
             None => {}
         }
-        kept.push(Kept {
+        known.push(ServerNonce {
             origin: request.origin().into(),
             nonce: nonce.into(),
         });
     }
 
-    fn servers(&self, request: &ProofRequest<'_>) -> &Mutex<Vec<Kept>> {
+    fn servers(&self, request: &ProofRequest<'_>) -> &Mutex<Vec<ServerNonce>> {
         match request.token() {
             None => &self.authorization_servers,
             Some(_) => &self.resource_servers,
@@ -57,8 +57,8 @@ impl Nonces {
     }
 }
 
-fn place(kept: &[Kept], origin: &str) -> Option<usize> {
-    kept.iter().position(|kept| *kept.origin == *origin)
+fn position(known: &[ServerNonce], origin: &str) -> Option<usize> {
+    known.iter().position(|known| *known.origin == *origin)
 }
 
 impl fmt::Debug for Nonces {
@@ -86,35 +86,37 @@ mod tests {
         let one_as_api = server("https://one.example/userinfo").with_token(&token);
         let other = server("https://one.example:8443/token");
         let nonces = Nonces::default();
-        assert!(nonces.of(&one).is_none());
+        assert!(nonces.latest(&one).is_none());
         nonces.keep(&one, "1");
         nonces.keep(&one_as_api, "2");
-        assert!(nonces.of(&other).is_none());
+        assert!(nonces.latest(&other).is_none());
         nonces.keep(&other, "3");
         nonces.keep(&one, "1");
         nonces.keep(&other, "4");
-        let all = [one, one_as_api, other].map(|request| nonces.of(&request).unwrap());
+        let all = [one, one_as_api, other].map(|request| nonces.latest(&request).unwrap());
         assert_eq!(all.each_ref().map(|nonce| &**nonce), ["1", "2", "4"]);
     }
 
     // covers: C-71
     #[test]
-    fn they_are_bounded_and_the_oldest_goes() {
+    fn the_oldest_nonce_is_dropped_beyond_the_maximum() {
         let nonces = Nonces::default();
         let url = |number: usize| format!("https://api-{number}.example/");
-        for number in 0..MOST_ORIGINS {
+        for number in 0..MAX_ORIGINS {
             nonces.keep(&ProofRequest::new(&Method::GET, &url(number)), "n");
         }
         nonces.keep(&ProofRequest::new(&Method::GET, &url(0)), "renewed");
-        nonces.keep(&ProofRequest::new(&Method::GET, &url(MOST_ORIGINS)), "n");
+        nonces.keep(&ProofRequest::new(&Method::GET, &url(MAX_ORIGINS)), "n");
         let has = |number| {
             let url = url(number);
-            nonces.of(&ProofRequest::new(&Method::GET, &url)).is_some()
+            nonces
+                .latest(&ProofRequest::new(&Method::GET, &url))
+                .is_some()
         };
-        assert!(has(0) && !has(1) && has(2) && has(MOST_ORIGINS));
+        assert!(has(0) && !has(1) && has(2) && has(MAX_ORIGINS));
         assert_eq!(
             nonces.authorization_servers.lock().unwrap().len(),
-            MOST_ORIGINS
+            MAX_ORIGINS
         );
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use crate::{Algorithm, provider};
 
 /// Length in bytes of a P-256 coordinate, and of an Ed25519 public key.
-const WIDTH: usize = 32;
+const COORDINATE_BYTES: usize = 32;
 
 #[derive(Deserialize)]
 struct Jwk<'a> {
@@ -24,8 +24,8 @@ impl PublicJwk {
     /// Reads a signer's public JWK.
     pub(super) fn read(text: &str, algorithm: Algorithm) -> Result<Self, BuildError> {
         // The library's error may quote the text.
-        let jwk: Jwk<'_> =
-            serde_json::from_str(text).map_err(|_| wrong("the signer's public key is no JWK"))?;
+        let jwk: Jwk<'_> = serde_json::from_str(text)
+            .map_err(|_| wrong("the signer's public key is not a JWK"))?;
         if jwk.d.is_some() {
             return Err(wrong(
                 "the signer returns a private key, which would be sent with each request; return the public key",
@@ -36,13 +36,13 @@ impl PublicJwk {
             Algorithm::EdDsa => ("OKP", "Ed25519"),
             other => {
                 return Err(wrong(format!(
-                    "proofs are signed by ES256 or EdDSA, and the key is one for {other}; take a key on P-256 or Ed25519"
+                    "proofs are signed with ES256 or EdDSA, and the key signs with {other}; use a key on P-256 or Ed25519"
                 )));
             }
         };
         if (jwk.kty, jwk.crv) != (Some(kty), Some(crv)) {
             return Err(wrong(format!(
-                "the signer's public key is none for {algorithm}, by which it signs"
+                "the signer's public key does not fit {algorithm}, with which it signs"
             )));
         }
         let x = coordinate("x", jwk.x)?;
@@ -69,11 +69,11 @@ impl PublicJwk {
 fn coordinate<'a>(name: &str, value: Option<&'a str>) -> Result<&'a str, BuildError> {
     let fit = |value: &&str| {
         let decoded = BASE64_URL_SAFE_NO_PAD.decode(value);
-        decoded.is_ok_and(|bytes| bytes.len() == WIDTH)
+        decoded.is_ok_and(|bytes| bytes.len() == COORDINATE_BYTES)
     };
     value.filter(fit).ok_or_else(|| {
         wrong(format!(
-            "the `{name}` of the signer's public key is not {WIDTH} bytes in base64url"
+            "the `{name}` of the signer's public key is not {COORDINATE_BYTES} bytes in base64url"
         ))
     })
 }

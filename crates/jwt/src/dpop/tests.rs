@@ -75,7 +75,7 @@ async fn a_proof_names_key_and_request_and_is_signed() {
         assert!(alg != "ES256" || !proof.is_signed_by(&other), "the control");
 
         assert_eq!(members(&proof.claims), ["ath", "htm", "htu", "iat", "jti"]);
-        let iat = stamp::seconds(clock.wall(), DATED_BACK, HINT).unwrap();
+        let iat = stamp::seconds(clock.wall(), IAT_OFFSET, HINT).unwrap();
         assert_eq!(
             iat + 2,
             clock.wall().duration_since(UNIX_EPOCH).unwrap().as_secs()
@@ -189,9 +189,12 @@ fn keys_that_cannot_prove_are_refused_at_build() {
         told.thumbprint(),
         Dpop::new(es256(PUBLIC)).unwrap().thumbprint()
     );
-    refused(es256("canary"), "no JWK");
-    refused(foreign(Algorithm::EdDsa, Some(PUBLIC)), "none for EdDSA");
-    refused(es256(r#"{"kty":"EC","crv":"P-384"}"#), "none for ES256");
+    refused(es256("canary"), "not a JWK");
+    refused(
+        foreign(Algorithm::EdDsa, Some(PUBLIC)),
+        "does not fit EdDSA",
+    );
+    refused(es256(r#"{"kty":"EC","crv":"P-384"}"#), "does not fit ES256");
     refused(
         es256(r#"{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}"#),
         "`x`",

@@ -6,16 +6,16 @@ use hallpass_endpoint::BuildError;
 use rustls_pki_types::alg_id;
 use zeroize::Zeroizing;
 
-use super::{SigningKey, wrong};
+use super::{SigningKey, error::invalid_key};
 use crate::{
     Algorithm,
-    provider::{Curve, KeyPair, Rejected},
+    provider::{Curve, KeyPair, RejectionReason},
 };
 
 /// As strong as P-256, and good beyond the year 2030 (NIST SP 800-57 part 1, tables 2 and 4).
 const RSA_BITS: u16 = 3072;
 /// The bytes in a PEM line of 64 characters.
-const LINE: usize = 48;
+const LINE_BYTES: usize = 48;
 
 impl SigningKey {
     /// Generates a private key for this algorithm, and returns it with its PEM text (PKCS#8), which the service reads
@@ -44,7 +44,7 @@ impl SigningKey {
             Algorithm::EdDsa => KeyPair::generate_ed25519(),
             Algorithm::Ps256 | Algorithm::Rs256 => KeyPair::generate_rsa(RSA_BITS),
         };
-        Self::made(new, algorithm)
+        Self::from_generated(new, algorithm)
     }
 
     /// Generates an RSA key of 2048, 3072 or 4096 bits, for [`Algorithm::Rs256`] or [`Algorithm::Ps256`]; see
@@ -55,16 +55,16 @@ impl SigningKey {
     /// Those of [`generate`](Self::generate); also for another number of bits or another algorithm.
     pub fn generate_rsa(algorithm: Algorithm, bits: u16) -> Result<(Self, Secret), BuildError> {
         if !matches!(algorithm, Algorithm::Ps256 | Algorithm::Rs256) {
-            let message = format!("a key for {algorithm} is no RSA key, and has one size");
+            let message = format!("{algorithm} does not use an RSA key, so its key size is fixed");
             return Err(BuildError::new("algorithm", message));
         }
         if ![2048, 3072, 4096].contains(&bits) {
             return Err(BuildError::new(
                 "bits",
-                "an RSA key is made with 2048, 3072 or 4096 bits",
+                "an RSA key has 2048, 3072 or 4096 bits",
             ));
         }
-        Self::made(KeyPair::generate_rsa(bits), algorithm)
+        Self::from_generated(KeyPair::generate_rsa(bits), algorithm)
     }
 
     /// Returns the public key as PEM (`PUBLIC KEY`, the SubjectPublicKeyInfo of RFC 5280 section 4.1), for servers
@@ -82,14 +82,15 @@ impl SigningKey {
         pem("PUBLIC KEY", &element(SEQUENCE, &[&kind, &key]))
     }
 
-    fn made(
-        new: Result<(KeyPair, Zeroizing<Vec<u8>>), Rejected>,
+    fn from_generated(
+        new: Result<(KeyPair, Zeroizing<Vec<u8>>), RejectionReason>,
         algorithm: Algorithm,
     ) -> Result<(Self, Secret), BuildError> {
-        let (pair, der) = new.map_err(|why| wrong(format!("none could be made ({why})")))?;
+        let (pair, der) =
+            new.map_err(|reason| invalid_key(format!("it could not be generated ({reason})")))?;
         let pem = Secret::new(pem("PRIVATE KEY", &der));
-        let pem = pem.map_err(|error| wrong(error.to_string()))?;
-        Ok((Self::of(pair).with_algorithm(algorithm)?, pem))
+        let pem = pem.map_err(|error| invalid_key(error.to_string()))?;
+        Ok((Self::from_pair(pair).with_algorithm(algorithm)?, pem))
     }
 }
 
@@ -120,12 +121,12 @@ fn element(tag: u8, content: &[&[u8]]) -> Vec<u8> {
 fn pem(label: &str, der: &[u8]) -> String {
     let begin = format!("-----BEGIN {label}-----\n");
     let end = format!("-----END {label}-----\n");
-    let lines = der.len().div_ceil(LINE);
+    let lines = der.len().div_ceil(LINE_BYTES);
     let characters = der.len().div_ceil(3) * 4;
     let mut text = vec![b'\n'; begin.len() + characters + lines + end.len()];
     text[..begin.len()].copy_from_slice(begin.as_bytes());
     let mut at = begin.len();
-    for line in der.chunks(LINE) {
+    for line in der.chunks(LINE_BYTES) {
         // The length above includes each line and its end.
         let written = BASE64_STANDARD.encode_slice(line, &mut text[at..]);
         at += written.expect("room for the line") + 1;

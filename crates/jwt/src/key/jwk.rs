@@ -5,16 +5,17 @@ use hallpass_endpoint::BuildError;
 use serde::{Deserialize, de::IgnoredAny};
 use zeroize::Zeroizing;
 
-use super::{rejected, wrong};
+use super::error::{invalid_key, rejected};
 use crate::{
     Algorithm,
     provider::{Curve, KeyPair, RsaParts},
 };
 
 /// The maximum length, above that of the longest RSA key.
-const LONGEST: usize = 1 << 16;
+const MAX_LEN: usize = 1 << 16;
 
-pub(super) struct Read {
+/// A private key with the metadata of its JWK.
+pub(super) struct PrivateJwk {
     pub(super) pair: KeyPair,
     pub(super) algorithm: Option<Algorithm>,
     pub(super) key_id: Option<String>,
@@ -49,37 +50,37 @@ struct Jwk<'a> {
     oth: Option<IgnoredAny>,
 }
 
-pub(super) fn read(text: &str) -> Result<Read, BuildError> {
+pub(super) fn read(text: &str) -> Result<PrivateJwk, BuildError> {
     // The library's error may quote the text.
-    let jwk: Option<Jwk<'_>> = (text.len() <= LONGEST)
+    let jwk: Option<Jwk<'_>> = (text.len() <= MAX_LEN)
         .then(|| serde_json::from_str(text).ok())
         .flatten();
     let jwk = jwk.ok_or_else(|| {
-        wrong("the text is no JWK, which is one JSON object; if it is PEM, read it with `from_pem`")
+        invalid_key(
+            "the text is not a JWK, which is a JSON object; if it is PEM, read it with `from_pem`",
+        )
     })?;
     if jwk.keys.is_some() {
-        return Err(wrong(
-            "it is a set of keys; take the private one to sign with out of it",
+        return Err(invalid_key(
+            "it is a set of keys; use only the private key to sign with",
         ));
     }
     let for_signing = jwk.purpose.is_none_or(|purpose| purpose == "sig")
         && jwk.key_ops.as_ref().is_none_or(|ops| ops.contains(&"sign"));
     if !for_signing {
-        return Err(wrong(
-            "its `use` or `key_ops` say that it is not to sign with",
-        ));
+        return Err(invalid_key("its `use` or `key_ops` does not allow signing"));
     }
     let pair = match jwk.kty {
         Some("EC") => ec(&jwk),
         Some("OKP") => okp(&jwk),
         Some("RSA") => rsa(&jwk),
-        Some("oct") => Err(wrong(
-            "it is a shared secret; sign with it by `ClientSecretJwt`",
+        Some("oct") => Err(invalid_key(
+            "it is a shared secret; use it with `ClientSecretJwt`",
         )),
-        Some(_) => Err(wrong("its `kty` is none of `EC`, `OKP` and `RSA`")),
-        None => Err(wrong("it has no `kty`")),
+        Some(_) => Err(invalid_key("its `kty` is not `EC`, `OKP` or `RSA`")),
+        None => Err(invalid_key("it has no `kty`")),
     }?;
-    Ok(Read {
+    Ok(PrivateJwk {
         pair,
         algorithm: jwk.alg.map(algorithm).transpose()?,
         certificate: jwk.thumbprint.map(thumbprint).transpose()?,
@@ -91,7 +92,7 @@ fn ec(jwk: &Jwk<'_>) -> Result<KeyPair, BuildError> {
     let curve = match jwk.crv {
         Some("P-256") => Curve::P256,
         Some("P-384") => Curve::P384,
-        _ => return Err(wrong("its `crv` is neither `P-256` nor `P-384`")),
+        _ => return Err(invalid_key("its `crv` is neither `P-256` nor `P-384`")),
     };
     let d = private(jwk)?;
     let mut point = vec![4];
@@ -104,7 +105,7 @@ fn ec(jwk: &Jwk<'_>) -> Result<KeyPair, BuildError> {
 
 fn okp(jwk: &Jwk<'_>) -> Result<KeyPair, BuildError> {
     if jwk.crv != Some("Ed25519") {
-        return Err(wrong("its `crv` is not `Ed25519`"));
+        return Err(invalid_key("its `crv` is not `Ed25519`"));
     }
     let d = private(jwk)?;
     let x = member("x", jwk.x)?;
@@ -113,7 +114,9 @@ fn okp(jwk: &Jwk<'_>) -> Result<KeyPair, BuildError> {
 
 fn rsa(jwk: &Jwk<'_>) -> Result<KeyPair, BuildError> {
     if jwk.oth.is_some() {
-        return Err(wrong("RSA keys of more than two primes are not supported"));
+        return Err(invalid_key(
+            "RSA keys of more than two primes are not supported",
+        ));
     }
     let parts = RsaParts {
         d: private(jwk)?,
@@ -130,24 +133,26 @@ fn rsa(jwk: &Jwk<'_>) -> Result<KeyPair, BuildError> {
 
 fn private(jwk: &Jwk<'_>) -> Result<Zeroizing<Vec<u8>>, BuildError> {
     if jwk.d.is_none() {
-        return Err(wrong(
-            "it is a public key; the private one, which has a `d`, is needed to sign",
+        return Err(invalid_key(
+            "it is a public key; signing needs the private key, which has a `d`",
         ));
     }
     member("d", jwk.d)
 }
 
 fn member(name: &str, value: Option<&str>) -> Result<Zeroizing<Vec<u8>>, BuildError> {
-    let value = value.ok_or_else(|| wrong(format!("it has no `{name}`")))?;
+    let value = value.ok_or_else(|| invalid_key(format!("it has no `{name}`")))?;
     let decoded = BASE64_URL_SAFE_NO_PAD.decode(value);
-    let decoded = decoded.map_err(|_| wrong(format!("its `{name}` is not base64url")))?;
+    let decoded = decoded.map_err(|_| invalid_key(format!("its `{name}` is not base64url")))?;
     Ok(Zeroizing::new(decoded))
 }
 
 /// Checks the length; leading zeros are part of the value (RFC 7518 section 6.2.1.2).
 fn exactly(width: usize, name: &str, value: &[u8]) -> Result<Zeroizing<Vec<u8>>, BuildError> {
     if value.len() != width {
-        return Err(wrong(format!("its `{name}` is not {width} bytes long")));
+        return Err(invalid_key(format!(
+            "its `{name}` is not {width} bytes long"
+        )));
     }
     Ok(Zeroizing::new(value.to_vec()))
 }
@@ -168,11 +173,13 @@ fn algorithm(name: &str) -> Result<Algorithm, BuildError> {
         Algorithm::Rs256,
     ];
     let found = known.into_iter().find(|known| known.name() == name);
-    found.ok_or_else(|| wrong("its `alg` is none of `ES256`, `ES384`, `EdDSA`, `PS256`, `RS256`"))
+    found.ok_or_else(|| {
+        invalid_key("its `alg` is not one of `ES256`, `ES384`, `EdDSA`, `PS256`, `RS256`")
+    })
 }
 
 fn thumbprint(encoded: &str) -> Result<[u8; 32], BuildError> {
     let hash = BASE64_URL_SAFE_NO_PAD.decode(encoded).ok();
     hash.and_then(|hash| hash.try_into().ok())
-        .ok_or_else(|| wrong("its `x5t#S256` is not the SHA-256 hash of a certificate"))
+        .ok_or_else(|| invalid_key("its `x5t#S256` is not the SHA-256 hash of a certificate"))
 }

@@ -7,17 +7,20 @@ use rustls_pki_types::{
 };
 use zeroize::Zeroizing;
 
-use super::{mistake, rejected, wrong};
-use crate::provider::{Curve, KeyPair, Rejected};
+use super::{
+    damage,
+    error::{invalid_key, rejected},
+};
+use crate::provider::{Curve, KeyPair, RejectionReason};
 
 /// The maximum length, above that of any key with a chain of certificates.
-const LONGEST: usize = 1 << 20;
+const MAX_LEN: usize = 1 << 20;
 
 type Section = (SectionKind, Zeroizing<Vec<u8>>);
-type Read = fn(&[u8]) -> Result<KeyPair, Rejected>;
+type Reader = fn(&[u8]) -> Result<KeyPair, RejectionReason>;
 
 /// The supported kinds of keys, with their algorithm in PKCS#8 (RFC 5958 section 2).
-const PKCS8: [(AlgorithmIdentifier, Read); 4] = [
+const PKCS8: [(AlgorithmIdentifier, Reader); 4] = [
     (alg_id::ECDSA_P256, |der| {
         KeyPair::ec_pkcs8(Curve::P256, der)
     }),
@@ -45,8 +48,8 @@ pub(super) fn key_pair(pem: &str) -> Result<KeyPair, BuildError> {
         [(SectionKind::EcPrivateKey, der)] => KeyPair::ec_sec1(der).map_err(rejected),
         [(SectionKind::RsaPrivateKey, der)] => KeyPair::rsa_pkcs1(der).map_err(rejected),
         [(_, der)] => pkcs8(der),
-        _ => Err(wrong(
-            "the PEM text holds more than one private key; leave the one to sign with",
+        _ => Err(invalid_key(
+            "the PEM text has more than one private key; keep only the one to sign with",
         )),
     }
 }
@@ -63,13 +66,13 @@ fn pkcs8(der: &[u8]) -> Result<KeyPair, BuildError> {
     let names = |id: &AlgorithmIdentifier| head.windows(id.len()).any(|window| window == &**id);
     let known = PKCS8.iter().find(|(id, _)| names(id));
     let (_, read) = known.ok_or_else(|| {
-        wrong("it is none of the kinds that are supported: RSA, EC on P-256 or P-384, Ed25519")
+        invalid_key("its kind is not supported; use RSA, EC on P-256 or P-384, or Ed25519")
     })?;
     read(der).map_err(rejected)
 }
 
 fn sections(pem: &str, setting: &'static str) -> Result<Vec<Section>, BuildError> {
-    if pem.len() > LONGEST {
+    if pem.len() > MAX_LEN {
         return Err(BuildError::new(setting, "the text is too long to be PEM"));
     }
     let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(pem.as_bytes());
@@ -80,8 +83,8 @@ fn sections(pem: &str, setting: &'static str) -> Result<Vec<Section>, BuildError
             Err(_) if is_encrypted(pem) => Err(encrypted()),
             Err(_) => Err(BuildError::new(
                 setting,
-                mistake::of(pem).unwrap_or(
-                    "the PEM text is damaged or cut; copy it whole, with its BEGIN and END lines",
+                damage::find(pem).unwrap_or(
+                    "the PEM text is damaged or incomplete; copy all of it, with its BEGIN and END lines",
                 ),
             )),
         })
@@ -93,15 +96,15 @@ fn no_key(pem: &str) -> BuildError {
         return encrypted();
     }
     if pem.trim_start().starts_with('{') {
-        return wrong("the text is no PEM; if it is a JWK, read it with `from_jwk`");
+        return invalid_key("the text is not PEM; if it is a JWK, read it with `from_jwk`");
     }
-    if let Some(mistake) = mistake::of(pem) {
-        return wrong(mistake);
+    if let Some(reason) = damage::find(pem) {
+        return invalid_key(reason);
     }
     if pem.contains("BEGIN PUBLIC KEY") || pem.contains("BEGIN CERTIFICATE") {
-        return wrong("the PEM text holds no private key, but a public one or a certificate");
+        return invalid_key("the PEM text has no private key, only a public key or a certificate");
     }
-    wrong("the text holds no private key in PEM (`-----BEGIN PRIVATE KEY-----`)")
+    invalid_key("the text has no private key in PEM (`-----BEGIN PRIVATE KEY-----`)")
 }
 
 /// Returns true for an encrypted key: PKCS#8 marks it in the section's name, older forms in a line below it.
@@ -110,7 +113,7 @@ fn is_encrypted(pem: &str) -> bool {
 }
 
 fn encrypted() -> BuildError {
-    wrong(
-        "it is encrypted, which is not supported; keep it where it needs no password (`openssl pkey -in key.pem` takes one off)",
+    invalid_key(
+        "it is encrypted, which is not supported; remove its password with `openssl pkey -in key.pem`, and protect it by access rights",
     )
 }

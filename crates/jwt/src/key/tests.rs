@@ -127,17 +127,17 @@ fn the_members_of_a_jwk_are_used() {
         (&public["use"], &public["alg"]),
         (&"sig".into(), &"PS256".into())
     );
-    for (wrong, told) in [
-        (r#""alg":"ES256""#, "cannot sign by ES256"),
-        (r#""alg":"none""#, "`alg` is none of"),
-        (r#""alg":"HS256""#, "`alg` is none of"),
-        (r#""use":"enc""#, "not to sign with"),
-        (r#""key_ops":["verify"]"#, "not to sign with"),
+    for (wrong, expected) in [
+        (r#""alg":"ES256""#, "cannot sign with ES256"),
+        (r#""alg":"none""#, "`alg` is not one of"),
+        (r#""alg":"HS256""#, "`alg` is not one of"),
+        (r#""use":"enc""#, "does not allow signing"),
+        (r#""key_ops":["verify"]"#, "does not allow signing"),
         (r#""x5t#S256":"abc""#, "x5t#S256"),
         (r#""oth":[]"#, "two primes"),
     ] {
         let error = SigningKey::from_jwk(&more(wrong)).unwrap_err();
-        assert!(error.to_string().contains(told), "{wrong}: {error}");
+        assert!(error.to_string().contains(expected), "{wrong}: {error}");
     }
 }
 
@@ -175,25 +175,25 @@ fn a_text_without_a_signing_key_is_an_error() {
     let cut = &sample!("rsa.pem")[..900];
     let garbled = sample!("rsa.pem").replace("MII", "M*I");
     let damaged = sample!("rsa.pem").replacen("MII", "MIA", 1);
-    for (pem, told) in [
-        ("", "holds no private key"),
+    for (pem, expected) in [
+        ("", "has no private key"),
         (sample!("ec-256.jwk"), "from_jwk"),
-        (sample!("public.pem"), "a public one"),
+        (sample!("public.pem"), "only a public key"),
         (sample!("ec-256.crt"), "a certificate"),
         (sample!("encrypted-pkcs8.pem"), "encrypted"),
         (sample!("encrypted-pkcs1.pem"), "encrypted"),
         (&two, "more than one"),
-        (cut, "damaged or cut"),
-        (&garbled, "damaged or cut"),
-        (&damaged, "could not be read"),
+        (cut, "damaged or incomplete"),
+        (&garbled, "damaged or incomplete"),
+        (&damaged, "cannot be read"),
         (sample!("rsa-1024.pem"), "fewer than 2048 bits"),
-        (sample!("rsa-pss.pem"), "none of the kinds"),
-        (sample!("ec-521.pem"), "none of the kinds"),
-        (sample!("x25519.pem"), "none of the kinds"),
+        (sample!("rsa-pss.pem"), "kind is not supported"),
+        (sample!("ec-521.pem"), "kind is not supported"),
+        (sample!("x25519.pem"), "kind is not supported"),
     ] {
         let error = SigningKey::from_pem(pem).unwrap_err();
         assert_eq!(error.setting(), "key");
-        assert!(error.to_string().contains(told), "{told}: {error}");
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
     }
 }
 
@@ -213,21 +213,21 @@ fn the_error_for_an_altered_key_names_the_mistake() {
         .map(|line| String::from_utf8(line.to_vec()).unwrap())
         .collect();
     let openssh = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE=\n-----END OPENSSH PRIVATE KEY-----\n";
-    for (text, told) in [
-        (escaped.clone(), "written as `\\n`; replace"),
-        (pem.replace('\n', "\\r\\n"), "written as `\\n`; replace"),
+    for (text, expected) in [
+        (escaped.clone(), "`\\n` instead of line breaks"),
+        (pem.replace('\n', "\\r\\n"), "`\\n` instead of line breaks"),
         (format!("\"{escaped}\""), "quotation marks"),
         (format!("'{pem}'"), "quotation marks"),
-        (lines.join(" "), "lost its line ends"),
-        (lines.concat(), "lost its line ends"),
+        (lines.join(" "), "no line breaks"),
+        (lines.concat(), "no line breaks"),
         (format!("    {}", lines.join("\n    ")), "indented"),
-        (BASE64_STANDARD.encode(pem), "PEM in base64"),
-        (wrapped.join("\n"), "PEM in base64"),
-        (body, "without the lines around it"),
+        (BASE64_STANDARD.encode(pem), "base64-encoded PEM"),
+        (wrapped.join("\n"), "base64-encoded PEM"),
+        (body, "lacks its BEGIN and END lines"),
         (openssh.to_owned(), "ssh-keygen"),
     ] {
         let error = SigningKey::from_pem(&text).unwrap_err().to_string();
-        assert!(error.contains(told), "{told}: {error}");
+        assert!(error.contains(expected), "{expected}: {error}");
         leak::assert_clean(&error, &lines[1][..20]);
     }
     for good in [
@@ -247,13 +247,13 @@ fn a_jwk_without_a_signing_key_is_an_error() {
     let other: serde_json::Value = serde_json::from_str(A3_JWK).unwrap();
     let mut mixed: serde_json::Value = serde_json::from_str(ec).unwrap();
     mixed["d"] = other["d"].clone();
-    for (jwk, told) in [
-        ("", "is no JWK"),
-        ("[]", "is no JWK"),
+    for (jwk, expected) in [
+        ("", "is not a JWK"),
+        ("[]", "is not a JWK"),
         (sample!("ec-256.pem"), "from_pem"),
         ("{}", "no `kty`"),
         (r#"{"kty":"oct","k":"AAAA"}"#, "ClientSecretJwt"),
-        (r#"{"kty":"AKP"}"#, "`kty` is none of"),
+        (r#"{"kty":"AKP"}"#, "`kty` is not"),
         (r#"{"kty":"OKP","crv":"X25519"}"#, "is not `Ed25519`"),
         (&set, "a set of keys"),
         (&without("d"), "a public key"),
@@ -261,11 +261,11 @@ fn a_jwk_without_a_signing_key_is_an_error() {
         (&without("crv"), "neither `P-256` nor"),
         (&ec.replace("P-256", "P-384"), "is not 48 bytes"),
         (&ec.replace("\"d\":\"", "\"d\":\"*"), "`d` is not base64url"),
-        (&mixed.to_string(), "do not belong together"),
+        (&mixed.to_string(), "parts do not match"),
     ] {
         let error = SigningKey::from_jwk(jwk).unwrap_err();
         assert_eq!(error.setting(), "key");
-        assert!(error.to_string().contains(told), "{told}: {error}");
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
     }
 }
 

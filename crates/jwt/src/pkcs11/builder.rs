@@ -4,8 +4,8 @@ use hallpass_core::SecretSource;
 use hallpass_endpoint::BuildError;
 
 use super::{
-    Pkcs11Signer,
-    place::{Place, Which},
+    key_location::{KeyLocation, TokenSelector},
+    signer::Pkcs11Signer,
 };
 use crate::Algorithm;
 
@@ -13,48 +13,48 @@ use crate::Algorithm;
 #[derive(Debug)]
 #[must_use]
 pub struct Pkcs11SignerBuilder {
-    place: Place,
+    location: KeyLocation,
     key_id: Option<String>,
 }
 
 impl Pkcs11SignerBuilder {
     pub(super) fn new(module: PathBuf, algorithm: Algorithm, pin: Box<dyn SecretSource>) -> Self {
-        let place = Place {
+        let location = KeyLocation {
             module,
             algorithm,
             pin,
-            which: Which::Only,
+            selector: TokenSelector::Only,
             label: None,
             id: None,
         };
         Self {
-            place,
+            location,
             key_id: None,
         }
     }
 
     /// Selects the token by its label. Default, without [`slot`](Self::slot): the only token present.
     pub fn token_label(mut self, label: impl Into<String>) -> Self {
-        self.place.which = Which::Label(label.into());
+        self.location.selector = TokenSelector::Label(label.into());
         self
     }
 
     /// Selects the token by its slot number instead of its label. Some modules renumber their slots at each start.
     pub fn slot(mut self, slot: u64) -> Self {
-        self.place.which = Which::Slot(slot);
+        self.location.selector = TokenSelector::Slot(slot);
         self
     }
 
     /// Selects the private key by its label (`CKA_LABEL`).
     pub fn object_label(mut self, label: impl Into<String>) -> Self {
-        self.place.label = Some(label.into());
+        self.location.label = Some(label.into());
         self
     }
 
     /// Selects the private key by its id (`CKA_ID`), bytes that pair it with its public key. With a label too, the key
     /// must match both.
     pub fn object_id(mut self, id: impl Into<Vec<u8>>) -> Self {
-        self.place.id = Some(id.into());
+        self.location.id = Some(id.into());
         self
     }
 
@@ -71,29 +71,44 @@ impl Pkcs11SignerBuilder {
     /// A [`BuildError`] if the module's path is not absolute, the token's label is longer than the 32 bytes that a
     /// label may have, or neither label nor id of the key is set.
     pub fn build(self) -> Result<Pkcs11Signer, BuildError> {
-        let place = self.place;
-        if !place.module.is_absolute() {
+        let location = self.location;
+        if !location.module.is_absolute() {
             return Err(BuildError::new(
                 "module",
-                "it is no absolute path; a library's name alone would be sought where the environment says",
+                "it is not an absolute path; with a file name alone, the environment would decide which library is loaded",
             ));
         }
-        if matches!(&place.which, Which::Label(label) if label.len() > 32) {
+        if matches!(&location.selector, TokenSelector::Label(label) if label.len() > 32) {
             return Err(BuildError::new(
                 "token_label",
-                "it is longer than 32 bytes, which no token's label is",
+                "it is longer than 32 bytes, the maximum length of a token's label",
             ));
         }
-        if place.label.is_none() && place.id.is_none() {
+        if location.label.is_none() && location.id.is_none() {
             return Err(BuildError::new(
                 "object_label",
-                "no key is named; set its label, its number by `object_id`, or both",
+                "no key is selected; set `object_label`, `object_id` or both",
             ));
         }
         Ok(Pkcs11Signer {
-            place: Arc::new(place),
+            location: Arc::new(location),
             key_id: self.key_id,
             state: Arc::default(),
         })
+    }
+}
+
+impl Pkcs11Signer {
+    /// Creates a builder of a signer from the module (the vendor's library) by its absolute path, the signature algorithm, and the
+    /// source of the PIN.
+    ///
+    /// ECDSA uses `CKM_ECDSA` over a hash that is computed here, which every token supports; RSA uses
+    /// `CKM_SHA256_RSA_PKCS` and `CKM_SHA256_RSA_PKCS_PSS`; Ed25519 uses `CKM_EDDSA`.
+    pub fn builder(
+        module: impl Into<PathBuf>,
+        algorithm: Algorithm,
+        pin: impl SecretSource + 'static,
+    ) -> Pkcs11SignerBuilder {
+        Pkcs11SignerBuilder::new(module.into(), algorithm, Box::new(pin))
     }
 }

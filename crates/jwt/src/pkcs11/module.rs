@@ -10,20 +10,20 @@ use cryptoki::{
     error::{Error, RvError},
 };
 
-use super::fault::Fault;
+use super::error::Pkcs11Error;
 
 /// The loaded modules. A module's state belongs to the whole process: it is neither finalized, which would end the
 /// sessions of others, nor unloaded, since its own threads may run.
 static LOADED: Mutex<Vec<(PathBuf, Pkcs11)>> = Mutex::new(Vec::new());
 
 /// Loads and initializes the module at this path.
-pub(super) fn load(path: &Path) -> Result<Pkcs11, Fault> {
+pub(super) fn load(path: &Path) -> Result<Pkcs11, Pkcs11Error> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     let known = loaded.iter().find(|(known, _)| known == path);
     let module = if let Some((_, module)) = known {
         module.clone()
     } else {
-        let module = Pkcs11::new(path).map_err(|error| Fault::module(path, error))?;
+        let module = Pkcs11::new(path).map_err(|error| Pkcs11Error::not_loaded(path, error))?;
         loaded.push((path.to_owned(), module.clone()));
         module
     };

@@ -1,4 +1,4 @@
-//! A session with the token, and what is known from earlier ones.
+//! The session with the token, and the outcome of earlier ones.
 
 use cryptoki::{
     error::{Error, RvError},
@@ -15,16 +15,16 @@ use hallpass_core::{Secret, TokenError};
 use sha2::{Digest as _, Sha256, Sha384};
 
 use super::{
-    fault::{self, Fault},
+    error::{self, Pkcs11Error},
+    key_location::KeyLocation,
     module,
-    place::Place,
 };
 use crate::Algorithm;
 
 #[derive(Default)]
 pub(super) struct State {
-    open: Option<Open>,
-    /// Whether the token was ever present: if it is not found now, it was removed and not misnamed.
+    open: Option<OpenSession>,
+    /// True if the token was present before: if it is not found now, it was removed and not misnamed.
     seen: bool,
     refused: Option<Secret>,
 }
@@ -37,54 +37,58 @@ impl State {
     /// Signs in the open session; returns `None` if it has ended.
     pub(super) fn sign(
         &mut self,
-        place: &Place,
+        location: &KeyLocation,
         message: &[u8],
     ) -> Result<Option<Vec<u8>>, TokenError> {
         let Some(open) = self.open.take() else {
             return Ok(None);
         };
-        match open.sign(place, message) {
-            Err(fault) if fault.ends_a_session() => Ok(None),
+        match open.sign(location, message) {
+            Err(error) if error.ends_session() => Ok(None),
             signed => {
                 self.open = Some(open);
-                signed.map(Some).map_err(|fault| fault.told(place))
+                signed.map(Some).map_err(|error| location.describe(error))
             }
         }
     }
 
     /// Opens a session with this PIN, unless the token has refused it.
-    pub(super) fn open(&mut self, place: &Place, pin: Secret) -> Result<&Open, TokenError> {
+    pub(super) fn open(
+        &mut self,
+        location: &KeyLocation,
+        pin: Secret,
+    ) -> Result<&OpenSession, TokenError> {
         let refused = self.refused.as_ref();
         if refused.is_some_and(|refused| refused.matches(&pin)) {
-            return Err(fault::pin_refused());
+            return Err(error::pin_refused());
         }
-        match Open::new(place, &pin, self.seen) {
+        match OpenSession::new(location, &pin, self.seen) {
             Ok(open) => {
                 self.seen = true;
                 self.refused = None;
                 Ok(self.open.insert(open))
             }
-            Err(fault) => {
-                if fault.is_of_the_pin() {
-                    place.pin.refused(&pin);
+            Err(error) => {
+                if error.is_pin_refused() {
+                    location.pin.refused(&pin);
                     self.refused = Some(pin);
                 }
-                Err(fault.told(place))
+                Err(location.describe(error))
             }
         }
     }
 }
 
 /// A session with a logged-in user, and the key that was found in it.
-pub(super) struct Open {
+pub(super) struct OpenSession {
     session: Session,
     key: ObjectHandle,
 }
 
-impl Open {
-    fn new(place: &Place, pin: &Secret, seen: bool) -> Result<Self, Fault> {
-        let module = module::load(&place.module)?;
-        let slot = place.slot(&module, seen)?;
+impl OpenSession {
+    fn new(location: &KeyLocation, pin: &Secret, seen: bool) -> Result<Self, Pkcs11Error> {
+        let module = module::load(&location.module)?;
+        let slot = location.slot(&module, seen)?;
         let session = module.open_ro_session(slot)?;
         let pin = AuthPin::from(pin.expose().to_owned());
         match session.login(UserType::User, Some(&pin)) {
@@ -92,13 +96,17 @@ impl Open {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
             Err(error) => return Err(error.into()),
         }
-        let key = place.key(&session)?;
+        let key = location.key(&session)?;
         Ok(Self { session, key })
     }
 
-    pub(super) fn sign(&self, place: &Place, message: &[u8]) -> Result<Vec<u8>, Fault> {
+    pub(super) fn sign(
+        &self,
+        location: &KeyLocation,
+        message: &[u8],
+    ) -> Result<Vec<u8>, Pkcs11Error> {
         let sign = |mechanism, data: &[u8]| self.session.sign(&mechanism, self.key, data);
-        let signature = match place.algorithm {
+        let signature = match location.algorithm {
             Algorithm::Es256 => sign(Mechanism::Ecdsa, &Sha256::digest(message)),
             Algorithm::Es384 => sign(Mechanism::Ecdsa, &Sha384::digest(message)),
             Algorithm::EdDsa => {

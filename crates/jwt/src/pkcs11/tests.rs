@@ -1,20 +1,24 @@
 //! Tests with SoftHSM. Each runs in a process of its own, since a module is loaded once per process.
 
 use std::{
-    fs,
+    fmt, fs,
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
+use async_trait::async_trait;
 use cryptoki::{
     context::{CInitializeArgs, CInitializeFlags, Pkcs11},
     session::UserType,
 };
-use hallpass_core::{ErrorKind, Secret, SecretError};
+use hallpass_core::{ErrorKind, Secret, SecretError, SecretSource, TokenError};
 use hallpass_testkit::leak;
 
 use super::*;
-use crate::{SigningKey, verify::verify};
+use crate::{Algorithm, Signer as _, SigningKey, verify::verify};
 
 #[path = "../../../../tests/shared/softhsm.rs"]
 mod softhsm;
@@ -161,14 +165,14 @@ async fn the_key_is_found_by_label_number_or_both() {
         es256().object_label("x").object_id([1]),
     ] {
         let nothing = nothing.build().unwrap();
-        fails(&nothing, ErrorKind::Configuration, "holds no private key").await;
+        fails(&nothing, ErrorKind::Configuration, "has no private key").await;
     }
     let other = es256().object_id([2]).build().unwrap();
-    fails(&other, ErrorKind::Configuration, "cannot sign by ES256").await;
+    fails(&other, ErrorKind::Configuration, "cannot sign with ES256").await;
     let other = builder(&hsm, Algorithm::Rs256, &pin).object_id([1]).build();
     let other = other.unwrap();
     assert!(other.check().await.is_err());
-    fails(&other, ErrorKind::Configuration, "cannot sign by RS256").await;
+    fails(&other, ErrorKind::Configuration, "cannot sign with RS256").await;
 }
 
 #[tokio::test]
@@ -187,12 +191,12 @@ async fn the_token_is_found_by_label_slot_or_as_the_only_one() {
     signs(&unnamed().slot(slot).build().unwrap()).await;
     for wrong in [unnamed().slot(slot ^ 1), unnamed().token_label("another")] {
         let wrong = wrong.build().unwrap();
-        fails(&wrong, ErrorKind::Configuration, "knows no token").await;
+        fails(&wrong, ErrorKind::Configuration, "has no token").await;
     }
     hsm.add_token("second");
     elsewhere(&hsm).finalize().unwrap();
     let any = unnamed().build().unwrap();
-    fails(&any, ErrorKind::Configuration, "knows 2 tokens that fit").await;
+    fails(&any, ErrorKind::Configuration, "has 2 matching tokens").await;
 }
 
 // covers: F-99, F-100

@@ -183,7 +183,7 @@ async fn a_key_that_rotates_is_used_from_the_next_attempt_on() {
     for _ in 0..2 {
         let error = prove(&how).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
-        assert!(error.to_string().contains("a public one"), "{error}");
+        assert!(error.to_string().contains("only a public key"), "{error}");
     }
     file.fail(SecretError::unavailable("the vault is sealed"));
     assert!(prove(&how).await.unwrap_err().is_transient());

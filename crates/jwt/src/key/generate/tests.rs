@@ -139,7 +139,7 @@ fn lines_of_pem_are_full() {
     for length in [0, 1, 47, 48, 49, 96, 97] {
         let text = pem("X", &vec![0xff; length]);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 2 + length.div_ceil(LINE), "{text}");
+        assert_eq!(lines.len(), 2 + length.div_ceil(LINE_BYTES), "{text}");
         assert!(!text.contains("\n\n"), "{text}");
         let decoded = BASE64_STANDARD.decode(lines[1..lines.len() - 1].concat());
         assert_eq!(decoded.unwrap(), vec![0xff; length]);

@@ -1,4 +1,4 @@
-//! The location of the key: module, token, object.
+//! The lookup of the token and the key in it.
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -10,13 +10,14 @@ use cryptoki::{
 };
 use hallpass_core::{SecretSource, TextFilter, TokenError};
 
-use super::fault::Fault;
+use super::error::Pkcs11Error;
 use crate::Algorithm;
 
+/// The selection of a key: its module, token and object, and the PIN for it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct KeyLocation {
     pub(super) module: PathBuf,
-    pub(super) which: Which,
+    pub(super) selector: TokenSelector,
     pub(super) label: Option<String>,
     pub(super) id: Option<Vec<u8>>,
     pub(super) algorithm: Algorithm,
@@ -25,7 +26,7 @@ pub(super) struct Place {
 
 /// The selection of one of the module's tokens.
 #[derive(Debug)]
-pub(super) enum Which {
+pub(super) enum TokenSelector {
     Only,
     Label(String),
     Slot(u64),
@@ -38,17 +39,17 @@ const ED25519: &[u8] = b"\x06\x03\x2b\x65\x70";
 /// The curve by its name, which PKCS#11 3.0 section 2.3.10 allows too.
 const ED25519_NAME: &[u8] = b"\x13\x0cedwards25519";
 
-impl Place {
+impl KeyLocation {
     /// Returns the token's slot. A token that was `seen` before is reported as removed, not as misnamed.
-    pub(super) fn slot(&self, module: &Pkcs11, seen: bool) -> Result<Slot, Fault> {
+    pub(super) fn slot(&self, module: &Pkcs11, seen: bool) -> Result<Slot, Pkcs11Error> {
         let mut slots = module.get_slots_with_token()?;
-        let label = match &self.which {
-            Which::Slot(number) => {
+        let label = match &self.selector {
+            TokenSelector::Slot(number) => {
                 slots.retain(|slot| slot.id() == *number);
                 None
             }
-            Which::Label(label) => Some(label),
-            Which::Only => None,
+            TokenSelector::Label(label) => Some(label),
+            TokenSelector::Only => None,
         };
         // A slot without information on its token is skipped: it may be a different one.
         slots.retain(|slot| {
@@ -65,24 +66,24 @@ impl Place {
                     .into(),
             ),
             [] => Err(TokenError::configuration(format!(
-                "the module `{}` knows no {}",
+                "the module `{}` has no {}",
                 self.module.display(),
-                self.which.described()
+                self.selector.description()
             ))
-            .with_hint("check its name, that it is there, and that it was initialized")
+            .with_hint("check its label or slot, that it is connected, and that it is initialized")
             .into()),
             more => Err(TokenError::configuration(format!(
-                "the module `{}` knows {} tokens that fit",
+                "the module `{}` has {} matching tokens",
                 self.module.display(),
                 more.len()
             ))
-            .with_hint("name one by `token_label` or `slot`")
+            .with_hint("select one with `token_label` or `slot`")
             .into()),
         }
     }
 
     /// Finds the private key, if it is of the algorithm's kind.
-    pub(super) fn key(&self, session: &Session) -> Result<ObjectHandle, Fault> {
+    pub(super) fn key(&self, session: &Session) -> Result<ObjectHandle, Pkcs11Error> {
         let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY)];
         if let Some(label) = &self.label {
             template.push(Attribute::Label(label.clone().into_bytes()));
@@ -97,19 +98,19 @@ impl Place {
             }
             [] => (
                 "no private key",
-                "check its label and number, and that this PIN's user may see it",
+                "check its label and id, and that the user of this PIN has access to it",
             ),
             _ => (
                 "more than one private key",
-                "name one by both `object_label` and `object_id`",
+                "select one with both `object_label` and `object_id`",
             ),
         };
-        let message = format!("{} holds {key}{}", self.token(), self.object());
+        let message = format!("{} has {key}{}", self.token(), self.object());
         Err(TokenError::configuration(message).with_hint(hint).into())
     }
 
-    fn fits(&self, session: &Session, key: ObjectHandle) -> Result<(), Fault> {
-        let asked = [
+    fn fits(&self, session: &Session, key: ObjectHandle) -> Result<(), Pkcs11Error> {
+        let queried = [
             AttributeType::KeyType,
             AttributeType::EcParams,
             AttributeType::Modulus,
@@ -117,7 +118,7 @@ impl Place {
         let mut kind = None;
         // The signature's length reveals what the token does not report.
         let (mut curve, mut bits) = (None, None);
-        for attribute in session.get_attributes(key, &asked)? {
+        for attribute in session.get_attributes(key, &queried)? {
             match attribute {
                 Attribute::KeyType(known) => kind = Some(known),
                 Attribute::EcParams(known) if !known.is_empty() => curve = Some(known),
@@ -138,18 +139,23 @@ impl Place {
             return Ok(());
         }
         let message = format!(
-            "the private key{} in {} cannot sign by {}",
+            "the private key{} in {} cannot sign with {}",
             self.object(),
             self.token(),
             self.algorithm
         );
-        let hint = "it takes EC on P-256 for ES256, on P-384 for ES384, Ed25519 for EdDSA, RSA of 2048 bits or more for RS256 and PS256";
+        let hint = "ES256 needs an EC key on P-256, ES384 one on P-384, EdDSA an Ed25519 key, and RS256 and PS256 an RSA key of at least 2048 bits";
         Err(TokenError::configuration(message).with_hint(hint).into())
     }
 
+    /// Converts an error of the module into one for the caller.
+    pub(super) fn describe(&self, error: Pkcs11Error) -> TokenError {
+        error.into_token_error(&self.token(), self.algorithm)
+    }
+
     /// Describes the token for errors: ``the token with the label `services` ``.
-    pub(super) fn token(&self) -> String {
-        format!("the {}", self.which.described())
+    fn token(&self) -> String {
+        format!("the {}", self.selector.description())
     }
 
     fn object(&self) -> String {
@@ -163,7 +169,7 @@ impl Place {
             } else {
                 " with"
             });
-            text.push_str(" the number ");
+            text.push_str(" the id ");
             for byte in id {
                 let _ = write!(text, "{byte:02x}");
             }
@@ -172,8 +178,8 @@ impl Place {
     }
 }
 
-impl Which {
-    fn described(&self) -> String {
+impl TokenSelector {
+    fn description(&self) -> String {
         match self {
             Self::Only => "token".to_owned(),
             Self::Label(label) => {
