@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hallpass_core::{Clock, SecretSource};
 use hallpass_endpoint::{
@@ -6,7 +6,13 @@ use hallpass_endpoint::{
     SourceBuilder,
 };
 
-use crate::{Camall, LIFETIME, TOKEN_ENDPOINT, hints};
+use crate::{hints, source::Camall};
+
+/// The token endpoint of camall.io.
+pub const TOKEN_ENDPOINT: &str = "https://login.camall.io/oauth/token";
+
+/// The documented lifetime of a token, for a response that has none.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(3_600);
 
 /// The transmission of `client_id` and `client_secret`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +41,7 @@ impl CamallBuilder {
         let form = ClientSecretPost::new(client_secret.clone());
         Self {
             endpoint: ClientCredentials::builder(TOKEN_ENDPOINT, client_id, form)
-                .default_lifetime(LIFETIME)
+                .default_lifetime(DEFAULT_LIFETIME)
                 .hints(hints::hint),
             client_secret,
         }
@@ -113,5 +119,24 @@ impl CamallBuilder {
     /// A [`BuildError`] that names the first invalid setting.
     pub fn build(self) -> Result<Camall, BuildError> {
         self.endpoint.build().map(Camall)
+    }
+}
+
+impl Camall {
+    /// Creates a builder for this client.
+    ///
+    /// ```
+    /// use hallpass_camall::Camall;
+    /// use hallpass_core::Secret;
+    ///
+    /// let secret = Secret::new("s3cr3t")?;
+    /// let source = Camall::builder("orders-service", secret).scope("openapi").build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder(
+        client_id: impl Into<String>,
+        client_secret: impl SecretSource + 'static,
+    ) -> CamallBuilder {
+        CamallBuilder::new(client_id.into(), Arc::new(client_secret))
     }
 }

@@ -14,11 +14,11 @@ use tower_service::Service;
 
 use crate::{BoxError, NoReplay, Replay, spare::Spare};
 
-/// The wait for a source or a prover. Only this is boxed: a request with a cached bearer token needs no box.
-type Waiting<T> = Pin<Box<dyn Future<Output = Result<T, TokenError>> + Send>>;
+/// A call of a source or a prover. Only this is boxed: a request with a cached bearer token needs no box.
+type BoxedCall<T> = Pin<Box<dyn Future<Output = Result<T, TokenError>> + Send>>;
 
 /// The token of a request, with its proof. The permit holds the state of the proofs.
-struct Pass {
+struct Credential {
     permit: Permit,
     token: AccessToken,
     proof: Option<Proof>,
@@ -51,13 +51,13 @@ pin_project! {
     #[project = StateProj]
     enum State<F, B, RB> {
         // No token is cached, or it needs a proof.
-        Token { pass: Waiting<Pass>, request: Option<Box<Request<B>>> },
+        Token { credential: BoxedCall<Credential>, request: Option<Box<Request<B>>> },
         Response { #[pin] response: F },
         // The token was refused; the refusal is stored in case there is no other token.
-        Replacement { pass: Waiting<Option<Pass>>, first: Option<Box<(Response<RB>, ApiRefusal)>> },
+        Replacement { credential: BoxedCall<Option<Credential>>, first: Option<Box<(Response<RB>, ApiRefusal)>> },
         // The service takes the request again when it is ready.
         Again { request: Option<Box<Request<B>>> },
-        KeptBack { error: Option<TokenError> },
+        NotSent { error: Option<TokenError> },
     }
 }
 
@@ -66,13 +66,14 @@ where
     S: Service<Request<B>>,
 {
     /// Creates the future of a request without a token.
-    pub(crate) fn as_it_is(response: S::Future, replay: R) -> Self {
+    pub(crate) fn without_token(response: S::Future, replay: R) -> Self {
         Self::new(State::Response { response }, None, replay)
     }
 
-    pub(crate) fn kept_back(error: TokenError, replay: R) -> Self {
+    /// Creates the future of a request that is not sent, because of this error.
+    pub(crate) fn not_sent(error: TokenError, replay: R) -> Self {
         let error = Some(error);
-        Self::new(State::KeptBack { error }, None, replay)
+        Self::new(State::NotSent { error }, None, replay)
     }
 
     /// Creates the future of a request that was sent with a token.
@@ -104,7 +105,7 @@ where
         replay: R,
     ) -> Self {
         let state = State::Token {
-            pass: pass(permit, &request),
+            credential: credential(permit, &request),
             request: Some(Box::new(request)),
         };
         Self {
@@ -139,13 +140,16 @@ where
         let mut this = self.project();
         loop {
             let next = match this.state.as_mut().project() {
-                StateProj::Token { pass, request } => {
-                    let pass = ready!(pass.as_mut().poll(cx))?;
+                StateProj::Token {
+                    credential,
+                    request,
+                } => {
+                    let credential = ready!(credential.as_mut().poll(cx))?;
                     let request = *request.take().expect(POLLED_AGAIN);
                     let service = this.service.as_mut().expect("a service that was ready");
-                    let response = service.call(with(request, &pass));
-                    *this.permit = Some(pass.permit);
-                    *this.token = Some(pass.token);
+                    let response = service.call(with(request, &credential));
+                    *this.permit = Some(credential.permit);
+                    *this.token = Some(credential.token);
                     State::Response { response }
                 }
                 StateProj::Response { response } => {
@@ -158,7 +162,7 @@ where
                         &*this.spare,
                     ) {
                         (Verdict::Retry(refusal), Some(spare)) => State::Replacement {
-                            pass: replacement(permit, token, spare),
+                            credential: replacement(permit, token, spare),
                             first: Some(Box::new((response, refusal))),
                         },
                         (Verdict::Retry(refusal) | Verdict::Refused(refusal), _) => {
@@ -168,22 +172,22 @@ where
                         _ => return Poll::Ready(Ok(response)),
                     }
                 }
-                StateProj::Replacement { pass, first } => {
-                    let pass = ready!(pass.as_mut().poll(cx))?;
+                StateProj::Replacement { credential, first } => {
+                    let credential = ready!(credential.as_mut().poll(cx))?;
                     let (mut response, refusal) = *first.take().expect(POLLED_AGAIN);
-                    let Some(pass) = pass else {
+                    let Some(credential) = credential else {
                         response.extensions_mut().insert(refusal);
                         return Poll::Ready(Ok(response));
                     };
                     let spare = this.spare.take().expect("a request to send again");
                     let request = spare.into_request();
-                    if pass.proof.is_some() {
+                    if credential.proof.is_some() {
                         // The API may demand another nonce.
-                        *this.spare = Spare::of(&request, this.replay);
+                        *this.spare = Spare::new(&request, this.replay);
                     }
-                    let request = Some(Box::new(with(request, &pass)));
-                    *this.permit = Some(pass.permit);
-                    *this.token = Some(pass.token);
+                    let request = Some(Box::new(with(request, &credential)));
+                    *this.permit = Some(credential.permit);
+                    *this.token = Some(credential.token);
                     State::Again { request }
                 }
                 StateProj::Again { request } => {
@@ -193,7 +197,7 @@ where
                     match (&*this.permit, &*this.token) {
                         // It expired while the service was not ready. Now it is, so the next token does not wait.
                         (Some(permit), Some(token)) if permit.is_expired(token) => State::Token {
-                            pass: pass(permit.clone(), &request),
+                            credential: credential(permit.clone(), &request),
                             request: Some(request),
                         },
                         _ => State::Response {
@@ -201,7 +205,7 @@ where
                         },
                     }
                 }
-                StateProj::KeptBack { error } => {
+                StateProj::NotSent { error } => {
                     return Poll::Ready(Err(error.take().expect(POLLED_AGAIN).into()));
                 }
             };
@@ -211,7 +215,7 @@ where
 }
 
 /// Gets a token, and a proof if the token needs one.
-fn pass<B>(permit: Permit, request: &Request<B>) -> Waiting<Pass> {
+fn credential<B>(permit: Permit, request: &Request<B>) -> BoxedCall<Credential> {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     Box::pin(async move {
         let token = permit.token().await?;
@@ -225,7 +229,7 @@ fn replacement<B>(
     permit: &Permit,
     refused: &AccessToken,
     spare: &Spare<B>,
-) -> Waiting<Option<Pass>> {
+) -> BoxedCall<Option<Credential>> {
     let (method, uri) = (spare.method.clone(), spare.uri.clone());
     let (permit, refused) = (permit.clone(), refused.clone());
     Box::pin(async move {
@@ -241,19 +245,19 @@ async fn prove(
     token: AccessToken,
     method: Method,
     uri: Uri,
-) -> Result<Pass, TokenError> {
+) -> Result<Credential, TokenError> {
     let proof = permit.proof(&token, &method, uri.path()).await?;
-    Ok(Pass {
+    Ok(Credential {
         permit,
         token,
         proof,
     })
 }
 
-fn with<B>(mut request: Request<B>, pass: &Pass) -> Request<B> {
-    let header = pass.token.header_value().clone();
+fn with<B>(mut request: Request<B>, credential: &Credential) -> Request<B> {
+    let header = credential.token.header_value().clone();
     request.headers_mut().insert(AUTHORIZATION, header);
-    if let Some(proof) = &pass.proof {
+    if let Some(proof) = &credential.proof {
         let proof = proof.header_value().clone();
         request.headers_mut().insert("dpop", proof);
     }

@@ -1,7 +1,10 @@
 use hallpass_core::authorize::{Authorizer, Origin};
 use tower_layer::Layer;
 
-use crate::{CloneBody, EmptyBody, NoReplay, ReplayWith, TokenService};
+use crate::{
+    replay::{CloneBody, EmptyBody, NoReplay, ReplayWith},
+    service::TokenService,
+};
 
 /// A layer that adds tokens to the requests of the wrapped service.
 ///
@@ -11,9 +14,9 @@ use crate::{CloneBody, EmptyBody, NoReplay, ReplayWith, TokenService};
 /// layer that follows redirects belongs around this one.
 #[derive(Clone, Debug)]
 pub struct TokenLayer<R = NoReplay> {
-    pub(crate) authorizer: Authorizer,
-    pub(crate) connected_to: Option<Origin>,
-    pub(crate) replay: R,
+    authorizer: Authorizer,
+    connected_to: Option<Origin>,
+    replay: R,
 }
 
 impl TokenLayer {
@@ -68,6 +71,11 @@ impl<S, R: Clone> Layer<S> for TokenLayer<R> {
     type Service = TokenService<S, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TokenService::new(inner, self.clone())
+        let Self {
+            authorizer,
+            connected_to,
+            replay,
+        } = self.clone();
+        TokenService::new(inner, authorizer, connected_to, replay)
     }
 }

@@ -2,26 +2,38 @@ use std::task::{Context, Poll};
 
 use hallpass_core::{
     TokenError, TokenRequest,
-    authorize::{Permit, Target},
+    authorize::{Authorizer, Origin, Permit, Target},
 };
 use http::{Request, Response, header::AUTHORIZATION};
 use tower_service::Service;
 
-use crate::{BoxError, NoReplay, Replay, ResponseFuture, TokenLayer, spare::Spare};
+use crate::{BoxError, NoReplay, Replay, ResponseFuture, spare::Spare};
 
-/// A service that adds tokens to its requests; created by a [`TokenLayer`].
+/// A service that adds tokens to its requests; created by a [`TokenLayer`](crate::TokenLayer).
 ///
 /// The inner service is cloned for each request that waits for its token, and for each that may be retried, so a clone
 /// must be cheap, as it is for clients and channels.
 #[derive(Clone, Debug)]
 pub struct TokenService<S, R = NoReplay> {
     inner: S,
-    layer: TokenLayer<R>,
+    authorizer: Authorizer,
+    connected_to: Option<Origin>,
+    replay: R,
 }
 
 impl<S, R> TokenService<S, R> {
-    pub(crate) fn new(inner: S, layer: TokenLayer<R>) -> Self {
-        Self { inner, layer }
+    pub(crate) fn new(
+        inner: S,
+        authorizer: Authorizer,
+        connected_to: Option<Origin>,
+        replay: R,
+    ) -> Self {
+        Self {
+            inner,
+            authorizer,
+            connected_to,
+            replay,
+        }
     }
 
     /// Returns the inner service.
@@ -40,17 +52,15 @@ impl<S, R> TokenService<S, R> {
     }
 
     fn permit<B>(&self, request: &Request<B>) -> Result<Option<Permit>, TokenError> {
-        let connected_to = self.layer.connected_to.as_ref();
-        // A request that names a host other than the connection's is judged by its own host.
+        let connected_to = self.connected_to.as_ref();
+        // A request that names a host other than the connection's is checked by its own host.
         let target = if request.uri().authority().is_some() {
             Target::of(request.uri())
         } else {
             connected_to.map(Target::from)
         };
         let wanted = request.extensions().get::<TokenRequest>();
-        self.layer
-            .authorizer
-            .permit(target, request.headers(), wanted)
+        self.authorizer.permit(target, request.headers(), wanted)
     }
 }
 
@@ -72,15 +82,15 @@ where
         let permit = match self.permit(&request) {
             Ok(Some(permit)) => permit,
             Ok(None) => {
-                return ResponseFuture::as_it_is(
+                return ResponseFuture::without_token(
                     self.inner.call(request),
-                    self.layer.replay.clone(),
+                    self.replay.clone(),
                 );
             }
-            Err(error) => return ResponseFuture::kept_back(error, self.layer.replay.clone()),
+            Err(error) => return ResponseFuture::not_sent(error, self.replay.clone()),
         };
-        let replay = &self.layer.replay;
-        let spare = Spare::of(&request, replay);
+        let replay = &self.replay;
+        let spare = Spare::new(&request, replay);
         // A token that needs a proof has to wait for it.
         let ready = permit.ready_token();
         if let Some(token) = ready.filter(|token| token.prover().is_none()) {

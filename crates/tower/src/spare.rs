@@ -15,8 +15,9 @@ pub(crate) struct Spare<B> {
 }
 
 impl<B> Spare<B> {
+    /// Copies the request; returns `None` if `replay` does not copy its body.
     #[inline]
-    pub(crate) fn of(request: &Request<B>, replay: &impl Replay<B>) -> Option<Self> {
+    pub(crate) fn new(request: &Request<B>, replay: &impl Replay<B>) -> Option<Self> {
         let body = replay.copy(request.body())?;
         Some(Self {
             method: request.method().clone(),

@@ -1,15 +1,15 @@
-use std::{ffi::OsString, fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{env, ffi::OsString, fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use hallpass_core::{Clock, Secret, SecretError, SecretSource};
 use reqwest::{Certificate, Client, Url, header::HeaderValue, redirect};
 
-use super::{Kv, VaultSecret};
+use super::{kv::Kv, secret::VaultSecret};
 use crate::{FileSecret, Remembered, regular_file::read_file_within};
 
 /// Timeout for reading `VAULT_CACERT`, whose caller is not async.
-const FILE_TIMEOUT: Duration = Duration::from_secs(5);
+const CACERT_READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Size limit of `VAULT_CACERT`: a platform's full set of authorities takes a fifth of it.
-const CACERT_MAX_BYTES: usize = 1 << 20;
+const MAX_CACERT_BYTES: usize = 1 << 20;
 
 /// A builder of a [`VaultSecret`].
 #[must_use]
@@ -29,7 +29,7 @@ pub struct VaultSecretBuilder {
 }
 
 impl VaultSecretBuilder {
-    pub(super) fn new(
+    fn new(
         address: String,
         token: Arc<dyn SecretSource>,
         mount: String,
@@ -71,7 +71,7 @@ impl VaultSecretBuilder {
             (None, Some(home)) => Arc::new(FileSecret::new(home.join(".vault-token"))),
             (None, None) => {
                 return Err(SecretError::new(
-                    "there is no token for Vault: `VAULT_TOKEN` is not set, and there is no home folder",
+                    "there is no token for Vault; set `VAULT_TOKEN`, or `HOME` to a folder with the file `.vault-token`",
                 ));
             }
         };
@@ -79,9 +79,9 @@ impl VaultSecretBuilder {
         builder.from_env = true;
         builder.namespace = variable("VAULT_NAMESPACE")?;
         if let Some(path) = variable("VAULT_CACERT")? {
-            let pem = read_file_within(FILE_TIMEOUT, path.into(), CACERT_MAX_BYTES);
-            let pem = pem.map_err(|why| {
-                SecretError::new(format!("the file that `VAULT_CACERT` names {why}"))
+            let pem = read_file_within(CACERT_READ_TIMEOUT, path.into(), MAX_CACERT_BYTES);
+            let pem = pem.map_err(|reason| {
+                SecretError::new(format!("the file that `VAULT_CACERT` names {reason}"))
             })?;
             builder = builder.add_root_certificates_pem(pem);
         }
@@ -112,7 +112,7 @@ impl VaultSecretBuilder {
         self
     }
 
-    /// Allows plain HTTP to a server on this machine: a development server, or an agent. The danger: other users of
+    /// Allows plain HTTP to a server on this machine: a development server, or an agent. Danger: other users of
     /// this machine may listen. HTTP to any other host stays forbidden.
     pub fn danger_allow_http_on_loopback(mut self) -> Self {
         self.allow_http_on_loopback = true;
@@ -134,7 +134,7 @@ impl VaultSecretBuilder {
         let url = self.url()?;
         let namespace = self.namespace.as_deref().map(HeaderValue::from_str);
         let namespace = namespace.transpose().map_err(|_| {
-            SecretError::new("Vault's namespace holds characters that no header may hold")
+            SecretError::new("Vault's namespace has characters that an HTTP header cannot contain")
         })?;
         // Each of these is set because its default depends on the features that other crates enable on reqwest. A
         // client keeps cookies only with a cookie store.
@@ -156,7 +156,7 @@ impl VaultSecretBuilder {
             let bundle = Certificate::from_pem_bundle(pem).unwrap_or_default();
             if bundle.is_empty() {
                 return Err(SecretError::new(
-                    "Vault's certificate authorities are not in PEM, or there are none",
+                    "Vault's certificate authorities are not PEM certificates",
                 ));
             }
             roots.extend(bundle);
@@ -164,19 +164,19 @@ impl VaultSecretBuilder {
         client = client.tls_certs_merge(roots);
         let client = client.build().map_err(|_| {
             SecretError::new(
-                "the HTTP client for Vault could not be set up; check that the platform has certificate authorities",
+                "the HTTP client for Vault could not be created; check that the platform has certificate authorities",
             )
         })?;
         let kv = Kv {
             client,
             url,
-            place: format!("Vault's secret `{}/{}`", self.mount, self.path),
+            name: format!("Vault's secret `{}/{}`", self.mount, self.path),
             field: self.field,
             token: self.token,
             namespace,
             timeout: self.timeout,
             authority_hint: if self.from_env {
-                "name its PEM file in the variable `VAULT_CACERT`"
+                "set `VAULT_CACERT` to its PEM file"
             } else {
                 "add it with `add_root_certificates_pem`"
             },
@@ -193,48 +193,50 @@ impl VaultSecretBuilder {
         let wrong = |what: &str| SecretError::new(format!("Vault's address {what}"));
         let Ok(mut url) = Url::parse(&self.address) else {
             return Err(wrong(
-                "is no absolute URL; give it as `https://vault.example:8200`",
+                "is not an absolute URL; use a form such as `https://vault.example:8200`",
             ));
         };
         if !url.username().is_empty() || url.password().is_some() {
             return Err(wrong(
-                "holds a user name or password; prove this side with a token",
+                "has a user name or password; authenticate with a token",
             ));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("has a query or a fragment; leave it out"));
+            return Err(wrong("has a query or a fragment; remove it"));
         }
         match url.scheme() {
             "https" => {}
             "http" if self.allow_http_on_loopback && is_loopback(&url) => {
-                tracing::warn!(host = url.host_str(), "Vault is asked over plain HTTP");
+                tracing::warn!(host = url.host_str(), "plain HTTP to Vault");
             }
             "http" if is_loopback(&url) => {
                 return Err(wrong(
-                    "is plain HTTP, which shows token and secret to others on this machine; use `https://`, or allow it with `danger_allow_http_on_loopback`",
+                    "is plain HTTP, which exposes token and secret to other users of this machine; use `https://`, or allow it with `danger_allow_http_on_loopback`",
                 ));
             }
             "http" => {
                 return Err(wrong(
-                    "is plain HTTP to another machine, which would show token and secret to the network; use `https://`",
+                    "is plain HTTP to another machine, which would expose token and secret to the network; use `https://`",
                 ));
             }
             _ => return Err(wrong("is neither `https` nor `http`; use `https://`")),
         }
         let parts = |text: &str| -> Option<Vec<String>> {
             let parts = text.trim_matches('/').split('/');
-            // A URL would drop such parts, and so lead elsewhere.
+            // A URL would drop such parts, and so address another secret.
             let good = |part: &&str| !matches!(*part, "" | "." | "..");
             let whole = parts.clone().all(|part| good(&part));
             whole.then(|| parts.map(str::to_owned).collect())
         };
         let (Some(mount), Some(path)) = (parts(&self.mount), parts(&self.path)) else {
             return Err(SecretError::new(
-                "Vault's mount or path is empty or has an empty, `.` or `..` part; give them as `secret` and `orders/client`",
+                "Vault's mount or path is empty or has an empty, `.` or `..` part; use a form such as `secret` and `orders/client`",
             ));
         };
         // Never happens for a URL with `http` or `https`.
-        let mut segments = url.path_segments_mut().map_err(|()| wrong("is no base"))?;
+        let mut segments = url
+            .path_segments_mut()
+            .map_err(|()| wrong("cannot have a path"))?;
         segments
             .pop_if_empty()
             .push("v1")
@@ -252,6 +254,50 @@ fn is_loopback(url: &Url) -> bool {
     match ip {
         Ok(ip) => ip.to_canonical().is_loopback(),
         Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
+impl VaultSecret {
+    /// Creates a builder of a source from the server's address, the token that authenticates to it, the engine's mount, the secret's
+    /// path in it, and the field.
+    pub fn builder(
+        address: impl Into<String>,
+        token: impl SecretSource + 'static,
+        mount: impl Into<String>,
+        path: impl Into<String>,
+        field: impl Into<String>,
+    ) -> VaultSecretBuilder {
+        VaultSecretBuilder::new(
+            address.into(),
+            Arc::new(token),
+            mount.into(),
+            path.into(),
+            field.into(),
+        )
+    }
+
+    /// Creates a builder of a source from the settings of Vault's own command:
+    ///
+    /// | variable | |
+    /// |---|---|
+    /// | `VAULT_ADDR` | the address; `https://127.0.0.1:8200` by default |
+    /// | `VAULT_TOKEN` | the token, read once, here; else the file `.vault-token` in the home folder, read at each use |
+    /// | `VAULT_NAMESPACE` | the namespace; none by default |
+    /// | `VAULT_CACERT` | a PEM file of certificate authorities to trust too, read once, here |
+    ///
+    /// An empty variable counts as absent.
+    ///
+    /// # Errors
+    ///
+    /// A [`SecretError`] if a variable is not Unicode, there is neither a token nor a home directory, or
+    /// `VAULT_CACERT` cannot be read.
+    pub fn from_env(
+        mount: impl Into<String>,
+        path: impl Into<String>,
+        field: impl Into<String>,
+    ) -> Result<VaultSecretBuilder, SecretError> {
+        let names = [mount.into(), path.into(), field.into()];
+        VaultSecretBuilder::from_settings(|name| env::var_os(name), env::home_dir(), names)
     }
 }
 

@@ -1,0 +1,143 @@
+//! The requests to Vault.
+
+use std::{error::Error, fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use hallpass_core::{Secret, SecretError, SecretSource};
+use reqwest::{Client, StatusCode, Url, header::HeaderValue};
+use tokio::time;
+use zeroize::Zeroizing;
+
+use super::answer;
+
+/// A field of a KV version 2 secret, read at each call.
+pub(super) struct Kv {
+    pub(super) client: Client,
+    pub(super) url: Url,
+    /// The secret's name in errors.
+    pub(super) name: String,
+    pub(super) field: String,
+    pub(super) token: Arc<dyn SecretSource>,
+    pub(super) namespace: Option<HeaderValue>,
+    pub(super) timeout: Duration,
+    /// The hint in errors on how to trust a private certificate authority.
+    pub(super) authority_hint: &'static str,
+}
+
+#[async_trait]
+impl SecretSource for Kv {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        let token = self.token().await?;
+        let (mut status, mut body) = self.exchange(&token).await?;
+        if status == StatusCode::FORBIDDEN {
+            self.token.refused(&token);
+            let again = self.token().await?;
+            if !again.matches(&token) {
+                (status, body) = self.exchange(&again).await?;
+            }
+        }
+        answer::read(status, &body, &self.name, &self.field)
+    }
+}
+
+impl Kv {
+    /// Reads the token. A failure says nothing about the secret.
+    async fn token(&self) -> Result<Secret, SecretError> {
+        let token = self.token.secret().await;
+        token.map_err(|error| {
+            let message = format!("Vault's token: {error}");
+            if error.is_local() {
+                SecretError::local(message)
+            } else if error.is_transient() {
+                SecretError::unavailable(message)
+            } else {
+                SecretError::inaccessible(message)
+            }
+        })
+    }
+
+    async fn exchange(
+        &self,
+        token: &Secret,
+    ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), SecretError> {
+        let mut token = HeaderValue::from_str(token.expose()).map_err(|_| {
+            SecretError::inaccessible(
+                "Vault's token has characters that an HTTP header cannot contain",
+            )
+        })?;
+        token.set_sensitive(true);
+        let mut get = self
+            .client
+            .get(self.url.clone())
+            .header("x-vault-request", "true")
+            .header("x-vault-token", token);
+        if let Some(namespace) = &self.namespace {
+            get = get.header("x-vault-namespace", namespace);
+        }
+        let exchange = async {
+            let mut response = get.send().await.map_err(|error| self.unreachable(&error))?;
+            let mut body = Zeroizing::new(Vec::with_capacity(4 * 1_024));
+            while let Some(chunk) = response
+                .chunk()
+                .await
+                .map_err(|error| self.unreachable(&error))?
+            {
+                if body.len() + chunk.len() > answer::MAX_BYTES {
+                    return Err(SecretError::new(format!(
+                        "the response for {} is longer than {} bytes",
+                        self.name,
+                        answer::MAX_BYTES
+                    )));
+                }
+                answer::append(&mut body, &chunk);
+            }
+            Ok((response.status(), body))
+        };
+        time::timeout(self.timeout, exchange)
+            .await
+            .unwrap_or_else(|_| {
+                Err(SecretError::unavailable(format!(
+                    "{} could not be read within {:?}",
+                    self.name, self.timeout
+                )))
+            })
+    }
+
+    /// Describes a request that failed. The library's error is not shown, since its text may hold anything.
+    fn unreachable(&self, error: &reqwest::Error) -> SecretError {
+        let host = self.url.host_str().unwrap_or_default();
+        let failure = format!("{} could not be read from `{host}`", self.name);
+        if error.is_connect() && is_certificate_error(error) {
+            return SecretError::inaccessible(format!(
+                "{failure}: the server's certificate could not be verified; check the address; for a private certificate authority, {}",
+                self.authority_hint
+            ));
+        }
+        let reason = if error.is_dns() {
+            "the host's name could not be resolved; check the address"
+        } else if error.is_connect() {
+            "no connection could be made; check the address, and that the server is running"
+        } else {
+            "the connection was lost"
+        };
+        SecretError::unavailable(format!("{failure}: {reason}"))
+    }
+}
+
+/// Searches the error's sources, since the TLS library's own error is behind two others.
+fn is_certificate_error(error: &reqwest::Error) -> bool {
+    let causes = std::iter::successors(Some(error as &dyn Error), |&error| error.source());
+    causes
+        .map(ToString::to_string)
+        .any(|text| text.contains("invalid peer certificate"))
+}
+
+impl fmt::Debug for Kv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kv")
+            .field("url", &self.url.as_str())
+            .field("field", &self.field)
+            .field("token", &self.token)
+            .finish_non_exhaustive()
+    }
+}
