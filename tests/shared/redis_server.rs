@@ -26,12 +26,16 @@ impl RedisServer {
     /// Starts another server in place of this one, which was killed: with its ports and passwords, and without its data.
     pub(crate) fn replace(&self) -> Self {
         let [port, tls_port] = ["port", "tls_port"].map(|port| self.number(port).to_string());
-        let arguments = ["--port", &port, "--tls-port", &tls_port];
+        self.another(&["--port", &port, "--tls-port", &tls_port])
+    }
+
+    /// Starts a server with the passwords of this one.
+    pub(crate) fn another(&self, arguments: &[&str]) -> Self {
         let passwords = [
             ("REDIS_PASSWORD", self.text("password")),
             ("REDIS_ADMIN_PASSWORD", self.text("default_password")),
         ];
-        Self::run(&arguments, &passwords).expect("it was installed before")
+        Self::run(arguments, &passwords).expect("it was installed before")
     }
 
     fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Option<Self> {

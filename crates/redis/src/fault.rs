@@ -71,8 +71,7 @@ impl From<RedisError> for Fault {
         if error.is_unrecoverable_error() && error.code().is_none() {
             return Self::connection("the connection to Redis was lost");
         }
-        let node = |(host, port): (&str, u16)| (host.to_owned(), port);
-        let redirection = error.redirect_node().map(node);
+        let redirection = error.redirect_node().and_then(|(node, _)| address(node));
         match (error.kind(), redirection) {
             (ErrorKind::Server(ServerErrorKind::Moved), Some((host, port))) => {
                 return Self::of(FaultKind::Moved(host, port), MOVED);
@@ -89,7 +88,15 @@ impl From<RedisError> for Fault {
     }
 }
 
-const MOVED: &str = "the server belongs to a cluster, and the key is on another node";
+const MOVED: &str =
+    "the server belongs to a cluster, and the key is on another node: set `cluster`";
+
+/// Parses `host:port`; the host is empty if the node does not know its own.
+fn address(node: &str) -> Option<(String, u16)> {
+    let (host, port) = node.rsplit_once(':')?;
+    let host = host.trim_matches(['[', ']']);
+    Some((host.to_owned(), port.parse().ok()?))
+}
 
 impl Fault {
     /// Returns the fault for an error reply. The detail is only compared with known texts.
@@ -148,6 +155,16 @@ const NOPERM: &str =
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_nodes_are_read() {
+        let found = |host: &str| Some((host.to_owned(), 7_000));
+        assert_eq!(address("10.0.0.1:7000"), found("10.0.0.1"));
+        assert_eq!(address("::1:7000"), found("::1"));
+        assert_eq!(address("[::1]:7000"), found("::1"));
+        assert_eq!(address(":7000"), found(""));
+        assert_eq!(address("10.0.0.1:99999"), None);
+    }
 
     #[test]
     fn no_text_of_the_server_is_repeated() {

@@ -33,8 +33,8 @@
 //! `PREFIXchanged`. An ACL user needs no more than:
 //!
 //! ```text
-//! ACL SETUSER hallpass on >PASSWORD ~hallpass:* &hallpass:* -@all +hello +select +evalsha +eval +get
-//!   +getrange +set +del +pttl +pexpire +time +publish +subscribe
+//! ACL SETUSER hallpass on >PASSWORD ~hallpass:* &hallpass:* -@all +hello +select +asking +evalsha +eval
+//!   +get +getrange +set +del +pttl +pexpire +time +publish +subscribe
 //! ```
 
 #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]

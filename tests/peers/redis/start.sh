@@ -62,7 +62,7 @@ trap finish EXIT
 )
 
 # redis-server cannot pick a free port (0 disables the port): ports are random, and drawn again if they are in use.
-rights='-@all +hello +select +evalsha +eval +get +getrange +set +del +pttl +pexpire +time +publish +subscribe'
+rights='-@all +hello +select +asking +evalsha +eval +get +getrange +set +del +pttl +pexpire +time +publish +subscribe'
 user=hallpass password=${REDIS_PASSWORD:-$(openssl rand -hex 24)} admin=${REDIS_ADMIN_PASSWORD:-$(openssl rand -hex 24)}
 draw() { echo $((RANDOM % 20000 + 20000)); }
 # The client reads the password from its environment, so that no process list shows it.

@@ -77,16 +77,18 @@ impl Nodes {
             };
             match &fault.kind {
                 // Learned already.
-                FaultKind::Moved(..) => {}
-                FaultKind::Ask(host, port) => asking = Some(self.node(host, *port)),
-                FaultKind::Connection | FaultKind::NotPrimary | FaultKind::TryAgain => {
-                    if attempt > 0 {
-                        time::sleep(PAUSE).await;
-                    }
+                FaultKind::Moved(..) => continue,
+                FaultKind::Ask(host, port) => {
+                    asking = Some(self.node(host, *port));
+                    continue;
                 }
+                FaultKind::Connection | FaultKind::NotPrimary | FaultKind::TryAgain => {}
                 _ => return Err(fault),
             }
             last = fault;
+            if attempt > 0 {
+                time::sleep(PAUSE).await;
+            }
         }
         Err(last)
     }
@@ -94,18 +96,23 @@ impl Nodes {
     async fn at_slot(&self, slot: u16, command: &Cmd) -> Result<Value, Fault> {
         let (address, link) = self.link(slot);
         let reply = link.query(command).await;
-        match reply.as_ref().err().map(|fault| &fault.kind) {
-            Some(FaultKind::Moved(host, port)) => {
-                // A node that does not know its own host leaves it out: it is the one that was asked.
-                let host = if host.is_empty() { &address.host } else { host };
-                let node = self.node(host, *port);
-                self.known().slots.insert(slot, node);
+        match &reply {
+            Ok(_) => {
+                self.known().slots.entry(slot).or_insert(address);
             }
-            Some(FaultKind::Connection | FaultKind::NotPrimary | FaultKind::TryAgain) => {
-                // Another node knows where the slot is now.
-                self.known().slots.remove(&slot);
-            }
-            _ => {}
+            Err(fault) => match &fault.kind {
+                FaultKind::Moved(host, port) => {
+                    // A node that does not know its own host leaves it out: it is the one that was asked.
+                    let host = if host.is_empty() { &address.host } else { host };
+                    let node = self.node(host, *port);
+                    self.known().slots.insert(slot, node);
+                }
+                FaultKind::Connection | FaultKind::NotPrimary | FaultKind::TryAgain => {
+                    // Another node knows where the slot is now.
+                    self.known().slots.remove(&slot);
+                }
+                _ => {}
+            },
         }
         reply
     }

@@ -3,10 +3,12 @@
 #![allow(clippy::format_push_string, clippy::unwrap_used)]
 
 mod basics;
+mod cluster;
 mod encryption;
 mod faults;
 #[path = "../../../../tests/shared/redis_server.rs"]
 mod redis_server;
+mod sentinel;
 mod sharing;
 mod support;
 mod tls;
