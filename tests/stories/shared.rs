@@ -2,6 +2,9 @@
 
 #[path = "../shared/assertions.rs"]
 pub(crate) mod assertions;
+#[allow(dead_code)] // The store's own tests use more of it.
+#[path = "../shared/redis_server.rs"]
+pub(crate) mod redis_server;
 #[path = "../shared/softhsm.rs"]
 pub(crate) mod softhsm;
 #[path = "../shared/tls_front.rs"]

@@ -1,0 +1,77 @@
+//! Real processes that share tokens through a real Redis.
+
+use std::{
+    env,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use hallpass::{TokenRequest, TokenSource as _, cache::CachedTokenSource, redis::RedisTokenStore};
+use hallpass_testkit::{AuthorizationServer, Client};
+
+use crate::{
+    shared::redis_server::RedisServer,
+    support::{CANARY, ID, builder, secret},
+};
+
+/// The variables of a process that fetches one token and exits.
+const REDIS: &str = "HALLPASS_TEST_REDIS";
+const ENDPOINT: &str = "HALLPASS_TEST_ENDPOINT";
+const PROCESSES: usize = 20;
+const KEY: &str = "a2V5IG9uZSBrZXkgb25lIGtleSBvbmUga2V5IG9uZSA=";
+const TEST: &str = "shared_tokens::twenty_processes_send_one_request";
+
+/// The life of each process: it prints its token.
+async fn job(redis: String, endpoint: &str) {
+    let store = RedisTokenStore::builder(redis).keys(secret(KEY));
+    let tokens = CachedTokenSource::builder(builder(endpoint).build().unwrap())
+        .store(store.build().unwrap(), "issuer client")
+        // The machine may be busy.
+        .store_timeout(Duration::from_secs(5))
+        .build();
+    let token = tokens.token(&TokenRequest::default()).await.unwrap();
+    println!("token: {}", token.expose());
+    tokens.shutdown().await;
+}
+
+#[tokio::test]
+async fn twenty_processes_send_one_request() {
+    if let (Ok(redis), Ok(endpoint)) = (env::var(REDIS), env::var(ENDPOINT)) {
+        return job(redis, &endpoint).await;
+    }
+    let Some(redis) = RedisServer::start(&[]) else {
+        return;
+    };
+    let server = AuthorizationServer::builder()
+        .client(Client::new(ID, CANARY))
+        .latency(Duration::from_secs(1))
+        .start()
+        .await;
+    let start = || {
+        Command::new(env::current_exe().unwrap())
+            .args([TEST, "--exact", "--nocapture"])
+            .env(REDIS, redis.text("url"))
+            .env(ENDPOINT, server.token_endpoint())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let processes: Vec<_> = (0..PROCESSES).map(|_| start()).collect();
+    let ended = tokio::task::spawn_blocking(|| {
+        let ended = processes
+            .into_iter()
+            .map(|process| process.wait_with_output());
+        ended.collect::<Result<Vec<_>, _>>()
+    });
+    let ended = ended.await.unwrap().unwrap();
+    let issued = server.issued_tokens();
+    assert_eq!(issued.len(), 1);
+    let line = format!("token: {}", issued[0]);
+    for process in ended {
+        let text = String::from_utf8_lossy(&process.stdout);
+        let errors = String::from_utf8_lossy(&process.stderr);
+        assert!(text.lines().any(|shown| shown == line), "{text}\n{errors}");
+    }
+    assert_eq!(server.token_request_count(), 1);
+}
