@@ -269,7 +269,7 @@ async fn an_answer_that_is_no_document_is_an_error() {
         },
         Configuration,
         false,
-        "redirects requests for its metadata to `127.0.0.1`",
+        "redirects requests for its metadata to `/elsewhere` on the same host",
     )
     .await;
     check(

@@ -203,9 +203,9 @@ async fn credentials_are_never_sent_along_a_redirect() {
         for (location, says) in [
             (
                 elsewhere.as_str(),
-                "redirects token requests to `127.0.0.1`",
+                "redirects token requests to `http://127.0.0.1:",
             ),
-            ("/the-same-host", "redirects token requests"),
+            ("/the-same-host", "to `/the-same-host` on the same host"),
         ] {
             let server = RawServer::always(raw::http(status, &[("location", location)], "")).await;
             let error = fetch(builder(&server.url("/"))).await.unwrap_err();

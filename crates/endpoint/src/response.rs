@@ -2,6 +2,7 @@
 
 pub(crate) mod json;
 pub(crate) mod redact;
+pub(crate) mod redirect;
 pub(crate) mod refusal;
 pub(crate) mod skew;
 pub(crate) mod token;

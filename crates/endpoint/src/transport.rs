@@ -57,6 +57,8 @@ struct Bounds {
 /// A complete response.
 pub(crate) struct Answer {
     pub(crate) status: http::StatusCode,
+    /// The address of the request.
+    pub(crate) url: url::Url,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Zeroizing<Vec<u8>>,
 }
@@ -193,6 +195,7 @@ impl HttpTransport {
             // Its body has no meaning, and may not end properly.
             return Ok(Answer {
                 status: response.status(),
+                url: response.url().clone(),
                 headers: std::mem::take(response.headers_mut()),
                 body: Zeroizing::default(),
             });
@@ -214,6 +217,7 @@ impl HttpTransport {
         }
         Ok(Answer {
             status: response.status(),
+            url: response.url().clone(),
             headers: std::mem::take(response.headers_mut()),
             body,
         })

@@ -9,9 +9,9 @@ use crate::{
     Credentials,
     exchange::grant::{About, Form},
     hints,
-    response::redact,
     response::refusal::{self, Words},
     response::token::{self, Granted, ResponseRules},
+    response::{redact, redirect},
     transport::Answer,
 };
 
@@ -68,7 +68,9 @@ impl Asked<'_> {
             };
         }
         if status.is_redirection() {
-            return Err(redirected(headers, &self.filter()));
+            let target = redirect::target(answer, &self.filter());
+            let message = format!("the server redirects token requests to {target}");
+            return Err(TokenError::configuration(message).with_hint(hints::REDIRECT));
         }
         if status.is_success() {
             let error = TokenError::unusable_response(
@@ -174,38 +176,4 @@ fn wrong_media(answer: &Answer, good: bool, filter: &TextFilter) -> TokenError {
     } else {
         error.with_hint("the response is no token response in JSON under another name either: check `token_endpoint`")
     }
-}
-
-fn redirected(headers: &HeaderMap, filter: &TextFilter) -> TokenError {
-    let message = match redirect_host(headers, filter) {
-        Some(host) => format!("the server redirects token requests to `{host}`"),
-        None => "the server redirects token requests".to_owned(),
-    };
-    TokenError::configuration(message).with_hint(hints::REDIRECT)
-}
-
-/// Returns the redirect target's host only: its URL may carry anything.
-pub(crate) fn redirect_host(headers: &HeaderMap, filter: &TextFilter) -> Option<String> {
-    let location = headers.get(header::LOCATION)?.to_str().ok()?;
-    // A parser skips them, and a name may be in pieces.
-    let location = location.replace('\t', "");
-    let target = url::Url::parse(&location).ok()?;
-    let host = target.host_str()?;
-    // As it is shown, in lower case and in Punycode, a name may hold what was a secret's spelling, and is none any more.
-    let written = authority(&location);
-    let hidden =
-        written.len() > MAX_AUTHORITY || filter.finds_secret(written) && !filter.finds_secret(host);
-    (!hidden).then(|| filter.clean(host))
-}
-
-/// No name of a host is longer, however it is encoded.
-const MAX_AUTHORITY: usize = 1_024;
-
-/// The part of a URL that holds the host, as it is written.
-fn authority(url: &str) -> &str {
-    let is_slash = |char| matches!(char, '/' | '\\');
-    let (_, rest) = url.split_once(':').unwrap_or(("", url));
-    let rest = rest.trim_start_matches(is_slash);
-    let end = rest.find(|char| is_slash(char) || matches!(char, '?' | '#'));
-    &rest[..end.unwrap_or(rest.len())]
 }

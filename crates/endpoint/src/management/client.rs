@@ -11,13 +11,13 @@ use crate::{
     AuthenticationContext, BuildError, ClientAuthentication, Credentials, Endpoint, HttpTransport,
     Introspection, Retry, RevokeOnShutdown,
     authentication::check_client_id,
-    exchange::answer::{compressed, is_encoded, redirect_host},
+    exchange::answer::{compressed, is_encoded},
     exchange::client,
     exchange::form,
     exchange::grant::About,
     exchange::retry::Tries,
-    response::redact,
     response::refusal,
+    response::{redact, redirect},
     server::address::AddressRules,
     server::endpoint::{Located, Place},
     transport::Answer,
@@ -236,9 +236,8 @@ impl TokenManagement {
                 at(TokenError::configuration(message).with_hint(hint))
             }
             status if status.is_redirection() => {
-                let host = redirect_host(headers, &filter())
-                    .unwrap_or_else(|| "another address".to_owned());
-                let message = format!("the server redirects such requests to `{host}`");
+                let target = redirect::target(&answer, &filter());
+                let message = format!("the server redirects such requests to {target}");
                 at(TokenError::configuration(message)
                     .with_hint("credentials and tokens are never sent along a redirect"))
             }

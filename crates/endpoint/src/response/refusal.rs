@@ -256,6 +256,7 @@ mod tests {
         let status = StatusCode::from_u16(status).unwrap();
         let answer = Answer {
             status,
+            url: "https://login.example/token".parse().unwrap(),
             headers: HeaderMap::new(),
             body: body.as_bytes().to_vec().into(),
         };
@@ -392,6 +393,7 @@ mod tests {
         ] {
             let answer = Answer {
                 status: StatusCode::from_u16(status).unwrap(),
+                url: "https://login.example/token".parse().unwrap(),
                 headers: HeaderMap::new(),
                 body: body.as_bytes().to_vec().into(),
             };
@@ -405,6 +407,7 @@ mod tests {
     fn a_page_with_a_challenge_refuses_the_client() {
         let mut answer = Answer {
             status: StatusCode::UNAUTHORIZED,
+            url: "https://login.example/token".parse().unwrap(),
             headers: HeaderMap::new(),
             body: b"<html><title>Error 401</title>".to_vec().into(),
         };

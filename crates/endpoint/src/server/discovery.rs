@@ -12,9 +12,9 @@ use url::Url;
 
 use crate::{
     BuildError, Endpoint, HttpTransport, Metadata,
-    exchange::answer::{MediaType, is_encoded, redirect_host},
+    exchange::answer::{MediaType, is_encoded},
     hints,
-    response::refusal,
+    response::{redirect, refusal},
     server::address::{Address, AddressRules},
     transport::Answer,
 };
@@ -273,10 +273,8 @@ impl Discovered {
             status, headers, ..
         } = answer;
         if status.is_redirection() {
-            let message = match redirect_host(headers, &TextFilter::new()) {
-                Some(host) => format!("the server redirects requests for its metadata to `{host}`"),
-                None => "the server redirects requests for its metadata".to_owned(),
-            };
+            let target = redirect::target(answer, &TextFilter::new());
+            let message = format!("the server redirects requests for its metadata to {target}");
             return Err(TokenError::configuration(message).with_hint(
                 "metadata that another address answers with is not this issuer's; check `issuer`",
             ));
