@@ -117,6 +117,57 @@ async fn an_error_counts_with_any_content_type() {
     }
 }
 
+// covers: F-09, F-31
+#[tokio::test]
+async fn a_refusal_in_any_form_shows_the_servers_words() {
+    const FORM: &str = "error=invalid_client&error_description=no+such+client";
+    const XML: &str = "<error><message>no such client</message></error>";
+    for (content_type, body) in [
+        ("text/plain", "no such client"),
+        ("application/x-www-form-urlencoded", FORM),
+        ("application/xml", XML),
+        ("application/json", r#"[{"message":"no such client"}]"#),
+    ] {
+        let reply = raw::http(401, &[("content-type", content_type)], body);
+        let kind = ErrorKind::CredentialsRefused;
+        refused(reply, kind, false, "no such client").await;
+    }
+    let reply = raw::http(200, &[("content-type", "text/plain")], FORM);
+    refused(
+        reply,
+        ErrorKind::CredentialsRefused,
+        false,
+        "no such client",
+    )
+    .await;
+    for content_type in ["application/json", "text/plain"] {
+        let body = r#"{"message":"no such client"}"#;
+        let reply = raw::http(200, &[("content-type", content_type)], body);
+        refused(reply, ErrorKind::UnusableResponse, false, "no such client").await;
+    }
+}
+
+// covers: F-09
+#[tokio::test]
+async fn the_body_of_a_200_that_may_be_a_token_is_not_shown() {
+    let quoted = format!("\"{CANARY}\"");
+    let list = format!("[\"{CANARY}\"]");
+    for body in [CANARY, &quoted, &list] {
+        for content_type in ["text/plain", "application/json"] {
+            let reply = raw::http(200, &[("content-type", content_type)], body);
+            refused(reply, ErrorKind::UnusableResponse, false, "the response").await;
+        }
+    }
+}
+
+// covers: F-08
+#[tokio::test]
+async fn a_web_page_under_the_type_of_json_may_not_come_back() {
+    let page = raw::json(200, "<html><title>Sign in &amp; go</title>");
+    let error = refused(page, ErrorKind::UnusableResponse, true, "web page").await;
+    assert_eq!(error.server_message(), Some("Sign in & go"));
+}
+
 // covers: F-33, C-27
 #[tokio::test]
 async fn an_echo_of_the_secret_is_taken_out() {

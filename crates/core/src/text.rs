@@ -79,8 +79,7 @@ impl TextFilter {
     /// that change the direction of writing, and white space other than the space. Letters of all scripts remain.
     /// Cleaning is idempotent.
     pub fn clean(&self, text: &str) -> String {
-        let searched = &text[..boundary_before(text, SEARCHED_BYTES)];
-        let echoes = self.echoes(searched, searched.len() < text.len());
+        let (searched, echoes) = self.search(text);
         let mut echoes = echoes.into_iter().peekable();
         let mut clean = Extract::default();
         for (at, char) in searched.char_indices() {
@@ -98,11 +97,23 @@ impl TextFilter {
 
     /// Does the same as [`clean`](Self::clean) for the text of an HTML or XML element, decoding its character references.
     pub fn clean_html(&self, text: &str) -> String {
+        let (searched, echoes) = self.search(text);
+        let (mut decoded, mut at) = (String::new(), 0);
         // An echo may hold what looks like a reference.
-        if self.finds_secret(text) {
-            return self.clean(text);
+        for echo in echoes {
+            decoded.push_str(&escape::decode_html(&searched[at..echo.start]));
+            decoded.push_str(MARK);
+            at = echo.end;
         }
-        self.clean(&escape::decode_html(text))
+        decoded.push_str(&escape::decode_html(&searched[at..]));
+        self.clean(&decoded)
+    }
+
+    /// Returns the part of the text that can be shown, with the echoes in it.
+    fn search<'a>(&self, text: &'a str) -> (&'a str, Vec<Range<usize>>) {
+        let searched = &text[..boundary_before(text, SEARCHED_BYTES)];
+        let echoes = self.echoes(searched, searched.len() < text.len());
+        (searched, echoes)
     }
 
     /// Returns the positions of secrets in the text, or in the start of a cut one: disjoint, in order, and on character

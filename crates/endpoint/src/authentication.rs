@@ -415,10 +415,11 @@ impl ClientAuthentication for ClientSecretBasic {
         ));
         let value = HeaderValue::from_str(&header)
             .map_err(|_| TokenError::configuration("the Basic header could not be written"))?;
-        let plain = self.encoding == BasicEncoding::Raw || {
-            let raw = id.len() + ":".len() + secret.expose().len();
-            joined.len() == raw
+        let as_it_is = || {
+            let rest = joined.strip_prefix(id)?.strip_prefix(':')?;
+            (rest == secret.expose()).then_some(())
         };
+        let plain = self.encoding == BasicEncoding::Raw || as_it_is().is_some();
         let credentials = Credentials::authorization(value).from_secret(secret);
         Ok(if plain {
             credentials

@@ -365,6 +365,30 @@ async fn a_file_carries_it_from_one_run_to_the_next() {
     assert_eq!(statuses(&server), [200; 3]);
 }
 
+// covers: C-10, C-61
+#[tokio::test]
+async fn two_sources_of_one_file_may_be_used_in_turn() {
+    let folder = std::env::temp_dir().join(format!("hallpass-in-turn-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.join("token");
+    std::fs::write(&path, FIRST).unwrap();
+    let server = signed_in().await;
+    let sources = [(); 2].map(|()| source(&server, FileSecret::new(&path)));
+    let mut results = Vec::new();
+    for _ in 0..3 {
+        for source in &sources {
+            results.push(ask(&**source).await.map(drop));
+        }
+    }
+    let saved = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    assert!(server.live_refresh_tokens() == [saved.trim_end()]);
+    let mut used = used(&server);
+    used.dedup();
+    assert_eq!((statuses(&server), used.len()), (vec![200; 6], 6));
+}
+
 // covers: F-33, F-99, F-100, F-101
 #[tokio::test]
 async fn refresh_tokens_are_neither_shown_nor_traced() {

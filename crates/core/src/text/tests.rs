@@ -112,7 +112,7 @@ fn character_references_are_decoded_for_display() {
             "A & B \\u{2013} 'c' Ü",
         ),
         ("&amp;lt; & &nope; &#27;[m &", "&lt; & &nope; \\u{1b}[m &"),
-        ("got S&amp;b &amp; more", "got [redacted] &amp; more"),
+        ("got S&amp;b &amp; more", "got [redacted] & more"),
         ("got S&#38;amp;b", "got [redacted]"),
     ] {
         assert_eq!(filter.clean_html(text), shown);

@@ -34,6 +34,24 @@ fn basic_writes_a_space_as_percent_20() {
 }
 
 #[test]
+fn the_raw_form_is_named_where_the_encodings_differ() {
+    for (id, text, differ) in [
+        ("orders", "s3cr3t-._*", false),
+        ("orders", "s3cr/t", true),
+        ("orders", "s3c r3t", true),
+        ("or ders", "s3cr3t", true),
+        ("orders", "s3cr~t", true),
+    ] {
+        let form = ClientSecretBasic::new(secret(text));
+        let hint = prove(&form, id, false).unwrap().hint;
+        let names_raw = hint.is_some_and(|hint| hint.text().contains("`ClientSecretBasic::raw`"));
+        assert_eq!(names_raw, differ, "{id} {text}");
+        let raw = ClientSecretBasic::raw(secret(text));
+        assert!(prove(&raw, id, false).unwrap().hint.is_none());
+    }
+}
+
+#[test]
 fn raw_basic_encodes_nothing_and_refuses_a_colon() {
     let raw = ClientSecretBasic::raw(secret("s:p+c%"));
     assert_eq!(basic(&prove(&raw, "my id", false).unwrap()), "my id:s:p+c%");

@@ -54,11 +54,25 @@ impl Asked<'_> {
             let filter = || self.filter();
             let (scopes, at) = (self.scopes, self.requested_at);
             let granted = token::read(body, rules, scopes, at, filter, &self.about);
-            if media == MediaType::Json || rules.lenient && media != MediaType::Html {
+            // The content type of a page that an intermediary sends may be wrong too.
+            let is_page = || matches!(Words::of(answer, &self.filter()), Words::Page(_));
+            let right = media == MediaType::Json || rules.lenient && media != MediaType::Html;
+            if right && (granted.is_ok() || !is_page()) {
                 return granted;
             }
-            let wrong = wrong_media(answer, granted.is_ok(), &self.filter());
+            let failure = match &granted {
+                Ok(granted) => granted.token.as_ref().err(),
+                Err(error) => Some(error),
+            };
+            let lenient = hints::LENIENT.name();
+            let good = failure.is_none_or(|error| error.hint_name() == lenient);
+            let mut wrong = wrong_media(answer, good, &self.filter());
+            if let Some(said) = failure.and_then(TokenError::server_message) {
+                wrong = wrong.with_server_message(said);
+            }
             return match granted {
+                // An error of RFC 6749 counts with any content type.
+                Err(error) if error.oauth_error().is_some() => Err(error),
                 // The rotated refresh token must not be lost because of a wrong header.
                 Ok(granted) if granted.refresh_token.is_some() => Ok(Granted {
                     token: Err(wrong),
@@ -111,6 +125,7 @@ pub(crate) enum MediaType {
     Absent,
     Json,
     Html,
+    Text,
     Other,
 }
 
@@ -125,6 +140,7 @@ impl MediaType {
         match essence.to_ascii_lowercase().as_str() {
             "application/json" => Self::Json,
             "text/html" | "application/xhtml+xml" => Self::Html,
+            "text/plain" => Self::Text,
             _ => Self::Other,
         }
     }

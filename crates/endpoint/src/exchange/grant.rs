@@ -59,7 +59,7 @@ pub trait Source: Sized {
 /// The wording of errors about a grant.
 #[derive(Clone, Copy, Debug)]
 pub struct About {
-    /// The name that servers use, for hints.
+    /// The name that servers use, for hints; empty for a request about a token.
     pub(crate) name: &'static str,
     /// The input of its form, for errors.
     pub(crate) material: &'static str,

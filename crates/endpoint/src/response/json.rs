@@ -78,6 +78,24 @@ impl<'a> Members<'a> {
         Ok(members)
     }
 
+    /// Reads a form with a token or an error, which some servers send in place of JSON; unknown members are dropped.
+    pub(crate) fn of_form(body: &[u8]) -> Option<Self> {
+        let mut members = Self::default();
+        for (name, value) in url::form_urlencoded::parse(body.trim_ascii()) {
+            let at = NAMES.iter().position(|known| *known == name);
+            if let Some(at) = at {
+                let value = Member::Text(Cow::Owned(value.into_owned()));
+                if members.known[at].replace(value).is_some() {
+                    members.twice = Some(NAMES[at]);
+                }
+            }
+        }
+        // A sentence may hold `error=` too.
+        let is_word = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace);
+        let has = |name| members.text(name).is_some_and(is_word);
+        (members.twice.is_none() && (has("access_token") || has("error"))).then_some(members)
+    }
+
     /// Returns the member, unless it is absent or null.
     pub(crate) fn get(&self, name: &str) -> Option<&Member<'a>> {
         let at = NAMES.iter().position(|known| *known == name)?;

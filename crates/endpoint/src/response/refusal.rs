@@ -34,14 +34,30 @@ const KNOWN: [&str; 14] = [
 /// Reads an `error` member in a 200: it takes precedence over everything else.
 pub(crate) fn in_a_success(
     members: &Members<'_>,
+    body: &[u8],
     mut filter: TextFilter,
     about: &About,
 ) -> TokenError {
     if let Some(token) = members.text("access_token") {
         filter.add_secret(token);
     }
-    let error = words::oauth_error(members, &filter).unwrap_or_else(|| OAuthError::new("error"));
-    judge(StatusCode::OK, Words::OAuth(error), false, about)
+    let words = match words::oauth_error(members, &filter) {
+        Some(error) => Words::OAuth(error),
+        None => match words::vendor(body, &filter) {
+            Words::Nothing => Words::OAuth(OAuthError::new("error")),
+            words => words,
+        },
+    };
+    judge(StatusCode::OK, words, false, about)
+}
+
+/// Adds the server's own message to the error of a 200, which is a JSON object without a token.
+pub(crate) fn explained(error: TokenError, body: &[u8], filter: &TextFilter) -> TokenError {
+    match words::vendor(body, filter) {
+        Words::Vendor(message) => error.with_server_message(&message),
+        Words::OAuth(said) => error.with_oauth_error(said),
+        Words::Page(_) | Words::Nothing => error,
+    }
 }
 
 /// Reads a response with a status other than 200.
@@ -114,7 +130,7 @@ fn weigh(
             "the server does not let this client use this grant",
             false,
         ),
-        ("unsupported_token_type", _) => (
+        ("unsupported_token_type", _) if about.name.is_empty() => (
             RequestRefused,
             "the server does not revoke tokens of this type (RFC 7009 section 2.2.1)",
             false,
@@ -400,6 +416,16 @@ mod tests {
             let error = read(&answer, &TextFilter::new(), &CLIENT);
             assert!(error.hint().unwrap().contains(says), "{error}");
         }
+    }
+
+    // covers: F-31
+    #[test]
+    fn a_token_endpoint_does_not_speak_of_revocation() {
+        let body = r#"{"error":"unsupported_token_type"}"#;
+        let error = check(400, body, ErrorKind::RequestRefused, false);
+        let text = error.to_string();
+        assert!(text.contains("refused the token request"), "{text}");
+        assert!(!text.contains("revoke"), "{text}");
     }
 
     // covers: F-34

@@ -24,7 +24,7 @@ pub(crate) struct ResponseRules {
     pub(crate) max_token_bytes: usize,
     /// The requested token type.
     pub(crate) token_type: TokenType,
-    /// Accepts a missing or unusual content type, a missing `token_type`, and tokens outside RFC 6750's alphabet.
+    /// Accepts a missing or unusual content type, a form in place of JSON, a missing `token_type`, and tokens outside RFC 6750's alphabet.
     pub(crate) lenient: bool,
     /// Returns the refresh token, which all grants but its own drop (RFC 6749 section 4.4.3).
     pub(crate) keep_refresh_token: bool,
@@ -102,10 +102,7 @@ pub(crate) fn read(
     filter: impl Fn() -> TextFilter,
     about: &About,
 ) -> Result<Granted, TokenError> {
-    let members = match Members::read(body)
-        .map_err(unreadable)
-        .and_then(unambiguous)
-    {
+    let members = match members(body, rules.lenient) {
         Ok(members) => members,
         // The server has revoked the refresh token that was used, even if its response is otherwise unusable.
         Err(error) => {
@@ -120,7 +117,7 @@ pub(crate) fn read(
         }
     };
     if members.get("error").is_some() {
-        return Err(refusal::in_a_success(&members, filter(), about));
+        return Err(refusal::in_a_success(&members, body, filter(), about));
     }
     // Granted scopes are shown, traced and compared unchanged, so they cannot be redacted.
     let scope = members.text("scope").filter(|text| *text != asked.as_str());
@@ -132,15 +129,39 @@ pub(crate) fn read(
         token: if echo {
             unusable("the response's `scope` holds a credential of this client")
         } else {
-            token(members, rules, asked, requested_at, &|members, text| {
+            let is_missing = members.get("access_token").is_none();
+            let shown = |members: &Members<'_>| {
                 let mut filter = filter();
                 for name in ["access_token", "refresh_token", "id_token"] {
                     filter.add_secret(members.text(name).unwrap_or_default());
                 }
-                filter.clean(text)
+                filter
+            };
+            let others = is_missing.then(|| shown(&members));
+            let show = |members: &Members<'_>, text: &str| shown(members).clean(text);
+            let token = token(members, rules, asked, requested_at, &show);
+            token.map_err(|error| match others {
+                Some(filter) => refusal::explained(error, body, &filter),
+                None => error,
             })
         },
     })
+}
+
+/// Reads the members of a JSON object, or those of a form if the rules are lenient or it has an error.
+fn members(body: &[u8], lenient: bool) -> Result<Members<'_>, TokenError> {
+    match Members::read(body) {
+        Ok(members) => unambiguous(members),
+        Err(JsonFault::Syntax) => match Members::of_form(body) {
+            Some(members) if lenient || members.get("error").is_some() => Ok(members),
+            Some(_) => Err(TokenError::unusable_response(
+                "the response is a form and not JSON (RFC 6749 section 5.1)",
+            )
+            .with_hint(hints::LENIENT)),
+            None => Err(unreadable(JsonFault::Syntax)),
+        },
+        Err(fault) => Err(unreadable(fault)),
+    }
 }
 
 fn unambiguous(members: Members<'_>) -> Result<Members<'_>, TokenError> {
@@ -332,12 +353,13 @@ fn unusable<T>(message: impl Into<std::borrow::Cow<'static, str>>) -> Result<T, 
     Err(TokenError::new(ErrorKind::UnusableResponse, message))
 }
 
-/// Returns the error for a body that is not a JSON object; transient if it looks like a transmission failure.
+/// Returns the error for a body that is not a JSON object; transient if it looks like a transmission failure, as one
+/// that is cut does.
 pub(crate) fn unreadable(fault: JsonFault) -> TokenError {
     let (message, transient) = match fault {
         JsonFault::Empty => ("the response is empty", true),
         JsonFault::Cut => ("the response ends in the middle of its JSON", true),
-        JsonFault::Syntax => ("the response is not valid JSON", true),
+        JsonFault::Syntax => ("the response is not valid JSON", false),
         JsonFault::NotUtf8 => ("the response is not UTF-8", false),
         JsonFault::NotAnObject => ("the response is JSON, but not an object", false),
         JsonFault::TooDeep => ("the response's JSON nests too deeply", false),

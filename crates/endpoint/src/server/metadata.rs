@@ -94,7 +94,7 @@ impl Metadata {
         let (message, transient) = match serde_json::from_slice(body) {
             Ok(document) if !list => return Ok(Self(document)),
             // The JSON library's errors are not shown, since they may quote the document.
-            Err(error) if !error.is_data() => ("the metadata is not valid JSON", true),
+            Err(error) if !error.is_data() => ("the metadata is not valid JSON", error.is_eof()),
             _ => (
                 "the metadata has no `issuer` that is a string, names a member twice, or is not a JSON object",
                 false,
@@ -302,7 +302,7 @@ mod tests {
         for (json, transient) in [
             ("", true),
             (r#"{"issuer":"CANARY"#, true),
-            ("CANARY", true),
+            ("CANARY", false),
             (r#"["CANARY"]"#, false),
             (r#"{"token_endpoint":"CANARY"}"#, false),
             (r#"{"issuer":7,"x":"CANARY"}"#, false),

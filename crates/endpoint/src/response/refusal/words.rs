@@ -4,7 +4,11 @@ use hallpass_core::{OAuthError, TextFilter};
 use serde_json::{Map, Value};
 
 use super::KNOWN;
-use crate::{exchange::answer::MediaType, response::json::Members, transport::Answer};
+use crate::{
+    exchange::answer::MediaType,
+    response::json::{JsonFault, Members},
+    transport::Answer,
+};
 
 /// The server's error text, without secrets.
 pub(crate) enum Words {
@@ -23,21 +27,31 @@ impl Words {
     }
 
     fn read(media: MediaType, body: &[u8], filter: &TextFilter) -> Self {
-        if let Ok(members) = Members::read(body) {
-            let error = members
-                .twice
-                .is_none()
-                .then(|| oauth_error(&members, filter));
-            return match error.flatten() {
-                Some(error) => Self::OAuth(error),
-                None => vendor(body, filter),
-            };
-        }
         let text = String::from_utf8_lossy(body);
-        let start = text.trim_start().chars().take("<!doctype html".len());
-        let start = start.collect::<String>().to_ascii_lowercase();
+        let text = text.trim_start_matches('\u{feff}').trim();
+        match Members::read(body) {
+            Ok(members) => {
+                let error = (members.twice.is_none()).then(|| oauth_error(&members, filter));
+                return error
+                    .flatten()
+                    .map_or_else(|| vendor(body, filter), Self::OAuth);
+            }
+            Err(JsonFault::NotAnObject) => return vendor(body, filter),
+            Err(_) => {}
+        }
+        let start: String = text.chars().take("<!doctype html".len()).collect();
+        let start = start.to_ascii_lowercase();
         if media == MediaType::Html || start.starts_with("<html") || start == "<!doctype html" {
-            return Self::Page(title(&text).map(|title| filter.clean(title)));
+            return Self::Page(title(text).map(|title| filter.clean_html(title)));
+        }
+        if text.starts_with('<') {
+            return named(&elements(text, filter), filter);
+        }
+        if let Some(members) = Members::of_form(body) {
+            return oauth_error(&members, filter).map_or(Self::Nothing, Self::OAuth);
+        }
+        if media == MediaType::Text && !text.is_empty() {
+            return Self::Vendor(filter.clean(text));
         }
         Self::Nothing
     }
@@ -80,16 +94,24 @@ const MESSAGES: [&str; 12] = [
     "title",
 ];
 
+/// The maximum number of XML elements that are read.
+const MAX_ELEMENTS: usize = 64;
 /// The maximum nesting of an error.
 const DEPTH: usize = 4;
 
 /// Finds code and message in JSON that is not an RFC 6749 error.
-fn vendor(body: &[u8], filter: &TextFilter) -> Words {
+pub(crate) fn vendor(body: &[u8], filter: &TextFilter) -> Words {
     let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
-    let Ok(Value::Object(root)) = serde_json::from_slice(body) else {
-        return Words::Nothing;
-    };
-    let Some((code, message)) = find(&root, DEPTH) else {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(root)) => named(&root, filter),
+        // A list of errors, or a message alone.
+        Ok(other) => named(&Map::from_iter([("errors".to_owned(), other)]), filter),
+        Err(_) => Words::Nothing,
+    }
+}
+
+fn named(root: &Map<String, Value>, filter: &TextFilter) -> Words {
+    let Some((code, message)) = find(root, DEPTH) else {
         return Words::Nothing;
     };
     if let Some(code) = code.filter(|code| KNOWN.contains(code)) {
@@ -101,6 +123,32 @@ fn vendor(body: &[u8], filter: &TextFilter) -> Words {
     }
     let words: Vec<_> = [code, message].into_iter().flatten().collect();
     Words::Vendor(filter.clean(&words.join(": ")))
+}
+
+/// Returns the texts of the XML elements that have no other elements in them, by their local names. A known code in
+/// `error` is a code.
+fn elements(xml: &str, filter: &TextFilter) -> Map<String, Value> {
+    let mut elements = Map::new();
+    for tag in xml.split('<').skip(1) {
+        let Some((name, text)) = tag.split_once('>') else {
+            continue;
+        };
+        let name = name.split_whitespace().next().unwrap_or_default();
+        let name = name.rsplit(':').next().unwrap_or_default();
+        let text = text.trim();
+        if text.is_empty() || name.starts_with(['/', '!', '?']) || elements.len() == MAX_ELEMENTS {
+            continue;
+        }
+        let is_code = name == "error" && KNOWN.contains(&text);
+        let name = if is_code { "error_code" } else { name };
+        let text = if text.contains('&') {
+            filter.clean_html(text)
+        } else {
+            text.to_owned()
+        };
+        elements.entry(name).or_insert(Value::String(text));
+    }
+    elements
 }
 
 /// Returns the code and the message of the first object that has either, outermost first.
@@ -206,7 +254,28 @@ mod tests {
             (r#"{"error":17}"#, "nothing"),
             (r#"{"access_token":"CANARY"}"#, "nothing"),
             (r#"{"errors":[]}"#, "nothing"),
-            (r#"["CANARY"]"#, "nothing"),
+            (r#"["got CANARY"]"#, "got [redacted]"),
+            (r#""no such client""#, "no such client"),
+            (r#"[{"message":"no such client"}]"#, "no such client"),
+            (r#"[{"errorCode":"invalid_client"},{}]"#, "`invalid_client`"),
+            ("[]", "nothing"),
+            (
+                "error=invalid_client&error_description=sent+CANARY",
+                "`invalid_client`, \"sent [redacted]\"",
+            ),
+            ("error=invalid_client&error=x", "nothing"),
+            ("it was in error=7 & so on", "nothing"),
+            (
+                "<?xml version=\"1.0\"?>\n<s:Fault><faultcode>1</faultcode><faultstring xml:lang=\"en\">no &lt;CANARY&gt;</faultstring></s:Fault>",
+                "no <[redacted]>",
+            ),
+            (
+                "<oauth><error>invalid_client</error><error_description>bad &amp; wrong</error_description></oauth>",
+                "`invalid_client`, \"bad & wrong\"",
+            ),
+            ("<error>no such client</error>", "no such client"),
+            ("<error><id>CANARY</id></error>", "nothing"),
+            ("<", "nothing"),
             ("CANARY", "nothing"),
         ] {
             assert_eq!(read(MediaType::Other, body), expect, "{body}");
@@ -236,7 +305,18 @@ mod tests {
                 "page Some(\"[redacted]\")",
             ),
             (MediaType::Absent, " \n<html>", "page None"),
-            (MediaType::Absent, "<error>no</error>", "nothing"),
+            (
+                MediaType::Html,
+                "<title>Error &ndash; &#39;A&amp;B&#39; &eacute;</title>",
+                "page Some(\"Error \\\\u{2013} 'A&B' é\")",
+            ),
+            (
+                MediaType::Text,
+                "\n<html><title>x</title>",
+                "page Some(\"x\")",
+            ),
+            (MediaType::Text, " no CANARY\n", "no [redacted]"),
+            (MediaType::Text, " \n", "nothing"),
             // An RFC 6749 error counts with any content type.
             (
                 MediaType::Html,

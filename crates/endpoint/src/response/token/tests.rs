@@ -88,7 +88,7 @@ fn expires_in() {
     for value in ["NaN", "Infinity", "01", "+1"] {
         refused(
             with(&format!(r#""expires_in":{value}"#)),
-            true,
+            false,
             "not valid JSON",
         );
     }
@@ -114,8 +114,8 @@ fn what_is_no_json_object() {
     for body in ["", " ", "\r\n", "\u{feff}"] {
         refused(body, true, "is empty");
     }
-    for body in ["<html></html>", "access_token=t", "{]", "{'a':1}"] {
-        refused(body, true, "not valid JSON");
+    for body in ["<html></html>", "{]", "{'a':1}", "token=t", "a=error=x"] {
+        refused(body, false, "not valid JSON");
     }
     for body in ["null", "[]", r#""t""#, "17", "true"] {
         refused(body, false, "not an object");
@@ -128,8 +128,55 @@ fn what_is_no_json_object() {
     let with_mark = [&[0xff, 0xfe], &*utf16].concat();
     refused(with_mark, false, "not UTF-8");
     // The space in the middle is read before the end.
-    refused(format!("{} x", with(r#""x":1"#)), true, "not valid JSON");
-    refused(with(r#""x":1"#).repeat(2), true, "not valid JSON");
+    refused(format!("{} x", with(r#""x":1"#)), false, "not valid JSON");
+    refused(with(r#""x":1"#).repeat(2), false, "not valid JSON");
+}
+
+// covers: F-11
+#[test]
+fn a_form_is_read_by_a_lenient_source_only() {
+    let form = "access_token=t%2Fk&token_type=bearer&expires_in=3600&scope=a+b&id=7\n";
+    refused(form, false, "is a form and not JSON");
+    let rules = ResponseRules {
+        lenient: true,
+        ..ResponseRules::default()
+    };
+    let token = parse_with(form.as_bytes(), &rules).unwrap();
+    assert_eq!((token.expose(), token.lifetime().as_secs()), ("t/k", 3_600));
+    assert_eq!(token.scopes().as_str(), "a b");
+    // Not even a lenient source guesses which member counts.
+    let twice = "access_token=t&access_token=u&token_type=bearer";
+    assert!(parse_with(twice.as_bytes(), &rules).is_err());
+    // An error counts in either case.
+    for rules in [rules, ResponseRules::default()] {
+        let error = "error=invalid_client&error_description=no+such+client";
+        let error = parse_with(error.as_bytes(), &rules).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CredentialsRefused);
+        assert!(error.to_string().contains("no such client"), "{error}");
+    }
+}
+
+// covers: F-31
+#[test]
+fn a_success_without_a_token_shows_the_servers_message() {
+    for (body, says) in [
+        (r#"{"message":"no such client"}"#, "no such client"),
+        (
+            r#"{"error":{"message":"no such client"}}"#,
+            "no such client",
+        ),
+        (r#"{"errors":["no such client"]}"#, "no such client"),
+        (
+            r#"{"id_token":"CANARY","message":"got CANARY"}"#,
+            "got [redacted]",
+        ),
+    ] {
+        let error = parse(body).unwrap_err();
+        assert_eq!(error.server_message(), Some(says), "{body}");
+        assert!(!error.is_transient());
+    }
+    let error = parse(r#"{"errorCode":"invalid_client"}"#).unwrap_err();
+    assert_eq!(error.oauth_error().unwrap().code(), "invalid_client");
 }
 
 // covers: F-10
@@ -138,7 +185,7 @@ fn one_byte_order_mark_is_skipped() {
     assert!(parse(format!("\u{feff}{}", with(r#""x":1"#))).is_ok());
     refused(
         format!("\u{feff}\u{feff}{}", with(r#""x":1"#)),
-        true,
+        false,
         "not valid JSON",
     );
 }
