@@ -150,7 +150,7 @@ impl<S: Source> SourceBuilder<S> {
     }
 
     /// Accepts unambiguous responses that RFC 6749 section 5.1 does not allow: a content type other than JSON (a web
-    /// page is still rejected), no `token_type`, or a token outside the alphabet of RFC 6750.
+    /// page is still rejected), a form in place of JSON, no `token_type`, or a token outside the alphabet of RFC 6750.
     pub fn lenient_responses(mut self) -> Self {
         self.rules.lenient = true;
         self

@@ -39,8 +39,9 @@ const SAVING: Duration = Duration::from_secs(5);
 ///
 /// If the server refuses the refresh token (`invalid_grant`), the store is read again: another process may have used it
 /// and saved a new one, which is then tried once. Otherwise the user must sign in again, and the error says so. Two
-/// sources that share a store, in one process or in two, can still use one refresh token at the same moment, which a
-/// rotating server treats as theft: share one source, and give each process its own store.
+/// sources that share a store, in one process or in two, lose nothing when they are used in turn. At the same moment
+/// they can use one refresh token twice, which a rotating server treats as theft: share one source, and give each
+/// process its own store.
 ///
 /// A request whose response is lost is retried according to [`Retry`](crate::Retry), with the same refresh token: a
 /// rotating server accepts that for a short time, and without it the new token in the lost response would be lost. With

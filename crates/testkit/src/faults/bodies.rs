@@ -31,7 +31,7 @@ pub const BODIES: &[Fault] = &[
         "F-02",
         "body_not_json",
         "access_token=t&token_type=bearer",
-        GARBLED,
+        UNUSABLE,
     ),
     ok(
         "F-02",
@@ -40,7 +40,7 @@ pub const BODIES: &[Fault] = &[
             r#"{"access_token":"t","token_type":"Bearer"}"#,
             r#"{"x":1}"#
         ),
-        GARBLED,
+        UNUSABLE,
     ),
     http(
         "F-04",
