@@ -415,11 +415,10 @@ impl ClientAuthentication for ClientSecretBasic {
         ));
         let value = HeaderValue::from_str(&header)
             .map_err(|_| TokenError::configuration("the Basic header could not be written"))?;
-        let as_it_is = || {
-            let rest = joined.strip_prefix(id)?.strip_prefix(':')?;
-            (rest == secret.expose()).then_some(())
-        };
-        let plain = self.encoding == BasicEncoding::Raw || as_it_is().is_some();
+        let rest = joined
+            .strip_prefix(id)
+            .and_then(|rest| rest.strip_prefix(':'));
+        let plain = self.encoding == BasicEncoding::Raw || rest == Some(secret.expose());
         let credentials = Credentials::authorization(value).from_secret(secret);
         Ok(if plain {
             credentials
