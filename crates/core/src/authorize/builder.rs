@@ -1,7 +1,10 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use super::{Allowed, Authorizer, Inner, Origin, observe::Observe};
-use crate::{Clock, Observer, Observers, SystemClock, TokenRequest, TokenSource};
+use super::{
+    authorizer::{Allowed, Authorizer, Inner},
+    observe::Observe,
+};
+use crate::{Clock, Observer, Observers, SystemClock, TokenRequest, TokenSource, origin::Origin};
 
 /// A builder for an [`Authorizer`]: the origins that may have tokens, and the treatment of other requests.
 #[must_use]
@@ -17,8 +20,16 @@ pub struct AuthorizerBuilder {
     wrong: Option<InvalidAuthorizer>,
 }
 
+impl Authorizer {
+    /// Creates a builder for an authorizer that takes tokens from `source`: a source itself, or an `Arc` or a `Box` of
+    /// one. It should be a cache, since it is called for every request.
+    pub fn builder(source: impl TokenSource + 'static) -> AuthorizerBuilder {
+        AuthorizerBuilder::new(Arc::new(source))
+    }
+}
+
 impl AuthorizerBuilder {
-    pub(super) fn new(source: Arc<dyn TokenSource>) -> Self {
+    fn new(source: Arc<dyn TokenSource>) -> Self {
         Self {
             name: "api".into(),
             observers: Observers::default(),

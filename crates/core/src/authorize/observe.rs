@@ -8,8 +8,12 @@ use http::StatusCode;
 
 #[cfg(feature = "metrics")]
 use super::meters::Meters;
-use super::{ApiRefusal, Origin, Target};
-use crate::{EventKind, Observers, TokenError, text::safe_text};
+use crate::{
+    EventKind, Observers, TokenError,
+    origin::{Origin, Target},
+    refusal::ApiRefusal,
+    text::safe_text,
+};
 
 /// The event reporter of one authorizer.
 pub(super) struct Observe {

@@ -1,7 +1,15 @@
-use http::{HeaderMap, Method, StatusCode};
+use http::{
+    HeaderMap, Method, StatusCode,
+    header::{AUTHORIZATION, HOST},
+};
 
-use super::{ApiRefusal, Authorizer, Origin, Target, refusal::Reading};
-use crate::{AccessToken, Proof, Proofs, TokenError, TokenRequest, TokenType};
+use super::authorizer::{Allowed, Authorizer};
+use crate::{
+    AccessToken, Proof, Proofs, TokenError, TokenRequest, TokenType,
+    origin::{Origin, Target},
+    refusal::{ApiRefusal, Reading},
+    text::safe_text,
+};
 
 /// The permission of one request to have a token: an integration gets the token from it, and lets it judge the
 /// responses.
@@ -30,9 +38,91 @@ pub enum Verdict {
     Refused(ApiRefusal),
 }
 
+impl Authorizer {
+    /// Returns a permit if a request to `target` with these headers may have a token.
+    ///
+    /// `None` means that the request is sent as it is: it already has an `Authorization` header, or its origin is not
+    /// on the list and [`pass_other_origins`](super::AuthorizerBuilder::pass_other_origins) is set. `wanted` overrides the
+    /// token request that the origin was allowed with. An unknown `target` (the request has only a path) is not on the
+    /// list.
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenError`] of kind [`Configuration`](crate::ErrorKind::Configuration) if the origin is not on the list, or
+    /// if a `Host` header names a host other than `target`: the request must not be sent.
+    #[inline]
+    pub fn permit(
+        &self,
+        target: Option<Target<'_>>,
+        headers: &HeaderMap,
+        wanted: Option<&TokenRequest>,
+    ) -> Result<Option<Permit>, TokenError> {
+        let inner = &*self.0;
+        let has_own = !headers.is_empty() && headers.contains_key(AUTHORIZATION);
+        if has_own && !inner.replace_authorization {
+            return Ok(None);
+        }
+        let place = target.and_then(|target| {
+            let mut allowed = inner.allowed.iter();
+            allowed.position(|allowed| allowed.origin.is_at(target))
+        });
+        match place {
+            Some(place) => {
+                let Allowed { origin, request } = &inner.allowed[place];
+                let mut hosts = headers.get_all(HOST).iter();
+                if !headers.is_empty() && !hosts.all(|host| origin.is_named_by(host)) {
+                    inner.observe.other_host(target);
+                    return Err(other_host(origin));
+                }
+                let request = wanted.unwrap_or(request).clone();
+                Ok(Some(Permit::new(self.clone(), place, request)))
+            }
+            None if inner.pass_other_origins => Ok(None),
+            None => {
+                inner.observe.kept_back(target);
+                Err(self.not_allowed(target))
+            }
+        }
+    }
+
+    #[cold]
+    fn not_allowed(&self, target: Option<Target<'_>>) -> TokenError {
+        let Some(target) = target else {
+            let error = TokenError::configuration("no token for a request that names no origin");
+            return error.with_hint(
+                "give it an absolute URL, or tell the integration where its connection goes",
+            );
+        };
+        let error = TokenError::configuration(format!(
+            "no token for `{}`: this origin was not allowed to have tokens",
+            safe_text(&target.to_string())
+        ))
+        .with_host(&target.authority());
+        let https = target.with_https();
+        error.with_hint(if !target.is_http() {
+            "add it with `allow_origin` if tokens are meant for it; `pass_other_origins` sends such requests without one"
+        } else if self.origins().any(|origin| origin.is_at(https)) {
+            "use `https://`, which was allowed for this host"
+        } else {
+            "if tokens are meant for it, use `https://` and add it with `allow_origin`; plain HTTP is for servers on this machine, with `danger_allow_http_on_loopback`"
+        })
+    }
+}
+
+/// Returns the error for a `Host` header that differs. Its value is not repeated: in a gateway it may be untrusted.
+#[cold]
+fn other_host(origin: &Origin) -> TokenError {
+    let error = TokenError::configuration(format!(
+        "no token for this request: its `Host` header does not name the host of its URL, `{origin}`"
+    ));
+    error.with_hint(
+        "leave the header out, since the HTTP client sets it; do not copy it from another request",
+    )
+}
+
 impl Permit {
     #[inline]
-    pub(super) fn new(authorizer: Authorizer, place: usize, request: TokenRequest) -> Self {
+    fn new(authorizer: Authorizer, place: usize, request: TokenRequest) -> Self {
         Self {
             authorizer,
             place,

@@ -1,12 +1,21 @@
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use http::{HeaderValue, StatusCode};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{AUTHORIZATION, HOST},
+};
 
 use super::*;
-use crate::{AccessToken, ErrorKind, SystemClock, TokenType, async_trait};
+use crate::{
+    AccessToken, Clock, ErrorKind, SystemClock, TokenError, TokenRequest, TokenSource, TokenType,
+    async_trait,
+};
 
 mod proofs;
 

@@ -2,8 +2,7 @@ use std::{error::Error, fmt};
 
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 
-use super::Challenge;
-use crate::{AccessToken, ScopeSet, TextFilter, text::safe_text};
+use crate::{AccessToken, ScopeSet, TextFilter, challenge::Challenge, text::safe_text};
 
 /// A shorter token may appear in a text by chance.
 const SHORTEST_ECHO: usize = 8;
@@ -34,7 +33,7 @@ pub struct ApiRefusal {
 
 /// The meaning of a response for the token.
 #[derive(Debug)]
-pub(super) enum Reading {
+pub(crate) enum Reading {
     /// The response says nothing about the token.
     Nothing,
     /// The token is no longer usable.
@@ -72,7 +71,7 @@ impl ApiRefusal {
     }
 
     /// Returns true if the API demands a proof with the nonce of this response.
-    pub(super) fn demands_nonce(&self) -> bool {
+    pub(crate) fn demands_nonce(&self) -> bool {
         self.status == StatusCode::UNAUTHORIZED && self.error() == Some("use_dpop_nonce")
     }
 
@@ -104,7 +103,7 @@ impl ApiRefusal {
 
     /// Returns true if the response says nothing about the token, as nearly all do.
     #[inline]
-    pub(super) fn says_nothing(status: StatusCode, headers: &HeaderMap) -> bool {
+    pub(crate) fn says_nothing(status: StatusCode, headers: &HeaderMap) -> bool {
         match status {
             StatusCode::OK => !is_unauthenticated_grpc(headers),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => false,
@@ -112,7 +111,7 @@ impl ApiRefusal {
         }
     }
 
-    pub(super) fn read(token: &AccessToken, status: StatusCode, headers: &HeaderMap) -> Reading {
+    pub(crate) fn read(token: &AccessToken, status: StatusCode, headers: &HeaderMap) -> Reading {
         if Self::says_nothing(status, headers) {
             return Reading::Nothing;
         }

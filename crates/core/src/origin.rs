@@ -65,7 +65,7 @@ impl Origin {
     }
 
     /// Returns true if this `Host` header names this origin's host and port (RFC 9110 section 7.2).
-    pub(super) fn is_named_by(&self, header: &HeaderValue) -> bool {
+    pub(crate) fn is_named_by(&self, header: &HeaderValue) -> bool {
         let Ok(authority) = header.to_str() else {
             return false;
         };
@@ -269,7 +269,7 @@ impl<'a> Target<'a> {
     }
 
     /// Returns the same host and port, over HTTPS.
-    pub(super) fn with_https(self) -> Self {
+    pub(crate) fn with_https(self) -> Self {
         Self {
             scheme: "https",
             ..self
