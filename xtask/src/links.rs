@@ -1,12 +1,15 @@
-//! Checks that links in the Markdown files resolve, and that the book's summary lists every page.
+//! Checks that links in the Markdown files resolve, that the book's summary lists every page, and that the architecture
+//! page names files that exist.
 
 use std::path::Path;
 
 use crate::files::{sources, text};
 
 const SUMMARY: &str = "docs/SUMMARY.md";
+const ARCHITECTURE: &str = "docs/ARCHITECTURE.md";
 
 pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
+    named_files(faults)?;
     let summary = text(&crate::files::root().join(SUMMARY))?;
     for path in sources(&[".", "crates", "docs", "examples", "tests"], "md")? {
         let folder = path.parent().unwrap_or(&path);
@@ -26,6 +29,36 @@ pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Reports each Rust file that the architecture page names, unless exactly one file has that name.
+fn named_files(faults: &mut Vec<String>) -> anyhow::Result<()> {
+    let files = sources(&["crates", "tests", "xtask"], "rs")?;
+    let page = text(&crate::files::root().join(ARCHITECTURE))?;
+    for name in rust_files(&page) {
+        let count = files.iter().filter(|file| file.ends_with(name)).count();
+        if count != 1 {
+            faults.push(format!(
+                "{ARCHITECTURE} names `{name}`, and {count} files have that name"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the names of Rust files in code spans.
+fn rust_files(page: &str) -> Vec<&str> {
+    let spans = page
+        .lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    spans
+        .filter(|span| {
+            Path::new(span)
+                .extension()
+                .is_some_and(|ending| ending == "rs")
+        })
+        .filter(|span| !span.contains(' '))
+        .collect()
 }
 
 /// Returns the targets of `[text](target)` outside of code, except those on other hosts.
@@ -77,6 +110,19 @@ fn is_heading(line: &str, wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rust_files_are_found_in_code_spans_only() {
+        let page = "see `a/b.rs` and `c`\nnot d.rs, nor `e rs.rs`\n";
+        assert_eq!(rust_files(page), ["a/b.rs"]);
+    }
+
+    #[test]
+    fn the_architecture_page_names_files_that_exist() {
+        let mut faults = Vec::new();
+        named_files(&mut faults).unwrap();
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
 
     #[test]
     fn links_outside_of_code_are_found() {
