@@ -150,7 +150,7 @@ pub(crate) struct Token {
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
     /// Name of the environment variable, for `--format env`
-    #[arg(long, value_name = "NAME", default_value = VARIABLE)]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_VARIABLE)]
     pub(crate) name: String,
     /// Replace the cached token with a new one, such as after an API rejected it
     #[arg(long, conflicts_with = "no_cache")]
@@ -160,7 +160,7 @@ pub(crate) struct Token {
 }
 
 /// The default name of the environment variable with the token.
-const VARIABLE: &str = "ACCESS_TOKEN";
+const DEFAULT_VARIABLE: &str = "ACCESS_TOKEN";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -179,7 +179,7 @@ pub(crate) enum Format {
 #[derive(clap::Args, Debug)]
 pub(crate) struct Exec {
     /// Name of the environment variable with the token
-    #[arg(long, value_name = "NAME", default_value = VARIABLE)]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_VARIABLE)]
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) client: Client,

@@ -16,7 +16,7 @@ pub(crate) use hallpass::secrets::SecretReference;
 pub(crate) use paths::cache_directory;
 pub(crate) use server::{Server, ServerAddress};
 pub(crate) use settings::{Audience, Settings};
-pub(crate) use unit::Source;
+pub(crate) use unit::SettingSource;
 pub(crate) use values::parse_duration;
 
 use crate::{

@@ -131,7 +131,7 @@ impl From<TokenError> for Failure {
         };
         let hint = error.hint();
         Self {
-            remedy: hint.map(|hint| advice::in_command(error.hint_name(), hint)),
+            remedy: hint.map(|hint| advice::command_hint(error.hint_name(), hint)),
             cause: CauseText::copy_chain(error.source()).map(Into::into),
             ..Self::new(exit, error.message())
         }
@@ -140,7 +140,7 @@ impl From<TokenError> for Failure {
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
-        let (message, remedy) = advice::of_setting(&error);
+        let (message, remedy) = advice::setting_error(&error);
         Self {
             remedy,
             ..Self::configuration(message)

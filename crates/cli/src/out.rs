@@ -16,19 +16,19 @@ pub(crate) fn text(text: &str) -> Result<(), Failure> {
 
 /// Writes bytes to standard output.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
-    part(bytes).map(|_| ())
+    write_part(bytes).map(|_| ())
 }
 
 /// Writes these bytes, and returns false if the reader has closed the pipe. `hallpass cache list | head` is not an
 /// error, and the run ends as it would have otherwise.
-pub(crate) fn part(bytes: &[u8]) -> Result<bool, Failure> {
+pub(crate) fn write_part(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     let written = out.write_all(bytes).and_then(|()| out.flush());
-    reader_stays(written)
+    is_reader_open(written)
 }
 
 /// Returns false if the error says that the reader has closed the pipe.
-pub(crate) fn reader_stays(written: io::Result<()>) -> Result<bool, Failure> {
+pub(crate) fn is_reader_open(written: io::Result<()>) -> Result<bool, Failure> {
     match written {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),

@@ -27,7 +27,7 @@ use hallpass::{
     core::{Clock, SystemClock, async_trait},
 };
 
-use entry::Head;
+use entry::EntryHeader;
 pub(crate) use entry::Label;
 use files::FileLock;
 pub(crate) use list::{EntryFile, clear, list};
@@ -50,7 +50,8 @@ struct Inner {
 }
 
 impl FileTokenStore {
-    /// Creates a store in this directory, which is created on the first write. `label` describes the entries in listings.
+    /// Creates a store in this directory, which is created on the first write. `label` describes the entries in
+    /// listings.
     pub(crate) fn new(directory: PathBuf, label: Label) -> Self {
         Self::with_clock(directory, label, SystemClock)
     }
@@ -79,11 +80,11 @@ impl Inner {
     }
 
     /// Waits for the lock on the key's record.
-    async fn guard(&self, key: &StoreKey) -> Result<Guard, StoreError> {
+    async fn lock_record(&self, key: &StoreKey) -> Result<Guard, StoreError> {
         let path = self.path(key, "lock");
         let mut waited = Duration::ZERO;
         loop {
-            match Guard::try_new(&path).map_err(failed)? {
+            match Guard::try_new(&path).map_err(store_error)? {
                 Some(guard) => return Ok(guard),
                 None if waited < LOCK_TIMEOUT => tokio::time::sleep(POLL_INTERVAL).await,
                 None => {
@@ -96,10 +97,10 @@ impl Inner {
         }
     }
 
-    /// Returns the head of the current entry.
-    fn head(&self, key: &StoreKey) -> io::Result<Option<Head>> {
+    /// Returns the header of the current entry.
+    fn header(&self, key: &StoreKey) -> io::Result<Option<EntryHeader>> {
         let bytes = files::read(&self.path(key, "token"))?;
-        Ok(bytes.and_then(|bytes| entry::head(&bytes, key.request())))
+        Ok(bytes.and_then(|bytes| entry::header(&bytes, key.request())))
     }
 
     /// Returns true if a lease is in force and its holder is alive.
@@ -108,7 +109,7 @@ impl Inner {
     }
 
     /// Locks the file that marks this process as the holder of the lease.
-    fn hold(&self, key: &StoreKey) -> io::Result<FileLock> {
+    fn lock_holder_file(&self, key: &StoreKey) -> io::Result<FileLock> {
         let path = self.path(key, "held");
         if let Some(locked) = FileLock::try_new(files::open_lock(&path)?)? {
             return Ok(locked);
@@ -126,10 +127,10 @@ impl Inner {
 impl TokenStore for FileTokenStore {
     async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
         let inner = &self.0;
-        if !files::is_private_directory(&inner.directory).map_err(failed)? {
+        if !files::is_private_directory(&inner.directory).map_err(store_error)? {
             return Ok(None);
         }
-        let Some(bytes) = files::read(&inner.path(key, "token")).map_err(failed)? else {
+        let Some(bytes) = files::read(&inner.path(key, "token")).map_err(store_error)? else {
             return Ok(None);
         };
         Ok(entry::decode(&bytes, key.request(), inner.clock.wall()))
@@ -143,29 +144,29 @@ impl TokenStore for FileTokenStore {
         lease: Option<&Lease>,
     ) -> Result<(), StoreError> {
         let inner = &self.0;
-        files::make_private_directory(&inner.directory).map_err(failed)?;
-        let guard = inner.guard(key).await?;
+        files::make_private_directory(&inner.directory).map_err(store_error)?;
+        let guard = inner.lock_record(key).await?;
         let now = inner.clock.wall();
-        let record = guard.read().map_err(failed)?;
-        let there = inner.head(key).map_err(failed)?;
-        let there = there.filter(|head| head.left(now).is_some());
+        let record = guard.read().map_err(store_error)?;
+        let there = inner.header(key).map_err(store_error)?;
+        let there = there.filter(|header| header.left(now).is_some());
         let fence = if let Some(lease) = lease {
             let fence = lease.fence();
-            let newer = there.is_some_and(|head| head.fence > fence);
+            let newer = there.is_some_and(|header| header.fence > fence);
             if newer || record.lease > fence && record.in_force(now) {
                 return Ok(());
             }
             fence
         } else {
-            if there.is_some_and(|head| head.left(now) >= Some(ttl)) {
+            if there.is_some_and(|header| header.left(now) >= Some(ttl)) {
                 return Ok(());
             }
-            let record = record.draw(now);
-            guard.write(record).map_err(failed)?;
+            let record = record.next_fence(now);
+            guard.write(record).map_err(store_error)?;
             record.fence
         };
         let bytes = entry::encode(key.request(), &inner.label, entry, fence, ttl, now);
-        files::replace(&inner.path(key, "token"), &bytes).map_err(failed)?;
+        files::replace(&inner.path(key, "token"), &bytes).map_err(store_error)?;
         drop(guard);
         list::sweep(&inner.directory, now);
         Ok(())
@@ -173,13 +174,13 @@ impl TokenStore for FileTokenStore {
 
     async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
         let inner = &self.0;
-        if !files::is_private_directory(&inner.directory).map_err(failed)? {
+        if !files::is_private_directory(&inner.directory).map_err(store_error)? {
             return Ok(());
         }
-        let _guard = inner.guard(key).await?;
-        match inner.head(key).map_err(failed)? {
-            Some(head) if head.fence == fence => {
-                files::remove(&inner.path(key, "token")).map_err(failed)
+        let _guard = inner.lock_record(key).await?;
+        match inner.header(key).map_err(store_error)? {
+            Some(header) if header.fence == fence => {
+                files::remove(&inner.path(key, "token")).map_err(store_error)
             }
             _ => Ok(()),
         }
@@ -187,25 +188,25 @@ impl TokenStore for FileTokenStore {
 
     async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
         let inner = &self.0;
-        files::make_private_directory(&inner.directory).map_err(failed)?;
+        files::make_private_directory(&inner.directory).map_err(store_error)?;
         let now = inner.clock.wall();
         let path = inner.path(key, "lock");
         // Waiters poll and must not get in the holder's way.
-        let record = Record::peek(&path).map_err(failed)?;
-        if inner.is_leased(key, record, now).map_err(failed)? {
+        let record = Record::peek(&path).map_err(store_error)?;
+        if inner.is_leased(key, record, now).map_err(store_error)? {
             return Ok(record.holder());
         }
         // Another process is about to decide the same.
-        let Some(guard) = Guard::try_new(&path).map_err(failed)? else {
+        let Some(guard) = Guard::try_new(&path).map_err(store_error)? else {
             return Ok(LeaseOutcome::Held { fence: None });
         };
-        let record = guard.read().map_err(failed)?;
-        if inner.is_leased(key, record, now).map_err(failed)? {
+        let record = guard.read().map_err(store_error)?;
+        if inner.is_leased(key, record, now).map_err(store_error)? {
             return Ok(record.holder());
         }
-        let file = inner.hold(key).map_err(failed)?;
-        let record = record.next(now, ttl);
-        guard.write(record).map_err(failed)?;
+        let file = inner.lock_holder_file(key).map_err(store_error)?;
+        let record = record.next_lease(now, ttl);
+        guard.write(record).map_err(store_error)?;
         let lease = Lease::new(record.fence);
         inner.leases().insert(key.clone(), (lease.clone(), file));
         Ok(LeaseOutcome::Granted(lease))
@@ -218,20 +219,22 @@ impl TokenStore for FileTokenStore {
         ttl: Duration,
     ) -> Result<bool, StoreError> {
         let inner = &self.0;
-        let guard = inner.guard(key).await?;
+        let guard = inner.lock_record(key).await?;
         let now = inner.clock.wall();
-        let record = guard.read().map_err(failed)?;
+        let record = guard.read().map_err(store_error)?;
         if record.lease != lease.fence() || !record.in_force(now) {
             return Ok(false);
         }
-        guard.write(record.extended(now, ttl)).map_err(failed)?;
+        guard
+            .write(record.extended(now, ttl))
+            .map_err(store_error)?;
         Ok(true)
     }
 
     async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
         let inner = &self.0;
-        let released = match inner.guard(key).await {
-            Ok(guard) => guard.end(lease.fence()).map_err(failed),
+        let released = match inner.lock_record(key).await {
+            Ok(guard) => guard.end(lease.fence()).map_err(store_error),
             Err(error) => Err(error),
         };
         let mut leases = inner.leases();
@@ -253,7 +256,7 @@ impl fmt::Debug for FileTokenStore {
 
 /// Describes a failed file operation. The path reveals nothing that the user does not know.
 #[allow(clippy::needless_pass_by_value)] // For `map_err`.
-fn failed(error: io::Error) -> StoreError {
+fn store_error(error: io::Error) -> StoreError {
     StoreError::new(format!("the token cache directory cannot be used: {error}"))
 }
 

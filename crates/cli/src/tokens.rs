@@ -87,7 +87,7 @@ impl Tokens {
     async fn finish(&self, token: Result<AccessToken, TokenError>) -> Result<AccessToken, Failure> {
         self.settle().await;
         token
-            .and_then(unexpired)
+            .and_then(reject_expired)
             .map_err(|error| explain::token_error(&error, &self.settings))
     }
 
@@ -97,7 +97,7 @@ impl Tokens {
         if self.source.stats().fetches > 0 || left >= MIN_VALIDITY {
             return Ok(token);
         }
-        self.renewed(token, left).await
+        self.await_successor(token, left).await
     }
 
     async fn new_token(&self) -> Result<AccessToken, TokenError> {
@@ -110,7 +110,11 @@ impl Tokens {
     }
 
     /// Waits for the successor of a token that is due for renewal. Returns the token itself if none arrives in time.
-    async fn renewed(&self, token: AccessToken, left: Duration) -> Result<AccessToken, TokenError> {
+    async fn await_successor(
+        &self,
+        token: AccessToken,
+        left: Duration,
+    ) -> Result<AccessToken, TokenError> {
         let request = &self.settings.request;
         let until = Instant::now() + left.min(RENEWAL_TIMEOUT);
         loop {
@@ -143,7 +147,7 @@ impl Tokens {
 }
 
 /// Checks a token again after all waiting: no run uses an expired token.
-fn unexpired(token: AccessToken) -> Result<AccessToken, TokenError> {
+fn reject_expired(token: AccessToken) -> Result<AccessToken, TokenError> {
     if token.is_expired(SystemClock.now()) {
         return Err(TokenError::unavailable(
             "the token expired before it could be used",

@@ -38,7 +38,11 @@ pub(crate) fn run(common: &Common, action: &CacheAction) -> Result<(), Failure> 
                 out::note(&format!("no tokens are cached in {}", directory.display()));
             }
             let now = SystemTime::now();
-            out::text(&selected.map(|file| line(file, now)).collect::<String>())
+            out::text(
+                &selected
+                    .map(|file| format_line(file, now))
+                    .collect::<String>(),
+            )
         }
         CacheAction::Clear => {
             let removal = store::clear(&directory, |file| is_selected(file, common));
@@ -69,7 +73,7 @@ fn short_key(file: &EntryFile) -> &str {
     &file.key[..12]
 }
 
-fn line(file: &EntryFile, now: SystemTime) -> String {
+fn format_line(file: &EntryFile, now: SystemTime) -> String {
     let Some((label, expires)) = file.label.as_ref().zip(file.expires) else {
         let problem = if file.is_entry {
             "damaged, or readable by other users"

@@ -9,7 +9,7 @@ use super::time::rfc3339;
 use crate::failure::Failure;
 
 /// The variable in which kubectl passes information to a plugin.
-const INFO: &str = "KUBERNETES_EXEC_INFO";
+const INFO_VARIABLE: &str = "KUBERNETES_EXEC_INFO";
 const VERSIONS: [&str; 2] = [
     "client.authentication.k8s.io/v1",
     "client.authentication.k8s.io/v1beta1",
@@ -17,14 +17,15 @@ const VERSIONS: [&str; 2] = [
 
 /// Returns the API version that kubectl requests, or the stable one if it requests none.
 pub(super) fn api_version() -> Result<&'static str, Failure> {
-    match env::var_os(INFO).filter(|info| !info.is_empty()) {
+    match env::var_os(INFO_VARIABLE).filter(|info| !info.is_empty()) {
         None => Ok(VERSIONS[0]),
         Some(info) => requested_version(info.to_str().unwrap_or_default()),
     }
 }
 
 fn requested_version(info: &str) -> Result<&'static str, Failure> {
-    let wrong = |what: &str| Failure::configuration(format!("the variable `{INFO}` {what}"));
+    let wrong =
+        |what: &str| Failure::configuration(format!("the variable `{INFO_VARIABLE}` {what}"));
     let info: Value = serde_json::from_str(info).map_err(|_| wrong("is not JSON"))?;
     let requested = info["apiVersion"].as_str();
     let known = VERSIONS.iter().find(|version| Some(**version) == requested);

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The variables that may hold a client secret by convention. The command gets a token and does not need them.
-const SECRETS: [&str; 5] = [
+const SECRET_VARIABLES: [&str; 5] = [
     "HALLPASS_CLIENT_SECRET",
     "CAMALL_CLIENT_SECRET",
     "HALLPASS_PRIVATE_KEY",
@@ -33,7 +33,7 @@ pub(crate) fn run(common: &Common, args: &Exec) -> Result<ExitCode, Failure> {
     let token = tokens::block_on(tokens.token())?;
     let mut command = Command::new(program);
     command.args(arguments);
-    for name in SECRETS {
+    for name in SECRET_VARIABLES {
         command.env_remove(name);
     }
     for reference in tokens.settings.authentication.references() {
@@ -48,7 +48,7 @@ pub(crate) fn run(common: &Common, args: &Exec) -> Result<ExitCode, Failure> {
     }
     command.env(&args.name, token.expose());
     drop((token, tokens));
-    let error = match replace(command) {
+    let error = match replace_process(command) {
         Ok(code) => return Ok(code),
         Err(error) => error,
     };
@@ -63,7 +63,7 @@ pub(crate) fn run(common: &Common, args: &Exec) -> Result<ExitCode, Failure> {
 
 /// Replaces this process with the command, which then owns signals, terminal and exit code.
 #[cfg(unix)]
-fn replace(mut command: Command) -> io::Result<ExitCode> {
+fn replace_process(mut command: Command) -> io::Result<ExitCode> {
     use std::os::unix::process::CommandExt as _;
 
     Err(command.exec())
@@ -72,7 +72,7 @@ fn replace(mut command: Command) -> io::Result<ExitCode> {
 /// Runs the command, waits for it and returns its exit code: Windows cannot replace a process. The console sends Ctrl-C
 /// and Ctrl-Break to both processes, and the command decides what to do with them.
 #[cfg(windows)]
-fn replace(mut command: Command) -> io::Result<ExitCode> {
+fn replace_process(mut command: Command) -> io::Result<ExitCode> {
     use tokio::signal::windows::{ctrl_break, ctrl_c};
 
     // While these listeners exist, the signals do not end this process. Without a console there are no signals.

@@ -13,7 +13,7 @@ use crate::{args::Inspect, failure::Failure, jwt, out};
 /// The longest accepted input: longer than any header that a server accepts.
 const MAX_BYTES: u64 = 256 << 10;
 /// The claims that are times (RFC 7519 section 4.1, OpenID Connect), in seconds since 1970.
-const TIMES: [&str; 4] = ["exp", "nbf", "iat", "auth_time"];
+const TIME_CLAIMS: [&str; 4] = ["exp", "nbf", "iat", "auth_time"];
 
 pub(crate) fn run(args: &Inspect) -> Result<(), Failure> {
     if !args.arguments.is_empty() {
@@ -83,7 +83,7 @@ fn describe_token(token: &str, now: SystemTime) -> Value {
 
 fn readable_times(claims: &Map<String, Value>, now: SystemTime) -> Map<String, Value> {
     let mut readable = Map::new();
-    for name in TIMES {
+    for name in TIME_CLAIMS {
         let seconds = claims.get(name).and_then(Value::as_f64);
         let since = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let Some(at) = since.and_then(|since| UNIX_EPOCH.checked_add(since)) else {
@@ -97,14 +97,14 @@ fn readable_times(claims: &Map<String, Value>, now: SystemTime) -> Map<String, V
 /// Formats a time as `2026-11-25T12:00:00Z, in 59m 58s`.
 fn format_time(at: SystemTime, now: SystemTime) -> String {
     /// The last second that RFC 3339 can express: the end of the year 9999.
-    const LAST: u64 = 253_402_300_799;
+    const MAX_SECONDS: u64 = 253_402_300_799;
     let whole = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs()));
     let distance = match at.duration_since(now) {
         Ok(ahead) => format!("in {}", whole(ahead)),
         Err(behind) => format!("{} ago", whole(behind.duration())),
     };
     match at.duration_since(UNIX_EPOCH) {
-        Ok(since) if since.as_secs() <= LAST => {
+        Ok(since) if since.as_secs() <= MAX_SECONDS => {
             format!("{}, {distance}", humantime::format_rfc3339_seconds(at))
         }
         _ => distance,

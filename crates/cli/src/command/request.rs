@@ -213,7 +213,7 @@ async fn print_response(
     host: &str,
 ) -> Result<ExitCode, Failure> {
     let status = response.status();
-    let mut has_reader = !options.include || out::part(&response_head(&response))?;
+    let mut has_reader = !options.include || out::write_part(&response_head(&response))?;
     if options.verbose {
         out::note(&format!("{host}: HTTP {}", status.as_u16()));
     }
@@ -221,7 +221,7 @@ async fn print_response(
     // The response may take any time, as long as data arrives and is read.
     while has_reader {
         match timeout(options.idle_timeout, response.chunk()).await {
-            Ok(Ok(Some(part))) => has_reader = out::part(&part)?,
+            Ok(Ok(Some(part))) => has_reader = out::write_part(&part)?,
             Ok(Ok(None)) => break,
             Ok(Err(error)) => return Err(http::request_failure(&error, host, None)),
             Err(_) => {

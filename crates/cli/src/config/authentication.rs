@@ -61,7 +61,7 @@ impl AuthenticationSettings {
         if client.authentication.is_none() || client.method_source == client.credential_source {
             check_effects(client, method)?;
         }
-        let found = |setting: &Option<SecretReference>, missing: &Missing| {
+        let required = |setting: &Option<SecretReference>, missing: &MissingCredential| {
             let setting = setting.clone();
             setting
                 .ok_or_else(|| missing_setting(missing.what, missing.set, missing.variable, file))
@@ -81,29 +81,29 @@ impl AuthenticationSettings {
                     }
                     _ => None,
                 },
-                secret: found(&client.client_secret, &SECRET)?,
+                secret: required(&client.client_secret, &MISSING_SECRET)?,
             },
             Some(AuthenticationMethod::ClientSecretJwt) => Self::ClientSecretJwt {
-                secret: found(&client.client_secret, &SECRET)?,
+                secret: required(&client.client_secret, &MISSING_SECRET)?,
             },
             Some(AuthenticationMethod::PrivateKeyJwt) => Self::PrivateKeyJwt {
                 // The certificate's text may include its key.
-                key: found(
+                key: required(
                     &client.private_key.clone().or(client.certificate.clone()),
-                    &KEY,
+                    &MISSING_KEY,
                 )?,
                 certificate: client.certificate.clone(),
                 key_id: client.key_id.clone(),
                 algorithm: client.algorithm.clone(),
             },
             Some(AuthenticationMethod::WorkloadIdentity) => Self::WorkloadIdentity {
-                assertion: found(&client.assertion, &ASSERTION)?,
+                assertion: required(&client.assertion, &MISSING_ASSERTION)?,
             },
             Some(
                 method @ (AuthenticationMethod::TlsClientAuth
                 | AuthenticationMethod::SelfSignedTlsClientAuth),
             ) => Self::MutualTls {
-                certificate: found(&client.certificate, &CERTIFICATE)?,
+                certificate: required(&client.certificate, &MISSING_CERTIFICATE)?,
                 key: client.private_key.clone(),
                 self_signed: method == AuthenticationMethod::SelfSignedTlsClientAuth,
                 bound_tokens: client.bound_tokens.unwrap_or(true),
@@ -159,28 +159,28 @@ impl AuthenticationSettings {
 }
 
 /// The parts of the message about a missing credential.
-struct Missing {
+struct MissingCredential {
     what: &'static str,
     set: &'static str,
     variable: &'static str,
 }
 
-const SECRET: Missing = Missing {
+const MISSING_SECRET: MissingCredential = MissingCredential {
     what: "the client secret",
     set: "`client_secret` with a reference such as `file:/run/secrets/client`",
     variable: "HALLPASS_CLIENT_SECRET",
 };
-const KEY: Missing = Missing {
+const MISSING_KEY: MissingCredential = MissingCredential {
     what: "the client's private key",
     set: "`private_key` with a reference such as `file:/run/secrets/client.pem`",
     variable: "HALLPASS_PRIVATE_KEY_FILE",
 };
-const ASSERTION: Missing = Missing {
+const MISSING_ASSERTION: MissingCredential = MissingCredential {
     what: "the platform's assertion",
     set: "`assertion` with a reference such as `file:/var/run/secrets/tokens/login`",
     variable: "HALLPASS_ASSERTION_FILE",
 };
-const CERTIFICATE: Missing = Missing {
+const MISSING_CERTIFICATE: MissingCredential = MissingCredential {
     what: "the client certificate",
     set: "`certificate` with a reference such as `file:/run/tls/tls.crt`",
     variable: "HALLPASS_CERTIFICATE_FILE",

@@ -6,15 +6,15 @@ use hallpass::secrets::SecretReference;
 
 use super::{
     layer::Layer,
-    unit::{ClientUnit, ServerUnit, Source},
+    unit::{ClientUnit, ServerUnit, SettingSource},
     values,
 };
 use crate::failure::Failure;
 
 /// The variables of a process. An empty one counts as unset.
-pub(crate) struct Variables(Box<LookUp>);
+pub(crate) struct Variables(Box<Lookup>);
 
-type LookUp = dyn Fn(&str) -> Option<OsString>;
+type Lookup = dyn Fn(&str) -> Option<OsString>;
 
 impl Variables {
     pub(crate) fn of_this_process() -> Self {
@@ -35,7 +35,7 @@ impl Variables {
 }
 
 /// A variable that camall.io's adapter reads too.
-const CAMALL: &str = "CAMALL_CLIENT_ID";
+const CAMALL_VARIABLE: &str = "CAMALL_CLIENT_ID";
 
 /// Reads the variables of this command, and those of camall's adapter if neither a profile nor a `HALLPASS_` variable
 /// names a server.
@@ -59,7 +59,7 @@ pub(crate) fn read_layer(variables: &Variables, profile: bool) -> Result<Layer, 
         resource: text("HALLPASS_RESOURCE")?.into_iter().collect(),
         ..ours
     };
-    if profile || ours.server.setting().is_some() || variables.os(CAMALL).is_none() {
+    if profile || ours.server.setting().is_some() || variables.os(CAMALL_VARIABLE).is_none() {
         return Ok(ours);
     }
     let camall = read_prefixed(variables, "CAMALL")?;
@@ -72,7 +72,7 @@ pub(crate) fn read_layer(variables: &Variables, profile: bool) -> Result<Layer, 
 
 /// Reads the variables that this command and camall's adapter name alike.
 fn read_prefixed(variables: &Variables, prefix: &'static str) -> Result<Layer, Failure> {
-    let source = Source::Variables(prefix);
+    let source = SettingSource::Variables(prefix);
     let text = |name: &str| variables.text(&format!("{prefix}_{name}"));
     let method = text("AUTHENTICATION")?;
     let method = method

@@ -14,7 +14,7 @@ use toml::{
 use super::{
     layer::Layer,
     paths::ConfigFile,
-    unit::{ClientUnit, Source},
+    unit::{ClientUnit, SettingSource},
     values,
 };
 use crate::failure::Failure;
@@ -22,7 +22,7 @@ use crate::failure::Failure;
 /// The longest accepted file: longer than any person writes.
 const MAX_BYTES: usize = 1 << 20;
 /// The profile that is used when none is named.
-const DEFAULT: &str = "default";
+const DEFAULT_PROFILE: &str = "default";
 
 const KEYS: [&str; 31] = [
     "algorithm",
@@ -204,7 +204,7 @@ impl Document<'_> {
             let mut profiles = profiles.into_iter().flatten();
             profiles.find(|(key, _)| key.get_ref() == name)
         };
-        let (name, by) = chosen.unwrap_or((DEFAULT, ""));
+        let (name, by) = chosen.unwrap_or((DEFAULT_PROFILE, ""));
         let Some((_, found)) = find(name) else {
             if chosen.is_none() {
                 return Ok(None);
@@ -234,7 +234,7 @@ impl Document<'_> {
     }
 
     fn layer(&self, name: &str, table: &DeTable<'_>) -> Result<Layer, Failure> {
-        let source = Source::Profile(name.to_owned());
+        let source = SettingSource::Profile(name.to_owned());
         let mut layer = Layer {
             client: ClientUnit::default().with_source(&source),
             ..Layer::default()
@@ -242,23 +242,27 @@ impl Document<'_> {
         layer.server.source = source;
         for (key, value) in table {
             match &**key.get_ref() {
-                "allowed_origins" => layer.allowed_origins = self.texts(key, value)?,
-                "algorithm" => layer.client.algorithm = Some(self.text(key, value)?.to_owned()),
-                "assertion" => layer.client.assertion = Some(self.secret(key, value)?),
-                "audience" => layer.audience = self.texts(key, value)?,
+                "allowed_origins" => layer.allowed_origins = self.strings(key, value)?,
+                "algorithm" => layer.client.algorithm = Some(self.string(key, value)?.to_owned()),
+                "assertion" => layer.client.assertion = Some(self.secret_reference(key, value)?),
+                "audience" => layer.audience = self.strings(key, value)?,
                 "authentication" => {
-                    let method = values::parse_method(self.text(key, value)?);
+                    let method = values::parse_method(self.string(key, value)?);
                     layer.client.authentication =
                         Some(method.map_err(|why| self.invalid_value(key, value, why))?);
                 }
-                "ca_file" => layer.ca_file = Some(self.text(key, value)?.into()),
+                "ca_file" => layer.ca_file = Some(self.string(key, value)?.into()),
                 "bound_tokens" => layer.client.bound_tokens = Some(self.boolean(key, value)?),
-                "certificate" => layer.client.certificate = Some(self.secret(key, value)?),
+                "certificate" => {
+                    layer.client.certificate = Some(self.secret_reference(key, value)?)
+                }
                 "cache" => layer.cache = Some(self.boolean(key, value)?),
-                "client_id" => layer.client.client_id = Some(self.text(key, value)?.to_owned()),
-                "client_secret" => layer.client.client_secret = Some(self.secret(key, value)?),
-                "command_timeout" => layer.command_timeout = Some(self.time(key, value)?),
-                "connect_timeout" => layer.connect_timeout = Some(self.time(key, value)?),
+                "client_id" => layer.client.client_id = Some(self.string(key, value)?.to_owned()),
+                "client_secret" => {
+                    layer.client.client_secret = Some(self.secret_reference(key, value)?)
+                }
+                "command_timeout" => layer.command_timeout = Some(self.duration(key, value)?),
+                "connect_timeout" => layer.connect_timeout = Some(self.duration(key, value)?),
                 "danger_allow_http_on_loopback" => {
                     layer.danger_allow_http_on_loopback = Some(self.boolean(key, value)?);
                 }
@@ -266,41 +270,43 @@ impl Document<'_> {
                     layer.server.danger_token_endpoint_as_audience =
                         Some(self.boolean(key, value)?);
                 }
-                "issuer" => layer.server.issuer = Some(self.text(key, value)?.to_owned()),
-                "key_id" => layer.client.key_id = Some(self.text(key, value)?.to_owned()),
+                "issuer" => layer.server.issuer = Some(self.string(key, value)?.to_owned()),
+                "key_id" => layer.client.key_id = Some(self.string(key, value)?.to_owned()),
                 "lenient_responses" => layer.lenient_responses = Some(self.boolean(key, value)?),
-                "max_lifetime" => layer.max_lifetime = Some(self.time(key, value)?),
+                "max_lifetime" => layer.max_lifetime = Some(self.duration(key, value)?),
                 "openid_discovery" => {
                     layer.server.openid_discovery = Some(self.boolean(key, value)?);
                 }
-                "private_key" => layer.client.private_key = Some(self.secret(key, value)?),
-                "parameters" => layer.parameters = self.pairs(key, value)?,
-                "provider" => layer.server.provider = Some(self.text(key, value)?.to_owned()),
-                "proxy" => layer.proxy = Some(self.text(key, value)?.to_owned()),
+                "private_key" => {
+                    layer.client.private_key = Some(self.secret_reference(key, value)?);
+                }
+                "parameters" => layer.parameters = self.string_pairs(key, value)?,
+                "provider" => layer.server.provider = Some(self.string(key, value)?.to_owned()),
+                "proxy" => layer.proxy = Some(self.string(key, value)?.to_owned()),
                 "require_granted_scopes" => {
                     layer.require_granted_scopes = Some(self.boolean(key, value)?);
                 }
-                "resource" => layer.resource = self.texts(key, value)?,
-                "scope" => layer.scope = Some(self.texts(key, value)?.join(" ")),
-                "timeout" => layer.timeout = Some(self.time(key, value)?),
+                "resource" => layer.resource = self.strings(key, value)?,
+                "scope" => layer.scope = Some(self.strings(key, value)?.join(" ")),
+                "timeout" => layer.timeout = Some(self.duration(key, value)?),
                 "token_endpoint" => {
-                    layer.server.token_endpoint = Some(self.text(key, value)?.to_owned());
+                    layer.server.token_endpoint = Some(self.string(key, value)?.to_owned());
                 }
-                "user_agent" => layer.user_agent = Some(self.text(key, value)?.to_owned()),
-                "variables" => layer.server.variables = self.pairs(key, value)?,
+                "user_agent" => layer.user_agent = Some(self.string(key, value)?.to_owned()),
+                "variables" => layer.server.variables = self.string_pairs(key, value)?,
                 _ => return Err(self.unknown_setting(key, KEYS)),
             }
         }
         Ok(layer)
     }
 
-    fn text<'v>(&self, key: &Key<'_>, value: &'v Value<'_>) -> Result<&'v str, Failure> {
+    fn string<'v>(&self, key: &Key<'_>, value: &'v Value<'_>) -> Result<&'v str, Failure> {
         let text = value.get_ref().as_str();
         text.ok_or_else(|| self.invalid_value(key, value, "expected a string in quotes"))
     }
 
     /// Reads a string, or a list of strings.
-    fn texts(&self, key: &Key<'_>, value: &Value<'_>) -> Result<Vec<String>, Failure> {
+    fn strings(&self, key: &Key<'_>, value: &Value<'_>) -> Result<Vec<String>, Failure> {
         let Some(list) = value.get_ref().as_array() else {
             let text = value.get_ref().as_str();
             return match text {
@@ -312,7 +318,7 @@ impl Document<'_> {
                 )),
             };
         };
-        let text = |item: &Value<'_>| self.text(key, item).map(str::to_owned);
+        let text = |item: &Value<'_>| self.string(key, item).map(str::to_owned);
         list.iter().map(text).collect()
     }
 
@@ -322,7 +328,7 @@ impl Document<'_> {
     }
 
     /// Reads a duration such as `10s`, or a number of seconds.
-    fn time(&self, key: &Key<'_>, value: &Value<'_>) -> Result<std::time::Duration, Failure> {
+    fn duration(&self, key: &Key<'_>, value: &Value<'_>) -> Result<std::time::Duration, Failure> {
         let text = match value.get_ref() {
             DeValue::String(text) => &**text,
             DeValue::Integer(seconds) if seconds.radix() == 10 => seconds.as_str(),
@@ -331,7 +337,11 @@ impl Document<'_> {
         values::parse_duration(text).map_err(|why| self.invalid_value(key, value, why))
     }
 
-    fn pairs(&self, key: &Key<'_>, value: &Value<'_>) -> Result<Vec<(String, String)>, Failure> {
+    fn string_pairs(
+        &self,
+        key: &Key<'_>,
+        value: &Value<'_>,
+    ) -> Result<Vec<(String, String)>, Failure> {
         let Some(table) = value.get_ref().as_table() else {
             return Err(self.invalid_value(
                 key,
@@ -342,14 +352,18 @@ impl Document<'_> {
         let pair = |(name, value): (&Key<'_>, &Value<'_>)| {
             Ok((
                 name.get_ref().to_string(),
-                self.text(key, value)?.to_owned(),
+                self.string(key, value)?.to_owned(),
             ))
         };
         table.iter().map(pair).collect()
     }
 
-    fn secret(&self, key: &Key<'_>, value: &Value<'_>) -> Result<SecretReference, Failure> {
-        let text = self.text(key, value)?;
+    fn secret_reference(
+        &self,
+        key: &Key<'_>,
+        value: &Value<'_>,
+    ) -> Result<SecretReference, Failure> {
+        let text = self.string(key, value)?;
         if self.is_of_others && text.starts_with("command:") {
             let why = "no command is run from a file that another user can write; make this user its owner, and run `chmod go-w` on it";
             return Err(self.invalid_value(key, value, why));

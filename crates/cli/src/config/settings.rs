@@ -10,7 +10,7 @@ use super::{
     layer::Layer,
     missing::missing_setting,
     server::{Server, ServerAddress, parse_provider, token_endpoint},
-    unit::{ServerUnit, Source},
+    unit::{ServerUnit, SettingSource},
 };
 use crate::failure::Failure;
 
@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     pub(crate) server: Server,
     pub(crate) address: ServerAddress,
     /// The source that names the server.
-    pub(crate) server_source: Source,
+    pub(crate) server_source: SettingSource,
     /// The audience of assertions.
     pub(crate) audience: Audience,
     pub(crate) client_id: String,
@@ -143,8 +143,8 @@ impl Settings {
 
     /// Returns how long a token request may take with its retries, and with the command that prints the secret.
     pub(crate) fn call_deadline(&self) -> Duration {
-        const REQUESTS: Duration = Duration::from_secs(30);
-        REQUESTS.saturating_add(self.command_timeout.unwrap_or_default())
+        const REQUESTS_TIMEOUT: Duration = Duration::from_secs(30);
+        REQUESTS_TIMEOUT.saturating_add(self.command_timeout.unwrap_or_default())
     }
 
     /// Returns the server's host, with its port if it is not the scheme's default.

@@ -10,7 +10,7 @@ use crate::{args::AuthenticationMethod, failure::Failure};
 
 /// The source of a setting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum SettingSource {
     #[default]
     Flags,
     /// Environment variables with this prefix.
@@ -18,7 +18,7 @@ pub(crate) enum Source {
     Profile(String),
 }
 
-impl Source {
+impl SettingSource {
     /// Returns the name of a setting as it is written in this source.
     pub(crate) fn name_of(&self, setting: &str) -> String {
         match self {
@@ -38,7 +38,7 @@ impl Source {
 /// The authorization server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServerUnit {
-    pub(crate) source: Source,
+    pub(crate) source: SettingSource,
     pub(crate) provider: Option<String>,
     pub(crate) variables: Vec<(String, String)>,
     pub(crate) token_endpoint: Option<String>,
@@ -79,14 +79,14 @@ impl ServerUnit {
 /// The client and its credential.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientUnit {
-    pub(crate) id_source: Source,
+    pub(crate) id_source: SettingSource,
     pub(crate) client_id: Option<String>,
-    pub(crate) credential_source: Source,
+    pub(crate) credential_source: SettingSource,
     pub(crate) client_secret: Option<SecretReference>,
     pub(crate) private_key: Option<SecretReference>,
     pub(crate) certificate: Option<SecretReference>,
     pub(crate) assertion: Option<SecretReference>,
-    pub(crate) method_source: Source,
+    pub(crate) method_source: SettingSource,
     pub(crate) authentication: Option<AuthenticationMethod>,
     pub(crate) bound_tokens: Option<bool>,
     pub(crate) key_id: Option<String>,
@@ -95,7 +95,7 @@ pub(crate) struct ClientUnit {
 
 impl ClientUnit {
     /// Sets the source of all of these settings.
-    pub(crate) fn with_source(self, source: &Source) -> Self {
+    pub(crate) fn with_source(self, source: &SettingSource) -> Self {
         Self {
             id_source: source.clone(),
             credential_source: source.clone(),
@@ -191,7 +191,7 @@ impl ClientUnit {
              server and a client from the same source"
         ));
         Err(failure.with_remedy(match (&self.credential_source, &server.source) {
-            (Source::Variables(prefix), Source::Profile(_)) => format!(
+            (SettingSource::Variables(prefix), SettingSource::Profile(_)) => format!(
                 "to use both, set `{credential} = \"env:{prefix}_{}\"` in the profile, or pass `--{ALLOW_MIXED}`",
                 credential.to_ascii_uppercase()
             ),
@@ -216,7 +216,7 @@ fn first_set<const N: usize>(settings: [(&'static str, bool); N]) -> Option<&'st
 mod tests {
     use super::*;
 
-    fn server(source: &Source, endpoint: Option<&str>, issuer: Option<&str>) -> ServerUnit {
+    fn server(source: &SettingSource, endpoint: Option<&str>, issuer: Option<&str>) -> ServerUnit {
         ServerUnit {
             source: source.clone(),
             token_endpoint: endpoint.map(str::to_owned),
@@ -225,7 +225,7 @@ mod tests {
         }
     }
 
-    fn client(source: &Source, id: Option<&str>, secret: Option<&str>) -> ClientUnit {
+    fn client(source: &SettingSource, id: Option<&str>, secret: Option<&str>) -> ClientUnit {
         let secret = secret.map(|name| format!("env:{name}").parse().unwrap());
         ClientUnit {
             client_id: id.map(str::to_owned),
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_server_is_replaced_as_a_whole() {
-        let (flags, profile) = (Source::Flags, Source::Profile("a".into()));
+        let (flags, profile) = (SettingSource::Flags, SettingSource::Profile("a".into()));
         let below = server(&profile, Some("https://a/t"), Some("https://a"));
         let over = |above: ServerUnit| above.over(below.clone());
         let other = over(server(&flags, None, Some("https://b")));
@@ -257,8 +257,8 @@ mod tests {
 
     #[test]
     fn server_client_and_credential_come_from_one_source() {
-        let (flags, variables) = (Source::Flags, Source::Variables("HALLPASS"));
-        let profile = Source::Profile("a".into());
+        let (flags, variables) = (SettingSource::Flags, SettingSource::Variables("HALLPASS"));
+        let profile = SettingSource::Profile("a".into());
         let known = server(&profile, Some("https://a/t"), None);
         let below = client(&profile, Some("orders"), Some("SECRET"));
         let check = |above: ClientUnit, server: &ServerUnit| {
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_method_alone_applies_to_the_client_below() {
-        let (flags, profile) = (Source::Flags, Source::Profile("a".into()));
+        let (flags, profile) = (SettingSource::Flags, SettingSource::Profile("a".into()));
         let method = ClientUnit {
             authentication: Some(AuthenticationMethod::ClientSecretPost),
             ..ClientUnit::default()

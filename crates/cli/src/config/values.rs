@@ -8,13 +8,13 @@ use crate::args::AuthenticationMethod;
 
 /// Parses `10s`, `500ms` or `1m 30s`; a bare number is seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
-    const SYNTAX: &str = "expected a duration greater than zero, such as `10s`, `500ms` or `2m`";
+    const EXPECTED: &str = "expected a duration greater than zero, such as `10s`, `500ms` or `2m`";
     let parsed = match text.trim().parse::<u32>() {
         Ok(seconds) => Duration::from_secs(seconds.into()),
-        Err(_) => humantime::parse_duration(text.trim()).map_err(|_| SYNTAX)?,
+        Err(_) => humantime::parse_duration(text.trim()).map_err(|_| EXPECTED)?,
     };
     if parsed.is_zero() {
-        Err(SYNTAX)
+        Err(EXPECTED)
     } else {
         Ok(parsed)
     }

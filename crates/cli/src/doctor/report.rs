@@ -140,10 +140,10 @@ impl Report {
     }
 
     pub(super) fn print(&self) -> Result<(), Failure> {
-        let text = self.text(speaks_unicode());
+        let text = self.text(supports_unicode());
         let mut out = anstream::stdout();
         let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        out::reader_stays(written).map(|_| ())
+        out::is_reader_open(written).map(|_| ())
     }
 
     fn text(&self, unicode: bool) -> String {
@@ -174,7 +174,7 @@ impl Report {
 }
 
 /// Returns true if the terminal can be expected to show a tick, according to its locale.
-fn speaks_unicode() -> bool {
+fn supports_unicode() -> bool {
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
     if cfg!(windows) || !is_terminal {
         return is_terminal;

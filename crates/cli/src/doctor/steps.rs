@@ -22,7 +22,7 @@ use x509_cert::{Certificate, der::Decode as _};
 
 use super::{authentication, report::Report, validity::Validity};
 use crate::{
-    config::{Settings, Source},
+    config::{SettingSource, Settings},
     explain,
     failure::{Exit, Failure},
     http, jwt, source,
@@ -87,16 +87,16 @@ pub(super) async fn run_steps(settings: &Settings, report: &mut Report) -> Resul
         report.skipped(DNS, &connection);
         report.skipped(TCP, &connection);
     } else {
-        let addresses = record(report, DNS, dns(&url).await)?;
+        let addresses = record(report, DNS, resolve_host(&url).await)?;
         report.ok(DNS, join_addresses(&addresses));
-        let address = record(report, TCP, tcp(&addresses).await)?;
+        let address = record(report, TCP, connect(&addresses).await)?;
         report.ok(TCP, format!("connected to {address}"));
     }
     let probe = record(report, TLS, probe_server(settings, &url).await)?;
-    tls(&url, probe.certificate.as_deref(), report);
-    clock(&probe, report);
+    report_certificate(&url, probe.certificate.as_deref(), report);
+    report_clock(&probe, report);
 
-    let metadata = metadata(settings, report).await;
+    let metadata = fetch_metadata(settings, report).await;
     let metadata = record(report, METADATA, metadata)?;
 
     let token = source.token(&settings.request).await;
@@ -118,9 +118,9 @@ pub(super) async fn run_steps(settings: &Settings, report: &mut Report) -> Resul
             token.expose().len()
         ),
     );
-    let scopes = record(report, SCOPES, scopes(settings, &token))?;
+    let scopes = record(report, SCOPES, check_scopes(settings, &token))?;
     report.ok(SCOPES, scopes);
-    lifetime(&token, report);
+    report_lifetime(&token, report);
     Ok(())
 }
 
@@ -138,7 +138,7 @@ fn record<T>(
 
 fn describe_settings(settings: &Settings) -> String {
     let from = match (&settings.server_source, &settings.file) {
-        (Source::Profile(profile), Some(file)) => {
+        (SettingSource::Profile(profile), Some(file)) => {
             format!("profile `{profile}` of {}", file.display())
         }
         _ => "flags and environment".to_owned(),
@@ -151,7 +151,7 @@ fn describe_settings(settings: &Settings) -> String {
 }
 
 /// Fetches the server's metadata, if it is identified by its issuer.
-async fn metadata(
+async fn fetch_metadata(
     settings: &Settings,
     report: &mut Report,
 ) -> Result<Option<Arc<Metadata>>, Failure> {
@@ -171,7 +171,7 @@ async fn metadata(
     Ok(metadata)
 }
 
-async fn dns(url: &Url) -> Result<Vec<SocketAddr>, Failure> {
+async fn resolve_host(url: &Url) -> Result<Vec<SocketAddr>, Failure> {
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or(443);
     let unknown = |why: String| {
@@ -185,9 +185,9 @@ async fn dns(url: &Url) -> Result<Vec<SocketAddr>, Failure> {
     };
     // An IPv6 address is in brackets in a URL but not here.
     let name = host.trim_start_matches('[').trim_end_matches(']');
-    let found = timeout(STEP_TIMEOUT, net::lookup_host((name, port))).await;
-    let found = found.map_err(|_| unknown(format!(" within {STEP_TIMEOUT:?}")))?;
-    let addresses: Vec<SocketAddr> = found
+    let lookup = timeout(STEP_TIMEOUT, net::lookup_host((name, port))).await;
+    let lookup = lookup.map_err(|_| unknown(format!(" within {STEP_TIMEOUT:?}")))?;
+    let addresses: Vec<SocketAddr> = lookup
         .map_err(|error| unknown(format!(": {error}")))?
         .collect();
     if addresses.is_empty() {
@@ -206,7 +206,7 @@ fn join_addresses(addresses: &[SocketAddr]) -> String {
 }
 
 /// Returns the first address that accepts a connection.
-async fn tcp(addresses: &[SocketAddr]) -> Result<SocketAddr, Failure> {
+async fn connect(addresses: &[SocketAddr]) -> Result<SocketAddr, Failure> {
     let mut why = String::new();
     for address in addresses {
         match timeout(STEP_TIMEOUT, net::TcpStream::connect(address)).await {
@@ -256,7 +256,7 @@ async fn probe_server(settings: &Settings, url: &Url) -> Result<Probe, Failure> 
     })
 }
 
-fn tls(url: &Url, certificate: Option<&[u8]>, report: &mut Report) {
+fn report_certificate(url: &Url, certificate: Option<&[u8]>, report: &mut Report) {
     if url.scheme() != "https" {
         report.skipped(TLS, "plain HTTP to a loopback address");
         return;
@@ -280,7 +280,7 @@ fn tls(url: &Url, certificate: Option<&[u8]>, report: &mut Report) {
     }
 }
 
-fn clock(probe: &Probe, report: &mut Report) {
+fn report_clock(probe: &Probe, report: &mut Report) {
     let date = probe.headers.get(DATE).and_then(|date| date.to_str().ok());
     let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
         report.ok(CLOCK, "the server sent no `Date` header");
@@ -309,7 +309,7 @@ fn clock(probe: &Probe, report: &mut Report) {
     }
 }
 
-fn scopes(settings: &Settings, token: &AccessToken) -> Result<String, Failure> {
+fn check_scopes(settings: &Settings, token: &AccessToken) -> Result<String, Failure> {
     let requested = settings.request.scopes();
     token.require_scopes(requested)?;
     let granted = token.scopes();
@@ -321,7 +321,7 @@ fn scopes(settings: &Settings, token: &AccessToken) -> Result<String, Failure> {
     })
 }
 
-fn lifetime(token: &AccessToken, report: &mut Report) {
+fn report_lifetime(token: &AccessToken, report: &mut Report) {
     let whole = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs()));
     let detail = format!("valid for {}", whole(token.lifetime()));
     let says = token.expires_at().zip(jwt::expiry(token.expose()));
@@ -367,7 +367,7 @@ mod tests {
             headers,
             at: UNIX_EPOCH + Duration::from_secs(at),
         };
-        clock(&probe, &mut report);
+        report_clock(&probe, &mut report);
         report.to_json()["steps"][0].to_string()
     }
 

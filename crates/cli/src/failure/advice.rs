@@ -10,7 +10,7 @@ use hallpass::{
 pub(crate) const PROXY_CREDENTIALS: &str = "set `proxy` to `system`, and the variable `HTTPS_PROXY` to the proxy's URL with user name and password";
 
 /// The hints that name methods, and their replacements. All others are used as they are.
-const IN_COMMAND: &[(Hint, &str)] = &[
+const COMMAND_HINTS: &[(Hint, &str)] = &[
     (
         hints::ENCODING,
         "check `client_id` and `client_secret`; the secret contains characters that some servers do not decode in HTTP Basic authentication: set `authentication` to `client_secret_basic_raw` for such a server",
@@ -84,8 +84,8 @@ const IN_COMMAND: &[(Hint, &str)] = &[
 pub(crate) const SETTINGS: [(&str, &str); 1] = [("add_root_certificates_pem", "ca_file")];
 
 /// Rewrites a hint in terms of this command.
-pub(crate) fn in_command(name: Option<&str>, text: &str) -> String {
-    let listed = IN_COMMAND.iter().find(|(hint, _)| hint.name() == name);
+pub(crate) fn command_hint(name: Option<&str>, text: &str) -> String {
+    let listed = COMMAND_HINTS.iter().find(|(hint, _)| hint.name() == name);
     match listed.filter(|_| name.is_some()) {
         Some((_, ours)) => (*ours).to_owned(),
         None => text.to_owned(),
@@ -93,10 +93,12 @@ pub(crate) fn in_command(name: Option<&str>, text: &str) -> String {
 }
 
 /// Returns the message and the remedy for an invalid setting, under the command's name for it.
-pub(super) fn of_setting(error: &BuildError) -> (String, Option<String>) {
+pub(super) fn setting_error(error: &BuildError) -> (String, Option<String>) {
     let renamed = SETTINGS.iter().find(|(name, _)| *name == error.setting());
     let setting = renamed.map_or(error.setting(), |(_, ours)| ours);
-    let hint = error.hint().map(|hint| in_command(error.hint_name(), hint));
+    let hint = error
+        .hint()
+        .map(|hint| command_hint(error.hint_name(), hint));
     (format!("{setting}: {}", error.message()), hint)
 }
 
@@ -106,7 +108,7 @@ mod tests {
 
     #[test]
     fn each_entry_replaces_an_existing_hint() {
-        for (hint, text) in IN_COMMAND {
+        for (hint, text) in COMMAND_HINTS {
             let known = hints::ALL.contains(hint) || camall::hints::ALL.contains(hint);
             assert!(known, "{text}");
             assert_ne!(hint.text(), *text);

@@ -210,7 +210,7 @@ fn parse_key(
     certified: bool,
 ) -> Result<SigningKey, BuildError> {
     // A JWK is the whole text.
-    let (jwk, certificate) = match text.find(CERTIFICATE) {
+    let (jwk, certificate) = match text.find(CERTIFICATE_BEGIN) {
         Some(at) if is_jwk(text) => text.split_at(at),
         _ => (text, text),
     };
@@ -233,7 +233,7 @@ fn parse_key(
 }
 
 /// The first line of a PEM certificate.
-const CERTIFICATE: &str = "-----BEGIN CERTIFICATE";
+const CERTIFICATE_BEGIN: &str = "-----BEGIN CERTIFICATE";
 
 /// Extracts the private key from this text, a PEM or a JWK.
 pub(crate) fn parse_private_key(text: &str) -> Result<SigningKey, BuildError> {

@@ -12,7 +12,7 @@ use super::files;
 const VERSION: u64 = 2;
 
 /// The first bytes of every entry.
-const START: &[u8] = b"{\"bytes\":";
+const ENTRY_START: &[u8] = b"{\"bytes\":";
 
 /// The largest lead over the clock at which an entry may have been written. An entry from further ahead is ignored: the
 /// clock was set back since, and the remaining lifetime is unknown. Runs share a clock, except with a home directory
@@ -30,7 +30,7 @@ pub(crate) struct Label {
 }
 
 /// The line before an entry's bytes.
-pub(super) struct Head {
+pub(super) struct EntryHeader {
     pub(super) label: Label,
     pub(super) fence: u64,
     pub(super) written: SystemTime,
@@ -46,7 +46,7 @@ pub(super) fn encode(
     now: SystemTime,
 ) -> Zeroizing<Vec<u8>> {
     let written = since_1970(now);
-    let head = json!({
+    let header = json!({
         "version": VERSION,
         // An entry copied to another key's file is ignored there.
         "key": key,
@@ -58,9 +58,9 @@ pub(super) fn encode(
         "fence": fence,
         "bytes": entry.len(),
     });
-    let head = head.to_string();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(head.len() + 1 + entry.len()));
-    bytes.extend_from_slice(head.as_bytes());
+    let header = header.to_string();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(header.len() + 1 + entry.len()));
+    bytes.extend_from_slice(header.as_bytes());
     bytes.push(b'\n');
     bytes.extend_from_slice(entry);
     bytes
@@ -68,12 +68,12 @@ pub(super) fn encode(
 
 /// Decodes an entry; `None` if it is damaged, for another key, or expired.
 pub(super) fn decode(bytes: &[u8], key: &str, now: SystemTime) -> Option<StoreEntry> {
-    let (head, entry) = split(bytes, key)?;
-    let left = head.left(now)?;
-    Some(StoreEntry::new(entry.to_vec(), head.fence, Some(left)))
+    let (header, entry) = split_header(bytes, key)?;
+    let left = header.left(now)?;
+    Some(StoreEntry::new(entry.to_vec(), header.fence, Some(left)))
 }
 
-impl Head {
+impl EntryHeader {
     /// Returns the remaining lifetime; `None` if the entry has expired or was written in the future.
     pub(super) fn left(&self, now: SystemTime) -> Option<Duration> {
         let ahead = self.written.duration_since(now).unwrap_or_default();
@@ -83,48 +83,49 @@ impl Head {
     }
 }
 
-/// Decodes the head; `None` if the entry is damaged or for another key.
-pub(super) fn head(bytes: &[u8], key: &str) -> Option<Head> {
-    split(bytes, key).map(|(head, _)| head)
+/// Decodes the header; `None` if the entry is damaged or for another key.
+pub(super) fn header(bytes: &[u8], key: &str) -> Option<EntryHeader> {
+    split_header(bytes, key).map(|(header, _)| header)
 }
 
-fn split<'a>(bytes: &'a [u8], key: &str) -> Option<(Head, &'a [u8])> {
+fn split_header<'a>(bytes: &'a [u8], key: &str) -> Option<(EntryHeader, &'a [u8])> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let entry = &bytes[end + 1..];
-    let head: Value = serde_json::from_slice(&bytes[..end]).ok()?;
-    let whole = head["bytes"].as_u64() == u64::try_from(entry.len()).ok();
-    if !whole || head["version"].as_u64() != Some(VERSION) || head["key"].as_str() != Some(key) {
+    let header: Value = serde_json::from_slice(&bytes[..end]).ok()?;
+    let whole = header["bytes"].as_u64() == u64::try_from(entry.len()).ok();
+    if !whole || header["version"].as_u64() != Some(VERSION) || header["key"].as_str() != Some(key)
+    {
         return None;
     }
-    let text = |name: &str| head[name].as_str().map(str::to_owned);
-    let time = |name: &str| UNIX_EPOCH.checked_add(Duration::from_millis(head[name].as_u64()?));
-    let head = Head {
+    let text = |name: &str| header[name].as_str().map(str::to_owned);
+    let time = |name: &str| UNIX_EPOCH.checked_add(Duration::from_millis(header[name].as_u64()?));
+    let header = EntryHeader {
         label: Label {
             profile: text("profile")?,
             host: text("host")?,
             scope: text("scope")?,
         },
-        fence: head["fence"].as_u64()?,
+        fence: header["fence"].as_u64()?,
         written: time("written_ms")?,
         expires: time("expires_ms")?,
     };
-    Some((head, entry))
+    Some((header, entry))
 }
 
-/// Returns true if this is the content of an entry: of any version, under any key, and perhaps cut off after its head.
+/// Returns true if this is the content of an entry of any version and key, even if it is cut off after its header.
 pub(super) fn is_entry(bytes: &[u8]) -> bool {
     let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
         return false;
     };
-    let head = serde_json::from_slice(&bytes[..end]).unwrap_or(Value::Null);
-    let key = head["key"].as_str();
-    head["version"].is_u64() && head["bytes"].is_u64() && key.is_some_and(files::is_key)
+    let header = serde_json::from_slice(&bytes[..end]).unwrap_or(Value::Null);
+    let key = header["key"].as_str();
+    header["version"].is_u64() && header["bytes"].is_u64() && key.is_some_and(files::is_key)
 }
 
 /// Returns true if this may be the start of an entry, from a process that died while it wrote.
 pub(super) fn is_partial_entry(bytes: &[u8]) -> bool {
-    let length = bytes.len().min(START.len());
-    bytes[..length] == START[..length]
+    let length = bytes.len().min(ENTRY_START.len());
+    bytes[..length] == ENTRY_START[..length]
 }
 
 fn since_1970(time: SystemTime) -> u64 {
@@ -147,7 +148,7 @@ mod tests {
     fn an_entry_is_valid_for_its_ttl_under_its_key() {
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let bytes = encoded(now);
-        assert!(bytes.starts_with(START));
+        assert!(bytes.starts_with(ENTRY_START));
         let left = |at| decode(&bytes, "k", at).map(|entry| entry.ttl().unwrap());
         assert_eq!(left(now), Some(60 * SECOND));
         assert_eq!(left(now + 59 * SECOND), Some(SECOND));

@@ -31,7 +31,8 @@ pub(crate) struct Removal {
     pub(crate) other_files: Vec<PathBuf>,
 }
 
-/// Lists the tokens cached in this directory without changing it. Returns an empty list if the directory does not exist.
+/// Lists the tokens cached in this directory without changing it. Returns an empty list if the directory does not
+/// exist.
 pub(crate) fn list(directory: &Path) -> io::Result<Vec<EntryFile>> {
     if !files::is_private_directory(directory)? {
         return Ok(Vec::new());
@@ -42,10 +43,10 @@ pub(crate) fn list(directory: &Path) -> io::Result<Vec<EntryFile>> {
         let Some(key) = files::entry_key(&path).map(str::to_owned) else {
             continue;
         };
-        let head = files::read(&path)?.and_then(|bytes| entry::head(&bytes, &key));
-        let is_entry = head.is_some()
+        let header = files::read(&path)?.and_then(|bytes| entry::header(&bytes, &key));
+        let is_entry = header.is_some()
             || files::read_exposed(&path)?.is_some_and(|bytes| entry::is_entry(&bytes));
-        let (label, expires) = head.map(|head| (head.label, head.expires)).unzip();
+        let (label, expires) = header.map(|header| (header.label, header.expires)).unzip();
         all.push(EntryFile {
             key,
             label,
@@ -85,8 +86,8 @@ pub(super) fn sweep(directory: &Path, now: SystemTime) {
     for file in all {
         let expired = |path: &Path| {
             let bytes = files::read(path).ok().flatten();
-            let head = bytes.and_then(|bytes| entry::head(&bytes, &file.key));
-            head.is_some_and(|head| head.expires <= now)
+            let header = bytes.and_then(|bytes| entry::header(&bytes, &file.key));
+            header.is_some_and(|header| header.expires <= now)
         };
         if file.expires.is_none_or(|expires| expires > now) {
             continue;

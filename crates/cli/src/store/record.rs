@@ -61,14 +61,14 @@ impl Record {
     }
 
     /// Draws the next fence number, which rises even if the previous record was lost.
-    pub(super) fn draw(self, now: SystemTime) -> Self {
+    pub(super) fn next_fence(self, now: SystemTime) -> Self {
         let fence = self.fence.saturating_add(1).max(milliseconds(now));
         Self { fence, ..self }
     }
 
     /// Grants the next lease.
-    pub(super) fn next(self, now: SystemTime, ttl: Duration) -> Self {
-        let Self { fence, .. } = self.draw(now);
+    pub(super) fn next_lease(self, now: SystemTime, ttl: Duration) -> Self {
+        let Self { fence, .. } = self.next_fence(now);
         let from = milliseconds(now);
         let record = Self {
             fence,
@@ -144,9 +144,9 @@ mod tests {
     #[test]
     fn fences_rise_even_if_the_record_is_lost() {
         let now = SystemTime::now();
-        let first = Record::parse(b"garbage").next(now, Duration::from_secs(15));
-        let second = first.next(now, Duration::from_secs(15));
-        let lost = Record::default().next(now + Duration::from_secs(1), Duration::MAX);
+        let first = Record::parse(b"garbage").next_lease(now, Duration::from_secs(15));
+        let second = first.next_lease(now, Duration::from_secs(15));
+        let lost = Record::default().next_lease(now + Duration::from_secs(1), Duration::MAX);
         assert!(first.fence < second.fence && second.fence < lost.fence);
     }
 
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_lease_expires_and_ends_if_the_clock_is_set_back() {
         let now = SystemTime::now();
-        let record = Record::default().next(now, Duration::from_secs(15));
+        let record = Record::default().next_lease(now, Duration::from_secs(15));
         let second = Duration::from_secs(1);
         assert!(record.in_force(now) && record.in_force(now + 14 * second));
         assert!(!record.in_force(now + 15 * second) && !record.in_force(now - second));

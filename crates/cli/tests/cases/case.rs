@@ -45,11 +45,11 @@ pub(crate) struct Run {
     /// Settings in addition to the profile's.
     pub(crate) settings: String,
     pub(crate) environment: Vec<(String, String)>,
-    pub(crate) expected: Expected,
+    pub(crate) expected: Expectation,
 }
 
 #[derive(Clone, Default)]
-pub(crate) struct Expected {
+pub(crate) struct Expectation {
     pub(crate) exit: i32,
     /// The number of requests to each server.
     pub(crate) requests: BTreeMap<String, usize>,
@@ -67,9 +67,9 @@ pub(crate) struct Expected {
     pub(crate) files: BTreeMap<String, String>,
 }
 
-impl Expected {
+impl Expectation {
     /// Returns the expectations with the servers' addresses filled in.
-    pub(crate) fn filled(&self, places: &BTreeMap<String, String>) -> Self {
+    pub(crate) fn fill_placeholders(&self, places: &BTreeMap<String, String>) -> Self {
         let mut expected = self.clone();
         let lists = [
             &mut expected.stdout_has,
@@ -80,16 +80,16 @@ impl Expected {
             &mut expected.sent_lacks,
         ];
         for text in lists.into_iter().flatten() {
-            *text = super::filled(text, places);
+            *text = super::fill_placeholders(text, places);
         }
         expected
     }
 }
 
-type Read<T> = Result<T, String>;
+type ReadResult<T> = Result<T, String>;
 
 impl Case {
-    pub(crate) fn read(text: &str) -> Read<Self> {
+    pub(crate) fn read(text: &str) -> ReadResult<Self> {
         let table = DeTable::parse(text).map_err(|error| error.to_string())?;
         let mut members = Members(object(table.get_ref()));
         // The subject is for human readers only.
@@ -99,7 +99,7 @@ impl Case {
         let mut servers = Vec::new();
         for (name, answers) in members.table("servers")? {
             let answers = list(answers)?.into_iter().map(Answer::read);
-            servers.push((name, answers.collect::<Read<Vec<_>>>()?));
+            servers.push((name, answers.collect::<ReadResult<Vec<_>>>()?));
         }
         let runs = members.list("runs")?.into_iter();
         let runs = runs.map(|run| Run::read(run, &servers));
@@ -107,7 +107,7 @@ impl Case {
             profile: members.text("profile")?.unwrap_or_default(),
             files: members.files()?,
             environment: members.pairs("environment")?,
-            runs: runs.collect::<Read<Vec<_>>>()?,
+            runs: runs.collect::<ReadResult<Vec<_>>>()?,
             tls: members.tls()?,
             servers,
             unix: members.flag("unix")?,
@@ -119,18 +119,18 @@ impl Case {
         let named = case.tls.values().flat_map(|(one, other)| [one, other]);
         named
             .map(|name| case.file(name))
-            .collect::<Read<Vec<_>>>()?;
+            .collect::<ReadResult<Vec<_>>>()?;
         Ok(case)
     }
 
-    pub(crate) fn file(&self, name: &str) -> Read<&File> {
+    pub(crate) fn file(&self, name: &str) -> ReadResult<&File> {
         let found = self.files.iter().find(|file| file.name == name);
         found.ok_or_else(|| format!("the case has no file `{name}`"))
     }
 }
 
 impl Answer {
-    fn read(value: Value) -> Read<Self> {
+    fn read(value: Value) -> ReadResult<Self> {
         let mut members = Members::of(value)?;
         let body = members.content("body", "body_base64")?;
         let status = members.number("status")?.unwrap_or(200);
@@ -148,7 +148,7 @@ impl Answer {
 }
 
 impl Run {
-    fn read(value: Value, servers: &[(String, Vec<Answer>)]) -> Read<Self> {
+    fn read(value: Value, servers: &[(String, Vec<Answer>)]) -> ReadResult<Self> {
         let mut members = Members::of(value)?;
         // The subject is for human readers only.
         members.text("subject")?;
@@ -157,15 +157,15 @@ impl Run {
             profile: members.text("profile")?,
             settings: members.text("settings")?.unwrap_or_default(),
             environment: members.pairs("environment")?,
-            expected: Expected::read(&mut members, servers)?,
+            expected: Expectation::read(&mut members, servers)?,
         };
         members.end()?;
         Ok(run)
     }
 }
 
-impl Expected {
-    fn read(members: &mut Members, servers: &[(String, Vec<Answer>)]) -> Read<Self> {
+impl Expectation {
+    fn read(members: &mut Members, servers: &[(String, Vec<Answer>)]) -> ReadResult<Self> {
         let exit = members.number("exit")?.ok_or("a run has no `exit`")?;
         let mut requests = BTreeMap::new();
         for (server, _) in servers {
@@ -208,14 +208,14 @@ impl Expected {
 struct Members(Map<String, Value>);
 
 impl Members {
-    fn of(value: Value) -> Read<Self> {
+    fn of(value: Value) -> ReadResult<Self> {
         match value {
             Value::Object(map) => Ok(Self(map)),
             other => Err(format!("{other} is no table")),
         }
     }
 
-    fn text(&mut self, name: &str) -> Read<Option<String>> {
+    fn text(&mut self, name: &str) -> ReadResult<Option<String>> {
         match self.0.remove(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -223,7 +223,7 @@ impl Members {
         }
     }
 
-    fn content(&mut self, text: &str, base64: &str) -> Read<Content> {
+    fn content(&mut self, text: &str, base64: &str) -> ReadResult<Content> {
         match (self.text(text)?, self.text(base64)?) {
             (Some(text), None) => Ok(Content::Text(text)),
             (None, Some(base64)) => Ok(Content::Base64(base64)),
@@ -231,14 +231,14 @@ impl Members {
         }
     }
 
-    fn number(&mut self, name: &str) -> Read<Option<i64>> {
+    fn number(&mut self, name: &str) -> ReadResult<Option<i64>> {
         let number = self.0.remove(name).map(|value| value.as_i64());
         number
             .map(|number| number.ok_or_else(|| format!("`{name}` is no number")))
             .transpose()
     }
 
-    fn flag(&mut self, name: &str) -> Read<bool> {
+    fn flag(&mut self, name: &str) -> ReadResult<bool> {
         let flag = self
             .0
             .remove(name)
@@ -246,11 +246,11 @@ impl Members {
         flag.ok_or_else(|| format!("`{name}` is no boolean"))
     }
 
-    fn list(&mut self, name: &str) -> Read<Vec<Value>> {
+    fn list(&mut self, name: &str) -> ReadResult<Vec<Value>> {
         self.0.remove(name).map_or(Ok(Vec::new()), list)
     }
 
-    fn texts(&mut self, name: &str) -> Read<Vec<String>> {
+    fn texts(&mut self, name: &str) -> ReadResult<Vec<String>> {
         let texts = self.list(name)?.into_iter().map(|value| match value {
             Value::String(text) => Ok(text),
             _ => Err(format!("`{name}` holds something else than texts")),
@@ -258,12 +258,12 @@ impl Members {
         texts.collect()
     }
 
-    fn table(&mut self, name: &str) -> Read<Map<String, Value>> {
+    fn table(&mut self, name: &str) -> ReadResult<Map<String, Value>> {
         let table = self.0.remove(name).map(Self::of).transpose()?;
         Ok(table.map(|members| members.0).unwrap_or_default())
     }
 
-    fn pairs(&mut self, name: &str) -> Read<Vec<(String, String)>> {
+    fn pairs(&mut self, name: &str) -> ReadResult<Vec<(String, String)>> {
         let pairs = self
             .table(name)?
             .into_iter()
@@ -274,7 +274,7 @@ impl Members {
         pairs.collect()
     }
 
-    fn files(&mut self) -> Read<Vec<File>> {
+    fn files(&mut self) -> ReadResult<Vec<File>> {
         let files = self.table("files")?.into_iter().map(|(name, value)| {
             let mut members = Self::of(value)?;
             let content = members.content("text", "base64")?;
@@ -289,7 +289,7 @@ impl Members {
         files.collect()
     }
 
-    fn tls(&mut self) -> Read<BTreeMap<String, (String, String)>> {
+    fn tls(&mut self) -> ReadResult<BTreeMap<String, (String, String)>> {
         let servers = self.table("tls")?.into_iter().map(|(server, value)| {
             let mut members = Self::of(value)?;
             let certificate = members
@@ -302,7 +302,7 @@ impl Members {
         servers.collect()
     }
 
-    fn end(self) -> Read<()> {
+    fn end(self) -> ReadResult<()> {
         match self.0.keys().next() {
             None => Ok(()),
             Some(name) => Err(format!("`{name}` is unknown")),
@@ -310,7 +310,7 @@ impl Members {
     }
 }
 
-fn list(value: Value) -> Read<Vec<Value>> {
+fn list(value: Value) -> ReadResult<Vec<Value>> {
     match value {
         Value::Array(list) => Ok(list),
         other => Err(format!("{other} is no list")),

@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod case;
-mod judge;
+mod compare;
 #[path = "../cli/support.rs"]
 #[allow(dead_code)] // The other tests use the rest.
 mod support;
@@ -29,7 +29,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{self, Runtime};
 
 use case::{Answer, Case, Content, Run};
-use judge::Seen;
+use compare::Outcome;
 use support::User;
 
 fn main() -> ExitCode {
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         .filter(|path| path.extension().is_some_and(|known| known == "toml"))
         .collect();
     paths.sort();
-    let mut trials = vec![Trial::test("a_wrong_expectation_fails", judge::can_fail)];
+    let mut trials = vec![Trial::test("a_wrong_expectation_fails", compare::can_fail)];
     trials.extend(paths.into_iter().map(|path| {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         let case = Case::read(&fs::read_to_string(&path).unwrap());
@@ -70,7 +70,7 @@ fn check(case: &Case) -> Result<(), Failed> {
         let server = start(&runtime, name, answers, &mut places);
         if let Some((certificate, key)) = case.tls.get(name) {
             let pem = |name: &str| bytes(&case.file(name).unwrap().content, &places);
-            let front = tls::before(server.address(), pem(certificate), pem(key));
+            let front = tls::start_front(server.address(), pem(certificate), pem(key));
             let url = runtime.block_on(front);
             address(name, &url, &mut places);
         }
@@ -86,15 +86,15 @@ fn check(case: &Case) -> Result<(), Failed> {
         }
     }
     for (number, run) in case.runs.iter().enumerate() {
-        let seen = perform(run, case, &user, &servers, &places);
+        let outcome = run_command(run, case, &user, &servers, &places);
         let failed = |why| {
             format!(
-                "run {} (`hallpass {}`): {why}\n{seen}",
+                "run {} (`hallpass {}`): {why}\n{outcome}",
                 number + 1,
                 run.command
             )
         };
-        judge::judge(&run.expected.filled(&places), &seen).map_err(failed)?;
+        compare::compare(&run.expected.fill_placeholders(&places), &outcome).map_err(failed)?;
     }
     Ok(())
 }
@@ -116,7 +116,7 @@ fn reply(answer: &Answer, places: &BTreeMap<String, String>) -> Reply {
     let headers: Vec<(String, String)> = answer
         .headers
         .iter()
-        .map(|(name, value)| (name.clone(), filled(value, places)))
+        .map(|(name, value)| (name.clone(), fill_placeholders(value, places)))
         .collect();
     let headers: Vec<(&str, &str)> = headers
         .iter()
@@ -126,25 +126,25 @@ fn reply(answer: &Answer, places: &BTreeMap<String, String>) -> Reply {
 }
 
 /// Runs the command and records the result.
-fn perform(
+fn run_command(
     run: &Run,
     case: &Case,
     user: &User,
     servers: &BTreeMap<String, RawServer>,
     places: &BTreeMap<String, String>,
-) -> Seen {
+) -> Outcome {
     let profile = run.profile.as_ref().unwrap_or(&case.profile);
     if !profile.is_empty() {
         let text = format!("[profile.default]\n{profile}\n{}", run.settings);
-        user.profile(&filled(&text, places));
+        user.profile(&fill_placeholders(&text, places));
     }
     let before: BTreeMap<_, _> = servers
         .iter()
         .map(|(name, server)| (name, server.request_count()))
         .collect();
-    let mut command = user.hallpass(&filled(&run.command, places));
+    let mut command = user.hallpass(&fill_placeholders(&run.command, places));
     for (name, value) in case.environment.iter().chain(&run.environment) {
-        command.env(name, filled(value, places));
+        command.env(name, fill_placeholders(value, places));
     }
     let output = command.output().unwrap();
     let mut sent = String::new();
@@ -161,7 +161,7 @@ fn perform(
         let text = fs::read_to_string(user.path(name)).unwrap_or_default();
         (name.clone(), text)
     });
-    Seen {
+    Outcome {
         exit: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -173,7 +173,7 @@ fn perform(
 
 fn bytes(content: &Content, places: &BTreeMap<String, String>) -> Vec<u8> {
     match content {
-        Content::Text(text) => filled(text, places).into_bytes(),
+        Content::Text(text) => fill_placeholders(text, places).into_bytes(),
         Content::Base64(text) => BASE64_STANDARD.decode(text).unwrap(),
     }
 }
@@ -196,7 +196,7 @@ fn jwt_of_890_seconds() -> String {
 }
 
 /// Replaces names in braces with addresses and the home directory.
-fn filled(text: &str, places: &BTreeMap<String, String>) -> String {
+fn fill_placeholders(text: &str, places: &BTreeMap<String, String>) -> String {
     places.iter().fold(text.to_owned(), |text, (name, place)| {
         text.replace(&format!("{{{name}}}"), place)
     })

@@ -17,7 +17,7 @@ use tokio_rustls::{
 };
 
 /// Starts the front for `server` until the runtime ends, and returns its URL.
-pub(crate) async fn before(server: SocketAddr, certificate: Vec<u8>, key: Vec<u8>) -> String {
+pub(crate) async fn start_front(server: SocketAddr, certificate: Vec<u8>, key: Vec<u8>) -> String {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&certificate)
         .collect::<Result<_, _>>()
         .unwrap();

@@ -210,7 +210,7 @@ fn hints_name_settings_of_the_command() {
     let mut seen = 0;
     let all = hints::ALL.iter().chain(camall::hints::ALL);
     for hint in all.filter(|hint| !ELSEWHERE.contains(hint)) {
-        let text = advice::in_command(hint.name(), hint.text());
+        let text = advice::command_hint(hint.name(), hint.text());
         for name in text.split('`').skip(1).step_by(2) {
             let known = KEYS.contains(&name) || OTHERS.contains(&name);
             assert!(known, "`{name}` in: {text}");

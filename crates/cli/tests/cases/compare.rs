@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, fmt};
 use hallpass_testkit::leak;
 use libtest_mimic::Failed;
 
-use crate::{case::Expected, support::SECRET};
+use crate::{case::Expectation, support::SECRET};
 
 /// The outcome of a run.
-pub(crate) struct Seen {
+pub(crate) struct Outcome {
     pub(crate) exit: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -19,7 +19,7 @@ pub(crate) struct Seen {
     pub(crate) files: BTreeMap<String, String>,
 }
 
-impl fmt::Display for Seen {
+impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -29,16 +29,16 @@ impl fmt::Display for Seen {
     }
 }
 
-pub(crate) fn judge(expected: &Expected, seen: &Seen) -> Result<(), String> {
-    if seen.exit != Some(expected.exit) {
+pub(crate) fn compare(expected: &Expectation, outcome: &Outcome) -> Result<(), String> {
+    if outcome.exit != Some(expected.exit) {
         return Err(format!("the exit code is not {}", expected.exit));
     }
-    if seen.requests != expected.requests {
+    if outcome.requests != expected.requests {
         return Err(format!("the requests are not {:?}", expected.requests));
     }
     for (place, exact, text) in [
-        ("stdout", &expected.stdout, &seen.stdout),
-        ("stderr", &expected.stderr, &seen.stderr),
+        ("stdout", &expected.stdout, &outcome.stdout),
+        ("stderr", &expected.stderr, &outcome.stderr),
     ] {
         if exact.as_ref().is_some_and(|exact| exact != text) {
             return Err(format!("{place} is another one"));
@@ -50,39 +50,39 @@ pub(crate) fn judge(expected: &Expected, seen: &Seen) -> Result<(), String> {
         let lower = text.to_lowercase().contains(&piece.to_lowercase());
         lower || leak::find(text, piece).is_some()
     };
-    let [stdout, stderr, requests] = [&seen.stdout, &seen.stderr, &seen.sent];
-    pieces(
+    let [stdout, stderr, requests] = [&outcome.stdout, &outcome.stderr, &outcome.sent];
+    compare_pieces(
         "stdout",
         stdout,
         &expected.stdout_has,
         &expected.stdout_lacks,
         shown,
     )?;
-    pieces(
+    compare_pieces(
         "stderr",
         stderr,
         &expected.stderr_has,
         &expected.stderr_lacks,
         shown,
     )?;
-    pieces(
+    compare_pieces(
         "a request",
         requests,
         &expected.sent_has,
         &expected.sent_lacks,
         sent,
     )?;
-    if seen.files != expected.files {
-        return Err(format!("the files are {:?}", seen.files));
+    if outcome.files != expected.files {
+        return Err(format!("the files are {:?}", outcome.files));
     }
     // No case expects the secret in the output.
-    match leak::find(&format!("{}\n{}", seen.stdout, seen.stderr), SECRET) {
+    match leak::find(&format!("{}\n{}", outcome.stdout, outcome.stderr), SECRET) {
         Some(spelling) => Err(format!("the secret is shown, spelled as {spelling:?}")),
         None => Ok(()),
     }
 }
 
-fn pieces(
+fn compare_pieces(
     place: &str,
     text: &str,
     has: &[String],
@@ -102,7 +102,7 @@ fn pieces(
 pub(crate) fn can_fail() -> Result<(), Failed> {
     let files = BTreeMap::from([("log".to_owned(), "started".to_owned())]);
     let requests = BTreeMap::from([("server".to_owned(), 1)]);
-    let seen = Seen {
+    let outcome = Outcome {
         exit: Some(4),
         stdout: "out\n".to_owned(),
         stderr: "err\n".to_owned(),
@@ -110,7 +110,7 @@ pub(crate) fn can_fail() -> Result<(), Failed> {
         sent: "POST /token".to_owned(),
         files: files.clone(),
     };
-    let right = Expected {
+    let right = Expectation {
         exit: 4,
         requests,
         stdout: Some("out\n".to_owned()),
@@ -119,10 +119,10 @@ pub(crate) fn can_fail() -> Result<(), Failed> {
         stderr_has: vec!["err".to_owned()],
         sent_has: vec!["POST".to_owned()],
         files,
-        ..Expected::default()
+        ..Expectation::default()
     };
-    judge(&right, &seen)?;
-    let wrong: [fn(&mut Expected); 11] = [
+    compare(&right, &outcome)?;
+    let wrong: [fn(&mut Expectation); 11] = [
         |expected| expected.exit = 3,
         |expected| expected.requests = BTreeMap::from([("server".to_owned(), 2)]),
         |expected| expected.stdout = Some("out".to_owned()),
@@ -138,19 +138,19 @@ pub(crate) fn can_fail() -> Result<(), Failed> {
     for (number, change) in wrong.into_iter().enumerate() {
         let mut expected = right.clone();
         change(&mut expected);
-        if judge(&expected, &seen).is_ok() {
+        if compare(&expected, &outcome).is_ok() {
             return Err(format!("wrong expectation {number} is not noticed").into());
         }
     }
-    let leaky = Seen {
+    let leaky = Outcome {
         stderr: format!("err\n{SECRET}"),
-        ..seen
+        ..outcome
     };
-    let anything = Expected {
+    let anything = Expectation {
         stderr: None,
         ..right
     };
-    match judge(&anything, &leaky) {
+    match compare(&anything, &leaky) {
         Ok(()) => Err("the secret on stderr is not noticed".into()),
         Err(_) => Ok(()),
     }
