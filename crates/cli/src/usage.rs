@@ -38,8 +38,7 @@ fn message(error: &Error) -> String {
     match error.kind() {
         ErrorKind::UnknownArgument => match argument.as_deref().and_then(flag_name) {
             Some(flag) if is_about_secrets(flag) => format!(
-                "unexpected argument `{flag}`: no flag accepts a secret, since the process list shows it to other users; set \
-                 a reference to it in a profile, or the variable `HALLPASS_CLIENT_SECRET`"
+                "unexpected argument `{flag}`: no flag accepts a secret, since the process list shows it to other users"
             ),
             Some(flag) => format!("unexpected argument `{flag}`"),
             None => "unexpected argument (not shown, as it may be a secret)".to_owned(),
@@ -50,7 +49,9 @@ fn message(error: &Error) -> String {
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let values = list(error, ContextKind::ValidValue);
             let argument = argument.unwrap_or_default();
-            if values.is_empty() {
+            if text(error, ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) {
+                format!("`{argument}` requires a value")
+            } else if values.is_empty() {
                 format!("invalid value for `{argument}`")
             } else {
                 format!("invalid value for `{argument}`; possible values: {values}")
@@ -81,6 +82,11 @@ fn is_about_secrets(flag: &str) -> bool {
 }
 
 fn suggestion(error: &Error) -> Option<String> {
+    let argument = text(error, ContextKind::InvalidArg);
+    if argument.is_some_and(|argument| is_about_secrets(&argument)) {
+        let remedy = "set a reference to it in a profile, or the variable `HALLPASS_CLIENT_SECRET`";
+        return Some(remedy.to_owned());
+    }
     let known = text(error, ContextKind::SuggestedArg)
         .or_else(|| text(error, ContextKind::SuggestedSubcommand));
     known.map(|known| format!("a similar name exists: `{known}`"))
@@ -89,7 +95,8 @@ fn suggestion(error: &Error) -> Option<String> {
 fn text(error: &Error, kind: ContextKind) -> Option<String> {
     match error.get(kind)? {
         ContextValue::String(text) => Some(text.clone()),
-        ContextValue::Strings(texts) => texts.first().cloned(),
+        // The most similar name is the last one.
+        ContextValue::Strings(texts) => texts.last().cloned(),
         _ => None,
     }
 }
@@ -127,6 +134,8 @@ mod tests {
             ),
             ("token --s3cr3t-canary", "unexpected argument (not shown"),
             ("s3cr3t-canary", "unknown subcommand"),
+            ("tken", "a similar name exists: `token`"),
+            ("token --name", "`--name <NAME>` requires a value"),
             ("token --format s3cr3t-canary", "possible values: `text`"),
             ("token -s3cr3t-canary", "unexpected argument (not shown"),
             ("token --no-cache=s3cr3t-canary", "invalid use of"),

@@ -71,7 +71,8 @@ fn generate_key(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
 fn read_key(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
     let wrong = |why: &str| Failure::configuration(format!("{}: {why}", path.display()));
     let text = read_text(path).map_err(|error| {
-        wrong(&format!("it cannot be read ({})", kind_text(&error)))
+        let what = format!("{} cannot be read: {}", path.display(), kind_text(&error));
+        Failure::configuration(what)
             .with_remedy("set a file with a private key in PEM or JWK format")
     })?;
     // Some editors write a byte order mark.

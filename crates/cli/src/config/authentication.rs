@@ -168,22 +168,22 @@ struct MissingCredential {
 const MISSING_SECRET: MissingCredential = MissingCredential {
     what: "the client secret",
     set: "`client_secret` with a reference such as `file:/run/secrets/client`",
-    variable: "HALLPASS_CLIENT_SECRET",
+    variable: "`HALLPASS_CLIENT_SECRET`",
 };
 const MISSING_KEY: MissingCredential = MissingCredential {
     what: "the client's private key",
     set: "`private_key` with a reference such as `file:/run/secrets/client.pem`",
-    variable: "HALLPASS_PRIVATE_KEY_FILE",
+    variable: "`HALLPASS_PRIVATE_KEY_FILE`",
 };
 const MISSING_ASSERTION: MissingCredential = MissingCredential {
     what: "the platform's assertion",
     set: "`assertion` with a reference such as `file:/var/run/secrets/tokens/login`",
-    variable: "HALLPASS_ASSERTION_FILE",
+    variable: "`HALLPASS_ASSERTION_FILE`",
 };
 const MISSING_CERTIFICATE: MissingCredential = MissingCredential {
     what: "the client certificate",
     set: "`certificate` with a reference such as `file:/run/tls/tls.crt`",
-    variable: "HALLPASS_CERTIFICATE_FILE",
+    variable: "`HALLPASS_CERTIFICATE_FILE`",
 };
 
 /// Checks that every setting of the client has an effect.

@@ -71,12 +71,12 @@ pub(crate) fn read_profile(
         return match (chosen, &file.path) {
             (None, _) => Ok(None),
             (Some((name, by)), Some(path)) => Err(Failure::configuration(format!(
-                "the profile {} set by {by} does not exist: there is no file {}",
+                "the profile {} set by `{by}` does not exist: there is no file {}",
                 quoted_name(name),
                 path.display()
             ))),
             (Some((name, by)), None) => Err(Failure::configuration(format!(
-                "the profile {} set by {by} does not exist: without a home directory there is no configuration file",
+                "the profile {} set by `{by}` does not exist: without a home directory there is no configuration file",
                 quoted_name(name)
             ))
             .with_remedy("set `HALLPASS_CONFIG`")),
@@ -101,7 +101,7 @@ struct FileText {
 fn read_file(path: &Path, named_by: Option<&str>) -> Result<Option<FileText>, Failure> {
     let failed = |why: &str| {
         let by = named_by
-            .map(|by| format!(", set by {by},"))
+            .map(|by| format!(", set by `{by}`,"))
             .unwrap_or_default();
         Failure::configuration(format!(
             "the configuration file {}{by} {why}",
@@ -222,7 +222,7 @@ impl Document<'_> {
 
     fn no_profile(&self, name: &str, by: &str, names: &[&str]) -> Failure {
         let failure = Failure::configuration(format!(
-            "the profile {} set by {by} does not exist in {}",
+            "the profile {} set by `{by}` does not exist in {}",
             quoted_name(name),
             self.path.display()
         ));
@@ -254,12 +254,12 @@ impl Document<'_> {
                 "ca_file" => layer.ca_file = Some(self.string(key, value)?.into()),
                 "bound_tokens" => layer.client.bound_tokens = Some(self.boolean(key, value)?),
                 "certificate" => {
-                    layer.client.certificate = Some(self.secret_reference(key, value)?)
+                    layer.client.certificate = Some(self.secret_reference(key, value)?);
                 }
                 "cache" => layer.cache = Some(self.boolean(key, value)?),
                 "client_id" => layer.client.client_id = Some(self.string(key, value)?.to_owned()),
                 "client_secret" => {
-                    layer.client.client_secret = Some(self.secret_reference(key, value)?)
+                    layer.client.client_secret = Some(self.secret_reference(key, value)?);
                 }
                 "command_timeout" => layer.command_timeout = Some(self.duration(key, value)?),
                 "connect_timeout" => layer.connect_timeout = Some(self.duration(key, value)?),
@@ -404,7 +404,7 @@ impl Document<'_> {
     fn error_at(&self, at: &Range<usize>, what: &str) -> Failure {
         let before = self.text.get(..at.start).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
-        Failure::configuration(format!("{} line {line}: {what}", self.path.display()))
+        Failure::configuration(format!("{}, line {line}: {what}", self.path.display()))
     }
 }
 

@@ -74,8 +74,8 @@ impl Settings {
                 return Err(missing_setting(
                     "the authorization server",
                     "`token_endpoint`, `issuer` or `provider`",
-                    "HALLPASS_TOKEN_ENDPOINT, HALLPASS_ISSUER or HALLPASS_PROVIDER (for camall.io CAMALL_CLIENT_ID and \
-                     CAMALL_CLIENT_SECRET)",
+                    "`HALLPASS_TOKEN_ENDPOINT`, `HALLPASS_ISSUER` or `HALLPASS_PROVIDER` (for camall.io `CAMALL_CLIENT_ID` and \
+                     `CAMALL_CLIENT_SECRET`)",
                     file.as_ref(),
                 ));
             }
@@ -84,7 +84,7 @@ impl Settings {
             return Err(missing_setting(
                 "the client identifier",
                 "`client_id`",
-                "HALLPASS_CLIENT_ID",
+                "`HALLPASS_CLIENT_ID`",
                 file.as_ref(),
             ));
         };
@@ -100,7 +100,7 @@ impl Settings {
             return Err(missing_setting(
                 "the issuer, the audience of the client's assertions,",
                 "`issuer` as in the server's metadata",
-                "HALLPASS_ISSUER",
+                "`HALLPASS_ISSUER`",
                 file.as_ref(),
             ));
         }

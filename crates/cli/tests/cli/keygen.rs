@@ -172,8 +172,8 @@ fn files_without_a_private_key_are_errors() {
     fs::write(user.path("public.pem"), public).unwrap();
     fs::write(user.path("bytes"), [0xff; 64]).unwrap();
     for (words, says) in [
-        ("missing.pem", "missing.pem: it cannot be read"),
-        ("bytes", "bytes: it cannot be read"),
+        ("missing.pem", "missing.pem cannot be read: "),
+        ("bytes", "bytes cannot be read: "),
         ("public.pem", "has no private key"),
         ("client.pem -a rs256", "cannot sign with RS256"),
     ] {
