@@ -18,7 +18,7 @@ use hallpass::{
 
 use hallpass_testkit::{
     AuthMethod,
-    faults::{Answer, Body, Expected, Fault},
+    faults::{Answer, Body, Expected, FaultyResponse},
 };
 
 use crate::{assertions, tls_front::TlsFront};
@@ -167,7 +167,7 @@ impl Configuration {
 
     /// Returns the kind of the permanent error that a response means for this grant, if it differs from client
     /// credentials.
-    pub(crate) fn instead(&self, fault: &Fault) -> Option<ErrorKind> {
+    pub(crate) fn instead(&self, fault: &FaultyResponse) -> Option<ErrorKind> {
         let refused: &[&str] = match self.adapter {
             A::Camall | A::Endpoint => &[],
             A::JwtBearer | A::RefreshToken => &["invalid_grant"],

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hallpass::{AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource};
 use hallpass_testkit::{
     AuthorizationServer, Client,
-    faults::{self, After, Answer, Expected, Fault},
+    faults::{self, Answer, Ending, Expected, FaultyResponse},
     leak,
     raw::{self, RawServer},
 };
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(crate) enum Scenario {
     /// A single response of a server.
-    Answer(&'static Fault),
+    Answer(&'static FaultyResponse),
     GoodAnswer,
     WrongSecret,
     RotatedSecret,
@@ -49,13 +49,7 @@ impl Scenario {
     /// Returns a name that can be part of a test's name.
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Answer(fault) => {
-                format!(
-                    "{}_{}",
-                    fault.number.to_lowercase().replace('-', ""),
-                    fault.name
-                )
-            }
+            Self::Answer(fault) => fault.name.to_owned(),
             Self::GoodAnswer => "good_answer".to_owned(),
             Self::WrongSecret => "wrong_secret".to_owned(),
             Self::RotatedSecret => "rotated_secret".to_owned(),
@@ -105,7 +99,7 @@ fn must(holds: bool, otherwise: impl Into<String>) -> Outcome {
     if holds { Ok(()) } else { Err(otherwise.into()) }
 }
 
-async fn answer(fault: &'static Fault, configuration: &Configuration) -> Outcome {
+async fn answer(fault: &'static FaultyResponse, configuration: &Configuration) -> Outcome {
     if let Answer::Http { .. } = fault.answer {
         let server = server(configuration).await;
         server.start_outage(fault);
@@ -133,18 +127,18 @@ async fn answer(fault: &'static Fault, configuration: &Configuration) -> Outcome
 const SHORT: Duration = Duration::from_millis(300);
 
 /// Returns true if only the client's timeout ends the wait.
-fn never_ends(fault: &Fault) -> bool {
+fn never_ends(fault: &FaultyResponse) -> bool {
     let Answer::Wire { then, .. } = fault.answer else {
         return false;
     };
     // A server that stalls after a complete response delays nobody.
     let answered = matches!(fault.expected, Expected::Token { .. });
-    !answered && matches!(then, After::Stall | After::Drip(_))
+    !answered && matches!(then, Ending::Stall | Ending::Drip(_))
 }
 
 fn compare(
     result: &Result<AccessToken, TokenError>,
-    fault: &Fault,
+    fault: &FaultyResponse,
     configuration: &Configuration,
 ) -> Outcome {
     if let Some(kind) = configuration.instead(fault) {

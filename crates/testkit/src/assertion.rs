@@ -10,11 +10,11 @@ use serde_json::Value;
 
 use crate::{
     client::{AuthMethod, Client},
-    grant::{Refusal, TokenRequestRecord},
+    record::{Refusal, TokenRequestRecord},
 };
 
 /// The maximum lifetime of an assertion, in seconds.
-const LONGEST: u64 = 300;
+const MAX_LIFETIME_SECONDS: u64 = 300;
 
 /// The server as the audience of assertions, with those that it has seen.
 pub(crate) struct Assertions {
@@ -53,7 +53,7 @@ impl Assertions {
             ));
         }
         let Some(claims) = claims(assertion) else {
-            return Err((400, "invalid_request", "the assertion is no JWT"));
+            return Err((400, "invalid_request", "the assertion is not a JWT"));
         };
         let text = |name: &str| claims[name].as_str().unwrap_or_default();
         let id = text("sub");
@@ -66,7 +66,7 @@ impl Assertions {
             .iter()
             .find(|client| client.id == id && client.methods.contains(&AuthMethod::Assertion));
         let Some(client) = registered.filter(|client| client.verify.is_some()) else {
-            return refused("no such client with assertions");
+            return refused("no such client that uses assertions");
         };
         if !client.signed(assertion) {
             return refused("the assertion is not signed by the client");
@@ -89,7 +89,7 @@ impl Assertions {
         match (claims["iat"].as_u64(), claims["exp"].as_u64()) {
             (Some(iat), _) if iat > now => return Err("iat is in the future"),
             (_, Some(exp)) if exp <= now => return Err("the assertion expired"),
-            (Some(_), Some(exp)) if exp <= now + LONGEST => {}
+            (Some(_), Some(exp)) if exp <= now + MAX_LIFETIME_SECONDS => {}
             (Some(_), Some(_)) => return Err("exp is too far in the future"),
             _ => return Err("iat or exp is missing"),
         }
@@ -149,8 +149,8 @@ mod tests {
             Client::new("other", "s3cr3t"),
         ];
         let assertion = format!("e30.{claims}.{signature}");
-        let judged = server.authenticate(&assertion, &mut record, &clients);
-        judged
+        let result = server.authenticate(&assertion, &mut record, &clients);
+        result
             .map(|client| assert_eq!(client.id, "orders"))
             .map_err(|refusal| refusal.2)
     }
@@ -164,8 +164,12 @@ mod tests {
         };
         for (name, value, why) in [
             ("iss", json!("other"), "iss is not the client"),
-            ("sub", json!("other"), "no such client with assertions"),
-            ("sub", json!("nobody"), "no such client with assertions"),
+            ("sub", json!("other"), "no such client that uses assertions"),
+            (
+                "sub",
+                json!("nobody"),
+                "no such client that uses assertions",
+            ),
             (
                 "aud",
                 json!("https://login.example/token"),

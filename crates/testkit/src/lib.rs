@@ -38,13 +38,14 @@ pub mod faults;
 mod grant;
 pub mod leak;
 pub mod raw;
+mod record;
 mod secret;
 mod server;
 mod source;
 
 pub use client::{AuthMethod, Client};
 pub use clock::{ManualClock, TokioClock};
-pub use grant::TokenRequestRecord;
+pub use record::TokenRequestRecord;
 pub use secret::RotatingSecret;
 pub use server::{AuthorizationServer, AuthorizationServerBuilder};
 pub use source::{Gate, ScriptedSource, StaticSource};

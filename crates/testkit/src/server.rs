@@ -11,8 +11,9 @@ use wiremock::{Mock, MockServer, matchers};
 use crate::{
     assertion::Assertions,
     client::Client,
-    faults::Fault,
-    grant::{KnownTokens, RefreshTokens, TokenRequestRecord},
+    faults::FaultyResponse,
+    grant::{KnownTokens, RefreshTokens},
+    record::TokenRequestRecord,
 };
 
 mod answers;
@@ -196,7 +197,7 @@ impl AuthorizationServer {
         let scopes = scopes
             .parse()
             .unwrap_or_else(|error| panic!("scopes of a test's refresh token: {error}"));
-        self.state().refresh_tokens.give(token, client_id, scopes);
+        self.state().refresh_tokens.issue(token, client_id, scopes);
     }
 
     /// Stops rotating refresh tokens from now on.
@@ -238,7 +239,7 @@ impl AuthorizationServer {
     /// # Panics
     ///
     /// If HTTP cannot express one of them: use a [`RawServer`](crate::raw::RawServer).
-    pub fn answer_next(&self, faults: impl IntoIterator<Item = &'static Fault>) {
+    pub fn answer_next(&self, faults: impl IntoIterator<Item = &'static FaultyResponse>) {
         let faults: Vec<_> = faults
             .into_iter()
             .inspect(|fault| expressible(fault))
@@ -251,7 +252,7 @@ impl AuthorizationServer {
     /// # Panics
     ///
     /// If HTTP cannot express it: use a [`RawServer`](crate::raw::RawServer).
-    pub fn start_outage(&self, fault: &'static Fault) {
+    pub fn start_outage(&self, fault: &'static FaultyResponse) {
         expressible(fault);
         self.state().outage = Some(fault);
     }
@@ -266,7 +267,7 @@ impl AuthorizationServer {
     }
 }
 
-fn expressible(fault: &Fault) {
+fn expressible(fault: &FaultyResponse) {
     let template = fault.template();
     assert!(
         template.is_some(),

@@ -552,9 +552,9 @@ fn a_violation_names_promise_observation_and_remedy() {
     assert_eq!(
         violation.to_string(),
         "the source breaks the rule LivesForAWhile\n  \
-         promise: a token lives when it is returned, counts from when it was asked for, and ends within ten years\n  \
+         promise: a token is valid when it is returned, its lifetime counts from the start of the request, and it expires within ten years\n  \
          seen:    the token had expired when it was returned\n  \
-         to do:   take the moment from the clock before the request is sent, and bound a lifetime that is missing or absurd"
+         to do:   read the clock before the request is sent, and limit a lifetime that is missing or too long"
     );
     let leak = check(Rule::LeaksNothingInErrors, || async {
         of(F::SecretInError)

@@ -65,24 +65,6 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hallpass-endpoint", "transport", "authentication"),
     ("hallpass-endpoint", "transport", "server"),
     ("hallpass-redis", "builder", "store"),
-    (
-        "hallpass-testkit",
-        "crate::conformance::checks",
-        "conformance::checks::errors",
-    ),
-    (
-        "hallpass-testkit",
-        "crate::conformance::checks",
-        "conformance::checks::requests",
-    ),
-    ("hallpass-testkit", "faults::bodies", "crate::faults"),
-    ("hallpass-testkit", "faults::members", "crate::faults"),
-    ("hallpass-testkit", "faults::refusals", "crate::faults"),
-    ("hallpass-testkit", "faults::wire", "crate::faults"),
-    ("hallpass-testkit", "grant", "assertion"),
-    ("hallpass-testkit", "grant::jwt_bearer", "crate::grant"),
-    ("hallpass-testkit", "grant::refresh_token", "crate::grant"),
-    ("hallpass-testkit", "grant::token_exchange", "crate::grant"),
 ];
 
 /// Returns what holds for the modules of this crate.

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use assert_cmd::{Command, assert::Assert};
 use hallpass_testkit::{
     AuthorizationServer, Client,
-    faults::{self, Fault},
+    faults::{self, FaultyResponse},
 };
 use tempfile::TempDir;
 
@@ -131,6 +131,6 @@ pub(crate) fn shown(assert: &Assert) -> String {
 }
 
 /// Returns a realistic server response by its name in the testkit.
-pub(crate) fn fault(name: &str) -> &'static Fault {
+pub(crate) fn fault(name: &str) -> &'static FaultyResponse {
     faults::named(name).unwrap()
 }

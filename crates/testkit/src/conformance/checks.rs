@@ -12,26 +12,16 @@ use super::{
 use crate::leak::Capture;
 
 mod errors;
+mod finding;
 mod requests;
 
+pub(super) use finding::Finding;
+use finding::{Outcome, must, not_checked};
+
 /// The maximum lifetime: a longer one is no real expiry.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+const MAX_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 /// The maximum number of consecutive calls in any rule.
-pub(super) const MOST_CALLS: u32 = 20;
-
-/// The reason why a rule does not hold.
-pub(super) enum Finding {
-    Broken(String),
-    NotChecked(String),
-}
-
-impl From<String> for Finding {
-    fn from(seen: String) -> Self {
-        Self::Broken(seen)
-    }
-}
-
-type Outcome = Result<(), Finding>;
+pub(super) const MAX_CALLS: u32 = 20;
 
 pub(super) async fn run(
     rule: Rule,
@@ -65,23 +55,11 @@ pub(super) async fn run(
     }
 }
 
-fn not_checked(lacks: &str) -> Outcome {
-    Err(Finding::NotChecked(lacks.to_owned()))
-}
-
-fn must(holds: bool, otherwise: impl Into<String>) -> Outcome {
-    if holds {
-        Ok(())
-    } else {
-        Err(Finding::Broken(otherwise.into()))
-    }
-}
-
 fn lives(token: &AccessToken) -> Outcome {
     let now = SystemClock.now();
     must(
         token.requested_at().timestamp <= now,
-        "the token claims to have been asked for in the future",
+        "the token's request time is in the future",
     )?;
     must(
         !token.is_expired(now),
@@ -89,9 +67,9 @@ fn lives(token: &AccessToken) -> Outcome {
     )?;
     let lifetime = token.lifetime();
     must(
-        lifetime <= LONGEST,
+        lifetime <= MAX_LIFETIME,
         format!(
-            "the token claims to live for {} days",
+            "the token's lifetime is {} days",
             lifetime.as_secs() / 86_400
         ),
     )

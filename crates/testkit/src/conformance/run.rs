@@ -10,12 +10,12 @@ use hallpass_core::TokenRequest;
 
 use super::{
     Rule, Subject,
-    checks::{self, Finding, MOST_CALLS},
+    checks::{self, Finding, MAX_CALLS},
 };
 use crate::leak::{self, Capture};
 
 /// The timeout of each step of a rule: creating the subject, the first token, the check.
-const DEADLINE: Duration = Duration::from_secs(10);
+const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A rule that a source breaks, or that could not be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,12 +78,12 @@ where
         let _ = report.send(Step::End(end));
     });
     let mut doing = "made";
-    let mut deadline = DEADLINE;
+    let mut deadline = STEP_TIMEOUT;
     let outcome = loop {
         match steps.recv_timeout(deadline) {
             Ok(Step::SubjectMade(waits)) => {
                 doing = "asked";
-                deadline = DEADLINE.saturating_add(waits);
+                deadline = STEP_TIMEOUT.saturating_add(waits);
             }
             Ok(Step::TokenYielded) => doing = "checked",
             Ok(Step::End(outcome)) => break outcome,
@@ -133,7 +133,7 @@ where
             // Reported first: the subject could not be created.
             return Err(Finding::Broken(mistake.clone()));
         }
-        let _ = report.send(Step::SubjectMade(subject.longest_wait(MOST_CALLS)));
+        let _ = report.send(Step::SubjectMade(subject.longest_wait(MAX_CALLS)));
         let outcome = decide(rule, &subject, &capture, report).await;
         outcome.map_err(|finding| without_secrets(finding, &subject.secrets))
     });

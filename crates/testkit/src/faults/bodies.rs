@@ -1,40 +1,36 @@
-use super::{Body, Fault, GARBLED, JSON, UNUSABLE, error, http, ok, token};
+use super::response::{
+    Body, Expected, FaultyResponse, GARBLED, JSON, UNUSABLE, error, http, ok, token,
+};
 use hallpass_core::ErrorKind;
 
 /// A complete valid response.
 const GOOD: &str = r#"{"access_token":"good-token","token_type":"Bearer","expires_in":3600}"#;
 
 const fn typed(
-    number: &'static str,
     name: &'static str,
     headers: &'static [(&'static str, &'static str)],
-    expected: super::Expected,
-) -> Fault {
-    http(number, name, 200, headers, Body::Text(GOOD), expected)
+    expected: Expected,
+) -> FaultyResponse {
+    http(name, 200, headers, Body::Text(GOOD), expected)
 }
 
-const fn raw(
-    number: &'static str,
-    name: &'static str,
-    body: &'static [u8],
-    expected: super::Expected,
-) -> Fault {
-    http(number, name, 200, JSON, Body::Bytes(body), expected)
+const fn raw(name: &'static str, body: &'static [u8], expected: Expected) -> FaultyResponse {
+    http(name, 200, JSON, Body::Bytes(body), expected)
 }
 
-/// F-01 to F-15: the body as a whole, and the headers that describe it.
-pub const BODIES: &[Fault] = &[
-    ok("F-01", "body_empty", "", GARBLED),
-    ok("F-01", "body_blank", " \r\n", GARBLED),
-    ok("F-02", "body_cut", r#"{"access_token":"cut-to"#, GARBLED),
+/// The body as a whole, and the headers that describe it.
+pub const BODIES: &[FaultyResponse] = &[
+    // covers: F-01
+    ok("body_empty", "", GARBLED),
+    ok("body_blank", " \r\n", GARBLED),
+    // covers: F-02
+    ok("body_cut", r#"{"access_token":"cut-to"#, GARBLED),
     ok(
-        "F-02",
         "body_not_json",
         "access_token=t&token_type=bearer",
         UNUSABLE,
     ),
     ok(
-        "F-02",
         "body_twice",
         concat!(
             r#"{"access_token":"t","token_type":"Bearer"}"#,
@@ -42,8 +38,8 @@ pub const BODIES: &[Fault] = &[
         ),
         UNUSABLE,
     ),
+    // covers: F-04
     http(
-        "F-04",
         "body_over_the_limit",
         200,
         JSON,
@@ -55,8 +51,8 @@ pub const BODIES: &[Fault] = &[
         },
         UNUSABLE,
     ),
+    // covers: F-05
     http(
-        "F-05",
         "body_compressed",
         200,
         &[
@@ -66,43 +62,41 @@ pub const BODIES: &[Fault] = &[
         Body::Bytes(&[0x1f, 0x8b, 8, 0]),
         UNUSABLE,
     ),
-    typed("F-07", "content_type_missing", &[], UNUSABLE),
+    // covers: F-07
+    typed("content_type_missing", &[], UNUSABLE),
     typed(
-        "F-07",
         "content_type_text",
         &[("content-type", "text/plain")],
         UNUSABLE,
     ),
+    // covers: F-08
     http(
-        "F-08",
         "body_web_page",
         200,
         &[("content-type", "text/html; charset=utf-8")],
         Body::Text("<html><body>Sign in</body></html>"),
         GARBLED,
     ),
+    // covers: F-09
     typed(
-        "F-09",
         "content_type_with_charset",
         &[("content-type", "application/json;charset=utf-8")],
         token(3_600),
     ),
     typed(
-        "F-09",
         "content_type_in_capitals",
         &[("content-type", "Application/JSON")],
         token(3_600),
     ),
     http(
-        "F-09",
         "problem_json",
         400,
         &[("content-type", "application/problem+json")],
         Body::Text(r#"{"title":"no","status":400}"#),
         error(ErrorKind::RequestRefused, false),
     ),
+    // covers: F-10
     raw(
-        "F-10",
         "byte_order_mark",
         concat!(
             "\u{feff}",
@@ -111,31 +105,31 @@ pub const BODIES: &[Fault] = &[
         .as_bytes(),
         token(60),
     ),
-    raw("F-10", "utf_16", b"\xff\xfe{\0}\0", UNUSABLE),
+    raw("utf_16", b"\xff\xfe{\0}\0", UNUSABLE),
+    // covers: F-11
     raw(
-        "F-11",
         "invalid_utf_8",
         b"{\"access_token\":\"\xff\xfe\",\"token_type\":\"Bearer\"}",
         UNUSABLE,
     ),
+    // covers: F-12
     ok(
-        "F-12",
         "access_token_twice",
         r#"{"access_token":"one","token_type":"Bearer","access_token":"two"}"#,
         UNUSABLE,
     ),
     ok(
-        "F-12",
         "expires_in_twice",
         r#"{"access_token":"t","token_type":"Bearer","expires_in":1,"expires_in":2}"#,
         UNUSABLE,
     ),
-    ok("F-13", "top_level_null", "null", UNUSABLE),
-    ok("F-13", "top_level_array", "[]", UNUSABLE),
-    ok("F-13", "top_level_string", r#""token""#, UNUSABLE),
-    ok("F-13", "top_level_number", "17", UNUSABLE),
+    // covers: F-13
+    ok("top_level_null", "null", UNUSABLE),
+    ok("top_level_array", "[]", UNUSABLE),
+    ok("top_level_string", r#""token""#, UNUSABLE),
+    ok("top_level_number", "17", UNUSABLE),
+    // covers: F-14
     http(
-        "F-14",
         "nested_ten_thousand_deep",
         200,
         JSON,
@@ -146,8 +140,8 @@ pub const BODIES: &[Fault] = &[
         },
         UNUSABLE,
     ),
+    // covers: F-15
     ok(
-        "F-15",
         "unknown_members",
         r#"{"access_token":"t","token_type":"Bearer","expires_in":60,"a":null,"b":[1,{"c":true}],"d":{"e":"f"},"g":1e9}"#,
         token(60),

@@ -1,4 +1,7 @@
-use super::{Body, Expected, Fault, JSON, UNUSABLE, error, http, ok, token};
+use super::response::{
+    Body, Expected, FaultyResponse, GARBLED, JSON, UNKNOWN_LIFETIME, UNUSABLE, error, http, ok,
+    token,
+};
 use hallpass_core::ErrorKind;
 
 /// A day: the longest lifetime that a client accepts by default.
@@ -6,9 +9,8 @@ const DAY: u64 = 24 * 3_600;
 
 /// A response with this text for `expires_in`.
 macro_rules! expires_in {
-    ($name:literal, $number:literal, $value:literal, $expected:expr) => {
+    ($name:literal, $value:literal, $expected:expr) => {
         ok(
-            $number,
             $name,
             concat!(
                 r#"{"access_token":"t","token_type":"Bearer","expires_in":"#,
@@ -22,9 +24,8 @@ macro_rules! expires_in {
 
 /// A response with this JSON for `access_token`.
 macro_rules! access_token {
-    ($name:literal, $number:literal, $value:literal) => {
+    ($name:literal, $value:literal) => {
         ok(
-            $number,
             $name,
             concat!(
                 r#"{"access_token":"#,
@@ -38,9 +39,8 @@ macro_rules! access_token {
 
 /// A response with this JSON for `token_type`.
 macro_rules! token_type {
-    ($name:literal, $number:literal, $value:literal, $expected:expr) => {
+    ($name:literal, $value:literal, $expected:expr) => {
         ok(
-            $number,
             $name,
             concat!(
                 r#"{"access_token":"t","expires_in":60,"token_type":"#,
@@ -56,7 +56,6 @@ macro_rules! token_type {
 macro_rules! scope {
     ($name:literal, $value:literal, $expected:expr) => {
         ok(
-            "F-36",
             $name,
             concat!(
                 r#"{"access_token":"t","token_type":"Bearer","expires_in":60,"scope":"#,
@@ -75,54 +74,52 @@ const fn granted(scopes: &'static str) -> Expected {
     }
 }
 
-/// F-16 to F-37: the members of a response.
-pub const MEMBERS: &[Fault] = &[
-    expires_in!("expires_in_string", "F-16", r#""3600""#, token(3_600)),
-    expires_in!("expires_in_decimal_string", "F-16", r#""3600.0""#, UNUSABLE),
-    expires_in!("expires_in_padded_string", "F-16", r#"" 3600""#, UNUSABLE),
-    expires_in!("expires_in_with_unit", "F-16", r#""1h""#, UNUSABLE),
-    expires_in!("expires_in_empty_string", "F-16", r#""""#, UNUSABLE),
-    expires_in!("expires_in_fraction", "F-17", "3599.9", token(3_599)),
-    expires_in!("expires_in_nan", "F-17", "NaN", UNUSABLE),
-    expires_in!("expires_in_zero", "F-18", "0", token(0)),
-    expires_in!("expires_in_negative", "F-19", "-1", UNUSABLE),
-    expires_in!("expires_in_huge", "F-20", "1e300", token(DAY)),
-    expires_in!(
-        "expires_in_u64_max",
-        "F-20",
-        "18446744073709551615",
-        token(DAY)
-    ),
-    expires_in!("expires_in_null", "F-21", "null", super::OF_SOME_LIFETIME),
+/// The members of a response.
+pub const MEMBERS: &[FaultyResponse] = &[
+    // covers: F-16
+    expires_in!("expires_in_string", r#""3600""#, token(3_600)),
+    expires_in!("expires_in_decimal_string", r#""3600.0""#, UNUSABLE),
+    expires_in!("expires_in_padded_string", r#"" 3600""#, UNUSABLE),
+    expires_in!("expires_in_with_unit", r#""1h""#, UNUSABLE),
+    expires_in!("expires_in_empty_string", r#""""#, UNUSABLE),
+    // covers: F-17
+    expires_in!("expires_in_fraction", "3599.9", token(3_599)),
+    expires_in!("expires_in_nan", "NaN", UNUSABLE),
+    // covers: F-18
+    expires_in!("expires_in_zero", "0", token(0)),
+    // covers: F-19
+    expires_in!("expires_in_negative", "-1", UNUSABLE),
+    // covers: F-20
+    expires_in!("expires_in_huge", "1e300", token(DAY)),
+    expires_in!("expires_in_u64_max", "18446744073709551615", token(DAY)),
+    // covers: F-21
+    expires_in!("expires_in_null", "null", UNKNOWN_LIFETIME),
     ok(
-        "F-21",
         "expires_in_missing",
         r#"{"access_token":"t","token_type":"Bearer"}"#,
-        super::OF_SOME_LIFETIME,
+        UNKNOWN_LIFETIME,
     ),
-    expires_in!("expires_in_true", "F-22", "true", UNUSABLE),
-    expires_in!("expires_in_object", "F-22", "{}", UNUSABLE),
-    expires_in!("expires_in_array", "F-22", "[3600]", UNUSABLE),
+    // covers: F-22
+    expires_in!("expires_in_true", "true", UNUSABLE),
+    expires_in!("expires_in_object", "{}", UNUSABLE),
+    expires_in!("expires_in_array", "[3600]", UNUSABLE),
+    // covers: F-23
     ok(
-        "F-23",
         "access_token_missing",
         r#"{"token_type":"Bearer","expires_in":60}"#,
         UNUSABLE,
     ),
-    access_token!("access_token_null", "F-23", "null"),
-    access_token!("access_token_empty", "F-23", r#""""#),
-    access_token!("access_token_number", "F-23", "17"),
-    access_token!(
-        "access_token_with_line_break",
-        "F-24",
-        r#""a\r\nx-injected: 1""#
-    ),
-    access_token!("access_token_with_nul", "F-24", r#""a\u0000b""#),
-    access_token!("access_token_with_tab", "F-24", r#""a\tb""#),
-    access_token!("access_token_with_space", "F-24", r#""a b""#),
-    access_token!("access_token_not_ascii", "F-24", r#""tökén""#),
+    access_token!("access_token_null", "null"),
+    access_token!("access_token_empty", r#""""#),
+    access_token!("access_token_number", "17"),
+    // covers: F-24
+    access_token!("access_token_with_line_break", r#""a\r\nx-injected: 1""#),
+    access_token!("access_token_with_nul", r#""a\u0000b""#),
+    access_token!("access_token_with_tab", r#""a\tb""#),
+    access_token!("access_token_with_space", r#""a b""#),
+    access_token!("access_token_not_ascii", r#""tökén""#),
+    // covers: F-25
     http(
-        "F-25",
         "access_token_too_long",
         200,
         JSON,
@@ -134,29 +131,31 @@ pub const MEMBERS: &[Fault] = &[
         },
         UNUSABLE,
     ),
+    // covers: F-26
     ok(
-        "F-26",
         "token_type_missing",
         r#"{"access_token":"t","expires_in":60}"#,
         UNUSABLE,
     ),
-    token_type!("token_type_lower_case", "F-27", r#""bearer""#, token(60)),
-    token_type!("token_type_capitals", "F-27", r#""BEARER""#, token(60)),
-    token_type!("token_type_dpop", "F-28", r#""DPoP""#, UNUSABLE),
-    token_type!("token_type_mac", "F-28", r#""mac""#, UNUSABLE),
-    token_type!("token_type_n_a", "F-28", r#""N_A""#, UNUSABLE),
+    // covers: F-27
+    token_type!("token_type_lower_case", r#""bearer""#, token(60)),
+    token_type!("token_type_capitals", r#""BEARER""#, token(60)),
+    // covers: F-28
+    token_type!("token_type_dpop", r#""DPoP""#, UNUSABLE),
+    token_type!("token_type_mac", r#""mac""#, UNUSABLE),
+    token_type!("token_type_n_a", r#""N_A""#, UNUSABLE),
+    // covers: F-30
     ok(
-        "F-30",
         "error_with_200",
         r#"{"error":"invalid_client"}"#,
         error(ErrorKind::CredentialsRefused, false),
     ),
     ok(
-        "F-30",
         "error_and_token_with_200",
         r#"{"error":"invalid_client","access_token":"t","token_type":"Bearer","expires_in":60}"#,
         error(ErrorKind::CredentialsRefused, false),
     ),
+    // covers: F-36
     scope!("scope_smaller", r#""orders.read""#, granted("orders.read")),
     scope!(
         "scope_larger",
@@ -165,8 +164,8 @@ pub const MEMBERS: &[Fault] = &[
     ),
     scope!("scope_empty", r#""""#, granted("")),
     scope!("scope_array", r#"["orders.read"]"#, UNUSABLE),
+    // covers: F-37
     ok(
-        "F-37",
         "refresh_and_id_token",
         r#"{"access_token":"t","token_type":"Bearer","expires_in":60,"refresh_token":"r","id_token":"i.d.t"}"#,
         token(60),

@@ -1,14 +1,12 @@
-use super::{After, Answer, DOWN, Expected, Fault, UNUSABLE, token};
+use super::response::{Answer, DOWN, Ending, Expected, FaultyResponse, UNUSABLE, token};
 
 const fn wire(
-    number: &'static str,
     name: &'static str,
     bytes: &'static str,
-    then: After,
+    then: Ending,
     expected: Expected,
-) -> Fault {
-    Fault {
-        number,
+) -> FaultyResponse {
+    FaultyResponse {
         name,
         answer: Answer::Wire { bytes, then },
         expected,
@@ -45,69 +43,70 @@ macro_rules! head {
     };
 }
 
-/// F-03, F-06, F-39, F-45 to F-48: faults below HTTP, or in its framing.
-pub const WIRE: &[Fault] = &[
+/// Faults below HTTP, or in its framing.
+pub const WIRE: &[FaultyResponse] = &[
+    // covers: F-03
     wire(
-        "F-03",
         "body_shorter_than_announced",
         head!("content-length: 60\r\n\r\n{\"access_"),
-        After::Close,
+        Ending::Close,
         DOWN,
     ),
+    // covers: F-04
     wire(
-        "F-04",
         "body_announced_too_large",
         head!("content-length: 104857600\r\n\r\n"),
-        After::Flood("        "),
+        Ending::Flood("        "),
         UNUSABLE,
     ),
+    // covers: F-06
     wire(
-        "F-06",
         "body_without_an_end",
         head!("transfer-encoding: chunked\r\n\r\n"),
-        After::Flood(concat!("400\r\n", kilobyte!(), "\r\n")),
+        Ending::Flood(concat!("400\r\n", kilobyte!(), "\r\n")),
         UNUSABLE,
     ),
+    // covers: F-39
     wire(
-        "F-39",
         "early_hints",
         concat!(
             "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n",
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 58\r\n\r\n",
             r#"{"access_token":"t","token_type":"Bearer","expires_in":60}"#
         ),
-        After::Stall,
+        Ending::Stall,
         token(60),
     ),
-    wire("F-45", "stall_before_the_headers", "", After::Stall, DOWN),
+    // covers: F-45
+    wire("stall_before_the_headers", "", Ending::Stall, DOWN),
     wire(
-        "F-45",
         "stall_after_the_headers",
         head!("content-length: 60\r\n\r\n"),
-        After::Stall,
+        Ending::Stall,
         DOWN,
     ),
+    // covers: F-46
     wire(
-        "F-46",
         "one_byte_at_a_time",
         head!("transfer-encoding: chunked\r\n\r\n"),
-        After::Drip("1\r\n \r\n"),
+        Ending::Drip("1\r\n \r\n"),
         DOWN,
     ),
+    // covers: F-47
     wire(
-        "F-47",
         "reset_in_the_body",
         head!("content-length: 60\r\n\r\n{\"access_token"),
-        After::Reset,
+        Ending::Reset,
         DOWN,
     ),
-    wire("F-48", "closed_before_an_answer", "", After::Close, DOWN),
-    wire("F-48", "reset_before_an_answer", "", After::Reset, DOWN),
+    // covers: F-48
+    wire("closed_before_an_answer", "", Ending::Close, DOWN),
+    wire("reset_before_an_answer", "", Ending::Reset, DOWN),
+    // covers: F-59
     wire(
-        "F-59",
         "no_http_at_all",
         "220 smtp.example ESMTP\r\n",
-        After::Close,
+        Ending::Close,
         DOWN,
     ),
 ];

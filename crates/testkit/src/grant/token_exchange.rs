@@ -1,39 +1,21 @@
 //! Token exchange (RFC 8693), checked like a strict server does.
 
-use super::{Granted, Known, Refusal, TokenRequestRecord, authenticate, scopes};
+use super::context::{AcceptedGrant, ServerState, authenticate, scopes};
+use crate::record::{Refusal, TokenRequestRecord};
 
 pub(crate) const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
-/// Tokens of other issuers, each with its type.
-#[derive(Default)]
-pub(crate) struct KnownTokens(Vec<(String, String)>);
-
-impl KnownTokens {
-    pub(crate) fn trust(&mut self, token: &str, token_type: &str) {
-        self.0.push((token.to_owned(), token_type.to_owned()));
-    }
-
-    pub(crate) fn distrust(&mut self, token: &str) {
-        self.0.retain(|(known, _)| known != token);
-    }
-
-    fn hold(&self, token: &str, token_type: &str) -> bool {
-        let mut known = self.0.iter();
-        known.any(|(known, its_type)| known == token && its_type == token_type)
-    }
-}
-
-pub(super) fn judge(
+pub(super) fn decide(
     record: &mut TokenRequestRecord,
-    known: &mut Known<'_>,
-) -> Result<Granted, Refusal> {
+    state: &mut ServerState<'_>,
+) -> Result<AcceptedGrant, Refusal> {
     let invalid = |why| Err((400, "invalid_request", why));
-    let client = authenticate(record, known.clients, known.assertions)?;
+    let client = authenticate(record, state.clients, state.assertions)?;
     let good = |token: &str, token_type: &str| {
-        known.tokens.hold(token, token_type) || token_type == ACCESS_TOKEN && (known.lives)(token)
+        state.tokens.hold(token, token_type) || token_type == ACCESS_TOKEN && (state.lives)(token)
     };
     match (
         record.parameter("subject_token"),
@@ -58,7 +40,7 @@ pub(super) fn judge(
     if issued != ACCESS_TOKEN && issued != JWT {
         return invalid("that type of token is not issued");
     }
-    let mut granted = Granted::new(client, scopes(record, &client.scopes)?);
+    let mut granted = AcceptedGrant::new(client, scopes(record, &client.scopes)?);
     granted.more.push(("issued_token_type", issued.to_owned()));
     Ok(granted)
 }

@@ -14,8 +14,9 @@ use wiremock::{Request, Respond, ResponseTemplate};
 use crate::{
     assertion::Assertions,
     client::Client,
-    faults::Fault,
-    grant::{self, Granted, Known, KnownTokens, RefreshTokens, Refusal, TokenRequestRecord},
+    faults::FaultyResponse,
+    grant::{self, AcceptedGrant, KnownTokens, RefreshTokens, ServerState},
+    record::{self, Refusal, TokenRequestRecord},
 };
 
 pub(super) struct State {
@@ -24,18 +25,18 @@ pub(super) struct State {
     pub(super) lifetime: Duration,
     pub(super) latency: Duration,
     pub(super) api_scope: Option<String>,
-    pub(super) issued: HashMap<String, Issued>,
+    pub(super) issued: HashMap<String, IssuedToken>,
     pub(super) known_tokens: KnownTokens,
     pub(super) refresh_tokens: RefreshTokens,
     pub(super) token_requests: Vec<TokenRequestRecord>,
     pub(super) api_calls: usize,
     /// Responses that replace the usual ones, once each.
-    pub(super) next: VecDeque<&'static Fault>,
+    pub(super) next: VecDeque<&'static FaultyResponse>,
     /// The response to every request until the outage ends.
-    pub(super) outage: Option<&'static Fault>,
+    pub(super) outage: Option<&'static FaultyResponse>,
 }
 
-pub(super) struct Issued {
+pub(super) struct IssuedToken {
     /// The index of the request in `token_requests`.
     pub(super) request: usize,
     pub(super) client_id: String,
@@ -59,23 +60,23 @@ impl Respond for Router {
 
 impl State {
     fn token(&mut self, request: &Request) -> ResponseTemplate {
-        let mut record = grant::record(request);
-        let lives = |token: &str| self.issued.get(token).is_some_and(Issued::lives);
-        let mut known = Known {
+        let mut record = record::record(request);
+        let lives = |token: &str| self.issued.get(token).is_some_and(IssuedToken::lives);
+        let mut state = ServerState {
             clients: &self.clients,
             assertions: &mut self.assertions,
             tokens: &self.known_tokens,
             lives: &lives,
             refresh_tokens: &mut self.refresh_tokens,
         };
-        let judged = grant::judge(request, &mut record, &mut known);
+        let decision = grant::decide(request, &mut record, &mut state);
         let fault = self.next.pop_front().or(self.outage);
-        if let Some((status, template)) = fault.and_then(Fault::template) {
+        if let Some((status, template)) = fault.and_then(FaultyResponse::template) {
             record.status = status;
             self.token_requests.push(record);
             return template.set_delay(self.latency);
         }
-        let answer = match judged {
+        let answer = match decision {
             Ok(granted) => self.issue(granted),
             Err(refusal) => {
                 record.status = refusal.0;
@@ -93,7 +94,7 @@ impl State {
     }
 
     /// Issues a token (RFC 6749 section 5.1).
-    fn issue(&mut self, granted: Granted) -> ResponseTemplate {
+    fn issue(&mut self, granted: AcceptedGrant) -> ResponseTemplate {
         let token = random();
         let mut answer = json!({
             "access_token": token,
@@ -109,7 +110,7 @@ impl State {
             self.refresh_tokens.rotate(&used, &next);
             answer["refresh_token"] = next.into();
         }
-        let issued = Issued {
+        let issued = IssuedToken {
             // The request is recorded next.
             request: self.token_requests.len(),
             client_id: granted.client_id,
@@ -160,7 +161,7 @@ impl State {
     }
 }
 
-impl Issued {
+impl IssuedToken {
     fn lives(&self) -> bool {
         !self.revoked && Instant::now() < self.expires
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use hallpass_core::{AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource};
 use tokio::task::JoinSet;
 
-use super::{Finding, Outcome, must, not_checked};
+use super::finding::{Finding, Outcome, must, not_checked};
 use crate::{
     conformance::{Subject, subject::call},
     leak::{self, Capture, Spelling},
@@ -27,7 +27,7 @@ async fn refusal(
     }
 }
 
-fn judged(error: &TokenError, kind: ErrorKind, transient: bool) -> Outcome {
+fn has_kind(error: &TokenError, kind: ErrorKind, transient: bool) -> Outcome {
     let seen = (error.kind(), error.is_transient());
     must(
         seen == (kind, transient),
@@ -44,7 +44,7 @@ pub(super) async fn wrong(subject: &Subject) -> Outcome {
         return not_checked("the subject has no `Subject::with_wrong_credentials`");
     };
     let error = refusal(subject, source, "wrong credentials").await?;
-    judged(&error, ErrorKind::CredentialsRefused, false)
+    has_kind(&error, ErrorKind::CredentialsRefused, false)
 }
 
 pub(super) async fn down(subject: &Subject) -> Outcome {
@@ -52,7 +52,7 @@ pub(super) async fn down(subject: &Subject) -> Outcome {
         return not_checked("the subject has no `Subject::with_unreachable_server`");
     };
     let error = refusal(subject, source, "an unreachable server").await?;
-    judged(&error, ErrorKind::Unavailable, true)
+    has_kind(&error, ErrorKind::Unavailable, true)
 }
 
 pub(super) async fn limited(subject: &Subject) -> Outcome {
@@ -73,7 +73,7 @@ pub(super) async fn limited(subject: &Subject) -> Outcome {
             return not_checked("the subject has no `Subject::with_limited_server`");
         }
     };
-    judged(&error, ErrorKind::Unavailable, true)?;
+    has_kind(&error, ErrorKind::Unavailable, true)?;
     let wait = error.retry_after();
     must(
         wait.is_some_and(|wait| (least..=most).contains(&wait)),

@@ -2,7 +2,7 @@
 
 use hallpass_core::{AccessToken, ErrorKind, TokenRequest};
 
-use super::{Finding, Outcome, must, not_checked};
+use super::finding::{Finding, Outcome, must, not_checked};
 use crate::{
     conformance::{
         Subject,
