@@ -51,7 +51,7 @@ pub(crate) fn read(common: &Common, flags: &Client) -> Result<Settings, Failure>
     };
     let layer = layer::from_flags(flags)?.over(one).over(other);
     if flags.danger_allow_mixed_settings {
-        tracing::warn!("server, client and credential may come from different sources");
+        tracing::warn!("settings from different sources are allowed");
     } else {
         layer.client.check(&layer.server)?;
     }

@@ -34,11 +34,11 @@ pub(crate) fn config_file(flag: Option<&Path>, variables: &Variables) -> ConfigF
     }
 }
 
-/// Returns the directory of the token cache: always a subdirectory of our own in the one that the user names.
+/// Returns the directory of the token cache: `hallpass` in the configured cache directory, or in the user's.
 ///
 /// # Errors
 ///
-/// Fails for a relative path in `HALLPASS_CACHE_DIR`: each working directory would have a cache of its own.
+/// Fails for a relative path in `HALLPASS_CACHE_DIR`: each working directory would have a separate cache.
 pub(crate) fn cache_directory() -> Result<Option<PathBuf>, Failure> {
     let variables = Variables::of_this_process();
     let parent = match variables.os("HALLPASS_CACHE_DIR").map(PathBuf::from) {
