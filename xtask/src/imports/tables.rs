@@ -23,17 +23,6 @@ const LAYERS: [(&str, &Layers); 1] = [(
 /// Imports that are part of a loop or go up: crate, importing unit, imported unit. The unit of a folder's own file is
 /// `crate::folder`, and that of the crate's root file is `crate`. This list only shrinks.
 const ALLOWED: &[(&str, &str, &str)] = &[
-    (
-        "hallpass-cache",
-        "conformance::checks",
-        "crate::conformance",
-    ),
-    (
-        "hallpass-cache",
-        "conformance::leases",
-        "crate::conformance",
-    ),
-    ("hallpass-cache", "conformance::rule", "crate::conformance"),
     // A token holds its prover, and a prover signs proofs for a token: the two types name each other.
     ("hallpass-core", "proof", "token"),
     ("hallpass-endpoint", "builder", "presets"),

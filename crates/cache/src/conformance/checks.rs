@@ -4,7 +4,7 @@ use std::{future, task::Poll, time::Duration};
 
 use hallpass_core::TokenRequest;
 
-use super::Subject;
+use super::subject::Subject;
 use crate::{Lease, StoreEntry, StoreError, StoreKey, TokenStore};
 
 pub(super) const MINUTE: Duration = Duration::from_secs(60);

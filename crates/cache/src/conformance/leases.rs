@@ -3,8 +3,8 @@
 use std::{future, pin::pin, task::Poll};
 
 use super::{
-    Subject,
     checks::{MINUTE, SHORT, ensure, expect, failed, find, key, lease, put},
+    subject::Subject,
 };
 use crate::LeaseOutcome;
 

@@ -1,4 +1,4 @@
-use super::{Subject, checks, leases};
+use super::{checks, leases, subject::Subject};
 
 /// A promise of [`TokenStore`](crate::TokenStore) that the kit can check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,6 +1,5 @@
 use super::response::{
-    Body, Expected, FaultyResponse, GARBLED, JSON, UNKNOWN_LIFETIME, UNUSABLE, error, http, ok,
-    token,
+    Body, Expected, FaultyResponse, JSON, UNKNOWN_LIFETIME, UNUSABLE, error, http, ok, token,
 };
 use hallpass_core::ErrorKind;
 
