@@ -8,6 +8,7 @@ pub(super) const PROGRAMS: &[(&str, &str)] = &[
     ("load", "hallpass-cache"),
     ("proof", "hallpass-jwt"),
     ("integrations", "hallpass"),
+    ("store", "hallpass-redis"),
     ("start", "hallpass-cli"),
 ];
 
@@ -49,6 +50,22 @@ const fn told(what: &'static str, row: &'static str, baseline: Option<&'static s
 }
 
 pub(super) const TARGETS: &[Target] = &[
+    ratio(
+        "a hit with a store on Redis over one without a store",
+        "store/hit",
+        "store/hit_without",
+        1.02,
+    ),
+    told(
+        "reading an entry from Redis over a bare GET",
+        "store/look_up",
+        Some("store/get"),
+    ),
+    told(
+        "writing an entry to Redis over a bare GET",
+        "store/put",
+        Some("store/get"),
+    ),
     ratio(
         "a cold fetch over a bare reqwest POST with a serde_json parse",
         "fetch/hallpass",

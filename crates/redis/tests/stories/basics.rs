@@ -40,6 +40,42 @@ async fn an_entry_is_found_with_its_fence_and_ttl() {
     }
 }
 
+#[tokio::test]
+async fn a_lease_granted_to_a_dropped_call_is_released_at_once() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let (store, key) = (store(&server), key("one"));
+    assert!(store.look_up(&key).await.unwrap().is_none());
+    let mut admin = Admin::new(&server).await;
+    let () = admin.run("CLIENT PAUSE 300 ALL").await;
+    let dropped = tokio::time::timeout(Duration::from_millis(50), store.lease(&key, TTL));
+    assert!(dropped.await.is_err());
+    eventually(async || {
+        // It was granted after the pause, and is released.
+        let outcome = store.lease(&key, TTL).await.unwrap();
+        outcome.granted().is_some()
+    })
+    .await;
+    assert_eq!(admin.calls("del").await, 1);
+}
+
+#[tokio::test]
+async fn a_user_without_channels_has_no_notifications() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let mut admin = Admin::new(&server).await;
+    let () = admin.run("ACL SETUSER hallpass resetchannels").await;
+    let (store, key) = (store(&server), key("one"));
+    let changed = tokio::time::timeout(Duration::from_millis(300), store.changed(&key));
+    assert!(changed.await.is_err());
+    let lease = store.lease(&key, TTL).await.unwrap().granted().unwrap();
+    store.put(&key, b"entry", TTL, Some(&lease)).await.unwrap();
+    store.release(&key, &lease).await.unwrap();
+    assert!(store.look_up(&key).await.unwrap().is_some());
+}
+
 // covers: F-89
 #[tokio::test]
 async fn one_lease_at_a_time_and_fences_increase() {
