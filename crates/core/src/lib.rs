@@ -56,6 +56,7 @@ pub use clock::{Clock, Moment, SystemClock, Timestamp};
 pub use error::{ErrorKind, OAuthError, TokenError};
 pub use hint::Hint;
 pub use observer::{Event, EventKind, Observer, ObserverPanicked, Observers};
+pub use origin::is_loopback_host;
 pub use proof::{Proof, ProofRequest, Proofs, Prover};
 pub use request::{InvalidRequest, TokenRequest};
 pub use scope::{InvalidScope, Scope, ScopeSet};

@@ -9,7 +9,7 @@ use std::{
 use http::{HeaderValue, Uri};
 
 /// The longest host name that DNS can express.
-const LONGEST_HOST: usize = 253;
+const MAX_HOST_LEN: usize = 253;
 
 /// A scheme, a host and a port (RFC 6454), which together identify a server that a token is meant for.
 ///
@@ -43,13 +43,7 @@ impl Origin {
 
     /// Returns true if the host is this machine: `127.0.0.0/8`, `[::1]`, `localhost` or a name below it.
     pub fn is_loopback(&self) -> bool {
-        if let Some(ip) = ipv6(&self.host) {
-            return ip.to_canonical().is_loopback();
-        }
-        if let Ok(ip) = self.host.parse::<Ipv4Addr>() {
-            return ip.is_loopback();
-        }
-        &*self.host == "localhost" || self.host.ends_with(".localhost")
+        is_loopback_host(&self.host)
     }
 
     /// Returns true if a request to `target` goes to this origin.
@@ -136,7 +130,7 @@ fn host_name(host: &str) -> Result<Box<str>, Fault> {
     let host = host.to_ascii_lowercase();
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let label = |label: &str| !label.is_empty() && label.bytes().all(letter);
-    if host.len() > LONGEST_HOST || !host.split('.').all(label) {
+    if host.len() > MAX_HOST_LEN || !host.split('.').all(label) {
         return Err(Fault::Host);
     }
     // Some libraries read `127.1` and `0x7f.1` as addresses: only the spelling that all agree on is accepted.
@@ -170,6 +164,27 @@ fn port_number(digits: &str) -> Option<u16> {
         number = number.checked_mul(10)?.checked_add(digit)?;
     }
     (number > 0).then_some(number)
+}
+
+/// Returns true if a URL's host is this machine by its own spelling: an address of `127.0.0.0/8`, `[::1]`, or the name
+/// `localhost` or one below it (RFC 6761 section 6.3), with or without a final dot. Nothing is resolved.
+///
+/// ```
+/// use hallpass_core::is_loopback_host;
+///
+/// assert!(is_loopback_host("127.0.0.1") && is_loopback_host("[::1]") && is_loopback_host("api.localhost."));
+/// assert!(!is_loopback_host("localhost.example"));
+/// ```
+pub fn is_loopback_host(host: &str) -> bool {
+    if let Some(ip) = ipv6(host) {
+        return ip.to_canonical().is_loopback();
+    }
+    if let Ok(ip) = host.parse::<Ipv4Addr>() {
+        return ip.is_loopback();
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    last.eq_ignore_ascii_case("localhost")
 }
 
 fn ipv6(host: &str) -> Option<Ipv6Addr> {

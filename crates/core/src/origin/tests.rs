@@ -141,14 +141,33 @@ fn loopback_is_recognized_by_the_name_as_written() {
         ("http://[::1]", true),
         ("http://[::ffff:127.0.0.1]", true),
         ("http://localhost:3000", true),
+        ("http://LOCALHOST", true),
         ("http://api.localhost", true),
         ("http://localhost.example", false),
+        ("http://notlocalhost", false),
         ("http://10.0.0.1", false),
         ("http://0.0.0.0", false),
         ("http://api.example", false),
     ] {
         let parsed: Origin = origin.parse().unwrap();
         assert_eq!(parsed.is_loopback(), loopback, "{origin}");
+    }
+}
+
+#[test]
+fn a_loopback_name_may_end_with_a_dot() {
+    for (host, loopback) in [
+        ("localhost.", true),
+        ("api.localhost.", true),
+        ("127.0.0.1", true),
+        ("[::1]", true),
+        ("", false),
+        (".", false),
+        ("localhost..", false),
+        ("127.0.0.1.example", false),
+        ("localhost.example.", false),
+    ] {
+        assert_eq!(is_loopback_host(host), loopback, "{host}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use hallpass_core::is_loopback_host;
 use url::{Host, Url};
 
 use crate::BuildError;
@@ -110,17 +111,15 @@ enum Reach {
 
 impl Reach {
     fn of(host: &Host<&str>) -> Self {
+        if is_loopback_host(&host.to_string()) {
+            return Self::Loopback;
+        }
         let ip: IpAddr = match host {
-            Host::Domain(name) => {
-                let name = name.trim_end_matches('.');
-                let local = name == "localhost" || name.ends_with(".localhost");
-                return if local { Self::Loopback } else { Self::Global };
-            }
+            Host::Domain(_) => return Self::Global,
             Host::Ipv4(ip) => (*ip).into(),
             Host::Ipv6(ip) => ip.to_canonical(),
         };
         let global = match ip {
-            _ if ip.is_loopback() => return Self::Loopback,
             IpAddr::V4(ip) => is_global_v4(ip),
             IpAddr::V6(ip) => is_global_v6(ip),
         };
@@ -245,6 +244,7 @@ mod tests {
             "127.1.2.3",
             "[::1]",
             "localhost",
+            "localhost.",
             "[::ffff:127.0.0.1]",
         ] {
             let parsed = Address::parse(&format!("http://{loopback}/t"), LOOPBACK);

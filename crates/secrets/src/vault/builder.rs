@@ -1,6 +1,6 @@
-use std::{env, ffi::OsString, fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{env, ffi::OsString, fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use hallpass_core::{Clock, Secret, SecretError, SecretSource};
+use hallpass_core::{Clock, Secret, SecretError, SecretSource, is_loopback_host};
 use reqwest::{Certificate, Client, Url, header::HeaderValue, redirect};
 
 use super::{kv::Kv, secret::VaultSecret};
@@ -249,12 +249,7 @@ impl VaultSecretBuilder {
 }
 
 fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    match ip {
-        Ok(ip) => ip.to_canonical().is_loopback(),
-        Err(_) => host == "localhost" || host.ends_with(".localhost"),
-    }
+    url.host_str().is_some_and(is_loopback_host)
 }
 
 impl VaultSecret {

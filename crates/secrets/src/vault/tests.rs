@@ -409,6 +409,7 @@ fn an_unusable_address_is_a_build_error() {
         "http://127.0.0.1:8100",
         "http://[::1]:8200",
         "http://localhost:8200",
+        "http://localhost.:8200",
     ] {
         assert!(allowed(fine).is_ok(), "{fine}");
     }
