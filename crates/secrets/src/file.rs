@@ -16,7 +16,7 @@ use crate::{RegularFile, UnreadableFile, blocking::Turn, content};
 mod store;
 
 /// Timeout for the file system, for reading and for saving.
-const TIMEOUT: Duration = Duration::from_secs(10);
+const FILE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A secret in a file: mounted by Kubernetes or Docker, written by an agent, or replaced by an operator.
 ///
@@ -80,14 +80,14 @@ type Open = dyn Fn(&Path) -> Result<RegularFile, UnreadableFile> + Send + Sync;
 struct Inner {
     settings: Settings,
     turn: Turn,
-    last: Mutex<Last>,
+    last: Mutex<LastReading>,
     /// Whether the warning about permissions was logged.
     #[cfg(unix)]
     warned: AtomicBool,
 }
 
 #[derive(Default)]
-struct Last {
+struct LastReading {
     reading: Reading,
     at: Timestamp,
     epoch: u64,
@@ -159,7 +159,7 @@ impl SecretSource for FileSecret {
     async fn secret(&self) -> Result<Secret, SecretError> {
         let inner = self.0.clone();
         let work = move || inner.look();
-        self.0.turn.run(TIMEOUT, &self.0.place(), work).await
+        self.0.turn.run(FILE_TIMEOUT, &self.0.place(), work).await
     }
 
     fn epoch(&self) -> u64 {
@@ -271,7 +271,7 @@ impl Inner {
         format!("the secret file {}", content::shown(&self.settings.path))
     }
 
-    fn last(&self) -> MutexGuard<'_, Last> {
+    fn last(&self) -> MutexGuard<'_, LastReading> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

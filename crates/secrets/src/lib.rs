@@ -42,9 +42,9 @@ mod folder;
 mod forward;
 #[cfg(feature = "keychain")]
 mod keychain;
+mod lock_retry;
 mod memory;
 mod pair;
-mod patience;
 mod reference;
 mod regular_file;
 mod remembered;

@@ -58,7 +58,7 @@ use crate::{EnvSecret, FileSecret, SystemdCredential, systemd};
 /// and `VAULT_NAMESPACE`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretReference {
-    place: Place,
+    place: SecretLocation,
     #[cfg_attr(not(feature = "vault"), allow(dead_code))]
     // A caller may allow it, whichever features are enabled.
     allow_http_on_loopback: bool,
@@ -67,7 +67,7 @@ pub struct SecretReference {
 }
 
 #[derive(Clone, PartialEq, Eq)]
-enum Place {
+enum SecretLocation {
     Env(String),
     File(PathBuf),
     Command {
@@ -110,7 +110,7 @@ impl SecretReference {
                 "the path is not absolute, as `/run/secrets/client` is; `~` and variables are not expanded"
             }));
         }
-        file(path).map(Self::of)
+        file(path).map(Self::from_location)
     }
 
     /// Allows plain HTTP to a Vault on this machine: a development server, or an agent. The danger: other users of
@@ -135,10 +135,10 @@ impl SecretReference {
     /// A [`SecretError`] if the source cannot be set up: a feature of this crate is off, or a variable is missing.
     pub fn open(&self) -> Result<Arc<dyn SecretSource>, SecretError> {
         Ok(match &self.place {
-            Place::Env(name) => Arc::new(EnvSecret::new(name)),
-            Place::File(path) => Arc::new(FileSecret::new(path)),
+            SecretLocation::Env(name) => Arc::new(EnvSecret::new(name)),
+            SecretLocation::File(path) => Arc::new(FileSecret::new(path)),
             #[cfg(feature = "command")]
-            Place::Command { program, arguments } => {
+            SecretLocation::Command { program, arguments } => {
                 let command = crate::CommandSecret::new(program, arguments);
                 Arc::new(match self.command_timeout {
                     Some(timeout) => command.timeout(timeout),
@@ -146,16 +146,16 @@ impl SecretReference {
                 })
             }
             #[cfg(not(feature = "command"))]
-            Place::Command { .. } => return Err(feature_is_off("command")),
-            Place::Systemd(name) => Arc::new(SystemdCredential::new(name)?),
+            SecretLocation::Command { .. } => return Err(feature_is_off("command")),
+            SecretLocation::Systemd(name) => Arc::new(SystemdCredential::new(name)?),
             #[cfg(feature = "keychain")]
-            Place::Keychain { service, user } => {
+            SecretLocation::Keychain { service, user } => {
                 Arc::new(crate::KeychainSecret::new(service, user))
             }
             #[cfg(not(feature = "keychain"))]
-            Place::Keychain { .. } => return Err(feature_is_off("keychain")),
+            SecretLocation::Keychain { .. } => return Err(feature_is_off("keychain")),
             #[cfg(feature = "vault")]
-            Place::Vault { mount, path, field } => {
+            SecretLocation::Vault { mount, path, field } => {
                 let mut vault = crate::VaultSecret::from_env(mount, path, field)?;
                 if self.allow_http_on_loopback {
                     vault = vault.danger_allow_http_on_loopback();
@@ -163,11 +163,11 @@ impl SecretReference {
                 Arc::new(vault.build()?)
             }
             #[cfg(not(feature = "vault"))]
-            Place::Vault { .. } => return Err(feature_is_off("vault")),
+            SecretLocation::Vault { .. } => return Err(feature_is_off("vault")),
         })
     }
 
-    fn of(place: Place) -> Self {
+    fn from_location(place: SecretLocation) -> Self {
         Self {
             place,
             allow_http_on_loopback: false,
@@ -197,11 +197,11 @@ impl FromStr for SecretReference {
             "vault" => vault(rest),
             _ => Err(NO_REFERENCE),
         }?;
-        Ok(Self::of(place))
+        Ok(Self::from_location(place))
     }
 }
 
-fn env(name: &str) -> Result<Place, InvalidReference> {
+fn env(name: &str) -> Result<SecretLocation, InvalidReference> {
     let legal = |char: char| char.is_ascii_alphanumeric() || char == '_';
     if name.is_empty()
         || !name.chars().all(legal)
@@ -211,10 +211,10 @@ fn env(name: &str) -> Result<Place, InvalidReference> {
             "what follows `env:` is not the name of a variable: letters, digits and `_`, as in `env:CLIENT_SECRET`",
         ));
     }
-    Ok(Place::Env(name.to_owned()))
+    Ok(SecretLocation::Env(name.to_owned()))
 }
 
-fn file(path: &str) -> Result<Place, InvalidReference> {
+fn file(path: &str) -> Result<SecretLocation, InvalidReference> {
     if !Path::new(path).is_absolute() {
         return Err(InvalidReference(if cfg!(windows) {
             r"what follows `file:` is not an absolute path, as in `file:C:\secrets\client`; variables are not expanded"
@@ -227,10 +227,10 @@ fn file(path: &str) -> Result<Place, InvalidReference> {
             r#"what follows `file:` holds a tab or another character that no path has; in JSON and in TOML's "..." a `\` is written `\\`"#,
         ));
     }
-    Ok(Place::File(path.into()))
+    Ok(SecretLocation::File(path.into()))
 }
 
-fn command(text: &str) -> Result<Place, InvalidReference> {
+fn command(text: &str) -> Result<SecretLocation, InvalidReference> {
     let mut words: Vec<String> = if text.trim_start().starts_with('[') {
         serde_json::from_str(text).map_err(|_| {
             InvalidReference(
@@ -250,36 +250,36 @@ fn command(text: &str) -> Result<Place, InvalidReference> {
             "what follows `command:` names no program, as `command:pass show orders/client-secret` does",
         ));
     }
-    Ok(Place::Command {
+    Ok(SecretLocation::Command {
         program: words.remove(0),
         arguments: words,
     })
 }
 
-fn systemd(name: &str) -> Result<Place, InvalidReference> {
+fn systemd(name: &str) -> Result<SecretLocation, InvalidReference> {
     if !systemd::is_name(name) {
         return Err(InvalidReference(
             "what follows `systemd:` is not the name of a credential, as in `systemd:client-secret`",
         ));
     }
-    Ok(Place::Systemd(name.to_owned()))
+    Ok(SecretLocation::Systemd(name.to_owned()))
 }
 
 /// Parses `SERVICE/USER`. A user's name has no `/`; a service's may.
-fn keychain(text: &str) -> Result<Place, InvalidReference> {
+fn keychain(text: &str) -> Result<SecretLocation, InvalidReference> {
     let parts = text.rsplit_once('/');
     let (service, user) = parts
         .filter(|(service, user)| !service.is_empty() && !user.is_empty())
         .ok_or(InvalidReference(
             "what follows `keychain:` is not a service and a user, as in `keychain:orders/client-secret`",
         ))?;
-    Ok(Place::Keychain {
+    Ok(SecretLocation::Keychain {
         service: service.to_owned(),
         user: user.to_owned(),
     })
 }
 
-fn vault(text: &str) -> Result<Place, InvalidReference> {
+fn vault(text: &str) -> Result<SecretLocation, InvalidReference> {
     let parts = text.rsplit_once('#').and_then(|(path, field)| {
         let (mount, path) = path.split_once('/')?;
         let good = |part: &str| !part.is_empty() && !matches!(part, "." | "..");
@@ -289,7 +289,7 @@ fn vault(text: &str) -> Result<Place, InvalidReference> {
     let (mount, path, field) = parts.ok_or(InvalidReference(
         "what follows `vault:` is not a mount, a path and a field, as in `vault:secret/orders/client#secret`",
     ))?;
-    Ok(Place::Vault {
+    Ok(SecretLocation::Vault {
         mount: mount.to_owned(),
         path: path.to_owned(),
         field: field.to_owned(),
@@ -300,15 +300,17 @@ fn vault(text: &str) -> Result<Place, InvalidReference> {
 impl fmt::Display for SecretReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::Env(name) => write!(f, "env:{name}"),
-            Place::File(path) => write!(f, "file:{}", path.display()),
-            Place::Command { program, arguments } => {
+            SecretLocation::Env(name) => write!(f, "env:{name}"),
+            SecretLocation::File(path) => write!(f, "file:{}", path.display()),
+            SecretLocation::Command { program, arguments } => {
                 let more = if arguments.is_empty() { "" } else { " .." };
                 write!(f, "command:{program}{more}")
             }
-            Place::Systemd(name) => write!(f, "systemd:{name}"),
-            Place::Keychain { service, user } => write!(f, "keychain:{service}/{user}"),
-            Place::Vault { mount, path, field } => write!(f, "vault:{mount}/{path}#{field}"),
+            SecretLocation::Systemd(name) => write!(f, "systemd:{name}"),
+            SecretLocation::Keychain { service, user } => write!(f, "keychain:{service}/{user}"),
+            SecretLocation::Vault { mount, path, field } => {
+                write!(f, "vault:{mount}/{path}#{field}")
+            }
         }
     }
 }

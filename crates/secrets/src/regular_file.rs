@@ -9,7 +9,7 @@ use std::{sync::mpsc, thread, time::Duration};
 
 use tokio::runtime::Handle;
 
-use crate::patience::patiently;
+use crate::lock_retry::retry_while_locked;
 
 /// Reads a file at a user-supplied path, on a blocking thread: see [`RegularFile`] for the files that are refused.
 ///
@@ -39,7 +39,7 @@ pub async fn read_file(
     match Handle::try_current() {
         // Fails only if the work panicked, which it does not, or the runtime shuts down.
         Ok(runtime) => runtime.spawn_blocking(work).await.unwrap_or_else(|_| {
-            Err(UnreadableFile(Fault::Failed(
+            Err(UnreadableFile(ReadErrorKind::Failed(
                 "the runtime is shutting down".to_owned(),
             )))
         }),
@@ -69,7 +69,7 @@ fn within<T: Send + 'static>(
         let _ = sender.send(work());
     })?;
     receiver.recv_timeout(timeout).unwrap_or_else(|_| {
-        Err(UnreadableFile(Fault::Failed(format!(
+        Err(UnreadableFile(ReadErrorKind::Failed(format!(
             "the file system did not respond within {timeout:?}"
         ))))
     })
@@ -103,10 +103,10 @@ impl RegularFile {
     ///
     /// An [`UnreadableFile`] if the file is missing, may not be read, or is no regular file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, UnreadableFile> {
-        let file = patiently(|| open(path.as_ref()))?;
+        let file = retry_while_locked(|| open(path.as_ref()))?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(UnreadableFile(Fault::NotRegular));
+            return Err(UnreadableFile(ReadErrorKind::NotRegular));
         }
         Ok(Self { file, metadata })
     }
@@ -126,7 +126,7 @@ impl RegularFile {
         let limit = u64::try_from(max_bytes).map_or(u64::MAX, |max| max.saturating_add(1));
         self.read_up_to(limit, &mut bytes)?;
         if bytes.len() > max_bytes {
-            return Err(UnreadableFile(Fault::TooLong(max_bytes)));
+            return Err(UnreadableFile(ReadErrorKind::TooLong(max_bytes)));
         }
         Ok(bytes)
     }
@@ -142,10 +142,10 @@ impl RegularFile {
 ///
 /// It holds nothing of the file's content.
 #[derive(Clone, Debug)]
-pub struct UnreadableFile(Fault);
+pub struct UnreadableFile(ReadErrorKind);
 
 #[derive(Clone, Debug)]
-enum Fault {
+enum ReadErrorKind {
     Missing,
     NotRegular,
     AccessDenied,
@@ -156,21 +156,21 @@ enum Fault {
 impl UnreadableFile {
     /// Returns true if there is no such file.
     pub fn is_missing(&self) -> bool {
-        matches!(self.0, Fault::Missing)
+        matches!(self.0, ReadErrorKind::Missing)
     }
 
     pub(crate) fn not_regular() -> Self {
-        Self(Fault::NotRegular)
+        Self(ReadErrorKind::NotRegular)
     }
 }
 
 impl From<io::Error> for UnreadableFile {
     fn from(error: io::Error) -> Self {
         Self(match error.kind() {
-            io::ErrorKind::NotFound => Fault::Missing,
-            io::ErrorKind::IsADirectory => Fault::NotRegular,
-            io::ErrorKind::PermissionDenied => Fault::AccessDenied,
-            _ => Fault::Failed(error.to_string()),
+            io::ErrorKind::NotFound => ReadErrorKind::Missing,
+            io::ErrorKind::IsADirectory => ReadErrorKind::NotRegular,
+            io::ErrorKind::PermissionDenied => ReadErrorKind::AccessDenied,
+            _ => ReadErrorKind::Failed(error.to_string()),
         })
     }
 }
@@ -178,20 +178,20 @@ impl From<io::Error> for UnreadableFile {
 impl fmt::Display for UnreadableFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Fault::Missing => f.write_str("is missing; check the path and the mount"),
-            Fault::NotRegular => f.write_str(
+            ReadErrorKind::Missing => f.write_str("is missing; check the path and the mount"),
+            ReadErrorKind::NotRegular => f.write_str(
                 "is no regular file but a directory, a FIFO or a device; give the path of a file",
             ),
-            Fault::AccessDenied => {
+            ReadErrorKind::AccessDenied => {
                 f.write_str("may not be read by this user; check its owner and its permissions")
             }
-            Fault::TooLong(max) => {
+            ReadErrorKind::TooLong(max) => {
                 write!(
                     f,
                     "is longer than {max} bytes; check that it is the right file"
                 )
             }
-            Fault::Failed(why) => write!(f, "cannot be read: {why}"),
+            ReadErrorKind::Failed(why) => write!(f, "cannot be read: {why}"),
         }
     }
 }

@@ -13,15 +13,15 @@ use async_trait::async_trait;
 use hallpass_core::{Secret, SecretError, SecretStore};
 use zeroize::Zeroizing;
 
-use super::{FileSecret, Inner, Reading, TIMEOUT};
-use crate::{UnreadableFile, content, patience::patiently};
+use super::{FILE_TIMEOUT, FileSecret, Inner, Reading};
+use crate::{UnreadableFile, content, lock_retry::retry_while_locked};
 
 #[async_trait]
 impl SecretStore for FileSecret {
     async fn save(&self, secret: &Secret) -> Result<(), SecretError> {
         let (inner, secret) = (self.0.clone(), secret.clone());
         let work = move || inner.save(&secret);
-        self.0.turn.run(TIMEOUT, &self.0.place(), work).await
+        self.0.turn.run(FILE_TIMEOUT, &self.0.place(), work).await
     }
 }
 
@@ -38,7 +38,7 @@ impl Inner {
             )));
         }
         let beside = write(path, line.as_bytes(), &place)?;
-        patiently(|| {
+        retry_while_locked(|| {
             // A reading in between must not mistake this for an external change.
             let mut last = self.last();
             fs::rename(&beside.0, path)?;
@@ -55,7 +55,7 @@ impl Inner {
 }
 
 /// Writes the replacement file and syncs it to disk.
-fn write(path: &Path, content: &[u8], place: &str) -> Result<Beside, SecretError> {
+fn write(path: &Path, content: &[u8], place: &str) -> Result<TemporaryFile, SecretError> {
     let failed = |error: io::Error| cannot(place, &error);
     let before = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_symlink() => {
@@ -71,7 +71,7 @@ fn write(path: &Path, content: &[u8], place: &str) -> Result<Beside, SecretError
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(failed(error)),
     };
-    let (mut file, beside) = Beside::create(path).map_err(failed)?;
+    let (mut file, beside) = TemporaryFile::create(path).map_err(failed)?;
     file.write_all(content).map_err(failed)?;
     if let Some(before) = before {
         take_over(&file, &before).map_err(failed)?;
@@ -88,18 +88,18 @@ fn prefix(path: &Path) -> OsString {
     name
 }
 
-const SUFFIX: &str = ".new";
+const TEMPORARY_SUFFIX: &str = ".new";
 
 /// Removes the new files of processes that were killed before the rename, since they hold a secret. A recent one may
 /// belong to a running process that is about to rename it.
 fn remove_leftovers(path: &Path) {
-    const AGE: Duration = Duration::from_secs(60);
+    const MIN_ABANDONED_AGE: Duration = Duration::from_secs(60);
     let prefix = prefix(path);
     let is_ours = |name: &OsStr| {
         let numbers = name
             .as_encoded_bytes()
             .strip_prefix(prefix.as_encoded_bytes())
-            .and_then(|name| name.strip_suffix(SUFFIX.as_bytes()));
+            .and_then(|name| name.strip_suffix(TEMPORARY_SUFFIX.as_bytes()));
         let numbers =
             numbers.and_then(|numbers| std::str::from_utf8(numbers).ok()?.split_once('-'));
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -115,7 +115,7 @@ fn remove_leftovers(path: &Path) {
     {
         let left_over = entry.path();
         let age = modified(&left_over).map(|modified| saved.duration_since(modified));
-        if matches!(age, Ok(Ok(age)) if age >= AGE) {
+        if matches!(age, Ok(Ok(age)) if age >= MIN_ABANDONED_AGE) {
             let _ = fs::remove_file(&left_over);
         }
     }
@@ -131,9 +131,9 @@ fn modified(path: &Path) -> io::Result<SystemTime> {
 }
 
 /// A new file in the same directory, removed on drop unless it was renamed.
-struct Beside(PathBuf);
+struct TemporaryFile(PathBuf);
 
-impl Beside {
+impl TemporaryFile {
     /// Creates a file that only its owner may read, independent of the umask.
     fn create(path: &Path) -> io::Result<(File, Self)> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -149,7 +149,7 @@ impl Beside {
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let mut name = prefix(path);
-            name.push(format!("{}-{number}{SUFFIX}", std::process::id()));
+            name.push(format!("{}-{number}{TEMPORARY_SUFFIX}", std::process::id()));
             let beside = path.with_file_name(name);
             tries -= 1;
             match options.open(&beside) {
@@ -165,7 +165,7 @@ impl Beside {
     }
 }
 
-impl Drop for Beside {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }

@@ -308,7 +308,7 @@ fn a_mount_that_hangs_holds_one_thread_and_has_a_deadline() {
             async move { source.save(&Secret::new("CANARY").unwrap()).await }
         });
         tokio::task::yield_now().await;
-        tokio::time::advance(TIMEOUT).await;
+        tokio::time::advance(FILE_TIMEOUT).await;
         let error = save.await.unwrap().unwrap_err();
         let shown = format!(
             "the secret file `{}` did not respond within 10s",

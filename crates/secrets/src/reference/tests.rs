@@ -47,7 +47,7 @@ fn each_scheme_is_read_and_shown() {
 #[test]
 fn a_command_is_split_at_spaces_or_is_an_array() {
     let words = |text: &str| match text.parse::<SecretReference>().unwrap().place {
-        Place::Command { program, arguments } => [vec![program], arguments].concat(),
+        SecretLocation::Command { program, arguments } => [vec![program], arguments].concat(),
         _ => panic!("not a command"),
     };
     assert_eq!(words("command:a  b\tc=d\\e"), ["a", "b", "c=d\\e"]);

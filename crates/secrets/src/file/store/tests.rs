@@ -156,8 +156,8 @@ mod unix {
     async fn a_file_that_was_left_by_a_crash_is_in_nobodys_way() {
         let folder = Folder::new();
         let path = folder.path().join("refresh");
-        let (_file, left) = Beside::create(&path).unwrap();
-        let (_other, other) = Beside::create(&path).unwrap();
+        let (_file, left) = TemporaryFile::create(&path).unwrap();
+        let (_other, other) = TemporaryFile::create(&path).unwrap();
         assert_ne!(left.0, other.0);
         std::mem::forget(left);
         drop(other);

@@ -3,14 +3,14 @@
 
 use std::{io, thread, time::Duration};
 
-const TRIES: u32 = 30;
-const PAUSE: Duration = Duration::from_millis(10);
+const MAX_ATTEMPTS: u32 = 30;
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Retries while another program has locked the file, for a third of a second. Blocks the thread.
-pub(crate) fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    for _ in 1..TRIES {
+pub(crate) fn retry_while_locked<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..MAX_ATTEMPTS {
         match attempt() {
-            Err(error) if is_in_use(&error) => thread::sleep(PAUSE),
+            Err(error) if is_in_use(&error) => thread::sleep(RETRY_INTERVAL),
             outcome => return outcome,
         }
     }
@@ -38,11 +38,11 @@ mod tests {
     fn it_waits_for_those_who_are_in_the_way_and_for_nothing_else() {
         for (code, tries) in [
             (2, 1),
-            (5, if cfg!(windows) { TRIES } else { 1 }),
-            (32, if cfg!(windows) { TRIES } else { 1 }),
+            (5, if cfg!(windows) { MAX_ATTEMPTS } else { 1 }),
+            (32, if cfg!(windows) { MAX_ATTEMPTS } else { 1 }),
         ] {
             let mut tried = 0;
-            let outcome = patiently(|| {
+            let outcome = retry_while_locked(|| {
                 tried += 1;
                 Err::<(), _>(io::Error::from_raw_os_error(code))
             });
@@ -50,7 +50,7 @@ mod tests {
             assert_eq!(tried, tries, "{code}");
         }
         let mut tried = 0;
-        let third = patiently(|| {
+        let third = retry_while_locked(|| {
             tried += 1;
             let failed = cfg!(windows) && tried < 3;
             (!failed)
