@@ -1,40 +1,30 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use hallpass_core::{
-    Clock, Hint, InvalidRequest, Prover, ScopeSet, SystemClock, TokenError, TokenRequest, TokenType,
-};
+use hallpass_core::{Clock, InvalidRequest, Prover, ScopeSet, TokenRequest, TokenType};
 
 use crate::{
-    BuildError, ClientAuthentication, Endpoint, HttpTransport, Retry,
-    authentication::check_client_id, exchange::client::Client, exchange::grant::Source,
-    presets::Preset, response::token::ResponseRules, server::address::AddressRules,
+    BuildError, ClientAuthentication, Endpoint, Hints, HttpTransport, Retry,
+    exchange::{settings::ClientSettings, source::Source, token::TokenClient},
+    response::token::ResponseRules,
 };
-
-/// An adapter's hints for its server's errors: a hint that replaces the general one, or `None`.
-pub type Hints = fn(&TokenError) -> Option<Hint>;
 
 /// A builder of a token source such as [`ClientCredentials`](crate::ClientCredentials), with the settings that all
 /// grants share. [`build`](Self::build) reports invalid settings, before any I/O.
 #[must_use]
 pub struct SourceBuilder<S: Source> {
     pub(crate) grant: S::Grant,
-    endpoint: Endpoint,
-    client_id: String,
-    authentication: Box<dyn ClientAuthentication>,
+    client: ClientSettings,
     prover: Option<Arc<dyn Prover>>,
-    address_rules: AddressRules,
-    allow_utf8: bool,
     defaults: TokenRequest,
     /// The first invalid setting.
     wrong: Option<BuildError>,
-    transport: Option<HttpTransport>,
-    retry: Retry,
     pub(crate) rules: ResponseRules,
     require_scopes: bool,
-    hints: Option<Hints>,
-    preset: Option<&'static Preset>,
-    clock: Arc<dyn Clock>,
+    check_defaults: Option<RequestCheck>,
 }
+
+/// A check of the default request, such as for a server that rejects requests without an audience.
+type RequestCheck = Box<dyn Fn(&TokenRequest) -> Result<(), BuildError> + Send + Sync>;
 
 impl<S: Source> SourceBuilder<S> {
     pub(crate) fn new(
@@ -45,33 +35,25 @@ impl<S: Source> SourceBuilder<S> {
     ) -> Self {
         Self {
             grant,
-            endpoint,
-            client_id,
-            authentication,
+            client: ClientSettings::new(endpoint, client_id, authentication),
             prover: None,
-            address_rules: AddressRules::default(),
-            allow_utf8: false,
             defaults: TokenRequest::new(),
             wrong: None,
-            transport: None,
-            retry: Retry::default(),
             rules: ResponseRules::default(),
             require_scopes: false,
-            hints: None,
-            preset: None,
-            clock: Arc::new(SystemClock),
+            check_defaults: None,
         }
     }
 
     /// Replaces the token endpoint, for adapters, which start from their server's.
     pub fn token_endpoint(mut self, endpoint: impl Into<Endpoint>) -> Self {
-        self.endpoint = endpoint.into();
+        self.client.endpoint = endpoint.into();
         self
     }
 
     /// Replaces the client authentication, for adapters, which start from their server's.
     pub fn authentication(mut self, authentication: impl ClientAuthentication + 'static) -> Self {
-        self.authentication = Box::new(authentication);
+        self.client.authentication = Box::new(authentication);
         self
     }
 
@@ -119,13 +101,13 @@ impl<S: Source> SourceBuilder<S> {
 
     /// Sets the transport. Default: a transport with default settings.
     pub fn transport(mut self, transport: HttpTransport) -> Self {
-        self.transport = Some(transport);
+        self.client.transport = Some(transport);
         self
     }
 
     /// Sets the retry policy; see [`Retry`] for the default.
     pub fn retry(mut self, retry: Retry) -> Self {
-        self.retry = retry;
+        self.client.retry = retry;
         self
     }
 
@@ -159,7 +141,7 @@ impl<S: Source> SourceBuilder<S> {
     /// Allows `client_id` and `client_secret` outside printable ASCII, sent as UTF-8. RFC 6749 appendix A does not
     /// define these, and servers may decode them differently.
     pub fn allow_utf8_credentials(mut self) -> Self {
-        self.allow_utf8 = true;
+        self.client.allow_utf8 = true;
         self
     }
 
@@ -168,7 +150,7 @@ impl<S: Source> SourceBuilder<S> {
     /// For programs that take the endpoint from untrusted input. A name that resolves to such an address is not
     /// detected.
     pub fn refuse_local_endpoint(mut self) -> Self {
-        self.address_rules.refuse_local = true;
+        self.client.address_rules.refuse_local = true;
         self
     }
 
@@ -176,19 +158,19 @@ impl<S: Source> SourceBuilder<S> {
     ///
     /// Danger: other processes on this machine may listen. HTTP to any other host stays forbidden.
     pub fn danger_allow_http_on_loopback(mut self) -> Self {
-        self.address_rules.allow_http_on_loopback = true;
+        self.client.address_rules.allow_http_on_loopback = true;
         self
     }
 
     /// Sets an adapter's own hints for errors.
     pub fn hints(mut self, hints: Hints) -> Self {
-        self.hints = Some(hints);
+        self.client.hints = Some(hints);
         self
     }
 
     /// Sets the clock, for tests.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.clock = Arc::new(clock);
+        self.client.clock = Arc::new(clock);
         self
     }
 
@@ -201,31 +183,26 @@ impl<S: Source> SourceBuilder<S> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
-        check_client_id(&self.client_id, self.allow_utf8)?;
-        if let Some(preset) = self.preset {
-            preset.check(&self.defaults)?;
+        self.client.check_client()?;
+        if let Some(check) = self.check_defaults {
+            check(&self.defaults)?;
         }
-        let endpoint = self.endpoint.locate(self.address_rules)?;
-        let transport = HttpTransport::or_default(self.transport)?;
-        Ok(S::of(Client {
+        Ok(S::of(TokenClient {
+            server: self.client.build()?,
             grant: self.grant,
-            endpoint,
-            client_id: self.client_id.into(),
-            allow_utf8: self.allow_utf8,
-            authentication: self.authentication,
             prover: self.prover,
             defaults: self.defaults,
-            transport,
-            retry: self.retry,
             rules: self.rules,
             require_scopes: self.require_scopes,
-            hints: self.hints,
-            clock: self.clock,
         }))
     }
 
-    pub(crate) fn preset(mut self, preset: &'static Preset) -> Self {
-        self.preset = Some(preset);
+    /// Adds a check of the default request, made by [`build`](Self::build).
+    pub(crate) fn check_defaults(
+        mut self,
+        check: impl Fn(&TokenRequest) -> Result<(), BuildError> + Send + Sync + 'static,
+    ) -> Self {
+        self.check_defaults = Some(Box::new(check));
         self
     }
 
@@ -251,8 +228,8 @@ impl<S: Source> SourceBuilder<S> {
 impl<S: Source> fmt::Debug for SourceBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SourceBuilder")
-            .field("client_id", &self.client_id)
-            .field("authentication", &self.authentication)
+            .field("client_id", &self.client.client_id)
+            .field("authentication", &self.client.authentication)
             .field("defaults", &self.defaults)
             .finish_non_exhaustive()
     }

@@ -32,6 +32,12 @@ hints! {
     HOST_NAME = "host-name", "check the host in `token_endpoint`, and this machine's name service";
     /// The response is a web page.
     WEB_PAGE = "web-page", "something in between may have answered, such as a firewall, a proxy or a sign-in page: check `token_endpoint`, and whether another `user_agent` is let through";
+    /// The address has no introspection endpoint.
+    INTROSPECTION_ENDPOINT = "introspection-endpoint", "check `Endpoint::with_introspection_endpoint`, or the metadata of the server";
+    /// The address has no revocation endpoint.
+    REVOCATION_ENDPOINT = "revocation-endpoint", "check `Endpoint::with_revocation_endpoint`, or the metadata of the server";
+    /// Introspection or revocation is redirected.
+    MANAGEMENT_REDIRECT = "management-redirect", "credentials and tokens are never sent along a redirect";
     /// Requests are redirected.
     REDIRECT = "redirect", "credentials are never sent along a redirect; set `token_endpoint` to the final address if you trust it";
     /// The server does not accept forms.
@@ -150,6 +156,8 @@ mod tests {
             "with_mtls_alias",
             "Endpoint",
             "Endpoint::discover",
+            "Endpoint::with_introspection_endpoint",
+            "Endpoint::with_revocation_endpoint",
             "HttpTransport::builder",
             "PublicClient",
             "MutualTls",

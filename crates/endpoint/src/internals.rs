@@ -18,7 +18,7 @@ pub fn parse(body: &[u8]) -> Result<AccessToken, TokenError> {
         &ScopeSet::EMPTY,
         SystemClock.moment(),
         TextFilter::new,
-        &<ClientCredentialsGrant as Grant>::ABOUT,
+        &<ClientCredentialsGrant as Grant>::WORDING,
     )
     .and_then(|granted| granted.token)
 }

@@ -37,6 +37,7 @@
 
 mod authentication;
 mod builder;
+mod encoding;
 mod error;
 mod exchange;
 mod grant;
@@ -55,9 +56,9 @@ pub use authentication::{
     ClientSecretBasic, ClientSecretPost, Credentials, MutualTls, PublicClient, SecretAssertion,
     Strongest,
 };
-pub use builder::{Hints, SourceBuilder};
+pub use builder::SourceBuilder;
 pub use error::BuildError;
-pub use exchange::{Retry, Source};
+pub use exchange::{Hints, Retry, Source};
 pub use grant::{
     ClientCredentials, JwtBearer, RefreshToken, SecurityToken, TokenExchange, TokenTypeUri,
 };

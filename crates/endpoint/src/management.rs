@@ -1,7 +1,8 @@
 //! Management of issued tokens: introspection (RFC 7662) and revocation (RFC 7009).
 
-pub(crate) mod client;
+mod client;
 mod introspection;
+mod request;
 mod revoke_on_shutdown;
 
 pub use client::{TokenManagement, TokenManagementBuilder};

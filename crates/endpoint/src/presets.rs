@@ -156,7 +156,7 @@ impl Preset {
                 ));
             }
         };
-        Ok(builder.preset(self))
+        Ok(builder.check_defaults(|request| self.check(request)))
     }
 
     /// Creates a builder as [`builder`](Self::builder) does, for another client authentication method.
@@ -171,11 +171,12 @@ impl Preset {
         authentication: impl ClientAuthentication + 'static,
     ) -> Result<SourceBuilder<ClientCredentials>, BuildError> {
         let endpoint = self.endpoint(values)?;
-        Ok(ClientCredentials::builder(endpoint, client_id, authentication).preset(self))
+        let builder = ClientCredentials::builder(endpoint, client_id, authentication);
+        Ok(builder.check_defaults(|request| self.check(request)))
     }
 
     /// Rejects requests that this server would reject.
-    pub(crate) fn check(&self, request: &TokenRequest) -> Result<(), BuildError> {
+    fn check(&self, request: &TokenRequest) -> Result<(), BuildError> {
         let wrong = |setting, message: String| Err(BuildError::new(setting, message));
         let name = self.name;
         let scopes = request.scopes();

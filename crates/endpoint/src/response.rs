@@ -1,8 +1,8 @@
-//! Responses of a token endpoint: a token, a refusal, or neither.
+//! Responses: a token, a refusal, or neither.
 
 pub(crate) mod json;
 pub(crate) mod redact;
-pub(crate) mod redirect;
 pub(crate) mod refusal;
 pub(crate) mod skew;
 pub(crate) mod token;
+pub(crate) mod wording;

@@ -1,8 +1,10 @@
 //! An authorization server's addresses, set or discovered.
 
 pub(crate) mod address;
+pub(crate) mod addresses;
 mod discovery;
-pub(crate) mod endpoint;
+mod document;
+mod endpoint;
 mod metadata;
 
 pub use discovery::Discovery;

@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use async_trait::async_trait;
 use hallpass_core::{Hint, Secret, SecretSource, TokenError, TokenRequest};
 
-use crate::{AuthenticationContext, authentication::is_from_another};
+use super::{context::AuthenticationContext, provenance::Provenance};
 
 /// The source of the assertion for the [JWT bearer grant](crate::JwtBearer): an extension point.
 ///
@@ -142,9 +142,7 @@ fn is_jwt(text: &str) -> bool {
 pub struct Assertion {
     text: Secret,
     made: bool,
-    secret: Option<Secret>,
-    pub(crate) dated: Option<SystemTime>,
-    pub(crate) hint: Option<Hint>,
+    provenance: Provenance,
 }
 
 impl Assertion {
@@ -154,9 +152,7 @@ impl Assertion {
         Self {
             text,
             made: false,
-            secret: None,
-            dated: None,
-            hint: None,
+            provenance: Provenance::default(),
         }
     }
 
@@ -173,27 +169,27 @@ impl Assertion {
     /// is retried once if the secret changed.
     #[must_use]
     pub fn from_secret(mut self, secret: Secret) -> Self {
-        self.secret = Some(secret);
+        self.provenance.secret = Some(secret);
         self
     }
 
     /// Returns the secret that it was made from, if [recorded](Self::from_secret).
     pub fn secret(&self) -> Option<&Secret> {
-        self.secret.as_ref()
+        self.provenance.secret.as_ref()
     }
 
     /// Records the time at which it was made, for an assertion that is valid only around that time. If the server
     /// refuses it, the error reports by how much the local clock differs from the response's `Date`.
     #[must_use]
     pub fn dated(mut self, made: SystemTime) -> Self {
-        self.dated = Some(made);
+        self.provenance.made_at = Some(made);
         self
     }
 
     /// Sets the hint that is shown if the server refuses it.
     #[must_use]
     pub fn refusal_hint(mut self, hint: impl Into<Hint>) -> Self {
-        self.hint = Some(hint.into());
+        self.provenance.refusal_hint = Some(hint.into());
         self
     }
 
@@ -202,11 +198,15 @@ impl Assertion {
         self.text.expose()
     }
 
+    pub(crate) fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+
     pub(crate) fn differs(&self, refused: &Self, epoch_changed: bool) -> bool {
         if !self.made {
             return !self.text.matches(&refused.text);
         }
-        is_from_another(self.secret(), refused.secret(), epoch_changed)
+        self.provenance.differs(&refused.provenance, epoch_changed)
     }
 }
 

@@ -11,9 +11,12 @@ use std::{
 use async_trait::async_trait;
 use hallpass_core::{Clock, Hint, Secret, SecretSource, SystemClock, TokenError};
 
+use super::{
+    context::AuthenticationContext, credentials::Credentials, method::ClientAuthentication,
+};
 use crate::{
-    AuthenticationContext, ClientAuthentication, ClientIdentity, Credentials, hints,
-    transport::identity::InvalidIdentity,
+    hints,
+    transport::identity::{ClientIdentity, InvalidIdentity},
 };
 
 /// `tls_client_auth` and `self_signed_tls_client_auth`: the client authenticates with the certificate of the TLS

@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 use hallpass_core::TokenError;
 
-use crate::{AuthenticationContext, ClientAuthentication, Credentials, hints};
+use super::{
+    context::AuthenticationContext, credentials::Credentials, method::ClientAuthentication,
+};
+use crate::hints;
 
 /// No client authentication: neither credentials nor a `client_id` are sent.
 ///

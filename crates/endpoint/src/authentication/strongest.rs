@@ -6,7 +6,10 @@ use std::sync::{
 use async_trait::async_trait;
 use hallpass_core::{TextFilter, TokenError};
 
-use crate::{AuthenticationContext, ClientAuthentication, Credentials, Metadata};
+use super::{
+    context::AuthenticationContext, credentials::Credentials, method::ClientAuthentication,
+};
+use crate::Metadata;
 
 /// The client authentication methods, strongest first (RFC 9700 section 2.5 recommends the asymmetric ones).
 const ORDER: [&str; 7] = [

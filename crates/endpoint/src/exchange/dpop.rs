@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use hallpass_core::{AccessToken, Proof, Proofs, Prover, TokenError};
+use hallpass_core::{Hint, Proof, Proofs, Prover, TokenError};
 use http::{HeaderMap, Method};
 
 use crate::hints;
@@ -49,7 +49,7 @@ impl<'a> Proving<'a> {
     }
 
     /// Returns the time at which the proof was made, by the local clock.
-    pub(crate) fn dated(&self) -> Option<SystemTime> {
+    pub(crate) fn made_at(&self) -> Option<SystemTime> {
         self.proof().map(Proof::made_at)
     }
 
@@ -62,46 +62,43 @@ impl<'a> Proving<'a> {
         headers.clone()
     }
 
-    /// Adds a hint if the proof was refused; records whether the request is to be repeated with a nonce.
-    pub(crate) fn refused(&mut self, error: TokenError, headers: &HeaderMap) -> TokenError {
+    /// Returns the hint for a refused proof; records whether the request is to be repeated with a nonce.
+    pub(crate) fn refused(
+        &mut self,
+        error: TokenError,
+        headers: &HeaderMap,
+    ) -> (TokenError, Option<Hint>) {
         let code = error.oauth_error().map(hallpass_core::OAuthError::code);
-        let hint = match (code, &mut self.0) {
+        let hint: Hint = match (code, &mut self.0) {
             (Some(USE_NONCE), Some(bound)) => {
-                let demand = matches!(
-                    error.status().map(|status| status.as_u16()),
-                    Some(400 | 401)
-                );
-                if demand {
-                    bound.proofs.accept_nonce(headers);
-                }
-                if bound.proofs.is_demanded() && !bound.may_repeat {
+                let status = error.status().map(|status| status.as_u16());
+                let nonce = matches!(status, Some(400 | 401)) && bound.proofs.accept_nonce(headers);
+                if nonce && !bound.may_repeat {
                     // The next call uses the nonce.
-                    let error = error.with_transient(true);
-                    return error.with_hint("its nonce is used by the next call, since the retry policy allows one request per call");
+                    let hint = "its nonce is used by the next call, since the retry policy allows one request per call";
+                    return (error.with_transient(true), Some(hint.into()));
                 }
-                "it demands a nonce, and brings none that was not tried; ask its operator, and check the proxies in between"
+                "the server demands a nonce but sends none that was not tried yet; report it to the server's operator, and check gateways between it and this client".into()
             }
             (Some(INVALID_PROOF), Some(_)) => {
-                "check that the token endpoint is spelled as the server knows it, that it takes the key's algorithm, and this machine's clock"
+                "check that `token_endpoint` is spelled as the server expects it, that it accepts the key's algorithm, and this machine's clock".into()
             }
-            (Some(USE_NONCE | INVALID_PROOF), None) => return error.with_hint(hints::PROOF),
-            _ => return error,
+            (Some(USE_NONCE | INVALID_PROOF), None) => hints::PROOF,
+            _ => return (error, None),
         };
-        error.with_hint(hint)
+        (error, Some(hint))
+    }
+
+    /// Returns true if the server refused the proof, which is dated.
+    pub(crate) fn is_refused(&self, error: &TokenError) -> bool {
+        let code = error.oauth_error().map(hallpass_core::OAuthError::code);
+        self.0.is_some() && code == Some(INVALID_PROOF)
     }
 
     /// Returns true if the request is to be repeated with the nonce that the server demands.
     pub(crate) fn is_demanded(&self) -> bool {
         let bound = self.0.as_ref();
         bound.is_some_and(|bound| bound.may_repeat && bound.proofs.is_demanded())
-    }
-
-    /// Attaches the prover to the token that is bound to its key.
-    pub(crate) fn bind(&self, token: AccessToken) -> AccessToken {
-        match &self.0 {
-            Some(bound) => token.with_prover(bound.prover.clone()),
-            None => token,
-        }
     }
 
     fn proof(&self) -> Option<&Proof> {
@@ -113,9 +110,3 @@ impl<'a> Proving<'a> {
 const USE_NONCE: &str = "use_dpop_nonce";
 /// The error code of RFC 9449 section 5.
 const INVALID_PROOF: &str = "invalid_dpop_proof";
-
-/// Returns true if the server refused the proof, which is dated.
-pub(crate) fn is_proof_refused(error: &TokenError) -> bool {
-    let code = error.oauth_error().map(hallpass_core::OAuthError::code);
-    code == Some(INVALID_PROOF)
-}

@@ -1,56 +1,133 @@
-//! The body of a token request: the grant's parameters, then the client's credentials.
+//! The form of one attempt: the request's parameters, then the client's credentials.
 
-use hallpass_core::TokenRequest;
+use std::{fmt, time::SystemTime};
+
+use bytes::Bytes;
+use hallpass_core::{AccessToken, Hint, Secret, Timestamp};
+use http::{HeaderValue, Method, header};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use crate::authentication::{Credentials, Proof};
+use crate::{
+    Assertion,
+    authentication::credentials::{Credentials, Presentation},
+    encoding::max_length,
+};
 
-/// Returns the request's parameters except the scopes.
-fn beside_scopes(request: &TokenRequest) -> impl Iterator<Item = (&str, &str)> {
-    (request.resources().map(|value| ("resource", value)))
-        .chain(request.audiences().map(|value| ("audience", value)))
-        .chain(request.parameters())
+/// The form of one attempt.
+pub struct Form {
+    body: Zeroizing<Vec<u8>>,
+    /// The grant's inputs, for comparison after a refusal and for redaction of echoes.
+    pub(crate) inputs: Vec<Input>,
+    /// The latest expiry among the inputs: a token must not outlive it.
+    pub(crate) ends: Option<Timestamp>,
 }
 
-/// Writes exactly these parameters, as [`grant`] does.
-pub(crate) fn of(pairs: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
-    grant(pairs, &TokenRequest::new())
+/// An input of a grant, besides the client's own credentials.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Assertion(Assertion),
+    Secret(Secret),
+    Token(AccessToken),
 }
 
-/// Writes the parameters of a grant, then the request's; never reallocated, so no copy remains in memory.
-pub(crate) fn grant(pairs: &[(&str, &str)], request: &TokenRequest) -> Zeroizing<Vec<u8>> {
-    let scope = request.scopes();
-    let all = || {
-        let scope = (!scope.is_empty()).then_some(("scope", scope.as_str()));
-        let pairs = pairs.iter().copied().chain(scope);
-        pairs.chain(beside_scopes(request))
-    };
-    let length: usize = all().map(encoded).sum();
-    let mut form = form_urlencoded::Serializer::new(String::with_capacity(length));
-    form.extend_pairs(all());
-    Zeroizing::new(form.finish().into_bytes())
+impl Form {
+    pub(crate) fn new(body: Zeroizing<Vec<u8>>, inputs: Vec<Input>) -> Self {
+        Self {
+            body,
+            inputs,
+            ends: None,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Returns true if this form has other inputs than the one before.
+    pub(crate) fn differs(&self, before: &Self, epoch_changed: bool) -> bool {
+        let mut pairs = self.inputs.iter().zip(&before.inputs);
+        pairs.any(|(now, before)| now.differs(before, epoch_changed))
+    }
+
+    /// Returns the time at which it was made, if it is valid only around that time.
+    pub(crate) fn made_at(&self) -> Option<SystemTime> {
+        self.assertions()
+            .find_map(|assertion| assertion.provenance().made_at)
+    }
+
+    /// Returns the hint that is shown if it is refused.
+    pub(crate) fn refusal_hint(&self) -> Option<&Hint> {
+        self.assertions()
+            .find_map(|assertion| assertion.provenance().refusal_hint.as_ref())
+    }
+
+    pub(crate) fn assertions(&self) -> impl Iterator<Item = &Assertion> {
+        self.inputs.iter().filter_map(|input| match input {
+            Input::Assertion(assertion) => Some(assertion),
+            Input::Secret(_) | Input::Token(_) => None,
+        })
+    }
 }
 
-/// Returns the maximum encoded length of a parameter: three bytes per byte.
-fn encoded((name, value): (&str, &str)) -> usize {
-    3 * (name.len() + value.len()) + 2
+impl Input {
+    pub(crate) fn expose(&self) -> &str {
+        match self {
+            Self::Assertion(assertion) => assertion.expose(),
+            Self::Secret(secret) => secret.expose(),
+            Self::Token(token) => token.expose(),
+        }
+    }
+
+    fn differs(&self, before: &Self, epoch_changed: bool) -> bool {
+        match (self, before) {
+            (Self::Assertion(now), Self::Assertion(before)) => now.differs(before, epoch_changed),
+            (Self::Secret(now), Self::Secret(before)) => !now.matches(before),
+            (Self::Token(now), Self::Token(before)) => !now.is_same(before),
+            _ => true,
+        }
+    }
 }
 
-/// Joins the grant's parameters and the client's credentials; wiped from memory after sending.
-pub(crate) fn body(grant: &[u8], credentials: &Credentials) -> Zeroizing<Vec<u8>> {
-    let Proof::Parameters(parameters) = &credentials.proof else {
-        return Zeroizing::new(grant.to_vec());
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Form")
+            .field("inputs", &self.inputs)
+            .field("ends", &self.ends)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Creates a request with a form and the client's credentials.
+pub(crate) fn post(url: url::Url, form: &[u8], credentials: &Credentials) -> reqwest::Request {
+    const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    let mut post = reqwest::Request::new(Method::POST, url);
+    let headers = post.headers_mut();
+    headers.insert(header::CONTENT_TYPE, FORM);
+    headers.insert(header::ACCEPT, JSON);
+    if let Presentation::Header(value) = &credentials.presentation {
+        headers.insert(header::AUTHORIZATION, value.clone());
+    }
+    let body = body(form, credentials);
+    *post.body_mut() = Some(Bytes::from_owner(body).into());
+    post
+}
+
+/// Joins the request's parameters and the client's credentials; wiped from memory after sending.
+fn body(parameters: &[u8], credentials: &Credentials) -> Zeroizing<Vec<u8>> {
+    let Presentation::Parameters(credentials) = &credentials.presentation else {
+        return Zeroizing::new(parameters.to_vec());
     };
     // Never reallocated, so no copy remains in memory.
-    let proof: usize = parameters
+    let length: usize = credentials
         .iter()
-        .map(|(name, value)| encoded((name, value)))
+        .map(|(name, value)| max_length((name, value)))
         .sum();
-    let mut body = String::with_capacity(grant.len() + proof);
-    body.push_str(std::str::from_utf8(grant).unwrap_or_default());
+    let mut body = String::with_capacity(parameters.len() + length);
+    body.push_str(std::str::from_utf8(parameters).unwrap_or_default());
     let mut form = form_urlencoded::Serializer::for_suffix(body, 0);
-    for (name, value) in parameters {
+    for (name, value) in credentials {
         form.append_pair(name, value);
     }
     Zeroizing::new(form.finish().into_bytes())
@@ -58,10 +135,11 @@ pub(crate) fn body(grant: &[u8], credentials: &Credentials) -> Zeroizing<Vec<u8>
 
 #[cfg(test)]
 mod tests {
-    use hallpass_core::ScopeSet;
+    use hallpass_core::{ScopeSet, TokenRequest};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::encoding::token_request;
 
     const GRANT: [(&str, &str); 1] = [("grant_type", "client_credentials")];
 
@@ -93,7 +171,7 @@ mod tests {
     fn everything_that_was_asked_is_sent_once() {
         let request = of_all_kinds();
         let proof = Credentials::parameters([("client_id", "i d"), ("client_secret", "=&+%ü")]);
-        let body = body(&grant(&GRANT, &request), &proof);
+        let body = body(&token_request(&GRANT, &request), &proof);
         assert_eq!(
             decode(&body),
             pairs(&[
@@ -113,7 +191,7 @@ mod tests {
     #[test]
     fn every_grant_sends_what_was_asked_once() {
         let request = of_all_kinds();
-        let form = grant(&[("grant_type", "urn:x"), ("assertion", "=&+%ü")], &request);
+        let form = token_request(&[("grant_type", "urn:x"), ("assertion", "=&+%ü")], &request);
         let expected = pairs(&[
             ("grant_type", "urn:x"),
             ("assertion", "=&+%ü"),
@@ -124,7 +202,7 @@ mod tests {
             ("tenant", "t&1"),
         ]);
         assert_eq!(decode(&form), expected);
-        let form = grant(&[("grant_type", "x")], &TokenRequest::default());
+        let form = token_request(&[("grant_type", "x")], &TokenRequest::default());
         assert_eq!(*form, b"grant_type=x");
     }
 
@@ -141,7 +219,7 @@ mod tests {
         fn values_survive_the_form(id in "\\PC{1,12}", secret in any::<String>(), value in ".{1,12}") {
             let request = TokenRequest::new().with_parameter("x", &value).unwrap();
             let proof = Credentials::parameters([("client_id", id.as_str()), ("client_secret", &secret)]);
-            let body = body(&grant(&GRANT, &request), &proof);
+            let body = body(&token_request(&GRANT, &request), &proof);
             let expected = pairs(&[
                 ("grant_type", "client_credentials"), ("x", &value), ("client_id", &id), ("client_secret", &secret),
             ]);

@@ -1,11 +1,10 @@
 use async_trait::async_trait;
-use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
+use hallpass_core::{TokenError, TokenRequest};
 
 use crate::{
-    AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder,
-    exchange::client::Client,
-    exchange::form,
-    exchange::grant::{About, Form, Grant, Source},
+    AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder, encoding,
+    exchange::{form::Form, grant::Grant, source::token_source, token::TokenClient},
+    response::wording::{TOKEN_ENDPOINT, Wording},
 };
 
 /// A source of tokens with the client credentials grant (RFC 6749 section 4.4).
@@ -35,7 +34,7 @@ use crate::{
 ///
 /// Dropping the future of a call drops its request; the connection is closed, or reused if it is still usable.
 #[derive(Debug)]
-pub struct ClientCredentials(Client<ClientCredentialsGrant>);
+pub struct ClientCredentials(TokenClient<ClientCredentialsGrant>);
 
 impl ClientCredentials {
     /// Creates a builder; the required settings are its arguments.
@@ -53,28 +52,7 @@ impl ClientCredentials {
     }
 }
 
-#[async_trait]
-impl TokenSource for ClientCredentials {
-    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
-        self.0.token(request).await
-    }
-
-    fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
-        self.0.check_token(request, token)
-    }
-
-    fn credential_epoch(&self) -> u64 {
-        self.0.epoch()
-    }
-}
-
-impl Source for ClientCredentials {
-    type Grant = ClientCredentialsGrant;
-
-    fn of(client: Client<ClientCredentialsGrant>) -> Self {
-        Self(client)
-    }
-}
+token_source!(ClientCredentials, ClientCredentialsGrant);
 
 /// A grant without an input besides the client's credentials.
 #[derive(Debug)]
@@ -82,15 +60,18 @@ pub struct ClientCredentialsGrant;
 
 #[async_trait]
 impl Grant for ClientCredentialsGrant {
-    const ABOUT: About = About::of_the_client("client_credentials");
+    const WORDING: Wording = Wording::of_the_client(TOKEN_ENDPOINT, "client_credentials");
 
     async fn form(
         &self,
         request: &TokenRequest,
         _: &AuthenticationContext<'_>,
     ) -> Result<Form, TokenError> {
-        let pairs = [("grant_type", Self::ABOUT.name)];
-        Ok(Form::new(form::grant(&pairs, request), Vec::new()))
+        let pairs = [("grant_type", Self::WORDING.grant)];
+        Ok(Form::new(
+            encoding::token_request(&pairs, request),
+            Vec::new(),
+        ))
     }
 }
 
@@ -98,7 +79,7 @@ impl Grant for ClientCredentialsGrant {
 mod tests {
     use std::time::Duration;
 
-    use hallpass_core::{Clock as _, ErrorKind, TokenType};
+    use hallpass_core::{AccessToken, Clock as _, ErrorKind, TokenSource as _, TokenType};
     use hallpass_testkit::ManualClock;
 
     use super::*;

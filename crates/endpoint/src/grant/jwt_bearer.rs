@@ -1,11 +1,16 @@
 use async_trait::async_trait;
-use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
+use hallpass_core::{TokenError, TokenRequest};
 
 use crate::{
     AssertionSource, AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder,
-    exchange::client::Client,
-    exchange::form,
-    exchange::grant::{About, Form, Grant, Ground, Source},
+    encoding,
+    exchange::{
+        form::{Form, Input},
+        grant::Grant,
+        source::token_source,
+        token::TokenClient,
+    },
+    response::wording::{TOKEN_ENDPOINT, Wording},
 };
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -39,7 +44,7 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 ///
 /// Dropping the future of a call drops its request; the connection is closed, or reused if it is still usable.
 #[derive(Debug)]
-pub struct JwtBearer(Client<JwtBearerGrant>);
+pub struct JwtBearer(TokenClient<JwtBearerGrant>);
 
 impl JwtBearer {
     /// Creates a builder; the required settings are its arguments.
@@ -58,28 +63,7 @@ impl JwtBearer {
     }
 }
 
-#[async_trait]
-impl TokenSource for JwtBearer {
-    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
-        self.0.token(request).await
-    }
-
-    fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
-        self.0.check_token(request, token)
-    }
-
-    fn credential_epoch(&self) -> u64 {
-        self.0.epoch()
-    }
-}
-
-impl Source for JwtBearer {
-    type Grant = JwtBearerGrant;
-
-    fn of(client: Client<JwtBearerGrant>) -> Self {
-        Self(client)
-    }
-}
+token_source!(JwtBearer, JwtBearerGrant);
 
 /// A grant whose input is an assertion.
 #[derive(Debug)]
@@ -87,12 +71,13 @@ pub struct JwtBearerGrant(Box<dyn AssertionSource>);
 
 #[async_trait]
 impl Grant for JwtBearerGrant {
-    const ABOUT: About = About {
-        name: GRANT,
-        material: "the assertion",
-        refused: &["invalid_grant"],
-        message: "the server refused the assertion",
-        hint: "check that the server trusts who made the assertion, and that its issuer, subject, audience and times are those that it expects",
+    const WORDING: Wording = Wording {
+        endpoint: TOKEN_ENDPOINT,
+        grant: GRANT,
+        input: "the assertion",
+        input_refusals: &["invalid_grant"],
+        input_refused: "the server refused the assertion",
+        input_hint: "check that the server trusts who made the assertion, and that its issuer, subject, audience and times are those that it expects",
     };
 
     async fn form(
@@ -102,8 +87,8 @@ impl Grant for JwtBearerGrant {
     ) -> Result<Form, TokenError> {
         let assertion = self.0.assertion(context, request).await?;
         let pairs = [("grant_type", GRANT), ("assertion", assertion.expose())];
-        let body = form::grant(&pairs, request);
-        Ok(Form::new(body, vec![Ground::Assertion(assertion)]))
+        let body = encoding::token_request(&pairs, request);
+        Ok(Form::new(body, vec![Input::Assertion(assertion)]))
     }
 
     fn epoch(&self) -> u64 {

@@ -12,12 +12,18 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use crate::{
-    AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder,
-    exchange::client::Client,
-    exchange::form,
-    exchange::grant::{About, Form, Grant, Ground, Source},
-    exchange::retry::Tries,
-    response::token::Granted,
+    AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder, encoding,
+    exchange::{
+        form::{Form, Input},
+        grant::Grant,
+        retry::Tries,
+        source::Source,
+        token::TokenClient,
+    },
+    response::{
+        token::Granted,
+        wording::{TOKEN_ENDPOINT, Wording},
+    },
 };
 
 /// The timeout for saving a refresh token. The access token and the next exchange wait for it.
@@ -68,7 +74,7 @@ const SAVING: Duration = Duration::from_secs(5);
 ///
 /// Dropping the future of a call gives up its place in the queue and its retries. A started exchange is completed and
 /// its result saved. It needs a tokio runtime, and panics outside of one.
-pub struct RefreshToken(Arc<Client<RefreshTokenGrant>>);
+pub struct RefreshToken(Arc<TokenClient<RefreshTokenGrant>>);
 
 impl RefreshToken {
     /// Creates a builder; the required settings are its arguments.
@@ -106,7 +112,7 @@ impl TokenSource for RefreshToken {
         let Self(client) = self;
         let mut call = Call {
             request: request.or(&client.defaults),
-            tries: client.retry.tries(),
+            tries: client.server.retry().tries(),
             renewed: false,
         };
         loop {
@@ -123,7 +129,8 @@ impl TokenSource for RefreshToken {
                     tries,
                     renewed,
                 } = &mut call;
-                let result = client.attempt(request, renewed, tries).await;
+                let token_call = client.call(request);
+                let result = client.server.attempt(&token_call, renewed, tries).await;
                 drop(turn);
                 (result, call)
             };
@@ -134,7 +141,7 @@ impl TokenSource for RefreshToken {
             call = back;
             match result {
                 Ok(token) => return Ok(token),
-                Err(error) => call.tries.after(error, self.0.endpoint.host()).await?,
+                Err(error) => call.tries.after(error, self.0.server.host()).await?,
             }
         }
     }
@@ -157,7 +164,7 @@ impl fmt::Debug for RefreshToken {
 impl Source for RefreshToken {
     type Grant = RefreshTokenGrant;
 
-    fn of(client: Client<RefreshTokenGrant>) -> Self {
+    fn of(client: TokenClient<RefreshTokenGrant>) -> Self {
         Self(Arc::new(client))
     }
 }
@@ -237,12 +244,13 @@ impl fmt::Debug for RefreshTokenGrant {
 
 #[async_trait]
 impl Grant for RefreshTokenGrant {
-    const ABOUT: About = About {
-        name: "refresh_token",
-        material: "the refresh token",
-        refused: &["invalid_grant"],
-        message: "the server refused the refresh token",
-        hint: "it has expired, was revoked, or was used before: someone must sign in again, and the new refresh token be put in its place",
+    const WORDING: Wording = Wording {
+        endpoint: TOKEN_ENDPOINT,
+        grant: "refresh_token",
+        input: "the refresh token",
+        input_refusals: &["invalid_grant"],
+        input_refused: "the server refused the refresh token",
+        input_hint: "it has expired, was revoked, or was used before: someone must sign in again, and the new refresh token be put in its place",
     };
 
     async fn form(
@@ -252,11 +260,11 @@ impl Grant for RefreshTokenGrant {
     ) -> Result<Form, TokenError> {
         let secret = self.current().await?;
         let pairs = [
-            ("grant_type", Self::ABOUT.name),
+            ("grant_type", Self::WORDING.grant),
             ("refresh_token", secret.expose()),
         ];
-        let body = form::grant(&pairs, request);
-        Ok(Form::new(body, vec![Ground::Secret(secret)]))
+        let body = encoding::token_request(&pairs, request);
+        Ok(Form::new(body, vec![Input::Secret(secret)]))
     }
 
     fn epoch(&self) -> u64 {
@@ -264,8 +272,8 @@ impl Grant for RefreshTokenGrant {
     }
 
     fn refused(&self, form: &Form) {
-        for ground in &form.grounds {
-            if let Ground::Secret(secret) = ground {
+        for input in &form.inputs {
+            if let Input::Secret(secret) = input {
                 self.store.refused(secret);
             }
         }
@@ -273,7 +281,7 @@ impl Grant for RefreshTokenGrant {
 
     async fn accept(&self, granted: Granted, form: &Form) -> Result<AccessToken, TokenError> {
         if let Some(new) = granted.refresh_token
-            && let [Ground::Secret(used)] = form.grounds.as_slice()
+            && let [Input::Secret(used)] = form.inputs.as_slice()
             && !new.matches(used)
         {
             self.keep(new, used).await;

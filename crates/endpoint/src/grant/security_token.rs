@@ -2,7 +2,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use hallpass_core::{SecretSource, Timestamp, TokenError, TokenRequest, TokenSource};
 
-use crate::{BuildError, exchange::grant::Ground};
+use crate::{BuildError, exchange::form::Input};
 
 /// A token type identifier of token exchange (RFC 8693 section 3): a URI.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -116,9 +116,9 @@ impl SecurityToken {
     pub(crate) async fn now(
         &self,
         party: &'static str,
-    ) -> Result<(Ground, Option<Timestamp>), TokenError> {
+    ) -> Result<(Input, Option<Timestamp>), TokenError> {
         match &self.origin {
-            Origin::Secret(source) => Ok((Ground::Secret(source.secret().await?), None)),
+            Origin::Secret(source) => Ok((Input::Secret(source.secret().await?), None)),
             Origin::Source(source, request) => {
                 let token = source.token(request).await.map_err(|error| {
                     // The host and status in the error are those of another request.
@@ -133,7 +133,7 @@ impl SecurityToken {
                     }
                 })?;
                 let ends = token.deadline();
-                Ok((Ground::Token(token), Some(ends)))
+                Ok((Input::Token(token), Some(ends)))
             }
         }
     }
@@ -145,10 +145,10 @@ impl SecurityToken {
         }
     }
 
-    pub(crate) fn refused(&self, ground: &Ground) {
-        match (&self.origin, ground) {
-            (Origin::Secret(source), Ground::Secret(secret)) => source.refused(secret),
-            (Origin::Source(source, _), Ground::Token(token)) => source.invalidate(token),
+    pub(crate) fn refused(&self, input: &Input) {
+        match (&self.origin, input) {
+            (Origin::Secret(source), Input::Secret(secret)) => source.refused(secret),
+            (Origin::Source(source, _), Input::Token(token)) => source.invalidate(token),
             _ => {}
         }
     }

@@ -1,13 +1,14 @@
 use async_trait::async_trait;
-use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
+use hallpass_core::{AccessToken, TokenError, TokenRequest};
 
 use crate::{
     AuthenticationContext, ClientAuthentication, Endpoint, SecurityToken, SourceBuilder,
-    TokenTypeUri,
-    exchange::client::Client,
-    exchange::form,
-    exchange::grant::{About, Form, Grant, Source},
-    response::token::Granted,
+    TokenTypeUri, encoding,
+    exchange::{form::Form, grant::Grant, source::token_source, token::TokenClient},
+    response::{
+        token::Granted,
+        wording::{TOKEN_ENDPOINT, Wording},
+    },
 };
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -49,7 +50,7 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 ///
 /// Dropping the future of a call drops its request; the connection is closed, or reused if it is still usable.
 #[derive(Debug)]
-pub struct TokenExchange(Client<TokenExchangeGrant>);
+pub struct TokenExchange(TokenClient<TokenExchangeGrant>);
 
 impl TokenExchange {
     /// Creates a builder; the required settings are its arguments.
@@ -89,28 +90,7 @@ impl SourceBuilder<TokenExchange> {
     }
 }
 
-#[async_trait]
-impl TokenSource for TokenExchange {
-    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
-        self.0.token(request).await
-    }
-
-    fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
-        self.0.check_token(request, token)
-    }
-
-    fn credential_epoch(&self) -> u64 {
-        self.0.epoch()
-    }
-}
-
-impl Source for TokenExchange {
-    type Grant = TokenExchangeGrant;
-
-    fn of(client: Client<TokenExchangeGrant>) -> Self {
-        Self(client)
-    }
-}
+token_source!(TokenExchange, TokenExchangeGrant);
 
 /// A grant whose inputs are one or two tokens.
 #[derive(Debug)]
@@ -121,7 +101,7 @@ pub struct TokenExchangeGrant {
 }
 
 impl TokenExchangeGrant {
-    /// Returns the parties in the order of the form's grounds.
+    /// Returns the parties in the order of the form's inputs.
     fn parties(&self) -> impl Iterator<Item = &SecurityToken> {
         std::iter::once(&self.subject).chain(&self.actor)
     }
@@ -129,12 +109,13 @@ impl TokenExchangeGrant {
 
 #[async_trait]
 impl Grant for TokenExchangeGrant {
-    const ABOUT: About = About {
-        name: GRANT,
-        material: "the token to exchange",
-        refused: &["invalid_request", "invalid_grant"],
-        message: "the server refused the exchange",
-        hint: "check the subject's token (and the actor's): that it has not expired, is meant for this server and is of the type that is named; then the parameters",
+    const WORDING: Wording = Wording {
+        endpoint: TOKEN_ENDPOINT,
+        grant: GRANT,
+        input: "the token to exchange",
+        input_refusals: &["invalid_request", "invalid_grant"],
+        input_refused: "the server refused the exchange",
+        input_hint: "check the subject's token (and the actor's): that it has not expired, is meant for this server and is of the type that is named; then the parameters",
     };
 
     async fn form(
@@ -159,9 +140,9 @@ impl Grant for TokenExchangeGrant {
         if let Some(requested) = &self.requested {
             pairs.push(("requested_token_type", requested.as_str()));
         }
-        let body = form::grant(&pairs, request);
-        let grounds = std::iter::once(subject).chain(actor.map(|(token, _)| token));
-        let mut form = Form::new(body, grounds.collect());
+        let body = encoding::token_request(&pairs, request);
+        let inputs = std::iter::once(subject).chain(actor.map(|(token, _)| token));
+        let mut form = Form::new(body, inputs.collect());
         form.ends = ends;
         Ok(form)
     }
@@ -173,8 +154,8 @@ impl Grant for TokenExchangeGrant {
 
     /// Reports the refusal to both, as the server does not say which one it refused.
     fn refused(&self, form: &Form) {
-        for (party, ground) in self.parties().zip(&form.grounds) {
-            party.refused(ground);
+        for (party, input) in self.parties().zip(&form.inputs) {
+            party.refused(input);
         }
     }
 

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use hallpass_core::{AccessToken, Clock, SystemClock, TokenError, TokenRequest, TokenSource};
 
-use crate::TokenManagement;
+use super::client::TokenManagement;
 
 /// A token source that records the tokens of another one, to revoke them when the program ends.
 ///
@@ -60,8 +60,17 @@ impl Revocations {
     }
 }
 
+impl TokenManagement {
+    /// Wraps `source` to record its tokens and revoke them when the program ends.
+    ///
+    /// Place it between the source and its cache; see [`RevokeOnShutdown`].
+    pub fn revoke_on_shutdown<S: TokenSource>(self: &Arc<Self>, source: S) -> RevokeOnShutdown<S> {
+        RevokeOnShutdown::new(source, self.clone())
+    }
+}
+
 impl<S> RevokeOnShutdown<S> {
-    pub(crate) fn new(source: S, tokens: Arc<TokenManagement>) -> Self {
+    fn new(source: S, tokens: Arc<TokenManagement>) -> Self {
         Self {
             source,
             tokens,

@@ -4,7 +4,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hallpass_core::TextFilter;
 use zeroize::Zeroizing;
 
-use crate::authentication::{Credentials, Proof};
+use crate::authentication::credentials::{Credentials, Presentation};
 
 /// Returns a filter for the secrets in the credentials. The `client_id` is not secret and stays readable in errors.
 pub(crate) fn filter(credentials: &Credentials, client_id: &str) -> TextFilter {
@@ -12,8 +12,8 @@ pub(crate) fn filter(credentials: &Credentials, client_id: &str) -> TextFilter {
     if let Some(secret) = credentials.secret() {
         filter.add_secret(secret.expose());
     }
-    match &credentials.proof {
-        Proof::Header(value) => {
+    match &credentials.presentation {
+        Presentation::Header(value) => {
             let header = value.to_str().unwrap_or_default();
             let (_, encoded) = header.split_once(' ').unwrap_or(("", header));
             filter.add_secret(encoded);
@@ -28,7 +28,7 @@ pub(crate) fn filter(credentials: &Credentials, client_id: &str) -> TextFilter {
                 }
             }
         }
-        Proof::Parameters(parameters) => {
+        Presentation::Parameters(parameters) => {
             for (name, value) in parameters {
                 if value.as_str() != client_id && *name != "client_assertion_type" {
                     filter.add_secret(value);

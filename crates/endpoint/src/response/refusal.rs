@@ -2,41 +2,19 @@
 
 mod words;
 
-use std::time::{Duration, SystemTime};
-
 use hallpass_core::{ErrorKind, Hint, OAuthError, TextFilter, TokenError};
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 
-use crate::{
-    exchange::grant::About, hints, response::json::Members, response::token::is_digits,
-    transport::Answer,
-};
+use super::{json::Members, skew::Skew, wording::Wording};
+use crate::{hints, transport::Answer};
 pub(crate) use words::Words;
-
-/// The error codes that [`judge`] recognizes.
-const KNOWN: [&str; 14] = [
-    "access_denied",
-    "invalid_client",
-    "invalid_dpop_proof",
-    "invalid_grant",
-    "invalid_request",
-    "invalid_scope",
-    "invalid_target",
-    "server_error",
-    "slow_down",
-    "temporarily_unavailable",
-    "unauthorized_client",
-    "unsupported_grant_type",
-    "unsupported_token_type",
-    "use_dpop_nonce",
-];
 
 /// Reads an `error` member in a 200: it takes precedence over everything else.
 pub(crate) fn in_a_success(
     members: &Members<'_>,
     body: &[u8],
     mut filter: TextFilter,
-    about: &About,
+    wording: &Wording,
 ) -> TokenError {
     if let Some(token) = members.text("access_token") {
         filter.add_secret(token);
@@ -48,7 +26,7 @@ pub(crate) fn in_a_success(
             words => words,
         },
     };
-    judge(StatusCode::OK, words, false, about)
+    classify(StatusCode::OK, words, false, wording)
 }
 
 /// Adds the server's own message to the error of a 200, which is a JSON object without a token.
@@ -61,14 +39,14 @@ pub(crate) fn explained(error: TokenError, body: &[u8], filter: &TextFilter) -> 
 }
 
 /// Reads a response with a status other than 200.
-pub(crate) fn read(answer: &Answer, filter: &TextFilter, about: &About) -> TokenError {
+pub(crate) fn read(answer: &Answer, filter: &TextFilter, wording: &Wording) -> TokenError {
     let words = Words::of(answer, filter);
     // RFC 9110 section 11.6.1: a server that rejects credentials names the scheme that it accepts.
     let challenged = answer.headers.contains_key(header::WWW_AUTHENTICATE);
-    judge(answer.status, words, challenged, about)
+    classify(answer.status, words, challenged, wording)
 }
 
-fn judge(status: StatusCode, words: Words, challenged: bool, about: &About) -> TokenError {
+fn classify(status: StatusCode, words: Words, challenged: bool, wording: &Wording) -> TokenError {
     let code = match &words {
         Words::OAuth(error) => error.code(),
         _ => "",
@@ -76,11 +54,11 @@ fn judge(status: StatusCode, words: Words, challenged: bool, about: &About) -> T
     // Some servers reject credentials with a custom page.
     let page = matches!(words, Words::Page(_)) && !challenged;
     let silent = matches!(words, Words::Nothing);
-    let (kind, message, transient) = weigh(code, status, page, silent, about);
+    let (kind, message, transient) = weigh(code, status, page, silent, wording);
     let mut error = TokenError::new(kind, message)
         .with_status(status)
         .with_transient(transient);
-    if let Some(hint) = hint(code, status, page, about) {
+    if let Some(hint) = hint(code, status, page, wording) {
         error = error.with_hint(hint);
     }
     match words {
@@ -97,15 +75,15 @@ fn weigh(
     status: StatusCode,
     page: bool,
     silent: bool,
-    about: &About,
+    wording: &Wording,
 ) -> (ErrorKind, &'static str, bool) {
     use ErrorKind::{
         Configuration, CredentialsRefused, RequestRefused, Unavailable, UnusableResponse,
     };
     match (code, status.as_u16()) {
         (_, 429) => (Unavailable, "the server asks for fewer requests", true),
-        (code, 200 | 400 | 401) if about.refused.contains(&code) => {
-            (CredentialsRefused, about.message, false)
+        (code, 200 | 400 | 401) if wording.input_refusals.contains(&code) => {
+            (CredentialsRefused, wording.input_refused, false)
         }
         // Some servers use other codes for a wrong secret; the status shows their meaning.
         ("invalid_client", _) | ("access_denied" | "unauthorized_client" | "server_error", 401) => {
@@ -130,16 +108,14 @@ fn weigh(
             "the server does not let this client use this grant",
             false,
         ),
-        ("unsupported_token_type", _) if about.name.is_empty() => (
+        ("unsupported_token_type", _) if wording.grant.is_empty() => (
             RequestRefused,
             "the server does not revoke tokens of this type (RFC 7009 section 2.2.1)",
             false,
         ),
-        ("invalid_request" | "invalid_grant" | "access_denied", _) => (
-            RequestRefused,
-            "the server refused the token request",
-            false,
-        ),
+        ("invalid_request" | "invalid_grant" | "access_denied", _) => {
+            (RequestRefused, wording.endpoint.refused, false)
+        }
         ("invalid_dpop_proof" | "use_dpop_nonce", _) => (
             RequestRefused,
             "the server refused the proof of possession",
@@ -168,11 +144,7 @@ fn weigh(
             false,
         ),
         ("", 401 | 403) | (_, 401) => (CredentialsRefused, "the server refused the client", false),
-        ("", 404 | 405 | 410) => (
-            Configuration,
-            "there is no token endpoint at this address",
-            false,
-        ),
+        ("", 404 | 405 | 410) => (Configuration, wording.endpoint.missing, false),
         ("", 407) => (Configuration, "the proxy asks for credentials", false),
         ("", 415) => (
             Configuration,
@@ -181,27 +153,23 @@ fn weigh(
         ),
         ("", _) if silent => (
             RequestRefused,
-            "the server refused the token request and gave no reason",
+            "the server refused the request and gave no reason",
             false,
         ),
         ("", _) if page => (
             RequestRefused,
-            "a web page refused the token request in place of the server's answer",
+            "a web page refused the request in place of the server's answer",
             false,
         ),
-        _ => (
-            RequestRefused,
-            "the server refused the token request",
-            false,
-        ),
+        _ => (RequestRefused, wording.endpoint.refused, false),
     }
 }
 
-fn hint(code: &str, status: StatusCode, page: bool, about: &About) -> Option<Hint> {
+fn hint(code: &str, status: StatusCode, page: bool, wording: &Wording) -> Option<Hint> {
     Some(match (code, status.as_u16()) {
-        (code, 200 | 400 | 401) if about.refused.contains(&code) => about.hint.into(),
+        (code, 200 | 400 | 401) if wording.input_refusals.contains(&code) => wording.input_hint.into(),
         ("", 407) => hints::PROXY_CREDENTIALS,
-        ("", 404 | 405 | 410) => hints::TOKEN_ENDPOINT,
+        ("", 404 | 405 | 410) => wording.endpoint.address_hint.clone(),
         ("", 415) => hints::NO_FORMS,
         ("", 400..=499) if page => hints::WEB_PAGE,
         ("invalid_client", _) | ("" | "access_denied" | "server_error", 401) | ("", 403) => {
@@ -210,7 +178,7 @@ fn hint(code: &str, status: StatusCode, page: bool, about: &About) -> Option<Hin
         // Keycloak uses this code for a wrong secret, and also for a client without the grant.
         ("unauthorized_client", 401) => format!(
             "check `client_id` and `client_secret`; where they are right, have the grant `{}` enabled for this client",
-            about.name
+            wording.grant
         )
         .into(),
         ("access_denied", _) => {
@@ -222,51 +190,45 @@ fn hint(code: &str, status: StatusCode, page: bool, about: &About) -> Option<Hin
         }
         ("invalid_request", _) => hints::PARAMETERS,
         ("unauthorized_client" | "unsupported_grant_type", _) => {
-            format!("have the grant `{}` enabled for this client", about.name).into()
+            format!("have the grant `{}` enabled for this client", wording.grant).into()
         }
         _ => return None,
     })
 }
 
-/// Adds the server's `Retry-After`, if there is one.
-pub(crate) fn with_wait(error: TokenError, headers: &HeaderMap, now: SystemTime) -> TokenError {
-    match retry_after(headers, now) {
-        Some(wait) => error.with_retry_after(wait),
+/// The hints for one error, apart from the general one, which it has already.
+pub(crate) struct Advice<'a> {
+    /// The clock skew that explains a refusal of dated credentials.
+    pub(crate) skew: Option<Skew>,
+    pub(crate) adapter_hint: Option<Hint>,
+    /// The hint of a refused DPoP proof.
+    pub(crate) proof_hint: Option<Hint>,
+    /// The hint of the refused credentials or input.
+    pub(crate) refused_hint: Option<&'a Hint>,
+}
+
+/// Picks the hint: clock skew, the adapter's, the proof's, the refused credential's, the general one.
+pub(crate) fn advise(error: TokenError, advice: Advice<'_>) -> TokenError {
+    let refused = error.kind() == ErrorKind::CredentialsRefused;
+    let dated = refused || advice.proof_hint.is_some();
+    let skew = advice.skew.filter(|_| dated);
+    let hint = (skew.map(|skew| skew.to_string().into()))
+        .or(advice.adapter_hint)
+        .or(advice.proof_hint)
+        .or_else(|| advice.refused_hint.filter(|_| refused).cloned());
+    match hint {
+        Some(hint) => error.with_hint(hint),
         None => error,
     }
 }
 
-/// Adds the hint of the refused credentials or input, if there is one.
-pub(crate) fn with_hint(error: TokenError, hint: Option<&Hint>) -> TokenError {
-    match hint {
-        Some(hint) if error.kind() == ErrorKind::CredentialsRefused => {
-            error.with_hint(hint.clone())
-        }
-        _ => error,
-    }
-}
-
-/// Returns the wait that the server asks for (RFC 9110 section 10.2.3): seconds, or a date, which is compared with the
-/// server's own `Date` so that clock skew does no harm. An invalid value is ignored.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name| headers.get(name)?.to_str().ok();
-    let wanted = text(header::RETRY_AFTER)?.trim();
-    if is_digits(wanted) {
-        return Some(Duration::from_secs(wanted.parse().unwrap_or(u64::MAX)));
-    }
-    let until = httpdate::parse_http_date(wanted).ok()?;
-    let server_now = text(header::DATE)
-        .and_then(|date| httpdate::parse_http_date(date).ok())
-        .unwrap_or(now);
-    Some(until.duration_since(server_now).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use http::HeaderMap;
 
-    const CLIENT: About =
-        <crate::grant::client_credentials::ClientCredentialsGrant as crate::exchange::grant::Grant>::ABOUT;
+    use super::{super::wording::TOKEN_ENDPOINT, *};
+
+    const CLIENT: Wording = Wording::of_the_client(TOKEN_ENDPOINT, "client_credentials");
 
     fn check(status: u16, body: &str, kind: ErrorKind, transient: bool) -> TokenError {
         let status = StatusCode::from_u16(status).unwrap();
@@ -459,36 +421,5 @@ mod tests {
         assert_eq!(said.code(), "odd_code");
         let description = said.description().unwrap();
         assert!(description.starts_with("a\\u{1b}[1mb") && description.len() < 300);
-    }
-
-    // covers: F-52, F-53, F-54
-    #[test]
-    fn retry_after_is_read_in_both_forms() {
-        let now = httpdate::parse_http_date("Tue, 24 Nov 2026 10:00:00 GMT").unwrap();
-        let check = |retry_after: &str, date: Option<&str>, expect: Option<u64>| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RETRY_AFTER, retry_after.parse().unwrap());
-            if let Some(date) = date {
-                headers.insert(header::DATE, date.parse().unwrap());
-            }
-            let expect = expect.map(Duration::from_secs);
-            assert_eq!(super::retry_after(&headers, now), expect, "{retry_after}");
-        };
-        check("2", None, Some(2));
-        check(" 120 ", None, Some(120));
-        check("86400", None, Some(86_400));
-        check("99999999999999999999999", None, Some(u64::MAX));
-        check("Tue, 24 Nov 2026 10:00:30 GMT", None, Some(30));
-        // The server's clock is an hour ahead of the local one: the difference is taken from its own `Date`.
-        check(
-            "Tue, 24 Nov 2026 11:00:30 GMT",
-            Some("Tue, 24 Nov 2026 11:00:00 GMT"),
-            Some(30),
-        );
-        check("Tue, 24 Nov 2026 09:00:00 GMT", None, Some(0));
-        for garbage in ["soon", "-1", "1.5", "", "2 seconds"] {
-            check(garbage, None, None);
-        }
-        assert_eq!(super::retry_after(&HeaderMap::new(), now), None);
     }
 }

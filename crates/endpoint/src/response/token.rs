@@ -6,12 +6,12 @@ use hallpass_core::{
     AccessToken, ErrorKind, Moment, ScopeSet, Secret, TextFilter, Timestamp, TokenError, TokenType,
 };
 
-use crate::{
-    exchange::grant::About,
-    hints,
-    response::json::{JsonFault, Member, Members},
-    response::refusal,
+use super::{
+    json::{JsonFault, Member, Members},
+    refusal,
+    wording::Wording,
 };
+use crate::{hints, transport::answer::is_digits};
 
 /// The rules for accepting a response.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ pub(crate) fn read(
     asked: &ScopeSet,
     requested_at: Moment,
     filter: impl Fn() -> TextFilter,
-    about: &About,
+    wording: &Wording,
 ) -> Result<Granted, TokenError> {
     let members = match members(body, rules.lenient) {
         Ok(members) => members,
@@ -117,7 +117,7 @@ pub(crate) fn read(
         }
     };
     if members.get("error").is_some() {
-        return Err(refusal::in_a_success(&members, body, filter(), about));
+        return Err(refusal::in_a_success(&members, body, filter(), wording));
     }
     // Granted scopes are shown, traced and compared unchanged, so they cannot be redacted.
     let scope = members.text("scope").filter(|text| *text != asked.as_str());
@@ -329,10 +329,6 @@ fn seconds(
         Some(_) => return wrong("of another type"),
     };
     Ok(Some(Duration::from_secs(seconds)))
-}
-
-pub(crate) fn is_digits(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Returns the granted scopes: the requested ones if the response has none (RFC 6749 section 5.1), never "all".

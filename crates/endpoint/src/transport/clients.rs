@@ -6,8 +6,10 @@ use hallpass_core::TokenError;
 use reqwest::{Client, Identity};
 use tokio::sync::OnceCell;
 
-use super::HttpTransportBuilder;
-use crate::{ClientIdentity, transport::identity::WeakIdentity};
+use super::{
+    builder::HttpTransportBuilder,
+    identity::{ClientIdentity, WeakIdentity},
+};
 
 /// The clients in addition to the transport's usual one, each built at its first request.
 pub(super) struct Clients {

@@ -8,7 +8,8 @@ use hallpass_core::{ErrorKind, Hint, TokenError};
 use hyper_util::client::proxy::matcher::Matcher;
 use url::Url;
 
-use crate::{hints, server::address};
+use super::reach;
+use crate::hints;
 pub(crate) use tls::not_pem;
 
 /// The transport settings that affect the description.
@@ -24,7 +25,7 @@ impl Setup {
     /// Returns host and port of the proxy for a request to this URL; `None` for a direct connection.
     pub(crate) fn proxy_for(&self, url: &Url) -> Option<String> {
         let proxies = self.proxies.as_ref()?;
-        if address::is_loopback(url) {
+        if reach::is_loopback(url) {
             return None;
         }
         let target = url.as_str().parse::<http::Uri>().ok()?;

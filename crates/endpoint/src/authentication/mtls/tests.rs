@@ -243,7 +243,11 @@ async fn the_hint_names_a_certificate_that_has_expired() {
     let clock = ManualClock::new();
     let how = MutualTls::new(RotatingSecret::new(&(certificate + &key))).clock(clock.clone());
     clock.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(1_893_456_000)); // 2030 begins
-    let hint = async || prove(&how).await.unwrap().hint.unwrap().to_string();
+    let hint = async || {
+        let credentials = prove(&how).await.unwrap();
+        let hint = credentials.provenance().refusal_hint.clone();
+        hint.unwrap().to_string()
+    };
     assert!(hint().await.contains("trusts the certificate's issuer"));
     clock.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(1_924_992_000)); // 2031 begins
     let told = hint().await;

@@ -3,12 +3,28 @@
 use hallpass_core::{OAuthError, TextFilter};
 use serde_json::{Map, Value};
 
-use super::KNOWN;
 use crate::{
-    exchange::answer::MediaType,
     response::json::{JsonFault, Members},
-    transport::Answer,
+    transport::answer::{Answer, MediaType},
 };
+
+/// The error codes that are classified by their meaning.
+const KNOWN: [&str; 14] = [
+    "access_denied",
+    "invalid_client",
+    "invalid_dpop_proof",
+    "invalid_grant",
+    "invalid_request",
+    "invalid_scope",
+    "invalid_target",
+    "server_error",
+    "slow_down",
+    "temporarily_unavailable",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "unsupported_token_type",
+    "use_dpop_nonce",
+];
 
 /// The server's error text, without secrets.
 pub(crate) enum Words {

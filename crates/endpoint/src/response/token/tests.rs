@@ -14,8 +14,10 @@ fn read_as(
     asked: &ScopeSet,
     moment: Moment,
 ) -> Result<AccessToken, TokenError> {
-    const CLIENT: About =
-        <crate::grant::client_credentials::ClientCredentialsGrant as crate::exchange::grant::Grant>::ABOUT;
+    const CLIENT: Wording = Wording::of_the_client(
+        crate::response::wording::TOKEN_ENDPOINT,
+        "client_credentials",
+    );
     let granted = read(body, rules, asked, moment, TextFilter::new, &CLIENT)?;
     assert!(granted.refresh_token.is_none());
     granted.token

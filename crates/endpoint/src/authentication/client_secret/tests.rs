@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
+use hallpass_core::Secret;
+
 use super::*;
+use crate::authentication::credentials::Presentation;
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
@@ -14,7 +17,7 @@ fn prove(how: &dyn ClientAuthentication, id: &str, utf8: bool) -> Result<Credent
 }
 
 fn basic(credentials: &Credentials) -> String {
-    let Proof::Header(value) = &credentials.proof else {
+    let Presentation::Header(value) = &credentials.presentation else {
         panic!("not a header: {credentials:?}");
     };
     assert!(value.is_sensitive());
@@ -42,12 +45,16 @@ fn the_raw_form_is_named_where_the_encodings_differ() {
         ("or ders", "s3cr3t", true),
         ("orders", "s3cr~t", true),
     ] {
+        let refusal_hint = |how: &ClientSecretBasic| {
+            let credentials = prove(how, id, false).unwrap();
+            credentials.provenance().refusal_hint.clone()
+        };
         let form = ClientSecretBasic::new(secret(text));
-        let hint = prove(&form, id, false).unwrap().hint;
+        let hint = refusal_hint(&form);
         let names_raw = hint.is_some_and(|hint| hint.text().contains("`ClientSecretBasic::raw`"));
         assert_eq!(names_raw, differ, "{id} {text}");
         let raw = ClientSecretBasic::raw(secret(text));
-        assert!(prove(&raw, id, false).unwrap().hint.is_none());
+        assert!(refusal_hint(&raw).is_none());
     }
 }
 

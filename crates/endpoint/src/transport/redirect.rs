@@ -4,7 +4,7 @@ use hallpass_core::TextFilter;
 use http::header;
 use url::Url;
 
-use crate::transport::Answer;
+use super::answer::Answer;
 
 /// No name of a host is longer, however it is encoded.
 const MAX_AUTHORITY: usize = 1_024;

@@ -1,0 +1,99 @@
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use hallpass_core::TokenError;
+
+use super::{context::AuthenticationContext, credentials::Credentials};
+
+/// A client authentication method at a token endpoint: an extension point.
+///
+/// It yields [`Credentials`]: one header or a few form parameters, never both, as a request uses exactly one method
+/// (RFC 6749 section 2.3). It is called for each attempt, so an assertion is always fresh.
+///
+/// ```
+/// use hallpass_core::{TokenError, async_trait};
+/// use hallpass_endpoint::{AuthenticationContext, ClientAuthentication, Credentials};
+///
+/// /// A client without a secret of its own: its network address is what the server trusts.
+/// #[derive(Debug)]
+/// struct Unproven;
+///
+/// #[async_trait]
+/// impl ClientAuthentication for Unproven {
+///     async fn credentials(&self, context: &AuthenticationContext<'_>) -> Result<Credentials, TokenError> {
+///         Ok(Credentials::parameters([("client_id", context.client_id())]))
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait ClientAuthentication: Send + Sync + fmt::Debug {
+    /// Returns the credentials for one attempt.
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenError`] of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) if no credentials can be
+    /// made; nothing is sent then.
+    async fn credentials(
+        &self,
+        context: &AuthenticationContext<'_>,
+    ) -> Result<Credentials, TokenError>;
+
+    /// Returns a number that changes when the credentials do; see
+    /// [`TokenSource::credential_epoch`](hallpass_core::TokenSource::credential_epoch).
+    fn epoch(&self) -> u64 {
+        0
+    }
+
+    /// Returns the method's name in `token_endpoint_auth_methods_supported` (RFC 7591 section 2), by which
+    /// [`Strongest`](crate::Strongest) chooses; `None` if it has none.
+    fn method(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Returns the algorithm of the assertions that it signs, if known in advance; for the same choice.
+    fn algorithm(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Reports that the server refused these credentials: drop them, or their secret, from any cache.
+    ///
+    /// The caller then asks for credentials again, and retries once if they come from another
+    /// [secret](Credentials::from_secret) or the [epoch](Self::epoch) changed. An implementation with a
+    /// [`SecretSource`] forwards to [`SecretSource::refused`]. Must not block.
+    fn refused(&self, credentials: &Credentials) {
+        let _ = credentials;
+    }
+}
+
+/// Forwards every method, including those with a default.
+macro_rules! forward {
+    ($($pointer:ty),+) => {$(
+        #[async_trait]
+        impl<T: ClientAuthentication + ?Sized> ClientAuthentication for $pointer {
+            async fn credentials(
+                &self,
+                context: &AuthenticationContext<'_>,
+            ) -> Result<Credentials, TokenError> {
+                (**self).credentials(context).await
+            }
+
+            fn epoch(&self) -> u64 {
+                (**self).epoch()
+            }
+
+            fn method(&self) -> Option<&'static str> {
+                (**self).method()
+            }
+
+            fn algorithm(&self) -> Option<&'static str> {
+                (**self).algorithm()
+            }
+
+            fn refused(&self, credentials: &Credentials) {
+                (**self).refused(credentials);
+            }
+        }
+    )+};
+}
+
+forward!(Arc<T>, Box<T>);

@@ -1,0 +1,67 @@
+//! The settings that every client of an authorization server has.
+
+use std::sync::Arc;
+
+use hallpass_core::{Clock, SystemClock};
+
+use super::{
+    client::{Hints, ServerClient},
+    retry::Retry,
+};
+use crate::{
+    BuildError, ClientAuthentication, Endpoint, HttpTransport,
+    authentication::context::check_client_id, server::address::AddressRules,
+};
+
+/// The settings of a [`ServerClient`].
+pub(crate) struct ClientSettings {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) client_id: String,
+    pub(crate) authentication: Box<dyn ClientAuthentication>,
+    pub(crate) address_rules: AddressRules,
+    pub(crate) allow_utf8: bool,
+    pub(crate) transport: Option<HttpTransport>,
+    pub(crate) retry: Retry,
+    pub(crate) hints: Option<Hints>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl ClientSettings {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        client_id: String,
+        authentication: Box<dyn ClientAuthentication>,
+    ) -> Self {
+        Self {
+            endpoint,
+            client_id,
+            authentication,
+            address_rules: AddressRules::default(),
+            allow_utf8: false,
+            transport: None,
+            retry: Retry::default(),
+            hints: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Checks the settings that tell nothing about the server.
+    pub(crate) fn check_client(&self) -> Result<(), BuildError> {
+        check_client_id(&self.client_id, self.allow_utf8)
+    }
+
+    pub(crate) fn build(self) -> Result<ServerClient, BuildError> {
+        self.check_client()?;
+        let addresses = self.endpoint.locate(self.address_rules)?;
+        Ok(ServerClient {
+            addresses,
+            client_id: self.client_id.into(),
+            allow_utf8: self.allow_utf8,
+            authentication: self.authentication,
+            transport: HttpTransport::or_default(self.transport)?,
+            retry: self.retry,
+            hints: self.hints,
+            clock: self.clock,
+        })
+    }
+}

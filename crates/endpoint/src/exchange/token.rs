@@ -1,0 +1,220 @@
+//! Token requests: a grant's request and its response.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use async_trait::async_trait;
+use hallpass_core::{AccessToken, Prover, TextFilter, TokenError, TokenRequest};
+use http::header;
+
+use super::{
+    client::ServerClient,
+    form::Form,
+    grant::Grant,
+    request::{Reply, ServerRequest},
+};
+use crate::{
+    AuthenticationContext, hints,
+    response::{
+        refusal::Words,
+        token::{self, Granted, ResponseRules},
+        wording::Wording,
+    },
+    server::{address::Address, addresses::ServerAddresses},
+    transport::answer::{Answer, MediaType},
+};
+
+/// A client that requests tokens with one grant: the inner type of every source in this crate.
+pub struct TokenClient<G> {
+    pub(crate) server: ServerClient,
+    pub(crate) grant: G,
+    pub(crate) prover: Option<Arc<dyn Prover>>,
+    pub(crate) defaults: TokenRequest,
+    pub(crate) rules: ResponseRules,
+    pub(crate) require_scopes: bool,
+}
+
+impl<G: Grant> TokenClient<G> {
+    /// Requests a token.
+    pub(crate) async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        let request = request.or(&self.defaults);
+        self.server.send(&self.call(&request)).await
+    }
+
+    /// Returns the call for a request that has the defaults already.
+    pub(crate) fn call<'a>(&'a self, request: &'a TokenRequest) -> TokenCall<'a, G> {
+        TokenCall {
+            client: self,
+            request,
+        }
+    }
+
+    /// Checks a token from elsewhere in the same way as the server's tokens.
+    pub(crate) fn check_token(
+        &self,
+        request: &TokenRequest,
+        token: &AccessToken,
+    ) -> Result<(), TokenError> {
+        self.rules.check(token, self.server.clock().now())?;
+        self.check_scopes(&request.or(&self.defaults), token)
+    }
+
+    /// Returns a number that changes when the credentials or the grant's inputs do.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.server.epoch().wrapping_add(self.grant.epoch())
+    }
+
+    fn check_scopes(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
+        if self.require_scopes {
+            token.require_scopes(request.scopes())?;
+        }
+        Ok(())
+    }
+}
+
+/// One call of a [`TokenClient`].
+pub(crate) struct TokenCall<'a, G> {
+    client: &'a TokenClient<G>,
+    request: &'a TokenRequest,
+}
+
+#[async_trait]
+impl<G: Grant> ServerRequest for TokenCall<'_, G> {
+    type Output = AccessToken;
+
+    fn wording(&self) -> Wording {
+        G::WORDING
+    }
+
+    fn address<'a>(
+        &self,
+        addresses: &'a ServerAddresses,
+        with_certificate: bool,
+    ) -> Result<&'a Address, TokenError> {
+        addresses.token_endpoint_for(with_certificate)
+    }
+
+    fn prover(&self) -> Option<&Arc<dyn Prover>> {
+        self.client.prover.as_ref()
+    }
+
+    async fn form(&self, context: &AuthenticationContext<'_>) -> Result<Form, TokenError> {
+        self.client.grant.form(self.request, context).await
+    }
+
+    fn epoch(&self) -> u64 {
+        self.client.grant.epoch()
+    }
+
+    fn refused(&self, form: &Form) {
+        self.client.grant.refused(form);
+    }
+
+    async fn read(&self, reply: &Reply<'_>) -> Result<AccessToken, TokenError> {
+        let granted = self.read_grant(reply)?;
+        let mut token = self.client.grant.accept(granted, reply.form).await?;
+        if let Some(prover) = self.prover() {
+            token = token.with_prover(prover.clone());
+        }
+        if let Some(binding) = reply.credentials.binding() {
+            token = token.with_binding(binding.clone());
+        }
+        self.client.check_scopes(self.request, &token)?;
+        let now = self.client.server.clock().now();
+        if !token.lifetime().is_zero() && token.is_expired(now) {
+            let late = "the token expired before it arrived";
+            return Err(TokenError::unusable_response(late).with_transient(true));
+        }
+        Ok(token)
+    }
+}
+
+impl<G: Grant> TokenCall<'_, G> {
+    /// Reads the response (RFC 6749 sections 5.1 and 5.2).
+    fn read_grant(&self, reply: &Reply<'_>) -> Result<Granted, TokenError> {
+        let mut rules = Cow::Borrowed(&self.client.rules);
+        if let Some(ends) = reply.form.ends {
+            let left = ends.saturating_since(reply.requested_at.timestamp);
+            rules.to_mut().bound_lifetime(left);
+        }
+        reply.check_success(&G::WORDING, rules.lenient)?;
+        let granted = token::read(
+            &reply.answer.body,
+            &rules,
+            self.request.scopes(),
+            reply.requested_at,
+            || reply.filter(),
+            &G::WORDING,
+        );
+        let media = MediaType::of(&reply.answer.headers);
+        // The content type of a page that an intermediary sends may be wrong too.
+        let is_page = || matches!(Words::of(reply.answer, &reply.filter()), Words::Page(_));
+        let right = media == MediaType::Json || rules.lenient && media != MediaType::Html;
+        if right && (granted.is_ok() || !is_page()) {
+            return granted;
+        }
+        let failure = match &granted {
+            Ok(granted) => granted.token.as_ref().err(),
+            Err(error) => Some(error),
+        };
+        let lenient = hints::LENIENT.name();
+        let good = failure.is_none_or(|error| error.hint_name() == lenient);
+        let mut wrong = wrong_media(reply.answer, good, &reply.filter());
+        if let Some(said) = failure.and_then(TokenError::server_message) {
+            wrong = wrong.with_server_message(said);
+        }
+        match granted {
+            // An error of RFC 6749 counts with any content type.
+            Err(error) if error.oauth_error().is_some() => Err(error),
+            // The rotated refresh token must not be lost because of a wrong header.
+            Ok(granted) if granted.refresh_token.is_some() => Ok(Granted {
+                token: Err(wrong),
+                ..granted
+            }),
+            _ => Err(wrong),
+        }
+    }
+}
+
+/// Returns the error for a wrong content type. `good`: the body is a valid token response nevertheless.
+fn wrong_media(answer: &Answer, good: bool, filter: &TextFilter) -> TokenError {
+    // A web page comes from an intermediary and may not come back on the next attempt.
+    if answer.body.is_empty() {
+        return TokenError::unusable_response("the response is empty").with_transient(true);
+    }
+    let words = Words::of(answer, filter);
+    if matches!(words, Words::Page(_)) || MediaType::of(&answer.headers) == MediaType::Html {
+        let error =
+            TokenError::unusable_response("the server answered with a web page, not with JSON")
+                .with_hint(hints::WEB_PAGE)
+                .with_transient(true);
+        return match words {
+            Words::Page(Some(title)) => error.with_server_message(&title),
+            _ => error,
+        };
+    }
+    let content_type = answer.headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let is = match content_type {
+        Some(text) if !text.is_empty() => format!("is `{}`", filter.clean(text)),
+        _ => "is missing".to_owned(),
+    };
+    let message = format!(
+        "the response's content type {is} and not `application/json` (RFC 6749 section 5.1)"
+    );
+    let error = TokenError::unusable_response(message);
+    if good {
+        error.with_hint(hints::LENIENT)
+    } else {
+        error.with_hint("the response is no token response in JSON under another name either: check `token_endpoint`")
+    }
+}
+
+impl<G: fmt::Debug> fmt::Debug for TokenClient<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenClient")
+            .field("server", &self.server)
+            .field("grant", &self.grant)
+            .field("defaults", &self.defaults)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,270 @@
+//! An authorization server's metadata (RFC 8414), read by its issuer identifier and cached.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use hallpass_core::{Clock, Hint, TextFilter, Timestamp, TokenError};
+use http::{HeaderValue, Method, StatusCode, header};
+use url::Url;
+
+use super::{address::Address, metadata::Metadata};
+use crate::{
+    HttpTransport, hints,
+    transport::{
+        answer::{self, Answer, MediaType},
+        redirect,
+    },
+};
+
+/// The delay before a failed refresh is retried.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// Returns the document's URL: between host and path (RFC 8414 section 3.1), or after the path (OpenID Connect
+/// Discovery 1.0 section 4).
+fn location(issuer: &Url, openid: bool) -> Url {
+    let path = issuer.path().strip_suffix('/').unwrap_or(issuer.path());
+    let well_known = if openid {
+        format!("{path}/.well-known/openid-configuration")
+    } else {
+        format!("/.well-known/oauth-authorization-server{path}")
+    };
+    let mut location = issuer.clone();
+    location.set_path(&well_known);
+    location
+}
+
+/// An issuer with its cached document.
+pub(crate) struct MetadataDocument {
+    issuer: Box<str>,
+    host: Box<str>,
+    location: Url,
+    openid: bool,
+    lifetime: Duration,
+    transport: HttpTransport,
+    clock: Arc<dyn Clock>,
+    /// Held while the document is read.
+    turn: tokio::sync::Mutex<()>,
+    cached: Mutex<Cached>,
+}
+
+#[derive(Default)]
+struct Cached {
+    metadata: Option<Arc<Metadata>>,
+    refresh_at: Timestamp,
+    /// The number of finished reads, and the error of the last one.
+    readings: u64,
+    failure: Option<TokenError>,
+}
+
+impl MetadataDocument {
+    pub(super) fn new(
+        issuer: String,
+        address: &Address,
+        openid: bool,
+        lifetime: Duration,
+        transport: HttpTransport,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            location: location(address.url(), openid),
+            host: address.host().into(),
+            issuer: issuer.into(),
+            openid,
+            lifetime,
+            transport,
+            clock,
+            turn: tokio::sync::Mutex::default(),
+            cached: Mutex::default(),
+        }
+    }
+
+    /// Returns the document, reading it again once its lifetime is over.
+    ///
+    /// One call reads; the others use the old document if there is one, or wait for the result.
+    pub(crate) async fn metadata(&self) -> Result<Arc<Metadata>, TokenError> {
+        let (old, readings) = {
+            let cached = self.cached();
+            if let Some(metadata) = self.fresh(&cached) {
+                return Ok(metadata);
+            }
+            (cached.metadata.clone(), cached.readings)
+        };
+        let _turn = match (self.turn.try_lock(), old) {
+            (Ok(turn), _) => turn,
+            (Err(_), Some(old)) => return Ok(old),
+            (Err(_), None) => self.turn.lock().await,
+        };
+        {
+            let cached = self.cached();
+            if let Some(metadata) = self.fresh(&cached) {
+                return Ok(metadata);
+            }
+            if cached.readings != readings
+                && let Some(failure) = &cached.failure
+            {
+                return Err(failure.clone());
+            }
+        }
+        let read = self.read().await;
+        let mut cached = self.cached();
+        let now = self.clock.now();
+        cached.readings += 1;
+        cached.failure = read.as_ref().err().cloned();
+        match read {
+            Ok(metadata) => {
+                let metadata = Arc::new(metadata);
+                cached.metadata = Some(metadata.clone());
+                cached.refresh_at = now.saturating_add(self.lifetime);
+                Ok(metadata)
+            }
+            Err(error) => {
+                cached.refresh_at = now.saturating_add(RETRY_AFTER.min(self.lifetime));
+                let old = cached.metadata.clone().ok_or_else(|| error.clone())?;
+                tracing::warn!(host = &*self.host, %error, "metadata could not be read again, the old one is used");
+                Ok(old)
+            }
+        }
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn cached(&self) -> MutexGuard<'_, Cached> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fresh(&self, cached: &Cached) -> Option<Arc<Metadata>> {
+        let fresh = self.clock.now() < cached.refresh_at;
+        cached.metadata.clone().filter(|_| fresh)
+    }
+
+    async fn read(&self) -> Result<Metadata, TokenError> {
+        const JSON: HeaderValue = HeaderValue::from_static("application/json");
+        let mut get = reqwest::Request::new(Method::GET, self.location.clone());
+        get.headers_mut().insert(header::ACCEPT, JSON);
+        let answer = self.transport.exchange(get, Duration::MAX).await;
+        let metadata = answer.and_then(|answer| {
+            let status = answer.status;
+            self.read_answer(&answer)
+                .map_err(|error| error.with_status(status))
+        });
+        let metadata = metadata.map_err(|error| error.with_host(&self.host))?;
+        tracing::debug!(
+            issuer = &*self.host,
+            token_endpoint = metadata.token_endpoint().and_then(host_of),
+            "metadata read"
+        );
+        Ok(metadata)
+    }
+
+    fn read_answer(&self, answer: &Answer) -> Result<Metadata, TokenError> {
+        let Answer {
+            status, headers, ..
+        } = answer;
+        if status.is_redirection() {
+            let target = redirect::target(answer, &TextFilter::new());
+            let message = format!("the server redirects requests for its metadata to {target}");
+            return Err(TokenError::configuration(message).with_hint(
+                "metadata that another address answers with is not this issuer's; check `issuer`",
+            ));
+        }
+        if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS {
+            let error =
+                TokenError::unavailable("the server cannot tell its metadata at the moment");
+            return Err(answer::with_wait(error, headers, self.clock.wall()));
+        }
+        if *status != StatusCode::OK {
+            // Safe to show: an issuer has neither a query nor a user name.
+            let message = format!("the server has no metadata at {}", self.location);
+            return Err(TokenError::configuration(message).with_hint(self.other_location()));
+        }
+        if MediaType::of(headers) != MediaType::Json || answer::is_encoded(headers) {
+            return Err(TokenError::unusable_response(
+                "the metadata's content type is not `application/json`, or it is compressed (RFC 8414 section 3.2)",
+            )
+            .with_hint(self.other_location()));
+        }
+        let metadata = Metadata::read(&answer.body)?;
+        if metadata.issuer() != &*self.issuer {
+            return Err(self.mismatch(metadata.issuer()));
+        }
+        Ok(metadata)
+    }
+
+    fn other_location(&self) -> Hint {
+        if self.openid {
+            hints::OAUTH_LOCATION
+        } else {
+            hints::OPENID_LOCATION
+        }
+    }
+
+    /// Compares code point by code point (RFC 8414 section 3.3); otherwise this server could impersonate another one.
+    #[cold]
+    fn mismatch(&self, issuer: &str) -> TokenError {
+        let shown = TextFilter::new().clean(issuer);
+        let message = format!(
+            "the metadata at {} is that of another issuer, `{shown}`",
+            self.location
+        );
+        let slash = |text: &str| text.strip_suffix('/').unwrap_or(text).to_owned();
+        TokenError::configuration(message).with_hint(if slash(issuer) == slash(&self.issuer) {
+            "the two differ by a slash at the end; set `issuer` to the letter as the server has it"
+        } else {
+            "set `issuer` to the letter as the server has it, if that is the server that you mean; or set `token_endpoint`, which needs no metadata"
+        })
+    }
+}
+
+fn host_of(url: &str) -> Option<String> {
+    Url::parse(url).ok()?.host_str().map(str::to_owned)
+}
+
+impl fmt::Debug for MetadataDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetadataDocument")
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // covers: C-52
+    #[test]
+    fn the_document_is_sought_where_the_rfc_has_it() {
+        for (issuer, oauth, openid) in [
+            (
+                "https://a.example",
+                "/.well-known/oauth-authorization-server",
+                "/.well-known/openid-configuration",
+            ),
+            (
+                "https://a.example/",
+                "/.well-known/oauth-authorization-server",
+                "/.well-known/openid-configuration",
+            ),
+            (
+                "https://a.example:8443/t/1",
+                "/.well-known/oauth-authorization-server/t/1",
+                "/t/1/.well-known/openid-configuration",
+            ),
+            (
+                "https://a.example/t/",
+                "/.well-known/oauth-authorization-server/t",
+                "/t/.well-known/openid-configuration",
+            ),
+        ] {
+            let url = Url::parse(issuer).unwrap();
+            assert_eq!(location(&url, false).path(), oauth, "{issuer}");
+            assert_eq!(location(&url, true).path(), openid, "{issuer}");
+            assert_eq!(location(&url, true).origin(), url.origin());
+        }
+    }
+}

@@ -1,0 +1,268 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use hallpass_core::{Hint, TokenError};
+use reqwest::{Client, Response};
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::{
+    answer::Answer,
+    builder::{Bounds, HttpTransportBuilder},
+    clients::Clients,
+    fault,
+    identity::ClientIdentity,
+    reach, reuse,
+};
+use crate::{BuildError, hints};
+
+/// An HTTP transport to token endpoints: a keep-alive pool with deadlines and limits.
+///
+/// The default suits nearly everyone. Build one to set a proxy, a local address for an IP allow-list, a private
+/// certificate authority or other timeouts; share it between sources by cloning it, which is cheap.
+///
+/// Redirects are errors, cookies are not stored, responses are not decompressed and certificates are always verified:
+/// none of these can be changed. The system's proxy settings are not used by default.
+///
+/// ```
+/// use std::time::Duration;
+/// use hallpass_endpoint::HttpTransport;
+///
+/// let transport = HttpTransport::builder()
+///     .connect_timeout(Duration::from_secs(2))
+///     .timeout(Duration::from_secs(5))
+///     .local_address([192, 0, 2, 7].into())
+///     .build()?;
+/// # Ok::<(), hallpass_endpoint::BuildError>(())
+/// ```
+#[derive(Clone)]
+pub struct HttpTransport {
+    client: Client,
+    /// The clients that present a certificate or skip the proxy; `None` with a caller's client.
+    others: Option<Arc<Clients>>,
+    bounds: Bounds,
+    setup: fault::Setup,
+}
+
+impl HttpTransport {
+    /// Creates a builder with the defaults: 5 s to connect, 10 s for the whole exchange, 1 MiB of body.
+    pub fn builder() -> HttpTransportBuilder {
+        HttpTransportBuilder::default()
+    }
+
+    /// Returns this transport, or one with the defaults.
+    pub(crate) fn or_default(transport: Option<Self>) -> Result<Self, BuildError> {
+        transport.map_or_else(|| Self::builder().build(), Ok)
+    }
+
+    /// Creates a transport from a custom client, with its pool, TLS settings and proxies.
+    ///
+    /// Danger: its redirect policy, cookies and decompression cannot be inspected. A client that follows redirects may
+    /// send credentials to any address that a server redirects to (RFC 9700 section 4.12). Build it with
+    /// `redirect::Policy::none()`. This transport's timeout and body limit still apply. The state of its connections is
+    /// unknown, so a lost one is not replaced at once, and its own retries and proxies apply.
+    ///
+    /// It cannot present the certificate of [`MutualTls`](crate::MutualTls); such a call fails.
+    pub fn danger_from_client(client: Client) -> Self {
+        tracing::warn!(
+            "token requests go through a caller's HTTP client, whose redirect policy is unknown"
+        );
+        Self {
+            client,
+            others: None,
+            bounds: HttpTransportBuilder::default().bounds,
+            setup: fault::Setup::default(),
+        }
+    }
+
+    /// Returns host and port of the proxy through which a request to this URL is sent, without user name and password;
+    /// `None` for a direct connection, an invalid URL, and a [caller's client](Self::danger_from_client).
+    ///
+    /// ```
+    /// use hallpass_endpoint::HttpTransport;
+    ///
+    /// let transport = HttpTransport::builder().proxy("http://proxy.example:3128").build()?;
+    /// let proxy = transport.proxy_for("https://login.example/token");
+    /// assert_eq!(proxy.as_deref(), Some("proxy.example:3128"));
+    /// assert_eq!(transport.proxy_for("https://127.0.0.1/token"), None);
+    /// # Ok::<(), hallpass_endpoint::BuildError>(())
+    /// ```
+    pub fn proxy_for(&self, url: &str) -> Option<String> {
+        self.setup.proxy_for(&Url::parse(url).ok()?)
+    }
+
+    /// Sends a request and reads the response, within `deadline` or the transport's own timeout, whichever is shorter.
+    /// Presents the certificate, if there is one; `refusal_hint` is for its refusal in TLS.
+    pub(crate) async fn exchange_as(
+        &self,
+        request: reqwest::Request,
+        identity: Option<&ClientIdentity>,
+        refusal_hint: Option<&Hint>,
+        deadline: Duration,
+    ) -> Result<Answer, TokenError> {
+        if identity.is_some() && self.others.is_none() {
+            return Err(TokenError::configuration(
+                "a transport made by `danger_from_client` cannot present the client certificate",
+            )
+            .with_hint(hints::OWN_TRANSPORT));
+        }
+        if identity.is_some() && request.url().scheme() != "https" {
+            return Err(TokenError::configuration(
+                "the client certificate cannot be presented over plain HTTP",
+            )
+            .with_hint(hints::HTTPS));
+        }
+        let answer = self.exchange_with(request, identity, deadline).await;
+        if identity.is_none() {
+            return answer;
+        }
+        answer.map_err(|error| fault::certified(error, refusal_hint))
+    }
+
+    /// Does the same as [`exchange_as`](Self::exchange_as), without a certificate.
+    pub(crate) async fn exchange(
+        &self,
+        request: reqwest::Request,
+        deadline: Duration,
+    ) -> Result<Answer, TokenError> {
+        self.exchange_with(request, None, deadline).await
+    }
+
+    async fn exchange_with(
+        &self,
+        request: reqwest::Request,
+        identity: Option<&ClientIdentity>,
+        deadline: Duration,
+    ) -> Result<Answer, TokenError> {
+        // A proxy may be on any host, and traffic to loopback may be plain HTTP.
+        let proxy = self.setup.proxy_for(request.url());
+        let direct = self.setup.proxies.is_some() && reach::is_loopback(request.url());
+        let sent = async {
+            match &self.others {
+                Some(others) if direct || identity.is_some() => {
+                    let client = others.of(identity, direct).await?;
+                    self.send(&client, request).await
+                }
+                _ => self.send(&self.client, request).await,
+            }
+        };
+        self.within(deadline, proxy.as_deref(), sent).await
+    }
+
+    async fn within(
+        &self,
+        deadline: Duration,
+        proxy: Option<&str>,
+        sent: impl Future<Output = Result<Answer, TokenError>>,
+    ) -> Result<Answer, TokenError> {
+        let timeout = self.bounds.timeout.min(deadline);
+        tokio::time::timeout(timeout, sent)
+            .await
+            .unwrap_or_else(|_| {
+                let through = fault::through(proxy);
+                Err(TokenError::unavailable(format!(
+                    "the server did not answer in full within {timeout:?}{through}"
+                )))
+            })
+    }
+
+    async fn send(&self, client: &Client, request: reqwest::Request) -> Result<Answer, TokenError> {
+        let (response, reused) = reuse::observe(client.execute(request)).await;
+        // The connections of a caller's client cannot be observed.
+        let reused = reused && self.others.is_some();
+        let mut response = response.map_err(|error| fault::of(error, &self.setup, reused))?;
+        let limit = self.bounds.max_body_bytes;
+        if response.status().is_redirection() {
+            // Its body has no meaning, and may not end properly.
+            return Ok(Answer {
+                status: response.status(),
+                url: response.url().clone(),
+                headers: std::mem::take(response.headers_mut()),
+                body: Zeroizing::default(),
+            });
+        }
+        let announced = response.content_length();
+        if announced.is_some_and(|length| length > limit as u64) {
+            return Err(too_large(limit).with_status(response.status()));
+        }
+        // Allocates the announced length at once: growing would move the body and leave copies in memory.
+        let capacity = announced
+            .map_or(Ok(FIRST), usize::try_from)
+            .unwrap_or(limit);
+        let mut body = Zeroizing::new(Vec::with_capacity(capacity));
+        while let Some(chunk) = next(&mut response, &self.setup).await? {
+            if body.len() + chunk.len() > limit {
+                return Err(too_large(limit).with_status(response.status()));
+            }
+            append(&mut body, &chunk);
+        }
+        Ok(Answer {
+            status: response.status(),
+            url: response.url().clone(),
+            headers: std::mem::take(response.headers_mut()),
+            body,
+        })
+    }
+}
+
+/// The capacity for a body of unknown length, in bytes.
+const FIRST: usize = 4 * 1_024;
+
+async fn next(
+    response: &mut Response,
+    setup: &fault::Setup,
+) -> Result<Option<bytes::Bytes>, TokenError> {
+    let status = response.status();
+    let chunk = response.chunk().await;
+    chunk.map_err(|error| fault::of(error, setup, false).with_status(status))
+}
+
+fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
+    if body.capacity() - body.len() < chunk.len() {
+        let mut larger = Vec::with_capacity((body.len() + chunk.len()) * 2);
+        larger.extend_from_slice(body);
+        // The smaller buffer is wiped when it is dropped.
+        *body = Zeroizing::new(larger);
+    }
+    body.extend_from_slice(chunk);
+}
+
+fn too_large(limit: usize) -> TokenError {
+    TokenError::unusable_response(format!("the response is larger than {limit} bytes"))
+        .with_hint(hints::BODY_SIZE)
+}
+
+impl fmt::Debug for HttpTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpTransport")
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HttpTransportBuilder {
+    /// Builds the transport without connecting to anything.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] that names the invalid setting.
+    pub fn build(self) -> Result<HttpTransport, BuildError> {
+        let bounds = self.bounds;
+        if bounds.timeout.is_zero() {
+            return Err(BuildError::new(
+                "timeout",
+                "zero leaves no time for an answer",
+            ));
+        }
+        let client = self.client(None, false)?;
+        let setup = fault::Setup {
+            roots: !self.roots.is_empty(),
+            proxies: self.proxies().map(Arc::new),
+        };
+        Ok(HttpTransport {
+            client,
+            others: Some(Arc::new(Clients::new(self))),
+            bounds,
+            setup,
+        })
+    }
+}
