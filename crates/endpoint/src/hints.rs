@@ -127,6 +127,8 @@ mod tests {
             let _ = transport.add_root_certificates_pem("");
             let _ = Retry::never().deadline(std::time::Duration::ZERO);
             let _ = discovery.openid_location();
+            let endpoint = endpoint.with_introspection_endpoint("");
+            let endpoint = endpoint.with_revocation_endpoint("");
             let _ = endpoint.with_mtls_alias("");
             let _ = Endpoint::discover("");
             let _ = (HttpTransport::builder(), PublicClient);

@@ -2,7 +2,7 @@ use hallpass_core::{Secret, SecretAnomaly, TokenError};
 
 use crate::{BuildError, Metadata, hints, server::addresses::ServerAddresses};
 
-/// The facts of a request that a [`ClientAuthentication`] may use.
+/// The facts of a request that a [`ClientAuthentication`](crate::ClientAuthentication) may use.
 #[derive(Clone, Copy, Debug)]
 pub struct AuthenticationContext<'a> {
     client_id: &'a str,
@@ -12,7 +12,7 @@ pub struct AuthenticationContext<'a> {
 }
 
 impl<'a> AuthenticationContext<'a> {
-    /// Creates a context, for tests of a [`ClientAuthentication`].
+    /// Creates a context, for tests of a [`ClientAuthentication`](crate::ClientAuthentication).
     pub fn new(client_id: &'a str, token_endpoint: &'a str) -> Self {
         Self {
             client_id,

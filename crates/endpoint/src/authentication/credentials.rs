@@ -54,7 +54,7 @@ impl Credentials {
         self.provenance.secret.as_ref()
     }
 
-    /// Returns the form parameters, secrets included, for tests of a [`ClientAuthentication`]; none if there is a
+    /// Returns the form parameters, secrets included, for tests of a [`ClientAuthentication`](crate::ClientAuthentication); none if there is a
     /// header.
     pub fn expose_parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let parameters = match &self.presentation {

@@ -59,7 +59,7 @@ pub trait ClientAuthentication: Send + Sync + fmt::Debug {
     ///
     /// The caller then asks for credentials again, and retries once if they come from another
     /// [secret](Credentials::from_secret) or the [epoch](Self::epoch) changed. An implementation with a
-    /// [`SecretSource`] forwards to [`SecretSource::refused`]. Must not block.
+    /// [`SecretSource`](hallpass_core::SecretSource) forwards to [`SecretSource::refused`](hallpass_core::SecretSource::refused). Must not block.
     fn refused(&self, credentials: &Credentials) {
         let _ = credentials;
     }

@@ -112,9 +112,10 @@ impl ServerClient {
         tries: &Tries,
     ) -> Result<Attempt, TokenError> {
         let late_metadata = || {
-            late("the server's metadata")
-                .with_local(false)
-                .with_host(self.host())
+            TokenError::unavailable(
+                "the server's metadata did not arrive within the call's deadline",
+            )
+            .with_host(self.host())
         };
         let addresses = tries
             .within(self.addresses.addresses(), late_metadata)

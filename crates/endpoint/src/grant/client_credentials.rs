@@ -9,7 +9,7 @@ use crate::{
 
 /// A source of tokens with the client credentials grant (RFC 6749 section 4.4).
 ///
-/// Each call of [`token`](TokenSource::token) sends a request: wrap it in a cache to share one token between calls.
+/// Each call of [`token`](hallpass_core::TokenSource::token) sends a request: wrap it in a cache to share one token between calls.
 ///
 /// ```no_run
 /// use hallpass_core::{Secret, TokenRequest, TokenSource};

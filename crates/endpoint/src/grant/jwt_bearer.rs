@@ -24,7 +24,7 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// Each attempt calls the [`AssertionSource`] again. If the server refuses the assertion (`invalid_grant`), one that
 /// another party issued is read again, and the request is retried if it changed.
 ///
-/// Each call of [`token`](TokenSource::token) sends a request: wrap it in a cache to share one token between calls.
+/// Each call of [`token`](hallpass_core::TokenSource::token) sends a request: wrap it in a cache to share one token between calls.
 ///
 /// ```
 /// use hallpass_core::{Secret, SecretSource};

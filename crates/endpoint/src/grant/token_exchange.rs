@@ -29,7 +29,7 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 /// [source](SecurityToken::from_source). A response without an `issued_token_type`, or with the `token_type` `N_A`, is
 /// an error (RFC 8693 section 2.2.1).
 ///
-/// Each call of [`token`](TokenSource::token) sends a request: wrap it in a cache to share one token between calls.
+/// Each call of [`token`](hallpass_core::TokenSource::token) sends a request: wrap it in a cache to share one token between calls.
 ///
 /// ```
 /// use hallpass_core::{Secret, TokenSource};

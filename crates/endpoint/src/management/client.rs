@@ -71,7 +71,7 @@ impl TokenManagement {
     /// Revokes this token (RFC 7009 section 2). APIs that validate tokens locally accept it until it expires.
     ///
     /// Revoking a token that the server does not know, such as an expired one, succeeds. Drop it from its cache too,
-    /// with [`TokenSource::invalidate`].
+    /// with [`TokenSource::invalidate`](hallpass_core::TokenSource::invalidate).
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use url::Url;
 use super::{fault, reuse::ObserveConnects};
 use crate::{BuildError, hints};
 
-/// A builder of [`HttpTransport`].
+/// A builder of [`HttpTransport`](crate::HttpTransport).
 #[derive(Clone)]
 #[must_use]
 pub struct HttpTransportBuilder {
