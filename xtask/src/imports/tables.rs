@@ -25,34 +25,6 @@ const LAYERS: [(&str, &Layers); 1] = [(
 const ALLOWED: &[(&str, &str, &str)] = &[
     // A token holds its prover, and a prover signs proofs for a token: the two types name each other.
     ("hallpass-core", "proof", "token"),
-    ("hallpass-endpoint", "builder", "presets"),
-    (
-        "hallpass-endpoint",
-        "crate::response::refusal",
-        "response::refusal::words",
-    ),
-    (
-        "hallpass-endpoint",
-        "crate::transport",
-        "transport::clients",
-    ),
-    ("hallpass-endpoint", "exchange", "builder"),
-    ("hallpass-endpoint", "exchange::answer", "exchange::grant"),
-    ("hallpass-endpoint", "exchange::client", "exchange::grant"),
-    (
-        "hallpass-endpoint",
-        "management::client",
-        "management::revoke_on_shutdown",
-    ),
-    ("hallpass-endpoint", "response", "exchange"),
-    ("hallpass-endpoint", "response::refusal", "response::token"),
-    ("hallpass-endpoint", "server", "authentication"),
-    ("hallpass-endpoint", "server", "exchange"),
-    ("hallpass-endpoint", "server", "management"),
-    ("hallpass-endpoint", "server", "response"),
-    ("hallpass-endpoint", "server::discovery", "server::endpoint"),
-    ("hallpass-endpoint", "transport", "authentication"),
-    ("hallpass-endpoint", "transport", "server"),
     ("hallpass-redis", "builder", "store"),
 ];
 
