@@ -138,7 +138,7 @@ fn assert_same(documented: &BTreeSet<String>, emitted: &BTreeSet<String>) {
 }
 
 /// An event that requires unplugging a hardware token; only the source code shows that it is emitted.
-const OF_HARDWARE: &str = "the session with the token ended; a new one is opened";
+const OF_HARDWARE: &str = "PKCS#11 session reopened";
 
 // covers: F-101
 #[tokio::test]
