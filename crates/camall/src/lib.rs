@@ -1,7 +1,8 @@
 //! Access tokens from camall.io with the client credentials grant.
 //!
-//! [`Camall`] is [`ClientCredentials`](hallpass_endpoint::ClientCredentials) with the values of camall.io's documentation: the endpoint, credentials in the
-//! form, a lifetime of an hour if a response has none, and hints for camall.io's settings.
+//! [`Camall`] is [`ClientCredentials`](hallpass_endpoint::ClientCredentials) with the values of camall.io's
+//! documentation: the endpoint, credentials in the form, a lifetime of an hour if a response has none, and hints for
+//! camall.io's settings.
 //!
 //! ```no_run
 //! use hallpass_camall::Camall;
