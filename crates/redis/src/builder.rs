@@ -41,8 +41,16 @@ enum Topology {
     },
 }
 
+impl RedisTokenStore {
+    /// Returns a builder for a store at this URL: `rediss://host:6379`, with TLS, or `redis://127.0.0.1:6379` on this
+    /// machine. A database number may follow as the path, a user name and a password may precede the host.
+    pub fn builder(url: impl Into<String>) -> RedisTokenStoreBuilder {
+        RedisTokenStoreBuilder::new(url.into())
+    }
+}
+
 impl RedisTokenStoreBuilder {
-    pub(crate) fn new(url: String) -> Self {
+    fn new(url: String) -> Self {
         Self {
             url,
             topology: Topology::Standalone,

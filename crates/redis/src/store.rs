@@ -12,7 +12,6 @@ use hallpass_cache::{Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, Toke
 use redis::{FromRedisValue, ToRedisArgs, Value};
 
 use crate::{
-    RedisTokenStoreBuilder,
     changes::Changes,
     connection::{Nodes, slot},
     crypto,
@@ -52,12 +51,6 @@ pub(crate) struct Inner {
 }
 
 impl RedisTokenStore {
-    /// Returns a builder for a store at this URL: `rediss://host:6379`, with TLS, or `redis://127.0.0.1:6379` on this
-    /// machine. A database number may follow as the path, a user name and a password may precede the host.
-    pub fn builder(url: impl Into<String>) -> RedisTokenStoreBuilder {
-        RedisTokenStoreBuilder::new(url.into())
-    }
-
     pub(crate) fn new(inner: Inner) -> Self {
         Self(Arc::new(inner))
     }

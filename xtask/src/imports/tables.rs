@@ -25,7 +25,6 @@ const LAYERS: [(&str, &Layers); 1] = [(
 const ALLOWED: &[(&str, &str, &str)] = &[
     // A token holds its prover, and a prover signs proofs for a token: the two types name each other.
     ("hallpass-core", "proof", "token"),
-    ("hallpass-redis", "builder", "store"),
 ];
 
 /// Returns what holds for the modules of this crate.
