@@ -48,6 +48,10 @@ hints! {
     ENCODING = "encoding", "check `client_id` and `client_secret`; the secret holds characters that are encoded in the header, which some servers do not decode: use `ClientSecretBasic::raw` for these";
     /// The request is refused as such.
     PARAMETERS = "parameters", "check the extra parameters, and in which encoding the server expects `client_id` and `client_secret`";
+    /// A successful response has no token at its top level.
+    NO_TOKEN = "no-token", "check `token_endpoint`: a token endpoint sends the token at the top level of its JSON (RFC 6749 section 5.1), and this address may belong to another API";
+    /// A response is compressed.
+    COMPRESSED = "compressed", "check `token_endpoint`: have the server, or the gateway at this address, compress only what asks for it, or use an address that bypasses the gateway";
     /// A response violates RFC 6749 but is unambiguous.
     LENIENT = "lenient-responses", "choose `lenient_responses` if this server always answers so";
     /// The token is longer than the limit.

@@ -247,12 +247,12 @@ fn missing<T>(members: &Members<'_>, show: Show<'_>) -> Result<T, TokenError> {
     let names = members.extra.iter().take(SHOWN).map(|(name, _)| &**name);
     let names: Vec<_> = names.collect();
     if names.is_empty() {
-        return unusable("the response has no `access_token`");
+        let message = "the response has no `access_token`";
+        return Err(TokenError::unusable_response(message).with_hint(hints::NO_TOKEN));
     }
     let names = show(members, &names.join("`, `"));
-    unusable(format!(
-        "the response has no `access_token`, but the members `{names}`"
-    ))
+    let message = format!("the response has no `access_token`, but the members `{names}`");
+    Err(TokenError::unusable_response(message).with_hint(hints::NO_TOKEN))
 }
 
 /// Returns true for RFC 6750 section 2.1: letters, digits and `-._~+/`, then any number of `=`.

@@ -6,6 +6,8 @@ use hallpass_core::{TextFilter, TokenError};
 use http::{HeaderMap, header};
 use zeroize::Zeroizing;
 
+use crate::hints;
+
 /// A complete response.
 pub(crate) struct Answer {
     pub(crate) status: http::StatusCode,
@@ -63,7 +65,7 @@ pub(crate) fn compressed(headers: &HeaderMap, filter: &TextFilter) -> TokenError
         "the response is compressed{}, which was not asked for",
         named.unwrap_or_default()
     ))
-    .with_hint("have the server, or a gateway in between, compress only what asks for it")
+    .with_hint(hints::COMPRESSED)
 }
 
 /// Adds the server's `Retry-After`, if there is one.
