@@ -1,6 +1,9 @@
 //! Introspection (RFC 7662) and revocation (RFC 7009) of our own tokens.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use hallpass::{
     AccessToken, ErrorKind, Secret, TokenError, TokenRequest, TokenSource,
@@ -10,8 +13,13 @@ use hallpass::{
         ClientCredentials, ClientSecretBasic, Endpoint, HttpTransport, Introspection, Retry,
         TokenManagement, TokenManagementBuilder,
     },
+    jwt::{AssertionSettings, PrivateKeyJwt},
 };
-use hallpass_testkit::{ManualClock, leak::Capture};
+use hallpass_testkit::{
+    ManualClock,
+    leak::Capture,
+    raw::{self, RawServer},
+};
 use serde_json::json;
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
@@ -19,7 +27,9 @@ use wiremock::{
 };
 
 use crate::{
+    assertions::{assert_off, clocks_off},
     peer::OidcProvider,
+    shared::assertions::key,
     support::{CANARY, ID, hasty, secret, static_token},
 };
 
@@ -378,4 +388,46 @@ async fn the_real_server_introspects_and_revokes_a_token() {
     assert!(!tokens.introspect(&token).await.unwrap().is_active());
     // An unknown token counts as revoked.
     tokens.revoke(&token).await.unwrap();
+}
+
+// covers: F-71
+#[tokio::test]
+async fn a_wrong_clock_explains_refused_credentials() {
+    let refusal = ResponseTemplate::new(401).set_body_json(json!({ "error": "invalid_client" }));
+    let server = serve("/introspect", refusal).await;
+    for (clock, side) in clocks_off() {
+        let settings = AssertionSettings::new("https://login.example").unwrap();
+        let how = PrivateKeyJwt::new(settings.clock(clock), key("any"));
+        let endpoint = Endpoint::new(format!("{}/token", server.uri()))
+            .with_introspection_endpoint(format!("{}/introspect", server.uri()));
+        let tokens = TokenManagement::builder(endpoint, ID, how)
+            .danger_allow_http_on_loopback()
+            .hints(|_| Some("call the help desk".into()))
+            .build()
+            .unwrap();
+        let error = tokens.introspect(&static_token(TOKEN)).await.unwrap_err();
+        assert_off(&error, side);
+    }
+}
+
+// covers: F-53
+#[tokio::test]
+async fn a_retry_after_date_is_compared_with_the_clock_setting() {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    // Without a `Date`, which the HTTP server of other tests adds.
+    let ninety_seconds_later = [("retry-after", "Fri, 15 Jan 2027 08:01:30 GMT")];
+    let server = RawServer::always(raw::http(429, &ninety_seconds_later, "")).await;
+    let clock = ManualClock::new();
+    clock.set_wall(now);
+    let endpoint = Endpoint::new("https://login.example/token")
+        .with_revocation_endpoint(server.url("/revoke"));
+    let how = ClientSecretBasic::new(secret("s3cr3t"));
+    let tokens = TokenManagement::builder(endpoint, ID, how)
+        .danger_allow_http_on_loopback()
+        .retry(Retry::never())
+        .clock(clock)
+        .build()
+        .unwrap();
+    let error = tokens.revoke(&static_token(TOKEN)).await.unwrap_err();
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(90)));
 }

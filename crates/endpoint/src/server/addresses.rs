@@ -259,10 +259,7 @@ fn unusable(error: &BuildError) -> TokenError {
 }
 
 /// Returns the alias, if there is one and the client presents a certificate.
-fn alias<'a>(
-    found: &'a OptionalAddress,
-    with_certificate: bool,
-) -> Option<Result<&'a Address, TokenError>> {
-    let found = found.as_ref().filter(|_| with_certificate)?;
-    Some(found.as_ref().map_err(unusable))
+fn alias(found: &OptionalAddress, with_certificate: bool) -> Option<Result<&Address, TokenError>> {
+    let address = found.as_ref().filter(|_| with_certificate)?;
+    Some(address.as_ref().map_err(unusable))
 }

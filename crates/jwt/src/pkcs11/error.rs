@@ -70,8 +70,7 @@ impl Pkcs11Error {
                     .with_hint("the token's security officer can unlock it and set a new PIN")
             }
             ErrorClass::Unsupported => TokenError::configuration(format!(
-                "{token} cannot sign with {} and this key ({code_name})",
-                algorithm
+                "{token} cannot sign with {algorithm} and this key ({code_name})"
             ))
             .with_hint("check that the key allows signing (`CKA_SIGN`), and that the token supports the mechanism"),
             ErrorClass::Login => {
