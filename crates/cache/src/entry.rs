@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use zeroize::{Zeroize, Zeroizing};
 
+pub(crate) mod failure;
+
 /// Incremented when members change their meaning. It is part of a key's name, and stated in each entry as well.
 pub(crate) const VERSION: u32 = 1;
 

@@ -48,6 +48,15 @@ pub(crate) fn concerns_all_keys(error: &TokenError) -> bool {
     }
 }
 
+/// Returns true if other processes with the same credentials would get this failure too. One that cannot reach the
+/// server does not speak for the others.
+pub(crate) fn is_shared(error: &TokenError) -> bool {
+    match error.kind() {
+        ErrorKind::CredentialsRefused => true,
+        _ => error.is_transient() && error.retry_after().is_some(),
+    }
+}
+
 /// Returns the time for which other keys do not call the source, if the key whose fetch failed does not for `rest`.
 ///
 /// It is a little shorter, so that another key tries first: the fault may be specific to the failed key. It is the same

@@ -11,6 +11,8 @@ use tracing::{Instrument as _, Span};
 
 use crate::{
     current::is_live,
+    entry::failure::CredentialDigest,
+    failure::CachedFailure,
     level2::{Fitness, Right},
     nesting,
     panics::{self, CatchPanic},
@@ -158,6 +160,7 @@ async fn run_flight<S: TokenSource + 'static>(
         let LoadResult {
             result,
             entry,
+            credentials,
             from_store,
         } = loaded;
         if let Ok(token) = &result {
@@ -187,7 +190,13 @@ async fn run_flight<S: TokenSource + 'static>(
             entry.landed(error.as_ref(), rest, alone, now);
         }
         // After the waiters were notified: nobody waits for a slow store, and only the landing decides whether the
-        // token may be used at all.
+        // token may be used at all. A failure is shared before the lease is released.
+        if let (Some(store), Some(error), Some(rest)) = (&shared.store, &error, rest)
+            && let Some(credentials) = credentials
+        {
+            let context = shared.context();
+            store.put_failure(error, credentials, rest, context).await;
+        }
         finish(shared, &request, fetched, right).await;
         let Landing::Again(wait) = landed else {
             return;
@@ -214,6 +223,8 @@ struct LoadResult<'a> {
     result: Result<AccessToken, LoadError>,
     /// Present if the source responded itself, to update the state of the source.
     entry: Option<Entry<'a>>,
+    /// The digest of the credentials before the source was called, if there is a store to share failures.
+    credentials: Option<CredentialDigest>,
     from_store: bool,
 }
 
@@ -240,6 +251,7 @@ async fn load<'a, S: TokenSource + 'static>(
         return LoadResult {
             result: Ok(token),
             entry: None,
+            credentials: None,
             from_store: true,
         };
     }
@@ -254,6 +266,7 @@ impl<'a> LoadResult<'a> {
         Self {
             result,
             entry,
+            credentials: None,
             from_store: false,
         }
     }
@@ -306,6 +319,16 @@ async fn call_source<'a, S: TokenSource + 'static>(
     if let Err(failure) = slot.may_fetch(began, entry.epoch, &shared.policy) {
         return LoadResult::new(Err(LoadError::Cached(failure)), None);
     }
+    let credentials = match &shared.store {
+        Some(_) => shared.credential_digest().await,
+        None => None,
+    };
+    if let Some((error, rest)) = shared.failure_elsewhere(credentials).await {
+        let now = shared.clock.now();
+        let failure = CachedFailure::new(&error, now, rest, entry.epoch);
+        entry.landed(Some(&error), Some(rest), false, now);
+        return LoadResult::new(Err(LoadError::Cached(failure)), None);
+    }
     count(&shared.counters.fetches);
     shared.observe.fetching();
     slot.on_fetch(began, &shared.policy);
@@ -329,7 +352,11 @@ async fn call_source<'a, S: TokenSource + 'static>(
     }
     let took = shared.clock.now().saturating_since(began);
     shared.observe.fetched(&result, took);
-    LoadResult::new(result.map_err(LoadError::Source), entry)
+    let result = result.map_err(LoadError::Source);
+    LoadResult {
+        credentials,
+        ..LoadResult::new(result, entry)
+    }
 }
 
 /// Refreshes the default token whenever it is due, with or without calls, until the cache is dropped.

@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-use hallpass_core::{AccessToken, Clock, TokenRequest};
+use hallpass_core::{AccessToken, Clock, TokenError, TokenRequest};
 use tokio::time::{self, Instant};
 
 use crate::{
     breaker::{Admission, Breaker, Probe},
-    entry::{self, DecodeResult},
+    entry::{self, DecodeResult, failure::CredentialDigest},
     observe::Observe,
     panics::CatchPanic,
     policy::Policy,
@@ -336,6 +336,35 @@ impl SecondLevel {
             let remove = self.store.remove(&key, fence);
             self.ask("remove", self.write_timeout, remove, context)
                 .await;
+        }
+    }
+
+    /// Returns the failure that another process with these credentials got from the server, and its remaining time.
+    pub(crate) async fn failure(
+        &self,
+        credentials: CredentialDigest,
+        context: Context<'_>,
+    ) -> Option<(TokenError, Duration)> {
+        let key = StoreKey::of_source(&self.namespace);
+        let entry = self.look_up(&key, context).await??;
+        let now = context.clock.moment();
+        entry::failure::decode(entry.bytes(), credentials, entry.ttl(), now)
+    }
+
+    /// Shares a failure with processes that have the same credentials, if it concerns them.
+    pub(crate) async fn put_failure(
+        &self,
+        error: &TokenError,
+        credentials: CredentialDigest,
+        rest: Duration,
+        context: Context<'_>,
+    ) {
+        let now = context.clock.moment();
+        if let Some(bytes) = entry::failure::encode(error, credentials, rest, now) {
+            let key = StoreKey::of_source(&self.namespace);
+            // Without a lease: of several failures the longest one stays.
+            let put = self.store.put(&key, &bytes, rest, None);
+            self.ask("put", self.write_timeout, put, context).await;
         }
     }
 

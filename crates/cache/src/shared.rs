@@ -1,19 +1,23 @@
 //! The state of a cache that its callers and its flights share.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use hallpass_core::{AccessToken, Clock, TokenError, TokenRequest, TokenSource};
-use tokio::sync::watch;
+use tokio::{sync::watch, time};
 
 use crate::{
+    entry::failure::CredentialDigest,
     keys::{Holders, Keys},
     level2::{Context, SecondLevel},
     nesting,
     observe::Observe,
-    panics,
+    panics::{self, CatchPanic},
     policy::Policy,
     slot::Slot,
     stats::Counters,
@@ -62,6 +66,35 @@ impl<S: TokenSource> Shared<S> {
         }
         self.observe.source_panicked("credential_epoch");
         self.last_epoch.load(Ordering::Relaxed)
+    }
+
+    /// Returns the digest of the source's credentials, if it has one and it is not slow.
+    pub(crate) async fn credential_digest(&self) -> Option<CredentialDigest> {
+        let digest = CatchPanic::new(async { self.source.credential_digest().await });
+        let digest = time::timeout(self.policy.store_write_timeout, digest).await;
+        let Ok(digest) = digest else { return None };
+        if digest.is_none() {
+            self.observe.source_panicked("credential_digest");
+        }
+        digest?
+    }
+
+    /// Returns the failure that another process with these credentials got from the server, and the time for which it
+    /// is repeated here.
+    pub(crate) async fn failure_elsewhere(
+        &self,
+        credentials: Option<CredentialDigest>,
+    ) -> Option<(TokenError, Duration)> {
+        let (store, credentials) = (self.store.as_ref()?, credentials?);
+        let (error, rest) = store.failure(credentials, self.context()).await?;
+        // No longer than a failure of this process's own.
+        let limit = if error.is_transient() {
+            self.policy.max_retry_after
+        } else {
+            self.policy.refusal_ttl
+        };
+        let rest = rest.min(limit);
+        Some((error.with_retry_after(rest), rest))
     }
 
     /// Returns a permit to start a flight for this key, if one is available.

@@ -30,4 +30,8 @@ impl TokenSource for Camall {
     fn credential_epoch(&self) -> u64 {
         self.0.credential_epoch()
     }
+
+    async fn credential_digest(&self) -> Option<[u8; 32]> {
+        self.0.credential_digest().await
+    }
 }

@@ -70,6 +70,18 @@ pub trait TokenSource: Send + Sync {
     fn credential_epoch(&self) -> u64 {
         0
     }
+
+    /// Returns a digest of the current credentials: the same in each process that has them, and another one after a
+    /// rotation.
+    ///
+    /// A cache with a shared store records by it which credentials the server refused, or for which it asked to wait, so
+    /// that a wrong secret is sent once and not once for each process. A source that keeps the default, `None`, shares no
+    /// failures.
+    /// It is called before a fetch, and may read the secret, as [`token`](Self::token) does. From the digest nobody can
+    /// compute the credentials, unless they are guessable.
+    async fn credential_digest(&self) -> Option<[u8; 32]> {
+        None
+    }
 }
 
 /// Forwards every method, including those with a default: a pointer to a cache must be as fast as the cache.
@@ -99,6 +111,10 @@ macro_rules! forward {
 
             fn credential_epoch(&self) -> u64 {
                 (**self).credential_epoch()
+            }
+
+            async fn credential_digest(&self) -> Option<[u8; 32]> {
+                (**self).credential_digest().await
             }
         }
     )+};
@@ -146,6 +162,11 @@ mod tests {
             self.0.lock().unwrap().push("credential_epoch");
             7
         }
+
+        async fn credential_digest(&self) -> Option<[u8; 32]> {
+            self.0.lock().unwrap().push("credential_digest");
+            Some([7; 32])
+        }
     }
 
     async fn all_methods(source: impl TokenSource) {
@@ -155,6 +176,7 @@ mod tests {
         source.invalidate(&token);
         source.check_token(&request, &token).unwrap();
         assert_eq!(source.credential_epoch(), 7);
+        assert_eq!(source.credential_digest().await, Some([7; 32]));
     }
 
     #[tokio::test]
@@ -170,6 +192,7 @@ mod tests {
             "invalidate",
             "check_token",
             "credential_epoch",
+            "credential_digest",
         ];
         assert_eq!(*witness.0.lock().unwrap(), once.repeat(4));
     }

@@ -8,6 +8,7 @@ mod breaker;
 mod distant;
 mod failures;
 mod fleet;
+mod fleet_failures;
 mod flights;
 mod invalidation;
 mod keys;

@@ -43,6 +43,7 @@ struct Inner {
     gate: Mutex<Option<Gate>>,
     calls: AtomicUsize,
     epoch: AtomicU64,
+    digest: Mutex<Option<[u8; 32]>>,
     asked_at: Mutex<Vec<Timestamp>>,
     invalidated: AtomicUsize,
 }
@@ -57,6 +58,7 @@ impl Mint {
             gate: Mutex::new(None),
             calls: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
+            digest: Mutex::new(None),
             asked_at: Mutex::default(),
             invalidated: AtomicUsize::new(0),
         }))
@@ -82,6 +84,16 @@ impl Mint {
     /// Sets the responses to the next fetches.
     pub(crate) fn then(&self, answers: impl IntoIterator<Item = Answer>) {
         *self.0.answers.lock().unwrap() = answers.into_iter().collect();
+    }
+
+    /// Sets the digest of the credentials, by which failures are shared.
+    pub(crate) fn digest(self, digest: u8) -> Self {
+        self.set_digest(digest);
+        self
+    }
+
+    pub(crate) fn set_digest(&self, digest: u8) {
+        *self.0.digest.lock().unwrap() = Some([digest; 32]);
     }
 
     pub(crate) fn rotate(&self) {
@@ -154,6 +166,10 @@ impl TokenSource for Mint {
 
     fn invalidate(&self, _: &AccessToken) {
         self.0.invalidated.fetch_add(1, Ordering::SeqCst);
+    }
+
+    async fn credential_digest(&self) -> Option<[u8; 32]> {
+        *self.0.digest.lock().unwrap()
     }
 
     fn credential_epoch(&self) -> u64 {

@@ -7,6 +7,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hallpass_core::{SecretSource, TokenError};
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::{
@@ -97,6 +98,10 @@ impl ClientAuthentication for ClientSecretBasic {
         self.secret.epoch()
     }
 
+    async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
+        digest(&*self.secret, client_id).await
+    }
+
     fn refused(&self, credentials: &Credentials) {
         forget(&*self.secret, credentials);
     }
@@ -140,9 +145,25 @@ impl ClientAuthentication for ClientSecretPost {
         self.secret.epoch()
     }
 
+    async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
+        digest(&*self.secret, client_id).await
+    }
+
     fn refused(&self, credentials: &Credentials) {
         forget(&*self.secret, credentials);
     }
+}
+
+/// Returns a digest of the secret that is bound to the client, so that equal secrets of two clients differ.
+async fn digest(secret: &dyn SecretSource, client_id: &str) -> Option<[u8; 32]> {
+    let secret = secret.secret().await.ok()?;
+    let mut digest = Sha256::new();
+    digest.update(b"hallpass client secret\0");
+    // Length-prefixed, so that no two inputs collide.
+    digest.update((client_id.len() as u64).to_be_bytes());
+    digest.update(client_id);
+    digest.update(secret.expose());
+    Some(digest.finalize().into())
 }
 
 fn forget(source: &dyn SecretSource, refused: &Credentials) {

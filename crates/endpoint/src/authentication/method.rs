@@ -44,6 +44,13 @@ pub trait ClientAuthentication: Send + Sync + fmt::Debug {
         0
     }
 
+    /// Returns a digest of the credentials, the same in each process that has them; see
+    /// [`TokenSource::credential_digest`](hallpass_core::TokenSource::credential_digest).
+    async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
+        let _ = client_id;
+        None
+    }
+
     /// Returns the method's name in `token_endpoint_auth_methods_supported` (RFC 7591 section 2), by which
     /// [`Strongest`](crate::Strongest) chooses; `None` if it has none.
     fn method(&self) -> Option<&'static str> {
@@ -79,6 +86,10 @@ macro_rules! forward {
 
             fn epoch(&self) -> u64 {
                 (**self).epoch()
+            }
+
+            async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
+                (**self).digest(client_id).await
             }
 
             fn method(&self) -> Option<&'static str> {

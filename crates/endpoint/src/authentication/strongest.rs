@@ -156,6 +156,10 @@ impl ClientAuthentication for Strongest {
         epochs.fold(0, u64::wrapping_add)
     }
 
+    async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
+        self.current()?.digest(client_id).await
+    }
+
     fn method(&self) -> Option<&'static str> {
         self.chosen()
     }

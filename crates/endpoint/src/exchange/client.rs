@@ -105,6 +105,10 @@ impl ServerClient {
         self.authentication.epoch()
     }
 
+    pub(crate) async fn digest(&self) -> Option<[u8; 32]> {
+        self.authentication.digest(&self.client_id).await
+    }
+
     /// Prepares an attempt, within the remaining time.
     async fn prepare<R: ServerRequest>(
         &self,

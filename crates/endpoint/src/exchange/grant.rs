@@ -17,6 +17,9 @@ pub trait Grant: Send + Sync + fmt::Debug {
     /// The wording of errors about its requests.
     const WORDING: Wording;
 
+    /// True if a refusal of the credentials can only concern the client's own, and not an input of the grant.
+    const IS_OF_THE_CLIENT: bool = false;
+
     /// Creates the form of one attempt, without the client's credentials.
     async fn form(
         &self,

@@ -41,6 +41,10 @@ macro_rules! token_source {
             fn credential_epoch(&self) -> u64 {
                 self.0.epoch()
             }
+
+            async fn credential_digest(&self) -> Option<[u8; 32]> {
+                self.0.digest().await
+            }
         }
 
         impl crate::Source for $source {

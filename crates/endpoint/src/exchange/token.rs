@@ -63,6 +63,14 @@ impl<G: Grant> TokenClient<G> {
         self.server.epoch().wrapping_add(self.grant.epoch())
     }
 
+    /// Returns a digest of the client's credentials, if nothing else can be refused like them.
+    pub(crate) async fn digest(&self) -> Option<[u8; 32]> {
+        if !G::IS_OF_THE_CLIENT {
+            return None;
+        }
+        self.server.digest().await
+    }
+
     fn check_scopes(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
         if self.require_scopes {
             token.require_scopes(request.scopes())?;

@@ -61,6 +61,7 @@ pub struct ClientCredentialsGrant;
 #[async_trait]
 impl Grant for ClientCredentialsGrant {
     const WORDING: Wording = Wording::of_the_client(TOKEN_ENDPOINT, "client_credentials");
+    const IS_OF_THE_CLIENT: bool = true;
 
     async fn form(
         &self,

@@ -165,4 +165,8 @@ impl<S: TokenSource> TokenSource for RevokeOnShutdown<S> {
     fn credential_epoch(&self) -> u64 {
         self.source.credential_epoch()
     }
+
+    async fn credential_digest(&self) -> Option<[u8; 32]> {
+        self.source.credential_digest().await
+    }
 }

@@ -136,3 +136,23 @@ fn percent_decode(text: &str) -> String {
     }
     String::from_utf8(plain).unwrap()
 }
+
+#[tokio::test]
+async fn a_digest_differs_with_the_secret_and_the_client() {
+    let secret = |text: &str| Secret::new(text).unwrap();
+    let basic = ClientSecretBasic::new(secret("CANARY"));
+    let digest = basic.digest("client").await;
+    assert!(digest.is_some());
+    let post: Box<dyn ClientAuthentication> = Box::new(ClientSecretPost::new(secret("CANARY")));
+    assert_eq!(post.digest("client").await, digest);
+    assert_eq!(
+        std::sync::Arc::new(basic.clone()).digest("client").await,
+        digest
+    );
+    assert_ne!(basic.digest("other client").await, digest);
+    let other = ClientSecretBasic::raw(secret("other"));
+    assert_ne!(other.digest("client").await, digest);
+    let shown = format!("{digest:?}");
+    assert!(!shown.contains("CANARY"));
+    assert!(crate::PublicClient.digest("client").await.is_none());
+}

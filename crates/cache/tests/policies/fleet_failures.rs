@@ -1,0 +1,130 @@
+//! Failures that a server reports to one process of a fleet, and that the others with its credentials do not cause again.
+
+use std::sync::Arc;
+
+use hallpass_cache::CachedTokenSource;
+use hallpass_core::{ErrorKind, TokenError, TokenRequest, TokenSource as _};
+use tokio::time::{Instant, advance};
+
+use crate::{
+    distant::{Distant, MILLISECOND, process},
+    support::{Answer, HOUR, MINUTE, Mint, SECOND, key, name},
+};
+
+type Process = Arc<CachedTokenSource<Mint>>;
+
+const PROCESSES: usize = 50;
+
+fn refused() -> Answer {
+    Answer::Fail(TokenError::credentials_refused("wrong secret"))
+}
+
+fn busy() -> TokenError {
+    TokenError::unavailable("busy")
+}
+
+fn fleet(mint: &Mint, store: &Distant) -> Vec<Process> {
+    let processes = 0..PROCESSES;
+    processes.map(|_| Arc::new(process(mint, store))).collect()
+}
+
+/// Asks all processes at once, and returns their errors' kinds.
+async fn errors(fleet: &[Process], request: &TokenRequest) -> Vec<ErrorKind> {
+    let mut asked = Vec::new();
+    for process in fleet {
+        let (process, request) = (process.clone(), request.clone());
+        asked.push(tokio::spawn(async move { process.token(&request).await }));
+    }
+    let mut kinds = Vec::new();
+    for answer in asked {
+        kinds.extend(answer.await.unwrap().err().map(|error| error.kind()));
+    }
+    kinds
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_secret_is_sent_once_for_the_fleet() {
+    let mint = Mint::new([refused()]).latency(50 * MILLISECOND).digest(1);
+    let store = Distant::new(&mint);
+    let fleet = fleet(&mint, &store);
+    let start = Instant::now();
+    let kinds = errors(&fleet, &TokenRequest::new()).await;
+    assert_eq!(kinds, [ErrorKind::CredentialsRefused; PROCESSES]);
+    assert_eq!(mint.calls(), 1);
+    // Other keys have the same credentials, and processes that start later too.
+    for number in 0..20 {
+        let late = process(&mint, &store);
+        late.token(&key(number.to_string())).await.unwrap_err();
+    }
+    assert_eq!(mint.calls(), 1);
+    // Once more after the refusal's time, which began with the first one.
+    advance((31 * SECOND).saturating_sub(start.elapsed())).await;
+    errors(&fleet, &TokenRequest::new()).await;
+    assert_eq!(mint.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotated_secret_is_sent_at_once_by_all() {
+    let mint = Mint::new([refused()]).digest(1);
+    let store = Distant::new(&mint);
+    let fleet = fleet(&mint, &store);
+    errors(&fleet, &TokenRequest::new()).await;
+    mint.then([Answer::New(HOUR)]);
+    mint.set_digest(2);
+    mint.rotate();
+    let start = Instant::now();
+    for process in &fleet {
+        assert_eq!(name(&**process).await, "t2");
+    }
+    assert!(start.elapsed() < 2 * SECOND, "{:?}", start.elapsed());
+    assert_eq!(mint.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_holds_for_the_fleet() {
+    let wait = busy().with_retry_after(2 * MINUTE);
+    let mint = Mint::new([Answer::Fail(wait)]).digest(1);
+    let store = Distant::new(&mint);
+    let fleet = fleet(&mint, &store);
+    errors(&fleet, &TokenRequest::new()).await;
+    assert_eq!(mint.calls(), 1);
+    mint.then([Answer::New(HOUR)]);
+    advance(MINUTE).await;
+    let error = process(&mint, &store).token(&TokenRequest::new()).await;
+    let error = error.unwrap_err();
+    assert!(error.is_transient());
+    let left = error.retry_after().unwrap();
+    assert!(left <= MINUTE && left > 50 * SECOND, "{left:?}");
+    assert!(error.to_string().contains("busy"), "{error}");
+    assert_eq!(mint.calls(), 1);
+    advance(MINUTE).await;
+    assert_eq!(name(&*fleet[0]).await, "t2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_of_one_process_alone_is_not_shared() {
+    for answer in [
+        // Perhaps only this process cannot reach the server.
+        Answer::Fail(busy()),
+        Answer::Fail(TokenError::request_refused("scope")),
+        Answer::Panic,
+    ] {
+        let mint = Mint::new([answer, Answer::New(HOUR)]).digest(1);
+        let store = Distant::new(&mint);
+        let first = process(&mint, &store);
+        first.token(&TokenRequest::new()).await.unwrap_err();
+        assert_eq!(name(&process(&mint, &store)).await, "t2");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_digest_no_failure_is_shared() {
+    let mint = Mint::new([refused()]);
+    let store = Distant::new(&mint);
+    for calls in 1..=3 {
+        let process = process(&mint, &store);
+        process.token(&TokenRequest::new()).await.unwrap_err();
+        assert_eq!(mint.calls(), calls);
+    }
+    assert_eq!(store.asked("put"), 0);
+}
