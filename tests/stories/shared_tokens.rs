@@ -3,11 +3,17 @@
 use std::{
     env,
     process::{Command, Stdio},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use hallpass::{TokenRequest, TokenSource as _, cache::CachedTokenSource, redis::RedisTokenStore};
-use hallpass_testkit::{AuthorizationServer, Client};
+use hallpass::{
+    ErrorKind, TokenRequest, TokenSource as _,
+    cache::CachedTokenSource,
+    endpoint::{ClientCredentials, ClientSecretBasic},
+    redis::RedisTokenStore,
+};
+use hallpass_testkit::{AuthorizationServer, Client, RotatingSecret};
 
 use crate::{
     shared::redis_server::RedisServer,
@@ -74,4 +80,42 @@ async fn twenty_processes_send_one_request() {
         assert!(text.lines().any(|shown| shown == line), "{text}\n{errors}");
     }
     assert_eq!(server.token_request_count(), 1);
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_sent_once_by_a_fleet() {
+    let Some(redis) = RedisServer::start(&[]) else {
+        return;
+    };
+    let client = Client::new(ID, CANARY);
+    let server = AuthorizationServer::builder().client(client).start().await;
+    let password = Arc::new(RotatingSecret::new("wrong"));
+    let process = || {
+        let store = RedisTokenStore::builder(redis.text("url")).keys(secret(KEY));
+        let authentication = ClientSecretBasic::new(password.clone());
+        let source = ClientCredentials::builder(server.token_endpoint(), ID, authentication)
+            .allow_utf8_credentials()
+            .danger_allow_http_on_loopback()
+            .build();
+        CachedTokenSource::builder(source.unwrap())
+            .store(store.build().unwrap(), "issuer client")
+            .store_timeout(Duration::from_secs(5))
+            .build()
+    };
+    let fleet: Vec<_> = (0..10).map(|_| process()).collect();
+    for process in &fleet {
+        let refused = process.token(&TokenRequest::default()).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::CredentialsRefused);
+        process.shutdown().await;
+    }
+    assert_eq!(server.token_request_count(), 1);
+    password.rotate(CANARY);
+    let began = Instant::now();
+    for _ in &fleet {
+        let process = process();
+        process.token(&TokenRequest::default()).await.unwrap();
+        process.shutdown().await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(2));
+    assert_eq!(server.token_request_count(), 2);
 }
