@@ -67,7 +67,7 @@ async fn twenty_processes_send_one_request() {
     let ended = tokio::task::spawn_blocking(|| {
         let ended = processes
             .into_iter()
-            .map(|process| process.wait_with_output());
+            .map(std::process::Child::wait_with_output);
         ended.collect::<Result<Vec<_>, _>>()
     });
     let ended = ended.await.unwrap().unwrap();
