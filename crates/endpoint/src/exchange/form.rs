@@ -24,7 +24,7 @@ pub struct Form {
 }
 
 /// An input of a grant, besides the client's own credentials.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Input {
     Assertion(Assertion),
     Secret(Secret),

@@ -4,10 +4,7 @@ use std::{fmt, sync::Arc};
 
 use hallpass_core::{AccessToken, Clock, Secret, TokenError};
 
-use super::{
-    introspection::Introspection,
-    request::{Introspect, Revoke},
-};
+use super::{introspection::Introspection, request::ManagementRequest};
 use crate::{
     BuildError, ClientAuthentication, Endpoint, Hints, HttpTransport, Retry,
     exchange::{client::ServerClient, form::Input, settings::ClientSettings},
@@ -65,7 +62,7 @@ impl TokenManagement {
     ///
     /// Dropping the future drops the request.
     pub async fn introspect(&self, token: &AccessToken) -> Result<Introspection, TokenError> {
-        self.0.send(&Introspect { token }).await
+        self.0.send(&ManagementRequest::introspection(token)).await
     }
 
     /// Revokes this token (RFC 7009 section 2). APIs that validate tokens locally accept it until it expires.
@@ -81,9 +78,9 @@ impl TokenManagement {
     ///
     /// Dropping the future drops the request, which the server may already have processed.
     pub async fn revoke(&self, token: &AccessToken) -> Result<(), TokenError> {
-        let token = || Input::Token(token.clone());
-        let hint = "access_token";
-        self.0.send(&Revoke { token, hint }).await
+        let token = Input::Token(token.clone());
+        let request = ManagementRequest::revocation(token, "access_token");
+        self.0.send(&request).await
     }
 
     /// Revokes a refresh token, and with it the access tokens issued from it (RFC 7009 section 2.1).
@@ -96,9 +93,9 @@ impl TokenManagement {
     ///
     /// As [`revoke`](Self::revoke).
     pub async fn revoke_refresh_token(&self, token: &Secret) -> Result<(), TokenError> {
-        let token = || Input::Secret(token.clone());
-        let hint = "refresh_token";
-        self.0.send(&Revoke { token, hint }).await
+        let token = Input::Secret(token.clone());
+        let request = ManagementRequest::revocation(token, "refresh_token");
+        self.0.send(&request).await
     }
 }
 

@@ -25,7 +25,7 @@ const INTROSPECTION_ENDPOINT: EndpointWording = EndpointWording {
     address_hint: &hints::INTROSPECTION_ENDPOINT,
     redirect_hint: &hints::MANAGEMENT_REDIRECT,
 };
-const INTROSPECTION: Wording = Wording::of_the_client(INTROSPECTION_ENDPOINT, "");
+static INTROSPECTION: Wording = Wording::of_the_client(INTROSPECTION_ENDPOINT, "");
 
 const REVOCATION_ENDPOINT: EndpointWording = EndpointWording {
     request: "revocation request",
@@ -34,34 +34,54 @@ const REVOCATION_ENDPOINT: EndpointWording = EndpointWording {
     address_hint: &hints::REVOCATION_ENDPOINT,
     redirect_hint: &hints::MANAGEMENT_REDIRECT,
 };
-const REVOCATION: Wording = Wording::of_the_client(REVOCATION_ENDPOINT, "");
+static REVOCATION: Wording = Wording::of_the_client(REVOCATION_ENDPOINT, "");
 
-/// An introspection of an access token (RFC 7662 section 2.1).
-pub(super) struct Introspect<'a> {
-    pub(super) token: &'a AccessToken,
+/// A request about an issued token.
+pub(super) struct ManagementRequest<O> {
+    wording: &'static Wording,
+    endpoint: ManagementEndpoint,
+    token: Input,
+    /// The `token_type_hint`.
+    hint: &'static str,
+    read: fn(&[u8]) -> Result<O, TokenError>,
 }
 
-/// A revocation of a token of the type that the hint names (RFC 7009 section 2.1).
-pub(super) struct Revoke<T> {
-    pub(super) token: T,
-    pub(super) hint: &'static str,
+impl ManagementRequest<Introspection> {
+    /// Creates an introspection of an access token (RFC 7662 section 2.1).
+    pub(super) fn introspection(token: &AccessToken) -> Self {
+        Self {
+            wording: &INTROSPECTION,
+            endpoint: ManagementEndpoint::Introspection,
+            token: Input::Token(token.clone()),
+            hint: "access_token",
+            read: Introspection::read,
+        }
+    }
 }
 
-fn form(token: Input, hint: &str) -> Form {
-    let pairs = [("token_type_hint", hint), ("token", token.expose())];
-    Form::new(encoding::parameters(&pairs), vec![token])
+impl ManagementRequest<()> {
+    /// Creates a revocation of a token of the type that the hint names (RFC 7009 section 2.1).
+    pub(super) fn revocation(token: Input, hint: &'static str) -> Self {
+        Self {
+            wording: &REVOCATION,
+            endpoint: ManagementEndpoint::Revocation,
+            token,
+            hint,
+            read: |_| Ok(()),
+        }
+    }
 }
 
 #[async_trait]
-impl ServerRequest for Introspect<'_> {
-    type Output = Introspection;
+impl<O: Send> ServerRequest for ManagementRequest<O> {
+    type Output = O;
 
     fn wording(&self) -> Wording {
-        INTROSPECTION
+        *self.wording
     }
 
     fn check(&self, addresses: &ServerAddresses) -> Result<(), TokenError> {
-        addresses.require(ManagementEndpoint::Introspection)
+        addresses.require(self.endpoint)
     }
 
     fn address<'a>(
@@ -69,44 +89,22 @@ impl ServerRequest for Introspect<'_> {
         addresses: &'a ServerAddresses,
         with_certificate: bool,
     ) -> Result<&'a Address, TokenError> {
-        addresses.address_for(ManagementEndpoint::Introspection, with_certificate)
+        addresses.address_for(self.endpoint, with_certificate)
     }
 
     async fn form(&self, _: &AuthenticationContext<'_>) -> Result<Form, TokenError> {
-        Ok(form(Input::Token(self.token.clone()), "access_token"))
+        let pairs = [
+            ("token_type_hint", self.hint),
+            ("token", self.token.expose()),
+        ];
+        Ok(Form::new(
+            encoding::parameters(&pairs),
+            vec![self.token.clone()],
+        ))
     }
 
-    async fn read(&self, reply: &Reply<'_>) -> Result<Introspection, TokenError> {
-        reply.check_success(&INTROSPECTION, false)?;
-        Introspection::read(&reply.answer.body)
-    }
-}
-
-#[async_trait]
-impl<T: Fn() -> Input + Send + Sync> ServerRequest for Revoke<T> {
-    type Output = ();
-
-    fn wording(&self) -> Wording {
-        REVOCATION
-    }
-
-    fn check(&self, addresses: &ServerAddresses) -> Result<(), TokenError> {
-        addresses.require(ManagementEndpoint::Revocation)
-    }
-
-    fn address<'a>(
-        &self,
-        addresses: &'a ServerAddresses,
-        with_certificate: bool,
-    ) -> Result<&'a Address, TokenError> {
-        addresses.address_for(ManagementEndpoint::Revocation, with_certificate)
-    }
-
-    async fn form(&self, _: &AuthenticationContext<'_>) -> Result<Form, TokenError> {
-        Ok(form((self.token)(), self.hint))
-    }
-
-    async fn read(&self, reply: &Reply<'_>) -> Result<(), TokenError> {
-        reply.check_success(&REVOCATION, false)
+    async fn read(&self, reply: &Reply<'_>) -> Result<O, TokenError> {
+        reply.check_success(self.wording, false)?;
+        (self.read)(&reply.answer.body)
     }
 }
