@@ -15,7 +15,7 @@
 //!
 //! # fn main() {
 //! // The same by hand, for one rule:
-//! conformance::check(Rule::KeepsKeysApart, subject).unwrap();
+//! conformance::check(Rule::SeparatesKeys, subject).unwrap();
 //! # }
 //! ```
 //!
@@ -120,22 +120,22 @@ macro_rules! store_conformance {
     };
     ($name:ident, $subject:expr, ignored: { $($ignored:ident: $reason:literal),* $(,)? } $(,)?) => {
         $crate::store_conformance!(@rules ($) $name, $subject, { $($ignored: $reason,)* },
-            returns_what_was_put ReturnsWhatWasPut,
-            keeps_keys_apart KeepsKeysApart,
+            returns_stored_entries ReturnsStoredEntries,
+            separates_keys SeparatesKeys,
             expires_entries ExpiresEntries,
-            replaces_entries_at_once ReplacesEntriesAtOnce,
-            serves_many_at_once ServesManyAtOnce,
+            replaces_entries_atomically ReplacesEntriesAtomically,
+            supports_concurrent_calls SupportsConcurrentCalls,
             removes_by_fence RemovesByFence,
-            puts_without_a_lease PutsWithoutALease,
+            accepts_puts_without_lease AcceptsPutsWithoutLease,
             grants_one_lease GrantsOneLease,
             expires_leases ExpiresLeases,
             extends_leases ExtendsLeases,
             releases_own_leases ReleasesOwnLeases,
             increases_fences IncreasesFences,
-            ignores_late_puts IgnoresLatePuts,
-            keeps_no_lost_lease KeepsNoLostLease,
+            ignores_stale_puts IgnoresStalePuts,
+            expires_abandoned_leases ExpiresAbandonedLeases,
             notifies_of_changes NotifiesOfChanges,
-            leaks_nothing_in_debug LeaksNothingInDebug,
+            redacts_debug RedactsDebug,
         );
     };
     // `$d` is a dollar sign, for the inner macro.

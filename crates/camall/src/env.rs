@@ -45,7 +45,7 @@ fn read(look_up: impl Fn(&str) -> Option<OsString>) -> Result<CamallBuilder, Bui
     let client_id = client_id.ok_or_else(|| {
         BuildError::new(
             "CAMALL_CLIENT_ID",
-            "the variable is not set; set it, and export it",
+            "the variable is not set; set and export it",
         )
     })?;
     let file = look_up(SECRET_FILE).filter(|path| !path.is_empty());
@@ -109,7 +109,7 @@ mod tests {
     ];
 
     #[test]
-    fn id_and_secret_are_enough() {
+    fn id_and_secret_suffice() {
         let source = build(&CLIENT).unwrap();
         let shown = format!("{source:?}");
         assert!(
@@ -120,7 +120,7 @@ mod tests {
 
     // covers: F-105
     #[test]
-    fn a_file_takes_the_place_of_the_secret() {
+    fn a_secret_file_replaces_the_secret_variable() {
         let file = ("CAMALL_CLIENT_SECRET_FILE", "/run/secrets/no-such-file");
         let source = build(&[CLIENT[0], file]).unwrap();
         let shown = format!("{source:?}");
@@ -132,7 +132,7 @@ mod tests {
 
     // covers: F-113, F-114, C-02
     #[test]
-    fn what_is_wrong_is_named_and_not_shown() {
+    fn an_invalid_variable_is_named_and_its_value_not_shown() {
         let with = |name, value| build(&[&CLIENT[..], &[(name, value)]].concat());
         for (result, setting) in [
             (build(&CLIENT[1..]), "CAMALL_CLIENT_ID"),
@@ -168,7 +168,7 @@ mod tests {
     // covers: F-113
     #[cfg(unix)]
     #[test]
-    fn a_variable_that_is_not_unicode_is_named() {
+    fn a_variable_that_is_not_unicode_is_an_error() {
         use std::os::unix::ffi::OsStringExt as _;
 
         let error = read(|_| Some(OsString::from_vec(vec![0xff]))).unwrap_err();

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_of_another_shape_is_an_error_with_its_cause() {
+    fn a_signature_of_the_wrong_form_is_an_error_with_its_cause() {
         for (algorithm, right, wrong) in [
             (Algorithm::Es256, 64, 71),
             (Algorithm::Es384, 96, 103),

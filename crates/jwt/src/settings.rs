@@ -128,7 +128,7 @@ mod tests {
 
     // covers: C-47
     #[test]
-    fn what_cannot_be_an_issuer_is_refused() {
+    fn an_invalid_issuer_is_rejected() {
         for wrong in ["", " ", "https://login.example\n", "https://lögin.example"] {
             let error = AssertionSettings::new(wrong).unwrap_err();
             assert_eq!(error.setting(), "issuer");
@@ -138,7 +138,7 @@ mod tests {
 
     // covers: C-48
     #[test]
-    fn the_lifetime_is_short() {
+    fn the_lifetime_is_limited() {
         let settings = AssertionSettings::new("https://login.example").unwrap();
         assert_eq!(settings.lifetime, Duration::from_secs(60));
         for (seconds, fit) in [
@@ -155,7 +155,7 @@ mod tests {
 
     // covers: C-47
     #[test]
-    fn the_loose_audience_is_logged() {
+    fn a_broad_audience_is_logged() {
         let capture = Capture::start();
         let settings = AssertionSettings::new("https://login.example").unwrap();
         assert!(!capture.text().contains("WARN"));

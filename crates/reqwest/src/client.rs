@@ -3,8 +3,8 @@ use reqwest::{Client, ClientBuilder, Request, RequestBuilder, Response};
 
 use crate::{
     Error,
-    redirect::{Redirects, watched_redirects},
-    send::{Answer, Transport, send},
+    redirect::{RedirectState, tracked_redirects},
+    send::{Transport, TransportResponse, send},
 };
 
 /// A reqwest client that adds tokens to requests, and detects redirects.
@@ -41,7 +41,7 @@ impl TokenClient {
     ///
     /// reqwest's own errors: the TLS backend or the resolver could not be set up.
     pub fn new(authorizer: Authorizer, builder: ClientBuilder) -> Result<Self, reqwest::Error> {
-        let http = builder.redirect(watched_redirects()).build()?;
+        let http = builder.redirect(tracked_redirects()).build()?;
         Ok(Self { http, authorizer })
     }
 
@@ -64,7 +64,13 @@ impl TokenClient {
     /// Dropping the future abandons the request; a shared token fetch continues.
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
         let request = request.build()?;
-        send(&mut Watched(&self.http), &self.authorizer, None, request).await
+        send(
+            &mut TrackedClient(&self.http),
+            &self.authorizer,
+            None,
+            request,
+        )
+        .await
     }
 
     /// Sends a request with a token for `wanted`: scopes, an audience or a resource other than those that the origin
@@ -83,14 +89,20 @@ impl TokenClient {
         wanted: &TokenRequest,
     ) -> Result<Response, Error> {
         let (request, wanted) = (request.build()?, Some(wanted));
-        send(&mut Watched(&self.http), &self.authorizer, wanted, request).await
+        send(
+            &mut TrackedClient(&self.http),
+            &self.authorizer,
+            wanted,
+            request,
+        )
+        .await
     }
 }
 
-/// A client with the redirect policy that [`Redirects`] needs.
-struct Watched<'a>(&'a Client);
+/// A client with the redirect policy that [`RedirectState`] needs.
+struct TrackedClient<'a>(&'a Client);
 
-impl Transport for Watched<'_> {
+impl Transport for TrackedClient<'_> {
     type Error = Error;
 
     const REPORTS_REDIRECTS: bool = true;
@@ -99,18 +111,18 @@ impl Transport for Watched<'_> {
         &mut self,
         request: Request,
         has_proof: bool,
-    ) -> impl Future<Output = Result<Answer, Error>> + Send {
+    ) -> impl Future<Output = Result<TransportResponse, Error>> + Send {
         let redirects = if has_proof {
-            Redirects::Forbidden
+            RedirectState::Forbidden
         } else {
-            Redirects::Allowed
+            RedirectState::Allowed
         };
         let response = self.0.execute(request);
         async move {
-            let (response, redirects) = redirects.watch(response).await;
-            Ok(Answer {
+            let (response, redirects) = redirects.track(response).await;
+            Ok(TransportResponse {
                 response: response?,
-                is_direct: redirects != Redirects::Followed,
+                is_direct: redirects != RedirectState::Followed,
             })
         }
     }

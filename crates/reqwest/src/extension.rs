@@ -3,7 +3,7 @@ use reqwest::{Client, Request, RequestBuilder, Response};
 
 use crate::{
     Error,
-    send::{Answer, Transport, send},
+    send::{Transport, TransportResponse, send},
 };
 
 /// An extension of reqwest's `RequestBuilder` that sends a request with a token.
@@ -70,7 +70,7 @@ impl RequestBuilderExt for RequestBuilder {
         authorizer: &Authorizer,
     ) -> impl Future<Output = Result<Response, Error>> + Send {
         let (client, request) = self.build_split();
-        async move { send(&mut Plain(client), authorizer, None, request?).await }
+        async move { send(&mut UntrackedClient(client), authorizer, None, request?).await }
     }
 
     fn send_with_request(
@@ -79,14 +79,22 @@ impl RequestBuilderExt for RequestBuilder {
         wanted: &TokenRequest,
     ) -> impl Future<Output = Result<Response, Error>> + Send {
         let (client, request) = self.build_split();
-        async move { send(&mut Plain(client), authorizer, Some(wanted), request?).await }
+        async move {
+            send(
+                &mut UntrackedClient(client),
+                authorizer,
+                Some(wanted),
+                request?,
+            )
+            .await
+        }
     }
 }
 
 /// An existing client: it may follow redirects, which cannot be detected.
-struct Plain(Client);
+struct UntrackedClient(Client);
 
-impl Transport for Plain {
+impl Transport for UntrackedClient {
     type Error = Error;
 
     const REPORTS_REDIRECTS: bool = false;
@@ -95,10 +103,10 @@ impl Transport for Plain {
         &mut self,
         request: Request,
         _: bool,
-    ) -> impl Future<Output = Result<Answer, Error>> + Send {
+    ) -> impl Future<Output = Result<TransportResponse, Error>> + Send {
         let response = self.0.execute(request);
         async {
-            Ok(Answer {
+            Ok(TransportResponse {
                 response: response.await?,
                 is_direct: false,
             })

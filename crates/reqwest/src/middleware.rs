@@ -3,7 +3,7 @@ use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next};
 
-use crate::send::{Answer, Transport, send};
+use crate::send::{Transport, TransportResponse, send};
 
 /// A [`reqwest_middleware`] middleware that adds a token to every request to an allowed origin.
 ///
@@ -58,41 +58,45 @@ impl Middleware for TokenMiddleware {
         next: Next<'_>,
     ) -> Result<Response, Error> {
         let wanted = extensions.get::<TokenRequest>().cloned();
-        let mut rest = Rest { next, extensions };
+        let mut rest = NextMiddleware { next, extensions };
         let sent = send(&mut rest, &self.authorizer, wanted.as_ref(), request).await;
         sent.map_err(|failure| match failure {
-            Failure::Token(error) => Error::middleware(error),
-            Failure::Below(error) => error,
+            MiddlewareError::Token(error) => Error::middleware(error),
+            MiddlewareError::Below(error) => error,
         })
     }
 }
 
 /// The middleware below this one, and the client.
-struct Rest<'a> {
+struct NextMiddleware<'a> {
     next: Next<'a>,
     extensions: &'a mut Extensions,
 }
 
-enum Failure {
+enum MiddlewareError {
     Token(TokenError),
     Below(Error),
 }
 
-impl From<TokenError> for Failure {
+impl From<TokenError> for MiddlewareError {
     fn from(error: TokenError) -> Self {
         Self::Token(error)
     }
 }
 
-impl Transport for Rest<'_> {
-    type Error = Failure;
+impl Transport for NextMiddleware<'_> {
+    type Error = MiddlewareError;
 
     const REPORTS_REDIRECTS: bool = false;
 
-    async fn execute(&mut self, request: Request, _: bool) -> Result<Answer, Failure> {
+    async fn execute(
+        &mut self,
+        request: Request,
+        _: bool,
+    ) -> Result<TransportResponse, MiddlewareError> {
         let response = self.next.clone().run(request, self.extensions).await;
-        Ok(Answer {
-            response: response.map_err(Failure::Below)?,
+        Ok(TransportResponse {
+            response: response.map_err(MiddlewareError::Below)?,
             is_direct: false,
         })
     }

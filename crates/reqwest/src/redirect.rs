@@ -30,9 +30,9 @@ pub fn same_origin_redirects() -> Policy {
     within_origin(|| true)
 }
 
-/// Returns the same policy, for requests that are [watched](Redirects::watch): any other follows no redirect.
-pub(crate) fn watched_redirects() -> Policy {
-    within_origin(Redirects::follow)
+/// Returns the same policy, for requests that are [tracked](RedirectState::track): any other follows no redirect.
+pub(crate) fn tracked_redirects() -> Policy {
+    within_origin(RedirectState::follow)
 }
 
 fn within_origin(may_follow: impl Fn() -> bool + Send + Sync + 'static) -> Policy {
@@ -54,16 +54,16 @@ fn is_same_origin(one: &Url, other: &Url) -> bool {
 
 thread_local! {
     /// The redirects of the request whose future this thread is polling.
-    static CURRENT: Cell<Redirects> = const { Cell::new(Redirects::Forbidden) };
+    static CURRENT: Cell<RedirectState> = const { Cell::new(RedirectState::Forbidden) };
 }
 
-/// The redirects of one request whose client was built with [`watched_redirects`].
+/// The redirects of one request whose client was built with [`tracked_redirects`].
 ///
 /// A redirect policy sees neither the request nor its future. But reqwest calls it while it polls that future, and on
 /// the same thread: it spawns nothing between the two. If that ever changes, no redirect is followed, and none is
 /// missed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Redirects {
+pub(crate) enum RedirectState {
     /// None was followed yet.
     Allowed,
     /// None may be followed.
@@ -72,9 +72,9 @@ pub(crate) enum Redirects {
     Followed,
 }
 
-impl Redirects {
+impl RedirectState {
     /// Awaits the future of a request, and returns its output and what happened to redirects.
-    pub(crate) async fn watch<F: Future>(mut self, request: F) -> (F::Output, Self) {
+    pub(crate) async fn track<F: Future>(mut self, request: F) -> (F::Output, Self) {
         let mut request = pin!(request);
         let output = poll_fn(|context| self.poll(request.as_mut(), context)).await;
         (output, self)
@@ -86,7 +86,7 @@ impl Redirects {
         context: &mut Context<'_>,
     ) -> Poll<F::Output> {
         // A request may be polled within another one's poll: by a DNS resolver that uses an HTTP API.
-        let outer = Restore(CURRENT.replace(*self));
+        let outer = RestoreGuard(CURRENT.replace(*self));
         let output = request.poll(context);
         *self = CURRENT.get();
         drop(outer);
@@ -95,7 +95,7 @@ impl Redirects {
 
     /// Records a redirect within the origin, and returns whether to follow it.
     fn follow() -> bool {
-        // Also outside of a watched request, where the redirect would go unnoticed.
+        // Also outside of a tracked request, where the redirect would go unnoticed.
         let allowed = CURRENT.get() != Self::Forbidden;
         if allowed {
             CURRENT.set(Self::Followed);
@@ -105,9 +105,9 @@ impl Redirects {
 }
 
 /// A guard that restores the outer request's redirects, even if the inner one panics.
-struct Restore(Redirects);
+struct RestoreGuard(RedirectState);
 
-impl Drop for Restore {
+impl Drop for RestoreGuard {
     fn drop(&mut self) {
         CURRENT.set(self.0);
     }

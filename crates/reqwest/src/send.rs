@@ -24,11 +24,11 @@ pub(crate) trait Transport {
         &mut self,
         request: Request,
         has_proof: bool,
-    ) -> impl Future<Output = Result<Answer, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<TransportResponse, Self::Error>> + Send;
 }
 
 /// A response with what is known about its origin.
-pub(crate) struct Answer {
+pub(crate) struct TransportResponse {
     pub(crate) response: Response,
     /// True if the response is known to answer the request itself: no redirect was followed.
     pub(crate) is_direct: bool,
@@ -61,7 +61,7 @@ pub(crate) async fn send<T: Transport>(
         }
         let answer = transport.execute(request, proof.is_some()).await?;
         let response = answer.response;
-        let refusal = match judge(&mut permit, &token, &response) {
+        let refusal = match check_response(&mut permit, &token, &response) {
             Verdict::Retry(refusal) => refusal,
             Verdict::Refused(refusal) => return Ok(refused(response, refusal)),
             _ => return Ok(response),
@@ -82,7 +82,7 @@ fn refused(mut response: Response, refusal: ApiRefusal) -> Response {
 }
 
 /// Judges a response. One from another origin, after redirects, says nothing about the token, which was not sent there.
-fn judge(permit: &mut Permit, token: &AccessToken, response: &Response) -> Verdict {
+fn check_response(permit: &mut Permit, token: &AccessToken, response: &Response) -> Verdict {
     if !target(response.url()).is_some_and(|target| permit.is_from_here(target)) {
         return Verdict::Pass;
     }

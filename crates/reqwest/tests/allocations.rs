@@ -24,10 +24,10 @@ use tokio::runtime::{Builder, Runtime};
 const COPY: u64 = 4;
 
 /// A source with a ready token, like a cache.
-struct AtHand(AccessToken);
+struct CachedToken(AccessToken);
 
 #[async_trait]
-impl TokenSource for AtHand {
+impl TokenSource for CachedToken {
     async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
         Ok(self.0.clone())
     }
@@ -56,7 +56,7 @@ impl Bench {
         let moment = SystemClock.moment();
         let token = AccessToken::bearer("t", moment, Duration::from_secs(60)).unwrap();
         let constant = token.header_value().clone();
-        let authorizer = Authorizer::builder(Arc::new(AtHand(token)))
+        let authorizer = Authorizer::builder(Arc::new(CachedToken(token)))
             .allow_origin("https://other.example")
             .allow_origin(&server.url(""))
             .danger_allow_http_on_loopback();
@@ -136,7 +136,7 @@ impl Middleware for Constant {
 
 #[cfg(feature = "middleware")]
 #[test]
-fn a_hit_of_the_middleware_allocates_only_the_retry_copy() {
+fn a_cached_token_costs_the_middleware_only_the_retry_copy() {
     let bench = Bench::start();
     let middleware = || TokenMiddleware::new(bench.authorizer.clone());
     let (constant, ours) = bench.measure_middleware(middleware(), |client, url| client.get(url));
@@ -152,7 +152,7 @@ fn a_hit_of_the_middleware_allocates_only_the_retry_copy() {
 }
 
 #[test]
-fn a_hit_allocates_the_copy_of_what_can_be_sent_again() {
+fn a_cached_token_costs_only_the_copy_for_a_retry() {
     let bench = Bench::start();
     let (constant, ours) = bench.measure(|client, url| client.get(url));
     assert!(constant > 0);

@@ -68,7 +68,7 @@ mod tests {
 
     /// With two blocking threads: if each call took one, none would be left.
     #[test]
-    fn calls_that_are_given_up_hold_one_thread() {
+    fn cancelled_calls_use_one_thread() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)

@@ -9,7 +9,7 @@ use tokio::{
     time,
 };
 
-use crate::{Remembered, blocking::Turn, content, forward::forward};
+use crate::{CachedSecret, blocking::Turn, content, forward::forward};
 
 /// A secret printed by a command: `pass`, `op`, `gopass`, or a cloud's command-line tool.
 ///
@@ -17,7 +17,7 @@ use crate::{Remembered, blocking::Turn, content, forward::forward};
 /// its standard output, at most 64 KiB, with one trailing line end removed. Its error output is discarded, since it
 /// may hold a secret: an error names the program and its exit code.
 ///
-/// The output is [cached](Remembered) for five minutes by default, so that the command does not run for each token; it
+/// The output is [cached](CachedSecret) for five minutes by default, so that the command does not run for each token; it
 /// runs again at once when the server refuses the secret.
 ///
 /// ```
@@ -26,7 +26,7 @@ use crate::{Remembered, blocking::Turn, content, forward::forward};
 ///
 /// let secret = CommandSecret::new("pass", ["show", "orders/client-secret"])
 ///     .timeout(Duration::from_secs(30)) // a person may have to unlock it
-///     .remember(Duration::from_secs(3_600));
+///     .lifetime(Duration::from_secs(3_600));
 /// ```
 ///
 /// A command that times out is not started again by the same token request. The command ends when the program exits: a
@@ -35,7 +35,7 @@ use crate::{Remembered, blocking::Turn, content, forward::forward};
 /// # Cancellation
 ///
 /// When the call is dropped or times out, the command is killed. Processes that it started itself are not.
-pub struct CommandSecret(Remembered<Run>);
+pub struct CommandSecret(CachedSecret<Run>);
 
 struct Run {
     program: OsString,
@@ -61,7 +61,7 @@ impl CommandSecret {
             timeout: Duration::from_secs(10),
             turn: Turn::default(),
         };
-        Self(Remembered::new(run, Duration::from_secs(300)))
+        Self(CachedSecret::new(run, Duration::from_secs(300)))
     }
 
     /// Sets the time after which the command is killed. Default: 10 s.
@@ -77,7 +77,7 @@ impl CommandSecret {
 
     /// Sets how long the output is cached. Default: 5 minutes; zero runs the command for each token request.
     #[must_use]
-    pub fn remember(self, lifetime: Duration) -> Self {
+    pub fn lifetime(self, lifetime: Duration) -> Self {
         Self(self.0.lifetime(lifetime))
     }
 
@@ -117,7 +117,7 @@ impl SecretSource for Run {
             .await
             .unwrap_or_else(|_| {
                 Err(SecretError::local(format!(
-                    "{place} did not end within {:?} and was killed; run it by hand to see what it waits for, or allow it more time",
+                    "{place} did not end within {:?} and was killed; run it manually to see why, or increase its timeout",
                     self.timeout
                 )))
             })
@@ -155,10 +155,10 @@ async fn output(mut child: Child, place: &str) -> Result<Secret, SecretError> {
         if !status.success() {
             let how = match status.code() {
                 Some(code) => format!("ended with exit code {code}"),
-                None => "was ended by a signal".to_owned(),
+                None => "was terminated by a signal".to_owned(),
             };
             return Err(SecretError::new(format!(
-                "{place} {how}; run it by hand to see what it says"
+                "{place} {how}; run it manually to see its output"
             )));
         }
     }
@@ -174,7 +174,7 @@ fn cannot(place: &str, error: &io::Error) -> SecretError {
         }
         io::ErrorKind::NotFound => format!("{place} was not found; check its path"),
         io::ErrorKind::PermissionDenied => {
-            format!("{place} may not be run by this user; check its owner and its permissions")
+            format!("{place} cannot be run by this user; check its owner and its permissions")
         }
         _ => format!("{place} cannot be run: {error}"),
     })

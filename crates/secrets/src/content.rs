@@ -22,7 +22,7 @@ pub(crate) fn buffer() -> Zeroizing<Vec<u8>> {
 pub(crate) fn secret(bytes: &[u8], place: &dyn fmt::Display) -> Result<Secret, SecretError> {
     if bytes.len() > MAX_BYTES {
         return Err(SecretError::new(format!(
-            "{place} holds more than {MAX_BYTES} bytes, which is no secret; check that it is the right one"
+            "{place} holds more than {MAX_BYTES} bytes; check that it is the right one"
         )));
     }
     let text = std::str::from_utf8(bytes)
@@ -34,7 +34,7 @@ pub(crate) fn secret(bytes: &[u8], place: &dyn fmt::Display) -> Result<Secret, S
     };
     if text.is_empty() {
         return Err(SecretError::new(format!(
-            "{place} is empty; write the secret there"
+            "{place} is empty; write the secret to it"
         )));
     }
     Secret::new(text)
@@ -45,7 +45,7 @@ fn binary(bytes: &[u8]) -> &'static str {
     match bytes {
         // A PKCS#12 archive has version 3 (RFC 7292 section 4), PKCS#8 and PKCS#1 keys have 0.
         [0x30, 0x82, _, _, 0x02, 0x01, 0x03, ..] => {
-            "holds a PKCS#12 archive, which is not UTF-8; take key and certificate out as PEM with `openssl pkcs12 -nodes -in FILE`"
+            "holds a PKCS#12 archive, which is not UTF-8; extract key and certificate as PEM with `openssl pkcs12 -nodes -in FILE`"
         }
         [0x30, 0x81..=0x83, ..] | [0x30, _, 0x02, 0x01, ..] => {
             "holds a key or a certificate in DER, which is not UTF-8; convert it to PEM with `openssl pkey -inform DER -in FILE` or `openssl x509 -inform DER -in FILE`"
@@ -53,9 +53,7 @@ fn binary(bytes: &[u8]) -> &'static str {
         [0xfe, 0xed, 0xfe, 0xed, ..] => {
             "holds a Java key store, which is not UTF-8; convert it with `keytool -importkeystore` to PKCS#12, and that to PEM with `openssl pkcs12 -nodes -in FILE`"
         }
-        _ => {
-            "holds what is not UTF-8; write it again as UTF-8 (Windows PowerShell's `>` writes UTF-16)"
-        }
+        _ => "is not valid UTF-8; save it again as UTF-8 (Windows PowerShell's `>` writes UTF-16)",
     }
 }
 
@@ -82,7 +80,7 @@ mod tests {
 
     // covers: F-106, F-107, F-114
     #[test]
-    fn one_line_end_and_a_mark_are_taken_off_and_nothing_else() {
+    fn only_one_line_end_and_a_byte_order_mark_are_removed() {
         for (bytes, expect) in [
             ("s3cr3t", "s3cr3t"),
             ("s3cr3t\n", "s3cr3t"),
@@ -105,7 +103,7 @@ mod tests {
 
     // covers: F-108, F-109, F-114
     #[test]
-    fn what_is_no_secret_is_refused_by_its_place() {
+    fn invalid_content_is_reported_with_its_place() {
         let long = "x".repeat(MAX_BYTES + 1);
         for (bytes, expect) in [
             (&b""[..], "is empty"),
@@ -114,7 +112,7 @@ mod tests {
             ("\u{feff}\n".as_bytes(), "is empty"),
             (long.as_bytes(), "more than 65536 bytes"),
             (b"\xff\xfeC\0A\0N\0A\0R\0Y\0", "UTF-16"),
-            (b"CANARY\xff", "not UTF-8"),
+            (b"CANARY\xff", "not valid UTF-8"),
             (b"\x30\x82\x04\xbfCANARY\xff", "in DER"),
             // An Ed25519 key and a P-256 key are short.
             (b"\x30\x2e\x02\x01\x00CANARY\xff", "in DER"),
@@ -142,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_cannot_steer_a_terminal() {
+    fn control_characters_of_a_path_are_escaped() {
         let shown = shown(Path::new("/run/\u{1b}[2Jse cret\n"));
         assert_eq!(shown, "`/run/\\u{1b}[2Jse cret\\n`");
     }
@@ -150,14 +148,14 @@ mod tests {
     proptest! {
         // covers: F-106
         #[test]
-        fn any_text_comes_back_whole(text in "\\PC{1,40}", end in "(\n|\r\n)?") {
+        fn any_text_is_returned_unchanged(text in "\\PC{1,40}", end in "(\n|\r\n)?") {
             prop_assume!(!text.starts_with(BOM));
             let read = read(format!("{text}{end}").as_bytes()).unwrap();
             prop_assert_eq!(read.expose(), text);
         }
 
         #[test]
-        fn no_bytes_are_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_are_handled(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(secret) = read(&bytes) {
                 let text = std::str::from_utf8(&bytes).unwrap();
                 prop_assert!(!secret.expose().is_empty() && text.contains(secret.expose()));

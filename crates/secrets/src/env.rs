@@ -30,11 +30,11 @@ impl EnvSecret {
     fn read(&self, value: Option<OsString>) -> Result<Secret, SecretError> {
         let name = &self.0;
         let wrong = |what: &str| SecretError::new(format!("the variable `{name}` {what}"));
-        let value = value.ok_or_else(|| wrong("is not set; set it, and export it"))?;
+        let value = value.ok_or_else(|| wrong("is not set; set and export it"))?;
         let value = value
             .into_string()
             .map_err(|_| wrong("is not valid Unicode"))?;
-        Secret::new(value).map_err(|_| wrong("is set and empty; give it the secret"))
+        Secret::new(value).map_err(|_| wrong("is empty; set it to the secret"))
     }
 }
 
@@ -55,7 +55,7 @@ mod tests {
 
     // covers: F-114
     #[test]
-    fn a_variable_is_taken_as_it_is() {
+    fn a_variable_is_read_unchanged() {
         for value in [
             "s3cr3t",
             " s3cr3t\n",
@@ -65,7 +65,7 @@ mod tests {
         ] {
             assert_eq!(read(Some(value)).unwrap().expose(), value);
         }
-        for (value, expect) in [(None, "is not set"), (Some(""), "is set and empty")] {
+        for (value, expect) in [(None, "is not set"), (Some(""), "is empty")] {
             let error = read(value).unwrap_err().to_string();
             assert!(error.starts_with("the variable `CLIENT_SECRET`"), "{error}");
             assert!(error.contains(expect), "{error}");
@@ -75,7 +75,7 @@ mod tests {
     // covers: F-113
     #[cfg(unix)]
     #[test]
-    fn one_that_is_not_unicode_is_named_and_not_shown() {
+    fn a_variable_that_is_not_unicode_is_named_and_not_shown() {
         use std::os::unix::ffi::OsStringExt as _;
 
         let value = OsString::from_vec(b"CANARY\xff".to_vec());
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_process_is_asked() {
+    async fn the_variables_of_the_process_are_read() {
         let secret = EnvSecret::new("CARGO_PKG_NAME").secret().await.unwrap();
         assert_eq!(secret.expose(), "hallpass-secrets");
     }

@@ -54,7 +54,7 @@ const FILE_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// The epoch rises when a reading differs from the previous one. A cache that repeats a refusal reads no secret, so a
 /// call to `epoch` triggers a read in the background, at most once per interval (see
-/// [`look_every`](Self::look_every)), and the next call returns the result.
+/// [`check_interval`](Self::check_interval)), and the next call returns the result.
 ///
 /// # Saving
 ///
@@ -70,7 +70,7 @@ pub struct FileSecret(Arc<Inner>);
 struct Settings {
     path: PathBuf,
     strict: bool,
-    look_every: Duration,
+    check_interval: Duration,
     clock: Arc<dyn Clock>,
     open: Arc<Open>,
 }
@@ -107,7 +107,7 @@ impl FileSecret {
         Self::with(Settings {
             path: path.into(),
             strict: false,
-            look_every: Duration::from_secs(1),
+            check_interval: Duration::from_secs(1),
             clock: Arc::new(SystemClock),
             open: Arc::new(|path| RegularFile::open(path)),
         })
@@ -122,8 +122,8 @@ impl FileSecret {
 
     /// Sets the minimum interval between two readings for the [epoch](Self#the-epoch). Default: 1 s.
     #[must_use]
-    pub fn look_every(self, interval: Duration) -> Self {
-        self.change(|settings| settings.look_every = interval)
+    pub fn check_interval(self, interval: Duration) -> Self {
+        self.change(|settings| settings.check_interval = interval)
     }
 
     /// Sets the clock, for tests.
@@ -158,7 +158,7 @@ impl FileSecret {
 impl SecretSource for FileSecret {
     async fn secret(&self) -> Result<Secret, SecretError> {
         let inner = self.0.clone();
-        let work = move || inner.look();
+        let work = move || inner.reread();
         self.0.turn.run(FILE_TIMEOUT, &self.0.place(), work).await
     }
 
@@ -173,7 +173,7 @@ impl SecretSource for FileSecret {
             let inner = inner.clone();
             runtime.spawn_blocking(move || {
                 // An error is reported by the next call for the secret.
-                let _ = inner.look();
+                let _ = inner.reread();
                 drop(turn);
             });
         }
@@ -196,11 +196,11 @@ impl Inner {
     fn is_due(&self) -> bool {
         let last = self.last();
         let age = self.settings.clock.now().saturating_since(last.at);
-        !matches!(last.reading, Reading::None) && age >= self.settings.look_every
+        !matches!(last.reading, Reading::None) && age >= self.settings.check_interval
     }
 
     /// Reads the file and raises the epoch if it changed.
-    fn look(&self) -> Result<Secret, SecretError> {
+    fn reread(&self) -> Result<Secret, SecretError> {
         let result = self.read();
         let reading = match &result {
             Ok(secret) => Reading::Read(secret.clone()),
@@ -215,7 +215,7 @@ impl Inner {
         };
         if changed {
             last.epoch += 1;
-            tracing::info!(path = ?self.settings.path, epoch = last.epoch, "the secret file changed");
+            tracing::info!(path = ?self.settings.path, epoch = last.epoch, "secret file changed");
         }
         last.at = self.settings.clock.now();
         last.reading = reading;
@@ -248,14 +248,14 @@ impl Inner {
         }
         if self.settings.strict {
             return Err(SecretError::new(format!(
-                "{place} has mode {mode:04o}, so that everyone may read or write it; take that away with `chmod o-rw`"
+                "{place} has mode {mode:04o}, so that every user may read or write it; run `chmod o-rw` on it"
             )));
         }
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 path = ?self.settings.path,
                 mode = format_args!("{mode:04o}"),
-                "everyone may read or write the secret file"
+                "secret file accessible to every user"
             );
         }
         Ok(())

@@ -5,7 +5,7 @@ use hallpass_core::{Clock, Secret, SecretError, SecretSource};
 use keyring_core::{CredentialStore, Error};
 use zeroize::Zeroizing;
 
-use crate::{Remembered, blocking::Turn, content, forward::forward};
+use crate::{CachedSecret, blocking::Turn, content, forward::forward};
 
 /// A secret in the system's keychain: the Secret Service of a Linux desktop, the login keychain of macOS, the Credential
 /// Manager of Windows.
@@ -13,7 +13,7 @@ use crate::{Remembered, blocking::Turn, content, forward::forward};
 /// For tools that people run, whose session unlocks the keychain; a service has no session. One trailing line end is
 /// removed, since tools that read from a terminal add it.
 ///
-/// The secret is [cached](Remembered) for five minutes by default, and read again at once when the server refuses it.
+/// The secret is [cached](CachedSecret) for five minutes by default, and read again at once when the server refuses it.
 ///
 /// | system | how to store it there |
 /// |---|---|
@@ -26,7 +26,7 @@ use crate::{Remembered, blocking::Turn, content, forward::forward};
 ///
 /// let secret = KeychainSecret::new("orders", "me");
 /// ```
-pub struct KeychainSecret(Remembered<Entry>);
+pub struct KeychainSecret(CachedSecret<Entry>);
 
 type Open = Arc<dyn Fn() -> Result<Arc<CredentialStore>, Error> + Send + Sync>;
 
@@ -56,7 +56,7 @@ impl KeychainSecret {
 
     /// Sets how long the secret is cached. Default: 5 minutes; zero reads it for each token request.
     #[must_use]
-    pub fn remember(self, lifetime: Duration) -> Self {
+    pub fn lifetime(self, lifetime: Duration) -> Self {
         Self(self.0.lifetime(lifetime))
     }
 
@@ -74,7 +74,7 @@ impl KeychainSecret {
             timeout: Duration::from_secs(20),
             turn: Turn::default(),
         };
-        Self(Remembered::new(entry, Duration::from_secs(300)))
+        Self(CachedSecret::new(entry, Duration::from_secs(300)))
     }
 }
 
@@ -96,7 +96,7 @@ fn system() -> Result<Arc<CredentialStore>, Error> {
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 fn system() -> Result<Arc<CredentialStore>, Error> {
     Err(Error::NotSupportedByStore(
-        "this system has no keychain that is known".to_owned(),
+        "this system has no supported keychain".to_owned(),
     ))
 }
 
@@ -126,20 +126,20 @@ fn cannot(place: &str, error: &Error) -> SecretError {
     let wrong = |what: &str| SecretError::new(format!("{place} {what}"));
     let inaccessible = |what: &str| SecretError::inaccessible(format!("{place} {what}"));
     match error {
-        Error::NoEntry => wrong("is not there; store it, and check the names of service and user"),
+        Error::NoEntry => wrong("does not exist; store it, or check the names of service and user"),
         Error::NoStorageAccess(_) => inaccessible(
             "cannot be read: the keychain is locked; unlock it, and let this program use it",
         ),
         Error::PlatformFailure(_) => inaccessible(
-            "cannot be read: the keychain does not answer; is there a session with one?",
+            "cannot be read: the keychain does not respond; check that this session has one",
         ),
         Error::BadEncoding(_) => wrong("is not UTF-8; store it again as text"),
-        Error::Ambiguous(_) => wrong("is there more than once; remove all but one"),
+        Error::Ambiguous(_) => wrong("exists more than once; remove all but one"),
         Error::Invalid(..) | Error::TooLong(..) => {
-            wrong("has a name that the keychain does not take")
+            wrong("has a name that the keychain does not accept")
         }
         Error::NotSupportedByStore(_) => {
-            wrong("cannot be read: this system has no keychain that is known")
+            wrong("cannot be read: this system has no supported keychain")
         }
         _ => inaccessible("cannot be read: the keychain failed"),
     }

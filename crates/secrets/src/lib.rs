@@ -15,7 +15,7 @@
 //! that the server rotates is saved there.
 //!
 //! [`SecretPair`] combines two secrets, for a rotation in which both are valid for a while. A [`SecretReference`]
-//! names any source in one line of text, for configuration files. [`Remembered`] adds a cache to a source of your own.
+//! names any source in one line of text, for configuration files. [`CachedSecret`] adds a cache to a source of your own.
 //! [`RegularFile`] and [`read_file`] read any other file with the same care.
 //!
 //! ```
@@ -32,6 +32,7 @@
 //! ```
 
 mod blocking;
+mod cached_secret;
 #[cfg(feature = "command")]
 mod command;
 mod content;
@@ -47,11 +48,12 @@ mod memory;
 mod pair;
 mod reference;
 mod regular_file;
-mod remembered;
+
 mod systemd;
 #[cfg(feature = "vault")]
 mod vault;
 
+pub use cached_secret::CachedSecret;
 #[cfg(feature = "command")]
 pub use command::CommandSecret;
 pub use env::EnvSecret;
@@ -62,7 +64,6 @@ pub use memory::MemorySecret;
 pub use pair::SecretPair;
 pub use reference::{InvalidReference, SecretReference};
 pub use regular_file::{RegularFile, UnreadableFile, read_file};
-pub use remembered::Remembered;
 pub use systemd::SystemdCredential;
 #[cfg(feature = "vault")]
 pub use vault::{VaultSecret, VaultSecretBuilder};

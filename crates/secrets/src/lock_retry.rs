@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_waits_for_those_who_are_in_the_way_and_for_nothing_else() {
+    fn only_sharing_and_lock_errors_are_retried() {
         for (code, tries) in [
             (2, 1),
             (5, if cfg!(windows) { MAX_ATTEMPTS } else { 1 }),

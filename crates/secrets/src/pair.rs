@@ -69,10 +69,7 @@ impl<A: SecretSource, B: SecretSource> SecretSource for SecretPair<A, B> {
             (_, Ok(other)) if !state.is_refused(&other) => {
                 if state.second_is_in_use == in_use {
                     state.second_is_in_use = !in_use;
-                    tracing::info!(
-                        second = !in_use,
-                        "the other one of two secrets is in use now"
-                    );
+                    tracing::info!(second = !in_use, "switched to the other secret of the pair");
                 }
                 Ok(other)
             }
@@ -131,7 +128,7 @@ mod tests {
 
     // covers: F-110
     #[tokio::test]
-    async fn a_refusal_brings_the_other_one_and_back() {
+    async fn a_refusal_switches_to_the_other_secret_and_back() {
         let (first, second, pair) = pair();
         let a = yielded(&pair).await;
         assert_eq!(a.expose(), "a");
@@ -164,7 +161,7 @@ mod tests {
 
     // covers: F-110
     #[tokio::test]
-    async fn two_wrong_ones_are_tried_once_each() {
+    async fn two_wrong_secrets_are_tried_once_each() {
         let (_, _, pair) = pair();
         for _ in 0..3 {
             // One call tries another secret after a refusal, and then no more.

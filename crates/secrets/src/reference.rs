@@ -224,7 +224,7 @@ fn file(path: &str) -> Result<SecretLocation, InvalidReference> {
     }
     if cfg!(windows) && path.contains(char::is_control) {
         return Err(InvalidReference(
-            r#"what follows `file:` holds a tab or another character that no path has; in JSON and in TOML's "..." a `\` is written `\\`"#,
+            r#"what follows `file:` holds a tab or another control character; in JSON and in TOML's "..." a `\` is written `\\`"#,
         ));
     }
     Ok(SecretLocation::File(path.into()))
@@ -234,13 +234,13 @@ fn command(text: &str) -> Result<SecretLocation, InvalidReference> {
     let mut words: Vec<String> = if text.trim_start().starts_with('[') {
         serde_json::from_str(text).map_err(|_| {
             InvalidReference(
-                "what follows `command:` starts with `[`, and is not a JSON array of texts, as in `command:[\"pass\", \"show\", \"my secret\"]`",
+                "what follows `command:` starts with `[`, and is not a JSON array of strings, as in `command:[\"pass\", \"show\", \"my secret\"]`",
             )
         })?
     } else {
         if text.contains(['"', '\'', '`', '$', '&', '|', ';', '<', '>']) {
             return Err(InvalidReference(
-                "what follows `command:` holds a character that a shell would read, and there is none; write program and arguments as a JSON array, as in `command:[\"pass\", \"show\", \"my secret\"]`",
+                "what follows `command:` holds a shell character, and no shell is used; write program and arguments as a JSON array, as in `command:[\"pass\", \"show\", \"my secret\"]`",
             ));
         }
         text.split_ascii_whitespace().map(str::to_owned).collect()
@@ -328,7 +328,7 @@ impl fmt::Debug for SecretReference {
 pub struct InvalidReference(&'static str);
 
 const NO_REFERENCE: InvalidReference = InvalidReference(
-    "this is no reference to a secret, and a secret itself does not belong here; keep it elsewhere and say where: `env:NAME`, `file:/path`, `command:program argument`, `systemd:NAME`, `keychain:SERVICE/USER` or `vault:MOUNT/PATH#FIELD`",
+    "this is not a secret reference, and a secret itself does not belong here; store it elsewhere and refer to it: `env:NAME`, `file:/path`, `command:program argument`, `systemd:NAME`, `keychain:SERVICE/USER` or `vault:MOUNT/PATH#FIELD`",
 );
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ fn within<T: Send + 'static>(
 /// use hallpass_secrets::RegularFile;
 ///
 /// let error = RegularFile::open(std::env::temp_dir()).unwrap_err();
-/// assert!(error.to_string().contains("no regular file"));
+/// assert!(error.to_string().contains("not a regular file"));
 /// ```
 #[derive(Debug)]
 pub struct RegularFile {
@@ -101,7 +101,7 @@ impl RegularFile {
     ///
     /// # Errors
     ///
-    /// An [`UnreadableFile`] if the file is missing, may not be read, or is no regular file.
+    /// An [`UnreadableFile`] if the file is missing, may not be read, or is not a regular file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, UnreadableFile> {
         let file = retry_while_locked(|| open(path.as_ref()))?;
         let metadata = file.metadata()?;
@@ -180,10 +180,10 @@ impl fmt::Display for UnreadableFile {
         match &self.0 {
             ReadErrorKind::Missing => f.write_str("is missing; check the path and the mount"),
             ReadErrorKind::NotRegular => f.write_str(
-                "is no regular file but a directory, a FIFO or a device; give the path of a file",
+                "is not a regular file but a directory, a FIFO or a device; give the path of a file",
             ),
             ReadErrorKind::AccessDenied => {
-                f.write_str("may not be read by this user; check its owner and its permissions")
+                f.write_str("cannot be read by this user; check its owner and its permissions")
             }
             ReadErrorKind::TooLong(max) => {
                 write!(
@@ -231,7 +231,7 @@ mod tests {
     use crate::folder::Folder;
 
     #[tokio::test]
-    async fn a_file_is_read_up_to_its_bound() {
+    async fn a_file_is_read_up_to_the_maximum() {
         let folder = Folder::new();
         let path = folder.write("ca.pem", "12345");
         assert_eq!(read_file(&path, 5).await.unwrap(), b"12345");
@@ -264,14 +264,17 @@ mod tests {
     /// Nothing here blocks: the FIFO has no writer, and the device no end.
     #[cfg(unix)]
     #[tokio::test]
-    async fn what_is_no_file_is_refused_without_waiting() {
+    async fn anything_but_a_file_is_rejected_without_blocking() {
         let folder = Folder::new();
         let socket = folder.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let fifo = folder.fifo("fifo");
         for path in [folder.path(), &fifo, &socket, Path::new("/dev/zero")] {
             let error = read_file(path, usize::MAX).await.unwrap_err().to_string();
-            assert!(error.starts_with("is no regular file"), "{path:?}: {error}");
+            assert!(
+                error.starts_with("is not a regular file"),
+                "{path:?}: {error}"
+            );
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Secrets in HashiCorp Vault or OpenBao.
 
-mod answer;
 mod builder;
 mod kv;
+mod response;
 mod secret;
 
 pub use builder::VaultSecretBuilder;

@@ -157,7 +157,7 @@ mod tests {
 
     // covers: C-44, C-45, C-46, C-47, C-48
     #[test]
-    fn a_strict_server_takes_what_is_right_once() {
+    fn a_strict_server_accepts_a_valid_assertion_once() {
         let server = &mut Assertions::new("https://login.example".to_owned());
         let claim = |name: &'static str, value: Value| {
             move |claims: &mut Value, _: &mut _, _: &mut _| claims[name] = value.clone()

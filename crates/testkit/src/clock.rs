@@ -121,7 +121,7 @@ mod tests {
 
     // covers: F-63
     #[test]
-    fn the_time_of_day_jumps_alone() {
+    fn a_wall_clock_jump_leaves_monotonic_time_unchanged() {
         let clock = ManualClock::new();
         let before = clock.moment();
         let shared = clock.clone();

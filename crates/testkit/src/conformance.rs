@@ -31,17 +31,17 @@
 //! }
 //!
 //! hallpass_testkit::conformance!(one_token, subject(), ignored: {
-//!     holds_up_no_other_request: "there is one request",
-//!     tells_requests_apart: "there is one request",
-//!     names_wrong_credentials: "it has no credentials",
-//!     names_a_server_that_is_down: "it asks no server",
-//!     passes_on_retry_after: "it asks no server",
-//!     leaks_nothing_in_errors: "it asks no server",
+//!     serves_requests_independently: "there is one request",
+//!     separates_requests: "there is one request",
+//!     reports_wrong_credentials: "it has no credentials",
+//!     reports_unavailable_server: "it asks no server",
+//!     reports_retry_after: "it asks no server",
+//!     redacts_errors: "it asks no server",
 //! });
 //!
 //! # fn main() {
 //! // The same by hand, for one rule:
-//! conformance::check(Rule::YieldsAToken, subject).unwrap();
+//! conformance::check(Rule::ReturnsToken, subject).unwrap();
 //! # }
 //! ```
 //!
@@ -70,25 +70,25 @@ macro_rules! conformance {
     };
     ($name:ident, $subject:expr, ignored: { $($ignored:ident: $reason:literal),* $(,)? } $(,)?) => {
         $crate::conformance!(@rules ($) $name, $subject, { $($ignored: $reason,)* },
-            yields_a_token YieldsAToken,
-            lives_for_a_while LivesForAWhile,
-            serves_many_at_once ServesManyAtOnce,
-            holds_up_no_other_request HoldsUpNoOtherRequest,
-            survives_a_caller_that_leaves SurvivesACallerThatLeaves,
-            grants_the_scopes_asked_for GrantsTheScopesAskedFor,
-            tells_requests_apart TellsRequestsApart,
+            returns_token ReturnsToken,
+            returns_valid_token ReturnsValidToken,
+            supports_concurrent_calls SupportsConcurrentCalls,
+            serves_requests_independently ServesRequestsIndependently,
+            survives_cancellation SurvivesCancellation,
+            honours_scopes HonoursScopes,
+            separates_requests SeparatesRequests,
             honours_resources HonoursResources,
             honours_audiences HonoursAudiences,
             honours_parameters HonoursParameters,
-            names_wrong_credentials NamesWrongCredentials,
-            names_a_server_that_is_down NamesAServerThatIsDown,
-            passes_on_retry_after PassesOnRetryAfter,
-            leaks_nothing_in_errors LeaksNothingInErrors,
-            leaks_nothing_in_debug LeaksNothingInDebug,
-            leaks_nothing_in_traces LeaksNothingInTraces,
-            has_only_live_tokens_ready HasOnlyLiveTokensReady,
-            drops_only_the_refused_token DropsOnlyTheRefusedToken,
-            keeps_its_credential_epoch KeepsItsCredentialEpoch,
+            reports_wrong_credentials ReportsWrongCredentials,
+            reports_unavailable_server ReportsUnavailableServer,
+            reports_retry_after ReportsRetryAfter,
+            redacts_errors RedactsErrors,
+            redacts_debug RedactsDebug,
+            redacts_traces RedactsTraces,
+            returns_valid_ready_token ReturnsValidReadyToken,
+            invalidates_only_refused_token InvalidatesOnlyRefusedToken,
+            maintains_credential_epoch MaintainsCredentialEpoch,
         );
     };
     // `$d` is a dollar sign, for the inner macro.

@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_servers_send_the_same() {
+    async fn both_servers_send_the_same_response() {
         use crate::{AuthorizationServer, raw::RawServer};
 
         let server = AuthorizationServer::builder().start().await;
@@ -83,7 +83,7 @@ mod tests {
 
     #[tokio::test]
     #[should_panic(expected = "HTTP cannot express `reset_in_the_body`")]
-    async fn what_http_cannot_express_is_refused() {
+    async fn responses_outside_of_http_are_rejected() {
         let server = crate::AuthorizationServer::builder().start().await;
         server.start_outage(named("reset_in_the_body").unwrap());
     }

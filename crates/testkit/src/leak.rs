@@ -213,7 +213,7 @@ mod tests {
 
     // covers: F-99
     #[test]
-    fn each_spelling_is_found() {
+    fn each_encoding_of_a_canary_is_found() {
         let bytes = CANARY.as_bytes();
         let upper = hex(bytes, "").to_uppercase();
         let spaced: Vec<String> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
@@ -258,14 +258,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_not_found() {
+    fn an_absent_canary_is_not_found() {
         for shown in ["", "s3cr3t", "[115, 51, 99]", "c+nary value"] {
             assert_eq!(find(shown, CANARY), None, "{shown}");
         }
     }
 
     #[test]
-    fn a_chain_shows_every_cause() {
+    fn an_error_chain_shows_every_cause() {
         let inner = io::Error::other("inner cause");
         let shown = error_chain(&io::Error::new(io::ErrorKind::NotFound, inner));
         assert!(

@@ -155,7 +155,7 @@ async fn token_requests_are_checked() {
 
 // covers: C-07, C-09
 #[tokio::test]
-async fn only_forms_are_read_and_nothing_in_the_query() {
+async fn only_form_bodies_are_read_and_no_query() {
     let server = server().await;
     let endpoint = server.token_endpoint();
     for (url, content_type) in [
@@ -196,7 +196,7 @@ async fn scopes_default_to_the_clients_and_secrets_rotate() {
 
 // covers: C-32, C-33, C-35, C-36
 #[tokio::test]
-async fn the_api_takes_tokens_as_rfc_6750_says() {
+async fn the_api_accepts_tokens_as_rfc_6750_specifies() {
     let server = server().await;
     let token = async |scope: &str| {
         let (_, answer) = send(

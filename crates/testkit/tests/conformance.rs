@@ -81,25 +81,25 @@ use Flaw as F;
 
 /// Each flaw, with the rule that catches it.
 const FLAWS: &[(Flaw, Rule)] = &[
-    (F::Fails, Rule::YieldsAToken),
-    (F::Hangs, Rule::YieldsAToken),
-    (F::Blocks, Rule::YieldsAToken),
-    (F::Panics, Rule::YieldsAToken),
-    (F::SecretInPanic, Rule::YieldsAToken),
-    (F::SecretInOnlyError, Rule::YieldsAToken),
-    (F::Expired, Rule::LivesForAWhile),
-    (F::Eternal, Rule::LivesForAWhile),
-    (F::FromTheFuture, Rule::LivesForAWhile),
-    (F::OneAtATime, Rule::ServesManyAtOnce),
-    (F::HangsInACrowd, Rule::ServesManyAtOnce),
-    (F::PanicsInACrowd, Rule::ServesManyAtOnce),
-    (F::OneLockForAll, Rule::HoldsUpNoOtherRequest),
-    (F::PoisonedByLeaving, Rule::SurvivesACallerThatLeaves),
-    (F::IgnoresScopes, Rule::GrantsTheScopesAskedFor),
-    (F::SendsNoScopes, Rule::GrantsTheScopesAskedFor),
-    (F::WidensScopes, Rule::GrantsTheScopesAskedFor),
-    (F::OneTokenForAll, Rule::TellsRequestsApart),
-    (F::OneReadyForAll, Rule::TellsRequestsApart),
+    (F::Fails, Rule::ReturnsToken),
+    (F::Hangs, Rule::ReturnsToken),
+    (F::Blocks, Rule::ReturnsToken),
+    (F::Panics, Rule::ReturnsToken),
+    (F::SecretInPanic, Rule::ReturnsToken),
+    (F::SecretInOnlyError, Rule::ReturnsToken),
+    (F::Expired, Rule::ReturnsValidToken),
+    (F::Eternal, Rule::ReturnsValidToken),
+    (F::FromTheFuture, Rule::ReturnsValidToken),
+    (F::OneAtATime, Rule::SupportsConcurrentCalls),
+    (F::HangsInACrowd, Rule::SupportsConcurrentCalls),
+    (F::PanicsInACrowd, Rule::SupportsConcurrentCalls),
+    (F::OneLockForAll, Rule::ServesRequestsIndependently),
+    (F::PoisonedByLeaving, Rule::SurvivesCancellation),
+    (F::IgnoresScopes, Rule::HonoursScopes),
+    (F::SendsNoScopes, Rule::HonoursScopes),
+    (F::WidensScopes, Rule::HonoursScopes),
+    (F::OneTokenForAll, Rule::SeparatesRequests),
+    (F::OneReadyForAll, Rule::SeparatesRequests),
     (F::IgnoresResources, Rule::HonoursResources),
     (F::PassesOverResources, Rule::HonoursResources),
     (F::OneTokenForAllResources, Rule::HonoursResources),
@@ -107,22 +107,22 @@ const FLAWS: &[(Flaw, Rule)] = &[
     (F::KeepsTokensWithoutAudiences, Rule::HonoursAudiences),
     (F::IgnoresParameters, Rule::HonoursParameters),
     (F::KeepsTokensWithoutParameters, Rule::HonoursParameters),
-    (F::WrongSecretIsTransient, Rule::NamesWrongCredentials),
-    (F::WrongSecretIsConfiguration, Rule::NamesWrongCredentials),
-    (F::OutageIsPermanent, Rule::NamesAServerThatIsDown),
-    (F::DropsRetryAfter, Rule::PassesOnRetryAfter),
-    (F::LimitIsPermanent, Rule::PassesOnRetryAfter),
-    (F::SecretInError, Rule::LeaksNothingInErrors),
-    (F::SecretInErrorSource, Rule::LeaksNothingInErrors),
-    (F::SecretInDebug, Rule::LeaksNothingInDebug),
-    (F::TokenInDebug, Rule::LeaksNothingInDebug),
-    (F::SecretInTrace, Rule::LeaksNothingInTraces),
-    (F::TokenInTrace, Rule::LeaksNothingInTraces),
-    (F::ReadyExpired, Rule::HasOnlyLiveTokensReady),
-    (F::ReadyNeedsARuntime, Rule::HasOnlyLiveTokensReady),
-    (F::KeepsTheRefused, Rule::DropsOnlyTheRefusedToken),
-    (F::DropsAnother, Rule::DropsOnlyTheRefusedToken),
-    (F::RestlessEpoch, Rule::KeepsItsCredentialEpoch),
+    (F::WrongSecretIsTransient, Rule::ReportsWrongCredentials),
+    (F::WrongSecretIsConfiguration, Rule::ReportsWrongCredentials),
+    (F::OutageIsPermanent, Rule::ReportsUnavailableServer),
+    (F::DropsRetryAfter, Rule::ReportsRetryAfter),
+    (F::LimitIsPermanent, Rule::ReportsRetryAfter),
+    (F::SecretInError, Rule::RedactsErrors),
+    (F::SecretInErrorSource, Rule::RedactsErrors),
+    (F::SecretInDebug, Rule::RedactsDebug),
+    (F::TokenInDebug, Rule::RedactsDebug),
+    (F::SecretInTrace, Rule::RedactsTraces),
+    (F::TokenInTrace, Rule::RedactsTraces),
+    (F::ReadyExpired, Rule::ReturnsValidReadyToken),
+    (F::ReadyNeedsARuntime, Rule::ReturnsValidReadyToken),
+    (F::KeepsTheRefused, Rule::InvalidatesOnlyRefusedToken),
+    (F::DropsAnother, Rule::InvalidatesOnlyRefusedToken),
+    (F::RestlessEpoch, Rule::MaintainsCredentialEpoch),
 ];
 
 /// A source that caches the default request's last token, and is correct but for its flaw.
@@ -442,7 +442,7 @@ fn each_flaw_is_caught_by_its_rule_and_no_other() {
         let violations = checks.join().unwrap();
         assert_eq!(rules(&violations, true), [rule], "{flaw:?}");
         // Without a token nothing else can be checked, and nothing else passes.
-        let others = if rule == Rule::YieldsAToken {
+        let others = if rule == Rule::ReturnsToken {
             &Rule::ALL[1..]
         } else {
             &[]
@@ -455,23 +455,23 @@ fn each_flaw_is_caught_by_its_rule_and_no_other() {
 }
 
 #[test]
-fn every_rule_catches_something() {
+fn every_rule_has_a_flaw_that_it_catches() {
     for rule in Rule::ALL {
         assert!(FLAWS.iter().any(|(_, by)| by == rule), "{rule:?}");
     }
 }
 
 #[test]
-fn a_source_without_a_flaw_breaks_nothing() {
+fn a_source_without_a_flaw_breaks_no_rule() {
     assert_eq!(violations(|| of(F::None)), []);
 }
 
 #[test]
-fn what_a_rule_lacks_is_a_failure_that_names_it() {
+fn a_missing_input_of_a_rule_is_a_failure_that_names_it() {
     // Supports every part of a request, and its subject names none of them.
     let honours = violations(|| Subject::new(Source::new(F::None, Fate::Well)));
     let parts = [
-        (Rule::GrantsTheScopesAskedFor, "Subject::scopes"),
+        (Rule::HonoursScopes, "Subject::scopes"),
         (Rule::HonoursResources, "Subject::resources"),
         (Rule::HonoursAudiences, "Subject::audiences"),
         (Rule::HonoursParameters, "Subject::parameter"),
@@ -487,14 +487,14 @@ fn what_a_rule_lacks_is_a_failure_that_names_it() {
     assert_eq!(
         rules(&refuses, false),
         [
-            Rule::HoldsUpNoOtherRequest,
-            Rule::TellsRequestsApart,
-            Rule::NamesWrongCredentials,
-            Rule::NamesAServerThatIsDown,
-            Rule::PassesOnRetryAfter,
-            Rule::LeaksNothingInErrors,
-            Rule::LeaksNothingInDebug,
-            Rule::LeaksNothingInTraces,
+            Rule::ServesRequestsIndependently,
+            Rule::SeparatesRequests,
+            Rule::ReportsWrongCredentials,
+            Rule::ReportsUnavailableServer,
+            Rule::ReportsRetryAfter,
+            Rule::RedactsErrors,
+            Rule::RedactsDebug,
+            Rule::RedactsTraces,
         ]
     );
     for violation in refuses {
@@ -528,53 +528,50 @@ fn limited(flaw: Flaw) -> Subject {
 
 // covers: F-52
 #[test]
-fn a_limited_server_is_asked_within_its_limit() {
+fn a_rate_limited_server_is_called_within_its_limit() {
     let (calls, window) = LIMIT;
     let kept = violations(move || limited(F::None).limited_to(calls, window));
     assert_eq!(kept, []);
     let dropped = violations(move || limited(F::DropsRetryAfter).limited_to(calls, window));
-    assert_eq!(rules(&dropped, true), [Rule::PassesOnRetryAfter]);
+    assert_eq!(rules(&dropped, true), [Rule::ReportsRetryAfter]);
     // Positive control: a subject that does not mention the limit breaks rules.
     let unmentioned = violations(|| limited(F::None));
     assert!(
-        rules(&unmentioned, true).contains(&Rule::ServesManyAtOnce),
+        rules(&unmentioned, true).contains(&Rule::SupportsConcurrentCalls),
         "{unmentioned:?}"
     );
     // A limit that is never exceeded shows no `Retry-After`.
     let ample = violations(|| of_fate(F::None, Fate::Well).limited_to(5, MINUTE / 100));
     assert_eq!(rules(&ample, true), []);
-    assert_eq!(rules(&ample, false), [Rule::PassesOnRetryAfter]);
+    assert_eq!(rules(&ample, false), [Rule::ReportsRetryAfter]);
 }
 
 #[test]
-fn a_violation_names_promise_observation_and_remedy() {
-    let violation = check(Rule::LivesForAWhile, || async { of(F::Expired) }).unwrap_err();
+fn a_violation_shows_promise_observation_and_remedy() {
+    let violation = check(Rule::ReturnsValidToken, || async { of(F::Expired) }).unwrap_err();
     assert_eq!(
         violation.to_string(),
-        "the source breaks the rule LivesForAWhile\n  \
+        "the source breaks the rule ReturnsValidToken\n  \
          promise: a token is valid when it is returned, its lifetime counts from the start of the request, and it expires within ten years\n  \
          seen:    the token had expired when it was returned\n  \
          to do:   read the clock before the request is sent, and limit a lifetime that is missing or too long"
     );
-    let leak = check(Rule::LeaksNothingInErrors, || async {
-        of(F::SecretInError)
-    })
-    .unwrap_err();
+    let leak = check(Rule::RedactsErrors, || async { of(F::SecretInError) }).unwrap_err();
     assert!(!leak.to_string().contains(SECRET), "{leak}");
 }
 
 #[test]
-fn a_wrong_description_is_one_clear_failure() {
+fn a_wrong_description_is_one_failure() {
     type Describe = fn(Subject) -> Subject;
 
     let cases: [(Rule, Describe, &str); 6] = [
         (
-            Rule::GrantsTheScopesAskedFor,
+            Rule::HonoursScopes,
             |subject| subject.scopes("\"", "b"),
             "the subject could not be made: the subject's scopes",
         ),
         (
-            Rule::TellsRequestsApart,
+            Rule::SeparatesRequests,
             |subject| subject.scopes("a b", "b a"),
             "two sets of scopes are the same",
         ),
@@ -589,12 +586,12 @@ fn a_wrong_description_is_one_clear_failure() {
             "the subject's parameter with the value `one` is not a parameter",
         ),
         (
-            Rule::ServesManyAtOnce,
+            Rule::SupportsConcurrentCalls,
             |subject| subject.limited_to(0, MINUTE),
             "the subject's server answers no call at all",
         ),
         (
-            Rule::NamesWrongCredentials,
+            Rule::ReportsWrongCredentials,
             |subject| subject.with_wrong_credentials(Source::new(F::None, Fate::Well)),
             "the description is wrong",
         ),
@@ -608,8 +605,8 @@ fn a_wrong_description_is_one_clear_failure() {
 }
 
 #[test]
-fn a_panic_of_a_subject_is_reported_without_its_text() {
-    let violation = check(Rule::YieldsAToken, || async {
+fn a_panic_of_a_subject_is_reported_without_its_message() {
+    let violation = check(Rule::ReturnsToken, || async {
         assert!(SECRET.is_empty(), "no server for {SECRET}");
         of(F::None)
     });
@@ -641,22 +638,22 @@ async fn one_token() -> Subject {
 }
 
 hallpass_testkit::conformance!(one_token, one_token(), ignored: {
-    holds_up_no_other_request: "there is one request",
-    tells_requests_apart: "there is one request",
-    names_wrong_credentials: "it has no credentials",
-    names_a_server_that_is_down: "it asks no server",
-    passes_on_retry_after: "it asks no server",
-    leaks_nothing_in_errors: "it asks no server",
+    serves_requests_independently: "there is one request",
+    separates_requests: "there is one request",
+    reports_wrong_credentials: "it has no credentials",
+    reports_unavailable_server: "it asks no server",
+    reports_retry_after: "it asks no server",
+    redacts_errors: "it asks no server",
 });
 
 #[test]
-fn a_static_source_ignores_all_that_it_is_asked_for() {
+fn a_static_source_ignores_the_request() {
     let token = AccessToken::bearer("a-token-of-the-test", SystemClock.moment(), MINUTE).unwrap();
     let violations = violations(move || Subject::new(StaticSource::new(token.clone())));
     assert_eq!(
         rules(&violations, true),
         [
-            Rule::GrantsTheScopesAskedFor,
+            Rule::HonoursScopes,
             Rule::HonoursResources,
             Rule::HonoursAudiences,
             Rule::HonoursParameters,

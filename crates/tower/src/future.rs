@@ -12,7 +12,7 @@ use http::{Method, Request, Response, Uri, header::AUTHORIZATION};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::{BoxError, NoReplay, Replay, spare::Spare};
+use crate::{BoxError, NoReplay, Replay, request_copy::RequestCopy};
 
 /// A call of a source or a prover. Only this is boxed: a request with a cached bearer token needs no box.
 type BoxedCall<T> = Pin<Box<dyn Future<Output = Result<T, TokenError>> + Send>>;
@@ -40,8 +40,8 @@ pin_project! {
         token: Option<AccessToken>,
         // Takes the request, if it was not taken at once.
         service: Option<S>,
-        spare: Option<Spare<B>>,
-        // Copies the spare request, if it may be sent again.
+        copy: Option<RequestCopy<B>>,
+        // Copies the request, if it may be sent again.
         replay: R,
     }
 }
@@ -56,7 +56,7 @@ pin_project! {
         // The token was refused; the refusal is stored in case there is no other token.
         Replacement { credential: BoxedCall<Option<Credential>>, first: Option<Box<(Response<RB>, ApiRefusal)>> },
         // The service takes the request again when it is ready.
-        Again { request: Option<Box<Request<B>>> },
+        Retry { request: Option<Box<Request<B>>> },
         NotSent { error: Option<TokenError> },
     }
 }
@@ -82,7 +82,7 @@ where
         token: AccessToken,
         response: S::Future,
         service: Option<S>,
-        spare: Option<Spare<B>>,
+        copy: Option<RequestCopy<B>>,
         replay: R,
     ) -> Self {
         Self {
@@ -90,7 +90,7 @@ where
             permit: Some(permit),
             token: Some(token),
             service,
-            spare,
+            copy,
             replay,
         }
     }
@@ -101,7 +101,7 @@ where
         permit: Permit,
         service: S,
         request: Request<B>,
-        spare: Option<Spare<B>>,
+        copy: Option<RequestCopy<B>>,
         replay: R,
     ) -> Self {
         let state = State::Token {
@@ -110,7 +110,7 @@ where
         };
         Self {
             service: Some(service),
-            spare,
+            copy,
             ..Self::new(state, None, replay)
         }
     }
@@ -121,7 +121,7 @@ where
             permit,
             token: None,
             service: None,
-            spare: None,
+            copy: None,
             replay,
         }
     }
@@ -159,10 +159,10 @@ where
                     };
                     match (
                         permit.judge(token, response.status(), response.headers()),
-                        &*this.spare,
+                        &*this.copy,
                     ) {
-                        (Verdict::Retry(refusal), Some(spare)) => State::Replacement {
-                            credential: replacement(permit, token, spare),
+                        (Verdict::Retry(refusal), Some(copy)) => State::Replacement {
+                            credential: replacement(permit, token, copy),
                             first: Some(Box::new((response, refusal))),
                         },
                         (Verdict::Retry(refusal) | Verdict::Refused(refusal), _) => {
@@ -179,18 +179,18 @@ where
                         response.extensions_mut().insert(refusal);
                         return Poll::Ready(Ok(response));
                     };
-                    let spare = this.spare.take().expect("a request to send again");
-                    let request = spare.into_request();
+                    let copy = this.copy.take().expect("a request to send again");
+                    let request = copy.into_request();
                     if credential.proof.is_some() {
                         // The API may demand another nonce.
-                        *this.spare = Spare::new(&request, this.replay);
+                        *this.copy = RequestCopy::new(&request, this.replay);
                     }
                     let request = Some(Box::new(with(request, &credential)));
                     *this.permit = Some(credential.permit);
                     *this.token = Some(credential.token);
-                    State::Again { request }
+                    State::Retry { request }
                 }
-                StateProj::Again { request } => {
+                StateProj::Retry { request } => {
                     let service = this.service.as_mut().expect("a service for another try");
                     ready!(service.poll_ready(cx)).map_err(Into::into)?;
                     let request = request.take().expect(POLLED_AGAIN);
@@ -228,9 +228,9 @@ fn credential<B>(permit: Permit, request: &Request<B>) -> BoxedCall<Credential> 
 fn replacement<B>(
     permit: &Permit,
     refused: &AccessToken,
-    spare: &Spare<B>,
+    copy: &RequestCopy<B>,
 ) -> BoxedCall<Option<Credential>> {
-    let (method, uri) = (spare.method.clone(), spare.uri.clone());
+    let (method, uri) = (copy.method.clone(), copy.uri.clone());
     let (permit, refused) = (permit.clone(), refused.clone());
     Box::pin(async move {
         let Some(token) = permit.replacement(&refused).await? else {

@@ -67,8 +67,8 @@
 mod future;
 mod layer;
 mod replay;
+mod request_copy;
 mod service;
-mod spare;
 
 pub use future::ResponseFuture;
 pub use layer::TokenLayer;

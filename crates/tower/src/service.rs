@@ -7,7 +7,7 @@ use hallpass_core::{
 use http::{Request, Response, header::AUTHORIZATION};
 use tower_service::Service;
 
-use crate::{BoxError, NoReplay, Replay, ResponseFuture, spare::Spare};
+use crate::{BoxError, NoReplay, Replay, ResponseFuture, request_copy::RequestCopy};
 
 /// A service that adds tokens to its requests; created by a [`TokenLayer`](crate::TokenLayer).
 ///
@@ -90,19 +90,19 @@ where
             Err(error) => return ResponseFuture::not_sent(error, self.replay.clone()),
         };
         let replay = &self.replay;
-        let spare = Spare::new(&request, replay);
+        let copy = RequestCopy::new(&request, replay);
         // A token that needs a proof has to wait for it.
         let ready = permit.ready_token();
         if let Some(token) = ready.filter(|token| token.prover().is_none()) {
             let header = token.header_value().clone();
             request.headers_mut().insert(AUTHORIZATION, header);
             let response = self.inner.call(request);
-            let service = spare.is_some().then(|| self.inner.clone());
-            return ResponseFuture::sent(permit, token, response, service, spare, replay.clone());
+            let service = copy.is_some().then(|| self.inner.clone());
+            return ResponseFuture::sent(permit, token, response, service, copy, replay.clone());
         }
         // The clone has not been polled for readiness, so it stays here for the next call.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::waiting(permit, ready, request, spare, replay.clone())
+        ResponseFuture::waiting(permit, ready, request, copy, replay.clone())
     }
 }

@@ -13,10 +13,10 @@ use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
 use tower::{Layer as _, Service, service_fn};
 
 /// A source with a ready token, like a cache.
-struct AtHand(AccessToken);
+struct CachedToken(AccessToken);
 
 #[async_trait]
-impl TokenSource for AtHand {
+impl TokenSource for CachedToken {
     async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
         Ok(self.0.clone())
     }
@@ -42,7 +42,7 @@ fn poll_once<F: Future>(future: F) -> F::Output {
 fn a_hit_allocates_nothing() {
     let moment = SystemClock.moment();
     let token = AccessToken::bearer("t", moment, Duration::from_secs(60)).unwrap();
-    let authorizer = Authorizer::builder(Arc::new(AtHand(token)))
+    let authorizer = Authorizer::builder(Arc::new(CachedToken(token)))
         .allow_origin("https://other.example")
         .allow_origin("https://api.example")
         .build()

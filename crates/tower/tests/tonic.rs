@@ -31,7 +31,7 @@ fn channel(source: Arc<dyn TokenSource>, origin: &str) -> TokenService<Channel> 
 
 // covers: C-32, C-35
 #[tokio::test]
-async fn a_call_has_its_token_and_a_refused_one_is_dropped() {
+async fn a_call_has_a_token_and_a_refused_one_is_dropped() {
     let issuer = Arc::new(Issuer::default());
     let (address, server) = serve(issuer.clone()).await.unwrap();
     let origin = format!("http://{address}");
@@ -53,7 +53,7 @@ async fn a_call_has_its_token_and_a_refused_one_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_call_without_a_token_is_not_made_and_says_why() {
+async fn a_call_without_a_token_fails_and_is_not_sent() {
     let origin = "http://127.0.0.1:9";
     let down = TokenError::unavailable("the server is down");
     let source = Arc::new(ScriptedSource::new([Err(down)]));

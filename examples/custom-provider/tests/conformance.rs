@@ -60,8 +60,8 @@ async fn subject() -> Subject {
 
 // All promises of the trait that apply to files.
 hallpass_testkit::conformance!(promises, subject(), ignored: {
-    names_wrong_credentials: "reading a file takes no credentials",
-    passes_on_retry_after: "reading a file has no rate limit",
+    reports_wrong_credentials: "reading a file takes no credentials",
+    reports_retry_after: "reading a file has no rate limit",
 });
 
 fn refusal(source: &AgentFile, request: &TokenRequest) -> hallpass_core::TokenError {

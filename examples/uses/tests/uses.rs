@@ -67,7 +67,7 @@ async fn the_job_says_by_its_code_whether_to_run_it_again() {
     failed(
         &literal,
         78,
-        "CAMALL_CLIENT_SECRET: this is no reference to a secret",
+        "CAMALL_CLIENT_SECRET: this is not a secret reference",
     );
     leak::assert_clean(&literal.all(), "s3cr3t-in-the-open");
     server.start_outage(faults::named("invalid_scope").unwrap());

@@ -22,7 +22,7 @@ use hallpass::{
         Strongest, TokenManagement,
     },
     jwt::{AssertionSettings, Dpop},
-    secrets::{FileSecret, Remembered, SecretPair, VaultSecret},
+    secrets::{CachedSecret, FileSecret, SecretPair, VaultSecret},
 };
 use hallpass_testkit::{
     AuthorizationServer, Client, ManualClock, RotatingSecret, ScriptedSource, faults,
@@ -232,11 +232,11 @@ pub(super) async fn secrets() {
     assert_eq!(second.unwrap().expose(), "second");
 
     let clock = ManualClock::new();
-    let remembered = Remembered::new(OnceOnly(AtomicBool::new(false)), Duration::from_secs(60));
-    let remembered = remembered.clock(clock.clone());
-    remembered.secret().await.unwrap();
+    let cached = CachedSecret::new(OnceOnly(AtomicBool::new(false)), Duration::from_secs(60));
+    let cached = cached.clock(clock.clone());
+    cached.secret().await.unwrap();
     clock.advance(Duration::from_secs(61));
-    remembered.secret().await.unwrap();
+    cached.secret().await.unwrap();
 
     let mock = MockServer::start().await;
     let found = serde_json::json!({ "data": { "data": { "key": "s3cr3t" }, "metadata": { "version": 1 } } });

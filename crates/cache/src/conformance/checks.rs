@@ -74,7 +74,7 @@ async fn expect_none(store: &dyn TokenStore, key: &StoreKey, why: &str) -> Findi
     ensure(found.is_none(), || format!("there is an entry {why}"))
 }
 
-pub(super) async fn returns_what_was_put(subject: &Subject) -> Finding {
+pub(super) async fn returns_stored_entries(subject: &Subject) -> Finding {
     let (one, other, key) = (&*subject.one, &*subject.other, key("key"));
     expect_none(one, &key, "before one was put").await?;
     // The longest entry that a store must take: larger than any token that a server issues.
@@ -94,7 +94,7 @@ pub(super) async fn returns_what_was_put(subject: &Subject) -> Finding {
     Ok(())
 }
 
-pub(super) async fn keeps_keys_apart(subject: &Subject) -> Finding {
+pub(super) async fn separates_keys(subject: &Subject) -> Finding {
     let store = &*subject.one;
     let other_request = TokenRequest::new().with_resource("https://api.example");
     let keys = [
@@ -147,7 +147,7 @@ pub(super) async fn expires_entries(subject: &Subject) -> Finding {
     Ok(())
 }
 
-pub(super) async fn replaces_entries_at_once(subject: &Subject) -> Finding {
+pub(super) async fn replaces_entries_atomically(subject: &Subject) -> Finding {
     let (one, other, key) = (subject.one.clone(), &*subject.other, key("key"));
     let entries = [vec![b'a'; 50_000], vec![b'b'; 90_000]];
     put(&*one, &key, &entries[0], MINUTE).await?;
@@ -170,7 +170,7 @@ pub(super) async fn replaces_entries_at_once(subject: &Subject) -> Finding {
     writer.await.map_err(|_| "a put panicked".to_owned())?
 }
 
-pub(super) async fn serves_many_at_once(subject: &Subject) -> Finding {
+pub(super) async fn supports_concurrent_calls(subject: &Subject) -> Finding {
     let mut tasks = Vec::new();
     for number in 0..200 {
         let store = [&subject.one, &subject.other][number % 2].clone();
@@ -199,7 +199,7 @@ pub(super) async fn removes_by_fence(subject: &Subject) -> Finding {
     other.remove(&key, new.fence()).await.map_err(failed)
 }
 
-pub(super) async fn puts_without_a_lease(subject: &Subject) -> Finding {
+pub(super) async fn accepts_puts_without_lease(subject: &Subject) -> Finding {
     let (store, key) = (&*subject.one, key("key"));
     let leased = put(store, &key, b"leased", MINUTE).await?;
     let unleased = store.put(&key, b"shorter", MINUTE / 2, None).await;
@@ -252,7 +252,7 @@ pub(super) async fn notifies_of_changes(subject: &Subject) -> Finding {
     Ok(())
 }
 
-pub(super) async fn leaks_nothing_in_debug(subject: &Subject) -> Finding {
+pub(super) async fn redacts_debug(subject: &Subject) -> Finding {
     let key = key("key");
     put(&*subject.one, &key, CANARY.as_bytes(), MINUTE).await?;
     let found = find(&*subject.other, &key).await?;

@@ -98,7 +98,7 @@ pub(super) async fn increases_fences(subject: &Subject) -> Finding {
     ensure(increase, || format!("the fences were {fences:?}"))
 }
 
-pub(super) async fn ignores_late_puts(subject: &Subject) -> Finding {
+pub(super) async fn ignores_stale_puts(subject: &Subject) -> Finding {
     let (one, other, key) = (&*subject.one, &*subject.other, key("key"));
     let first = lease(one, &key, SHORT).await?;
     subject.wait(SHORT + SHORT / 2).await;
@@ -116,7 +116,7 @@ pub(super) async fn ignores_late_puts(subject: &Subject) -> Finding {
     expect(one, &key, b"new").await
 }
 
-pub(super) async fn keeps_no_lost_lease(subject: &Subject) -> Finding {
+pub(super) async fn expires_abandoned_leases(subject: &Subject) -> Finding {
     let (one, other) = (&*subject.one, &*subject.other);
     // Dropped at every point up to the end.
     let keys: Vec<_> = (0..20).map(|polls| key(&polls.to_string())).collect();

@@ -80,7 +80,7 @@ fn missing_profiles_and_files_are_named() {
     for (words, says) in [
         ("token -p prod", "there is no file"),
         ("token --config nowhere.toml", "nowhere.toml"),
-        ("token --config .", "is no regular file"),
+        ("token --config .", "is not a regular file"),
     ] {
         let failed = user.run(words).code(3);
         assert!(stderr(&failed).contains(says), "{}", stderr(&failed));
@@ -383,13 +383,13 @@ fn a_fifo_is_not_read_as_a_file() {
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();
     assert!(made.unwrap().success());
     let message = stderr(&user.run("token --config fifo").code(3));
-    assert!(message.contains("is no regular file"), "{message}");
+    assert!(message.contains("is not a regular file"), "{message}");
     let good = profile("default", "https://127.0.0.1:9/token");
     user.profile(&format!("{good}ca_file = \"{}\"\n", fifo.display()));
     for words in ["token", "doctor", "request GET https://127.0.0.1:9/"] {
         let message = shown(&user.run(words).code(3));
         assert!(
-            message.contains("`ca_file`") && message.contains("is no regular file"),
+            message.contains("`ca_file`") && message.contains("is not a regular file"),
             "{message}"
         );
     }

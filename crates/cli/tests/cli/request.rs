@@ -301,7 +301,7 @@ async fn a_body_has_a_limit_and_is_a_file_or_a_pipe() {
     for device in ["/dev/zero", "."] {
         let message = stderr(&user.run(&request(device)).code(2));
         assert!(
-            message.contains("is no regular file") && message.contains("`--body -`"),
+            message.contains("is not a regular file") && message.contains("`--body -`"),
             "{message}"
         );
     }

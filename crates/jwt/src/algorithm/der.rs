@@ -93,7 +93,7 @@ mod tests {
     const ONES: [u8; 6] = [2, 1, 1, 2, 1, 1];
 
     #[test]
-    fn nothing_but_strict_der_is_taken() {
+    fn only_strict_der_is_accepted() {
         let good = sequence(&ONES);
         let joined = Algorithm::Es256.signature_from_der(&good).unwrap();
         assert!(joined.len() == 64 && joined[31] == 1 && joined[63] == 1);
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn other_algorithms_have_no_r_and_s() {
+    fn only_ecdsa_signatures_are_converted() {
         for algorithm in [Algorithm::EdDsa, Algorithm::Ps256, Algorithm::Rs256] {
             refused(algorithm, &sequence(&ONES));
         }
@@ -141,7 +141,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_verifies_as_a_jws_does(message in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn a_converted_signature_verifies_as_a_jws(message in proptest::collection::vec(any::<u8>(), 0..64)) {
             for (algorithm, signing, fixed) in [
                 (Algorithm::Es256, &ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P256_SHA256_FIXED),
                 (Algorithm::Es384, &ECDSA_P384_SHA384_ASN1_SIGNING, &ECDSA_P384_SHA384_FIXED),
@@ -156,7 +156,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_answered(der in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn any_bytes_are_handled(der in proptest::collection::vec(any::<u8>(), 0..80)) {
             if let Ok(joined) = Algorithm::Es256.signature_from_der(&der) {
                 prop_assert_eq!(joined.len(), 64);
             }

@@ -17,7 +17,7 @@ fn signing(secret: impl SecretSource + 'static, algorithm: HmacAlgorithm) -> Cli
 }
 
 #[test]
-fn the_vector_of_rfc_7515_holds() {
+fn the_test_vector_of_rfc_7515_passes() {
     // Appendix A.1.
     let key = decode(
         "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow",
@@ -32,7 +32,7 @@ fn the_vector_of_rfc_7515_holds() {
 
 // covers: C-44, C-45, C-47
 #[tokio::test]
-async fn the_secret_signs_and_stays_here() {
+async fn the_secret_signs_and_is_not_sent() {
     for (algorithm, other) in [
         (HmacAlgorithm::Hs256, independent::HMAC_SHA256),
         (HmacAlgorithm::Hs384, independent::HMAC_SHA384),
@@ -55,7 +55,7 @@ async fn the_secret_signs_and_stays_here() {
 }
 
 #[tokio::test]
-async fn a_secret_shorter_than_the_hash_is_refused() {
+async fn a_secret_shorter_than_the_hash_is_rejected() {
     for (algorithm, shortest) in [
         (HmacAlgorithm::Hs256, 32),
         (HmacAlgorithm::Hs384, 48),
@@ -72,7 +72,7 @@ async fn a_secret_shorter_than_the_hash_is_refused() {
 }
 
 #[tokio::test]
-async fn a_secret_that_rotates_is_used_from_the_next_attempt_on() {
+async fn a_rotated_secret_is_used_from_the_next_attempt() {
     let secret = RotatingSecret::new(SECRET);
     let how = signing(secret.clone(), HmacAlgorithm::Hs256);
     let before = prove(&how).await.unwrap();

@@ -78,7 +78,7 @@ mod tests {
 
     // covers: C-71
     #[test]
-    fn each_server_has_its_own_in_each_role() {
+    fn nonces_are_separate_per_server_and_role() {
         let moment = SystemClock.moment();
         let token = AccessToken::bearer("t", moment, Duration::from_secs(60)).unwrap();
         let server = |url| ProofRequest::new(&Method::POST, url);

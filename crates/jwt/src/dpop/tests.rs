@@ -95,7 +95,7 @@ async fn a_proof_names_key_and_request_and_is_signed() {
 
 // covers: C-67
 #[tokio::test]
-async fn no_two_proofs_are_the_same() {
+async fn each_proof_is_unique() {
     let dpop = es256();
     let mut seen = HashSet::new();
     for _ in 0..1_000 {
@@ -107,7 +107,7 @@ async fn no_two_proofs_are_the_same() {
 
 // covers: C-70, C-71
 #[tokio::test]
-async fn the_nonce_is_the_one_that_was_demanded_or_else_the_last() {
+async fn the_nonce_is_the_demanded_one_or_the_latest() {
     let dpop = es256();
     let token = token();
     let to_server = ProofRequest::new(&Method::POST, API);
@@ -129,7 +129,7 @@ async fn the_nonce_is_the_one_that_was_demanded_or_else_the_last() {
 }
 
 #[tokio::test]
-async fn what_a_url_holds_stays_in_its_place() {
+async fn the_parts_of_a_url_cannot_alter_the_claims() {
     // Valid for `http::Uri`.
     let url = r#"https://api.example/a"b\c","htu":"x"#;
     let proof = prove(&es256(), ProofRequest::new(&Method::GET, url)).await;
@@ -138,7 +138,7 @@ async fn what_a_url_holds_stays_in_its_place() {
 
 // covers: C-66
 #[tokio::test]
-async fn the_thumbprint_is_that_of_rfc_7638() {
+async fn the_thumbprint_follows_rfc_7638() {
     for pem in [sample!("ec-256.pem"), sample!("ed25519.pem")] {
         let named = SigningKey::from_pem(pem)
             .unwrap()
@@ -174,7 +174,7 @@ impl Signer for Foreign {
 const PUBLIC: &str = r#"{"kty":"EC","crv":"P-256","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs","y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA","kid":"1"}"#;
 
 #[test]
-fn keys_that_cannot_prove_are_refused_at_build() {
+fn keys_that_cannot_sign_proofs_are_rejected_at_build() {
     let refused = |key: Foreign, says: &str| {
         let error = Dpop::new(key).unwrap_err();
         assert_eq!(error.setting(), "dpop");
@@ -214,7 +214,7 @@ fn keys_that_cannot_prove_are_refused_at_build() {
 }
 
 #[tokio::test]
-async fn a_signer_elsewhere_is_waited_for_and_checked() {
+async fn an_external_signer_is_awaited_and_checked() {
     let request = ProofRequest::new(&Method::GET, API);
     let dpop = Dpop::new(Foreign(Algorithm::Es256, Some(PUBLIC), Ok(64))).unwrap();
     let proof = prove(&dpop, request).await;
@@ -245,7 +245,7 @@ async fn a_clock_before_1970_is_an_error() {
 
 // covers: F-99
 #[tokio::test]
-async fn neither_key_nor_token_nor_proof_is_shown() {
+async fn debug_and_errors_show_no_key_token_or_proof() {
     let capture = leak::Capture::start();
     let jwk: Value = serde_json::from_str(sample!("ec-256.jwk")).unwrap();
     let private = jwk["d"].as_str().unwrap();

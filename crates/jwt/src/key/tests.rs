@@ -95,7 +95,7 @@ fn an_rsa_key_has_two_algorithms_and_the_others_one() {
 }
 
 #[test]
-fn the_vectors_of_the_rfcs_hold() {
+fn the_test_vectors_of_the_rfcs_pass() {
     let rsa = SigningKey::from_jwk(A2_JWK).unwrap();
     assert_eq!(sign(&rsa, A2_MESSAGE), decode(A2_SIGNATURE));
     let ed25519 = SigningKey::from_jwk(ED25519_JWK).unwrap();
@@ -142,7 +142,7 @@ fn the_members_of_a_jwk_are_used() {
 }
 
 #[test]
-fn a_certificate_is_named_where_it_is_the_keys_own() {
+fn the_header_names_the_certificate_of_the_key() {
     for (pem, certificate, hash) in [
         (
             sample!("ec-256.pem"),
@@ -199,7 +199,7 @@ fn a_text_without_a_signing_key_is_an_error() {
 
 /// Each is the same valid key, as damaged by a shell, an editor, a `.env` file or a Kubernetes `Secret`.
 #[test]
-fn the_error_for_an_altered_key_names_the_mistake() {
+fn the_error_for_a_damaged_pem_names_the_damage() {
     use base64::prelude::BASE64_STANDARD;
 
     let pem = sample!("rsa.pem").trim();

@@ -109,8 +109,8 @@ fn elsewhere(hsm: &SoftHsm) -> Pkcs11 {
 
 // covers: C-45
 #[tokio::test]
-async fn it_signs_by_each_algorithm_with_a_key_inside() {
-    let test = "pkcs11::tests::it_signs_by_each_algorithm_with_a_key_inside";
+async fn it_signs_by_each_algorithm_with_a_key_of_the_module() {
+    let test = "pkcs11::tests::it_signs_by_each_algorithm_with_a_key_of_the_module";
     let Some(hsm) = SoftHsm::alone(test) else {
         return;
     };
@@ -140,8 +140,8 @@ async fn it_signs_by_each_algorithm_with_a_key_inside() {
 }
 
 #[tokio::test]
-async fn the_key_is_found_by_label_number_or_both() {
-    let test = "pkcs11::tests::the_key_is_found_by_label_number_or_both";
+async fn the_key_is_found_by_label_id_or_both() {
+    let test = "pkcs11::tests::the_key_is_found_by_label_id_or_both";
     let Some(hsm) = SoftHsm::alone(test) else {
         return;
     };
@@ -176,8 +176,8 @@ async fn the_key_is_found_by_label_number_or_both() {
 }
 
 #[tokio::test]
-async fn the_token_is_found_by_label_slot_or_as_the_only_one() {
-    let test = "pkcs11::tests::the_token_is_found_by_label_slot_or_as_the_only_one";
+async fn the_token_is_found_by_label_slot_or_if_it_is_the_only_one() {
+    let test = "pkcs11::tests::the_token_is_found_by_label_slot_or_if_it_is_the_only_one";
     let Some(hsm) = SoftHsm::alone(test) else {
         return;
     };
@@ -241,8 +241,8 @@ async fn a_wrong_pin_is_tried_once() {
 }
 
 #[tokio::test]
-async fn a_session_that_ended_is_opened_again_once() {
-    let test = "pkcs11::tests::a_session_that_ended_is_opened_again_once";
+async fn a_closed_session_is_reopened_once() {
+    let test = "pkcs11::tests::a_closed_session_is_reopened_once";
     let Some(hsm) = SoftHsm::alone(test) else {
         return;
     };
@@ -282,7 +282,7 @@ async fn a_session_that_ended_is_opened_again_once() {
 
 /// The error is local, so that a token request is not retried.
 #[tokio::test]
-async fn a_module_that_is_missing_is_a_failure_of_this_machine() {
+async fn a_missing_module_is_a_local_error() {
     let pin = Pin::new(PIN);
     let signer = Pkcs11Signer::builder("/no/such/module.so", Algorithm::Es256, pin)
         .token_label(LABEL)
@@ -315,8 +315,8 @@ async fn many_calls_share_one_session() {
 }
 
 #[test]
-fn a_call_that_is_given_up_spoils_nothing() {
-    let test = "pkcs11::tests::a_call_that_is_given_up_spoils_nothing";
+fn a_cancelled_call_does_not_affect_the_next() {
+    let test = "pkcs11::tests::a_cancelled_call_does_not_affect_the_next";
     let Some(hsm) = SoftHsm::alone(test) else {
         return;
     };
@@ -343,7 +343,7 @@ fn a_call_that_is_given_up_spoils_nothing() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_module_is_an_error() {
+async fn a_file_that_is_not_a_module_is_an_error() {
     let pin = Pin::new(PIN);
     for path in ["/nowhere/x.so", env!("CARGO_MANIFEST_DIR")] {
         let builder = Pkcs11Signer::builder(path, Algorithm::Es256, pin.clone());
@@ -355,7 +355,7 @@ async fn a_file_that_is_no_module_is_an_error() {
 }
 
 #[test]
-fn a_wrong_setting_is_an_error_before_any_call() {
+fn an_invalid_setting_is_an_error_before_any_call() {
     let builder = |path| Pkcs11Signer::builder(path, Algorithm::Es256, Pin::new(PIN));
     for (builder, setting) in [
         (builder("libsofthsm2.so").object_label("x"), "module"),

@@ -57,7 +57,7 @@ impl Signer for Foreign {
 
 // covers: C-44, C-45, C-46, C-47, C-48
 #[tokio::test]
-async fn an_assertion_says_who_for_whom_and_until_when() {
+async fn an_assertion_has_issuer_audience_and_expiry() {
     let how = PrivateKeyJwt::new(settings(), key().with_key_id("k1"));
     let assertion = Assertion::sent(&prove(&how).await.unwrap());
     assert!(assertion.is_signed_by(&key().public_jwk()));
@@ -81,7 +81,7 @@ async fn an_assertion_says_who_for_whom_and_until_when() {
 
 // covers: C-47
 #[tokio::test]
-async fn what_old_servers_need_is_a_choice() {
+async fn claims_for_old_servers_are_optional() {
     let settings = settings()
         .danger_token_endpoint_as_audience()
         .plain_type()
@@ -100,7 +100,7 @@ async fn what_old_servers_need_is_a_choice() {
 
 // covers: C-48
 #[tokio::test]
-async fn no_two_attempts_have_the_same_jti() {
+async fn each_attempt_has_a_unique_jti() {
     let how = PrivateKeyJwt::new(settings(), key());
     let mut seen = HashSet::new();
     for _ in 0..100 {
@@ -134,7 +134,7 @@ async fn a_clock_before_1970_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_signer_elsewhere_is_named_and_its_answer_checked() {
+async fn an_external_signer_is_named_and_its_signature_checked() {
     let how = PrivateKeyJwt::new(settings(), Arc::new(Foreign(Ok(64))));
     let assertion = Assertion::sent(&prove(&how).await.unwrap());
     assert_eq!(assertion.signature, [7; 64]);
@@ -152,7 +152,7 @@ async fn a_signer_elsewhere_is_named_and_its_answer_checked() {
 
 // covers: F-98, I-15
 #[tokio::test]
-async fn a_key_that_rotates_is_used_from_the_next_attempt_on() {
+async fn a_rotated_key_is_used_from_the_next_attempt() {
     let file = RotatingSecret::new(sample!("ec-256.pem"));
     let how = PrivateKeyJwt::from_source(settings(), file.clone(), |pem| {
         Ok(SigningKey::from_pem(pem)?.with_thumbprint_as_key_id())
@@ -191,7 +191,7 @@ async fn a_key_that_rotates_is_used_from_the_next_attempt_on() {
 
 // covers: F-99
 #[tokio::test]
-async fn nothing_shows_key_or_assertion() {
+async fn debug_and_errors_show_no_key_and_no_assertion() {
     let jwk: serde_json::Value = serde_json::from_str(sample!("ec-256.jwk")).unwrap();
     let secret = jwk["d"].as_str().unwrap();
     let pem = sample!("ec-256.pem");

@@ -38,7 +38,7 @@ async fn made(source: &dyn AssertionSource, scopes: &str) -> verify::Assertion {
 
 // covers: C-47, C-48, C-50
 #[tokio::test]
-async fn it_says_who_for_whom_and_until_when() {
+async fn it_has_issuer_audience_and_expiry() {
     let plain = SignedAssertion::new(settings(), key().with_key_id("k1"));
     let assertion = made(&plain, "a").await;
     assert_eq!(
@@ -74,7 +74,7 @@ async fn it_says_who_for_whom_and_until_when() {
 
 // covers: C-48
 #[tokio::test]
-async fn no_two_have_the_same_number() {
+async fn each_jti_is_unique() {
     let source = SignedAssertion::new(settings(), key());
     let mut seen = HashSet::new();
     for _ in 0..50 {
@@ -85,7 +85,7 @@ async fn no_two_have_the_same_number() {
 
 // covers: C-47
 #[test]
-fn a_claim_that_is_managed_is_refused() {
+fn a_managed_claim_is_rejected() {
     for name in RESERVED {
         let source = SignedAssertion::new(settings(), key());
         assert_eq!(source.claim(name, "x").unwrap_err().setting(), "claim");
@@ -94,7 +94,7 @@ fn a_claim_that_is_managed_is_refused() {
 
 // covers: F-110
 #[tokio::test]
-async fn a_refusal_reaches_a_key_that_is_read_again() {
+async fn a_refusal_rereads_the_key() {
     let file = RotatingSecret::new(PEM);
     let source = SignedAssertion::from_source(settings(), file.clone(), SigningKey::from_pem);
     let assertion = ask(&source, "").await.unwrap();

@@ -18,7 +18,7 @@ fn jwt() -> String {
 
 // covers: C-44
 #[tokio::test]
-async fn each_platforms_form_is_read_again_for_each_attempt() {
+async fn each_platforms_form_is_read_for_each_attempt() {
     let file = RotatingSecret::new("first.as.kubernetes");
     let how = WorkloadIdentity::new(file.clone());
     for (written, sent) in [
@@ -47,7 +47,7 @@ async fn each_platforms_form_is_read_again_for_each_attempt() {
 
 // covers: C-46
 #[tokio::test]
-async fn the_client_id_can_be_left_out() {
+async fn the_client_id_can_be_omitted() {
     let how = WorkloadIdentity::new(RotatingSecret::new("a.b.c")).without_client_id();
     let credentials = prove(&how).await.unwrap();
     let names: Vec<_> = credentials
@@ -59,7 +59,7 @@ async fn the_client_id_can_be_left_out() {
 
 // covers: F-99, F-100
 #[tokio::test]
-async fn what_is_no_jwt_is_refused_and_not_shown() {
+async fn an_invalid_jwt_is_rejected_and_not_shown() {
     for wrong in [
         "CANARY",
         "CANARY.b",
@@ -84,7 +84,7 @@ async fn what_is_no_jwt_is_refused_and_not_shown() {
 }
 
 #[test]
-fn that_it_expired_is_known() {
+fn an_expired_assertion_is_reported_as_expired() {
     let clock = ManualClock::new();
     clock.advance(Duration::from_secs(90));
     assert_eq!(expired(&jwt(), clock.wall()), Some(Duration::from_secs(90)));

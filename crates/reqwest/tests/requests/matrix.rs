@@ -154,7 +154,7 @@ fn seen(server: &RawServer) -> Vec<String> {
 
 // covers: C-35, C-70
 #[tokio::test]
-async fn only_safe_redirected_requests_are_sent_again() {
+async fn only_safe_redirected_requests_are_retried() {
     for status in STATUSES {
         for to in ["/start", "/other"] {
             for method in [Method::GET, Method::POST] {
@@ -192,7 +192,7 @@ async fn only_safe_redirected_requests_are_sent_again() {
 
 // covers: C-35, C-70
 #[tokio::test]
-async fn what_was_not_redirected_is_sent_again_where_that_is_known() {
+async fn a_request_known_not_to_be_redirected_is_retried() {
     for method in [Method::GET, Method::POST] {
         for scheme in [Scheme::Bearer, Scheme::Dpop] {
             for &kind in KINDS {
@@ -219,7 +219,7 @@ async fn what_was_not_redirected_is_sent_again_where_that_is_known() {
 
 // covers: C-70
 #[tokio::test]
-async fn demands_for_nonces_come_to_an_end() {
+async fn repeated_nonce_demands_are_limited() {
     for &kind in KINDS {
         for (method, most) in [(Method::GET, 6), (Method::POST, 1)] {
             let demands = (0..20).map(|number| refusal(Scheme::Dpop, &format!("nonce-{number}")));
@@ -232,7 +232,7 @@ async fn demands_for_nonces_come_to_an_end() {
 }
 
 #[tokio::test]
-async fn a_redirect_that_nobody_watches_is_not_followed() {
+async fn an_untracked_redirect_is_not_followed() {
     let server = RawServer::start([redirect(302, "/other"), raw::json(200, "")]).await;
     let authorizer = authorizer(Scheme::Bearer, &server);
     let client = TokenClient::new(authorizer, Client::builder().no_proxy()).unwrap();

@@ -48,7 +48,7 @@ fn with(source: Arc<dyn TokenSource>, server: &RawServer, below: Counter) -> Cli
 
 // covers: C-32, C-35, C-36
 #[tokio::test]
-async fn each_request_of_the_client_has_its_token() {
+async fn each_request_of_the_client_has_a_token() {
     let server = RawServer::start([
         raw::json(200, ""),
         raw::http(401, &[], ""),
@@ -133,7 +133,7 @@ impl Middleware for Tracer {
 
 // covers: C-35
 #[tokio::test]
-async fn the_extensions_of_a_request_are_sent_again() {
+async fn a_retry_has_the_extensions_of_the_request() {
     let server = RawServer::start([raw::http(401, &[], ""), raw::json(200, "")]).await;
     let authorizer = allow(Arc::new(Mint::default()), &server).build().unwrap();
     let tracer = Tracer::default();
@@ -151,7 +151,7 @@ async fn the_extensions_of_a_request_are_sent_again() {
 
 // covers: C-37
 #[tokio::test]
-async fn the_token_error_is_inside_of_the_clients_error() {
+async fn the_middleware_error_contains_the_token_error() {
     let server = RawServer::always(raw::json(200, "")).await;
     let other = RawServer::always(raw::json(200, "")).await;
     let down = ScriptedSource::new([Err(TokenError::unavailable("the server is down"))]);

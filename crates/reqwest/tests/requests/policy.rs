@@ -69,7 +69,7 @@ impl TokenSource for AtOnce {
 
 // covers: F-66
 #[tokio::test]
-async fn a_token_is_taken_when_the_request_is_sent_and_not_before() {
+async fn the_token_is_obtained_when_the_request_is_sent() {
     let server = RawServer::always(raw::json(200, "")).await;
     let source = Arc::new(AtOnce::default());
     let authorizer = allow(source.clone(), &server).build().unwrap();
@@ -82,7 +82,7 @@ async fn a_token_is_taken_when_the_request_is_sent_and_not_before() {
 
 // covers: C-36
 #[tokio::test]
-async fn a_token_with_too_few_scopes_is_not_fetched_again() {
+async fn insufficient_scope_does_not_fetch_another_token() {
     let challenge = r#"Bearer error="insufficient_scope", scope="orders.write orders.read""#;
     let reply = raw::http(403, &[("www-authenticate", challenge)], "no");
     let server = RawServer::always(reply).await;
@@ -100,7 +100,7 @@ async fn a_token_with_too_few_scopes_is_not_fetched_again() {
 
 // covers: C-37, I-02
 #[tokio::test]
-async fn no_other_origin_gets_a_request() {
+async fn another_origin_gets_no_request() {
     let (ours, other) = (
         RawServer::always(raw::json(200, "")).await,
         RawServer::always(raw::json(200, "")).await,
@@ -118,7 +118,7 @@ async fn no_other_origin_gets_a_request() {
 }
 
 #[tokio::test]
-async fn an_existing_header_stays_by_default() {
+async fn an_existing_header_is_kept_by_default() {
     let server = RawServer::always(raw::json(200, "")).await;
     let authorizer = || allow(Arc::new(Mint::default()), &server);
     for authorizer in [authorizer(), authorizer().replace_authorization()] {
@@ -132,7 +132,7 @@ async fn an_existing_header_stays_by_default() {
 }
 
 #[tokio::test]
-async fn a_request_asks_for_a_token_of_its_own() {
+async fn a_request_can_set_its_own_token_request() {
     let server = RawServer::always(raw::json(200, "")).await;
     let authorizer = allow(Arc::new(Mint::default()), &server).build().unwrap();
     let wanted = TokenRequest::new().with_scopes("orders.write".parse().unwrap());

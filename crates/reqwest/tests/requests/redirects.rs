@@ -56,7 +56,7 @@ async fn reqwest_drops_the_header_at_another_host_or_port() {
 
 // covers: C-37, I-04
 #[tokio::test]
-async fn the_header_does_not_come_back_by_way_of_another_origin() {
+async fn the_header_is_not_restored_after_a_foreign_redirect() {
     let third = RawServer::always(raw::json(200, "")).await;
     let second = RawServer::always(redirect(307, &third.url("/"))).await;
     let first = RawServer::always(redirect(307, &second.url("/"))).await;
@@ -79,7 +79,7 @@ async fn the_header_does_not_come_back_by_way_of_another_origin() {
 
 // covers: C-37, I-04
 #[tokio::test]
-async fn a_client_that_stays_where_it_is_hands_the_redirect_on() {
+async fn a_redirect_to_another_origin_is_returned_to_the_caller() {
     let other = RawServer::always(raw::json(200, "")).await;
     let api = RawServer::start([redirect(302, "/there"), redirect(307, &other.url("/"))]).await;
     let authorizer = allow(Arc::new(Mint::default()), &api).build().unwrap();
@@ -99,7 +99,7 @@ async fn a_client_that_stays_where_it_is_hands_the_redirect_on() {
 
 // covers: C-35
 #[tokio::test]
-async fn a_refusal_from_elsewhere_is_not_about_the_token() {
+async fn a_refusal_from_another_origin_keeps_the_token() {
     let other = RawServer::always(refused()).await;
     let api = RawServer::always(redirect(302, &other.url("/"))).await;
     let mint = Arc::new(Mint::default());
@@ -117,7 +117,7 @@ async fn a_refusal_from_elsewhere_is_not_about_the_token() {
 
 // covers: C-35
 #[tokio::test]
-async fn what_was_redirected_is_not_sent_again() {
+async fn a_redirected_request_is_not_retried() {
     // The order may have been placed already: only the redirect's target was refused.
     let api = RawServer::start([redirect(303, "/orders/1"), refused()]).await;
     let mint = Arc::new(Mint::default());

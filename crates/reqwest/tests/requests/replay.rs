@@ -27,7 +27,7 @@ fn token(text: &str) -> AccessToken {
 
 // covers: C-35
 #[tokio::test]
-async fn a_body_in_memory_is_sent_again_with_all_headers() {
+async fn a_retry_has_the_body_and_all_headers() {
     let server = RawServer::start([refused(), raw::json(200, "")]).await;
     let authorizer = allow(Arc::new(Mint::default()), &server).build().unwrap();
     let client = TokenClient::new(authorizer, Client::builder().no_proxy()).unwrap();
@@ -45,7 +45,7 @@ async fn a_body_in_memory_is_sent_again_with_all_headers() {
 
 // covers: C-35
 #[tokio::test]
-async fn the_version_and_the_timeout_stay() {
+async fn a_retry_has_the_version_and_the_timeout() {
     let server = RawServer::start([refused(), Reply::nothing().then_stall()]).await;
     let authorizer = allow(Arc::new(Mint::default()), &server).build().unwrap();
     let get = client()
@@ -84,7 +84,7 @@ async fn a_stream_is_sent_once_and_the_next_call_has_a_new_token() {
 }
 
 #[tokio::test]
-async fn the_same_token_is_not_sent_again() {
+async fn a_refused_token_is_not_sent_again() {
     let server = RawServer::always(refused()).await;
     let source = Arc::new(StaticSource::new(token("the-only-one")));
     let authorizer = allow(source, &server).build().unwrap();
@@ -93,7 +93,7 @@ async fn the_same_token_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn without_another_token_the_caller_gets_the_reason() {
+async fn without_another_token_the_caller_gets_the_refusal() {
     let server = RawServer::always(refused()).await;
     let revoked = TokenError::credentials_refused("the client was refused");
     let source = Arc::new(ScriptedSource::new([Ok(token("first")), Err(revoked)]));
@@ -107,7 +107,7 @@ async fn without_another_token_the_caller_gets_the_reason() {
 }
 
 #[tokio::test]
-async fn what_reqwest_says_is_handed_on() {
+async fn errors_of_reqwest_are_returned() {
     let server = RawServer::always(Reply::nothing().then_reset()).await;
     let authorizer = allow(Arc::new(Mint::default()), &server).build().unwrap();
     let error = get(&server, &authorizer).await.unwrap_err();

@@ -3,7 +3,7 @@ use hallpass_testkit::leak;
 use super::*;
 
 #[tokio::test]
-async fn a_program_that_is_not_there_is_named() {
+async fn a_missing_program_is_named() {
     let source = CommandSecret::new("hallpass-no-such-program", ["CANARY"]);
     let error = source.secret().await.unwrap_err();
     let shown = leak::error_chain(&error);
@@ -17,7 +17,7 @@ async fn a_program_that_is_not_there_is_named() {
 
 /// A program on an unresponsive file system ties up one thread only.
 #[tokio::test(start_paused = true)]
-async fn a_program_that_hangs_holds_one_thread_until_a_deadline() {
+async fn a_hanging_program_uses_one_thread_and_times_out() {
     let source = CommandSecret::new("hallpass-no-such-program", [""; 0]);
     let loading = source.0.get_ref().turn.try_take().unwrap();
     let error = source.secret().await.unwrap_err();
@@ -40,7 +40,7 @@ fn debug_counts_the_arguments() {
 }
 
 #[test]
-fn outside_of_a_runtime_it_says_so() {
+fn a_call_outside_of_a_runtime_is_an_error() {
     let source = CommandSecret::new("get", [""; 0]);
     let mut future = std::pin::pin!(source.secret());
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -64,7 +64,7 @@ mod unix {
 
     // covers: F-106
     #[tokio::test]
-    async fn what_it_prints_is_the_secret() {
+    async fn the_output_is_the_secret() {
         let cat = CommandSecret::new("/bin/echo", [" two  words ", "$HOME;`id`"]);
         let secret = cat.secret().await.unwrap();
         assert_eq!(secret.expose(), " two  words  $HOME;`id`");
@@ -74,15 +74,15 @@ mod unix {
     }
 
     #[tokio::test]
-    async fn it_fails_with_its_code_and_shows_no_output() {
+    async fn a_failure_shows_the_exit_code_and_no_output() {
         for (script, expect) in [
             (
                 "echo CANARY; echo CANARY >&2; exit 3",
                 "ended with exit code 3",
             ),
-            ("echo CANARY; kill -9 $$", "was ended by a signal"),
+            ("echo CANARY; kill -9 $$", "was terminated by a signal"),
             ("true", "is empty"),
-            ("printf 'CANARY\\377'", "not UTF-8"),
+            ("printf 'CANARY\\377'", "not valid UTF-8"),
             ("yes CANARY", "more than 65536 bytes"),
             ("exec >&-; exit 0", "is empty"),
         ] {
@@ -99,14 +99,14 @@ mod unix {
 
     /// A background process keeps the pipe open after the command has exited.
     #[tokio::test]
-    async fn a_process_that_it_leaves_behind_is_not_waited_for() {
+    async fn a_left_background_process_is_not_awaited() {
         let folder = Folder::new();
         let pid = folder.path().join("pid");
         let behind = |script: &str| {
             let pid = pid.display();
             shell(&format!("sleep 1000 & echo $! > {pid}; {script}"))
                 .timeout(Duration::from_secs(500))
-                .remember(Duration::ZERO)
+                .lifetime(Duration::ZERO)
         };
         let long = "x".repeat(5_000);
         for (script, expect) in [
@@ -135,13 +135,13 @@ mod unix {
 
     // covers: F-110
     #[tokio::test]
-    async fn it_runs_once_in_its_time_and_again_after_a_refusal() {
+    async fn it_runs_once_per_lifetime_and_after_a_refusal() {
         let folder = Folder::new();
         let runs = folder.path().join("runs");
         let clock = ManualClock::new();
         let script = format!("echo x >> {0}; wc -l < {0} | tr -d ' '", runs.display());
         let source = shell(&script)
-            .remember(Duration::from_secs(60))
+            .lifetime(Duration::from_secs(60))
             .clock(clock.clone());
         let run = async || source.secret().await.unwrap().expose().to_owned();
         for _ in 0..10 {
@@ -180,7 +180,7 @@ mod linux {
     }
 
     #[tokio::test]
-    async fn it_is_killed_when_its_time_is_over_or_nobody_waits() {
+    async fn it_is_killed_on_timeout_or_cancellation() {
         let folder = Folder::new();
         let path = folder.path().join("pid");
         let script = format!("echo $$ > {}; echo CANARY; exec sleep 1000", path.display());
@@ -217,20 +217,20 @@ mod windows {
 
     // covers: F-106
     #[tokio::test]
-    async fn what_it_prints_is_the_secret() {
+    async fn the_output_is_the_secret() {
         let printed = CommandSecret::new("cmd", ["/d", "/c", "echo s3cr3t"]);
         assert_eq!(printed.secret().await.unwrap().expose(), "s3cr3t");
     }
 
     #[tokio::test]
-    async fn a_script_gets_its_arguments_as_they_are() {
+    async fn a_script_gets_its_arguments_unchanged() {
         let folder = Folder::new();
         let printed = script(&folder, "echo %~1/%2").secret().await.unwrap();
         assert_eq!(printed.expose(), "one two/\"x&echo CANARY\"");
     }
 
     #[tokio::test]
-    async fn it_fails_with_its_code_and_shows_no_output() {
+    async fn a_failure_shows_the_exit_code_and_no_output() {
         let folder = Folder::new();
         for (lines, expect) in [
             ("echo CANARY\r\nexit 3", "ended with exit code 3"),
@@ -245,7 +245,7 @@ mod windows {
 
     // covers: F-99
     #[tokio::test]
-    async fn an_argument_that_no_script_can_take_is_refused_and_not_shown() {
+    async fn an_argument_unsafe_for_a_script_is_rejected_and_not_shown() {
         let folder = Folder::new();
         let path = folder.write("x.cmd", "@exit 0");
         let error = CommandSecret::new(path, ["CANARY\r\n"]).secret().await;
@@ -255,7 +255,7 @@ mod windows {
     }
 
     #[tokio::test]
-    async fn it_is_killed_when_its_time_is_over() {
+    async fn it_is_killed_on_timeout() {
         // A loop with step 0 never ends.
         let slow = CommandSecret::new("cmd", ["/d", "/c", "for /l %i in (0,0,1) do @rem"]);
         let slow = slow.timeout(Duration::from_millis(300));

@@ -60,7 +60,7 @@ fn write(path: &Path, content: &[u8], place: &str) -> Result<TemporaryFile, Secr
     let before = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_symlink() => {
             return Err(SecretError::new(format!(
-                "{place} is a symbolic link, which would be replaced and not what it leads to; give the path of the file itself"
+                "{place} is a symbolic link, which the write would replace; set the path of its target"
             )));
         }
         Ok(metadata) if !metadata.is_file() => {
@@ -214,10 +214,10 @@ fn cannot(place: &str, error: &io::Error) -> SecretError {
     SecretError::new(match error.kind() {
         io::ErrorKind::NotFound => format!("{place} cannot be written: its folder is missing"),
         io::ErrorKind::PermissionDenied if cfg!(windows) => format!(
-            "{place} cannot be replaced by this user; close what has it open, or let this user write in the folder, where a new file is put in its place"
+            "{place} cannot be replaced by this user; close the programs that have it open, or allow this user to write in its folder, where the new file is created"
         ),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => format!(
-            "{place} cannot be replaced by this user; let it write in the folder, where a new file is put in its place"
+            "{place} cannot be replaced by this user; allow this user to write in its folder, where the new file is created"
         ),
         _ => format!("{place} cannot be written: {error}"),
     })

@@ -20,7 +20,7 @@ async fn fails(source: &FileSecret) -> String {
 
 // covers: F-105, F-108, F-109
 #[tokio::test]
-async fn what_cannot_be_read_is_named_by_its_path() {
+async fn an_unreadable_file_is_reported_with_its_path() {
     let folder = Folder::new();
     let missing = FileSecret::new(folder.path().join("missing"));
     assert!(fails(&missing).await.contains("is missing"));
@@ -31,14 +31,14 @@ async fn what_cannot_be_read_is_named_by_its_path() {
     let long = FileSecret::new(folder.write("long", "CANARY".repeat(20_000)));
     assert!(fails(&long).await.contains("more than 65536 bytes"));
     let odd = FileSecret::new(folder.write("odd", b"CANARY\xff"));
-    assert!(fails(&odd).await.contains("not UTF-8"));
+    assert!(fails(&odd).await.contains("not valid UTF-8"));
     let directory = FileSecret::new(folder.path());
-    assert!(fails(&directory).await.contains("no regular file"));
+    assert!(fails(&directory).await.contains("not a regular file"));
 }
 
 // covers: F-107
 #[tokio::test]
-async fn what_windows_powershell_writes_is_read_or_reported() {
+async fn files_of_windows_powershell_are_read_or_reported() {
     let folder = Folder::new();
     let utf8 = folder.write("utf8", "\u{feff}s3cr3t\r\n");
     let secret = FileSecret::new(utf8).secret().await.unwrap();
@@ -48,7 +48,7 @@ async fn what_windows_powershell_writes_is_read_or_reported() {
         .flat_map(u16::to_le_bytes)
         .collect();
     let redirected = FileSecret::new(folder.write("utf16", utf16));
-    assert!(fails(&redirected).await.contains("write it again as UTF-8"));
+    assert!(fails(&redirected).await.contains("save it again as UTF-8"));
 }
 
 /// Windows, where one program can lock a file against others.
@@ -59,7 +59,7 @@ mod windows {
     use super::*;
 
     #[tokio::test]
-    async fn a_locked_file_is_waited_for_and_then_reported() {
+    async fn a_locked_file_is_retried_and_then_reported() {
         let folder = Folder::new();
         let path = folder.write("secret", "first\n");
         let source = FileSecret::new(&path);
@@ -97,18 +97,18 @@ mod unix {
 
     // covers: F-105
     #[tokio::test]
-    async fn a_folder_a_fifo_and_a_device_are_refused_without_waiting() {
+    async fn folders_fifos_and_devices_are_rejected_without_blocking() {
         let folder = Folder::new();
         let fifo = folder.fifo("fifo");
         for path in [folder.path(), &fifo, Path::new("/dev/zero")] {
             let error = fails(&FileSecret::new(path)).await;
-            assert!(error.contains("no regular file"), "{error}");
+            assert!(error.contains("not a regular file"), "{error}");
         }
     }
 
     // covers: F-112
     #[tokio::test]
-    async fn a_file_for_everyone_is_logged_once_or_refused() {
+    async fn a_world_accessible_file_is_logged_once_or_rejected() {
         let folder = Folder::new();
         let path = folder.write("secret", "CANARY\n");
         let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
@@ -118,22 +118,21 @@ mod unix {
         for quiet in [0o600, 0o640, 0o400] {
             mode(quiet);
             // On this thread, since the capture sees no other one.
-            source.0.look().unwrap();
-            strict.0.look().unwrap();
+            source.0.reread().unwrap();
+            strict.0.reread().unwrap();
         }
         assert!(!capture.text().contains("everyone"), "{}", capture.text());
         for open in [0o644, 0o604, 0o602] {
             mode(open);
             for _ in 0..3 {
-                source.0.look().unwrap();
+                source.0.reread().unwrap();
             }
             let error = fails(&strict).await;
             assert!(error.contains(&format!("has mode {open:04o}")), "{error}");
         }
         let text = capture.text();
         assert_eq!(
-            text.matches("everyone may read or write the secret file")
-                .count(),
+            text.matches("secret file accessible to every user").count(),
             1
         );
         assert!(
@@ -176,7 +175,7 @@ mod unix {
 
     // covers: F-111, I-10
     #[test]
-    fn a_volume_that_is_swapped_at_each_reading_is_read_whole() {
+    fn a_volume_replaced_during_reads_is_read_consistently() {
         const READINGS: usize = 500;
         let volume = Volume::new();
         let source = FileSecret::new(volume.path());
@@ -242,7 +241,7 @@ async fn looked(source: &FileSecret) -> u64 {
 
 // covers: F-98
 #[tokio::test]
-async fn asking_for_the_epoch_has_the_file_read_now_and_then() {
+async fn the_epoch_check_rereads_the_file_at_intervals() {
     let folder = Folder::new();
     let clock = ManualClock::new();
     let source = FileSecret::new(folder.write("secret", "first")).clock(clock.clone());
@@ -265,7 +264,7 @@ async fn asking_for_the_epoch_has_the_file_read_now_and_then() {
 
 /// With an unresponsive network file system, the process has threads left.
 #[test]
-fn a_mount_that_hangs_holds_one_thread_and_has_a_deadline() {
+fn a_hanging_mount_uses_one_thread_and_times_out() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -340,7 +339,7 @@ async fn debug_shows_the_path_and_no_secret() {
 
 /// Without a runtime, the file is read on the caller's thread.
 #[test]
-fn it_is_read_without_a_runtime_too() {
+fn the_file_can_be_read_without_a_runtime() {
     let folder = Folder::new();
     let source = FileSecret::new(folder.write("secret", "s3cr3t"));
     let mut future = std::pin::pin!(source.secret());

@@ -22,7 +22,7 @@ async fn a_secret_is_read_once_and_again_after_a_refusal() {
     let (store, entry) = keychain();
     let clock = ManualClock::new();
     let source = source(&store)
-        .remember(Duration::from_secs(60))
+        .lifetime(Duration::from_secs(60))
         .clock(clock.clone());
     entry.set_password("first\n").unwrap();
     let first = source.secret().await.unwrap();
@@ -39,7 +39,7 @@ async fn a_secret_is_read_once_and_again_after_a_refusal() {
 
 /// A keychain that waits for a person is read once, however many calls time out.
 #[tokio::test(start_paused = true)]
-async fn a_keychain_that_waits_is_asked_once_and_has_a_deadline() {
+async fn a_blocked_keychain_is_called_once_and_times_out() {
     use std::sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -86,9 +86,9 @@ async fn a_keychain_that_waits_is_asked_once_and_has_a_deadline() {
 }
 
 #[tokio::test]
-async fn a_keychain_that_was_locked_leaves_the_secret_that_was_read() {
+async fn a_locked_keychain_leaves_the_cached_secret() {
     let (store, entry) = keychain();
-    let source = source(&store).remember(Duration::ZERO);
+    let source = source(&store).lifetime(Duration::ZERO);
     entry.set_password("s3cr3t").unwrap();
     let secret = source.secret().await.unwrap();
     let lock = || {
@@ -104,7 +104,7 @@ async fn a_keychain_that_was_locked_leaves_the_secret_that_was_read() {
 
 // covers: F-99, F-100, F-102
 #[tokio::test]
-async fn each_failure_says_what_to_do_and_repeats_nothing() {
+async fn each_failure_has_a_remedy_and_shows_no_secret() {
     let (store, entry) = keychain();
     let source = source(&store);
     let failure = async || {
@@ -114,12 +114,12 @@ async fn each_failure_says_what_to_do_and_repeats_nothing() {
         leak::assert_clean(&shown, "CANARY");
         shown
     };
-    assert!(failure().await.contains("is not there"));
+    assert!(failure().await.contains("does not exist"));
     entry.set_password("CANARY").unwrap();
     let platform = || Box::new(std::io::Error::other("CANARY"));
     for (error, expect) in [
         (Error::NoStorageAccess(platform()), "is locked"),
-        (Error::PlatformFailure(platform()), "does not answer"),
+        (Error::PlatformFailure(platform()), "does not respond"),
         (Error::BadEncoding(b"CANARY".to_vec()), "is not UTF-8"),
         (
             Error::BadDataFormat(b"CANARY".to_vec(), platform()),
@@ -155,7 +155,7 @@ async fn debug_shows_names_and_no_secret() {
 /// Reads the keychain of the machine that runs the tests, which may be locked or missing. It neither panics nor hangs.
 #[cfg(any(target_os = "linux", windows))]
 #[tokio::test]
-async fn the_systems_own_keychain_is_asked() {
+async fn the_system_keychain_is_read() {
     let source = KeychainSecret::new("hallpass-test-of-no-such-service", "nobody");
     let error = source.secret().await.unwrap_err();
     let shown = leak::error_chain(&error);
@@ -168,7 +168,7 @@ async fn the_systems_own_keychain_is_asked() {
 /// Uses the Credential Manager of the account that runs the tests, under a unique name.
 #[cfg(windows)]
 #[tokio::test]
-async fn what_cmdkey_stores_is_found() {
+async fn a_secret_stored_by_cmdkey_is_found() {
     let service = format!("hallpass-test-{}", std::process::id());
     let store: Arc<CredentialStore> = windows_native_keyring_store::Store::new().unwrap();
     // The target from the table in the type's documentation.

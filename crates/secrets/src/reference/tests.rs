@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn each_scheme_is_read_and_shown() {
+fn each_scheme_is_parsed_and_displayed() {
     for (text, shown) in [
         ("env:CLIENT_SECRET", "env:CLIENT_SECRET"),
         ("env:_x9", "env:_x9"),
@@ -59,14 +59,14 @@ fn a_command_is_split_at_spaces_or_is_an_array() {
 
 /// Each holds the canary where a secret or a part of one could be.
 #[test]
-fn an_invalid_reference_is_an_error_without_its_text() {
+fn an_error_does_not_show_the_invalid_reference() {
     for (text, expect) in [
-        ("CANARY", "no reference"),
-        ("", "no reference"),
-        ("CANARY:value", "no reference"),
-        ("ENV:CANARY", "no reference"),
-        ("http://CANARY.example", "no reference"),
-        (":CANARY", "no reference"),
+        ("CANARY", "not a secret reference"),
+        ("", "not a secret reference"),
+        ("CANARY:value", "not a secret reference"),
+        ("ENV:CANARY", "not a secret reference"),
+        ("http://CANARY.example", "not a secret reference"),
+        (":CANARY", "not a secret reference"),
         ("env:", "name of a variable"),
         ("env:CANARY-x", "name of a variable"),
         ("env:9CANARY", "name of a variable"),
@@ -106,7 +106,7 @@ fn an_invalid_reference_is_an_error_without_its_text() {
 }
 
 #[test]
-fn a_file_is_named_by_its_path_alone_too() {
+fn an_absolute_path_alone_is_a_file_reference() {
     let path = std::env::temp_dir().join("client-secret");
     let path = path.to_str().unwrap();
     let named = SecretReference::from_file(path).unwrap();
@@ -123,7 +123,7 @@ fn a_file_is_named_by_its_path_alone_too() {
 
 #[cfg(all(unix, feature = "command"))]
 #[tokio::test]
-async fn a_commands_time_is_set_by_its_reference() {
+async fn a_reference_sets_the_timeout_of_a_command() {
     let reference: SecretReference = "command:sleep 1000".parse().unwrap();
     let source = reference.command_timeout(Duration::ZERO).open().unwrap();
     let error = source.secret().await.unwrap_err();
@@ -131,7 +131,7 @@ async fn a_commands_time_is_set_by_its_reference() {
 }
 
 #[tokio::test]
-async fn an_open_reference_yields_its_secret() {
+async fn an_opened_reference_returns_its_secret() {
     let folder = crate::folder::Folder::new();
     let path = folder.write("secret", "from a file\n");
     for (text, expect) in [
@@ -144,7 +144,7 @@ async fn an_open_reference_yields_its_secret() {
 }
 
 #[test]
-fn a_feature_that_is_off_is_named() {
+fn a_disabled_feature_is_named() {
     for (feature, on, text) in [
         ("command", cfg!(feature = "command"), "command:true"),
         ("keychain", cfg!(feature = "keychain"), "keychain:orders/me"),
@@ -161,7 +161,7 @@ fn a_feature_that_is_off_is_named() {
 
 proptest! {
     #[test]
-    fn no_text_is_too_odd(text in "(env|file|command|systemd|keychain|vault)?:?\\PC{0,30}") {
+    fn any_text_is_handled(text in "(env|file|command|systemd|keychain|vault)?:?\\PC{0,30}") {
         if let Ok(reference) = text.parse::<SecretReference>() {
             prop_assert!(text.contains(':'));
             let _ = reference.to_string();

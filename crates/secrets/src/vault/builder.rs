@@ -4,7 +4,7 @@ use hallpass_core::{Clock, Secret, SecretError, SecretSource, is_loopback_host};
 use reqwest::{Certificate, Client, Url, header::HeaderValue, redirect};
 
 use super::{kv::Kv, secret::VaultSecret};
-use crate::{FileSecret, Remembered, regular_file::read_file_within};
+use crate::{CachedSecret, FileSecret, regular_file::read_file_within};
 
 /// Timeout for reading `VAULT_CACERT`, whose caller is not async.
 const CACERT_READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ impl VaultSecretBuilder {
             (None, Some(home)) => Arc::new(FileSecret::new(home.join(".vault-token"))),
             (None, None) => {
                 return Err(SecretError::new(
-                    "there is no token for Vault; set `VAULT_TOKEN`, or `HOME` to a folder with the file `.vault-token`",
+                    "no token for Vault; set `VAULT_TOKEN`, or `HOME` to a folder with the file `.vault-token`",
                 ));
             }
         };
@@ -101,7 +101,7 @@ impl VaultSecretBuilder {
     }
 
     /// Sets how long the secret is cached. Default: 5 minutes; zero fetches it for each token request.
-    pub fn remember(mut self, lifetime: Duration) -> Self {
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self
     }
@@ -181,11 +181,11 @@ impl VaultSecretBuilder {
                 "add it with `add_root_certificates_pem`"
             },
         };
-        let mut remembered = Remembered::new(kv, self.lifetime);
+        let mut cached = CachedSecret::new(kv, self.lifetime);
         if let Some(clock) = self.clock {
-            remembered = remembered.clock(clock);
+            cached = cached.clock(clock);
         }
-        Ok(VaultSecret(remembered))
+        Ok(VaultSecret(cached))
     }
 
     /// Returns `{address}/v1/{mount}/data/{path}`, with each part encoded.
@@ -207,7 +207,7 @@ impl VaultSecretBuilder {
         match url.scheme() {
             "https" => {}
             "http" if self.allow_http_on_loopback && is_loopback(&url) => {
-                tracing::warn!(host = url.host_str(), "plain HTTP to Vault");
+                tracing::warn!(host = url.host_str(), "unencrypted connection to Vault");
             }
             "http" if is_loopback(&url) => {
                 return Err(wrong(

@@ -8,7 +8,7 @@ use reqwest::{Client, StatusCode, Url, header::HeaderValue};
 use tokio::time;
 use zeroize::Zeroizing;
 
-use super::answer;
+use super::response;
 
 /// A field of a KV version 2 secret, read at each call.
 pub(super) struct Kv {
@@ -36,7 +36,7 @@ impl SecretSource for Kv {
                 (status, body) = self.exchange(&again).await?;
             }
         }
-        answer::read(status, &body, &self.name, &self.field)
+        response::read(status, &body, &self.name, &self.field)
     }
 }
 
@@ -82,14 +82,14 @@ impl Kv {
                 .await
                 .map_err(|error| self.unreachable(&error))?
             {
-                if body.len() + chunk.len() > answer::MAX_BYTES {
+                if body.len() + chunk.len() > response::MAX_BYTES {
                     return Err(SecretError::new(format!(
                         "the response for {} is longer than {} bytes",
                         self.name,
-                        answer::MAX_BYTES
+                        response::MAX_BYTES
                     )));
                 }
-                answer::append(&mut body, &chunk);
+                response::append(&mut body, &chunk);
             }
             Ok((response.status(), body))
         };
@@ -116,7 +116,7 @@ impl Kv {
         let reason = if error.is_dns() {
             "the host's name could not be resolved; check the address"
         } else if error.is_connect() {
-            "no connection could be made; check the address, and that the server is running"
+            "the connection failed; check the address, and that the server is running"
         } else {
             "the connection was lost"
         };

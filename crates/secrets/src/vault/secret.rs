@@ -1,13 +1,13 @@
 use std::fmt;
 
 use super::kv::Kv;
-use crate::{Remembered, forward::forward};
+use crate::{CachedSecret, forward::forward};
 
 /// A secret in HashiCorp Vault or OpenBao: one field of a KV version 2 secret, in its newest version.
 ///
 /// The request goes over HTTPS and carries a token from any secret source: an agent's file, a variable. If Vault
 /// refuses the token, it is read again, and the request is retried once if the token changed. The secret is
-/// [cached](Remembered) for five minutes by default, and fetched again at once when the authorization server refuses
+/// [cached](CachedSecret) for five minutes by default, and fetched again at once when the authorization server refuses
 /// it. While Vault is sealed or down, or its token has expired, the secret that was read last is used. One trailing
 /// line end of the field is removed, as with a file.
 ///
@@ -22,7 +22,7 @@ use crate::{Remembered, forward::forward};
 ///     .build()?;
 /// # Ok::<(), hallpass_core::SecretError>(())
 /// ```
-pub struct VaultSecret(pub(super) Remembered<Kv>);
+pub struct VaultSecret(pub(super) CachedSecret<Kv>);
 
 forward!(VaultSecret);
 

@@ -66,7 +66,7 @@ async fn requests(server: &MockServer) -> usize {
 }
 
 #[tokio::test]
-async fn a_field_is_asked_for_as_the_api_wants_it() {
+async fn a_field_is_requested_as_the_api_specifies() {
     let server = MockServer::start().await;
     Mock::given(method("GET"))
         .and(path("/gate/v1/team/kv/data/a%20b/c"))
@@ -88,7 +88,7 @@ async fn a_field_is_asked_for_as_the_api_wants_it() {
 
 // covers: F-34, F-55, F-99, F-100
 #[tokio::test]
-async fn each_refusal_says_what_to_do_and_repeats_nothing() {
+async fn each_rejection_has_a_remedy_and_shows_no_secret() {
     for (answer, expect, transient) in [
         (
             refusal(400, &["missing client token CANARY"]),
@@ -100,7 +100,7 @@ async fn each_refusal_says_what_to_do_and_repeats_nothing() {
             "policy allows `read`",
             false,
         ),
-        (refusal(404, &[]), "is not there", false),
+        (refusal(404, &[]), "does not exist", false),
         (
             deleted("2026-03-22T02:36:43.986212308Z", false),
             "was deleted in its newest version, 4",
@@ -113,40 +113,40 @@ async fn each_refusal_says_what_to_do_and_repeats_nothing() {
         ),
         (
             refusal(412, &["required index state not present"]),
-            "behind another one",
+            "has not replicated",
             true,
         ),
         (
             refusal(429, &["request rate limit exceeded"]),
-            "fewer requests",
+            "limits the request rate",
             true,
         ),
         (refusal(473, &[]), "on standby", true),
         (
             refusal(500, &["1 error occurred: CANARY"]),
-            "Vault failed",
+            "a server error",
             true,
         ),
         (refusal(503, &["Vault is sealed"]), "is sealed", true),
         (refusal(418, &["CANARY"]), "HTTP 418", false),
         (
             ResponseTemplate::new(200).set_body_string("<html>CANARY"),
-            "no secret",
+            "no secret;",
             false,
         ),
         (
             ResponseTemplate::new(200).set_body_string(r#"{"data":{"data":{"key":CANARY"#),
-            "no secret",
+            "no secret;",
             false,
         ),
         (
             ResponseTemplate::new(200).set_body_json(json!({"data":null})),
-            "no secret",
+            "no secret;",
             false,
         ),
         (
             ResponseTemplate::new(200).set_body_json(json!({"data":{"data":null}})),
-            "is not there",
+            "does not exist",
             false,
         ),
         (
@@ -161,7 +161,7 @@ async fn each_refusal_says_what_to_do_and_repeats_nothing() {
         ),
         (
             ResponseTemplate::new(200).set_body_json(json!({"data":{"data":{"key":["CANARY"]}}})),
-            "no text",
+            "not a string",
             false,
         ),
         (
@@ -199,7 +199,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_or_slow_is_not_a_refusal() {
+async fn an_unreachable_or_slow_server_is_not_a_rejection() {
     let slow = RawServer::always(Reply::bytes("HTTP/1.1 200 OK\r\n").then_stall()).await;
     let cut = RawServer::always(
         Reply::bytes("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nCANARY").then_close(),
@@ -208,7 +208,7 @@ async fn a_server_that_is_down_or_slow_is_not_a_refusal() {
     for (address, expect) in [
         (slow.url(""), "could not be read within 200ms"),
         (cut.url(""), "the connection was lost"),
-        (raw::refused_url().unwrap(), "no connection could be made"),
+        (raw::refused_url().unwrap(), "the connection failed"),
     ] {
         let source = builder(&address, token()).timeout(Duration::from_millis(200));
         let error = source.build().unwrap().secret().await.unwrap_err();
@@ -220,7 +220,7 @@ async fn a_server_that_is_down_or_slow_is_not_a_refusal() {
 
 // covers: F-110
 #[tokio::test]
-async fn a_token_that_rotated_is_read_again_and_used_once() {
+async fn a_rotated_token_is_read_again_and_used_once() {
     let server = MockServer::start().await;
     Mock::given(header("x-vault-token", "new"))
         .respond_with(found("s3cr3t", 1))
@@ -242,11 +242,11 @@ async fn a_token_that_rotated_is_read_again_and_used_once() {
 
 // covers: F-110
 #[tokio::test]
-async fn a_new_version_is_found_in_time_and_at_once_after_a_refusal() {
+async fn a_new_version_is_found_on_expiry_or_after_a_refusal() {
     let clock = ManualClock::new();
     let server = vault(found("first", 1)).await;
     let source = builder(&server.uri(), token())
-        .remember(60 * SECOND)
+        .lifetime(60 * SECOND)
         .clock(clock.clone());
     let source = source.build().unwrap();
     for _ in 0..10 {
@@ -277,10 +277,10 @@ async fn a_new_version_is_found_in_time_and_at_once_after_a_refusal() {
 
 /// The secret itself was not refused.
 #[tokio::test]
-async fn a_token_that_expired_leaves_the_secret_that_was_read() {
+async fn an_expired_token_leaves_the_cached_secret() {
     let server = vault(found("s3cr3t", 1)).await;
     let token = token();
-    let source = builder(&server.uri(), token.clone()).remember(Duration::ZERO);
+    let source = builder(&server.uri(), token.clone()).lifetime(Duration::ZERO);
     let source = source.build().unwrap();
     let secret = source.secret().await.unwrap();
     let answers = async |answer| {
@@ -324,14 +324,14 @@ async fn neither_secret_nor_token_is_shown_or_traced() {
         leak::assert_clean(text, "hvs.CANARY-token");
     }
     assert!(
-        text.contains("version=7") && text.contains("plain HTTP"),
+        text.contains("version=7") && text.contains("unencrypted connection"),
         "{text}"
     );
     assert!(text.contains("hyper_util"), "nothing was traced");
 }
 
 #[tokio::test]
-async fn server_and_token_are_found_as_vaults_own_command_finds_them() {
+async fn settings_are_found_as_by_the_vault_command() {
     let server = MockServer::start().await;
     for (token, namespace) in [("from-file", None), ("from-variable", Some("team"))] {
         let mut mock = Mock::given(path(PATH)).and(header("x-vault-token", token));
@@ -373,7 +373,7 @@ async fn server_and_token_are_found_as_vaults_own_command_finds_them() {
     let folder = home.path().display().to_string();
     for (path, expect) in [
         ("/no/such/file", "is missing"),
-        (&folder, "is no regular file"),
+        (&folder, "is not a regular file"),
     ] {
         let wrong = [address, ("VAULT_CACERT", path)];
         let error = from(&wrong, Some(home.path())).unwrap_err().to_string();

@@ -31,27 +31,25 @@ pub(super) async fn run(
 ) -> Outcome {
     match rule {
         // The caller has checked it.
-        Rule::YieldsAToken => Ok(()),
-        Rule::LivesForAWhile => lives(token),
-        Rule::ServesManyAtOnce => many(subject).await,
-        Rule::HoldsUpNoOtherRequest => holds_up(subject).await,
-        Rule::SurvivesACallerThatLeaves => leaving(subject).await,
-        Rule::GrantsTheScopesAskedFor => requests::scopes(subject).await,
-        Rule::TellsRequestsApart => requests::apart(subject, token).await,
+        Rule::ReturnsToken => Ok(()),
+        Rule::ReturnsValidToken => lives(token),
+        Rule::SupportsConcurrentCalls => many(subject).await,
+        Rule::ServesRequestsIndependently => holds_up(subject).await,
+        Rule::SurvivesCancellation => leaving(subject).await,
+        Rule::HonoursScopes => requests::scopes(subject).await,
+        Rule::SeparatesRequests => requests::apart(subject, token).await,
         Rule::HonoursResources => requests::resources(subject, token).await,
         Rule::HonoursAudiences => requests::audiences(subject, token).await,
         Rule::HonoursParameters => requests::parameters(subject, token).await,
-        Rule::NamesWrongCredentials => errors::wrong(subject).await,
-        Rule::NamesAServerThatIsDown => errors::down(subject).await,
-        Rule::PassesOnRetryAfter => errors::limited(subject).await,
-        Rule::LeaksNothingInErrors => errors::hide_secrets(subject).await,
-        Rule::LeaksNothingInDebug => {
-            errors::clean(subject, token, &(subject.show)(), "its `Debug`")
-        }
-        Rule::LeaksNothingInTraces => errors::traces(subject, token, capture).await,
-        Rule::HasOnlyLiveTokensReady => ready(subject),
-        Rule::DropsOnlyTheRefusedToken => drops(subject, token),
-        Rule::KeepsItsCredentialEpoch => epoch(subject).await,
+        Rule::ReportsWrongCredentials => errors::wrong(subject).await,
+        Rule::ReportsUnavailableServer => errors::down(subject).await,
+        Rule::ReportsRetryAfter => errors::limited(subject).await,
+        Rule::RedactsErrors => errors::hide_secrets(subject).await,
+        Rule::RedactsDebug => errors::clean(subject, token, &(subject.show)(), "its `Debug`"),
+        Rule::RedactsTraces => errors::traces(subject, token, capture).await,
+        Rule::ReturnsValidReadyToken => ready(subject),
+        Rule::InvalidatesOnlyRefusedToken => drops(subject, token),
+        Rule::MaintainsCredentialEpoch => epoch(subject).await,
     }
 }
 

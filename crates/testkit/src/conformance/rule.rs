@@ -32,38 +32,38 @@ macro_rules! rules {
 
 rules! {
     // covers: C-17, C-18, F-74, F-85
-    /// `token` completes and yields a token.
-    YieldsAToken:
-        "`token` yields a token for the default request, without hanging, blocking its thread or panicking",
+    /// `token` completes and returns a token.
+    ReturnsToken:
+        "`token` returns a token for the default request, without hanging, blocking its thread or panicking",
         "read the error below; give each step a timeout, and never block in an async method";
     // covers: C-21, C-22, F-20, F-66
-    /// The token is live, and expires at some time.
-    LivesForAWhile:
+    /// The token is valid, and its lifetime is limited.
+    ReturnsValidToken:
         "a token is valid when it is returned, its lifetime counts from the start of the request, and it expires within ten years",
         "read the clock before the request is sent, and limit a lifetime that is missing or too long";
     // covers: F-75, I-13
     /// Concurrent calls do not disturb each other.
-    ServesManyAtOnce:
-        "fifty calls at once all get a token",
-        "hold no lock across an await, and limit nothing to one call at a time without a queue";
+    SupportsConcurrentCalls:
+        "fifty concurrent calls all get a token",
+        "hold no lock across an await; if only one call can run at a time, queue the others";
     // covers: F-84
     /// A call for one request does not wait for a call for another one.
-    HoldsUpNoOtherRequest:
+    ServesRequestsIndependently:
         "a call for one request does not wait until a call for another request has ended",
         "hold no lock across an await, or one for each `TokenRequest`";
     // covers: F-72
-    /// A dropped call harms no other.
-    SurvivesACallerThatLeaves:
-        "a call that is dropped halfway leaves the source able to serve the next",
-        "clean up a dropped call with a guard, or do the work in a separate task";
+    /// A cancelled call does not affect the next one.
+    SurvivesCancellation:
+        "after a cancelled call the source serves the next one",
+        "clean up after a cancelled call with a guard, or run the work in a separate task";
     // covers: C-14, C-23, F-36, I-08
     /// The request's scopes reach the server.
-    GrantsTheScopesAskedFor:
+    HonoursScopes:
         "the scopes of the request reach the server, and the token has them; an unavailable scope is refused",
         "send the request's scopes, record what the server granted, and never widen it";
     // covers: C-37, C-62
-    /// No request gets another one's token.
-    TellsRequestsApart:
+    /// A request never gets another request's token.
+    SeparatesRequests:
         "two requests that differ get two tokens",
         "use the whole `TokenRequest` as the key wherever tokens are cached";
     // covers: C-61, C-62
@@ -82,48 +82,48 @@ rules! {
         "an extra parameter reaches the server or is refused, and is never ignored",
         "send the request's parameters, or refuse the request with `TokenError::request_refused` or `configuration`";
     // covers: C-28, F-34
-    /// Wrong credentials are reported as such.
-    NamesWrongCredentials:
+    /// Wrong credentials yield their own kind of error.
+    ReportsWrongCredentials:
         "wrong credentials yield an error of the kind `CredentialsRefused` that is not transient",
         "map `invalid_client` and HTTP 401 to `TokenError::credentials_refused`";
     // covers: F-41, F-55
-    /// An outage is reported as such.
-    NamesAServerThatIsDown:
+    /// An unreachable server yields its own kind of error.
+    ReportsUnavailableServer:
         "a server that cannot be reached yields an error of the kind `Unavailable` that is transient",
         "map failed connections, timeouts and HTTP 5xx to `TokenError::unavailable`";
     // covers: F-52, F-54
-    /// The server's `Retry-After` is passed on.
-    PassesOnRetryAfter:
+    /// The server's `Retry-After` is in the error.
+    ReportsRetryAfter:
         "HTTP 429 yields an error of the kind `Unavailable` that is transient, with the server's `Retry-After`",
         "read `Retry-After`, and add it with `TokenError::with_retry_after`";
     // covers: F-99, F-100, I-01
     /// Errors hold no secret.
-    LeaksNothingInErrors:
+    RedactsErrors:
         "no error shows a secret or a token, at any depth of its source chain",
-        "drop URLs and bodies from the errors of the libraries below, and write a message of your own";
+        "remove URLs and bodies from the errors of libraries, and write your own message";
     // covers: F-99, I-14
     /// `Debug` holds no secret.
-    LeaksNothingInDebug:
+    RedactsDebug:
         "`Debug` of the source shows neither a secret nor a token",
         "write `Debug` by hand for every type that contains one, or store it as a `Secret`";
     // covers: F-101, I-14
     /// Traces hold no secret.
-    LeaksNothingInTraces:
+    RedactsTraces:
         "no span or event, at any level, shows a secret or a token",
         "use `#[instrument(skip_all)]`, and list the fields explicitly";
     // covers: F-63, F-66, C-62
     /// `ready_token` has the same guarantees as `token`.
-    HasOnlyLiveTokensReady:
-        "`ready_token` returns a valid token of exactly that request or none, and needs no runtime",
+    ReturnsValidReadyToken:
+        "`ready_token` returns a valid token for exactly that request or none, and needs no runtime",
         "check the expiry and the whole request at each call, or keep the default implementation";
     // covers: F-81, F-82, C-35
-    /// `invalidate` compares tokens.
-    DropsOnlyTheRefusedToken:
+    /// `invalidate` drops the refused token only.
+    InvalidatesOnlyRefusedToken:
         "`invalidate` drops the token that was refused, and no other",
         "compare with `AccessToken::is_same` before dropping";
     // covers: I-15, F-98
     /// The epoch changes only with the credentials.
-    KeepsItsCredentialEpoch:
+    MaintainsCredentialEpoch:
         "`credential_epoch` changes only with the credentials",
         "increment it when a new secret is read, and only then";
 }

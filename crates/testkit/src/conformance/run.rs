@@ -102,8 +102,8 @@ where
     match (outcome, doing) {
         (Ok(()), _) => Ok(()),
         (Err(Finding::NotChecked(lacks)), _) => Err(violation(lacks, false)),
-        (Err(_), "asked") if rule != Rule::YieldsAToken => {
-            let seen = "the source yields no token, see the rule YieldsAToken";
+        (Err(_), "asked") if rule != Rule::ReturnsToken => {
+            let seen = "the source yields no token, see the rule ReturnsToken";
             Err(violation(seen.to_owned(), false))
         }
         (Err(Finding::Broken(seen)), "made") => {

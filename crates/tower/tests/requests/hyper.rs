@@ -15,7 +15,7 @@ use crate::support::Mint;
 
 // covers: C-32, C-35
 #[tokio::test]
-async fn a_client_of_hyper_sends_the_token_and_retries_once() {
+async fn a_hyper_client_sends_the_token_and_retries_once() {
     let server = RawServer::start([raw::http(401, &[], "no"), raw::json(200, "{}")]).await;
     let authorizer = Authorizer::builder(Arc::new(Mint::new(false)))
         .allow_origin(&server.url(""))

@@ -61,7 +61,7 @@ async fn without_a_replay_the_next_request_has_a_new_token() {
 
 // covers: C-36
 #[tokio::test]
-async fn a_token_with_too_few_scopes_is_not_fetched_again() {
+async fn insufficient_scope_does_not_fetch_another_token() {
     let challenge = r#"Bearer error="insufficient_scope", scope="orders.write""#;
     let api = Api::new([answer(403, &[("www-authenticate", challenge)])]);
     let mint = Arc::new(Mint::default());
@@ -74,7 +74,7 @@ async fn a_token_with_too_few_scopes_is_not_fetched_again() {
 
 // covers: C-37, I-02
 #[tokio::test]
-async fn no_other_origin_gets_a_request() {
+async fn another_origin_gets_no_request() {
     let api = Api::new([answer(200, &[])]);
     let mint = Arc::new(Mint::default());
     let mut service = TokenLayer::new(authorizer(mint.clone())).layer(api.clone());
@@ -103,7 +103,7 @@ async fn no_other_origin_gets_a_request() {
 
 // covers: C-37
 #[tokio::test]
-async fn a_connection_to_one_origin_takes_paths_alone() {
+async fn a_connection_to_one_origin_accepts_relative_uris() {
     let api = Api::new([answer(200, &[])]);
     let layer = TokenLayer::new(authorizer(Arc::new(Mint::default())));
     let mut service = layer
@@ -124,7 +124,7 @@ async fn a_connection_to_one_origin_takes_paths_alone() {
 }
 
 #[tokio::test]
-async fn a_request_asks_for_a_token_of_its_own() {
+async fn a_request_can_set_its_own_token_request() {
     let api = Api::new([answer(200, &[])]);
     let mut service = TokenLayer::new(authorizer(Arc::new(Mint::default()))).layer(api.clone());
     let mut request = get(ORIGIN);

@@ -66,7 +66,7 @@ where
 
 // covers: C-35
 #[tokio::test]
-async fn a_body_is_sent_again_where_it_can_be_had_again() {
+async fn a_body_that_can_be_copied_is_sent_again() {
     let layer = || TokenLayer::new(authorizer(Arc::new(Mint::new(true))));
     assert_eq!(status(layer(), full("")).await, ONCE);
     assert_eq!(status(layer(), Empty::<Bytes>::new()).await, ONCE);
@@ -92,7 +92,7 @@ async fn a_body_is_sent_again_where_it_can_be_had_again() {
 
 // covers: C-35
 #[tokio::test]
-async fn all_of_a_request_is_sent_again() {
+async fn a_retry_has_all_parts_of_the_request() {
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
     let noted = seen.clone();
     let api = service_fn(move |request: Request<String>| {
@@ -138,7 +138,7 @@ async fn get(source: Arc<dyn TokenSource>, api: &Api) -> Result<Response<String>
 }
 
 #[tokio::test]
-async fn the_same_token_is_not_sent_again() {
+async fn a_refused_token_is_not_sent_again() {
     let api = Api::new([invalid_token()]);
     let source = Arc::new(StaticSource::new(token("the-only-one")));
     let response = get(source, &api).await.unwrap();
@@ -147,7 +147,7 @@ async fn the_same_token_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn without_another_token_the_caller_gets_the_reason() {
+async fn without_another_token_the_caller_gets_the_refusal() {
     let api = Api::new([invalid_token()]);
     let revoked = TokenError::credentials_refused("the client was refused");
     let source = Arc::new(ScriptedSource::new([Ok(token("first")), Err(revoked)]));
@@ -159,7 +159,7 @@ async fn without_another_token_the_caller_gets_the_reason() {
 }
 
 #[tokio::test]
-async fn what_the_inner_service_says_is_handed_on() {
+async fn errors_of_the_inner_service_are_returned() {
     let failing = service_fn(async |_: Request<String>| {
         Err::<Response<String>, _>(std::io::Error::other("reset"))
     });
@@ -174,7 +174,7 @@ async fn what_the_inner_service_says_is_handed_on() {
 
 /// While one request waits for its token, the service accepts the next.
 #[tokio::test]
-async fn a_request_that_waits_holds_no_other_back() {
+async fn a_waiting_request_does_not_block_another() {
     let gate = Gate::new();
     let api = Api::new([answer(200, &[]), answer(201, &[])]);
     let source = Arc::new(ScriptedSource::gated([Ok(token("first"))], gate.clone()));
@@ -195,7 +195,7 @@ async fn a_request_that_waits_holds_no_other_back() {
 }
 
 #[test]
-fn the_inner_service_can_be_had_back() {
+fn the_inner_service_can_be_recovered() {
     let layer = TokenLayer::new(authorizer(Arc::new(Mint::new(true))));
     let mut service = layer.layer(7);
     *service.get_mut() += 1;
@@ -243,7 +243,7 @@ impl Service<Request<String>> for Busy {
 
 // covers: F-66
 #[tokio::test]
-async fn a_token_that_expires_while_the_service_is_busy_is_not_sent() {
+async fn a_token_that_expired_before_readiness_is_not_sent() {
     for (wait, second) in [(59, "token-61"), (60, "token-62")] {
         let clock = ManualClock::new();
         let api = Api::new([invalid_token(), answer(200, &[])]);

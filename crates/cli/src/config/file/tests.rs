@@ -98,7 +98,7 @@ fn errors_name_the_line_and_no_value() {
     for (text, says) in [
         (
             "[profile.p]\nclient_secret = \"CANARY\"",
-            "line 2: `client_secret`: this is no reference",
+            "line 2: `client_secret`: this is not a secret reference",
         ),
         ("[profile.p]\nclient_secret = \"CANARY:x\"", "no reference"),
         (

@@ -88,7 +88,7 @@ fn is_as_a_library_writes_it(public: &str, algorithm: Algorithm, pem: &str) {
 
 #[cfg(feature = "aws-lc-rs")]
 #[test]
-fn an_rsa_key_has_the_bits_that_were_asked_for() {
+fn an_rsa_key_has_the_requested_size() {
     for (bits, bytes) in [(2048, 256), (4096, 512)] {
         let (key, _) = SigningKey::generate_rsa(Algorithm::Ps256, bits).unwrap();
         assert_eq!(key.algorithm(), Algorithm::Ps256);
@@ -99,7 +99,7 @@ fn an_rsa_key_has_the_bits_that_were_asked_for() {
 }
 
 #[test]
-fn what_cannot_be_generated_is_an_error() {
+fn an_unsupported_key_cannot_be_generated() {
     for (algorithm, bits, setting) in [
         (Algorithm::Rs256, 1024, "bits"),
         (Algorithm::Ps256, 0, "bits"),
@@ -120,7 +120,7 @@ fn what_cannot_be_generated_is_an_error() {
 }
 
 #[test]
-fn lengths_are_written_as_der_has_them() {
+fn lengths_are_encoded_as_der() {
     for (length, head) in [
         (0, &[0x30, 0][..]),
         (127, &[0x30, 127]),
@@ -135,7 +135,7 @@ fn lengths_are_written_as_der_has_them() {
 }
 
 #[test]
-fn lines_of_pem_are_full() {
+fn pem_lines_have_64_characters() {
     for length in [0, 1, 47, 48, 49, 96, 97] {
         let text = pem("X", &vec![0xff; length]);
         let lines: Vec<&str> = text.lines().collect();

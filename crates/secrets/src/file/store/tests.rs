@@ -25,7 +25,7 @@ fn names(folder: &Folder) -> Vec<String> {
 
 // covers: F-106
 #[tokio::test]
-async fn what_is_saved_is_read_and_nothing_else_is_left() {
+async fn a_saved_secret_is_read_and_no_file_is_left() {
     let folder = Folder::new();
     let store = FileSecret::new(folder.path().join("refresh"));
     for text in ["CANARY-1", " CANARY ", "a\nb", "CANARY\n"] {
@@ -37,7 +37,7 @@ async fn what_is_saved_is_read_and_nothing_else_is_left() {
 
 // covers: I-15
 #[tokio::test]
-async fn what_it_saves_itself_is_no_change_of_its_epoch() {
+async fn saving_does_not_change_the_epoch() {
     let folder = Folder::new();
     let store = FileSecret::new(folder.write("refresh", "CANARY-1\n"));
     store.secret().await.unwrap();
@@ -51,7 +51,7 @@ async fn what_it_saves_itself_is_no_change_of_its_epoch() {
 
 // covers: F-105
 #[tokio::test]
-async fn what_cannot_be_saved_leaves_what_was_there() {
+async fn a_failed_save_leaves_the_old_secret() {
     let folder = Folder::new();
     let nowhere = FileSecret::new(folder.path().join("no/such/folder"));
     assert!(
@@ -63,7 +63,7 @@ async fn what_cannot_be_saved_leaves_what_was_there() {
     assert!(
         fails(&directory, "CANARY")
             .await
-            .contains("no regular file")
+            .contains("not a regular file")
     );
     let store = FileSecret::new(folder.write("refresh", "CANARY-1\n"));
     for wrong in ["CANARY\r", "\u{feff}CANARY"] {
@@ -81,7 +81,7 @@ async fn what_cannot_be_saved_leaves_what_was_there() {
 /// A new file left by a killed process holds a secret. Files of other names or kinds, and recent ones that another
 /// process may be about to rename, stay.
 #[tokio::test]
-async fn what_an_interrupted_save_left_is_removed_by_the_next() {
+async fn the_next_save_removes_files_of_an_interrupted_one() {
     let folder = Folder::new();
     let store = FileSecret::new(folder.path().join("refresh"));
     let old = SystemTime::now() - Duration::from_secs(120);
@@ -126,7 +126,7 @@ mod unix {
 
     // covers: F-112
     #[tokio::test]
-    async fn a_new_file_is_private_and_an_existing_keeps_its_mode() {
+    async fn a_new_file_is_private_and_an_existing_one_keeps_its_mode() {
         let folder = Folder::new();
         let path = folder.path().join("refresh");
         let store = FileSecret::new(&path).strict();
@@ -141,7 +141,7 @@ mod unix {
 
     // covers: F-105
     #[tokio::test]
-    async fn a_symbolic_link_is_an_error_and_stays() {
+    async fn a_symbolic_link_is_an_error_and_is_not_replaced() {
         let folder = Folder::new();
         let file = folder.write("file", "CANARY\n");
         let link = folder.path().join("link");
@@ -153,7 +153,7 @@ mod unix {
     }
 
     #[tokio::test]
-    async fn a_file_that_was_left_by_a_crash_is_in_nobodys_way() {
+    async fn a_file_left_by_a_crash_does_not_block_a_save() {
         let folder = Folder::new();
         let path = folder.path().join("refresh");
         let (_file, left) = TemporaryFile::create(&path).unwrap();

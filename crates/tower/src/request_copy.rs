@@ -5,7 +5,7 @@ use crate::Replay;
 /// A copy of a request without its token, for a retry.
 ///
 /// Not a `Request`: `http` creates one with default parts, which would be dropped again for each request.
-pub(crate) struct Spare<B> {
+pub(crate) struct RequestCopy<B> {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     version: Version,
@@ -14,7 +14,7 @@ pub(crate) struct Spare<B> {
     body: B,
 }
 
-impl<B> Spare<B> {
+impl<B> RequestCopy<B> {
     /// Copies the request; returns `None` if `replay` does not copy its body.
     #[inline]
     pub(crate) fn new(request: &Request<B>, replay: &impl Replay<B>) -> Option<Self> {

@@ -14,7 +14,7 @@ use crate::content;
 pub(crate) const MAX_BYTES: usize = 1 << 20;
 
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct KvResponse<'a> {
     #[serde(borrow)]
     data: Option<Version<'a>>,
 }
@@ -48,42 +48,46 @@ pub(crate) fn read(
         200 => {}
         400 => {
             return inaccessible(
-                "was asked for in a way that Vault refuses; check mount, path and namespace",
+                "was requested in a way that Vault rejects; check mount, path and namespace",
             );
         }
         401 | 403 => {
             return inaccessible(
-                "may not be read with this token; check that it is valid, and that its policy allows `read`",
+                "cannot be read with this token; check that the token is valid and that its policy allows `read`",
             );
         }
         404 => return wrong(missing(body)),
         301..=308 => {
             return inaccessible(
-                "is answered with a redirect, which is not followed; give the address of the active server",
+                "could not be read: the server sent a redirect, which is not followed; set the address of the active server",
             );
         }
-        412 => return unavailable("is not there yet: this server is behind another one"),
+        412 => {
+            return unavailable(
+                "is not available yet: this server has not replicated the latest writes",
+            );
+        }
         429 => {
             return unavailable(
-                "cannot be had: Vault asks for fewer requests, or this server is on standby",
+                "is not available: Vault limits the request rate, or this server is on standby",
             );
         }
-        472 | 473 => return unavailable("cannot be had: this server is on standby"),
-        503 => return unavailable("cannot be had: Vault is sealed, or down for maintenance"),
-        500..=599 => return unavailable("cannot be had: Vault failed"),
+        472 | 473 => return unavailable("is not available: this server is on standby"),
+        503 => return unavailable("is not available: Vault is sealed, or down for maintenance"),
+        500..=599 => return unavailable("is not available: Vault returned a server error"),
         status => {
             return inaccessible(&format!(
-                "was answered with HTTP {status}, which is no answer of Vault's"
+                "could not be read: HTTP {status} is not a response of Vault"
             ));
         }
     }
     // The library's error may quote the body.
-    let Ok(Answer {
+    let Ok(KvResponse {
         data: Some(version),
     }) = serde_json::from_slice(body)
     else {
         return inaccessible(
-            "was answered with what is no secret; check that this is Vault's address",
+            "could not be read: the response holds no secret; check that the address is Vault's",
         );
     };
     let Some(fields) = version.data else {
@@ -95,10 +99,10 @@ pub(crate) fn read(
         ));
     };
     let Ok(text) = serde_json::from_str::<String>(value.get()) else {
-        return wrong(format!("has a field `{field}` that is no text"));
+        return wrong(format!("has a field `{field}` that is not a string"));
     };
     let number = version.metadata.map(|metadata| metadata.version);
-    tracing::debug!(secret = place, version = number, "Vault yielded a secret");
+    tracing::debug!(secret = place, version = number, "secret read from Vault");
     let text = Zeroizing::new(text);
     let place = format!("the field `{field}` of {place}");
     content::secret(text.as_bytes(), &place)
@@ -106,8 +110,8 @@ pub(crate) fn read(
 
 /// Distinguishes a deleted version from a secret that never existed.
 fn missing(body: &[u8]) -> String {
-    let answer = serde_json::from_slice::<Answer<'_>>(body).ok();
-    let metadata = answer.and_then(|answer| answer.data?.metadata);
+    let response = serde_json::from_slice::<KvResponse<'_>>(body).ok();
+    let metadata = response.and_then(|response| response.data?.metadata);
     match metadata {
         Some(metadata) if metadata.destroyed => {
             format!(
@@ -121,7 +125,9 @@ fn missing(body: &[u8]) -> String {
                 metadata.version
             )
         }
-        _ => "is not there; check mount and path, and that the mount is of KV version 2".to_owned(),
+        _ => {
+            "does not exist; check mount and path, and that the mount is of KV version 2".to_owned()
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 use async_trait::async_trait;
 use hallpass_core::{Clock, Secret, SecretError, SecretSource, SystemClock, Timestamp};
 
-/// A cache around a secret source that costs money, time or a person's attention.
+/// A cache around a secret source that costs money, time or user interaction.
 ///
 /// One call at a time reads the source, and concurrent calls share its result. The source is read again when the
 /// cached secret expires, when the source's own epoch changes, and at once when the server
@@ -20,7 +20,7 @@ use hallpass_core::{Clock, Secret, SecretError, SecretSource, SystemClock, Times
 /// ```
 /// use std::time::Duration;
 /// use hallpass_core::{Secret, SecretError, SecretSource, async_trait};
-/// use hallpass_secrets::Remembered;
+/// use hallpass_secrets::CachedSecret;
 ///
 /// #[derive(Debug)]
 /// struct Manager;
@@ -33,9 +33,9 @@ use hallpass_core::{Clock, Secret, SecretError, SecretSource, SystemClock, Times
 ///     }
 /// }
 ///
-/// let source = Remembered::new(Manager, Duration::from_secs(300));
+/// let source = CachedSecret::new(Manager, Duration::from_secs(300));
 /// ```
-pub struct Remembered<S> {
+pub struct CachedSecret<S> {
     source: S,
     lifetime: Duration,
     clock: Arc<dyn Clock>,
@@ -50,9 +50,9 @@ struct Memory {
     read_at: Timestamp,
     source_epoch: u64,
     /// Number of refusals of the cached secret.
-    doubts: u64,
-    /// Value of `doubts` when the cached secret's reading began: a later doubt still holds.
-    answered: u64,
+    refusals: u64,
+    /// Value of `refusals` when the cached secret's reading began: later refusals still count.
+    handled_refusals: u64,
     epoch: u64,
     /// Number of finished readings.
     readings: u64,
@@ -60,7 +60,7 @@ struct Memory {
     failure: Option<SecretError>,
 }
 
-impl<S: SecretSource> Remembered<S> {
+impl<S: SecretSource> CachedSecret<S> {
     /// Caches the secret of `source` for `lifetime`.
     pub fn new(source: S, lifetime: Duration) -> Self {
         Self {
@@ -96,7 +96,7 @@ impl<S: SecretSource> Remembered<S> {
         &mut self.source
     }
 
-    fn fresh(&self) -> Option<Secret> {
+    fn fresh_secret(&self) -> Option<Secret> {
         let source_epoch = self.source.epoch();
         let memory = self.memory();
         let age = self.clock.now().saturating_since(memory.read_at);
@@ -108,19 +108,19 @@ impl<S: SecretSource> Remembered<S> {
     async fn read(&self) -> Result<Secret, SecretError> {
         let readings = self.memory().readings;
         let _turn = self.turn.lock().await;
-        if let Some(secret) = self.fresh() {
+        if let Some(secret) = self.fresh_secret() {
             return Ok(secret);
         }
         let (read_at, source_epoch) = (self.clock.now(), self.source.epoch());
-        let doubts = {
+        let refusals = {
             let memory = self.memory();
-            // Calls that waited for a reading that failed share its error and do not read one after the other.
+            // Calls that waited for a reading that failed share its error, so that they do not read one after the other.
             if memory.readings != readings
                 && let Some(error) = &memory.failure
             {
                 return Err(error.clone());
             }
-            memory.doubts
+            memory.refusals
         };
         let result = self.source.secret().await;
         let mut memory = self.memory();
@@ -137,14 +137,14 @@ impl<S: SecretSource> Remembered<S> {
                 }
                 memory.secret = Some(secret.clone());
                 (memory.read_at, memory.source_epoch) = (read_at, source_epoch);
-                memory.answered = doubts;
+                memory.handled_refusals = refusals;
                 Ok(secret)
             }
             Err(error) => {
                 // The error says nothing about the secret itself.
                 let usable = error.is_transient() || error.is_inaccessible();
-                let at_hand = memory.secret.clone();
-                if let Some(secret) = at_hand.filter(|_| usable && memory.is_trusted()) {
+                let last_secret = memory.secret.clone();
+                if let Some(secret) = last_secret.filter(|_| usable && memory.is_trusted()) {
                     tracing::warn!(%error, "secret source unavailable, using the secret that was read last");
                     return Ok(secret);
                 }
@@ -161,14 +161,14 @@ impl<S: SecretSource> Remembered<S> {
 
 impl Memory {
     fn is_trusted(&self) -> bool {
-        self.doubts == self.answered
+        self.refusals == self.handled_refusals
     }
 }
 
 #[async_trait]
-impl<S: SecretSource> SecretSource for Remembered<S> {
+impl<S: SecretSource> SecretSource for CachedSecret<S> {
     async fn secret(&self) -> Result<Secret, SecretError> {
-        match self.fresh() {
+        match self.fresh_secret() {
             Some(secret) => Ok(secret),
             None => self.read().await,
         }
@@ -185,16 +185,16 @@ impl<S: SecretSource> SecretSource for Remembered<S> {
         if memory
             .secret
             .as_ref()
-            .is_some_and(|known| known.is_clone_of(secret))
+            .is_some_and(|cached| cached.is_clone_of(secret))
         {
-            memory.doubts += 1;
+            memory.refusals += 1;
         }
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for Remembered<S> {
+impl<S: fmt::Debug> fmt::Debug for CachedSecret<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remembered")
+        f.debug_struct("CachedSecret")
             .field("source", &self.source)
             .field("lifetime", &self.lifetime)
             .finish_non_exhaustive()

@@ -11,7 +11,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// A source that returns what a test sets, and counts the reads.
 #[derive(Clone, Debug, Default)]
-struct Safe(Arc<State>);
+struct Backend(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -20,11 +20,11 @@ struct State {
     gate: Mutex<Option<Gate>>,
 }
 
-impl Safe {
+impl Backend {
     fn holding(content: &'static str) -> Self {
-        let safe = Self::default();
-        safe.set(Ok(content));
-        safe
+        let backend = Self::default();
+        backend.set(Ok(content));
+        backend
     }
 
     fn set(&self, content: Result<&'static str, SecretError>) {
@@ -43,7 +43,7 @@ impl Safe {
 }
 
 #[async_trait]
-impl SecretSource for Safe {
+impl SecretSource for Backend {
     async fn secret(&self) -> Result<Secret, SecretError> {
         self.0.reads.fetch_add(1, Ordering::SeqCst);
         let content = self.0.content.lock().unwrap().clone().unwrap();
@@ -55,39 +55,39 @@ impl SecretSource for Safe {
     }
 }
 
-fn remembered(safe: &Safe) -> (Arc<Remembered<Safe>>, ManualClock) {
+fn cached(backend: &Backend) -> (Arc<CachedSecret<Backend>>, ManualClock) {
     let clock = ManualClock::new();
-    let source = Remembered::new(safe.clone(), MINUTE).clock(clock.clone());
+    let source = CachedSecret::new(backend.clone(), MINUTE).clock(clock.clone());
     (Arc::new(source), clock)
 }
 
-async fn text(source: &Remembered<Safe>) -> String {
+async fn text(source: &CachedSecret<Backend>) -> String {
     source.secret().await.unwrap().expose().to_owned()
 }
 
 #[tokio::test]
-async fn a_secret_is_read_once_in_its_time() {
-    let safe = Safe::holding("first");
-    let (source, clock) = remembered(&safe);
+async fn a_secret_is_read_once_per_lifetime() {
+    let backend = Backend::holding("first");
+    let (source, clock) = cached(&backend);
     for _ in 0..100 {
         assert_eq!(text(&source).await, "first");
     }
-    safe.set(Ok("second"));
+    backend.set(Ok("second"));
     clock.advance(Duration::from_secs(59));
     assert_eq!(text(&source).await, "first");
-    assert_eq!((safe.reads(), source.epoch()), (1, 0));
+    assert_eq!((backend.reads(), source.epoch()), (1, 0));
     clock.advance(Duration::from_secs(1));
     assert_eq!(text(&source).await, "second");
-    assert_eq!((safe.reads(), source.epoch()), (2, 1));
+    assert_eq!((backend.reads(), source.epoch()), (2, 1));
 }
 
 // covers: F-110
 #[tokio::test]
 async fn many_reports_of_a_refusal_cause_one_read() {
-    let safe = Safe::holding("first");
-    let (source, _) = remembered(&safe);
+    let backend = Backend::holding("first");
+    let (source, _) = cached(&backend);
     let refused = source.secret().await.unwrap();
-    safe.set(Ok("second"));
+    backend.set(Ok("second"));
     for _ in 0..1_000 {
         source.refused(&refused);
     }
@@ -95,51 +95,51 @@ async fn many_reports_of_a_refusal_cause_one_read() {
     // Late reports concern a secret that is no longer in use.
     source.refused(&refused);
     assert_eq!(text(&source).await, "second");
-    assert_eq!((safe.reads(), source.epoch()), (2, 1));
+    assert_eq!((backend.reads(), source.epoch()), (2, 1));
 }
 
 // covers: F-110
 #[tokio::test]
 async fn an_unchanged_secret_raises_no_epoch() {
-    let safe = Safe::holding("same");
-    let (source, _) = remembered(&safe);
+    let backend = Backend::holding("same");
+    let (source, _) = cached(&backend);
     for reads in 1..=3 {
         let refused = source.secret().await.unwrap();
-        assert_eq!((safe.reads(), source.epoch()), (reads, 0));
+        assert_eq!((backend.reads(), source.epoch()), (reads, 0));
         source.refused(&refused);
     }
 }
 
 // covers: F-110
 #[tokio::test]
-async fn a_refusal_during_a_reading_is_not_answered_by_it() {
-    let safe = Safe::holding("first");
-    let (source, clock) = remembered(&safe);
+async fn a_refusal_during_a_read_causes_another_read() {
+    let backend = Backend::holding("first");
+    let (source, clock) = cached(&backend);
     let refused = source.secret().await.unwrap();
     clock.advance(MINUTE);
-    let gate = safe.gate();
+    let gate = backend.gate();
     let reading = tokio::spawn({
         let source = source.clone();
         async move { text(&source).await }
     });
     gate.arrived(1).await;
-    safe.set(Ok("second"));
+    backend.set(Ok("second"));
     source.refused(&refused);
     gate.open();
     // It was read before the secret rotated.
     assert_eq!(reading.await.unwrap(), "first");
     assert_eq!(text(&source).await, "second");
-    assert_eq!(safe.reads(), 3);
+    assert_eq!(backend.reads(), 3);
 }
 
 #[tokio::test]
-async fn one_call_reads_for_all_and_fails_for_all() {
+async fn concurrent_calls_share_one_read_and_its_error() {
     for content in [Ok("s3cr3t"), Err(SecretError::new("no such secret"))] {
-        let safe = Safe::default();
+        let backend = Backend::default();
         let fine = content.is_ok();
-        safe.set(content);
-        let (source, _) = remembered(&safe);
-        let gate = safe.gate();
+        backend.set(content);
+        let (source, _) = cached(&backend);
+        let gate = backend.gate();
         let arrived = Gate::new();
         arrived.open();
         let calls: Vec<_> = (0..64)
@@ -157,18 +157,18 @@ async fn one_call_reads_for_all_and_fails_for_all() {
         for call in calls {
             assert_eq!(call.await.unwrap(), fine);
         }
-        assert_eq!(safe.reads(), 1);
+        assert_eq!(backend.reads(), 1);
         // A failure is not cached: the next call reads again.
-        safe.set(Ok("s3cr3t"));
+        backend.set(Ok("s3cr3t"));
         assert_eq!(text(&source).await, "s3cr3t");
-        assert_eq!(safe.reads(), if fine { 1 } else { 2 });
+        assert_eq!(backend.reads(), if fine { 1 } else { 2 });
     }
 }
 
 #[tokio::test]
-async fn a_source_that_is_down_leaves_the_cached_secret() {
-    let safe = Safe::holding("first");
-    let (source, clock) = remembered(&safe);
+async fn an_unavailable_source_leaves_the_cached_secret() {
+    let backend = Backend::holding("first");
+    let (source, clock) = cached(&backend);
     let secret = source.secret().await.unwrap();
     clock.advance(MINUTE);
     for error in [
@@ -176,25 +176,25 @@ async fn a_source_that_is_down_leaves_the_cached_secret() {
         SecretError::local("the command did not end"),
         SecretError::inaccessible("the vault's token expired"),
     ] {
-        safe.set(Err(error));
+        backend.set(Err(error));
         assert_eq!(text(&source).await, "first");
     }
-    safe.set(Err(SecretError::unavailable("the vault is sealed")));
+    backend.set(Err(SecretError::unavailable("the vault is sealed")));
     // A refused secret is not used, and a permanent error is not covered up.
     source.refused(&secret);
     assert!(source.secret().await.unwrap_err().is_transient());
-    safe.set(Ok("first"));
+    backend.set(Ok("first"));
     assert_eq!(text(&source).await, "first");
     clock.advance(MINUTE);
-    safe.set(Err(SecretError::new("no such secret")));
+    backend.set(Err(SecretError::new("no such secret")));
     source.secret().await.unwrap_err();
 }
 
 #[tokio::test]
-async fn a_call_that_goes_away_keeps_nobody() {
-    let safe = Safe::holding("s3cr3t");
-    let (source, _) = remembered(&safe);
-    let gate = safe.gate();
+async fn a_cancelled_call_does_not_block_the_next() {
+    let backend = Backend::holding("s3cr3t");
+    let (source, _) = cached(&backend);
+    let gate = backend.gate();
     let call = tokio::spawn({
         let source = source.clone();
         async move { source.secret().await.is_ok() }
@@ -204,7 +204,7 @@ async fn a_call_that_goes_away_keeps_nobody() {
     assert!(call.await.unwrap_err().is_cancelled());
     gate.open();
     assert_eq!(text(&source).await, "s3cr3t");
-    assert_eq!(safe.reads(), 2);
+    assert_eq!(backend.reads(), 2);
 }
 
 // covers: F-99
@@ -213,18 +213,18 @@ async fn debug_shows_no_secret() {
     use hallpass_testkit::leak;
 
     #[derive(Debug)]
-    struct House;
+    struct CustomSource;
 
     #[async_trait]
-    impl SecretSource for House {
+    impl SecretSource for CustomSource {
         async fn secret(&self) -> Result<Secret, SecretError> {
             Secret::new("CANARY")
         }
     }
-    let source = Remembered::new(House, MINUTE);
+    let source = CachedSecret::new(CustomSource, MINUTE);
     let secret = source.secret().await.unwrap();
     assert!(leak::find(secret.expose(), "CANARY").is_some());
     let shown = format!("{source:?} {source:#?}");
-    assert!(shown.contains("House"), "{shown}");
+    assert!(shown.contains("CustomSource"), "{shown}");
     leak::assert_clean(&shown, "CANARY");
 }
