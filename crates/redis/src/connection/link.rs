@@ -7,7 +7,7 @@ use std::{
 };
 
 use redis::{Cmd, Pipeline, PushInfo, PushKind, Value, aio::MultiplexedConnection};
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 use super::Connector;
 use crate::{
@@ -47,6 +47,8 @@ struct Live {
     connection: MultiplexedConnection,
     /// Distinguishes it from an earlier connection.
     id: Arc<()>,
+    /// The task that drives it.
+    driver: AbortHandle,
     /// Whether notifications were requested.
     subscribed: Arc<Mutex<bool>>,
 }
@@ -127,7 +129,8 @@ impl Link {
     fn begin(self: &Arc<Self>) -> Begun {
         let mut state = self.state();
         let failure = match &*state {
-            State::Live(live) => return Begun::Live(live.clone()),
+            // Its task ends with the connection, and with the runtime that it was established in.
+            State::Live(live) if !live.driver.is_finished() => return Begun::Live(live.clone()),
             State::Connecting(receiver) if receiver.has_changed().is_ok() => {
                 return Begun::Connecting(receiver.clone());
             }
@@ -135,7 +138,7 @@ impl Link {
                 return Begun::Failed(failure.fault.clone());
             }
             State::Idle(failure) => failure.clone(),
-            State::Connecting(_) => None,
+            State::Live(_) | State::Connecting(_) => None,
         };
         let (sender, receiver) = watch::channel(None);
         *state = State::Connecting(receiver.clone());
@@ -160,6 +163,7 @@ impl Link {
         };
         let connected = self.connector.connect(&self.address, push).await?;
         let id = Arc::new(());
+        let driver = connected.driver.abort_handle();
         let (link, lost) = (Arc::downgrade(self), id.clone());
         tokio::spawn(async move {
             // Also ends if the runtime shuts down.
@@ -172,6 +176,7 @@ impl Link {
         Ok(Live {
             connection: connected.connection,
             id,
+            driver,
             subscribed: Arc::default(),
         })
     }

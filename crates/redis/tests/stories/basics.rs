@@ -60,6 +60,22 @@ async fn a_lease_granted_to_a_dropped_call_is_released_at_once() {
     assert_eq!(admin.calls("del").await, 1);
 }
 
+#[test]
+fn a_store_outlives_the_runtime_that_connected_it() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let store = store(&server);
+    for _ in 0..3 {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let found = runtime.block_on(store.look_up(&key("one")));
+        assert!(found.unwrap().is_none());
+    }
+}
+
 #[tokio::test]
 async fn a_user_without_channels_has_no_notifications() {
     let Some(server) = RedisServer::start(&[]) else {

@@ -1,6 +1,8 @@
 //! A primary, a replica, and a sentinel that knows them.
 
-use std::{fs, process::Child, process::Command, process::Stdio, time::Duration};
+use std::{
+    collections::HashMap, fs, process::Child, process::Command, process::Stdio, time::Duration,
+};
 
 use hallpass_cache::TokenStore as _;
 use tempfile::TempDir;
@@ -26,7 +28,8 @@ impl Sentinel {
         let text = format!(
             "bind 127.0.0.1\nport {port}\nrequirepass sentinel-password\ndir {}\n\
              sentinel monitor mymaster 127.0.0.1 {} 1\nsentinel auth-pass mymaster {}\n\
-             sentinel down-after-milliseconds mymaster 500\n",
+             sentinel down-after-milliseconds mymaster 500\n\
+             sentinel failover-timeout mymaster 2000\n",
             folder.path().display(),
             primary.number("port"),
             primary.text("default_password"),
@@ -41,6 +44,26 @@ impl Sentinel {
             process: process.unwrap(),
             port,
             _folder: folder,
+        }
+    }
+}
+
+impl Sentinel {
+    /// Waits until it can promote a replica.
+    async fn knows_a_replica(&self) {
+        let url = format!("redis://:sentinel-password@127.0.0.1:{}", self.port);
+        let client = redis::Client::open(url).unwrap();
+        let connection = client.get_multiplexed_async_connection().await;
+        let mut connection = connection.unwrap();
+        loop {
+            let mut command = redis::cmd("SENTINEL");
+            command.arg("MASTER").arg("mymaster");
+            let state: HashMap<String, String> =
+                command.query_async(&mut connection).await.unwrap();
+            if state["num-slaves"] == "1" {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }
@@ -97,6 +120,7 @@ async fn the_primary_that_sentinels_name_is_used_after_a_failover() {
     replicates(&replica, "role:slave").await;
     let _: usize = admin.run("WAIT 1 5000").await;
 
+    sentinel.knows_a_replica().await;
     drop(primary);
     replicates(&replica, "role:master").await;
     eventually(async || store.release(&key("one"), &first).await.is_ok()).await;
