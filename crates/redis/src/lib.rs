@@ -1,4 +1,4 @@
-//! Access tokens shared between processes through Redis or Valkey: encrypted, with leases, so that a fleet sends one
+//! Access tokens shared between processes through Redis: encrypted, with leases, so that a fleet sends one
 //! request for a token.
 //!
 //! [`RedisTokenStore`] is a [`TokenStore`](hallpass_cache::TokenStore) for

@@ -21,7 +21,7 @@ use crate::{
     scripts::{self, FENCE_DIGITS, Script},
 };
 
-/// A [`TokenStore`] on Redis 6 or later, Valkey, or a service that is compatible with them: encrypted entries, leases
+/// A [`TokenStore`] on Redis 6 or later, or a service that is compatible with it (tested with Redis 7): encrypted entries, leases
 /// and notifications.
 ///
 /// Pass it to [`CacheBuilder::store`](hallpass_cache::CacheBuilder::store). Clones share one connection. Building it
