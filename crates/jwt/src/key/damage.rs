@@ -7,6 +7,7 @@ const BEGIN: &str = "-----BEGIN ";
 
 /// Returns the reason why a text cannot be read as PEM, with a fix. It repeats nothing of the text.
 pub(super) fn find(text: &str) -> Option<&'static str> {
+    let text = without_certificates(text);
     let text = text.trim();
     if !text.contains(BEGIN) {
         return find_in_base64(text);
@@ -32,6 +33,22 @@ pub(super) fn find(text: &str) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Returns the text without its certificates, whose intact lines would hide the damage to a key next to them.
+fn without_certificates(text: &str) -> Zeroizing<String> {
+    // One allocation, since a copy that grows leaves parts of the key behind.
+    let mut rest = Zeroizing::new(String::with_capacity(text.len() + 1));
+    let mut in_certificate = false;
+    for line in text.lines() {
+        in_certificate |= line.trim_end() == "-----BEGIN CERTIFICATE-----";
+        if !in_certificate {
+            rest.push_str(line);
+            rest.push('\n');
+        }
+        in_certificate &= line.trim_end() != "-----END CERTIFICATE-----";
+    }
+    rest
 }
 
 fn find_in_base64(text: &str) -> Option<&'static str> {

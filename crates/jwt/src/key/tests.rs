@@ -226,9 +226,17 @@ fn the_error_for_a_damaged_pem_names_the_damage() {
         (body, "lacks its BEGIN and END lines"),
         (openssh.to_owned(), "ssh-keygen"),
     ] {
-        let error = SigningKey::from_pem(&text).unwrap_err().to_string();
-        assert!(error.contains(expected), "{expected}: {error}");
-        leak::assert_clean(&error, &lines[1][..20]);
+        // A certificate in the same text is no part of the damage.
+        let certificate = sample!("ec-256.crt");
+        for text in [
+            text.clone(),
+            format!("{text}\n{certificate}"),
+            format!("{certificate}\n{text}"),
+        ] {
+            let error = SigningKey::from_pem(&text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{expected}: {error}");
+            leak::assert_clean(&error, &lines[1][..20]);
+        }
     }
     for good in [
         pem.to_owned(),
