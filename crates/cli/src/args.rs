@@ -181,11 +181,12 @@ pub(crate) struct Exec {
     /// Name of the environment variable with the token
     #[arg(long, value_name = "NAME", default_value = DEFAULT_VARIABLE)]
     pub(crate) name: String,
-    #[command(flatten)]
-    pub(crate) client: Client,
+    // Before `client`: its heading in the help applies to all arguments after it.
     /// Command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) client: Client,
 }
 
 #[derive(clap::Args, Debug)]

@@ -11,7 +11,7 @@
 //! use std::{sync::Arc, time::Duration};
 //! use hallpass_core::{AccessToken, Clock, SystemClock, TokenError, TokenRequest, TokenSource, async_trait};
 //!
-//! /// A provider in its smallest form: it mints its own tokens.
+//! /// A minimal provider, which creates its own tokens.
 //! struct House(SystemClock);
 //!
 //! #[async_trait]

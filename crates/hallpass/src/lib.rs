@@ -1,7 +1,7 @@
 //! OAuth 2.0 access tokens for machine-to-machine work: services, jobs, pipelines, command-line tools, monitors.
 //!
 //! A [`TokenSource`] returns [`AccessToken`]s. Build one for your server, store it as `Arc<dyn TokenSource>`, and put
-//! the token's ready-made header on each request.
+//! the token's header value on each request.
 //!
 //! ```no_run
 //! use std::sync::Arc;

@@ -90,9 +90,9 @@ let orders = client.get(\"https://api.example/orders\").send().await?;
 //! token goes to another server, but the request there has none. A client that is built with [`same_origin_redirects`]
 //! does not follow such a redirect, and returns it to its caller. A [`TokenClient`] always does so.
 //!
-//! A DPoP proof names its method and URL, and reqwest keeps it on the request that follows a redirect. It is useless
-//! there, both to the API, which refuses it, and to a stranger, who has no token to go with it. A [`TokenClient`]
-//! returns such a redirect to its caller; build another client with reqwest's `Policy::none()`.
+//! A DPoP proof contains the method and the URL, and reqwest forwards it with the request that follows a redirect. It is
+//! useless there: the API rejects it, and another server has no token for it. A [`TokenClient`] returns such a redirect
+//! to its caller; build another client with reqwest's `Policy::none()`.
 //!
 //! [RFC 9110 section 9.2.1]: https://www.rfc-editor.org/rfc/rfc9110#section-9.2.1
 //!

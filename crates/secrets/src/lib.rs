@@ -1,13 +1,13 @@
 //! Secret sources of hallpass, with rotation while the service runs.
 //!
-//! Each source is a [`SecretSource`](hallpass_core::SecretSource), and everything that takes a secret takes one:
+//! Each source is a [`SecretSource`](hallpass_core::SecretSource), and every API that needs a secret accepts one:
 //!
-//! | source | where the secret lives |
+//! | source | location of the secret |
 //! |---|---|
 //! | [`EnvSecret`] | an environment variable |
 //! | [`FileSecret`] | a file: Kubernetes, Docker, an agent |
-//! | [`SystemdCredential`] | systemd's folder of credentials |
-//! | `CommandSecret`, feature `command` | what a command prints |
+//! | [`SystemdCredential`] | systemd's credentials directory |
+//! | `CommandSecret`, feature `command` | the output of a command |
 //! | `KeychainSecret`, feature `keychain` | the system's keychain |
 //! | `VaultSecret`, feature `vault` | HashiCorp Vault or OpenBao |
 //!
@@ -15,7 +15,7 @@
 //! that the server rotates is saved there.
 //!
 //! [`SecretPair`] combines two secrets, for a rotation in which both are valid for a while. A [`SecretReference`]
-//! names any source in one line of text, for configuration files. [`CachedSecret`] adds a cache to a source of your own.
+//! names any source in one line of text, for configuration files. [`CachedSecret`] adds a cache to a custom source.
 //! [`RegularFile`] and [`read_file`] read any other file with the same care.
 //!
 //! ```

@@ -13,7 +13,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //! # let source = hallpass_testkit::StaticSource::new("0123abc");
 //! let authorizer = Authorizer::builder(source).allow_origin("https://api.example").build()?;
-//! // In place of a client of hyper:
+//! // Instead of hyper's client:
 //! let client = service_fn(async |request: Request<String>| {
 //!     assert!(request.headers()["authorization"].is_sensitive());
 //!     Ok::<_, std::io::Error>(Response::new("orders".to_owned()))
@@ -43,8 +43,9 @@
 //! - The API refuses for another reason, for example 403 `insufficient_scope`: the response is returned as it is, with
 //!   an [`ApiRefusal`] in its extensions that says why.
 //!
-//! A layer that follows redirects belongs around this one, not inside it. Each hop is then judged by its own origin,
-//! has its own proof if its token needs one, and is retried by itself: work before a redirect is not repeated.
+//! A layer that follows redirects belongs around this one, not inside it. Each request of a redirect chain is then
+//! checked by its own origin, has its own proof if its token needs one, and is retried alone: no earlier request is
+//! repeated.
 //!
 //! # Errors
 //!
