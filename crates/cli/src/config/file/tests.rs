@@ -198,10 +198,12 @@ const OTHERS: [&str; 9] = [
 ];
 
 /// The hints that no part of this command can produce.
-const ELSEWHERE: [Hint; 4] = [
+const ELSEWHERE: [Hint; 6] = [
     hints::ANONYMOUS,
+    hints::INTROSPECTION_ENDPOINT,
     hints::NO_ADDRESS,
     hints::OWN_TRANSPORT,
+    hints::REVOCATION_ENDPOINT,
     hints::UNKNOWN_ADDRESS,
 ];
 
