@@ -5,6 +5,7 @@ mod ci;
 mod deps;
 mod files;
 mod finding;
+mod fleet;
 mod hints;
 mod http_clients;
 mod imports;
@@ -85,6 +86,14 @@ mod flags {
                 optional --minutes minutes: f64
             }
 
+            /// Measures a fleet of processes that share a token store, and checks its promises.
+            cmd fleet {
+                /// Simulates it in virtual time.
+                required --simulate
+                /// Number of processes; 10,000 by default.
+                optional --processes processes: usize
+            }
+
             /// Runs the benchmarks, prints their ratios and writes them to target/bench/report.md.
             cmd bench {
                 /// One benchmark's name; all by default.
@@ -127,6 +136,7 @@ fn run() -> anyhow::Result<()> {
         flags::XtaskCmd::Release(flags) => release::run(&shell, &flags.version, flags.execute),
         flags::XtaskCmd::Explore(_) => test::explore(&shell),
         flags::XtaskCmd::Soak(soak) => test::soak(&shell, soak.minutes.unwrap_or(1.0)),
+        flags::XtaskCmd::Fleet(fleet) => fleet::simulate(&shell, fleet.processes.unwrap_or(10_000)),
         flags::XtaskCmd::Bench(bench) => bench::run(&shell, bench.name.as_deref()),
     }
 }
