@@ -1,5 +1,6 @@
 //! `cargo xtask fleet`: measures many processes that share a token store.
 
+use anyhow::bail;
 use xshell::{Shell, cmd};
 
 /// Simulates the processes in virtual time.
@@ -10,4 +11,28 @@ pub(crate) fn simulate(shell: &Shell, processes: usize) -> anyhow::Result<()> {
         "cargo run --quiet --release --package hallpass-cache --example fleet -- --processes {processes}"
     );
     Ok(simulation.run()?)
+}
+
+/// Runs real processes on a real Redis, behind a proxy that injects faults.
+pub(crate) fn run(
+    shell: &Shell,
+    processes: usize,
+    minutes: f64,
+    without_faults: bool,
+) -> anyhow::Result<()> {
+    let redis = cmd!(shell, "redis-server --version")
+        .quiet()
+        .ignore_stderr();
+    if redis.read().is_err() {
+        bail!(
+            "redis-server is missing: install Debian's package `redis-server`, or use `--simulate`"
+        );
+    }
+    let (processes, minutes) = (processes.to_string(), minutes.to_string());
+    let flag = without_faults.then_some("--without-faults");
+    let fleet = cmd!(
+        shell,
+        "cargo run --quiet --package hallpass-tests --example processes -- {processes} {minutes} {flag...}"
+    );
+    Ok(fleet.run()?)
 }

@@ -88,10 +88,14 @@ mod flags {
 
             /// Measures a fleet of processes that share a token store, and checks its promises.
             cmd fleet {
-                /// Simulates it in virtual time.
-                required --simulate
-                /// Number of processes; 10,000 by default.
+                /// Simulates it in virtual time, instead of real processes on a real Redis.
+                optional --simulate
+                /// Number of processes; by default 50, or 10,000 simulated ones.
                 optional --processes processes: usize
+                /// Duration in minutes for real processes; 1 by default.
+                optional --minutes minutes: f64
+                /// Injects no faults between real processes and Redis.
+                optional --without-faults
             }
 
             /// Runs the benchmarks, prints their ratios and writes them to target/bench/report.md.
@@ -136,7 +140,19 @@ fn run() -> anyhow::Result<()> {
         flags::XtaskCmd::Release(flags) => release::run(&shell, &flags.version, flags.execute),
         flags::XtaskCmd::Explore(_) => test::explore(&shell),
         flags::XtaskCmd::Soak(soak) => test::soak(&shell, soak.minutes.unwrap_or(1.0)),
-        flags::XtaskCmd::Fleet(fleet) => fleet::simulate(&shell, fleet.processes.unwrap_or(10_000)),
+        flags::XtaskCmd::Fleet(fleet) => {
+            if fleet.simulate {
+                fleet::simulate(&shell, fleet.processes.unwrap_or(10_000))
+            } else {
+                let minutes = fleet.minutes.unwrap_or(1.0);
+                fleet::run(
+                    &shell,
+                    fleet.processes.unwrap_or(50),
+                    minutes,
+                    fleet.without_faults,
+                )
+            }
+        }
         flags::XtaskCmd::Bench(bench) => bench::run(&shell, bench.name.as_deref()),
     }
 }

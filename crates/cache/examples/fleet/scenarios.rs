@@ -331,8 +331,8 @@ async fn wrong_secret(processes: usize) -> (Fleet, Expected) {
     // A refusal is cached for half a minute, and is sent once for each key at most: those that are in progress at the
     // same time.
     let requests = 2 + KEYS..=2 * KEYS + KEYS;
-    // One key waits for another one's fetch for five seconds at most.
-    let wait = 5 * SECOND + latency;
+    // One key waits for another one's fetch for five seconds at most, and for a few store calls.
+    let wait = 5 * SECOND + latency + 50 * MILLISECOND;
     let expected = Expected {
         failed: usize::MAX,
         ..expected(requests, wait)

@@ -15,7 +15,7 @@ use hallpass_cache::{
     Lease, LeaseOutcome, MemoryTokenStore, StoreEntry, StoreError, StoreKey, TokenStore,
 };
 use hallpass_testkit::TokioClock;
-use tokio::time;
+use tokio::{sync::Notify, time};
 
 /// The mean duration of a store call; each takes between half of it and one and a half times.
 const LATENCY: Duration = Duration::from_millis(1);
@@ -44,6 +44,8 @@ struct State {
     questions: usize,
     /// Each key that was used, with its last lease.
     leases: HashMap<StoreKey, Option<Lease>>,
+    /// The processes that wait for a change of a key.
+    waiting: HashMap<StoreKey, Arc<Notify>>,
 }
 
 impl Store {
@@ -52,6 +54,7 @@ impl Store {
             network: Network::Up,
             questions: 0,
             leases: HashMap::new(),
+            waiting: HashMap::new(),
         };
         Self {
             entries: MemoryTokenStore::new(clock),
@@ -120,6 +123,13 @@ impl Connection {
         self.own.is_killed.store(true, Ordering::Relaxed);
     }
 
+    /// Notifies the processes that wait for a change of this key.
+    fn changed_now(&self, key: &StoreKey) {
+        if let Some(waiting) = self.store.state().waiting.get(key) {
+            waiting.notify_waiters();
+        }
+    }
+
     async fn question(&self, key: &StoreKey) -> Result<&MemoryTokenStore, StoreError> {
         if self.own.is_killed.load(Ordering::Relaxed) {
             future::pending::<()>().await;
@@ -154,11 +164,15 @@ impl TokenStore for Connection {
         lease: Option<&Lease>,
     ) -> Result<(), StoreError> {
         let entries = self.question(key).await?;
-        entries.put(key, entry, ttl, lease).await
+        entries.put(key, entry, ttl, lease).await?;
+        self.changed_now(key);
+        Ok(())
     }
 
     async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
-        self.question(key).await?.remove(key, fence).await
+        self.question(key).await?.remove(key, fence).await?;
+        self.changed_now(key);
+        Ok(())
     }
 
     async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
@@ -180,13 +194,19 @@ impl TokenStore for Connection {
     }
 
     async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
-        self.question(key).await?.release(key, lease).await
+        self.question(key).await?.release(key, lease).await?;
+        self.changed_now(key);
+        Ok(())
     }
 
     async fn changed(&self, key: &StoreKey) {
         if !self.store.notifies {
             future::pending::<()>().await;
         }
-        self.store.entries.changed(key).await;
+        let waiting = {
+            let mut state = self.store.state();
+            state.waiting.entry(key.clone()).or_default().clone()
+        };
+        waiting.notified().await;
     }
 }
