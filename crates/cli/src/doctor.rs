@@ -22,6 +22,7 @@ pub(crate) fn run(common: &Common, args: &Doctor) -> Result<ExitCode, Failure> {
         Ok(settings) => tokens::block_on(async {
             // The examination stops at the first failed step, which the report records.
             let _ = steps::run_steps(&settings, &mut report).await;
+            steps::check_store(&settings, &mut report).await;
             Ok(())
         })?,
     }

@@ -13,6 +13,7 @@ mod failure;
 mod http;
 mod jwt;
 mod out;
+mod redis;
 mod source;
 mod store;
 mod tokens;

@@ -1,6 +1,9 @@
 //! The token source that the settings describe. It is built when a token is fetched, not for a cached one.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use hallpass::{
     AccessToken, TokenError, TokenRequest, TokenSource,
@@ -208,11 +211,13 @@ pub(crate) fn ca_certificates(settings: &Settings) -> Result<Option<Vec<u8>>, Fa
     let Some(path) = &settings.ca_file else {
         return Ok(None);
     };
+    read_pem("ca_file", path).map(Some)
+}
+
+/// Reads the file of certificates that this setting names.
+pub(crate) fn read_pem(setting: &str, path: &Path) -> Result<Vec<u8>, Failure> {
     let pem = RegularFile::open(path).and_then(|file| file.read(MAX_CA_BYTES));
-    let pem = pem.map_err(|error| {
-        Failure::configuration(format!("`ca_file`: {} {error}", path.display()))
-    })?;
-    Ok(Some(pem))
+    pem.map_err(|error| Failure::configuration(format!("`{setting}`: {} {error}", path.display())))
 }
 
 /// Far more than all public authorities need.

@@ -13,15 +13,18 @@ use tokio::{
 };
 
 use crate::{
-    config::Settings,
+    config::{Settings, TokenCache},
     explain,
     failure::{Exit, Failure},
+    redis,
     source::LazySource,
     store::{FileTokenStore, Label},
 };
 
 /// The timeout for storing a fetched token: the run has its token, and the next one can do without.
 const SETTLE_TIMEOUT: Duration = Duration::from_millis(500);
+/// The timeout of Redis, to which each run connects first.
+const REDIS_TIMEOUT: Duration = Duration::from_millis(500);
 /// The remaining validity with which a token is printed at once: a slow server must not delay it.
 const MIN_VALIDITY: Duration = Duration::from_secs(60);
 /// The longest wait for the successor of a token that is valid for less than [`MIN_VALIDITY`].
@@ -35,29 +38,37 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    pub(crate) fn new(settings: Settings) -> Self {
+    /// Creates the source; no I/O but for a Redis store's certificates.
+    ///
+    /// # Errors
+    ///
+    /// Fails for a Redis store whose settings are wrong.
+    pub(crate) fn new(settings: Settings) -> Result<Self, Failure> {
         let settings = Arc::new(settings);
         // The deadline of one source call, doubled to leave time for the shared store.
         let deadline = settings.call_deadline() * 2;
         let cache = CachedTokenSource::builder(LazySource::new(settings.clone()))
             .name("hallpass")
             .fetch_timeout(deadline);
-        let store = settings.cache_directory.clone().map(|directory| {
-            let label = Label {
-                profile: settings.profile.clone().unwrap_or_default(),
-                host: settings.host(),
-                scope: settings.request.scopes().to_string(),
-            };
-            FileTokenStore::new(directory, label)
-        });
-        let cache = match store {
-            Some(store) => cache.store(store, &settings.namespace()),
-            None => cache,
+        let cache = match (&settings.cache, &settings.redis) {
+            (TokenCache::Files(directory), _) => {
+                let label = Label {
+                    profile: settings.profile.clone().unwrap_or_default(),
+                    host: settings.host(),
+                    scope: settings.request.scopes().to_string(),
+                };
+                let store = FileTokenStore::new(directory.clone(), label);
+                cache.store(store, &settings.namespace())
+            }
+            (TokenCache::Redis, Some(redis)) => cache
+                .store(redis::open(&settings, redis)?, &settings.namespace())
+                .store_timeout(redis.timeout.unwrap_or(REDIS_TIMEOUT)),
+            _ => cache,
         };
-        Self {
+        Ok(Self {
             settings,
             source: Arc::new(cache.build()),
-        }
+        })
     }
 
     /// Returns a token that is valid now.

@@ -20,6 +20,21 @@ pub(crate) fn run(common: &Common, action: &CacheAction) -> Result<(), Failure> 
                 .with_remedy("set `HALLPASS_CACHE_DIR` to an absolute path"),
         );
     };
+    let in_redis = config::profile_with_redis(common);
+    if let Some(profile) = in_redis.as_ref().filter(|_| common.profile.is_some()) {
+        return Err(Failure::configuration(format!(
+            "the tokens of the profile `{profile}` are in Redis, where they have no readable names"
+        ))
+        .with_remedy(
+            "run `hallpass token --renew` to replace its token, or delete the names that start with `redis.prefix` in Redis",
+        ));
+    }
+    if let Some(profile) = in_redis {
+        out::note(&format!(
+            "the tokens of the profile `{profile}` are in Redis; this is about the files in {}",
+            directory.display()
+        ));
+    }
     let failed = |error: io::Error| {
         Failure::configuration(format!(
             "the token cache directory {} cannot be used: {error}",

@@ -29,14 +29,14 @@ pub(crate) fn run(common: &Common, args: &Exec) -> Result<ExitCode, Failure> {
     let Some((program, arguments)) = args.command.split_first() else {
         return Err(Failure::usage("a command is required"));
     };
-    let tokens = Tokens::new(config::read(common, &args.client)?);
+    let tokens = Tokens::new(config::read(common, &args.client)?)?;
     let token = tokens::block_on(tokens.token())?;
     let mut command = Command::new(program);
     command.args(arguments);
     for name in SECRET_VARIABLES {
         command.env_remove(name);
     }
-    for reference in tokens.settings.authentication.references() {
+    for reference in tokens.settings.references() {
         let reference = reference.to_string();
         if let Some(name) = reference.strip_prefix("env:") {
             command.env_remove(name);

@@ -35,7 +35,7 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
     let headers = parse_headers(&args.header)?;
     let idle_timeout = parse_duration(&args.api_timeout)
         .map_err(|why| Failure::usage(format!("`--api-timeout`: {why}")))?;
-    let tokens = Tokens::new(config::read(common, &args.client)?);
+    let tokens = Tokens::new(config::read(common, &args.client)?)?;
     let authorizer = build_authorizer(&tokens, &url, &args.allow_origin)?;
     let body = args.body.as_deref().map(read_body).transpose()?;
     let host = url.host_str().unwrap_or_default().to_owned();

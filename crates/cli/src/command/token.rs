@@ -22,7 +22,7 @@ pub(crate) fn run(common: &Common, args: &Token) -> Result<(), Failure> {
         Format::ExecCredential => Some(credential::api_version()?),
         _ => None,
     };
-    let tokens = Tokens::new(config::read(common, &args.client)?);
+    let tokens = Tokens::new(config::read(common, &args.client)?)?;
     let token = tokens::block_on(async {
         if args.renew {
             tokens.fresh_token().await

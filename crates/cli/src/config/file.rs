@@ -14,6 +14,7 @@ use toml::{
 use super::{
     layer::Layer,
     paths::ConfigFile,
+    redis::{REDIS_KEYS, RedisSettings},
     unit::{ClientUnit, SettingSource},
     values,
 };
@@ -24,7 +25,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// The profile that is used when none is named.
 const DEFAULT_PROFILE: &str = "default";
 
-const KEYS: [&str; 31] = [
+const KEYS: [&str; 32] = [
     "algorithm",
     "allowed_origins",
     "assertion",
@@ -49,6 +50,7 @@ const KEYS: [&str; 31] = [
     "private_key",
     "provider",
     "proxy",
+    "redis",
     "require_granted_scopes",
     "resource",
     "scope",
@@ -283,6 +285,7 @@ impl Document<'_> {
                 "parameters" => layer.parameters = self.string_pairs(key, value)?,
                 "provider" => layer.server.provider = Some(self.string(key, value)?.to_owned()),
                 "proxy" => layer.proxy = Some(self.string(key, value)?.to_owned()),
+                "redis" => layer.redis = Some(self.redis(key, value)?),
                 "require_granted_scopes" => {
                     layer.require_granted_scopes = Some(self.boolean(key, value)?);
                 }
@@ -298,6 +301,47 @@ impl Document<'_> {
             }
         }
         Ok(layer)
+    }
+
+    fn redis(&self, table_key: &Key<'_>, table: &Value<'_>) -> Result<RedisSettings, Failure> {
+        let Some(entries) = table.get_ref().as_table() else {
+            return Err(self.invalid_value(table_key, table, "expected a table of settings"));
+        };
+        let mut redis = RedisSettings {
+            location: self.location(table_key.span().start),
+            ..RedisSettings::default()
+        };
+        for (key, value) in entries {
+            match &**key.get_ref() {
+                "ca_file" => redis.ca_file = Some(self.string(key, value)?.into()),
+                "client_certificate" => {
+                    redis.client_certificate = Some(self.secret_reference(key, value)?);
+                }
+                "cluster" => redis.cluster = self.boolean(key, value)?,
+                "danger_allow_plain_text" => {
+                    redis.danger_allow_plain_text = self.boolean(key, value)?;
+                }
+                "danger_store_in_clear" => {
+                    redis.danger_store_in_clear = self.boolean(key, value)?;
+                }
+                "keys" => redis.keys = Some(self.secret_reference(key, value)?),
+                "other_urls" => redis.other_urls = self.strings(key, value)?,
+                "password" => redis.password = Some(self.secret_reference(key, value)?),
+                "prefix" => redis.prefix = Some(self.string(key, value)?.to_owned()),
+                "sentinel" => redis.sentinel = Some(self.string(key, value)?.to_owned()),
+                "timeout" => redis.timeout = Some(self.duration(key, value)?),
+                "url" => self.string(key, value)?.clone_into(&mut redis.url),
+                "username" => redis.username = Some(self.string(key, value)?.to_owned()),
+                _ => return Err(self.unknown_setting(key, REDIS_KEYS)),
+            }
+        }
+        let Some((setting, why)) = redis.problem() else {
+            return Ok(redis);
+        };
+        let mut keys = entries.keys();
+        let at = keys.find(|key| key.get_ref() == setting);
+        let at = at.unwrap_or(table_key).span();
+        Err(self.error_at(&at, &format!("`redis.{setting}`: {why}")))
     }
 
     fn string<'v>(&self, key: &Key<'_>, value: &'v Value<'_>) -> Result<&'v str, Failure> {
@@ -402,9 +446,14 @@ impl Document<'_> {
     }
 
     fn error_at(&self, at: &Range<usize>, what: &str) -> Failure {
-        let before = self.text.get(..at.start).unwrap_or_default();
+        Failure::configuration(format!("{}: {what}", self.location(at.start)))
+    }
+
+    /// Returns the file and the line of this byte.
+    fn location(&self, at: usize) -> String {
+        let before = self.text.get(..at).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
-        Failure::configuration(format!("{}, line {line}: {what}", self.path.display()))
+        format!("{}, line {line}", self.path.display())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
+    redis::RedisSettings,
     unit::{ClientUnit, ServerUnit},
     values,
 };
@@ -28,6 +29,8 @@ pub(crate) struct Layer {
     pub(crate) lenient_responses: Option<bool>,
     pub(crate) require_granted_scopes: Option<bool>,
     pub(crate) cache: Option<bool>,
+    /// Set by profiles only.
+    pub(crate) redis: Option<RedisSettings>,
     pub(crate) danger_allow_http_on_loopback: Option<bool>,
 }
 
@@ -55,6 +58,7 @@ impl Layer {
             lenient_responses: self.lenient_responses.or(below.lenient_responses),
             require_granted_scopes: self.require_granted_scopes.or(below.require_granted_scopes),
             cache: self.cache.or(below.cache),
+            redis: self.redis.or(below.redis),
             danger_allow_http_on_loopback: self
                 .danger_allow_http_on_loopback
                 .or(below.danger_allow_http_on_loopback),

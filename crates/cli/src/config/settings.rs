@@ -2,13 +2,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use hallpass::TokenRequest;
+use hallpass::{TokenRequest, secrets::SecretReference};
 use url::Url;
 
 use super::{
     authentication::AuthenticationSettings,
     layer::Layer,
     missing::missing_setting,
+    redis::RedisSettings,
     server::{Server, ServerAddress, parse_provider, token_endpoint},
     unit::{ServerUnit, SettingSource},
 };
@@ -41,9 +42,20 @@ pub(crate) struct Settings {
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) lenient_responses: bool,
     pub(crate) require_granted_scopes: bool,
-    /// The directory of the token cache; `None` if tokens are not cached.
-    pub(crate) cache_directory: Option<PathBuf>,
+    pub(crate) cache: TokenCache,
+    /// The Redis store of the profile, also if this run does not use it.
+    pub(crate) redis: Option<RedisSettings>,
     pub(crate) danger_allow_http_on_loopback: bool,
+}
+
+/// The place where tokens are cached between runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TokenCache {
+    None,
+    /// This directory.
+    Files(PathBuf),
+    /// The profile's Redis store.
+    Redis,
 }
 
 /// The audience of the client's assertions.
@@ -59,7 +71,7 @@ impl Settings {
     pub(crate) fn new(
         profile: Option<String>,
         file: Option<PathBuf>,
-        cache_directory: Option<PathBuf>,
+        cache: TokenCache,
         layer: Layer,
     ) -> Result<Self, Failure> {
         let server = parse_provider(layer.server.provider.as_deref())?;
@@ -105,7 +117,14 @@ impl Settings {
             ));
         }
         check_effects(&layer.server, server, &address, &authentication)?;
-        if layer.command_timeout.is_some() && !authentication.runs_a_command() {
+        if let Some(redis) = &layer.redis {
+            check_redis(redis, layer.cache, &authentication)?;
+        }
+        let store_command = layer
+            .redis
+            .as_ref()
+            .is_some_and(RedisSettings::runs_a_command);
+        if layer.command_timeout.is_some() && !authentication.runs_a_command() && !store_command {
             return Err(Failure::configuration(
                 "`command_timeout` has no effect: no credential is a `command:` reference",
             )
@@ -136,9 +155,16 @@ impl Settings {
             max_lifetime: layer.max_lifetime,
             lenient_responses: layer.lenient_responses.unwrap_or(false),
             require_granted_scopes: layer.require_granted_scopes.unwrap_or(false),
-            cache_directory,
+            cache,
+            redis: layer.redis,
             danger_allow_http_on_loopback: layer.danger_allow_http_on_loopback.unwrap_or(false),
         })
+    }
+
+    /// Returns the references to all secrets.
+    pub(crate) fn references(&self) -> impl Iterator<Item = &SecretReference> {
+        let redis = self.redis.iter().flat_map(RedisSettings::references);
+        self.authentication.references().chain(redis)
     }
 
     /// Returns how long a token request may take with its retries, and with the command that prints the secret.
@@ -203,6 +229,30 @@ fn check_proxy(proxy: Option<&str>) -> Result<(), Failure> {
         return Err(refuse("the URL's scheme must be `http` or `https`"));
     }
     Ok(())
+}
+
+/// Checks that the Redis store has an effect.
+fn check_redis(
+    redis: &RedisSettings,
+    cache: Option<bool>,
+    authentication: &AuthenticationSettings,
+) -> Result<(), Failure> {
+    let unused = |why: &str, remedy: &str| {
+        let message = format!("{}: `redis` has no effect: {why}", redis.location);
+        Err(Failure::configuration(message).with_remedy(remedy))
+    };
+    if cache == Some(false) {
+        return unused("`cache` is `false`", "remove one of them");
+    }
+    match authentication {
+        AuthenticationSettings::MutualTls {
+            bound_tokens: true, ..
+        } => unused(
+            "tokens that are bound to a certificate are not cached between runs",
+            "remove it, or set `bound_tokens` to `false` if the server binds no tokens to certificates",
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Checks that every setting of the server has an effect.
@@ -293,7 +343,40 @@ mod tests {
     fn settings(change: impl FnOnce(&mut Layer)) -> Result<Settings, Failure> {
         let mut layer = layer();
         change(&mut layer);
-        Settings::new(None, None, None, layer)
+        Settings::new(None, None, TokenCache::None, layer)
+    }
+
+    #[test]
+    fn a_redis_store_without_effect_is_rejected() {
+        let redis = RedisSettings {
+            location: "config.toml, line 7".into(),
+            keys: Some("command:print keys".parse().unwrap()),
+            ..RedisSettings::default()
+        };
+        let with_redis = |change: fn(&mut Layer)| {
+            settings(|layer| {
+                layer.redis = Some(redis.clone());
+                change(layer);
+            })
+        };
+        assert!(with_redis(|_| {}).is_ok());
+        assert!(with_redis(|layer| layer.command_timeout = Some(Duration::from_secs(1))).is_ok());
+        for (settings, says) in [
+            (
+                with_redis(|layer| layer.cache = Some(false)),
+                "config.toml, line 7: `redis` has no effect: `cache` is `false`",
+            ),
+            (
+                with_redis(|layer| {
+                    layer.client.client_secret = None;
+                    layer.client.certificate = Some("env:X".parse().unwrap());
+                }),
+                "`bound_tokens` to `false`",
+            ),
+        ] {
+            let error = settings.unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{
     config::{SettingSource, Settings},
     explain,
     failure::{Exit, Failure},
-    http, jwt, source,
+    http, jwt, redis, source,
 };
 
 pub(super) const CONFIGURATION: &str = "configuration";
@@ -39,7 +39,8 @@ const AUTHENTICATION: &str = "authentication";
 const TOKEN: &str = "token";
 const SCOPES: &str = "scopes";
 const LIFETIME: &str = "lifetime";
-pub(super) const ALL: [&str; 11] = [
+const STORE: &str = "store";
+pub(super) const ALL: [&str; 12] = [
     CONFIGURATION,
     SECRET,
     DNS,
@@ -51,6 +52,7 @@ pub(super) const ALL: [&str; 11] = [
     TOKEN,
     SCOPES,
     LIFETIME,
+    STORE,
 ];
 
 /// The timeout for a step that is not a token request.
@@ -122,6 +124,19 @@ pub(super) async fn run_steps(settings: &Settings, report: &mut Report) -> Resul
     report.ok(SCOPES, scopes);
     report_lifetime(&token, report);
     Ok(())
+}
+
+/// Checks the Redis store, regardless of the other steps: tokens can be fetched without it.
+pub(super) async fn check_store(settings: &Settings, report: &mut Report) {
+    report.complete(&ALL[..ALL.len() - 1]);
+    let Some(redis) = &settings.redis else {
+        report.skipped(STORE, "not needed: tokens are not shared through Redis");
+        return;
+    };
+    match redis::check(settings, redis).await {
+        Ok(detail) => report.ok(STORE, detail),
+        Err(failure) => report.failed(STORE, &failure),
+    }
 }
 
 /// Reports the failure of a step, which ends the examination.

@@ -41,6 +41,7 @@ async fn a_working_profile_passes_every_step() {
             ("token", "ok"),
             ("scopes", "ok"),
             ("lifetime", "ok"),
+            ("store", "skipped"),
         ]
     );
     let plain = user.prints("doctor");

@@ -15,6 +15,12 @@ mod leaks;
 mod peer;
 mod profiles;
 mod real_server;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+#[path = "../../../../tests/shared/redis_server.rs"]
+#[allow(dead_code)] // Shared with tests that restart the server.
+mod redis_server;
 mod request;
 mod scripts;
 mod support;

@@ -46,6 +46,7 @@ fn a_profile_accepts_every_setting() {
         lenient_responses = true
         ca_file = "/etc/ca.pem"
         proxy = "http://proxy.example:3128"
+        redis = { url = "rediss://redis.example", keys = "env:STORE_KEYS", username = "u", password = "env:P" }
         require_granted_scopes = true
         cache = false
         danger_allow_http_on_loopback = true
@@ -182,6 +183,97 @@ fn a_misspelled_name_gets_a_suggestion() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn the_redis_table_accepts_every_setting() {
+    let text = r#"
+        [profile.p.redis]
+        url = "rediss://redis.example:6379/2"
+        prefix = "orders:"
+        username = "orders"
+        password = "env:REDIS_PASSWORD"
+        keys = "env:STORE_KEYS"
+        ca_file = "/etc/ca.pem"
+        client_certificate = "env:REDIS_CERTIFICATE"
+        sentinel = "primary"
+        other_urls = ["rediss://other.example"]
+        cluster = false
+        timeout = "1s"
+        danger_store_in_clear = false
+        danger_allow_plain_text = false
+    "#;
+    let (_, layer) = parse(text, Some("p")).unwrap().unwrap();
+    let redis = layer.redis.unwrap();
+    assert_eq!(redis.location, "config.toml, line 2");
+    assert_eq!(redis.references().count(), 3);
+    assert_eq!(redis.timeout, Some(Duration::from_secs(1)));
+    for key in REDIS_KEYS {
+        assert!(text.contains(&format!("{key} = ")), "{key}");
+    }
+}
+
+// covers: F-99, I-14
+#[test]
+fn errors_in_the_redis_table_name_line_and_setting() {
+    const KEYS: &str = "keys = \"env:K\"\n";
+    const TLS: &str = "url = \"rediss://r.example\"\n";
+    const PLAIN: &str = "url = \"redis://127.0.0.1\"\n";
+    for (settings, says) in [
+        (KEYS.to_owned(), "line 1: `redis.url`: set it"),
+        (TLS.to_owned(), "line 1: `redis.keys`: tokens are encrypted"),
+        (
+            format!("{KEYS}url = \"rediss://u:CANARY@r.example\""),
+            "line 3: `redis.url`: the URL contains a user name or password",
+        ),
+        (
+            format!("{KEYS}url = \"CANARY\""),
+            "line 3: `redis.url`: expected a URL",
+        ),
+        (
+            format!("{TLS}{KEYS}password = \"CANARY\""),
+            "line 4: `password`: this is no reference",
+        ),
+        (
+            format!("{TLS}{KEYS}passwort = \"CANARY\""),
+            "a similar name exists: `password`",
+        ),
+        (
+            format!("{TLS}{KEYS}username = \"CANARY\""),
+            "line 4: `redis.username`: no effect without `password`",
+        ),
+        (
+            format!("{PLAIN}{KEYS}ca_file = \"CANARY\""),
+            "line 4: `redis.ca_file`: no effect without TLS",
+        ),
+        (
+            format!("{PLAIN}{KEYS}client_certificate = \"env:CANARY\""),
+            "line 4: `redis.client_certificate`: no effect without TLS",
+        ),
+        (
+            format!("{TLS}{KEYS}danger_allow_plain_text = true"),
+            "line 4: `redis.danger_allow_plain_text`: no effect",
+        ),
+        (
+            format!("{TLS}{KEYS}danger_store_in_clear = true"),
+            "line 4: `redis.danger_store_in_clear`: set beside `keys`",
+        ),
+        (
+            format!("{TLS}{KEYS}other_urls = [\"rediss://CANARY\"]"),
+            "line 4: `redis.other_urls`: no effect",
+        ),
+        (
+            format!("{TLS}{KEYS}sentinel = \"CANARY\"\ncluster = true"),
+            "line 5: `redis.cluster`: set beside `sentinel`",
+        ),
+    ] {
+        let failure = parse(&format!("[profile.p.redis]\n{settings}"), Some("p")).unwrap_err();
+        let shown = format!("{failure} {failure:?}");
+        assert!(shown.contains(says), "{settings}: {shown}");
+        assert!(!shown.contains("CANARY"), "{settings}: {shown}");
+    }
+    let failure = parse("[profile.p]\nredis = \"CANARY\"", Some("p")).unwrap_err();
+    assert!(failure.to_string().contains("expected a table"));
 }
 
 /// Words in backticks that are not settings: values of settings and variables.

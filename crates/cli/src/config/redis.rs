@@ -1,0 +1,128 @@
+//! The Redis store of a profile, which hosts share, in place of the files of one user.
+
+use std::{path::PathBuf, time::Duration};
+
+use hallpass::secrets::SecretReference;
+use url::Url;
+
+/// The settings of a profile's table `redis`. They come from one profile as a whole, so that a password is sent only to
+/// the Redis that the profile names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RedisSettings {
+    /// The file and the line of the table.
+    pub(crate) location: String,
+    pub(crate) url: String,
+    pub(crate) prefix: Option<String>,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<SecretReference>,
+    /// The encryption keys.
+    pub(crate) keys: Option<SecretReference>,
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The client certificate with its chain and its key.
+    pub(crate) client_certificate: Option<SecretReference>,
+    /// The name of the primary that the sentinels know.
+    pub(crate) sentinel: Option<String>,
+    pub(crate) cluster: bool,
+    /// The URLs of further sentinels or nodes.
+    pub(crate) other_urls: Vec<String>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) danger_store_in_clear: bool,
+    pub(crate) danger_allow_plain_text: bool,
+}
+
+pub(super) const REDIS_KEYS: [&str; 13] = [
+    "ca_file",
+    "client_certificate",
+    "cluster",
+    "danger_allow_plain_text",
+    "danger_store_in_clear",
+    "keys",
+    "other_urls",
+    "password",
+    "prefix",
+    "sentinel",
+    "timeout",
+    "url",
+    "username",
+];
+
+impl RedisSettings {
+    /// Returns the references to secrets.
+    pub(crate) fn references(&self) -> impl Iterator<Item = &SecretReference> {
+        [&self.password, &self.keys, &self.client_certificate]
+            .into_iter()
+            .flatten()
+    }
+
+    /// Returns true if a command prints one of the secrets.
+    pub(crate) fn runs_a_command(&self) -> bool {
+        self.references()
+            .any(|reference| reference.to_string().starts_with("command:"))
+    }
+
+    /// Returns the first wrong setting, and what is wrong; the store itself checks the values.
+    pub(super) fn problem(&self) -> Option<(&'static str, &'static str)> {
+        if self.url.is_empty() {
+            return Some(("url", "set it to the URL of Redis: `rediss://HOST:6379`"));
+        }
+        for (setting, url) in std::iter::once(("url", &self.url))
+            .chain(self.other_urls.iter().map(|url| ("other_urls", url)))
+        {
+            let Ok(url) = Url::parse(url) else {
+                return Some((setting, "expected a URL such as `rediss://HOST:6379`"));
+            };
+            if !url.username().is_empty() || url.password().is_some() {
+                return Some((
+                    setting,
+                    "the URL contains a user name or password; set `username` and `password`, a reference",
+                ));
+            }
+        }
+        let tls = self.url.starts_with("rediss:");
+        let has_others = self.sentinel.is_some() || self.cluster;
+        let problems = [
+            (
+                self.username.is_some() && self.password.is_none(),
+                "username",
+                "no effect without `password`; set it or remove this",
+            ),
+            (
+                self.ca_file.is_some() && !tls,
+                "ca_file",
+                "no effect without TLS; use `rediss://` in `url` or remove this",
+            ),
+            (
+                self.client_certificate.is_some() && !tls,
+                "client_certificate",
+                "no effect without TLS; use `rediss://` in `url` or remove this",
+            ),
+            (
+                self.danger_allow_plain_text && tls,
+                "danger_allow_plain_text",
+                "no effect with `rediss://` in `url`; remove it",
+            ),
+            (
+                self.sentinel.is_some() && self.cluster,
+                "cluster",
+                "set beside `sentinel`; remove one of them",
+            ),
+            (
+                !self.other_urls.is_empty() && !has_others,
+                "other_urls",
+                "no effect without `sentinel` or `cluster`; remove it",
+            ),
+            (
+                self.keys.is_some() && self.danger_store_in_clear,
+                "danger_store_in_clear",
+                "set beside `keys`; remove one of them",
+            ),
+            (
+                self.keys.is_none() && !self.danger_store_in_clear,
+                "keys",
+                "tokens are encrypted; set it to a reference to a key that `openssl rand -base64 32` generates",
+            ),
+        ];
+        let mut problems = problems.into_iter().filter(|(is_wrong, ..)| *is_wrong);
+        problems.next().map(|(_, setting, why)| (setting, why))
+    }
+}
