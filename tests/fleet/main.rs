@@ -13,7 +13,7 @@ mod redis_server;
 
 use std::{
     env,
-    process::{Command, ExitCode, Stdio},
+    process::{Child, Command, ExitCode, Stdio},
     time::{Duration, Instant},
 };
 
@@ -114,7 +114,7 @@ async fn fleet(processes: usize, span: Duration, faults: bool) -> ExitCode {
     };
     let children: Vec<_> = (0..processes).map(|_| start()).collect();
     let ended = tokio::task::spawn_blocking(|| {
-        let ended = children.into_iter().map(|child| child.wait_with_output());
+        let ended = children.into_iter().map(Child::wait_with_output);
         ended.collect::<Result<Vec<_>, _>>()
     });
     let (mut calls, mut failed, mut longest) = (0, 0, 0);

@@ -62,22 +62,17 @@ async fn forward(mut client: TcpStream, to: u16, fault: usize, faults: Arc<[Atom
     } else {
         2 + random(8) as u64
     });
-    match fault {
-        0..=2 => {
-            if time::timeout(until, forward).await.is_ok() {
-                return;
-            }
-        }
-        _ => {
-            let _ = forward.await;
-            return;
-        }
+    if fault > 2 {
+        let _ = forward.await;
+        return;
     }
-    match fault {
-        1 => time::sleep(Duration::from_secs(5)).await,
-        _ => {
-            let _ = client.set_zero_linger();
-        }
+    if time::timeout(until, forward).await.is_ok() {
+        return;
+    }
+    if fault == 1 {
+        time::sleep(Duration::from_secs(5)).await;
+    } else {
+        let _ = client.set_zero_linger();
     }
 }
 
