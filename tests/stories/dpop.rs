@@ -91,7 +91,7 @@ async fn a_token_without_the_bond_is_dropped() {
     for (kind, says) in [
         (r#""Bearer""#, "is not `DPoP`"),
         (r#""mac""#, "is not `DPoP`"),
-        (r#""N_A""#, "is no access token"),
+        (r#""N_A""#, "is not an access token"),
         ("null", "no `token_type`"),
     ] {
         let body = format!(r#"{{"access_token":"CANARY","token_type":{kind},"expires_in":60}}"#);

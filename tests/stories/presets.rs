@@ -232,7 +232,7 @@ fn refused(preset: &'static Preset, values: &[(&str, &str)]) -> String {
 #[test]
 fn what_a_server_would_refuse_is_an_error_before_sending() {
     let google = refused(&presets::GOOGLE, &[]);
-    assert!(google.contains("signed assertions"), "{google}");
+    assert!(google.contains("signed assertion"), "{google}");
     let missing = refused(&presets::OKTA, &[("domain", "acme.okta.com")]);
     assert!(missing.contains("Okta needs a `server`"), "{missing}");
     let unknown = refused(&presets::AUTH0, &[("tenant", "acme")]);

@@ -174,7 +174,7 @@ async fn a_web_page_does_not_blame_the_credentials() {
     );
     let hint = error.hint().unwrap();
     assert!(
-        hint.contains("something in between") && !hint.contains("client_secret"),
+        hint.contains("a firewall, a proxy") && !hint.contains("client_secret"),
         "{hint}"
     );
     let sign_in = raw::http(
@@ -205,7 +205,7 @@ async fn code_and_status_are_weighed_together() {
     let error = refused(raw::json(415, r#"{"message":"send JSON"}"#), SECRET).await;
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(
-        error.message().contains("another kind of request")
+        error.message().contains("does not accept a form")
             && error.message().contains("\"send JSON\""),
         "{error}"
     );

@@ -240,5 +240,8 @@ async fn a_server_that_asks_for_calm_is_left_alone() {
     let (address, _server) = serve(authority.server("localhost", 2999), vec![calm]).await;
     let error = fetch(address, authority.trusted()).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
-    assert!(error.to_string().contains("fewer requests"), "{error}");
+    assert!(
+        error.to_string().contains("limits the request rate"),
+        "{error}"
+    );
 }

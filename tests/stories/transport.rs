@@ -136,7 +136,7 @@ async fn a_stale_pooled_connection_is_replaced_once() {
         &error,
         ErrorKind::Unavailable,
         true,
-        "before an answer came",
+        "before a response arrived",
     );
     assert_eq!((server.request_count(), server.connection_count()), (5, 3));
 }
@@ -152,7 +152,7 @@ async fn a_new_connection_that_is_lost_is_not_replaced() {
             &error,
             ErrorKind::Unavailable,
             true,
-            "before an answer came",
+            "before a response arrived",
         );
         assert_eq!(server.request_count(), 1);
     }

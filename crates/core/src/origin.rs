@@ -226,17 +226,17 @@ pub struct InvalidOrigin(Fault);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Fault {
-    #[error("not an origin; give scheme and host, such as `https://api.example`")]
+    #[error("not an origin; write scheme and host, such as `https://api.example`")]
     Shape,
     #[error("an origin's scheme is `https` or `http`")]
     Scheme,
-    #[error("an origin has no path, query or fragment; give scheme, host and port alone")]
+    #[error("an origin has no path, query or fragment; write scheme, host and port only")]
     Path,
-    #[error("an origin holds no user name and no password; leave them out")]
+    #[error("an origin has no user name and no password; remove them")]
     UserInfo,
     #[error("an origin's host has no wildcard; name each host that the token is meant for")]
     Wildcard,
-    #[error("an origin's host is written in ASCII; give it as it goes over the wire (`xn--...`)")]
+    #[error("an origin's host is written in ASCII; write it in its encoded form (`xn--...`)")]
     NotAscii,
     #[error("the origin's host is neither a name nor an address in its usual spelling")]
     Host,

@@ -31,7 +31,7 @@ hints! {
     /// The host's name cannot be resolved.
     HOST_NAME = "host-name", "check the host in `token_endpoint`, and this machine's name service";
     /// The response is a web page.
-    WEB_PAGE = "web-page", "something in between may have answered, such as a firewall, a proxy or a sign-in page: check `token_endpoint`, and whether another `user_agent` is let through";
+    WEB_PAGE = "web-page", "a firewall, a proxy or a sign-in page may have sent it: check `token_endpoint`, and whether another `user_agent` is accepted";
     /// The address has no introspection endpoint.
     INTROSPECTION_ENDPOINT = "introspection-endpoint", "check `Endpoint::with_introspection_endpoint`, or the metadata of the server";
     /// The address has no revocation endpoint.
@@ -41,7 +41,7 @@ hints! {
     /// Requests are redirected.
     REDIRECT = "redirect", "credentials are never sent along a redirect; set `token_endpoint` to the final address if you trust it";
     /// The server does not accept forms.
-    NO_FORMS = "no-forms", "check `token_endpoint`: an OAuth server takes forms, and this one may belong to another API";
+    NO_FORMS = "no-forms", "check `token_endpoint`: a token endpoint accepts forms, and this address may belong to another API";
     /// The client is refused.
     CREDENTIALS = "credentials", "check `client_id` and `client_secret`, and that the server expects this way of authentication";
     /// The client is refused, and its secret changes if the server does not decode it.
@@ -51,25 +51,25 @@ hints! {
     /// A successful response has no token at its top level.
     NO_TOKEN = "no-token", "check `token_endpoint`: a token endpoint sends the token at the top level of its JSON (RFC 6749 section 5.1), and this address may belong to another API";
     /// A response is compressed.
-    COMPRESSED = "compressed", "check `token_endpoint`: have the server, or the gateway at this address, compress only what asks for it, or use an address that bypasses the gateway";
+    COMPRESSED = "compressed", "check `token_endpoint`: configure the server, or the gateway at this address, to compress only on request, or use an address that bypasses the gateway";
     /// A response violates RFC 6749 but is unambiguous.
-    LENIENT = "lenient-responses", "choose `lenient_responses` if this server always answers so";
+    LENIENT = "lenient-responses", "set `lenient_responses` if all responses of this server are like this";
     /// The token is longer than the limit.
-    TOKEN_SIZE = "token-size", "raise `max_token_bytes` if resource servers take headers of that size";
+    TOKEN_SIZE = "token-size", "raise `max_token_bytes` if resource servers accept headers of that size";
     /// The response is longer than the limit.
     BODY_SIZE = "body-size", "check `token_endpoint`, or raise `max_body_bytes`";
     /// The token is not bound to the key.
-    UNBOUND = "unbound-token", "have DPoP switched on for this client at the server, or leave `dpop` out";
+    UNBOUND = "unbound-token", "enable DPoP for this client at the server, or remove `dpop`";
     /// The server demands a proof of possession.
-    PROOF = "proof-demanded", "it binds this client's tokens to a key: choose `dpop`";
+    PROOF = "proof-demanded", "the server binds this client's tokens to a key: set `dpop`";
     /// The credentials hold characters outside printable ASCII.
-    UTF8 = "utf8-credentials", "remove them, or choose `allow_utf8_credentials` if they belong to it";
+    UTF8 = "utf8-credentials", "remove them, or set `allow_utf8_credentials` if they are intended";
     /// A raw Basic header cannot carry the `client_id`.
     COLON = "colon-in-id", "use the form-encoded `ClientSecretBasic::new`, or `ClientSecretPost`";
     /// There is no metadata at the location of RFC 8414.
-    OPENID_LOCATION = "openid-location", "check `issuer`; some servers have the document at the location of OpenID Connect alone, see `openid_location`; or set `token_endpoint`, which needs no metadata";
+    OPENID_LOCATION = "openid-location", "check `issuer`; some servers publish the document only at the location of OpenID Connect, see `openid_location`; or set `token_endpoint`, which needs no metadata";
     /// There is no metadata at the location of OpenID Connect.
-    OAUTH_LOCATION = "oauth-location", "check `issuer`; without `openid_location` the document is sought where RFC 8414 has it; or set `token_endpoint`, which needs no metadata";
+    OAUTH_LOCATION = "oauth-location", "check `issuer`; without `openid_location` the document is read from the location of RFC 8414; or set `token_endpoint`, which needs no metadata";
     /// The proxy demands credentials.
     PROXY_CREDENTIALS = "proxy-credentials", "set the proxy's user name and password with `proxy_credentials`";
     /// The credentials are not ready in time.
@@ -79,7 +79,7 @@ hints! {
     /// The server's certificate cannot be verified.
     SERVER_CERTIFICATE = "server-certificate", "check the host in `token_endpoint` and the server's certificate";
     /// The issuer of the server's certificate is unknown.
-    ROOTS = "roots", "check the host in `token_endpoint`; a private certificate authority is added with `add_root_certificates_pem`";
+    ROOTS = "roots", "check the host in `token_endpoint`; add a private certificate authority with `add_root_certificates_pem`";
     /// The issuer of the server's certificate is not among the added ones either.
     INTERMEDIATE = "intermediate", "the certificates added with `add_root_certificates_pem` do not lead to it: add the authority that issued it, or have the server send its intermediate certificates";
     /// The server demands a client certificate.
@@ -93,11 +93,11 @@ hints! {
     /// A certificate needs TLS.
     HTTPS = "https", "set `token_endpoint` to an `https` URL";
     /// An anonymous client is refused.
-    ANONYMOUS = "anonymous-client", "this server wants to know the client: name it with `PublicClient`, or authenticate it";
+    ANONYMOUS = "anonymous-client", "this server requires a `client_id`: set it with `PublicClient`, or authenticate the client";
     /// The metadata has no address for an action.
-    NO_ADDRESS = "no-address", "the server's metadata names none; set it on the `Endpoint` if there is one all the same";
+    NO_ADDRESS = "no-address", "the server's metadata has no such endpoint; if the server has one, set it on the `Endpoint`";
     /// There is no address for an action.
-    UNKNOWN_ADDRESS = "unknown-address", "set it on the `Endpoint`, or have it found with `Endpoint::discover`";
+    UNKNOWN_ADDRESS = "unknown-address", "set it on the `Endpoint`, or discover it with `Endpoint::discover`";
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ impl Preset {
             let fit = |c: char| c.is_ascii_alphanumeric() || "-._~:".contains(c);
             if value.is_empty() || value.contains("..") || !value.chars().all(fit) {
                 return wrong(format!(
-                    "the `{name}` of {} is not fit for an address: give it without scheme, path or spaces",
+                    "the `{name}` of {} cannot be part of an address; write it without scheme, path or spaces",
                     self.name
                 ));
             }
@@ -150,7 +150,7 @@ impl Preset {
                 return Err(BuildError::new(
                     "authentication",
                     format!(
-                        "{} takes no client secrets, but signed assertions (RFC 7523)",
+                        "{} does not accept client secrets; use a signed assertion (RFC 7523)",
                         self.name
                     ),
                 ));
@@ -185,13 +185,13 @@ impl Preset {
             Target::AudienceRequired if !audiences => {
                 return wrong(
                     "audience",
-                    format!("{name} wants to know the API that a token is for; set it"),
+                    format!("{name} requires an audience: the API that the token is for"),
                 );
             }
             Target::ScopesAlone if audiences => {
                 return wrong(
                     "audience",
-                    format!("{name} knows no audiences; ask for scopes"),
+                    format!("{name} does not support audiences; request scopes"),
                 );
             }
             _ => {}
@@ -199,12 +199,12 @@ impl Preset {
         if request.resources().next().is_some() {
             return wrong(
                 "resource",
-                format!("{name} knows no `resource`; see its preset's quirks"),
+                format!("{name} does not support `resource`; see the quirks of its preset"),
             );
         }
         match self.scopes {
             Scopes::Required if scopes.is_empty() => {
-                wrong("scope", format!("{name} wants at least one scope; set it"))
+                wrong("scope", format!("{name} requires at least one scope"))
             }
             Scopes::OneWithSuffix(suffix)
                 if scopes.as_str().split(' ').count() != 1
@@ -213,7 +213,7 @@ impl Preset {
                 wrong(
                     "scope",
                     format!(
-                        "{name} wants exactly one scope that ends in `{suffix}`, such as `api://orders{suffix}`"
+                        "{name} requires exactly one scope that ends in `{suffix}`, such as `api://orders{suffix}`"
                     ),
                 )
             }

@@ -37,8 +37,8 @@ impl Algorithm {
     /// Checks the shape of a signature. The server would refuse a wrong one without a reason; the usual cause is
     /// known.
     pub(crate) fn check(self, signature: &[u8]) -> Result<(), TokenError> {
-        const JOINED: &str = "a JWS takes r and s joined, not as DER (RFC 7518 section 3.4): `Algorithm::signature_from_der` joins them";
-        const BARE: &str = "a JWS takes the bare signature (RFC 8037 section 3.1)";
+        const JOINED: &str = "a JWS requires r and s concatenated, not DER (RFC 7518 section 3.4): convert it with `Algorithm::signature_from_der`";
+        const BARE: &str = "a JWS requires the raw signature (RFC 8037 section 3.1)";
         const SMALL: &str = "use an RSA key of 2048 bits or more (RFC 7518 section 3.3)";
         let length = signature.len();
         let (fit, expected, hint) = match self {

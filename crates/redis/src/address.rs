@@ -1,8 +1,8 @@
 //! The address of a server, and its URL.
 
-use std::{borrow::Cow, fmt, net::IpAddr};
+use std::{borrow::Cow, fmt};
 
-use hallpass_core::Secret;
+use hallpass_core::{Secret, is_loopback_host};
 use url::{Host, Url};
 
 use crate::BuildError;
@@ -18,8 +18,10 @@ pub(crate) struct Address {
 impl Address {
     /// Returns true if the connection does not leave this machine.
     pub(crate) fn is_loopback(&self) -> bool {
-        let ip = self.host.parse::<IpAddr>();
-        self.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+        if self.host.contains(':') {
+            return is_loopback_host(&format!("[{}]", self.host));
+        }
+        is_loopback_host(&self.host)
     }
 }
 
@@ -108,6 +110,8 @@ mod tests {
         let parts = parse("url", "redis://[::1]", 6379).unwrap();
         assert_eq!((&*parts.address.host, parts.address.port), ("::1", 6379));
         assert!(parts.address.is_loopback() && parts.password.is_none());
+        let parts = parse("url", "redis://127.0.0.1", 6379).unwrap();
+        assert!(parts.address.is_loopback());
         let parts = parse("url", "redis://:pw@10.0.0.1", 6379).unwrap();
         assert_eq!(parts.username, None);
         assert!(!parts.address.is_loopback());

@@ -200,13 +200,13 @@ impl RedisTokenStoreBuilder {
             (Some(_), true) => {
                 return Err(BuildError::new(
                     "keys",
-                    "there are keys, and `danger_store_in_clear` is set: remove one of them",
+                    "`keys` and `danger_store_in_clear` are both set; remove one of them",
                 ));
             }
             (None, false) => {
                 return Err(BuildError::new(
                     "keys",
-                    "there are no encryption keys: entries are tokens, and must be encrypted",
+                    "no encryption keys; set `keys`, since entries are tokens and must be encrypted",
                 ));
             }
         };
@@ -222,12 +222,12 @@ impl RedisTokenStoreBuilder {
             seeds.push(another(url, default_port, &first)?);
         }
         if is_cluster && first.database != 0 {
-            return Err(BuildError::new("url", "a cluster has no databases but 0"));
+            return Err(BuildError::new("url", "a cluster has only database 0"));
         }
         if !self.plain_text && seeds.iter().any(|seed| !seed.tls && !seed.is_loopback()) {
             return Err(BuildError::new(
                 "url",
-                "`redis://` has no TLS; use `rediss://`, or `danger_allow_plain_text` in a network that is trusted with the password",
+                "`redis://` has no TLS; use `rediss://`, or `danger_allow_plain_text` in a trusted network",
             ));
         }
         let sentinels = service.map(|service| Sentinels {

@@ -259,7 +259,7 @@ async fn after_a_refusal_a_newer_token_from_the_store_is_used() {
         (error.kind(), error.is_transient()),
         (ErrorKind::CredentialsRefused, false)
     );
-    assert!(error.hint().unwrap().contains("someone must sign in again"));
+    assert!(error.hint().unwrap().contains("sign in again"));
     assert_eq!((statuses(&server), store.refusals()), (vec![400], 1));
 
     store.rotate_after_reading(FIRST);

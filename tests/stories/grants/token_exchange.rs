@@ -231,7 +231,7 @@ async fn where_there_is_no_subject_nothing_is_sent() {
     let error = error.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
-    let expected = "the subject's token could not be had: the other server is down";
+    let expected = "the subject's token could not be obtained: the other server is down";
     assert!(error.to_string().starts_with(expected), "{error}");
     assert_eq!(server.token_request_count(), 0);
 }

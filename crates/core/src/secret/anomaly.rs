@@ -85,7 +85,7 @@ impl SecretAnomaly {
             Self::Invisible => "copy it again as plain text",
             Self::Json => "store the value of the one member alone",
             Self::LineBreak => "store it on one line",
-            Self::Placeholder => "store the secret in its place",
+            Self::Placeholder => "replace it with the secret",
             Self::Quoted => "remove them if they do not belong to it",
             Self::SurroundingSpace => "remove it if it does not belong to it",
         }

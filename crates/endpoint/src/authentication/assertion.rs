@@ -116,7 +116,7 @@ impl<S: SecretSource> AssertionSource for SecretAssertion<S> {
             return Err(TokenError::configuration(
                 "what was read in place of an assertion is not a JWT",
             )
-            .with_hint("have the JWT alone there, without quotes or spaces"));
+            .with_hint("store the JWT alone, without quotes or spaces"));
         }
         Ok(Assertion::read(secret))
     }

@@ -50,36 +50,36 @@ use crate::{
 /// Clones share their state.
 #[derive(Clone)]
 pub struct MutualTls {
-    pair: Arc<Pair>,
+    pair: Arc<CredentialPair>,
     self_signed: bool,
     unbound: bool,
     clock: Arc<dyn Clock>,
 }
 
 /// The sources of certificate and key, and the last values read.
-struct Pair {
+struct CredentialPair {
     certificate: Box<dyn SecretSource>,
     key: Option<Box<dyn SecretSource>>,
     /// The number of started reads: a slow read must not restore an old certificate.
     turn: AtomicU64,
-    last: Mutex<Last>,
+    last: Mutex<PairState>,
 }
 
 #[derive(Default)]
-struct Last {
+struct PairState {
     turn: u64,
-    current: Option<Current>,
+    current: Option<LoadedIdentity>,
     epoch: u64,
 }
 
-struct Current {
+struct LoadedIdentity {
     identity: ClientIdentity,
     /// The values as the sources returned them.
-    read: Read,
+    read: PemPair,
 }
 
 #[derive(Clone)]
-struct Read {
+struct PemPair {
     certificate: Secret,
     key: Option<Secret>,
 }
@@ -103,7 +103,7 @@ impl MutualTls {
 
     fn reading(certificate: Box<dyn SecretSource>, key: Option<Box<dyn SecretSource>>) -> Self {
         Self {
-            pair: Arc::new(Pair {
+            pair: Arc::new(CredentialPair {
                 certificate,
                 key,
                 turn: AtomicU64::new(0),
@@ -154,9 +154,11 @@ impl MutualTls {
     ///
     /// Dropping the future cancels this read only.
     pub async fn identity(&self) -> Result<ClientIdentity, TokenError> {
-        let identity = match self.pair.look().await? {
+        let identity = match self.pair.refresh().await? {
             // One of the two may have been read before it was replaced, and the other one after.
-            Err(InvalidIdentity::Mismatch) if self.pair.key.is_some() => self.pair.look().await?,
+            Err(InvalidIdentity::Mismatch) if self.pair.key.is_some() => {
+                self.pair.refresh().await?
+            }
             identity => identity,
         };
         identity.map_err(|fault| self.unusable(&fault))
@@ -174,7 +176,7 @@ impl MutualTls {
         {
             // A certificate cannot express a date outside 1970 to 9999.
             return format!(
-                "the certificate's validity ended on {}; put a new one in its place",
+                "the certificate's validity ended on {}; replace it",
                 httpdate::fmt_http_date(end)
             )
             .into();
@@ -230,7 +232,7 @@ impl ClientAuthentication for MutualTls {
                 current.filter(|(current, refused)| current.identity.is_clone_of(refused));
             current.map(|(current, _)| current.read.clone())
         };
-        let Some(Read { certificate, key }) = read else {
+        let Some(PemPair { certificate, key }) = read else {
             return;
         };
         pair.certificate.refused(&certificate);
@@ -240,24 +242,24 @@ impl ClientAuthentication for MutualTls {
     }
 }
 
-impl Pair {
-    async fn look(&self) -> Result<Result<ClientIdentity, InvalidIdentity>, TokenError> {
+impl CredentialPair {
+    async fn refresh(&self) -> Result<Result<ClientIdentity, InvalidIdentity>, TokenError> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
         let read = self.read().await?;
-        Ok(self.take(turn, read))
+        Ok(self.update(turn, read))
     }
 
-    async fn read(&self) -> Result<Read, TokenError> {
+    async fn read(&self) -> Result<PemPair, TokenError> {
         let certificate = self.certificate.secret().await?;
         let key = match &self.key {
             Some(key) => Some(key.secret().await?),
             None => None,
         };
-        Ok(Read { certificate, key })
+        Ok(PemPair { certificate, key })
     }
 
     /// Returns the identity of this read, or the current one if it is equal or newer.
-    fn take(&self, turn: u64, read: Read) -> Result<ClientIdentity, InvalidIdentity> {
+    fn update(&self, turn: u64, read: PemPair) -> Result<ClientIdentity, InvalidIdentity> {
         let mut last = self.last();
         let last = &mut *last;
         if let Some(current) = &mut last.current {
@@ -272,7 +274,7 @@ impl Pair {
             }
         }
         let identity = read.identity()?;
-        let next = Current {
+        let next = LoadedIdentity {
             identity: identity.clone(),
             read,
         };
@@ -283,18 +285,18 @@ impl Pair {
             tracing::info!(
                 epoch = last.epoch,
                 valid_until = ?identity.valid_until(),
-                "the client certificate changed"
+                "client certificate changed"
             );
         }
         Ok(identity)
     }
 
-    fn last(&self) -> MutexGuard<'_, Last> {
+    fn last(&self) -> MutexGuard<'_, PairState> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Read {
+impl PemPair {
     fn identity(&self) -> Result<ClientIdentity, InvalidIdentity> {
         let certificate = self.certificate.expose();
         let Some(key) = &self.key else {

@@ -73,7 +73,7 @@ impl ClientAuthentication for PublicClient {
     ) -> Result<Credentials, TokenError> {
         Ok(
             Credentials::parameters([("client_id", context.client_id())]).refusal_hint(
-                "check `client_id`, and that the server takes this client without a proof",
+                "check `client_id`, and that the server accepts this client without authentication",
             ),
         )
     }

@@ -5,10 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use hallpass_core::{Clock, ErrorKind, Hint, TokenError};
 
 use super::{
-    dpop::Proving,
+    dpop::ProofState,
     form::{Form, post},
     request::{Reply, ServerRequest},
-    retry::{Retry, Tries},
+    retry::{Attempts, Retry},
 };
 use crate::{
     AuthenticationContext, ClientAuthentication, Credentials, HttpTransport, hints,
@@ -67,7 +67,7 @@ impl ServerClient {
         &self,
         request: &R,
         renewed: &mut bool,
-        tries: &Tries,
+        tries: &Attempts,
     ) -> Result<R::Output, TokenError> {
         let sent = self.prepare(request, tries).await?;
         let (sent, result) = self.exchange_proven(sent, request, tries).await;
@@ -80,7 +80,7 @@ impl ServerClient {
         };
         tracing::info!(
             host = self.host(),
-            "the credentials have changed, trying the new ones"
+            "credentials changed, retrying with the new ones"
         );
         let (renewed, result) = self.exchange_proven(renewed, request, tries).await;
         self.report_refusal(&result, &renewed, request);
@@ -113,7 +113,7 @@ impl ServerClient {
     async fn prepare<R: ServerRequest>(
         &self,
         request: &R,
-        tries: &Tries,
+        tries: &Attempts,
     ) -> Result<Attempt, TokenError> {
         let late_metadata = || {
             TokenError::unavailable(
@@ -167,7 +167,7 @@ impl ServerClient {
         &self,
         refused: &Attempt,
         request: &R,
-        tries: &Tries,
+        tries: &Attempts,
     ) -> Option<Attempt> {
         // If this fails, the server's error is more useful.
         let renewed = self.prepare(request, tries).await.ok()?;
@@ -184,11 +184,11 @@ impl ServerClient {
         &self,
         mut sent: Attempt,
         request: &R,
-        tries: &Tries,
+        tries: &Attempts,
     ) -> (Attempt, Result<R::Output, TokenError>) {
         let with_certificate = sent.credentials.identity().is_some();
         let mut proving = match request.address(&sent.addresses, with_certificate) {
-            Ok(address) => Proving::new(request.prover(), address.url(), tries.may_repeat()),
+            Ok(address) => ProofState::new(request.prover(), address.url(), tries.may_repeat()),
             Err(error) => return (sent, Err(error)),
         };
         loop {
@@ -204,7 +204,7 @@ impl ServerClient {
                 return (sent, result);
             }
             let host = sent.addresses.host();
-            tracing::debug!(host, "the server demands a nonce, trying again with it");
+            tracing::debug!(host, "server demands a DPoP nonce, retrying with it");
             // An assertion may be used for one request only.
             sent = match self.prepare(request, tries).await {
                 Ok(renewed) => renewed,
@@ -217,7 +217,7 @@ impl ServerClient {
         &self,
         sent: &Attempt,
         request: &R,
-        proving: &mut Proving<'_>,
+        proving: &mut ProofState<'_>,
         deadline: Duration,
     ) -> Result<R::Output, TokenError> {
         let Attempt {
@@ -243,8 +243,9 @@ impl ServerClient {
         let headers = proving.answered(&answer.headers);
         // The response's date, moved back to the time at which the credentials were made.
         let elapsed = self.clock.now().saturating_since(requested_at.timestamp);
-        let skew =
-            |made_at: Option<_>| made_at.and_then(|made| Skew::of(&answer.headers, made, elapsed));
+        let skew = |made_at: Option<_>| {
+            made_at.and_then(|made| Skew::measure(&answer.headers, made, elapsed))
+        };
         let reply = Reply {
             answer: &answer,
             form,

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use crate::hints;
 
 /// The DPoP proofs of one attempt; empty if tokens are not bound.
-pub(crate) struct Proving<'a>(Option<Bound<'a>>);
+pub(crate) struct ProofState<'a>(Option<Bound<'a>>);
 
 struct Bound<'a> {
     prover: &'a Arc<dyn Prover>,
@@ -19,7 +19,7 @@ struct Bound<'a> {
     may_repeat: bool,
 }
 
-impl<'a> Proving<'a> {
+impl<'a> ProofState<'a> {
     pub(crate) fn new(
         prover: Option<&'a Arc<dyn Prover>>,
         token_endpoint: &url::Url,
@@ -81,7 +81,7 @@ impl<'a> Proving<'a> {
                 "the server demands a nonce but sends none that was not tried yet; report it to the server's operator, and check gateways between it and this client".into()
             }
             (Some(INVALID_PROOF), Some(_)) => {
-                "check that `token_endpoint` is spelled as the server expects it, that it accepts the key's algorithm, and this machine's clock".into()
+                "check that `token_endpoint` is the URL that the server expects, that the server accepts the key's algorithm, and this machine's clock".into()
             }
             (Some(USE_NONCE | INVALID_PROOF), None) => hints::PROOF,
             _ => return (error, None),

@@ -4,7 +4,7 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use hallpass_core::TokenError;
 use tokio::time::Instant;
 
-use crate::transport::fault;
+use crate::transport::error;
 
 /// A retry policy for token requests: transient failures only, with jittered exponential backoff.
 ///
@@ -83,8 +83,8 @@ impl Retry {
     }
 
     /// Starts the deadline of a call.
-    pub(crate) fn tries(&self) -> Tries {
-        Tries {
+    pub(crate) fn tries(&self) -> Attempts {
+        Attempts {
             ends: Instant::now().checked_add(self.deadline),
             delays: Box::new(self.delays()),
             may_repeat: self.max_retries > 0,
@@ -103,7 +103,7 @@ impl Retry {
 }
 
 /// The attempts of one call.
-pub(crate) struct Tries {
+pub(crate) struct Attempts {
     /// `None` if there is no deadline.
     ends: Option<Instant>,
     delays: Box<dyn Iterator<Item = Duration> + Send + Sync>,
@@ -113,7 +113,7 @@ pub(crate) struct Tries {
     reconnected: bool,
 }
 
-impl Tries {
+impl Attempts {
     /// Returns true if a response may lead to a second request.
     pub(crate) fn may_repeat(&self) -> bool {
         self.may_repeat
@@ -141,7 +141,7 @@ impl Tries {
     ///
     /// The failure itself, if it is permanent or local, or the retries or the time run out.
     pub(crate) async fn after(&mut self, error: TokenError, host: &str) -> Result<(), TokenError> {
-        if self.may_repeat && !self.reconnected && fault::is_unprocessed_request(&error) {
+        if self.may_repeat && !self.reconnected && error::is_unprocessed_request(&error) {
             self.reconnected = true;
             return Ok(());
         }
@@ -156,7 +156,7 @@ impl Tries {
         if delay >= self.left() {
             return Err(error);
         }
-        tracing::debug!(host, %error, ?delay, "token request failed, trying again");
+        tracing::debug!(host, %error, ?delay, "token request failed, retrying");
         tokio::time::sleep(delay).await;
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     AuthenticationContext, hints,
     response::{
-        refusal::Words,
+        refusal::ServerMessage,
         token::{self, Granted, ResponseRules},
         wording::Wording,
     },
@@ -153,9 +153,14 @@ impl<G: Grant> TokenCall<'_, G> {
             || reply.filter(),
             &G::WORDING,
         );
-        let media = MediaType::of(&reply.answer.headers);
+        let media = MediaType::from_headers(&reply.answer.headers);
         // The content type of a page that an intermediary sends may be wrong too.
-        let is_page = || matches!(Words::of(reply.answer, &reply.filter()), Words::Page(_));
+        let is_page = || {
+            matches!(
+                ServerMessage::from_answer(reply.answer, &reply.filter()),
+                ServerMessage::Page(_)
+            )
+        };
         let right = media == MediaType::Json || rules.lenient && media != MediaType::Html;
         if right && (granted.is_ok() || !is_page()) {
             return granted;
@@ -189,14 +194,16 @@ fn wrong_media(answer: &Answer, good: bool, filter: &TextFilter) -> TokenError {
     if answer.body.is_empty() {
         return TokenError::unusable_response("the response is empty").with_transient(true);
     }
-    let words = Words::of(answer, filter);
-    if matches!(words, Words::Page(_)) || MediaType::of(&answer.headers) == MediaType::Html {
+    let words = ServerMessage::from_answer(answer, filter);
+    if matches!(words, ServerMessage::Page(_))
+        || MediaType::from_headers(&answer.headers) == MediaType::Html
+    {
         let error =
             TokenError::unusable_response("the server answered with a web page, not with JSON")
                 .with_hint(hints::WEB_PAGE)
                 .with_transient(true);
         return match words {
-            Words::Page(Some(title)) => error.with_server_message(&title),
+            ServerMessage::Page(Some(title)) => error.with_server_message(&title),
             _ => error,
         };
     }
@@ -213,7 +220,7 @@ fn wrong_media(answer: &Answer, good: bool, filter: &TextFilter) -> TokenError {
     if good {
         error.with_hint(hints::LENIENT)
     } else {
-        error.with_hint("the response is no token response in JSON under another name either: check `token_endpoint`")
+        error.with_hint("the body is not a JSON token response either: check `token_endpoint`")
     }
 }
 

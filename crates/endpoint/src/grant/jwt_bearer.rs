@@ -77,7 +77,7 @@ impl Grant for JwtBearerGrant {
         input: "the assertion",
         input_refusals: &["invalid_grant"],
         input_refused: "the server refused the assertion",
-        input_hint: "check that the server trusts who made the assertion, and that its issuer, subject, audience and times are those that it expects",
+        input_hint: "check that the server trusts the signer of the assertion, and that its issuer, subject, audience and times are those that it expects",
     };
 
     async fn form(

@@ -16,7 +16,7 @@ use crate::{
     exchange::{
         form::{Form, Input},
         grant::Grant,
-        retry::Tries,
+        retry::Attempts,
         source::Source,
         token::TokenClient,
     },
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The timeout for saving a refresh token. The access token and the next exchange wait for it.
-const SAVING: Duration = Duration::from_secs(5);
+const SAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A source of tokens for a refresh token (RFC 6749 section 6) in a [`SecretStore`].
 ///
@@ -102,7 +102,7 @@ impl RefreshToken {
 /// The state that one call moves into its tasks and back.
 struct Call {
     request: TokenRequest,
-    tries: Tries,
+    tries: Attempts,
     renewed: bool,
 }
 
@@ -218,12 +218,12 @@ impl RefreshTokenGrant {
     }
 
     async fn save(&self, new: &Secret) {
-        let saved = timeout(SAVING, self.store.save(new)).await;
+        let saved = timeout(SAVE_TIMEOUT, self.store.save(new)).await;
         let late = || Err(SecretError::unavailable("the store took too long"));
         match saved.unwrap_or_else(|_| late()) {
             Ok(()) => *self.unsaved() = None,
             Err(error) => {
-                tracing::warn!(%error, "the new refresh token could not be saved, and is lost where this process ends before the next exchange");
+                tracing::warn!(%error, "new refresh token not saved, and lost if the process ends before the next exchange");
             }
         }
     }
@@ -250,7 +250,7 @@ impl Grant for RefreshTokenGrant {
         input: "the refresh token",
         input_refusals: &["invalid_grant"],
         input_refused: "the server refused the refresh token",
-        input_hint: "it has expired, was revoked, or was used before: someone must sign in again, and the new refresh token be put in its place",
+        input_hint: "it has expired, was revoked, or was used before: sign in again, and replace the stored refresh token with the new one",
     };
 
     async fn form(

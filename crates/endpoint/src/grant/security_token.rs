@@ -37,7 +37,7 @@ impl TokenTypeUri {
             Ok(_) if uri.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Self(uri.into())),
             _ => Err(BuildError::new(
                 "token_type",
-                "it is no absolute URI; most servers know `urn:ietf:params:oauth:token-type:access_token` and its like (RFC 8693 section 3)",
+                "not an absolute URI; use an identifier of RFC 8693 section 3, such as `urn:ietf:params:oauth:token-type:access_token`",
             )),
         }
     }
@@ -113,7 +113,7 @@ impl SecurityToken {
     }
 
     /// Returns the current token, and when it expires if that is known.
-    pub(crate) async fn now(
+    pub(crate) async fn current(
         &self,
         party: &'static str,
     ) -> Result<(Input, Option<Timestamp>), TokenError> {
@@ -122,14 +122,14 @@ impl SecurityToken {
             Origin::Source(source, request) => {
                 let token = source.token(request).await.map_err(|error| {
                     // The host and status in the error are those of another request.
-                    let message = format!("the {party}'s token could not be had: {error}");
-                    let told = TokenError::new(error.kind(), message);
-                    let told = told
+                    let message = format!("the {party}'s token could not be obtained: {error}");
+                    let failure = TokenError::new(error.kind(), message);
+                    let failure = failure
                         .with_transient(error.is_transient())
                         .with_local(error.is_local());
                     match error.retry_after() {
-                        Some(wait) => told.with_retry_after(wait),
-                        None => told,
+                        Some(wait) => failure.with_retry_after(wait),
+                        None => failure,
                     }
                 })?;
                 let ends = token.deadline();

@@ -123,14 +123,14 @@ impl Grant for TokenExchangeGrant {
         request: &TokenRequest,
         _: &AuthenticationContext<'_>,
     ) -> Result<Form, TokenError> {
-        let (subject, ends) = self.subject.now("subject").await?;
+        let (subject, ends) = self.subject.current("subject").await?;
         let mut pairs = vec![
             ("grant_type", GRANT),
             ("subject_token", subject.expose()),
             ("subject_token_type", self.subject.type_uri()),
         ];
         let actor = match &self.actor {
-            Some(actor) => Some((actor.now("actor").await?.0, actor.type_uri())),
+            Some(actor) => Some((actor.current("actor").await?.0, actor.type_uri())),
             None => None,
         };
         if let Some((token, token_type)) = &actor {
@@ -177,7 +177,7 @@ impl Grant for TokenExchangeGrant {
             )),
             Some(issued) if issued == TokenTypeUri::REFRESH_TOKEN.as_str() => {
                 Err(TokenError::unusable_response(
-                    "the server issued a refresh token, which is no access token and must not be used as one",
+                    "the server issued a refresh token, which is not an access token and must not be used as one",
                 ))
             }
             Some(_) => Ok(token),

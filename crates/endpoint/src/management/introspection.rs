@@ -14,13 +14,13 @@ use serde_json::value::RawValue;
 /// If the token is not active, no other member is present: it has expired, was revoked, is unknown, or the client may
 /// not introspect it.
 pub struct Introspection {
-    known: Known,
+    known: IntrospectionResponse,
     scopes: ScopeSet,
     members: BTreeMap<Box<str>, Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
-struct Known {
+struct IntrospectionResponse {
     active: bool,
     scope: Option<String>,
     client_id: Option<String>,
@@ -54,8 +54,8 @@ impl Introspection {
     pub(crate) fn read(body: &[u8]) -> Result<Self, TokenError> {
         // The JSON library's message may quote the response.
         let unusable = |message: &'static str| move |_| TokenError::unusable_response(message);
-        let known: Known = serde_json::from_slice(body).map_err(unusable(
-            "the answer is not JSON with a member `active`, or has a member of another type than RFC 7662 section 2.2 gives it",
+        let known: IntrospectionResponse = serde_json::from_slice(body).map_err(unusable(
+            "the response is not JSON with a member `active`, or has a member whose type is not that of RFC 7662 section 2.2",
         ))?;
         let scopes = known.scope.as_deref().unwrap_or_default().parse();
         Ok(Self {

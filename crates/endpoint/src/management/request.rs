@@ -20,7 +20,7 @@ use crate::{
 
 const INTROSPECTION_ENDPOINT: EndpointWording = EndpointWording {
     request: "introspection request",
-    missing: "there is no introspection endpoint at this address",
+    missing: "no introspection endpoint at this address",
     refused: "the server refused the introspection request",
     address_hint: &hints::INTROSPECTION_ENDPOINT,
     redirect_hint: &hints::MANAGEMENT_REDIRECT,
@@ -29,7 +29,7 @@ static INTROSPECTION: Wording = Wording::of_the_client(INTROSPECTION_ENDPOINT, "
 
 const REVOCATION_ENDPOINT: EndpointWording = EndpointWording {
     request: "revocation request",
-    missing: "there is no revocation endpoint at this address",
+    missing: "no revocation endpoint at this address",
     refused: "the server refused the revocation request",
     address_hint: &hints::REVOCATION_ENDPOINT,
     redirect_hint: &hints::MANAGEMENT_REDIRECT,

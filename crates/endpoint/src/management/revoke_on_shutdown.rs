@@ -104,7 +104,7 @@ impl<S> RevokeOnShutdown<S> {
                     self.held().retain(|known| !known.is_same(&token));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a token could not be revoked");
+                    tracing::warn!(%error, "token not revoked");
                     done.failures.push(error);
                 }
             }

@@ -20,9 +20,9 @@ pub static AUTH0: Preset = Preset {
     target: Target::AudienceRequired,
     scopes: Scopes::Optional,
     quirks: &[
-        "Without an audience the token is opaque, and no API takes it; a default audience of the tenant need not apply to this grant.",
-        "Each audience takes a request of its own.",
-        "`resource` is read in place of `audience` only where the tenant's compatibility profile says so.",
+        "Without an audience the token is opaque, and no API accepts it; a default audience of the tenant need not apply to this grant.",
+        "Each audience requires a separate request.",
+        "`resource` replaces `audience` only if the tenant's compatibility profile allows it.",
         "A wrong secret is refused as `access_denied` with HTTP 401.",
     ],
     sources: &[
@@ -44,7 +44,7 @@ pub static OKTA: Preset = Preset {
         "A request without scopes is refused; there are only custom ones for this grant.",
         "The audience belongs to the authorization server: another audience is another `server`.",
         "OpenID Connect's scopes, such as `openid`, are refused: there is no user.",
-        "The organization's own authorization server knows Okta's scopes alone, refuses custom ones, and takes private_key_jwt alone.",
+        "The organization's own authorization server supports only Okta's own scopes, and only private_key_jwt.",
     ],
     sources: &[
         "https://developer.okta.com/docs/guides/implement-grant-type/clientcreds/main/",
@@ -63,8 +63,8 @@ pub static ENTRA_ID: Preset = Preset {
     quirks: &[
         "A request names one API, as its identifier with `/.default`; the token holds every application permission that was granted there.",
         "`resource` belongs to version 1 of the endpoints and is refused by version 2.",
-        "`common` and `organizations` are no tenants for this grant.",
-        "The answer's `ext_expires_in` is for outages of the server, and no lifetime.",
+        "This grant does not support the tenants `common` and `organizations`.",
+        "`ext_expires_in` in the response is for outages of the server, and is not the lifetime.",
         "Errors carry an AADSTS number in `error_description`, which may change: the `error` code decides.",
     ],
     sources: &[
@@ -85,7 +85,7 @@ pub static KEYCLOAK: Preset = Preset {
         "The client needs `Service accounts roles`.",
         "The audience comes from mappers in client scopes, not from the request.",
         "A wrong secret is refused as `unauthorized_client` with HTTP 401.",
-        "The answer has `refresh_expires_in` and `not-before-policy`, which say nothing of this token.",
+        "`refresh_expires_in` and `not-before-policy` in the response do not apply to this token.",
     ],
     sources: &[
         "https://www.keycloak.org/securing-apps/oidc-layers",
@@ -103,7 +103,7 @@ pub static COGNITO: Preset = Preset {
     scopes: Scopes::Optional,
     quirks: &[
         "Scopes are those of a resource server, `identifier/name`; without any, all that the app client may have are granted.",
-        "The answer has no `scope`.",
+        "The response has no `scope`.",
         "A wrong secret is refused as `invalid_client` with HTTP 400.",
         "Tokens of this grant are billed: share them, and keep none warm.",
         "A custom domain has another address: set the `token_endpoint`.",
@@ -134,8 +134,8 @@ pub static ORY_HYDRA: Preset = Preset {
     scopes: Scopes::Optional,
     quirks: &[
         "An audience must be on the client's list of audiences, and is otherwise refused.",
-        "`client_secret_basic` is what a client is registered for unless it says otherwise; another method is refused.",
-        "Basic credentials are form-decoded, as RFC 6749 section 2.3.1 says.",
+        "Clients are registered for `client_secret_basic` by default; other methods are refused.",
+        "Basic credentials are form-decoded (RFC 6749 section 2.3.1).",
     ],
     sources: &["https://www.ory.com/docs/oauth2-oidc/client-credentials"],
 };

@@ -12,7 +12,7 @@ use serde::{
 use serde_json::{error::Category, value::RawValue};
 
 /// The maximum nesting of an unknown member: the JSON library's limit for the rest.
-const DEPTH: usize = 128;
+const MAX_DEPTH: usize = 128;
 
 /// The known members of a response (RFC 6749 sections 5.1 and 5.2), and the rest.
 #[derive(Default)]
@@ -125,7 +125,7 @@ fn too_deep(json: &str) -> bool {
             b']' | b'}' if !quoted => depth -= 1,
             _ => {}
         }
-        if depth >= DEPTH {
+        if depth >= MAX_DEPTH {
             return true;
         }
     }

@@ -1,13 +1,13 @@
 //! Classification of a server's refusal (RFC 6749 section 5.2), with any status and body.
 
-mod words;
+mod server_message;
 
 use hallpass_core::{ErrorKind, Hint, OAuthError, TextFilter, TokenError};
 use http::{StatusCode, header};
 
 use super::{json::Members, skew::Skew, wording::Wording};
 use crate::{hints, transport::Answer};
-pub(crate) use words::Words;
+pub(crate) use server_message::ServerMessage;
 
 /// Reads an `error` member in a 200: it takes precedence over everything else.
 pub(crate) fn in_a_success(
@@ -19,10 +19,10 @@ pub(crate) fn in_a_success(
     if let Some(token) = members.text("access_token") {
         filter.add_secret(token);
     }
-    let words = match words::oauth_error(members, &filter) {
-        Some(error) => Words::OAuth(error),
-        None => match words::vendor(body, &filter) {
-            Words::Nothing => Words::OAuth(OAuthError::new("error")),
+    let words = match server_message::oauth_error(members, &filter) {
+        Some(error) => ServerMessage::OAuth(error),
+        None => match server_message::vendor(body, &filter) {
+            ServerMessage::Nothing => ServerMessage::OAuth(OAuthError::new("error")),
             words => words,
         },
     };
@@ -31,29 +31,34 @@ pub(crate) fn in_a_success(
 
 /// Adds the server's own message to the error of a 200, which is a JSON object without a token.
 pub(crate) fn explained(error: TokenError, body: &[u8], filter: &TextFilter) -> TokenError {
-    match words::vendor(body, filter) {
-        Words::Vendor(message) => error.with_server_message(&message),
-        Words::OAuth(said) => error.with_oauth_error(said),
-        Words::Page(_) | Words::Nothing => error,
+    match server_message::vendor(body, filter) {
+        ServerMessage::Vendor(message) => error.with_server_message(&message),
+        ServerMessage::OAuth(said) => error.with_oauth_error(said),
+        ServerMessage::Page(_) | ServerMessage::Nothing => error,
     }
 }
 
 /// Reads a response with a status other than 200.
 pub(crate) fn read(answer: &Answer, filter: &TextFilter, wording: &Wording) -> TokenError {
-    let words = Words::of(answer, filter);
+    let words = ServerMessage::from_answer(answer, filter);
     // RFC 9110 section 11.6.1: a server that rejects credentials names the scheme that it accepts.
     let challenged = answer.headers.contains_key(header::WWW_AUTHENTICATE);
     classify(answer.status, words, challenged, wording)
 }
 
-fn classify(status: StatusCode, words: Words, challenged: bool, wording: &Wording) -> TokenError {
+fn classify(
+    status: StatusCode,
+    words: ServerMessage,
+    challenged: bool,
+    wording: &Wording,
+) -> TokenError {
     let code = match &words {
-        Words::OAuth(error) => error.code(),
+        ServerMessage::OAuth(error) => error.code(),
         _ => "",
     };
     // Some servers reject credentials with a custom page.
-    let page = matches!(words, Words::Page(_)) && !challenged;
-    let silent = matches!(words, Words::Nothing);
+    let page = matches!(words, ServerMessage::Page(_)) && !challenged;
+    let silent = matches!(words, ServerMessage::Nothing);
     let (kind, message, transient) = weigh(code, status, page, silent, wording);
     let mut error = TokenError::new(kind, message)
         .with_status(status)
@@ -62,9 +67,11 @@ fn classify(status: StatusCode, words: Words, challenged: bool, wording: &Wordin
         error = error.with_hint(hint);
     }
     match words {
-        Words::OAuth(oauth_error) => error.with_oauth_error(oauth_error),
-        Words::Vendor(message) | Words::Page(Some(message)) => error.with_server_message(&message),
-        Words::Page(None) | Words::Nothing => error,
+        ServerMessage::OAuth(oauth_error) => error.with_oauth_error(oauth_error),
+        ServerMessage::Vendor(message) | ServerMessage::Page(Some(message)) => {
+            error.with_server_message(&message)
+        }
+        ServerMessage::Page(None) | ServerMessage::Nothing => error,
     }
 }
 
@@ -81,7 +88,7 @@ fn weigh(
         Configuration, CredentialsRefused, RequestRefused, Unavailable, UnusableResponse,
     };
     match (code, status.as_u16()) {
-        (_, 429) => (Unavailable, "the server asks for fewer requests", true),
+        (_, 429) => (Unavailable, "the server limits the request rate", true),
         (code, 200 | 400 | 401) if wording.input_refusals.contains(&code) => {
             (CredentialsRefused, wording.input_refused, false)
         }
@@ -95,17 +102,17 @@ fn weigh(
         }
         ("invalid_scope", _) => (
             RequestRefused,
-            "the server refused the scopes that were asked for",
+            "the server refused the requested scopes",
             false,
         ),
         ("invalid_target", _) => (
             RequestRefused,
-            "the server refused the resource or audience that was asked for",
+            "the server refused the requested resource or audience",
             false,
         ),
         ("unauthorized_client" | "unsupported_grant_type", _) => (
             RequestRefused,
-            "the server does not let this client use this grant",
+            "the server does not allow this grant for this client",
             false,
         ),
         ("unsupported_token_type", _) if wording.grant.is_empty() => (
@@ -123,19 +130,23 @@ fn weigh(
         ),
         ("temporarily_unavailable" | "slow_down" | "server_error", _) => (
             Unavailable,
-            "the server cannot give tokens at the moment",
+            "the server cannot issue tokens at the moment",
             true,
         ),
-        (_, 408) => (Unavailable, "the server gave up waiting", true),
+        (_, 408) => (
+            Unavailable,
+            "the server timed out waiting for the request",
+            true,
+        ),
         (_, 501 | 505) => (
             Unavailable,
             "the server does not support the request",
             false,
         ),
-        (_, 500..=599) => (Unavailable, "the server failed", true),
+        (_, 500..=599) => (Unavailable, "the server returned an error", true),
         ("", 401 | 403) if page => (
             UnusableResponse,
-            "a web page came in place of the server's answer",
+            "a web page was received instead of the server's response",
             false,
         ),
         ("", 401 | 403) if silent => (
@@ -145,10 +156,10 @@ fn weigh(
         ),
         ("", 401 | 403) | (_, 401) => (CredentialsRefused, "the server refused the client", false),
         ("", 404 | 405 | 410) => (Configuration, wording.endpoint.missing, false),
-        ("", 407) => (Configuration, "the proxy asks for credentials", false),
+        ("", 407) => (Configuration, "the proxy requires credentials", false),
         ("", 415) => (
             Configuration,
-            "the server wants another kind of request than a form (RFC 6749 section 4.4.2)",
+            "the server does not accept a form (RFC 6749 section 4.4.2)",
             false,
         ),
         ("", _) if silent => (
@@ -158,7 +169,7 @@ fn weigh(
         ),
         ("", _) if page => (
             RequestRefused,
-            "a web page refused the request in place of the server's answer",
+            "a web page refused the request instead of the server",
             false,
         ),
         _ => (RequestRefused, wording.endpoint.refused, false),
@@ -177,20 +188,20 @@ fn hint(code: &str, status: StatusCode, page: bool, wording: &Wording) -> Option
         }
         // Keycloak uses this code for a wrong secret, and also for a client without the grant.
         ("unauthorized_client", 401) => format!(
-            "check `client_id` and `client_secret`; where they are right, have the grant `{}` enabled for this client",
+            "check `client_id` and `client_secret`; if they are correct, enable the grant `{}` for this client",
             wording.grant
         )
         .into(),
         ("access_denied", _) => {
-            "ask only for scopes, resources and audiences that the server knows and lets this client use".into()
+            "request only scopes, resources and audiences that this client may use".into()
         }
-        ("invalid_scope", _) => "ask only for scopes that are assigned to this client".into(),
+        ("invalid_scope", _) => "request only scopes that are assigned to this client".into(),
         ("invalid_target", _) => {
-            "ask only for resources and audiences that the server knows for this client".into()
+            "request only resources and audiences that are assigned to this client".into()
         }
         ("invalid_request", _) => hints::PARAMETERS,
         ("unauthorized_client" | "unsupported_grant_type", _) => {
-            format!("have the grant `{}` enabled for this client", wording.grant).into()
+            format!("enable the grant `{}` for this client", wording.grant).into()
         }
         _ => return None,
     })
@@ -364,7 +375,7 @@ mod tests {
             (
                 400,
                 code("unauthorized_client"),
-                "have the grant `client_credentials` enabled",
+                "enable the grant `client_credentials`",
             ),
             (403, "<html>no</html>".into(), "something in between"),
             (415, String::new(), "another API"),

@@ -8,7 +8,7 @@ use std::{
 use http::{HeaderMap, header};
 
 /// The smallest skew that network delay and rounding do not explain.
-const NOTICEABLE: Duration = Duration::from_secs(30);
+const MIN_REPORTED_SKEW: Duration = Duration::from_secs(30);
 
 /// The difference between the local clock and the server's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(crate) enum Skew {
 impl Skew {
     /// Compares the server's `Date` (RFC 9110 section 6.6.1), written at most `taken` after `made`. `None` without a
     /// `Date`, or if the clocks agree.
-    pub(crate) fn of(headers: &HeaderMap, made: SystemTime, taken: Duration) -> Option<Self> {
+    pub(crate) fn measure(headers: &HeaderMap, made: SystemTime, taken: Duration) -> Option<Self> {
         let date = headers.get(header::DATE)?.to_str().ok()?;
         let date = httpdate::parse_http_date(date).ok()?;
         let (skew, difference) = match made.duration_since(date) {
@@ -30,7 +30,7 @@ impl Skew {
                 behind.duration().saturating_sub(taken),
             ),
         };
-        (difference > NOTICEABLE).then(|| skew(Duration::from_secs(difference.as_secs())))
+        (difference > MIN_REPORTED_SKEW).then(|| skew(Duration::from_secs(difference.as_secs())))
     }
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Skew {
         };
         write!(
             f,
-            "this machine's clock is {difference:?} {side} the server's, and the credentials are dated by it: set the clock right"
+            "this machine's clock is {difference:?} {side} the server's, and it dates the credentials: set this machine's clock"
         )
     }
 }
@@ -59,7 +59,7 @@ mod tests {
         let date = httpdate::parse_http_date(DATE).unwrap();
         let by = Duration::from_millis(made.unsigned_abs());
         let made = if made < 0 { date - by } else { date + by };
-        let skew = Skew::of(&headers, made, Duration::from_secs(taken));
+        let skew = Skew::measure(&headers, made, Duration::from_secs(taken));
         assert_eq!(skew, expect, "{made:?} {taken}");
     }
 
@@ -83,18 +83,18 @@ mod tests {
     fn without_a_date_nothing_is_reported() {
         let mut headers = HeaderMap::new();
         let epoch = SystemTime::UNIX_EPOCH;
-        assert_eq!(Skew::of(&headers, epoch, Duration::ZERO), None);
+        assert_eq!(Skew::measure(&headers, epoch, Duration::ZERO), None);
         headers.insert(header::DATE, "yesterday".parse().unwrap());
-        assert_eq!(Skew::of(&headers, epoch, Duration::ZERO), None);
+        assert_eq!(Skew::measure(&headers, epoch, Duration::ZERO), None);
         headers.insert(header::DATE, DATE.parse().unwrap());
-        assert!(Skew::of(&headers, epoch, Duration::ZERO).is_some());
+        assert!(Skew::measure(&headers, epoch, Duration::ZERO).is_some());
     }
 
     #[test]
     fn the_text_names_side_and_remedy() {
         assert_eq!(
             Skew::Behind(Duration::from_secs(600)).to_string(),
-            "this machine's clock is 600s behind the server's, and the credentials are dated by it: set the clock right"
+            "this machine's clock is 600s behind the server's, and it dates the credentials: set this machine's clock"
         );
     }
 }

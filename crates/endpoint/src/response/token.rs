@@ -43,7 +43,7 @@ impl ResponseRules {
     pub(crate) fn check(&self, token: &AccessToken, now: Timestamp) -> Result<(), TokenError> {
         if token.token_type() != self.token_type {
             return Err(TokenError::unusable_response(format!(
-                "the token is of type {}, where {} was asked for",
+                "the token is of type {}, but {} was requested",
                 token.token_type(),
                 self.token_type
             )));
@@ -243,8 +243,12 @@ const BEARER_TOKEN: &str = "BearerToken";
 /// Returns the error for a missing token: servers wrap it, or report an error in a custom form.
 #[cold]
 fn missing<T>(members: &Members<'_>, show: Show<'_>) -> Result<T, TokenError> {
-    const SHOWN: usize = 8;
-    let names = members.extra.iter().take(SHOWN).map(|(name, _)| &**name);
+    const MAX_SHOWN_MEMBERS: usize = 8;
+    let names = members
+        .extra
+        .iter()
+        .take(MAX_SHOWN_MEMBERS)
+        .map(|(name, _)| &**name);
     let names: Vec<_> = names.collect();
     if names.is_empty() {
         let message = "the response has no `access_token`";
@@ -272,7 +276,7 @@ fn token_type(
 ) -> Result<TokenType, TokenError> {
     match members.get("token_type") {
         None if rules.lenient && rules.token_type == TokenType::Bearer => {
-            tracing::warn!("the token response has no token_type; taken as Bearer");
+            tracing::warn!("token response without token_type, Bearer is assumed");
             Ok(TokenType::Bearer)
         }
         None => Err(
@@ -282,7 +286,7 @@ fn token_type(
         Some(Member::Text(text)) => match (text.parse(), rules.token_type) {
             (Ok(given), asked) if given == asked => Ok(given),
             _ if text.eq_ignore_ascii_case("N_A") => unusable(
-                "the response's `token_type` is `N_A`: what was issued is no access token (RFC 8693 section 2.2.1)",
+                "the response's `token_type` is `N_A`: the issued token is not an access token (RFC 8693 section 2.2.1)",
             ),
             (_, TokenType::Dpop) => Err(TokenError::unusable_response(format!(
                 "the response's `token_type` is not `DPoP` but `{}`, so that the token is not bound to the key (RFC 9449 section 5)",

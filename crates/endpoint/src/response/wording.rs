@@ -38,7 +38,7 @@ pub(crate) struct EndpointWording {
 /// The token endpoint.
 pub(crate) const TOKEN_ENDPOINT: EndpointWording = EndpointWording {
     request: "token request",
-    missing: "there is no token endpoint at this address",
+    missing: "no token endpoint at this address",
     refused: "the server refused the token request",
     address_hint: &hints::TOKEN_ENDPOINT,
     redirect_hint: &hints::REDIRECT,

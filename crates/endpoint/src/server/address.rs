@@ -33,23 +33,21 @@ impl Address {
         // The text itself is not repeated: it may hold credentials.
         let Ok(url) = Url::parse(text) else {
             return refuse(
-                "not an absolute URL; give the whole address, such as `https://login.example/oauth/token`",
+                "not an absolute URL; use the whole address, such as `https://login.example/oauth/token`",
             );
         };
         if !url.username().is_empty() || url.password().is_some() {
             return refuse(
-                "the URL holds a user name or password; give credentials as `client_id` and authentication instead",
+                "the URL holds a user name or password; set `client_id` and an authentication method instead",
             );
         }
         if url.fragment().is_some() {
-            return refuse(
-                "the URL has a fragment, which RFC 6749 section 3.2 forbids; leave it out",
-            );
+            return refuse("the URL has a fragment, which RFC 6749 section 3.2 forbids; remove it");
         }
         let Some(host) = url.host() else {
-            return refuse("the URL names no host; give an `https://` address");
+            return refuse("the URL names no host; use an `https://` address");
         };
-        let reach = Reach::of(&host);
+        let reach = Reach::classify(&host);
         if rules.refuse_local && reach != Reach::Global {
             return refuse(
                 "the URL names a local or private address, which `refuse_local_endpoint` forbids",
@@ -65,7 +63,7 @@ impl Address {
             }
             "http" => {
                 return refuse(
-                    "plain HTTP would show the credentials to the network (RFC 6749 section 3.2); use `https://`, or `danger_allow_http_on_loopback` for a test server on this machine",
+                    "plain HTTP would expose the credentials to the network (RFC 6749 section 3.2); use `https://`, or `danger_allow_http_on_loopback` for a test server on this machine",
                 );
             }
             _ => return refuse("the URL's scheme is neither `https` nor `http`; use `https://`"),

@@ -103,18 +103,18 @@ impl Discovery {
         let wrong = |message: &'static str| Err(BuildError::new(SETTING, message));
         if !self.issuer.bytes().all(|byte| byte.is_ascii_graphic()) {
             return wrong(
-                "it holds spaces, control characters or others than ASCII; copy the `issuer` of the server's metadata",
+                "it has spaces, control characters or non-ASCII characters; copy the `issuer` of the server's metadata",
             );
         }
         if self.issuer.contains('?') {
             return wrong(
-                "the URL has a query, which RFC 8414 section 2 forbids; give the issuer identifier alone",
+                "the URL has a query, which RFC 8414 section 2 forbids; use the issuer identifier alone",
             );
         }
         let address = Address::parse_as(SETTING, &self.issuer, self.rules)?;
         let transport = HttpTransport::or_default(self.transport)?;
         if address.url().scheme() == "http" {
-            tracing::warn!(host = address.host(), "metadata is read over plain HTTP");
+            tracing::warn!(host = address.host(), "metadata read over plain HTTP");
         }
         Ok(Endpoint::discovered(MetadataDocument::new(
             self.issuer,

@@ -123,7 +123,7 @@ impl MetadataDocument {
             Err(error) => {
                 cached.refresh_at = now.saturating_add(RETRY_AFTER.min(self.lifetime));
                 let old = cached.metadata.clone().ok_or_else(|| error.clone())?;
-                tracing::warn!(host = &*self.host, %error, "metadata could not be read again, the old one is used");
+                tracing::warn!(host = &*self.host, %error, "metadata not refreshed, the cached one is used");
                 Ok(old)
             }
         }
@@ -169,7 +169,7 @@ impl MetadataDocument {
             let target = redirect::target(answer, &TextFilter::new());
             let message = format!("the server redirects requests for its metadata to {target}");
             return Err(TokenError::configuration(message).with_hint(
-                "metadata that another address answers with is not this issuer's; check `issuer`",
+                "metadata from a redirect is not accepted (RFC 8414 section 3); check `issuer`",
             ));
         }
         if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS {
@@ -182,7 +182,7 @@ impl MetadataDocument {
             let message = format!("the server has no metadata at {}", self.location);
             return Err(TokenError::configuration(message).with_hint(self.other_location()));
         }
-        if MediaType::of(headers) != MediaType::Json || answer::is_encoded(headers) {
+        if MediaType::from_headers(headers) != MediaType::Json || answer::is_encoded(headers) {
             return Err(TokenError::unusable_response(
                 "the metadata's content type is not `application/json`, or it is compressed (RFC 8414 section 3.2)",
             )
@@ -213,9 +213,9 @@ impl MetadataDocument {
         );
         let slash = |text: &str| text.strip_suffix('/').unwrap_or(text).to_owned();
         TokenError::configuration(message).with_hint(if slash(issuer) == slash(&self.issuer) {
-            "the two differ by a slash at the end; set `issuer` to the letter as the server has it"
+            "they differ by a slash at the end; set `issuer` exactly as in the metadata"
         } else {
-            "set `issuer` to the letter as the server has it, if that is the server that you mean; or set `token_endpoint`, which needs no metadata"
+            "if it is the intended server, set `issuer` exactly as in its metadata; or set `token_endpoint`, which needs no metadata"
         })
     }
 }

@@ -113,7 +113,7 @@ impl Endpoint {
             Server::Fixed(token) => {
                 let token = Address::parse_as("token_endpoint", &token, rules)?;
                 if token.url().scheme() == "http" {
-                    tracing::warn!(host = token.host(), "token requests go over plain HTTP");
+                    tracing::warn!(host = token.host(), "token requests sent over plain HTTP");
                 }
                 Ok(AddressSource::fixed(token, overrides))
             }

@@ -120,7 +120,7 @@ impl Metadata {
         };
         if wrong {
             return Err(TokenError::unusable_response(format!(
-                "the metadata's `{name}` is of another type than RFC 8414 section 2 gives it"
+                "the metadata's `{name}` has a type other than that of RFC 8414 section 2"
             )));
         }
         Ok(())

@@ -39,7 +39,7 @@ pub(crate) enum MediaType {
 
 impl MediaType {
     /// Reads the media type, ignoring case and parameters (RFC 9110 section 8.3.1).
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let Some(value) = headers.get(header::CONTENT_TYPE) else {
             return Self::Absent;
         };
@@ -62,7 +62,7 @@ pub(crate) fn compressed(headers: &HeaderMap, filter: &TextFilter) -> TokenError
     let named = encoding.and_then(|encoding| encoding.to_str().ok());
     let named = named.map(|encoding| format!(" as `{}`", filter.clean(encoding)));
     TokenError::unusable_response(format!(
-        "the response is compressed{}, which was not asked for",
+        "the response is compressed{}, which was not requested",
         named.unwrap_or_default()
     ))
     .with_hint(hints::COMPRESSED)

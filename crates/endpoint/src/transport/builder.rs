@@ -5,7 +5,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, redirect};
 use url::Url;
 
-use super::{fault, reuse::ObserveConnects};
+use super::{error, reuse::ObserveConnects};
 use crate::{BuildError, hints};
 
 /// A builder of [`HttpTransport`](crate::HttpTransport).
@@ -150,7 +150,7 @@ impl HttpTransportBuilder {
                 "transport",
                 format!(
                     "the HTTP client could not be set up ({})",
-                    fault::chain(&error.without_url())
+                    error::chain(&error.without_url())
                 ),
             )
             .with_hint(hints::CLIENT)
@@ -162,7 +162,7 @@ impl HttpTransportBuilder {
             if self.proxy_credentials.is_some() {
                 return Err(BuildError::new(
                     "proxy_credentials",
-                    "there is no proxy to give them to; set `proxy` too",
+                    "credentials without a proxy; set `proxy` too",
                 ));
             }
             return Ok(if self.system_proxy {
@@ -173,7 +173,7 @@ impl HttpTransportBuilder {
         };
         let refuse = |message: &'static str| Err(BuildError::new("proxy", message));
         let Ok(parsed) = Url::parse(url) else {
-            return refuse("not an absolute URL; give it as `http://proxy.example:3128`");
+            return refuse("not an absolute URL; write it as `http://proxy.example:3128`");
         };
         if !parsed.username().is_empty() || parsed.password().is_some() {
             return Err(
@@ -209,14 +209,14 @@ impl HttpTransportBuilder {
                 BuildError::new(SETTING, "the text is not a PEM bundle of certificates")
             })?;
             if bundle.is_empty() {
-                return Err(BuildError::new(SETTING, fault::not_pem(pem)));
+                return Err(BuildError::new(SETTING, error::not_pem(pem)));
             }
             roots.extend(bundle);
         }
         match (self.only_these_roots, roots.is_empty()) {
             (true, true) => Err(BuildError::new(
                 "only_added_root_certificates",
-                "no certificate was added, so that no server could be trusted",
+                "no certificate was added, so no server can be trusted",
             )),
             (true, false) => Ok(builder.tls_certs_only(roots)),
             (false, _) => Ok(builder.tls_certs_merge(roots)),

@@ -9,7 +9,7 @@ use super::{
     answer::Answer,
     builder::{Bounds, HttpTransportBuilder},
     clients::Clients,
-    fault,
+    error,
     identity::ClientIdentity,
     reach, reuse,
 };
@@ -40,7 +40,7 @@ pub struct HttpTransport {
     /// The clients that present a certificate or skip the proxy; `None` with a caller's client.
     others: Option<Arc<Clients>>,
     bounds: Bounds,
-    setup: fault::Setup,
+    setup: error::Setup,
 }
 
 impl HttpTransport {
@@ -63,14 +63,12 @@ impl HttpTransport {
     ///
     /// It cannot present the certificate of [`MutualTls`](crate::MutualTls); such a call fails.
     pub fn danger_from_client(client: Client) -> Self {
-        tracing::warn!(
-            "token requests go through a caller's HTTP client, whose redirect policy is unknown"
-        );
+        tracing::warn!("custom HTTP client in use, redirect policy unknown");
         Self {
             client,
             others: None,
             bounds: HttpTransportBuilder::default().bounds,
-            setup: fault::Setup::default(),
+            setup: error::Setup::default(),
         }
     }
 
@@ -115,7 +113,7 @@ impl HttpTransport {
         if identity.is_none() {
             return answer;
         }
-        answer.map_err(|error| fault::certified(error, refusal_hint))
+        answer.map_err(|error| error::certified(error, refusal_hint))
     }
 
     /// Does the same as [`exchange_as`](Self::exchange_as), without a certificate.
@@ -158,7 +156,7 @@ impl HttpTransport {
         tokio::time::timeout(timeout, sent)
             .await
             .unwrap_or_else(|_| {
-                let through = fault::through(proxy);
+                let through = error::through(proxy);
                 Err(TokenError::unavailable(format!(
                     "the server did not answer in full within {timeout:?}{through}"
                 )))
@@ -169,7 +167,7 @@ impl HttpTransport {
         let (response, reused) = reuse::observe(client.execute(request)).await;
         // The connections of a caller's client cannot be observed.
         let reused = reused && self.others.is_some();
-        let mut response = response.map_err(|error| fault::of(error, &self.setup, reused))?;
+        let mut response = response.map_err(|error| error::classify(error, &self.setup, reused))?;
         let limit = self.bounds.max_body_bytes;
         if response.status().is_redirection() {
             // Its body has no meaning, and may not end properly.
@@ -186,7 +184,7 @@ impl HttpTransport {
         }
         // Allocates the announced length at once: growing would move the body and leave copies in memory.
         let capacity = announced
-            .map_or(Ok(FIRST), usize::try_from)
+            .map_or(Ok(INITIAL_BODY_CAPACITY), usize::try_from)
             .unwrap_or(limit);
         let mut body = Zeroizing::new(Vec::with_capacity(capacity));
         while let Some(chunk) = next(&mut response, &self.setup).await? {
@@ -205,15 +203,15 @@ impl HttpTransport {
 }
 
 /// The capacity for a body of unknown length, in bytes.
-const FIRST: usize = 4 * 1_024;
+const INITIAL_BODY_CAPACITY: usize = 4 * 1_024;
 
 async fn next(
     response: &mut Response,
-    setup: &fault::Setup,
+    setup: &error::Setup,
 ) -> Result<Option<bytes::Bytes>, TokenError> {
     let status = response.status();
     let chunk = response.chunk().await;
-    chunk.map_err(|error| fault::of(error, setup, false).with_status(status))
+    chunk.map_err(|error| error::classify(error, setup, false).with_status(status))
 }
 
 fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
@@ -250,11 +248,11 @@ impl HttpTransportBuilder {
         if bounds.timeout.is_zero() {
             return Err(BuildError::new(
                 "timeout",
-                "zero leaves no time for an answer",
+                "zero leaves no time for a response",
             ));
         }
         let client = self.client(None, false)?;
-        let setup = fault::Setup {
+        let setup = error::Setup {
             roots: !self.roots.is_empty(),
             proxies: self.proxies().map(Arc::new),
         };

@@ -14,16 +14,16 @@ use super::{
 /// The clients in addition to the transport's usual one, each built at its first request.
 pub(super) struct Clients {
     settings: HttpTransportBuilder,
-    known: Mutex<Vec<Known>>,
+    entries: Mutex<Vec<ClientEntry>>,
 }
 
-struct Known {
+struct ClientEntry {
     identity: Option<WeakIdentity>,
     direct: bool,
     client: Arc<OnceCell<Client>>,
 }
 
-impl Known {
+impl ClientEntry {
     fn serves(&self, identity: Option<&ClientIdentity>, direct: bool) -> bool {
         let same = match (&self.identity, identity) {
             (None, None) => true,
@@ -42,7 +42,7 @@ impl Clients {
     pub(super) fn new(settings: HttpTransportBuilder) -> Self {
         Self {
             settings,
-            known: Mutex::default(),
+            entries: Mutex::default(),
         }
     }
 
@@ -59,14 +59,14 @@ impl Clients {
     }
 
     fn cell(&self, identity: Option<&ClientIdentity>, direct: bool) -> Arc<OnceCell<Client>> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.iter().find(|known| known.serves(identity, direct)) {
-            return known.client.clone();
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = entries.iter().find(|entry| entry.serves(identity, direct)) {
+            return entry.client.clone();
         }
         // Drops replaced certificates with their idle connections.
-        known.retain(Known::is_in_use);
+        entries.retain(ClientEntry::is_in_use);
         let client = Arc::default();
-        known.push(Known {
+        entries.push(ClientEntry {
             identity: identity.map(ClientIdentity::downgrade),
             direct,
             client: Arc::clone(&client),

@@ -172,14 +172,14 @@ impl WeakIdentity {
 }
 
 const ENCRYPTED: InvalidIdentity = InvalidIdentity::Unusable(
-    "the private key is encrypted, which is not supported; keep it where it needs no password (`openssl pkey -in key.pem` takes one off)",
+    "the private key is encrypted, which is not supported; decrypt it with `openssl pkey -in key.pem`",
 );
 const DAMAGED: InvalidIdentity = InvalidIdentity::Unusable(
-    "the PEM text is damaged or cut; copy it whole, with its BEGIN and END lines",
+    "the PEM text is damaged or incomplete; copy all of it, with its BEGIN and END lines",
 );
 
 const VERSION_1: InvalidIdentity = InvalidIdentity::Unusable(
-    "the certificate is X.509 version 1, which the TLS library does not take; have it issued as version 3, with at least one extension (`openssl x509 -req` takes them with `-extfile`)",
+    "the certificate is X.509 version 1, which the TLS library does not support; issue it as version 3, with at least one extension (`openssl x509 -req` with `-extfile`)",
 );
 
 impl InvalidIdentity {
@@ -219,14 +219,14 @@ fn check(
     let signer = provider.key_provider.load_private_key(key.clone_key());
     let signer = signer.map_err(|_| {
         InvalidIdentity::Unusable(
-            "the private key is damaged, or of a kind that TLS clients do not use: it must be RSA, EC or Ed25519",
+            "the private key is damaged, or of a kind that TLS does not support: use RSA, EC or Ed25519",
         )
     })?;
     match CertifiedKey::new(certificates, signer).keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(()),
         Err(rustls::Error::InconsistentKeys(_)) => Err(InvalidIdentity::Mismatch),
         Err(_) => Err(InvalidIdentity::Unusable(
-            "the certificate is damaged: what its PEM section holds is no X.509 certificate",
+            "the certificate is damaged: its PEM section is not an X.509 certificate",
         )),
     }
 }

@@ -8,7 +8,7 @@ use url::{Host, Url};
 /// Returns true if a request to this URL stays on this machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     url.host()
-        .is_some_and(|host| Reach::of(&host) == Reach::Loopback)
+        .is_some_and(|host| Reach::classify(&host) == Reach::Loopback)
 }
 
 /// The network from which an address can be reached.
@@ -22,7 +22,7 @@ pub(crate) enum Reach {
 }
 
 impl Reach {
-    pub(crate) fn of(host: &Host<&str>) -> Self {
+    pub(crate) fn classify(host: &Host<&str>) -> Self {
         if is_loopback_host(&host.to_string()) {
             return Self::Loopback;
         }

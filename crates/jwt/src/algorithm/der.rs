@@ -31,7 +31,7 @@ impl Algorithm {
             Self::EdDsa | Self::Ps256 | Self::Rs256 => {
                 let message = format!("a signature by {self} is no ECDSA, and has no r and s");
                 return Err(TokenError::configuration(message)
-                    .with_hint("hand it on as it is: a JWS takes it so"));
+                    .with_hint("use it unchanged: a JWS requires this form"));
             }
         };
         joined(signature, width).ok_or_else(|| {

@@ -144,7 +144,7 @@ async fn an_external_signer_is_named_and_its_signature_checked() {
 
     let how = PrivateKeyJwt::new(settings(), Foreign(Ok(71)));
     let error = prove(&how).await.unwrap_err();
-    assert!(error.to_string().contains("not as DER"), "{error}");
+    assert!(error.to_string().contains("not DER"), "{error}");
     let down = TokenError::unavailable("the KMS is down");
     let how = PrivateKeyJwt::new(settings(), Foreign(Err(down)));
     assert!(prove(&how).await.unwrap_err().is_transient());

@@ -94,7 +94,8 @@ fn read_roots(pem: &str) -> Result<RootCertStore, BuildError> {
     let wrong = |message| BuildError::new("tls_roots", message);
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate = certificate.map_err(|_| wrong("the PEM text is damaged"))?;
+        let certificate =
+            certificate.map_err(|_| wrong("the PEM text is damaged or incomplete"))?;
         roots
             .add(certificate)
             .map_err(|_| wrong("a certificate cannot be used as a root"))?;

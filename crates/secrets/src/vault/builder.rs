@@ -207,7 +207,7 @@ impl VaultSecretBuilder {
         match url.scheme() {
             "https" => {}
             "http" if self.allow_http_on_loopback && is_loopback(&url) => {
-                tracing::warn!(host = url.host_str(), "unencrypted connection to Vault");
+                tracing::warn!(host = url.host_str(), "Vault requests sent over plain HTTP");
             }
             "http" if is_loopback(&url) => {
                 return Err(wrong(

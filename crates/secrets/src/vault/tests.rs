@@ -324,7 +324,7 @@ async fn neither_secret_nor_token_is_shown_or_traced() {
         leak::assert_clean(text, "hvs.CANARY-token");
     }
     assert!(
-        text.contains("version=7") && text.contains("unencrypted connection"),
+        text.contains("version=7") && text.contains("over plain HTTP"),
         "{text}"
     );
     assert!(text.contains("hyper_util"), "nothing was traced");

@@ -72,7 +72,7 @@ fn a_secret_outside_ascii_is_refused_unless_chosen() {
     for (odd, hint) in [
         ("CANARY\n", "store it on one line"),
         ("CANARY\0", "copy it again"),
-        ("CANARY-ü", "choose `allow_utf8_credentials`"),
+        ("CANARY-ü", "set `allow_utf8_credentials`"),
         ("\u{feff}CANARY", "copy it again as plain text"),
     ] {
         for how in [

@@ -56,8 +56,11 @@ fn an_error_in_a_text_is_reported_without_the_text() {
             certificate.clone() + &key + &other_key,
             "more than one private key",
         ),
-        (certificate[..200].to_owned() + &key, "damaged or cut"),
-        (garbage.to_owned() + &key, "no X.509 certificate"),
+        (
+            certificate[..200].to_owned() + &key,
+            "damaged or incomplete",
+        ),
+        (garbage.to_owned() + &key, "not an X.509 certificate"),
         (certificate.clone() + no_key, "RSA, EC or Ed25519"),
     ] {
         let told = fault(&pem);
@@ -218,13 +221,13 @@ async fn a_pair_replaced_between_two_reads_is_read_again() {
 #[tokio::test]
 async fn a_slow_reading_does_not_put_an_old_certificate_back() {
     let how = MutualTls::new(RotatingSecret::new(&joined("a")));
-    let read = |text: &str| Read {
+    let read = |text: &str| PemPair {
         certificate: Secret::new(text).unwrap(),
         key: None,
     };
     let (old, new) = (joined("old"), joined("new"));
-    let now = how.pair.take(2, read(&new)).unwrap();
-    let late = how.pair.take(1, read(&old)).unwrap();
+    let now = how.pair.update(2, read(&new)).unwrap();
+    let late = how.pair.update(1, read(&old)).unwrap();
     assert!(late.is_clone_of(&now) && !now.binding().has_ended());
 }
 

@@ -309,7 +309,7 @@ fn the_token_type() {
         let token = parse(kind(&format!("\"{spelling}\""))).unwrap();
         assert_eq!(token.header_value(), "Bearer t");
     }
-    refused(kind(r#""N_A""#), false, "is no access token");
+    refused(kind(r#""N_A""#), false, "is not an access token");
     for other in ["DPoP", "mac", "", "Bearer,Bearer"] {
         refused(kind(&format!("\"{other}\"")), false, "is not `Bearer`");
     }

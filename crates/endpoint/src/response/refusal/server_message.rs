@@ -27,7 +27,7 @@ const KNOWN: [&str; 14] = [
 ];
 
 /// The server's error text, without secrets.
-pub(crate) enum Words {
+pub(crate) enum ServerMessage {
     /// An error of RFC 6749 section 5.2, with any content type.
     OAuth(OAuthError),
     /// A message in a vendor-specific form.
@@ -37,9 +37,13 @@ pub(crate) enum Words {
     Nothing,
 }
 
-impl Words {
-    pub(crate) fn of(answer: &Answer, filter: &TextFilter) -> Self {
-        Self::read(MediaType::of(&answer.headers), &answer.body, filter)
+impl ServerMessage {
+    pub(crate) fn from_answer(answer: &Answer, filter: &TextFilter) -> Self {
+        Self::read(
+            MediaType::from_headers(&answer.headers),
+            &answer.body,
+            filter,
+        )
     }
 
     fn read(media: MediaType, body: &[u8], filter: &TextFilter) -> Self {
@@ -113,32 +117,32 @@ const MESSAGES: [&str; 12] = [
 /// The maximum number of XML elements that are read.
 const MAX_ELEMENTS: usize = 64;
 /// The maximum nesting of an error.
-const DEPTH: usize = 4;
+const MAX_DEPTH: usize = 4;
 
 /// Finds code and message in JSON that is not an RFC 6749 error.
-pub(crate) fn vendor(body: &[u8], filter: &TextFilter) -> Words {
+pub(crate) fn vendor(body: &[u8], filter: &TextFilter) -> ServerMessage {
     let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
     match serde_json::from_slice(body) {
         Ok(Value::Object(root)) => named(&root, filter),
         // A list of errors, or a message alone.
         Ok(other) => named(&Map::from_iter([("errors".to_owned(), other)]), filter),
-        Err(_) => Words::Nothing,
+        Err(_) => ServerMessage::Nothing,
     }
 }
 
-fn named(root: &Map<String, Value>, filter: &TextFilter) -> Words {
-    let Some((code, message)) = find(root, DEPTH) else {
-        return Words::Nothing;
+fn named(root: &Map<String, Value>, filter: &TextFilter) -> ServerMessage {
+    let Some((code, message)) = find(root, MAX_DEPTH) else {
+        return ServerMessage::Nothing;
     };
     if let Some(code) = code.filter(|code| KNOWN.contains(code)) {
         let error = OAuthError::new(code);
-        return Words::OAuth(match message {
+        return ServerMessage::OAuth(match message {
             Some(message) => error.with_description(&filter.clean(message)),
             None => error,
         });
     }
     let words: Vec<_> = [code, message].into_iter().flatten().collect();
-    Words::Vendor(filter.clean(&words.join(": ")))
+    ServerMessage::Vendor(filter.clean(&words.join(": ")))
 }
 
 /// Returns the texts of the XML elements that have no other elements in them, by their local names. A known code in
@@ -208,15 +212,15 @@ mod tests {
     use super::*;
 
     fn read(media: MediaType, body: &str) -> String {
-        match Words::read(
+        match ServerMessage::read(
             media,
             body.as_bytes(),
             &TextFilter::new().with_secret("CANARY"),
         ) {
-            Words::OAuth(error) => error.to_string(),
-            Words::Vendor(message) => message,
-            Words::Page(title) => format!("page {title:?}"),
-            Words::Nothing => "nothing".to_owned(),
+            ServerMessage::OAuth(error) => error.to_string(),
+            ServerMessage::Vendor(message) => message,
+            ServerMessage::Page(title) => format!("page {title:?}"),
+            ServerMessage::Nothing => "nothing".to_owned(),
         }
     }
 

@@ -42,7 +42,7 @@ impl Setup {
 
 /// A marker in the `source()` chain: the connection broke before any response.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection was lost before an answer came")]
+#[error("the connection was lost before a response arrived")]
 struct ConnectionLost {
     source: reqwest::Error,
     /// True if the server has probably not processed the request: it was sent on a pooled connection, which the server
@@ -68,12 +68,12 @@ const REFUSALS: [(&str, &str); 8] = [
     ("UnknownCA", "its issuer is not one that the server trusts"),
     (
         "UnsupportedCertificate",
-        "it is of a kind that the server does not take",
+        "it is of a kind that the server does not accept",
     ),
 ];
 
 /// Converts the error of a request. `reused`: it was sent on a pooled connection.
-pub(crate) fn of(error: reqwest::Error, setup: &Setup, reused: bool) -> TokenError {
+pub(crate) fn classify(error: reqwest::Error, setup: &Setup, reused: bool) -> TokenError {
     let proxy = error.url().and_then(|url| setup.proxy_for(url));
     let error = error.without_url();
     if let Some(why) = refused_certificate(&error) {
@@ -101,11 +101,11 @@ pub(crate) fn of(error: reqwest::Error, setup: &Setup, reused: bool) -> TokenErr
     }
     let http2 = http2(&error);
     if http2.and_then(h2::Error::reason) == Some(h2::Reason::ENHANCE_YOUR_CALM) {
-        return TokenError::unavailable("the server asks for fewer requests").with_source(error);
+        return TokenError::unavailable("the server limits the request rate").with_source(error);
     }
     if error.is_request() {
         let unprocessed = reused || http2.is_some_and(is_unprocessed);
-        return TokenError::unavailable("the connection was lost before an answer came")
+        return TokenError::unavailable("the connection was lost before a response arrived")
             .with_source(ConnectionLost {
                 source: error,
                 unprocessed,
@@ -126,7 +126,7 @@ pub(crate) fn certified(error: TokenError, hint: Option<&Hint>) -> TokenError {
     // The alert may arrive on a connection that is already closed, and be lost.
     if is_connection_lost(&error) {
         return error
-            .with_message("the connection was lost before an answer came, which some servers do in place of refusing the client certificate")
+            .with_message("the connection was lost before a response arrived, which some servers do in place of refusing the client certificate")
             .with_hint(hint.clone());
     }
     error
