@@ -249,7 +249,7 @@ fn what_a_server_would_refuse_is_an_error_before_sending() {
     ] {
         let unfit = refused(&presets::AUTH0, &[("domain", value)]);
         assert!(
-            unfit.contains("is not fit for an address"),
+            unfit.contains("cannot be part of an address"),
             "{value}: {unfit}"
         );
     }

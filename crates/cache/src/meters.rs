@@ -37,12 +37,12 @@ pub(crate) fn describe() {
     describe_counter!(
         "hallpass_fetches_total",
         Unit::Count,
-        "Fetches from the source that have ended"
+        "Completed fetches from the source"
     );
     describe_histogram!(
         "hallpass_fetch_duration_seconds",
         Unit::Seconds,
-        "How long a fetch took"
+        "Duration of a fetch"
     );
     describe_counter!(
         "hallpass_old_token_served_total",
@@ -62,12 +62,12 @@ pub(crate) fn describe() {
     describe_gauge!(
         "hallpass_token_lifetime_seconds",
         Unit::Seconds,
-        "How long the last token that was fetched lives in all"
+        "Lifetime of the token that was fetched last"
     );
     describe_gauge!(
         "hallpass_keys",
         Unit::Count,
-        "Keys that are held, the default one not counted"
+        "Cached keys, without the default key"
     );
     describe_counter!(
         "hallpass_invalidations_total",
@@ -77,12 +77,12 @@ pub(crate) fn describe() {
     describe_counter!(
         "hallpass_evictions_total",
         Unit::Count,
-        "Keys that had to make room"
+        "Keys evicted because of max_keys"
     );
     describe_counter!(
         "hallpass_store_faults_total",
         Unit::Count,
-        "Times that the shared store was slow, failed, or held something unusable"
+        "Faults of the shared store: timeouts, failures, unusable entries"
     );
 }
 

@@ -27,11 +27,7 @@ pub(super) struct Meters {
 
 impl Meters {
     pub(super) fn new(authorizer: &str) -> Self {
-        describe_counter!(
-            NAME,
-            Unit::Count,
-            "Calls of APIs that were to carry a token, by what became of them"
-        );
+        describe_counter!(NAME, Unit::Count, "API calls that need a token, by outcome");
         let meters = Self {
             authorizer: authorizer.to_owned(),
             accepted: OnceLock::new(),

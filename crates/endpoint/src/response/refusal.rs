@@ -377,7 +377,7 @@ mod tests {
                 code("unauthorized_client"),
                 "enable the grant `client_credentials`",
             ),
-            (403, "<html>no</html>".into(), "something in between"),
+            (403, "<html>no</html>".into(), "a firewall, a proxy"),
             (415, String::new(), "another API"),
         ] {
             let answer = Answer {

@@ -101,7 +101,10 @@ fn errors_name_the_line_and_no_value() {
             "[profile.p]\nclient_secret = \"CANARY\"",
             "line 2: `client_secret`: this is not a secret reference",
         ),
-        ("[profile.p]\nclient_secret = \"CANARY:x\"", "no reference"),
+        (
+            "[profile.p]\nclient_secret = \"CANARY:x\"",
+            "not a secret reference",
+        ),
         (
             "[profile.p]\nclient_secret = CANARY",
             "line 2: invalid TOML",
