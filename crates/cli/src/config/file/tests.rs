@@ -235,7 +235,7 @@ fn errors_in_the_redis_table_name_line_and_setting() {
         ),
         (
             format!("{TLS}{KEYS}password = \"CANARY\""),
-            "line 4: `password`: this is no reference",
+            "line 4: `password`: this is not a secret reference",
         ),
         (
             format!("{TLS}{KEYS}passwort = \"CANARY\""),
