@@ -13,8 +13,27 @@ use tokio::{
 };
 use tokio_rustls::{
     TlsAcceptor,
-    rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer, server::WebPkiClientVerifier},
+    rustls::{
+        ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier,
+        crypto::aws_lc_rs::default_provider,
+        pki_types::PrivateKeyDer,
+        server::{ClientCertVerifierBuilder, WebPkiClientVerifier},
+    },
 };
+
+/// Returns the settings of a TLS server with an explicit cryptography provider: with all features, rustls has two, and
+/// no default.
+pub(crate) fn server_config() -> ConfigBuilder<ServerConfig, WantsVerifier> {
+    ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+}
+
+/// Returns a verifier of client certificates from these roots, with the same provider.
+pub(crate) fn client_verifier(roots: RootCertStore) -> ClientCertVerifierBuilder {
+    let provider = Arc::new(default_provider());
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+}
 
 /// The settings that a client needs to reach the server through the front.
 pub(crate) struct TlsFront {
@@ -39,10 +58,10 @@ impl TlsFront {
         };
         let mut roots = RootCertStore::empty();
         roots.add(authority.as_ref().der().clone()).unwrap();
-        let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build();
+        let verifier = client_verifier(roots).build();
         let (own, key) = issue("localhost");
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = ServerConfig::builder()
+        let config = server_config()
             .with_client_cert_verifier(verifier.unwrap())
             .with_single_cert(vec![own.der().clone()], key)
             .unwrap();

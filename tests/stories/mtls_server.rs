@@ -18,13 +18,16 @@ use tokio::{
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        HandshakeKind, RootCertStore, ServerConfig,
+        HandshakeKind, RootCertStore,
         pki_types::{CertificateDer, PrivateKeyDer},
-        server::WebPkiClientVerifier,
     },
 };
 
-use crate::{support::ID, tls::Authority};
+use crate::{
+    shared::tls_front::{client_verifier, server_config},
+    support::ID,
+    tls::Authority,
+};
 
 /// A client's certificate with its key, as PEM text.
 pub(crate) struct Identity {
@@ -97,7 +100,7 @@ impl MtlsServer {
         let authority = Authority::new("ours");
         let mut roots = RootCertStore::empty();
         roots.add(authority.certificate().der().clone()).unwrap();
-        let verifier = WebPkiClientVerifier::builder(Arc::new(roots));
+        let verifier = client_verifier(roots);
         let verifier = if open {
             verifier.allow_unauthenticated()
         } else {
@@ -105,7 +108,7 @@ impl MtlsServer {
         };
         let (certificate, key) = authority.issue("localhost", 2999);
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let mut config = ServerConfig::builder()
+        let mut config = server_config()
             .with_client_cert_verifier(verifier.build().unwrap())
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();

@@ -13,12 +13,9 @@ use tokio::{
     net::TcpListener,
     task::JoinSet,
 };
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{ServerConfig, pki_types::PrivateKeyDer},
-};
+use tokio_rustls::{TlsAcceptor, rustls::pki_types::PrivateKeyDer};
 
-use crate::support::static_token;
+use crate::{shared::tls_front::server_config, support::static_token};
 
 type Seen = Arc<Mutex<Vec<(bool, String)>>>;
 
@@ -79,7 +76,7 @@ fn acceptor(issuer: &CertifiedIssuer<'static, KeyPair>) -> TlsAcceptor {
     let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
     let certificate = params.signed_by(&key, issuer).unwrap();
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = ServerConfig::builder()
+    let config = server_config()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key);
     TlsAcceptor::from(Arc::new(config.unwrap()))

@@ -9,12 +9,9 @@ use hallpass::{
 use http::Response;
 use rcgen::{Certificate, CertificateParams, CertifiedIssuer, KeyPair};
 use tokio::{net::TcpListener, task::JoinSet};
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{ServerConfig, pki_types::PrivateKeyDer},
-};
+use tokio_rustls::{TlsAcceptor, rustls::pki_types::PrivateKeyDer};
 
-use crate::support::builder;
+use crate::{shared::tls_front::server_config, support::builder};
 
 const GOOD: &str = r#"{"access_token":"t","token_type":"Bearer","expires_in":3600}"#;
 
@@ -51,7 +48,7 @@ impl Authority {
     fn server(&self, name: &str, year: i32) -> TlsAcceptor {
         let (certificate, key) = self.issue(name, year);
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let mut config = ServerConfig::builder()
+        let mut config = server_config()
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();

@@ -7,19 +7,16 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{ServerConfig, pki_types::PrivateKeyDer},
-};
+use tokio_rustls::{TlsAcceptor, rustls::pki_types::PrivateKeyDer};
 
-use crate::tls::Authority;
+use crate::{shared::tls_front::server_config, tls::Authority};
 
 /// Starts a server for `localhost` that answers each request with one secret. It ends with the runtime.
 async fn serve(authority: &Authority) -> String {
     const BODY: &str = r#"{"data":{"data":{"key":"s3cr3t"},"metadata":{"version":1}}}"#;
     let (certificate, key) = authority.issue("localhost", 2099);
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = ServerConfig::builder()
+    let config = server_config()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();

@@ -15,7 +15,7 @@ pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
         let folder = path.parent().unwrap_or(&path);
         let page = text(&path)?;
         for target in local_links(&page) {
-            if !leads_somewhere(folder, target) {
+            if !leads_somewhere(&path, target) {
                 faults.push(format!(
                     "{} links to `{target}`, which is not there",
                     path.display()
@@ -82,10 +82,13 @@ fn local_links(page: &str) -> Vec<&str> {
     links
 }
 
-/// Returns true if the file exists and has this heading.
-fn leads_somewhere(folder: &Path, target: &str) -> bool {
+/// Returns true if the file exists and has this heading; a target without a file is a heading of the page itself.
+fn leads_somewhere(page: &Path, target: &str) -> bool {
     let (file, heading) = target.split_once('#').unwrap_or((target, ""));
-    let there = folder.join(file);
+    let there = match page.parent() {
+        Some(folder) if !file.is_empty() => folder.join(file),
+        _ => page.to_owned(),
+    };
     if !there.exists() {
         return false;
     }
@@ -135,11 +138,17 @@ mod tests {
         let root = crate::files::root();
         for (target, there) in [
             ("README.md", true),
+            ("#crates", true),
+            ("#no-such-heading", false),
             ("docs/cache.md#what-it-does-not-do", true),
             ("docs/cache.md#what-it-never-does", false),
             ("docs/no-such-page.md", false),
         ] {
-            assert_eq!(leads_somewhere(root, target), there, "{target}");
+            assert_eq!(
+                leads_somewhere(&root.join("README.md"), target),
+                there,
+                "{target}"
+            );
         }
     }
 }

@@ -125,7 +125,7 @@ async fn a_cancelled_fetch_leaves_no_lease() {
 
 /// Returns the maximum number of store calls by a process that waits for `latency`: a look-up at each poll, a lease at
 /// every second one.
-/// The pauses are 50 ms, doubled up to 2 s, each up to a quarter shorter; when the first lease should have ended, one
+///
 /// The pauses are 50 ms, doubled up to 2 s, each up to a quarter shorter; one more look-up happens when the first lease
 /// should have expired. Each call takes a millisecond.
 fn most_questions(latency: Duration) -> usize {
