@@ -11,6 +11,8 @@ mod mtls;
 mod support;
 #[path = "../stories/tls.rs"]
 mod tls;
+#[path = "../shared/tls_server.rs"]
+mod tls_server;
 #[path = "../stories/transport.rs"]
 mod transport;
 

@@ -12,6 +12,8 @@ mod report;
 mod scenarios;
 #[path = "../shared/tls_front.rs"]
 mod tls_front;
+#[path = "../shared/tls_server.rs"]
+mod tls_server;
 
 use std::{env, path::PathBuf, process::ExitCode, sync::Arc};
 

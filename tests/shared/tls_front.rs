@@ -13,27 +13,10 @@ use tokio::{
 };
 use tokio_rustls::{
     TlsAcceptor,
-    rustls::{
-        ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier,
-        crypto::aws_lc_rs::default_provider,
-        pki_types::PrivateKeyDer,
-        server::{ClientCertVerifierBuilder, WebPkiClientVerifier},
-    },
+    rustls::{RootCertStore, pki_types::PrivateKeyDer},
 };
 
-/// Returns the settings of a TLS server with an explicit cryptography provider: with all features, rustls has two, and
-/// no default.
-pub(crate) fn server_config() -> ConfigBuilder<ServerConfig, WantsVerifier> {
-    ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-}
-
-/// Returns a verifier of client certificates from these roots, with the same provider.
-pub(crate) fn client_verifier(roots: RootCertStore) -> ClientCertVerifierBuilder {
-    let provider = Arc::new(default_provider());
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-}
+use crate::tls_server::{client_verifier, server_config};
 
 /// The settings that a client needs to reach the server through the front.
 pub(crate) struct TlsFront {

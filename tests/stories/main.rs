@@ -41,5 +41,7 @@ mod shared;
 mod shared_tokens;
 mod support;
 mod tls;
+#[path = "../shared/tls_server.rs"]
+mod tls_server;
 mod transport;
 mod vault;

@@ -24,9 +24,9 @@ use tokio_rustls::{
 };
 
 use crate::{
-    shared::tls_front::{client_verifier, server_config},
     support::ID,
     tls::Authority,
+    tls_server::{client_verifier, server_config},
 };
 
 /// A client's certificate with its key, as PEM text.

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, rustls::pki_types::PrivateKeyDer};
 
-use crate::{shared::tls_front::server_config, support::static_token};
+use crate::{support::static_token, tls_server::server_config};
 
 type Seen = Arc<Mutex<Vec<(bool, String)>>>;
 

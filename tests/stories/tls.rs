@@ -11,7 +11,7 @@ use rcgen::{Certificate, CertificateParams, CertifiedIssuer, KeyPair};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_rustls::{TlsAcceptor, rustls::pki_types::PrivateKeyDer};
 
-use crate::{shared::tls_front::server_config, support::builder};
+use crate::{support::builder, tls_server::server_config};
 
 const GOOD: &str = r#"{"access_token":"t","token_type":"Bearer","expires_in":3600}"#;
 

@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, rustls::pki_types::PrivateKeyDer};
 
-use crate::{shared::tls_front::server_config, tls::Authority};
+use crate::{tls::Authority, tls_server::server_config};
 
 /// Starts a server for `localhost` that answers each request with one secret. It ends with the runtime.
 async fn serve(authority: &Authority) -> String {
