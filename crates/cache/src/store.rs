@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
@@ -257,13 +257,46 @@ impl LeaseOutcome {
 }
 
 /// A store's failure. The text says why, and holds no token and no secret: it is logged and passed to observers.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StoreError(String);
+///
+/// It wraps the store's own error, as [`std::io::Error`] does: [`downcast_ref`](Self::downcast_ref) returns that one.
+#[derive(Clone, Debug)]
+pub struct StoreError(Arc<dyn Error + Send + Sync>);
 
 impl StoreError {
-    /// Creates an error with this text.
-    pub fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
+    /// Creates an error from a text, or from the store's own error.
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(error.into().into())
+    }
+
+    /// Returns the store's own error, if it has this type.
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
+        self.0.downcast_ref()
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_error_shows_and_returns_the_error_it_wraps() {
+        let error = StoreError::new(fmt::Error);
+        assert_eq!(error.to_string(), fmt::Error.to_string());
+        assert_eq!(error.downcast_ref(), Some(&fmt::Error));
+        let text = StoreError::new("down").clone();
+        assert_eq!(text.to_string(), "down");
+        assert_eq!(text.downcast_ref::<fmt::Error>(), None);
     }
 }
