@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hallpass_core::{
     AccessToken, Moment, TokenError, TokenRequest, TokenSource, async_trait,
-    authorize::{Authorizer, Challenge, Target, Verdict},
+    authorize::{Authorizer, Challenge, Target, Decision},
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 use libfuzzer_sys::fuzz_target;
@@ -48,8 +48,8 @@ fuzz_target!(|bytes: &[u8]| {
     for status in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN] {
         let permit = authorizer.permit(Some(target), &HeaderMap::new(), None);
         let mut permit = permit.unwrap().unwrap();
-        match permit.judge(&token, status, &headers) {
-            Verdict::Retry(refusal) | Verdict::Refused(refusal) => {
+        match permit.evaluate_response(&token, status, &headers) {
+            Decision::Retry(refusal) | Decision::Refused(refusal) => {
                 let shown = format!("{refusal} {refusal:?}");
                 assert!(!shown.contains(TOKEN));
                 assert!(!refusal.to_string().contains(char::is_control));

@@ -17,7 +17,7 @@ fuzz_target!(|text: &str| {
     let Ok(uri) = uri.parse::<Uri>() else {
         return;
     };
-    let Some(target) = Target::of(&uri) else {
+    let Some(target) = Target::from_uri(&uri) else {
         return;
     };
     if origin.is_at(target) {

@@ -16,10 +16,7 @@ mod tls_server;
 #[path = "../stories/transport.rs"]
 mod transport;
 
-use hallpass::{
-    ErrorKind, Secret, TokenRequest, TokenSource as _, core::SecretSource as _,
-    secrets::VaultSecret,
-};
+use hallpass::{ErrorKind, Secret, SecretSource as _, TokenRequest, TokenSource as _, secrets::VaultSecret};
 use hallpass_testkit::raw::{self, RawServer};
 
 const GOOD: &str = r#"{"access_token":"t","token_type":"Bearer","expires_in":3600}"#;

@@ -21,7 +21,7 @@ use hallpass::{
     Secret, TokenRequest, TokenSource as _,
     cache::CachedTokenSource,
     endpoint::{ClientCredentials, ClientSecretPost},
-    redis::RedisTokenStore,
+    redis_store::RedisTokenStore,
 };
 use hallpass_testkit::{AuthorizationServer, Client};
 use tokio::{

@@ -3,10 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use hallpass::{
-    ErrorKind, Secret, TokenSource,
+    ErrorKind, Secret, SecretError, SecretSource, TokenSource, async_trait,
     cache::{CachedTokenSource, MemoryTokenStore},
     camall::{self, Camall},
-    core::{SecretError, SecretSource, async_trait},
     endpoint::{
         Anonymous, AuthenticationContext, ClientAuthentication as _, ClientCredentials,
         ClientSecretBasic, ClientSecretPost, HttpTransport, HttpTransportBuilder, JwtBearer,

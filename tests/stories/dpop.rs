@@ -6,16 +6,13 @@ use std::{
 };
 
 use hallpass::{
-    AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource,
+    AccessToken, ErrorKind, OAuthError, TokenError, TokenRequest, TokenSource, TokenType,
+    authorize::{ApiRefusal, Authorizer},
     cache::CachedTokenSource,
-    core::{
-        OAuthError, TokenType,
-        authorize::{ApiRefusal, Authorizer},
-    },
     endpoint::{ClientCredentials, ClientSecretPost, Retry, SourceBuilder},
     jwt::{AssertionSettings, Dpop, PrivateKeyJwt, SigningKey},
-    reqwest::{RequestBuilderExt as _, TokenClient, same_origin_redirects},
-    tower::TokenLayer,
+    reqwest_ext::{RequestBuilderExt as _, TokenClient, same_origin_redirects},
+    tower_ext::TokenLayer,
 };
 use hallpass_testkit::{ManualClock, leak};
 use http_body_util::Full;
@@ -228,7 +225,7 @@ async fn a_wrong_clock_is_reported() {
 /// Creates a token bound to this key as a source would return it, with the origins that may receive it.
 fn api(uri: &str, dpop: &Dpop, text: &str) -> Authorizer {
     let lifetime = Duration::from_secs(60);
-    let moment = hallpass::core::Clock::moment(&hallpass::core::SystemClock);
+    let moment = hallpass::Clock::moment(&hallpass::SystemClock);
     let token = AccessToken::new(TokenType::Dpop, text, moment, lifetime).unwrap();
     let token = token.with_prover(Arc::new(dpop.clone()));
     let source = hallpass_testkit::StaticSource::new(token);
@@ -282,7 +279,7 @@ async fn each_request_of_reqwest_is_proven() {
 
     let chain = reqwest_middleware::ClientBuilder::new(reqwest::Client::new());
     let chain = chain
-        .with(hallpass::reqwest::TokenMiddleware::new(authorizer))
+        .with(hallpass::reqwest_ext::TokenMiddleware::new(authorizer))
         .build();
     let response = chain
         .put(orders.url())

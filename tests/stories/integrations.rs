@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hallpass::{
-    ApiRefusal, Authorizer, ErrorKind, TokenError, TokenRequest, TokenSource,
+    ErrorKind, TokenError, TokenRequest, TokenSource,
+    authorize::{ApiRefusal, Authorizer, AuthorizerBuilder},
     cache::CachedTokenSource,
-    core::authorize::AuthorizerBuilder,
     endpoint::Retry,
-    reqwest::{RequestBuilderExt as _, TokenMiddleware},
-    tower::TokenLayer,
+    reqwest_ext::{RequestBuilderExt as _, TokenMiddleware},
+    tower_ext::TokenLayer,
 };
 use hallpass_testkit::{
     AuthorizationServer, Client,

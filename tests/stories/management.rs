@@ -6,9 +6,9 @@ use std::{
 };
 
 use hallpass::{
-    AccessToken, ErrorKind, Secret, TokenError, TokenRequest, TokenSource,
+    AccessToken, ErrorKind, Secret, SecretError, SecretSource, TokenError, TokenRequest,
+    TokenSource, async_trait,
     cache::CachedTokenSource,
-    core::{SecretError, SecretSource, async_trait},
     endpoint::{
         ClientCredentials, ClientSecretBasic, Endpoint, HttpTransport, Introspection, Retry,
         TokenManagement, TokenManagementBuilder,

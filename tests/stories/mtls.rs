@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use hallpass::{
-    ErrorKind,
+    ErrorKind, SystemClock,
     cache::{CachedTokenSource, MemoryTokenStore},
-    core::SystemClock,
     endpoint::{
         ClientCredentials, Endpoint, HttpTransport, MutualTls, PublicClient, Retry, TokenManagement,
     },

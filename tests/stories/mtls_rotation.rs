@@ -11,9 +11,8 @@ use std::{
 };
 
 use hallpass::{
-    AccessToken, TokenRequest, TokenSource,
+    AccessToken, Binding, TokenRequest, TokenSource,
     cache::CachedTokenSource,
-    core::Binding,
     endpoint::{ClientCredentials, ClientIdentity, MutualTls},
     secrets::FileSecret,
 };

@@ -7,8 +7,7 @@ use std::{
 };
 
 use hallpass::{
-    ErrorKind, TokenError, TokenRequest, TokenSource,
-    core::OAuthError,
+    ErrorKind, OAuthError, TokenError, TokenRequest, TokenSource,
     endpoint::{ClientAuthentication, ClientCredentials, PublicClient},
     jwt::{
         Algorithm, AssertionSettings, ClientSecretJwt, HmacAlgorithm, PrivateKeyJwt, SigningKey,

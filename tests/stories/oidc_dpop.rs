@@ -6,8 +6,7 @@ use std::{
 };
 
 use hallpass::{
-    AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource,
-    core::{OAuthError, TokenType},
+    AccessToken, ErrorKind, OAuthError, TokenError, TokenRequest, TokenSource, TokenType,
     endpoint::{ClientCredentials, ClientSecretBasic, SourceBuilder},
     jwt::{Dpop, SigningKey},
 };

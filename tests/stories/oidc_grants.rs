@@ -8,9 +8,8 @@ use std::{
 };
 
 use hallpass::{
-    ErrorKind, TokenError, TokenRequest, TokenSource,
+    ErrorKind, OAuthError, SecretSource as _, SecretStore, TokenError, TokenRequest, TokenSource,
     cache::CachedTokenSource,
-    core::{OAuthError, SecretSource as _, SecretStore},
     endpoint::{
         AssertionSource, AuthenticationContext, ClientCredentials, ClientSecretBasic, JwtBearer,
         RefreshToken, SecretAssertion, SecurityToken, TokenExchange, TokenTypeUri,

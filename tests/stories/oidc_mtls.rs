@@ -10,8 +10,7 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 use hallpass::{
-    AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource,
-    core::OAuthError,
+    AccessToken, ErrorKind, OAuthError, TokenError, TokenRequest, TokenSource,
     endpoint::{
         ClientAuthentication, ClientCredentials, Endpoint, HttpTransport, MutualTls, PublicClient,
         TokenManagement,

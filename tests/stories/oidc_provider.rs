@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use hallpass::{
-    ErrorKind, TokenRequest, TokenSource,
-    core::{Clock as _, OAuthError, SystemClock},
+    Clock as _, ErrorKind, OAuthError, SystemClock, TokenRequest, TokenSource,
     endpoint::{
         ClientAuthentication, ClientCredentials, ClientSecretBasic, ClientSecretPost,
         HttpTransport, SourceBuilder,

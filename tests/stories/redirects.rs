@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use hallpass::{
-    Authorizer,
-    reqwest::{RequestBuilderExt as _, same_origin_redirects},
+    authorize::Authorizer,
+    reqwest_ext::{RequestBuilderExt as _, same_origin_redirects},
 };
 use hallpass_testkit::StaticSource;
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};

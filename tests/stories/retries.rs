@@ -130,8 +130,7 @@ async fn each_attempt_has_fresh_client_authentication() {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use hallpass::{
-        TokenError,
-        core::async_trait,
+        TokenError, async_trait,
         endpoint::{AuthenticationContext, ClientAuthentication, Credentials},
     };
 

@@ -11,9 +11,8 @@ use std::{
 };
 
 use hallpass::{
-    ErrorKind, TokenRequest, TokenSource,
+    ErrorKind, SecretSource, TokenRequest, TokenSource,
     cache::CachedTokenSource,
-    core::SecretSource,
     endpoint::{ClientCredentials, ClientSecretPost},
     secrets::FileSecret,
 };

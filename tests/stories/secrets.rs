@@ -6,9 +6,9 @@ use std::sync::{
 };
 
 use hallpass::{
-    ErrorKind, Secret, TokenError, TokenRequest, TokenSource,
+    ErrorKind, Secret, SecretError, SecretSource, TokenError, TokenRequest, TokenSource,
+    async_trait,
     cache::CachedTokenSource,
-    core::{SecretError, SecretSource, async_trait},
     endpoint::{
         AuthenticationContext, ClientAuthentication, ClientCredentials, ClientSecretBasic,
         ClientSecretPost, Credentials,

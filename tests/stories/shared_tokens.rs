@@ -11,7 +11,7 @@ use hallpass::{
     ErrorKind, TokenRequest, TokenSource as _,
     cache::CachedTokenSource,
     endpoint::{ClientCredentials, ClientSecretBasic},
-    redis::RedisTokenStore,
+    redis_store::RedisTokenStore,
 };
 use hallpass_testkit::{AuthorizationServer, Client, RotatingSecret};
 

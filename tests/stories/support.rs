@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use hallpass::{
-    AccessToken, Secret, TokenError, TokenRequest, TokenSource,
-    core::{Clock as _, SystemClock},
+    AccessToken, Clock as _, Secret, SystemClock, TokenError, TokenRequest, TokenSource,
     endpoint::{ClientCredentials, ClientSecretPost, HttpTransport, Retry, SourceBuilder},
 };
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hallpass::{Secret, core::SecretSource as _, secrets::VaultSecret};
+use hallpass::{Secret, SecretSource as _, secrets::VaultSecret};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,

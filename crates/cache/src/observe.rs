@@ -174,7 +174,7 @@ impl Observe {
     }
 
     fn notify(&self, kind: EventKind<'_>) {
-        if let Err(error) = self.observers.tell(&self.cache, kind) {
+        if let Err(error) = self.observers.notify(&self.cache, kind) {
             let cache = &*self.cache;
             warn!(cache, event = kind.as_str(), "{error}");
         }

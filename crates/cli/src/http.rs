@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, time::Duration};
 
-use hallpass::{core::authorize::Origin, endpoint::explain_tls_error};
+use hallpass::{authorize::Origin, endpoint::explain_tls_error};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, Url};
 
 use crate::{

@@ -6,9 +6,8 @@ use std::{
 };
 
 use hallpass::{
-    AccessToken, TokenError, TokenRequest, TokenSource,
+    AccessToken, TokenError, TokenRequest, TokenSource, async_trait,
     camall::Camall,
-    core::async_trait,
     endpoint::{
         BuildError, ClientAuthentication, ClientCredentials, Endpoint, HttpTransport, Retry,
         SourceBuilder,

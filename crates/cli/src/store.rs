@@ -23,8 +23,8 @@ use std::{
 };
 
 use hallpass::{
+    Clock, SystemClock, async_trait,
     cache::{Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore},
-    core::{Clock, SystemClock, async_trait},
 };
 
 use entry::EntryHeader;

@@ -3,9 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use hallpass::{
-    AccessToken, TokenError, TokenSource,
-    cache::CachedTokenSource,
-    core::{Clock as _, SystemClock},
+    AccessToken, Clock as _, SystemClock, TokenError, TokenSource, cache::CachedTokenSource,
 };
 use tokio::{
     runtime::{Builder, Runtime},

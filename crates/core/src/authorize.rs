@@ -12,11 +12,11 @@
 //! - the API's own reason for a refusal is returned with the response.
 //!
 //! Users build an [`Authorizer`] and pass it to the integration. An integration asks for a [`Permit`], puts the token's
-//! header on the request, and a proof where the token needs one, sends it, and has the permit judge the response:
+//! header on the request, and a proof where the token needs one, sends it, and has the permit evaluate the response:
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
-//! use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource, authorize::{Authorizer, Target, Verdict}};
+//! use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource, authorize::{Authorizer, Target, Decision}};
 //! use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
 //!
 //! /// An integration for a client that is a function.
@@ -26,7 +26,7 @@
 //!     client: impl AsyncFn(Request<String>) -> Response<String>,
 //! ) -> Result<Response<String>, TokenError> {
 //!     let wanted = request.extensions().get::<TokenRequest>();
-//!     let permit = authorizer.permit(Target::of(request.uri()), request.headers(), wanted)?;
+//!     let permit = authorizer.permit(Target::from_uri(request.uri()), request.headers(), wanted)?;
 //!     let Some(mut permit) = permit else {
 //!         return Ok(client(request).await); // it goes as it is
 //!     };
@@ -37,15 +37,15 @@
 //!             request.headers_mut().insert("dpop", proof.header_value().clone());
 //!         }
 //!         let mut response = client(request.clone()).await;
-//!         let refusal = match permit.judge(&token, response.status(), response.headers()) {
-//!             Verdict::Retry(refusal) => match permit.replacement(&token).await? {
+//!         let refusal = match permit.evaluate_response(&token, response.status(), response.headers()) {
+//!             Decision::Retry(refusal) => match permit.replacement(&token).await? {
 //!                 Some(other) => {
 //!                     token = other;
 //!                     continue;
 //!                 }
 //!                 None => refusal,
 //!             },
-//!             Verdict::Refused(refusal) => refusal,
+//!             Decision::Refused(refusal) => refusal,
 //!             _ => return Ok(response),
 //!         };
 //!         response.extensions_mut().insert(refusal);
@@ -89,7 +89,7 @@ pub use crate::{
 };
 pub use authorizer::Authorizer;
 pub use builder::{AuthorizerBuilder, InvalidAuthorizer};
-pub use permit::{Permit, Verdict};
+pub use permit::{Decision, Permit};
 
 #[cfg(test)]
 mod tests;

@@ -311,7 +311,7 @@ impl<'a> EventKind<'a> {
 /// let list = names.clone();
 /// let mut observers = Observers::default();
 /// observers.add(Arc::new(move |event: &Event<'_>| list.lock().unwrap().push(event.kind.as_str())));
-/// observers.tell("orders", EventKind::FetchStarted)?;
+/// observers.notify("orders", EventKind::FetchStarted)?;
 /// assert_eq!(*names.lock().unwrap(), ["fetch_started"]);
 /// # Ok::<(), hallpass_core::ObserverPanicked>(())
 /// ```
@@ -339,20 +339,20 @@ impl Observers {
     /// An [`ObserverPanicked`] the first time that one of them panics, so that the caller can log it once. All
     /// observers receive the event nevertheless.
     #[inline]
-    pub fn tell(&self, name: &str, kind: EventKind<'_>) -> Result<(), ObserverPanicked> {
+    pub fn notify(&self, name: &str, kind: EventKind<'_>) -> Result<(), ObserverPanicked> {
         if self.list.is_empty() {
             return Ok(());
         }
-        self.tell_all(&Event::new(name, kind))
+        self.notify_all(&Event::new(name, kind))
     }
 
     #[cold]
-    fn tell_all(&self, event: &Event<'_>) -> Result<(), ObserverPanicked> {
+    fn notify_all(&self, event: &Event<'_>) -> Result<(), ObserverPanicked> {
         let mut outcome = Ok(());
         for observer in &self.list {
             // No state of ours is left inconsistent by a panic.
-            let told = catch_unwind(AssertUnwindSafe(|| observer.observe(event)));
-            if told.is_err() && !self.panicked.swap(true, Ordering::Relaxed) {
+            let observed = catch_unwind(AssertUnwindSafe(|| observer.observe(event)));
+            if observed.is_err() && !self.panicked.swap(true, Ordering::Relaxed) {
                 outcome = Err(ObserverPanicked(()));
             }
         }
@@ -395,9 +395,9 @@ mod tests {
         assert!(observers.is_empty());
         observers.add(Arc::new(notes.clone()));
         observers.add(Arc::new(move |event: &Event<'_>| closure.observe(event)));
-        observers.tell("orders", EventKind::FetchStarted).unwrap();
-        let told = ["orders: fetch_started", "orders: fetch_started"];
-        assert_eq!(*notes.0.lock().unwrap(), told);
+        observers.notify("orders", EventKind::FetchStarted).unwrap();
+        let expected = ["orders: fetch_started", "orders: fetch_started"];
+        assert_eq!(*notes.0.lock().unwrap(), expected);
     }
 
     #[test]
@@ -410,9 +410,9 @@ mod tests {
         }));
         observers.add(Arc::new(notes.clone()));
         let clone = observers.clone();
-        assert!(observers.tell("orders", EventKind::Invalidated).is_err());
+        assert!(observers.notify("orders", EventKind::Invalidated).is_err());
         for observers in [&observers, &clone] {
-            assert!(observers.tell("orders", EventKind::Invalidated).is_ok());
+            assert!(observers.notify("orders", EventKind::Invalidated).is_ok());
         }
         assert_eq!(notes.0.lock().unwrap().len(), 3);
     }
@@ -420,7 +420,7 @@ mod tests {
     #[test]
     fn nobody_to_tell_is_no_error() {
         let observers = Observers::default();
-        assert_eq!(observers.tell("orders", EventKind::evicted(1)), Ok(()));
+        assert_eq!(observers.notify("orders", EventKind::evicted(1)), Ok(()));
         assert_eq!(format!("{observers:?}"), "Observers(0)");
     }
 }

@@ -91,19 +91,19 @@ impl FromStr for Origin {
     type Err = InvalidOrigin;
 
     fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
-        let (scheme, rest) = text.split_once("://").ok_or(InvalidOrigin(Fault::Shape))?;
-        let https = is_https(scheme).ok_or(InvalidOrigin(Fault::Scheme))?;
+        let (scheme, rest) = text.split_once("://").ok_or(InvalidOrigin(Reason::Shape))?;
+        let https = is_https(scheme).ok_or(InvalidOrigin(Reason::Scheme))?;
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#', '\\']) {
-            return Err(InvalidOrigin(Fault::Path));
+            return Err(InvalidOrigin(Reason::Path));
         }
         if authority.contains('@') {
-            return Err(InvalidOrigin(Fault::UserInfo));
+            return Err(InvalidOrigin(Reason::UserInfo));
         }
         let (host, port) = split_port(authority);
         let port = match port {
             None => default_port(https),
-            Some(digits) => port_number(digits).ok_or(InvalidOrigin(Fault::Port))?,
+            Some(digits) => port_number(digits).ok_or(InvalidOrigin(Reason::Port))?,
         };
         Ok(Self {
             https,
@@ -113,31 +113,31 @@ impl FromStr for Origin {
     }
 }
 
-fn host_name(host: &str) -> Result<Box<str>, Fault> {
+fn host_name(host: &str) -> Result<Box<str>, Reason> {
     if host.is_empty() {
-        return Err(Fault::Shape);
+        return Err(Reason::Shape);
     }
     if host.contains('*') {
-        return Err(Fault::Wildcard);
+        return Err(Reason::Wildcard);
     }
     if !host.is_ascii() {
-        return Err(Fault::NotAscii);
+        return Err(Reason::NotAscii);
     }
     if host.starts_with('[') {
-        let ip = ipv6(host).ok_or(Fault::Host)?;
+        let ip = ipv6(host).ok_or(Reason::Host)?;
         return Ok(format!("[{ip}]").into());
     }
     let host = host.to_ascii_lowercase();
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let label = |label: &str| !label.is_empty() && label.bytes().all(letter);
     if host.len() > MAX_HOST_LEN || !host.split('.').all(label) {
-        return Err(Fault::Host);
+        return Err(Reason::Host);
     }
     // Some libraries read `127.1` and `0x7f.1` as addresses: only the spelling that all agree on is accepted.
     let last = host.rsplit('.').next().unwrap_or_default();
     let number = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x");
     if number && host.parse::<Ipv4Addr>().is_err() {
-        return Err(Fault::Host);
+        return Err(Reason::Host);
     }
     Ok(host.into())
 }
@@ -222,10 +222,10 @@ fn default_port(https: bool) -> u16 {
 /// The error for a text that is not an origin. The message never repeats the text, since it may hold credentials.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct InvalidOrigin(Fault);
+pub struct InvalidOrigin(Reason);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum Fault {
+enum Reason {
     #[error("not an origin; write scheme and host, such as `https://api.example`")]
     Shape,
     #[error("an origin's scheme is `https` or `http`")]
@@ -261,7 +261,7 @@ impl<'a> Target<'a> {
 
     /// Returns the target of `uri`, or `None` if it has no authority: an HTTP/1.1 request on a connection often has
     /// only a path.
-    pub fn of(uri: &'a Uri) -> Option<Self> {
+    pub fn from_uri(uri: &'a Uri) -> Option<Self> {
         // In one pass: `Uri::host` and `Uri::port` each search for the end of the host.
         let authority = uri.authority()?.as_str();
         let authority = split_at_last(authority, b'@').map_or(authority, |(_, rest)| rest);

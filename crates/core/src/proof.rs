@@ -8,9 +8,9 @@ use crate::{AccessToken, TokenError};
 /// The header in which a server sends nonces (RFC 9449 section 8.2).
 const DPOP_NONCE: &str = "dpop-nonce";
 /// The maximum length of a nonce: it is sent with each request. A longer one is ignored.
-const LONGEST_NONCE: usize = 1_024;
+const MAX_NONCE_BYTES: usize = 1_024;
 /// The maximum number of nonce demands that one call answers.
-const MOST_DEMANDS: usize = 5;
+const MAX_NONCE_DEMANDS: usize = 5;
 
 /// A signer of DPoP proofs for the key that a token is bound to (RFC 9449): an extension point.
 ///
@@ -282,7 +282,7 @@ impl Proofs {
     pub fn accept_nonce(&mut self, headers: &HeaderMap) -> bool {
         let nonce = nonce(headers).filter(|nonce| {
             let mut tried = self.tried.iter().flatten();
-            self.tried.len() <= MOST_DEMANDS && !tried.any(|tried| **tried == **nonce)
+            self.tried.len() <= MAX_NONCE_DEMANDS && !tried.any(|tried| **tried == **nonce)
         });
         self.demanded = nonce.map(Into::into);
         self.demanded.is_some()
@@ -318,7 +318,7 @@ fn nonce(headers: &HeaderMap) -> Option<&str> {
     };
     let legal = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
     let nonce = nonce.to_str().ok()?;
-    let fit = (1..=LONGEST_NONCE).contains(&nonce.len()) && nonce.bytes().all(legal);
+    let fit = (1..=MAX_NONCE_BYTES).contains(&nonce.len()) && nonce.bytes().all(legal);
     fit.then_some(nonce)
 }
 

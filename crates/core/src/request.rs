@@ -7,7 +7,7 @@ use std::{
 
 use crate::ScopeSet;
 
-/// The parameters of a token that a caller wants: scopes, resources, audiences, extra parameters.
+/// The parameters of a token that a caller requests: scopes, resources, audiences, extra parameters.
 ///
 /// `TokenRequest::default()` means the source's own configuration, and is the request that nearly every service makes.
 /// Equality and hash are the key under which a cache stores the token: two requests are equal if they ask for the same,
@@ -31,13 +31,13 @@ pub struct TokenRequest(Option<Arc<Inner>>);
 
 #[derive(Default)]
 struct Inner {
-    wants: Wants,
+    fields: Fields,
     hash: OnceLock<u64>,
 }
 
 /// Everything that changes the token is a field here and nowhere else: the derives make each field part of the key.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-struct Wants {
+struct Fields {
     scopes: ScopeSet,
     /// Sorted, without duplicates.
     resources: Vec<Box<str>>,
@@ -85,7 +85,7 @@ impl TokenRequest {
     /// Sets the scopes (RFC 6749 section 3.3), replacing earlier ones.
     #[must_use]
     pub fn with_scopes(self, scopes: ScopeSet) -> Self {
-        self.change(|wants| wants.scopes = scopes)
+        self.change(|fields| fields.scopes = scopes)
     }
 
     /// Adds a resource (RFC 8707 section 2).
@@ -99,7 +99,7 @@ impl TokenRequest {
                 "a `resource` must be an absolute URI without a fragment, such as `https://api.example/orders` (RFC 8707 section 2)",
             ));
         }
-        Ok(self.change(|wants| insert(&mut wants.resources, resource)))
+        Ok(self.change(|fields| insert(&mut fields.resources, resource)))
     }
 
     /// Adds an audience: the `audience` parameter of RFC 8693 section 2.1, which several servers read with client
@@ -114,7 +114,7 @@ impl TokenRequest {
                 "an `audience` must not be empty; leave it out instead",
             ));
         }
-        Ok(self.change(|wants| insert(&mut wants.audiences, audience)))
+        Ok(self.change(|fields| insert(&mut fields.audiences, audience)))
     }
 
     /// Adds a server-specific parameter. It becomes part of the cache key; its value is never shown.
@@ -144,8 +144,8 @@ impl TokenRequest {
                 "the extra parameter `{name}` was set before; RFC 6749 section 3.2 forbids to send it twice"
             )));
         }
-        Ok(self.change(|wants| {
-            wants.parameters.insert(name.into(), value.into());
+        Ok(self.change(|fields| {
+            fields.parameters.insert(name.into(), value.into());
         }))
     }
 
@@ -155,19 +155,19 @@ impl TokenRequest {
         match (&self.0, &defaults.0) {
             (None, _) => defaults.clone(),
             (_, None) => self.clone(),
-            (Some(ours), Some(theirs)) => self.clone().change(|wants| {
-                let (ours, theirs) = (&ours.wants, &theirs.wants);
+            (Some(ours), Some(theirs)) => self.clone().change(|fields| {
+                let (ours, theirs) = (&ours.fields, &theirs.fields);
                 if ours.scopes.is_empty() {
-                    wants.scopes = theirs.scopes.clone();
+                    fields.scopes = theirs.scopes.clone();
                 }
                 if ours.resources.is_empty() {
-                    wants.resources.clone_from(&theirs.resources);
+                    fields.resources.clone_from(&theirs.resources);
                 }
                 if ours.audiences.is_empty() {
-                    wants.audiences.clone_from(&theirs.audiences);
+                    fields.audiences.clone_from(&theirs.audiences);
                 }
                 for (name, value) in &theirs.parameters {
-                    wants
+                    fields
                         .parameters
                         .entry(name.clone())
                         .or_insert_with(|| value.clone());
@@ -179,25 +179,25 @@ impl TokenRequest {
     /// Returns the requested scopes.
     pub fn scopes(&self) -> &ScopeSet {
         const NONE: &ScopeSet = &ScopeSet::EMPTY;
-        self.0.as_ref().map_or(NONE, |inner| &inner.wants.scopes)
+        self.0.as_ref().map_or(NONE, |inner| &inner.fields.scopes)
     }
 
     /// Returns the requested resources, sorted.
     pub fn resources(&self) -> impl Iterator<Item = &str> {
-        self.wants()
-            .flat_map(|wants| wants.resources.iter().map(AsRef::as_ref))
+        self.fields()
+            .flat_map(|fields| fields.resources.iter().map(AsRef::as_ref))
     }
 
     /// Returns the requested audiences, sorted.
     pub fn audiences(&self) -> impl Iterator<Item = &str> {
-        self.wants()
-            .flat_map(|wants| wants.audiences.iter().map(AsRef::as_ref))
+        self.fields()
+            .flat_map(|fields| fields.audiences.iter().map(AsRef::as_ref))
     }
 
     /// Returns the extra parameters, sorted by name.
     pub fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.wants().flat_map(|wants| {
-            wants
+        self.fields().flat_map(|fields| {
+            fields
                 .parameters
                 .iter()
                 .map(|(name, value)| (name.as_ref(), value.as_ref()))
@@ -217,14 +217,14 @@ impl TokenRequest {
                 bytes.extend_from_slice(item.as_bytes());
             }
         };
-        let wants = self.0.as_ref().map(|inner| inner.wants.clone());
+        let fields = self.0.as_ref().map(|inner| inner.fields.clone());
         // Destructured, so that a new field does not compile until it is included.
-        let Wants {
+        let Fields {
             scopes,
             resources,
             audiences,
             parameters,
-        } = wants.unwrap_or_default();
+        } = fields.unwrap_or_default();
         list(&[scopes.as_str()]);
         list(&resources.iter().map(AsRef::as_ref).collect::<Vec<_>>());
         list(&audiences.iter().map(AsRef::as_ref).collect::<Vec<_>>());
@@ -240,29 +240,29 @@ impl TokenRequest {
         self.0.is_none()
     }
 
-    fn wants(&self) -> impl Iterator<Item = &Wants> {
-        self.0.iter().map(|inner| &inner.wants)
+    fn fields(&self) -> impl Iterator<Item = &Fields> {
+        self.0.iter().map(|inner| &inner.fields)
     }
 
-    fn change(self, change: impl FnOnce(&mut Wants)) -> Self {
-        let mut wants = match self.0 {
-            None => Wants::default(),
+    fn change(self, change: impl FnOnce(&mut Fields)) -> Self {
+        let mut fields = match self.0 {
+            None => Fields::default(),
             Some(inner) => Arc::try_unwrap(inner)
-                .map_or_else(|shared| shared.wants.clone(), |inner| inner.wants),
+                .map_or_else(|shared| shared.fields.clone(), |inner| inner.fields),
         };
-        change(&mut wants);
-        if wants == Wants::default() {
+        change(&mut fields);
+        if fields == Fields::default() {
             return Self(None);
         }
         Self(Some(Arc::new(Inner {
-            wants,
+            fields,
             hash: OnceLock::new(),
         })))
     }
 
     fn key_hash(&self) -> u64 {
         self.0.as_ref().map_or(0, |inner| {
-            *inner.hash.get_or_init(|| SEED.hash_one(&inner.wants))
+            *inner.hash.get_or_init(|| SEED.hash_one(&inner.fields))
         })
     }
 }
@@ -293,7 +293,7 @@ impl PartialEq for TokenRequest {
             (None, None) => true,
             (Some(one), Some(two)) => {
                 Arc::ptr_eq(one, two)
-                    || (self.key_hash() == other.key_hash() && one.wants == two.wants)
+                    || (self.key_hash() == other.key_hash() && one.fields == two.fields)
             }
             _ => false,
         }
@@ -354,7 +354,7 @@ mod tests {
     fn nobody_outside_of_the_process_can_tell_a_requests_hash() {
         let request = scopes("a");
         let mut known = DefaultHasher::new();
-        request.wants().for_each(|wants| wants.hash(&mut known));
+        request.fields().for_each(|fields| fields.hash(&mut known));
         assert_ne!(request.key_hash(), known.finish());
     }
 
@@ -452,9 +452,9 @@ mod tests {
             ),
             (new().with_resource("1http://x"), "absolute URI"),
         ];
-        for (result, says) in refusals {
+        for (result, expected) in refusals {
             let error = result.unwrap_err().to_string();
-            assert!(error.contains(says), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 

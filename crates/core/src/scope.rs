@@ -193,7 +193,7 @@ mod tests {
     // covers: C-13
     #[test]
     fn refuses_what_the_grammar_refuses() {
-        for (text, says) in [
+        for (text, expected) in [
             ("", "must not be empty"),
             ("a b", "byte 1 starts ' '"),
             ("a\"", "byte 1 starts '\"'"),
@@ -203,7 +203,7 @@ mod tests {
             ("a\r\n", "byte 1 starts '\\r'"),
         ] {
             let error = text.parse::<Scope>().unwrap_err().to_string();
-            assert!(error.contains(says), "{text:?}: {error}");
+            assert!(error.contains(expected), "{text:?}: {error}");
         }
         let error = "fine b\td".parse::<ScopeSet>().unwrap_err().to_string();
         assert!(error.contains("byte 6 starts '\\t'"), "{error}");

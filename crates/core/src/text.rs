@@ -10,12 +10,12 @@ use std::{fmt, ops::Range};
 use zeroize::Zeroizing;
 
 /// The maximum length of a shown extract, in characters of the escaped text.
-const SHOWN_CHARS: usize = 256;
+const MAX_SHOWN_CHARS: usize = 256;
 /// The replacement of a secret.
 const MARK: &str = "[redacted]";
 /// The maximum length of a text in which an extract's secrets are sought, in bytes: more than can be shown, and enough
 /// after it to tell a secret that goes on from one that does not.
-const SEARCHED_BYTES: usize = (SHOWN_CHARS + 1) * 4 + 2 * decode::CUT;
+const MAX_SEARCHED_BYTES: usize = (MAX_SHOWN_CHARS + 1) * 4 + 2 * decode::CUT;
 
 /// A filter for text from a server: removes echoes of secrets, escapes unprintable characters, and truncates.
 ///
@@ -111,7 +111,7 @@ impl TextFilter {
 
     /// Returns the part of the text that can be shown, with the echoes in it.
     fn search<'a>(&self, text: &'a str) -> (&'a str, Vec<Range<usize>>) {
-        let searched = &text[..boundary_before(text, SEARCHED_BYTES)];
+        let searched = &text[..boundary_before(text, MAX_SEARCHED_BYTES)];
         let echoes = self.echoes(searched, searched.len() < text.len());
         (searched, echoes)
     }
@@ -161,7 +161,7 @@ fn boundary_after(text: &str, at: usize) -> usize {
     found.unwrap_or(text.len())
 }
 
-/// An extract to show, cut at [`SHOWN_CHARS`].
+/// An extract to show, cut at [`MAX_SHOWN_CHARS`].
 #[derive(Default)]
 struct Extract {
     text: String,
@@ -171,9 +171,9 @@ struct Extract {
 impl Extract {
     fn push(&mut self, chars: impl IntoIterator<Item = char>) {
         for char in chars {
-            if self.chars == SHOWN_CHARS {
+            if self.chars == MAX_SHOWN_CHARS {
                 self.text.push_str("...");
-            } else if self.chars < SHOWN_CHARS {
+            } else if self.chars < MAX_SHOWN_CHARS {
                 self.text.push(char);
             }
             self.chars += 1;

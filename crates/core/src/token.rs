@@ -47,7 +47,7 @@ impl FromStr for TokenType {
         [Self::Bearer, Self::Dpop]
             .into_iter()
             .find(|known| known.as_str().eq_ignore_ascii_case(text))
-            .ok_or(InvalidToken(Fault::Type))
+            .ok_or(InvalidToken(Reason::Type))
     }
 }
 
@@ -114,7 +114,7 @@ impl AccessToken {
         lifetime: Duration,
     ) -> Result<Self, InvalidToken> {
         if token.is_empty() {
-            return Err(InvalidToken(Fault::Empty));
+            return Err(InvalidToken(Reason::Empty));
         }
         // Without an early exit, so that it is vectorized: tokens are long, and nearly always valid.
         if !token
@@ -122,7 +122,7 @@ impl AccessToken {
             .fold(true, |all, byte| all & byte.is_ascii_graphic())
         {
             let at = token.bytes().position(|byte| !byte.is_ascii_graphic());
-            return Err(InvalidToken(Fault::Byte(at.unwrap_or_default())));
+            return Err(InvalidToken(Reason::Byte(at.unwrap_or_default())));
         }
         let scheme = token_type.as_str();
         let mut text = Zeroizing::new(Vec::with_capacity(scheme.len() + 1 + token.len()));
@@ -130,7 +130,7 @@ impl AccessToken {
         text.push(b' ');
         text.extend_from_slice(token.as_bytes());
         let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(text))
-            .map_err(|_| InvalidToken(Fault::Byte(0)))?;
+            .map_err(|_| InvalidToken(Reason::Byte(0)))?;
         header.set_sensitive(true);
         Ok(Self(Arc::new(Inner {
             header,
@@ -316,10 +316,10 @@ impl fmt::Debug for AccessToken {
 /// A text cannot be used as a token. The message says what is wrong, never the token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct InvalidToken(Fault);
+pub struct InvalidToken(Reason);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum Fault {
+enum Reason {
     #[error("the access token is empty")]
     Empty,
     #[error("the access token holds a byte at position {0} that is not visible ASCII")]

@@ -15,12 +15,12 @@ mod rows;
 use std::{sync::Arc, time::Instant};
 
 use hallpass::{
-    Authorizer, Secret, TokenRequest, TokenSource,
+    Secret, TokenRequest, TokenSource, async_trait,
+    authorize::Authorizer,
     cache::CachedTokenSource,
-    core::async_trait,
     endpoint::{ClientCredentials, ClientSecretPost},
-    reqwest::{RequestBuilderExt as _, TokenMiddleware},
-    tower::TokenLayer,
+    reqwest_ext::{RequestBuilderExt as _, TokenMiddleware},
+    tower_ext::TokenLayer,
 };
 use hallpass_testkit::raw::{self, RawServer};
 use http::{Extensions, HeaderValue, Request, header::AUTHORIZATION};

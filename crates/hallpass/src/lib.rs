@@ -48,18 +48,18 @@
 //! | [`endpoint`] | `endpoint` (default) | any RFC 6749 token endpoint: client credentials, JWT bearer, token exchange, refresh tokens; transports, client authentication |
 //! | `jwt` | `jwt`, or `jwt-ring` | client authentication by signed assertions: `private_key_jwt`, `client_secret_jwt`, workload identity; assertions for the JWT bearer grant; sender-constrained tokens: DPoP |
 //! | `jwt` | `jwt-pkcs11` | the same with a key in a hardware token |
-//! | `redis` | `redis` | [`TokenStore`](cache::TokenStore) on Redis: tokens shared between processes, encrypted |
-//! | [`reqwest`] | `reqwest`, `reqwest-middleware` | tokens on the requests of a reqwest client |
-//! | [`tower`] | `tower` | tokens on the requests of a tower service: hyper, tonic |
+//! | `redis_store` | `redis` | [`TokenStore`](cache::TokenStore) on Redis: tokens shared between processes, encrypted |
+//! | [`reqwest_ext`] | `reqwest`, `reqwest-middleware` | tokens on the requests of a reqwest client |
+//! | [`tower_ext`] | `tower` | tokens on the requests of a tower service: hyper, tonic |
 //! | [`secrets`] | `secrets` (default) | secret sources, rotated without a restart |
-//! | [`core`] | always | the other core types and traits, for providers, decorators and integrations |
+//! | [`authorize`] | always | [`Authorizer`](authorize::Authorizer): which requests get a token, and what follows an API's refusal |
 //!
-//! A feature adds a module and changes nothing else.
+//! The core types and traits are at the root: those above, and those for providers, decorators and integrations.
+//! A feature adds a module and changes nothing else. A module that extends another crate has a suffix (`reqwest_ext`),
+//! so that its name does not hide that crate's.
 
-/// The core types and traits, for providers, decorators and integrations: everything in [`hallpass_core`].
-pub mod core {
-    pub use hallpass_core::*;
-}
+#[doc(inline)]
+pub use hallpass_core::*;
 
 #[cfg(feature = "cache")]
 pub use hallpass_cache as cache;
@@ -70,16 +70,10 @@ pub use hallpass_endpoint as endpoint;
 #[cfg(any(feature = "jwt", feature = "jwt-pkcs11", feature = "jwt-ring"))]
 pub use hallpass_jwt as jwt;
 #[cfg(feature = "redis")]
-pub use hallpass_redis as redis;
+pub use hallpass_redis as redis_store;
 #[cfg(feature = "reqwest")]
-pub use hallpass_reqwest as reqwest;
+pub use hallpass_reqwest as reqwest_ext;
 #[cfg(feature = "secrets")]
 pub use hallpass_secrets as secrets;
 #[cfg(feature = "tower")]
-pub use hallpass_tower as tower;
-
-pub use hallpass_core::authorize::{ApiRefusal, Authorizer};
-pub use hallpass_core::{
-    AccessToken, ErrorKind, Event, EventKind, Observer, ScopeSet, Secret, TokenError, TokenRequest,
-    TokenSource,
-};
+pub use hallpass_tower as tower_ext;

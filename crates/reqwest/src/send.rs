@@ -2,7 +2,7 @@
 
 use hallpass_core::{
     AccessToken, TokenError, TokenRequest,
-    authorize::{ApiRefusal, Authorizer, Permit, Target, Verdict},
+    authorize::{ApiRefusal, Authorizer, Decision, Permit, Target},
 };
 use reqwest::{
     Request, Response, Url,
@@ -62,8 +62,8 @@ pub(crate) async fn send<T: Transport>(
         let answer = transport.execute(request, proof.is_some()).await?;
         let response = answer.response;
         let refusal = match check_response(&mut permit, &token, &response) {
-            Verdict::Retry(refusal) => refusal,
-            Verdict::Refused(refusal) => return Ok(refused(response, refusal)),
+            Decision::Retry(refusal) => refusal,
+            Decision::Refused(refusal) => return Ok(refused(response, refusal)),
             _ => return Ok(response),
         };
         let Some(copy) = copy.flatten().filter(|_| is_safe || answer.is_direct) else {
@@ -81,12 +81,12 @@ fn refused(mut response: Response, refusal: ApiRefusal) -> Response {
     response
 }
 
-/// Judges a response. One from another origin, after redirects, says nothing about the token, which was not sent there.
-fn check_response(permit: &mut Permit, token: &AccessToken, response: &Response) -> Verdict {
+/// Evaluates a response. One from another origin, after redirects, says nothing about the token, which was not sent there.
+fn check_response(permit: &mut Permit, token: &AccessToken, response: &Response) -> Decision {
     if !target(response.url()).is_some_and(|target| permit.is_from_here(target)) {
-        return Verdict::Pass;
+        return Decision::Pass;
     }
-    permit.judge(token, response.status(), response.headers())
+    permit.evaluate_response(token, response.status(), response.headers())
 }
 
 fn target(url: &Url) -> Option<Target<'_>> {

@@ -596,11 +596,11 @@ fn a_wrong_description_is_one_failure() {
             "the description is wrong",
         ),
     ];
-    for (rule, describe, says) in cases {
+    for (rule, describe, expected) in cases {
         let violation = check(rule, move || async move { describe(of(F::None)) });
         let violation = violation.unwrap_err();
         assert_eq!(violation.rule, rule);
-        assert!(violation.seen.contains(says), "{violation}");
+        assert!(violation.seen.contains(expected), "{violation}");
     }
 }
 

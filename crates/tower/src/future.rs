@@ -6,7 +6,7 @@ use std::{
 
 use hallpass_core::{
     AccessToken, Proof, TokenError,
-    authorize::{ApiRefusal, Permit, Verdict},
+    authorize::{ApiRefusal, Decision, Permit},
 };
 use http::{Method, Request, Response, Uri, header::AUTHORIZATION};
 use pin_project_lite::pin_project;
@@ -158,14 +158,14 @@ where
                         return Poll::Ready(Ok(response));
                     };
                     match (
-                        permit.judge(token, response.status(), response.headers()),
+                        permit.evaluate_response(token, response.status(), response.headers()),
                         &*this.copy,
                     ) {
-                        (Verdict::Retry(refusal), Some(copy)) => State::Replacement {
+                        (Decision::Retry(refusal), Some(copy)) => State::Replacement {
                             credential: replacement(permit, token, copy),
                             first: Some(Box::new((response, refusal))),
                         },
-                        (Verdict::Retry(refusal) | Verdict::Refused(refusal), _) => {
+                        (Decision::Retry(refusal) | Decision::Refused(refusal), _) => {
                             response.extensions_mut().insert(refusal);
                             return Poll::Ready(Ok(response));
                         }

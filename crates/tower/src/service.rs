@@ -55,7 +55,7 @@ impl<S, R> TokenService<S, R> {
         let connected_to = self.connected_to.as_ref();
         // A request that names a host other than the connection's is checked by its own host.
         let target = if request.uri().authority().is_some() {
-            Target::of(request.uri())
+            Target::from_uri(request.uri())
         } else {
             connected_to.map(Target::from)
         };

@@ -18,7 +18,9 @@ use axum::{
     http::StatusCode,
     routing::get,
 };
-use hallpass::{Authorizer, cache::CachedTokenSource, camall::Camall, reqwest::RequestBuilderExt};
+use hallpass::{
+    authorize::Authorizer, cache::CachedTokenSource, camall::Camall, reqwest_ext::RequestBuilderExt,
+};
 use tokio::{net::TcpListener, signal};
 use tracing::instrument;
 

@@ -11,8 +11,8 @@
 use std::{env, error::Error, fmt, sync::Arc, time::Duration};
 
 use hallpass::{
-    Authorizer, cache::CachedTokenSource, camall::Camall, reqwest::same_origin_redirects,
-    secrets::SecretReference,
+    authorize::Authorizer, cache::CachedTokenSource, camall::Camall,
+    reqwest_ext::same_origin_redirects, secrets::SecretReference,
 };
 
 /// The token source of a program, which has one.

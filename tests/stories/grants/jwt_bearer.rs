@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 
 use hallpass::{
-    ErrorKind, TokenRequest, TokenSource,
-    core::SecretSource,
+    ErrorKind, SecretSource, TokenRequest, TokenSource,
     endpoint::{
         Anonymous, AssertionSource, AuthenticationContext, JwtBearer, Retry, SecretAssertion,
         SourceBuilder,

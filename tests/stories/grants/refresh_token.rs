@@ -3,9 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use hallpass::{
-    ErrorKind, TokenRequest, TokenSource,
+    ErrorKind, SecretError, SecretSource as _, SecretStore, TokenRequest, TokenSource,
     cache::CachedTokenSource,
-    core::{SecretError, SecretSource as _, SecretStore},
     endpoint::{RefreshToken, Retry, SourceBuilder},
     secrets::{FileSecret, MemorySecret},
 };

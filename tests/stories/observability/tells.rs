@@ -11,12 +11,10 @@ use std::{
 };
 
 use hallpass::{
-    Authorizer, ErrorKind, Event, Secret, TokenError, TokenRequest, TokenSource,
+    AccessToken, Clock as _, ErrorKind, Event, Secret, SecretError, SecretSource, SystemClock,
+    TokenError, TokenRequest, TokenSource, async_trait,
+    authorize::{Authorizer, Target},
     cache::{CachedTokenSource, Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore},
-    core::{
-        AccessToken, Clock as _, SecretError, SecretSource, SystemClock, async_trait,
-        authorize::Target,
-    },
     endpoint::{
         ClientCredentials, ClientSecretBasic, Endpoint, HttpTransport, MutualTls, RefreshToken,
         Strongest, TokenManagement,
@@ -163,7 +161,7 @@ pub(super) async fn integration(told: &Told) {
     let first = permit.token().await.unwrap();
     let mut judge = |token, status, challenge: &str| {
         let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, challenge.parse().unwrap())]);
-        permit.judge(token, status, &headers)
+        permit.evaluate_response(token, status, &headers)
     };
     for (status, challenge) in [
         (StatusCode::OK, ""),
@@ -177,7 +175,7 @@ pub(super) async fn integration(told: &Told) {
         judge(&first, status, challenge);
     }
     let second = permit.replacement(&first).await.unwrap().unwrap();
-    permit.judge(&second, StatusCode::UNAUTHORIZED, &none);
+    permit.evaluate_response(&second, StatusCode::UNAUTHORIZED, &none);
     assert!(permit.token().await.is_err());
 }
 
@@ -343,7 +341,7 @@ pub(super) async fn proofs() {
     let demand = r#"DPoP error="use_dpop_nonce""#.parse().unwrap();
     let mut headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, demand)]);
     headers.insert("dpop-nonce", "two".parse().unwrap());
-    permit.judge(&token, StatusCode::UNAUTHORIZED, &headers);
+    permit.evaluate_response(&token, StatusCode::UNAUTHORIZED, &headers);
     assert!(permit.replacement(&token).await.unwrap().is_some());
 }
 

@@ -9,7 +9,9 @@ use std::{
 };
 
 use hallpass::{
-    Authorizer, core::authorize::ApiRefusal, reqwest::TokenClient, secrets::RegularFile,
+    authorize::{ApiRefusal, Authorizer},
+    reqwest_ext::TokenClient,
+    secrets::RegularFile,
 };
 use reqwest::{
     Method, RequestBuilder, Response, StatusCode, Url,

@@ -92,7 +92,7 @@ pub(super) fn check_name(name: &str) -> Result<(), Failure> {
 mod tests {
     use std::time::Duration;
 
-    use hallpass::core::{Clock as _, SystemClock};
+    use hallpass::{Clock as _, SystemClock};
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use hallpass::{
-    core::{SecretAnomaly, TextFilter},
+    SecretAnomaly, TextFilter,
     endpoint::{
         AuthenticationContext, ClientAuthentication as _, Metadata, presets::SecretAuthentication,
     },

@@ -7,8 +7,7 @@ use std::{
 };
 
 use hallpass::{
-    AccessToken, ErrorKind, TokenSource as _,
-    core::TextFilter,
+    AccessToken, ErrorKind, TextFilter, TokenSource as _,
     endpoint::{Metadata, Retry},
 };
 use reqwest::{

@@ -1,8 +1,7 @@
 //! The libraries' hints in terms of this command: settings, variables and flags instead of methods.
 
 use hallpass::{
-    camall,
-    core::Hint,
+    Hint, camall,
     endpoint::{BuildError, hints},
 };
 

@@ -1,10 +1,9 @@
 use std::{sync::Arc, time::Duration};
 
 use hallpass::{
-    TokenRequest,
+    Clock as _, SystemClock, TokenRequest,
     cache::{StoreError, StoreKey, TokenStore},
-    core::{Clock as _, SystemClock},
-    redis::{RedisTokenStore, RedisTokenStoreBuilder},
+    redis_store::{RedisTokenStore, RedisTokenStoreBuilder},
 };
 
 use crate::{

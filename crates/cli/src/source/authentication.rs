@@ -6,8 +6,7 @@ use std::{
 };
 
 use hallpass::{
-    Secret, camall,
-    core::{SecretError, SecretSource, async_trait},
+    Secret, SecretError, SecretSource, async_trait, camall,
     endpoint::{
         BuildError, ClientAuthentication, ClientSecretBasic, ClientSecretPost, MutualTls,
         PublicClient,

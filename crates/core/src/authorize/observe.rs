@@ -78,7 +78,7 @@ impl Observe {
         let host = target.map(|target| safe_text(&target.authority()));
         #[cfg(feature = "metrics")]
         self.meters.count("kept_back");
-        self.tell(EventKind::call_kept_back(host.as_deref()));
+        self.notify(EventKind::call_kept_back(host.as_deref()));
         host
     }
 
@@ -93,7 +93,7 @@ impl Observe {
         }
         #[cfg(feature = "metrics")]
         self.meters.count("no_token");
-        self.tell(EventKind::call_without_token(origin, error));
+        self.notify(EventKind::call_without_token(origin, error));
     }
 
     /// Reports that an API accepted a token. This runs on every request: nothing here formats or allocates.
@@ -101,7 +101,7 @@ impl Observe {
     pub(super) fn accepted(&self, origin: &Origin, status: StatusCode) {
         #[cfg(feature = "metrics")]
         self.meters.count_accepted();
-        self.tell(EventKind::call_accepted(origin, status));
+        self.notify(EventKind::call_accepted(origin, status));
     }
 
     /// Reports that an API refused a token, which was dropped.
@@ -118,7 +118,7 @@ impl Observe {
         }
         #[cfg(feature = "metrics")]
         self.meters.count("token_refused");
-        self.tell(EventKind::token_refused(origin, refusal, again));
+        self.notify(EventKind::token_refused(origin, refusal, again));
     }
 
     /// Reports that a request is retried with another token.
@@ -128,7 +128,7 @@ impl Observe {
             let authorizer = &*self.authorizer;
             tracing::debug!(authorizer, %origin, "request sent again with a new token");
         }
-        self.tell(EventKind::call_repeated(origin));
+        self.notify(EventKind::call_repeated(origin));
     }
 
     /// Reports that a request is retried with the same token and the nonce that the API demands.
@@ -138,7 +138,7 @@ impl Observe {
             let authorizer = &*self.authorizer;
             tracing::debug!(authorizer, %origin, "request sent again with the API's nonce");
         }
-        self.tell(EventKind::call_repeated(origin));
+        self.notify(EventKind::call_repeated(origin));
     }
 
     /// Reports that an API refused a request for a reason that a new token does not fix.
@@ -160,12 +160,12 @@ impl Observe {
         } else {
             "refused"
         });
-        self.tell(EventKind::call_refused(origin, refusal));
+        self.notify(EventKind::call_refused(origin, refusal));
     }
 
     #[inline]
-    fn tell(&self, kind: EventKind<'_>) {
-        if let Err(error) = self.observers.tell(&self.authorizer, kind) {
+    fn notify(&self, kind: EventKind<'_>) {
+        if let Err(error) = self.observers.notify(&self.authorizer, kind) {
             #[cfg(feature = "tracing")]
             {
                 let authorizer = &*self.authorizer;

@@ -11,8 +11,8 @@ use crate::{
     text::safe_text,
 };
 
-/// The permission of one request to have a token: an integration gets the token from it, and lets it judge the
-/// responses.
+/// The permission of one request to have a token: an integration gets the token from it, and
+/// evaluates each response with it.
 #[derive(Clone, Debug)]
 pub struct Permit {
     authorizer: Authorizer,
@@ -27,7 +27,7 @@ pub struct Permit {
 /// The action that an integration takes on a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Verdict {
+pub enum Decision {
     /// Return the response: it says nothing about the token.
     Pass,
     /// The API refused the token, which was dropped, or demands another proof with it. If the request can be sent
@@ -145,7 +145,7 @@ impl Permit {
 
     /// Returns true if a response came from the origin that the token was sent to. An HTTP client that follows
     /// redirects may return a response from another origin, which says nothing about this token: do not
-    /// [`judge`](Self::judge) it.
+    /// [evaluate](Self::evaluate_response) it.
     #[inline]
     pub fn is_from_here(&self, target: Target<'_>) -> bool {
         self.origin().is_at(target)
@@ -261,34 +261,34 @@ impl Permit {
         Ok(Some(token))
     }
 
-    /// Judges the response to a request with `token` (RFC 6750 section 3.1, RFC 9449 section 7.1).
+    /// Evaluates the response to a request with `token` (RFC 6750 section 3.1, RFC 9449 section 7.1).
     ///
     /// 401 with `invalid_token`, or without a reason, drops the token from its source and asks for one retry. So does
     /// gRPC's UNAUTHENTICATED in a response without a body. 401 with `use_dpop_nonce` asks for a retry with the same
     /// token, as long as the API sends nonces that were not tried, at most five times. Other challenges for a token of
     /// this type in a 401 or 403, such as `insufficient_scope`, are returned with their reason.
     #[inline]
-    pub fn judge(
+    pub fn evaluate_response(
         &mut self,
         token: &AccessToken,
         status: StatusCode,
         headers: &HeaderMap,
-    ) -> Verdict {
+    ) -> Decision {
         // Nearly all responses end here.
         if self.proofs.is_none() && ApiRefusal::says_nothing(status, headers) {
             self.authorizer.0.observe.accepted(self.origin(), status);
-            return Verdict::Pass;
+            return Decision::Pass;
         }
-        self.judge_closely(token, status, headers)
+        self.evaluate_unusual_response(token, status, headers)
     }
 
     #[cold]
-    fn judge_closely(
+    fn evaluate_unusual_response(
         &mut self,
         token: &AccessToken,
         status: StatusCode,
         headers: &HeaderMap,
-    ) -> Verdict {
+    ) -> Decision {
         let observe = &self.authorizer.0.observe;
         if let (Some(proofs), Some(prover)) = (&self.proofs, token.prover()) {
             proofs.answered(&**prover, Some(token), headers);
@@ -296,7 +296,7 @@ impl Permit {
         match ApiRefusal::read(token, status, headers) {
             Reading::Nothing => {
                 observe.accepted(self.origin(), status);
-                Verdict::Pass
+                Decision::Pass
             }
             Reading::Surfaced(refusal)
                 if refusal.demands_nonce()
@@ -305,19 +305,19 @@ impl Permit {
                         .as_mut()
                         .is_some_and(|proofs| proofs.accept_nonce(headers)) =>
             {
-                Verdict::Retry(refusal)
+                Decision::Retry(refusal)
             }
             Reading::Surfaced(refusal) => {
                 observe.surfaced(self.origin(), &refusal);
-                Verdict::Refused(refusal)
+                Decision::Refused(refusal)
             }
             Reading::TokenRefused(refusal) => {
                 observe.token_refused(self.origin(), &refusal, self.refused);
                 self.authorizer.0.source.invalidate(token);
                 if std::mem::replace(&mut self.refused, true) {
-                    return Verdict::Refused(refusal);
+                    return Decision::Refused(refusal);
                 }
-                Verdict::Retry(refusal)
+                Decision::Retry(refusal)
             }
         }
     }

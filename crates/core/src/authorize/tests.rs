@@ -70,10 +70,10 @@ fn permit(authorizer: &Authorizer, uri: &'static str) -> Result<Option<Permit>, 
 // covers: C-37
 #[test]
 fn only_a_list_of_origins_that_makes_sense_is_taken() {
-    let wrong = |builder: AuthorizerBuilder, says: &str| {
+    let wrong = |builder: AuthorizerBuilder, expected: &str| {
         let error = builder.build().unwrap_err().to_string();
         assert!(
-            error.starts_with("allow_origin: ") && error.contains(says),
+            error.starts_with("allow_origin: ") && error.contains(expected),
             "{error}"
         );
     };
@@ -253,8 +253,8 @@ fn each_origin_has_its_token_unless_the_request_says_which() {
     assert_eq!(*permit.unwrap().unwrap().request(), wanted);
 }
 
-fn unauthorized(permit: &mut Permit, token: &AccessToken) -> Verdict {
-    permit.judge(token, StatusCode::UNAUTHORIZED, &HeaderMap::new())
+fn unauthorized(permit: &mut Permit, token: &AccessToken) -> Decision {
+    permit.evaluate_response(token, StatusCode::UNAUTHORIZED, &HeaderMap::new())
 }
 
 // covers: C-35
@@ -263,18 +263,18 @@ async fn a_refused_token_is_replaced_once() {
     let mut permit = permit(&api(), "https://api.example").unwrap().unwrap();
     let first = permit.token().await.unwrap();
     assert_eq!(
-        permit.judge(&first, StatusCode::OK, &HeaderMap::new()),
-        Verdict::Pass
+        permit.evaluate_response(&first, StatusCode::OK, &HeaderMap::new()),
+        Decision::Pass
     );
     assert!(matches!(
         unauthorized(&mut permit, &first),
-        Verdict::Retry(_)
+        Decision::Retry(_)
     ));
     let second = permit.replacement(&first).await.unwrap().unwrap();
     assert_eq!(second.expose(), "CANARY-1");
     assert!(matches!(
         unauthorized(&mut permit, &second),
-        Verdict::Refused(_)
+        Decision::Refused(_)
     ));
     // It was dropped nevertheless, for the next request.
     assert_eq!(permit.token().await.unwrap().expose(), "CANARY-2");
@@ -295,7 +295,7 @@ async fn the_same_token_is_no_replacement() {
     let token = permit.token().await.unwrap();
     assert!(matches!(
         unauthorized(&mut permit, &token),
-        Verdict::Retry(_)
+        Decision::Retry(_)
     ));
     assert!(permit.replacement(&token).await.unwrap().is_none());
 }
@@ -329,8 +329,8 @@ async fn nothing_of_it_shows_a_token() {
     let authorizer = builder.build().unwrap();
     let mut permit = permit(&authorizer, "https://api.example").unwrap().unwrap();
     let token = permit.token().await.unwrap();
-    let verdict = unauthorized(&mut permit, &token);
-    let text = format!("{text} {authorizer:?} {permit:?} {verdict:?}");
+    let decision = unauthorized(&mut permit, &token);
+    let text = format!("{text} {authorizer:?} {permit:?} {decision:?}");
     assert!(
         text.contains("orders") && text.contains("https://api.example"),
         "{text}"

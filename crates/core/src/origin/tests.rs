@@ -5,9 +5,9 @@ use super::*;
 fn check(text: &str, expect: Result<&str, &str>) {
     match (text.parse::<Origin>(), expect) {
         (Ok(origin), Ok(shown)) => assert_eq!(origin.to_string(), shown, "{text}"),
-        (Err(error), Err(says)) => {
+        (Err(error), Err(expected)) => {
             let error = error.to_string();
-            assert!(error.contains(says), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
             assert!(!error.contains("CANARY"), "{error}");
         }
         (parsed, expect) => panic!("{text}: {parsed:?}, expected {expect:?}"),
@@ -45,7 +45,7 @@ fn an_origin_is_scheme_host_and_port_in_one_spelling() {
 // covers: C-37
 #[test]
 fn what_could_be_read_in_two_ways_is_refused() {
-    for (text, says) in [
+    for (text, expected) in [
         ("", "not an origin"),
         ("api.example", "not an origin"),
         ("https://", "not an origin"),
@@ -82,7 +82,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
         ("https://api.example:65536", "port"),
         ("https://api.example:x", "port"),
     ] {
-        check(text, Err(says));
+        check(text, Err(expected));
     }
     check(
         &format!("https://{}", "a.".repeat(127)),
@@ -96,7 +96,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
 
 fn is_at(origin: &str, uri: &str) -> bool {
     let origin: Origin = origin.parse().unwrap();
-    Target::of(&uri.parse().unwrap()).is_some_and(|target| origin.is_at(target))
+    Target::from_uri(&uri.parse().unwrap()).is_some_and(|target| origin.is_at(target))
 }
 
 // covers: C-37, I-03, I-04
@@ -180,7 +180,7 @@ proptest! {
             prop_assert_eq!(&again, &origin);
             prop_assert!(origin.is_at(Target::from(&again)));
             let uri: Uri = origin.to_string().parse().unwrap();
-            prop_assert!(origin.is_at(Target::of(&uri).unwrap()));
+            prop_assert!(origin.is_at(Target::from_uri(&uri).unwrap()));
         }
     }
 

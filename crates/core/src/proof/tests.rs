@@ -140,8 +140,8 @@ fn nonces_are_kept_with_where_they_came_from() {
 
 #[test]
 fn what_cannot_stand_in_a_proof_is_no_nonce() {
-    let longest = "x".repeat(LONGEST_NONCE);
-    let longer = "x".repeat(LONGEST_NONCE + 1);
+    let longest = "x".repeat(MAX_NONCE_BYTES);
+    let longer = "x".repeat(MAX_NONCE_BYTES + 1);
     assert_eq!(nonce(&with_nonces(&[&longest])), Some(&*longest));
     assert_eq!(nonce(&with_nonces(&["!#[]~"])), Some("!#[]~"));
     for wrong in [

@@ -1,7 +1,7 @@
 //! The escapes that replace single characters of a text.
 
 /// The most characters of an escape, of a surrogate pair such as `\ud83d\ude00`.
-pub(super) const LONGEST: usize = 12;
+pub(super) const MAX_ESCAPE_BYTES: usize = 12;
 
 /// The meaning of an escape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) fn goes_on(read: &[u8]) -> bool {
     let last = read.last().copied().unwrap_or_default();
     let inner = last.is_ascii_alphanumeric() || matches!(last, b'#' | b';' | b'{' | b'}' | b'\r');
     // After the lead, and after the lead of a surrogate pair's second half.
-    read.len() < LONGEST && (inner || matches!(read.len(), 1 | 7))
+    read.len() < MAX_ESCAPE_BYTES && (inner || matches!(read.len(), 1 | 7))
 }
 
 /// Returns the meanings of the escape at the start of the text.

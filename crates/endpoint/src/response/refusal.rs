@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn the_hint_fits_code_and_status() {
         let code = |code: &str| format!(r#"{{"error":"{code}"}}"#);
-        for (status, body, says) in [
+        for (status, body, expected) in [
             (
                 401,
                 code("unauthorized_client"),
@@ -387,7 +387,7 @@ mod tests {
                 body: body.as_bytes().to_vec().into(),
             };
             let error = read(&answer, &TextFilter::new(), &CLIENT);
-            assert!(error.hint().unwrap().contains(says), "{error}");
+            assert!(error.hint().unwrap().contains(expected), "{error}");
         }
     }
 

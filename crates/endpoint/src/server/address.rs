@@ -108,9 +108,9 @@ mod tests {
     fn check(rules: AddressRules, url: &str, expect: Result<&str, &str>) {
         match (Address::parse(url, rules), expect) {
             (Ok(address), Ok(host)) => assert_eq!(address.host(), host, "{url}"),
-            (Err(error), Err(says)) => {
+            (Err(error), Err(expected)) => {
                 let text = error.to_string();
-                assert!(text.contains(says), "{url}: {text}");
+                assert!(text.contains(expected), "{url}: {text}");
                 assert!(!text.contains("CANARY"), "{text}");
             }
             (parsed, expect) => panic!("{url}: {parsed:?}, expected {expect:?}"),

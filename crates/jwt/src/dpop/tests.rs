@@ -175,10 +175,10 @@ const PUBLIC: &str = r#"{"kty":"EC","crv":"P-256","x":"l8tFrhx-34tV3hRICRDY9zCkD
 
 #[test]
 fn keys_that_cannot_sign_proofs_are_rejected_at_build() {
-    let refused = |key: Foreign, says: &str| {
+    let refused = |key: Foreign, expected: &str| {
         let error = Dpop::new(key).unwrap_err();
         assert_eq!(error.setting(), "dpop");
-        assert!(error.to_string().contains(says), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
     };
     let foreign = |algorithm, jwk| Foreign(algorithm, jwk, Ok(64));
     let es256 = |jwk| foreign(Algorithm::Es256, Some(jwk));

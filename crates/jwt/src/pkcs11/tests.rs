@@ -94,10 +94,10 @@ async fn signs(signer: &Pkcs11Signer) {
     assert!(verify("ES256", &public("ec-256"), MESSAGE, &signature));
 }
 
-async fn fails(signer: &Pkcs11Signer, kind: ErrorKind, says: &str) -> TokenError {
+async fn fails(signer: &Pkcs11Signer, kind: ErrorKind, expected: &str) -> TokenError {
     let error = signer.sign(MESSAGE).await.unwrap_err();
     assert_eq!(error.kind(), kind, "{error}");
-    assert!(error.to_string().contains(says), "{error}");
+    assert!(error.to_string().contains(expected), "{error}");
     leak::assert_clean(&leak::error_chain(&error), "CANARY");
     error
 }

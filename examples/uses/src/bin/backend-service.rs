@@ -13,7 +13,9 @@ use axum::{
     routing::get,
 };
 use hallpass::{
-    ApiRefusal, Authorizer, TokenError, TokenRequest, TokenSource, reqwest::RequestBuilderExt,
+    TokenError, TokenRequest, TokenSource,
+    authorize::{ApiRefusal, Authorizer},
+    reqwest_ext::RequestBuilderExt,
 };
 use tokio::{net::TcpListener, signal};
 use uses::{Tokens, setting};
@@ -66,7 +68,7 @@ async fn order(
     let body = answer
         .text()
         .await
-        .map_err(hallpass::reqwest::Error::from)?;
+        .map_err(hallpass::reqwest_ext::Error::from)?;
     Ok((status, body).into_response())
 }
 
@@ -88,8 +90,8 @@ impl From<TokenError> for Trouble {
     }
 }
 
-impl From<hallpass::reqwest::Error> for Trouble {
-    fn from(error: hallpass::reqwest::Error) -> Self {
+impl From<hallpass::reqwest_ext::Error> for Trouble {
+    fn from(error: hallpass::reqwest_ext::Error) -> Self {
         let token = error.token_error().cloned();
         token.map_or(Self::Unreachable, Self::NoToken)
     }

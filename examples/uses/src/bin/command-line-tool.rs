@@ -5,7 +5,11 @@
 
 use std::{env, process::ExitCode};
 
-use hallpass::{ApiRefusal, Authorizer, ErrorKind, reqwest::RequestBuilderExt};
+use hallpass::{
+    ErrorKind,
+    authorize::{ApiRefusal, Authorizer},
+    reqwest_ext::RequestBuilderExt,
+};
 use uses::{SettingError, setting};
 
 const USAGE: &str = "usage: command-line-tool orders ID...";

@@ -5,7 +5,7 @@
 
 use std::{env, error::Error, process::ExitCode, sync::Arc, time::Duration};
 
-use hallpass::{TokenError, reqwest::RequestBuilderExt};
+use hallpass::{TokenError, reqwest_ext::RequestBuilderExt};
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::StatusCode;
 use tokio::{sync::Semaphore, task::JoinSet, time};
@@ -16,7 +16,7 @@ const TRIES: u32 = 3;
 #[derive(Clone)]
 struct Api {
     http: reqwest::Client,
-    authorizer: hallpass::Authorizer,
+    authorizer: hallpass::authorize::Authorizer,
     origin: String,
 }
 

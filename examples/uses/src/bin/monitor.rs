@@ -10,7 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hallpass::{ApiRefusal, TokenError, TokenRequest, TokenSource, reqwest::RequestBuilderExt};
+use hallpass::{
+    TokenError, TokenRequest, TokenSource, authorize::ApiRefusal, reqwest_ext::RequestBuilderExt,
+};
 use tokio::{signal, time};
 use uses::{SettingError, Tokens, setting};
 
@@ -20,7 +22,7 @@ const NO_TOKEN: u8 = 3;
 
 struct Monitor {
     http: reqwest::Client,
-    authorizer: hallpass::Authorizer,
+    authorizer: hallpass::authorize::Authorizer,
     tokens: Tokens,
     url: String,
 }

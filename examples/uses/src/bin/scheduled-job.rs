@@ -12,7 +12,7 @@
 
 use std::{error::Error, fmt, process::ExitCode, time::SystemTime};
 
-use hallpass::{ErrorKind, TokenError, reqwest::RequestBuilderExt};
+use hallpass::{ErrorKind, TokenError, reqwest_ext::RequestBuilderExt};
 use reqwest::StatusCode;
 use uses::{SettingError, setting};
 
@@ -91,8 +91,8 @@ impl From<&TokenError> for Failure {
     }
 }
 
-impl From<hallpass::reqwest::Error> for Failure {
-    fn from(error: hallpass::reqwest::Error) -> Self {
+impl From<hallpass::reqwest_ext::Error> for Failure {
+    fn from(error: hallpass::reqwest_ext::Error) -> Self {
         match error.token_error() {
             Some(error) => error.into(),
             None => Self::new(TRY_AGAIN, with_causes(&error)),

@@ -5,7 +5,11 @@
 
 use std::{error::Error, process::ExitCode};
 
-use hallpass::{ApiRefusal, Authorizer, TokenRequest, reqwest::TokenClient};
+use hallpass::{
+    TokenRequest,
+    authorize::{ApiRefusal, Authorizer},
+    reqwest_ext::TokenClient,
+};
 use reqwest::Response;
 use uses::setting;
 

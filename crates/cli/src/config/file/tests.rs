@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use hallpass::{camall, core::Hint, endpoint::hints};
+use hallpass::{Hint, camall, endpoint::hints};
 
 use super::*;
 use crate::{args::AuthenticationMethod, failure::advice};

@@ -104,14 +104,14 @@ async fn a_bearer_token_takes_no_proof() {
     let proof = permit.proof(&token, &Method::GET, "/").await;
     assert!(proof.unwrap().is_none());
     // A challenge for another scheme is ignored.
-    let verdict = permit.judge(
+    let decision = permit.evaluate_response(
         &token,
         StatusCode::UNAUTHORIZED,
         &answer(DEMAND, Some("one")),
     );
     assert!(
-        matches!(verdict, Verdict::Retry(_)),
-        "its bare challenge counts: {verdict:?}"
+        matches!(decision, Decision::Retry(_)),
+        "its bare challenge counts: {decision:?}"
     );
     assert!(
         !permit
@@ -129,19 +129,22 @@ async fn a_demand_for_a_nonce_keeps_the_token() {
     let (mut permit, token, prover) = bound().await;
     proof(&mut permit, &token, "/orders").await;
     for nonce in ["one", "two"] {
-        let verdict = permit.judge(
+        let decision = permit.evaluate_response(
             &token,
             StatusCode::UNAUTHORIZED,
             &answer(DEMAND, Some(nonce)),
         );
-        assert!(matches!(verdict, Verdict::Retry(_)), "{verdict:?}");
+        assert!(matches!(decision, Decision::Retry(_)), "{decision:?}");
         let again = permit.replacement(&token).await.unwrap().unwrap();
         assert!(again.is_same(&token));
         let proof = proof(&mut permit, &again, "/orders").await;
         assert!(proof.ends_with(&format!("token-0 {nonce}")), "{proof}");
     }
     let good = answer("", Some("three"));
-    assert_eq!(permit.judge(&token, StatusCode::OK, &good), Verdict::Pass);
+    assert_eq!(
+        permit.evaluate_response(&token, StatusCode::OK, &good),
+        Decision::Pass
+    );
     let kept = ["one", "two", "three"].map(|nonce| format!("https://api.example {nonce}"));
     assert_eq!(*prover.kept.lock().unwrap(), kept);
 }
@@ -155,7 +158,9 @@ async fn a_demand_that_brings_nothing_new_is_handed_on() {
     ] {
         let (mut permit, token, _) = bound().await;
         proof(&mut permit, &token, "/").await;
-        let Verdict::Refused(refusal) = permit.judge(&token, status, &answer(DEMAND, nonce)) else {
+        let Decision::Refused(refusal) =
+            permit.evaluate_response(&token, status, &answer(DEMAND, nonce))
+        else {
             panic!("{status}");
         };
         assert_eq!(refusal.error(), Some("use_dpop_nonce"));
@@ -167,11 +172,11 @@ async fn a_demand_that_brings_nothing_new_is_handed_on() {
     let (mut permit, token, _) = bound().await;
     proof(&mut permit, &token, "/").await;
     let demand = answer(DEMAND, Some("one"));
-    let verdict = permit.judge(&token, StatusCode::UNAUTHORIZED, &demand);
-    assert!(matches!(verdict, Verdict::Retry(_)));
+    let decision = permit.evaluate_response(&token, StatusCode::UNAUTHORIZED, &demand);
+    assert!(matches!(decision, Decision::Retry(_)));
     proof(&mut permit, &token, "/").await;
-    let verdict = permit.judge(&token, StatusCode::UNAUTHORIZED, &demand);
-    assert!(matches!(verdict, Verdict::Refused(_)), "{verdict:?}");
+    let decision = permit.evaluate_response(&token, StatusCode::UNAUTHORIZED, &demand);
+    assert!(matches!(decision, Decision::Refused(_)), "{decision:?}");
 }
 
 // covers: C-35, C-68
@@ -198,10 +203,11 @@ async fn what_is_said_of_the_token_counts_in_its_own_scheme() {
     ] {
         let (mut permit, token, _) = bound().await;
         proof(&mut permit, &token, "/").await;
-        let verdict = permit.judge(&token, StatusCode::UNAUTHORIZED, &answer(challenge, None));
-        let refusal = match verdict {
-            Verdict::Retry(refusal) if dropped => refusal,
-            Verdict::Refused(refusal) if !dropped => refusal,
+        let decision =
+            permit.evaluate_response(&token, StatusCode::UNAUTHORIZED, &answer(challenge, None));
+        let refusal = match decision {
+            Decision::Retry(refusal) if dropped => refusal,
+            Decision::Refused(refusal) if !dropped => refusal,
             other => panic!("{challenge}: {other:?}"),
         };
         assert_eq!(refusal.error(), error, "{challenge}");

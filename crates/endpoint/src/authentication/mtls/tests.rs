@@ -40,7 +40,7 @@ fn an_error_in_a_text_is_reported_without_the_text() {
     let legacy = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let no_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-    for (pem, says) in [
+    for (pem, expected) in [
         (String::new(), "no private key"),
         ("s3cr3t".to_owned(), "no private key"),
         (certificate.clone(), "no private key"),
@@ -64,7 +64,7 @@ fn an_error_in_a_text_is_reported_without_the_text() {
         (certificate.clone() + no_key, "RSA, EC or Ed25519"),
     ] {
         let told = fault(&pem);
-        assert!(told.contains(says), "{says}: {told}");
+        assert!(told.contains(expected), "{expected}: {told}");
         for line in pem.lines().filter(|line| line.len() > 40) {
             leak::assert_clean(&told, line);
         }

@@ -32,13 +32,13 @@ fn with(member: &str) -> String {
     format!(r#"{{"access_token":"t","token_type":"Bearer",{member}}}"#)
 }
 
-fn refused(body: impl AsRef<[u8]>, transient: bool, says: &str) -> TokenError {
+fn refused(body: impl AsRef<[u8]>, transient: bool, expected: &str) -> TokenError {
     let body = body.as_ref();
     let shown = String::from_utf8_lossy(body);
     let error = parse(body).expect_err(&shown);
     assert_eq!(error.kind(), ErrorKind::UnusableResponse, "{shown}");
     assert_eq!(error.is_transient(), transient, "{shown}");
-    assert!(error.to_string().contains(says), "{shown}: {error}");
+    assert!(error.to_string().contains(expected), "{shown}: {error}");
     error
 }
 
@@ -161,7 +161,7 @@ fn a_form_is_read_by_a_lenient_source_only() {
 // covers: F-31
 #[test]
 fn a_success_without_a_token_shows_the_servers_message() {
-    for (body, says) in [
+    for (body, expected) in [
         (r#"{"message":"no such client"}"#, "no such client"),
         (
             r#"{"error":{"message":"no such client"}}"#,
@@ -174,7 +174,7 @@ fn a_success_without_a_token_shows_the_servers_message() {
         ),
     ] {
         let error = parse(body).unwrap_err();
-        assert_eq!(error.server_message(), Some(says), "{body}");
+        assert_eq!(error.server_message(), Some(expected), "{body}");
         assert!(!error.is_transient());
     }
     let error = parse(r#"{"errorCode":"invalid_client"}"#).unwrap_err();
@@ -260,7 +260,7 @@ fn unknown_members_stay_and_foreign_tokens_are_dropped() {
 #[test]
 fn the_access_token() {
     let token = |json: &str| format!(r#"{{"access_token":{json},"token_type":"Bearer"}}"#);
-    for (json, says) in [
+    for (json, expected) in [
         ("null", "no `access_token`"),
         (r#""""#, "is empty"),
         ("17", "not a string"),
@@ -274,7 +274,7 @@ fn the_access_token() {
         (r#""=CANARY""#, "does not allow"),
         (r#""==""#, "does not allow"),
     ] {
-        let error = refused(token(json), false, says);
+        let error = refused(token(json), false, expected);
         assert!(!format!("{error} {error:?}").contains("CANARY"));
     }
     refused(r#"{"token_type":"Bearer"}"#, false, "no `access_token`");
