@@ -134,6 +134,7 @@ macro_rules! store_conformance {
             increases_fences IncreasesFences,
             ignores_stale_puts IgnoresStalePuts,
             expires_abandoned_leases ExpiresAbandonedLeases,
+            looks_up_or_leases LooksUpOrLeases,
             notifies_of_changes NotifiesOfChanges,
             redacts_debug RedactsDebug,
         );

@@ -36,4 +36,4 @@ pub use builder::CacheBuilder;
 pub use cache::CachedTokenSource;
 pub use memory::MemoryTokenStore;
 pub use stats::Stats;
-pub use store::{Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore};
+pub use store::{EntryOrLease, Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore};

@@ -7,10 +7,15 @@ use std::{
 
 use async_trait::async_trait;
 use hallpass_core::{Clock, SystemClock, Timestamp};
-use tokio::{sync::Notify, task::yield_now};
+use tokio::{
+    sync::broadcast::{self, error::RecvError},
+    task::yield_now,
+};
 use zeroize::Zeroizing;
 
-use crate::store::{Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore};
+use crate::store::{
+    EntryOrLease, Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore,
+};
 
 /// A token store in this process's memory: for tests, and for sharing tokens between caches of one process.
 ///
@@ -31,7 +36,7 @@ use crate::store::{Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenS
 #[derive(Clone)]
 pub struct MemoryTokenStore {
     inner: Arc<Mutex<Inner>>,
-    changes: Arc<Notify>,
+    changes: broadcast::Sender<StoreKey>,
     max_keys: usize,
     clock: Arc<dyn Clock>,
 }
@@ -69,7 +74,7 @@ impl MemoryTokenStore {
     pub fn new(clock: impl Clock + 'static) -> Self {
         Self {
             inner: Arc::default(),
-            changes: Arc::default(),
+            changes: broadcast::Sender::new(64),
             max_keys: 10_000,
             clock: Arc::new(clock),
         }
@@ -89,6 +94,11 @@ impl MemoryTokenStore {
     /// Returns true if there are no keys.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn notify(&self, key: &StoreKey) {
+        // An error says that nobody listens.
+        let _ = self.changes.send(key.clone());
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -121,6 +131,37 @@ impl Inner {
         self.fence += 1;
         self.fence
     }
+
+    fn entry(&mut self, key: &StoreKey, now: Timestamp) -> Option<StoreEntry> {
+        let slot = self.slots.get_mut(key)?;
+        let Some(entry) = slot.live(now) else {
+            slot.entry = None;
+            return None;
+        };
+        let ttl = entry.until.saturating_since(now);
+        Some(StoreEntry::new(
+            entry.bytes.to_vec(),
+            entry.fence,
+            Some(ttl),
+        ))
+    }
+
+    fn lease(
+        &mut self,
+        key: &StoreKey,
+        ttl: Duration,
+        now: Timestamp,
+        max_keys: usize,
+    ) -> LeaseOutcome {
+        let fence = self.next_fence();
+        let slot = self.slot(key, now, max_keys);
+        let holder = slot.leased(now);
+        if holder.is_some() {
+            return LeaseOutcome::Held { fence: holder };
+        }
+        slot.lease = Some((fence, now.saturating_add(ttl)));
+        LeaseOutcome::Granted(Lease::new(fence))
+    }
 }
 
 impl Slot {
@@ -149,17 +190,7 @@ impl TokenStore for MemoryTokenStore {
     async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
         yield_now().await;
         let now = self.clock.now();
-        let mut inner = self.inner();
-        let Some(slot) = inner.slots.get_mut(key) else {
-            return Ok(None);
-        };
-        let Some(entry) = slot.live(now) else {
-            slot.entry = None;
-            return Ok(None);
-        };
-        let ttl = entry.until.saturating_since(now);
-        let entry = StoreEntry::new(entry.bytes.to_vec(), entry.fence, Some(ttl));
-        Ok(Some(entry))
+        Ok(self.inner().entry(key, now))
     }
 
     async fn put(
@@ -194,31 +225,39 @@ impl TokenStore for MemoryTokenStore {
             fence,
             until,
         });
-        self.changes.notify_waiters();
+        self.notify(key);
         Ok(())
     }
 
     async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
         yield_now().await;
-        if let Some(slot) = self.inner().slots.get_mut(key) {
-            slot.entry.take_if(|entry| entry.fence == fence);
+        let mut inner = self.inner();
+        let entry = inner.slots.get_mut(key).map(|slot| &mut slot.entry);
+        if entry.is_some_and(|entry| entry.take_if(|entry| entry.fence == fence).is_some()) {
+            self.notify(key);
         }
-        self.changes.notify_waiters();
         Ok(())
     }
 
     async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
         yield_now().await;
         let now = self.clock.now();
+        Ok(self.inner().lease(key, ttl, now, self.max_keys))
+    }
+
+    async fn look_up_or_lease(
+        &self,
+        key: &StoreKey,
+        except: Option<u64>,
+        ttl: Duration,
+    ) -> Result<EntryOrLease, StoreError> {
+        yield_now().await;
+        let now = self.clock.now();
         let mut inner = self.inner();
-        let fence = inner.next_fence();
-        let slot = inner.slot(key, now, self.max_keys);
-        let holder = slot.leased(now);
-        if holder.is_some() {
-            return Ok(LeaseOutcome::Held { fence: holder });
-        }
-        slot.lease = Some((fence, now.saturating_add(ttl)));
-        Ok(LeaseOutcome::Granted(Lease::new(fence)))
+        Ok(match inner.entry(key, now) {
+            Some(entry) if Some(entry.fence()) != except => EntryOrLease::Entry(entry),
+            _ => EntryOrLease::Lease(inner.lease(key, ttl, now, self.max_keys)),
+        })
     }
 
     async fn extend(
@@ -240,15 +279,28 @@ impl TokenStore for MemoryTokenStore {
 
     async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
         yield_now().await;
-        if let Some(slot) = self.inner().slots.get_mut(key) {
-            slot.lease.take_if(|(fence, _)| *fence == lease.fence());
+        let mut inner = self.inner();
+        let held = inner.slots.get_mut(key).map(|slot| &mut slot.lease);
+        if held.is_some_and(|held| held.take_if(|(fence, _)| *fence == lease.fence()).is_some()) {
+            self.notify(key);
         }
-        self.changes.notify_waiters();
         Ok(())
     }
 
-    async fn changed(&self, _: &StoreKey) {
-        self.changes.notified().await;
+    fn notifies(&self) -> bool {
+        true
+    }
+
+    async fn changed(&self, key: &StoreKey) {
+        let mut changes = self.changes.subscribe();
+        loop {
+            match changes.recv().await {
+                Ok(changed) if changed != *key => {}
+                Ok(_) | Err(RecvError::Lagged(_)) => return,
+                // Never: `self` is a sender.
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+        }
     }
 }
 

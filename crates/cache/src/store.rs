@@ -74,6 +74,38 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
     /// A [`StoreError`] if the store is unavailable.
     async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError>;
 
+    /// Returns the entry under this key, or takes a lease for `ttl` if there is none. An entry with the fence `except`,
+    /// which the cache has read and cannot use, counts as none.
+    ///
+    /// The cache looks for a token with this call, and polls with it while another process holds the lease. A store on
+    /// the network does it in one step, for one round trip. The default makes up to three calls, and if it is dropped
+    /// between them, a lease may stay until it expires.
+    ///
+    /// # Errors
+    ///
+    /// A [`StoreError`] if the store is unavailable.
+    async fn look_up_or_lease(
+        &self,
+        key: &StoreKey,
+        except: Option<u64>,
+        ttl: Duration,
+    ) -> Result<EntryOrLease, StoreError> {
+        let usable = |entry: &StoreEntry| Some(entry.fence()) != except;
+        if let Some(entry) = self.look_up(key).await?.filter(usable) {
+            return Ok(EntryOrLease::Entry(entry));
+        }
+        let outcome = self.lease(key, ttl).await?;
+        // Another process may have put an entry just before it released the lease.
+        if let LeaseOutcome::Granted(lease) = &outcome
+            && let Ok(Some(entry)) = self.look_up(key).await
+            && usable(&entry)
+        {
+            self.release(key, lease).await?;
+            return Ok(EntryOrLease::Entry(entry));
+        }
+        Ok(EntryOrLease::Lease(outcome))
+    }
+
     /// Extends a lease, which then expires after `ttl` from now; returns false if it is no longer in force.
     ///
     /// # Errors
@@ -92,6 +124,14 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
     ///
     /// A [`StoreError`] if the store is unavailable.
     async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError>;
+
+    /// Returns true if [`changed`](Self::changed) reports changes at present.
+    ///
+    /// The cache then polls less often, and reads a changed entry of each key that it has a token of, so that it uses the
+    /// token that replaced a refused one. The default is false.
+    fn notifies(&self) -> bool {
+        false
+    }
 
     /// Waits until this key may have changed since the first poll: an entry was put or removed, or a lease was
     /// released.
@@ -135,6 +175,15 @@ macro_rules! forward {
                 (**self).lease(key, ttl).await
             }
 
+            async fn look_up_or_lease(
+                &self,
+                key: &StoreKey,
+                except: Option<u64>,
+                ttl: Duration,
+            ) -> Result<EntryOrLease, StoreError> {
+                (**self).look_up_or_lease(key, except, ttl).await
+            }
+
             async fn extend(
                 &self,
                 key: &StoreKey,
@@ -146,6 +195,10 @@ macro_rules! forward {
 
             async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
                 (**self).release(key, lease).await
+            }
+
+            fn notifies(&self) -> bool {
+                (**self).notifies()
             }
 
             async fn changed(&self, key: &StoreKey) {
@@ -254,6 +307,16 @@ impl LeaseOutcome {
             Self::Held { .. } => None,
         }
     }
+}
+
+/// The result of [`TokenStore::look_up_or_lease`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum EntryOrLease {
+    /// The entry.
+    Entry(StoreEntry),
+    /// There is no entry, and a lease was requested.
+    Lease(LeaseOutcome),
 }
 
 /// A store's failure. The text says why, and holds no token and no secret: it is logged and passed to observers.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hallpass_cache::{
-    Lease, LeaseOutcome, MemoryTokenStore, StoreEntry, StoreError, StoreKey, TokenStore,
+    EntryOrLease, Lease, LeaseOutcome, MemoryTokenStore, StoreEntry, StoreError, StoreKey,
+    TokenStore,
     conformance::{Rule, Subject, check},
 };
 use hallpass_core::TokenRequest;
@@ -20,6 +21,56 @@ async fn memory() -> Subject {
 }
 
 hallpass_cache::store_conformance!(memory_store, memory());
+
+/// The memory store with the trait's defaults.
+#[derive(Clone, Debug)]
+struct Plain(MemoryTokenStore);
+
+#[async_trait]
+impl TokenStore for Plain {
+    async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
+        self.0.look_up(key).await
+    }
+
+    async fn put(
+        &self,
+        key: &StoreKey,
+        entry: &[u8],
+        ttl: Duration,
+        lease: Option<&Lease>,
+    ) -> Result<(), StoreError> {
+        self.0.put(key, entry, ttl, lease).await
+    }
+
+    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
+        self.0.remove(key, fence).await
+    }
+
+    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
+        self.0.lease(key, ttl).await
+    }
+
+    async fn extend(
+        &self,
+        key: &StoreKey,
+        lease: &Lease,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        self.0.extend(key, lease, ttl).await
+    }
+
+    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
+        self.0.release(key, lease).await
+    }
+}
+
+async fn plain() -> Subject {
+    let clock = ManualClock::new();
+    let store = Plain(MemoryTokenStore::new(clock.clone()));
+    Subject::new(store.clone(), store).wait_with(move |time| clock.advance(time))
+}
+
+hallpass_cache::store_conformance!(plain_store, plain());
 
 /// The flaw of a wrong store.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,7 +93,11 @@ enum Flaw {
     ReusesFences,
     TakesLatePuts,
     LosesLeases,
+    ReturnsExceptions,
+    LeasesAnyway,
+    LeasesWithoutAnotherLook,
     SaysNothing,
+    DeniesNotifications,
     Panics,
     ShowsEntries,
 }
@@ -183,6 +238,32 @@ impl TokenStore for Wrong {
         Ok(outcome)
     }
 
+    async fn look_up_or_lease(
+        &self,
+        key: &StoreKey,
+        except: Option<u64>,
+        ttl: Duration,
+    ) -> Result<EntryOrLease, StoreError> {
+        let key = self.key(key);
+        match self.flaw {
+            Flaw::LeasesAnyway => self.lease(&key, ttl).await.map(EntryOrLease::Lease),
+            Flaw::LeasesWithoutAnotherLook => {
+                let found = self.look_up(&key).await?;
+                if let Some(entry) = found.filter(|entry| Some(entry.fence()) != except) {
+                    return Ok(EntryOrLease::Entry(entry));
+                }
+                for _ in 0..5 {
+                    tokio::task::yield_now().await;
+                }
+                self.lease(&key, ttl).await.map(EntryOrLease::Lease)
+            }
+            flaw => {
+                let except = except.filter(|_| flaw != Flaw::ReturnsExceptions);
+                self.inner.look_up_or_lease(&key, except, ttl).await
+            }
+        }
+    }
+
     async fn extend(
         &self,
         key: &StoreKey,
@@ -206,6 +287,10 @@ impl TokenStore for Wrong {
             return self.inner.release(&key, &Lease::new(fence)).await;
         }
         self.inner.release(&key, lease).await
+    }
+
+    fn notifies(&self) -> bool {
+        !self.is(Flaw::DeniesNotifications)
     }
 
     async fn changed(&self, key: &StoreKey) {
@@ -265,7 +350,11 @@ fn each_wrong_store_is_caught_by_its_rule() {
         (Flaw::ReusesFences, Rule::IncreasesFences),
         (Flaw::TakesLatePuts, Rule::IgnoresStalePuts),
         (Flaw::LosesLeases, Rule::ExpiresAbandonedLeases),
+        (Flaw::ReturnsExceptions, Rule::LooksUpOrLeases),
+        (Flaw::LeasesAnyway, Rule::LooksUpOrLeases),
+        (Flaw::LeasesWithoutAnotherLook, Rule::LooksUpOrLeases),
         (Flaw::SaysNothing, Rule::NotifiesOfChanges),
+        (Flaw::DeniesNotifications, Rule::NotifiesOfChanges),
         (Flaw::Panics, Rule::ReturnsStoredEntries),
         (Flaw::ShowsEntries, Rule::RedactsDebug),
     ] {

@@ -262,6 +262,7 @@ impl RedisTokenStoreBuilder {
             channel: format!("{prefix}changed"),
             prefix,
             response_timeout: self.response_timeout,
+            notifies: true.into(),
             ignored: 0.into(),
             ignoring: false.into(),
         }))

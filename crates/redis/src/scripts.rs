@@ -50,15 +50,26 @@ end
 local function publish(channel, message)
   redis.pcall('PUBLISH', channel, message)
 end
+local function find()
+  local value = redis.pcall('GET', ENTRY)
+  if type(value) ~= 'string' or #value < 16 or entry_fence() == 0 then return nil end
+  return value, redis.call('PTTL', ENTRY)
+end
+local function take_lease(ttl, owner)
+  local held, _, digits = lease()
+  if held then return 0, digits end
+  local fence = next_fence()
+  redis.call('SET', LEASE, fence .. ':' .. owner, 'PX', ttl)
+  return 1, fence
+end
 ";
 
 /// Returns the entry and its remaining time to live in milliseconds, or nothing.
 pub(crate) static LOOK_UP: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-local value = redis.pcall('GET', ENTRY)
-if type(value) ~= 'string' or #value < 16 or entry_fence() == 0 then return false end
-return {value, redis.call('PTTL', ENTRY)}
+local value, ttl = find()
+return value and {value, ttl} or false
 ",
     )
 });
@@ -99,11 +110,20 @@ return 1
 pub(crate) static TAKE_LEASE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-local held, _, digits = lease()
-if held then return {0, digits} end
-local fence = next_fence()
-redis.call('SET', LEASE, fence .. ':' .. ARGV[2], 'PX', ARGV[1])
-return {1, fence}
+return {take_lease(ARGV[1], ARGV[2])}
+",
+    )
+});
+
+/// Arguments: the fence of an entry that counts as none or an empty text, and the time to live and the owner of a lease.
+/// Returns 2, the entry and its remaining time to live, or what [`TAKE_LEASE`] returns.
+pub(crate) static LOOK_UP_OR_LEASE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local value, ttl = find()
+if value and entry_fence() ~= tonumber(ARGV[1]) then return {2, value, ttl} end
+local granted, fence = take_lease(ARGV[2], ARGV[3])
+return {granted, fence, 0}
 ",
     )
 });

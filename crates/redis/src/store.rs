@@ -8,7 +8,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use hallpass_cache::{Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore};
+use hallpass_cache::{
+    EntryOrLease, Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore,
+};
 use redis::{FromRedisValue, ToRedisArgs, Value};
 
 use crate::{
@@ -45,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) prefix: String,
     pub(crate) channel: String,
     pub(crate) response_timeout: Duration,
+    /// False after a failed subscription.
+    pub(crate) notifies: AtomicBool,
     pub(crate) ignored: AtomicU64,
     /// Whether the last entry could not be used: a series of them is logged as one warning.
     pub(crate) ignoring: AtomicBool,
@@ -116,18 +120,28 @@ impl Inner {
 
     async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, Fault> {
         let found: Option<(Vec<u8>, i64)> = self.run(&scripts::LOOK_UP, key, &[""; 0]).await?;
-        let Some((value, ttl)) = found else {
-            return Ok(None);
-        };
+        match found {
+            Some((value, ttl)) => Ok(self.open(key, &value, ttl).await?.ok()),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the entry; its fence if it cannot be used.
+    async fn open(
+        &self,
+        key: &StoreKey,
+        value: &[u8],
+        ttl: i64,
+    ) -> Result<Result<StoreEntry, Option<u64>>, Fault> {
         let fence = value.split_at_checked(FENCE_DIGITS);
         let fence = fence.and_then(|(fence, sealed)| {
             Some((str::from_utf8(fence).ok()?.parse::<u64>().ok()?, sealed))
         });
         let name = self.name(key, "entry");
-        let opened = match fence {
+        let opened = match &fence {
             Some((fence, sealed)) => {
                 let opened = self.protection.open(&name, sealed).await;
-                opened.map_err(Fault::new)?.map(|entry| (fence, entry))
+                opened.map_err(Fault::new)?.map(|entry| (*fence, entry))
             }
             None => Err(Unusable::UnknownFormat),
         };
@@ -137,11 +151,11 @@ impl Inner {
                 // An entry without an expiry was not written by a script of this crate.
                 let ttl = u64::try_from(ttl).unwrap_or_default();
                 let ttl = Duration::from_millis(ttl);
-                Ok(Some(StoreEntry::new(entry.to_vec(), fence, Some(ttl))))
+                Ok(Ok(StoreEntry::new(entry.to_vec(), fence, Some(ttl))))
             }
             Err(reason) => {
                 self.ignore(reason);
-                Ok(None)
+                Ok(Err(fence.map(|(fence, _)| fence)))
             }
         }
     }
@@ -190,19 +204,40 @@ impl Inner {
     }
 
     async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, Fault> {
-        let owner = crypto::random().map(u64::from_be_bytes);
-        let owner = owner.ok_or_else(|| Fault::new("the system has no random bytes"))?;
+        let owner = random_owner()?;
         let arguments = [milliseconds(ttl).to_string(), owner.to_string()];
         let (granted, fence): (bool, String) =
             self.run(&scripts::TAKE_LEASE, key, &arguments).await?;
-        let fence: u64 = fence
-            .parse()
-            .map_err(|_| Fault::new("the script's reply is unusable"))?;
-        Ok(if granted {
-            LeaseOutcome::Granted(Lease::new(fence).with_owner(owner))
-        } else {
-            LeaseOutcome::Held { fence: Some(fence) }
-        })
+        lease_outcome(granted, &fence, owner)
+    }
+
+    async fn look_up_or_lease(
+        &self,
+        key: &StoreKey,
+        except: Option<u64>,
+        ttl: Duration,
+    ) -> Result<EntryOrLease, Fault> {
+        const FOUND: i64 = 2;
+        let owner = random_owner()?;
+        let mut except = except.map(digits).unwrap_or_default();
+        for _ in 0..2 {
+            let arguments = [&except, &milliseconds(ttl).to_string(), &owner.to_string()];
+            let script = &scripts::LOOK_UP_OR_LEASE;
+            let (outcome, value, left): (i64, Vec<u8>, i64) =
+                self.run(script, key, &arguments).await?;
+            if outcome != FOUND {
+                let fence = String::from_utf8_lossy(&value);
+                let outcome = lease_outcome(outcome == 1, &fence, owner)?;
+                return Ok(EntryOrLease::Lease(outcome));
+            }
+            match self.open(key, &value, left).await? {
+                Ok(entry) => return Ok(EntryOrLease::Entry(entry)),
+                // It counts as none.
+                Err(fence) => except = fence.map(digits).unwrap_or_default(),
+            }
+        }
+        // Someone keeps putting such entries.
+        self.lease(key, ttl).await.map(EntryOrLease::Lease)
     }
 
     async fn extend(&self, key: &StoreKey, lease: &Lease, ttl: Duration) -> Result<bool, Fault> {
@@ -257,8 +292,26 @@ impl TokenStore for RedisTokenStore {
             Ok(())
         });
         leasing.await?;
-        let gone = |_| StoreError::new("the call was interrupted");
-        answer.await.map_err(gone)
+        answer.await.map_err(interrupted)
+    }
+
+    async fn look_up_or_lease(
+        &self,
+        key: &StoreKey,
+        except: Option<u64>,
+        ttl: Duration,
+    ) -> Result<EntryOrLease, StoreError> {
+        let (inner, key) = (self.0.clone(), key.clone());
+        let (caller, answer) = tokio::sync::oneshot::channel();
+        let asking = self.detached(async move {
+            let outcome = inner.look_up_or_lease(&key, except, ttl).await?;
+            if let Err(EntryOrLease::Lease(LeaseOutcome::Granted(lease))) = caller.send(outcome) {
+                inner.release(&key, &lease).await?;
+            }
+            Ok(())
+        });
+        asking.await?;
+        answer.await.map_err(interrupted)
     }
 
     async fn extend(
@@ -278,13 +331,18 @@ impl TokenStore for RedisTokenStore {
             .await
     }
 
+    fn notifies(&self) -> bool {
+        self.0.notifies.load(Ordering::Relaxed)
+    }
+
     async fn changed(&self, key: &StoreKey) {
         let listener = self.0.changes.listen(key.as_str());
         let (inner, slot) = (self.0.clone(), slot(Inner::tag(key)));
         tokio::spawn(async move {
             // The nodes of a cluster pass notifications on to each other.
             let (_, link) = inner.nodes.link(slot);
-            link.subscribe(&inner.channel).await;
+            let subscribed = link.subscribe(&inner.channel).await;
+            inner.notifies.store(subscribed, Ordering::Relaxed);
         });
         listener.changed().await;
     }
@@ -297,6 +355,26 @@ impl fmt::Debug for RedisTokenStore {
             .field("protection", &self.0.protection)
             .finish_non_exhaustive()
     }
+}
+
+#[allow(clippy::needless_pass_by_value)] // As `map_err` hands it over.
+fn interrupted(_: tokio::sync::oneshot::error::RecvError) -> StoreError {
+    StoreError::new("the call was interrupted")
+}
+
+fn random_owner() -> Result<u64, Fault> {
+    let owner = crypto::random().map(u64::from_be_bytes);
+    owner.ok_or_else(|| Fault::new("the system has no random bytes"))
+}
+
+fn lease_outcome(granted: bool, fence: &str, owner: u64) -> Result<LeaseOutcome, Fault> {
+    let fence = fence.parse::<u64>();
+    let fence = fence.map_err(|_| Fault::new("the script's reply is unusable"))?;
+    Ok(if granted {
+        LeaseOutcome::Granted(Lease::new(fence).with_owner(owner))
+    } else {
+        LeaseOutcome::Held { fence: Some(fence) }
+    })
 }
 
 /// The scripts compare leases as texts.

@@ -7,6 +7,7 @@ use hallpass_core::TokenRequest;
 use super::subject::Subject;
 use crate::{Lease, StoreEntry, StoreError, StoreKey, TokenStore};
 
+const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 /// Long enough for a store on the network, short enough to wait for.
 pub(super) const SHORT: Duration = Duration::from_millis(300);
@@ -223,6 +224,7 @@ pub(super) async fn accepts_puts_without_lease(subject: &Subject) -> Finding {
 pub(super) async fn notifies_of_changes(subject: &Subject) -> Finding {
     let (one, other, key) = (&*subject.one, &*subject.other, key("key"));
     let mut held = None;
+    let mut notifies = other.notifies();
     for change in ["a put", "a removal", "a released lease"] {
         let mut changed = other.changed(&key);
         // The first poll subscribes; a subscription on the network takes a moment.
@@ -244,9 +246,16 @@ pub(super) async fn notifies_of_changes(subject: &Subject) -> Finding {
             (_, Some(lease)) => one.release(&key, lease).await.map_err(failed)?,
             (_, None) => {}
         }
-        let notified = tokio::time::timeout(Duration::from_secs(2), changed).await;
-        ensure(notified.is_ok(), || {
-            format!("it did not return within 2 seconds of {change}")
+        // A subscription may have failed, or succeeded, by now.
+        notifies = notifies && other.notifies();
+        let limit = if notifies { 2 * SECOND } else { SHORT };
+        let notified = tokio::time::timeout(limit, changed).await;
+        ensure(notified.is_ok() == notifies, || {
+            if notifies {
+                format!("it did not return within {limit:?} of {change}")
+            } else {
+                format!("it returned after {change}, and `notifies` is false")
+            }
         })?;
     }
     Ok(())

@@ -1,12 +1,12 @@
 //! The checks about leases.
 
-use std::{future, pin::pin, task::Poll};
+use std::{future, pin::pin, sync::Arc, task::Poll};
 
 use super::{
     checks::{MINUTE, SHORT, ensure, expect, failed, find, key, lease, put},
     subject::Subject,
 };
-use crate::LeaseOutcome;
+use crate::{EntryOrLease, LeaseOutcome, StoreKey, TokenStore};
 
 type Finding = Result<(), String>;
 
@@ -137,4 +137,83 @@ pub(super) async fn expires_abandoned_leases(subject: &Subject) -> Finding {
         lease(other, key, MINUTE).await?;
     }
     Ok(())
+}
+
+pub(super) async fn looks_up_or_leases(subject: &Subject) -> Finding {
+    let (one, other, key) = (&*subject.one, &*subject.other, key("key"));
+    let old = put(one, &key, b"old", MINUTE).await?;
+    for (except, finds) in [
+        (None, true),
+        (Some(old.fence() + 1), true),
+        (Some(old.fence()), false),
+    ] {
+        let found = other.look_up_or_lease(&key, except, SHORT).await;
+        let found = found.map_err(failed)?;
+        ensure(matches!(found, EntryOrLease::Entry(_)) == finds, || {
+            let fence = old.fence();
+            format!("the entry has the fence {fence}; all but {except:?} was requested: {found:?}")
+        })?;
+    }
+    // The last one was granted, and is in force like any other.
+    let outcome = one.look_up_or_lease(&key, Some(old.fence()), SHORT).await;
+    let outcome = outcome.map_err(failed)?;
+    let held = matches!(&outcome, EntryOrLease::Lease(LeaseOutcome::Held { .. }));
+    ensure(held, || {
+        format!("another process holds the lease: {outcome:?}")
+    })?;
+    subject.wait(SHORT + SHORT / 2).await;
+    let new = put(other, &key, b"new", MINUTE).await?;
+    match one.look_up_or_lease(&key, Some(old.fence()), SHORT).await {
+        Ok(EntryOrLease::Entry(entry)) if entry.fence() == new.fence() => {
+            ensure(entry.bytes() == b"new", || {
+                "another entry was returned".to_owned()
+            })?;
+        }
+        outcome => return Err(format!("there is a newer entry: {outcome:?}")),
+    }
+    grants_no_lease_beside_an_entry(subject).await
+}
+
+/// Of many processes, one gets the lease and puts an entry, and the others find it.
+async fn grants_no_lease_beside_an_entry(subject: &Subject) -> Finding {
+    for round in 0..10 {
+        let mut tasks = Vec::new();
+        for number in 0..50 {
+            let store = [&subject.one, &subject.other][number % 2].clone();
+            let key = key(&format!("round {round}"));
+            tasks.push(tokio::spawn(async move {
+                // One after another, so that some begin while the entry is being put.
+                for _ in 0..number {
+                    tokio::task::yield_now().await;
+                }
+                find_or_put(&store, &key).await
+            }));
+        }
+        let mut granted = 0;
+        for task in tasks {
+            granted += task.await.map_err(|_| "a call panicked".to_owned())??;
+        }
+        ensure(granted == 1, || {
+            format!("{granted} of 50 processes got a lease, although the first put an entry")
+        })?;
+    }
+    Ok(())
+}
+
+/// Returns the number of leases that it was granted until it found an entry.
+async fn find_or_put(store: &Arc<dyn TokenStore>, key: &StoreKey) -> Result<usize, String> {
+    let mut granted = 0;
+    loop {
+        match store.look_up_or_lease(key, None, MINUTE).await {
+            Ok(EntryOrLease::Entry(_)) => return Ok(granted),
+            Ok(EntryOrLease::Lease(LeaseOutcome::Held { .. })) => tokio::task::yield_now().await,
+            Ok(EntryOrLease::Lease(LeaseOutcome::Granted(lease))) => {
+                granted += 1;
+                let put = store.put(key, b"entry", MINUTE, Some(&lease)).await;
+                put.map_err(failed)?;
+                store.release(key, &lease).await.map_err(failed)?;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
 }

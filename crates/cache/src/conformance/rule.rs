@@ -32,7 +32,9 @@ pub enum Rule {
     IgnoresStalePuts,
     /// A lease whose request was dropped ends no later than its time to live.
     ExpiresAbandonedLeases,
-    /// Waiting processes learn of a put, a removal and a released lease.
+    /// An entry is found or a lease taken in one step, and an entry that cannot be used counts as none.
+    LooksUpOrLeases,
+    /// Waiting processes learn of a put, a removal and a released lease, and the store says whether they do.
     NotifiesOfChanges,
     /// Debug output shows no entry.
     RedactsDebug,
@@ -40,7 +42,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ReturnsStoredEntries,
         Self::SeparatesKeys,
         Self::ExpiresEntries,
@@ -55,6 +57,7 @@ impl Rule {
         Self::IncreasesFences,
         Self::IgnoresStalePuts,
         Self::ExpiresAbandonedLeases,
+        Self::LooksUpOrLeases,
         Self::NotifiesOfChanges,
         Self::RedactsDebug,
     ];
@@ -82,7 +85,12 @@ impl Rule {
             Self::IncreasesFences => "fence numbers increase with each lease, and are never reused",
             Self::IgnoresStalePuts => "a put under an earlier lease overwrites nothing newer",
             Self::ExpiresAbandonedLeases => "a dropped call has happened in full or not at all",
-            Self::NotifiesOfChanges => "`changed` returns after a put, a removal and a release",
+            Self::LooksUpOrLeases => {
+                "`look_up_or_lease` returns the entry, and grants a lease only without one"
+            }
+            Self::NotifiesOfChanges => {
+                "`changed` returns after a put, a removal and a release, if `notifies` is true"
+            }
             Self::RedactsDebug => "entries hold a token in clear, and are not shown",
         }
     }
@@ -104,6 +112,7 @@ pub(super) async fn check(rule: Rule, subject: &Subject) -> Result<(), String> {
         Rule::IncreasesFences => leases::increases_fences(subject).await,
         Rule::IgnoresStalePuts => leases::ignores_stale_puts(subject).await,
         Rule::ExpiresAbandonedLeases => leases::expires_abandoned_leases(subject).await,
+        Rule::LooksUpOrLeases => leases::looks_up_or_leases(subject).await,
         Rule::NotifiesOfChanges => checks::notifies_of_changes(subject).await,
         Rule::RedactsDebug => checks::redacts_debug(subject).await,
     }

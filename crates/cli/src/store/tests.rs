@@ -52,9 +52,7 @@ async fn subject() -> Subject {
         .keep(machine)
 }
 
-hallpass::cache::store_conformance!(file_store, subject(), ignored: {
-    notifies_of_changes: "other processes poll",
-});
+hallpass::cache::store_conformance!(file_store, subject());
 
 fn key(namespace: &str) -> StoreKey {
     StoreKey::new(namespace, &TokenRequest::new())

@@ -1,7 +1,6 @@
 //! The connection to one server: established in the background when it is needed, and again after it was lost.
 
 use std::{
-    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -49,8 +48,8 @@ struct Live {
     id: Arc<()>,
     /// The task that drives it.
     driver: AbortHandle,
-    /// Whether notifications were requested.
-    subscribed: Arc<Mutex<bool>>,
+    /// Whether a subscription succeeded, once one was requested.
+    subscribed: Arc<tokio::sync::Mutex<Option<bool>>>,
 }
 
 impl Link {
@@ -83,20 +82,23 @@ impl Link {
         self.checked(&live, reply.map(|(value,)| value).map_err(Fault::from))
     }
 
-    /// Requests the notifications of this channel, once for each connection.
-    pub(crate) async fn subscribe(self: &Arc<Self>, channel: &str) {
+    /// Requests the notifications of this channel, once for each connection; returns false if that failed.
+    pub(crate) async fn subscribe(self: &Arc<Self>, channel: &str) -> bool {
         let Ok(mut live) = self.live().await else {
-            return;
+            return false;
         };
-        let first = !mem::replace(&mut *lock(&live.subscribed), true);
-        if first {
-            let subscribed = live.connection.subscribe(channel).await;
-            if let Err(fault) = self.checked(&live, subscribed.map_err(Fault::from)) {
-                // The cache polls instead.
-                let reason = fault.text();
-                tracing::warn!(reason, "token store notifications unavailable");
-            }
+        let mut subscribed = live.subscribed.lock().await;
+        if let Some(subscribed) = *subscribed {
+            return subscribed;
         }
+        let result = live.connection.subscribe(channel).await;
+        let result = self.checked(&live, result.map_err(Fault::from));
+        if let Err(fault) = &result {
+            // The cache polls instead.
+            let reason = fault.text();
+            tracing::warn!(reason, "token store notifications unavailable");
+        }
+        *subscribed.insert(result.is_ok())
     }
 
     fn checked<T>(&self, live: &Live, reply: Result<T, Fault>) -> Result<T, Fault> {
