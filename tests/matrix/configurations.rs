@@ -214,7 +214,7 @@ impl Configuration {
         match self.adapter {
             A::Camall => {
                 let authentication = match self.authentication {
-                    M::Post => camall::Authentication::Form,
+                    M::Post => camall::Authentication::Post,
                     _ => camall::Authentication::Basic,
                 };
                 let source = Camall::builder(ID, secret)

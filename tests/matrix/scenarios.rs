@@ -87,7 +87,7 @@ async fn server(configuration: &Configuration) -> AuthorizationServer {
         .methods([configuration.method()]);
     let server = AuthorizationServer::builder().client(client).start().await;
     server.trust_token(SUBJECT, "urn:ietf:params:oauth:token-type:jwt");
-    server.give_refresh_token(ID, REFRESH, SCOPES);
+    server.issue_refresh_token(ID, REFRESH, SCOPES);
     server
 }
 

@@ -82,7 +82,7 @@ async fn each_method_authenticates_the_client() {
 #[tokio::test]
 async fn each_retry_has_an_assertion_of_its_own() {
     let server = server(FIRST).await;
-    server.answer_next([
+    server.inject_faults([
         faults::named("status_503").unwrap(),
         faults::named("status_503").unwrap(),
     ]);

@@ -43,7 +43,7 @@ async fn subject<S: TokenSource + std::fmt::Debug + 'static>(
         .start()
         .await;
     server.trust_token(SUBJECT, TokenTypeUri::JWT.as_str());
-    server.give_refresh_token(ID, REFRESH, SCOPES);
+    server.issue_refresh_token(ID, REFRESH, SCOPES);
     let url = server.token_endpoint();
     let limited = RawServer::always(raw::http(429, &[("retry-after", "7")], "")).await;
     Subject::new(build(&url, SECRET))
@@ -61,7 +61,7 @@ async fn subject<S: TokenSource + std::fmt::Debug + 'static>(
             build(&limited.url("/token"), SECRET),
             Duration::from_secs(7),
         )
-        .keep(limited)
+        .keep_alive(limited)
         .issued_for(move |token| {
             let request = server.request_for(token);
             format!("{:?}", request.map(|request| request.form))

@@ -448,7 +448,7 @@ async fn the_real_server_is_found_and_the_strongest_way_chosen() {
     for discovery in [discover(issuer), discover(issuer).openid_location()] {
         let key = SigningKey::from_pem(&pem).unwrap().with_key_id("es256");
         let signed = PrivateKeyJwt::new(AssertionSettings::for_discovered_issuer(), key);
-        let how = Strongest::of(PublicClient::new())
+        let how = Strongest::new(PublicClient::new())
             .or(ClientSecretBasic::new(secret(CANARY)))
             .or(signed);
         let endpoint = discovery.build().unwrap();

@@ -258,10 +258,10 @@ async fn nothing_that_is_shown_or_traced_holds_a_token() {
     let sent = String::from_utf8(api.requests().remove(0)).unwrap();
     assert!(leak::find(&sent, TOKEN).is_some() && leak::find(&echoing(TOKEN), TOKEN).is_some());
     for event in [
-        "tokens go over plain HTTP",
+        "API requests sent over plain HTTP",
         "insufficient scope",
         "token refused",
-        "request kept back: its origin is not allowed",
+        "request not sent: its origin is not allowed",
     ] {
         assert!(
             capture.text().contains(event),

@@ -24,7 +24,7 @@ async fn nothing_that_is_shown_or_traced_holds_secret_or_token() {
         .start()
         .await;
     let mut shown = format!("{server:?} {:?}", secret(CANARY));
-    for way in [Authentication::Form, Authentication::Basic] {
+    for way in [Authentication::Post, Authentication::Basic] {
         let unbuilt = Camall::builder(ID, secret(CANARY))
             .with_endpoint(SourceBuilder::allow_utf8_credentials)
             .token_endpoint(server.token_endpoint())

@@ -63,9 +63,9 @@ async fn a_token_is_had_and_opens_the_api() {
 async fn each_way_of_authentication_carries_odd_characters() {
     let server = server().await;
     for (way, id, seen) in [
-        (Authentication::Form, ID, AuthMethod::Post),
+        (Authentication::Post, ID, AuthMethod::Post),
         (Authentication::Basic, ID, AuthMethod::Basic),
-        (Authentication::RawBasic, "raw client", AuthMethod::BasicRaw),
+        (Authentication::BasicRaw, "raw client", AuthMethod::BasicRaw),
     ] {
         let source = camall(&server, id, ODD)
             .authentication(way)
@@ -79,7 +79,7 @@ async fn each_way_of_authentication_carries_odd_characters() {
             .form
             .iter()
             .any(|(name, _)| name.starts_with("client_"));
-        assert_eq!(in_form, way == Authentication::Form, "{way:?}");
+        assert_eq!(in_form, way == Authentication::Post, "{way:?}");
     }
 }
 
@@ -94,7 +94,7 @@ async fn refusals_name_who_is_at_fault_and_what_to_do() {
     for builder in [
         camall(&server, ID, "wrong"),
         camall(&server, "nobody", ODD),
-        camall(&server, ID, ODD).authentication(Authentication::RawBasic),
+        camall(&server, ID, ODD).authentication(Authentication::BasicRaw),
     ] {
         let error = refusal(builder, default()).await;
         let text = error.to_string();

@@ -107,7 +107,7 @@ async fn one_that_changes_each_time_is_tried_twice_a_call_and_no_more() {
 async fn a_secret_that_always_changes_is_read_again_once() {
     let server = server("never").await;
     let fault = |name| faults::named(name).unwrap();
-    server.answer_next([fault("invalid_client"), fault("status_503")]);
+    server.inject_faults([fault("invalid_client"), fault("status_503")]);
     let source = source(&server, ClientSecretPost::new(Restless::default()));
     assert_eq!(ask(&source).await, REFUSED);
     assert_eq!(statuses(&server), [401, 503, 401]);

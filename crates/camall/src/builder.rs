@@ -20,12 +20,12 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(3_600);
 pub enum Authentication {
     /// In the form: the documentation's first example, and unambiguous for every secret.
     #[default]
-    Form,
+    Post,
     /// In a Basic header, form-encoded (RFC 6749 section 2.3.1).
     Basic,
     /// In a Basic header without encoding, like the documentation's Basic example. It differs from
     /// [`Basic`](Self::Basic) only if id or secret contain characters other than letters, digits and `*-._`.
-    RawBasic,
+    BasicRaw,
 }
 
 /// A builder of [`Camall`]. [`build`](Self::build) reports invalid settings, before any I/O.
@@ -51,9 +51,9 @@ impl CamallBuilder {
     pub fn authentication(self, authentication: Authentication) -> Self {
         let secret = self.client_secret.clone();
         self.with_endpoint(|endpoint| match authentication {
-            Authentication::Form => endpoint.authentication(ClientSecretPost::new(secret)),
+            Authentication::Post => endpoint.authentication(ClientSecretPost::new(secret)),
             Authentication::Basic => endpoint.authentication(ClientSecretBasic::new(secret)),
-            Authentication::RawBasic => endpoint.authentication(ClientSecretBasic::raw(secret)),
+            Authentication::BasicRaw => endpoint.authentication(ClientSecretBasic::raw(secret)),
         })
     }
 

@@ -77,9 +77,9 @@ fn read(look_up: impl Fn(&str) -> Option<OsString>) -> Result<CamallBuilder, Bui
     }
     if let Some(name) = optional("CAMALL_AUTHENTICATION")? {
         builder = builder.authentication(match name.as_str() {
-            "client_secret_post" => Authentication::Form,
+            "client_secret_post" => Authentication::Post,
             "client_secret_basic" => Authentication::Basic,
-            "client_secret_basic_raw" => Authentication::RawBasic,
+            "client_secret_basic_raw" => Authentication::BasicRaw,
             _ => {
                 return Err(BuildError::new(
                     "CAMALL_AUTHENTICATION",

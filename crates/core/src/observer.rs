@@ -189,7 +189,7 @@ pub enum EventKind<'a> {
     },
     /// A request was not sent, because its origin may not have tokens.
     #[non_exhaustive]
-    CallKeptBack {
+    CallBlocked {
         /// Its host, and its port if not the scheme's default; `None` if the request has none.
         host: Option<&'a str>,
     },
@@ -273,9 +273,9 @@ impl<'a> EventKind<'a> {
         Self::CallWithoutToken { origin, error }
     }
 
-    /// Creates a [`CallKeptBack`](Self::CallKeptBack).
-    pub fn call_kept_back(host: Option<&'a str>) -> Self {
-        Self::CallKeptBack { host }
+    /// Creates a [`CallBlocked`](Self::CallBlocked).
+    pub fn call_blocked(host: Option<&'a str>) -> Self {
+        Self::CallBlocked { host }
     }
 
     /// Returns its name, for a log or a label: `fetch_failed`.
@@ -296,7 +296,7 @@ impl<'a> EventKind<'a> {
             Self::CallRepeated { .. } => "call_repeated",
             Self::CallRefused { .. } => "call_refused",
             Self::CallWithoutToken { .. } => "call_without_token",
-            Self::CallKeptBack { .. } => "call_kept_back",
+            Self::CallBlocked { .. } => "call_blocked",
         }
     }
 }

@@ -187,7 +187,7 @@ impl<S: Source> SourceBuilder<S> {
         if let Some(check) = self.check_defaults {
             check(&self.defaults)?;
         }
-        Ok(S::of(TokenClient {
+        Ok(S::from_client(TokenClient {
             server: self.client.build()?,
             grant: self.grant,
             prover: self.prover,

@@ -16,7 +16,7 @@ use redis_server::RedisServer;
 async fn subject() -> Option<Subject> {
     let server = RedisServer::start(&[])?;
     let (one, other) = (support::store(&server), support::store(&server));
-    Some(Subject::new(one, other).keep(server))
+    Some(Subject::new(one, other).keep_alive(server))
 }
 
 hallpass_cache::store_conformance!(redis, subject());

@@ -75,7 +75,7 @@ mod tests {
         };
         for fault in all().filter(|fault| fault.template().is_some()) {
             let raw = RawServer::always(fault.reply()).await;
-            server.answer_next([fault]);
+            server.inject_faults([fault]);
             let sent = ask(server.token_endpoint()).await;
             assert_eq!(sent, ask(raw.url("/")).await, "{}", fault.name);
         }

@@ -192,7 +192,7 @@ impl AuthorizationServer {
     /// # Panics
     ///
     /// If these are no scopes.
-    pub fn give_refresh_token(&self, client_id: &str, token: &str, scopes: &str) {
+    pub fn issue_refresh_token(&self, client_id: &str, token: &str, scopes: &str) {
         // A typo in a test must stop the test.
         let scopes = scopes
             .parse()
@@ -239,7 +239,7 @@ impl AuthorizationServer {
     /// # Panics
     ///
     /// If HTTP cannot express one of them: use a [`RawServer`](crate::raw::RawServer).
-    pub fn answer_next(&self, faults: impl IntoIterator<Item = &'static FaultyResponse>) {
+    pub fn inject_faults(&self, faults: impl IntoIterator<Item = &'static FaultyResponse>) {
         let faults: Vec<_> = faults
             .into_iter()
             .inspect(|fault| expressible(fault))

@@ -55,7 +55,7 @@ async fn subject() -> Subject {
         // This agent writes the scopes into its tokens. A real one has claims, or a server's log.
         .issued_for(|token| token.expose().to_owned())
         .with_unreachable_server(AgentFile::new("/nowhere/at/all"))
-        .keep(agent)
+        .keep_alive(agent)
 }
 
 // All promises of the trait that apply to files.

@@ -80,7 +80,7 @@ async fn an_assertion_stands_alone_or_beside_a_client() {
 async fn each_retry_has_an_assertion_of_its_own() {
     let server = server().await;
     let down = faults::named("status_503").unwrap();
-    server.answer_next([down, down]);
+    server.inject_faults([down, down]);
     let source = builder(&server, signed(&server, SECRET)).build().unwrap();
     ask(&source).await.unwrap();
     let requests = server.token_requests();

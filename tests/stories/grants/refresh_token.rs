@@ -28,7 +28,7 @@ const SECOND: &str = "CANARY-second-refresh-token";
 
 async fn signed_in() -> AuthorizationServer {
     let server = server().await;
-    server.give_refresh_token(ID, FIRST, "orders.read orders.write");
+    server.issue_refresh_token(ID, FIRST, "orders.read orders.write");
     server
 }
 
@@ -235,7 +235,7 @@ async fn one_that_was_not_saved_gives_way_to_a_new_sign_in() {
     let source = source(&server, store.clone());
     store.fail_saving(Some(SecretError::unavailable("the disk is full")));
     ask(&*source).await.unwrap();
-    server.give_refresh_token(ID, SECOND, "orders.read");
+    server.issue_refresh_token(ID, SECOND, "orders.read");
     store.rotate(SECOND);
     store.fail_saving(None);
     ask(&*source).await.unwrap();
@@ -282,7 +282,7 @@ async fn one_that_is_used_twice_voids_all() {
 #[tokio::test]
 async fn more_than_was_granted_is_refused_and_costs_no_refresh_token() {
     let server = server().await;
-    server.give_refresh_token(ID, FIRST, "orders.read");
+    server.issue_refresh_token(ID, FIRST, "orders.read");
     let store = RotatingSecret::new(FIRST);
     let source = source(&server, store.clone());
     let more = TokenRequest::new().with_scopes("orders.write".parse().unwrap());
@@ -295,7 +295,7 @@ async fn more_than_was_granted_is_refused_and_costs_no_refresh_token() {
 #[tokio::test]
 async fn a_failure_in_passing_is_tried_again_with_the_same() {
     let (server, store) = (signed_in().await, RotatingSecret::new(FIRST));
-    server.answer_next([faults::named("status_503").unwrap()]);
+    server.inject_faults([faults::named("status_503").unwrap()]);
     let source = RefreshToken::builder(server.token_endpoint(), ID, basic(), store.clone())
         .danger_allow_http_on_loopback()
         .retry(Retry::new().min_delay(Duration::from_millis(1)))

@@ -197,7 +197,7 @@ pub(super) async fn endpoint() {
         .build()
         .unwrap();
     let fault = |name| faults::named(name).unwrap();
-    server.answer_next([fault("status_503"), fault("token_type_missing")]);
+    server.inject_faults([fault("status_503"), fault("token_type_missing")]);
     source.token(&TokenRequest::default()).await.unwrap();
     assert_eq!(server.token_request_count(), 2);
 }
@@ -280,7 +280,7 @@ pub(super) async fn servers() {
         .clock(clock.clone())
         .build()
         .unwrap();
-    let how = Strongest::of(ClientSecretBasic::new(secret("s3cr3t")));
+    let how = Strongest::new(ClientSecretBasic::new(secret("s3cr3t")));
     let source = ClientCredentials::builder(endpoint.clone(), ID, how.clone())
         .danger_allow_http_on_loopback()
         .build()

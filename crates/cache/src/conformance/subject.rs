@@ -36,7 +36,7 @@ impl Subject {
 
     /// Keeps a value until the rule has been checked, such as the server that the store uses.
     #[must_use]
-    pub fn keep(mut self, value: impl Send + 'static) -> Self {
+    pub fn keep_alive(mut self, value: impl Send + 'static) -> Self {
         self.kept.push(Box::new(value));
         self
     }

@@ -96,9 +96,9 @@ pub(super) fn camall_authentication(
         );
     };
     let encoding = encoding.map(|encoding| match encoding {
-        SecretEncoding::Post => camall::Authentication::Form,
+        SecretEncoding::Post => camall::Authentication::Post,
         SecretEncoding::Basic => camall::Authentication::Basic,
-        SecretEncoding::BasicRaw => camall::Authentication::RawBasic,
+        SecretEncoding::BasicRaw => camall::Authentication::BasicRaw,
     });
     Ok((encoding, open_secret(settings, "client_secret", secret)?))
 }

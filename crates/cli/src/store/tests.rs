@@ -49,7 +49,7 @@ async fn subject() -> Subject {
     let clock = machine.clock.clone();
     Subject::new(machine.process(), machine.process())
         .wait_with(move |time| clock.advance(time))
-        .keep(machine)
+        .keep_alive(machine)
 }
 
 hallpass::cache::store_conformance!(file_store, subject());

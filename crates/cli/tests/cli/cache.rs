@@ -155,7 +155,7 @@ async fn a_token_that_expires_during_renewal_is_not_printed() {
     let first = user.prints("token");
     age(&user, 3_598);
     server.set_latency(Duration::from_secs(3));
-    server.answer_next([fault("invalid_request")]);
+    server.inject_faults([fault("invalid_request")]);
     user.run("token --format json").code(4).stdout("");
     // A successor is printed, even if it arrives late.
     age(&user, 0);

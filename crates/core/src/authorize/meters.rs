@@ -13,7 +13,7 @@ const ACCEPTED: &str = "accepted";
 const OUTCOMES: [&str; 6] = [
     ACCEPTED,
     "insufficient_scope",
-    "kept_back",
+    "blocked",
     "no_token",
     "refused",
     "token_refused",

@@ -38,22 +38,22 @@ impl Observe {
         #[cfg(feature = "tracing")]
         {
             let authorizer = &*self.authorizer;
-            tracing::warn!(authorizer, %origin, "tokens go over plain HTTP");
+            tracing::warn!(authorizer, %origin, "API requests sent over plain HTTP");
         }
         #[cfg(not(feature = "tracing"))]
         let _ = (self, origin);
     }
 
     /// Reports that a request was not sent, because its origin is not on the list.
-    pub(super) fn kept_back(&self, target: Option<Target<'_>>) {
-        let host = self.count_kept_back(target);
+    pub(super) fn origin_not_allowed(&self, target: Option<Target<'_>>) {
+        let host = self.count_blocked(target);
         #[cfg(feature = "tracing")]
         {
             let authorizer = &*self.authorizer;
             tracing::warn!(
                 authorizer,
                 host,
-                "request kept back: its origin is not allowed"
+                "request not sent: its origin is not allowed"
             );
         }
         let _ = host;
@@ -61,24 +61,24 @@ impl Observe {
 
     /// Reports that a request was not sent, because its `Host` header names a host other than its URL.
     pub(super) fn other_host(&self, target: Option<Target<'_>>) {
-        let host = self.count_kept_back(target);
+        let host = self.count_blocked(target);
         #[cfg(feature = "tracing")]
         {
             let authorizer = &*self.authorizer;
             tracing::warn!(
                 authorizer,
                 host,
-                "request kept back: its Host header names another host"
+                "request not sent: its Host header names another host"
             );
         }
         let _ = host;
     }
 
-    fn count_kept_back(&self, target: Option<Target<'_>>) -> Option<String> {
+    fn count_blocked(&self, target: Option<Target<'_>>) -> Option<String> {
         let host = target.map(|target| safe_text(&target.authority()));
         #[cfg(feature = "metrics")]
-        self.meters.count("kept_back");
-        self.notify(EventKind::call_kept_back(host.as_deref()));
+        self.meters.count("blocked");
+        self.notify(EventKind::call_blocked(host.as_deref()));
         host
     }
 

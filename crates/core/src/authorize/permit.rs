@@ -79,7 +79,7 @@ impl Authorizer {
             }
             None if inner.pass_other_origins => Ok(None),
             None => {
-                inner.observe.kept_back(target);
+                inner.observe.origin_not_allowed(target);
                 Err(self.not_allowed(target))
             }
         }

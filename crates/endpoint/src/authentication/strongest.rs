@@ -37,7 +37,7 @@ const ORDER: [&str; 7] = [
 /// use hallpass_endpoint::{ClientCredentials, ClientSecretBasic, ClientSecretPost, Endpoint, Strongest};
 ///
 /// let secret = Secret::new("s3cr3t")?;
-/// let how = Strongest::of(ClientSecretPost::new(secret.clone())).or(ClientSecretBasic::new(secret));
+/// let how = Strongest::new(ClientSecretPost::new(secret.clone())).or(ClientSecretBasic::new(secret));
 /// let login = Endpoint::discover("https://login.example").build()?;
 /// let source = ClientCredentials::builder(login, "orders-service", how.clone()).build()?;
 /// // Known once a token was asked for.
@@ -55,7 +55,7 @@ const NONE: usize = usize::MAX;
 
 impl Strongest {
     /// Creates a set with one method.
-    pub fn of(way: impl ClientAuthentication + 'static) -> Self {
+    pub fn new(way: impl ClientAuthentication + 'static) -> Self {
         Self {
             offers: Arc::new(vec![Arc::new(way)]),
             chosen: Arc::new(AtomicUsize::new(NONE)),
@@ -209,7 +209,7 @@ mod tests {
 
     fn all() -> Strongest {
         let secret = Secret::new("CANARY-s3cr3t").unwrap();
-        Strongest::of(PublicClient::new())
+        Strongest::new(PublicClient::new())
             .or(ClientSecretPost::new(secret.clone()))
             .or(Named("private_key_jwt", Some("ES256")))
             .or(ClientSecretBasic::new(secret))
@@ -289,7 +289,7 @@ mod tests {
     async fn a_refusal_reaches_the_method_that_made_the_credentials() {
         let [jwt, post] = ["private_key_jwt", "client_secret_post"]
             .map(|name| Arc::new(Counting(name, AtomicUsize::default())));
-        let how = Strongest::of(jwt.clone()).or(post.clone());
+        let how = Strongest::new(jwt.clone()).or(post.clone());
         let of = async |method: &str| {
             let metadata = format!(
                 r#"{{"issuer":"https://a.example","token_endpoint_auth_methods_supported":["{method}"]}}"#

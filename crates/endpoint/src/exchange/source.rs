@@ -15,7 +15,7 @@ pub trait Source: Sized {
     type Grant: Grant;
 
     #[doc(hidden)]
-    fn of(client: TokenClient<Self::Grant>) -> Self;
+    fn from_client(client: TokenClient<Self::Grant>) -> Self;
 }
 
 /// Implements [`TokenSource`](hallpass_core::TokenSource) and [`Source`] for a source that is one client of one grant.
@@ -50,7 +50,7 @@ macro_rules! token_source {
         impl crate::Source for $source {
             type Grant = $grant;
 
-            fn of(client: crate::exchange::token::TokenClient<$grant>) -> Self {
+            fn from_client(client: crate::exchange::token::TokenClient<$grant>) -> Self {
                 Self(client)
             }
         }

@@ -164,7 +164,7 @@ impl fmt::Debug for RefreshToken {
 impl Source for RefreshToken {
     type Grant = RefreshTokenGrant;
 
-    fn of(client: TokenClient<RefreshTokenGrant>) -> Self {
+    fn from_client(client: TokenClient<RefreshTokenGrant>) -> Self {
         Self(Arc::new(client))
     }
 }
@@ -203,7 +203,7 @@ impl RefreshTokenGrant {
     }
 
     /// Saves a new refresh token: in memory first, so that no failure of the store loses it.
-    async fn keep(&self, new: Secret, used: &Secret) {
+    async fn store_new(&self, new: Secret, used: &Secret) {
         {
             let mut unsaved = self.unsaved();
             let stored = unsaved
@@ -284,7 +284,7 @@ impl Grant for RefreshTokenGrant {
             && let [Input::Secret(used)] = form.inputs.as_slice()
             && !new.matches(used)
         {
-            self.keep(new, used).await;
+            self.store_new(new, used).await;
         }
         granted.token
     }

@@ -137,7 +137,7 @@ impl HttpTransport {
         let sent = async {
             match &self.others {
                 Some(others) if direct || identity.is_some() => {
-                    let client = others.of(identity, direct).await?;
+                    let client = others.client(identity, direct).await?;
                     self.send(&client, request).await
                 }
                 _ => self.send(&self.client, request).await,

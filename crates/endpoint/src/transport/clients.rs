@@ -48,7 +48,7 @@ impl Clients {
 
     /// Returns the client that presents this certificate, if any, and skips the proxy if `direct`. The first caller
     /// builds it while the others wait.
-    pub(super) async fn of(
+    pub(super) async fn client(
         &self,
         identity: Option<&ClientIdentity>,
         direct: bool,

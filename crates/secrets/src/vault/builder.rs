@@ -276,7 +276,7 @@ impl VaultSecret {
     /// | variable | |
     /// |---|---|
     /// | `VAULT_ADDR` | the address; `https://127.0.0.1:8200` by default |
-    /// | `VAULT_TOKEN` | the token, read once, here; else the file `.vault-token` in the home folder, read at each use |
+    /// | `VAULT_TOKEN` | the token, read once, here; else the file `.vault-token` in the home directory, read at each use |
     /// | `VAULT_NAMESPACE` | the namespace; none by default |
     /// | `VAULT_CACERT` | a PEM file of certificate authorities to trust too, read once, here |
     ///

@@ -210,7 +210,7 @@ impl Subject {
 
     /// Keeps a value alive while the rule runs, such as the server.
     #[must_use]
-    pub fn keep(mut self, thing: impl Send + 'static) -> Self {
+    pub fn keep_alive(mut self, thing: impl Send + 'static) -> Self {
         self.keep.push(Box::new(thing));
         self
     }
