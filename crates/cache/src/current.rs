@@ -1,6 +1,6 @@
 //! The current token: read by everyone, without a lock.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use hallpass_core::{AccessToken, Binding, Timestamp};
 
@@ -112,6 +112,30 @@ impl CurrentToken {
         self.refresh_at
             .compare_exchange(refresh_at, CLAIMED, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
+    }
+}
+
+/// The last refused tokens of a key, by their hashes: the tokens themselves are not needed, and so not stored.
+#[derive(Default)]
+pub(crate) struct RefusedTokens(VecDeque<u64>);
+
+/// The number of refused tokens remembered for a key: a store that lost its latest entries may hold any of them.
+const MAX_REFUSED_TOKENS: usize = 8;
+
+impl RefusedTokens {
+    pub(crate) fn contains(&self, token: &AccessToken) -> bool {
+        self.0.contains(&hash(token))
+    }
+
+    pub(crate) fn note(&mut self, token: &AccessToken) {
+        let hash = hash(token);
+        if self.0.contains(&hash) {
+            return;
+        }
+        if self.0.len() == MAX_REFUSED_TOKENS {
+            self.0.pop_front();
+        }
+        self.0.push_back(hash);
     }
 }
 

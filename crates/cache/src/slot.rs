@@ -2,13 +2,13 @@
 //!
 //! Readers see [`Current`] without a lock; everything else happens under one short lock.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use hallpass_core::{AccessToken, ErrorKind, Timestamp, TokenError};
 use tokio::sync::watch;
 
 use crate::{
-    current::{Current, hash, is_live},
+    current::{Current, RefusedTokens, is_live},
     failure::CachedFailure,
     nesting::Node,
     policy::Policy,
@@ -18,9 +18,6 @@ use crate::{
 };
 
 pub(crate) use crate::current::Ready;
-
-/// The number of refused tokens remembered for a key: a store that lost its latest entries may hold any of them.
-const MAX_REFUSED_TOKENS: usize = 8;
 
 // In this order, so that the fields that a hit reads are adjacent.
 #[repr(C)]
@@ -39,8 +36,7 @@ struct State {
     flights: u32,
     /// Incremented when the current token is dropped: a result fetched before that is not trusted.
     generation: u32,
-    /// Hashes of the last refused tokens: the tokens themselves are not needed, and so not stored.
-    refused: VecDeque<u64>,
+    refused: RefusedTokens,
     /// The number of consecutive tokens that were refused while young.
     refused_in_row: u32,
     failure: Option<CachedFailure>,
@@ -324,11 +320,8 @@ impl Slot {
         }
         self.current.clear();
         state.generation += 1;
-        if state.refused.len() == MAX_REFUSED_TOKENS {
-            state.refused.pop_front();
-        }
-        state.refused.push_back(hash(token));
         state.note_good(Some(token), now, policy);
+        state.refused.note(token);
         state.refused_in_row = state.refused_in_row.saturating_add(1);
         // The first refusal costs no delay; each further one doubles the interval.
         let interval = policy.forced_interval(state.refused_in_row);
@@ -342,7 +335,7 @@ impl Slot {
     ///
     /// The time of its request is no criterion: the token of a host whose clock is behind looks older than it is.
     pub(crate) fn was_refused(&self, token: &AccessToken) -> bool {
-        self.state().refused.contains(&hash(token))
+        self.state().refused.contains(token)
     }
 
     /// Returns the current token, regardless of its age.
@@ -446,9 +439,11 @@ impl State {
         Ok(())
     }
 
-    /// Ends the series of refusals if the current token has lived long enough without one.
+    /// Ends the series of refusals if the current token has lived long enough without one: not one that was refused
+    /// before, which a source may return again at any age.
     fn note_good(&mut self, current: Option<&AccessToken>, now: Timestamp, policy: &Policy) {
-        if current.is_some_and(|token| policy.is_trusted(token, now)) {
+        let aged = current.filter(|token| policy.is_trusted(token, now));
+        if aged.is_some_and(|token| !self.refused.contains(token)) {
             self.refused_in_row = 0;
         }
     }

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hallpass_core::{Clock as _, ErrorKind, TokenRequest, TokenSource};
+use hallpass_cache::CachedTokenSource;
+use hallpass_core::{AccessToken, Clock as _, ErrorKind, TokenRequest, TokenSource};
+use hallpass_testkit::{ScriptedSource, TokioClock};
 use tokio::time::{Instant, advance};
 
 use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, callers, key, name, settle};
@@ -151,6 +153,25 @@ async fn a_source_that_repeats_a_refused_token_is_asked_slowly() {
         advance(SECOND / 100).await;
     }
     assert!((7..=9).contains(&mint.calls()), "{}", mint.calls());
+}
+
+/// The age of a token that was refused before is no sign that it is good.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_repeats_an_old_token_is_asked_slowly() {
+    let clock = TokioClock::new();
+    let token = AccessToken::bearer("t", clock.moment(), HOUR).unwrap();
+    let source = ScriptedSource::new([Ok(token)]);
+    let calls = source.clone();
+    let cache = CachedTokenSource::builder(source).clock(clock).build();
+    advance(2 * MINUTE).await;
+    let start = Instant::now();
+    while start.elapsed() < MINUTE {
+        if let Ok(token) = ask(&cache).await {
+            cache.invalidate(&token);
+        }
+        advance(SECOND / 100).await;
+    }
+    assert!((7..=9).contains(&calls.calls()), "{}", calls.calls());
 }
 
 // covers: F-18, F-81
