@@ -198,6 +198,12 @@ async fn run_flight<S: TokenSource + 'static>(
             store.put_failure(error, credentials, rest, context).await;
         }
         finish(shared, &request, fetched, right).await;
+        // Refused while it was put: `invalidate` found nothing to remove.
+        if let (Some(store), Some(token)) = (&shared.store, fetched)
+            && slot.was_refused(token)
+        {
+            store.forget(&request, token, shared.context()).await;
+        }
         let Landing::Again(wait) = landed else {
             return;
         };
@@ -228,7 +234,7 @@ struct LoadResult<'a> {
     from_store: bool,
 }
 
-/// Queries the shared store, then the source. `right` is set before the source is called, so that a lease is released
+/// Queries the shared store, then the source. `right` is set as soon as a lease is granted, so that it is released
 /// however the fetch ends.
 async fn load<'a, S: TokenSource + 'static>(
     shared: &'a Shared<S>,
@@ -244,9 +250,8 @@ async fn load<'a, S: TokenSource + 'static>(
     let before = before.filter(|token| is_live(token, shared.clock.now()));
     let fitness = |token: &AccessToken| fitness(shared, slot, request, before.as_ref(), token);
     let context = shared.context();
-    let found = store.find(request, &fitness, context).await;
-    *right = found.right;
-    if let Some(token) = found.token {
+    let found = store.find(request, &fitness, right, context).await;
+    if let Some(token) = found {
         count(&shared.counters.store_hits);
         return LoadResult {
             result: Ok(token),

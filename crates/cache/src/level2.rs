@@ -55,13 +55,6 @@ enum LookupResult {
     Refused(u64),
 }
 
-/// The result of querying the store.
-pub(crate) struct StoreResult {
-    /// `None` if the source must be called.
-    pub(crate) token: Option<AccessToken>,
-    pub(crate) right: Right,
-}
-
 /// The right to put a fetched token.
 pub(crate) enum Right {
     /// Under this lease, which must be released.
@@ -101,13 +94,16 @@ impl SecondLevel {
         }
     }
 
-    /// Returns a token that is judged good, or the right to fetch one. Waits while another process fetches.
+    /// Returns a token that is judged good, or `None` if the source must be called. Waits while another process fetches.
+    ///
+    /// Sets `right` as soon as a lease is granted, so that it is released even if this is cancelled.
     pub(crate) async fn find(
         &self,
         request: &TokenRequest,
         fitness: FitnessCheck<'_>,
+        right: &mut Right,
         context: Context<'_>,
-    ) -> StoreResult {
+    ) -> Option<AccessToken> {
         let key = self.key(request);
         let start = Instant::now();
         let mut polls = Polls::new(self.fetch_timeout);
@@ -121,23 +117,25 @@ impl SecondLevel {
                 }
             }
             match self.look(&key, fitness, context).await {
-                Some(LookupResult::Token(token)) => return StoreResult::token(token, Right::None),
+                Some(LookupResult::Token(token)) => return Some(token),
                 Some(_) => {}
-                None => return StoreResult::nothing(Right::None),
+                None => return None,
             }
             let waited = start.elapsed();
             if polls.wants_lease(waited) {
                 let lease = self.store.lease(&key, LEASE_TTL);
                 match self.ask("lease", self.timeout, lease, context).await {
                     Some(LeaseOutcome::Granted(lease)) => {
-                        return self.look_again(&key, lease, fitness, context).await;
+                        *right = Right::Leased(lease);
+                        return self.look_again(&key, fitness, context).await;
                     }
                     Some(LeaseOutcome::Held { fence }) => polls.note_holder(fence, waited),
-                    None => return StoreResult::nothing(Right::None),
+                    None => return None,
                 }
             }
             if polls.is_over(waited) {
-                return StoreResult::nothing(Right::Unleased);
+                *right = Right::Unleased;
+                return None;
             }
             let pause = time::sleep(polls.pause(waited));
             match &mut changed {
@@ -166,22 +164,19 @@ impl SecondLevel {
     async fn look_again(
         &self,
         key: &StoreKey,
-        lease: Lease,
         fitness: FitnessCheck<'_>,
         context: Context<'_>,
-    ) -> StoreResult {
-        let mut token = None;
-        match self.look(key, fitness, context).await {
-            Some(LookupResult::Token(found)) => token = Some(found),
+    ) -> Option<AccessToken> {
+        match self.look(key, fitness, context).await? {
+            LookupResult::Token(found) => Some(found),
             // No other process should take it over while its replacement is fetched.
-            Some(LookupResult::Refused(fence)) => {
+            LookupResult::Refused(fence) => {
                 let remove = self.store.remove(key, fence);
                 self.ask("remove", self.timeout, remove, context).await;
+                None
             }
-            _ => {}
+            LookupResult::Nothing => None,
         }
-        let right = Right::Leased(lease);
-        StoreResult { token, right }
     }
 
     /// Returns the result of a look-up; `None` if the store is unavailable.
@@ -394,17 +389,6 @@ impl SecondLevel {
                 None
             }
         }
-    }
-}
-
-impl StoreResult {
-    fn token(token: AccessToken, right: Right) -> Self {
-        let token = Some(token);
-        Self { token, right }
-    }
-
-    pub(crate) fn nothing(right: Right) -> Self {
-        Self { token: None, right }
     }
 }
 

@@ -16,6 +16,7 @@ mod model;
 mod observers;
 mod panics;
 mod proven;
+mod races;
 mod renewal;
 mod runtimes;
 mod spans;
