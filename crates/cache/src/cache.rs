@@ -301,6 +301,10 @@ impl<S: TokenSource + 'static> TokenSource for CachedTokenSource<S> {
     fn credential_epoch(&self) -> u64 {
         self.shared.epoch()
     }
+
+    async fn credential_digest(&self) -> Option<[u8; 32]> {
+        self.shared.credential_digest().await
+    }
 }
 
 impl<S> fmt::Debug for CachedTokenSource<S> {

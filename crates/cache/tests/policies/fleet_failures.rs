@@ -7,7 +7,7 @@ use hallpass_core::{ErrorKind, TokenError, TokenRequest, TokenSource as _};
 use tokio::time::{Instant, advance};
 
 use crate::{
-    distant::{Distant, MILLISECOND, process},
+    distant::{Distant, MILLISECOND, NAMESPACE, process},
     support::{Answer, HOUR, MINUTE, Mint, SECOND, key, name},
 };
 
@@ -127,4 +127,17 @@ async fn without_a_digest_no_failure_is_shared() {
         assert_eq!(mint.calls(), calls);
     }
     assert_eq!(store.asked("put"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_around_a_cache_shares_a_refusal() {
+    let mint = Mint::new([refused()]).digest(1);
+    let store = Distant::new(&mint);
+    for _ in 0..2 {
+        let outer = CachedTokenSource::builder(mint.cached()).clock(mint.clock());
+        let outer = outer.store(store.clone(), NAMESPACE).build();
+        outer.token(&TokenRequest::new()).await.unwrap_err();
+        outer.shutdown().await;
+    }
+    assert_eq!(mint.calls(), 1);
 }
