@@ -38,6 +38,7 @@ mod rotation;
 mod secrets;
 mod server_text;
 mod shared;
+mod shared_refusals;
 mod shared_tokens;
 mod support;
 mod tls;

@@ -40,22 +40,24 @@ impl LazySource {
             built: OnceLock::new(),
         }
     }
+
+    /// Returns the source, built by the first call.
+    fn source(&self) -> Result<&dyn TokenSource, TokenError> {
+        if let Some(built) = self.built.get() {
+            return Ok(built);
+        }
+        let retry = Retry::new().deadline(self.settings.call_deadline());
+        let built = build_source(&self.settings, retry)
+            .map_err(|failure| TokenError::configuration(failure.to_string()))?;
+        // Another call may have been first; both sources are equivalent.
+        Ok(self.built.get_or_init(|| built))
+    }
 }
 
 #[async_trait]
 impl TokenSource for LazySource {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
-        if self.built.get().is_none() {
-            let retry = Retry::new().deadline(self.settings.call_deadline());
-            let built = build_source(&self.settings, retry)
-                .map_err(|failure| TokenError::configuration(failure.to_string()))?;
-            // Another call may have been first; both sources are equivalent.
-            let _ = self.built.set(built);
-        }
-        match self.built.get() {
-            Some(source) => source.token(request).await,
-            None => Err(TokenError::configuration("the token source was not built")),
-        }
+        self.source()?.token(request).await
     }
 
     fn invalidate(&self, token: &AccessToken) {
@@ -75,6 +77,10 @@ impl TokenSource for LazySource {
 
     fn credential_epoch(&self) -> u64 {
         self.built.get().map_or(0, TokenSource::credential_epoch)
+    }
+
+    async fn credential_digest(&self) -> Option<[u8; 32]> {
+        self.source().ok()?.credential_digest().await
     }
 }
 

@@ -77,8 +77,10 @@ pub trait TokenSource: Send + Sync {
     /// A cache with a shared store records by it which credentials the server refused, or for which it asked to wait, so
     /// that a wrong secret is sent once and not once for each process. A source that keeps the default, `None`, shares no
     /// failures.
-    /// It is called before a fetch, and may read the secret, as [`token`](Self::token) does. From the digest nobody can
-    /// compute the credentials, unless they are guessable.
+    ///
+    /// It covers all that a refusal may concern: the credentials, the method by which they are presented, and the inputs
+    /// of the grant. It is called before a fetch, and may read the secret, as [`token`](Self::token) does. A digest of a
+    /// weak secret allows to guess it, so stores encrypt it.
     async fn credential_digest(&self) -> Option<[u8; 32]> {
         None
     }

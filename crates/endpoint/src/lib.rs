@@ -54,7 +54,7 @@ mod transport;
 pub use authentication::{
     Anonymous, Assertion, AssertionSource, AuthenticationContext, ClientAuthentication,
     ClientSecretBasic, ClientSecretPost, Credentials, MutualTls, PublicClient, SecretAssertion,
-    Strongest,
+    Strongest, credential_digest,
 };
 pub use builder::SourceBuilder;
 pub use error::BuildError;

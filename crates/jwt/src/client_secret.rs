@@ -2,7 +2,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hallpass_core::{SecretSource, TokenError};
-use hallpass_endpoint::{AuthenticationContext, ClientAuthentication, Credentials};
+use hallpass_endpoint::{
+    AuthenticationContext, ClientAuthentication, Credentials, credential_digest,
+};
 
 use crate::{
     AssertionSettings, HmacAlgorithm,
@@ -91,6 +93,19 @@ impl ClientAuthentication for ClientSecretJwt {
 
     fn epoch(&self) -> u64 {
         self.secret.epoch()
+    }
+
+    async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
+        let secret = self.secret.secret().await.ok()?;
+        let [audience, typ] = self.settings.digest_parts();
+        let parts: [&[u8]; 5] = [
+            client_id.as_bytes(),
+            secret.expose().as_bytes(),
+            self.algorithm.name().as_bytes(),
+            audience,
+            typ,
+        ];
+        Some(credential_digest("client_secret_jwt", &parts))
     }
 
     fn refused(&self, credentials: &Credentials) {

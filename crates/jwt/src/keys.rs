@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hallpass_core::{Secret, SecretSource, TokenError};
-use hallpass_endpoint::BuildError;
+use hallpass_endpoint::{BuildError, credential_digest};
 
 use crate::{
     Algorithm, Signer,
@@ -30,6 +30,27 @@ pub(crate) fn rotating<S: Signer + 'static>(
         read: move |text: &str| -> Result<Arc<dyn Signer>, _> { Ok(Arc::new(read(text)?)) },
         last: Mutex::default(),
     })
+}
+
+/// Returns a digest of the current key and its description in the header, with these further parts. `None` if nothing
+/// identifies the key.
+pub(crate) async fn digest(keys: &dyn Keys, method: &str, more: &[&[u8]]) -> Option<[u8; 32]> {
+    let Key { signer, .. } = keys.current().await.ok()?;
+    let public = signer.public_jwk();
+    let key_id = signer.key_id();
+    let thumbprint = signer.certificate_thumbprint();
+    if public.is_none() && key_id.is_none() && thumbprint.is_none() {
+        return None;
+    }
+    let public = public.unwrap_or_default();
+    let thumbprint = thumbprint.unwrap_or_default();
+    let key: [&[u8]; 4] = [
+        signer.algorithm().name().as_bytes(),
+        public.as_bytes(),
+        key_id.unwrap_or_default().as_bytes(),
+        &thumbprint,
+    ];
+    Some(credential_digest(method, &[&key, more].concat()))
 }
 
 /// Signs with the current key. Also returns the secret that the key was read from.

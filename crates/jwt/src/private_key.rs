@@ -103,6 +103,12 @@ impl ClientAuthentication for PrivateKeyJwt {
         self.keys.epoch()
     }
 
+    async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
+        let [audience, typ] = self.settings.digest_parts();
+        let more = [client_id.as_bytes(), audience, typ];
+        keys::digest(&*self.keys, "private_key_jwt", &more).await
+    }
+
     fn refused(&self, credentials: &Credentials) {
         if let Some(secret) = credentials.secret() {
             self.keys.refused(secret);

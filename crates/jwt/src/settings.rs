@@ -112,6 +112,17 @@ impl AssertionSettings {
         self
     }
 
+    /// Returns the settings that a server may refuse, for a digest of the credentials.
+    pub(crate) fn digest_parts(&self) -> [&[u8]; 2] {
+        let audience = match &self.audience {
+            Audience::Issuer(issuer) => issuer,
+            // Not valid as issuers.
+            Audience::Discovered => "the discovered issuer",
+            Audience::TokenEndpoint => "the token endpoint",
+        };
+        [audience.as_bytes(), self.typ.as_bytes()]
+    }
+
     /// Sets the clock, for tests.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {

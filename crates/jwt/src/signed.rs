@@ -162,6 +162,22 @@ impl AssertionSource for SignedAssertion {
         self.keys.epoch()
     }
 
+    async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
+        let [audience, typ] = self.settings.digest_parts();
+        let issuer = self.issuer.as_deref().unwrap_or(client_id);
+        let subject = format!("{:?}, scope: {}", self.subject, self.scope);
+        let claims = serde_json::to_vec(&self.claims).ok()?;
+        let more: [&[u8]; 6] = [
+            client_id.as_bytes(),
+            audience,
+            typ,
+            issuer.as_bytes(),
+            subject.as_bytes(),
+            &claims,
+        ];
+        keys::digest(&*self.keys, "signed assertion", &more).await
+    }
+
     fn refused(&self, assertion: &Assertion) {
         if let Some(secret) = assertion.secret() {
             self.keys.refused(secret);

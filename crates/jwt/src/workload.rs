@@ -6,7 +6,9 @@ use std::{
 use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hallpass_core::{Clock, SecretSource, SystemClock, TokenError};
-use hallpass_endpoint::{AuthenticationContext, ClientAuthentication, Credentials};
+use hallpass_endpoint::{
+    AuthenticationContext, ClientAuthentication, Credentials, credential_digest,
+};
 use serde::Deserialize;
 
 use crate::assertion::parameters;
@@ -94,6 +96,13 @@ impl ClientAuthentication for WorkloadIdentity {
 
     fn epoch(&self) -> u64 {
         self.source.epoch()
+    }
+
+    async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
+        let secret = self.source.secret().await.ok()?;
+        let client_id = if self.send_client_id { client_id } else { "" };
+        let parts = [client_id.as_bytes(), secret.expose().as_bytes()];
+        Some(credential_digest("workload identity", &parts))
     }
 
     fn refused(&self, credentials: &Credentials) {

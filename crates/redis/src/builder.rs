@@ -81,7 +81,8 @@ impl RedisTokenStoreBuilder {
         self
     }
 
-    /// Stores tokens without encryption: everyone who can read Redis, its backups or its replication can use them.
+    /// Stores tokens without encryption: everyone who can read Redis, its backups or its replication can use them, and
+    /// can guess a weak client secret by the digest that is stored after a refusal.
     pub fn danger_store_in_clear(mut self) -> Self {
         self.in_clear = true;
         self

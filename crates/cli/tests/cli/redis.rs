@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     redis_server::RedisServer,
-    support::{User, default_profile, server, shown, stderr, stdout},
+    support::{ID, SECRET, User, default_profile, server, shown, stderr, stdout},
 };
 
 const KEY: &str = "a2V5IG9uZSBrZXkgb25lIGtleSBvbmUga2V5IG9uZSA=";
@@ -102,6 +102,26 @@ async fn two_hosts_with_one_redis_send_one_request() {
     assert_eq!(one.prints("token"), renewed);
     assert_ne!(one.prints("token --no-cache"), renewed);
     assert_eq!(server.token_request_count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_secret_is_sent_once_by_all_hosts() {
+    let Some(redis) = RedisServer::start(&[]) else {
+        return;
+    };
+    let server = server().await;
+    server.rotate_secret(ID, "CANARY-rotated");
+    let hosts = [(); 3].map(|()| Host::of(&server, &redis));
+    for host in &hosts {
+        let run = host.hallpass("token").assert().code(4).stdout("");
+        leak::assert_clean(&shown(&run), SECRET);
+    }
+    assert_eq!(server.token_request_count(), 1);
+    // A host with the new secret does not wait.
+    let mut rotated = hosts[0].hallpass("token");
+    rotated.env("CLIENT_SECRET", "CANARY-rotated");
+    rotated.assert().success();
+    assert_eq!(server.token_request_count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use async_trait::async_trait;
 use hallpass_core::{Hint, Secret, SecretSource, TokenError, TokenRequest};
 
-use super::{context::AuthenticationContext, provenance::Provenance};
+use super::{context::AuthenticationContext, digest::credential_digest, provenance::Provenance};
 
 /// The source of the assertion for the [JWT bearer grant](crate::JwtBearer): an extension point.
 ///
@@ -56,6 +56,14 @@ pub trait AssertionSource: Send + Sync + fmt::Debug {
         0
     }
 
+    /// Returns a digest of the inputs of the assertions, such as the public key and the claims that do not differ
+    /// between two attempts: the same in each process that has them, and another one after a rotation. See
+    /// [`ClientAuthentication::digest`](crate::ClientAuthentication::digest).
+    async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
+        let _ = client_id;
+        None
+    }
+
     /// Reports that the server refused this assertion: drop it, or its key, from any cache.
     ///
     /// The caller then asks for another one, and retries once if an assertion that was [read](Assertion::read) differs,
@@ -81,6 +89,10 @@ macro_rules! forward {
 
             fn epoch(&self) -> u64 {
                 (**self).epoch()
+            }
+
+            async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
+                (**self).digest(client_id).await
             }
 
             fn refused(&self, assertion: &Assertion) {
@@ -123,6 +135,12 @@ impl<S: SecretSource> AssertionSource for SecretAssertion<S> {
 
     fn epoch(&self) -> u64 {
         self.0.epoch()
+    }
+
+    async fn digest(&self, _: &str) -> Option<[u8; 32]> {
+        let secret = self.0.secret().await.ok()?;
+        let assertion = secret.expose().as_bytes();
+        Some(credential_digest("assertion", &[assertion]))
     }
 
     fn refused(&self, assertion: &Assertion) {

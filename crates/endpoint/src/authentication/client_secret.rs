@@ -7,11 +7,11 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hallpass_core::{SecretSource, TokenError};
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::{
-    context::AuthenticationContext, credentials::Credentials, method::ClientAuthentication,
+    context::AuthenticationContext, credentials::Credentials, digest::credential_digest,
+    method::ClientAuthentication,
 };
 use crate::hints;
 
@@ -99,7 +99,11 @@ impl ClientAuthentication for ClientSecretBasic {
     }
 
     async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
-        digest(&*self.secret, client_id).await
+        let method = match self.encoding {
+            BasicEncoding::Form => "client_secret_basic",
+            BasicEncoding::Raw => "client_secret_basic, raw",
+        };
+        digest(method, client_id, &*self.secret).await
     }
 
     fn refused(&self, credentials: &Credentials) {
@@ -146,7 +150,7 @@ impl ClientAuthentication for ClientSecretPost {
     }
 
     async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
-        digest(&*self.secret, client_id).await
+        digest("client_secret_post", client_id, &*self.secret).await
     }
 
     fn refused(&self, credentials: &Credentials) {
@@ -154,16 +158,10 @@ impl ClientAuthentication for ClientSecretPost {
     }
 }
 
-/// Returns a digest of the secret that is bound to the client, so that equal secrets of two clients differ.
-async fn digest(secret: &dyn SecretSource, client_id: &str) -> Option<[u8; 32]> {
+async fn digest(method: &str, client_id: &str, secret: &dyn SecretSource) -> Option<[u8; 32]> {
     let secret = secret.secret().await.ok()?;
-    let mut digest = Sha256::new();
-    digest.update(b"hallpass client secret\0");
-    // Length-prefixed, so that no two inputs collide.
-    digest.update((client_id.len() as u64).to_be_bytes());
-    digest.update(client_id);
-    digest.update(secret.expose());
-    Some(digest.finalize().into())
+    let parts = [client_id.as_bytes(), secret.expose().as_bytes()];
+    Some(credential_digest(method, &parts))
 }
 
 fn forget(source: &dyn SecretSource, refused: &Credentials) {

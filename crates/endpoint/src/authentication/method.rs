@@ -44,8 +44,12 @@ pub trait ClientAuthentication: Send + Sync + fmt::Debug {
         0
     }
 
-    /// Returns a digest of the credentials, the same in each process that has them; see
-    /// [`TokenSource::credential_digest`](hallpass_core::TokenSource::credential_digest).
+    /// Returns a digest of the credentials, the same in each process that has them, and another one after a rotation;
+    /// see [`TokenSource::credential_digest`](hallpass_core::TokenSource::credential_digest).
+    ///
+    /// It covers all that a refusal may concern: the method, its settings and the credential itself, but nothing that
+    /// differs between two attempts. [`credential_digest`](crate::credential_digest) computes one. With the default,
+    /// `None`, processes do not share refusals.
     async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
         let _ = client_id;
         None

@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use hallpass_core::{Clock, Hint, Secret, SecretSource, SystemClock, TokenError};
 
 use super::{
-    context::AuthenticationContext, credentials::Credentials, method::ClientAuthentication,
+    context::AuthenticationContext, credentials::Credentials, digest::credential_digest,
+    method::ClientAuthentication,
 };
 use crate::{
     hints,
@@ -164,6 +165,14 @@ impl MutualTls {
         identity.map_err(|fault| self.unusable(&fault))
     }
 
+    fn method_name(&self) -> &'static str {
+        if self.self_signed {
+            "self_signed_tls_client_auth"
+        } else {
+            "tls_client_auth"
+        }
+    }
+
     fn unusable(&self, fault: &InvalidIdentity) -> TokenError {
         let known = self.pair.last().current.is_some();
         let message = format!("the client certificate cannot be used: {}", fault.text());
@@ -208,11 +217,7 @@ impl ClientAuthentication for MutualTls {
     }
 
     fn method(&self) -> Option<&'static str> {
-        Some(if self.self_signed {
-            "self_signed_tls_client_auth"
-        } else {
-            "tls_client_auth"
-        })
+        Some(self.method_name())
     }
 
     fn epoch(&self) -> u64 {
@@ -220,6 +225,12 @@ impl ClientAuthentication for MutualTls {
         let key = pair.key.as_ref().map_or(0, SecretSource::epoch);
         let sources = pair.certificate.epoch().wrapping_add(key);
         sources.wrapping_add(pair.last().epoch)
+    }
+
+    async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
+        let identity = self.identity().await.ok()?;
+        let parts = [client_id.as_bytes(), identity.expose_pem().as_bytes()];
+        Some(credential_digest(self.method_name(), &parts))
     }
 
     fn refused(&self, credentials: &Credentials) {

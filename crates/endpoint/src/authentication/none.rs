@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use hallpass_core::TokenError;
 
 use super::{
-    context::AuthenticationContext, credentials::Credentials, method::ClientAuthentication,
+    context::AuthenticationContext, credentials::Credentials, digest::credential_digest,
+    method::ClientAuthentication,
 };
 use crate::hints;
 
@@ -39,6 +40,11 @@ impl ClientAuthentication for Anonymous {
     async fn credentials(&self, _: &AuthenticationContext<'_>) -> Result<Credentials, TokenError> {
         let none: [(&str, &str); 0] = [];
         Ok(Credentials::parameters(none).refusal_hint(hints::ANONYMOUS))
+    }
+
+    /// The grant's input is the only credential.
+    async fn digest(&self, _: &str) -> Option<[u8; 32]> {
+        Some(credential_digest("anonymous", &[]))
     }
 }
 

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use hallpass_core::{TextFilter, TokenError};
 
 use super::{
-    context::AuthenticationContext, credentials::Credentials, method::ClientAuthentication,
+    context::AuthenticationContext, credentials::Credentials, digest::credential_digest,
+    method::ClientAuthentication,
 };
 use crate::Metadata;
 
@@ -157,7 +158,16 @@ impl ClientAuthentication for Strongest {
     }
 
     async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
-        self.current()?.digest(client_id).await
+        // Which method is used is not known before the first request: a change of any of them is a change.
+        let mut digests = Vec::new();
+        for offer in &*self.offers {
+            match offer.digest(client_id).await {
+                Some(digest) => digests.push(digest),
+                None => return self.current()?.digest(client_id).await,
+            }
+        }
+        let parts: Vec<&[u8]> = digests.iter().map(<[u8; 32]>::as_slice).collect();
+        Some(credential_digest("strongest", &parts))
     }
 
     fn method(&self) -> Option<&'static str> {
@@ -306,6 +316,30 @@ mod tests {
         assert_eq!(counts(), [1, 0]);
         how.refused(&other);
         assert_eq!(counts(), [1, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_digest_follows_each_method_before_a_choice() {
+        let secret = |text: &str| Secret::new(text).unwrap();
+        let how = |basic: &str, post: &str| {
+            let basic = ClientSecretBasic::new(secret(basic));
+            Strongest::new(ClientSecretPost::new(secret(post))).or(basic)
+        };
+        let (one, other) = (how("a", "b"), how("a", "b"));
+        let digest = one.digest("id").await;
+        assert!(digest.is_some());
+        chosen(&one, None).await.unwrap();
+        assert_eq!(one.digest("id").await, digest);
+        assert_eq!(other.digest("id").await, digest);
+        for changed in [how("c", "b"), how("a", "c"), how("b", "a")] {
+            assert_ne!(changed.digest("id").await, digest);
+        }
+        // Of a method without a digest, nothing is known before the choice.
+        let some = how("a", "b").or(PublicClient::new());
+        assert_eq!(some.digest("id").await, None);
+        chosen(&some, None).await.unwrap();
+        let basic = ClientSecretBasic::new(secret("a"));
+        assert_eq!(some.digest("id").await, basic.digest("id").await);
     }
 
     #[tokio::test]

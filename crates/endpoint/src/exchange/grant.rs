@@ -17,9 +17,6 @@ pub trait Grant: Send + Sync + fmt::Debug {
     /// The wording of errors about its requests.
     const WORDING: Wording;
 
-    /// True if a refusal of the credentials can only concern the client's own, and not an input of the grant.
-    const IS_OF_THE_CLIENT: bool = false;
-
     /// Creates the form of one attempt, without the client's credentials.
     async fn form(
         &self,
@@ -31,6 +28,10 @@ pub trait Grant: Send + Sync + fmt::Debug {
     fn epoch(&self) -> u64 {
         0
     }
+
+    /// Returns a digest of each input, which a refusal may concern as well as the client's credentials; `None` if one
+    /// has no digest.
+    async fn digests(&self, client_id: &str) -> Option<Vec<[u8; 32]>>;
 
     /// Reports that the server refused the inputs of the form.
     fn refused(&self, form: &Form) {

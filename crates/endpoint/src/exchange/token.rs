@@ -13,7 +13,7 @@ use super::{
     request::{Reply, ServerRequest},
 };
 use crate::{
-    AuthenticationContext, hints,
+    AuthenticationContext, credential_digest, hints,
     response::{
         refusal::ServerMessage,
         token::{self, Granted, ResponseRules},
@@ -63,12 +63,14 @@ impl<G: Grant> TokenClient<G> {
         self.server.epoch().wrapping_add(self.grant.epoch())
     }
 
-    /// Returns a digest of the client's credentials, if nothing else can be refused like them.
+    /// Returns a digest of all that a refusal may concern: the client's credentials and the grant's inputs.
     pub(crate) async fn digest(&self) -> Option<[u8; 32]> {
-        if !G::IS_OF_THE_CLIENT {
-            return None;
-        }
-        self.server.digest().await
+        let client = self.server.digest().await?;
+        let inputs = self.grant.digests(&self.server.client_id).await?;
+        let all = [client].into_iter().chain(inputs);
+        let all: Vec<_> = all.collect();
+        let parts: Vec<&[u8]> = all.iter().map(<[u8; 32]>::as_slice).collect();
+        Some(credential_digest(G::WORDING.grant, &parts))
     }
 
     fn check_scopes(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {

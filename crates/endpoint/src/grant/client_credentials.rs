@@ -61,7 +61,6 @@ pub struct ClientCredentialsGrant;
 #[async_trait]
 impl Grant for ClientCredentialsGrant {
     const WORDING: Wording = Wording::of_the_client(TOKEN_ENDPOINT, "client_credentials");
-    const IS_OF_THE_CLIENT: bool = true;
 
     async fn form(
         &self,
@@ -73,6 +72,10 @@ impl Grant for ClientCredentialsGrant {
             encoding::token_request(&pairs, request),
             Vec::new(),
         ))
+    }
+
+    async fn digests(&self, _: &str) -> Option<Vec<[u8; 32]>> {
+        Some(Vec::new())
     }
 }
 

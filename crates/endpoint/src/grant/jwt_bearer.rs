@@ -95,6 +95,10 @@ impl Grant for JwtBearerGrant {
         self.0.epoch()
     }
 
+    async fn digests(&self, client_id: &str) -> Option<Vec<[u8; 32]>> {
+        Some(vec![self.0.digest(client_id).await?])
+    }
+
     fn refused(&self, form: &Form) {
         for assertion in form.assertions() {
             self.0.refused(assertion);

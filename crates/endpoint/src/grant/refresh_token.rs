@@ -12,7 +12,8 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use crate::{
-    AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder, encoding,
+    AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder, credential_digest,
+    encoding,
     exchange::{
         form::{Form, Input},
         grant::Grant,
@@ -153,6 +154,10 @@ impl TokenSource for RefreshToken {
     fn credential_epoch(&self) -> u64 {
         self.0.epoch()
     }
+
+    async fn credential_digest(&self) -> Option<[u8; 32]> {
+        self.0.digest().await
+    }
 }
 
 impl fmt::Debug for RefreshToken {
@@ -186,20 +191,16 @@ struct Unsaved {
 }
 
 impl RefreshTokenGrant {
-    /// Returns the current refresh token.
-    async fn current(&self) -> Result<Secret, TokenError> {
+    /// Returns the current refresh token, and true if it is not in the store yet.
+    async fn current(&self) -> Result<(Secret, bool), TokenError> {
         let Some(Unsaved { new, stored }) = self.unsaved().clone() else {
-            return Ok(self.store.secret().await?);
+            return Ok((self.store.secret().await?, false));
         };
-        if let Ok(now) = self.store.secret().await
-            && !now.matches(&stored)
-        {
+        Ok(match self.store.secret().await {
             // The store was changed since, perhaps after a new sign-in: the unsaved token is older.
-            *self.unsaved() = None;
-            return Ok(now);
-        }
-        self.save(&new).await;
-        Ok(new)
+            Ok(now) if !now.matches(&stored) => (now, false),
+            _ => (new, true),
+        })
     }
 
     /// Saves a new refresh token: in memory first, so that no failure of the store loses it.
@@ -258,7 +259,12 @@ impl Grant for RefreshTokenGrant {
         request: &TokenRequest,
         _: &AuthenticationContext<'_>,
     ) -> Result<Form, TokenError> {
-        let secret = self.current().await?;
+        let (secret, is_unsaved) = self.current().await?;
+        if is_unsaved {
+            self.save(&secret).await;
+        } else {
+            *self.unsaved() = None;
+        }
         let pairs = [
             ("grant_type", Self::WORDING.grant),
             ("refresh_token", secret.expose()),
@@ -269,6 +275,12 @@ impl Grant for RefreshTokenGrant {
 
     fn epoch(&self) -> u64 {
         self.store.epoch()
+    }
+
+    async fn digests(&self, _: &str) -> Option<Vec<[u8; 32]>> {
+        let (current, _) = self.current().await.ok()?;
+        let current = current.expose().as_bytes();
+        Some(vec![credential_digest("refresh_token", &[current])])
     }
 
     fn refused(&self, form: &Form) {

@@ -2,7 +2,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use hallpass_core::{SecretSource, Timestamp, TokenError, TokenRequest, TokenSource};
 
-use crate::{BuildError, exchange::form::Input};
+use crate::{BuildError, credential_digest, exchange::form::Input};
 
 /// A token type identifier of token exchange (RFC 8693 section 3): a URI.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -145,6 +145,18 @@ impl SecurityToken {
         }
     }
 
+    /// Returns a digest of the token, or of the credentials by which it is obtained.
+    pub(crate) async fn digest(&self) -> Option<[u8; 32]> {
+        let digest = match &self.origin {
+            Origin::Secret(source) => {
+                let secret = source.secret().await.ok()?;
+                credential_digest("token", &[secret.expose().as_bytes()])
+            }
+            Origin::Source(source, _) => source.credential_digest().await?,
+        };
+        Some(credential_digest(self.type_uri(), &[&digest]))
+    }
+
     pub(crate) fn refused(&self, input: &Input) {
         match (&self.origin, input) {
             (Origin::Secret(source), Input::Secret(secret)) => source.refused(secret),
@@ -163,5 +175,48 @@ impl fmt::Debug for SecurityToken {
             Origin::Secret(source) => shown.field("source", source).finish(),
             Origin::Source(_, request) => shown.field("request", request).finish_non_exhaustive(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hallpass_core::{AccessToken, Secret, async_trait};
+
+    use super::*;
+
+    /// A source with a digest of its credentials, or with none.
+    struct Digest(Option<[u8; 32]>);
+
+    #[async_trait]
+    impl TokenSource for Digest {
+        async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+            Err(TokenError::unavailable("not asked"))
+        }
+
+        async fn credential_digest(&self) -> Option<[u8; 32]> {
+            self.0
+        }
+    }
+
+    #[tokio::test]
+    async fn a_digest_follows_the_token_or_its_sources_credentials() {
+        let read =
+            |text: &str| SecurityToken::from_secret(Secret::new(text).unwrap(), TokenTypeUri::JWT);
+        let of = |digest| SecurityToken::from_source(Digest(digest));
+        let digests = [
+            read("one").digest().await,
+            read("other").digest().await,
+            read("one")
+                .token_type(TokenTypeUri::ID_TOKEN)
+                .digest()
+                .await,
+            of(Some([1; 32])).digest().await,
+            of(Some([2; 32])).digest().await,
+        ];
+        for (at, digest) in digests.iter().enumerate() {
+            assert!(digest.is_some() && !digests[..at].contains(digest), "{at}");
+        }
+        assert_eq!(read("one").digest().await, digests[0]);
+        assert_eq!(of(None).digest().await, None);
     }
 }

@@ -152,6 +152,14 @@ impl Grant for TokenExchangeGrant {
         epochs.fold(0, u64::wrapping_add)
     }
 
+    async fn digests(&self, _: &str) -> Option<Vec<[u8; 32]>> {
+        let mut digests = Vec::new();
+        for party in self.parties() {
+            digests.push(party.digest().await?);
+        }
+        Some(digests)
+    }
+
     /// Reports the refusal to both, as the server does not say which one it refused.
     fn refused(&self, form: &Form) {
         for (party, input) in self.parties().zip(&form.inputs) {

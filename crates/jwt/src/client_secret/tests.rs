@@ -83,3 +83,17 @@ async fn a_rotated_secret_is_used_from_the_next_attempt() {
     assert!(!after.secret().unwrap().matches(before.secret().unwrap()));
     assert_eq!(how.epoch(), 1);
 }
+
+#[tokio::test]
+async fn a_digest_follows_the_secret_and_the_algorithm() {
+    let text = RotatingSecret::new(SECRET);
+    let how = signing(text.clone(), HmacAlgorithm::Hs256);
+    let digest = how.digest(ID).await;
+    assert!(digest.is_some());
+    let other = signing(text.clone(), HmacAlgorithm::Hs384);
+    assert_ne!(other.digest(ID).await, digest);
+    text.rotate("CANARY-another-of-more-than-32-bytes");
+    assert_ne!(how.digest(ID).await, digest);
+    text.rotate(SECRET);
+    assert_eq!(how.digest(ID).await, digest);
+}

@@ -216,3 +216,52 @@ async fn debug_and_errors_show_no_key_and_no_assertion() {
         assert!(leak::find(assertion, signature).is_some());
     }
 }
+
+/// A signer that names nothing of its key.
+#[derive(Debug)]
+struct Nameless;
+
+#[async_trait]
+impl Signer for Nameless {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::Es256
+    }
+
+    async fn sign(&self, _: &[u8]) -> Result<Vec<u8>, TokenError> {
+        Ok(vec![7; 64])
+    }
+}
+
+#[tokio::test]
+async fn a_digest_follows_the_key_and_the_settings() {
+    let digest = async |how: PrivateKeyJwt| how.digest(ID).await;
+    let with = |key: SigningKey| PrivateKeyJwt::new(settings(), key);
+    let rsa = || SigningKey::from_pem(sample!("rsa.pem")).unwrap();
+    let digests = [
+        digest(with(key())).await,
+        digest(with(key().with_key_id("k1"))).await,
+        digest(with(rsa())).await,
+        digest(with(rsa().with_algorithm(Algorithm::Ps256).unwrap())).await,
+        digest(PrivateKeyJwt::new(settings().plain_type(), key())).await,
+        digest(PrivateKeyJwt::new(
+            AssertionSettings::new("https://other.example").unwrap(),
+            key(),
+        ))
+        .await,
+        digest(PrivateKeyJwt::new(settings(), Foreign(Ok(64)))).await,
+        with(key()).digest("other client").await,
+    ];
+    for (at, digest) in digests.iter().enumerate() {
+        assert!(digest.is_some() && !digests[..at].contains(digest), "{at}");
+    }
+    let text = RotatingSecret::new(sample!("ec-256.pem"));
+    let read = |text: &str| SigningKey::from_pem(text);
+    let rotating = PrivateKeyJwt::from_source(settings(), text.clone(), read);
+    // In another process, from another source.
+    assert_eq!(rotating.digest(ID).await, digests[0]);
+    text.rotate(sample!("rsa.pem"));
+    assert_eq!(rotating.digest(ID).await, digests[2]);
+    text.rotate("no key");
+    assert_eq!(rotating.digest(ID).await, None);
+    assert_eq!(digest(PrivateKeyJwt::new(settings(), Nameless)).await, None);
+}

@@ -127,3 +127,22 @@ async fn debug_shows_no_key() {
     assert!(leak::find(PEM, line).is_some());
     leak::assert_clean(&shown, line);
 }
+
+#[tokio::test]
+async fn a_digest_follows_the_key_and_the_claims() {
+    let plain = || SignedAssertion::new(settings(), key());
+    let digests = [
+        plain().digest(ID).await,
+        plain().subject("jane").digest(ID).await,
+        plain().without_subject().digest(ID).await,
+        plain().issuer("house").digest(ID).await,
+        plain().with_scope_claim().digest(ID).await,
+        plain().claim("tenant", "t1").unwrap().digest(ID).await,
+        plain().digest("other client").await,
+    ];
+    for (at, digest) in digests.iter().enumerate() {
+        assert!(digest.is_some() && !digests[..at].contains(digest), "{at}");
+    }
+    let shared: std::sync::Arc<dyn AssertionSource> = std::sync::Arc::new(plain());
+    assert_eq!(shared.digest(ID).await, digests[0]);
+}

@@ -103,3 +103,18 @@ proptest! {
         let _ = expired(&jwt, UNIX_EPOCH);
     }
 }
+
+#[tokio::test]
+async fn a_digest_follows_the_assertion() {
+    let text = hallpass_testkit::RotatingSecret::new("e30.e30.b25l");
+    let how = WorkloadIdentity::new(text.clone());
+    let digest = how.digest("orders").await;
+    assert!(digest.is_some());
+    assert_ne!(how.digest("billing").await, digest);
+    assert_ne!(
+        how.clone().without_client_id().digest("orders").await,
+        digest
+    );
+    text.rotate("e30.e30.b3RoZXI");
+    assert_ne!(how.digest("orders").await, digest);
+}

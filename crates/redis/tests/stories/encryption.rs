@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use hallpass_cache::{StoreKey, TokenStore as _};
-use hallpass_core::{TokenRequest, TokenSource as _};
+use hallpass_cache::{CachedTokenSource, StoreKey, TokenStore as _};
+use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource, async_trait};
 use hallpass_testkit::leak::Capture;
 
 use crate::{redis_server::RedisServer, support::*};
@@ -91,4 +91,47 @@ async fn a_store_in_clear_ignores_encrypted_entries_and_vice_versa() {
     let found = clear.look_up(&key("two")).await.unwrap().unwrap();
     assert_eq!(found.bytes(), b"entry");
     assert!(encrypted.look_up(&key("two")).await.unwrap().is_none());
+}
+
+/// A source whose credentials are refused.
+struct Refused;
+
+/// The digest of its credentials, from which a weak secret could be guessed.
+const DIGEST: [u8; 32] = *b"CANARY-digest-of-the-credentials";
+
+#[async_trait]
+impl TokenSource for Refused {
+    async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+        Err(TokenError::credentials_refused("CANARY-message"))
+    }
+
+    async fn credential_digest(&self) -> Option<[u8; 32]> {
+        Some(DIGEST)
+    }
+}
+
+#[tokio::test]
+async fn a_shared_refusal_hides_the_digest_of_the_credentials() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let mut admin = Admin::new(&server).await;
+    let clear = hallpass_redis::RedisTokenStore::builder(server.text("url"));
+    let clear = clear.danger_store_in_clear().build().unwrap();
+    let digest = format!("{DIGEST:?}").replace(' ', "");
+    for (store, is_shown) in [(store(&server), false), (clear, true)] {
+        let () = admin.run("FLUSHALL").await;
+        let cache = CachedTokenSource::builder(Refused)
+            .store(store, "issuer client")
+            .store_timeout(Duration::from_secs(2))
+            .build();
+        cache.token(&TokenRequest::new()).await.unwrap_err();
+        cache.shutdown().await;
+        let name = admin.name("entry").await;
+        let stored: Vec<u8> = admin.run(&format!("GET {name}")).await;
+        let stored = String::from_utf8_lossy(&stored).into_owned();
+        for canary in [&*digest, "CANARY-message"] {
+            assert_eq!(stored.contains(canary), is_shown, "{canary}");
+        }
+    }
 }

@@ -138,21 +138,27 @@ fn percent_decode(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_digest_differs_with_the_secret_and_the_client() {
+async fn a_digest_differs_with_secret_client_and_encoding() {
     let secret = |text: &str| Secret::new(text).unwrap();
     let basic = ClientSecretBasic::new(secret("CANARY"));
     let digest = basic.digest("client").await;
-    assert!(digest.is_some());
+    let shared = std::sync::Arc::new(basic.clone());
+    assert_eq!(shared.digest("client").await, digest);
+    // The server may accept the secret in another form.
     let post: Box<dyn ClientAuthentication> = Box::new(ClientSecretPost::new(secret("CANARY")));
-    assert_eq!(post.digest("client").await, digest);
-    assert_eq!(
-        std::sync::Arc::new(basic.clone()).digest("client").await,
-        digest
-    );
-    assert_ne!(basic.digest("other client").await, digest);
-    let other = ClientSecretBasic::raw(secret("other"));
-    assert_ne!(other.digest("client").await, digest);
-    let shown = format!("{digest:?}");
-    assert!(!shown.contains("CANARY"));
+    let digests = [
+        digest,
+        post.digest("client").await,
+        ClientSecretBasic::raw(secret("CANARY"))
+            .digest("client")
+            .await,
+        ClientSecretBasic::new(secret("other"))
+            .digest("client")
+            .await,
+        basic.digest("other client").await,
+    ];
+    for (at, digest) in digests.iter().enumerate() {
+        assert!(digest.is_some() && !digests[..at].contains(digest), "{at}");
+    }
     assert!(crate::PublicClient.digest("client").await.is_none());
 }

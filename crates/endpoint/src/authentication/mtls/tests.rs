@@ -274,3 +274,22 @@ async fn debug_shows_neither_key_nor_certificate() {
         leak::assert_clean(&shown, line);
     }
 }
+
+#[tokio::test]
+async fn a_digest_follows_the_certificate_and_its_key() {
+    let (certificate, key) = pair("a", 2999);
+    let text = RotatingSecret::new(&(certificate.clone() + &key));
+    let one = MutualTls::new(text.clone());
+    let secret = |text: &str| Secret::new(text).unwrap();
+    let other = MutualTls::from_pair(secret(&certificate), secret(&key));
+    let digest = one.digest("orders").await;
+    assert!(digest.is_some());
+    assert_eq!(other.digest("orders").await, digest);
+    assert_ne!(other.self_signed().digest("orders").await, digest);
+    assert_ne!(one.digest("billing").await, digest);
+    text.rotate(&joined("a"));
+    let rotated = one.digest("orders").await;
+    assert!(rotated.is_some() && rotated != digest);
+    text.rotate("CANARY");
+    assert_eq!(one.digest("orders").await, None);
+}
