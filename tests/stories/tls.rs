@@ -75,6 +75,8 @@ enum Plan {
     Answer,
     /// Resets the first request's stream with a code, and answers the next.
     Reset(h2::Reason),
+    /// Resets the second request's stream with a code, and answers all others.
+    ResetSecond(h2::Reason),
     /// Answers one request and announces the end of the connection.
     GoAway,
     /// Closes the connection when the first request arrives.
@@ -112,15 +114,16 @@ async fn speak<T>(
 where
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    let mut reset = match plan {
-        Plan::Reset(reason) => Some(reason),
-        _ => None,
-    };
+    let mut requests = 0;
     while let Some(request) = connection.accept().await {
         let (_, mut respond) = request?;
-        if let Some(reason) = reset.take() {
-            respond.send_reset(reason);
-            continue;
+        requests += 1;
+        match (plan, requests) {
+            (Plan::Reset(reason), 1) | (Plan::ResetSecond(reason), 2) => {
+                respond.send_reset(reason);
+                continue;
+            }
+            _ => {}
         }
         if matches!(plan, Plan::Abort) {
             connection.abrupt_shutdown(h2::Reason::NO_ERROR);
@@ -213,6 +216,30 @@ async fn http_2_connections_that_wind_down_cost_no_call() {
             let token = source.token(&TokenRequest::default()).await;
             assert_eq!(token.unwrap().expose(), "t");
         }
+    }
+}
+
+/// The server has read the request, however old the connection is.
+// covers: F-48, F-58
+#[tokio::test]
+async fn a_request_whose_stream_was_reset_is_not_repeated() {
+    let authority = Authority::new("ours");
+    let acceptor = authority.server("localhost", 2999);
+    let retry = Retry::new().min_delay(Duration::from_secs(3_600));
+    for (reason, repeated) in [
+        (h2::Reason::REFUSED_STREAM, true),
+        (h2::Reason::INTERNAL_ERROR, false),
+        (h2::Reason::CANCEL, false),
+    ] {
+        let plans = vec![Plan::ResetSecond(reason)];
+        let (address, _server) = serve(acceptor.clone(), plans).await;
+        let url = format!("https://localhost:{}/token", address.port());
+        let source = source(builder(&url).retry(retry), authority.trusted());
+        let request = TokenRequest::default();
+        source.token(&request).await.unwrap();
+        // A third request would be answered.
+        let second = source.token(&request).await;
+        assert_eq!(second.is_ok(), repeated, "{reason:?}: {second:?}");
     }
 }
 

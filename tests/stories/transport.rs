@@ -143,6 +143,21 @@ async fn a_stale_pooled_connection_is_replaced_once() {
 
 // covers: F-48
 #[tokio::test]
+async fn a_request_with_an_invalid_response_is_not_repeated() {
+    let invalid = Reply::bytes("no HTTP\r\n\r\n").then_close();
+    let server = RawServer::start([raw::json(200, GOOD), invalid, raw::json(200, GOOD)]).await;
+    let source = builder(&server.url("/")).retry(reconnects_only());
+    let source = source.build().unwrap();
+    let request = TokenRequest::default();
+    source.token(&request).await.unwrap();
+    // The connection is a pooled one, but the server has answered.
+    let error = source.token(&request).await.unwrap_err();
+    check(&error, ErrorKind::Unavailable, true, "not valid HTTP");
+    assert_eq!((server.request_count(), server.connection_count()), (2, 1));
+}
+
+// covers: F-48
+#[tokio::test]
 async fn a_new_connection_that_is_lost_is_not_replaced() {
     for lost in [Reply::nothing().then_close(), Reply::nothing().then_reset()] {
         let server = RawServer::always(lost).await;

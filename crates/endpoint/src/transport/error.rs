@@ -45,7 +45,7 @@ impl Setup {
 #[error("the connection was lost before a response arrived")]
 struct ConnectionLost {
     source: reqwest::Error,
-    /// True if the server has probably not processed the request: it was sent on a pooled connection, which the server
+    /// True if the server has probably not processed the request: it was sent on a pooled connection that the server
     /// may have closed while idle, or HTTP/2 reports so (RFC 9113 section 8.7).
     unprocessed: bool,
 }
@@ -103,8 +103,16 @@ pub(crate) fn classify(error: reqwest::Error, setup: &Setup, reused: bool) -> To
     if http2.and_then(h2::Error::reason) == Some(h2::Reason::ENHANCE_YOUR_CALM) {
         return TokenError::unavailable("the server limits the request rate").with_source(error);
     }
+    if is_invalid_http(&error) {
+        return TokenError::unavailable("the server's response is not valid HTTP")
+            .with_source(error);
+    }
     if error.is_request() {
-        let unprocessed = reused || http2.is_some_and(is_unprocessed);
+        // What the server says about the stream takes precedence over the age of the connection.
+        let unprocessed = match http2 {
+            Some(error) if error.is_reset() || error.is_go_away() => is_unprocessed(error),
+            _ => reused,
+        };
         return TokenError::unavailable("the connection was lost before a response arrived")
             .with_source(ConnectionLost {
                 source: error,
@@ -224,6 +232,12 @@ fn is_connection_lost(error: &TokenError) -> bool {
 /// Returns true if the connection broke, and the server has probably not processed the request.
 pub(crate) fn is_unprocessed_request(error: &TokenError) -> bool {
     connection_lost(error).is_some_and(|lost| lost.unprocessed)
+}
+
+/// Returns true if the server responded, and the response cannot be read.
+fn is_invalid_http(error: &reqwest::Error) -> bool {
+    let http = causes(error).find_map(<dyn Error>::downcast_ref::<hyper::Error>);
+    http.is_some_and(hyper::Error::is_parse)
 }
 
 fn http2(error: &reqwest::Error) -> Option<&h2::Error> {
