@@ -11,7 +11,7 @@ use hallpass::{
     jwt::{AssertionSettings, PrivateKeyJwt, SigningKey},
 };
 use hallpass_testkit::{
-    AuthorizationServer, Client, ManualClock,
+    AuthorizationServer, Client,
     leak::Capture,
     raw::{self, RawServer, Reply},
 };
@@ -27,10 +27,10 @@ use crate::{
     support::{CANARY, ID, hasty, secret, static_token},
 };
 
-const OAUTH: &str = "/.well-known/oauth-authorization-server";
+pub(crate) const OAUTH: &str = "/.well-known/oauth-authorization-server";
 
 /// Starts a server that returns this at the location of RFC 8414, and issues tokens.
-async fn server(metadata: impl Fn(&str) -> ResponseTemplate) -> MockServer {
+pub(crate) async fn server(metadata: impl Fn(&str) -> ResponseTemplate) -> MockServer {
     let server = MockServer::start().await;
     let answer = metadata(&server.uri());
     Mock::given(method("GET"))
@@ -47,19 +47,19 @@ async fn server(metadata: impl Fn(&str) -> ResponseTemplate) -> MockServer {
     server
 }
 
-fn document(issuer: &str) -> Value {
+pub(crate) fn document(issuer: &str) -> Value {
     json!({ "issuer": issuer, "token_endpoint": format!("{issuer}/token") })
 }
 
-fn ok(body: Value) -> ResponseTemplate {
+pub(crate) fn ok(body: Value) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(body)
 }
 
-fn discover(issuer: &str) -> Discovery {
+pub(crate) fn discover(issuer: &str) -> Discovery {
     Endpoint::discover(issuer).danger_allow_http_on_loopback()
 }
 
-fn source(endpoint: Endpoint) -> ClientCredentials {
+pub(crate) fn source(endpoint: Endpoint) -> ClientCredentials {
     ClientCredentials::builder(endpoint, ID, ClientSecretBasic::new(secret("s3cr3t")))
         .danger_allow_http_on_loopback()
         .retry(Retry::never())
@@ -67,12 +67,12 @@ fn source(endpoint: Endpoint) -> ClientCredentials {
         .unwrap()
 }
 
-async fn ask(source: &impl TokenSource) -> Result<String, TokenError> {
+pub(crate) async fn ask(source: &impl TokenSource) -> Result<String, TokenError> {
     let token = source.token(&TokenRequest::default()).await?;
     Ok(token.expose().to_owned())
 }
 
-async fn count(server: &MockServer, path: &str) -> usize {
+pub(crate) async fn count(server: &MockServer, path: &str) -> usize {
     let requests = server.received_requests().await.unwrap();
     let here = requests.iter().filter(|request| request.url.path() == path);
     here.count()
@@ -328,41 +328,6 @@ async fn an_endpoint_at_another_host_is_used_and_logged() {
         line.contains("localhost:") && line.contains("127.0.0.1:"),
         "{line}"
     );
-}
-
-// covers: C-57
-#[tokio::test]
-async fn a_document_lives_for_a_while_and_outlives_a_failed_refresh() {
-    let server = server(|issuer| ok(document(issuer))).await;
-    let clock = ManualClock::new();
-    let endpoint = discover(&server.uri())
-        .lifetime(Duration::from_secs(600))
-        .clock(clock.clone())
-        .build()
-        .unwrap();
-    let source = source(endpoint);
-    let read = async |expect| {
-        ask(&source).await.unwrap();
-        assert_eq!(count(&server, OAUTH).await, expect);
-    };
-    read(1).await;
-    clock.advance(Duration::from_secs(599));
-    read(1).await;
-    clock.advance(Duration::from_secs(1));
-    read(2).await;
-
-    server.reset().await;
-    let token = json!({ "access_token": "t0k3n", "token_type": "Bearer", "expires_in": 60 });
-    Mock::given(method("POST"))
-        .respond_with(ok(token))
-        .mount(&server)
-        .await;
-    clock.advance(Duration::from_secs(600));
-    // 404 now: the old document is used, and the next attempt is delayed.
-    read(1).await;
-    read(1).await;
-    clock.advance(Duration::from_secs(60));
-    read(2).await;
 }
 
 // covers: F-75, F-76

@@ -8,6 +8,7 @@ mod building;
 mod cached;
 mod conformance;
 mod discovery;
+mod discovery_refresh;
 mod dpop;
 mod grants;
 mod integrations;

@@ -122,7 +122,7 @@ impl ServerClient {
             .with_host(self.host())
         };
         let addresses = tries
-            .within(self.addresses.addresses(), late_metadata)
+            .within(self.addresses.addresses(tries.left()), late_metadata)
             .await?;
         request.check(&addresses)?;
         let context = AuthenticationContext::at(&self.client_id, &addresses, self.allow_utf8);

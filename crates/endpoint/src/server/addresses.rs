@@ -1,6 +1,9 @@
 //! The addresses of an authorization server: set, or resolved from its metadata.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use hallpass_core::TokenError;
 use url::Url;
@@ -98,11 +101,14 @@ impl AddressSource {
         }))
     }
 
-    /// Returns the current addresses.
-    pub(crate) async fn addresses(&self) -> Result<Arc<ServerAddresses>, TokenError> {
+    /// Returns the current addresses, for a call with this time left.
+    pub(crate) async fn addresses(
+        &self,
+        left: Duration,
+    ) -> Result<Arc<ServerAddresses>, TokenError> {
         match self {
             Self::Fixed(addresses) => Ok(addresses.clone()),
-            Self::Resolved(resolver) => resolver.addresses().await,
+            Self::Resolved(resolver) => resolver.addresses(left).await,
         }
     }
 
@@ -116,8 +122,8 @@ impl AddressSource {
 }
 
 impl AddressResolver {
-    async fn addresses(&self) -> Result<Arc<ServerAddresses>, TokenError> {
-        let metadata = self.server.metadata().await?;
+    async fn addresses(&self, left: Duration) -> Result<Arc<ServerAddresses>, TokenError> {
+        let metadata = self.server.metadata(left).await?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let known = last.as_ref().filter(|addresses| addresses.is_of(&metadata));
         if let Some(addresses) = known {

@@ -58,7 +58,8 @@ impl Discovery {
 
     /// Sets how long a document is cached. Default: an hour.
     ///
-    /// If a refresh fails, the old document stays in use and the refresh is retried after a minute.
+    /// If a refresh fails, or takes more than half of the time that is left to its call, the old document stays in use and
+    /// the refresh is retried after a minute.
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self

@@ -83,8 +83,9 @@ impl MetadataDocument {
 
     /// Returns the document, reading it again once its lifetime is over.
     ///
-    /// One call reads; the others use the old document if there is one, or wait for the result.
-    pub(crate) async fn metadata(&self) -> Result<Arc<Metadata>, TokenError> {
+    /// One call reads; the others use the old document if there is one, or wait for the result. If there is an old one,
+    /// reading takes at most half of the `left` time of the call, which the token request needs too.
+    pub(crate) async fn metadata(&self, left: Duration) -> Result<Arc<Metadata>, TokenError> {
         let (old, readings) = {
             let cached = self.cached();
             if let Some(metadata) = self.fresh(&cached) {
@@ -97,8 +98,8 @@ impl MetadataDocument {
             (Err(_), Some(old)) => return Ok(old),
             (Err(_), None) => self.turn.lock().await,
         };
-        {
-            let cached = self.cached();
+        let limit = {
+            let mut cached = self.cached();
             if let Some(metadata) = self.fresh(&cached) {
                 return Ok(metadata);
             }
@@ -107,21 +108,23 @@ impl MetadataDocument {
             {
                 return Err(failure.clone());
             }
-        }
-        let read = self.read().await;
+            // Before the read, which may be dropped with its call: the next calls use the old document.
+            cached.refresh_at = self.retry_at();
+            cached.metadata.as_ref().map_or(Duration::MAX, |_| left / 2)
+        };
+        let read = self.read(limit).await;
         let mut cached = self.cached();
-        let now = self.clock.now();
         cached.readings += 1;
         cached.failure = read.as_ref().err().cloned();
         match read {
             Ok(metadata) => {
                 let metadata = Arc::new(metadata);
                 cached.metadata = Some(metadata.clone());
-                cached.refresh_at = now.saturating_add(self.lifetime);
+                cached.refresh_at = self.clock.now().saturating_add(self.lifetime);
                 Ok(metadata)
             }
             Err(error) => {
-                cached.refresh_at = now.saturating_add(RETRY_AFTER.min(self.lifetime));
+                cached.refresh_at = self.retry_at();
                 let old = cached.metadata.clone().ok_or_else(|| error.clone())?;
                 tracing::warn!(host = &*self.host, %error, "metadata not refreshed, the cached one is used");
                 Ok(old)
@@ -133,6 +136,12 @@ impl MetadataDocument {
         &self.host
     }
 
+    /// Returns the time before which a read that fails now is not repeated if there is an old document.
+    fn retry_at(&self) -> Timestamp {
+        let delay = RETRY_AFTER.min(self.lifetime);
+        self.clock.now().saturating_add(delay)
+    }
+
     fn cached(&self) -> MutexGuard<'_, Cached> {
         self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -142,11 +151,11 @@ impl MetadataDocument {
         cached.metadata.clone().filter(|_| fresh)
     }
 
-    async fn read(&self) -> Result<Metadata, TokenError> {
+    async fn read(&self, limit: Duration) -> Result<Metadata, TokenError> {
         const JSON: HeaderValue = HeaderValue::from_static("application/json");
         let mut get = reqwest::Request::new(Method::GET, self.location.clone());
         get.headers_mut().insert(header::ACCEPT, JSON);
-        let answer = self.transport.exchange(get, Duration::MAX).await;
+        let answer = self.transport.exchange(get, limit).await;
         let metadata = answer.and_then(|answer| {
             let status = answer.status;
             self.read_answer(&answer)

@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use hallpass_core::TokenError;
 
@@ -94,7 +94,7 @@ impl Endpoint {
     pub async fn metadata(&self) -> Result<Option<Arc<Metadata>>, TokenError> {
         match &self.server {
             Server::Fixed(_) => Ok(None),
-            Server::Discovered(document) => document.metadata().await.map(Some),
+            Server::Discovered(document) => document.metadata(Duration::MAX).await.map(Some),
         }
     }
 
