@@ -159,6 +159,74 @@ async fn no_error_shows_the_token() {
     assert!(!capture.text().contains("t0k3n") && !capture.text().contains("s3cr3t"));
 }
 
+// covers: F-30, F-32, F-34
+#[tokio::test]
+async fn a_success_that_is_an_error_is_not_a_success() {
+    let of = async |body: &str| {
+        let answer = ResponseTemplate::new(200).set_body_raw(body, "text/plain");
+        let server = MockServer::start().await;
+        add(&server, "/introspect", answer.clone()).await;
+        add(&server, "/revoke", answer).await;
+        let tokens = tokens(&server.uri()).build().unwrap();
+        let token = static_token(TOKEN);
+        let introspected = tokens.introspect(&token).await.map(drop);
+        (introspected, tokens.revoke(&token).await)
+    };
+    let (introspected, revoked) =
+        of(r#"{"error":"invalid_client","error_description":"no t0k3n.of-the/story+=="}"#).await;
+    for error in [introspected.unwrap_err(), revoked.unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::CredentialsRefused, "{error}");
+        assert_eq!(error.oauth_error().unwrap().code(), "invalid_client");
+        assert!(!format!("{error:?}").contains("t0k3n"), "{error:?}");
+    }
+    // The content of any other response to a revocation is ignored (RFC 7009 section 2.2).
+    let (introspected, revoked) = of("<html><title>Sign in</title></html>").await;
+    let error = introspected.unwrap_err();
+    assert_eq!(error.server_message(), Some("Sign in"));
+    assert!(error.to_string().contains("web page"), "{error}");
+    revoked.unwrap();
+    let (introspected, _) = of(r#"{"message":"not today"}"#).await;
+    assert_eq!(
+        introspected.unwrap_err().server_message(),
+        Some("not today")
+    );
+    let (introspected, revoked) = of(r#"{"active":true,"error":"odd"}"#).await;
+    introspected.unwrap();
+    assert_eq!(revoked.unwrap_err().oauth_error().unwrap().code(), "odd");
+}
+
+// covers: F-31
+#[tokio::test]
+async fn a_refusal_does_not_speak_of_grants() {
+    for (status, code, says) in [
+        (401, "unauthorized_client", "check `client_id`"),
+        (400, "unauthorized_client", "allow introspection requests"),
+        (
+            400,
+            "unsupported_grant_type",
+            "allow introspection requests",
+        ),
+        (403, "access_denied", "allow introspection requests"),
+        (503, "temporarily_unavailable", "cannot introspect tokens"),
+        (400, "unsupported_token_type", "tokens of this type"),
+        (415, "", "with_introspection_endpoint"),
+    ] {
+        let answer = ResponseTemplate::new(status);
+        let answer = if code.is_empty() {
+            answer
+        } else {
+            answer.set_body_json(json!({ "error": code }))
+        };
+        let server = serve("/introspect", answer).await;
+        let error = introspect(&server).await.unwrap_err();
+        let text = error.to_string().replace(&format!(": `{code}`"), "");
+        assert!(text.contains(says), "{code}: {text}");
+        for other in ["grant", "audience", "revoke", "issue", "``"] {
+            assert!(!text.contains(other), "{code}: {text}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_missing_address_is_an_error_when_it_is_needed() {
     let bare = |endpoint: Endpoint| {

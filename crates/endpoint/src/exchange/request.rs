@@ -9,7 +9,11 @@ use http::StatusCode;
 use super::form::Form;
 use crate::{
     AuthenticationContext, Credentials, hints,
-    response::{redact, refusal, wording::Wording},
+    response::{
+        redact,
+        refusal::{self, ServerMessage},
+        wording::Wording,
+    },
     server::{address::Address, addresses::ServerAddresses},
     transport::{
         answer::{self, Answer},
@@ -117,10 +121,41 @@ impl Reply<'_> {
         Err(answer::with_wait(error, headers, self.received_at))
     }
 
+    /// Returns the error that a response with the status 200 holds, if any.
+    pub(crate) fn refusal_in_success(&self, wording: &Wording) -> Option<TokenError> {
+        let filter = self.filter();
+        let words = ServerMessage::from_answer(self.answer, &filter);
+        matches!(words, ServerMessage::OAuth(_))
+            .then(|| refusal::read(self.answer, &filter, wording))
+    }
+
+    /// Explains `error`, which is about a successful response without the expected content, with the response's own
+    /// words.
+    pub(crate) fn explain_success(&self, error: TokenError, wording: &Wording) -> TokenError {
+        match ServerMessage::from_answer(self.answer, &self.filter()) {
+            ServerMessage::OAuth(_) => refusal::read(self.answer, &self.filter(), wording),
+            ServerMessage::Page(title) => web_page(title.as_deref()),
+            ServerMessage::Vendor(message) => error.with_server_message(&message),
+            ServerMessage::Nothing => error,
+        }
+    }
+
     fn redirected(&self, wording: &Wording) -> TokenError {
         let request = wording.endpoint.request;
         let target = redirect::target(self.answer, &self.filter());
         let message = format!("the server redirects {request}s to {target}");
         TokenError::configuration(message).with_hint(wording.endpoint.redirect_hint.clone())
+    }
+}
+
+/// Returns the error for a web page with this title. It comes from an intermediary, and may not come back on the next
+/// attempt.
+pub(super) fn web_page(title: Option<&str>) -> TokenError {
+    let error = TokenError::unusable_response("the server answered with a web page, not with JSON")
+        .with_hint(hints::WEB_PAGE)
+        .with_transient(true);
+    match title {
+        Some(title) => error.with_server_message(title),
+        None => error,
     }
 }

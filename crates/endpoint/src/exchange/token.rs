@@ -10,7 +10,7 @@ use super::{
     client::ServerClient,
     form::Form,
     grant::Grant,
-    request::{Reply, ServerRequest},
+    request::{Reply, ServerRequest, web_page},
 };
 use crate::{
     AuthenticationContext, credential_digest, hints,
@@ -192,7 +192,6 @@ impl<G: Grant> TokenCall<'_, G> {
 
 /// Returns the error for a wrong content type. `good`: the body is a valid token response nevertheless.
 fn wrong_media(answer: &Answer, good: bool, filter: &TextFilter) -> TokenError {
-    // A web page comes from an intermediary and may not come back on the next attempt.
     if answer.body.is_empty() {
         return TokenError::unusable_response("the response is empty").with_transient(true);
     }
@@ -200,14 +199,10 @@ fn wrong_media(answer: &Answer, good: bool, filter: &TextFilter) -> TokenError {
     if matches!(words, ServerMessage::Page(_))
         || MediaType::from_headers(&answer.headers) == MediaType::Html
     {
-        let error =
-            TokenError::unusable_response("the server answered with a web page, not with JSON")
-                .with_hint(hints::WEB_PAGE)
-                .with_transient(true);
-        return match words {
-            ServerMessage::Page(Some(title)) => error.with_server_message(&title),
-            _ => error,
-        };
+        return web_page(match &words {
+            ServerMessage::Page(title) => title.as_deref(),
+            _ => None,
+        });
     }
     let content_type = answer.headers.get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());

@@ -32,8 +32,7 @@ struct IntrospectionResponse {
     sub: Option<String>,
     iss: Option<String>,
     jti: Option<String>,
-    #[serde(default)]
-    aud: Audience,
+    aud: Option<Audience>,
 }
 
 /// One audience or several (RFC 7519 section 4.1.3).
@@ -42,12 +41,6 @@ struct IntrospectionResponse {
 enum Audience {
     One(String),
     Several(Vec<String>),
-}
-
-impl Default for Audience {
-    fn default() -> Self {
-        Self::Several(Vec::new())
-    }
 }
 
 impl Introspection {
@@ -117,8 +110,9 @@ impl Introspection {
     /// Returns the token's audiences.
     pub fn audiences(&self) -> impl Iterator<Item = &str> {
         let list = match &self.known.aud {
-            Audience::One(one) => std::slice::from_ref(one),
-            Audience::Several(several) => several,
+            Some(Audience::One(one)) => std::slice::from_ref(one),
+            Some(Audience::Several(several)) => several,
+            None => &[],
         };
         list.iter().map(String::as_str)
     }
@@ -203,6 +197,8 @@ mod tests {
         assert!(!known.is_active() && known.scopes().is_empty());
         assert_eq!(known.expires_at(), None);
         assert_eq!(known.audiences().count(), 0);
+        let null = read(r#"{"active":false,"aud":null,"scope":null,"exp":null}"#).unwrap();
+        assert_eq!(null.audiences().count(), 0);
         let one = read(r#"{"active":true,"aud":"x","exp":-1,"iat":1e300}"#).unwrap();
         assert!(one.audiences().eq(["x"]));
         assert_eq!((one.expires_at(), one.issued_at()), (None, None));

@@ -22,6 +22,7 @@ const INTROSPECTION_ENDPOINT: EndpointWording = EndpointWording {
     request: "introspection request",
     missing: "no introspection endpoint at this address",
     refused: "the server refused the introspection request",
+    unavailable: "the server cannot introspect tokens at the moment",
     address_hint: &hints::INTROSPECTION_ENDPOINT,
     redirect_hint: &hints::MANAGEMENT_REDIRECT,
 };
@@ -31,6 +32,7 @@ const REVOCATION_ENDPOINT: EndpointWording = EndpointWording {
     request: "revocation request",
     missing: "no revocation endpoint at this address",
     refused: "the server refused the revocation request",
+    unavailable: "the server cannot revoke tokens at the moment",
     address_hint: &hints::REVOCATION_ENDPOINT,
     redirect_hint: &hints::MANAGEMENT_REDIRECT,
 };
@@ -43,7 +45,7 @@ pub(super) struct ManagementRequest<O> {
     token: Input,
     /// The `token_type_hint`.
     hint: &'static str,
-    read: fn(&[u8]) -> Result<O, TokenError>,
+    read: fn(&Reply<'_>, &Wording) -> Result<O, TokenError>,
 }
 
 impl ManagementRequest<Introspection> {
@@ -54,7 +56,10 @@ impl ManagementRequest<Introspection> {
             endpoint: ManagementEndpoint::Introspection,
             token: Input::Token(token.clone()),
             hint: "access_token",
-            read: Introspection::read,
+            read: |reply, wording| {
+                Introspection::read(&reply.answer.body)
+                    .map_err(|error| reply.explain_success(error, wording))
+            },
         }
     }
 }
@@ -67,7 +72,8 @@ impl ManagementRequest<()> {
             endpoint: ManagementEndpoint::Revocation,
             token,
             hint,
-            read: |_| Ok(()),
+            // The response's content has no meaning (RFC 7009 section 2.2), unless it is an error.
+            read: |reply, wording| reply.refusal_in_success(wording).map_or(Ok(()), Err),
         }
     }
 }
@@ -105,6 +111,6 @@ impl<O: Send> ServerRequest for ManagementRequest<O> {
 
     async fn read(&self, reply: &Reply<'_>) -> Result<O, TokenError> {
         reply.check_success(self.wording, false)?;
-        (self.read)(&reply.answer.body)
+        (self.read)(reply, self.wording)
     }
 }

@@ -110,29 +110,32 @@ fn weigh(
             "the server refused the requested resource or audience",
             false,
         ),
-        ("unauthorized_client" | "unsupported_grant_type", _) => (
+        ("unsupported_token_type", _) if wording.is_about_token() => (
+            RequestRefused,
+            "the server does not support this for tokens of this type (RFC 7009 section 2.2.1)",
+            false,
+        ),
+        ("unauthorized_client" | "unsupported_grant_type", _) if !wording.is_about_token() => (
             RequestRefused,
             "the server does not allow this grant for this client",
             false,
         ),
-        ("unsupported_token_type", _) if wording.grant.is_empty() => (
-            RequestRefused,
-            "the server does not revoke tokens of this type (RFC 7009 section 2.2.1)",
-            false,
-        ),
-        ("invalid_request" | "invalid_grant" | "access_denied", _) => {
-            (RequestRefused, wording.endpoint.refused, false)
-        }
+        (
+            "invalid_request"
+            | "invalid_grant"
+            | "access_denied"
+            | "unauthorized_client"
+            | "unsupported_grant_type",
+            _,
+        ) => (RequestRefused, wording.endpoint.refused, false),
         ("invalid_dpop_proof" | "use_dpop_nonce", _) => (
             RequestRefused,
             "the server refused the proof of possession",
             false,
         ),
-        ("temporarily_unavailable" | "slow_down" | "server_error", _) => (
-            Unavailable,
-            "the server cannot issue tokens at the moment",
-            true,
-        ),
+        ("temporarily_unavailable" | "slow_down" | "server_error", _) => {
+            (Unavailable, wording.endpoint.unavailable, true)
+        }
         (_, 408) => (
             Unavailable,
             "the server timed out waiting for the request",
@@ -157,11 +160,7 @@ fn weigh(
         ("", 401 | 403) | (_, 401) => (CredentialsRefused, "the server refused the client", false),
         ("", 404 | 405 | 410) => (Configuration, wording.endpoint.missing, false),
         ("", 407) => (Configuration, "the proxy requires credentials", false),
-        ("", 415) => (
-            Configuration,
-            "the server does not accept a form (RFC 6749 section 4.4.2)",
-            false,
-        ),
+        ("", 415) => (Configuration, "the server does not accept a form", false),
         ("", _) if silent => (
             RequestRefused,
             "the server refused the request and gave no reason",
@@ -181,10 +180,18 @@ fn hint(code: &str, status: StatusCode, page: bool, wording: &Wording) -> Option
         (code, 200 | 400 | 401) if wording.input_refusals.contains(&code) => wording.input_hint.into(),
         ("", 407) => hints::PROXY_CREDENTIALS,
         ("", 404 | 405 | 410) => wording.endpoint.address_hint.clone(),
+        ("", 415) if wording.is_about_token() => wording.endpoint.address_hint.clone(),
         ("", 415) => hints::NO_FORMS,
         ("", 400..=499) if page => hints::WEB_PAGE,
         ("invalid_client", _) | ("" | "access_denied" | "server_error", 401) | ("", 403) => {
             hints::CREDENTIALS
+        }
+        ("unauthorized_client", 401) if wording.is_about_token() => hints::CREDENTIALS,
+        ("unauthorized_client" | "unsupported_grant_type" | "access_denied", _)
+            if wording.is_about_token() =>
+        {
+            let request = wording.endpoint.request;
+            format!("allow {request}s for this client at the server").into()
         }
         // Keycloak uses this code for a wrong secret, and also for a client without the grant.
         ("unauthorized_client", 401) => format!(

@@ -29,6 +29,8 @@ pub(crate) struct EndpointWording {
     pub(crate) missing: &'static str,
     /// The message for a refused request.
     pub(crate) refused: &'static str,
+    /// The message for a request that the server cannot process now.
+    pub(crate) unavailable: &'static str,
     /// The hint for a wrong address.
     pub(crate) address_hint: &'static Hint,
     /// The hint for a redirect.
@@ -40,6 +42,7 @@ pub(crate) const TOKEN_ENDPOINT: EndpointWording = EndpointWording {
     request: "token request",
     missing: "no token endpoint at this address",
     refused: "the server refused the token request",
+    unavailable: "the server cannot issue tokens at the moment",
     address_hint: &hints::TOKEN_ENDPOINT,
     redirect_hint: &hints::REDIRECT,
 };
@@ -55,6 +58,11 @@ impl Wording {
             input_refused: "",
             input_hint: "",
         }
+    }
+
+    /// Returns true if the requests are about an issued token, and not for one.
+    pub(crate) fn is_about_token(&self) -> bool {
+        self.grant.is_empty()
     }
 
     /// Returns true if the server refused the request's own input (such as an assertion), not the client.
