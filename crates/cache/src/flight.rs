@@ -242,9 +242,8 @@ async fn load<'a, S: TokenSource + 'static>(
     request: &TokenRequest,
     right: &mut Right,
 ) -> LoadResult<'a> {
-    let fetch = call_source(shared, slot, request);
     let Some(store) = &shared.store else {
-        return fetch.await;
+        return call_source(shared, slot, request, false).await;
     };
     let before = slot.current();
     let before = before.filter(|token| is_live(token, shared.clock.now()));
@@ -260,6 +259,9 @@ async fn load<'a, S: TokenSource + 'static>(
             from_store: true,
         };
     }
+    // A store that did not answer is not asked again: the caller waits for it once.
+    let shares_failures = !matches!(right, Right::None);
+    let fetch = call_source(shared, slot, request, shares_failures);
     match right {
         Right::Leased(lease) => store.extending(request, lease, fetch, context).await,
         Right::Unleased | Right::None => fetch.await,
@@ -310,6 +312,7 @@ async fn call_source<'a, S: TokenSource + 'static>(
     shared: &'a Shared<S>,
     slot: &Slot,
     request: &TokenRequest,
+    shares_failures: bool,
 ) -> LoadResult<'a> {
     let epoch = || shared.epoch();
     let entry = match shared
@@ -324,9 +327,10 @@ async fn call_source<'a, S: TokenSource + 'static>(
     if let Err(failure) = slot.may_fetch(began, entry.epoch, &shared.policy) {
         return LoadResult::new(Err(LoadError::Cached(failure)), None);
     }
-    let credentials = match &shared.store {
-        Some(_) => shared.credential_digest().await,
-        None => None,
+    let credentials = if shares_failures {
+        shared.credential_digest().await
+    } else {
+        None
     };
     if let Some((error, rest)) = shared.failure_elsewhere(credentials).await {
         let now = shared.clock.now();
