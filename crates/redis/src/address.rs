@@ -34,7 +34,7 @@ impl fmt::Debug for Address {
 
 /// The parts of a URL.
 #[derive(Debug)]
-pub(crate) struct Parts {
+pub(crate) struct UrlParts {
     pub(crate) address: Address,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<Secret>,
@@ -50,7 +50,7 @@ pub(crate) fn parse(
     setting: &'static str,
     url: &str,
     default_port: u16,
-) -> Result<Parts, BuildError> {
+) -> Result<UrlParts, BuildError> {
     let wrong = |message: &'static str| BuildError::new(setting, message);
     let url = Url::parse(url).map_err(|_| wrong(FORM))?;
     let tls = match url.scheme() {
@@ -78,7 +78,7 @@ pub(crate) fn parse(
     let password = url.password().map(|password| {
         Secret::new(decode(password)?).map_err(|_| wrong("the password in the URL is empty"))
     });
-    Ok(Parts {
+    Ok(UrlParts {
         address: Address {
             host,
             port: url.port().unwrap_or(default_port),

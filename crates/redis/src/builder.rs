@@ -4,7 +4,7 @@ use hallpass_core::SecretSource;
 
 use crate::{
     BuildError, RedisTokenStore,
-    address::{self, Parts},
+    address::{self, UrlParts},
     changes::Changes,
     connection::{Connector, Credentials, Nodes, Sentinels, Tls},
     keyring::{Keyring, Protection},
@@ -220,7 +220,7 @@ impl RedisTokenStoreBuilder {
         let first = address::parse("url", &self.url, default_port)?;
         let mut seeds = vec![first.address.clone()];
         for url in &others {
-            seeds.push(another(url, default_port, &first)?);
+            seeds.push(further_address(url, default_port, &first)?);
         }
         if is_cluster && first.database != 0 {
             return Err(BuildError::new("url", "a cluster has only database 0"));
@@ -271,7 +271,11 @@ impl RedisTokenStoreBuilder {
 }
 
 /// Parses the URL of a further sentinel or node, which adds an address and nothing else.
-fn another(url: &str, default_port: u16, first: &Parts) -> Result<address::Address, BuildError> {
+fn further_address(
+    url: &str,
+    default_port: u16,
+    first: &UrlParts,
+) -> Result<address::Address, BuildError> {
     let parts = address::parse("url", url, default_port)?;
     if parts.address.tls != first.address.tls {
         let message = "all URLs must have the same scheme";

@@ -21,7 +21,7 @@ pub(crate) struct Keys(Vec<(KeyId, AeadKey)>);
 
 /// The reason why an entry cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unusable {
+pub(crate) enum EntryDefect {
     /// It was encrypted with a key that is not among these.
     UnknownKey,
     /// It was altered, or moved from another key's name.
@@ -32,7 +32,7 @@ pub(crate) enum Unusable {
     Clear,
 }
 
-impl fmt::Display for Unusable {
+impl fmt::Display for EntryDefect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::UnknownKey => "it was encrypted with an unknown key",
@@ -74,19 +74,23 @@ impl Keys {
     /// # Errors
     ///
     /// The reason why it cannot be used.
-    pub(crate) fn open(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
+    pub(crate) fn open(
+        &self,
+        name: &str,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, EntryDefect> {
         match sealed.split_first() {
             Some((&ENCRYPTED, rest)) => {
                 let (id, sealed) = rest
                     .split_first_chunk::<ID_BYTES>()
-                    .ok_or(Unusable::UnknownFormat)?;
+                    .ok_or(EntryDefect::UnknownFormat)?;
                 let known = self.0.iter().find(|(known, _)| known == id);
-                let (_, key) = known.ok_or(Unusable::UnknownKey)?;
+                let (_, key) = known.ok_or(EntryDefect::UnknownKey)?;
                 key.open(&associated(*id, name), sealed)
-                    .ok_or(Unusable::NotAuthentic)
+                    .ok_or(EntryDefect::NotAuthentic)
             }
-            Some((&CLEAR, _)) => Err(Unusable::Clear),
-            _ => Err(Unusable::UnknownFormat),
+            Some((&CLEAR, _)) => Err(EntryDefect::Clear),
+            _ => Err(EntryDefect::UnknownFormat),
         }
     }
 }
@@ -129,11 +133,11 @@ pub(crate) fn clear(plain: &[u8]) -> Vec<u8> {
 /// # Errors
 ///
 /// The reason why it cannot be used.
-pub(crate) fn open_clear(entry: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
+pub(crate) fn open_clear(entry: &[u8]) -> Result<Zeroizing<Vec<u8>>, EntryDefect> {
     match entry.split_first() {
         Some((&CLEAR, plain)) => Ok(Zeroizing::new(plain.to_vec())),
-        Some((&ENCRYPTED, _)) => Err(Unusable::UnknownKey),
-        _ => Err(Unusable::UnknownFormat),
+        Some((&ENCRYPTED, _)) => Err(EntryDefect::UnknownKey),
+        _ => Err(EntryDefect::UnknownFormat),
     }
 }
 
@@ -155,7 +159,10 @@ mod tests {
         let sealed = old.seal("name", b"token").unwrap();
         assert_eq!(**both.open("name", &sealed).unwrap(), *b"token");
         let sealed = both.seal("name", b"token").unwrap();
-        assert_eq!(old.open("name", &sealed).err(), Some(Unusable::UnknownKey));
+        assert_eq!(
+            old.open("name", &sealed).err(),
+            Some(EntryDefect::UnknownKey)
+        );
         assert_eq!(**keys(SECOND).open("name", &sealed).unwrap(), *b"token");
     }
 
@@ -165,7 +172,7 @@ mod tests {
         let keys = keys(FIRST);
         let sealed = keys.seal("name", b"token").unwrap();
         let moved = keys.open("other", &sealed);
-        assert_eq!(moved.err(), Some(Unusable::NotAuthentic));
+        assert_eq!(moved.err(), Some(EntryDefect::NotAuthentic));
     }
 
     // covers: F-92
@@ -195,11 +202,11 @@ mod tests {
         assert_eq!(**open_clear(&clear).unwrap(), *b"token");
         assert_eq!(
             keys(FIRST).open("name", &clear).err(),
-            Some(Unusable::Clear)
+            Some(EntryDefect::Clear)
         );
         let sealed = keys(FIRST).seal("name", b"token").unwrap();
-        assert_eq!(open_clear(&sealed).err(), Some(Unusable::UnknownKey));
-        assert_eq!(open_clear(b"").err(), Some(Unusable::UnknownFormat));
+        assert_eq!(open_clear(&sealed).err(), Some(EntryDefect::UnknownKey));
+        assert_eq!(open_clear(b"").err(), Some(EntryDefect::UnknownFormat));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use hallpass_core::SecretSource;
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 use zeroize::Zeroizing;
 
-use crate::envelope::{self, Keys, Unusable};
+use crate::envelope::{self, EntryDefect, Keys};
 
 /// The interval at which keys are read again, in the background.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
@@ -48,7 +48,7 @@ impl Protection {
         &self,
         name: &str,
         sealed: &[u8],
-    ) -> Result<Result<Zeroizing<Vec<u8>>, Unusable>, String> {
+    ) -> Result<Result<Zeroizing<Vec<u8>>, EntryDefect>, String> {
         match self {
             Self::Encrypted(keyring) => keyring.open(name, sealed).await,
             Self::Clear => Ok(envelope::open_clear(sealed)),
@@ -60,12 +60,12 @@ pub(crate) struct Keyring(Arc<Inner>);
 
 struct Inner {
     source: Box<dyn SecretSource>,
-    last: Mutex<Last>,
+    last: Mutex<KeyState>,
     reading: AsyncMutex<()>,
 }
 
 #[derive(Default)]
-struct Last {
+struct KeyState {
     keys: Option<Arc<Keys>>,
     epoch: u64,
     /// The start and the end of the last read, whether it succeeded or not.
@@ -86,9 +86,9 @@ impl Keyring {
         &self,
         name: &str,
         sealed: &[u8],
-    ) -> Result<Result<Zeroizing<Vec<u8>>, Unusable>, String> {
+    ) -> Result<Result<Zeroizing<Vec<u8>>, EntryDefect>, String> {
         let opened = self.keys().await?.open(name, sealed);
-        if opened.as_ref().err() != Some(&Unusable::UnknownKey) || !self.0.may_read() {
+        if opened.as_ref().err() != Some(&EntryDefect::UnknownKey) || !self.0.may_read() {
             return Ok(opened);
         }
         // Another process has a newer key.
@@ -123,7 +123,7 @@ impl Keyring {
 }
 
 impl Inner {
-    fn last(&self) -> MutexGuard<'_, Last> {
+    fn last(&self) -> MutexGuard<'_, KeyState> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_source_without_keys_is_named() {
+    async fn a_source_without_keys_is_reported() {
         let (ours, _) = keyring("CANARY");
         let error = ours.seal("name", b"entry").await.unwrap_err();
         assert!(

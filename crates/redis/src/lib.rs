@@ -42,16 +42,16 @@ compile_error!("enable one of the features `aws-lc-rs` and `ring`: entries are e
 
 mod address;
 mod builder;
+mod call_error;
 mod changes;
 mod connection;
 mod crypto;
 mod envelope;
 mod error;
-mod fault;
 mod keyring;
 mod scripts;
 mod store;
 
 pub use builder::RedisTokenStoreBuilder;
-pub use error::BuildError;
+pub use error::{BuildError, RedisStoreError, RedisStoreErrorKind};
 pub use store::RedisTokenStore;

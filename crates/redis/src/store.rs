@@ -14,11 +14,12 @@ use hallpass_cache::{
 use redis::{FromRedisValue, ToRedisArgs, Value};
 
 use crate::{
+    RedisStoreErrorKind as Kind,
+    call_error::{CallError, Recovery},
     changes::Changes,
     connection::{Nodes, slot},
     crypto,
-    envelope::Unusable,
-    fault::{Fault, FaultKind},
+    envelope::EntryDefect,
     keyring::Protection,
     scripts::{self, FENCE_DIGITS, Script},
 };
@@ -68,12 +69,12 @@ impl RedisTokenStore {
     /// Runs the work in a task of its own, which is not cancelled with the caller.
     async fn detached<T: Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+        work: impl Future<Output = Result<T, CallError>> + Send + 'static,
     ) -> Result<T, StoreError> {
         let done = tokio::spawn(work).await;
         let interrupted = |_| StoreError::new("the call was interrupted: its runtime shuts down");
         done.map_err(interrupted)?
-            .map_err(|fault| StoreError::new(fault.text()))
+            .map_err(|error| StoreError::new(error.error))
     }
 }
 
@@ -93,7 +94,7 @@ impl Inner {
         script: &Script,
         key: &StoreKey,
         arguments: impl ToRedisArgs,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, CallError> {
         let slot = slot(Self::tag(key));
         let command = |name: &str, script: &str| {
             let mut command = redis::cmd(name);
@@ -107,18 +108,20 @@ impl Inner {
         let running = async {
             let by_digest = command("EVALSHA", &script.sha1);
             match self.nodes.query(slot, &by_digest).await {
-                Err(fault) if fault.kind == FaultKind::NoScript => {
+                Err(error) if error.recovery == Recovery::LoadScript => {
                     self.nodes.query(slot, &command("EVAL", &script.code)).await
                 }
                 reply => reply,
             }
         };
         let reply = tokio::time::timeout(self.response_timeout, running).await;
-        let reply = reply.map_err(|_| Fault::new("Redis did not answer in time"))??;
-        T::from_redis_value(reply).map_err(|_| Fault::new("the script's reply is unusable"))
+        let reply = reply
+            .map_err(|_| CallError::new(Kind::Unavailable, "Redis did not answer in time"))??;
+        T::from_redis_value(reply)
+            .map_err(|_| CallError::new(Kind::Unavailable, "the script's reply is unusable"))
     }
 
-    async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, Fault> {
+    async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, CallError> {
         let found: Option<(Vec<u8>, i64)> = self.run(&scripts::LOOK_UP, key, &[""; 0]).await?;
         match found {
             Some((value, ttl)) => Ok(self.open(key, &value, ttl).await?.ok()),
@@ -132,7 +135,7 @@ impl Inner {
         key: &StoreKey,
         value: &[u8],
         ttl: i64,
-    ) -> Result<Result<StoreEntry, Option<u64>>, Fault> {
+    ) -> Result<Result<StoreEntry, Option<u64>>, CallError> {
         let fence = value.split_at_checked(FENCE_DIGITS);
         let fence = fence.and_then(|(fence, sealed)| {
             Some((str::from_utf8(fence).ok()?.parse::<u64>().ok()?, sealed))
@@ -141,9 +144,11 @@ impl Inner {
         let opened = match &fence {
             Some((fence, sealed)) => {
                 let opened = self.protection.open(&name, sealed).await;
-                opened.map_err(Fault::new)?.map(|entry| (*fence, entry))
+                opened
+                    .map_err(unreadable_keys)?
+                    .map(|entry| (*fence, entry))
             }
-            None => Err(Unusable::UnknownFormat),
+            None => Err(EntryDefect::UnknownFormat),
         };
         match opened {
             Ok((fence, entry)) => {
@@ -160,7 +165,7 @@ impl Inner {
         }
     }
 
-    fn ignore(&self, reason: Unusable) {
+    fn ignore(&self, reason: EntryDefect) {
         self.ignored.fetch_add(1, Ordering::Relaxed);
         let reason = tracing::field::display(reason);
         if self.ignoring.swap(true, Ordering::Relaxed) {
@@ -176,10 +181,10 @@ impl Inner {
         entry: &[u8],
         ttl: Duration,
         lease: Option<Lease>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), CallError> {
         let name = self.name(key, "entry");
         let sealed = self.protection.seal(&name, entry).await;
-        let sealed = sealed.map_err(Fault::new)?;
+        let sealed = sealed.map_err(unreadable_keys)?;
         let (fence, owner) = match lease {
             Some(lease) => (digits(lease.fence()), lease.owner().to_string()),
             None => (String::new(), String::new()),
@@ -197,13 +202,13 @@ impl Inner {
         Ok(())
     }
 
-    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), Fault> {
+    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), CallError> {
         let arguments = [&*self.channel, key.as_str(), &digits(fence)];
         self.run::<Value>(&scripts::REMOVE, key, &arguments).await?;
         Ok(())
     }
 
-    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, Fault> {
+    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, CallError> {
         let owner = random_owner()?;
         let arguments = [milliseconds(ttl).to_string(), owner.to_string()];
         let (granted, fence): (bool, String) =
@@ -216,7 +221,7 @@ impl Inner {
         key: &StoreKey,
         except: Option<u64>,
         ttl: Duration,
-    ) -> Result<EntryOrLease, Fault> {
+    ) -> Result<EntryOrLease, CallError> {
         const FOUND: i64 = 2;
         let owner = random_owner()?;
         let mut except = except.map(digits).unwrap_or_default();
@@ -240,12 +245,17 @@ impl Inner {
         self.lease(key, ttl).await.map(EntryOrLease::Lease)
     }
 
-    async fn extend(&self, key: &StoreKey, lease: &Lease, ttl: Duration) -> Result<bool, Fault> {
+    async fn extend(
+        &self,
+        key: &StoreKey,
+        lease: &Lease,
+        ttl: Duration,
+    ) -> Result<bool, CallError> {
         let arguments = [held(lease), milliseconds(ttl).to_string()];
         self.run(&scripts::EXTEND, key, &arguments).await
     }
 
-    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), Fault> {
+    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), CallError> {
         let arguments = [&*self.channel, key.as_str(), &held(lease)];
         self.run::<Value>(&scripts::RELEASE, key, &arguments)
             .await?;
@@ -362,14 +372,15 @@ fn interrupted(_: tokio::sync::oneshot::error::RecvError) -> StoreError {
     StoreError::new("the call was interrupted")
 }
 
-fn random_owner() -> Result<u64, Fault> {
+fn random_owner() -> Result<u64, CallError> {
     let owner = crypto::random().map(u64::from_be_bytes);
-    owner.ok_or_else(|| Fault::new("the system has no random bytes"))
+    owner.ok_or_else(|| CallError::new(Kind::Unavailable, "the system has no random bytes"))
 }
 
-fn lease_outcome(granted: bool, fence: &str, owner: u64) -> Result<LeaseOutcome, Fault> {
+fn lease_outcome(granted: bool, fence: &str, owner: u64) -> Result<LeaseOutcome, CallError> {
     let fence = fence.parse::<u64>();
-    let fence = fence.map_err(|_| Fault::new("the script's reply is unusable"))?;
+    let fence =
+        fence.map_err(|_| CallError::new(Kind::Unavailable, "the script's reply is unusable"))?;
     Ok(if granted {
         LeaseOutcome::Granted(Lease::new(fence).with_owner(owner))
     } else {
@@ -393,4 +404,8 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis())
         .unwrap_or(MOST)
         .clamp(1, MOST)
+}
+
+fn unreadable_keys(reason: String) -> CallError {
+    CallError::new(Kind::EncryptionKeys, reason)
 }

@@ -329,6 +329,12 @@ impl Document<'_> {
                 "password" => redis.password = Some(self.secret_reference(key, value)?),
                 "prefix" => redis.prefix = Some(self.string(key, value)?.to_owned()),
                 "sentinel" => redis.sentinel = Some(self.string(key, value)?.to_owned()),
+                "sentinel_password" => {
+                    redis.sentinel_password = Some(self.secret_reference(key, value)?);
+                }
+                "sentinel_username" => {
+                    redis.sentinel_username = Some(self.string(key, value)?.to_owned());
+                }
                 "timeout" => redis.timeout = Some(self.duration(key, value)?),
                 "url" => self.string(key, value)?.clone_into(&mut redis.url),
                 "username" => redis.username = Some(self.string(key, value)?.to_owned()),

@@ -22,6 +22,8 @@ pub(crate) struct RedisSettings {
     pub(crate) client_certificate: Option<SecretReference>,
     /// The name of the primary that the sentinels know.
     pub(crate) sentinel: Option<String>,
+    pub(crate) sentinel_username: Option<String>,
+    pub(crate) sentinel_password: Option<SecretReference>,
     pub(crate) cluster: bool,
     /// The URLs of further sentinels or nodes.
     pub(crate) other_urls: Vec<String>,
@@ -30,7 +32,7 @@ pub(crate) struct RedisSettings {
     pub(crate) danger_allow_plain_text: bool,
 }
 
-pub(super) const REDIS_KEYS: [&str; 13] = [
+pub(super) const REDIS_KEYS: [&str; 15] = [
     "ca_file",
     "client_certificate",
     "cluster",
@@ -41,6 +43,8 @@ pub(super) const REDIS_KEYS: [&str; 13] = [
     "password",
     "prefix",
     "sentinel",
+    "sentinel_password",
+    "sentinel_username",
     "timeout",
     "url",
     "username",
@@ -49,9 +53,13 @@ pub(super) const REDIS_KEYS: [&str; 13] = [
 impl RedisSettings {
     /// Returns the references to secrets.
     pub(crate) fn references(&self) -> impl Iterator<Item = &SecretReference> {
-        [&self.password, &self.keys, &self.client_certificate]
-            .into_iter()
-            .flatten()
+        let all = [
+            &self.password,
+            &self.keys,
+            &self.client_certificate,
+            &self.sentinel_password,
+        ];
+        all.into_iter().flatten()
     }
 
     /// Returns true if a command prints one of the secrets.
@@ -105,6 +113,16 @@ impl RedisSettings {
                 self.sentinel.is_some() && self.cluster,
                 "cluster",
                 "set beside `sentinel`; remove one of them",
+            ),
+            (
+                self.sentinel_password.is_some() && self.sentinel.is_none(),
+                "sentinel_password",
+                "no effect without `sentinel`; set it or remove this",
+            ),
+            (
+                self.sentinel_username.is_some() && self.sentinel_password.is_none(),
+                "sentinel_username",
+                "no effect without `sentinel_password`; set it or remove this",
             ),
             (
                 !self.other_urls.is_empty() && !has_others,

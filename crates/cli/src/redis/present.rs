@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use hallpass::{
     Clock as _, SystemClock, TokenRequest,
     cache::{StoreError, StoreKey, TokenStore},
-    redis_store::{RedisTokenStore, RedisTokenStoreBuilder},
+    redis_store::{RedisStoreError, RedisStoreErrorKind, RedisTokenStore, RedisTokenStoreBuilder},
 };
 
 use crate::{
@@ -73,6 +73,11 @@ fn builder(settings: &Settings, redis: &RedisSettings) -> Result<RedisTokenStore
     }
     if let Some(service) = &redis.sentinel {
         builder = builder.sentinel(service, &redis.other_urls);
+        if let Some(password) = &redis.sentinel_password {
+            let password = source::open_secret(settings, "redis.sentinel_password", password)?;
+            let username = redis.sentinel_username.as_deref();
+            builder = builder.sentinel_credentials(username, password);
+        }
     }
     if redis.cluster {
         builder = builder.cluster(&redis.other_urls);
@@ -134,89 +139,59 @@ async fn probe(store: &RedisTokenStore) -> Result<(), Failure> {
     store.remove(&key, entry.fence()).await.map_err(explain)
 }
 
-/// Parts of the store's errors, each with the exit code and the remedy.
-const REMEDIES: [(&str, Exit, &str); 14] = [
-    (
-        "WRONGPASS",
-        Exit::Configuration,
-        "check `redis.username` and `redis.password`",
-    ),
-    (
-        "NOAUTH",
-        Exit::Configuration,
-        "set `redis.password`, and `redis.username` for an ACL user",
-    ),
-    (
-        "requires none",
-        Exit::Configuration,
-        "remove `redis.password`",
-    ),
-    (
-        "NOPERM",
-        Exit::Configuration,
-        "grant the user the documented commands, for names that start with `redis.prefix`",
-    ),
-    (
-        "password cannot be read",
-        Exit::Configuration,
-        "check `redis.password`",
-    ),
-    (
-        "encryption keys",
-        Exit::Configuration,
-        "check `redis.keys`: one or more keys of 32 bytes in base64",
-    ),
-    (
-        "client certificate",
-        Exit::Configuration,
-        "check `redis.client_certificate`: a PEM text with certificate and key",
-    ),
-    (
-        "root certificates",
-        Exit::Configuration,
-        "check `redis.ca_file`",
-    ),
-    (
-        "set `cluster`",
-        Exit::Configuration,
-        "set `redis.cluster` to `true`",
-    ),
-    (
-        "sentinel",
-        Exit::Unavailable,
-        "check `redis.sentinel`, `redis.url` and `redis.other_urls`",
-    ),
-    (
-        "TLS",
-        Exit::Unavailable,
-        "check the port in `redis.url`, and set `redis.ca_file` for a private certification authority",
-    ),
-    (
-        "OOM",
-        Exit::Unavailable,
-        "raise the memory limit of Redis, or set an eviction policy",
-    ),
-    (
-        "READONLY",
-        Exit::Unavailable,
-        "set `redis.url` to the primary, or use `redis.sentinel`",
-    ),
-    (
-        "",
-        Exit::Unavailable,
-        "check `redis.url`, and that Redis runs; until then each host fetches its own tokens",
-    ),
-];
-
 #[allow(clippy::needless_pass_by_value)] // For `map_err`.
 fn explain(error: StoreError) -> Failure {
-    let reason = error.to_string();
-    let mut fit = REMEDIES.iter().filter(|(part, ..)| reason.contains(part));
-    // The last one fits every text.
-    let (exit, remedy) = fit
-        .next()
-        .map_or((Exit::Unavailable, ""), |(_, exit, remedy)| {
-            (*exit, *remedy)
-        });
-    Failure::new(exit, reason).with_remedy(remedy)
+    use RedisStoreErrorKind as Kind;
+    let kind = error.downcast_ref().map(RedisStoreError::kind);
+    let (exit, remedy) = match kind {
+        Some(Kind::PasswordRejected) => (
+            Exit::Configuration,
+            "check `redis.username` and `redis.password`",
+        ),
+        Some(Kind::PasswordRequired) => (
+            Exit::Configuration,
+            "set `redis.password`, and `redis.username` for an ACL user",
+        ),
+        Some(Kind::PasswordUnexpected) => (Exit::Configuration, "remove `redis.password`"),
+        Some(Kind::PasswordSource) => (Exit::Configuration, "check `redis.password`"),
+        Some(Kind::SentinelPassword) => (
+            Exit::Configuration,
+            "check `redis.sentinel_username` and `redis.sentinel_password`, which only the sentinels get",
+        ),
+        Some(Kind::PermissionDenied) => (
+            Exit::Configuration,
+            "grant the user the documented commands, for names that start with `redis.prefix`",
+        ),
+        Some(Kind::EncryptionKeys) => (
+            Exit::Configuration,
+            "check `redis.keys`: one or more keys of 32 bytes in base64",
+        ),
+        Some(Kind::ClientCertificate) => (
+            Exit::Configuration,
+            "check `redis.client_certificate`: a PEM text with certificate and key",
+        ),
+        Some(Kind::RootCertificates) => (Exit::Configuration, "check `redis.ca_file`"),
+        Some(Kind::ClusterRequired) => (Exit::Configuration, "set `redis.cluster` to `true`"),
+        Some(Kind::Sentinel) => (
+            Exit::Unavailable,
+            "check `redis.sentinel`, `redis.url` and `redis.other_urls`",
+        ),
+        Some(Kind::Tls) => (
+            Exit::Unavailable,
+            "check the port in `redis.url`, and set `redis.ca_file` for a private certification authority",
+        ),
+        Some(Kind::OutOfMemory) => (
+            Exit::Unavailable,
+            "raise the memory limit of Redis, or set an eviction policy",
+        ),
+        Some(Kind::ReadOnly) => (
+            Exit::Unavailable,
+            "set `redis.url` to the primary, or use `redis.sentinel`",
+        ),
+        _ => (
+            Exit::Unavailable,
+            "check `redis.url`, and that Redis runs; until then each host fetches its own tokens",
+        ),
+    };
+    Failure::new(exit, error.to_string()).with_remedy(remedy)
 }

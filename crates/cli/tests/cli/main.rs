@@ -21,6 +21,10 @@ mod redis;
 #[path = "../../../../tests/shared/redis_server.rs"]
 #[allow(dead_code)] // Shared with tests that restart the server.
 mod redis_server;
+#[cfg(feature = "redis")]
+#[path = "../../../../tests/shared/redis_topology.rs"]
+#[allow(dead_code)] // Shared with tests of a failover.
+mod redis_topology;
 mod request;
 mod scripts;
 mod support;

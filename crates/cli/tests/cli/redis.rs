@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::{
     redis_server::RedisServer,
+    redis_topology::{SENTINEL_PASSWORD, SENTINEL_USER, SERVICE, Sentinel, cluster},
     support::{ID, SECRET, User, default_profile, server, shown, stderr, stdout},
 };
 
@@ -148,6 +149,96 @@ async fn redis_with_tls_is_used_with_its_own_authority() {
     let (step, code) = stranger.store_step();
     let remedy = step["remedy"].as_str().unwrap();
     assert!(code == 5 && remedy.contains("`redis.ca_file`"), "{step}");
+}
+
+/// Checks that two hosts with these settings share a token, and that `doctor` can use the store.
+fn assert_shared(server: &AuthorizationServer, redis: &RedisServer, url: &str, more: &str) {
+    let hosts = [(); 2].map(|()| Host {
+        password: redis.text("password").to_owned(),
+        ..Host::new(server, url, &(credentials(redis) + more))
+    });
+    let before = server.token_request_count();
+    assert_eq!(hosts[0].prints("token"), hosts[1].prints("token"));
+    assert_eq!(server.token_request_count() - before, 1);
+    let (step, code) = hosts[0].store_step();
+    let detail = step["detail"].as_str().unwrap_or_default();
+    assert!(code == 0 && detail.contains("has a token"), "{step}");
+}
+
+/// Checks that `doctor` rejects these settings with this exit code, and names this setting in the remedy.
+fn assert_remedy(
+    server: &AuthorizationServer,
+    redis: &RedisServer,
+    (url, more): (&str, &str),
+    (code, setting): (i32, &str),
+) {
+    let host = Host {
+        password: redis.text("password").to_owned(),
+        ..Host::new(server, url, &(credentials(redis) + more))
+    };
+    let (step, exit) = host.store_step();
+    let remedy = step["remedy"].as_str().unwrap_or_default();
+    assert!(exit == code && remedy.contains(setting), "{exit} {step}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_gets_a_client_certificate() {
+    let Some(redis) = RedisServer::start(&["--mtls"]) else {
+        return;
+    };
+    let server = server().await;
+    let url = format!("rediss://localhost:{}", redis.number("tls_port"));
+    let folder = tempfile::TempDir::new().unwrap();
+    let pem = folder.path().join("client.pem");
+    let read = |name| std::fs::read_to_string(redis.text(name)).unwrap();
+    std::fs::write(&pem, read("client_cert") + &read("client_key")).unwrap();
+    let authority = format!("ca_file = '{}'\n", redis.text("ca"));
+    let certificate = |path: &str| format!("{authority}client_certificate = 'file:{path}'\n");
+    let with = certificate(pem.to_str().unwrap());
+    assert_shared(&server, &redis, &url, &with);
+    let wrong = certificate(redis.text("ca"));
+    let remedy = (3, "`redis.client_certificate`");
+    assert_remedy(&server, &redis, (&url, &wrong), remedy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_name_the_redis_of_the_command() {
+    let Some(redis) = RedisServer::start(&[]) else {
+        return;
+    };
+    let server = server().await;
+    let sentinel = Sentinel::start(&redis);
+    let url = sentinel.url();
+    let folder = tempfile::TempDir::new().unwrap();
+    let password = folder.path().join("password");
+    std::fs::write(&password, SENTINEL_PASSWORD).unwrap();
+    let user = format!(
+        "sentinel_username = \"{SENTINEL_USER}\"\nsentinel_password = 'file:{}'\n",
+        password.display()
+    );
+    let named = format!("sentinel = \"{SERVICE}\"\n");
+    assert_shared(&server, &redis, &url, &format!("{named}{user}"));
+    let remedy = (3, "`redis.sentinel_password`");
+    assert_remedy(&server, &redis, (&url, &named), remedy);
+    let other = format!("sentinel = \"other\"\n{user}");
+    let remedy = (5, "`redis.sentinel`");
+    assert_remedy(&server, &redis, (&url, &other), remedy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_share_tokens_in_a_cluster() {
+    let Some(nodes) = cluster() else {
+        return;
+    };
+    let server = server().await;
+    let url = |node: &RedisServer| format!("redis://127.0.0.1:{}", node.number("port"));
+    let first = url(&nodes[0]);
+    let others = format!(
+        "cluster = true\nother_urls = [\"{}\", \"{}\"]\n",
+        url(&nodes[1]),
+        url(&nodes[2])
+    );
+    assert_shared(&server, &nodes[0], &first, &others);
 }
 
 #[tokio::test(flavor = "multi_thread")]

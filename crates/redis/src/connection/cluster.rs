@@ -11,9 +11,10 @@ use tokio::time;
 
 use super::{Connector, Link};
 use crate::{
+    RedisStoreErrorKind as Kind,
     address::Address,
+    call_error::{CallError, Recovery},
     changes::Changes,
-    fault::{Fault, FaultKind},
 };
 
 /// The maximum number of attempts for a call to a cluster.
@@ -32,11 +33,12 @@ pub(crate) struct Nodes {
     changes: Arc<Changes>,
     seeds: Vec<Address>,
     is_cluster: bool,
-    known: Mutex<Known>,
+    table: Mutex<NodeTable>,
 }
 
+/// The known nodes, and the slots that they have.
 #[derive(Default)]
-struct Known {
+struct NodeTable {
     links: HashMap<Address, Arc<Link>>,
     slots: HashMap<u16, Address>,
     /// Counts the attempts that began at a seed, which take turns.
@@ -55,37 +57,37 @@ impl Nodes {
             changes,
             seeds,
             is_cluster,
-            known: Mutex::default(),
+            table: Mutex::default(),
         }
     }
 
     /// Returns the reply to a command about a key of this slot.
-    pub(crate) async fn query(&self, slot: u16, command: &Cmd) -> Result<Value, Fault> {
+    pub(crate) async fn query(&self, slot: u16, command: &Cmd) -> Result<Value, CallError> {
         if !self.is_cluster {
             return self.link(slot).1.query(command).await;
         }
         let mut asking = None;
-        let mut last = Fault::new("the cluster redirected too often");
+        let mut last = CallError::new(Kind::Unavailable, "the cluster redirected too often");
         for attempt in 0..ATTEMPTS {
             let reply = match asking.take() {
                 Some(address) => self.link_to(address).query_asking(command).await,
                 None => self.at_slot(slot, command).await,
             };
-            let fault = match reply {
+            let error = match reply {
                 Ok(value) => return Ok(value),
-                Err(fault) => fault,
+                Err(error) => error,
             };
-            match &fault.kind {
+            match &error.recovery {
                 // Learned already.
-                FaultKind::Moved(..) => continue,
-                FaultKind::Ask(host, port) => {
+                Recovery::Moved(..) => continue,
+                Recovery::Ask(host, port) => {
                     asking = Some(self.node(host, *port));
                     continue;
                 }
-                FaultKind::Connection | FaultKind::NotPrimary | FaultKind::TryAgain => {}
-                _ => return Err(fault),
+                Recovery::Reconnect | Recovery::FindPrimary | Recovery::TryAgain => {}
+                _ => return Err(error),
             }
-            last = fault;
+            last = error;
             if attempt > 0 {
                 time::sleep(PAUSE).await;
             }
@@ -93,23 +95,23 @@ impl Nodes {
         Err(last)
     }
 
-    async fn at_slot(&self, slot: u16, command: &Cmd) -> Result<Value, Fault> {
+    async fn at_slot(&self, slot: u16, command: &Cmd) -> Result<Value, CallError> {
         let (address, link) = self.link(slot);
         let reply = link.query(command).await;
         match &reply {
             Ok(_) => {
-                self.known().slots.entry(slot).or_insert(address);
+                self.table().slots.entry(slot).or_insert(address);
             }
-            Err(fault) => match &fault.kind {
-                FaultKind::Moved(host, port) => {
+            Err(error) => match &error.recovery {
+                Recovery::Moved(host, port) => {
                     // A node that does not know its own host leaves it out: it is the one that was asked.
                     let host = if host.is_empty() { &address.host } else { host };
                     let node = self.node(host, *port);
-                    self.known().slots.insert(slot, node);
+                    self.table().slots.insert(slot, node);
                 }
-                FaultKind::Connection | FaultKind::NotPrimary | FaultKind::TryAgain => {
+                Recovery::Reconnect | Recovery::FindPrimary | Recovery::TryAgain => {
                     // Another node knows where the slot is now.
-                    self.known().slots.remove(&slot);
+                    self.table().slots.remove(&slot);
                 }
                 _ => {}
             },
@@ -127,22 +129,22 @@ impl Nodes {
 
     /// Returns the connection to the node of this slot, or to a seed if it is not known.
     pub(crate) fn link(&self, slot: u16) -> (Address, Arc<Link>) {
-        let mut known = self.known();
-        let address = known.slots.get(&slot).cloned();
+        let mut table = self.table();
+        let address = table.slots.get(&slot).cloned();
         let address = address.unwrap_or_else(|| {
-            known.turn = known.turn.wrapping_add(1);
-            self.seeds[known.turn % self.seeds.len()].clone()
+            table.turn = table.turn.wrapping_add(1);
+            self.seeds[table.turn % self.seeds.len()].clone()
         });
-        drop(known);
+        drop(table);
         (address.clone(), self.link_to(address))
     }
 
     fn link_to(&self, address: Address) -> Arc<Link> {
-        let mut known = self.known();
-        if known.links.len() >= MOST_NODES {
-            known.links.clear();
+        let mut table = self.table();
+        if table.links.len() >= MOST_NODES {
+            table.links.clear();
         }
-        let link = known.links.entry(address);
+        let link = table.links.entry(address);
         let link = link.or_insert_with_key(|address| {
             Link::new(
                 address.clone(),
@@ -153,8 +155,8 @@ impl Nodes {
         link.clone()
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, NodeTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

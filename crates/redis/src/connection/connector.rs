@@ -16,8 +16,9 @@ use tokio::{
 
 use super::Tls;
 use crate::{
+    RedisStoreErrorKind as Kind,
     address::Address,
-    fault::{Fault, FaultKind},
+    call_error::{CallError, Recovery},
 };
 
 /// Username and password, read for each connection.
@@ -44,8 +45,8 @@ pub(crate) struct Connector {
     pub(crate) response_timeout: Duration,
 }
 
-/// A connection, and the task that drives it, which ends with the connection.
-pub(crate) struct Connected {
+/// A new connection, and the task that drives it, which ends with the connection.
+pub(crate) struct NewConnection {
     pub(crate) connection: MultiplexedConnection,
     pub(crate) driver: JoinHandle<()>,
 }
@@ -57,7 +58,7 @@ impl Connector {
         &self,
         address: &Address,
         push: impl Fn(PushInfo) -> Result<(), ()> + Send + Sync + 'static,
-    ) -> Result<Connected, Fault> {
+    ) -> Result<NewConnection, CallError> {
         let config = self.config().set_push_sender(push);
         let connecting = async {
             let primary;
@@ -70,7 +71,12 @@ impl Connector {
                 .await
         };
         let connected = time::timeout(self.connect_timeout, connecting).await;
-        connected.unwrap_or_else(|_| Err(Fault::connection("connecting to Redis took too long")))
+        connected.unwrap_or_else(|_| {
+            Err(CallError::connection(
+                Kind::Unavailable,
+                "connecting to Redis took too long",
+            ))
+        })
     }
 
     fn config(&self) -> AsyncConnectionConfig {
@@ -79,22 +85,29 @@ impl Connector {
     }
 
     /// Returns the first answer of a sentinel.
-    async fn primary(&self, sentinels: &Sentinels, tls: bool) -> Result<Address, Fault> {
-        let mut last = Fault::connection("there is no sentinel");
+    async fn primary(&self, sentinels: &Sentinels, tls: bool) -> Result<Address, CallError> {
+        let mut last = CallError::connection(Kind::Sentinel, "there is no sentinel");
         // No sentinel may use up the time of the others.
         let share =
             self.connect_timeout / u32::try_from(sentinels.addresses.len() + 1).unwrap_or(1);
         for address in &sentinels.addresses {
             match time::timeout(share, self.ask(sentinels, address)).await {
                 Ok(Ok((host, port))) => return Ok(Address { host, port, tls }),
-                Ok(Err(fault)) => last = fault,
-                Err(_) => last = Fault::connection("the sentinel did not answer in time"),
+                Ok(Err(error)) => last = error.at_sentinel(),
+                Err(_) => {
+                    let late = "the sentinel did not answer in time";
+                    last = CallError::connection(Kind::Sentinel, late);
+                }
             }
         }
         Err(last)
     }
 
-    async fn ask(&self, sentinels: &Sentinels, address: &Address) -> Result<(String, u16), Fault> {
+    async fn ask(
+        &self,
+        sentinels: &Sentinels,
+        address: &Address,
+    ) -> Result<(String, u16), CallError> {
         let credentials = &sentinels.credentials;
         let opened = self.open(address, credentials, 0, self.config()).await?;
         let mut connection = opened.connection;
@@ -103,7 +116,12 @@ impl Connector {
             .arg("GET-MASTER-ADDR-BY-NAME")
             .arg(&sentinels.service);
         let answer: Option<(String, String)> = command.query_async(&mut connection).await?;
-        let unknown = || Fault::connection("the sentinel does not know a primary of this name");
+        let unknown = || {
+            CallError::connection(
+                Kind::Sentinel,
+                "the sentinel does not know a primary of this name",
+            )
+        };
         let (host, port) = answer.ok_or_else(unknown)?;
         Ok((host, port.parse().map_err(|_| unknown())?))
     }
@@ -115,7 +133,7 @@ impl Connector {
         credentials: &Credentials,
         database: i64,
         config: AsyncConnectionConfig,
-    ) -> Result<Connected, Fault> {
+    ) -> Result<NewConnection, CallError> {
         let Some(source) = &credentials.password else {
             let settings = settings(credentials, None, database);
             return self.open_with(address, settings, config).await;
@@ -123,13 +141,16 @@ impl Connector {
         let read = || async {
             let read = source.secret().await;
             read.map_err(|error| {
-                Fault::connection(format!("the Redis password cannot be read: {error}"))
+                CallError::connection(
+                    Kind::PasswordSource,
+                    format!("the Redis password cannot be read: {error}"),
+                )
             })
         };
         let password = read().await?;
         let first = settings(credentials, Some(&password), database);
         let opened = self.open_with(address, first, config.clone()).await;
-        if opened.as_ref().err().map(|fault| &fault.kind) != Some(&FaultKind::Credentials) {
+        if opened.as_ref().err().map(|error| &error.recovery) != Some(&Recovery::ReadPassword) {
             return opened;
         }
         source.refused(&password);
@@ -146,10 +167,13 @@ impl Connector {
         address: &Address,
         settings: RedisConnectionInfo,
         config: AsyncConnectionConfig,
-    ) -> Result<Connected, Fault> {
+    ) -> Result<NewConnection, CallError> {
         let stream = TcpStream::connect((&*address.host, address.port)).await;
         let stream = stream.map_err(|error| {
-            Fault::connection(format!("Redis cannot be reached: {}", error.kind()))
+            CallError::connection(
+                Kind::Unavailable,
+                format!("Redis cannot be reached: {}", error.kind()),
+            )
         })?;
         // Without it, small commands wait for acknowledgements; a failure costs only time.
         let _ = stream.set_nodelay(true);
@@ -166,11 +190,11 @@ async fn shake_hands(
     settings: RedisConnectionInfo,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     config: AsyncConnectionConfig,
-) -> Result<Connected, Fault> {
+) -> Result<NewConnection, CallError> {
     let opened = MultiplexedConnection::new_with_config(&settings, stream, config).await;
     let (connection, driver) = opened?;
     let driver = tokio::spawn(driver);
-    Ok(Connected { connection, driver })
+    Ok(NewConnection { connection, driver })
 }
 
 fn settings(

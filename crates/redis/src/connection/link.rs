@@ -11,8 +11,8 @@ use tokio::{sync::watch, task::AbortHandle, time::Instant};
 use super::Connector;
 use crate::{
     address::Address,
+    call_error::{CallError, Recovery},
     changes::Changes,
-    fault::{Fault, FaultKind},
 };
 
 /// The pause after a first failed attempt to connect; it doubles up to the maximum, which is shorter than the pause of
@@ -28,21 +28,21 @@ pub(crate) struct Link {
 }
 
 enum State {
-    Idle(Option<Failure>),
+    Idle(Option<FailedAttempt>),
     /// The task that connects sends its result here.
-    Connecting(watch::Receiver<Option<Result<Live, Fault>>>),
-    Live(Live),
+    Connecting(watch::Receiver<Option<Result<OpenConnection, CallError>>>),
+    Open(OpenConnection),
 }
 
 #[derive(Clone)]
-struct Failure {
-    fault: Fault,
+struct FailedAttempt {
+    error: CallError,
     until: Instant,
     pause: Duration,
 }
 
 #[derive(Clone)]
-struct Live {
+struct OpenConnection {
     connection: MultiplexedConnection,
     /// Distinguishes it from an earlier connection.
     id: Arc<()>,
@@ -67,57 +67,61 @@ impl Link {
     }
 
     /// Returns the reply to a command.
-    pub(crate) async fn query(self: &Arc<Self>, command: &Cmd) -> Result<Value, Fault> {
-        let mut live = self.live().await?;
-        let reply = command.query_async(&mut live.connection).await;
-        self.checked(&live, reply.map_err(Fault::from))
+    pub(crate) async fn query(self: &Arc<Self>, command: &Cmd) -> Result<Value, CallError> {
+        let mut open = self.open().await?;
+        let reply = command.query_async(&mut open.connection).await;
+        self.checked(&open, reply.map_err(CallError::from))
     }
 
     /// Returns the reply to a command that a node of a cluster only accepts after `ASKING`.
-    pub(crate) async fn query_asking(self: &Arc<Self>, command: &Cmd) -> Result<Value, Fault> {
-        let mut live = self.live().await?;
+    pub(crate) async fn query_asking(self: &Arc<Self>, command: &Cmd) -> Result<Value, CallError> {
+        let mut open = self.open().await?;
         let mut both = Pipeline::new();
         both.cmd("ASKING").ignore().add_command(command.clone());
-        let reply: Result<(Value,), _> = both.query_async(&mut live.connection).await;
-        self.checked(&live, reply.map(|(value,)| value).map_err(Fault::from))
+        let reply: Result<(Value,), _> = both.query_async(&mut open.connection).await;
+        self.checked(&open, reply.map(|(value,)| value).map_err(CallError::from))
     }
 
     /// Requests the notifications of this channel, once for each connection; returns false if that failed.
     pub(crate) async fn subscribe(self: &Arc<Self>, channel: &str) -> bool {
-        let Ok(mut live) = self.live().await else {
+        let Ok(mut open) = self.open().await else {
             return false;
         };
-        let mut subscribed = live.subscribed.lock().await;
+        let mut subscribed = open.subscribed.lock().await;
         if let Some(subscribed) = *subscribed {
             return subscribed;
         }
-        let result = live.connection.subscribe(channel).await;
-        let result = self.checked(&live, result.map_err(Fault::from));
-        if let Err(fault) = &result {
+        let result = open.connection.subscribe(channel).await;
+        let result = self.checked(&open, result.map_err(CallError::from));
+        if let Err(error) = &result {
             // The cache polls instead.
-            let reason = fault.text();
+            let reason = error.error.to_string();
             tracing::warn!(reason, "token store notifications unavailable");
         }
         *subscribed.insert(result.is_ok())
     }
 
-    fn checked<T>(&self, live: &Live, reply: Result<T, Fault>) -> Result<T, Fault> {
-        if let Err(fault) = &reply
-            && matches!(fault.kind, FaultKind::Connection | FaultKind::NotPrimary)
+    fn checked<T>(
+        &self,
+        open: &OpenConnection,
+        reply: Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        if let Err(error) = &reply
+            && matches!(error.recovery, Recovery::Reconnect | Recovery::FindPrimary)
         {
-            self.lost(&live.id);
+            self.lost(&open.id);
         }
         reply
     }
 
     /// Returns the connection. Waits for one that is being established, in a task of its own, so that callers that give
     /// up do not interrupt it; fails at once for a while after a failed attempt.
-    async fn live(self: &Arc<Self>) -> Result<Live, Fault> {
+    async fn open(self: &Arc<Self>) -> Result<OpenConnection, CallError> {
         loop {
-            let mut connecting = match self.begin() {
-                Begun::Live(live) => return Ok(live),
-                Begun::Failed(fault) => return Err(fault),
-                Begun::Connecting(receiver) => receiver,
+            let mut connecting = match self.availability() {
+                Availability::Open(open) => return Ok(open),
+                Availability::Failed(error) => return Err(error),
+                Availability::Connecting(receiver) => receiver,
             };
             // If the sender was dropped, the task's runtime has shut down: this caller starts another one.
             if let Ok(result) = connecting.wait_for(Option::is_some).await
@@ -128,19 +132,22 @@ impl Link {
         }
     }
 
-    fn begin(self: &Arc<Self>) -> Begun {
+    /// Returns the connection, or starts to establish one.
+    fn availability(self: &Arc<Self>) -> Availability {
         let mut state = self.state();
         let failure = match &*state {
             // Its task ends with the connection, and with the runtime that it was established in.
-            State::Live(live) if !live.driver.is_finished() => return Begun::Live(live.clone()),
+            State::Open(open) if !open.driver.is_finished() => {
+                return Availability::Open(open.clone());
+            }
             State::Connecting(receiver) if receiver.has_changed().is_ok() => {
-                return Begun::Connecting(receiver.clone());
+                return Availability::Connecting(receiver.clone());
             }
             State::Idle(Some(failure)) if Instant::now() < failure.until => {
-                return Begun::Failed(failure.fault.clone());
+                return Availability::Failed(failure.error.clone());
             }
             State::Idle(failure) => failure.clone(),
-            State::Live(_) | State::Connecting(_) => None,
+            State::Open(_) | State::Connecting(_) => None,
         };
         let (sender, receiver) = watch::channel(None);
         *state = State::Connecting(receiver.clone());
@@ -148,35 +155,35 @@ impl Link {
         tokio::spawn(async move {
             let result = link.connect().await;
             let next = match &result {
-                Ok(live) => State::Live(live.clone()),
-                Err(fault) => State::Idle(Some(Failure::after(failure, fault))),
+                Ok(open) => State::Open(open.clone()),
+                Err(error) => State::Idle(Some(FailedAttempt::after(failure, error))),
             };
             *link.state() = next;
             sender.send_replace(Some(result));
         });
-        Begun::Connecting(receiver)
+        Availability::Connecting(receiver)
     }
 
-    async fn connect(self: &Arc<Self>) -> Result<Live, Fault> {
+    async fn connect(self: &Arc<Self>) -> Result<OpenConnection, CallError> {
         let changes = self.changes.clone();
         let push = move |push: PushInfo| {
-            received(&changes, &push);
+            notify(&changes, &push);
             Ok(())
         };
-        let connected = self.connector.connect(&self.address, push).await?;
+        let new = self.connector.connect(&self.address, push).await?;
         let id = Arc::new(());
-        let driver = connected.driver.abort_handle();
+        let driver = new.driver.abort_handle();
         let (link, lost) = (Arc::downgrade(self), id.clone());
         tokio::spawn(async move {
             // Also ends if the runtime shuts down.
-            let _ = connected.driver.await;
+            let _ = new.driver.await;
             if let Some(link) = link.upgrade() {
                 link.lost(&lost);
             }
         });
         tracing::debug!(address = ?self.address, "token store connected");
-        Ok(Live {
-            connection: connected.connection,
+        Ok(OpenConnection {
+            connection: new.connection,
             id,
             driver,
             subscribed: Arc::default(),
@@ -186,7 +193,7 @@ impl Link {
     /// Forgets this connection, unless another one has replaced it.
     fn lost(&self, id: &Arc<()>) {
         let mut state = self.state();
-        if matches!(&*state, State::Live(live) if Arc::ptr_eq(&live.id, id)) {
+        if matches!(&*state, State::Open(open) if Arc::ptr_eq(&open.id, id)) {
             *state = State::Idle(None);
             drop(state);
             // Changes may have been missed.
@@ -199,25 +206,26 @@ impl Link {
     }
 }
 
-enum Begun {
-    Live(Live),
-    Connecting(watch::Receiver<Option<Result<Live, Fault>>>),
-    Failed(Fault),
+/// The connection, or what a caller waits for.
+enum Availability {
+    Open(OpenConnection),
+    Connecting(watch::Receiver<Option<Result<OpenConnection, CallError>>>),
+    Failed(CallError),
 }
 
-impl Failure {
-    fn after(previous: Option<Self>, fault: &Fault) -> Self {
+impl FailedAttempt {
+    fn after(previous: Option<Self>, error: &CallError) -> Self {
         let pause = previous.map_or(FIRST_PAUSE, |previous| previous.pause * 2);
         let pause = pause.min(LONGEST_PAUSE);
         Self {
-            fault: fault.clone(),
+            error: error.clone(),
             until: Instant::now() + pause,
             pause,
         }
     }
 }
 
-fn received(changes: &Changes, push: &PushInfo) {
+fn notify(changes: &Changes, push: &PushInfo) {
     if push.kind != PushKind::Message {
         return;
     }

@@ -12,7 +12,7 @@ use rustls_platform_verifier::Verifier;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{BuildError, crypto, fault::Fault};
+use crate::{BuildError, RedisStoreErrorKind as Kind, call_error::CallError, crypto};
 
 /// The settings of TLS connections.
 pub(crate) struct Tls {
@@ -39,19 +39,27 @@ impl Tls {
         &self,
         host: &str,
         stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, Fault> {
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| Fault::connection("the host is not a name that a certificate can have"))?;
+    ) -> Result<TlsStream<TcpStream>, CallError> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+            CallError::connection(
+                Kind::Tls,
+                "the host is not a name that a certificate can have",
+            )
+        })?;
         let connector = TlsConnector::from(Arc::new(self.config().await?));
         let connected = connector.connect(name, stream).await;
         // The text may quote the server's certificate: a name, a time, no secret.
-        connected.map_err(|error| Fault::connection(format!("the TLS handshake failed: {error}")))
+        connected.map_err(|error| {
+            CallError::connection(Kind::Tls, format!("the TLS handshake failed: {error}"))
+        })
     }
 
-    async fn config(&self) -> Result<ClientConfig, Fault> {
+    async fn config(&self) -> Result<ClientConfig, CallError> {
         let builder = ClientConfig::builder_with_provider(crypto::tls())
             .with_safe_default_protocol_versions()
-            .map_err(|_| Fault::connection("the TLS library supports no protocol version"))?;
+            .map_err(|_| {
+                CallError::connection(Kind::Tls, "the TLS library supports no protocol version")
+            })?;
         let builder = builder
             .dangerous()
             .with_custom_certificate_verifier(self.verifier()?);
@@ -59,9 +67,17 @@ impl Tls {
             return Ok(builder.with_no_client_auth());
         };
         let pem = client.secret().await.map_err(|error| {
-            Fault::connection(format!("the client certificate cannot be read: {error}"))
+            CallError::connection(
+                Kind::ClientCertificate,
+                format!("the client certificate cannot be read: {error}"),
+            )
         })?;
-        let unusable = || Fault::connection("the client certificate or its key is unusable");
+        let unusable = || {
+            CallError::connection(
+                Kind::ClientCertificate,
+                "the client certificate or its key is unusable",
+            )
+        };
         let pem = pem.expose().as_bytes();
         let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
             .collect::<Result<_, _>>()
@@ -73,16 +89,26 @@ impl Tls {
     }
 
     /// Returns the verifier; the system's roots are read once.
-    fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, Fault> {
+    fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, CallError> {
         if let Some(verifier) = self.verifier.get() {
             return Ok(verifier.clone());
         }
-        let unusable = |_| Fault::connection("the root certificates cannot be used");
+        let unusable = |_| {
+            CallError::connection(
+                Kind::RootCertificates,
+                "the root certificates cannot be used",
+            )
+        };
         let verifier: Arc<dyn ServerCertVerifier> = match &self.roots {
             Some(roots) => {
                 WebPkiServerVerifier::builder_with_provider(roots.clone(), crypto::tls())
                     .build()
-                    .map_err(|_| Fault::connection("the root certificates cannot be used"))?
+                    .map_err(|_| {
+                        CallError::connection(
+                            Kind::RootCertificates,
+                            "the root certificates cannot be used",
+                        )
+                    })?
             }
             None => Arc::new(Verifier::new(crypto::tls()).map_err(unusable)?),
         };

@@ -1,54 +1,14 @@
 //! A Redis Cluster of three nodes.
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use hallpass_cache::TokenStore as _;
 use hallpass_core::{TokenRequest, TokenSource as _};
 use hallpass_redis::RedisTokenStore;
 
-use crate::{redis_server::RedisServer, support::*};
+use crate::{redis_server::RedisServer, redis_topology::cluster, support::*};
 
 const TTL: Duration = Duration::from_secs(60);
-
-/// Starts three nodes, and waits until they serve all slots.
-async fn cluster() -> Option<Vec<RedisServer>> {
-    let arguments = [
-        "--",
-        "--cluster-enabled",
-        "yes",
-        "--cluster-node-timeout",
-        "1000",
-    ];
-    let first = RedisServer::start(&arguments)?;
-    let mut nodes = vec![first];
-    for _ in 0..2 {
-        let next = nodes[0].another(&arguments);
-        nodes.push(next);
-    }
-    let addresses = nodes
-        .iter()
-        .map(|node| format!("127.0.0.1:{}", node.number("port")));
-    let created = Command::new("redis-cli")
-        .args(["--cluster", "create"])
-        .args(addresses)
-        .arg("--cluster-yes")
-        .env("REDISCLI_AUTH", nodes[0].text("default_password"))
-        .output();
-    let created = created.unwrap();
-    let text = String::from_utf8_lossy(&created.stdout);
-    assert!(created.status.success(), "{text}");
-    for node in &nodes {
-        let mut admin = Admin::new(node).await;
-        loop {
-            let state: String = admin.run("CLUSTER INFO").await;
-            if state.contains("cluster_state:ok") {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-    Some(nodes)
-}
 
 fn cluster_store(nodes: &[RedisServer]) -> RedisTokenStore {
     let others = nodes[1..].iter();
@@ -58,7 +18,7 @@ fn cluster_store(nodes: &[RedisServer]) -> RedisTokenStore {
 
 #[tokio::test]
 async fn keys_are_found_on_all_nodes_of_a_cluster() {
-    let Some(nodes) = cluster().await else {
+    let Some(nodes) = cluster() else {
         return;
     };
     let (one, other) = (cluster_store(&nodes), cluster_store(&nodes));
@@ -101,7 +61,7 @@ async fn redirections(nodes: &[RedisServer]) -> usize {
 
 #[tokio::test]
 async fn a_slot_that_moves_to_another_node_is_followed() {
-    let Some(nodes) = cluster().await else {
+    let Some(nodes) = cluster() else {
         return;
     };
     let (store, key) = (cluster_store(&nodes), key("one"));
@@ -151,7 +111,7 @@ async fn a_slot_that_moves_to_another_node_is_followed() {
 
 #[tokio::test]
 async fn changes_are_reported_by_every_node_of_a_cluster() {
-    let Some(nodes) = cluster().await else {
+    let Some(nodes) = cluster() else {
         return;
     };
     let (one, other) = (cluster_store(&nodes), cluster_store(&nodes));
@@ -170,7 +130,7 @@ async fn changes_are_reported_by_every_node_of_a_cluster() {
 
 #[tokio::test]
 async fn a_cluster_that_is_down_fails_no_caller() {
-    let Some(mut nodes) = cluster().await else {
+    let Some(mut nodes) = cluster() else {
         return;
     };
     let store = cluster_store(&nodes);
@@ -189,8 +149,8 @@ async fn a_cluster_that_is_down_fails_no_caller() {
 }
 
 #[tokio::test]
-async fn a_store_for_one_server_names_a_cluster() {
-    let Some(nodes) = cluster().await else {
+async fn a_store_for_one_server_reports_a_cluster() {
+    let Some(nodes) = cluster() else {
         return;
     };
     let store = builder(&nodes[0]).build().unwrap();

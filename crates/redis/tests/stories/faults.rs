@@ -1,4 +1,4 @@
-//! Redis at its worst: no caller fails because of it.
+//! Failures of Redis, of which no caller fails.
 
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ async fn values_of_other_types_and_garbage_are_overwritten() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_named_and_a_corrected_one_is_used() {
+async fn a_wrong_password_is_reported_and_a_corrected_one_is_used() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
@@ -167,7 +167,7 @@ async fn a_wrong_password_is_named_and_a_corrected_one_is_used() {
 }
 
 #[tokio::test]
-async fn a_missing_permission_is_named() {
+async fn a_missing_permission_is_reported() {
     let Some(server) = RedisServer::start(&["--prefix", "other:*"]) else {
         return;
     };
@@ -183,7 +183,7 @@ async fn a_missing_permission_is_named() {
 
 // covers: F-97
 #[tokio::test]
-async fn a_replica_is_read_and_its_refusal_to_write_is_named() {
+async fn a_replica_is_read_and_its_refusal_to_write_is_reported() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };

@@ -8,6 +8,8 @@ mod encryption;
 mod faults;
 #[path = "../../../../tests/shared/redis_server.rs"]
 mod redis_server;
+#[path = "../../../../tests/shared/redis_topology.rs"]
+mod redis_topology;
 mod sentinel;
 mod sharing;
 mod support;

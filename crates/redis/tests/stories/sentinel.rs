@@ -1,78 +1,27 @@
 //! A primary, a replica, and a sentinel that knows them.
 
-use std::{
-    collections::HashMap, fs, process::Child, process::Command, process::Stdio, time::Duration,
-};
+use std::time::Duration;
 
 use hallpass_cache::TokenStore as _;
-use tempfile::TempDir;
+use hallpass_redis::{RedisStoreError, RedisStoreErrorKind, RedisTokenStoreBuilder};
+use hallpass_testkit::RotatingSecret;
 
-use crate::{redis_server::RedisServer, support::*};
+use crate::{
+    redis_server::RedisServer,
+    redis_topology::{SENTINEL_PASSWORD, SENTINEL_USER, SERVICE, Sentinel},
+    support::*,
+};
 
 const TTL: Duration = Duration::from_secs(60);
 
-/// A sentinel, stopped on drop.
-struct Sentinel {
-    process: Child,
-    port: u16,
-    _folder: TempDir,
-}
-
-impl Sentinel {
-    fn start(primary: &RedisServer) -> Self {
-        let folder = TempDir::new().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        let settings = folder.path().join("sentinel.conf");
-        let text = format!(
-            "bind 127.0.0.1\nport {port}\nrequirepass sentinel-password\ndir {}\n\
-             sentinel monitor mymaster 127.0.0.1 {} 1\nsentinel auth-pass mymaster {}\n\
-             sentinel down-after-milliseconds mymaster 500\n\
-             sentinel failover-timeout mymaster 2000\n",
-            folder.path().display(),
-            primary.number("port"),
-            primary.text("default_password"),
-        );
-        fs::write(&settings, text).unwrap();
-        let process = Command::new("redis-server")
-            .arg(settings)
-            .arg("--sentinel")
-            .stdout(Stdio::null())
-            .spawn();
-        Self {
-            process: process.unwrap(),
-            port,
-            _folder: folder,
-        }
-    }
-}
-
-impl Sentinel {
-    /// Waits until it can promote a replica.
-    async fn knows_a_replica(&self) {
-        let url = format!("redis://:sentinel-password@127.0.0.1:{}", self.port);
-        let client = redis::Client::open(url).unwrap();
-        let connection = client.get_multiplexed_async_connection().await;
-        let mut connection = connection.unwrap();
-        loop {
-            let mut command = redis::cmd("SENTINEL");
-            command.arg("MASTER").arg("mymaster");
-            let state: HashMap<String, String> =
-                command.query_async(&mut connection).await.unwrap();
-            if state["num-slaves"] == "1" {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
-
-impl Drop for Sentinel {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// Returns a builder for a store on the primary that the sentinel names.
+fn sentinel_builder(primary: &RedisServer, sentinel: &Sentinel) -> RedisTokenStoreBuilder {
+    hallpass_redis::RedisTokenStore::builder(sentinel.url())
+        .sentinel(SERVICE, [""; 0])
+        .sentinel_credentials(Some(SENTINEL_USER), secret(SENTINEL_PASSWORD))
+        .username(primary.text("user"))
+        .password(secret(primary.text("password")))
+        .keys(secret(KEY))
 }
 
 // covers: F-91
@@ -97,10 +46,11 @@ async fn the_primary_that_sentinels_name_is_used_after_a_failover() {
         .await;
     replicates(&primary, "state=online").await;
     let sentinel = Sentinel::start(&primary);
+    // The first sentinel is down.
     let down = "redis://127.0.0.1:1";
     let store = hallpass_redis::RedisTokenStore::builder(down)
-        .sentinel("mymaster", [format!("redis://127.0.0.1:{}", sentinel.port)])
-        .sentinel_credentials(None, secret("sentinel-password"))
+        .sentinel(SERVICE, [sentinel.url()])
+        .sentinel_credentials(Some(SENTINEL_USER), secret(SENTINEL_PASSWORD))
         .username(primary.text("user"))
         .password(secret(primary.text("password")))
         .keys(secret(KEY))
@@ -120,7 +70,7 @@ async fn the_primary_that_sentinels_name_is_used_after_a_failover() {
     replicates(&replica, "role:slave").await;
     let _: usize = admin.run("WAIT 1 5000").await;
 
-    sentinel.knows_a_replica().await;
+    sentinel.knows_a_replica();
     drop(primary);
     replicates(&replica, "role:master").await;
     eventually(async || store.release(&key("one"), &first).await.is_ok()).await;
@@ -136,24 +86,47 @@ async fn the_primary_that_sentinels_name_is_used_after_a_failover() {
 }
 
 #[tokio::test]
-async fn a_primary_that_the_sentinels_do_not_know_is_named() {
+async fn a_primary_that_the_sentinels_do_not_know_is_reported() {
     let Some(primary) = RedisServer::start(&[]) else {
         return;
     };
     let sentinel = Sentinel::start(&primary);
-    let store =
-        hallpass_redis::RedisTokenStore::builder(format!("redis://127.0.0.1:{}", sentinel.port))
-            .sentinel("other", [""; 0])
-            .sentinel_credentials(None, secret("sentinel-password"))
-            .keys(secret(KEY))
-            .build()
-            .unwrap();
+    let store = sentinel_builder(&primary, &sentinel).sentinel("other", [""; 0]);
+    let error = store.build().unwrap().look_up(&key("one")).await;
+    let error = error.unwrap_err();
     let unknown = "the sentinel does not know a primary of this name";
-    eventually(async || {
-        let reason = store.look_up(&key("one")).await.unwrap_err().to_string();
-        reason == unknown
-    })
-    .await;
+    assert_eq!(error.to_string(), unknown);
+    let error: &RedisStoreError = error.downcast_ref().unwrap();
+    assert_eq!(error.kind(), RedisStoreErrorKind::Sentinel);
+}
+
+#[tokio::test]
+async fn sentinels_have_a_password_of_their_own_which_rotates() {
+    let Some(primary) = RedisServer::start(&[]) else {
+        return;
+    };
+    let sentinel = Sentinel::start(&primary);
+    let password = RotatingSecret::new("CANARY-wrong");
+    let store = sentinel_builder(&primary, &sentinel)
+        .sentinel_credentials(Some(SENTINEL_USER), password.clone());
+    let store = store.build().unwrap();
+    let error = store.look_up(&key("one")).await.unwrap_err();
+    let rejected = "at the sentinel: Redis rejected username and password (WRONGPASS)";
+    assert_eq!(error.to_string(), rejected);
+    let error: &RedisStoreError = error.downcast_ref().unwrap();
+    assert_eq!(error.kind(), RedisStoreErrorKind::SentinelPassword);
+    password.rotate(SENTINEL_PASSWORD);
+    eventually(async || store.look_up(&key("one")).await.is_ok()).await;
+
+    // The primary's user is not the sentinels'.
+    let none = hallpass_redis::RedisTokenStore::builder(sentinel.url())
+        .sentinel(SERVICE, [""; 0])
+        .username(primary.text("user"))
+        .password(secret(primary.text("password")))
+        .keys(secret(KEY));
+    let error = none.build().unwrap().look_up(&key("one")).await;
+    let required = "at the sentinel: Redis requires a password (NOAUTH)";
+    assert_eq!(error.unwrap_err().to_string(), required);
 }
 
 /// Waits until the server's replication state shows this text. A failover closes connections.

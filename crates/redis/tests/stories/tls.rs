@@ -1,4 +1,4 @@
-//! TLS, client certificates, and what the settings refuse.
+//! TLS, client certificates, and invalid settings.
 
 use std::fs;
 
@@ -59,7 +59,7 @@ async fn a_client_certificate_is_presented() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_redis_is_named() {
+async fn a_server_that_is_not_redis_is_reported() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -111,7 +111,7 @@ async fn no_secret_is_in_errors_debug_output_or_traces() {
 }
 
 #[test]
-fn unsafe_and_impossible_settings_are_refused() {
+fn unsafe_and_impossible_settings_are_rejected() {
     let plain = |url: &str| RedisTokenStore::builder(url).keys(secret(KEY));
     let setting = |builder: RedisTokenStoreBuilder| builder.build().unwrap_err().setting();
     assert_eq!(setting(plain("redis://redis.example")), "url");

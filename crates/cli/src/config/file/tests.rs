@@ -200,6 +200,8 @@ fn the_redis_table_accepts_every_setting() {
         ca_file = "/etc/ca.pem"
         client_certificate = "env:REDIS_CERTIFICATE"
         sentinel = "primary"
+        sentinel_username = "sentinels"
+        sentinel_password = "env:SENTINEL_PASSWORD"
         other_urls = ["rediss://other.example"]
         cluster = false
         timeout = "1s"
@@ -209,7 +211,7 @@ fn the_redis_table_accepts_every_setting() {
     let (_, layer) = parse(text, Some("p")).unwrap().unwrap();
     let redis = layer.redis.unwrap();
     assert_eq!(redis.location, "config.toml, line 2");
-    assert_eq!(redis.references().count(), 3);
+    assert_eq!(redis.references().count(), 4);
     assert_eq!(redis.timeout, Some(Duration::from_secs(1)));
     for key in REDIS_KEYS {
         assert!(text.contains(&format!("{key} = ")), "{key}");
@@ -260,6 +262,14 @@ fn errors_in_the_redis_table_name_line_and_setting() {
         (
             format!("{TLS}{KEYS}danger_store_in_clear = true"),
             "line 4: `redis.danger_store_in_clear`: set beside `keys`",
+        ),
+        (
+            format!("{TLS}{KEYS}sentinel_password = \"env:CANARY\""),
+            "line 4: `redis.sentinel_password`: no effect without `sentinel`",
+        ),
+        (
+            format!("{TLS}{KEYS}sentinel = \"m\"\nsentinel_username = \"CANARY\""),
+            "line 5: `redis.sentinel_username`: no effect without `sentinel_password`",
         ),
         (
             format!("{TLS}{KEYS}other_urls = [\"rediss://CANARY\"]"),
