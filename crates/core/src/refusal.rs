@@ -59,7 +59,7 @@ impl ApiRefusal {
         self.description.as_deref()
     }
 
-    /// Returns the scopes that the API asks for, if it names them.
+    /// Returns the scopes that the API requires, if it names them.
     pub fn scope(&self) -> Option<&ScopeSet> {
         self.scope.as_ref()
     }
@@ -167,7 +167,7 @@ impl fmt::Display for ApiRefusal {
         if let Some(scope) = self.scope() {
             write!(
                 f,
-                ", it asks for the scopes `{}`",
+                ", it requires the scopes `{}`",
                 safe_text(scope.as_str())
             )?;
         }

@@ -162,7 +162,7 @@ async fn the_tool_prints_orders_and_its_codes_tell_what_is_wrong() {
         .arguments(&["orders", "7"])
         .run()
         .await;
-    failed(&ran, 4, "it asks for the scopes `orders.all`");
+    failed(&ran, 4, "it requires the scopes `orders.all`");
 }
 
 #[tokio::test]

@@ -123,14 +123,14 @@ impl AuthorizerBuilder {
             ));
         }
         for Allowed { origin, .. } in &self.allowed {
-            if origin.is_http() && !self.http_on_loopback {
-                return Err(InvalidAuthorizer::new(format!(
-                    "`{origin}` would show tokens to the network; use `https://`, or `danger_allow_http_on_loopback` for a test server on this machine"
-                )));
-            }
             if origin.is_http() && !origin.is_loopback() {
                 return Err(InvalidAuthorizer::new(format!(
                     "`{origin}` would show tokens to the network, and plain HTTP is allowed on loopback only; use `https://`"
+                )));
+            }
+            if origin.is_http() && !self.http_on_loopback {
+                return Err(InvalidAuthorizer::new(format!(
+                    "`{origin}` would show tokens to other users of this machine; use `https://`, or `danger_allow_http_on_loopback` for a test server"
                 )));
             }
         }

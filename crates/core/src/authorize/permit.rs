@@ -6,7 +6,7 @@ use http::{
 use super::authorizer::{Allowed, Authorizer};
 use crate::{
     AccessToken, Proof, Proofs, TokenError, TokenRequest, TokenType,
-    origin::{Origin, Target},
+    origin::{Origin, Target, is_loopback_host},
     refusal::{ApiRefusal, Reading},
     text::safe_text,
 };
@@ -103,8 +103,10 @@ impl Authorizer {
             "add it with `allow_origin` if tokens are meant for it; `pass_other_origins` sends such requests without one"
         } else if self.origins().any(|origin| origin.is_at(https)) {
             "use `https://`, which was allowed for this host"
+        } else if is_loopback_host(target.host()) {
+            "if tokens are meant for it, add it with `allow_origin`, over `https://` or with `danger_allow_http_on_loopback`"
         } else {
-            "if tokens are meant for it, use `https://` and add it with `allow_origin`; plain HTTP is for servers on this machine, with `danger_allow_http_on_loopback`"
+            "if tokens are meant for it, use `https://` and add it with `allow_origin`"
         })
     }
 }

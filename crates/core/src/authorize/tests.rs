@@ -95,6 +95,11 @@ fn only_a_list_of_origins_that_makes_sense_is_taken() {
         builder().allow_origin("http://127.0.0.1:1"),
         "danger_allow_http_on_loopback",
     );
+    // The method would not help.
+    wrong(
+        builder().allow_origin("http://api.example"),
+        "loopback only",
+    );
     let danger = || builder().danger_allow_http_on_loopback();
     wrong(danger().allow_origin("http://api.example"), "loopback only");
     wrong(
@@ -122,7 +127,8 @@ fn another_origin_has_no_permit() {
     for (elsewhere, hint) in [
         ("https://other.example", "pass_other_origins"),
         ("http://api.example", "use `https://`, which was allowed"),
-        ("http://other.example", "add it with `allow_origin`"),
+        ("http://other.example", "and add it with `allow_origin`"),
+        ("http://127.0.0.1", "`danger_allow_http_on_loopback`"),
     ] {
         let error = permit(&api, elsewhere).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);

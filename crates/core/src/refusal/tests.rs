@@ -93,7 +93,7 @@ fn grpc_says_it_in_a_header_of_its_own() {
 
 // covers: C-36
 #[test]
-fn what_the_api_asks_for_is_reported() {
+fn required_scopes_are_reported() {
     let line =
         r#"Bearer error="insufficient_scope", scope="b a", error_description="ask for \"b\"""#;
     let refusal = challenged(403, &[line]).1.unwrap();
@@ -101,7 +101,7 @@ fn what_the_api_asks_for_is_reported() {
     assert_eq!(refusal.scope().unwrap().as_str(), "a b");
     assert_eq!(
         refusal.to_string(),
-        "the API refused the token: `insufficient_scope`, \"ask for \\u{22}b\\u{22}\", it asks for the scopes `a b` (HTTP 403)"
+        "the API refused the token: `insufficient_scope`, \"ask for \\u{22}b\\u{22}\", it requires the scopes `a b` (HTTP 403)"
             .replace("\\u{22}", "\"")
     );
     let odd = challenged(403, &[r#"Bearer error="insufficient_scope", scope="a\\b""#])

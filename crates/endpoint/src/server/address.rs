@@ -61,9 +61,14 @@ impl Address {
                     "plain HTTP is allowed on loopback only; use `https://`, or `127.0.0.1`, `[::1]` or `localhost`",
                 );
             }
+            "http" if reach == Reach::Loopback => {
+                return refuse(
+                    "plain HTTP would expose the credentials to other users of this machine; use `https://`, or `danger_allow_http_on_loopback` for a test server",
+                );
+            }
             "http" => {
                 return refuse(
-                    "plain HTTP would expose the credentials to the network (RFC 6749 section 3.2); use `https://`, or `danger_allow_http_on_loopback` for a test server on this machine",
+                    "plain HTTP would expose the credentials to the network (RFC 6749 section 3.2); use `https://`",
                 );
             }
             _ => return refuse("the URL's scheme is neither `https` nor `http`; use `https://`"),
@@ -149,7 +154,8 @@ mod tests {
         check(STRICT, "file:///etc/passwd", Err("names no host"));
         check(STRICT, "unix:/run/x.sock", Err("names no host"));
         check(STRICT, "ftp://login.example/", Err("scheme"));
-        check(STRICT, "http://login.example/t", Err("use `https://`"));
+        let network = "to the network (RFC 6749 section 3.2); use `https://`";
+        check(STRICT, "http://login.example/t", Err(network));
         check(
             STRICT,
             "http://127.0.0.1/t",
