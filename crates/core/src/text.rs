@@ -28,9 +28,9 @@ const MAX_SEARCHED_BYTES: usize = (MAX_SHOWN_CHARS + 1) * 4 + 2 * decode::CUT;
 /// - Base64 of either alphabet, with or without padding and line ends, also in the middle of more;
 /// - hexadecimal digits, also separated by spaces, colons or hyphens.
 ///
-/// A part of a credential is not found, and neither is one that was changed in another way: hashed, encrypted,
-/// compressed, reversed, in Base32, in decimal numbers, in another character set than UTF-8, or in Base64 of which the
-/// letters' case was changed.
+/// Out of scope: a part of a credential is not found, such as one without its end, and neither is one that was changed
+/// in another way: reversed, with other characters in between, hashed, encrypted, compressed, in Base32, in decimal
+/// numbers, in another character set than UTF-8, or in Base64 of which the letters' case was changed.
 ///
 /// ```
 /// use hallpass_core::TextFilter;
