@@ -175,7 +175,7 @@ async fn only_a_good_certificate_is_taken() {
             "other.example",
             2999,
             &authority,
-            Some("not valid for name \"localhost\""),
+            Some("certificate is not valid for `localhost`, only for `other.example`"),
         ),
     ] {
         let (address, _server) = serve(authority.server(name, year), vec![Plan::Answer]).await;

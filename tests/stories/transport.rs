@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use hallpass::{
     ErrorKind, TokenError, TokenRequest, TokenSource,
-    endpoint::{HttpTransport, Retry},
+    endpoint::{HttpTransport, Retry, hints},
 };
 use hallpass_testkit::{
     leak,
@@ -40,8 +40,9 @@ async fn connection_refused() {
         &error,
         ErrorKind::Unavailable,
         true,
-        "no connection could be made",
+        "no connection could be made: connection refused (127.0.0.1:",
     );
+    assert_eq!(error.hint_name(), hints::SERVER.name());
 }
 
 // covers: F-40
@@ -318,8 +319,9 @@ async fn a_proxy_is_used_and_its_refusals_name_it() {
         &error,
         ErrorKind::Unavailable,
         true,
-        &format!("no connection could be made through the proxy {closed}"),
+        &format!("no connection could be made through the proxy {closed}: connection refused"),
     );
+    assert_eq!(error.hint_name(), hints::PROXY.name());
     let unknown = HttpTransport::builder().proxy("http://no-such-host.invalid");
     let transport = unknown.build().unwrap();
     let error = fetch(builder(REMOTE).transport(transport))
@@ -382,7 +384,7 @@ async fn connections_start_from_the_local_address_that_was_set() {
         &error,
         ErrorKind::Unavailable,
         true,
-        "no connection could be made",
+        "no connection could be made: address not available",
     );
 }
 

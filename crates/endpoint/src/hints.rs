@@ -30,6 +30,10 @@ hints! {
     TOKEN_ENDPOINT = "token-endpoint", "check `token_endpoint`";
     /// The host's name cannot be resolved.
     HOST_NAME = "host-name", "check the host in `token_endpoint`, and this machine's name service";
+    /// No connection to the server can be made.
+    SERVER = "server", "check host and port in `token_endpoint`, that the server is running, and that no firewall blocks the connection";
+    /// No connection through the proxy can be made.
+    PROXY = "proxy", "check the address of the `proxy`, that it is running, and that it allows this connection";
     /// The response is a web page.
     WEB_PAGE = "web-page", "a firewall, a proxy or a sign-in page may have sent it: check `token_endpoint`, and whether another `user_agent` is accepted";
     /// The address has no introspection endpoint.
@@ -127,6 +131,7 @@ mod tests {
             let builder = builder.max_token_bytes(1).allow_utf8_credentials();
             let _ = builder.dpop(prover);
             let transport = transport.user_agent("").max_body_bytes(1);
+            let transport = transport.proxy("");
             let transport = transport.proxy_credentials("", secret.clone());
             let _ = transport.add_root_certificates_pem("");
             let _ = Retry::never().deadline(std::time::Duration::ZERO);
@@ -155,6 +160,7 @@ mod tests {
             "dpop",
             "user_agent",
             "max_body_bytes",
+            "proxy",
             "proxy_credentials",
             "add_root_certificates_pem",
             "openid_location",

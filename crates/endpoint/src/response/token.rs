@@ -315,10 +315,10 @@ fn seconds(
     name: &'static str,
     show: Show<'_>,
 ) -> Result<Option<Duration>, TokenError> {
-    let wrong = |is: &str| {
-        let is = show(members, is);
+    // Only the value is the server's: the filter would also search the words around it.
+    let wrong = |value: &str| {
         unusable(format!(
-            "the response's `{name}` is not a number of seconds but {is}"
+            "the response's `{name}` is not a number of seconds but {value}"
         ))
     };
     let seconds = match members.get(name) {
@@ -329,8 +329,8 @@ fn seconds(
         Some(Member::Number(seconds)) if *seconds >= 0.0 => *seconds as u64,
         Some(Member::Text(text)) if is_digits(text) => text.parse().unwrap_or(u64::MAX),
         Some(Member::Number(seconds)) => return wrong(&seconds.to_string()),
-        Some(Member::Text(text)) => return wrong(&format!("the text `{text}`")),
-        Some(_) => return wrong("of another type"),
+        Some(Member::Text(text)) => return wrong(&format!("the text `{}`", show(members, text))),
+        Some(_) => return wrong("a value of another type"),
     };
     Ok(Some(Duration::from_secs(seconds)))
 }

@@ -157,13 +157,20 @@ pub(crate) fn through(proxy: Option<&str>) -> String {
 /// Converts the error of a request that was not sent, as no connection could be made. `proxy`: host and port.
 fn connecting(error: reqwest::Error, setup: &Setup, proxy: Option<&str>) -> TokenError {
     let through = through(proxy);
+    let unreachable = |message: String| {
+        let hint = match proxy {
+            Some(_) => hints::PROXY,
+            None => hints::SERVER,
+        };
+        TokenError::unavailable(message).with_hint(hint)
+    };
     if error.is_timeout() {
         let message = format!("no connection could be made in time{through}");
-        return TokenError::unavailable(message).with_source(error);
+        return unreachable(message).with_source(error);
     }
     if error.is_dns() {
         let failed = match proxy {
-            Some(proxy) => TokenError::unavailable(format!(
+            Some(proxy) => unreachable(format!(
                 "the name of the proxy {proxy} could not be resolved"
             )),
             None => TokenError::unavailable("the host's name could not be resolved")
@@ -188,9 +195,12 @@ fn connecting(error: reqwest::Error, setup: &Setup, proxy: Option<&str>) -> Toke
     let message = if text.contains("tunnel error: unsuccessful") {
         format!("no connection could be made: the proxy{address} refused it")
     } else {
-        format!("no connection could be made{through}")
+        let io = causes(&error).find_map(<dyn Error>::downcast_ref::<io::Error>);
+        let why = io.map(|error| format!(": {}", error.kind()));
+        let why = why.unwrap_or_default();
+        format!("no connection could be made{through}{why}")
     };
-    TokenError::unavailable(message).with_source(error)
+    unreachable(message).with_source(error)
 }
 
 /// Returns the reason of a TLS failure in words, if that caused an HTTP client's error.

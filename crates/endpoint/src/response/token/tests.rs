@@ -65,26 +65,28 @@ fn expires_in() {
     }
     let unknown = parse(r#"{"access_token":"t","token_type":"Bearer"}"#).unwrap();
     assert_eq!(unknown.lifetime().as_secs(), 300);
-    for value in [
-        "-1",
-        "-0.5",
-        "-9223372036854775809",
-        "true",
-        "{}",
-        "[]",
-        "[3600]",
-        r#""3600.0""#,
-        r#"" 3600""#,
-        r#""1h""#,
-        r#""""#,
-        r#""-1""#,
-        r#""+1""#,
-        r#""٣""#,
+    for (value, shown) in [
+        ("-1", "-1"),
+        ("-0.5", "-0.5"),
+        ("-9223372036854775809", "-92233720368547"),
+        // The token is `t`: it is removed from the server's text only.
+        ("true", "a value of another type"),
+        ("{}", "a value of another type"),
+        ("[]", "a value of another type"),
+        ("[3600]", "a value of another type"),
+        (r#""3600.0""#, "the text `3600.0`"),
+        (r#"" 3600""#, "the text ` 3600`"),
+        (r#""1h""#, "the text `1h`"),
+        (r#""1t""#, "the text `1[redacted]`"),
+        (r#""""#, "the text ``"),
+        (r#""-1""#, "the text `-1`"),
+        (r#""+1""#, "the text `+1`"),
+        (r#""٣""#, "the text `٣`"),
     ] {
         refused(
             with(&format!(r#""expires_in":{value}"#)),
             false,
-            "`expires_in` is not a number of seconds",
+            &format!("`expires_in` is not a number of seconds but {shown}"),
         );
     }
     for value in ["NaN", "Infinity", "01", "+1"] {

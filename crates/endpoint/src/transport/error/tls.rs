@@ -1,6 +1,6 @@
 //! Descriptions of TLS errors: most of the library's own texts are the names of its variants.
 
-use hallpass_core::Hint;
+use hallpass_core::{Hint, TextFilter};
 use rustls::{CertificateError, Error};
 
 use crate::hints;
@@ -61,15 +61,22 @@ fn certificate(error: &CertificateError, roots: bool) -> (String, Hint) {
             "the server's certificate is damaged",
             hints::SERVER_CERTIFICATE,
         ),
-        // The library's text is readable, and lists the names in the certificate.
-        E::NotValidForNameContext { .. } | E::InvalidPurposeContext { .. } => {
-            return (format!("the server's {error}"), hints::SERVER_CERTIFICATE);
+        E::NotValidForNameContext {
+            expected,
+            presented,
+        } => {
+            let why = format!(
+                "the server's certificate is not valid for `{}`, only for {}",
+                expected.to_str(),
+                names(presented)
+            );
+            return (why, hints::SERVER_CERTIFICATE);
         }
         E::NotValidForName => (
             "the server's certificate is for another name",
             hints::SERVER_CERTIFICATE,
         ),
-        E::InvalidPurpose => (
+        E::InvalidPurpose | E::InvalidPurposeContext { .. } => (
             "the server's certificate is not one for servers",
             hints::SERVER_CERTIFICATE,
         ),
@@ -85,6 +92,22 @@ fn certificate(error: &CertificateError, roots: bool) -> (String, Hint) {
         ),
     };
     (why.to_owned(), hint)
+}
+
+/// Lists the names of a certificate, from the library's debug output: `DnsName("login.example")`.
+fn names(presented: &[String]) -> String {
+    /// More names would hide the hint after them.
+    const MAX_SHOWN_NAMES: usize = 5;
+    let inner = |name: &String| {
+        let name = name.split_once('(').map_or(&**name, |(_, inner)| inner);
+        TextFilter::new().clean(name.trim_end_matches(')').trim_matches('"'))
+    };
+    let shown: Vec<_> = presented.iter().take(MAX_SHOWN_NAMES).map(inner).collect();
+    match presented.len().saturating_sub(MAX_SHOWN_NAMES) {
+        _ if shown.is_empty() => "names that it does not list".to_owned(),
+        0 => format!("`{}`", shown.join("`, `")),
+        more => format!("`{}` and {more} more", shown.join("`, `")),
+    }
 }
 
 /// Describes errors without a variant in the library: this crate cannot name the verifier's type, and its text is a
@@ -164,6 +187,16 @@ mod tests {
         Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
     }
 
+    /// A certificate that is valid for this many other names.
+    fn another_name(names: usize) -> Error {
+        let presented = (0..names).map(|at| format!("DnsName(\"host-{at}.example\")"));
+        let error = CertificateError::NotValidForNameContext {
+            expected: "login.example".try_into().unwrap(),
+            presented: presented.collect(),
+        };
+        error.into()
+    }
+
     #[test]
     fn errors_of_the_library_are_explained() {
         for (error, roots, says) in [
@@ -191,6 +224,21 @@ mod tests {
             ),
             (CertificateError::BadEncoding.into(), true, "damaged"),
             (
+                another_name(1),
+                true,
+                "is not valid for `login.example`, only for `host-0.example`; check",
+            ),
+            (
+                another_name(7),
+                true,
+                "`host-3.example`, `host-4.example` and 2 more; check",
+            ),
+            (
+                another_name(0),
+                true,
+                "only for names that it does not list",
+            ),
+            (
                 Error::AlertReceived(AlertDescription::HandshakeFailure),
                 true,
                 "`handshake_failure`",
@@ -211,6 +259,7 @@ mod tests {
                 "UsedAs",
                 "CertVersion",
                 "PathDepth",
+                "DnsName",
                 "Invalid",
             ] {
                 assert!(!text.contains(name), "{text}");
