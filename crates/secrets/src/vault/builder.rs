@@ -175,11 +175,7 @@ impl VaultSecretBuilder {
             token: self.token,
             namespace,
             timeout: self.timeout,
-            authority_hint: if self.from_env {
-                "set `VAULT_CACERT` to its PEM file"
-            } else {
-                "add it with `add_root_certificates_pem`"
-            },
+            from_env: self.from_env,
         };
         let mut cached = CachedSecret::new(kv, self.lifetime);
         if let Some(clock) = self.clock {
@@ -248,7 +244,7 @@ impl VaultSecretBuilder {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     url.host_str().is_some_and(is_loopback_host)
 }
 

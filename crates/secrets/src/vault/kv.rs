@@ -8,7 +8,7 @@ use reqwest::{Client, StatusCode, Url, header::HeaderValue};
 use tokio::time;
 use zeroize::Zeroizing;
 
-use super::response;
+use super::{builder::is_loopback, response};
 
 /// A field of a KV version 2 secret, read at each call.
 pub(super) struct Kv {
@@ -20,8 +20,8 @@ pub(super) struct Kv {
     pub(super) token: Arc<dyn SecretSource>,
     pub(super) namespace: Option<HeaderValue>,
     pub(super) timeout: Duration,
-    /// The hint in errors on how to trust a private certificate authority.
-    pub(super) authority_hint: &'static str,
+    /// True if the settings are those of Vault's own command, which hints name.
+    pub(super) from_env: bool,
 }
 
 #[async_trait]
@@ -35,6 +35,9 @@ impl SecretSource for Kv {
             if !again.matches(&token) {
                 (status, body) = self.exchange(&again).await?;
             }
+        }
+        if status == StatusCode::BAD_REQUEST && self.is_http() && says_https(&body) {
+            return Err(self.speaks_tls());
         }
         response::read(status, &body, &self.name, &self.field)
     }
@@ -105,31 +108,85 @@ impl Kv {
 
     /// Describes a request that failed. The library's error is not shown, since its text may hold anything.
     fn unreachable(&self, error: &reqwest::Error) -> SecretError {
-        let host = self.url.host_str().unwrap_or_default();
-        let failure = format!("{} could not be read from `{host}`", self.name);
-        if error.is_connect() && is_certificate_error(error) {
+        let failure = self.failure();
+        let address = self.address_setting();
+        let text = chain(error);
+        if error.is_connect() && text.contains("invalid peer certificate") {
             return SecretError::inaccessible(format!(
-                "{failure}: the server's certificate could not be verified; check the address; for a private certificate authority, {}",
-                self.authority_hint
+                "{failure}: the server's certificate could not be verified; check {address}; for a private certificate authority, {}",
+                self.authority_hint()
             ));
         }
+        if error.is_connect() && text.contains("received corrupt message") {
+            let plain = if is_loopback(&self.url) {
+                "; if it speaks plain HTTP, use `http://` and `danger_allow_http_on_loopback`"
+            } else {
+                ""
+            };
+            return SecretError::inaccessible(format!(
+                "{failure}: the server does not speak TLS; check the port in {address}{plain}"
+            ));
+        }
+        if self.is_http() && text.contains("invalid HTTP") {
+            return self.speaks_tls();
+        }
         let reason = if error.is_dns() {
-            "the host's name could not be resolved; check the address"
+            format!("the host's name could not be resolved; check {address}")
         } else if error.is_connect() {
-            "the connection failed; check the address, and that the server is running"
+            format!("the connection failed; check {address}, and that the server is running")
         } else {
-            "the connection was lost"
+            "the connection was lost".to_owned()
         };
         SecretError::unavailable(format!("{failure}: {reason}"))
     }
+
+    /// Returns the error for plain HTTP to a server that expects TLS.
+    fn speaks_tls(&self) -> SecretError {
+        SecretError::inaccessible(format!(
+            "{}: the server does not speak plain HTTP; use `https://` in {}",
+            self.failure(),
+            self.address_setting()
+        ))
+    }
+
+    /// Returns the start of an error, with host and port.
+    fn failure(&self) -> String {
+        let host = self.url.host_str().unwrap_or_default();
+        let port = self.url.port_or_known_default().unwrap_or_default();
+        format!("{} could not be read from `{host}:{port}`", self.name)
+    }
+
+    fn address_setting(&self) -> &'static str {
+        if self.from_env {
+            "`VAULT_ADDR`"
+        } else {
+            "the address"
+        }
+    }
+
+    pub(super) fn authority_hint(&self) -> &'static str {
+        if self.from_env {
+            "set `VAULT_CACERT` to its PEM file"
+        } else {
+            "add it with `add_root_certificates_pem`"
+        }
+    }
+
+    fn is_http(&self) -> bool {
+        self.url.scheme() == "http"
+    }
 }
 
-/// Searches the error's sources, since the TLS library's own error is behind two others.
-fn is_certificate_error(error: &reqwest::Error) -> bool {
+/// Joins the texts of an error and its causes: the TLS library's own error is behind two others.
+fn chain(error: &reqwest::Error) -> String {
     let causes = std::iter::successors(Some(error as &dyn Error), |&error| error.source());
-    causes
-        .map(ToString::to_string)
-        .any(|text| text.contains("invalid peer certificate"))
+    let texts: Vec<_> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+/// Returns true for the response that servers of TLS, such as Go's, send to plain HTTP.
+fn says_https(body: &[u8]) -> bool {
+    body.windows(b"HTTPS".len()).any(|word| word == b"HTTPS")
 }
 
 impl fmt::Debug for Kv {

@@ -218,6 +218,36 @@ async fn an_unreachable_or_slow_server_is_not_a_rejection() {
     }
 }
 
+#[tokio::test]
+async fn a_wrong_scheme_is_named_with_host_and_port() {
+    let plain = MockServer::start().await;
+    // The alert `protocol_version`, and Go's response to plain HTTP.
+    let alert = RawServer::always(Reply::bytes(b"\x15\x03\x03\x00\x02\x02\x46").then_close()).await;
+    let go = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+    let go = RawServer::always(Reply::bytes(go).then_close()).await;
+    for (url, expect) in [
+        (
+            plain.uri().replace("http:", "https:"),
+            "does not speak TLS; check the port in the address; if it speaks plain HTTP, use `http://` and `danger_allow_http_on_loopback`",
+        ),
+        (
+            alert.url(""),
+            "does not speak plain HTTP; use `https://` in the address",
+        ),
+        (
+            go.url(""),
+            "does not speak plain HTTP; use `https://` in the address",
+        ),
+    ] {
+        let source = builder(&url, token()).build().unwrap();
+        let error = source.secret().await.unwrap_err();
+        let shown = error.to_string();
+        assert!(shown.contains(expect) && !error.is_transient(), "{shown}");
+        let place = url.split("//").nth(1).unwrap().trim_end_matches('/');
+        assert!(shown.contains(&format!("from `{place}`")), "{shown}");
+    }
+}
+
 // covers: F-110
 #[tokio::test]
 async fn a_rotated_token_is_read_again_and_used_once() {
@@ -362,7 +392,7 @@ async fn settings_are_found_as_by_the_vault_command() {
         let source = from(variables, Some(home.path())).unwrap();
         let source = source.danger_allow_http_on_loopback().build().unwrap();
         assert_eq!(source.secret().await.unwrap().expose(), expect);
-        let hint = source.0.get_ref().authority_hint;
+        let hint = source.0.get_ref().authority_hint();
         assert!(hint.contains("`VAULT_CACERT`"), "{hint}");
     }
     // Plain HTTP needs its own setting here too.
