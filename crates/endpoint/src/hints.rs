@@ -92,6 +92,10 @@ hints! {
     CERTIFICATE_NAMES = "certificate-names", "check that the server trusts the certificate's issuer and has its subject or one of its alternative names registered for this `client_id`, and that the URL is the one where it asks for certificates (`with_mtls_alias`)";
     /// A self-signed client certificate is refused.
     CERTIFICATE_ITSELF = "certificate-itself", "check that the server has this very certificate registered for this `client_id`, and that the URL is the one where it asks for certificates (`with_mtls_alias`)";
+    /// The text of a client certificate is wrong, and its key is in another text.
+    CERTIFICATE_TEXT = "certificate-text", "the error is in the text of the certificate, not in that of the key";
+    /// The text of a client certificate's key is wrong, and the certificate is in another text.
+    KEY_TEXT = "key-text", "the error is in the text of the private key, not in that of the certificate";
     /// A caller's HTTP client cannot present a certificate.
     OWN_TRANSPORT = "own-transport", "build the transport with `HttpTransport::builder`";
     /// A certificate needs TLS.

@@ -44,7 +44,11 @@ pub(crate) fn client_authentication(
             let text = open_private_key(settings)?;
             let algorithm = algorithm.as_deref().map(parse_algorithm).transpose()?;
             let (key_id, certified) = (key_id.clone(), has_certificate(settings));
-            let read = move |text: &str| parse_key(text, key_id.as_deref(), algorithm, certified);
+            let named = locations(settings);
+            let read = move |text: &str| {
+                let key = parse_key(text, key_id.as_deref(), algorithm, certified);
+                key.map_err(|error| with_location(error, &named))
+            };
             Arc::new(PrivateKeyJwt::from_source(
                 assertion_settings(settings)?,
                 text,
@@ -159,7 +163,8 @@ impl SecretSource for KeyWithCertificate {
     async fn secret(&self) -> Result<Secret, SecretError> {
         let key = self.key.secret().await?;
         let certificate = self.certificate.secret().await?;
-        let both = Secret::new(format!("{}\n{}", key.expose(), certificate.expose()))?;
+        let both = format!("{}{SEPARATOR}{}", key.expose(), certificate.expose());
+        let both = Secret::new(both)?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some([both.clone(), key, certificate]);
         Ok(both)
@@ -199,7 +204,35 @@ pub(crate) fn parse_signing_key(text: &str, settings: &Settings) -> Result<Signi
     };
     let algorithm = algorithm.as_deref().map(parse_algorithm).transpose()?;
     let certified = has_certificate(settings);
-    Ok(parse_key(text, key_id.as_deref(), algorithm, certified)?)
+    let key = parse_key(text, key_id.as_deref(), algorithm, certified);
+    Ok(key.map_err(|error| with_location(error, &locations(settings)))?)
+}
+
+/// The settings of a private key and its certificate, by the names in the library's errors, and their references.
+type Locations = Vec<(&'static str, &'static str, String)>;
+
+fn locations(settings: &Settings) -> Locations {
+    let AuthenticationSettings::PrivateKeyJwt {
+        key, certificate, ..
+    } = &settings.authentication
+    else {
+        return Vec::new();
+    };
+    let key = ("key", "private_key", key.to_string());
+    let certificate = certificate.as_ref().map(ToString::to_string);
+    let certificate = certificate.map(|certificate| ("certificate", "certificate", certificate));
+    [key].into_iter().chain(certificate).collect()
+}
+
+/// Names the setting and the reference of the text with the error.
+fn with_location(error: BuildError, locations: &Locations) -> BuildError {
+    let known = locations.iter().find(|(name, ..)| *name == error.setting());
+    match known {
+        Some((_, setting, reference)) => {
+            BuildError::new(setting, format!("`{reference}`: {}", error.message()))
+        }
+        None => error,
+    }
 }
 
 fn parse_key(
@@ -208,12 +241,8 @@ fn parse_key(
     algorithm: Option<Algorithm>,
     certified: bool,
 ) -> Result<SigningKey, BuildError> {
-    // A JWK is the whole text.
-    let (jwk, certificate) = match text.find(CERTIFICATE_BEGIN) {
-        Some(at) if is_jwk(text) => text.split_at(at),
-        _ => (text, text),
-    };
-    let key = parse_private_key(jwk)?;
+    let (key, certificate) = text.split_once(SEPARATOR).unwrap_or((text, text));
+    let key = parse_private_key(key)?;
     let key = match algorithm {
         Some(algorithm) => key.with_algorithm(algorithm)?,
         None => key,
@@ -231,8 +260,8 @@ fn parse_key(
     })
 }
 
-/// The first line of a PEM certificate.
-const CERTIFICATE_BEGIN: &str = "-----BEGIN CERTIFICATE";
+/// The line between a private key and a certificate that is stored separately: damage to one is not seen in the other.
+const SEPARATOR: &str = "\n# hallpass: the certificate of this key\n";
 
 /// Extracts the private key from this text, a PEM or a JWK.
 pub(crate) fn parse_private_key(text: &str) -> Result<SigningKey, BuildError> {

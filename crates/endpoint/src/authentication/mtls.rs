@@ -176,7 +176,11 @@ impl MutualTls {
     fn unusable(&self, fault: &InvalidIdentity) -> TokenError {
         let known = self.pair.last().current.is_some();
         let message = format!("the client certificate cannot be used: {}", fault.text());
-        TokenError::configuration(message).with_transient(known)
+        let error = TokenError::configuration(message).with_transient(known);
+        match fault.hint() {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
     }
 
     fn hint(&self, identity: &ClientIdentity) -> Hint {
@@ -309,17 +313,8 @@ impl CredentialPair {
 
 impl PemPair {
     fn identity(&self) -> Result<ClientIdentity, InvalidIdentity> {
-        let certificate = self.certificate.expose();
-        let Some(key) = &self.key else {
-            return ClientIdentity::read(certificate);
-        };
-        let mut both = zeroize::Zeroizing::new(String::with_capacity(
-            certificate.len() + 1 + key.expose().len(),
-        ));
-        both.push_str(certificate);
-        both.push('\n');
-        both.push_str(key.expose());
-        ClientIdentity::read(&both)
+        let key = self.key.as_ref().map(Secret::expose);
+        ClientIdentity::read(self.certificate.expose(), key)
     }
 
     fn matches(&self, other: &Self) -> bool {

@@ -5,7 +5,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use hallpass_core::{Binding, Secret};
+use hallpass_core::{Binding, Hint, Secret};
 use rustls::{
     InconsistentKeys,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -21,7 +21,7 @@ use x509_cert::{
 };
 use zeroize::Zeroizing;
 
-use crate::BuildError;
+use crate::{BuildError, hints};
 
 /// A client's certificate, its chain without the root, and the private key: cheap to clone, never shown.
 ///
@@ -43,7 +43,16 @@ struct Inner {
 pub(crate) enum InvalidIdentity {
     /// Certificate and key are each valid, but do not match.
     Mismatch,
-    Unusable(&'static str),
+    Unusable(Part, &'static str),
+}
+
+/// The text with the error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Certificate and key are in one text.
+    Both,
+    Certificate,
+    Key,
 }
 
 impl ClientIdentity {
@@ -56,42 +65,41 @@ impl ClientIdentity {
     ///
     /// A [`BuildError`] that names the missing, damaged or mismatched part, without quoting the text.
     pub fn from_pem(pem: &str) -> Result<Self, BuildError> {
-        Self::read(pem).map_err(|fault| BuildError::new("certificate_and_key", fault.text()))
+        Self::read(pem, None).map_err(|fault| BuildError::new("certificate_and_key", fault.text()))
     }
 
-    pub(crate) fn read(pem: &str) -> Result<Self, InvalidIdentity> {
+    /// Parses the certificates, and the key in the same text or in its own.
+    pub(crate) fn read(pem: &str, separate_key: Option<&str>) -> Result<Self, InvalidIdentity> {
+        let (certificate_part, key_part) = match separate_key {
+            None => (Part::Both, Part::Both),
+            Some(_) => (Part::Certificate, Part::Key),
+        };
+        let key_text = separate_key.unwrap_or(pem);
         let (mut certificates, mut keys) = (Vec::new(), Vec::new());
-        for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem.as_bytes()) {
-            // The library's error may quote the text.
-            let unreadable = |_| {
-                if is_encrypted(pem) {
-                    ENCRYPTED
-                } else {
-                    DAMAGED
+        let texts = [(certificate_part, Some(pem)), (key_part, separate_key)];
+        for (part, text) in texts {
+            for section in sections(text.unwrap_or_default(), part) {
+                let (kind, der) = section?;
+                match kind {
+                    SectionKind::Certificate => certificates.push(CertificateDer::from(der)),
+                    SectionKind::PrivateKey
+                    | SectionKind::RsaPrivateKey
+                    | SectionKind::EcPrivateKey => keys.push((kind, Zeroizing::new(der))),
+                    _ => {}
                 }
-            };
-            let (kind, der) = section.map_err(unreadable)?;
-            match kind {
-                SectionKind::Certificate => certificates.push(CertificateDer::from(der)),
-                SectionKind::PrivateKey
-                | SectionKind::RsaPrivateKey
-                | SectionKind::EcPrivateKey => keys.push((kind, Zeroizing::new(der))),
-                _ => {}
             }
         }
         let [(kind, key)] = keys.as_slice() else {
-            return Err(match keys.len() {
-                0 if is_encrypted(pem) => ENCRYPTED,
-                0 => InvalidIdentity::Unusable(
-                    "there is no private key in the PEM text (`-----BEGIN PRIVATE KEY-----`)",
-                ),
-                _ => InvalidIdentity::Unusable(
-                    "there is more than one private key in the PEM text; leave the client's own",
-                ),
-            });
+            let why = match keys.len() {
+                0 if is_encrypted(key_text) => ENCRYPTED,
+                0 => "there is no private key in the PEM text (`-----BEGIN PRIVATE KEY-----`)",
+                _ => "there is more than one private key in the PEM text; leave the client's own",
+            };
+            return Err(InvalidIdentity::Unusable(key_part, why));
         };
+        let in_certificate = |why| InvalidIdentity::Unusable(certificate_part, why);
         let Some(own) = certificates.first() else {
-            return Err(InvalidIdentity::Unusable(
+            return Err(in_certificate(
                 "there is no certificate in the PEM text (`-----BEGIN CERTIFICATE-----`)",
             ));
         };
@@ -100,7 +108,7 @@ impl ClientIdentity {
             .as_ref()
             .is_some_and(|own| own.tbs_certificate().version() == Version::V1)
         {
-            return Err(VERSION_1);
+            return Err(in_certificate(VERSION_1));
         }
         let valid_until = parsed.map(|own| {
             own.tbs_certificate()
@@ -110,9 +118,9 @@ impl ClientIdentity {
         });
         let valid_until = valid_until.and_then(|end| SystemTime::UNIX_EPOCH.checked_add(end));
         let text = write(&certificates, *kind, key);
-        check(certificates, *kind, key)?;
+        check(certificates, *kind, key, certificate_part, key_part)?;
         // Cannot fail: the text is not empty.
-        let pem = Secret::new(text).map_err(|_| DAMAGED)?;
+        let pem = Secret::new(text).map_err(|_| in_certificate(DAMAGED))?;
         Ok(Self(Arc::new(Inner {
             pem,
             valid_until,
@@ -171,16 +179,10 @@ impl WeakIdentity {
     }
 }
 
-const ENCRYPTED: InvalidIdentity = InvalidIdentity::Unusable(
-    "the private key is encrypted, which is not supported; decrypt it with `openssl pkey -in key.pem`",
-);
-const DAMAGED: InvalidIdentity = InvalidIdentity::Unusable(
-    "the PEM text is damaged or incomplete; copy all of it, with its BEGIN and END lines",
-);
-
-const VERSION_1: InvalidIdentity = InvalidIdentity::Unusable(
-    "the certificate is X.509 version 1, which the TLS library does not support; issue it as version 3, with at least one extension (`openssl x509 -req` with `-extfile`)",
-);
+const ENCRYPTED: &str = "the private key is encrypted, which is not supported; decrypt it with `openssl pkey -in key.pem`";
+const DAMAGED: &str =
+    "the PEM text is damaged or incomplete; copy all of it, with its BEGIN and END lines";
+const VERSION_1: &str = "the certificate is X.509 version 1, which the TLS library does not support; issue it as version 3, with at least one extension (`openssl x509 -req` with `-extfile`)";
 
 impl InvalidIdentity {
     pub(crate) fn text(&self) -> &'static str {
@@ -188,9 +190,37 @@ impl InvalidIdentity {
             Self::Mismatch => {
                 "certificate and private key do not belong together; the client's own certificate comes first in the text"
             }
-            Self::Unusable(text) => text,
+            Self::Unusable(_, text) => text,
         }
     }
+
+    /// Returns the hint that names the text with the error, if there are two.
+    pub(crate) fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::Mismatch | Self::Unusable(Part::Both, _) => None,
+            Self::Unusable(Part::Certificate, _) => Some(hints::CERTIFICATE_TEXT),
+            Self::Unusable(Part::Key, _) => Some(hints::KEY_TEXT),
+        }
+    }
+}
+
+/// Returns the PEM sections of a text.
+fn sections(
+    pem: &str,
+    part: Part,
+) -> impl Iterator<Item = Result<(SectionKind, Vec<u8>), InvalidIdentity>> {
+    let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(pem.as_bytes());
+    // The library's error may quote the text.
+    sections.map(move |section| {
+        section.map_err(|_| {
+            let why = if is_encrypted(pem) {
+                ENCRYPTED
+            } else {
+                DAMAGED
+            };
+            InvalidIdentity::Unusable(part, why)
+        })
+    })
 }
 
 /// Returns true if the key is encrypted: PKCS#8 has it in the section's name, the older forms in a line below it.
@@ -208,6 +238,8 @@ fn check(
     certificates: Vec<CertificateDer<'static>>,
     kind: SectionKind,
     key: &Zeroizing<Vec<u8>>,
+    certificate_part: Part,
+    key_part: Part,
 ) -> Result<(), InvalidIdentity> {
     let key = match kind {
         SectionKind::RsaPrivateKey => PrivateKeyDer::Pkcs1(key.as_slice().into()),
@@ -219,6 +251,7 @@ fn check(
     let signer = provider.key_provider.load_private_key(key.clone_key());
     let signer = signer.map_err(|_| {
         InvalidIdentity::Unusable(
+            key_part,
             "the private key is damaged, or of a kind that TLS does not support: use RSA, EC or Ed25519",
         )
     })?;
@@ -226,6 +259,7 @@ fn check(
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(()),
         Err(rustls::Error::InconsistentKeys(_)) => Err(InvalidIdentity::Mismatch),
         Err(_) => Err(InvalidIdentity::Unusable(
+            certificate_part,
             "the certificate is damaged: its PEM section is not an X.509 certificate",
         )),
     }

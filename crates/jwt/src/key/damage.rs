@@ -59,6 +59,6 @@ fn find_in_base64(text: &str) -> Option<&'static str> {
     }
     // The start of a sequence in DER, with its length in one byte or in the next ones.
     matches!(**decoded, [0x30, 0x81..=0x83, ..] | [0x30, _, 0x02, 0x01, ..]).then_some(
-        "the text lacks its BEGIN and END lines; add `-----BEGIN PRIVATE KEY-----` before it and `-----END PRIVATE KEY-----` after it",
+        "the text lacks its BEGIN and END lines; add them, for a key `-----BEGIN PRIVATE KEY-----` before it and `-----END PRIVATE KEY-----` after it",
     )
 }

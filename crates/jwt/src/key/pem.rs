@@ -54,11 +54,19 @@ pub(super) fn key_pair(pem: &str) -> Result<KeyPair, BuildError> {
     }
 }
 
-/// Returns all certificates as DER, in the order of the text.
+/// Returns all certificates as DER, in the order of the text, which has at least one.
 pub(super) fn certificates(pem: &str) -> Result<Vec<Zeroizing<Vec<u8>>>, BuildError> {
     let sections = sections(pem, "certificate")?.into_iter();
     let certificates = sections.filter(|(kind, _)| *kind == SectionKind::Certificate);
-    Ok(certificates.map(|(_, der)| der).collect())
+    let certificates: Vec<_> = certificates.map(|(_, der)| der).collect();
+    if certificates.is_empty() {
+        let reason = damage::find(pem);
+        return Err(BuildError::new(
+            "certificate",
+            reason.unwrap_or("the text has no certificate in PEM (`-----BEGIN CERTIFICATE-----`)"),
+        ));
+    }
+    Ok(certificates)
 }
 
 fn pkcs8(der: &[u8]) -> Result<KeyPair, BuildError> {

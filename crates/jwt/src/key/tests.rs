@@ -163,9 +163,17 @@ fn the_header_names_the_certificate_of_the_key() {
     }
     let key = || SigningKey::from_pem(sample!("ed25519.pem")).unwrap();
     assert!(key().with_certificate(sample!("ed25519.crt")).is_ok());
-    for wrong in [sample!("ec-256.crt"), sample!("public.pem"), ""] {
+    let escaped = sample!("ed25519.crt").replace('\n', "\\n");
+    for (wrong, expected) in [
+        (sample!("ec-256.crt"), "no certificate of this key"),
+        (sample!("public.pem"), "no certificate in PEM"),
+        ("", "no certificate in PEM"),
+        (&sample!("ed25519.crt")[..200], "damaged or incomplete"),
+        (&escaped, "`\\n` instead of line breaks"),
+    ] {
         let error = key().with_certificate(wrong).unwrap_err();
         assert_eq!(error.setting(), "certificate");
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
     }
 }
 

@@ -71,6 +71,22 @@ fn an_error_in_a_text_is_reported_without_the_text() {
     }
 }
 
+#[tokio::test]
+async fn an_error_in_one_of_two_texts_names_that_one() {
+    let (certificate, key) = pair("a", 2999);
+    let secret = |text: &str| Secret::new(text.to_owned()).unwrap();
+    for (certificate, key, hint) in [
+        (&certificate[..200], &*key, hints::CERTIFICATE_TEXT),
+        (&key, &key, hints::KEY_TEXT),
+        (&certificate, &key[..100], hints::KEY_TEXT),
+        (&certificate, &certificate, hints::KEY_TEXT),
+    ] {
+        let how = MutualTls::from_pair(secret(certificate), secret(key));
+        let error = how.identity().await.unwrap_err();
+        assert_eq!(error.hint_name(), hint.name(), "{error}");
+    }
+}
+
 /// Made by `openssl x509 -req` from a request without extensions; no library of the tests creates one.
 #[test]
 fn a_certificate_of_version_1_is_refused_by_that_name() {
