@@ -25,6 +25,8 @@ const SETTLE_TIMEOUT: Duration = Duration::from_millis(500);
 const REDIS_TIMEOUT: Duration = Duration::from_millis(500);
 /// The remaining validity with which a token is printed at once: a slow server must not delay it.
 const MIN_VALIDITY: Duration = Duration::from_secs(60);
+/// The remaining validity with which a token is printed: a whole second, and the time to print it.
+const MIN_PRINTED_VALIDITY: Duration = Duration::from_millis(1_100);
 /// The longest wait for the successor of a token that is valid for less than [`MIN_VALIDITY`].
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(3);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -69,15 +71,16 @@ impl Tokens {
         })
     }
 
-    /// Returns a token that is valid now.
+    /// Returns a token that is valid for a whole second or more.
     ///
     /// A cached token that is valid for another minute or more is returned at once, regardless of the server. One that
     /// is valid for less and due for renewal is replaced if its successor arrives within [`RENEWAL_TIMEOUT`]; otherwise
-    /// it is returned while it is valid.
+    /// it is returned, unless it is about to expire: then a new one is fetched.
     ///
     /// # Errors
     ///
-    /// Returns the errors of the source, and `Unavailable` for a token that expired before it could be used.
+    /// Returns the errors of the source, `UnusableResponse` for a token that is issued for a second or less, and
+    /// `Unavailable` for one that arrived too late.
     pub(crate) async fn token(&self) -> Result<AccessToken, Failure> {
         let token = self.lasting_token().await;
         self.finish(token).await
@@ -96,13 +99,13 @@ impl Tokens {
     async fn finish(&self, token: Result<AccessToken, TokenError>) -> Result<AccessToken, Failure> {
         self.settle().await;
         token
-            .and_then(reject_expired)
+            .and_then(reject_short)
             .map_err(|error| explain::token_error(&error, &self.settings))
     }
 
     async fn lasting_token(&self) -> Result<AccessToken, TokenError> {
         let token = self.source.token(&self.settings.request).await?;
-        let left = token.deadline().saturating_since(SystemClock.now());
+        let left = remaining(&token);
         if self.source.stats().fetches > 0 || left >= MIN_VALIDITY {
             return Ok(token);
         }
@@ -125,7 +128,9 @@ impl Tokens {
         left: Duration,
     ) -> Result<AccessToken, TokenError> {
         let request = &self.settings.request;
-        let until = Instant::now() + left.min(RENEWAL_TIMEOUT);
+        // Storing other tokens takes time too, before the token is printed.
+        let needed = MIN_PRINTED_VALIDITY + SETTLE_TIMEOUT;
+        let until = Instant::now() + left.saturating_sub(needed).min(RENEWAL_TIMEOUT);
         loop {
             // The first lookup starts the renewal.
             match self.source.ready_token(request) {
@@ -140,7 +145,8 @@ impl Tokens {
             }
             sleep(POLL_INTERVAL).await;
         }
-        if token.is_expired(SystemClock.now()) {
+        if remaining(&token) < needed {
+            self.source.invalidate(&token);
             return self.source.token(request).await;
         }
         Ok(token)
@@ -155,14 +161,27 @@ impl Tokens {
     }
 }
 
-/// Checks a token again after all waiting: no run uses an expired token.
-fn reject_expired(token: AccessToken) -> Result<AccessToken, TokenError> {
-    if token.is_expired(SystemClock.now()) {
-        return Err(TokenError::unavailable(
-            "the token expired before it could be used",
-        ));
+fn remaining(token: &AccessToken) -> Duration {
+    token.deadline().saturating_since(SystemClock.now())
+}
+
+/// Checks a token again after all waiting: no run uses one that is about to expire.
+fn reject_short(token: AccessToken) -> Result<AccessToken, TokenError> {
+    let lifetime = token.lifetime();
+    if remaining(&token) >= MIN_PRINTED_VALIDITY {
+        Ok(token)
+    } else if lifetime < MIN_PRINTED_VALIDITY {
+        let seconds = lifetime.as_secs();
+        let message = format!(
+            "the server issued a token with an `expires_in` of {seconds}, too short to use"
+        );
+        Err(TokenError::unusable_response(message)
+            .with_hint("configure a lifetime of several minutes at the server"))
+    } else {
+        Err(TokenError::unavailable(
+            "less than a second of the token's lifetime was left when it arrived",
+        ))
     }
-    Ok(token)
 }
 
 /// Creates a single-threaded runtime: threads would cost more than reading a cached token.

@@ -158,10 +158,24 @@ async fn a_token_that_expires_during_renewal_is_not_printed() {
     server.inject_faults([fault("invalid_request")]);
     user.run("token --format json").code(4).stdout("");
     // A successor is printed, even if it arrives late.
-    age(&user, 0);
     let second = user.prints("token");
     assert_ne!(second, first);
     assert_eq!(server.token_request_count(), 3);
+}
+
+/// `expires_in` is in whole seconds: 0 would name a token that is of no use.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_with_less_than_a_second_left_is_not_printed() {
+    let server = server().await;
+    let user = User::of(&server);
+    let first = user.prints("token");
+    age(&user, 3_599);
+    server.start_outage(fault("invalid_request"));
+    user.run("token --format json").code(4).stdout("");
+    server.end_outage();
+    let second: Value = serde_json::from_str(&user.prints("token --format json")).unwrap();
+    assert_ne!(second["access_token"], first.trim_end());
+    assert!(second["expires_in"].as_u64().unwrap() > 1, "{second}");
 }
 
 // covers: C-23, F-36
