@@ -7,7 +7,10 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use crate::failure::{Exit, Failure};
+use crate::{
+    args,
+    failure::{Exit, Failure},
+};
 
 /// Prints help, the version or the error, and returns the exit code.
 pub(crate) fn print_error(error: &Error) -> ExitCode {
@@ -17,13 +20,14 @@ pub(crate) fn print_error(error: &Error) -> ExitCode {
             let _ = error.print();
             return Exit::Ok.into();
         }
-        // These errors name what is missing and repeat no argument.
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-        | ErrorKind::MissingRequiredArgument
-        | ErrorKind::MissingSubcommand
-        | ErrorKind::ArgumentConflict => {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
             return Exit::Usage.into();
+        }
+        // `hallpass help --help`: clap expects a subcommand's name after `help`.
+        ErrorKind::InvalidSubcommand if is_help_flag(error) => {
+            let _ = args::command().print_long_help();
+            return Exit::Ok.into();
         }
         _ => {}
     }
@@ -57,6 +61,15 @@ fn message(error: &Error) -> String {
                 format!("invalid value for `{argument}`; possible values: {values}")
             }
         }
+        ErrorKind::MissingRequiredArgument => {
+            let missing = list(error, ContextKind::InvalidArg);
+            format!("missing arguments: {missing}")
+        }
+        ErrorKind::ArgumentConflict => format!(
+            "`{}` cannot be used with `{}`",
+            argument.unwrap_or_default(),
+            text(error, ContextKind::PriorArg).unwrap_or_default()
+        ),
         ErrorKind::InvalidUtf8 => "an argument is not valid Unicode".to_owned(),
         _ => match argument {
             Some(argument) if argument.starts_with("--") => {
@@ -65,6 +78,12 @@ fn message(error: &Error) -> String {
             _ => "invalid command line".to_owned(),
         },
     }
+}
+
+/// Returns true if the unknown subcommand is a flag for help.
+fn is_help_flag(error: &Error) -> bool {
+    let name = text(error, ContextKind::InvalidSubcommand);
+    matches!(name.as_deref(), Some("--help" | "-h"))
 }
 
 /// Returns the flag's name if the argument is a flag: without its value, and no other argument.
@@ -87,6 +106,10 @@ fn suggestion(error: &Error) -> Option<String> {
         let remedy = "set a reference to it in a profile, or the variable `HALLPASS_CLIENT_SECRET`";
         return Some(remedy.to_owned());
     }
+    if error.kind() == ErrorKind::MissingRequiredArgument {
+        let usage = text(error, ContextKind::Usage)?;
+        return Some(format!("write it as `{}`", usage.strip_prefix("Usage: ")?));
+    }
     let known = text(error, ContextKind::SuggestedArg)
         .or_else(|| text(error, ContextKind::SuggestedSubcommand));
     known.map(|known| format!("a similar name exists: `{known}`"))
@@ -97,6 +120,7 @@ fn text(error: &Error, kind: ContextKind) -> Option<String> {
         ContextValue::String(text) => Some(text.clone()),
         // The most similar name is the last one.
         ContextValue::Strings(texts) => texts.last().cloned(),
+        ContextValue::StyledStr(text) => Some(text.to_string()),
         _ => None,
     }
 }
@@ -140,6 +164,18 @@ mod tests {
             ("token -s3cr3t-canary", "unexpected argument (not shown"),
             ("token --no-cache=s3cr3t-canary", "invalid use of"),
             ("token --scop s3cr3t-canary", "unexpected argument `--scop`"),
+            (
+                "request --body s3cr3t-canary",
+                "missing arguments: `<METHOD>`, `<URL>`",
+            ),
+            (
+                "request --body s3cr3t-canary GET",
+                "write it as `hallpass request",
+            ),
+            (
+                "token --renew --no-cache",
+                "`--renew` cannot be used with `--no-cache`",
+            ),
         ] {
             let words = format!("hallpass {line}");
             let error = Args::try_parse_from(words.split(' ')).unwrap_err();

@@ -150,6 +150,13 @@ fn an_invalid_command_line_is_exit_code_2() {
     user.run("--help").code(0);
     user.run("--version").code(0);
     user.run("request --help").code(0);
+    user.run("help --help").code(0);
+    // One line, as for each other error.
+    let message = stderr(&user.run("request GET").code(2));
+    assert_eq!(
+        message,
+        "hallpass: missing arguments: `<URL>`; write it as `hallpass request <METHOD> <URL>`\n"
+    );
 }
 
 /// `| head`: the reader closes the pipe before the end is written.
