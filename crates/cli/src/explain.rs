@@ -2,12 +2,12 @@
 
 use std::{env, time::Duration};
 
-use hallpass::TokenError;
+use hallpass::{TokenError, endpoint::hints};
 use url::Url;
 
 use crate::{
-    config::Settings,
-    failure::{Exit, Failure},
+    config::{AuthenticationSettings, SecretReference, Settings},
+    failure::{Exit, Failure, advice},
     http,
 };
 
@@ -16,13 +16,23 @@ const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "
 
 /// Returns the failure for a token error, with the time to wait and the proxy in use.
 pub(crate) fn token_error(error: &TokenError, settings: &Settings) -> Failure {
-    let mut failure = Failure::from(error.clone());
-    if let Some(wait) = error.retry_after() {
-        let whole = humantime::format_duration(Duration::from_secs(wait.as_secs().max(1)));
-        failure = with_hint(failure, &format!("try again in {whole}"));
+    let failure = in_context(error, settings);
+    match error.retry_after() {
+        Some(wait) => {
+            let whole = humantime::format_duration(Duration::from_secs(wait.as_secs().max(1)));
+            with_hint(failure, &format!("try again in {whole}"))
+        }
+        None => failure,
     }
+}
+
+fn in_context(error: &TokenError, settings: &Settings) -> Failure {
+    let failure = Failure::from(error.clone());
     if error.status().is_some() {
         return failure;
+    }
+    if let Some((setting, reference)) = separate_text(error, &settings.authentication) {
+        return failure.with_remedy(format!("correct the text of `{setting}`, `{reference}`"));
     }
     if error.is_local() && settings.authentication.runs_a_command() {
         return with_hint(
@@ -37,8 +47,45 @@ pub(crate) fn token_error(error: &TokenError, settings: &Settings) -> Failure {
     }
 }
 
+/// Returns the setting with the error, where certificate and key are separate.
+fn separate_text<'a>(
+    error: &TokenError,
+    authentication: &'a AuthenticationSettings,
+) -> Option<(&'static str, &'a SecretReference)> {
+    let AuthenticationSettings::MutualTls {
+        certificate, key, ..
+    } = authentication
+    else {
+        return None;
+    };
+    let name = error.hint_name()?;
+    if Some(name) == hints::CERTIFICATE_TEXT.name() {
+        Some(("certificate", certificate))
+    } else if Some(name) == hints::KEY_TEXT.name() {
+        Some(("private_key", key.as_ref()?))
+    } else {
+        None
+    }
+}
+
+/// Returns the remedy for a proxy that requires credentials, or refuses them.
+fn proxy_credentials(settings: &Settings) -> String {
+    match (settings.proxy.as_deref(), proxy_variable()) {
+        (Some("system"), Some((name, value))) if value.contains('@') => {
+            format!("correct the user name and password in the variable `{name}`")
+        }
+        (Some("system"), Some((name, _))) => {
+            format!("add the user name and password to the URL in the variable `{name}`")
+        }
+        _ => advice::PROXY_CREDENTIALS.to_owned(),
+    }
+}
+
 /// Adds the setting of the proxy to the failure of a connection to this URL.
 pub(crate) fn connection_failure(failure: Failure, settings: &Settings, url: &Url) -> Failure {
+    if failure.remedy() == Some(advice::PROXY_CREDENTIALS) {
+        return failure.with_remedy(proxy_credentials(settings));
+    }
     if failure.exit() != Exit::Unavailable || http::is_loopback(url) {
         return failure;
     }
@@ -60,10 +107,10 @@ pub(crate) fn connection_failure(failure: Failure, settings: &Settings, url: &Ur
         (Some(_), _) => "`proxy`".to_owned(),
     };
     match http::proxy_for(settings, url) {
-        Some(_) => with_hint(
-            failure,
-            &format!("check that the proxy of {setting} runs and allows this connection"),
-        ),
+        // In place of the library's hint, which does not know where the proxy is set.
+        Some(_) => failure.with_remedy(format!(
+            "check that the proxy of {setting} runs and allows this connection"
+        )),
         None => failure,
     }
 }

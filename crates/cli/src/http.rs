@@ -14,6 +14,10 @@ use crate::{
 /// The default connect timeout.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The remedy if no connection can be made.
+const UNREACHABLE: &str =
+    "check host and port, that the server is running, and that no firewall blocks the connection";
+
 const USER_AGENT: &str = concat!("hallpass/", env!("CARGO_PKG_VERSION"));
 
 /// Creates a client for requests to the origin of `url`; the caller decides about redirects.
@@ -101,17 +105,22 @@ pub(crate) fn request_failure(error: &reqwest::Error, host: &str, proxy: Option<
             .with_remedy(advice::PROXY_CREDENTIALS)
     } else if error.is_timeout() && error.is_connect() {
         let what = format!("connecting to {host}{through} timed out");
-        Failure::new(Exit::Unavailable, what)
+        Failure::new(Exit::Unavailable, what).with_remedy(UNREACHABLE)
     } else if error.is_timeout() {
         let what = format!("{host} did not respond in time{through}");
         Failure::new(Exit::Unavailable, what)
     } else if error.is_builder() {
         Failure::configuration(format!("the request could not be created: {why}"))
     } else {
-        Failure::new(
+        let failure = Failure::new(
             Exit::Unavailable,
             format!("{host} could not be reached{through}: {why}"),
-        )
+        );
+        if error.is_connect() {
+            failure.with_remedy(UNREACHABLE)
+        } else {
+            failure
+        }
     };
     match cause {
         Some(cause) => failure.with_cause(cause),

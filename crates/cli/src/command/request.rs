@@ -40,7 +40,7 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
     let tokens = Tokens::new(config::read(common, &args.client)?)?;
     let authorizer = build_authorizer(&tokens, &url, &args.allow_origin)?;
     let body = args.body.as_deref().map(read_body).transpose()?;
-    let host = url.host_str().unwrap_or_default().to_owned();
+    let host = url.authority().to_owned();
     tokens::block_on(async {
         let client = http::client_with_certificate(&tokens.settings, &url)
             .await?
@@ -178,7 +178,8 @@ async fn send_request(
     settings: &Settings,
     url: &Url,
 ) -> Result<Response, Failure> {
-    let host = url.host_str().unwrap_or_default();
+    // Without user name and password, which `parse_url` rejects.
+    let host = url.authority();
     match client.send(request).await {
         Ok(response) => Ok(response),
         Err(error) => Err(match (error.token_error(), error.http_error()) {

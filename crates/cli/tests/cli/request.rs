@@ -28,8 +28,10 @@ async fn an_api_request_carries_the_token() {
     let message = user
         .run(&format!("request -v GET {}", server.api_url("/")))
         .success();
+    let api = server.api_url("");
+    let api = api.trim_start_matches("http://").trim_end_matches('/');
     assert!(
-        stderr(&message).contains("127.0.0.1: HTTP 200"),
+        stderr(&message).contains(&format!("{api}: HTTP 200")),
         "{}",
         stderr(&message)
     );
