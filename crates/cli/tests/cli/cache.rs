@@ -10,7 +10,9 @@ use std::{
 use hallpass_testkit::raw::{self, RawServer};
 use serde_json::Value;
 
-use crate::support::{ENV, User, default_profile, fault, profile, server, shown, stderr, stdout};
+use crate::support::{
+    ENV, SECRET, User, default_profile, fault, profile, server, shown, stderr, stdout,
+};
 
 // covers: F-70, F-74
 #[tokio::test(flavor = "multi_thread")]
@@ -160,6 +162,25 @@ async fn a_token_that_expires_during_renewal_is_not_printed() {
     // A successor is printed, even if it arrives late.
     let second = user.prints("token");
     assert_ne!(second, first);
+    assert_eq!(server.token_request_count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_secret_is_sent_once_by_three_runs() {
+    let server = server().await;
+    let user = User::of(&server);
+    let with = |words: &str, secret: &str| {
+        let mut run = user.hallpass(words);
+        run.env("CLIENT_SECRET", secret).assert()
+    };
+    for _ in 0..3 {
+        with("token", "wrong").code(4).stdout("");
+    }
+    assert_eq!(server.token_request_count(), 1);
+    with("token --no-cache", "wrong").code(4).stdout("");
+    assert_eq!(server.token_request_count(), 2);
+    assert_eq!(user.prints("cache list"), "");
+    with("token", SECRET).success();
     assert_eq!(server.token_request_count(), 3);
 }
 
