@@ -16,7 +16,7 @@ use hallpass::{
 };
 
 use crate::{
-    config::{AuthenticationSettings, Server, ServerAddress, Settings},
+    config::{AuthenticationSettings, Server, ServerAddress, Settings, TokenCache},
     failure::Failure,
 };
 
@@ -79,8 +79,13 @@ impl TokenSource for LazySource {
         self.built.get().map_or(0, TokenSource::credential_epoch)
     }
 
+    /// Shares refusals through Redis only. Runs of one user are often a person's, who corrects the cause at the server
+    /// or in another setting, and has to see whether that worked.
     async fn credential_digest(&self) -> Option<[u8; 32]> {
-        self.source().ok()?.credential_digest().await
+        match self.settings.cache {
+            TokenCache::Redis => self.source().ok()?.credential_digest().await,
+            _ => None,
+        }
     }
 }
 

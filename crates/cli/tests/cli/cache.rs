@@ -11,7 +11,7 @@ use hallpass_testkit::raw::{self, RawServer};
 use serde_json::Value;
 
 use crate::support::{
-    ENV, SECRET, User, default_profile, fault, profile, server, shown, stderr, stdout,
+    ENV, ID, SECRET, User, default_profile, fault, profile, server, shown, stderr, stdout,
 };
 
 // covers: F-70, F-74
@@ -165,23 +165,19 @@ async fn a_token_that_expires_during_renewal_is_not_printed() {
     assert_eq!(server.token_request_count(), 3);
 }
 
+/// The cause may have been corrected at the server since.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_secret_is_sent_once_by_three_runs() {
+async fn a_refusal_is_not_cached_between_runs() {
     let server = server().await;
     let user = User::of(&server);
-    let with = |words: &str, secret: &str| {
-        let mut run = user.hallpass(words);
-        run.env("CLIENT_SECRET", secret).assert()
-    };
+    server.rotate_secret(ID, "CANARY-rotated");
     for _ in 0..3 {
-        with("token", "wrong").code(4).stdout("");
+        user.run("token").code(4).stdout("");
     }
-    assert_eq!(server.token_request_count(), 1);
-    with("token --no-cache", "wrong").code(4).stdout("");
-    assert_eq!(server.token_request_count(), 2);
-    assert_eq!(user.prints("cache list"), "");
-    with("token", SECRET).success();
     assert_eq!(server.token_request_count(), 3);
+    server.rotate_secret(ID, SECRET);
+    user.run("token").success();
+    assert_eq!(server.token_request_count(), 4);
 }
 
 /// `expires_in` is in whole seconds: 0 would name a token that is of no use.
