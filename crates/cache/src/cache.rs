@@ -284,6 +284,9 @@ impl<S: TokenSource + 'static> TokenSource for CachedTokenSource<S> {
         if panics::catch(|| shared.source.invalidate(token)).is_none() {
             shared.observe.source_panicked("invalidate");
         }
+        if shared.store.is_some() {
+            shared.holders.note_refused(token);
+        }
         let now = shared.clock.now();
         for (slot, request) in shared.holders.slots_with(token) {
             if slot.invalidate(token, now, &shared.policy) {

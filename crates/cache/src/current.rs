@@ -115,14 +115,12 @@ impl CurrentToken {
     }
 }
 
-/// The last refused tokens of a key, by their hashes: the tokens themselves are not needed, and so not stored.
+/// The last `MAX` refused tokens, by their hashes: the tokens themselves are not needed, and so not stored. A store that
+/// lost its latest entries may hold any of them.
 #[derive(Default)]
-pub(crate) struct RefusedTokens(VecDeque<u64>);
+pub(crate) struct RefusedTokens<const MAX: usize>(VecDeque<u64>);
 
-/// The number of refused tokens remembered for a key: a store that lost its latest entries may hold any of them.
-const MAX_REFUSED_TOKENS: usize = 8;
-
-impl RefusedTokens {
+impl<const MAX: usize> RefusedTokens<MAX> {
     pub(crate) fn contains(&self, token: &AccessToken) -> bool {
         self.0.contains(&hash(token))
     }
@@ -132,7 +130,7 @@ impl RefusedTokens {
         if self.0.contains(&hash) {
             return;
         }
-        if self.0.len() == MAX_REFUSED_TOKENS {
+        if self.0.len() == MAX {
             self.0.pop_front();
         }
         self.0.push_back(hash);

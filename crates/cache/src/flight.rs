@@ -293,7 +293,7 @@ fn fitness<S: TokenSource>(
     }
     let Some(before) = before else {
         // Any valid token is better than none: it is refreshed like any other.
-        return if slot.was_refused(token) {
+        return if slot.was_refused(token) || shared.holders.was_refused(token) {
             Fitness::Refused
         } else {
             Fitness::Good

@@ -8,7 +8,10 @@ use std::{
 
 use hallpass_core::{AccessToken, TokenRequest};
 
-use crate::{current::hash, slot::Slot};
+use crate::{
+    current::{RefusedTokens, hash},
+    slot::Slot,
+};
 
 type Map = papaya::HashMap<TokenRequest, Arc<Slot>, BuildHasherDefault<PrecomputedHasher>>;
 
@@ -118,6 +121,8 @@ struct Index {
     slots: BTreeMap<(u64, usize), (Weak<Slot>, TokenRequest)>,
     /// The number of entries that triggers a sweep of outdated ones.
     sweep_at: usize,
+    /// The refused tokens of all keys. An evicted slot remembers nothing, and the shared store may still hold its token.
+    refused: RefusedTokens<1_024>,
 }
 
 impl Holders {
@@ -137,6 +142,18 @@ impl Holders {
             });
             index.sweep_at = index.slots.len() * 2;
         }
+    }
+
+    /// Records that a resource server refused this token.
+    pub(crate) fn note_refused(&self, token: &AccessToken) {
+        let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        index.refused.note(token);
+    }
+
+    /// Returns true if a resource server refused this token, under any key.
+    pub(crate) fn was_refused(&self, token: &AccessToken) -> bool {
+        let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        index.refused.contains(token)
     }
 
     /// Returns the slots that may hold this token, with the request of each.

@@ -36,7 +36,7 @@ struct State {
     flights: u32,
     /// Incremented when the current token is dropped: a result fetched before that is not trusted.
     generation: u32,
-    refused: RefusedTokens,
+    refused: RefusedTokens<8>,
     /// The number of consecutive tokens that were refused while young.
     refused_in_row: u32,
     failure: Option<CachedFailure>,

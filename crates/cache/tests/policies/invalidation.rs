@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hallpass_cache::CachedTokenSource;
+use hallpass_cache::{CachedTokenSource, MemoryTokenStore};
 use hallpass_core::{AccessToken, Clock as _, ErrorKind, TokenRequest, TokenSource};
 use hallpass_testkit::{ScriptedSource, TokioClock};
 use tokio::time::{Instant, advance};
@@ -139,6 +139,35 @@ async fn a_token_is_dropped_under_exactly_the_keys_that_hold_it() {
     assert!(cache.ready_token(&key("a")).is_none());
     assert!(cache.ready_token(&key("b")).is_some());
     assert_eq!(mint.invalidated(), 1, "the source is notified too");
+}
+
+/// The refusal arrives after the key was evicted, and the shared store still holds the token.
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_of_an_evicted_key_is_not_taken_from_a_store() {
+    let mint = Mint::hourly();
+    let store = MemoryTokenStore::new(mint.clock());
+    let builder = mint.builder().max_keys(1);
+    let cache = builder.store(store, "login.example/orders").build();
+    let token = cache.token(&key("a")).await.unwrap();
+    let mut evicting = ["b", "c", "d"].into_iter();
+    while cache.ready_token(&key("a")).is_some() {
+        cache.token(&key(evicting.next().unwrap())).await.unwrap();
+    }
+    settle().await;
+    let calls = mint.calls();
+    // Without a refusal, the store has it.
+    let again = cache.token(&key("a")).await.unwrap();
+    assert!(again.is_same(&token));
+    assert_eq!(mint.calls(), calls);
+    while cache.ready_token(&key("a")).is_some() {
+        cache.token(&key(evicting.next().unwrap())).await.unwrap();
+    }
+    settle().await;
+    let calls = mint.calls();
+    cache.invalidate(&token);
+    let next = cache.token(&key("a")).await.unwrap();
+    assert!(!next.is_same(&token));
+    assert_eq!(mint.calls(), calls + 1);
 }
 
 #[tokio::test(start_paused = true)]
