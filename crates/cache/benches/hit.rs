@@ -19,7 +19,9 @@ use std::{
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use hallpass_cache::CachedTokenSource;
-use hallpass_core::{AccessToken, Clock as _, SystemClock, TokenError, TokenRequest, TokenSource};
+use hallpass_core::{
+    AccessToken, Clock as _, SystemClock, TokenError, TokenRequest, TokenSource, TokenSourceExt,
+};
 use http::HeaderValue;
 use tokio::{runtime, sync};
 
@@ -80,14 +82,16 @@ struct Contest {
 #[derive(Clone, Copy)]
 enum Row {
     Ours,
+    OursAccessToken,
     OursAwaited,
     Floor,
     RwLock,
     Mutex,
 }
 
-const ROWS: [(Row, &str); 5] = [
+const ROWS: [(Row, &str); 6] = [
     (Row::Ours, "default"),
+    (Row::OursAccessToken, "default_access_token"),
     (Row::OursAwaited, "default_awaited"),
     (Row::Floor, "floor"),
     (Row::RwLock, "rwlock"),
@@ -116,6 +120,13 @@ impl Contest {
                 let request = TokenRequest::default();
                 for _ in 0..CALLS {
                     let token = self.ours.ready_token(black_box(&request)).unwrap();
+                    black_box(token.header_value());
+                }
+            }
+            Row::OursAccessToken => {
+                let request = TokenRequest::default();
+                for _ in 0..CALLS {
+                    let token = self.ours.access_token(black_box(&request)).await.unwrap();
                     black_box(token.header_value());
                 }
             }

@@ -14,16 +14,16 @@ use crate::{
 
 /// A cache around any source, which shares one token between all calls.
 ///
-/// A hit costs nanoseconds; [`ready_token`](TokenSource::ready_token) allocates nothing, [`token`](TokenSource::token)
-/// only its future. A miss makes one request, regardless of the number of callers, and all get its result. A token is
-/// refreshed ahead of its expiry by a separate task; no caller waits for it, and the old token is returned until it
-/// expires. Failures are cached for a while and shared too.
+/// A hit costs nanoseconds; [`access_token`](hallpass_core::TokenSourceExt::access_token) allocates nothing,
+/// [`token`](TokenSource::token) only its future. A miss makes one request, regardless of the number of callers, and
+/// all get its result. A token is refreshed ahead of its expiry by a separate task; no caller waits for it, and the old
+/// token is returned until it expires. Failures are cached for a while and shared too.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use hallpass_cache::CachedTokenSource;
-/// use hallpass_core::{Secret, TokenRequest, TokenSource};
-/// # use hallpass_testkit::{ManualClock, ScriptedSource};
+/// use hallpass_core::{TokenRequest, TokenSource, TokenSourceExt};
+/// # use hallpass_testkit::ScriptedSource;
 /// # use hallpass_core::{AccessToken, Clock, SystemClock};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -34,7 +34,7 @@ use crate::{
 /// # let calls = source.clone();
 /// let source: Arc<dyn TokenSource> = Arc::new(CachedTokenSource::new(source));
 /// for _ in 0..1_000 {
-///     source.token(&TokenRequest::default()).await?;
+///     source.access_token(&TokenRequest::default()).await?;
 /// }
 /// # assert_eq!(calls.calls(), 1); // one request
 /// # Ok(())
@@ -86,7 +86,7 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
     ///
     /// ```
     /// use hallpass_cache::{CachedTokenSource, MemoryTokenStore};
-    /// use hallpass_core::{TokenRequest, TokenSource};
+    /// use hallpass_core::{TokenRequest, TokenSourceExt};
     /// # use hallpass_testkit::ScriptedSource;
     /// # use hallpass_core::{AccessToken, Clock, SystemClock};
     ///
@@ -96,7 +96,7 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
     /// # let source = ScriptedSource::new([Ok(AccessToken::bearer("t", SystemClock.moment(), hour)?)]);
     /// # let store = MemoryTokenStore::default();
     /// let cache = CachedTokenSource::builder(source).store(store, "login.example/orders").build();
-    /// let token = cache.token(&TokenRequest::default()).await?;
+    /// let token = cache.access_token(&TokenRequest::default()).await?;
     /// // The job's work.
     /// # let _ = token;
     /// cache.shutdown().await;

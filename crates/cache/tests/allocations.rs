@@ -3,15 +3,19 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use hallpass_cache::CachedTokenSource;
-use hallpass_core::{AccessToken, Clock as _, Event, SystemClock, TokenRequest, TokenSource};
+use hallpass_core::{
+    AccessToken, Clock as _, Event, SystemClock, TokenRequest, TokenSource, TokenSourceExt,
+};
 use hallpass_testkit::StaticSource;
 
 #[tokio::test]
@@ -48,4 +52,35 @@ async fn a_hit_allocates_nothing() {
     // The control: an allocation is counted.
     let copy = || drop(std::hint::black_box("t".to_owned()));
     assert_eq!(allocation_counter::measure(copy).count_total, 1);
+}
+
+/// Returns the number of allocations of a call that does not wait.
+fn allocations<T>(call: impl Future<Output = T>) -> u64 {
+    let mut context = Context::from_waker(Waker::noop());
+    let mut ready = false;
+    let call = pin!(call);
+    let counted = allocation_counter::measure(|| {
+        ready = matches!(call.poll(&mut context), Poll::Ready(_));
+    });
+    assert!(ready, "the call waits");
+    counted.count_total
+}
+
+async fn counts_are_exact(source: &(impl TokenSource + ?Sized)) {
+    let request = TokenRequest::default();
+    source.access_token(&request).await.unwrap();
+    assert_eq!(allocations(source.access_token(&request)), 0);
+    assert_eq!(allocations(async { source.token(&request).await }), 1);
+}
+
+#[tokio::test]
+async fn a_pointer_adds_no_allocation_to_a_call() {
+    let cache = Arc::new(CachedTokenSource::new(StaticSource::new("t")));
+    counts_are_exact(&*cache).await;
+    counts_are_exact(&cache).await;
+    let source: Arc<dyn TokenSource> = cache;
+    counts_are_exact(&*source).await;
+    counts_are_exact(&source).await;
+    let nested: Arc<dyn TokenSource> = Arc::new(Box::new(source) as Box<dyn TokenSource>);
+    counts_are_exact(&nested).await;
 }

@@ -6,12 +6,12 @@
 //!
 //! ```no_run
 //! use hallpass_camall::Camall;
-//! use hallpass_core::{TokenRequest, TokenSource};
+//! use hallpass_core::{TokenRequest, TokenSourceExt};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! // CAMALL_CLIENT_ID, CAMALL_CLIENT_SECRET and, optionally, CAMALL_SCOPE and CAMALL_TOKEN_ENDPOINT.
 //! let source = Camall::from_env()?.build()?;
-//! let token = source.token(&TokenRequest::default()).await?;
+//! let token = source.access_token(&TokenRequest::default()).await?;
 //! println!("granted: {}", token.scopes());
 //! # Ok(())
 //! # }

@@ -9,7 +9,9 @@
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
-//! use hallpass_core::{AccessToken, Clock, SystemClock, TokenError, TokenRequest, TokenSource, async_trait};
+//! use hallpass_core::{
+//!     AccessToken, Clock, SystemClock, TokenError, TokenRequest, TokenSource, TokenSourceExt, async_trait,
+//! };
 //!
 //! /// A minimal provider, which creates its own tokens.
 //! struct House(SystemClock);
@@ -26,7 +28,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let source: Arc<dyn TokenSource> = Arc::new(House(SystemClock));
-//! let token = source.token(&TokenRequest::new().with_scopes("orders.read".parse()?)).await?;
+//! let token = source.access_token(&TokenRequest::new().with_scopes("orders.read".parse()?)).await?;
 //! assert!(token.header_value().is_sensitive());
 //! assert!(!format!("{token:?}").contains("0123abc"));
 //! # Ok(())
@@ -61,6 +63,6 @@ pub use proof::{Proof, ProofRequest, Proofs, Prover};
 pub use request::{InvalidRequest, TokenRequest};
 pub use scope::{InvalidScope, Scope, ScopeSet};
 pub use secret::{Secret, SecretAnomaly, SecretError, SecretSource, SecretStore};
-pub use source::TokenSource;
+pub use source::{TokenSource, TokenSourceExt};
 pub use text::TextFilter;
 pub use token::{AccessToken, InvalidToken, TokenType};

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 
@@ -6,6 +6,8 @@ use crate::{AccessToken, TokenError, TokenRequest};
 
 /// A source of access tokens: the one trait that a provider implements and that everyone else holds, as `Arc<dyn
 /// TokenSource>`.
+///
+/// Callers get their tokens with [`TokenSourceExt::access_token`], which every source has.
 ///
 /// A provider implements [`token`](Self::token) only. A decorator that stores tokens (a cache) overrides
 /// [`ready_token`](Self::ready_token) and [`invalidate`](Self::invalidate) too; one that stores none forwards all, as
@@ -86,13 +88,67 @@ pub trait TokenSource: Send + Sync {
     }
 }
 
-/// Forwards every method, including those with a default: a pointer to a cache must be as fast as the cache.
+/// The methods that every [`TokenSource`] has, also behind a pointer and as `dyn TokenSource`.
+pub trait TokenSourceExt: TokenSource {
+    /// Returns a token that is valid now for `request`: a cached one at once, otherwise as
+    /// [`token`](TokenSource::token) does.
+    ///
+    /// This is the call for a program that uses tokens, of any [`TokenType`](crate::TokenType). With a cached token it
+    /// allocates nothing, unlike `token`, whose future is boxed.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use hallpass_core::{TokenError, TokenRequest, TokenSource, TokenSourceExt};
+    ///
+    /// async fn header(tokens: Arc<dyn TokenSource>) -> Result<http::HeaderValue, TokenError> {
+    ///     let token = tokens.access_token(&TokenRequest::default()).await?;
+    ///     Ok(token.header_value().clone())
+    /// }
+    /// # let _ = header;
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`token`](TokenSource::token).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future abandons this call only, as with [`token`](TokenSource::token).
+    #[inline]
+    fn access_token(
+        &self,
+        request: &TokenRequest,
+    ) -> impl Future<Output = Result<AccessToken, TokenError>> + Send {
+        async move {
+            match self.ready_token(request) {
+                Some(token) => Ok(token),
+                None => self.token(request).await,
+            }
+        }
+    }
+}
+
+impl<T: TokenSource + ?Sized> TokenSourceExt for T {}
+
+/// The future of a method of a trait with `#[async_trait]`.
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Forwards every method, including those with a default: a pointer to a cache must be as fast as the cache. The async
+/// ones return the future of the source itself, as `#[async_trait]` declares them: a second future would be one more
+/// allocation for each pointer.
 macro_rules! forward {
     ($($pointer:ty),+) => {$(
-        #[async_trait]
         impl<T: TokenSource + ?Sized> TokenSource for $pointer {
-            async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
-                (**self).token(request).await
+            fn token<'this, 'request, 'future>(
+                &'this self,
+                request: &'request TokenRequest,
+            ) -> BoxFuture<'future, Result<AccessToken, TokenError>>
+            where
+                'this: 'future,
+                'request: 'future,
+                Self: 'future,
+            {
+                (**self).token(request)
             }
 
             fn ready_token(&self, request: &TokenRequest) -> Option<AccessToken> {
@@ -115,8 +171,14 @@ macro_rules! forward {
                 (**self).credential_epoch()
             }
 
-            async fn credential_digest(&self) -> Option<[u8; 32]> {
-                (**self).credential_digest().await
+            fn credential_digest<'this, 'future>(
+                &'this self,
+            ) -> BoxFuture<'future, Option<[u8; 32]>>
+            where
+                'this: 'future,
+                Self: 'future,
+            {
+                (**self).credential_digest()
             }
         }
     )+};
@@ -197,6 +259,17 @@ mod tests {
             "credential_digest",
         ];
         assert_eq!(*witness.0.lock().unwrap(), once.repeat(4));
+    }
+
+    #[tokio::test]
+    async fn access_token_fetches_only_without_a_ready_token() {
+        let witness = Arc::new(Witness::default());
+        let source: Arc<dyn TokenSource> = witness.clone();
+        source.access_token(&TokenRequest::default()).await.unwrap();
+        assert_eq!(*witness.0.lock().unwrap(), ["ready_token"]);
+
+        let token = Minimal.access_token(&TokenRequest::default()).await;
+        assert_eq!(token.unwrap().expose(), "abc");
     }
 
     struct Minimal;

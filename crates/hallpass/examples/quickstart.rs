@@ -14,7 +14,7 @@ use std::{
 };
 
 use hallpass::{
-    AccessToken, Secret, TokenError, TokenRequest, TokenSource,
+    AccessToken, Secret, TokenError, TokenRequest, TokenSource, TokenSourceExt,
     cache::CachedTokenSource,
     camall::{Camall, TOKEN_ENDPOINT},
 };
@@ -57,7 +57,7 @@ async fn with_embedded_servers() -> Result<(), Box<dyn Error>> {
     };
 
     let source = camall(SECRET)?;
-    let token = source.token(&TokenRequest::default()).await?;
+    let token = source.access_token(&TokenRequest::default()).await?;
     show(&token);
 
     call(&server.api_url("/orders"), &token).await?;
@@ -67,7 +67,7 @@ async fn with_embedded_servers() -> Result<(), Box<dyn Error>> {
 
     println!("\nthe same with a wrong secret");
     match camall("not-the-secret")?
-        .token(&TokenRequest::default())
+        .access_token(&TokenRequest::default())
         .await
     {
         Ok(_) => return Err("the server took a wrong secret".into()),
@@ -81,7 +81,7 @@ async fn with_camall() -> Result<(), Box<dyn Error>> {
     println!("authorization server at {endpoint}");
     let source: Arc<dyn TokenSource> =
         Arc::new(CachedTokenSource::new(Camall::from_env()?.build()?));
-    match source.token(&TokenRequest::default()).await {
+    match source.access_token(&TokenRequest::default()).await {
         Ok(token) => {
             show(&token);
             if let Ok(url) = env::var("CAMALL_API_URL") {
@@ -119,7 +119,7 @@ async fn share(
     let mut calls = JoinSet::new();
     for _ in 0..CALLS {
         let source = source.clone();
-        calls.spawn(async move { source.token(&TokenRequest::default()).await });
+        calls.spawn(async move { source.access_token(&TokenRequest::default()).await });
     }
     for outcome in calls.join_all().await {
         outcome?;
@@ -141,7 +141,7 @@ async fn renew(
     const LATENCY: Duration = Duration::from_millis(200);
     server.set_lifetime(Duration::from_secs(2));
     server.set_latency(LATENCY);
-    source.token(&TokenRequest::default()).await?;
+    source.access_token(&TokenRequest::default()).await?;
     let before = server.token_request_count();
     let end = Instant::now() + Duration::from_secs(5);
     let mut tasks = JoinSet::new();
@@ -151,7 +151,7 @@ async fn renew(
             let (mut calls, mut worst) = (0_u64, Duration::ZERO);
             while Instant::now() < end {
                 let began = Instant::now();
-                source.token(&TokenRequest::default()).await?;
+                source.access_token(&TokenRequest::default()).await?;
                 worst = worst.max(began.elapsed());
                 calls += 1;
                 tokio::task::yield_now().await;

@@ -5,14 +5,14 @@
 //!
 //! ```no_run
 //! use std::sync::Arc;
-//! use hallpass::{Secret, TokenRequest, TokenSource, camall::Camall};
+//! use hallpass::{Secret, TokenRequest, TokenSource, TokenSourceExt, camall::Camall};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let secret = Secret::new(std::env::var("CAMALL_CLIENT_SECRET")?)?;
 //! let source: Arc<dyn TokenSource> =
 //!     Arc::new(Camall::builder("orders-service", secret).scope("orders.read").build()?);
 //!
-//! let token = source.token(&TokenRequest::default()).await?;
+//! let token = source.access_token(&TokenRequest::default()).await?;
 //! println!("{} for {}", token.token_type(), token.scopes());
 //! // On a request: .header("authorization", token.header_value().clone())
 //! # Ok(())
@@ -22,7 +22,7 @@
 //! A complete exchange, against a server that runs in the test:
 //!
 //! ```
-//! use hallpass::{Secret, TokenRequest, TokenSource, endpoint::{ClientCredentials, ClientSecretBasic}};
+//! use hallpass::{Secret, TokenRequest, TokenSourceExt, endpoint::{ClientCredentials, ClientSecretBasic}};
 //! use hallpass_testkit::{AuthorizationServer, Client};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -35,7 +35,7 @@
 //! let source = ClientCredentials::builder(server.token_endpoint(), "orders-service", basic)
 //!     .danger_allow_http_on_loopback()
 //!     .build()?;
-//! let token = source.token(&TokenRequest::default()).await?;
+//! let token = source.access_token(&TokenRequest::default()).await?;
 //! assert_eq!(token.scopes().as_str(), "orders.read");
 //! # Ok(())
 //! # }

@@ -95,6 +95,12 @@ pub(super) const TARGETS: &[Target] = &[
         "hit/default",
         Some("hit/mutex"),
     ),
+    ratio(
+        "a hit by way of `access_token().await` over `ready_token`",
+        "hit/default_access_token",
+        "hit/default",
+        1.15,
+    ),
     told(
         "a hit by way of `token().await` over a tokio RwLock",
         "hit/default_awaited",

@@ -13,7 +13,7 @@ use axum::{
     routing::get,
 };
 use hallpass::{
-    TokenError, TokenRequest, TokenSource,
+    TokenError, TokenRequest, TokenSourceExt,
     authorize::{ApiRefusal, Authorizer},
     reqwest_ext::RequestBuilderExt,
 };
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let api = setting("API_ORIGIN")?;
     let tokens = uses::tokens("orders.read")?;
     // Wrong credentials should stop the deployment, not fail the first request.
-    tokens.token(&TokenRequest::default()).await?;
+    tokens.access_token(&TokenRequest::default()).await?;
     let authorizer = uses::authorizer(tokens.clone(), &api)?;
     let http = uses::http()?;
     let app = Router::new()
@@ -73,7 +73,10 @@ async fn order(
 }
 
 async fn health(State(service): State<Arc<Service>>) -> Result<&'static str, Trouble> {
-    service.tokens.token(&TokenRequest::default()).await?;
+    service
+        .tokens
+        .access_token(&TokenRequest::default())
+        .await?;
     Ok("well\n")
 }
 

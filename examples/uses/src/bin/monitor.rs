@@ -11,7 +11,7 @@ use std::{
 };
 
 use hallpass::{
-    TokenError, TokenRequest, TokenSource, authorize::ApiRefusal, reqwest_ext::RequestBuilderExt,
+    TokenError, TokenRequest, TokenSourceExt, authorize::ApiRefusal, reqwest_ext::RequestBuilderExt,
 };
 use tokio::{signal, time};
 use uses::{SettingError, Tokens, setting};
@@ -81,7 +81,7 @@ impl Monitor {
     /// Runs one check, prints one line and returns the exit code.
     async fn check(&self) -> u8 {
         let began = Instant::now();
-        let token = self.tokens.token(&TokenRequest::default()).await;
+        let token = self.tokens.access_token(&TokenRequest::default()).await;
         let token_ms = began.elapsed().as_millis();
         let outcome = match token {
             Ok(_) => self.call().await,
