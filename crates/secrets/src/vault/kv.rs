@@ -3,12 +3,12 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use hallpass_core::{Secret, SecretError, SecretSource};
+use hallpass_core::{Secret, SecretError, SecretSource, is_loopback_host};
 use reqwest::{Client, StatusCode, Url, header::HeaderValue};
 use tokio::time;
 use zeroize::Zeroizing;
 
-use super::{builder::is_loopback, response};
+use super::response;
 
 /// A field of a KV version 2 secret, read at each call.
 pub(super) struct Kv {
@@ -118,7 +118,7 @@ impl Kv {
             ));
         }
         if error.is_connect() && text.contains("received corrupt message") {
-            let plain = if is_loopback(&self.url) {
+            let plain = if self.url.host_str().is_some_and(is_loopback_host) {
                 "; if it speaks plain HTTP, use `http://` and `danger_allow_http_on_loopback`"
             } else {
                 ""
