@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use hallpass_cache::TokenStore as _;
-use hallpass_core::{TokenRequest, TokenSource as _};
 
 use crate::{redis_server::RedisServer, support::*};
 
@@ -24,9 +23,7 @@ async fn a_server_that_is_down_at_the_start_is_used_once_it_is_up() {
     let store = store(&server);
     let refused = "Redis cannot be reached: connection refused";
     assert_eq!(reason(&store).await, refused);
-    let source = source(1);
-    let token = cache(&source, &store).token(&TokenRequest::new()).await;
-    assert_eq!(token.unwrap().expose(), "t1");
+    assert_own_request(&store, refused).await;
     let _server = server.replace();
     eventually(async || store.look_up(&key("one")).await.is_ok()).await;
 }
@@ -60,9 +57,7 @@ async fn a_server_that_hangs_delays_no_caller_for_long() {
     assert!(store.look_up(&key("one")).await.unwrap().is_none());
     server.signal("STOP");
     assert_eq!(reason(&store).await, "Redis did not answer in time");
-    let source = source(1);
-    let token = cache(&source, &store).token(&TokenRequest::new()).await;
-    assert_eq!(token.unwrap().expose(), "t1");
+    assert_own_request(&store, "Redis did not answer in time").await;
     server.signal("CONT");
     eventually(async || store.look_up(&key("one")).await.is_ok()).await;
 }
@@ -89,9 +84,7 @@ async fn a_full_server_is_read_and_not_written() {
     store.remove(&key, lease.fence()).await.unwrap();
     assert!(store.look_up(&key).await.unwrap().is_none());
     assert_eq!(store.lease(&key, TTL).await.unwrap_err().to_string(), full);
-    let source = source(1);
-    let token = cache(&source, &store).token(&TokenRequest::new()).await;
-    assert_eq!(token.unwrap().expose(), "t1");
+    assert_own_request(&store, full).await;
 }
 
 #[tokio::test]
@@ -159,9 +152,7 @@ async fn a_wrong_password_is_reported_and_a_corrected_one_is_used() {
     let store = builder(&server).password(password.clone()).build().unwrap();
     let rejected = "Redis rejected username and password (WRONGPASS)";
     assert_eq!(reason(&store).await, rejected);
-    let source = source(1);
-    let token = cache(&source, &store).token(&TokenRequest::new()).await;
-    assert_eq!(token.unwrap().expose(), "t1");
+    assert_own_request(&store, rejected).await;
     password.rotate(server.text("password"));
     eventually(async || store.look_up(&key("one")).await.is_ok()).await;
 }
@@ -174,9 +165,7 @@ async fn a_missing_permission_is_reported() {
     let store = store(&server);
     let reason = reason(&store).await;
     assert!(reason.contains("lacks a permission"), "{reason}");
-    let source = source(1);
-    let token = cache(&source, &store).token(&TokenRequest::new()).await;
-    assert_eq!(token.unwrap().expose(), "t1");
+    assert_own_request(&store, &reason).await;
     let other = builder(&server).prefix("other:").build().unwrap();
     assert!(other.look_up(&key("one")).await.unwrap().is_none());
 }
@@ -192,7 +181,5 @@ async fn a_replica_is_read_and_its_refusal_to_write_is_reported() {
     assert!(store.look_up(&key("one")).await.unwrap().is_none());
     let lease = store.lease(&key("one"), TTL).await.unwrap_err();
     assert_eq!(lease.to_string(), "Redis is a read-only replica (READONLY)");
-    let source = source(1);
-    let token = cache(&source, &store).token(&TokenRequest::new()).await;
-    assert_eq!(token.unwrap().expose(), "t1");
+    assert_own_request(&store, "Redis is a read-only replica (READONLY)").await;
 }

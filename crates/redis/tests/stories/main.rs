@@ -12,5 +12,6 @@ mod redis_server;
 mod redis_topology;
 mod sentinel;
 mod sharing;
+mod states;
 mod support;
 mod tls;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use hallpass_cache::{CachedTokenSource, StoreKey};
-use hallpass_core::{AccessToken, Clock as _, Secret, SystemClock, TokenRequest};
+use hallpass_core::{AccessToken, Clock as _, Secret, SystemClock, TokenRequest, TokenSource as _};
 use hallpass_redis::{RedisTokenStore, RedisTokenStoreBuilder};
-use hallpass_testkit::{Gate, ScriptedSource};
+use hallpass_testkit::{Gate, ScriptedSource, leak::Capture};
 use redis::{FromRedisValue, aio::MultiplexedConnection};
 
 use crate::redis_server::RedisServer;
@@ -67,6 +67,20 @@ pub(crate) fn cache(
         .build()
 }
 
+/// Checks that a caller gets its token by a request of its own, and that the trace names the reason.
+pub(crate) async fn assert_own_request(store: &RedisTokenStore, reason: &str) {
+    let (capture, source) = (Capture::start(), source(1));
+    let cache = cache(&source, store);
+    let token = cache.token(&TokenRequest::new()).await.unwrap();
+    assert_eq!(token.expose(), "t1");
+    cache.shutdown().await;
+    let text = capture.text();
+    let mut faults = text
+        .lines()
+        .filter(|line| line.contains("token store fault"));
+    assert!(faults.any(|line| line.contains(reason)), "{text}");
+}
+
 /// An administrator's connection.
 pub(crate) struct Admin(MultiplexedConnection);
 
@@ -88,6 +102,13 @@ impl Admin {
         let mut command = redis::cmd(words.next().unwrap());
         command.arg(words.collect::<Vec<_>>());
         command.query_async(&mut self.0).await.unwrap()
+    }
+
+    /// Returns the reply to a script, or its error.
+    pub(crate) async fn eval(&mut self, script: &str) -> redis::RedisResult<redis::Value> {
+        let mut command = redis::cmd("EVAL");
+        command.arg(script).arg(0);
+        command.query_async(&mut self.0).await
     }
 
     /// Returns the number of calls of a command since the server started.
