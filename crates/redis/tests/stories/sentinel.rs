@@ -1,10 +1,11 @@
 //! A primary, a replica, and a sentinel that knows them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hallpass_cache::TokenStore as _;
+use hallpass_core::{TokenRequest, TokenSource as _};
 use hallpass_redis::{RedisStoreError, RedisStoreErrorKind, RedisTokenStoreBuilder};
-use hallpass_testkit::RotatingSecret;
+use hallpass_testkit::{Gate, RotatingSecret, ScriptedSource};
 
 use crate::{
     redis_server::RedisServer,
@@ -24,12 +25,9 @@ fn sentinel_builder(primary: &RedisServer, sentinel: &Sentinel) -> RedisTokenSto
         .keys(secret(KEY))
 }
 
-// covers: F-91
-#[tokio::test]
-async fn the_primary_that_sentinels_name_is_used_after_a_failover() {
-    let Some(primary) = RedisServer::start(&[]) else {
-        return;
-    };
+/// Starts a primary, its replica, and a sentinel that can promote the replica.
+async fn replicated() -> Option<(RedisServer, RedisServer, Sentinel)> {
+    let primary = RedisServer::start(&[])?;
     let password = primary.text("default_password").to_owned();
     let port = primary.number("port").to_string();
     let replica = primary.another(&[
@@ -40,12 +38,22 @@ async fn the_primary_that_sentinels_name_is_used_after_a_failover() {
         "--masterauth",
         &password,
     ]);
-    let mut admin = Admin::new(&primary).await;
-    let () = admin
+    let () = Admin::new(&primary)
+        .await
         .run(&format!("CONFIG SET masterauth {password}"))
         .await;
     replicates(&primary, "state=online").await;
     let sentinel = Sentinel::start(&primary);
+    sentinel.knows_a_replica();
+    Some((primary, replica, sentinel))
+}
+
+// covers: F-91
+#[tokio::test]
+async fn the_primary_that_sentinels_name_is_used_after_a_failover() {
+    let Some((primary, replica, sentinel)) = replicated().await else {
+        return;
+    };
     // The first sentinel is down.
     let down = "redis://127.0.0.1:1";
     let store = hallpass_redis::RedisTokenStore::builder(down)
@@ -67,10 +75,8 @@ async fn the_primary_that_sentinels_name_is_used_after_a_failover() {
         .put(&key("one"), b"entry", TTL, Some(&first))
         .await
         .unwrap();
-    replicates(&replica, "role:slave").await;
-    let _: usize = admin.run("WAIT 1 5000").await;
+    let _: usize = Admin::new(&primary).await.run("WAIT 1 5000").await;
 
-    sentinel.knows_a_replica();
     drop(primary);
     replicates(&replica, "role:master").await;
     eventually(async || store.release(&key("one"), &first).await.is_ok()).await;
@@ -83,6 +89,49 @@ async fn the_primary_that_sentinels_name_is_used_after_a_failover() {
         .granted()
         .unwrap();
     assert!(second.fence() > first.fence());
+}
+
+// covers: F-91
+#[tokio::test]
+async fn a_failover_that_loses_the_lease_keeps_the_later_token() {
+    let Some((primary, replica, sentinel)) = replicated().await else {
+        return;
+    };
+    let store = || sentinel_builder(&primary, &sentinel).build().unwrap();
+    let (holder_store, other_store) = (store(), store());
+    let gate = Gate::new();
+    let holder = Arc::new(cache(&gated_source(1, gate.clone()), &holder_store));
+    // The replica gets nothing more of the primary.
+    let mut admin = Admin::new(&replica).await;
+    let () = admin.run("CONFIG SET masterauth wrong").await;
+    let mut admin = Admin::new(&primary).await;
+    let _: usize = admin.run("CLIENT KILL TYPE replica").await;
+    replicates(&replica, "master_link_status:down").await;
+    let waiting = {
+        let holder = holder.clone();
+        tokio::spawn(async move { holder.token(&TokenRequest::new()).await })
+    };
+    gate.arrived(1).await;
+    admin.name("lease").await;
+    drop(primary);
+    replicates(&replica, "role:master").await;
+    let leases: Vec<String> = Admin::new(&replica).await.run("KEYS *:lease").await;
+    assert!(leases.is_empty(), "{leases:?}");
+    eventually(async || other_store.look_up(&key("one")).await.is_ok()).await;
+
+    let later = ScriptedSource::new([Ok(token(2))]);
+    let other = cache(&later, &other_store);
+    let fetched = other.token(&TokenRequest::new()).await.unwrap();
+    assert_eq!((fetched.expose(), later.calls()), ("t2", 1));
+    other.shutdown().await;
+    gate.open();
+    let held = waiting.await.unwrap().unwrap();
+    assert_eq!(held.expose(), "t1");
+    holder.shutdown().await;
+    let unused = source(1);
+    let third = cache(&unused, &other_store);
+    let shared = third.token(&TokenRequest::new()).await.unwrap();
+    assert_eq!((shared.expose(), unused.calls()), ("t2", 0));
 }
 
 #[tokio::test]

@@ -2,11 +2,11 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use hallpass_cache::{CachedTokenSource, TokenStore as _};
-use hallpass_core::{TokenRequest, TokenSource as _};
+use hallpass_core::{AccessToken, Clock, SystemClock, Timestamp, TokenRequest, TokenSource as _};
 use hallpass_testkit::{Gate, ScriptedSource};
 
 use crate::{redis_server::RedisServer, support::*};
@@ -148,4 +148,72 @@ async fn a_lost_connection_ends_no_wait() {
         .unwrap()
         .unwrap();
     eventually(async || store.look_up(&key("one")).await.is_ok()).await;
+}
+
+/// The clock of a host that is five minutes ahead, or behind.
+#[derive(Clone, Copy, Debug)]
+struct WrongClock {
+    is_ahead: bool,
+}
+
+impl Clock for WrongClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        const OFFSET: Duration = Duration::from_secs(300);
+        let now = SystemClock.wall();
+        if self.is_ahead {
+            now + OFFSET
+        } else {
+            now - OFFSET
+        }
+    }
+}
+
+/// Runs a job on a host with this clock, and returns its token.
+async fn job(
+    server: &RedisServer,
+    source: &ScriptedSource,
+    clock: impl Clock + 'static,
+) -> AccessToken {
+    let cache = CachedTokenSource::builder(source.clone())
+        .store(store(server), "issuer client")
+        .store_timeout(Duration::from_secs(2))
+        .clock(clock)
+        .build();
+    let token = cache.token(&TokenRequest::new()).await.unwrap();
+    cache.shutdown().await;
+    token
+}
+
+// covers: F-95
+#[tokio::test]
+async fn hosts_whose_clocks_are_five_minutes_off_share_tokens() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let mut admin = Admin::new(&server).await;
+    for is_ahead in [true, false] {
+        let wrong = WrongClock { is_ahead };
+        let new = |clock: &dyn Clock| {
+            let token = AccessToken::bearer("t1", clock.moment(), HOUR).unwrap();
+            ScriptedSource::new([Ok(token)])
+        };
+        let left = |token: &AccessToken| token.deadline().saturating_since(SystemClock.now());
+        let source = new(&wrong);
+        job(&server, &source, wrong).await;
+        let shared = job(&server, &source, SystemClock).await;
+        assert_eq!((shared.expose(), source.calls()), ("t1", 1), "{wrong:?}");
+        // Never past its end by the clock of Redis.
+        assert!(left(&shared) <= HOUR, "{wrong:?}: {:?}", left(&shared));
+        let () = admin.run("FLUSHALL").await;
+        let source = new(&SystemClock);
+        job(&server, &source, SystemClock).await;
+        let shared = job(&server, &source, wrong).await;
+        assert_eq!((shared.expose(), source.calls()), ("t1", 1), "{wrong:?}");
+        assert!(left(&shared) <= HOUR, "{wrong:?}: {:?}", left(&shared));
+        let () = admin.run("FLUSHALL").await;
+    }
 }

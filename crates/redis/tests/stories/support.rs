@@ -40,7 +40,8 @@ pub(crate) fn gated_source(tokens: usize, gate: Gate) -> ScriptedSource {
     ScriptedSource::gated((1..=tokens).map(|number| Ok(token(number))), gate)
 }
 
-fn token(number: usize) -> AccessToken {
+/// Returns an hourly token, `t1` for 1.
+pub(crate) fn token(number: usize) -> AccessToken {
     AccessToken::bearer(&format!("t{number}"), SystemClock.moment(), HOUR).unwrap()
 }
 
