@@ -10,7 +10,7 @@ use serde_json::Value;
 use xshell::{Shell, cmd};
 
 /// Third-party types that are allowed in public signatures, with reasons.
-const ALLOWED: [(&str, &str, &str); 23] = [
+const ALLOWED: [(&str, &str, &str); 32] = [
     (
         "hallpass_core",
         "http::header::value::HeaderValue",
@@ -45,6 +45,47 @@ const ALLOWED: [(&str, &str, &str); 23] = [
         "hallpass_core",
         "http::uri::Uri",
         "where a request goes, as most clients have it",
+    ),
+    (
+        "hallpass_blocking",
+        "http::request::Request",
+        "what ureq sends",
+    ),
+    (
+        "hallpass_blocking",
+        "http::response::Response",
+        "what ureq returns",
+    ),
+    (
+        "hallpass_blocking",
+        "ureq::body::Body",
+        "the body of ureq's response",
+    ),
+    (
+        "hallpass_blocking",
+        "ureq::send_body::AsSendBody",
+        "the bodies that ureq sends",
+    ),
+    (
+        "hallpass_blocking",
+        "ureq::error::Error",
+        "ureq's own error",
+    ),
+    ("hallpass_blocking", "ureq::agent::Agent", "what it extends"),
+    (
+        "hallpass_blocking",
+        "reqwest::blocking::request::RequestBuilder",
+        "what it extends",
+    ),
+    (
+        "hallpass_blocking",
+        "reqwest::blocking::response::Response",
+        "what reqwest returns",
+    ),
+    (
+        "hallpass_blocking",
+        "reqwest::error::Error",
+        "reqwest's own error",
     ),
     (
         "hallpass_reqwest",

@@ -51,6 +51,7 @@
 //! | `redis_store` | `redis` | [`TokenStore`](cache::TokenStore) on Redis: tokens shared between processes, encrypted |
 //! | [`reqwest_ext`] | `reqwest`, `reqwest-middleware` | tokens on the requests of a reqwest client |
 //! | [`tower_ext`] | `tower` | tokens on the requests of a tower service: hyper, tonic |
+//! | `blocking` | `blocking`, `ureq`, `reqwest-blocking` | tokens for code that blocks, and on the requests of its clients |
 //! | [`secrets`] | `secrets` (default) | secret sources, rotated without a restart |
 //! | [`authorize`] | always | [`Authorizer`](authorize::Authorizer): which requests get a token, and what follows an API's refusal |
 //!
@@ -61,6 +62,8 @@
 #[doc(inline)]
 pub use hallpass_core::*;
 
+#[cfg(feature = "blocking")]
+pub use hallpass_blocking as blocking;
 #[cfg(feature = "cache")]
 pub use hallpass_cache as cache;
 #[cfg(feature = "camall")]

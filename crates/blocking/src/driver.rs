@@ -1,0 +1,236 @@
+//! The thread that drives timers, connections and background tasks.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    process,
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
+    task::Poll,
+    thread::{self, ThreadId},
+    time::Duration,
+};
+
+use hallpass_core::TokenError;
+use tokio::{
+    runtime::{Builder, EnterGuard, Handle},
+    sync::watch,
+};
+
+use crate::thread::{block_on, runs_async_task};
+
+/// The work to do before the runtime ends.
+pub(crate) type Hook = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A thread with a current-thread runtime. Calls poll their futures on their own threads.
+pub(crate) struct Driver {
+    runtime: Handle,
+    thread: ThreadId,
+    /// The process that has the thread.
+    process: u32,
+    /// True after a shutdown. Each call in progress holds a receiver.
+    closed: watch::Sender<bool>,
+    /// Disconnected when the thread has ended.
+    ended: Mutex<Receiver<()>>,
+    timeout: Duration,
+}
+
+impl Driver {
+    /// Starts the thread.
+    pub(crate) fn start(hook: Option<Hook>, timeout: Duration) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let closed = watch::Sender::new(false);
+        let (calls, mut shutdown) = (closed.clone(), closed.subscribe());
+        let (alive, ended) = mpsc::channel();
+        let thread = thread::Builder::new().name("hallpass-blocking".to_owned());
+        let thread = thread.spawn(move || {
+            runtime.block_on(async move {
+                // The sender is alive: `calls`.
+                let _ = shutdown.wait_for(|closed| *closed).await;
+                drop(shutdown);
+                if let Some(hook) = hook {
+                    let _ = tokio::time::timeout(timeout, hook).await;
+                }
+                // A call may be within a poll, which uses the runtime.
+                calls.closed().await;
+            });
+            // Without waiting for its blocking threads.
+            runtime.shutdown_background();
+            drop(alive);
+        })?;
+        Ok(Self {
+            runtime: handle,
+            thread: thread.thread().id(),
+            process: process::id(),
+            closed,
+            ended: Mutex::new(ended),
+            timeout,
+        })
+    }
+
+    /// Makes the runtime the current one of this thread: tasks that are spawned meanwhile run on it.
+    #[inline]
+    pub(crate) fn enter(&self) -> EnterGuard<'_> {
+        self.runtime.enter()
+    }
+
+    /// Returns an error if this thread must not block.
+    #[inline]
+    pub(crate) fn check_thread() -> Result<(), TokenError> {
+        if runs_async_task() {
+            return Err(async_thread());
+        }
+        Ok(())
+    }
+
+    /// Polls `future` on this thread until it completes, or until the shutdown.
+    pub(crate) fn run<T>(
+        &self,
+        future: impl Future<Output = Result<T, TokenError>>,
+    ) -> Result<T, TokenError> {
+        // The runtime's own thread also runs tasks that tokio does not limit.
+        if self.is_own_thread() {
+            return Err(async_thread());
+        }
+        if process::id() != self.process {
+            return Err(other_process());
+        }
+        let mut call = self.closed.subscribe();
+        let _context = self.enter();
+        let mut closed = pin!(call.wait_for(|closed| *closed));
+        let mut future = pin!(future);
+        block_on(poll_fn(|context| {
+            if closed.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(shut_down()));
+            }
+            future.as_mut().poll(context)
+        }))
+    }
+
+    /// Ends the calls in progress and the thread. Returns true if the thread ended within the timeout.
+    pub(crate) fn shutdown(&self) -> bool {
+        self.closed.send_replace(true);
+        // The thread cannot wait for itself, and does not exist after a fork.
+        if self.is_own_thread() || process::id() != self.process {
+            return false;
+        }
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(
+            ended.recv_timeout(self.timeout),
+            Err(RecvTimeoutError::Disconnected)
+        )
+    }
+
+    fn is_own_thread(&self) -> bool {
+        thread::current().id() == self.thread
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver")
+            .field("closed", &*self.closed.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cold]
+fn async_thread() -> TokenError {
+    let error = TokenError::configuration(
+        "a blocking token source was called on a thread that runs async tasks",
+    );
+    error.with_hint(
+        "move the blocking code to tokio's spawn_blocking, or await the async token source",
+    )
+}
+
+#[cold]
+fn other_process() -> TokenError {
+    TokenError::configuration("the blocking token source was built before a fork")
+        .with_hint("build it in the child process")
+}
+
+#[cold]
+fn shut_down() -> TokenError {
+    TokenError::unavailable("the blocking token source was shut down").with_transient(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hallpass_core::ErrorKind;
+
+    const TIMEOUT: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_call_after_a_fork_fails_with_the_remedy() {
+        let mut driver = Driver::start(None, TIMEOUT).unwrap();
+        assert_eq!(driver.run(async { Ok(7) }).unwrap(), 7);
+        let own = driver.process;
+        driver.process += 1;
+        let error = driver.run(async { Ok(7) }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert_eq!(error.hint(), Some("build it in the child process"));
+        // It does not wait for a thread that the process does not have.
+        assert!(!driver.shutdown());
+        driver.process = own;
+        assert!(driver.shutdown());
+    }
+
+    #[test]
+    fn a_call_on_the_own_thread_fails_even_if_unlimited() {
+        let driver = std::sync::Arc::new(Driver::start(None, TIMEOUT).unwrap());
+        let inner = driver.clone();
+        let nested = driver.run(async move {
+            let nested = tokio::spawn(tokio::task::unconstrained(async move {
+                assert!(!runs_async_task(), "the probe alone does not see it");
+                inner.run(async { Ok(7) })
+            }));
+            Ok(nested.await.unwrap())
+        });
+        let error = nested.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+    }
+
+    #[test]
+    fn the_last_clone_may_be_dropped_on_the_own_thread() {
+        let driver = std::sync::Arc::new(Driver::start(None, TIMEOUT).unwrap());
+        let (dropped, wait) = mpsc::channel();
+        let (last, keep) = (driver.clone(), driver.runtime.clone());
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        keep.spawn(async move {
+            let _ = gone.await;
+            drop(last);
+            dropped.send(()).unwrap();
+        });
+        drop(driver);
+        go.send(()).unwrap();
+        wait.recv_timeout(TIMEOUT).unwrap();
+    }
+
+    #[test]
+    fn a_hook_that_never_ends_is_bounded() {
+        let hook: Hook = Box::pin(std::future::pending());
+        let driver = Driver::start(Some(hook), Duration::from_millis(10)).unwrap();
+        let wait = driver.closed.clone();
+        let _ = driver.shutdown();
+        // The thread has ended when it holds no sender and no receiver.
+        drop(driver);
+        let started = std::time::Instant::now();
+        while wait.sender_count() > 1 {
+            assert!(started.elapsed() < TIMEOUT);
+            thread::yield_now();
+        }
+    }
+}
