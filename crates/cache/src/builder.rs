@@ -8,7 +8,7 @@ use std::{
 };
 
 use hallpass_core::{Clock, Observer, Observers, SystemClock, TokenSource};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     cache::CachedTokenSource,
@@ -21,6 +21,7 @@ use crate::{
     stats::Counters,
     store::TokenStore,
     upstream::Upstream,
+    watch::MAX_WATCHES,
 };
 
 /// A builder for a [`CachedTokenSource`].
@@ -132,7 +133,8 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
     ///
     /// Until the server has issued a first token, after a failure that concerns all keys, and when the credentials have
     /// changed, one fetch goes first and the others wait for its result, at most for 5 seconds: a wrong secret is sent
-    /// once, not once for each key.
+    /// once, not once for each key. With a [`store`](Self::store) that holds for all processes together, if the source
+    /// has a [`credential_digest`](TokenSource::credential_digest).
     pub fn max_concurrent_fetches(mut self, fetches: usize) -> Self {
         self.policy.max_concurrent_fetches = fetches.max(1);
         self
@@ -159,6 +161,14 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
     /// Sets the timeout of store calls that callers wait for: the look-up and the lease. Default: 100 ms.
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.policy.store_timeout = timeout;
+        self
+    }
+
+    /// Sets the timeout of store calls that callers wait for until the store has answered once, counted from the first
+    /// call, so that the store can connect: a process that starts on a busy host would fetch for itself otherwise. The
+    /// longer one of it and [`store_timeout`](Self::store_timeout) applies. Default: 1 s.
+    pub fn store_start_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.store_start_timeout = timeout;
         self
     }
 
@@ -220,6 +230,7 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
             holders: Holders::default(),
             counters: Counters::default(),
             store,
+            watches: Arc::new(Semaphore::new(MAX_WATCHES)),
             keep_warm: self.keep_warm,
             kept_warm: AtomicBool::new(false),
             policy,

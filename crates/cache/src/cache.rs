@@ -308,6 +308,10 @@ impl<S: TokenSource + 'static> TokenSource for CachedTokenSource<S> {
     async fn credential_digest(&self) -> Option<[u8; 32]> {
         self.shared.credential_digest().await
     }
+
+    fn binds_tokens(&self) -> bool {
+        self.shared.source.binds_tokens()
+    }
 }
 
 impl<S> fmt::Debug for CachedTokenSource<S> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use zeroize::{Zeroize, Zeroizing};
 
-pub(crate) mod failure;
+pub(crate) mod credentials;
 
 /// Incremented when members change their meaning. It is part of a key's name, and stated in each entry as well.
 pub(crate) const VERSION: u32 = 1;
@@ -62,14 +62,19 @@ impl Drop for Entry<'_> {
     }
 }
 
-/// Returns the entry's bytes, or `None` if the token is bound to something that other processes do not have: the
-/// certificate of a connection, or a key (RFC 9449).
+/// Returns true unless the token is bound to something that other processes do not have: the certificate of a
+/// connection, or a key (RFC 9449).
+pub(crate) fn is_shareable(token: &AccessToken) -> bool {
+    token.token_type() == TokenType::Bearer && token.binding().is_none()
+}
+
+/// Returns the entry's bytes, or `None` if the token is bound.
 ///
 /// # Errors
 ///
 /// A text that says why the token cannot be written as an entry.
 pub(crate) fn encode(token: &AccessToken) -> Result<Option<Zeroizing<Vec<u8>>>, &'static str> {
-    if token.token_type() != TokenType::Bearer || token.binding().is_some() {
+    if !is_shareable(token) {
         return Ok(None);
     }
     let requested_at = token.requested_at().wall;

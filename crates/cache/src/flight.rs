@@ -10,24 +10,21 @@ use tokio::{runtime::Handle, sync::watch, time};
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    current::is_live,
-    entry::failure::CredentialDigest,
-    failure::CachedFailure,
-    level2::{Fitness, Right},
+    level2::Answer,
+    load::{Claims, LoadResult, load},
     nesting,
-    panics::{self, CatchPanic},
+    panics::CatchPanic,
     shared::Shared,
     slot::Slot,
     stats::count,
-    step::{Flight, Landing, LoadError},
-    upstream::Entry,
+    step::{Flight, Landing, LoadError, Report},
+    watch::watch_key,
 };
 
 /// Spawns the task of a flight, which fetches a token, caches it and notifies all waiters. When the cache is dropped or
 /// shut down, the fetch is cancelled, and a fetched token is still put into the shared store.
 ///
-/// The functions of a flight, from the outermost: [`new_task`], [`run_task`], [`run_flight`], [`load`] and
-/// [`call_source`].
+/// The functions of a flight, from the outermost: [`new_task`], [`run_task`], [`run_flight`] and [`load`].
 pub(crate) fn spawn<S: TokenSource + 'static>(
     shared: &Arc<Shared<S>>,
     runtime: &Handle,
@@ -140,13 +137,13 @@ async fn run_flight<S: TokenSource + 'static>(
     }
     let mut delay = flight.delay;
     loop {
-        let mut right = Right::None;
+        let mut claims = Claims::default();
         let load = async {
             if !delay.is_zero() {
                 time::sleep(delay).await;
             }
             slot.on_lookup(&mut flight, shared.clock.now(), &shared.policy);
-            load(shared, slot, &request, &mut right).await
+            load(shared, slot, &request, &mut claims).await
         };
         let loaded = tokio::select! {
             loaded = load => Some(loaded),
@@ -154,13 +151,12 @@ async fn run_flight<S: TokenSource + 'static>(
         };
         let Some(loaded) = loaded else {
             slot.abandon(guard.id, shared.clock.now());
-            finish(shared, &request, None, right).await;
+            finish(shared, &request, None, claims, Answer::Unknown).await;
             return;
         };
         let LoadResult {
             result,
             entry,
-            credentials,
             from_store,
         } = loaded;
         if let Ok(token) = &result {
@@ -190,14 +186,9 @@ async fn run_flight<S: TokenSource + 'static>(
             entry.landed(error.as_ref(), rest, alone, now);
         }
         // After the waiters were notified: nobody waits for a slow store, and only the landing decides whether the
-        // token may be used at all. A failure is shared before the lease is released.
-        if let (Some(store), Some(error), Some(rest)) = (&shared.store, &error, rest)
-            && let Some(credentials) = credentials
-        {
-            let context = shared.context();
-            store.put_failure(error, credentials, rest, context).await;
-        }
-        finish(shared, &request, fetched, right).await;
+        // token may be used at all.
+        let answer = Answer::new(error.as_ref(), rest);
+        finish(shared, &request, fetched, claims, answer).await;
         // Refused while it was put: `invalidate` found nothing to remove.
         if let (Some(store), Some(token)) = (&shared.store, fetched)
             && slot.was_refused(token)
@@ -205,6 +196,12 @@ async fn run_flight<S: TokenSource + 'static>(
             store.forget(&request, token, shared.context()).await;
         }
         let Landing::Again(wait) = landed else {
+            if let Landing::Done(Report {
+                result: Ok(token), ..
+            }) = &landed
+            {
+                watch_key(shared, slot, &request, token);
+            }
             return;
         };
         delay = wait;
@@ -216,155 +213,22 @@ async fn finish<S>(
     shared: &Shared<S>,
     request: &TokenRequest,
     fetched: Option<&AccessToken>,
-    right: Right,
+    claims: Claims,
+    answer: Answer<'_>,
 ) {
-    if let Some(store) = &shared.store {
-        let context = shared.context();
-        store.finish(request, fetched, right, context).await;
-    }
-}
-
-/// The result of loading a token.
-struct LoadResult<'a> {
-    result: Result<AccessToken, LoadError>,
-    /// Present if the source responded itself, to update the state of the source.
-    entry: Option<Entry<'a>>,
-    /// The digest of the credentials before the source was called, if there is a store to share failures.
-    credentials: Option<CredentialDigest>,
-    from_store: bool,
-}
-
-/// Queries the shared store, then the source. `right` is set as soon as a lease is granted, so that it is released
-/// however the fetch ends.
-async fn load<'a, S: TokenSource + 'static>(
-    shared: &'a Shared<S>,
-    slot: &Slot,
-    request: &TokenRequest,
-    right: &mut Right,
-) -> LoadResult<'a> {
-    let Some(store) = &shared.store else {
-        return call_source(shared, slot, request, false).await;
-    };
-    let before = slot.current();
-    let before = before.filter(|token| is_live(token, shared.clock.now()));
-    let fitness = |token: &AccessToken| fitness(shared, slot, request, before.as_ref(), token);
+    let Some(store) = &shared.store else { return };
     let context = shared.context();
-    let found = store.find(request, &fitness, right, context).await;
-    if let Some(token) = found {
-        count(&shared.counters.store_hits);
-        return LoadResult {
-            result: Ok(token),
-            entry: None,
-            credentials: None,
-            from_store: true,
-        };
-    }
-    // A store that did not answer is not asked again: the caller waits for it once.
-    let shares_failures = !matches!(right, Right::None);
-    let fetch = call_source(shared, slot, request, shares_failures);
-    match right {
-        Right::Leased(lease) => store.extending(request, lease, fetch, context).await,
-        Right::Unleased | Right::None => fetch.await,
-    }
-}
-
-impl<'a> LoadResult<'a> {
-    fn new(result: Result<AccessToken, LoadError>, entry: Option<Entry<'a>>) -> Self {
-        Self {
-            result,
-            entry,
-            credentials: None,
-            from_store: false,
-        }
-    }
-}
-
-fn fitness<S: TokenSource>(
-    shared: &Shared<S>,
-    slot: &Slot,
-    request: &TokenRequest,
-    before: Option<&AccessToken>,
-    token: &AccessToken,
-) -> Fitness {
-    // It may come from a process with other settings.
-    let check = || shared.source.check_token(request, token).is_ok();
-    if !panics::catch(check).unwrap_or(false) {
-        return Fitness::Unfit;
-    }
-    let Some(before) = before else {
-        // Any valid token is better than none: it is refreshed like any other.
-        return if slot.was_refused(token) || shared.holders.was_refused(token) {
-            Fitness::Refused
-        } else {
-            Fitness::Good
-        };
+    let finish = store.finish(request, fetched, claims.right, context);
+    let Some(credentials) = claims.credentials else {
+        return finish.await;
     };
-    let newer = !before.is_same(token) && token.deadline() > before.deadline();
-    if newer && shared.policy.refresh_at(token) > shared.clock.now() {
-        Fitness::Good
+    let report = store.report(credentials, answer, context);
+    if fetched.is_some() {
+        tokio::join!(report, finish);
     } else {
-        Fitness::Unfit
-    }
-}
-
-/// Calls the source, unless a failure of this key or of all keys is cached.
-async fn call_source<'a, S: TokenSource + 'static>(
-    shared: &'a Shared<S>,
-    slot: &Slot,
-    request: &TokenRequest,
-    shares_failures: bool,
-) -> LoadResult<'a> {
-    let epoch = || shared.epoch();
-    let entry = match shared
-        .upstream
-        .enter(nesting::is_nested_fetch(), epoch, &shared.clock)
-        .await
-    {
-        Ok(entry) => entry,
-        Err(failure) => return LoadResult::new(Err(LoadError::Cached(failure)), None),
-    };
-    let began = shared.clock.now();
-    if let Err(failure) = slot.may_fetch(began, entry.epoch, &shared.policy) {
-        return LoadResult::new(Err(LoadError::Cached(failure)), None);
-    }
-    let credentials = if shares_failures {
-        shared.credential_digest().await
-    } else {
-        None
-    };
-    if let Some((error, rest)) = shared.failure_elsewhere(credentials).await {
-        let now = shared.clock.now();
-        let failure = CachedFailure::new(&error, now, rest, entry.epoch);
-        entry.landed(Some(&error), Some(rest), false, now);
-        return LoadResult::new(Err(LoadError::Cached(failure)), None);
-    }
-    count(&shared.counters.fetches);
-    shared.observe.fetching();
-    slot.on_fetch(began, &shared.policy);
-    let deadline = shared.policy.fetch_timeout;
-    let answer = CatchPanic::new(async { shared.source.token(request).await });
-    let (result, entry) = match time::timeout(deadline, answer).await {
-        Ok(Some(result)) => (result, Some(entry)),
-        // The panic's message is not repeated: it may hold anything. Neither a panic nor a source that hangs says
-        // anything about other keys.
-        Ok(None) => {
-            let error = TokenError::unavailable("the token source panicked");
-            (Err(error), None)
-        }
-        Err(_) => {
-            let message = format!("the token source did not answer within {deadline:?}");
-            (Err(TokenError::unavailable(message)), None)
-        }
-    };
-    if result.is_err() {
-        count(&shared.counters.failures);
-    }
-    let took = shared.clock.now().saturating_since(began);
-    shared.observe.fetched(&result, took);
-    let result = result.map_err(LoadError::Source);
-    LoadResult {
-        credentials,
-        ..LoadResult::new(result, entry)
+        // The others find the failure when they get the lease.
+        report.await;
+        finish.await;
     }
 }
 

@@ -1,26 +1,33 @@
 //! The cache's access to the shared store: with timeouts, a circuit breaker, and no trust.
 
 use std::{
-    future,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::Poll,
+    pin::pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use hallpass_core::{AccessToken, Clock, TokenError, TokenRequest};
+use hallpass_core::{AccessToken, Clock, TokenRequest};
 use tokio::time::{self, Instant};
 
 use crate::{
     breaker::{Admission, Breaker, Probe},
-    entry::{self, DecodeResult, failure::CredentialDigest},
+    entry::{self, DecodeResult},
     observe::Observe,
     panics::CatchPanic,
     policy::Policy,
     polls::{LEASE_TTL, Polls},
     stats::{Counters, count},
-    store::{Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore},
+    store::{EntryOrLease, Lease, StoreEntry, StoreError, StoreKey, TokenStore},
 };
+
+mod credentials;
+mod wait;
+
+pub(crate) use credentials::{Answer, CredentialClaim};
+pub(crate) use wait::{Judgement, Step, Wait, listen};
 
 /// The interval at which the holder of a lease extends it.
 const EXTEND_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,10 +38,14 @@ pub(crate) struct SecondLevel {
     breaker: Arc<Breaker>,
     /// The timeout of calls that callers wait for.
     timeout: Duration,
+    /// The timeout of such calls until the store has answered once, counted from the first call.
+    start_timeout: Duration,
     /// The timeout of other calls.
     write_timeout: Duration,
     /// The maximum duration of another process's fetch.
     fetch_timeout: Duration,
+    first_call: OnceLock<Instant>,
+    has_answered: AtomicBool,
 }
 
 /// The cache's judgement of a token from the store.
@@ -46,21 +57,14 @@ pub(crate) enum Fitness {
     Refused,
 }
 
-/// The result of a look-up in the store.
-enum LookupResult {
-    Token(AccessToken),
-    /// Nothing usable.
-    Nothing,
-    /// A token that a resource server refused, and its fence.
-    Refused(u64),
-}
-
 /// The right to put a fetched token.
+#[derive(Default)]
 pub(crate) enum Right {
     /// Under this lease, which must be released.
     Leased(Lease),
     /// Without a lease: another process held it for too long.
     Unleased,
+    #[default]
     None,
 }
 
@@ -71,9 +75,6 @@ pub(crate) struct Context<'a> {
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) counters: &'a Counters,
 }
-
-type ChangeNotification<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
-type FitnessCheck<'a> = &'a (dyn Fn(&AccessToken) -> Fitness + Send + Sync);
 
 impl Context<'_> {
     fn fault(&self, what: &'static str, reason: &str, warn: bool) {
@@ -89,131 +90,95 @@ impl SecondLevel {
             namespace,
             breaker: Arc::default(),
             timeout: policy.store_timeout,
+            start_timeout: policy.store_start_timeout,
             write_timeout: policy.store_write_timeout,
             fetch_timeout: policy.fetch_timeout,
+            first_call: OnceLock::new(),
+            has_answered: AtomicBool::new(false),
         }
     }
 
-    /// Returns a token that is judged good, or `None` if the source must be called. Waits while another process fetches.
-    ///
-    /// Sets `right` as soon as a lease is granted, so that it is released even if this is cancelled.
-    pub(crate) async fn find(
-        &self,
-        request: &TokenRequest,
-        fitness: FitnessCheck<'_>,
-        right: &mut Right,
-        context: Context<'_>,
-    ) -> Option<AccessToken> {
-        let key = self.key(request);
-        let start = Instant::now();
-        let mut polls = Polls::new(self.fetch_timeout);
-        let mut changed = None;
-        loop {
-            if polls.listens() {
-                // Before the look-up, so that no change in between is missed.
-                let listening = changed.get_or_insert_with(|| self.changed(&key));
-                if is_ready(listening).await {
-                    *listening = self.changed(&key);
-                }
-            }
-            match self.look(&key, fitness, context).await {
-                Some(LookupResult::Token(token)) => return Some(token),
-                Some(_) => {}
-                None => return None,
-            }
-            let waited = start.elapsed();
-            if polls.wants_lease(waited) {
-                let lease = self.store.lease(&key, LEASE_TTL);
-                match self.ask("lease", self.timeout, lease, context).await {
-                    Some(LeaseOutcome::Granted(lease)) => {
-                        *right = Right::Leased(lease);
-                        return self.look_again(&key, fitness, context).await;
-                    }
-                    Some(LeaseOutcome::Held { fence }) => polls.note_holder(fence, waited),
-                    None => return None,
-                }
-            }
-            if polls.is_over(waited) {
-                *right = Right::Unleased;
-                return None;
-            }
-            let pause = time::sleep(polls.pause(waited));
-            match &mut changed {
-                None => pause.await,
-                Some(notified) => tokio::select! {
-                    () = pause => {}
-                    () = notified => {
-                        changed = None;
-                        time::sleep(polls.pause_after_change()).await;
-                    }
-                },
-            }
-        }
+    pub(crate) fn store(&self) -> &Arc<dyn TokenStore> {
+        &self.store
     }
 
-    /// Waits until the store reports a change of this key; never returns if the store panics.
-    fn changed<'a>(&'a self, key: &'a StoreKey) -> ChangeNotification<'a> {
-        Box::pin(async move {
-            if CatchPanic::new(self.store.changed(key)).await.is_none() {
-                future::pending::<()>().await;
-            }
-        })
+    pub(crate) fn key(&self, request: &TokenRequest) -> StoreKey {
+        StoreKey::new(&self.namespace, request)
     }
 
-    /// Looks up again under the lease: another process may have put a token just before it released the lease.
-    async fn look_again(
-        &self,
-        key: &StoreKey,
-        fitness: FitnessCheck<'_>,
-        context: Context<'_>,
-    ) -> Option<AccessToken> {
-        match self.look(key, fitness, context).await? {
-            LookupResult::Token(found) => Some(found),
-            // No other process should take it over while its replacement is fetched.
-            LookupResult::Refused(fence) => {
-                let remove = self.store.remove(key, fence);
-                self.ask("remove", self.timeout, remove, context).await;
-                None
-            }
-            LookupResult::Nothing => None,
-        }
+    /// Begins to look for a token, or for the right to fetch one.
+    pub(crate) fn wait<'a>(&'a self, key: &'a StoreKey, context: Context<'a>) -> Wait<'a> {
+        Wait::new(
+            self,
+            key,
+            LEASE_TTL,
+            Polls::new(self.fetch_timeout),
+            context,
+        )
     }
 
-    /// Returns the result of a look-up; `None` if the store is unavailable.
-    async fn look(
-        &self,
-        key: &StoreKey,
-        fitness: FitnessCheck<'_>,
+    /// Judges the token of an entry.
+    pub(crate) fn judge(
+        entry: &StoreEntry,
+        fitness: impl Fn(&AccessToken) -> Fitness,
         context: Context<'_>,
-    ) -> Option<LookupResult> {
-        let Some(entry) = self.look_up(key, context).await? else {
-            return Some(LookupResult::Nothing);
-        };
+    ) -> Judgement<AccessToken> {
         let token = match entry::decode(entry.bytes(), entry.ttl(), context.clock.moment()) {
             DecodeResult::Token(token) => token,
-            DecodeResult::Nothing => return Some(LookupResult::Nothing),
+            DecodeResult::Nothing => return Judgement::Ignore,
             DecodeResult::Corrupt => {
                 context.fault("entry", "the entry cannot be read", true);
-                return Some(LookupResult::Nothing);
+                return Judgement::Ignore;
             }
         };
-        Some(match fitness(&token) {
-            Fitness::Good => LookupResult::Token(token),
-            Fitness::Unfit => LookupResult::Nothing,
-            Fitness::Refused => LookupResult::Refused(entry.fence()),
-        })
+        match fitness(&token) {
+            Fitness::Good => Judgement::Use(token),
+            Fitness::Unfit => Judgement::Ignore,
+            Fitness::Refused => Judgement::Refused,
+        }
     }
 
-    /// Looks up the entry. Every use of the store begins with this call, so it is the one that probes a failed store.
+    /// Returns the token of the entry, if it is judged good.
+    pub(crate) async fn read(
+        &self,
+        key: &StoreKey,
+        fitness: impl Fn(&AccessToken) -> Fitness,
+        context: Context<'_>,
+    ) -> Option<AccessToken> {
+        let entry = self.look_up(key, context).await??;
+        match Self::judge(&entry, fitness, context) {
+            Judgement::Use(token) => Some(token),
+            Judgement::Ignore | Judgement::Refused => None,
+        }
+    }
+
+    /// Looks up the entry; `None` if the store is unavailable.
     async fn look_up(&self, key: &StoreKey, context: Context<'_>) -> Option<Option<StoreEntry>> {
         match self.breaker.admit(context.clock.now()) {
             Admission::Granted => {
                 let look_up = self.store.look_up(key);
-                self.ask("look_up", self.timeout, look_up, context).await
+                self.ask("look_up", self.timeout(), look_up, context).await
             }
             Admission::Probe(probe) => self.probe(probe, key, context).await,
             Admission::Denied => None,
         }
+    }
+
+    /// Looks up the entry or takes a lease; `None` if the store is unavailable. A failed store is probed by a look-up:
+    /// the probe outlives its caller, and must not take a lease for it.
+    async fn look_up_or_lease(
+        &self,
+        key: &StoreKey,
+        except: Option<u64>,
+        ttl: Duration,
+        context: Context<'_>,
+    ) -> Option<EntryOrLease> {
+        if !self.breaker.is_closed() {
+            self.look_up(key, context).await?;
+        }
+        let call = self.store.look_up_or_lease(key, except, ttl);
+        self.ask("look_up_or_lease", self.timeout(), call, context)
+            .await
     }
 
     /// Runs the look-up in its own task, which continues after the caller's timeout: a slow connection is established
@@ -231,11 +196,12 @@ impl SecondLevel {
             probe.report(answer.is_ok(), clock.now());
             answer
         });
-        let answer = match time::timeout(self.timeout, task).await {
+        let limit = self.timeout();
+        let answer = match time::timeout(limit, task).await {
             Ok(Ok(answer)) => answer,
             // Its runtime shuts down.
             Ok(Err(_)) => return None,
-            Err(_) => Err(too_slow(self.timeout)),
+            Err(_) => Err(too_slow(limit)),
         };
         answer
             .inspect_err(|reason| context.fault("look_up", reason, true))
@@ -245,18 +211,16 @@ impl SecondLevel {
     /// Runs the work, and extends the lease until it is done.
     pub(crate) async fn extending<T>(
         &self,
-        request: &TokenRequest,
+        key: &StoreKey,
         lease: &Lease,
         work: impl Future<Output = T>,
         context: Context<'_>,
     ) -> T {
         let mut work = pin!(work);
-        let mut key = None;
         loop {
             if let Ok(done) = time::timeout(EXTEND_INTERVAL, &mut work).await {
                 return done;
             }
-            let key = key.get_or_insert_with(|| self.key(request));
             let extend = self.store.extend(key, lease, LEASE_TTL);
             let extend = self.ask("extend", self.write_timeout, extend, context);
             tokio::select! {
@@ -287,10 +251,20 @@ impl SecondLevel {
             self.put(&key, token, lease.as_ref(), context).await;
         }
         if let Some(lease) = lease {
-            let release = self.store.release(&key, &lease);
-            self.ask("release", self.write_timeout, release, context)
-                .await;
+            self.release(&key, &lease, context).await;
         }
+    }
+
+    async fn release(&self, key: &StoreKey, lease: &Lease, context: Context<'_>) {
+        let release = self.store.release(key, lease);
+        self.ask("release", self.write_timeout, release, context)
+            .await;
+    }
+
+    /// Removes the entry with this fence; the caller waits for it.
+    async fn remove(&self, key: &StoreKey, fence: u64, context: Context<'_>) {
+        let remove = self.store.remove(key, fence);
+        self.ask("remove", self.timeout(), remove, context).await;
     }
 
     async fn put(
@@ -319,7 +293,13 @@ impl SecondLevel {
         refused: &AccessToken,
         context: Context<'_>,
     ) {
+        if !entry::is_shareable(refused) {
+            return;
+        }
         let key = self.key(request);
+        let Some(Some(entry)) = self.look_up(&key, context).await else {
+            return;
+        };
         let is_refused = |token: &AccessToken| {
             if token.is_same(refused) {
                 Fitness::Refused
@@ -327,44 +307,20 @@ impl SecondLevel {
                 Fitness::Unfit
             }
         };
-        if let Some(LookupResult::Refused(fence)) = self.look(&key, &is_refused, context).await {
-            let remove = self.store.remove(&key, fence);
-            self.ask("remove", self.write_timeout, remove, context)
-                .await;
+        if let Judgement::Refused = Self::judge(&entry, is_refused, context) {
+            self.remove(&key, entry.fence(), context).await;
         }
     }
 
-    /// Returns the failure that another process with these credentials got from the server, and its remaining time.
-    pub(crate) async fn failure(
-        &self,
-        credentials: CredentialDigest,
-        context: Context<'_>,
-    ) -> Option<(TokenError, Duration)> {
-        let key = StoreKey::of_source(&self.namespace);
-        let entry = self.look_up(&key, context).await??;
-        let now = context.clock.moment();
-        entry::failure::decode(entry.bytes(), credentials, entry.ttl(), now)
-    }
-
-    /// Shares a failure with processes that have the same credentials, if it concerns them.
-    pub(crate) async fn put_failure(
-        &self,
-        error: &TokenError,
-        credentials: CredentialDigest,
-        rest: Duration,
-        context: Context<'_>,
-    ) {
-        let now = context.clock.moment();
-        if let Some(bytes) = entry::failure::encode(error, credentials, rest, now) {
-            let key = StoreKey::of_source(&self.namespace);
-            // Without a lease: of several failures the longest one stays.
-            let put = self.store.put(&key, &bytes, rest, None);
-            self.ask("put", self.write_timeout, put, context).await;
+    /// Returns the timeout of a call that a caller waits for. Until the store has answered once, it includes the time to
+    /// connect.
+    fn timeout(&self) -> Duration {
+        if self.has_answered.load(Ordering::Relaxed) {
+            return self.timeout;
         }
-    }
-
-    fn key(&self, request: &TokenRequest) -> StoreKey {
-        StoreKey::new(&self.namespace, request)
+        let began = self.first_call.get_or_init(Instant::now);
+        let left = self.start_timeout.saturating_sub(began.elapsed());
+        self.timeout.max(left)
     }
 
     /// Returns the store's response, or `None` if there was none in time. Consecutive faults open the breaker.
@@ -381,6 +337,7 @@ impl SecondLevel {
         match answer(timeout, question).await {
             Ok(answer) => {
                 self.breaker.succeeded();
+                self.has_answered.store(true, Ordering::Relaxed);
                 Some(answer)
             }
             Err(reason) => {
@@ -408,9 +365,4 @@ async fn answer<T>(
 
 fn too_slow(timeout: Duration) -> String {
     format!("no answer within {timeout:?}")
-}
-
-/// Polls once, so that a subscription begins; returns true if the change has already happened.
-async fn is_ready(changed: &mut ChangeNotification<'_>) -> bool {
-    future::poll_fn(|context| Poll::Ready(changed.as_mut().poll(context).is_ready())).await
 }

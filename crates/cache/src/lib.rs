@@ -16,6 +16,7 @@ mod failure;
 mod flight;
 mod keys;
 mod level2;
+mod load;
 mod memory;
 #[cfg(feature = "metrics")]
 mod meters;
@@ -31,6 +32,7 @@ mod step;
 mod store;
 mod sync;
 mod upstream;
+mod watch;
 
 pub use builder::CacheBuilder;
 pub use cache::CachedTokenSource;

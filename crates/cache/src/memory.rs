@@ -1,16 +1,13 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use hallpass_core::{Clock, SystemClock, Timestamp};
-use tokio::{
-    sync::broadcast::{self, error::RecvError},
-    task::yield_now,
-};
+use tokio::{sync::Notify, task::yield_now};
 use zeroize::Zeroizing;
 
 use crate::store::{
@@ -36,7 +33,6 @@ use crate::store::{
 #[derive(Clone)]
 pub struct MemoryTokenStore {
     inner: Arc<Mutex<Inner>>,
-    changes: broadcast::Sender<StoreKey>,
     max_keys: usize,
     clock: Arc<dyn Clock>,
 }
@@ -44,6 +40,8 @@ pub struct MemoryTokenStore {
 #[derive(Default)]
 struct Inner {
     slots: HashMap<StoreKey, Slot>,
+    /// The calls that wait for a change of a key.
+    listeners: HashMap<StoreKey, Weak<Notify>>,
     /// The last fence number of all keys, so that dropping a key does not lose it.
     fence: u64,
     /// The number of keys that triggers a sweep of expired ones.
@@ -74,7 +72,6 @@ impl MemoryTokenStore {
     pub fn new(clock: impl Clock + 'static) -> Self {
         Self {
             inner: Arc::default(),
-            changes: broadcast::Sender::new(64),
             max_keys: 10_000,
             clock: Arc::new(clock),
         }
@@ -96,11 +93,6 @@ impl MemoryTokenStore {
         self.len() == 0
     }
 
-    fn notify(&self, key: &StoreKey) {
-        // An error says that nobody listens.
-        let _ = self.changes.send(key.clone());
-    }
-
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,6 +106,8 @@ impl Inner {
             let len = self.slots.len();
             if len >= self.sweep_at.max(MIN_SWEEP_SIZE).min(max_keys) {
                 self.slots.retain(|_, slot| slot.is_in_use(now));
+                self.listeners
+                    .retain(|_, listener| listener.strong_count() > 0);
                 self.sweep_at = self.slots.len() * 2;
             }
             while !self.slots.is_empty() && self.slots.len() >= max_keys {
@@ -125,6 +119,24 @@ impl Inner {
             }
         }
         self.slots.entry(key.clone()).or_default()
+    }
+
+    fn notify(&mut self, key: &StoreKey) {
+        match self.listeners.get(key).map(Weak::upgrade) {
+            Some(Some(listener)) => listener.notify_waiters(),
+            Some(None) => drop(self.listeners.remove(key)),
+            None => {}
+        }
+    }
+
+    fn listener(&mut self, key: &StoreKey) -> Arc<Notify> {
+        let known = self.listeners.get(key).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let listener = Arc::default();
+            self.listeners
+                .insert(key.clone(), Arc::downgrade(&listener));
+            listener
+        })
     }
 
     fn next_fence(&mut self) -> u64 {
@@ -225,7 +237,7 @@ impl TokenStore for MemoryTokenStore {
             fence,
             until,
         });
-        self.notify(key);
+        inner.notify(key);
         Ok(())
     }
 
@@ -234,7 +246,7 @@ impl TokenStore for MemoryTokenStore {
         let mut inner = self.inner();
         let entry = inner.slots.get_mut(key).map(|slot| &mut slot.entry);
         if entry.is_some_and(|entry| entry.take_if(|entry| entry.fence == fence).is_some()) {
-            self.notify(key);
+            inner.notify(key);
         }
         Ok(())
     }
@@ -282,7 +294,7 @@ impl TokenStore for MemoryTokenStore {
         let mut inner = self.inner();
         let held = inner.slots.get_mut(key).map(|slot| &mut slot.lease);
         if held.is_some_and(|held| held.take_if(|(fence, _)| *fence == lease.fence()).is_some()) {
-            self.notify(key);
+            inner.notify(key);
         }
         Ok(())
     }
@@ -292,15 +304,8 @@ impl TokenStore for MemoryTokenStore {
     }
 
     async fn changed(&self, key: &StoreKey) {
-        let mut changes = self.changes.subscribe();
-        loop {
-            match changes.recv().await {
-                Ok(changed) if changed != *key => {}
-                Ok(_) | Err(RecvError::Lagged(_)) => return,
-                // Never: `self` is a sender.
-                Err(RecvError::Closed) => std::future::pending().await,
-            }
-        }
+        let listener = self.inner().listener(key);
+        listener.notified().await;
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Policy {
     pub(crate) max_keys: usize,
     /// The timeout of store calls that callers wait for.
     pub(crate) store_timeout: Duration,
+    /// The timeout of such calls until the store has answered once.
+    pub(crate) store_start_timeout: Duration,
     /// The timeout of other store calls.
     pub(crate) store_write_timeout: Duration,
     /// The maximum number of concurrent fetches, not counting the default key's.
@@ -46,6 +48,7 @@ impl Default for Policy {
             trusted_after: Duration::from_secs(60),
             max_keys: 10_000,
             store_timeout: Duration::from_millis(100),
+            store_start_timeout: Duration::from_secs(1),
             store_write_timeout: Duration::from_secs(2),
             max_concurrent_fetches: 64,
             shared: false,
@@ -97,7 +100,8 @@ impl Policy {
         let once = once.saturating_add(self.min_interval);
         let once = once
             .saturating_add(STORE_TIMEOUT)
-            .saturating_add(TRIAL_TIMEOUT);
+            // In this process, and among all.
+            .saturating_add(TRIAL_TIMEOUT * 2);
         once.saturating_mul(MAX_LOADS)
     }
 
@@ -169,7 +173,7 @@ mod tests {
     #[test]
     fn waiters_wait_for_a_flight_of_three_requests() {
         let policy = Policy::default();
-        let loads = 3 * (policy.fetch_timeout + policy.min_interval + TRIAL_TIMEOUT);
+        let loads = 3 * (policy.fetch_timeout + policy.min_interval + 2 * TRIAL_TIMEOUT);
         assert!(policy.waiter_timeout() > loads);
         let policy = Policy {
             fetch_timeout: Duration::MAX,

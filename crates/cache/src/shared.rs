@@ -1,20 +1,21 @@
 //! The state of a cache that its callers and its flights share.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use hallpass_core::{AccessToken, Clock, TokenError, TokenRequest, TokenSource};
-use tokio::{sync::watch, time};
+use tokio::{
+    sync::{Semaphore, watch},
+    time,
+};
 
 use crate::{
-    entry::failure::CredentialDigest,
+    entry::credentials::CredentialDigest,
+    failure::CachedFailure,
     keys::{Holders, Keys},
-    level2::{Context, SecondLevel},
+    level2::{Context, CredentialClaim, SecondLevel},
     nesting,
     observe::Observe,
     panics::{self, CatchPanic},
@@ -35,6 +36,8 @@ pub(crate) struct Shared<S> {
     pub(crate) holders: Holders,
     pub(crate) counters: Counters,
     pub(crate) store: Option<SecondLevel>,
+    /// Bounds the number of keys whose changes in the store are listened to.
+    pub(crate) watches: Arc<Semaphore>,
     pub(crate) keep_warm: bool,
     /// True while a task refreshes the default token.
     pub(crate) kept_warm: AtomicBool,
@@ -68,6 +71,11 @@ impl<S: TokenSource> Shared<S> {
         self.last_epoch.load(Ordering::Relaxed)
     }
 
+    /// Returns true if the source's tokens are bound to this process, so that sharing them is pointless.
+    pub(crate) fn binds_tokens(&self) -> bool {
+        panics::catch(|| self.source.binds_tokens()).unwrap_or(false)
+    }
+
     /// Returns the digest of the source's credentials, if it has one and it is not slow.
     pub(crate) async fn credential_digest(&self) -> Option<CredentialDigest> {
         let digest = CatchPanic::new(async { self.source.credential_digest().await });
@@ -79,22 +87,34 @@ impl<S: TokenSource> Shared<S> {
         digest?
     }
 
-    /// Returns the failure that another process with these credentials got from the server, and the time for which it
-    /// is repeated here.
-    pub(crate) async fn failure_elsewhere(
+    /// Admits a fetch with credentials of this epoch, as [`SecondLevel::claim_credentials`] describes; caches the failure
+    /// of another process for all keys. Without a store or a digest, processes share nothing about their credentials.
+    pub(crate) async fn claim_credentials(
         &self,
-        credentials: Option<CredentialDigest>,
-    ) -> Option<(TokenError, Duration)> {
-        let (store, credentials) = (self.store.as_ref()?, credentials?);
-        let (error, rest) = store.failure(credentials, self.context()).await?;
-        // No longer than a failure of this process's own.
-        let limit = if error.is_transient() {
-            self.policy.max_retry_after
-        } else {
-            self.policy.refusal_ttl
+        epoch: u64,
+        trial: bool,
+    ) -> Result<Option<CredentialClaim>, CachedFailure> {
+        let Some(store) = &self.store else {
+            return Ok(None);
         };
-        let rest = rest.min(limit);
-        Some((error.with_retry_after(rest), rest))
+        let Some(digest) = self.credential_digest().await else {
+            return Ok(None);
+        };
+        let claim = store.claim_credentials(digest, trial, self.context()).await;
+        claim.map(Some).map_err(|(error, rest)| {
+            // No longer than a failure of this process's own.
+            let limit = if error.is_transient() {
+                self.policy.max_retry_after
+            } else {
+                self.policy.refusal_ttl
+            };
+            let rest = rest.min(limit);
+            let error = error.with_retry_after(rest);
+            let now = self.clock.now();
+            let failure = CachedFailure::new(&error, now, rest, epoch);
+            self.upstream.failed_elsewhere(failure.clone(), now, epoch);
+            failure
+        })
     }
 
     /// Returns a permit to start a flight for this key, if one is available.

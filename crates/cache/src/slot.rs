@@ -52,6 +52,8 @@ struct State {
     /// No look-up in the shared store before this, while the source must not be called.
     no_look_before: Timestamp,
     evicted: bool,
+    /// True while a task listens to changes of the key in the shared store.
+    watched: bool,
 }
 
 struct ActiveFlight {
@@ -336,6 +338,34 @@ impl Slot {
     /// The time of its request is no criterion: the token of a host whose clock is behind looks older than it is.
     pub(crate) fn was_refused(&self, token: &AccessToken) -> bool {
         self.state().refused.contains(token)
+    }
+
+    /// Replaces the current token by a newer one that another process put into the shared store; returns false if a
+    /// flight is in progress, which finds it itself, or if it is not newer.
+    pub(crate) fn adopt(&self, token: &AccessToken, now: Timestamp, policy: &Policy) -> bool {
+        let mut state = self.state();
+        let current = self.current.live(now);
+        let newer = current.as_ref();
+        let newer = newer.is_none_or(|current| token.deadline() > current.deadline());
+        if !newer || state.evicted || state.flight.is_some() || state.refused.contains(token) {
+            return false;
+        }
+        state.note_good(current.as_ref(), now, policy);
+        state.failure = None;
+        state.failures_in_row = 0;
+        state.failing_since = None;
+        self.current
+            .replace(token.clone(), policy.refresh_at(token));
+        true
+    }
+
+    /// Returns true if the caller is to listen to changes of this key: nobody does yet.
+    pub(crate) fn begin_watch(&self) -> bool {
+        !std::mem::replace(&mut self.state().watched, true)
+    }
+
+    pub(crate) fn end_watch(&self) {
+        self.state().watched = false;
     }
 
     /// Returns the current token, regardless of its age.

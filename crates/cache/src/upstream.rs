@@ -134,6 +134,16 @@ impl Upstream {
         }))
     }
 
+    /// Returns the failure cached for all keys, if there is one.
+    pub(crate) fn failure(&self, now: Timestamp, epoch: u64) -> Option<CachedFailure> {
+        self.state().holding(now, epoch).cloned()
+    }
+
+    /// Caches a failure that another process got, for all keys.
+    pub(crate) fn failed_elsewhere(&self, failure: CachedFailure, now: Timestamp, epoch: u64) {
+        self.state().failed(failure, now, epoch);
+    }
+
     pub(crate) fn record(&self) -> Record {
         self.state().record
     }
@@ -177,6 +187,31 @@ impl State {
 }
 
 impl Entry<'_> {
+    /// Returns true if the other keys wait for the result of this fetch.
+    pub(crate) fn is_trial(&self) -> bool {
+        self.trial.is_some()
+    }
+
+    /// Records that the server accepted the credentials from another process. The other keys need not wait, unless this
+    /// process has had failures of its own.
+    pub(crate) fn accepted_elsewhere(&mut self) {
+        if self.upstream.state().failure.is_none() {
+            let epoch = self.epoch;
+            self.end_trial(|state| state.accepted = Some(epoch));
+            self.trial = None;
+        }
+    }
+
+    fn end_trial(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.upstream.state();
+        change(&mut state);
+        if self.trial.is_some() && state.trial.map(|(trial, _)| trial) == self.trial {
+            state.trial = None;
+            drop(state);
+            self.upstream.over.send_replace(());
+        }
+    }
+
     /// Records the end of the fetch: this error, or a token. An error that concerns all keys is cached for them.
     ///
     /// `rest` is the time for which this key caches it, and `alone` is true if other keys were served since its
@@ -211,13 +246,6 @@ impl Entry<'_> {
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        let mut state = self.upstream.state();
-        if let Some(mine) = self.trial
-            && state.trial.is_some_and(|(trial, _)| trial == mine)
-        {
-            state.trial = None;
-            drop(state);
-            self.upstream.over.send_replace(());
-        }
+        self.end_trial(|_| {});
     }
 }

@@ -86,6 +86,15 @@ pub trait TokenSource: Send + Sync {
     async fn credential_digest(&self) -> Option<[u8; 32]> {
         None
     }
+
+    /// Returns true if the tokens of this source are bound to this process: to a key (DPoP, RFC 9449) or to a client
+    /// certificate (RFC 8705).
+    ///
+    /// A cache with a shared store neither looks for such tokens there, nor lets other processes wait while it fetches
+    /// one. The default is false. It must be cheap, and do no I/O.
+    fn binds_tokens(&self) -> bool {
+        false
+    }
 }
 
 /// The methods that every [`TokenSource`] has, also behind a pointer and as `dyn TokenSource`.
@@ -180,6 +189,10 @@ macro_rules! forward {
             {
                 (**self).credential_digest()
             }
+
+            fn binds_tokens(&self) -> bool {
+                (**self).binds_tokens()
+            }
         }
     )+};
 }
@@ -231,6 +244,11 @@ mod tests {
             self.0.lock().unwrap().push("credential_digest");
             Some([7; 32])
         }
+
+        fn binds_tokens(&self) -> bool {
+            self.0.lock().unwrap().push("binds_tokens");
+            true
+        }
     }
 
     async fn all_methods(source: impl TokenSource) {
@@ -241,6 +259,7 @@ mod tests {
         source.check_token(&request, &token).unwrap();
         assert_eq!(source.credential_epoch(), 7);
         assert_eq!(source.credential_digest().await, Some([7; 32]));
+        assert!(source.binds_tokens());
     }
 
     #[tokio::test]
@@ -257,6 +276,7 @@ mod tests {
             "check_token",
             "credential_epoch",
             "credential_digest",
+            "binds_tokens",
         ];
         assert_eq!(*witness.0.lock().unwrap(), once.repeat(4));
     }

@@ -36,6 +36,9 @@ struct Figures {
     calls: usize,
     failed: usize,
     unauthorized: usize,
+    /// The time of the first one, and the number of those more than a second later.
+    first_unauthorized: Option<Instant>,
+    late_unauthorized: usize,
     longest_wait: Duration,
     /// Tokens that processes took from the store or fetched.
     loads: u64,
@@ -87,6 +90,7 @@ impl Fleet {
             calls: figures.calls,
             failed: figures.failed,
             unauthorized: figures.unauthorized,
+            late_unauthorized: figures.late_unauthorized,
             longest_wait: figures.longest_wait,
             requests: self.server.requests(),
             refused: self.server.refused(),
@@ -98,6 +102,14 @@ impl Fleet {
 
     fn figures(&self) -> MutexGuard<'_, Figures> {
         self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Figures {
+    fn unauthorized(&mut self) {
+        let first = *self.first_unauthorized.get_or_insert_with(Instant::now);
+        self.unauthorized += 1;
+        self.late_unauthorized += usize::from(first.elapsed() > Duration::from_secs(1));
     }
 }
 
@@ -138,7 +150,7 @@ impl Process {
             if self.fleet.server.accepts(&token) {
                 return true;
             }
-            self.fleet.figures().unauthorized += 1;
+            self.fleet.figures().unauthorized();
             self.cache.invalidate(&token);
         }
         false

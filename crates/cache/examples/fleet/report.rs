@@ -12,6 +12,8 @@ pub(crate) struct Report {
     pub(crate) failed: usize,
     /// API calls that were refused with 401.
     pub(crate) unauthorized: usize,
+    /// Those more than a second after the first one.
+    pub(crate) late_unauthorized: usize,
     pub(crate) longest_wait: Duration,
     /// Requests at the authorization server, and those that it refused.
     pub(crate) requests: usize,
@@ -29,6 +31,8 @@ pub(crate) struct Expected {
     pub(crate) requests: RangeInclusive<usize>,
     pub(crate) failed: usize,
     pub(crate) longest_wait: Duration,
+    /// The maximum number of store calls for one load.
+    pub(crate) most_questions: usize,
 }
 
 impl Report {
@@ -62,6 +66,14 @@ impl Report {
         }
         if self.failed > expected.failed {
             broken.push(format!("{} failed calls", self.failed));
+        }
+        if self.late_unauthorized > 0 {
+            let late = self.late_unauthorized;
+            broken.push(format!("{late} calls with a token refused a second ago"));
+        }
+        if self.most_questions > expected.most_questions {
+            let most = self.most_questions;
+            broken.push(format!("{most} store calls for one load"));
         }
         if self.longest_wait > expected.longest_wait {
             let (wait, most) = (self.longest_wait, expected.longest_wait);

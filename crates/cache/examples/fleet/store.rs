@@ -12,10 +12,11 @@ use std::{
 
 use async_trait::async_trait;
 use hallpass_cache::{
-    Lease, LeaseOutcome, MemoryTokenStore, StoreEntry, StoreError, StoreKey, TokenStore,
+    EntryOrLease, Lease, LeaseOutcome, MemoryTokenStore, StoreEntry, StoreError, StoreKey,
+    TokenStore,
 };
 use hallpass_testkit::TokioClock;
-use tokio::{sync::Notify, time};
+use tokio::time;
 
 /// The mean duration of a store call; each takes between half of it and one and a half times.
 const LATENCY: Duration = Duration::from_millis(1);
@@ -44,8 +45,6 @@ struct State {
     questions: usize,
     /// Each key that was used, with its last lease.
     leases: HashMap<StoreKey, Option<Lease>>,
-    /// The processes that wait for a change of a key.
-    waiting: HashMap<StoreKey, Arc<Notify>>,
 }
 
 impl Store {
@@ -54,7 +53,6 @@ impl Store {
             network: Network::Up,
             questions: 0,
             leases: HashMap::new(),
-            waiting: HashMap::new(),
         };
         Self {
             entries: MemoryTokenStore::new(clock),
@@ -123,10 +121,10 @@ impl Connection {
         self.own.is_killed.store(true, Ordering::Relaxed);
     }
 
-    /// Notifies the processes that wait for a change of this key.
-    fn changed_now(&self, key: &StoreKey) {
-        if let Some(waiting) = self.store.state().waiting.get(key) {
-            waiting.notify_waiters();
+    fn note(&self, key: &StoreKey, outcome: &LeaseOutcome) {
+        if let LeaseOutcome::Granted(lease) = outcome {
+            let mut state = self.store.state();
+            state.leases.insert(key.clone(), Some(lease.clone()));
         }
     }
 
@@ -164,24 +162,31 @@ impl TokenStore for Connection {
         lease: Option<&Lease>,
     ) -> Result<(), StoreError> {
         let entries = self.question(key).await?;
-        entries.put(key, entry, ttl, lease).await?;
-        self.changed_now(key);
-        Ok(())
+        entries.put(key, entry, ttl, lease).await
     }
 
     async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
-        self.question(key).await?.remove(key, fence).await?;
-        self.changed_now(key);
-        Ok(())
+        self.question(key).await?.remove(key, fence).await
     }
 
     async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
         let outcome = self.question(key).await?.lease(key, ttl).await?;
-        if let LeaseOutcome::Granted(lease) = &outcome {
-            let mut state = self.store.state();
-            state.leases.insert(key.clone(), Some(lease.clone()));
-        }
+        self.note(key, &outcome);
         Ok(outcome)
+    }
+
+    async fn look_up_or_lease(
+        &self,
+        key: &StoreKey,
+        except: Option<u64>,
+        ttl: Duration,
+    ) -> Result<EntryOrLease, StoreError> {
+        let entries = self.question(key).await?;
+        let found = entries.look_up_or_lease(key, except, ttl).await?;
+        if let EntryOrLease::Lease(outcome) = &found {
+            self.note(key, outcome);
+        }
+        Ok(found)
     }
 
     async fn extend(
@@ -194,19 +199,18 @@ impl TokenStore for Connection {
     }
 
     async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
-        self.question(key).await?.release(key, lease).await?;
-        self.changed_now(key);
-        Ok(())
+        self.question(key).await?.release(key, lease).await
+    }
+
+    fn notifies(&self) -> bool {
+        self.store.notifies
     }
 
     async fn changed(&self, key: &StoreKey) {
-        if !self.store.notifies {
+        if self.store.notifies {
+            self.store.entries.changed(key).await;
+        } else {
             future::pending::<()>().await;
         }
-        let waiting = {
-            let mut state = self.store.state();
-            state.waiting.entry(key.clone()).or_default().clone()
-        };
-        waiting.notified().await;
     }
 }

@@ -249,8 +249,8 @@ pub(super) async fn notifies_of_changes(subject: &Subject) -> Finding {
         // A subscription may have failed, or succeeded, by now.
         notifies = notifies && other.notifies();
         let limit = if notifies { 2 * SECOND } else { SHORT };
-        let notified = tokio::time::timeout(limit, changed).await;
-        ensure(notified.is_ok() == notifies, || {
+        let returned = tokio::time::timeout(limit, changed).await.is_ok();
+        ensure(returned == notifies, || {
             if notifies {
                 format!("it did not return within {limit:?} of {change}")
             } else {

@@ -40,12 +40,13 @@ impl StoreKey {
         Self::from_digests(&of_namespace.into(), &of_request.finalize().into())
     }
 
-    /// Creates the key under which a cache with this namespace shares the state of its source.
-    pub(crate) fn of_source(namespace: &str) -> Self {
+    /// Creates the key of the state of the credentials with this digest.
+    pub(crate) fn of_credentials(namespace: &str, credentials: &[u8; 32]) -> Self {
         let mut of_request = Sha256::new();
         // No request's digest begins with this text: its version would be another one.
-        of_request.update(b"source state");
+        of_request.update(b"credential state");
         of_request.update(VERSION.to_be_bytes());
+        of_request.update(credentials);
         of_request.update(namespace.as_bytes());
         let of_namespace = Sha256::digest(namespace.as_bytes());
         Self::from_digests(&of_namespace.into(), &of_request.finalize().into())

@@ -33,7 +33,7 @@ async fn a_store_failure_is_logged_once_per_cooldown_with_its_cause() {
         cache.token(&key(number)).await.unwrap();
     }
     let all = told.lock().unwrap().clone();
-    assert_eq!(all, ["look_up: NOAUTH authentication required"; 3]);
+    assert_eq!(all, ["look_up_or_lease: NOAUTH authentication required"; 3]);
     let warnings = || {
         let text = capture.text();
         let lines = text.lines().filter(|line| line.contains("WARN"));
@@ -41,7 +41,7 @@ async fn a_store_failure_is_logged_once_per_cooldown_with_its_cause() {
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(warnings().len(), 1, "{:?}", warnings());
-    let reason = "what=\"look_up\" reason=\"NOAUTH authentication required\"";
+    let reason = "what=\"look_up_or_lease\" reason=\"NOAUTH authentication required\"";
     assert!(warnings()[0].contains(reason), "{:?}", warnings());
     // The next rest period, and another reason.
     store.set(Ok(()), HOUR);
@@ -116,9 +116,50 @@ async fn the_store_timeout_can_be_set() {
     assert_eq!(patient.stats().store_faults, 0);
     let start = Instant::now();
     let hurried = mint.builder().store(store.clone(), NAMESPACE);
-    let hurried = hurried.store_timeout(MILLISECOND).build();
+    let hurried = hurried.store_timeout(MILLISECOND);
+    let hurried = hurried.store_start_timeout(2 * MILLISECOND).build();
     assert_eq!(name(&hurried).await, "t2");
-    assert_eq!(start.elapsed(), MILLISECOND);
+    assert_eq!(start.elapsed(), 2 * MILLISECOND);
+    hurried.token(&key("next")).await.unwrap();
+    assert_eq!(start.elapsed(), 3 * MILLISECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn processes_that_connect_slowly_make_one_request() {
+    let mint = Mint::hourly().latency(200 * MILLISECOND);
+    let store = Distant::new(&mint).connecting(900 * MILLISECOND);
+    let mut processes = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let cache = process(&mint, &store.connection());
+        processes.spawn(async move {
+            let token = name(&cache).await;
+            cache.shutdown().await;
+            (token, cache.stats().store_faults)
+        });
+    }
+    for outcome in processes.join_all().await {
+        assert_eq!(outcome, ("t1".to_owned(), 0));
+    }
+    assert_eq!(mint.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_never_connects_delays_the_first_call_only() {
+    let mint = Mint::hourly();
+    let store = Distant::new(&mint).connecting(HOUR);
+    let cache = process(&mint, &store);
+    let start = Instant::now();
+    // Others that start meanwhile wait for the rest of the second.
+    let (first, second) = tokio::join!(name(&cache), async {
+        tokio::time::sleep(600 * MILLISECOND).await;
+        cache.token(&key("second")).await.unwrap();
+        start.elapsed()
+    });
+    assert_eq!((first.as_str(), second), ("t1", SECOND));
+    cache.token(&key("third")).await.unwrap();
+    assert_eq!(start.elapsed(), SECOND + 100 * MILLISECOND);
+    cache.token(&key("fourth")).await.unwrap();
+    assert_eq!(start.elapsed(), SECOND + 100 * MILLISECOND);
 }
 
 // covers: F-97

@@ -2,16 +2,20 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use hallpass_cache::{
-    CachedTokenSource, Lease, LeaseOutcome, MemoryTokenStore, StoreEntry, StoreError, StoreKey,
-    TokenStore,
+    CachedTokenSource, EntryOrLease, Lease, LeaseOutcome, MemoryTokenStore, StoreEntry, StoreError,
+    StoreKey, TokenStore,
 };
 use hallpass_core::TokenRequest;
+use tokio::time::Instant;
 
 use crate::support::Mint;
 
@@ -28,6 +32,13 @@ pub(crate) struct Distant {
     /// The outcome and the duration of each further call; then that of all others.
     fates: Arc<Mutex<Vec<Fate>>>,
     notifies: bool,
+    /// The time for which the connection's first calls wait, counted from the first one.
+    connecting: Duration,
+    connected_at: Arc<OnceLock<Instant>>,
+    /// The number of this connection's calls.
+    own: Arc<AtomicUsize>,
+    /// The number of calls that wait for a change.
+    listeners: Arc<AtomicUsize>,
 }
 
 impl Distant {
@@ -37,6 +48,24 @@ impl Distant {
             questions: Arc::default(),
             fates: Arc::new(Mutex::new(vec![(Ok(()), MILLISECOND)])),
             notifies: false,
+            connecting: Duration::ZERO,
+            connected_at: Arc::default(),
+            own: Arc::default(),
+            listeners: Arc::default(),
+        }
+    }
+
+    /// Sets the time that each new connection takes.
+    pub(crate) fn connecting(self, connecting: Duration) -> Self {
+        Self { connecting, ..self }
+    }
+
+    /// Returns another connection to the same store.
+    pub(crate) fn connection(&self) -> Self {
+        Self {
+            connected_at: Arc::default(),
+            own: Arc::default(),
+            ..self.clone()
         }
     }
 
@@ -62,6 +91,16 @@ impl Distant {
         self.questions.lock().unwrap().values().sum()
     }
 
+    /// Returns the number of calls by this connection.
+    pub(crate) fn own_questions(&self) -> usize {
+        self.own.load(Ordering::SeqCst)
+    }
+
+    /// Returns the number of calls of all connections that wait for a change.
+    pub(crate) fn listeners(&self) -> usize {
+        self.listeners.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn asked(&self, what: &str) -> usize {
         let questions = self.questions.lock().unwrap();
         questions.get(what).copied().unwrap_or_default()
@@ -73,6 +112,7 @@ impl Distant {
 
     async fn question(&self, what: &'static str) -> Result<(), StoreError> {
         *self.questions.lock().unwrap().entry(what).or_default() += 1;
+        self.own.fetch_add(1, Ordering::SeqCst);
         let (outcome, time) = {
             let mut fates = self.fates.lock().unwrap();
             if fates.len() > 1 {
@@ -81,6 +121,8 @@ impl Distant {
                 fates[0].clone()
             }
         };
+        let connected_at = || Instant::now() + self.connecting;
+        tokio::time::sleep_until(*self.connected_at.get_or_init(connected_at)).await;
         tokio::time::sleep(time).await;
         outcome
     }
@@ -124,6 +166,16 @@ impl TokenStore for Distant {
         self.inner.lease(key, ttl).await
     }
 
+    async fn look_up_or_lease(
+        &self,
+        key: &StoreKey,
+        except: Option<u64>,
+        ttl: Duration,
+    ) -> Result<EntryOrLease, StoreError> {
+        self.question("look_up_or_lease").await?;
+        self.inner.look_up_or_lease(key, except, ttl).await
+    }
+
     async fn extend(
         &self,
         key: &StoreKey,
@@ -139,10 +191,24 @@ impl TokenStore for Distant {
         self.inner.release(key, lease).await
     }
 
+    fn notifies(&self) -> bool {
+        self.notifies
+    }
+
     async fn changed(&self, key: &StoreKey) {
         if !self.notifies {
             std::future::pending::<()>().await;
         }
+        self.listeners.fetch_add(1, Ordering::SeqCst);
+        let _listening = Listening(&self.listeners);
         self.inner.changed(key).await;
+    }
+}
+
+struct Listening<'a>(&'a AtomicUsize);
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -8,7 +8,6 @@ mod breaker;
 mod distant;
 mod failures;
 mod fleet;
-mod fleet_failures;
 mod flights;
 mod invalidation;
 mod keys;

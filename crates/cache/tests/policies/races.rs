@@ -13,9 +13,10 @@ use crate::{
 // covers: F-89
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_at_any_time_leaves_no_lease() {
-    // A fetch and its put take eight milliseconds: three calls of the store, the source, two calls of the store.
+    // A fetch and its put take seven milliseconds: a call of the store for the token and one for the credentials, the
+    // source, two calls of the store.
     for elapsed in 0..12 {
-        let mint = Mint::hourly().latency(3 * MILLISECOND);
+        let mint = Mint::hourly().latency(3 * MILLISECOND).digest(1);
         let store = Distant::new(&mint);
         let cache = Arc::new(process(&mint, &store));
         let caller = {

@@ -196,8 +196,8 @@ async fn a_refresh_by_one_process_serves_the_others() {
 async fn a_slow_or_failing_store_fails_no_caller() {
     for (mode, at_most) in [
         (Mode::Down, Duration::ZERO),
-        // One timeout, although failures are shared too.
-        (Mode::Slow, Duration::from_millis(100)),
+        // One timeout, although failures are shared too. It includes the time to connect.
+        (Mode::Slow, SECOND),
         (Mode::ReadOnly, Duration::ZERO),
     ] {
         let mint = Mint::hourly().digest(1);
@@ -261,8 +261,7 @@ async fn an_entry_that_cannot_be_read_is_a_miss_and_overwritten() {
             "{:?}",
             String::from_utf8_lossy(&bad)
         );
-        // It is read before the lease is taken, and again under it.
-        assert_eq!(cache.stats().store_faults, 2);
+        assert_eq!(cache.stats().store_faults, 1);
         settle().await;
         assert_eq!(name(&cached(&mint, store.clone())).await, token);
     }
