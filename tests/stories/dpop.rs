@@ -59,6 +59,16 @@ fn nonces(seen: &[Seen]) -> Vec<Option<&str>> {
     seen.iter().map(Seen::nonce).collect()
 }
 
+// covers: C-40
+#[test]
+fn a_source_of_bound_tokens_says_so() {
+    let url = "https://login.example/token";
+    let dpop = Dpop::new(SigningKey::generate().unwrap());
+    assert!(source(url, dpop).build().unwrap().binds_tokens());
+    let plain = ClientCredentials::builder(url, ID, ClientSecretPost::new(secret("s3cr3t")));
+    assert!(!plain.build().unwrap().binds_tokens());
+}
+
 // covers: C-40, C-66, C-67, C-69
 #[tokio::test]
 async fn each_attempt_has_its_own_proof_and_the_token_its_key() {

@@ -34,4 +34,8 @@ impl TokenSource for Camall {
     async fn credential_digest(&self) -> Option<[u8; 32]> {
         self.0.credential_digest().await
     }
+
+    fn binds_tokens(&self) -> bool {
+        self.0.binds_tokens()
+    }
 }

@@ -75,6 +75,10 @@ impl TokenSource for LazySource {
         Ok(())
     }
 
+    fn binds_tokens(&self) -> bool {
+        self.settings.authentication.binds_tokens()
+    }
+
     fn credential_epoch(&self) -> u64 {
         self.built.get().map_or(0, TokenSource::credential_epoch)
     }

@@ -143,6 +143,17 @@ impl AuthenticationSettings {
         }
     }
 
+    /// Returns true if the server binds tokens to the client's certificate.
+    pub(crate) fn binds_tokens(&self) -> bool {
+        matches!(
+            self,
+            Self::MutualTls {
+                bound_tokens: true,
+                ..
+            }
+        )
+    }
+
     /// Returns true if a command prints one of the credentials.
     pub(crate) fn runs_a_command(&self) -> bool {
         self.references()

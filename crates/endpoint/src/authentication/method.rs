@@ -55,6 +55,12 @@ pub trait ClientAuthentication: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Returns true if the server binds tokens to what this client authenticates with, such as a certificate; see
+    /// [`TokenSource::binds_tokens`](hallpass_core::TokenSource::binds_tokens).
+    fn binds_tokens(&self) -> bool {
+        false
+    }
+
     /// Returns the method's name in `token_endpoint_auth_methods_supported` (RFC 7591 section 2), by which
     /// [`Strongest`](crate::Strongest) chooses; `None` if it has none.
     fn method(&self) -> Option<&'static str> {
@@ -94,6 +100,10 @@ macro_rules! forward {
 
             async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
                 (**self).digest(client_id).await
+            }
+
+            fn binds_tokens(&self) -> bool {
+                (**self).binds_tokens()
             }
 
             fn method(&self) -> Option<&'static str> {

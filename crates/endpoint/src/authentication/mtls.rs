@@ -224,6 +224,10 @@ impl ClientAuthentication for MutualTls {
         Some(self.method_name())
     }
 
+    fn binds_tokens(&self) -> bool {
+        !self.unbound
+    }
+
     fn epoch(&self) -> u64 {
         let pair = &self.pair;
         let key = pair.key.as_ref().map_or(0, SecretSource::epoch);

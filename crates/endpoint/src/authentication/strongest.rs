@@ -170,6 +170,12 @@ impl ClientAuthentication for Strongest {
         Some(credential_digest("strongest", &parts))
     }
 
+    fn binds_tokens(&self) -> bool {
+        let all = || self.offers.iter().all(ClientAuthentication::binds_tokens);
+        self.current()
+            .map_or_else(all, ClientAuthentication::binds_tokens)
+    }
+
     fn method(&self) -> Option<&'static str> {
         self.chosen()
     }

@@ -109,6 +109,10 @@ impl ServerClient {
         self.authentication.digest(&self.client_id).await
     }
 
+    pub(crate) fn binds_tokens(&self) -> bool {
+        self.authentication.binds_tokens()
+    }
+
     /// Prepares an attempt, within the remaining time.
     async fn prepare<R: ServerRequest>(
         &self,

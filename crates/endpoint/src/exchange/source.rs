@@ -45,6 +45,10 @@ macro_rules! token_source {
             async fn credential_digest(&self) -> Option<[u8; 32]> {
                 self.0.digest().await
             }
+
+            fn binds_tokens(&self) -> bool {
+                self.0.binds_tokens()
+            }
         }
 
         impl crate::Source for $source {

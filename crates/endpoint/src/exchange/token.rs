@@ -73,6 +73,11 @@ impl<G: Grant> TokenClient<G> {
         Some(credential_digest(G::WORDING.grant, &parts))
     }
 
+    /// Returns true if its tokens are bound to a key or a certificate.
+    pub(crate) fn binds_tokens(&self) -> bool {
+        self.prover.is_some() || self.server.binds_tokens()
+    }
+
     fn check_scopes(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
         if self.require_scopes {
             token.require_scopes(request.scopes())?;

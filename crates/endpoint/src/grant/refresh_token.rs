@@ -158,6 +158,10 @@ impl TokenSource for RefreshToken {
     async fn credential_digest(&self) -> Option<[u8; 32]> {
         self.0.digest().await
     }
+
+    fn binds_tokens(&self) -> bool {
+        self.0.binds_tokens()
+    }
 }
 
 impl fmt::Debug for RefreshToken {

@@ -169,4 +169,8 @@ impl<S: TokenSource> TokenSource for RevokeOnShutdown<S> {
     async fn credential_digest(&self) -> Option<[u8; 32]> {
         self.source.credential_digest().await
     }
+
+    fn binds_tokens(&self) -> bool {
+        self.source.binds_tokens()
+    }
 }

@@ -1,6 +1,9 @@
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use hallpass_core::{ErrorKind, SecretError};
+use hallpass_core::{ErrorKind, Secret, SecretError, TokenSource as _};
 use hallpass_testkit::{ManualClock, RotatingSecret, leak};
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 
@@ -27,7 +30,7 @@ fn fault(pem: &str) -> String {
     error.to_string()
 }
 
-async fn prove(how: &MutualTls) -> Result<Credentials, TokenError> {
+async fn prove(how: &dyn ClientAuthentication) -> Result<Credentials, TokenError> {
     let context = AuthenticationContext::new("orders", "https://login.example/token");
     how.credentials(&context).await
 }
@@ -156,6 +159,29 @@ async fn the_client_id_is_all_that_is_in_the_form() {
     assert_eq!(how.method(), Some("tls_client_auth"));
     let how = how.self_signed();
     assert_eq!(how.method(), Some("self_signed_tls_client_auth"));
+}
+
+// covers: C-65
+#[tokio::test]
+async fn tokens_are_bound_to_the_certificate_unless_declared() {
+    let how = MutualTls::new(RotatingSecret::new(&joined("a")));
+    let unbound = how.clone().unbound_tokens();
+    assert!(how.binds_tokens() && !unbound.binds_tokens());
+    let secret = || crate::ClientSecretPost::new(Secret::new("s3cr3t").unwrap());
+    let only = crate::Strongest::of(how.clone());
+    let either = crate::Strongest::of(how).or(secret());
+    // Before the first request it is unknown which one is used.
+    assert!(only.binds_tokens() && !either.binds_tokens());
+    prove(&either).await.unwrap();
+    assert!(either.binds_tokens());
+    // Through a source, and through a pointer.
+    let source = |how: Arc<dyn ClientAuthentication>| {
+        let url = "https://login.example/token";
+        let builder = crate::ClientCredentials::builder(url, "orders", how);
+        builder.build().unwrap().binds_tokens()
+    };
+    assert!(source(Arc::new(either)));
+    assert!(!source(Arc::new(unbound)) && !source(Arc::new(secret())));
 }
 
 // covers: C-65, F-110
