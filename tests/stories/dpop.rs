@@ -63,7 +63,7 @@ fn nonces(seen: &[Seen]) -> Vec<Option<&str>> {
 #[test]
 fn a_source_of_bound_tokens_says_so() {
     let url = "https://login.example/token";
-    let dpop = Dpop::new(SigningKey::generate().unwrap());
+    let dpop = Dpop::generate().unwrap();
     assert!(source(url, dpop).build().unwrap().binds_tokens());
     let plain = ClientCredentials::builder(url, ID, ClientSecretPost::new(secret("s3cr3t")));
     assert!(!plain.build().unwrap().binds_tokens());
