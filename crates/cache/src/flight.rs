@@ -10,7 +10,7 @@ use tokio::{runtime::Handle, sync::watch, time};
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    level2::Answer,
+    level2::Outcome,
     load::{Claims, LoadResult, load},
     nesting,
     panics::CatchPanic,
@@ -151,7 +151,7 @@ async fn run_flight<S: TokenSource + 'static>(
         };
         let Some(loaded) = loaded else {
             slot.abandon(guard.id, shared.clock.now());
-            finish(shared, &request, None, claims, Answer::Unknown).await;
+            finish(shared, &request, None, claims, Outcome::Unknown).await;
             return;
         };
         let LoadResult {
@@ -187,8 +187,8 @@ async fn run_flight<S: TokenSource + 'static>(
         }
         // After the waiters were notified: nobody waits for a slow store, and only the landing decides whether the
         // token may be used at all.
-        let answer = Answer::new(error.as_ref(), rest);
-        finish(shared, &request, fetched, claims, answer).await;
+        let outcome = Outcome::new(error.as_ref(), rest);
+        finish(shared, &request, fetched, claims, outcome).await;
         // Refused while it was put: `invalidate` found nothing to remove.
         if let (Some(store), Some(token)) = (&shared.store, fetched)
             && slot.was_refused(token)
@@ -214,7 +214,7 @@ async fn finish<S>(
     request: &TokenRequest,
     fetched: Option<&AccessToken>,
     claims: Claims,
-    answer: Answer<'_>,
+    outcome: Outcome<'_>,
 ) {
     let Some(store) = &shared.store else { return };
     let context = shared.context();
@@ -222,7 +222,7 @@ async fn finish<S>(
     let Some(credentials) = claims.credentials else {
         return finish.await;
     };
-    let report = store.report(credentials, answer, context);
+    let report = store.report(credentials, outcome, context);
     if fetched.is_some() {
         tokio::join!(report, finish);
     } else {

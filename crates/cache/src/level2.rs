@@ -26,7 +26,7 @@ use crate::{
 mod credentials;
 mod wait;
 
-pub(crate) use credentials::{Answer, CredentialClaim};
+pub(crate) use credentials::{CredentialClaim, Outcome};
 pub(crate) use wait::{Judgement, Step, Wait, listen};
 
 /// The interval at which the holder of a lease extends it.

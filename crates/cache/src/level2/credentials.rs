@@ -6,7 +6,7 @@ use hallpass_core::{ErrorKind, TokenError};
 
 use super::{Context, Judgement, SecondLevel, Step, Wait};
 use crate::{
-    entry::credentials::{self, CredentialDigest, CredentialState},
+    entry::credentials::{self, Answer, CredentialDigest, CredentialState},
     polls::Polls,
     store::{Lease, StoreEntry, StoreKey},
     upstream::TRIAL_TIMEOUT,
@@ -17,22 +17,23 @@ const ACCEPTED_TTL: Duration = Duration::from_secs(300);
 
 /// The right of one fetch to use credentials, and to report how the server answered.
 pub(crate) struct CredentialClaim {
-    key: StoreKey,
+    digest: CredentialDigest,
     /// Present if it is the fleet's first fetch with them, which the others wait for.
     lease: Option<Lease>,
-    /// The fence of the entry that says that they were accepted.
-    accepted: Option<u64>,
+    /// The entry before the fetch.
+    before: Option<StoreEntry>,
+    is_accepted: bool,
 }
 
 impl CredentialClaim {
     /// Returns true if the server has accepted the credentials from another process.
     pub(crate) fn is_accepted(&self) -> bool {
-        self.accepted.is_some()
+        self.is_accepted
     }
 }
 
-/// The server's answer to a fetch with these credentials.
-pub(crate) enum Answer<'a> {
+/// The outcome of a fetch with these credentials.
+pub(crate) enum Outcome<'a> {
     Accepted,
     /// An error, and the time for which it is cached.
     Failed(&'a TokenError, Duration),
@@ -40,7 +41,7 @@ pub(crate) enum Answer<'a> {
     Unknown,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> Outcome<'a> {
     pub(crate) fn new(error: Option<&'a TokenError>, rest: Option<Duration>) -> Self {
         match (error, rest) {
             (None, _) => Self::Accepted,
@@ -63,72 +64,80 @@ impl SecondLevel {
         trial: bool,
         context: Context<'_>,
     ) -> Result<CredentialClaim, (TokenError, Duration)> {
-        let key = StoreKey::of_credentials(&self.namespace, &digest);
-        let judge = |entry: &StoreEntry| {
+        let key = StoreKey::of_credentials(&self.namespace);
+        let state = |entry: &StoreEntry| {
             let now = context.clock.moment();
-            match credentials::decode(entry.bytes(), entry.ttl(), now) {
-                Some(state) => Judgement::Use((state, entry.fence())),
-                None => Judgement::Ignore,
-            }
+            credentials::state(entry.bytes(), digest, entry.ttl(), now)
         };
-        let (mut found, mut lease) = (None, None);
+        let mut claim = CredentialClaim {
+            digest,
+            lease: None,
+            before: None,
+            is_accepted: false,
+        };
+        let mut found = None;
         if trial {
             let polls = Polls::for_trial(TRIAL_TIMEOUT);
             // Nobody waits for longer than the lease, and so it is not extended.
             let mut wait = Wait::new(self, &key, TRIAL_TIMEOUT, polls, context);
+            let judge = |entry: &StoreEntry| match state(entry) {
+                Some(state) => Judgement::Use((state, entry.clone())),
+                None => Judgement::Ignore,
+            };
             loop {
                 match wait.next(judge).await {
-                    Step::Found(state) => found = Some(state),
-                    Step::Leased(granted) => lease = Some(granted),
+                    Step::Found((state, entry)) => {
+                        found = Some(state);
+                        claim.before = Some(entry);
+                    }
+                    Step::Leased(lease) => claim.lease = Some(lease),
                     Step::HolderLost => continue,
                     Step::Over | Step::Unavailable => {}
                 }
                 break;
             }
-        } else if let Some(Some(entry)) = self.look_up(&key, context).await
-            && let Judgement::Use(state) = judge(&entry)
-        {
-            found = Some(state);
+            claim.before = claim.before.or_else(|| wait.into_unusable());
+        } else {
+            claim.before = self.look_up(&key, context).await.flatten();
+            found = claim.before.as_ref().and_then(state);
         }
-        let accepted = match found {
-            Some((CredentialState::Failed(error, rest), _)) => return Err((error, rest)),
-            Some((CredentialState::Accepted, fence)) => Some(fence),
-            None => None,
-        };
-        Ok(CredentialClaim {
-            key,
-            lease,
-            accepted,
-        })
+        match found {
+            Some(CredentialState::Failed(error, rest)) => Err((error, rest)),
+            found => Ok(CredentialClaim {
+                is_accepted: found.is_some(),
+                ..claim
+            }),
+        }
     }
 
     /// Shares the server's answer, if it concerns all processes with these credentials, and releases the lease.
     pub(crate) async fn report(
         &self,
         claim: CredentialClaim,
-        answer: Answer<'_>,
+        outcome: Outcome<'_>,
         context: Context<'_>,
     ) {
+        let key = StoreKey::of_credentials(&self.namespace);
         let CredentialClaim {
-            key,
+            digest,
             lease,
-            accepted,
+            before,
+            is_accepted: _,
         } = claim;
         let now = context.clock.moment();
-        let entry = match answer {
+        let answer = match outcome {
             // Without a lease it might replace a failure that another process got in the meantime.
-            Answer::Accepted if lease.is_some() => {
-                credentials::accepted(ACCEPTED_TTL, now).map(|entry| (entry, ACCEPTED_TTL))
-            }
-            Answer::Failed(error, rest) => {
-                credentials::failed(error, rest, now).map(|entry| (entry, rest))
-            }
-            Answer::Accepted | Answer::Unknown => None,
+            Outcome::Accepted if lease.is_some() => Answer::accepted(digest, ACCEPTED_TTL, now),
+            Outcome::Failed(error, rest) => Answer::failed(digest, error, rest, now),
+            Outcome::Accepted | Outcome::Unknown => None,
         };
-        if let Some((entry, ttl)) = entry {
-            // A failure replaces it; of several failures the longest one stays.
-            if let Some(fence) = accepted {
-                self.remove(&key, fence, context).await;
+        let bytes = before.as_ref().map_or(&[][..], StoreEntry::bytes);
+        if let Some(answer) = answer
+            && let Some((entry, ttl)) = credentials::encode(answer, bytes, now)
+        {
+            // Without a lease only a shorter one would be replaced.
+            if let Some(before) = before.filter(|_| lease.is_none()) {
+                self.remove(&key, before.fence(), context).await;
             }
             let put = self.store.put(&key, &entry, ttl, lease.as_ref());
             self.ask("put", self.write_timeout, put, context).await;

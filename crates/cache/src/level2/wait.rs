@@ -41,8 +41,8 @@ pub(crate) struct Wait<'a> {
     start: Instant,
     has_polled: bool,
     changed: Option<ChangeNotification<'a>>,
-    /// The fence of the last entry, which could not be used, and whether it must be removed.
-    unusable: Option<u64>,
+    /// The last entry, which could not be used, and whether it must be removed.
+    unusable: Option<StoreEntry>,
     is_refused: bool,
 }
 
@@ -94,7 +94,7 @@ impl<'a> Wait<'a> {
             let (key, ttl, context) = (self.key, self.lease_ttl, self.context);
             let answer = self
                 .level
-                .look_up_or_lease(key, self.unusable, ttl, context)
+                .look_up_or_lease(key, self.unusable_fence(), ttl, context)
                 .await;
             let entry = match answer {
                 None => return Some(Step::Unavailable),
@@ -107,16 +107,16 @@ impl<'a> Wait<'a> {
                     return lost.then_some(Step::HolderLost);
                 }
             };
-            if self.unusable == Some(entry.fence()) {
+            if self.unusable_fence() == Some(entry.fence()) {
                 // A store that returns it nevertheless grants no lease.
                 return Some(Step::Over);
             }
-            self.unusable = Some(entry.fence());
             self.is_refused = match judge(&entry) {
                 Judgement::Use(value) => return Some(Step::Found(value)),
                 Judgement::Refused => true,
                 Judgement::Ignore => false,
             };
+            self.unusable = Some(entry);
         }
         None
     }
@@ -124,9 +124,18 @@ impl<'a> Wait<'a> {
     /// Removes the last entry if its token was refused: no other process should take it over while its replacement is
     /// fetched under the lease.
     pub(crate) async fn remove_refused(&mut self) {
-        if let Some(fence) = self.unusable.filter(|_| self.is_refused) {
+        if let Some(fence) = self.unusable_fence().filter(|_| self.is_refused) {
             self.level.remove(self.key, fence, self.context).await;
         }
+    }
+
+    /// Ends the wait; returns the last entry that could not be used.
+    pub(crate) fn into_unusable(self) -> Option<StoreEntry> {
+        self.unusable
+    }
+
+    fn unusable_fence(&self) -> Option<u64> {
+        self.unusable.as_ref().map(StoreEntry::fence)
     }
 
     /// Waits until the next poll is due. Afterwards, changes are listened to, so that none is missed that happens after

@@ -40,13 +40,13 @@ impl StoreKey {
         Self::from_digests(&of_namespace.into(), &of_request.finalize().into())
     }
 
-    /// Creates the key of the state of the credentials with this digest.
-    pub(crate) fn of_credentials(namespace: &str, credentials: &[u8; 32]) -> Self {
+    /// Creates the key under which caches with this namespace share the server's answers to their credentials. It is not
+    /// named by the credentials' digest, from which a reader of names could guess a weak secret.
+    pub(crate) fn of_credentials(namespace: &str) -> Self {
         let mut of_request = Sha256::new();
         // No request's digest begins with this text: its version would be another one.
         of_request.update(b"credential state");
         of_request.update(VERSION.to_be_bytes());
-        of_request.update(credentials);
         of_request.update(namespace.as_bytes());
         let of_namespace = Sha256::digest(namespace.as_bytes());
         Self::from_digests(&of_namespace.into(), &of_request.finalize().into())

@@ -261,3 +261,25 @@ async fn a_secret_that_is_revoked_later_is_refused_for_all() {
     assert_eq!(kinds, [ErrorKind::CredentialsRefused; PROCESSES]);
     assert_eq!(mint.calls(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn two_secrets_in_one_fleet_are_each_tried_once() {
+    let old = Mint::new([refused()]).latency(50 * MILLISECOND).digest(1);
+    let new = Mint::hourly().latency(50 * MILLISECOND).digest(2);
+    let store = Distant::new(&old).notifying();
+    let (before, after) = (fleet(&old, &store), fleet(&new, &store));
+    for _ in 0..3 {
+        let ((_, errors), (tokens, _)) =
+            tokio::join!(ask_for_all_keys(&before), ask_for_all_keys(&after));
+        assert!(
+            errors
+                .iter()
+                .all(|kind| *kind == ErrorKind::CredentialsRefused)
+        );
+        assert_eq!(tokens, KEYS * PROCESSES);
+        tokio::time::sleep(SECOND).await;
+    }
+    assert_eq!(old.calls(), 1);
+    // A process that waited for two with the old secret in a row fetches for itself.
+    assert!((KEYS..2 * KEYS).contains(&new.calls()), "{}", new.calls());
+}
