@@ -168,8 +168,8 @@ async fn tokens_are_bound_to_the_certificate_unless_declared() {
     let unbound = how.clone().unbound_tokens();
     assert!(how.binds_tokens() && !unbound.binds_tokens());
     let secret = || crate::ClientSecretPost::new(Secret::new("s3cr3t").unwrap());
-    let only = crate::Strongest::of(how.clone());
-    let either = crate::Strongest::of(how).or(secret());
+    let only = crate::Strongest::new(how.clone());
+    let either = crate::Strongest::new(how).or(secret());
     // Before the first request it is unknown which one is used.
     assert!(only.binds_tokens() && !either.binds_tokens());
     prove(&either).await.unwrap();
