@@ -28,6 +28,7 @@ pub struct RedisTokenStoreBuilder {
     prefix: String,
     connect_timeout: Duration,
     response_timeout: Duration,
+    calls_functions: bool,
 }
 
 enum Topology {
@@ -66,6 +67,7 @@ impl RedisTokenStoreBuilder {
             prefix: "hallpass:".to_owned(),
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(2),
+            calls_functions: false,
         }
     }
 
@@ -178,6 +180,16 @@ impl RedisTokenStoreBuilder {
         self
     }
 
+    /// Calls functions, which need Redis 7, instead of sending scripts: for a user without the commands `EVAL` and
+    /// `EVALSHA`.
+    ///
+    /// An operator loads the [library](RedisTokenStore::function_library) first, in a cluster into each primary, and again
+    /// before an update of this crate that changes it. A miss costs one call more than with scripts.
+    pub fn functions(mut self) -> Self {
+        self.calls_functions = true;
+        self
+    }
+
     /// Builds the store; no I/O.
     ///
     /// # Errors
@@ -263,6 +275,7 @@ impl RedisTokenStoreBuilder {
             channel: format!("{prefix}changed"),
             prefix,
             response_timeout: self.response_timeout,
+            calls_functions: self.calls_functions,
             notifies: true.into(),
             ignored: 0.into(),
             ignoring: false.into(),

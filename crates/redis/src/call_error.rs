@@ -177,6 +177,11 @@ impl CallError {
                 Kind::Unavailable,
                 "the server does not support RESP3 (NOPROTO)",
             ),
+            _ if within("Function not found") => (
+                None,
+                Kind::FunctionsMissing,
+                "this version's function library is not loaded into Redis (FUNCTION LOAD)",
+            ),
             _ if within("OOM") => (None, Kind::OutOfMemory, OOM),
             _ if within("read only replica") => (FindPrimary, Kind::ReadOnly, READONLY),
             _ if within("ACL failure") || within("can't run this command") => {

@@ -88,6 +88,8 @@ pub enum RedisStoreErrorKind {
     ClusterRequired,
     /// The encryption keys cannot be read.
     EncryptionKeys,
+    /// [`functions`](crate::RedisTokenStoreBuilder::functions) is set, and this version's library is not loaded.
+    FunctionsMissing,
     /// Redis has reached its memory limit, and evicts nothing.
     OutOfMemory,
     /// Redis rejected username and password.

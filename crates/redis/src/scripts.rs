@@ -5,19 +5,56 @@
 
 use std::sync::LazyLock;
 
-/// A script and its digest.
+/// A script, its digest, and the name of the function that does the same.
 pub(crate) struct Script {
     pub(crate) code: String,
     pub(crate) sha1: String,
+    name: &'static str,
 }
 
 impl Script {
-    fn new(body: &str) -> Self {
+    fn new(name: &'static str, body: &str) -> Self {
         let code = format!("{COMMON}{body}");
         let sha1 = redis::Script::new(&code).get_hash().to_owned();
-        Self { code, sha1 }
+        Self { code, sha1, name }
+    }
+
+    /// Returns the name of its function in the [`LIBRARY`].
+    pub(crate) fn function(&self) -> String {
+        format!("{}_{}", LIBRARY.name, self.name)
     }
 }
+
+/// The scripts as functions of Redis 7.
+pub(crate) struct Library {
+    /// Differs if a script differs, so that processes of two versions have a library each.
+    name: String,
+    pub(crate) code: String,
+}
+
+/// Without [`LOOK_UP_OR_LEASE`]: Redis checks the memory limit before a function that may write, and would not read
+/// entries when it is full.
+pub(crate) static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
+    let functions = [
+        (&LOOK_UP, "'no-writes'"),
+        (&PUT, ""),
+        (&REMOVE, "'allow-oom'"),
+        (&TAKE_LEASE, ""),
+        (&EXTEND, "'allow-oom'"),
+        (&RELEASE, "'allow-oom'"),
+    ];
+    let all: String = functions.iter().map(|(script, _)| &*script.code).collect();
+    let digest = redis::Script::new(&all).get_hash().to_owned();
+    let name = format!("hallpass_{}", &digest[..8]);
+    let registrations = functions.map(|(script, flags)| {
+        let Script { code, name: part, .. } = &**script;
+        format!(
+            "redis.register_function{{function_name = '{name}_{part}', flags = {{{flags}}}, callback = function(KEYS, ARGV){code}end}}\n"
+        )
+    });
+    let code = format!("#!lua name={name}\n{}", registrations.concat());
+    Library { name, code }
+});
 
 /// The number of digits of a fence number, which begins an entry. A double represents all of them exactly.
 pub(crate) const FENCE_DIGITS: usize = 16;
@@ -67,6 +104,7 @@ end
 /// Returns the entry and its remaining time to live in milliseconds, or nothing.
 pub(crate) static LOOK_UP: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        "look_up",
         r"
 local value, ttl = find()
 return value and {value, ttl} or false
@@ -77,6 +115,7 @@ return value and {value, ttl} or false
 /// Arguments: channel, message, entry, time to live, and the lease's fence and owner or two empty texts.
 pub(crate) static PUT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        "put",
         r"
 local ttl, fence, owner = ARGV[4], ARGV[5], ARGV[6]
 if fence ~= '' then
@@ -97,6 +136,7 @@ return 1
 /// Arguments: channel, message, fence.
 pub(crate) static REMOVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        "remove",
         r"
 if entry_fence() ~= tonumber(ARGV[3]) then return 0 end
 redis.call('DEL', ENTRY)
@@ -109,6 +149,7 @@ return 1
 /// Arguments: time to live, owner. Returns whether the lease was granted, and the fence of the one in force.
 pub(crate) static TAKE_LEASE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        "take_lease",
         r"
 return {take_lease(ARGV[1], ARGV[2])}
 ",
@@ -119,6 +160,7 @@ return {take_lease(ARGV[1], ARGV[2])}
 /// Returns 2, the entry and its remaining time to live, or what [`TAKE_LEASE`] returns.
 pub(crate) static LOOK_UP_OR_LEASE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        "look_up_or_lease",
         r"
 local value, ttl = find()
 if value and entry_fence() ~= tonumber(ARGV[1]) then return {2, value, ttl} end
@@ -131,6 +173,7 @@ return {granted, fence, 0}
 /// Arguments: the lease, time to live.
 pub(crate) static EXTEND: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        "extend",
         r"
 if redis.pcall('GET', LEASE) ~= ARGV[1] or redis.call('PTTL', LEASE) < 0 then return 0 end
 return redis.call('PEXPIRE', LEASE, ARGV[2])
@@ -141,6 +184,7 @@ return redis.call('PEXPIRE', LEASE, ARGV[2])
 /// Arguments: channel, message, the lease.
 pub(crate) static RELEASE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        "release",
         r"
 if redis.pcall('GET', LEASE) ~= ARGV[3] then return 0 end
 redis.call('DEL', LEASE)

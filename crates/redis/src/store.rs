@@ -48,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) prefix: String,
     pub(crate) channel: String,
     pub(crate) response_timeout: Duration,
+    /// Whether the library's functions are called instead of scripts.
+    pub(crate) calls_functions: bool,
     /// False after a failed subscription.
     pub(crate) notifies: AtomicBool,
     pub(crate) ignored: AtomicU64,
@@ -64,6 +66,12 @@ impl RedisTokenStore {
     /// encrypted with an unknown key, altered, copied from another key's name, or not encrypted.
     pub fn ignored_entries(&self) -> u64 {
         self.0.ignored.load(Ordering::Relaxed)
+    }
+
+    /// Returns the library for [`functions`](crate::RedisTokenStoreBuilder::functions): the source code that an operator
+    /// loads with `FUNCTION LOAD`. The name of the library differs between versions of this crate whose functions differ.
+    pub fn function_library() -> &'static str {
+        &scripts::LIBRARY.code
     }
 
     /// Runs the work in a task of its own, which is not cancelled with the caller.
@@ -106,6 +114,10 @@ impl Inner {
             command
         };
         let running = async {
+            if self.calls_functions {
+                let call = command("FCALL", &script.function());
+                return self.nodes.query(slot, &call).await;
+            }
             let by_digest = command("EVALSHA", &script.sha1);
             match self.nodes.query(slot, &by_digest).await {
                 Err(error) if error.recovery == Recovery::LoadScript => {
@@ -223,6 +235,14 @@ impl Inner {
         ttl: Duration,
     ) -> Result<EntryOrLease, CallError> {
         const FOUND: i64 = 2;
+        if self.calls_functions {
+            let entry = self.look_up(key).await?;
+            let entry = entry.filter(|entry| Some(entry.fence()) != except);
+            return match entry {
+                Some(entry) => Ok(EntryOrLease::Entry(entry)),
+                None => self.lease(key, ttl).await.map(EntryOrLease::Lease),
+            };
+        }
         let owner = random_owner()?;
         let mut except = except.map(digits).unwrap_or_default();
         for _ in 0..2 {

@@ -324,6 +324,7 @@ impl Document<'_> {
                 "danger_store_in_clear" => {
                     redis.danger_store_in_clear = self.boolean(key, value)?;
                 }
+                "functions" => redis.functions = self.boolean(key, value)?,
                 "keys" => redis.keys = Some(self.secret_reference(key, value)?),
                 "other_urls" => redis.other_urls = self.strings(key, value)?,
                 "password" => redis.password = Some(self.secret_reference(key, value)?),

@@ -8,6 +8,7 @@ use url::Url;
 /// The settings of a profile's table `redis`. They come from one profile as a whole, so that a password is sent only to
 /// the Redis that the profile names.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // As the table has them.
 pub(crate) struct RedisSettings {
     /// The file and the line of the table.
     pub(crate) location: String,
@@ -25,6 +26,7 @@ pub(crate) struct RedisSettings {
     pub(crate) sentinel_username: Option<String>,
     pub(crate) sentinel_password: Option<SecretReference>,
     pub(crate) cluster: bool,
+    pub(crate) functions: bool,
     /// The URLs of further sentinels or nodes.
     pub(crate) other_urls: Vec<String>,
     pub(crate) timeout: Option<Duration>,
@@ -32,12 +34,13 @@ pub(crate) struct RedisSettings {
     pub(crate) danger_allow_plain_text: bool,
 }
 
-pub(super) const REDIS_KEYS: [&str; 15] = [
+pub(super) const REDIS_KEYS: [&str; 16] = [
     "ca_file",
     "client_certificate",
     "cluster",
     "danger_allow_plain_text",
     "danger_store_in_clear",
+    "functions",
     "keys",
     "other_urls",
     "password",

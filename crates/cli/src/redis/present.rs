@@ -82,6 +82,9 @@ fn builder(settings: &Settings, redis: &RedisSettings) -> Result<RedisTokenStore
     if redis.cluster {
         builder = builder.cluster(&redis.other_urls);
     }
+    if redis.functions {
+        builder = builder.functions();
+    }
     if redis.danger_store_in_clear {
         builder = builder.danger_store_in_clear();
     }
@@ -171,6 +174,10 @@ fn explain(error: StoreError) -> Failure {
             "check `redis.client_certificate`: a PEM text with certificate and key",
         ),
         Some(Kind::RootCertificates) => (Exit::Configuration, "check `redis.ca_file`"),
+        Some(Kind::FunctionsMissing) => (
+            Exit::Configuration,
+            "load `functions.lua` of this version into Redis, in a cluster into each primary, or remove `redis.functions`",
+        ),
         Some(Kind::ClusterRequired) => (Exit::Configuration, "set `redis.cluster` to `true`"),
         Some(Kind::Sentinel) => (
             Exit::Unavailable,

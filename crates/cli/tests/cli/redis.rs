@@ -242,6 +242,23 @@ async fn hosts_share_tokens_in_a_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn doctor_asks_for_the_functions_that_are_not_loaded() {
+    let Some(redis) = RedisServer::start(&[]) else {
+        return;
+    };
+    let server = server().await;
+    let url = format!("redis://127.0.0.1:{}", redis.number("port"));
+    let allowed = std::process::Command::new("redis-cli")
+        .args(["-p", &redis.number("port").to_string()])
+        .args(["ACL", "SETUSER", redis.text("user"), "+fcall"])
+        .env("REDISCLI_AUTH", redis.text("default_password"))
+        .status();
+    assert!(allowed.unwrap().success());
+    let remedy = (3, "`functions.lua`");
+    assert_remedy(&server, &redis, (&url, "functions = true\n"), remedy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn redis_that_is_down_fails_no_run() {
     let server = server().await;
     let host = Host::new(

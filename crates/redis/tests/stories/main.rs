@@ -6,6 +6,7 @@ mod basics;
 mod cluster;
 mod encryption;
 mod faults;
+mod functions;
 #[path = "../../../../tests/shared/redis_server.rs"]
 mod redis_server;
 #[path = "../../../../tests/shared/redis_topology.rs"]

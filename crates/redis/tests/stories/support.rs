@@ -6,7 +6,7 @@ use hallpass_cache::{CachedTokenSource, StoreKey};
 use hallpass_core::{AccessToken, Clock as _, Secret, SystemClock, TokenRequest, TokenSource as _};
 use hallpass_redis::{RedisTokenStore, RedisTokenStoreBuilder};
 use hallpass_testkit::{Gate, ScriptedSource, leak::Capture};
-use redis::{FromRedisValue, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, FromRedisValue, aio::MultiplexedConnection};
 
 use crate::redis_server::RedisServer;
 
@@ -43,6 +43,16 @@ pub(crate) fn gated_source(tokens: usize, gate: Gate) -> ScriptedSource {
 /// Returns an hourly token, `t1` for 1.
 pub(crate) fn token(number: usize) -> AccessToken {
     AccessToken::bearer(&format!("t{number}"), SystemClock.moment(), HOUR).unwrap()
+}
+
+/// Returns the documented ACL rule with this permission.
+pub(crate) fn documented_rule(permission: &str) -> &'static str {
+    let page = include_str!("../../../../docs/redis.md");
+    let mut rules = page
+        .lines()
+        .filter(|line| line.starts_with("ACL SETUSER hallpass "));
+    let rule = rules.find(|rule| rule.split(' ').any(|word| word == permission));
+    rule.expect("a documented rule")
 }
 
 /// Waits until this is true; fails after ten seconds.
@@ -93,8 +103,13 @@ impl Admin {
             server.number("port")
         );
         let client = redis::Client::open(url).unwrap();
-        let connection = client.get_multiplexed_async_connection().await;
-        Self(connection.unwrap())
+        // The machine may be busy.
+        let timeout = Some(Duration::from_secs(10));
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(timeout)
+            .set_response_timeout(timeout);
+        let connection = client.get_multiplexed_async_connection_with_config(&config);
+        Self(connection.await.unwrap())
     }
 
     /// Returns the reply to a command, whose words are separated by spaces.
@@ -110,6 +125,12 @@ impl Admin {
         let mut command = redis::cmd("EVAL");
         command.arg(script).arg(0);
         command.query_async(&mut self.0).await
+    }
+
+    pub(crate) async fn load_functions(&mut self, library: &str) {
+        let mut command = redis::cmd("FUNCTION");
+        command.arg("LOAD").arg(library);
+        let _: String = command.query_async(&mut self.0).await.unwrap();
     }
 
     /// Returns the number of calls of a command since the server started.

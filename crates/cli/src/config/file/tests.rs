@@ -204,6 +204,7 @@ fn the_redis_table_accepts_every_setting() {
         sentinel_password = "env:SENTINEL_PASSWORD"
         other_urls = ["rediss://other.example"]
         cluster = false
+        functions = false
         timeout = "1s"
         danger_store_in_clear = false
         danger_allow_plain_text = false
