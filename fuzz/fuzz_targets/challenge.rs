@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use hallpass_core::{
     AccessToken, Moment, TokenError, TokenRequest, TokenSource, async_trait,
-    authorize::{Authorizer, Challenge, Target, Decision},
+    authorize::{Authorizer, Challenge, Decision, RequestHead, Target},
 };
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use libfuzzer_sys::fuzz_target;
 
 const TOKEN: &str = "0123456789abcdef";
@@ -46,7 +46,10 @@ fuzz_target!(|bytes: &[u8]| {
     let authorizer = authorizer.build().unwrap();
     let target = Target::new("https", "api.example", None);
     for status in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN] {
-        let permit = authorizer.permit(Some(target), &HeaderMap::new(), None);
+        let permit = authorizer.permit(
+            RequestHead::new(&Method::GET, Some(target), "/", &HeaderMap::new()),
+            None,
+        );
         let mut permit = permit.unwrap().unwrap();
         match permit.evaluate_response(&token, status, &headers) {
             Decision::Retry(refusal) | Decision::Refused(refusal) => {

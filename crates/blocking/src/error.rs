@@ -34,19 +34,19 @@ impl Error {
     /// Returns reqwest's own error, if that is the cause. It names the URL, as usual in reqwest, and never the token.
     #[cfg(feature = "reqwest")]
     pub fn reqwest_error(&self) -> Option<&reqwest::Error> {
-        match &self.0 {
-            Cause::Reqwest(error) => Some(error),
-            _ => None,
+        if let Cause::Reqwest(error) = &self.0 {
+            return Some(error);
         }
+        None
     }
 
     /// Returns ureq's own error, if that is the cause.
     #[cfg(feature = "ureq")]
     pub fn ureq_error(&self) -> Option<&ureq::Error> {
-        match &self.0 {
-            Cause::Ureq(error) => Some(error),
-            _ => None,
+        if let Cause::Ureq(error) = &self.0 {
+            return Some(error);
         }
+        None
     }
 }
 

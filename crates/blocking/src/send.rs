@@ -2,7 +2,7 @@
 
 use hallpass_core::{
     TokenRequest,
-    authorize::{ApiRefusal, Decision, Permit, Target},
+    authorize::{ApiRefusal, Decision, Permit, RequestHead, Target},
 };
 use http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header::AUTHORIZATION};
 
@@ -43,7 +43,9 @@ pub(crate) fn send<Q: Request, P: Response>(
     let BlockingAuthorizer { tokens, authorizer } = authorizer;
     // A hit starts a refresh, and a refusal removes the token from a shared store: both are tasks.
     let _context = tokens.enter();
-    let permit = authorizer.permit(request.target(), request.headers(), wanted)?;
+    let (target, path) = (request.target(), request.path());
+    let head = RequestHead::new(request.method(), target, path, request.headers());
+    let permit = authorizer.permit(head, wanted)?;
     let Some(mut permit) = permit else {
         return client(request);
     };

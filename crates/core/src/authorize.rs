@@ -16,7 +16,7 @@
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
-//! use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource, authorize::{Authorizer, Target, Decision}};
+//! use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource, authorize::{Authorizer, Decision, RequestHead, Target}};
 //! use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
 //!
 //! /// An integration for a client that is a function.
@@ -26,7 +26,9 @@
 //!     client: impl AsyncFn(Request<String>) -> Response<String>,
 //! ) -> Result<Response<String>, TokenError> {
 //!     let wanted = request.extensions().get::<TokenRequest>();
-//!     let permit = authorizer.permit(Target::from_uri(request.uri()), request.headers(), wanted)?;
+//!     let (uri, headers) = (request.uri(), request.headers());
+//!     let head = RequestHead::new(request.method(), Target::from_uri(uri), uri.path(), headers);
+//!     let permit = authorizer.permit(head, wanted)?;
 //!     let Some(mut permit) = permit else {
 //!         return Ok(client(request).await); // it goes as it is
 //!     };
@@ -77,6 +79,7 @@
 
 mod authorizer;
 mod builder;
+mod head;
 #[cfg(feature = "metrics")]
 mod meters;
 mod observe;
@@ -89,6 +92,7 @@ pub use crate::{
 };
 pub use authorizer::Authorizer;
 pub use builder::{AuthorizerBuilder, InvalidAuthorizer};
+pub use head::RequestHead;
 pub use permit::{Decision, Permit};
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use hallpass_core::{
     AccessToken, TokenError, TokenRequest,
-    authorize::{ApiRefusal, Authorizer, Decision, Permit, Target},
+    authorize::{ApiRefusal, Authorizer, Decision, Permit, RequestHead, Target},
 };
 use reqwest::{
     Request, Response, Url,
@@ -44,7 +44,9 @@ pub(crate) async fn send<T: Transport>(
     wanted: Option<&TokenRequest>,
     mut request: Request,
 ) -> Result<Response, T::Error> {
-    let permit = authorizer.permit(target(request.url()), request.headers(), wanted)?;
+    let (url, headers) = (request.url(), request.headers());
+    let head = RequestHead::new(request.method(), target(url), url.path(), headers);
+    let permit = authorizer.permit(head, wanted)?;
     let Some(mut permit) = permit else {
         return Ok(transport.execute(request, false).await?.response);
     };

@@ -2,7 +2,7 @@ use std::task::{Context, Poll};
 
 use hallpass_core::{
     TokenError, TokenRequest,
-    authorize::{Authorizer, Origin, Permit, Target},
+    authorize::{Authorizer, Origin, Permit, RequestHead, Target},
 };
 use http::{Request, Response, header::AUTHORIZATION};
 use tower_service::Service;
@@ -60,7 +60,9 @@ impl<S, R> TokenService<S, R> {
             connected_to.map(Target::from)
         };
         let wanted = request.extensions().get::<TokenRequest>();
-        self.authorizer.permit(target, request.headers(), wanted)
+        let (path, headers) = (request.uri().path(), request.headers());
+        let head = RequestHead::new(request.method(), target, path, headers);
+        self.authorizer.permit(head, wanted)
     }
 }
 

@@ -7,7 +7,7 @@ mod greeter;
 
 use std::{error::Error as _, sync::Arc};
 
-use hallpass_core::{ErrorKind, TokenError, TokenSource, authorize::Authorizer};
+use hallpass_core::{ErrorKind, TokenError, TokenRequest, TokenSource, authorize::Authorizer};
 use hallpass_testkit::ScriptedSource;
 use hallpass_tower::{TokenLayer, TokenService};
 use tonic::{
@@ -68,4 +68,30 @@ async fn a_call_without_a_token_fails_and_is_not_sent() {
         .downcast_ref::<TokenError>()
         .unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_call_chooses_its_token_by_its_method() {
+    let issuer = Arc::new(Issuer::default());
+    let (address, server) = serve(issuer.clone()).await.unwrap();
+    let origin = format!("http://{address}");
+    let (paths, chosen) = std::sync::mpsc::channel();
+    let paths = std::sync::Mutex::new(paths);
+    let authorizer = Authorizer::builder(Tokens(issuer))
+        .allow_origin_by(&origin, move |call| {
+            let path = call.path().to_owned();
+            paths.lock().unwrap().send(path).unwrap();
+            Ok(TokenRequest::default())
+        })
+        .danger_allow_http_on_loopback();
+    let layer = TokenLayer::new(authorizer.build().unwrap());
+    let channel = Endpoint::from_shared(origin.clone()).unwrap();
+    let layer = layer.connected_to(origin.parse().unwrap());
+    let channel = layer.layer(channel.connect_lazy());
+    assert_eq!(greet(channel, "Ada").await.unwrap(), "hello Ada");
+    assert_eq!(
+        chosen.try_iter().collect::<Vec<_>>(),
+        ["/greeter.Greeter/Greet"]
+    );
+    server.abort();
 }

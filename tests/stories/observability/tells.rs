@@ -13,7 +13,7 @@ use std::{
 use hallpass::{
     AccessToken, Clock as _, ErrorKind, Event, Secret, SecretError, SecretSource, SystemClock,
     TokenError, TokenRequest, TokenSource, async_trait,
-    authorize::{Authorizer, Target},
+    authorize::{Authorizer, RequestHead, Target},
     cache::{CachedTokenSource, Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore},
     endpoint::{
         ClientCredentials, ClientSecretBasic, Endpoint, HttpTransport, MutualTls, RefreshToken,
@@ -151,12 +151,13 @@ pub(super) async fn integration(told: &Told) {
         .build()
         .unwrap();
     let none = HeaderMap::new();
-    let permit = |host| authorizer.permit(Some(Target::new("https", host, None)), &none, None);
+    let permit =
+        |host| authorizer.permit(head(Some(Target::new("https", host, None)), &none), None);
     assert!(permit("other.example").is_err());
     let mut strange = HeaderMap::new();
     strange.insert("host", "other.example".parse().unwrap());
     let target = Some(Target::new("https", "api.example", None));
-    assert!(authorizer.permit(target, &strange, None).is_err());
+    assert!(authorizer.permit(head(target, &strange), None).is_err());
     let mut permit = permit("api.example").unwrap().unwrap();
     let first = permit.token().await.unwrap();
     let mut judge = |token, status, challenge: &str| {
@@ -333,7 +334,7 @@ pub(super) async fn proofs() {
     let authorizer = Authorizer::builder(Arc::new(source)).allow_origin("https://api.example");
     let target = Target::new("https", "api.example", None);
     let permit = authorizer.build().unwrap();
-    let permit = permit.permit(Some(target), &HeaderMap::new(), None);
+    let permit = permit.permit(head(Some(target), &HeaderMap::new()), None);
     let mut permit = permit.unwrap().unwrap();
     let token = permit.token().await.unwrap();
     let proof = permit.proof(&token, &Method::GET, "/").await.unwrap();
@@ -348,4 +349,8 @@ pub(super) async fn proofs() {
 pub(super) fn assertions() {
     let settings = AssertionSettings::new("https://login.example").unwrap();
     let _ = settings.danger_token_endpoint_as_audience();
+}
+
+fn head<'a>(target: Option<Target<'a>>, headers: &'a HeaderMap) -> RequestHead<'a> {
+    RequestHead::new(&Method::GET, target, "/orders", headers)
 }

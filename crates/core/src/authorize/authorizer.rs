@@ -1,7 +1,7 @@
 use std::{fmt, sync::Arc};
 
-use super::observe::Observe;
-use crate::{Clock, TokenRequest, TokenSource, origin::Origin};
+use super::{head::RequestHead, observe::Observe};
+use crate::{Clock, TokenError, TokenRequest, TokenSource, origin::Origin};
 
 /// The policy that decides which requests get a token: a token source with a list of allowed origins.
 ///
@@ -32,10 +32,35 @@ pub(super) struct Inner {
     pub(super) pass_other_origins: bool,
 }
 
-/// An allowed origin and the token request for it.
+/// An allowed origin, with the token request for it.
 pub(super) struct Allowed {
     pub(super) origin: Origin,
-    pub(super) request: TokenRequest,
+    pub(super) request: Choice,
+}
+
+/// The choice of the token request for an origin.
+pub(super) enum Choice {
+    Fixed(TokenRequest),
+    ByRequest(Box<ChooseRequest>),
+}
+
+/// A function that reads the token request from a request to the API.
+pub(super) type ChooseRequest =
+    dyn Fn(RequestHead<'_>) -> Result<TokenRequest, TokenError> + Send + Sync;
+
+impl Choice {
+    #[inline]
+    pub(super) fn request(&self, head: RequestHead<'_>) -> Result<TokenRequest, TokenError> {
+        match self {
+            Self::Fixed(request) => Ok(request.clone()),
+            Self::ByRequest(choose) => choose(head),
+        }
+    }
+
+    /// Returns true if both are known to choose the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Fixed(one), Self::Fixed(other)) if one == other)
+    }
 }
 
 impl Authorizer {

@@ -1,10 +1,13 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::{
-    authorizer::{Allowed, Authorizer, Inner},
+    authorizer::{Allowed, Authorizer, Choice, Inner},
+    head::RequestHead,
     observe::Observe,
 };
-use crate::{Clock, Observer, Observers, SystemClock, TokenRequest, TokenSource, origin::Origin};
+use crate::{
+    Clock, Observer, Observers, SystemClock, TokenError, TokenRequest, TokenSource, origin::Origin,
+};
 
 /// A builder for an [`Authorizer`]: the origins that may have tokens, and the treatment of other requests.
 #[must_use]
@@ -73,11 +76,50 @@ impl AuthorizerBuilder {
 
     /// Allows an origin to get a token for `request`, so that one source can serve APIs that need different scopes or
     /// audiences. An origin has one request: naming it again with a different one is an error.
-    pub fn allow_origin_with(mut self, origin: &str, request: TokenRequest) -> Self {
+    pub fn allow_origin_with(self, origin: &str, request: TokenRequest) -> Self {
+        self.allow(origin, Choice::Fixed(request))
+    }
+
+    /// Allows an origin to get a token for the request that `choose` reads from each call, such as for the tenant in a
+    /// header or in the path.
+    ///
+    /// It cannot allow another origin. An error of `choose` is returned to the caller, and nothing is sent. It is called
+    /// once for each call, before its token is looked up, so it should not allocate a new request each time: look it up in
+    /// a map of known tenants. A tenant that comes from outside must be known, or outsiders choose which tokens are
+    /// requested, and each new one takes a place in the cache.
+    ///
+    /// ```
+    /// # fn example(source: impl hallpass_core::TokenSource + 'static) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::collections::HashMap;
+    /// use hallpass_core::{TokenError, TokenRequest, authorize::Authorizer};
+    ///
+    /// let mut tenants = HashMap::new();
+    /// for tenant in ["blue", "green"] {
+    ///     tenants.insert(tenant, TokenRequest::new().with_parameter("tenant", tenant)?);
+    /// }
+    /// let authorizer = Authorizer::builder(source)
+    ///     .allow_origin_by("https://api.example", move |call| {
+    ///         let tenant = call.headers().get("x-tenant").and_then(|tenant| tenant.to_str().ok());
+    ///         let request = tenant.and_then(|tenant| tenants.get(tenant)).cloned();
+    ///         request.ok_or_else(|| TokenError::configuration("the request names no known tenant"))
+    ///     })
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn allow_origin_by(
+        self,
+        origin: &str,
+        choose: impl Fn(RequestHead<'_>) -> Result<TokenRequest, TokenError> + Send + Sync + 'static,
+    ) -> Self {
+        self.allow(origin, Choice::ByRequest(Box::new(choose)))
+    }
+
+    fn allow(mut self, origin: &str, request: Choice) -> Self {
         match origin.parse::<Origin>() {
             Err(error) => self.note(error.to_string()),
             Ok(origin) => match self.allowed.iter().find(|known| known.origin == origin) {
-                Some(known) if known.request != request => self.note(format!(
+                Some(known) if !known.request.is_same(&request) => self.note(format!(
                     "`{origin}` is allowed with two different token requests; name it once, and ask for another token by the request itself"
                 )),
                 Some(_) => {}

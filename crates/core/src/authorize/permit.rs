@@ -3,7 +3,10 @@ use http::{
     header::{AUTHORIZATION, HOST},
 };
 
-use super::authorizer::{Allowed, Authorizer};
+use super::{
+    authorizer::{Allowed, Authorizer},
+    head::RequestHead,
+};
 use crate::{
     AccessToken, Proof, Proofs, TokenError, TokenRequest, TokenType,
     origin::{Origin, Target, is_loopback_host},
@@ -39,25 +42,25 @@ pub enum Decision {
 }
 
 impl Authorizer {
-    /// Returns a permit if a request to `target` with these headers may have a token.
+    /// Returns a permit if a request with this head may have a token.
     ///
     /// `None` means that the request is sent as it is: it already has an `Authorization` header, or its origin is not
     /// on the list and [`pass_other_origins`](super::AuthorizerBuilder::pass_other_origins) is set. `wanted` overrides the
-    /// token request that the origin was allowed with. An unknown `target` (the request has only a path) is not on the
-    /// list.
+    /// token request that the origin was allowed with. An unknown target (the request has only a path) is not on the list.
     ///
     /// # Errors
     ///
     /// A [`TokenError`] of kind [`Configuration`](crate::ErrorKind::Configuration) if the origin is not on the list, or
-    /// if a `Host` header names a host other than `target`: the request must not be sent.
+    /// if a `Host` header names a host other than the target; and the errors of the function that chooses the token
+    /// request: the request must not be sent.
     #[inline]
     pub fn permit(
         &self,
-        target: Option<Target<'_>>,
-        headers: &HeaderMap,
+        head: RequestHead<'_>,
         wanted: Option<&TokenRequest>,
     ) -> Result<Option<Permit>, TokenError> {
         let inner = &*self.0;
+        let (target, headers) = (head.target(), head.headers());
         let has_own = !headers.is_empty() && headers.contains_key(AUTHORIZATION);
         if has_own && !inner.replace_authorization {
             return Ok(None);
@@ -74,7 +77,13 @@ impl Authorizer {
                     inner.observe.other_host(target);
                     return Err(other_host(origin));
                 }
-                let request = wanted.unwrap_or(request).clone();
+                let request = match wanted {
+                    Some(wanted) => wanted.clone(),
+                    None => {
+                        let request = request.request(head);
+                        request.inspect_err(|error| inner.observe.no_token(origin, error))?
+                    }
+                };
                 Ok(Some(Permit::new(self.clone(), place, request)))
             }
             None if inner.pass_other_origins => Ok(None),

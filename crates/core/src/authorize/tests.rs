@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
+    HeaderMap, HeaderValue, Method, StatusCode,
     header::{AUTHORIZATION, HOST},
 };
 
@@ -63,8 +63,12 @@ fn target(uri: &'static str) -> Target<'static> {
     Target::new(scheme, host, None)
 }
 
+fn head<'a>(target: Option<Target<'a>>, headers: &'a HeaderMap) -> RequestHead<'a> {
+    RequestHead::new(&Method::GET, target, "/orders", headers)
+}
+
 fn permit(authorizer: &Authorizer, uri: &'static str) -> Result<Option<Permit>, TokenError> {
-    authorizer.permit(Some(target(uri)), &HeaderMap::new(), None)
+    authorizer.permit(head(Some(target(uri)), &HeaderMap::new()), None)
 }
 
 // covers: C-37
@@ -136,7 +140,7 @@ fn another_origin_has_no_permit() {
         let text = error.to_string();
         assert!(text.starts_with(&expected) && text.contains(hint), "{text}");
     }
-    let error = api.permit(None, &HeaderMap::new(), None).unwrap_err();
+    let error = api.permit(head(None, &HeaderMap::new()), None).unwrap_err();
     assert!(error.to_string().contains("names no origin"), "{error}");
 
     let lenient = builder()
@@ -147,7 +151,7 @@ fn another_origin_has_no_permit() {
     assert!(permit(&lenient, "https://other.example").unwrap().is_none());
     assert!(
         lenient
-            .permit(None, &HeaderMap::new(), None)
+            .permit(head(None, &HeaderMap::new()), None)
             .unwrap()
             .is_none()
     );
@@ -167,7 +171,7 @@ fn a_host_header_must_name_the_host_of_the_url() {
         for host in hosts {
             headers.append(HOST, HeaderValue::from_bytes(host).unwrap());
         }
-        authorizer.permit(Some(Target::new("https", host, port)), &headers, None)
+        authorizer.permit(head(Some(Target::new("https", host, port)), &headers), None)
     };
     for (port, host, same) in [
         (None, "api.example", "api.example"),
@@ -207,7 +211,12 @@ fn a_host_header_must_name_the_host_of_the_url() {
     headers.insert(HOST, HeaderValue::from_static("other.example"));
     headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic eDp5"));
     let target = Some(target("https://api.example"));
-    assert!(authorizer.permit(target, &headers, None).unwrap().is_none());
+    assert!(
+        authorizer
+            .permit(head(target, &headers), None)
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[test]
@@ -218,7 +227,7 @@ fn an_existing_header_stays_by_default() {
     for uri in anywhere {
         assert!(
             api()
-                .permit(Some(target(uri)), &headers, None)
+                .permit(head(Some(target(uri)), &headers), None)
                 .unwrap()
                 .is_none()
         );
@@ -230,13 +239,13 @@ fn an_existing_header_stays_by_default() {
         .unwrap();
     assert!(
         replacing
-            .permit(Some(target(anywhere[0])), &headers, None)
+            .permit(head(Some(target(anywhere[0])), &headers), None)
             .unwrap()
             .is_some()
     );
     assert!(
         replacing
-            .permit(Some(target(anywhere[1])), &headers, None)
+            .permit(head(Some(target(anywhere[1])), &headers), None)
             .is_err()
     );
 }
@@ -255,8 +264,65 @@ fn each_origin_has_its_token_unless_the_request_says_which() {
     assert_eq!(request("https://billing.example"), asks("billing"));
     let wanted = asks("refunds");
     let billing = target("https://billing.example");
-    let permit = authorizer.permit(Some(billing), &HeaderMap::new(), Some(&wanted));
+    let permit = authorizer.permit(head(Some(billing), &HeaderMap::new()), Some(&wanted));
     assert_eq!(*permit.unwrap().unwrap().request(), wanted);
+}
+
+fn by_tenant(call: RequestHead<'_>) -> Result<TokenRequest, TokenError> {
+    let header = call.headers().get("x-tenant");
+    let tenant = header.and_then(|tenant| tenant.to_str().ok());
+    let tenant = tenant.or_else(|| call.path().strip_prefix("/tenants/"));
+    let tenant = tenant.ok_or_else(|| TokenError::configuration("no known tenant"))?;
+    Ok(TokenRequest::new().with_scopes(tenant.parse().unwrap()))
+}
+
+// covers: C-37
+#[test]
+fn the_request_chooses_its_token_but_no_other_origin() {
+    let authorizer = builder()
+        .allow_origin_by("https://api.example", by_tenant)
+        .build()
+        .unwrap();
+    let mut headers = HeaderMap::new();
+    let ask = |uri, path, headers: &HeaderMap, wanted: Option<&TokenRequest>| {
+        let head = RequestHead::new(&Method::GET, Some(target(uri)), path, headers);
+        let permit = authorizer.permit(head, wanted)?;
+        Ok::<_, TokenError>(permit.unwrap().request().clone())
+    };
+    let scope = |scope: &str| TokenRequest::new().with_scopes(scope.parse().unwrap());
+    let api = "https://api.example";
+    let by_path = ask(api, "/tenants/green", &headers, None);
+    assert_eq!(by_path.unwrap(), scope("green"));
+    let error = ask(api, "/orders", &headers, None).unwrap_err();
+    assert_eq!(error.to_string(), "no known tenant");
+    // A request that names its token needs no tenant.
+    let own = ask(api, "/orders", &headers, Some(&scope("own")));
+    assert_eq!(own.unwrap(), scope("own"));
+
+    headers.insert("x-tenant", HeaderValue::from_static("blue"));
+    assert_eq!(ask(api, "/", &headers, None).unwrap(), scope("blue"));
+    assert!(ask("https://other.example", "/", &headers, None).is_err());
+    assert!(ask("http://api.example", "/", &headers, None).is_err());
+}
+
+#[test]
+fn a_function_needs_an_origin_of_its_own() {
+    let origin = "https://api.example";
+    let alone = builder()
+        .pass_other_origins()
+        .allow_origin_by("", by_tenant);
+    assert!(alone.build().is_err());
+    let twice = builder()
+        .allow_origin_by(origin, by_tenant)
+        .allow_origin_by(origin, by_tenant);
+    assert!(twice.build().is_err());
+    let both = builder()
+        .allow_origin(origin)
+        .allow_origin_by(origin, by_tenant);
+    let error = both.build().unwrap_err().to_string();
+    assert!(error.contains("two different token requests"), "{error}");
+    let plain = builder().allow_origin_by("http://api.example", by_tenant);
+    assert!(plain.build().is_err());
 }
 
 fn unauthorized(permit: &mut Permit, token: &AccessToken) -> Decision {

@@ -10,9 +10,10 @@ use std::{
 
 use hallpass_core::{
     AccessToken, Clock as _, ErrorKind, SystemClock, TokenError, TokenRequest, TokenSource,
-    async_trait, authorize::ApiRefusal,
+    async_trait,
+    authorize::{ApiRefusal, Authorizer, RequestHead},
 };
-use hallpass_reqwest::RequestBuilderExt as _;
+use hallpass_reqwest::{RequestBuilderExt as _, TokenClient};
 use hallpass_testkit::{
     ScriptedSource,
     raw::{self, RawServer, Reply},
@@ -155,4 +156,62 @@ async fn without_a_token_nothing_is_sent() {
     assert!(error.token_error().unwrap().is_transient());
     assert!(error.http_error().is_none());
     assert_eq!(server.connection_count(), 0);
+}
+
+fn by_tenant(call: RequestHead<'_>) -> Result<TokenRequest, TokenError> {
+    let tenant = call.headers().get("x-tenant");
+    let tenant = tenant.and_then(|tenant| tenant.to_str().ok());
+    let tenant = tenant.ok_or_else(|| TokenError::configuration("no tenant"))?;
+    let method = call.method().as_str().to_lowercase();
+    let scopes = format!("{tenant}.{method}{}", call.path().replace('/', "."));
+    Ok(TokenRequest::new().with_scopes(scopes.parse().unwrap()))
+}
+
+#[tokio::test]
+async fn a_request_chooses_its_token_by_header_method_and_path() {
+    let server = RawServer::start([raw::json(200, ""), refused("Bearer"), raw::json(200, "")]);
+    let server = server.await;
+    let authorizer = Authorizer::builder(Mint::default())
+        .allow_origin_by(&server.url(""), by_tenant)
+        .danger_allow_http_on_loopback()
+        .build()
+        .unwrap();
+    let get = |tenant: &str| client().get(server.url("/a?q")).header("x-tenant", tenant);
+
+    let blue = get("blue").send_with(&authorizer).await.unwrap();
+    assert_eq!(blue.status(), 200);
+    // A retry asks for the same token.
+    let with_client = TokenClient::new(authorizer.clone(), reqwest::Client::builder().no_proxy());
+    let post = client().post(server.url("/b")).header("x-tenant", "green");
+    let green = with_client.unwrap().send(post.body("{}")).await.unwrap();
+    assert_eq!(green.status(), 200);
+    let none = client().get(server.url("/a")).send_with(&authorizer).await;
+    assert_eq!(none.unwrap_err().to_string(), "no tenant");
+
+    let sent = [
+        "token-1blue.get.a",
+        "token-1green.post.b",
+        "token-2green.post.b",
+    ];
+    let sent = sent.map(|token| Some(format!("Bearer {token}")));
+    assert_eq!(authorizations(&server), sent);
+}
+
+#[cfg(feature = "middleware")]
+#[tokio::test]
+async fn a_middleware_chooses_the_token_by_the_request() {
+    let server = RawServer::always(raw::json(200, "")).await;
+    let authorizer = Authorizer::builder(Mint::default())
+        .allow_origin_by(&server.url(""), by_tenant)
+        .danger_allow_http_on_loopback()
+        .build()
+        .unwrap();
+    let client = reqwest_middleware::ClientBuilder::new(client())
+        .with(hallpass_reqwest::TokenMiddleware::new(authorizer))
+        .build();
+    let get = client.get(server.url("/a")).header("x-tenant", "blue");
+    assert_eq!(get.send().await.unwrap().status(), 200);
+    assert!(client.get(server.url("/a")).send().await.is_err());
+    let sent = [Some("Bearer token-1blue.get.a".to_owned())];
+    assert_eq!(authorizations(&server), sent);
 }

@@ -147,3 +147,36 @@ async fn without_a_token_nothing_is_sent() {
     assert!(error.downcast_ref::<TokenError>().unwrap().is_transient());
     assert!(api.authorizations().is_empty());
 }
+
+#[tokio::test]
+async fn a_request_chooses_its_token() {
+    for ready in [true, false] {
+        let api = Api::new([answer(200, &[]), answer(200, &[])]);
+        let authorizer = Authorizer::builder(Mint::new(ready))
+            .allow_origin_by(ORIGIN, |call| {
+                let tenant = call.headers().get("x-tenant");
+                let tenant = tenant.and_then(|tenant| tenant.to_str().ok());
+                let scope = tenant.unwrap_or(call.path()).trim_matches('/');
+                let scope = scope
+                    .parse()
+                    .map_err(|_| TokenError::configuration("no tenant"))?;
+                Ok(TokenRequest::new().with_scopes(scope))
+            })
+            .build()
+            .unwrap();
+        let mut service = TokenLayer::new(authorizer).layer(api.clone());
+        let mut blue = get(ORIGIN);
+        blue.headers_mut()
+            .insert("x-tenant", "blue".parse().unwrap());
+        send(&mut service, blue).await.unwrap();
+        let green = get("https://api.example/green");
+        send(&mut service, green).await.unwrap();
+        let mut none = get(ORIGIN);
+        none.headers_mut().insert("x-tenant", "\"".parse().unwrap());
+        let error = send(&mut service, none).await.unwrap_err();
+        assert!(error.is::<TokenError>());
+        let sent = ["token-1blue", "token-1green"];
+        let sent = sent.map(|token| Some(format!("Bearer {token}")));
+        assert_eq!(api.authorizations(), sent);
+    }
+}
