@@ -14,6 +14,7 @@ mod dpop;
 mod grants;
 mod integrations;
 mod leaks;
+mod lost_connections;
 mod main_job;
 mod management;
 mod mtls;

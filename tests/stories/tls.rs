@@ -45,7 +45,7 @@ impl Authority {
     }
 
     /// Returns a server's settings with a certificate for `name` that is valid until the end of `year`.
-    fn server(&self, name: &str, year: i32) -> TlsAcceptor {
+    pub(crate) fn server(&self, name: &str, year: i32) -> TlsAcceptor {
         let (certificate, key) = self.issue(name, year);
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let mut config = server_config()

@@ -51,7 +51,7 @@ impl ServerClient {
         &self,
         request: &R,
     ) -> Result<R::Output, TokenError> {
-        let mut tries = self.retry.tries();
+        let mut tries = self.retry.tries(R::IDEMPOTENT);
         let mut renewed = false;
         loop {
             match self.attempt(request, &mut renewed, &tries).await {

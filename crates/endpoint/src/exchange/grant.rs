@@ -17,6 +17,10 @@ pub trait Grant: Send + Sync + fmt::Debug {
     /// The wording of errors about its requests.
     const WORDING: Wording;
 
+    /// True if processing a request twice does no harm. False for a grant whose input may be valid once only, such as a
+    /// refresh token or an assertion.
+    const IDEMPOTENT: bool;
+
     /// Creates the form of one attempt, without the client's credentials.
     async fn form(
         &self,

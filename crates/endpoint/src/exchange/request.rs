@@ -27,6 +27,9 @@ pub(crate) trait ServerRequest: Send + Sync {
     /// The result of a successful response.
     type Output: Send;
 
+    /// True if processing the request twice does no harm (RFC 9110 section 9.2.2).
+    const IDEMPOTENT: bool;
+
     /// Returns the wording of errors about it.
     fn wording(&self) -> Wording;
 

@@ -11,9 +11,11 @@ use crate::transport::error;
 /// A longer `Retry-After` of the server takes precedence. If a wait would exceed the deadline, the call fails at once,
 /// and [`retry_after`](hallpass_core::TokenError::retry_after) returns how long to wait.
 ///
-/// In addition to the retries, one lost connection is replaced at once if the server has probably not processed the
-/// request: a pooled connection, which the server may have closed while idle, or one that the server closed gracefully
-/// in HTTP/2 (RFC 9113 section 8.7). Losing a connection that was opened for the request is an ordinary failure.
+/// In addition to the retries, a request is sent once more, at once, if its connection is lost before a response and
+/// HTTP/2 reports that the server did not process it (RFC 9113 section 8.7). An HTTP/1 server may close a pooled
+/// connection as idle while the request is sent, without a report, so the same holds there for requests that do no harm
+/// when they are processed twice: the client credentials grant, introspection and revocation. Any other lost connection
+/// is an ordinary failure.
 ///
 /// ```
 /// use std::time::Duration;
@@ -82,12 +84,13 @@ impl Retry {
         self
     }
 
-    /// Starts the deadline of a call.
-    pub(crate) fn tries(&self) -> Attempts {
+    /// Starts the deadline of a call. `idempotent`: processing its request twice does no harm.
+    pub(crate) fn tries(&self, idempotent: bool) -> Attempts {
         Attempts {
             ends: Instant::now().checked_add(self.deadline),
             delays: Box::new(self.delays()),
             may_repeat: self.max_retries > 0,
+            idempotent,
             reconnected: false,
         }
     }
@@ -109,6 +112,7 @@ pub(crate) struct Attempts {
     delays: Box<dyn Iterator<Item = Duration> + Send + Sync>,
     /// False if a call sends one request, independent of the response.
     may_repeat: bool,
+    idempotent: bool,
     /// True once a lost connection was replaced.
     reconnected: bool,
 }
@@ -141,7 +145,7 @@ impl Attempts {
     ///
     /// The failure itself, if it is permanent or local, or the retries or the time run out.
     pub(crate) async fn after(&mut self, error: TokenError, host: &str) -> Result<(), TokenError> {
-        if self.may_repeat && !self.reconnected && error::is_unprocessed_request(&error) {
+        if self.may_repeat && !self.reconnected && error::can_resend(&error, self.idempotent) {
             self.reconnected = true;
             return Ok(());
         }
@@ -169,7 +173,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_failure_of_this_machine_is_not_retried() {
         let down = || TokenError::unavailable("down");
-        let mut tries = Retry::new().tries();
+        let mut tries = Retry::new().tries(false);
         tries.after(down(), "a.example").await.unwrap();
         let local = down().with_local(true);
         tries.after(local, "a.example").await.unwrap_err();

@@ -96,6 +96,8 @@ pub(crate) struct TokenCall<'a, G> {
 impl<G: Grant> ServerRequest for TokenCall<'_, G> {
     type Output = AccessToken;
 
+    const IDEMPOTENT: bool = G::IDEMPOTENT;
+
     fn wording(&self) -> Wording {
         G::WORDING
     }

@@ -62,6 +62,8 @@ pub struct ClientCredentialsGrant;
 impl Grant for ClientCredentialsGrant {
     const WORDING: Wording = Wording::of_the_client(TOKEN_ENDPOINT, "client_credentials");
 
+    const IDEMPOTENT: bool = true;
+
     async fn form(
         &self,
         request: &TokenRequest,

@@ -80,6 +80,8 @@ impl Grant for JwtBearerGrant {
         input_hint: "check that the server trusts the signer of the assertion, and that its issuer, subject, audience and times are those that it expects",
     };
 
+    const IDEMPOTENT: bool = false;
+
     async fn form(
         &self,
         request: &TokenRequest,

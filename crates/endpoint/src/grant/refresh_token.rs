@@ -113,7 +113,7 @@ impl TokenSource for RefreshToken {
         let Self(client) = self;
         let mut call = Call {
             request: request.or(&client.defaults),
-            tries: client.server.retry().tries(),
+            tries: client.server.retry().tries(RefreshTokenGrant::IDEMPOTENT),
             renewed: false,
         };
         loop {
@@ -257,6 +257,8 @@ impl Grant for RefreshTokenGrant {
         input_refused: "the server refused the refresh token",
         input_hint: "it has expired, was revoked, or was used before: sign in again, and replace the stored refresh token with the new one",
     };
+
+    const IDEMPOTENT: bool = false;
 
     async fn form(
         &self,

@@ -118,6 +118,8 @@ impl Grant for TokenExchangeGrant {
         input_hint: "check the subject's token (and the actor's): that it has not expired, is meant for this server and is of the type that is named; then the parameters",
     };
 
+    const IDEMPOTENT: bool = false;
+
     async fn form(
         &self,
         request: &TokenRequest,

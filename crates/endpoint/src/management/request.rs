@@ -82,6 +82,8 @@ impl ManagementRequest<()> {
 impl<O: Send> ServerRequest for ManagementRequest<O> {
     type Output = O;
 
+    const IDEMPOTENT: bool = true;
+
     fn wording(&self) -> Wording {
         *self.wording
     }

@@ -5,7 +5,7 @@ mod tls;
 use std::{error::Error, io, sync::Arc};
 
 use hallpass_core::{ErrorKind, Hint, TokenError};
-use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::client::{legacy, proxy::matcher::Matcher};
 use url::Url;
 
 use super::reach;
@@ -45,9 +45,18 @@ impl Setup {
 #[error("the connection was lost before a response arrived")]
 struct ConnectionLost {
     source: reqwest::Error,
-    /// True if the server has probably not processed the request: it was sent on a pooled connection that the server
-    /// may have closed while idle, or HTTP/2 reports so (RFC 9113 section 8.7).
-    unprocessed: bool,
+    processing: Processing,
+}
+
+/// The likelihood that the server has processed a request without a response.
+#[derive(Clone, Copy, Debug)]
+enum Processing {
+    /// HTTP/2 reports that it was not processed (RFC 9113 section 8.7).
+    Excluded,
+    /// It was sent on a pooled HTTP/1 connection, which the server may have closed while idle. The HTTP library reports
+    /// the same error if the server closed it in the middle of a response's head.
+    Unlikely,
+    Possible,
 }
 
 /// The TLS alerts with which a server rejects the client's certificate, in the TLS library's spelling of the names in
@@ -108,15 +117,16 @@ pub(crate) fn classify(error: reqwest::Error, setup: &Setup, reused: bool) -> To
             .with_source(error);
     }
     if error.is_request() {
-        // What the server says about the stream takes precedence over the age of the connection.
-        let unprocessed = match http2 {
-            Some(error) if error.is_reset() || error.is_go_away() => is_unprocessed(error),
-            _ => reused,
+        let processing = match http2 {
+            Some(error) if is_unprocessed(error) => Processing::Excluded,
+            None if reused && is_http1(&error) => Processing::Unlikely,
+            // In HTTP/2 a server reports the streams that it has not processed when it closes a connection.
+            _ => Processing::Possible,
         };
         return TokenError::unavailable("the connection was lost before a response arrived")
             .with_source(ConnectionLost {
                 source: error,
-                unprocessed,
+                processing,
             });
     }
     TokenError::unavailable("the connection was lost in the middle of the answer")
@@ -239,15 +249,27 @@ fn is_connection_lost(error: &TokenError) -> bool {
     connection_lost(error).is_some()
 }
 
-/// Returns true if the connection broke, and the server has probably not processed the request.
-pub(crate) fn is_unprocessed_request(error: &TokenError) -> bool {
-    connection_lost(error).is_some_and(|lost| lost.unprocessed)
+/// Returns true if the connection broke, and sending the request again at once has no effect that sending it once does
+/// not have. `idempotent`: processing it twice does no harm.
+pub(crate) fn can_resend(error: &TokenError, idempotent: bool) -> bool {
+    connection_lost(error).is_some_and(|lost| match lost.processing {
+        Processing::Excluded => true,
+        Processing::Unlikely => idempotent,
+        Processing::Possible => false,
+    })
 }
 
 /// Returns true if the server responded, and the response cannot be read.
 fn is_invalid_http(error: &reqwest::Error) -> bool {
     let http = causes(error).find_map(<dyn Error>::downcast_ref::<hyper::Error>);
     http.is_some_and(hyper::Error::is_parse)
+}
+
+/// Returns true if the request was sent on an HTTP/1 connection.
+fn is_http1(error: &reqwest::Error) -> bool {
+    let client = causes(error).find_map(<dyn Error>::downcast_ref::<legacy::Error>);
+    let connection = client.and_then(legacy::Error::connect_info);
+    connection.is_some_and(|connection| !connection.is_negotiated_h2())
 }
 
 fn http2(error: &reqwest::Error) -> Option<&h2::Error> {
