@@ -226,7 +226,7 @@ fn several_processes() {
 }
 
 /// Measures hits among many keys: of all of them in order of creation or at random, which shows the cost of memory; and
-/// of a hundred active ones, which shows the cost of the map.
+/// of a hundred active ones, which shows the cost of the map. Handles need no map.
 fn keys() {
     let runtime = two_workers();
     for (count, name) in [(100, "100"), (10_000, "10k"), (1_000_000, "1M")] {
@@ -239,32 +239,58 @@ fn keys() {
             })
             .collect();
         runtime.block_on(async {
-            for request in &requests {
+            for request in requests.iter().chain([&TokenRequest::default()]) {
                 cache.token(request).await.unwrap();
             }
         });
-        let cache: Arc<dyn TokenSource> = Arc::new(cache);
-        let time = |requests: &[TokenRequest]| {
-            let mut order = requests.iter().cycle();
-            let mut figures: Vec<f64> = (0..TURNS)
-                .map(|_| {
-                    let began = Instant::now();
-                    for _ in 0..CALLS {
-                        let token = cache.ready_token(order.next().unwrap()).unwrap();
-                        black_box(token.header_value());
-                    }
-                    began.elapsed().as_nanos() as f64 / f64::from(CALLS)
-                })
-                .collect();
-            rows::median(&mut figures)
+        let cache = Arc::new(cache);
+        let source: Arc<dyn TokenSource> = cache.clone();
+        let report = |rows: &mut [(&str, &mut dyn FnMut() -> AccessToken)]| {
+            for (row, figure) in in_turns(rows) {
+                rows::report(&format!("hit/{row}/{name}"), figure, "ns");
+            }
         };
-        rows::report(&format!("hit/keys_in_turn/{name}"), time(&requests), "ns");
+        let mut order = requests.iter().cycle();
+        let mut keyed = || source.ready_token(order.next().unwrap()).unwrap();
+        report(&mut [("keys_in_turn", &mut keyed)]);
+
         fastrand::Rng::with_seed(7).shuffle(&mut requests);
-        rows::report(&format!("hit/keys_at_random/{name}"), time(&requests), "ns");
-        rows::report(
-            &format!("hit/keys_in_use/{name}"),
-            time(&requests[..100]),
-            "ns",
-        );
+        let handles: Vec<_> = requests.iter().map(|key| cache.bind(key.clone())).collect();
+        let mut order = requests.iter().cycle();
+        let mut keyed = || source.ready_token(order.next().unwrap()).unwrap();
+        let mut bound_order = handles.iter().cycle();
+        let mut bound = || bound_order.next().unwrap().ready_token().unwrap();
+        report(&mut [
+            ("keys_at_random", &mut keyed),
+            ("handles_at_random", &mut bound),
+        ]);
+
+        let mut order = requests[..100].iter().cycle();
+        let mut keyed = || source.ready_token(order.next().unwrap()).unwrap();
+        let mut bound_order = handles[..100].iter().cycle();
+        let mut bound = || bound_order.next().unwrap().ready_token().unwrap();
+        let request = TokenRequest::default();
+        let mut default = || source.ready_token(black_box(&request)).unwrap();
+        report(&mut [
+            ("keys_in_use", &mut keyed),
+            ("handles_in_use", &mut bound),
+            ("default_beside_keys", &mut default),
+        ]);
     }
+}
+
+/// Returns the median nanoseconds of each call.
+fn in_turns<'a>(rows: &mut [(&'a str, &mut dyn FnMut() -> AccessToken)]) -> Vec<(&'a str, f64)> {
+    let mut figures = vec![Vec::new(); rows.len()];
+    for _ in 0..TURNS {
+        for ((_, call), figures) in rows.iter_mut().zip(&mut figures) {
+            let began = Instant::now();
+            for _ in 0..CALLS {
+                black_box(call().header_value());
+            }
+            figures.push(began.elapsed().as_nanos() as f64 / f64::from(CALLS));
+        }
+    }
+    let medians = figures.iter_mut().map(|figures| rows::median(figures));
+    rows.iter().map(|(row, _)| *row).zip(medians).collect()
 }

@@ -52,7 +52,7 @@ use crate::{
 /// dropped, its fetches stop, and tokens already fetched are still put into the shared store, as long as the runtime
 /// runs. A program calls [`shutdown`](Self::shutdown) before it exits.
 pub struct CachedTokenSource<S> {
-    shared: Arc<Shared<S>>,
+    pub(crate) shared: Arc<Shared<S>>,
     /// False after a shutdown. That, or a closed channel, stops the fetching tasks.
     alive: watch::Sender<bool>,
 }
@@ -64,12 +64,19 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
         Self { shared, alive }
     }
 
+    /// Returns another owner of this cache: its tasks stop when the last one is dropped.
+    pub(crate) fn share(&self) -> Self {
+        let (shared, alive) = (self.shared.clone(), self.alive.clone());
+        Self { shared, alive }
+    }
+
     /// Returns the inner source.
     pub fn get_ref(&self) -> &S {
         &self.shared.source
     }
 
-    /// Returns the inner source; the tokens are dropped, and fetches in progress are cancelled.
+    /// Returns the inner source; the tokens are dropped, and fetches in progress are cancelled, unless a
+    /// [`TokenHandle`](crate::TokenHandle) still uses them.
     pub fn into_inner(self) -> Arc<S> {
         self.shared.source.clone()
     }
@@ -136,12 +143,18 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
         } else {
             shared.keys.with(request, |slot| slot.ready(now)).flatten()
         }?;
-        shared.counters.hit();
-        Some(if ready.renew {
+        Some(self.hit(request, ready))
+    }
+
+    /// Counts a hit, and starts the refresh if this caller is chosen for it.
+    #[inline]
+    pub(crate) fn hit(&self, request: &TokenRequest, ready: Ready) -> AccessToken {
+        self.shared.counters.hit();
+        if ready.renew {
             self.renew(request, ready)
         } else {
             ready.token
-        })
+        }
     }
 
     /// Starts a refresh, and returns the cached token.
@@ -189,7 +202,7 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
     }
 
     /// Joins a flight or starts one: the slow path.
-    async fn wait(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+    pub(crate) async fn wait(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         let shared = &self.shared;
         count(&shared.counters.misses);
         let mut permit = None;

@@ -1,9 +1,9 @@
 //! The slots of all keys but the default one: looked up without a lock, bounded.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     hash::{BuildHasherDefault, Hasher},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use hallpass_core::{AccessToken, TokenRequest};
@@ -13,19 +13,33 @@ use crate::{
     slot::Slot,
 };
 
-type Map = papaya::HashMap<TokenRequest, Arc<Slot>, BuildHasherDefault<PrecomputedHasher>>;
+type Precomputed = BuildHasherDefault<PrecomputedHasher>;
 
 pub(crate) struct Keys {
-    slots: Map,
-    /// The keys in order of creation; keys in use get a second chance.
-    order: Mutex<VecDeque<TokenRequest>>,
+    slots: papaya::HashMap<TokenRequest, Arc<Slot>, Precomputed>,
+    order: Mutex<Order>,
     max: usize,
+}
+
+#[derive(Default)]
+struct Order {
+    /// The keys that may be evicted, in order of creation; keys in use get a second chance.
+    queue: VecDeque<TokenRequest>,
+    pins: HashMap<TokenRequest, Pins, Precomputed>,
+}
+
+/// The handles of a key, which protect it from eviction.
+#[derive(Default)]
+struct Pins {
+    count: usize,
+    /// True once the key is out of the queue, so that a pass over the queue meets it once.
+    parked: bool,
 }
 
 impl Keys {
     pub(crate) fn new(max: usize) -> Self {
         Self {
-            slots: Map::default(),
+            slots: papaya::HashMap::default(),
             order: Mutex::default(),
             max,
         }
@@ -53,36 +67,72 @@ impl Keys {
         if let Some(slot) = self.known(key) {
             return (slot, 0);
         }
-        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        self.insert(&mut self.order(), key)
+    }
+
+    /// Returns the key's slot, existing or new, and protects it from eviction until [`unpin`](Self::unpin); and the
+    /// number of keys that were evicted for it.
+    pub(crate) fn pin(&self, key: &TokenRequest) -> (Arc<Slot>, usize) {
+        let mut order = self.order();
+        order.pins.entry(key.clone()).or_default().count += 1;
+        self.insert(&mut order, key)
+    }
+
+    /// Ends a protection from eviction, and returns the number of keys that were evicted since they exceed the limit.
+    pub(crate) fn unpin(&self, key: &TokenRequest) -> usize {
+        let mut order = self.order();
+        let Some(pins) = order.pins.get_mut(key) else {
+            return 0;
+        };
+        pins.count -= 1;
+        if pins.count > 0 {
+            return 0;
+        }
+        let parked = pins.parked;
+        order.pins.remove(key);
+        if !parked {
+            return 0;
+        }
+        order.queue.push_back(key.clone());
+        self.shrink(&mut order, self.max)
+    }
+
+    fn insert(&self, order: &mut Order, key: &TokenRequest) -> (Arc<Slot>, usize) {
         let slots = self.slots.pin();
         if let Some(slot) = slots.get(key) {
             return (slot.clone(), 0);
         }
         // Evict before inserting, or the new one might be evicted.
-        let gone = self.shrink(&mut order);
+        let gone = self.shrink(order, self.max - 1);
         let slot = Arc::new(Slot::new());
         slots.insert(key.clone(), slot.clone());
-        order.push_back(key.clone());
+        order.queue.push_back(key.clone());
         (slot, gone)
     }
 
-    /// Makes room for one more key. A slot with a flight, or with a caller about to start one, stays; the number of
-    /// keys may therefore exceed the limit for a while, by the maximum number of concurrent fetches.
-    fn shrink(&self, order: &mut VecDeque<TokenRequest>) -> usize {
+    /// Evicts keys until at most `limit` may still be evicted. A slot with a flight, or with a caller about to start
+    /// one, stays; the number of keys may therefore exceed the limit for a while, by the maximum number of concurrent
+    /// fetches.
+    fn shrink(&self, order: &mut Order, limit: usize) -> usize {
+        let Order { queue, pins } = order;
         let slots = self.slots.pin();
         let mut gone = 0;
         // Two passes: the first one takes the second chance.
-        for _ in 0..order.len() * 2 {
-            if order.len() < self.max {
+        for _ in 0..queue.len() * 2 {
+            if queue.len() <= limit {
                 break;
             }
-            let Some(key) = order.pop_front() else {
+            let Some(key) = queue.pop_front() else {
                 break;
             };
+            if let Some(pins) = pins.get_mut(&key) {
+                pins.parked = true;
+                continue;
+            }
             // One reference is the map's own.
             let stays = |slot: &Arc<Slot>| Arc::strong_count(slot) > 1 || !slot.evict();
             if slots.get(&key).is_some_and(stays) {
-                order.push_back(key);
+                queue.push_back(key);
             } else {
                 slots.remove(&key);
                 gone += 1;
@@ -92,10 +142,7 @@ impl Keys {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.order
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
+        self.slots.len()
     }
 
     pub(crate) fn flights(&self) -> usize {
@@ -104,6 +151,10 @@ impl Keys {
             .values()
             .filter(|slot| slot.in_flight())
             .count()
+    }
+
+    fn order(&self) -> MutexGuard<'_, Order> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

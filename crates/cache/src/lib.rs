@@ -14,6 +14,7 @@ mod entry;
 mod explore;
 mod failure;
 mod flight;
+mod handle;
 mod keys;
 mod level2;
 mod load;
@@ -36,6 +37,7 @@ mod watch;
 
 pub use builder::CacheBuilder;
 pub use cache::CachedTokenSource;
+pub use handle::TokenHandle;
 pub use memory::MemoryTokenStore;
 pub use stats::Stats;
 pub use store::{EntryOrLease, Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore};

@@ -57,6 +57,31 @@ impl<S> Shared<S> {
             counters: &self.counters,
         }
     }
+
+    /// Returns the key's slot, existing or new, which is not evicted before [`unpin`](Self::unpin).
+    pub(crate) fn pin(&self, request: &TokenRequest) -> Arc<Slot> {
+        if request.is_default() {
+            return self.default.clone();
+        }
+        let (slot, evicted) = self.keys.pin(request);
+        self.note_evictions(evicted);
+        slot
+    }
+
+    /// Allows the eviction of a key again.
+    pub(crate) fn unpin(&self, request: &TokenRequest) {
+        if !request.is_default() {
+            self.note_evictions(self.keys.unpin(request));
+        }
+    }
+
+    fn note_evictions(&self, keys: usize) {
+        if keys > 0 {
+            let evictions = &self.counters.evictions;
+            evictions.fetch_add(keys as u64, Ordering::Relaxed);
+            self.observe.evicted(keys);
+        }
+    }
 }
 
 impl<S: TokenSource> Shared<S> {
@@ -154,12 +179,7 @@ impl<S: TokenSource> Shared<S> {
             return self.default.clone();
         }
         let (slot, evicted) = self.keys.slot(request);
-        if evicted > 0 {
-            self.counters
-                .evictions
-                .fetch_add(evicted as u64, Ordering::Relaxed);
-            self.observe.evicted(evicted);
-        }
+        self.note_evictions(evicted);
         slot
     }
 

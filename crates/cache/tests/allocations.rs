@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use hallpass_cache::CachedTokenSource;
+use hallpass_cache::{CachedTokenSource, TokenHandle};
 use hallpass_core::{
     AccessToken, Clock as _, Event, SystemClock, TokenRequest, TokenSource, TokenSourceExt,
 };
@@ -73,6 +73,14 @@ async fn counts_are_exact(source: &(impl TokenSource + ?Sized)) {
     assert_eq!(allocations(async { source.token(&request).await }), 1);
 }
 
+async fn cached_handle() -> TokenHandle<StaticSource> {
+    let cache = CachedTokenSource::new(StaticSource::new("t"));
+    let request = TokenRequest::new().with_audience("https://a.example");
+    let handle = cache.bind(request.unwrap());
+    handle.access_token().await.unwrap();
+    handle
+}
+
 #[tokio::test]
 async fn a_pointer_adds_no_allocation_to_a_call() {
     let cache = Arc::new(CachedTokenSource::new(StaticSource::new("t")));
@@ -81,6 +89,9 @@ async fn a_pointer_adds_no_allocation_to_a_call() {
     let source: Arc<dyn TokenSource> = cache;
     counts_are_exact(&*source).await;
     counts_are_exact(&source).await;
+    let handle = cached_handle().await;
+    assert_eq!(allocations(handle.access_token()), 0);
+    assert_eq!(allocations(async { handle.ready_token() }), 0);
     let nested: Arc<dyn TokenSource> = Arc::new(Box::new(source) as Box<dyn TokenSource>);
     counts_are_exact(&nested).await;
 }

@@ -152,6 +152,18 @@ pub(super) const TARGETS: &[Target] = &[
         "hit/keys_at_random/100",
         3.0,
     ),
+    ratio(
+        "a hit of a handle among 1,000,000 keys, a hundred in use, over the default key",
+        "hit/handles_in_use/1M",
+        "hit/default_beside_keys/1M",
+        1.15,
+    ),
+    ratio(
+        "a hit of a handle among 1,000,000 keys, at random, over a look-up by key",
+        "hit/handles_at_random/1M",
+        "hit/keys_at_random/1M",
+        0.6,
+    ),
     figure(
         "10,000 callers on a cold key: requests",
         "load/cold/requests",

@@ -9,6 +9,7 @@ mod distant;
 mod failures;
 mod fleet;
 mod flights;
+mod handles;
 mod invalidation;
 mod keys;
 mod model;
