@@ -111,6 +111,11 @@ impl ApiRefusal {
         }
     }
 
+    /// Returns the refusal if the trailers of a gRPC response say UNAUTHENTICATED.
+    pub(crate) fn in_trailers(trailers: &HeaderMap) -> Option<Self> {
+        says_unauthenticated(trailers).then(|| Self::bare(StatusCode::OK))
+    }
+
     pub(crate) fn read(token: &AccessToken, status: StatusCode, headers: &HeaderMap) -> Reading {
         if Self::says_nothing(status, headers) {
             return Reading::Nothing;
@@ -143,16 +148,19 @@ impl ApiRefusal {
 /// Returns true if a gRPC server answered UNAUTHENTICATED in a response without a body.
 #[inline]
 fn is_unauthenticated_grpc(headers: &HeaderMap) -> bool {
-    const UNAUTHENTICATED: &str = "16";
     // Every successful response takes this path, and few are gRPC's. There are few headers: comparing each is faster
     // than hashing a name.
     let mut fields = headers.iter();
     let kind = fields.find(|(name, _)| *name == CONTENT_TYPE);
     let kind = kind.map(|(_, kind)| kind);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-        && headers
-            .get("grpc-status")
-            .is_some_and(|status| status == UNAUTHENTICATED)
+        && says_unauthenticated(headers)
+}
+
+fn says_unauthenticated(fields: &HeaderMap) -> bool {
+    const UNAUTHENTICATED: &str = "16";
+    let status = fields.get("grpc-status");
+    status.is_some_and(|status| status == UNAUTHENTICATED)
 }
 
 impl fmt::Display for ApiRefusal {

@@ -24,7 +24,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .danger_allow_http_on_loopback() // a service has TLS
         .build()?;
     // The channel knows its server; its requests have only a path.
-    let layer = TokenLayer::new(authorizer).connected_to(origin.parse()?);
+    let layer = TokenLayer::new(authorizer)
+        .connected_to(origin.parse()?)
+        .grpc();
     let channel = layer.layer(Endpoint::from_shared(origin)?.connect_lazy());
 
     println!("{}", greet(channel.clone(), "Ada").await?);

@@ -127,6 +127,17 @@ where
     }
 }
 
+impl<S, B, RB, R> ResponseFuture<S, B, RB, R>
+where
+    S: Service<Request<B>>,
+{
+    /// Returns the token that was sent, once the future has yielded the response.
+    pub(crate) fn take_sent(self: Pin<&mut Self>) -> Option<(Permit, AccessToken)> {
+        let this = self.project();
+        this.permit.take().zip(this.token.take())
+    }
+}
+
 impl<S, B, RB, R> Future for ResponseFuture<S, B, RB, R>
 where
     S: Service<Request<B>, Response = Response<RB>>,

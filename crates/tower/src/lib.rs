@@ -56,9 +56,10 @@
 //!
 //! A channel's requests have only a path, since the channel knows its server: set it with
 //! [`connected_to`](TokenLayer::connected_to). The body of a gRPC request is a stream and is not sent again; a token
-//! that was refused with UNAUTHENTICATED is dropped nevertheless, if the server reports it in a response without a
-//! body, as tonic's interceptors do. An error at the end of a response stream is not seen here. `examples/tonic.rs` is
-//! a complete service and client. A [`TokenError`] becomes a status of code UNKNOWN whose `source()` is the error.
+//! that was refused with UNAUTHENTICATED is dropped nevertheless, so that the next call has another one. A server reports
+//! it in a response without a body, as tonic's interceptors do, or in the trailers of one, which
+//! [`grpc`](TokenLayer::grpc) reads too. `examples/tonic.rs` is a complete service and client. A [`TokenError`] becomes a
+//! status of code UNKNOWN whose `source()` is the error.
 //!
 //! [`Authorizer`]: hallpass_core::authorize::Authorizer
 //! [`ApiRefusal`]: hallpass_core::authorize::ApiRefusal
@@ -66,12 +67,14 @@
 //! [`TokenRequest`]: hallpass_core::TokenRequest
 
 mod future;
+mod grpc;
 mod layer;
 mod replay;
 mod request_copy;
 mod service;
 
 pub use future::ResponseFuture;
+pub use grpc::{GrpcBody, GrpcResponseFuture, GrpcTokenLayer, GrpcTokenService};
 pub use layer::TokenLayer;
 pub use replay::{CloneBody, EmptyBody, NoReplay, Replay, ReplayWith};
 pub use service::TokenService;

@@ -4,6 +4,8 @@
 
 #[path = "../examples/greeter/mod.rs"]
 mod greeter;
+#[path = "grpc/trailers.rs"]
+mod trailers;
 
 use std::{error::Error as _, sync::Arc};
 

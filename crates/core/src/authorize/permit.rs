@@ -77,13 +77,8 @@ impl Authorizer {
                     inner.observe.other_host(target);
                     return Err(other_host(origin));
                 }
-                let request = match wanted {
-                    Some(wanted) => wanted.clone(),
-                    None => {
-                        let request = request.request(head);
-                        request.inspect_err(|error| inner.observe.no_token(origin, error))?
-                    }
-                };
+                let request = wanted.map_or_else(|| request.request(head), |own| Ok(own.clone()));
+                let request = request.inspect_err(|error| inner.observe.no_token(origin, error))?;
                 Ok(Some(Permit::new(self.clone(), place, request)))
             }
             None if inner.pass_other_origins => Ok(None),
@@ -291,6 +286,24 @@ impl Permit {
             return Decision::Pass;
         }
         self.evaluate_unusual_response(token, status, headers)
+    }
+
+    /// Evaluates the trailers of a gRPC response to a request with `token`, whose headers were
+    /// [evaluated](Self::evaluate_response) before.
+    ///
+    /// UNAUTHENTICATED drops the token from its source, so that the next call has another one, and is returned. There is
+    /// no retry: the response has begun.
+    pub fn evaluate_trailers(
+        &mut self,
+        token: &AccessToken,
+        trailers: &HeaderMap,
+    ) -> Option<ApiRefusal> {
+        let refusal = ApiRefusal::in_trailers(trailers)?;
+        let observe = &self.authorizer.0.observe;
+        observe.token_refused(self.origin(), &refusal, self.refused);
+        self.refused = true;
+        self.authorizer.0.source.invalidate(token);
+        Some(refusal)
     }
 
     #[cold]

@@ -41,7 +41,7 @@ impl Issuer {
         self.revoked.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn is_good(&self, header: &str) -> bool {
+    pub(crate) fn is_good(&self, header: &str) -> bool {
         header == format!("Bearer token-{}", self.revoked.load(Ordering::SeqCst))
     }
 }
