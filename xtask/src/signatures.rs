@@ -10,7 +10,7 @@ use serde_json::Value;
 use xshell::{Shell, cmd};
 
 /// Third-party types that are allowed in public signatures, with reasons.
-const ALLOWED: [(&str, &str, &str); 32] = [
+const ALLOWED: [(&str, &str, &str); 34] = [
     (
         "hallpass_core",
         "http::header::value::HeaderValue",
@@ -156,6 +156,16 @@ const ALLOWED: [(&str, &str, &str); 32] = [
         "hallpass_tower",
         "http_body::Body",
         "how a body says that it is empty",
+    ),
+    (
+        "hallpass_tower",
+        "http_body::frame::Frame",
+        "what a body yields",
+    ),
+    (
+        "hallpass_tower",
+        "http_body::size_hint::SizeHint",
+        "how long a body is",
     ),
     (
         "hallpass_tower",

@@ -79,6 +79,7 @@
 
 mod authorizer;
 mod builder;
+mod forbidden;
 mod head;
 #[cfg(feature = "metrics")]
 mod meters;

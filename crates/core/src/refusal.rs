@@ -38,8 +38,30 @@ pub(crate) enum Reading {
     Nothing,
     /// The token is no longer usable.
     TokenRefused(ApiRefusal),
+    /// The token is no longer usable, and was replaced before.
+    TokenReplaced(ApiRefusal),
     /// Another token of the same kind would be refused too.
     Surfaced(ApiRefusal),
+}
+
+impl Reading {
+    /// Returns true if a 403 with this meaning gives no reason, or that of a refused token.
+    pub(crate) fn may_mean_refused_token(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Surfaced(refusal) => matches!(refusal.error(), None | Some("invalid_token")),
+            Self::TokenRefused(_) | Self::TokenReplaced(_) => false,
+        }
+    }
+
+    pub(crate) fn into_refusal(self, status: StatusCode) -> ApiRefusal {
+        match self {
+            Self::Nothing => ApiRefusal::bare(status),
+            Self::TokenRefused(refusal)
+            | Self::TokenReplaced(refusal)
+            | Self::Surfaced(refusal) => refusal,
+        }
+    }
 }
 
 impl ApiRefusal {

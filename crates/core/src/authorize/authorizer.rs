@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-use super::{head::RequestHead, observe::Observe};
+use super::{forbidden::ForbiddenResponses, head::RequestHead, observe::Observe};
 use crate::{Clock, TokenError, TokenRequest, TokenSource, origin::Origin};
 
 /// The policy that decides which requests get a token: a token source with a list of allowed origins.
@@ -36,6 +36,8 @@ pub(super) struct Inner {
 pub(super) struct Allowed {
     pub(super) origin: Origin,
     pub(super) request: Choice,
+    /// Set if a 403 of this origin may stand for a refused token.
+    pub(super) forbidden: Option<ForbiddenResponses>,
 }
 
 /// The choice of the token request for an origin.

@@ -2,11 +2,13 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::{
     authorizer::{Allowed, Authorizer, Choice, Inner},
+    forbidden::ForbiddenResponses,
     head::RequestHead,
     observe::Observe,
 };
 use crate::{
     Clock, Observer, Observers, SystemClock, TokenError, TokenRequest, TokenSource, origin::Origin,
+    text::safe_text,
 };
 
 /// A builder for an [`Authorizer`]: the origins that may have tokens, and the treatment of other requests.
@@ -17,6 +19,8 @@ pub struct AuthorizerBuilder {
     source: Arc<dyn TokenSource>,
     clock: Arc<dyn Clock>,
     allowed: Vec<Allowed>,
+    /// The origins whose 403 may stand for a refused token.
+    forbidden: Vec<Box<str>>,
     replace_authorization: bool,
     pass_other_origins: bool,
     http_on_loopback: bool,
@@ -39,6 +43,7 @@ impl AuthorizerBuilder {
             source,
             clock: Arc::new(SystemClock),
             allowed: Vec::new(),
+            forbidden: Vec::new(),
             replace_authorization: false,
             pass_other_origins: false,
             http_on_loopback: false,
@@ -115,6 +120,16 @@ impl AuthorizerBuilder {
         self.allow(origin, Choice::ByRequest(Box::new(choose)))
     }
 
+    /// Treats a 403 of this origin, which must be allowed, as a refused token, unless the response says why it refused.
+    /// Some API frameworks answer 403 for an expired or revoked token. Default: a 403 says nothing about the token.
+    ///
+    /// A 403 may also mean a missing permission, which no other token has. Therefore a token is dropped for it only once,
+    /// its replacement never if that got a 403 too, and at most one token a minute for each token request.
+    pub fn treat_forbidden_as_refused(mut self, origin: &str) -> Self {
+        self.forbidden.push(origin.into());
+        self
+    }
+
     fn allow(mut self, origin: &str, request: Choice) -> Self {
         match origin.parse::<Origin>() {
             Err(error) => self.note(error.to_string()),
@@ -123,7 +138,11 @@ impl AuthorizerBuilder {
                     "`{origin}` is allowed with two different token requests; name it once, and ask for another token by the request itself"
                 )),
                 Some(_) => {}
-                None => self.allowed.push(Allowed { origin, request }),
+                None => self.allowed.push(Allowed {
+                    origin,
+                    request,
+                    forbidden: None,
+                }),
             },
         }
         self
@@ -154,8 +173,10 @@ impl AuthorizerBuilder {
     ///
     /// # Errors
     ///
-    /// An [`InvalidAuthorizer`] if no origin is allowed, one is invalid, or one is plain HTTP without the opt-in.
-    pub fn build(self) -> Result<Authorizer, InvalidAuthorizer> {
+    /// An [`InvalidAuthorizer`] if no origin is allowed, one is invalid, one is plain HTTP without the opt-in, or an option
+    /// names an origin that is not allowed.
+    pub fn build(mut self) -> Result<Authorizer, InvalidAuthorizer> {
+        self.mark_forbidden();
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
@@ -188,6 +209,20 @@ impl AuthorizerBuilder {
             replace_authorization: self.replace_authorization,
             pass_other_origins: self.pass_other_origins,
         })))
+    }
+
+    fn mark_forbidden(&mut self) {
+        for origin in std::mem::take(&mut self.forbidden) {
+            let parsed = origin.parse::<Origin>().ok();
+            let mut allowed = self.allowed.iter_mut();
+            match allowed.find(|known| Some(&known.origin) == parsed.as_ref()) {
+                Some(known) => known.forbidden = Some(ForbiddenResponses::default()),
+                None => self.note(format!(
+                    "`treat_forbidden_as_refused` names `{}`, which is not an allowed origin; name one as it was allowed",
+                    safe_text(&origin)
+                )),
+            }
+        }
     }
 
     fn note(&mut self, message: impl Into<Cow<'static, str>>) {

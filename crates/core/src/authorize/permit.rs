@@ -5,6 +5,7 @@ use http::{
 
 use super::{
     authorizer::{Allowed, Authorizer},
+    forbidden::Verdict,
     head::RequestHead,
 };
 use crate::{
@@ -71,7 +72,9 @@ impl Authorizer {
         });
         match place {
             Some(place) => {
-                let Allowed { origin, request } = &inner.allowed[place];
+                let Allowed {
+                    origin, request, ..
+                } = &inner.allowed[place];
                 let mut hosts = headers.get_all(HOST).iter();
                 if !headers.is_empty() && !hosts.all(|host| origin.is_named_by(host)) {
                     inner.observe.other_host(target);
@@ -272,7 +275,9 @@ impl Permit {
     /// 401 with `invalid_token`, or without a reason, drops the token from its source and asks for one retry. So does
     /// gRPC's UNAUTHENTICATED in a response without a body. 401 with `use_dpop_nonce` asks for a retry with the same
     /// token, as long as the API sends nonces that were not tried, at most five times. Other challenges for a token of
-    /// this type in a 401 or 403, such as `insufficient_scope`, are returned with their reason.
+    /// this type in a 401 or 403, such as `insufficient_scope`, are returned with their reason. A 403 without a reason is
+    /// treated like a 401 if [`treat_forbidden_as_refused`](super::AuthorizerBuilder::treat_forbidden_as_refused) names the
+    /// origin.
     #[inline]
     pub fn evaluate_response(
         &mut self,
@@ -317,7 +322,8 @@ impl Permit {
         if let (Some(proofs), Some(prover)) = (&self.proofs, token.prover()) {
             proofs.answered(&**prover, Some(token), headers);
         }
-        match ApiRefusal::read(token, status, headers) {
+        let reading = ApiRefusal::read(token, status, headers);
+        match self.read_forbidden(token, status, reading) {
             Reading::Nothing => {
                 observe.accepted(self.origin(), status);
                 Decision::Pass
@@ -338,11 +344,33 @@ impl Permit {
             Reading::TokenRefused(refusal) => {
                 observe.token_refused(self.origin(), &refusal, self.refused);
                 self.authorizer.0.source.invalidate(token);
-                if std::mem::replace(&mut self.refused, true) {
-                    return Decision::Refused(refusal);
-                }
-                Decision::Retry(refusal)
+                self.retry_once(refusal)
             }
+            Reading::TokenReplaced(refusal) => self.retry_once(refusal),
+        }
+    }
+
+    fn retry_once(&mut self, refusal: ApiRefusal) -> Decision {
+        if std::mem::replace(&mut self.refused, true) {
+            return Decision::Refused(refusal);
+        }
+        Decision::Retry(refusal)
+    }
+
+    /// Returns the meaning of a 403 that gives no reason, at an origin where it may stand for a refused token.
+    fn read_forbidden(&self, token: &AccessToken, status: StatusCode, reading: Reading) -> Reading {
+        let inner = &*self.authorizer.0;
+        let Some(forbidden) = &inner.allowed[self.place].forbidden else {
+            return reading;
+        };
+        if status != StatusCode::FORBIDDEN || !reading.may_mean_refused_token() {
+            return reading;
+        }
+        let now = inner.clock.now();
+        match forbidden.judge(&self.request, token, self.refused, now) {
+            Verdict::Drop => Reading::TokenRefused(reading.into_refusal(status)),
+            Verdict::Replace => Reading::TokenReplaced(reading.into_refusal(status)),
+            Verdict::Keep => reading,
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     async_trait,
 };
 
+mod forbidden;
 mod proofs;
 
 /// A source that numbers its tokens and counts the dropped ones.

@@ -23,7 +23,9 @@ fn read(status: u16, headers: &[(&'static str, &str)]) -> (Is, Option<ApiRefusal
     let status = StatusCode::from_u16(status).unwrap();
     match ApiRefusal::read(&token, status, &map) {
         Reading::Nothing => (Is::Nothing, None),
-        Reading::TokenRefused(refusal) => (Is::TokenRefused, Some(refusal)),
+        Reading::TokenRefused(refusal) | Reading::TokenReplaced(refusal) => {
+            (Is::TokenRefused, Some(refusal))
+        }
         Reading::Surfaced(refusal) => (Is::Surfaced, Some(refusal)),
     }
 }
