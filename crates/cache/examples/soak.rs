@@ -107,12 +107,12 @@ fn figures(world: &World, cache: &CachedTokenSource<Source>) -> String {
         .and_then(|pages| pages.parse().ok())
         .unwrap_or(0);
     format!(
-        "{} hits, {} misses, {} fetches ({} renewals, {} failed), {} refusals, {} evictions, {} from the store \
+        "{} hits, {} misses, {} fetches ({} refreshes, {} failed), {} refusals, {} evictions, {} from the store \
          ({} faults), worst call {:?}, {} MiB resident",
         stats.hits,
         stats.misses,
         stats.fetches,
-        stats.renewals,
+        stats.refreshes,
         stats.failures,
         stats.invalidations,
         stats.evictions,

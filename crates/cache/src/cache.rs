@@ -232,7 +232,7 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
             let ticket = match step {
                 NextStep::Ready(token) => return Ok(token),
                 NextStep::Failed(error) => {
-                    count(&shared.counters.repeated_failures);
+                    count(&shared.counters.cached_failures);
                     return Err(error);
                 }
                 // Another key was inserted and evicted this one; look it up again.

@@ -34,7 +34,7 @@ pub(crate) fn spawn<S: TokenSource + 'static>(
 ) {
     let span = shared.observe.span(flight.renewal);
     if flight.renewal {
-        count(&shared.counters.renewals);
+        count(&shared.counters.refreshes);
     }
     runtime.spawn(new_task(shared.clone(), slot, request, flight, span));
 }
@@ -133,7 +133,9 @@ async fn run_flight<S: TokenSource + 'static>(
     let (shared, slot) = (&guard.shared, &guard.slot);
     if flight.renewal {
         // Here, and not where the caller that started it would have to wait.
-        shared.observe.renewing(slot.current(), shared.clock.now());
+        shared
+            .observe
+            .refreshing(slot.current(), shared.clock.now());
     }
     let mut delay = flight.delay;
     loop {
@@ -175,7 +177,7 @@ async fn run_flight<S: TokenSource + 'static>(
         if let Landing::Done(report) = &landed {
             (rest, alone) = (report.rest, report.alone);
             if repeated {
-                let told = &shared.counters.repeated_failures;
+                let told = &shared.counters.cached_failures;
                 told.fetch_add(report.waiters as u64, Ordering::Relaxed);
             }
             shared.observe.landed(report, now);

@@ -30,7 +30,7 @@ pub(crate) fn describe() {
         "Calls that found no valid token in the cache"
     );
     describe_counter!(
-        "hallpass_repeated_failures_total",
+        "hallpass_cached_failures_total",
         Unit::Count,
         "Calls that returned a cached failure"
     );
@@ -45,14 +45,14 @@ pub(crate) fn describe() {
         "Duration of a fetch"
     );
     describe_counter!(
-        "hallpass_old_token_served_total",
+        "hallpass_cached_token_served_total",
         Unit::Count,
         "Refreshes that failed while the cached token was valid"
     );
     describe_histogram!(
         "hallpass_waiters",
         Unit::Count,
-        "Callers that waited for a flight"
+        "Callers that waited for a fetch"
     );
     describe_histogram!(
         "hallpass_token_age_seconds",
@@ -101,7 +101,7 @@ pub(crate) fn register(cache: &str) {
         counter!("hallpass_fetches_total", &labels).increment(0);
     }
     for name in [
-        "hallpass_old_token_served_total",
+        "hallpass_cached_token_served_total",
         "hallpass_invalidations_total",
         "hallpass_evictions_total",
     ] {
@@ -111,20 +111,20 @@ pub(crate) fn register(cache: &str) {
     for name in [
         "hallpass_hits_total",
         "hallpass_misses_total",
-        "hallpass_repeated_failures_total",
+        "hallpass_cached_failures_total",
     ] {
         counter!(name, &label).increment(0);
     }
     gauge!("hallpass_keys", &label).increment(0.0);
 }
 
-pub(crate) fn fetched(cache: &str, result: &Result<AccessToken, TokenError>, took: Duration) {
+pub(crate) fn fetched(cache: &str, result: &Result<AccessToken, TokenError>, duration: Duration) {
     let outcome = match result {
         Ok(_) => "ok".to_owned(),
         Err(error) => format!("{:?}", error.kind()),
     };
     let labels = [("cache", cache.to_owned()), ("outcome", outcome)];
-    histogram!("hallpass_fetch_duration_seconds", &labels).record(took.as_secs_f64());
+    histogram!("hallpass_fetch_duration_seconds", &labels).record(duration.as_secs_f64());
     counter!("hallpass_fetches_total", &labels).increment(1);
     if let Ok(token) = result {
         let lifetime = token.lifetime().as_secs_f64();
@@ -132,8 +132,8 @@ pub(crate) fn fetched(cache: &str, result: &Result<AccessToken, TokenError>, too
     }
 }
 
-pub(crate) fn old_token_served(cache: &str) {
-    counter!("hallpass_old_token_served_total", "cache" => cache.to_owned()).increment(1);
+pub(crate) fn cached_token_served(cache: &str) {
+    counter!("hallpass_cached_token_served_total", "cache" => cache.to_owned()).increment(1);
 }
 
 pub(crate) fn landed(cache: &str, waiters: usize, replaced_age: Option<Duration>) {
@@ -152,8 +152,11 @@ pub(crate) fn evicted(cache: &str, keys: usize) {
     counter!("hallpass_evictions_total", "cache" => cache.to_owned()).increment(keys as u64);
 }
 
-pub(crate) fn store_fault(cache: &str, what: &'static str) {
-    let labels = [("cache", cache.to_owned()), ("what", what.to_owned())];
+pub(crate) fn store_fault(cache: &str, operation: &'static str) {
+    let labels = [
+        ("cache", cache.to_owned()),
+        ("operation", operation.to_owned()),
+    ];
     counter!("hallpass_store_faults_total", &labels).increment(1);
 }
 
@@ -180,12 +183,12 @@ impl PublishedCounts {
 
     pub(crate) fn publish(&self, counters: &Counters, keys: usize) {
         let misses = counters.misses.load(Ordering::Relaxed);
-        let repeated = counters.repeated_failures.load(Ordering::Relaxed);
+        let repeated = counters.cached_failures.load(Ordering::Relaxed);
         let hits = counters.hits();
         for (name, published, now) in [
             ("hallpass_hits_total", &self.hits, hits),
             ("hallpass_misses_total", &self.misses, misses),
-            ("hallpass_repeated_failures_total", &self.repeated, repeated),
+            ("hallpass_cached_failures_total", &self.repeated, repeated),
         ] {
             // Of several concurrent calls, each counts the increase that it publishes first.
             let before = published.fetch_max(now, Ordering::Relaxed);

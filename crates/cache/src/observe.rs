@@ -51,25 +51,22 @@ impl Observe {
 
     /// Creates the span of a flight: a child of the caller's, which waits for it. A refresh is a separate trace that
     /// follows from the caller's span, since that caller does not wait.
-    pub(crate) fn span(&self, renewal: bool) -> Span {
+    pub(crate) fn span(&self, refresh: bool) -> Span {
         let cache = &*self.cache;
-        if !renewal {
-            return tracing::debug_span!("token_fetch", cache, renewal);
+        if !refresh {
+            return tracing::debug_span!("token_fetch", cache, refresh);
         }
-        let span = tracing::debug_span!(parent: None, "token_fetch", cache, renewal);
+        let span = tracing::debug_span!(parent: None, "token_fetch", cache, refresh);
         span.follows_from(Span::current());
         span
     }
 
-    pub(crate) fn renewing(&self, token: Option<AccessToken>, now: Timestamp) {
+    pub(crate) fn refreshing(&self, token: Option<AccessToken>, now: Timestamp) {
         let cache = &*self.cache;
-        let left = token.map(|token| left(&token, now));
-        let left_seconds = left.map(|left| left.as_secs_f64());
-        debug!(
-            cache,
-            left_seconds, "renewing the token ahead of its expiry"
-        );
-        self.notify(EventKind::renewal_started(left));
+        let remaining = token.map(|token| remaining(&token, now));
+        let remaining_seconds = remaining.map(|remaining| remaining.as_secs_f64());
+        debug!(cache, remaining_seconds, "token refresh started");
+        self.notify(EventKind::refresh_started(remaining));
     }
 
     pub(crate) fn fetching(&self) {
@@ -79,24 +76,28 @@ impl Observe {
     }
 
     /// Reports the end of a fetch.
-    pub(crate) fn fetched(&self, result: &Result<AccessToken, TokenError>, took: Duration) {
+    pub(crate) fn fetched(&self, result: &Result<AccessToken, TokenError>, duration: Duration) {
         let cache = &*self.cache;
-        let seconds = took.as_secs_f64();
+        let seconds = duration.as_secs_f64();
         match result {
             Ok(token) => {
                 let lifetime_seconds = token.lifetime().as_secs();
                 info!(cache, seconds, lifetime_seconds, scopes = %token.scopes(), "token fetched");
-                self.notify(EventKind::fetched(took, token.lifetime(), token.scopes()));
+                self.notify(EventKind::fetched(
+                    duration,
+                    token.lifetime(),
+                    token.scopes(),
+                ));
             }
             Err(error) => {
                 let kind = format_args!("{:?}", error.kind());
                 let transient = error.is_transient();
                 warn!(cache, seconds, %kind, transient, %error, "token fetch failed");
-                self.notify(EventKind::fetch_failed(took, error));
+                self.notify(EventKind::fetch_failed(duration, error));
             }
         }
         #[cfg(feature = "metrics")]
-        meters::fetched(cache, result, took);
+        meters::fetched(cache, result, duration);
     }
 
     /// Reports the end of a flight, after all waiters were notified.
@@ -108,20 +109,20 @@ impl Observe {
             self.notify(EventKind::backing_off(rest));
             let lives = |token: &&AccessToken| !token.is_expired(now);
             if let Some(token) = report.before.as_ref().filter(lives) {
-                let left = left(token, now);
-                let left_seconds = left.as_secs_f64();
-                info!(cache, left_seconds, "serving the cached token");
-                self.notify(EventKind::old_token_served(left));
+                let remaining = remaining(token, now);
+                let remaining_seconds = remaining.as_secs_f64();
+                info!(cache, remaining_seconds, "serving the cached token");
+                self.notify(EventKind::cached_token_served(remaining));
                 #[cfg(feature = "metrics")]
-                meters::old_token_served(cache);
+                meters::cached_token_served(cache);
             }
         }
         let waiters = report.waiters;
         let replaced = report.before.as_ref().filter(|_| report.result.is_ok());
         let age = replaced.map(|token| now.saturating_since(token.requested_at().timestamp));
         let replaced_age_seconds = age.map(|age| age.as_secs_f64());
-        debug!(cache, waiters, replaced_age_seconds, "flight landed");
-        self.notify(EventKind::flight_landed(waiters, age));
+        debug!(cache, waiters, replaced_age_seconds, "fetch completed");
+        self.notify(EventKind::fetch_completed(waiters, age));
         #[cfg(feature = "metrics")]
         meters::landed(cache, waiters, age);
     }
@@ -153,16 +154,16 @@ impl Observe {
     }
 
     /// Reports that the shared store was slow, failed, or held an invalid entry.
-    pub(crate) fn store_fault(&self, what: &'static str, reason: &str, warn: bool) {
+    pub(crate) fn store_fault(&self, operation: &'static str, reason: &str, warn: bool) {
         let cache = &*self.cache;
         if warn {
-            warn!(cache, what, reason, "token store fault");
+            warn!(cache, operation, reason, "token store fault");
         } else {
-            debug!(cache, what, reason, "token store fault");
+            debug!(cache, operation, reason, "token store fault");
         }
-        self.notify(EventKind::store_fault(what, reason));
+        self.notify(EventKind::store_fault(operation, reason));
         #[cfg(feature = "metrics")]
-        meters::store_fault(cache, what);
+        meters::store_fault(cache, operation);
     }
 
     /// Publishes the metrics that are not worth a call for each hit.
@@ -181,6 +182,6 @@ impl Observe {
     }
 }
 
-fn left(token: &AccessToken, now: Timestamp) -> Duration {
+fn remaining(token: &AccessToken, now: Timestamp) -> Duration {
     token.deadline().saturating_since(now)
 }

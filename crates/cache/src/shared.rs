@@ -183,7 +183,7 @@ impl<S: TokenSource> Shared<S> {
         slot
     }
 
-    /// Returns true if a token that was valid when its flight landed has expired before its waiter ran. A token without
+    /// Returns true if a token that was valid when its fetch completed has expired before its waiter ran. A token without
     /// a lifetime is valid for those who waited for it.
     pub(crate) fn expired_in_transit(&self, token: &AccessToken) -> bool {
         !token.lifetime().is_zero() && token.is_expired(self.clock.now())

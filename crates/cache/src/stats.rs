@@ -22,11 +22,11 @@ pub struct Stats {
     /// Calls that found no token in the cache.
     pub misses: u64,
     /// Calls that got a cached failure.
-    pub repeated_failures: u64,
+    pub cached_failures: u64,
     /// Fetches from the source that were started, refreshes included.
     pub fetches: u64,
     /// Flights that were started to refresh a token before its expiry.
-    pub renewals: u64,
+    pub refreshes: u64,
     /// Fetches that failed.
     pub failures: u64,
     /// Tokens that were dropped because a resource server refused them.
@@ -49,9 +49,9 @@ pub struct Stats {
 pub(crate) struct Counters {
     hits: Striped,
     pub(crate) misses: AtomicU64,
-    pub(crate) repeated_failures: AtomicU64,
+    pub(crate) cached_failures: AtomicU64,
     pub(crate) fetches: AtomicU64,
-    pub(crate) renewals: AtomicU64,
+    pub(crate) refreshes: AtomicU64,
     pub(crate) failures: AtomicU64,
     pub(crate) invalidations: AtomicU64,
     pub(crate) evictions: AtomicU64,
@@ -79,9 +79,9 @@ impl Counters {
         Stats {
             hits: self.hits(),
             misses: get(&self.misses),
-            repeated_failures: get(&self.repeated_failures),
+            cached_failures: get(&self.cached_failures),
             fetches: get(&self.fetches),
-            renewals: get(&self.renewals),
+            refreshes: get(&self.refreshes),
             failures: get(&self.failures),
             invalidations: get(&self.invalidations),
             evictions: get(&self.evictions),

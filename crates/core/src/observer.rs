@@ -91,7 +91,7 @@ pub enum EventKind<'a> {
     #[non_exhaustive]
     Fetched {
         /// The duration of the fetch.
-        took: Duration,
+        duration: Duration,
         /// The total lifetime of the token.
         lifetime: Duration,
         /// The granted scopes.
@@ -101,21 +101,21 @@ pub enum EventKind<'a> {
     #[non_exhaustive]
     FetchFailed {
         /// The duration of the fetch.
-        took: Duration,
+        duration: Duration,
         /// The error.
         error: &'a TokenError,
     },
     /// A token is about to expire, and its replacement is being fetched.
     #[non_exhaustive]
-    RenewalStarted {
+    RefreshStarted {
         /// The remaining lifetime of the token; `None` if there is none any more.
-        left: Option<Duration>,
+        remaining: Option<Duration>,
     },
     /// A refresh failed, and the cached token is used until it expires.
     #[non_exhaustive]
-    OldTokenServed {
+    CachedTokenServed {
         /// The remaining lifetime of the token.
-        left: Duration,
+        remaining: Duration,
     },
     /// After a failure, fetches are paused for a while.
     #[non_exhaustive]
@@ -125,7 +125,7 @@ pub enum EventKind<'a> {
     },
     /// All waiters of a fetch received its result.
     #[non_exhaustive]
-    FlightLanded {
+    FetchCompleted {
         /// The number of waiters.
         waiters: usize,
         /// The age of the replaced token, if there was one.
@@ -143,7 +143,7 @@ pub enum EventKind<'a> {
     #[non_exhaustive]
     StoreFault {
         /// The operation that failed, or `entry`.
-        what: &'static str,
+        operation: &'static str,
         /// The reason: the store's own text, or the cache's.
         reason: &'a str,
     },
@@ -163,11 +163,11 @@ pub enum EventKind<'a> {
         /// The API's reason.
         refusal: &'a ApiRefusal,
         /// True if this is the second token in a row that was refused for one request. It was new.
-        again: bool,
+        retried: bool,
     },
     /// A request is retried with another token, or with the nonce that the API demands (RFC 9449 section 9).
     #[non_exhaustive]
-    CallRepeated {
+    CallRetried {
         /// The origin of the request.
         origin: &'a Origin,
     },
@@ -198,27 +198,27 @@ pub enum EventKind<'a> {
 /// Constructors, for decorators and integrations.
 impl<'a> EventKind<'a> {
     /// Creates a [`Fetched`](Self::Fetched).
-    pub fn fetched(took: Duration, lifetime: Duration, scopes: &'a ScopeSet) -> Self {
+    pub fn fetched(duration: Duration, lifetime: Duration, scopes: &'a ScopeSet) -> Self {
         Self::Fetched {
-            took,
+            duration,
             lifetime,
             scopes,
         }
     }
 
     /// Creates a [`FetchFailed`](Self::FetchFailed).
-    pub fn fetch_failed(took: Duration, error: &'a TokenError) -> Self {
-        Self::FetchFailed { took, error }
+    pub fn fetch_failed(duration: Duration, error: &'a TokenError) -> Self {
+        Self::FetchFailed { duration, error }
     }
 
-    /// Creates a [`RenewalStarted`](Self::RenewalStarted).
-    pub fn renewal_started(left: Option<Duration>) -> Self {
-        Self::RenewalStarted { left }
+    /// Creates a [`RefreshStarted`](Self::RefreshStarted).
+    pub fn refresh_started(remaining: Option<Duration>) -> Self {
+        Self::RefreshStarted { remaining }
     }
 
-    /// Creates an [`OldTokenServed`](Self::OldTokenServed).
-    pub fn old_token_served(left: Duration) -> Self {
-        Self::OldTokenServed { left }
+    /// Creates a [`CachedTokenServed`](Self::CachedTokenServed).
+    pub fn cached_token_served(remaining: Duration) -> Self {
+        Self::CachedTokenServed { remaining }
     }
 
     /// Creates a [`BackingOff`](Self::BackingOff).
@@ -226,9 +226,9 @@ impl<'a> EventKind<'a> {
         Self::BackingOff { wait }
     }
 
-    /// Creates a [`FlightLanded`](Self::FlightLanded).
-    pub fn flight_landed(waiters: usize, replaced_age: Option<Duration>) -> Self {
-        Self::FlightLanded {
+    /// Creates a [`FetchCompleted`](Self::FetchCompleted).
+    pub fn fetch_completed(waiters: usize, replaced_age: Option<Duration>) -> Self {
+        Self::FetchCompleted {
             waiters,
             replaced_age,
         }
@@ -240,8 +240,8 @@ impl<'a> EventKind<'a> {
     }
 
     /// Creates a [`StoreFault`](Self::StoreFault).
-    pub fn store_fault(what: &'static str, reason: &'a str) -> Self {
-        Self::StoreFault { what, reason }
+    pub fn store_fault(operation: &'static str, reason: &'a str) -> Self {
+        Self::StoreFault { operation, reason }
     }
 
     /// Creates a [`CallAccepted`](Self::CallAccepted).
@@ -250,17 +250,17 @@ impl<'a> EventKind<'a> {
     }
 
     /// Creates a [`TokenRefused`](Self::TokenRefused).
-    pub fn token_refused(origin: &'a Origin, refusal: &'a ApiRefusal, again: bool) -> Self {
+    pub fn token_refused(origin: &'a Origin, refusal: &'a ApiRefusal, retried: bool) -> Self {
         Self::TokenRefused {
             origin,
             refusal,
-            again,
+            retried,
         }
     }
 
-    /// Creates a [`CallRepeated`](Self::CallRepeated).
-    pub fn call_repeated(origin: &'a Origin) -> Self {
-        Self::CallRepeated { origin }
+    /// Creates a [`CallRetried`](Self::CallRetried).
+    pub fn call_retried(origin: &'a Origin) -> Self {
+        Self::CallRetried { origin }
     }
 
     /// Creates a [`CallRefused`](Self::CallRefused).
@@ -284,16 +284,16 @@ impl<'a> EventKind<'a> {
             Self::FetchStarted => "fetch_started",
             Self::Fetched { .. } => "fetched",
             Self::FetchFailed { .. } => "fetch_failed",
-            Self::RenewalStarted { .. } => "renewal_started",
-            Self::OldTokenServed { .. } => "old_token_served",
+            Self::RefreshStarted { .. } => "refresh_started",
+            Self::CachedTokenServed { .. } => "cached_token_served",
             Self::BackingOff { .. } => "backing_off",
-            Self::FlightLanded { .. } => "flight_landed",
+            Self::FetchCompleted { .. } => "fetch_completed",
             Self::Invalidated => "invalidated",
             Self::Evicted { .. } => "evicted",
             Self::StoreFault { .. } => "store_fault",
             Self::CallAccepted { .. } => "call_accepted",
             Self::TokenRefused { .. } => "token_refused",
-            Self::CallRepeated { .. } => "call_repeated",
+            Self::CallRetried { .. } => "call_retried",
             Self::CallRefused { .. } => "call_refused",
             Self::CallWithoutToken { .. } => "call_without_token",
             Self::CallBlocked { .. } => "call_blocked",

@@ -168,7 +168,7 @@ async fn renew(
     server.set_latency(Duration::ZERO);
     println!("\n64 tasks, while the token is renewed at a server that takes {LATENCY:?}");
     println!(
-        "  renewals                {}",
+        "  refreshes               {}",
         server.token_request_count() - before
     );
     println!("  calls                   {calls}");

@@ -116,7 +116,7 @@ pub(super) async fn cache(told: &Told) {
     };
     assert!(cache.token(&ask).await.unwrap().is_same(&first));
     settled(1).await;
-    // A failed renewal, and a successful one.
+    // A failed refresh, and a successful one.
     clock.advance(Duration::from_secs(3_500));
     cache.token(&ask).await.unwrap();
     settled(2).await;

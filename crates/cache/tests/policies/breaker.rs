@@ -24,8 +24,11 @@ async fn a_store_failure_is_logged_once_per_cooldown_with_its_cause() {
         .builder()
         .store(store.clone(), NAMESPACE)
         .observer(Arc::new(move |event: &Event<'_>| {
-            if let EventKind::StoreFault { what, reason, .. } = event.kind {
-                noted.lock().unwrap().push(format!("{what}: {reason}"));
+            if let EventKind::StoreFault {
+                operation, reason, ..
+            } = event.kind
+            {
+                noted.lock().unwrap().push(format!("{operation}: {reason}"));
             }
         }))
         .build();
@@ -41,7 +44,7 @@ async fn a_store_failure_is_logged_once_per_cooldown_with_its_cause() {
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(warnings().len(), 1, "{:?}", warnings());
-    let reason = "what=\"look_up_or_lease\" reason=\"NOAUTH authentication required\"";
+    let reason = "operation=\"look_up_or_lease\" reason=\"NOAUTH authentication required\"";
     assert!(warnings()[0].contains(reason), "{:?}", warnings());
     // The next rest period, and another reason.
     store.set(Ok(()), HOUR);

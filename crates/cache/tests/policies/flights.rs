@@ -48,7 +48,7 @@ async fn ten_thousand_callers_of_a_failing_key_share_one_error() {
         ask(&*cache).await.unwrap_err();
     }
     assert_eq!(mint.calls(), 1);
-    assert_eq!(cache.stats().repeated_failures, 1_000);
+    assert_eq!(cache.stats().cached_failures, 1_000);
 }
 
 // covers: F-72, I-06

@@ -38,13 +38,13 @@ async fn each_step_is_observed_in_order() {
     let mint = Mint::hourly().latency(2 * SECOND);
     let (notes, cache) = observed(&mint);
     let token = ask(&cache).await.unwrap();
-    let fetched = "Fetched { took: 2s, lifetime: 3600s, scopes: {} }";
+    let fetched = "Fetched { duration: 2s, lifetime: 3600s, scopes: {} }";
     assert_eq!(
         notes.take(),
         [
             "FetchStarted",
             fetched,
-            "FlightLanded { waiters: 1, replaced_age: None }"
+            "FetchCompleted { waiters: 1, replaced_age: None }"
         ]
     );
 
@@ -61,12 +61,14 @@ async fn each_step_is_observed_in_order() {
     settle().await;
     let told = notes.take();
     assert_eq!(told.len(), 6, "{told:?}");
-    assert_eq!(told[0], "RenewalStarted { left: Some(118s) }");
+    assert_eq!(told[0], "RefreshStarted { remaining: Some(118s) }");
     assert_eq!(told[1], "FetchStarted");
-    assert!(told[2].starts_with("FetchFailed { took: 2s, error: TokenError { kind: Unavailable"));
+    assert!(
+        told[2].starts_with("FetchFailed { duration: 2s, error: TokenError { kind: Unavailable")
+    );
     assert!(told[3].starts_with("BackingOff { wait: "), "{told:?}");
-    assert_eq!(told[4], "OldTokenServed { left: 116s }");
-    assert_eq!(told[5], "FlightLanded { waiters: 0, replaced_age: None }");
+    assert_eq!(told[4], "CachedTokenServed { remaining: 116s }");
+    assert_eq!(told[5], "FetchCompleted { waiters: 0, replaced_age: None }");
     mint.then([Answer::New(HOUR)]);
     advance(MINUTE).await;
     name(&cache).await;
@@ -76,10 +78,10 @@ async fn each_step_is_observed_in_order() {
     assert_eq!(
         notes.take(),
         [
-            "RenewalStarted { left: Some(56s) }",
+            "RefreshStarted { remaining: Some(56s) }",
             "FetchStarted",
             fetched,
-            "FlightLanded { waiters: 0, replaced_age: Some(3546s) }"
+            "FetchCompleted { waiters: 0, replaced_age: Some(3546s) }"
         ]
     );
 
@@ -122,7 +124,7 @@ async fn an_observer_that_panics_fails_neither_flight_nor_caller() {
     assert_eq!(name(&*cache).await, "t2");
     // The other one receives the event nevertheless.
     let told = notes.take();
-    let landed = |line: &&String| line.starts_with("FlightLanded");
+    let landed = |line: &&String| line.starts_with("FetchCompleted");
     assert_eq!(told.iter().filter(landed).count(), 2);
     let text = capture.text();
     let said = "observer panicked; it stays registered, and this is logged once";
@@ -139,7 +141,7 @@ async fn an_observer_can_call_the_cache() {
             let Some(cache) = cache.upgrade() else { return };
             cache.stats();
             let token = cache.ready_token(&hallpass_core::TokenRequest::default());
-            let landed = matches!(event.kind, EventKind::FlightLanded { .. });
+            let landed = matches!(event.kind, EventKind::FetchCompleted { .. });
             if let Some(token) = token.filter(|_| landed) {
                 cache.invalidate(&token);
             }

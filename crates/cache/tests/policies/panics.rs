@@ -76,7 +76,7 @@ async fn a_panic_while_the_fetch_is_dropped_is_one_failure() {
             "the token source did not answer within 5s"
         );
     }
-    assert_eq!((mint.calls(), cache.stats().repeated_failures), (1, 2));
+    assert_eq!((mint.calls(), cache.stats().cached_failures), (1, 2));
 }
 
 // covers: F-74

@@ -31,7 +31,7 @@ async fn a_caller_past_the_refresh_point_gets_the_cached_token() {
     settle().await;
     assert_eq!(name(&cache).await, "t2");
     let stats = cache.stats();
-    assert_eq!((stats.renewals, stats.misses, mint.calls()), (1, 1, 2));
+    assert_eq!((stats.refreshes, stats.misses, mint.calls()), (1, 1, 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -109,7 +109,7 @@ fn a_refresh_outside_of_a_runtime_waits_for_the_next_caller() {
         ask(&cache).await.unwrap();
         settle().await;
     });
-    assert_eq!((cache.stats().fetches, cache.stats().renewals), (2, 1));
+    assert_eq!((cache.stats().fetches, cache.stats().refreshes), (2, 1));
 }
 
 // covers: F-77

@@ -259,7 +259,7 @@ async fn a_cached_failure_hides_no_token_in_the_store() {
     let count = landed.clone();
     let builder = || mint.builder().store(store.clone(), "login.example/orders");
     let one = builder().observer(Arc::new(move |event: &Event<'_>| {
-        if matches!(event.kind, EventKind::FlightLanded { .. }) {
+        if matches!(event.kind, EventKind::FetchCompleted { .. }) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }));

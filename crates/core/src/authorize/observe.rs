@@ -105,12 +105,12 @@ impl Observe {
     }
 
     /// Reports that an API refused a token, which was dropped.
-    pub(super) fn token_refused(&self, origin: &Origin, refusal: &ApiRefusal, again: bool) {
+    pub(super) fn token_refused(&self, origin: &Origin, refusal: &ApiRefusal, retried: bool) {
         #[cfg(feature = "tracing")]
         {
             let authorizer = &*self.authorizer;
             let (status, error) = (refusal.status().as_u16(), refusal.error());
-            if again {
+            if retried {
                 tracing::warn!(authorizer, %origin, status, error, "new token refused too");
             } else {
                 tracing::info!(authorizer, %origin, status, error, "token refused");
@@ -118,7 +118,7 @@ impl Observe {
         }
         #[cfg(feature = "metrics")]
         self.meters.count("token_refused");
-        self.notify(EventKind::token_refused(origin, refusal, again));
+        self.notify(EventKind::token_refused(origin, refusal, retried));
     }
 
     /// Reports that a request is retried with another token.
@@ -126,9 +126,9 @@ impl Observe {
         #[cfg(feature = "tracing")]
         {
             let authorizer = &*self.authorizer;
-            tracing::debug!(authorizer, %origin, "request sent again with a new token");
+            tracing::debug!(authorizer, %origin, "request retried with a new token");
         }
-        self.notify(EventKind::call_repeated(origin));
+        self.notify(EventKind::call_retried(origin));
     }
 
     /// Reports that a request is retried with the same token and the nonce that the API demands.
@@ -136,9 +136,9 @@ impl Observe {
         #[cfg(feature = "tracing")]
         {
             let authorizer = &*self.authorizer;
-            tracing::debug!(authorizer, %origin, "request sent again with the API's nonce");
+            tracing::debug!(authorizer, %origin, "request retried with the API's nonce");
         }
-        self.notify(EventKind::call_repeated(origin));
+        self.notify(EventKind::call_retried(origin));
     }
 
     /// Reports that an API refused a request for a reason that a new token does not fix.
