@@ -1,15 +1,17 @@
 //! Real processes that share tokens through a real Redis behind a proxy that injects faults:
-//! `cargo xtask fleet --processes 50 --minutes 1`.
+//! `cargo xtask fleet --processes 50 --minutes 1`, and with `--targets` without faults.
 //!
 //! It prints the requests at the authorization server, the commands that Redis ran, the waits of callers and the
 //! injected faults, and exits with an error if a call failed.
 
 #![allow(clippy::unwrap_used)]
 
+mod member;
 mod proxy;
 #[allow(dead_code)]
 #[path = "../shared/redis_server.rs"]
 mod redis_server;
+mod targets;
 
 use std::{
     env,
@@ -50,12 +52,20 @@ async fn main() -> ExitCode {
         process(redis, &endpoint, seconds.parse().unwrap()).await;
         return ExitCode::SUCCESS;
     }
+    if member::run().await {
+        return ExitCode::SUCCESS;
+    }
     let arguments: Vec<String> = env::args().skip(1).collect();
+    if let [processes, flag] = arguments.as_slice()
+        && flag == "--targets"
+    {
+        return targets(processes.parse().unwrap()).await;
+    }
     let (processes, minutes, faults) = match arguments.as_slice() {
         [processes, minutes] => (processes, minutes, true),
         [processes, minutes, flag] if flag == "--without-faults" => (processes, minutes, false),
         _ => {
-            eprintln!("usage: processes PROCESSES MINUTES [--without-faults]");
+            eprintln!("usage: processes PROCESSES [--targets | MINUTES [--without-faults]]");
             return ExitCode::FAILURE;
         }
     };
@@ -72,8 +82,6 @@ async fn process(redis: String, endpoint: &str, seconds: u64) {
     let source = source.danger_allow_http_on_loopback().build().unwrap();
     let tokens = CachedTokenSource::builder(source)
         .store(store.build().unwrap(), "issuer client")
-        // Processes that start at once on a busy machine need longer than the default to connect.
-        .store_timeout(Duration::from_secs(2))
         .build();
     let end = Instant::now() + Duration::from_secs(seconds);
     let (mut calls, mut failed, mut longest) = (0, 0, Duration::ZERO);
@@ -87,6 +95,17 @@ async fn process(redis: String, endpoint: &str, seconds: u64) {
     }
     tokens.shutdown().await;
     println!("{calls} {failed} {}", longest.as_millis());
+}
+
+async fn targets(processes: usize) -> ExitCode {
+    let Some(redis) = RedisServer::start(&[]) else {
+        return ExitCode::FAILURE;
+    };
+    if targets::measure(&redis, processes).await {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: a target is missed");
+    ExitCode::FAILURE
 }
 
 async fn fleet(processes: usize, span: Duration, faults: bool) -> ExitCode {

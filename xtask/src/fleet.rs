@@ -13,6 +13,17 @@ pub(crate) fn simulate(shell: &Shell, processes: usize) -> anyhow::Result<()> {
     Ok(simulation.run()?)
 }
 
+/// Measures the targets of a fleet with real processes on a real Redis.
+pub(crate) fn targets(shell: &Shell, processes: usize) -> anyhow::Result<()> {
+    require_redis(shell)?;
+    let processes = processes.to_string();
+    let fleet = cmd!(
+        shell,
+        "cargo run --quiet --release --package hallpass-tests --example processes -- {processes} --targets"
+    );
+    Ok(fleet.run()?)
+}
+
 /// Runs real processes on a real Redis, behind a proxy that injects faults.
 pub(crate) fn run(
     shell: &Shell,
@@ -20,6 +31,17 @@ pub(crate) fn run(
     minutes: f64,
     without_faults: bool,
 ) -> anyhow::Result<()> {
+    require_redis(shell)?;
+    let (processes, minutes) = (processes.to_string(), minutes.to_string());
+    let flag = without_faults.then_some("--without-faults");
+    let fleet = cmd!(
+        shell,
+        "cargo run --quiet --release --package hallpass-tests --example processes -- {processes} {minutes} {flag...}"
+    );
+    Ok(fleet.run()?)
+}
+
+fn require_redis(shell: &Shell) -> anyhow::Result<()> {
     let redis = cmd!(shell, "redis-server --version")
         .quiet()
         .ignore_stderr();
@@ -28,11 +50,5 @@ pub(crate) fn run(
             "redis-server is missing: install Debian's package `redis-server`, or use `--simulate`"
         );
     }
-    let (processes, minutes) = (processes.to_string(), minutes.to_string());
-    let flag = without_faults.then_some("--without-faults");
-    let fleet = cmd!(
-        shell,
-        "cargo run --quiet --package hallpass-tests --example processes -- {processes} {minutes} {flag...}"
-    );
-    Ok(fleet.run()?)
+    Ok(())
 }

@@ -90,7 +90,9 @@ mod flags {
             cmd fleet {
                 /// Simulates it in virtual time, instead of real processes on a real Redis.
                 optional --simulate
-                /// Number of processes; by default 50, or 10,000 simulated ones.
+                /// Measures the targets of docs/performance.md with real processes: cold starts, jobs, a wrong secret, a refused token.
+                optional --targets
+                /// Number of processes; by default 50, 100 with `--targets`, or 10,000 simulated ones.
                 optional --processes processes: usize
                 /// Duration in minutes for real processes; 1 by default.
                 optional --minutes minutes: f64
@@ -143,6 +145,8 @@ fn run() -> anyhow::Result<()> {
         flags::XtaskCmd::Fleet(fleet) => {
             if fleet.simulate {
                 fleet::simulate(&shell, fleet.processes.unwrap_or(10_000))
+            } else if fleet.targets {
+                fleet::targets(&shell, fleet.processes.unwrap_or(100))
             } else {
                 let minutes = fleet.minutes.unwrap_or(1.0);
                 fleet::run(

@@ -8,7 +8,7 @@ use std::{
 use hallpass_core::Timestamp;
 
 /// The number of consecutive faults that opens the breaker.
-const FAULT_LIMIT: u32 = 3;
+pub(crate) const FAULT_LIMIT: u32 = 3;
 /// The time for which an open breaker blocks calls to the store.
 const OPEN_DURATION: Duration = Duration::from_secs(10);
 

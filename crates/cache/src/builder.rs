@@ -166,7 +166,7 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
 
     /// Sets the timeout of store calls that callers wait for until the store has answered once, counted from the first
     /// call, so that the store can connect: a process that starts on a busy host would fetch for itself otherwise. The
-    /// longer one of it and [`store_timeout`](Self::store_timeout) applies. Default: 1 s.
+    /// longer one of it and [`store_timeout`](Self::store_timeout) applies. Default: 2 s.
     pub fn store_start_timeout(mut self, timeout: Duration) -> Self {
         self.policy.store_start_timeout = timeout;
         self

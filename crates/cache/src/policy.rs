@@ -48,7 +48,7 @@ impl Default for Policy {
             trusted_after: Duration::from_secs(60),
             max_keys: 10_000,
             store_timeout: Duration::from_millis(100),
-            store_start_timeout: Duration::from_secs(1),
+            store_start_timeout: Duration::from_secs(2),
             store_write_timeout: Duration::from_secs(2),
             max_concurrent_fetches: 64,
             shared: false,

@@ -6,6 +6,7 @@ use tokio::time::{self, Instant};
 
 use super::{Context, SecondLevel};
 use crate::{
+    breaker::FAULT_LIMIT,
     panics::CatchPanic,
     polls::Polls,
     store::{EntryOrLease, Lease, LeaseOutcome, StoreEntry, StoreKey, TokenStore},
@@ -40,6 +41,8 @@ pub(crate) struct Wait<'a> {
     context: Context<'a>,
     start: Instant,
     has_polled: bool,
+    /// True once another process was seen to hold the lease.
+    is_waiting: bool,
     changed: Option<ChangeNotification<'a>>,
     /// The last entry, which could not be used, and whether it must be removed.
     unusable: Option<StoreEntry>,
@@ -64,6 +67,7 @@ impl<'a> Wait<'a> {
             context,
             start: Instant::now(),
             has_polled: false,
+            is_waiting: false,
             changed: None,
             unusable: None,
             is_refused: false,
@@ -91,18 +95,14 @@ impl<'a> Wait<'a> {
     async fn poll<T>(&mut self, judge: impl Fn(&StoreEntry) -> Judgement<T>) -> Option<Step<T>> {
         // Once more for an entry that cannot be used.
         for _ in 0..2 {
-            let (key, ttl, context) = (self.key, self.lease_ttl, self.context);
-            let answer = self
-                .level
-                .look_up_or_lease(key, self.unusable_fence(), ttl, context)
-                .await;
-            let entry = match answer {
+            let entry = match self.ask().await {
                 None => return Some(Step::Unavailable),
                 Some(EntryOrLease::Entry(entry)) => entry,
                 Some(EntryOrLease::Lease(LeaseOutcome::Granted(lease))) => {
                     return Some(Step::Leased(lease));
                 }
                 Some(EntryOrLease::Lease(LeaseOutcome::Held { fence })) => {
+                    self.is_waiting = true;
                     let lost = self.polls.note_holder(fence, self.start.elapsed());
                     return lost.then_some(Step::HolderLost);
                 }
@@ -117,6 +117,22 @@ impl<'a> Wait<'a> {
                 Judgement::Ignore => false,
             };
             self.unusable = Some(entry);
+        }
+        None
+    }
+
+    /// Calls the store. A process that waits already calls it again after a fault, until the breaker opens: one slow
+    /// answer is no reason to fetch beside another process.
+    async fn ask(&mut self) -> Option<EntryOrLease> {
+        let attempts = if self.is_waiting { FAULT_LIMIT } else { 1 };
+        for _ in 0..attempts {
+            let (except, ttl) = (self.unusable_fence(), self.lease_ttl);
+            let asked = self
+                .level
+                .look_up_or_lease(self.key, except, ttl, self.context);
+            if let Some(answer) = asked.await {
+                return Some(answer);
+            }
         }
         None
     }

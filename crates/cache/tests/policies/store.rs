@@ -197,7 +197,7 @@ async fn a_slow_or_failing_store_fails_no_caller() {
     for (mode, at_most) in [
         (Mode::Down, Duration::ZERO),
         // One timeout, although failures are shared too. It includes the time to connect.
-        (Mode::Slow, SECOND),
+        (Mode::Slow, 2 * SECOND),
         (Mode::ReadOnly, Duration::ZERO),
     ] {
         let mint = Mint::hourly().digest(1);

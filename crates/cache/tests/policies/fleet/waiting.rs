@@ -198,3 +198,23 @@ async fn a_failed_process_leaves_the_fetch_to_the_next() {
     let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
     assert_eq!((failed, mint.calls()), (1, 2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_slow_answer_does_not_end_a_wait() {
+    let mint = Mint::hourly().latency(2 * SECOND);
+    let store = Distant::new(&mint).notifying();
+    let (holder, waiting) = (process(&mint, &store), process(&mint, &store));
+    let (first, second, ()) = tokio::join!(
+        name(&holder),
+        async {
+            tokio::time::sleep(10 * MILLISECOND).await;
+            name(&waiting).await
+        },
+        async {
+            tokio::time::sleep(20 * MILLISECOND).await;
+            store.next_takes(SECOND);
+        }
+    );
+    assert_eq!((first.as_str(), second.as_str()), ("t1", "t1"));
+    assert_eq!((mint.calls(), waiting.stats().store_faults), (1, 1));
+}

@@ -1,0 +1,207 @@
+//! A process that shares tokens and obeys the commands of its parent, one a line.
+
+use std::{
+    env,
+    io::{self, BufRead as _, BufReader, Write as _},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use hallpass::{
+    Secret, TokenRequest, TokenSource as _, async_trait,
+    cache::{
+        CachedTokenSource, EntryOrLease, Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey,
+        TokenStore,
+    },
+    endpoint::{ClientCredentials, ClientSecretPost},
+    redis_store::RedisTokenStore,
+};
+use hallpass_testkit::RotatingSecret;
+use tokio::task::{JoinSet, block_in_place};
+
+use crate::{ENDPOINT, ID, KEY, REDIS};
+
+/// The variables of such a process, beside those of all.
+const SECRET: &str = "HALLPASS_FLEET_SECRET";
+const NAMESPACE: &str = "HALLPASS_FLEET_NAMESPACE";
+
+/// The parent's side of the process.
+pub(crate) struct Member {
+    child: Child,
+    commands: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Member {
+    /// Starts a process.
+    pub(crate) fn start(redis: &str, endpoint: &str, secret: &str, namespace: &str) -> Self {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .env(REDIS, redis)
+            .env(ENDPOINT, endpoint)
+            .env(SECRET, secret)
+            .env(NAMESPACE, namespace)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            commands: child.stdin.take().unwrap(),
+            answers: BufReader::new(child.stdout.take().unwrap()),
+            child,
+        }
+    }
+
+    pub(crate) fn send(&mut self, command: &str) {
+        writeln!(self.commands, "{command}").unwrap();
+    }
+
+    /// Returns the words of the answer to the oldest command.
+    pub(crate) fn answer(&mut self) -> Vec<String> {
+        let mut line = String::new();
+        block_in_place(|| self.answers.read_line(&mut line)).unwrap();
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Ends the process in an orderly way.
+    pub(crate) fn end(mut self) {
+        drop(self.commands);
+        block_in_place(|| self.child.wait()).unwrap();
+    }
+}
+
+/// The life of the process; returns false if the environment is not that of one.
+pub(crate) async fn run() -> bool {
+    let variables = [REDIS, ENDPOINT, SECRET, NAMESPACE].map(env::var);
+    let [Ok(redis), Ok(endpoint), Ok(first), Ok(namespace)] = variables else {
+        return false;
+    };
+    let secret = RotatingSecret::new(&first);
+    let source = ClientCredentials::builder(endpoint, ID, ClientSecretPost::new(secret.clone()));
+    let source = source.danger_allow_http_on_loopback().build().unwrap();
+    let redis = RedisTokenStore::builder(redis).keys(Secret::new(KEY).unwrap());
+    let store = Counted(redis.build().unwrap(), Arc::default());
+    let calls = store.1.clone();
+    let cache = CachedTokenSource::builder(source).store(store, &namespace);
+    // A hundred processes connect at once on a few cores.
+    let cache = cache.store_start_timeout(Duration::from_secs(10));
+    let cache = Arc::new(cache.build());
+    let default = TokenRequest::new();
+    println!("ready");
+    let mut commands = io::stdin().lines();
+    while let Some(Ok(command)) = block_in_place(|| commands.next()) {
+        let start = Instant::now();
+        let words: Vec<&str> = command.split_whitespace().collect();
+        match words[..] {
+            ["token"] => {
+                let token = cache.token(&default).await;
+                let token = token.map_or("-".into(), |token| token.expose().to_owned());
+                let (took, calls) = (milliseconds(start), calls.load(Ordering::Relaxed));
+                println!("{token} {took} {calls} {}", cache.stats().fetches);
+            }
+            ["tokens", keys] => {
+                let mut asked = JoinSet::new();
+                for number in 0..keys.parse::<usize>().unwrap() {
+                    let cache = cache.clone();
+                    let scopes = format!("key{number}").parse().unwrap();
+                    let request = TokenRequest::new().with_scopes(scopes);
+                    asked.spawn(async move { cache.token(&request).await.is_ok() });
+                }
+                let outcomes = asked.join_all().await;
+                let granted = outcomes.iter().filter(|granted| **granted).count();
+                println!("{granted} {}", milliseconds(start));
+            }
+            ["rotate", to] => {
+                secret.rotate(to);
+                println!("rotated");
+            }
+            ["refuse"] => {
+                cache.invalidate(&cache.token(&default).await.unwrap());
+                println!("{}", cache.token(&default).await.unwrap().expose());
+            }
+            ["cached"] => {
+                let token = cache.ready_token(&default);
+                println!(
+                    "{}",
+                    token.map_or("-".into(), |token| token.expose().to_owned())
+                );
+            }
+            _ => println!("unknown"),
+        }
+    }
+    cache.shutdown().await;
+    true
+}
+
+fn milliseconds(start: Instant) -> u128 {
+    start.elapsed().as_millis()
+}
+
+/// A store that counts its calls, without those by which a process that fetches extends its lease.
+#[derive(Debug)]
+struct Counted(RedisTokenStore, Arc<AtomicUsize>);
+
+impl Counted {
+    fn store(&self) -> &RedisTokenStore {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        &self.0
+    }
+}
+
+#[async_trait]
+impl TokenStore for Counted {
+    async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
+        self.store().look_up(key).await
+    }
+
+    async fn put(
+        &self,
+        key: &StoreKey,
+        entry: &[u8],
+        ttl: Duration,
+        lease: Option<&Lease>,
+    ) -> Result<(), StoreError> {
+        self.store().put(key, entry, ttl, lease).await
+    }
+
+    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
+        self.store().remove(key, fence).await
+    }
+
+    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
+        self.store().lease(key, ttl).await
+    }
+
+    async fn look_up_or_lease(
+        &self,
+        key: &StoreKey,
+        except: Option<u64>,
+        ttl: Duration,
+    ) -> Result<EntryOrLease, StoreError> {
+        self.store().look_up_or_lease(key, except, ttl).await
+    }
+
+    async fn extend(
+        &self,
+        key: &StoreKey,
+        lease: &Lease,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        self.0.extend(key, lease, ttl).await
+    }
+
+    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
+        self.store().release(key, lease).await
+    }
+
+    fn notifies(&self) -> bool {
+        self.0.notifies()
+    }
+
+    async fn changed(&self, key: &StoreKey) {
+        self.0.changed(key).await;
+    }
+}
