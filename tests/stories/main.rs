@@ -17,6 +17,7 @@ mod leaks;
 mod lost_connections;
 mod main_job;
 mod management;
+mod management_responses;
 mod mtls;
 #[cfg(unix)] // Symbolic links are swapped.
 mod mtls_rotation;

@@ -35,7 +35,7 @@ use crate::{
 
 const TOKEN: &str = "t0k3n.of-the/story+==";
 
-fn tokens(url: &str) -> TokenManagementBuilder {
+pub(crate) fn tokens(url: &str) -> TokenManagementBuilder {
     let endpoint = Endpoint::new(format!("{url}/token"))
         .with_introspection_endpoint(format!("{url}/introspect"))
         .with_revocation_endpoint(format!("{url}/revoke"));

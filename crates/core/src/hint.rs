@@ -34,6 +34,15 @@ impl Hint {
         }
     }
 
+    /// Replaces the text and keeps the name: the same advice about another setting.
+    #[must_use]
+    pub fn with_text(self, text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            text: text.into(),
+            ..self
+        }
+    }
+
     /// Returns the name of this advice; `None` if its text fits every program.
     pub fn name(&self) -> Option<&'static str> {
         self.name

@@ -14,28 +14,47 @@
 //! # assert!(advice(&error).unwrap().contains("--ca-file"));
 //! ```
 
-use hallpass_core::Hint;
+use hallpass_core::{Hint, TokenError};
 
+/// Defines the hints. A hint about the address of a request has the setting of that address between its two texts: in
+/// the constant it is `token_endpoint`.
 macro_rules! hints {
-    ($($(#[$doc:meta])+ $constant:ident = $name:literal, $text:literal;)+) => {
-        $($(#[$doc])+ pub const $constant: Hint = Hint::named($name, $text);)+
+    ($($(#[$doc:meta])+ $constant:ident = $name:literal, $text:literal $(@ $after:literal)?;)+) => {
+        $($(#[$doc])+ pub const $constant: Hint =
+            Hint::named($name, concat!($text $(, "`token_endpoint`", $after)?));)+
 
         /// Every hint of this module.
         pub const ALL: &[Hint] = &[$($constant),+];
+
+        /// The hints about the address of a request, and their two texts.
+        const ADDRESS_HINTS: &[(Hint, &str, &str)] = &[$($(($constant, $text, $after),)?)+];
     };
+}
+
+/// Replaces a hint about the address of a request by the same one for the setting of that address.
+pub(crate) fn for_address(error: TokenError, setting: &str) -> TokenError {
+    let name = error.hint_name();
+    let listed = ADDRESS_HINTS.iter().find(|(hint, ..)| hint.name() == name);
+    match listed.filter(|_| name.is_some()) {
+        Some((hint, before, after)) => {
+            let text = format!("{before}`{setting}`{after}");
+            error.with_hint(hint.clone().with_text(text))
+        }
+        None => error,
+    }
 }
 
 hints! {
     /// The address has no token endpoint.
     TOKEN_ENDPOINT = "token-endpoint", "check `token_endpoint`";
     /// The host's name cannot be resolved.
-    HOST_NAME = "host-name", "check the host in `token_endpoint`, and this machine's name service";
+    HOST_NAME = "host-name", "check the host in " @ ", and this machine's name service";
     /// No connection to the server can be made.
-    SERVER = "server", "check host and port in `token_endpoint`, that the server is running, and that no firewall blocks the connection";
+    SERVER = "server", "check host and port in " @ ", that the server is running, and that no firewall blocks the connection";
     /// No connection through the proxy can be made.
     PROXY = "proxy", "check the address of the `proxy`, that it is running, and that it allows this connection";
     /// The response is a web page.
-    WEB_PAGE = "web-page", "a firewall, a proxy or a sign-in page may have sent it: check `token_endpoint`, and whether another `user_agent` is accepted";
+    WEB_PAGE = "web-page", "a firewall, a proxy or a sign-in page may have sent it: check " @ ", and whether another `user_agent` is accepted";
     /// The address has no introspection endpoint.
     INTROSPECTION_ENDPOINT = "introspection-endpoint", "check `Endpoint::with_introspection_endpoint`, or the metadata of the server";
     /// The address has no revocation endpoint.
@@ -55,13 +74,13 @@ hints! {
     /// A successful response has no token at its top level.
     NO_TOKEN = "no-token", "check `token_endpoint`: a token endpoint sends the token at the top level of its JSON (RFC 6749 section 5.1), and this address may belong to another API";
     /// A response is compressed.
-    COMPRESSED = "compressed", "check `token_endpoint`: configure the server, or the gateway at this address, to compress only on request, or use an address that bypasses the gateway";
+    COMPRESSED = "compressed", "check " @ ": configure the server, or the gateway at this address, to compress only on request, or use an address that bypasses the gateway";
     /// A response violates RFC 6749 but is unambiguous.
     LENIENT = "lenient-responses", "set `lenient_responses` if all responses of this server are like this";
     /// The token is longer than the limit.
     TOKEN_SIZE = "token-size", "raise `max_token_bytes` if resource servers accept headers of that size";
     /// The response is longer than the limit.
-    BODY_SIZE = "body-size", "check `token_endpoint`, or raise `max_body_bytes`";
+    BODY_SIZE = "body-size", "check " @ ", or raise `max_body_bytes`";
     /// The token is not bound to the key.
     UNBOUND = "unbound-token", "enable DPoP for this client at the server, or remove `dpop`";
     /// The server demands a proof of possession.
@@ -80,10 +99,14 @@ hints! {
     LATE_CREDENTIALS = "late-credentials", "check where the client's secret or key comes from, or raise the deadline with `Retry::deadline`";
     /// The HTTP client cannot be set up.
     CLIENT = "http-client", "check `user_agent`, and that the platform has certificate authorities, or add yours with `add_root_certificates_pem`";
+    /// The server ends the TLS handshake.
+    TLS_HANDSHAKE = "tls-handshake", "check that it offers TLS 1.2 or 1.3 for this host's name, and the port in " @ "";
+    /// The server does not speak TLS.
+    NOT_TLS = "not-tls", "check scheme and port in " @ "";
     /// The server's certificate cannot be verified.
-    SERVER_CERTIFICATE = "server-certificate", "check the host in `token_endpoint` and the server's certificate";
+    SERVER_CERTIFICATE = "server-certificate", "check the host in " @ " and the server's certificate";
     /// The issuer of the server's certificate is unknown.
-    ROOTS = "roots", "check the host in `token_endpoint`; add a private certificate authority with `add_root_certificates_pem`";
+    ROOTS = "roots", "check the host in " @ "; add a private certificate authority with `add_root_certificates_pem`";
     /// The issuer of the server's certificate is not among the added ones either.
     INTERMEDIATE = "intermediate", "the certificates added with `add_root_certificates_pem` do not lead to it: add the authority that issued it, or have the server send its intermediate certificates";
     /// The server demands a client certificate.
@@ -99,7 +122,7 @@ hints! {
     /// A caller's HTTP client cannot present a certificate.
     OWN_TRANSPORT = "own-transport", "build the transport with `HttpTransport::builder`";
     /// A certificate needs TLS.
-    HTTPS = "https", "set `token_endpoint` to an `https` URL";
+    HTTPS = "https", "set " @ " to an `https` URL";
     /// An anonymous client is refused.
     ANONYMOUS = "anonymous-client", "this server requires a `client_id`: set it with `PublicClient`, or authenticate the client";
     /// The metadata has no address for an action.

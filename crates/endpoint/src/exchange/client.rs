@@ -204,6 +204,8 @@ impl ServerClient {
             }
             let deadline = tries.left();
             let result = self.exchange(&sent, request, &mut proving, deadline).await;
+            let setting = request.wording().endpoint.setting;
+            let result = result.map_err(|error| hints::for_address(error, setting));
             if !proving.is_demanded() {
                 return (sent, result);
             }

@@ -92,12 +92,30 @@ impl Reply<'_> {
         filter
     }
 
-    /// Checks all but the body of a successful response. `created` accepts the status 201 too.
+    /// Returns the error of a response whose status is not 2xx.
+    pub(crate) fn check_status(&self, wording: &Wording) -> Result<(), TokenError> {
+        let status = self.answer.status;
+        if status.is_success() {
+            return Ok(());
+        }
+        if status.is_redirection() {
+            return Err(self.redirected(wording));
+        }
+        let error = refusal::read(self.answer, &self.filter(), wording);
+        Err(answer::with_wait(
+            error,
+            &self.answer.headers,
+            self.received_at,
+        ))
+    }
+
+    /// Checks all but the body of a successful response. `accept_created`: the status 201 is accepted too.
     pub(crate) fn check_success(
         &self,
         wording: &Wording,
         accept_created: bool,
     ) -> Result<(), TokenError> {
+        self.check_status(wording)?;
         let (status, headers) = (self.answer.status, &self.answer.headers);
         let created = status == StatusCode::CREATED;
         if status == StatusCode::OK || created && accept_created {
@@ -107,24 +125,17 @@ impl Reply<'_> {
                 Ok(())
             };
         }
-        if status.is_redirection() {
-            return Err(self.redirected(wording));
-        }
-        if status.is_success() {
-            let error = TokenError::unusable_response(
-                "the server reported success with a status other than 200 (RFC 6749 section 5.1)",
-            );
-            return Err(if created {
-                error.with_hint(hints::LENIENT)
-            } else {
-                error
-            });
-        }
-        let error = refusal::read(self.answer, &self.filter(), wording);
-        Err(answer::with_wait(error, headers, self.received_at))
+        let error = TokenError::unusable_response(
+            "the server reported success with a status other than 200 (RFC 6749 section 5.1)",
+        );
+        Err(if created {
+            error.with_hint(hints::LENIENT)
+        } else {
+            error
+        })
     }
 
-    /// Returns the error that a response with the status 200 holds, if any.
+    /// Returns the error that a successful response holds, if any.
     pub(crate) fn refusal_in_success(&self, wording: &Wording) -> Option<TokenError> {
         let filter = self.filter();
         let words = ServerMessage::from_answer(self.answer, &filter);

@@ -23,6 +23,7 @@ const INTROSPECTION_ENDPOINT: EndpointWording = EndpointWording {
     missing: "no introspection endpoint at this address",
     refused: "the server refused the introspection request",
     unavailable: "the server cannot introspect tokens at the moment",
+    setting: "Endpoint::with_introspection_endpoint",
     address_hint: &hints::INTROSPECTION_ENDPOINT,
     redirect_hint: &hints::MANAGEMENT_REDIRECT,
 };
@@ -33,6 +34,7 @@ const REVOCATION_ENDPOINT: EndpointWording = EndpointWording {
     missing: "no revocation endpoint at this address",
     refused: "the server refused the revocation request",
     unavailable: "the server cannot revoke tokens at the moment",
+    setting: "Endpoint::with_revocation_endpoint",
     address_hint: &hints::REVOCATION_ENDPOINT,
     redirect_hint: &hints::MANAGEMENT_REDIRECT,
 };
@@ -57,6 +59,7 @@ impl ManagementRequest<Introspection> {
             token: Input::Token(token.clone()),
             hint: "access_token",
             read: |reply, wording| {
+                reply.check_success(wording, false)?;
                 Introspection::read(&reply.answer.body)
                     .map_err(|error| reply.explain_success(error, wording))
             },
@@ -72,8 +75,12 @@ impl ManagementRequest<()> {
             endpoint: ManagementEndpoint::Revocation,
             token,
             hint,
-            // The response's content has no meaning (RFC 7009 section 2.2), unless it is an error.
-            read: |reply, wording| reply.refusal_in_success(wording).map_or(Ok(()), Err),
+            // The content of a successful response has no meaning (RFC 7009 section 2.2), unless it is an error. Neither
+            // do its compression and its status, if that is 2xx.
+            read: |reply, wording| {
+                reply.check_status(wording)?;
+                reply.refusal_in_success(wording).map_or(Ok(()), Err)
+            },
         }
     }
 }
@@ -112,7 +119,6 @@ impl<O: Send> ServerRequest for ManagementRequest<O> {
     }
 
     async fn read(&self, reply: &Reply<'_>) -> Result<O, TokenError> {
-        reply.check_success(self.wording, false)?;
         (self.read)(reply, self.wording)
     }
 }

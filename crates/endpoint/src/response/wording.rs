@@ -31,6 +31,8 @@ pub(crate) struct EndpointWording {
     pub(crate) refused: &'static str,
     /// The message for a request that the server cannot process now.
     pub(crate) unavailable: &'static str,
+    /// The setting of its address.
+    pub(crate) setting: &'static str,
     /// The hint for a wrong address.
     pub(crate) address_hint: &'static Hint,
     /// The hint for a redirect.
@@ -43,6 +45,7 @@ pub(crate) const TOKEN_ENDPOINT: EndpointWording = EndpointWording {
     missing: "no token endpoint at this address",
     refused: "the server refused the token request",
     unavailable: "the server cannot issue tokens at the moment",
+    setting: "token_endpoint",
     address_hint: &hints::TOKEN_ENDPOINT,
     redirect_hint: &hints::REDIRECT,
 };

@@ -161,7 +161,8 @@ impl MetadataDocument {
             self.read_answer(&answer)
                 .map_err(|error| error.with_status(status))
         });
-        let metadata = metadata.map_err(|error| error.with_host(&self.host))?;
+        let metadata =
+            metadata.map_err(|error| hints::for_address(error, "issuer").with_host(&self.host))?;
         tracing::debug!(
             issuer = &*self.host,
             token_endpoint = metadata.token_endpoint().and_then(host_of),

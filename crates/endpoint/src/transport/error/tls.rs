@@ -10,17 +10,17 @@ pub(super) fn in_words(error: &Error, roots: bool) -> (String, Hint) {
     match error {
         Error::InvalidCertificate(error) => certificate(error, roots),
         Error::AlertReceived(alert) => (
-            format!("the server ended the handshake with the TLS alert `{}`", snake_case(&format!("{alert:?}"))),
-            "check that it offers TLS 1.2 or 1.3 for this host's name, and the port in `token_endpoint`".into(),
+            format!(
+                "the server ended the handshake with the TLS alert `{}`",
+                snake_case(&format!("{alert:?}"))
+            ),
+            hints::TLS_HANDSHAKE,
         ),
         Error::PeerIncompatible(_) => (
             "the server and this client have no version or cipher of TLS in common".to_owned(),
             "have the server offer TLS 1.2 or 1.3".into(),
         ),
-        Error::InvalidMessage(_) => (
-            "what answers does not speak TLS".to_owned(),
-            "check scheme and port in `token_endpoint`".into(),
-        ),
+        Error::InvalidMessage(_) => ("what answers does not speak TLS".to_owned(), hints::NOT_TLS),
         // The platform's own verifier writes readable text.
         Error::General(text) => (text.clone(), hints::SERVER_CERTIFICATE),
         _ => (
