@@ -8,6 +8,8 @@ use hallpass_core::{ErrorKind, Timestamp, TokenError};
 pub(crate) struct CachedFailure {
     pub(crate) error: TokenError,
     pub(crate) until: Timestamp,
+    /// The time of the first of the consecutive failures.
+    pub(crate) since: Timestamp,
     /// The epoch of the credentials if they were at fault; a new epoch drops the failure at once.
     pub(crate) epoch: Option<u64>,
 }
@@ -18,6 +20,7 @@ impl CachedFailure {
         Self {
             error: error.clone(),
             until: now.saturating_add(rest),
+            since: now,
             epoch: (!error.is_transient()).then_some(epoch),
         }
     }

@@ -9,7 +9,7 @@ use crate::{cache::CachedTokenSource, slot::Slot};
 /// no look-up by key.
 ///
 /// It is for programs with many keys that know early which of them a caller uses: one handle for each tenant, for
-/// example. It remains valid whatever happens to the token: refresh, expiry, failures,
+/// example. It remains valid after a refresh, an expiry, a failure and
 /// [`invalidate`](TokenSource::invalidate). Keyed calls of the cache and all handles of a request share one token.
 ///
 /// ```

@@ -32,7 +32,7 @@ struct Order {
 #[derive(Default)]
 struct Pins {
     count: usize,
-    /// True once the key is out of the queue, so that a pass over the queue meets it once.
+    /// True once the key is out of the queue, so that an eviction examines it only once.
     parked: bool,
 }
 

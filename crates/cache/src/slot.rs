@@ -276,7 +276,9 @@ impl Slot {
                     LoadError::Cached(failure) => (failure.repeated(now), failure),
                 };
                 self.current.refresh_at(failure.until);
-                state.failure = Some(failure);
+                let since = state.failure.as_ref().map(|earlier| earlier.since);
+                let since = since.unwrap_or(failure.since).min(failure.since);
+                state.failure = Some(CachedFailure { since, ..failure });
                 Err(error)
             }
         };
@@ -371,6 +373,12 @@ impl Slot {
     /// Returns the current token, regardless of its age.
     pub(crate) fn current(&self) -> Option<AccessToken> {
         self.current.token()
+    }
+
+    /// Returns the current token, regardless of its age, and the failure of the last fetch.
+    pub(crate) fn snapshot(&self) -> (Option<AccessToken>, Option<CachedFailure>) {
+        let state = self.state();
+        (self.current.token(), state.failure.clone())
     }
 
     /// Returns the time of the next refresh; `None` without a token, or while one is in progress.

@@ -3,6 +3,7 @@
 //! - [`AuthorizationServer`]: a server and a protected API on loopback, with the checks of real ones.
 //! - [`raw`]: a server that sends arbitrary bytes, for faults below HTTP.
 //! - [`ManualClock`]: a clock that a test sets; [`TokioClock`]: one that follows tokio's paused time.
+//! - [`FakeTokens`]: a source of valid, expiring or failing tokens, for tests of code that uses tokens.
 //! - [`StaticSource`], [`ScriptedSource`] and [`Gate`]: token sources without a server, and exact concurrency.
 //! - [`RotatingSecret`]: a client's secret that a test rotates, or a refresh token that a source saves.
 //! - [`mod@conformance`]: checks a token source against the promises of its trait, one named test per rule.
@@ -34,6 +35,7 @@ mod assertion;
 mod client;
 mod clock;
 pub mod conformance;
+mod fake;
 pub mod faults;
 mod grant;
 pub mod leak;
@@ -45,6 +47,7 @@ mod source;
 
 pub use client::{AuthMethod, Client};
 pub use clock::{ManualClock, TokioClock};
+pub use fake::FakeTokens;
 pub use record::TokenRequestRecord;
 pub use secret::RotatingSecret;
 pub use server::{AuthorizationServer, AuthorizationServerBuilder};

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use hallpass_core::{AccessToken, Clock as _, SystemClock, TokenError, TokenRequest, TokenSource};
 use tokio::sync::watch;
 
-/// A source that returns the same token to every caller.
+/// A source that returns the same token to every caller, and holds none: each call is a fetch.
 ///
 /// ```
 /// use hallpass_core::{TokenRequest, TokenSource};

@@ -230,7 +230,7 @@ async fn the_service_answers_what_is_under_way_before_it_ends() {
         (status, &json(&body)["path"]),
         (200, &"/api/orders/7".into())
     );
-    assert_eq!(service.get("/health").await, (200, "well\n".to_owned()));
+    assert_eq!(service.get("/readyz").await, (200, "ready\n".to_owned()));
     assert_eq!(service.get("/orders/seven").await.0, 400);
     assert_eq!(server.token_request_count(), 1);
 
@@ -273,7 +273,49 @@ async fn the_service_shows_customers_no_internals() {
         service.get("/orders/7").await,
         (503, "try again later\n".to_owned())
     );
-    assert_eq!(service.get("/health").await.0, 503);
+    assert_eq!(service.get("/readyz").await, (503, "no token\n".to_owned()));
     service.terminate().await;
     assert_eq!(service.wait().await.code, Some(0));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_rolling_restart_loses_no_request() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    let server = server("orders.read").await;
+    let instance = || {
+        Trial::new("backend-service", &server)
+            .set("LISTEN", "127.0.0.1:0")
+            .set("DRAIN_SECONDS", "1")
+            .start()
+    };
+    let (old, new) = tokio::join!(instance(), instance());
+    let served_by_old = AtomicUsize::new(0);
+    // Four clients of a load balancer, which probes before each request, until the new instance has served them.
+    let client = async || {
+        let mut served_by_new = 0;
+        while served_by_new < 10 {
+            let ready = if old.is_ready().await { &old } else { &new };
+            // Each request is a connection of its own.
+            assert_eq!(ready.get("/orders/7").await.0, 200);
+            if std::ptr::eq(ready, &raw const new) {
+                served_by_new += 1;
+            } else {
+                served_by_old.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    };
+    let ended = async {
+        while served_by_old.load(Ordering::SeqCst) < 10 {
+            tokio::task::yield_now().await;
+        }
+        old.terminate().await;
+    };
+    tokio::join!(client(), client(), client(), client(), ended);
+    let ran = old.wait().await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(server.token_request_count(), 2);
+    new.terminate().await;
+    assert_eq!(new.wait().await.code, Some(0));
 }

@@ -17,6 +17,7 @@ mod observers;
 mod panics;
 mod proven;
 mod races;
+mod readiness;
 mod renewal;
 mod runtimes;
 mod spans;

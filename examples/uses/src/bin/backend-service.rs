@@ -1,9 +1,17 @@
 //! A backend service that calls another one: axum in front, and behind it an API that requires a token.
 //!
-//! `GET /orders/{id}` requests the order from the API; `GET /health` reports whether a token can be obtained. The
-//! service stops on SIGTERM or Ctrl-C, after answering the requests in flight.
+//! `GET /orders/{id}` requests the order from the API; `GET /readyz` is the readiness probe. On SIGTERM or Ctrl-C the
+//! service is not ready from then on, answers requests for `DRAIN_SECONDS` (default: 5), and stops.
 
-use std::{env, error::Error, sync::Arc};
+use std::{
+    env,
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -13,11 +21,12 @@ use axum::{
     routing::get,
 };
 use hallpass::{
-    TokenError, TokenRequest, TokenSourceExt,
+    TokenError, TokenRequest,
     authorize::{ApiRefusal, Authorizer},
+    cache::Readiness,
     reqwest_ext::RequestBuilderExt,
 };
-use tokio::{net::TcpListener, signal};
+use tokio::{net::TcpListener, signal, time};
 use uses::{Tokens, setting};
 
 /// The handlers' state: no client id, no secret.
@@ -26,32 +35,43 @@ struct Service {
     authorizer: Authorizer,
     tokens: Tokens,
     api: String,
+    draining: AtomicBool,
 }
+
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Shorter than the probe's own timeout, which is a second in Kubernetes.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     uses::log();
     let api = setting("API_ORIGIN")?;
     let tokens = uses::tokens("orders.read")?;
-    // Wrong credentials should stop the deployment, not fail the first request.
-    tokens.access_token(&TokenRequest::default()).await?;
+    // Wrong credentials should stop the deployment, not fail the first request. A short outage is waited for.
+    tokens
+        .warm_up([TokenRequest::default()], START_TIMEOUT)
+        .await?;
     let authorizer = uses::authorizer(tokens.clone(), &api)?;
     let http = uses::http()?;
+    let drain = env::var("DRAIN_SECONDS").map_or(Ok(5), |seconds| seconds.parse())?;
+    let service = Arc::new(Service {
+        http,
+        authorizer,
+        tokens,
+        api,
+        draining: AtomicBool::new(false),
+    });
     let app = Router::new()
         .route("/orders/{id}", get(order))
-        .route("/health", get(health))
-        .with_state(Arc::new(Service {
-            http,
-            authorizer,
-            tokens,
-            api,
-        }));
+        .route("/readyz", get(ready))
+        .with_state(service.clone());
     let listen = env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let listener = TcpListener::bind(listen).await?;
     println!("listening on {}", listener.local_addr()?);
     axum::serve(listener, app)
-        .with_graceful_shutdown(ended())
+        .with_graceful_shutdown(drained(service.clone(), Duration::from_secs(drain)))
         .await?;
+    service.tokens.shutdown().await;
     Ok(())
 }
 
@@ -72,12 +92,20 @@ async fn order(
     Ok((status, body).into_response())
 }
 
-async fn health(State(service): State<Arc<Service>>) -> Result<&'static str, Trouble> {
-    service
-        .tokens
-        .access_token(&TokenRequest::default())
-        .await?;
-    Ok("well\n")
+/// Answers the readiness probe; the details are in the traces and metrics.
+async fn ready(State(service): State<Arc<Service>>) -> (StatusCode, &'static str) {
+    if service.draining.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n");
+    }
+    let request = TokenRequest::default();
+    // An instance that is not ready gets no calls that would fetch: the probe does. With a token it costs nothing.
+    let fetched = service.tokens.warm_up([request.clone()], PROBE_TIMEOUT);
+    let _ = fetched.await;
+    match service.tokens.readiness(&request) {
+        Readiness::Ready { .. } => (StatusCode::OK, "ready\n"),
+        Readiness::Stale { .. } => (StatusCode::OK, "ready, but the token is not refreshed\n"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "no token\n"),
+    }
 }
 
 /// The reason why a request cannot be answered. Responses name no internal server; the traces do.
@@ -117,6 +145,14 @@ impl IntoResponse for Trouble {
             }
         }
     }
+}
+
+/// Waits for a shutdown signal, and then until load balancers have noticed that this instance is not ready: they send
+/// requests until then.
+async fn drained(service: Arc<Service>, time: Duration) {
+    ended().await;
+    service.draining.store(true, Ordering::Relaxed);
+    time::sleep(time).await;
 }
 
 /// Waits for a shutdown signal.

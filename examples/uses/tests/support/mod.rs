@@ -47,6 +47,7 @@ impl Trial {
             .env("CAMALL_TOKEN_ENDPOINT", server.token_endpoint())
             .env("API_ORIGIN", origin(server))
             .env("DANGER_HTTP_ON_LOOPBACK", "1")
+            .env("DRAIN_SECONDS", "0")
             // Without the warnings that the line above causes.
             .env("RUST_LOG", "error")
             .stdin(Stdio::null())

@@ -38,6 +38,12 @@ impl Running {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
+    /// Returns true if the service passes its readiness probe.
+    pub(crate) async fn is_ready(&self) -> bool {
+        let probe = reqwest::get(format!("{}/readyz", self.address)).await;
+        probe.is_ok_and(|answer| answer.status() == 200)
+    }
+
     /// Requests the service to stop.
     pub(crate) async fn terminate(&self) {
         let id = self.process.id().unwrap().to_string();
