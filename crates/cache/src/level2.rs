@@ -166,6 +166,9 @@ impl SecondLevel {
 
     /// Looks up the entry or takes a lease; `None` if the store is unavailable. A failed store is probed by a look-up:
     /// the probe outlives its caller, and must not take a lease for it.
+    ///
+    /// If this is dropped, or times out, a store on the network may still grant the lease, which nobody then releases: it
+    /// expires after its time to live.
     async fn look_up_or_lease(
         &self,
         key: &StoreKey,
