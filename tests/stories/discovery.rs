@@ -424,7 +424,7 @@ async fn the_real_server_is_found_and_the_strongest_way_chosen() {
             .unwrap();
         let token = source.token(&TokenRequest::default()).await.unwrap();
         assert_eq!(token.scopes().as_str(), "api:read");
-        assert_eq!(how.chosen(), Some("private_key_jwt"));
+        assert_eq!(how.last_method(), Some("private_key_jwt"));
     }
     let slash = format!("{issuer}/");
     let error = ask(&source(discover(&slash).build().unwrap()))

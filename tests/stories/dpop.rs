@@ -23,7 +23,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
 use crate::{
     assertions::assert_off,
-    proofs::{Prudent, Seen},
+    proofs::{Prudent, VerifiedProof},
     shared::assertions::key,
     support::{ID, secret},
 };
@@ -55,8 +55,8 @@ async fn fetch(builder: SourceBuilder<ClientCredentials>) -> Result<AccessToken,
         .await
 }
 
-fn nonces(seen: &[Seen]) -> Vec<Option<&str>> {
-    seen.iter().map(Seen::nonce).collect()
+fn nonces(seen: &[VerifiedProof]) -> Vec<Option<&str>> {
+    seen.iter().map(VerifiedProof::nonce).collect()
 }
 
 // covers: C-40
@@ -182,7 +182,7 @@ async fn an_assertion_is_not_sent_a_second_time_with_the_nonce() {
     let [first, second] = &endpoint.seen()[..] else {
         panic!("two requests");
     };
-    let starts = |seen: &Seen| {
+    let starts = |seen: &VerifiedProof| {
         String::from_utf8(seen.body.clone())
             .unwrap()
             .contains("client_assertion=")
@@ -248,7 +248,7 @@ fn api(uri: &str, dpop: &Dpop, text: &str) -> Authorizer {
 }
 
 /// Requires a nonce, then a second one, and then accepts it.
-fn demanding(seen: &Seen, _: usize) -> ResponseTemplate {
+fn demanding(seen: &VerifiedProof, _: usize) -> ResponseTemplate {
     let challenge = |nonce: &str| {
         ResponseTemplate::new(401)
             .insert_header(

@@ -92,9 +92,9 @@ impl<S: Subscriber> Layer<S> for Traced {
 
 /// Records the name and the fields of each event, as `Debug` shows them.
 #[derive(Clone, Default)]
-struct Told(Lines);
+struct EventLog(Lines);
 
-impl Observer for Told {
+impl Observer for EventLog {
     fn observe(&self, event: &Event<'_>) {
         let shown = format!("{:#?}", event.kind);
         let mut lines = shown.lines();
@@ -153,7 +153,7 @@ async fn the_documented_names_are_those_that_are_emitted() {
     let subscriber = tracing_subscriber::registry().with(Traced(traced.clone()));
     // For all threads: a secret's file is read on a separate one. Events of other tests are documented too.
     tracing::subscriber::set_global_default(subscriber).unwrap();
-    let told = Told::default();
+    let told = EventLog::default();
     tells::cache(&told).await;
     tells::integration(&told).await;
     tells::endpoint().await;

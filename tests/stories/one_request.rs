@@ -19,7 +19,7 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::path};
 
 use crate::{
     discovery::{self, OAUTH, discover, document, ok},
-    proofs::{Prudent, Seen},
+    proofs::{Prudent, VerifiedProof},
     secrets::{server, statuses},
     support::{ID, secret, static_token},
 };
@@ -74,8 +74,8 @@ async fn a_demanded_nonce_is_used_by_the_next_call() {
         .build()
         .unwrap();
     let error = source.token(&TokenRequest::default()).await.unwrap_err();
-    let nonces = |requests: &[Seen]| -> Vec<Option<String>> {
-        let nonces = requests.iter().map(Seen::nonce);
+    let nonces = |requests: &[VerifiedProof]| -> Vec<Option<String>> {
+        let nonces = requests.iter().map(VerifiedProof::nonce);
         nonces.map(|nonce| nonce.map(str::to_owned)).collect()
     };
     assert_eq!(nonces(&endpoint.seen()), [None]);

@@ -15,7 +15,7 @@ use serde_json::Value;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers};
 
 /// The contents of a verified proof.
-pub(crate) struct Seen {
+pub(crate) struct VerifiedProof {
     pub(crate) claims: Value,
     pub(crate) jwk: Value,
     /// The value of the `Authorization` header, including the scheme.
@@ -23,14 +23,14 @@ pub(crate) struct Seen {
     pub(crate) body: Vec<u8>,
 }
 
-impl Seen {
+impl VerifiedProof {
     pub(crate) fn nonce(&self) -> Option<&str> {
         self.claims["nonce"].as_str()
     }
 }
 
 /// Verifies a proof as in RFC 9449 section 4.3; an error describes the defect.
-pub(crate) fn verify(request: &Request, url: &str) -> Result<Seen, String> {
+pub(crate) fn verify(request: &Request, url: &str) -> Result<VerifiedProof, String> {
     let proofs: Vec<_> = request.headers.get_all("dpop").iter().collect();
     let [proof] = proofs[..] else {
         return Err(format!("{} proofs", proofs.len()));
@@ -73,7 +73,7 @@ pub(crate) fn verify(request: &Request, url: &str) -> Result<Seen, String> {
         BASE64_URL_SAFE_NO_PAD.encode(hash)
     });
     check(claims["ath"].as_str() == hash.as_deref(), "ath")?;
-    Ok(Seen {
+    Ok(VerifiedProof {
         jwk: jwk.clone(),
         claims,
         authorization,
@@ -89,10 +89,10 @@ fn decode(text: &str) -> Vec<u8> {
 #[derive(Clone)]
 pub(crate) struct Prudent(Arc<Inner>);
 
-type Answer = dyn Fn(&Seen, usize) -> ResponseTemplate + Send + Sync;
+type Answer = dyn Fn(&VerifiedProof, usize) -> ResponseTemplate + Send + Sync;
 
 struct Inner {
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<VerifiedProof>>,
     wrong: Mutex<Vec<String>>,
     url: String,
     answer: Box<Answer>,
@@ -102,7 +102,7 @@ impl Prudent {
     /// Starts a server with this function, which gets the verified request and the number of requests before it.
     pub(crate) async fn start(
         path: &str,
-        answer: impl Fn(&Seen, usize) -> ResponseTemplate + Send + Sync + 'static,
+        answer: impl Fn(&VerifiedProof, usize) -> ResponseTemplate + Send + Sync + 'static,
     ) -> (MockServer, Self) {
         let server = MockServer::start().await;
         let prudent = Self(Arc::new(Inner {
@@ -121,7 +121,7 @@ impl Prudent {
     }
 
     /// Returns the requests since the last call. Checks that every proof was valid, and no two were the same.
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<VerifiedProof> {
         let wrong = self.0.wrong.lock().unwrap();
         assert!(wrong.is_empty(), "{wrong:?}");
         let seen = std::mem::take(&mut *self.0.seen.lock().unwrap());

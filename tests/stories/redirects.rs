@@ -17,14 +17,14 @@ use tokio_rustls::{TlsAcceptor, rustls::pki_types::PrivateKeyDer};
 
 use crate::{support::static_token, tls_server::server_config};
 
-type Seen = Arc<Mutex<Vec<(bool, String)>>>;
+type RequestLog = Arc<Mutex<Vec<(bool, String)>>>;
 
 /// A server with TLS and plain HTTP on one port. Over TLS, it redirects to `http://` at the same address.
-async fn serve(acceptor: TlsAcceptor) -> (u16, Seen, JoinSet<()>) {
+async fn serve(acceptor: TlsAcceptor) -> (u16, RequestLog, JoinSet<()>) {
     const TLS_HANDSHAKE: u8 = 0x16;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let seen = Seen::default();
+    let seen = RequestLog::default();
     let mut tasks = JoinSet::new();
     let noted = seen.clone();
     tasks.spawn(async move {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use hallpass::endpoint::presets::{self, Scopes, SecretAuthentication, Target};
+use hallpass::endpoint::presets::{self, AudienceRule, Scopes, SecretAuthentication};
 
 fn file(path: &str) -> String {
     fs::read_to_string(format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -23,10 +23,10 @@ fn the_preset_page_describes_each_preset() {
             SecretAuthentication::Assertion => "none; [JWT bearer grant](grants.md)",
             other => panic!("{other:?} is new: describe it on the page"),
         };
-        let audience = match preset.target {
-            Target::AudienceRequired => "required",
-            Target::AudienceAllowed => "optional",
-            Target::ScopesAlone => "not accepted",
+        let audience = match preset.audience {
+            AudienceRule::AudienceRequired => "required",
+            AudienceRule::AudienceAllowed => "optional",
+            AudienceRule::ScopesAlone => "not accepted",
             other => panic!("{other:?} is new: describe it on the page"),
         };
         let scopes = match preset.scopes {

@@ -7,7 +7,7 @@ use hallpass::{
     cache::CachedTokenSource,
     endpoint::{
         Anonymous, ClientAuthentication, ClientCredentials, ClientSecretBasic, ClientSecretPost,
-        JwtBearer, MutualTls, RefreshToken, SecurityToken, Source, SourceBuilder, Strongest,
+        GrantSource, JwtBearer, MutualTls, RefreshToken, SecurityToken, SourceBuilder, Strongest,
         TokenExchange, TokenTypeUri,
     },
     jwt::{AssertionSettings, ClientSecretJwt, PrivateKeyJwt, SignedAssertion},
@@ -70,7 +70,9 @@ async fn requests(
     [refused, count() - before - refused]
 }
 
-fn boxed<S: Source + TokenSource + 'static>(builder: SourceBuilder<S>) -> Arc<dyn TokenSource> {
+fn boxed<S: GrantSource + TokenSource + 'static>(
+    builder: SourceBuilder<S>,
+) -> Arc<dyn TokenSource> {
     let builder = builder.danger_allow_http_on_loopback();
     Arc::new(builder.build().unwrap())
 }

@@ -16,8 +16,8 @@ use std::{
 use anyhow::Context as _;
 
 use self::{
-    graph::{Edge, judge, place},
-    scan::{Named, Path, Scan, scan},
+    graph::{Edge, check_edges, place},
+    scan::{Path, PathReference, Scan, scan},
 };
 use crate::files::{root, text};
 
@@ -38,7 +38,7 @@ struct Modules {
 pub(crate) fn check(crates: &[(String, PathBuf)], faults: &mut Vec<String>) -> anyhow::Result<()> {
     for (name, entry) in crates {
         let (modules, rules) = (Modules::read(entry)?, tables::rules(name));
-        judge(name, &edges(&modules), &rules, faults);
+        check_edges(name, &edges(&modules), &rules, faults);
         place(name, &modules.top(), &rules, faults);
     }
     let owners = tables::owners().into_iter();
@@ -104,7 +104,7 @@ impl Modules {
     }
 
     /// Returns the module that defines what this path names; `None` if it is in another crate.
-    fn definer(&self, named: &Named, depth: usize) -> Option<Path> {
+    fn definer(&self, named: &PathReference, depth: usize) -> Option<Path> {
         let mut rest = named.segments.as_slice();
         let mut module = named.module.clone();
         let first = rest.first()?;
@@ -146,7 +146,7 @@ impl Modules {
         Some(module)
     }
 
-    fn followed(&self, path: &Named, from: &Named, depth: usize) -> Option<Path> {
+    fn followed(&self, path: &PathReference, from: &PathReference, depth: usize) -> Option<Path> {
         let same = path.module == from.module && path.segments == from.segments;
         if same || depth == 0 {
             None

@@ -16,7 +16,7 @@ use semver::Version;
 use xshell::{Shell, cmd};
 
 use steps::{done, tag};
-use versions::Published;
+use versions::PublishedCrate;
 
 pub(crate) fn run(shell: &Shell, version: &str, execute: bool) -> anyhow::Result<()> {
     release(shell, crate::files::root(), version, execute)
@@ -94,7 +94,7 @@ fn prepare(shell: &Shell, root: &Path, version: &Version) -> anyhow::Result<()> 
 fn publish(shell: &Shell, version: &Version, execute: bool) -> anyhow::Result<()> {
     let ours = versions::published(shell)?;
     let there: BTreeSet<String> = if execute {
-        let known = |krate: &&Published| is_published(shell, krate, version);
+        let known = |krate: &&PublishedCrate| is_published(shell, krate, version);
         let there = ours.iter().filter(known);
         there.map(|krate| krate.name.clone()).collect()
     } else {
@@ -135,7 +135,7 @@ fn excluded(published: &BTreeSet<String>) -> Vec<String> {
 
 /// Returns true if the registry has this version. Runs outside the workspace, where cargo would answer with the local
 /// crate.
-fn is_published(shell: &Shell, krate: &Published, version: &Version) -> bool {
+fn is_published(shell: &Shell, krate: &PublishedCrate, version: &Version) -> bool {
     let _elsewhere = shell.push_dir(std::env::temp_dir());
     let wanted = format!("{}@{version}", krate.name);
     let registry = &krate.registry;

@@ -111,7 +111,7 @@ impl send::Response for Response {
     }
 
     fn is_from_origin(&self, permit: &Permit) -> bool {
-        target(self.url()).is_some_and(|target| permit.is_from_here(target))
+        target(self.url()).is_some_and(|target| permit.is_same_origin(target))
     }
 }
 

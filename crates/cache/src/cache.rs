@@ -150,8 +150,8 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
     #[inline]
     pub(crate) fn hit(&self, request: &TokenRequest, ready: Ready) -> AccessToken {
         self.shared.counters.hit();
-        if ready.renew {
-            self.renew(request, ready)
+        if ready.refresh {
+            self.refresh(request, ready)
         } else {
             ready.token
         }
@@ -159,7 +159,7 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
 
     /// Starts a refresh, and returns the cached token.
     #[cold]
-    fn renew(&self, request: &TokenRequest, ready: Ready) -> AccessToken {
+    fn refresh(&self, request: &TokenRequest, ready: Ready) -> AccessToken {
         let shared = &self.shared;
         if !*shared.alive.borrow() {
             return ready.token;
@@ -172,7 +172,7 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
         match Handle::try_current() {
             Ok(runtime) => {
                 let permit = shared.permit(request);
-                if let Some(flight) = slot.renew(now, shared.epoch(), &shared.policy, permit) {
+                if let Some(flight) = slot.refresh(now, shared.epoch(), &shared.policy, permit) {
                     flight::spawn(shared, &runtime, slot, request.clone(), flight);
                 }
             }

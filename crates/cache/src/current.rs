@@ -12,7 +12,7 @@ pub(crate) struct Current(ArcSwapOption<CurrentToken>);
 struct CurrentToken {
     /// Copied from the token, so that a hit touches only the token's reference count.
     expires: Timestamp,
-    /// The time to start a refresh, in the clock's nanoseconds; [`CLAIMED`] while a caller is doing so.
+    /// The time to start a refresh, in the clock's nanoseconds; [`REFRESH_CLAIMED`] while a caller is doing so.
     refresh_at: AtomicU64,
     /// Copied from the token for the same reason. Usually none.
     binding: Option<Binding>,
@@ -20,13 +20,13 @@ struct CurrentToken {
     hash: u64,
 }
 
-const CLAIMED: u64 = u64::MAX;
+const REFRESH_CLAIMED: u64 = u64::MAX;
 
 /// The current token, and whether its reader must refresh it.
 pub(crate) struct Ready {
     pub(crate) token: AccessToken,
     /// True if this caller passed the refresh point first: it must start the refresh.
-    pub(crate) renew: bool,
+    pub(crate) refresh: bool,
 }
 
 impl Current {
@@ -43,10 +43,10 @@ impl Current {
             return None;
         }
         let refresh_at = held.refresh_at.load(Ordering::Relaxed);
-        let renew = now.as_nanos() >= refresh_at && held.claim(refresh_at);
+        let refresh = now.as_nanos() >= refresh_at && held.claim(refresh_at);
         Some(Ready {
             token: held.token.clone(),
-            renew,
+            refresh,
         })
     }
 
@@ -64,12 +64,14 @@ impl Current {
     }
 
     pub(crate) fn is_claimed(&self) -> bool {
-        self.refresh_point() == Some(CLAIMED)
+        self.refresh_point() == Some(REFRESH_CLAIMED)
     }
 
     /// Returns the time of the next refresh; `None` without a token, or while one is in progress.
     pub(crate) fn due(&self) -> Option<Timestamp> {
-        let point = self.refresh_point().filter(|point| *point != CLAIMED)?;
+        let point = self
+            .refresh_point()
+            .filter(|point| *point != REFRESH_CLAIMED)?;
         Some(Timestamp::from_nanos(point))
     }
 
@@ -110,7 +112,12 @@ impl CurrentToken {
 
     fn claim(&self, refresh_at: u64) -> bool {
         self.refresh_at
-            .compare_exchange(refresh_at, CLAIMED, Ordering::Relaxed, Ordering::Relaxed)
+            .compare_exchange(
+                refresh_at,
+                REFRESH_CLAIMED,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            )
             .is_ok()
     }
 }

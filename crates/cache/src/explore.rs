@@ -80,9 +80,9 @@ impl World {
         self.slot.begin(self.now(), 0, &self.policy, permit)
     }
 
-    fn start_renewal(&self) -> Option<Flight> {
+    fn start_refresh(&self) -> Option<Flight> {
         let permit = Some(FlightPermit::Free);
-        self.slot.renew(self.now(), 0, &self.policy, permit)
+        self.slot.refresh(self.now(), 0, &self.policy, permit)
     }
 
     /// Runs the task of a flight; `mint` is called for each fetch.
@@ -109,8 +109,8 @@ impl World {
     fn ask(&self) -> Result<AccessToken, TokenError> {
         loop {
             if let Some(ready) = self.slot.ready(self.now()) {
-                if ready.renew {
-                    self.renew();
+                if ready.refresh {
+                    self.refresh();
                 }
                 return Ok(ready.token);
             }
@@ -132,8 +132,8 @@ impl World {
         }
     }
 
-    fn renew(&self) {
-        if let Some(flight) = self.start_renewal() {
+    fn refresh(&self) {
+        if let Some(flight) = self.start_refresh() {
             self.fly(flight, || Ok(self.token("renewed")));
         }
     }
@@ -210,8 +210,8 @@ fn a_token_issued_before_a_refusal_is_not_kept_after_it() {
                 if world
                     .slot
                     .ready(world.now())
-                    .is_some_and(|ready| ready.renew)
-                    && let Some(flight) = world.start_renewal()
+                    .is_some_and(|ready| ready.refresh)
+                    && let Some(flight) = world.start_refresh()
                 {
                     world.fly(flight, mint);
                 }
@@ -315,7 +315,7 @@ fn refreshes_refusals_and_callers_leave_no_claim() {
                 if world
                     .slot
                     .ready(world.now())
-                    .is_some_and(|ready| ready.renew)
+                    .is_some_and(|ready| ready.refresh)
                 {
                     world.slot.abandon_claim(world.now());
                 }
@@ -369,7 +369,7 @@ fn a_permit_is_released_however_its_flight_ends() {
 fn a_token_refreshed_after_a_long_life_ends_the_refusals() {
     explore(|| {
         let (world, old) = World::with_due_token();
-        let renewal = {
+        let refresh = {
             let world = world.clone();
             thread::spawn(move || {
                 world.ask().unwrap();
@@ -379,7 +379,7 @@ fn a_token_refreshed_after_a_long_life_ends_the_refusals() {
             let world = world.clone();
             thread::spawn(move || world.slot.invalidate(&old, world.now(), &world.policy))
         };
-        renewal.join().unwrap();
+        refresh.join().unwrap();
         reporter.join().unwrap();
         // In either order, the next fetch waits no longer than the minimum interval.
         assert!(world.slot.may_fetch(world.now(), 0, &world.policy).is_ok());

@@ -32,8 +32,8 @@ pub(crate) fn spawn<S: TokenSource + 'static>(
     request: TokenRequest,
     flight: Flight,
 ) {
-    let span = shared.observe.span(flight.renewal);
-    if flight.renewal {
+    let span = shared.observe.span(flight.refresh);
+    if flight.refresh {
         count(&shared.counters.refreshes);
     }
     runtime.spawn(new_task(shared.clone(), slot, request, flight, span));
@@ -131,7 +131,7 @@ async fn run_flight<S: TokenSource + 'static>(
     mut alive: watch::Receiver<bool>,
 ) {
     let (shared, slot) = (&guard.shared, &guard.slot);
-    if flight.renewal {
+    if flight.refresh {
         // Here, and not where the caller that started it would have to wait.
         shared
             .observe

@@ -59,7 +59,7 @@ pub(crate) enum Fitness {
 
 /// The right to put a fetched token.
 #[derive(Default)]
-pub(crate) enum Right {
+pub(crate) enum PutPermission {
     /// Under this lease, which must be released.
     Leased(Lease),
     /// Without a lease: another process held it for too long.
@@ -241,13 +241,13 @@ impl SecondLevel {
         &self,
         request: &TokenRequest,
         fetched: Option<&AccessToken>,
-        right: Right,
+        right: PutPermission,
         context: Context<'_>,
     ) {
         let lease = match right {
-            Right::Leased(lease) => Some(lease),
-            Right::Unleased if fetched.is_some() => None,
-            Right::Unleased | Right::None => return,
+            PutPermission::Leased(lease) => Some(lease),
+            PutPermission::Unleased if fetched.is_some() => None,
+            PutPermission::Unleased | PutPermission::None => return,
         };
         let key = self.key(request);
         if let Some(token) = fetched {

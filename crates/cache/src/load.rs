@@ -5,7 +5,7 @@ use tokio::time;
 
 use crate::{
     current::is_live,
-    level2::{CredentialClaim, Fitness, Right, SecondLevel, Step},
+    level2::{CredentialClaim, Fitness, PutPermission, SecondLevel, Step},
     nesting,
     panics::{self, CatchPanic},
     shared::Shared,
@@ -27,7 +27,7 @@ pub(crate) struct LoadResult<'a> {
 /// The rights of a fetch in the shared store, which are given back however it ends.
 #[derive(Default)]
 pub(crate) struct Claims {
-    pub(crate) right: Right,
+    pub(crate) right: PutPermission,
     pub(crate) credentials: Option<CredentialClaim>,
     /// True if the store did not answer. It is not asked again: the caller waits for it once.
     is_unavailable: bool,
@@ -66,8 +66,8 @@ pub(crate) async fn load<'a, S: TokenSource + 'static>(
     let credentials = (!claims.is_unavailable).then_some(&mut claims.credentials);
     let fetch = call_source(shared, slot, request, credentials);
     match &claims.right {
-        Right::Leased(lease) => store.extending(&key, lease, fetch, shared.context()).await,
-        Right::Unleased | Right::None => fetch.await,
+        PutPermission::Leased(lease) => store.extending(&key, lease, fetch, shared.context()).await,
+        PutPermission::Unleased | PutPermission::None => fetch.await,
     }
 }
 
@@ -94,10 +94,10 @@ async fn find<S: TokenSource + 'static>(
         {
             Step::Found(token) => return Some(token),
             Step::Leased(lease) => {
-                claims.right = Right::Leased(lease);
+                claims.right = PutPermission::Leased(lease);
                 wait.remove_refused().await;
             }
-            Step::Over => claims.right = Right::Unleased,
+            Step::Over => claims.right = PutPermission::Unleased,
             Step::Unavailable => claims.is_unavailable = true,
             // The server may have refused the credentials.
             Step::HolderLost => {

@@ -341,7 +341,7 @@ mod tests {
         let store = MemoryTokenStore::new(clock.clone());
         for number in 0..1_000 {
             let key = key(number);
-            let lease = store.lease(&key, MINUTE).await.unwrap().granted();
+            let lease = store.lease(&key, MINUTE).await.unwrap().into_lease();
             let put = store.put(&key, b"entry", MINUTE, lease.as_ref());
             put.await.unwrap();
         }
@@ -373,9 +373,19 @@ mod tests {
         let clock = ManualClock::new();
         let store = MemoryTokenStore::new(clock.clone()).with_max_keys(1);
         let one = key(1);
-        let first = store.lease(&one, MINUTE).await.unwrap().granted().unwrap();
+        let first = store
+            .lease(&one, MINUTE)
+            .await
+            .unwrap()
+            .into_lease()
+            .unwrap();
         store.put(&key(2), b"entry", MINUTE, None).await.unwrap();
-        let second = store.lease(&one, MINUTE).await.unwrap().granted().unwrap();
+        let second = store
+            .lease(&one, MINUTE)
+            .await
+            .unwrap()
+            .into_lease()
+            .unwrap();
         assert!(second.fence() > first.fence());
     }
 
@@ -403,7 +413,12 @@ mod tests {
         let clock = ManualClock::new();
         let store = MemoryTokenStore::new(clock.clone()).with_max_keys(1);
         let (one, two) = (key(1), key(2));
-        let lease = store.lease(&one, MINUTE).await.unwrap().granted().unwrap();
+        let lease = store
+            .lease(&one, MINUTE)
+            .await
+            .unwrap()
+            .into_lease()
+            .unwrap();
         store
             .put(&one, b"first", MINUTE, Some(&lease))
             .await

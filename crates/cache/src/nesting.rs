@@ -6,7 +6,7 @@ use hallpass_core::TokenError;
 
 tokio::task_local! {
     /// The fetch that this task runs. A task that a source spawns has none.
-    static WITHIN: FetchContext;
+    static FETCH_CONTEXT: FetchContext;
 }
 
 struct FetchContext {
@@ -20,12 +20,14 @@ pub(crate) struct Node(Mutex<Vec<Weak<Self>>>);
 
 /// Returns true if the caller is a source during a fetch, or code that a source calls.
 pub(crate) fn is_within_fetch() -> bool {
-    WITHIN.try_with(|_| ()).is_ok()
+    FETCH_CONTEXT.try_with(|_| ()).is_ok()
 }
 
 /// Returns true if the fetch that this task runs was started from within another one.
 pub(crate) fn is_nested_fetch() -> bool {
-    WITHIN.try_with(|within| within.nested).unwrap_or(false)
+    FETCH_CONTEXT
+        .try_with(|within| within.nested)
+        .unwrap_or(false)
 }
 
 /// Runs `fetch` as the fetch of the flight of `node`.
@@ -34,7 +36,7 @@ pub(crate) fn within<F: Future>(
     nested: bool,
     fetch: F,
 ) -> impl Future<Output = F::Output> {
-    WITHIN.scope(FetchContext { node, nested }, fetch)
+    FETCH_CONTEXT.scope(FetchContext { node, nested }, fetch)
 }
 
 /// Records that the fetch of this task waits for `flight`, until the guard is dropped.
@@ -43,7 +45,7 @@ pub(crate) fn within<F: Future>(
 ///
 /// Fails if that flight waits for this one, directly or through others: neither would ever land.
 pub(crate) fn wait_for(flight: &Arc<Node>) -> Result<Option<WaitEdge>, TokenError> {
-    let Ok(node) = WITHIN.try_with(|within| within.node.clone()) else {
+    let Ok(node) = FETCH_CONTEXT.try_with(|within| within.node.clone()) else {
         return Ok(None);
     };
     // Record first, then check: of two flights that begin to wait for each other, the later one sees both records.

@@ -48,7 +48,7 @@ struct State {
     /// No fetch before this, under any circumstances.
     not_before: Timestamp,
     /// No refresh before this, unless a caller waits.
-    no_renewal_before: Timestamp,
+    no_refresh_before: Timestamp,
     /// No look-up in the shared store before this, while the source must not be called.
     no_look_before: Timestamp,
     evicted: bool,
@@ -80,9 +80,9 @@ impl Slot {
         self.current.ready(now)
     }
 
-    /// Returns the flight to start for the caller that [`Ready::renew`] chose, if the rules allow one now and there is
+    /// Returns the flight to start for the caller that [`Ready::refresh`] chose, if the rules allow one now and there is
     /// a place for it.
-    pub(crate) fn renew(
+    pub(crate) fn refresh(
         &self,
         now: Timestamp,
         epoch: u64,
@@ -95,7 +95,7 @@ impl Slot {
         if state.flight.is_some() || !self.current.is_claimed() {
             return None;
         }
-        let gate = state.renewal_gate(now, epoch);
+        let gate = state.refresh_gate(now, epoch);
         if gate > now || permit.is_none() {
             self.current
                 .refresh_at(gate.max(now.saturating_add(policy.min_interval)));
@@ -109,12 +109,12 @@ impl Slot {
         let permit = Some(FlightPermit::Free);
         if let Some(ready) = self.ready(now) {
             return ready
-                .renew
-                .then(|| self.renew(now, epoch, policy, permit))?;
+                .refresh
+                .then(|| self.refresh(now, epoch, policy, permit))?;
         }
         let mut state = self.state();
         let idle = state.flight.is_none() && self.current.live(now).is_none();
-        let start = idle && state.renewal_gate(now, epoch) <= now;
+        let start = idle && state.refresh_gate(now, epoch) <= now;
         start.then(|| state.start(true, Duration::ZERO, permit).0)
     }
 
@@ -217,7 +217,7 @@ impl Slot {
             result => result,
         };
         let when = (now, epoch, source);
-        Landing::Done(self.conclude(state, result, flight.renewal, when, policy))
+        Landing::Done(self.conclude(state, result, flight.refresh, when, policy))
     }
 
     /// Ends a flight with this error.
@@ -234,7 +234,7 @@ impl Slot {
         &self,
         mut state: MutexGuard<'_, State>,
         result: Result<AccessToken, LoadError>,
-        renewal: bool,
+        refresh: bool,
         (now, epoch, source): (Timestamp, u64, Record),
         policy: &Policy,
     ) -> Report {
@@ -254,10 +254,10 @@ impl Slot {
                         policy.refresh_at(&token)
                     };
                     self.current.replace(token.clone(), refresh_at);
-                } else if renewal {
+                } else if refresh {
                     // A token that expires at once serves its waiters only: refreshing it is pointless.
                     let until = now.saturating_add(policy.max_backoff);
-                    state.no_renewal_before = until;
+                    state.no_refresh_before = until;
                     self.current.refresh_at(until);
                 }
                 Ok(token)
@@ -307,7 +307,7 @@ impl Slot {
         }
     }
 
-    /// Leaves a refresh to the next caller, since the one that [`Ready::renew`] chose cannot start it.
+    /// Leaves a refresh to the next caller, since the one that [`Ready::refresh`] chose cannot start it.
     pub(crate) fn abandon_claim(&self, now: Timestamp) {
         let state = self.state();
         if state.flight.is_none() && self.current.is_claimed() {
@@ -429,7 +429,7 @@ impl Slot {
 impl State {
     fn start(
         &mut self,
-        renewal: bool,
+        refresh: bool,
         delay: Duration,
         permit: Option<FlightPermit>,
     ) -> (Flight, Ticket) {
@@ -445,7 +445,7 @@ impl State {
         let flight = Flight {
             id: self.flights,
             delay,
-            renewal,
+            refresh,
             node: ticket.node.clone(),
             generation: self.generation,
             was_late: false,
@@ -487,12 +487,12 @@ impl State {
     }
 
     /// Returns the time from which a fetch without waiters is allowed.
-    fn renewal_gate(&self, now: Timestamp, epoch: u64) -> Timestamp {
+    fn refresh_gate(&self, now: Timestamp, epoch: u64) -> Timestamp {
         if self.evicted {
             return Timestamp::from_nanos(u64::MAX);
         }
         let failure = self.failure(now, epoch);
-        let gate = self.not_before.max(self.no_renewal_before);
+        let gate = self.not_before.max(self.no_refresh_before);
         failure.map_or(gate, |failure| failure.until.max(gate))
     }
 

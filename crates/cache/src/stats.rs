@@ -47,7 +47,7 @@ pub struct Stats {
 
 #[derive(Default)]
 pub(crate) struct Counters {
-    hits: Striped,
+    hits: ShardedCounter,
     pub(crate) misses: AtomicU64,
     pub(crate) cached_failures: AtomicU64,
     pub(crate) fetches: AtomicU64,
@@ -95,54 +95,54 @@ impl Counters {
 }
 
 /// Lines of the counter; the last is shared by all threads that found no free one.
-const LINES: usize = 32;
-const SHARED: usize = LINES - 1;
+const SHARDS: usize = 32;
+const SHARED_SHARD: usize = SHARDS - 1;
 
-/// A counter for the hot path: each thread uses its own line, where an addition needs no atomic read-modify-write.
+/// A counter for the hot path: each thread uses its own shard, where an addition needs no atomic read-modify-write.
 #[derive(Default)]
-struct Striped([Line; LINES]);
+struct ShardedCounter([Shard; SHARDS]);
 
 #[derive(Default)]
 #[repr(align(128))]
-struct Line(AtomicU64);
+struct Shard(AtomicU64);
 
-impl Striped {
+impl ShardedCounter {
     #[inline]
     fn add(&self) {
-        let mine = line();
-        let line = &self.0[mine].0;
-        if mine == SHARED {
-            line.fetch_add(1, Ordering::Relaxed);
+        let index = shard_index();
+        let shard = &self.0[index].0;
+        if index == SHARED_SHARD {
+            shard.fetch_add(1, Ordering::Relaxed);
         } else {
             // No other thread writes here.
-            line.store(line.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            shard.store(shard.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
     }
 
     fn sum(&self) -> u64 {
         self.0
             .iter()
-            .map(|line| line.0.load(Ordering::Relaxed))
+            .map(|shard| shard.0.load(Ordering::Relaxed))
             .sum()
     }
 }
 
-/// Returns this thread's line. A line is never reused by another thread, not even when its own has ended.
+/// Returns this thread's shard. A shard is never reused by another thread, not even when its own has ended.
 #[inline]
-fn line() -> usize {
-    const NONE: usize = usize::MAX;
+fn shard_index() -> usize {
+    const UNASSIGNED: usize = usize::MAX;
 
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    static NEXT_SHARD: AtomicUsize = AtomicUsize::new(0);
 
     thread_local! {
-        static MINE: Cell<usize> = const { Cell::new(NONE) };
+        static THREAD_SHARD: Cell<usize> = const { Cell::new(UNASSIGNED) };
     }
 
-    MINE.with(|mine| {
-        if mine.get() == NONE {
-            mine.set(NEXT.fetch_add(1, Ordering::Relaxed).min(SHARED));
+    THREAD_SHARD.with(|index| {
+        if index.get() == UNASSIGNED {
+            index.set(NEXT_SHARD.fetch_add(1, Ordering::Relaxed).min(SHARED_SHARD));
         }
-        mine.get()
+        index.get()
     })
 }
 
@@ -152,12 +152,12 @@ mod tests {
 
     #[test]
     fn no_hit_is_lost_among_many_threads() {
-        let counter = Striped::default();
+        let counter = ShardedCounter::default();
         std::thread::scope(|scope| {
-            for _ in 0..2 * LINES {
+            for _ in 0..2 * SHARDS {
                 scope.spawn(|| (0..1_000).for_each(|_| counter.add()));
             }
         });
-        assert_eq!(counter.sum(), 2_000 * LINES as u64);
+        assert_eq!(counter.sum(), 2_000 * SHARDS as u64);
     }
 }

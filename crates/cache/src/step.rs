@@ -43,7 +43,7 @@ pub(crate) struct Ticket {
 pub(crate) struct Flight {
     pub(crate) id: u32,
     pub(crate) delay: Duration,
-    pub(crate) renewal: bool,
+    pub(crate) refresh: bool,
     pub(crate) node: Arc<Node>,
     /// The slot's generation when it began to look for a token.
     pub(crate) generation: u32,

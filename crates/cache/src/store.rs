@@ -301,7 +301,7 @@ pub enum LeaseOutcome {
 
 impl LeaseOutcome {
     /// Returns the lease, if it was granted.
-    pub fn granted(self) -> Option<Lease> {
+    pub fn into_lease(self) -> Option<Lease> {
         match self {
             Self::Granted(lease) => Some(lease),
             Self::Held { .. } => None,

@@ -5,10 +5,10 @@ use std::fmt;
 use http::{HeaderMap, header::WWW_AUTHENTICATE};
 
 /// The maximum number of bytes read from all header lines together; the rest is ignored.
-const MOST_BYTES: usize = 8 * 1024;
+const MAX_BYTES: usize = 8 * 1024;
 /// The maximum number of challenges in a response, and of parameters in a challenge; the rest is ignored.
-const MOST_CHALLENGES: usize = 16;
-const MOST_PARAMETERS: usize = 16;
+const MAX_CHALLENGES: usize = 16;
+const MAX_PARAMETERS: usize = 16;
 
 /// One challenge of a `WWW-Authenticate` header: a scheme and its parameters.
 ///
@@ -40,7 +40,7 @@ impl Challenge {
     /// Parses the challenges of all `WWW-Authenticate` lines, in order.
     pub fn all(headers: &HeaderMap) -> Vec<Self> {
         let mut found = Vec::new();
-        let mut budget = MOST_BYTES;
+        let mut budget = MAX_BYTES;
         for line in headers.get_all(WWW_AUTHENTICATE) {
             let line = line.as_bytes();
             let line = &line[..line.len().min(budget)];
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
                 challenge.keep(word, value);
                 continue;
             }
-            if found.len() == MOST_CHALLENGES {
+            if found.len() == MAX_CHALLENGES {
                 return;
             }
             found.push(Challenge {
@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
 impl Challenge {
     fn keep(&mut self, name: &[u8], value: Box<str>) {
         let name = text(&name.to_ascii_lowercase());
-        if self.parameters.len() < MOST_PARAMETERS && self.parameter(&name).is_none() {
+        if self.parameters.len() < MAX_PARAMETERS && self.parameter(&name).is_none() {
             self.parameters.push((name, value));
         }
     }

@@ -127,7 +127,7 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 pub struct SystemClock;
 
 /// The reading when the machine, or on Windows the process, starts. There is room for four more centuries.
-const START: Timestamp = Timestamp(100 * 365 * 24 * 3_600 * 1_000_000_000);
+const START_TIMESTAMP: Timestamp = Timestamp(100 * 365 * 24 * 3_600 * 1_000_000_000);
 
 impl Clock for SystemClock {
     #[cfg(unix)]
@@ -143,7 +143,7 @@ impl Clock for SystemClock {
         let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
         let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
         let nanos = seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
-        Timestamp(START.0.saturating_add(nanos))
+        Timestamp(START_TIMESTAMP.0.saturating_add(nanos))
     }
 
     #[cfg(not(unix))]
@@ -152,7 +152,7 @@ impl Clock for SystemClock {
 
         // One origin per process, or two `SystemClock`s would disagree about the same token.
         static ORIGIN: OnceLock<Instant> = OnceLock::new();
-        START.saturating_add(ORIGIN.get_or_init(Instant::now).elapsed())
+        START_TIMESTAMP.saturating_add(ORIGIN.get_or_init(Instant::now).elapsed())
     }
 
     fn wall(&self) -> SystemTime {

@@ -34,13 +34,13 @@ const MAX_NONCE_DEMANDS: usize = 5;
 /// #[async_trait]
 /// impl Prover for Daemon {
 ///     async fn prove(&self, request: &ProofRequest<'_>) -> Result<Proof, TokenError> {
-///         let made_at = SystemTime::now();
+///         let created_at = SystemTime::now();
 ///         // A real one has `jti`, `iat`, and `ath` where a token goes along, too.
 ///         let nonce = request.nonce().map_or(String::new(), |nonce| format!(r#","nonce":"{nonce}""#));
 ///         let claims = format!(r#"{{"htm":"{}","htu":"{}"{nonce}}}"#, request.method(), request.url());
 ///         let jwt = self.sign(&claims).await;
 ///         let jwt = jwt.map_err(|_| TokenError::unavailable("the signing daemon does not answer"))?;
-///         let proof = Proof::new(jwt, made_at)?;
+///         let proof = Proof::new(jwt, created_at)?;
 ///         Ok(match request.nonce() {
 ///             Some(nonce) => proof.with_nonce(nonce),
 ///             None => proof,
@@ -53,7 +53,7 @@ pub trait Prover: Send + Sync + fmt::Debug {
     /// Creates a proof for this request and no other. It is called once for each request that is sent.
     ///
     /// If the request names a [`nonce`](ProofRequest::nonce), the proof uses it; otherwise the one
-    /// [stored](Self::keep_nonce) for the server, if any.
+    /// [stored](Self::store_nonce) for the server, if any.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ pub trait Prover: Send + Sync + fmt::Debug {
     ///
     /// Authorization servers and resource servers are distinguished, and each by its origin. A prover that stores none
     /// needs a second request each time if a server demands nonces.
-    fn keep_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
+    fn store_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
         let _ = (request, nonce);
     }
 }
@@ -83,8 +83,8 @@ macro_rules! forward {
                 (**self).prove(request).await
             }
 
-            fn keep_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
-                (**self).keep_nonce(request, nonce);
+            fn store_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
+                (**self).store_nonce(request, nonce);
             }
         }
     )+};
@@ -174,7 +174,7 @@ impl fmt::Debug for ProofRequest<'_> {
 pub struct Proof {
     header: HeaderValue,
     nonce: Option<Arc<str>>,
-    made_at: SystemTime,
+    created_at: SystemTime,
 }
 
 impl Proof {
@@ -183,14 +183,14 @@ impl Proof {
     /// # Errors
     ///
     /// A [`TokenError`] of kind [`Configuration`](crate::ErrorKind::Configuration) if it is not a valid header value.
-    pub fn new(jwt: String, made_at: SystemTime) -> Result<Self, TokenError> {
+    pub fn new(jwt: String, created_at: SystemTime) -> Result<Self, TokenError> {
         let mut header = HeaderValue::try_from(jwt)
             .map_err(|_| TokenError::configuration("the proof is not visible ASCII"))?;
         header.set_sensitive(true);
         Ok(Self {
             header,
             nonce: None,
-            made_at,
+            created_at,
         })
     }
 
@@ -212,15 +212,15 @@ impl Proof {
     }
 
     /// Returns its creation time, by the clock that it is dated by.
-    pub fn made_at(&self) -> SystemTime {
-        self.made_at
+    pub fn created_at(&self) -> SystemTime {
+        self.created_at
     }
 }
 
 impl fmt::Debug for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proof")
-            .field("made_at", &self.made_at)
+            .field("created_at", &self.created_at)
             .finish_non_exhaustive()
     }
 }
@@ -271,9 +271,14 @@ impl Proofs {
     }
 
     /// Stores the nonce of a response, regardless of its status (RFC 9449 section 8.2).
-    pub fn answered(&self, prover: &dyn Prover, token: Option<&AccessToken>, headers: &HeaderMap) {
+    pub fn store_nonce(
+        &self,
+        prover: &dyn Prover,
+        token: Option<&AccessToken>,
+        headers: &HeaderMap,
+    ) {
         if let Some(nonce) = nonce(headers) {
-            prover.keep_nonce(&self.request(token), nonce);
+            prover.store_nonce(&self.request(token), nonce);
         }
     }
 

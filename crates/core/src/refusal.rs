@@ -41,7 +41,7 @@ pub(crate) enum Reading {
     /// The token is no longer usable, and was replaced before.
     TokenReplaced(ApiRefusal),
     /// Another token of the same kind would be refused too.
-    Surfaced(ApiRefusal),
+    CallRefused(ApiRefusal),
 }
 
 impl Reading {
@@ -49,7 +49,7 @@ impl Reading {
     pub(crate) fn may_mean_refused_token(&self) -> bool {
         match self {
             Self::Nothing => true,
-            Self::Surfaced(refusal) => matches!(refusal.error(), None | Some("invalid_token")),
+            Self::CallRefused(refusal) => matches!(refusal.error(), None | Some("invalid_token")),
             Self::TokenRefused(_) | Self::TokenReplaced(_) => false,
         }
     }
@@ -59,7 +59,7 @@ impl Reading {
             Self::Nothing => ApiRefusal::bare(status),
             Self::TokenRefused(refusal)
             | Self::TokenReplaced(refusal)
-            | Self::Surfaced(refusal) => refusal,
+            | Self::CallRefused(refusal) => refusal,
         }
     }
 }
@@ -155,14 +155,14 @@ impl ApiRefusal {
             return match (unauthorized, challenges.is_empty()) {
                 (true, true) => Reading::TokenRefused(Self::bare(status)),
                 // The server wants something other than a token of this type.
-                (true, false) => Reading::Surfaced(Self::bare(status)),
+                (true, false) => Reading::CallRefused(Self::bare(status)),
                 (false, _) => Reading::Nothing,
             };
         };
         let refusal = Self::new(status, challenge, token);
         match challenge.parameter("error") {
             None | Some("invalid_token") if unauthorized => Reading::TokenRefused(refusal),
-            _ => Reading::Surfaced(refusal),
+            _ => Reading::CallRefused(refusal),
         }
     }
 }

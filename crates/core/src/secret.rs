@@ -229,27 +229,27 @@ impl SecretError {
     ///
     /// The text must not hold the secret or a part of it.
     pub fn new(message: impl Into<String>) -> Self {
-        Self::of(Kind::Unusable, message)
+        Self::with_kind(Kind::Unusable, message)
     }
 
     /// Creates a transient error: a remote store, such as a vault, could not be reached or failed.
     ///
     /// A token request is retried after it.
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Self::of(Kind::Unavailable, message)
+        Self::with_kind(Kind::Unavailable, message)
     }
 
     /// Creates a transient error of this machine: a command that timed out, a file system that does not respond.
     ///
     /// A token request is not retried after it: the same call would wait, or prompt a person, again.
     pub fn local(message: impl Into<String>) -> Self {
-        Self::of(Kind::Local, message)
+        Self::with_kind(Kind::Local, message)
     }
 
     /// Creates a permanent error that says nothing about the secret: the store cannot be used until someone acts, as
     /// with an expired vault token or a locked keychain. A copy that was read earlier remains usable.
     pub fn inaccessible(message: impl Into<String>) -> Self {
-        Self::of(Kind::Inaccessible, message)
+        Self::with_kind(Kind::Inaccessible, message)
     }
 
     /// Returns true if a later retry, with nothing changed, can help.
@@ -267,7 +267,7 @@ impl SecretError {
         self.kind == Kind::Inaccessible
     }
 
-    fn of(kind: Kind, message: impl Into<String>) -> Self {
+    fn with_kind(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             kind,

@@ -11,11 +11,9 @@ use zeroize::Zeroizing;
 
 /// The maximum length of a shown extract, in characters of the escaped text.
 const MAX_SHOWN_CHARS: usize = 256;
-/// The replacement of a secret.
-const MARK: &str = "[redacted]";
 /// The maximum length of a text in which an extract's secrets are sought, in bytes: more than can be shown, and enough
 /// after it to tell a secret that goes on from one that does not.
-const MAX_SEARCHED_BYTES: usize = (MAX_SHOWN_CHARS + 1) * 4 + 2 * decode::CUT;
+const MAX_SEARCHED_BYTES: usize = (MAX_SHOWN_CHARS + 1) * 4 + 2 * decode::CUT_MARGIN_BYTES;
 
 /// A filter for text from a server: removes echoes of secrets, escapes unprintable characters, and truncates.
 ///
@@ -45,6 +43,9 @@ pub struct TextFilter {
 }
 
 impl TextFilter {
+    /// The replacement of a secret.
+    pub const REDACTED: &str = "[redacted]";
+
     /// Creates a filter without secrets, which still escapes and truncates.
     pub fn new() -> Self {
         Self::default()
@@ -86,7 +87,7 @@ impl TextFilter {
             // Echoes do not overlap, so at most one ends here.
             let _ = echoes.next_if(|echo| echo.end <= at);
             match echoes.peek() {
-                Some(echo) if echo.start == at => clean.push(MARK.chars()),
+                Some(echo) if echo.start == at => clean.push(Self::REDACTED.chars()),
                 Some(echo) if echo.contains(&at) => {}
                 _ if matches!(char, ' '..='~') || char.is_alphanumeric() => clean.push([char]),
                 _ => clean.push(char.escape_unicode()),
@@ -102,7 +103,7 @@ impl TextFilter {
         // An echo may hold what looks like a reference.
         for echo in echoes {
             decoded.push_str(&escape::decode_html(&searched[at..echo.start]));
-            decoded.push_str(MARK);
+            decoded.push_str(Self::REDACTED);
             at = echo.end;
         }
         decoded.push_str(&escape::decode_html(&searched[at..]));

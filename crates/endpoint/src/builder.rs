@@ -4,14 +4,14 @@ use hallpass_core::{Clock, InvalidRequest, Prover, ScopeSet, TokenRequest, Token
 
 use crate::{
     BuildError, ClientAuthentication, Endpoint, Hints, HttpTransport, Retry,
-    exchange::{settings::ClientSettings, source::Source, token::TokenClient},
+    exchange::{settings::ClientSettings, source::GrantSource, token::GrantClient},
     response::token::ResponseRules,
 };
 
 /// A builder of a token source such as [`ClientCredentials`](crate::ClientCredentials), with the settings that all
 /// grants share. [`build`](Self::build) reports invalid settings, before any I/O.
 #[must_use]
-pub struct SourceBuilder<S: Source> {
+pub struct SourceBuilder<S: GrantSource> {
     pub(crate) grant: S::Grant,
     client: ClientSettings,
     prover: Option<Arc<dyn Prover>>,
@@ -26,7 +26,7 @@ pub struct SourceBuilder<S: Source> {
 /// A check of the default request, such as for a server that rejects requests without an audience.
 type RequestCheck = Box<dyn Fn(&TokenRequest) -> Result<(), BuildError> + Send + Sync>;
 
-impl<S: Source> SourceBuilder<S> {
+impl<S: GrantSource> SourceBuilder<S> {
     pub(crate) fn new(
         endpoint: Endpoint,
         client_id: String,
@@ -187,7 +187,7 @@ impl<S: Source> SourceBuilder<S> {
         if let Some(check) = self.check_defaults {
             check(&self.defaults)?;
         }
-        Ok(S::from_client(TokenClient {
+        Ok(S::from_client(GrantClient {
             server: self.client.build()?,
             grant: self.grant,
             prover: self.prover,
@@ -225,7 +225,7 @@ impl<S: Source> SourceBuilder<S> {
 }
 
 /// Shows neither the endpoint, which may contain anything before it is checked, nor the credentials.
-impl<S: Source> fmt::Debug for SourceBuilder<S> {
+impl<S: GrantSource> fmt::Debug for SourceBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SourceBuilder")
             .field("client_id", &self.client.client_id)

@@ -5,7 +5,7 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 /// Returns the request's parameters except the scopes.
-fn beside_scopes(request: &TokenRequest) -> impl Iterator<Item = (&str, &str)> {
+fn parameters_without_scopes(request: &TokenRequest) -> impl Iterator<Item = (&str, &str)> {
     (request.resources().map(|value| ("resource", value)))
         .chain(request.audiences().map(|value| ("audience", value)))
         .chain(request.parameters())
@@ -22,7 +22,7 @@ pub(crate) fn token_request(pairs: &[(&str, &str)], request: &TokenRequest) -> Z
     let all = || {
         let scope = (!scope.is_empty()).then_some(("scope", scope.as_str()));
         let pairs = pairs.iter().copied().chain(scope);
-        pairs.chain(beside_scopes(request))
+        pairs.chain(parameters_without_scopes(request))
     };
     let length: usize = all().map(max_length).sum();
     let mut form = form_urlencoded::Serializer::new(String::with_capacity(length));

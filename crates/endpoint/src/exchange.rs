@@ -12,4 +12,4 @@ pub(crate) mod token;
 
 pub use client::Hints;
 pub use retry::Retry;
-pub use source::Source;
+pub use source::GrantSource;

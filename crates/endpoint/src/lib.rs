@@ -58,7 +58,7 @@ pub use authentication::{
 };
 pub use builder::SourceBuilder;
 pub use error::BuildError;
-pub use exchange::{Hints, Retry, Source};
+pub use exchange::{GrantSource, Hints, Retry};
 pub use grant::{
     ClientCredentials, JwtBearer, RefreshToken, SecurityToken, TokenExchange, TokenTypeUri,
 };

@@ -37,7 +37,7 @@ pub struct Preset {
     /// The client authentication method for a client secret.
     pub authentication: SecretAuthentication,
     /// The way a request names the token's audience.
-    pub target: Target,
+    pub audience: AudienceRule,
     /// The server's requirements for scopes.
     pub scopes: Scopes,
     /// Surprising behaviour, one sentence each.
@@ -63,7 +63,7 @@ pub enum SecretAuthentication {
 /// The way a request names the token's audience.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Target {
+pub enum AudienceRule {
     /// By scopes only; `resource` and `audience` are rejected or ignored.
     ScopesAlone,
     /// By `audience`; a token without one is useless.
@@ -181,14 +181,14 @@ impl Preset {
         let name = self.name;
         let scopes = request.scopes();
         let audiences = request.audiences().next().is_some();
-        match self.target {
-            Target::AudienceRequired if !audiences => {
+        match self.audience {
+            AudienceRule::AudienceRequired if !audiences => {
                 return wrong(
                     "audience",
                     format!("{name} requires an audience: the API that the token is for"),
                 );
             }
-            Target::ScopesAlone if audiences => {
+            AudienceRule::ScopesAlone if audiences => {
                 return wrong(
                     "audience",
                     format!("{name} does not support audiences; request scopes"),

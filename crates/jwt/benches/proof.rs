@@ -50,7 +50,7 @@ fn measure<T>(algorithm: &str, dpop: &Dpop, bare: impl Fn(&[u8]) -> T) {
     let token = AccessToken::new(TokenType::Dpop, &token, SystemClock.moment(), lifetime).unwrap();
     let method = Method::POST;
     let request = ProofRequest::new(&method, URL).with_token(&token);
-    dpop.keep_nonce(&request, NONCE);
+    dpop.store_nonce(&request, NONCE);
     let proof = now(dpop.prove(&request)).unwrap();
     assert_eq!(proof.nonce(), Some(NONCE));
     let proof = proof.header_value().to_str().unwrap();

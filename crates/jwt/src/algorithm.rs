@@ -37,15 +37,16 @@ impl Algorithm {
     /// Checks the shape of a signature. The server would refuse a wrong one without a reason; the usual cause is
     /// known.
     pub(crate) fn check(self, signature: &[u8]) -> Result<(), TokenError> {
-        const JOINED: &str = "a JWS requires r and s concatenated, not DER (RFC 7518 section 3.4): convert it with `Algorithm::signature_from_der`";
-        const BARE: &str = "a JWS requires the raw signature (RFC 8037 section 3.1)";
-        const SMALL: &str = "use an RSA key of 2048 bits or more (RFC 7518 section 3.3)";
+        const ECDSA_SIGNATURE_HINT: &str = "a JWS requires r and s concatenated, not DER (RFC 7518 section 3.4): convert it with `Algorithm::signature_from_der`";
+        const EDDSA_SIGNATURE_HINT: &str =
+            "a JWS requires the raw signature (RFC 8037 section 3.1)";
+        const RSA_KEY_HINT: &str = "use an RSA key of 2048 bits or more (RFC 7518 section 3.3)";
         let length = signature.len();
         let (fit, expected, hint) = match self {
-            Self::Es256 => (length == 64, "64", JOINED),
-            Self::Es384 => (length == 96, "96", JOINED),
-            Self::EdDsa => (length == 64, "64", BARE),
-            Self::Ps256 | Self::Rs256 => (length >= 256, "at least 256", SMALL),
+            Self::Es256 => (length == 64, "64", ECDSA_SIGNATURE_HINT),
+            Self::Es384 => (length == 96, "96", ECDSA_SIGNATURE_HINT),
+            Self::EdDsa => (length == 64, "64", EDDSA_SIGNATURE_HINT),
+            Self::Ps256 | Self::Rs256 => (length >= 256, "at least 256", RSA_KEY_HINT),
         };
         if fit {
             return Ok(());

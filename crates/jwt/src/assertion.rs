@@ -137,7 +137,7 @@ impl CompactAssertion {
     /// Converts it to the assertion of the JWT bearer grant.
     pub(crate) fn into_assertion(mut self) -> Result<Assertion, TokenError> {
         let text = Secret::new(std::mem::take(&mut *self.text))?;
-        Ok(Assertion::made(text).dated(self.made))
+        Ok(Assertion::signed(text).with_issued_at(self.made))
     }
 
     pub(crate) fn into_credentials(
@@ -147,7 +147,7 @@ impl CompactAssertion {
     ) -> Credentials {
         let assertion = std::mem::take(&mut *self.text);
         parameters(Some(context.client_id()), assertion)
-            .dated(self.made)
+            .with_issued_at(self.made)
             .refusal_hint(hint)
     }
 }

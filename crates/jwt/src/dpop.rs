@@ -143,24 +143,24 @@ struct Claims<'a> {
 #[async_trait]
 impl Prover for Dpop {
     async fn prove(&self, request: &ProofRequest<'_>) -> Result<Proof, TokenError> {
-        let made_at = self.clock.wall();
+        let created_at = self.clock.wall();
         let nonce = match request.nonce() {
             Some(nonce) => Some(nonce.into()),
             None => self.nonces.latest(request),
         };
-        let mut text = self.unsigned(request, nonce.as_deref(), made_at)?;
+        let mut text = self.unsigned(request, nonce.as_deref(), created_at)?;
         let signature = self.signer.sign(text.as_bytes()).await?;
         self.algorithm.check(&signature)?;
         text.push('.');
         BASE64_URL_SAFE_NO_PAD.encode_string(signature, &mut text);
-        let proof = Proof::new(text, made_at)?;
+        let proof = Proof::new(text, created_at)?;
         Ok(match nonce {
             Some(nonce) => proof.with_nonce(nonce),
             None => proof,
         })
     }
 
-    fn keep_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
+    fn store_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
         self.nonces.keep(request, nonce);
     }
 }
@@ -171,7 +171,7 @@ impl Dpop {
         &self,
         request: &ProofRequest<'_>,
         nonce: Option<&str>,
-        made_at: SystemTime,
+        created_at: SystemTime,
     ) -> Result<String, TokenError> {
         let unique = stamp::unique()?;
         let (mut jti, mut ath) = ([0; 22], [0; 43]);
@@ -181,7 +181,7 @@ impl Dpop {
             jti: encode(&unique, &mut jti),
             htm: request.method().as_str(),
             htu: request.url(),
-            iat: stamp::seconds(made_at, IAT_OFFSET, HINT)?,
+            iat: stamp::seconds(created_at, IAT_OFFSET, HINT)?,
             ath: hash.as_ref().map(|hash| encode(hash, &mut ath)),
             nonce,
         };

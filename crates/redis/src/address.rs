@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use hallpass_core::{Secret, is_loopback_host};
 use url::{Host, Url};
 
-use crate::BuildError;
+use crate::RedisBuildError;
 
 /// The address of a server or a node.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -50,29 +50,29 @@ pub(crate) fn parse(
     setting: &'static str,
     url: &str,
     default_port: u16,
-) -> Result<UrlParts, BuildError> {
-    let wrong = |message: &'static str| BuildError::new(setting, message);
-    let url = Url::parse(url).map_err(|_| wrong(FORM))?;
+) -> Result<UrlParts, RedisBuildError> {
+    let wrong = |message: &'static str| RedisBuildError::new(setting, message);
+    let url = Url::parse(url).map_err(|_| wrong(URL_HINT))?;
     let tls = match url.scheme() {
         "rediss" | "valkeys" => true,
         "redis" | "valkey" => false,
-        _ => return Err(wrong(FORM)),
+        _ => return Err(wrong(URL_HINT)),
     };
-    let host = match url.host().ok_or_else(|| wrong(FORM))? {
+    let host = match url.host().ok_or_else(|| wrong(URL_HINT))? {
         Host::Domain(name) => name.to_owned(),
         Host::Ipv4(ip) => ip.to_string(),
         Host::Ipv6(ip) => ip.to_string(),
     };
     if host.is_empty() || url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong(FORM));
+        return Err(wrong(URL_HINT));
     }
     let database = match url.path().trim_matches('/') {
         "" => 0,
-        number => number.parse::<u16>().map_err(|_| wrong(FORM))?.into(),
+        number => number.parse::<u16>().map_err(|_| wrong(URL_HINT))?.into(),
     };
     let decode = |text: &str| {
         let decoded = percent_encoding::percent_decode_str(text).decode_utf8();
-        decoded.map(Cow::into_owned).map_err(|_| wrong(FORM))
+        decoded.map(Cow::into_owned).map_err(|_| wrong(URL_HINT))
     };
     let username = Some(url.username()).filter(|name| !name.is_empty());
     let password = url.password().map(|password| {
@@ -90,7 +90,7 @@ pub(crate) fn parse(
     })
 }
 
-const FORM: &str =
+const URL_HINT: &str =
     "the URL must look like `rediss://host:6379/0`; user name and password may precede the host";
 
 #[cfg(test)]

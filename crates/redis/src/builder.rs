@@ -3,7 +3,7 @@ use std::{fmt, mem, sync::Arc, time::Duration};
 use hallpass_core::SecretSource;
 
 use crate::{
-    BuildError, RedisTokenStore,
+    RedisBuildError, RedisTokenStore,
     address::{self, UrlParts},
     changes::Changes,
     connection::{Connector, Credentials, Nodes, Sentinels, Tls},
@@ -194,12 +194,12 @@ impl RedisTokenStoreBuilder {
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] that names the wrong or missing setting.
-    pub fn build(self) -> Result<RedisTokenStore, BuildError> {
+    /// A [`RedisBuildError`] that names the wrong or missing setting.
+    pub fn build(self) -> Result<RedisTokenStore, RedisBuildError> {
         let prefix = self.prefix;
         let is_usable = |c: u8| c.is_ascii_graphic() && !b"{}*?[]\\".contains(&c);
         if prefix.is_empty() || prefix.len() > 100 || !prefix.bytes().all(is_usable) {
-            return Err(BuildError::new(
+            return Err(RedisBuildError::new(
                 "prefix",
                 "the prefix must have 1 to 100 ASCII characters, without spaces, braces and pattern characters",
             ));
@@ -211,13 +211,13 @@ impl RedisTokenStoreBuilder {
                 Protection::Clear
             }
             (Some(_), true) => {
-                return Err(BuildError::new(
+                return Err(RedisBuildError::new(
                     "keys",
                     "`keys` and `danger_store_in_clear` are both set; remove one of them",
                 ));
             }
             (None, false) => {
-                return Err(BuildError::new(
+                return Err(RedisBuildError::new(
                     "keys",
                     "no encryption keys; set `keys`, since entries are tokens and must be encrypted",
                 ));
@@ -235,10 +235,10 @@ impl RedisTokenStoreBuilder {
             seeds.push(further_address(url, default_port, &first)?);
         }
         if is_cluster && first.database != 0 {
-            return Err(BuildError::new("url", "a cluster has only database 0"));
+            return Err(RedisBuildError::new("url", "a cluster has only database 0"));
         }
         if !self.plain_text && seeds.iter().any(|seed| !seed.tls && !seed.is_loopback()) {
-            return Err(BuildError::new(
+            return Err(RedisBuildError::new(
                 "url",
                 "`redis://` has no TLS; use `rediss://`, or `danger_allow_plain_text` in a trusted network",
             ));
@@ -288,15 +288,15 @@ fn further_address(
     url: &str,
     default_port: u16,
     first: &UrlParts,
-) -> Result<address::Address, BuildError> {
+) -> Result<address::Address, RedisBuildError> {
     let parts = address::parse("url", url, default_port)?;
     if parts.address.tls != first.address.tls {
         let message = "all URLs must have the same scheme";
-        return Err(BuildError::new("url", message));
+        return Err(RedisBuildError::new("url", message));
     }
     if parts.username.is_some() || parts.password.is_some() || parts.database != 0 {
         let message = "only the first URL may have a user name, a password and a database";
-        return Err(BuildError::new("url", message));
+        return Err(RedisBuildError::new("url", message));
     }
     Ok(parts.address)
 }

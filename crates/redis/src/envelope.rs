@@ -9,7 +9,7 @@ use crate::crypto::{self, AeadKey, KEY_BYTES};
 
 /// The first byte of an entry: its form. Part of the associated data.
 const ENCRYPTED: u8 = 1;
-const CLEAR: u8 = 2;
+const UNENCRYPTED: u8 = 2;
 
 /// The length of a key's identifier in bytes.
 const ID_BYTES: usize = 8;
@@ -89,7 +89,7 @@ impl Keys {
                 key.open(&associated(*id, name), sealed)
                     .ok_or(EntryDefect::NotAuthentic)
             }
-            Some((&CLEAR, _)) => Err(EntryDefect::Clear),
+            Some((&UNENCRYPTED, _)) => Err(EntryDefect::Clear),
             _ => Err(EntryDefect::UnknownFormat),
         }
     }
@@ -123,7 +123,7 @@ fn key(word: &str) -> Result<(KeyId, AeadKey), &'static str> {
 /// Returns the entry in its form without encryption.
 pub(crate) fn clear(plain: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(1 + plain.len());
-    out.push(CLEAR);
+    out.push(UNENCRYPTED);
     out.extend_from_slice(plain);
     out
 }
@@ -135,7 +135,7 @@ pub(crate) fn clear(plain: &[u8]) -> Vec<u8> {
 /// The reason why it cannot be used.
 pub(crate) fn open_clear(entry: &[u8]) -> Result<Zeroizing<Vec<u8>>, EntryDefect> {
     match entry.split_first() {
-        Some((&CLEAR, plain)) => Ok(Zeroizing::new(plain.to_vec())),
+        Some((&UNENCRYPTED, plain)) => Ok(Zeroizing::new(plain.to_vec())),
         Some((&ENCRYPTED, _)) => Err(EntryDefect::UnknownKey),
         _ => Err(EntryDefect::UnknownFormat),
     }

@@ -4,12 +4,12 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc};
 ///
 /// Returned before any I/O; contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuildError {
+pub struct RedisBuildError {
     setting: &'static str,
     message: Cow<'static, str>,
 }
 
-impl BuildError {
+impl RedisBuildError {
     pub(crate) fn new(setting: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             setting,
@@ -28,13 +28,13 @@ impl BuildError {
     }
 }
 
-impl fmt::Display for BuildError {
+impl fmt::Display for RedisBuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.setting, self.message)
     }
 }
 
-impl Error for BuildError {}
+impl Error for RedisBuildError {}
 
 /// An error of a call of a [`RedisTokenStore`](crate::RedisTokenStore).
 ///

@@ -53,5 +53,5 @@ mod scripts;
 mod store;
 
 pub use builder::RedisTokenStoreBuilder;
-pub use error::{BuildError, RedisStoreError, RedisStoreErrorKind};
+pub use error::{RedisBuildError, RedisStoreError, RedisStoreErrorKind};
 pub use store::RedisTokenStore;

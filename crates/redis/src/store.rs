@@ -420,10 +420,10 @@ fn digits(fence: u64) -> String {
 /// Rounds down, so that nothing lives longer than asked, but not to zero, which Redis rejects.
 fn milliseconds(duration: Duration) -> u64 {
     // Ten thousand years: what Redis accepts.
-    const MOST: u64 = 10_000 * 365 * 24 * 3_600 * 1_000;
+    const MAX_MILLISECONDS: u64 = 10_000 * 365 * 24 * 3_600 * 1_000;
     u64::try_from(duration.as_millis())
-        .unwrap_or(MOST)
-        .clamp(1, MOST)
+        .unwrap_or(MAX_MILLISECONDS)
+        .clamp(1, MAX_MILLISECONDS)
 }
 
 fn unreadable_keys(reason: String) -> CallError {

@@ -85,7 +85,7 @@ fn refused(mut response: Response, refusal: ApiRefusal) -> Response {
 
 /// Evaluates a response. One from another origin, after redirects, says nothing about the token, which was not sent there.
 fn check_response(permit: &mut Permit, token: &AccessToken, response: &Response) -> Decision {
-    if !target(response.url()).is_some_and(|target| permit.is_from_here(target)) {
+    if !target(response.url()).is_some_and(|target| permit.is_same_origin(target)) {
         return Decision::Pass;
     }
     permit.evaluate_response(token, response.status(), response.headers())

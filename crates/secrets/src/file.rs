@@ -72,10 +72,10 @@ struct Settings {
     strict: bool,
     check_interval: Duration,
     clock: Arc<dyn Clock>,
-    open: Arc<Open>,
+    open: Arc<OpenFile>,
 }
 
-type Open = dyn Fn(&Path) -> Result<RegularFile, UnreadableFile> + Send + Sync;
+type OpenFile = dyn Fn(&Path) -> Result<RegularFile, UnreadableFile> + Send + Sync;
 
 struct Inner {
     settings: Settings,

@@ -28,13 +28,13 @@ use crate::{CachedSecret, blocking::Turn, content, forward::forward};
 /// ```
 pub struct KeychainSecret(CachedSecret<Entry>);
 
-type Open = Arc<dyn Fn() -> Result<Arc<CredentialStore>, Error> + Send + Sync>;
+type OpenStore = Arc<dyn Fn() -> Result<Arc<CredentialStore>, Error> + Send + Sync>;
 
 struct Entry {
     service: String,
     user: String,
     /// Opened at each reading, since a session may restart its keychain.
-    open: Open,
+    open: OpenStore,
     timeout: Duration,
     turn: Turn,
 }
@@ -66,7 +66,7 @@ impl KeychainSecret {
         Self(self.0.clock(clock))
     }
 
-    fn within(open: Open, service: String, user: String) -> Self {
+    fn within(open: OpenStore, service: String, user: String) -> Self {
         let entry = Entry {
             service,
             user,

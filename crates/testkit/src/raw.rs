@@ -37,12 +37,12 @@ use tokio::{
 pub struct Reply {
     bytes: Vec<u8>,
     delay: Duration,
-    then: Then,
+    then: NextAction,
     recorded: bool,
 }
 
 #[derive(Clone, Debug)]
-enum Then {
+enum NextAction {
     KeepAlive,
     Close,
     Reset,
@@ -57,7 +57,7 @@ impl Reply {
         Self {
             bytes: bytes.as_ref().to_vec(),
             delay: Duration::ZERO,
-            then: Then::KeepAlive,
+            then: NextAction::KeepAlive,
             recorded: true,
         }
     }
@@ -75,27 +75,27 @@ impl Reply {
 
     /// Closes the connection in an orderly way after the bytes.
     pub fn then_close(self) -> Self {
-        self.then(Then::Close)
+        self.then(NextAction::Close)
     }
 
     /// Resets the connection after the bytes.
     pub fn then_reset(self) -> Self {
-        self.then(Then::Reset)
+        self.then(NextAction::Reset)
     }
 
     /// Sends nothing more after the bytes, and keeps the connection until the peer closes it.
     pub fn then_stall(self) -> Self {
-        self.then(Then::Stall)
+        self.then(NextAction::Stall)
     }
 
     /// Sends `filler` repeatedly after the bytes, as fast as the peer reads, until the peer closes the connection.
     pub fn then_flood(self, filler: impl AsRef<[u8]>) -> Self {
-        self.then(Then::Flood(filler.as_ref().to_vec()))
+        self.then(NextAction::Flood(filler.as_ref().to_vec()))
     }
 
     /// Sends `filler` repeatedly after the bytes, once per `pause`, until the peer closes the connection.
     pub fn then_drip(self, filler: impl AsRef<[u8]>, pause: Duration) -> Self {
-        self.then(Then::Drip(filler.as_ref().to_vec(), pause))
+        self.then(NextAction::Drip(filler.as_ref().to_vec(), pause))
     }
 
     /// Does not record the request: for benchmarks, which make many.
@@ -104,7 +104,7 @@ impl Reply {
         self
     }
 
-    fn then(mut self, then: Then) -> Self {
+    fn then(mut self, then: NextAction) -> Self {
         self.then = then;
         self
     }
@@ -276,15 +276,15 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
         }
         stream.write_all(&reply.bytes).await?;
         match reply.then {
-            Then::KeepAlive => {}
-            Then::Close => return stream.shutdown().await,
-            Then::Reset => return stream.set_zero_linger(),
-            Then::Stall => return closed(&mut stream).await,
-            Then::Flood(filler) => loop {
+            NextAction::KeepAlive => {}
+            NextAction::Close => return stream.shutdown().await,
+            NextAction::Reset => return stream.set_zero_linger(),
+            NextAction::Stall => return closed(&mut stream).await,
+            NextAction::Flood(filler) => loop {
                 stream.write_all(&filler).await?;
                 lock(state).flooded += filler.len();
             },
-            Then::Drip(filler, pause) => loop {
+            NextAction::Drip(filler, pause) => loop {
                 tokio::time::sleep(pause).await;
                 stream.write_all(&filler).await?;
                 lock(state).flooded += filler.len();

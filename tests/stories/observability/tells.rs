@@ -31,7 +31,7 @@ use wiremock::{
     matchers::{any, path},
 };
 
-use super::Told;
+use super::EventLog;
 use crate::{
     mtls_server::Identity,
     proofs::Prudent,
@@ -91,7 +91,7 @@ impl TokenSource for Brittle {
 }
 
 /// Triggers all events of a cache.
-pub(super) async fn cache(told: &Told) {
+pub(super) async fn cache(told: &EventLog) {
     const HOUR: Duration = Duration::from_secs(3_600);
     let clock = ManualClock::new();
     let token = |name: &str| AccessToken::bearer(name, clock.moment(), HOUR);
@@ -133,7 +133,7 @@ pub(super) async fn cache(told: &Told) {
 }
 
 /// Triggers all events of an integration.
-pub(super) async fn integration(told: &Told) {
+pub(super) async fn integration(told: &EventLog) {
     const MINUTE: Duration = Duration::from_secs(60);
     let token = |name: &str| AccessToken::bearer(name, SystemClock.moment(), MINUTE);
     let [first, second] = ["first", "second"].map(|name| token(name).unwrap());

@@ -27,7 +27,7 @@ pub(super) struct Rules {
 type Imports = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Reports loops and imports from a higher layer, except the allowed ones, and exceptions that are not needed.
-pub(super) fn judge(owner: &str, edges: &[Edge], rules: &Rules, faults: &mut Vec<String>) {
+pub(super) fn check_edges(owner: &str, edges: &[Edge], rules: &Rules, faults: &mut Vec<String>) {
     let all = imports(edges);
     let mut rest = all.clone();
     for (from, to) in &rules.allowed {

@@ -10,7 +10,7 @@ pub(super) type Path = Vec<String>;
 
 /// A path that a file names, relative to the module in which it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Named {
+pub(super) struct PathReference {
     pub(super) module: Path,
     pub(super) segments: Path,
     pub(super) line: usize,
@@ -19,7 +19,7 @@ pub(super) struct Named {
 /// A name that a `use` declaration brings into a module.
 #[derive(Clone, Debug)]
 pub(super) struct Import {
-    pub(super) path: Named,
+    pub(super) path: PathReference,
     /// `None` for a glob import.
     pub(super) name: Option<String>,
     pub(super) public: bool,
@@ -33,7 +33,7 @@ pub(super) struct Scan {
     /// The modules whose text is in this file.
     pub(super) inline: Vec<Path>,
     pub(super) imports: Vec<Import>,
-    pub(super) paths: Vec<Named>,
+    pub(super) paths: Vec<PathReference>,
     /// Each identifier outside of `use` declarations.
     pub(super) identifiers: BTreeSet<String>,
 }
@@ -98,7 +98,7 @@ impl Scan {
                     segments.push(word.to_string());
                     end += 3;
                 }
-                self.paths.push(Named {
+                self.paths.push(PathReference {
                     module: module.to_vec(),
                     segments,
                     line: line(&tokens[at]),
@@ -170,7 +170,7 @@ impl Scan {
             };
             let glob = branch.last().is_some_and(|token| is_punct(token, '*'));
             let name = name.or_else(|| segments.last().cloned()).filter(|_| !glob);
-            let path = Named {
+            let path = PathReference {
                 module: module.to_vec(),
                 segments,
                 line: line(first),

@@ -19,7 +19,7 @@ fn judged(files: &[(&str, &str)], rules: &Rules) -> Vec<String> {
             .unwrap();
     }
     let mut faults = Vec::new();
-    judge("it", &edges(&modules), rules, &mut faults);
+    check_edges("it", &edges(&modules), rules, &mut faults);
     place("it", &modules.top(), rules, &mut faults);
     faults
 }

@@ -114,12 +114,12 @@ pub(super) fn set(root: &Path, version: &Version) -> anyhow::Result<()> {
 }
 
 /// A published crate and its registry.
-pub(super) struct Published {
+pub(super) struct PublishedCrate {
     pub(super) name: String,
     pub(super) registry: String,
 }
 
-pub(super) fn published(shell: &Shell) -> anyhow::Result<Vec<Published>> {
+pub(super) fn published(shell: &Shell) -> anyhow::Result<Vec<PublishedCrate>> {
     let metadata = metadata(&shell.current_dir())?;
     let published = metadata.packages.into_iter().filter_map(|package| {
         let registry = match package.publish {
@@ -127,7 +127,7 @@ pub(super) fn published(shell: &Shell) -> anyhow::Result<Vec<Published>> {
             // An empty list means not published at all.
             Some(registries) => registries.first()?.clone(),
         };
-        Some(Published {
+        Some(PublishedCrate {
             name: package.name.to_string(),
             registry,
         })

@@ -10,7 +10,7 @@ use crate::{Lease, StoreEntry, StoreError, StoreKey, TokenStore};
 const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 /// Long enough for a store on the network, short enough to wait for.
-pub(super) const SHORT: Duration = Duration::from_millis(300);
+pub(super) const SHORT_TTL: Duration = Duration::from_millis(300);
 const CANARY: &str = "canary-of-the-conformance-kit";
 
 type Finding = Result<(), String>;
@@ -35,7 +35,7 @@ pub(super) async fn lease(
     ttl: Duration,
 ) -> Result<Lease, String> {
     let outcome = store.lease(key, ttl).await.map_err(failed)?;
-    let lease = outcome.granted();
+    let lease = outcome.into_lease();
     lease.ok_or_else(|| "a lease that nobody holds was not granted".to_owned())
 }
 
@@ -124,7 +124,7 @@ pub(super) async fn separates_keys(subject: &Subject) -> Finding {
     for (number, key) in keys.iter().enumerate().skip(1) {
         expect(store, key, number.to_string().as_bytes()).await?;
         let outcome = store.lease(key, MINUTE).await.map_err(failed)?;
-        ensure(outcome.granted().is_none(), || {
+        ensure(outcome.into_lease().is_none(), || {
             "releasing one key's lease released another's".to_owned()
         })?;
     }
@@ -133,14 +133,14 @@ pub(super) async fn separates_keys(subject: &Subject) -> Finding {
 
 pub(super) async fn expires_entries(subject: &Subject) -> Finding {
     let (one, key, long) = (&*subject.one, key("short"), key("long"));
-    put(one, &key, b"entry", SHORT).await?;
+    put(one, &key, b"entry", SHORT_TTL).await?;
     put(one, &long, b"entry", MINUTE).await?;
     if let Some(ttl) = find(one, &key).await?.and_then(|entry| entry.ttl()) {
-        ensure(!ttl.is_zero() && ttl <= SHORT, || {
-            format!("an entry put for {SHORT:?} has {ttl:?} left")
+        ensure(!ttl.is_zero() && ttl <= SHORT_TTL, || {
+            format!("an entry put for {SHORT_TTL:?} has {ttl:?} left")
         })?;
     }
-    subject.wait(SHORT + SHORT / 2).await;
+    subject.wait(SHORT_TTL + SHORT_TTL / 2).await;
     for store in [one, &*subject.other] {
         expect_none(store, &key, "after its time to live").await?;
         expect(store, &long, b"entry").await?;
@@ -232,7 +232,7 @@ pub(super) async fn notifies_of_changes(subject: &Subject) -> Finding {
         ensure(early.is_pending(), || {
             format!("it returned before {change}")
         })?;
-        tokio::time::sleep(SHORT).await;
+        tokio::time::sleep(SHORT_TTL).await;
         match (change, &held) {
             ("a put", _) => {
                 let lease = lease(one, &key, MINUTE).await?;
@@ -248,7 +248,7 @@ pub(super) async fn notifies_of_changes(subject: &Subject) -> Finding {
         }
         // A subscription may have failed, or succeeded, by now.
         notifies = notifies && other.notifies();
-        let limit = if notifies { 2 * SECOND } else { SHORT };
+        let limit = if notifies { 2 * SECOND } else { SHORT_TTL };
         let returned = tokio::time::timeout(limit, changed).await.is_ok();
         ensure(returned == notifies, || {
             if notifies {

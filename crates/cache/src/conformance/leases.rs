@@ -3,7 +3,7 @@
 use std::{future, pin::pin, sync::Arc, task::Poll};
 
 use super::{
-    checks::{MINUTE, SHORT, ensure, expect, failed, find, key, lease, put},
+    checks::{MINUTE, SHORT_TTL, ensure, expect, failed, find, key, lease, put},
     subject::Subject,
 };
 use crate::{EntryOrLease, LeaseOutcome, StoreKey, TokenStore};
@@ -35,26 +35,29 @@ pub(super) async fn grants_one_lease(subject: &Subject) -> Finding {
 
 pub(super) async fn expires_leases(subject: &Subject) -> Finding {
     let (one, other, key) = (&*subject.one, &*subject.other, key("key"));
-    lease(one, &key, SHORT).await?;
+    lease(one, &key, SHORT_TTL).await?;
     let outcome = other.lease(&key, MINUTE).await.map_err(failed)?;
-    ensure(outcome.granted().is_none(), || {
+    ensure(outcome.into_lease().is_none(), || {
         "a lease in force was granted again".to_owned()
     })?;
-    subject.wait(SHORT + SHORT / 2).await;
+    subject.wait(SHORT_TTL + SHORT_TTL / 2).await;
     lease(other, &key, MINUTE).await.map(drop)
 }
 
 pub(super) async fn extends_leases(subject: &Subject) -> Finding {
     let (one, other, key) = (&*subject.one, &*subject.other, key("key"));
-    let first = lease(one, &key, SHORT).await?;
-    let extended = one.extend(&key, &first, SHORT * 4).await.map_err(failed)?;
+    let first = lease(one, &key, SHORT_TTL).await?;
+    let extended = one
+        .extend(&key, &first, SHORT_TTL * 4)
+        .await
+        .map_err(failed)?;
     ensure(extended, || "a lease in force was not extended".to_owned())?;
-    subject.wait(SHORT * 2).await;
+    subject.wait(SHORT_TTL * 2).await;
     let outcome = other.lease(&key, MINUTE).await.map_err(failed)?;
-    ensure(outcome.granted().is_none(), || {
+    ensure(outcome.into_lease().is_none(), || {
         "an extended lease ended at its first time".to_owned()
     })?;
-    subject.wait(SHORT * 3).await;
+    subject.wait(SHORT_TTL * 3).await;
     let extended = one.extend(&key, &first, MINUTE).await.map_err(failed)?;
     ensure(!extended, || "an expired lease was extended".to_owned())?;
     let second = lease(other, &key, MINUTE).await?;
@@ -62,9 +65,12 @@ pub(super) async fn extends_leases(subject: &Subject) -> Finding {
     ensure(!extended, || {
         "a lease was extended that another process had taken over".to_owned()
     })?;
-    let extended = other.extend(&key, &second, SHORT).await.map_err(failed)?;
+    let extended = other
+        .extend(&key, &second, SHORT_TTL)
+        .await
+        .map_err(failed)?;
     ensure(extended, || "a lease in force was not extended".to_owned())?;
-    subject.wait(SHORT + SHORT / 2).await;
+    subject.wait(SHORT_TTL + SHORT_TTL / 2).await;
     // Counted from the last extension, even if that was shorter.
     lease(one, &key, MINUTE).await.map(drop)
 }
@@ -76,7 +82,7 @@ pub(super) async fn releases_own_leases(subject: &Subject) -> Finding {
     let second = lease(other, &key, MINUTE).await?;
     one.release(&key, &first).await.map_err(failed)?;
     let outcome = one.lease(&key, MINUTE).await.map_err(failed)?;
-    ensure(outcome.granted().is_none(), || {
+    ensure(outcome.into_lease().is_none(), || {
         "an earlier holder released the lease of another process".to_owned()
     })?;
     other.release(&key, &second).await.map_err(failed)?;
@@ -90,9 +96,9 @@ pub(super) async fn increases_fences(subject: &Subject) -> Finding {
         let released = put(one, &key, b"entry", MINUTE).await?;
         fences.push(released.fence());
         one.remove(&key, released.fence()).await.map_err(failed)?;
-        fences.push(lease(other, &key, SHORT).await?.fence());
+        fences.push(lease(other, &key, SHORT_TTL).await?.fence());
         // Neither lease nor entry is left.
-        subject.wait(SHORT + SHORT / 2).await;
+        subject.wait(SHORT_TTL + SHORT_TTL / 2).await;
     }
     let increase = fences.windows(2).all(|pair| pair[0] < pair[1]);
     ensure(increase, || format!("the fences were {fences:?}"))
@@ -100,8 +106,8 @@ pub(super) async fn increases_fences(subject: &Subject) -> Finding {
 
 pub(super) async fn ignores_stale_puts(subject: &Subject) -> Finding {
     let (one, other, key) = (&*subject.one, &*subject.other, key("key"));
-    let first = lease(one, &key, SHORT).await?;
-    subject.wait(SHORT + SHORT / 2).await;
+    let first = lease(one, &key, SHORT_TTL).await?;
+    subject.wait(SHORT_TTL + SHORT_TTL / 2).await;
     let second = lease(other, &key, MINUTE).await?;
     let late = one.put(&key, b"late", MINUTE, Some(&first)).await;
     late.map_err(failed)?;
@@ -121,7 +127,7 @@ pub(super) async fn expires_abandoned_leases(subject: &Subject) -> Finding {
     // Dropped at every point up to the end.
     let keys: Vec<_> = (0..20).map(|polls| key(&polls.to_string())).collect();
     for (polls, key) in keys.iter().enumerate() {
-        let mut call = pin!(one.lease(key, SHORT));
+        let mut call = pin!(one.lease(key, SHORT_TTL));
         for _ in 0..polls {
             let done = future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context)));
             if done.await.is_ready() {
@@ -131,8 +137,8 @@ pub(super) async fn expires_abandoned_leases(subject: &Subject) -> Finding {
         }
     }
     // Also after calls that reach the store late.
-    tokio::time::sleep(SHORT / 2).await;
-    subject.wait(SHORT + SHORT / 2).await;
+    tokio::time::sleep(SHORT_TTL / 2).await;
+    subject.wait(SHORT_TTL + SHORT_TTL / 2).await;
     for key in &keys {
         lease(other, key, MINUTE).await?;
     }
@@ -147,7 +153,7 @@ pub(super) async fn looks_up_or_leases(subject: &Subject) -> Finding {
         (Some(old.fence() + 1), true),
         (Some(old.fence()), false),
     ] {
-        let found = other.look_up_or_lease(&key, except, SHORT).await;
+        let found = other.look_up_or_lease(&key, except, SHORT_TTL).await;
         let found = found.map_err(failed)?;
         ensure(matches!(found, EntryOrLease::Entry(_)) == finds, || {
             let fence = old.fence();
@@ -155,15 +161,20 @@ pub(super) async fn looks_up_or_leases(subject: &Subject) -> Finding {
         })?;
     }
     // The last one was granted, and is in force like any other.
-    let outcome = one.look_up_or_lease(&key, Some(old.fence()), SHORT).await;
+    let outcome = one
+        .look_up_or_lease(&key, Some(old.fence()), SHORT_TTL)
+        .await;
     let outcome = outcome.map_err(failed)?;
     let held = matches!(&outcome, EntryOrLease::Lease(LeaseOutcome::Held { .. }));
     ensure(held, || {
         format!("another process holds the lease: {outcome:?}")
     })?;
-    subject.wait(SHORT + SHORT / 2).await;
+    subject.wait(SHORT_TTL + SHORT_TTL / 2).await;
     let new = put(other, &key, b"new", MINUTE).await?;
-    match one.look_up_or_lease(&key, Some(old.fence()), SHORT).await {
+    match one
+        .look_up_or_lease(&key, Some(old.fence()), SHORT_TTL)
+        .await
+    {
         Ok(EntryOrLease::Entry(entry)) if entry.fence() == new.fence() => {
             ensure(entry.bytes() == b"new", || {
                 "another entry was returned".to_owned()

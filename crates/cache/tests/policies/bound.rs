@@ -11,9 +11,9 @@ use crate::support::{MINUTE, Mint, SECOND, ask, callers, key, name, settle};
 
 /// A source that binds its tokens to the certificate in use when the fetch begins.
 #[derive(Clone)]
-struct Bound(Mint, Arc<Mutex<Binding>>);
+struct BoundSource(Mint, Arc<Mutex<Binding>>);
 
-impl Bound {
+impl BoundSource {
     fn new() -> Self {
         Self(Mint::hourly(), Arc::default())
     }
@@ -30,7 +30,7 @@ impl Bound {
 }
 
 #[async_trait]
-impl TokenSource for Bound {
+impl TokenSource for BoundSource {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         let binding = self.1.lock().unwrap().clone();
         Ok(self.0.token(request).await?.with_binding(binding))
@@ -40,7 +40,7 @@ impl TokenSource for Bound {
 // covers: C-65
 #[tokio::test(start_paused = true)]
 async fn one_rotation_causes_one_fetch_for_each_key() {
-    let bound = Bound::new();
+    let bound = BoundSource::new();
     let cache = Arc::new(bound.cached());
     let keys: Vec<_> = ["", "a", "b"].map(key).into();
     for request in &keys {
@@ -68,7 +68,7 @@ async fn one_rotation_causes_one_fetch_for_each_key() {
 // covers: C-65
 #[tokio::test(start_paused = true)]
 async fn a_token_of_the_old_certificate_is_fetched_again() {
-    let bound = Bound::new();
+    let bound = BoundSource::new();
     let cache = Arc::new(bound.cached());
     let gate = bound.0.close();
     let waiting = callers(&cache, 10).await;
@@ -90,7 +90,7 @@ async fn a_token_of_the_old_certificate_is_fetched_again() {
 // covers: C-65
 #[tokio::test(start_paused = true)]
 async fn a_certificate_that_keeps_changing_costs_two_fetches_a_call() {
-    struct Restless(Bound);
+    struct Restless(BoundSource);
 
     #[async_trait]
     impl TokenSource for Restless {
@@ -101,7 +101,7 @@ async fn a_certificate_that_keeps_changing_costs_two_fetches_a_call() {
         }
     }
 
-    let bound = Bound::new();
+    let bound = BoundSource::new();
     let cache = CachedTokenSource::builder(Restless(bound.clone())).clock(bound.0.clock());
     let cache = cache.build();
     for call in 1..=3 {
@@ -114,7 +114,7 @@ async fn a_certificate_that_keeps_changing_costs_two_fetches_a_call() {
 // covers: C-65
 #[tokio::test(start_paused = true)]
 async fn a_warm_key_is_fetched_again_without_a_caller() {
-    let bound = Bound::new();
+    let bound = BoundSource::new();
     let cache = CachedTokenSource::builder(bound.clone()).clock(bound.0.clock());
     let cache = cache.keep_warm().build();
     ask(&cache).await.unwrap();
@@ -133,7 +133,7 @@ async fn a_bound_token_is_never_stored() {
     let mint = Mint::hourly();
     let store = MemoryTokenStore::new(mint.clock());
     let with = |source| CachedTokenSource::builder(source).clock(mint.clock());
-    let bound = Bound(mint.clone(), Arc::default());
+    let bound = BoundSource(mint.clone(), Arc::default());
     for call in 1..=2 {
         let cache = with(bound.clone()).store(store.clone(), "ns").build();
         assert_eq!(name(&cache).await, format!("t{call}"));

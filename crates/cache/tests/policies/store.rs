@@ -41,7 +41,7 @@ enum Mode {
     NeverForgets,
 }
 
-type Kept = (StoreKey, Vec<u8>);
+type StoredEntry = (StoreKey, Vec<u8>);
 
 /// A store in memory that can fail, and that a test can inspect.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ struct Ailing {
     inner: MemoryTokenStore,
     mode: Arc<Mutex<Mode>>,
     questions: Arc<AtomicUsize>,
-    kept: Arc<Mutex<Option<Kept>>>,
+    kept: Arc<Mutex<Option<StoredEntry>>>,
 }
 
 impl Ailing {
@@ -66,7 +66,7 @@ impl Ailing {
         *self.mode.lock().unwrap() = mode;
     }
 
-    fn kept(&self) -> Kept {
+    fn kept(&self) -> StoredEntry {
         self.kept
             .lock()
             .unwrap()
@@ -391,7 +391,7 @@ async fn waiting_for_a_lease_does_not_shorten_the_fetch_timeout() {
     let there = store.inner.look_up(&key).await.unwrap().unwrap();
     store.inner.remove(&key, there.fence()).await.unwrap();
     let lease = store.inner.lease(&key, MINUTE).await.unwrap();
-    assert!(lease.granted().is_some(), "someone has it, and dies");
+    assert!(lease.into_lease().is_some(), "someone has it, and dies");
     let cache = mint.builder().store(store, NAMESPACE);
     assert_eq!(name(&cache.fetch_timeout(SECOND).build()).await, "t2");
 }

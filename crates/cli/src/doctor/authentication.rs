@@ -256,7 +256,7 @@ impl CredentialCheck {
             return;
         }
         match self.algorithm {
-            Some(algorithm) if metadata.takes_assertions_by(algorithm) == Some(false) => {
+            Some(algorithm) if metadata.supports_assertion_algorithm(algorithm) == Some(false) => {
                 let detail = format!(
                     "{}, an algorithm that the server's metadata does not list",
                     self.description

@@ -66,11 +66,11 @@ async fn look(store: &FileTokenStore, key: &StoreKey) -> Option<(String, u64)> {
 
 async fn is_held(store: &FileTokenStore, key: &StoreKey) -> bool {
     let outcome = store.lease(key, TTL).await.unwrap();
-    outcome.granted().is_none()
+    outcome.into_lease().is_none()
 }
 
 async fn put(store: &FileTokenStore, key: &StoreKey, entry: &str) {
-    let lease = store.lease(key, TTL).await.unwrap().granted().unwrap();
+    let lease = store.lease(key, TTL).await.unwrap().into_lease().unwrap();
     let put = store.put(key, entry.as_bytes(), HOUR, Some(&lease));
     put.await.unwrap();
     store.release(key, &lease).await.unwrap();
@@ -106,7 +106,7 @@ async fn one_lease_at_a_time_and_it_expires() {
     let machine = Machine::new();
     let (one, other) = (machine.process(), machine.process());
     let (a, b) = (key("a"), key("b"));
-    let first = one.lease(&a, TTL).await.unwrap().granted().unwrap();
+    let first = one.lease(&a, TTL).await.unwrap().into_lease().unwrap();
     assert!(is_held(&other, &a).await);
     assert!(is_held(&one, &a).await);
     assert!(!is_held(&other, &b).await);
@@ -114,7 +114,7 @@ async fn one_lease_at_a_time_and_it_expires() {
     assert!(is_held(&other, &a).await);
     // Its holder hangs but is alive.
     machine.clock.advance(SECOND);
-    let second = other.lease(&a, TTL).await.unwrap().granted().unwrap();
+    let second = other.lease(&a, TTL).await.unwrap().into_lease().unwrap();
     assert!(second.fence() > first.fence());
     // When it resumes, its writes change nothing.
     one.put(&a, b"late", HOUR, Some(&first)).await.unwrap();
@@ -125,7 +125,7 @@ async fn one_lease_at_a_time_and_it_expires() {
     put.await.unwrap();
     other.release(&a, &second).await.unwrap();
     assert_eq!(look(&one, &a).await.unwrap().0, "in time");
-    let third = one.lease(&a, TTL).await.unwrap().granted().unwrap();
+    let third = one.lease(&a, TTL).await.unwrap().into_lease().unwrap();
     assert!(third.fence() > second.fence());
 }
 
@@ -135,7 +135,7 @@ async fn an_extended_lease_stays_in_force() {
     let machine = Machine::new();
     let (one, other) = (machine.process(), machine.process());
     let a = key("a");
-    let first = one.lease(&a, TTL).await.unwrap().granted().unwrap();
+    let first = one.lease(&a, TTL).await.unwrap().into_lease().unwrap();
     for _ in 0..4 {
         machine.clock.advance(Duration::from_secs(14));
         assert!(one.extend(&a, &first, TTL).await.unwrap());
@@ -143,7 +143,7 @@ async fn an_extended_lease_stays_in_force() {
     }
     machine.clock.advance(TTL);
     assert!(!one.extend(&a, &first, TTL).await.unwrap(), "too late");
-    let second = other.lease(&a, TTL).await.unwrap().granted().unwrap();
+    let second = other.lease(&a, TTL).await.unwrap().into_lease().unwrap();
     assert!(!one.extend(&a, &first, TTL).await.unwrap(), "another's");
     assert!(other.extend(&a, &second, TTL).await.unwrap());
 }
@@ -155,7 +155,7 @@ async fn without_a_lease_only_longer_lived_entries_are_stored() {
     let (one, other) = (machine.process(), machine.process());
     let a = key("a");
     one.put(&a, b"first", HOUR / 2, None).await.unwrap();
-    let lease = other.lease(&a, TTL).await.unwrap().granted().unwrap();
+    let lease = other.lease(&a, TTL).await.unwrap().into_lease().unwrap();
     one.put(&a, b"shorter", HOUR / 4, None).await.unwrap();
     assert_eq!(look(&one, &a).await.unwrap().0, "first");
     one.put(&a, b"longer", HOUR, None).await.unwrap();
@@ -176,7 +176,7 @@ async fn the_lease_of_a_dead_process_is_released() {
     let machine = Machine::new();
     let a = key("a");
     let dead = machine.process();
-    let first = dead.lease(&a, TTL).await.unwrap().granted().unwrap();
+    let first = dead.lease(&a, TTL).await.unwrap().into_lease().unwrap();
     // The system drops a process's locks with its files.
     drop(dead);
     let second = machine
@@ -184,7 +184,7 @@ async fn the_lease_of_a_dead_process_is_released() {
         .lease(&a, TTL)
         .await
         .unwrap()
-        .granted()
+        .into_lease()
         .unwrap();
     assert!(second.fence() > first.fence());
 }
@@ -196,10 +196,10 @@ async fn a_clock_set_back_ends_leases_and_entries() {
     let a = key("a");
     let (one, other) = (machine.process(), machine.process());
     put(&one, &a, "entry").await;
-    let first = one.lease(&a, TTL).await.unwrap().granted().unwrap();
+    let first = one.lease(&a, TTL).await.unwrap().into_lease().unwrap();
     machine.clock.set_wall(machine.clock.wall() - 10 * HOUR);
     assert_eq!(look(&other, &a).await, None);
-    let second = other.lease(&a, TTL).await.unwrap().granted().unwrap();
+    let second = other.lease(&a, TTL).await.unwrap().into_lease().unwrap();
     assert!(second.fence() > first.fence());
 }
 

@@ -27,13 +27,13 @@ pub(super) struct Inner {
     pub(super) observe: Observe,
     pub(super) source: Arc<dyn TokenSource>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) allowed: Vec<Allowed>,
+    pub(super) allowed: Vec<AllowedOrigin>,
     pub(super) replace_authorization: bool,
     pub(super) pass_other_origins: bool,
 }
 
 /// An allowed origin, with the token request for it.
-pub(super) struct Allowed {
+pub(super) struct AllowedOrigin {
     pub(super) origin: Origin,
     pub(super) request: Choice,
     /// Set if a 403 of this origin may stand for a refused token.

@@ -1,7 +1,7 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::{
-    authorizer::{Allowed, Authorizer, Choice, Inner},
+    authorizer::{AllowedOrigin, Authorizer, Choice, Inner},
     forbidden::ForbiddenResponses,
     head::RequestHead,
     observe::Observe,
@@ -18,7 +18,7 @@ pub struct AuthorizerBuilder {
     observers: Observers,
     source: Arc<dyn TokenSource>,
     clock: Arc<dyn Clock>,
-    allowed: Vec<Allowed>,
+    allowed: Vec<AllowedOrigin>,
     /// The origins whose 403 may stand for a refused token.
     forbidden: Vec<Box<str>>,
     replace_authorization: bool,
@@ -138,7 +138,7 @@ impl AuthorizerBuilder {
                     "`{origin}` is allowed with two different token requests; name it once, and ask for another token by the request itself"
                 )),
                 Some(_) => {}
-                None => self.allowed.push(Allowed {
+                None => self.allowed.push(AllowedOrigin {
                     origin,
                     request,
                     forbidden: None,
@@ -185,7 +185,7 @@ impl AuthorizerBuilder {
                 "no origin is allowed to have tokens; name each one, such as `https://api.example`",
             ));
         }
-        for Allowed { origin, .. } in &self.allowed {
+        for AllowedOrigin { origin, .. } in &self.allowed {
             if origin.is_http() && !origin.is_loopback() {
                 return Err(InvalidAuthorizer::new(format!(
                     "`{origin}` would show tokens to the network, and plain HTTP is allowed on loopback only; use `https://`"

@@ -4,7 +4,7 @@ use http::{
 };
 
 use super::{
-    authorizer::{Allowed, Authorizer},
+    authorizer::{AllowedOrigin, Authorizer},
     forbidden::Verdict,
     head::RequestHead,
 };
@@ -72,7 +72,7 @@ impl Authorizer {
         });
         match place {
             Some(place) => {
-                let Allowed {
+                let AllowedOrigin {
                     origin, request, ..
                 } = &inner.allowed[place];
                 let mut hosts = headers.get_all(HOST).iter();
@@ -156,7 +156,7 @@ impl Permit {
     /// redirects may return a response from another origin, which says nothing about this token: do not
     /// [evaluate](Self::evaluate_response) it.
     #[inline]
-    pub fn is_from_here(&self, target: Target<'_>) -> bool {
+    pub fn is_same_origin(&self, target: Target<'_>) -> bool {
         self.origin().is_at(target)
     }
 
@@ -320,7 +320,7 @@ impl Permit {
     ) -> Decision {
         let observe = &self.authorizer.0.observe;
         if let (Some(proofs), Some(prover)) = (&self.proofs, token.prover()) {
-            proofs.answered(&**prover, Some(token), headers);
+            proofs.store_nonce(&**prover, Some(token), headers);
         }
         let reading = ApiRefusal::read(token, status, headers);
         match self.read_forbidden(token, status, reading) {
@@ -328,7 +328,7 @@ impl Permit {
                 observe.accepted(self.origin(), status);
                 Decision::Pass
             }
-            Reading::Surfaced(refusal)
+            Reading::CallRefused(refusal)
                 if refusal.demands_nonce()
                     && self
                         .proofs
@@ -337,7 +337,7 @@ impl Permit {
             {
                 Decision::Retry(refusal)
             }
-            Reading::Surfaced(refusal) => {
+            Reading::CallRefused(refusal) => {
                 observe.surfaced(self.origin(), &refusal);
                 Decision::Refused(refusal)
             }

@@ -99,20 +99,20 @@ fn what_cannot_be_read_ends_its_line_and_no_other() {
 #[test]
 fn a_flood_is_read_up_to_its_bounds() {
     let many = "Basic, ".repeat(1_000);
-    assert_eq!(shown(&[&many]).len(), MOST_CHALLENGES);
+    assert_eq!(shown(&[&many]).len(), MAX_CHALLENGES);
     let parameters: Vec<_> = (0..1_000).map(|number| format!("p{number}=x")).collect();
     let parameters = parameters.join(", ");
     assert_eq!(
         read(&[format!("Bearer {parameters}").as_bytes()])[0]
             .parameters
             .len(),
-        MOST_PARAMETERS
+        MAX_PARAMETERS
     );
-    let long = format!("Bearer realm=\"{}\"", "x".repeat(MOST_BYTES));
+    let long = format!("Bearer realm=\"{}\"", "x".repeat(MAX_BYTES));
     assert_eq!(shown(&[&long]), ["Bearer"]);
     let lines = vec!["Bearer realm=0123456789"; 10_000];
-    assert_eq!(shown(&lines).len(), MOST_CHALLENGES);
-    let nearly = "x".repeat(MOST_BYTES - 7);
+    assert_eq!(shown(&lines).len(), MAX_CHALLENGES);
+    let nearly = "x".repeat(MAX_BYTES - 7);
     assert_eq!(shown(&[&nearly, "Bearer error=x"]), [&*nearly, "Bearer"]);
 }
 
@@ -149,10 +149,10 @@ proptest! {
             }
         }
         let challenges = Challenge::all(&headers);
-        prop_assert!(challenges.len() <= MOST_CHALLENGES);
+        prop_assert!(challenges.len() <= MAX_CHALLENGES);
         for challenge in &challenges {
             prop_assert!(!challenge.scheme.is_empty() && challenge.scheme.is_ascii());
-            prop_assert!(challenge.parameters.len() <= MOST_PARAMETERS);
+            prop_assert!(challenge.parameters.len() <= MAX_PARAMETERS);
         }
     }
 

@@ -28,7 +28,7 @@ impl Prover for Witness {
         })
     }
 
-    fn keep_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
+    fn store_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
         let api = request.token().is_some();
         let kept = (api, request.origin().to_owned(), nonce.to_owned());
         self.kept.lock().unwrap().push(kept);
@@ -127,9 +127,9 @@ fn nonces_are_kept_with_where_they_came_from() {
     let witness = Witness::default();
     let proofs = Proofs::new(Method::POST, API);
     let token = token();
-    proofs.answered(&witness, None, &with_nonces(&["for-tokens"]));
-    proofs.answered(&witness, Some(&token), &with_nonces(&["for-calls"]));
-    proofs.answered(&witness, Some(&token), &HeaderMap::new());
+    proofs.store_nonce(&witness, None, &with_nonces(&["for-tokens"]));
+    proofs.store_nonce(&witness, Some(&token), &with_nonces(&["for-calls"]));
+    proofs.store_nonce(&witness, Some(&token), &HeaderMap::new());
     let origin = || "https://api.example".to_owned();
     let expected = [
         (false, origin(), "for-tokens".to_owned()),
@@ -183,7 +183,7 @@ async fn pointers_forward_every_method() {
     async fn all_methods(prover: impl Prover) {
         let request = ProofRequest::new(&Method::GET, API);
         prover.prove(&request).await.unwrap();
-        prover.keep_nonce(&request, "one");
+        prover.store_nonce(&request, "one");
     }
     let witness = Arc::new(Witness::default());
     all_methods(witness.clone()).await;

@@ -11,7 +11,7 @@ const TOKEN: &str = "CANARY-0123456789";
 enum Is {
     Nothing,
     TokenRefused,
-    Surfaced,
+    CallRefused,
 }
 
 fn read(status: u16, headers: &[(&'static str, &str)]) -> (Is, Option<ApiRefusal>) {
@@ -26,7 +26,7 @@ fn read(status: u16, headers: &[(&'static str, &str)]) -> (Is, Option<ApiRefusal
         Reading::TokenRefused(refusal) | Reading::TokenReplaced(refusal) => {
             (Is::TokenRefused, Some(refusal))
         }
-        Reading::Surfaced(refusal) => (Is::Surfaced, Some(refusal)),
+        Reading::CallRefused(refusal) => (Is::CallRefused, Some(refusal)),
     }
 }
 
@@ -55,16 +55,24 @@ fn the_challenge_decides_whether_another_token_may_help() {
         (
             401,
             &["Bearer realm=x, Bearer error=invalid_request"],
-            Is::Surfaced,
+            Is::CallRefused,
         ),
-        (401, &[r#"Bearer error="invalid_request""#], Is::Surfaced),
-        (401, &[r#"Bearer error="insufficient_scope""#], Is::Surfaced),
-        (401, &["Basic realm=x"], Is::Surfaced),
+        (401, &[r#"Bearer error="invalid_request""#], Is::CallRefused),
+        (
+            401,
+            &[r#"Bearer error="insufficient_scope""#],
+            Is::CallRefused,
+        ),
+        (401, &["Basic realm=x"], Is::CallRefused),
         (401, &["\"unreadable"], Is::TokenRefused),
         (403, &[], Is::Nothing),
         (403, &["Basic realm=x"], Is::Nothing),
-        (403, &[r#"Bearer error="insufficient_scope""#], Is::Surfaced),
-        (403, &[r#"Bearer error="invalid_token""#], Is::Surfaced),
+        (
+            403,
+            &[r#"Bearer error="insufficient_scope""#],
+            Is::CallRefused,
+        ),
+        (403, &[r#"Bearer error="invalid_token""#], Is::CallRefused),
         (400, &[r#"Bearer error="invalid_token""#], Is::Nothing),
         (407, &[r#"Bearer error="invalid_token""#], Is::Nothing),
         (200, &[r#"Bearer error="invalid_token""#], Is::Nothing),

@@ -8,16 +8,16 @@ use std::ops::Range;
 use super::escape::{self, Piece};
 
 /// The maximum nesting of encodings.
-const DEPTH: usize = 3;
+const MAX_DEPTH: usize = 3;
 /// The number of bytes in a row by which a decoder shows that its output is worth a search, unless a secret is shorter.
-const PROBE: usize = 32;
+const PROBE_BYTES: usize = 32;
 /// The maximum number of line ends or separators between two digits.
-const GAP: usize = 2;
+const MAX_GAP: usize = 2;
 /// The part of a cut text in which an escape may be incomplete, in bytes.
-pub(super) const CUT: usize = 512;
+pub(super) const CUT_MARGIN_BYTES: usize = 512;
 
 /// The states of an escape: the bytes of a character in UTF-8.
-const BYTES: u32 = 4;
+const MAX_CHAR_BYTES: u32 = 4;
 /// The states of Base64: the bytes of a group of four digits.
 const PHASES: u32 = 3;
 
@@ -60,7 +60,7 @@ impl Step {
     /// Converts the step of a layer below escapes.
     fn lift(self) -> Self {
         Self {
-            next: self.next.join(BYTES, 0),
+            next: self.next.join(MAX_CHAR_BYTES, 0),
             ..self
         }
     }
@@ -80,7 +80,7 @@ pub(super) fn find(text: &str, is_cut: bool, secrets: &[impl AsRef<[u8]>]) -> Ve
         secrets.any(|secret| secret[0] == byte)
     };
     let text = Layer::Text(text.as_bytes());
-    text.visit(DEPTH, shortest.min(PROBE), &mut |layer| {
+    text.visit(MAX_DEPTH, shortest.min(PROBE_BYTES), &mut |layer| {
         for start in layer.starts() {
             let mut starts = false;
             layer.steps(start, &mut |step| starts |= is_first(fold(step.byte)));
@@ -127,7 +127,7 @@ impl Layer<'_> {
     fn decodes(&self, bytes: usize) -> bool {
         self.starts().any(|start| {
             if let Self::Escapes(below) = self {
-                return !escapes(below, start.split(BYTES).0).is_empty();
+                return !escapes(below, start.split(MAX_CHAR_BYTES).0).is_empty();
             }
             let mut node = start;
             (0..bytes).all(|_| {
@@ -155,7 +155,7 @@ impl Layer<'_> {
         };
         let below = below.into_iter();
         match self {
-            Self::Escapes(_) => below.map(|state| state * BYTES).collect(),
+            Self::Escapes(_) => below.map(|state| state * MAX_CHAR_BYTES).collect(),
             Self::Base64(_) => below
                 .flat_map(|state| (0..PHASES).map(move |phase| state * PHASES + phase))
                 .collect(),
@@ -196,7 +196,7 @@ impl Layer<'_> {
             }
             if next.is_empty() {
                 let length = self.text().len();
-                return (is_cut && before + CUT > length).then_some(length);
+                return (is_cut && before + CUT_MARGIN_BYTES > length).then_some(length);
             }
             nodes = next;
         }
@@ -207,7 +207,7 @@ impl Layer<'_> {
     /// Returns the byte at this node, decoded if there is an escape.
     fn step(&self, node: Node) -> Option<Step> {
         if let Self::Escapes(below) = self {
-            let (under, nth) = node.split(BYTES);
+            let (under, nth) = node.split(MAX_CHAR_BYTES);
             let plain = below.step(under)?;
             if !escape::is_lead(plain.byte) {
                 return Some(plain.lift());
@@ -237,7 +237,7 @@ impl Layer<'_> {
                 }
             }
             Self::Escapes(below) => {
-                let (node, nth) = node.split(BYTES);
+                let (node, nth) = node.split(MAX_CHAR_BYTES);
                 unescape(below, node, nth, true, see);
                 if nth == 0 {
                     below.steps(node, &mut |step| see(step.lift()));
@@ -285,7 +285,7 @@ fn escapes(below: &Layer<'_>, node: Node) -> Vec<Escape> {
 /// Visits the byte `nth` of each reading of the escape at this node. One soft line end before it is skipped.
 fn unescape(below: &Layer<'_>, node: Node, nth: u32, skip: bool, see: &mut dyn FnMut(Step)) {
     for (piece, after, end) in escapes(below, node) {
-        let mut buffer = [0; BYTES as usize];
+        let mut buffer = [0; MAX_CHAR_BYTES as usize];
         let bytes = match piece {
             Piece::Byte(byte) => {
                 buffer[0] = byte;
@@ -303,8 +303,8 @@ fn unescape(below: &Layer<'_>, node: Node, nth: u32, skip: bool, see: &mut dyn F
         let mut rest = bytes.iter().skip(nth as usize);
         if let Some(&byte) = rest.next() {
             let next = match rest.next() {
-                Some(_) => node.join(BYTES, nth + 1),
-                None => after.join(BYTES, 0),
+                Some(_) => node.join(MAX_CHAR_BYTES, nth + 1),
+                None => after.join(MAX_CHAR_BYTES, 0),
             };
             see(Step { byte, next, end });
         }
@@ -318,7 +318,7 @@ fn digit(
     value: fn(u8) -> Option<u8>,
     is_gap: fn(u8) -> bool,
 ) -> Option<(u8, Node, Step)> {
-    for _ in 0..=GAP {
+    for _ in 0..=MAX_GAP {
         let step = below.step(node)?;
         if let Some(value) = value(step.byte) {
             return Some((value, node, step));

@@ -30,7 +30,7 @@ use super::{context::AuthenticationContext, digest::credential_digest, provenanc
 ///     ) -> Result<Assertion, TokenError> {
 ///         let signed = self.sign(context.token_endpoint()).await;
 ///         let signed = signed.map_err(|_| TokenError::unavailable("the house does not sign at the moment"))?;
-///         Ok(Assertion::made(Secret::new(signed)?))
+///         Ok(Assertion::signed(Secret::new(signed)?))
 ///     }
 /// }
 /// ```
@@ -66,8 +66,8 @@ pub trait AssertionSource: Send + Sync + fmt::Debug {
 
     /// Reports that the server refused this assertion: drop it, or its key, from any cache.
     ///
-    /// The caller then asks for another one, and retries once if an assertion that was [read](Assertion::read) differs,
-    /// or if one that was [made](Assertion::made) comes from another [secret](Assertion::from_secret) or the
+    /// The caller then asks for another one, and retries once if an assertion that was [issued](Assertion::issued) differs,
+    /// or if one that was [signed](Assertion::signed) comes from another [secret](Assertion::from_secret) or the
     /// [epoch](Self::epoch) changed. Must not block.
     fn refused(&self, assertion: &Assertion) {
         let _ = assertion;
@@ -130,7 +130,7 @@ impl<S: SecretSource> AssertionSource for SecretAssertion<S> {
             )
             .with_hint("store the JWT alone, without quotes or spaces"));
         }
-        Ok(Assertion::read(secret))
+        Ok(Assertion::issued(secret))
     }
 
     fn epoch(&self) -> u64 {
@@ -159,27 +159,27 @@ fn is_jwt(text: &str) -> bool {
 #[derive(Clone, Debug)]
 pub struct Assertion {
     text: Secret,
-    made: bool,
+    signed: bool,
     provenance: Provenance,
 }
 
 impl Assertion {
     /// Creates an assertion issued by another party. If the server refuses it and the source has another one by then,
     /// the request is retried with that one.
-    pub fn read(text: Secret) -> Self {
+    pub fn issued(text: Secret) -> Self {
         Self {
             text,
-            made: false,
+            signed: false,
             provenance: Provenance::default(),
         }
     }
 
-    /// Creates an assertion made for this attempt alone, with its own `jti`. If the server refuses it, a new one with
+    /// Creates an assertion signed for this attempt alone, with its own `jti`. If the server refuses it, a new one with
     /// the same content is not tried.
-    pub fn made(text: Secret) -> Self {
+    pub fn signed(text: Secret) -> Self {
         Self {
-            made: true,
-            ..Self::read(text)
+            signed: true,
+            ..Self::issued(text)
         }
     }
 
@@ -196,11 +196,11 @@ impl Assertion {
         self.provenance.secret.as_ref()
     }
 
-    /// Records the time at which it was made, for an assertion that is valid only around that time. If the server
+    /// Records the time at which it was issued, for an assertion that is valid only around that time. If the server
     /// refuses it, the error reports by how much the local clock differs from the response's `Date`.
     #[must_use]
-    pub fn dated(mut self, made: SystemTime) -> Self {
-        self.provenance.made_at = Some(made);
+    pub fn with_issued_at(mut self, issued_at: SystemTime) -> Self {
+        self.provenance.created_at = Some(issued_at);
         self
     }
 
@@ -221,7 +221,7 @@ impl Assertion {
     }
 
     pub(crate) fn differs(&self, refused: &Self, epoch_changed: bool) -> bool {
-        if !self.made {
+        if !self.signed {
             return !self.text.matches(&refused.text);
         }
         self.provenance.differs(&refused.provenance, epoch_changed)
@@ -266,15 +266,18 @@ mod tests {
 
     // covers: F-110
     #[test]
-    fn assertions_differ_by_text_if_read_and_by_origin_if_made() {
+    fn assertions_differ_by_text_if_issued_by_origin_if_signed() {
         let [a, b] = ["e30.e30.YQ", "e30.e30.Yg"].map(secret);
-        let read = |text: &Secret| Assertion::read(text.clone());
-        let made = |text: &Secret| Assertion::made(text.clone());
+        let issued = |text: &Secret| Assertion::issued(text.clone());
+        let signed = |text: &Secret| Assertion::signed(text.clone());
         for epoch_changed in [false, true] {
-            assert!(read(&b).differs(&read(&a), epoch_changed));
-            assert!(!read(&a).differs(&read(&a), epoch_changed));
-            assert_eq!(made(&b).differs(&made(&a), epoch_changed), epoch_changed);
-            let from = |key: &Secret| made(&a).from_secret(key.clone());
+            assert!(issued(&b).differs(&issued(&a), epoch_changed));
+            assert!(!issued(&a).differs(&issued(&a), epoch_changed));
+            assert_eq!(
+                signed(&b).differs(&signed(&a), epoch_changed),
+                epoch_changed
+            );
+            let from = |key: &Secret| signed(&a).from_secret(key.clone());
             assert!(from(&b).differs(&from(&a), epoch_changed));
             assert!(!from(&a).differs(&from(&a), epoch_changed));
         }
@@ -285,10 +288,10 @@ mod tests {
     fn debug_shows_no_assertion() {
         let shown = format!(
             "{:?}",
-            Assertion::made(secret("CANARY.b.c")).from_secret(secret("CANARY"))
+            Assertion::signed(secret("CANARY.b.c")).from_secret(secret("CANARY"))
         );
         assert!(
-            shown.contains("made") && !shown.contains("CANARY"),
+            shown.contains("signed") && !shown.contains("CANARY"),
             "{shown}"
         );
     }

@@ -171,7 +171,7 @@ fn forget(source: &dyn SecretSource, refused: &Credentials) {
 }
 
 /// The characters that RFC 6749 appendix B leaves unencoded.
-const FORM: &AsciiSet = &NON_ALPHANUMERIC
+const FORM_ENCODE_SET: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'*')
     .remove(b'-')
     .remove(b'.')
@@ -179,7 +179,7 @@ const FORM: &AsciiSet = &NON_ALPHANUMERIC
 
 /// Form-encodes the text, with a space as `%20`.
 fn form_encode(text: &str) -> impl fmt::Display + '_ {
-    utf8_percent_encode(text, FORM)
+    utf8_percent_encode(text, FORM_ENCODE_SET)
 }
 
 #[cfg(test)]

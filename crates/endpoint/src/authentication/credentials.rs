@@ -94,8 +94,8 @@ impl Credentials {
     /// Records the time at which they were made, for credentials that are valid only around that time. If the server
     /// refuses them, the error reports by how much the local clock differs from the response's `Date`.
     #[must_use]
-    pub fn dated(mut self, made: SystemTime) -> Self {
-        self.provenance.made_at = Some(made);
+    pub fn with_issued_at(mut self, issued_at: SystemTime) -> Self {
+        self.provenance.created_at = Some(issued_at);
         self
     }
 

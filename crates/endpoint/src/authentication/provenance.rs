@@ -8,7 +8,7 @@ pub(crate) struct Provenance {
     /// The secret that it was made from.
     pub(crate) secret: Option<Secret>,
     /// The time at which it was made, if it is valid only around that time.
-    pub(crate) made_at: Option<SystemTime>,
+    pub(crate) created_at: Option<SystemTime>,
     /// The hint that is shown if it is refused.
     pub(crate) refusal_hint: Option<Hint>,
 }

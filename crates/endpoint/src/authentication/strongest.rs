@@ -13,7 +13,7 @@ use super::{
 use crate::Metadata;
 
 /// The client authentication methods, strongest first (RFC 9700 section 2.5 recommends the asymmetric ones).
-const ORDER: [&str; 7] = [
+const METHODS_BY_STRENGTH: [&str; 7] = [
     "tls_client_auth",
     "self_signed_tls_client_auth",
     "private_key_jwt",
@@ -42,7 +42,7 @@ const ORDER: [&str; 7] = [
 /// let login = Endpoint::discover("https://login.example").build()?;
 /// let source = ClientCredentials::builder(login, "orders-service", how.clone()).build()?;
 /// // Known once a token was asked for.
-/// assert_eq!(how.chosen(), None);
+/// assert_eq!(how.last_method(), None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -52,14 +52,14 @@ pub struct Strongest {
     chosen: Arc<AtomicUsize>,
 }
 
-const NONE: usize = usize::MAX;
+const NO_METHOD: usize = usize::MAX;
 
 impl Strongest {
     /// Creates a set with one method.
     pub fn new(way: impl ClientAuthentication + 'static) -> Self {
         Self {
             offers: Arc::new(vec![Arc::new(way)]),
-            chosen: Arc::new(AtomicUsize::new(NONE)),
+            chosen: Arc::new(AtomicUsize::new(NO_METHOD)),
         }
     }
 
@@ -71,12 +71,12 @@ impl Strongest {
         offers.sort_by_key(|offer| strength(&**offer));
         Self {
             offers: Arc::new(offers),
-            chosen: Arc::new(AtomicUsize::new(NONE)),
+            chosen: Arc::new(AtomicUsize::new(NO_METHOD)),
         }
     }
 
     /// Returns the name of the method used last; `None` before the first token request, or if it has no name.
-    pub fn chosen(&self) -> Option<&'static str> {
+    pub fn last_method(&self) -> Option<&'static str> {
         self.current()?.method()
     }
 
@@ -124,8 +124,10 @@ impl Strongest {
 
 fn strength(offer: &dyn ClientAuthentication) -> usize {
     let method = offer.method();
-    let place = ORDER.iter().position(|known| method == Some(known));
-    place.unwrap_or(ORDER.len())
+    let place = METHODS_BY_STRENGTH
+        .iter()
+        .position(|known| method == Some(known));
+    place.unwrap_or(METHODS_BY_STRENGTH.len())
 }
 
 fn fits(offer: &dyn ClientAuthentication, metadata: Option<&Metadata>) -> bool {
@@ -137,7 +139,7 @@ fn fits(offer: &dyn ClientAuthentication, metadata: Option<&Metadata>) -> bool {
     metadata
         .token_endpoint_auth_methods()
         .any(|known| known == method)
-        && algorithm.is_none_or(|by| metadata.takes_assertions_by(by).unwrap_or(true))
+        && algorithm.is_none_or(|by| metadata.supports_assertion_algorithm(by).unwrap_or(true))
 }
 
 #[async_trait]
@@ -177,7 +179,7 @@ impl ClientAuthentication for Strongest {
     }
 
     fn method(&self) -> Option<&'static str> {
-        self.chosen()
+        self.last_method()
     }
 
     fn algorithm(&self) -> Option<&'static str> {
@@ -203,10 +205,10 @@ mod tests {
 
     /// A method with this name and algorithm.
     #[derive(Debug)]
-    struct Named(&'static str, Option<&'static str>);
+    struct TestMethod(&'static str, Option<&'static str>);
 
     #[async_trait]
-    impl ClientAuthentication for Named {
+    impl ClientAuthentication for TestMethod {
         async fn credentials(
             &self,
             _: &AuthenticationContext<'_>,
@@ -227,7 +229,7 @@ mod tests {
         let secret = Secret::new("CANARY-s3cr3t").unwrap();
         Strongest::new(PublicClient::new())
             .or(ClientSecretPost::new(secret.clone()))
-            .or(Named("private_key_jwt", Some("ES256")))
+            .or(TestMethod("private_key_jwt", Some("ES256")))
             .or(ClientSecretBasic::new(secret))
     }
 
@@ -245,7 +247,7 @@ mod tests {
             Some(metadata) => context.with_metadata(metadata),
         };
         how.credentials(&context).await?;
-        Ok(how.chosen())
+        Ok(how.last_method())
     }
 
     // covers: C-39, C-41, C-56

@@ -70,7 +70,7 @@ impl ServerClient {
         tries: &Attempts,
     ) -> Result<R::Output, TokenError> {
         let sent = self.prepare(request, tries).await?;
-        let (sent, result) = self.exchange_proven(sent, request, tries).await;
+        let (sent, result) = self.exchange_with_proof(sent, request, tries).await;
         let refused = self.report_refusal(&result, &sent, request);
         if !refused || !tries.may_repeat() || std::mem::replace(renewed, true) {
             return result;
@@ -82,7 +82,7 @@ impl ServerClient {
             host = self.host(),
             "credentials changed, retrying with the new ones"
         );
-        let (renewed, result) = self.exchange_proven(renewed, request, tries).await;
+        let (renewed, result) = self.exchange_with_proof(renewed, request, tries).await;
         self.report_refusal(&result, &renewed, request);
         result
     }
@@ -137,7 +137,9 @@ impl ServerClient {
             .await?;
         let form_epoch = request.epoch();
         let form = request.form(&context);
-        let form = tries.within(form, || late(request.wording().input)).await?;
+        let form = tries
+            .within(form, || deadline_error(request.wording().input))
+            .await?;
         Ok(Attempt {
             addresses: addresses.clone(),
             epoch,
@@ -184,7 +186,7 @@ impl ServerClient {
     }
 
     /// Runs one exchange without a proof, or one per nonce that the server demands (RFC 9449 section 8).
-    async fn exchange_proven<R: ServerRequest>(
+    async fn exchange_with_proof<R: ServerRequest>(
         &self,
         mut sent: Attempt,
         request: &R,
@@ -197,7 +199,7 @@ impl ServerClient {
         };
         loop {
             let proved = tries
-                .within(proving.prove(), || late("the DPoP proof"))
+                .within(proving.prove(), || deadline_error("the DPoP proof"))
                 .await;
             if let Err(error) = proved {
                 return (sent, Err(error));
@@ -246,11 +248,11 @@ impl ServerClient {
         let answer = answer
             .await
             .map_err(|error| error.with_host(address.host()))?;
-        let headers = proving.answered(&answer.headers);
+        let headers = proving.store_nonce(&answer.headers);
         // The response's date, moved back to the time at which the credentials were made.
         let elapsed = self.clock.now().saturating_since(requested_at.timestamp);
-        let skew = |made_at: Option<_>| {
-            made_at.and_then(|made| Skew::measure(&answer.headers, made, elapsed))
+        let skew = |created_at: Option<_>| {
+            created_at.and_then(|made| Skew::measure(&answer.headers, made, elapsed))
         };
         let reply = Reply {
             answer: &answer,
@@ -263,16 +265,16 @@ impl ServerClient {
         request.read(&reply).await.map_err(|error| {
             let error = error.with_status(answer.status).with_host(address.host());
             let (error, proof_hint) = proving.refused(error, &headers);
-            let (refused_hint, made_at) = if proving.is_refused(&error) {
-                (None, proving.made_at())
+            let (refused_hint, created_at) = if proving.is_refused(&error) {
+                (None, proving.created_at())
             } else if request.wording().is_input_refused(&error) {
-                (form.refusal_hint(), form.made_at())
+                (form.refusal_hint(), form.created_at())
             } else {
-                (refusal_hint, credentials.provenance().made_at)
+                (refusal_hint, credentials.provenance().created_at)
             };
             let adapter_hint = self.hints.and_then(|hints| hints(&error));
             let advice = Advice {
-                skew: skew(made_at),
+                skew: skew(created_at),
                 adapter_hint,
                 proof_hint,
                 refused_hint,
@@ -286,13 +288,13 @@ impl ServerClient {
     fn late_credentials(&self) -> TokenError {
         let method = self.authentication.method();
         let method = method.unwrap_or("client authentication");
-        late(&format!("the credential for `{method}`")).with_hint(hints::LATE_CREDENTIALS)
+        deadline_error(&format!("the credential for `{method}`")).with_hint(hints::LATE_CREDENTIALS)
     }
 }
 
 /// Returns the error for a part of the request that used up the call's time.
 #[cold]
-fn late(part: &str) -> TokenError {
+fn deadline_error(part: &str) -> TokenError {
     TokenError::unavailable(format!("{part} was not ready within the call's deadline"))
         .with_local(true)
 }

@@ -8,9 +8,9 @@ use http::{HeaderMap, Method};
 use crate::hints;
 
 /// The DPoP proofs of one attempt; empty if tokens are not bound.
-pub(crate) struct ProofState<'a>(Option<Bound<'a>>);
+pub(crate) struct ProofState<'a>(Option<ProofContext<'a>>);
 
-struct Bound<'a> {
+struct ProofContext<'a> {
     prover: &'a Arc<dyn Prover>,
     proofs: Proofs,
     /// The proof of the current request.
@@ -25,7 +25,7 @@ impl<'a> ProofState<'a> {
         token_endpoint: &url::Url,
         may_repeat: bool,
     ) -> Self {
-        Self(prover.map(|prover| Bound {
+        Self(prover.map(|prover| ProofContext {
             prover,
             proofs: Proofs::new(Method::POST, token_endpoint.as_str()),
             proof: None,
@@ -49,16 +49,16 @@ impl<'a> ProofState<'a> {
     }
 
     /// Returns the time at which the proof was made, by the local clock.
-    pub(crate) fn made_at(&self) -> Option<SystemTime> {
-        self.proof().map(Proof::made_at)
+    pub(crate) fn created_at(&self) -> Option<SystemTime> {
+        self.proof().map(Proof::created_at)
     }
 
     /// Stores the nonce of a response, and returns the headers that [`refused`](Self::refused) reads.
-    pub(crate) fn answered(&self, headers: &HeaderMap) -> HeaderMap {
+    pub(crate) fn store_nonce(&self, headers: &HeaderMap) -> HeaderMap {
         let Some(bound) = &self.0 else {
             return HeaderMap::new();
         };
-        bound.proofs.answered(&**bound.prover, None, headers);
+        bound.proofs.store_nonce(&**bound.prover, None, headers);
         headers.clone()
     }
 

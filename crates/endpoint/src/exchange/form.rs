@@ -51,9 +51,9 @@ impl Form {
     }
 
     /// Returns the time at which it was made, if it is valid only around that time.
-    pub(crate) fn made_at(&self) -> Option<SystemTime> {
+    pub(crate) fn created_at(&self) -> Option<SystemTime> {
         self.assertions()
-            .find_map(|assertion| assertion.provenance().made_at)
+            .find_map(|assertion| assertion.provenance().created_at)
     }
 
     /// Returns the hint that is shown if it is refused.
@@ -100,11 +100,12 @@ impl fmt::Debug for Form {
 
 /// Creates a request with a form and the client's credentials.
 pub(crate) fn post(url: url::Url, form: &[u8], credentials: &Credentials) -> reqwest::Request {
-    const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+    const FORM_CONTENT_TYPE: HeaderValue =
+        HeaderValue::from_static("application/x-www-form-urlencoded");
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     let mut post = reqwest::Request::new(Method::POST, url);
     let headers = post.headers_mut();
-    headers.insert(header::CONTENT_TYPE, FORM);
+    headers.insert(header::CONTENT_TYPE, FORM_CONTENT_TYPE);
     headers.insert(header::ACCEPT, JSON);
     if let Presentation::Header(value) = &credentials.presentation {
         headers.insert(header::AUTHORIZATION, value.clone());
@@ -170,8 +171,9 @@ mod tests {
     #[test]
     fn everything_that_was_asked_is_sent_once() {
         let request = of_all_kinds();
-        let proof = Credentials::parameters([("client_id", "i d"), ("client_secret", "=&+%ü")]);
-        let body = body(&token_request(&GRANT, &request), &proof);
+        let credentials =
+            Credentials::parameters([("client_id", "i d"), ("client_secret", "=&+%ü")]);
+        let body = body(&token_request(&GRANT, &request), &credentials);
         assert_eq!(
             decode(&body),
             pairs(&[
@@ -209,8 +211,8 @@ mod tests {
     // covers: C-08
     #[test]
     fn a_header_leaves_the_form_alone() {
-        let proof = Credentials::authorization(http::HeaderValue::from_static("Basic eA=="));
-        assert_eq!(*body(b"grant_type=x", &proof), b"grant_type=x");
+        let credentials = Credentials::authorization(http::HeaderValue::from_static("Basic eA=="));
+        assert_eq!(*body(b"grant_type=x", &credentials), b"grant_type=x");
     }
 
     proptest! {
@@ -218,8 +220,8 @@ mod tests {
         #[test]
         fn values_survive_the_form(id in "\\PC{1,12}", secret in any::<String>(), value in ".{1,12}") {
             let request = TokenRequest::new().with_parameter("x", &value).unwrap();
-            let proof = Credentials::parameters([("client_id", id.as_str()), ("client_secret", &secret)]);
-            let body = body(&token_request(&GRANT, &request), &proof);
+            let credentials = Credentials::parameters([("client_id", id.as_str()), ("client_secret", &secret)]);
+            let body = body(&token_request(&GRANT, &request), &credentials);
             let expected = pairs(&[
                 ("grant_type", "client_credentials"), ("x", &value), ("client_id", &id), ("client_secret", &secret),
             ]);

@@ -8,7 +8,7 @@ use hallpass_core::{AccessToken, TokenError, TokenRequest};
 use super::form::Form;
 use crate::{
     AuthenticationContext,
-    response::{token::Granted, wording::Wording},
+    response::{token::IssuedTokens, wording::Wording},
 };
 
 /// A grant: how its requests are written and its responses read. Sealed: used in public bounds only.
@@ -43,7 +43,7 @@ pub trait Grant: Send + Sync + fmt::Debug {
     }
 
     /// Accepts the response to a form; an error if it lacks what this grant needs.
-    async fn accept(&self, granted: Granted, form: &Form) -> Result<AccessToken, TokenError> {
+    async fn accept(&self, granted: IssuedTokens, form: &Form) -> Result<AccessToken, TokenError> {
         let _ = form;
         granted.token
     }

@@ -129,14 +129,14 @@ impl Attempts {
         self.ends.map_or(Duration::MAX, left)
     }
 
-    /// Awaits the future within the remaining time, or fails with the error of `late`.
+    /// Awaits the future within the remaining time, or fails with the error of `timeout_error`.
     pub(crate) async fn within<T>(
         &self,
         made: impl Future<Output = Result<T, TokenError>>,
-        late: impl FnOnce() -> TokenError,
+        timeout_error: impl FnOnce() -> TokenError,
     ) -> Result<T, TokenError> {
         let made = tokio::time::timeout(self.left(), made).await;
-        made.unwrap_or_else(|_| Err(late()))
+        made.unwrap_or_else(|_| Err(timeout_error()))
     }
 
     /// Waits until another attempt is due after this failure.

@@ -1,24 +1,24 @@
-use super::{grant::Grant, token::TokenClient};
+use super::{grant::Grant, token::GrantClient};
 
 /// A source that uses one grant: the bound for a function that configures the [`SourceBuilder`](crate::SourceBuilder)
 /// of any of them. Only this crate's sources implement it.
 ///
 /// ```
-/// use hallpass_endpoint::{Retry, Source, SourceBuilder};
+/// use hallpass_endpoint::{GrantSource, Retry, SourceBuilder};
 ///
-/// fn house_rules<S: Source>(builder: SourceBuilder<S>) -> SourceBuilder<S> {
+/// fn house_rules<S: GrantSource>(builder: SourceBuilder<S>) -> SourceBuilder<S> {
 ///     builder.retry(Retry::new().max_retries(4)).require_granted_scopes()
 /// }
 /// ```
-pub trait Source: Sized {
+pub trait GrantSource: Sized {
     #[doc(hidden)]
     type Grant: Grant;
 
     #[doc(hidden)]
-    fn from_client(client: TokenClient<Self::Grant>) -> Self;
+    fn from_client(client: GrantClient<Self::Grant>) -> Self;
 }
 
-/// Implements [`TokenSource`](hallpass_core::TokenSource) and [`Source`] for a source that is one client of one grant.
+/// Implements [`TokenSource`](hallpass_core::TokenSource) and [`GrantSource`] for a source that is one client of one grant.
 macro_rules! token_source {
     ($source:ident, $grant:ident) => {
         #[async_trait::async_trait]
@@ -51,10 +51,10 @@ macro_rules! token_source {
             }
         }
 
-        impl crate::Source for $source {
+        impl crate::GrantSource for $source {
             type Grant = $grant;
 
-            fn from_client(client: crate::exchange::token::TokenClient<$grant>) -> Self {
+            fn from_client(client: crate::exchange::token::GrantClient<$grant>) -> Self {
                 Self(client)
             }
         }

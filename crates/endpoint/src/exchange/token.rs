@@ -16,7 +16,7 @@ use crate::{
     AuthenticationContext, credential_digest, hints,
     response::{
         refusal::ServerMessage,
-        token::{self, Granted, ResponseRules},
+        token::{self, IssuedTokens, ResponseRules},
         wording::Wording,
     },
     server::{address::Address, addresses::ServerAddresses},
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A client that requests tokens with one grant: the inner type of every source in this crate.
-pub struct TokenClient<G> {
+pub struct GrantClient<G> {
     pub(crate) server: ServerClient,
     pub(crate) grant: G,
     pub(crate) prover: Option<Arc<dyn Prover>>,
@@ -33,7 +33,7 @@ pub struct TokenClient<G> {
     pub(crate) require_scopes: bool,
 }
 
-impl<G: Grant> TokenClient<G> {
+impl<G: Grant> GrantClient<G> {
     /// Requests a token.
     pub(crate) async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         let request = request.or(&self.defaults);
@@ -86,9 +86,9 @@ impl<G: Grant> TokenClient<G> {
     }
 }
 
-/// One call of a [`TokenClient`].
+/// One call of a [`GrantClient`].
 pub(crate) struct TokenCall<'a, G> {
-    client: &'a TokenClient<G>,
+    client: &'a GrantClient<G>,
     request: &'a TokenRequest,
 }
 
@@ -147,7 +147,7 @@ impl<G: Grant> ServerRequest for TokenCall<'_, G> {
 
 impl<G: Grant> TokenCall<'_, G> {
     /// Reads the response (RFC 6749 sections 5.1 and 5.2).
-    fn read_grant(&self, reply: &Reply<'_>) -> Result<Granted, TokenError> {
+    fn read_grant(&self, reply: &Reply<'_>) -> Result<IssuedTokens, TokenError> {
         let mut rules = Cow::Borrowed(&self.client.rules);
         if let Some(ends) = reply.form.ends {
             let left = ends.saturating_since(reply.requested_at.timestamp);
@@ -188,7 +188,7 @@ impl<G: Grant> TokenCall<'_, G> {
             // An error of RFC 6749 counts with any content type.
             Err(error) if error.oauth_error().is_some() => Err(error),
             // The rotated refresh token must not be lost because of a wrong header.
-            Ok(granted) if granted.refresh_token.is_some() => Ok(Granted {
+            Ok(granted) if granted.refresh_token.is_some() => Ok(IssuedTokens {
                 token: Err(wrong),
                 ..granted
             }),
@@ -228,9 +228,9 @@ fn wrong_media(answer: &Answer, good: bool, filter: &TextFilter) -> TokenError {
     }
 }
 
-impl<G: fmt::Debug> fmt::Debug for TokenClient<G> {
+impl<G: fmt::Debug> fmt::Debug for GrantClient<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenClient")
+        f.debug_struct("GrantClient")
             .field("server", &self.server)
             .field("grant", &self.grant)
             .field("defaults", &self.defaults)

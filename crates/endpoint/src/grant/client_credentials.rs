@@ -3,7 +3,7 @@ use hallpass_core::{TokenError, TokenRequest};
 
 use crate::{
     AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder, encoding,
-    exchange::{form::Form, grant::Grant, source::token_source, token::TokenClient},
+    exchange::{form::Form, grant::Grant, source::token_source, token::GrantClient},
     response::wording::{TOKEN_ENDPOINT, Wording},
 };
 
@@ -34,7 +34,7 @@ use crate::{
 ///
 /// Dropping the future of a call drops its request; the connection is closed, or reused if it is still usable.
 #[derive(Debug)]
-pub struct ClientCredentials(TokenClient<ClientCredentialsGrant>);
+pub struct ClientCredentials(GrantClient<ClientCredentialsGrant>);
 
 impl ClientCredentials {
     /// Creates a builder; the required settings are its arguments.
@@ -60,7 +60,7 @@ pub struct ClientCredentialsGrant;
 
 #[async_trait]
 impl Grant for ClientCredentialsGrant {
-    const WORDING: Wording = Wording::of_the_client(TOKEN_ENDPOINT, "client_credentials");
+    const WORDING: Wording = Wording::for_client(TOKEN_ENDPOINT, "client_credentials");
 
     const IDEMPOTENT: bool = true;
 

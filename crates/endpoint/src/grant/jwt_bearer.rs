@@ -8,7 +8,7 @@ use crate::{
         form::{Form, Input},
         grant::Grant,
         source::token_source,
-        token::TokenClient,
+        token::GrantClient,
     },
     response::wording::{TOKEN_ENDPOINT, Wording},
 };
@@ -44,7 +44,7 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 ///
 /// Dropping the future of a call drops its request; the connection is closed, or reused if it is still usable.
 #[derive(Debug)]
-pub struct JwtBearer(TokenClient<JwtBearerGrant>);
+pub struct JwtBearer(GrantClient<JwtBearerGrant>);
 
 impl JwtBearer {
     /// Creates a builder; the required settings are its arguments.

@@ -18,11 +18,11 @@ use crate::{
         form::{Form, Input},
         grant::Grant,
         retry::Attempts,
-        source::Source,
-        token::TokenClient,
+        source::GrantSource,
+        token::GrantClient,
     },
     response::{
-        token::Granted,
+        token::IssuedTokens,
         wording::{TOKEN_ENDPOINT, Wording},
     },
 };
@@ -75,7 +75,7 @@ const SAVE_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// Dropping the future of a call gives up its place in the queue and its retries. A started exchange is completed and
 /// its result saved. It needs a tokio runtime, and panics outside of one.
-pub struct RefreshToken(Arc<TokenClient<RefreshTokenGrant>>);
+pub struct RefreshToken(Arc<GrantClient<RefreshTokenGrant>>);
 
 impl RefreshToken {
     /// Creates a builder; the required settings are its arguments.
@@ -170,10 +170,10 @@ impl fmt::Debug for RefreshToken {
     }
 }
 
-impl Source for RefreshToken {
+impl GrantSource for RefreshToken {
     type Grant = RefreshTokenGrant;
 
-    fn from_client(client: TokenClient<RefreshTokenGrant>) -> Self {
+    fn from_client(client: GrantClient<RefreshTokenGrant>) -> Self {
         Self(Arc::new(client))
     }
 }
@@ -183,12 +183,12 @@ pub struct RefreshTokenGrant {
     store: Box<dyn SecretStore>,
     /// The lock for an exchange.
     turn: Arc<tokio::sync::Mutex<()>>,
-    unsaved: Mutex<Option<Unsaved>>,
+    unsaved: Mutex<Option<UnsavedToken>>,
 }
 
 /// A refresh token that is not in the store yet.
 #[derive(Clone)]
-struct Unsaved {
+struct UnsavedToken {
     new: Secret,
     /// The token that the store still has.
     stored: Secret,
@@ -197,7 +197,7 @@ struct Unsaved {
 impl RefreshTokenGrant {
     /// Returns the current refresh token, and true if it is not in the store yet.
     async fn current(&self) -> Result<(Secret, bool), TokenError> {
-        let Some(Unsaved { new, stored }) = self.unsaved().clone() else {
+        let Some(UnsavedToken { new, stored }) = self.unsaved().clone() else {
             return Ok((self.store.secret().await?, false));
         };
         Ok(match self.store.secret().await {
@@ -214,7 +214,7 @@ impl RefreshTokenGrant {
             let stored = unsaved
                 .take()
                 .map_or_else(|| used.clone(), |last| last.stored);
-            *unsaved = Some(Unsaved {
+            *unsaved = Some(UnsavedToken {
                 new: new.clone(),
                 stored,
             });
@@ -233,7 +233,7 @@ impl RefreshTokenGrant {
         }
     }
 
-    fn unsaved(&self) -> MutexGuard<'_, Option<Unsaved>> {
+    fn unsaved(&self) -> MutexGuard<'_, Option<UnsavedToken>> {
         self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -297,7 +297,7 @@ impl Grant for RefreshTokenGrant {
         }
     }
 
-    async fn accept(&self, granted: Granted, form: &Form) -> Result<AccessToken, TokenError> {
+    async fn accept(&self, granted: IssuedTokens, form: &Form) -> Result<AccessToken, TokenError> {
         if let Some(new) = granted.refresh_token
             && let [Input::Secret(used)] = form.inputs.as_slice()
             && !new.matches(used)

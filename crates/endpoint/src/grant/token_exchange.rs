@@ -4,9 +4,9 @@ use hallpass_core::{AccessToken, TokenError, TokenRequest};
 use crate::{
     AuthenticationContext, ClientAuthentication, Endpoint, SecurityToken, SourceBuilder,
     TokenTypeUri, encoding,
-    exchange::{form::Form, grant::Grant, source::token_source, token::TokenClient},
+    exchange::{form::Form, grant::Grant, source::token_source, token::GrantClient},
     response::{
-        token::Granted,
+        token::IssuedTokens,
         wording::{TOKEN_ENDPOINT, Wording},
     },
 };
@@ -50,7 +50,7 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 ///
 /// Dropping the future of a call drops its request; the connection is closed, or reused if it is still usable.
 #[derive(Debug)]
-pub struct TokenExchange(TokenClient<TokenExchangeGrant>);
+pub struct TokenExchange(GrantClient<TokenExchangeGrant>);
 
 impl TokenExchange {
     /// Creates a builder; the required settings are its arguments.
@@ -169,7 +169,7 @@ impl Grant for TokenExchangeGrant {
         }
     }
 
-    async fn accept(&self, granted: Granted, _: &Form) -> Result<AccessToken, TokenError> {
+    async fn accept(&self, granted: IssuedTokens, _: &Form) -> Result<AccessToken, TokenError> {
         let token = granted.token?;
         let named = |(name, _): &(&str, &str)| *name == "issued_token_type";
         if token.extra_members().filter(named).count() > 1 {

@@ -27,7 +27,7 @@ const INTROSPECTION_ENDPOINT: EndpointWording = EndpointWording {
     address_hint: &hints::INTROSPECTION_ENDPOINT,
     redirect_hint: &hints::MANAGEMENT_REDIRECT,
 };
-static INTROSPECTION: Wording = Wording::of_the_client(INTROSPECTION_ENDPOINT, "");
+static INTROSPECTION: Wording = Wording::for_client(INTROSPECTION_ENDPOINT, "");
 
 const REVOCATION_ENDPOINT: EndpointWording = EndpointWording {
     request: "revocation request",
@@ -38,7 +38,7 @@ const REVOCATION_ENDPOINT: EndpointWording = EndpointWording {
     address_hint: &hints::REVOCATION_ENDPOINT,
     redirect_hint: &hints::MANAGEMENT_REDIRECT,
 };
-static REVOCATION: Wording = Wording::of_the_client(REVOCATION_ENDPOINT, "");
+static REVOCATION: Wording = Wording::for_client(REVOCATION_ENDPOINT, "");
 
 /// A request about an issued token.
 pub(super) struct ManagementRequest<O> {

@@ -1,4 +1,4 @@
-use super::{Preset, Scopes, SecretAuthentication, Target};
+use super::{AudienceRule, Preset, Scopes, SecretAuthentication};
 
 /// Every preset.
 pub const ALL: &[&Preset] = &[
@@ -17,7 +17,7 @@ pub static AUTH0: Preset = Preset {
     name: "Auth0",
     token_endpoint: "https://{domain}/oauth/token",
     authentication: SecretAuthentication::Post,
-    target: Target::AudienceRequired,
+    audience: AudienceRule::AudienceRequired,
     scopes: Scopes::Optional,
     quirks: &[
         "Without an audience the token is opaque, and no API accepts it; a default audience of the tenant need not apply to this grant.",
@@ -38,7 +38,7 @@ pub static OKTA: Preset = Preset {
     name: "Okta",
     token_endpoint: "https://{domain}/oauth2/{server}/v1/token",
     authentication: SecretAuthentication::Basic,
-    target: Target::ScopesAlone,
+    audience: AudienceRule::ScopesAlone,
     scopes: Scopes::Required,
     quirks: &[
         "A request without scopes is refused; there are only custom ones for this grant.",
@@ -58,7 +58,7 @@ pub static ENTRA_ID: Preset = Preset {
     name: "Microsoft Entra ID",
     token_endpoint: "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
     authentication: SecretAuthentication::Post,
-    target: Target::ScopesAlone,
+    audience: AudienceRule::ScopesAlone,
     scopes: Scopes::OneWithSuffix("/.default"),
     quirks: &[
         "A request names one API, as its identifier with `/.default`; the token holds every application permission that was granted there.",
@@ -78,7 +78,7 @@ pub static KEYCLOAK: Preset = Preset {
     name: "Keycloak",
     token_endpoint: "https://{host}/realms/{realm}/protocol/openid-connect/token",
     authentication: SecretAuthentication::Basic,
-    target: Target::ScopesAlone,
+    audience: AudienceRule::ScopesAlone,
     scopes: Scopes::Optional,
     quirks: &[
         "Before version 17, and where `http-relative-path` is set, there is a path such as `/auth` before `/realms`: set the `token_endpoint`.",
@@ -99,7 +99,7 @@ pub static COGNITO: Preset = Preset {
     name: "Amazon Cognito",
     token_endpoint: "https://{domain}.auth.{region}.amazoncognito.com/oauth2/token",
     authentication: SecretAuthentication::Basic,
-    target: Target::ScopesAlone,
+    audience: AudienceRule::ScopesAlone,
     scopes: Scopes::Optional,
     quirks: &[
         "Scopes are those of a resource server, `identifier/name`; without any, all that the app client may have are granted.",
@@ -116,7 +116,7 @@ pub static GOOGLE: Preset = Preset {
     name: "Google",
     token_endpoint: "https://oauth2.googleapis.com/token",
     authentication: SecretAuthentication::Assertion,
-    target: Target::ScopesAlone,
+    audience: AudienceRule::ScopesAlone,
     scopes: Scopes::Required,
     quirks: &[
         "There is no client credentials grant: a service account signs an assertion with its key (the JWT bearer grant, RFC 7523 section 2.1).",
@@ -130,7 +130,7 @@ pub static ORY_HYDRA: Preset = Preset {
     name: "Ory Hydra",
     token_endpoint: "https://{host}/oauth2/token",
     authentication: SecretAuthentication::Basic,
-    target: Target::AudienceAllowed,
+    audience: AudienceRule::AudienceAllowed,
     scopes: Scopes::Optional,
     quirks: &[
         "An audience must be on the client's list of audiences, and is otherwise refused.",
@@ -145,7 +145,7 @@ pub static ORY_NETWORK: Preset = Preset {
     name: "Ory Network",
     token_endpoint: "https://{project}.projects.oryapis.com/oauth2/token",
     authentication: SecretAuthentication::Basic,
-    target: Target::AudienceAllowed,
+    audience: AudienceRule::AudienceAllowed,
     scopes: Scopes::Optional,
     quirks: ORY_HYDRA.quirks,
     sources: ORY_HYDRA.sources,

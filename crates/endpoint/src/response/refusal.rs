@@ -59,7 +59,7 @@ fn classify(
     // Some servers reject credentials with a custom page.
     let page = matches!(words, ServerMessage::Page(_)) && !challenged;
     let silent = matches!(words, ServerMessage::Nothing);
-    let (kind, message, transient) = weigh(code, status, page, silent, wording);
+    let (kind, message, transient) = classify_code(code, status, page, silent, wording);
     let mut error = TokenError::new(kind, message)
         .with_status(status)
         .with_transient(transient);
@@ -77,7 +77,7 @@ fn classify(
 
 /// Classifies the error and decides whether it is transient. A known code decides, unless the status shows that the
 /// client was refused; otherwise the status decides, unless an intermediary answered.
-fn weigh(
+fn classify_code(
     code: &str,
     status: StatusCode,
     page: bool,
@@ -246,7 +246,7 @@ mod tests {
 
     use super::{super::wording::TOKEN_ENDPOINT, *};
 
-    const CLIENT: Wording = Wording::of_the_client(TOKEN_ENDPOINT, "client_credentials");
+    const CLIENT: Wording = Wording::for_client(TOKEN_ENDPOINT, "client_credentials");
 
     fn check(status: u16, body: &str, kind: ErrorKind, transient: bool) -> TokenError {
         let status = StatusCode::from_u16(status).unwrap();

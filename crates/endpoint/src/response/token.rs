@@ -33,7 +33,7 @@ pub(crate) struct ResponseRules {
 /// The tokens of a response. The refresh token is present even if the access token is unusable: it may be the only one
 /// that is still valid.
 #[derive(Debug)]
-pub struct Granted {
+pub struct IssuedTokens {
     pub(crate) token: Result<AccessToken, TokenError>,
     pub(crate) refresh_token: Option<Secret>,
 }
@@ -101,7 +101,7 @@ pub(crate) fn read(
     requested_at: Moment,
     filter: impl Fn() -> TextFilter,
     wording: &Wording,
-) -> Result<Granted, TokenError> {
+) -> Result<IssuedTokens, TokenError> {
     let members = match members(body, rules.lenient) {
         Ok(members) => members,
         // The server has revoked the refresh token that was used, even if its response is otherwise unusable.
@@ -109,7 +109,7 @@ pub(crate) fn read(
             let refresh_token = Some(body).filter(|_| rules.keep_refresh_token);
             let refresh_token = refresh_token.and_then(refresh_token_alone);
             return refresh_token.map_or(Err(error.clone()), |new| {
-                Ok(Granted {
+                Ok(IssuedTokens {
                     token: Err(error),
                     refresh_token: Some(new),
                 })
@@ -124,7 +124,7 @@ pub(crate) fn read(
     let echo = scope.is_some_and(|text| filter().finds_secret(text));
     let refresh_token = members.text("refresh_token");
     let refresh_token = refresh_token.filter(|text| rules.keep_refresh_token && !text.is_empty());
-    Ok(Granted {
+    Ok(IssuedTokens {
         refresh_token: refresh_token.map(Secret::new).transpose()?,
         token: if echo {
             unusable("the response's `scope` holds a credential of this client")

@@ -52,7 +52,7 @@ pub(crate) const TOKEN_ENDPOINT: EndpointWording = EndpointWording {
 
 impl Wording {
     /// Creates the wording of requests without an input besides the client's credentials.
-    pub(crate) const fn of_the_client(endpoint: EndpointWording, grant: &'static str) -> Self {
+    pub(crate) const fn for_client(endpoint: EndpointWording, grant: &'static str) -> Self {
         Self {
             endpoint,
             grant,

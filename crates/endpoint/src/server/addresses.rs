@@ -125,7 +125,9 @@ impl AddressResolver {
     async fn addresses(&self, left: Duration) -> Result<Arc<ServerAddresses>, TokenError> {
         let metadata = self.server.metadata(left).await?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = last.as_ref().filter(|addresses| addresses.is_of(&metadata));
+        let known = last
+            .as_ref()
+            .filter(|addresses| addresses.is_from(&metadata));
         if let Some(addresses) = known {
             return Ok(addresses.clone());
         }
@@ -254,7 +256,7 @@ impl ServerAddresses {
         self.metadata.as_deref()
     }
 
-    fn is_of(&self, metadata: &Arc<Metadata>) -> bool {
+    fn is_from(&self, metadata: &Arc<Metadata>) -> bool {
         let ours = self.metadata.as_ref();
         ours.is_some_and(|ours| Arc::ptr_eq(ours, metadata))
     }

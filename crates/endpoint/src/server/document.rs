@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The delay before a failed refresh is retried.
-const RETRY_AFTER: Duration = Duration::from_secs(60);
+const REFRESH_RETRY_DELAY: Duration = Duration::from_secs(60);
 
 /// Returns the document's URL: between host and path (RFC 8414 section 3.1), or after the path (OpenID Connect
 /// Discovery 1.0 section 4).
@@ -47,11 +47,11 @@ pub(crate) struct MetadataDocument {
     clock: Arc<dyn Clock>,
     /// Held while the document is read.
     turn: tokio::sync::Mutex<()>,
-    cached: Mutex<Cached>,
+    cached: Mutex<DocumentCache>,
 }
 
 #[derive(Default)]
-struct Cached {
+struct DocumentCache {
     metadata: Option<Arc<Metadata>>,
     refresh_at: Timestamp,
     /// The number of finished reads, and the error of the last one.
@@ -138,15 +138,15 @@ impl MetadataDocument {
 
     /// Returns the time before which a read that fails now is not repeated if there is an old document.
     fn retry_at(&self) -> Timestamp {
-        let delay = RETRY_AFTER.min(self.lifetime);
+        let delay = REFRESH_RETRY_DELAY.min(self.lifetime);
         self.clock.now().saturating_add(delay)
     }
 
-    fn cached(&self) -> MutexGuard<'_, Cached> {
+    fn cached(&self) -> MutexGuard<'_, DocumentCache> {
         self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fresh(&self, cached: &Cached) -> Option<Arc<Metadata>> {
+    fn fresh(&self, cached: &DocumentCache) -> Option<Arc<Metadata>> {
         let fresh = self.clock.now() < cached.refresh_at;
         cached.metadata.clone().filter(|_| fresh)
     }

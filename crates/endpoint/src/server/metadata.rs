@@ -160,7 +160,7 @@ impl Metadata {
 
     /// Returns true if the server accepts assertions with this signature algorithm; `None` if the metadata does not
     /// say.
-    pub fn takes_assertions_by(&self, algorithm: &str) -> Option<bool> {
+    pub fn supports_assertion_algorithm(&self, algorithm: &str) -> Option<bool> {
         let list = self
             .0
             .token_endpoint_auth_signing_alg_values_supported
@@ -174,7 +174,7 @@ impl Metadata {
     }
 
     /// Returns true if the server has this grant; `None` if the metadata does not say.
-    pub fn has_grant(&self, grant_type: &str) -> Option<bool> {
+    pub fn supports_grant(&self, grant_type: &str) -> Option<bool> {
         let list = self.0.grant_types_supported.get()?;
         Some(list.iter().any(|known| known == grant_type))
     }
@@ -216,8 +216,8 @@ mod tests {
         assert_eq!(bare.issuer(), "https://a.example");
         let methods: Vec<_> = bare.token_endpoint_auth_methods().collect();
         assert_eq!(methods, ["client_secret_basic"]);
-        assert_eq!(bare.takes_assertions_by("ES256"), None);
-        assert_eq!(bare.has_grant("client_credentials"), None);
+        assert_eq!(bare.supports_assertion_algorithm("ES256"), None);
+        assert_eq!(bare.supports_grant("client_credentials"), None);
         assert_eq!(bare.dpop_algorithms().count() + bare.scopes().count(), 0);
         assert!(!bare.binds_tokens_to_certificates());
         assert_eq!(bare.token_endpoint(), None);
@@ -242,10 +242,10 @@ mod tests {
         .unwrap();
         let methods: Vec<_> = full.token_endpoint_auth_methods().collect();
         assert_eq!(methods, ["private_key_jwt", "none"]);
-        assert_eq!(full.takes_assertions_by("ES256"), Some(true));
-        assert_eq!(full.takes_assertions_by("RS256"), Some(false));
-        assert_eq!(full.has_grant("client_credentials"), Some(true));
-        assert_eq!(full.has_grant("refresh_token"), Some(false));
+        assert_eq!(full.supports_assertion_algorithm("ES256"), Some(true));
+        assert_eq!(full.supports_assertion_algorithm("RS256"), Some(false));
+        assert_eq!(full.supports_grant("client_credentials"), Some(true));
+        assert_eq!(full.supports_grant("refresh_token"), Some(false));
         assert!(full.dpop_algorithms().eq(["ES256", "EdDSA"]));
         assert!(full.scopes().eq(["a", "b"]));
         assert!(full.binds_tokens_to_certificates());
@@ -278,7 +278,7 @@ mod tests {
             assert_eq!(metadata.token_endpoint(), Some("https://a.example/t"));
             assert_eq!(metadata.jwks_uri(), None);
             assert_eq!(metadata.mtls_alias("token_endpoint"), None);
-            assert_eq!(metadata.takes_assertions_by("ES256"), None);
+            assert_eq!(metadata.supports_assertion_algorithm("ES256"), None);
             assert_eq!(metadata.scopes().count(), 0);
             assert!(!metadata.binds_tokens_to_certificates());
             metadata.require("token_endpoint").unwrap();

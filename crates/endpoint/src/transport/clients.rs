@@ -27,7 +27,7 @@ impl ClientEntry {
     fn serves(&self, identity: Option<&ClientIdentity>, direct: bool) -> bool {
         let same = match (&self.identity, identity) {
             (None, None) => true,
-            (Some(known), Some(identity)) => known.is_of(identity),
+            (Some(known), Some(identity)) => known.refers_to(identity),
             _ => false,
         };
         same && self.direct == direct

@@ -169,7 +169,7 @@ impl fmt::Debug for ClientIdentity {
 pub(crate) struct WeakIdentity(Weak<Inner>);
 
 impl WeakIdentity {
-    pub(crate) fn is_of(&self, identity: &ClientIdentity) -> bool {
+    pub(crate) fn refers_to(&self, identity: &ClientIdentity) -> bool {
         self.0.as_ptr() == Arc::as_ptr(&identity.0)
     }
 
@@ -266,7 +266,7 @@ fn check(
 }
 
 /// The number of bytes in a line of 64 characters.
-const LINE: usize = 48;
+const PEM_LINE_BYTES: usize = 48;
 
 /// Writes only the necessary parts as PEM: the TLS library rejects a text with anything else in it.
 fn write(
@@ -284,7 +284,7 @@ fn write(
     // The exact final length: never reallocated, also when it becomes a secret, so no copy remains in memory.
     let length = |(label, der): &(&str, &[u8])| {
         let line = |bytes: &[u8]| bytes.len().div_ceil(3) * 4 + 1;
-        let lines: usize = der.chunks(LINE).map(line).sum();
+        let lines: usize = der.chunks(PEM_LINE_BYTES).map(line).sum();
         "-----BEGIN -----\n-----END -----\n".len() + 2 * label.len() + lines
     };
     let capacity = sections.iter().map(length).sum();
@@ -293,7 +293,7 @@ fn write(
         text.push_str("-----BEGIN ");
         text.push_str(label);
         text.push_str("-----\n");
-        for line in der.chunks(LINE) {
+        for line in der.chunks(PEM_LINE_BYTES) {
             BASE64_STANDARD.encode_string(line, &mut text);
             text.push('\n');
         }

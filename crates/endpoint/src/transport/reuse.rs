@@ -30,17 +30,17 @@ pub(super) async fn observe<T>(sent: impl Future<Output = T>) -> (T, bool) {
 pub(super) struct ObserveConnects;
 
 #[derive(Clone)]
-pub(super) struct Observed<S>(S);
+pub(super) struct ConnectObserver<S>(S);
 
 impl<S> Layer<S> for ObserveConnects {
-    type Service = Observed<S>;
+    type Service = ConnectObserver<S>;
 
-    fn layer(&self, connector: S) -> Observed<S> {
-        Observed(connector)
+    fn layer(&self, connector: S) -> ConnectObserver<S> {
+        ConnectObserver(connector)
     }
 }
 
-impl<S: Service<R>, R> Service<R> for Observed<S> {
+impl<S: Service<R>, R> Service<R> for ConnectObserver<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;

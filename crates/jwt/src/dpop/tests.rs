@@ -112,7 +112,7 @@ async fn the_nonce_is_the_demanded_one_or_the_latest() {
     let token = token();
     let to_server = ProofRequest::new(&Method::POST, API);
     let to_api = to_server.with_token(&token);
-    dpop.keep_nonce(&to_server, "for-tokens");
+    dpop.store_nonce(&to_server, "for-tokens");
     // A clone shares the nonces.
     let dpop = dpop.clone();
     for (request, expected) in [
@@ -252,7 +252,7 @@ async fn debug_and_errors_show_no_key_token_or_proof() {
     let dpop = Dpop::new(SigningKey::from_jwk(sample!("ec-256.jwk")).unwrap()).unwrap();
     let token = token();
     let request = ProofRequest::new(&Method::GET, API).with_token(&token);
-    dpop.keep_nonce(&request, "a-nonce-that-is-none-of-yours");
+    dpop.store_nonce(&request, "a-nonce-that-is-none-of-yours");
     let proof = dpop.prove(&request).await.unwrap();
     let header = proof.header_value();
     let signature = header.to_str().unwrap().rsplit('.').next().unwrap();

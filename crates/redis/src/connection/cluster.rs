@@ -18,11 +18,11 @@ use crate::{
 };
 
 /// The maximum number of attempts for a call to a cluster.
-const ATTEMPTS: usize = 5;
+const MAX_ATTEMPTS: usize = 5;
 /// The pause before another attempt while a cluster changes.
-const PAUSE: Duration = Duration::from_millis(50);
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// The maximum number of known nodes: a Redis cluster has at most about a thousand.
-const MOST_NODES: usize = 1_000;
+const MAX_NODES: usize = 1_000;
 const SLOTS: u16 = 16_384;
 
 /// The connections to all servers.
@@ -68,7 +68,7 @@ impl Nodes {
         }
         let mut asking = None;
         let mut last = CallError::new(Kind::Unavailable, "the cluster redirected too often");
-        for attempt in 0..ATTEMPTS {
+        for attempt in 0..MAX_ATTEMPTS {
             let reply = match asking.take() {
                 Some(address) => self.link_to(address).query_asking(command).await,
                 None => self.at_slot(slot, command).await,
@@ -89,7 +89,7 @@ impl Nodes {
             }
             last = error;
             if attempt > 0 {
-                time::sleep(PAUSE).await;
+                time::sleep(RETRY_PAUSE).await;
             }
         }
         Err(last)
@@ -141,7 +141,7 @@ impl Nodes {
 
     fn link_to(&self, address: Address) -> Arc<Link> {
         let mut table = self.table();
-        if table.links.len() >= MOST_NODES {
+        if table.links.len() >= MAX_NODES {
             table.links.clear();
         }
         let link = table.links.entry(address);

@@ -12,7 +12,7 @@ use rustls_platform_verifier::Verifier;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{BuildError, RedisStoreErrorKind as Kind, call_error::CallError, crypto};
+use crate::{RedisBuildError, RedisStoreErrorKind as Kind, call_error::CallError, crypto};
 
 /// The settings of TLS connections.
 pub(crate) struct Tls {
@@ -27,7 +27,7 @@ impl Tls {
     pub(crate) fn new(
         roots: Option<&str>,
         client: Option<Box<dyn SecretSource>>,
-    ) -> Result<Self, BuildError> {
+    ) -> Result<Self, RedisBuildError> {
         Ok(Self {
             roots: roots.map(read_roots).transpose()?.map(Arc::new),
             client,
@@ -116,8 +116,8 @@ impl Tls {
     }
 }
 
-fn read_roots(pem: &str) -> Result<RootCertStore, BuildError> {
-    let wrong = |message| BuildError::new("tls_roots", message);
+fn read_roots(pem: &str) -> Result<RootCertStore, RedisBuildError> {
+    let wrong = |message| RedisBuildError::new("tls_roots", message);
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         let certificate =

@@ -16,7 +16,7 @@ async fn an_entry_is_found_with_its_fence_and_ttl() {
     };
     let (store, key) = (store(&server), key("one"));
     assert!(store.look_up(&key).await.unwrap().is_none());
-    let lease = store.lease(&key, TTL).await.unwrap().granted().unwrap();
+    let lease = store.lease(&key, TTL).await.unwrap().into_lease().unwrap();
     store
         .put(&key, b"CANARY-token", HOUR, Some(&lease))
         .await
@@ -54,7 +54,7 @@ async fn a_lease_granted_to_a_dropped_call_is_released_at_once() {
     eventually(async || {
         // It was granted after the pause, and is released.
         let outcome = store.lease(&key, TTL).await.unwrap();
-        outcome.granted().is_some()
+        outcome.into_lease().is_some()
     })
     .await;
     assert_eq!(admin.calls("del").await, 1);
@@ -86,7 +86,7 @@ async fn a_user_without_channels_has_no_notifications() {
     let (store, key) = (store(&server), key("one"));
     let changed = tokio::time::timeout(Duration::from_millis(300), store.changed(&key));
     assert!(changed.await.is_err());
-    let lease = store.lease(&key, TTL).await.unwrap().granted().unwrap();
+    let lease = store.lease(&key, TTL).await.unwrap().into_lease().unwrap();
     store.put(&key, b"entry", TTL, Some(&lease)).await.unwrap();
     store.release(&key, &lease).await.unwrap();
     assert!(store.look_up(&key).await.unwrap().is_some());
@@ -99,7 +99,7 @@ async fn one_lease_at_a_time_and_fences_increase() {
         return;
     };
     let (store, key) = (store(&server), key("one"));
-    let first = store.lease(&key, TTL).await.unwrap().granted().unwrap();
+    let first = store.lease(&key, TTL).await.unwrap().into_lease().unwrap();
     let held = LeaseOutcome::Held {
         fence: Some(first.fence()),
     };
@@ -110,7 +110,7 @@ async fn one_lease_at_a_time_and_fences_increase() {
     store.release(&key, &stranger).await.unwrap();
     assert_eq!(store.lease(&key, TTL).await.unwrap(), held);
     store.release(&key, &first).await.unwrap();
-    let second = store.lease(&key, TTL).await.unwrap().granted().unwrap();
+    let second = store.lease(&key, TTL).await.unwrap().into_lease().unwrap();
     assert!(second.fence() > first.fence());
     store.put(&key, b"late", HOUR, Some(&first)).await.unwrap();
     assert!(store.look_up(&key).await.unwrap().is_none());

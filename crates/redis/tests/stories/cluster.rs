@@ -23,7 +23,7 @@ async fn keys_are_found_on_all_nodes_of_a_cluster() {
     let (one, other) = (cluster_store(&nodes), cluster_store(&nodes));
     let keys: Vec<_> = (0..30).map(|number| key(&number.to_string())).collect();
     for key in &keys {
-        let lease = one.lease(key, TTL).await.unwrap().granted().unwrap();
+        let lease = one.lease(key, TTL).await.unwrap().into_lease().unwrap();
         one.put(key, key.as_str().as_bytes(), TTL, Some(&lease))
             .await
             .unwrap();
@@ -64,7 +64,7 @@ async fn a_slot_that_moves_to_another_node_is_followed() {
         return;
     };
     let (store, key) = (cluster_store(&nodes), key("one"));
-    let lease = store.lease(&key, TTL).await.unwrap().granted().unwrap();
+    let lease = store.lease(&key, TTL).await.unwrap().into_lease().unwrap();
     store.put(&key, b"entry", TTL, Some(&lease)).await.unwrap();
     let mut admins = Vec::new();
     let mut ids = Vec::new();

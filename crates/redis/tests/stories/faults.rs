@@ -35,13 +35,13 @@ async fn a_server_that_is_killed_and_replaced_is_used_again() {
         return;
     };
     let (store, key) = (store(&server), key("one"));
-    let first = store.lease(&key, TTL).await.unwrap().granted().unwrap();
+    let first = store.lease(&key, TTL).await.unwrap().into_lease().unwrap();
     server.kill();
     assert!(store.look_up(&key).await.is_err());
     let _server = server.replace();
     eventually(async || store.look_up(&key).await.is_ok()).await;
     // It has lost the counter.
-    let second = store.lease(&key, TTL).await.unwrap().granted().unwrap();
+    let second = store.lease(&key, TTL).await.unwrap().into_lease().unwrap();
     assert!(second.fence() > first.fence());
     assert!(!store.extend(&key, &first, TTL).await.unwrap());
 }
@@ -70,7 +70,7 @@ async fn a_full_server_is_read_and_not_written() {
     };
     let (store, mut admin) = (store(&server), Admin::new(&server).await);
     let key = key("one");
-    let lease = store.lease(&key, TTL).await.unwrap().granted().unwrap();
+    let lease = store.lease(&key, TTL).await.unwrap().into_lease().unwrap();
     store.put(&key, b"entry", TTL, Some(&lease)).await.unwrap();
     let () = admin.run("CONFIG SET maxmemory 1").await;
     let full = "Redis has reached its memory limit (OOM)";
@@ -94,13 +94,13 @@ async fn a_flushed_server_loses_entries_leases_and_scripts_only() {
     };
     let (store, mut admin) = (store(&server), Admin::new(&server).await);
     let key = key("one");
-    let first = store.lease(&key, TTL).await.unwrap().granted().unwrap();
+    let first = store.lease(&key, TTL).await.unwrap().into_lease().unwrap();
     store.put(&key, b"entry", TTL, Some(&first)).await.unwrap();
     let () = admin.run("FLUSHALL").await;
     let () = admin.run("SCRIPT FLUSH").await;
     assert!(store.look_up(&key).await.unwrap().is_none());
     assert!(!store.extend(&key, &first, TTL).await.unwrap());
-    let second = store.lease(&key, TTL).await.unwrap().granted().unwrap();
+    let second = store.lease(&key, TTL).await.unwrap().into_lease().unwrap();
     assert!(second.fence() > first.fence());
 }
 
@@ -126,7 +126,7 @@ async fn values_of_other_types_and_garbage_are_overwritten() {
         }
         assert!(store.look_up(&key).await.unwrap().is_none(), "{garbage}");
         let lease = store.lease(&key, TTL).await.unwrap();
-        let lease = lease.granted().expect(garbage);
+        let lease = lease.into_lease().expect(garbage);
         assert!(store.extend(&key, &lease, TTL).await.unwrap());
         store.put(&key, b"entry", TTL, Some(&lease)).await.unwrap();
         let entry = store.look_up(&key).await.unwrap().expect(garbage);

@@ -35,15 +35,15 @@ async fn each_call_is_a_function() {
     let Some(server) = start().await else { return };
     load(&server).await;
     let (store, key) = (function_store(&server), key("one"));
-    let first = store.lease(&key, TTL).await.unwrap().granted().unwrap();
-    assert!(store.lease(&key, TTL).await.unwrap().granted().is_none());
+    let first = store.lease(&key, TTL).await.unwrap().into_lease().unwrap();
+    assert!(store.lease(&key, TTL).await.unwrap().into_lease().is_none());
     assert!(store.extend(&key, &first, TTL).await.unwrap());
     store.put(&key, b"entry", TTL, Some(&first)).await.unwrap();
     let stranger = Lease::new(first.fence()).with_owner(first.owner() ^ 1);
     store.release(&key, &stranger).await.unwrap();
     assert!(store.extend(&key, &first, TTL).await.unwrap());
     store.release(&key, &first).await.unwrap();
-    let second = store.lease(&key, TTL).await.unwrap().granted().unwrap();
+    let second = store.lease(&key, TTL).await.unwrap().into_lease().unwrap();
     assert!(second.fence() > first.fence());
     let entry = store.look_up(&key).await.unwrap().unwrap();
     assert_eq!(entry.bytes(), b"entry");
@@ -93,7 +93,7 @@ async fn a_full_server_is_read_by_functions() {
     let Some(server) = start().await else { return };
     load(&server).await;
     let (store, key) = (function_store(&server), key("one"));
-    let lease = store.lease(&key, TTL).await.unwrap().granted().unwrap();
+    let lease = store.lease(&key, TTL).await.unwrap().into_lease().unwrap();
     store.put(&key, b"entry", TTL, Some(&lease)).await.unwrap();
     let mut admin = Admin::new(&server).await;
     let () = admin.run("CONFIG SET maxmemory 1").await;

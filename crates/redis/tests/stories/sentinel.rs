@@ -69,7 +69,7 @@ async fn the_primary_that_sentinels_name_is_used_after_a_failover() {
         .lease(&key("one"), TTL)
         .await
         .unwrap()
-        .granted()
+        .into_lease()
         .unwrap();
     store
         .put(&key("one"), b"entry", TTL, Some(&first))
@@ -86,7 +86,7 @@ async fn the_primary_that_sentinels_name_is_used_after_a_failover() {
         .lease(&key("one"), TTL)
         .await
         .unwrap()
-        .granted()
+        .into_lease()
         .unwrap();
     assert!(second.fence() > first.fence());
 }

@@ -101,7 +101,7 @@ async fn a_holder_that_crashes_is_replaced_by_one_process() {
     let crashed = store(&server);
     let name = hallpass_cache::StoreKey::new("issuer client", &TokenRequest::new());
     let lease = crashed.lease(&name, Duration::from_secs(1)).await.unwrap();
-    assert!(lease.granted().is_some());
+    assert!(lease.into_lease().is_some());
     let caches: Vec<_> = (0..20)
         .map(|_| Arc::new(cache(&source, &store(&server))))
         .collect();

@@ -40,10 +40,10 @@ const KINDS: &[Kind] = &[
 
 /// A prover whose proof names its request.
 #[derive(Debug)]
-struct Named;
+struct TestProver;
 
 #[async_trait]
-impl Prover for Named {
+impl Prover for TestProver {
     async fn prove(&self, request: &ProofRequest<'_>) -> Result<Proof, TokenError> {
         tokio::task::yield_now().await;
         let nonce = request.nonce().unwrap_or("none");
@@ -57,15 +57,15 @@ impl Prover for Named {
 }
 
 /// A source that binds the tokens of another one to a key.
-struct Bound(Mint);
+struct BoundSource(Mint);
 
 #[async_trait]
-impl TokenSource for Bound {
+impl TokenSource for BoundSource {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         let token = self.0.token(request).await?;
         let (asked, minute) = (SystemClock.moment(), std::time::Duration::from_secs(60));
         let bound = AccessToken::new(TokenType::Dpop, token.expose(), asked, minute)?;
-        Ok(bound.with_prover(Arc::new(Named)))
+        Ok(bound.with_prover(Arc::new(TestProver)))
     }
 
     fn invalidate(&self, token: &AccessToken) {
@@ -76,7 +76,7 @@ impl TokenSource for Bound {
 fn authorizer(scheme: Scheme, server: &RawServer) -> Authorizer {
     let source: Arc<dyn TokenSource> = match scheme {
         Scheme::Bearer => Arc::new(Mint::default()),
-        Scheme::Dpop => Arc::new(Bound(Mint::default())),
+        Scheme::Dpop => Arc::new(BoundSource(Mint::default())),
     };
     allow(source, server).build().unwrap()
 }

@@ -124,7 +124,7 @@ async fn exactly_one_process_replaces_a_crashed_one() {
         }
         let key = default_key();
         let crashed = store.inner.lease(&key, lease + lost_after);
-        crashed.await.unwrap().granted().unwrap();
+        crashed.await.unwrap().into_lease().unwrap();
         let start = Instant::now();
         a_hundred_processes_share_one_fetch(&mint, &store).await;
         let took = start.elapsed();
@@ -147,7 +147,7 @@ async fn waiting_processes_give_up_one_by_one() {
         .lease(&default_key(), HOUR)
         .await
         .unwrap()
-        .granted()
+        .into_lease()
         .unwrap();
     let start = Instant::now();
     let mut processes = tokio::task::JoinSet::new();

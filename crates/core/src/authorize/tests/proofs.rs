@@ -30,17 +30,17 @@ impl Prover for Plain {
         })
     }
 
-    fn keep_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
+    fn store_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
         let kept = format!("{} {nonce}", request.origin());
         self.kept.lock().unwrap().push(kept);
     }
 }
 
 /// A source that numbers its tokens and attaches its prover.
-struct Bound(AtomicUsize, Arc<Plain>);
+struct BoundSource(AtomicUsize, Arc<Plain>);
 
 #[async_trait]
-impl TokenSource for Bound {
+impl TokenSource for BoundSource {
     async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
         let text = format!("token-{}", self.0.load(Ordering::SeqCst));
         let lifetime = Duration::from_secs(60);
@@ -56,7 +56,7 @@ impl TokenSource for Bound {
 /// Returns a permit, a token for it, and its prover.
 async fn bound() -> (Permit, AccessToken, Arc<Plain>) {
     let prover = Arc::new(Plain::default());
-    let source = Arc::new(Bound(AtomicUsize::new(0), prover.clone()));
+    let source = Arc::new(BoundSource(AtomicUsize::new(0), prover.clone()));
     let authorizer = Authorizer::builder(source).allow_origin("https://API.example:443");
     let permit = permit(&authorizer.build().unwrap(), "https://api.example");
     let permit = permit.unwrap().unwrap();

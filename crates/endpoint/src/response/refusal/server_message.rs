@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The error codes that are classified by their meaning.
-const KNOWN: [&str; 14] = [
+const KNOWN_ERROR_CODES: [&str; 14] = [
     "access_denied",
     "invalid_client",
     "invalid_dpop_proof",
@@ -80,7 +80,7 @@ impl ServerMessage {
 pub(super) fn oauth_error(members: &Members<'_>, filter: &TextFilter) -> Option<OAuthError> {
     let code = members.text("error").filter(|code| !code.is_empty())?;
     // A known code is not an echo, even if a short secret happens to be part of it; and the code decides.
-    let mut error = if KNOWN.contains(&code) {
+    let mut error = if KNOWN_ERROR_CODES.contains(&code) {
         OAuthError::new(code)
     } else {
         OAuthError::new(&filter.clean(code))
@@ -95,7 +95,7 @@ pub(super) fn oauth_error(members: &Members<'_>, filter: &TextFilter) -> Option<
 }
 
 /// The members in which vendors nest an error object, or a list of them.
-const AROUND: [&str; 4] = ["error", "errors", "fault", "response"];
+const NESTING_MEMBERS: [&str; 4] = ["error", "errors", "fault", "response"];
 /// The members in which vendors have a code.
 const CODES: [&str; 3] = ["errorcode", "error_code", "code"];
 /// The members in which vendors have a message, the most useful first.
@@ -134,7 +134,7 @@ fn named(root: &Map<String, Value>, filter: &TextFilter) -> ServerMessage {
     let Some((code, message)) = find(root, MAX_DEPTH) else {
         return ServerMessage::Nothing;
     };
-    if let Some(code) = code.filter(|code| KNOWN.contains(code)) {
+    if let Some(code) = code.filter(|code| KNOWN_ERROR_CODES.contains(code)) {
         let error = OAuthError::new(code);
         return ServerMessage::OAuth(match message {
             Some(message) => error.with_description(&filter.clean(message)),
@@ -159,7 +159,7 @@ fn elements(xml: &str, filter: &TextFilter) -> Map<String, Value> {
         if text.is_empty() || name.starts_with(['/', '!', '?']) || elements.len() == MAX_ELEMENTS {
             continue;
         }
-        let is_code = name == "error" && KNOWN.contains(&text);
+        let is_code = name == "error" && KNOWN_ERROR_CODES.contains(&text);
         let name = if is_code { "error_code" } else { name };
         let text = if text.contains('&') {
             filter.clean_html(text)
@@ -185,7 +185,7 @@ fn find(object: &Map<String, Value>, depth: usize) -> Option<(Option<&str>, Opti
         return Some((code, message));
     }
     let depth = depth.checked_sub(1)?;
-    AROUND.iter().find_map(|name| {
+    NESTING_MEMBERS.iter().find_map(|name| {
         let value = object.get(*name)?;
         let first = value.as_array().and_then(|list| list.first());
         match first.unwrap_or(value) {

@@ -14,7 +14,7 @@ fn read_as(
     asked: &ScopeSet,
     moment: Moment,
 ) -> Result<AccessToken, TokenError> {
-    const CLIENT: Wording = Wording::of_the_client(
+    const CLIENT: Wording = Wording::for_client(
         crate::response::wording::TOKEN_ENDPOINT,
         "client_credentials",
     );

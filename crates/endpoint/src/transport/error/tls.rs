@@ -85,7 +85,7 @@ fn certificate(error: &CertificateError, roots: bool) -> (String, Hint) {
             "the server's certificate, or one above it, is signed by an algorithm that is not supported",
             "have it issued again with SHA-256 or better".into(),
         ),
-        E::Other(other) => return of_the_verifier(&format!("{:?}", other.0)),
+        E::Other(other) => return describe_verifier_error(&format!("{:?}", other.0)),
         _ => (
             "the server's certificate cannot be verified",
             hints::SERVER_CERTIFICATE,
@@ -112,7 +112,7 @@ fn names(presented: &[String]) -> String {
 
 /// Describes errors without a variant in the library: this crate cannot name the verifier's type, and its text is a
 /// variant's name.
-fn of_the_verifier(text: &str) -> (String, Hint) {
+fn describe_verifier_error(text: &str) -> (String, Hint) {
     let (why, hint) = match text {
         "CaUsedAsEndEntity" => (
             "the server presents the certificate of a certificate authority (`CA:TRUE`) as its own",
