@@ -19,6 +19,18 @@ const EDGES: [(&str, &[&str]); 17] = [
     ("hallpass-cache", &["hallpass-core"]),
     ("hallpass-secrets", &["hallpass-core"]),
     ("hallpass-redis", &["hallpass-core", "hallpass-cache"]),
+    (
+        "hallpass-profiles",
+        &[
+            "hallpass-core",
+            "hallpass-endpoint",
+            "hallpass-camall",
+            "hallpass-cache",
+            "hallpass-jwt",
+            "hallpass-redis",
+            "hallpass-secrets",
+        ],
+    ),
     ("hallpass-reqwest", &["hallpass-core"]),
     ("hallpass-tower", &["hallpass-core"]),
     // Its documentation has a cache in its examples, as its users do.
@@ -33,6 +45,7 @@ const EDGES: [(&str, &[&str]); 17] = [
             "hallpass-camall",
             "hallpass-cache",
             "hallpass-jwt",
+            "hallpass-profiles",
             "hallpass-redis",
             "hallpass-reqwest",
             "hallpass-secrets",

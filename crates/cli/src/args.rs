@@ -4,6 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use hallpass::profiles;
 
 mod keygen;
 
@@ -76,7 +77,7 @@ pub(crate) enum Command {
 }
 
 /// The server, the client and the request of a token. Each flag overrides the profile and the environment.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Default)]
 #[allow(clippy::struct_field_names)] // Named as the flags are.
 #[command(next_help_heading = "Token request")]
 pub(crate) struct Client {
@@ -142,6 +143,22 @@ pub(crate) enum AuthenticationMethod {
     SelfSignedTlsClientAuth,
     /// No client authentication
     None,
+}
+
+impl From<AuthenticationMethod> for profiles::AuthenticationMethod {
+    fn from(method: AuthenticationMethod) -> Self {
+        match method {
+            AuthenticationMethod::ClientSecretPost => Self::ClientSecretPost,
+            AuthenticationMethod::ClientSecretBasic => Self::ClientSecretBasic,
+            AuthenticationMethod::ClientSecretBasicRaw => Self::ClientSecretBasicRaw,
+            AuthenticationMethod::PrivateKeyJwt => Self::PrivateKeyJwt,
+            AuthenticationMethod::ClientSecretJwt => Self::ClientSecretJwt,
+            AuthenticationMethod::WorkloadIdentity => Self::WorkloadIdentity,
+            AuthenticationMethod::TlsClientAuth => Self::TlsClientAuth,
+            AuthenticationMethod::SelfSignedTlsClientAuth => Self::SelfSignedTlsClientAuth,
+            AuthenticationMethod::None => Self::None,
+        }
+    }
 }
 
 #[derive(clap::Args, Debug)]

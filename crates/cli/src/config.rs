@@ -1,83 +1,147 @@
-//! The settings of a run: flags, the environment and a profile, combined and checked once.
+//! The settings of a run: flags over the environment and a profile.
 
-mod authentication;
-mod environment;
-mod file;
-mod layer;
-mod missing;
-mod paths;
-mod redis;
-mod server;
-mod settings;
-mod unit;
-mod values;
+use std::{env, path::PathBuf};
 
-pub(crate) use authentication::{AuthenticationSettings, SecretEncoding};
-pub(crate) use hallpass::secrets::SecretReference;
-pub(crate) use paths::cache_directory;
-pub(crate) use redis::RedisSettings;
-pub(crate) use server::{Server, ServerAddress};
-pub(crate) use settings::{Audience, Settings, TokenCache};
-pub(crate) use unit::SettingSource;
-pub(crate) use values::parse_duration;
+use etcetera::BaseStrategy as _;
+use hallpass::profiles::{Profiles, Selection};
+pub(crate) use hallpass::{
+    profiles::{
+        AuthenticationSettings, RedisSettings, SecretEncoding, Server, SettingSource, Settings,
+        parse_duration,
+    },
+    secrets::SecretReference,
+};
 
 use crate::{
     args::{Client, Common},
     failure::Failure,
 };
 
-/// Reads the profile and the environment, and combines them with the flags.
-pub(crate) fn read(common: &Common, flags: &Client) -> Result<Settings, Failure> {
-    let variables = environment::Variables::of_this_process();
-    let file = paths::config_file(common.config.as_deref(), &variables);
-    let profile = read_profile(common, &variables, &file)?;
-    let environment = environment::read_layer(&variables, profile.is_some())?;
-    let (name, profile) = match profile {
-        Some((name, layer)) => (Some(name), layer),
-        None => (None, layer::Layer::default()),
-    };
-    // A variable set in the shell does not change a profile chosen on the command line.
-    let (one, other) = if common.profile.is_some() {
-        (profile, environment)
-    } else {
-        (environment, profile)
-    };
-    let layer = layer::from_flags(flags)?.over(one).over(other);
-    if flags.danger_allow_mixed_settings {
-        tracing::warn!("settings from different sources are allowed");
-    } else {
-        layer.client.check(&layer.server)?;
-    }
-    let is_cached = !common.no_cache && layer.cache.unwrap_or(true);
-    let cache = match &layer.redis {
-        _ if !is_cached => TokenCache::None,
-        Some(_) => TokenCache::Redis,
-        None => paths::cache_directory()?.map_or(TokenCache::None, TokenCache::Files),
-    };
-    settings::Settings::new(name, file.path, cache, layer)
+/// The place where tokens are cached between runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TokenCache {
+    None,
+    /// This directory.
+    Files(PathBuf),
+    /// The profile's Redis store.
+    Redis,
 }
 
-/// Returns the profile that the command line or the environment names, or the default one if there is one.
-fn read_profile(
-    common: &Common,
-    variables: &environment::Variables,
-    file: &paths::ConfigFile,
-) -> Result<Option<(String, layer::Layer)>, Failure> {
-    let chosen = match &common.profile {
-        Some(name) => Some((name.clone(), "--profile")),
-        None => variables
-            .text("HALLPASS_PROFILE")?
-            .map(|name| (name, "HALLPASS_PROFILE")),
+/// Reads the profile and the environment, and combines them with the flags.
+pub(crate) fn read(common: &Common, flags: &Client) -> Result<(Settings, TokenCache), Failure> {
+    let profiles = load(common)?;
+    for warning in profiles.warnings() {
+        warn(warning);
+    }
+    let settings = profiles.settings(&selection(common, flags)?)?;
+    let is_cached = !common.no_cache && settings.cache.unwrap_or(true);
+    let cache = match &settings.redis {
+        _ if !is_cached => TokenCache::None,
+        Some(_) => TokenCache::Redis,
+        None => cache_directory()?.map_or(TokenCache::None, TokenCache::Files),
     };
-    file::read_profile(file, chosen.as_ref().map(|(name, by)| (name.as_str(), *by)))
+    Ok((settings, cache))
+}
+
+fn load(common: &Common) -> Result<Profiles, Failure> {
+    let profiles = Profiles::builder().file_set_by("--config");
+    let profiles = match &common.config {
+        Some(path) => profiles.file(path),
+        None => profiles,
+    };
+    Ok(profiles.load()?)
+}
+
+fn warn(text: &str) {
+    use std::io::Write as _;
+
+    // If standard error is closed, there is nowhere left to report to.
+    let _ = writeln!(std::io::stderr(), "hallpass: warning: {text}");
+}
+
+/// Returns the profile and the settings of the command line.
+fn selection(common: &Common, flags: &Client) -> Result<Selection, Failure> {
+    let mut selection = Selection::new();
+    if let Some(profile) = &common.profile {
+        selection = selection.profile(profile);
+    }
+    if let Some(provider) = &flags.provider {
+        selection = selection.provider(provider);
+    }
+    if let Some(url) = &flags.token_endpoint {
+        selection = selection.token_endpoint(url);
+    }
+    if let Some(issuer) = &flags.issuer {
+        selection = selection.issuer(issuer);
+    }
+    if let Some(id) = &flags.client_id {
+        selection = selection.client_id(id);
+    }
+    if let Some(method) = flags.authentication {
+        selection = selection.authentication(method.into());
+    }
+    if let Some(scope) = &flags.scope {
+        selection = selection.scope(scope);
+    }
+    for audience in &flags.audience {
+        selection = selection.audience(audience);
+    }
+    for resource in &flags.resource {
+        selection = selection.resource(resource);
+    }
+    for pair in &flags.parameter {
+        // The argument is not repeated: it may be a secret.
+        let Some((name, value)) = pair.split_once('=') else {
+            return Err(Failure::usage(
+                "`--parameter` must have the form `NAME=VALUE`",
+            ));
+        };
+        selection = selection.parameter(name, value);
+    }
+    if let Some(timeout) = &flags.timeout {
+        let timeout = parse_duration(timeout);
+        selection = selection
+            .timeout(timeout.map_err(|why| Failure::usage(format!("`--timeout`: {why}")))?);
+    }
+    if flags.danger_allow_http_on_loopback {
+        selection = selection.danger_allow_http_on_loopback();
+    }
+    if flags.danger_allow_mixed_settings {
+        selection = selection.danger_allow_mixed_settings();
+    }
+    Ok(selection)
 }
 
 /// Returns the name of this run's profile if its tokens are in Redis.
 ///
 /// A profile that cannot be read has none: its files are listed and removed nevertheless.
 pub(crate) fn profile_with_redis(common: &Common) -> Option<String> {
-    let variables = environment::Variables::of_this_process();
-    let file = paths::config_file(common.config.as_deref(), &variables);
-    let (name, layer) = read_profile(common, &variables, &file).ok()??;
-    layer.redis.map(|_| name)
+    let settings = load(common)
+        .ok()?
+        .settings(&selection(common, &Client::default()).ok()?);
+    let settings = settings.ok()?;
+    settings.redis.and(settings.profile)
+}
+
+/// Returns the directory of the token cache: `hallpass` in the configured cache directory, or in the user's.
+///
+/// # Errors
+///
+/// Fails for a relative path in `HALLPASS_CACHE_DIR`: each working directory would have a separate cache.
+pub(crate) fn cache_directory() -> Result<Option<PathBuf>, Failure> {
+    let named = env::var_os("HALLPASS_CACHE_DIR").filter(|named| !named.is_empty());
+    let parent = match named.map(PathBuf::from) {
+        Some(named) if named.is_relative() => {
+            return Err(Failure::configuration(
+                "the variable `HALLPASS_CACHE_DIR` holds a relative path",
+            )
+            .with_remedy("set it to an absolute path"));
+        }
+        Some(named) => Some(named),
+        // Relative paths in the variables of the XDG specification are ignored, as it requires.
+        None => etcetera::choose_base_strategy()
+            .ok()
+            .map(|user| user.cache_dir()),
+    };
+    Ok(parent.map(|parent| parent.join("hallpass")))
 }

@@ -19,7 +19,7 @@ pub(crate) fn run(common: &Common, args: &Doctor) -> Result<ExitCode, Failure> {
     let mut report = Report::default();
     match config::read(common, &args.client) {
         Err(failure) => report.failed(steps::CONFIGURATION, &failure),
-        Ok(settings) => tokens::block_on(async {
+        Ok((settings, _)) => tokens::block_on(async {
             // The examination stops at the first failed step, which the report records.
             let _ = steps::run_steps(&settings, &mut report).await;
             steps::check_store(&settings, &mut report).await;

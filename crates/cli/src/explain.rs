@@ -2,12 +2,12 @@
 
 use std::{env, time::Duration};
 
-use hallpass::{TokenError, endpoint::hints};
+use hallpass::{TokenError, endpoint::hints, profiles::PROXY_CREDENTIALS_HINT};
 use url::Url;
 
 use crate::{
     config::{AuthenticationSettings, SecretReference, Settings},
-    failure::{Exit, Failure, advice},
+    failure::{Exit, Failure},
     http,
 };
 
@@ -77,13 +77,13 @@ fn proxy_credentials(settings: &Settings) -> String {
         (Some("system"), Some((name, _))) => {
             format!("add the user name and password to the URL in the variable `{name}`")
         }
-        _ => advice::PROXY_CREDENTIALS.to_owned(),
+        _ => PROXY_CREDENTIALS_HINT.to_owned(),
     }
 }
 
 /// Adds the setting of the proxy to the failure of a connection to this URL.
 pub(crate) fn connection_failure(failure: Failure, settings: &Settings, url: &Url) -> Failure {
-    if failure.remedy() == Some(advice::PROXY_CREDENTIALS) {
+    if failure.remedy() == Some(PROXY_CREDENTIALS_HINT) {
         return failure.with_remedy(proxy_credentials(settings));
     }
     if failure.exit() != Exit::Unavailable || http::is_loopback(url) {

@@ -1,11 +1,13 @@
 //! Exit codes and error messages.
 
-pub(crate) mod advice;
-
 use std::{error::Error, fmt, io, process::ExitCode};
 
 use anstyle::{AnsiColor, Style};
-use hallpass::{ErrorKind, TokenError, endpoint::BuildError};
+use hallpass::{
+    ErrorKind, TokenError,
+    endpoint::BuildError,
+    profiles::{ProfileError, setting_hint},
+};
 
 /// The exit codes. They are documented in docs/command.md and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,22 +131,27 @@ impl From<TokenError> for Failure {
             // Kinds added later are treated as temporary.
             _ => Exit::Unavailable,
         };
-        let hint = error.hint();
         Self {
-            remedy: hint.map(|hint| advice::command_hint(error.hint_name(), hint)),
+            remedy: setting_hint(&error),
             cause: CauseText::copy_chain(error.source()).map(Into::into),
             ..Self::new(exit, error.message())
         }
     }
 }
 
+impl From<ProfileError> for Failure {
+    fn from(error: ProfileError) -> Self {
+        Self {
+            remedy: error.hint().map(str::to_owned),
+            cause: CauseText::copy_chain(error.source()).map(Into::into),
+            ..Self::configuration(error.message())
+        }
+    }
+}
+
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
-        let (message, remedy) = advice::setting_error(&error);
-        Self {
-            remedy,
-            ..Self::configuration(message)
-        }
+        ProfileError::from(error).into()
     }
 }
 

@@ -2,13 +2,12 @@
 
 use std::{error::Error as _, time::Duration};
 
-use hallpass::{authorize::Origin, endpoint::explain_tls_error};
+use hallpass::{authorize::Origin, endpoint::explain_tls_error, profiles::PROXY_CREDENTIALS_HINT};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, Url};
 
 use crate::{
     config::{AuthenticationSettings, Settings},
-    failure::{CauseText, Exit, Failure, advice},
-    source,
+    failure::{CauseText, Exit, Failure},
 };
 
 /// The default connect timeout.
@@ -45,7 +44,7 @@ pub(crate) fn build_client(settings: &Settings, url: &Url) -> Result<ClientBuild
         }
         _ => client.no_proxy(),
     };
-    if let Some(pem) = source::ca_certificates(settings)? {
+    if let Some(pem) = settings.ca_certificates()? {
         let roots = Certificate::from_pem_bundle(&pem)
             .ok()
             .filter(|roots| !roots.is_empty());
@@ -71,7 +70,7 @@ pub(crate) async fn client_with_certificate(
     let AuthenticationSettings::MutualTls { .. } = settings.authentication else {
         return Ok(client);
     };
-    let identity = source::client_certificate(settings)?.identity().await?;
+    let identity = settings.client_certificate()?.identity().await?;
     // The certificate was read before, so it is valid.
     let identity = Identity::from_pem(identity.expose_pem().as_bytes());
     let identity = identity.map_err(|error| request_failure(&error, "the HTTP client", None))?;
@@ -80,7 +79,7 @@ pub(crate) async fn client_with_certificate(
 
 /// Returns host and port of the proxy for requests to this URL; `None` for a direct connection.
 pub(crate) fn proxy_for(settings: &Settings, url: &Url) -> Option<String> {
-    let transport = source::build_transport(settings).ok()?;
+    let transport = settings.transport().ok()?;
     transport.proxy_for(url.as_str())
 }
 
@@ -102,7 +101,7 @@ pub(crate) fn request_failure(error: &reqwest::Error, host: &str, proxy: Option<
         )
     } else if let Some(proxy) = proxy.filter(|_| why.contains("proxy auth")) {
         Failure::configuration(format!("the proxy {proxy} asks for credentials"))
-            .with_remedy(advice::PROXY_CREDENTIALS)
+            .with_remedy(PROXY_CREDENTIALS_HINT)
     } else if error.is_timeout() && error.is_connect() {
         let what = format!("connecting to {host}{through} timed out");
         Failure::new(Exit::Unavailable, what).with_remedy(UNREACHABLE)

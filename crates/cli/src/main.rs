@@ -14,7 +14,6 @@ mod http;
 mod jwt;
 mod out;
 mod redis;
-mod source;
 mod store;
 mod tokens;
 mod usage;

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use hallpass::{
     AccessToken, Clock as _, SystemClock, TokenError, TokenSource, cache::CachedTokenSource,
+    profiles::ProfileSource,
 };
 use tokio::{
     runtime::{Builder, Runtime},
@@ -15,7 +16,6 @@ use crate::{
     explain,
     failure::{Exit, Failure},
     redis,
-    source::LazySource,
     store::{FileTokenStore, Label},
 };
 
@@ -34,7 +34,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// A source of tokens that is shared with other runs.
 pub(crate) struct Tokens {
     pub(crate) settings: Arc<Settings>,
-    pub(crate) source: Arc<CachedTokenSource<LazySource>>,
+    pub(crate) source: Arc<CachedTokenSource<ProfileSource>>,
 }
 
 impl Tokens {
@@ -43,14 +43,18 @@ impl Tokens {
     /// # Errors
     ///
     /// Fails for a Redis store whose settings are wrong.
-    pub(crate) fn new(settings: Settings) -> Result<Self, Failure> {
+    pub(crate) fn new((settings, cache): (Settings, TokenCache)) -> Result<Self, Failure> {
         let settings = Arc::new(settings);
+        let source = ProfileSource::new(settings.clone());
+        let source = match cache {
+            TokenCache::Redis => source,
+            _ => source.without_shared_refusals(),
+        };
         // The deadline of one source call, doubled to leave time for the shared store.
-        let deadline = settings.call_deadline() * 2;
-        let cache = CachedTokenSource::builder(LazySource::new(settings.clone()))
+        let builder = CachedTokenSource::builder(source)
             .name("hallpass")
-            .fetch_timeout(deadline);
-        let cache = match (&settings.cache, &settings.redis) {
+            .fetch_timeout(settings.call_deadline() * 2);
+        let cache = match (&cache, &settings.redis) {
             (TokenCache::Files(directory), _) => {
                 let label = Label {
                     profile: settings.profile.clone().unwrap_or_default(),
@@ -58,12 +62,12 @@ impl Tokens {
                     scope: settings.request.scopes().to_string(),
                 };
                 let store = FileTokenStore::new(directory.clone(), label);
-                cache.store(store, &settings.namespace())
+                builder.store(store, &settings.namespace())
             }
-            (TokenCache::Redis, Some(redis)) => cache
+            (TokenCache::Redis, Some(redis)) => builder
                 .store(redis::open(&settings, redis)?, &settings.namespace())
                 .store_timeout(redis.timeout.unwrap_or(REDIS_TIMEOUT)),
-            _ => cache,
+            _ => builder,
         };
         Ok(Self {
             settings,

@@ -48,6 +48,7 @@
 //! | [`endpoint`] | `endpoint` (default) | any RFC 6749 token endpoint: client credentials, JWT bearer, token exchange, refresh tokens; transports, client authentication |
 //! | `jwt` | `jwt`, or `jwt-ring` | client authentication by signed assertions: `private_key_jwt`, `client_secret_jwt`, workload identity; assertions for the JWT bearer grant; sender-constrained tokens: DPoP |
 //! | `jwt` | `jwt-pkcs11` | the same with a key in a hardware token |
+//! | `profiles` | `profiles` | sources that operators configure: a file, variables, references to secrets |
 //! | `redis_store` | `redis` | [`TokenStore`](cache::TokenStore) on Redis: tokens shared between processes, encrypted |
 //! | [`reqwest_ext`] | `reqwest`, `reqwest-middleware` | tokens on the requests of a reqwest client |
 //! | [`tower_ext`] | `tower` | tokens on the requests of a tower service: hyper, tonic |
@@ -72,6 +73,8 @@ pub use hallpass_camall as camall;
 pub use hallpass_endpoint as endpoint;
 #[cfg(any(feature = "jwt", feature = "jwt-pkcs11", feature = "jwt-ring"))]
 pub use hallpass_jwt as jwt;
+#[cfg(feature = "profiles")]
+pub use hallpass_profiles as profiles;
 #[cfg(feature = "redis")]
 pub use hallpass_redis as redis_store;
 #[cfg(feature = "reqwest")]

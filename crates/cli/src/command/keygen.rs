@@ -9,6 +9,7 @@ use std::{
 use hallpass::{
     Secret,
     jwt::{Algorithm, Signer as _, SigningKey},
+    profiles::parse_private_key,
 };
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -16,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::{
     args::{KeyAlgorithm, Keygen, PublicForm},
     failure::{Exit, Failure},
-    out, source,
+    out,
 };
 
 /// The longest file that can be a key.
@@ -77,7 +78,7 @@ fn read_key(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
     })?;
     // Some editors write a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let key = match (source::parse_private_key(text), args.algorithm) {
+    let key = match (parse_private_key(text), args.algorithm) {
         (Ok(key), Some(algorithm)) => key.with_algorithm(algorithm.into()),
         (key, _) => key,
     };

@@ -15,7 +15,6 @@ use crate::{
     config::{AuthenticationSettings, SecretEncoding, SecretReference, Server, Settings},
     explain,
     failure::Failure,
-    source,
 };
 
 /// The result of reading the credential.
@@ -36,7 +35,8 @@ pub(super) async fn check_credential(settings: &Settings) -> Result<CredentialCh
     let check = read_credential(settings).await?;
     // The credentials are created as for a request but not encoding, to report errors before any network access.
     let context = AuthenticationContext::new(&settings.client_id, settings.address.url());
-    let credentials = source::client_authentication(settings)?
+    let credentials = settings
+        .client_authentication()?
         .credentials(&context)
         .await;
     credentials.map_err(|error| explain::token_error(&error, settings))?;
@@ -66,8 +66,8 @@ async fn read_credential(settings: &Settings) -> Result<CredentialCheck, Failure
             };
             let (method, note) = match encoding {
                 SecretEncoding::Post => ("client_secret_post", ""),
-                SecretEncoding::Basic => ("client_secret_basic", ""),
                 SecretEncoding::BasicRaw => ("client_secret_basic", ", not encoded"),
+                _ => ("client_secret_basic", ""),
             };
             let description = format!("{method}{note}{by_default}");
             CredentialCheck {
@@ -91,9 +91,9 @@ async fn read_credential(settings: &Settings) -> Result<CredentialCheck, Failure
             certificate,
             ..
         } => {
-            let text = source::open_private_key(settings)?.secret().await;
+            let text = settings.open_private_key()?.secret().await;
             let text = text.map_err(|error| explain::token_error(&error.into(), settings))?;
-            let key = source::parse_signing_key(text.expose(), settings)?;
+            let key = settings.parse_signing_key(text.expose())?;
             let algorithm = key.algorithm().name();
             let key_id = match (key.key_id(), certificate) {
                 (Some(key_id), _) => format!("key identifier `{key_id}`"),
@@ -120,7 +120,7 @@ async fn read_credential(settings: &Settings) -> Result<CredentialCheck, Failure
             self_signed,
             ..
         } => {
-            let identity = source::client_certificate(settings)?.identity().await;
+            let identity = settings.client_certificate()?.identity().await;
             let identity = identity.map_err(|error| explain::token_error(&error, settings))?;
             let method = if *self_signed {
                 "self_signed_tls_client_auth"
@@ -137,6 +137,7 @@ async fn read_credential(settings: &Settings) -> Result<CredentialCheck, Failure
             "none",
             "none: the server identifies the client by its network",
         ),
+        _ => plain("", "a method that this step does not examine"),
     })
 }
 
@@ -144,12 +145,12 @@ async fn read_credential(settings: &Settings) -> Result<CredentialCheck, Failure
 fn default_encoding(server: Server) -> SecretEncoding {
     match server {
         Server::Camall => SecretEncoding::Post,
-        Server::Any => SecretEncoding::Basic,
         Server::Preset(preset) => match preset.authentication {
             SecretAuthentication::Post => SecretEncoding::Post,
             SecretAuthentication::BasicRaw => SecretEncoding::BasicRaw,
             _ => SecretEncoding::Basic,
         },
+        _ => SecretEncoding::Basic,
     }
 }
 
@@ -174,9 +175,7 @@ async fn read_secret(
     setting: &str,
     reference: &SecretReference,
 ) -> Result<hallpass::Secret, Failure> {
-    let secret = source::open_secret(settings, setting, reference)?
-        .secret()
-        .await;
+    let secret = settings.open_secret(setting, reference)?.secret().await;
     secret.map_err(|error| explain::token_error(&error.into(), settings))
 }
 

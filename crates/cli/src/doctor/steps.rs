@@ -24,7 +24,7 @@ use crate::{
     config::{SettingSource, Settings},
     explain,
     failure::{Exit, Failure},
-    http, jwt, redis, source,
+    http, jwt, redis,
 };
 
 pub(super) const CONFIGURATION: &str = "configuration";
@@ -71,7 +71,7 @@ pub(super) async fn run_steps(settings: &Settings, report: &mut Report) -> Resul
     let source = record(
         report,
         CONFIGURATION,
-        source::build_source(settings, Retry::never()),
+        settings.token_source(Retry::never()).map_err(Failure::from),
     )?;
     report.ok(CONFIGURATION, describe_settings(settings));
     let credential = record(
@@ -169,7 +169,7 @@ async fn fetch_metadata(
     settings: &Settings,
     report: &mut Report,
 ) -> Result<Option<Arc<Metadata>>, Failure> {
-    let metadata = source::build_endpoint(settings)?.metadata().await;
+    let metadata = settings.endpoint()?.metadata().await;
     let metadata = metadata.map_err(|error| explain::token_error(&error, settings))?;
     match metadata.as_ref().map(|known| known.token_endpoint()) {
         None => report.skipped(METADATA, "not needed: the token endpoint is set"),

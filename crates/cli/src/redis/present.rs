@@ -3,13 +3,13 @@ use std::{sync::Arc, time::Duration};
 use hallpass::{
     Clock as _, SystemClock, TokenRequest,
     cache::{StoreError, StoreKey, TokenStore},
+    profiles::read_certificates,
     redis_store::{RedisStoreError, RedisStoreErrorKind, RedisTokenStore, RedisTokenStoreBuilder},
 };
 
 use crate::{
     config::{RedisSettings, Settings},
     failure::{Exit, Failure},
-    source,
 };
 
 /// The minimum time after which a connection without a reply is replaced, if a run waits longer than by default.
@@ -57,24 +57,24 @@ fn builder(settings: &Settings, redis: &RedisSettings) -> Result<RedisTokenStore
         builder = builder.username(username);
     }
     if let Some(password) = &redis.password {
-        builder = builder.password(source::open_secret(settings, "redis.password", password)?);
+        builder = builder.password(settings.open_secret("redis.password", password)?);
     }
     if let Some(keys) = &redis.keys {
-        builder = builder.keys(source::open_secret(settings, "redis.keys", keys)?);
+        builder = builder.keys(settings.open_secret("redis.keys", keys)?);
     }
     if let Some(path) = &redis.ca_file {
-        let pem = source::read_pem("redis.ca_file", path)?;
+        let pem = read_certificates("redis.ca_file", path)?;
         let pem = String::from_utf8(pem).map_err(|_| wrong(redis, "ca_file", "not a PEM file"))?;
         builder = builder.tls_roots(pem);
     }
     if let Some(certificate) = &redis.client_certificate {
-        let certificate = source::open_secret(settings, "redis.client_certificate", certificate)?;
+        let certificate = settings.open_secret("redis.client_certificate", certificate)?;
         builder = builder.client_certificate(certificate);
     }
     if let Some(service) = &redis.sentinel {
         builder = builder.sentinel(service, &redis.other_urls);
         if let Some(password) = &redis.sentinel_password {
-            let password = source::open_secret(settings, "redis.sentinel_password", password)?;
+            let password = settings.open_secret("redis.sentinel_password", password)?;
             let username = redis.sentinel_username.as_deref();
             builder = builder.sentinel_credentials(username, password);
         }

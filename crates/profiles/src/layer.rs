@@ -2,12 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{
+use crate::{
     redis::RedisSettings,
     unit::{ClientUnit, ServerUnit},
-    values,
 };
-use crate::{args::Client, failure::Failure};
 
 /// The settings from one source: all are optional, and they are not yet checked against each other.
 #[derive(Clone, Debug, Default)]
@@ -78,45 +76,6 @@ fn merge_parameters(
         }
     }
     all
-}
-
-/// Returns the settings of the command line.
-pub(crate) fn from_flags(flags: &Client) -> Result<Layer, Failure> {
-    let mut parameters = Vec::new();
-    for pair in &flags.parameter {
-        // The argument is not repeated: it may be a secret.
-        let Some((name, value)) = pair.split_once('=') else {
-            return Err(Failure::usage(
-                "`--parameter` must have the form `NAME=VALUE`",
-            ));
-        };
-        parameters.push((name.to_owned(), value.to_owned()));
-    }
-    let timeout = flags
-        .timeout
-        .as_deref()
-        .map(values::parse_duration)
-        .transpose();
-    Ok(Layer {
-        server: ServerUnit {
-            provider: flags.provider.clone(),
-            token_endpoint: flags.token_endpoint.clone(),
-            issuer: flags.issuer.clone(),
-            ..ServerUnit::default()
-        },
-        client: ClientUnit {
-            client_id: flags.client_id.clone(),
-            authentication: flags.authentication,
-            ..ClientUnit::default()
-        },
-        scope: flags.scope.clone(),
-        audience: flags.audience.clone(),
-        resource: flags.resource.clone(),
-        parameters,
-        timeout: timeout.map_err(|why| Failure::usage(format!("`--timeout`: {why}")))?,
-        danger_allow_http_on_loopback: flags.danger_allow_http_on_loopback.then_some(true),
-        ..Layer::default()
-    })
 }
 
 #[cfg(test)]

@@ -1,28 +1,41 @@
 //! Parsing of values, and suggestions for misspelled names.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use clap::ValueEnum as _;
+use crate::method::AuthenticationMethod;
 
-use crate::args::AuthenticationMethod;
+/// A text is not a duration greater than zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidDuration(());
 
-/// Parses `10s`, `500ms` or `1m 30s`; a bare number is seconds.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
-    const EXPECTED: &str = "expected a duration greater than zero, such as `10s`, `500ms` or `2m`";
+impl fmt::Display for InvalidDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected a duration greater than zero, such as `10s`, `500ms` or `2m`")
+    }
+}
+
+impl std::error::Error for InvalidDuration {}
+
+/// Parses a duration as in a profile: `10s`, `500ms` or `1m 30s`; a bare number is seconds.
+///
+/// # Errors
+///
+/// [`InvalidDuration`] for anything else, and for zero.
+pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
     let parsed = match text.trim().parse::<u32>() {
         Ok(seconds) => Duration::from_secs(seconds.into()),
-        Err(_) => humantime::parse_duration(text.trim()).map_err(|_| EXPECTED)?,
+        Err(_) => humantime::parse_duration(text.trim()).map_err(|_| InvalidDuration(()))?,
     };
     if parsed.is_zero() {
-        Err(EXPECTED)
+        Err(InvalidDuration(()))
     } else {
         Ok(parsed)
     }
 }
 
 pub(crate) fn parse_method(text: &str) -> Result<AuthenticationMethod, &'static str> {
-    AuthenticationMethod::from_str(text, false)
-        .map_err(|_| "expected one of `client_secret_post`, `client_secret_basic`, `client_secret_basic_raw`, `private_key_jwt`, `client_secret_jwt`, `workload_identity`, `tls_client_auth`, `self_signed_tls_client_auth` or `none`")
+    AuthenticationMethod::from_name(text)
+        .ok_or("expected one of `client_secret_post`, `client_secret_basic`, `client_secret_basic_raw`, `private_key_jwt`, `client_secret_jwt`, `workload_identity`, `tls_client_auth`, `self_signed_tls_client_auth` or `none`")
 }
 
 /// Returns the known name that was most likely meant.

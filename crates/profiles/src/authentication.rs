@@ -2,36 +2,53 @@
 
 use std::path::PathBuf;
 
-use hallpass::{endpoint::presets, secrets::SecretReference};
+use hallpass_endpoint::presets;
+use hallpass_secrets::SecretReference;
 
-use super::{missing::missing_setting, server::Server, unit::ClientUnit};
-use crate::{args::AuthenticationMethod, failure::Failure};
+use crate::{error::ProfileError, method::AuthenticationMethod};
+use crate::{missing::missing_setting, server::Server, unit::ClientUnit};
 
 /// The client's authentication method with a reference to its credential, never the credential itself.
 #[derive(Clone, Debug)]
-pub(crate) enum AuthenticationSettings {
+#[non_exhaustive]
+pub enum AuthenticationSettings {
     /// A client secret that is sent by this method, or by the server's default one.
     ClientSecret {
+        /// The method; `None` for the server's default one.
         encoding: Option<SecretEncoding>,
+        /// The client secret.
         secret: SecretReference,
     },
     /// A client secret that signs assertions.
-    ClientSecretJwt { secret: SecretReference },
+    ClientSecretJwt {
+        /// The client secret.
+        secret: SecretReference,
+    },
     /// A private key that signs assertions.
     PrivateKeyJwt {
+        /// The private key.
         key: SecretReference,
         /// The key's certificate, by whose thumbprint the server identifies the key.
         certificate: Option<SecretReference>,
+        /// The key identifier, `kid`.
         key_id: Option<String>,
+        /// The signature algorithm, `alg`.
         algorithm: Option<String>,
     },
     /// An assertion that the platform writes, such as a workload identity token.
-    WorkloadIdentity { assertion: SecretReference },
-    /// A certificate with its key; without a separate reference, the key is in the certificate's text.
+    WorkloadIdentity {
+        /// The assertion.
+        assertion: SecretReference,
+    },
+    /// A certificate with its key (mutual TLS).
     MutualTls {
+        /// The certificate with its chain, and with its key unless that is separate.
         certificate: SecretReference,
+        /// The separate private key.
         key: Option<SecretReference>,
+        /// True if the certificate itself is registered with the server.
         self_signed: bool,
+        /// True if tokens are bound to the certificate.
         bound_tokens: bool,
     },
     /// No authentication: the server identifies the client by its network.
@@ -40,8 +57,11 @@ pub(crate) enum AuthenticationSettings {
 
 /// The encoding of a client secret in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SecretEncoding {
+#[non_exhaustive]
+pub enum SecretEncoding {
+    /// `client_secret_post`.
     Post,
+    /// `client_secret_basic`, form-encoded (RFC 6749 section 2.3.1).
     Basic,
     /// Basic authentication without the form-encoding of RFC 6749 section 2.3.1.
     BasicRaw,
@@ -52,7 +72,7 @@ impl AuthenticationSettings {
         client: &ClientUnit,
         server: Server,
         file: Option<&PathBuf>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ProfileError> {
         let method = match client.authentication {
             Some(method) => Some(method),
             None => implied_method(client, server)?,
@@ -113,7 +133,7 @@ impl AuthenticationSettings {
     }
 
     /// Returns the references to the credentials.
-    pub(crate) fn references(&self) -> impl Iterator<Item = &SecretReference> {
+    pub fn references(&self) -> impl Iterator<Item = &SecretReference> {
         let (one, other) = match self {
             Self::ClientSecret { secret, .. } | Self::ClientSecretJwt { secret } => {
                 (Some(secret), None)
@@ -131,7 +151,7 @@ impl AuthenticationSettings {
     }
 
     /// Returns the reference to the part of the credentials that must stay secret; a certificate alone is public.
-    pub(crate) fn secret_reference(&self) -> Option<&SecretReference> {
+    pub fn secret_reference(&self) -> Option<&SecretReference> {
         match self {
             Self::ClientSecret { secret, .. } | Self::ClientSecretJwt { secret } => Some(secret),
             Self::PrivateKeyJwt { key, .. } => Some(key),
@@ -155,13 +175,13 @@ impl AuthenticationSettings {
     }
 
     /// Returns true if a command prints one of the credentials.
-    pub(crate) fn runs_a_command(&self) -> bool {
+    pub fn runs_a_command(&self) -> bool {
         self.references()
             .any(|reference| reference.to_string().starts_with("command:"))
     }
 
     /// Returns true if the method signs assertions, which need an audience.
-    pub(crate) fn signs_assertions(&self) -> bool {
+    pub fn signs_assertions(&self) -> bool {
         matches!(
             self,
             Self::PrivateKeyJwt { .. } | Self::ClientSecretJwt { .. }
@@ -198,7 +218,10 @@ const MISSING_CERTIFICATE: MissingCredential = MissingCredential {
 };
 
 /// Checks that every setting of the client has an effect.
-fn check_effects(client: &ClientUnit, method: Option<AuthenticationMethod>) -> Result<(), Failure> {
+fn check_effects(
+    client: &ClientUnit,
+    method: Option<AuthenticationMethod>,
+) -> Result<(), ProfileError> {
     let used: &[&str] = match method {
         Some(AuthenticationMethod::PrivateKeyJwt) => {
             &["private_key", "certificate", "key_id", "algorithm"]
@@ -225,13 +248,13 @@ fn check_effects(client: &ClientUnit, method: Option<AuthenticationMethod>) -> R
     let Some((unused, _)) = unused.next() else {
         return Ok(());
     };
-    let method = match method.and_then(|method| clap::ValueEnum::to_possible_value(&method)) {
-        Some(method) => format!("`authentication` is `{}`", method.get_name()),
+    let method = match method {
+        Some(method) => format!("`authentication` is `{method}`"),
         None => "the client authenticates with its secret".to_owned(),
     };
     Err(
-        Failure::configuration(format!("`{unused}` has no effect: {method}"))
-            .with_remedy("remove it, or set `authentication` to a method that uses it"),
+        ProfileError::new(format!("`{unused}` has no effect: {method}"))
+            .with_hint("remove it, or set `authentication` to a method that uses it"),
     )
 }
 
@@ -239,7 +262,7 @@ fn check_effects(client: &ClientUnit, method: Option<AuthenticationMethod>) -> R
 fn implied_method(
     client: &ClientUnit,
     server: Server,
-) -> Result<Option<AuthenticationMethod>, Failure> {
+) -> Result<Option<AuthenticationMethod>, ProfileError> {
     // Entra ID registers certificates for assertions and does not accept them in TLS.
     let by_thumbprint =
         matches!(server, Server::Preset(preset) if preset.name == presets::ENTRA_ID.name);
@@ -268,10 +291,10 @@ fn implied_method(
     ];
     let mut there = there.into_iter().filter(|(is_there, ..)| *is_there);
     match (there.next(), there.next()) {
-        (Some((_, _, one)), Some((_, _, other))) => Err(Failure::configuration(format!(
+        (Some((_, _, one)), Some((_, _, other))) => Err(ProfileError::new(format!(
             "both `{one}` and `{other}` are set, but a client has one credential"
         ))
-        .with_remedy("remove one of them")),
+        .with_hint("remove one of them")),
         (Some((_, method, _)), None) => Ok(method),
         (None, _) => Ok(None),
     }

@@ -1,15 +1,14 @@
-//! The libraries' hints in terms of this command: settings, variables and flags instead of methods.
+//! The libraries' hints in terms of profiles: settings and variables instead of methods.
 
-use hallpass::{
-    Hint, camall,
-    endpoint::{BuildError, hints},
-};
+use hallpass_camall as camall;
+use hallpass_core::{Hint, TokenError};
+use hallpass_endpoint::{BuildError, hints};
 
 /// The remedy for a proxy that requires credentials.
-pub(crate) const PROXY_CREDENTIALS: &str = "set `proxy` to `system`, and the variable `HTTPS_PROXY` to the proxy's URL with user name and password";
+pub const PROXY_CREDENTIALS_HINT: &str = "set `proxy` to `system`, and the variable `HTTPS_PROXY` to the proxy's URL with user name and password";
 
 /// The hints that name methods, and their replacements. All others are used as they are.
-const COMMAND_HINTS: &[(Hint, &str)] = &[
+const SETTING_HINTS: &[(Hint, &str)] = &[
     (
         hints::ENCODING,
         "check `client_id` and `client_secret`; the secret contains characters that some servers do not decode in HTTP Basic authentication: set `authentication` to `client_secret_basic_raw` for such a server",
@@ -21,11 +20,11 @@ const COMMAND_HINTS: &[(Hint, &str)] = &[
     (hints::BODY_SIZE, "check `token_endpoint`"),
     (
         hints::UNBOUND,
-        "disable DPoP for this client at the server: this command does not support it",
+        "disable DPoP for this client at the server: profiles do not support it",
     ),
     (
         hints::PROOF,
-        "the server binds this client's tokens to a key (DPoP), which this command does not support: disable it for this client",
+        "the server binds this client's tokens to a key (DPoP), which profiles do not support: disable it for this client",
     ),
     (hints::UTF8, "remove them"),
     (
@@ -40,7 +39,7 @@ const COMMAND_HINTS: &[(Hint, &str)] = &[
         hints::OAUTH_LOCATION,
         "check `issuer`; without `openid_discovery` the location of RFC 8414 is used; or set `token_endpoint`, which needs no metadata",
     ),
-    (hints::PROXY_CREDENTIALS, PROXY_CREDENTIALS),
+    (hints::PROXY_CREDENTIALS, PROXY_CREDENTIALS_HINT),
     (
         hints::LATE_CREDENTIALS,
         "check the source of the client secret or the private key",
@@ -82,35 +81,80 @@ const COMMAND_HINTS: &[(Hint, &str)] = &[
 /// The settings whose names differ from those of the libraries' methods.
 pub(crate) const SETTINGS: [(&str, &str); 1] = [("add_root_certificates_pem", "ca_file")];
 
-/// Rewrites a hint in terms of this command.
-pub(crate) fn command_hint(name: Option<&str>, text: &str) -> String {
-    let listed = COMMAND_HINTS.iter().find(|(hint, _)| hint.name() == name);
+/// Returns the hint of an error in terms of profiles: it names settings and variables instead of methods.
+pub fn setting_hint(error: &TokenError) -> Option<String> {
+    let hint = error.hint()?;
+    Some(rename(error.hint_name(), hint))
+}
+
+fn rename(name: Option<&str>, text: &str) -> String {
+    let listed = SETTING_HINTS.iter().find(|(hint, _)| hint.name() == name);
     match listed.filter(|_| name.is_some()) {
         Some((_, ours)) => (*ours).to_owned(),
         None => text.to_owned(),
     }
 }
 
-/// Returns the message and the remedy for an invalid setting, under the command's name for it.
-pub(super) fn setting_error(error: &BuildError) -> (String, Option<String>) {
+/// Returns the message and the remedy for an invalid setting, under its name in a profile.
+pub(crate) fn setting_error(error: &BuildError) -> (String, Option<String>) {
     let renamed = SETTINGS.iter().find(|(name, _)| *name == error.setting());
     let setting = renamed.map_or(error.setting(), |(_, ours)| ours);
-    let hint = error
-        .hint()
-        .map(|hint| command_hint(error.hint_name(), hint));
+    let hint = error.hint().map(|hint| rename(error.hint_name(), hint));
     (format!("{setting}: {}", error.message()), hint)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::KEYS;
 
     #[test]
     fn each_entry_replaces_an_existing_hint() {
-        for (hint, text) in COMMAND_HINTS {
+        for (hint, text) in SETTING_HINTS {
             let known = hints::ALL.contains(hint) || camall::hints::ALL.contains(hint);
             assert!(known, "{text}");
             assert_ne!(hint.text(), *text);
+        }
+    }
+
+    /// Words in backticks that are not settings: values of settings and variables.
+    const OTHERS: [&str; 9] = [
+        "CAMALL_CLIENT_ID",
+        "CAMALL_CLIENT_SECRET",
+        "HTTPS_PROXY",
+        "client_secret_basic",
+        "client_secret_basic_raw",
+        "https",
+        "client_secret_post",
+        "system",
+        "true",
+    ];
+
+    /// The hints that no profile can produce.
+    const ELSEWHERE: [Hint; 6] = [
+        hints::ANONYMOUS,
+        hints::INTROSPECTION_ENDPOINT,
+        hints::NO_ADDRESS,
+        hints::OWN_TRANSPORT,
+        hints::REVOCATION_ENDPOINT,
+        hints::UNKNOWN_ADDRESS,
+    ];
+
+    #[test]
+    fn hints_name_settings_of_profiles() {
+        let mut seen = 0;
+        let all = hints::ALL.iter().chain(camall::hints::ALL);
+        for hint in all.filter(|hint| !ELSEWHERE.contains(hint)) {
+            let text = rename(hint.name(), hint.text());
+            for name in text.split('`').skip(1).step_by(2) {
+                let known = KEYS.contains(&name) || OTHERS.contains(&name);
+                assert!(known, "`{name}` in: {text}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "{seen}");
+        for (_, setting) in SETTINGS {
+            assert!(KEYS.contains(&setting), "{setting}");
         }
     }
 }

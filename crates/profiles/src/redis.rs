@@ -2,52 +2,62 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use hallpass::secrets::SecretReference;
+use hallpass_secrets::SecretReference;
 use url::Url;
 
 /// The settings of a profile's table `redis`. They come from one profile as a whole, so that a password is sent only to
 /// the Redis that the profile names.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 #[allow(clippy::struct_excessive_bools)] // As the table has them.
-pub(crate) struct RedisSettings {
+pub struct RedisSettings {
     /// The file and the line of the table.
-    pub(crate) location: String,
-    pub(crate) url: String,
-    pub(crate) prefix: Option<String>,
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<SecretReference>,
+    pub location: String,
+    /// The URL of Redis, of a sentinel, or of a node.
+    pub url: String,
+    /// The prefix of all names in Redis.
+    pub prefix: Option<String>,
+    /// The ACL user.
+    pub username: Option<String>,
+    /// The password.
+    pub password: Option<SecretReference>,
     /// The encryption keys.
-    pub(crate) keys: Option<SecretReference>,
-    pub(crate) ca_file: Option<PathBuf>,
+    pub keys: Option<SecretReference>,
+    /// The file of additional certificate authorities.
+    pub ca_file: Option<PathBuf>,
     /// The client certificate with its chain and its key.
-    pub(crate) client_certificate: Option<SecretReference>,
+    pub client_certificate: Option<SecretReference>,
     /// The name of the primary that the sentinels know.
-    pub(crate) sentinel: Option<String>,
-    pub(crate) sentinel_username: Option<String>,
-    pub(crate) sentinel_password: Option<SecretReference>,
-    pub(crate) cluster: bool,
-    pub(crate) functions: bool,
+    pub sentinel: Option<String>,
+    /// The ACL user for the sentinels.
+    pub sentinel_username: Option<String>,
+    /// The password for the sentinels.
+    pub sentinel_password: Option<SecretReference>,
+    /// True for a Redis Cluster.
+    pub cluster: bool,
+    /// True if Redis functions are called instead of scripts.
+    pub functions: bool,
     /// The URLs of further sentinels or nodes.
-    pub(crate) other_urls: Vec<String>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) danger_store_in_clear: bool,
-    pub(crate) danger_allow_plain_text: bool,
+    pub other_urls: Vec<String>,
+    /// The timeout of a call.
+    pub timeout: Option<Duration>,
+    /// True if entries are not encrypted.
+    pub danger_store_in_clear: bool,
+    /// True if the connection need not be encrypted.
+    pub danger_allow_plain_text: bool,
 }
 
-pub(super) const REDIS_KEYS: [&str; 16] = [
+pub(crate) const REDIS_KEYS: [&str; 13] = [
     "ca_file",
     "client_certificate",
     "cluster",
     "danger_allow_plain_text",
     "danger_store_in_clear",
-    "functions",
     "keys",
     "other_urls",
     "password",
     "prefix",
     "sentinel",
-    "sentinel_password",
-    "sentinel_username",
     "timeout",
     "url",
     "username",
@@ -55,24 +65,20 @@ pub(super) const REDIS_KEYS: [&str; 16] = [
 
 impl RedisSettings {
     /// Returns the references to secrets.
-    pub(crate) fn references(&self) -> impl Iterator<Item = &SecretReference> {
-        let all = [
-            &self.password,
-            &self.keys,
-            &self.client_certificate,
-            &self.sentinel_password,
-        ];
-        all.into_iter().flatten()
+    pub fn references(&self) -> impl Iterator<Item = &SecretReference> {
+        [&self.password, &self.keys, &self.client_certificate]
+            .into_iter()
+            .flatten()
     }
 
     /// Returns true if a command prints one of the secrets.
-    pub(crate) fn runs_a_command(&self) -> bool {
+    pub fn runs_a_command(&self) -> bool {
         self.references()
             .any(|reference| reference.to_string().starts_with("command:"))
     }
 
     /// Returns the first wrong setting, and what is wrong; the store itself checks the values.
-    pub(super) fn problem(&self) -> Option<(&'static str, &'static str)> {
+    pub(crate) fn problem(&self) -> Option<(&'static str, &'static str)> {
         if self.url.is_empty() {
             return Some(("url", "set it to the URL of Redis: `rediss://HOST:6379`"));
         }
@@ -116,16 +122,6 @@ impl RedisSettings {
                 self.sentinel.is_some() && self.cluster,
                 "cluster",
                 "set beside `sentinel`; remove one of them",
-            ),
-            (
-                self.sentinel_password.is_some() && self.sentinel.is_none(),
-                "sentinel_password",
-                "no effect without `sentinel`; set it or remove this",
-            ),
-            (
-                self.sentinel_username.is_some() && self.sentinel_password.is_none(),
-                "sentinel_username",
-                "no effect without `sentinel_password`; set it or remove this",
             ),
             (
                 !self.other_urls.is_empty() && !has_others,

@@ -2,10 +2,12 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use hallpass::{TokenRequest, secrets::SecretReference};
+use hallpass_core::TokenRequest;
+use hallpass_secrets::SecretReference;
 use url::Url;
 
-use super::{
+use crate::error::ProfileError;
+use crate::{
     authentication::AuthenticationSettings,
     layer::Layer,
     missing::missing_setting,
@@ -13,57 +15,70 @@ use super::{
     server::{Server, ServerAddress, parse_provider, token_endpoint},
     unit::{ServerUnit, SettingSource},
 };
-use crate::failure::Failure;
 
-/// The server, the client and the request of a run.
+/// The effective settings of a profile: the server, the client and the request, from the file, the environment and the
+/// program. Validated as far as possible without network access; they contain references to secrets, and no secret.
+///
+/// Most programs use [`Profiles::source`](crate::Profiles::source) instead.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 #[allow(clippy::struct_excessive_bools)] // Each is an independent setting.
-pub(crate) struct Settings {
+pub struct Settings {
     /// The profile's name, if there is one.
-    pub(crate) profile: Option<String>,
+    pub profile: Option<String>,
     /// The path of the configuration file, whether it exists or not.
-    pub(crate) file: Option<PathBuf>,
-    pub(crate) server: Server,
-    pub(crate) address: ServerAddress,
-    /// The source that names the server.
-    pub(crate) server_source: SettingSource,
-    /// The audience of assertions.
-    pub(crate) audience: Audience,
-    pub(crate) client_id: String,
-    pub(crate) authentication: AuthenticationSettings,
-    pub(crate) request: TokenRequest,
-    pub(crate) allowed_origins: Vec<String>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) connect_timeout: Option<Duration>,
-    pub(crate) ca_file: Option<PathBuf>,
-    pub(crate) command_timeout: Option<Duration>,
-    pub(crate) proxy: Option<String>,
-    pub(crate) user_agent: Option<String>,
-    pub(crate) max_lifetime: Option<Duration>,
-    pub(crate) lenient_responses: bool,
-    pub(crate) require_granted_scopes: bool,
-    pub(crate) cache: TokenCache,
-    /// The Redis store of the profile, also if this run does not use it.
-    pub(crate) redis: Option<RedisSettings>,
-    pub(crate) danger_allow_http_on_loopback: bool,
-}
-
-/// The place where tokens are cached between runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum TokenCache {
-    None,
-    /// This directory.
-    Files(PathBuf),
-    /// The profile's Redis store.
-    Redis,
+    pub file: Option<PathBuf>,
+    /// The kind of authorization server.
+    pub server: Server,
+    /// The token endpoint, or the issuer to discover it from.
+    pub address: ServerAddress,
+    /// The source of the setting that names the server.
+    pub server_source: SettingSource,
+    /// The audience of the client's assertions.
+    pub audience: Audience,
+    /// The client identifier.
+    pub client_id: String,
+    /// The client authentication method, with references to its credentials.
+    pub authentication: AuthenticationSettings,
+    /// The token request: scopes, audiences, resources and parameters.
+    pub request: TokenRequest,
+    /// The origins of the APIs that may receive tokens.
+    pub allowed_origins: Vec<String>,
+    /// The timeout of a request.
+    pub timeout: Option<Duration>,
+    /// The timeout of a connection's setup.
+    pub connect_timeout: Option<Duration>,
+    /// The file of additional certificate authorities.
+    pub ca_file: Option<PathBuf>,
+    /// The timeout of a command that prints a secret.
+    pub command_timeout: Option<Duration>,
+    /// The URL of a proxy, or `system`.
+    pub proxy: Option<String>,
+    /// The user agent of requests.
+    pub user_agent: Option<String>,
+    /// The longest accepted lifetime of a token.
+    pub max_lifetime: Option<Duration>,
+    /// True if responses that deviate from RFC 6749 are accepted.
+    pub lenient_responses: bool,
+    /// True if a token must have all requested scopes.
+    pub require_granted_scopes: bool,
+    /// Some(false) if the profile allows no cache between runs.
+    pub cache: Option<bool>,
+    /// The Redis store of the profile.
+    pub redis: Option<RedisSettings>,
+    /// True if plain HTTP to this machine is allowed.
+    pub danger_allow_http_on_loopback: bool,
 }
 
 /// The audience of the client's assertions.
-#[derive(Clone, Debug)]
-pub(crate) enum Audience {
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Audience {
+    /// This issuer.
     Issuer(String),
     /// The issuer found by discovery.
     Discovered,
+    /// The URL of the token endpoint.
     TokenEndpoint,
 }
 
@@ -71,9 +86,8 @@ impl Settings {
     pub(crate) fn new(
         profile: Option<String>,
         file: Option<PathBuf>,
-        cache: TokenCache,
         layer: Layer,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ProfileError> {
         let server = parse_provider(layer.server.provider.as_deref())?;
         let wanted = build_request(&layer)?;
         let address = match (token_endpoint(server, &layer.server)?, &layer.server.issuer) {
@@ -125,10 +139,10 @@ impl Settings {
             .as_ref()
             .is_some_and(RedisSettings::runs_a_command);
         if layer.command_timeout.is_some() && !authentication.runs_a_command() && !store_command {
-            return Err(Failure::configuration(
+            return Err(ProfileError::new(
                 "`command_timeout` has no effect: no credential is a `command:` reference",
             )
-            .with_remedy("remove it"));
+            .with_hint("remove it"));
         }
         check_proxy(layer.proxy.as_deref())?;
         Ok(Self {
@@ -155,26 +169,26 @@ impl Settings {
             max_lifetime: layer.max_lifetime,
             lenient_responses: layer.lenient_responses.unwrap_or(false),
             require_granted_scopes: layer.require_granted_scopes.unwrap_or(false),
-            cache,
+            cache: layer.cache,
             redis: layer.redis,
             danger_allow_http_on_loopback: layer.danger_allow_http_on_loopback.unwrap_or(false),
         })
     }
 
     /// Returns the references to all secrets.
-    pub(crate) fn references(&self) -> impl Iterator<Item = &SecretReference> {
+    pub fn references(&self) -> impl Iterator<Item = &SecretReference> {
         let redis = self.redis.iter().flat_map(RedisSettings::references);
         self.authentication.references().chain(redis)
     }
 
     /// Returns how long a token request may take with its retries, and with the command that prints the secret.
-    pub(crate) fn call_deadline(&self) -> Duration {
+    pub fn call_deadline(&self) -> Duration {
         const REQUESTS_TIMEOUT: Duration = Duration::from_secs(30);
         REQUESTS_TIMEOUT.saturating_add(self.command_timeout.unwrap_or_default())
     }
 
     /// Returns the server's host, with its port if it is not the scheme's default.
-    pub(crate) fn host(&self) -> String {
+    pub fn host(&self) -> String {
         let url = Url::parse(self.address.url()).ok();
         let host = url
             .as_ref()
@@ -190,7 +204,7 @@ impl Settings {
     ///
     /// Settings that decide whether a token is accepted are part of it: a token accepted without them must not be used
     /// with them. The secret is not: a token stays valid when the secret is rotated.
-    pub(crate) fn namespace(&self) -> String {
+    pub fn namespace(&self) -> String {
         let lifetime = self.max_lifetime.map(|lifetime| lifetime.as_millis());
         let lifetime = lifetime.map(|lifetime| lifetime.to_string());
         let checks = [
@@ -210,18 +224,18 @@ impl Settings {
 
 /// Checks the URL of the proxy for token and API requests. It must not contain a password, which would be stored in the
 /// file.
-fn check_proxy(proxy: Option<&str>) -> Result<(), Failure> {
+fn check_proxy(proxy: Option<&str>) -> Result<(), ProfileError> {
     let Some(proxy) = proxy.filter(|proxy| *proxy != "system") else {
         return Ok(());
     };
-    let refuse = |why: &str| Failure::configuration(format!("proxy: {why}"));
+    let refuse = |why: &str| ProfileError::new(format!("proxy: {why}"));
     let Ok(url) = Url::parse(proxy) else {
         return Err(
-            refuse("not an absolute URL").with_remedy("write it as `http://proxy.example:3128`")
+            refuse("not an absolute URL").with_hint("write it as `http://proxy.example:3128`")
         );
     };
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse("the URL contains a user name or password").with_remedy(
+        return Err(refuse("the URL contains a user name or password").with_hint(
             "set `proxy = \"system\"` and the variable `HTTPS_PROXY` to the proxy's URL with user name and password",
         ));
     }
@@ -236,10 +250,10 @@ fn check_redis(
     redis: &RedisSettings,
     cache: Option<bool>,
     authentication: &AuthenticationSettings,
-) -> Result<(), Failure> {
+) -> Result<(), ProfileError> {
     let unused = |why: &str, remedy: &str| {
         let message = format!("{}: `redis` has no effect: {why}", redis.location);
-        Err(Failure::configuration(message).with_remedy(remedy))
+        Err(ProfileError::new(message).with_hint(remedy))
     };
     if cache == Some(false) {
         return unused("`cache` is `false`", "remove one of them");
@@ -261,7 +275,7 @@ fn check_effects(
     server: Server,
     address: &ServerAddress,
     authentication: &AuthenticationSettings,
-) -> Result<(), Failure> {
+) -> Result<(), ProfileError> {
     let has_variables = matches!(server, Server::Preset(_)) && unit.token_endpoint.is_none();
     let unused = [
         (
@@ -283,17 +297,16 @@ fn check_effects(
     let mut unused = unused.iter().filter(|(is_unused, ..)| *is_unused);
     match unused.next() {
         None => Ok(()),
-        Some((_, setting, why)) => Err(Failure::configuration(format!(
+        Some((_, setting, why)) => Err(ProfileError::new(format!(
             "`{setting}` has no effect: {why}"
         ))
-        .with_remedy("remove it")),
+        .with_hint("remove it")),
     }
 }
 
-fn build_request(layer: &Layer) -> Result<TokenRequest, Failure> {
-    let wrong = |what: &str, why: &dyn std::fmt::Display| {
-        Failure::configuration(format!("`{what}`: {why}"))
-    };
+fn build_request(layer: &Layer) -> Result<TokenRequest, ProfileError> {
+    let wrong =
+        |what: &str, why: &dyn std::fmt::Display| ProfileError::new(format!("`{what}`: {why}"));
     let mut request = TokenRequest::new();
     if let Some(scope) = &layer.scope {
         // The parser's error names the position of the error and does not repeat the scope.
@@ -309,10 +322,10 @@ fn build_request(layer: &Layer) -> Result<TokenRequest, Failure> {
     }
     for (name, value) in &layer.parameters {
         if name == "grant_type" {
-            return Err(Failure::configuration(
+            return Err(ProfileError::new(
                 "`parameters`: `grant_type` is always `client_credentials` here",
             )
-            .with_remedy("remove it; only the library supports other grants"));
+            .with_hint("remove it; only the library supports other grants"));
         }
         let with = request.with_parameter(name, value);
         request = with.map_err(|error| wrong("parameters", &error))?;
@@ -323,7 +336,7 @@ fn build_request(layer: &Layer) -> Result<TokenRequest, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{server::PROVIDERS, unit::ClientUnit};
+    use crate::{server::PROVIDERS, unit::ClientUnit};
 
     fn layer() -> Layer {
         Layer {
@@ -340,10 +353,10 @@ mod tests {
         }
     }
 
-    fn settings(change: impl FnOnce(&mut Layer)) -> Result<Settings, Failure> {
+    fn settings(change: impl FnOnce(&mut Layer)) -> Result<Settings, ProfileError> {
         let mut layer = layer();
         change(&mut layer);
-        Settings::new(None, None, TokenCache::None, layer)
+        Settings::new(None, None, layer)
     }
 
     #[test]
@@ -418,7 +431,6 @@ mod tests {
         ] {
             let failure = settings.unwrap_err();
             assert!(failure.to_string().contains(says), "{failure}");
-            assert_eq!(failure.exit().code(), 3);
         }
     }
 

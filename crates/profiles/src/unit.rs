@@ -4,23 +4,26 @@
 //! Credentials from one source are never sent to a server from another source unless a flag allows it: a variable left
 //! in a shell must not send a profile's secret elsewhere.
 
-use hallpass::secrets::SecretReference;
+use hallpass_secrets::SecretReference;
 
-use crate::{args::AuthenticationMethod, failure::Failure};
+use crate::{error::ProfileError, method::AuthenticationMethod};
 
 /// The source of a setting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum SettingSource {
+#[non_exhaustive]
+pub enum SettingSource {
+    /// The program, by flags.
     #[default]
     Flags,
     /// Environment variables with this prefix.
     Variables(&'static str),
+    /// The profile of this name.
     Profile(String),
 }
 
 impl SettingSource {
     /// Returns the name of a setting as it is written in this source.
-    pub(crate) fn name_of(&self, setting: &str) -> String {
+    pub fn name_of(&self, setting: &str) -> String {
         match self {
             Self::Flags => format!("`--{}`", setting.replace('_', "-")),
             // The variables of camall.io imply the server without naming it.
@@ -173,7 +176,7 @@ impl ClientUnit {
     /// # Errors
     ///
     /// Fails if they do not; the error names both sources.
-    pub(crate) fn check(&self, server: &ServerUnit) -> Result<(), Failure> {
+    pub(crate) fn check(&self, server: &ServerUnit) -> Result<(), ProfileError> {
         let credential = self.credential().filter(|_| !self.needs_none());
         let (Some(credential), Some(server_setting)) = (credential, server.setting()) else {
             return Ok(());
@@ -186,11 +189,11 @@ impl ClientUnit {
             return Ok(());
         };
         let credential_name = self.credential_source.name_of(credential);
-        let failure = Failure::configuration(format!(
+        let failure = ProfileError::new(format!(
             "the {what} is set by {by}, and its credential by {credential_name}; a credential is used only with a \
              server and a client from the same source"
         ));
-        Err(failure.with_remedy(match (&self.credential_source, &server.source) {
+        Err(failure.with_hint(match (&self.credential_source, &server.source) {
             (SettingSource::Variables(prefix), SettingSource::Profile(_)) => format!(
                 "to use both, set `{credential} = \"env:{prefix}_{}\"` in the profile, or pass `--{ALLOW_MIXED}`",
                 credential.to_ascii_uppercase()

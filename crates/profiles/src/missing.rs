@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
-use crate::failure::Failure;
+use crate::error::ProfileError;
 
-pub(super) fn missing_setting(
+pub(crate) fn missing_setting(
     what: &str,
     key: &str,
     variables: &str,
     file: Option<&PathBuf>,
-) -> Failure {
+) -> ProfileError {
     let file = file
         .map(|file| format!(" of {}", file.display()))
         .unwrap_or_default();
-    Failure::configuration(format!("{what} is not set")).with_remedy(format!(
+    ProfileError::new(format!("{what} is not set")).with_hint(format!(
         "set {key} in a profile{file}, or {variables} in the environment"
     ))
 }

@@ -2,19 +2,19 @@
 
 use std::{env, ffi::OsString};
 
-use hallpass::secrets::SecretReference;
+use hallpass_secrets::SecretReference;
 
-use super::{
+use crate::error::ProfileError;
+use crate::{
     layer::Layer,
     unit::{ClientUnit, ServerUnit, SettingSource},
     values,
 };
-use crate::failure::Failure;
 
 /// The variables of a process. An empty one counts as unset.
 pub(crate) struct Variables(Box<Lookup>);
 
-type Lookup = dyn Fn(&str) -> Option<OsString>;
+type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
 impl Variables {
     pub(crate) fn of_this_process() -> Self {
@@ -26,11 +26,9 @@ impl Variables {
     }
 
     /// Returns the variable's value; an error never shows it.
-    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, Failure> {
+    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, ProfileError> {
         let value = self.os(name).map(OsString::into_string).transpose();
-        value.map_err(|_| {
-            Failure::configuration(format!("the variable `{name}` is not valid Unicode"))
-        })
+        value.map_err(|_| ProfileError::new(format!("the variable `{name}` is not valid Unicode")))
     }
 }
 
@@ -39,7 +37,7 @@ const CAMALL_VARIABLE: &str = "CAMALL_CLIENT_ID";
 
 /// Reads the variables of this command, and those of camall's adapter if neither a profile nor a `HALLPASS_` variable
 /// names a server.
-pub(crate) fn read_layer(variables: &Variables, profile: bool) -> Result<Layer, Failure> {
+pub(crate) fn read_layer(variables: &Variables, profile: bool) -> Result<Layer, ProfileError> {
     let text = |name: &str| variables.text(name);
     let ours = read_prefixed(variables, "HALLPASS")?;
     let ours = Layer {
@@ -71,7 +69,7 @@ pub(crate) fn read_layer(variables: &Variables, profile: bool) -> Result<Layer, 
 }
 
 /// Reads the variables that this command and camall's adapter name alike.
-fn read_prefixed(variables: &Variables, prefix: &'static str) -> Result<Layer, Failure> {
+fn read_prefixed(variables: &Variables, prefix: &'static str) -> Result<Layer, ProfileError> {
     let source = SettingSource::Variables(prefix);
     let text = |name: &str| variables.text(&format!("{prefix}_{name}"));
     let method = text("AUTHENTICATION")?;
@@ -82,7 +80,7 @@ fn read_prefixed(variables: &Variables, prefix: &'static str) -> Result<Layer, F
         client_id: text("CLIENT_ID")?,
         client_secret: read_reference(variables, &format!("{prefix}_CLIENT_SECRET"))?,
         authentication: method.map_err(|why| {
-            Failure::configuration(format!("the variable `{prefix}_AUTHENTICATION`: {why}"))
+            ProfileError::new(format!("the variable `{prefix}_AUTHENTICATION`: {why}"))
         })?,
         ..ClientUnit::default()
     };
@@ -99,7 +97,10 @@ fn read_prefixed(variables: &Variables, prefix: &'static str) -> Result<Layer, F
 }
 
 /// Returns a reference to a secret that a variable holds or refers to. The secret itself is read when it is needed.
-fn read_reference(variables: &Variables, name: &str) -> Result<Option<SecretReference>, Failure> {
+fn read_reference(
+    variables: &Variables,
+    name: &str,
+) -> Result<Option<SecretReference>, ProfileError> {
     let from = format!("{name}_FROM");
     let file = format!("{name}_FILE");
     let mut named = Vec::new();
@@ -113,7 +114,7 @@ fn read_reference(variables: &Variables, name: &str) -> Result<Option<SecretRefe
         named.push((&*file, SecretReference::from_file(&path)));
     }
     if let [(one, _), (other, _), ..] = &*named {
-        return Err(Failure::configuration(format!(
+        return Err(ProfileError::new(format!(
             "both `{one}` and `{other}` are set; remove one of them"
         )));
     }
@@ -122,13 +123,13 @@ fn read_reference(variables: &Variables, name: &str) -> Result<Option<SecretRefe
     };
     reference
         .map(Some)
-        .map_err(|why| Failure::configuration(format!("the variable `{named_by}`: {why}")))
+        .map_err(|why| ProfileError::new(format!("the variable `{named_by}`: {why}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::AuthenticationMethod;
+    use crate::method::AuthenticationMethod;
 
     fn variables(list: &'static [(&str, &str)]) -> Variables {
         Variables(Box::new(|name| {

@@ -1,24 +1,25 @@
 //! The authorization server: its kind and its address.
 
-use hallpass::{
-    camall,
-    endpoint::presets::{self, Preset},
-};
+use hallpass_camall as camall;
+use hallpass_endpoint::presets::{self, Preset};
 
-use super::{unit::ServerUnit, values};
-use crate::failure::Failure;
+use crate::error::ProfileError;
+use crate::{unit::ServerUnit, values};
 
 /// The kind of authorization server.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Server {
+#[non_exhaustive]
+pub enum Server {
+    /// camall.io.
     Camall,
+    /// A server with a preset.
     Preset(&'static Preset),
     /// Any RFC 6749 token endpoint.
     Any,
 }
 
 /// The names of the supported providers.
-pub(super) const PROVIDERS: [(&str, Server); 8] = [
+pub(crate) const PROVIDERS: [(&str, Server); 8] = [
     ("camall", Server::Camall),
     ("auth0", Server::Preset(&presets::AUTH0)),
     ("okta", Server::Preset(&presets::OKTA)),
@@ -30,26 +31,31 @@ pub(super) const PROVIDERS: [(&str, Server); 8] = [
 ];
 
 /// The token endpoint, or the issuer to discover it from.
-#[derive(Clone, Debug)]
-pub(crate) enum ServerAddress {
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ServerAddress {
+    /// The URL of the token endpoint.
     TokenEndpoint(String),
     /// An issuer whose metadata is discovered.
+    #[non_exhaustive]
     Issuer {
+        /// The issuer.
         issuer: String,
+        /// True if its metadata are at the OpenID Connect location.
         openid: bool,
     },
 }
 
 impl ServerAddress {
     /// Returns the known address: the token endpoint's or the issuer's.
-    pub(crate) fn url(&self) -> &str {
+    pub fn url(&self) -> &str {
         match self {
             Self::TokenEndpoint(url) | Self::Issuer { issuer: url, .. } => url,
         }
     }
 }
 
-pub(super) fn parse_provider(provider: Option<&str>) -> Result<Server, Failure> {
+pub(crate) fn parse_provider(provider: Option<&str>) -> Result<Server, ProfileError> {
     let Some(provider) = provider else {
         return Ok(Server::Any);
     };
@@ -58,15 +64,15 @@ pub(super) fn parse_provider(provider: Option<&str>) -> Result<Server, Failure> 
         return Ok(*server);
     }
     if provider == "google" {
-        return Err(Failure::configuration(
+        return Err(ProfileError::new(
             "Google does not support the client credentials grant: its service accounts use the JWT bearer grant (RFC 7523 section 2.1), which this command does not support",
         ));
     }
     let names = PROVIDERS.iter().map(|(name, _)| *name);
-    let failure = Failure::configuration("`provider`: unknown provider");
+    let failure = ProfileError::new("`provider`: unknown provider");
     Err(match values::nearest_name(provider, names.clone()) {
-        Some(nearest) => failure.with_remedy(format!("a similar name exists: `{nearest}`")),
-        None => failure.with_remedy(format!(
+        Some(nearest) => failure.with_hint(format!("a similar name exists: `{nearest}`")),
+        None => failure.with_hint(format!(
             "known providers: `{}`; for any other server set `token_endpoint`",
             names.collect::<Vec<_>>().join("`, `")
         )),
@@ -74,7 +80,10 @@ pub(super) fn parse_provider(provider: Option<&str>) -> Result<Server, Failure> 
 }
 
 /// Returns the token endpoint or the issuer, if one is set.
-pub(super) fn token_endpoint(server: Server, unit: &ServerUnit) -> Result<Option<String>, Failure> {
+pub(crate) fn token_endpoint(
+    server: Server,
+    unit: &ServerUnit,
+) -> Result<Option<String>, ProfileError> {
     if let Some(endpoint) = &unit.token_endpoint {
         return Ok(Some(endpoint.clone()));
     }
@@ -87,7 +96,7 @@ pub(super) fn token_endpoint(server: Server, unit: &ServerUnit) -> Result<Option
                 .collect();
             let endpoint = preset.endpoint(&values);
             Some(endpoint.map_err(|error| {
-                Failure::from(error).with_remedy("set it in `variables` of the profile")
+                ProfileError::from(error).with_hint("set it in `variables` of the profile")
             })?)
         }
         Server::Any => None,

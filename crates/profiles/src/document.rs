@@ -1,31 +1,25 @@
-//! The configuration file: TOML, with a table for each profile.
+//! The document of a configuration file: TOML, with a table for each profile.
 //!
 //! The document is walked by hand: an error names the line and repeats only names of keys and profiles, because a
 //! secret may have slipped in anywhere.
 
-use std::{fs::Metadata, ops::Range, path::Path};
+use std::{collections::BTreeMap, ops::Range, path::Path};
 
-use hallpass::secrets::{RegularFile, SecretReference};
+use hallpass_secrets::SecretReference;
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 
-use super::{
+use crate::{
+    error::ProfileError,
     layer::Layer,
-    paths::ConfigFile,
     redis::{REDIS_KEYS, RedisSettings},
     unit::{ClientUnit, SettingSource},
     values,
 };
-use crate::failure::Failure;
 
-/// The longest accepted file: longer than any person writes.
-const MAX_BYTES: usize = 1 << 20;
-/// The profile that is used when none is named.
-const DEFAULT_PROFILE: &str = "default";
-
-const KEYS: [&str; 32] = [
+pub(crate) const KEYS: [&str; 32] = [
     "algorithm",
     "allowed_origins",
     "assertion",
@@ -60,123 +54,34 @@ const KEYS: [&str; 32] = [
     "variables",
 ];
 
-/// Returns the profile of this name, or the default one if there is one.
-pub(crate) fn read_profile(
-    file: &ConfigFile,
-    chosen: Option<(&str, &str)>,
-) -> Result<Option<(String, Layer)>, Failure> {
-    let read = match &file.path {
-        Some(path) => read_file(path, file.named_by)?,
-        None => None,
-    };
-    let Some((path, read)) = file.path.as_deref().zip(read) else {
-        return match (chosen, &file.path) {
-            (None, _) => Ok(None),
-            (Some((name, by)), Some(path)) => Err(Failure::configuration(format!(
-                "the profile {} set by `{by}` does not exist: there is no file {}",
-                quoted_name(name),
-                path.display()
-            ))),
-            (Some((name, by)), None) => Err(Failure::configuration(format!(
-                "the profile {} set by `{by}` does not exist: without a home directory there is no configuration file",
-                quoted_name(name)
-            ))
-            .with_remedy("set `HALLPASS_CONFIG`")),
-        };
-    };
-    let document = Document {
-        path,
-        text: &read.text,
-        is_of_others: read.is_of_others,
-    };
-    document.profile(chosen)
-}
-
-/// The contents of a configuration file.
-struct FileText {
-    text: String,
+pub(crate) struct Document<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) text: &'a str,
     /// True if another user may have written the file.
-    is_of_others: bool,
+    pub(crate) is_of_others: bool,
 }
 
-/// Reads the file; `None` if it is the user's default file and does not exist.
-fn read_file(path: &Path, named_by: Option<&str>) -> Result<Option<FileText>, Failure> {
-    let failed = |why: &str| {
-        let by = named_by
-            .map(|by| format!(", set by `{by}`,"))
-            .unwrap_or_default();
-        Failure::configuration(format!(
-            "the configuration file {}{by} {why}",
-            path.display()
-        ))
-    };
-    let file = match RegularFile::open(path) {
-        Err(error) if error.is_missing() && named_by.is_none() => return Ok(None),
-        file => file.map_err(|error| failed(&error.to_string()))?,
-    };
-    let is_of_others = warn_if_others_may_write(path, file.metadata());
-    let text = file.read(MAX_BYTES);
-    let text = text.map_err(|error| failed(&error.to_string()))?;
-    let text = String::from_utf8(text).map_err(|error| {
-        let utf16 = matches!(error.as_bytes(), [0xff, 0xfe, ..] | [0xfe, 0xff, ..]);
-        failed(if utf16 {
-            "is UTF-16, which Windows PowerShell's `>` writes; save it as UTF-8"
-        } else {
-            "is not UTF-8"
-        })
-    })?;
-    // Some editors write a byte order mark.
-    let text = text
-        .strip_prefix('\u{feff}')
-        .map(str::to_owned)
-        .unwrap_or(text);
-    Ok(Some(FileText { text, is_of_others }))
-}
-
-/// Warns about a file that another user can write, and returns true then: they choose where credentials are sent.
-#[cfg(unix)]
-fn warn_if_others_may_write(path: &Path, file: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-
-    let me = rustix::process::geteuid().as_raw();
-    let (write_of_others, owner) = (file.mode() & 0o022 != 0, file.uid());
-    if write_of_others {
-        warn(&format!(
-            "other users can write to {} and change where credentials are sent; run `chmod go-w` on it",
-            path.display()
-        ));
-    } else if owner != me && owner != 0 {
-        warn(&format!(
-            "{} belongs to another user, who can change where credentials are sent",
-            path.display()
-        ));
-    }
-    write_of_others || (owner != me && owner != 0)
-}
-
-#[cfg(unix)]
-fn warn(text: &str) {
-    use std::io::Write as _;
-
-    // If standard error is closed, there is nowhere left to report to.
-    let _ = writeln!(std::io::stderr(), "hallpass: warning: {text}");
-}
-
-/// Returns false: on other systems a user's directories are private unless shared on purpose.
-#[cfg(not(unix))]
-fn warn_if_others_may_write(_: &Path, _: &Metadata) -> bool {
-    false
-}
-
-struct Document<'a> {
-    path: &'a Path,
-    text: &'a str,
-    is_of_others: bool,
-}
+/// The profiles of a file by name, each with its settings, or the error to report when it is used.
+pub(crate) type ProfileLayers = BTreeMap<String, Result<Layer, ProfileError>>;
 
 impl Document<'_> {
-    fn profile(&self, chosen: Option<(&str, &str)>) -> Result<Option<(String, Layer)>, Failure> {
-        let document = DeTable::parse(self.text).map_err(|error| {
+    /// Reads all profiles.
+    pub(crate) fn profiles(&self) -> Result<ProfileLayers, ProfileError> {
+        let document = self.parse()?;
+        let profiles = self.table_of_profiles(document.get_ref())?;
+        let read = profiles.into_iter().flatten().map(|(key, value)| {
+            let name = key.get_ref().to_string();
+            let table = value.get_ref().as_table().ok_or_else(|| {
+                self.error_at(&value.span(), "a profile must be a table: `[profile.NAME]`")
+            });
+            let layer = table.and_then(|table| self.layer(&name, table));
+            (name, layer)
+        });
+        Ok(read.collect())
+    }
+
+    fn parse(&self) -> Result<Spanned<DeTable<'_>>, ProfileError> {
+        DeTable::parse(self.text).map_err(|error| {
             // The parser's message may quote what it read.
             let at = error.span().unwrap_or_default();
             let escape = self.line(at.start).contains('\\');
@@ -188,9 +93,15 @@ impl Document<'_> {
                     "invalid TOML: a string is written in quotes, as in `client_id = \"orders\"`"
                 },
             )
-        })?;
+        })
+    }
+
+    fn table_of_profiles<'t, 'd>(
+        &self,
+        document: &'t DeTable<'d>,
+    ) -> Result<Option<&'t DeTable<'d>>, ProfileError> {
         let mut profiles = None;
-        for (key, value) in document.get_ref() {
+        for (key, value) in document {
             if key.get_ref() != "profile" {
                 return Err(self.unknown_setting(key, ["profile"]));
             }
@@ -202,40 +113,10 @@ impl Document<'_> {
                 )
             })?);
         }
-        let find = |name: &str| {
-            let mut profiles = profiles.into_iter().flatten();
-            profiles.find(|(key, _)| key.get_ref() == name)
-        };
-        let (name, by) = chosen.unwrap_or((DEFAULT_PROFILE, ""));
-        let Some((_, found)) = find(name) else {
-            if chosen.is_none() {
-                return Ok(None);
-            }
-            let all = profiles.into_iter().flatten();
-            let names: Vec<&str> = all.map(|(key, _)| &**key.get_ref()).collect();
-            return Err(self.no_profile(name, by, &names));
-        };
-        let table = found.get_ref().as_table();
-        let table = table.ok_or_else(|| {
-            self.error_at(&found.span(), "a profile must be a table: `[profile.NAME]`")
-        })?;
-        Ok(Some((name.to_owned(), self.layer(name, table)?)))
+        Ok(profiles)
     }
 
-    fn no_profile(&self, name: &str, by: &str, names: &[&str]) -> Failure {
-        let failure = Failure::configuration(format!(
-            "the profile {} set by `{by}` does not exist in {}",
-            quoted_name(name),
-            self.path.display()
-        ));
-        match values::nearest_name(name, names.iter().copied()) {
-            Some(nearest) => failure.with_remedy(format!("a similar name exists: `{nearest}`")),
-            None if names.is_empty() => failure.with_remedy("the file has no profiles"),
-            None => failure.with_remedy(format!("available profiles: `{}`", names.join("`, `"))),
-        }
-    }
-
-    fn layer(&self, name: &str, table: &DeTable<'_>) -> Result<Layer, Failure> {
+    fn layer(&self, name: &str, table: &DeTable<'_>) -> Result<Layer, ProfileError> {
         let source = SettingSource::Profile(name.to_owned());
         let mut layer = Layer {
             client: ClientUnit::default().with_source(&source),
@@ -303,7 +184,7 @@ impl Document<'_> {
         Ok(layer)
     }
 
-    fn redis(&self, table_key: &Key<'_>, table: &Value<'_>) -> Result<RedisSettings, Failure> {
+    fn redis(&self, table_key: &Key<'_>, table: &Value<'_>) -> Result<RedisSettings, ProfileError> {
         let Some(entries) = table.get_ref().as_table() else {
             return Err(self.invalid_value(table_key, table, "expected a table of settings"));
         };
@@ -351,13 +232,13 @@ impl Document<'_> {
         Err(self.error_at(&at, &format!("`redis.{setting}`: {why}")))
     }
 
-    fn string<'v>(&self, key: &Key<'_>, value: &'v Value<'_>) -> Result<&'v str, Failure> {
+    fn string<'v>(&self, key: &Key<'_>, value: &'v Value<'_>) -> Result<&'v str, ProfileError> {
         let text = value.get_ref().as_str();
         text.ok_or_else(|| self.invalid_value(key, value, "expected a string in quotes"))
     }
 
     /// Reads a string, or a list of strings.
-    fn strings(&self, key: &Key<'_>, value: &Value<'_>) -> Result<Vec<String>, Failure> {
+    fn strings(&self, key: &Key<'_>, value: &Value<'_>) -> Result<Vec<String>, ProfileError> {
         let Some(list) = value.get_ref().as_array() else {
             let text = value.get_ref().as_str();
             return match text {
@@ -373,26 +254,30 @@ impl Document<'_> {
         list.iter().map(text).collect()
     }
 
-    fn boolean(&self, key: &Key<'_>, value: &Value<'_>) -> Result<bool, Failure> {
+    fn boolean(&self, key: &Key<'_>, value: &Value<'_>) -> Result<bool, ProfileError> {
         let boolean = value.get_ref().as_bool();
         boolean.ok_or_else(|| self.invalid_value(key, value, "expected `true` or `false`"))
     }
 
     /// Reads a duration such as `10s`, or a number of seconds.
-    fn duration(&self, key: &Key<'_>, value: &Value<'_>) -> Result<std::time::Duration, Failure> {
+    fn duration(
+        &self,
+        key: &Key<'_>,
+        value: &Value<'_>,
+    ) -> Result<std::time::Duration, ProfileError> {
         let text = match value.get_ref() {
             DeValue::String(text) => &**text,
             DeValue::Integer(seconds) if seconds.radix() == 10 => seconds.as_str(),
             _ => "",
         };
-        values::parse_duration(text).map_err(|why| self.invalid_value(key, value, why))
+        values::parse_duration(text).map_err(|why| self.invalid_value(key, value, &why.to_string()))
     }
 
     fn string_pairs(
         &self,
         key: &Key<'_>,
         value: &Value<'_>,
-    ) -> Result<Vec<(String, String)>, Failure> {
+    ) -> Result<Vec<(String, String)>, ProfileError> {
         let Some(table) = value.get_ref().as_table() else {
             return Err(self.invalid_value(
                 key,
@@ -413,7 +298,7 @@ impl Document<'_> {
         &self,
         key: &Key<'_>,
         value: &Value<'_>,
-    ) -> Result<SecretReference, Failure> {
+    ) -> Result<SecretReference, ProfileError> {
         let text = self.string(key, value)?;
         if self.is_of_others && text.starts_with("command:") {
             let why = "no command is run from a file that another user can write; make this user its owner, and run `chmod go-w` on it";
@@ -423,7 +308,7 @@ impl Document<'_> {
         reference.map_err(|why| self.invalid_value(key, value, &why.to_string()))
     }
 
-    fn invalid_value(&self, key: &Key<'_>, value: &Value<'_>, why: &str) -> Failure {
+    fn invalid_value(&self, key: &Key<'_>, value: &Value<'_>, why: &str) -> ProfileError {
         self.error_at(&value.span(), &format!("`{}`: {why}", key.get_ref()))
     }
 
@@ -431,7 +316,7 @@ impl Document<'_> {
         &self,
         key: &Key<'_>,
         known: impl IntoIterator<Item = &'k str>,
-    ) -> Failure {
+    ) -> ProfileError {
         let name = &**key.get_ref();
         let nearest = values::nearest_name(name, known);
         let failure = self.error_at(
@@ -439,8 +324,8 @@ impl Document<'_> {
             &format!("unknown setting {}", quoted_name(name)),
         );
         match nearest {
-            Some(nearest) => failure.with_remedy(format!("a similar name exists: `{nearest}`")),
-            None => failure.with_remedy("see the documentation of the command for the settings"),
+            Some(nearest) => failure.with_hint(format!("a similar name exists: `{nearest}`")),
+            None => failure.with_hint("see the documentation of the command for the settings"),
         }
     }
 
@@ -452,8 +337,8 @@ impl Document<'_> {
         &self.text[start..end]
     }
 
-    fn error_at(&self, at: &Range<usize>, what: &str) -> Failure {
-        Failure::configuration(format!("{}: {what}", self.location(at.start)))
+    fn error_at(&self, at: &Range<usize>, what: &str) -> ProfileError {
+        ProfileError::new(format!("{}: {what}", self.location(at.start)))
     }
 
     /// Returns the file and the line of this byte.
@@ -468,7 +353,7 @@ type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
 type Value<'a> = Spanned<DeValue<'a>>;
 
 /// Quotes a name, unless it does not look like one.
-fn quoted_name(name: &str) -> String {
+pub(crate) fn quoted_name(name: &str) -> String {
     let fit = |char: char| char.is_alphanumeric() || "-_.".contains(char);
     if !name.is_empty() && name.chars().count() <= 40 && name.chars().all(fit) {
         format!("`{name}`")
@@ -476,6 +361,3 @@ fn quoted_name(name: &str) -> String {
         "with an unusual name".to_owned()
     }
 }
-
-#[cfg(test)]
-mod tests;

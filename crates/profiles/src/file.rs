@@ -1,0 +1,160 @@
+//! The configuration file.
+
+use std::{fs::Metadata, path::Path};
+
+use hallpass_secrets::RegularFile;
+
+use crate::{
+    document::{Document, ProfileLayers, quoted_name},
+    error::ProfileError,
+    layer::Layer,
+    paths::ConfigFile,
+    values,
+};
+
+/// The longest accepted file: longer than any person writes.
+const MAX_BYTES: usize = 1 << 20;
+/// The profile that is used when none is named.
+const DEFAULT_PROFILE: &str = "default";
+
+/// Returns the profile of this name, or the default one if there is one.
+pub(crate) fn profile(
+    file: &ConfigFile,
+    contents: Option<&FileContents>,
+    chosen: Option<(&str, &str)>,
+) -> Result<Option<(String, Layer)>, ProfileError> {
+    let Some((path, contents)) = file.path.as_deref().zip(contents) else {
+        return match (chosen, &file.path) {
+            (None, _) => Ok(None),
+            (Some((name, by)), Some(path)) => Err(ProfileError::new(format!(
+                "the profile {} set by `{by}` does not exist: there is no file {}",
+                quoted_name(name),
+                path.display()
+            ))),
+            (Some((name, by)), None) => Err(ProfileError::new(format!(
+                "the profile {} set by `{by}` does not exist: without a home directory there is no configuration file",
+                quoted_name(name)
+            ))
+            .with_hint("set `HALLPASS_CONFIG`")),
+        };
+    };
+    contents.profile(path, chosen)
+}
+
+/// The contents of a configuration file.
+pub(crate) struct FileContents {
+    profiles: ProfileLayers,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl FileContents {
+    /// Returns the names of all profiles, sorted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.profiles.keys().map(String::as_str)
+    }
+
+    fn profile(
+        &self,
+        path: &Path,
+        chosen: Option<(&str, &str)>,
+    ) -> Result<Option<(String, Layer)>, ProfileError> {
+        let name = chosen.map_or(DEFAULT_PROFILE, |(name, _)| name);
+        match (self.profiles.get(name), chosen) {
+            (Some(layer), _) => Ok(Some((name.to_owned(), layer.clone()?))),
+            (None, None) => Ok(None),
+            (None, Some((name, by))) => Err(self.no_profile(path, name, by)),
+        }
+    }
+
+    fn no_profile(&self, path: &Path, name: &str, by: &str) -> ProfileError {
+        let error = ProfileError::new(format!(
+            "the profile {} set by `{by}` does not exist in {}",
+            quoted_name(name),
+            path.display()
+        ));
+        match values::nearest_name(name, self.names()) {
+            Some(nearest) => error.with_hint(format!("a similar name exists: `{nearest}`")),
+            None if self.profiles.is_empty() => error.with_hint("the file has no profiles"),
+            None => {
+                let names: Vec<_> = self.names().collect();
+                error.with_hint(format!("available profiles: `{}`", names.join("`, `")))
+            }
+        }
+    }
+}
+
+/// Reads the file; `None` if it is the user's default file and does not exist.
+pub(crate) fn read_file(
+    path: &Path,
+    named_by: Option<&str>,
+) -> Result<Option<FileContents>, ProfileError> {
+    let failed = |why: &str| {
+        let by = named_by
+            .map(|by| format!(", set by `{by}`,"))
+            .unwrap_or_default();
+        ProfileError::new(format!(
+            "the configuration file {}{by} {why}",
+            path.display()
+        ))
+    };
+    let file = match RegularFile::open(path) {
+        Err(error) if error.is_missing() && named_by.is_none() => return Ok(None),
+        file => file.map_err(|error| failed(&error.to_string()))?,
+    };
+    let mut warnings = Vec::new();
+    let is_of_others = is_writable_by_others(path, file.metadata(), &mut warnings);
+    let text = file.read(MAX_BYTES);
+    let text = text.map_err(|error| failed(&error.to_string()))?;
+    let text = String::from_utf8(text).map_err(|error| {
+        let utf16 = matches!(error.as_bytes(), [0xff, 0xfe, ..] | [0xfe, 0xff, ..]);
+        failed(if utf16 {
+            "is UTF-16, which Windows PowerShell's `>` writes; save it as UTF-8"
+        } else {
+            "is not UTF-8"
+        })
+    })?;
+    // Some editors write a byte order mark.
+    let text = text
+        .strip_prefix('\u{feff}')
+        .map(str::to_owned)
+        .unwrap_or(text);
+    let document = Document {
+        path,
+        text: &text,
+        is_of_others,
+    };
+    Ok(Some(FileContents {
+        profiles: document.profiles()?,
+        warnings,
+    }))
+}
+
+/// Warns about a file that another user can write, and returns true then: they choose where credentials are sent.
+#[cfg(unix)]
+fn is_writable_by_others(path: &Path, file: &Metadata, warnings: &mut Vec<String>) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let me = rustix::process::geteuid().as_raw();
+    let (write_of_others, owner) = (file.mode() & 0o022 != 0, file.uid());
+    if write_of_others {
+        warnings.push(format!(
+            "other users can write to {} and change where credentials are sent; run `chmod go-w` on it",
+            path.display()
+        ));
+    } else if owner != me && owner != 0 {
+        warnings.push(format!(
+            "{} belongs to another user, who can change where credentials are sent",
+            path.display()
+        ));
+    }
+    write_of_others || (owner != me && owner != 0)
+}
+
+/// Returns false: on other systems a user's directories are private unless shared on purpose.
+#[cfg(not(unix))]
+fn is_writable_by_others(_: &Path, _: &Metadata, _: &mut Vec<String>) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! The configuration file and the environment, read once.
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use hallpass_cache::CachedTokenSource;
+
+use crate::{
+    environment::{self, Variables},
+    error::ProfileError,
+    file::{self, FileContents},
+    layer::Layer,
+    paths::{self, ConfigFile},
+    selection::Selection,
+    settings::Settings,
+    source::ProfileSource,
+};
+
+/// The profiles of a configuration file, and the environment.
+///
+/// The file is read by [`load`](Self::load) or [`ProfilesBuilder::load`]; load again after a change. A secret is read
+/// when a token is requested, so it can be rotated meanwhile.
+pub struct Profiles {
+    variables: Variables,
+    file: ConfigFile,
+    contents: Option<FileContents>,
+}
+
+impl Profiles {
+    /// Reads the configuration file that `HALLPASS_CONFIG` names, or the user's `hallpass/config.toml` if it exists.
+    /// Blocks for the time of a small file: call it when the program starts.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if the file cannot be read. Errors in a profile are reported when the profile is used.
+    pub fn load() -> Result<Self, ProfileError> {
+        Self::builder().load()
+    }
+
+    /// Creates a builder, for another file.
+    pub fn builder() -> ProfilesBuilder {
+        ProfilesBuilder {
+            file: None,
+            set_by: "ProfilesBuilder::file",
+        }
+    }
+
+    /// Creates the cached source of this profile, which has precedence over the environment. No I/O: TLS is set
+    /// up, and files are read, by the first token request.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if the profile does not exist, or its settings are wrong.
+    pub fn source(
+        &self,
+        profile: &str,
+    ) -> Result<Arc<CachedTokenSource<ProfileSource>>, ProfileError> {
+        let settings = self.settings(&Selection::new().profile(profile))?;
+        Ok(Arc::new(settings.cache_builder().build()))
+    }
+
+    /// Creates the cached source of the profile that `HALLPASS_PROFILE` names, or of the profile `default`, with the
+    /// settings of the environment over it. Neither file nor profile is required if the environment is sufficient.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if the settings are wrong or incomplete.
+    pub fn default_source(&self) -> Result<Arc<CachedTokenSource<ProfileSource>>, ProfileError> {
+        let settings = self.settings(&Selection::new())?;
+        Ok(Arc::new(settings.cache_builder().build()))
+    }
+
+    /// Returns the effective settings of a selection.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if they are wrong or incomplete.
+    pub fn settings(&self, selection: &Selection) -> Result<Settings, ProfileError> {
+        let profile = self.layer(selection.profile.as_deref())?;
+        let environment = environment::read_layer(&self.variables, profile.is_some())?;
+        let (name, profile) = match profile {
+            Some((name, layer)) => (Some(name), layer),
+            None => (None, Layer::default()),
+        };
+        // A variable set in the shell does not change a profile that is chosen explicitly.
+        let (one, other) = if selection.profile.is_some() {
+            (profile, environment)
+        } else {
+            (environment, profile)
+        };
+        let layer = selection.layer.clone().over(one).over(other);
+        if selection.danger_allow_mixed_settings {
+            tracing::warn!("settings from different sources are allowed");
+        } else {
+            layer.client.check(&layer.server)?;
+        }
+        Settings::new(name, self.file.path.clone(), layer)
+    }
+
+    /// Returns the name and the settings of this profile, or of the default one.
+    fn layer(&self, profile: Option<&str>) -> Result<Option<(String, Layer)>, ProfileError> {
+        let variable;
+        let chosen = match profile {
+            Some(name) => Some((name, "--profile")),
+            None => {
+                variable = self.variables.text("HALLPASS_PROFILE")?;
+                variable.as_deref().map(|name| (name, "HALLPASS_PROFILE"))
+            }
+        };
+        file::profile(&self.file, self.contents.as_ref(), chosen)
+    }
+
+    /// Returns the names of the file's profiles, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.contents.iter().flat_map(FileContents::names)
+    }
+
+    /// Returns warnings about the file, each a sentence for a person: another user can write to it, for example.
+    /// [`load`](Self::load) does not log them.
+    pub fn warnings(&self) -> &[String] {
+        self.contents
+            .as_ref()
+            .map_or(&[], |contents| &contents.warnings)
+    }
+}
+
+impl fmt::Debug for Profiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The file's text may contain a secret in the wrong place.
+        f.debug_struct("Profiles")
+            .field("file", &self.file.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A builder of [`Profiles`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ProfilesBuilder {
+    file: Option<PathBuf>,
+    set_by: &'static str,
+}
+
+impl ProfilesBuilder {
+    /// Sets the configuration file, which must exist.
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.file = Some(path.into());
+        self
+    }
+
+    /// Sets the name that errors use for the setting of the file, such as a flag: `--config`.
+    pub fn file_set_by(mut self, flag: &'static str) -> Self {
+        self.set_by = flag;
+        self
+    }
+
+    /// Reads the file. Blocks for the time of a small file.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if the file cannot be read.
+    pub fn load(self) -> Result<Profiles, ProfileError> {
+        let variables = Variables::of_this_process();
+        let file = paths::config_file(self.file.map(|path| (path, self.set_by)), &variables);
+        let contents = match &file.path {
+            Some(path) => file::read_file(path, file.named_by)?,
+            None => None,
+        };
+        Ok(Profiles {
+            variables,
+            file,
+            contents,
+        })
+    }
+}

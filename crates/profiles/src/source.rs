@@ -1,0 +1,289 @@
+//! The token source that the settings describe. It is built when a token is fetched, not for a cached one.
+
+use std::{fmt, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use hallpass_cache::{CacheBuilder, CachedTokenSource};
+use hallpass_camall::Camall;
+use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
+use hallpass_endpoint::{
+    BuildError, ClientAuthentication, ClientCredentials, Endpoint, HttpTransport, Retry,
+    SourceBuilder, presets::Preset,
+};
+use hallpass_secrets::RegularFile;
+use tokio::{sync::OnceCell, task::spawn_blocking};
+
+use crate::{
+    authentication::AuthenticationSettings,
+    error::ProfileError,
+    server::{Server, ServerAddress},
+    settings::Settings,
+};
+
+mod authentication;
+#[cfg(any(feature = "jwt", feature = "jwt-ring"))]
+mod signed;
+#[cfg(not(any(feature = "jwt", feature = "jwt-ring")))]
+#[path = "source/unsigned.rs"]
+mod signed;
+
+#[cfg(any(feature = "jwt", feature = "jwt-ring"))]
+pub use signed::parse_private_key;
+
+/// The source of a profile. The first token request builds it, away from the runtime's threads: reading certificates and
+/// setting up TLS takes milliseconds, and a token from a shared store needs neither.
+pub struct ProfileSource {
+    settings: Arc<Settings>,
+    shares_refusals: bool,
+    built: OnceCell<Arc<dyn TokenSource>>,
+}
+
+impl ProfileSource {
+    /// Creates the source of these settings.
+    pub fn new(settings: Arc<Settings>) -> Self {
+        Self {
+            settings,
+            shares_refusals: true,
+            built: OnceCell::new(),
+        }
+    }
+
+    /// Shares no refusals through a store. For the runs of a person, who corrects the cause at the server or in another
+    /// setting, and has to see whether that worked.
+    #[must_use]
+    pub fn without_shared_refusals(mut self) -> Self {
+        self.shares_refusals = false;
+        self
+    }
+
+    /// Returns the source, built by the first call.
+    async fn source(&self) -> Result<&dyn TokenSource, TokenError> {
+        let build = || async {
+            let settings = self.settings.clone();
+            let retry = Retry::new().deadline(settings.call_deadline());
+            let built = spawn_blocking(move || settings.token_source(retry)).await;
+            let built =
+                built.map_err(|_| TokenError::unavailable("the program is shutting down"))?;
+            Ok::<_, TokenError>(built?)
+        };
+        Ok(&**self.built.get_or_try_init(build).await?)
+    }
+}
+
+impl fmt::Debug for ProfileSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProfileSource")
+            .field("profile", &self.settings.profile)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl TokenSource for ProfileSource {
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        self.source().await?.token(request).await
+    }
+
+    fn invalidate(&self, token: &AccessToken) {
+        if let Some(source) = self.built.get() {
+            source.invalidate(token);
+        }
+    }
+
+    /// Checks the token as the source would, without building it: a cached token needs neither TLS nor root
+    /// certificates.
+    fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
+        if self.settings.require_granted_scopes {
+            token.require_scopes(request.or(&self.settings.request).scopes())?;
+        }
+        Ok(())
+    }
+
+    fn binds_tokens(&self) -> bool {
+        self.settings.authentication.binds_tokens()
+    }
+
+    fn credential_epoch(&self) -> u64 {
+        self.built.get().map_or(0, TokenSource::credential_epoch)
+    }
+
+    async fn credential_digest(&self) -> Option<[u8; 32]> {
+        if !self.shares_refusals {
+            return None;
+        }
+        self.source().await.ok()?.credential_digest().await
+    }
+}
+
+impl Settings {
+    /// Creates the source, without a cache. Does not connect, and reads no secret yet.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if a file of certificates cannot be read, or a setting is wrong.
+    pub fn token_source(&self, retry: Retry) -> Result<Arc<dyn TokenSource>, ProfileError> {
+        let authentication = self.client_authentication()?;
+        let endpoint = self.endpoint()?;
+        let transport = self.transport()?;
+        let change = |source: SourceBuilder<ClientCredentials>| {
+            let source = source
+                .token_endpoint(endpoint)
+                .transport(transport)
+                .retry(retry);
+            apply_settings(source, self)
+        };
+        Ok(match self.server {
+            Server::Camall => {
+                let (method, secret) = authentication::camall_authentication(self)?;
+                let camall = Camall::builder(self.client_id.clone(), secret);
+                let camall = match method {
+                    Some(method) => camall.authentication(method),
+                    None => camall,
+                };
+                Arc::new(camall.with_endpoint(change).build()?)
+            }
+            Server::Preset(preset) => {
+                Arc::new(change(preset_builder(preset, self, authentication)?).build()?)
+            }
+            Server::Any => {
+                let id = self.client_id.clone();
+                Arc::new(change(ClientCredentials::builder("", id, authentication)).build()?)
+            }
+        })
+    }
+
+    /// Returns a builder of the cache of this profile's tokens, for other settings than the default ones.
+    pub fn cache_builder(&self) -> CacheBuilder<ProfileSource> {
+        let name = self.profile.as_deref().unwrap_or("default");
+        // The deadline of one source call, doubled to leave time for a shared store.
+        CachedTokenSource::builder(ProfileSource::new(Arc::new(self.clone())))
+            .name(name)
+            .fetch_timeout(self.call_deadline() * 2)
+    }
+
+    /// Returns the server's address; sends no request yet.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if the issuer is not a URL, or a setting of the transport is wrong.
+    pub fn endpoint(&self) -> Result<Endpoint, ProfileError> {
+        let (issuer, openid) = match &self.address {
+            ServerAddress::TokenEndpoint(url) => return Ok(Endpoint::new(url)),
+            ServerAddress::Issuer { issuer, openid } => (issuer, *openid),
+        };
+        let mut discovery = Endpoint::discover(issuer).transport(self.transport()?);
+        if openid {
+            discovery = discovery.openid_location();
+        }
+        if self.danger_allow_http_on_loopback {
+            discovery = discovery.danger_allow_http_on_loopback();
+        }
+        Ok(discovery.build()?)
+    }
+
+    /// Creates the transport of token requests. Reads the file of certificate authorities, if one is set.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if the file cannot be read, or a setting is wrong.
+    pub fn transport(&self) -> Result<HttpTransport, ProfileError> {
+        let mut transport = HttpTransport::builder();
+        if let Some(timeout) = self.timeout {
+            transport = transport.timeout(timeout);
+        }
+        if let Some(timeout) = self.connect_timeout {
+            transport = transport.connect_timeout(timeout);
+        }
+        if let Some(user_agent) = &self.user_agent {
+            transport = transport.user_agent(user_agent);
+        }
+        if let Some(pem) = self.ca_certificates()? {
+            transport = transport.add_root_certificates_pem(pem);
+        }
+        transport = match self.proxy.as_deref() {
+            None => transport,
+            Some("system") => transport.system_proxy(),
+            Some(proxy) => transport.proxy(proxy),
+        };
+        Ok(transport.build()?)
+    }
+
+    /// Reads the file of additional certificate authorities, if one is set.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if the file cannot be read.
+    pub fn ca_certificates(&self) -> Result<Option<Vec<u8>>, ProfileError> {
+        let Some(path) = &self.ca_file else {
+            return Ok(None);
+        };
+        read_certificates("ca_file", path).map(Some)
+    }
+}
+
+/// Creates the preset's builder with placeholder variables, since the address is already known.
+fn preset_builder(
+    preset: &'static Preset,
+    settings: &Settings,
+    authentication: Arc<dyn ClientAuthentication>,
+) -> Result<SourceBuilder<ClientCredentials>, BuildError> {
+    let names = preset.token_endpoint.split('{').skip(1);
+    let names = names.filter_map(|rest| rest.split('}').next());
+    let variables: Vec<_> = names.map(|name| (name, "x")).collect();
+    match &settings.authentication {
+        AuthenticationSettings::ClientSecret {
+            encoding: None,
+            secret,
+        } => {
+            let secret = settings.open_secret("client_secret", secret);
+            let secret = secret.map_err(|why| BuildError::new("client_secret", why.to_string()))?;
+            preset.builder(&variables, &settings.client_id, secret)
+        }
+        _ => preset.builder_with(&variables, &settings.client_id, authentication),
+    }
+}
+
+fn apply_settings(
+    mut source: SourceBuilder<ClientCredentials>,
+    settings: &Settings,
+) -> SourceBuilder<ClientCredentials> {
+    let request = &settings.request;
+    if !request.scopes().is_empty() {
+        source = source.scope(request.scopes().as_str());
+    }
+    for audience in request.audiences() {
+        source = source.audience(audience);
+    }
+    for resource in request.resources() {
+        source = source.resource(resource);
+    }
+    for (name, value) in request.parameters() {
+        source = source.parameter(name, value);
+    }
+    if settings.require_granted_scopes {
+        source = source.require_granted_scopes();
+    }
+    if settings.lenient_responses {
+        source = source.lenient_responses();
+    }
+    if let Some(lifetime) = settings.max_lifetime {
+        source = source.max_lifetime(lifetime);
+    }
+    if settings.danger_allow_http_on_loopback {
+        source = source.danger_allow_http_on_loopback();
+    }
+    source
+}
+
+/// Reads the file of certificates that this setting names.
+///
+/// # Errors
+///
+/// A [`ProfileError`] if the file cannot be read.
+pub fn read_certificates(setting: &str, path: &Path) -> Result<Vec<u8>, ProfileError> {
+    let pem = RegularFile::open(path).and_then(|file| file.read(MAX_CA_BYTES));
+    pem.map_err(|error| ProfileError::new(format!("`{setting}`: {} {error}", path.display())))
+}
+
+/// Far more than all public authorities need.
+const MAX_CA_BYTES: usize = 16 << 20;

@@ -1,0 +1,191 @@
+//! Client authentication, built from the settings.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use hallpass_camall as camall;
+use hallpass_core::{Secret, SecretError, SecretSource};
+use hallpass_endpoint::{
+    ClientAuthentication, ClientSecretBasic, ClientSecretPost, MutualTls, PublicClient,
+};
+use hallpass_secrets::SecretReference;
+
+use super::signed;
+use crate::{
+    authentication::{AuthenticationSettings, SecretEncoding},
+    error::ProfileError,
+    settings::Settings,
+};
+
+impl Settings {
+    /// Creates the client authentication, which reads the credential at each attempt; nothing is read yet.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if a reference cannot be opened, or a feature is missing.
+    pub fn client_authentication(&self) -> Result<Arc<dyn ClientAuthentication>, ProfileError> {
+        Ok(match &self.authentication {
+            AuthenticationSettings::ClientSecret { encoding, secret } => {
+                let secret = self.open_secret("client_secret", secret)?;
+                match encoding {
+                    Some(SecretEncoding::Post) => Arc::new(ClientSecretPost::new(secret)),
+                    Some(SecretEncoding::BasicRaw) => Arc::new(ClientSecretBasic::raw(secret)),
+                    Some(SecretEncoding::Basic) | None => Arc::new(ClientSecretBasic::new(secret)),
+                }
+            }
+            AuthenticationSettings::ClientSecretJwt { secret } => {
+                let secret = self.open_secret("client_secret", secret)?;
+                signed::client_secret_jwt(self, secret)?
+            }
+            AuthenticationSettings::PrivateKeyJwt { .. } => {
+                signed::private_key_jwt(self, self.open_private_key()?)?
+            }
+            AuthenticationSettings::WorkloadIdentity { assertion } => {
+                signed::workload_identity(self.open_secret("assertion", assertion)?)?
+            }
+            AuthenticationSettings::MutualTls { .. } => Arc::new(self.client_certificate()?),
+            AuthenticationSettings::None => Arc::new(PublicClient::new()),
+        })
+    }
+
+    /// Opens the certificate of a client that has one.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if the client has none, or its reference cannot be opened.
+    pub fn client_certificate(&self) -> Result<MutualTls, ProfileError> {
+        let AuthenticationSettings::MutualTls {
+            certificate,
+            key,
+            self_signed,
+            bound_tokens,
+        } = &self.authentication
+        else {
+            return Err(ProfileError::new("the client has no certificate"));
+        };
+        let certificate = self.open_secret("certificate", certificate)?;
+        let mut tls = match key {
+            Some(key) => MutualTls::from_pair(certificate, self.open_secret("private_key", key)?),
+            None => MutualTls::new(certificate),
+        };
+        if *self_signed {
+            tls = tls.self_signed();
+        }
+        Ok(if *bound_tokens {
+            tls
+        } else {
+            tls.unbound_tokens()
+        })
+    }
+
+    /// Opens the secret source that a reference of this setting names.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if it cannot be opened, such as for a feature that is missing.
+    pub fn open_secret(
+        &self,
+        setting: &str,
+        reference: &SecretReference,
+    ) -> Result<Arc<dyn SecretSource>, ProfileError> {
+        let mut reference = reference.clone();
+        if let Some(timeout) = self.command_timeout {
+            reference = reference.command_timeout(timeout);
+        }
+        if self.danger_allow_http_on_loopback {
+            reference = reference.danger_allow_http_on_loopback();
+        }
+        let source = reference.open();
+        source.map_err(|error| ProfileError::new(format!("{setting}: {error}")))
+    }
+
+    /// Returns a source of the private key's text, followed by its certificate if that is stored separately.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if the client has no private key, or its reference cannot be opened.
+    pub fn open_private_key(&self) -> Result<Arc<dyn SecretSource>, ProfileError> {
+        let AuthenticationSettings::PrivateKeyJwt {
+            key, certificate, ..
+        } = &self.authentication
+        else {
+            return Err(ProfileError::new("the client has no private key"));
+        };
+        let source = self.open_secret("private_key", key)?;
+        Ok(match certificate {
+            Some(certificate) if certificate != key => Arc::new(KeyWithCertificate {
+                key: source,
+                certificate: self.open_secret("certificate", certificate)?,
+                last: Mutex::default(),
+            }),
+            _ => source,
+        })
+    }
+}
+
+/// Builds camall.io's source, whose documentation supports client secrets only.
+pub(crate) fn camall_authentication(
+    settings: &Settings,
+) -> Result<(Option<camall::Authentication>, Arc<dyn SecretSource>), ProfileError> {
+    let AuthenticationSettings::ClientSecret { encoding, secret } = &settings.authentication else {
+        return Err(
+            ProfileError::new("camall.io supports no client authentication method without a client secret")
+                .with_hint("set `client_secret`, and `authentication` to `client_secret_post` or `client_secret_basic`"),
+        );
+    };
+    let encoding = encoding.map(|encoding| match encoding {
+        SecretEncoding::Post => camall::Authentication::Post,
+        SecretEncoding::Basic => camall::Authentication::Basic,
+        SecretEncoding::BasicRaw => camall::Authentication::BasicRaw,
+    });
+    Ok((encoding, settings.open_secret("client_secret", secret)?))
+}
+
+/// The line between a private key and a certificate that is stored separately: damage to one is not seen in the other.
+pub(crate) const SEPARATOR: &str = "\n# hallpass: the certificate of this key\n";
+
+/// A source that reads a private key and its certificate as one text.
+struct KeyWithCertificate {
+    key: Arc<dyn SecretSource>,
+    certificate: Arc<dyn SecretSource>,
+    last: Mutex<Option<[Secret; 3]>>,
+}
+
+#[async_trait]
+impl SecretSource for KeyWithCertificate {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        let key = self.key.secret().await?;
+        let certificate = self.certificate.secret().await?;
+        let both = format!("{}{SEPARATOR}{}", key.expose(), certificate.expose());
+        let both = Secret::new(both)?;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some([both.clone(), key, certificate]);
+        Ok(both)
+    }
+
+    fn epoch(&self) -> u64 {
+        self.key.epoch().wrapping_add(self.certificate.epoch())
+    }
+
+    fn refused(&self, secret: &Secret) {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some([both, key, certificate]) = &*last
+            && both.is_clone_of(secret)
+        {
+            self.key.refused(key);
+            self.certificate.refused(certificate);
+        }
+    }
+}
+
+impl fmt::Debug for KeyWithCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyWithCertificate")
+            .field("key", &self.key)
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
+    }
+}

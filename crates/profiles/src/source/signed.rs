@@ -1,0 +1,182 @@
+//! Client authentication by signed assertions.
+
+use std::sync::Arc;
+
+use hallpass_core::SecretSource;
+use hallpass_endpoint::{BuildError, ClientAuthentication};
+use hallpass_jwt::{
+    Algorithm, AssertionSettings, ClientSecretJwt, PrivateKeyJwt, SigningKey, WorkloadIdentity,
+};
+
+use super::authentication::SEPARATOR;
+use crate::{
+    authentication::AuthenticationSettings,
+    error::ProfileError,
+    settings::{Audience, Settings},
+};
+
+pub(crate) fn client_secret_jwt(
+    settings: &Settings,
+    secret: Arc<dyn SecretSource>,
+) -> Result<Arc<dyn ClientAuthentication>, ProfileError> {
+    Ok(Arc::new(ClientSecretJwt::new(
+        assertion_settings(settings)?,
+        secret,
+    )))
+}
+
+/// Creates the method from a source of the key's text, followed by its certificate if there is one.
+pub(crate) fn private_key_jwt(
+    settings: &Settings,
+    text: Arc<dyn SecretSource>,
+) -> Result<Arc<dyn ClientAuthentication>, ProfileError> {
+    let (key_id, algorithm) = key_settings(settings)?;
+    let certified = has_certificate(settings);
+    let named = locations(settings);
+    let read = move |text: &str| {
+        let key = parse_key(text, key_id.as_deref(), algorithm, certified);
+        key.map_err(|error| with_location(error, &named))
+    };
+    Ok(Arc::new(PrivateKeyJwt::from_source(
+        assertion_settings(settings)?,
+        text,
+        read,
+    )))
+}
+
+#[allow(clippy::unnecessary_wraps)] // As without the feature.
+pub(crate) fn workload_identity(
+    assertion: Arc<dyn SecretSource>,
+) -> Result<Arc<dyn ClientAuthentication>, ProfileError> {
+    Ok(Arc::new(WorkloadIdentity::new(assertion)))
+}
+
+/// Returns the key identifier and the algorithm that the settings name.
+fn key_settings(settings: &Settings) -> Result<(Option<String>, Option<Algorithm>), ProfileError> {
+    let AuthenticationSettings::PrivateKeyJwt {
+        key_id, algorithm, ..
+    } = &settings.authentication
+    else {
+        return Err(ProfileError::new("the client has no private key"));
+    };
+    let algorithm = algorithm.as_deref().map(parse_algorithm).transpose()?;
+    Ok((key_id.clone(), algorithm))
+}
+
+fn has_certificate(settings: &Settings) -> bool {
+    let certificate = match &settings.authentication {
+        AuthenticationSettings::PrivateKeyJwt { certificate, .. } => certificate.as_ref(),
+        _ => None,
+    };
+    certificate.is_some()
+}
+
+impl Settings {
+    /// Parses the private key in this text, as the settings describe it.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if the client has no private key, or the text contains none that fits.
+    pub fn parse_signing_key(&self, text: &str) -> Result<SigningKey, ProfileError> {
+        let (key_id, algorithm) = key_settings(self)?;
+        let certified = has_certificate(self);
+        let key = parse_key(text, key_id.as_deref(), algorithm, certified);
+        Ok(key.map_err(|error| with_location(error, &locations(self)))?)
+    }
+}
+
+/// The settings of a private key and its certificate, by the names in the library's errors, and their references.
+type Locations = Vec<(&'static str, &'static str, String)>;
+
+fn locations(settings: &Settings) -> Locations {
+    let AuthenticationSettings::PrivateKeyJwt {
+        key, certificate, ..
+    } = &settings.authentication
+    else {
+        return Vec::new();
+    };
+    let key = ("key", "private_key", key.to_string());
+    let certificate = certificate.as_ref().map(ToString::to_string);
+    let certificate = certificate.map(|certificate| ("certificate", "certificate", certificate));
+    [key].into_iter().chain(certificate).collect()
+}
+
+/// Names the setting and the reference of the text with the error.
+fn with_location(error: BuildError, locations: &Locations) -> BuildError {
+    let known = locations.iter().find(|(name, ..)| *name == error.setting());
+    match known {
+        Some((_, setting, reference)) => {
+            BuildError::new(setting, format!("`{reference}`: {}", error.message()))
+        }
+        None => error,
+    }
+}
+
+fn parse_key(
+    text: &str,
+    key_id: Option<&str>,
+    algorithm: Option<Algorithm>,
+    certified: bool,
+) -> Result<SigningKey, BuildError> {
+    let (key, certificate) = text.split_once(SEPARATOR).unwrap_or((text, text));
+    let key = parse_private_key(key)?;
+    let key = match algorithm {
+        Some(algorithm) => key.with_algorithm(algorithm)?,
+        None => key,
+    };
+    let key = if certified {
+        key.with_certificate(certificate)?
+    } else {
+        key
+    };
+    Ok(match key_id {
+        Some(key_id) => key.with_key_id(key_id),
+        // A JWK has its own `kid`, or none on purpose; a server that identifies certificates needs no other name.
+        None if is_jwk(text) || certified => key,
+        None => key.with_thumbprint_as_key_id(),
+    })
+}
+
+/// Parses the private key in this text, a PEM or a JWK.
+///
+/// # Errors
+///
+/// A [`BuildError`] if the text contains none.
+pub fn parse_private_key(text: &str) -> Result<SigningKey, BuildError> {
+    if is_jwk(text) {
+        SigningKey::from_jwk(text)
+    } else {
+        SigningKey::from_pem(text)
+    }
+}
+
+fn is_jwk(text: &str) -> bool {
+    text.trim_start().starts_with('{')
+}
+
+fn parse_algorithm(name: &str) -> Result<Algorithm, ProfileError> {
+    const ALL: [Algorithm; 5] = [
+        Algorithm::Es256,
+        Algorithm::Es384,
+        Algorithm::EdDsa,
+        Algorithm::Ps256,
+        Algorithm::Rs256,
+    ];
+    let known = ALL.into_iter();
+    let mut fit = known.filter(|known| known.name().eq_ignore_ascii_case(name));
+    fit.next().ok_or_else(|| {
+        ProfileError::new(
+            "`algorithm` must be one of `ES256`, `ES384`, `EdDSA`, `PS256` and `RS256`",
+        )
+    })
+}
+
+fn assertion_settings(settings: &Settings) -> Result<AssertionSettings, ProfileError> {
+    Ok(match &settings.audience {
+        Audience::Issuer(issuer) => AssertionSettings::new(issuer)?,
+        Audience::Discovered => AssertionSettings::for_discovered_issuer(),
+        Audience::TokenEndpoint => {
+            AssertionSettings::for_discovered_issuer().danger_token_endpoint_as_audience()
+        }
+    })
+}
