@@ -27,6 +27,7 @@ markdown! {
     grants: "docs/grants.md",
     camall: "docs/camall.md",
     provider: "docs/provider.md",
+    profiles: "docs/profiles.md",
     redis: "docs/redis.md",
     secrets: "docs/secrets.md",
     service: "docs/service.md",

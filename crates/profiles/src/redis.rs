@@ -47,17 +47,20 @@ pub struct RedisSettings {
     pub danger_allow_plain_text: bool,
 }
 
-pub(crate) const REDIS_KEYS: [&str; 13] = [
+pub(crate) const REDIS_KEYS: [&str; 16] = [
     "ca_file",
     "client_certificate",
     "cluster",
     "danger_allow_plain_text",
     "danger_store_in_clear",
+    "functions",
     "keys",
     "other_urls",
     "password",
     "prefix",
     "sentinel",
+    "sentinel_password",
+    "sentinel_username",
     "timeout",
     "url",
     "username",
@@ -66,9 +69,13 @@ pub(crate) const REDIS_KEYS: [&str; 13] = [
 impl RedisSettings {
     /// Returns the references to secrets.
     pub fn references(&self) -> impl Iterator<Item = &SecretReference> {
-        [&self.password, &self.keys, &self.client_certificate]
-            .into_iter()
-            .flatten()
+        let all = [
+            &self.password,
+            &self.keys,
+            &self.client_certificate,
+            &self.sentinel_password,
+        ];
+        all.into_iter().flatten()
     }
 
     /// Returns true if a command prints one of the secrets.
@@ -122,6 +129,16 @@ impl RedisSettings {
                 self.sentinel.is_some() && self.cluster,
                 "cluster",
                 "set beside `sentinel`; remove one of them",
+            ),
+            (
+                self.sentinel_password.is_some() && self.sentinel.is_none(),
+                "sentinel_password",
+                "no effect without `sentinel`; set it or remove this",
+            ),
+            (
+                self.sentinel_username.is_some() && self.sentinel_password.is_none(),
+                "sentinel_username",
+                "no effect without `sentinel_password`; set it or remove this",
             ),
             (
                 !self.other_urls.is_empty() && !has_others,

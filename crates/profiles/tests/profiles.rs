@@ -1,0 +1,113 @@
+//! A service gets its token source from a file.
+
+use std::{fs, path::PathBuf};
+
+use hallpass_core::{ErrorKind, TokenRequest, TokenSource as _};
+use hallpass_profiles::{ProfileError, Profiles, Selection};
+use hallpass_testkit::{AuthorizationServer, Client};
+use tempfile::TempDir;
+
+struct ConfigFile {
+    directory: TempDir,
+}
+
+impl ConfigFile {
+    fn new(text: &str) -> Self {
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join("config.toml"), text).unwrap();
+        Self { directory }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("config.toml")
+    }
+
+    fn load(&self) -> Result<Profiles, ProfileError> {
+        Profiles::builder().file(self.path()).load()
+    }
+}
+
+async fn server() -> AuthorizationServer {
+    AuthorizationServer::builder()
+        .client(Client::new("orders", "s3cr3t").scopes("orders.read"))
+        .start()
+        .await
+}
+
+/// A file with the profile `orders`, whose secret is in a file beside it.
+fn orders(server: &AuthorizationServer) -> ConfigFile {
+    let file = ConfigFile::new("");
+    let secret = file.directory.path().join("secret");
+    fs::write(&secret, "s3cr3t").unwrap();
+    let text = format!(
+        "[profile.orders]\ntoken_endpoint = '{}'\nclient_id = 'orders'\nclient_secret = 'file:{}'\n\
+         danger_allow_http_on_loopback = true\n[profile.broken]\nclient_id = 7\n",
+        server.token_endpoint(),
+        secret.display(),
+    );
+    fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn a_profile_is_a_cached_source() {
+    let server = server().await;
+    let file = orders(&server);
+    let profiles = file.load().unwrap();
+    assert_eq!(profiles.names().collect::<Vec<_>>(), ["broken", "orders"]);
+    let tokens = profiles.source("orders").unwrap();
+    let request = TokenRequest::default();
+    let token = tokens.token(&request).await.unwrap();
+    assert_eq!(token.scopes().as_str(), "orders.read");
+    assert!(tokens.token(&request).await.unwrap().is_same(&token));
+    assert_eq!(server.token_request_count(), 1);
+}
+
+// covers: F-99
+#[tokio::test]
+async fn one_broken_profile_does_not_affect_another() {
+    let server = server().await;
+    let profiles = orders(&server).load().unwrap();
+    let error = profiles.source("broken").unwrap_err().to_string();
+    assert!(error.contains("line 7: `client_id`"), "{error}");
+    assert!(profiles.source("orders").is_ok());
+    let error = profiles.source("order").unwrap_err();
+    assert_eq!(error.hint(), Some("a similar name exists: `orders`"));
+}
+
+#[tokio::test]
+async fn a_program_overrides_a_profile() {
+    let server = server().await;
+    let profiles = orders(&server).load().unwrap();
+    let selection = Selection::new().profile("orders").scope("orders.write");
+    let settings = profiles.settings(&selection).unwrap();
+    assert_eq!(settings.request.scopes().as_str(), "orders.write");
+    // A program's own server does not get the profile's secret.
+    let elsewhere = selection.token_endpoint("https://login.example/token");
+    let error = profiles.settings(&elsewhere).unwrap_err().to_string();
+    assert!(error.contains("`--token-endpoint`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_a_configuration_error() {
+    let server = server().await;
+    let file = orders(&server);
+    let tokens = file.load().unwrap().source("orders").unwrap();
+    fs::remove_file(file.directory.path().join("secret")).unwrap();
+    let error = tokens.token(&TokenRequest::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("secret"), "{error}");
+    assert_eq!(server.token_request_count(), 0);
+}
+
+#[cfg(not(any(feature = "jwt", feature = "jwt-ring")))]
+#[tokio::test]
+async fn a_missing_feature_is_named() {
+    let file = ConfigFile::new(
+        "[profile.p]\nissuer = 'https://login.example'\ntoken_endpoint = 'https://login.example/token'\n\
+         client_id = 'x'\nprivate_key = 'env:KEY'\n",
+    );
+    let tokens = file.load().unwrap().source("p").unwrap();
+    let error = tokens.token(&TokenRequest::default()).await.unwrap_err();
+    assert!(error.to_string().contains("feature `jwt`"), "{error}");
+}
