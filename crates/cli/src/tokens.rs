@@ -66,7 +66,8 @@ impl Tokens {
             }
             (TokenCache::Redis, Some(redis)) => builder
                 .store(redis::open(&settings, redis)?, &settings.namespace())
-                .store_timeout(redis.timeout.unwrap_or(REDIS_TIMEOUT)),
+                .store_timeout(redis.timeout.unwrap_or(REDIS_TIMEOUT))
+                .store_start_timeout(redis.timeout.unwrap_or(REDIS_TIMEOUT)),
             _ => builder,
         };
         Ok(Self {
