@@ -14,7 +14,7 @@ pub(crate) fn report(row: &str, value: f64, unit: &str) {
     println!("{row}: {value:.digits$} {unit}");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let folder = root.join("target/criterion").join(row).join("new");
-    fs::create_dir_all(&folder).expect("a folder for figures");
+    fs::create_dir_all(&folder).expect("a directory for figures");
     let estimates = format!(r#"{{"median":{{"point_estimate":{value}}},"unit":"{unit}"}}"#);
     fs::write(folder.join("estimates.json"), estimates).expect("a file for figures");
 }

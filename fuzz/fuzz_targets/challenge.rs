@@ -1,4 +1,4 @@
-//! The `WWW-Authenticate` header, in one line or in several: it ends, within its bounds, whatever is written.
+//! The `WWW-Authenticate` header, in one line or in several: parsing any text ends, within its bounds.
 
 #![no_main]
 
@@ -13,12 +13,12 @@ use libfuzzer_sys::fuzz_target;
 
 const TOKEN: &str = "0123456789abcdef";
 
-struct House;
+struct NoTokens;
 
 #[async_trait]
-impl TokenSource for House {
+impl TokenSource for NoTokens {
     async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
-        Err(TokenError::configuration("it is not asked"))
+        Err(TokenError::configuration("no tokens"))
     }
 }
 
@@ -35,14 +35,14 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!challenge.scheme().is_empty() && challenge.scheme().is_ascii());
     }
 
-    // What is told of a refusal holds no token, whatever the header repeats.
+    // The text of a refusal contains no token, even if the header repeats it.
     let moment = Moment::new(
         hallpass_core::Timestamp::default(),
         std::time::SystemTime::UNIX_EPOCH,
     );
     let token = AccessToken::bearer(TOKEN, moment, Duration::from_secs(60)).unwrap();
     let authorizer =
-        Authorizer::builder(std::sync::Arc::new(House)).allow_origin("https://api.example");
+        Authorizer::builder(std::sync::Arc::new(NoTokens)).allow_origin("https://api.example");
     let authorizer = authorizer.build().unwrap();
     let target = Target::new("https", "api.example", None);
     for status in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN] {

@@ -1,4 +1,4 @@
-//! An origin, and where a URI goes: what is taken for the same place is the same host and port.
+//! An origin and the destination of a URI: if they are equal, host and port are equal.
 
 #![no_main]
 
@@ -21,9 +21,9 @@ fuzz_target!(|text: &str| {
         return;
     };
     if origin.is_at(target) {
-        // It is where an HTTP client goes.
+        // An HTTP client connects to the same host.
         assert_eq!(uri.host(), Some(target.host()));
-        // Written as an origin, it is this one.
+        // The URI's own origin is equal too.
         let port = uri
             .port_u16()
             .map(|port| format!(":{port}"))

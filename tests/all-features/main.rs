@@ -52,7 +52,7 @@ async fn no_compressed_answer_is_asked_for_or_taken() {
 }
 
 #[tokio::test]
-async fn cookies_are_not_kept() {
+async fn cookies_are_not_stored() {
     let headers = [("content-type", "application/json"), ("set-cookie", "a=b")];
     let server = RawServer::always(raw::http(200, &headers, GOOD)).await;
     let source = support::builder(&server.url("/")).build().unwrap();

@@ -1,6 +1,6 @@
 //! Every adapter, authentication method and decorator against every scripted response: one named test per cell.
 //!
-//! With `HALLPASS_MATRIX` set to a folder, it runs all cells at once, prints one table and writes it there. This is
+//! With `HALLPASS_MATRIX` set to a directory, it runs all cells at once, prints one table and writes it there. This is
 //! `cargo xtask matrix`.
 
 #![allow(missing_docs, clippy::unwrap_used)]

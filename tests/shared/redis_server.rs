@@ -98,7 +98,7 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         drop(self.stdin.take());
-        // The script removes its folder.
+        // The script removes its directory.
         let _ = self.child.wait();
     }
 }

@@ -32,6 +32,7 @@ markdown! {
     secrets: "docs/secrets.md",
     service: "docs/service.md",
     tokens: "docs/tokens.md",
+    transport: "docs/transport.md",
     threat_model: "docs/threat-model.md",
     testing: "docs/testing.md",
     monitoring: "docs/monitoring.md",

@@ -290,7 +290,7 @@ async fn an_answer_that_is_no_document_is_an_error() {
         |_| ResponseTemplate::new(503).insert_header("retry-after", "7"),
         Unavailable,
         true,
-        "at the moment",
+        "temporarily unavailable",
     )
     .await;
     check(
@@ -408,8 +408,8 @@ async fn the_real_server_is_found_and_the_strongest_way_chosen() {
     let Some(peer) = OidcProvider::start(&[]).await else {
         return;
     };
-    let issuer = peer.told("issuer");
-    let pem = fs::read_to_string(Path::new(peer.told("keys")).join("es256.pem")).unwrap();
+    let issuer = peer.received("issuer");
+    let pem = fs::read_to_string(Path::new(peer.received("keys")).join("es256.pem")).unwrap();
     for discovery in [discover(issuer), discover(issuer).openid_location()] {
         let key = SigningKey::from_pem(&pem).unwrap().with_key_id("es256");
         let signed = PrivateKeyJwt::new(AssertionSettings::for_discovered_issuer(), key);

@@ -121,7 +121,7 @@ async fn a_token_without_the_bond_is_dropped() {
 
 // covers: C-70, C-71, C-72
 #[tokio::test]
-async fn a_nonce_that_is_demanded_is_used_and_then_kept() {
+async fn a_nonce_that_is_demanded_is_used_and_then_stored() {
     for status in [400, 401] {
         let (_server, endpoint) =
             Prudent::start("/token", move |seen, before| match seen.nonce() {

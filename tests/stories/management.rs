@@ -207,7 +207,11 @@ async fn a_refusal_does_not_speak_of_grants() {
             "allow introspection requests",
         ),
         (403, "access_denied", "allow introspection requests"),
-        (503, "temporarily_unavailable", "cannot introspect tokens"),
+        (
+            503,
+            "temporarily_unavailable",
+            "temporarily cannot introspect tokens",
+        ),
         (400, "unsupported_token_type", "tokens of this type"),
         (415, "", "with_introspection_endpoint"),
     ] {
@@ -416,7 +420,7 @@ async fn the_real_server_introspects_and_revokes_a_token() {
     let Some(peer) = OidcProvider::start(&[]).await else {
         return;
     };
-    let login = Endpoint::discover(peer.told("issuer"))
+    let login = Endpoint::discover(peer.received("issuer"))
         .danger_allow_http_on_loopback()
         .build()
         .unwrap();

@@ -19,7 +19,7 @@ use hallpass::{
 
 use crate::mtls_server::{Identity, MtlsServer, Record, ask};
 
-/// A folder as Kubernetes mounts a secret: both files change by one rename of a symbolic link.
+/// A directory as Kubernetes mounts a secret: both files change by one rename of a symbolic link.
 struct Volume(PathBuf);
 
 impl Volume {

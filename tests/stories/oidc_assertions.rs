@@ -20,11 +20,11 @@ use hallpass_testkit::{AuthorizationServer, ManualClock, leak};
 use crate::{assertions::assert_off, peer::OidcProvider, support::secret};
 
 fn settings(peer: &OidcProvider) -> AssertionSettings {
-    AssertionSettings::new(peer.told("issuer")).unwrap()
+    AssertionSettings::new(peer.received("issuer")).unwrap()
 }
 
 fn key_file(peer: &OidcProvider, name: &str) -> PathBuf {
-    Path::new(peer.told("keys")).join(format!("{name}.pem"))
+    Path::new(peer.received("keys")).join(format!("{name}.pem"))
 }
 
 /// Returns the key with which the client of this name is registered.
@@ -42,7 +42,7 @@ async fn ask(
     id: &str,
     how: impl ClientAuthentication + 'static,
 ) -> Result<(), TokenError> {
-    let source = ClientCredentials::builder(peer.told("token_endpoint"), id, how)
+    let source = ClientCredentials::builder(peer.received("token_endpoint"), id, how)
         .danger_allow_http_on_loopback()
         .scope("api:read")
         .build()

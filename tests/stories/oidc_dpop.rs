@@ -16,7 +16,7 @@ use crate::{assertions::assert_off, peer::OidcProvider, support::secret};
 
 fn source(peer: &OidcProvider) -> SourceBuilder<ClientCredentials> {
     let how = ClientSecretBasic::new(secret(peer.client_secret("dpop")));
-    ClientCredentials::builder(peer.told("token_endpoint"), "dpop", how)
+    ClientCredentials::builder(peer.received("token_endpoint"), "dpop", how)
         .danger_allow_http_on_loopback()
         .scope("api:read")
 }
@@ -33,7 +33,7 @@ async fn fetch(source: SourceBuilder<ClientCredentials>) -> Result<AccessToken, 
 async fn introspect(peer: &OidcProvider, token: &AccessToken) -> (String, String) {
     let form = format!("token={}", token.expose());
     let answer = reqwest::Client::new()
-        .post(format!("{}/token/introspection", peer.told("issuer")))
+        .post(format!("{}/token/introspection", peer.received("issuer")))
         .basic_auth("dpop", Some(peer.client_secret("dpop")))
         .header("content-type", "application/x-www-form-urlencoded")
         .body(form)

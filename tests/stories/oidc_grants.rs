@@ -33,12 +33,12 @@ fn basic(peer: &OidcProvider, id: &str) -> ClientSecretBasic {
 }
 
 fn settings(peer: &OidcProvider) -> AssertionSettings {
-    AssertionSettings::new(peer.told("issuer")).unwrap()
+    AssertionSettings::new(peer.received("issuer")).unwrap()
 }
 
 /// Creates a source of assertions signed with the key that is registered for the client of this name.
 fn signed(settings: AssertionSettings, peer: &OidcProvider, name: &str) -> SignedAssertion {
-    let pem = Path::new(peer.told("keys")).join(format!("{name}.pem"));
+    let pem = Path::new(peer.received("keys")).join(format!("{name}.pem"));
     let key = SigningKey::from_pem(&fs::read_to_string(pem).unwrap());
     SignedAssertion::new(settings, key.unwrap().with_key_id(name))
         .issuer("key-es256")
@@ -55,7 +55,7 @@ async fn bear(
     peer: &OidcProvider,
     assertion: impl AssertionSource + 'static,
 ) -> Result<(), TokenError> {
-    let url = peer.told("token_endpoint");
+    let url = peer.received("token_endpoint");
     let source = JwtBearer::builder(url, EXCHANGE, basic(peer, EXCHANGE), assertion)
         .danger_allow_http_on_loopback()
         .scope("api:read")
@@ -71,7 +71,7 @@ async fn exchange(
     subject: SecurityToken,
     actor: Option<SecurityToken>,
 ) -> Result<(), TokenError> {
-    let url = peer.told("token_endpoint");
+    let url = peer.received("token_endpoint");
     let builder = TokenExchange::builder(url, EXCHANGE, basic(peer, EXCHANGE), subject)
         .danger_allow_http_on_loopback()
         .audience("billing")
@@ -109,7 +109,7 @@ fn refused(result: Result<(), TokenError>, code: &str) -> TokenError {
 /// A defect of a JWT, and the server's message about it.
 fn wrong(peer: &OidcProvider) -> [(&'static str, SignedAssertion); 4] {
     let elsewhere = AssertionSettings::new("https://elsewhere.example").unwrap();
-    let pem = Path::new(peer.told("keys")).join("ps256.pem");
+    let pem = Path::new(peer.received("keys")).join("ps256.pem");
     let key = SigningKey::from_pem(&fs::read_to_string(pem).unwrap()).unwrap();
     let another_key = SignedAssertion::new(settings(peer), key.with_key_id("rs256"));
     [
@@ -189,7 +189,7 @@ async fn it_exchanges_what_it_can_verify() {
     assert_eq!(peer.served().await, 200);
 
     // Its own token as the actor, from a cache: one more request the first time.
-    let url = peer.told("token_endpoint");
+    let url = peer.received("token_endpoint");
     let own = ClientCredentials::builder(url, EXCHANGE, basic(&peer, EXCHANGE))
         .danger_allow_http_on_loopback()
         .build()
@@ -231,7 +231,7 @@ async fn it_exchanges_what_it_can_verify() {
 /// Obtains an initial refresh token, as an interactive sign-in would.
 async fn sign_in(peer: &mut OidcProvider) -> String {
     let answer = reqwest::Client::new()
-        .post(peer.told("token_endpoint"))
+        .post(peer.received("token_endpoint"))
         .basic_auth(REPORTS, Some(peer.client_secret(REPORTS)))
         .header("content-type", "application/x-www-form-urlencoded")
         .body("grant_type=urn:peer:sign-in")
@@ -244,7 +244,7 @@ async fn sign_in(peer: &mut OidcProvider) -> String {
 }
 
 fn refreshing(peer: &OidcProvider, store: impl SecretStore + 'static) -> RefreshToken {
-    let url = peer.told("token_endpoint");
+    let url = peer.received("token_endpoint");
     RefreshToken::builder(url, REPORTS, basic(peer, REPORTS), store)
         .danger_allow_http_on_loopback()
         .scope("api:read")

@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::{peer::OidcProvider, support::secret};
 
 fn file(peer: &OidcProvider, name: &str) -> PathBuf {
-    Path::new(peer.told("keys")).join(name)
+    Path::new(peer.received("keys")).join(name)
 }
 
 fn read(peer: &OidcProvider, name: &str) -> String {
@@ -48,7 +48,7 @@ async fn ask(
     id: &str,
     how: impl ClientAuthentication + 'static,
 ) -> Result<AccessToken, TokenError> {
-    let source = ClientCredentials::builder(peer.told("tls_token_endpoint"), id, how)
+    let source = ClientCredentials::builder(peer.received("tls_token_endpoint"), id, how)
         .transport(transport(peer))
         .scope("api:read")
         .resource("https://orders.example/api")
@@ -102,7 +102,7 @@ async fn its_aliases_are_found_and_a_bound_token_is_introspected() {
     let Some(peer) = OidcProvider::start(&[]).await else {
         return;
     };
-    let login = Endpoint::discover(peer.told("tls_issuer")).transport(transport(&peer));
+    let login = Endpoint::discover(peer.received("tls_issuer")).transport(transport(&peer));
     let login = login.openid_location().build().unwrap();
     let how = certified(&peer, "client");
     let source = ClientCredentials::builder(login.clone(), "mtls", how.clone())

@@ -30,7 +30,7 @@ async fn it_takes_what_a_hardware_token_signs() {
         ("03", "rs256", Algorithm::Rs256),
         ("04", "ps256", Algorithm::Ps256),
     ] {
-        let pem = Path::new(peer.told("keys")).join(format!("{name}.pem"));
+        let pem = Path::new(peer.received("keys")).join(format!("{name}.pem"));
         hsm.import(&pem, name, number);
         let id = format!("key-{name}");
         let source = CachedTokenSource::new(client(&peer, &id, signer(&hsm, name, algorithm)));
@@ -61,9 +61,9 @@ fn signer(hsm: &SoftHsm, name: &str, algorithm: Algorithm) -> Pkcs11Signer {
 }
 
 fn client(peer: &OidcProvider, id: &str, signer: Pkcs11Signer) -> ClientCredentials {
-    let settings = AssertionSettings::new(peer.told("issuer")).unwrap();
+    let settings = AssertionSettings::new(peer.received("issuer")).unwrap();
     let how = PrivateKeyJwt::new(settings, signer);
-    ClientCredentials::builder(peer.told("token_endpoint"), id, how)
+    ClientCredentials::builder(peer.received("token_endpoint"), id, how)
         .danger_allow_http_on_loopback()
         .scope("api:read")
         .build()

@@ -17,7 +17,8 @@ fn client(
     id: &str,
     how: impl ClientAuthentication + 'static,
 ) -> SourceBuilder<ClientCredentials> {
-    ClientCredentials::builder(peer.told("token_endpoint"), id, how).danger_allow_http_on_loopback()
+    ClientCredentials::builder(peer.received("token_endpoint"), id, how)
+        .danger_allow_http_on_loopback()
 }
 
 fn basic(peer: &OidcProvider, id: &str) -> SourceBuilder<ClientCredentials> {
@@ -165,7 +166,7 @@ async fn a_token_expires_here_when_it_does_there() {
     let source = basic(&peer, "basic").build().unwrap();
     let token = source.token(&TokenRequest::default()).await.unwrap();
     assert_eq!(token.lifetime(), Duration::from_secs(2));
-    let introspect = format!("{}/token/introspection", peer.told("issuer"));
+    let introspect = format!("{}/token/introspection", peer.received("issuer"));
     let client = reqwest::Client::new();
     loop {
         let answer = client
@@ -198,10 +199,10 @@ async fn its_certificate_must_be_trusted() {
     let Some(peer) = OidcProvider::start(&[]).await else {
         return;
     };
-    let ca = std::fs::read(std::path::Path::new(peer.told("keys")).join("ca.crt")).unwrap();
+    let ca = std::fs::read(std::path::Path::new(peer.received("keys")).join("ca.crt")).unwrap();
     let over_tls = |transport: HttpTransport| {
         let how = ClientSecretBasic::new(secret(peer.client_secret("basic")));
-        ClientCredentials::builder(peer.told("tls_token_endpoint"), "basic", how)
+        ClientCredentials::builder(peer.received("tls_token_endpoint"), "basic", how)
             .transport(transport)
             .build()
             .unwrap()

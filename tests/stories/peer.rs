@@ -22,7 +22,7 @@ impl OidcProvider {
         let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
         let mut folders = above.map(|above| above.join("tests/peers/oidc-provider"));
         let folder = folders.find(|folder| folder.is_dir());
-        let folder = folder.expect("the folder of the real authorization server");
+        let folder = folder.expect("the directory of the real authorization server");
         if !folder.join("node_modules").is_dir() {
             return skipped("its packages are not installed; `cargo xtask test` does it");
         }
@@ -52,7 +52,7 @@ impl OidcProvider {
     }
 
     /// Returns a member of the server's description, as text.
-    pub(crate) fn told(&self, name: &str) -> &str {
+    pub(crate) fn received(&self, name: &str) -> &str {
         self.ready[name].as_str().unwrap()
     }
 

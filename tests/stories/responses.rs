@@ -267,7 +267,7 @@ async fn informational_responses_are_skipped() {
 
 // covers: F-61
 #[tokio::test]
-async fn cookies_are_not_kept() {
+async fn cookies_are_not_stored() {
     let headers = [
         ("content-type", "application/json"),
         ("set-cookie", "session=1; Path=/"),

@@ -83,7 +83,7 @@ async fn retries_end() {
 
 // covers: F-52, F-53
 #[tokio::test]
-async fn a_wait_that_the_server_asks_for_is_kept() {
+async fn a_wait_that_the_server_asks_for_is_respected() {
     let wait = [("retry-after", "1")];
     let server = RawServer::start([raw::http(429, &wait, ""), raw::json(200, GOOD)]).await;
     let began = std::time::Instant::now();

@@ -197,7 +197,7 @@ async fn an_assertion_is_tried_again_where_its_epoch_changed() {
 
 // covers: F-110
 #[tokio::test]
-async fn of_a_pair_the_other_one_is_tried_and_kept() {
+async fn of_a_pair_the_other_one_is_tried_and_stays_in_use() {
     let server = server("b").await;
     let (a, b) = (RotatingSecret::new("a"), RotatingSecret::new("b"));
     let source = source(

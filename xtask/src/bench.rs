@@ -24,7 +24,7 @@ pub(crate) fn run(shell: &Shell, only: Option<&str>) -> anyhow::Result<()> {
             names.join(", ")
         );
     }
-    // One folder for all rows, even if `CARGO_TARGET_DIR` builds elsewhere.
+    // One directory for all rows, even if `CARGO_TARGET_DIR` builds elsewhere.
     let rows = crate::files::root().join("target/criterion");
     for (name, package) in &chosen {
         // With the features of this crate only.
@@ -41,7 +41,8 @@ pub(crate) fn run(shell: &Shell, only: Option<&str>) -> anyhow::Result<()> {
         .run()?;
     }
     let mut report =
-        "| what | ours | baseline | ratio | at most | |\n|---|---|---|---|---|---|\n".to_owned();
+        "| measurement | hallpass | baseline | ratio | at most | |\n|---|---|---|---|---|---|\n"
+            .to_owned();
     for target in TARGETS {
         let program = target.row.split('/').next();
         if chosen.iter().any(|(name, _)| Some(*name) == program) {
@@ -58,22 +59,22 @@ pub(crate) fn run(shell: &Shell, only: Option<&str>) -> anyhow::Result<()> {
 
 /// Formats a target's line in the report.
 fn line(target: &Target, rows: &Path) -> anyhow::Result<String> {
-    let ours = row(rows, target.row)?;
+    let result = row(rows, target.row)?;
     let baseline = match target.baseline {
         Some(baseline) => Some(row(rows, baseline)?),
         None => None,
     };
     let quotient = baseline
         .as_ref()
-        .map(|baseline| ours.value / baseline.value);
+        .map(|baseline| result.value / baseline.value);
     let ratio = paired(rows, target)?.or(quotient);
     let (most, verdict) = match target.most {
-        Some(most) if ratio.unwrap_or(ours.value) <= most => (most.to_string(), "meets"),
+        Some(most) if ratio.unwrap_or(result.value) <= most => (most.to_string(), "meets"),
         Some(most) => (most.to_string(), "misses"),
         None => (String::new(), ""),
     };
     Ok(format!(
-        "| {} | {ours} | {} | {} | {most} | {verdict} |",
+        "| {} | {result} | {} | {} | {most} | {verdict} |",
         target.what,
         baseline
             .map(|baseline| baseline.to_string())

@@ -6,8 +6,7 @@ use anyhow::{Context as _, bail};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 use xshell::{Shell, cmd};
 
-/// The workspace crates that a crate may depend on, planned ones included. Down, never up or sideways; see
-/// docs/ARCHITECTURE.md.
+/// The workspace crates that a crate may depend on. Down, never up or sideways; see docs/ARCHITECTURE.md.
 const EDGES: [(&str, &[&str]); 18] = [
     ("hallpass-core", &[]),
     ("hallpass-endpoint", &["hallpass-core"]),

@@ -13,7 +13,7 @@ pub(crate) fn root() -> &'static Path {
     here.parent().unwrap_or(here)
 }
 
-/// Returns the files with this extension in these folders, at any depth; for `.`, only at the top level.
+/// Returns the files with this extension in these directories, at any depth; for `.`, only at the top level.
 pub(crate) fn sources(folders: &[&str], ending: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut open: Vec<(PathBuf, bool)> = folders

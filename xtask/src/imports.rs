@@ -1,6 +1,6 @@
 //! The imports within each crate: modules import from modules below them, never in a loop.
 //!
-//! A module folder (`a.rs` and `a/`) is one unit for the modules outside of it. Within the folder, the same holds for
+//! A module directory (`a.rs` and `a/`) is one unit for the modules outside of it. Within the directory, the same holds for
 //! its parts: the child modules, and the code of `a.rs` itself. A re-export (`pub use`) is an import only if the file
 //! uses the name as well; a name that is taken through a re-export is an import from the module that defines it.
 
@@ -53,7 +53,7 @@ pub(crate) fn check(crates: &[(String, PathBuf)], faults: &mut Vec<String>) -> a
 impl Modules {
     fn read(entry: &FilePath) -> anyhow::Result<Self> {
         let mut modules = Self::default();
-        let folder = entry.parent().context("the root file has no folder")?;
+        let folder = entry.parent().context("the root file has no directory")?;
         let mut open = vec![(Path::new(), entry.to_owned())];
         while let Some((path, file)) = open.pop() {
             let below = modules.add(path, file.clone(), &text(&file)?)?;

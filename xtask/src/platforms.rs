@@ -120,7 +120,7 @@ const WITHOUT_HEADERS: [(&str, &str); 3] = [
     ("SDKROOT", "/"),
 ];
 
-/// A separate target folder: the variables above would cause everything else to be rebuilt.
+/// A separate target directory: the variables above would cause everything else to be rebuilt.
 fn arguments(shell: &Shell, target: &str) -> anyhow::Result<Vec<String>> {
     let sysroot = cmd!(shell, "rustc --print sysroot").quiet().read()?;
     let libraries = Path::new(&sysroot).join("lib/rustlib");
@@ -157,16 +157,16 @@ fn without_c(metadata: &Metadata) -> Vec<String> {
         .iter()
         .filter_map(|it| it.links.as_deref())
     {
-        let told: &[&str] = match links {
+        let lines: &[&str] = match links {
             _ if links.starts_with("ring_core_") => &["rustc-cfg=[]"],
             _ if links.starts_with("aws_lc_") && !links.ends_with("_sys") => {
                 &["rustc-cfg=['aarch64_apple_darwin']", "include=''"]
             }
             _ => continue,
         };
-        for told in told {
+        for line in lines {
             arguments.push("--config".to_owned());
-            arguments.push(format!("target.{APPLE}.{links}.{told}"));
+            arguments.push(format!("target.{APPLE}.{links}.{line}"));
         }
     }
     arguments

@@ -7,20 +7,23 @@ use crate::{
     finding::Finding,
 };
 
-/// The folders with our Rust files.
-const CODE: [&str; 4] = ["crates", "examples", "tests", "xtask"];
-/// The folders with our pages.
+/// The directories with our Rust files.
+const CODE: [&str; 6] = ["benches", "crates", "examples", "fuzz", "tests", "xtask"];
+/// The directories with our pages, and with the comments in our TOML files.
 const PAGES: [&str; 7] = [".", "crates", "docs", "examples", "fuzz", "tests", "xtask"];
 
 /// Words that no doc comment may start with.
 const OPENINGS: [&str; 5] = ["What", "Who", "Whoever", "Whatever", "How"];
 
 /// Words and phrases that no other Rust project uses in this sense, each with the usual ones.
-const DIALECT: [(&str, &str); 36] = [
+const DIALECT: [(&str, &str); 41] = [
     ("anew", "again"),
     ("at hand", "cached, available"),
     ("at its home", "on its host"),
+    ("at the moment", "temporarily, now"),
     ("at their home", "on their host"),
+    ("folder", "directory"),
+    ("folders", "directories"),
     ("for one,", "for example"),
     ("gives out", "issues"),
     ("give out", "issue"),
@@ -30,6 +33,7 @@ const DIALECT: [(&str, &str); 36] = [
     ("handed out", "returned"),
     ("hands out", "returns"),
     ("in the place of", "instead of"),
+    ("kept", "cached, stored, preserved"),
     ("letter for letter", "exactly"),
     ("mend", "fix, change"),
     ("mended", "fixed, changed"),
@@ -48,6 +52,7 @@ const DIALECT: [(&str, &str); 36] = [
     ("so long for", "this long for, timeout for"),
     ("stand on", "are based on"),
     ("stands on", "is based on"),
+    ("tell", "report, show, distinguish"),
     ("tells", "reports, shows"),
     ("told", "reported, shown"),
     ("a word too many", "an unexpected argument"),
@@ -66,7 +71,7 @@ const METHODS: [(&str, &str); 6] = [
 ];
 
 /// Words whose frequency distinguishes reference text from prose.
-const COUNTED: [&str; 6] = ["told", "tells", "so that", "gone", "kept", "returns"];
+const COUNTED: [&str; 2] = ["so that", "returns"];
 
 /// The counts over a set of files.
 #[derive(Default)]
@@ -110,6 +115,9 @@ fn read() -> anyhow::Result<(Counts, Vec<Finding>)> {
     }
     for path in sources(&PAGES, "md")? {
         page(&path, &text(&path)?, &mut findings);
+    }
+    for path in sources(&PAGES, "toml")? {
+        settings(&path, &text(&path)?, &mut findings);
     }
     Ok((counts, findings))
 }
@@ -230,6 +238,25 @@ fn page(path: &Path, text: &str, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Finds lines to rewrite in the comments and in the subjects of a TOML file, such as a case of the command's tests.
+fn settings(path: &Path, text: &str, findings: &mut Vec<Finding>) {
+    for (number, line) in text.lines().enumerate() {
+        let comment = line
+            .strip_prefix('#')
+            .or(line.split_once(" # ").map(|(_, comment)| comment));
+        if let Some(comment) = comment {
+            let first = comment.trim_start();
+            let word = first.split([' ', '\'']).next().unwrap_or_default();
+            if OPENINGS.contains(&word) {
+                findings.push(Finding::new(path, number, format!("opens with `{word}`")));
+            }
+        }
+        if let Some(prose) = comment.or(line.strip_prefix("subject = ")) {
+            dialect(path, number, prose, findings);
+        }
+    }
+}
+
 fn dialect(path: &Path, number: usize, line: &str, findings: &mut Vec<Finding>) {
     let lower = line.to_lowercase();
     for (phrase, usual) in DIALECT {
@@ -310,6 +337,22 @@ mod tests {
             &mut findings,
         );
         assert_eq!(findings.len(), 1);
+    }
+
+    #[test]
+    fn comments_and_subjects_in_toml_are_judged() {
+        let mut findings = Vec::new();
+        let text = "# What it is.\na = \"anew\" # anew\nsubject = \"told\"\nbody = \"gone\"\n";
+        settings(Path::new("a.toml"), text, &mut findings);
+        let rows: Vec<_> = findings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            rows,
+            [
+                "a.toml:1: opens with `What`",
+                "a.toml:2: `anew` (usual: again)",
+                "a.toml:3: `told` (usual: reported, shown)"
+            ]
+        );
     }
 
     #[test]

@@ -109,7 +109,7 @@ fn publish(shell: &Shell, version: &Version, execute: bool) -> anyhow::Result<()
         )
         .run()
         .context(
-            "not every crate was published; the same command goes on where this one stopped",
+            "not every crate was published; run the same command again to publish the others",
         )?;
     }
     done(if execute {

@@ -42,7 +42,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A separate target folder: the checker's primitives replace the standard library's.
+/// A separate target directory: the checker's primitives replace the standard library's.
 pub(crate) fn explore(shell: &Shell) -> anyhow::Result<()> {
     let explore = cmd!(
         shell,

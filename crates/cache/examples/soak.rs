@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     }
     match world.broken() {
         None => {
-            println!("all promises were kept");
+            println!("all promises held");
             ExitCode::SUCCESS
         }
         Some(promise) => {

@@ -196,7 +196,7 @@ fn a_due_token_is_refreshed_once_and_returned_meanwhile() {
 
 // covers: F-81, F-82, I-12
 #[test]
-fn a_token_issued_before_a_refusal_is_not_kept_after_it() {
+fn a_token_issued_before_a_refusal_is_not_cached_after_it() {
     explore(|| {
         let (world, old) = World::with_due_token();
         let refused = Arc::new(AtomicBool::new(false));

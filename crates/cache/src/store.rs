@@ -137,7 +137,7 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
     /// released.
     ///
     /// The cache also polls, so that a lost notification costs only time. A store without notifications, or with a lost
-    /// subscription, waits forever, which is the default; one that cannot tell keys apart may return for another key's
+    /// subscription, waits forever, which is the default; one that cannot distinguish keys may return for another key's
     /// change.
     async fn changed(&self, key: &StoreKey) {
         let _ = key;

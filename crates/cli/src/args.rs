@@ -169,7 +169,7 @@ pub(crate) struct Token {
     /// Name of the environment variable, for `--format env`
     #[arg(long, value_name = "NAME", default_value = DEFAULT_VARIABLE)]
     pub(crate) name: String,
-    /// Replace the cached token with a new one, such as after an API rejected it
+    /// Replace the cached token with a new one, for example after an API has rejected it
     #[arg(long, conflicts_with = "no_cache")]
     pub(crate) renew: bool,
     #[command(flatten)]
@@ -224,7 +224,7 @@ pub(crate) struct Request {
     /// Additional origin that may receive the token, such as `https://api.example`; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,
-    /// Timeout for each part of the API's response; the upload of the body has additional time
+    /// Timeout of waiting for the response headers, and for each chunk of the body; the upload has additional time
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     pub(crate) api_timeout: String,
     #[command(flatten)]

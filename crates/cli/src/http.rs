@@ -2,7 +2,9 @@
 
 use std::{error::Error as _, time::Duration};
 
-use hallpass::{authorize::Origin, endpoint::explain_tls_error, profiles::PROXY_CREDENTIALS_HINT};
+use hallpass::{
+    endpoint::explain_tls_error, is_loopback_host, profiles::PROXY_CREDENTIALS_HINT,
+};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, Url};
 
 use crate::{
@@ -57,8 +59,7 @@ pub(crate) fn build_client(settings: &Settings, url: &Url) -> Result<ClientBuild
 
 /// Returns true if requests to this URL stay on this machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
-    let origin = url.origin().ascii_serialization().parse::<Origin>();
-    origin.is_ok_and(|origin| origin.is_loopback())
+    url.host_str().is_some_and(is_loopback_host)
 }
 
 /// Creates the same client, with the certificate that the client's tokens are bound to, if there is one.

@@ -55,16 +55,16 @@
 //!     }
 //! }
 //! # use hallpass_core::{Clock, SystemClock, async_trait};
-//! # struct House;
+//! # struct MyProvider;
 //! # #[async_trait]
-//! # impl TokenSource for House {
+//! # impl TokenSource for MyProvider {
 //! #     async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
 //! #         Ok(AccessToken::bearer("0123abc", SystemClock.moment(), Duration::from_secs(60))?)
 //! #     }
 //! # }
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let source: Arc<dyn TokenSource> = Arc::new(House);
+//! let source: Arc<dyn TokenSource> = Arc::new(MyProvider);
 //! let authorizer = Authorizer::builder(source).allow_origin("https://api.example").build()?;
 //! let echo = async |request: Request<String>| {
 //!     Response::new(format!("{:?}", request.headers()["authorization"].to_str()))

@@ -82,9 +82,9 @@ impl Moment {
 ///
 /// /// A clock that stands still.
 /// #[derive(Debug)]
-/// struct Noon;
+/// struct FixedClock;
 ///
-/// impl Clock for Noon {
+/// impl Clock for FixedClock {
 ///     fn now(&self) -> Timestamp {
 ///         Timestamp::from_origin(Duration::from_secs(43_200))
 ///     }
@@ -92,7 +92,7 @@ impl Moment {
 ///         SystemTime::UNIX_EPOCH + Duration::from_secs(43_200)
 ///     }
 /// }
-/// assert_eq!(Noon.moment().timestamp, Noon.now());
+/// assert_eq!(FixedClock.moment().timestamp, FixedClock.now());
 /// ```
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Returns the monotonic time. It never goes back; a cache hit reads only this. The origin should be further back

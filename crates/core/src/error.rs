@@ -46,9 +46,10 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The client is misconfigured: an address, a certificate, a proxy, an unreadable secret. Someone must fix it.
+    /// The client is misconfigured: an address, a certificate, a proxy, an unreadable secret. It needs a configuration
+    /// change.
     Configuration,
-    /// The server does not accept the client: wrong, expired or revoked credentials. Someone must renew them.
+    /// The server does not accept the client: wrong, expired or revoked credentials, which must be renewed.
     CredentialsRefused,
     /// The server knows the client but refuses the request: scope, resource, grant.
     RequestRefused,

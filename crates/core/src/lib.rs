@@ -14,20 +14,20 @@
 //! };
 //!
 //! /// A minimal provider, which creates its own tokens.
-//! struct House(SystemClock);
+//! struct MyProvider(SystemClock);
 //!
 //! #[async_trait]
-//! impl TokenSource for House {
+//! impl TokenSource for MyProvider {
 //!     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
-//!         let asked = self.0.moment(); // before the request is sent: the lifetime counts from here
-//!         let token = AccessToken::bearer("0123abc", asked, Duration::from_secs(3_600))?;
+//!         let requested_at = self.0.moment(); // before the request is sent: the lifetime counts from here
+//!         let token = AccessToken::bearer("0123abc", requested_at, Duration::from_secs(3_600))?;
 //!         Ok(token.with_scopes(request.scopes().clone()))
 //!     }
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let source: Arc<dyn TokenSource> = Arc::new(House(SystemClock));
+//! let source: Arc<dyn TokenSource> = Arc::new(MyProvider(SystemClock));
 //! let token = source.access_token(&TokenRequest::new().with_scopes("orders.read".parse()?)).await?;
 //! assert!(token.header_value().is_sensitive());
 //! assert!(!format!("{token:?}").contains("0123abc"));

@@ -366,7 +366,7 @@ impl fmt::Debug for Observers {
     }
 }
 
-/// An observer panicked. Its message is not repeated: it may hold anything.
+/// The error for a panic of an observer. Its message is not repeated: it may hold anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("observer panicked; it stays registered, and this is logged once")]
 pub struct ObserverPanicked(());
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_to_tell_is_no_error() {
+    fn no_observer_is_no_error() {
         let observers = Observers::default();
         assert_eq!(observers.notify("orders", EventKind::evicted(1)), Ok(()));
         assert_eq!(format!("{observers:?}"), "Observers(0)");

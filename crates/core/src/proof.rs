@@ -58,7 +58,7 @@ pub trait Prover: Send + Sync + fmt::Debug {
     /// # Errors
     ///
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if a later attempt may succeed,
-    /// [`Configuration`](crate::ErrorKind::Configuration) if someone must fix it. The request is not sent.
+    /// [`Configuration`](crate::ErrorKind::Configuration) if it needs a configuration change. The request is not sent.
     ///
     /// # Cancellation
     ///

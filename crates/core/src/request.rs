@@ -141,7 +141,7 @@ impl TokenRequest {
         }
         if self.parameters().any(|(set, _)| set == name) {
             return Err(InvalidRequest::new(format!(
-                "the extra parameter `{name}` was set before; RFC 6749 section 3.2 forbids to send it twice"
+                "the extra parameter `{name}` was set before; RFC 6749 section 3.2 forbids sending it twice"
             )));
         }
         Ok(self.change(|fields| {
@@ -323,7 +323,7 @@ impl fmt::Debug for TokenRequest {
     }
 }
 
-/// A request is invalid: the message says which part, why, and what to do.
+/// The error for an invalid request. The message names the part, the reason and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidRequest(String);
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_outside_of_the_process_can_tell_a_requests_hash() {
+    fn a_requests_hash_is_unpredictable_outside_the_process() {
         let request = scopes("a");
         let mut known = DefaultHasher::new();
         request.fields().for_each(|fields| fields.hash(&mut known));

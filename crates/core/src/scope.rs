@@ -40,10 +40,10 @@ impl fmt::Display for Scope {
 /// ```
 /// use hallpass_core::ScopeSet;
 ///
-/// let asked: ScopeSet = "orders.write orders.read".parse()?;
-/// assert_eq!(asked, "orders.read orders.write orders.read".parse()?);
-/// assert_eq!(asked.as_str(), "orders.read orders.write");
-/// assert!(asked.contains("orders.read"));
+/// let scopes: ScopeSet = "orders.write orders.read".parse()?;
+/// assert_eq!(scopes, "orders.read orders.write orders.read".parse()?);
+/// assert_eq!(scopes.as_str(), "orders.read orders.write");
+/// assert!(scopes.contains("orders.read"));
 /// # Ok::<(), hallpass_core::InvalidScope>(())
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -147,7 +147,7 @@ impl fmt::Debug for ScopeSet {
     }
 }
 
-/// A text is not a scope: the message names the character and its position.
+/// The error for a text that is not a scope. The message names the character and its position.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.describe())]
 pub struct InvalidScope {

@@ -208,7 +208,7 @@ macro_rules! forward {
 
 forward!(Arc<S>, Box<S>);
 
-/// A secret could not be read, or is not usable. The text names the place, never the content.
+/// The error for a secret that cannot be read or used. The text names the place, never the content.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct SecretError {
@@ -225,7 +225,7 @@ enum Kind {
 }
 
 impl SecretError {
-    /// Creates a permanent error: the secret is missing or unusable until someone fixes it.
+    /// Creates a permanent error: the secret is missing or unusable, and needs a configuration change.
     ///
     /// The text must not hold the secret or a part of it.
     pub fn new(message: impl Into<String>) -> Self {

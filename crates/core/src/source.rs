@@ -81,8 +81,8 @@ pub trait TokenSource: Send + Sync {
     /// failures.
     ///
     /// It covers all that a refusal may concern: the credentials, the method by which they are presented, and the inputs
-    /// of the grant. It is called before a fetch, and may read the secret, as [`token`](Self::token) does. A digest of a
-    /// weak secret allows to guess it, so stores encrypt it.
+    /// of the grant. It is called before a fetch, and may read the secret, as [`token`](Self::token) does. A weak secret
+    /// can be guessed from its digest, so stores encrypt it.
     async fn credential_digest(&self) -> Option<[u8; 32]> {
         None
     }

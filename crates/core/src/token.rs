@@ -60,8 +60,8 @@ impl FromStr for TokenType {
 /// use std::time::Duration;
 /// use hallpass_core::{AccessToken, Clock, SystemClock};
 ///
-/// let asked = SystemClock.moment();
-/// let token = AccessToken::bearer("mF_9.B5f-4.1JqM", asked, Duration::from_secs(3_600))?
+/// let requested_at = SystemClock.moment();
+/// let token = AccessToken::bearer("mF_9.B5f-4.1JqM", requested_at, Duration::from_secs(3_600))?
 ///     .with_scopes("orders.read".parse()?);
 /// assert_eq!(token.header_value(), "Bearer mF_9.B5f-4.1JqM");
 /// assert!(!token.is_expired(SystemClock.now()));
@@ -313,7 +313,7 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// A text cannot be used as a token. The message says what is wrong, never the token.
+/// The error for a text that cannot be used as a token. The message names the reason, never the token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidToken(Reason);

@@ -1,4 +1,4 @@
-//! A cold fetch over loopback, kept alive, without TLS: ours beside a bare reqwest POST with a serde_json parse.
+//! A cold fetch over loopback, with keep-alive, without TLS, beside a bare reqwest POST with a serde_json parse.
 //!
 //! The two take turns, a few requests each, so that a slow machine slows both. Client and server share
 //! one thread: between two, the scheduler's modes differ by more than what is measured.
@@ -69,7 +69,7 @@ async fn main() {
             bare_times.push(bare_time);
         }
     }
-    assert_eq!(server.connection_count(), 2, "connections are kept");
+    assert_eq!(server.connection_count(), 2, "connections are reused");
     rows::report("fetch/hallpass", rows::median(&mut our_times), "ns");
     rows::report("fetch/reqwest", rows::median(&mut bare_times), "ns");
 }

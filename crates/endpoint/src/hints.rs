@@ -66,7 +66,7 @@ hints! {
     /// The server does not accept forms.
     NO_FORMS = "no-forms", "check `token_endpoint`: a token endpoint accepts forms, and this address may belong to another API";
     /// The client is refused.
-    CREDENTIALS = "credentials", "check `client_id` and `client_secret`, and that the server expects this way of authentication";
+    CREDENTIALS = "credentials", "check `client_id` and `client_secret`, and that the server expects this authentication method";
     /// The client is refused, and its secret changes if the server does not decode it.
     ENCODING = "encoding", "check `client_id` and `client_secret`; the secret holds characters that are encoded in the header, which some servers do not decode: use `ClientSecretBasic::raw` for these";
     /// The request is refused as such.

@@ -22,8 +22,8 @@ use crate::{
 /// use hallpass_jwt::{AssertionSettings, ClientSecretJwt};
 ///
 /// let secret = Secret::new("a-secret-of-at-least-thirty-two-bytes")?;
-/// let how = ClientSecretJwt::new(AssertionSettings::new("https://login.example")?, secret);
-/// let source = ClientCredentials::builder("https://login.example/token", "orders-service", how).build()?;
+/// let authentication = ClientSecretJwt::new(AssertionSettings::new("https://login.example")?, secret);
+/// let source = ClientCredentials::builder("https://login.example/token", "orders-service", authentication).build()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -56,7 +56,7 @@ pub struct Dpop {
 }
 
 impl Dpop {
-    /// Creates proofs with this key: a [`SigningKey`], or another [`Signer`] that has a
+    /// Creates a prover with this key: a [`SigningKey`], or another [`Signer`] that has a
     /// [`public_jwk`](Signer::public_jwk).
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl Dpop {
         Self::with_public_jwk(signer, &jwk)
     }
 
-    /// Creates proofs with a [`Signer`] that has no `public_jwk`, and a public key (JWK) that is known from elsewhere.
+    /// Creates a prover with a [`Signer`] that has no `public_jwk`, and a public key (JWK) that is known from elsewhere.
     /// Only the server detects a mismatch between the two.
     ///
     /// # Errors

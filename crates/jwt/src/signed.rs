@@ -50,12 +50,13 @@ enum Subject {
 const RESERVED: [&str; 8] = ["aud", "exp", "iat", "iss", "jti", "nbf", "scope", "sub"];
 
 impl SignedAssertion {
-    /// Signs with this key, in memory or elsewhere. The assertion's `typ` is always `JWT`, regardless of the settings.
+    /// Creates a source that signs with this key, in memory or elsewhere. The assertion's `typ` is always `JWT`,
+    /// regardless of the settings.
     pub fn new(settings: AssertionSettings, signer: impl Signer + 'static) -> Self {
         Self::with(settings, keys::fixed(signer))
     }
 
-    /// Signs with the key that is currently in this source; see
+    /// Creates a source that signs with the key that is currently in this secret source; see
     /// [`PrivateKeyJwt::from_source`](crate::PrivateKeyJwt::from_source).
     pub fn from_source<S: Signer + 'static>(
         settings: AssertionSettings,

@@ -27,8 +27,8 @@ use crate::assertion::parameters;
 ///
 /// # fn example(projected: impl SecretSource + 'static) -> Result<(), Box<dyn std::error::Error>> {
 /// // A `FileSecret` of hallpass-secrets, for the path of the projected volume.
-/// let how = WorkloadIdentity::new(projected);
-/// let source = ClientCredentials::builder("https://login.example/token", "orders-service", how).build()?;
+/// let authentication = WorkloadIdentity::new(projected);
+/// let source = ClientCredentials::builder("https://login.example/token", "orders-service", authentication).build()?;
 /// # Ok(())
 /// # }
 /// ```

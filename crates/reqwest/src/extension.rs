@@ -9,7 +9,8 @@ use crate::{
 /// An extension of reqwest's `RequestBuilder` that sends a request with a token.
 ///
 /// After a 401 a request is retried if its method is safe and it has no body. A POST is not: the client may have
-/// followed a redirect after the API carried out the request. A [`TokenClient`](crate::TokenClient) can tell.
+/// followed a redirect after the API carried out the request. A [`TokenClient`](crate::TokenClient)
+/// knows.
 ///
 /// To send an existing `Request`, use `RequestBuilder::from_parts(client, request)`.
 ///

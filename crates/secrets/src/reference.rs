@@ -208,7 +208,7 @@ fn env(name: &str) -> Result<SecretLocation, InvalidReference> {
         || name.starts_with(|char: char| char.is_ascii_digit())
     {
         return Err(InvalidReference(
-            "what follows `env:` is not the name of a variable: letters, digits and `_`, as in `env:CLIENT_SECRET`",
+            "`env:` must be followed by the name of a variable, of letters, digits and `_`, as in `env:CLIENT_SECRET`",
         ));
     }
     Ok(SecretLocation::Env(name.to_owned()))
@@ -217,14 +217,14 @@ fn env(name: &str) -> Result<SecretLocation, InvalidReference> {
 fn file(path: &str) -> Result<SecretLocation, InvalidReference> {
     if !Path::new(path).is_absolute() {
         return Err(InvalidReference(if cfg!(windows) {
-            r"what follows `file:` is not an absolute path, as in `file:C:\secrets\client`; variables are not expanded"
+            r"`file:` must be followed by an absolute path, as in `file:C:\secrets\client`; variables are not expanded"
         } else {
-            "what follows `file:` is not an absolute path, as in `file:/run/secrets/client`; `~` and variables are not expanded"
+            "`file:` must be followed by an absolute path, as in `file:/run/secrets/client`; `~` and variables are not expanded"
         }));
     }
     if cfg!(windows) && path.contains(char::is_control) {
         return Err(InvalidReference(
-            r#"what follows `file:` holds a tab or another control character; in JSON and in TOML's "..." a `\` is written `\\`"#,
+            r#"`file:` must be followed by a path without tabs and other control characters; in JSON and in TOML's "..." a `\` is written `\\`"#,
         ));
     }
     Ok(SecretLocation::File(path.into()))
@@ -234,20 +234,20 @@ fn command(text: &str) -> Result<SecretLocation, InvalidReference> {
     let mut words: Vec<String> = if text.trim_start().starts_with('[') {
         serde_json::from_str(text).map_err(|_| {
             InvalidReference(
-                "what follows `command:` starts with `[`, and is not a JSON array of strings, as in `command:[\"pass\", \"show\", \"my secret\"]`",
+                "`command:` with a `[` must be followed by a JSON array of strings, as in `command:[\"pass\", \"show\", \"my secret\"]`",
             )
         })?
     } else {
         if text.contains(['"', '\'', '`', '$', '&', '|', ';', '<', '>']) {
             return Err(InvalidReference(
-                "what follows `command:` holds a shell character, and no shell is used; write program and arguments as a JSON array, as in `command:[\"pass\", \"show\", \"my secret\"]`",
+                "`command:` must be followed by words without shell characters, since no shell is used; write program and arguments as a JSON array, as in `command:[\"pass\", \"show\", \"my secret\"]`",
             ));
         }
         text.split_ascii_whitespace().map(str::to_owned).collect()
     };
     if words.first().is_none_or(String::is_empty) || words.iter().any(|word| word.contains('\0')) {
         return Err(InvalidReference(
-            "what follows `command:` names no program, as `command:pass show orders/client-secret` does",
+            "`command:` must be followed by a program, as in `command:pass show orders/client-secret`",
         ));
     }
     Ok(SecretLocation::Command {
@@ -259,7 +259,7 @@ fn command(text: &str) -> Result<SecretLocation, InvalidReference> {
 fn systemd(name: &str) -> Result<SecretLocation, InvalidReference> {
     if !systemd::is_name(name) {
         return Err(InvalidReference(
-            "what follows `systemd:` is not the name of a credential, as in `systemd:client-secret`",
+            "`systemd:` must be followed by the name of a credential, as in `systemd:client-secret`",
         ));
     }
     Ok(SecretLocation::Systemd(name.to_owned()))
@@ -271,7 +271,7 @@ fn keychain(text: &str) -> Result<SecretLocation, InvalidReference> {
     let (service, user) = parts
         .filter(|(service, user)| !service.is_empty() && !user.is_empty())
         .ok_or(InvalidReference(
-            "what follows `keychain:` is not a service and a user, as in `keychain:orders/client-secret`",
+            "`keychain:` must be followed by a service and a user, as in `keychain:orders/client-secret`",
         ))?;
     Ok(SecretLocation::Keychain {
         service: service.to_owned(),
@@ -287,7 +287,7 @@ fn vault(text: &str) -> Result<SecretLocation, InvalidReference> {
         whole.then_some((mount, path, field))
     });
     let (mount, path, field) = parts.ok_or(InvalidReference(
-        "what follows `vault:` is not a mount, a path and a field, as in `vault:secret/orders/client#secret`",
+        "`vault:` must be followed by a mount, a path and a field, as in `vault:secret/orders/client#secret`",
     ))?;
     Ok(SecretLocation::Vault {
         mount: mount.to_owned(),

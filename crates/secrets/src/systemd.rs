@@ -72,7 +72,7 @@ mod tests {
     use crate::folder::Folder;
 
     #[tokio::test]
-    async fn a_credential_is_read_from_the_services_folder() {
+    async fn a_credential_is_read_from_the_services_directory() {
         let folder = Folder::new();
         folder.write("client-secret", "s3cr3t\n");
         let within = |name: &str| SystemdCredential::within(Some(folder.path().into()), name);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn names_cannot_leave_the_folder_and_are_not_shown() {
+    fn names_cannot_leave_the_directory_and_are_not_shown() {
         for name in ["", ".", "..", "/etc/passwd", "../x", "a/b", "a/", "a\n"] {
             let error = SystemdCredential::within(Some("/run".into()), name).unwrap_err();
             assert!(

@@ -91,7 +91,7 @@ impl AuthorizationServerBuilder {
 }
 
 impl AuthorizationServer {
-    /// Starts a server without clients.
+    /// Creates a builder of a server without clients, whose tokens live for an hour.
     pub fn builder() -> AuthorizationServerBuilder {
         AuthorizationServerBuilder {
             clients: Vec::new(),

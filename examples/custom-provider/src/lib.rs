@@ -1,6 +1,6 @@
 //! A token source for tokens that an agent on this machine stores in files.
 //!
-//! The agent fetches tokens by its own means and writes each to a folder: `default` for the default request, and a file
+//! The agent fetches tokens by its own means and writes each to a directory: `default` for the default request, and a file
 //! named after the scopes, joined by `+`, for others. The first line of a file is the token; the second is its expiry
 //! in seconds since 1970.
 
@@ -24,7 +24,7 @@ pub struct AgentFile {
 }
 
 impl AgentFile {
-    /// Creates a source that reads from this folder.
+    /// Creates a source that reads from this directory.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
@@ -71,7 +71,7 @@ impl TokenSource for AgentFile {
         let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => {
                 TokenError::configuration(format!("{} cannot be read", path.display()))
-                    .with_hint("let this process read the agent's folder")
+                    .with_hint("let this process read the agent's directory")
                     .with_source(error)
             }
             _ => TokenError::unavailable(format!("the agent has written no {}", path.display()))
@@ -107,7 +107,7 @@ impl TokenSource for AgentFile {
 impl fmt::Debug for AgentFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AgentFile")
-            .field("folder", &self.folder)
+            .field("directory", &self.folder)
             .finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@ use agent_file::AgentFile;
 use hallpass_core::{Clock as _, ErrorKind, TokenRequest, TokenSource as _};
 use hallpass_testkit::{ManualClock, conformance::Subject};
 
-/// A folder of this test, with tokens as an agent would write them.
+/// A directory of this test, with tokens as an agent would write them.
 struct Agent(PathBuf);
 
 impl Agent {
@@ -106,7 +106,7 @@ fn an_expired_token_is_not_returned() {
 }
 
 #[test]
-fn no_scope_leaves_the_folder() {
+fn no_scope_leaves_the_directory() {
     let agent = Agent::start();
     let source = AgentFile::new(&agent.0);
     let request = TokenRequest::new().with_scopes("../etc".parse().unwrap());

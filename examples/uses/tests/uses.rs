@@ -122,7 +122,7 @@ async fn the_integration_stops_where_a_system_takes_no_token() {
 }
 
 #[tokio::test]
-async fn the_tool_prints_orders_and_its_codes_tell_what_is_wrong() {
+async fn the_tool_prints_orders_and_its_exit_codes_name_the_fault() {
     let server = server("orders.read").await;
     let tool = |arguments: &[&str]| Trial::new("command-line-tool", &server).arguments(arguments);
     let ran = tool(&["orders", "7", "8"]).run().await;

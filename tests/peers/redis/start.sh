@@ -6,7 +6,7 @@
 #
 # Prints one line of JSON when the server is ready. Ends on SIGTERM or SIGINT, when the server ends, or when a piped
 # stdin closes, and removes its own DIR. If it is killed with SIGKILL, Redis ends too, but DIR remains.
-#   --dir DIR      folder for the certificates (default: a new one)
+#   --dir DIR      directory for the certificates (default: a new one)
 #   --prefix KEYS  the keys of the ACL user, a glob (default: hallpass:*)
 #   --mtls         the TLS port requires a client certificate
 #   -- ...         arguments of redis-server, for example: -- --maxmemory 1mb --maxmemory-policy noeviction

@@ -40,7 +40,7 @@ const fn figure(what: &'static str, row: &'static str, most: f64) -> Target {
 }
 
 /// Creates a row that is only reported, relative to another row if there is one.
-const fn told(what: &'static str, row: &'static str, baseline: Option<&'static str>) -> Target {
+const fn reported(what: &'static str, row: &'static str, baseline: Option<&'static str>) -> Target {
     Target {
         what,
         row,
@@ -51,103 +51,103 @@ const fn told(what: &'static str, row: &'static str, baseline: Option<&'static s
 
 pub(super) const TARGETS: &[Target] = &[
     ratio(
-        "a hit with a store on Redis over one without a store",
+        "a hit with a store on Redis vs. one without a store",
         "store/hit",
         "store/hit_without",
         1.02,
     ),
-    told(
-        "reading an entry from Redis over a bare GET",
+    reported(
+        "reading an entry from Redis vs. a bare GET",
         "store/look_up",
         Some("store/get"),
     ),
-    told(
-        "writing an entry to Redis over a bare GET",
+    reported(
+        "writing an entry to Redis vs. a bare GET",
         "store/put",
         Some("store/get"),
     ),
     ratio(
-        "a cold fetch over a bare reqwest POST with a serde_json parse",
+        "a cold fetch vs. a bare reqwest POST with a serde_json parse",
         "fetch/hallpass",
         "fetch/reqwest",
         1.10,
     ),
     ratio(
-        "reading a response of 64 KiB over one of 16 KiB (linear: 4)",
+        "reading a response of 64 KiB vs. one of 16 KiB (linear: 4)",
         "parse/64KiB",
         "parse/16KiB",
         4.4,
     ),
     ratio(
-        "a hit on the default key over the floor",
+        "a hit on the default key vs. the minimum",
         "hit/default",
         "hit/floor",
         1.25,
     ),
     ratio(
-        "a hit over a tokio RwLock",
+        "a hit vs. a tokio RwLock",
         "hit/default",
         "hit/rwlock",
         0.65,
     ),
-    told(
-        "a hit over a tokio Mutex with a String",
+    reported(
+        "a hit vs. a tokio Mutex with a String",
         "hit/default",
         Some("hit/mutex"),
     ),
     ratio(
-        "a hit by way of `access_token().await` over `ready_token`",
+        "a hit by way of `access_token().await` vs. `ready_token`",
         "hit/default_access_token",
         "hit/default",
         1.15,
     ),
-    told(
-        "a hit by way of `token().await` over a tokio RwLock",
+    reported(
+        "a hit by way of `token().await` vs. a tokio RwLock",
         "hit/default_awaited",
         Some("hit/rwlock"),
     ),
     ratio(
-        "two tasks: a hit over a tokio RwLock",
+        "two tasks: a hit vs. a tokio RwLock",
         "hit/two_tasks/default",
         "hit/two_tasks/rwlock",
         0.5,
     ),
-    told(
-        "two tasks: a hit over the floor",
+    reported(
+        "two tasks: a hit vs. the minimum",
         "hit/two_tasks/default",
         Some("hit/two_tasks/floor"),
     ),
-    told(
-        "two tasks: a hit over a tokio Mutex with a String",
+    reported(
+        "two tasks: a hit vs. a tokio Mutex with a String",
         "hit/two_tasks/default",
         Some("hit/two_tasks/mutex"),
     ),
     ratio(
-        "a hit among 10,000 keys, a hundred in use, over the floor",
+        "a hit among 10,000 keys, a hundred in use, vs. the minimum",
         "hit/keys_in_use/10k",
         "hit/floor",
         2.0,
     ),
     ratio(
-        "a hit among 10,000 keys, all in turn, over the floor",
+        "a hit among 10,000 keys, all in turn, vs. the minimum",
         "hit/keys_in_turn/10k",
         "hit/floor",
         2.0,
     ),
     ratio(
-        "a hit among 10,000 keys, at random, over the floor",
+        "a hit among 10,000 keys, at random, vs. the minimum",
         "hit/keys_at_random/10k",
         "hit/floor",
         2.0,
     ),
     ratio(
-        "a hit among 1,000,000 keys over 100, a hundred in use",
+        "a hit among 1,000,000 keys vs. 100, a hundred in use",
         "hit/keys_in_use/1M",
         "hit/keys_in_use/100",
         3.0,
     ),
     ratio(
-        "a hit among 1,000,000 keys over 100, at random",
+        "a hit among 1,000,000 keys vs. 100, at random",
         "hit/keys_at_random/1M",
         "hit/keys_at_random/100",
         3.0,
@@ -174,7 +174,7 @@ pub(super) const TARGETS: &[Target] = &[
         "load/cold/last_caller",
         1.2,
     ),
-    told(
+    reported(
         "memory per waiter, its task included",
         "load/memory/waiter",
         None,
@@ -189,17 +189,17 @@ pub(super) const TARGETS: &[Target] = &[
         "load/renewal/hallpass/waited",
         0.0,
     ),
-    told(
+    reported(
         "renewal under load: worst call, beside a tokio RwLock",
         "load/renewal/hallpass/worst",
         Some("load/renewal/rwlock/worst"),
     ),
-    told(
+    reported(
         "renewal under load: worst call, beside a tokio Mutex",
         "load/renewal/hallpass/worst",
         Some("load/renewal/mutex/worst"),
     ),
-    told(
+    reported(
         "renewal under load: requests in 20 lifetimes",
         "load/renewal/hallpass/requests",
         None,
@@ -224,30 +224,30 @@ pub(super) const TARGETS: &[Target] = &[
         "load/lifetime_1s/failed",
         0.0,
     ),
-    told(
+    reported(
         "1 s tokens, 12 s: calls that waited for the server",
         "load/lifetime_1s/waited",
         None,
     ),
     ratio(
-        "a request of reqwest with `send_with` over one with a constant header",
+        "a request of reqwest with `send_with` vs. one with a constant header",
         "integrations/apart/reqwest/hallpass",
         "integrations/apart/reqwest/constant",
         1.03,
     ),
     ratio(
-        "a request with `TokenMiddleware` over one with a middleware that sets a constant header",
+        "a request with `TokenMiddleware` vs. one with a middleware that sets a constant header",
         "integrations/apart/middleware/hallpass",
         "integrations/apart/middleware/constant",
         1.03,
     ),
-    told(
-        "a request with `TokenMiddleware` over one of reqwest alone with a constant header",
+    reported(
+        "a request with `TokenMiddleware` vs. one of reqwest alone with a constant header",
         "integrations/apart/middleware/hallpass",
         Some("integrations/apart/reqwest/constant"),
     ),
     ratio(
-        "a request of hyper's client below `TokenLayer` over one with a constant header",
+        "a request of hyper's client below `TokenLayer` vs. one with a constant header",
         "integrations/apart/hyper/hallpass",
         "integrations/apart/hyper/constant",
         1.03,
@@ -259,24 +259,24 @@ pub(super) const TARGETS: &[Target] = &[
         1.03,
     ),
     ratio(
-        "one thread: a request of reqwest with `send_with` over one with a constant header",
+        "one thread: a request of reqwest with `send_with` vs. one with a constant header",
         "integrations/together/reqwest/hallpass",
         "integrations/together/reqwest/constant",
         1.03,
     ),
     ratio(
-        "one thread: a request with `TokenMiddleware` over one with a middleware that sets a constant header",
+        "one thread: a request with `TokenMiddleware` vs. one with a middleware that sets a constant header",
         "integrations/together/middleware/hallpass",
         "integrations/together/middleware/constant",
         1.03,
     ),
-    told(
-        "one thread: a request with `TokenMiddleware` over one of reqwest alone with a constant header",
+    reported(
+        "one thread: a request with `TokenMiddleware` vs. one of reqwest alone with a constant header",
         "integrations/together/middleware/hallpass",
         Some("integrations/together/reqwest/constant"),
     ),
     ratio(
-        "one thread: a request of hyper's client below `TokenLayer` over one with a constant header",
+        "one thread: a request of hyper's client below `TokenLayer` vs. one with a constant header",
         "integrations/together/hyper/hallpass",
         "integrations/together/hyper/constant",
         1.03,
@@ -288,19 +288,19 @@ pub(super) const TARGETS: &[Target] = &[
         1.03,
     ),
     ratio(
-        "a DPoP proof by ES256 for a request to an API over the bare signature",
+        "a DPoP proof by ES256 for a request to an API vs. the bare signature",
         "proof/es256/hallpass",
         "proof/es256/bare",
         1.2,
     ),
     ratio(
-        "a DPoP proof by EdDSA for a request to an API over the bare signature",
+        "a DPoP proof by EdDSA for a request to an API vs. the bare signature",
         "proof/eddsa/hallpass",
         "proof/eddsa/bare",
         1.2,
     ),
     ratio(
-        "`hallpass token` with a kept token over a Rust program that does nothing, start to end",
+        "`hallpass token` with a cached token vs. a Rust program that does nothing, start to end",
         "start/hallpass",
         "start/nothing",
         3.0,

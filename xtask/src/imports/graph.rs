@@ -23,7 +23,7 @@ pub(super) struct Rules {
     pub(super) allowed: Vec<(&'static str, &'static str)>,
 }
 
-/// A unit's imports with the place of one of them, for the units of one folder.
+/// A unit's imports with the place of one of them, for the units of one directory.
 type Imports = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Reports loops and imports from a higher layer, except the allowed ones, and exceptions that are not needed.
@@ -85,7 +85,7 @@ impl Rules {
     }
 }
 
-/// Assigns each import to the folder in which both files are, as an import between two units of that folder.
+/// Assigns each import to the directory in which both files are, as an import between two units of that directory.
 fn imports(edges: &[Edge]) -> Imports {
     let mut imports = Imports::new();
     for Edge { from, to, place } in edges {
@@ -96,7 +96,7 @@ fn imports(edges: &[Edge]) -> Imports {
             .count();
         let unit = |path: &Path| match path.get(..=common) {
             Some(child) => child.join("::"),
-            // The file of the folder itself.
+            // The file of the directory itself.
             None => [&["crate".to_owned()], &path[..]].concat().join("::"),
         };
         let places = imports.entry(unit(from)).or_default();

@@ -20,8 +20,8 @@ const LAYERS: [(&str, &Layers); 1] = [(
     ],
 )];
 
-/// Imports that are part of a loop or go up: crate, importing unit, imported unit. The unit of a folder's own file is
-/// `crate::folder`, and that of the crate's root file is `crate`. This list only shrinks.
+/// Imports that are part of a loop or go up: crate, importing unit, imported unit. The unit of a directory's own file is
+/// `crate::directory`, and that of the crate's root file is `crate`. This list only shrinks.
 const ALLOWED: &[(&str, &str, &str)] = &[
     // A token holds its prover, and a prover signs proofs for a token: the two types name each other.
     ("hallpass-core", "proof", "token"),

@@ -78,7 +78,7 @@ fn test_code_comments_and_strings_import_nothing() {
 }
 
 #[test]
-fn a_folder_is_one_unit_for_the_modules_outside() {
+fn a_directory_is_one_unit_for_the_modules_outside() {
     let found = faults(&[
         ("", "mod a; mod b;"),
         ("a", "mod x; mod y;"),
@@ -93,7 +93,7 @@ fn a_folder_is_one_unit_for_the_modules_outside() {
 }
 
 #[test]
-fn a_folders_file_may_re_export_but_not_use_its_importers() {
+fn a_directorys_file_may_re_export_but_not_use_its_importers() {
     let child = ("a::x", "use super::A;\npub struct X(A);");
     let used = "mod x;\npub use x::X;\npub struct A;\nfn f(_: X) {}";
     let re_exported = [

@@ -35,7 +35,7 @@ impl Workspace {
         let registry = Registry::start();
         shell.set_var("CARGO_REGISTRIES_THROWAWAY_INDEX", registry.index());
         shell.set_var("CARGO_REGISTRIES_THROWAWAY_TOKEN", "a-token-of-a-test");
-        // A separate index and download folder.
+        // A separate index and download directory.
         shell.set_var("CARGO_HOME", root.join("target/cargo-home"));
         shell.set_var("CARGO_TARGET_DIR", root.join("target"));
         for (name, value) in [

@@ -75,7 +75,7 @@ pub(super) fn disagreements(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(faults)
 }
 
-/// Reads metadata from the folder itself, so that its own configuration applies.
+/// Reads metadata from the directory itself, so that its own configuration applies.
 fn metadata(root: &Path) -> anyhow::Result<Metadata> {
     let mut command = MetadataCommand::new();
     Ok(command.current_dir(root).no_deps().exec()?)

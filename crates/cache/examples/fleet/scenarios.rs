@@ -139,7 +139,7 @@ impl Scenario {
             Self::Restarts => "restarts".into(),
             Self::RollingDeploy => "rolling deploy".into(),
             Self::Rotation => "new secret beside the old one".into(),
-            Self::HardRotation => "new secret in place of the old one".into(),
+            Self::HardRotation => "new secret instead of the old one".into(),
             Self::WrongSecret => "wrong secret, 50 keys, corrected after a minute".into(),
             Self::StoreOutage(Network::Stalled) => "store stalled for 5 minutes".into(),
             Self::StoreOutage(_) => "store down for 5 minutes".into(),

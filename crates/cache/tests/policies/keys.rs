@@ -52,10 +52,10 @@ async fn the_number_of_cached_keys_is_bounded() {
 async fn an_unused_key_is_evicted_before_a_used_one() {
     let mint = Mint::hourly();
     let cache = mint.builder().max_keys(100).build();
-    cache.token(&key("kept")).await.unwrap();
+    cache.token(&key("in use")).await.unwrap();
     for number in 0..1_000 {
         cache.token(&key(number)).await.unwrap();
-        assert!(cache.ready_token(&key("kept")).is_some(), "{number}");
+        assert!(cache.ready_token(&key("in use")).is_some(), "{number}");
     }
     assert!(cache.ready_token(&key(0)).is_none());
 }

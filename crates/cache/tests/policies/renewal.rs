@@ -207,7 +207,7 @@ async fn a_warm_token_is_fetched_again_after_an_invalidation() {
 
 // covers: F-18
 #[tokio::test(start_paused = true)]
-async fn a_token_without_a_lifetime_is_not_kept_warm() {
+async fn a_token_without_a_lifetime_is_not_refreshed_ahead() {
     let mint = Mint::new([Answer::New(Duration::ZERO)]);
     let cache = mint.builder().keep_warm().build();
     name(&cache).await;

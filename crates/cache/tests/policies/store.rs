@@ -66,7 +66,7 @@ impl Ailing {
         *self.mode.lock().unwrap() = mode;
     }
 
-    fn kept(&self) -> StoredEntry {
+    fn stored(&self) -> StoredEntry {
         self.kept
             .lock()
             .unwrap()
@@ -242,7 +242,7 @@ async fn an_entry_that_cannot_be_read_is_a_miss_and_overwritten() {
     let mint = Mint::hourly();
     let store = Ailing::new(&mint, Mode::Well);
     name(&cached(&mint, store.clone())).await;
-    let (key, good) = store.kept();
+    let (key, good) = store.stored();
     let text = String::from_utf8(good.clone()).unwrap();
     for bad in [
         b"".to_vec(),
@@ -329,7 +329,7 @@ async fn an_entry_lives_no_longer_than_its_ttl_in_the_store() {
     let mint = Mint::hourly();
     let store = Ailing::new(&mint, Mode::Well);
     name(&cached(&mint, store.clone())).await;
-    let (key, good) = store.kept();
+    let (key, good) = store.stored();
     let left = 30 * MINUTE;
     let latest = latest();
     let put = store.inner.put(&key, &good, left, Some(&latest));
@@ -367,7 +367,7 @@ async fn a_key_reveals_nothing_and_no_debug_shows_an_entry() {
         .unwrap();
     cached(&mint, store.clone()).token(&request).await.unwrap();
     settle().await;
-    let (key, bytes) = store.kept();
+    let (key, bytes) = store.stored();
     for part in [key.namespace(), key.request()] {
         assert_eq!(part.len(), 64);
         assert!(part.bytes().all(|byte| byte.is_ascii_hexdigit()));
@@ -386,7 +386,7 @@ async fn waiting_for_a_lease_does_not_shorten_the_fetch_timeout() {
     let mint = Mint::hourly();
     let store = Ailing::new(&mint, Mode::Well);
     name(&cached(&mint, store.clone())).await;
-    let (key, _) = store.kept();
+    let (key, _) = store.stored();
     settle().await;
     let there = store.inner.look_up(&key).await.unwrap().unwrap();
     store.inner.remove(&key, there.fence()).await.unwrap();

@@ -8,7 +8,7 @@ pub(crate) struct Keygen {
     /// File for the new private key, as PEM that only this user can read
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// Generate no key, and print the public key of the private key in this file
+    /// Print the public key of an existing private key
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Option<PathBuf>,
     /// Signature algorithm [default: es256, or that of the key in `--from`]

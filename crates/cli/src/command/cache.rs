@@ -83,7 +83,7 @@ fn is_selected(file: &EntryFile, common: &Common) -> bool {
         .is_some_and(|label| label.profile == *profile)
 }
 
-/// Returns the start of a key. The key is a hash, so a prefix is enough to tell entries apart.
+/// Returns the start of a key. The key is a hash, so a prefix is enough to distinguish entries.
 fn short_key(file: &EntryFile) -> &str {
     &file.key[..12]
 }

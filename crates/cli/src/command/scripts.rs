@@ -55,6 +55,6 @@ pub(crate) fn man(directory: Option<&Path>) -> Result<(), Failure> {
 fn not_for_terminals() -> Failure {
     Failure::usage("a manual page is written in roff, and standard output is a terminal")
         .with_remedy(
-            "`hallpass man | man -l -` shows it, `hallpass man --dir FOLDER` writes all pages",
+            "`hallpass man | man -l -` shows it, `hallpass man --dir DIRECTORY` writes all pages",
         )
 }

@@ -16,12 +16,12 @@ fn profile(peer: &OidcProvider, name: &str, id: &str, more: &str) -> String {
     format!(
         "[profile.{name}]\nissuer = '{}'\nclient_id = '{id}'\nscope = 'api:read'\n\
          danger_allow_http_on_loopback = true\n{more}\n",
-        peer.told("issuer")
+        peer.received("issuer")
     )
 }
 
 fn key(peer: &OidcProvider, name: &str) -> String {
-    let path = Path::new(peer.told("keys")).join(format!("{name}.pem"));
+    let path = Path::new(peer.received("keys")).join(format!("{name}.pem"));
     format!("private_key = 'file:{}'\nkey_id = '{name}'", path.display())
 }
 
@@ -86,7 +86,10 @@ async fn the_real_server_accepts_keys_secrets_and_no_method() {
         assert!(line(&report, "secret").ends_with(secret), "{report}");
         assert!(line(&report, "authentication").ends_with(way), "{report}");
         let metadata = line(&report, "metadata");
-        assert!(metadata.ends_with(peer.told("token_endpoint")), "{report}");
+        assert!(
+            metadata.ends_with(peer.received("token_endpoint")),
+            "{report}"
+        );
     }
     for _ in 0..8 {
         assert_eq!(peer.served().await, 200);
@@ -115,11 +118,11 @@ async fn variables_alone_are_enough() {
         return;
     };
     let user = User::new();
-    let pem = Path::new(peer.told("keys")).join("eddsa.pem");
+    let pem = Path::new(peer.received("keys")).join("eddsa.pem");
     let as_client = |words: &str| {
         let mut command = user.hallpass(words);
         command
-            .env("HALLPASS_ISSUER", peer.told("issuer"))
+            .env("HALLPASS_ISSUER", peer.received("issuer"))
             .env("HALLPASS_CLIENT_ID", "key-eddsa")
             .env("HALLPASS_KEY_ID", "eddsa")
             .args(["--danger-allow-http-on-loopback", "--no-cache"]);
@@ -146,12 +149,12 @@ async fn the_real_server_accepts_client_certificates() {
         return;
     };
     let user = User::new();
-    let keys = Path::new(peer.told("keys"));
+    let keys = Path::new(peer.received("keys"));
     let profile = |name: &str, id: &str, file: &str, more: &str| {
         format!(
             "[profile.{name}]\nissuer = '{}'\nclient_id = '{id}'\nscope = 'api:read'\nca_file = '{}'\n\
              certificate = 'file:{}'\nprivate_key = 'file:{}'\n{more}\n",
-            peer.told("tls_issuer"),
+            peer.received("tls_issuer"),
             keys.join("ca.crt").display(),
             keys.join(format!("{file}.crt")).display(),
             keys.join(format!("{file}.key")).display(),

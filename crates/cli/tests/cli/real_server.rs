@@ -13,7 +13,7 @@ async fn the_real_server_issues_tokens_and_passes_the_doctor() {
         return;
     };
     let user = User::new();
-    let keys = std::path::Path::new(peer.told("keys"));
+    let keys = std::path::Path::new(peer.received("keys"));
     let profile = |name: &str, endpoint: &str, id: &str, way: &str| {
         format!(
             "[profile.{name}]\ntoken_endpoint = '{endpoint}'\nclient_id = '{id}'\nclient_secret = 'env:PEER_SECRET'\n\
@@ -22,13 +22,13 @@ async fn the_real_server_issues_tokens_and_passes_the_doctor() {
             keys.join("ca.crt").display()
         )
     };
-    let plain = peer.told("token_endpoint");
+    let plain = peer.received("token_endpoint");
     user.profile(
         &(profile("odd", plain, "basic:odd id", "client_secret_basic")
             + &profile("post", plain, "post-odd", "client_secret_post")
             + &profile(
                 "tls",
-                peer.told("tls_token_endpoint"),
+                peer.received("tls_token_endpoint"),
                 "basic",
                 "client_secret_basic",
             )),

@@ -96,9 +96,7 @@ impl Authorizer {
     fn not_allowed(&self, target: Option<Target<'_>>) -> TokenError {
         let Some(target) = target else {
             let error = TokenError::configuration("no token for a request that names no origin");
-            return error.with_hint(
-                "give it an absolute URL, or tell the integration where its connection goes",
-            );
+            return error.with_hint("use an absolute URL, or set the connection's origin");
         };
         let error = TokenError::configuration(format!(
             "no token for `{}`: this origin was not allowed to have tokens",
@@ -380,11 +378,11 @@ fn require_usable(token: AccessToken) -> Result<AccessToken, TokenError> {
         return Ok(token);
     }
     let error = TokenError::configuration(format!(
-        "the token is of type {}, and came without the key that proves it",
+        "the token is of type {}, without its DPoP prover",
         token.token_type()
     ));
     Err(error
-        .with_hint("have its source prove the key, or tokens of type Bearer issued to this client"))
+        .with_hint("attach one with `AccessToken::with_prover`, or have tokens of type Bearer issued to this client"))
 }
 
 #[inline]

@@ -123,7 +123,7 @@ async fn a_server_that_demands_for_ever_is_answered_five_times() {
 
 // covers: C-71
 #[test]
-fn nonces_are_kept_with_where_they_came_from() {
+fn nonces_are_stored_with_their_origin() {
     let witness = Witness::default();
     let proofs = Proofs::new(Method::POST, API);
     let token = token();

@@ -16,20 +16,20 @@ use super::{context::AuthenticationContext, digest::credential_digest, provenanc
 /// use hallpass_endpoint::{Assertion, AssertionSource, AuthenticationContext};
 ///
 /// #[derive(Debug)]
-/// struct House;
+/// struct SigningService;
 ///
-/// # impl House {
+/// # impl SigningService {
 /// #     async fn sign(&self, _audience: &str) -> Result<String, std::io::Error> { Ok("e30.e30.c2ln".to_owned()) }
 /// # }
 /// #[async_trait]
-/// impl AssertionSource for House {
+/// impl AssertionSource for SigningService {
 ///     async fn assertion(
 ///         &self,
 ///         context: &AuthenticationContext<'_>,
 ///         _: &TokenRequest,
 ///     ) -> Result<Assertion, TokenError> {
 ///         let signed = self.sign(context.token_endpoint()).await;
-///         let signed = signed.map_err(|_| TokenError::unavailable("the house does not sign at the moment"))?;
+///         let signed = signed.map_err(|_| TokenError::unavailable("the signing service is unavailable"))?;
 ///         Ok(Assertion::signed(Secret::new(signed)?))
 ///     }
 /// }
@@ -126,7 +126,7 @@ impl<S: SecretSource> AssertionSource for SecretAssertion<S> {
         if !is_jwt(secret.expose()) {
             // A key or password that was put there by mistake must not be sent.
             return Err(TokenError::configuration(
-                "what was read in place of an assertion is not a JWT",
+                "the assertion source returned text that is not a JWT",
             )
             .with_hint("store the JWT alone, without quotes or spaces"));
         }

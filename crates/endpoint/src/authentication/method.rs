@@ -16,10 +16,10 @@ use super::{context::AuthenticationContext, credentials::Credentials};
 ///
 /// /// A client without a secret of its own: its network address is what the server trusts.
 /// #[derive(Debug)]
-/// struct Unproven;
+/// struct NetworkIdentity;
 ///
 /// #[async_trait]
-/// impl ClientAuthentication for Unproven {
+/// impl ClientAuthentication for NetworkIdentity {
 ///     async fn credentials(&self, context: &AuthenticationContext<'_>) -> Result<Credentials, TokenError> {
 ///         Ok(Credentials::parameters([("client_id", context.client_id())]))
 ///     }

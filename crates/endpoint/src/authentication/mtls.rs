@@ -34,8 +34,8 @@ use crate::{
 ///     certificate: impl SecretSource + 'static,
 ///     key: impl SecretSource + 'static,
 /// ) -> Result<ClientCredentials, BuildError> {
-///     let how = MutualTls::from_pair(certificate, key);
-///     ClientCredentials::builder("https://mtls.login.example/token", "orders-service", how).build()
+///     let authentication = MutualTls::from_pair(certificate, key);
+///     ClientCredentials::builder("https://mtls.login.example/token", "orders-service", authentication).build()
 /// }
 /// ```
 ///
@@ -189,7 +189,7 @@ impl MutualTls {
         {
             // A certificate cannot express a date outside 1970 to 9999.
             return format!(
-                "the certificate's validity ended on {}; replace it",
+                "the certificate expired on {}; replace it",
                 httpdate::fmt_http_date(end)
             )
             .into();

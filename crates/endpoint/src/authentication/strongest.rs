@@ -38,11 +38,11 @@ const METHODS_BY_STRENGTH: [&str; 7] = [
 /// use hallpass_endpoint::{ClientCredentials, ClientSecretBasic, ClientSecretPost, Endpoint, Strongest};
 ///
 /// let secret = Secret::new("s3cr3t")?;
-/// let how = Strongest::new(ClientSecretPost::new(secret.clone())).or(ClientSecretBasic::new(secret));
+/// let authentication = Strongest::new(ClientSecretPost::new(secret.clone())).or(ClientSecretBasic::new(secret));
 /// let login = Endpoint::discover("https://login.example").build()?;
-/// let source = ClientCredentials::builder(login, "orders-service", how.clone()).build()?;
+/// let source = ClientCredentials::builder(login, "orders-service", authentication.clone()).build()?;
 /// // Known once a token was asked for.
-/// assert_eq!(how.last_method(), None);
+/// assert_eq!(authentication.last_method(), None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ struct ProofContext<'a> {
     proofs: Proofs,
     /// The proof of the current request.
     proof: Option<Proof>,
-    /// False if a demanded nonce is kept for the next call.
+    /// False if a demanded nonce is stored for the next call.
     may_repeat: bool,
 }
 

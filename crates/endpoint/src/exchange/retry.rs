@@ -21,7 +21,7 @@ use crate::transport::error;
 /// use std::time::Duration;
 /// use hallpass_endpoint::Retry;
 ///
-/// let patient = Retry::new().max_retries(5).deadline(Duration::from_secs(60));
+/// let longer = Retry::new().max_retries(5).deadline(Duration::from_secs(60));
 /// let never = Retry::never();
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,7 +45,7 @@ impl ClientSettings {
         }
     }
 
-    /// Checks the settings that tell nothing about the server.
+    /// Checks the settings that do not depend on the server.
     pub(crate) fn check_client(&self) -> Result<(), BuildError> {
         check_client_id(&self.client_id, self.allow_utf8)
     }

@@ -21,9 +21,9 @@ use crate::{
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let login = Endpoint::discover("https://login.example").build()?;
-/// let how = ClientSecretBasic::new(Secret::new(std::env::var("CLIENT_SECRET")?)?);
-/// let source = ClientCredentials::builder(login.clone(), "orders-service", how.clone()).build()?;
-/// let tokens = TokenManagement::builder(login, "orders-service", how).build()?;
+/// let authentication = ClientSecretBasic::new(Secret::new(std::env::var("CLIENT_SECRET")?)?);
+/// let source = ClientCredentials::builder(login.clone(), "orders-service", authentication.clone()).build()?;
+/// let tokens = TokenManagement::builder(login, "orders-service", authentication).build()?;
 ///
 /// let token = source.token(&TokenRequest::default()).await?;
 /// let known = tokens.introspect(&token).await?;

@@ -18,9 +18,9 @@ use super::client::TokenManagement;
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let login = Endpoint::discover("https://login.example").build()?;
-/// let how = ClientSecretBasic::new(Secret::new(std::env::var("CLIENT_SECRET")?)?);
-/// let source = ClientCredentials::builder(login.clone(), "orders-service", how.clone()).build()?;
-/// let tokens = Arc::new(TokenManagement::builder(login, "orders-service", how).build()?);
+/// let authentication = ClientSecretBasic::new(Secret::new(std::env::var("CLIENT_SECRET")?)?);
+/// let source = ClientCredentials::builder(login.clone(), "orders-service", authentication.clone()).build()?;
+/// let tokens = Arc::new(TokenManagement::builder(login, "orders-service", authentication).build()?);
 ///
 /// let revoking = Arc::new(tokens.revoke_on_shutdown(source));
 /// let cache = revoking.clone(); // CachedTokenSource::builder(revoking.clone()).build()

@@ -268,7 +268,7 @@ mod tests {
 
     // covers: C-26, C-28, C-29, F-31, F-32, F-34, F-35, F-52, F-55, F-56, F-57
     #[test]
-    fn code_and_status_tell_who_is_at_fault() {
+    fn code_and_status_determine_who_is_at_fault() {
         use ErrorKind::{
             Configuration, CredentialsRefused, RequestRefused, Unavailable, UnusableResponse,
         };
@@ -429,7 +429,7 @@ mod tests {
 
     // covers: F-32, F-33, C-27
     #[test]
-    fn what_the_server_said_is_kept_escaped_and_cut() {
+    fn server_supplied_text_is_escaped_and_truncated() {
         let body = format!(
             r#"{{"error":"odd_code","error_description":"a\u001b[1mb{}"}}"#,
             "x".repeat(1 << 20)

@@ -52,7 +52,7 @@ impl ResponseRules {
         let age = now.saturating_since(token.requested_at().timestamp);
         if age >= self.max_lifetime {
             return Err(TokenError::unusable_response(
-                "the token is older than the longest lifetime that is believed",
+                "the token is older than the maximum lifetime",
             ));
         }
         Ok(())

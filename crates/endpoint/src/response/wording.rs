@@ -44,7 +44,7 @@ pub(crate) const TOKEN_ENDPOINT: EndpointWording = EndpointWording {
     request: "token request",
     missing: "no token endpoint at this address",
     refused: "the server refused the token request",
-    unavailable: "the server cannot issue tokens at the moment",
+    unavailable: "the server temporarily cannot issue tokens",
     setting: "token_endpoint",
     address_hint: &hints::TOKEN_ENDPOINT,
     redirect_hint: &hints::REDIRECT,

@@ -250,7 +250,7 @@ mod tests {
 
     // covers: C-04
     #[test]
-    fn a_query_is_kept() {
+    fn a_query_is_preserved() {
         let address = Address::parse("https://login.example/t?tenant=a%20b&x", STRICT).unwrap();
         assert_eq!(
             address.url().as_str(),

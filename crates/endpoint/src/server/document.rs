@@ -183,8 +183,7 @@ impl MetadataDocument {
             ));
         }
         if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS {
-            let error =
-                TokenError::unavailable("the server cannot tell its metadata at the moment");
+            let error = TokenError::unavailable("the server's metadata is temporarily unavailable");
             return Err(answer::with_wait(error, headers, self.clock.wall()));
         }
         if *status != StatusCode::OK {

@@ -246,10 +246,7 @@ impl HttpTransportBuilder {
     pub fn build(self) -> Result<HttpTransport, BuildError> {
         let bounds = self.bounds;
         if bounds.timeout.is_zero() {
-            return Err(BuildError::new(
-                "timeout",
-                "zero leaves no time for a response",
-            ));
+            return Err(BuildError::new("timeout", "must be greater than zero"));
         }
         let client = self.client(None, false)?;
         let setup = error::Setup {

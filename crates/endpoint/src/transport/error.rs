@@ -144,7 +144,7 @@ pub(crate) fn certified(error: TokenError, hint: Option<&Hint>) -> TokenError {
     // The alert may arrive on a connection that is already closed, and be lost.
     if is_connection_lost(&error) {
         return error
-            .with_message("the connection was lost before a response arrived, which some servers do in place of refusing the client certificate")
+            .with_message("the connection was lost before a response arrived, which some servers do instead of rejecting the client certificate")
             .with_hint(hint.clone());
     }
     error

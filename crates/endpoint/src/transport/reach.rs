@@ -7,8 +7,7 @@ use url::{Host, Url};
 
 /// Returns true if a request to this URL stays on this machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
-    url.host()
-        .is_some_and(|host| Reach::classify(&host) == Reach::Loopback)
+    url.host_str().is_some_and(is_loopback_host)
 }
 
 /// The network from which an address can be reached.

@@ -33,8 +33,8 @@ use crate::{Algorithm, Signer};
 ///     .object_label("orders")
 ///     .key_id("orders-2026")
 ///     .build()?;
-/// let how = PrivateKeyJwt::new(AssertionSettings::new("https://login.example")?, signer);
-/// # let _ = how;
+/// let authentication = PrivateKeyJwt::new(AssertionSettings::new("https://login.example")?, signer);
+/// # let _ = authentication;
 /// # Ok(())
 /// # }
 /// ```

@@ -68,7 +68,7 @@ async fn a_server_that_cannot_save_is_read_and_not_written() {
     };
     let (store, mut admin) = (store(&server), Admin::new(&server).await);
     store.put(&key("one"), b"entry", HOUR, None).await.unwrap();
-    // The file of the data cannot replace a folder. It is removed first, so that the server can save when it stops.
+    // The file of the data cannot replace a directory. It is removed first, so that the server can save when it stops.
     let folder = Path::new(server.text("ca")).parent().unwrap();
     let mut dump = tempfile::Builder::new();
     let _dump = dump

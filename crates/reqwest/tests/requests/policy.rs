@@ -119,7 +119,7 @@ async fn another_origin_gets_no_request() {
 }
 
 #[tokio::test]
-async fn an_existing_header_is_kept_by_default() {
+async fn an_existing_header_is_preserved_by_default() {
     let server = RawServer::always(raw::json(200, "")).await;
     let authorizer = || allow(Arc::new(Mint::default()), &server);
     for authorizer in [authorizer(), authorizer().replace_authorization()] {

@@ -48,7 +48,7 @@ impl Inner {
         })
         .map_err(|error| cannot(&place, &error))?;
         beside.has_the_name();
-        sync_folder(path);
+        sync_directory(path);
         remove_leftovers(path);
         Ok(())
     }
@@ -106,7 +106,7 @@ fn remove_leftovers(path: &Path) {
         numbers.is_some_and(|(process, number)| is_number(process) && is_number(number))
     };
     // Compared by the clock of the file system, which may be another machine's.
-    let (Ok(saved), Ok(entries)) = (modified(path), fs::read_dir(folder(path))) else {
+    let (Ok(saved), Ok(entries)) = (modified(path), fs::read_dir(directory_of(path))) else {
         return;
     };
     for entry in entries
@@ -197,27 +197,27 @@ fn take_over(_: &File, _: &Metadata) -> io::Result<()> {
 }
 
 /// Syncs the directory, so that the rename survives a crash. Where it cannot be opened, the file system needs no sync.
-fn sync_folder(path: &Path) {
-    if let Ok(folder) = File::open(folder(path)) {
-        let _ = folder.sync_all();
+fn sync_directory(path: &Path) {
+    if let Ok(directory) = File::open(directory_of(path)) {
+        let _ = directory.sync_all();
     }
 }
 
-fn folder(path: &Path) -> &Path {
-    let folder = path
+fn directory_of(path: &Path) -> &Path {
+    let directory = path
         .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    folder.unwrap_or(Path::new("."))
+        .filter(|directory| !directory.as_os_str().is_empty());
+    directory.unwrap_or(Path::new("."))
 }
 
 fn cannot(place: &str, error: &io::Error) -> SecretError {
     SecretError::new(match error.kind() {
-        io::ErrorKind::NotFound => format!("{place} cannot be written: its folder is missing"),
+        io::ErrorKind::NotFound => format!("{place} cannot be written: its directory is missing"),
         io::ErrorKind::PermissionDenied if cfg!(windows) => format!(
-            "{place} cannot be replaced by this user; close the programs that have it open, or allow this user to write in its folder, where the new file is created"
+            "{place} cannot be replaced by this user; close the programs that have it open, or allow this user to write in its directory, where the new file is created"
         ),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => format!(
-            "{place} cannot be replaced by this user; allow this user to write in its folder, where the new file is created"
+            "{place} cannot be replaced by this user; allow this user to write in its directory, where the new file is created"
         ),
         _ => format!("{place} cannot be written: {error}"),
     })

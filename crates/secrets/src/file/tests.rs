@@ -24,7 +24,7 @@ async fn an_unreadable_file_is_reported_with_its_path() {
     let folder = Folder::new();
     let missing = FileSecret::new(folder.path().join("missing"));
     assert!(fails(&missing).await.contains("is missing"));
-    let unmounted = FileSecret::new(folder.path().join("no/such/folder"));
+    let unmounted = FileSecret::new(folder.path().join("no/such/directory"));
     assert!(fails(&unmounted).await.contains("is missing"));
     let empty = FileSecret::new(folder.write("empty", "\n"));
     assert!(fails(&empty).await.contains("is empty"));
@@ -97,7 +97,7 @@ mod unix {
 
     // covers: F-105
     #[tokio::test]
-    async fn folders_fifos_and_devices_are_rejected_without_blocking() {
+    async fn directories_fifos_and_devices_are_rejected_without_blocking() {
         let folder = Folder::new();
         let fifo = folder.fifo("fifo");
         for path in [folder.path(), &fifo, Path::new("/dev/zero")] {

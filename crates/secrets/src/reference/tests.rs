@@ -78,12 +78,15 @@ fn an_error_does_not_show_the_invalid_reference() {
         #[cfg(windows)]
         ("file:/run/CANARY", r"as in `file:C:\secrets\client`"),
         #[cfg(windows)]
-        ("file:C:\\\tCANARY", "no path has"),
-        ("command:", "names no program"),
-        ("command:   ", "names no program"),
-        ("command:[]", "names no program"),
-        ("command:[\"\"]", "names no program"),
-        ("command:[\"CANARY\\u0000\"]", "names no program"),
+        ("file:C:\\\tCANARY", "without tabs"),
+        ("command:", "must be followed by a program"),
+        ("command:   ", "must be followed by a program"),
+        ("command:[]", "must be followed by a program"),
+        ("command:[\"\"]", "must be followed by a program"),
+        (
+            "command:[\"CANARY\\u0000\"]",
+            "must be followed by a program",
+        ),
         ("command:[CANARY]", "JSON array"),
         ("command:[\"a\", 1, \"CANARY\"]", "JSON array"),
         ("command:echo \"CANARY\"", "shell"),

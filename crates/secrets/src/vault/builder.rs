@@ -71,7 +71,7 @@ impl VaultSecretBuilder {
             (None, Some(home)) => Arc::new(FileSecret::new(home.join(".vault-token"))),
             (None, None) => {
                 return Err(SecretError::new(
-                    "no token for Vault; set `VAULT_TOKEN`, or `HOME` to a folder with the file `.vault-token`",
+                    "no token for Vault; set `VAULT_TOKEN`, or `HOME` to a directory with the file `.vault-token`",
                 ));
             }
         };

@@ -293,7 +293,7 @@ impl fmt::Debug for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subject")
             .field("secrets", &self.secrets.len())
-            .field("kept", &self.keep.len())
+            .field("keep", &self.keep.len())
             .finish_non_exhaustive()
     }
 }

@@ -119,12 +119,12 @@ fn publish(body: &[u8], state: &mut State) -> (u16, Vec<u8>) {
     };
     let description = part(body);
     let package = part(&body[4 + description.len()..]);
-    let told: Value = serde_json::from_slice(&description).unwrap();
-    let name = told["name"].as_str().unwrap().to_owned();
+    let described: Value = serde_json::from_slice(&description).unwrap();
+    let name = described["name"].as_str().unwrap().to_owned();
     if state.refused.as_ref() == Some(&name) {
         return (503, Vec::new());
     }
-    let needs: Vec<Value> = told["deps"]
+    let needs: Vec<Value> = described["deps"]
         .as_array()
         .unwrap()
         .iter()
@@ -137,8 +137,8 @@ fn publish(body: &[u8], state: &mut State) -> (u16, Vec<u8>) {
     let checksum = Sha256::digest(&package);
     let checksum = format!("{checksum:x}");
     let line = json!({
-        "name": name, "vers": told["vers"], "deps": needs, "cksum": checksum,
-        "features": told["features"], "yanked": false,
+        "name": name, "vers": described["vers"], "deps": needs, "cksum": checksum,
+        "features": described["features"], "yanked": false,
     });
     state
         .crates

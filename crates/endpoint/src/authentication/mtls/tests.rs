@@ -296,7 +296,7 @@ async fn the_hint_names_a_certificate_that_has_expired() {
     assert!(hint().await.contains("trusts the certificate's issuer"));
     clock.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(1_924_992_000)); // 2031 begins
     let told = hint().await;
-    assert!(told.contains("ended on Tue, 31 Dec 2030"), "{told}");
+    assert!(told.contains("expired on Tue, 31 Dec 2030"), "{told}");
 }
 
 // covers: F-99, F-104

@@ -20,7 +20,7 @@ pub(super) fn in_words(error: &Error, roots: bool) -> (String, Hint) {
             "the server and this client have no version or cipher of TLS in common".to_owned(),
             "have the server offer TLS 1.2 or 1.3".into(),
         ),
-        Error::InvalidMessage(_) => ("what answers does not speak TLS".to_owned(), hints::NOT_TLS),
+        Error::InvalidMessage(_) => ("the peer does not speak TLS".to_owned(), hints::NOT_TLS),
         // The platform's own verifier writes readable text.
         Error::General(text) => (text.clone(), hints::SERVER_CERTIFICATE),
         _ => (

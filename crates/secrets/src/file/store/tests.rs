@@ -53,11 +53,11 @@ async fn saving_does_not_change_the_epoch() {
 #[tokio::test]
 async fn a_failed_save_leaves_the_old_secret() {
     let folder = Folder::new();
-    let nowhere = FileSecret::new(folder.path().join("no/such/folder"));
+    let nowhere = FileSecret::new(folder.path().join("no/such/directory"));
     assert!(
         fails(&nowhere, "CANARY")
             .await
-            .contains("folder is missing")
+            .contains("directory is missing")
     );
     let directory = FileSecret::new(folder.path());
     assert!(
