@@ -160,7 +160,7 @@ fn an_interrupted_release_resumes_in_order_and_is_tagged() {
     let workspace = Workspace::new();
     workspace.registry.refuse(Some("throwaway-top"));
     let error = format!("{:#}", workspace.execute("0.2.0").unwrap_err());
-    assert!(error.contains("goes on where this one stopped"), "{error}");
+    assert!(error.contains("run the same command again"), "{error}");
     assert_eq!(workspace.registry.published(), ["throwaway-base"]);
     let tags = || cmd!(workspace.shell, "git tag --list").read().unwrap();
     assert_eq!(tags(), "");
