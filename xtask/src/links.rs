@@ -1,5 +1,5 @@
-//! Checks that links in the Markdown files resolve, that the book's summary lists every page, and that the architecture
-//! page names files that exist.
+//! Checks that links in the Markdown files resolve, that the book's summary lists every page, and that files and log
+//! messages that the pages name exist.
 
 use std::path::Path;
 
@@ -7,11 +7,36 @@ use crate::files::{sources, text};
 
 const SUMMARY: &str = "docs/SUMMARY.md";
 const ARCHITECTURE: &str = "docs/ARCHITECTURE.md";
+const PAGES: [&str; 7] = [".", "crates", "docs", "examples", "fuzz", "tests", "xtask"];
+/// The directories of this repository whose files pages name by their whole path.
+const ROOTS: [&str; 8] = [
+    "benches/",
+    "crates/",
+    "docs/",
+    "examples/",
+    "fuzz/",
+    "tests/",
+    "xtask/",
+    ".config/",
+];
+/// Programs whose command lines pages show in code spans, and the form of a commit message.
+const COMMANDS: [&str; 9] = [
+    "Area:",
+    "Set-Content",
+    "cargo",
+    "git",
+    "hallpass",
+    "journalctl",
+    "openssl",
+    "promtool",
+    "systemctl",
+];
 
 pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
     named_files(faults)?;
+    quoted_messages(faults)?;
     let summary = text(&crate::files::root().join(SUMMARY))?;
-    for path in sources(&[".", "crates", "docs", "examples", "tests"], "md")? {
+    for path in sources(&PAGES, "md")? {
         let folder = path.parent().unwrap_or(&path);
         let page = text(&path)?;
         for target in local_links(&page) {
@@ -31,34 +56,84 @@ pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reports each Rust file that the architecture page names, unless exactly one file has that name.
+/// Reports each file that a page names and that does not exist. In the architecture page, which shortens the paths,
+/// each name of a Rust file must be that of exactly one file.
 fn named_files(faults: &mut Vec<String>) -> anyhow::Result<()> {
+    let root = crate::files::root();
     let files = sources(&["crates", "tests", "xtask"], "rs")?;
-    let page = text(&crate::files::root().join(ARCHITECTURE))?;
-    for name in rust_files(&page) {
-        let count = files.iter().filter(|file| file.ends_with(name)).count();
-        if count != 1 {
-            faults.push(format!(
-                "{ARCHITECTURE} names `{name}`, and {count} files have that name"
-            ));
+    for path in sources(&PAGES, "md")? {
+        let page = text(&path)?;
+        for name in spans(&page) {
+            let whole = is_path(name);
+            let missing = if path.ends_with(ARCHITECTURE) && is_rust_file(name) {
+                files.iter().filter(|file| file.ends_with(name)).count() != 1
+            } else {
+                whole && !root.join(name).exists()
+            };
+            if missing {
+                faults.push(format!(
+                    "{} names `{name}`, which no file or more than one has",
+                    path.display()
+                ));
+            }
         }
     }
     Ok(())
 }
 
-/// Returns the names of Rust files in code spans.
-fn rust_files(page: &str) -> Vec<&str> {
-    let spans = page
-        .lines()
-        .flat_map(|line| line.split('`').skip(1).step_by(2));
+/// Reports each log message or other text of several words that a page quotes and that no source has.
+fn quoted_messages(faults: &mut Vec<String>) -> anyhow::Result<()> {
+    let mut code = String::new();
+    for path in sources(&["crates", "examples", "tests"], "rs")? {
+        code.extend(text(&path)?.split_whitespace().flat_map(|word| [word, " "]));
+    }
+    for path in sources(&PAGES, "md")? {
+        let page = text(&path)?;
+        let page = page.split("### Renamed").next().unwrap_or(&page);
+        for message in spans(page).into_iter().filter(|span| is_message(span)) {
+            if !code.contains(message) {
+                faults.push(format!(
+                    "{} quotes `{message}`, which no source has",
+                    path.display()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the code spans of a page.
+fn spans(page: &str) -> Vec<&str> {
+    let mut code = false;
+    let mut spans = Vec::new();
+    for line in page.lines() {
+        if line.trim_start().starts_with("```") {
+            code = !code;
+        } else if !code {
+            spans.extend(line.split('`').skip(1).step_by(2));
+        }
+    }
     spans
-        .filter(|span| {
-            Path::new(span)
-                .extension()
-                .is_some_and(|ending| ending == "rs")
-        })
-        .filter(|span| !span.contains(' '))
-        .collect()
+}
+
+/// Returns true for the whole path of a file or a directory, which names no pattern and no placeholder.
+fn is_path(span: &str) -> bool {
+    ROOTS.iter().any(|start| span.starts_with(start)) && !span.contains([' ', '*', '{'])
+}
+
+fn is_rust_file(span: &str) -> bool {
+    let ending = Path::new(span).extension();
+    ending.is_some_and(|ending| ending == "rs") && !span.contains(' ')
+}
+
+/// Returns true for three words or more, which are no command line and no code.
+fn is_message(span: &str) -> bool {
+    let text = |char: char| char.is_ascii_alphanumeric() || " ,;:'_().-".contains(char);
+    let first = span.split(' ').next().unwrap_or_default();
+    span.split_whitespace().count() >= 3
+        && span.starts_with(|char: char| char.is_ascii_alphabetic())
+        && span.chars().all(text)
+        && !COMMANDS.contains(&first)
 }
 
 /// Returns the targets of `[text](target)` outside of code, except those on other hosts.
@@ -115,15 +190,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rust_files_are_found_in_code_spans_only() {
-        let page = "see `a/b.rs` and `c`\nnot d.rs, nor `e rs.rs`\n";
-        assert_eq!(rust_files(page), ["a/b.rs"]);
+    fn files_are_found_in_code_spans_only() {
+        let page = "see `a/b.rs` and `c`\nnot d.rs\n```\n`e.rs`\n```\n";
+        assert_eq!(spans(page), ["a/b.rs", "c"]);
+        assert!(is_rust_file("a/b.rs") && !is_rust_file("c") && !is_rust_file("d e.rs"));
+        assert!(is_path("crates/a/b.toml") && !is_path("crates/*/c") && !is_path("a/b.rs"));
     }
 
     #[test]
-    fn the_architecture_page_names_files_that_exist() {
+    fn messages_are_texts_of_several_words() {
+        assert!(is_message("token request failed, retrying"));
+        for span in [
+            "token refreshed",
+            "cargo xtask tidy",
+            "a = b c",
+            "-p NAME x",
+        ] {
+            assert!(!is_message(span), "{span}");
+        }
+    }
+
+    #[test]
+    fn pages_name_files_that_exist() {
         let mut faults = Vec::new();
         named_files(&mut faults).unwrap();
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+
+    #[test]
+    fn pages_quote_messages_that_exist() {
+        let mut faults = Vec::new();
+        quoted_messages(&mut faults).unwrap();
         assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
 
