@@ -53,7 +53,7 @@ async fn the_error_for_an_unknown_authority_says_how_to_add_it() {
     let text = error.to_string();
     for told in [
         "certificate could not be verified",
-        "`localhost`",
+        "`localhost:",
         "`add_root_certificates_pem`",
     ] {
         assert!(text.contains(told), "{text}");
