@@ -2,9 +2,7 @@
 
 use std::{error::Error as _, time::Duration};
 
-use hallpass::{
-    endpoint::explain_tls_error, is_loopback_host, profiles::PROXY_CREDENTIALS_HINT,
-};
+use hallpass::{endpoint::explain_tls_error, is_loopback_host, profiles::PROXY_CREDENTIALS_HINT};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, Url};
 
 use crate::{
