@@ -69,6 +69,16 @@ const TESTKIT: &str = "hallpass-testkit";
 const CORE_CRATES: usize = 20;
 /// Crates that core must not depend on.
 const NOT_BELOW_CORE: [&str; 5] = ["tokio", "reqwest", "hyper", "rustls", "tracing"];
+/// The maximum number of crates of the facade with default features, including itself, on Linux.
+const FACADE_CRATES: usize = 129;
+/// Crates of optional features, which must not be below the facade with default features.
+const NOT_BELOW_FACADE: [&str; 5] = [
+    "hallpass-blocking",
+    "hallpass-jwt",
+    "hallpass-redis",
+    "hallpass-testkit",
+    "redis",
+];
 /// The maximum ratio of the facade's crates to those of reqwest alone, with the same TLS.
 const FACADE_RATIO: f64 = 1.45;
 
@@ -116,11 +126,20 @@ pub(crate) fn counts(shell: &Shell, faults: &mut Vec<String>) -> anyhow::Result<
             core.len()
         ));
     }
-    for name in unwanted(&core) {
+    for name in unwanted(&core, &NOT_BELOW_CORE) {
         faults.push(format!("`{name}` is below hallpass-core"));
     }
 
     let facade = tree(shell, &["--package", "hallpass"])?;
+    if cfg!(target_os = "linux") && facade.len() > FACADE_CRATES {
+        faults.push(format!(
+            "hallpass has {} crates with default features, more than {FACADE_CRATES}",
+            facade.len()
+        ));
+    }
+    for name in unwanted(&facade, &NOT_BELOW_FACADE) {
+        faults.push(format!("`{name}` is below hallpass with default features"));
+    }
     let reqwest = reqwest_alone(shell, &facade)?;
     #[allow(clippy::cast_precision_loss)] // A few hundred.
     let ratio = facade.len() as f64 / reqwest.len() as f64;
@@ -137,10 +156,10 @@ pub(crate) fn counts(shell: &Shell, faults: &mut Vec<String>) -> anyhow::Result<
     Ok(())
 }
 
-/// Returns the crates, each a name and a version, that core must not depend on.
-fn unwanted(crates: &BTreeSet<String>) -> Vec<&'static str> {
+/// Returns the listed crates that are among these, each a name and a version.
+fn unwanted(crates: &BTreeSet<String>, list: &[&'static str]) -> Vec<&'static str> {
     let found = |unwanted: &str| crates.iter().any(|known| name(known) == unwanted);
-    let listed = NOT_BELOW_CORE.into_iter();
+    let listed = list.iter().copied();
     listed.filter(|unwanted| found(unwanted)).collect()
 }
 
@@ -201,9 +220,9 @@ mod tests {
     fn an_unwanted_crate_is_found_in_any_version() {
         let core = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let bad = core(&["http v1.3.1", "hyper v1.7.0", "tokio v1.50.0"]);
-        assert_eq!(unwanted(&bad), ["tokio", "hyper"]);
+        assert_eq!(unwanted(&bad, &NOT_BELOW_CORE), ["tokio", "hyper"]);
         let good = core(&["http v1.3.1", "tokio-like v1.0.0"]);
-        assert!(unwanted(&good).is_empty());
+        assert!(unwanted(&good, &NOT_BELOW_CORE).is_empty());
     }
 
     #[test]
