@@ -18,16 +18,15 @@ use crate::{
     observe::Observe,
     panics::CatchPanic,
     policy::Policy,
-    polls::{LEASE_TTL, Polls},
+    polls::LEASE_TTL,
     stats::{Counters, count},
     store::{EntryOrLease, Lease, StoreEntry, StoreError, StoreKey, TokenStore},
 };
 
 mod credentials;
-mod wait;
+pub(crate) mod wait;
 
 pub(crate) use credentials::{CredentialClaim, Outcome};
-pub(crate) use wait::{Judgement, Step, Wait, listen};
 
 /// The interval at which the holder of a lease extends it.
 const EXTEND_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,6 +45,14 @@ pub(crate) struct SecondLevel {
     fetch_timeout: Duration,
     first_call: OnceLock<Instant>,
     has_answered: AtomicBool,
+}
+
+/// The judgement of an entry.
+pub(crate) enum Judgement<T> {
+    Use(T),
+    Ignore,
+    /// The token was refused by a resource server.
+    Refused,
 }
 
 /// The cache's judgement of a token from the store.
@@ -104,17 +111,6 @@ impl SecondLevel {
 
     pub(crate) fn key(&self, request: &TokenRequest) -> StoreKey {
         StoreKey::new(&self.namespace, request)
-    }
-
-    /// Begins to look for a token, or for the right to fetch one.
-    pub(crate) fn wait<'a>(&'a self, key: &'a StoreKey, context: Context<'a>) -> Wait<'a> {
-        Wait::new(
-            self,
-            key,
-            LEASE_TTL,
-            Polls::new(self.fetch_timeout),
-            context,
-        )
     }
 
     /// Judges the token of an entry.

@@ -5,7 +5,7 @@ use tokio::time;
 
 use crate::{
     current::is_live,
-    level2::{CredentialClaim, Fitness, PutPermission, SecondLevel, Step},
+    level2::{CredentialClaim, Fitness, PutPermission, SecondLevel, wait::Step},
     nesting,
     panics::{self, CatchPanic},
     shared::Shared,

@@ -10,8 +10,8 @@ use hallpass_core::{AccessToken, TokenRequest, TokenSource};
 use tokio::{sync::OwnedSemaphorePermit, time};
 
 use crate::{
-    current::is_live, entry::is_shareable, level2::listen, load::judge, shared::Shared, slot::Slot,
-    stats::count,
+    current::is_live, entry::is_shareable, level2::wait::listen, load::judge, shared::Shared,
+    slot::Slot, stats::count,
 };
 
 /// The maximum number of keys that are watched. Others learn of a refused token by a 401 of their own.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use hallpass_core::{ErrorKind, TokenError};
 
-use super::{Context, Judgement, SecondLevel, Step, Wait};
+use super::{
+    Context, Judgement, SecondLevel,
+    wait::{Step, Wait},
+};
 use crate::{
     entry::credentials::{self, Answer, CredentialDigest, CredentialState},
     polls::Polls,

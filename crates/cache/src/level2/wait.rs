@@ -4,21 +4,13 @@ use std::{future, pin::Pin, task::Poll, time::Duration};
 
 use tokio::time::{self, Instant};
 
-use super::{Context, SecondLevel};
+use super::{Context, Judgement, SecondLevel};
 use crate::{
     breaker::FAULT_LIMIT,
     panics::CatchPanic,
-    polls::Polls,
+    polls::{LEASE_TTL, Polls},
     store::{EntryOrLease, Lease, LeaseOutcome, StoreEntry, StoreKey, TokenStore},
 };
-
-/// The judgement of an entry.
-pub(crate) enum Judgement<T> {
-    Use(T),
-    Ignore,
-    /// The token was refused by a resource server.
-    Refused,
-}
 
 /// The end of a wait, or an event that its owner may end it for.
 pub(crate) enum Step<T> {
@@ -50,6 +42,19 @@ pub(crate) struct Wait<'a> {
 }
 
 type ChangeNotification<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+impl SecondLevel {
+    /// Begins to look for a token, or for the right to fetch one.
+    pub(crate) fn wait<'a>(&'a self, key: &'a StoreKey, context: Context<'a>) -> Wait<'a> {
+        Wait::new(
+            self,
+            key,
+            LEASE_TTL,
+            Polls::new(self.fetch_timeout),
+            context,
+        )
+    }
+}
 
 impl<'a> Wait<'a> {
     pub(super) fn new(
