@@ -23,7 +23,11 @@ pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
     let paths = sources(&["crates"], "rs")?;
     let library = |path: &&std::path::PathBuf| {
         let within = |folder: &str| path.iter().any(|part| part == Path::new(folder));
-        within("src") && !within("cli") && !within("tests") && !path.ends_with("tests.rs")
+        within("src")
+            && !within("cli")
+            && !within("profiles")
+            && !within("tests")
+            && !path.ends_with("tests.rs")
     };
     let mut code = Vec::new();
     for path in paths.iter().filter(library) {

@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod authentication;
+mod key_with_certificate;
 #[cfg(any(feature = "jwt", feature = "jwt-ring"))]
 mod signed;
 #[cfg(not(any(feature = "jwt", feature = "jwt-ring")))]

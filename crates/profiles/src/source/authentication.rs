@@ -1,19 +1,15 @@
 //! Client authentication, built from the settings.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use hallpass_camall as camall;
-use hallpass_core::{Secret, SecretError, SecretSource};
+use hallpass_core::SecretSource;
 use hallpass_endpoint::{
     ClientAuthentication, ClientSecretBasic, ClientSecretPost, MutualTls, PublicClient,
 };
 use hallpass_secrets::SecretReference;
 
-use super::signed;
+use super::{key_with_certificate::KeyWithCertificate, signed};
 use crate::{
     authentication::{AuthenticationSettings, SecretEncoding},
     error::ProfileError,
@@ -116,11 +112,10 @@ impl Settings {
         };
         let source = self.open_secret("private_key", key)?;
         Ok(match certificate {
-            Some(certificate) if certificate != key => Arc::new(KeyWithCertificate {
-                key: source,
-                certificate: self.open_secret("certificate", certificate)?,
-                last: Mutex::default(),
-            }),
+            Some(certificate) if certificate != key => Arc::new(KeyWithCertificate::new(
+                source,
+                self.open_secret("certificate", certificate)?,
+            )),
             _ => source,
         })
     }
@@ -142,50 +137,4 @@ pub(crate) fn camall_authentication(
         SecretEncoding::BasicRaw => camall::Authentication::BasicRaw,
     });
     Ok((encoding, settings.open_secret("client_secret", secret)?))
-}
-
-/// The line between a private key and a certificate that is stored separately: damage to one is not seen in the other.
-pub(crate) const SEPARATOR: &str = "\n# hallpass: the certificate of this key\n";
-
-/// A source that reads a private key and its certificate as one text.
-struct KeyWithCertificate {
-    key: Arc<dyn SecretSource>,
-    certificate: Arc<dyn SecretSource>,
-    last: Mutex<Option<[Secret; 3]>>,
-}
-
-#[async_trait]
-impl SecretSource for KeyWithCertificate {
-    async fn secret(&self) -> Result<Secret, SecretError> {
-        let key = self.key.secret().await?;
-        let certificate = self.certificate.secret().await?;
-        let both = format!("{}{SEPARATOR}{}", key.expose(), certificate.expose());
-        let both = Secret::new(both)?;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some([both.clone(), key, certificate]);
-        Ok(both)
-    }
-
-    fn epoch(&self) -> u64 {
-        self.key.epoch().wrapping_add(self.certificate.epoch())
-    }
-
-    fn refused(&self, secret: &Secret) {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some([both, key, certificate]) = &*last
-            && both.is_clone_of(secret)
-        {
-            self.key.refused(key);
-            self.certificate.refused(certificate);
-        }
-    }
-}
-
-impl fmt::Debug for KeyWithCertificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyWithCertificate")
-            .field("key", &self.key)
-            .field("certificate", &self.certificate)
-            .finish_non_exhaustive()
-    }
 }

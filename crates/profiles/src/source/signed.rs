@@ -8,7 +8,7 @@ use hallpass_jwt::{
     Algorithm, AssertionSettings, ClientSecretJwt, PrivateKeyJwt, SigningKey, WorkloadIdentity,
 };
 
-use super::authentication::SEPARATOR;
+use super::key_with_certificate::SEPARATOR;
 use crate::{
     authentication::AuthenticationSettings,
     error::ProfileError,
