@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hallpass::{AccessToken, ErrorKind, TokenError};
+use hallpass::{AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource as _};
 use hallpass_testkit::{
     leak,
     raw::{self, RawServer, Reply},
@@ -306,4 +306,24 @@ async fn the_request_is_a_form_sent_to_the_address_as_it_is() {
     );
     leak::assert_clean(head, CANARY);
     assert!(leak::find(body, CANARY).is_some());
+}
+
+#[tokio::test]
+async fn a_quota_in_the_headers_comes_with_the_token() {
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-ratelimit-limit", "100"),
+        ("x-ratelimit-remaining", "99"),
+        ("auth0-client-quota-limit", "b=per_hour;q=10;r=7;t=3540"),
+    ];
+    let body = r#"{"access_token":"t","token_type":"Bearer","expires_in":60}"#;
+    let server = RawServer::always(raw::http(200, &headers, body)).await;
+    let source = builder(&server.url("/token")).build().unwrap();
+    let token = source.token(&TokenRequest::default()).await.unwrap();
+    let quotas: Vec<_> = token
+        .quotas()
+        .iter()
+        .map(|quota| (quota.name(), quota.remaining()))
+        .collect();
+    assert_eq!(quotas, [("rate_limit", 99), ("client_per_hour", 7)]);
 }

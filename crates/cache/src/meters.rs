@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use hallpass_core::{AccessToken, ErrorKind, TokenError};
+use hallpass_core::{AccessToken, ErrorKind, Quota, TokenError};
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
@@ -63,6 +63,16 @@ pub(crate) fn describe() {
         "hallpass_token_lifetime_seconds",
         Unit::Seconds,
         "Lifetime of the token that was fetched last"
+    );
+    describe_gauge!(
+        "hallpass_quota_remaining",
+        Unit::Count,
+        "Token requests that the server allows until the quota resets, as it reported with the last token"
+    );
+    describe_gauge!(
+        "hallpass_quota_limit",
+        Unit::Count,
+        "The server's limit of this quota"
     );
     describe_gauge!(
         "hallpass_keys",
@@ -129,6 +139,18 @@ pub(crate) fn fetched(cache: &str, result: &Result<AccessToken, TokenError>, dur
     if let Ok(token) = result {
         let lifetime = token.lifetime().as_secs_f64();
         gauge!("hallpass_token_lifetime_seconds", &labels[..1]).set(lifetime);
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // Gauges are floats.
+pub(crate) fn quota(cache: &str, quota: &Quota) {
+    let labels = [
+        ("cache", cache.to_owned()),
+        ("quota", quota.name().to_owned()),
+    ];
+    gauge!("hallpass_quota_remaining", &labels).set(quota.remaining() as f64);
+    if let Some(limit) = quota.limit() {
+        gauge!("hallpass_quota_limit", &labels).set(limit as f64);
     }
 }
 

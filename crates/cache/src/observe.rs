@@ -88,6 +88,7 @@ impl Observe {
                     token.lifetime(),
                     token.scopes(),
                 ));
+                self.quotas(token);
             }
             Err(error) => {
                 let kind = format_args!("{:?}", error.kind());
@@ -98,6 +99,23 @@ impl Observe {
         }
         #[cfg(feature = "metrics")]
         meters::fetched(cache, result, duration);
+    }
+
+    /// Reports the quotas that the server returned with a token.
+    fn quotas(&self, token: &AccessToken) {
+        let cache = &*self.cache;
+        for reported in token.quotas() {
+            let (quota, remaining, limit) =
+                (reported.name(), reported.remaining(), reported.limit());
+            let resets_in_seconds = reported.resets_in().map(|reset| reset.as_secs());
+            debug!(
+                cache,
+                quota, remaining, limit, resets_in_seconds, "token quota reported"
+            );
+            self.notify(EventKind::quota_reported(reported));
+            #[cfg(feature = "metrics")]
+            meters::quota(cache, reported);
+        }
     }
 
     /// Reports the end of a flight, after all waiters were notified.

@@ -10,7 +10,7 @@ use std::{
 
 use http::StatusCode;
 
-use crate::{ScopeSet, TokenError, origin::Origin, refusal::ApiRefusal};
+use crate::{Quota, ScopeSet, TokenError, origin::Origin, refusal::ApiRefusal};
 
 /// A receiver of token events, for programs without `tracing` and `metrics`, and for custom alarms.
 ///
@@ -96,6 +96,12 @@ pub enum EventKind<'a> {
         lifetime: Duration,
         /// The granted scopes.
         scopes: &'a ScopeSet,
+    },
+    /// A server reported a quota with a token.
+    #[non_exhaustive]
+    QuotaReported {
+        /// The quota.
+        quota: &'a Quota,
     },
     /// A source returned an error.
     #[non_exhaustive]
@@ -206,6 +212,11 @@ impl<'a> EventKind<'a> {
         }
     }
 
+    /// Creates a [`QuotaReported`](Self::QuotaReported).
+    pub fn quota_reported(quota: &'a Quota) -> Self {
+        Self::QuotaReported { quota }
+    }
+
     /// Creates a [`FetchFailed`](Self::FetchFailed).
     pub fn fetch_failed(duration: Duration, error: &'a TokenError) -> Self {
         Self::FetchFailed { duration, error }
@@ -283,6 +294,7 @@ impl<'a> EventKind<'a> {
         match self {
             Self::FetchStarted => "fetch_started",
             Self::Fetched { .. } => "fetched",
+            Self::QuotaReported { .. } => "quota_reported",
             Self::FetchFailed { .. } => "fetch_failed",
             Self::RefreshStarted { .. } => "refresh_started",
             Self::CachedTokenServed { .. } => "cached_token_served",

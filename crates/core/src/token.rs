@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-use crate::{Binding, Moment, Prover, ScopeSet, Timestamp, TokenError};
+use crate::{Binding, Moment, Prover, Quota, ScopeSet, Timestamp, TokenError};
 
 /// The way in which a token is put on a request (RFC 6749 section 7.1).
 ///
@@ -84,6 +84,7 @@ struct Inner {
     extra: Vec<(Box<str>, Zeroizing<String>)>,
     binding: Option<Binding>,
     prover: Option<Arc<dyn Prover>>,
+    quotas: Box<[Quota]>,
 }
 
 impl AccessToken {
@@ -143,6 +144,7 @@ impl AccessToken {
             extra: Vec::new(),
             binding: None,
             prover: None,
+            quotas: Box::default(),
         })))
     }
 
@@ -150,6 +152,13 @@ impl AccessToken {
     #[must_use]
     pub fn with_scopes(mut self, scopes: ScopeSet) -> Self {
         Arc::make_mut(&mut self.0).scopes = scopes;
+        self
+    }
+
+    /// Sets the quotas that the server reported with the token.
+    #[must_use]
+    pub fn with_quotas(mut self, quotas: Vec<Quota>) -> Self {
+        Arc::make_mut(&mut self.0).quotas = quotas.into();
         self
     }
 
@@ -280,6 +289,11 @@ impl AccessToken {
     pub fn extra_members(&self) -> impl Iterator<Item = (&str, &str)> {
         let extra = self.0.extra.iter();
         extra.map(|(name, json)| (&**name, json.as_str()))
+    }
+
+    /// Returns the quotas that the server reported with the token. A token from a shared store has none.
+    pub fn quotas(&self) -> &[Quota] {
+        &self.0.quotas
     }
 
     /// Returns its binding; `None` for a token that anyone who holds it can use.

@@ -1,6 +1,7 @@
 //! Responses: a token, a refusal, or neither.
 
 pub(crate) mod json;
+pub(crate) mod quota;
 pub(crate) mod redact;
 pub(crate) mod refusal;
 pub(crate) mod skew;

@@ -11,8 +11,8 @@ use std::{
 };
 
 use hallpass::{
-    AccessToken, Clock as _, ErrorKind, Event, Secret, SecretError, SecretSource, SystemClock,
-    TokenError, TokenRequest, TokenSource, async_trait,
+    AccessToken, Clock as _, ErrorKind, Event, Quota, Secret, SecretError, SecretSource,
+    SystemClock, TokenError, TokenRequest, TokenSource, async_trait,
     authorize::{Authorizer, RequestHead, Target},
     cache::{CachedTokenSource, Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore},
     endpoint::{
@@ -97,6 +97,8 @@ pub(super) async fn cache(told: &EventLog) {
     let token = |name: &str| AccessToken::bearer(name, clock.moment(), HOUR);
     let down = TokenError::new(ErrorKind::Unavailable, "down");
     let first = token("first").unwrap();
+    let quota = Quota::new("client_per_hour", 7).with_limit(10);
+    let first = first.with_quotas(vec![quota]);
     let results = [Ok(first.clone()), Err(down), Ok(token("second").unwrap())];
     let cache = CachedTokenSource::builder(Brittle(ScriptedSource::new(results)))
         .clock(clock.clone())

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     AuthenticationContext, credential_digest, hints,
     response::{
+        quota,
         refusal::ServerMessage,
         token::{self, IssuedTokens, ResponseRules},
         wording::Wording,
@@ -134,6 +135,10 @@ impl<G: Grant> ServerRequest for TokenCall<'_, G> {
         }
         if let Some(binding) = reply.credentials.binding() {
             token = token.with_binding(binding.clone());
+        }
+        let quotas = quota::read(&reply.answer.headers, reply.received_at);
+        if !quotas.is_empty() {
+            token = token.with_quotas(quotas);
         }
         self.client.check_scopes(self.request, &token)?;
         let now = self.client.server.clock().now();
