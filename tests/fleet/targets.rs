@@ -16,11 +16,11 @@ pub(crate) async fn measure(redis: &RedisServer, processes: usize) -> bool {
     println!("| scenario | requests | longest wait | store calls of a waiting process |");
     println!("|---|---|---|---|");
     for latency in [200, 2_000, 4_000, 20_000] {
-        met &= cold_start(&url, processes, Duration::from_millis(latency)).await;
+        met &= cold_start(url, processes, Duration::from_millis(latency)).await;
     }
-    met &= jobs(&url).await;
-    met &= wrong_secret(&url, processes).await;
-    met &= refused_token(&url, processes).await;
+    met &= jobs(url).await;
+    met &= wrong_secret(url, processes).await;
+    met &= refused_token(url, processes).await;
     met
 }
 
@@ -43,13 +43,17 @@ fn start(
     let endpoint = server.token_endpoint();
     let member = |_| Member::start(url, &endpoint, secret, namespace);
     let mut members: Vec<_> = (0..processes).map(member).collect();
-    members.iter_mut().for_each(|member| drop(member.answer()));
+    for member in &mut members {
+        member.answer();
+    }
     members
 }
 
 /// Sends a command to all processes, and returns the words of their answers.
 fn ask(members: &mut [Member], command: &str) -> Vec<Vec<String>> {
-    members.iter_mut().for_each(|member| member.send(command));
+    for member in &mut *members {
+        member.send(command);
+    }
     members.iter_mut().map(Member::answer).collect()
 }
 

@@ -99,12 +99,11 @@ impl Profiles {
     /// Returns the name and the settings of this profile, or of the default one.
     fn layer(&self, profile: Option<&str>) -> Result<Option<(String, Layer)>, ProfileError> {
         let variable;
-        let chosen = match profile {
-            Some(name) => Some((name, "--profile")),
-            None => {
-                variable = self.variables.text("HALLPASS_PROFILE")?;
-                variable.as_deref().map(|name| (name, "HALLPASS_PROFILE"))
-            }
+        let chosen = if let Some(name) = profile {
+            Some((name, "--profile"))
+        } else {
+            variable = self.variables.text("HALLPASS_PROFILE")?;
+            variable.as_deref().map(|name| (name, "HALLPASS_PROFILE"))
         };
         file::profile(&self.file, self.contents.as_ref(), chosen)
     }

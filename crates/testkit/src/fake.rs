@@ -181,7 +181,7 @@ mod tests {
         let clock = ManualClock::new();
         let tokens = FakeTokens::expired_after(minute).clock(clock.clone());
         assert_eq!(name(&tokens).await, "fake-1");
-        clock.advance(minute - Duration::from_nanos(1));
+        clock.advance(minute.saturating_sub(Duration::from_nanos(1)));
         assert_eq!(name(&tokens).await, "fake-1");
         clock.advance(Duration::from_nanos(1));
         assert_eq!(name(&tokens).await, "fake-2");

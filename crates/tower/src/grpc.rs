@@ -108,17 +108,15 @@ where
     }
 }
 
-pin_project! {
-    /// The body of a [`GrpcTokenService`]'s response: the inner service's, with its trailers read.
-    pub struct GrpcBody<RB> {
-        #[pin]
-        body: RB,
-        // The token that was sent, until the trailers were read.
-        sent: Option<(Permit, AccessToken)>,
-    }
+/// The body of a [`GrpcTokenService`]'s response: the inner service's, with its trailers read. It is a [`Body`] if the
+/// inner one is, and is `Unpin`, as those of hyper and tonic are.
+pub struct GrpcBody<RB> {
+    body: RB,
+    /// The token that was sent, until the trailers were read.
+    sent: Option<(Permit, AccessToken)>,
 }
 
-impl<RB: Body> Body for GrpcBody<RB> {
+impl<RB: Body + Unpin> Body for GrpcBody<RB> {
     type Data = RB::Data;
     type Error = RB::Error;
 
@@ -126,8 +124,8 @@ impl<RB: Body> Body for GrpcBody<RB> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<RB::Data>, RB::Error>>> {
-        let this = self.project();
-        let frame = ready!(this.body.poll_frame(cx));
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         if let Some(Ok(frame)) = &frame
             && let Some(trailers) = frame.trailers_ref()
             && let Some((mut permit, token)) = this.sent.take()

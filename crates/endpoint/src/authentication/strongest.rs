@@ -28,7 +28,7 @@ const METHODS_BY_STRENGTH: [&str; 7] = [
 /// The server's methods are in its metadata, so this is for an endpoint that is
 /// [discovered](crate::Endpoint::discover); otherwise the strongest of all is used. From strong to weak: certificates,
 /// `private_key_jwt`, `client_secret_jwt`, `client_secret_basic`, `client_secret_post`, `none`; a method without such a
-/// name comes last. The choice is traced, and returned by [`chosen`](Self::chosen).
+/// name comes last. The choice is traced, and returned by [`last_method`](Self::last_method).
 ///
 /// Most servers register a client for one method: this is for migrating a fleet from one method to another, and for
 /// programs that do not know their server. After a refusal, no weaker method is tried.
