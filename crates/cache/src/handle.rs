@@ -124,6 +124,10 @@ impl<S: TokenSource + 'static> TokenSource for TokenHandle<S> {
         self.cache.check_token(request, token)
     }
 
+    fn binds_tokens(&self) -> bool {
+        self.cache.binds_tokens()
+    }
+
     fn credential_epoch(&self) -> u64 {
         self.cache.credential_epoch()
     }

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use hallpass_cache::CachedTokenSource;
-use hallpass_core::{ErrorKind, TokenRequest, TokenSource, TokenSourceExt};
+use hallpass_core::{
+    AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource, TokenSourceExt,
+};
 
 use crate::support::{Answer, HOUR, MINUTE, Mint, down, key, name, refused, settle};
 
@@ -142,6 +145,28 @@ async fn a_handle_is_a_source_for_its_own_request_only() {
     let error = source.access_token(&key("b")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert_eq!(mint.calls(), 1);
+}
+
+/// A source that says in advance that its tokens are bound.
+struct Binding;
+
+#[async_trait]
+impl TokenSource for Binding {
+    async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+        Err(TokenError::unavailable("not needed"))
+    }
+
+    fn binds_tokens(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_handle_says_that_its_tokens_are_bound() {
+    let handle = CachedTokenSource::new(Binding).bind(key("a"));
+    assert!(handle.binds_tokens());
+    let unbound = Mint::hourly().cached().bind(key("a"));
+    assert!(!unbound.binds_tokens());
 }
 
 #[test]
