@@ -64,9 +64,10 @@ impl Polls {
         waited >= self.end
     }
 
-    /// Records the holder of the lease; returns true if another process held it before. A holder that put no token has crashed or failed. The next one is waited for;
-    /// after that the server is at fault, or its tokens cannot be shared, and each process fetches for itself, at a
-    /// random time.
+    /// Records the holder of the lease; returns true if another process held it before.
+    ///
+    /// A holder that put no token has crashed or failed. The next one is waited for; after that the server is at fault,
+    /// or its tokens cannot be shared, and each process fetches for itself, at a random time.
     pub(crate) fn note_holder(&mut self, fence: Option<u64>, waited: Duration) -> bool {
         if fence.is_none() || fence == self.holder {
             return false;

@@ -2,9 +2,12 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{
+    CommandFactory as _, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use clap_complete::Shell;
-use hallpass::profiles;
+use hallpass::profiles::AuthenticationMethod;
 
 mod keygen;
 
@@ -106,7 +109,7 @@ pub(crate) struct Client {
     #[arg(long, value_name = "ID", help_heading = SERVER_AND_CLIENT)]
     pub(crate) client_id: Option<String>,
     /// Client authentication method
-    #[arg(long, value_enum, value_name = "METHOD", help_heading = SERVER_AND_CLIENT)]
+    #[arg(long, value_parser = authentication_method(), value_name = "METHOD", help_heading = SERVER_AND_CLIENT)]
     pub(crate) authentication: Option<AuthenticationMethod>,
     /// Timeout for token requests, such as `10s`
     #[arg(long, value_name = "DURATION", help_heading = SERVER_AND_CLIENT)]
@@ -121,43 +124,37 @@ pub(crate) struct Client {
 
 const SERVER_AND_CLIENT: &str = "Authorization server and client";
 
-/// The client authentication methods, by their registered names if they have one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub(crate) enum AuthenticationMethod {
-    /// Client secret in the form
-    ClientSecretPost,
-    /// Client secret in HTTP Basic authentication, form-encoded (RFC 6749 section 2.3.1)
-    ClientSecretBasic,
-    /// Client secret in HTTP Basic authentication, not encoded (not a registered method)
-    ClientSecretBasicRaw,
-    /// Assertion signed with the client's private key
-    PrivateKeyJwt,
-    /// Assertion signed with the client secret
-    ClientSecretJwt,
-    /// Assertion issued by the platform (not a registered method)
-    WorkloadIdentity,
-    /// Client certificate issued by an authority that the server trusts (mTLS)
-    TlsClientAuth,
-    /// Client certificate registered with the server (mTLS)
-    SelfSignedTlsClientAuth,
-    /// No client authentication
-    None,
+/// Returns the parser of the names of the client authentication methods.
+fn authentication_method() -> impl TypedValueParser<Value = AuthenticationMethod> {
+    let methods = AuthenticationMethod::ALL.iter();
+    let values = methods.map(|method| PossibleValue::new(method.name()).help(describe(*method)));
+    PossibleValuesParser::new(values).try_map(|name| {
+        AuthenticationMethod::from_name(&name).ok_or("not an authentication method")
+    })
 }
 
-impl From<AuthenticationMethod> for profiles::AuthenticationMethod {
-    fn from(method: AuthenticationMethod) -> Self {
-        match method {
-            AuthenticationMethod::ClientSecretPost => Self::ClientSecretPost,
-            AuthenticationMethod::ClientSecretBasic => Self::ClientSecretBasic,
-            AuthenticationMethod::ClientSecretBasicRaw => Self::ClientSecretBasicRaw,
-            AuthenticationMethod::PrivateKeyJwt => Self::PrivateKeyJwt,
-            AuthenticationMethod::ClientSecretJwt => Self::ClientSecretJwt,
-            AuthenticationMethod::WorkloadIdentity => Self::WorkloadIdentity,
-            AuthenticationMethod::TlsClientAuth => Self::TlsClientAuth,
-            AuthenticationMethod::SelfSignedTlsClientAuth => Self::SelfSignedTlsClientAuth,
-            AuthenticationMethod::None => Self::None,
+fn describe(method: AuthenticationMethod) -> &'static str {
+    match method {
+        AuthenticationMethod::ClientSecretPost => "Client secret in the form",
+        AuthenticationMethod::ClientSecretBasic => {
+            "Client secret in HTTP Basic authentication, form-encoded (RFC 6749 section 2.3.1)"
         }
+        AuthenticationMethod::ClientSecretBasicRaw => {
+            "Client secret in HTTP Basic authentication, not encoded (not a registered method)"
+        }
+        AuthenticationMethod::PrivateKeyJwt => "Assertion signed with the client's private key",
+        AuthenticationMethod::ClientSecretJwt => "Assertion signed with the client secret",
+        AuthenticationMethod::WorkloadIdentity => {
+            "Assertion issued by the platform (not a registered method)"
+        }
+        AuthenticationMethod::TlsClientAuth => {
+            "Client certificate issued by an authority that the server trusts (mTLS)"
+        }
+        AuthenticationMethod::SelfSignedTlsClientAuth => {
+            "Client certificate registered with the server (mTLS)"
+        }
+        AuthenticationMethod::None => "No client authentication",
+        _ => "",
     }
 }
 
@@ -291,6 +288,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn each_authentication_method_has_a_description() {
+        for method in AuthenticationMethod::ALL {
+            assert!(!describe(*method).is_empty(), "{method}");
+        }
     }
 
     // covers: I-14, C-31

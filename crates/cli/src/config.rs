@@ -78,7 +78,7 @@ fn selection(common: &Common, flags: &Client) -> Result<Selection, Failure> {
         selection = selection.client_id(id);
     }
     if let Some(method) = flags.authentication {
-        selection = selection.authentication(method.into());
+        selection = selection.authentication(method);
     }
     if let Some(scope) = &flags.scope {
         selection = selection.scope(scope);

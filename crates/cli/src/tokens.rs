@@ -50,10 +50,7 @@ impl Tokens {
             TokenCache::Redis => source,
             _ => source.without_shared_refusals(),
         };
-        // The deadline of one source call, doubled to leave time for the shared store.
-        let builder = CachedTokenSource::builder(source)
-            .name("hallpass")
-            .fetch_timeout(settings.call_deadline() * 2);
+        let builder = source.cache_builder().name("hallpass");
         let cache = match (&cache, &settings.redis) {
             (TokenCache::Files(directory), _) => {
                 let label = Label {

@@ -132,7 +132,7 @@ impl Document<'_> {
                 "authentication" => {
                     let method = values::parse_method(self.string(key, value)?);
                     layer.client.authentication =
-                        Some(method.map_err(|why| self.invalid_value(key, value, why))?);
+                        Some(method.map_err(|why| self.invalid_value(key, value, &why))?);
                 }
                 "ca_file" => layer.ca_file = Some(self.string(key, value)?.into()),
                 "bound_tokens" => layer.client.bound_tokens = Some(self.boolean(key, value)?),

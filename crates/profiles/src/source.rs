@@ -57,6 +57,15 @@ impl ProfileSource {
         self
     }
 
+    /// Returns a builder of a cache of this source.
+    pub fn cache_builder(self) -> CacheBuilder<Self> {
+        let settings = self.settings.clone();
+        // The deadline of one source call, doubled to leave time for a shared store.
+        CachedTokenSource::builder(self)
+            .name(settings.profile.as_deref().unwrap_or("default"))
+            .fetch_timeout(settings.call_deadline() * 2)
+    }
+
     /// Returns the source, built by the first call.
     async fn source(&self) -> Result<&dyn TokenSource, TokenError> {
         let build = || async {
@@ -155,11 +164,7 @@ impl Settings {
 
     /// Returns a builder of the cache of this profile's tokens, for other settings than the default ones.
     pub fn cache_builder(&self) -> CacheBuilder<ProfileSource> {
-        let name = self.profile.as_deref().unwrap_or("default");
-        // The deadline of one source call, doubled to leave time for a shared store.
-        CachedTokenSource::builder(ProfileSource::new(Arc::new(self.clone())))
-            .name(name)
-            .fetch_timeout(self.call_deadline() * 2)
+        ProfileSource::new(Arc::new(self.clone())).cache_builder()
     }
 
     /// Returns the server's address; sends no request yet.

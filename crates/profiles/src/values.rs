@@ -33,9 +33,17 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
     }
 }
 
-pub(crate) fn parse_method(text: &str) -> Result<AuthenticationMethod, &'static str> {
-    AuthenticationMethod::from_name(text)
-        .ok_or("expected one of `client_secret_post`, `client_secret_basic`, `client_secret_basic_raw`, `private_key_jwt`, `client_secret_jwt`, `workload_identity`, `tls_client_auth`, `self_signed_tls_client_auth` or `none`")
+pub(crate) fn parse_method(text: &str) -> Result<AuthenticationMethod, String> {
+    AuthenticationMethod::from_name(text).ok_or_else(|| {
+        let names: Vec<_> = AuthenticationMethod::ALL
+            .iter()
+            .map(|method| format!("`{method}`"))
+            .collect();
+        format!(
+            "expected one of {}",
+            names.join(", ").replace(", `none`", " or `none`")
+        )
+    })
 }
 
 /// Returns the known name that was most likely meant.

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     distant::{Distant, MILLISECOND, process},
-    support::{Mint, SECOND, ask},
+    support::{Mint, SECOND, ask, spawn_ask},
 };
 
 // covers: F-89
@@ -19,10 +19,7 @@ async fn a_shutdown_at_any_time_leaves_no_lease() {
         let mint = Mint::hourly().latency(3 * MILLISECOND).digest(1);
         let store = Distant::new(&mint);
         let cache = Arc::new(process(&mint, &store));
-        let caller = {
-            let cache = cache.clone();
-            tokio::spawn(async move { ask(&*cache).await })
-        };
+        let caller = spawn_ask(&cache);
         sleep(elapsed * MILLISECOND + MILLISECOND / 2).await;
         cache.shutdown().await;
         let fetched = caller.await.unwrap().is_ok();
@@ -40,10 +37,7 @@ async fn a_token_refused_while_it_is_put_is_not_shared() {
     let store = Distant::new(&mint);
     let cache = Arc::new(process(&mint, &store));
     let gate = mint.close();
-    let caller = {
-        let cache = cache.clone();
-        tokio::spawn(async move { ask(&*cache).await })
-    };
+    let caller = spawn_ask(&cache);
     gate.arrived(1).await;
     // The put, during which the token is refused.
     store.next_takes(SECOND);

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use hallpass_cache::{CacheBuilder, CachedTokenSource};
 use hallpass_core::{AccessToken, Clock, Timestamp, TokenError, TokenRequest, TokenSource};
 use hallpass_testkit::{Gate, ManualClock, TokioClock};
+use tokio::task::JoinHandle;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -211,6 +212,14 @@ impl Manual {
 /// Requests the default token.
 pub(crate) async fn ask(source: &impl TokenSource) -> Result<AccessToken, TokenError> {
     source.token(&TokenRequest::default()).await
+}
+
+/// Requests the default token in a task of its own.
+pub(crate) fn spawn_ask(
+    source: &Arc<impl TokenSource + 'static>,
+) -> JoinHandle<Result<AccessToken, TokenError>> {
+    let source = source.clone();
+    tokio::spawn(async move { ask(&*source).await })
 }
 
 /// Returns the default token's text.

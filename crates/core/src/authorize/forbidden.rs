@@ -20,7 +20,7 @@ pub(super) struct ForbiddenResponses(Mutex<Vec<Entry>>);
 
 /// The treatment of a token after a 403.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ForbiddenAction {
     /// The token is dropped, and another one tried.
     Drop,
     /// The token was dropped before: the current one is tried.
@@ -40,19 +40,19 @@ struct Entry {
 
 impl ForbiddenResponses {
     /// Returns the treatment of `token` after a 403. `again` is true if it replaced another one in this call.
-    pub(super) fn judge(
+    pub(super) fn action(
         &self,
         request: &TokenRequest,
         token: &AccessToken,
         again: bool,
         now: Timestamp,
-    ) -> Verdict {
+    ) -> ForbiddenAction {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let elapsed = |entry: &Entry| now.saturating_since(entry.at);
         if let Some(entry) = entries.iter_mut().find(|entry| entry.request == *request) {
             if entry.dropped.is_same(token) {
                 // Of a call that began before the drop, or of a source that returns it again.
-                return Verdict::Replace;
+                return ForbiddenAction::Replace;
             }
             if again {
                 entry.permitted = Some(token.clone());
@@ -62,11 +62,11 @@ impl ForbiddenResponses {
                 .as_ref()
                 .is_some_and(|known| known.is_same(token));
             if is_permitted || elapsed(entry) < REFRESH_INTERVAL {
-                return Verdict::Keep;
+                return ForbiddenAction::Keep;
             }
         }
         if again {
-            return Verdict::Keep;
+            return ForbiddenAction::Keep;
         }
         entries.retain(|entry| entry.request != *request);
         if entries.len() == MAX_REQUESTS {
@@ -74,7 +74,7 @@ impl ForbiddenResponses {
                 .iter()
                 .position(|entry| elapsed(entry) >= REFRESH_INTERVAL)
             else {
-                return Verdict::Keep;
+                return ForbiddenAction::Keep;
             };
             entries.remove(oldest);
         }
@@ -84,7 +84,7 @@ impl ForbiddenResponses {
             at: now,
             permitted: None,
         });
-        Verdict::Drop
+        ForbiddenAction::Drop
     }
 }
 
@@ -108,14 +108,14 @@ mod tests {
         let (request, start) = (scope("a"), SystemClock.now());
         let later = start.saturating_add(10 * REFRESH_INTERVAL);
         for (token, again, now, expected) in [
-            (&first, false, start, Verdict::Drop),
-            (&first, false, start, Verdict::Replace),
-            (&second, true, start, Verdict::Keep),
-            (&second, false, later, Verdict::Keep),
+            (&first, false, start, ForbiddenAction::Drop),
+            (&first, false, start, ForbiddenAction::Replace),
+            (&second, true, start, ForbiddenAction::Keep),
+            (&second, false, later, ForbiddenAction::Keep),
             // The second expired.
-            (&third, false, later, Verdict::Drop),
+            (&third, false, later, ForbiddenAction::Drop),
         ] {
-            assert_eq!(responses.judge(&request, token, again, now), expected);
+            assert_eq!(responses.action(&request, token, again, now), expected);
         }
     }
 
@@ -128,8 +128,8 @@ mod tests {
             // Each call has a new token at worst.
             let token = token(&format!("t{second}"));
             let now = start.saturating_add(Duration::from_secs(1) * second);
-            let verdict = responses.judge(&request, &token, false, now);
-            dropped += u32::from(verdict == Verdict::Drop);
+            let action = responses.action(&request, &token, false, now);
+            dropped += u32::from(action == ForbiddenAction::Drop);
         }
         assert_eq!(dropped, 3);
     }
@@ -140,7 +140,7 @@ mod tests {
         let start = SystemClock.now();
         let drop = |number: usize, text: &str, now| {
             let request = scope(&format!("s{number}"));
-            responses.judge(&request, &token(text), false, now) == Verdict::Drop
+            responses.action(&request, &token(text), false, now) == ForbiddenAction::Drop
         };
         for number in 0..MAX_REQUESTS {
             assert!(drop(number, "a", start));

@@ -5,7 +5,7 @@ use http::{
 
 use super::{
     authorizer::{AllowedOrigin, Authorizer},
-    forbidden::Verdict,
+    forbidden::ForbiddenAction,
     head::RequestHead,
 };
 use crate::{
@@ -365,10 +365,10 @@ impl Permit {
             return reading;
         }
         let now = inner.clock.now();
-        match forbidden.judge(&self.request, token, self.refused, now) {
-            Verdict::Drop => Reading::TokenRefused(reading.into_refusal(status)),
-            Verdict::Replace => Reading::TokenReplaced(reading.into_refusal(status)),
-            Verdict::Keep => reading,
+        match forbidden.action(&self.request, token, self.refused, now) {
+            ForbiddenAction::Drop => Reading::TokenRefused(reading.into_refusal(status)),
+            ForbiddenAction::Replace => Reading::TokenReplaced(reading.into_refusal(status)),
+            ForbiddenAction::Keep => reading,
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, advance};
 
 use crate::{
     distant::{Distant, MILLISECOND, NAMESPACE, process},
-    support::{HOUR, MINUTE, Mint, SECOND, ask, key, name, settle},
+    support::{HOUR, MINUTE, Mint, SECOND, ask, key, name, settle, spawn_ask},
 };
 
 #[tokio::test(start_paused = true)]
@@ -117,10 +117,7 @@ async fn a_cancelled_fetch_leaves_no_lease() {
     let store = Distant::new(&mint);
     let cache = Arc::new(process(&mint, &store));
     let gate = mint.close();
-    let caller = {
-        let cache = cache.clone();
-        tokio::spawn(async move { ask(&*cache).await })
-    };
+    let caller = spawn_ask(&cache);
     gate.arrived(1).await;
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
