@@ -10,13 +10,19 @@ pub(crate) struct Script {
     pub(crate) code: String,
     pub(crate) sha1: String,
     name: &'static str,
+    body: &'static str,
 }
 
 impl Script {
-    fn new(name: &'static str, body: &str) -> Self {
+    fn new(name: &'static str, body: &'static str) -> Self {
         let code = format!("{COMMON}{body}");
         let sha1 = redis::Script::new(&code).get_hash().to_owned();
-        Self { code, sha1, name }
+        Self {
+            code,
+            sha1,
+            name,
+            body,
+        }
     }
 
     /// Returns the name of its function in the [`LIBRARY`].
@@ -32,27 +38,33 @@ pub(crate) struct Library {
     pub(crate) code: String,
 }
 
-/// Without [`LOOK_UP_OR_LEASE`]: Redis checks the memory limit before a function that may write, and would not read
-/// entries when it is full.
 pub(crate) static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     let functions = [
         (&LOOK_UP, "'no-writes'"),
         (&PUT, ""),
         (&REMOVE, "'allow-oom'"),
         (&TAKE_LEASE, ""),
+        (&LOOK_UP_OR_LEASE, ""),
         (&EXTEND, "'allow-oom'"),
         (&RELEASE, "'allow-oom'"),
     ];
     let all: String = functions.iter().map(|(script, _)| &*script.code).collect();
     let digest = redis::Script::new(&all).get_hash().to_owned();
     let name = format!("hallpass_{}", &digest[..8]);
+    // One function with the common part, since it depends on the keys of a call.
+    let parts = functions
+        .map(|(script, _)| format!("if part == '{}' then{}end\n", script.name, script.body));
     let registrations = functions.map(|(script, flags)| {
-        let Script { code, name: part, .. } = &**script;
+        let part = script.name;
         format!(
-            "redis.register_function{{function_name = '{name}_{part}', flags = {{{flags}}}, callback = function(KEYS, ARGV){code}end}}\n"
+            "redis.register_function{{function_name = '{name}_{part}', flags = {{{flags}}}, callback = function(KEYS, ARGV) return run('{part}', KEYS, ARGV) end}}\n"
         )
     });
-    let code = format!("#!lua name={name}\n{}", registrations.concat());
+    let code = format!(
+        "#!lua name={name}\nlocal function run(part, KEYS, ARGV){COMMON}{}end\n{}",
+        parts.concat(),
+        registrations.concat()
+    );
     Library { name, code }
 });
 

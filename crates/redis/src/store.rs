@@ -235,13 +235,12 @@ impl Inner {
         ttl: Duration,
     ) -> Result<EntryOrLease, CallError> {
         const FOUND: i64 = 2;
-        if self.calls_functions {
-            let entry = self.look_up(key).await?;
-            let entry = entry.filter(|entry| Some(entry.fence()) != except);
-            return match entry {
-                Some(entry) => Ok(EntryOrLease::Entry(entry)),
-                None => self.lease(key, ttl).await.map(EntryOrLease::Lease),
-            };
+        // Redis checks the memory limit before a function that may write, and would not find entries when it is full.
+        if self.calls_functions
+            && let Some(entry) = self.look_up(key).await?
+            && Some(entry.fence()) != except
+        {
+            return Ok(EntryOrLease::Entry(entry));
         }
         let owner = random_owner()?;
         let mut except = except.map(digits).unwrap_or_default();
