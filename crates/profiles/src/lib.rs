@@ -34,6 +34,7 @@ mod error;
 mod file;
 mod hints;
 mod layer;
+mod lazy;
 mod method;
 mod missing;
 mod paths;
@@ -43,6 +44,7 @@ mod selection;
 mod server;
 mod settings;
 mod source;
+mod transports;
 mod unit;
 mod values;
 

@@ -13,6 +13,7 @@ use crate::{
     selection::Selection,
     settings::Settings,
     source::ProfileSource,
+    transports::Transports,
 };
 
 /// The profiles of a configuration file, and the environment.
@@ -23,6 +24,7 @@ pub struct Profiles {
     variables: Variables,
     file: ConfigFile,
     contents: Option<FileContents>,
+    transports: Arc<Transports>,
 }
 
 impl Profiles {
@@ -45,7 +47,7 @@ impl Profiles {
     }
 
     /// Creates the cached source of this profile, which has precedence over the environment. No I/O: TLS is set
-    /// up, and files are read, by the first token request.
+    /// up, and files are read, by the first token request. Sources with equal settings for it share their connections.
     ///
     /// # Errors
     ///
@@ -54,8 +56,7 @@ impl Profiles {
         &self,
         profile: &str,
     ) -> Result<Arc<CachedTokenSource<ProfileSource>>, ProfileError> {
-        let settings = self.settings(&Selection::new().profile(profile))?;
-        Ok(Arc::new(settings.cache_builder().build()))
+        self.cached(&Selection::new().profile(profile))
     }
 
     /// Creates the cached source of the profile that `HALLPASS_PROFILE` names, or of the profile `default`, with the
@@ -65,8 +66,16 @@ impl Profiles {
     ///
     /// A [`ProfileError`] if the settings are wrong or incomplete.
     pub fn default_source(&self) -> Result<Arc<CachedTokenSource<ProfileSource>>, ProfileError> {
-        let settings = self.settings(&Selection::new())?;
-        Ok(Arc::new(settings.cache_builder().build()))
+        self.cached(&Selection::new())
+    }
+
+    fn cached(
+        &self,
+        selection: &Selection,
+    ) -> Result<Arc<CachedTokenSource<ProfileSource>>, ProfileError> {
+        let source = ProfileSource::new(Arc::new(self.settings(selection)?));
+        let source = source.sharing(self.transports.clone());
+        Ok(Arc::new(source.cache_builder().build()))
     }
 
     /// Returns the effective settings of a selection.
@@ -168,6 +177,7 @@ impl ProfilesBuilder {
             variables,
             file,
             contents,
+            transports: Arc::default(),
         })
     }
 }

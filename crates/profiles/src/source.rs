@@ -11,13 +11,14 @@ use hallpass_endpoint::{
     SourceBuilder, presets::Preset,
 };
 use hallpass_secrets::RegularFile;
-use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use crate::{
     authentication::AuthenticationSettings,
     error::ProfileError,
+    lazy::{Lazy, run_blocking},
     server::{Server, ServerAddress},
     settings::Settings,
+    transports::{SharedTransport, TransportSettings, Transports},
 };
 
 mod authentication;
@@ -36,7 +37,14 @@ pub use signed::parse_private_key;
 pub struct ProfileSource {
     settings: Arc<Settings>,
     shares_refusals: bool,
-    built: OnceCell<Arc<dyn TokenSource>>,
+    transports: Arc<Transports>,
+    built: Lazy<BuiltSource>,
+}
+
+struct BuiltSource {
+    source: Arc<dyn TokenSource>,
+    /// Held, so that other sources find it.
+    _transport: Arc<SharedTransport>,
 }
 
 impl ProfileSource {
@@ -45,8 +53,15 @@ impl ProfileSource {
         Self {
             settings,
             shares_refusals: true,
-            built: OnceCell::new(),
+            transports: Arc::default(),
+            built: Lazy::new(),
         }
+    }
+
+    /// Shares transports with the sources that were created with this collection.
+    pub(crate) fn sharing(mut self, transports: Arc<Transports>) -> Self {
+        self.transports = transports;
+        self
     }
 
     /// Shares no refusals through a store. For the runs of a person, who corrects the cause at the server or in another
@@ -67,16 +82,20 @@ impl ProfileSource {
     }
 
     /// Returns the source, built by the first call.
-    async fn source(&self) -> Result<&dyn TokenSource, TokenError> {
-        let build = || async {
-            let settings = self.settings.clone();
-            let retry = Retry::new().deadline(settings.call_deadline());
-            let built = spawn_blocking(move || settings.token_source(retry)).await;
-            let built =
-                built.map_err(|_| TokenError::unavailable("the program is shutting down"))?;
-            Ok::<_, TokenError>(built?)
-        };
-        Ok(&**self.built.get_or_try_init(build).await?)
+    async fn source(&self) -> Result<Arc<BuiltSource>, TokenError> {
+        self.built.get_or_build(self.build()).await
+    }
+
+    async fn build(&self) -> Result<BuiltSource, TokenError> {
+        let shared = self.transports.transport(&self.settings).await?;
+        let transport = shared.get().await?;
+        let settings = self.settings.clone();
+        let retry = Retry::new().deadline(settings.call_deadline());
+        let source = run_blocking(move || settings.source_over(&transport, retry)).await??;
+        Ok(BuiltSource {
+            source,
+            _transport: shared,
+        })
     }
 }
 
@@ -91,12 +110,12 @@ impl fmt::Debug for ProfileSource {
 #[async_trait]
 impl TokenSource for ProfileSource {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
-        self.source().await?.token(request).await
+        self.source().await?.source.token(request).await
     }
 
     fn invalidate(&self, token: &AccessToken) {
-        if let Some(source) = self.built.get() {
-            source.invalidate(token);
+        if let Some(built) = self.built.get() {
+            built.source.invalidate(token);
         }
     }
 
@@ -114,14 +133,16 @@ impl TokenSource for ProfileSource {
     }
 
     fn credential_epoch(&self) -> u64 {
-        self.built.get().map_or(0, TokenSource::credential_epoch)
+        let built = self.built.get();
+        built.map_or(0, |built| built.source.credential_epoch())
     }
 
     async fn credential_digest(&self) -> Option<[u8; 32]> {
         if !self.shares_refusals {
             return None;
         }
-        self.source().await.ok()?.credential_digest().await
+        let built = self.source().await.ok()?;
+        built.source.credential_digest().await
     }
 }
 
@@ -132,13 +153,21 @@ impl Settings {
     ///
     /// A [`ProfileError`] if a file of certificates cannot be read, or a setting is wrong.
     pub fn token_source(&self, retry: Retry) -> Result<Arc<dyn TokenSource>, ProfileError> {
+        self.source_over(&self.transport()?, retry)
+    }
+
+    /// Creates the source, whose requests and whose discovery use this transport.
+    fn source_over(
+        &self,
+        transport: &HttpTransport,
+        retry: Retry,
+    ) -> Result<Arc<dyn TokenSource>, ProfileError> {
         let authentication = self.client_authentication()?;
-        let endpoint = self.endpoint()?;
-        let transport = self.transport()?;
+        let endpoint = self.endpoint_over(|| Ok(transport.clone()))?;
         let change = |source: SourceBuilder<ClientCredentials>| {
             let source = source
                 .token_endpoint(endpoint)
-                .transport(transport)
+                .transport(transport.clone())
                 .retry(retry);
             apply_settings(source, self)
         };
@@ -173,11 +202,18 @@ impl Settings {
     ///
     /// A [`ProfileError`] if the issuer is not a URL, or a setting of the transport is wrong.
     pub fn endpoint(&self) -> Result<Endpoint, ProfileError> {
+        self.endpoint_over(|| self.transport())
+    }
+
+    fn endpoint_over(
+        &self,
+        transport: impl FnOnce() -> Result<HttpTransport, ProfileError>,
+    ) -> Result<Endpoint, ProfileError> {
         let (issuer, openid) = match &self.address {
             ServerAddress::TokenEndpoint(url) => return Ok(Endpoint::new(url)),
             ServerAddress::Issuer { issuer, openid } => (issuer, *openid),
         };
-        let mut discovery = Endpoint::discover(issuer).transport(self.transport()?);
+        let mut discovery = Endpoint::discover(issuer).transport(transport()?);
         if openid {
             discovery = discovery.openid_location();
         }
@@ -193,25 +229,7 @@ impl Settings {
     ///
     /// A [`ProfileError`] if the file cannot be read, or a setting is wrong.
     pub fn transport(&self) -> Result<HttpTransport, ProfileError> {
-        let mut transport = HttpTransport::builder();
-        if let Some(timeout) = self.timeout {
-            transport = transport.timeout(timeout);
-        }
-        if let Some(timeout) = self.connect_timeout {
-            transport = transport.connect_timeout(timeout);
-        }
-        if let Some(user_agent) = &self.user_agent {
-            transport = transport.user_agent(user_agent);
-        }
-        if let Some(pem) = self.ca_certificates()? {
-            transport = transport.add_root_certificates_pem(pem);
-        }
-        transport = match self.proxy.as_deref() {
-            None => transport,
-            Some("system") => transport.system_proxy(),
-            Some(proxy) => transport.proxy(proxy),
-        };
-        Ok(transport.build()?)
+        TransportSettings::read(self)?.build()
     }
 
     /// Reads the file of additional certificate authorities, if one is set.

@@ -6,7 +6,10 @@ use std::{fs, path::PathBuf};
 
 use hallpass_core::{ErrorKind, TokenRequest, TokenSource as _};
 use hallpass_profiles::{ProfileError, Profiles, Selection};
-use hallpass_testkit::{AuthorizationServer, Client};
+use hallpass_testkit::{
+    AuthorizationServer, Client,
+    raw::{self, RawServer},
+};
 use tempfile::TempDir;
 
 struct ConfigFile {
@@ -112,4 +115,28 @@ async fn a_missing_feature_is_named() {
     let tokens = file.load().unwrap().source("p").unwrap();
     let error = tokens.token(&TokenRequest::default()).await.unwrap_err();
     assert!(error.to_string().contains("feature `jwt`"), "{error}");
+}
+
+#[tokio::test]
+async fn profiles_of_one_server_share_a_connection() {
+    let answer = r#"{"access_token":"t","token_type":"bearer","expires_in":3600}"#;
+    let server = RawServer::always(raw::json(200, answer)).await;
+    let profile = |name: &str, more: &str| {
+        format!(
+            "[profile.{name}]\ntoken_endpoint = '{}'\nclient_id = '{name}'\nclient_secret = 'env:PATH'\n\
+             danger_allow_http_on_loopback = true\n{more}\n",
+            server.url("/token"),
+        )
+    };
+    let text = ["a", "b", "c"].map(|name| profile(name, "")).concat();
+    let file = ConfigFile::new(&(text + &profile("d", "timeout = '3s'")));
+    let profiles = file.load().unwrap();
+    let mut sources = Vec::new();
+    for (name, connections) in [("a", 1), ("b", 1), ("c", 1), ("d", 2)] {
+        let tokens = profiles.source(name).unwrap();
+        tokens.token(&TokenRequest::default()).await.unwrap();
+        assert_eq!(server.connection_count(), connections, "{name}");
+        sources.push(tokens);
+    }
+    assert_eq!(server.request_count(), 4);
 }

@@ -1,0 +1,116 @@
+//! HTTP transports that sources with equal settings share: one pool of connections, and one set of root certificates.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use hallpass_core::TokenError;
+use hallpass_endpoint::HttpTransport;
+
+use crate::{
+    error::ProfileError,
+    lazy::{Lazy, run_blocking},
+    settings::Settings,
+};
+
+/// The settings of a profile's transport, with the contents of its file: a replaced file is another setting.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct TransportSettings {
+    timeout: Option<Duration>,
+    connect_timeout: Option<Duration>,
+    user_agent: Option<String>,
+    proxy: Option<String>,
+    ca_certificates: Option<Vec<u8>>,
+}
+
+impl TransportSettings {
+    /// Reads the file of certificate authorities, if one is set.
+    pub(crate) fn read(settings: &Settings) -> Result<Self, ProfileError> {
+        Ok(Self {
+            timeout: settings.timeout,
+            connect_timeout: settings.connect_timeout,
+            user_agent: settings.user_agent.clone(),
+            proxy: settings.proxy.clone(),
+            ca_certificates: settings.ca_certificates()?,
+        })
+    }
+
+    /// Builds the transport, which takes milliseconds: it parses root certificates.
+    pub(crate) fn build(&self) -> Result<HttpTransport, ProfileError> {
+        let mut transport = HttpTransport::builder();
+        if let Some(timeout) = self.timeout {
+            transport = transport.timeout(timeout);
+        }
+        if let Some(timeout) = self.connect_timeout {
+            transport = transport.connect_timeout(timeout);
+        }
+        if let Some(user_agent) = &self.user_agent {
+            transport = transport.user_agent(user_agent);
+        }
+        if let Some(pem) = &self.ca_certificates {
+            transport = transport.add_root_certificates_pem(pem.clone());
+        }
+        transport = match self.proxy.as_deref() {
+            None => transport,
+            Some("system") => transport.system_proxy(),
+            Some(proxy) => transport.proxy(proxy),
+        };
+        Ok(transport.build()?)
+    }
+}
+
+/// The transports in use, by their settings. Client certificates are not among these: a transport has separate
+/// connections for each.
+#[derive(Default)]
+pub(crate) struct Transports(Mutex<HashMap<Arc<TransportSettings>, Weak<SharedTransport>>>);
+
+/// A transport that the first use builds.
+pub(crate) struct SharedTransport {
+    settings: Arc<TransportSettings>,
+    transport: Lazy<HttpTransport>,
+}
+
+impl Transports {
+    /// Returns the transport with the settings of this profile, whose file is read for it.
+    pub(crate) async fn transport(
+        &self,
+        settings: &Arc<Settings>,
+    ) -> Result<Arc<SharedTransport>, TokenError> {
+        let read = if settings.ca_file.is_some() {
+            let settings = settings.clone();
+            run_blocking(move || TransportSettings::read(&settings)).await?
+        } else {
+            TransportSettings::read(settings)
+        };
+        Ok(self.shared(read?))
+    }
+
+    fn shared(&self, settings: TransportSettings) -> Arc<SharedTransport> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(transport) = known.get(&settings).and_then(Weak::upgrade) {
+            return transport;
+        }
+        known.retain(|_, transport| transport.strong_count() > 0);
+        let settings = Arc::new(settings);
+        let transport = Arc::new(SharedTransport {
+            settings: settings.clone(),
+            transport: Lazy::new(),
+        });
+        known.insert(settings, Arc::downgrade(&transport));
+        transport
+    }
+}
+
+impl SharedTransport {
+    /// Returns the transport, which the first caller builds while the others wait.
+    pub(crate) async fn get(&self) -> Result<HttpTransport, TokenError> {
+        let build = async {
+            let settings = self.settings.clone();
+            Ok::<_, TokenError>(run_blocking(move || settings.build()).await??)
+        };
+        let transport = self.transport.get_or_build(build).await?;
+        Ok(HttpTransport::clone(&transport))
+    }
+}
