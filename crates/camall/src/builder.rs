@@ -2,8 +2,8 @@ use std::{sync::Arc, time::Duration};
 
 use hallpass_core::{Clock, SecretSource};
 use hallpass_endpoint::{
-    BuildError, ClientCredentials, ClientSecretBasic, ClientSecretPost, HttpTransport, Retry,
-    SourceBuilder,
+    BuildError, ClientCredentials, ClientSecretBasic, ClientSecretPost, Endpoint, HttpTransport,
+    Retry, SourceBuilder,
 };
 
 use crate::{hints, source::Camall};
@@ -63,8 +63,8 @@ impl CamallBuilder {
     }
 
     /// Replaces the token endpoint [`TOKEN_ENDPOINT`], for staging or tests.
-    pub fn token_endpoint(self, url: impl Into<String>) -> Self {
-        self.with_endpoint(|endpoint| endpoint.token_endpoint(url.into()))
+    pub fn token_endpoint(self, url: impl Into<Endpoint>) -> Self {
+        self.with_endpoint(|endpoint| endpoint.token_endpoint(url))
     }
 
     /// Allows plain HTTP to a server on this machine, for tests. Danger: other processes on this machine may listen.

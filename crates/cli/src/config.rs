@@ -6,7 +6,7 @@ use etcetera::BaseStrategy as _;
 use hallpass::profiles::{Profiles, Selection};
 pub(crate) use hallpass::{
     profiles::{
-        AuthenticationSettings, RedisSettings, SecretEncoding, Server, SettingSource, Settings,
+        AuthenticationSettings, RedisSettings, SecretEncoding, SettingSource, Settings,
         parse_duration,
     },
     secrets::SecretReference,

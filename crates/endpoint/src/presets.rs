@@ -21,7 +21,7 @@ use hallpass_core::{SecretSource, TokenRequest};
 
 use crate::{
     BuildError, ClientAuthentication, ClientCredentials, ClientSecretBasic, ClientSecretPost,
-    SourceBuilder,
+    Endpoint, SourceBuilder,
 };
 
 pub use table::{ALL, AUTH0, COGNITO, ENTRA_ID, GOOGLE, KEYCLOAK, OKTA, ORY_HYDRA, ORY_NETWORK};
@@ -136,15 +136,15 @@ impl Preset {
         secret: impl SecretSource + 'static,
     ) -> Result<SourceBuilder<ClientCredentials>, BuildError> {
         let endpoint = self.endpoint(values)?;
-        let builder = match self.authentication {
+        Ok(match self.authentication {
             SecretAuthentication::Basic => {
-                ClientCredentials::builder(endpoint, client_id, ClientSecretBasic::new(secret))
+                self.builder_at(endpoint, client_id, ClientSecretBasic::new(secret))
             }
             SecretAuthentication::BasicRaw => {
-                ClientCredentials::builder(endpoint, client_id, ClientSecretBasic::raw(secret))
+                self.builder_at(endpoint, client_id, ClientSecretBasic::raw(secret))
             }
             SecretAuthentication::Post => {
-                ClientCredentials::builder(endpoint, client_id, ClientSecretPost::new(secret))
+                self.builder_at(endpoint, client_id, ClientSecretPost::new(secret))
             }
             SecretAuthentication::Assertion => {
                 return Err(BuildError::new(
@@ -155,24 +155,28 @@ impl Preset {
                     ),
                 ));
             }
-        };
-        Ok(builder.check_defaults(|request| self.check(request)))
+        })
     }
 
-    /// Creates a builder as [`builder`](Self::builder) does, for another client authentication method.
+    /// Creates a builder as [`builder`](Self::builder) does, for any token endpoint and client authentication method.
     ///
-    /// # Errors
+    /// ```
+    /// use hallpass_core::Secret;
+    /// use hallpass_endpoint::{ClientSecretBasic, presets::KEYCLOAK};
     ///
-    /// A [`BuildError`], as for [`endpoint`](Self::endpoint).
-    pub fn builder_with(
+    /// let endpoint = KEYCLOAK.endpoint(&[("host", "sso.example"), ("realm", "orders")])?;
+    /// let authentication = ClientSecretBasic::new(Secret::new("s3cr3t")?);
+    /// let source = KEYCLOAK.builder_at(endpoint, "orders-service", authentication).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder_at(
         &'static self,
-        values: &[(&str, &str)],
-        client_id: &str,
+        token_endpoint: impl Into<Endpoint>,
+        client_id: impl Into<String>,
         authentication: impl ClientAuthentication + 'static,
-    ) -> Result<SourceBuilder<ClientCredentials>, BuildError> {
-        let endpoint = self.endpoint(values)?;
-        let builder = ClientCredentials::builder(endpoint, client_id, authentication);
-        Ok(builder.check_defaults(|request| self.check(request)))
+    ) -> SourceBuilder<ClientCredentials> {
+        ClientCredentials::builder(token_endpoint, client_id, authentication)
+            .check_defaults(|request| self.check(request))
     }
 
     /// Rejects requests that this server would reject.

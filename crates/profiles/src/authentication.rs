@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hallpass_endpoint::presets;
+use hallpass_endpoint::presets::{self, SecretAuthentication};
 use hallpass_secrets::SecretReference;
 
 use crate::{error::ProfileError, method::AuthenticationMethod};
@@ -65,6 +65,21 @@ pub enum SecretEncoding {
     Basic,
     /// Basic authentication without the form-encoding of RFC 6749 section 2.3.1.
     BasicRaw,
+}
+
+impl SecretEncoding {
+    /// Returns the encoding that this server documents.
+    pub fn default_for(server: Server) -> Self {
+        match server {
+            Server::Camall => Self::Post,
+            Server::Preset(preset) => match preset.authentication {
+                SecretAuthentication::Post => Self::Post,
+                SecretAuthentication::BasicRaw => Self::BasicRaw,
+                _ => Self::Basic,
+            },
+            Server::Any => Self::Basic,
+        }
+    }
 }
 
 impl AuthenticationSettings {

@@ -6,14 +6,10 @@ use async_trait::async_trait;
 use hallpass_cache::{CacheBuilder, CachedTokenSource};
 use hallpass_camall::Camall;
 use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
-use hallpass_endpoint::{
-    BuildError, ClientAuthentication, ClientCredentials, Endpoint, HttpTransport, Retry,
-    SourceBuilder, presets::Preset,
-};
+use hallpass_endpoint::{ClientCredentials, Endpoint, HttpTransport, Retry, SourceBuilder};
 use hallpass_secrets::RegularFile;
 
 use crate::{
-    authentication::AuthenticationSettings,
     error::ProfileError,
     lazy::{Lazy, run_blocking},
     server::{Server, ServerAddress},
@@ -165,30 +161,22 @@ impl Settings {
         let authentication = self.client_authentication()?;
         let endpoint = self.endpoint_over(|| Ok(transport.clone()))?;
         let change = |source: SourceBuilder<ClientCredentials>| {
-            let source = source
-                .token_endpoint(endpoint)
-                .transport(transport.clone())
-                .retry(retry);
+            let source = source.transport(transport.clone()).retry(retry);
             apply_settings(source, self)
         };
-        Ok(match self.server {
+        let client_id = &*self.client_id;
+        let source = match self.server {
             Server::Camall => {
                 let (method, secret) = authentication::camall_authentication(self)?;
-                let camall = Camall::builder(self.client_id.clone(), secret);
-                let camall = match method {
-                    Some(method) => camall.authentication(method),
-                    None => camall,
-                };
-                Arc::new(camall.with_endpoint(change).build()?)
+                let camall = Camall::builder(client_id, secret)
+                    .authentication(method)
+                    .token_endpoint(endpoint);
+                return Ok(Arc::new(camall.with_endpoint(change).build()?));
             }
-            Server::Preset(preset) => {
-                Arc::new(change(preset_builder(preset, self, authentication)?).build()?)
-            }
-            Server::Any => {
-                let id = self.client_id.clone();
-                Arc::new(change(ClientCredentials::builder("", id, authentication)).build()?)
-            }
-        })
+            Server::Preset(preset) => preset.builder_at(endpoint, client_id, authentication),
+            Server::Any => ClientCredentials::builder(endpoint, client_id, authentication),
+        };
+        Ok(Arc::new(change(source).build()?))
     }
 
     /// Returns a builder of the cache of this profile's tokens, for other settings than the default ones.
@@ -242,28 +230,6 @@ impl Settings {
             return Ok(None);
         };
         read_certificates("ca_file", path).map(Some)
-    }
-}
-
-/// Creates the preset's builder with placeholder variables, since the address is already known.
-fn preset_builder(
-    preset: &'static Preset,
-    settings: &Settings,
-    authentication: Arc<dyn ClientAuthentication>,
-) -> Result<SourceBuilder<ClientCredentials>, BuildError> {
-    let names = preset.token_endpoint.split('{').skip(1);
-    let names = names.filter_map(|rest| rest.split('}').next());
-    let variables: Vec<_> = names.map(|name| (name, "x")).collect();
-    match &settings.authentication {
-        AuthenticationSettings::ClientSecret {
-            encoding: None,
-            secret,
-        } => {
-            let secret = settings.open_secret("client_secret", secret);
-            let secret = secret.map_err(|why| BuildError::new("client_secret", why.to_string()))?;
-            preset.builder(&variables, &settings.client_id, secret)
-        }
-        _ => preset.builder_with(&variables, &settings.client_id, authentication),
     }
 }
 

@@ -94,6 +94,33 @@ async fn a_program_overrides_a_profile() {
 }
 
 #[tokio::test]
+async fn a_provider_sets_the_method_and_the_required_settings() {
+    let server = server().await;
+    let file = orders(&server);
+    let text = fs::read_to_string(file.path()).unwrap();
+    let source = |provider: &str| {
+        let settings = format!("[profile.orders]\nprovider = {provider}");
+        fs::write(file.path(), text.replace("[profile.orders]", &settings)).unwrap();
+        file.load().unwrap().source("orders").unwrap()
+    };
+    let request = TokenRequest::default();
+    for (provider, in_form) in [
+        ("'auth0'\naudience = 'https://api.example'", true),
+        ("'keycloak'", false),
+        ("'camall'", true),
+    ] {
+        source(provider).token(&request).await.unwrap();
+        let sent = server.token_requests().pop().unwrap();
+        let secret = sent.parameter("client_secret");
+        assert_eq!(secret.is_some(), in_form, "{provider}");
+    }
+    let error = source("'auth0'").token(&request).await.unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("Auth0 requires an audience"), "{error}");
+    assert_eq!(server.token_request_count(), 3);
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_read_is_a_configuration_error() {
     let server = server().await;
     let file = orders(&server);

@@ -4,15 +4,13 @@ use std::time::SystemTime;
 
 use hallpass::{
     SecretAnomaly, TextFilter,
-    endpoint::{
-        AuthenticationContext, ClientAuthentication as _, Metadata, presets::SecretAuthentication,
-    },
+    endpoint::{AuthenticationContext, ClientAuthentication as _, Metadata},
     jwt::Signer as _,
 };
 
 use super::{report::Report, validity::Validity};
 use crate::{
-    config::{AuthenticationSettings, SecretEncoding, SecretReference, Server, Settings},
+    config::{AuthenticationSettings, SecretEncoding, SecretReference, Settings},
     explain,
     failure::Failure,
 };
@@ -33,7 +31,7 @@ pub(super) struct CredentialCheck {
 
 pub(super) async fn check_credential(settings: &Settings) -> Result<CredentialCheck, Failure> {
     let check = read_credential(settings).await?;
-    // The credentials are created as for a request but not encoding, to report errors before any network access.
+    // Credentials are created as for a request, to report errors before any network access.
     let context = AuthenticationContext::new(&settings.client_id, settings.address.url());
     let credentials = settings
         .client_authentication()?
@@ -60,7 +58,7 @@ async fn read_credential(settings: &Settings) -> Result<CredentialCheck, Failure
             let (encoding, by_default) = match encoding {
                 Some(encoding) => (*encoding, ""),
                 None => (
-                    default_encoding(settings.server),
+                    SecretEncoding::default_for(settings.server),
                     ", the default for this server",
                 ),
             };
@@ -139,19 +137,6 @@ async fn read_credential(settings: &Settings) -> Result<CredentialCheck, Failure
         ),
         _ => plain("", "a method that this step does not examine"),
     })
-}
-
-/// Returns how a secret is encoding by default.
-fn default_encoding(server: Server) -> SecretEncoding {
-    match server {
-        Server::Camall => SecretEncoding::Post,
-        Server::Preset(preset) => match preset.authentication {
-            SecretAuthentication::Post => SecretEncoding::Post,
-            SecretAuthentication::BasicRaw => SecretEncoding::BasicRaw,
-            _ => SecretEncoding::Basic,
-        },
-        _ => SecretEncoding::Basic,
-    }
 }
 
 /// Returns the path of a secret's file that everyone can read, if there is one.

@@ -26,10 +26,10 @@ impl Settings {
         Ok(match &self.authentication {
             AuthenticationSettings::ClientSecret { encoding, secret } => {
                 let secret = self.open_secret("client_secret", secret)?;
-                match encoding {
-                    Some(SecretEncoding::Post) => Arc::new(ClientSecretPost::new(secret)),
-                    Some(SecretEncoding::BasicRaw) => Arc::new(ClientSecretBasic::raw(secret)),
-                    Some(SecretEncoding::Basic) | None => Arc::new(ClientSecretBasic::new(secret)),
+                match encoding.unwrap_or_else(|| SecretEncoding::default_for(self.server)) {
+                    SecretEncoding::Post => Arc::new(ClientSecretPost::new(secret)),
+                    SecretEncoding::BasicRaw => Arc::new(ClientSecretBasic::raw(secret)),
+                    SecretEncoding::Basic => Arc::new(ClientSecretBasic::new(secret)),
                 }
             }
             AuthenticationSettings::ClientSecretJwt { secret } => {
@@ -121,20 +121,20 @@ impl Settings {
     }
 }
 
-/// Builds camall.io's source, whose documentation supports client secrets only.
+/// Returns the method and the secret for camall.io, whose documentation supports client secrets only.
 pub(crate) fn camall_authentication(
     settings: &Settings,
-) -> Result<(Option<camall::Authentication>, Arc<dyn SecretSource>), ProfileError> {
+) -> Result<(camall::Authentication, Arc<dyn SecretSource>), ProfileError> {
     let AuthenticationSettings::ClientSecret { encoding, secret } = &settings.authentication else {
         return Err(
             ProfileError::new("camall.io supports no client authentication method without a client secret")
                 .with_hint("set `client_secret`, and `authentication` to `client_secret_post` or `client_secret_basic`"),
         );
     };
-    let encoding = encoding.map(|encoding| match encoding {
+    let method = match encoding.unwrap_or_else(|| SecretEncoding::default_for(settings.server)) {
         SecretEncoding::Post => camall::Authentication::Post,
         SecretEncoding::Basic => camall::Authentication::Basic,
         SecretEncoding::BasicRaw => camall::Authentication::BasicRaw,
-    });
-    Ok((encoding, settings.open_secret("client_secret", secret)?))
+    };
+    Ok((method, settings.open_secret("client_secret", secret)?))
 }
