@@ -37,12 +37,11 @@ struct Modules {
 /// Finds the import loops and the imports from a higher layer in all crates.
 pub(crate) fn check(crates: &[(String, PathBuf)], faults: &mut Vec<String>) -> anyhow::Result<()> {
     for (name, entry) in crates {
-        let (modules, rules) = (Modules::read(entry)?, tables::rules(name));
-        check_edges(name, &edges(&modules), &rules, faults);
-        place(name, &modules.top(), &rules, faults);
+        let (modules, layers) = (Modules::read(entry)?, tables::layers(name));
+        check_edges(name, &edges(&modules), layers, faults);
+        place(name, &modules.top(), layers, faults);
     }
-    let owners = tables::owners().into_iter();
-    for owner in owners.filter(|owner| !crates.iter().any(|(name, _)| name == owner)) {
+    for owner in tables::owners().filter(|owner| !crates.iter().any(|(name, _)| name == owner)) {
         faults.push(format!(
             "xtask/src/imports/tables.rs names `{owner}`, which is no crate"
         ));

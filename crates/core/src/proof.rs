@@ -1,21 +1,14 @@
 use std::{fmt, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderValue, Method};
 
-use crate::{AccessToken, TokenError};
-
-/// The header in which a server sends nonces (RFC 9449 section 8.2).
-const DPOP_NONCE: &str = "dpop-nonce";
-/// The maximum length of a nonce: it is sent with each request. A longer one is ignored.
-const MAX_NONCE_BYTES: usize = 1_024;
-/// The maximum number of nonce demands that one call answers.
-const MAX_NONCE_DEMANDS: usize = 5;
+use crate::TokenError;
 
 /// A signer of DPoP proofs for the key that a token is bound to (RFC 9449): an extension point.
 ///
 /// `hallpass-jwt` has one for keys in memory and behind a signer. A token source proves possession of the key to the
-/// token endpoint, and attaches its prover to each token ([`AccessToken::with_prover`]); an integration gets a proof
+/// token endpoint, and attaches its prover to each token ([`AccessToken::with_prover`](crate::AccessToken::with_prover)); an integration gets a proof
 /// for each request with that token.
 ///
 /// ```
@@ -97,7 +90,8 @@ forward!(Arc<P>, Box<P>);
 pub struct ProofRequest<'a> {
     method: &'a Method,
     url: &'a str,
-    token: Option<&'a AccessToken>,
+    /// The text of the token.
+    pub(crate) token: Option<&'a str>,
     nonce: Option<&'a str>,
 }
 
@@ -112,13 +106,6 @@ impl<'a> ProofRequest<'a> {
             token: None,
             nonce: None,
         }
-    }
-
-    /// Turns it into a request to an API, with this token.
-    #[must_use]
-    pub fn with_token(mut self, token: &'a AccessToken) -> Self {
-        self.token = Some(token);
-        self
     }
 
     /// Adds the nonce that the server has just demanded.
@@ -145,9 +132,9 @@ impl<'a> ProofRequest<'a> {
         path.map_or(self.url, |path| &self.url[..authority + path])
     }
 
-    /// Returns the token that is sent with the request, whose hash is `ath`. A request with a token goes to a resource
-    /// server, one without to an authorization server.
-    pub fn token(&self) -> Option<&'a AccessToken> {
+    /// Returns the text of the token that is sent with the request, whose hash is `ath`. A request with a token goes to
+    /// a resource server, one without to an authorization server.
+    pub fn expose_token(&self) -> Option<&'a str> {
         self.token
     }
 
@@ -158,13 +145,13 @@ impl<'a> ProofRequest<'a> {
     }
 }
 
-/// Omits the path, which may hold anything, and the nonce.
+/// Omits the path, which may hold anything, the token and the nonce.
 impl fmt::Debug for ProofRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProofRequest")
             .field("method", self.method)
             .field("origin", &self.origin())
-            .field("token", &self.token)
+            .field("has_token", &self.token.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -173,7 +160,7 @@ impl fmt::Debug for ProofRequest<'_> {
 #[derive(Clone)]
 pub struct Proof {
     header: HeaderValue,
-    nonce: Option<Arc<str>>,
+    pub(crate) nonce: Option<Arc<str>>,
     created_at: SystemTime,
 }
 
@@ -225,107 +212,42 @@ impl fmt::Debug for Proof {
     }
 }
 
-/// The proofs of one call: a new one for each request, with a limit if a server demands nonce after nonce.
-///
-/// For implementations of sources and integrations; users do not need it.
-#[derive(Clone)]
-pub struct Proofs {
-    method: Method,
-    url: Box<str>,
-    /// The nonces of the proofs so far. No nonce counts as one.
-    tried: Vec<Option<Arc<str>>>,
-    demanded: Option<Arc<str>>,
-}
-
-impl Proofs {
-    /// Creates the proofs of requests with this method to this absolute URL.
-    pub fn new(method: Method, url: impl Into<Box<str>>) -> Self {
-        Self {
-            method,
-            url: url.into(),
-            tried: Vec::new(),
-            demanded: None,
-        }
-    }
-
-    /// Creates a new proof, with the last demanded nonce, if any.
-    ///
-    /// # Errors
-    ///
-    /// The prover's errors.
-    ///
-    /// # Cancellation
-    ///
-    /// As [`Prover::prove`].
-    pub async fn next(
-        &mut self,
-        prover: &dyn Prover,
-        token: Option<&AccessToken>,
-    ) -> Result<Proof, TokenError> {
-        let demanded = self.demanded.take();
-        let mut request = self.request(token);
-        request.nonce = demanded.as_deref();
-        let proof = prover.prove(&request).await?;
-        self.tried.push(proof.nonce.clone());
-        Ok(proof)
-    }
-
-    /// Stores the nonce of a response, regardless of its status (RFC 9449 section 8.2).
-    pub fn store_nonce(
-        &self,
-        prover: &dyn Prover,
-        token: Option<&AccessToken>,
-        headers: &HeaderMap,
-    ) {
-        if let Some(nonce) = nonce(headers) {
-            prover.store_nonce(&self.request(token), nonce);
-        }
-    }
-
-    /// Takes the nonce of a response that demands one, and returns true if the request can be retried with it: it was
-    /// not tried before, and the limit of demands is not reached.
-    pub fn accept_nonce(&mut self, headers: &HeaderMap) -> bool {
-        let nonce = nonce(headers).filter(|nonce| {
-            let mut tried = self.tried.iter().flatten();
-            self.tried.len() <= MAX_NONCE_DEMANDS && !tried.any(|tried| **tried == **nonce)
-        });
-        self.demanded = nonce.map(Into::into);
-        self.demanded.is_some()
-    }
-
-    /// Returns true if the next proof has a nonce that was demanded.
-    pub fn is_demanded(&self) -> bool {
-        self.demanded.is_some()
-    }
-
-    fn request<'a>(&'a self, token: Option<&'a AccessToken>) -> ProofRequest<'a> {
-        ProofRequest {
-            token,
-            ..ProofRequest::new(&self.method, &self.url)
-        }
-    }
-}
-
-impl fmt::Debug for Proofs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proofs")
-            .field("made", &self.tried.len())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Returns the nonce of a response, if it has one that is allowed in a proof (RFC 9449 section 8.1).
-fn nonce(headers: &HeaderMap) -> Option<&str> {
-    let mut given = headers.get_all(DPOP_NONCE).iter();
-    // With two nonces it is unclear which one counts.
-    let (Some(nonce), None) = (given.next(), given.next()) else {
-        return None;
-    };
-    let legal = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
-    let nonce = nonce.to_str().ok()?;
-    let fit = (1..=MAX_NONCE_BYTES).contains(&nonce.len()) && nonce.bytes().all(legal);
-    fit.then_some(nonce)
-}
-
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    // covers: C-66
+    #[test]
+    fn a_proof_is_for_the_bare_url() {
+        for (url, bare, origin) in [
+            (
+                "https://api.example/a",
+                "https://api.example/a",
+                "https://api.example",
+            ),
+            (
+                "https://api.example/a?b=/c#d",
+                "https://api.example/a",
+                "https://api.example",
+            ),
+            (
+                "https://api.example:8443/a#b",
+                "https://api.example:8443/a",
+                "https://api.example:8443",
+            ),
+            (
+                "https://api.example?a=/",
+                "https://api.example",
+                "https://api.example",
+            ),
+            (
+                "https://[::1]:1/a//b",
+                "https://[::1]:1/a//b",
+                "https://[::1]:1",
+            ),
+        ] {
+            let request = ProofRequest::new(&Method::GET, url);
+            assert_eq!((request.url(), request.origin()), (bare, origin));
+        }
+    }
+}

@@ -175,8 +175,8 @@ impl Dpop {
     ) -> Result<String, TokenError> {
         let unique = stamp::unique()?;
         let (mut jti, mut ath) = ([0; 22], [0; 43]);
-        let token = request.token();
-        let hash = token.map(|token| provider::sha256(token.expose().as_bytes()));
+        let token = request.expose_token();
+        let hash = token.map(|token| provider::sha256(token.as_bytes()));
         let claims = Claims {
             jti: encode(&unique, &mut jti),
             htm: request.method().as_str(),

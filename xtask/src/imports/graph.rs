@@ -16,44 +16,23 @@ pub(super) struct Edge {
     pub(super) place: String,
 }
 
-/// The rules for the modules of one crate.
-pub(super) struct Rules {
-    pub(super) layers: &'static Layers,
-    /// Imports that are not reported, by their units.
-    pub(super) allowed: Vec<(&'static str, &'static str)>,
-}
-
 /// A unit's imports with the place of one of them, for the units of one directory.
 type Imports = BTreeMap<String, BTreeMap<String, String>>;
 
-/// Reports loops and imports from a higher layer, except the allowed ones, and exceptions that are not needed.
-pub(super) fn check_edges(owner: &str, edges: &[Edge], rules: &Rules, faults: &mut Vec<String>) {
-    let all = imports(edges);
-    let mut rest = all.clone();
-    for (from, to) in &rules.allowed {
-        remove(&mut rest, from, to);
-    }
-    for (from, to) in &rules.allowed {
-        let there = all
-            .get(*from)
-            .is_some_and(|imports| imports.contains_key(*to));
-        if !there || !(rules.is_up(from, to) || path(&rest, to, from).is_some()) {
-            faults.push(format!(
-                "`{owner}`: the allowed import `{from}` -> `{to}` is not needed any more"
-            ));
-        }
-    }
-    for (from, to, place) in all
+/// Reports loops and imports from a higher layer.
+pub(super) fn check_edges(owner: &str, edges: &[Edge], layers: &Layers, faults: &mut Vec<String>) {
+    let mut imports = imports(edges);
+    for (from, to, place) in imports
         .iter()
         .flat_map(|(from, to)| to.iter().map(move |(to, place)| (from, to, place)))
     {
-        if rules.is_up(from, to) && !rules.allowed.contains(&(from, to)) {
+        if matches!((layer(layers, from), layer(layers, to)), (Some(from), Some(to)) if from < to) {
             faults.push(format!(
                 "{place}: `{from}` imports `{to}`, a layer above it"
             ));
         }
     }
-    while let Some(found) = find_loop(&mut rest) {
+    while let Some(found) = find_loop(&mut imports) {
         faults.push(format!("`{owner}` has an import loop: {found}"));
     }
 }
@@ -62,27 +41,21 @@ pub(super) fn check_edges(owner: &str, edges: &[Edge], rules: &Rules, faults: &m
 pub(super) fn place(
     owner: &str,
     modules: &BTreeSet<String>,
-    rules: &Rules,
+    layers: &Layers,
     faults: &mut Vec<String>,
 ) {
-    if rules.layers.is_empty() {
+    if layers.is_empty() {
         return;
     }
     for module in modules {
-        if rules.layer(module).is_none() {
+        if layer(layers, module).is_none() {
             faults.push(format!("`{owner}`: the module `{module}` has no layer"));
         }
     }
 }
 
-impl Rules {
-    fn layer(&self, unit: &str) -> Option<usize> {
-        self.layers.iter().position(|layer| layer.contains(&unit))
-    }
-
-    fn is_up(&self, from: &str, to: &str) -> bool {
-        matches!((self.layer(from), self.layer(to)), (Some(from), Some(to)) if from < to)
-    }
+fn layer(layers: &Layers, unit: &str) -> Option<usize> {
+    layers.iter().position(|layer| layer.contains(&unit))
 }
 
 /// Assigns each import to the directory in which both files are, as an import between two units of that directory.
@@ -103,12 +76,6 @@ fn imports(edges: &[Edge]) -> Imports {
         places.entry(unit(to)).or_insert_with(|| place.clone());
     }
     imports
-}
-
-fn remove(imports: &mut Imports, from: &str, to: &str) {
-    if let Some(imports) = imports.get_mut(from) {
-        imports.remove(to);
-    }
 }
 
 /// Returns the shortest chain of units from one to another.
@@ -149,6 +116,8 @@ fn find_loop(imports: &mut Imports) -> Option<String> {
     let first = imports[&units[0]][&units[1]].as_str();
     let places: Vec<&str> = places.chain([first]).collect();
     let found = format!("{} ({})", places.join(" -> "), units.join(", "));
-    remove(imports, &units[0], &units[1]);
+    if let Some(imports) = imports.get_mut(&units[0]) {
+        imports.remove(&units[1]);
+    }
     Some(found)
 }

@@ -1,8 +1,6 @@
-//! The layers within crates, and the imports that are allowed until they are removed.
+//! The layers within crates.
 
-use std::collections::BTreeSet;
-
-use super::graph::{Layers, Rules};
+use super::graph::Layers;
 
 /// The crates whose modules are ordered, which is more than that they have no loops.
 const LAYERS: [(&str, &Layers); 1] = [(
@@ -20,29 +18,13 @@ const LAYERS: [(&str, &Layers); 1] = [(
     ],
 )];
 
-/// Imports that are part of a loop or go up: crate, importing unit, imported unit. The unit of a directory's own file is
-/// `crate::directory`, and that of the crate's root file is `crate`. This list only shrinks.
-const ALLOWED: &[(&str, &str, &str)] = &[
-    // A token holds its prover, and a prover signs proofs for a token: the two types name each other.
-    ("hallpass-core", "proof", "token"),
-];
-
-/// Returns what holds for the modules of this crate.
-pub(super) fn rules(owner: &str) -> Rules {
+/// Returns the layers of the modules of this crate; none for a crate without an order.
+pub(super) fn layers(owner: &str) -> &'static Layers {
     let layers = LAYERS.iter().find(|(layered, _)| *layered == owner);
-    let allowed = ALLOWED.iter().filter(|(importing, ..)| *importing == owner);
-    Rules {
-        layers: layers.map_or(&[], |(_, layers)| layers),
-        allowed: allowed.map(|&(_, from, to)| (from, to)).collect(),
-    }
+    layers.map_or(&[], |(_, layers)| layers)
 }
 
-/// Returns the crates that the tables name.
-pub(super) fn owners() -> BTreeSet<&'static str> {
-    let allowed = ALLOWED.iter().map(|(owner, ..)| *owner);
-    LAYERS
-        .iter()
-        .map(|(owner, _)| *owner)
-        .chain(allowed)
-        .collect()
+/// Returns the crates that the table names.
+pub(super) fn owners() -> impl Iterator<Item = &'static str> {
+    LAYERS.iter().map(|(owner, _)| *owner)
 }

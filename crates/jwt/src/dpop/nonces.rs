@@ -50,7 +50,7 @@ impl Nonces {
     }
 
     fn servers(&self, request: &ProofRequest<'_>) -> &Mutex<Vec<ServerNonce>> {
-        match request.token() {
+        match request.expose_token() {
             None => &self.authorization_servers,
             Some(_) => &self.resource_servers,
         }

@@ -21,7 +21,7 @@ impl Prover for Plain {
             return Err(TokenError::unavailable("the key is away"));
         }
         let nonce = request.nonce().unwrap_or("none");
-        let token = request.token().unwrap().expose();
+        let token = request.expose_token().unwrap();
         let text = format!("{} {} {token} {nonce}", request.method(), request.url());
         let proof = Proof::new(text, SystemTime::UNIX_EPOCH)?;
         Ok(match request.nonce() {
