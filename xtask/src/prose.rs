@@ -1,7 +1,12 @@
 //! `cargo xtask prose`: measures the style of comments and pages, and lists each line to rewrite.
 
+mod passage;
+
 use std::{collections::BTreeMap, path::Path};
 
+use anyhow::Context as _;
+
+use self::passage::{Passage, comments, literals};
 use crate::{
     files::{sources, text},
     finding::Finding,
@@ -110,7 +115,8 @@ fn read() -> anyhow::Result<(Counts, Vec<Finding>)> {
     let mut findings = Vec::new();
     for path in sources(&CODE, "rs")? {
         if !path.ends_with("xtask/src/prose.rs") {
-            code(&path, &text(&path)?, &mut counts, &mut findings);
+            let code = code(&path, &text(&path)?, &mut counts, &mut findings);
+            code.with_context(|| format!("{} cannot be scanned", path.display()))?;
         }
     }
     for path in sources(&PAGES, "md")? {
@@ -159,10 +165,17 @@ fn print(counts: &Counts, findings: usize) {
     }
 }
 
-/// Counts a Rust file's comments, and finds lines to rewrite in them and in its string literals.
-fn code(path: &Path, text: &str, counts: &mut Counts, findings: &mut Vec<Finding>) {
+/// Counts a Rust file's comments, and finds lines to rewrite in them, in its string literals and in the names of its
+/// functions.
+fn code(
+    path: &Path,
+    text: &str,
+    counts: &mut Counts,
+    findings: &mut Vec<Finding>,
+) -> anyhow::Result<()> {
     counts.files += 1;
     counts.with_module_docs += usize::from(text.starts_with("//!"));
+    let mut passages = literals(text)?;
     let mut in_doc = false;
     for (number, line) in text.lines().enumerate() {
         let trimmed = line.trim_start();
@@ -174,32 +187,22 @@ fn code(path: &Path, text: &str, counts: &mut Counts, findings: &mut Vec<Finding
             opening(path, number, first, counts, findings);
         }
         in_doc = trimmed.starts_with("///") || trimmed.starts_with("//!");
-        if let Some(comment) = comment(trimmed) {
-            counts.words += comment.split_whitespace().count();
-            let lower = comment.to_lowercase();
-            let dialect = DIALECT.iter().map(|(phrase, _)| *phrase);
-            for phrase in dialect.chain(COUNTED) {
-                *counts.phrases.entry(phrase).or_default() += occurrences(&lower, phrase);
-            }
+        if let Some(function) = crate::names::function(line) {
+            passages.push(Passage::line(number, &function.replace('_', " ")));
         }
-        dialect(path, number, &prose(trimmed), findings);
     }
-}
-
-/// Returns the comment, the string literals (without placeholders) and the name of a function in a line of code.
-fn prose(line: &str) -> String {
-    let mut prose = comment(line).unwrap_or_default().to_owned();
-    for literal in line.split('"').skip(1).step_by(2) {
-        prose.extend([
-            " '",
-            &literal.split(['{', '}']).step_by(2).collect::<String>(),
-            "'",
-        ]);
+    for comment in comments(text) {
+        counts.words += comment.text().split_whitespace().count();
+        let dialect = DIALECT.iter().map(|(phrase, _)| *phrase);
+        for phrase in dialect.chain(COUNTED) {
+            *counts.phrases.entry(phrase).or_default() += comment.lines_with(phrase).count();
+        }
+        passages.push(comment);
     }
-    if let Some(function) = crate::names::function(line) {
-        prose.extend([" ", &function.replace('_', " ")]);
+    for passage in &passages {
+        dialect(path, passage, findings);
     }
-    prose
+    Ok(())
 }
 
 /// Checks the first line of a doc comment.
@@ -233,7 +236,7 @@ fn page(path: &Path, text: &str, findings: &mut Vec<Finding>) {
             former = line == "### Renamed";
         }
         if !code && !former {
-            dialect(path, number, line, findings);
+            dialect(path, &Passage::line(number, line), findings);
         }
     }
 }
@@ -252,43 +255,29 @@ fn settings(path: &Path, text: &str, findings: &mut Vec<Finding>) {
             }
         }
         if let Some(prose) = comment.or(line.strip_prefix("subject = ")) {
-            dialect(path, number, prose, findings);
+            dialect(path, &Passage::line(number, prose), findings);
         }
     }
 }
 
-fn dialect(path: &Path, number: usize, line: &str, findings: &mut Vec<Finding>) {
-    let lower = line.to_lowercase();
+fn dialect(path: &Path, passage: &Passage, findings: &mut Vec<Finding>) {
     for (phrase, usual) in DIALECT {
-        if occurrences(&lower, phrase) > 0 {
+        for line in passage.lines_with(phrase) {
             let why = format!("`{phrase}` (usual: {usual})");
-            findings.push(Finding::new(path, number, why));
+            findings.push(Finding::new(path, line, why));
         }
     }
     for (method, registered) in METHODS {
-        let quoted = |quote: char| lower.contains(&format!("{quote}{method}{quote}"));
-        if ['`', '\'', '"'].into_iter().any(quoted) {
-            let why = format!("`{method}` (registered: {registered})");
-            findings.push(Finding::new(path, number, why));
+        let text = passage.text();
+        let quoted = |quote: char| text.contains(&format!("{quote}{method}{quote}"));
+        if text == method || ['`', '\'', '"'].into_iter().any(quoted) {
+            let lines = passage.lines_with(method);
+            findings.extend(lines.take(1).map(|line| {
+                let why = format!("`{method}` (registered: {registered})");
+                Finding::new(path, line, why)
+            }));
         }
     }
-}
-
-/// Returns the text of a line's comment; a comment behind code counts too.
-fn comment(line: &str) -> Option<&str> {
-    let at = line.find("//")?;
-    let behind_a_scheme = line[..at].ends_with(':');
-    let text = line[at..].trim_start_matches(['/', '!']);
-    Some(text).filter(|_| !behind_a_scheme)
-}
-
-/// Counts a phrase in a text in lower case, as whole words.
-fn occurrences(text: &str, phrase: &str) -> usize {
-    let edge = |char: Option<char>| char.is_none_or(|char| !char.is_alphanumeric() && char != '_');
-    let matches = text.match_indices(phrase).filter(|(at, _)| {
-        edge(text[..*at].chars().next_back()) && edge(text[at + phrase.len()..].chars().next())
-    });
-    matches.count()
 }
 
 #[cfg(test)]
@@ -297,7 +286,7 @@ mod tests {
 
     fn judged(text: &str) -> (Counts, Vec<String>) {
         let (mut counts, mut findings) = (Counts::default(), Vec::new());
-        code(Path::new("a.rs"), text, &mut counts, &mut findings);
+        code(Path::new("a.rs"), text, &mut counts, &mut findings).unwrap();
         let rows = findings.into_iter();
         (counts, rows.map(|finding| finding.to_string()).collect())
     }
@@ -326,6 +315,13 @@ mod tests {
         assert_eq!(counts.phrases["anew"], 1);
         assert_eq!(counts.phrases["mend"], 0, "not in a comment");
         assert_eq!(rows.len(), 2, "{rows:?}");
+        let (_, rows) =
+            judged("// Built for\n// one, or\n// none.\nlet a = \"no \\\n    peace\";\n");
+        let expected = [
+            "a.rs:5: `peace` (usual: fewer requests)",
+            "a.rs:1: `for one,` (usual: for example)",
+        ];
+        assert_eq!(rows, expected);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 use hallpass_core::TokenError;
 use tokio::task::spawn_blocking;
 
-/// A value that the first use builds. A failure is not kept: the next use builds again.
+/// A value that the first use builds. A failure is not stored: the next use builds it again.
 pub(crate) struct Lazy<T> {
     value: Mutex<Option<Arc<T>>>,
     building: tokio::sync::Mutex<()>,
