@@ -5,10 +5,7 @@ use std::{env, path::PathBuf};
 use etcetera::BaseStrategy as _;
 use hallpass::profiles::{Profiles, Selection};
 pub(crate) use hallpass::{
-    profiles::{
-        AuthenticationSettings, RedisSettings, SecretEncoding, SettingSource, Settings,
-        parse_duration,
-    },
+    profiles::{AuthenticationSettings, SecretEncoding, SettingSource, Settings, parse_duration},
     secrets::SecretReference,
 };
 

@@ -1,6 +1,8 @@
 //! `hallpass doctor`: checks each step of obtaining a token, and suggests a fix for what fails.
 
 mod authentication;
+#[cfg(feature = "redis")]
+mod redis;
 mod report;
 mod steps;
 mod validity;

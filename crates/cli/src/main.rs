@@ -13,7 +13,6 @@ mod failure;
 mod http;
 mod jwt;
 mod out;
-mod redis;
 mod store;
 mod tokens;
 mod usage;

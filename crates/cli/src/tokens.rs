@@ -15,7 +15,6 @@ use crate::{
     config::{Settings, TokenCache},
     explain,
     failure::{Exit, Failure},
-    redis,
     store::{FileTokenStore, Label},
 };
 
@@ -38,38 +37,43 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Creates the source; no I/O but for a Redis store's certificates.
+    /// Creates the source; no I/O.
     ///
     /// # Errors
     ///
     /// Fails for a Redis store whose settings are wrong.
     pub(crate) fn new((settings, cache): (Settings, TokenCache)) -> Result<Self, Failure> {
         let settings = Arc::new(settings);
-        let source = ProfileSource::new(settings.clone());
-        let source = match cache {
-            TokenCache::Redis => source,
-            _ => source.without_shared_refusals(),
+        let of_this_user = || {
+            ProfileSource::new(settings.clone())
+                .without_shared_refusals()
+                .cache_builder()
         };
-        let builder = source.cache_builder().name("hallpass");
-        let cache = match (&cache, &settings.redis) {
-            (TokenCache::Files(directory), _) => {
+        let cache = match cache {
+            TokenCache::None => of_this_user(),
+            TokenCache::Files(directory) => {
                 let label = Label {
                     profile: settings.profile.clone().unwrap_or_default(),
                     host: settings.host(),
                     scope: settings.request.scopes().to_string(),
                 };
-                let store = FileTokenStore::new(directory.clone(), label);
-                builder.store(store, &settings.namespace())
+                let store = FileTokenStore::new(directory, label);
+                of_this_user().store(store, &settings.namespace())
             }
-            (TokenCache::Redis, Some(redis)) => builder
-                .store(redis::open(&settings, redis)?, &settings.namespace())
-                .store_timeout(redis.timeout.unwrap_or(REDIS_TIMEOUT))
-                .store_start_timeout(redis.timeout.unwrap_or(REDIS_TIMEOUT)),
-            _ => builder,
+            TokenCache::Redis => {
+                let builder = settings.cache_builder()?;
+                let timeout = settings.redis.as_ref().and_then(|redis| redis.timeout);
+                match timeout {
+                    Some(_) => builder,
+                    None => builder
+                        .store_timeout(REDIS_TIMEOUT)
+                        .store_start_timeout(REDIS_TIMEOUT),
+                }
+            }
         };
         Ok(Self {
             settings,
-            source: Arc::new(cache.build()),
+            source: Arc::new(cache.name("hallpass").build()),
         })
     }
 

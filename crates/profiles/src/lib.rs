@@ -25,7 +25,7 @@
 //! another source of settings, unless the program allows it.
 //!
 //! A profile whose method needs a feature that this program lacks is an error that names the feature: `jwt` for signed
-//! assertions, `command`, `keychain` and `vault` for references to secrets.
+//! assertions, `redis` for a table `redis`, `command`, `keychain` and `vault` for references to secrets.
 
 mod authentication;
 mod document;
@@ -44,6 +44,11 @@ mod selection;
 mod server;
 mod settings;
 mod source;
+#[cfg(feature = "redis")]
+mod store;
+#[cfg(not(feature = "redis"))]
+#[path = "store/absent.rs"]
+mod store;
 mod transports;
 mod unit;
 mod values;
@@ -57,9 +62,9 @@ pub use redis::RedisSettings;
 pub use selection::Selection;
 pub use server::{Server, ServerAddress};
 pub use settings::{Audience, Settings};
+pub use source::ProfileSource;
 #[cfg(any(feature = "jwt", feature = "jwt-ring"))]
 pub use source::parse_private_key;
-pub use source::{ProfileSource, read_certificates};
 pub use unit::SettingSource;
 pub use values::{InvalidDuration, parse_duration};
 

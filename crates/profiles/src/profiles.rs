@@ -51,7 +51,7 @@ impl Profiles {
     ///
     /// # Errors
     ///
-    /// A [`ProfileError`] if the profile does not exist, or its settings are wrong.
+    /// A [`ProfileError`] if the profile does not exist, or its settings are wrong or need a feature that is missing.
     pub fn source(
         &self,
         profile: &str,
@@ -75,7 +75,7 @@ impl Profiles {
     ) -> Result<Arc<CachedTokenSource<ProfileSource>>, ProfileError> {
         let source = ProfileSource::new(Arc::new(self.settings(selection)?));
         let source = source.sharing(self.transports.clone());
-        Ok(Arc::new(source.cache_builder().build()))
+        Ok(Arc::new(source.shared_cache_builder()?.build()))
     }
 
     /// Returns the effective settings of a selection.

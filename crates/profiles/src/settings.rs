@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use hallpass_cache::StoreKey;
 use hallpass_core::TokenRequest;
 use hallpass_secrets::SecretReference;
 use url::Url;
@@ -200,9 +201,10 @@ impl Settings {
         }
     }
 
-    /// Returns the settings, apart from the request, that two runs must have in common to share a token.
+    /// Returns the settings that two processes must have in common to share a token.
     ///
-    /// Settings that decide whether a token is accepted are part of it: a token accepted without them must not be used
+    /// The request is one of them, since it completes the request of each call: an empty one would otherwise mean the
+    /// same token for all profiles of a client. Settings that decide whether a token is accepted are part of it: a token accepted without them must not be used
     /// with them. The secret is not: a token stays valid when the secret is rotated.
     pub fn namespace(&self) -> String {
         let lifetime = self.max_lifetime.map(|lifetime| lifetime.as_millis());
@@ -218,7 +220,8 @@ impl Settings {
             let part = part.unwrap_or_default();
             format!("{}:{part}", part.len())
         });
-        measured.collect()
+        let client: String = measured.collect();
+        StoreKey::new(&client, &self.request).as_str().to_owned()
     }
 }
 

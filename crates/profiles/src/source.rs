@@ -1,6 +1,6 @@
 //! The token source that the settings describe. It is built when a token is fetched, not for a cached one.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use hallpass_cache::{CacheBuilder, CachedTokenSource};
@@ -68,13 +68,27 @@ impl ProfileSource {
         self
     }
 
-    /// Returns a builder of a cache of this source.
+    /// Returns a builder of a cache of this source, without the profile's store.
     pub fn cache_builder(self) -> CacheBuilder<Self> {
         let settings = self.settings.clone();
         // The deadline of one source call, doubled to leave time for a shared store.
         CachedTokenSource::builder(self)
             .name(settings.profile.as_deref().unwrap_or("default"))
             .fetch_timeout(settings.call_deadline() * 2)
+    }
+
+    /// Returns the same with the profile's store, if it has one.
+    pub(crate) fn shared_cache_builder(self) -> Result<CacheBuilder<Self>, ProfileError> {
+        let settings = self.settings.clone();
+        let builder = self.cache_builder();
+        let Some(redis) = &settings.redis else {
+            return Ok(builder);
+        };
+        let builder = builder.store(settings.redis_store(redis)?, &settings.namespace());
+        Ok(match redis.timeout {
+            Some(timeout) => builder.store_timeout(timeout).store_start_timeout(timeout),
+            None => builder,
+        })
     }
 
     /// Returns the source, built by the first call.
@@ -179,9 +193,14 @@ impl Settings {
         Ok(Arc::new(change(source).build()?))
     }
 
-    /// Returns a builder of the cache of this profile's tokens, for other settings than the default ones.
-    pub fn cache_builder(&self) -> CacheBuilder<ProfileSource> {
-        ProfileSource::new(Arc::new(self.clone())).cache_builder()
+    /// Returns a builder of the cache of this profile's tokens, with its Redis store if it has one, for other settings
+    /// than the default ones. No I/O.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if a setting of the store is wrong, or this program was built without the feature `redis`.
+    pub fn cache_builder(&self) -> Result<CacheBuilder<ProfileSource>, ProfileError> {
+        ProfileSource::new(Arc::new(self.clone())).shared_cache_builder()
     }
 
     /// Returns the server's address; sends no request yet.
@@ -229,7 +248,10 @@ impl Settings {
         let Some(path) = &self.ca_file else {
             return Ok(None);
         };
-        read_certificates("ca_file", path).map(Some)
+        let pem = RegularFile::open(path).and_then(|file| file.read(MAX_CERTIFICATE_BYTES));
+        let pem = pem
+            .map_err(|error| ProfileError::new(format!("`ca_file`: {} {error}", path.display())))?;
+        Ok(Some(pem))
     }
 }
 
@@ -265,15 +287,5 @@ fn apply_settings(
     source
 }
 
-/// Reads the file of certificates that this setting names.
-///
-/// # Errors
-///
-/// A [`ProfileError`] if the file cannot be read.
-pub fn read_certificates(setting: &str, path: &Path) -> Result<Vec<u8>, ProfileError> {
-    let pem = RegularFile::open(path).and_then(|file| file.read(MAX_CA_BYTES));
-    pem.map_err(|error| ProfileError::new(format!("`{setting}`: {} {error}", path.display())))
-}
-
 /// Far more than all public authorities need.
-const MAX_CA_BYTES: usize = 16 << 20;
+pub(crate) const MAX_CERTIFICATE_BYTES: usize = 16 << 20;

@@ -132,6 +132,19 @@ async fn a_file_that_cannot_be_read_is_a_configuration_error() {
     assert_eq!(server.token_request_count(), 0);
 }
 
+#[cfg(not(feature = "redis"))]
+#[test]
+fn a_redis_table_without_the_feature_is_an_error() {
+    let file = ConfigFile::new(
+        "[profile.p]\ntoken_endpoint = 'https://login.example/token'\nclient_id = 'x'\nclient_secret = 'env:X'\n\
+         [profile.p.redis]\nurl = 'rediss://redis.example'\nkeys = 'env:KEYS'\n",
+    );
+    let error = file.load().unwrap().source("p").unwrap_err();
+    let says = "line 5: `redis`: this program was built without the feature `redis`";
+    assert!(error.message().ends_with(says), "{error}");
+    assert!(error.hint().unwrap().contains("`hallpass`"), "{error}");
+}
+
 #[cfg(not(any(feature = "jwt", feature = "jwt-ring")))]
 #[tokio::test]
 async fn a_missing_feature_is_named() {

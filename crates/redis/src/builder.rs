@@ -6,7 +6,7 @@ use crate::{
     RedisBuildError, RedisTokenStore,
     address::{self, UrlParts},
     changes::Changes,
-    connection::{Connector, Credentials, Nodes, Sentinels, Tls},
+    connection::{Connector, Credentials, Nodes, Roots, Sentinels, Tls},
     keyring::{Keyring, Protection},
     store::Inner,
 };
@@ -20,7 +20,7 @@ pub struct RedisTokenStoreBuilder {
     password: Option<Box<dyn SecretSource>>,
     sentinel_username: Option<String>,
     sentinel_password: Option<Box<dyn SecretSource>>,
-    roots: Option<String>,
+    roots: Option<Roots>,
     client_certificate: Option<Box<dyn SecretSource>>,
     keys: Option<Box<dyn SecretSource>>,
     in_clear: bool,
@@ -145,7 +145,14 @@ impl RedisTokenStoreBuilder {
 
     /// Sets the root certificates, as PEM, instead of the system's.
     pub fn tls_roots(mut self, pem: impl Into<String>) -> Self {
-        self.roots = Some(pem.into());
+        self.roots = Some(Roots::Pem(pem.into()));
+        self
+    }
+
+    /// Sets the root certificates, as PEM, instead of the system's. The source is read for each connection, so that an
+    /// authority can be replaced without a restart.
+    pub fn tls_roots_from(mut self, pem: impl SecretSource + 'static) -> Self {
+        self.roots = Some(Roots::Source(Box::new(pem)));
         self
     }
 
@@ -262,7 +269,7 @@ impl RedisTokenStoreBuilder {
                 },
             },
             database: first.database,
-            tls: Tls::new(self.roots.as_deref(), self.client_certificate)?,
+            tls: Tls::new(self.roots, self.client_certificate)?,
             sentinels,
             connect_timeout: self.connect_timeout,
             response_timeout: self.response_timeout,

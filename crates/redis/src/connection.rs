@@ -8,4 +8,4 @@ mod tls;
 pub(crate) use cluster::{Nodes, slot};
 pub(crate) use connector::{Connector, Credentials, Sentinels};
 pub(crate) use link::Link;
-pub(crate) use tls::Tls;
+pub(crate) use tls::{Roots, Tls};

@@ -149,6 +149,8 @@ async fn redis_with_tls_is_used_with_its_own_authority() {
     let (step, code) = stranger.store_step();
     let remedy = step["remedy"].as_str().unwrap();
     assert!(code == 5 && remedy.contains("`redis.ca_file`"), "{step}");
+    let missing = (url.as_str(), "ca_file = '/no/such/file'\n");
+    assert_remedy(&server, &redis, missing, (3, "`redis.ca_file`"));
 }
 
 /// Checks that two hosts with these settings share a token, and that `doctor` can use the store.
@@ -370,11 +372,6 @@ async fn a_wrong_setting_of_the_store_is_an_error() {
             "`redis.prefix`: ",
         ),
         ("http://127.0.0.1", "", "`redis.url`: "),
-        (
-            "rediss://127.0.0.1",
-            "ca_file = \"/no/such/file\"\n",
-            "`redis.ca_file`: /no/such/file",
-        ),
         (
             "redis://127.0.0.1",
             "passwort = 1\n",

@@ -14,25 +14,42 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{RedisBuildError, RedisStoreErrorKind as Kind, call_error::CallError, crypto};
 
+/// Root certificates, as PEM.
+pub(crate) enum Roots {
+    Pem(String),
+    /// Read for each connection.
+    Source(Box<dyn SecretSource>),
+}
+
 /// The settings of TLS connections.
 pub(crate) struct Tls {
-    /// `None` for the system's.
-    roots: Option<Arc<RootCertStore>>,
+    roots: RootSettings,
     /// Certificate and key, read for each connection.
     client: Option<Box<dyn SecretSource>>,
-    verifier: OnceLock<Arc<dyn ServerCertVerifier>>,
+}
+
+enum RootSettings {
+    /// The system's, read once.
+    System(OnceLock<Arc<dyn ServerCertVerifier>>),
+    Fixed(Arc<dyn ServerCertVerifier>),
+    Source(Box<dyn SecretSource>),
 }
 
 impl Tls {
     pub(crate) fn new(
-        roots: Option<&str>,
+        roots: Option<Roots>,
         client: Option<Box<dyn SecretSource>>,
     ) -> Result<Self, RedisBuildError> {
-        Ok(Self {
-            roots: roots.map(read_roots).transpose()?.map(Arc::new),
-            client,
-            verifier: OnceLock::new(),
-        })
+        let roots = match roots {
+            None => RootSettings::System(OnceLock::new()),
+            Some(Roots::Pem(pem)) => {
+                let verifier = read_roots(&pem);
+                let wrong = |message| RedisBuildError::new("tls_roots", message);
+                RootSettings::Fixed(verifier.map_err(wrong)?)
+            }
+            Some(Roots::Source(source)) => RootSettings::Source(source),
+        };
+        Ok(Self { roots, client })
     }
 
     pub(crate) async fn connect(
@@ -62,7 +79,7 @@ impl Tls {
             })?;
         let builder = builder
             .dangerous()
-            .with_custom_certificate_verifier(self.verifier()?);
+            .with_custom_certificate_verifier(self.verifier().await?);
         let Some(client) = &self.client else {
             return Ok(builder.with_no_client_auth());
         };
@@ -88,48 +105,41 @@ impl Tls {
             .map_err(|_| unusable())
     }
 
-    /// Returns the verifier; the system's roots are read once.
-    fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, CallError> {
-        if let Some(verifier) = self.verifier.get() {
-            return Ok(verifier.clone());
-        }
-        let unusable = |_| {
-            CallError::connection(
-                Kind::RootCertificates,
-                "the root certificates cannot be used",
-            )
-        };
-        let verifier: Arc<dyn ServerCertVerifier> = match &self.roots {
-            Some(roots) => {
-                WebPkiServerVerifier::builder_with_provider(roots.clone(), crypto::tls())
-                    .build()
-                    .map_err(|_| {
-                        CallError::connection(
-                            Kind::RootCertificates,
-                            "the root certificates cannot be used",
-                        )
-                    })?
+    async fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, CallError> {
+        let unusable = |why: String| CallError::connection(Kind::RootCertificates, why);
+        match &self.roots {
+            RootSettings::Fixed(verifier) => Ok(verifier.clone()),
+            RootSettings::System(read) => {
+                if let Some(verifier) = read.get() {
+                    return Ok(verifier.clone());
+                }
+                let verifier = Verifier::new(crypto::tls())
+                    .map_err(|_| unusable("the root certificates cannot be used".to_owned()))?;
+                Ok(read.get_or_init(|| Arc::new(verifier)).clone())
             }
-            None => Arc::new(Verifier::new(crypto::tls()).map_err(unusable)?),
-        };
-        Ok(self.verifier.get_or_init(|| verifier).clone())
+            RootSettings::Source(source) => {
+                let pem = source.secret().await.map_err(|error| {
+                    unusable(format!("the root certificates cannot be read: {error}"))
+                })?;
+                read_roots(pem.expose())
+                    .map_err(|why| unusable(format!("the root certificates cannot be used: {why}")))
+            }
+        }
     }
 }
 
-fn read_roots(pem: &str) -> Result<RootCertStore, RedisBuildError> {
-    let wrong = |message| RedisBuildError::new("tls_roots", message);
+fn read_roots(pem: &str) -> Result<Arc<dyn ServerCertVerifier>, &'static str> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate =
-            certificate.map_err(|_| wrong("the PEM text is damaged or incomplete"))?;
+        let certificate = certificate.map_err(|_| "the PEM text is damaged or incomplete")?;
         roots
             .add(certificate)
-            .map_err(|_| wrong("a certificate cannot be used as a root"))?;
+            .map_err(|_| "a certificate cannot be used as a root")?;
     }
     if roots.is_empty() {
-        return Err(wrong(
-            "there is no certificate in the PEM text (`-----BEGIN CERTIFICATE-----`)",
-        ));
+        return Err("there is no certificate in the PEM text (`-----BEGIN CERTIFICATE-----`)");
     }
-    Ok(roots)
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), crypto::tls());
+    let verifier = verifier.build();
+    Ok(verifier.map_err(|_| "the root certificates cannot be used")?)
 }

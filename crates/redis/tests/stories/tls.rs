@@ -1,10 +1,13 @@
 //! TLS, client certificates, and invalid settings.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use hallpass_cache::TokenStore as _;
 use hallpass_redis::{RedisTokenStore, RedisTokenStoreBuilder};
-use hallpass_testkit::leak::{self, Capture};
+use hallpass_testkit::{
+    RotatingSecret,
+    leak::{self, Capture},
+};
 
 use crate::{redis_server::RedisServer, support::*};
 
@@ -29,6 +32,26 @@ async fn the_servers_certificate_is_verified() {
     let system = RedisTokenStore::builder(server.text("tls_url")).keys(secret(KEY));
     let reason = reason(&system.build().unwrap()).await;
     assert!(reason.contains("the TLS handshake failed"), "{reason}");
+}
+
+#[tokio::test]
+async fn root_certificates_are_read_for_each_connection() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let roots = Arc::new(RotatingSecret::new("CANARY"));
+    let builder = || {
+        let builder = RedisTokenStore::builder(server.text("tls_url")).keys(secret(KEY));
+        builder.tls_roots_from(roots.clone()).build().unwrap()
+    };
+    let reason = reason(&builder()).await;
+    assert!(
+        reason.contains("no certificate in the PEM text"),
+        "{reason}"
+    );
+    leak::assert_clean(&reason, "CANARY");
+    roots.rotate(&fs::read_to_string(server.text("ca")).unwrap());
+    assert!(builder().look_up(&key("one")).await.unwrap().is_none());
 }
 
 #[tokio::test]

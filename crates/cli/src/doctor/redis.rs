@@ -1,103 +1,29 @@
-use std::{sync::Arc, time::Duration};
+//! The examination of a profile's Redis store.
+
+use std::time::Duration;
 
 use hallpass::{
     Clock as _, SystemClock, TokenRequest,
-    cache::{StoreError, StoreKey, TokenStore},
-    profiles::read_certificates,
-    redis_store::{RedisStoreError, RedisStoreErrorKind, RedisTokenStore, RedisTokenStoreBuilder},
+    cache::{StoreError, StoreKey, TokenStore as _},
+    profiles::RedisSettings,
+    redis_store::{RedisStoreError, RedisStoreErrorKind, RedisTokenStore},
 };
 
 use crate::{
-    config::{RedisSettings, Settings},
+    config::Settings,
     failure::{Exit, Failure},
 };
 
-/// The minimum time after which a connection without a reply is replaced, if a run waits longer than by default.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The timeout of a call in [`check`]: longer than that of an attempt to connect, whose error is more precise.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The lifetime of the entry that [`check`] writes, if it cannot remove it.
 const PROBE_TTL: Duration = Duration::from_secs(10);
 
-/// Creates the store; connects when it is used, and reads secrets then.
-pub(crate) fn open(
-    settings: &Settings,
-    redis: &RedisSettings,
-) -> Result<Arc<dyn TokenStore>, Failure> {
-    let mut builder = builder(settings, redis)?;
-    if let Some(timeout) = redis.timeout {
-        builder = builder.response_timeout(timeout.max(RESPONSE_TIMEOUT));
-    }
-    Ok(Arc::new(build(redis, builder)?))
-}
-
-fn build(
-    redis: &RedisSettings,
-    builder: RedisTokenStoreBuilder,
-) -> Result<RedisTokenStore, Failure> {
-    builder.build().map_err(|error| {
-        let setting = match error.setting() {
-            "tls_roots" => "ca_file",
-            setting => setting,
-        };
-        wrong(redis, setting, error.message())
-    })
-}
-
-fn wrong(redis: &RedisSettings, setting: &str, why: &str) -> Failure {
-    Failure::configuration(format!("{}: `redis.{setting}`: {why}", redis.location))
-}
-
-fn builder(settings: &Settings, redis: &RedisSettings) -> Result<RedisTokenStoreBuilder, Failure> {
-    let mut builder = RedisTokenStore::builder(&redis.url);
-    if let Some(prefix) = &redis.prefix {
-        builder = builder.prefix(prefix);
-    }
-    if let Some(username) = &redis.username {
-        builder = builder.username(username);
-    }
-    if let Some(password) = &redis.password {
-        builder = builder.password(settings.open_secret("redis.password", password)?);
-    }
-    if let Some(keys) = &redis.keys {
-        builder = builder.keys(settings.open_secret("redis.keys", keys)?);
-    }
-    if let Some(path) = &redis.ca_file {
-        let pem = read_certificates("redis.ca_file", path)?;
-        let pem = String::from_utf8(pem).map_err(|_| wrong(redis, "ca_file", "not a PEM file"))?;
-        builder = builder.tls_roots(pem);
-    }
-    if let Some(certificate) = &redis.client_certificate {
-        let certificate = settings.open_secret("redis.client_certificate", certificate)?;
-        builder = builder.client_certificate(certificate);
-    }
-    if let Some(service) = &redis.sentinel {
-        builder = builder.sentinel(service, &redis.other_urls);
-        if let Some(password) = &redis.sentinel_password {
-            let password = settings.open_secret("redis.sentinel_password", password)?;
-            let username = redis.sentinel_username.as_deref();
-            builder = builder.sentinel_credentials(username, password);
-        }
-    }
-    if redis.cluster {
-        builder = builder.cluster(&redis.other_urls);
-    }
-    if redis.functions {
-        builder = builder.functions();
-    }
-    if redis.danger_store_in_clear {
-        builder = builder.danger_store_in_clear();
-    }
-    if redis.danger_allow_plain_text {
-        builder = builder.danger_allow_plain_text();
-    }
-    Ok(builder)
-}
-
 /// Connects, reads the entry of this run's token, and writes, reads and removes another entry. Returns a description.
-pub(crate) async fn check(settings: &Settings, redis: &RedisSettings) -> Result<String, Failure> {
-    let builder = builder(settings, redis)?.response_timeout(CHECK_TIMEOUT);
-    let store = build(redis, builder)?;
+pub(super) async fn check(settings: &Settings, redis: &RedisSettings) -> Result<String, Failure> {
+    let mut checked = redis.clone();
+    checked.timeout = Some(CHECK_TIMEOUT);
+    let store = settings.redis_store(&checked)?;
     let shared = StoreKey::new(&settings.namespace(), &settings.request);
     let entry = store.look_up(&shared).await.map_err(explain)?;
     if store.ignored_entries() > 0 {

@@ -1,0 +1,23 @@
+//! The same without the feature `redis`: an error.
+
+use std::sync::Arc;
+
+use hallpass_cache::TokenStore;
+
+use crate::{error::ProfileError, redis::RedisSettings, settings::Settings};
+
+impl Settings {
+    #[allow(clippy::unused_self)] // As with the feature.
+    pub(crate) fn redis_store(
+        &self,
+        redis: &RedisSettings,
+    ) -> Result<Arc<dyn TokenStore>, ProfileError> {
+        Err(ProfileError::new(format!(
+            "{}: `redis`: this program was built without the feature `redis`",
+            redis.location
+        ))
+        .with_hint(
+            "build it with the feature `redis` of `hallpass`, or of `hallpass-cli` for the command",
+        ))
+    }
+}
