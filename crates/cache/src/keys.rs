@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     hash::{BuildHasherDefault, Hasher},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
 use hallpass_core::{AccessToken, TokenRequest};
@@ -13,10 +13,13 @@ use crate::{
     slot::Slot,
 };
 
+type Slots = papaya::HashMap<TokenRequest, Arc<Slot>, Precomputed>;
+
 type Precomputed = BuildHasherDefault<PrecomputedHasher>;
 
 pub(crate) struct Keys {
-    slots: papaya::HashMap<TokenRequest, Arc<Slot>, Precomputed>,
+    /// Created for the first key: it takes 17 KiB, and many caches have the default key only.
+    slots: OnceLock<Slots>,
     order: Mutex<Order>,
     max: usize,
 }
@@ -39,7 +42,7 @@ struct Pins {
 impl Keys {
     pub(crate) fn new(max: usize) -> Self {
         Self {
-            slots: papaya::HashMap::default(),
+            slots: OnceLock::new(),
             order: Mutex::default(),
             max,
         }
@@ -48,7 +51,7 @@ impl Keys {
     /// Calls `look` with the key's slot, if there is one.
     #[inline]
     pub(crate) fn with<T>(&self, key: &TokenRequest, look: impl FnOnce(&Slot) -> T) -> Option<T> {
-        let slots = self.slots.pin();
+        let slots = self.slots.get()?.pin();
         let slot = slots.get(key)?;
         slot.touch();
         Some(look(slot))
@@ -56,7 +59,7 @@ impl Keys {
 
     /// Returns the key's slot, if there is one.
     pub(crate) fn known(&self, key: &TokenRequest) -> Option<Arc<Slot>> {
-        let slots = self.slots.pin();
+        let slots = self.slots.get()?.pin();
         let slot = slots.get(key)?;
         slot.touch();
         Some(slot.clone())
@@ -98,7 +101,7 @@ impl Keys {
     }
 
     fn insert(&self, order: &mut Order, key: &TokenRequest) -> (Arc<Slot>, usize) {
-        let slots = self.slots.pin();
+        let slots = self.slots.get_or_init(Slots::default).pin();
         if let Some(slot) = slots.get(key) {
             return (slot.clone(), 0);
         }
@@ -115,7 +118,9 @@ impl Keys {
     /// fetches.
     fn shrink(&self, order: &mut Order, limit: usize) -> usize {
         let Order { queue, pins } = order;
-        let slots = self.slots.pin();
+        let Some(slots) = self.slots.get().map(Slots::pin) else {
+            return 0;
+        };
         let mut gone = 0;
         // Two passes: the first one takes the second chance.
         for _ in 0..queue.len() * 2 {
@@ -142,15 +147,15 @@ impl Keys {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.slots.len()
+        self.slots.get().map_or(0, Slots::len)
     }
 
     pub(crate) fn flights(&self) -> usize {
-        self.slots
-            .pin()
-            .values()
-            .filter(|slot| slot.in_flight())
-            .count()
+        let in_flight = |slots: &Slots| {
+            let slots = slots.pin();
+            slots.values().filter(|slot| slot.in_flight()).count()
+        };
+        self.slots.get().map_or(0, in_flight)
     }
 
     fn order(&self) -> MutexGuard<'_, Order> {

@@ -15,6 +15,7 @@ mod explore;
 mod failure;
 mod flight;
 mod handle;
+mod hits;
 mod keys;
 mod level2;
 mod load;

@@ -1,9 +1,8 @@
 //! Counters of the cache's activity.
 
-use std::{
-    cell::Cell,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::hits::HitCounter;
 
 /// A snapshot of a cache's counters since it was built.
 ///
@@ -47,7 +46,7 @@ pub struct Stats {
 
 #[derive(Default)]
 pub(crate) struct Counters {
-    hits: ShardedCounter,
+    hits: HitCounter,
     pub(crate) misses: AtomicU64,
     pub(crate) cached_failures: AtomicU64,
     pub(crate) fetches: AtomicU64,
@@ -91,73 +90,5 @@ impl Counters {
             flights,
             waiters: self.waiters.load(Ordering::Relaxed),
         }
-    }
-}
-
-/// Lines of the counter; the last is shared by all threads that found no free one.
-const SHARDS: usize = 32;
-const SHARED_SHARD: usize = SHARDS - 1;
-
-/// A counter for the hot path: each thread uses its own shard, where an addition needs no atomic read-modify-write.
-#[derive(Default)]
-struct ShardedCounter([Shard; SHARDS]);
-
-#[derive(Default)]
-#[repr(align(128))]
-struct Shard(AtomicU64);
-
-impl ShardedCounter {
-    #[inline]
-    fn add(&self) {
-        let index = shard_index();
-        let shard = &self.0[index].0;
-        if index == SHARED_SHARD {
-            shard.fetch_add(1, Ordering::Relaxed);
-        } else {
-            // No other thread writes here.
-            shard.store(shard.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        }
-    }
-
-    fn sum(&self) -> u64 {
-        self.0
-            .iter()
-            .map(|shard| shard.0.load(Ordering::Relaxed))
-            .sum()
-    }
-}
-
-/// Returns this thread's shard. A shard is never reused by another thread, not even when its own has ended.
-#[inline]
-fn shard_index() -> usize {
-    const UNASSIGNED: usize = usize::MAX;
-
-    static NEXT_SHARD: AtomicUsize = AtomicUsize::new(0);
-
-    thread_local! {
-        static THREAD_SHARD: Cell<usize> = const { Cell::new(UNASSIGNED) };
-    }
-
-    THREAD_SHARD.with(|index| {
-        if index.get() == UNASSIGNED {
-            index.set(NEXT_SHARD.fetch_add(1, Ordering::Relaxed).min(SHARED_SHARD));
-        }
-        index.get()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_hit_is_lost_among_many_threads() {
-        let counter = ShardedCounter::default();
-        std::thread::scope(|scope| {
-            for _ in 0..2 * SHARDS {
-                scope.spawn(|| (0..1_000).for_each(|_| counter.add()));
-            }
-        });
-        assert_eq!(counter.sum(), 2_000 * SHARDS as u64);
     }
 }
