@@ -237,22 +237,23 @@ impl Configuration {
                     }
                     M::Post => ClientCredentials::builder(url, ID, ClientSecretPost::new(secret)),
                     M::PrivateKey => {
-                        let how = PrivateKeyJwt::new(for_issuer(url), assertions::key(text));
-                        ClientCredentials::builder(url, ID, how)
+                        let authentication =
+                            PrivateKeyJwt::new(for_issuer(url), assertions::key(text));
+                        ClientCredentials::builder(url, ID, authentication)
                     }
                     M::SecretJwt => {
-                        let how = ClientSecretJwt::new(for_issuer(url), secret);
-                        ClientCredentials::builder(url, ID, how)
+                        let authentication = ClientSecretJwt::new(for_issuer(url), secret);
+                        ClientCredentials::builder(url, ID, authentication)
                     }
                     M::Workload => {
                         let signer = PrivateKeyJwt::new(for_issuer(url), assertions::key(text));
-                        let how = WorkloadIdentity::new(Platform(signer));
-                        ClientCredentials::builder(url, ID, how)
+                        let authentication = WorkloadIdentity::new(Platform(signer));
+                        ClientCredentials::builder(url, ID, authentication)
                     }
                     M::MutualTls => {
                         let front = TlsFront::before(url, text);
                         settings = front.transport;
-                        ClientCredentials::builder(front.url, ID, front.how)
+                        ClientCredentials::builder(front.url, ID, front.authentication)
                     }
                 };
                 self.decorate(finish!(builder, settings, limit))

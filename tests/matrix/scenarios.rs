@@ -143,7 +143,7 @@ fn compare(
 ) -> Outcome {
     if let Some(kind) = configuration.instead(fault) {
         let error = result.as_ref().err().ok_or("a token")?;
-        return judged(error, kind, false);
+        return check_error(error, kind, false);
     }
     match (result, fault.expected) {
         (
@@ -168,13 +168,13 @@ fn compare(
             Expected::Error {
                 kind, transient, ..
             },
-        ) => judged(error, kind, transient),
+        ) => check_error(error, kind, transient),
         (Ok(_), _) => Err("a token".to_owned()),
         (Err(error), _) => Err(format!("{:?}: {error}", error.kind())),
     }
 }
 
-fn judged(error: &TokenError, kind: ErrorKind, transient: bool) -> Outcome {
+fn check_error(error: &TokenError, kind: ErrorKind, transient: bool) -> Outcome {
     for secret in [SECRET, SUBJECT, REFRESH] {
         if let Some(spelling) = leak::find(&leak::error_chain(error), secret) {
             return Err(format!("a secret in an error, spelled as {spelling:?}"));
@@ -231,7 +231,7 @@ async fn wrong_secret(configuration: &Configuration) -> Outcome {
         .await
         .err()
         .ok_or("a token for a wrong secret")?;
-    judged(&error, ErrorKind::CredentialsRefused, false)
+    check_error(&error, ErrorKind::CredentialsRefused, false)
 }
 
 async fn rotated_secret(configuration: &Configuration) -> Outcome {
@@ -242,7 +242,7 @@ async fn rotated_secret(configuration: &Configuration) -> Outcome {
         .await
         .err()
         .ok_or("a token for an old secret")?;
-    judged(&error, ErrorKind::CredentialsRefused, false)?;
+    check_error(&error, ErrorKind::CredentialsRefused, false)?;
     server.rotate_secret(ID, SECRET);
     recovers(&*source).await
 }
@@ -252,7 +252,7 @@ async fn outage(configuration: &Configuration) -> Outcome {
     let source = configuration.source(&server.token_endpoint(), SECRET);
     server.start_outage(faults::named("status_503").ok_or("no such fault")?);
     let error = ask(&*source).await.err().ok_or("a token in an outage")?;
-    judged(&error, ErrorKind::Unavailable, true)?;
+    check_error(&error, ErrorKind::Unavailable, true)?;
     server.end_outage();
     recovers(&*source).await
 }
@@ -261,7 +261,7 @@ async fn nobody_listens(configuration: &Configuration) -> Outcome {
     let url = raw::refused_url().map_err(|error| error.to_string())?;
     let source = configuration.source(&url, SECRET);
     let error = ask(&*source).await.err().ok_or("a token from nobody")?;
-    judged(&error, ErrorKind::Unavailable, true)
+    check_error(&error, ErrorKind::Unavailable, true)
 }
 
 async fn twenty_at_once(configuration: &Configuration) -> Outcome {

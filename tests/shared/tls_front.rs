@@ -22,7 +22,7 @@ use crate::tls_server::{client_verifier, server_config};
 pub(crate) struct TlsFront {
     pub(crate) url: String,
     pub(crate) transport: HttpTransportBuilder,
-    pub(crate) how: MutualTls,
+    pub(crate) authentication: MutualTls,
 }
 
 impl TlsFront {
@@ -66,7 +66,7 @@ impl TlsFront {
             transport: HttpTransport::builder()
                 .add_root_certificates_pem(authority.as_ref().pem())
                 .only_added_root_certificates(),
-            how: MutualTls::new(Secret::new(pem).unwrap()),
+            authentication: MutualTls::new(Secret::new(pem).unwrap()),
         }
     }
 }

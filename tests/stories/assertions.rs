@@ -39,9 +39,10 @@ fn settings(server: &AuthorizationServer) -> AssertionSettings {
 
 fn builder(
     server: &AuthorizationServer,
-    how: impl ClientAuthentication + 'static,
+    authentication: impl ClientAuthentication + 'static,
 ) -> SourceBuilder<ClientCredentials> {
-    ClientCredentials::builder(server.token_endpoint(), ID, how).danger_allow_http_on_loopback()
+    ClientCredentials::builder(server.token_endpoint(), ID, authentication)
+        .danger_allow_http_on_loopback()
 }
 
 fn statuses(server: &AuthorizationServer) -> Vec<u16> {
@@ -119,20 +120,20 @@ pub(crate) fn assert_off(error: &TokenError, side: &str) {
 
 // covers: F-71
 #[tokio::test]
-async fn the_error_for_a_wrong_clock_says_by_how_much() {
+async fn the_error_for_a_wrong_clock_has_the_difference() {
     let server = server(FIRST).await;
     for (clock, side) in clocks_off() {
-        let how = PrivateKeyJwt::new(settings(&server).clock(clock), key(FIRST));
+        let authentication = PrivateKeyJwt::new(settings(&server).clock(clock), key(FIRST));
         // An adapter's own hint does not hide it.
-        let source = builder(&server, how).hints(|_| Some("call the help desk".into()));
+        let source = builder(&server, authentication).hints(|_| Some("call the help desk".into()));
         let source = source.build().unwrap();
         let error = source.token(&TokenRequest::default()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::CredentialsRefused);
         assert_off(&error, side);
     }
     // A correct clock is not blamed.
-    let how = PrivateKeyJwt::new(settings(&server), key(SECOND));
-    let source = builder(&server, how).build().unwrap();
+    let authentication = PrivateKeyJwt::new(settings(&server), key(SECOND));
+    let source = builder(&server, authentication).build().unwrap();
     let error = source.token(&TokenRequest::default()).await.unwrap_err();
     assert!(
         error
@@ -148,8 +149,9 @@ async fn a_key_that_rotated_during_the_request_is_tried_again() {
     let server = server(SECOND).await;
     let file = RotatingSecret::new(FIRST);
     file.rotate_after_reading(SECOND);
-    let how = PrivateKeyJwt::from_source(settings(&server), file.clone(), |text| Ok(key(text)));
-    let source = builder(&server, how).build().unwrap();
+    let authentication =
+        PrivateKeyJwt::from_source(settings(&server), file.clone(), |text| Ok(key(text)));
+    let source = builder(&server, authentication).build().unwrap();
     assert!(source.token(&TokenRequest::default()).await.is_ok());
     assert_eq!(statuses(&server), [401, 200]);
     assert_eq!((file.reads(), file.refusals()), (2, 1));
@@ -161,8 +163,9 @@ async fn a_key_that_rotated_during_the_request_is_tried_again() {
 async fn a_new_key_ends_a_remembered_refusal() {
     let server = server(SECOND).await;
     let file = RotatingSecret::new(FIRST);
-    let how = PrivateKeyJwt::from_source(settings(&server), file.clone(), |text| Ok(key(text)));
-    let source = CachedTokenSource::builder(builder(&server, how).build().unwrap())
+    let authentication =
+        PrivateKeyJwt::from_source(settings(&server), file.clone(), |text| Ok(key(text)));
+    let source = CachedTokenSource::builder(builder(&server, authentication).build().unwrap())
         .refusal_ttl(Duration::from_secs(3_600))
         .min_interval(Duration::ZERO)
         .build();
@@ -182,7 +185,7 @@ async fn neither_key_nor_assertion_is_shown_or_traced() {
     let capture = Capture::start();
     let server = server(FIRST).await;
     let stale = "aGVhZGVy.eyJzdWIiOiJvcmRlcnMtc2VydmljZSJ9.CANARY-signature";
-    for (how, granted) in [
+    for (authentication, granted) in [
         (
             Box::new(PrivateKeyJwt::new(settings(&server), key(FIRST)))
                 as Box<dyn ClientAuthentication>,
@@ -198,7 +201,7 @@ async fn neither_key_nor_assertion_is_shown_or_traced() {
         ),
         (Box::new(WorkloadIdentity::new(secret(stale))), false),
     ] {
-        let unbuilt = builder(&server, how);
+        let unbuilt = builder(&server, authentication);
         let mut shown = format!("{unbuilt:?} {unbuilt:#?}");
         let source = unbuilt.build().unwrap();
         shown += &format!("{source:?} {source:#?}");
@@ -240,8 +243,8 @@ async fn an_echo_of_the_assertion_is_taken_out() {
         .mount(&server)
         .await;
     let settings = AssertionSettings::new(&server.uri()).unwrap();
-    let how = PrivateKeyJwt::new(settings, key(FIRST));
-    let source = ClientCredentials::builder(server.uri(), ID, how)
+    let authentication = PrivateKeyJwt::new(settings, key(FIRST));
+    let source = ClientCredentials::builder(server.uri(), ID, authentication)
         .danger_allow_http_on_loopback()
         .retry(Retry::never())
         .build()

@@ -88,7 +88,7 @@ fn post(url: &str, text: &str) -> ClientCredentials {
 
 fn mutual_tls(url: &str, text: &str) -> ClientCredentials {
     let front = TlsFront::before(url, text);
-    ClientCredentials::builder(front.url, ID, front.how)
+    ClientCredentials::builder(front.url, ID, front.authentication)
         .transport(front.transport.build().unwrap())
         .retry(Retry::never())
         .build()
@@ -98,8 +98,8 @@ fn mutual_tls(url: &str, text: &str) -> ClientCredentials {
 fn private_key(url: &str, text: &str) -> ClientCredentials {
     let issuer = url.trim_end_matches("/oauth/token");
     let settings = AssertionSettings::new(issuer).unwrap();
-    let how = PrivateKeyJwt::new(settings, assertions::key(text));
-    ClientCredentials::builder(url, ID, how)
+    let authentication = PrivateKeyJwt::new(settings, assertions::key(text));
+    ClientCredentials::builder(url, ID, authentication)
         .danger_allow_http_on_loopback()
         .retry(Retry::never())
         .build()

@@ -116,13 +116,13 @@ async fn metadata_that_never_comes_keeps_nobody() {
     let server = RawServer::always(Reply::nothing().then_stall()).await;
     let endpoint = discover(&server.url("")).build().unwrap();
     let retry = Retry::never().deadline(Duration::from_millis(50));
-    let how = || ClientSecretBasic::new(secret("s3cr3t"));
-    let source = ClientCredentials::builder(endpoint.clone(), ID, how())
+    let authentication = || ClientSecretBasic::new(secret("s3cr3t"));
+    let source = ClientCredentials::builder(endpoint.clone(), ID, authentication())
         .danger_allow_http_on_loopback()
         .retry(retry)
         .build()
         .unwrap();
-    let tokens = TokenManagement::builder(endpoint, ID, how())
+    let tokens = TokenManagement::builder(endpoint, ID, authentication())
         .danger_allow_http_on_loopback()
         .retry(retry)
         .build()
@@ -413,18 +413,18 @@ async fn the_real_server_is_found_and_the_strongest_way_chosen() {
     for discovery in [discover(issuer), discover(issuer).openid_location()] {
         let key = SigningKey::from_pem(&pem).unwrap().with_key_id("es256");
         let signed = PrivateKeyJwt::new(AssertionSettings::for_discovered_issuer(), key);
-        let how = Strongest::new(PublicClient::new())
+        let authentication = Strongest::new(PublicClient::new())
             .or(ClientSecretBasic::new(secret(CANARY)))
             .or(signed);
         let endpoint = discovery.build().unwrap();
-        let source = ClientCredentials::builder(endpoint, "key-es256", how.clone())
+        let source = ClientCredentials::builder(endpoint, "key-es256", authentication.clone())
             .danger_allow_http_on_loopback()
             .scope("api:read")
             .build()
             .unwrap();
         let token = source.token(&TokenRequest::default()).await.unwrap();
         assert_eq!(token.scopes().as_str(), "api:read");
-        assert_eq!(how.last_method(), Some("private_key_jwt"));
+        assert_eq!(authentication.last_method(), Some("private_key_jwt"));
     }
     let slash = format!("{issuer}/");
     let error = ask(&source(discover(&slash).build().unwrap()))
@@ -436,8 +436,8 @@ async fn the_real_server_is_found_and_the_strongest_way_chosen() {
 #[tokio::test]
 async fn an_assertion_for_a_discovered_issuer_needs_one() {
     let key = assertions::key("a key");
-    let how = PrivateKeyJwt::new(AssertionSettings::for_discovered_issuer(), key);
-    let source = ClientCredentials::builder("https://login.example/token", ID, how)
+    let authentication = PrivateKeyJwt::new(AssertionSettings::for_discovered_issuer(), key);
+    let source = ClientCredentials::builder("https://login.example/token", ID, authentication)
         .build()
         .unwrap();
     let error = ask(&source).await.unwrap_err();

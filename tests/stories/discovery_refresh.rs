@@ -58,8 +58,8 @@ async fn a_slow_refresh_of_a_known_document_fails_no_call() {
         let server = server(|issuer| ok(document(issuer))).await;
         let clock = ManualClock::new();
         let endpoint = discover(&server.uri()).clock(clock.clone());
-        let how = ClientSecretBasic::new(secret("s3cr3t"));
-        let source = ClientCredentials::builder(endpoint.build().unwrap(), ID, how)
+        let authentication = ClientSecretBasic::new(secret("s3cr3t"));
+        let source = ClientCredentials::builder(endpoint.build().unwrap(), ID, authentication)
             .danger_allow_http_on_loopback()
             .retry(Retry::new().deadline(deadline))
             .build()

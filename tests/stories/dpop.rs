@@ -175,8 +175,8 @@ async fn an_assertion_is_not_sent_a_second_time_with_the_nonce() {
     })
     .await;
     let settings = AssertionSettings::new("https://login.example").unwrap();
-    let how = PrivateKeyJwt::new(settings, key("a key"));
-    fetch(source(&endpoint.url(), Dpop::generate().unwrap()).authentication(how))
+    let authentication = PrivateKeyJwt::new(settings, key("a key"));
+    fetch(source(&endpoint.url(), Dpop::generate().unwrap()).authentication(authentication))
         .await
         .unwrap();
     let [first, second] = &endpoint.seen()[..] else {

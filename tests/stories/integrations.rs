@@ -166,7 +166,7 @@ async fn a_header_of_the_callers_own_goes_as_it_is() {
         .send_with(&authorizer(&server).build().unwrap())
         .await
         .unwrap();
-    // The rejected token is not one of ours.
+    // The refused token is not one of ours.
     assert_eq!(
         (response.status().as_u16(), server.token_request_count()),
         (401, 0)
@@ -200,7 +200,7 @@ async fn without_a_token_the_api_is_not_called() {
     assert_eq!(server.api_call_count(), 0);
 }
 
-/// An API that repeats the rejected token and requires a scope in the same header.
+/// An API that repeats the refused token and requires a scope in the same header.
 fn echoing(token: &str) -> String {
     format!(
         r#"Bearer error="insufficient_scope", error_description="{token} is not enough", scope="admin", hint="{token}""#

@@ -39,8 +39,8 @@ pub(crate) fn tokens(url: &str) -> TokenManagementBuilder {
     let endpoint = Endpoint::new(format!("{url}/token"))
         .with_introspection_endpoint(format!("{url}/introspect"))
         .with_revocation_endpoint(format!("{url}/revoke"));
-    let how = ClientSecretBasic::new(secret("s3cr3t"));
-    TokenManagement::builder(endpoint, ID, how)
+    let authentication = ClientSecretBasic::new(secret("s3cr3t"));
+    TokenManagement::builder(endpoint, ID, authentication)
         .danger_allow_http_on_loopback()
         .retry(Retry::never())
 }
@@ -234,8 +234,8 @@ async fn a_refusal_does_not_speak_of_grants() {
 #[tokio::test]
 async fn a_missing_address_is_an_error_when_it_is_needed() {
     let bare = |endpoint: Endpoint| {
-        let how = ClientSecretBasic::new(secret("s3cr3t"));
-        TokenManagement::builder(endpoint, ID, how).danger_allow_http_on_loopback()
+        let authentication = ClientSecretBasic::new(secret("s3cr3t"));
+        TokenManagement::builder(endpoint, ID, authentication).danger_allow_http_on_loopback()
     };
     let tokens = bare("https://login.example/token".into()).build().unwrap();
     let error = tokens.revoke(&static_token(TOKEN)).await.unwrap_err();
@@ -345,8 +345,8 @@ async fn a_shutdown_revokes_what_came_by_and_has_not_expired() {
             .await;
     }
     let clock = ManualClock::new();
-    let how = ClientSecretBasic::new(secret("s3cr3t"));
-    let source = ClientCredentials::builder(format!("{}/token", server.uri()), ID, how)
+    let authentication = ClientSecretBasic::new(secret("s3cr3t"));
+    let source = ClientCredentials::builder(format!("{}/token", server.uri()), ID, authentication)
         .danger_allow_http_on_loopback()
         .clock(clock.clone())
         .build()
@@ -390,8 +390,8 @@ async fn a_failed_revocation_is_reported_and_can_be_retried() {
         .mount(&server)
         .await;
     add(&server, "/revoke", ResponseTemplate::new(200)).await;
-    let how = ClientSecretBasic::new(secret("s3cr3t"));
-    let source = ClientCredentials::builder(format!("{}/token", server.uri()), ID, how)
+    let authentication = ClientSecretBasic::new(secret("s3cr3t"));
+    let source = ClientCredentials::builder(format!("{}/token", server.uri()), ID, authentication)
         .danger_allow_http_on_loopback()
         .build()
         .unwrap();
@@ -424,19 +424,19 @@ async fn the_real_server_introspects_and_revokes_a_token() {
         .danger_allow_http_on_loopback()
         .build()
         .unwrap();
-    let how = ClientSecretBasic::new(secret(peer.client_secret("basic")));
-    let source = ClientCredentials::builder(login.clone(), "basic", how.clone())
+    let authentication = ClientSecretBasic::new(secret(peer.client_secret("basic")));
+    let source = ClientCredentials::builder(login.clone(), "basic", authentication.clone())
         .danger_allow_http_on_loopback()
         .scope("api:read")
         .build()
         .unwrap();
-    let manage = |login, how: ClientSecretBasic| {
-        TokenManagement::builder(login, "basic", how)
+    let manage = |login, authentication: ClientSecretBasic| {
+        TokenManagement::builder(login, "basic", authentication)
             .danger_allow_http_on_loopback()
             .build()
             .unwrap()
     };
-    let tokens = manage(login.clone(), how);
+    let tokens = manage(login.clone(), authentication);
     let token = source.token(&TokenRequest::default()).await.unwrap();
     let known = tokens.introspect(&token).await.unwrap();
     assert!(known.is_active());
@@ -472,10 +472,10 @@ async fn a_wrong_clock_explains_refused_credentials() {
     let server = serve("/introspect", refusal).await;
     for (clock, side) in clocks_off() {
         let settings = AssertionSettings::new("https://login.example").unwrap();
-        let how = PrivateKeyJwt::new(settings.clock(clock), key("any"));
+        let authentication = PrivateKeyJwt::new(settings.clock(clock), key("any"));
         let endpoint = Endpoint::new(format!("{}/token", server.uri()))
             .with_introspection_endpoint(format!("{}/introspect", server.uri()));
-        let tokens = TokenManagement::builder(endpoint, ID, how)
+        let tokens = TokenManagement::builder(endpoint, ID, authentication)
             .danger_allow_http_on_loopback()
             .hints(|_| Some("call the help desk".into()))
             .build()
@@ -496,8 +496,8 @@ async fn a_retry_after_date_is_compared_with_the_clock_setting() {
     clock.set_wall(now);
     let endpoint = Endpoint::new("https://login.example/token")
         .with_revocation_endpoint(server.url("/revoke"));
-    let how = ClientSecretBasic::new(secret("s3cr3t"));
-    let tokens = TokenManagement::builder(endpoint, ID, how)
+    let authentication = ClientSecretBasic::new(secret("s3cr3t"));
+    let tokens = TokenManagement::builder(endpoint, ID, authentication)
         .danger_allow_http_on_loopback()
         .retry(Retry::never())
         .clock(clock)

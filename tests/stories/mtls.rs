@@ -141,8 +141,10 @@ async fn a_certificate_replaced_after_a_refusal_is_tried_once() {
 async fn a_certificate_refused_in_tls_is_not_an_outage() {
     let server = MtlsServer::start().await;
     let stranger = Identity::new(&Authority::new("a stranger"), "a");
-    let how = MutualTls::new(secret(&stranger.pem())).self_signed();
-    let error = ask(&server.source(how).build().unwrap()).await.unwrap_err();
+    let authentication = MutualTls::new(secret(&stranger.pem())).self_signed();
+    let error = ask(&server.source(authentication).build().unwrap())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CredentialsRefused, "{error}");
     assert!(!error.is_transient() && error.to_string().contains("client certificate in TLS"));
     let hint = error.hint().unwrap();
@@ -164,10 +166,10 @@ async fn a_certificate_refused_in_tls_is_not_an_outage() {
 async fn where_a_certificate_cannot_be_presented_nothing_is_sent() {
     let server = MtlsServer::start().await;
     let (_a, text) = client(&server, "a");
-    let how = MutualTls::new(text);
+    let authentication = MutualTls::new(text);
     let theirs = HttpTransport::danger_from_client(reqwest::Client::new());
     let source = server
-        .source(how.clone())
+        .source(authentication.clone())
         .transport(theirs)
         .build()
         .unwrap();
@@ -177,7 +179,9 @@ async fn where_a_certificate_cannot_be_presented_nothing_is_sent() {
     assert!(server.records().is_empty());
 
     let plain = AuthorizationServer::builder().start().await;
-    let source = server.source(how).token_endpoint(plain.token_endpoint());
+    let source = server
+        .source(authentication)
+        .token_endpoint(plain.token_endpoint());
     let source = source.danger_allow_http_on_loopback().build().unwrap();
     let error = ask(&source).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
@@ -241,12 +245,15 @@ async fn the_alias_is_for_clients_with_a_certificate_alone() {
 async fn a_shared_store_has_tokens_that_are_bound_to_nothing_alone() {
     let server = MtlsServer::start().await;
     let (_a, text) = client(&server, "a");
-    let how = MutualTls::new(text);
-    for (how, requests) in [(how.clone(), 2), (how.unbound_tokens(), 1)] {
+    let authentication = MutualTls::new(text);
+    for (authentication, requests) in [
+        (authentication.clone(), 2),
+        (authentication.unbound_tokens(), 1),
+    ] {
         let store = MemoryTokenStore::new(SystemClock);
         let before = server.records().len();
         for _ in 0..2 {
-            let source = server.source(how.clone()).build().unwrap();
+            let source = server.source(authentication.clone()).build().unwrap();
             let cache = CachedTokenSource::builder(source).store(store.clone(), "mtls");
             let cache = cache.build();
             ask(&cache).await.unwrap();
@@ -288,12 +295,15 @@ async fn nothing_that_is_shown_or_traced_holds_key_or_certificate() {
     let server = MtlsServer::start().await;
     let (a, text) = client(&server, "a");
     let b = server.identity("b");
-    let how = MutualTls::new(text.clone());
-    let unbuilt = server.source(how.clone());
+    let authentication = MutualTls::new(text.clone());
+    let unbuilt = server.source(authentication.clone());
     let mut shown = format!("{unbuilt:?} {unbuilt:#?}");
     let source = unbuilt.build().unwrap();
     let token = ask(&source).await.unwrap();
-    shown += &format!("{source:?} {how:?} {token:?} {:?}", token.binding());
+    shown += &format!(
+        "{source:?} {authentication:?} {token:?} {:?}",
+        token.binding()
+    );
     // First unknown to the server, then unusable for various reasons.
     text.rotate(&b.pem());
     shown += &leak::error_chain(&ask(&source).await.unwrap_err());

@@ -183,8 +183,8 @@ impl MtlsServer {
     }
 
     /// Creates a source without retries.
-    pub(crate) fn source(&self, how: MutualTls) -> SourceBuilder<ClientCredentials> {
-        ClientCredentials::builder(self.url("/token"), ID, how)
+    pub(crate) fn source(&self, authentication: MutualTls) -> SourceBuilder<ClientCredentials> {
+        ClientCredentials::builder(self.url("/token"), ID, authentication)
             .transport(self.transport().build().unwrap())
             .retry(Retry::new())
     }

@@ -40,9 +40,9 @@ fn key(peer: &OidcProvider, name: &str) -> SigningKey {
 async fn ask(
     peer: &OidcProvider,
     id: &str,
-    how: impl ClientAuthentication + 'static,
+    authentication: impl ClientAuthentication + 'static,
 ) -> Result<(), TokenError> {
-    let source = ClientCredentials::builder(peer.received("token_endpoint"), id, how)
+    let source = ClientCredentials::builder(peer.received("token_endpoint"), id, authentication)
         .danger_allow_http_on_loopback()
         .scope("api:read")
         .build()
@@ -68,15 +68,15 @@ async fn it_takes_each_kind_of_key_and_secret() {
     };
     for name in ["rs256", "ps256", "es256", "es384", "eddsa"] {
         let id = format!("key-{name}");
-        let how = PrivateKeyJwt::new(settings(&peer), key(&peer, name));
-        ask(&peer, &id, how).await.expect(name);
+        let authentication = PrivateKeyJwt::new(settings(&peer), key(&peer, name));
+        ask(&peer, &id, authentication).await.expect(name);
         assert_eq!(peer.served().await, 200);
         // It also accepts the older audience that some servers require.
         let old = settings(&peer)
             .danger_token_endpoint_as_audience()
             .plain_type();
-        let how = PrivateKeyJwt::new(old, key(&peer, name));
-        ask(&peer, &id, how).await.expect(name);
+        let authentication = PrivateKeyJwt::new(old, key(&peer, name));
+        ask(&peer, &id, authentication).await.expect(name);
         assert_eq!(peer.served().await, 200);
     }
     for (id, algorithm) in [
@@ -84,8 +84,8 @@ async fn it_takes_each_kind_of_key_and_secret() {
         ("secret-jwt-512", HmacAlgorithm::Hs512),
     ] {
         let shared = secret(peer.client_secret(id));
-        let how = ClientSecretJwt::new(settings(&peer), shared).algorithm(algorithm);
-        ask(&peer, id, how).await.expect(id);
+        let authentication = ClientSecretJwt::new(settings(&peer), shared).algorithm(algorithm);
+        ask(&peer, id, authentication).await.expect(id);
     }
     ask(&peer, "none", PublicClient::new()).await.expect("none");
 }
@@ -96,8 +96,10 @@ async fn a_key_in_a_file_is_one_call() {
         return;
     };
     let file = FileSecret::new(key_file(&peer, "es256"));
-    let how = PrivateKeyJwt::from_source(settings(&peer), file, SigningKey::from_pem);
-    ask(&peer, "key-es256", how).await.expect("a token");
+    let authentication = PrivateKeyJwt::from_source(settings(&peer), file, SigningKey::from_pem);
+    ask(&peer, "key-es256", authentication)
+        .await
+        .expect("a token");
 }
 
 // covers: C-47, C-49, F-71
@@ -164,8 +166,8 @@ async fn what_is_wrong_is_refused_once_with_a_hint_that_fits() {
             Box::new(PublicClient::new()),
         ),
     ];
-    for (name, id, how) in cases {
-        let error = refused(ask(&peer, id, how).await);
+    for (name, id, authentication) in cases {
+        let error = refused(ask(&peer, id, authentication).await);
         let hint = error.hint().unwrap();
         assert!(
             hint.starts_with("check") && !hint.contains("clock"),
@@ -178,10 +180,10 @@ async fn what_is_wrong_is_refused_once_with_a_hint_that_fits() {
     assert_eq!(peer.served().await, 200);
 }
 
-/// An expired assertion is rejected in the same way. One from the future is accepted: the server does not check `iat`.
+/// An expired assertion is refused in the same way. One from the future is accepted: the server does not check `iat`.
 // covers: F-71
 #[tokio::test]
-async fn the_error_for_a_slow_clock_says_by_how_much() {
+async fn the_error_for_a_slow_clock_has_the_difference() {
     let Some(peer) = OidcProvider::start(&[]).await else {
         return;
     };
@@ -206,8 +208,8 @@ async fn an_assertion_that_came_before_is_refused() {
         return;
     };
     let recorder = AuthorizationServer::builder().start().await;
-    let how = PrivateKeyJwt::new(settings(&peer), key(&peer, "eddsa"));
-    let source = ClientCredentials::builder(recorder.token_endpoint(), "key-eddsa", how)
+    let authentication = PrivateKeyJwt::new(settings(&peer), key(&peer, "eddsa"));
+    let source = ClientCredentials::builder(recorder.token_endpoint(), "key-eddsa", authentication)
         .danger_allow_http_on_loopback()
         .build()
         .unwrap();

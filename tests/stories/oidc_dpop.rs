@@ -15,8 +15,8 @@ use hallpass_testkit::ManualClock;
 use crate::{assertions::assert_off, peer::OidcProvider, support::secret};
 
 fn source(peer: &OidcProvider) -> SourceBuilder<ClientCredentials> {
-    let how = ClientSecretBasic::new(secret(peer.client_secret("dpop")));
-    ClientCredentials::builder(peer.received("token_endpoint"), "dpop", how)
+    let authentication = ClientSecretBasic::new(secret(peer.client_secret("dpop")));
+    ClientCredentials::builder(peer.received("token_endpoint"), "dpop", authentication)
         .danger_allow_http_on_loopback()
         .scope("api:read")
 }
@@ -116,7 +116,7 @@ const OFF: Duration = Duration::from_secs(600);
 
 // covers: F-71
 #[tokio::test]
-async fn the_error_for_a_wrong_clock_says_by_how_much() {
+async fn the_error_for_a_wrong_clock_has_the_difference() {
     let Some(mut peer) = OidcProvider::start(&["--dpop-dated"]).await else {
         return;
     };

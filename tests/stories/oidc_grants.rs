@@ -163,7 +163,7 @@ async fn it_takes_an_assertion_once_and_no_wrong_one() {
 
 // covers: F-71
 #[tokio::test]
-async fn the_error_for_a_wrong_clock_says_by_how_much() {
+async fn the_error_for_a_wrong_clock_has_the_difference() {
     let Some(peer) = OidcProvider::start(&[]).await else {
         return;
     };

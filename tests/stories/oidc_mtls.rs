@@ -46,14 +46,15 @@ fn transport(peer: &OidcProvider) -> HttpTransport {
 async fn ask(
     peer: &OidcProvider,
     id: &str,
-    how: impl ClientAuthentication + 'static,
+    authentication: impl ClientAuthentication + 'static,
 ) -> Result<AccessToken, TokenError> {
-    let source = ClientCredentials::builder(peer.received("tls_token_endpoint"), id, how)
-        .transport(transport(peer))
-        .scope("api:read")
-        .resource("https://orders.example/api")
-        .build()
-        .unwrap();
+    let source =
+        ClientCredentials::builder(peer.received("tls_token_endpoint"), id, authentication)
+            .transport(transport(peer))
+            .scope("api:read")
+            .resource("https://orders.example/api")
+            .build()
+            .unwrap();
     source.token(&TokenRequest::default()).await
 }
 
@@ -92,8 +93,8 @@ async fn certificates_of_both_kinds_work_and_bind_the_tokens() {
     }
     // Both in one text.
     let text = read(&peer, "client.key") + &read(&peer, "client.crt");
-    let how = MutualTls::new(secret(&text));
-    ask(&peer, "mtls", how).await.expect("one text");
+    let authentication = MutualTls::new(secret(&text));
+    ask(&peer, "mtls", authentication).await.expect("one text");
 }
 
 // covers: C-64
@@ -104,14 +105,14 @@ async fn its_aliases_are_found_and_a_bound_token_is_introspected() {
     };
     let login = Endpoint::discover(peer.received("tls_issuer")).transport(transport(&peer));
     let login = login.openid_location().build().unwrap();
-    let how = certified(&peer, "client");
-    let source = ClientCredentials::builder(login.clone(), "mtls", how.clone())
+    let authentication = certified(&peer, "client");
+    let source = ClientCredentials::builder(login.clone(), "mtls", authentication.clone())
         .transport(transport(&peer))
         .scope("api:read")
         .build()
         .unwrap();
     let token = source.token(&TokenRequest::default()).await.unwrap();
-    let tokens = TokenManagement::builder(login, "mtls", how)
+    let tokens = TokenManagement::builder(login, "mtls", authentication)
         .transport(transport(&peer))
         .build()
         .unwrap();
@@ -127,13 +128,13 @@ async fn a_replaced_certificate_is_used_from_the_next_request() {
     let Some(peer) = OidcProvider::start(&[]).await else {
         return;
     };
-    let how = certified(&peer, "client");
-    let first = ask(&peer, "mtls", how.clone()).await.unwrap();
+    let authentication = certified(&peer, "client");
+    let first = ask(&peer, "mtls", authentication.clone()).await.unwrap();
     for ending in ["crt", "key"] {
         let renewed = file(&peer, &format!("client-renewed.{ending}"));
         fs::rename(renewed, file(&peer, &format!("client.{ending}"))).unwrap();
     }
-    let second = ask(&peer, "mtls", how).await.unwrap();
+    let second = ask(&peer, "mtls", authentication).await.unwrap();
     assert_eq!(bound_to(&second), thumbprint(&read(&peer, "client.crt")));
     assert_ne!(bound_to(&first), bound_to(&second));
     assert!(first.binding().unwrap().has_ended() && !second.binding().unwrap().has_ended());
@@ -172,8 +173,8 @@ async fn what_is_wrong_is_refused_once_with_a_hint_that_fits() {
         ),
         ("no certificate", "mtls", Box::new(PublicClient::new())),
     ];
-    for (name, id, how) in cases {
-        let error = ask(&peer, id, how).await.expect_err(name);
+    for (name, id, authentication) in cases {
+        let error = ask(&peer, id, authentication).await.expect_err(name);
         assert_eq!(
             error.kind(),
             ErrorKind::CredentialsRefused,

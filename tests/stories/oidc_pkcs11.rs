@@ -62,8 +62,8 @@ fn signer(hsm: &SoftHsm, name: &str, algorithm: Algorithm) -> Pkcs11Signer {
 
 fn client(peer: &OidcProvider, id: &str, signer: Pkcs11Signer) -> ClientCredentials {
     let settings = AssertionSettings::new(peer.received("issuer")).unwrap();
-    let how = PrivateKeyJwt::new(settings, signer);
-    ClientCredentials::builder(peer.received("token_endpoint"), id, how)
+    let authentication = PrivateKeyJwt::new(settings, signer);
+    ClientCredentials::builder(peer.received("token_endpoint"), id, authentication)
         .danger_allow_http_on_loopback()
         .scope("api:read")
         .build()

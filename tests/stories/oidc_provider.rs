@@ -15,9 +15,9 @@ use crate::{peer::OidcProvider, support::secret};
 fn client(
     peer: &OidcProvider,
     id: &str,
-    how: impl ClientAuthentication + 'static,
+    authentication: impl ClientAuthentication + 'static,
 ) -> SourceBuilder<ClientCredentials> {
-    ClientCredentials::builder(peer.received("token_endpoint"), id, how)
+    ClientCredentials::builder(peer.received("token_endpoint"), id, authentication)
         .danger_allow_http_on_loopback()
 }
 
@@ -201,8 +201,8 @@ async fn its_certificate_must_be_trusted() {
     };
     let ca = std::fs::read(std::path::Path::new(peer.received("keys")).join("ca.crt")).unwrap();
     let over_tls = |transport: HttpTransport| {
-        let how = ClientSecretBasic::new(secret(peer.client_secret("basic")));
-        ClientCredentials::builder(peer.received("tls_token_endpoint"), "basic", how)
+        let authentication = ClientSecretBasic::new(secret(peer.client_secret("basic")));
+        ClientCredentials::builder(peer.received("tls_token_endpoint"), "basic", authentication)
             .transport(transport)
             .build()
             .unwrap()

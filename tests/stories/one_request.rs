@@ -66,8 +66,8 @@ async fn a_demanded_nonce_is_used_by_the_next_call() {
         })),
     })
     .await;
-    let how = ClientSecretPost::new(secret("s3cr3t"));
-    let source = ClientCredentials::builder(endpoint.url(), ID, how)
+    let authentication = ClientSecretPost::new(secret("s3cr3t"));
+    let source = ClientCredentials::builder(endpoint.url(), ID, authentication)
         .danger_allow_http_on_loopback()
         .dpop(Dpop::generate().unwrap())
         .retry(Retry::never())
@@ -117,11 +117,11 @@ async fn counts(server: &MockServer) -> (usize, usize) {
 /// Sends two calls with discovery; documents are never reused. Returns the numbers of requests after each call.
 async fn failing_calls(
     server: &MockServer,
-    how: impl ClientAuthentication + 'static,
+    authentication: impl ClientAuthentication + 'static,
     retry: Retry,
 ) -> [(usize, usize); 2] {
     let endpoint = discover(&server.uri()).lifetime(Duration::ZERO);
-    let source = ClientCredentials::builder(endpoint.build().unwrap(), ID, how)
+    let source = ClientCredentials::builder(endpoint.build().unwrap(), ID, authentication)
         .danger_allow_http_on_loopback()
         .retry(retry)
         .build()
@@ -154,7 +154,7 @@ async fn failing(
 // covers: F-35
 #[tokio::test]
 async fn discovery_adds_one_request_for_the_document() {
-    let how = || ClientSecretPost::new(secret("s3cr3t"));
+    let authentication = || ClientSecretPost::new(secret("s3cr3t"));
     let down = || ResponseTemplate::new(503);
     let quick = Retry::new().min_delay(Duration::from_millis(1));
     for (retry, no_document, no_token) in [
@@ -163,9 +163,15 @@ async fn discovery_adds_one_request_for_the_document() {
         (quick, [(3, 0), (6, 0)], [(3, 3), (6, 6)]),
     ] {
         let server = failing(move |_| down(), down()).await;
-        assert_eq!(failing_calls(&server, how(), retry).await, no_document);
+        assert_eq!(
+            failing_calls(&server, authentication(), retry).await,
+            no_document
+        );
         let server = failing(|issuer| ok(document(issuer)), down()).await;
-        assert_eq!(failing_calls(&server, how(), retry).await, no_token);
+        assert_eq!(
+            failing_calls(&server, authentication(), retry).await,
+            no_token
+        );
     }
 }
 
@@ -190,8 +196,11 @@ async fn a_changed_method_is_used_by_the_next_call() {
         let server = failing(alternating, refused.clone()).await;
         // Two secrets: one that the server has refused is not sent to it by another method.
         let basic = ClientSecretBasic::new(secret("one"));
-        let how = Strongest::new(ClientSecretPost::new(secret("other"))).or(basic);
-        assert_eq!(failing_calls(&server, how, retry).await, after_each);
+        let authentication = Strongest::new(ClientSecretPost::new(secret("other"))).or(basic);
+        assert_eq!(
+            failing_calls(&server, authentication, retry).await,
+            after_each
+        );
         let requests = server.received_requests().await.unwrap();
         let sent = requests.iter().filter(|sent| sent.url.path() == "/token");
         let basic: Vec<_> = sent

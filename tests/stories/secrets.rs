@@ -1,4 +1,4 @@
-//! A rejected secret is read again once, and the request is retried only if the secret has changed.
+//! A refused secret is read again once, and the request is retried only if the secret has changed.
 
 use std::sync::{
     Arc,

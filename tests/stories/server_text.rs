@@ -19,9 +19,9 @@ const HOST_SECRET: &str = "KQ7plainsecret";
 /// Sends one request, although the source would retry.
 async fn refused(reply: Reply, secret_text: &str) -> TokenError {
     let server = RawServer::always(reply).await;
-    let how = ClientSecretPost::new(secret(secret_text));
-    let source =
-        ClientCredentials::builder(server.url("/token"), ID, how).danger_allow_http_on_loopback();
+    let authentication = ClientSecretPost::new(secret(secret_text));
+    let source = ClientCredentials::builder(server.url("/token"), ID, authentication)
+        .danger_allow_http_on_loopback();
     let error = fetch(source.transport(hasty())).await.unwrap_err();
     assert_eq!(server.request_count(), 1);
     error
@@ -70,8 +70,8 @@ async fn granted_scopes_with_a_credential_in_them_are_not_used() {
         leak::assert_clean(&leak::error_chain(&error), HOST_SECRET);
         // Positive control: another client gets its token, with these scopes.
         let server = RawServer::always(granted(echo)).await;
-        let how = ClientSecretPost::new(secret(SECRET));
-        let source = ClientCredentials::builder(server.url("/token"), ID, how)
+        let authentication = ClientSecretPost::new(secret(SECRET));
+        let source = ClientCredentials::builder(server.url("/token"), ID, authentication)
             .danger_allow_http_on_loopback();
         let token = fetch(source.transport(hasty())).await.unwrap();
         assert_eq!(token.scopes().as_str(), echo);
@@ -94,8 +94,8 @@ async fn the_host_of_a_redirect_is_shown_without_a_secret_in_it() {
     let endpoint = Endpoint::new(server.url("/token"))
         .with_introspection_endpoint(server.url("/introspect"))
         .with_revocation_endpoint(server.url("/revoke"));
-    let how = ClientSecretPost::new(secret(HOST_SECRET));
-    let tokens = TokenManagement::builder(endpoint, ID, how)
+    let authentication = ClientSecretPost::new(secret(HOST_SECRET));
+    let tokens = TokenManagement::builder(endpoint, ID, authentication)
         .danger_allow_http_on_loopback()
         .retry(Retry::never());
     let tokens = tokens.build().unwrap();

@@ -86,9 +86,13 @@ fn settings(server: &AuthorizationServer) -> AssertionSettings {
 
 fn of_client(
     server: &AuthorizationServer,
-    how: impl ClientAuthentication + 'static,
+    authentication: impl ClientAuthentication + 'static,
 ) -> Arc<dyn TokenSource> {
-    boxed(ClientCredentials::builder(server.token_endpoint(), ID, how))
+    boxed(ClientCredentials::builder(
+        server.token_endpoint(),
+        ID,
+        authentication,
+    ))
 }
 
 fn signed(server: &AuthorizationServer, text: Text) -> PrivateKeyJwt {
@@ -109,8 +113,8 @@ const SOURCES: [(&str, MakeSource); 8] = [
         of_client(server, signed(server, text))
     }),
     ("strongest", |server, text| {
-        let how = Strongest::new(ClientSecretPost::new(text.clone()));
-        of_client(server, how.or(signed(server, text)))
+        let authentication = Strongest::new(ClientSecretPost::new(text.clone()));
+        of_client(server, authentication.or(signed(server, text)))
     }),
     ("jwt-bearer", |server, text| {
         let assertion = SignedAssertion::from_source(settings(server), text, |text| Ok(key(text)));
@@ -119,21 +123,21 @@ const SOURCES: [(&str, MakeSource); 8] = [
     }),
     ("token exchange", |server, text| {
         let subject = SecurityToken::from_secret(secret(SUBJECT), TokenTypeUri::JWT);
-        let how = signed(server, text);
+        let authentication = signed(server, text);
         boxed(TokenExchange::builder(
             server.token_endpoint(),
             ID,
-            how,
+            authentication,
             subject,
         ))
     }),
     ("refresh token", |server, text| {
         let store = RotatingSecret::new(REFRESH);
-        let how = ClientSecretBasic::new(text);
+        let authentication = ClientSecretBasic::new(text);
         boxed(RefreshToken::builder(
             server.token_endpoint(),
             ID,
-            how,
+            authentication,
             store,
         ))
     }),
@@ -174,8 +178,8 @@ async fn a_refused_certificate_is_presented_once_by_a_fleet() {
         &redis,
         "mtls",
         || {
-            let how = MutualTls::new(text.clone()).unbound_tokens();
-            Arc::new(server.source(how).build().unwrap())
+            let authentication = MutualTls::new(text.clone()).unbound_tokens();
+            Arc::new(server.source(authentication).build().unwrap())
         },
         || text.rotate(&known.pem()),
         || server.token_requests().len(),

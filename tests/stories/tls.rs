@@ -95,7 +95,7 @@ async fn serve(acceptor: TlsAcceptor, plans: Vec<Plan>) -> (SocketAddr, JoinSet<
             let plan = plans[nth.min(plans.len() - 1)];
             let acceptor = acceptor.clone();
             connections.spawn(async move {
-                // A client that rejects the certificate disconnects here.
+                // A client that refuses the certificate disconnects here.
                 let Ok(stream) = acceptor.accept(stream).await else {
                     return;
                 };

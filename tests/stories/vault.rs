@@ -42,7 +42,7 @@ async fn serve(authority: &Authority) -> String {
 }
 
 #[tokio::test]
-async fn the_error_for_an_unknown_authority_says_how_to_add_it() {
+async fn the_error_for_an_unknown_authority_names_a_setting() {
     let authority = Authority::new("the company");
     let address = serve(&authority).await;
     let vault = || {

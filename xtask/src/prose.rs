@@ -20,8 +20,9 @@ const PAGES: [&str; 7] = [".", "crates", "docs", "examples", "fuzz", "tests", "x
 /// Words that no doc comment may start with.
 const OPENINGS: [&str; 5] = ["What", "Who", "Whoever", "Whatever", "How"];
 
-/// Words and phrases that no other Rust project uses in this sense, each with the usual ones.
-const DIALECT: [(&str, &str); 41] = [
+/// Words and phrases that no other Rust project uses in this sense, or for which this one has another term, each with the
+/// usual ones.
+const DIALECT: [(&str, &str); 47] = [
     ("anew", "again"),
     ("at hand", "cached, available"),
     ("at its home", "on its host"),
@@ -53,6 +54,12 @@ const DIALECT: [(&str, &str); 41] = [
     ("proves the client", "authenticates the client"),
     ("prove itself", "authenticate"),
     ("prove the client", "authenticate the client"),
+    ("reject", "refuse"),
+    ("rejected", "refused"),
+    ("rejecting", "refusing"),
+    ("rejection", "refusal"),
+    ("rejections", "refusals"),
+    ("rejects", "refuses"),
     ("seam", "interface"),
     ("so long for", "this long for, timeout for"),
     ("stand on", "are based on"),
@@ -284,7 +291,7 @@ fn dialect(path: &Path, passage: &Passage, findings: &mut Vec<Finding>) {
 mod tests {
     use super::*;
 
-    fn judged(text: &str) -> (Counts, Vec<String>) {
+    fn scan(text: &str) -> (Counts, Vec<String>) {
         let (mut counts, mut findings) = (Counts::default(), Vec::new());
         code(Path::new("a.rs"), text, &mut counts, &mut findings).unwrap();
         let rows = findings.into_iter();
@@ -301,7 +308,7 @@ mod tests {
     #[test]
     fn openings_and_questions_are_counted_once_a_comment() {
         let text = "//! A module.\n\n/// What it is.\n/// How it works.\nfn a() {}\n/// Is it there?\nfn b() {}\n/// Returns true.\nfn c() {}\n";
-        let (counts, rows) = judged(text);
+        let (counts, rows) = scan(text);
         assert_eq!(counts.doc_comments, 4);
         assert_eq!((counts.openings, counts.questions), (1, 1));
         assert_eq!(rows, ["a.rs:3: opens with `What`", "a.rs:6: is a question"]);
@@ -311,12 +318,11 @@ mod tests {
     #[test]
     fn phrases_count_as_whole_words_in_comments_and_literals() {
         let (counts, rows) =
-            judged("// Built anew; renewal is not.\nlet a = \"mend it\"; // amended\n");
+            scan("// Built anew; renewal is not.\nlet a = \"mend it\"; // amended\n");
         assert_eq!(counts.phrases["anew"], 1);
         assert_eq!(counts.phrases["mend"], 0, "not in a comment");
         assert_eq!(rows.len(), 2, "{rows:?}");
-        let (_, rows) =
-            judged("// Built for\n// one, or\n// none.\nlet a = \"no \\\n    peace\";\n");
+        let (_, rows) = scan("// Built for\n// one, or\n// none.\nlet a = \"no \\\n    peace\";\n");
         let expected = [
             "a.rs:5: `peace` (usual: fewer requests)",
             "a.rs:1: `for one,` (usual: for example)",
@@ -325,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn code_and_former_names_in_a_page_are_not_judged() {
+    fn code_and_former_names_in_a_page_are_not_checked() {
         let mut findings = Vec::new();
         page(
             Path::new("a.md"),
@@ -336,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_subjects_in_toml_are_judged() {
+    fn comments_and_subjects_in_toml_are_checked() {
         let mut findings = Vec::new();
         let text = "# What it is.\na = \"anew\" # anew\nsubject = \"told\"\nbody = \"gone\"\n";
         settings(Path::new("a.toml"), text, &mut findings);
@@ -352,8 +358,8 @@ mod tests {
     }
 
     #[test]
-    fn names_of_tests_are_judged_and_other_code_is_not() {
-        let (_, rows) = judged("fn whoever_calls() {\n    told.gone(1);\n}\n");
+    fn names_of_tests_are_checked_and_other_code_is_not() {
+        let (_, rows) = scan("fn whoever_calls() {\n    told.gone(1);\n}\n");
         assert_eq!(
             rows,
             ["a.rs:1: `whoever` (usual: a caller that, anyone who)"]
@@ -362,7 +368,7 @@ mod tests {
 
     #[test]
     fn authentication_methods_have_their_registered_names() {
-        let (_, rows) = judged("let a = \"private-key-jwt\"; // see private-key-jwt.md\n");
+        let (_, rows) = scan("let a = \"private-key-jwt\"; // see private-key-jwt.md\n");
         assert_eq!(
             rows,
             ["a.rs:1: `private-key-jwt` (registered: private_key_jwt)"]

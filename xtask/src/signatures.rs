@@ -19,7 +19,7 @@ const ALLOWED: [(&str, &str, &str); 34] = [
     (
         "hallpass_core",
         "http::status::StatusCode",
-        "what the server answered",
+        "the status of a response",
     ),
     (
         "hallpass_endpoint",
@@ -44,17 +44,17 @@ const ALLOWED: [(&str, &str, &str); 34] = [
     (
         "hallpass_core",
         "http::uri::Uri",
-        "where a request goes, as most clients have it",
+        "the URL of a request, as most clients have it",
     ),
     (
         "hallpass_blocking",
         "http::request::Request",
-        "what ureq sends",
+        "the requests that ureq sends",
     ),
     (
         "hallpass_blocking",
         "http::response::Response",
-        "what ureq returns",
+        "the responses that ureq returns",
     ),
     (
         "hallpass_blocking",
@@ -71,16 +71,20 @@ const ALLOWED: [(&str, &str, &str); 34] = [
         "ureq::error::Error",
         "ureq's own error",
     ),
-    ("hallpass_blocking", "ureq::agent::Agent", "what it extends"),
+    (
+        "hallpass_blocking",
+        "ureq::agent::Agent",
+        "a type that it extends",
+    ),
     (
         "hallpass_blocking",
         "reqwest::blocking::request::RequestBuilder",
-        "what it extends",
+        "a type that it extends",
     ),
     (
         "hallpass_blocking",
         "reqwest::blocking::response::Response",
-        "what reqwest returns",
+        "the responses that reqwest returns",
     ),
     (
         "hallpass_blocking",
@@ -90,32 +94,32 @@ const ALLOWED: [(&str, &str, &str); 34] = [
     (
         "hallpass_reqwest",
         "reqwest::async_impl::client::Client",
-        "what requests are built with",
+        "the client that builds requests",
     ),
     (
         "hallpass_reqwest",
         "reqwest::async_impl::client::ClientBuilder",
-        "what a client is built from",
+        "the builder of that client",
     ),
     (
         "hallpass_reqwest",
         "reqwest::async_impl::request::RequestBuilder",
-        "what it extends",
+        "a type that it extends",
     ),
     (
         "hallpass_reqwest",
         "reqwest::async_impl::request::Request",
-        "what a middleware is handed",
+        "an argument of a middleware",
     ),
     (
         "hallpass_reqwest",
         "reqwest::async_impl::response::Response",
-        "what is sent back",
+        "the response to a request",
     ),
     (
         "hallpass_reqwest",
         "reqwest::error::Error",
-        "what reqwest itself said",
+        "reqwest's own error",
     ),
     (
         "hallpass_reqwest",
@@ -130,7 +134,7 @@ const ALLOWED: [(&str, &str, &str); 34] = [
     (
         "hallpass_reqwest",
         "reqwest_middleware::middleware::Next",
-        "what a middleware is handed",
+        "the rest of the chain, an argument of a middleware",
     ),
     (
         "hallpass_reqwest",
@@ -140,32 +144,28 @@ const ALLOWED: [(&str, &str, &str); 34] = [
     (
         "hallpass_reqwest",
         "http::extensions::Extensions",
-        "what a middleware is handed",
+        "an argument of a middleware",
     ),
     (
         "hallpass_tower",
         "http::request::Request",
-        "what its services take",
+        "the requests of its services",
     ),
     (
         "hallpass_tower",
         "http::response::Response",
-        "what its services answer",
+        "the responses of its services",
     ),
-    (
-        "hallpass_tower",
-        "http_body::Body",
-        "how a body says that it is empty",
-    ),
+    ("hallpass_tower", "http_body::Body", "the trait of bodies"),
     (
         "hallpass_tower",
         "http_body::frame::Frame",
-        "what a body yields",
+        "a part of a body",
     ),
     (
         "hallpass_tower",
         "http_body::size_hint::SizeHint",
-        "how long a body is",
+        "the length of a body",
     ),
     (
         "hallpass_tower",

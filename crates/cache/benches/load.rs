@@ -32,7 +32,7 @@ fn main() {
     runtime.block_on(async {
         cold_start().await;
         short_lifetimes().await;
-        renewals().await;
+        refreshes().await;
     });
     memory_per_key();
     memory_per_waiter();
@@ -248,28 +248,28 @@ impl Cache for ByHand<sync::Mutex<Option<AccessToken>>> {
 }
 
 /// Measures 64 tasks that ask without a pause, over 20 lifetimes, with a server that takes 200 ms.
-async fn renewals() {
+async fn refreshes() {
     let latency = 200 * MILLISECOND;
     let server = || Server::new(latency, 2 * SECOND);
     let span = 40 * SECOND;
     let ours = server();
     let cache = Arc::new(cached(&ours));
     let felt = crowd(cache, 64, Duration::ZERO, latency, span).await;
-    felt.report("load/renewal/hallpass");
-    let row = "load/renewal/hallpass/requests";
+    felt.report("load/refresh/hallpass");
+    let row = "load/refresh/hallpass/requests";
     rows::report(row, ours.requests() as f64, "requests in 20 lifetimes");
     let by_hand = Arc::new(ByHand {
         lock: sync::RwLock::new(None),
         server: server(),
     });
     let felt = crowd(by_hand, 64, Duration::ZERO, latency, span).await;
-    felt.report("load/renewal/rwlock");
+    felt.report("load/refresh/rwlock");
     let by_hand = Arc::new(ByHand {
         lock: sync::Mutex::new(None),
         server: server(),
     });
     let felt = crowd(by_hand, 64, Duration::ZERO, latency, span).await;
-    felt.report("load/renewal/mutex");
+    felt.report("load/refresh/mutex");
 }
 
 fn one_thread() -> runtime::Runtime {

@@ -134,7 +134,7 @@ impl World {
 
     fn refresh(&self) {
         if let Some(flight) = self.start_refresh() {
-            self.fly(flight, || Ok(self.token("renewed")));
+            self.fly(flight, || Ok(self.token("new")));
         }
     }
 }
@@ -186,11 +186,11 @@ fn a_due_token_is_refreshed_once_and_returned_meanwhile() {
         let (world, _) = World::with_due_token();
         all(&world, 3, |world| {
             let token = world.ask().unwrap();
-            assert!(["old", "renewed"].contains(&token.expose()));
+            assert!(["old", "new"].contains(&token.expose()));
         });
         assert_eq!(world.fetches.load(Ordering::SeqCst), 1);
         world.assert_free();
-        assert_eq!(world.ask().unwrap().expose(), "renewed");
+        assert_eq!(world.ask().unwrap().expose(), "new");
     });
 }
 
@@ -286,8 +286,8 @@ fn waiters_of_an_abandoned_flight_start_another() {
             thread::spawn(move || {
                 world.slot.abandon(lost.id, world.now());
                 // The lost flight lands too, too late.
-                let late = world.land(&mut lost, Ok(world.token("late")));
-                assert!(matches!(late, Landing::Lost));
+                let landing = world.land(&mut lost, Ok(world.token("late")));
+                assert!(matches!(landing, Landing::Lost));
             })
         };
         all(&world, 2, |world| {
@@ -333,7 +333,7 @@ fn refreshes_refusals_and_callers_leave_no_claim() {
 
 // covers: F-77, F-83
 #[test]
-fn a_permit_is_released_however_its_flight_ends() {
+fn a_permit_is_released_with_each_end_of_its_flight() {
     explore(|| {
         let world = World::new();
         let upstream = Arc::new(Upstream::new(1));

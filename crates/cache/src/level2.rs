@@ -47,15 +47,15 @@ pub(crate) struct SecondLevel {
     has_answered: AtomicBool,
 }
 
-/// The judgement of an entry.
-pub(crate) enum Judgement<T> {
+/// The use of an entry.
+pub(crate) enum EntryUse<T> {
     Use(T),
     Ignore,
     /// The token was refused by a resource server.
     Refused,
 }
 
-/// The cache's judgement of a token from the store.
+/// The value of a token from the store to the cache.
 pub(crate) enum Fitness {
     Good,
     /// About to expire, no better than the current one, or not what the source would have returned.
@@ -113,28 +113,28 @@ impl SecondLevel {
         StoreKey::new(&self.namespace, request)
     }
 
-    /// Judges the token of an entry.
-    pub(crate) fn judge(
+    /// Evaluates the token of an entry.
+    pub(crate) fn evaluate(
         entry: &StoreEntry,
         fitness: impl Fn(&AccessToken) -> Fitness,
         context: Context<'_>,
-    ) -> Judgement<AccessToken> {
+    ) -> EntryUse<AccessToken> {
         let token = match entry::decode(entry.bytes(), entry.ttl(), context.clock.moment()) {
             DecodeResult::Token(token) => token,
-            DecodeResult::Nothing => return Judgement::Ignore,
+            DecodeResult::Nothing => return EntryUse::Ignore,
             DecodeResult::Corrupt => {
                 context.fault("entry", "the entry cannot be read", true);
-                return Judgement::Ignore;
+                return EntryUse::Ignore;
             }
         };
         match fitness(&token) {
-            Fitness::Good => Judgement::Use(token),
-            Fitness::Unfit => Judgement::Ignore,
-            Fitness::Refused => Judgement::Refused,
+            Fitness::Good => EntryUse::Use(token),
+            Fitness::Unfit => EntryUse::Ignore,
+            Fitness::Refused => EntryUse::Refused,
         }
     }
 
-    /// Returns the token of the entry, if it is judged good.
+    /// Returns the token of the entry, if it is a good one.
     pub(crate) async fn read(
         &self,
         key: &StoreKey,
@@ -142,9 +142,9 @@ impl SecondLevel {
         context: Context<'_>,
     ) -> Option<AccessToken> {
         let entry = self.look_up(key, context).await??;
-        match Self::judge(&entry, fitness, context) {
-            Judgement::Use(token) => Some(token),
-            Judgement::Ignore | Judgement::Refused => None,
+        match Self::evaluate(&entry, fitness, context) {
+            EntryUse::Use(token) => Some(token),
+            EntryUse::Ignore | EntryUse::Refused => None,
         }
     }
 
@@ -306,7 +306,7 @@ impl SecondLevel {
                 Fitness::Unfit
             }
         };
-        if let Judgement::Refused = Self::judge(&entry, is_refused, context) {
+        if let EntryUse::Refused = Self::evaluate(&entry, is_refused, context) {
             self.remove(&key, entry.fence(), context).await;
         }
     }

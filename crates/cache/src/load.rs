@@ -81,15 +81,15 @@ async fn find<S: TokenSource + 'static>(
     claims: &mut Claims,
 ) -> Option<AccessToken> {
     let context = shared.context();
-    let judge = judge(shared, slot, request);
+    let fitness = fitness_check(shared, slot, request);
     if is_blocked(shared, slot) {
         // Another process may have put a token, but there is no use for a lease.
-        return store.read(key, judge, context).await;
+        return store.read(key, fitness, context).await;
     }
     let mut wait = store.wait(key, context);
     loop {
         match wait
-            .next(|entry| SecondLevel::judge(entry, &judge, context))
+            .next(|entry| SecondLevel::evaluate(entry, &fitness, context))
             .await
         {
             Step::Found(token) => return Some(token),
@@ -121,8 +121,8 @@ fn is_blocked<S: TokenSource>(shared: &Shared<S>, slot: &Slot) -> bool {
         || slot.may_fetch(now, epoch, &shared.policy).is_err()
 }
 
-/// Returns the judgement of tokens from the store, beside the current one.
-pub(crate) fn judge<S: TokenSource>(
+/// Returns the check of tokens from the store, beside the current one.
+pub(crate) fn fitness_check<S: TokenSource>(
     shared: &Shared<S>,
     slot: &Slot,
     request: &TokenRequest,

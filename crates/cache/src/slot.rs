@@ -199,9 +199,9 @@ impl Slot {
             Ok(_) if flight.generation != state.generation => true,
             // It expired in transit, or its binding ended.
             Ok(token) => {
-                let late = !is_live(token, now) && !token.lifetime().is_zero();
-                let first = late && !flight.was_late;
-                flight.was_late |= late;
+                let unusable = !is_live(token, now) && !token.lifetime().is_zero();
+                let first = unusable && !flight.was_unusable;
+                flight.was_unusable |= unusable;
                 first
             }
             Err(_) => false,
@@ -212,7 +212,7 @@ impl Slot {
             Ok(_) if again => Err(LoadError::Source(state.too_often(wait))),
             // A token whose binding ended twice may be used for a while.
             Ok(token) if token.is_expired(now) && !token.lifetime().is_zero() => {
-                Err(LoadError::Source(late()))
+                Err(LoadError::Source(expired_on_arrival()))
             }
             result => result,
         };
@@ -448,7 +448,7 @@ impl State {
             refresh,
             node: ticket.node.clone(),
             generation: self.generation,
-            was_late: false,
+            was_unusable: false,
         };
         (flight, ticket)
     }
@@ -531,7 +531,7 @@ impl ActiveFlight {
     }
 }
 
-fn late() -> TokenError {
+fn expired_on_arrival() -> TokenError {
     TokenError::unusable_response("the token expired before it arrived, twice in a row")
         .with_transient(true)
 }

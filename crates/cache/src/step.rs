@@ -48,7 +48,7 @@ pub(crate) struct Flight {
     /// The slot's generation when it began to look for a token.
     pub(crate) generation: u32,
     /// True after a token of this flight expired before it arrived, or its binding ended.
-    pub(crate) was_late: bool,
+    pub(crate) was_unusable: bool,
 }
 
 /// The result of landing a flight.

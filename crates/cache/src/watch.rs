@@ -10,8 +10,8 @@ use hallpass_core::{AccessToken, TokenRequest, TokenSource};
 use tokio::{sync::OwnedSemaphorePermit, time};
 
 use crate::{
-    current::is_live, entry::is_shareable, level2::wait::listen, load::judge, shared::Shared,
-    slot::Slot, stats::count,
+    current::is_live, entry::is_shareable, level2::wait::listen, load::fitness_check,
+    shared::Shared, slot::Slot, stats::count,
 };
 
 /// The maximum number of keys that are watched. Others learn of a refused token by a 401 of their own.
@@ -25,7 +25,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(250);
 const MAX_USELESS_LOOKUPS: u32 = 8;
 const MAX_LONG_PAUSE: Duration = Duration::from_secs(30);
 
-/// The interval at which a watch ends that has no token any more, and at which the subscription is renewed.
+/// The interval at which a watch ends that has no token any more, and at which the subscription is created again.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Starts to watch the key of this token, unless that is pointless: the store does not notify, the token is not shared,
@@ -99,9 +99,9 @@ impl<S: TokenSource> Watch<S> {
         let Some(store) = &shared.store else {
             return false;
         };
-        let judge = judge(&shared, &slot, &self.request);
+        let fitness = fitness_check(&shared, &slot, &self.request);
         let key = store.key(&self.request);
-        let Some(token) = store.read(&key, judge, shared.context()).await else {
+        let Some(token) = store.read(&key, fitness, shared.context()).await else {
             return false;
         };
         // Before anyone gets it, and again since a sweep may have removed the record in between.

@@ -19,7 +19,7 @@ pub(crate) enum Exit {
     Usage = 2,
     /// The local configuration is wrong: a profile, a variable, a secret, a certificate.
     Configuration = 3,
-    /// The authorization server rejected the credentials, or did not grant a scope.
+    /// The authorization server refused the credentials, or did not grant a scope.
     Refused = 4,
     /// A server was unreachable, too slow or overloaded: try again later.
     Unavailable = 5,

@@ -27,7 +27,7 @@ const MIN_VALIDITY: Duration = Duration::from_secs(60);
 /// The remaining validity with which a token is printed: a whole second, and the time to print it.
 const MIN_PRINTED_VALIDITY: Duration = Duration::from_millis(1_100);
 /// The longest wait for the successor of a token that is valid for less than [`MIN_VALIDITY`].
-const RENEWAL_TIMEOUT: Duration = Duration::from_secs(3);
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(3);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A source of tokens that is shared with other runs.
@@ -80,7 +80,7 @@ impl Tokens {
     /// Returns a token that is valid for a whole second or more.
     ///
     /// A cached token that is valid for another minute or more is returned at once, regardless of the server. One that
-    /// is valid for less and due for renewal is replaced if its successor arrives within [`RENEWAL_TIMEOUT`]; otherwise
+    /// is valid for less and due for refresh is replaced if its successor arrives within [`REFRESH_TIMEOUT`]; otherwise
     /// it is returned, unless it is about to expire: then a new one is fetched.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl Tokens {
     async fn finish(&self, token: Result<AccessToken, TokenError>) -> Result<AccessToken, Failure> {
         self.settle().await;
         token
-            .and_then(reject_short)
+            .and_then(refuse_short)
             .map_err(|error| explain::token_error(&error, &self.settings))
     }
 
@@ -127,7 +127,7 @@ impl Tokens {
         self.source.token(&self.settings.request).await
     }
 
-    /// Waits for the successor of a token that is due for renewal. Returns the token itself if none arrives in time.
+    /// Waits for the successor of a token that is due for refresh. Returns the token itself if none arrives in time.
     async fn await_successor(
         &self,
         token: AccessToken,
@@ -136,9 +136,9 @@ impl Tokens {
         let request = &self.settings.request;
         // Storing other tokens takes time too, before the token is printed.
         let needed = MIN_PRINTED_VALIDITY + SETTLE_TIMEOUT;
-        let until = Instant::now() + left.saturating_sub(needed).min(RENEWAL_TIMEOUT);
+        let until = Instant::now() + left.saturating_sub(needed).min(REFRESH_TIMEOUT);
         loop {
-            // The first lookup starts the renewal.
+            // The first lookup starts the refresh.
             match self.source.ready_token(request) {
                 Some(ready) if !ready.is_same(&token) => return Ok(ready),
                 // No valid token is left: only now does this run depend on the server.
@@ -160,7 +160,7 @@ impl Tokens {
 
     /// Stops background work, and waits within a bound until fetched tokens are stored for other runs.
     ///
-    /// A renewal that nobody awaits is cancelled.
+    /// A refresh that nobody awaits is cancelled.
     pub(crate) async fn settle(&self) {
         // With a slow disk the next run sends a request; this run is not delayed further.
         let _ = timeout(SETTLE_TIMEOUT, self.source.shutdown()).await;
@@ -172,7 +172,7 @@ fn remaining(token: &AccessToken) -> Duration {
 }
 
 /// Checks a token again after all waiting: no run uses one that is about to expire.
-fn reject_short(token: AccessToken) -> Result<AccessToken, TokenError> {
+fn refuse_short(token: AccessToken) -> Result<AccessToken, TokenError> {
     let lifetime = token.lifetime();
     if remaining(&token) >= MIN_PRINTED_VALIDITY {
         Ok(token)

@@ -107,7 +107,7 @@ impl TokenRequest {
     ///
     /// # Errors
     ///
-    /// An empty audience is rejected.
+    /// An empty audience is refused.
     pub fn with_audience(self, audience: &str) -> Result<Self, InvalidRequest> {
         if audience.is_empty() {
             return Err(InvalidRequest::new(
@@ -122,7 +122,7 @@ impl TokenRequest {
     /// # Errors
     ///
     /// An empty name or value, a name outside printable ASCII, one that is already set, and one reserved by OAuth
-    /// (`client_id`, `scope` and so on, which have methods of their own) are rejected.
+    /// (`client_id`, `scope` and so on, which have methods of their own) are refused.
     pub fn with_parameter(self, name: &str, value: &str) -> Result<Self, InvalidRequest> {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(InvalidRequest::new(

@@ -48,7 +48,7 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// An empty secret is rejected: it is usually an unset variable.
+    /// An empty secret is refused: it is usually an unset variable.
     pub fn new(secret: impl Into<String>) -> Result<Self, SecretError> {
         let secret: String = secret.into();
         if secret.is_empty() {

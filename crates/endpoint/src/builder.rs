@@ -23,7 +23,7 @@ pub struct SourceBuilder<S: GrantSource> {
     check_defaults: Option<RequestCheck>,
 }
 
-/// A check of the default request, such as for a server that rejects requests without an audience.
+/// A check of the default request, such as for a server that refuses requests without an audience.
 type RequestCheck = Box<dyn Fn(&TokenRequest) -> Result<(), BuildError> + Send + Sync>;
 
 impl<S: GrantSource> SourceBuilder<S> {
@@ -58,8 +58,8 @@ impl<S: GrantSource> SourceBuilder<S> {
     }
 
     /// Binds tokens to a key (DPoP, RFC 9449): each request to the token endpoint carries a proof, an unbound token in
-    /// a response is rejected, and each token carries the prover for its users. Default: bearer tokens, and tokens of
-    /// other types are rejected.
+    /// a response is refused, and each token carries the prover for its users. Default: bearer tokens, and tokens of
+    /// other types are refused.
     ///
     /// It is used in addition to the [`authentication`](Self::authentication). `hallpass-jwt` has a prover, `Dpop`.
     pub fn dpop(mut self, prover: impl Prover + 'static) -> Self {
@@ -87,7 +87,7 @@ impl<S: GrantSource> SourceBuilder<S> {
         self.with("audience", |request| request.with_audience(audience))
     }
 
-    /// Adds a server-specific parameter to every request. Names that OAuth reserves are rejected.
+    /// Adds a server-specific parameter to every request. Names that OAuth reserves are refused.
     pub fn parameter(self, name: &str, value: &str) -> Self {
         self.with("parameter", |request| request.with_parameter(name, value))
     }
@@ -132,7 +132,7 @@ impl<S: GrantSource> SourceBuilder<S> {
     }
 
     /// Accepts unambiguous responses that RFC 6749 section 5.1 does not allow: a content type other than JSON (a web
-    /// page is still rejected), a form in place of JSON, no `token_type`, or a token outside the alphabet of RFC 6750.
+    /// page is still refused), a form in place of JSON, no `token_type`, or a token outside the alphabet of RFC 6750.
     pub fn lenient_responses(mut self) -> Self {
         self.rules.lenient = true;
         self
@@ -145,7 +145,7 @@ impl<S: GrantSource> SourceBuilder<S> {
         self
     }
 
-    /// Rejects a `token_endpoint` that names this machine, a private network or a link-local address.
+    /// Refuses a `token_endpoint` that names this machine, a private network or a link-local address.
     ///
     /// For programs that take the endpoint from untrusted input. A name that resolves to such an address is not
     /// detected.

@@ -1,7 +1,7 @@
 //! Facts about well-known servers, as data: endpoint, client authentication, required parameters, quirks, and the
 //! source of each fact.
 //!
-//! A preset creates a [`SourceBuilder`] that also checks for requests that the server would reject:
+//! A preset creates a [`SourceBuilder`] that also checks for requests that the server would refuse:
 //!
 //! ```
 //! use hallpass_core::Secret;
@@ -64,7 +64,7 @@ pub enum SecretAuthentication {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AudienceRule {
-    /// By scopes only; `resource` and `audience` are rejected or ignored.
+    /// By scopes only; `resource` and `audience` are refused or ignored.
     ScopesAlone,
     /// By `audience`; a token without one is useless.
     AudienceRequired,
@@ -123,8 +123,8 @@ impl Preset {
         }
     }
 
-    /// Creates a builder for this server. [`build`](SourceBuilder::build) rejects scopes and audiences that the server
-    /// would reject.
+    /// Creates a builder for this server. [`build`](SourceBuilder::build) refuses scopes and audiences that the server
+    /// would refuse.
     ///
     /// # Errors
     ///
@@ -179,7 +179,7 @@ impl Preset {
             .check_defaults(|request| self.check(request))
     }
 
-    /// Rejects requests that this server would reject.
+    /// Refuses requests that this server would refuse.
     fn check(&self, request: &TokenRequest) -> Result<(), BuildError> {
         let wrong = |setting, message: String| Err(BuildError::new(setting, message));
         let name = self.name;

@@ -110,7 +110,7 @@ mod tests {
 
     // covers: F-99
     #[test]
-    fn an_invalid_key_file_is_rejected_and_not_shown() {
+    fn an_invalid_key_file_is_refused_and_not_shown() {
         let without = |name: &str| {
             let mut file = file("https://login.example/token");
             file.as_object_mut().unwrap().remove(name);

@@ -21,7 +21,7 @@ use crate::{Algorithm, HmacAlgorithm};
 mod generate;
 
 /// The library's one-word reason for refusing a key, which reveals nothing of it.
-pub(crate) type RejectionReason = String;
+pub(crate) type RefusalReason = String;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Curve {
@@ -90,35 +90,35 @@ pub(crate) struct RsaParts<B> {
 }
 
 impl KeyPair {
-    pub(crate) fn ec_pkcs8(curve: Curve, der: &[u8]) -> Result<Self, RejectionReason> {
+    pub(crate) fn ec_pkcs8(curve: Curve, der: &[u8]) -> Result<Self, RefusalReason> {
         #[cfg(feature = "aws-lc-rs")]
         let pair = EcdsaKeyPair::from_pkcs8(curve.signing(), der);
         #[cfg(not(feature = "aws-lc-rs"))]
         let pair = EcdsaKeyPair::from_pkcs8(curve.signing(), der, &SystemRandom::new());
         pair.map(|pair| Self::Ec(curve, pair.into()))
-            .map_err(rejected)
+            .map_err(refused)
     }
 
     #[cfg(feature = "aws-lc-rs")]
-    pub(crate) fn ec_sec1(der: &[u8]) -> Result<Self, RejectionReason> {
+    pub(crate) fn ec_sec1(der: &[u8]) -> Result<Self, RefusalReason> {
         let read = |curve: Curve| {
             let pair = EcdsaKeyPair::from_private_key_der(curve.signing(), der)?;
             Ok(Self::Ec(curve, pair.into()))
         };
         read(Curve::P256)
             .or_else(|_| read(Curve::P384))
-            .map_err(rejected)
+            .map_err(refused)
     }
 
     #[cfg(not(feature = "aws-lc-rs"))]
-    pub(crate) fn ec_sec1(_: &[u8]) -> Result<Self, RejectionReason> {
+    pub(crate) fn ec_sec1(_: &[u8]) -> Result<Self, RefusalReason> {
         Err(
             "ring does not read the SEC1 form: convert it with `openssl pkcs8 -topk8 -nodes`"
                 .into(),
         )
     }
 
-    pub(crate) fn ec_parts(curve: Curve, d: &[u8], point: &[u8]) -> Result<Self, RejectionReason> {
+    pub(crate) fn ec_parts(curve: Curve, d: &[u8], point: &[u8]) -> Result<Self, RefusalReason> {
         #[cfg(feature = "aws-lc-rs")]
         let pair = EcdsaKeyPair::from_private_key_and_public_key(curve.signing(), d, point);
         #[cfg(not(feature = "aws-lc-rs"))]
@@ -129,35 +129,33 @@ impl KeyPair {
             &SystemRandom::new(),
         );
         pair.map(|pair| Self::Ec(curve, pair.into()))
-            .map_err(rejected)
+            .map_err(refused)
     }
 
-    pub(crate) fn ed25519_pkcs8(der: &[u8]) -> Result<Self, RejectionReason> {
+    pub(crate) fn ed25519_pkcs8(der: &[u8]) -> Result<Self, RefusalReason> {
         // Does not require the public key in the file: OpenSSL writes none, and it is derived.
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der);
-        pair.map(|pair| Self::Ed25519(pair.into()))
-            .map_err(rejected)
+        pair.map(|pair| Self::Ed25519(pair.into())).map_err(refused)
     }
 
-    pub(crate) fn ed25519_parts(d: &[u8], x: &[u8]) -> Result<Self, RejectionReason> {
+    pub(crate) fn ed25519_parts(d: &[u8], x: &[u8]) -> Result<Self, RefusalReason> {
         let pair = Ed25519KeyPair::from_seed_and_public_key(d, x);
-        pair.map(|pair| Self::Ed25519(pair.into()))
-            .map_err(rejected)
+        pair.map(|pair| Self::Ed25519(pair.into())).map_err(refused)
     }
 
-    pub(crate) fn rsa_pkcs8(der: &[u8]) -> Result<Self, RejectionReason> {
+    pub(crate) fn rsa_pkcs8(der: &[u8]) -> Result<Self, RefusalReason> {
         RsaKeyPair::from_pkcs8(der)
-            .map_err(rejected)
+            .map_err(refused)
             .and_then(Self::rsa)
     }
 
-    pub(crate) fn rsa_pkcs1(der: &[u8]) -> Result<Self, RejectionReason> {
+    pub(crate) fn rsa_pkcs1(der: &[u8]) -> Result<Self, RefusalReason> {
         RsaKeyPair::from_der(der)
-            .map_err(rejected)
+            .map_err(refused)
             .and_then(Self::rsa)
     }
 
-    pub(crate) fn rsa_parts<B: AsRef<[u8]>>(parts: &RsaParts<B>) -> Result<Self, RejectionReason> {
+    pub(crate) fn rsa_parts<B: AsRef<[u8]>>(parts: &RsaParts<B>) -> Result<Self, RefusalReason> {
         let components = rsa::KeyPairComponents {
             public_key: rsa::PublicKeyComponents {
                 n: parts.n.as_ref(),
@@ -171,12 +169,12 @@ impl KeyPair {
             qInv: parts.qi.as_ref(),
         };
         RsaKeyPair::from_components(&components)
-            .map_err(rejected)
+            .map_err(refused)
             .and_then(Self::rsa)
     }
 
     /// Checks the minimum size of RFC 7518 section 3.3, which neither library promises.
-    fn rsa(pair: RsaKeyPair) -> Result<Self, RejectionReason> {
+    fn rsa(pair: RsaKeyPair) -> Result<Self, RefusalReason> {
         if pair.public_key().modulus_len() < 256 {
             return Err("TooSmall".into());
         }
@@ -275,6 +273,6 @@ pub(crate) fn hmac(algorithm: HmacAlgorithm, key: &[u8], message: &[u8]) -> hmac
 }
 
 #[allow(clippy::needless_pass_by_value)] // The argument of `map_err`.
-fn rejected(error: library::error::KeyRejected) -> RejectionReason {
+fn refused(error: library::error::KeyRejected) -> RefusalReason {
     error.to_string()
 }

@@ -139,7 +139,7 @@ mod tests {
 
     // covers: C-47
     #[test]
-    fn an_invalid_issuer_is_rejected() {
+    fn an_invalid_issuer_is_refused() {
         for wrong in ["", " ", "https://login.example\n", "https://lögin.example"] {
             let error = AssertionSettings::new(wrong).unwrap_err();
             assert_eq!(error.setting(), "issuer");

@@ -16,8 +16,11 @@ pub(crate) const ID: &str = "orders-service";
 pub(crate) const ISSUER: &str = "https://login.example";
 pub(crate) const ENDPOINT: &str = "https://login.example/token";
 
-pub(crate) async fn prove(how: &dyn ClientAuthentication) -> Result<Credentials, TokenError> {
-    how.credentials(&AuthenticationContext::new(ID, ENDPOINT))
+pub(crate) async fn prove(
+    authentication: &dyn ClientAuthentication,
+) -> Result<Credentials, TokenError> {
+    authentication
+        .credentials(&AuthenticationContext::new(ID, ENDPOINT))
         .await
 }
 

@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redis_store_without_effect_is_rejected() {
+    fn a_redis_store_without_effect_is_refused() {
         let redis = RedisSettings {
             location: "config.toml, line 7".into(),
             keys: Some("command:print keys".parse().unwrap()),

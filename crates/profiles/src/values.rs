@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_parsed_and_zero_is_rejected() {
+    fn durations_are_parsed_and_zero_is_refused() {
         for (text, milliseconds) in [
             ("10s", 10_000),
             ("500ms", 500),

@@ -137,7 +137,7 @@ impl RedisTokenStoreBuilder {
     }
 
     /// Sets the password; it takes precedence over the URL's. It is read for each connection, and once more if Redis
-    /// rejects it, so that a rotated one is used without a restart.
+    /// refuses it, so that a rotated one is used without a restart.
     pub fn password(mut self, password: impl SecretSource + 'static) -> Self {
         self.password = Some(Box::new(password));
         self

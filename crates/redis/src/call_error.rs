@@ -20,7 +20,7 @@ pub(crate) enum Recovery {
     Reconnect,
     /// This server cannot accept writes: another one may have become the primary.
     FindPrimary,
-    /// Username and password were rejected: read the password again.
+    /// Username and password were refused: read the password again.
     ReadPassword,
     /// Send the script.
     LoadScript,
@@ -46,7 +46,7 @@ impl CallError {
     /// Returns the same error of a sentinel, whose user is another one.
     pub(crate) fn at_sentinel(self) -> Self {
         let kind = match self.error.kind() {
-            Kind::PasswordRejected
+            Kind::PasswordRefused
             | Kind::PasswordRequired
             | Kind::PasswordSource
             | Kind::PasswordUnexpected
@@ -126,8 +126,8 @@ impl CallError {
             ),
             "WRONGPASS" => (
                 ReadPassword,
-                Kind::PasswordRejected,
-                "Redis rejected username and password (WRONGPASS)",
+                Kind::PasswordRefused,
+                "Redis refused username and password (WRONGPASS)",
             ),
             "NOPERM" => (None, Kind::PermissionDenied, NOPERM),
             "OOM" => (None, Kind::OutOfMemory, OOM),
@@ -145,7 +145,7 @@ impl CallError {
             "MISCONF" => (
                 None,
                 Kind::Unavailable,
-                "Redis cannot persist its data and rejects writes (MISCONF)",
+                "Redis cannot persist its data and refuses writes (MISCONF)",
             ),
             "NOREPLICAS" => (
                 None,

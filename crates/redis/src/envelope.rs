@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_another_length_are_rejected_without_quoting_them() {
+    fn keys_of_another_length_are_refused_without_quoting_them() {
         let long = format!("{FIRST}AAAA");
         for text in ["", " ,\n", "AAAA", "not base64 CANARY", &FIRST[1..], &long] {
             let error = Keys::parse(text).err().expect(text);

@@ -92,8 +92,8 @@ pub enum RedisStoreErrorKind {
     FunctionsMissing,
     /// Redis has reached its memory limit, and evicts nothing.
     OutOfMemory,
-    /// Redis rejected username and password.
-    PasswordRejected,
+    /// Redis refused username and password.
+    PasswordRefused,
     /// Redis requires a password, and none is set.
     PasswordRequired,
     /// The password cannot be read.
@@ -108,7 +108,7 @@ pub enum RedisStoreErrorKind {
     RootCertificates,
     /// The sentinels are unreachable, or know no primary of the name that is set.
     Sentinel,
-    /// The sentinels reject or require a user name and a password of their own, or their password cannot be read.
+    /// The sentinels refuse or require a user name and a password of their own, or their password cannot be read.
     SentinelPassword,
     /// The TLS handshake failed.
     Tls,

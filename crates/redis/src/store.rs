@@ -416,7 +416,7 @@ fn digits(fence: u64) -> String {
     format!("{fence:0FENCE_DIGITS$}")
 }
 
-/// Rounds down, so that nothing lives longer than asked, but not to zero, which Redis rejects.
+/// Rounds down, so that nothing lives longer than asked, but not to zero, which Redis refuses.
 fn milliseconds(duration: Duration) -> u64 {
     // Ten thousand years: what Redis accepts.
     const MAX_MILLISECONDS: u64 = 10_000 * 365 * 24 * 3_600 * 1_000;

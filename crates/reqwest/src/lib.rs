@@ -91,7 +91,7 @@ let orders = client.get(\"https://api.example/orders\").send().await?;
 //! does not follow such a redirect, and returns it to its caller. A [`TokenClient`] always does so.
 //!
 //! A DPoP proof contains the method and the URL, and reqwest forwards it with the request that follows a redirect. It is
-//! useless there: the API rejects it, and another server has no token for it. A [`TokenClient`] returns such a redirect
+//! useless there: the API refuses it, and another server has no token for it. A [`TokenClient`] returns such a redirect
 //! to its caller; build another client with reqwest's `Policy::none()`.
 //!
 //! [RFC 9110 section 9.2.1]: https://www.rfc-editor.org/rfc/rfc9110#section-9.2.1

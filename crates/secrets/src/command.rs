@@ -153,12 +153,12 @@ async fn output(mut child: Child, place: &str) -> Result<Secret, SecretError> {
             None => child.wait().await.map_err(failed)?,
         };
         if !status.success() {
-            let how = match status.code() {
+            let outcome = match status.code() {
                 Some(code) => format!("ended with exit code {code}"),
                 None => "was terminated by a signal".to_owned(),
             };
             return Err(SecretError::new(format!(
-                "{place} {how}; run it manually to see its output"
+                "{place} {outcome}; run it manually to see its output"
             )));
         }
     }

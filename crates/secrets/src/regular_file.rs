@@ -264,7 +264,7 @@ mod tests {
     /// Nothing here blocks: the FIFO has no writer, and the device no end.
     #[cfg(unix)]
     #[tokio::test]
-    async fn anything_but_a_file_is_rejected_without_blocking() {
+    async fn anything_but_a_file_is_refused_without_blocking() {
         let folder = Folder::new();
         let socket = folder.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();

@@ -11,7 +11,7 @@ use hallpass_core::{
 
 /// A token source for tests of code that uses tokens: no server and no cache; clones share their state.
 ///
-/// It behaves as a cached source does: it returns the same token, `fake-1`, until that expires or is rejected, and then
+/// It behaves as a cached source does: it returns the same token, `fake-1`, until that expires or is refused, and then
 /// the next one.
 ///
 /// ```
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_valid_fake_returns_one_token_until_it_is_rejected() {
+    async fn a_valid_fake_returns_one_token_until_it_is_refused() {
         let tokens = FakeTokens::valid();
         assert_eq!(
             (name(&tokens).await, name(&tokens).await),
@@ -166,12 +166,12 @@ mod tests {
         );
         assert_eq!(tokens.calls(), 1);
         let request = TokenRequest::default();
-        let rejected = tokens.ready_token(&request).unwrap();
-        tokens.invalidate(&rejected);
+        let refused = tokens.ready_token(&request).unwrap();
+        tokens.invalidate(&refused);
         assert!(tokens.ready_token(&request).is_none());
         assert_eq!(name(&tokens).await, "fake-2");
         // A late report of the old token changes nothing.
-        tokens.invalidate(&rejected);
+        tokens.invalidate(&refused);
         assert_eq!((name(&tokens).await, tokens.calls()), ("fake-2".into(), 2));
     }
 

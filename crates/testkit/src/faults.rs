@@ -83,7 +83,7 @@ mod tests {
 
     #[tokio::test]
     #[should_panic(expected = "HTTP cannot express `reset_in_the_body`")]
-    async fn responses_outside_of_http_are_rejected() {
+    async fn responses_outside_of_http_are_refused() {
         let server = crate::AuthorizationServer::builder().start().await;
         server.start_outage(named("reset_in_the_body").unwrap());
     }

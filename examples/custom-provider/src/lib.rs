@@ -40,7 +40,7 @@ impl AgentFile {
     }
 
     fn path(&self, request: &TokenRequest) -> Result<PathBuf, TokenError> {
-        // A request that cannot be honoured is rejected, never reduced.
+        // A request that cannot be honoured is refused, never reduced.
         let others = request.resources().chain(request.audiences()).next();
         if others.is_some() || request.parameters().next().is_some() {
             return Err(TokenError::request_refused(

@@ -161,7 +161,7 @@ async fn figures_and_spans_are_exact_and_hold_no_secret() {
         let (status, body) = service.get(&format!("/orders/{id}")).await;
         assert_eq!((status, body.contains(ID)), (200, true), "{body}");
     }
-    // The API rejects the token: the call is retried with a new one, and the caller does not notice.
+    // The API refuses the token: the call is retried with a new one, and the caller does not notice.
     server.revoke_all_tokens();
     assert_eq!(service.get("/orders/20").await.0, 200);
     assert_eq!(

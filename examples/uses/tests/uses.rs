@@ -113,7 +113,7 @@ async fn the_integration_stops_where_a_system_takes_no_token() {
         .run()
         .await;
     failed(&ran, 1, "invalid_token");
-    // Rejected, and rejected again with a new token.
+    // Refused, and refused again with a new token.
     assert_eq!((crm.api_call_count(), erp.api_call_count()), (1, 2));
     assert_eq!(
         scopes_asked_for(&crm),
@@ -199,7 +199,7 @@ async fn the_monitor_distinguishes_tokens_from_the_api() {
         "{ran:?}"
     );
 
-    // Tokens of another server: they can be obtained, but the API rejects them.
+    // Tokens of another server: they can be obtained, but the API refuses them.
     let other = support::server("status.read").await;
     let ran = monitor()
         .set("CAMALL_TOKEN_ENDPOINT", &other.token_endpoint())
@@ -234,7 +234,7 @@ async fn the_service_answers_what_is_under_way_before_it_ends() {
     assert_eq!(service.get("/orders/seven").await.0, 400);
     assert_eq!(server.token_request_count(), 1);
 
-    // The next request finds its token rejected and waits for a new one.
+    // The next request finds its token refused and waits for a new one.
     server.revoke_all_tokens();
     server.set_latency(Duration::from_millis(500));
     let asked = service.get("/orders/8");

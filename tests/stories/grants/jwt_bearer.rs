@@ -170,7 +170,7 @@ async fn a_refused_client_is_not_a_refused_assertion() {
 
 // covers: F-71
 #[tokio::test]
-async fn the_error_for_a_wrong_clock_says_by_how_much() {
+async fn the_error_for_a_wrong_clock_has_the_difference() {
     let server = server().await;
     for (clock, side) in clocks_off() {
         let assertion = SignedAssertion::new(settings(&server).clock(clock), key(SECRET));

@@ -207,7 +207,7 @@ async fn what_is_no_access_token_is_refused() {
     }
 }
 
-/// A duplicate member that decides whether this is a token must be rejected as ambiguous.
+/// A duplicate member that decides whether this is a token must be refused as ambiguous.
 #[tokio::test]
 async fn an_issued_token_type_that_comes_twice_is_refused() {
     let refresh = "urn:ietf:params:oauth:token-type:refresh_token";

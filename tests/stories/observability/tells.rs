@@ -162,7 +162,7 @@ pub(super) async fn integration(told: &EventLog) {
     assert!(authorizer.permit(head(target, &strange), None).is_err());
     let mut permit = permit("api.example").unwrap().unwrap();
     let first = permit.token().await.unwrap();
-    let mut judge = |token, status, challenge: &str| {
+    let mut evaluate = |token, status, challenge: &str| {
         let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, challenge.parse().unwrap())]);
         permit.evaluate_response(token, status, &headers)
     };
@@ -175,7 +175,7 @@ pub(super) async fn integration(told: &EventLog) {
         (StatusCode::UNAUTHORIZED, "Basic"),
         (StatusCode::UNAUTHORIZED, "Bearer"),
     ] {
-        judge(&first, status, challenge);
+        evaluate(&first, status, challenge);
     }
     let second = permit.replacement(&first).await.unwrap().unwrap();
     permit.evaluate_response(&second, StatusCode::UNAUTHORIZED, &none);
@@ -283,12 +283,12 @@ pub(super) async fn servers() {
         .clock(clock.clone())
         .build()
         .unwrap();
-    let how = Strongest::new(ClientSecretBasic::new(secret("s3cr3t")));
-    let source = ClientCredentials::builder(endpoint.clone(), ID, how.clone())
+    let authentication = Strongest::new(ClientSecretBasic::new(secret("s3cr3t")));
+    let source = ClientCredentials::builder(endpoint.clone(), ID, authentication.clone())
         .danger_allow_http_on_loopback()
         .build()
         .unwrap();
-    let tokens = TokenManagement::builder(endpoint, ID, how)
+    let tokens = TokenManagement::builder(endpoint, ID, authentication)
         .danger_allow_http_on_loopback()
         .build()
         .unwrap();

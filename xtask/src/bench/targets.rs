@@ -185,23 +185,23 @@ pub(super) const TARGETS: &[Target] = &[
         512.0,
     ),
     figure(
-        "renewal under load: calls that waited for the server",
-        "load/renewal/hallpass/waited",
+        "refresh under load: calls that waited for the server",
+        "load/refresh/hallpass/waited",
         0.0,
     ),
     reported(
-        "renewal under load: worst call, beside a tokio RwLock",
-        "load/renewal/hallpass/worst",
-        Some("load/renewal/rwlock/worst"),
+        "refresh under load: worst call, beside a tokio RwLock",
+        "load/refresh/hallpass/worst",
+        Some("load/refresh/rwlock/worst"),
     ),
     reported(
-        "renewal under load: worst call, beside a tokio Mutex",
-        "load/renewal/hallpass/worst",
-        Some("load/renewal/mutex/worst"),
+        "refresh under load: worst call, beside a tokio Mutex",
+        "load/refresh/hallpass/worst",
+        Some("load/refresh/mutex/worst"),
     ),
     reported(
-        "renewal under load: requests in 20 lifetimes",
-        "load/renewal/hallpass/requests",
+        "refresh under load: requests in 20 lifetimes",
+        "load/refresh/hallpass/requests",
         None,
     ),
     figure(

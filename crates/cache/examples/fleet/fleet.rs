@@ -38,7 +38,7 @@ struct Figures {
     unauthorized: usize,
     /// The time of the first one, and the number of those more than a second later.
     first_unauthorized: Option<Instant>,
-    late_unauthorized: usize,
+    repeated_unauthorized: usize,
     longest_wait: Duration,
     /// Tokens that processes took from the store or fetched.
     loads: u64,
@@ -90,7 +90,7 @@ impl Fleet {
             calls: figures.calls,
             failed: figures.failed,
             unauthorized: figures.unauthorized,
-            late_unauthorized: figures.late_unauthorized,
+            repeated_unauthorized: figures.repeated_unauthorized,
             longest_wait: figures.longest_wait,
             requests: self.server.requests(),
             refused: self.server.refused(),
@@ -109,7 +109,7 @@ impl Figures {
     fn unauthorized(&mut self) {
         let first = *self.first_unauthorized.get_or_insert_with(Instant::now);
         self.unauthorized += 1;
-        self.late_unauthorized += usize::from(first.elapsed() > Duration::from_secs(1));
+        self.repeated_unauthorized += usize::from(first.elapsed() > Duration::from_secs(1));
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) struct Report {
     /// API calls that were refused with 401.
     pub(crate) unauthorized: usize,
     /// Those more than a second after the first one.
-    pub(crate) late_unauthorized: usize,
+    pub(crate) repeated_unauthorized: usize,
     pub(crate) longest_wait: Duration,
     /// Requests at the authorization server, and those that it refused.
     pub(crate) requests: usize,
@@ -67,9 +67,11 @@ impl Report {
         if self.failed > expected.failed {
             broken.push(format!("{} failed calls", self.failed));
         }
-        if self.late_unauthorized > 0 {
-            let late = self.late_unauthorized;
-            broken.push(format!("{late} calls with a token refused a second ago"));
+        if self.repeated_unauthorized > 0 {
+            let repeated = self.repeated_unauthorized;
+            broken.push(format!(
+                "{repeated} calls with a token refused a second ago"
+            ));
         }
         if self.most_questions > expected.most_questions {
             let most = self.most_questions;

@@ -155,7 +155,7 @@ async fn cold_start(processes: usize, latency: Duration, changes: Changes) -> (F
         process.call().await;
     })
     .await;
-    let late = match changes {
+    let notice_delay = match changes {
         Reported => 50 * MILLISECOND,
         Polled => LONGEST_PAUSE + 50 * MILLISECOND,
     };
@@ -165,7 +165,7 @@ async fn cold_start(processes: usize, latency: Duration, changes: Changes) -> (F
             Reported if latency <= 20 * SECOND => 12,
             _ => 25,
         },
-        ..expected(1..=1, latency + late)
+        ..expected(1..=1, latency + notice_delay)
     };
     (fleet, expected)
 }

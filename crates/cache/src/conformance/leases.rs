@@ -109,16 +109,16 @@ pub(super) async fn ignores_stale_puts(subject: &Subject) -> Finding {
     let first = lease(one, &key, SHORT_TTL).await?;
     subject.wait(SHORT_TTL + SHORT_TTL / 2).await;
     let second = lease(other, &key, MINUTE).await?;
-    let late = one.put(&key, b"late", MINUTE, Some(&first)).await;
-    late.map_err(failed)?;
+    let put = one.put(&key, b"late", MINUTE, Some(&first)).await;
+    put.map_err(failed)?;
     ensure(find(one, &key).await?.is_none(), || {
         "it was put although a later lease is in force".to_owned()
     })?;
     let put = other.put(&key, b"new", MINUTE, Some(&second)).await;
     put.map_err(failed)?;
     other.release(&key, &second).await.map_err(failed)?;
-    let late = one.put(&key, b"late", MINUTE * 2, Some(&first)).await;
-    late.map_err(failed)?;
+    let put = one.put(&key, b"late", MINUTE * 2, Some(&first)).await;
+    put.map_err(failed)?;
     expect(one, &key, b"new").await
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hallpass_core::{ErrorKind, TokenError};
 
 use super::{
-    Context, Judgement, SecondLevel,
+    Context, EntryUse, SecondLevel,
     wait::{Step, Wait},
 };
 use crate::{
@@ -83,12 +83,12 @@ impl SecondLevel {
             let polls = Polls::for_trial(TRIAL_TIMEOUT);
             // Nobody waits for longer than the lease, and so it is not extended.
             let mut wait = Wait::new(self, &key, TRIAL_TIMEOUT, polls, context);
-            let judge = |entry: &StoreEntry| match state(entry) {
-                Some(state) => Judgement::Use((state, entry.clone())),
-                None => Judgement::Ignore,
+            let evaluate = |entry: &StoreEntry| match state(entry) {
+                Some(state) => EntryUse::Use((state, entry.clone())),
+                None => EntryUse::Ignore,
             };
             loop {
-                match wait.next(judge).await {
+                match wait.next(evaluate).await {
                     Step::Found((state, entry)) => {
                         found = Some(state);
                         claim.before = Some(entry);

@@ -4,7 +4,7 @@ use std::{future, pin::Pin, task::Poll, time::Duration};
 
 use tokio::time::{self, Instant};
 
-use super::{Context, Judgement, SecondLevel};
+use super::{Context, EntryUse, SecondLevel};
 use crate::{
     breaker::FAULT_LIMIT,
     panics::CatchPanic,
@@ -81,7 +81,10 @@ impl<'a> Wait<'a> {
 
     /// Returns the next step. After [`Step::HolderLost`] the wait may go on. The owner of a granted lease records it
     /// before it awaits anything, so that it is released even if the fetch is cancelled.
-    pub(crate) async fn next<T>(&mut self, judge: impl Fn(&StoreEntry) -> Judgement<T>) -> Step<T> {
+    pub(crate) async fn next<T>(
+        &mut self,
+        evaluate: impl Fn(&StoreEntry) -> EntryUse<T>,
+    ) -> Step<T> {
         loop {
             if self.has_polled {
                 if self.polls.is_over(self.start.elapsed()) {
@@ -90,14 +93,14 @@ impl<'a> Wait<'a> {
                 self.pause().await;
             }
             self.has_polled = true;
-            if let Some(step) = self.poll(&judge).await {
+            if let Some(step) = self.poll(&evaluate).await {
                 return step;
             }
         }
     }
 
     /// Polls once; returns `None` while another process holds the lease.
-    async fn poll<T>(&mut self, judge: impl Fn(&StoreEntry) -> Judgement<T>) -> Option<Step<T>> {
+    async fn poll<T>(&mut self, evaluate: impl Fn(&StoreEntry) -> EntryUse<T>) -> Option<Step<T>> {
         // Once more for an entry that cannot be used.
         for _ in 0..2 {
             let entry = match self.ask().await {
@@ -116,10 +119,10 @@ impl<'a> Wait<'a> {
                 // A store that returns it nevertheless grants no lease.
                 return Some(Step::Over);
             }
-            self.is_refused = match judge(&entry) {
-                Judgement::Use(value) => return Some(Step::Found(value)),
-                Judgement::Refused => true,
-                Judgement::Ignore => false,
+            self.is_refused = match evaluate(&entry) {
+                EntryUse::Use(value) => return Some(Step::Found(value)),
+                EntryUse::Refused => true,
+                EntryUse::Ignore => false,
             };
             self.unusable = Some(entry);
         }

@@ -18,7 +18,7 @@ mod panics;
 mod proven;
 mod races;
 mod readiness;
-mod renewal;
+mod refresh;
 mod runtimes;
 mod spans;
 mod store;

@@ -183,14 +183,14 @@ fn a_waiter_that_wakes_after_the_expiry_gets_a_new_token() {
     };
     // The flight runs on the first runtime; a caller on the second waits for it.
     let first = start(&driven);
-    let late = start(&standing);
+    let second = start(&standing);
     assert_eq!(cache.stats().waiters, 2);
     gate.open();
     let token = driven.block_on(first).unwrap().unwrap();
     assert!(!token.is_expired(clock.now()));
     // The second runtime is not driven until the token has expired.
     clock.advance(2 * HOUR);
-    let token = standing.block_on(late).unwrap().unwrap();
+    let token = standing.block_on(second).unwrap().unwrap();
     assert!(!token.is_expired(clock.now()));
     assert_eq!(cache.stats().fetches, 2);
 }

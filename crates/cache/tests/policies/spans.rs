@@ -107,7 +107,7 @@ async fn a_warm_token_holds_no_span_open() {
             "request closed",
         ]
     );
-    let renewal = ["token_fetch opened, parent none", "token_fetch closed"];
-    assert_eq!(told[4..], renewal.repeat(mint.calls() - 1));
+    let refresh = ["token_fetch opened, parent none", "token_fetch closed"];
+    assert_eq!(told[4..], refresh.repeat(mint.calls() - 1));
     assert_eq!(mint.calls(), 4);
 }

@@ -112,7 +112,7 @@ impl<'a> KeyFile<'a> {
         }
         let replaces = match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            // Terminals and pipes are rejected, and so are links, which may lead to one.
+            // Terminals and pipes are refused, and so are links, which may lead to one.
             Ok(found) if !found.is_file() => {
                 let what = format!(
                     "{} already exists, and is not a regular file",

@@ -120,7 +120,7 @@ fn build_authorizer(tokens: &Tokens, url: &Url, further: &[String]) -> Result<Au
     let typed_too = allowed_origins.is_empty().then_some(&typed);
     let mut named = HashSet::new();
     for origin in typed_too.into_iter().chain(allowed_origins).chain(further) {
-        // A duplicate origin is added once; an invalid one is rejected by the authorizer.
+        // A duplicate origin is added once; an invalid one is refused by the authorizer.
         let spelled = Url::parse(origin)
             .ok()
             .filter(|url| url[Position::BeforePath..] == *"/");
@@ -178,7 +178,7 @@ async fn send_request(
     settings: &Settings,
     url: &Url,
 ) -> Result<Response, Failure> {
-    // Without user name and password, which `parse_url` rejects.
+    // Without user name and password, which `parse_url` refuses.
     let host = url.authority();
     match client.send(request).await {
         Ok(response) => Ok(response),

@@ -170,7 +170,7 @@ impl CredentialCheck {
         self
     }
 
-    /// Returns the failure with the rejected method added.
+    /// Returns the failure with the refused method added.
     pub(super) fn refusal(&self, failure: &Failure) -> Failure {
         let text = format!("{}: {}", self.description, failure.message());
         let refused = Failure::new(failure.exit(), text);
@@ -206,7 +206,7 @@ impl CredentialCheck {
         let validity = Validity::until(valid_until);
         let detail = format!("{location}, {validity}");
         if validity.is_short() {
-            let remedy = "renew it: servers reject an expired certificate";
+            let remedy = "renew it: servers refuse an expired certificate";
             report.warning(step, detail, remedy);
         } else {
             report.ok(step, detail);

@@ -73,7 +73,7 @@ fn explain(error: StoreError) -> Failure {
     use RedisStoreErrorKind as Kind;
     let kind = error.downcast_ref().map(RedisStoreError::kind);
     let (exit, remedy) = match kind {
-        Some(Kind::PasswordRejected) => (
+        Some(Kind::PasswordRefused) => (
             Exit::Configuration,
             "check `redis.username` and `redis.password`",
         ),

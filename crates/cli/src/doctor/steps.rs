@@ -325,7 +325,7 @@ fn report_clock(probe: &Probe, report: &mut Report) {
         report.warning(
             CLOCK,
             detail,
-            "synchronize this machine's clock with NTP: servers reject assertions with a wrong time",
+            "synchronize this machine's clock with NTP: servers refuse assertions with a wrong time",
         );
     } else {
         report.ok(CLOCK, detail);

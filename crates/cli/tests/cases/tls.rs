@@ -38,7 +38,7 @@ pub(crate) async fn start_front(server: SocketAddr, certificate: Vec<u8>, key: V
         while let Ok((client, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                // An error means that the client has disconnected or rejected the certificate.
+                // An error means that the client has disconnected or refused the certificate.
                 let mut client = acceptor.accept(client).await?;
                 let mut server = TcpStream::connect(server).await?;
                 io::copy_bidirectional(&mut client, &mut server).await

@@ -96,7 +96,7 @@ async fn renew_replaces_the_cached_token() {
     assert_eq!(server.token_request_count(), 2);
 }
 
-/// A run ends before a background renewal would: it waits for the renewal only in the last minute of its token.
+/// A run ends before a background refresh would: it waits for the refresh only in the last minute of its token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_near_expiry_is_renewed_or_printed() {
     let server = server().await;
@@ -131,7 +131,7 @@ async fn a_token_valid_for_a_minute_is_printed_at_once() {
     exec.args(ENV.split(' '));
     let printed = stdout(&exec.assert().success());
     assert!(printed.contains(first.trim_end()), "{printed}");
-    // The renewal runs during the API call, and is cancelled with it.
+    // The refresh runs during the API call, and is cancelled with it.
     user.run(&format!("request GET {}", server.api_url("/orders")))
         .success();
     assert!(
@@ -151,7 +151,7 @@ async fn a_token_valid_for_a_minute_is_printed_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_expires_during_renewal_is_not_printed() {
+async fn a_token_that_expires_during_refresh_is_not_printed() {
     let server = server().await;
     let user = User::of(&server);
     let first = user.prints("token");

@@ -330,7 +330,7 @@ async fn secrets_are_read_from_their_references() {
 
 // covers: F-99, I-14
 #[test]
-fn a_secret_in_the_file_is_rejected_and_not_printed() {
+fn a_secret_in_the_file_is_refused_and_not_printed() {
     let user = User::new();
     for line in [
         format!("client_secret = \"{SECRET}\""),

@@ -167,7 +167,7 @@ fn assert_shared(server: &AuthorizationServer, redis: &RedisServer, url: &str, m
     assert!(code == 0 && detail.contains("has a token"), "{step}");
 }
 
-/// Checks that `doctor` rejects these settings with this exit code, and names this setting in the remedy.
+/// Checks that `doctor` refuses these settings with this exit code, and names this setting in the remedy.
 fn assert_remedy(
     server: &AuthorizationServer,
     redis: &RedisServer,

@@ -38,7 +38,7 @@ async fn an_api_request_carries_the_token() {
 
 // covers: C-35
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rejected_token_is_replaced_once_for_all_runs() {
+async fn a_refused_token_is_replaced_once_for_all_runs() {
     let server = server().await;
     let user = User::of(&server);
     let url = server.api_url("/orders");
@@ -259,7 +259,7 @@ async fn requests_to_loopback_bypass_the_proxy() {
 
 /// The same rules apply to token requests and API requests.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_url_with_a_password_is_rejected() {
+async fn a_proxy_url_with_a_password_is_refused() {
     let server = server().await;
     let user = User::of(&server);
     user.run("token").success();
@@ -320,7 +320,7 @@ async fn an_origin_may_be_named_twice() {
     user.run(&twice).success();
     user.profile(&(default_profile(&server) + &format!("allowed_origins = [\"{origin}\"]\n")));
     user.run(&twice).success();
-    // An invalid origin is still rejected.
+    // An invalid origin is still refused.
     let path = user.run(&format!("request GET {url} --allow-origin {origin}/x"));
     path.code(3);
 }

@@ -34,7 +34,7 @@ enum BasicEncoding {
 impl ClientSecretBasic {
     /// Creates the method with the encoding of RFC 6749. Try this one first.
     ///
-    /// A space is written as `%20`, which form and percent decoders both accept; some reject `+`.
+    /// A space is written as `%20`, which form and percent decoders both accept; some refuse `+`.
     pub fn new(secret: impl SecretSource + 'static) -> Self {
         Self {
             secret: Arc::new(secret),
@@ -44,7 +44,7 @@ impl ClientSecretBasic {
 
     /// Creates the method with id and secret joined unencoded, for a server that does not decode them.
     ///
-    /// A `client_id` that contains a `:` would be ambiguous and is rejected.
+    /// A `client_id` that contains a `:` would be ambiguous and is refused.
     pub fn raw(secret: impl SecretSource + 'static) -> Self {
         Self {
             secret: Arc::new(secret),

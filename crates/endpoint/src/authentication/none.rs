@@ -52,7 +52,7 @@ impl ClientAuthentication for Anonymous {
 ///
 /// For a server that identifies the client by other means than the request: a service mesh, a private network. Anyone
 /// who can reach such a server is this client. RFC 6749 section 4.4 restricts the client credentials grant to
-/// confidential clients, so most servers reject it.
+/// confidential clients, so most servers refuse it.
 ///
 /// ```
 /// use hallpass_endpoint::{ClientCredentials, PublicClient};

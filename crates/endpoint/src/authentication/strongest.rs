@@ -234,7 +234,7 @@ mod tests {
     }
 
     async fn chosen(
-        how: &Strongest,
+        authentication: &Strongest,
         metadata: Option<&str>,
     ) -> Result<Option<&'static str>, TokenError> {
         let metadata = metadata.map(|more| {
@@ -246,8 +246,8 @@ mod tests {
             None => context,
             Some(metadata) => context.with_metadata(metadata),
         };
-        how.credentials(&context).await?;
-        Ok(how.last_method())
+        authentication.credentials(&context).await?;
+        Ok(authentication.last_method())
     }
 
     // covers: C-39, C-41, C-56
@@ -273,10 +273,10 @@ mod tests {
             (Some(signed("ES256")), "private_key_jwt"),
             (Some(signed("RS256")), "client_secret_post"),
         ] {
-            let how = all();
-            let taken = chosen(&how, said.as_deref()).await.unwrap();
+            let authentication = all();
+            let taken = chosen(&authentication, said.as_deref()).await.unwrap();
             assert_eq!(taken, Some(expect), "{said:?}");
-            assert_eq!(how.method(), Some(expect));
+            assert_eq!(authentication.method(), Some(expect));
         }
     }
 
@@ -307,7 +307,7 @@ mod tests {
     async fn a_refusal_reaches_the_method_that_made_the_credentials() {
         let [jwt, post] = ["private_key_jwt", "client_secret_post"]
             .map(|name| Arc::new(Counting(name, AtomicUsize::default())));
-        let how = Strongest::new(jwt.clone()).or(post.clone());
+        let authentication = Strongest::new(jwt.clone()).or(post.clone());
         let of = async |method: &str| {
             let metadata = format!(
                 r#"{{"issuer":"https://a.example","token_endpoint_auth_methods_supported":["{method}"]}}"#
@@ -315,35 +315,39 @@ mod tests {
             let metadata = Metadata::read(metadata.as_bytes()).unwrap();
             let context = AuthenticationContext::new("id", "https://a.example/t");
             let context = context.with_metadata(&metadata);
-            how.clone().credentials(&context).await.unwrap()
+            authentication.clone().credentials(&context).await.unwrap()
         };
         let one = of("private_key_jwt").await;
         let other = of("client_secret_post").await;
         let counts = || [&jwt, &post].map(|way| way.1.load(Ordering::Relaxed));
-        how.refused(&one);
+        authentication.refused(&one);
         assert_eq!(counts(), [1, 0]);
-        how.refused(&other);
+        authentication.refused(&other);
         assert_eq!(counts(), [1, 1]);
     }
 
     #[tokio::test]
     async fn a_digest_follows_each_method_before_a_choice() {
         let secret = |text: &str| Secret::new(text).unwrap();
-        let how = |basic: &str, post: &str| {
+        let authentication = |basic: &str, post: &str| {
             let basic = ClientSecretBasic::new(secret(basic));
             Strongest::new(ClientSecretPost::new(secret(post))).or(basic)
         };
-        let (one, other) = (how("a", "b"), how("a", "b"));
+        let (one, other) = (authentication("a", "b"), authentication("a", "b"));
         let digest = one.digest("id").await;
         assert!(digest.is_some());
         chosen(&one, None).await.unwrap();
         assert_eq!(one.digest("id").await, digest);
         assert_eq!(other.digest("id").await, digest);
-        for changed in [how("c", "b"), how("a", "c"), how("b", "a")] {
+        for changed in [
+            authentication("c", "b"),
+            authentication("a", "c"),
+            authentication("b", "a"),
+        ] {
             assert_ne!(changed.digest("id").await, digest);
         }
         // Of a method without a digest, nothing is known before the choice.
-        let some = how("a", "b").or(PublicClient::new());
+        let some = authentication("a", "b").or(PublicClient::new());
         assert_eq!(some.digest("id").await, None);
         chosen(&some, None).await.unwrap();
         let basic = ClientSecretBasic::new(secret("a"));
@@ -353,9 +357,9 @@ mod tests {
     #[tokio::test]
     async fn it_says_which_and_where_there_is_none() {
         let capture = Capture::start();
-        let how = all();
-        chosen(&how, None).await.unwrap();
-        chosen(&how, None).await.unwrap();
+        let authentication = all();
+        chosen(&authentication, None).await.unwrap();
+        chosen(&authentication, None).await.unwrap();
         assert_eq!(
             capture
                 .text()
@@ -366,7 +370,7 @@ mod tests {
         assert!(capture.text().contains("private_key_jwt") && capture.text().contains("ES256"));
 
         let error = chosen(
-            &how,
+            &authentication,
             Some(r#","token_endpoint_auth_methods_supported":["tls_client_auth"]"#),
         )
         .await;
@@ -377,6 +381,6 @@ mod tests {
             text.contains("`private_key_jwt`") && text.contains("`tls_client_auth`"),
             "{text}"
         );
-        assert!(!format!("{how:?} {text} {}", capture.text()).contains("CANARY"));
+        assert!(!format!("{authentication:?} {text} {}", capture.text()).contains("CANARY"));
     }
 }

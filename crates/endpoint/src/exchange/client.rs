@@ -52,9 +52,9 @@ impl ServerClient {
         request: &R,
     ) -> Result<R::Output, TokenError> {
         let mut tries = self.retry.tries(R::IDEMPOTENT);
-        let mut renewed = false;
+        let mut retried = false;
         loop {
-            match self.attempt(request, &mut renewed, &tries).await {
+            match self.attempt(request, &mut retried, &tries).await {
                 Ok(output) => return Ok(output),
                 Err(error) => tries.after(error, self.host()).await?,
             }
@@ -62,28 +62,28 @@ impl ServerClient {
     }
 
     /// Runs one exchange, or two if the server refuses credentials that have changed since they were made: the new ones
-    /// are tried at once, and at most once per call, unless the policy allows one request only.
+    /// are tried at once, and at most once per call (`retried`), unless the policy allows one request only.
     pub(crate) async fn attempt<R: ServerRequest>(
         &self,
         request: &R,
-        renewed: &mut bool,
+        retried: &mut bool,
         tries: &Attempts,
     ) -> Result<R::Output, TokenError> {
         let sent = self.prepare(request, tries).await?;
         let (sent, result) = self.exchange_with_proof(sent, request, tries).await;
         let refused = self.report_refusal(&result, &sent, request);
-        if !refused || !tries.may_repeat() || std::mem::replace(renewed, true) {
+        if !refused || !tries.may_repeat() || std::mem::replace(retried, true) {
             return result;
         }
-        let Some(renewed) = self.changed(&sent, request, tries).await else {
+        let Some(changed) = self.changed(&sent, request, tries).await else {
             return result;
         };
         tracing::info!(
             host = self.host(),
             "credentials changed, retrying with the new ones"
         );
-        let (renewed, result) = self.exchange_with_proof(renewed, request, tries).await;
-        self.report_refusal(&result, &renewed, request);
+        let (changed, result) = self.exchange_with_proof(changed, request, tries).await;
+        self.report_refusal(&result, &changed, request);
         result
     }
 
@@ -176,13 +176,11 @@ impl ServerClient {
         tries: &Attempts,
     ) -> Option<Attempt> {
         // If this fails, the server's error is more useful.
-        let renewed = self.prepare(request, tries).await.ok()?;
+        let next = self.prepare(request, tries).await.ok()?;
         let epoch_changed = self.authentication.epoch() != refused.epoch;
-        let changed = renewed
-            .credentials
-            .differ(&refused.credentials, epoch_changed);
+        let changed = next.credentials.differ(&refused.credentials, epoch_changed);
         let epoch_changed = request.epoch() != refused.form_epoch;
-        (changed || renewed.form.differs(&refused.form, epoch_changed)).then_some(renewed)
+        (changed || next.form.differs(&refused.form, epoch_changed)).then_some(next)
     }
 
     /// Runs one exchange without a proof, or one per nonce that the server demands (RFC 9449 section 8).
@@ -215,7 +213,7 @@ impl ServerClient {
             tracing::debug!(host, "server demands a DPoP nonce, retrying with it");
             // An assertion may be used for one request only.
             sent = match self.prepare(request, tries).await {
-                Ok(renewed) => renewed,
+                Ok(next) => next,
                 Err(error) => return (sent, Err(error)),
             };
         }

@@ -104,7 +104,7 @@ impl RefreshToken {
 struct Call {
     request: TokenRequest,
     tries: Attempts,
-    renewed: bool,
+    retried: bool,
 }
 
 #[async_trait]
@@ -114,7 +114,7 @@ impl TokenSource for RefreshToken {
         let mut call = Call {
             request: request.or(&client.defaults),
             tries: client.server.retry().tries(RefreshTokenGrant::IDEMPOTENT),
-            renewed: false,
+            retried: false,
         };
         loop {
             let turn = client.grant.turn.clone().lock_owned();
@@ -128,10 +128,10 @@ impl TokenSource for RefreshToken {
                 let Call {
                     request,
                     tries,
-                    renewed,
+                    retried,
                 } = &mut call;
                 let token_call = client.call(request);
-                let result = client.server.attempt(&token_call, renewed, tries).await;
+                let result = client.server.attempt(&token_call, retried, tries).await;
                 drop(turn);
                 (result, call)
             };

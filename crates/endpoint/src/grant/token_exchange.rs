@@ -20,7 +20,7 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 /// **delegation**: the new token names the subject, and the actor in its `act` claim, so an API can distinguish the two
 /// and log both.
 ///
-/// Resources, audiences and scopes are those of the [`TokenRequest`]. A server rejects an invalid or unacceptable token
+/// Resources, audiences and scopes are those of the [`TokenRequest`]. A server refuses an invalid or unacceptable token
 /// with `invalid_request` (RFC 8693 section 2.2.2), some with `invalid_grant`: both become
 /// [`CredentialsRefused`](hallpass_core::ErrorKind::CredentialsRefused). The refusal is reported to the token's source,
 /// which is called again; if it returns another token, the request is retried once.

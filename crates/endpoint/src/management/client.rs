@@ -12,7 +12,7 @@ use crate::{
 
 /// A client for token introspection (RFC 7662) and revocation (RFC 7009).
 ///
-/// Neither is needed to use a token: introspect to find out why an API rejects one, revoke if a program's tokens must
+/// Neither is needed to use a token: introspect to find out why an API refuses one, revoke if a program's tokens must
 /// not outlive it. Many servers let a client introspect only its own tokens, or require a registration for it.
 ///
 /// ```no_run

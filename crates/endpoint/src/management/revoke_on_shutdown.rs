@@ -88,7 +88,7 @@ impl<S> RevokeOnShutdown<S> {
 
     /// Revokes every recorded token that has not expired, one after the other.
     ///
-    /// Call it after all other calls have finished: a cache above still holds the tokens, which APIs may now reject. A
+    /// Call it after all other calls have finished: a cache above still holds the tokens, which APIs may now refuse. A
     /// token that is fetched later is recorded for another shutdown. Each revocation is one request, with the retries
     /// and the deadline of the [`TokenManagement`]; wrap the call in `tokio::time::timeout` to limit the total.
     ///

@@ -41,7 +41,7 @@ pub(crate) fn explained(error: TokenError, body: &[u8], filter: &TextFilter) -> 
 /// Reads a response with a status other than 200.
 pub(crate) fn read(answer: &Answer, filter: &TextFilter, wording: &Wording) -> TokenError {
     let words = ServerMessage::from_answer(answer, filter);
-    // RFC 9110 section 11.6.1: a server that rejects credentials names the scheme that it accepts.
+    // RFC 9110 section 11.6.1: a server that refuses credentials names the scheme that it accepts.
     let challenged = answer.headers.contains_key(header::WWW_AUTHENTICATE);
     classify(answer.status, words, challenged, wording)
 }
@@ -56,7 +56,7 @@ fn classify(
         ServerMessage::OAuth(error) => error.code(),
         _ => "",
     };
-    // Some servers reject credentials with a custom page.
+    // Some servers refuse credentials with a custom page.
     let page = matches!(words, ServerMessage::Page(_)) && !challenged;
     let silent = matches!(words, ServerMessage::Nothing);
     let (kind, message, transient) = classify_code(code, status, page, silent, wording);

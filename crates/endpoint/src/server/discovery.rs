@@ -72,7 +72,7 @@ impl Discovery {
         self
     }
 
-    /// Rejects an issuer that names this machine, a private network or a link-local address; see
+    /// Refuses an issuer that names this machine, a private network or a link-local address; see
     /// [`SourceBuilder::refuse_local_endpoint`](crate::SourceBuilder::refuse_local_endpoint), which covers the
     /// endpoints in the document.
     pub fn refuse_local_issuer(mut self) -> Self {

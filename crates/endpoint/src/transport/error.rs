@@ -59,7 +59,7 @@ enum Processing {
     Possible,
 }
 
-/// The TLS alerts with which a server rejects the client's certificate, in the TLS library's spelling of the names in
+/// The TLS alerts with which a server refuses the client's certificate, in the TLS library's spelling of the names in
 /// RFC 8446 section 6.2.
 const REFUSALS: [(&str, &str); 8] = [
     ("AccessDenied", "it is valid, but may not be used here"),
@@ -144,7 +144,7 @@ pub(crate) fn certified(error: TokenError, hint: Option<&Hint>) -> TokenError {
     // The alert may arrive on a connection that is already closed, and be lost.
     if is_connection_lost(&error) {
         return error
-            .with_message("the connection was lost before a response arrived, which some servers do instead of rejecting the client certificate")
+            .with_message("the connection was lost before a response arrived, which some servers do instead of refusing the client certificate")
             .with_hint(hint.clone());
     }
     error

@@ -268,7 +268,7 @@ fn check(
 /// The number of bytes in a line of 64 characters.
 const PEM_LINE_BYTES: usize = 48;
 
-/// Writes only the necessary parts as PEM: the TLS library rejects a text with anything else in it.
+/// Writes only the necessary parts as PEM: the TLS library refuses a text with anything else in it.
 fn write(
     certificates: &[CertificateDer<'_>],
     kind: SectionKind,

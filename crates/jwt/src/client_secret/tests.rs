@@ -38,8 +38,8 @@ async fn the_secret_signs_and_is_not_sent() {
         (HmacAlgorithm::Hs384, independent::HMAC_SHA384),
         (HmacAlgorithm::Hs512, independent::HMAC_SHA512),
     ] {
-        let how = signing(Secret::new(SECRET).unwrap(), algorithm);
-        let credentials = prove(&how).await.unwrap();
+        let authentication = signing(Secret::new(SECRET).unwrap(), algorithm);
+        let credentials = prove(&authentication).await.unwrap();
         let assertion = Assertion::sent(&credentials);
         assert_eq!(assertion.header["alg"], algorithm.name());
         assert_eq!(assertion.claims["iss"], ID);
@@ -48,14 +48,14 @@ async fn the_secret_signs_and_is_not_sent() {
         let message = assertion.message.as_bytes();
         independent::verify(&key, message, &assertion.signature).unwrap();
         // covers: F-99
-        leak::assert_clean(&format!("{how:?} {credentials:?}"), SECRET);
+        leak::assert_clean(&format!("{authentication:?} {credentials:?}"), SECRET);
         let sent: Vec<_> = credentials.expose_parameters().collect();
         leak::assert_clean(&format!("{sent:?}"), SECRET);
     }
 }
 
 #[tokio::test]
-async fn a_secret_shorter_than_the_hash_is_rejected() {
+async fn a_secret_shorter_than_the_hash_is_refused() {
     for (algorithm, shortest) in [
         (HmacAlgorithm::Hs256, 32),
         (HmacAlgorithm::Hs384, 48),
@@ -74,26 +74,26 @@ async fn a_secret_shorter_than_the_hash_is_rejected() {
 #[tokio::test]
 async fn a_rotated_secret_is_used_from_the_next_attempt() {
     let secret = RotatingSecret::new(SECRET);
-    let how = signing(secret.clone(), HmacAlgorithm::Hs256);
-    let before = prove(&how).await.unwrap();
-    how.refused(&before);
-    assert_eq!((secret.refusals(), how.epoch()), (1, 0));
+    let authentication = signing(secret.clone(), HmacAlgorithm::Hs256);
+    let before = prove(&authentication).await.unwrap();
+    authentication.refused(&before);
+    assert_eq!((secret.refusals(), authentication.epoch()), (1, 0));
     secret.rotate("another-secret-of-thirty-two-bytes");
-    let after = prove(&how).await.unwrap();
+    let after = prove(&authentication).await.unwrap();
     assert!(!after.secret().unwrap().matches(before.secret().unwrap()));
-    assert_eq!(how.epoch(), 1);
+    assert_eq!(authentication.epoch(), 1);
 }
 
 #[tokio::test]
 async fn a_digest_follows_the_secret_and_the_algorithm() {
     let text = RotatingSecret::new(SECRET);
-    let how = signing(text.clone(), HmacAlgorithm::Hs256);
-    let digest = how.digest(ID).await;
+    let authentication = signing(text.clone(), HmacAlgorithm::Hs256);
+    let digest = authentication.digest(ID).await;
     assert!(digest.is_some());
     let other = signing(text.clone(), HmacAlgorithm::Hs384);
     assert_ne!(other.digest(ID).await, digest);
     text.rotate("CANARY-another-of-more-than-32-bytes");
-    assert_ne!(how.digest(ID).await, digest);
+    assert_ne!(authentication.digest(ID).await, digest);
     text.rotate(SECRET);
-    assert_eq!(how.digest(ID).await, digest);
+    assert_eq!(authentication.digest(ID).await, digest);
 }

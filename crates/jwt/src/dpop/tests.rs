@@ -174,7 +174,7 @@ impl Signer for Foreign {
 const PUBLIC: &str = r#"{"kty":"EC","crv":"P-256","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs","y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA","kid":"1"}"#;
 
 #[test]
-fn keys_that_cannot_sign_proofs_are_rejected_at_build() {
+fn keys_that_cannot_sign_proofs_are_refused_at_build() {
     let refused = |key: Foreign, expected: &str| {
         let error = Dpop::new(key).unwrap_err();
         assert_eq!(error.setting(), "dpop");

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::{SigningKey, error::invalid_key};
 use crate::{
     Algorithm,
-    provider::{Curve, KeyPair, RejectionReason},
+    provider::{Curve, KeyPair, RefusalReason},
 };
 
 /// As strong as P-256, and good beyond the year 2030 (NIST SP 800-57 part 1, tables 2 and 4).
@@ -83,7 +83,7 @@ impl SigningKey {
     }
 
     fn from_generated(
-        new: Result<(KeyPair, Zeroizing<Vec<u8>>), RejectionReason>,
+        new: Result<(KeyPair, Zeroizing<Vec<u8>>), RefusalReason>,
         algorithm: Algorithm,
     ) -> Result<(Self, Secret), BuildError> {
         let (pair, der) =

@@ -5,7 +5,7 @@ use hallpass_endpoint::BuildError;
 use serde::{Deserialize, de::IgnoredAny};
 use zeroize::Zeroizing;
 
-use super::error::{invalid_key, rejected};
+use super::error::{invalid_key, refused};
 use crate::{
     Algorithm,
     provider::{Curve, KeyPair, RsaParts},
@@ -100,7 +100,7 @@ fn ec(jwk: &Jwk<'_>) -> Result<KeyPair, BuildError> {
         point.extend_from_slice(&exactly(curve.width(), name, &member(name, value)?)?);
     }
     let d = exactly(curve.width(), "d", &d)?;
-    KeyPair::ec_parts(curve, &d, &point).map_err(rejected)
+    KeyPair::ec_parts(curve, &d, &point).map_err(refused)
 }
 
 fn okp(jwk: &Jwk<'_>) -> Result<KeyPair, BuildError> {
@@ -109,7 +109,7 @@ fn okp(jwk: &Jwk<'_>) -> Result<KeyPair, BuildError> {
     }
     let d = private(jwk)?;
     let x = member("x", jwk.x)?;
-    KeyPair::ed25519_parts(&exactly(32, "d", &d)?, &exactly(32, "x", &x)?).map_err(rejected)
+    KeyPair::ed25519_parts(&exactly(32, "d", &d)?, &exactly(32, "x", &x)?).map_err(refused)
 }
 
 fn rsa(jwk: &Jwk<'_>) -> Result<KeyPair, BuildError> {
@@ -128,7 +128,7 @@ fn rsa(jwk: &Jwk<'_>) -> Result<KeyPair, BuildError> {
         dq: member("dq", jwk.dq)?,
         qi: member("qi", jwk.qi)?,
     };
-    KeyPair::rsa_parts(&parts).map_err(rejected)
+    KeyPair::rsa_parts(&parts).map_err(refused)
 }
 
 fn private(jwk: &Jwk<'_>) -> Result<Zeroizing<Vec<u8>>, BuildError> {

@@ -9,15 +9,15 @@ use zeroize::Zeroizing;
 
 use super::{
     damage,
-    error::{invalid_key, rejected},
+    error::{invalid_key, refused},
 };
-use crate::provider::{Curve, KeyPair, RejectionReason};
+use crate::provider::{Curve, KeyPair, RefusalReason};
 
 /// The maximum length, above that of any key with a chain of certificates.
 const MAX_LEN: usize = 1 << 20;
 
 type Section = (SectionKind, Zeroizing<Vec<u8>>);
-type Reader = fn(&[u8]) -> Result<KeyPair, RejectionReason>;
+type Reader = fn(&[u8]) -> Result<KeyPair, RefusalReason>;
 
 /// The supported kinds of keys, with their algorithm in PKCS#8 (RFC 5958 section 2).
 const PKCS8: [(AlgorithmIdentifier, Reader); 4] = [
@@ -45,8 +45,8 @@ pub(super) fn key_pair(pem: &str) -> Result<KeyPair, BuildError> {
     }
     match keys.as_slice() {
         [] => Err(no_key(pem)),
-        [(SectionKind::EcPrivateKey, der)] => KeyPair::ec_sec1(der).map_err(rejected),
-        [(SectionKind::RsaPrivateKey, der)] => KeyPair::rsa_pkcs1(der).map_err(rejected),
+        [(SectionKind::EcPrivateKey, der)] => KeyPair::ec_sec1(der).map_err(refused),
+        [(SectionKind::RsaPrivateKey, der)] => KeyPair::rsa_pkcs1(der).map_err(refused),
         [(_, der)] => pkcs8(der),
         _ => Err(invalid_key(
             "the PEM text has more than one private key; keep only the one to sign with",
@@ -76,7 +76,7 @@ fn pkcs8(der: &[u8]) -> Result<KeyPair, BuildError> {
     let (_, read) = known.ok_or_else(|| {
         invalid_key("its kind is not supported; use RSA, EC on P-256 or P-384, or Ed25519")
     })?;
-    read(der).map_err(rejected)
+    read(der).map_err(refused)
 }
 
 fn sections(pem: &str, setting: &'static str) -> Result<Vec<Section>, BuildError> {

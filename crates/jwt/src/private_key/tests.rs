@@ -58,8 +58,8 @@ impl Signer for Foreign {
 // covers: C-44, C-45, C-46, C-47, C-48
 #[tokio::test]
 async fn an_assertion_has_issuer_audience_and_expiry() {
-    let how = PrivateKeyJwt::new(settings(), key().with_key_id("k1"));
-    let assertion = Assertion::sent(&prove(&how).await.unwrap());
+    let authentication = PrivateKeyJwt::new(settings(), key().with_key_id("k1"));
+    let assertion = Assertion::sent(&prove(&authentication).await.unwrap());
     assert!(assertion.is_signed_by(&key().public_jwk()));
     assert_eq!(
         assertion.header,
@@ -87,8 +87,8 @@ async fn claims_for_old_servers_are_optional() {
         .plain_type()
         .lifetime(Duration::from_secs(300))
         .unwrap();
-    let how = PrivateKeyJwt::new(settings, key());
-    let assertion = Assertion::sent(&prove(&how).await.unwrap());
+    let authentication = PrivateKeyJwt::new(settings, key());
+    let assertion = Assertion::sent(&prove(&authentication).await.unwrap());
     assert_eq!(assertion.claims["aud"], ENDPOINT);
     assert_eq!(
         assertion.header,
@@ -101,10 +101,10 @@ async fn claims_for_old_servers_are_optional() {
 // covers: C-48
 #[tokio::test]
 async fn each_attempt_has_a_unique_jti() {
-    let how = PrivateKeyJwt::new(settings(), key());
+    let authentication = PrivateKeyJwt::new(settings(), key());
     let mut seen = HashSet::new();
     for _ in 0..100 {
-        let assertion = Assertion::sent(&prove(&how).await.unwrap());
+        let assertion = Assertion::sent(&prove(&authentication).await.unwrap());
         assert!(seen.insert(assertion.claims["jti"].to_string()));
     }
 }
@@ -113,14 +113,14 @@ async fn each_attempt_has_a_unique_jti() {
 #[tokio::test]
 async fn a_clock_before_1970_is_an_error() {
     let clock = ManualClock::new();
-    let how = PrivateKeyJwt::new(settings().clock(clock.clone()), key());
+    let authentication = PrivateKeyJwt::new(settings().clock(clock.clone()), key());
     for wall in [
         UNIX_EPOCH - Duration::from_secs(86_400),
         UNIX_EPOCH,
         UNIX_EPOCH + Duration::from_secs(4),
     ] {
         clock.set_wall(wall);
-        let error = prove(&how).await.unwrap_err();
+        let error = prove(&authentication).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert!(error.to_string().contains("before 1970"), "{error}");
     }
@@ -130,31 +130,31 @@ async fn a_clock_before_1970_is_an_error() {
             .unwrap_or(late)
     });
     clock.set_wall(late);
-    assert!(prove(&how).await.is_ok());
+    assert!(prove(&authentication).await.is_ok());
 }
 
 #[tokio::test]
 async fn an_external_signer_is_named_and_its_signature_checked() {
-    let how = PrivateKeyJwt::new(settings(), Arc::new(Foreign(Ok(64))));
-    let assertion = Assertion::sent(&prove(&how).await.unwrap());
+    let authentication = PrivateKeyJwt::new(settings(), Arc::new(Foreign(Ok(64))));
+    let assertion = Assertion::sent(&prove(&authentication).await.unwrap());
     assert_eq!(assertion.signature, [7; 64]);
     assert_eq!(assertion.header["kid"], "kms-1");
     assert_eq!(assertion.header["x5t#S256"], "A".repeat(43));
-    assert_eq!(how.epoch(), 3);
+    assert_eq!(authentication.epoch(), 3);
 
-    let how = PrivateKeyJwt::new(settings(), Foreign(Ok(71)));
-    let error = prove(&how).await.unwrap_err();
+    let authentication = PrivateKeyJwt::new(settings(), Foreign(Ok(71)));
+    let error = prove(&authentication).await.unwrap_err();
     assert!(error.to_string().contains("not DER"), "{error}");
     let down = TokenError::unavailable("the KMS is down");
-    let how = PrivateKeyJwt::new(settings(), Foreign(Err(down)));
-    assert!(prove(&how).await.unwrap_err().is_transient());
+    let authentication = PrivateKeyJwt::new(settings(), Foreign(Err(down)));
+    assert!(prove(&authentication).await.unwrap_err().is_transient());
 }
 
 // covers: F-98, I-15
 #[tokio::test]
 async fn a_rotated_key_is_used_from_the_next_attempt() {
     let file = RotatingSecret::new(sample!("ec-256.pem"));
-    let how = PrivateKeyJwt::from_source(settings(), file.clone(), |pem| {
+    let authentication = PrivateKeyJwt::from_source(settings(), file.clone(), |pem| {
         Ok(SigningKey::from_pem(pem)?.with_thumbprint_as_key_id())
     });
     for (pem, epoch) in [
@@ -165,28 +165,28 @@ async fn a_rotated_key_is_used_from_the_next_attempt() {
         if epoch > 0 {
             file.rotate(pem);
         }
-        assert_eq!(how.epoch(), epoch);
+        assert_eq!(authentication.epoch(), epoch);
         let now = SigningKey::from_pem(pem)
             .unwrap()
             .with_thumbprint_as_key_id();
-        let credentials = prove(&how).await.unwrap();
+        let credentials = prove(&authentication).await.unwrap();
         let assertion = Assertion::sent(&credentials);
         assert!(assertion.is_signed_by(&now.public_jwk()));
         assert_eq!(assertion.header["kid"].as_str(), now.key_id());
         assert_eq!(credentials.secret().unwrap().expose(), pem);
-        how.refused(&credentials);
+        authentication.refused(&credentials);
     }
     assert_eq!(file.refusals(), 3);
 
     // An unreadable key is an error, now and the next time, and the previous key is not used again.
     file.rotate(sample!("public.pem"));
     for _ in 0..2 {
-        let error = prove(&how).await.unwrap_err();
+        let error = prove(&authentication).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert!(error.to_string().contains("only a public key"), "{error}");
     }
     file.fail(SecretError::unavailable("the vault is sealed"));
-    assert!(prove(&how).await.unwrap_err().is_transient());
+    assert!(prove(&authentication).await.unwrap_err().is_transient());
 }
 
 // covers: F-99
@@ -197,15 +197,16 @@ async fn debug_and_errors_show_no_key_and_no_assertion() {
     let pem = sample!("ec-256.pem");
     let line = pem.lines().nth(1).unwrap();
     let source = Secret::new(pem).unwrap();
-    for how in [
+    for authentication in [
         PrivateKeyJwt::new(
             settings(),
             SigningKey::from_jwk(sample!("ec-256.jwk")).unwrap(),
         ),
         PrivateKeyJwt::from_source(settings(), source, SigningKey::from_pem),
     ] {
-        let credentials = prove(&how).await.unwrap();
-        let shown = format!("{how:?} {how:#?} {credentials:?} {credentials:#?}");
+        let credentials = prove(&authentication).await.unwrap();
+        let shown =
+            format!("{authentication:?} {authentication:#?} {credentials:?} {credentials:#?}");
         assert!(shown.contains(ISSUER), "{shown}");
         let (_, assertion) = credentials.expose_parameters().last().unwrap();
         let (_, signature) = assertion.rsplit_once('.').unwrap();
@@ -234,7 +235,7 @@ impl Signer for Nameless {
 
 #[tokio::test]
 async fn a_digest_follows_the_key_and_the_settings() {
-    let digest = async |how: PrivateKeyJwt| how.digest(ID).await;
+    let digest = async |authentication: PrivateKeyJwt| authentication.digest(ID).await;
     let with = |key: SigningKey| PrivateKeyJwt::new(settings(), key);
     let rsa = || SigningKey::from_pem(sample!("rsa.pem")).unwrap();
     let digests = [

@@ -9,19 +9,19 @@ use zeroize::Zeroizing;
 
 #[cfg(feature = "aws-lc-rs")]
 use super::RsaKeyPair;
-use super::{Curve, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RejectionReason, SystemRandom, library};
+use super::{Curve, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RefusalReason, SystemRandom, library};
 
 /// A key, and its PKCS#8 form.
 type New = (KeyPair, Zeroizing<Vec<u8>>);
 
 impl KeyPair {
-    pub(crate) fn generate_ec(curve: Curve) -> Result<New, RejectionReason> {
+    pub(crate) fn generate_ec(curve: Curve) -> Result<New, RefusalReason> {
         let der = EcdsaKeyPair::generate_pkcs8(curve.signing(), &SystemRandom::new());
         let der = Zeroizing::new(der.map_err(failed)?.as_ref().to_vec());
         Ok((Self::ec_pkcs8(curve, &der)?, der))
     }
 
-    pub(crate) fn generate_ed25519() -> Result<New, RejectionReason> {
+    pub(crate) fn generate_ed25519() -> Result<New, RefusalReason> {
         // The first version of PKCS#8 has no public key, and is the one that OpenSSL reads.
         #[cfg(feature = "aws-lc-rs")]
         let der = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new());
@@ -33,7 +33,7 @@ impl KeyPair {
 
     /// Generates an RSA key of 2048, 3072 or 4096 bits.
     #[cfg(feature = "aws-lc-rs")]
-    pub(crate) fn generate_rsa(bits: u16) -> Result<New, RejectionReason> {
+    pub(crate) fn generate_rsa(bits: u16) -> Result<New, RefusalReason> {
         let size = match bits {
             2048 => KeySize::Rsa2048,
             3072 => KeySize::Rsa3072,
@@ -47,11 +47,11 @@ impl KeyPair {
     }
 
     #[cfg(not(feature = "aws-lc-rs"))]
-    pub(crate) fn generate_rsa(_: u16) -> Result<New, RejectionReason> {
+    pub(crate) fn generate_rsa(_: u16) -> Result<New, RefusalReason> {
         Err("ring makes no RSA keys: `hallpass keygen` and `openssl genpkey` do".into())
     }
 }
 
-fn failed(_: library::error::Unspecified) -> RejectionReason {
+fn failed(_: library::error::Unspecified) -> RefusalReason {
     "the system has no random numbers".into()
 }

@@ -85,7 +85,7 @@ async fn each_jti_is_unique() {
 
 // covers: C-47
 #[test]
-fn a_managed_claim_is_rejected() {
+fn a_managed_claim_is_refused() {
     for name in RESERVED {
         let source = SignedAssertion::new(settings(), key());
         assert_eq!(source.claim(name, "x").unwrap_err().setting(), "claim");

@@ -20,14 +20,14 @@ fn jwt() -> String {
 #[tokio::test]
 async fn each_platforms_form_is_read_for_each_attempt() {
     let file = RotatingSecret::new("first.as.kubernetes");
-    let how = WorkloadIdentity::new(file.clone());
+    let authentication = WorkloadIdentity::new(file.clone());
     for (written, sent) in [
         ("first.as.kubernetes", "first.as.kubernetes"),
         ("again.as.spiffe\n", "again.as.spiffe"),
         (r#"{"count":1,"value":"then.as.github"}"#, "then.as.github"),
     ] {
         file.rotate(written);
-        let credentials = prove(&how).await.unwrap();
+        let credentials = prove(&authentication).await.unwrap();
         let parameters: Vec<_> = credentials.expose_parameters().collect();
         assert_eq!(
             parameters,
@@ -40,16 +40,19 @@ async fn each_platforms_form_is_read_for_each_attempt() {
                 ("client_assertion", sent),
             ]
         );
-        how.refused(&credentials);
+        authentication.refused(&credentials);
     }
-    assert_eq!((file.reads(), file.refusals(), how.epoch()), (3, 3, 3));
+    assert_eq!(
+        (file.reads(), file.refusals(), authentication.epoch()),
+        (3, 3, 3)
+    );
 }
 
 // covers: C-46
 #[tokio::test]
 async fn the_client_id_can_be_omitted() {
-    let how = WorkloadIdentity::new(RotatingSecret::new("a.b.c")).without_client_id();
-    let credentials = prove(&how).await.unwrap();
+    let authentication = WorkloadIdentity::new(RotatingSecret::new("a.b.c")).without_client_id();
+    let credentials = prove(&authentication).await.unwrap();
     let names: Vec<_> = credentials
         .expose_parameters()
         .map(|(name, _)| name)
@@ -59,7 +62,7 @@ async fn the_client_id_can_be_omitted() {
 
 // covers: F-99, F-100
 #[tokio::test]
-async fn an_invalid_jwt_is_rejected_and_not_shown() {
+async fn an_invalid_jwt_is_refused_and_not_shown() {
     for wrong in [
         "CANARY",
         "CANARY.b",
@@ -73,14 +76,17 @@ async fn an_invalid_jwt_is_rejected_and_not_shown() {
         r#"{"token":"a.b.CANARY"}"#,
         "{CANARY",
     ] {
-        let how = WorkloadIdentity::new(RotatingSecret::new(wrong));
-        let error = prove(&how).await.unwrap_err();
+        let authentication = WorkloadIdentity::new(RotatingSecret::new(wrong));
+        let error = prove(&authentication).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{wrong}");
         leak::assert_clean(&leak::error_chain(&error), "CANARY");
     }
-    let how = WorkloadIdentity::new(RotatingSecret::new(&jwt()));
-    let credentials = prove(&how).await.unwrap();
-    leak::assert_clean(&format!("{how:?} {credentials:?}"), "CANARY-signature");
+    let authentication = WorkloadIdentity::new(RotatingSecret::new(&jwt()));
+    let credentials = prove(&authentication).await.unwrap();
+    leak::assert_clean(
+        &format!("{authentication:?} {credentials:?}"),
+        "CANARY-signature",
+    );
 }
 
 #[test]
@@ -107,14 +113,18 @@ proptest! {
 #[tokio::test]
 async fn a_digest_follows_the_assertion() {
     let text = hallpass_testkit::RotatingSecret::new("e30.e30.b25l");
-    let how = WorkloadIdentity::new(text.clone());
-    let digest = how.digest("orders").await;
+    let authentication = WorkloadIdentity::new(text.clone());
+    let digest = authentication.digest("orders").await;
     assert!(digest.is_some());
-    assert_ne!(how.digest("billing").await, digest);
+    assert_ne!(authentication.digest("billing").await, digest);
     assert_ne!(
-        how.clone().without_client_id().digest("orders").await,
+        authentication
+            .clone()
+            .without_client_id()
+            .digest("orders")
+            .await,
         digest
     );
     text.rotate("e30.e30.b3RoZXI");
-    assert_ne!(how.digest("orders").await, digest);
+    assert_ne!(authentication.digest("orders").await, digest);
 }

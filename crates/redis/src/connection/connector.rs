@@ -95,8 +95,8 @@ impl Connector {
                 Ok(Ok((host, port))) => return Ok(Address { host, port, tls }),
                 Ok(Err(error)) => last = error.at_sentinel(),
                 Err(_) => {
-                    let late = "the sentinel did not answer in time";
-                    last = CallError::connection(Kind::Sentinel, late);
+                    let reason = "the sentinel did not answer in time";
+                    last = CallError::connection(Kind::Sentinel, reason);
                 }
             }
         }
@@ -126,7 +126,7 @@ impl Connector {
         Ok((host, port.parse().map_err(|_| unknown())?))
     }
 
-    /// Opens a connection. If the password is rejected, it is read once more: it may have been rotated.
+    /// Opens a connection. If the password is refused, it is read once more: it may have been rotated.
     async fn open(
         &self,
         address: &Address,

@@ -150,9 +150,9 @@ async fn a_wrong_password_is_reported_and_a_corrected_one_is_used() {
     };
     let password = hallpass_testkit::RotatingSecret::new("CANARY-wrong");
     let store = builder(&server).password(password.clone()).build().unwrap();
-    let rejected = "Redis rejected username and password (WRONGPASS)";
-    assert_eq!(reason(&store).await, rejected);
-    assert_own_request(&store, rejected).await;
+    let refused = "Redis refused username and password (WRONGPASS)";
+    assert_eq!(reason(&store).await, refused);
+    assert_own_request(&store, refused).await;
     password.rotate(server.text("password"));
     eventually(async || store.look_up(&key("one")).await.is_ok()).await;
 }

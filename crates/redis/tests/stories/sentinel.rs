@@ -160,8 +160,8 @@ async fn sentinels_have_a_password_of_their_own_which_rotates() {
         .sentinel_credentials(Some(SENTINEL_USER), password.clone());
     let store = store.build().unwrap();
     let error = store.look_up(&key("one")).await.unwrap_err();
-    let rejected = "at the sentinel: Redis rejected username and password (WRONGPASS)";
-    assert_eq!(error.to_string(), rejected);
+    let refused = "at the sentinel: Redis refused username and password (WRONGPASS)";
+    assert_eq!(error.to_string(), refused);
     let error: &RedisStoreError = error.downcast_ref().unwrap();
     assert_eq!(error.kind(), RedisStoreErrorKind::SentinelPassword);
     password.rotate(SENTINEL_PASSWORD);

@@ -111,7 +111,7 @@ async fn a_holder_that_crashes_is_replaced_by_one_process() {
 }
 
 #[tokio::test]
-async fn a_rejected_token_is_replaced_once_for_all() {
+async fn a_refused_token_is_replaced_once_for_all() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };

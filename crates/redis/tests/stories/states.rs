@@ -77,7 +77,7 @@ async fn a_server_that_cannot_save_is_read_and_not_written() {
         .tempdir_in(folder)
         .unwrap();
     let _: String = admin.run("BGSAVE").await;
-    let failed = "Redis cannot persist its data and rejects writes (MISCONF)";
+    let failed = "Redis cannot persist its data and refuses writes (MISCONF)";
     eventually(async || {
         let error = store.put(&key("two"), b"entry", HOUR, None).await.err();
         error.is_some_and(|error| error.to_string() == failed)

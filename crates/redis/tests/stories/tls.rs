@@ -134,7 +134,7 @@ async fn no_secret_is_in_errors_debug_output_or_traces() {
 }
 
 #[test]
-fn unsafe_and_impossible_settings_are_rejected() {
+fn unsafe_and_impossible_settings_are_refused() {
     let plain = |url: &str| RedisTokenStore::builder(url).keys(secret(KEY));
     let setting = |builder: RedisTokenStoreBuilder| builder.build().unwrap_err().setting();
     assert_eq!(setting(plain("redis://redis.example")), "url");

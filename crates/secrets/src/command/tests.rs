@@ -245,7 +245,7 @@ mod windows {
 
     // covers: F-99
     #[tokio::test]
-    async fn an_argument_unsafe_for_a_script_is_rejected_and_not_shown() {
+    async fn an_argument_unsafe_for_a_script_is_refused_and_not_shown() {
         let folder = Folder::new();
         let path = folder.write("x.cmd", "@exit 0");
         let error = CommandSecret::new(path, ["CANARY\r\n"]).secret().await;

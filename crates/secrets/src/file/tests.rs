@@ -97,7 +97,7 @@ mod unix {
 
     // covers: F-105
     #[tokio::test]
-    async fn directories_fifos_and_devices_are_rejected_without_blocking() {
+    async fn directories_fifos_and_devices_are_refused_without_blocking() {
         let folder = Folder::new();
         let fifo = folder.fifo("fifo");
         for path in [folder.path(), &fifo, Path::new("/dev/zero")] {
@@ -108,7 +108,7 @@ mod unix {
 
     // covers: F-112
     #[tokio::test]
-    async fn a_world_accessible_file_is_logged_once_or_rejected() {
+    async fn a_world_accessible_file_is_logged_once_or_refused() {
         let folder = Folder::new();
         let path = folder.write("secret", "CANARY\n");
         let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();

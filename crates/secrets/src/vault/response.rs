@@ -48,7 +48,7 @@ pub(crate) fn read(
         200 => {}
         400 => {
             return inaccessible(
-                "was requested in a way that Vault rejects; check mount, path and namespace",
+                "was requested in a way that Vault refuses; check mount, path and namespace",
             );
         }
         401 | 403 => {

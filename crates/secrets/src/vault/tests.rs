@@ -88,7 +88,7 @@ async fn a_field_is_requested_as_the_api_specifies() {
 
 // covers: F-34, F-55, F-99, F-100
 #[tokio::test]
-async fn each_rejection_has_a_remedy_and_shows_no_secret() {
+async fn each_refusal_has_a_remedy_and_shows_no_secret() {
     for (answer, expect, transient) in [
         (
             refusal(400, &["missing client token CANARY"]),
@@ -199,7 +199,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn an_unreachable_or_slow_server_is_not_a_rejection() {
+async fn an_unreachable_or_slow_server_is_not_a_refusal() {
     let slow = RawServer::always(Reply::bytes("HTTP/1.1 200 OK\r\n").then_stall()).await;
     let cut = RawServer::always(
         Reply::bytes("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nCANARY").then_close(),

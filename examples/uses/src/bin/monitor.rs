@@ -110,7 +110,7 @@ impl Monitor {
     }
 
     async fn call(&self) -> Result<(), Trouble> {
-        // Sends the cached token, and a new one if the API rejects it.
+        // Sends the cached token, and a new one if the API refuses it.
         let answer = self.http.get(&self.url).send_with(&self.authorizer).await;
         let answer = answer.map_err(|error| match error.token_error() {
             Some(error) => Trouble::Token(error.clone()),

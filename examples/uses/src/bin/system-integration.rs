@@ -40,7 +40,7 @@ async fn run() -> Result<usize, Box<dyn Error>> {
     if uses::on_this_machine() {
         authorizer = authorizer.danger_allow_http_on_loopback();
     }
-    // Also repeats a PUT if its token was rejected, because the client knows whether the request was redirected.
+    // Also repeats a PUT if its token was refused, because the client knows whether the request was redirected.
     let client = TokenClient::new(authorizer.build()?, uses::http_builder())?;
     let mut handed_over = 0;
     for customer in 1..=3 {

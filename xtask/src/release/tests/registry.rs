@@ -43,7 +43,7 @@ impl Registry {
         format!("sparse+http://{}/index/", self.address)
     }
 
-    /// Rejects this crate from now on, or accepts every crate again.
+    /// Refuses this crate from now on, or accepts every crate again.
     pub(super) fn refuse(&self, name: Option<&str>) {
         lock(&self.state).refused = name.map(str::to_owned);
     }

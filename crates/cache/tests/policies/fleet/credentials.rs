@@ -57,8 +57,8 @@ async fn a_wrong_secret_is_sent_once_for_the_fleet() {
     assert_eq!(mint.calls(), 1);
     // Other keys have the same credentials, and processes that start later too.
     for number in 0..20 {
-        let late = process(&mint, &store);
-        late.token(&key(number.to_string())).await.unwrap_err();
+        let new = process(&mint, &store);
+        new.token(&key(number.to_string())).await.unwrap_err();
     }
     assert_eq!(mint.calls(), 1);
     // Once more after the refusal's time, which began with the first one.
@@ -213,9 +213,9 @@ async fn accepted_credentials_let_all_keys_go_on_in_parallel() {
     assert!(took <= 2 * SECOND + 100 * MILLISECOND, "{took:?}");
     // A process that starts later need not wait for another trial.
     let start = Instant::now();
-    let late = Arc::new(process(&mint, &store));
+    let new = Arc::new(process(&mint, &store));
     let (one, other) = (key("one"), key("other"));
-    let (one, other) = tokio::join!(late.token(&one), late.token(&other));
+    let (one, other) = tokio::join!(new.token(&one), new.token(&other));
     assert!(one.is_ok() && other.is_ok());
     let took = start.elapsed();
     assert!(took <= SECOND + 10 * MILLISECOND, "{took:?}");

@@ -72,7 +72,7 @@ async fn a_hundred_processes_make_one_request_at_any_latency() {
         if notifies && latency <= 20 * SECOND {
             assert!(waited.iter().all(|asked| *asked <= 12), "{waited:?}");
         }
-        let late = start.elapsed().saturating_sub(latency);
+        let delay = start.elapsed().saturating_sub(latency);
         let most = if notifies {
             // The put, a pause of up to 20 ms, and a look-up.
             40 * MILLISECOND
@@ -80,7 +80,7 @@ async fn a_hundred_processes_make_one_request_at_any_latency() {
             // The last one polls within one pause.
             latency.min(2 * SECOND) + 60 * MILLISECOND
         };
-        assert!(late <= most, "{latency:?}: {late:?}");
+        assert!(delay <= most, "{latency:?}: {delay:?}");
         // The holder's calls, once a second.
         let extensions = usize::try_from(latency.as_secs()).unwrap();
         assert!(store.asked("extend") <= extensions, "{latency:?}");
@@ -102,8 +102,8 @@ async fn a_failed_process_wakes_the_next_if_the_store_notifies() {
     });
     failed.unwrap_err();
     assert_eq!(token, "t2");
-    let late = start.elapsed().saturating_sub(10 * SECOND);
-    assert!(late <= 40 * MILLISECOND, "{late:?}");
+    let delay = start.elapsed().saturating_sub(10 * SECOND);
+    assert!(delay <= 40 * MILLISECOND, "{delay:?}");
 }
 
 // covers: F-90
@@ -129,8 +129,8 @@ async fn exactly_one_process_replaces_a_crashed_one() {
         a_hundred_processes_share_one_fetch(&mint, &store).await;
         let took = start.elapsed();
         // A poll follows within a pause, then comes the fetch; without notifications another pause.
-        let late = if notifies { 40 * MILLISECOND } else { pause };
-        let most = lost_after + lease + pause + 4 * SECOND + late + 100 * MILLISECOND;
+        let another_pause = if notifies { 40 * MILLISECOND } else { pause };
+        let most = lost_after + lease + pause + 4 * SECOND + another_pause + 100 * MILLISECOND;
         assert!(took <= most, "{took:?} of {most:?}");
     }
 }

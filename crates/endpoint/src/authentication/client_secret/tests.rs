@@ -10,10 +10,14 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(future)
 }
 
-fn prove(how: &dyn ClientAuthentication, id: &str, utf8: bool) -> Result<Credentials, TokenError> {
+fn prove(
+    authentication: &dyn ClientAuthentication,
+    id: &str,
+    utf8: bool,
+) -> Result<Credentials, TokenError> {
     let mut context = AuthenticationContext::new(id, "https://login.example/token");
     context.allow_utf8 = utf8;
-    block_on(how.credentials(&context))
+    block_on(authentication.credentials(&context))
 }
 
 fn basic(credentials: &Credentials) -> String {
@@ -45,8 +49,8 @@ fn the_raw_form_is_named_where_the_encodings_differ() {
         ("or ders", "s3cr3t", true),
         ("orders", "s3cr~t", true),
     ] {
-        let refusal_hint = |how: &ClientSecretBasic| {
-            let credentials = prove(how, id, false).unwrap();
+        let refusal_hint = |authentication: &ClientSecretBasic| {
+            let credentials = prove(authentication, id, false).unwrap();
             credentials.provenance().refusal_hint.clone()
         };
         let form = ClientSecretBasic::new(secret(text));
@@ -75,15 +79,15 @@ fn a_secret_outside_ascii_is_refused_unless_chosen() {
         ("CANARY-ü", "set `allow_utf8_credentials`"),
         ("\u{feff}CANARY", "copy it again as plain text"),
     ] {
-        for how in [
+        for authentication in [
             &ClientSecretBasic::new(secret(odd)) as &dyn ClientAuthentication,
             &ClientSecretPost::new(secret(odd)),
         ] {
-            let error = prove(how, "id", false).unwrap_err();
+            let error = prove(authentication, "id", false).unwrap_err();
             assert!(error.to_string().contains("printable ASCII"), "{error}");
             assert!(error.hint().unwrap().contains(hint), "{error}");
             assert!(!format!("{error:?}").contains("CANARY"));
-            assert!(prove(how, "id", true).is_ok());
+            assert!(prove(authentication, "id", true).is_ok());
         }
     }
 }
@@ -91,10 +95,10 @@ fn a_secret_outside_ascii_is_refused_unless_chosen() {
 // covers: F-99
 #[test]
 fn debug_shows_no_secret() {
-    let how = ClientSecretPost::new(secret("CANARY"));
-    let credentials = prove(&how, "id", false).unwrap();
+    let authentication = ClientSecretPost::new(secret("CANARY"));
+    let credentials = prove(&authentication, "id", false).unwrap();
     let header = prove(&ClientSecretBasic::raw(secret("CANARY")), "id", false).unwrap();
-    let shown = format!("{how:?} {credentials:?} {header:?}");
+    let shown = format!("{authentication:?} {credentials:?} {header:?}");
     assert!(
         !shown.contains("CANARY") && shown.contains("client_secret"),
         "{shown}"

@@ -30,9 +30,9 @@ fn fault(pem: &str) -> String {
     error.to_string()
 }
 
-async fn prove(how: &dyn ClientAuthentication) -> Result<Credentials, TokenError> {
+async fn prove(authentication: &dyn ClientAuthentication) -> Result<Credentials, TokenError> {
     let context = AuthenticationContext::new("orders", "https://login.example/token");
-    how.credentials(&context).await
+    authentication.credentials(&context).await
 }
 
 #[test]
@@ -84,8 +84,8 @@ async fn an_error_in_one_of_two_texts_names_that_one() {
         (&certificate, &key[..100], hints::KEY_TEXT),
         (&certificate, &certificate, hints::KEY_TEXT),
     ] {
-        let how = MutualTls::from_pair(secret(certificate), secret(key));
-        let error = how.identity().await.unwrap_err();
+        let authentication = MutualTls::from_pair(secret(certificate), secret(key));
+        let error = authentication.identity().await.unwrap_err();
         assert_eq!(error.hint_name(), hint.name(), "{error}");
     }
 }
@@ -149,35 +149,37 @@ fn keys_of_each_kind_and_texts_with_more_in_them_are_taken() {
 // covers: C-08, C-63
 #[tokio::test]
 async fn the_client_id_is_all_that_is_in_the_form() {
-    let how = MutualTls::new(RotatingSecret::new(&joined("a")));
-    let credentials = prove(&how).await.unwrap();
+    let authentication = MutualTls::new(RotatingSecret::new(&joined("a")));
+    let credentials = prove(&authentication).await.unwrap();
     let form: Vec<_> = credentials.expose_parameters().collect();
     assert_eq!(form, [("client_id", "orders")]);
     assert!(credentials.identity().is_some() && credentials.binding().is_some());
-    let unbound = prove(&how.clone().unbound_tokens()).await.unwrap();
+    let unbound = prove(&authentication.clone().unbound_tokens())
+        .await
+        .unwrap();
     assert!(unbound.identity().is_some() && unbound.binding().is_none());
-    assert_eq!(how.method(), Some("tls_client_auth"));
-    let how = how.self_signed();
-    assert_eq!(how.method(), Some("self_signed_tls_client_auth"));
+    assert_eq!(authentication.method(), Some("tls_client_auth"));
+    let authentication = authentication.self_signed();
+    assert_eq!(authentication.method(), Some("self_signed_tls_client_auth"));
 }
 
 // covers: C-65
 #[tokio::test]
 async fn tokens_are_bound_to_the_certificate_unless_declared() {
-    let how = MutualTls::new(RotatingSecret::new(&joined("a")));
-    let unbound = how.clone().unbound_tokens();
-    assert!(how.binds_tokens() && !unbound.binds_tokens());
+    let authentication = MutualTls::new(RotatingSecret::new(&joined("a")));
+    let unbound = authentication.clone().unbound_tokens();
+    assert!(authentication.binds_tokens() && !unbound.binds_tokens());
     let secret = || crate::ClientSecretPost::new(Secret::new("s3cr3t").unwrap());
-    let only = crate::Strongest::new(how.clone());
-    let either = crate::Strongest::new(how).or(secret());
+    let only = crate::Strongest::new(authentication.clone());
+    let either = crate::Strongest::new(authentication).or(secret());
     // Before the first request it is unknown which one is used.
     assert!(only.binds_tokens() && !either.binds_tokens());
     prove(&either).await.unwrap();
     assert!(either.binds_tokens());
     // Through a source, and through a pointer.
-    let source = |how: Arc<dyn ClientAuthentication>| {
+    let source = |authentication: Arc<dyn ClientAuthentication>| {
         let url = "https://login.example/token";
-        let builder = crate::ClientCredentials::builder(url, "orders", how);
+        let builder = crate::ClientCredentials::builder(url, "orders", authentication);
         builder.build().unwrap().binds_tokens()
     };
     assert!(source(Arc::new(either)));
@@ -189,25 +191,25 @@ async fn tokens_are_bound_to_the_certificate_unless_declared() {
 async fn another_certificate_ends_the_binding_of_the_one_before() {
     let (one, other) = (joined("a"), joined("b"));
     let text = RotatingSecret::new(&one);
-    let how = MutualTls::new(text.clone());
-    let before = how.identity().await.unwrap();
-    let same = how.identity().await.unwrap();
+    let authentication = MutualTls::new(text.clone());
+    let before = authentication.identity().await.unwrap();
+    let same = authentication.identity().await.unwrap();
     assert!(before.is_clone_of(&same) && !before.binding().has_ended());
-    assert_eq!((text.reads(), how.epoch()), (2, 0));
+    assert_eq!((text.reads(), authentication.epoch()), (2, 0));
     text.rotate(&other);
-    let refused = prove(&how.clone()).await.unwrap();
-    let now = how.identity().await.unwrap();
+    let refused = prove(&authentication.clone()).await.unwrap();
+    let now = authentication.identity().await.unwrap();
     assert!(refused.identity().unwrap().is_clone_of(&now) && !now.is_clone_of(&before));
     assert!(before.binding().has_ended() && !now.binding().has_ended());
     // One for the source, one for the new certificate.
-    assert_eq!(how.epoch(), 2);
-    how.refused(&refused);
+    assert_eq!(authentication.epoch(), 2);
+    authentication.refused(&refused);
     assert_eq!(text.refusals(), 1);
     // Restoring the old certificate is another change: its tokens are dropped.
     text.rotate(&one);
-    let again = how.identity().await.unwrap();
+    let again = authentication.identity().await.unwrap();
     assert!(now.binding().has_ended() && !again.binding().has_ended());
-    how.refused(&refused);
+    authentication.refused(&refused);
     assert_eq!(
         text.refusals(),
         1,
@@ -221,11 +223,11 @@ async fn a_pair_replaced_between_two_reads_is_read_again() {
     let (one, one_key) = pair("a", 2999);
     let (other, other_key) = pair("b", 2999);
     let (certificate, key) = (RotatingSecret::new(&one), RotatingSecret::new(&one_key));
-    let how = MutualTls::from_pair(certificate.clone(), key.clone());
-    how.identity().await.unwrap();
+    let authentication = MutualTls::from_pair(certificate.clone(), key.clone());
+    authentication.identity().await.unwrap();
     certificate.rotate_after_reading(&other);
     key.rotate(&other_key);
-    let identity = how.identity().await.unwrap();
+    let identity = authentication.identity().await.unwrap();
     assert!(
         identity
             .expose_pem()
@@ -235,7 +237,7 @@ async fn a_pair_replaced_between_two_reads_is_read_again() {
 
     // A mismatch that persists is reported, and may be fixed before the next call.
     certificate.rotate(&one);
-    let error = how.identity().await.unwrap_err();
+    let error = authentication.identity().await.unwrap_err();
     assert_eq!((certificate.reads(), key.reads()), (5, 5));
     assert_eq!(
         (error.kind(), error.is_transient()),
@@ -247,7 +249,7 @@ async fn a_pair_replaced_between_two_reads_is_read_again() {
     );
     assert!(!identity.binding().has_ended(), "there is no other one yet");
     key.rotate(&one_key);
-    how.identity().await.unwrap();
+    authentication.identity().await.unwrap();
     assert!(identity.binding().has_ended());
 
     // A pair that never matched is a configuration error.
@@ -262,23 +264,23 @@ async fn a_pair_replaced_between_two_reads_is_read_again() {
 /// The certificate is available at once, the key after a delay, during which the read is in progress.
 #[tokio::test]
 async fn a_slow_reading_does_not_put_an_old_certificate_back() {
-    let how = MutualTls::new(RotatingSecret::new(&joined("a")));
+    let authentication = MutualTls::new(RotatingSecret::new(&joined("a")));
     let read = |text: &str| PemPair {
         certificate: Secret::new(text).unwrap(),
         key: None,
     };
     let (old, new) = (joined("old"), joined("new"));
-    let now = how.pair.update(2, read(&new)).unwrap();
-    let late = how.pair.update(1, read(&old)).unwrap();
+    let now = authentication.pair.update(2, read(&new)).unwrap();
+    let late = authentication.pair.update(1, read(&old)).unwrap();
     assert!(late.is_clone_of(&now) && !now.binding().has_ended());
 }
 
 #[tokio::test]
 async fn a_source_that_is_down_is_no_mistake_of_the_client() {
     let text = RotatingSecret::new(&joined("a"));
-    let how = MutualTls::new(text.clone());
+    let authentication = MutualTls::new(text.clone());
     text.fail(SecretError::unavailable("the vault is sealed"));
-    let error = how.identity().await.unwrap_err();
+    let error = authentication.identity().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
@@ -286,10 +288,11 @@ async fn a_source_that_is_down_is_no_mistake_of_the_client() {
 async fn the_hint_names_a_certificate_that_has_expired() {
     let (certificate, key) = pair("a", 2030);
     let clock = ManualClock::new();
-    let how = MutualTls::new(RotatingSecret::new(&(certificate + &key))).clock(clock.clone());
+    let authentication =
+        MutualTls::new(RotatingSecret::new(&(certificate + &key))).clock(clock.clone());
     clock.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(1_893_456_000)); // 2030 begins
     let hint = async || {
-        let credentials = prove(&how).await.unwrap();
+        let credentials = prove(&authentication).await.unwrap();
         let hint = credentials.provenance().refusal_hint.clone();
         hint.unwrap().to_string()
     };
@@ -303,13 +306,15 @@ async fn the_hint_names_a_certificate_that_has_expired() {
 #[tokio::test]
 async fn debug_shows_neither_key_nor_certificate() {
     let (certificate, key) = pair("CANARY", 2999);
-    let how = MutualTls::from_pair(
+    let authentication = MutualTls::from_pair(
         Secret::new(&certificate).unwrap(),
         Secret::new(&key).unwrap(),
     );
-    let credentials = prove(&how).await.unwrap();
-    let identity = how.identity().await.unwrap();
-    let shown = format!("{how:?} {how:#?} {credentials:?} {identity:?} {identity:#?}");
+    let credentials = prove(&authentication).await.unwrap();
+    let identity = authentication.identity().await.unwrap();
+    let shown = format!(
+        "{authentication:?} {authentication:#?} {credentials:?} {identity:?} {identity:#?}"
+    );
     for line in [certificate, key].iter().flat_map(|pem| pem.lines()) {
         // Positive control: the identity contains it.
         assert!(leak::find(identity.expose_pem(), line).is_some(), "{line}");

@@ -26,7 +26,7 @@ async fn a_caller_past_the_refresh_point_gets_the_cached_token() {
     }
     gate.arrived(1).await;
     assert_eq!((mint.calls(), cache.stats().flights), (2, 1));
-    assert_eq!(name(&cache).await, "t1", "while the renewal runs");
+    assert_eq!(name(&cache).await, "t1", "while the refresh runs");
     gate.open();
     settle().await;
     assert_eq!(name(&cache).await, "t2");
@@ -101,9 +101,9 @@ async fn the_old_token_is_served_while_refreshes_fail() {
     assert_eq!(served, 150, "2.5 minutes were left");
     // 1, 2, 4 ... 60 s apart, each up to a half shorter.
     assert!((7..=10).contains(&mint.calls()), "{}", mint.calls());
-    let renewed = mint.calls();
+    let calls = mint.calls();
     ask(&cache).await.unwrap_err();
-    assert_eq!(mint.calls(), renewed, "the back-off holds beyond expiry");
+    assert_eq!(mint.calls(), calls, "the back-off holds beyond expiry");
     mint.then([Answer::New(HOUR)]);
     advance(MINUTE).await;
     ask(&cache).await.unwrap();
