@@ -53,6 +53,8 @@ pub enum AuthenticationSettings {
     },
     /// No authentication: the server identifies the client by its network.
     None,
+    /// No method and no credential, which only a registered provider may do without.
+    NotSet,
 }
 
 /// The encoding of a client secret in a request.
@@ -77,7 +79,7 @@ impl SecretEncoding {
                 SecretAuthentication::BasicRaw => Self::BasicRaw,
                 _ => Self::Basic,
             },
-            Server::Any => Self::Basic,
+            Server::Any | Server::Registered => Self::Basic,
         }
     }
 }
@@ -92,6 +94,10 @@ impl AuthenticationSettings {
             Some(method) => Some(method),
             None => implied_method(client, server)?,
         };
+        if matches!(server, Server::Registered) && method.is_none() && client.credential().is_none()
+        {
+            return Ok(Self::NotSet);
+        }
         // A method from another source may leave credentials of this source unused.
         if client.authentication.is_none() || client.method_source == client.credential_source {
             check_effects(client, method)?;
@@ -160,7 +166,7 @@ impl AuthenticationSettings {
             Self::MutualTls {
                 certificate, key, ..
             } => (Some(certificate), key.as_ref()),
-            Self::None => (None, None),
+            Self::None | Self::NotSet => (None, None),
         };
         one.into_iter().chain(other)
     }
@@ -174,7 +180,19 @@ impl AuthenticationSettings {
             Self::MutualTls {
                 certificate, key, ..
             } => Some(key.as_ref().unwrap_or(certificate)),
-            Self::None => None,
+            Self::None | Self::NotSet => None,
+        }
+    }
+
+    /// Returns the setting that holds the credential, or that says that there is none.
+    pub(crate) fn setting(&self) -> Option<&'static str> {
+        match self {
+            Self::ClientSecret { .. } | Self::ClientSecretJwt { .. } => Some("client_secret"),
+            Self::PrivateKeyJwt { .. } => Some("private_key"),
+            Self::WorkloadIdentity { .. } => Some("assertion"),
+            Self::MutualTls { .. } => Some("certificate"),
+            Self::None => Some("authentication"),
+            Self::NotSet => None,
         }
     }
 

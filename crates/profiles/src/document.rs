@@ -14,12 +14,13 @@ use toml::{
 use crate::{
     error::ProfileError,
     layer::Layer,
+    provider::{self, Table},
     redis::{REDIS_KEYS, RedisSettings},
     unit::{ClientUnit, SettingSource},
     values,
 };
 
-pub(crate) const KEYS: [&str; 32] = [
+pub(crate) const KEYS: [&str; 33] = [
     "algorithm",
     "allowed_origins",
     "assertion",
@@ -43,6 +44,7 @@ pub(crate) const KEYS: [&str; 32] = [
     "parameters",
     "private_key",
     "provider",
+    "provider_settings",
     "proxy",
     "redis",
     "require_granted_scopes",
@@ -165,6 +167,9 @@ impl Document<'_> {
                 }
                 "parameters" => layer.parameters = self.string_pairs(key, value)?,
                 "provider" => layer.server.provider = Some(self.string(key, value)?.to_owned()),
+                "provider_settings" => {
+                    layer.server.provider_settings = self.provider_settings(key, value)?;
+                }
                 "proxy" => layer.proxy = Some(self.string(key, value)?.to_owned()),
                 "redis" => layer.redis = Some(self.redis(key, value)?),
                 "require_granted_scopes" => {
@@ -230,6 +235,44 @@ impl Document<'_> {
         let at = keys.find(|key| key.get_ref() == setting);
         let at = at.unwrap_or(table_key).span();
         Err(self.error_at(&at, &format!("`redis.{setting}`: {why}")))
+    }
+
+    fn provider_settings(
+        &self,
+        table_key: &Key<'_>,
+        table: &Value<'_>,
+    ) -> Result<Table, ProfileError> {
+        let Some(entries) = table.get_ref().as_table() else {
+            return Err(self.invalid_value(table_key, table, "expected a table of settings"));
+        };
+        let mut settings = Table {
+            location: self.location(table_key.span().start),
+            ..Table::default()
+        };
+        for (key, value) in entries {
+            let read = match value.get_ref() {
+                DeValue::String(text) => {
+                    self.check_command(key, value, text)?;
+                    provider::Value::Text(text.to_string())
+                }
+                DeValue::Array(_) => provider::Value::Texts(self.strings(key, value)?),
+                DeValue::Boolean(boolean) => provider::Value::Boolean(*boolean),
+                DeValue::Integer(number) if number.radix() == 10 => {
+                    let number = number.as_str().parse();
+                    provider::Value::Number(
+                        number
+                            .map_err(|_| self.invalid_value(key, value, "a number is too large"))?,
+                    )
+                }
+                _ => {
+                    let why =
+                        "expected a string, a whole number, `true`, `false`, or a list of strings";
+                    return Err(self.invalid_value(key, value, why));
+                }
+            };
+            settings.add(key.get_ref(), self.location(key.span().start), read);
+        }
+        Ok(settings)
     }
 
     fn string<'v>(&self, key: &Key<'_>, value: &'v Value<'_>) -> Result<&'v str, ProfileError> {
@@ -300,12 +343,22 @@ impl Document<'_> {
         value: &Value<'_>,
     ) -> Result<SecretReference, ProfileError> {
         let text = self.string(key, value)?;
-        if self.is_of_others && text.starts_with("command:") {
-            let why = "no command is run from a file that another user can write; make this user its owner, and run `chmod go-w` on it";
-            return Err(self.invalid_value(key, value, why));
-        }
+        self.check_command(key, value, text)?;
         let reference = text.parse::<SecretReference>();
         reference.map_err(|why| self.invalid_value(key, value, &why.to_string()))
+    }
+
+    fn check_command(
+        &self,
+        key: &Key<'_>,
+        value: &Value<'_>,
+        text: &str,
+    ) -> Result<(), ProfileError> {
+        if !self.is_of_others || !text.starts_with("command:") {
+            return Ok(());
+        }
+        let why = "no command is run from a file that another user can write; make this user its owner, and run `chmod go-w` on it";
+        Err(self.invalid_value(key, value, why))
     }
 
     fn invalid_value(&self, key: &Key<'_>, value: &Value<'_>, why: &str) -> ProfileError {
@@ -321,7 +374,7 @@ impl Document<'_> {
         let nearest = values::nearest_name(name, known);
         let failure = self.error_at(
             &key.span(),
-            &format!("unknown setting {}", quoted_name(name)),
+            &format!("unknown setting {}", values::quoted_name(name)),
         );
         match nearest {
             Some(nearest) => failure.with_hint(format!("a similar name exists: `{nearest}`")),
@@ -351,13 +404,3 @@ impl Document<'_> {
 
 type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
 type Value<'a> = Spanned<DeValue<'a>>;
-
-/// Quotes a name, unless it does not look like one.
-pub(crate) fn quoted_name(name: &str) -> String {
-    let fit = |char: char| char.is_alphanumeric() || "-_.".contains(char);
-    if !name.is_empty() && name.chars().count() <= 40 && name.chars().all(fit) {
-        format!("`{name}`")
-    } else {
-        "with an unusual name".to_owned()
-    }
-}

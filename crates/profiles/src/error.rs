@@ -19,7 +19,9 @@ pub struct ProfileError {
 }
 
 impl ProfileError {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    /// Creates an error, for a provider that a program registers. The message is in lower case, names the setting, and
+    /// shows no value.
+    pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             hint: None,
@@ -27,7 +29,9 @@ impl ProfileError {
         }
     }
 
-    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    /// Sets what to do about it, in terms of settings.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }

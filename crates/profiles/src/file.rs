@@ -5,11 +5,11 @@ use std::{fs::Metadata, path::Path};
 use hallpass_secrets::RegularFile;
 
 use crate::{
-    document::{Document, ProfileLayers, quoted_name},
+    document::{Document, ProfileLayers},
     error::ProfileError,
     layer::Layer,
     paths::ConfigFile,
-    values,
+    values::{self, quoted_name},
 };
 
 /// The longest accepted file: longer than any person writes.

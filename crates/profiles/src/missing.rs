@@ -17,3 +17,12 @@ pub(crate) fn missing_setting(
         "set {key} in a profile{file}, or {variables} in the environment"
     ))
 }
+
+pub(crate) fn missing_client_id(file: Option<&PathBuf>) -> ProfileError {
+    missing_setting(
+        "the client identifier",
+        "`client_id`",
+        "`HALLPASS_CLIENT_ID`",
+        file,
+    )
+}

@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use hallpass_cache::CachedTokenSource;
+use hallpass_core::TokenSource;
 
 use crate::{
     environment::{self, Variables},
@@ -10,7 +11,9 @@ use crate::{
     file::{self, FileContents},
     layer::Layer,
     paths::{self, ConfigFile},
+    provider::{Provider, ProviderSettings},
     selection::Selection,
+    server,
     settings::Settings,
     source::ProfileSource,
     transports::Transports,
@@ -24,6 +27,7 @@ pub struct Profiles {
     variables: Variables,
     file: ConfigFile,
     contents: Option<FileContents>,
+    providers: Vec<Provider>,
     transports: Arc<Transports>,
 }
 
@@ -43,6 +47,7 @@ impl Profiles {
         ProfilesBuilder {
             file: None,
             set_by: "ProfilesBuilder::file",
+            providers: Vec::new(),
         }
     }
 
@@ -102,7 +107,7 @@ impl Profiles {
         } else {
             layer.client.check(&layer.server)?;
         }
-        Settings::new(name, self.file.path.clone(), layer)
+        Settings::new(name, self.file.path.clone(), layer, &self.providers)
     }
 
     /// Returns the name and the settings of this profile, or of the default one.
@@ -146,6 +151,7 @@ impl fmt::Debug for Profiles {
 pub struct ProfilesBuilder {
     file: Option<PathBuf>,
     set_by: &'static str,
+    providers: Vec<Provider>,
 }
 
 impl ProfilesBuilder {
@@ -161,12 +167,52 @@ impl ProfilesBuilder {
         self
     }
 
+    /// Registers a provider of another crate: profiles with `provider = "NAME"` get the source that `build` returns.
+    ///
+    /// `build` runs at the first token request of each source, and again after an error, on a thread for blocking work.
+    /// It sends no request; its source caches no token.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use hallpass_core::TokenSource;
+    /// use hallpass_profiles::{ProfileError, Profiles, ProviderSettings};
+    ///
+    /// /// Acme's token endpoint is named by a region.
+    /// fn acme(settings: &mut ProviderSettings<'_>) -> Result<Arc<dyn TokenSource>, ProfileError> {
+    ///     let region = settings.required_text("region")?;
+    ///     let endpoint = format!("https://{region}.login.acme.example/token");
+    ///     Ok(Arc::new(settings.client_credentials(endpoint)?.build()?))
+    /// }
+    ///
+    /// let profiles = Profiles::builder().provider("acme", acme);
+    /// ```
+    ///
+    /// ```toml
+    /// [profile.orders]
+    /// provider = "acme"
+    /// provider_settings = { region = "eu" }
+    /// client_id = "orders-service"
+    /// client_secret = "file:/run/secrets/orders"
+    /// ```
+    pub fn provider(
+        mut self,
+        name: &str,
+        build: impl Fn(&mut ProviderSettings<'_>) -> Result<Arc<dyn TokenSource>, ProfileError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.providers.push(Provider::new(name, build));
+        self
+    }
+
     /// Reads the file. Blocks for the time of a small file.
     ///
     /// # Errors
     ///
-    /// A [`ProfileError`] if the file cannot be read.
+    /// A [`ProfileError`] if the file cannot be read, or a registered provider has the name of another one.
     pub fn load(self) -> Result<Profiles, ProfileError> {
+        server::check_registered(&self.providers)?;
         let variables = Variables::of_this_process();
         let file = paths::config_file(self.file.map(|path| (path, self.set_by)), &variables);
         let contents = match &file.path {
@@ -177,6 +223,7 @@ impl ProfilesBuilder {
             variables,
             file,
             contents,
+            providers: self.providers,
             transports: Arc::default(),
         })
     }

@@ -4,7 +4,7 @@ use hallpass_camall as camall;
 use hallpass_endpoint::presets::{self, Preset};
 
 use crate::error::ProfileError;
-use crate::{unit::ServerUnit, values};
+use crate::{provider::Provider, unit::ServerUnit, values};
 
 /// The kind of authorization server.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,8 @@ pub enum Server {
     Preset(&'static Preset),
     /// Any RFC 6749 token endpoint.
     Any,
+    /// A provider that the program registered.
+    Registered,
 }
 
 /// The names of the supported providers.
@@ -30,7 +32,7 @@ pub(crate) const PROVIDERS: [(&str, Server); 8] = [
     ("ory-network", Server::Preset(&presets::ORY_NETWORK)),
 ];
 
-/// The token endpoint, or the issuer to discover it from.
+/// The address of the server: the token endpoint, or the issuer to discover it from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ServerAddress {
@@ -44,31 +46,45 @@ pub enum ServerAddress {
         /// True if its metadata are at the OpenID Connect location.
         openid: bool,
     },
+    /// An address that only the registered provider knows.
+    OfProvider,
 }
 
 impl ServerAddress {
-    /// Returns the known address: the token endpoint's or the issuer's.
+    /// Returns the known address: the token endpoint's or the issuer's; empty if only the provider knows it.
     pub fn url(&self) -> &str {
         match self {
             Self::TokenEndpoint(url) | Self::Issuer { issuer: url, .. } => url,
+            Self::OfProvider => "",
         }
     }
 }
 
-pub(crate) fn parse_provider(provider: Option<&str>) -> Result<Server, ProfileError> {
+/// The provider of Google's service accounts, which is known to be unusable here.
+const GOOGLE: &str = "google";
+
+/// Returns the kind of server, and the provider if it is a registered one.
+pub(crate) fn parse_provider(
+    provider: Option<&str>,
+    registered: &[Provider],
+) -> Result<(Server, Option<Provider>), ProfileError> {
     let Some(provider) = provider else {
-        return Ok(Server::Any);
+        return Ok((Server::Any, None));
     };
     let known = PROVIDERS.iter().find(|(name, _)| *name == provider);
     if let Some((_, server)) = known {
-        return Ok(*server);
+        return Ok((*server, None));
     }
-    if provider == "google" {
+    if let Some(known) = registered.iter().find(|known| known.name() == provider) {
+        return Ok((Server::Registered, Some(known.clone())));
+    }
+    if provider == GOOGLE {
         return Err(ProfileError::new(
             "Google does not support the client credentials grant: its service accounts use the JWT bearer grant (RFC 7523 section 2.1), which this command does not support",
         ));
     }
     let names = PROVIDERS.iter().map(|(name, _)| *name);
+    let names = names.chain(registered.iter().map(Provider::name));
     let failure = ProfileError::new("`provider`: unknown provider");
     Err(match values::nearest_name(provider, names.clone()) {
         Some(nearest) => failure.with_hint(format!("a similar name exists: `{nearest}`")),
@@ -77,6 +93,24 @@ pub(crate) fn parse_provider(provider: Option<&str>) -> Result<Server, ProfileEr
             names.collect::<Vec<_>>().join("`, `")
         )),
     })
+}
+
+/// Checks the names of registered providers.
+pub(crate) fn check_registered(registered: &[Provider]) -> Result<(), ProfileError> {
+    for (index, provider) in registered.iter().enumerate() {
+        let name = provider.name();
+        let wrong = |why: &str| {
+            ProfileError::new(format!("the provider {} {why}", values::quoted_name(name)))
+                .with_hint("register it under another name")
+        };
+        if name == GOOGLE || PROVIDERS.iter().any(|(known, _)| *known == name) {
+            return Err(wrong("is built in, and cannot be replaced"));
+        }
+        if name.is_empty() || registered[..index].iter().any(|other| other.name() == name) {
+            return Err(wrong("is registered twice, or without a name"));
+        }
+    }
+    Ok(())
 }
 
 /// Returns the token endpoint or the issuer, if one is set.
@@ -99,6 +133,6 @@ pub(crate) fn token_endpoint(
                 ProfileError::from(error).with_hint("set it in `variables` of the profile")
             })?)
         }
-        Server::Any => None,
+        Server::Any | Server::Registered => None,
     })
 }

@@ -11,7 +11,8 @@ use crate::error::ProfileError;
 use crate::{
     authentication::AuthenticationSettings,
     layer::Layer,
-    missing::missing_setting,
+    missing::{missing_client_id, missing_setting},
+    provider::{Provider, Table},
     redis::RedisSettings,
     server::{Server, ServerAddress, parse_provider, token_endpoint},
     unit::{ServerUnit, SettingSource},
@@ -37,7 +38,7 @@ pub struct Settings {
     pub server_source: SettingSource,
     /// The audience of the client's assertions.
     pub audience: Audience,
-    /// The client identifier.
+    /// The client identifier; empty if none is set, which only a registered provider may do without.
     pub client_id: String,
     /// The client authentication method, with references to its credentials.
     pub authentication: AuthenticationSettings,
@@ -69,6 +70,10 @@ pub struct Settings {
     pub redis: Option<RedisSettings>,
     /// True if plain HTTP to this machine is allowed.
     pub danger_allow_http_on_loopback: bool,
+    /// The provider, if it is a registered one.
+    pub(crate) provider: Option<Provider>,
+    /// The provider's own settings.
+    pub(crate) own: Table,
 }
 
 /// The audience of the client's assertions.
@@ -88,8 +93,9 @@ impl Settings {
         profile: Option<String>,
         file: Option<PathBuf>,
         layer: Layer,
+        providers: &[Provider],
     ) -> Result<Self, ProfileError> {
-        let server = parse_provider(layer.server.provider.as_deref())?;
+        let (server, provider) = parse_provider(layer.server.provider.as_deref(), providers)?;
         let wanted = build_request(&layer)?;
         let address = match (token_endpoint(server, &layer.server)?, &layer.server.issuer) {
             (Some(endpoint), _) => ServerAddress::TokenEndpoint(endpoint),
@@ -97,6 +103,7 @@ impl Settings {
                 issuer: issuer.clone(),
                 openid: layer.server.openid_discovery.unwrap_or(false),
             },
+            (None, None) if provider.is_some() => ServerAddress::OfProvider,
             (None, None) => {
                 return Err(missing_setting(
                     "the authorization server",
@@ -107,13 +114,10 @@ impl Settings {
                 ));
             }
         };
-        let Some(client_id) = layer.client.client_id.clone() else {
-            return Err(missing_setting(
-                "the client identifier",
-                "`client_id`",
-                "`HALLPASS_CLIENT_ID`",
-                file.as_ref(),
-            ));
+        let client_id = match layer.client.client_id.clone() {
+            Some(client_id) => client_id,
+            None if provider.is_some() => String::new(),
+            None => return Err(missing_client_id(file.as_ref())),
         };
         let authentication = AuthenticationSettings::new(&layer.client, server, file.as_ref())?;
         let token_endpoint_as_audience = layer
@@ -121,6 +125,7 @@ impl Settings {
             .danger_token_endpoint_as_audience
             .unwrap_or(false);
         if authentication.signs_assertions()
+            && provider.is_none()
             && layer.server.issuer.is_none()
             && !token_endpoint_as_audience
         {
@@ -139,7 +144,10 @@ impl Settings {
             .redis
             .as_ref()
             .is_some_and(RedisSettings::runs_a_command);
-        if layer.command_timeout.is_some() && !authentication.runs_a_command() && !store_command {
+        let provider_command = layer.server.provider_settings.runs_a_command();
+        if layer.command_timeout.is_some()
+            && !(authentication.runs_a_command() || store_command || provider_command)
+        {
             return Err(ProfileError::new(
                 "`command_timeout` has no effect: no credential is a `command:` reference",
             )
@@ -173,13 +181,16 @@ impl Settings {
             cache: layer.cache,
             redis: layer.redis,
             danger_allow_http_on_loopback: layer.danger_allow_http_on_loopback.unwrap_or(false),
+            provider,
+            own: layer.server.provider_settings,
         })
     }
 
     /// Returns the references to all secrets.
     pub fn references(&self) -> impl Iterator<Item = &SecretReference> {
         let redis = self.redis.iter().flat_map(RedisSettings::references);
-        self.authentication.references().chain(redis)
+        let own = self.own.references();
+        self.authentication.references().chain(own).chain(redis)
     }
 
     /// Returns how long a token request may take with its retries, and with the command that prints the secret.
@@ -204,8 +215,9 @@ impl Settings {
     /// Returns the settings that two processes must have in common to share a token.
     ///
     /// The request is one of them, since it completes the request of each call: an empty one would otherwise mean the
-    /// same token for all profiles of a client. Settings that decide whether a token is accepted are part of it: a token accepted without them must not be used
-    /// with them. The secret is not: a token stays valid when the secret is rotated.
+    /// same token for all profiles of a client. Settings that decide whether a token is accepted are part of it: a token
+    /// accepted without them must not be used with them. The secret is not: a token stays valid when the secret is
+    /// rotated.
     pub fn namespace(&self) -> String {
         let lifetime = self.max_lifetime.map(|lifetime| lifetime.as_millis());
         let lifetime = lifetime.map(|lifetime| lifetime.to_string());
@@ -214,7 +226,11 @@ impl Settings {
             lifetime.as_deref(),
         ];
         let parts = [Some(self.address.url()), Some(&*self.client_id)];
-        let parts = parts.into_iter().chain(checks);
+        let provider = self.provider.as_ref().map(Provider::name);
+        let own: Vec<_> = self.own.canonical().collect();
+        let own = own.iter().map(|setting| Some(&**setting));
+        let provider = provider.into_iter().map(Some).chain(own);
+        let parts = parts.into_iter().chain(checks).chain(provider);
         // Length-prefixed, so that fields cannot run into each other.
         let measured = parts.map(|part| {
             let part = part.unwrap_or_default();
@@ -285,6 +301,11 @@ fn check_effects(
             !unit.variables.is_empty() && !has_variables,
             "variables",
             "they apply only to a `provider` with variables, and without `token_endpoint`",
+        ),
+        (
+            unit.provider_settings.is_set() && !matches!(server, Server::Registered),
+            "provider_settings",
+            "they apply only to a `provider` that the program registers",
         ),
         (
             unit.openid_discovery.is_some() && !matches!(address, ServerAddress::Issuer { .. }),
@@ -359,7 +380,7 @@ mod tests {
     fn settings(change: impl FnOnce(&mut Layer)) -> Result<Settings, ProfileError> {
         let mut layer = layer();
         change(&mut layer);
-        Settings::new(None, None, layer)
+        Settings::new(None, None, layer, &[])
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::{
 
 mod authentication;
 mod key_with_certificate;
+mod registered;
 #[cfg(any(feature = "jwt", feature = "jwt-ring"))]
 mod signed;
 #[cfg(not(any(feature = "jwt", feature = "jwt-ring")))]
@@ -40,7 +41,7 @@ pub struct ProfileSource {
 struct BuiltSource {
     source: Arc<dyn TokenSource>,
     /// Held, so that other sources find it.
-    _transport: Arc<SharedTransport>,
+    _transport: Option<Arc<SharedTransport>>,
 }
 
 impl ProfileSource {
@@ -91,20 +92,37 @@ impl ProfileSource {
         })
     }
 
+    fn check_scopes(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
+        if self.settings.require_granted_scopes {
+            token.require_scopes(request.scopes())?;
+        }
+        Ok(())
+    }
+
     /// Returns the source, built by the first call.
     async fn source(&self) -> Result<Arc<BuiltSource>, TokenError> {
         self.built.get_or_build(self.build()).await
     }
 
     async fn build(&self) -> Result<BuiltSource, TokenError> {
-        let shared = self.transports.transport(&self.settings).await?;
-        let transport = shared.get().await?;
         let settings = self.settings.clone();
         let retry = Retry::new().deadline(settings.call_deadline());
-        let source = run_blocking(move || settings.source_over(&transport, retry)).await??;
+        if settings.provider.is_some() {
+            let transports = self.transports.clone();
+            let build = move || registered::build(&settings, &transports, retry);
+            let (source, transport) = run_blocking(build).await??;
+            return Ok(BuiltSource {
+                source,
+                _transport: transport,
+            });
+        }
+        let shared = self.transports.transport(&settings).await?;
+        let transport = shared.get().await?;
+        let source =
+            run_blocking(move || settings.source_over(&|| Ok(transport.clone()), retry)).await??;
         Ok(BuiltSource {
             source,
-            _transport: shared,
+            _transport: Some(shared),
         })
     }
 }
@@ -120,7 +138,10 @@ impl fmt::Debug for ProfileSource {
 #[async_trait]
 impl TokenSource for ProfileSource {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
-        self.source().await?.source.token(request).await
+        let request = request.or(&self.settings.request);
+        let token = self.source().await?.source.token(&request).await?;
+        self.check_scopes(&request, &token)?;
+        Ok(token)
     }
 
     fn invalidate(&self, token: &AccessToken) {
@@ -132,14 +153,18 @@ impl TokenSource for ProfileSource {
     /// Checks the token as the source would, without building it: a cached token needs neither TLS nor root
     /// certificates.
     fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
-        if self.settings.require_granted_scopes {
-            token.require_scopes(request.or(&self.settings.request).scopes())?;
+        let request = request.or(&self.settings.request);
+        self.check_scopes(&request, token)?;
+        match self.built.get() {
+            Some(built) => built.source.check_token(&request, token),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn binds_tokens(&self) -> bool {
-        self.settings.authentication.binds_tokens()
+        let built = self.built.get();
+        built.is_some_and(|built| built.source.binds_tokens())
+            || self.settings.authentication.binds_tokens()
     }
 
     fn credential_epoch(&self) -> u64 {
@@ -157,26 +182,35 @@ impl TokenSource for ProfileSource {
 }
 
 impl Settings {
-    /// Creates the source, without a cache. Does not connect, and reads no secret yet.
+    /// Creates the source, without a cache. Does not connect, and reads no secret yet. Pass [`request`](Self::request) to
+    /// it: the source of a registered provider does not complete requests itself.
     ///
     /// # Errors
     ///
     /// A [`ProfileError`] if a file of certificates cannot be read, or a setting is wrong.
     pub fn token_source(&self, retry: Retry) -> Result<Arc<dyn TokenSource>, ProfileError> {
-        self.source_over(&self.transport()?, retry)
+        self.source_over(&|| self.transport(), retry)
     }
 
     /// Creates the source, whose requests and whose discovery use this transport.
     fn source_over(
         &self,
-        transport: &HttpTransport,
+        transport: &dyn Fn() -> Result<HttpTransport, ProfileError>,
         retry: Retry,
     ) -> Result<Arc<dyn TokenSource>, ProfileError> {
+        if let Some(provider) = &self.provider {
+            let context = registered::Context {
+                settings: self,
+                transport,
+                retry,
+            };
+            return provider.build(&self.own, &context);
+        }
+        let transport = transport()?;
         let authentication = self.client_authentication()?;
         let endpoint = self.endpoint_over(|| Ok(transport.clone()))?;
         let change = |source: SourceBuilder<ClientCredentials>| {
-            let source = source.transport(transport.clone()).retry(retry);
-            apply_settings(source, self)
+            self.apply_to(source.transport(transport.clone()).retry(retry))
         };
         let client_id = &*self.client_id;
         let source = match self.server {
@@ -188,7 +222,9 @@ impl Settings {
                 return Ok(Arc::new(camall.with_endpoint(change).build()?));
             }
             Server::Preset(preset) => preset.builder_at(endpoint, client_id, authentication),
-            Server::Any => ClientCredentials::builder(endpoint, client_id, authentication),
+            Server::Any | Server::Registered => {
+                ClientCredentials::builder(endpoint, client_id, authentication)
+            }
         };
         Ok(Arc::new(change(source).build()?))
     }
@@ -207,7 +243,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// A [`ProfileError`] if the issuer is not a URL, or a setting of the transport is wrong.
+    /// A [`ProfileError`] if the issuer is not a URL, a setting of the transport is wrong, or only a registered provider
+    /// knows the address.
     pub fn endpoint(&self) -> Result<Endpoint, ProfileError> {
         self.endpoint_over(|| self.transport())
     }
@@ -219,6 +256,9 @@ impl Settings {
         let (issuer, openid) = match &self.address {
             ServerAddress::TokenEndpoint(url) => return Ok(Endpoint::new(url)),
             ServerAddress::Issuer { issuer, openid } => (issuer, *openid),
+            ServerAddress::OfProvider => {
+                return Err(ProfileError::new("only the provider knows its address"));
+            }
         };
         let mut discovery = Endpoint::discover(issuer).transport(transport()?);
         if openid {
@@ -253,38 +293,39 @@ impl Settings {
             .map_err(|error| ProfileError::new(format!("`ca_file`: {} {error}", path.display())))?;
         Ok(Some(pem))
     }
-}
 
-fn apply_settings(
-    mut source: SourceBuilder<ClientCredentials>,
-    settings: &Settings,
-) -> SourceBuilder<ClientCredentials> {
-    let request = &settings.request;
-    if !request.scopes().is_empty() {
-        source = source.scope(request.scopes().as_str());
+    /// Sets the profile's settings for requests and responses.
+    fn apply_to(
+        &self,
+        mut source: SourceBuilder<ClientCredentials>,
+    ) -> SourceBuilder<ClientCredentials> {
+        let request = &self.request;
+        if !request.scopes().is_empty() {
+            source = source.scope(request.scopes().as_str());
+        }
+        for audience in request.audiences() {
+            source = source.audience(audience);
+        }
+        for resource in request.resources() {
+            source = source.resource(resource);
+        }
+        for (name, value) in request.parameters() {
+            source = source.parameter(name, value);
+        }
+        if self.require_granted_scopes {
+            source = source.require_granted_scopes();
+        }
+        if self.lenient_responses {
+            source = source.lenient_responses();
+        }
+        if let Some(lifetime) = self.max_lifetime {
+            source = source.max_lifetime(lifetime);
+        }
+        if self.danger_allow_http_on_loopback {
+            source = source.danger_allow_http_on_loopback();
+        }
+        source
     }
-    for audience in request.audiences() {
-        source = source.audience(audience);
-    }
-    for resource in request.resources() {
-        source = source.resource(resource);
-    }
-    for (name, value) in request.parameters() {
-        source = source.parameter(name, value);
-    }
-    if settings.require_granted_scopes {
-        source = source.require_granted_scopes();
-    }
-    if settings.lenient_responses {
-        source = source.lenient_responses();
-    }
-    if let Some(lifetime) = settings.max_lifetime {
-        source = source.max_lifetime(lifetime);
-    }
-    if settings.danger_allow_http_on_loopback {
-        source = source.danger_allow_http_on_loopback();
-    }
-    source
 }
 
 /// Far more than all public authorities need.

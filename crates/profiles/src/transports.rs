@@ -87,6 +87,14 @@ impl Transports {
         Ok(self.shared(read?))
     }
 
+    /// Returns the same, and reads the file on this thread.
+    pub(crate) fn transport_blocking(
+        &self,
+        settings: &Settings,
+    ) -> Result<Arc<SharedTransport>, ProfileError> {
+        Ok(self.shared(TransportSettings::read(settings)?))
+    }
+
     fn shared(&self, settings: TransportSettings) -> Arc<SharedTransport> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(transport) = known.get(&settings).and_then(Weak::upgrade) {
@@ -111,6 +119,15 @@ impl SharedTransport {
             Ok::<_, TokenError>(run_blocking(move || settings.build()).await??)
         };
         let transport = self.transport.get_or_build(build).await?;
+        Ok(HttpTransport::clone(&transport))
+    }
+
+    /// Returns the same, and builds the transport on this thread.
+    pub(crate) fn get_blocking(&self) -> Result<HttpTransport, ProfileError> {
+        let transport = match self.transport.get() {
+            Some(transport) => transport,
+            None => self.transport.replace(self.settings.build()?),
+        };
         Ok(HttpTransport::clone(&transport))
     }
 }

@@ -6,7 +6,7 @@
 
 use hallpass_secrets::SecretReference;
 
-use crate::{error::ProfileError, method::AuthenticationMethod};
+use crate::{error::ProfileError, method::AuthenticationMethod, provider::Table};
 
 /// The source of a setting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub(crate) struct ServerUnit {
     pub(crate) source: SettingSource,
     pub(crate) provider: Option<String>,
     pub(crate) variables: Vec<(String, String)>,
+    /// Set by profiles only.
+    pub(crate) provider_settings: Table,
     pub(crate) token_endpoint: Option<String>,
     pub(crate) issuer: Option<String>,
     pub(crate) openid_discovery: Option<bool>,
@@ -74,7 +76,8 @@ impl ServerUnit {
                 self.danger_token_endpoint_as_audience.as_ref(),
                 below.danger_token_endpoint_as_audience.as_ref(),
             )
-            && self.variables.iter().all(|pair| variables.contains(pair));
+            && self.variables.iter().all(|pair| variables.contains(pair))
+            && !self.provider_settings.is_set();
         if is_part { below } else { self }
     }
 }
@@ -108,7 +111,7 @@ impl ClientUnit {
     }
 
     /// Returns the setting that holds the credential, if there is one.
-    fn credential(&self) -> Option<&'static str> {
+    pub(crate) fn credential(&self) -> Option<&'static str> {
         first_set([
             ("client_secret", self.client_secret.is_some()),
             ("private_key", self.private_key.is_some()),
@@ -247,6 +250,10 @@ mod tests {
         assert_eq!((other.token_endpoint, other.source), (None, flags.clone()));
         let other = over(server(&flags, Some("https://b/t"), None));
         assert_eq!(other.issuer, None);
+        // A provider's own settings are a part of the server.
+        let mut above = server(&flags, Some("https://a/t"), None);
+        above.provider_settings.location = "config.toml, line 2".into();
+        assert!(over(above).provider_settings.is_set());
         // Repeating a value changes nothing.
         for same in [
             server(&flags, None, None),

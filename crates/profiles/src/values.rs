@@ -59,6 +59,16 @@ pub(crate) fn nearest_name<'a>(
         .map(|(_, known)| known)
 }
 
+/// Quotes a name, unless it does not look like one.
+pub(crate) fn quoted_name(name: &str) -> String {
+    let fit = |char: char| char.is_alphanumeric() || "-_.".contains(char);
+    if !name.is_empty() && name.chars().count() <= 40 && name.chars().all(fit) {
+        format!("`{name}`")
+    } else {
+        "with an unusual name".to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,6 +25,7 @@ fn a_profile_accepts_every_setting() {
         [profile.orders]
         provider = "auth0"
         variables = { domain = "acme.eu.auth0.com" }
+        provider_settings = { region = "eu", shards = 4, strict = true, zones = ["a", "b"] }
         token_endpoint = "https://login.example/token"
         issuer = "https://login.example"
         openid_discovery = true
@@ -73,6 +74,11 @@ fn a_profile_accepts_every_setting() {
     assert_eq!(
         (layer.cache, layer.require_granted_scopes),
         (Some(false), Some(true))
+    );
+    let own = &layer.server.provider_settings.entries;
+    assert_eq!(
+        own.keys().collect::<Vec<_>>(),
+        ["region", "shards", "strict", "zones"]
     );
     // Every key was present.
     for key in KEYS {

@@ -13,6 +13,7 @@ use super::{key_with_certificate::KeyWithCertificate, signed};
 use crate::{
     authentication::{AuthenticationSettings, SecretEncoding},
     error::ProfileError,
+    missing::missing_setting,
     settings::Settings,
 };
 
@@ -44,7 +45,17 @@ impl Settings {
             }
             AuthenticationSettings::MutualTls { .. } => Arc::new(self.client_certificate()?),
             AuthenticationSettings::None => Arc::new(PublicClient::new()),
+            AuthenticationSettings::NotSet => return Err(self.missing_credential()),
         })
+    }
+
+    pub(crate) fn missing_credential(&self) -> ProfileError {
+        missing_setting(
+            "the client's credential",
+            "`client_secret` or another credential",
+            "`HALLPASS_CLIENT_SECRET`",
+            self.file.as_ref(),
+        )
     }
 
     /// Opens the certificate of a client that has one.
