@@ -54,6 +54,13 @@ impl Provider {
     }
 }
 
+/// Two registrations are equal only if they are the same one: functions cannot be compared.
+impl PartialEq for Provider {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.build, &other.build)
+    }
+}
+
 impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Provider").field(&self.name).finish()

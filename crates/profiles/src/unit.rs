@@ -77,7 +77,8 @@ impl ServerUnit {
                 below.danger_token_endpoint_as_audience.as_ref(),
             )
             && self.variables.iter().all(|pair| variables.contains(pair))
-            && !self.provider_settings.is_set();
+            && (!self.provider_settings.is_set()
+                || self.provider_settings == below.provider_settings);
         if is_part { below } else { self }
     }
 }
@@ -253,7 +254,10 @@ mod tests {
         // A provider's own settings are a part of the server.
         let mut above = server(&flags, Some("https://a/t"), None);
         above.provider_settings.location = "config.toml, line 2".into();
-        assert!(over(above).provider_settings.is_set());
+        assert!(over(above.clone()).provider_settings.is_set());
+        let mut below = server(&profile, Some("https://a/t"), None);
+        below.provider_settings.location = "config.toml, line 9".into();
+        assert_eq!(above.over(below).source, profile);
         // Repeating a value changes nothing.
         for same in [
             server(&flags, None, None),

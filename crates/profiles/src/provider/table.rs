@@ -21,7 +21,7 @@ pub(crate) struct Entry {
     pub(crate) reference: Option<SecretReference>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
     Text(String),
     Texts(Vec<String>),
@@ -63,6 +63,15 @@ impl Table {
     pub(crate) fn canonical(&self) -> impl Iterator<Item = String> {
         let entries = self.entries.iter();
         entries.map(|(name, entry)| format!("{name:?} = {:?}", entry.value))
+    }
+}
+
+/// Two tables with the same settings are equal, wherever they are.
+impl PartialEq for Table {
+    fn eq(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.entries.iter(), other.entries.iter());
+        let ours = ours.map(|(name, entry)| (name, &entry.value));
+        self.is_set() == other.is_set() && ours.eq(theirs.map(|(name, entry)| (name, &entry.value)))
     }
 }
 
