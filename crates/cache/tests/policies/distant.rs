@@ -1,10 +1,10 @@
-//! A network store from its callers' point of view: each call takes a millisecond.
+//! A network store from its callers' point of view: its calls take time and can fail.
 
 use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -24,6 +24,17 @@ pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 
 type Fate = (Result<(), StoreError>, Duration);
 
+/// The notifications of changes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Notifications {
+    None,
+    OfChanges,
+    /// One after the other, without a change.
+    Endless,
+    /// Waiting for one panics.
+    Panic,
+}
+
 /// A store whose clones share their entries and counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Distant {
@@ -31,7 +42,8 @@ pub(crate) struct Distant {
     questions: Arc<Mutex<BTreeMap<&'static str, usize>>>,
     /// The outcome and the duration of each further call; then that of all others.
     fates: Arc<Mutex<Vec<Fate>>>,
-    notifies: bool,
+    refuses_writes: Arc<AtomicBool>,
+    notifications: Notifications,
     /// The time for which the connection's first calls wait, counted from the first one.
     connecting: Duration,
     connected_at: Arc<OnceLock<Instant>>,
@@ -42,12 +54,21 @@ pub(crate) struct Distant {
 }
 
 impl Distant {
+    /// Creates a store whose calls take a millisecond each.
     pub(crate) fn new(mint: &Mint) -> Self {
+        let store = Self::immediate(mint);
+        store.set(Ok(()), MILLISECOND);
+        store
+    }
+
+    /// Creates a store whose calls take no time.
+    pub(crate) fn immediate(mint: &Mint) -> Self {
         Self {
             inner: MemoryTokenStore::new(mint.clock()),
             questions: Arc::default(),
-            fates: Arc::new(Mutex::new(vec![(Ok(()), MILLISECOND)])),
-            notifies: false,
+            fates: Arc::new(Mutex::new(vec![(Ok(()), Duration::ZERO)])),
+            refuses_writes: Arc::default(),
+            notifications: Notifications::None,
             connecting: Duration::ZERO,
             connected_at: Arc::default(),
             own: Arc::default(),
@@ -72,9 +93,30 @@ impl Distant {
     /// Enables notifications of changes.
     pub(crate) fn notifying(self) -> Self {
         Self {
-            notifies: true,
+            notifications: Notifications::OfChanges,
             ..self
         }
+    }
+
+    /// Reports changes endlessly.
+    pub(crate) fn notifying_endlessly(self) -> Self {
+        Self {
+            notifications: Notifications::Endless,
+            ..self
+        }
+    }
+
+    /// Panics when it is to report a change.
+    pub(crate) fn panicking_notifications(self) -> Self {
+        Self {
+            notifications: Notifications::Panic,
+            ..self
+        }
+    }
+
+    /// Refuses everything but look-ups from now on.
+    pub(crate) fn refuse_writes(&self) {
+        self.refuses_writes.store(true, Ordering::SeqCst);
     }
 
     /// Sets the outcome of all calls from now on.
@@ -122,8 +164,15 @@ impl Distant {
             }
         };
         let connected_at = || Instant::now() + self.connecting;
-        tokio::time::sleep_until(*self.connected_at.get_or_init(connected_at)).await;
-        tokio::time::sleep(time).await;
+        let start = (*self.connected_at.get_or_init(connected_at)).max(Instant::now());
+        let end = start + time;
+        // A sleep takes a millisecond at least.
+        if end > Instant::now() {
+            tokio::time::sleep_until(end).await;
+        }
+        if self.refuses_writes.load(Ordering::SeqCst) && !what.starts_with("look_up") {
+            return Err(StoreError::new("read-only replica"));
+        }
         outcome
     }
 }
@@ -173,6 +222,12 @@ impl TokenStore for Distant {
         ttl: Duration,
     ) -> Result<EntryOrLease, StoreError> {
         self.question("look_up_or_lease").await?;
+        if self.refuses_writes.load(Ordering::SeqCst) {
+            let found = self.inner.look_up(key).await?;
+            let found = found.filter(|entry| Some(entry.fence()) != except);
+            let refusal = || StoreError::new("read-only replica");
+            return found.map(EntryOrLease::Entry).ok_or_else(refusal);
+        }
         self.inner.look_up_or_lease(key, except, ttl).await
     }
 
@@ -192,12 +247,15 @@ impl TokenStore for Distant {
     }
 
     fn notifies(&self) -> bool {
-        self.notifies
+        self.notifications != Notifications::None
     }
 
     async fn changed(&self, key: &StoreKey) {
-        if !self.notifies {
-            std::future::pending::<()>().await;
+        match self.notifications {
+            Notifications::None => std::future::pending().await,
+            Notifications::OfChanges => {}
+            Notifications::Endless => return,
+            Notifications::Panic => panic!("the store's own words"),
         }
         self.listeners.fetch_add(1, Ordering::SeqCst);
         let _listening = Listening(&self.listeners);

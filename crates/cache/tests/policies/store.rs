@@ -1,12 +1,6 @@
 //! The second level: slow, down, corrupt or wrong, it costs callers nothing but the sharing.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hallpass_cache::{
@@ -14,11 +8,13 @@ use hallpass_cache::{
     TokenStore,
 };
 use hallpass_core::{Clock as _, TokenRequest, TokenSource as _};
+use hallpass_testkit::ManualClock;
 use tokio::time::{Instant, advance};
 
-use crate::support::{Answer, HOUR, MINUTE, Manual, Mint, SECOND, ask, key, name, settle};
-
-const NAMESPACE: &str = "https://login.example/ orders";
+use crate::{
+    distant::{Distant, NAMESPACE, default_key},
+    support::{Answer, HOUR, MINUTE, Manual, Mint, SECOND, ask, key, name, settle},
+};
 
 /// Returns a lease that is later than any other.
 fn latest() -> Lease {
@@ -27,112 +23,6 @@ fn latest() -> Lease {
 
 fn cached(mint: &Mint, store: impl TokenStore + 'static) -> CachedTokenSource<Mint> {
     mint.builder().store(store, NAMESPACE).build()
-}
-
-/// The faults of a store.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Mode {
-    Well,
-    Slow,
-    Down,
-    /// Reads work, writes do not.
-    ReadOnly,
-    /// Keeps entries that it must remove.
-    NeverForgets,
-}
-
-type StoredEntry = (StoreKey, Vec<u8>);
-
-/// A store in memory that can fail, and that a test can inspect.
-#[derive(Clone, Debug)]
-struct Ailing {
-    inner: MemoryTokenStore,
-    mode: Arc<Mutex<Mode>>,
-    questions: Arc<AtomicUsize>,
-    kept: Arc<Mutex<Option<StoredEntry>>>,
-}
-
-impl Ailing {
-    fn new(mint: &Mint, mode: Mode) -> Self {
-        Self {
-            inner: MemoryTokenStore::new(mint.clock()),
-            mode: Arc::new(Mutex::new(mode)),
-            questions: Arc::default(),
-            kept: Arc::default(),
-        }
-    }
-
-    fn set(&self, mode: Mode) {
-        *self.mode.lock().unwrap() = mode;
-    }
-
-    fn stored(&self) -> StoredEntry {
-        self.kept
-            .lock()
-            .unwrap()
-            .clone()
-            .expect("something was put")
-    }
-
-    async fn question(&self, write: bool) -> Result<Mode, StoreError> {
-        self.questions.fetch_add(1, Ordering::SeqCst);
-        let mode = *self.mode.lock().unwrap();
-        match mode {
-            Mode::Slow => tokio::time::sleep(5 * SECOND).await,
-            Mode::Down => return Err(StoreError::new("connection refused")),
-            Mode::ReadOnly if write => return Err(StoreError::new("read-only replica")),
-            _ => {}
-        }
-        Ok(mode)
-    }
-}
-
-#[async_trait]
-impl TokenStore for Ailing {
-    async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
-        if self.question(false).await? == Mode::NeverForgets {
-            let kept = self.kept.lock().unwrap().clone();
-            return Ok(kept.map(|(_, bytes)| StoreEntry::new(bytes, 1, None)));
-        }
-        self.inner.look_up(key).await
-    }
-
-    async fn put(
-        &self,
-        key: &StoreKey,
-        entry: &[u8],
-        ttl: Duration,
-        lease: Option<&Lease>,
-    ) -> Result<(), StoreError> {
-        self.question(true).await?;
-        *self.kept.lock().unwrap() = Some((key.clone(), entry.to_vec()));
-        self.inner.put(key, entry, ttl, lease).await
-    }
-
-    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
-        self.question(true).await?;
-        self.inner.remove(key, fence).await
-    }
-
-    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
-        self.question(true).await?;
-        self.inner.lease(key, ttl).await
-    }
-
-    async fn extend(
-        &self,
-        key: &StoreKey,
-        lease: &Lease,
-        ttl: Duration,
-    ) -> Result<bool, StoreError> {
-        self.question(true).await?;
-        self.inner.extend(key, lease, ttl).await
-    }
-
-    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
-        self.question(true).await?;
-        self.inner.release(key, lease).await
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,25 +84,27 @@ async fn a_refresh_by_one_process_serves_the_others() {
 // covers: F-87, F-88, F-97
 #[tokio::test(start_paused = true)]
 async fn a_slow_or_failing_store_fails_no_caller() {
-    for (mode, at_most) in [
-        (Mode::Down, Duration::ZERO),
+    let faults: [(&str, fn(&Distant), Duration); 3] = [
+        (
+            "down",
+            |store| store.set(Err("connection refused"), Duration::ZERO),
+            Duration::ZERO,
+        ),
         // One timeout, although failures are shared too. It includes the time to connect.
-        (Mode::Slow, 2 * SECOND),
-        (Mode::ReadOnly, Duration::ZERO),
-    ] {
+        ("slow", |store| store.set(Ok(()), 5 * SECOND), 2 * SECOND),
+        ("read-only", Distant::refuse_writes, Duration::ZERO),
+    ];
+    for (fault, begin, at_most) in faults {
         let mint = Mint::hourly().digest(1);
-        let store = Ailing::new(&mint, mode);
+        let store = Distant::immediate(&mint);
+        begin(&store);
         let cache = cached(&mint, store.clone());
         let start = Instant::now();
         assert_eq!(name(&cache).await, "t1");
-        assert!(
-            start.elapsed() <= at_most,
-            "{mode:?}: {:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() <= at_most, "{fault}: {:?}", start.elapsed());
         tokio::time::sleep(SECOND).await;
-        assert!(cache.stats().store_faults > 0, "{mode:?}");
-        assert_eq!(cache.stats().failures, 0, "{mode:?}");
+        assert!(cache.stats().store_faults > 0, "{fault}");
+        assert_eq!(cache.stats().failures, 0, "{fault}");
     }
 }
 
@@ -220,14 +112,15 @@ async fn a_slow_or_failing_store_fails_no_caller() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_keeps_failing_is_not_called_for_a_while() {
     let mint = Mint::hourly();
-    let store = Ailing::new(&mint, Mode::Slow);
+    let store = Distant::immediate(&mint);
+    store.set(Ok(()), 5 * SECOND);
     let cache = cached(&mint, store.clone());
     for number in 0..100 {
         cache.token(&key(number)).await.unwrap();
     }
-    let asked = store.questions.load(Ordering::SeqCst);
+    let asked = store.questions();
     assert!(asked <= 6, "{asked}");
-    store.set(Mode::Well);
+    store.set(Ok(()), Duration::ZERO);
     advance(20 * SECOND).await;
     cache.token(&key("after")).await.unwrap();
     settle().await;
@@ -240,10 +133,11 @@ async fn a_store_that_keeps_failing_is_not_called_for_a_while() {
 #[tokio::test(start_paused = true)]
 async fn an_entry_that_cannot_be_read_is_a_miss_and_overwritten() {
     let mint = Mint::hourly();
-    let store = Ailing::new(&mint, Mode::Well);
+    let store = Distant::immediate(&mint);
     name(&cached(&mint, store.clone())).await;
-    let (key, good) = store.stored();
-    let text = String::from_utf8(good.clone()).unwrap();
+    let (key, good) = (default_key(), store.entry().await.unwrap());
+    let good = good.bytes();
+    let text = str::from_utf8(good).unwrap();
     for bad in [
         b"".to_vec(),
         b"\x00\xff".to_vec(),
@@ -271,10 +165,10 @@ async fn an_entry_that_cannot_be_read_is_a_miss_and_overwritten() {
 #[tokio::test(start_paused = true)]
 async fn a_store_without_expiry_returns_no_expired_token() {
     let mint = Mint::hourly();
-    let store = Ailing::new(&mint, Mode::Well);
+    // Its clock stands still.
+    let store = MemoryTokenStore::new(ManualClock::new());
     name(&cached(&mint, store.clone())).await;
     settle().await;
-    store.set(Mode::NeverForgets);
     assert_eq!(name(&cached(&mint, store.clone())).await, "t1");
     advance(HOUR).await;
     assert_eq!(name(&cached(&mint, store.clone())).await, "t2");
@@ -284,7 +178,7 @@ async fn a_store_without_expiry_returns_no_expired_token() {
 #[tokio::test(start_paused = true)]
 async fn an_abandoned_lease_delays_others_for_seconds_only() {
     let mint = Mint::hourly();
-    let store = Ailing::new(&mint, Mode::Well);
+    let store = Distant::immediate(&mint);
     let elsewhere = cached(&mint, store.clone());
     mint.then([Answer::Hang]);
     let gate = mint.close();
@@ -302,7 +196,7 @@ async fn an_abandoned_lease_delays_others_for_seconds_only() {
 #[tokio::test(start_paused = true)]
 async fn a_process_that_was_suspended_overwrites_nothing_newer() {
     let mint = Mint::hourly();
-    let store = Ailing::new(&mint, Mode::Well);
+    let store = Distant::immediate(&mint);
     let gate = mint.close();
     let slow = cached(&mint, store.clone());
     let slow = tokio::spawn(async move {
@@ -327,12 +221,12 @@ async fn a_process_that_was_suspended_overwrites_nothing_newer() {
 #[tokio::test(start_paused = true)]
 async fn an_entry_lives_no_longer_than_its_ttl_in_the_store() {
     let mint = Mint::hourly();
-    let store = Ailing::new(&mint, Mode::Well);
+    let store = Distant::immediate(&mint);
     name(&cached(&mint, store.clone())).await;
-    let (key, good) = store.stored();
+    let (key, good) = (default_key(), store.entry().await.unwrap());
     let left = 30 * MINUTE;
     let latest = latest();
-    let put = store.inner.put(&key, &good, left, Some(&latest));
+    let put = store.inner.put(&key, good.bytes(), left, Some(&latest));
     put.await.unwrap();
     let token = ask(&cached(&mint, store)).await.unwrap();
     assert_eq!(token.deadline().saturating_since(mint.clock().now()), left);
@@ -342,7 +236,7 @@ async fn an_entry_lives_no_longer_than_its_ttl_in_the_store() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_token_is_not_taken_from_the_store_again() {
     let mint = Mint::hourly();
-    let store = Ailing::new(&mint, Mode::Well);
+    let store = Distant::immediate(&mint);
     let (cache, other) = (cached(&mint, store.clone()), cached(&mint, store.clone()));
     let token = ask(&cache).await.unwrap();
     settle().await;
@@ -361,20 +255,20 @@ async fn a_refused_token_is_not_taken_from_the_store_again() {
 #[tokio::test(start_paused = true)]
 async fn a_key_reveals_nothing_and_no_debug_shows_an_entry() {
     let mint = Mint::hourly();
-    let store = Ailing::new(&mint, Mode::Well);
+    let store = Distant::immediate(&mint);
     let request = TokenRequest::new()
         .with_audience("https://CANARY.example")
         .unwrap();
     cached(&mint, store.clone()).token(&request).await.unwrap();
     settle().await;
-    let (key, bytes) = store.stored();
+    let key = StoreKey::new(NAMESPACE, &request);
+    let entry = store.inner.look_up(&key).await.unwrap().unwrap();
     for part in [key.namespace(), key.request()] {
         assert_eq!(part.len(), 64);
         assert!(part.bytes().all(|byte| byte.is_ascii_hexdigit()));
     }
     // The control: the token is in there.
-    assert!(String::from_utf8(bytes.clone()).unwrap().contains("\"t1\""));
-    let entry = StoreEntry::new(bytes, 1, None);
+    assert!(str::from_utf8(entry.bytes()).unwrap().contains("\"t1\""));
     for shown in [format!("{entry:?}"), format!("{:?}", store.inner)] {
         assert!(!shown.contains("t1"), "{shown}");
     }
@@ -384,11 +278,10 @@ async fn a_key_reveals_nothing_and_no_debug_shows_an_entry() {
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_lease_does_not_shorten_the_fetch_timeout() {
     let mint = Mint::hourly();
-    let store = Ailing::new(&mint, Mode::Well);
+    let store = Distant::immediate(&mint);
     name(&cached(&mint, store.clone())).await;
-    let (key, _) = store.stored();
     settle().await;
-    let there = store.inner.look_up(&key).await.unwrap().unwrap();
+    let (key, there) = (default_key(), store.entry().await.unwrap());
     store.inner.remove(&key, there.fence()).await.unwrap();
     let lease = store.inner.lease(&key, MINUTE).await.unwrap();
     assert!(lease.into_lease().is_some(), "someone has it, and dies");
@@ -438,7 +331,7 @@ async fn a_store_that_panics_fails_no_caller() {
 #[tokio::test(start_paused = true)]
 async fn a_discarded_token_is_not_stored() {
     let mint = Mint::new([Answer::Advised(10 * SECOND, 3 * SECOND)]);
-    let store = Ailing::new(&mint, Mode::Well);
+    let store = Distant::immediate(&mint);
     let cache = Arc::new(cached(&mint, store.clone()));
     // Refused so often while young that the next fetch must wait longer than a caller does.
     for _ in 0..4 {
@@ -463,7 +356,7 @@ async fn a_discarded_token_is_not_stored() {
 #[tokio::test(start_paused = true)]
 async fn a_shared_token_past_its_refresh_point_is_better_than_none() {
     let mint = Mint::hourly();
-    let store = Ailing::new(&mint, Mode::Well);
+    let store = Distant::immediate(&mint);
     name(&cached(&mint, store.clone())).await;
     advance(58 * MINUTE).await;
     mint.then([Answer::Fail(hallpass_core::TokenError::unavailable("down"))]);
@@ -498,13 +391,13 @@ async fn a_wall_clock_that_steps_back_revives_no_token() {
 #[tokio::test(start_paused = true)]
 async fn a_token_older_than_a_refused_one_is_not_read_from_the_store() {
     let mint = Mint::hourly();
-    let store = Ailing::new(&mint, Mode::Well);
+    let store = Distant::immediate(&mint);
     let cache = cached(&mint, store.clone());
     let first = ask(&cache).await.unwrap();
     settle().await;
     advance(SECOND).await;
     // The store keeps the first one forever: neither its removal nor its replacement arrive.
-    store.set(Mode::ReadOnly);
+    store.refuse_writes();
     for refused in [first, ask(&cache).await.unwrap()] {
         cache.invalidate(&refused);
         advance(SECOND).await;
