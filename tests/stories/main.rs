@@ -38,6 +38,7 @@ mod redirects;
 mod reference;
 mod responses;
 mod retries;
+mod revoke_on_shutdown;
 mod rotation;
 mod secrets;
 mod server_text;

@@ -1,17 +1,13 @@
 //! Introspection (RFC 7662) and revocation (RFC 7009) of our own tokens.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use hallpass::{
-    AccessToken, ErrorKind, Secret, SecretError, SecretSource, TokenError, TokenRequest,
-    TokenSource, async_trait,
-    cache::CachedTokenSource,
+    ErrorKind, Secret, SecretError, SecretSource, TokenError, TokenRequest, TokenSource,
+    async_trait,
     endpoint::{
-        ClientCredentials, ClientSecretBasic, Endpoint, HttpTransport, Introspection, Retry,
-        TokenManagement, TokenManagementBuilder,
+        ClientCredentials, ClientSecretBasic, Endpoint, Introspection, Retry, TokenManagement,
+        TokenManagementBuilder,
     },
     jwt::{AssertionSettings, PrivateKeyJwt},
 };
@@ -30,7 +26,7 @@ use crate::{
     assertions::{assert_off, clocks_off},
     peer::OidcProvider,
     shared::assertions::key,
-    support::{CANARY, ID, hasty, secret, static_token},
+    support::{CANARY, ID, secret, static_token},
 };
 
 const TOKEN: &str = "t0k3n.of-the/story+==";
@@ -45,18 +41,18 @@ pub(crate) fn tokens(url: &str) -> TokenManagementBuilder {
         .retry(Retry::never())
 }
 
-async fn serve(at: &str, answer: ResponseTemplate) -> MockServer {
+pub(crate) async fn serve(at: &str, answer: ResponseTemplate) -> MockServer {
     let server = MockServer::start().await;
     add(&server, at, answer).await;
     server
 }
 
-async fn add(server: &MockServer, at: &str, answer: ResponseTemplate) {
+pub(crate) async fn add(server: &MockServer, at: &str, answer: ResponseTemplate) {
     let mock = Mock::given(method("POST")).and(path(at));
     mock.respond_with(answer).mount(server).await;
 }
 
-async fn count(server: &MockServer, at: &str) -> usize {
+pub(crate) async fn count(server: &MockServer, at: &str) -> usize {
     let requests = server.received_requests().await.unwrap();
     let here = requests.iter().filter(|request| request.url.path() == at);
     here.count()
@@ -69,7 +65,7 @@ async fn introspect(server: &MockServer) -> Result<Introspection, TokenError> {
 
 // covers: C-01, C-07, C-08, C-09, C-33
 #[tokio::test]
-async fn a_request_is_a_form_with_the_token_and_the_clients_proof() {
+async fn a_request_is_a_form_with_the_token_and_authentication() {
     let server = MockServer::start().await;
     for (at, hint) in [
         ("/introspect", "access_token"),
@@ -331,87 +327,6 @@ async fn a_transient_failure_is_retried() {
     let tokens = tokens(&server.uri()).retry(retry).build().unwrap();
     tokens.revoke(&static_token(TOKEN)).await.unwrap();
     assert_eq!(count(&server, "/revoke").await, 3);
-}
-
-#[tokio::test]
-async fn a_shutdown_revokes_what_came_by_and_has_not_expired() {
-    let server = serve("/revoke", ResponseTemplate::new(200)).await;
-    for (name, lifetime) in [("one", 60), ("two", 3_600), ("three", 3_600)] {
-        let token = json!({ "access_token": name, "token_type": "Bearer", "expires_in": lifetime });
-        Mock::given(path("/token"))
-            .respond_with(ResponseTemplate::new(200).set_body_json(token))
-            .up_to_n_times(1)
-            .mount(&server)
-            .await;
-    }
-    let clock = ManualClock::new();
-    let authentication = ClientSecretBasic::new(secret("s3cr3t"));
-    let source = ClientCredentials::builder(format!("{}/token", server.uri()), ID, authentication)
-        .danger_allow_http_on_loopback()
-        .clock(clock.clone())
-        .build()
-        .unwrap();
-    let tokens = Arc::new(tokens(&server.uri()).build().unwrap());
-    let revoking = Arc::new(tokens.revoke_on_shutdown(source).clock(clock.clone()));
-    let cache = CachedTokenSource::builder(revoking.clone())
-        .clock(clock.clone())
-        .build();
-    let ask = async |scope: &str| -> AccessToken {
-        let request = TokenRequest::new().with_scopes(scope.parse().unwrap());
-        cache.token(&request).await.unwrap()
-    };
-    assert_eq!(ask("a").await.expose(), "one");
-    assert_eq!(ask("b").await.expose(), "two");
-    assert_eq!(ask("c").await.expose(), "three");
-    assert_eq!(ask("b").await.expose(), "two", "from the cache");
-    clock.advance(Duration::from_secs(61));
-
-    let done = revoking.shutdown().await;
-    assert_eq!((done.revoked(), done.failures().len()), (2, 0));
-    assert_eq!(count(&server, "/revoke").await, 2, "the first had expired");
-    let again = revoking.shutdown().await;
-    assert_eq!((again.revoked(), again.failures().len()), (0, 0));
-    assert!(!format!("{revoking:?}").contains("three"));
-}
-
-#[tokio::test]
-async fn a_failed_revocation_is_reported_and_can_be_retried() {
-    let server = MockServer::start().await;
-    let token = json!({ "access_token": "one", "token_type": "Bearer", "expires_in": 60 });
-    add(
-        &server,
-        "/token",
-        ResponseTemplate::new(200).set_body_json(token),
-    )
-    .await;
-    Mock::given(path("/revoke"))
-        .respond_with(ResponseTemplate::new(503))
-        .up_to_n_times(1)
-        .mount(&server)
-        .await;
-    add(&server, "/revoke", ResponseTemplate::new(200)).await;
-    let authentication = ClientSecretBasic::new(secret("s3cr3t"));
-    let source = ClientCredentials::builder(format!("{}/token", server.uri()), ID, authentication)
-        .danger_allow_http_on_loopback()
-        .build()
-        .unwrap();
-    let tokens = Arc::new(
-        tokens(&server.uri())
-            .transport(transport())
-            .build()
-            .unwrap(),
-    );
-    let revoking = tokens.revoke_on_shutdown(source);
-    revoking.token(&TokenRequest::default()).await.unwrap();
-    let first = revoking.shutdown().await;
-    assert_eq!((first.revoked(), first.failures().len()), (0, 1));
-    assert_eq!(first.failures()[0].kind(), ErrorKind::Unavailable);
-    let second = revoking.shutdown().await;
-    assert_eq!((second.revoked(), second.failures().len()), (1, 0));
-}
-
-fn transport() -> HttpTransport {
-    hasty()
 }
 
 // covers: C-41

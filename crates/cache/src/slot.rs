@@ -2,17 +2,18 @@
 //!
 //! Readers see [`Current`] without a lock; everything else happens under one short lock.
 
-use std::{sync::Arc, time::Duration};
+mod state;
 
-use hallpass_core::{AccessToken, ErrorKind, Timestamp, TokenError};
-use tokio::sync::watch;
+use std::time::Duration;
 
+use hallpass_core::{AccessToken, Timestamp, TokenError};
+
+use self::state::State;
 use crate::{
-    current::{Current, RefusedTokens, is_live},
+    current::{Current, is_live},
     failure::CachedFailure,
-    nesting::Node,
     policy::Policy,
-    step::{Flight, Landing, LoadError, NextStep, Outcome, Report, Ticket},
+    step::{Flight, Landing, LoadError, NextStep, Report},
     sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock},
     upstream::{FlightPermit, Record},
 };
@@ -26,42 +27,6 @@ pub(crate) struct Slot {
     /// True if it was used since the last eviction pass: a second chance instead of an exact LRU order.
     used: AtomicBool,
     state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Present exactly while a flight is in progress.
-    flight: Option<ActiveFlight>,
-    /// The number of flights so far.
-    flights: u32,
-    /// Incremented when the current token is dropped: a result fetched before that is not trusted.
-    generation: u32,
-    refused: RefusedTokens<8>,
-    /// The number of consecutive tokens that were refused while young.
-    refused_in_row: u32,
-    failure: Option<CachedFailure>,
-    /// The number of consecutive transient failures.
-    failures_in_row: u32,
-    /// The source's number of responses to all keys at the first of these failures.
-    failing_since: Option<u64>,
-    last_fetch: Timestamp,
-    /// No fetch before this, under any circumstances.
-    not_before: Timestamp,
-    /// No refresh before this, unless a caller waits.
-    no_refresh_before: Timestamp,
-    /// No look-up in the shared store before this, while the source must not be called.
-    no_look_before: Timestamp,
-    evicted: bool,
-    /// True while a task listens to changes of the key in the shared store.
-    watched: bool,
-}
-
-struct ActiveFlight {
-    id: u32,
-    waiters: watch::Sender<Outcome>,
-    node: Arc<Node>,
-    /// Released when the flight lands or is abandoned, even if its task is stuck.
-    _permit: Option<FlightPermit>,
 }
 
 impl Slot {
@@ -423,111 +388,6 @@ impl Slot {
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
-    }
-}
-
-impl State {
-    fn start(
-        &mut self,
-        refresh: bool,
-        delay: Duration,
-        permit: Option<FlightPermit>,
-    ) -> (Flight, Ticket) {
-        self.flights += 1;
-        let under_way = ActiveFlight {
-            id: self.flights,
-            waiters: watch::Sender::new(None),
-            node: Arc::default(),
-            _permit: permit,
-        };
-        let ticket = under_way.ticket();
-        self.flight = Some(under_way);
-        let flight = Flight {
-            id: self.flights,
-            delay,
-            refresh,
-            node: ticket.node.clone(),
-            generation: self.generation,
-            was_unusable: false,
-        };
-        (flight, ticket)
-    }
-
-    fn is_under_way(&self, flight: u32) -> bool {
-        self.flight
-            .as_ref()
-            .is_some_and(|under_way| under_way.id == flight)
-    }
-
-    fn failure(&self, now: Timestamp, epoch: u64) -> Option<&CachedFailure> {
-        let failure = self.failure.as_ref();
-        failure.filter(|failure| failure.holds(now, epoch))
-    }
-
-    /// Returns the cached failure that prevents a call to the source now, if there is one.
-    fn may_fetch(&self, now: Timestamp, epoch: u64, policy: &Policy) -> Result<(), CachedFailure> {
-        if let Some(failure) = self.failure(now, epoch) {
-            return Err(failure.clone());
-        }
-        let wait = self.not_before.saturating_since(now);
-        if wait > policy.min_interval {
-            let rest = wait.saturating_sub(policy.min_interval);
-            return Err(CachedFailure::new(&self.too_often(wait), now, rest, epoch));
-        }
-        Ok(())
-    }
-
-    /// Ends the series of refusals if the current token has lived long enough without one: not one that was refused
-    /// before, which a source may return again at any age.
-    fn note_good(&mut self, current: Option<&AccessToken>, now: Timestamp, policy: &Policy) {
-        let aged = current.filter(|token| policy.is_trusted(token, now));
-        if aged.is_some_and(|token| !self.refused.contains(token)) {
-            self.refused_in_row = 0;
-        }
-    }
-
-    /// Returns the time from which a fetch without waiters is allowed.
-    fn refresh_gate(&self, now: Timestamp, epoch: u64) -> Timestamp {
-        if self.evicted {
-            return Timestamp::from_nanos(u64::MAX);
-        }
-        let failure = self.failure(now, epoch);
-        let gate = self.not_before.max(self.no_refresh_before);
-        failure.map_or(gate, |failure| failure.until.max(gate))
-    }
-
-    /// Returns the time for which a failure is cached, after `in_row` failures that concern all keys.
-    fn penalty(&mut self, error: &TokenError, in_row: u32, policy: &Policy) -> Duration {
-        if !error.is_transient() {
-            self.failures_in_row = 0;
-            return policy.refusal_ttl;
-        }
-        let backoff = policy.backoff(self.failures_in_row.max(in_row));
-        self.failures_in_row = self.failures_in_row.saturating_add(1);
-        let asked_for = error.retry_after().unwrap_or_default();
-        backoff.max(asked_for.min(policy.max_retry_after))
-    }
-
-    fn too_often(&self, wait: Duration) -> TokenError {
-        TokenError::new(
-            ErrorKind::Unavailable,
-            format!(
-                "resource servers refused the last {} tokens while they were new, so that the next is not fetched yet",
-                self.refused_in_row
-            ),
-        )
-        .with_retry_after(wait)
-        .with_hint("check that the audience, the scopes and the environment are those that the API expects")
-    }
-}
-
-impl ActiveFlight {
-    fn ticket(&self) -> Ticket {
-        Ticket {
-            flight: self.id,
-            receiver: self.waiters.subscribe(),
-            node: self.node.clone(),
-        }
     }
 }
 

@@ -84,7 +84,9 @@ async fn a_refresh_by_one_process_serves_the_others() {
 // covers: F-87, F-88, F-97
 #[tokio::test(start_paused = true)]
 async fn a_slow_or_failing_store_fails_no_caller() {
-    let faults: [(&str, fn(&Distant), Duration); 3] = [
+    type Begin = fn(&Distant);
+
+    let faults: [(&str, Begin, Duration); 3] = [
         (
             "down",
             |store| store.set(Err("connection refused"), Duration::ZERO),
