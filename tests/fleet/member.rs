@@ -17,17 +17,19 @@ use hallpass::{
         CachedTokenSource, EntryOrLease, Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey,
         TokenStore,
     },
-    endpoint::{ClientCredentials, ClientSecretPost},
+    endpoint::{ClientCredentials, ClientSecretPost, HttpTransport, Retry},
     redis_store::RedisTokenStore,
 };
 use hallpass_testkit::RotatingSecret;
 use tokio::task::{JoinSet, block_in_place};
 
-use crate::{ENDPOINT, ID, KEY, REDIS};
+use crate::{ENDPOINT, ID, KEY, REDIS, targets::scope};
 
 /// The variables of such a process, beside those of all.
 const SECRET: &str = "HALLPASS_FLEET_SECRET";
 const NAMESPACE: &str = "HALLPASS_FLEET_NAMESPACE";
+
+const SOURCE_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// The parent's side of the process.
 pub(crate) struct Member {
@@ -81,13 +83,22 @@ pub(crate) async fn run() -> bool {
     };
     let secret = RotatingSecret::new(&first);
     let source = ClientCredentials::builder(endpoint, ID, ClientSecretPost::new(secret.clone()));
-    let source = source.danger_allow_http_on_loopback().build().unwrap();
+    // The slowest server of the scenarios takes 20 s.
+    let transport = HttpTransport::builder().timeout(SOURCE_TIMEOUT);
+    let source = source
+        .danger_allow_http_on_loopback()
+        .transport(transport.build().unwrap())
+        .retry(Retry::new().deadline(SOURCE_TIMEOUT))
+        .build()
+        .unwrap();
     let redis = RedisTokenStore::builder(redis).keys(Secret::new(KEY).unwrap());
     let store = Counted(redis.build().unwrap(), Arc::default());
     let calls = store.1.clone();
     let cache = CachedTokenSource::builder(source).store(store, &namespace);
-    // A hundred processes connect at once on a few cores.
-    let cache = cache.store_start_timeout(Duration::from_secs(10));
+    // A hundred processes, Redis and the authorization server share a few cores, and answers wait for a core.
+    let cache = cache
+        .store_start_timeout(Duration::from_secs(10))
+        .store_timeout(Duration::from_secs(2));
     let cache = Arc::new(cache.build());
     let default = TokenRequest::new();
     println!("ready");
@@ -100,19 +111,24 @@ pub(crate) async fn run() -> bool {
                 let token = cache.token(&default).await;
                 let token = token.map_or("-".into(), |token| token.expose().to_owned());
                 let (took, calls) = (milliseconds(start), calls.load(Ordering::Relaxed));
-                println!("{token} {took} {calls} {}", cache.stats().fetches);
+                let stats = cache.stats();
+                println!(
+                    "{token} {took} {calls} {} {}",
+                    stats.fetches, stats.store_faults
+                );
             }
             ["tokens", keys] => {
                 let mut asked = JoinSet::new();
                 for number in 0..keys.parse::<usize>().unwrap() {
                     let cache = cache.clone();
-                    let scopes = format!("key{number}").parse().unwrap();
+                    let scopes = scope(number).parse().unwrap();
                     let request = TokenRequest::new().with_scopes(scopes);
                     asked.spawn(async move { cache.token(&request).await.is_ok() });
                 }
                 let outcomes = asked.join_all().await;
                 let granted = outcomes.iter().filter(|granted| **granted).count();
-                println!("{granted} {}", milliseconds(start));
+                let faults = cache.stats().store_faults;
+                println!("{granted} {} {faults}", milliseconds(start));
             }
             ["rotate", to] => {
                 secret.rotate(to);
