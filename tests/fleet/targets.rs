@@ -22,6 +22,7 @@ pub(crate) async fn measure(redis: &RedisServer, processes: usize) -> bool {
     }
     met &= jobs(url).await;
     met &= wrong_secret(url, processes).await;
+    met &= refused_scope(url, processes).await;
     met &= refused_token(url, processes).await;
     met
 }
@@ -152,6 +153,20 @@ async fn wrong_secret(url: &str, processes: usize) -> bool {
     println!("| the secret is corrected, {KEYS} keys | {requests} | {longest} ms | | {faults} |");
     let all = KEYS.to_string();
     met && requests == KEYS && longest <= 2_000 && answers.iter().all(|words| words[0] == all)
+}
+
+async fn refused_scope(url: &str, processes: usize) -> bool {
+    let server = AuthorizationServer::builder()
+        .client(Client::new(ID, SECRET))
+        .latency(Duration::from_millis(200));
+    let server = server.start().await;
+    let mut members = start(url, &server, SECRET, "scope", processes);
+    let answers = ask(&mut members, "tokens 1");
+    end(members);
+    let requests = server.token_request_count();
+    let (longest, faults) = (longest_wait(&answers), sum(&answers, 2));
+    println!("| a scope that is not allowed | {requests} | {longest} ms | | {faults} |");
+    requests == 1 && answers.iter().all(|words| words[0] == "0")
 }
 
 async fn refused_token(url: &str, processes: usize) -> bool {

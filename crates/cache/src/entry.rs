@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use zeroize::{Zeroize, Zeroizing};
 
-pub(crate) mod credentials;
+pub(crate) mod answers;
 
 /// Incremented when members change their meaning. It is part of a key's name, and stated in each entry as well.
 pub(crate) const VERSION: u32 = 1;

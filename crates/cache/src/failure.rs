@@ -55,7 +55,7 @@ pub(crate) fn concerns_all_keys(error: &TokenError) -> bool {
 /// server does not speak for the others.
 pub(crate) fn is_shared(error: &TokenError) -> bool {
     match error.kind() {
-        ErrorKind::CredentialsRefused => true,
+        ErrorKind::CredentialsRefused | ErrorKind::RequestRefused => true,
         _ => error.is_transient() && error.retry_after().is_some(),
     }
 }

@@ -220,8 +220,13 @@ async fn finish<S>(
 ) {
     let Some(store) = &shared.store else { return };
     let context = shared.context();
-    let finish = store.finish(request, fetched, claims.right, context);
-    let Some(credentials) = claims.credentials else {
+    let credentials = claims.credentials;
+    let now = context.clock.moment();
+    let refusal = credentials
+        .as_ref()
+        .and_then(|claim| claim.refusal(outcome, now));
+    let finish = store.finish(request, fetched, refusal, claims.right, context);
+    let Some(credentials) = credentials else {
         return finish.await;
     };
     let report = store.report(credentials, outcome, context);

@@ -14,7 +14,10 @@ use tokio::time::{self, Instant};
 
 use crate::{
     breaker::{Admission, Breaker, Probe},
-    entry::{self, DecodeResult},
+    entry::{
+        self, DecodeResult,
+        answers::{self, Answer},
+    },
     observe::Observe,
     panics::CatchPanic,
     policy::Policy,
@@ -232,11 +235,12 @@ impl SecondLevel {
         }
     }
 
-    /// Puts the fetched token, unless it is bound to this process, and releases the lease.
+    /// Puts the fetched token, unless it is bound to this process, or the server's refusal, and releases the lease.
     pub(crate) async fn finish(
         &self,
         request: &TokenRequest,
         fetched: Option<&AccessToken>,
+        refusal: Option<Answer>,
         right: PutPermission,
         context: Context<'_>,
     ) {
@@ -248,6 +252,9 @@ impl SecondLevel {
         let key = self.key(request);
         if let Some(token) = fetched {
             self.put(&key, token, lease.as_ref(), context).await;
+        } else if let Some(refusal) = refusal {
+            self.put_refusal(&key, refusal, lease.as_ref(), context)
+                .await;
         }
         if let Some(lease) = lease {
             self.release(&key, &lease, context).await;
@@ -282,6 +289,27 @@ impl SecondLevel {
             }
             Ok(_) => {}
             Err(reason) => context.fault("put", reason, true),
+        }
+    }
+
+    /// Puts the server's refusal, unless there is a token: a process with other settings may have a use for it.
+    async fn put_refusal(
+        &self,
+        key: &StoreKey,
+        refusal: Answer,
+        lease: Option<&Lease>,
+        context: Context<'_>,
+    ) {
+        let Some(before) = self.look_up(key, context).await else {
+            return;
+        };
+        let before = before.as_ref().map_or(&[][..], StoreEntry::bytes);
+        if !before.is_empty() && !answers::is_of_answers(before) {
+            return;
+        }
+        if let Some((entry, ttl)) = answers::encode(refusal, before, context.clock.moment()) {
+            let put = self.store.put(key, &entry, ttl, lease);
+            self.ask("put", self.write_timeout, put, context).await;
         }
     }
 

@@ -5,14 +5,16 @@ use tokio::time;
 
 use crate::{
     current::is_live,
-    level2::{CredentialClaim, Fitness, PutPermission, SecondLevel, wait::Step},
+    entry::answers,
+    failure::CachedFailure,
+    level2::{CredentialClaim, EntryUse, Fitness, PutPermission, SecondLevel, wait::Step},
     nesting,
     panics::{self, CatchPanic},
     shared::Shared,
     slot::Slot,
     stats::count,
     step::LoadError,
-    store::StoreKey,
+    store::{StoreEntry, StoreKey},
     upstream::Entry,
 };
 
@@ -56,12 +58,16 @@ pub(crate) async fn load<'a, S: TokenSource + 'static>(
         return call_source(shared, slot, request, Some(&mut claims.credentials)).await;
     };
     let key = store.key(request);
-    if let Some(token) = find(shared, store, slot, request, &key, claims).await {
-        count(&shared.counters.store_hits);
-        return LoadResult {
-            from_store: true,
-            ..LoadResult::new(Ok(token), None)
-        };
+    match find(shared, store, slot, request, &key, claims).await {
+        Some(Ok(token)) => {
+            count(&shared.counters.store_hits);
+            return LoadResult {
+                from_store: true,
+                ..LoadResult::new(Ok(token), None)
+            };
+        }
+        Some(Err(failure)) => return LoadResult::new(Err(LoadError::Cached(failure)), None),
+        None => {}
     }
     let credentials = (!claims.is_unavailable).then_some(&mut claims.credentials);
     let fetch = call_source(shared, slot, request, credentials);
@@ -71,7 +77,15 @@ pub(crate) async fn load<'a, S: TokenSource + 'static>(
     }
 }
 
-/// Returns a token of the shared store, or sets the right to fetch one. Waits while another process fetches.
+/// An entry that may answer the request.
+enum Found {
+    Token(AccessToken),
+    /// The server's answers to processes with some credentials.
+    Answers(StoreEntry),
+}
+
+/// Returns a token of the shared store, or the server's refusal of this request to another process, or sets the right to
+/// fetch one. Waits while another process fetches.
 async fn find<S: TokenSource + 'static>(
     shared: &Shared<S>,
     store: &SecondLevel,
@@ -79,20 +93,32 @@ async fn find<S: TokenSource + 'static>(
     request: &TokenRequest,
     key: &StoreKey,
     claims: &mut Claims,
-) -> Option<AccessToken> {
+) -> Option<Result<AccessToken, CachedFailure>> {
     let context = shared.context();
     let fitness = fitness_check(shared, slot, request);
     if is_blocked(shared, slot) {
         // Another process may have put a token, but there is no use for a lease.
-        return store.read(key, fitness, context).await;
+        return store.read(key, fitness, context).await.map(Ok);
     }
+    let evaluate = |entry: &StoreEntry| match SecondLevel::evaluate(entry, &fitness, context) {
+        EntryUse::Use(token) => EntryUse::Use(Found::Token(token)),
+        EntryUse::Ignore if answers::is_of_answers(entry.bytes()) => {
+            EntryUse::Use(Found::Answers(entry.clone()))
+        }
+        EntryUse::Ignore => EntryUse::Ignore,
+        EntryUse::Refused => EntryUse::Refused,
+    };
     let mut wait = store.wait(key, context);
     loop {
-        match wait
-            .next(|entry| SecondLevel::evaluate(entry, &fitness, context))
-            .await
-        {
-            Step::Found(token) => return Some(token),
+        match wait.next(evaluate).await {
+            Step::Found(Found::Token(token)) => return Some(Ok(token)),
+            Step::Found(Found::Answers(entry)) => {
+                if let Some(failure) = shared.refusal(&entry).await {
+                    return Some(Err(failure));
+                }
+                wait.ignore(entry);
+                continue;
+            }
             Step::Leased(lease) => {
                 claims.right = PutPermission::Leased(lease);
                 wait.remove_refused().await;

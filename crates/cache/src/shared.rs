@@ -1,8 +1,11 @@
 //! The state of a cache that its callers and its flights share.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use hallpass_core::{AccessToken, Clock, TokenError, TokenRequest, TokenSource};
@@ -12,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    entry::credentials::CredentialDigest,
+    entry::answers::{self, CredentialDigest, CredentialState},
     failure::CachedFailure,
     keys::{Holders, Keys},
     level2::{Context, CredentialClaim, SecondLevel},
@@ -22,6 +25,7 @@ use crate::{
     policy::Policy,
     slot::Slot,
     stats::Counters,
+    store::StoreEntry,
     upstream::{FlightPermit, Upstream},
 };
 
@@ -127,19 +131,34 @@ impl<S: TokenSource> Shared<S> {
         };
         let claim = store.claim_credentials(digest, trial, self.context()).await;
         claim.map(Some).map_err(|(error, rest)| {
-            // No longer than a failure of this process's own.
-            let limit = if error.is_transient() {
-                self.policy.max_retry_after
-            } else {
-                self.policy.refusal_ttl
-            };
-            let rest = rest.min(limit);
-            let error = error.with_retry_after(rest);
+            let failure = self.cached(error, rest, epoch);
             let now = self.clock.now();
-            let failure = CachedFailure::new(&error, now, rest, epoch);
             self.upstream.failed_elsewhere(failure.clone(), now, epoch);
             failure
         })
+    }
+
+    /// Returns the server's refusal of a request by another process with these credentials, if the entry has one.
+    pub(crate) async fn refusal(&self, entry: &StoreEntry) -> Option<CachedFailure> {
+        let epoch = self.epoch();
+        let digest = self.credential_digest().await?;
+        let now = self.clock.moment();
+        match answers::state(entry.bytes(), digest, entry.ttl(), now)? {
+            CredentialState::Failed(error, rest) => Some(self.cached(error, rest, epoch)),
+            CredentialState::Accepted => None,
+        }
+    }
+
+    /// Caches the failure of another process, for no longer than one of this process.
+    fn cached(&self, error: TokenError, rest: Duration, epoch: u64) -> CachedFailure {
+        let limit = if error.is_transient() {
+            self.policy.max_retry_after
+        } else {
+            self.policy.refusal_ttl
+        };
+        let rest = rest.min(limit);
+        let error = error.with_retry_after(rest);
+        CachedFailure::new(&error, self.clock.now(), rest, epoch)
     }
 
     /// Returns a permit to start a flight for this key, if one is available.

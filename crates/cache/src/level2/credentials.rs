@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use hallpass_core::{ErrorKind, TokenError};
+use hallpass_core::{ErrorKind, Moment, TokenError};
 
 use super::{
     Context, EntryUse, SecondLevel,
     wait::{Step, Wait},
 };
 use crate::{
-    entry::credentials::{self, Answer, CredentialDigest, CredentialState},
+    entry::answers::{self, Answer, CredentialDigest, CredentialState},
     polls::Polls,
     store::{Lease, StoreEntry, StoreKey},
     upstream::TRIAL_TIMEOUT,
@@ -29,6 +29,14 @@ pub(crate) struct CredentialClaim {
 }
 
 impl CredentialClaim {
+    /// Returns the answer to share with processes that have the same credentials, if the server refused the request.
+    pub(crate) fn refusal(&self, outcome: Outcome<'_>, now: Moment) -> Option<Answer> {
+        let Outcome::RequestRefused(error, rest) = outcome else {
+            return None;
+        };
+        Answer::failed(self.digest, error, rest?, now)
+    }
+
     /// Returns true if the server has accepted the credentials from another process.
     pub(crate) fn is_accepted(&self) -> bool {
         self.is_accepted
@@ -36,8 +44,11 @@ impl CredentialClaim {
 }
 
 /// The outcome of a fetch with these credentials.
+#[derive(Clone, Copy)]
 pub(crate) enum Outcome<'a> {
     Accepted,
+    /// The credentials were accepted, but the request was refused with this error, which is cached for this time.
+    RequestRefused(&'a TokenError, Option<Duration>),
     /// An error, and the time for which it is cached.
     Failed(&'a TokenError, Duration),
     /// None, or one that says nothing about the credentials.
@@ -48,7 +59,9 @@ impl<'a> Outcome<'a> {
     pub(crate) fn new(error: Option<&'a TokenError>, rest: Option<Duration>) -> Self {
         match (error, rest) {
             (None, _) => Self::Accepted,
-            (Some(error), _) if error.kind() == ErrorKind::RequestRefused => Self::Accepted,
+            (Some(error), rest) if error.kind() == ErrorKind::RequestRefused => {
+                Self::RequestRefused(error, rest)
+            }
             (Some(error), Some(rest)) => Self::Failed(error, rest),
             (Some(_), None) => Self::Unknown,
         }
@@ -70,7 +83,7 @@ impl SecondLevel {
         let key = StoreKey::of_credentials(&self.namespace);
         let state = |entry: &StoreEntry| {
             let now = context.clock.moment();
-            credentials::state(entry.bytes(), digest, entry.ttl(), now)
+            answers::state(entry.bytes(), digest, entry.ttl(), now)
         };
         let mut claim = CredentialClaim {
             digest,
@@ -130,13 +143,15 @@ impl SecondLevel {
         let now = context.clock.moment();
         let answer = match outcome {
             // Without a lease it might replace a failure that another process got in the meantime.
-            Outcome::Accepted if lease.is_some() => Answer::accepted(digest, ACCEPTED_TTL, now),
+            Outcome::Accepted | Outcome::RequestRefused(..) if lease.is_some() => {
+                Answer::accepted(digest, ACCEPTED_TTL, now)
+            }
             Outcome::Failed(error, rest) => Answer::failed(digest, error, rest, now),
-            Outcome::Accepted | Outcome::Unknown => None,
+            Outcome::Accepted | Outcome::RequestRefused(..) | Outcome::Unknown => None,
         };
         let bytes = before.as_ref().map_or(&[][..], StoreEntry::bytes);
         if let Some(answer) = answer
-            && let Some((entry, ttl)) = credentials::encode(answer, bytes, now)
+            && let Some((entry, ttl)) = answers::encode(answer, bytes, now)
         {
             // Without a lease only a shorter one would be replaced.
             if let Some(before) = before.filter(|_| lease.is_none()) {

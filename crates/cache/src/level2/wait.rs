@@ -153,6 +153,12 @@ impl<'a> Wait<'a> {
         }
     }
 
+    /// Continues without this entry, which cannot be used, at once.
+    pub(crate) fn ignore(&mut self, entry: StoreEntry) {
+        self.unusable = Some(entry);
+        self.has_polled = false;
+    }
+
     /// Ends the wait; returns the last entry that could not be used.
     pub(crate) fn into_unusable(self) -> Option<StoreEntry> {
         self.unusable

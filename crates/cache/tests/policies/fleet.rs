@@ -5,6 +5,7 @@ mod credentials;
 mod jobs;
 mod noisy;
 mod refused;
+mod refused_requests;
 mod waiting;
 mod watches;
 

@@ -1,4 +1,5 @@
-//! The entry of the server's answers to the credentials of all processes in a namespace.
+//! The entries of the server's answers, which concern all processes with the same credentials: to any request with them,
+//! or to the requests for one key.
 
 use std::{
     borrow::Cow,
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Head, MAX_CLOCK_SKEW, VERSION, milliseconds};
 use crate::failure::is_shared;
 
-const CREDENTIALS: &str = "credentials";
+const ANSWERS: &str = "answers";
 
 /// The maximum number of credentials in an entry: those before and after a rotation, and one mistake of each.
 const MAX_ANSWERS: usize = 4;
@@ -46,9 +47,17 @@ pub(crate) struct Answer {
 
 #[derive(Clone, Serialize, Deserialize)]
 struct Failure {
-    /// Whether the credentials were refused; otherwise the server asked to wait.
-    refused: bool,
+    kind: FailureKind,
     message: String,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FailureKind {
+    CredentialsRefused,
+    RequestRefused,
+    /// The server asked to wait.
+    Unavailable,
 }
 
 impl Answer {
@@ -68,8 +77,13 @@ impl Answer {
         rest: Duration,
         now: Moment,
     ) -> Option<Self> {
+        let kind = match error.kind() {
+            ErrorKind::CredentialsRefused => FailureKind::CredentialsRefused,
+            ErrorKind::RequestRefused => FailureKind::RequestRefused,
+            _ => FailureKind::Unavailable,
+        };
         let failure = Failure {
-            refused: error.kind() == ErrorKind::CredentialsRefused,
+            kind,
             message: error.message(),
         };
         is_shared(error).then(|| Self::new(credentials, Some(failure), rest, now))?
@@ -112,16 +126,21 @@ pub(crate) fn encode(answer: Answer, before: &[u8], now: Moment) -> Option<(Vec<
     let ttl = answers.iter().filter_map(|answer| answer.left(now)).max()?;
     let entry = Entry {
         version: VERSION,
-        kind: CREDENTIALS.into(),
+        kind: ANSWERS.into(),
         answers,
     };
     Some((serde_json::to_vec(&entry).ok()?, ttl))
 }
 
+/// Returns true if the entry holds answers.
+pub(crate) fn is_of_answers(bytes: &[u8]) -> bool {
+    let head = serde_json::from_slice::<Head<'_>>(bytes);
+    head.is_ok_and(|head| head.version == VERSION && head.kind == ANSWERS)
+}
+
 /// Returns the answers of an entry; none if it is of another kind, or unreadable.
 fn decode(bytes: &[u8]) -> Vec<Answer> {
-    let head = serde_json::from_slice::<Head<'_>>(bytes);
-    if !head.is_ok_and(|head| head.version == VERSION && head.kind == CREDENTIALS) {
+    if !is_of_answers(bytes) {
         return Vec::new();
     }
     serde_json::from_slice::<Entry<'_>>(bytes).map_or_else(|_| Vec::new(), |entry| entry.answers)
@@ -142,10 +161,10 @@ pub(crate) fn state(
         return Some(CredentialState::Accepted);
     };
     let message = format!("{} (the response to another process)", failure.message);
-    let error = if failure.refused {
-        TokenError::credentials_refused(message)
-    } else {
-        TokenError::unavailable(message)
+    let error = match failure.kind {
+        FailureKind::CredentialsRefused => TokenError::credentials_refused(message),
+        FailureKind::RequestRefused => TokenError::request_refused(message),
+        FailureKind::Unavailable => TokenError::unavailable(message),
     };
     Some(CredentialState::Failed(error.with_retry_after(left), left))
 }
@@ -230,9 +249,9 @@ mod tests {
         assert!(is_written(&refused()));
         let busy = TokenError::unavailable("busy");
         assert!(is_written(&busy.clone().with_retry_after(MINUTE)));
+        assert!(is_written(&TokenError::request_refused("scope")));
         // Perhaps only this process cannot reach the server.
         assert!(!is_written(&busy));
-        assert!(!is_written(&TokenError::request_refused("scope")));
     }
 
     #[test]
