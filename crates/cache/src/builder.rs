@@ -45,10 +45,19 @@ pub struct CacheBuilder<S> {
     policy: Policy,
     clock: Arc<dyn Clock>,
     name: Arc<str>,
+    metrics: MetricsLabel,
     observers: Observers,
     keep_warm: bool,
     /// The store and its namespace.
     store: Option<(Arc<dyn TokenStore>, String)>,
+}
+
+/// The label of a cache's metrics.
+enum MetricsLabel {
+    Name,
+    Other(Arc<str>),
+    /// The cache has no metrics.
+    None,
 }
 
 impl<S: TokenSource + 'static> CacheBuilder<S> {
@@ -58,6 +67,7 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
             policy: Policy::default(),
             clock: Arc::new(SystemClock),
             name: "tokens".into(),
+            metrics: MetricsLabel::Name,
             observers: Observers::default(),
             keep_warm: false,
             store: None,
@@ -67,6 +77,21 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
     /// Sets the cache's name in traces, in metrics and for observers. Default: `tokens`.
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// Sets the value of the label `cache` in metrics. Default: the [`name`](Self::name).
+    ///
+    /// Each value is a set of time series. Give caches of one kind the same one if there are many, such as one for each
+    /// tenant: their counts add up. Without the feature `metrics` this has no effect.
+    pub fn metrics_label(mut self, label: &str) -> Self {
+        self.metrics = MetricsLabel::Other(label.into());
+        self
+    }
+
+    /// Publishes no metrics of this cache.
+    pub fn without_metrics(mut self) -> Self {
+        self.metrics = MetricsLabel::None;
         self
     }
 
@@ -220,10 +245,15 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
         let store = self
             .store
             .map(|(store, namespace)| SecondLevel::new(store, namespace, &policy));
+        let label = match self.metrics {
+            MetricsLabel::Name => Some(self.name.clone()),
+            MetricsLabel::Other(label) => Some(label),
+            MetricsLabel::None => None,
+        };
         let shared = Shared {
             source: Arc::new(self.source),
             clock: self.clock,
-            observe: Observe::new(self.name, self.observers),
+            observe: Observe::new(self.name, label, self.observers),
             default: Arc::new(Slot::new()),
             upstream: Upstream::new(policy.max_concurrent_fetches),
             keys: Keys::new(policy.max_keys),

@@ -26,26 +26,22 @@ pub(crate) struct Observe {
     observers: Observers,
     /// True after a panic of the source was reported.
     panicked: AtomicBool,
+    /// None if the cache has no metrics.
     #[cfg(feature = "metrics")]
-    published: meters::PublishedCounts,
+    metrics: Option<meters::CacheMetrics>,
 }
 
 impl Observe {
-    pub(crate) fn new(cache: Arc<str>, observers: Observers) -> Self {
-        // For the exporter that is installed by now.
-        #[cfg(feature = "metrics")]
-        {
-            meters::describe();
-            meters::register(&cache);
-        }
-        #[cfg(feature = "metrics")]
-        let published = meters::PublishedCounts::new(cache.clone());
+    /// `label` is that of the metrics, or none if there are none.
+    pub(crate) fn new(cache: Arc<str>, label: Option<Arc<str>>, observers: Observers) -> Self {
+        #[cfg(not(feature = "metrics"))]
+        drop(label);
         Self {
             cache,
             observers,
             panicked: AtomicBool::new(false),
             #[cfg(feature = "metrics")]
-            published,
+            metrics: label.map(meters::CacheMetrics::new),
         }
     }
 
@@ -98,7 +94,9 @@ impl Observe {
             }
         }
         #[cfg(feature = "metrics")]
-        meters::fetched(cache, result, duration);
+        if let Some(metrics) = &self.metrics {
+            metrics.fetched(result, duration);
+        }
     }
 
     /// Reports the quotas that the server returned with a token.
@@ -114,7 +112,9 @@ impl Observe {
             );
             self.notify(EventKind::quota_reported(reported));
             #[cfg(feature = "metrics")]
-            meters::quota(cache, reported);
+            if let Some(metrics) = &self.metrics {
+                metrics.quota(reported);
+            }
         }
     }
 
@@ -132,7 +132,9 @@ impl Observe {
                 info!(cache, remaining_seconds, "serving the cached token");
                 self.notify(EventKind::cached_token_served(remaining));
                 #[cfg(feature = "metrics")]
-                meters::cached_token_served(cache);
+                if let Some(metrics) = &self.metrics {
+                    metrics.cached_token_served();
+                }
             }
         }
         let waiters = report.waiters;
@@ -142,7 +144,9 @@ impl Observe {
         debug!(cache, waiters, replaced_age_seconds, "fetch completed");
         self.notify(EventKind::fetch_completed(waiters, age));
         #[cfg(feature = "metrics")]
-        meters::landed(cache, waiters, age);
+        if let Some(metrics) = &self.metrics {
+            metrics.landed(waiters, age);
+        }
     }
 
     /// Reports that a resource server refused the current token.
@@ -151,7 +155,9 @@ impl Observe {
         info!(cache, "token dropped: a resource server refused it");
         self.notify(EventKind::Invalidated);
         #[cfg(feature = "metrics")]
-        meters::invalidated(cache);
+        if let Some(metrics) = &self.metrics {
+            metrics.invalidated();
+        }
     }
 
     /// Reports once that the source panicked in a method whose result is optional: it may panic at each call.
@@ -168,7 +174,9 @@ impl Observe {
         debug!(cache, keys, "keys evicted");
         self.notify(EventKind::evicted(keys));
         #[cfg(feature = "metrics")]
-        meters::evicted(cache, keys);
+        if let Some(metrics) = &self.metrics {
+            metrics.evicted(keys);
+        }
     }
 
     /// Reports that the shared store was slow, failed, or held an invalid entry.
@@ -181,13 +189,17 @@ impl Observe {
         }
         self.notify(EventKind::store_fault(operation, reason));
         #[cfg(feature = "metrics")]
-        meters::store_fault(cache, operation);
+        if let Some(metrics) = &self.metrics {
+            metrics.store_fault(operation);
+        }
     }
 
     /// Publishes the metrics that are not worth a call for each hit.
     pub(crate) fn publish(&self, counters: &Counters, keys: &Keys) {
         #[cfg(feature = "metrics")]
-        self.published.publish(counters, keys.len());
+        if let Some(metrics) = &self.metrics {
+            metrics.publish(counters, keys.len());
+        }
         #[cfg(not(feature = "metrics"))]
         let _ = (self, counters, keys);
     }

@@ -201,3 +201,36 @@ async fn metrics_match_the_documentation() {
     );
     assert_eq!((stats.hits, stats.misses), (3, 4));
 }
+
+#[cfg(feature = "metrics")]
+#[tokio::test(start_paused = true)]
+async fn a_cache_chooses_the_label_of_its_metrics_or_none() {
+    use metrics_util::debugging::DebuggingRecorder;
+
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let mint = Mint::hourly();
+    let tenant = |name| mint.builder().name(name);
+    let labels = || {
+        let series = snapshotter.snapshot().into_vec().into_iter();
+        let cache = |key: metrics::Key| {
+            let mut labels = key.labels();
+            let label = labels.find(|label| label.key() == "cache")?;
+            Some(label.value().to_owned())
+        };
+        let caches = series.filter_map(|(key, ..)| cache(key.into_parts().1));
+        caches.collect::<std::collections::BTreeSet<_>>()
+    };
+    let cache = tenant("blue").without_metrics().build();
+    cache.token(&key("a")).await.unwrap();
+    cache.stats();
+    drop(cache);
+    assert!(labels().is_empty());
+    for name in ["blue", "green"] {
+        let cache = tenant(name).metrics_label("tenants").build();
+        cache.token(&key("a")).await.unwrap();
+        cache.stats();
+    }
+    assert_eq!(labels().into_iter().collect::<Vec<_>>(), ["tenants"]);
+}
