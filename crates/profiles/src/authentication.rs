@@ -9,7 +9,7 @@ use crate::{error::ProfileError, method::AuthenticationMethod};
 use crate::{missing::missing_setting, server::Server, unit::ClientUnit};
 
 /// The client's authentication method with a reference to its credential, never the credential itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuthenticationSettings {
     /// A client secret that is sent by this method, or by the server's default one.

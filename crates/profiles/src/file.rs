@@ -1,6 +1,6 @@
 //! The configuration file.
 
-use std::{fs::Metadata, path::Path};
+use std::{fs::Metadata, path::Path, time::SystemTime};
 
 use hallpass_secrets::RegularFile;
 
@@ -45,12 +45,47 @@ pub(crate) fn profile(
 pub(crate) struct FileContents {
     profiles: ProfileLayers,
     pub(crate) warnings: Vec<String>,
+    pub(crate) stamp: Option<FileStamp>,
+}
+
+/// The metadata by which a change of a file is recognized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileStamp {
+    modified: SystemTime,
+    length: u64,
+    /// A file that replaces another one has another number; zero where files have none.
+    inode: u64,
+}
+
+impl FileStamp {
+    /// Returns the stamp of a file with this metadata, if the system has a time for it.
+    pub(crate) fn new(metadata: &Metadata) -> Option<Self> {
+        Some(Self {
+            modified: metadata.modified().ok()?,
+            length: metadata.len(),
+            inode: inode(metadata),
+        })
+    }
+}
+
+#[cfg(unix)]
+fn inode(metadata: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
+#[cfg(not(unix))]
+fn inode(_: &Metadata) -> u64 {
+    0
 }
 
 impl FileContents {
     /// Returns the names of all profiles, sorted.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.profiles.keys().map(String::as_str)
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.profiles.contains_key(name)
     }
 
     fn profile(
@@ -102,6 +137,7 @@ pub(crate) fn read_file(
         file => file.map_err(|error| failed(&error.to_string()))?,
     };
     let mut warnings = Vec::new();
+    let stamp = FileStamp::new(file.metadata());
     let is_of_others = is_writable_by_others(path, file.metadata(), &mut warnings);
     let text = file.read(MAX_BYTES);
     let text = text.map_err(|error| failed(&error.to_string()))?;
@@ -126,6 +162,7 @@ pub(crate) fn read_file(
     Ok(Some(FileContents {
         profiles: document.profiles()?,
         warnings,
+        stamp,
     }))
 }
 

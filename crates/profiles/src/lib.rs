@@ -50,6 +50,7 @@ mod store;
 #[cfg(not(feature = "redis"))]
 #[path = "store/absent.rs"]
 mod store;
+mod tenants;
 mod transports;
 mod unit;
 mod values;
@@ -67,6 +68,7 @@ pub use settings::{Audience, Settings};
 pub use source::ProfileSource;
 #[cfg(any(feature = "jwt", feature = "jwt-ring"))]
 pub use source::parse_private_key;
+pub use tenants::{Reload, TenantCache, TenantMetrics, TenantSource, Tenants, TenantsBuilder};
 pub use unit::SettingSource;
 pub use values::{InvalidDuration, parse_duration};
 

@@ -1,6 +1,10 @@
 //! The configuration file and the environment, read once.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use hallpass_cache::CachedTokenSource;
 use hallpass_core::TokenSource;
@@ -8,7 +12,7 @@ use hallpass_core::TokenSource;
 use crate::{
     environment::{self, Variables},
     error::ProfileError,
-    file::{self, FileContents},
+    file::{self, FileContents, FileStamp},
     layer::Layer,
     paths::{self, ConfigFile},
     provider::{Provider, ProviderSettings},
@@ -120,6 +124,28 @@ impl Profiles {
             variable.as_deref().map(|name| (name, "HALLPASS_PROFILE"))
         };
         file::profile(&self.file, self.contents.as_ref(), chosen)
+    }
+
+    /// Returns true if the file has a profile of this name, with or without an error.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.contents
+            .as_ref()
+            .is_some_and(|contents| contents.has(name))
+    }
+
+    /// Returns the path of the file, whether it exists or not.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.file.path.as_deref()
+    }
+
+    /// Returns true if the file exists.
+    pub(crate) fn has_file(&self) -> bool {
+        self.contents.is_some()
+    }
+
+    /// Returns the stamp of the file that was read.
+    pub(crate) fn stamp(&self) -> Option<FileStamp> {
+        self.contents.as_ref()?.stamp
     }
 
     /// Returns the names of the file's profiles, sorted.

@@ -7,7 +7,7 @@ use url::Url;
 
 /// The settings of a profile's table `redis`. They come from one profile as a whole, so that a password is sent only to
 /// the Redis that the profile names.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 #[allow(clippy::struct_excessive_bools)] // As the table has them.
 pub struct RedisSettings {

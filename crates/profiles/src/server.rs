@@ -20,6 +20,19 @@ pub enum Server {
     Registered,
 }
 
+impl PartialEq for Server {
+    fn eq(&self, other: &Self) -> bool {
+        match self {
+            Self::Camall => matches!(other, Self::Camall),
+            Self::Preset(preset) => {
+                matches!(other, Self::Preset(other) if std::ptr::eq(*preset, *other))
+            }
+            Self::Registered => matches!(other, Self::Registered),
+            Self::Any => matches!(other, Self::Any),
+        }
+    }
+}
+
 /// The names of the supported providers.
 pub(crate) const PROVIDERS: [(&str, Server); 8] = [
     ("camall", Server::Camall),

@@ -22,7 +22,7 @@ use crate::{
 /// program. Validated as far as possible without network access; they contain references to secrets, and no secret.
 ///
 /// Most programs use [`Profiles::source`](crate::Profiles::source) instead.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 #[allow(clippy::struct_excessive_bools)] // Each is an independent setting.
 pub struct Settings {
@@ -184,6 +184,15 @@ impl Settings {
             provider,
             own: layer.server.provider_settings,
         })
+    }
+
+    /// Returns true if these settings have the same effect: a table that moved within its file has.
+    pub(crate) fn is_equivalent(&self, other: &Self) -> bool {
+        let mut moved = other.clone();
+        if let (Some(redis), Some(own)) = (&mut moved.redis, &self.redis) {
+            redis.location.clone_from(&own.location);
+        }
+        *self == moved
     }
 
     /// Returns the references to all secrets.

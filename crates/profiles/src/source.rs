@@ -41,7 +41,7 @@ pub struct ProfileSource {
 struct BuiltSource {
     source: Arc<dyn TokenSource>,
     /// Held, so that other sources find it.
-    _transport: Option<Arc<SharedTransport>>,
+    transport: Option<Arc<SharedTransport>>,
 }
 
 impl ProfileSource {
@@ -72,24 +72,13 @@ impl ProfileSource {
     /// Returns a builder of a cache of this source, without the profile's store.
     pub fn cache_builder(self) -> CacheBuilder<Self> {
         let settings = self.settings.clone();
-        // The deadline of one source call, doubled to leave time for a shared store.
-        CachedTokenSource::builder(self)
-            .name(settings.profile.as_deref().unwrap_or("default"))
-            .fetch_timeout(settings.call_deadline() * 2)
+        settings.cache_of(self)
     }
 
     /// Returns the same with the profile's store, if it has one.
     pub(crate) fn shared_cache_builder(self) -> Result<CacheBuilder<Self>, ProfileError> {
         let settings = self.settings.clone();
-        let builder = self.cache_builder();
-        let Some(redis) = &settings.redis else {
-            return Ok(builder);
-        };
-        let builder = builder.store(settings.redis_store(redis)?, &settings.namespace());
-        Ok(match redis.timeout {
-            Some(timeout) => builder.store_timeout(timeout).store_start_timeout(timeout),
-            None => builder,
-        })
+        settings.shared_cache_of(self)
     }
 
     fn check_scopes(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
@@ -111,10 +100,7 @@ impl ProfileSource {
             let transports = self.transports.clone();
             let build = move || registered::build(&settings, &transports, retry);
             let (source, transport) = run_blocking(build).await??;
-            return Ok(BuiltSource {
-                source,
-                _transport: transport,
-            });
+            return Ok(BuiltSource { source, transport });
         }
         let shared = self.transports.transport(&settings).await?;
         let transport = shared.get().await?;
@@ -122,8 +108,28 @@ impl ProfileSource {
             run_blocking(move || settings.source_over(&|| Ok(transport.clone()), retry)).await??;
         Ok(BuiltSource {
             source,
-            _transport: Some(shared),
+            transport: Some(shared),
         })
+    }
+}
+
+impl ProfileSource {
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Returns the certificate authorities that were read for the current connections; none before the first request.
+    pub(crate) fn ca_certificates_in_use(&self) -> Option<Vec<u8>> {
+        let built = self.built.get()?;
+        let transport = built.transport.as_ref()?;
+        transport.ca_certificates().map(<[u8]>::to_vec)
+    }
+
+    /// Builds the source again, for new certificate authorities. If that fails, the old one stays in use.
+    pub(crate) async fn rebuild(&self) -> Result<(), TokenError> {
+        let built = self.build().await?;
+        self.built.replace(built);
+        Ok(())
     }
 }
 
@@ -237,6 +243,30 @@ impl Settings {
     /// A [`ProfileError`] if a setting of the store is wrong, or this program was built without the feature `redis`.
     pub fn cache_builder(&self) -> Result<CacheBuilder<ProfileSource>, ProfileError> {
         ProfileSource::new(Arc::new(self.clone())).shared_cache_builder()
+    }
+
+    /// Returns a builder of a cache of the source of these settings, without the profile's store.
+    fn cache_of<S: TokenSource + 'static>(&self, source: S) -> CacheBuilder<S> {
+        // The deadline of one source call, doubled to leave time for a shared store.
+        CachedTokenSource::builder(source)
+            .name(self.profile.as_deref().unwrap_or("default"))
+            .fetch_timeout(self.call_deadline() * 2)
+    }
+
+    /// Returns the same with the profile's store, if it has one.
+    pub(crate) fn shared_cache_of<S: TokenSource + 'static>(
+        &self,
+        source: S,
+    ) -> Result<CacheBuilder<S>, ProfileError> {
+        let builder = self.cache_of(source);
+        let Some(redis) = &self.redis else {
+            return Ok(builder);
+        };
+        let builder = builder.store(self.redis_store(redis)?, &self.namespace());
+        Ok(match redis.timeout {
+            Some(timeout) => builder.store_timeout(timeout).store_start_timeout(timeout),
+            None => builder,
+        })
     }
 
     /// Returns the server's address; sends no request yet.

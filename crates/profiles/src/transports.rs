@@ -112,6 +112,11 @@ impl Transports {
 }
 
 impl SharedTransport {
+    /// Returns the certificate authorities that were read for it, if there are any.
+    pub(crate) fn ca_certificates(&self) -> Option<&[u8]> {
+        self.settings.ca_certificates.as_deref()
+    }
+
     /// Returns the transport, which the first caller builds while the others wait.
     pub(crate) async fn get(&self) -> Result<HttpTransport, TokenError> {
         let build = async {

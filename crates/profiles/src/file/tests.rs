@@ -13,6 +13,7 @@ fn parse(text: &str, chosen: Option<&str>) -> Result<Option<(String, Layer)>, Pr
         is_of_others: false,
     };
     let contents = FileContents {
+        stamp: None,
         profiles: document.profiles()?,
         warnings: Vec::new(),
     };

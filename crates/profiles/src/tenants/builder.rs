@@ -1,0 +1,156 @@
+use std::{
+    error::Error,
+    fmt,
+    sync::{Arc, Mutex, RwLock, atomic::AtomicU64},
+    time::Duration,
+};
+
+use hallpass_cache::CacheBuilder;
+use hallpass_core::TokenSource;
+use tokio::runtime::Handle;
+
+use super::{
+    Tenants,
+    registry::{ChangeCache, Origin, Registry, State, TenantMetrics},
+    watch,
+};
+use crate::{
+    error::ProfileError,
+    profiles::{Profiles, ProfilesBuilder},
+};
+
+/// A builder of [`Tenants`].
+#[must_use]
+pub struct TenantsBuilder {
+    max_tenants: usize,
+    metrics: TenantMetrics,
+    change_cache: Option<Box<ChangeCache>>,
+    watch: Option<Duration>,
+}
+
+impl TenantsBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            max_tenants: 10_000,
+            metrics: TenantMetrics::Shared,
+            change_cache: None,
+            watch: None,
+        }
+    }
+
+    /// Sets the maximum number of tenants with a cache; beyond it, the one that was not used for the longest time is
+    /// evicted with its token. A tenant whose source the program holds is not evicted, so that their number may exceed
+    /// this one. Default: 10,000.
+    pub fn max_tenants(mut self, tenants: usize) -> Self {
+        self.max_tenants = tenants.max(1);
+        self
+    }
+
+    /// Sets the label of the tenants' metrics. Default: one for all tenants.
+    pub fn metrics(mut self, metrics: TenantMetrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Sets a function that changes the settings of a tenant's cache, such as its shared store or its label in metrics.
+    /// It takes the tenant's name, and is called when the cache is created; it must not block.
+    ///
+    /// ```
+    /// use hallpass_profiles::Tenants;
+    ///
+    /// let builder = Tenants::builder().cache(|_tenant, cache| cache.max_keys(100));
+    /// ```
+    pub fn cache(
+        mut self,
+        change: impl Fn(&str, CacheBuilder<Arc<dyn TokenSource>>) -> CacheBuilder<Arc<dyn TokenSource>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.change_cache = Some(Box::new(change));
+        self
+    }
+
+    /// Reloads the profiles when their file has changed. At this interval, a background task compares the metadata of the
+    /// file, and of the files of certificate authorities, with those of the last poll: a change is applied at the second
+    /// poll that sees it, so that a file is not read while it is being written. The task ends with the registry, or with
+    /// the runtime in which it was loaded. Default: no reload but by [`Tenants::reload`].
+    ///
+    /// Ten seconds suit most programs. Intervals below 100 ms count as 100 ms.
+    pub fn watch(mut self, interval: Duration) -> Self {
+        self.watch = Some(interval.max(Duration::from_millis(100)));
+        self
+    }
+
+    /// Loads the profiles: each is a tenant. Blocks for the time of a small file, so call it when the program starts.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if the file cannot be read, or if it is to be [watched](Self::watch) and there is no tokio
+    /// runtime. Errors in a profile are reported when its source is requested.
+    pub fn load(self, profiles: ProfilesBuilder) -> Result<Tenants, ProfileError> {
+        let runtime = self.watch.map(|_| runtime()).transpose()?;
+        let interval = self.watch;
+        let loaded = profiles.clone().load()?;
+        let registry = self.registry(Origin::Profiles(profiles), Some(Arc::new(loaded)));
+        if let Some((runtime, interval)) = runtime.zip(interval) {
+            watch::start(&registry, &runtime, interval);
+        }
+        Ok(Tenants(registry))
+    }
+
+    /// Creates tenants whose sources this function builds. It takes the name of a tenant, and returns a source without a
+    /// cache, or an error: a [`TokenError`](hallpass_core::TokenError) as it is, any other as one of the configuration,
+    /// whose text must not contain a secret. It is called by a tenant's first token request, on a thread for work that
+    /// blocks.
+    ///
+    /// See [`Tenants::from_fn`] for an example.
+    pub fn build<F, S, E>(self, function: F) -> Tenants
+    where
+        F: Fn(&str) -> Result<S, E> + Send + Sync + 'static,
+        S: TokenSource + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let build = move |tenant: &str| -> Result<Arc<dyn TokenSource>, _> {
+            let source = function(tenant).map_err(Into::into)?;
+            Ok(Arc::new(source))
+        };
+        Tenants(self.registry(Origin::Function(Arc::new(build)), None))
+    }
+
+    fn registry(self, origin: Origin, profiles: Option<Arc<Profiles>>) -> Arc<Registry> {
+        Arc::new(Registry {
+            origin,
+            max_tenants: self.max_tenants,
+            metrics: self.metrics,
+            change_cache: self.change_cache,
+            transports: Arc::default(),
+            state: RwLock::new(State {
+                profiles,
+                ..State::default()
+            }),
+            uses: AtomicU64::new(0),
+            reloading: Arc::default(),
+            reload_error: Mutex::default(),
+            watcher: Mutex::default(),
+        })
+    }
+}
+
+/// Returns the runtime of the task that watches the file.
+fn runtime() -> Result<Handle, ProfileError> {
+    Handle::try_current().map_err(|_| {
+        ProfileError::new("the configuration file cannot be watched outside of a tokio runtime")
+            .with_hint("call `TenantsBuilder::load` from within a tokio runtime")
+    })
+}
+
+impl fmt::Debug for TenantsBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantsBuilder")
+            .field("max_tenants", &self.max_tenants)
+            .field("metrics", &self.metrics)
+            .field("watch", &self.watch)
+            .finish_non_exhaustive()
+    }
+}
