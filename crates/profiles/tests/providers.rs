@@ -14,7 +14,10 @@ use hallpass_core::{
     TokenSource,
 };
 use hallpass_profiles::{ProfileError, Profiles, ProfilesBuilder, ProviderSettings, Selection};
-use hallpass_testkit::{AuthorizationServer, Client, leak};
+use hallpass_testkit::{
+    AuthorizationServer, Client, leak,
+    raw::{self, RawServer},
+};
 use tempfile::TempDir;
 
 const SECRET: &str = "CANARY-agent-password";
@@ -170,6 +173,26 @@ async fn required_scopes_are_checked_for_each_provider() {
         &AGENT[AGENT.find("[profile.p.").unwrap()..]
     ));
     assert_eq!(directory.error().await.kind(), ErrorKind::RequestRefused);
+}
+
+#[tokio::test]
+async fn registered_providers_share_the_transport() {
+    let answer = r#"{"access_token":"t","token_type":"bearer","expires_in":3600}"#;
+    let server = RawServer::always(raw::json(200, answer)).await;
+    let profile = |name: &str| {
+        format!(
+            "[profile.{name}]\nprovider = 'acme'\nclient_id = '{name}'\nclient_secret = 'file:DIR/secret'\n\
+             danger_allow_http_on_loopback = true\nprovider_settings = {{ url = '{}' }}\n",
+            server.url("/token"),
+        )
+    };
+    let directory = Directory::new(&(profile("p") + &profile("q")));
+    let profiles = directory.load();
+    let sources = ["p", "q"].map(|name| profiles.source(name).unwrap());
+    for tokens in &sources {
+        tokens.token(&TokenRequest::default()).await.unwrap();
+    }
+    assert_eq!((server.request_count(), server.connection_count()), (2, 1));
 }
 
 // covers: F-99
