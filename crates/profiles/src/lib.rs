@@ -44,6 +44,7 @@ mod redis;
 mod selection;
 mod server;
 mod settings;
+mod shared;
 mod source;
 #[cfg(feature = "redis")]
 mod store;

@@ -1,10 +1,13 @@
-//! The location of the configuration file.
+//! The location of the configuration file, and the size of files that settings name.
 
 use std::path::PathBuf;
 
 use etcetera::BaseStrategy as _;
 
 use crate::environment::Variables;
+
+/// The longest accepted file of certificates: far more than all public authorities need.
+pub(crate) const MAX_CERTIFICATE_BYTES: usize = 16 << 20;
 
 /// The location of the configuration file.
 #[derive(Debug)]

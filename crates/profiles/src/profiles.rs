@@ -19,8 +19,8 @@ use crate::{
     selection::Selection,
     server,
     settings::Settings,
+    shared::Shared,
     source::ProfileSource,
-    transports::Transports,
 };
 
 /// The profiles of a configuration file, and the environment.
@@ -32,7 +32,7 @@ pub struct Profiles {
     file: ConfigFile,
     contents: Option<FileContents>,
     providers: Vec<Provider>,
-    transports: Arc<Transports>,
+    shared: Arc<Shared>,
 }
 
 impl Profiles {
@@ -83,7 +83,7 @@ impl Profiles {
         selection: &Selection,
     ) -> Result<Arc<CachedTokenSource<ProfileSource>>, ProfileError> {
         let source = ProfileSource::new(Arc::new(self.settings(selection)?));
-        let source = source.sharing(self.transports.clone());
+        let source = source.sharing(self.shared.clone());
         Ok(Arc::new(source.shared_cache_builder()?.build()))
     }
 
@@ -250,7 +250,7 @@ impl ProfilesBuilder {
             file,
             contents,
             providers: self.providers,
-            transports: Arc::default(),
+            shared: Arc::default(),
         })
     }
 }

@@ -12,9 +12,12 @@ use hallpass_secrets::RegularFile;
 use crate::{
     error::ProfileError,
     lazy::{Lazy, run_blocking},
+    paths::MAX_CERTIFICATE_BYTES,
     server::{Server, ServerAddress},
     settings::Settings,
-    transports::{SharedTransport, TransportSettings, Transports},
+    shared::Shared,
+    store::Stores,
+    transports::{SharedTransport, TransportSettings},
 };
 
 mod authentication;
@@ -34,7 +37,7 @@ pub use signed::parse_private_key;
 pub struct ProfileSource {
     settings: Arc<Settings>,
     shares_refusals: bool,
-    transports: Arc<Transports>,
+    shared: Arc<Shared>,
     built: Lazy<BuiltSource>,
 }
 
@@ -50,14 +53,14 @@ impl ProfileSource {
         Self {
             settings,
             shares_refusals: true,
-            transports: Arc::default(),
+            shared: Arc::default(),
             built: Lazy::new(),
         }
     }
 
-    /// Shares transports with the sources that were created with this collection.
-    pub(crate) fn sharing(mut self, transports: Arc<Transports>) -> Self {
-        self.transports = transports;
+    /// Shares transports and stores with the other sources that have this collection.
+    pub(crate) fn sharing(mut self, shared: Arc<Shared>) -> Self {
+        self.shared = shared;
         self
     }
 
@@ -77,8 +80,8 @@ impl ProfileSource {
 
     /// Returns the same with the profile's store, if it has one.
     pub(crate) fn shared_cache_builder(self) -> Result<CacheBuilder<Self>, ProfileError> {
-        let settings = self.settings.clone();
-        settings.shared_cache_of(self)
+        let (settings, shared) = (self.settings.clone(), self.shared.clone());
+        settings.shared_cache_of(self, &shared.stores)
     }
 
     fn check_scopes(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
@@ -97,12 +100,12 @@ impl ProfileSource {
         let settings = self.settings.clone();
         let retry = Retry::new().deadline(settings.call_deadline());
         if settings.provider.is_some() {
-            let transports = self.transports.clone();
-            let build = move || registered::build(&settings, &transports, retry);
+            let shared = self.shared.clone();
+            let build = move || registered::build(&settings, &shared.transports, retry);
             let (source, transport) = run_blocking(build).await??;
             return Ok(BuiltSource { source, transport });
         }
-        let shared = self.transports.transport(&settings).await?;
+        let shared = self.shared.transports.transport(&settings).await?;
         let transport = shared.get().await?;
         let source =
             run_blocking(move || settings.source_over(&|| Ok(transport.clone()), retry)).await??;
@@ -257,12 +260,13 @@ impl Settings {
     pub(crate) fn shared_cache_of<S: TokenSource + 'static>(
         &self,
         source: S,
+        stores: &Stores,
     ) -> Result<CacheBuilder<S>, ProfileError> {
         let builder = self.cache_of(source);
         let Some(redis) = &self.redis else {
             return Ok(builder);
         };
-        let builder = builder.store(self.redis_store(redis)?, &self.namespace());
+        let builder = builder.store(stores.store(self, redis)?, &self.namespace());
         Ok(match redis.timeout {
             Some(timeout) => builder.store_timeout(timeout).store_start_timeout(timeout),
             None => builder,
@@ -357,6 +361,3 @@ impl Settings {
         source
     }
 }
-
-/// Far more than all public authorities need.
-pub(crate) const MAX_CERTIFICATE_BYTES: usize = 16 << 20;

@@ -1,18 +1,60 @@
-//! The Redis store of a profile, opened.
+//! The Redis stores of profiles, opened.
 
-use hallpass_redis::{RedisTokenStore, RedisTokenStoreBuilder};
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use hallpass_core::{Secret, SecretError, SecretSource};
+use hallpass_redis::{RedisTokenStore, RedisTokenStoreBuilder};
 use hallpass_secrets::read_file;
 
 use crate::{
-    error::ProfileError, redis::RedisSettings, settings::Settings, source::MAX_CERTIFICATE_BYTES,
+    error::ProfileError, paths::MAX_CERTIFICATE_BYTES, redis::RedisSettings, settings::Settings,
 };
 
 /// The minimum time after which a connection without a reply is replaced, also if calls have a shorter timeout.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The stores in use: profiles with equal tables share one, and its connections.
+#[derive(Default)]
+pub(crate) struct Stores(Mutex<Vec<(StoreSettings, Weak<RedisTokenStore>)>>);
+
+#[derive(PartialEq, Eq)]
+struct StoreSettings {
+    redis: RedisSettings,
+    command_timeout: Option<Duration>,
+    allows_http_on_loopback: bool,
+}
+
+impl Stores {
+    /// Returns the store that this table of the settings describes.
+    pub(crate) fn store(
+        &self,
+        settings: &Settings,
+        redis: &RedisSettings,
+    ) -> Result<Arc<RedisTokenStore>, ProfileError> {
+        let wanted = StoreSettings {
+            redis: RedisSettings {
+                location: String::new(),
+                ..redis.clone()
+            },
+            command_timeout: settings.command_timeout,
+            allows_http_on_loopback: settings.danger_allow_http_on_loopback,
+        };
+        let mut stores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stores.retain(|(_, store)| store.strong_count() > 0);
+        let known = stores.iter().find(|(known, _)| *known == wanted);
+        if let Some(store) = known.and_then(|(_, store)| store.upgrade()) {
+            return Ok(store);
+        }
+        let store = Arc::new(settings.redis_store(redis)?);
+        stores.push((wanted, Arc::downgrade(&store)));
+        Ok(store)
+    }
+}
 
 impl Settings {
     /// Creates the Redis store that this table describes. No I/O: it connects when it is first used, in the background,

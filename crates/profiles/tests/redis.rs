@@ -3,11 +3,11 @@
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, sync::Arc};
+use std::{fs, process::Command, sync::Arc};
 
 use hallpass_cache::CachedTokenSource;
 use hallpass_core::{TokenRequest, TokenSource as _};
-use hallpass_profiles::{ProfileError, ProfileSource, Profiles};
+use hallpass_profiles::{ProfileError, ProfileSource, Profiles, Tenants};
 use hallpass_testkit::{
     AuthorizationServer, Client,
     leak::{self, Capture},
@@ -75,8 +75,12 @@ impl Directory {
     }
 
     fn source(&self, name: &str) -> Result<Arc<CachedTokenSource<ProfileSource>>, ProfileError> {
+        self.load().source(name)
+    }
+
+    fn load(&self) -> Profiles {
         let profiles = Profiles::builder().file(self.path("config.toml"));
-        profiles.load().unwrap().source(name)
+        profiles.load().unwrap()
     }
 
     /// Returns the text of a process's token for an empty request.
@@ -124,6 +128,47 @@ async fn profiles_with_other_scopes_share_no_token() {
         directory.token("invoices").await
     );
     assert_eq!(server.token_request_count(), 2);
+}
+
+#[tokio::test]
+async fn profiles_of_one_redis_share_its_connections() {
+    let Some(redis) = RedisServer::start(&[]) else {
+        return;
+    };
+    let server = server().await;
+    let directory = Directory::of(&server, &redis);
+    directory.write("ca", &fs::read_to_string(redis.text("ca")).unwrap());
+    let connections = || {
+        let run = Command::new("redis-cli")
+            .args(["-p", &redis.number("port").to_string(), "CLIENT", "LIST"])
+            .env("REDISCLI_AUTH", redis.text("default_password"))
+            .output();
+        let list = String::from_utf8(run.unwrap().stdout).unwrap();
+        let user = format!("user={} ", redis.text("user"));
+        list.lines().filter(|line| line.contains(&user)).count()
+    };
+    let profiles = directory.load();
+    let mut sources = Vec::new();
+    for (profiles, name, expected) in [
+        (&profiles, "orders", 1),
+        (&profiles, "invoices", 1),
+        (&directory.load(), "invoices", 2),
+    ] {
+        let tokens = profiles.source(name).unwrap();
+        tokens.token(&TokenRequest::default()).await.unwrap();
+        tokens.shutdown().await;
+        sources.push(tokens);
+        assert_eq!(connections(), expected, "{name}");
+    }
+    let profiles = Profiles::builder().file(directory.path("config.toml"));
+    let tenants = Tenants::builder().load(profiles).unwrap();
+    for name in ["orders", "invoices"] {
+        let tokens = tenants.source(name).unwrap();
+        tokens.token(&TokenRequest::default()).await.unwrap();
+    }
+    tenants.shutdown().await;
+    assert_eq!(connections(), 3);
+    drop(sources);
 }
 
 // covers: F-99

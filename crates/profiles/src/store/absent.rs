@@ -6,10 +6,14 @@ use hallpass_cache::TokenStore;
 
 use crate::{error::ProfileError, redis::RedisSettings, settings::Settings};
 
-impl Settings {
+#[derive(Default)]
+pub(crate) struct Stores;
+
+impl Stores {
     #[allow(clippy::unused_self)] // As with the feature.
-    pub(crate) fn redis_store(
+    pub(crate) fn store(
         &self,
+        _: &Settings,
         redis: &RedisSettings,
     ) -> Result<Arc<dyn TokenStore>, ProfileError> {
         Err(ProfileError::new(format!(

@@ -124,7 +124,7 @@ impl TenantsBuilder {
             max_tenants: self.max_tenants,
             metrics: self.metrics,
             change_cache: self.change_cache,
-            transports: Arc::default(),
+            shared: Arc::default(),
             state: RwLock::new(State {
                 profiles,
                 ..State::default()

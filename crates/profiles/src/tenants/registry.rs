@@ -21,8 +21,8 @@ use crate::{
     profiles::{Profiles, ProfilesBuilder},
     selection::Selection,
     settings::Settings,
+    shared::Shared,
     source::ProfileSource,
-    transports::Transports,
 };
 
 /// The label of tenants' metrics: [`TenantsBuilder::metrics`](crate::TenantsBuilder::metrics).
@@ -48,7 +48,7 @@ pub(crate) struct Registry {
     pub(crate) max_tenants: usize,
     pub(crate) metrics: TenantMetrics,
     pub(crate) change_cache: Option<Box<ChangeCache>>,
-    pub(crate) transports: Arc<Transports>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) state: RwLock<State>,
     /// Counts uses, so that the tenant that was not used for the longest time is known.
     pub(crate) uses: AtomicU64,
@@ -145,10 +145,10 @@ impl Registry {
         settings: Settings,
     ) -> Result<Arc<Tenant>, ProfileError> {
         let settings = Arc::new(settings);
-        let profile = ProfileSource::new(settings.clone()).sharing(self.transports.clone());
+        let profile = ProfileSource::new(settings.clone()).sharing(self.shared.clone());
         let profile = Arc::new(profile);
         let source: Arc<dyn TokenSource> = profile.clone();
-        let cache = settings.shared_cache_of(source)?;
+        let cache = settings.shared_cache_of(source, &self.shared.stores)?;
         Ok(self.cached(name, cache, Some(profile)))
     }
 
