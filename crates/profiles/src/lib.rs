@@ -28,6 +28,7 @@
 //! assertions, `redis` for a table `redis`, `command`, `keychain` and `vault` for references to secrets.
 
 mod authentication;
+mod checks;
 mod document;
 mod environment;
 mod error;
