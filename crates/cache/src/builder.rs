@@ -16,7 +16,7 @@ use crate::{
     level2::SecondLevel,
     observe::Observe,
     policy::Policy,
-    shared::Shared,
+    shared::{MAX_TASKS, Shared},
     slot::Slot,
     stats::Counters,
     store::TokenStore,
@@ -244,7 +244,7 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
         };
         let store = self
             .store
-            .map(|(store, namespace)| SecondLevel::new(store, namespace, &policy));
+            .map(|(store, namespace)| Box::new(SecondLevel::new(store, namespace, &policy)));
         let label = match self.metrics {
             MetricsLabel::Name => Some(self.name.clone()),
             MetricsLabel::Other(label) => Some(label),
@@ -265,7 +265,7 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
             kept_warm: AtomicBool::new(false),
             policy,
             alive: watching,
-            work: watch::Sender::new(()),
+            work: Arc::new(Semaphore::new(MAX_TASKS as usize)),
             last_epoch: AtomicU64::new(0),
         };
         CachedTokenSource::from_parts(shared, alive)

@@ -6,7 +6,7 @@ use tokio::{runtime::Handle, sync::watch, time};
 
 use crate::{
     flight, nesting, panics,
-    shared::{Shared, Waiting},
+    shared::{MAX_TASKS, Shared, Waiting},
     slot::Ready,
     stats::{Stats, count},
     step::{NextStep, Outcome},
@@ -117,7 +117,7 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
     pub async fn shutdown(&self) {
         self.alive.send_replace(false);
         let put_and_release = self.shared.policy.store_write_timeout.saturating_mul(2);
-        let _ = time::timeout(put_and_release, self.shared.work.closed()).await;
+        let _ = time::timeout(put_and_release, self.shared.work.acquire_many(MAX_TASKS)).await;
     }
 
     /// Returns counters of the cache's activity so far.
@@ -192,7 +192,7 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        let (shared, token, work) = (shared.clone(), token.clone(), shared.work.subscribe());
+        let (shared, token, work) = (shared.clone(), token.clone(), shared.work_permit());
         runtime.spawn(async move {
             if let Some(store) = &shared.store {
                 store.forget(&request, &token, shared.context()).await;

@@ -69,7 +69,7 @@ async fn run_task<S: TokenSource + 'static>(
     let (shared, slot) = (guard.shared.clone(), guard.slot.clone());
     let mut alive = shared.alive.clone();
     // Until the work after the fetch is done: `shutdown` waits for it.
-    let work = shared.work.subscribe();
+    let work = shared.work_permit();
     let keeper = (shared.keep_warm && request.is_default())
         .then(|| KeepWarmPermit::new(&shared))
         .flatten();

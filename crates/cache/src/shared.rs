@@ -10,7 +10,7 @@ use std::{
 
 use hallpass_core::{AccessToken, Clock, TokenError, TokenRequest, TokenSource};
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time,
 };
 
@@ -29,6 +29,9 @@ use crate::{
     upstream::{FlightPermit, Upstream},
 };
 
+/// More tasks than run at once.
+pub(crate) const MAX_TASKS: u32 = 1 << 24;
+
 pub(crate) struct Shared<S> {
     pub(crate) source: Arc<S>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -39,15 +42,15 @@ pub(crate) struct Shared<S> {
     pub(crate) keys: Keys,
     pub(crate) holders: Holders,
     pub(crate) counters: Counters,
-    pub(crate) store: Option<SecondLevel>,
+    pub(crate) store: Option<Box<SecondLevel>>,
     /// Bounds the number of keys whose changes in the store are listened to.
     pub(crate) watches: Arc<Semaphore>,
     pub(crate) keep_warm: bool,
     /// True while a task refreshes the default token.
     pub(crate) kept_warm: AtomicBool,
     pub(crate) alive: watch::Receiver<bool>,
-    /// Each task that uses the shared store has a receiver.
-    pub(crate) work: watch::Sender<()>,
+    /// Each task that uses the shared store has a permit of [`MAX_TASKS`].
+    pub(crate) work: Arc<Semaphore>,
     /// The epoch that the source returned last.
     pub(crate) last_epoch: AtomicU64,
 }
@@ -60,6 +63,11 @@ impl<S> Shared<S> {
             clock: &self.clock,
             counters: &self.counters,
         }
+    }
+
+    /// Returns a permit for a task that uses the shared store: a shutdown waits for it, unless it began before.
+    pub(crate) fn work_permit(&self) -> Option<OwnedSemaphorePermit> {
+        self.work.clone().try_acquire_owned().ok()
     }
 
     /// Returns the key's slot, existing or new, which is not evicted before [`unpin`](Self::unpin).

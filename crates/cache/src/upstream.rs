@@ -3,13 +3,14 @@
 //! If the source is not known to work, one fetch tries it first, and the others wait for its result.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use hallpass_core::{Clock, ErrorKind, Timestamp, TokenError};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{self, Instant},
 };
 
@@ -21,7 +22,7 @@ pub(crate) const TRIAL_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Upstream {
     state: Mutex<State>,
     /// Notifies waiters of the end of a trial.
-    over: watch::Sender<()>,
+    over: Notify,
     permits: Arc<Semaphore>,
 }
 
@@ -66,7 +67,7 @@ impl Upstream {
     pub(crate) fn new(max_fetches: usize) -> Self {
         Self {
             state: Mutex::default(),
-            over: watch::Sender::new(()),
+            over: Notify::new(),
             permits: Arc::new(Semaphore::new(max_fetches.min(Semaphore::MAX_PERMITS))),
         }
     }
@@ -99,13 +100,14 @@ impl Upstream {
         let until = Instant::now() + TRIAL_TIMEOUT;
         loop {
             // Before the state is read, or the end of a trial might be missed.
-            let mut over = self.over.subscribe();
+            let mut over = pin!(self.over.notified());
+            over.as_mut().enable();
             if let Some(decided) = self.try_enter(nested || Instant::now() >= until, epoch(), clock)
             {
                 return decided;
             }
             // In time or not: the state decides.
-            let _ = time::timeout_at(until, over.changed()).await;
+            let _ = time::timeout_at(until, over).await;
         }
     }
 
@@ -208,7 +210,7 @@ impl Entry<'_> {
         if self.trial.is_some() && state.trial.map(|(trial, _)| trial) == self.trial {
             state.trial = None;
             drop(state);
-            self.upstream.over.send_replace(());
+            self.upstream.over.notify_waiters();
         }
     }
 

@@ -171,7 +171,7 @@ impl Document<'_> {
                     layer.server.provider_settings = self.provider_settings(key, value)?;
                 }
                 "proxy" => layer.proxy = Some(self.string(key, value)?.to_owned()),
-                "redis" => layer.redis = Some(self.redis(key, value)?),
+                "redis" => layer.redis = Some(Box::new(self.redis(key, value)?)),
                 "require_granted_scopes" => {
                     layer.require_granted_scopes = Some(self.boolean(key, value)?);
                 }

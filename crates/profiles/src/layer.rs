@@ -28,7 +28,7 @@ pub(crate) struct Layer {
     pub(crate) require_granted_scopes: Option<bool>,
     pub(crate) cache: Option<bool>,
     /// Set by profiles only.
-    pub(crate) redis: Option<RedisSettings>,
+    pub(crate) redis: Option<Box<RedisSettings>>,
     pub(crate) danger_allow_http_on_loopback: Option<bool>,
 }
 

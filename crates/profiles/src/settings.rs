@@ -68,7 +68,7 @@ pub struct Settings {
     /// Some(false) if the profile allows no cache between runs.
     pub cache: Option<bool>,
     /// The Redis store of the profile.
-    pub redis: Option<RedisSettings>,
+    pub redis: Option<Box<RedisSettings>>,
     /// True if plain HTTP to this machine is allowed.
     pub danger_allow_http_on_loopback: bool,
     /// The provider, if it is a registered one.
@@ -144,7 +144,7 @@ impl Settings {
         let store_command = layer
             .redis
             .as_ref()
-            .is_some_and(RedisSettings::runs_a_command);
+            .is_some_and(|redis| redis.runs_a_command());
         let provider_command = layer.server.provider_settings.runs_a_command();
         if layer.command_timeout.is_some()
             && !(authentication.runs_a_command() || store_command || provider_command)
@@ -198,7 +198,7 @@ impl Settings {
 
     /// Returns the references to all secrets.
     pub fn references(&self) -> impl Iterator<Item = &SecretReference> {
-        let redis = self.redis.iter().flat_map(RedisSettings::references);
+        let redis = self.redis.iter().flat_map(|redis| redis.references());
         let own = self.own.references();
         self.authentication.references().chain(own).chain(redis)
     }
@@ -318,7 +318,7 @@ mod tests {
         };
         let with_redis = |change: fn(&mut Layer)| {
             settings(|layer| {
-                layer.redis = Some(redis.clone());
+                layer.redis = Some(Box::new(redis.clone()));
                 change(layer);
             })
         };

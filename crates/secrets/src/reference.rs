@@ -57,7 +57,10 @@ use crate::{EnvSecret, FileSecret, SystemdCredential, systemd};
 /// found as by Vault's own command: `VAULT_ADDR`, `VAULT_TOKEN` or else the file `.vault-token` in the home directory,
 /// and `VAULT_NAMESPACE`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SecretReference {
+pub struct SecretReference(Arc<Inner>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Inner {
     place: SecretLocation,
     #[cfg_attr(not(feature = "vault"), allow(dead_code))]
     // A caller may allow it, whichever features are enabled.
@@ -117,14 +120,14 @@ impl SecretReference {
     /// this machine may listen. HTTP to any other host stays forbidden.
     #[must_use]
     pub fn danger_allow_http_on_loopback(mut self) -> Self {
-        self.allow_http_on_loopback = true;
+        Arc::make_mut(&mut self.0).allow_http_on_loopback = true;
         self
     }
 
     /// Sets the timeout of a `command:`, after which it is killed. Default: 10 s. Has no effect on other references.
     #[must_use]
     pub fn command_timeout(mut self, timeout: Duration) -> Self {
-        self.command_timeout = Some(timeout);
+        Arc::make_mut(&mut self.0).command_timeout = Some(timeout);
         self
     }
 
@@ -134,13 +137,13 @@ impl SecretReference {
     ///
     /// A [`SecretError`] if the source cannot be set up: a feature of this crate is off, or a variable is missing.
     pub fn open(&self) -> Result<Arc<dyn SecretSource>, SecretError> {
-        Ok(match &self.place {
+        Ok(match &self.0.place {
             SecretLocation::Env(name) => Arc::new(EnvSecret::new(name)),
             SecretLocation::File(path) => Arc::new(FileSecret::new(path)),
             #[cfg(feature = "command")]
             SecretLocation::Command { program, arguments } => {
                 let command = crate::CommandSecret::new(program, arguments);
-                Arc::new(match self.command_timeout {
+                Arc::new(match self.0.command_timeout {
                     Some(timeout) => command.timeout(timeout),
                     None => command,
                 })
@@ -157,7 +160,7 @@ impl SecretReference {
             #[cfg(feature = "vault")]
             SecretLocation::Vault { mount, path, field } => {
                 let mut vault = crate::VaultSecret::from_env(mount, path, field)?;
-                if self.allow_http_on_loopback {
+                if self.0.allow_http_on_loopback {
                     vault = vault.danger_allow_http_on_loopback();
                 }
                 Arc::new(vault.build()?)
@@ -168,11 +171,11 @@ impl SecretReference {
     }
 
     fn from_location(place: SecretLocation) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             place,
             allow_http_on_loopback: false,
             command_timeout: None,
-        }
+        }))
     }
 }
 
@@ -299,7 +302,7 @@ fn vault(text: &str) -> Result<SecretLocation, InvalidReference> {
 /// Shows the reference as it was written; of a command, the program only, since arguments may hold anything.
 impl fmt::Display for SecretReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
+        match &self.0.place {
             SecretLocation::Env(name) => write!(f, "env:{name}"),
             SecretLocation::File(path) => write!(f, "file:{}", path.display()),
             SecretLocation::Command { program, arguments } => {

@@ -35,7 +35,7 @@ fn a_tenant_without_a_token_takes_at_most_4_kib() {
     });
     assert_eq!(tenants.unwrap().len(), TENANTS);
     let each = taken.bytes_current / 1_000;
-    assert!((1_024..=6_800).contains(&each), "{each} bytes");
+    assert!((1_024..=4_096).contains(&each), "{each} bytes");
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ fn each_scheme_is_parsed_and_displayed() {
 
 #[test]
 fn a_command_is_split_at_spaces_or_is_an_array() {
-    let words = |text: &str| match text.parse::<SecretReference>().unwrap().place {
+    let words = |text: &str| match text.parse::<SecretReference>().unwrap().0.place.clone() {
         SecretLocation::Command { program, arguments } => [vec![program], arguments].concat(),
         _ => panic!("not a command"),
     };
