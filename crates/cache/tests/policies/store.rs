@@ -384,9 +384,9 @@ async fn a_wall_clock_that_steps_back_revives_no_token() {
     clock.set_wall(clock.wall() - HOUR);
     ask(&cache).await.unwrap();
     settle().await;
-    let renewed = ask(&cache).await.unwrap();
+    let refreshed = ask(&cache).await.unwrap();
     assert_eq!(cache.stats().fetches, 2);
-    assert!(renewed.deadline() > token.deadline());
+    assert!(refreshed.deadline() > token.deadline());
 }
 
 // covers: F-81, I-12
