@@ -64,7 +64,7 @@ impl TokenSource for FunctionSource {
         }
     }
 
-    /// Rejects tokens of a shared store until the source is built: its rules are not known before.
+    /// Refuses tokens of a shared store until the source is built: its rules are not known before.
     fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
         let source = self.built.get();
         let source =

@@ -60,7 +60,7 @@ pub(crate) struct Registry {
     pub(crate) watcher: Mutex<Option<AbortHandle>>,
 }
 
-/// What the tenants' sources are made of.
+/// The origin of the tenants' sources.
 pub(crate) enum Origin {
     Profiles(ProfilesBuilder),
     Function(Arc<BuildSource>),

@@ -23,7 +23,7 @@ use crate::{
 pub struct Reload {
     /// The tenants whose settings changed. Each has a new source; its old tokens are dropped.
     pub changed: Vec<String>,
-    /// The tenants whose profiles are gone. Their sources refuse, and their caches are shut down.
+    /// The tenants whose profiles were removed. Their sources refuse, and their caches are shut down.
     pub removed: Vec<String>,
     /// The tenants whose profiles have an error. They keep their settings.
     pub failed: Vec<(String, ProfileError)>,
