@@ -137,6 +137,53 @@ impl TenantsBuilder {
     }
 }
 
+impl Tenants {
+    /// Loads the profiles of the configuration file that `HALLPASS_CONFIG` names, or of the user's `hallpass/config.toml`;
+    /// [`TenantsBuilder::load`] takes another file. Blocks for the time of a small file.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if the file cannot be read.
+    pub fn load() -> Result<Self, ProfileError> {
+        Self::builder().load(Profiles::builder())
+    }
+
+    /// Creates tenants whose sources this function builds, with the default settings: [`TenantsBuilder::build`].
+    ///
+    /// Give all sources one [`HttpTransport`](hallpass_endpoint::HttpTransport), so that they share its connections:
+    ///
+    /// ```
+    /// use hallpass_core::Secret;
+    /// use hallpass_endpoint::{ClientCredentials, ClientSecretBasic, HttpTransport};
+    /// use hallpass_profiles::Tenants;
+    ///
+    /// # fn client_of(tenant: &str) -> std::io::Result<(String, Secret)> { unimplemented!("{tenant}") }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let transport = HttpTransport::builder().build()?;
+    /// let tenants = Tenants::from_fn(move |tenant| {
+    ///     let (id, secret) = client_of(tenant)?; // from a database, for example
+    ///     let source = ClientCredentials::builder("https://login.example/token", id, ClientSecretBasic::new(secret));
+    ///     source.transport(transport.clone()).build().map_err(Box::<dyn std::error::Error + Send + Sync>::from)
+    /// });
+    /// # let _ = tenants;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_fn<F, S, E>(function: F) -> Self
+    where
+        F: Fn(&str) -> Result<S, E> + Send + Sync + 'static,
+        S: TokenSource + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        Self::builder().build(function)
+    }
+
+    /// Creates a builder, for other settings than the default ones.
+    pub fn builder() -> TenantsBuilder {
+        TenantsBuilder::new()
+    }
+}
+
 /// Returns the runtime of the task that watches the file.
 fn runtime() -> Result<Handle, ProfileError> {
     Handle::try_current().map_err(|_| {
