@@ -385,3 +385,56 @@ fn a_token_refreshed_after_a_long_life_ends_the_refusals() {
         assert!(world.slot.may_fetch(world.now(), 0, &world.policy).is_ok());
     });
 }
+
+#[test]
+fn an_adopted_token_leaves_no_claim_and_replaces_no_newer_one() {
+    explore(|| {
+        let (world, _) = World::with_due_token();
+        // Another process put it some time ago, so that it ends before what this process may fetch now.
+        let other = AccessToken::bearer("other", world.clock.moment(), HOUR / 2).unwrap();
+        let adopting = {
+            let world = world.clone();
+            thread::spawn(move || world.slot.adopt(&other, world.now(), &world.policy))
+        };
+        all(&world, 2, |world| {
+            world.ask().unwrap();
+        });
+        let adopted = adopting.join().unwrap();
+        world.assert_free();
+        let current = world.slot.current().unwrap();
+        let fetched = world.fetches.load(Ordering::SeqCst);
+        match current.expose() {
+            "new" => assert_eq!(fetched, 1),
+            "other" => assert!(adopted && fetched == 0),
+            text => panic!("{text}"),
+        }
+    });
+}
+
+// covers: F-81, F-82
+#[test]
+fn a_token_that_is_refused_while_it_is_adopted_is_not_kept() {
+    explore(|| {
+        let (world, old) = World::with_due_token();
+        let other = world.token("other");
+        let adopting = {
+            let (world, other) = (world.clone(), other.clone());
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    world.slot.adopt(&other, world.now(), &world.policy);
+                }
+            })
+        };
+        let reporter = {
+            let world = world.clone();
+            thread::spawn(move || {
+                world.slot.invalidate(&old, world.now(), &world.policy);
+                world.slot.invalidate(&other, world.now(), &world.policy)
+            })
+        };
+        adopting.join().unwrap();
+        let refused = reporter.join().unwrap();
+        let kept = world.slot.current().is_some();
+        assert_ne!(refused, kept, "it is current, unless it was refused");
+    });
+}
