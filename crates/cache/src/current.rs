@@ -1,6 +1,6 @@
 //! The current token: read by everyone, without a lock.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use hallpass_core::{AccessToken, Binding, Timestamp};
 
@@ -125,7 +125,7 @@ impl CurrentToken {
 /// The last `MAX` refused tokens, by their hashes: the tokens themselves are not needed, and so not stored. A store that
 /// lost its latest entries may hold any of them.
 #[derive(Default)]
-pub(crate) struct RefusedTokens<const MAX: usize>(VecDeque<u64>);
+pub(crate) struct RefusedTokens<const MAX: usize>(Vec<u64>);
 
 impl<const MAX: usize> RefusedTokens<MAX> {
     pub(crate) fn contains(&self, token: &AccessToken) -> bool {
@@ -138,9 +138,9 @@ impl<const MAX: usize> RefusedTokens<MAX> {
             return;
         }
         if self.0.len() == MAX {
-            self.0.pop_front();
+            self.0.remove(0);
         }
-        self.0.push_back(hash);
+        self.0.push(hash);
     }
 }
 

@@ -243,7 +243,7 @@ impl Slot {
                 self.current.refresh_at(failure.until);
                 let since = state.failure.as_ref().map(|earlier| earlier.since);
                 let since = since.unwrap_or(failure.since).min(failure.since);
-                state.failure = Some(CachedFailure { since, ..failure });
+                state.failure = Some(Box::new(CachedFailure { since, ..failure }));
                 Err(error)
             }
         };
@@ -343,7 +343,7 @@ impl Slot {
     /// Returns the current token, regardless of its age, and the failure of the last fetch.
     pub(crate) fn snapshot(&self) -> (Option<AccessToken>, Option<CachedFailure>) {
         let state = self.state();
-        (self.current.token(), state.failure.clone())
+        (self.current.token(), state.failure.as_deref().cloned())
     }
 
     /// Returns the time of the next refresh; `None` without a token, or while one is in progress.

@@ -269,6 +269,8 @@ impl TokenRequest {
 
 fn insert(sorted: &mut Vec<Box<str>>, value: &str) {
     if let Err(at) = sorted.binary_search_by(|member| (**member).cmp(value)) {
+        // Usually the only one; a cache keeps each request.
+        sorted.reserve_exact(1);
         sorted.insert(at, value.into());
     }
 }

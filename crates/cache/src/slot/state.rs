@@ -17,8 +17,9 @@ use crate::{
 /// The state of a key beside its token: the flight in progress, and the times and failures that decide about the next.
 #[derive(Default)]
 pub(super) struct State {
-    /// Present exactly while a flight is in progress.
-    pub(super) flight: Option<ActiveFlight>,
+    /// Present exactly while a flight is in progress. Most keys have neither a flight nor a failure: boxed, they take
+    /// little memory.
+    pub(super) flight: Option<Box<ActiveFlight>>,
     /// The number of flights so far.
     pub(super) flights: u32,
     /// Incremented when the current token is dropped: a result fetched before that is not trusted.
@@ -26,7 +27,7 @@ pub(super) struct State {
     pub(super) refused: RefusedTokens<8>,
     /// The number of consecutive tokens that were refused while young.
     pub(super) refused_in_row: u32,
-    pub(super) failure: Option<CachedFailure>,
+    pub(super) failure: Option<Box<CachedFailure>>,
     /// The number of consecutive transient failures.
     pub(super) failures_in_row: u32,
     /// The source's number of responses to all keys at the first of these failures.
@@ -66,7 +67,7 @@ impl State {
             _permit: permit,
         };
         let ticket = under_way.ticket();
-        self.flight = Some(under_way);
+        self.flight = Some(Box::new(under_way));
         let flight = Flight {
             id: self.flights,
             delay,
@@ -85,7 +86,7 @@ impl State {
     }
 
     fn failure(&self, now: Timestamp, epoch: u64) -> Option<&CachedFailure> {
-        let failure = self.failure.as_ref();
+        let failure = self.failure.as_deref();
         failure.filter(|failure| failure.holds(now, epoch))
     }
 
