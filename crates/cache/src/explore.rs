@@ -413,7 +413,7 @@ fn an_adopted_token_leaves_no_claim_and_replaces_no_newer_one() {
 
 // covers: F-81, F-82
 #[test]
-fn a_token_that_is_refused_while_it_is_adopted_is_not_kept() {
+fn a_token_refused_while_it_is_adopted_is_not_cached() {
     explore(|| {
         let (world, old) = World::with_due_token();
         let other = world.token("other");
@@ -434,7 +434,7 @@ fn a_token_that_is_refused_while_it_is_adopted_is_not_kept() {
         };
         adopting.join().unwrap();
         let refused = reporter.join().unwrap();
-        let kept = world.slot.current().is_some();
-        assert_ne!(refused, kept, "it is current, unless it was refused");
+        let is_cached = world.slot.current().is_some();
+        assert_ne!(refused, is_cached, "it is current, unless it was refused");
     });
 }
