@@ -46,6 +46,7 @@ mod shared;
 mod shared_refusals;
 mod shared_tokens;
 mod support;
+mod tenants;
 mod tls;
 #[path = "../shared/tls_server.rs"]
 mod tls_server;

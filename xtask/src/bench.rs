@@ -20,7 +20,7 @@ pub(crate) fn run(shell: &Shell, only: Option<&str>) -> anyhow::Result<()> {
     if chosen.is_empty() {
         let names: Vec<_> = PROGRAMS.iter().map(|(name, _)| *name).collect();
         bail!(
-            "there is no such benchmark; there are `endpoint`, `cache`, `cli`, `jwt`, `redis`, and one by one {}",
+            "there is no such benchmark; there are `endpoint`, `cache`, `cli`, `jwt`, `profiles`, `redis`, and one by one {}",
             names.join(", ")
         );
     }

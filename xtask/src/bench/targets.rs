@@ -10,6 +10,7 @@ pub(super) const PROGRAMS: &[(&str, &str)] = &[
     ("integrations", "hallpass"),
     ("store", "hallpass-redis"),
     ("start", "hallpass-cli"),
+    ("tenants", "hallpass-profiles"),
 ];
 
 /// An upper bound for a row, alone or relative to another row of the same run.
@@ -50,6 +51,36 @@ const fn reported(what: &'static str, row: &'static str, baseline: Option<&'stat
 }
 
 pub(super) const TARGETS: &[Target] = &[
+    figure(
+        "building the source of one more tenant beside a thousand",
+        "tenants/build",
+        100_000.0,
+    ),
+    reported(
+        "the first token of a tenant, its source included, vs. a later one",
+        "tenants/first_token",
+        Some("tenants/later_token"),
+    ),
+    reported(
+        "building a transport, as a source without a shared one does",
+        "tenants/transport",
+        None,
+    ),
+    figure(
+        "memory per tenant without a token",
+        "tenants/memory",
+        4_096.0,
+    ),
+    reported(
+        "a hit of a tenant's source vs. one of its cache",
+        "tenants/hit/held",
+        Some("tenants/hit/cache"),
+    ),
+    reported(
+        "a hit with a look-up of the tenant by name vs. one of its cache",
+        "tenants/hit/by_name",
+        Some("tenants/hit/cache"),
+    ),
     ratio(
         "a hit with a store on Redis vs. one without a store",
         "store/hit",
