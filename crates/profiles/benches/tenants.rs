@@ -109,7 +109,8 @@ fn build(tenants: &Tenants, runtime: &Runtime) {
     let (first, later) = (rows::median(&mut first), rows::median(&mut later));
     rows::report("tenants/first_token", first, "ns");
     rows::report("tenants/later_token", later, "ns");
-    rows::report("tenants/build", created + (first - later).max(0.0), "ns");
+    let build = created + (first - later).max(0.0);
+    rows::report("tenants/build", build / 1_000.0, "µs");
     let profiles = tenants.profiles().unwrap();
     let settings = profiles.settings(&Selection::new().profile(name(0)));
     let settings = settings.unwrap();

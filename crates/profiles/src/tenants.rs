@@ -12,7 +12,7 @@ mod function;
 mod registry;
 mod reload;
 mod source;
-mod watch;
+mod watcher;
 
 pub use builder::TenantsBuilder;
 pub use registry::TenantMetrics;

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use super::{
     Tenants,
     registry::{ChangeCache, Origin, Registry, State, TenantMetrics},
-    watch,
+    watcher,
 };
 use crate::{
     error::ProfileError,
@@ -94,7 +94,7 @@ impl TenantsBuilder {
         let loaded = profiles.clone().load()?;
         let registry = self.registry(Origin::Profiles(profiles), Some(Arc::new(loaded)));
         if let Some((runtime, interval)) = runtime.zip(interval) {
-            watch::start(&registry, &runtime, interval);
+            watcher::start(&registry, &runtime, interval);
         }
         Ok(Tenants(registry))
     }

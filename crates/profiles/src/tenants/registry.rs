@@ -1,7 +1,7 @@
 //! The tenants in use, with what makes them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
@@ -73,6 +73,8 @@ pub(crate) struct State {
     pub(crate) profiles: Option<Arc<Profiles>>,
     /// The number of reloads.
     pub(crate) reloads: u64,
+    /// The tenants to evict next, with the time of their last use: finding them reads all.
+    pub(crate) victims: VecDeque<(u64, Arc<str>)>,
 }
 
 impl Registry {
@@ -196,6 +198,11 @@ impl Drop for Registry {
     }
 }
 
+/// Returns true if nobody holds the source: one reference is the map's own.
+fn is_idle(source: &Arc<TenantSource>) -> bool {
+    Arc::strong_count(source) == 1
+}
+
 impl State {
     fn in_use(&self, name: &str) -> Option<&Arc<TenantSource>> {
         self.tenants.get(name).filter(|source| !source.is_removed())
@@ -204,21 +211,31 @@ impl State {
     /// Takes tenants out until at most `limit` are left: those that nobody holds, first the one that was not used for the
     /// longest time.
     fn shrink(&mut self, limit: usize) -> Vec<Arc<TenantSource>> {
-        let mut excess = self.tenants.len().saturating_sub(limit);
         let mut evicted = Vec::new();
-        while excess > 0 {
-            // One reference is the map's own.
-            let idle = self
-                .tenants
-                .values()
-                .filter(|one| Arc::strong_count(one) == 1);
-            let Some(oldest) = idle.min_by_key(|one| one.last_used()) else {
-                break;
+        while self.tenants.len() > limit {
+            let Some((last_used, name)) = self.victims.pop_front() else {
+                self.find_victims();
+                if self.victims.is_empty() {
+                    break;
+                }
+                continue;
             };
-            let name: Arc<str> = oldest.name().into();
-            evicted.extend(self.tenants.remove(&name));
-            excess -= 1;
+            let source = self.tenants.get(&name);
+            if source.is_some_and(|source| is_idle(source) && source.last_used() == last_used) {
+                evicted.extend(self.tenants.remove(&name));
+            }
         }
         evicted
+    }
+
+    fn find_victims(&mut self) {
+        const AT_ONCE: usize = 64;
+        let idle = self.tenants.iter().filter(|(_, source)| is_idle(source));
+        let mut idle: Vec<_> = idle
+            .map(|(name, source)| (source.last_used(), name.clone()))
+            .collect();
+        idle.sort_unstable();
+        idle.truncate(AT_ONCE);
+        self.victims = idle.into();
     }
 }

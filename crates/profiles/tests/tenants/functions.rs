@@ -78,3 +78,28 @@ async fn after_a_removal_the_function_is_called_again() {
     token(&tenants.source("a").unwrap()).await.unwrap();
     assert_eq!(built.load(Ordering::Relaxed), 2);
 }
+
+#[test]
+fn the_bound_holds_for_many_tenants() {
+    let tenants = Tenants::builder().max_tenants(100);
+    let tenants = tenants.build(|_| Ok::<_, TokenError>(FakeTokens::valid()));
+    let used = |numbers: std::ops::Range<usize>| {
+        for number in numbers {
+            tenants.source(&number.to_string()).unwrap();
+        }
+    };
+    used(0..300);
+    // The first of those that are left is used again, and the second one is held.
+    used(200..201);
+    let held = tenants.source("201").unwrap();
+    used(300..350);
+    let mut left: Vec<usize> = tenants
+        .sources()
+        .iter()
+        .map(|source| source.name().parse().unwrap())
+        .collect();
+    left.sort_unstable();
+    let expected: Vec<usize> = (200..202).chain(252..350).collect();
+    assert_eq!(left, expected);
+    drop(held);
+}

@@ -8,4 +8,4 @@ mod registry;
 mod reload;
 mod rotation;
 mod support;
-mod watch;
+mod watching;
