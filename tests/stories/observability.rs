@@ -160,6 +160,7 @@ async fn the_documented_names_are_those_that_are_emitted() {
     tells::secrets().await;
     tells::assertions();
     tells::proofs().await;
+    tells::profiles().await;
     tells::servers().await;
 
     let documented = table("Traces").into_iter();
@@ -214,8 +215,8 @@ fn written(folder: &Path, texts: &mut BTreeSet<String>) {
 // covers: F-101
 #[test]
 fn no_event_is_left_out_of_the_guide() {
-    const TELLING: [&str; 8] = [
-        "cache", "core", "endpoint", "jwt", "redis", "reqwest", "secrets", "tower",
+    const TELLING: [&str; 9] = [
+        "cache", "core", "endpoint", "jwt", "profiles", "redis", "reqwest", "secrets", "tower",
     ];
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
     let mut texts = BTreeSet::new();

@@ -20,6 +20,7 @@ use hallpass::{
         Strongest, TokenManagement,
     },
     jwt::{AssertionSettings, Dpop},
+    profiles::{Profiles, Selection, Tenants},
     secrets::{CachedSecret, FileSecret, SecretPair, VaultSecret},
 };
 use hallpass_testkit::{
@@ -355,4 +356,27 @@ pub(super) fn assertions() {
 
 fn head<'a>(target: Option<Target<'a>>, headers: &'a HeaderMap) -> RequestHead<'a> {
     RequestHead::new(&Method::GET, target, "/orders", headers)
+}
+
+pub(super) async fn profiles() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tenants.toml");
+    let profile = |name: &str| {
+        format!(
+            "[profile.{name}]\nissuer = 'https://login.example'\nclient_id = 'a'\nclient_secret = 'env:A'\n"
+        )
+    };
+    fs::write(&path, profile("a") + &profile("b")).unwrap();
+    let tenants = Tenants::builder().max_tenants(1);
+    let tenants = tenants.load(Profiles::builder().file(&path)).unwrap();
+    for name in ["a", "b"] {
+        tenants.source(name).unwrap();
+    }
+    let selection = Selection::new().profile("a").danger_allow_mixed_settings();
+    tenants.profiles().unwrap().settings(&selection).unwrap();
+    fs::write(&path, profile("a") + &profile("b") + "unknown = 1\n").unwrap();
+    let reload = tenants.reload().await.unwrap();
+    assert_eq!(reload.failed.len(), 1);
+    fs::write(&path, "[").unwrap();
+    tenants.reload().await.unwrap_err();
 }
