@@ -83,6 +83,7 @@ pub(crate) enum PutPermission {
 pub(crate) struct Context<'a> {
     pub(crate) observe: &'a Observe,
     pub(crate) clock: &'a Arc<dyn Clock>,
+    pub(crate) policy: &'a Policy,
     pub(crate) counters: &'a Counters,
 }
 
@@ -303,11 +304,16 @@ impl SecondLevel {
         let Some(before) = self.look_up(key, context).await else {
             return;
         };
-        let before = before.as_ref().map_or(&[][..], StoreEntry::bytes);
-        if !before.is_empty() && !answers::is_of_answers(before) {
+        let (now, before) = (context.clock.moment(), before.as_ref());
+        let is_token = |entry: &StoreEntry| {
+            let decoded = entry::decode(entry.bytes(), entry.ttl(), now);
+            matches!(decoded, DecodeResult::Token(_))
+        };
+        if before.is_some_and(is_token) {
             return;
         }
-        if let Some((entry, ttl)) = answers::encode(refusal, before, context.clock.moment()) {
+        let before = before.map_or(&[][..], StoreEntry::bytes);
+        if let Some((entry, ttl)) = answers::encode(refusal, before, now) {
             let put = self.store.put(key, &entry, ttl, lease);
             self.ask("put", self.write_timeout, put, context).await;
         }

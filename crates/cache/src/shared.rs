@@ -61,6 +61,7 @@ impl<S> Shared<S> {
         Context {
             observe: &self.observe,
             clock: &self.clock,
+            policy: &self.policy,
             counters: &self.counters,
         }
     }
@@ -139,7 +140,7 @@ impl<S: TokenSource> Shared<S> {
         };
         let claim = store.claim_credentials(digest, trial, self.context()).await;
         claim.map(Some).map_err(|(error, rest)| {
-            let failure = self.cached(error, rest, epoch);
+            let failure = self.cached(&error, rest, epoch);
             let now = self.clock.now();
             self.upstream.failed_elsewhere(failure.clone(), now, epoch);
             failure
@@ -151,22 +152,14 @@ impl<S: TokenSource> Shared<S> {
         let epoch = self.epoch();
         let digest = self.credential_digest().await?;
         let now = self.clock.moment();
-        match answers::state(entry.bytes(), digest, entry.ttl(), now)? {
-            CredentialState::Failed(error, rest) => Some(self.cached(error, rest, epoch)),
+        match answers::state(entry.bytes(), digest, entry.ttl(), &self.policy, now)? {
+            CredentialState::Failed(error, rest) => Some(self.cached(&error, rest, epoch)),
             CredentialState::Accepted => None,
         }
     }
 
-    /// Caches the failure of another process, for no longer than one of this process.
-    fn cached(&self, error: TokenError, rest: Duration, epoch: u64) -> CachedFailure {
-        let limit = if error.is_transient() {
-            self.policy.max_retry_after
-        } else {
-            self.policy.refusal_ttl
-        };
-        let rest = rest.min(limit);
-        let error = error.with_retry_after(rest);
-        CachedFailure::new(&error, self.clock.now(), rest, epoch)
+    fn cached(&self, error: &TokenError, rest: Duration, epoch: u64) -> CachedFailure {
+        CachedFailure::new(error, self.clock.now(), rest, epoch)
     }
 
     /// Returns a permit to start a flight for this key, if one is available.

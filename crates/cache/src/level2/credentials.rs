@@ -83,7 +83,7 @@ impl SecondLevel {
         let key = StoreKey::of_credentials(&self.namespace);
         let state = |entry: &StoreEntry| {
             let now = context.clock.moment();
-            answers::state(entry.bytes(), digest, entry.ttl(), now)
+            answers::state(entry.bytes(), digest, entry.ttl(), context.policy, now)
         };
         let mut claim = CredentialClaim {
             digest,

@@ -156,6 +156,7 @@ impl<'a> Wait<'a> {
     /// Continues without this entry, which cannot be used, at once.
     pub(crate) fn ignore(&mut self, entry: StoreEntry) {
         self.unusable = Some(entry);
+        self.is_refused = false;
         self.has_polled = false;
     }
 

@@ -1,11 +1,12 @@
 //! Refusals of a request, such as a scope that the client may not have, which concern one key of all processes.
 
+use hallpass_cache::TokenStore as _;
 use hallpass_core::{ErrorKind, TokenError, TokenRequest, TokenSource as _};
 use tokio::time::{Instant, advance};
 
 use super::credentials::{PROCESSES, errors, fleet};
 use crate::{
-    distant::{Distant, MILLISECOND, process},
+    distant::{Distant, MILLISECOND, NAMESPACE, default_key, process},
     support::{Answer, HOUR, MINUTE, Mint, SECOND, key, name},
 };
 
@@ -100,4 +101,43 @@ async fn a_refusal_replaces_no_token() {
     let entry = store.entry().await.unwrap();
     let entry = String::from_utf8_lossy(entry.bytes()).into_owned();
     assert!(entry.contains("\"token\":\"t1\""), "{entry}");
+}
+
+// covers: F-92
+#[tokio::test(start_paused = true)]
+async fn a_refusal_replaces_an_entry_that_nobody_can_use() {
+    for unusable in [&b""[..], b"\x00\xff", b"{\"version\":1,\"kind\":\"new\"}"] {
+        let mint = Mint::new([refused()]).digest(1);
+        let store = Distant::new(&mint);
+        let (key, entries) = (default_key(), &store.inner);
+        entries.put(&key, unusable, HOUR, None).await.unwrap();
+        let fleet = fleet(&mint, &store);
+        let kinds = errors(&fleet, &TokenRequest::new()).await;
+        assert_eq!(kinds, [ErrorKind::RequestRefused; PROCESSES]);
+        assert_eq!(mint.calls(), 1, "{unusable:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_lasts_as_long_as_its_reader_says() {
+    for error in [
+        TokenError::request_refused("the scope is not allowed"),
+        TokenError::credentials_refused("wrong secret"),
+    ] {
+        let mint = Mint::new([Answer::Fail(error)]).digest(1);
+        let store = Distant::new(&mint);
+        let patient = mint.builder().refusal_ttl(HOUR);
+        let patient = patient.store(store.clone(), NAMESPACE).build();
+        patient.token(&TokenRequest::new()).await.unwrap_err();
+        patient.shutdown().await;
+        mint.then([Answer::New(HOUR)]);
+        let eager = process(&mint, &store);
+        for _ in 0..29 {
+            eager.token(&TokenRequest::new()).await.unwrap_err();
+            advance(SECOND).await;
+        }
+        assert_eq!(mint.calls(), 1);
+        advance(SECOND).await;
+        assert_eq!(name(&eager).await, "t2");
+    }
 }
