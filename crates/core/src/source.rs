@@ -80,8 +80,9 @@ pub trait TokenSource: Send + Sync {
     /// that a wrong secret is sent once and not once for each process. A source that keeps the default, `None`, shares no
     /// failures.
     ///
-    /// It covers all that a refusal may concern: the credentials, the method by which they are presented, and the inputs
-    /// of the grant. It is called before a fetch, and may read the secret, as [`token`](Self::token) does. A weak secret
+    /// It covers all that a refusal may concern: the credentials, the method by which they are presented, the inputs of
+    /// the grant, and what the source adds to each request, such as default scopes. A process whose scopes were corrected
+    /// then does not get the refusal of one with the old scopes. It is called before a fetch, and may read the secret, as [`token`](Self::token) does. A weak secret
     /// can be guessed from its digest, so stores encrypt it.
     async fn credential_digest(&self) -> Option<[u8; 32]> {
         None

@@ -64,11 +64,15 @@ impl<G: Grant> GrantClient<G> {
         self.server.epoch().wrapping_add(self.grant.epoch())
     }
 
-    /// Returns a digest of all that a refusal may concern: the client's credentials and the grant's inputs.
+    /// Returns a digest of all that a refusal may concern: the client's credentials, the grant's inputs, and what this
+    /// source adds to each request and requires of its response.
     pub(crate) async fn digest(&self) -> Option<[u8; 32]> {
         let client = self.server.digest().await?;
         let inputs = self.grant.digests(&self.server.client_id).await?;
-        let all = [client].into_iter().chain(inputs);
+        let defaults = self.defaults.canonical();
+        let requires_scopes = [u8::from(self.require_scopes)];
+        let request = credential_digest("request", &[&defaults, &requires_scopes]);
+        let all = [client, request].into_iter().chain(inputs);
         let all: Vec<_> = all.collect();
         let parts: Vec<&[u8]> = all.iter().map(<[u8; 32]>::as_slice).collect();
         Some(credential_digest(G::WORDING.grant, &parts))

@@ -85,11 +85,33 @@ impl Grant for ClientCredentialsGrant {
 mod tests {
     use std::time::Duration;
 
-    use hallpass_core::{AccessToken, Clock as _, ErrorKind, TokenSource as _, TokenType};
+    use hallpass_core::{AccessToken, Clock as _, ErrorKind, Secret, TokenSource as _, TokenType};
     use hallpass_testkit::ManualClock;
 
     use super::*;
-    use crate::Anonymous;
+    use crate::{Anonymous, ClientSecretBasic, SourceBuilder};
+
+    #[tokio::test]
+    async fn sources_that_request_the_same_have_the_same_digest() {
+        type Builder = SourceBuilder<ClientCredentials>;
+        let digest = async |change: fn(Builder) -> Builder| {
+            let secret = ClientSecretBasic::new(Secret::new("s3cr3t").unwrap());
+            let builder = ClientCredentials::builder("https://login.example/token", "id", secret);
+            let source = change(builder).build().unwrap();
+            source.credential_digest().await.unwrap()
+        };
+        let mut digests = vec![
+            digest(|builder| builder).await,
+            digest(|builder| builder.scope("a")).await,
+            digest(|builder| builder.scope("a b")).await,
+            digest(|builder| builder.audience("a")).await,
+            digest(|builder| builder.scope("a").require_granted_scopes()).await,
+        ];
+        assert_eq!(digest(|builder| builder.scope("b a")).await, digests[2]);
+        digests.sort_unstable();
+        digests.dedup();
+        assert_eq!(digests.len(), 5);
+    }
 
     // covers: C-23, F-36
     #[test]

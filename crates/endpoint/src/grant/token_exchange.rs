@@ -3,7 +3,7 @@ use hallpass_core::{AccessToken, TokenError, TokenRequest};
 
 use crate::{
     AuthenticationContext, ClientAuthentication, Endpoint, SecurityToken, SourceBuilder,
-    TokenTypeUri, encoding,
+    TokenTypeUri, credential_digest, encoding,
     exchange::{form::Form, grant::Grant, source::token_source, token::GrantClient},
     response::{
         token::IssuedTokens,
@@ -158,6 +158,10 @@ impl Grant for TokenExchangeGrant {
         let mut digests = Vec::new();
         for party in self.parties() {
             digests.push(party.digest().await?);
+        }
+        if let Some(requested) = &self.requested {
+            let requested = requested.as_str().as_bytes();
+            digests.push(credential_digest("requested_token_type", &[requested]));
         }
         Some(digests)
     }
