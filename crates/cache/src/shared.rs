@@ -55,6 +55,13 @@ pub(crate) struct Shared<S> {
     pub(crate) last_epoch: AtomicU64,
 }
 
+/// Publishes the counts since the last fetch.
+impl<S> Drop for Shared<S> {
+    fn drop(&mut self) {
+        self.observe.publish(&self.counters, &self.keys);
+    }
+}
+
 impl<S> Shared<S> {
     /// Returns the parts that a store call needs.
     pub(crate) fn context(&self) -> Context<'_> {

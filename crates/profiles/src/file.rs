@@ -12,8 +12,8 @@ use crate::{
     values::{self, quoted_name},
 };
 
-/// The longest accepted file: longer than any person writes.
-const MAX_BYTES: usize = 1 << 20;
+/// The longest accepted file: about 40,000 profiles, which a program may write.
+const MAX_BYTES: usize = 8 << 20;
 /// The profile that is used when none is named.
 const DEFAULT_PROFILE: &str = "default";
 

@@ -234,3 +234,24 @@ async fn a_cache_chooses_the_label_of_its_metrics_or_none() {
     }
     assert_eq!(labels().into_iter().collect::<Vec<_>>(), ["tenants"]);
 }
+
+#[cfg(feature = "metrics")]
+#[tokio::test(start_paused = true)]
+async fn a_dropped_cache_publishes_its_last_hits() {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let mint = Mint::hourly();
+    let cache = mint.builder().build();
+    for _ in 0..4 {
+        cache.token(&key("a")).await.unwrap();
+    }
+    settle().await;
+    drop(cache);
+    let series = snapshotter.snapshot().into_vec().into_iter();
+    let mut hits = series.filter(|(key, ..)| key.key().name() == "hallpass_hits_total");
+    let (.., hits) = hits.next().unwrap();
+    assert_eq!(hits, DebugValue::Counter(3));
+}
