@@ -166,9 +166,9 @@ pub(crate) struct Token {
     /// Name of the environment variable, for `--format env`
     #[arg(long, value_name = "NAME", default_value = DEFAULT_VARIABLE)]
     pub(crate) name: String,
-    /// Replace the cached token with a new one, for example after an API has refused it
+    /// Fetch a new token and replace the cached one, for example after an API has refused it
     #[arg(long, conflicts_with = "no_cache")]
-    pub(crate) renew: bool,
+    pub(crate) refresh: bool,
     #[command(flatten)]
     pub(crate) client: Client,
 }

@@ -173,8 +173,8 @@ mod tests {
                 "write it as `hallpass request",
             ),
             (
-                "token --renew --no-cache",
-                "`--renew` cannot be used with `--no-cache`",
+                "token --refresh --no-cache",
+                "`--refresh` cannot be used with `--no-cache`",
             ),
         ] {
             let words = format!("hallpass {line}");

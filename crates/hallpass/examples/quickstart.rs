@@ -1,4 +1,4 @@
-//! The main flow, end to end: get a token, call an API with it, share the token between ten thousand calls, renew it
+//! The main flow, end to end: get a token, call an API with it, share the token between ten thousand calls, refresh it
 //! under load, see a refusal.
 //!
 //! `cargo run --example quickstart` runs against an authorization server and an API that it starts on this machine.
@@ -63,7 +63,7 @@ async fn with_embedded_servers() -> Result<(), Box<dyn Error>> {
     call(&server.api_url("/orders"), &token).await?;
 
     share(&server, &camall(SECRET)?).await?;
-    renew(&server, &camall(SECRET)?).await?;
+    refresh(&server, &camall(SECRET)?).await?;
 
     println!("\nthe same with a wrong secret");
     match camall("not-the-secret")?
@@ -134,7 +134,7 @@ async fn share(
 }
 
 /// Issues tokens of two seconds, with a server latency of 200 ms, while 64 tasks keep requesting tokens.
-async fn renew(
+async fn refresh(
     server: &AuthorizationServer,
     source: &Arc<dyn TokenSource>,
 ) -> Result<(), Box<dyn Error>> {
@@ -166,7 +166,7 @@ async fn renew(
         worst = worst.max(slowest);
     }
     server.set_latency(Duration::ZERO);
-    println!("\n64 tasks, while the token is renewed at a server that takes {LATENCY:?}");
+    println!("\n64 tasks, while the token is refreshed at a server that takes {LATENCY:?}");
     println!(
         "  refreshes               {}",
         server.token_request_count() - before

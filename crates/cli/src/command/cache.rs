@@ -26,7 +26,7 @@ pub(crate) fn run(common: &Common, action: &CacheAction) -> Result<(), Failure> 
             "the tokens of the profile `{profile}` are in Redis, where they have no readable names"
         ))
         .with_remedy(
-            "run `hallpass token --renew` to replace its token, or delete the names that start with `redis.prefix` in Redis",
+            "run `hallpass token --refresh` to replace its token, or delete the names that start with `redis.prefix` in Redis",
         ));
     }
     if let Some(profile) = in_redis {

@@ -24,7 +24,7 @@ pub(crate) fn run(common: &Common, args: &Token) -> Result<(), Failure> {
     };
     let tokens = Tokens::new(config::read(common, &args.client)?)?;
     let token = tokens::block_on(async {
-        if args.renew {
+        if args.refresh {
             tokens.fresh_token().await
         } else {
             tokens.token().await

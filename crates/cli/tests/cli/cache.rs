@@ -86,11 +86,11 @@ async fn a_cached_token_passes_the_checks_of_a_fetched_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn renew_replaces_the_cached_token() {
+async fn refresh_replaces_the_cached_token() {
     let server = server().await;
     let user = User::of(&server);
-    let first = user.prints("token --renew");
-    let second = user.prints("token --renew");
+    let first = user.prints("token --refresh");
+    let second = user.prints("token --refresh");
     assert_ne!(first, second);
     assert_eq!(user.prints("token"), second);
     assert_eq!(server.token_request_count(), 2);
@@ -98,7 +98,7 @@ async fn renew_replaces_the_cached_token() {
 
 /// A run ends before a background refresh would: it waits for the refresh only in the last minute of its token.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_near_expiry_is_renewed_or_printed() {
+async fn a_token_near_expiry_is_refreshed_or_printed() {
     let server = server().await;
     let user = User::of(&server);
     let first = user.prints("token");

@@ -12,7 +12,7 @@ const TOKEN: &str = "CANARY-token-9876543210";
 /// Each way to request a token, with the most verbose output.
 const WAYS: [&str; 5] = [
     "token -vv",
-    "token -vv --format json --renew",
+    "token -vv --format json --refresh",
     "exec -vv -- env",
     "request -vv GET http://127.0.0.1:9/",
     "doctor -vv",
@@ -101,7 +101,7 @@ async fn a_successful_run_prints_only_what_is_requested() {
             leak::assert_clean(&shown(&run), canary);
         }
     }
-    let run = user.run("token -vv --renew").success();
+    let run = user.run("token -vv --refresh").success();
     leak::assert_clean(&crate::support::stderr(&run), TOKEN);
     // Positive control.
     assert!(leak::find(&crate::support::stdout(&run), TOKEN).is_some());

@@ -98,10 +98,10 @@ async fn two_hosts_with_one_redis_send_one_request() {
     assert_eq!(server.token_request_count(), 1);
     assert!(!one.user.cache().exists() && !other.user.cache().exists());
     // A new token replaces the shared one.
-    let renewed = other.prints("token --renew");
-    assert_ne!(renewed, token);
-    assert_eq!(one.prints("token"), renewed);
-    assert_ne!(one.prints("token --no-cache"), renewed);
+    let refreshed = other.prints("token --refresh");
+    assert_ne!(refreshed, token);
+    assert_eq!(one.prints("token"), refreshed);
+    assert_ne!(one.prints("token --no-cache"), refreshed);
     assert_eq!(server.token_request_count(), 3);
 }
 
@@ -392,7 +392,7 @@ async fn cache_list_says_that_tokens_are_in_redis() {
     for words in ["cache list -p default", "cache clear -p default"] {
         let run = host.hallpass(words).assert().code(3).stdout("");
         assert!(
-            stderr(&run).contains("hallpass token --renew"),
+            stderr(&run).contains("hallpass token --refresh"),
             "{}",
             stderr(&run)
         );
