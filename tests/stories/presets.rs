@@ -236,7 +236,7 @@ fn what_a_server_would_refuse_is_an_error_before_sending() {
     let missing = refused(&presets::OKTA, &[("domain", "acme.okta.com")]);
     assert!(missing.contains("Okta needs a `server`"), "{missing}");
     let unknown = refused(&presets::AUTH0, &[("tenant", "acme")]);
-    assert!(unknown.contains("knows no `tenant`"), "{unknown}");
+    assert!(unknown.contains("has no variable `tenant`"), "{unknown}");
     for value in [
         "",
         "https://acme.example",

@@ -66,7 +66,7 @@ async fn granted_scopes_with_a_credential_in_them_are_not_used() {
     for echo in [HOST_SECRET, "a b3JkZXJzLXNlcnZpY2U6S1E3cGxhaW5zZWNyZXQ="] {
         let error = refused(granted(echo), HOST_SECRET).await;
         assert_eq!(error.kind(), ErrorKind::UnusableResponse, "{error}");
-        assert!(error.to_string().contains("`scope` holds a credential"));
+        assert!(error.to_string().contains("`scope` contains a credential"));
         leak::assert_clean(&leak::error_chain(&error), HOST_SECRET);
         // Positive control: another client gets its token, with these scopes.
         let server = RawServer::always(granted(echo)).await;

@@ -97,7 +97,7 @@ async fn an_answer_that_breaks_off() {
             &error,
             ErrorKind::Unavailable,
             true,
-            "in the middle of the answer",
+            "in the middle of the response",
         );
         assert_eq!(server.request_count(), 1);
     }
@@ -278,7 +278,7 @@ async fn a_proxy_is_used_and_its_refusals_name_it() {
         &error,
         ErrorKind::Configuration,
         false,
-        &format!("the proxy {} asks for credentials", proxy.address()),
+        &format!("the proxy {} requires credentials", proxy.address()),
     );
     let transport = through(&proxy)
         .proxy_credentials("user", secret(CANARY))

@@ -15,7 +15,7 @@ use crate::{BlockingAuthorizer, Error, send};
 /// Redirects are returned to the caller. A status such as 401 or 500 is a response, not an error, also if the agent sets
 /// `http_status_as_error`: the response says why the API refused the token.
 ///
-/// A [`TokenRequest`] in a request's extensions asks for a token other than the one that the origin was allowed with.
+/// A [`TokenRequest`] in a request's extensions selects a token other than the one that the origin was allowed with.
 ///
 /// ```
 /// use hallpass_blocking::{AgentExt, BlockingAuthorizer, Error};

@@ -78,7 +78,7 @@ pub(crate) async fn load<'a, S: TokenSource + 'static>(
 }
 
 /// An entry that may answer the request.
-enum Found {
+enum StoreHit {
     Token(AccessToken),
     /// The server's answers to processes with some credentials.
     Answers(StoreEntry),
@@ -101,9 +101,9 @@ async fn find<S: TokenSource + 'static>(
         return store.read(key, fitness, context).await.map(Ok);
     }
     let evaluate = |entry: &StoreEntry| match SecondLevel::evaluate(entry, &fitness, context) {
-        EntryUse::Use(token) => EntryUse::Use(Found::Token(token)),
+        EntryUse::Use(token) => EntryUse::Use(StoreHit::Token(token)),
         EntryUse::Ignore if answers::is_of_answers(entry.bytes()) => {
-            EntryUse::Use(Found::Answers(entry.clone()))
+            EntryUse::Use(StoreHit::Answers(entry.clone()))
         }
         EntryUse::Ignore => EntryUse::Ignore,
         EntryUse::Refused => EntryUse::Refused,
@@ -111,8 +111,8 @@ async fn find<S: TokenSource + 'static>(
     let mut wait = store.wait(key, context);
     loop {
         match wait.next(evaluate).await {
-            Step::Found(Found::Token(token)) => return Some(Ok(token)),
-            Step::Found(Found::Answers(entry)) => {
+            Step::Found(StoreHit::Token(token)) => return Some(Ok(token)),
+            Step::Found(StoreHit::Answers(entry)) => {
                 if let Some(failure) = shared.refusal(&entry).await {
                     return Some(Err(failure));
                 }

@@ -56,8 +56,7 @@ pub(crate) fn wait_for(flight: &Arc<Node>) -> Result<Option<WaitEdge>, TokenErro
     };
     if waits.is_circular() {
         return Err(TokenError::configuration(
-            "the token source asks the cache around it for the token that it is to fetch, at once or by way of another \
-             source",
+            "the token source called its own cache for the token being fetched, directly or through another source",
         ));
     }
     Ok(Some(waits))

@@ -83,7 +83,7 @@ fn read(look_up: impl Fn(&str) -> Option<OsString>) -> Result<CamallBuilder, Bui
             _ => {
                 return Err(BuildError::new(
                     "CAMALL_AUTHENTICATION",
-                    "the variable is none of `client_secret_post`, `client_secret_basic` and `client_secret_basic_raw`",
+                    "the variable must be `client_secret_post`, `client_secret_basic` or `client_secret_basic_raw`",
                 ));
             }
         });

@@ -5,7 +5,7 @@ use hallpass_core::{ErrorKind, Hint, TokenError};
 /// The scopes are refused.
 pub const SCOPES: Hint = Hint::named(
     "camall-scopes",
-    "ask for scopes that are assigned to this client at camall.io (`CAMALL_SCOPE`), or for none to get its default",
+    "request scopes that are assigned to this client at camall.io (`CAMALL_SCOPE`), or none to get its default",
 );
 /// The client is refused.
 pub const CREDENTIALS: Hint = Hint::named(

@@ -130,7 +130,7 @@ pub(crate) fn cache_directory() -> Result<Option<PathBuf>, Failure> {
     let parent = match named.map(PathBuf::from) {
         Some(named) if named.is_relative() => {
             return Err(Failure::configuration(
-                "the variable `HALLPASS_CACHE_DIR` holds a relative path",
+                "the variable `HALLPASS_CACHE_DIR` contains a relative path",
             )
             .with_remedy("set it to an absolute path"));
         }

@@ -99,7 +99,7 @@ pub(crate) fn request_failure(error: &reqwest::Error, host: &str, proxy: Option<
             "check the host and its certificate; `ca_file` adds a private certificate authority",
         )
     } else if let Some(proxy) = proxy.filter(|_| why.contains("proxy auth")) {
-        Failure::configuration(format!("the proxy {proxy} asks for credentials"))
+        Failure::configuration(format!("the proxy {proxy} requires credentials"))
             .with_remedy(PROXY_CREDENTIALS_HINT)
     } else if error.is_timeout() && error.is_connect() {
         let what = format!("connecting to {host}{through} timed out");

@@ -11,7 +11,7 @@
 //! - a token of type DPoP is sent with a new proof for each request, and never without one (RFC 9449);
 //! - the API's own reason for a refusal is returned with the response.
 //!
-//! Users build an [`Authorizer`] and pass it to the integration. An integration asks for a [`Permit`], puts the token's
+//! Users build an [`Authorizer`] and pass it to the integration. An integration gets a [`Permit`], puts the token's
 //! header on the request, and a proof where the token needs one, sends it, and has the permit evaluate the response:
 //!
 //! ```

@@ -141,7 +141,7 @@ impl TokenError {
         self.change(|inner| inner.server_message = Some(safe_text(message).into()))
     }
 
-    /// Sets the delay that the server asked for before a retry.
+    /// Sets the delay before a retry that the server requested.
     #[must_use]
     pub fn with_retry_after(self, wait: Duration) -> Self {
         self.change(|inner| inner.retry_after = Some(wait))

@@ -10,8 +10,8 @@ use crate::ScopeSet;
 /// The parameters of a token that a caller requests: scopes, resources, audiences, extra parameters.
 ///
 /// `TokenRequest::default()` means the source's own configuration, and is the request that nearly every service makes.
-/// Equality and hash are the key under which a cache stores the token: two requests are equal if they ask for the same,
-/// in any order. A clone costs one reference count, and the hash is computed once.
+/// Equality and hash are the key under which a cache stores the token: two requests are equal if their parameters are
+/// the same, in any order. A clone costs one reference count, and the hash is computed once.
 ///
 /// ```
 /// use hallpass_core::TokenRequest;
@@ -235,7 +235,7 @@ impl TokenRequest {
         bytes
     }
 
-    /// Returns true if it asks for nothing in particular: the source's own configuration applies.
+    /// Returns true if it has no parameters: the source's own configuration applies.
     pub fn is_default(&self) -> bool {
         self.0.is_none()
     }

@@ -15,7 +15,7 @@ use crate::{AccessToken, TokenError, TokenRequest};
 ///
 /// # Promises
 ///
-/// - A returned token is valid now, for what the request asks.
+/// - A returned token is valid now, for what the request asks for.
 /// - Calls may run concurrently.
 /// - Errors are classified: [`TokenError::kind`] says who is at fault, [`TokenError::is_transient`] whether a later
 ///   retry can help.
@@ -76,9 +76,9 @@ pub trait TokenSource: Send + Sync {
     /// Returns a digest of the current credentials: the same in each process that has them, and another one after a
     /// rotation.
     ///
-    /// A cache with a shared store records by it which credentials the server refused, or for which it asked to wait, so
-    /// that a wrong secret is sent once and not once for each process. A source that keeps the default, `None`, shares no
-    /// failures.
+    /// A cache with a shared store records by it which credentials the server refused, or for which it requested a
+    /// delay, so that a wrong secret is sent once and not once for each process. A source that keeps the default,
+    /// `None`, shares no failures.
     ///
     /// It covers all that a refusal may concern: the credentials, the method by which they are presented, the inputs of
     /// the grant, and what the source adds to each request, such as default scopes. A process whose scopes were corrected

@@ -234,14 +234,14 @@ impl AccessToken {
         let granted = wanted.iter().filter(|scope| self.0.scopes.contains(scope));
         let granted = granted.collect::<Vec<_>>().join(" ");
         let granted = if granted.is_empty() {
-            "none of the scopes that were asked for".to_owned()
+            "none of the requested scopes".to_owned()
         } else {
             format!("the scopes `{granted}`")
         };
         Err(TokenError::request_refused(format!(
             "the server granted {granted}, without the required `{missing}`"
         ))
-        .with_hint("have the missing scopes assigned to this client, or ask for fewer"))
+        .with_hint("have the missing scopes assigned to this client, or request fewer"))
     }
 
     /// Returns the time of expiry on the monotonic clock of its source. Expiry checks use this one.
@@ -336,7 +336,7 @@ pub struct InvalidToken(Reason);
 enum Reason {
     #[error("the access token is empty")]
     Empty,
-    #[error("the access token holds a byte at position {0} that is not visible ASCII")]
+    #[error("the access token contains a byte at position {0} that is not visible ASCII")]
     Byte(usize),
     #[error(
         "the token type is neither `Bearer` nor `DPoP`, and a token of an unknown type must not be used (RFC 6749 section 7.1)"

@@ -60,15 +60,15 @@ hints! {
     /// The address has no revocation endpoint.
     REVOCATION_ENDPOINT = "revocation-endpoint", "check `Endpoint::with_revocation_endpoint`, or the metadata of the server";
     /// Introspection or revocation is redirected.
-    MANAGEMENT_REDIRECT = "management-redirect", "credentials and tokens are never sent along a redirect";
+    MANAGEMENT_REDIRECT = "management-redirect", "credentials and tokens never follow a redirect";
     /// Requests are redirected.
-    REDIRECT = "redirect", "credentials are never sent along a redirect; set `token_endpoint` to the final address if you trust it";
+    REDIRECT = "redirect", "credentials never follow a redirect; set `token_endpoint` to the final address if you trust it";
     /// The server does not accept forms.
     NO_FORMS = "no-forms", "check `token_endpoint`: a token endpoint accepts forms, and this address may belong to another API";
     /// The client is refused.
     CREDENTIALS = "credentials", "check `client_id` and `client_secret`, and that the server expects this authentication method";
     /// The client is refused, and its secret changes if the server does not decode it.
-    ENCODING = "encoding", "check `client_id` and `client_secret`; the secret holds characters that are encoded in the header, which some servers do not decode: use `ClientSecretBasic::raw` for these";
+    ENCODING = "encoding", "check `client_id` and `client_secret`; the secret contains characters that are encoded in the header, which some servers do not decode: use `ClientSecretBasic::raw` for these";
     /// The request is refused as such.
     PARAMETERS = "parameters", "check the extra parameters, and in which encoding the server expects `client_id` and `client_secret`";
     /// A successful response has no token at its top level.
@@ -112,9 +112,9 @@ hints! {
     /// The server demands a client certificate.
     CLIENT_CERTIFICATE = "client-certificate", "authenticate this client with `MutualTls` and a certificate that the server knows";
     /// A client certificate is refused by its issuer or its names.
-    CERTIFICATE_NAMES = "certificate-names", "check that the server trusts the certificate's issuer and has its subject or one of its alternative names registered for this `client_id`, and that the URL is the one where it asks for certificates (`with_mtls_alias`)";
+    CERTIFICATE_NAMES = "certificate-names", "check that the server trusts the certificate's issuer and has its subject or one of its alternative names registered for this `client_id`, and that the URL is the one where it requests certificates (`with_mtls_alias`)";
     /// A self-signed client certificate is refused.
-    CERTIFICATE_ITSELF = "certificate-itself", "check that the server has this very certificate registered for this `client_id`, and that the URL is the one where it asks for certificates (`with_mtls_alias`)";
+    CERTIFICATE_ITSELF = "certificate-itself", "check that the server has this very certificate registered for this `client_id`, and that the URL is the one where it requests certificates (`with_mtls_alias`)";
     /// The text of a client certificate is wrong, and its key is in another text.
     CERTIFICATE_TEXT = "certificate-text", "the error is in the text of the certificate, not in that of the key";
     /// The text of a client certificate's key is wrong, and the certificate is in another text.

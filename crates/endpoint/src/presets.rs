@@ -98,7 +98,7 @@ impl Preset {
             let place = format!("{{{name}}}");
             if !endpoint.contains(&place) {
                 return wrong(format!(
-                    "{} knows no `{name}`; its endpoint is {}",
+                    "{} has no variable `{name}`; its endpoint is {}",
                     self.name, self.token_endpoint
                 ));
             }

@@ -51,8 +51,9 @@ impl Algorithm {
         if fit {
             return Ok(());
         }
-        let message =
-            format!("the signer made {length} bytes where a signature by {self} has {expected}");
+        let message = format!(
+            "the signer returned {length} bytes, but a signature with {self} has {expected}"
+        );
         Err(TokenError::configuration(message).with_hint(hint))
     }
 }

@@ -141,7 +141,7 @@ impl SigningKey {
         let own = own.ok_or_else(|| {
             BuildError::new(
                 "certificate",
-                "the text has no certificate of this key; use the PEM certificate issued for it",
+                "the text contains no certificate of this key; use the PEM certificate issued for it",
             )
         })?;
         self.certificate = Some(provider::sha256(own));

@@ -76,7 +76,7 @@ impl ClientAuthentication for WorkloadIdentity {
         let secret = self.source.secret().await?;
         let assertion = extract(secret.expose()).ok_or_else(|| {
             TokenError::configuration("the source's text is not a JWT").with_hint(
-                "the source must yield the JWT alone, or a JSON object with it as `value`",
+                "the source must return the JWT alone, or a JSON object with it as `value`",
             )
         })?;
         let client_id = self.send_client_id.then(|| context.client_id());

@@ -122,7 +122,7 @@ impl RedisTokenStoreBuilder {
         self
     }
 
-    /// Uses a Redis Cluster. The builder's URL is that of a node, `others` are those of further ones, which are asked if
+    /// Uses a Redis Cluster. The builder's URL is that of a node, `others` are those of further ones, which are tried if
     /// it is down.
     pub fn cluster<I: IntoIterator<Item: Into<String>>>(mut self, others: I) -> Self {
         let others = others.into_iter().map(Into::into).collect();

@@ -117,8 +117,8 @@ impl Keyring {
 
     /// Reads in a task of its own, so that a caller that gives up does not interrupt a slow source.
     fn read_in_background(&self) -> tokio::task::JoinHandle<Result<Arc<Keys>, String>> {
-        let (inner, asked) = (self.0.clone(), Instant::now());
-        tokio::spawn(async move { inner.read(asked).await })
+        let (inner, since) = (self.0.clone(), Instant::now());
+        tokio::spawn(async move { inner.read(since).await })
     }
 }
 
@@ -146,14 +146,14 @@ impl Inner {
         last.began > last.ended || last.ended.is_none_or(|at| at.elapsed() >= MIN_INTERVAL)
     }
 
-    /// Reads the keys, unless another task has read them since `asked`.
-    async fn read(&self, asked: Instant) -> Result<Arc<Keys>, String> {
+    /// Reads the keys, unless another task has read them since `since`.
+    async fn read(&self, since: Instant) -> Result<Arc<Keys>, String> {
         let _turn = self.reading.lock().await;
         let epoch = self.source.epoch();
         {
             let mut last = self.last();
             if let Some(keys) = &last.keys
-                && last.ended.is_some_and(|at| at >= asked)
+                && last.ended.is_some_and(|at| at >= since)
             {
                 return Ok(keys.clone());
             }

@@ -80,7 +80,8 @@ impl RedisTokenStore {
         work: impl Future<Output = Result<T, CallError>> + Send + 'static,
     ) -> Result<T, StoreError> {
         let done = tokio::spawn(work).await;
-        let interrupted = |_| StoreError::new("the call was interrupted: its runtime shuts down");
+        let interrupted =
+            |_| StoreError::new("the call was interrupted: its runtime is shutting down");
         done.map_err(interrupted)?
             .map_err(|error| StoreError::new(error.error))
     }

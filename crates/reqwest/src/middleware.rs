@@ -8,7 +8,7 @@ use crate::send::{Transport, TransportResponse, send};
 /// A [`reqwest_middleware`] middleware that adds a token to every request to an allowed origin.
 ///
 /// Add it last, below middleware that retries, so that each attempt has a token that is valid at that time. A
-/// [`TokenRequest`] in a request's extensions asks for a token other than the one that the origin was allowed with.
+/// [`TokenRequest`] in a request's extensions selects a token other than the one that the origin was allowed with.
 ///
 /// After a 401 a request is retried if its method is safe and it has no body. A POST is not: the client below may have
 /// followed a redirect after the API carried out the request. The caller gets the 401, and the next request a new

@@ -22,7 +22,7 @@ pub(crate) fn buffer() -> Zeroizing<Vec<u8>> {
 pub(crate) fn secret(bytes: &[u8], place: &dyn fmt::Display) -> Result<Secret, SecretError> {
     if bytes.len() > MAX_BYTES {
         return Err(SecretError::new(format!(
-            "{place} holds more than {MAX_BYTES} bytes; check that it is the right one"
+            "{place} contains more than {MAX_BYTES} bytes; check that it is the right one"
         )));
     }
     let text = std::str::from_utf8(bytes)
@@ -45,13 +45,13 @@ fn binary(bytes: &[u8]) -> &'static str {
     match bytes {
         // A PKCS#12 archive has version 3 (RFC 7292 section 4), PKCS#8 and PKCS#1 keys have 0.
         [0x30, 0x82, _, _, 0x02, 0x01, 0x03, ..] => {
-            "holds a PKCS#12 archive, which is not UTF-8; extract key and certificate as PEM with `openssl pkcs12 -nodes -in FILE`"
+            "contains a PKCS#12 archive, which is not UTF-8; extract key and certificate as PEM with `openssl pkcs12 -nodes -in FILE`"
         }
         [0x30, 0x81..=0x83, ..] | [0x30, _, 0x02, 0x01, ..] => {
-            "holds a key or a certificate in DER, which is not UTF-8; convert it to PEM with `openssl pkey -inform DER -in FILE` or `openssl x509 -inform DER -in FILE`"
+            "contains a key or a certificate in DER, which is not UTF-8; convert it to PEM with `openssl pkey -inform DER -in FILE` or `openssl x509 -inform DER -in FILE`"
         }
         [0xfe, 0xed, 0xfe, 0xed, ..] => {
-            "holds a Java key store, which is not UTF-8; convert it with `keytool -importkeystore` to PKCS#12, and that to PEM with `openssl pkcs12 -nodes -in FILE`"
+            "contains a Java key store, which is not UTF-8; convert it with `keytool -importkeystore` to PKCS#12, and that to PEM with `openssl pkcs12 -nodes -in FILE`"
         }
         _ => "is not valid UTF-8; save it again as UTF-8 (Windows PowerShell's `>` writes UTF-16)",
     }

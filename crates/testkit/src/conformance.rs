@@ -34,9 +34,9 @@
 //!     serves_requests_independently: "there is one request",
 //!     separates_requests: "there is one request",
 //!     reports_wrong_credentials: "it has no credentials",
-//!     reports_unavailable_server: "it asks no server",
-//!     reports_retry_after: "it asks no server",
-//!     redacts_errors: "it asks no server",
+//!     reports_unavailable_server: "it contacts no server",
+//!     reports_retry_after: "it contacts no server",
+//!     redacts_errors: "it contacts no server",
 //! });
 //!
 //! # fn main() {

@@ -18,7 +18,7 @@ pub enum Rule {
     RemovesByFence,
     /// A put without a lease gets a new fence, and replaces only an entry that expires earlier.
     AcceptsPutsWithoutLease,
-    /// Of many processes that ask at once, one gets the lease.
+    /// Of many processes that request it at once, one gets the lease.
     GrantsOneLease,
     /// A lease ends when its time to live has passed.
     ExpiresLeases,
@@ -91,7 +91,7 @@ impl Rule {
             Self::NotifiesOfChanges => {
                 "`changed` returns after a put, a removal and a release, if `notifies` is true"
             }
-            Self::RedactsDebug => "entries hold a token in clear, and are not shown",
+            Self::RedactsDebug => "entries contain a token in clear, and are not shown",
         }
     }
 }

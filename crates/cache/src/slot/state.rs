@@ -148,7 +148,7 @@ impl State {
         TokenError::new(
             ErrorKind::Unavailable,
             format!(
-                "resource servers refused the last {} tokens while they were new, so that the next is not fetched yet",
+                "resource servers refused the last {} tokens while they were new, so the next one is not fetched yet",
                 self.refused_in_row
             ),
         )

@@ -31,7 +31,7 @@ pub(crate) fn run(common: &Common, action: &CacheAction) -> Result<(), Failure> 
     }
     if let Some(profile) = in_redis {
         out::note(&format!(
-            "the tokens of the profile `{profile}` are in Redis; this is about the files in {}",
+            "the tokens of the profile `{profile}` are in Redis; this command manages only the files in {}",
             directory.display()
         ));
     }

@@ -267,7 +267,11 @@ async fn a_proxy_failure_names_the_proxy_and_its_setting() {
     user.prints("token");
     let good = default_profile(&server);
     user.profile(&(good.clone() + "proxy = \"http://svc:CANARY@proxy.example:3128\"\n"));
-    for words in ["token", "token --refresh", "request GET http://127.0.0.1:9/"] {
+    for words in [
+        "token",
+        "token --refresh",
+        "request GET http://127.0.0.1:9/",
+    ] {
         let message = stderr(&user.run(words).code(3));
         assert!(
             message.contains("proxy: the URL contains") && message.contains("`HTTPS_PROXY`"),

@@ -135,7 +135,7 @@ impl AuthorizerBuilder {
             Err(error) => self.note(error.to_string()),
             Ok(origin) => match self.allowed.iter().find(|known| known.origin == origin) {
                 Some(known) if !known.request.is_same(&request) => self.note(format!(
-                    "`{origin}` is allowed with two different token requests; name it once, and ask for another token by the request itself"
+                    "`{origin}` is allowed with two different token requests; allow it once, and select another token by the request itself"
                 )),
                 Some(_) => {}
                 None => self.allowed.push(AllowedOrigin {
@@ -182,7 +182,7 @@ impl AuthorizerBuilder {
         }
         if self.allowed.is_empty() {
             return Err(InvalidAuthorizer::new(
-                "no origin is allowed to have tokens; name each one, such as `https://api.example`",
+                "no origin is allowed to receive tokens; name each one, such as `https://api.example`",
             ));
         }
         for AllowedOrigin { origin, .. } in &self.allowed {

@@ -35,7 +35,7 @@ pub enum Decision {
     /// Return the response: it says nothing about the token.
     Pass,
     /// The API refused the token, which was dropped, or demands another proof with it. If the request can be sent
-    /// again, ask for a [`replacement`](Permit::replacement) and send it; otherwise treat this as
+    /// again, get a [`replacement`](Permit::replacement) and send it; otherwise treat this as
     /// [`Refused`](Self::Refused). A request may get this several times, up to a limit.
     Retry(ApiRefusal),
     /// Return the response with this in its extensions: a retry would not help.
@@ -99,7 +99,7 @@ impl Authorizer {
             return error.with_hint("use an absolute URL, or set the connection's origin");
         };
         let error = TokenError::configuration(format!(
-            "no token for `{}`: this origin was not allowed to have tokens",
+            "no token for `{}`: this origin is not allowed",
             safe_text(&target.to_string())
         ))
         .with_host(&target.authority());
@@ -229,7 +229,7 @@ impl Permit {
         self.proofs = Some(proofs);
         if proof.is_ok() && self.is_expired(token) {
             proof = Err(
-                TokenError::unavailable("the token expired while its proof was made").with_hint(
+                TokenError::unavailable("the token expired while its proof was created").with_hint(
                     "try again, which fetches another one; in a test give the authorizer the clock of its source",
                 ),
             );
@@ -270,8 +270,8 @@ impl Permit {
 
     /// Evaluates the response to a request with `token` (RFC 6750 section 3.1, RFC 9449 section 7.1).
     ///
-    /// 401 with `invalid_token`, or without a reason, drops the token from its source and asks for one retry. So does
-    /// gRPC's UNAUTHENTICATED in a response without a body. 401 with `use_dpop_nonce` asks for a retry with the same
+    /// 401 with `invalid_token`, or without a reason, drops the token from its source and requests one retry. So does
+    /// gRPC's UNAUTHENTICATED in a response without a body. 401 with `use_dpop_nonce` requests a retry with the same
     /// token, as long as the API sends nonces that were not tried, at most five times. Other challenges for a token of
     /// this type in a 401 or 403, such as `insufficient_scope`, are returned with their reason. A 403 without a reason is
     /// treated like a 401 if [`treat_forbidden_as_refused`](super::AuthorizerBuilder::treat_forbidden_as_refused) names the

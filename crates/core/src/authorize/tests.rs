@@ -137,7 +137,7 @@ fn another_origin_has_no_permit() {
     ] {
         let error = permit(&api, elsewhere).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
-        let expected = format!("no token for `{elsewhere}`: this origin was not allowed");
+        let expected = format!("no token for `{elsewhere}`: this origin is not allowed");
         let text = error.to_string();
         assert!(text.starts_with(&expected) && text.contains(hint), "{text}");
     }

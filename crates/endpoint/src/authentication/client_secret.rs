@@ -66,7 +66,7 @@ impl ClientAuthentication for ClientSecretBasic {
             BasicEncoding::Form => format!("{}:{}", form_encode(id), form_encode(secret.expose())),
             BasicEncoding::Raw if id.contains(':') => {
                 return Err(TokenError::configuration(
-                    "the `client_id` holds a `:`, which raw Basic authentication cannot carry",
+                    "the `client_id` contains a `:`, which raw Basic authentication cannot carry",
                 )
                 .with_hint(hints::COLON));
             }

@@ -67,12 +67,12 @@ impl<'a> AuthenticationContext<'a> {
         ) = secret.anomaly()
         {
             let message = format!(
-                "the `client_secret` holds characters outside printable ASCII (RFC 6749 appendix A.2): it {anomaly}"
+                "the `client_secret` contains characters outside printable ASCII (RFC 6749 appendix A.2): it {anomaly}"
             );
             return Err(TokenError::configuration(message).with_hint(anomaly.hint()));
         }
         Err(TokenError::configuration(
-            "the `client_secret` holds characters outside printable ASCII (RFC 6749 appendix A.2), often a line end that was copied along",
+            "the `client_secret` contains characters outside printable ASCII (RFC 6749 appendix A.2), often a line ending that was copied with it",
         )
         .with_hint(hints::UTF8))
     }
@@ -85,7 +85,7 @@ pub(crate) fn check_client_id(client_id: &str, allow_utf8: bool) -> Result<(), B
         return wrong("it is empty; set it");
     }
     if !allow_utf8 && !is_visible(client_id) {
-        return wrong("it holds characters outside printable ASCII (RFC 6749 appendix A.1)")
+        return wrong("it contains characters outside printable ASCII (RFC 6749 appendix A.1)")
             .map_err(|error| error.with_hint(hints::UTF8));
     }
     Ok(())

@@ -41,7 +41,7 @@ const METHODS_BY_STRENGTH: [&str; 7] = [
 /// let authentication = Strongest::new(ClientSecretPost::new(secret.clone())).or(ClientSecretBasic::new(secret));
 /// let login = Endpoint::discover("https://login.example").build()?;
 /// let source = ClientCredentials::builder(login, "orders-service", authentication.clone()).build()?;
-/// // Known once a token was asked for.
+/// // Known after the first token request.
 /// assert_eq!(authentication.last_method(), None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

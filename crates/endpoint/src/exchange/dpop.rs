@@ -48,7 +48,7 @@ impl<'a> ProofState<'a> {
         }
     }
 
-    /// Returns the time at which the proof was made, by the local clock.
+    /// Returns the time at which the proof was created, by the local clock.
     pub(crate) fn created_at(&self) -> Option<SystemTime> {
         self.proof().map(Proof::created_at)
     }

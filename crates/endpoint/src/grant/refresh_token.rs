@@ -119,9 +119,7 @@ impl TokenSource for RefreshToken {
         loop {
             let turn = client.grant.turn.clone().lock_owned();
             let turn = timeout(call.tries.left(), turn).await.map_err(|_| {
-                TokenError::unavailable(
-                    "the exchanges before this one took longer than the call may last",
-                )
+                TokenError::unavailable("earlier exchanges took longer than the call's deadline")
             })?;
             let client = client.clone();
             let exchange = async move {
@@ -137,7 +135,9 @@ impl TokenSource for RefreshToken {
             };
             let task = tokio::spawn(exchange.in_current_span());
             let (result, back) = task.await.map_err(|_| {
-                TokenError::unavailable("the exchange broke off: its runtime ended, or it panicked")
+                TokenError::unavailable(
+                    "the exchange was aborted: its runtime shut down, or it panicked",
+                )
             })?;
             call = back;
             match result {

@@ -54,10 +54,10 @@ impl Introspection {
         Ok(Self {
             scopes: scopes.map_err(|_| {
                 TokenError::unusable_response(
-                    "the answer's `scope` holds a character that RFC 6749 section 3.3 does not allow",
+                    "the response's `scope` contains a character that RFC 6749 section 3.3 does not allow",
                 )
             })?,
-            members: serde_json::from_slice(body).map_err(unusable("the answer is not JSON"))?,
+            members: serde_json::from_slice(body).map_err(unusable("the response is not JSON"))?,
             known,
         })
     }

@@ -61,7 +61,7 @@ pub static ENTRA_ID: Preset = Preset {
     audience: AudienceRule::ScopesAlone,
     scopes: Scopes::OneWithSuffix("/.default"),
     quirks: &[
-        "A request names one API, as its identifier with `/.default`; the token holds every application permission that was granted there.",
+        "A request names one API, as its identifier with `/.default`; the token contains every application permission that was granted there.",
         "`resource` belongs to version 1 of the endpoints and is refused by version 2.",
         "This grant does not support the tenants `common` and `organizations`.",
         "`ext_expires_in` in the response is for outages of the server, and is not the lifetime.",

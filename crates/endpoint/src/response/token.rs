@@ -92,12 +92,12 @@ impl Default for ResponseRules {
 
 /// Reads the body of a 200 response (RFC 6749 section 5.1).
 ///
-/// `asked` are the request's scopes, which are the granted ones unless the response lists others. The filter is built
+/// `requested` are the request's scopes, which are the granted ones unless the response lists others. The filter is built
 /// only if there is server text to show.
 pub(crate) fn read(
     body: &[u8],
     rules: &ResponseRules,
-    asked: &ScopeSet,
+    requested: &ScopeSet,
     requested_at: Moment,
     filter: impl Fn() -> TextFilter,
     wording: &Wording,
@@ -120,14 +120,16 @@ pub(crate) fn read(
         return Err(refusal::in_a_success(&members, body, filter(), wording));
     }
     // Granted scopes are shown, traced and compared unchanged, so they cannot be redacted.
-    let scope = members.text("scope").filter(|text| *text != asked.as_str());
+    let scope = members
+        .text("scope")
+        .filter(|text| *text != requested.as_str());
     let echo = scope.is_some_and(|text| filter().finds_secret(text));
     let refresh_token = members.text("refresh_token");
     let refresh_token = refresh_token.filter(|text| rules.keep_refresh_token && !text.is_empty());
     Ok(IssuedTokens {
         refresh_token: refresh_token.map(Secret::new).transpose()?,
         token: if echo {
-            unusable("the response's `scope` holds a credential of this client")
+            unusable("the response's `scope` contains a credential of this client")
         } else {
             let is_missing = members.get("access_token").is_none();
             let shown = |members: &Members<'_>| {
@@ -139,7 +141,7 @@ pub(crate) fn read(
             };
             let others = is_missing.then(|| shown(&members));
             let show = |members: &Members<'_>, text: &str| shown(members).clean(text);
-            let token = token(members, rules, asked, requested_at, &show);
+            let token = token(members, rules, requested, requested_at, &show);
             token.map_err(|error| match others {
                 Some(filter) => refusal::explained(error, body, &filter),
                 None => error,
@@ -189,7 +191,7 @@ type Show<'a> = &'a dyn Fn(&Members<'_>, &str) -> String;
 fn token(
     members: Members<'_>,
     rules: &ResponseRules,
-    asked: &ScopeSet,
+    requested: &ScopeSet,
     requested_at: Moment,
     show: Show<'_>,
 ) -> Result<AccessToken, TokenError> {
@@ -201,7 +203,7 @@ fn token(
     };
     // Advisory only: an invalid value is ignored.
     let refresh_in = seconds(&members, "refresh_in", show).ok().flatten();
-    let scopes = scopes(&members, asked)?;
+    let scopes = scopes(&members, requested)?;
 
     let mut token =
         AccessToken::new(token_type, token, requested_at, lifetime)?.with_scopes(scopes);
@@ -231,7 +233,7 @@ fn access_token<'a>(
     rules.check_length(token)?;
     if !rules.lenient && !is_b64token(token) {
         return unusable(
-            "the response's `access_token` holds a character that RFC 6750 section 2.1 does not allow in a bearer token",
+            "the response's `access_token` contains a character that RFC 6750 section 2.1 does not allow in a bearer token",
         );
     }
     Ok(token)
@@ -284,7 +286,7 @@ fn token_type(
                 .with_hint(hints::LENIENT),
         ),
         Some(Member::Text(text)) => match (text.parse(), rules.token_type) {
-            (Ok(given), asked) if given == asked => Ok(given),
+            (Ok(given), requested) if given == requested => Ok(given),
             _ if text.eq_ignore_ascii_case("N_A") => unusable(
                 "the response's `token_type` is `N_A`: the issued token is not an access token (RFC 8693 section 2.2.1)",
             ),
@@ -336,13 +338,13 @@ fn seconds(
 }
 
 /// Returns the granted scopes: the requested ones if the response has none (RFC 6749 section 5.1), never "all".
-fn scopes(members: &Members<'_>, asked: &ScopeSet) -> Result<ScopeSet, TokenError> {
+fn scopes(members: &Members<'_>, requested: &ScopeSet) -> Result<ScopeSet, TokenError> {
     match members.get("scope") {
-        None => Ok(asked.clone()),
-        Some(Member::Text(text)) if **text == *asked.as_str() => Ok(asked.clone()),
+        None => Ok(requested.clone()),
+        Some(Member::Text(text)) if **text == *requested.as_str() => Ok(requested.clone()),
         Some(Member::Text(text)) => text.parse().or_else(|_| {
             unusable(
-                "the response's `scope` holds a character that RFC 6749 section 3.3 does not allow",
+                "the response's `scope` contains a character that RFC 6749 section 3.3 does not allow",
             )
         }),
         Some(_) => unusable("the response's `scope` is not a string"),

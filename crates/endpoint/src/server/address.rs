@@ -38,7 +38,7 @@ impl Address {
         };
         if !url.username().is_empty() || url.password().is_some() {
             return refuse(
-                "the URL holds a user name or password; set `client_id` and an authentication method instead",
+                "the URL contains a user name or password; set `client_id` and an authentication method instead",
             );
         }
         if url.fragment().is_some() {

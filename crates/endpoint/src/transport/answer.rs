@@ -76,7 +76,7 @@ pub(crate) fn with_wait(error: TokenError, headers: &HeaderMap, now: SystemTime)
     }
 }
 
-/// Returns the wait that the server asks for (RFC 9110 section 10.2.3): seconds, or a date, which is compared with the
+/// Returns the delay that the server requests (RFC 9110 section 10.2.3): seconds, or a date, which is compared with the
 /// server's own `Date` so that clock skew does no harm. An invalid value is ignored.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();

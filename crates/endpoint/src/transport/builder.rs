@@ -177,7 +177,7 @@ impl HttpTransportBuilder {
         };
         if !parsed.username().is_empty() || parsed.password().is_some() {
             return Err(
-                BuildError::new("proxy", "the URL holds a user name or password")
+                BuildError::new("proxy", "the URL contains a user name or password")
                     .with_hint(hints::PROXY_CREDENTIALS),
             );
         }
@@ -185,7 +185,7 @@ impl HttpTransportBuilder {
             return refuse("the URL's scheme is neither `http` nor `https`");
         }
         let Ok(mut proxy) = Proxy::all(parsed) else {
-            return refuse("the URL cannot be used as a proxy's");
+            return refuse("the URL is not a valid proxy URL");
         };
         if let Some((user, password)) = &self.proxy_credentials {
             proxy = proxy.basic_auth(user, password.expose());

@@ -73,7 +73,7 @@ const REFUSALS: [(&str, &str); 8] = [
         "there was none, and the server requires one",
     ),
     ("CertificateRevoked", "it was revoked"),
-    ("CertificateUnknown", "the server does not say why"),
+    ("CertificateUnknown", "the server gave no reason"),
     ("UnknownCA", "its issuer is not one that the server trusts"),
     (
         "UnsupportedCertificate",
@@ -129,7 +129,7 @@ pub(crate) fn classify(error: reqwest::Error, setup: &Setup, reused: bool) -> To
                 processing,
             });
     }
-    TokenError::unavailable("the connection was lost in the middle of the answer")
+    TokenError::unavailable("the connection was lost in the middle of the response")
         .with_source(error)
 }
 
@@ -198,7 +198,7 @@ fn connecting(error: reqwest::Error, setup: &Setup, proxy: Option<&str>) -> Toke
     let text = chain(&error);
     let address = proxy.map(|proxy| format!(" {proxy}")).unwrap_or_default();
     if text.contains("proxy auth") {
-        return TokenError::configuration(format!("the proxy{address} asks for credentials"))
+        return TokenError::configuration(format!("the proxy{address} requires credentials"))
             .with_hint(hints::PROXY_CREDENTIALS)
             .with_source(error);
     }

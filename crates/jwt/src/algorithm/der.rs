@@ -29,13 +29,15 @@ impl Algorithm {
             Self::Es256 => 32,
             Self::Es384 => 48,
             Self::EdDsa | Self::Ps256 | Self::Rs256 => {
-                let message = format!("a signature by {self} is no ECDSA, and has no r and s");
+                let message = format!(
+                    "a signature with {self} is not an ECDSA signature, and has no r and s"
+                );
                 return Err(TokenError::configuration(message)
                     .with_hint("use it unchanged: a JWS requires this form"));
             }
         };
         joined(signature, width).ok_or_else(|| {
-            let message = format!("the signature is no DER of r and s as {self} has them");
+            let message = format!("the signature is not the DER encoding of r and s for {self}");
             let hint = "check that the key is on this algorithm's curve, and that the signer answers in DER";
             TokenError::configuration(message).with_hint(hint)
         })

@@ -63,7 +63,9 @@ pub(super) fn certificates(pem: &str) -> Result<Vec<Zeroizing<Vec<u8>>>, BuildEr
         let reason = damage::find(pem);
         return Err(BuildError::new(
             "certificate",
-            reason.unwrap_or("the text has no certificate in PEM (`-----BEGIN CERTIFICATE-----`)"),
+            reason.unwrap_or(
+                "the text contains no certificate in PEM (`-----BEGIN CERTIFICATE-----`)",
+            ),
         ));
     }
     Ok(certificates)

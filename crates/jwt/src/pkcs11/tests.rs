@@ -40,7 +40,7 @@ impl Pin {
         *self.0.0.lock().unwrap() = pin;
     }
 
-    fn asked(&self) -> usize {
+    fn reads(&self) -> usize {
         self.0.1.load(Ordering::SeqCst)
     }
 
@@ -216,7 +216,7 @@ async fn a_wrong_pin_is_tried_once() {
     };
     fails(&signer, ErrorKind::Configuration, "refused the PIN").await;
     assert!(flagged());
-    assert_eq!((pin.asked(), pin.refusals()), (1, 1));
+    assert_eq!((pin.reads(), pin.refusals()), (1, 1));
 
     // The same wrong PIN is not sent again: after a correct login elsewhere the token has nothing to flag.
     let module = elsewhere(&hsm);
@@ -229,12 +229,12 @@ async fn a_wrong_pin_is_tried_once() {
     assert!(!flagged());
     let error = fails(&signer, ErrorKind::Configuration, "refused the PIN").await;
     assert!(!error.is_transient() && !flagged());
-    assert_eq!((pin.asked(), pin.refusals()), (2, 1));
+    assert_eq!((pin.reads(), pin.refusals()), (2, 1));
 
     pin.set(PIN);
     signs(&signer).await;
     signs(&signer).await;
-    assert_eq!((pin.asked(), pin.refusals()), (3, 1));
+    assert_eq!((pin.reads(), pin.refusals()), (3, 1));
     leak::assert_clean(&format!("{signer:?}"), "CANARY");
     // Positive control: the PIN was sent to the token.
     assert!(leak::find(PIN, "CANARY").is_some());
@@ -249,35 +249,35 @@ async fn a_closed_session_is_reopened_once() {
     let pin = Pin::new(PIN);
     let signer = es256(&hsm, &pin);
     signs(&signer).await;
-    assert_eq!(pin.asked(), 1);
+    assert_eq!(pin.reads(), 1);
 
     // Other code in this process logged out.
     let module = elsewhere(&hsm);
     let slot = module.get_slots_with_initialized_token().unwrap()[0];
     module.open_ro_session(slot).unwrap().logout().unwrap();
     signs(&signer).await;
-    assert_eq!(pin.asked(), 2);
+    assert_eq!(pin.reads(), 2);
 
     // Finalized: no handle is valid any more.
     elsewhere(&hsm).finalize().unwrap();
     signs(&signer).await;
-    assert_eq!(pin.asked(), 3);
+    assert_eq!(pin.reads(), 3);
 
     // And initialized again by other code.
     elsewhere(&hsm).finalize().unwrap();
     let flags = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
     elsewhere(&hsm).initialize(flags).unwrap();
     signs(&signer).await;
-    assert_eq!(pin.asked(), 4);
+    assert_eq!(pin.reads(), 4);
     signs(&signer).await;
-    assert_eq!(pin.asked(), 4);
+    assert_eq!(pin.reads(), 4);
 
     // Removed after it was present: a transient error.
     hsm.tool(&["--delete-token", "--token", LABEL]);
     elsewhere(&hsm).finalize().unwrap();
     let error = fails(&signer, ErrorKind::Unavailable, "was removed").await;
     assert!(error.is_transient() && error.is_local());
-    assert_eq!(pin.asked(), 5);
+    assert_eq!(pin.reads(), 5);
 }
 
 /// The error is local, so that a token request is not retried.
@@ -311,7 +311,7 @@ async fn many_calls_share_one_session() {
         let (number, signature) = call.await.unwrap();
         assert!(verify("ES256", &public, &[number], &signature), "{number}");
     }
-    assert_eq!(pin.asked(), 1);
+    assert_eq!(pin.reads(), 1);
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn a_cancelled_call_does_not_affect_the_next() {
         assert!(taken.await.unwrap());
         signs(&signer).await;
     });
-    assert_eq!(pin.asked(), 1);
+    assert_eq!(pin.reads(), 1);
 }
 
 #[tokio::test]

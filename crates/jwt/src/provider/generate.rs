@@ -48,7 +48,7 @@ impl KeyPair {
 
     #[cfg(not(feature = "aws-lc-rs"))]
     pub(crate) fn generate_rsa(_: u16) -> Result<New, RefusalReason> {
-        Err("ring makes no RSA keys: `hallpass keygen` and `openssl genpkey` do".into())
+        Err("ring generates no RSA keys: use `hallpass keygen` or `openssl genpkey`".into())
     }
 }
 

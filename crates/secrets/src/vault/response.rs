@@ -87,7 +87,7 @@ pub(crate) fn read(
     }) = serde_json::from_slice(body)
     else {
         return inaccessible(
-            "could not be read: the response holds no secret; check that the address is Vault's",
+            "could not be read: the response contains no secret; check that the address is Vault's",
         );
     };
     let Some(fields) = version.data else {

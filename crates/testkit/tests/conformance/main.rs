@@ -265,9 +265,9 @@ hallpass_testkit::conformance!(one_token, one_token(), ignored: {
     serves_requests_independently: "there is one request",
     separates_requests: "there is one request",
     reports_wrong_credentials: "it has no credentials",
-    reports_unavailable_server: "it asks no server",
-    reports_retry_after: "it asks no server",
-    redacts_errors: "it asks no server",
+    reports_unavailable_server: "it contacts no server",
+    reports_retry_after: "it contacts no server",
+    redacts_errors: "it contacts no server",
 });
 
 #[test]

@@ -24,7 +24,7 @@ pub(super) fn in_words(error: &Error, roots: bool) -> (String, Hint) {
         // The platform's own verifier writes readable text.
         Error::General(text) => (text.clone(), hints::SERVER_CERTIFICATE),
         _ => (
-            "the server broke the rules of TLS".to_owned(),
+            "the server violated the TLS protocol".to_owned(),
             hints::SERVER_CERTIFICATE,
         ),
     }
@@ -77,7 +77,7 @@ fn certificate(error: &CertificateError, roots: bool) -> (String, Hint) {
             hints::SERVER_CERTIFICATE,
         ),
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => (
-            "the server's certificate is not one for servers",
+            "the server's certificate is not valid for server authentication",
             hints::SERVER_CERTIFICATE,
         ),
         E::UnsupportedSignatureAlgorithmContext { .. }
@@ -123,7 +123,7 @@ fn describe_verifier_error(text: &str) -> (String, Hint) {
             "have the chain of the server's certificate checked".into(),
         ),
         "UnsupportedCertVersion" => (
-            "the server's certificate is of X.509 version 1, and version 3 is needed",
+            "the server's certificate is of X.509 version 1, and version 3 is required",
             "have it issued again with extensions; `openssl x509 -req` adds those of `-extfile`".into(),
         ),
         _ => ("the server's certificate cannot be verified", hints::SERVER_CERTIFICATE),
@@ -152,18 +152,18 @@ pub(crate) fn not_pem(text: &[u8]) -> &'static str {
             .any(|window| window == words.as_bytes())
     };
     if text.starts_with(&SEQUENCE) {
-        return "it is a certificate in DER, and PEM is needed; `openssl x509 -inform der -in FILE -out FILE.pem` makes it";
+        return "it is a certificate in DER, and PEM is required; `openssl x509 -inform der -in FILE -out FILE.pem` converts it";
     }
     if contains("-----BEGIN TRUSTED CERTIFICATE-----") {
-        return "it holds a TRUSTED CERTIFICATE, a form of OpenSSL's own; `openssl x509 -in FILE -out FILE.pem` makes a plain one";
+        return "it contains a TRUSTED CERTIFICATE, an OpenSSL-specific format; `openssl x509 -in FILE -out FILE.pem` converts it";
     }
     if contains("-----BEGIN PKCS7-----") {
-        return "it holds PKCS#7; `openssl pkcs7 -print_certs -in FILE -out FILE.pem` makes certificates of it";
+        return "it contains PKCS#7; `openssl pkcs7 -print_certs -in FILE -out FILE.pem` converts it";
     }
     if text.trim_ascii().is_empty() {
         return "it is empty";
     }
-    "the text holds no certificate"
+    "the text contains no certificate"
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ fn an_unsupported_key_cannot_be_generated() {
     for algorithm in [Algorithm::Rs256, Algorithm::Ps256] {
         let error = SigningKey::generate(algorithm).unwrap_err();
         assert!(
-            error.to_string().contains("ring makes no RSA keys"),
+            error.to_string().contains("ring generates no RSA keys"),
             "{error}"
         );
     }
