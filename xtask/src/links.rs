@@ -1,11 +1,13 @@
-//! Checks that links in the Markdown files resolve, that the book's summary lists every page, and that files and log
-//! messages that the pages name exist.
+//! Checks that links in the Markdown files resolve, that the book's summary lists every page, that a test compiles the
+//! code of every page, and that files and log messages that the pages name exist.
 
 use std::path::Path;
 
 use crate::files::{sources, text};
 
 const SUMMARY: &str = "docs/SUMMARY.md";
+/// Compiles and runs the Rust code of the pages.
+const PAGE_TESTS: &str = "tests/src/lib.rs";
 const ARCHITECTURE: &str = "docs/ARCHITECTURE.md";
 const PAGES: [&str; 7] = [".", "crates", "docs", "examples", "fuzz", "tests", "xtask"];
 /// The directories of this repository whose files pages name by their whole path.
@@ -35,6 +37,7 @@ const COMMANDS: [&str; 9] = [
 pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
     named_files(faults)?;
     quoted_messages(faults)?;
+    untested_code(faults)?;
     let summary = text(&crate::files::root().join(SUMMARY))?;
     for path in sources(&PAGES, "md")? {
         let folder = path.parent().unwrap_or(&path);
@@ -54,6 +57,28 @@ pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Reports each page of the book, and the README, whose Rust code no test compiles.
+fn untested_code(faults: &mut Vec<String>) -> anyhow::Result<()> {
+    let root = crate::files::root();
+    let tests = text(&root.join(PAGE_TESTS))?;
+    let pages = sources(&["docs"], "md")?;
+    for path in pages.iter().chain([&root.join("README.md")]) {
+        let name = path.strip_prefix(&root).unwrap_or(path).display();
+        if has_rust_code(&text(path)?) && !tests.contains(&format!("\"{name}\"")) {
+            faults.push(format!(
+                "{PAGE_TESTS} does not compile the code of `{name}`"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Returns true if the page has a block of Rust code.
+fn has_rust_code(page: &str) -> bool {
+    page.lines()
+        .any(|line| line.trim_start().starts_with("```rust"))
 }
 
 /// Reports each file that a page names and that does not exist. In the architecture page, which shortens the paths,
@@ -214,6 +239,15 @@ mod tests {
     fn pages_name_files_that_exist() {
         let mut faults = Vec::new();
         named_files(&mut faults).unwrap();
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+
+    #[test]
+    fn the_code_of_every_page_is_compiled() {
+        assert!(has_rust_code("a\n```rust,no_run\nb();\n```\n"));
+        assert!(!has_rust_code("a `rust`\n```toml\nb = 1\n```\n"));
+        let mut faults = Vec::new();
+        untested_code(&mut faults).unwrap();
         assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
 

@@ -16,7 +16,8 @@ pub(crate) use keygen::{KeyAlgorithm, Keygen, PublicForm};
 /// Get OAuth 2.0 access tokens for shells, cron jobs, timers and kubectl.
 ///
 /// The authorization server, the client and the requested scopes come from a profile in the configuration file, from
-/// environment variables, or from flags. Tokens are cached between runs until they expire.
+/// environment variables, or from flags. Secrets come from a reference in the profile, or from a variable such as
+/// `HALLPASS_CLIENT_SECRET`; no flag accepts one. Tokens are cached between runs until they expire.
 #[derive(Debug, Parser)]
 #[command(name = "hallpass", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Args {
@@ -135,7 +136,7 @@ fn authentication_method() -> impl TypedValueParser<Value = AuthenticationMethod
 
 fn describe(method: AuthenticationMethod) -> &'static str {
     match method {
-        AuthenticationMethod::ClientSecretPost => "Client secret in the form",
+        AuthenticationMethod::ClientSecretPost => "Client secret in the request body",
         AuthenticationMethod::ClientSecretBasic => {
             "Client secret in HTTP Basic authentication, form-encoded (RFC 6749 section 2.3.1)"
         }
@@ -221,7 +222,7 @@ pub(crate) struct Request {
     /// Additional origin that may receive the token, such as `https://api.example`; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,
-    /// Timeout of waiting for the response headers, and for each chunk of the body; the upload has additional time
+    /// Timeout for the response headers, and for each part of the body; an upload has additional time
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     pub(crate) api_timeout: String,
     #[command(flatten)]

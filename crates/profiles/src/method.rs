@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuthenticationMethod {
-    /// `client_secret_post`: the client secret in the form (RFC 6749 section 2.3.1).
+    /// `client_secret_post`: the client secret in the request body (RFC 6749 section 2.3.1).
     ClientSecretPost,
     /// `client_secret_basic`: the client secret in HTTP Basic authentication, form-encoded (RFC 6749 section 2.3.1).
     ClientSecretBasic,

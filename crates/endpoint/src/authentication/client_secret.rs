@@ -111,7 +111,7 @@ impl ClientAuthentication for ClientSecretBasic {
     }
 }
 
-/// `client_secret_post`: id and secret in the form (RFC 6749 section 2.3.1, which prefers Basic).
+/// `client_secret_post`: id and secret in the request body (RFC 6749 section 2.3.1, which prefers Basic).
 #[derive(Clone, Debug)]
 pub struct ClientSecretPost {
     secret: Arc<dyn SecretSource>,
