@@ -22,12 +22,15 @@ const OPENINGS: [&str; 5] = ["What", "Who", "Whoever", "Whatever", "How"];
 
 /// Words and phrases that no other Rust project uses in this sense, or for which this one has another term, each with the
 /// usual ones.
-const DIALECT: [(&str, &str); 47] = [
+const DIALECT: [(&str, &str); 50] = [
     ("anew", "again"),
     ("at hand", "cached, available"),
     ("at its home", "on its host"),
     ("at the moment", "temporarily, now"),
     ("at their home", "on their host"),
+    ("broke off", "was aborted"),
+    ("by way of", "through"),
+    ("certification authority", "certificate authority"),
     ("folder", "directory"),
     ("folders", "directories"),
     ("for one,", "for example"),

@@ -205,7 +205,11 @@ async fn short_lifetimes() {
         );
         let lifetimes = span.as_secs_f64() / f64::from(lifetime);
         let each = server.requests() as f64 / lifetimes.max(1.0);
-        rows::report(&format!("{row}/requests_each"), each, "requests a lifetime");
+        rows::report(
+            &format!("{row}/requests_each"),
+            each,
+            "requests per lifetime",
+        );
     };
     tokio::join!(one(60), one(5), one(1));
 }

@@ -127,13 +127,13 @@ pub(super) const TARGETS: &[Target] = &[
         Some("hit/mutex"),
     ),
     ratio(
-        "a hit by way of `access_token().await` vs. `ready_token`",
+        "a hit through `access_token().await` vs. `ready_token`",
         "hit/default_access_token",
         "hit/default",
         1.15,
     ),
     reported(
-        "a hit by way of `token().await` vs. a tokio RwLock",
+        "a hit through `token().await` vs. a tokio RwLock",
         "hit/default_awaited",
         Some("hit/rwlock"),
     ),
@@ -241,7 +241,7 @@ pub(super) const TARGETS: &[Target] = &[
         1.0,
     ),
     figure(
-        "5 s tokens, 12 s: requests a lifetime",
+        "5 s tokens, 12 s: requests per lifetime",
         "load/lifetime_5s/requests_each",
         1.4,
     ),

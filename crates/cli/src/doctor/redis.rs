@@ -111,7 +111,7 @@ fn explain(error: StoreError) -> Failure {
         ),
         Some(Kind::Tls) => (
             Exit::Unavailable,
-            "check the port in `redis.url`, and set `redis.ca_file` for a private certification authority",
+            "check the port in `redis.url`, and set `redis.ca_file` for a private certificate authority",
         ),
         Some(Kind::OutOfMemory) => (
             Exit::Unavailable,
