@@ -198,7 +198,10 @@ async fn a_source_that_calls_its_own_cache_gets_an_error() {
         let error = tokio::time::timeout(MINUTE, ask(&*cache)).await;
         let error = error.expect("no deadlock").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
-        assert!(error.to_string().contains("called its own cache"), "{error}");
+        assert!(
+            error.to_string().contains("called its own cache"),
+            "{error}"
+        );
     }
 }
 
@@ -243,7 +246,10 @@ async fn caches_that_call_each_other_do_not_deadlock() {
     for outcome in calls.join_all().await {
         let error = outcome.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
-        assert!(error.to_string().contains("called its own cache"), "{error}");
+        assert!(
+            error.to_string().contains("called its own cache"),
+            "{error}"
+        );
     }
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
 }
