@@ -1,7 +1,7 @@
 //! docs/observability.md lists exactly what the code emits: the tables are read, all events are triggered, and the two
 //! are compared.
 
-mod tells;
+mod emit;
 
 use std::{
     collections::BTreeSet,
@@ -153,15 +153,15 @@ async fn the_documented_names_are_those_that_are_emitted() {
     let subscriber = tracing_subscriber::registry().with(Traced(traced.clone()));
     // For all threads: a secret's file is read on a separate one. Events of other tests are documented too.
     tracing::subscriber::set_global_default(subscriber).unwrap();
-    let told = EventLog::default();
-    tells::cache(&told).await;
-    tells::integration(&told).await;
-    tells::endpoint().await;
-    tells::secrets().await;
-    tells::assertions();
-    tells::proofs().await;
-    tells::profiles().await;
-    tells::servers().await;
+    let log = EventLog::default();
+    emit::cache(&log).await;
+    emit::integration(&log).await;
+    emit::endpoint().await;
+    emit::secrets().await;
+    emit::assertions();
+    emit::proofs().await;
+    emit::profiles().await;
+    emit::servers().await;
 
     let documented = table("Traces").into_iter();
     let documented = documented
@@ -185,7 +185,7 @@ async fn the_documented_names_are_those_that_are_emitted() {
     let documented = documented
         .map(|row| format!("{} | {} | {}", row[0], row[1], listed(&row[2])))
         .collect();
-    assert_same(&documented, &told.0.lock().unwrap());
+    assert_same(&documented, &log.0.lock().unwrap());
 }
 
 /// Returns the texts of all events in the libraries' source code, whether or not a test triggers them.

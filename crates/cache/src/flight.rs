@@ -177,8 +177,8 @@ async fn run_flight<S: TokenSource + 'static>(
         if let Landing::Done(report) = &landed {
             (rest, alone) = (report.rest, report.alone);
             if repeated {
-                let told = &shared.counters.cached_failures;
-                told.fetch_add(report.waiters as u64, Ordering::Relaxed);
+                let failures = &shared.counters.cached_failures;
+                failures.fetch_add(report.waiters as u64, Ordering::Relaxed);
             }
             shared.observe.landed(report, now);
             shared.observe.publish(&shared.counters, &shared.keys);

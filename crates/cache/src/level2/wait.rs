@@ -135,10 +135,10 @@ impl<'a> Wait<'a> {
         let attempts = if self.is_waiting { FAULT_LIMIT } else { 1 };
         for _ in 0..attempts {
             let (except, ttl) = (self.unusable_fence(), self.lease_ttl);
-            let asked = self
+            let call = self
                 .level
                 .look_up_or_lease(self.key, except, ttl, self.context);
-            if let Some(answer) = asked.await {
+            if let Some(answer) = call.await {
                 return Some(answer);
             }
         }

@@ -95,8 +95,8 @@ impl SecurityToken {
     /// has no effect on a token from a [secret](Self::from_secret).
     #[must_use]
     pub fn request(mut self, request: TokenRequest) -> Self {
-        if let Origin::Source(_, asked) = &mut self.origin {
-            *asked = request;
+        if let Origin::Source(_, stored) = &mut self.origin {
+            *stored = request;
         }
         self
     }
@@ -190,7 +190,7 @@ mod tests {
     #[async_trait]
     impl TokenSource for Digest {
         async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
-            Err(TokenError::unavailable("not asked"))
+            Err(TokenError::unavailable("not called"))
         }
 
         async fn credential_digest(&self) -> Option<[u8; 32]> {

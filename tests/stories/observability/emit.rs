@@ -92,7 +92,7 @@ impl TokenSource for Brittle {
 }
 
 /// Triggers all events of a cache.
-pub(super) async fn cache(told: &EventLog) {
+pub(super) async fn cache(log: &EventLog) {
     const HOUR: Duration = Duration::from_secs(3_600);
     let clock = ManualClock::new();
     let token = |name: &str| AccessToken::bearer(name, clock.moment(), HOUR);
@@ -106,7 +106,7 @@ pub(super) async fn cache(told: &EventLog) {
         .min_interval(Duration::ZERO)
         .max_keys(1)
         .store(Down, "orders")
-        .observer(Arc::new(told.clone()))
+        .observer(Arc::new(log.clone()))
         .observer(Arc::new(|_: &Event<'_>| {
             std::panic::resume_unwind(Box::new(()))
         }))
@@ -136,7 +136,7 @@ pub(super) async fn cache(told: &EventLog) {
 }
 
 /// Triggers all events of an integration.
-pub(super) async fn integration(told: &EventLog) {
+pub(super) async fn integration(log: &EventLog) {
     const MINUTE: Duration = Duration::from_secs(60);
     let token = |name: &str| AccessToken::bearer(name, SystemClock.moment(), MINUTE);
     let [first, second] = ["first", "second"].map(|name| token(name).unwrap());
@@ -147,7 +147,7 @@ pub(super) async fn integration(told: &EventLog) {
         .allow_origin("https://api.example")
         .allow_origin("http://127.0.0.1:9")
         .danger_allow_http_on_loopback()
-        .observer(Arc::new(told.clone()))
+        .observer(Arc::new(log.clone()))
         .observer(Arc::new(|_: &Event<'_>| {
             std::panic::resume_unwind(Box::new(()))
         }))
