@@ -7,7 +7,10 @@ use std::{
 };
 
 use hallpass_core::SecretSource;
-use tokio::{sync::Mutex as AsyncMutex, time::Instant};
+use tokio::{
+    sync::Mutex as AsyncMutex,
+    time::{self, Instant},
+};
 use zeroize::Zeroizing;
 
 use crate::envelope::{self, EntryDefect, Keys};
@@ -16,6 +19,11 @@ use crate::envelope::{self, EntryDefect, Keys};
 const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
 /// The minimum interval between two reads because of an unknown key.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
+/// The maximum time that a call waits for such a read: less than the cache's timeout, so that an entry with an unknown key
+/// is no fault of the store.
+const MAX_WAIT: Duration = Duration::from_millis(50);
+/// The timeout of a read.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The protection of entries.
 pub(crate) enum Protection {
@@ -71,6 +79,18 @@ struct KeyState {
     /// The start and the end of the last read, whether it succeeded or not.
     began: Option<Instant>,
     ended: Option<Instant>,
+    /// The reason why the last read failed.
+    failure: Option<String>,
+}
+
+impl KeyState {
+    /// Returns the keys that were read last, or why there are none.
+    fn result(&self) -> Result<Arc<Keys>, String> {
+        self.keys.clone().ok_or_else(|| {
+            let reason = self.failure.as_deref().unwrap_or("they were not read yet");
+            format!("the encryption keys cannot be read: {reason}")
+        })
+    }
 }
 
 impl Keyring {
@@ -92,7 +112,11 @@ impl Keyring {
             return Ok(opened);
         }
         // Another process has a newer key.
-        Ok(self.read().await?.open(name, sealed))
+        Ok(match time::timeout(MAX_WAIT, self.read()).await {
+            Ok(Ok(keys)) => keys.open(name, sealed),
+            // Slow, or a failure that was traced.
+            _ => opened,
+        })
     }
 
     /// Returns the current keys; waits only for the first read.
@@ -152,31 +176,32 @@ impl Inner {
         let epoch = self.source.epoch();
         {
             let mut last = self.last();
-            if let Some(keys) = &last.keys
-                && last.ended.is_some_and(|at| at >= since)
-            {
-                return Ok(keys.clone());
+            if last.ended.is_some_and(|at| at >= since) {
+                return last.result();
             }
             last.began = Some(Instant::now());
             last.epoch = epoch;
         }
-        let read = match self.source.secret().await {
-            Ok(secret) => Keys::parse(secret.expose()).map_err(ToOwned::to_owned),
-            Err(error) => Err(error.to_string()),
+        let read = match time::timeout(READ_TIMEOUT, self.source.secret()).await {
+            Ok(Ok(secret)) => Keys::parse(secret.expose()).map_err(ToOwned::to_owned),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!(
+                "their source did not answer within {READ_TIMEOUT:?}"
+            )),
         };
         let mut last = self.last();
         last.ended = Some(Instant::now());
         match read {
             Ok(keys) => {
-                let keys = Arc::new(keys);
-                last.keys = Some(keys.clone());
-                Ok(keys)
+                last.keys = Some(Arc::new(keys));
+                last.failure = None;
             }
             Err(reason) => {
                 tracing::warn!(reason, "encryption keys of the token store unreadable");
-                Err(format!("the encryption keys cannot be read: {reason}"))
+                last.failure = Some(reason);
             }
         }
+        last.result()
     }
 }
 
@@ -191,9 +216,9 @@ impl fmt::Debug for Protection {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, atomic::Ordering};
 
-    use hallpass_core::SecretError;
+    use hallpass_core::{Secret, SecretError};
     use hallpass_testkit::RotatingSecret;
 
     use super::*;
@@ -262,6 +287,61 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(source.reads(), 2);
+    }
+
+    /// A source that answers for the first time only.
+    #[derive(Debug, Default)]
+    struct HangsLater(std::sync::atomic::AtomicUsize);
+
+    #[async_trait::async_trait]
+    impl SecretSource for HangsLater {
+        async fn secret(&self) -> Result<Secret, SecretError> {
+            if self.0.fetch_add(1, Ordering::SeqCst) > 0 {
+                std::future::pending::<()>().await;
+            }
+            Secret::new(OLD)
+        }
+    }
+
+    // covers: F-93
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_key_is_no_fault_if_the_source_fails_or_hangs() {
+        let (theirs, _) = keyring(NEW);
+        let foreign = seal(&theirs).await;
+        let (fails, source) = keyring(OLD);
+        let sealed = seal(&fails).await;
+        source.fail(SecretError::new("the vault is sealed"));
+        let hangs = Keyring::new(Box::new(HangsLater::default()));
+        let hangs = Protection::Encrypted(hangs);
+        assert!(opens(&hangs, &sealed).await);
+        for _ in 0..20 {
+            tokio::time::advance(MIN_INTERVAL).await;
+            for keyring in [&fails, &hangs] {
+                let start = Instant::now();
+                assert!(!opens(keyring, &foreign).await);
+                assert!(opens(keyring, &sealed).await);
+                assert!(start.elapsed() <= MAX_WAIT + Duration::from_millis(1));
+            }
+        }
+        assert!(source.reads() > 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_wait_for_keys_share_one_read_and_its_failure() {
+        let source = Arc::new(HangsLater(1.into()));
+        let keyring = Arc::new(Protection::Encrypted(Keyring::new(Box::new(
+            source.clone(),
+        ))));
+        let calls = (0..100).map(|_| {
+            let keyring = keyring.clone();
+            async move { keyring.seal("name", b"entry").await.unwrap_err() }
+        });
+        let start = Instant::now();
+        for error in calls.collect::<tokio::task::JoinSet<_>>().join_all().await {
+            assert!(error.contains("did not answer within 30s"), "{error}");
+        }
+        assert_eq!(source.0.load(Ordering::SeqCst), 2);
+        assert!(start.elapsed() < READ_TIMEOUT * 2);
     }
 
     #[tokio::test]
