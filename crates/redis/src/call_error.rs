@@ -43,6 +43,12 @@ impl CallError {
         Self::with(Recovery::Reconnect, kind, text)
     }
 
+    /// Returns true if another connection may have a better reply.
+    pub(crate) fn is_of_connection(&self) -> bool {
+        use Recovery::{FindPrimary, ReadPassword, Reconnect};
+        matches!(self.recovery, Reconnect | FindPrimary | ReadPassword)
+    }
+
     /// Returns the same error of a sentinel, whose user is another one.
     pub(crate) fn at_sentinel(self) -> Self {
         let kind = match self.error.kind() {

@@ -2,14 +2,53 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::sync::{Notify, futures::OwnedNotified};
 
 /// The waiting calls of each key.
 #[derive(Default)]
-pub(crate) struct Changes(Mutex<HashMap<String, Waiting>>);
+pub(crate) struct Changes {
+    waiting: Mutex<HashMap<String, Waiting>>,
+    /// The number of calls that the task that subscribes serves, and that began since.
+    subscribers: AtomicUsize,
+}
+
+/// The turn of the task that subscribes; one at a time has it. It is released if the task's runtime shuts down.
+pub(crate) struct SubscriptionTurn {
+    changes: Arc<Changes>,
+    served: usize,
+}
+
+impl SubscriptionTurn {
+    /// Records the calls so far as served by the next attempt.
+    pub(crate) fn begin(&mut self) {
+        self.served = self.changes.subscribers.load(Ordering::SeqCst);
+    }
+
+    /// Ends the turn, unless another call began during the attempt: it may need another one.
+    pub(crate) fn end(&mut self) -> bool {
+        let subscribers = &self.changes.subscribers;
+        let order = Ordering::SeqCst;
+        let done = subscribers.compare_exchange(self.served, 0, order, order);
+        if done.is_ok() {
+            self.served = 0;
+        }
+        done.is_ok()
+    }
+}
+
+impl Drop for SubscriptionTurn {
+    fn drop(&mut self) {
+        if self.served > 0 {
+            self.changes.subscribers.store(0, Ordering::SeqCst);
+        }
+    }
+}
 
 #[derive(Default)]
 struct Waiting {
@@ -42,6 +81,20 @@ impl Changes {
         }
     }
 
+    /// Returns true if no call waits for a change.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting().is_empty()
+    }
+
+    /// Returns the turn to subscribe, unless a task has it, which then serves this call too.
+    pub(crate) fn subscription_turn(self: &Arc<Self>) -> Option<SubscriptionTurn> {
+        let before = self.subscribers.fetch_add(1, Ordering::SeqCst);
+        (before == 0).then(|| SubscriptionTurn {
+            changes: self.clone(),
+            served: 1,
+        })
+    }
+
     pub(crate) fn notify(&self, key: &str) {
         if let Some(waiting) = self.waiting().get(key) {
             waiting.notify.notify_waiters();
@@ -55,7 +108,7 @@ impl Changes {
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<String, Waiting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,6 +137,21 @@ impl Drop for Listener<'_> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_call_during_an_attempt_to_subscribe_gets_another_one() {
+        let changes = Arc::new(Changes::default());
+        let mut turn = changes.subscription_turn().unwrap();
+        turn.begin();
+        assert!(changes.subscription_turn().is_none());
+        assert!(!turn.end());
+        turn.begin();
+        assert!(turn.end());
+        drop(turn);
+        // It ends with its task, too.
+        drop(changes.subscription_turn().unwrap());
+        assert!(changes.subscription_turn().is_some());
+    }
+
     #[tokio::test]
     async fn a_change_ends_the_waits_for_its_key_only() {
         let changes = Changes::default();
@@ -92,6 +160,6 @@ mod tests {
         one.changed().await;
         let wait = tokio::time::timeout(std::time::Duration::ZERO, other.changed());
         assert!(wait.await.is_err());
-        assert!(changes.waiting().is_empty());
+        assert!(changes.is_idle());
     }
 }

@@ -24,6 +24,10 @@ use crate::{
     scripts::{self, FENCE_DIGITS, Script},
 };
 
+/// The pause before another attempt to subscribe to changes; it doubles up to the maximum.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// A [`TokenStore`] on Redis 6 or later, or a service that is compatible with it (tested with Redis 7): encrypted entries, leases
 /// and notifications.
 ///
@@ -50,7 +54,7 @@ pub(crate) struct Inner {
     pub(crate) response_timeout: Duration,
     /// Whether the library's functions are called instead of scripts.
     pub(crate) calls_functions: bool,
-    /// False after a failed subscription.
+    /// False after Redis refused a subscription.
     pub(crate) notifies: AtomicBool,
     pub(crate) ignored: AtomicU64,
     /// Whether the last entry could not be used: a series of them is logged as one warning.
@@ -265,6 +269,28 @@ impl Inner {
         self.lease(key, ttl).await.map(EntryOrLease::Lease)
     }
 
+    /// Subscribes to changes. Without a connection it tries again for as long as calls wait for a change: a process that
+    /// has its tokens would not connect otherwise, and miss changes.
+    async fn subscribe(&self, slot: u16) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            // The nodes of a cluster pass notifications on to each other.
+            let (_, link) = self.nodes.link(slot);
+            if let Ok(subscribed) = link.subscribe(&self.channel).await {
+                self.notifies.store(subscribed, Ordering::Relaxed);
+                break;
+            }
+            if self.changes.is_idle() {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+        if pause > FIRST_PAUSE {
+            self.changes.notify_all();
+        }
+    }
+
     async fn extend(
         &self,
         key: &StoreKey,
@@ -367,13 +393,18 @@ impl TokenStore for RedisTokenStore {
 
     async fn changed(&self, key: &StoreKey) {
         let listener = self.0.changes.listen(key.as_str());
-        let (inner, slot) = (self.0.clone(), slot(Inner::tag(key)));
-        tokio::spawn(async move {
-            // The nodes of a cluster pass notifications on to each other.
-            let (_, link) = inner.nodes.link(slot);
-            let subscribed = link.subscribe(&inner.channel).await;
-            inner.notifies.store(subscribed, Ordering::Relaxed);
-        });
+        if let Some(mut turn) = self.0.changes.subscription_turn() {
+            let (inner, slot) = (self.0.clone(), slot(Inner::tag(key)));
+            tokio::spawn(async move {
+                loop {
+                    turn.begin();
+                    inner.subscribe(slot).await;
+                    if turn.end() {
+                        return;
+                    }
+                }
+            });
+        }
         listener.changed().await;
     }
 }

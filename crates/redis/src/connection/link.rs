@@ -9,11 +9,7 @@ use redis::{Cmd, Pipeline, PushInfo, PushKind, Value, aio::MultiplexedConnection
 use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 use super::Connector;
-use crate::{
-    address::Address,
-    call_error::{CallError, Recovery},
-    changes::Changes,
-};
+use crate::{address::Address, call_error::CallError, changes::Changes};
 
 /// The pause after a first failed attempt to connect; it doubles up to the maximum, which is shorter than the pause of
 /// the cache's circuit breaker.
@@ -82,14 +78,16 @@ impl Link {
         self.checked(&open, reply.map(|(value,)| value).map_err(CallError::from))
     }
 
-    /// Requests the notifications of this channel, once for each connection; returns false if that failed.
-    pub(crate) async fn subscribe(self: &Arc<Self>, channel: &str) -> bool {
-        let Ok(mut open) = self.open().await else {
-            return false;
-        };
+    /// Requests the notifications of this channel, once for each connection; returns false if Redis refuses.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no connection, or it was lost.
+    pub(crate) async fn subscribe(self: &Arc<Self>, channel: &str) -> Result<bool, CallError> {
+        let mut open = self.open().await?;
         let mut subscribed = open.subscribed.lock().await;
         if let Some(subscribed) = *subscribed {
-            return subscribed;
+            return Ok(subscribed);
         }
         let result = open.connection.subscribe(channel).await;
         let result = self.checked(&open, result.map_err(CallError::from));
@@ -97,8 +95,11 @@ impl Link {
             // The cache polls instead.
             let reason = error.error.to_string();
             tracing::warn!(reason, "token store notifications unavailable");
+            if error.is_of_connection() {
+                return Err(error.clone());
+            }
         }
-        *subscribed.insert(result.is_ok())
+        Ok(*subscribed.insert(result.is_ok()))
     }
 
     fn checked<T>(
@@ -107,7 +108,7 @@ impl Link {
         reply: Result<T, CallError>,
     ) -> Result<T, CallError> {
         if let Err(error) = &reply
-            && matches!(error.recovery, Recovery::Reconnect | Recovery::FindPrimary)
+            && error.is_of_connection()
         {
             self.lost(&open.id);
         }

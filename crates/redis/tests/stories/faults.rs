@@ -183,3 +183,43 @@ async fn a_replica_is_read_and_its_refusal_to_write_is_reported() {
     assert_eq!(lease.to_string(), "Redis is a read-only replica (READONLY)");
     assert_own_request(&store, "Redis is a read-only replica (READONLY)").await;
 }
+
+#[tokio::test]
+async fn changes_are_reported_after_an_outage() {
+    let Some(mut server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let (store, key) = (store(&server), key("one"));
+    assert!(store.look_up(&key).await.unwrap().is_none());
+    server.kill();
+    let waiting = {
+        let (store, key) = (store.clone(), key.clone());
+        tokio::spawn(async move {
+            // For the lost connection, the missed changes and the new entry; an idle process makes no other call.
+            loop {
+                store.changed(&key).await;
+                if store.look_up(&key).await.is_ok_and(|found| found.is_some()) {
+                    return;
+                }
+            }
+        })
+    };
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let server = server.replace();
+    let mut admin = Admin::new(&server).await;
+    let subscribed = async |admin: &mut Admin| {
+        let [_, count]: [redis::Value; 2] = admin.run("PUBSUB NUMSUB hallpass:changed").await;
+        count == redis::Value::Int(1)
+    };
+    let mut tries = 0;
+    while !subscribed(&mut admin).await {
+        tries += 1;
+        assert!(tries < 200, "no subscription after the outage");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(store.notifies());
+    let other = builder(&server).build().unwrap();
+    other.put(&key, b"entry", TTL, None).await.unwrap();
+    let notified = tokio::time::timeout(Duration::from_secs(5), waiting).await;
+    notified.unwrap().unwrap();
+}

@@ -3,7 +3,11 @@
 use std::path::Path;
 
 use hallpass_cache::TokenStore as _;
-use hallpass_redis::{RedisStoreError, RedisStoreErrorKind};
+use hallpass_redis::{RedisStoreError, RedisStoreErrorKind, RedisTokenStore};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 use crate::{redis_server::RedisServer, support::*};
 
@@ -96,7 +100,7 @@ async fn a_required_and_an_unexpected_password_are_reported() {
     };
     let url = format!("redis://127.0.0.1:{}", server.number("port"));
     let store = |password: Option<&str>| {
-        let builder = hallpass_redis::RedisTokenStore::builder(&url).keys(secret(KEY));
+        let builder = RedisTokenStore::builder(&url).keys(secret(KEY));
         let builder = match password {
             Some(password) => builder.password(secret(password)),
             None => builder,
@@ -113,4 +117,37 @@ async fn a_required_and_an_unexpected_password_are_reported() {
     let () = admin.run("ACL SETUSER default on nopass").await;
     let unprotected = store(None);
     assert!(unprotected.look_up(&key("one")).await.unwrap().is_none());
+}
+
+/// Starts a server that greets each connection, and then sends the next one of these replies to each command.
+async fn scripted(replies: [&'static str; 2]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        for reply in replies {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut next = "%1\r\n$5\r\nproto\r\n:3\r\n";
+                while stream
+                    .read(&mut [0; 4_096])
+                    .await
+                    .is_ok_and(|read| read > 0)
+                {
+                    stream.write_all(next.as_bytes()).await.unwrap();
+                    next = reply;
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_connection_that_lost_its_login_is_replaced() {
+    let url = scripted(["-NOAUTH Authentication required.\r\n", "_\r\n"]).await;
+    let store = RedisTokenStore::builder(url).keys(secret(KEY));
+    let store = store.build().unwrap();
+    let error = store.look_up(&key("one")).await.unwrap_err();
+    assert!(error.to_string().contains("NOAUTH"), "{error}");
+    assert!(store.look_up(&key("one")).await.unwrap().is_none());
 }
