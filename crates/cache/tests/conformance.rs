@@ -3,7 +3,7 @@
 #![cfg(feature = "conformance")]
 #![allow(clippy::unused_async, clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
 use hallpass_cache::{
@@ -79,6 +79,7 @@ enum Flaw {
     ForgetsTheFence,
     IgnoresTheRequest,
     KeepsEntries,
+    CountsNoTimeDown,
     WritesInTwoSteps,
     FailsUnderLoad,
     RemovesAnything,
@@ -86,6 +87,7 @@ enum Flaw {
     LetsShorterOnesReplace,
     PutsWithoutAFence,
     GrantsAll,
+    NamesOtherHolders,
     KeepsLeases,
     ExtendsNothing,
     RevivesLeases,
@@ -96,7 +98,9 @@ enum Flaw {
     ReturnsExceptions,
     LeasesAnyway,
     LeasesWithoutAnotherLook,
+    ExtendsForWaiters,
     SaysNothing,
+    HidesPutsWithoutALease,
     DeniesNotifications,
     Panics,
     ShowsEntries,
@@ -150,6 +154,13 @@ impl TokenStore for Wrong {
                 StoreEntry::new(entry.bytes()[..length].to_vec(), entry.fence(), entry.ttl())
             }
             Flaw::ForgetsTheFence => StoreEntry::new(entry.bytes().to_vec(), 0, entry.ttl()),
+            Flaw::CountsNoTimeDown => {
+                // Only short ones are right.
+                let minute = Duration::from_secs(60);
+                let ttl = entry.ttl();
+                let ttl = ttl.map(|ttl| if ttl > minute / 2 { minute } else { ttl });
+                StoreEntry::new(entry.bytes().to_vec(), entry.fence(), ttl)
+            }
             _ => entry,
         }))
     }
@@ -169,6 +180,10 @@ impl TokenStore for Wrong {
         };
         if self.is(Flaw::ShowsEntries) {
             *self.shown.lock().unwrap() = String::from_utf8_lossy(entry).into_owned();
+        }
+        if self.is(Flaw::HidesPutsWithoutALease) {
+            self.calls
+                .store(usize::from(lease.is_none()), Ordering::Relaxed);
         }
         if self.is(Flaw::WritesInTwoSteps) {
             let half = &entry[..entry.len() / 2];
@@ -211,7 +226,6 @@ impl TokenStore for Wrong {
     }
 
     async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
-        use std::sync::atomic::Ordering;
         let key = self.key(key);
         if self.is(Flaw::FailsUnderLoad) && self.calls.fetch_add(1, Ordering::Relaxed) > 100 {
             return Err(StoreError::new("too many calls"));
@@ -229,6 +243,12 @@ impl TokenStore for Wrong {
             self.inner.extend(&key, lease, YEAR).await?;
             tokio::task::yield_now().await;
             self.inner.extend(&key, lease, ttl).await?;
+        }
+        if self.is(Flaw::NamesOtherHolders)
+            && let LeaseOutcome::Held { .. } = outcome
+        {
+            let fence = self.calls.fetch_add(1, Ordering::Relaxed) as u64;
+            return Ok(LeaseOutcome::Held { fence: Some(fence) });
         }
         if self.is(Flaw::GrantsAll)
             && let LeaseOutcome::Held { fence: Some(fence) } = outcome
@@ -259,7 +279,13 @@ impl TokenStore for Wrong {
             }
             flaw => {
                 let except = except.filter(|_| flaw != Flaw::ReturnsExceptions);
-                self.inner.look_up_or_lease(&key, except, ttl).await
+                let found = self.inner.look_up_or_lease(&key, except, ttl).await?;
+                if flaw == Flaw::ExtendsForWaiters
+                    && let EntryOrLease::Lease(LeaseOutcome::Held { fence: Some(fence) }) = found
+                {
+                    self.inner.extend(&key, &Lease::new(fence), ttl).await?;
+                }
+                Ok(found)
             }
         }
     }
@@ -298,6 +324,9 @@ impl TokenStore for Wrong {
             std::future::pending::<()>().await;
         }
         self.inner.changed(&self.key(key)).await;
+        if self.is(Flaw::HidesPutsWithoutALease) && self.calls.load(Ordering::Relaxed) > 0 {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -336,6 +365,7 @@ fn each_wrong_store_is_caught_by_its_rule() {
         (Flaw::ForgetsTheFence, Rule::ReturnsStoredEntries),
         (Flaw::IgnoresTheRequest, Rule::SeparatesKeys),
         (Flaw::KeepsEntries, Rule::ExpiresEntries),
+        (Flaw::CountsNoTimeDown, Rule::ExpiresEntries),
         (Flaw::WritesInTwoSteps, Rule::ReplacesEntriesAtomically),
         (Flaw::FailsUnderLoad, Rule::SupportsConcurrentCalls),
         (Flaw::RemovesAnything, Rule::RemovesByFence),
@@ -343,6 +373,7 @@ fn each_wrong_store_is_caught_by_its_rule() {
         (Flaw::LetsShorterOnesReplace, Rule::AcceptsPutsWithoutLease),
         (Flaw::PutsWithoutAFence, Rule::AcceptsPutsWithoutLease),
         (Flaw::GrantsAll, Rule::GrantsOneLease),
+        (Flaw::NamesOtherHolders, Rule::GrantsOneLease),
         (Flaw::KeepsLeases, Rule::ExpiresLeases),
         (Flaw::ExtendsNothing, Rule::ExtendsLeases),
         (Flaw::RevivesLeases, Rule::ExtendsLeases),
@@ -353,7 +384,9 @@ fn each_wrong_store_is_caught_by_its_rule() {
         (Flaw::ReturnsExceptions, Rule::LooksUpOrLeases),
         (Flaw::LeasesAnyway, Rule::LooksUpOrLeases),
         (Flaw::LeasesWithoutAnotherLook, Rule::LooksUpOrLeases),
+        (Flaw::ExtendsForWaiters, Rule::LooksUpOrLeases),
         (Flaw::SaysNothing, Rule::NotifiesOfChanges),
+        (Flaw::HidesPutsWithoutALease, Rule::NotifiesOfChanges),
         (Flaw::DeniesNotifications, Rule::NotifiesOfChanges),
         (Flaw::Panics, Rule::ReturnsStoredEntries),
         (Flaw::ShowsEntries, Rule::RedactsDebug),

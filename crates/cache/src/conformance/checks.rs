@@ -144,6 +144,11 @@ pub(super) async fn expires_entries(subject: &Subject) -> Finding {
     for store in [one, &*subject.other] {
         expect_none(store, &key, "after its time to live").await?;
         expect(store, &long, b"entry").await?;
+        if let Some(ttl) = find(store, &long).await?.and_then(|entry| entry.ttl()) {
+            ensure(ttl <= MINUTE - SHORT_TTL, || {
+                format!("an entry put for {MINUTE:?} has {ttl:?} left after {SHORT_TTL:?}")
+            })?;
+        }
     }
     Ok(())
 }
@@ -225,7 +230,12 @@ pub(super) async fn notifies_of_changes(subject: &Subject) -> Finding {
     let (one, other, key) = (&*subject.one, &*subject.other, key("key"));
     let mut held = None;
     let mut notifies = other.notifies();
-    for change in ["a put", "a removal", "a released lease"] {
+    for change in [
+        "a put",
+        "a removal",
+        "a released lease",
+        "a put without a lease",
+    ] {
         let mut changed = other.changed(&key);
         // The first poll subscribes; a subscription on the network takes a moment.
         let early = future::poll_fn(|context| Poll::Ready(changed.as_mut().poll(context))).await;
@@ -243,8 +253,14 @@ pub(super) async fn notifies_of_changes(subject: &Subject) -> Finding {
             ("a removal", Some(lease)) => {
                 one.remove(&key, lease.fence()).await.map_err(failed)?;
             }
-            (_, Some(lease)) => one.release(&key, lease).await.map_err(failed)?,
-            (_, None) => {}
+            ("a released lease", Some(lease)) => {
+                one.release(&key, lease).await.map_err(failed)?;
+            }
+            ("a put without a lease", _) => {
+                let put = one.put(&key, b"entry", MINUTE, None).await;
+                put.map_err(failed)?;
+            }
+            _ => {}
         }
         // A subscription may have failed, or succeeded, by now.
         notifies = notifies && other.notifies();

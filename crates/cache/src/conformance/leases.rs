@@ -19,15 +19,21 @@ pub(super) async fn grants_one_lease(subject: &Subject) -> Finding {
             let key = key.clone();
             tasks.push(tokio::spawn(async move { store.lease(&key, MINUTE).await }));
         }
-        let mut granted = 0;
+        let (mut granted, mut held) = (Vec::new(), Vec::new());
         for task in tasks {
             let outcome = task.await.map_err(|_| "a call panicked".to_owned())?;
-            if let LeaseOutcome::Granted(_) = outcome.map_err(failed)? {
-                granted += 1;
+            match outcome.map_err(failed)? {
+                LeaseOutcome::Granted(lease) => granted.push(lease.fence()),
+                LeaseOutcome::Held { fence } => held.extend(fence),
             }
         }
-        ensure(granted == 1, || {
-            format!("{granted} of 50 processes got the lease")
+        ensure(granted.len() == 1, || {
+            format!("{} of 50 processes got the lease", granted.len())
+        })?;
+        // Another number is that of another process.
+        ensure(held.iter().all(|fence| *fence == granted[0]), || {
+            let granted = granted[0];
+            format!("the lease in force has the fence {granted}, and others were named: {held:?}")
         })?;
     }
     Ok(())
@@ -160,10 +166,8 @@ pub(super) async fn looks_up_or_leases(subject: &Subject) -> Finding {
             format!("the entry has the fence {fence}; all but {except:?} was requested: {found:?}")
         })?;
     }
-    // The last one was granted, and is in force like any other.
-    let outcome = one
-        .look_up_or_lease(&key, Some(old.fence()), SHORT_TTL)
-        .await;
+    // The last one was granted, and is in force like any other; a process that asks for it does not extend it.
+    let outcome = one.look_up_or_lease(&key, Some(old.fence()), MINUTE).await;
     let outcome = outcome.map_err(failed)?;
     let held = matches!(&outcome, EntryOrLease::Lease(LeaseOutcome::Held { .. }));
     ensure(held, || {
