@@ -65,6 +65,7 @@ fn steps(shell: &Shell, times: &mut Vec<(&'static str, Duration)>) -> anyhow::Re
         );
         Ok(tests.run()?)
     })?;
+    step("adapters to other crates", &|| crate::bridges::run(shell))?;
     // Exactly the command from the README.
     step("tests", &|| Ok(cmd!(shell, "cargo xtask test").run()?))
 }

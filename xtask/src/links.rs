@@ -7,6 +7,8 @@ use crate::files::{sources, text};
 
 const SUMMARY: &str = "docs/SUMMARY.md";
 /// Compiles and runs the Rust code of the pages.
+/// The crates that are a workspace of their own.
+const BRIDGES: &str = "crates/bridges";
 const PAGE_TESTS: &str = "tests/src/lib.rs";
 const ARCHITECTURE: &str = "docs/ARCHITECTURE.md";
 const PAGES: [&str; 7] = [".", "crates", "docs", "examples", "fuzz", "tests", "xtask"];
@@ -59,10 +61,14 @@ pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reports each page of the book, and the README, whose Rust code no test compiles.
+/// Reports each page of the book, and the README, whose Rust code no test compiles: neither those of all pages, nor
+/// those of the crate that a page is about.
 fn untested_code(faults: &mut Vec<String>) -> anyhow::Result<()> {
     let root = crate::files::root();
-    let tests = text(&root.join(PAGE_TESTS))?;
+    let mut tests = text(&root.join(PAGE_TESTS))?;
+    for path in sources(&[BRIDGES], "rs")? {
+        tests += &text(&path)?.replace("\"../../../../", "\"");
+    }
     let pages = sources(&["docs"], "md")?;
     for path in pages.iter().chain([&root.join("README.md")]) {
         let name = path.strip_prefix(&root).unwrap_or(path).display();

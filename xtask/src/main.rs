@@ -1,6 +1,7 @@
 //! The project's chores: `cargo xtask` alone lists them.
 
 mod bench;
+mod bridges;
 mod ci;
 mod deps;
 mod files;
@@ -77,6 +78,9 @@ mod flags {
                 optional --execute
             }
 
+            /// Checks the adapters to other crates, in crates/bridges.
+            cmd bridges {}
+
             /// Explores the interleavings of the cache's steps with a checker.
             cmd explore {}
 
@@ -140,6 +144,7 @@ fn run() -> anyhow::Result<()> {
         flags::XtaskCmd::Matrix(matrix) => matrix::run(&shell, matrix.features_powerset),
         flags::XtaskCmd::Platforms(platforms) => platforms::run(&shell, platforms.run),
         flags::XtaskCmd::Release(flags) => release::run(&shell, &flags.version, flags.execute),
+        flags::XtaskCmd::Bridges(_) => bridges::run(&shell),
         flags::XtaskCmd::Explore(_) => test::explore(&shell),
         flags::XtaskCmd::Soak(soak) => test::soak(&shell, soak.minutes.unwrap_or(1.0)),
         flags::XtaskCmd::Fleet(fleet) => {
