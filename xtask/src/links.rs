@@ -6,9 +6,9 @@ use std::path::Path;
 use crate::files::{sources, text};
 
 const SUMMARY: &str = "docs/SUMMARY.md";
-/// Compiles and runs the Rust code of the pages.
 /// The crates that are a workspace of their own.
 const BRIDGES: &str = "crates/bridges";
+/// Compiles and runs the Rust code of the pages.
 const PAGE_TESTS: &str = "tests/src/lib.rs";
 const ARCHITECTURE: &str = "docs/ARCHITECTURE.md";
 const PAGES: [&str; 7] = [".", "crates", "docs", "examples", "fuzz", "tests", "xtask"];
