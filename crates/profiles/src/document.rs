@@ -86,13 +86,15 @@ impl Document<'_> {
         DeTable::parse(self.text).map_err(|error| {
             // The parser's message may quote what it read.
             let at = error.span().unwrap_or_default();
-            let escape = self.line(at.start).contains('\\');
+            let line = self.line(at.start).trim_start();
             self.error_at(
                 &at,
-                if escape {
+                if line.contains('\\') {
                     r#"invalid TOML: within "..." a `\` starts an escape; write a path in '...', as in 'file:C:\secrets\client'"#
+                } else if line.starts_with('[') {
+                    "invalid TOML: a profile starts with a line such as `[profile.orders]`, once in the file"
                 } else {
-                    "invalid TOML: a string is written in quotes, as in `client_id = \"orders\"`"
+                    "invalid TOML: a setting is written once, and a string in quotes, as in `client_id = \"orders\"`"
                 },
             )
         })

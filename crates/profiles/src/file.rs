@@ -1,6 +1,6 @@
 //! The configuration file.
 
-use std::{fs::Metadata, path::Path, time::SystemTime};
+use std::{fmt, fs::Metadata, path::Path, time::SystemTime};
 
 use hallpass_secrets::RegularFile;
 
@@ -21,24 +21,40 @@ const DEFAULT_PROFILE: &str = "default";
 pub(crate) fn profile(
     file: &ConfigFile,
     contents: Option<&FileContents>,
-    chosen: Option<(&str, &str)>,
+    chosen: Option<Choice<'_>>,
 ) -> Result<Option<(String, Layer)>, ProfileError> {
     let Some((path, contents)) = file.path.as_deref().zip(contents) else {
         return match (chosen, &file.path) {
             (None, _) => Ok(None),
-            (Some((name, by)), Some(path)) => Err(ProfileError::new(format!(
-                "the profile {} set by `{by}` does not exist: there is no file {}",
-                quoted_name(name),
+            (Some(choice), Some(path)) => Err(ProfileError::new(format!(
+                "{choice} does not exist: there is no file {}",
                 path.display()
-            ))),
-            (Some((name, by)), None) => Err(ProfileError::new(format!(
-                "the profile {} set by `{by}` does not exist: without a home directory there is no configuration file",
-                quoted_name(name)
+            ))
+            .with_hint("create it, or set `HALLPASS_CONFIG` to the path of another file")),
+            (Some(choice), None) => Err(ProfileError::new(format!(
+                "{choice} does not exist: without a home directory there is no configuration file"
             ))
             .with_hint("set `HALLPASS_CONFIG`")),
         };
     };
     contents.profile(path, chosen)
+}
+
+/// The name of a chosen profile, and the variable that it comes from, if it does.
+#[derive(Clone, Copy)]
+pub(crate) struct Choice<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) variable: Option<&'a str>,
+}
+
+impl fmt::Display for Choice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the profile {}", quoted_name(self.name))?;
+        match self.variable {
+            Some(variable) => write!(f, " set by `{variable}`"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The contents of a configuration file.
@@ -91,23 +107,19 @@ impl FileContents {
     fn profile(
         &self,
         path: &Path,
-        chosen: Option<(&str, &str)>,
+        chosen: Option<Choice<'_>>,
     ) -> Result<Option<(String, Layer)>, ProfileError> {
-        let name = chosen.map_or(DEFAULT_PROFILE, |(name, _)| name);
+        let name = chosen.map_or(DEFAULT_PROFILE, |choice| choice.name);
         match (self.profiles.get(name), chosen) {
             (Some(layer), _) => Ok(Some((name.to_owned(), layer.clone()?))),
             (None, None) => Ok(None),
-            (None, Some((name, by))) => Err(self.no_profile(path, name, by)),
+            (None, Some(choice)) => Err(self.no_profile(path, choice)),
         }
     }
 
-    fn no_profile(&self, path: &Path, name: &str, by: &str) -> ProfileError {
-        let error = ProfileError::new(format!(
-            "the profile {} set by `{by}` does not exist in {}",
-            quoted_name(name),
-            path.display()
-        ));
-        match values::nearest_name(name, self.names()) {
+    fn no_profile(&self, path: &Path, choice: Choice<'_>) -> ProfileError {
+        let error = ProfileError::new(format!("{choice} does not exist in {}", path.display()));
+        match values::nearest_name(choice.name, self.names()) {
             Some(nearest) => error.with_hint(format!("a similar name exists: `{nearest}`")),
             None if self.profiles.is_empty() => error.with_hint("the file has no profiles"),
             None => {

@@ -12,7 +12,7 @@ use hallpass_core::TokenSource;
 use crate::{
     environment::{self, Variables},
     error::ProfileError,
-    file::{self, FileContents, FileStamp},
+    file::{self, Choice, FileContents, FileStamp},
     layer::Layer,
     paths::{self, ConfigFile},
     provider::{Provider, ProviderSettings},
@@ -118,10 +118,16 @@ impl Profiles {
     fn layer(&self, profile: Option<&str>) -> Result<Option<(String, Layer)>, ProfileError> {
         let variable;
         let chosen = if let Some(name) = profile {
-            Some((name, "--profile"))
+            Some(Choice {
+                name,
+                variable: None,
+            })
         } else {
             variable = self.variables.text("HALLPASS_PROFILE")?;
-            variable.as_deref().map(|name| (name, "HALLPASS_PROFILE"))
+            variable.as_deref().map(|name| Choice {
+                name,
+                variable: Some("HALLPASS_PROFILE"),
+            })
         };
         file::profile(&self.file, self.contents.as_ref(), chosen)
     }

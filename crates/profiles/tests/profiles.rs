@@ -77,6 +77,8 @@ async fn one_broken_profile_does_not_affect_another() {
     assert!(error.contains("line 7: `client_id`"), "{error}");
     assert!(profiles.source("orders").is_ok());
     let error = profiles.source("order").unwrap_err();
+    let says = "the profile `order` does not exist in";
+    assert!(error.to_string().starts_with(says), "{error}");
     assert_eq!(error.hint(), Some("a similar name exists: `orders`"));
 }
 

@@ -17,7 +17,13 @@ fn parse(text: &str, chosen: Option<&str>) -> Result<Option<(String, Layer)>, Pr
         profiles: document.profiles()?,
         warnings: Vec::new(),
     };
-    contents.profile(path, chosen.map(|name| (name, "--profile")))
+    contents.profile(
+        path,
+        chosen.map(|name| Choice {
+            name,
+            variable: None,
+        }),
+    )
 }
 
 #[test]
@@ -124,7 +130,15 @@ fn errors_name_the_line_and_no_value() {
             "[profile.p]\n\nclient_secret = 'CANARY",
             "line 3: invalid TOML",
         ),
-        ("[profile.p]\nCANARY!\n", "invalid TOML"),
+        ("[profile.p]\nCANARY!\n", "invalid TOML: a setting"),
+        (
+            "[profile.CANARY\n",
+            "line 1: invalid TOML: a profile starts with",
+        ),
+        (
+            "[profile.p]\n[profile.p]\n",
+            "line 2: invalid TOML: a profile starts with",
+        ),
         (
             "[profile.p]\nclient_id = \"\\CANARY\"",
             "line 2: invalid TOML: within",
