@@ -35,7 +35,7 @@ rules! {
     /// `token` completes and returns a token.
     ReturnsToken:
         "`token` returns a token for the default request, without hanging, blocking its thread or panicking",
-        "read the error below; give each step a timeout, and never block in an async method";
+        "read the error, if one is shown; give each step a timeout, and never block in an async method";
     // covers: C-21, C-22, F-20, F-66
     /// The token is valid, and its lifetime is limited.
     ReturnsValidToken:
@@ -60,7 +60,7 @@ rules! {
     /// The request's scopes reach the server.
     HonoursScopes:
         "the scopes of the request reach the server, and the token has them; an unavailable scope is refused",
-        "send the request's scopes, record what the server granted, and never widen it";
+        "send the request's scopes, add those that the server granted with `AccessToken::with_scopes`, and never more";
     // covers: C-37, C-62
     /// A request never gets another request's token.
     SeparatesRequests:

@@ -24,12 +24,13 @@ pub(super) async fn scopes(subject: &Subject) -> Outcome {
     for (request, values) in pair.requests.iter().zip(&pair.values) {
         let token = subject.ask(request).await?;
         let asked = request.scopes();
+        let granted = match token.scopes() {
+            none if none.is_empty() => "no scopes".to_owned(),
+            some => format!("the scopes `{some}`"),
+        };
         must(
             token.scopes() == asked,
-            format!(
-                "asked for the scopes `{asked}`, it yields a token with `{}`",
-                token.scopes()
-            ),
+            format!("asked for the scopes `{asked}`, it yields a token with {granted}"),
         )?;
         reached(subject, &token, values, "scope")?;
     }
@@ -95,7 +96,7 @@ async fn honoured(
         must(
             others.iter().all(|other| !other.is_same(&token)),
             format!(
-                "a request with a {part} gets the token of a request without it, or with another one"
+                "a request with its own {part} gets the token of a request without it, or with another one"
             ),
         )?;
         reached(subject, &token, values, part)?;
@@ -127,7 +128,7 @@ fn reached(subject: &Subject, token: &AccessToken, values: &[String], part: &str
 async fn refused(subject: &Subject, request: &TokenRequest, part: &str, method: &str) -> Outcome {
     let Err(error) = subject.answer(&*subject.source, request).await? else {
         return Err(Finding::Broken(format!(
-            "a {part} that the server does not know gets a token; \
+            "a request for an unknown {part} gets a token; \
              if the server knows any, name two with `Subject::{method}`"
         )));
     };
@@ -135,7 +136,7 @@ async fn refused(subject: &Subject, request: &TokenRequest, part: &str, method: 
     must(
         matches!(kind, ErrorKind::Configuration | ErrorKind::RequestRefused),
         format!(
-            "a {part} that the server does not know is refused as {kind:?}: {}",
+            "a request for an unknown {part} is refused as {kind:?}: {}",
             yields_an_error(error)
         ),
     )
