@@ -215,7 +215,10 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
             }
             let runtime = Handle::try_current().map_err(|_| {
                 TokenError::configuration("the token cache was called outside of a tokio runtime")
-                    .with_hint("call it from within a tokio runtime: fetches run as its tasks")
+                    .with_hint(
+                        "call it from within a tokio runtime, whose tasks fetch tokens; code that blocks uses \
+                         `BlockingTokenSource` of hallpass-blocking",
+                    )
             })?;
             permit = permit.or_else(|| shared.permit(request));
             // Without a permit, no other key is evicted for this one.

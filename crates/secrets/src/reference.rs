@@ -182,7 +182,8 @@ impl SecretReference {
 #[cfg(not(all(feature = "command", feature = "keychain", feature = "vault")))]
 fn feature_is_off(feature: &str) -> SecretError {
     SecretError::new(format!(
-        "this program was built without the feature `{feature}` of hallpass-secrets, which `{feature}:` needs"
+        "this program was built without the feature `{feature}`, which `{feature}:` needs; \
+         build it with the feature of `hallpass`, or of `hallpass-cli` for the command"
     ))
 }
 

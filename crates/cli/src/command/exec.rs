@@ -84,9 +84,13 @@ fn replace_process(mut command: Command) -> io::Result<ExitCode> {
 }
 
 fn not_started(error: &io::Error, program: &str) -> Failure {
+    let reason = match error.kind() {
+        io::ErrorKind::NotFound => "no such file or command".to_owned(),
+        kind => kind.to_string(),
+    };
     let failure = Failure::new(
         Exit::Output,
-        format!("`{program}` could not be started: {}", error.kind()),
+        format!("`{program}` could not be started: {reason}"),
     );
     let bare = Path::new(program).extension().is_none();
     if cfg!(windows) && bare && error.kind() == io::ErrorKind::NotFound {

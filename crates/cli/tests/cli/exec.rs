@@ -92,7 +92,8 @@ async fn without_a_token_no_command_is_run() {
     let missing = user.run("exec -- no-such-command-anywhere").code(127);
     let message = stderr(&missing);
     assert!(
-        message.contains("`no-such-command-anywhere` could not be started"),
+        message
+            .contains("`no-such-command-anywhere` could not be started: no such file or command"),
         "{message}"
     );
     assert_eq!(

@@ -25,5 +25,5 @@ fn not_built(method: &str) -> NotBuilt {
     Err(ProfileError::new(format!(
         "`authentication` is `{method}`, but this program was built without the feature `jwt`"
     ))
-    .with_hint("build it with the feature `jwt` of hallpass-profiles"))
+    .with_hint("build it with the feature `jwt` of `hallpass`"))
 }
