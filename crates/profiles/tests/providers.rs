@@ -236,6 +236,10 @@ async fn settings_that_a_provider_does_not_know_are_errors() {
             "the client's credential is not set",
         ),
         (
+            "[profile.p]\nprovider = 'acme'\nclient_secret = 'env:CANARY'\nprovider_settings = { uri = 'CANARY' }\n".to_owned(),
+            "the provider `acme` requires it; a similar name is set: `uri`",
+        ),
+        (
             "[profile.p]\nprovider = 'acme'\nclient_secret = 'env:CANARY'\n".to_owned(),
             "`provider_settings.url`: the provider `acme` requires it",
         ),

@@ -260,10 +260,19 @@ impl<'a> ProviderSettings<'a> {
 
     /// Returns the error for a setting of the table that must be set, and is not.
     pub fn missing(&self, name: &str) -> ProfileError {
-        self.error(
+        let error = self.error(
             name,
             format_args!("the provider `{}` requires it", self.provider),
-        )
+        );
+        let names = self.table.entries.keys().map(String::as_str);
+        let unread = names.filter(|other| !self.known.contains(*other));
+        match values::nearest_name(name, unread) {
+            Some(nearest) => error.with_hint(format!(
+                "a similar name is set: {}",
+                values::quoted_name(nearest)
+            )),
+            None => error,
+        }
     }
 
     /// Returns an error about a setting of the table, with its file and line. `why` is in lower case, and shows no value.
