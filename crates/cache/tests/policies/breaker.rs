@@ -107,6 +107,30 @@ async fn a_slow_connection_outlasts_the_caller_that_started_it() {
     assert_eq!(store.asked("put"), 1);
 }
 
+// covers: F-88
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_a_little_slow_delays_one_call_a_period() {
+    for latency in [110 * MILLISECOND, SECOND, 3 * SECOND] {
+        let mint = Mint::hourly();
+        let store = Distant::new(&mint);
+        name(&process(&mint, &store)).await;
+        store.set(Ok(()), latency);
+        let cache = process(&mint, &store);
+        let mut delays = Vec::new();
+        // The first four answers may be slow: one while it connects, and three faults.
+        for number in 0..61 {
+            let start = Instant::now();
+            cache.token(&key(number)).await.unwrap();
+            delays.push(start.elapsed());
+            advance(SECOND).await;
+        }
+        let later = delays.iter().skip(4).filter(|delay| !delay.is_zero());
+        let later: Vec<_> = later.copied().collect();
+        assert!((4..=6).contains(&later.len()), "{latency:?}: {delays:?}");
+        assert!(later.iter().all(|delay| *delay == 100 * MILLISECOND));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_store_timeout_can_be_set() {
     let mint = Mint::hourly();
