@@ -38,9 +38,10 @@ impl Layer {
     /// The settings of a server, and those of a client, are replaced as a group ([`ServerUnit`], [`ClientUnit`]).
     pub(crate) fn over(self, below: Self) -> Self {
         let list = |ours: Vec<String>, below| if ours.is_empty() { below } else { ours };
+        let (server, client) = units(self.server, self.client, below.server, below.client);
         Self {
-            server: self.server.over(below.server),
-            client: self.client.over(below.client),
+            server,
+            client,
             scope: self.scope.or(below.scope),
             audience: list(self.audience, below.audience),
             resource: list(self.resource, below.resource),
@@ -64,6 +65,22 @@ impl Layer {
     }
 }
 
+/// Returns the server and the client of two layers.
+fn units(
+    server: ServerUnit,
+    client: ClientUnit,
+    server_below: ServerUnit,
+    client_below: ClientUnit,
+) -> (ServerUnit, ClientUnit) {
+    let own = (server.clone(), client.clone());
+    let both = (server.over(server_below), client.over(client_below));
+    // A group that the layer below repeats counts as one of that layer. The upper layer needs none if it is complete.
+    if both.1.check(&both.0).is_err() && own.1.is_complete_for(&own.0) {
+        return own;
+    }
+    both
+}
+
 /// Merges two lists of variables; the upper layer's value wins.
 fn merge_parameters(
     ours: Vec<(String, String)>,
@@ -81,6 +98,7 @@ fn merge_parameters(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unit::SettingSource;
 
     fn pair(name: &str, value: &str) -> (String, String) {
         (name.into(), value.into())
@@ -107,5 +125,37 @@ mod tests {
         );
         assert_eq!(both.parameters, [pair("x", "1"), pair("y", "2")]);
         assert_eq!(both.audience, ["c"]);
+    }
+
+    #[test]
+    fn a_complete_layer_needs_nothing_that_another_repeats() {
+        let layer = |source: SettingSource, secret: Option<&str>| Layer {
+            server: ServerUnit {
+                source: source.clone(),
+                token_endpoint: Some("https://a/t".into()),
+                ..ServerUnit::default()
+            },
+            client: ClientUnit {
+                client_id: secret.map(|_| "orders".into()),
+                client_secret: secret.map(|name| format!("env:{name}").parse().unwrap()),
+                ..ClientUnit::default()
+            }
+            .with_source(&source),
+            ..Layer::default()
+        };
+        let profile = || layer(SettingSource::Profile("a".into()), Some("SECRET"));
+        let variables = |secret| layer(SettingSource::Variables("HALLPASS"), secret);
+        let mut same_client = variables(Some("SECRET"));
+        same_client.server.token_endpoint = None;
+        for below in [variables(None), variables(Some("SECRET")), same_client] {
+            let both = profile().over(below);
+            both.client.check(&both.server).unwrap();
+        }
+        // A part of the server that only the layer below has is not used with the credential of this one.
+        let mut below = variables(None);
+        below.server.issuer = Some("https://b".into());
+        let both = profile().over(below);
+        both.client.check(&both.server).unwrap();
+        assert_eq!(both.server.issuer, None);
     }
 }

@@ -126,6 +126,11 @@ impl ClientUnit {
         self.client_id.is_some() && (self.credential().is_some() || self.needs_none())
     }
 
+    /// Returns true if these settings are sufficient with those of this server, and may be used together.
+    pub(crate) fn is_complete_for(&self, server: &ServerUnit) -> bool {
+        server.setting().is_some() && self.is_complete() && self.check(server).is_ok()
+    }
+
     fn needs_none(&self) -> bool {
         self.authentication == Some(AuthenticationMethod::None)
     }
