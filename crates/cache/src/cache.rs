@@ -88,7 +88,7 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
     /// and wait for seconds for an abandoned lease.
     ///
     /// It takes at most twice the [`store_write_timeout`](crate::CacheBuilder::store_write_timeout), and returns immediately
-    /// without a store. Afterwards a cached token is still returned until it expires, and a call that needs a fetch
+    /// without a store, or outside of a tokio runtime. Afterwards a cached token is still returned until it expires, and a call that needs a fetch
     /// fails.
     ///
     /// ```
@@ -116,6 +116,9 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
     /// The fetches stop nevertheless, and their cleanup continues.
     pub async fn shutdown(&self) {
         self.alive.send_replace(false);
+        if Handle::try_current().is_err() {
+            return;
+        }
         let put_and_release = self.shared.policy.store_write_timeout.saturating_mul(2);
         let _ = time::timeout(put_and_release, self.shared.work.acquire_many(MAX_TASKS)).await;
     }

@@ -194,3 +194,16 @@ fn a_waiter_that_wakes_after_the_expiry_gets_a_new_token() {
     assert!(!token.is_expired(clock.now()));
     assert_eq!(cache.stats().fetches, 2);
 }
+
+#[test]
+fn a_shutdown_outside_of_a_runtime_ends_at_once() {
+    let source = hallpass_testkit::StaticSource::new("fake");
+    let store = hallpass_cache::MemoryTokenStore::default();
+    let cache = CachedTokenSource::builder(source).store(store, "orders");
+    let cache = cache.build();
+    let mut shutdown = std::pin::pin!(cache.shutdown());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(shutdown.as_mut().poll(&mut context).is_ready());
+    let error = runtime().block_on(ask(&cache)).unwrap_err();
+    assert_eq!(error.message(), "the token cache was shut down");
+}
