@@ -69,8 +69,8 @@ pub(crate) struct FileContents {
 pub(crate) struct FileStamp {
     modified: SystemTime,
     length: u64,
-    /// A file that replaces another one has another number; zero where files have none.
-    inode: u64,
+    /// The state of the file system's entry.
+    entry: Entry,
 }
 
 impl FileStamp {
@@ -79,20 +79,27 @@ impl FileStamp {
         Some(Self {
             modified: metadata.modified().ok()?,
             length: metadata.len(),
-            inode: inode(metadata),
+            entry: entry(metadata),
         })
     }
 }
 
 #[cfg(unix)]
-fn inode(metadata: &Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(metadata)
+type Entry = (u64, i64, i64);
+#[cfg(not(unix))]
+type Entry = ();
+
+/// Returns the number of the file, which is another one after a rename, and the time of its last change, which may be one
+/// of its permissions only.
+#[cfg(unix)]
+fn entry(metadata: &Metadata) -> Entry {
+    use std::os::unix::fs::MetadataExt as _;
+
+    (metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
 }
 
 #[cfg(not(unix))]
-fn inode(_: &Metadata) -> u64 {
-    0
-}
+fn entry(_: &Metadata) -> Entry {}
 
 impl FileContents {
     /// Returns the names of all profiles, sorted.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hallpass_core::TokenError;
-use tokio::task::spawn_blocking;
+use tokio::runtime::Handle;
 
 /// A value that the first use builds. A failure is not stored: the next use builds it again.
 pub(crate) struct Lazy<T> {
@@ -55,7 +55,11 @@ impl<T> Lazy<T> {
 pub(crate) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, TokenError> {
-    spawn_blocking(work).await.map_err(|error| {
+    let runtime = Handle::try_current().map_err(|_| {
+        TokenError::configuration("a call needs a tokio runtime, and there is none")
+            .with_hint("call it from within a tokio runtime")
+    })?;
+    runtime.spawn_blocking(work).await.map_err(|error| {
         if error.is_panic() {
             panic::resume_unwind(error.into_panic());
         }

@@ -95,7 +95,7 @@ impl Tenants {
     /// # Errors
     ///
     /// A [`ProfileError`] if the file cannot be read or is not valid TOML: all tenants keep their settings. It is also
-    /// logged, and returned by [`reload_error`](Self::reload_error) until a reload succeeds.
+    /// logged, as a warning the first time, and returned by [`reload_error`](Self::reload_error) until a reload succeeds.
     ///
     /// # Cancellation
     ///
@@ -122,7 +122,7 @@ impl Tenants {
         let Some(tenant) = source.and_then(|source| source.replace(None)) else {
             return false;
         };
-        let _ = reload::shut_down(tenant).await;
+        reload::shut_down([tenant]).await;
         true
     }
 
@@ -133,14 +133,8 @@ impl Tenants {
     ///
     /// The caches are shut down nevertheless.
     pub async fn shutdown(&self) {
-        let tenants = self
-            .sources()
-            .into_iter()
-            .filter_map(|source| source.current());
-        let shutdowns: Vec<_> = tenants.map(reload::shut_down).collect();
-        for shutdown in shutdowns {
-            let _ = shutdown.await;
-        }
+        let sources = self.sources().into_iter();
+        reload::shut_down(sources.filter_map(|source| source.current())).await;
     }
 }
 

@@ -313,3 +313,21 @@ fn errors_in_the_redis_table_name_line_and_setting() {
     let failure = parse("[profile.p]\nredis = \"CANARY\"", Some("p")).unwrap_err();
     assert!(failure.to_string().contains("expected a table"));
 }
+
+#[cfg(unix)]
+#[test]
+fn a_change_of_permissions_is_a_change_of_the_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let stamp = || FileStamp::new(&file.path().metadata().unwrap());
+    let before = stamp();
+    assert_eq!(stamp(), before);
+    let started = std::time::Instant::now();
+    // The file system's clock advances in steps of some milliseconds.
+    while stamp() == before {
+        let permissions = std::fs::Permissions::from_mode(0o640);
+        std::fs::set_permissions(file.path(), permissions).unwrap();
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
@@ -130,7 +131,7 @@ impl Registry {
             (Origin::Function(build), _) => {
                 let source = FunctionSource::new(name.clone(), build.clone());
                 let source: Arc<dyn TokenSource> = Arc::new(source);
-                Ok(self.cached(name, CachedTokenSource::builder(source), None))
+                self.cached(name, CachedTokenSource::builder(source), None)
             }
             (Origin::Profiles(_), Some(profiles)) => {
                 let settings = profiles.settings(&Selection::new().profile(&**name))?;
@@ -151,7 +152,7 @@ impl Registry {
         let profile = Arc::new(profile);
         let source: Arc<dyn TokenSource> = profile.clone();
         let cache = settings.shared_cache_of(source, &self.shared.stores)?;
-        Ok(self.cached(name, cache, Some(profile)))
+        self.cached(name, cache, Some(profile))
     }
 
     fn cached(
@@ -159,7 +160,7 @@ impl Registry {
         name: &str,
         cache: CacheBuilder<Arc<dyn TokenSource>>,
         profile: Option<Arc<ProfileSource>>,
-    ) -> Arc<Tenant> {
+    ) -> Result<Arc<Tenant>, ProfileError> {
         let cache = cache.name(name);
         let cache = match self.metrics {
             TenantMetrics::Shared => cache.metrics_label("tenants"),
@@ -167,11 +168,16 @@ impl Registry {
             TenantMetrics::None => cache.without_metrics(),
         };
         let cache = match &self.change_cache {
-            Some(change) => change(name, cache),
+            // Caught, so that a reload applies the file to the other tenants.
+            Some(change) => {
+                catch_unwind(AssertUnwindSafe(|| change(name, cache))).map_err(|_| {
+                    ProfileError::new("the function of `TenantsBuilder::cache` panicked")
+                })?
+            }
             None => cache,
         };
         let cache = Arc::new(cache.build());
-        Arc::new(Tenant { cache, profile })
+        Ok(Arc::new(Tenant { cache, profile }))
     }
 
     /// Ends this task with the registry.

@@ -2,11 +2,11 @@
 
 use std::{
     collections::HashMap,
+    future::poll_fn,
     path::PathBuf,
     sync::{Arc, PoisonError},
+    task::Poll,
 };
-
-use tokio::task;
 
 use super::{
     registry::{Origin, Registry},
@@ -48,10 +48,10 @@ impl Registry {
         });
         let applied = applied
             .await
-            .map_err(|error| ProfileError::new(error.message()));
+            .map_err(|error| ProfileError::new(error.to_string()));
         let (_reloading, applied) = applied?;
         let mut applied = applied?;
-        let shutdowns: Vec<_> = applied.removed.into_iter().map(shut_down).collect();
+        shut_down(applied.removed).await;
         for (name, source) in applied.outdated {
             // It is built from files, without the network.
             if let Err(error) = source.rebuild().await {
@@ -60,9 +60,6 @@ impl Registry {
                     .fail(&name, ProfileError::new(error.to_string()));
             }
         }
-        for shutdown in shutdowns {
-            let _ = shutdown.await;
-        }
         Ok(applied.reload)
     }
 
@@ -70,11 +67,18 @@ impl Registry {
     fn apply(&self) -> Result<Applied, ProfileError> {
         let result = self.load().map(|profiles| self.apply_profiles(profiles));
         let error = result.as_ref().err().cloned();
-        if let Some(error) = &error {
-            tracing::warn!(%error, "profiles not reloaded");
-        }
         let last = self.reload_error.lock();
-        *last.unwrap_or_else(PoisonError::into_inner) = error;
+        let last = &mut *last.unwrap_or_else(PoisonError::into_inner);
+        let text = |error: &Option<ProfileError>| error.as_ref().map(ToString::to_string);
+        match &error {
+            // The watch tries again at each poll.
+            Some(error) if text(last).as_ref() == Some(&error.to_string()) => {
+                tracing::debug!(%error, "profiles not reloaded");
+            }
+            Some(error) => tracing::warn!(%error, "profiles not reloaded"),
+            None => {}
+        }
+        *last = error;
         result
     }
 
@@ -162,11 +166,23 @@ impl Registry {
         }
         match self.profile_tenant(name, settings) {
             Ok(tenant) => {
-                source.replace(Some(tenant));
-                applied.reload.changed.push(name.to_owned());
+                if self.replace(source, tenant) {
+                    applied.reload.changed.push(name.to_owned());
+                }
             }
             Err(error) => applied.reload.fail(name, error),
         }
+    }
+
+    /// Replaces the cache of a tenant, unless it was removed meanwhile: the registry then has another source, or none.
+    fn replace(&self, source: &TenantSource, tenant: Arc<Tenant>) -> bool {
+        let state = self.read();
+        let known = state.tenants.get(source.name());
+        let is_known = known.is_some_and(|known| std::ptr::eq(&raw const **known, source));
+        if is_known {
+            source.replace(Some(tenant));
+        }
+        is_known
     }
 }
 
@@ -177,9 +193,18 @@ impl Reload {
     }
 }
 
-/// Shuts a tenant's cache down, also if the caller is cancelled.
-pub(crate) fn shut_down(tenant: Arc<Tenant>) -> task::JoinHandle<()> {
-    task::spawn(async move { tenant.cache.shutdown().await })
+/// Shuts the caches of tenants down: all at the first poll, also if the caller is cancelled later.
+pub(crate) async fn shut_down(tenants: impl IntoIterator<Item = Arc<Tenant>>) {
+    let shutdown = |tenant: Arc<Tenant>| Box::pin(async move { tenant.cache.shutdown().await });
+    let mut shutdowns: Vec<_> = tenants.into_iter().map(shutdown).collect();
+    let all = poll_fn(|context| {
+        shutdowns.retain_mut(|shutdown| shutdown.as_mut().poll(context).is_pending());
+        match &*shutdowns {
+            [] => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    });
+    all.await;
 }
 
 /// The files of certificate authorities, each read once in a reload.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, time};
+use tokio::{runtime::Handle, task, time};
 
 use super::registry::Registry;
 use crate::{file::FileStamp, lazy::run_blocking};
@@ -42,8 +42,12 @@ async fn watch(registry: Weak<Registry>, mut watched: Watched, interval: Duratio
             return;
         };
         if watched.has_changed(now) {
+            // As a task, so that a panic of the program's code does not end the watch.
+            let reload = task::spawn(async move { registry.reload().await });
             // The error is traced, and is the registry's state.
-            let _ = registry.reload().await;
+            if matches!(reload.await, Ok(Ok(_))) {
+                watched.apply();
+            }
         }
     }
 }
@@ -70,7 +74,7 @@ fn stamps(registry: &Registry) -> Stamps {
 }
 
 struct Watched {
-    /// The files as they were when they were read last.
+    /// The files as they were when they were applied last.
     read: Stamps,
     /// The changes that the last poll saw.
     seen: Stamps,
@@ -88,11 +92,14 @@ impl Watched {
             }
         }
         let settled = !changed.is_empty() && changed == self.seen;
-        if settled {
-            self.read.extend(changed.drain());
-        }
         self.seen = changed;
         settled
+    }
+
+    /// Marks the changes as applied. Those of a failed reload are not: the next poll tries again, since the reason, such
+    /// as a file that cannot be read, may pass without a change.
+    fn apply(&mut self) {
+        self.read.extend(self.seen.drain());
     }
 }
 
@@ -116,11 +123,17 @@ mod tests {
         assert!(!watched.has_changed(stamp("")) || cfg!(not(unix)));
         let (half, whole) = (stamp("ab"), stamp("abcd"));
         let polls = [&half, &whole, &whole, &whole];
-        let applied = polls.map(|stamps| watched.has_changed(stamps.clone()));
+        let mut applied = polls.map(|stamps| {
+            let changed = watched.has_changed(stamps.clone());
+            if changed {
+                watched.apply();
+            }
+            changed
+        });
         assert_eq!(applied, [false, false, true, false]);
-        // It disappears, which is a change too.
+        // It disappears, which is a change too, and is tried again until it is applied.
         let none = Stamps::from([(path.clone(), None)]);
-        let applied = [&none, &none].map(|stamps| watched.has_changed(stamps.clone()));
-        assert_eq!(applied, [false, true]);
+        applied = [&none; 4].map(|stamps| watched.has_changed(stamps.clone()));
+        assert_eq!(applied, [false, true, true, true]);
     }
 }

@@ -1,8 +1,12 @@
 //! Tenants whose sources a function builds.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
 };
 
 use hallpass_core::{ErrorKind, TokenError};
@@ -102,4 +106,24 @@ fn the_bound_holds_for_many_tenants() {
     let expected: Vec<usize> = (200..202).chain(252..350).collect();
     assert_eq!(left, expected);
     drop(held);
+}
+
+#[test]
+fn outside_of_a_runtime_nothing_panics() {
+    fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
+        pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+    let tenants = Tenants::from_fn(|_| Ok::<_, TokenError>(FakeTokens::valid()));
+    let a = tenants.source("a").unwrap();
+    let Poll::Ready(Err(error)) = poll(tenants.reload()) else {
+        panic!("the reload waits");
+    };
+    assert!(error.to_string().contains("tokio runtime"), "{error}");
+    assert_eq!(poll(tenants.remove("a")), Poll::Ready(true));
+    let Poll::Ready(Err(error)) = poll(token(&a)) else {
+        panic!("the call waits");
+    };
+    assert!(error.to_string().contains("was removed"), "{error}");
+    let _b = tenants.source("b").unwrap();
+    assert_eq!(poll(tenants.shutdown()), Poll::Ready(()));
 }

@@ -1,9 +1,10 @@
 //! Reloading the file.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
 
 use hallpass_core::{ErrorKind, TokenRequest, TokenSource as _};
-use hallpass_profiles::Reload;
+use hallpass_profiles::{Reload, Tenants};
+use tokio::task::spawn_blocking;
 
 use crate::support::{Setup, token};
 
@@ -150,4 +151,36 @@ async fn a_call_in_progress_survives_a_change_of_a_wrong_secret() {
         .collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 401]);
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_removed_during_a_reload_stays_removed() {
+    let setup = Setup::start(&["a"]).await;
+    let (reached, wait) = mpsc::channel();
+    let (resume, pause) = mpsc::channel::<()>();
+    let gate = Mutex::new((0, pause));
+    let tenants = setup.load_with(Tenants::builder().cache(move |_, cache| {
+        let mut gate = gate.lock().unwrap();
+        gate.0 += 1;
+        // The reload creates the second cache.
+        if gate.0 == 2 {
+            reached.send(()).unwrap();
+            gate.1.recv().unwrap();
+        }
+        cache
+    }));
+    let held = tenants.source("a").unwrap();
+    token(&held).await.unwrap();
+    setup.write(&setup.profile("a", "scope = 'read'"));
+    let other = tenants.clone();
+    let reload = tokio::spawn(async move { other.reload().await });
+    spawn_blocking(move || wait.recv()).await.unwrap().unwrap();
+    assert!(tenants.remove("a").await);
+    resume.send(()).unwrap();
+    let reload = reload.await.unwrap().unwrap();
+    assert_eq!(summary(&reload), [names(&[]), names(&[]), names(&[])]);
+    let error = token(&held).await.unwrap_err();
+    assert!(error.to_string().contains("was removed"), "{error}");
+    // The control: a new source has the new settings.
+    token(&tenants.source("a").unwrap()).await.unwrap();
 }

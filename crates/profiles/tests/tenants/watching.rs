@@ -1,6 +1,9 @@
 //! Watching the file, in virtual time and without the network.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use hallpass_profiles::{Profiles, Tenants};
 use tempfile::TempDir;
@@ -67,4 +70,30 @@ fn a_file_is_not_watched_without_a_runtime() {
     let error = Tenants::builder().watch(INTERVAL).load(Profiles::builder());
     let error = error.unwrap_err();
     assert!(error.to_string().contains("outside of a tokio runtime"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_for_one_tenant_does_not_affect_others_or_the_watch() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("tenants.toml");
+    let with_scope = |name: &str, scope: &str| profile(name) + &format!("scope = '{scope}'\n");
+    std::fs::write(&path, profile("a") + &profile("b")).unwrap();
+    let created = AtomicUsize::new(0);
+    let tenants = Tenants::builder()
+        .watch(INTERVAL)
+        .cache(move |name, cache| {
+            let second = name == "a" && created.fetch_add(1, Ordering::Relaxed) == 1;
+            assert!(!second, "a fault of the program");
+            cache
+        });
+    let tenants = tenants.load(Profiles::builder().file(&path)).unwrap();
+    let [a, b] = ["a", "b"].map(|name| tenants.source(name).unwrap());
+    for scope in ["read", "write"] {
+        let before = [&a, &b].map(|source| source.cache().unwrap());
+        std::fs::write(&path, with_scope("a", scope) + &with_scope("b", scope)).unwrap();
+        time::sleep(INTERVAL * 3).await;
+        let after = [&a, &b].map(|source| source.cache().unwrap());
+        let changed = [0, 1].map(|tenant| !std::sync::Arc::ptr_eq(&before[tenant], &after[tenant]));
+        assert_eq!(changed, [scope == "write", true]);
+    }
 }
