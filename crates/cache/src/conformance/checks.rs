@@ -145,7 +145,7 @@ pub(super) async fn expires_entries(subject: &Subject) -> Finding {
         expect_none(store, &key, "after its time to live").await?;
         expect(store, &long, b"entry").await?;
         if let Some(ttl) = find(store, &long).await?.and_then(|entry| entry.ttl()) {
-            ensure(ttl <= MINUTE - SHORT_TTL, || {
+            ensure(ttl + SHORT_TTL <= MINUTE, || {
                 format!("an entry put for {MINUTE:?} has {ttl:?} left after {SHORT_TTL:?}")
             })?;
         }
