@@ -6,10 +6,7 @@ use std::{
     io,
     pin::{Pin, pin},
     process,
-    sync::{
-        Mutex, PoisonError,
-        mpsc::{self, Receiver, RecvTimeoutError},
-    },
+    sync::{Arc, Condvar, Mutex, PoisonError},
     task::Poll,
     thread::{self, ThreadId},
     time::Duration,
@@ -34,8 +31,7 @@ pub(crate) struct Driver {
     process: u32,
     /// True after a shutdown. Each call in progress holds a receiver.
     closed: watch::Sender<bool>,
-    /// Disconnected when the thread has ended.
-    ended: Mutex<Receiver<()>>,
+    end: Arc<End>,
     timeout: Duration,
 }
 
@@ -46,7 +42,8 @@ impl Driver {
         let handle = runtime.handle().clone();
         let closed = watch::Sender::new(false);
         let (calls, mut shutdown) = (closed.clone(), closed.subscribe());
-        let (alive, ended) = mpsc::channel();
+        let end = Arc::new(End::default());
+        let guard = EndGuard(end.clone());
         let thread = thread::Builder::new().name("hallpass-blocking".to_owned());
         let thread = thread.spawn(move || {
             runtime.block_on(async move {
@@ -54,21 +51,22 @@ impl Driver {
                 let _ = shutdown.wait_for(|closed| *closed).await;
                 drop(shutdown);
                 if let Some(hook) = hook {
-                    let _ = tokio::time::timeout(timeout, hook).await;
+                    // As a task, so that a panic ends no call.
+                    let _ = tokio::time::timeout(timeout, tokio::spawn(hook)).await;
                 }
                 // A call may be within a poll, which uses the runtime.
                 calls.closed().await;
             });
             // Without waiting for its blocking threads.
             runtime.shutdown_background();
-            drop(alive);
+            drop(guard);
         })?;
         Ok(Self {
             runtime: handle,
             thread: thread.thread().id(),
             process: process::id(),
             closed,
-            ended: Mutex::new(ended),
+            end,
             timeout,
         })
     }
@@ -119,15 +117,43 @@ impl Driver {
         if self.is_own_thread() || process::id() != self.process {
             return false;
         }
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        matches!(
-            ended.recv_timeout(self.timeout),
-            Err(RecvTimeoutError::Disconnected)
-        )
+        self.end.wait(self.timeout)
     }
 
     fn is_own_thread(&self) -> bool {
         thread::current().id() == self.thread
+    }
+}
+
+/// The end of the thread.
+#[derive(Default)]
+struct End {
+    has_ended: Mutex<bool>,
+    ended: Condvar,
+}
+
+impl End {
+    /// Waits for the end, and returns true if it was in time.
+    fn wait(&self, timeout: Duration) -> bool {
+        let has_ended = self
+            .has_ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let wait = self
+            .ended
+            .wait_timeout_while(has_ended, timeout, |ended| !*ended);
+        *wait.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// Dropped by the thread when it ends.
+struct EndGuard(Arc<End>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        let has_ended = self.0.has_ended.lock();
+        *has_ended.unwrap_or_else(PoisonError::into_inner) = true;
+        self.0.ended.notify_all();
     }
 }
 
@@ -168,6 +194,8 @@ fn shut_down() -> TokenError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Barrier, mpsc};
+
     use super::*;
     use hallpass_core::ErrorKind;
 
@@ -190,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_call_on_the_own_thread_fails_even_if_unlimited() {
-        let driver = std::sync::Arc::new(Driver::start(None, TIMEOUT).unwrap());
+        let driver = Arc::new(Driver::start(None, TIMEOUT).unwrap());
         let inner = driver.clone();
         let nested = driver.run(async move {
             let nested = tokio::spawn(tokio::task::unconstrained(async move {
@@ -205,7 +233,7 @@ mod tests {
 
     #[test]
     fn the_last_clone_may_be_dropped_on_the_own_thread() {
-        let driver = std::sync::Arc::new(Driver::start(None, TIMEOUT).unwrap());
+        let driver = Arc::new(Driver::start(None, TIMEOUT).unwrap());
         let (dropped, wait) = mpsc::channel();
         let (last, keep) = (driver.clone(), driver.runtime.clone());
         let (go, gone) = tokio::sync::oneshot::channel::<()>();
@@ -217,6 +245,40 @@ mod tests {
         drop(driver);
         go.send(()).unwrap();
         wait.recv_timeout(TIMEOUT).unwrap();
+    }
+
+    #[test]
+    fn a_shutdown_does_not_wait_for_another_one() {
+        const OTHERS: usize = 8;
+        let (end, start) = (Arc::new(End::default()), Arc::new(Barrier::new(OTHERS + 1)));
+        let others: Vec<_> = (0..OTHERS)
+            .map(|_| {
+                let (end, start) = (end.clone(), start.clone());
+                thread::spawn(move || {
+                    start.wait();
+                    end.wait(TIMEOUT)
+                })
+            })
+            .collect();
+        start.wait();
+        let started = std::time::Instant::now();
+        assert!(!end.wait(Duration::from_millis(50)));
+        assert!(started.elapsed() < TIMEOUT / 2);
+        drop(EndGuard(end));
+        for other in others {
+            assert!(other.join().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_hook_that_panics_does_not_keep_the_thread() {
+        let hook: Hook = Box::pin(async { panic!("a fault of the program") });
+        let driver = Driver::start(Some(hook), TIMEOUT).unwrap();
+        let (release, stuck) = mpsc::channel::<()>();
+        // Dropping the runtime would wait for it.
+        driver.runtime.spawn_blocking(move || stuck.recv());
+        assert!(driver.shutdown());
+        drop(release);
     }
 
     #[test]
