@@ -166,6 +166,16 @@ async fn a_credential_is_sent_only_to_its_own_server() {
     user.profile(&default_profile(&server).replace("CLIENT_SECRET", "HALLPASS_CLIENT_SECRET"));
     run("token --no-cache", &[("HALLPASS_CLIENT_SECRET", SECRET)]).success();
     assert_eq!(server.token_request_count(), 5);
+    // Nor is it for a profile that is selected.
+    let same = [
+        ("HALLPASS_CLIENT_ID", ID),
+        ("HALLPASS_CLIENT_SECRET", SECRET),
+        ("HALLPASS_TOKEN_ENDPOINT", &mine),
+    ];
+    for variables in [&same[..2], &same[1..], &same] {
+        run("token -p default --no-cache", variables).success();
+    }
+    assert_eq!(server.token_request_count(), 8);
 }
 
 /// The issuer named in assertions and the server that receives them are replaced together.
