@@ -127,7 +127,8 @@ impl Tenants {
     }
 
     /// Shuts all caches down, as [`CachedTokenSource::shutdown`](hallpass_cache::CachedTokenSource::shutdown) does: call it
-    /// before the program exits, if tenants share tokens through a store.
+    /// before the program exits, if tenants share tokens through a store. Afterwards only a tenant without a cache, or one
+    /// that a reload changes, gets a new cache, which fetches.
     ///
     /// # Cancellation
     ///
