@@ -157,7 +157,9 @@ impl Tenants {
     /// use hallpass_endpoint::{ClientCredentials, ClientSecretBasic, HttpTransport};
     /// use hallpass_profiles::Tenants;
     ///
-    /// # fn client_of(tenant: &str) -> std::io::Result<(String, Secret)> { unimplemented!("{tenant}") }
+    /// # fn client_of(tenant: &str) -> Result<(String, Secret), hallpass_core::SecretError> {
+    /// #     Ok((format!("client-{tenant}"), Secret::new("s3cr3t")?))
+    /// # }
     /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
     /// let transport = HttpTransport::builder().build()?;
     /// let tenants = Tenants::from_fn(move |tenant| {
