@@ -71,7 +71,7 @@ fn untested_code(faults: &mut Vec<String>) -> anyhow::Result<()> {
     }
     let pages = sources(&["docs"], "md")?;
     for path in pages.iter().chain([&root.join("README.md")]) {
-        let name = path.strip_prefix(&root).unwrap_or(path).display();
+        let name = path.strip_prefix(root).unwrap_or(path).display();
         if has_rust_code(&text(path)?) && !tests.contains(&format!("\"{name}\"")) {
             faults.push(format!(
                 "{PAGE_TESTS} does not compile the code of `{name}`"
