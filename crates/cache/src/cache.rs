@@ -88,8 +88,8 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
     /// and wait for seconds for an abandoned lease.
     ///
     /// It takes at most twice the [`store_write_timeout`](crate::CacheBuilder::store_write_timeout), and returns immediately
-    /// without a store, or outside of a tokio runtime. Afterwards a cached token is still returned until it expires, and a call that needs a fetch
-    /// fails.
+    /// without a store, or outside of a tokio runtime. Afterwards a cached token is still returned until it expires, and
+    /// a call that needs a fetch fails.
     ///
     /// ```
     /// use hallpass_cache::{CachedTokenSource, MemoryTokenStore};

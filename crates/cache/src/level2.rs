@@ -14,10 +14,7 @@ use tokio::time::{self, Instant};
 
 use crate::{
     breaker::{Admission, Breaker, Probe},
-    entry::{
-        self, DecodeResult,
-        answers::{self, Answer},
-    },
+    entry::{self, DecodeResult, answers::Answer},
     observe::Observe,
     panics::CatchPanic,
     policy::Policy,
@@ -316,11 +313,7 @@ impl SecondLevel {
         if before.is_some_and(is_token) {
             return;
         }
-        let before = before.map_or(&[][..], StoreEntry::bytes);
-        if let Some((entry, ttl)) = answers::encode(refusal, before, now) {
-            let put = self.store.put(key, &entry, ttl, lease);
-            self.ask("put", self.write_timeout, put, context).await;
-        }
+        self.put_answer(key, refusal, before, lease, context).await;
     }
 
     /// Removes this refused token, unless another one has replaced it.

@@ -8,8 +8,9 @@ use crate::TokenError;
 /// A signer of DPoP proofs for the key that a token is bound to (RFC 9449): an extension point.
 ///
 /// `hallpass-jwt` has one for keys in memory and behind a signer. A token source proves possession of the key to the
-/// token endpoint, and attaches its prover to each token ([`AccessToken::with_prover`](crate::AccessToken::with_prover)); an integration gets a proof
-/// for each request with that token.
+/// token endpoint, and attaches its prover to each token
+/// ([`AccessToken::with_prover`](crate::AccessToken::with_prover)); an integration gets a proof for each request with
+/// that token.
 ///
 /// ```
 /// use std::time::SystemTime;

@@ -82,8 +82,8 @@ pub trait TokenSource: Send + Sync {
     ///
     /// It covers all that a refusal may concern: the credentials, the method by which they are presented, the inputs of
     /// the grant, and what the source adds to each request, such as default scopes. A process whose scopes were corrected
-    /// then does not get the refusal of one with the old scopes. It is called before a fetch, and may read the secret, as [`token`](Self::token) does. A weak secret
-    /// can be guessed from its digest, so stores encrypt it.
+    /// then does not get the refusal of one with the old scopes. It is called before a fetch, and may read the secret, as
+    /// [`token`](Self::token) does. A weak secret can be guessed from its digest, so stores encrypt it.
     async fn credential_digest(&self) -> Option<[u8; 32]> {
         None
     }

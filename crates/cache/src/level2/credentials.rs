@@ -126,6 +126,26 @@ impl SecondLevel {
         }
     }
 
+    /// Puts the server's answer, beside those to other credentials of the entry `before`.
+    pub(super) async fn put_answer(
+        &self,
+        key: &StoreKey,
+        answer: Answer,
+        before: Option<&StoreEntry>,
+        lease: Option<&Lease>,
+        context: Context<'_>,
+    ) {
+        let bytes = before.map_or(&[][..], StoreEntry::bytes);
+        let entry = answers::encode(answer, bytes, context.clock.moment());
+        let Some((entry, ttl)) = entry else { return };
+        // Without a lease only a shorter one would be replaced.
+        if let Some(before) = before.filter(|_| lease.is_none()) {
+            self.remove(key, before.fence(), context).await;
+        }
+        let put = self.store.put(key, &entry, ttl, lease);
+        self.ask("put", self.write_timeout, put, context).await;
+    }
+
     /// Shares the server's answer, if it concerns all processes with these credentials, and releases the lease.
     pub(crate) async fn report(
         &self,
@@ -149,16 +169,9 @@ impl SecondLevel {
             Outcome::Failed(error, rest) => Answer::failed(digest, error, rest, now),
             Outcome::Accepted | Outcome::RequestRefused(..) | Outcome::Unknown => None,
         };
-        let bytes = before.as_ref().map_or(&[][..], StoreEntry::bytes);
-        if let Some(answer) = answer
-            && let Some((entry, ttl)) = answers::encode(answer, bytes, now)
-        {
-            // Without a lease only a shorter one would be replaced.
-            if let Some(before) = before.filter(|_| lease.is_none()) {
-                self.remove(&key, before.fence(), context).await;
-            }
-            let put = self.store.put(&key, &entry, ttl, lease.as_ref());
-            self.ask("put", self.write_timeout, put, context).await;
+        if let Some(answer) = answer {
+            self.put_answer(&key, answer, before.as_ref(), lease.as_ref(), context)
+                .await;
         }
         if let Some(lease) = lease {
             self.release(&key, &lease, context).await;

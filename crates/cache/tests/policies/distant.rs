@@ -98,6 +98,11 @@ impl Distant {
         }
     }
 
+    /// Enables them if `notifies`.
+    pub(crate) fn notifying_if(self, notifies: bool) -> Self {
+        if notifies { self.notifying() } else { self }
+    }
+
     /// Reports changes endlessly.
     pub(crate) fn notifying_endlessly(self) -> Self {
         Self {

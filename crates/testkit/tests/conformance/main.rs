@@ -20,17 +20,25 @@ fn of(flaw: Flaw) -> Subject {
 }
 
 fn of_fate(flaw: Flaw, fate: Fate) -> Subject {
+    subject(flaw, fate, |source| source)
+}
+
+/// Creates the subject with its facts, whose sources are wrapped by `wrap`.
+fn subject<S>(flaw: Flaw, fate: Fate, wrap: fn(Source) -> S) -> Subject
+where
+    S: TokenSource + std::fmt::Debug + 'static,
+{
     let source = Source::new(flaw, fate);
     let issued = source.issued.clone();
-    Subject::new(source)
+    Subject::new(wrap(source))
         .secret(SECRET)
         .scopes("orders.read", "orders.read orders.write")
         .resources("https://a.example", "https://b.example")
         .audiences("https://c.example", "https://d.example")
         .parameter("tenant", "tenant-one", "tenant-two")
         .issued_for(move |token| issued.lock().unwrap()[token.expose()].clone())
-        .with_wrong_credentials(Source::new(flaw, Fate::WrongSecret))
-        .with_unreachable_server(Source::new(flaw, Fate::Unreachable))
+        .with_wrong_credentials(wrap(Source::new(flaw, Fate::WrongSecret)))
+        .with_unreachable_server(wrap(Source::new(flaw, Fate::Unreachable)))
 }
 
 /// Returns the violations of all rules, checked concurrently: some of them wait for timeouts.
@@ -288,17 +296,7 @@ fn a_static_source_ignores_the_request() {
 #[allow(clippy::unused_async)]
 async fn shared_subject() -> Subject {
     // Pointers are also sources.
-    let source = Arc::new(Source::new(F::None, Fate::Well));
-    let issued = source.issued.clone();
-    Subject::new(source)
-        .secret(SECRET)
-        .scopes("orders.read", "orders.read orders.write")
-        .resources("https://a.example", "https://b.example")
-        .audiences("https://c.example", "https://d.example")
-        .parameter("tenant", "tenant-one", "tenant-two")
-        .issued_for(move |token| issued.lock().unwrap()[token.expose()].clone())
-        .with_wrong_credentials(Arc::new(Source::new(F::None, Fate::WrongSecret)))
-        .with_unreachable_server(Arc::new(Source::new(F::None, Fate::Unreachable)))
+    subject(F::None, Fate::Well, Arc::new)
         .with_limited_server(Arc::new(Source::new(F::None, Fate::OverLimit)), WAIT)
 }
 

@@ -170,10 +170,7 @@ async fn ask_for_all_keys(fleet: &[Process]) -> (usize, Vec<ErrorKind>) {
 async fn a_wrong_secret_costs_one_request_for_all_keys_at_once() {
     for notifies in [true, false] {
         let mint = Mint::new([refused()]).latency(50 * MILLISECOND).digest(1);
-        let mut store = Distant::new(&mint);
-        if notifies {
-            store = store.notifying();
-        }
+        let store = Distant::new(&mint).notifying_if(notifies);
         let fleet = fleet(&mint, &store);
         for round in 1..=3 {
             let start = Instant::now();

@@ -18,10 +18,7 @@ fn refused() -> Answer {
 async fn a_refused_request_is_sent_once_for_the_fleet() {
     for notifies in [true, false] {
         let mint = Mint::new([refused()]).latency(50 * MILLISECOND).digest(1);
-        let mut store = Distant::new(&mint);
-        if notifies {
-            store = store.notifying();
-        }
+        let store = Distant::new(&mint).notifying_if(notifies);
         let fleet = fleet(&mint, &store);
         let start = Instant::now();
         let kinds = errors(&fleet, &TokenRequest::new()).await;

@@ -48,10 +48,7 @@ async fn a_hundred_processes_make_one_request_at_any_latency() {
         (50 * SECOND, true),
     ] {
         let mint = Mint::hourly().latency(latency);
-        let mut store = Distant::new(&mint);
-        if notifies {
-            store = store.notifying();
-        }
+        let store = Distant::new(&mint).notifying_if(notifies);
         let start = Instant::now();
         let mut processes = tokio::task::JoinSet::new();
         for _ in 0..100 {
@@ -118,10 +115,7 @@ async fn exactly_one_process_replaces_a_crashed_one() {
         (true, 5 * SECOND, 4 * SECOND),
     ] {
         let mint = Mint::hourly().latency(4 * SECOND);
-        let mut store = Distant::new(&mint);
-        if notifies {
-            store = store.notifying();
-        }
+        let store = Distant::new(&mint).notifying_if(notifies);
         let key = default_key();
         let crashed = store.inner.lease(&key, lease + lost_after);
         crashed.await.unwrap().into_lease().unwrap();
