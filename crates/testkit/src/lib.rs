@@ -7,6 +7,7 @@
 //! - [`StaticSource`], [`ScriptedSource`] and [`Gate`]: token sources without a server, and exact concurrency.
 //! - [`RotatingSecret`]: a client's secret that a test rotates, or a refresh token that a source saves.
 //! - [`mod@conformance`]: checks a token source against the promises of its trait, one named test per rule.
+//! - [`bridge`]: checks an adapter to another crate's credential trait.
 //! - [`faults`]: responses of real servers, as data.
 //! - [`leak`]: finds a secret in any text that it leaked into.
 //!
@@ -32,6 +33,7 @@
 //! ```
 
 mod assertion;
+pub mod bridge;
 mod client;
 mod clock;
 pub mod conformance;
