@@ -1,10 +1,11 @@
 //! The cost of a cached token as a store's credential, compared with a static credential: alone, and in a read.
-//!
-//! The rows take turns, so that a disturbance of the machine slows both.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
-use std::{sync::Arc, time::Instant};
+#[path = "../../turns.rs"]
+mod turns;
+
+use std::{hint::black_box, sync::Arc};
 
 use axum::{Router, http::header, routing::get};
 use hallpass_cache::CachedTokenSource;
@@ -18,9 +19,6 @@ use object_store::{
 };
 use tokio::net::TcpListener;
 
-const TURNS: usize = 1_001;
-const CALLS: u32 = 1_000;
-
 type Provider = Arc<dyn CredentialProvider<Credential = GcpCredential>>;
 
 #[tokio::main(flavor = "current_thread")]
@@ -31,29 +29,34 @@ async fn main() {
     let ours: Provider = Arc::new(TokenCredentials::new(tokens));
     let theirs: Provider = Arc::new(StaticCredentialProvider::new(GcpCredential { bearer }));
 
-    let mut calls = [Vec::new(), Vec::new()];
-    for _ in 0..TURNS {
-        for (provider, times) in [&ours, &theirs].into_iter().zip(&mut calls) {
-            let start = Instant::now();
-            for _ in 0..CALLS {
-                provider.get_credential().await.unwrap();
-            }
-            times.push(start.elapsed().as_nanos() as f64 / f64::from(CALLS));
-        }
-    }
-    print("credential", "ns", calls);
+    let credential = async |provider: &Provider| {
+        black_box(provider.get_credential().await.unwrap());
+    };
+    turns::compare(
+        "credential",
+        1_000,
+        async || credential(&ours).await,
+        async || credential(&theirs).await,
+    )
+    .await;
+    let ready = |provider: &Provider| {
+        let call = std::pin::pin!(credential(provider));
+        let waker = std::task::Waker::noop();
+        let mut context = std::task::Context::from_waker(waker);
+        assert!(call.poll(&mut context).is_ready());
+    };
+    turns::allocations("credential", || ready(&ours), || ready(&theirs));
 
     let url = serve().await;
-    let stores = [ours, theirs].map(|provider| store(&url, provider));
-    let mut reads = [Vec::new(), Vec::new()];
-    for _ in 0..TURNS {
-        for (store, times) in stores.iter().zip(&mut reads) {
-            let start = Instant::now();
-            store.get(&Path::from("invoice")).await.unwrap();
-            times.push(start.elapsed().as_nanos() as f64 / 1e3);
-        }
-    }
-    print("read", "µs", reads);
+    let [ours, theirs] = [ours, theirs].map(|provider| store(&url, provider));
+    let path = Path::from("invoice");
+    turns::compare(
+        "read",
+        1,
+        async || drop(ours.get(&path).await.unwrap()),
+        async || drop(theirs.get(&path).await.unwrap()),
+    )
+    .await;
 }
 
 async fn serve() -> String {
@@ -76,16 +79,4 @@ fn store(url: &str, provider: Provider) -> impl ObjectStore {
         .with_credentials(provider)
         .build()
         .unwrap()
-}
-
-/// Prints the medians and their ratio.
-fn print(row: &str, unit: &str, times: [Vec<f64>; 2]) {
-    let [ours, theirs] = times.map(|mut times| {
-        times.sort_unstable_by(f64::total_cmp);
-        times[times.len() / 2]
-    });
-    println!(
-        "{row}: {ours:.1} {unit}, static {theirs:.1} {unit}, ratio {:.2}",
-        ours / theirs
-    );
 }
