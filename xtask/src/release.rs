@@ -76,41 +76,32 @@ fn prepare(shell: &Shell, root: &Path, version: &Version) -> anyhow::Result<()> 
         let today = cmd!(shell, "date -u +%Y-%m-%d").quiet().read()?;
         changelog::cut(root, version, &today)?;
         done("the changelog has a section for it");
-        cmd!(shell, "cargo update --quiet --workspace").run()?;
+        for workspace in versions::workspaces(root) {
+            let _there = shell.push_dir(workspace);
+            cmd!(shell, "cargo update --quiet --workspace").run()?;
+        }
         let title = title(version);
         cmd!(shell, "git commit --quiet --all --message {title}").run()?;
         done("committed");
         anyhow::Ok(())
     })();
     changed.context("nothing is published; `git restore .` undoes what was written")?;
-    cmd!(shell, "cargo package --quiet --workspace")
-        .run()
-        .context("a crate does not build from its package; nothing is published: fix it, and `git reset --hard HEAD~1` before the next try")?;
+    for workspace in versions::workspaces(root) {
+        let patches = versions::patches(root, &workspace)?;
+        let _there = shell.push_dir(workspace);
+        cmd!(shell, "cargo package --quiet --workspace {patches...}")
+            .run()
+            .context("a crate does not build from its package; nothing is published: fix it, and `git reset --hard HEAD~1` before the next try")?;
+    }
     done("every crate builds from its package");
     Ok(())
 }
 
 /// Publishes the unpublished crates in dependency order, and tags.
 fn publish(shell: &Shell, version: &Version, execute: bool) -> anyhow::Result<()> {
-    let ours = versions::published(shell)?;
-    let there: BTreeSet<String> = if execute {
-        let known = |krate: &&PublishedCrate| is_published(shell, krate, version);
-        let there = ours.iter().filter(known);
-        there.map(|krate| krate.name.clone()).collect()
-    } else {
-        BTreeSet::new()
-    };
-    let excluded = excluded(&there);
-    if there.len() < ours.len() {
-        let dry: &[&str] = if execute { &[] } else { &["--dry-run"] };
-        cmd!(
-            shell,
-            "cargo publish --quiet --workspace --no-verify {excluded...} {dry...}"
-        )
-        .run()
-        .context(
-            "not every crate was published; run the same command again to publish the others",
-        )?;
+    let root = shell.current_dir();
+    for workspace in versions::workspaces(&root) {
+        publish_workspace(shell, &root, &workspace, version, execute)?;
     }
     done(if execute {
         "published, dependencies first"
@@ -126,6 +117,41 @@ fn publish(shell: &Shell, version: &Version, execute: bool) -> anyhow::Result<()
         ));
     }
     Ok(())
+}
+
+fn publish_workspace(
+    shell: &Shell,
+    root: &Path,
+    workspace: &Path,
+    version: &Version,
+    execute: bool,
+) -> anyhow::Result<()> {
+    let ours = versions::published(workspace)?;
+    let there: BTreeSet<String> = if execute {
+        let known = |krate: &&PublishedCrate| is_published(shell, krate, version);
+        let there = ours.iter().filter(known);
+        there.map(|krate| krate.name.clone()).collect()
+    } else {
+        BTreeSet::new()
+    };
+    if there.len() == ours.len() {
+        return Ok(());
+    }
+    let excluded = excluded(&there);
+    let rehearsal = if execute {
+        Vec::new()
+    } else {
+        let mut arguments = versions::patches(root, workspace)?;
+        arguments.push("--dry-run".to_owned());
+        arguments
+    };
+    let _there = shell.push_dir(workspace);
+    cmd!(
+        shell,
+        "cargo publish --quiet --workspace --no-verify {excluded...} {rehearsal...}"
+    )
+    .run()
+    .context("not every crate was published; run the same command again to publish the others")
 }
 
 fn excluded(published: &BTreeSet<String>) -> Vec<String> {

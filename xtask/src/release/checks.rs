@@ -44,20 +44,23 @@ pub(super) fn before(shell: &Shell, root: &Path, version: &Version) -> anyhow::R
         );
     }
     done("all versions agree");
-    let docs = cmd!(
-        shell,
-        "cargo doc --quiet --workspace --all-features --no-deps"
-    )
-    .env("RUSTDOCFLAGS", "-D warnings");
-    if docs.run().is_err() {
-        return stop("the documentation does not build", "fix the problems above");
+    for workspace in versions::workspaces(root) {
+        let _there = shell.push_dir(workspace);
+        let docs = cmd!(
+            shell,
+            "cargo doc --quiet --workspace --all-features --no-deps"
+        )
+        .env("RUSTDOCFLAGS", "-D warnings");
+        if docs.run().is_err() {
+            return stop("the documentation does not build", "fix the problems above");
+        }
     }
     done("the documentation builds");
-    compatible(shell, version)
+    compatible(shell, root, version)
 }
 
 /// Checks that the public API allows this version, compared with the last release.
-fn compatible(shell: &Shell, version: &Version) -> anyhow::Result<()> {
+fn compatible(shell: &Shell, root: &Path, version: &Version) -> anyhow::Result<()> {
     let tags = cmd!(shell, "git tag --list v* --sort=-version:refname")
         .quiet()
         .read()?;
@@ -77,17 +80,20 @@ fn compatible(shell: &Shell, version: &Version) -> anyhow::Result<()> {
         .parse()
         .with_context(|| format!("the tag {last} names no version"))?;
     let kind = release_type(&released, version);
-    let check = cmd!(
-        shell,
-        "cargo semver-checks --workspace --baseline-rev {last} --release-type {kind}"
-    );
-    if check.run().is_err() {
-        return stop(
-            &format!(
-                "{version} is no {kind} release after {released}: something public has changed"
-            ),
-            "choose a higher version, or undo the change above",
+    for workspace in versions::workspaces(root) {
+        let _there = shell.push_dir(workspace);
+        let check = cmd!(
+            shell,
+            "cargo semver-checks --workspace --baseline-rev {last} --release-type {kind}"
         );
+        if check.run().is_err() {
+            return stop(
+                &format!(
+                    "{version} is no {kind} release after {released}: something public has changed"
+                ),
+                "choose a higher version, or undo the change above",
+            );
+        }
     }
     done(&format!(
         "compatible with {released}, as a {kind} release is"

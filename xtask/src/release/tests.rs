@@ -1,4 +1,4 @@
-//! Releases of a temporary workspace with two crates, one of which depends on the other.
+//! Releases of a temporary workspace with two crates, one of which depends on the other, and of adapters beside it.
 
 mod registry;
 
@@ -90,13 +90,41 @@ throwaway-base = { path = "base", version = "0.1.0", registry = "throwaway" }
         workspace
     }
 
-    fn krate(&self, name: &str, dependencies: &str) {
+    /// Adds a workspace of adapters, with one crate that depends on one of the other workspace.
+    fn add_bridges(&self) {
+        let manifest = self.read("Cargo.toml");
+        let manifest = manifest
+            .replace(
+                "members = [\"base\", \"top\"]",
+                "members = [\"*\"]\nexclude = [\"target\"]",
+            )
+            .replace("path = \"base\"", "path = \"../../base\"");
+        self.write("crates/bridges/Cargo.toml", &manifest);
+        self.write(
+            "Cargo.toml",
+            &self
+                .read("Cargo.toml")
+                .replace("resolver =", "exclude = [\"crates/bridges\"]\nresolver ="),
+        );
+        self.krate(
+            "crates/bridges/bridge",
+            "[dependencies]\nthrowaway-base.workspace = true\n",
+        );
+        let _there = self.shell.push_dir("crates/bridges");
+        cmd!(self.shell, "cargo generate-lockfile --quiet")
+            .run()
+            .unwrap();
+        self.commit();
+    }
+
+    fn krate(&self, path: &str, dependencies: &str) {
+        let name = path.rsplit('/').next().unwrap();
         let inherited = "version.workspace = true\nedition.workspace = true\nlicense.workspace = true\n\
             description.workspace = true\nrepository.workspace = true\npublish.workspace = true\n";
         let manifest =
             format!("[package]\nname = \"throwaway-{name}\"\n{inherited}\n{dependencies}");
-        self.write(&format!("{name}/Cargo.toml"), &manifest);
-        self.write(&format!("{name}/src/lib.rs"), "//! For a test.\n");
+        self.write(&format!("{path}/Cargo.toml"), &manifest);
+        self.write(&format!("{path}/src/lib.rs"), "//! For a test.\n");
     }
 
     fn write(&self, path: &str, text: &str) {
@@ -172,6 +200,22 @@ fn an_interrupted_release_resumes_in_order_and_is_tagged() {
         ["throwaway-base", "throwaway-top"]
     );
     assert_eq!(tags(), "v0.2.0");
+    assert!(workspace.status().starts_with("Release 0.2.0"));
+}
+
+#[test]
+fn adapters_are_released_after_the_crates_that_they_need() {
+    let workspace = Workspace::new();
+    workspace.add_bridges();
+    workspace.release("0.2.0").unwrap();
+    assert!(workspace.registry.published().is_empty());
+    workspace.execute("0.2.0").unwrap();
+    assert_eq!(
+        workspace.registry.published(),
+        ["throwaway-base", "throwaway-top", "throwaway-bridge"]
+    );
+    let manifest = workspace.read("crates/bridges/Cargo.toml");
+    assert!(!manifest.contains("0.1.0"), "{manifest}");
     assert!(workspace.status().starts_with("Release 0.2.0"));
 }
 

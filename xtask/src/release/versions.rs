@@ -1,14 +1,23 @@
-//! One version for all crates: in the workspace's manifest, and in their dependencies on each other.
+//! One version for all crates: in the workspaces' manifests, and in their dependencies on each other.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, bail};
 use cargo_metadata::{Metadata, MetadataCommand};
 use semver::Version;
 use toml_edit::{DocumentMut, Item, value};
-use xshell::Shell;
 
 use super::steps::stop;
+
+/// Returns the directories of the workspaces that are released together, dependencies first.
+pub(super) fn workspaces(root: &Path) -> Vec<PathBuf> {
+    let bridges = root.join("crates/bridges");
+    let bridges = bridges.exists().then_some(bridges);
+    std::iter::once(root.to_owned()).chain(bridges).collect()
+}
 
 fn manifest(root: &Path) -> anyhow::Result<DocumentMut> {
     let text = fs::read_to_string(root.join("Cargo.toml"))?;
@@ -55,21 +64,22 @@ pub(super) fn next(current: &Version, wanted: &str) -> anyhow::Result<Version> {
 /// Describes where versions disagree.
 pub(super) fn disagreements(root: &Path) -> anyhow::Result<Vec<String>> {
     let current = current(root)?;
-    let metadata = metadata(root)?;
     let mut faults = Vec::new();
-    for package in &metadata.packages {
-        if package.version != current {
-            faults.push(format!(
-                "`{}` has the version {}, and the workspace {current}",
-                package.name, package.version
-            ));
+    for workspace in workspaces(root) {
+        for package in &metadata(&workspace)?.packages {
+            if package.version != current {
+                faults.push(format!(
+                    "`{}` has the version {}, and the workspace {current}",
+                    package.name, package.version
+                ));
+            }
         }
-    }
-    for (name, dependency) in inner(&manifest(root)?)? {
-        if dependency != current.to_string() {
-            faults.push(format!(
-                "the workspace asks for `{name}` {dependency}, and has {current}"
-            ));
+        for (name, dependency) in inner(&manifest(&workspace)?)? {
+            if dependency != current.to_string() {
+                faults.push(format!(
+                    "the workspace asks for `{name}` {dependency}, and has {current}"
+                ));
+            }
         }
     }
     Ok(faults)
@@ -99,28 +109,33 @@ fn is_inner(dependency: &Item) -> bool {
 }
 
 pub(super) fn set(root: &Path, version: &Version) -> anyhow::Result<()> {
-    let mut manifest = manifest(root)?;
     let version = version.to_string();
-    manifest["workspace"]["package"]["version"] = value(version.clone());
-    let Some(dependencies) = manifest["workspace"]["dependencies"].as_table_like_mut() else {
-        bail!("the workspace lists no dependencies");
-    };
-    for (_, dependency) in dependencies.iter_mut() {
-        if is_inner(dependency) {
-            dependency["version"] = value(version.clone());
+    for workspace in workspaces(root) {
+        let mut manifest = manifest(&workspace)?;
+        manifest["workspace"]["package"]["version"] = value(version.clone());
+        let Some(dependencies) = manifest["workspace"]["dependencies"].as_table_like_mut() else {
+            bail!("the workspace lists no dependencies");
+        };
+        for (_, dependency) in dependencies.iter_mut() {
+            if is_inner(dependency) {
+                dependency["version"] = value(version.clone());
+            }
         }
+        fs::write(workspace.join("Cargo.toml"), manifest.to_string())?;
     }
-    Ok(fs::write(root.join("Cargo.toml"), manifest.to_string())?)
+    Ok(())
 }
 
-/// A published crate and its registry.
+/// A published crate: its registry, and its directory here.
 pub(super) struct PublishedCrate {
     pub(super) name: String,
     pub(super) registry: String,
+    directory: PathBuf,
 }
 
-pub(super) fn published(shell: &Shell) -> anyhow::Result<Vec<PublishedCrate>> {
-    let metadata = metadata(&shell.current_dir())?;
+/// Returns the published crates of one workspace.
+pub(super) fn published(workspace: &Path) -> anyhow::Result<Vec<PublishedCrate>> {
+    let metadata = metadata(workspace)?;
     let published = metadata.packages.into_iter().filter_map(|package| {
         let registry = match package.publish {
             None => "crates-io".to_owned(),
@@ -130,7 +145,28 @@ pub(super) fn published(shell: &Shell) -> anyhow::Result<Vec<PublishedCrate>> {
         Some(PublishedCrate {
             name: package.name.to_string(),
             registry,
+            directory: package.manifest_path.parent()?.into(),
         })
     });
     Ok(published.collect())
+}
+
+/// Returns the arguments by which cargo finds the crates of the other workspaces here, before they are published.
+pub(super) fn patches(root: &Path, workspace: &Path) -> anyhow::Result<Vec<String>> {
+    let mut arguments = Vec::new();
+    for other in workspaces(root) {
+        if other == workspace {
+            break;
+        }
+        for krate in published(&other)? {
+            let PublishedCrate {
+                name,
+                registry,
+                directory,
+            } = krate;
+            arguments.push("--config".to_owned());
+            arguments.push(format!("patch.{registry}.{name}.path={directory:?}"));
+        }
+    }
+    Ok(arguments)
 }
