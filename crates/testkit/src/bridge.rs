@@ -53,7 +53,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// An adapter under test, used as its neighbour uses it. Its `Debug` is the adapter's own.
 #[async_trait]
 pub trait Adapter: fmt::Debug + Send + Sync {
-    /// Returns what the neighbour receives when it needs a credential for one call.
+    /// Returns the credential that the neighbour receives for one call.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ pub trait Adapter: fmt::Debug + Send + Sync {
     }
 }
 
-/// What a neighbour receives.
+/// A credential that a neighbour receives.
 #[derive(Clone)]
 pub struct Credential {
     token: String,

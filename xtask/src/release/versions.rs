@@ -165,7 +165,9 @@ pub(super) fn patches(root: &Path, workspace: &Path) -> anyhow::Result<Vec<Strin
                 directory,
             } = krate;
             arguments.push("--config".to_owned());
-            arguments.push(format!("patch.{registry}.{name}.path={directory:?}"));
+            // A literal string of TOML, in which a backslash is one.
+            let directory = directory.display();
+            arguments.push(format!("patch.{registry}.{name}.path='{directory}'"));
         }
     }
     Ok(arguments)
