@@ -48,11 +48,7 @@ fn steps(shell: &Shell, times: &mut Vec<(&'static str, Duration)>) -> anyhow::Re
         Ok(doc.env("RUSTDOCFLAGS", "-D warnings").run()?)
     })?;
     step("bans, licences, sources", &|| {
-        Ok(cmd!(
-            shell,
-            "cargo deny --log-level error check bans licenses sources"
-        )
-        .run()?)
+        denied(shell, &["bans", "licenses", "sources"])
     })?;
     step("advisories", &|| advisories(shell))?;
     step("tidy", &|| crate::tidy::run(shell))?;
@@ -82,8 +78,19 @@ fn advisories(shell: &Shell) -> anyhow::Result<()> {
         );
         return Ok(());
     }
-    let check = cmd!(shell, "cargo deny --log-level error check advisories");
-    check.run().context(
+    denied(shell, &["advisories"]).context(
         "cargo-deny found an advisory or a yanked crate, or could not check; its report is above",
     )
+}
+
+/// Runs cargo-deny's checks on the workspaces that are released.
+fn denied(shell: &Shell, checks: &[&str]) -> anyhow::Result<()> {
+    for manifest in ["Cargo.toml", "crates/bridges/Cargo.toml"] {
+        cmd!(
+            shell,
+            "cargo deny --log-level error --manifest-path {manifest} --config deny.toml check {checks...}"
+        )
+        .run()?;
+    }
+    Ok(())
 }
