@@ -1,6 +1,7 @@
 use std::fmt;
 
 use hallpass_core::TokenError;
+use sha2::{Digest as _, Sha256, Sha384};
 
 mod der;
 
@@ -31,6 +32,15 @@ impl Algorithm {
             Self::EdDsa => "EdDSA",
             Self::Ps256 => "PS256",
             Self::Rs256 => "RS256",
+        }
+    }
+
+    /// Returns the hash that a signature covers; `None` for EdDSA, which signs the message itself.
+    pub(crate) fn hash(self, message: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Es256 | Self::Ps256 | Self::Rs256 => Some(Sha256::digest(message).to_vec()),
+            Self::Es384 => Some(Sha384::digest(message).to_vec()),
+            Self::EdDsa => None,
         }
     }
 

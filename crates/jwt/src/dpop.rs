@@ -16,7 +16,6 @@ mod nonces;
 mod public;
 
 use nonces::Nonces;
-use public::PublicJwk;
 
 /// The offset of `iat`: a proof does not seem to be from the future while the clock is ahead by less than this.
 const IAT_OFFSET: Duration = Duration::from_secs(2);
@@ -84,10 +83,10 @@ impl Dpop {
         public_jwk: &str,
     ) -> Result<Self, BuildError> {
         let algorithm = signer.algorithm();
-        let jwk = PublicJwk::read(public_jwk, algorithm)?;
+        let jwk = public::read(public_jwk, algorithm)?;
         let header = format!(
             r#"{{"typ":"dpop+jwt","alg":"{algorithm}","jwk":{}}}"#,
-            jwk.canonical()
+            jwk.to_jwk()
         );
         let mut head = BASE64_URL_SAFE_NO_PAD.encode(header);
         head.push('.');

@@ -1,23 +1,15 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hallpass_core::TokenError;
 use hallpass_endpoint::BuildError;
-use serde_json::json;
 
-use crate::{
-    Algorithm, Signer,
-    provider::{self, KeyPair, PublicKey},
-};
+use crate::{Algorithm, Signer, provider::KeyPair, public_key::check_algorithm};
 
-mod damage;
 mod error;
 mod generate;
 mod jwk;
 mod pem;
-
-use error::invalid_key;
 
 /// A private key in memory: RSA of 2048 bits or more, EC on P-256 or P-384, or Ed25519.
 ///
@@ -83,14 +75,7 @@ impl SigningKey {
     ///
     /// A [`BuildError`] if the algorithm does not fit the key.
     pub fn with_algorithm(mut self, algorithm: Algorithm) -> Result<Self, BuildError> {
-        let fit = self.pair.algorithms();
-        if !fit.contains(&algorithm) {
-            let fit: Vec<&str> = fit.iter().map(|fit| fit.name()).collect();
-            return Err(invalid_key(format!(
-                "it cannot sign with {algorithm}, only with {}",
-                fit.join(" and ")
-            )));
-        }
+        check_algorithm(algorithm, self.pair.public_key().algorithms())?;
         self.algorithm = algorithm;
         Ok(self)
     }
@@ -106,24 +91,8 @@ impl SigningKey {
     /// brings its own. [`public_jwk`](Self::public_jwk) has it too.
     #[must_use]
     pub fn with_thumbprint_as_key_id(self) -> Self {
-        let public = self.pair.public_key();
-        // Only the required members, in alphabetical order, without spaces (RFC 7638 section 3).
-        let canonical = match &public {
-            PublicKey::Ec { curve, x, y } => format!(
-                r#"{{"crv":"{}","kty":"EC","x":"{}","y":"{}"}}"#,
-                curve.name(),
-                encode(x),
-                encode(y)
-            ),
-            PublicKey::Ed25519 { x } => {
-                format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, encode(x))
-            }
-            PublicKey::Rsa { n, e } => {
-                format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, encode(e), encode(n))
-            }
-        };
-        let hash = provider::sha256(canonical.as_bytes());
-        self.with_key_id(encode(&hash))
+        let thumbprint = self.pair.public_key().thumbprint();
+        self.with_key_id(thumbprint)
     }
 
     /// Names the key's certificate in the header of an assertion by its hash (`x5t#S256`): for servers that identify
@@ -134,42 +103,19 @@ impl SigningKey {
     ///
     /// A [`BuildError`] if none of the certificates in this PEM text belongs to the key.
     pub fn with_certificate(mut self, pem: &str) -> Result<Self, BuildError> {
-        let certificates = pem::certificates(pem)?;
-        let own = certificates
-            .iter()
-            .find(|certificate| self.pair.is_certified_by(certificate));
-        let own = own.ok_or_else(|| {
-            BuildError::new(
-                "certificate",
-                "the text contains no certificate of this key; use the PEM certificate issued for it",
-            )
-        })?;
-        self.certificate = Some(provider::sha256(own));
+        self.certificate = Some(self.pair.public_key().certificate_thumbprint(pem)?);
         Ok(self)
     }
 
     /// Returns the public key as a JWK with `alg`, `kid` and `use`, to register at the server. It is not secret.
     pub fn public_jwk(&self) -> String {
-        let mut jwk = match self.pair.public_key() {
-            PublicKey::Ec { curve, x, y } => {
-                json!({ "kty": "EC", "crv": curve.name(), "x": encode(&x), "y": encode(&y) })
-            }
-            PublicKey::Ed25519 { x } => {
-                json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(&x) })
-            }
-            PublicKey::Rsa { n, e } => json!({ "kty": "RSA", "n": encode(&n), "e": encode(&e) }),
-        };
-        jwk["use"] = "sig".into();
-        jwk["alg"] = self.algorithm.name().into();
-        if let Some(key_id) = &self.key_id {
-            jwk["kid"] = key_id.as_str().into();
-        }
-        jwk.to_string()
+        let public = self.pair.public_key();
+        public.to_described_jwk(self.algorithm, self.key_id.as_deref())
     }
 
     fn from_pair(pair: KeyPair) -> Self {
         Self {
-            algorithm: pair.algorithms()[0],
+            algorithm: pair.public_key().algorithms()[0],
             pair,
             key_id: None,
             certificate: None,
@@ -209,10 +155,6 @@ impl fmt::Debug for SigningKey {
             .field("key_id", &self.key_id)
             .finish_non_exhaustive()
     }
-}
-
-fn encode(bytes: &[u8]) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
 #[cfg(test)]

@@ -19,7 +19,8 @@
 //! ring does not read EC keys in the SEC1 form (`BEGIN EC PRIVATE KEY`) or without its public key, or RSA keys over 4096
 //! bits.
 //!
-//! The feature `pkcs11` adds `Pkcs11Signer`, for keys in a hardware token.
+//! The feature `pkcs11` adds `Pkcs11Signer`, for keys in a hardware token. [`KmsSigner`] is the signer of keys in a key
+//! management service.
 
 mod algorithm;
 mod assertion;
@@ -32,11 +33,14 @@ mod google;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 mod key;
 mod keys;
+mod kms;
+mod pem;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod private_key;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 mod provider;
+mod public_key;
 mod settings;
 mod signed;
 mod signer;
@@ -57,9 +61,11 @@ pub use dpop::Dpop;
 pub use google::google_service_account;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 pub use key::SigningKey;
+pub use kms::{KmsKey, KmsSigner};
 #[cfg(feature = "pkcs11")]
 pub use pkcs11::{Pkcs11Signer, Pkcs11SignerBuilder};
 pub use private_key::PrivateKeyJwt;
+pub use public_key::PublicKey;
 pub use settings::AssertionSettings;
 pub use signed::SignedAssertion;
 pub use signer::Signer;

@@ -16,36 +16,17 @@ use library::{
     },
 };
 
-use crate::{Algorithm, HmacAlgorithm};
+use crate::{
+    Algorithm, HmacAlgorithm, PublicKey,
+    public_key::{Curve, Parts},
+};
 
 mod generate;
 
 /// The library's one-word reason for refusing a key, which reveals nothing of it.
 pub(crate) type RefusalReason = String;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Curve {
-    P256,
-    P384,
-}
-
 impl Curve {
-    /// Returns the name of RFC 7518 section 6.2.1.1.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::P256 => "P-256",
-            Self::P384 => "P-384",
-        }
-    }
-
-    /// Returns the length in bytes of a coordinate, and of a private key.
-    pub(crate) fn width(self) -> usize {
-        match self {
-            Self::P256 => 32,
-            Self::P384 => 48,
-        }
-    }
-
     fn signing(self) -> &'static EcdsaSigningAlgorithm {
         match self {
             Self::P256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
@@ -59,22 +40,6 @@ pub(crate) enum KeyPair {
     Ec(Curve, Box<EcdsaKeyPair>),
     Ed25519(Box<Ed25519KeyPair>),
     Rsa(Box<RsaKeyPair>),
-}
-
-/// A public key, in the parts of a JWK.
-pub(crate) enum PublicKey {
-    Ec {
-        curve: Curve,
-        x: Vec<u8>,
-        y: Vec<u8>,
-    },
-    Ed25519 {
-        x: Vec<u8>,
-    },
-    Rsa {
-        n: Vec<u8>,
-        e: Vec<u8>,
-    },
 }
 
 /// The parts of an RSA key, with their names in a JWK (RFC 7518 section 6.3).
@@ -181,16 +146,6 @@ impl KeyPair {
         Ok(Self::Rsa(pair.into()))
     }
 
-    /// Returns the algorithms that the key supports; the first is the default.
-    pub(crate) fn algorithms(&self) -> &'static [Algorithm] {
-        match self {
-            Self::Ec(Curve::P256, _) => &[Algorithm::Es256],
-            Self::Ec(Curve::P384, _) => &[Algorithm::Es384],
-            Self::Ed25519(_) => &[Algorithm::EdDsa],
-            Self::Rsa(_) => &[Algorithm::Rs256, Algorithm::Ps256],
-        }
-    }
-
     /// Returns the signature; `None` if the system has no random bytes, or the key and the algorithm do not fit.
     pub(crate) fn sign(&self, algorithm: Algorithm, message: &[u8]) -> Option<Vec<u8>> {
         let random = SystemRandom::new();
@@ -214,27 +169,27 @@ impl KeyPair {
     }
 
     pub(crate) fn public_key(&self) -> PublicKey {
-        match self {
+        PublicKey(match self {
             Self::Ec(curve, pair) => {
                 // Uncompressed (SEC 1 section 2.3.3): a 4, then both coordinates.
                 let (x, y) = pair.public_key().as_ref()[1..].split_at(curve.width());
-                PublicKey::Ec {
+                Parts::Ec {
                     curve: *curve,
                     x: x.to_vec(),
                     y: y.to_vec(),
                 }
             }
-            Self::Ed25519(pair) => PublicKey::Ed25519 {
+            Self::Ed25519(pair) => Parts::Ed25519 {
                 x: pair.public_key().as_ref().to_vec(),
             },
             Self::Rsa(pair) => {
                 let parts = rsa::PublicKeyComponents::<Vec<u8>>::from(pair.public_key());
-                PublicKey::Rsa {
+                Parts::Rsa {
                     n: parts.n,
                     e: parts.e,
                 }
             }
-        }
+        })
     }
 
     /// Returns the public key in its form in a certificate: the point (SEC 1 section 2.3.3), the bytes of Ed25519, or
@@ -245,14 +200,6 @@ impl KeyPair {
             Self::Ed25519(pair) => pair.public_key().as_ref(),
             Self::Rsa(pair) => pair.public_key().as_ref(),
         }
-    }
-
-    /// Returns true if the certificate holds this public key, byte by byte.
-    pub(crate) fn is_certified_by(&self, certificate: &[u8]) -> bool {
-        let public = self.public_bytes();
-        certificate
-            .windows(public.len())
-            .any(|window| window == public)
     }
 }
 

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 use super::{SigningKey, error::invalid_key};
 use crate::{
     Algorithm,
-    provider::{Curve, KeyPair, RefusalReason},
+    provider::{KeyPair, RefusalReason},
+    public_key::Curve,
 };
 
 /// As strong as P-256, and good beyond the year 2030 (NIST SP 800-57 part 1, tables 2 and 4).

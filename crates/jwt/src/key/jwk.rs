@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 use super::error::{invalid_key, refused};
 use crate::{
     Algorithm,
-    provider::{Curve, KeyPair, RsaParts},
+    provider::{KeyPair, RsaParts},
+    public_key::Curve,
 };
 
 /// The maximum length, above that of the longest RSA key.

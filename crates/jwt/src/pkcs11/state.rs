@@ -12,7 +12,6 @@ use cryptoki::{
     types::AuthPin,
 };
 use hallpass_core::{Secret, TokenError};
-use sha2::{Digest as _, Sha256, Sha384};
 
 use super::{
     error::{self, Pkcs11Error},
@@ -107,8 +106,11 @@ impl OpenSession {
     ) -> Result<Vec<u8>, Pkcs11Error> {
         let sign = |mechanism, data: &[u8]| self.session.sign(&mechanism, self.key, data);
         let signature = match location.algorithm {
-            Algorithm::Es256 => sign(Mechanism::Ecdsa, &Sha256::digest(message)),
-            Algorithm::Es384 => sign(Mechanism::Ecdsa, &Sha384::digest(message)),
+            algorithm @ (Algorithm::Es256 | Algorithm::Es384) => {
+                // Not every token hashes.
+                let hash = algorithm.hash(message);
+                sign(Mechanism::Ecdsa, hash.as_deref().unwrap_or(message))
+            }
             Algorithm::EdDsa => {
                 let params = EddsaParams::new(EddsaSignatureScheme::Ed25519);
                 sign(Mechanism::Eddsa(params), message)

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 const BEGIN: &str = "-----BEGIN ";
 
 /// Returns the reason why a text cannot be read as PEM, with a fix. It repeats nothing of the text.
-pub(super) fn find(text: &str) -> Option<&'static str> {
+pub(crate) fn find(text: &str) -> Option<&'static str> {
     let text = without_certificates(text);
     let text = text.trim();
     if !text.contains(BEGIN) {
