@@ -17,7 +17,8 @@
 //!
 //! Each has the same builder, [`SourceBuilder`].
 //!
-//! Use it for a server without an adapter, or build an adapter on it.
+//! Use it for a server without an adapter, or build an adapter on it. [`ServiceClient`] calls a service that a credential
+//! depends on.
 //!
 //! ```
 //! use hallpass_core::Secret;
@@ -49,6 +50,7 @@ mod management;
 pub mod presets;
 mod response;
 mod server;
+mod service;
 mod transport;
 
 pub use authentication::{
@@ -66,4 +68,5 @@ pub use management::{
     Introspection, Revocations, RevokeOnShutdown, TokenManagement, TokenManagementBuilder,
 };
 pub use server::{Discovery, Endpoint, Metadata};
+pub use service::{ServiceClient, ServiceHints};
 pub use transport::{ClientIdentity, HttpTransport, HttpTransportBuilder, explain_tls_error};

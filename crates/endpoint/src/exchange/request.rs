@@ -164,7 +164,7 @@ impl Reply<'_> {
 
 /// Returns the error for a web page with this title. It comes from an intermediary, and may not come back on the next
 /// attempt.
-pub(super) fn web_page(title: Option<&str>) -> TokenError {
+pub(crate) fn web_page(title: Option<&str>) -> TokenError {
     let error = TokenError::unusable_response("the server answered with a web page, not with JSON")
         .with_hint(hints::WEB_PAGE)
         .with_transient(true);
