@@ -1,6 +1,7 @@
 //! The thread that drives timers, connections and background tasks.
 
 use std::{
+    any::Any,
     fmt,
     future::poll_fn,
     io,
@@ -23,6 +24,9 @@ use crate::thread::{block_on, runs_async_task};
 /// The work to do before the runtime ends.
 pub(crate) type Hook = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Enters a scope of the thread, which its result ends when it is dropped.
+pub(crate) type ThreadScope = Box<dyn FnOnce() -> Box<dyn Any> + Send>;
+
 /// A thread with a current-thread runtime. Calls poll their futures on their own threads.
 pub(crate) struct Driver {
     runtime: Handle,
@@ -37,7 +41,11 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// Starts the thread.
-    pub(crate) fn start(hook: Option<Hook>, timeout: Duration) -> io::Result<Self> {
+    pub(crate) fn start(
+        hook: Option<Hook>,
+        scope: Option<ThreadScope>,
+        timeout: Duration,
+    ) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let closed = watch::Sender::new(false);
@@ -46,6 +54,7 @@ impl Driver {
         let guard = EndGuard(end.clone());
         let thread = thread::Builder::new().name("hallpass-blocking".to_owned());
         let thread = thread.spawn(move || {
+            let scope = scope.map(|enter| enter());
             runtime.block_on(async move {
                 // The sender is alive: `calls`.
                 let _ = shutdown.wait_for(|closed| *closed).await;
@@ -59,7 +68,7 @@ impl Driver {
             });
             // Without waiting for its blocking threads.
             runtime.shutdown_background();
-            drop(guard);
+            drop((scope, guard));
         })?;
         Ok(Self {
             runtime: handle,
@@ -95,19 +104,28 @@ impl Driver {
         if self.is_own_thread() {
             return Err(async_thread());
         }
+        block_on(self.in_runtime(future))
+    }
+
+    /// Polls `future` with the runtime as the current one, until it completes, or until the shutdown.
+    pub(crate) async fn in_runtime<T, E: From<TokenError>>(
+        &self,
+        future: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         if process::id() != self.process {
-            return Err(other_process());
+            return Err(other_process().into());
         }
         let mut call = self.closed.subscribe();
-        let _context = self.enter();
         let mut closed = pin!(call.wait_for(|closed| *closed));
         let mut future = pin!(future);
-        block_on(poll_fn(|context| {
+        poll_fn(|context| {
+            let _context = self.enter();
             if closed.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Err(shut_down()));
+                return Poll::Ready(Err(shut_down().into()));
             }
             future.as_mut().poll(context)
-        }))
+        })
+        .await
     }
 
     /// Ends the calls in progress and the thread. Returns true if the thread ended within the timeout.
@@ -203,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_call_after_a_fork_fails_with_the_remedy() {
-        let mut driver = Driver::start(None, TIMEOUT).unwrap();
+        let mut driver = Driver::start(None, None, TIMEOUT).unwrap();
         assert_eq!(driver.run(async { Ok(7) }).unwrap(), 7);
         let own = driver.process;
         driver.process += 1;
@@ -218,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_call_on_the_own_thread_fails_even_if_unlimited() {
-        let driver = Arc::new(Driver::start(None, TIMEOUT).unwrap());
+        let driver = Arc::new(Driver::start(None, None, TIMEOUT).unwrap());
         let inner = driver.clone();
         let nested = driver.run(async move {
             let nested = tokio::spawn(tokio::task::unconstrained(async move {
@@ -233,7 +251,7 @@ mod tests {
 
     #[test]
     fn the_last_clone_may_be_dropped_on_the_own_thread() {
-        let driver = Arc::new(Driver::start(None, TIMEOUT).unwrap());
+        let driver = Arc::new(Driver::start(None, None, TIMEOUT).unwrap());
         let (dropped, wait) = mpsc::channel();
         let (last, keep) = (driver.clone(), driver.runtime.clone());
         let (go, gone) = tokio::sync::oneshot::channel::<()>();
@@ -273,7 +291,7 @@ mod tests {
     #[test]
     fn a_hook_that_panics_does_not_keep_the_thread() {
         let hook: Hook = Box::pin(async { panic!("a fault of the program") });
-        let driver = Driver::start(Some(hook), TIMEOUT).unwrap();
+        let driver = Driver::start(Some(hook), None, TIMEOUT).unwrap();
         let (release, stuck) = mpsc::channel::<()>();
         // Dropping the runtime would wait for it.
         driver.runtime.spawn_blocking(move || stuck.recv());
@@ -284,7 +302,7 @@ mod tests {
     #[test]
     fn a_hook_that_never_ends_is_bounded() {
         let hook: Hook = Box::pin(std::future::pending());
-        let driver = Driver::start(Some(hook), Duration::from_millis(10)).unwrap();
+        let driver = Driver::start(Some(hook), None, Duration::from_millis(10)).unwrap();
         let wait = driver.closed.clone();
         let _ = driver.shutdown();
         // The thread has ended when it holds no sender and no receiver.

@@ -2,7 +2,7 @@ use std::{fmt, io, sync::Arc, time::Duration};
 
 use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
 
-use crate::driver::{Driver, Hook};
+use crate::driver::{Driver, Hook, ThreadScope};
 
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -47,6 +47,7 @@ impl BlockingTokenSource {
         BlockingTokenSourceBuilder {
             source: Arc::new(source),
             hook: None,
+            scope: None,
             timeout: SHUTDOWN_TIMEOUT,
         }
     }
@@ -91,6 +92,35 @@ impl BlockingTokenSource {
         self.0.source.clone()
     }
 
+    /// Calls `f` with the runtime of the source's thread as the current one: tasks, timers and connections that it creates
+    /// belong to it.
+    pub fn with_runtime<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _context = self.0.driver.enter();
+        f()
+    }
+
+    /// Polls `future` on the thread that polls this one, with the runtime of the source's thread as the current one, as
+    /// in [`with_runtime`](Self::with_runtime). For async code that may run outside of a runtime, such as an exporter that
+    /// a thread of its own calls.
+    ///
+    /// # Errors
+    ///
+    /// Those of `future`, and errors of the source:
+    ///
+    /// - kind [`Configuration`](hallpass_core::ErrorKind::Configuration) after a fork;
+    /// - kind [`Unavailable`](hallpass_core::ErrorKind::Unavailable) after [`shutdown`](Self::shutdown), also if it was
+    ///   called while `future` was in progress.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the returned future drops `future`.
+    pub async fn in_runtime<T, E: From<TokenError>>(
+        &self,
+        future: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        self.0.driver.in_runtime(future).await
+    }
+
     /// Ends the calls in progress with an error, completes the work of
     /// [`on_shutdown`](BlockingTokenSourceBuilder::on_shutdown), and ends the thread. Dropping the last clone does the
     /// same.
@@ -127,6 +157,7 @@ impl fmt::Debug for BlockingTokenSource {
 pub struct BlockingTokenSourceBuilder {
     source: Arc<dyn TokenSource>,
     hook: Option<Hook>,
+    scope: Option<ThreadScope>,
     timeout: Duration,
 }
 
@@ -135,6 +166,13 @@ impl BlockingTokenSourceBuilder {
     /// revocation. It must not own a clone of the blocking source, which would then never be dropped.
     pub fn on_shutdown(mut self, work: impl Future<Output = ()> + Send + 'static) -> Self {
         self.hook = Some(Box::pin(work));
+        self
+    }
+
+    /// Sets a function that the thread calls first. Its result is dropped when the thread ends: a scope for the tasks of
+    /// this thread, such as one that suppresses their telemetry.
+    pub fn thread_scope<G: 'static>(mut self, enter: impl FnOnce() -> G + Send + 'static) -> Self {
+        self.scope = Some(Box::new(|| Box::new(enter())));
         self
     }
 
@@ -151,7 +189,7 @@ impl BlockingTokenSourceBuilder {
     /// As [`BlockingTokenSource::new`].
     pub fn build(self) -> io::Result<BlockingTokenSource> {
         Ok(BlockingTokenSource(Arc::new(Inner {
-            driver: Driver::start(self.hook, self.timeout)?,
+            driver: Driver::start(self.hook, self.scope, self.timeout)?,
             source: self.source,
         })))
     }

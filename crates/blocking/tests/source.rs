@@ -3,12 +3,15 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::{
+    cell::Cell,
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    thread::{self, ThreadId},
+    task::{Context, Poll, Wake},
+    thread::{self, Thread, ThreadId},
     time::Duration,
 };
 
@@ -240,4 +243,85 @@ fn a_cache_shares_its_token_before_the_thread_ends() {
     let found = tokens.token(&TokenRequest::default()).unwrap();
     assert_eq!(found.expose(), "a");
     assert_eq!((first.calls(), second.calls()), (1, 0));
+}
+
+/// Polls a future on a thread that has no runtime.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(thread::current())).into();
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+#[test]
+fn async_code_without_a_runtime_uses_that_of_the_source() {
+    let source = BlockingTokenSource::new(StaticSource::new("fake")).unwrap();
+    let future = source.in_runtime(async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let thread = tokio::spawn(async { thread::current().id() }).await;
+        Ok::<_, TokenError>(thread.unwrap())
+    });
+    let ran_on = block_on(future).unwrap();
+    assert_ne!(ran_on, thread::current().id());
+    let spawned = source.with_runtime(|| tokio::spawn(async { thread::current().id() }));
+    assert_eq!(block_on(spawned).unwrap(), ran_on);
+    assert!(tokio::runtime::Handle::try_current().is_err());
+}
+
+#[test]
+fn a_shutdown_ends_async_calls_in_progress() {
+    let source = BlockingTokenSource::new(StaticSource::new("fake")).unwrap();
+    let (started, wait) = mpsc::channel();
+    let call = source.clone();
+    let call = thread::spawn(move || {
+        block_on(call.in_runtime(async {
+            started.send(()).unwrap();
+            std::future::pending::<Result<(), TokenError>>().await
+        }))
+    });
+    wait.recv_timeout(TIMEOUT).unwrap();
+    assert!(source.shutdown());
+    let error = call.join().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    // A later one is not polled.
+    let later = source.in_runtime(async { Ok::<_, TokenError>(7) });
+    assert_eq!(block_on(later).unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn a_thread_scope_lasts_as_long_as_the_thread() {
+    thread_local! {
+        static SCOPES: Cell<usize> = const { Cell::new(0) };
+    }
+    struct Scope(mpsc::Sender<ThreadId>);
+    impl Drop for Scope {
+        fn drop(&mut self) {
+            self.0.send(thread::current().id()).unwrap();
+        }
+    }
+    let (ended, wait) = mpsc::channel();
+    let source = BlockingTokenSource::builder(StaticSource::new("fake"))
+        .thread_scope(move || {
+            SCOPES.set(1);
+            Scope(ended)
+        })
+        .build()
+        .unwrap();
+    let task =
+        source.with_runtime(|| tokio::spawn(async { (SCOPES.get(), thread::current().id()) }));
+    let (scopes, thread) = block_on(task).unwrap();
+    assert_eq!(scopes, 1);
+    assert!(wait.try_recv().is_err());
+    assert!(source.shutdown());
+    assert_eq!(wait.recv_timeout(TIMEOUT), Ok(thread));
 }
