@@ -1,11 +1,12 @@
 //! The cost of a cached token in a service of OpenDAL, compared with a static one: a signature with credentials of a
 //! source and with a static credential, and a read with a client that adds tokens and with the same static credential.
-//!
-//! The rows take turns, so that a disturbance of the machine slows both.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
-use std::{sync::Arc, time::Instant};
+#[path = "../../turns.rs"]
+mod turns;
+
+use std::{hint::black_box, pin::pin, sync::Arc, task};
 
 use axum::{Router, routing::get};
 use hallpass_cache::CachedTokenSource;
@@ -18,9 +19,6 @@ use reqsign::{
     google::{Credential, RequestSigner, TokenCredentialProvider},
 };
 use tokio::net::TcpListener;
-
-const TURNS: usize = 1_001;
-const CALLS: u32 = 1_000;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -39,18 +37,25 @@ async fn main() {
     ];
     let request = http::Request::get("https://storage.example/invoices/1");
     let (head, ()) = request.body(()).unwrap().into_parts();
-    let mut signatures = [Vec::new(), Vec::new()];
-    for _ in 0..TURNS {
-        for (signer, times) in signers.iter().zip(&mut signatures) {
-            let start = Instant::now();
-            for _ in 0..CALLS {
-                let mut head = head.clone();
-                signer.sign(&mut head, None).await.unwrap();
-            }
-            times.push(start.elapsed().as_nanos() as f64 / f64::from(CALLS));
-        }
-    }
-    print("signature", "ns", signatures);
+    let [ours, theirs] = &signers;
+    let signature = async |signer: &Signer<Credential>| {
+        let mut head = head.clone();
+        signer.sign(&mut head, None).await.unwrap();
+        black_box(head);
+    };
+    turns::compare(
+        "signature",
+        1_000,
+        async || signature(ours).await,
+        async || signature(theirs).await,
+    )
+    .await;
+    let ready = |signer: &Signer<Credential>| {
+        let call = pin!(signature(signer));
+        let mut context = task::Context::from_waker(task::Waker::noop());
+        assert!(call.poll(&mut context).is_ready());
+    };
+    turns::allocations("signature", || ready(ours), || ready(theirs));
 
     let url = serve().await;
     let authorizer = Authorizer::builder(tokens)
@@ -62,16 +67,14 @@ async fn main() {
     let ours = ours.layer(HttpClientLayer::new(HttpClient::with(fetch)));
     let service = Gcs::default().endpoint(&url).bucket("invoices");
     let theirs = service.token(token.expose().to_owned());
-    let services = [ours.finish(), Operator::new(theirs).unwrap().finish()];
-    let mut reads = [Vec::new(), Vec::new()];
-    for _ in 0..TURNS {
-        for (service, times) in services.iter().zip(&mut reads) {
-            let start = Instant::now();
-            service.read("invoice").await.unwrap();
-            times.push(start.elapsed().as_nanos() as f64 / 1e3);
-        }
-    }
-    print("read", "µs", reads);
+    let (ours, theirs) = (ours.finish(), Operator::new(theirs).unwrap().finish());
+    turns::compare(
+        "read",
+        1,
+        async || drop(ours.read("invoice").await.unwrap()),
+        async || drop(theirs.read("invoice").await.unwrap()),
+    )
+    .await;
 }
 
 async fn serve() -> String {
@@ -80,16 +83,4 @@ async fn serve() -> String {
     let app = Router::new().fallback(get(async || "an invoice"));
     tokio::spawn(async move { axum::serve(listener, app).await });
     url
-}
-
-/// Prints the medians and their ratio.
-fn print(row: &str, unit: &str, times: [Vec<f64>; 2]) {
-    let [ours, theirs] = times.map(|mut times| {
-        times.sort_unstable_by(f64::total_cmp);
-        times[times.len() / 2]
-    });
-    println!(
-        "{row}: {ours:.1} {unit}, static {theirs:.1} {unit}, ratio {:.2}",
-        ours / theirs
-    );
 }

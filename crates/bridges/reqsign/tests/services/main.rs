@@ -2,6 +2,7 @@
 
 #![allow(clippy::format_push_string, clippy::unwrap_used)]
 
+mod rules;
 mod storage;
 
 use std::{

@@ -22,7 +22,7 @@ type Shared = Arc<Mutex<Record>>;
 #[derive(Default)]
 struct Record {
     revoked: Vec<String>,
-    /// The different tokens so far.
+    /// The token of each request so far.
     tokens: Vec<String>,
     /// The status of each response so far; 200 for each success.
     statuses: Vec<u16>,
@@ -43,16 +43,32 @@ impl Storage {
     }
 
     pub(crate) fn revoke(&self, token: &AccessToken) {
+        self.revoke_text(token.expose());
+    }
+
+    pub(crate) fn revoke_text(&self, token: &str) {
         let mut record = self.state.lock().unwrap();
-        record.revoked.push(token.expose().to_owned());
+        record.revoked.push(token.to_owned());
     }
 
     pub(crate) fn statuses(&self) -> Vec<u16> {
         self.state.lock().unwrap().statuses.clone()
     }
 
+    /// Returns the different tokens so far.
     pub(crate) fn tokens_used(&self) -> Vec<String> {
-        self.state.lock().unwrap().tokens.clone()
+        let mut tokens = self.state.lock().unwrap().tokens.clone();
+        tokens.dedup();
+        tokens
+    }
+
+    pub(crate) fn last_token(&self) -> Option<String> {
+        self.state.lock().unwrap().tokens.last().cloned()
+    }
+
+    /// Forgets all requests and revocations.
+    pub(crate) fn clear(&self) {
+        *self.state.lock().unwrap() = Record::default();
     }
 }
 
@@ -65,11 +81,7 @@ async fn answer(
     let mut record = state.lock().unwrap();
     let sent = headers.get(header::AUTHORIZATION);
     let sent = sent.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    if let Some(sent) = sent
-        && !record.tokens.iter().any(|token| token == sent)
-    {
-        record.tokens.push(sent.to_owned());
-    }
+    record.tokens.extend(sent.map(str::to_owned));
     let good = sent.is_some_and(|sent| !record.revoked.iter().any(|revoked| revoked == sent));
     record.statuses.push(if good { 200 } else { 401 });
     if !good {
@@ -82,5 +94,11 @@ async fn answer(
         Method::PUT => (StatusCode::CREATED, etag).into_response(),
         Method::POST => r#"{"etag":"1","size":"10"}"#.into_response(),
         _ => (etag, "an invoice").into_response(),
+    }
+}
+
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Storage(..)")
     }
 }
