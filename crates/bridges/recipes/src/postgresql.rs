@@ -1,9 +1,20 @@
-//! Connections to PostgreSQL servers that take a token as the password.
+//! Connections to PostgreSQL servers that take a token, as the password or with OAUTHBEARER (RFC 7628).
 
-use std::error::Error;
+use std::{error::Error, io};
 
 use hallpass::{AccessToken, TokenRequest, TokenSource, TokenSourceExt as _};
-use tokio_postgres::{Client, Config, Connection, Socket, error::SqlState, tls::MakeTlsConnect};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, copy_bidirectional,
+    duplex,
+};
+use tokio_postgres::{
+    Client, Config, Connection, NoTls, Socket,
+    error::SqlState,
+    tls::{MakeTlsConnect, NoTlsStream},
+};
+
+/// Any error: of the connection, or a `TokenError`.
+pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Connects with a token as the password; once more with another one if the server refuses the first.
 pub async fn connect<T>(
@@ -11,36 +22,128 @@ pub async fn connect<T>(
     tls: T,
     tokens: &dyn TokenSource,
     request: &TokenRequest,
-) -> Result<(Client, Connection<Socket, T::Stream>), Box<dyn Error + Send + Sync>>
+) -> Result<(Client, Connection<Socket, T::Stream>), BoxError>
 where
     T: MakeTlsConnect<Socket> + Clone,
 {
+    let mut config = config.clone();
     let token = tokens.access_token(request).await?;
-    let error = match with_password(config, &token).connect(tls.clone()).await {
+    let error = match config.password(token.expose()).connect(tls.clone()).await {
         Ok(connected) => return Ok(connected),
         Err(error) => error,
     };
-    if !is_refusal(&error) {
-        return Err(error.into());
-    }
-    tokens.invalidate(&token);
-    let other = tokens.access_token(request).await?;
-    if other.is_same(&token) {
-        return Err(error.into());
-    }
-    Ok(with_password(config, &other).connect(tls).await?)
+    let other = replacement(tokens, request, &token, error).await?;
+    Ok(config.password(other.expose()).connect(tls).await?)
 }
 
-fn with_password(config: &Config, token: &AccessToken) -> Config {
-    let mut config = config.clone();
-    config.password(token.expose());
-    config
+/// Connects with a token in OAUTHBEARER, as PostgreSQL 18 takes it; once more with another one if the server refuses the
+/// first. `open` opens a connection with TLS.
+pub async fn connect_oauth<S, F>(
+    config: &Config,
+    open: impl Fn() -> F,
+    tokens: &dyn TokenSource,
+    request: &TokenRequest,
+) -> Result<(Client, Connection<DuplexStream, NoTlsStream>), BoxError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = io::Result<S>>,
+{
+    let token = tokens.access_token(request).await?;
+    let error = match connect_over(open().await?, config, &token).await {
+        Ok(connected) => return Ok(connected),
+        Err(error) => error,
+    };
+    let other = replacement(tokens, request, &token, error).await?;
+    Ok(connect_over(open().await?, config, &other).await?)
 }
 
-fn is_refusal(error: &tokio_postgres::Error) -> bool {
+async fn connect_over<S>(
+    server: S,
+    config: &Config,
+    token: &AccessToken,
+) -> Result<(Client, Connection<DuplexStream, NoTlsStream>), tokio_postgres::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (ours, theirs) = duplex(65_536);
+    tokio::spawn(authenticate(server, theirs, token.clone()));
+    config.connect_raw(ours, NoTls).await
+}
+
+/// Returns another token if the server refused this one, and otherwise the error.
+async fn replacement(
+    tokens: &dyn TokenSource,
+    request: &TokenRequest,
+    token: &AccessToken,
+    error: tokio_postgres::Error,
+) -> Result<AccessToken, BoxError> {
     let refusals = [
         SqlState::INVALID_PASSWORD,
         SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
     ];
-    error.code().is_some_and(|code| refusals.contains(code))
+    if error.code().is_some_and(|code| refusals.contains(code)) {
+        tokens.invalidate(token);
+        let other = tokens.access_token(request).await?;
+        if !other.is_same(token) {
+            return Ok(other);
+        }
+    }
+    Err(error.into())
+}
+
+/// Sends the client's first message and then the token; the client sees only the result. Copies all that follows.
+async fn authenticate<S>(
+    mut server: S,
+    mut client: DuplexStream,
+    token: AccessToken,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let startup = body(&mut client).await?;
+    server.write_all(&startup).await?;
+    let mut answer = message(&mut server).await?;
+    if answer[0] == b'R' && answer[5..].starts_with(b"\0\0\0\x0aOAUTHBEARER\0") {
+        let response = format!("n,,\x01auth=Bearer {}\x01\x01", token.expose());
+        let length = u32::try_from(response.len()).map_err(io::Error::other)?;
+        let mut initial = b"OAUTHBEARER\0".to_vec();
+        initial.extend(length.to_be_bytes());
+        initial.extend(response.as_bytes());
+        respond(&mut server, &initial).await?;
+        answer = message(&mut server).await?;
+        // The server explains a refusal, and reports it after this response.
+        if answer[0] == b'R' && answer[5..].starts_with(b"\0\0\0\x0b") {
+            respond(&mut server, b"\x01").await?;
+            answer = message(&mut server).await?;
+        }
+    }
+    client.write_all(&answer).await?;
+    copy_bidirectional(&mut client, &mut server).await?;
+    Ok(())
+}
+
+/// Reads a message: its type, its length, its content.
+async fn message(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut message = vec![stream.read_u8().await?];
+    message.extend(body(stream).await?);
+    Ok(message)
+}
+
+/// Reads the length of a message, and its content.
+async fn body(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let length = stream.read_u32().await?;
+    if !(4..65_536).contains(&length) {
+        return Err(io::Error::other("a message has no valid length"));
+    }
+    let mut body = length.to_be_bytes().to_vec();
+    body.resize(length as usize, 0);
+    stream.read_exact(&mut body[4..]).await?;
+    Ok(body)
+}
+
+async fn respond(stream: &mut (impl AsyncWrite + Unpin), content: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(content.len() + 4).map_err(io::Error::other)?;
+    let message = [b"p", &length.to_be_bytes()[..], content].concat();
+    stream.write_all(&message).await?;
+    stream.flush().await
 }

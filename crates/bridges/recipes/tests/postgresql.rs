@@ -4,9 +4,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use hallpass_core::{ErrorKind, TokenError, TokenRequest};
+use hallpass_core::{ErrorKind, TokenError, TokenRequest, TokenSource};
 use hallpass_testkit::{FakeTokens, StaticSource, leak};
-use recipes::postgresql::connect;
+use recipes::postgresql::{BoxError, connect, connect_oauth};
 use tokio::{
     io::{self, AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -16,8 +16,16 @@ use tokio_postgres::{Config, NoTls};
 const DEFAULT: TokenRequest = TokenRequest::new();
 const CANARY: &str = "c4n4ry-0f-the-t0ken";
 
-/// Starts a server that refuses some passwords with this code, or takes none without one; returns how to connect, and the passwords of the connections.
+/// The way in which a server gets a token.
+#[derive(Clone, Copy, Debug)]
+enum Method {
+    Password,
+    OAuth,
+}
+
+/// Starts a server that refuses some passwords or tokens with this code; returns how to connect, and the passwords of the connections.
 async fn start(
+    method: Method,
     refused: &'static [&'static str],
     code: &'static str,
 ) -> (Config, Arc<Mutex<Vec<String>>>) {
@@ -34,7 +42,7 @@ async fn start(
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             // An early end of the connection is the client's.
-            let _ = serve(stream, refused, code, &seen).await;
+            let _ = serve(stream, method, refused, code, &seen).await;
         }
     });
     (config, passwords)
@@ -57,21 +65,43 @@ async fn send(stream: &mut TcpStream, kind: u8, body: &[u8]) -> io::Result<()> {
 
 async fn serve(
     mut stream: TcpStream,
+    method: Method,
     refused: &[&str],
     code: &str,
     seen: &Mutex<Vec<String>>,
 ) -> io::Result<()> {
     body(&mut stream).await?; // StartupMessage, which has no type.
-    if code.is_empty() {
-        // AuthenticationSASL.
-        return send(&mut stream, b'R', b"\0\0\0\x0aOAUTHBEARER\0\0").await;
-    }
-    send(&mut stream, b'R', &3_u32.to_be_bytes()).await?; // AuthenticationCleartextPassword.
+    let (authentication, prefix, suffix): (&[u8], &[u8], &str) = match method {
+        Method::Password => (b"\0\0\0\x03", b"", "\0"), // AuthenticationCleartextPassword.
+        Method::OAuth => (
+            b"\0\0\0\x0aOAUTHBEARER\0\0", // AuthenticationSASL.
+            b"OAUTHBEARER\0\0\0\0",
+            "\x01\x01",
+        ),
+    };
+    send(&mut stream, b'R', authentication).await?;
     assert_eq!(stream.read_u8().await?, b'p');
-    let password = String::from_utf8(body(&mut stream).await?).unwrap();
-    let password = password.trim_end_matches('\0');
+    let response = body(&mut stream).await?;
+    let mut response = response.strip_prefix(prefix).unwrap();
+    if let Method::OAuth = method {
+        assert_eq!(usize::from(response[0]), response.len() - 1);
+        response = response[1..].strip_prefix(b"n,,\x01auth=Bearer ").unwrap();
+    }
+    let password = std::str::from_utf8(response).unwrap();
+    let password = password.strip_suffix(suffix).unwrap();
     seen.lock().unwrap().push(password.to_owned());
     if refused.iter().any(|refused| password.contains(refused)) {
+        if let Method::OAuth = method {
+            // AuthenticationSASLContinue, with the reason.
+            send(
+                &mut stream,
+                b'R',
+                b"\0\0\0\x0b{\"status\":\"invalid_token\"}",
+            )
+            .await?;
+            assert_eq!(stream.read_u8().await?, b'p');
+            assert_eq!(body(&mut stream).await?, b"\x01");
+        }
         let message = "Mthe password is not valid";
         let fields = format!("SFATAL\0VFATAL\0C{code}\0{message}\0\0");
         return send(&mut stream, b'E', fields.as_bytes()).await;
@@ -79,86 +109,132 @@ async fn serve(
     send(&mut stream, b'R', &0_u32.to_be_bytes()).await?; // AuthenticationOk.
     send(&mut stream, b'Z', b"I").await?; // ReadyForQuery.
     // Until the client ends the connection.
-    stream.read_to_end(&mut Vec::new()).await.map(drop)
+    while stream.read_u8().await? == b'Q' {
+        body(&mut stream).await?;
+        send(&mut stream, b'I', b"").await?; // EmptyQueryResponse.
+        send(&mut stream, b'Z', b"I").await?;
+    }
+    Ok(())
 }
+
+/// Connects with this method, and ends the connection.
+async fn try_connect(
+    method: Method,
+    config: &Config,
+    tokens: &dyn TokenSource,
+) -> Result<(), BoxError> {
+    match method {
+        Method::Password => connect(config, NoTls, tokens, &DEFAULT).await.map(drop),
+        Method::OAuth => {
+            let port = config.get_ports()[0];
+            let open = || TcpStream::connect(("127.0.0.1", port));
+            let connected = connect_oauth(config, open, tokens, &DEFAULT).await;
+            connected.map(drop)
+        }
+    }
+}
+
+const METHODS: [Method; 2] = [Method::Password, Method::OAuth];
 
 #[tokio::test]
 async fn a_refused_token_is_replaced_once() {
-    for code in ["28P01", "28000"] {
-        let (config, passwords) = start(&["fake-1"], code).await;
-        let tokens = FakeTokens::valid();
-        for _ in 0..2 {
-            let connected = connect(&config, NoTls, &tokens, &DEFAULT).await;
-            drop(connected.unwrap());
+    for method in METHODS {
+        for code in ["28P01", "28000"] {
+            let (config, seen) = start(method, &["fake-1"], code).await;
+            let tokens = FakeTokens::valid();
+            for _ in 0..2 {
+                let (config, tokens) = (config.clone(), tokens.clone());
+                // In a task, so that the future must be `Send`.
+                let task = async move { try_connect(method, &config, &tokens).await };
+                tokio::spawn(task).await.unwrap().unwrap();
+            }
+            assert_eq!(*seen.lock().unwrap(), ["fake-1", "fake-2", "fake-2"]);
+            assert_eq!(tokens.calls(), 2);
         }
-        assert_eq!(*passwords.lock().unwrap(), ["fake-1", "fake-2", "fake-2"]);
-        assert_eq!(tokens.calls(), 2);
     }
 }
 
 #[tokio::test]
 async fn a_second_refusal_is_an_error() {
-    let (config, passwords) = start(&["fake-"], "28P01").await;
-    let tokens = FakeTokens::valid();
-    let error = connect(&config, NoTls, &tokens, &DEFAULT)
-        .await
-        .map(drop)
-        .unwrap_err();
-    let error = error.downcast_ref::<tokio_postgres::Error>().unwrap();
-    assert_eq!(error.code().unwrap().code(), "28P01");
-    assert_eq!(*passwords.lock().unwrap(), ["fake-1", "fake-2"]);
+    for method in METHODS {
+        let (config, seen) = start(method, &["fake-"], "28P01").await;
+        let tokens = FakeTokens::valid();
+        let error = try_connect(method, &config, &tokens).await.unwrap_err();
+        let error = error.downcast_ref::<tokio_postgres::Error>().unwrap();
+        assert_eq!(error.code().unwrap().code(), "28P01");
+        assert_eq!(*seen.lock().unwrap(), ["fake-1", "fake-2"]);
+    }
 }
 
 #[tokio::test]
 async fn another_error_drops_no_token() {
-    let (config, passwords) = start(&["fake-"], "3D000").await;
-    let tokens = FakeTokens::valid();
-    for _ in 0..2 {
-        let error = connect(&config, NoTls, &tokens, &DEFAULT)
-            .await
-            .map(drop)
-            .unwrap_err();
-        assert!(error.is::<tokio_postgres::Error>());
+    for method in METHODS {
+        let (config, seen) = start(method, &["fake-"], "3D000").await;
+        let tokens = FakeTokens::valid();
+        for _ in 0..2 {
+            let error = try_connect(method, &config, &tokens).await.unwrap_err();
+            assert!(error.is::<tokio_postgres::Error>());
+        }
+        assert_eq!(*seen.lock().unwrap(), ["fake-1", "fake-1"]);
+        assert_eq!(tokens.calls(), 1);
     }
-    assert_eq!(*passwords.lock().unwrap(), ["fake-1", "fake-1"]);
-    assert_eq!(tokens.calls(), 1);
 }
 
 #[tokio::test]
 async fn without_a_token_there_is_no_connection() {
-    let (config, passwords) = start(&[], "28P01").await;
-    let tokens = FakeTokens::failing(ErrorKind::Unavailable);
-    let error = connect(&config, NoTls, &tokens, &DEFAULT)
-        .await
-        .map(drop)
-        .unwrap_err();
-    assert!(error.downcast_ref::<TokenError>().unwrap().is_transient());
-    assert!(passwords.lock().unwrap().is_empty());
+    for method in METHODS {
+        let (config, seen) = start(method, &[], "28P01").await;
+        let tokens = FakeTokens::failing(ErrorKind::Unavailable);
+        let error = try_connect(method, &config, &tokens).await.unwrap_err();
+        assert!(error.downcast_ref::<TokenError>().unwrap().is_transient());
+        assert!(seen.lock().unwrap().is_empty());
+    }
 }
 
 #[tokio::test]
-async fn a_server_that_takes_tokens_only_is_not_supported() {
-    let (config, passwords) = start(&[], "").await;
-    let tokens = FakeTokens::valid();
-    let connected = connect(&config, NoTls, &tokens, &DEFAULT).await;
-    let shown = leak::error_chain(&*connected.map(drop).unwrap_err());
-    assert!(shown.contains("unsupported SASL mechanism"), "{shown}");
-    assert!(passwords.lock().unwrap().is_empty());
-    assert_eq!(tokens.calls(), 1);
+async fn a_token_is_sent_only_by_the_method_of_the_function() {
+    let cases = [
+        (
+            Method::OAuth,
+            Method::Password,
+            "unsupported SASL mechanism",
+        ),
+        (Method::Password, Method::OAuth, "password missing"),
+    ];
+    for (server, client, expected) in cases {
+        let (config, seen) = start(server, &[], "").await;
+        let tokens = FakeTokens::valid();
+        let error = try_connect(client, &config, &tokens).await.unwrap_err();
+        let shown = leak::error_chain(&*error);
+        assert!(shown.contains(expected), "{shown}");
+        assert!(seen.lock().unwrap().is_empty());
+        assert_eq!(tokens.calls(), 1);
+    }
 }
 
 #[tokio::test]
 async fn errors_show_no_token() {
-    let (config, passwords) = start(&[CANARY], "28P01").await;
-    let tokens = StaticSource::new(CANARY);
-    let error = connect(&config, NoTls, &tokens, &DEFAULT)
-        .await
-        .map(drop)
-        .unwrap_err();
-    leak::assert_clean(&leak::error_chain(&*error), CANARY);
-    let mut config = config;
-    leak::assert_clean(&format!("{:?}", config.password(CANARY)), CANARY);
-    // The same token is not sent again.
-    assert_eq!(*passwords.lock().unwrap(), [CANARY]);
-    assert!(leak::find(&passwords.lock().unwrap()[0], CANARY).is_some());
+    for method in METHODS {
+        let (config, seen) = start(method, &[CANARY], "28P01").await;
+        let tokens = StaticSource::new(CANARY);
+        let error = try_connect(method, &config, &tokens).await.unwrap_err();
+        leak::assert_clean(&leak::error_chain(&*error), CANARY);
+        let mut config = config;
+        leak::assert_clean(&format!("{:?}", config.password(CANARY)), CANARY);
+        // The same token is not sent again.
+        assert_eq!(*seen.lock().unwrap(), [CANARY]);
+        assert!(leak::find(&seen.lock().unwrap()[0], CANARY).is_some());
+    }
+}
+
+#[tokio::test]
+async fn queries_pass_after_the_token() {
+    let (config, _) = start(Method::OAuth, &[], "28P01").await;
+    let port = config.get_ports()[0];
+    let open = || TcpStream::connect(("127.0.0.1", port));
+    let tokens = FakeTokens::valid();
+    let connected = connect_oauth(&config, open, &tokens, &DEFAULT).await;
+    let (client, connection) = connected.unwrap();
+    tokio::spawn(connection);
+    client.simple_query("").await.unwrap();
 }

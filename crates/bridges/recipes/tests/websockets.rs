@@ -157,15 +157,20 @@ async fn a_connection_is_replaced_before_its_token_expires() {
     let tokens = CachedTokenSource::builder(Hourly::default()).clock(clock.clone());
     let authorizer = server.authorizer(tokens.build());
     let start = clock.now();
-    let mut received = Vec::new();
-    receive(&authorizer, &server.url, |message| {
-        if message.is_text() {
-            received.push(message.into_text().unwrap().to_string());
-        }
-    })
-    .await
-    .unwrap();
-    assert_eq!(received, ["order 0", "order 1"]);
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let (url, record) = (server.url.clone(), received.clone());
+    // In a task, so that the future must be `Send`.
+    let task = async move {
+        receive(&authorizer, &url, |message| {
+            if message.is_text() {
+                let text = message.into_text().unwrap().to_string();
+                record.lock().unwrap().push(text);
+            }
+        })
+        .await
+    };
+    tokio::spawn(task).await.unwrap().unwrap();
+    assert_eq!(*received.lock().unwrap(), ["order 0", "order 1"]);
     assert_eq!(server.tokens(), ["token-1", "token-2"]);
     let elapsed = clock.now().saturating_since(start);
     assert!(HOUR / 2 < elapsed && elapsed < HOUR, "{elapsed:?}");

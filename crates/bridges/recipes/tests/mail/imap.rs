@@ -73,9 +73,14 @@ async fn a_refused_token_is_replaced_once() {
     for (mechanism, expected) in cases {
         let (client, recorded) = start(&["fake-1"]).await;
         let tokens = FakeTokens::valid();
-        login(client, mechanism, USER, &tokens, &DEFAULT)
-            .await
-            .unwrap();
+        let source = tokens.clone();
+        // In a task, so that the future must be `Send`.
+        let task = async move {
+            login(client, mechanism, USER, &source, &DEFAULT)
+                .await
+                .map(drop)
+        };
+        tokio::spawn(task).await.unwrap().unwrap();
         assert_eq!(lines(&recorded), expected);
         assert_eq!(tokens.calls(), 2);
     }

@@ -75,6 +75,7 @@ fn message() -> Message {
         .unwrap()
 }
 
+const USER: &str = "orders@shop.example";
 const FIRST: &str = "user=orders@shop.example|auth=Bearer fake-1||";
 const SECOND: &str = "user=orders@shop.example|auth=Bearer fake-2||";
 
@@ -84,15 +85,10 @@ async fn a_refused_token_is_replaced_and_the_message_sent_once() {
         let (server, recorded) = start(&["fake-1"], refusal).await;
         let tokens = FakeTokens::valid();
         for _ in 0..2 {
-            let sent = send(
-                &server,
-                "orders@shop.example",
-                &tokens,
-                &DEFAULT,
-                &message(),
-            )
-            .await;
-            sent.unwrap();
+            let (server, source) = (server.clone(), tokens.clone());
+            // In a task, so that the future must be `Send`.
+            let task = async move { send(&server, USER, &source, &DEFAULT, &message()).await };
+            tokio::spawn(task).await.unwrap().unwrap();
         }
         let expected = [FIRST, SECOND, "a message", SECOND, "a message"];
         assert_eq!(lines(&recorded), expected);
