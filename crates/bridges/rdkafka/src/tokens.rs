@@ -190,11 +190,6 @@ impl KafkaTokens {
     }
 
     fn token(&self) -> Result<AccessToken, TokenError> {
-        let wait = if Handle::try_current().is_ok() {
-            Duration::ZERO
-        } else {
-            self.timeout
-        };
         // A hit past the cache's refresh point starts a task.
         let context = self.runtime.enter();
         let ready = self.source.ready_token(&self.request);
@@ -206,6 +201,11 @@ impl KafkaTokens {
             }
             return Ok(token);
         }
+        let timeout = if Handle::try_current().is_ok() {
+            Duration::ZERO
+        } else {
+            self.timeout
+        };
         let mut fetch = lock(&self.fetch);
         let late = fetch.as_ref().and_then(|fetch| fetch.wait(Duration::ZERO));
         if let Some(answer) = late {
@@ -217,7 +217,7 @@ impl KafkaTokens {
                 return Ok(token);
             }
         }
-        let answer = fetch.get_or_insert_with(|| self.start()).wait(wait);
+        let answer = fetch.get_or_insert_with(|| self.start()).wait(timeout);
         if answer.is_some() {
             *fetch = None;
         }

@@ -2,5 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod calls;
 mod clients;
+mod contexts;
+mod rules;
 mod support;

@@ -18,6 +18,7 @@ struct Inner {
     /// The number of calls of `ready_token` so far.
     reads: watch::Sender<usize>,
     calls: AtomicUsize,
+    ended: watch::Sender<usize>,
     /// Each call of `token` waits for it.
     gate: Gate,
     answer: Mutex<Option<Result<AccessToken, TokenError>>>,
@@ -47,8 +48,29 @@ impl Source {
         self.0.calls.load(Ordering::SeqCst)
     }
 
+    /// Waits until this number of calls of `token` has begun.
+    pub(crate) async fn called(&self, count: usize) {
+        super::within(self.0.gate.arrived(count)).await;
+    }
+
+    /// Waits until this number of calls of `token` has returned or was dropped.
+    pub(crate) async fn ended(&self, count: usize) {
+        let mut ended = self.0.ended.subscribe();
+        let reached = ended.wait_for(|ended| *ended >= count);
+        super::within(reached).await.unwrap();
+    }
+
     pub(crate) fn invalidated(&self) -> Vec<String> {
         self.0.invalidated.lock().unwrap().clone()
+    }
+}
+
+/// Counts a call as ended when it is dropped.
+struct End<'a>(&'a Inner);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.ended.send_modify(|ended| *ended += 1);
     }
 }
 
@@ -56,6 +78,7 @@ impl Source {
 impl TokenSource for Source {
     async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
         self.0.calls.fetch_add(1, Ordering::SeqCst);
+        let _end = End(&self.0);
         self.0.gate.pass().await;
         self.0.answer.lock().unwrap().clone().unwrap()
     }

@@ -1,0 +1,152 @@
+//! The calls of `KafkaTokens`, without a client.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hallpass_core::{AccessToken, Clock as _, ErrorKind, Moment, SystemClock};
+use hallpass_rdkafka::KafkaTokens;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::{runtime::Handle, task::yield_now};
+
+use crate::support::{Source, token, within};
+
+const REFUSAL: &str =
+    "127.0.0.1:9092/bootstrap: SASL authentication error: {\"status\":\"invalid_token\"}";
+
+fn authentication_error() -> KafkaError {
+    KafkaError::Global(RDKafkaErrorCode::Authentication)
+}
+
+fn kafka_tokens(source: &Source) -> KafkaTokens {
+    KafkaTokens::new(source.clone(), Handle::current()).timeout(Duration::from_secs(3_600))
+}
+
+fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
+#[tokio::test]
+async fn a_call_on_an_async_thread_does_not_wait() {
+    let source = Source::default();
+    let tokens = kafka_tokens(&source);
+    let error = tokens.oauth_token().err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.is_transient());
+    source.answer(Ok(token("late")));
+    // Each call joins the first one's fetch.
+    let late = within(async {
+        loop {
+            match tokens.oauth_token() {
+                Ok(late) => return late,
+                Err(_) => yield_now().await,
+            }
+        }
+    });
+    assert_eq!(late.await.token, "late");
+    assert_eq!(source.calls(), 1);
+    assert!(tokens.last_error().is_none());
+}
+
+#[tokio::test]
+async fn a_late_token_is_not_used_after_its_expiry() {
+    let source = Source::default();
+    let tokens = kafka_tokens(&source);
+    assert!(tokens.oauth_token().is_err());
+    let past = SystemTime::now() - Duration::from_secs(60);
+    let past = Moment::new(SystemClock.now(), past);
+    let expired = AccessToken::bearer("expired", past, Duration::from_secs(60)).unwrap();
+    source.answer(Ok(expired));
+    source.ended(1).await;
+    // The next call starts another fetch.
+    assert!(tokens.oauth_token().is_err());
+    source.called(2).await;
+}
+
+#[tokio::test]
+async fn a_dropped_client_cancels_its_fetch() {
+    let source = Source::default();
+    let tokens = kafka_tokens(&source);
+    assert!(tokens.oauth_token().is_err());
+    source.called(1).await;
+    drop(tokens);
+    source.ended(1).await;
+}
+
+#[tokio::test]
+async fn the_lifetime_ends_with_the_interval_or_the_token() {
+    let source = Source::default();
+    let tokens = kafka_tokens(&source);
+    let lifetime = |token: AccessToken| {
+        source.set_ready(Some(token));
+        let before = SystemTime::now();
+        let end = tokens.oauth_token().unwrap().lifetime_ms;
+        (before, end, SystemTime::now())
+    };
+    // librdkafka asks again after 80 %.
+    let (before, end, after) = lifetime(token("hour"));
+    let interval = Duration::from_millis(12_500);
+    assert!((millis(before + interval)..=millis(after + interval)).contains(&end));
+
+    let short = AccessToken::bearer("short", SystemClock.moment(), Duration::from_secs(5));
+    let short = short.unwrap();
+    let (_, end, _) = lifetime(short.clone());
+    assert!((end - millis(short.expires_at().unwrap())).abs() <= 1);
+
+    // The wall clock was set after the token was issued.
+    let past = Moment::new(
+        SystemClock.now(),
+        SystemTime::now() - Duration::from_secs(7_200),
+    );
+    let old = AccessToken::bearer("old", past, Duration::from_secs(3_600)).unwrap();
+    let (before, end, after) = lifetime(old);
+    let second = Duration::from_secs(1);
+    assert!((millis(before + second)..=millis(after + second)).contains(&end));
+}
+
+#[tokio::test]
+async fn a_refusal_invalidates_the_token_once() {
+    let source = Source::default();
+    source.set_ready(Some(token("first")));
+    let tokens = kafka_tokens(&source);
+    assert_eq!(tokens.oauth_token().unwrap().token, "first");
+    for _ in 0..3 {
+        tokens.handle_error(&authentication_error(), REFUSAL);
+    }
+    assert_eq!(source.invalidated(), ["first"]);
+    // The next token is fetched at once.
+    source.answer(Ok(token("second")));
+    source.ended(1).await;
+    assert_eq!(tokens.oauth_token().unwrap().token, "second");
+    assert_eq!(source.calls(), 1);
+}
+
+#[tokio::test]
+async fn other_errors_invalidate_nothing() {
+    let source = Source::default();
+    source.set_ready(Some(token("first")));
+    let tokens = kafka_tokens(&source);
+    assert!(tokens.oauth_token().is_ok());
+    let down = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
+    tokens.handle_error(&down, REFUSAL);
+    let failed = "Failed to acquire SASL OAUTHBEARER token: the server is down";
+    tokens.handle_error(&authentication_error(), failed);
+    assert_eq!(source.invalidated(), Vec::<String>::new());
+    tokens.handle_error(&authentication_error(), REFUSAL);
+    assert_eq!(source.invalidated(), ["first"]);
+}
+
+#[tokio::test]
+async fn a_runtime_that_was_shut_down_is_an_error() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+    let source = Source::default();
+    let tokens = KafkaTokens::new(source.clone(), runtime.handle().clone());
+    runtime.shutdown_background();
+    // The runtime may still accept the task, and drop it later.
+    within(async {
+        let stopped = |message: &str| message.contains("its runtime was shut down");
+        while !stopped(&tokens.oauth_token().err().unwrap().message()) {
+            yield_now().await;
+        }
+    })
+    .await;
+}
