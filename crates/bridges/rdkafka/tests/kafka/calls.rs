@@ -32,8 +32,10 @@ async fn a_call_on_an_async_thread_does_not_wait() {
     let error = tokens.oauth_token().err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.is_transient());
-    source.answer(Ok(token("late")));
+    source.called(1).await;
     // Each call joins the first one's fetch.
+    assert!(tokens.oauth_token().is_err());
+    source.answer(Ok(token("late")));
     let late = within(async {
         loop {
             match tokens.oauth_token() {
