@@ -69,7 +69,8 @@ fn services(url: &str, tokens: &Arc<dyn TokenSource>) -> [Operator; 3] {
 }
 
 fn cached(source: impl TokenSource + 'static) -> Arc<dyn TokenSource> {
-    Arc::new(CachedTokenSource::builder(source).build())
+    let cache = CachedTokenSource::builder(source).min_interval(Duration::ZERO);
+    Arc::new(cache.build())
 }
 
 /// Returns the token error among the causes of a service's error.
@@ -110,6 +111,20 @@ async fn a_refused_token_is_replaced_and_the_read_sent_again() {
         assert_eq!(storage.statuses(), [200, 401, 200]);
         assert_eq!(source.calls(), 2);
     }
+}
+
+#[tokio::test]
+async fn a_second_refusal_is_an_error() {
+    let source = FakeTokens::valid();
+    let storage = Storage::start().await;
+    storage.revoke_text("fake-1");
+    storage.revoke_text("fake-2");
+    let tokens = cached(source.clone());
+    let [azblob, _] = with_fetch(storage.url(), fetch(storage.url(), &tokens));
+    let error = azblob.read(INVOICE).await.unwrap_err();
+    assert_eq!(error.kind(), opendal::ErrorKind::Unexpected);
+    assert_eq!(storage.statuses(), [401, 401]);
+    assert_eq!(source.calls(), 2);
 }
 
 #[tokio::test]
