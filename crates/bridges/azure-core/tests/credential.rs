@@ -32,10 +32,11 @@ use hallpass_testkit::{
 };
 use shared::{CANARY, Client, SCOPE, Service, text, token_error};
 
-/// Returns a clock by whose wall a token of an hour expires in two minutes: the SDK calls the credential for each request.
+/// Returns a clock by whose wall a token of an hour has just expired: the SDK, which reads the system's clock, calls the
+/// credential for each request, and returns its errors.
 fn clock() -> ManualClock {
     let clock = ManualClock::new();
-    clock.set_wall(SystemTime::now() - Duration::from_secs(3_480));
+    clock.set_wall(SystemTime::now() - Duration::from_secs(3_601));
     clock
 }
 
@@ -161,11 +162,18 @@ async fn an_outage_is_bridged_until_the_token_expires() {
         setup(|service| [Ok(service.issue(1)), Err(down.clone())]);
     client.call().await.unwrap();
     clock.advance(Duration::from_secs(3_599));
-    client.call().await.unwrap();
-    tokio::task::yield_now().await;
-    client.call().await.unwrap();
+    for _ in 0..2 {
+        client.call().await.unwrap();
+    }
+    while source.calls() < 2 {
+        tokio::task::yield_now().await;
+    }
+    // By then the backoff of the cache has ended too.
+    clock.advance(Duration::from_secs(60));
+    let error = client.call().await.unwrap_err();
+    assert_eq!(token_error(&error).kind(), ErrorKind::Unavailable);
     assert_eq!(service.statuses(), [200; 3]);
-    assert_eq!(source.calls(), 2);
+    assert_eq!(source.calls(), 3);
 }
 
 #[tokio::test]
