@@ -18,6 +18,7 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// librdkafka looks once per second whether it needs a token.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+const MAX_REFRESH_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// Part of the reason that librdkafka gives if a broker refused a token. A failed refresh has the same error code.
 const REFUSAL: &str = "SASL authentication error: ";
@@ -115,13 +116,13 @@ impl KafkaTokens {
         self
     }
 
-    /// Sets the time after which librdkafka asks for a token again. Default: 10 s; the minimum is 1 s, and librdkafka may
+    /// Sets the time after which librdkafka asks for a token again, between 1 s and 1 hour. Default: 10 s. librdkafka may
     /// be 1 s late.
     ///
     /// A refreshed token, or the successor of a refused one, is used by new connections after this time at the latest.
     #[must_use]
     pub fn refresh_interval(mut self, interval: Duration) -> Self {
-        self.refresh_interval = interval.max(MIN_REFRESH_INTERVAL);
+        self.refresh_interval = interval.clamp(MIN_REFRESH_INTERVAL, MAX_REFRESH_INTERVAL);
         self
     }
 
@@ -179,7 +180,10 @@ impl KafkaTokens {
         let _context = self.runtime.enter();
         self.source.invalidate(&refused);
         if self.source.ready_token(&self.request).is_none() {
-            *lock(&self.fetch) = Some(self.start());
+            // A call that waits has a fetch.
+            if let Ok(mut fetch) = self.fetch.try_lock() {
+                *fetch = Some(self.start());
+            }
         }
     }
 

@@ -94,6 +94,10 @@ async fn the_lifetime_ends_with_the_interval_or_the_token() {
     let (_, end, _) = lifetime(short.clone());
     assert!((end - millis(short.expires_at().unwrap())).abs() <= 1);
 
+    let (before, end, after) =
+        lifetime(AccessToken::bearer("unlimited", SystemClock.moment(), Duration::MAX).unwrap());
+    assert!((millis(before + interval)..=millis(after + interval)).contains(&end));
+
     // The wall clock was set after the token was issued.
     let past = Moment::new(
         SystemClock.now(),
@@ -103,6 +107,21 @@ async fn the_lifetime_ends_with_the_interval_or_the_token() {
     let (before, end, after) = lifetime(old);
     let second = Duration::from_secs(1);
     assert!((millis(before + second)..=millis(after + second)).contains(&end));
+}
+
+#[tokio::test]
+async fn the_refresh_interval_has_bounds() {
+    let source = Source::default();
+    let forever = AccessToken::bearer("first", SystemClock.moment(), Duration::MAX);
+    source.set_ready(Some(forever.unwrap()));
+    for (set, seconds) in [(Duration::ZERO, 1.0), (Duration::MAX, 3_600.0)] {
+        let tokens = kafka_tokens(&source).refresh_interval(set);
+        let lifetime = Duration::from_secs_f64(seconds * 1.25);
+        let before = millis(SystemTime::now() + lifetime);
+        let end = tokens.oauth_token().unwrap().lifetime_ms;
+        let after = millis(SystemTime::now() + lifetime);
+        assert!((before..=after).contains(&end));
+    }
 }
 
 #[tokio::test]
