@@ -1,17 +1,27 @@
 //! Single calls: origins, proofs, threads, shutdown.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
+use hallpass_blocking::{BlockingAuthorizer, BlockingTokenSource};
 use hallpass_core::{
     AccessToken, Clock as _, ErrorKind, Proof, ProofRequest, Prover, SystemClock, TokenError,
-    TokenRequest, TokenSource, TokenType, async_trait,
+    TokenRequest, TokenSource, TokenType, async_trait, authorize::Authorizer,
 };
-use hallpass_opentelemetry::{TokenHttpClient, token_channel};
+use hallpass_opentelemetry::{TokenHttpClient, exporter_tokens, token_channel};
 use hallpass_testkit::{FakeTokens, leak};
-use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
-use opentelemetry_http::{Bytes, HttpClient as _, Request};
+use opentelemetry::{
+    Context,
+    trace::{Span as _, Tracer as _, TracerProvider as _},
+};
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, trace_service_client::TraceServiceClient,
+};
 use opentelemetry_sdk::trace::SpanExporter as _;
-use tonic::transport::Endpoint;
+use tonic::{Code, transport::Endpoint};
 
 use crate::common::{BOTH, LIFETIME, Transport, World, export, http_client};
 
@@ -51,6 +61,83 @@ fn a_token_that_is_bound_to_a_key_has_a_proof() {
         let sent = world.collector.proofs();
         assert_eq!(sent.first(), Some(&url));
     }
+}
+
+#[test]
+fn a_large_batch_arrives_though_its_token_is_refused() {
+    // More than fits into a pipe, or into the window of a stream.
+    let name = "n".repeat(1 << 20);
+    for transport in BOTH {
+        let world = World::start();
+        let traces = world.traces(transport, FakeTokens::valid());
+        world.collector.revoke("fake-1");
+        traces.tracer("test").start(name.clone()).end();
+        traces.force_flush().unwrap();
+        assert_eq!(world.collector.accepted(), [name.as_str()]);
+        assert_eq!(world.collector.tokens(), ["fake-1", "fake-2"]);
+    }
+}
+
+#[test]
+fn a_collector_that_is_down_is_unavailable() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let tokens = exporter_tokens(FakeTokens::valid()).build().unwrap();
+    let authorizer = Authorizer::builder(tokens.source()).allow_origin(&url);
+    let authorizer = authorizer.danger_allow_http_on_loopback().build().unwrap();
+    let authorizer = BlockingAuthorizer::new(tokens, authorizer);
+    let channel = token_channel(&authorizer, &Endpoint::from_shared(url).unwrap()).unwrap();
+    let mut client = TraceServiceClient::new(channel);
+    let call = client.export(ExportTraceServiceRequest::default());
+    let status = futures_executor::block_on(call).unwrap_err();
+    // An exporter retries it.
+    assert_eq!(status.code(), Code::Unavailable);
+}
+
+#[test]
+fn a_channel_ends_the_thread_of_its_tokens_with_it() {
+    struct Thread(mpsc::Sender<()>);
+    impl Drop for Thread {
+        fn drop(&mut self) {
+            self.0.send(()).unwrap();
+        }
+    }
+    let world = World::start();
+    let (ended, wait) = mpsc::channel();
+    let tokens = BlockingTokenSource::builder(world.tokens.clone());
+    let tokens = tokens.thread_scope(|| Thread(ended)).build().unwrap();
+    let authorizer = Authorizer::builder(tokens.source())
+        .allow_origin(world.url(Transport::Grpc))
+        .clock(world.clock.clone())
+        .danger_allow_http_on_loopback();
+    let authorizer = BlockingAuthorizer::new(tokens, authorizer.build().unwrap());
+    let exporter = world.span_exporter(Transport::Grpc, &authorizer);
+    drop(authorizer);
+    futures_executor::block_on(exporter.export(Vec::new())).unwrap();
+    assert!(wait.try_recv().is_err());
+    drop(exporter);
+    wait.recv_timeout(Duration::from_secs(20)).unwrap();
+}
+
+#[tokio::test]
+async fn telemetry_is_suppressed_during_an_export() {
+    #[derive(Debug)]
+    struct Suppressed;
+    #[async_trait]
+    impl HttpClient for Suppressed {
+        async fn send_bytes(&self, _: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+            assert!(Context::is_current_telemetry_suppressed());
+            Ok(Response::default())
+        }
+    }
+    let tokens = exporter_tokens(FakeTokens::valid()).build().unwrap();
+    let authorizer = Authorizer::builder(tokens.source()).allow_origin("https://collector");
+    let authorizer = BlockingAuthorizer::new(tokens, authorizer.build().unwrap());
+    let client = TokenHttpClient::new(&authorizer, Suppressed);
+    let request = Request::post("https://collector/v1/traces").body(Bytes::new());
+    client.send_bytes(request.unwrap()).await.unwrap();
+    assert!(!Context::is_current_telemetry_suppressed());
 }
 
 #[tokio::test]
