@@ -153,6 +153,22 @@ async fn an_export_works_in_a_task() {
 }
 
 #[test]
+fn a_client_that_blocks_works_on_a_thread_without_a_runtime() {
+    let world = World::start();
+    let authorizer = world.authorizer(Transport::Http, world.tokens.clone());
+    let client = TokenHttpClient::new(&authorizer, reqwest::blocking::Client::new());
+    let url = format!("{}/v1/traces", world.url(Transport::Http));
+    for _ in 0..2 {
+        let request = Request::post(&url).body(Bytes::new()).unwrap();
+        let response = futures_executor::block_on(client.send_bytes(request)).unwrap();
+        assert_eq!(response.status(), 200);
+        world.collector.revoke(world.current().expose());
+    }
+    assert_eq!(world.collector.refused(), 1);
+    assert_eq!(world.server.token_request_count(), 2);
+}
+
+#[test]
 fn a_shutdown_on_the_only_thread_of_a_runtime_exports_all() {
     for transport in BOTH {
         let world = World::start();

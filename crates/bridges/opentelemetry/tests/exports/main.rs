@@ -19,9 +19,21 @@ use opentelemetry::{
     logs::{LogRecord as _, Logger as _, LoggerProvider as _},
     metrics::MeterProvider as _,
 };
-use opentelemetry_sdk::{logs::SdkLoggerProvider, metrics::SdkMeterProvider};
+use opentelemetry_sdk::{
+    logs::SdkLoggerProvider, metrics::SdkMeterProvider, trace::SdkTracerProvider,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
+const PIPELINES: usize = 8;
+
+/// Exports a span from each pipeline at the same time.
+fn export_from_all(pipelines: &[SdkTracerProvider]) {
+    thread::scope(|scope| {
+        for traces in pipelines {
+            scope.spawn(|| export(traces, "a span").unwrap());
+        }
+    });
+}
 
 #[test]
 fn exports_of_all_signals_have_a_token() {
@@ -58,17 +70,12 @@ fn exports_of_all_signals_have_a_token() {
 
 #[test]
 fn an_expired_token_is_renewed_once_for_all_exporters() {
-    const PIPELINES: usize = 8;
     for transport in BOTH {
         let world = World::start();
         let traces = || world.traces(transport, world.tokens.clone());
         let pipelines: Vec<_> = (0..PIPELINES).map(|_| traces()).collect();
         for _ in 0..3 {
-            thread::scope(|scope| {
-                for traces in &pipelines {
-                    scope.spawn(|| export(traces, "a span").unwrap());
-                }
-            });
+            export_from_all(&pipelines);
             world.clock.advance(LIFETIME);
         }
         assert_eq!(world.collector.accepted().len(), 3 * PIPELINES);
@@ -81,20 +88,23 @@ fn an_expired_token_is_renewed_once_for_all_exporters() {
 }
 
 #[test]
-fn an_export_does_not_wait_for_a_refresh() {
+fn no_export_waits_for_a_refresh() {
     for transport in BOTH {
         let world = World::start();
-        let traces = world.traces(transport, world.tokens.clone());
-        export(&traces, "first").unwrap();
+        let traces = || world.traces(transport, world.tokens.clone());
+        let pipelines: Vec<_> = (0..PIPELINES).map(|_| traces()).collect();
+        export(&pipelines[0], "a span").unwrap();
         world.clock.advance(NEARLY_EXPIRED);
         world.server.set_latency(LIFETIME);
-        export(&traces, "second").unwrap();
-        assert_eq!(world.collector.accepted(), ["first", "second"]);
+        export_from_all(&pipelines);
+        assert_eq!(world.collector.accepted().len(), 1 + PIPELINES);
+        assert_eq!(world.collector.refused(), 0);
         let start = Instant::now();
         while world.server.token_request_count() < 2 {
             assert!(start.elapsed() < 20 * SECOND);
             thread::yield_now();
         }
+        assert_eq!(world.server.token_request_count(), 2);
     }
 }
 
@@ -168,7 +178,7 @@ fn a_batch_whose_tokens_are_all_refused_is_sent_twice() {
 
 #[test]
 fn without_a_token_nothing_is_sent() {
-    // Over HTTP an exporter cannot tell it from a network error, and retries three times.
+    // Over HTTP an exporter cannot distinguish it from a network error, and retries three times.
     for (transport, calls) in [(Transport::Http, 4), (Transport::Grpc, 1)] {
         let world = World::start();
         let source = FakeTokens::failing(ErrorKind::CredentialsRefused);
