@@ -18,7 +18,7 @@ use crate::{AssertionSettings, settings::Audience, stamp};
 /// RFC 7523 section 2.2.
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// The offset of `iat`: an assertion does not seem to be from the future while the clock is ahead by less than this.
-const IAT_OFFSET: Duration = Duration::from_secs(5);
+pub(crate) const IAT_OFFSET: Duration = Duration::from_secs(5);
 
 /// The description of the key in the header. It holds neither the key nor its URL: a verifier that trusted those would
 /// trust anyone (RFC 7515 section 4.1).
@@ -95,11 +95,7 @@ impl UnsignedAssertion {
         let unique = stamp::unique()?;
         let all = AllClaims {
             claims,
-            aud: match &settings.audience {
-                Audience::Issuer(issuer) => issuer,
-                Audience::Discovered => discovered(context)?,
-                Audience::TokenEndpoint => context.token_endpoint(),
-            },
+            aud: audience(settings, context)?,
             iat,
             exp: iat.saturating_add(settings.lifetime.as_secs()),
             jti: &BASE64_URL_SAFE_NO_PAD.encode(unique),
@@ -127,10 +123,11 @@ impl UnsignedAssertion {
     }
 }
 
-/// A signed assertion in the compact form, to be sent once.
+/// A signed assertion in the compact form.
+#[derive(Clone)]
 pub(crate) struct CompactAssertion {
-    text: Zeroizing<String>,
-    made: SystemTime,
+    pub(crate) text: Zeroizing<String>,
+    pub(crate) made: SystemTime,
 }
 
 impl CompactAssertion {
@@ -159,6 +156,18 @@ pub(crate) fn parameters(client_id: Option<&str>, assertion: String) -> Credenti
         ("client_assertion_type", Cow::Borrowed(ASSERTION_TYPE)),
         ("client_assertion", Cow::Owned(assertion)),
     ]))
+}
+
+/// Returns the audience of an assertion.
+pub(crate) fn audience<'a>(
+    settings: &'a AssertionSettings,
+    context: &AuthenticationContext<'a>,
+) -> Result<&'a str, TokenError> {
+    match &settings.audience {
+        Audience::Issuer(issuer) => Ok(issuer),
+        Audience::Discovered => discovered(context),
+        Audience::TokenEndpoint => Ok(context.token_endpoint()),
+    }
 }
 
 fn discovered<'a>(context: &AuthenticationContext<'a>) -> Result<&'a str, TokenError> {

@@ -53,29 +53,30 @@ pub(crate) async fn digest(keys: &dyn Keys, method: &str, more: &[&[u8]]) -> Opt
     Some(credential_digest(method, &[&key, more].concat()))
 }
 
-/// Signs with the current key. Also returns the secret that the key was read from.
-pub(crate) async fn sign(
-    keys: &dyn Keys,
-    write: impl FnOnce(Header<'_>) -> Result<UnsignedAssertion, TokenError> + Send,
-) -> Result<(CompactAssertion, Option<Secret>), TokenError> {
-    let Key { signer, secret } = keys.current().await?;
-    let algorithm = signer.algorithm();
-    let thumbprint = signer.certificate_thumbprint();
-    let header = Header {
-        alg: algorithm.name(),
-        kid: signer.key_id(),
-        thumbprint: thumbprint.map(|hash| BASE64_URL_SAFE_NO_PAD.encode(hash)),
-    };
-    let unsigned = write(header)?;
-    let signature = signer.sign(unsigned.message()).await?;
-    algorithm.check(&signature)?;
-    Ok((unsigned.signed(&signature), secret))
-}
-
-/// A signer, with the secret that it was read from.
+/// A signer, with the secret that it was read from; without one, it is the same while the epoch stays the same.
 pub(crate) struct Key {
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) secret: Option<Secret>,
+}
+
+impl Key {
+    pub(crate) async fn sign(
+        &self,
+        write: impl FnOnce(Header<'_>) -> Result<UnsignedAssertion, TokenError> + Send,
+    ) -> Result<CompactAssertion, TokenError> {
+        let signer = &self.signer;
+        let algorithm = signer.algorithm();
+        let thumbprint = signer.certificate_thumbprint();
+        let header = Header {
+            alg: algorithm.name(),
+            kid: signer.key_id(),
+            thumbprint: thumbprint.map(|hash| BASE64_URL_SAFE_NO_PAD.encode(hash)),
+        };
+        let unsigned = write(header)?;
+        let signature = signer.sign(unsigned.message()).await?;
+        algorithm.check(&signature)?;
+        Ok(unsigned.signed(&signature))
+    }
 }
 
 #[async_trait]

@@ -6,9 +6,13 @@ use hallpass_endpoint::{AuthenticationContext, BuildError, ClientAuthentication,
 
 use crate::{
     Algorithm, AssertionSettings, Signer,
-    assertion::UnsignedAssertion,
+    assertion::{Header, UnsignedAssertion},
     keys::{self, Keys},
 };
+
+mod reuse;
+
+use reuse::{Purpose, Reuse};
 
 /// `private_key_jwt`: an assertion signed with the client's private key (RFC 7523 section 2.2, OpenID Connect Core
 /// section 9). The server knows only the public key, and nothing on the wire can be replayed for long.
@@ -31,6 +35,7 @@ use crate::{
 pub struct PrivateKeyJwt {
     settings: AssertionSettings,
     keys: Arc<dyn Keys>,
+    reuse: Option<Arc<Reuse>>,
 }
 
 impl PrivateKeyJwt {
@@ -39,6 +44,7 @@ impl PrivateKeyJwt {
         Self {
             settings,
             keys: keys::fixed(signer),
+            reuse: None,
         }
     }
 
@@ -68,7 +74,24 @@ impl PrivateKeyJwt {
         Self {
             settings,
             keys: keys::rotating(source, read),
+            reuse: None,
         }
+    }
+
+    /// Sends an assertion again until ten seconds before it expires, so that the requests of that time cost one
+    /// signature: for keys in a KMS, whose signatures take time and money. Default: each attempt has an assertion of its
+    /// own.
+    ///
+    /// The server must accept an assertion repeatedly. It may refuse a `jti` that it has seen (RFC 7523 section 3), and
+    /// many do. If a repeated assertion is refused, the request is retried with a new one, and none is repeated from then
+    /// on.
+    ///
+    /// The assertion's [lifetime](AssertionSettings::lifetime) limits the effect. Concurrent requests without an assertion
+    /// each sign one. Clones share the assertion.
+    #[must_use]
+    pub fn reuse_assertions(mut self) -> Self {
+        self.reuse = Some(Arc::default());
+        self
     }
 }
 
@@ -80,14 +103,22 @@ impl ClientAuthentication for PrivateKeyJwt {
         &self,
         context: &AuthenticationContext<'_>,
     ) -> Result<Credentials, TokenError> {
-        let (signed, secret) = keys::sign(&*self.keys, |header| {
-            UnsignedAssertion::new(&self.settings, context, header)
-        })
-        .await?;
+        let key = self.keys.current().await?;
+        let write = |header: Header<'_>| UnsignedAssertion::new(&self.settings, context, header);
+        let signed = match &self.reuse {
+            Some(reuse) => {
+                let purpose = Purpose::new(&self.settings, context, &key)?;
+                match reuse.assertion(&purpose) {
+                    Some(signed) => signed,
+                    None => reuse.keep(purpose, key.sign(write).await?),
+                }
+            }
+            None => key.sign(write).await?,
+        };
         let credentials = signed.into_credentials(context, HINT);
-        Ok(match secret {
+        Ok(match key.secret {
             Some(secret) => credentials.from_secret(secret),
-            None => credentials,
+            None => credentials.fixed(),
         })
     }
 
@@ -100,7 +131,8 @@ impl ClientAuthentication for PrivateKeyJwt {
     }
 
     fn epoch(&self) -> u64 {
-        self.keys.epoch()
+        let refusals = self.reuse.as_ref().map_or(0, |reuse| reuse.epoch());
+        self.keys.epoch().wrapping_add(refusals)
     }
 
     async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
@@ -110,6 +142,11 @@ impl ClientAuthentication for PrivateKeyJwt {
     }
 
     fn refused(&self, credentials: &Credentials) {
+        if let Some(reuse) = &self.reuse {
+            let mut sent = credentials.expose_parameters();
+            let assertion = sent.find(|(name, _)| *name == "client_assertion");
+            reuse.refused(assertion.map_or("", |(_, assertion)| assertion));
+        }
         if let Some(secret) = credentials.secret() {
             self.keys.refused(secret);
         }

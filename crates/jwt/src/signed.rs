@@ -138,24 +138,26 @@ impl AssertionSource for SignedAssertion {
         request: &TokenRequest,
     ) -> Result<Assertion, TokenError> {
         let scope = request.scopes();
-        let (signed, secret) = keys::sign(&*self.keys, |header| {
-            let claims = Claims {
-                iss: self.issuer.as_deref().unwrap_or(context.client_id()),
-                sub: match &self.subject {
-                    Subject::Client => Some(context.client_id()),
-                    Subject::Named(subject) => Some(subject),
-                    Subject::None => None,
-                },
-                scope: (self.scope && !scope.is_empty()).then_some(scope.as_str()),
-                more: &self.claims,
-            };
-            UnsignedAssertion::with_claims(&self.settings, context, header, claims)
-        })
-        .await?;
+        let key = self.keys.current().await?;
+        let signed = key
+            .sign(|header| {
+                let claims = Claims {
+                    iss: self.issuer.as_deref().unwrap_or(context.client_id()),
+                    sub: match &self.subject {
+                        Subject::Client => Some(context.client_id()),
+                        Subject::Named(subject) => Some(subject),
+                        Subject::None => None,
+                    },
+                    scope: (self.scope && !scope.is_empty()).then_some(scope.as_str()),
+                    more: &self.claims,
+                };
+                UnsignedAssertion::with_claims(&self.settings, context, header, claims)
+            })
+            .await?;
         let assertion = signed.into_assertion()?.refusal_hint(HINT);
-        Ok(match secret {
+        Ok(match key.secret {
             Some(secret) => assertion.from_secret(secret),
-            None => assertion,
+            None => assertion.fixed(),
         })
     }
 

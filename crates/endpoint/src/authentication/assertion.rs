@@ -196,6 +196,14 @@ impl Assertion {
         self.provenance.secret.as_ref()
     }
 
+    /// Declares that others are signed with the same key while the [epoch](AssertionSource::epoch) stays the same. After a
+    /// refusal, no other one is then created to compare, which saves a signature.
+    #[must_use]
+    pub fn fixed(mut self) -> Self {
+        self.provenance.fixed = true;
+        self
+    }
+
     /// Records the time at which it was issued, for an assertion that is valid only around that time. If the server
     /// refuses it, the error reports by how much the local clock differs from the response's `Date`.
     #[must_use]

@@ -54,6 +54,15 @@ impl Credentials {
         self.provenance.secret.as_ref()
     }
 
+    /// Declares that others come from the same key, or from none, while the
+    /// [epoch](crate::ClientAuthentication::epoch) stays the same. After a refusal, no others are then created to compare,
+    /// which saves a signature.
+    #[must_use]
+    pub fn fixed(mut self) -> Self {
+        self.provenance.fixed = true;
+        self
+    }
+
     /// Returns the form parameters, secrets included, for tests of a [`ClientAuthentication`](crate::ClientAuthentication); none if there is a
     /// header.
     pub fn expose_parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {

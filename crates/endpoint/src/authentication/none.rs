@@ -39,7 +39,9 @@ impl Anonymous {
 impl ClientAuthentication for Anonymous {
     async fn credentials(&self, _: &AuthenticationContext<'_>) -> Result<Credentials, TokenError> {
         let none: [(&str, &str); 0] = [];
-        Ok(Credentials::parameters(none).refusal_hint(hints::ANONYMOUS))
+        Ok(Credentials::parameters(none)
+            .refusal_hint(hints::ANONYMOUS)
+            .fixed())
     }
 
     /// The grant's input is the only credential.
@@ -78,7 +80,7 @@ impl ClientAuthentication for PublicClient {
         context: &AuthenticationContext<'_>,
     ) -> Result<Credentials, TokenError> {
         Ok(
-            Credentials::parameters([("client_id", context.client_id())]).refusal_hint(
+            Credentials::parameters([("client_id", context.client_id())]).fixed().refusal_hint(
                 "check `client_id`, and that the server accepts this client without authentication",
             ),
         )

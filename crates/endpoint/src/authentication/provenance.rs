@@ -9,6 +9,8 @@ pub(crate) struct Provenance {
     pub(crate) secret: Option<Secret>,
     /// The time at which it was made, if it is valid only around that time.
     pub(crate) created_at: Option<SystemTime>,
+    /// True if others come from the same key, or from none, while the epoch stays the same.
+    pub(crate) fixed: bool,
     /// The hint that is shown if it is refused.
     pub(crate) refusal_hint: Option<Hint>,
 }

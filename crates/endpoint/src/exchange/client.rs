@@ -168,13 +168,19 @@ impl ServerClient {
         refused
     }
 
-    /// Prepares the attempt again, and returns it if its inputs differ from the refused ones.
+    /// Prepares the attempt again, and returns it if its inputs differ from the refused ones. If they cannot, nothing is
+    /// prepared: a signature may be a call to a service.
     async fn changed<R: ServerRequest>(
         &self,
         refused: &Attempt,
         request: &R,
         tries: &Attempts,
     ) -> Option<Attempt> {
+        let is_fixed = refused.credentials.provenance().fixed && refused.form.is_fixed();
+        let epochs = (self.authentication.epoch(), request.epoch());
+        if is_fixed && epochs == (refused.epoch, refused.form_epoch) {
+            return None;
+        }
         // If this fails, the server's error is more useful.
         let next = self.prepare(request, tries).await.ok()?;
         let epoch_changed = self.authentication.epoch() != refused.epoch;

@@ -50,6 +50,14 @@ impl Form {
         pairs.any(|(now, before)| now.differs(before, epoch_changed))
     }
 
+    /// Returns true if another form has the same inputs, or inputs signed with the same keys, while the epoch stays the
+    /// same.
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.inputs.iter().all(
+            |input| matches!(input, Input::Assertion(assertion) if assertion.provenance().fixed),
+        )
+    }
+
     /// Returns the time at which it was made, if it is valid only around that time.
     pub(crate) fn created_at(&self) -> Option<SystemTime> {
         self.assertions()

@@ -266,3 +266,5 @@ async fn a_digest_follows_the_key_and_the_settings() {
     assert_eq!(rotating.digest(ID).await, None);
     assert_eq!(digest(PrivateKeyJwt::new(settings(), Nameless)).await, None);
 }
+
+mod reuse;

@@ -1,10 +1,15 @@
 use std::{
     collections::HashSet,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, UNIX_EPOCH},
 };
 
-use hallpass_core::ErrorKind;
-use hallpass_testkit::{ManualClock, RotatingSecret, leak};
+use hallpass_core::{ErrorKind, TokenSource as _};
+use hallpass_endpoint::{JwtBearer, PublicClient};
+use hallpass_testkit::{
+    ManualClock, RotatingSecret, leak,
+    raw::{self, RawServer},
+};
 use serde_json::json;
 
 use super::*;
@@ -145,4 +150,37 @@ async fn a_digest_follows_the_key_and_the_claims() {
     }
     let shared: std::sync::Arc<dyn AssertionSource> = std::sync::Arc::new(plain());
     assert_eq!(shared.digest(ID).await, digests[0]);
+}
+
+/// A key that counts its signatures.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Signer for Counted {
+    fn algorithm(&self) -> crate::Algorithm {
+        crate::Algorithm::Es256
+    }
+
+    async fn sign(&self, _: &[u8]) -> Result<Vec<u8>, TokenError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(vec![7; 64])
+    }
+}
+
+#[tokio::test]
+async fn a_refused_assertion_costs_one_signature() {
+    let refusal = raw::json(400, r#"{"error":"invalid_grant"}"#);
+    let server = RawServer::always(refusal).await;
+    let signatures = Arc::new(AtomicUsize::new(0));
+    let assertion = SignedAssertion::new(settings(), Counted(signatures.clone()));
+    let client = PublicClient::new();
+    let source = JwtBearer::builder(server.url("/token"), ID, client, assertion)
+        .danger_allow_http_on_loopback()
+        .build()
+        .unwrap();
+    let error = source.token(&TokenRequest::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CredentialsRefused, "{error}");
+    assert_eq!(signatures.load(Ordering::Relaxed), 1);
+    assert_eq!(server.request_count(), 1);
 }
