@@ -1,0 +1,6 @@
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod key;
+
+pub use key::AwsKmsKey;
