@@ -1,8 +1,11 @@
 use std::{sync::Arc, time::Duration};
 
-use hallpass_core::{AccessToken, Clock as _, SystemClock, authorize::Authorizer};
+use async_trait::async_trait;
+use hallpass_core::{AccessToken, Clock as _, SystemClock, TokenSource, authorize::Authorizer};
 use hallpass_testkit::{
-    ScriptedSource, StaticSource, leak,
+    ScriptedSource, StaticSource,
+    bridge::{self, Adapter, BoxError, Credential, Rule},
+    leak,
     raw::{self, RawServer, Reply},
 };
 use serde_json::{Value, json};
@@ -11,7 +14,7 @@ use super::*;
 
 const CANARY: &str = "CANARY-0123456789";
 
-fn client(server: &RawServer, source: impl hallpass_core::TokenSource + 'static) -> ServiceClient {
+fn client(server: &RawServer, source: impl TokenSource + 'static) -> ServiceClient {
     let authorizer = Authorizer::builder(source)
         .allow_origin(&server.url(""))
         .danger_allow_http_on_loopback()
@@ -152,4 +155,57 @@ async fn a_closed_idle_connection_is_replaced() {
     assert!(post(&client, &server).await.is_ok());
     assert!(post(&client, &server).await.is_ok());
     assert_eq!(server.request_count(), 3);
+}
+
+/// A client as an adapter: each call is to a server of its own.
+struct Service(Arc<dyn TokenSource>, ServiceClient);
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.1.fmt(f)
+    }
+}
+
+impl Service {
+    fn new(source: Arc<dyn TokenSource>) -> Self {
+        let authorizer = Authorizer::builder(source.clone())
+            .allow_origin("https://kms.example")
+            .build()
+            .unwrap();
+        Self(
+            source,
+            ServiceClient::new("the test service", authorizer).unwrap(),
+        )
+    }
+
+    /// Returns the token of the last of these requests.
+    async fn call(&self, replies: &[u16]) -> Result<String, TokenError> {
+        let replies = replies.iter().map(|status| raw::json(*status, "{}"));
+        let server = RawServer::start(replies).await;
+        let client = client(&server, self.0.clone());
+        client.get::<Value>(&server.url("/")).await?;
+        let request = texts(&server).pop().unwrap();
+        let (_, token) = request.split_once("Bearer ").unwrap();
+        Ok(token.lines().next().unwrap().to_owned())
+    }
+}
+
+#[async_trait]
+impl Adapter for Service {
+    async fn credential(&self) -> Result<Credential, BoxError> {
+        Ok(Credential::new(self.call(&[200]).await?).shown(&self.1))
+    }
+
+    async fn refuse(&self, token: &str) {
+        if self.call(&[200]).await.unwrap() == token {
+            self.call(&[401, 200]).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_keeps_the_rules_for_adapters() {
+    let exceptions = [(Rule::ReportsExpiry, "a service checks the expiry itself")];
+    let violations = bridge::check(Service::new, &exceptions).await;
+    assert_eq!(violations, []);
 }
