@@ -23,8 +23,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use hallpass_core::{ProofRequest, Prover as _, TokenError, TokenRequest, TokenSource as _};
-use hallpass_endpoint::{ClientCredentials, Retry};
+use hallpass_core::{
+    ProofRequest, Prover as _, Secret, TokenError, TokenRequest, TokenSource as _, TokenType,
+};
+use hallpass_endpoint::{ClientCredentials, ClientSecretBasic, Retry};
 use hallpass_jwt::{Algorithm, AssertionSettings, Dpop, PrivateKeyJwt, Signer, SigningKey};
 use hallpass_testkit::{AuthorizationServer, Client, Gate};
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
@@ -282,6 +284,22 @@ pub(crate) async fn check_proof(signer: impl Signer + 'static) {
         .unwrap();
     let header: Value = serde_json::from_slice(&header).unwrap();
     assert!(verify(proof, &header["jwk"].to_string()));
+}
+
+/// Requests a token that is bound to the signer's key from a certified authorization server.
+pub(crate) async fn fetch_bound_from(
+    peer: &super::peer::OidcProvider,
+    signer: impl Signer + 'static,
+) {
+    let secret = Secret::new(peer.client_secret("dpop")).unwrap();
+    let endpoint = peer.received("token_endpoint");
+    let source = ClientCredentials::builder(endpoint, "dpop", ClientSecretBasic::new(secret))
+        .danger_allow_http_on_loopback()
+        .dpop(Dpop::new(signer).unwrap())
+        .build()
+        .unwrap();
+    let token = source.token(&TokenRequest::default()).await.unwrap();
+    assert_eq!(token.token_type(), TokenType::Dpop);
 }
 
 /// Requests tokens from a certified authorization server that knows the keys by which `signer` signs.

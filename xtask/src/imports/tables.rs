@@ -13,7 +13,7 @@ const LAYERS: [(&str, &Layers); 1] = [(
         &["response"],
         &["exchange"],
         &["grant", "presets", "builder"],
-        &["management"],
+        &["management", "service"],
         &["internals"],
     ],
 )];

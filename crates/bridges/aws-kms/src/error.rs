@@ -55,8 +55,9 @@ where
         Some(CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)) => {
             TokenError::unavailable("the provider of AWS credentials failed")
         }
-        Some(_) => TokenError::configuration("there are no AWS credentials")
-            .with_hint("give the client a provider of credentials, such as that of `aws-config`"),
+        Some(_) => TokenError::configuration("there are no AWS credentials").with_hint(
+            "give the client a provider of credentials, such as the default one of the AWS SDK",
+        ),
         None => TokenError::configuration("the request to AWS KMS could not be created")
             .with_hint("check the region, the endpoint and the credentials of the client"),
     };

@@ -18,6 +18,10 @@ struct Code {
 pub(crate) const DISABLED: &str =
     "enable the key version, check its activation and expiration dates, or use another version";
 
+pub(crate) const KEY_NAME: &str =
+    "write it as `orders`, or `orders/0123456789abcdef0123456789abcdef`";
+pub(crate) const OPERATION: &str = "add the operation `sign` to the key's permitted operations";
+
 pub(crate) const HINTS: ServiceHints = |status, body| {
     let body: Option<Body> = serde_json::from_slice(body).ok();
     let code = body.and_then(|body| {

@@ -4,7 +4,7 @@ use hallpass_jwt::{Algorithm, KmsSigner, PublicKey};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    error::{DISABLED, HINTS},
+    error::{DISABLED, HINTS, KEY_NAME, OPERATION},
     key::KeyVaultKey,
 };
 
@@ -90,7 +90,7 @@ impl KeyVault {
             return Err(TokenError::configuration(
                 "the key is not a name, or a name and a version, of a key in Azure Key Vault",
             )
-            .with_hint("write it as `orders`, or `orders/0123456789abcdef0123456789abcdef`"));
+            .with_hint(KEY_NAME));
         }
         let url = format!(
             "{}/keys/{name}/{version}?api-version={API_VERSION}",
@@ -107,8 +107,9 @@ impl KeyVault {
             .as_ref()
             .is_none_or(|ops| ops.iter().any(|op| op == "sign"))
         {
-            return Err(TokenError::configuration("the key is not for signatures")
-                .with_hint("add the operation `sign` to its permitted operations"));
+            return Err(
+                TokenError::configuration("the key is not for signatures").with_hint(OPERATION)
+            );
         }
         let current =
             version_of(&key.kid, name).filter(|current| version.is_empty() || *current == version);

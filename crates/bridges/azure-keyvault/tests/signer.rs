@@ -304,3 +304,13 @@ async fn a_certified_server_accepts_its_assertions() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_certified_server_binds_tokens_to_the_key() {
+    let Some(mut peer) = peer::OidcProvider::start(&[]).await else {
+        return;
+    };
+    let (server, signer) = es256().await;
+    kms::fetch_bound_from(&peer, signer).await;
+    assert_eq!((peer.served().await, server.call_count()), (200, 2));
+}

@@ -13,6 +13,9 @@ struct Status {
     status: Option<String>,
 }
 
+pub(crate) const ALGORITHM: &str = "create a key with the purpose `ASYMMETRIC_SIGN` and an algorithm such as `EC_SIGN_P256_SHA256`";
+pub(crate) const KEY_NAME: &str = "write it as `projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/V`, with a version";
+
 pub(crate) const HINTS: ServiceHints = |status, body| {
     let body: Option<Body> = serde_json::from_slice(body).ok();
     let code = body.and_then(|body| body.error.status);

@@ -4,7 +4,11 @@ use hallpass_endpoint::{BuildError, HttpTransport, ServiceClient};
 use hallpass_jwt::{Algorithm, KmsSigner, PublicKey};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{crc32c, error::HINTS, key::GoogleKmsKey};
+use crate::{
+    crc32c,
+    error::{ALGORITHM, HINTS, KEY_NAME},
+    key::GoogleKmsKey,
+};
 
 /// The name of the service in errors.
 const NAME: &str = "Google Cloud KMS";
@@ -140,7 +144,7 @@ fn algorithm(name: &str) -> Result<Algorithm, TokenError> {
             let message = format!("the key in {NAME} signs by an unsupported algorithm");
             return Err(TokenError::configuration(message)
                 .with_server_message(name)
-                .with_hint("create a key with the purpose `ASYMMETRIC_SIGN` and an algorithm such as `EC_SIGN_P256_SHA256`"));
+                .with_hint(ALGORITHM));
         }
     })
 }
@@ -168,8 +172,10 @@ fn check_name(name: &str) -> Result<(), TokenError> {
     if fits {
         return Ok(());
     }
-    Err(TokenError::configuration("the name of the key version is not a resource name of Google Cloud KMS")
-        .with_hint("write it as `projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/V`, with a version"))
+    Err(TokenError::configuration(
+        "the name of the key version is not a resource name of Google Cloud KMS",
+    )
+    .with_hint(KEY_NAME))
 }
 
 #[cfg(test)]
