@@ -66,7 +66,7 @@ impl CredentialSource {
                 "an Azure credential cannot request a token with {other}"
             ));
             return Err(
-                error.with_hint("request scopes only, such as `https://vault.azure.net/.default`")
+                error.with_hint("request scopes only, such as https://vault.azure.net/.default")
             );
         }
         let own = request.scopes();
@@ -74,7 +74,7 @@ impl CredentialSource {
         if scopes.is_empty() {
             let error = TokenError::configuration("an Azure credential needs a scope");
             return Err(error.with_hint(
-                "request one, or create the `CredentialSource` with one, such as `https://vault.azure.net/.default`",
+                "request one, or create the `CredentialSource` with one, such as https://vault.azure.net/.default",
             ));
         }
         Ok(scopes)

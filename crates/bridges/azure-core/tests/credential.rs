@@ -14,12 +14,15 @@ use std::{
 
 use async_trait::async_trait;
 use azure_core::{
-    credentials::TokenCredential as _,
+    credentials::{TokenCredential as _, TokenRequestOptions},
     error::ErrorKind as AzureKind,
     http::{
         AsyncRawResponse, Context, Method, Request, StatusCode,
         headers::{AUTHORIZATION, Headers},
-        policies::{Policy, PolicyResult},
+        policies::{
+            Policy, PolicyResult,
+            auth::{Authorizer, BearerTokenAuthorizationPolicy, OnChallenge},
+        },
     },
 };
 use hallpass_azure_core::{RefusedTokenPolicy, SourceCredential};
@@ -78,7 +81,7 @@ async fn a_client_sends_cached_tokens_of_a_source() {
 }
 
 #[tokio::test]
-async fn the_other_parts_of_the_request_are_kept() {
+async fn a_client_sets_only_the_scopes_of_the_request() {
     let tokens = CachedTokenSource::builder(FakeTokens::valid()).build();
     let tokens: Arc<dyn TokenSource> = Arc::new(tokens);
     let defaults = TokenRequest::new().with_scopes("one".parse().unwrap());
@@ -226,6 +229,50 @@ async fn the_policy_replaces_a_refused_token_at_once() {
         client.call().await.unwrap();
         assert_eq!(service.statuses(), [200, 401, 200, 200], "{challenge:?}");
         assert_eq!(source.calls(), 2);
+    }
+}
+
+/// A client's own handling of a challenge: it authorizes the request again, as that of Key Vault does.
+#[derive(Debug)]
+struct AuthorizesAgain;
+
+#[async_trait]
+#[allow(elided_lifetimes_in_paths)]
+impl OnChallenge for AuthorizesAgain {
+    async fn on_challenge(
+        &self,
+        _: &Context,
+        request: &mut Request,
+        authorizer: &dyn Authorizer,
+        _: &Headers,
+    ) -> azure_core::Result<()> {
+        let options = TokenRequestOptions::default();
+        authorizer.authorize(request, &[SCOPE], options).await
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_answers_challenges_needs_the_policy_too() {
+    for (with_policy, expected) in [
+        (false, vec![200, 401, 401]),
+        (true, vec![200, 401, 401, 200]),
+    ] {
+        let (service, source, tokens, _, clock) =
+            setup(|service| [Ok(service.issue(1)), Ok(service.issue(2))]);
+        let credential = Arc::new(SourceCredential::new(tokens.clone()));
+        let auth = BearerTokenAuthorizationPolicy::new(credential, [SCOPE])
+            .with_on_challenge(Arc::new(AuthorizesAgain));
+        let mut policies: Vec<Arc<dyn Policy>> = Vec::new();
+        if with_policy {
+            policies.push(Arc::new(RefusedTokenPolicy::new(tokens)));
+        }
+        let client = service.client_with(auth, policies);
+        client.call().await.unwrap();
+        clock.advance(Duration::from_secs(1));
+        service.revoke(1);
+        assert_eq!(client.call().await.is_ok(), with_policy);
+        assert_eq!(service.statuses(), expected);
+        assert_eq!(source.calls(), 1 + usize::from(with_policy));
     }
 }
 

@@ -74,13 +74,21 @@ impl Service {
         credential: impl TokenCredential + 'static,
         per_call: Vec<Arc<dyn Policy>>,
     ) -> Client {
+        let auth = BearerTokenAuthorizationPolicy::new(Arc::new(credential), [SCOPE]);
+        self.client_with(auth, per_call)
+    }
+
+    pub fn client_with(
+        &self,
+        auth: BearerTokenAuthorizationPolicy,
+        per_call: Vec<Arc<dyn Policy>>,
+    ) -> Client {
         let options = ClientOptions {
             transport: Some(Transport::new(Arc::new(self.clone()))),
             retry: RetryOptions::none(),
             per_call_policies: per_call,
             ..ClientOptions::default()
         };
-        let auth = BearerTokenAuthorizationPolicy::new(Arc::new(credential), [SCOPE]);
         let per_try: Vec<Arc<dyn Policy>> = vec![Arc::new(auth)];
         Client(Pipeline::new(
             Some("orders"),
