@@ -1,11 +1,18 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use hallpass_core::{Clock, InvalidRequest, Prover, ScopeSet, TokenRequest, TokenType};
+use hallpass_core::{
+    Clock, InvalidRequest, Prover, ScopeSet, SecretSource, TokenRequest, TokenType,
+};
 
 use crate::{
     BuildError, ClientAuthentication, Endpoint, Hints, HttpTransport, Retry,
-    exchange::{settings::ClientSettings, source::GrantSource, token::GrantClient},
-    response::token::ResponseRules,
+    exchange::{
+        body::{BodyFormat, ExtraHeader},
+        settings::ClientSettings,
+        source::GrantSource,
+        token::GrantClient,
+    },
+    response::{layout::ExpiryFormat, pointer::Pointer, token::ResponseRules},
 };
 
 /// A builder of a token source such as [`ClientCredentials`](crate::ClientCredentials), with the settings that all
@@ -138,6 +145,52 @@ impl<S: GrantSource> SourceBuilder<S> {
         self
     }
 
+    /// Reads the token from another member than `access_token`: a JSON pointer (RFC 6901) to a string, such as
+    /// `/data/token`. The response's other members are those of the same object.
+    pub fn token_member(mut self, pointer: &str) -> Self {
+        match Pointer::parse(pointer) {
+            Ok(pointer) => self.rules.layout.get_or_insert_default().token = Some(pointer),
+            Err(problem) => self.note("token_member", &problem),
+        }
+        self
+    }
+
+    /// Reads the token's expiry from another member than `expires_in`, or in another unit: a JSON pointer (RFC 6901) from
+    /// the top of the response, such as `/expires_on`. A response without it is refused.
+    ///
+    /// A time is compared with the `Date` of the response, so that the difference of the clocks does not count.
+    pub fn expiry_member(mut self, pointer: &str, format: ExpiryFormat) -> Self {
+        match Pointer::parse(pointer) {
+            Ok(pointer) => {
+                self.rules.layout.get_or_insert_default().expiry = Some((pointer, format));
+            }
+            Err(problem) => self.note("expiry_member", &problem),
+        }
+        self
+    }
+
+    /// Sends requests as JSON objects in place of forms (RFC 6749 section 4.4.2 requires forms). A parameter that is
+    /// repeated becomes an array.
+    pub fn json_requests(mut self) -> Self {
+        self.client.body_format = BodyFormat::Json;
+        self
+    }
+
+    /// Adds a header to each request to the token endpoint, for a gateway's key for example.
+    ///
+    /// The value is a secret: it is read before each request, and hidden in debug output and in the server's messages. A
+    /// header that the client sets itself is refused by [`build`](Self::build).
+    pub fn request_header(mut self, name: &str, value: impl SecretSource + 'static) -> Self {
+        match ExtraHeader::new(name, Arc::new(value)) {
+            Ok(header) if self.client.has_header(header.name()) => {
+                self.note("request_header", &"a header of this name is set already");
+            }
+            Ok(header) => self.client.extra_headers.push(header),
+            Err(problem) => self.note("request_header", &problem),
+        }
+        self
+    }
+
     /// Allows `client_id` and `client_secret` outside printable ASCII, sent as UTF-8. RFC 6749 appendix A does not
     /// define these, and servers may decode them differently.
     pub fn allow_utf8_credentials(mut self) -> Self {
@@ -218,7 +271,7 @@ impl<S: GrantSource> SourceBuilder<S> {
         self
     }
 
-    fn note(&mut self, setting: &'static str, error: &dyn fmt::Display) {
+    pub(crate) fn note(&mut self, setting: &'static str, error: &dyn fmt::Display) {
         self.wrong
             .get_or_insert_with(|| BuildError::new(setting, error.to_string()));
     }

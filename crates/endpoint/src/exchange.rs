@@ -1,5 +1,6 @@
 //! Exchanges with an authorization server: one attempt and its retries, for every kind of request.
 
+pub(crate) mod body;
 pub(crate) mod client;
 mod dpop;
 pub(crate) mod form;

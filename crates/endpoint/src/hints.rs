@@ -64,7 +64,7 @@ hints! {
     /// Requests are redirected.
     REDIRECT = "redirect", "credentials never follow a redirect; set `token_endpoint` to the final address if you trust it";
     /// The server does not accept forms.
-    NO_FORMS = "no-forms", "check `token_endpoint`: a token endpoint accepts forms, and this address may belong to another API";
+    NO_FORMS = "no-forms", "check `token_endpoint`: a token endpoint accepts forms, and this address may belong to another API; set `json_requests` if this server takes JSON only";
     /// The client is refused.
     CREDENTIALS = "credentials", "check `client_id` and `client_secret`, and that the server expects this authentication method";
     /// The client is refused, and its secret changes if the server does not decode it.
@@ -72,7 +72,7 @@ hints! {
     /// The request is refused as such.
     PARAMETERS = "parameters", "check the extra parameters, and in which encoding the server expects `client_id` and `client_secret`";
     /// A successful response has no token at its top level.
-    NO_TOKEN = "no-token", "check `token_endpoint`: a token endpoint sends the token at the top level of its JSON (RFC 6749 section 5.1), and this address may belong to another API";
+    NO_TOKEN = "no-token", "check `token_endpoint`: a token endpoint sends the token at the top level of its JSON (RFC 6749 section 5.1), and this address may belong to another API; set `token_member` if this server sends the token in another member";
     /// A response is compressed.
     COMPRESSED = "compressed", "check " @ ": configure the server, or the gateway at this address, to compress only on request, or use an address that bypasses the gateway";
     /// A response violates RFC 6749 but is unambiguous.
@@ -154,7 +154,11 @@ mod tests {
             prover: Arc<dyn Prover>,
             secret: Secret,
         ) {
-            let builder = builder.token_endpoint("").lenient_responses();
+            let builder = builder
+                .token_endpoint("")
+                .lenient_responses()
+                .json_requests()
+                .token_member("/t");
             let builder = builder.max_token_bytes(1).allow_utf8_credentials();
             let _ = builder.dpop(prover);
             let transport = transport.user_agent("").max_body_bytes(1);
@@ -182,6 +186,8 @@ mod tests {
             "issuer",
             "token_endpoint",
             "lenient_responses",
+            "json_requests",
+            "token_member",
             "max_token_bytes",
             "allow_utf8_credentials",
             "dpop",

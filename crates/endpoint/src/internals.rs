@@ -17,6 +17,7 @@ pub fn parse(body: &[u8]) -> Result<AccessToken, TokenError> {
         &token::ResponseRules::default(),
         &ScopeSet::EMPTY,
         SystemClock.moment(),
+        SystemClock.wall(),
         TextFilter::new,
         &<ClientCredentialsGrant as Grant>::WORDING,
     )

@@ -67,6 +67,7 @@ pub use grant::{
 pub use management::{
     Introspection, Revocations, RevokeOnShutdown, TokenManagement, TokenManagementBuilder,
 };
+pub use response::layout::ExpiryFormat;
 pub use server::{Discovery, Endpoint, Metadata};
 pub use service::{ServiceClient, ServiceHints};
 pub use transport::{ClientIdentity, HttpTransport, HttpTransportBuilder, explain_tls_error};

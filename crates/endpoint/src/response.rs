@@ -1,6 +1,8 @@
 //! Responses: a token, a refusal, or neither.
 
 pub(crate) mod json;
+pub(crate) mod layout;
+pub(crate) mod pointer;
 pub(crate) mod quota;
 pub(crate) mod redact;
 pub(crate) mod refusal;

@@ -209,8 +209,7 @@ impl AuthenticationSettings {
 
     /// Returns true if a command prints one of the credentials.
     pub fn runs_a_command(&self) -> bool {
-        self.references()
-            .any(|reference| reference.to_string().starts_with("command:"))
+        self.references().any(SecretReference::runs_a_command)
     }
 
     /// Returns true if the method signs assertions, which need an audience.

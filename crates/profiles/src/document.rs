@@ -13,6 +13,7 @@ use toml::{
 
 use crate::{
     error::ProfileError,
+    format,
     layer::Layer,
     provider::{self, Table},
     redis::{REDIS_KEYS, RedisSettings},
@@ -20,7 +21,7 @@ use crate::{
     values,
 };
 
-pub(crate) const KEYS: [&str; 33] = [
+pub(crate) const KEYS: [&str; 39] = [
     "algorithm",
     "allowed_origins",
     "assertion",
@@ -36,7 +37,11 @@ pub(crate) const KEYS: [&str; 33] = [
     "connect_timeout",
     "danger_allow_http_on_loopback",
     "danger_token_endpoint_as_audience",
+    "expiry_format",
+    "expiry_member",
+    "grant_type",
     "issuer",
+    "json_requests",
     "key_id",
     "lenient_responses",
     "max_lifetime",
@@ -47,11 +52,13 @@ pub(crate) const KEYS: [&str; 33] = [
     "provider_settings",
     "proxy",
     "redis",
+    "request_headers",
     "require_granted_scopes",
     "resource",
     "scope",
     "timeout",
     "token_endpoint",
+    "token_member",
     "user_agent",
     "variables",
 ];
@@ -157,6 +164,18 @@ impl Document<'_> {
                     layer.server.danger_token_endpoint_as_audience =
                         Some(self.boolean(key, value)?);
                 }
+                "expiry_format" => {
+                    let format = format::parse_expiry_format(self.string(key, value)?);
+                    layer.format.expiry_format =
+                        Some(format.map_err(|why| self.invalid_value(key, value, why))?);
+                }
+                "expiry_member" => {
+                    layer.format.expiry_member = Some(self.string(key, value)?.to_owned());
+                }
+                "grant_type" => {
+                    layer.format.grant_type = Some(self.string(key, value)?.to_owned());
+                }
+                "json_requests" => layer.format.json_requests = Some(self.boolean(key, value)?),
                 "issuer" => layer.server.issuer = Some(self.string(key, value)?.to_owned()),
                 "key_id" => layer.client.key_id = Some(self.string(key, value)?.to_owned()),
                 "lenient_responses" => layer.lenient_responses = Some(self.boolean(key, value)?),
@@ -174,6 +193,7 @@ impl Document<'_> {
                 }
                 "proxy" => layer.proxy = Some(self.string(key, value)?.to_owned()),
                 "redis" => layer.redis = Some(Box::new(self.redis(key, value)?)),
+                "request_headers" => layer.format.request_headers = self.references(key, value)?,
                 "require_granted_scopes" => {
                     layer.require_granted_scopes = Some(self.boolean(key, value)?);
                 }
@@ -182,6 +202,9 @@ impl Document<'_> {
                 "timeout" => layer.timeout = Some(self.duration(key, value)?),
                 "token_endpoint" => {
                     layer.server.token_endpoint = Some(self.string(key, value)?.to_owned());
+                }
+                "token_member" => {
+                    layer.format.token_member = Some(self.string(key, value)?.to_owned());
                 }
                 "user_agent" => layer.user_agent = Some(self.string(key, value)?.to_owned()),
                 "variables" => layer.server.variables = self.string_pairs(key, value)?,
@@ -335,6 +358,25 @@ impl Document<'_> {
                 name.get_ref().to_string(),
                 self.string(key, value)?.to_owned(),
             ))
+        };
+        table.iter().map(pair).collect()
+    }
+
+    fn references(
+        &self,
+        key: &Key<'_>,
+        value: &Value<'_>,
+    ) -> Result<Vec<(String, SecretReference)>, ProfileError> {
+        let Some(table) = value.get_ref().as_table() else {
+            return Err(self.invalid_value(
+                key,
+                value,
+                "expected a table of references, as in `{ name = \"env:NAME\" }`",
+            ));
+        };
+        let pair = |(name, value): (&Key<'_>, &Value<'_>)| {
+            let reference = self.secret_reference(name, value)?;
+            Ok((name.get_ref().to_string(), reference))
         };
         table.iter().map(pair).collect()
     }

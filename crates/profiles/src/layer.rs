@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
+    format::FormatSettings,
     redis::RedisSettings,
     unit::{ClientUnit, ServerUnit},
 };
@@ -30,6 +31,7 @@ pub(crate) struct Layer {
     /// Set by profiles only.
     pub(crate) redis: Option<Box<RedisSettings>>,
     pub(crate) danger_allow_http_on_loopback: Option<bool>,
+    pub(crate) format: FormatSettings,
 }
 
 impl Layer {
@@ -61,6 +63,7 @@ impl Layer {
             danger_allow_http_on_loopback: self
                 .danger_allow_http_on_loopback
                 .or(below.danger_allow_http_on_loopback),
+            format: self.format.over(below.format),
         }
     }
 }

@@ -33,6 +33,7 @@ mod document;
 mod environment;
 mod error;
 mod file;
+mod format;
 mod hints;
 mod layer;
 mod lazy;
@@ -59,6 +60,7 @@ mod values;
 
 pub use authentication::{AuthenticationSettings, SecretEncoding};
 pub use error::ProfileError;
+pub use format::FormatSettings;
 pub use hints::{PROXY_CREDENTIALS_HINT, setting_hint};
 pub use method::AuthenticationMethod;
 pub use profiles::{Profiles, ProfilesBuilder};

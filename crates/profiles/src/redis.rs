@@ -78,12 +78,6 @@ impl RedisSettings {
         all.into_iter().flatten()
     }
 
-    /// Returns true if a command prints one of the secrets.
-    pub fn runs_a_command(&self) -> bool {
-        self.references()
-            .any(|reference| reference.to_string().starts_with("command:"))
-    }
-
     /// Returns the first wrong setting, and what is wrong; the store itself checks the values.
     pub(crate) fn problem(&self) -> Option<(&'static str, &'static str)> {
         if self.url.is_empty() {

@@ -11,6 +11,7 @@ use crate::error::ProfileError;
 use crate::{
     authentication::AuthenticationSettings,
     checks::{check_effects, check_proxy, check_redis},
+    format::FormatSettings,
     layer::Layer,
     missing::{missing_client_id, missing_setting},
     provider::{Provider, Table},
@@ -71,6 +72,8 @@ pub struct Settings {
     pub redis: Option<Box<RedisSettings>>,
     /// True if plain HTTP to this machine is allowed.
     pub danger_allow_http_on_loopback: bool,
+    /// The formats of requests and responses that deviate from RFC 6749, if there are any.
+    pub format: Option<Box<FormatSettings>>,
     /// The provider, if it is a registered one.
     pub(crate) provider: Option<Provider>,
     /// The provider's own settings.
@@ -141,21 +144,9 @@ impl Settings {
         if let Some(redis) = &layer.redis {
             check_redis(redis, layer.cache, &authentication)?;
         }
-        let store_command = layer
-            .redis
-            .as_ref()
-            .is_some_and(|redis| redis.runs_a_command());
-        let provider_command = layer.server.provider_settings.runs_a_command();
-        if layer.command_timeout.is_some()
-            && !(authentication.runs_a_command() || store_command || provider_command)
-        {
-            return Err(ProfileError::new(
-                "`command_timeout` has no effect: no credential is a `command:` reference",
-            )
-            .with_hint("remove it"));
-        }
         check_proxy(layer.proxy.as_deref())?;
-        Ok(Self {
+        layer.format.check()?;
+        let settings = Self {
             profile,
             file,
             server,
@@ -182,9 +173,19 @@ impl Settings {
             cache: layer.cache,
             redis: layer.redis,
             danger_allow_http_on_loopback: layer.danger_allow_http_on_loopback.unwrap_or(false),
+            format: layer.format.is_set().then(|| Box::new(layer.format)),
             provider,
             own: layer.server.provider_settings,
-        })
+        };
+        if settings.command_timeout.is_some()
+            && !settings.references().any(SecretReference::runs_a_command)
+        {
+            return Err(ProfileError::new(
+                "`command_timeout` has no effect: no credential is a `command:` reference",
+            )
+            .with_hint("remove it"));
+        }
+        Ok(settings)
     }
 
     /// Returns true if these settings have the same effect: a table that moved within its file has.
@@ -200,7 +201,10 @@ impl Settings {
     pub fn references(&self) -> impl Iterator<Item = &SecretReference> {
         let redis = self.redis.iter().flat_map(|redis| redis.references());
         let own = self.own.references();
-        self.authentication.references().chain(own).chain(redis)
+        let format = self.format.as_deref().into_iter();
+        let headers = format.flat_map(FormatSettings::references);
+        let all = self.authentication.references().chain(headers);
+        all.chain(own).chain(redis)
     }
 
     /// Returns how long a token request may take with its retries, and with the command that prints the secret.
@@ -239,7 +243,9 @@ impl Settings {
         let provider = self.provider.as_ref().map(Provider::name);
         let own: Vec<_> = self.own.canonical().collect();
         let own = own.iter().map(|setting| Some(&**setting));
-        let provider = provider.into_iter().map(Some).chain(own);
+        let format = self.format.as_deref().and_then(FormatSettings::canonical);
+        let format = format.iter().map(|format| Some(&**format));
+        let provider = provider.into_iter().map(Some).chain(own).chain(format);
         let parts = parts.into_iter().chain(checks).chain(provider);
         // Length-prefixed, so that fields cannot run into each other.
         let measured = parts.map(|part| {
@@ -269,10 +275,12 @@ fn build_request(layer: &Layer) -> Result<TokenRequest, ProfileError> {
     }
     for (name, value) in &layer.parameters {
         if name == "grant_type" {
-            return Err(ProfileError::new(
-                "`parameters`: `grant_type` is always `client_credentials` here",
-            )
-            .with_hint("remove it; only the library supports other grants"));
+            return Err(
+                ProfileError::new("`parameters`: `grant_type` is not an extra parameter")
+                    .with_hint(
+                        "set `grant_type` beside `parameters` for a grant of the server's own",
+                    ),
+            );
         }
         let with = request.with_parameter(name, value);
         request = with.map_err(|error| wrong("parameters", &error))?;

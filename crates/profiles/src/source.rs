@@ -11,6 +11,7 @@ use hallpass_secrets::RegularFile;
 
 use crate::{
     error::ProfileError,
+    format::Headers,
     lazy::{Lazy, run_blocking},
     paths::MAX_CERTIFICATE_BYTES,
     server::{Server, ServerAddress},
@@ -218,8 +219,9 @@ impl Settings {
         let transport = transport()?;
         let authentication = self.client_authentication()?;
         let endpoint = self.endpoint_over(|| Ok(transport.clone()))?;
+        let headers = self.open_headers()?;
         let change = |source: SourceBuilder<ClientCredentials>| {
-            self.apply_to(source.transport(transport.clone()).retry(retry))
+            self.apply_to(&headers, source.transport(transport.clone()).retry(retry))
         };
         let client_id = &*self.client_id;
         let source = match self.server {
@@ -331,6 +333,7 @@ impl Settings {
     /// Sets the profile's settings for requests and responses.
     fn apply_to(
         &self,
+        headers: &Headers,
         mut source: SourceBuilder<ClientCredentials>,
     ) -> SourceBuilder<ClientCredentials> {
         let request = &self.request;
@@ -358,6 +361,19 @@ impl Settings {
         if self.danger_allow_http_on_loopback {
             source = source.danger_allow_http_on_loopback();
         }
-        source
+        match &self.format {
+            Some(format) => format.apply_to(source, headers),
+            None => source,
+        }
+    }
+
+    fn open_headers(&self) -> Result<Headers, ProfileError> {
+        let format = self.format.as_deref().into_iter();
+        let headers = format.flat_map(|format| &format.request_headers);
+        let open = headers.map(|(name, value)| {
+            let value = self.open_secret("request_headers", value)?;
+            Ok((name.clone(), value))
+        });
+        open.collect()
     }
 }

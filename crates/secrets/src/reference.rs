@@ -131,6 +131,11 @@ impl SecretReference {
         self
     }
 
+    /// Returns true for a `command:`.
+    pub fn runs_a_command(&self) -> bool {
+        matches!(self.0.place, SecretLocation::Command { .. })
+    }
+
     /// Opens the source that the reference names. No secret is read yet, and no network request is made.
     ///
     /// # Errors

@@ -5,13 +5,15 @@ use std::{fmt, sync::Arc, time::Duration};
 use hallpass_core::{Clock, ErrorKind, Hint, TokenError};
 
 use super::{
+    body::{BodyFormat, ExtraHeader, SentHeader, post},
     dpop::ProofState,
-    form::{Form, post},
+    form::Form,
     request::{Reply, ServerRequest},
     retry::{Attempts, Retry},
 };
 use crate::{
-    AuthenticationContext, ClientAuthentication, Credentials, HttpTransport, hints,
+    AuthenticationContext, ClientAuthentication, Credentials, HttpTransport, credential_digest,
+    hints,
     response::{
         refusal::{self, Advice},
         skew::Skew,
@@ -27,6 +29,8 @@ pub(crate) struct ServerClient {
     pub(super) addresses: AddressSource,
     pub(super) client_id: Box<str>,
     pub(super) allow_utf8: bool,
+    pub(super) body_format: BodyFormat,
+    pub(super) extra_headers: Vec<ExtraHeader>,
     pub(super) authentication: Box<dyn ClientAuthentication>,
     pub(super) transport: HttpTransport,
     pub(super) retry: Retry,
@@ -42,6 +46,7 @@ struct Attempt {
     /// The request's epoch, read before its form was made.
     form_epoch: u64,
     credentials: Credentials,
+    headers: Vec<SentHeader>,
     form: Form,
 }
 
@@ -102,11 +107,26 @@ impl ServerClient {
 
     /// Returns a number that changes when the client's credentials do.
     pub(crate) fn epoch(&self) -> u64 {
-        self.authentication.epoch()
+        let headers = self.extra_headers.iter().map(ExtraHeader::epoch);
+        headers.fold(self.authentication.epoch(), u64::wrapping_add)
     }
 
+    /// Returns a digest of the client's credentials, and of all that its requests have besides.
     pub(crate) async fn digest(&self) -> Option<[u8; 32]> {
-        self.authentication.digest(&self.client_id).await
+        let client = self.authentication.digest(&self.client_id).await?;
+        if self.body_format == BodyFormat::Form && self.extra_headers.is_empty() {
+            return Some(client);
+        }
+        let json = [u8::from(self.body_format == BodyFormat::Json)];
+        let mut parts: Vec<&[u8]> = vec![&client, &json];
+        let mut headers = Vec::new();
+        for header in &self.extra_headers {
+            headers.push((header.name(), header.read().await.ok()?));
+        }
+        for (name, sent) in &headers {
+            parts.extend([name.as_bytes(), sent.value.expose().as_bytes()]);
+        }
+        Some(credential_digest("request", &parts))
     }
 
     pub(crate) fn binds_tokens(&self) -> bool {
@@ -130,11 +150,16 @@ impl ServerClient {
             .await?;
         request.check(&addresses)?;
         let context = AuthenticationContext::at(&self.client_id, &addresses, self.allow_utf8);
-        let epoch = self.authentication.epoch();
+        let epoch = self.epoch();
         let credentials = self.authentication.credentials(&context);
         let credentials = tries
             .within(credentials, || self.late_credentials())
             .await?;
+        let mut headers = Vec::with_capacity(self.extra_headers.len());
+        for header in &self.extra_headers {
+            let late = || deadline_error(&format!("the header `{}`", header.name()));
+            headers.push(tries.within(header.read(), late).await?);
+        }
         let form_epoch = request.epoch();
         let form = request.form(&context);
         let form = tries
@@ -145,6 +170,7 @@ impl ServerClient {
             epoch,
             form_epoch,
             credentials,
+            headers,
             form,
         })
     }
@@ -164,6 +190,9 @@ impl ServerClient {
             request.refused(&sent.form);
         } else if refused {
             self.authentication.refused(&sent.credentials);
+            for (header, sent) in self.extra_headers.iter().zip(&sent.headers) {
+                header.refused(sent);
+            }
         }
         refused
     }
@@ -183,8 +212,10 @@ impl ServerClient {
         }
         // If this fails, the server's error is more useful.
         let next = self.prepare(request, tries).await.ok()?;
-        let epoch_changed = self.authentication.epoch() != refused.epoch;
-        let changed = next.credentials.differ(&refused.credentials, epoch_changed);
+        let epoch_changed = self.epoch() != refused.epoch;
+        let mut headers = next.headers.iter().zip(&refused.headers);
+        let changed = next.credentials.differ(&refused.credentials, epoch_changed)
+            || headers.any(|(next, refused)| !next.value.matches(&refused.value));
         let epoch_changed = request.epoch() != refused.form_epoch;
         (changed || next.form.differs(&refused.form, epoch_changed)).then_some(next)
     }
@@ -235,13 +266,20 @@ impl ServerClient {
         let Attempt {
             addresses,
             credentials,
+            headers,
             form,
             ..
         } = sent;
         let identity = credentials.identity();
         let refusal_hint = credentials.provenance().refusal_hint.as_ref();
         let address = request.address(addresses, identity.is_some())?;
-        let mut post = post(address.url().clone(), form.bytes(), credentials);
+        let mut post = post(
+            address.url().clone(),
+            form.bytes(),
+            credentials,
+            self.body_format,
+            headers,
+        );
         proving.put_on(post.headers_mut());
 
         // Taken before sending: after a slow response, a token must not live longer here than at the server.
@@ -252,7 +290,7 @@ impl ServerClient {
         let answer = answer
             .await
             .map_err(|error| error.with_host(address.host()))?;
-        let headers = proving.store_nonce(&answer.headers);
+        let proof_headers = proving.store_nonce(&answer.headers);
         // The response's date, moved back to the time at which the credentials were made.
         let elapsed = self.clock.now().saturating_since(requested_at.timestamp);
         let skew = |created_at: Option<_>| {
@@ -263,12 +301,13 @@ impl ServerClient {
             form,
             credentials,
             client_id: &self.client_id,
+            extra_headers: headers,
             requested_at,
             received_at: self.clock.wall(),
         };
         request.read(&reply).await.map_err(|error| {
             let error = error.with_status(answer.status).with_host(address.host());
-            let (error, proof_hint) = proving.refused(error, &headers);
+            let (error, proof_hint) = proving.refused(error, &proof_headers);
             let (refused_hint, created_at) = if proving.is_refused(&error) {
                 (None, proving.created_at())
             } else if request.wording().is_input_refused(&error) {

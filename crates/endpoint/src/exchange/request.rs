@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use hallpass_core::{Moment, Prover, TextFilter, TokenError};
 use http::StatusCode;
 
-use super::form::Form;
+use super::{body::SentHeader, form::Form};
 use crate::{
     AuthenticationContext, Credentials, hints,
     response::{
@@ -74,6 +74,7 @@ pub(crate) struct Reply<'a> {
     pub(crate) form: &'a Form,
     pub(crate) credentials: &'a Credentials,
     pub(crate) client_id: &'a str,
+    pub(crate) extra_headers: &'a [SentHeader],
     pub(crate) requested_at: Moment,
     /// Resolves a `Retry-After` that is a date.
     pub(crate) received_at: SystemTime,
@@ -83,6 +84,9 @@ impl Reply<'_> {
     /// Returns a filter of all secrets that were sent.
     pub(crate) fn filter(&self) -> TextFilter {
         let mut filter = redact::filter(self.credentials, self.client_id);
+        for header in self.extra_headers {
+            filter.add_secret(header.value.expose());
+        }
         for input in &self.form.inputs {
             filter.add_secret(input.expose());
         }

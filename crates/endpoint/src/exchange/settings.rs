@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hallpass_core::{Clock, SystemClock};
 
 use super::{
+    body::{BodyFormat, ExtraHeader},
     client::{Hints, ServerClient},
     retry::Retry,
 };
@@ -20,6 +21,8 @@ pub(crate) struct ClientSettings {
     pub(crate) authentication: Box<dyn ClientAuthentication>,
     pub(crate) address_rules: AddressRules,
     pub(crate) allow_utf8: bool,
+    pub(crate) body_format: BodyFormat,
+    pub(crate) extra_headers: Vec<ExtraHeader>,
     pub(crate) transport: Option<HttpTransport>,
     pub(crate) retry: Retry,
     pub(crate) hints: Option<Hints>,
@@ -38,11 +41,19 @@ impl ClientSettings {
             authentication,
             address_rules: AddressRules::default(),
             allow_utf8: false,
+            body_format: BodyFormat::default(),
+            extra_headers: Vec::new(),
             transport: None,
             retry: Retry::default(),
             hints: None,
             clock: Arc::new(SystemClock),
         }
+    }
+
+    /// Returns true if there is an extra header of this name.
+    pub(crate) fn has_header(&self, name: &str) -> bool {
+        let mut names = self.extra_headers.iter().map(ExtraHeader::name);
+        names.any(|known| known == name)
     }
 
     /// Checks the settings that do not depend on the server.
@@ -57,6 +68,8 @@ impl ClientSettings {
             addresses,
             client_id: self.client_id.into(),
             allow_utf8: self.allow_utf8,
+            body_format: self.body_format,
+            extra_headers: self.extra_headers,
             authentication: self.authentication,
             transport: HttpTransport::or_default(self.transport)?,
             retry: self.retry,

@@ -21,7 +21,7 @@ use crate::{
         wording::Wording,
     },
     server::{address::Address, addresses::ServerAddresses},
-    transport::answer::{Answer, MediaType},
+    transport::answer::{self, Answer, MediaType},
 };
 
 /// A client that requests tokens with one grant: the inner type of every source in this crate.
@@ -168,6 +168,7 @@ impl<G: Grant> TokenCall<'_, G> {
             &rules,
             self.request.scopes(),
             reply.requested_at,
+            answer::date(&reply.answer.headers).unwrap_or(reply.received_at),
             || reply.filter(),
             &G::WORDING,
         );

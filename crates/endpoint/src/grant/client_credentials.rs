@@ -2,7 +2,8 @@ use async_trait::async_trait;
 use hallpass_core::{TokenError, TokenRequest};
 
 use crate::{
-    AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder, encoding,
+    AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder, credential_digest,
+    encoding,
     exchange::{form::Form, grant::Grant, source::token_source, token::GrantClient},
     response::wording::{TOKEN_ENDPOINT, Wording},
 };
@@ -47,16 +48,58 @@ impl ClientCredentials {
             token_endpoint.into(),
             client_id.into(),
             Box::new(authentication),
-            ClientCredentialsGrant,
+            ClientCredentialsGrant { grant_type: None },
         )
     }
 }
+
+impl SourceBuilder<ClientCredentials> {
+    /// Sends another `grant_type` than `client_credentials`: a grant of the server's own (RFC 6749 section 4.5) that needs
+    /// no input besides the client's credentials and [`parameter`](Self::parameter)s. The server must allow a request to
+    /// be repeated.
+    ///
+    /// A grant that RFC 6749 or one of its extensions defines is refused here; it has a source of its own.
+    pub fn grant_type(mut self, name: &str) -> Self {
+        let standard = STANDARD_GRANTS.contains(&name);
+        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+        if standard {
+            self.note(
+                "grant_type",
+                &"this is a grant of a standard, which has a source of its own in the library",
+            );
+        } else if !is_name {
+            self.note(
+                "grant_type",
+                &"it is empty, or has characters other than visible ASCII",
+            );
+        } else {
+            self.grant.grant_type = Some(name.into());
+        }
+        self
+    }
+}
+
+/// The grants of RFC 6749, RFC 7522, RFC 7523, RFC 8628 and RFC 8693.
+const STANDARD_GRANTS: [&str; 9] = [
+    "authorization_code",
+    "client_credentials",
+    "implicit",
+    "password",
+    "refresh_token",
+    "urn:ietf:params:oauth:grant-type:device_code",
+    "urn:ietf:params:oauth:grant-type:jwt-bearer",
+    "urn:ietf:params:oauth:grant-type:saml2-bearer",
+    "urn:ietf:params:oauth:grant-type:token-exchange",
+];
 
 token_source!(ClientCredentials, ClientCredentialsGrant);
 
 /// A grant without an input besides the client's credentials.
 #[derive(Debug)]
-pub struct ClientCredentialsGrant;
+pub struct ClientCredentialsGrant {
+    /// The `grant_type` of a server's own grant.
+    grant_type: Option<Box<str>>,
+}
 
 #[async_trait]
 impl Grant for ClientCredentialsGrant {
@@ -69,7 +112,8 @@ impl Grant for ClientCredentialsGrant {
         request: &TokenRequest,
         _: &AuthenticationContext<'_>,
     ) -> Result<Form, TokenError> {
-        let pairs = [("grant_type", Self::WORDING.grant)];
+        let grant_type = self.grant_type.as_deref().unwrap_or(Self::WORDING.grant);
+        let pairs = [("grant_type", grant_type)];
         Ok(Form::new(
             encoding::token_request(&pairs, request),
             Vec::new(),
@@ -77,7 +121,9 @@ impl Grant for ClientCredentialsGrant {
     }
 
     async fn digests(&self, _: &str) -> Option<Vec<[u8; 32]>> {
-        Some(Vec::new())
+        let own = self.grant_type.as_deref();
+        let own = own.map(|name| credential_digest("grant_type", &[name.as_bytes()]));
+        Some(own.into_iter().collect())
     }
 }
 
@@ -106,11 +152,15 @@ mod tests {
             digest(|builder| builder.scope("a b")).await,
             digest(|builder| builder.audience("a")).await,
             digest(|builder| builder.scope("a").require_granted_scopes()).await,
+            digest(|builder| builder.grant_type("own")).await,
+            digest(SourceBuilder::json_requests).await,
+            digest(|builder| builder.request_header("x-key", Secret::new("a").unwrap())).await,
+            digest(|builder| builder.request_header("x-key", Secret::new("b").unwrap())).await,
         ];
         assert_eq!(digest(|builder| builder.scope("b a")).await, digests[2]);
         digests.sort_unstable();
         digests.dedup();
-        assert_eq!(digests.len(), 5);
+        assert_eq!(digests.len(), 9);
     }
 
     // covers: C-23, F-36

@@ -11,6 +11,8 @@ use serde::{
 };
 use serde_json::{error::Category, value::RawValue};
 
+use crate::transport::answer::is_digits;
+
 /// The maximum nesting of an unknown member: the JSON library's limit for the rest.
 const MAX_DEPTH: usize = 128;
 
@@ -46,6 +48,20 @@ pub(crate) enum Member<'a> {
     Whole(u64),
     Number(f64),
     Other,
+}
+
+impl Member<'_> {
+    /// Returns a number that is not negative, without its fraction, or the digits of a text.
+    pub(super) fn number(&self) -> Option<u64> {
+        match self {
+            Self::Whole(number) => Some(*number),
+            // The cast truncates and saturates.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            Self::Number(number) if *number >= 0.0 => Some(*number as u64),
+            Self::Text(text) if is_digits(text) => Some(text.parse().unwrap_or(u64::MAX)),
+            _ => None,
+        }
+    }
 }
 
 /// The reason why a text is not a JSON object.
@@ -94,6 +110,32 @@ impl<'a> Members<'a> {
         let is_word = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace);
         let has = |name| members.text(name).is_some_and(is_word);
         (members.twice.is_none() && (has("access_token") || has("error"))).then_some(members)
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        if let Some(at) = NAMES.iter().position(|known| *known == name) {
+            self.known[at] = None;
+        }
+    }
+
+    /// Moves a member to a known name, under which there is no other one afterwards.
+    pub(super) fn rename(&mut self, from: &str, to: &'static str) {
+        let position = |name| NAMES.iter().position(|known| *known == name);
+        let Some(to) = position(to) else {
+            return;
+        };
+        if let Some(from) = position(from) {
+            self.known.swap(from, to);
+            return;
+        }
+        let mut extra = self.extra.extract_if(.., |(name, _)| &**name == from);
+        let found: Vec<_> = extra.by_ref().collect();
+        drop(extra);
+        if found.len() > 1 {
+            self.twice = Some(NAMES[to]);
+        }
+        let value = found.first().map(|(_, raw)| raw.get());
+        self.known[to] = value.map(|json| serde_json::from_str(json).unwrap_or(Member::Other));
     }
 
     /// Returns the member, unless it is absent or null.

@@ -5,7 +5,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, header};
+use http::HeaderMap;
+
+use crate::transport::answer;
 
 /// The smallest skew that network delay and rounding do not explain.
 const MIN_REPORTED_SKEW: Duration = Duration::from_secs(30);
@@ -21,8 +23,7 @@ impl Skew {
     /// Compares the server's `Date` (RFC 9110 section 6.6.1), written at most `taken` after `made`. `None` without a
     /// `Date`, or if the clocks agree.
     pub(crate) fn measure(headers: &HeaderMap, made: SystemTime, taken: Duration) -> Option<Self> {
-        let date = headers.get(header::DATE)?.to_str().ok()?;
-        let date = httpdate::parse_http_date(date).ok()?;
+        let date = answer::date(headers)?;
         let (skew, difference) = match made.duration_since(date) {
             Ok(ahead) => (Self::Ahead as fn(_) -> _, ahead),
             Err(behind) => (
@@ -49,6 +50,8 @@ impl fmt::Display for Skew {
 
 #[cfg(test)]
 mod tests {
+    use http::header;
+
     use super::*;
 
     const DATE: &str = "Tue, 24 Nov 2026 10:00:00 GMT";

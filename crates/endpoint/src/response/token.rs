@@ -1,6 +1,6 @@
 //! The body of a 200 response: a token, a misplaced error, or unusable.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hallpass_core::{
     AccessToken, ErrorKind, Moment, ScopeSet, Secret, TextFilter, Timestamp, TokenError, TokenType,
@@ -8,10 +8,11 @@ use hallpass_core::{
 
 use super::{
     json::{JsonFault, Member, Members},
+    layout::Layout,
     refusal,
     wording::Wording,
 };
-use crate::{hints, transport::answer::is_digits};
+use crate::hints;
 
 /// The rules for accepting a response.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct ResponseRules {
     pub(crate) lenient: bool,
     /// Returns the refresh token, which all grants but its own drop (RFC 6749 section 4.4.3).
     pub(crate) keep_refresh_token: bool,
+    /// The places of members that are elsewhere.
+    pub(crate) layout: Option<Box<Layout>>,
 }
 
 /// The tokens of a response. The refresh token is present even if the access token is unusable: it may be the only one
@@ -86,23 +89,25 @@ impl Default for ResponseRules {
             token_type: TokenType::Bearer,
             lenient: false,
             keep_refresh_token: false,
+            layout: None,
         }
     }
 }
 
 /// Reads the body of a 200 response (RFC 6749 section 5.1).
 ///
-/// `requested` are the request's scopes, which are the granted ones unless the response lists others. The filter is built
-/// only if there is server text to show.
+/// `requested` are the request's scopes, which are the granted ones unless the response lists others. `server_time` is the
+/// response's date. The filter is built only if there is server text to show.
 pub(crate) fn read(
     body: &[u8],
     rules: &ResponseRules,
     requested: &ScopeSet,
     requested_at: Moment,
+    server_time: SystemTime,
     filter: impl Fn() -> TextFilter,
     wording: &Wording,
 ) -> Result<IssuedTokens, TokenError> {
-    let members = match members(body, rules.lenient) {
+    let members = match members(body, rules) {
         Ok(members) => members,
         // The server has revoked the refresh token that was used, even if its response is otherwise unusable.
         Err(error) => {
@@ -141,7 +146,12 @@ pub(crate) fn read(
             };
             let others = is_missing.then(|| shown(&members));
             let show = |members: &Members<'_>, text: &str| shown(members).clean(text);
-            let token = token(members, rules, requested, requested_at, &show);
+            let layout = rules.layout.as_deref();
+            let lifetime = layout.map(|layout| layout.lifetime(body, server_time));
+            let lifetime = lifetime.unwrap_or(Ok(None));
+            let token = lifetime.and_then(|lifetime| {
+                token(members, rules, requested, requested_at, lifetime, &show)
+            });
             token.map_err(|error| match others {
                 Some(filter) => refusal::explained(error, body, &filter),
                 None => error,
@@ -151,11 +161,15 @@ pub(crate) fn read(
 }
 
 /// Reads the members of a JSON object, or those of a form if the rules are lenient or it has an error.
-fn members(body: &[u8], lenient: bool) -> Result<Members<'_>, TokenError> {
-    match Members::read(body) {
+fn members<'a>(body: &'a [u8], rules: &ResponseRules) -> Result<Members<'a>, TokenError> {
+    let members = match &rules.layout {
+        Some(layout) => layout.members(body),
+        None => Members::read(body),
+    };
+    match members {
         Ok(members) => unambiguous(members),
         Err(JsonFault::Syntax) => match Members::of_form(body) {
-            Some(members) if lenient || members.get("error").is_some() => Ok(members),
+            Some(members) if rules.lenient || members.get("error").is_some() => Ok(members),
             Some(_) => Err(TokenError::unusable_response(
                 "the response is a form and not JSON (RFC 6749 section 5.1)",
             )
@@ -193,11 +207,16 @@ fn token(
     rules: &ResponseRules,
     requested: &ScopeSet,
     requested_at: Moment,
+    lifetime: Option<Duration>,
     show: Show<'_>,
 ) -> Result<AccessToken, TokenError> {
     let token = access_token(&members, rules, show)?;
     let token_type = token_type(&members, rules, show)?;
-    let lifetime = match seconds(&members, "expires_in", show)? {
+    let lifetime = match lifetime {
+        None => seconds(&members, "expires_in", show)?,
+        found => found,
+    };
+    let lifetime = match lifetime {
         None => rules.default_lifetime,
         Some(lifetime) => lifetime.min(rules.max_lifetime),
     };
@@ -223,7 +242,7 @@ fn access_token<'a>(
     show: Show<'_>,
 ) -> Result<&'a str, TokenError> {
     let token = match members.get("access_token") {
-        None => return missing(members, show),
+        None => return missing(members, rules, show),
         Some(Member::Text(token)) => &**token,
         Some(_) => return unusable("the response's `access_token` is not a string"),
     };
@@ -244,8 +263,18 @@ const BEARER_TOKEN: &str = "BearerToken";
 
 /// Returns the error for a missing token: servers wrap it, or report an error in a custom form.
 #[cold]
-fn missing<T>(members: &Members<'_>, show: Show<'_>) -> Result<T, TokenError> {
+fn missing<T>(
+    members: &Members<'_>,
+    rules: &ResponseRules,
+    show: Show<'_>,
+) -> Result<T, TokenError> {
     const MAX_SHOWN_MEMBERS: usize = 8;
+    let pointer = rules
+        .layout
+        .as_ref()
+        .and_then(|layout| layout.token.as_ref());
+    let pointer = pointer.map(ToString::to_string);
+    let name = pointer.as_deref().unwrap_or("access_token");
     let names = members
         .extra
         .iter()
@@ -253,11 +282,11 @@ fn missing<T>(members: &Members<'_>, show: Show<'_>) -> Result<T, TokenError> {
         .map(|(name, _)| &**name);
     let names: Vec<_> = names.collect();
     if names.is_empty() {
-        let message = "the response has no `access_token`";
+        let message = format!("the response has no `{name}`");
         return Err(TokenError::unusable_response(message).with_hint(hints::NO_TOKEN));
     }
     let names = show(members, &names.join("`, `"));
-    let message = format!("the response has no `access_token`, but the members `{names}`");
+    let message = format!("the response has no `{name}`, but the members `{names}`");
     Err(TokenError::unusable_response(message).with_hint(hints::NO_TOKEN))
 }
 
@@ -323,16 +352,14 @@ fn seconds(
             "the response's `{name}` is not a number of seconds but {value}"
         ))
     };
-    let seconds = match members.get(name) {
-        None => return Ok(None),
-        Some(Member::Whole(seconds)) => *seconds,
-        // The cast truncates and saturates; negative numbers are handled elsewhere.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        Some(Member::Number(seconds)) if *seconds >= 0.0 => *seconds as u64,
-        Some(Member::Text(text)) if is_digits(text) => text.parse().unwrap_or(u64::MAX),
-        Some(Member::Number(seconds)) => return wrong(&seconds.to_string()),
-        Some(Member::Text(text)) => return wrong(&format!("the text `{}`", show(members, text))),
-        Some(_) => return wrong("a value of another type"),
+    let Some(member) = members.get(name) else {
+        return Ok(None);
+    };
+    let seconds = match (member.number(), member) {
+        (Some(seconds), _) => seconds,
+        (None, Member::Number(seconds)) => return wrong(&seconds.to_string()),
+        (None, Member::Text(text)) => return wrong(&format!("the text `{}`", show(members, text))),
+        (None, _) => return wrong("a value of another type"),
     };
     Ok(Some(Duration::from_secs(seconds)))
 }

@@ -85,10 +85,14 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         return Some(Duration::from_secs(wanted.parse().unwrap_or(u64::MAX)));
     }
     let until = httpdate::parse_http_date(wanted).ok()?;
-    let server_now = text(header::DATE)
-        .and_then(|date| httpdate::parse_http_date(date).ok())
-        .unwrap_or(now);
+    let server_now = date(headers).unwrap_or(now);
     Some(until.duration_since(server_now).unwrap_or_default())
+}
+
+/// Returns the server's time, by its `Date`.
+pub(crate) fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    let date = headers.get(header::DATE)?.to_str().ok()?;
+    httpdate::parse_http_date(date).ok()
 }
 
 pub(crate) fn is_digits(text: &str) -> bool {

@@ -60,6 +60,12 @@ fn a_profile_accepts_every_setting() {
         proxy = "http://proxy.example:3128"
         redis = { url = "rediss://redis.example", keys = "env:STORE_KEYS", username = "u", password = "env:P" }
         require_granted_scopes = true
+        token_member = "/data/jwt"
+        expiry_member = "/data/until"
+        expiry_format = "unix_seconds"
+        grant_type = "own"
+        json_requests = true
+        request_headers = { X-Key = "env:KEY" }
         cache = false
         danger_allow_http_on_loopback = true
         danger_token_endpoint_as_audience = true

@@ -26,8 +26,16 @@ const TRANSPORT: [&str; 5] = [
     "proxy",
     "user_agent",
 ];
-/// The settings for the response of a token endpoint.
-const RESPONSE: [&str; 2] = ["max_lifetime", "lenient_responses"];
+/// The settings for the requests to a token endpoint, and for its responses.
+const RESPONSE: [&str; 7] = [
+    "max_lifetime",
+    "lenient_responses",
+    "grant_type",
+    "json_requests",
+    "request_headers",
+    "token_member",
+    "expiry_member",
+];
 
 /// The settings of a profile beside the provider's own ones.
 pub(crate) trait ServerContext {

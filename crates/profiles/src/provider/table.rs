@@ -54,11 +54,6 @@ impl Table {
             .filter_map(|entry| entry.reference.as_ref())
     }
 
-    pub(crate) fn runs_a_command(&self) -> bool {
-        self.references()
-            .any(|reference| reference.to_string().starts_with("command:"))
-    }
-
     /// Returns all settings as texts that differ if a setting differs.
     pub(crate) fn canonical(&self) -> impl Iterator<Item = String> {
         let entries = self.entries.iter();

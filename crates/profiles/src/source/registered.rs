@@ -11,6 +11,7 @@ use hallpass_secrets::SecretReference;
 use crate::{
     authentication::AuthenticationSettings,
     error::ProfileError,
+    format::FormatSettings,
     missing::missing_client_id,
     provider::ServerContext,
     server::ServerAddress,
@@ -64,11 +65,14 @@ impl ServerContext for Context<'_> {
         ];
         let others = others.into_iter().filter(|(is_set, _)| *is_set);
         let others = others.map(|(_, name)| name);
+        let formats = settings.format.as_deref().into_iter();
+        let formats = formats.flat_map(FormatSettings::names);
         let credential = settings.authentication.setting();
         credential
             .into_iter()
             .chain(address)
             .chain(others)
+            .chain(formats)
             .collect()
     }
 
@@ -122,7 +126,8 @@ impl ServerContext for Context<'_> {
         let source = ClientCredentials::builder(endpoint, self.client_id()?, authentication)
             .transport(self.transport()?)
             .retry(self.retry());
-        Ok(self.settings.apply_to(source))
+        let headers = self.settings.open_headers()?;
+        Ok(self.settings.apply_to(&headers, source))
     }
 
     fn retry(&self) -> Retry {

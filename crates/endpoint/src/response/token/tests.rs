@@ -2,6 +2,7 @@ use hallpass_core::{Clock as _, SystemClock};
 use proptest::prelude::*;
 
 use super::*;
+use crate::transport::answer::is_digits;
 
 fn parse_with(body: &[u8], rules: &ResponseRules) -> Result<AccessToken, TokenError> {
     let asked: ScopeSet = "asked".parse().unwrap();
@@ -18,7 +19,15 @@ fn read_as(
         crate::response::wording::TOKEN_ENDPOINT,
         "client_credentials",
     );
-    let granted = read(body, rules, asked, moment, TextFilter::new, &CLIENT)?;
+    let granted = read(
+        body,
+        rules,
+        asked,
+        moment,
+        moment.wall,
+        TextFilter::new,
+        &CLIENT,
+    )?;
     assert!(granted.refresh_token.is_none());
     granted.token
 }
