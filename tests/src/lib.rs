@@ -24,6 +24,7 @@ markdown! {
     observability: "docs/observability.md",
     errors: "docs/errors.md",
     examples: "docs/examples.md",
+    formats: "docs/formats.md",
     grants: "docs/grants.md",
     camall: "docs/camall.md",
     provider: "docs/provider.md",

@@ -90,11 +90,20 @@ fn named(code: &str) -> Vec<&str> {
                 .filter(|line| !line.trim_start().starts_with("//"))
             {
                 let ticked = line.split('`').skip(1).step_by(2);
-                names.extend(ticked.filter(|name| !name.contains(['{', ' ', ','])));
+                names.extend(
+                    ticked.filter(|name| !name.contains(['{', ' ', ',', '/']) && !is_value(name)),
+                );
             }
         }
     }
     names
+}
+
+/// Returns true for a value of a service, such as `EC_SIGN_P256_SHA256`; our names of this form are variables.
+fn is_value(name: &str) -> bool {
+    let is_constant =
+        |char: char| char.is_ascii_uppercase() || char.is_ascii_digit() || char == '_';
+    name.chars().all(is_constant) && !name.starts_with("CAMALL_")
 }
 
 /// Returns the length of the code before the bracket that closes the one open at its start; brackets in strings are
@@ -120,6 +129,9 @@ mod tests {
     fn names_are_found_in_hints_alone() {
         let code = "error(\"`a`\").with_hint(if x() { \"set `B::c`\" } else { \"or `d`, (`{e}`)\" }); f(\"`g`\")";
         assert_eq!(named(code), ["B::c", "d"]);
+        let code =
+            "with_hint(\"a key for `RSA_SIGN`, such as `https://a.example`, in `CAMALL_KEY`\")";
+        assert_eq!(named(code), ["CAMALL_KEY"]);
         let code = "hints! {\n/// Of `x`.\nA = \"a\", \"set `y`\";\n}\n`z`";
         assert_eq!(named(code), ["y"]);
         let tests = "#[cfg(test)]\nmod tests { with_hint(\"`x`\") }";

@@ -73,7 +73,7 @@ impl Layout {
         };
         let wrong = |problem: &str| {
             TokenError::unusable_response(format!("the response's `{pointer}` {problem}"))
-                .with_hint("check `expiry_member` and `expiry_format`")
+                .with_hint("check `expiry_member`: its pointer and its format")
         };
         let found = pointer
             .find(text(body))
