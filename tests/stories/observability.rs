@@ -158,7 +158,7 @@ async fn the_documented_names_are_those_that_are_emitted() {
     emit::integration(&log).await;
     emit::endpoint().await;
     emit::secrets().await;
-    emit::assertions();
+    emit::assertions().await;
     emit::proofs().await;
     emit::profiles().await;
     emit::servers().await;

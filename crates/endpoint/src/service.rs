@@ -84,7 +84,8 @@ impl ServiceClient {
     /// A [`TokenError`] of kind [`Unavailable`](ErrorKind::Unavailable) if a retry may succeed: after a failed connection
     /// and a status 408, 429 or 5xx, with the service's `Retry-After`. Of kind [`Configuration`](ErrorKind::Configuration)
     /// after other statuses, and [`UnusableResponse`](ErrorKind::UnusableResponse) if the response is not the expected
-    /// JSON. The errors of the token's source are returned unchanged.
+    /// JSON. A refusal by the server of the token's source becomes one of kind
+    /// [`Configuration`](ErrorKind::Configuration), whose source it is.
     ///
     /// # Cancellation
     ///
@@ -136,7 +137,8 @@ impl ServiceClient {
                 .with_host(&authority)
                 .with_hint("allow this origin with `allow_origin`")
         })?;
-        let mut token = permit.token().await?;
+        let token = permit.token().await;
+        let mut token = token.map_err(|error| self.without_token(error))?;
         let mut reconnected = false;
         loop {
             let proof = permit.proof(&token, &method, url.path()).await?;
@@ -151,15 +153,34 @@ impl ServiceClient {
             };
             if let Decision::Retry(_) =
                 permit.evaluate_response(&token, answer.status, &answer.headers)
-                && let Some(other) = permit.replacement(&token).await?
             {
-                token = other;
-                continue;
+                let other = permit.replacement(&token).await;
+                if let Some(other) = other.map_err(|error| self.without_token(error))? {
+                    token = other;
+                    continue;
+                }
             }
             return self
                 .read(&answer, &token)
                 .map_err(|error| error.with_status(answer.status).with_host(&authority));
         }
+    }
+
+    /// Converts the error of the token's source. A refusal of those credentials is none of the credentials that depend on
+    /// this service, which a cache must not treat as refused.
+    fn without_token(&self, error: TokenError) -> TokenError {
+        let kind = match error.kind() {
+            ErrorKind::CredentialsRefused | ErrorKind::RequestRefused => ErrorKind::Configuration,
+            _ => return error,
+        };
+        // The host and the status in the message are those of another request.
+        let message = format!("there is no token for {}: {}", self.name, error.message());
+        let converted = TokenError::new(kind, message);
+        let converted = match error.hint() {
+            Some(hint) => converted.with_hint(hint.to_owned()),
+            None => converted,
+        };
+        converted.with_source(error)
     }
 
     fn address(&self, url: &str) -> Result<Url, TokenError> {

@@ -65,8 +65,8 @@ pub trait Signer: Send + Sync + fmt::Debug {
     /// Hashes and signs these bytes. ECDSA: r and s concatenated, each with its leading zeros, not DER (RFC 7518
     /// section 3.4); [`Algorithm::signature_from_der`] converts DER.
     ///
-    /// It is called once for each attempt of a token request, within the deadline of the call; for
-    /// [`Dpop`](crate::Dpop), also once for each request to an API.
+    /// It is called once for each attempt of a token request, within the deadline of the call, unless assertions are
+    /// [reused](crate::PrivateKeyJwt::reuse_assertions); for [`Dpop`](crate::Dpop), also once for each request to an API.
     ///
     /// # Errors
     ///

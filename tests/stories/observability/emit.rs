@@ -16,10 +16,10 @@ use hallpass::{
     authorize::{Authorizer, RequestHead, Target},
     cache::{CachedTokenSource, Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore},
     endpoint::{
-        ClientCredentials, ClientSecretBasic, Endpoint, HttpTransport, MutualTls, RefreshToken,
-        Strongest, TokenManagement,
+        AuthenticationContext, ClientAuthentication as _, ClientCredentials, ClientSecretBasic,
+        Endpoint, HttpTransport, MutualTls, RefreshToken, Strongest, TokenManagement,
     },
-    jwt::{AssertionSettings, Dpop},
+    jwt::{AssertionSettings, Dpop, PrivateKeyJwt},
     profiles::{Profiles, Selection, Tenants},
     secrets::{CachedSecret, FileSecret, SecretPair, VaultSecret},
 };
@@ -36,6 +36,7 @@ use super::EventLog;
 use crate::{
     mtls_server::Identity,
     proofs::Prudent,
+    shared::assertions::key,
     support::{ID, secret},
     tls::Authority,
 };
@@ -349,9 +350,14 @@ pub(super) async fn proofs() {
     assert!(permit.replacement(&token).await.unwrap().is_some());
 }
 
-pub(super) fn assertions() {
+pub(super) async fn assertions() {
     let settings = AssertionSettings::new("https://login.example").unwrap();
-    let _ = settings.danger_token_endpoint_as_audience();
+    let _ = settings.clone().danger_token_endpoint_as_audience();
+    let repeated = PrivateKeyJwt::new(settings, key("repeated")).reuse_assertions();
+    let context = AuthenticationContext::new(ID, "https://login.example/token");
+    repeated.credentials(&context).await.unwrap();
+    let second = repeated.credentials(&context).await.unwrap();
+    repeated.refused(&second);
 }
 
 fn head<'a>(target: Option<Target<'a>>, headers: &'a HeaderMap) -> RequestHead<'a> {

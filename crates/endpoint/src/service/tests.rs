@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use hallpass_core::{AccessToken, Clock as _, SystemClock, TokenSource, authorize::Authorizer};
 use hallpass_testkit::{
-    ScriptedSource, StaticSource,
+    FakeTokens, ScriptedSource, StaticSource,
     bridge::{self, Adapter, BoxError, Credential, Rule},
     leak,
     raw::{self, RawServer, Reply},
@@ -145,6 +145,23 @@ async fn an_origin_that_is_not_allowed_gets_nothing() {
     assert_eq!(other.request_count(), 0);
     let error = client.get::<Value>("keys").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+}
+
+#[tokio::test]
+async fn credentials_refused_elsewhere_are_a_configuration_error() {
+    let server = RawServer::always(raw::json(200, "{}")).await;
+    let refused = FakeTokens::failing(ErrorKind::CredentialsRefused);
+    let error = post(&client(&server, refused), &server).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    let cause = std::error::Error::source(&error).unwrap();
+    let cause = cause.downcast_ref::<TokenError>().unwrap();
+    assert_eq!(cause.kind(), ErrorKind::CredentialsRefused);
+    let down = FakeTokens::failing(ErrorKind::Unavailable);
+    let error = post(&client(&server, down), &server).await.unwrap_err();
+    assert!(
+        error.is_transient() && server.request_count() == 0,
+        "{error}"
+    );
 }
 
 #[tokio::test]
