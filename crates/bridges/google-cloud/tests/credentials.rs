@@ -19,8 +19,12 @@ use google_cloud_auth::credentials::{
     AccessTokenCredentials, CacheableResource, Credentials, CredentialsProvider as _, EntityTag,
 };
 use google_cloud_gax::{
-    error::Error,
+    error::{
+        CredentialsError, Error,
+        rpc::{Code, Status},
+    },
     retry_policy::{Aip194Strict, NeverRetry, RetryPolicy as _},
+    retry_result::RetryResult,
     retry_state::RetryState,
 };
 use hallpass_cache::CachedTokenSource;
@@ -253,6 +257,34 @@ async fn other_refusals_keep_the_token() {
         client.call().await.unwrap_err();
         assert_eq!(service.statuses(), [200, 401], "{challenge}");
         assert_eq!(source.calls(), 1);
+    }
+}
+
+#[test]
+fn only_the_first_refusal_of_a_token_is_retried() {
+    let service = |code| Error::service(Status::default().set_code(code));
+    let http = |status| Error::http(status, HeaderMap::new(), "".into());
+    let no_token = TokenError::unavailable("the server is down");
+    let no_token = CredentialsError::from_source(true, no_token);
+    let credentials = SourceCredentials::new(FakeTokens::valid());
+    let policy = RefusedTokenRetry::new(&credentials, NeverRetry);
+    for (error, refused) in [
+        (http(401), true),
+        (http(403), false),
+        (http(503), false),
+        (service(Code::Unauthenticated), true),
+        (service(Code::PermissionDenied), false),
+        (Error::authentication(no_token), false),
+    ] {
+        let shown = error.to_string();
+        let state = RetryState::new(false).set_attempt_count(1_u32);
+        let error = match policy.on_error(&state, error) {
+            RetryResult::Continue(error) if refused => error,
+            RetryResult::Exhausted(_) if !refused => continue,
+            other => panic!("{shown}: {other:?}"),
+        };
+        let state = state.set_attempt_count(2_u32);
+        assert!(policy.on_error(&state, error).is_permanent());
     }
 }
 
