@@ -7,7 +7,7 @@ use std::{
 
 use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
 use tokio::{runtime::Handle, sync::watch, time};
-use tracing::{Instrument as _, Span};
+use tracing::{Id, Instrument as _, Span};
 
 use crate::{
     level2::Outcome,
@@ -32,11 +32,20 @@ pub(crate) fn spawn<S: TokenSource + 'static>(
     request: TokenRequest,
     flight: Flight,
 ) {
-    let span = shared.observe.span(flight.refresh);
-    if flight.refresh {
+    let span = if flight.refresh {
         count(&shared.counters.refreshes);
-    }
+        // Not the span itself, which the task would keep open.
+        FlightSpan::Refresh(Span::current().id())
+    } else {
+        FlightSpan::Fetch(shared.observe.fetch_span())
+    };
     runtime.spawn(new_task(shared.clone(), slot, request, flight, span));
+}
+
+enum FlightSpan {
+    Fetch(Span),
+    /// The span of the caller, if there is one.
+    Refresh(Option<Id>),
 }
 
 /// Creates the task of a flight in the context of the caller that starts it.
@@ -45,7 +54,7 @@ fn new_task<S: TokenSource + 'static>(
     slot: Arc<Slot>,
     request: TokenRequest,
     flight: Flight,
-    span: Span,
+    span: FlightSpan,
 ) -> impl Future<Output = ()> + Send + 'static {
     // Here and not in the task, which does not inherit the caller's task-locals.
     let nested = nesting::is_within_fetch();
@@ -58,12 +67,12 @@ fn new_task<S: TokenSource + 'static>(
     run_task(guard, request, flight, span, nested)
 }
 
-/// Runs the flight within `span`; then, if it was the default key's, keeps its token warm.
+/// Runs the flight within its span; then, if it was the default key's, keeps its token warm.
 async fn run_task<S: TokenSource + 'static>(
     guard: FlightGuard<S>,
     request: TokenRequest,
     flight: Flight,
-    span: Span,
+    span: FlightSpan,
     nested: bool,
 ) {
     let (shared, slot) = (guard.shared.clone(), guard.slot.clone());
@@ -75,8 +84,14 @@ async fn run_task<S: TokenSource + 'static>(
         .flatten();
     // Neither the span nor the flight's dependencies concern the keeper, which outlives it.
     let node = flight.node.clone();
-    let run = run_flight(&guard, request, flight, alive.clone());
-    let flight = nesting::within(node, nested, run).instrument(span);
+    let flight = async {
+        let span = match span {
+            FlightSpan::Fetch(span) => span,
+            FlightSpan::Refresh(caller) => shared.observe.refresh_span(caller),
+        };
+        let run = run_flight(&guard, request, flight, alive.clone());
+        nesting::within(node, nested, run).instrument(span).await;
+    };
     if CatchPanic::new(flight).await.is_none() {
         // Caught here, so that no panic looks like a runtime shutdown, after which others take over at once.
         let error = TokenError::unavailable("a panic ended the token fetch");

@@ -13,7 +13,7 @@ use std::{
 };
 
 use hallpass_core::{AccessToken, EventKind, Observers, Timestamp, TokenError};
-use tracing::{Span, debug, info, warn};
+use tracing::{Id, Span, debug, info, warn};
 
 #[cfg(feature = "metrics")]
 use crate::meters;
@@ -45,15 +45,25 @@ impl Observe {
         }
     }
 
-    /// Creates the span of a flight: a child of the caller's, which waits for it. A refresh is a separate trace that
-    /// follows from the caller's span, since that caller does not wait.
-    pub(crate) fn span(&self, refresh: bool) -> Span {
+    /// Creates the span of a fetch: a child of the caller's, which waits for it.
+    pub(crate) fn fetch_span(&self) -> Span {
         let cache = &*self.cache;
-        if !refresh {
-            return tracing::debug_span!("token_fetch", cache, refresh);
-        }
-        let span = tracing::debug_span!(parent: None, "token_fetch", cache, refresh);
-        span.follows_from(Span::current());
+        tracing::debug_span!("token_fetch", cache, refresh = false)
+    }
+
+    /// Creates the span of a refresh: a separate trace that follows from the span of the caller, which does not wait for
+    /// it, and may have closed.
+    ///
+    /// To be called in the refresh's task. A span that is explicitly a root ignores the OpenTelemetry context of its
+    /// thread, which may suppress it: the thread of an exporter must not export the refresh of the exporter's token.
+    pub(crate) fn refresh_span(&self, caller: Option<Id>) -> Span {
+        let cache = &*self.cache;
+        let span = if Span::current().is_none() {
+            tracing::debug_span!("token_fetch", cache, refresh = true)
+        } else {
+            tracing::debug_span!(parent: None, "token_fetch", cache, refresh = true)
+        };
+        span.follows_from(caller);
         span
     }
 

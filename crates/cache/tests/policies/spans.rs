@@ -69,7 +69,11 @@ async fn a_refresh_follows_from_the_request_that_triggered_it() {
     );
     advance(58 * MINUTE).await;
     let gate = mint.close();
-    name(&cache).instrument(request()).await;
+    let call = async {
+        name(&cache).await;
+        settle().await;
+    };
+    call.instrument(request()).await;
     assert_eq!(
         spans.take(),
         [
@@ -83,6 +87,62 @@ async fn a_refresh_follows_from_the_request_that_triggered_it() {
     gate.open();
     settle().await;
     assert_eq!(spans.take(), ["token_fetch closed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_keeps_no_span_of_its_caller_open() {
+    let spans = Spans::default();
+    let _guard = tracing_subscriber::registry()
+        .with(spans.clone())
+        .set_default();
+    let cache = Mint::hourly().cached();
+    name(&cache).await;
+    advance(58 * MINUTE).await;
+    spans.take();
+    // Closed before the refresh's task begins.
+    name(&cache)
+        .instrument(tracing::info_span!("request"))
+        .await;
+    assert_eq!(
+        spans.take(),
+        ["request opened, parent none", "request closed"]
+    );
+    settle().await;
+    assert_eq!(
+        spans.take(),
+        [
+            "token_fetch opened, parent none",
+            "token_fetch follows closed",
+            "token_fetch closed",
+        ]
+    );
+}
+
+#[test]
+fn a_refresh_is_no_child_of_a_span_around_the_runtime() {
+    let spans = Spans::default();
+    let _guard = tracing_subscriber::registry()
+        .with(spans.clone())
+        .set_default();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+    let _main = tracing::info_span!("main").entered();
+    runtime.block_on(async {
+        let cache = Mint::hourly().cached();
+        name(&cache).await;
+        advance(58 * MINUTE).await;
+        spans.take();
+        name(&cache).await;
+        settle().await;
+    });
+    assert_eq!(
+        spans.take(),
+        [
+            "token_fetch opened, parent none",
+            "token_fetch follows main",
+            "token_fetch closed",
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
