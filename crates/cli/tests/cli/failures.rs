@@ -426,7 +426,7 @@ fn a_missing_server_names_all_ways_to_set_it() {
     );
     let message = stderr(&user.run("token").code(3));
     assert!(
-        message.contains("`grant_type` is always `client_credentials`"),
+        message.contains("`grant_type` is not an extra parameter"),
         "{message}"
     );
     let message = stderr(&user.run("completions").code(2));
