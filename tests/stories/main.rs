@@ -11,6 +11,7 @@ mod conformance;
 mod discovery;
 mod discovery_refresh;
 mod dpop;
+mod federation;
 mod formats;
 mod grants;
 mod integrations;

@@ -98,6 +98,9 @@ impl AuthenticationSettings {
         {
             return Ok(Self::NotSet);
         }
+        if method.is_none_or(sends_secret) {
+            check_secret_accepted(server)?;
+        }
         // A method from another source may leave credentials of this source unused.
         if client.authentication.is_none() || client.method_source == client.credential_source {
             check_effects(client, method)?;
@@ -288,6 +291,27 @@ fn check_effects(
         ProfileError::new(format!("`{unused}` has no effect: {method}"))
             .with_hint("remove it, or set `authentication` to a method that uses it"),
     )
+}
+
+fn sends_secret(method: AuthenticationMethod) -> bool {
+    matches!(
+        method,
+        AuthenticationMethod::ClientSecretPost
+            | AuthenticationMethod::ClientSecretBasic
+            | AuthenticationMethod::ClientSecretBasicRaw
+    )
+}
+
+/// Refuses a secret for a server that accepts signed assertions only.
+fn check_secret_accepted(server: Server) -> Result<(), ProfileError> {
+    match server {
+        Server::Preset(preset) if preset.authentication == SecretAuthentication::Assertion => {
+            let message = format!("{} does not accept client secrets", preset.name);
+            Err(ProfileError::new(message)
+                .with_hint("set `private_key` in place of `client_secret`"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns the method that the configured credential implies.

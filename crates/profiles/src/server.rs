@@ -34,15 +34,29 @@ impl PartialEq for Server {
 }
 
 /// The names of the supported providers.
-pub(crate) const PROVIDERS: [(&str, Server); 8] = [
+pub(crate) const PROVIDERS: [(&str, Server); 19] = [
     ("camall", Server::Camall),
     ("auth0", Server::Preset(&presets::AUTH0)),
     ("okta", Server::Preset(&presets::OKTA)),
+    ("okta-org", Server::Preset(&presets::OKTA_ORG)),
     ("entra-id", Server::Preset(&presets::ENTRA_ID)),
     ("keycloak", Server::Preset(&presets::KEYCLOAK)),
     ("cognito", Server::Preset(&presets::COGNITO)),
     ("ory-hydra", Server::Preset(&presets::ORY_HYDRA)),
     ("ory-network", Server::Preset(&presets::ORY_NETWORK)),
+    ("xsuaa", Server::Preset(&presets::XSUAA)),
+    ("servicenow", Server::Preset(&presets::SERVICENOW)),
+    ("salesforce", Server::Preset(&presets::SALESFORCE)),
+    ("zoom", Server::Preset(&presets::ZOOM)),
+    ("paypal", Server::Preset(&presets::PAYPAL)),
+    ("paypal-sandbox", Server::Preset(&presets::PAYPAL_SANDBOX)),
+    ("ups", Server::Preset(&presets::UPS)),
+    ("ups-test", Server::Preset(&presets::UPS_TEST)),
+    ("databricks", Server::Preset(&presets::DATABRICKS)),
+    (
+        "databricks-account",
+        Server::Preset(&presets::DATABRICKS_ACCOUNT),
+    ),
 ];
 
 /// The address of the server: the token endpoint, or the issuer to discover it from.

@@ -290,6 +290,8 @@ fn build_request(layer: &Layer) -> Result<TokenRequest, ProfileError> {
 
 #[cfg(test)]
 mod tests {
+    use hallpass_endpoint::presets::{Preset, SecretAuthentication};
+
     use super::*;
     use crate::{
         server::PROVIDERS,
@@ -379,6 +381,10 @@ mod tests {
                 "does not support the client credentials grant",
             ),
             (
+                settings(|layer| layer.server.provider = Some("okta-org".into())),
+                "does not accept client secrets",
+            ),
+            (
                 settings(|layer| layer.scope = Some("a\"b".into())),
                 "`scope`",
             ),
@@ -394,6 +400,8 @@ mod tests {
 
     #[test]
     fn each_provider_has_an_address() {
+        let takes_secrets =
+            |preset: &Preset| preset.authentication != SecretAuthentication::Assertion;
         for (name, server) in PROVIDERS {
             let variables: Vec<(String, String)> = match server {
                 Server::Preset(preset) => {
@@ -409,6 +417,9 @@ mod tests {
                 layer.server.provider = Some(name.into());
                 layer.server.token_endpoint = None;
                 layer.server.variables = variables;
+                if matches!(server, Server::Preset(preset) if !takes_secrets(preset)) {
+                    layer.client.assertion = layer.client.client_secret.take();
+                }
             });
             let known = known.unwrap();
             let url = known.address.url();

@@ -276,7 +276,7 @@ fn an_unknown_provider_lists_the_registered_ones() {
         let error = Directory::new(&text).load().source("p").unwrap_err();
         error.hint().unwrap().to_owned()
     };
-    assert!(hint("zzz").contains("`ory-network`, `acme`, `agent`"));
+    assert!(hint("zzz").contains("`databricks-account`, `acme`, `agent`"));
     assert_eq!(hint("acm"), "a similar name exists: `acme`");
     // A program without the provider says the same.
     let directory = Directory::new(AGENT);

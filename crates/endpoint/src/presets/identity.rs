@@ -1,16 +1,4 @@
-use super::{AudienceRule, Preset, Scopes, SecretAuthentication};
-
-/// Every preset.
-pub const ALL: &[&Preset] = &[
-    &AUTH0,
-    &OKTA,
-    &ENTRA_ID,
-    &KEYCLOAK,
-    &COGNITO,
-    &GOOGLE,
-    &ORY_HYDRA,
-    &ORY_NETWORK,
-];
+use super::preset::{AudienceRule, Preset, Scopes, SecretAuthentication};
 
 /// Auth0: `domain` is the tenant's or a custom one.
 pub static AUTH0: Preset = Preset {
@@ -30,6 +18,7 @@ pub static AUTH0: Preset = Preset {
         "https://auth0.com/docs/api/authentication/client-credential-flow/get-token",
         "https://support.auth0.com/center/s/article/Client-credentials-grant-requires-audience-parameter",
     ],
+    ..Preset::STANDARD
 };
 
 /// Okta, with a custom authorization server: `domain` is the organization's, `server` the authorization server's id,
@@ -44,13 +33,37 @@ pub static OKTA: Preset = Preset {
         "A request without scopes is refused; there are only custom ones for this grant.",
         "The audience belongs to the authorization server: another audience is another `server`.",
         "OpenID Connect's scopes, such as `openid`, are refused: there is no user.",
-        "The organization's own authorization server supports only Okta's own scopes, and only private_key_jwt.",
+        "The organization's own authorization server has a preset of its own.",
     ],
     sources: &[
         "https://developer.okta.com/docs/guides/implement-grant-type/clientcreds/main/",
         "https://support.okta.com/help/s/article/cannot-request-openid-scopes-using-client-credentials",
         "https://support.okta.com/help/s/article/okta-authorization-error-occurs-stating-custom-scopes-are-not-allowed-for-this-request",
     ],
+    ..Preset::STANDARD
+};
+
+/// Okta, with the organization's own authorization server, whose tokens are for Okta's APIs: `domain` is the
+/// organization's.
+pub static OKTA_ORG: Preset = Preset {
+    name: "Okta (organization)",
+    token_endpoint: "https://{domain}/oauth2/v1/token",
+    authentication: SecretAuthentication::Assertion,
+    audience: AudienceRule::ScopesAlone,
+    scopes: Scopes::Required,
+    quirks: &[
+        "`private_key_jwt` is the only method that is accepted for Okta's own scopes.",
+        "The audience of the assertion is the token endpoint: set `danger_token_endpoint_as_audience`.",
+        "An assertion may be valid for one hour at most.",
+        "Scopes are those of Okta's APIs, such as `okta.users.read`, that were granted to the app; custom ones are refused.",
+        "The app also needs an administrator's role, which limits the resources that its tokens reach.",
+        "Tokens are valid for one hour, which cannot be changed.",
+    ],
+    sources: &[
+        "https://developer.okta.com/docs/guides/implement-oauth-for-okta-serviceapp/main/",
+        "https://devforum.okta.com/t/cannot-create-access-token-with-custom-scopes-using-private-key-jwt/13539",
+    ],
+    ..Preset::STANDARD
 };
 
 /// Microsoft Entra ID, version 2 of its endpoints: `tenant` is the directory's id or domain.
@@ -71,6 +84,7 @@ pub static ENTRA_ID: Preset = Preset {
         "https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow",
         "https://learn.microsoft.com/entra/identity-platform/reference-error-codes",
     ],
+    ..Preset::STANDARD
 };
 
 /// Keycloak 17 and later: `host` with its port, `realm`.
@@ -92,6 +106,7 @@ pub static KEYCLOAK: Preset = Preset {
         "https://www.keycloak.org/docs/latest/server_admin/#_service_accounts",
         "https://github.com/keycloak/keycloak/issues/16923",
     ],
+    ..Preset::STANDARD
 };
 
 /// Amazon Cognito: `domain` is the user pool's prefix, `region` its region.
@@ -109,6 +124,7 @@ pub static COGNITO: Preset = Preset {
         "A custom domain has another address: set the `token_endpoint`.",
     ],
     sources: &["https://docs.aws.amazon.com/cognito/latest/developerguide/token-endpoint.html"],
+    ..Preset::STANDARD
 };
 
 /// Google: service accounts, with signed assertions only.
@@ -123,6 +139,7 @@ pub static GOOGLE: Preset = Preset {
         "Scopes are URLs, such as `https://www.googleapis.com/auth/devstorage.read_only`.",
     ],
     sources: &["https://developers.google.com/identity/protocols/oauth2/service-account"],
+    ..Preset::STANDARD
 };
 
 /// Ory Hydra, self-hosted: `host` with its port.
@@ -138,6 +155,7 @@ pub static ORY_HYDRA: Preset = Preset {
         "Basic credentials are form-decoded (RFC 6749 section 2.3.1).",
     ],
     sources: &["https://www.ory.com/docs/oauth2-oidc/client-credentials"],
+    ..Preset::STANDARD
 };
 
 /// Ory Network: `project` is the project's slug.
@@ -149,4 +167,27 @@ pub static ORY_NETWORK: Preset = Preset {
     scopes: Scopes::Optional,
     quirks: ORY_HYDRA.quirks,
     sources: ORY_HYDRA.sources,
+    ..Preset::STANDARD
+};
+
+/// SAP Authorization and Trust Management (XSUAA): `subdomain` is the subaccount's, `region` its region, such as `eu10`.
+pub static XSUAA: Preset = Preset {
+    name: "SAP XSUAA",
+    token_endpoint: "https://{subdomain}.authentication.{region}.hana.ondemand.com/oauth/token",
+    authentication: SecretAuthentication::Post,
+    audience: AudienceRule::ScopesAlone,
+    scopes: Scopes::Optional,
+    quirks: &[
+        "The service key has the address (`url`, without `/oauth/token`), `clientid` and `clientsecret`.",
+        "A secret with `+` must be in the form: in a Basic header it is decoded only beside the header `X-CF-ENCODED-CREDENTIALS: true`.",
+        "A wrong secret is refused with HTTP 401, by the code `unauthorized`.",
+        "A secret is valid as long as its binding or service key exists.",
+        "Tokens are valid for twelve hours in the documentation's example.",
+    ],
+    sources: &[
+        "https://github.com/SAP-docs/btp-cloud-platform/blob/main/docs/50-administration-and-ops/access-sap-authorization-and-trust-management-service-apis-ebc9113.md",
+        "https://github.com/SAP-docs/btp-cloud-platform/blob/main/docs/60-security/token-retrieval-fails-with-status-code-401-fd5865e.md",
+        "https://knowledge.broadcom.com/external/article/298463/uaa-login-reports-error-bad-credentials.html",
+    ],
+    ..Preset::STANDARD
 };
