@@ -244,6 +244,22 @@ impl AccessToken {
         .with_hint("have the missing scopes assigned to this client, or request fewer"))
     }
 
+    /// Fails unless it is a bearer token: for protocols that have no place for a proof.
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenError`] of kind [`Configuration`](crate::ErrorKind::Configuration) for a token that is bound to a key
+    /// (RFC 9449).
+    pub fn require_bearer(&self) -> Result<(), TokenError> {
+        if self.0.token_type == TokenType::Bearer {
+            return Ok(());
+        }
+        Err(TokenError::configuration(
+            "only a bearer token can be sent here, and this token is bound to a key (DPoP)",
+        )
+        .with_hint("request a bearer token"))
+    }
+
     /// Returns the time of expiry on the monotonic clock of its source. Expiry checks use this one.
     pub fn deadline(&self) -> Timestamp {
         self.0.expires

@@ -12,7 +12,6 @@ use azure_core::{
 };
 use hallpass_core::{
     AccessToken as Token, ScopeSet, TokenError, TokenRequest, TokenSource, TokenSourceExt as _,
-    TokenType,
 };
 
 /// A credential of the Azure SDK from a token source, for the clients of the SDK.
@@ -82,13 +81,8 @@ impl SourceCredential {
     async fn token(&self, scopes: &[&str]) -> Result<Token, TokenError> {
         let request = self.with_scopes(scopes)?;
         let token = self.source.access_token(&request).await?;
-        if token.token_type() == TokenType::Bearer {
-            return Ok(token);
-        }
-        let error = TokenError::configuration(
-            "an Azure credential is a bearer token, and this token is bound to a key (DPoP)",
-        );
-        Err(error.with_hint("request a bearer token from the source"))
+        token.require_bearer()?;
+        Ok(token)
     }
 }
 

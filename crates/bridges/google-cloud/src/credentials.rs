@@ -12,7 +12,7 @@ use google_cloud_auth::{
     errors::CredentialsError,
 };
 use hallpass_core::{
-    AccessToken as Token, TokenError, TokenRequest, TokenSource, TokenSourceExt as _, TokenType,
+    AccessToken as Token, TokenError, TokenRequest, TokenSource, TokenSourceExt as _,
 };
 use http::{Extensions, HeaderMap, HeaderValue, header::AUTHORIZATION};
 
@@ -110,21 +110,12 @@ impl SourceCredentials {
 
     async fn token(&self) -> Result<Token, CredentialsError> {
         let token = self.source.access_token(&self.request).await;
-        token.and_then(require_bearer).map_err(|error| {
+        let token = token.and_then(|token| token.require_bearer().map(|()| token));
+        token.map_err(|error| {
             let transient = error.is_transient();
             CredentialsError::from_source(transient, error)
         })
     }
-}
-
-fn require_bearer(token: Token) -> Result<Token, TokenError> {
-    if token.token_type() == TokenType::Bearer {
-        return Ok(token);
-    }
-    let error = TokenError::configuration(
-        "credentials of Google Cloud are a bearer token, and this token is bound to a key (DPoP)",
-    );
-    Err(error.with_hint("request a bearer token from the source"))
 }
 
 impl CredentialsProvider for SourceCredentials {

@@ -4,9 +4,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use hallpass_core::{
-    AccessToken, TokenError, TokenRequest, TokenSource, TokenSourceExt as _, TokenType,
-};
+use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource, TokenSourceExt as _};
 use object_store::CredentialProvider;
 
 /// A credential of a store that consists of a bearer token. Implemented for those of object_store.
@@ -72,12 +70,10 @@ impl<C: BearerCredential> TokenCredentials<C> {
         {
             return Ok(credential.clone());
         }
-        if token.token_type() != TokenType::Bearer {
-            return Err(TokenError::configuration(
-                "a store's credential is a bearer token, and this token is bound to a key (DPoP)",
-            )
-            .with_hint("request a bearer token, or use `TokenConnector`, which sends proofs"));
-        }
+        let usable = token.require_bearer();
+        usable.map_err(|error| {
+            error.with_hint("request a bearer token, or use `TokenConnector`, which sends proofs")
+        })?;
         let credential = Arc::new(C::from_bearer(token.expose().to_owned()));
         *last = Some((token.clone(), credential.clone()));
         Ok(credential)

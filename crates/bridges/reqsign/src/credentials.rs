@@ -6,7 +6,7 @@ use std::{
 };
 
 use hallpass_core::{
-    AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource, TokenSourceExt as _, TokenType,
+    AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource, TokenSourceExt as _,
 };
 use reqsign_core::{Context, ProvideCredential, SigningCredential, time::Timestamp};
 
@@ -89,12 +89,10 @@ impl<C: BearerCredential> ProvideCredential for TokenCredentials<C> {
 }
 
 fn credential<C: BearerCredential>(token: &AccessToken) -> Result<C, TokenError> {
-    if token.token_type() != TokenType::Bearer {
-        return Err(TokenError::configuration(
-            "reqsign sends bearer tokens, and this token is bound to a key (DPoP)",
-        )
-        .with_hint("request a bearer token, or use `TokenFetch`, which sends proofs"));
-    }
+    let usable = token.require_bearer();
+    usable.map_err(|error| {
+        error.with_hint("request a bearer token, or use `TokenFetch`, which sends proofs")
+    })?;
     let expires_at = token.expires_at().and_then(timestamp);
     Ok(C::from_bearer(token.expose(), expires_at))
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Clock as _, SystemClock};
+use crate::{Clock as _, ErrorKind, SystemClock};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -88,6 +88,16 @@ fn required_scopes_fail_closed() {
     );
     let all = token.with_scopes("c b a".parse().unwrap());
     assert!(all.require_scopes(&wanted).is_ok());
+}
+
+#[test]
+fn a_token_that_is_bound_to_a_key_is_no_bearer_token() {
+    let bearer = AccessToken::bearer("t", at(0), HOUR).unwrap();
+    assert!(bearer.require_bearer().is_ok());
+    let bound = AccessToken::new(TokenType::Dpop, "t", at(0), HOUR).unwrap();
+    let error = bound.require_bearer().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.hint().is_some());
 }
 
 #[test]
