@@ -59,6 +59,7 @@ where
         Mechanism::XOAuth2 => "XOAUTH2",
     };
     let token = tokens.access_token(request).await?;
+    token.require_bearer()?;
     let responses = Responses::new(mechanism, user, &token);
     let (error, client) = match client.authenticate(name, responses).await {
         Ok(session) => return Ok(session),
@@ -72,6 +73,7 @@ where
     if other.is_same(&token) {
         return Err(error.into());
     }
+    other.require_bearer()?;
     let responses = Responses::new(mechanism, user, &other);
     let session = client.authenticate(name, responses).await;
     session.map_err(|(error, _)| error.into())

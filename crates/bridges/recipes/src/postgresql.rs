@@ -3,12 +3,16 @@
 use std::{error::Error, io};
 
 use hallpass::{AccessToken, TokenRequest, TokenSource, TokenSourceExt as _};
-use tokio::io::{
-    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, copy_bidirectional,
-    duplex,
+use tokio::{
+    io::{
+        AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream,
+        copy_bidirectional, duplex,
+    },
+    task::JoinSet,
 };
 use tokio_postgres::{
     Client, Config, Connection, NoTls, Socket,
+    config::SslMode,
     error::SqlState,
     tls::{MakeTlsConnect, NoTlsStream},
 };
@@ -28,6 +32,7 @@ where
 {
     let mut config = config.clone();
     let token = tokens.access_token(request).await?;
+    token.require_bearer()?;
     let error = match config.password(token.expose()).connect(tls.clone()).await {
         Ok(connected) => return Ok(connected),
         Err(error) => error,
@@ -49,6 +54,7 @@ where
     F: Future<Output = io::Result<S>>,
 {
     let token = tokens.access_token(request).await?;
+    token.require_bearer()?;
     let error = match connect_over(open().await?, config, &token).await {
         Ok(connected) => return Ok(connected),
         Err(error) => error,
@@ -66,8 +72,15 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (ours, theirs) = duplex(65_536);
-    tokio::spawn(authenticate(server, theirs, token.clone()));
-    config.connect_raw(ours, NoTls).await
+    // Dropping it ends the connection to the server.
+    let mut relay = JoinSet::new();
+    relay.spawn(authenticate(server, theirs, token.clone()));
+    // The stream to the server is encrypted already.
+    let mut config = config.clone();
+    let connected = config.ssl_mode(SslMode::Disable).connect_raw(ours, NoTls);
+    let connected = connected.await?;
+    relay.detach_all();
+    Ok(connected)
 }
 
 /// Returns another token if the server refused this one, and otherwise the error.
@@ -85,6 +98,7 @@ async fn replacement(
         tokens.invalidate(token);
         let other = tokens.access_token(request).await?;
         if !other.is_same(token) {
+            other.require_bearer()?;
             return Ok(other);
         }
     }

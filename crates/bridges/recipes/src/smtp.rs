@@ -17,6 +17,7 @@ pub async fn send(
     message: &Message,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let token = tokens.access_token(request).await?;
+    token.require_bearer()?;
     let Err(error) = send_with(server, user, &token, message).await else {
         return Ok(());
     };
@@ -28,6 +29,7 @@ pub async fn send(
     if other.is_same(&token) {
         return Err(error.into());
     }
+    other.require_bearer()?;
     Ok(send_with(server, user, &other, message).await?)
 }
 

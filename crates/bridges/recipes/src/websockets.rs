@@ -18,7 +18,9 @@ use tokio_tungstenite::{
 };
 
 /// The time after which an open connection asks for a token again.
-const POLL_INTERVAL: Duration = Duration::from_secs(30);
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(30);
+/// The same for tokens that expire soon, or at once (`expires_in` of 0).
+const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Any error: of the websocket, or a `TokenError`.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -72,12 +74,16 @@ impl Connection {
 
     /// Waits until the source has another token, or this one has expired: time to open another connection.
     async fn outdated(permit: &Permit, token: &AccessToken) {
-        while !permit.is_expired(token) {
-            sleep(POLL_INTERVAL.min(token.lifetime() / 32)).await;
-            if permit
-                .token()
-                .await
-                .is_ok_and(|other| !other.is_same(token))
+        let interval = token.lifetime() / 32;
+        let interval = interval.clamp(MIN_POLL_INTERVAL, MAX_POLL_INTERVAL);
+        loop {
+            sleep(interval).await;
+            let expired = permit.is_expired(token);
+            if expired
+                || permit
+                    .token()
+                    .await
+                    .is_ok_and(|other| !other.is_same(token))
             {
                 return;
             }

@@ -2,16 +2,22 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use hallpass_core::{ErrorKind, TokenError, TokenRequest, TokenSource};
+use hallpass_core::{
+    AccessToken, Clock as _, ErrorKind, SystemClock, TokenError, TokenRequest, TokenSource,
+    TokenType,
+};
 use hallpass_testkit::{FakeTokens, StaticSource, leak};
 use recipes::postgresql::{BoxError, connect, connect_oauth};
 use tokio::{
     io::{self, AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::{Config, NoTls, config::SslMode};
 
 const DEFAULT: TokenRequest = TokenRequest::new();
 const CANARY: &str = "c4n4ry-0f-the-t0ken";
@@ -237,4 +243,53 @@ async fn queries_pass_after_the_token() {
     let (client, connection) = connected.unwrap();
     tokio::spawn(connection);
     client.simple_query("").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_is_bound_to_a_key_is_not_sent() {
+    for method in METHODS {
+        let (config, seen) = start(method, &[], "28P01").await;
+        let error = try_connect(method, &config, &bound_token()).await;
+        let error = error.unwrap_err();
+        let error = error.downcast_ref::<TokenError>().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(seen.lock().unwrap().is_empty());
+    }
+}
+
+fn bound_token() -> StaticSource {
+    let (now, lifetime) = (SystemClock.moment(), Duration::from_secs(60));
+    StaticSource::new(AccessToken::new(TokenType::Dpop, CANARY, now, lifetime).unwrap())
+}
+
+#[tokio::test]
+async fn a_stream_that_is_encrypted_needs_no_other_encryption() {
+    let (mut config, seen) = start(Method::OAuth, &[], "28P01").await;
+    config.ssl_mode(SslMode::Require);
+    let tokens = FakeTokens::valid();
+    try_connect(Method::OAuth, &config, &tokens).await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), ["fake-1"]);
+}
+
+#[tokio::test]
+async fn a_dropped_call_ends_the_connection() {
+    let tokens = FakeTokens::valid();
+    let mut config = Config::new();
+    config.user("orders");
+    let (request, (ours, mut theirs)) = (DEFAULT, io::duplex(1_024));
+    let stream = Mutex::new(Some(ours));
+    let open = || std::future::ready(Ok(stream.lock().unwrap().take().unwrap()));
+    tokio::select! {
+        length = theirs.read_u32() => assert!(length.unwrap() > 4),
+        connected = connect_oauth(&config, open, &tokens, &request) => {
+            panic!("{:?}", connected.map(drop));
+        }
+    }
+    // The server never answered.
+    let mut rest = Vec::new();
+    let end = theirs.read_to_end(&mut rest);
+    tokio::time::timeout(Duration::from_secs(10), end)
+        .await
+        .unwrap()
+        .unwrap();
 }

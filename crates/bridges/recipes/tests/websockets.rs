@@ -137,16 +137,21 @@ async fn without_a_token_or_to_another_origin_nothing_is_sent() {
     assert!(server.tokens().is_empty());
 }
 
-/// A source of tokens of an hour.
-#[derive(Default)]
-struct Hourly(TokioClock, AtomicUsize);
+/// A source of tokens with this lifetime.
+struct Numbered(TokioClock, Duration, AtomicUsize);
+
+impl Numbered {
+    fn new(lifetime: Duration) -> Self {
+        Self(TokioClock::new(), lifetime, AtomicUsize::new(0))
+    }
+}
 
 #[async_trait]
-impl TokenSource for Hourly {
+impl TokenSource for Numbered {
     async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
-        let number = self.1.fetch_add(1, Ordering::SeqCst) + 1;
+        let number = self.2.fetch_add(1, Ordering::SeqCst) + 1;
         let text = format!("token-{number}");
-        Ok(AccessToken::bearer(&text, self.0.moment(), HOUR)?)
+        Ok(AccessToken::bearer(&text, self.0.moment(), self.1)?)
     }
 }
 
@@ -154,7 +159,7 @@ impl TokenSource for Hourly {
 async fn a_connection_is_replaced_before_its_token_expires() {
     let server = Server::start(&[]).await;
     let clock = TokioClock::new();
-    let tokens = CachedTokenSource::builder(Hourly::default()).clock(clock.clone());
+    let tokens = CachedTokenSource::builder(Numbered::new(HOUR)).clock(clock.clone());
     let authorizer = server.authorizer(tokens.build());
     let start = clock.now();
     let received = Arc::new(Mutex::new(Vec::new()));
@@ -174,6 +179,18 @@ async fn a_connection_is_replaced_before_its_token_expires() {
     assert_eq!(server.tokens(), ["token-1", "token-2"]);
     let elapsed = clock.now().saturating_since(start);
     assert!(HOUR / 2 < elapsed && elapsed < HOUR, "{elapsed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_token_expires_at_once_lasts_a_second() {
+    let server = Server::start(&[]).await;
+    let authorizer = server.authorizer(Numbered::new(Duration::ZERO));
+    let clock = TokioClock::new();
+    let start = clock.now();
+    receive(&authorizer, &server.url, |_| ()).await.unwrap();
+    assert_eq!(server.tokens(), ["token-1", "token-2"]);
+    let elapsed = clock.now().saturating_since(start);
+    assert!(elapsed >= Duration::from_secs(1), "{elapsed:?}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use hallpass_testkit::{FakeTokens, StaticSource, leak};
 use recipes::imap::{Mechanism, login};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{CANARY, Lines, Peer, decoded, explanation, lines};
+use crate::{CANARY, Lines, Peer, bound_token, decoded, explanation, lines};
 
 const DEFAULT: TokenRequest = TokenRequest::new();
 const USER: &str = "orders,a=b@shop.example";
@@ -124,4 +124,14 @@ async fn errors_show_no_token() {
         assert_eq!(lines(&recorded).len(), 3);
         assert!(leak::find(&lines(&recorded)[1], CANARY).is_some());
     }
+}
+
+#[tokio::test]
+async fn a_token_that_is_bound_to_a_key_is_not_sent() {
+    let (client, recorded) = start(&[]).await;
+    let login = login(client, Mechanism::XOAuth2, USER, &bound_token(), &DEFAULT).await;
+    let error = login.unwrap_err();
+    let error = error.downcast_ref::<TokenError>().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(lines(&recorded).is_empty());
 }

@@ -5,9 +5,14 @@
 mod imap;
 mod smtp;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use hallpass_core::{AccessToken, Clock as _, SystemClock, TokenType};
+use hallpass_testkit::StaticSource;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
@@ -63,4 +68,10 @@ fn explanation() -> String {
 
 fn lines(lines: &Lines) -> Vec<String> {
     lines.lock().unwrap().clone()
+}
+
+/// Creates a source of a token that is bound to a key.
+fn bound_token() -> StaticSource {
+    let (now, lifetime) = (SystemClock.moment(), Duration::from_secs(60));
+    StaticSource::new(AccessToken::new(TokenType::Dpop, CANARY, now, lifetime).unwrap())
 }

@@ -6,7 +6,7 @@ use lettre::{
 use recipes::smtp::send;
 use tokio::net::TcpListener;
 
-use crate::{CANARY, Lines, Peer, decoded, explanation, lines};
+use crate::{CANARY, Lines, Peer, bound_token, decoded, explanation, lines};
 
 const DEFAULT: TokenRequest = TokenRequest::new();
 
@@ -154,4 +154,14 @@ async fn errors_show_no_token() {
     // The same token is not sent again.
     assert_eq!(lines(&recorded).len(), 1);
     assert!(leak::find(&lines(&recorded)[0], CANARY).is_some());
+}
+
+#[tokio::test]
+async fn a_token_that_is_bound_to_a_key_is_not_sent() {
+    let (server, recorded) = start(&[], Refusal::AtOnce).await;
+    let sent = send(&server, USER, &bound_token(), &DEFAULT, &message()).await;
+    let error = sent.unwrap_err();
+    let error = error.downcast_ref::<TokenError>().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(lines(&recorded).is_empty());
 }
