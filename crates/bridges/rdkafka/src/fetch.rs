@@ -1,10 +1,7 @@
 //! A fetch that continues while librdkafka's thread does not wait for it.
 
 use std::{
-    sync::{
-        Arc,
-        mpsc::{self, RecvTimeoutError},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,8 +12,35 @@ type Answer = Result<AccessToken, TokenError>;
 
 /// A fetch on the runtime. Dropping it cancels the fetch.
 pub(crate) struct Fetch {
-    answer: mpsc::Receiver<Answer>,
+    slot: Arc<Slot>,
     task: AbortHandle,
+}
+
+/// A place for the answer, for which several calls may wait.
+#[derive(Default)]
+struct Slot {
+    answer: Mutex<Option<Answer>>,
+    arrived: Condvar,
+}
+
+impl Slot {
+    fn set(&self, answer: impl FnOnce() -> Answer) {
+        lock(&self.answer).get_or_insert_with(answer);
+        self.arrived.notify_all();
+    }
+}
+
+/// A guard that reports the end of a task without an answer.
+struct TaskGuard(Arc<Slot>);
+
+impl Drop for TaskGuard {
+    fn drop(&mut self) {
+        self.0.set(|| {
+            Err(TokenError::unavailable(
+                "the fetch of an access token was stopped: its runtime was shut down, or it panicked",
+            ))
+        });
+    }
 }
 
 impl Fetch {
@@ -25,25 +49,25 @@ impl Fetch {
         source: Arc<dyn TokenSource>,
         request: TokenRequest,
     ) -> Self {
-        let (sender, answer) = mpsc::sync_channel(1);
+        let slot = Arc::<Slot>::default();
+        let guard = TaskGuard(slot.clone());
         let task = runtime.spawn(async move {
             let answer = source.token(&request).await;
-            // Nobody waits after a drop.
-            let _ = sender.send(answer);
+            guard.0.set(|| answer);
         });
         let task = task.abort_handle();
-        Self { answer, task }
+        Self { slot, task }
     }
 
     /// Waits for the answer; `None` if there is none within `timeout`.
     pub(crate) fn wait(&self, timeout: Duration) -> Option<Answer> {
-        match self.answer.recv_timeout(timeout) {
-            Ok(answer) => Some(answer),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => Some(Err(TokenError::unavailable(
-                "the fetch of an access token was stopped: its runtime was shut down, or it panicked",
-            ))),
-        }
+        let answer = lock(&self.slot.answer);
+        let waited = self
+            .slot
+            .arrived
+            .wait_timeout_while(answer, timeout, |answer| answer.is_none());
+        let (answer, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        answer.clone()
     }
 }
 
@@ -51,4 +75,8 @@ impl Drop for Fetch {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

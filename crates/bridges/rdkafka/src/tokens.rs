@@ -1,17 +1,17 @@
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, SystemTime},
 };
 
-use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource, TokenType};
+use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
 use rdkafka::{
     client::OAuthToken,
     error::{KafkaError, RDKafkaErrorCode},
 };
 use tokio::runtime::Handle;
 
-use crate::fetch::Fetch;
+use crate::fetch::{Fetch, lock};
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
@@ -66,8 +66,8 @@ pub struct KafkaTokens {
     timeout: Duration,
     refresh_interval: Duration,
     state: Mutex<State>,
-    /// The fetch in progress. Its lock is held during the wait.
-    fetch: Mutex<Option<Fetch>>,
+    /// The last fetch, until a call has its answer.
+    fetch: Mutex<Option<Arc<Fetch>>>,
 }
 
 #[derive(Default)]
@@ -129,7 +129,7 @@ impl KafkaTokens {
     /// Returns a token for librdkafka: a cached one at once, otherwise one that is fetched within the
     /// [timeout](Self::timeout).
     ///
-    /// A fetch continues in the background after the timeout, and the next call joins it. On a thread with a current
+    /// A fetch continues in the background after the timeout, and the next call joins it, or returns its error. On a thread with a current
     /// tokio runtime, the call does not wait: it may be a thread that runs async tasks.
     ///
     /// The reported lifetime ends at the token's expiry or 1.25 [refresh intervals](Self::refresh_interval) from now,
@@ -180,10 +180,7 @@ impl KafkaTokens {
         let _context = self.runtime.enter();
         self.source.invalidate(&refused);
         if self.source.ready_token(&self.request).is_none() {
-            // A call that waits has a fetch.
-            if let Ok(mut fetch) = self.fetch.try_lock() {
-                *fetch = Some(self.start());
-            }
+            *lock(&self.fetch) = Some(self.start());
         }
     }
 
@@ -199,10 +196,7 @@ impl KafkaTokens {
         let ready = self.source.ready_token(&self.request);
         drop(context);
         if let Some(token) = ready {
-            // Without waiting for another call that waits.
-            if let Ok(mut fetch) = self.fetch.try_lock() {
-                *fetch = None;
-            }
+            *lock(&self.fetch) = None;
             return Ok(token);
         }
         let timeout = if Handle::try_current().is_ok() {
@@ -210,35 +204,35 @@ impl KafkaTokens {
         } else {
             self.timeout
         };
-        let mut fetch = lock(&self.fetch);
-        let late = fetch.as_ref().and_then(|fetch| fetch.wait(Duration::ZERO));
-        if let Some(answer) = late {
-            // The answer to an earlier call, which may have expired since.
-            *fetch = None;
-            if let Ok(token) = answer
-                && token.expires_at().is_none_or(|at| at > SystemTime::now())
-            {
+        let mut current = lock(&self.fetch);
+        // The answer to an earlier call, which did not wait for it.
+        let late = current.as_ref().and_then(|fetch| fetch.wait(Duration::ZERO));
+        if late.is_some() {
+            *current = None;
+        }
+        let failure = match late {
+            Some(Ok(token)) if token.expires_at().is_none_or(|at| at > SystemTime::now()) => {
                 return Ok(token);
             }
-        }
-        let answer = fetch.get_or_insert_with(|| self.start()).wait(timeout);
-        if answer.is_some() {
-            *fetch = None;
-        }
-        answer.unwrap_or_else(|| Err(pending()))
+            Some(Err(error)) => Some(error),
+            _ => None,
+        };
+        let fetch = current.get_or_insert_with(|| self.start()).clone();
+        drop(current);
+        let Some(answer) = fetch.wait(timeout) else {
+            return Err(failure.unwrap_or_else(pending));
+        };
+        lock(&self.fetch).take_if(|current| Arc::ptr_eq(current, &fetch));
+        answer
     }
 
-    fn start(&self) -> Fetch {
-        Fetch::start(&self.runtime, self.source.clone(), self.request.clone())
+    fn start(&self) -> Arc<Fetch> {
+        let fetch = Fetch::start(&self.runtime, self.source.clone(), self.request.clone());
+        Arc::new(fetch)
     }
 
     fn convert(&self, token: &AccessToken) -> Result<OAuthToken, TokenError> {
-        if token.token_type() != TokenType::Bearer {
-            return Err(TokenError::configuration(
-                "a Kafka broker accepts bearer tokens, and this token is bound to a key (DPoP)",
-            )
-            .with_hint("request a bearer token"));
-        }
+        token.require_bearer()?;
         let now = SystemTime::now();
         let interval = self.refresh_interval.mul_f64(1.25);
         let lifetime = token
@@ -270,10 +264,6 @@ impl fmt::Debug for KafkaTokens {
             .field("refresh_interval", &self.refresh_interval)
             .finish_non_exhaustive()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cold]

@@ -1,11 +1,15 @@
 //! The calls of `KafkaTokens`, without a client.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use hallpass_core::{AccessToken, Clock as _, ErrorKind, Moment, SystemClock};
+use hallpass_core::{AccessToken, Clock as _, ErrorKind, Moment, SystemClock, TokenError};
 use hallpass_rdkafka::KafkaTokens;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use tokio::{runtime::Handle, task::yield_now};
+use tokio::{runtime::Handle, sync::oneshot, task::yield_now};
 
 use crate::support::{Source, token, within};
 
@@ -47,6 +51,52 @@ async fn a_call_on_an_async_thread_does_not_wait() {
     assert_eq!(late.await.token, "late");
     assert_eq!(source.calls(), 1);
     assert!(tokens.last_error().is_none());
+}
+
+#[tokio::test]
+async fn a_failure_of_an_earlier_fetch_is_reported() {
+    let source = Source::default();
+    let tokens = kafka_tokens(&source);
+    assert!(tokens.oauth_token().is_err());
+    let refused = TokenError::new(ErrorKind::CredentialsRefused, "the secret is wrong");
+    source.answer(Err(refused));
+    source.ended(1).await;
+    // The call starts another fetch, and does not wait for it.
+    let error = tokens.oauth_token().err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::CredentialsRefused);
+    assert_eq!(source.calls(), 1);
+    source.called(2).await;
+    let last = tokens.last_error().unwrap();
+    assert_eq!(last.kind(), ErrorKind::CredentialsRefused);
+}
+
+/// Makes a call on a thread of its own, within a runtime if there is one.
+fn call(
+    tokens: &Arc<KafkaTokens>,
+    runtime: Option<Handle>,
+) -> oneshot::Receiver<Result<String, TokenError>> {
+    let (sender, answer) = oneshot::channel();
+    let tokens = tokens.clone();
+    thread::spawn(move || {
+        let _context = runtime.as_ref().map(Handle::enter);
+        let _ = sender.send(tokens.oauth_token().map(|token| token.token));
+    });
+    answer
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_wait_returns_before_one_that_does() {
+    let source = Source::default();
+    let tokens = Arc::new(kafka_tokens(&source));
+    let waiting = call(&tokens, None);
+    source.called(1).await;
+    let other = within(call(&tokens, Some(Handle::current())))
+        .await
+        .unwrap();
+    assert!(other.unwrap_err().is_transient());
+    source.answer(Ok(token("late")));
+    assert_eq!(within(waiting).await.unwrap().unwrap(), "late");
+    assert_eq!(source.calls(), 1);
 }
 
 #[tokio::test]
