@@ -2,7 +2,11 @@
 //!
 //! The two take turns, so that a disturbance of the machine slows both.
 
-use std::time::Instant;
+use std::{
+    pin::pin,
+    task::{Context, Waker},
+    time::Instant,
+};
 
 const TURNS: usize = 1_001;
 
@@ -39,11 +43,17 @@ async fn turn(calls: u32, call: &mut impl AsyncFnMut()) -> f64 {
 }
 
 /// Prints the allocations of one call, which must not wait.
-pub(crate) fn allocations(row: &str, mut cached: impl FnMut(), mut fixed: impl FnMut()) {
-    let count = |call: &mut dyn FnMut()| {
-        call();
-        allocation_counter::measure(call).count_total
-    };
+pub(crate) fn allocations(row: &str, mut cached: impl AsyncFnMut(), mut fixed: impl AsyncFnMut()) {
     let (cached, fixed) = (count(&mut cached), count(&mut fixed));
     println!("{row}: allocations with a cached token {cached}, with a static credential {fixed}");
+}
+
+/// Returns the number of allocations of the second call.
+fn count(call: &mut impl AsyncFnMut()) -> u64 {
+    let mut ready = || {
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(pin!(call()).poll(&mut context).is_ready());
+    };
+    ready();
+    allocation_counter::measure(ready).count_total
 }

@@ -67,13 +67,11 @@ async fn main() {
         async || credential(&theirs).await,
     )
     .await;
-    let ready = |of: &Arc<dyn TokenCredential>| {
-        let call = std::pin::pin!(credential(of));
-        let waker = std::task::Waker::noop();
-        let mut context = std::task::Context::from_waker(waker);
-        assert!(call.poll(&mut context).is_ready());
-    };
-    turns::allocations("credential", || ready(&ours), || ready(&theirs));
+    turns::allocations(
+        "credential",
+        async || credential(&ours).await,
+        async || credential(&theirs).await,
+    );
 
     let mut options = options();
     let theirs = client(theirs, options.clone());

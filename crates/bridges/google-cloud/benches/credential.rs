@@ -39,13 +39,11 @@ async fn main() {
         async || headers(&theirs).await,
     )
     .await;
-    let ready = |of: &Credentials| {
-        let call = std::pin::pin!(headers(of));
-        let waker = std::task::Waker::noop();
-        let mut context = std::task::Context::from_waker(waker);
-        assert!(call.poll(&mut context).is_ready());
-    };
-    turns::allocations("credential", || ready(&ours), || ready(&theirs));
+    turns::allocations(
+        "credential",
+        async || headers(&ours).await,
+        async || headers(&theirs).await,
+    );
 
     let url = serve().await;
     let ours = client(&url, ours, retry).await;

@@ -39,13 +39,11 @@ async fn main() {
         async || credential(&theirs).await,
     )
     .await;
-    let ready = |provider: &Provider| {
-        let call = std::pin::pin!(credential(provider));
-        let waker = std::task::Waker::noop();
-        let mut context = std::task::Context::from_waker(waker);
-        assert!(call.poll(&mut context).is_ready());
-    };
-    turns::allocations("credential", || ready(&ours), || ready(&theirs));
+    turns::allocations(
+        "credential",
+        async || credential(&ours).await,
+        async || credential(&theirs).await,
+    );
 
     let url = serve().await;
     let [ours, theirs] = [ours, theirs].map(|provider| store(&url, provider));

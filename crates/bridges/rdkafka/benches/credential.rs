@@ -48,7 +48,11 @@ async fn main() {
         async || generate(&fixed),
     )
     .await;
-    turns::allocations("credential", || generate(&cached), || generate(&fixed));
+    turns::allocations(
+        "credential",
+        async || generate(&cached),
+        async || generate(&fixed),
+    );
 }
 
 fn generate(context: &impl ClientContext) {

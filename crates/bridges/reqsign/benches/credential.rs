@@ -6,7 +6,7 @@
 #[path = "../../turns.rs"]
 mod turns;
 
-use std::{hint::black_box, pin::pin, sync::Arc, task};
+use std::{hint::black_box, sync::Arc};
 
 use axum::{Router, routing::get};
 use hallpass_cache::CachedTokenSource;
@@ -50,12 +50,11 @@ async fn main() {
         async || signature(theirs).await,
     )
     .await;
-    let ready = |signer: &Signer<Credential>| {
-        let call = pin!(signature(signer));
-        let mut context = task::Context::from_waker(task::Waker::noop());
-        assert!(call.poll(&mut context).is_ready());
-    };
-    turns::allocations("signature", || ready(ours), || ready(theirs));
+    turns::allocations(
+        "signature",
+        async || signature(ours).await,
+        async || signature(theirs).await,
+    );
 
     let url = serve().await;
     let authorizer = Authorizer::builder(tokens)
