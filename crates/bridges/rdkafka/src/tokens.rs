@@ -180,7 +180,10 @@ impl KafkaTokens {
         let _context = self.runtime.enter();
         self.source.invalidate(&refused);
         if self.source.ready_token(&self.request).is_none() {
-            *lock(&self.fetch) = Some(self.start());
+            let mut fetch = lock(&self.fetch);
+            // A late answer may be the refused token.
+            take_answer(&mut fetch);
+            fetch.get_or_insert_with(|| self.start());
         }
     }
 
@@ -206,11 +209,7 @@ impl KafkaTokens {
         };
         let mut current = lock(&self.fetch);
         // The answer to an earlier call, which did not wait for it.
-        let late = current.as_ref().and_then(|fetch| fetch.wait(Duration::ZERO));
-        if late.is_some() {
-            *current = None;
-        }
-        let failure = match late {
+        let failure = match take_answer(&mut current) {
             Some(Ok(token)) if token.expires_at().is_none_or(|at| at > SystemTime::now()) => {
                 return Ok(token);
             }
@@ -264,6 +263,13 @@ impl fmt::Debug for KafkaTokens {
             .field("refresh_interval", &self.refresh_interval)
             .finish_non_exhaustive()
     }
+}
+
+/// Takes the answer of a fetch that has ended.
+fn take_answer(fetch: &mut Option<Arc<Fetch>>) -> Option<Result<AccessToken, TokenError>> {
+    let answer = fetch.as_ref()?.wait(Duration::ZERO)?;
+    *fetch = None;
+    Some(answer)
 }
 
 #[cold]

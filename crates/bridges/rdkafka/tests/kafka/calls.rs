@@ -192,6 +192,23 @@ async fn a_refusal_invalidates_the_token_once() {
 }
 
 #[tokio::test]
+async fn a_refusal_during_a_fetch_starts_no_other_fetch() {
+    let source = Source::default();
+    source.set_ready(Some(token("first")));
+    let tokens = kafka_tokens(&source);
+    assert!(tokens.oauth_token().is_ok());
+    source.set_ready(None);
+    assert!(tokens.oauth_token().is_err());
+    source.called(1).await;
+    tokens.handle_error(&authentication_error(), REFUSAL);
+    assert_eq!(source.invalidated(), ["first"]);
+    source.answer(Ok(token("second")));
+    source.ended(1).await;
+    assert_eq!(tokens.oauth_token().unwrap().token, "second");
+    assert_eq!(source.calls(), 1);
+}
+
+#[tokio::test]
 async fn other_errors_invalidate_nothing() {
     let source = Source::default();
     source.set_ready(Some(token("first")));
