@@ -17,6 +17,7 @@ markdown! {
     private_key_jwt: "docs/private-key-jwt.md",
     workload_identity: "docs/workload-identity.md",
     client_secret: "docs/client-secret.md",
+    bridges: "docs/bridges.md",
     cache: "docs/cache.md",
     discovery: "docs/discovery.md",
     dpop: "docs/dpop.md",
