@@ -40,7 +40,7 @@ impl AwsKmsKey {
     ///
     /// # Errors
     ///
-    /// As [`KmsSigner`]'s `sign`; of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) if the key does not
+    /// As [`Signer::sign`](hallpass_jwt::Signer::sign); of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) if the key does not
     /// sign by a supported algorithm.
     ///
     /// # Cancellation

@@ -9,7 +9,7 @@ use azure_core::http::{
 use hallpass_core::{AccessToken, Clock as _, SystemClock, TokenSource, authorize::Challenge};
 use http::{HeaderMap, HeaderValue};
 
-/// A policy that drops a token from its source when a service refuses it with 401, and sends the request again, once.
+/// A policy that invalidates a token in its source when a service refuses it with 401, and sends the request again, once.
 ///
 /// Add it to `per_call_policies` in the options of a client whose credential is a
 /// [`SourceCredential`](crate::SourceCredential) of the same source. The client's own policy drops the refused token too,
@@ -18,6 +18,10 @@ use http::{HeaderMap, HeaderValue};
 /// A refusal is a 401 whose `WWW-Authenticate` header has no error or `invalid_token` for a bearer token, or that has no
 /// such header (RFC 6750 section 3.1). Other errors, such as `insufficient_claims`, are returned at once: a new token
 /// would be refused too. So is a 401 to a request whose body cannot be read again.
+///
+/// # Cancellation
+///
+/// Dropping the future drops the attempt in progress. A token that was refused before stays invalidated.
 pub struct RefusedTokenPolicy {
     source: Arc<dyn TokenSource>,
 }

@@ -29,6 +29,10 @@ use http::StatusCode;
 ///   (resources, audiences, extra parameters); and other errors of the SDK.
 ///
 /// A [`TokenError`] in the source chain is returned as it is. Otherwise the source is the SDK's error.
+///
+/// # Cancellation
+///
+/// Dropping the future of [`token`](TokenSource::token) drops the call of the credential.
 pub struct CredentialSource {
     credential: Arc<dyn TokenCredential>,
     scopes: ScopeSet,

@@ -78,7 +78,7 @@ impl KeyVault {
     ///
     /// # Errors
     ///
-    /// As [`KmsSigner`]'s `sign`; of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) if the key is
+    /// As [`Signer::sign`](hallpass_jwt::Signer::sign); of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) if the key is
     /// disabled, or does not sign by a supported algorithm.
     ///
     /// # Cancellation

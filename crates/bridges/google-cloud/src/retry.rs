@@ -11,17 +11,17 @@ use hallpass_core::authorize::Challenge;
 
 use crate::SourceCredentials;
 
-/// A retry policy that drops a token that a service refused, and retries the request with a new one, once.
+/// A retry policy that invalidates a token that a service refused, and retries the request with a new one, once.
 ///
 /// Set it with `with_retry_policy` of a client whose credentials are the same [`SourceCredentials`], around the policy for
 /// all other errors. A refusal is a 401 whose `WWW-Authenticate` header has no error or `invalid_token` for a bearer token, or
 /// that has no such header (RFC 6750 section 3.1); or the gRPC status UNAUTHENTICATED.
 ///
 /// A request is retried if its first attempt was refused, also if it is not idempotent: it was not carried out. The client
-/// waits for its backoff before, up to a second by default.
+/// waits for its backoff first, up to a second by default.
 ///
 /// The SDK does not report which token it sent. If the credentials have changed to another token since the call began, none
-/// is dropped, since the new one may be valid.
+/// is invalidated, since the new one may be valid.
 #[derive(Clone, Debug)]
 pub struct RefusedTokenRetry<P> {
     credentials: SourceCredentials,

@@ -36,6 +36,10 @@ const ASSUMED_LIFETIME: Duration = Duration::from_secs(10);
 ///   for a token request that is not the default one.
 ///
 /// A [`TokenError`] in the source chain is returned as it is. Otherwise the source is the SDK's error.
+///
+/// # Cancellation
+///
+/// Dropping the future of [`token`](TokenSource::token) drops the call of the credentials.
 pub struct CredentialsSource {
     credentials: Credentials,
     clock: Arc<dyn Clock>,

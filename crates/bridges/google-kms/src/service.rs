@@ -68,7 +68,7 @@ impl GoogleKms {
     ///
     /// # Errors
     ///
-    /// As [`KmsSigner`]'s `sign`; of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) if the name is not
+    /// As [`Signer::sign`](hallpass_jwt::Signer::sign); of kind [`Configuration`](hallpass_core::ErrorKind::Configuration) if the name is not
     /// that of a key version, or the key does not sign by a supported algorithm.
     ///
     /// # Cancellation

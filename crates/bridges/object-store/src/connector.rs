@@ -17,19 +17,24 @@ use object_store::{
 use tower_layer::Layer as _;
 use tower_service::Service;
 
-/// A connector whose client adds tokens to a store's requests, and replaces a token that the store refused with 401.
+/// An HTTP connector that adds tokens to a store's requests, and replaces a token that the store refused with 401.
 ///
 /// An [`Authorizer`] decides which origins may have tokens; a request to another one fails. Build the store without
 /// credentials (`with_skip_signature(true)`), so that it does not sign requests itself.
 ///
-/// After a 401 the token is dropped, so that the next request has a new one, and a request without a body is sent again
+/// After a 401 the token is invalidated, so that the next request has a new one, and a request without a body is sent again
 /// at once. An upload is not, unless [`retry_uploads`](Self::retry_uploads) is set. Tokens that are bound to a key (DPoP)
-/// get a proof for each request.
+/// get a proof for each request. The parts of a batch get no tokens, such as the deletes of Azure Blob Storage: use
+/// `TokenCredentials` (feature `azure`) for a store that deletes.
 ///
 /// # Errors
 ///
 /// If there is no token, nothing is sent, and the store's error contains the [`TokenError`]. The store tries again by its
 /// own rules if that error is transient.
+///
+/// # Cancellation
+///
+/// Dropping the future of an operation drops its request and its call of the token source.
 #[derive(Clone, Debug)]
 pub struct TokenConnector<C> {
     authorizer: Authorizer,
@@ -47,7 +52,7 @@ impl<C: HttpConnector> TokenConnector<C> {
         }
     }
 
-    /// Sends an upload again too if its token was refused. For stores that never redirect an upload after they have
+    /// Sends an upload again, too, if its token was refused. For stores that never redirect an upload after they have
     /// carried it out: the client below follows redirects, and a 401 is then the answer of the last server only.
     #[must_use]
     pub const fn retry_uploads(mut self) -> Self {

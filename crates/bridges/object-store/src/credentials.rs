@@ -39,6 +39,10 @@ impl BearerCredential for object_store::gcp::GcpCredential {
 ///
 /// A failed credential is an [`object_store::Error::Generic`] whose source is the [`TokenError`], with its kind and its
 /// hint. A token that is bound to a key (DPoP) is no bearer token, and is refused.
+///
+/// # Cancellation
+///
+/// As [`TokenSource::token`].
 pub struct TokenCredentials<C> {
     source: Arc<dyn TokenSource>,
     request: TokenRequest,

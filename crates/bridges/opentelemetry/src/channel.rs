@@ -34,7 +34,7 @@ const PIPE_SIZE: usize = 64 * 1024;
 /// Creates a channel that adds tokens to its calls, for `with_channel` of an OTLP exporter over gRPC.
 ///
 /// The calls go to `endpoint`, whose origin must be allowed by the authorizer. If the collector refuses a token with
-/// UNAUTHENTICATED, the token is dropped, and the call is sent again once with another one, unless its response had
+/// UNAUTHENTICATED, the token is invalidated, and the call is sent again once with another one, unless its response had
 /// begun: a collector that answers so has accepted no data. Tokens that are bound to a key (DPoP) get a proof for each
 /// call.
 ///
@@ -113,7 +113,7 @@ impl Collector {
     }
 }
 
-/// Returns the response for a call that failed, or was not sent for want of a token.
+/// Returns the response for a call that failed, or was not sent because there was no token.
 #[cold]
 fn failure(error: BoxError) -> Response<Body> {
     let status = match error.downcast_ref::<TokenError>() {

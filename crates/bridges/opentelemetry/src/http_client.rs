@@ -16,7 +16,7 @@ use tower_service::Service;
 /// An HTTP client that adds tokens to the exports of another one, for `with_http_client` of an OTLP exporter.
 ///
 /// The authorizer decides which origins may have tokens; an export to another one fails. After a 401 the token is
-/// dropped, and the export is sent again once with another one: a collector that answers 401 has accepted no data.
+/// invalidated, and the export is sent again once with another one: a collector that answers 401 has accepted no data.
 /// Tokens that are bound to a key (DPoP) get a proof for each export.
 ///
 /// It works on any thread, such as that of a batch processor, which has no runtime: connections and timers belong to the

@@ -14,7 +14,7 @@ use crate::KafkaTokens;
 
 /// A context of a Kafka client that authenticates with the tokens of a source (SASL/OAUTHBEARER, RFC 7628).
 ///
-/// Around a context of your own it forwards all other calls, for any producer. A consumer's callbacks name the type of
+/// It can wrap a context of your own, to which it forwards all other calls, for any producer. A consumer's callbacks name the type of
 /// its context, so that they cannot be forwarded: give your own consumer context a field of type [`KafkaTokens`].
 #[derive(Debug)]
 pub struct TokenContext<C = DefaultClientContext> {

@@ -6,7 +6,7 @@ use async_imap::{Authenticator, Client, Session};
 use hallpass::{AccessToken, TokenRequest, TokenSource, TokenSourceExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// A mechanism of SASL that takes a token. A server lists those that it supports in its capabilities.
+/// A SASL mechanism that takes a token. A server lists those that it supports in its capabilities.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Mechanism {

@@ -91,7 +91,7 @@ impl Connection {
     }
 }
 
-/// Passes all messages to `handle`, until the server ends the connection. Before its token expires, the connection is
+/// Passes all messages to `handle`, until the server closes the connection. Before its token expires, the connection is
 /// replaced by one with a new token.
 pub async fn receive(
     authorizer: &Authorizer,

@@ -20,7 +20,7 @@ use tower_service::Service;
 /// An [`Authorizer`] decides which origins may have tokens; a request to another one fails. Build the service without
 /// credentials (`skip_signature()`), so that it does not sign requests itself.
 ///
-/// After a 401 the token is dropped, so that the next request has a new one, and a request without a body is sent again
+/// After a 401 the token is invalidated, so that the next request has a new one, and a request without a body is sent again
 /// at once. An upload is not, unless [`retry_uploads`](Self::retry_uploads) is set. Tokens that are bound to a key (DPoP)
 /// get a proof for each request.
 ///
@@ -49,7 +49,7 @@ impl TokenFetch {
         }
     }
 
-    /// Sends an upload again too if its token was refused. For services that never redirect an upload after they have
+    /// Sends an upload again, too, if its token was refused. For services that never redirect an upload after they have
     /// carried it out: the client below follows redirects, and a 401 is then the answer of the last server only.
     #[must_use]
     pub const fn retry_uploads(mut self) -> Self {
