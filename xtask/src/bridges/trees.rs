@@ -10,7 +10,8 @@ use cargo_metadata::{Metadata, MetadataCommand, Package};
 use xshell::{Shell, cmd};
 
 const PAGE: &str = "docs/bridges.md";
-const HEADER: &str = "| Crate | Rust | Crates in its tree | Of these, added by hallpass |\n|---|---|---|---|\n";
+const HEADER: &str =
+    "| Crate | Rust | Crates in its tree | Of these, added by hallpass |\n|---|---|---|---|\n";
 
 pub(super) fn check(shell: &Shell, manifest: &str) -> anyhow::Result<()> {
     let expected = table(shell, manifest)?;
