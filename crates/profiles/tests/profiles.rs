@@ -68,6 +68,38 @@ async fn a_profile_is_a_cached_source() {
     assert_eq!(server.token_request_count(), 1);
 }
 
+#[tokio::test]
+async fn a_provider_sets_the_format_of_its_server() {
+    let answer = r#"{"access_token":"00D!AQ","token_type":"Bearer"}"#;
+    let server = RawServer::always(raw::json(200, answer)).await;
+    let file = ConfigFile::new("");
+    let secret = file.directory.path().join("secret");
+    fs::write(&secret, "s3cr3t").unwrap();
+    let profile = |provider: &str, more: &str| {
+        format!(
+            "[profile.{provider}]\nprovider = '{provider}'\ntoken_endpoint = '{}'\nclient_id = 'orders'\n\
+             client_secret = 'file:{}'\ndanger_allow_http_on_loopback = true\n{more}\n",
+            server.url("/token"),
+            secret.display(),
+        )
+    };
+    let fetch = async |provider: &str, more: &str| {
+        fs::write(file.path(), profile(provider, more)).unwrap();
+        let tokens = file.load().unwrap().source(provider).unwrap();
+        tokens.token(&TokenRequest::default()).await
+    };
+    let token = fetch("salesforce", "").await.unwrap();
+    assert_eq!(token.lifetime().as_secs(), 900);
+    let error = fetch("zoom", "").await.unwrap_err().to_string();
+    assert!(error.contains("requires the parameter `account_id`"));
+    assert_eq!(server.request_count(), 1);
+    let account = "parameters = { account_id = 'acc-1' }\nlenient_responses = true";
+    fetch("zoom", account).await.unwrap();
+    let requests = server.requests();
+    let sent = String::from_utf8_lossy(&requests[1]);
+    assert!(sent.contains("grant_type=account_credentials&account_id=acc-1"));
+}
+
 // covers: F-99
 #[tokio::test]
 async fn one_broken_profile_does_not_affect_another() {
