@@ -78,11 +78,13 @@ pub static ENTRA_ID: Preset = Preset {
         "`resource` belongs to version 1 of the endpoints and is refused by version 2.",
         "This grant does not support the tenants `common` and `organizations`.",
         "`ext_expires_in` in the response is for outages of the server, and is not the lifetime.",
+        "An assertion of another issuer, such as Kubernetes, authenticates the client if a federated credential names its issuer, subject and audience; otherwise it is refused as `invalid_request`.",
         "Errors carry an AADSTS number in `error_description`, which may change: the `error` code decides.",
     ],
     sources: &[
         "https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow",
         "https://learn.microsoft.com/entra/identity-platform/reference-error-codes",
+        "https://azure.github.io/azure-workload-identity/docs/troubleshooting.html",
     ],
     ..Preset::STANDARD
 };
