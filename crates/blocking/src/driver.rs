@@ -107,7 +107,7 @@ impl Driver {
         block_on(self.in_runtime(future))
     }
 
-    /// Polls `future` with the runtime as the current one, until it completes, or until the shutdown.
+    /// Polls and drops `future` with the runtime as the current one, until it completes, or until the shutdown.
     pub(crate) async fn in_runtime<T, E: From<TokenError>>(
         &self,
         future: impl Future<Output = Result<T, E>>,
@@ -115,15 +115,22 @@ impl Driver {
         if process::id() != self.process {
             return Err(other_process().into());
         }
-        let mut call = self.closed.subscribe();
-        let mut closed = pin!(call.wait_for(|closed| *closed));
-        let mut future = pin!(future);
+        let mut shutdown = self.closed.subscribe();
+        let mut closed = pin!(shutdown.wait_for(|closed| *closed));
+        let future = pin!(Some(future));
+        let mut call = Call {
+            driver: self,
+            future,
+        };
         poll_fn(|context| {
             let _context = self.enter();
             if closed.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Err(shut_down().into()));
             }
-            future.as_mut().poll(context)
+            match call.future.as_mut().as_pin_mut() {
+                Some(future) => future.poll(context),
+                None => Poll::Pending,
+            }
         })
         .await
     }
@@ -140,6 +147,20 @@ impl Driver {
 
     fn is_own_thread(&self) -> bool {
         thread::current().id() == self.thread
+    }
+}
+
+/// A future in progress. Its drop may spawn a task, such as one that closes a connection.
+struct Call<'a, F> {
+    driver: &'a Driver,
+    /// None during the drop.
+    future: Pin<&'a mut Option<F>>,
+}
+
+impl<F> Drop for Call<'_, F> {
+    fn drop(&mut self) {
+        let _context = self.driver.enter();
+        self.future.set(None);
     }
 }
 

@@ -113,7 +113,7 @@ impl BlockingTokenSource {
     ///
     /// # Cancellation
     ///
-    /// Dropping the returned future drops `future`.
+    /// Dropping the returned future drops `future`, with the runtime as the current one too.
     pub async fn in_runtime<T, E: From<TokenError>>(
         &self,
         future: impl Future<Output = Result<T, E>>,

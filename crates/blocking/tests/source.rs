@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    task::{Context, Poll, Wake},
+    task::{Context, Poll, Wake, Waker},
     thread::{self, Thread, ThreadId},
     time::Duration,
 };
@@ -296,6 +296,28 @@ fn a_shutdown_ends_async_calls_in_progress() {
     // A later one is not polled.
     let later = source.in_runtime(async { Ok::<_, TokenError>(7) });
     assert_eq!(block_on(later).unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn a_call_that_is_dropped_may_spawn_a_task() {
+    struct Connection(mpsc::Sender<ThreadId>);
+    impl Drop for Connection {
+        fn drop(&mut self) {
+            let closed = self.0.clone();
+            tokio::spawn(async move { closed.send(thread::current().id()) });
+        }
+    }
+    let source = BlockingTokenSource::new(StaticSource::new("fake")).unwrap();
+    let (closed, wait) = mpsc::channel();
+    let mut call = Box::pin(source.in_runtime(async {
+        let _connection = Connection(closed);
+        std::future::pending::<Result<(), TokenError>>().await
+    }));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(call.as_mut().poll(&mut context).is_pending());
+    drop(call);
+    let closed_on = wait.recv_timeout(TIMEOUT).unwrap();
+    assert_ne!(closed_on, thread::current().id());
 }
 
 #[test]
