@@ -21,7 +21,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, trace_service_client::TraceServiceClient,
 };
 use opentelemetry_sdk::trace::SpanExporter as _;
-use tonic::{Code, transport::Endpoint};
+use tonic::{
+    Code,
+    transport::{Endpoint, Uri},
+};
 
 use crate::common::{BOTH, LIFETIME, Transport, World, export, http_client};
 
@@ -93,6 +96,22 @@ fn a_collector_that_is_down_is_unavailable() {
     let status = futures_executor::block_on(call).unwrap_err();
     // An exporter retries it.
     assert_eq!(status.code(), Code::Unavailable);
+}
+
+#[test]
+fn an_https_endpoint_without_tls_gets_no_token() {
+    let world = World::start();
+    let url = world.url(Transport::Grpc).replace("http:", "https:");
+    let tokens = exporter_tokens(FakeTokens::valid()).build().unwrap();
+    let authorizer = Authorizer::builder(tokens.source()).allow_origin(&url);
+    let authorizer = BlockingAuthorizer::new(tokens, authorizer.build().unwrap());
+    // No `tls_config`.
+    let endpoint = Endpoint::from(url.parse::<Uri>().unwrap());
+    let mut client = TraceServiceClient::new(token_channel(&authorizer, &endpoint).unwrap());
+    let call = client.export(ExportTraceServiceRequest::default());
+    let status = futures_executor::block_on(call).unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(world.collector.tokens().is_empty());
 }
 
 #[test]
