@@ -43,7 +43,8 @@ const PIPE_SIZE: usize = 64 * 1024;
 /// to the runtime of the authorizer's [`BlockingTokenSource`]; this function and the exporter work on any thread.
 ///
 /// The channel is for calls with one message, such as those of exporters: a message is read into memory before it is
-/// sent. Set the timeout of a call in `endpoint`: an exporter sets none for a channel that it is given.
+/// sent. Set the timeout of a call in `endpoint`: an exporter sets none for a channel that it is given. For `https` set
+/// TLS there too (`tls_config`): without it, a call is not sent, and its status is UNAVAILABLE.
 ///
 /// # Errors
 ///
