@@ -115,7 +115,10 @@ impl ClientAuthentication for PrivateKeyJwt {
             }
             None => key.sign(write).await?,
         };
-        let credentials = signed.into_credentials(context, HINT);
+        let mut credentials = signed.into_credentials(context, HINT);
+        if self.reuse.is_some() {
+            credentials = credentials.repeatable();
+        }
         Ok(match key.secret {
             Some(secret) => credentials.from_secret(secret),
             None => credentials.fixed(),

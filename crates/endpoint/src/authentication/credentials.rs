@@ -63,6 +63,15 @@ impl Credentials {
         self
     }
 
+    /// Declares that they may be sent more than once, and that the
+    /// [epoch](crate::ClientAuthentication::epoch) changes if they are refused for that. The request is then retried with
+    /// others, also if those come from the same secret.
+    #[must_use]
+    pub fn repeatable(mut self) -> Self {
+        self.provenance.repeatable = true;
+        self
+    }
+
     /// Returns the form parameters, secrets included, for tests of a [`ClientAuthentication`](crate::ClientAuthentication); none if there is a
     /// header.
     pub fn expose_parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {

@@ -43,6 +43,10 @@ impl Signer for Counted {
 async fn text(authentication: &PrivateKeyJwt, client_id: &str) -> String {
     let context = AuthenticationContext::new(client_id, ENDPOINT);
     let credentials = authentication.credentials(&context).await.unwrap();
+    assertion_of(&credentials)
+}
+
+fn assertion_of(credentials: &Credentials) -> String {
     let mut sent = credentials.expose_parameters();
     let assertion = sent.find(|(name, _)| *name == "client_assertion");
     assertion.unwrap().1.to_owned()
@@ -80,6 +84,58 @@ async fn an_assertion_is_repeated_for_its_client_and_key_only() {
     assert_eq!(text(&rotating, ID).await, first);
     secret.rotate(include_str!("../../key/samples/rsa.pem"));
     assert_ne!(text(&rotating, ID).await, first);
+}
+
+/// A signer whose key changes with its epoch.
+#[derive(Clone, Debug, Default)]
+struct Replaceable(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Signer for Replaceable {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::Es256
+    }
+
+    async fn sign(&self, _: &[u8]) -> Result<Vec<u8>, TokenError> {
+        Ok(vec![u8::try_from(self.epoch()).unwrap(); 64])
+    }
+
+    fn epoch(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) as u64
+    }
+}
+
+#[tokio::test]
+async fn an_assertion_is_not_repeated_after_its_signer_changed() {
+    let key = Replaceable::default();
+    let authentication = PrivateKeyJwt::new(settings(), key.clone()).reuse_assertions();
+    let first = text(&authentication, ID).await;
+    assert_eq!(text(&authentication, ID).await, first);
+    key.0.fetch_add(1, Ordering::Relaxed);
+    let next = Assertion::parse(&text(&authentication, ID).await);
+    assert_eq!(next.signature, [1; 64]);
+}
+
+#[tokio::test]
+async fn a_late_refusal_of_a_repetition_counts() {
+    let (key, clock) = (Counted::new(), ManualClock::new());
+    let settings = settings().clock(clock.clone());
+    let authentication = PrivateKeyJwt::new(settings, key.clone()).reuse_assertions();
+    let once = prove(&authentication).await.unwrap();
+    clock.advance(Duration::from_secs(45));
+    let twice = prove(&authentication).await.unwrap();
+    prove(&authentication).await.unwrap();
+    clock.advance(Duration::from_secs(45));
+    let current = text(&authentication, ID).await;
+    assert_eq!(key.count(), 3);
+
+    let epoch = authentication.epoch();
+    authentication.refused(&once);
+    assert_eq!(authentication.epoch(), epoch);
+    assert_eq!(text(&authentication, ID).await, current);
+    authentication.refused(&twice);
+    assert_ne!(authentication.epoch(), epoch);
+    assert_ne!(text(&authentication, ID).await, current);
 }
 
 #[tokio::test]
@@ -128,6 +184,21 @@ async fn a_refused_repetition_is_retried_and_the_last_one() {
     }
     assert_eq!(statuses(&server), [200, 401, 200, 200]);
     assert_eq!(key.count(), 3);
+}
+
+#[tokio::test]
+async fn a_refused_repetition_with_a_key_from_a_source_is_retried() {
+    let secret = RotatingSecret::new(include_str!("../../key/samples/ec-256.pem"));
+    let client = Client::new(ID, "not used").assertions(|_, _| true);
+    let server = AuthorizationServer::builder().client(client).start().await;
+    let settings = AssertionSettings::new(&server.issuer()).unwrap();
+    let authentication = PrivateKeyJwt::from_source(settings, secret.clone(), SigningKey::from_pem);
+    let source = source(&server.token_endpoint(), authentication.reuse_assertions());
+    for _ in 0..3 {
+        source.token(&TokenRequest::default()).await.unwrap();
+    }
+    assert_eq!(statuses(&server), [200, 401, 200, 200]);
+    assert_eq!(secret.refusals(), 1);
 }
 
 #[tokio::test]
