@@ -2,7 +2,7 @@ use std::{error::Error, fmt};
 
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 
-use crate::{AccessToken, ScopeSet, TextFilter, challenge::Challenge, text::safe_text};
+use crate::{AccessToken, ScopeSet, TextFilter, TokenType, challenge::Challenge, text::safe_text};
 
 /// A shorter token may appear in a text by chance.
 const SHORTEST_ECHO: usize = 8;
@@ -97,6 +97,26 @@ impl ApiRefusal {
         self.status == StatusCode::UNAUTHORIZED && self.error() == Some("use_dpop_nonce")
     }
 
+    /// Returns true if the headers of a 401 refuse its bearer token itself, so that another one may be accepted (RFC 6750
+    /// section 3.1): for adapters to SDKs that send their own requests. An [`Authorizer`](crate::authorize::Authorizer)
+    /// decides the same.
+    ///
+    /// ```
+    /// use hallpass_core::authorize::ApiRefusal;
+    /// use http::HeaderMap;
+    ///
+    /// let mut headers = HeaderMap::new();
+    /// assert!(ApiRefusal::refuses_bearer_token(&headers));
+    /// headers.insert("www-authenticate", r#"Bearer error="insufficient_scope""#.parse()?);
+    /// assert!(!ApiRefusal::refuses_bearer_token(&headers));
+    /// # Ok::<(), http::header::InvalidHeaderValue>(())
+    /// ```
+    pub fn refuses_bearer_token(headers: &HeaderMap) -> bool {
+        let challenges = Challenge::all(headers);
+        let decisive = decisive(&challenges, TokenType::Bearer.as_str());
+        decisive.map_or(challenges.is_empty(), is_about_token)
+    }
+
     fn bare(status: StatusCode) -> Self {
         Self {
             status,
@@ -146,12 +166,8 @@ impl ApiRefusal {
             return Reading::TokenRefused(Self::bare(status));
         }
         let challenges = Challenge::all(headers);
-        let scheme = token.token_type().as_str();
-        let ours = || challenges.iter().filter(|challenge| challenge.is(scheme));
-        // A server may challenge for several realms; the one with a reason is the one that inspected the token.
-        let reasoned = ours().find(|challenge| challenge.parameter("error").is_some());
         let unauthorized = status == StatusCode::UNAUTHORIZED;
-        let Some(challenge) = reasoned.or_else(|| ours().next()) else {
+        let Some(challenge) = decisive(&challenges, token.token_type().as_str()) else {
             return match (unauthorized, challenges.is_empty()) {
                 (true, true) => Reading::TokenRefused(Self::bare(status)),
                 // The server wants something other than a token of this type.
@@ -160,11 +176,24 @@ impl ApiRefusal {
             };
         };
         let refusal = Self::new(status, challenge, token);
-        match challenge.parameter("error") {
-            None | Some("invalid_token") if unauthorized => Reading::TokenRefused(refusal),
-            _ => Reading::CallRefused(refusal),
+        if unauthorized && is_about_token(challenge) {
+            Reading::TokenRefused(refusal)
+        } else {
+            Reading::CallRefused(refusal)
         }
     }
+}
+
+/// Returns the challenge for tokens of this scheme. A server may challenge for several realms; the one with a reason is
+/// the one that inspected the token.
+fn decisive<'a>(challenges: &'a [Challenge], scheme: &str) -> Option<&'a Challenge> {
+    let ours = || challenges.iter().filter(|challenge| challenge.is(scheme));
+    let reasoned = ours().find(|challenge| challenge.parameter("error").is_some());
+    reasoned.or_else(|| ours().next())
+}
+
+fn is_about_token(challenge: &Challenge) -> bool {
+    matches!(challenge.parameter("error"), None | Some("invalid_token"))
 }
 
 /// Returns true if a gRPC server answered UNAUTHENTICATED in a response without a body.

@@ -6,7 +6,7 @@ use azure_core::http::{
     headers::{AUTHORIZATION, Headers, WWW_AUTHENTICATE},
     policies::{Policy, PolicyResult},
 };
-use hallpass_core::{AccessToken, Clock as _, SystemClock, TokenSource, authorize::Challenge};
+use hallpass_core::{AccessToken, Clock as _, SystemClock, TokenSource, authorize::ApiRefusal};
 use http::{HeaderMap, HeaderValue};
 
 /// A policy that invalidates a token in its source when a service refuses it with 401, and sends the request again, once.
@@ -68,15 +68,10 @@ fn sent_token(request: &Request) -> Option<AccessToken> {
 }
 
 fn refuses_token(headers: &Headers) -> bool {
-    let mut lines = HeaderMap::new();
     let line = headers.get_optional_str(&WWW_AUTHENTICATE);
-    if let Some(line) = line.and_then(|line| HeaderValue::from_str(line).ok()) {
-        lines.insert(http::header::WWW_AUTHENTICATE, line);
-    }
-    let challenges = Challenge::all(&lines);
-    let mut bearer = challenges.iter().filter(|known| known.is("Bearer"));
-    challenges.is_empty()
-        || bearer.any(|known| matches!(known.parameter("error"), None | Some("invalid_token")))
+    let line = line.and_then(|line| HeaderValue::from_bytes(line.as_bytes()).ok());
+    let lines = line.map(|line| (http::header::WWW_AUTHENTICATE, line));
+    ApiRefusal::refuses_bearer_token(&HeaderMap::from_iter(lines))
 }
 
 impl fmt::Debug for RefusedTokenPolicy {

@@ -281,6 +281,8 @@ async fn other_refusals_keep_the_token() {
     for challenge in [
         "Bearer error=\"insufficient_claims\", claims=\"eyJhY2Nlc3NfdG9rZW4iOnt9fQ==\"",
         "Bearer error=\"insufficient_scope\"",
+        "Bearer realm=\"x\", Bearer error=\"insufficient_claims\"",
+        "Bearer error=\"insufficient_claims\", error_description=\"verweigert für immer\"",
         "Basic realm=\"x\"",
     ] {
         let (service, source, tokens, _, clock) =

@@ -7,7 +7,7 @@ use google_cloud_gax::{
     retry_state::RetryState,
     throttle_result::ThrottleResult,
 };
-use hallpass_core::authorize::Challenge;
+use hallpass_core::authorize::ApiRefusal;
 
 use crate::SourceCredentials;
 
@@ -66,8 +66,7 @@ fn refuses_token(error: &Error) -> bool {
     if status != Some(401) && (status.is_some() || code != Some(Code::Unauthenticated)) {
         return false;
     }
-    let challenges = error.http_headers().map(Challenge::all).unwrap_or_default();
-    let mut bearer = challenges.iter().filter(|known| known.is("Bearer"));
-    challenges.is_empty()
-        || bearer.any(|known| matches!(known.parameter("error"), None | Some("invalid_token")))
+    error
+        .http_headers()
+        .is_none_or(ApiRefusal::refuses_bearer_token)
 }

@@ -245,7 +245,11 @@ async fn the_policy_replaces_a_refused_token_at_once() {
 
 #[tokio::test]
 async fn other_refusals_keep_the_token() {
-    for challenge in ["Bearer error=\"insufficient_scope\"", "Basic realm=\"x\""] {
+    for challenge in [
+        "Bearer error=\"insufficient_scope\"",
+        "Bearer realm=\"x\", Bearer error=\"insufficient_scope\"",
+        "Basic realm=\"x\"",
+    ] {
         let (service, source, credentials, clock) =
             setup(|service| [Ok(service.issue(1)), Ok(service.issue(2))]).await;
         service.set_challenge(Some(challenge));
