@@ -20,6 +20,8 @@ use crate::{
     },
 };
 
+const CERTIFICATE: &str = "use an address of the service that requests no client certificate, or set a transport whose client presents one (`HttpTransport::danger_from_client`)";
+
 /// A service's own hints for its errors, by the status and the body: a hint, or `None`.
 pub type ServiceHints = fn(StatusCode, &[u8]) -> Option<&'static str>;
 
@@ -84,7 +86,7 @@ impl ServiceClient {
     /// A [`TokenError`] of kind [`Unavailable`](ErrorKind::Unavailable) if a retry may succeed: after a failed connection
     /// and a status 408, 429 or 5xx, with the service's `Retry-After`. Of kind [`Configuration`](ErrorKind::Configuration)
     /// after other statuses, and [`UnusableResponse`](ErrorKind::UnusableResponse) if the response is not the expected
-    /// JSON. A refusal by the server of the token's source becomes one of kind
+    /// JSON. A refusal by the server of the token's source, or of this client in TLS, becomes one of kind
     /// [`Configuration`](ErrorKind::Configuration), whose source it is.
     ///
     /// # Cancellation
@@ -138,10 +140,11 @@ impl ServiceClient {
                 .with_hint("allow this origin with `allow_origin`")
         })?;
         let token = permit.token().await;
-        let mut token = token.map_err(|error| self.without_token(error))?;
+        let mut token = token.map_err(|error| self.failed("token", error))?;
         let mut reconnected = false;
         loop {
-            let proof = permit.proof(&token, &method, url.path()).await?;
+            let proof = permit.proof(&token, &method, url.path()).await;
+            let proof = proof.map_err(|error| self.failed("DPoP proof", error))?;
             let request = request(&method, &url, &body, &token, proof.as_ref());
             let answer = match self.transport.exchange(request, Duration::MAX).await {
                 Ok(answer) => answer,
@@ -149,13 +152,17 @@ impl ServiceClient {
                     reconnected = true;
                     continue;
                 }
+                Err(error) if error.kind() == ErrorKind::CredentialsRefused => {
+                    let error = error.with_hint(CERTIFICATE);
+                    return Err(self.failed("connection", error).with_host(&authority));
+                }
                 Err(error) => return Err(error.with_host(&authority)),
             };
             if let Decision::Retry(_) =
                 permit.evaluate_response(&token, answer.status, &answer.headers)
             {
                 let other = permit.replacement(&token).await;
-                if let Some(other) = other.map_err(|error| self.without_token(error))? {
+                if let Some(other) = other.map_err(|error| self.failed("token", error))? {
                     token = other;
                     continue;
                 }
@@ -166,15 +173,15 @@ impl ServiceClient {
         }
     }
 
-    /// Converts the error of the token's source. A refusal of those credentials is none of the credentials that depend on
-    /// this service, which a cache must not treat as refused.
-    fn without_token(&self, error: TokenError) -> TokenError {
+    /// Converts the error of a part of a request. A refusal of the credentials for this service is none of the
+    /// credentials that depend on it, which a cache must not treat as refused.
+    fn failed(&self, part: &str, error: TokenError) -> TokenError {
         let kind = match error.kind() {
             ErrorKind::CredentialsRefused | ErrorKind::RequestRefused => ErrorKind::Configuration,
             _ => return error,
         };
         // The host and the status in the message are those of another request.
-        let message = format!("there is no token for {}: {}", self.name, error.message());
+        let message = format!("there is no {part} for {}: {}", self.name, error.message());
         let converted = TokenError::new(kind, message);
         let converted = match error.hint() {
             Some(hint) => converted.with_hint(hint.to_owned()),

@@ -165,6 +165,33 @@ async fn credentials_refused_elsewhere_are_a_configuration_error() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_is_refused_is_a_configuration_error() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// A fatal alert, `access_denied` (RFC 8446 section 6).
+    const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("https://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read(&mut [0; 4_096]).await.unwrap();
+        stream.write_all(&ALERT).await.unwrap();
+    });
+    let authorizer = Authorizer::builder(StaticSource::new(CANARY));
+    let authorizer = authorizer.allow_origin(&origin).build().unwrap();
+    let client = ServiceClient::new("the test service", authorizer).unwrap();
+    let error = client.get::<Value>(&origin).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("no connection for the test service"),
+        "{error}"
+    );
+    assert_eq!(error.hint(), Some(CERTIFICATE));
+}
+
+#[tokio::test]
 async fn a_closed_idle_connection_is_replaced() {
     let reply = || raw::json(200, "{}");
     let server = RawServer::start([reply(), Reply::nothing().then_close(), reply()]).await;
