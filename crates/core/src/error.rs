@@ -135,9 +135,13 @@ impl TokenError {
     }
 
     /// Adds the server's error in other terms than those of RFC 6749: a vendor's message, or the title of a web page.
-    /// It is escaped and cut at 256 characters; remove secrets from it first, with a [`TextFilter`](crate::TextFilter).
+    /// It is escaped and cut at 256 characters; remove secrets from it first, with a [`TextFilter`](crate::TextFilter). An
+    /// empty one is ignored.
     #[must_use]
     pub fn with_server_message(self, message: &str) -> Self {
+        if message.is_empty() {
+            return self;
+        }
         self.change(|inner| inner.server_message = Some(safe_text(message).into()))
     }
 

@@ -35,7 +35,10 @@ where
         SdkError::TimeoutError(_) => {
             TokenError::unavailable("AWS KMS did not answer in time").with_source(error)
         }
-        SdkError::DispatchFailure(ref failure) if failure.is_io() || failure.is_timeout() => {
+        // The HTTP client says that a retry may succeed, such as after a lost connection.
+        SdkError::DispatchFailure(ref failure)
+            if failure.is_io() || failure.is_timeout() || failure.as_other().is_some() =>
+        {
             TokenError::unavailable("AWS KMS could not be reached")
                 .with_hint("check the region and the endpoint of the client, and the network")
                 .with_source(error)
@@ -100,8 +103,11 @@ where
         // The message may quote the request, with its session token.
         return refused.with_server_message(code);
     }
-    let message = error.message().unwrap_or_default();
-    let said = TextFilter::new().clean(&format!("{code}: {message}"));
+    let said: Vec<&str> = [error.code(), error.message()]
+        .into_iter()
+        .flatten()
+        .collect();
+    let said = TextFilter::new().clean(&said.join(": "));
     refused.with_server_message(&said).with_source(error)
 }
 

@@ -15,7 +15,7 @@ use aws_smithy_runtime_api::client::{
     orchestrator::{HttpRequest, HttpResponse},
     result::ConnectorError,
 };
-use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::{body::SdkBody, retry::ErrorKind as RetryKind};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hallpass_aws_kms::AwsKmsKey;
 use hallpass_core::{ErrorKind, TokenError, TokenRequest, TokenSource as _};
@@ -282,6 +282,35 @@ async fn a_signature_of_the_wrong_form_is_an_error() {
     server.inject([signed(&[7; 255])]);
     let error = signer.sign(b"message").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnusableResponse, "{error}");
+}
+
+#[tokio::test]
+async fn a_refusal_without_a_code_has_no_empty_message() {
+    let error = failed(Reply(403, vec![], json!("<html>Forbidden"))).await;
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    assert_eq!(error.server_message(), None);
+}
+
+/// An HTTP client whose connection is lost before a response.
+#[derive(Debug)]
+struct LostConnection;
+
+impl HttpConnector for LostConnection {
+    fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+        let lost = ConnectorError::other("lost".into(), Some(RetryKind::TransientError));
+        HttpConnectorFuture::ready(Err(lost))
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_transient() {
+    let config = client_at("https://kms.example").config().to_builder();
+    let config = config.http_client(http_client_fn(|_, _| {
+        SharedHttpConnector::new(LostConnection)
+    }));
+    let client = Client::from_conf(config.build());
+    let error = AwsKmsKey::signer(client, "alias/orders").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
 }
 
 #[tokio::test]
