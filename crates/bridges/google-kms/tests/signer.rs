@@ -5,11 +5,15 @@
 use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use hallpass_core::{ErrorKind, TokenError, TokenRequest, TokenSource as _, authorize::Authorizer};
+use hallpass_cache::CachedTokenSource;
+use hallpass_core::{
+    AccessToken, Clock as _, ErrorKind, SystemClock, TokenError, TokenRequest, TokenSource as _,
+    authorize::Authorizer,
+};
 use hallpass_google_kms::{GoogleKms, GoogleKmsKey};
 use hallpass_jwt::{Algorithm, KmsSigner, Signer as _};
 use hallpass_testkit::{
-    Gate, StaticSource, faults,
+    Gate, ScriptedSource, StaticSource, faults,
     leak::{self, Capture},
 };
 use serde_json::{Value, json};
@@ -257,6 +261,51 @@ async fn a_wrong_project_or_algorithm_is_reported_at_startup() {
     let error = service(&server).signer(NAME).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("SHA512"), "{error}");
+}
+
+#[tokio::test]
+async fn an_endpoint_may_end_with_a_slash() {
+    let server = start(HeldKey::sample(Algorithm::Es256)).await;
+    let service = service(&server).endpoint(format!("{}/", server.origin));
+    service.signer(NAME).await.unwrap();
+    assert_eq!(server.calls()[0].path, format!("/v1/{NAME}/publicKey"));
+}
+
+#[tokio::test]
+async fn a_hundred_signatures_replace_a_refused_token_once() {
+    let server = start(HeldKey::sample(Algorithm::Es256)).await;
+    let moment = SystemClock.moment();
+    let tokens = ["revoked-token", TOKEN]
+        .map(|text| Ok(AccessToken::bearer(text, moment, Duration::from_secs(3_600)).unwrap()));
+    let source = ScriptedSource::new(tokens);
+    let cache = CachedTokenSource::builder(source.clone()).build();
+    let authorizer = Authorizer::builder(cache)
+        .allow_origin(&server.origin)
+        .danger_allow_http_on_loopback()
+        .build()
+        .unwrap();
+    let service = GoogleKms::new(authorizer).unwrap();
+    let reading = service.endpoint(&server.origin);
+    let signers: Vec<_> = (0..100)
+        .map(|_| {
+            let service = reading.clone();
+            tokio::spawn(async move { service.signer(NAME).await })
+        })
+        .collect();
+    for signer in signers {
+        signer.await.unwrap().unwrap();
+    }
+    assert_eq!(source.calls(), 2);
+}
+
+#[tokio::test]
+async fn throttling_for_ever_costs_three_calls() {
+    let (server, signer) = es256().await;
+    let (login, source) = kms::authorization_server(signer).await;
+    server.inject((0..9).map(|_| refusal(429, "RESOURCE_EXHAUSTED")));
+    let error = source.token(&TokenRequest::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert_eq!((server.call_count(), login.token_request_count()), (4, 0));
 }
 
 #[tokio::test]
