@@ -10,7 +10,7 @@ use serde_json::Value;
 use xshell::{Shell, cmd};
 
 /// Third-party types that are allowed in public signatures, with reasons.
-const ALLOWED: [(&str, &str, &str); 34] = [
+const ALLOWED: [(&str, &str, &str); 37] = [
     (
         "hallpass_core",
         "http::header::value::HeaderValue",
@@ -25,6 +25,21 @@ const ALLOWED: [(&str, &str, &str); 34] = [
         "hallpass_endpoint",
         "http::header::value::HeaderValue",
         "credentials that are a header",
+    ),
+    (
+        "hallpass_endpoint",
+        "http::status::StatusCode",
+        "the status of a service's response, for its own hints",
+    ),
+    (
+        "hallpass_endpoint",
+        "serde_core::de::DeserializeOwned",
+        "the type of a service's JSON response",
+    ),
+    (
+        "hallpass_endpoint",
+        "serde_core::ser::Serialize",
+        "the type of a service's JSON request",
     ),
     (
         "hallpass_endpoint",
