@@ -57,7 +57,8 @@ impl GoogleKms {
     /// `https://cloudkms.googleapis.com`. The authorizer must allow it.
     #[must_use]
     pub fn endpoint(mut self, origin: impl Into<String>) -> Self {
-        self.endpoint = origin.into().trim_end_matches('/').to_owned();
+        let origin = origin.into();
+        origin.trim_end_matches('/').clone_into(&mut self.endpoint);
         self
     }
 
