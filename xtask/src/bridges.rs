@@ -26,5 +26,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     cmd!(shell, "cargo doc {bridges...} --no-deps")
         .env("RUSTDOCFLAGS", "-D warnings")
         .run()?;
+    // Its tests of signers need the real authorization server too.
+    crate::test::set_up_oidc_provider(shell)?;
     Ok(cmd!(shell, "cargo test {bridges...}").run()?)
 }

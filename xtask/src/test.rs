@@ -61,7 +61,7 @@ pub(crate) fn soak(shell: &Shell, minutes: f64) -> anyhow::Result<()> {
 }
 
 /// Installs the packages of the real authorization server if Node.js is available.
-fn set_up_oidc_provider(shell: &Shell) -> anyhow::Result<()> {
+pub(crate) fn set_up_oidc_provider(shell: &Shell) -> anyhow::Result<()> {
     let version = cmd!(shell, "node --version").quiet().ignore_stderr().read();
     let major = version.ok().and_then(|version| {
         version
