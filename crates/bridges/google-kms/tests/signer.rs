@@ -13,7 +13,7 @@ use hallpass_core::{
 use hallpass_google_kms::{GoogleKms, GoogleKmsKey};
 use hallpass_jwt::{Algorithm, KmsSigner, Signer as _};
 use hallpass_testkit::{
-    Gate, ScriptedSource, StaticSource, faults,
+    ScriptedSource, StaticSource,
     leak::{self, Capture},
 };
 use serde_json::{Value, json};
@@ -23,6 +23,8 @@ mod kms;
 #[allow(dead_code, clippy::unwrap_used)]
 #[path = "../../../../tests/stories/peer.rs"]
 mod peer;
+#[path = "../../../../tests/shared/kms_rules.rs"]
+mod rules;
 
 use kms::{Call, Form, HeldKey, KmsServer, Reply};
 
@@ -144,6 +146,11 @@ async fn es256() -> (KmsServer, KmsSigner<GoogleKmsKey>) {
     (server, signer)
 }
 
+/// The reply for a key that is disabled.
+fn disabled() -> Reply {
+    refusal(400, "FAILED_PRECONDITION")
+}
+
 async fn failed(reply: Reply) -> TokenError {
     let (server, signer) = es256().await;
     server.inject([reply]);
@@ -200,15 +207,6 @@ async fn an_outage_is_retried_within_the_call() {
 }
 
 #[tokio::test]
-async fn a_retry_after_the_server_failed_signs_again() {
-    let (server, signer) = es256().await;
-    let (login, source) = kms::authorization_server(signer).await;
-    login.inject_faults([faults::named("status_503").unwrap()]);
-    source.token(&TokenRequest::default()).await.unwrap();
-    assert_eq!((server.call_count(), login.token_request_count()), (3, 2));
-}
-
-#[tokio::test]
 async fn permanent_errors_say_what_to_do() {
     for (reply, hint) in [
         (
@@ -231,16 +229,6 @@ async fn permanent_errors_say_what_to_do() {
             "{error}"
         );
     }
-}
-
-#[tokio::test]
-async fn a_key_that_does_not_sign_sends_no_token_request() {
-    let (server, signer) = es256().await;
-    let (login, source) = kms::authorization_server(signer).await;
-    server.inject([refusal(400, "FAILED_PRECONDITION")]);
-    let error = source.token(&TokenRequest::default()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
-    assert_eq!((server.call_count(), login.token_request_count()), (2, 0));
 }
 
 #[tokio::test]
@@ -336,23 +324,6 @@ async fn a_signature_of_the_wrong_form_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_cancelled_signature_leaves_the_signer_usable() {
-    let (server, signer) = es256().await;
-    let gate = Gate::new();
-    server.gate(&gate);
-    {
-        let mut signing = signer.sign(b"message");
-        tokio::select! {
-            _ = &mut signing => panic!("the gate is closed"),
-            () = gate.arrived(1) => {}
-        }
-    }
-    gate.open();
-    assert_eq!(signer.sign(b"message").await.unwrap().len(), 64);
-    assert_eq!(server.call_count(), 3);
-}
-
-#[tokio::test]
 async fn no_token_is_shown() {
     let capture = Capture::start();
     let (server, signer) = es256().await;
@@ -364,38 +335,4 @@ async fn no_token_is_shown() {
     let shown = format!("{signer:?} {:?} {:#?}", service(&server), signer.key());
     leak::assert_clean(&shown, TOKEN);
     leak::assert_clean(&capture.text(), TOKEN);
-}
-
-#[tokio::test]
-async fn a_certified_server_accepts_its_assertions() {
-    let Some(mut peer) = peer::OidcProvider::start(&[]).await else {
-        return;
-    };
-    for (name, algorithm) in [
-        ("es256", Algorithm::Es256),
-        ("es384", Algorithm::Es384),
-        ("ps256", Algorithm::Ps256),
-        ("rs256", Algorithm::Rs256),
-    ] {
-        let path = std::path::Path::new(peer.received("keys")).join(format!("{name}.pem"));
-        let pem = std::fs::read_to_string(path).unwrap();
-        let server = start(HeldKey::new(algorithm, &pem)).await;
-        let signer = signer(&server).await.with_key_id(name);
-        kms::fetch_from(&peer, &format!("key-{name}"), signer).await;
-        assert_eq!(
-            (peer.served().await, server.call_count()),
-            (200, 2),
-            "{name}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_certified_server_binds_tokens_to_the_key() {
-    let Some(mut peer) = peer::OidcProvider::start(&[]).await else {
-        return;
-    };
-    let (server, signer) = es256().await;
-    kms::fetch_bound_from(&peer, signer).await;
-    assert_eq!((peer.served().await, server.call_count()), (200, 2));
 }
