@@ -1,6 +1,9 @@
 //! Servers whose requests or responses have a format of their own.
 
-use hallpass::{Secret, TokenRequest, TokenSource as _};
+use hallpass::{
+    Secret, TokenRequest, TokenSource as _,
+    endpoint::{ClientCredentials, ClientSecretBasic, PublicClient, Retry, SourceBuilder},
+};
 use hallpass_testkit::{
     RotatingSecret, leak,
     raw::{self, RawServer},
@@ -24,19 +27,26 @@ fn header(request: &[u8], name: &str) -> Option<String> {
 // covers: C-35, F-98
 #[tokio::test]
 async fn a_rotated_header_is_sent_after_a_refusal() {
-    let refused = raw::json(401, r#"{"error":"invalid_client"}"#);
-    let server = RawServer::start([refused, raw::json(200, GOOD)]).await;
-    let key = RotatingSecret::new("old-key");
-    key.rotate_after_reading("new-key");
-    let source = builder(&server.url("/token")).retry(hallpass::endpoint::Retry::default());
-    let source = source.request_header("x-api-key", key).build().unwrap();
-    source.token(&TokenRequest::new()).await.unwrap();
-    let sent = server.requests();
-    let sent: Vec<_> = sent
-        .iter()
-        .map(|request| header(request, "x-api-key").unwrap())
-        .collect();
-    assert_eq!(sent, ["old-key", "new-key"]);
+    type Builder = SourceBuilder<ClientCredentials>;
+    let with_secret: fn(&str) -> Builder = builder;
+    let without: fn(&str) -> Builder =
+        |url| ClientCredentials::builder(url, "orders-service", PublicClient::new());
+    for client in [with_secret, without] {
+        let refused = raw::json(401, r#"{"error":"invalid_client"}"#);
+        let server = RawServer::start([refused, raw::json(200, GOOD)]).await;
+        let key = RotatingSecret::new("old-key");
+        key.rotate_after_reading("new-key");
+        let source = client(&server.url("/token")).retry(Retry::default());
+        let source = source.danger_allow_http_on_loopback();
+        let source = source.request_header("x-api-key", key).build().unwrap();
+        source.token(&TokenRequest::new()).await.unwrap();
+        let sent = server.requests();
+        let sent: Vec<_> = sent
+            .iter()
+            .map(|request| header(request, "x-api-key").unwrap())
+            .collect();
+        assert_eq!(sent, ["old-key", "new-key"]);
+    }
 }
 
 // covers: F-99
@@ -46,15 +56,12 @@ async fn a_header_is_in_no_error_and_in_no_debug_output() {
         format!(r#"{{"error":"invalid_client","error_description":"key {CANARY} is unknown"}}"#);
     let server = RawServer::always(raw::json(401, echo)).await;
     let key = Secret::new(CANARY).unwrap();
-    let source = hallpass::endpoint::ClientCredentials::builder(
-        server.url("/token"),
-        "orders-service",
-        hallpass::endpoint::PublicClient::new(),
-    )
-    .danger_allow_http_on_loopback()
-    .request_header("x-api-key", key)
-    .build()
-    .unwrap();
+    let source =
+        ClientCredentials::builder(server.url("/token"), "orders-service", PublicClient::new())
+            .danger_allow_http_on_loopback()
+            .request_header("x-api-key", key)
+            .build()
+            .unwrap();
     let error = source.token(&TokenRequest::new()).await.unwrap_err();
     leak::assert_clean(&leak::error_chain(&error), CANARY);
     leak::assert_clean(&format!("{source:?}"), CANARY);
@@ -66,10 +73,10 @@ async fn a_header_is_in_no_error_and_in_no_debug_output() {
 async fn a_json_request_has_a_basic_header_and_no_secret_in_its_body() {
     let server = RawServer::always(raw::json(200, GOOD)).await;
     let secret = Secret::new(CANARY).unwrap();
-    let source = hallpass::endpoint::ClientCredentials::builder(
+    let source = ClientCredentials::builder(
         server.url("/token"),
         "orders-service",
-        hallpass::endpoint::ClientSecretBasic::new(secret),
+        ClientSecretBasic::new(secret),
     );
     let source = source.json_requests().scope("a b");
     fetch(source.danger_allow_http_on_loopback()).await.unwrap();

@@ -205,8 +205,11 @@ impl ServerClient {
         request: &R,
         tries: &Attempts,
     ) -> Option<Attempt> {
-        let is_fixed = refused.credentials.provenance().fixed && refused.form.is_fixed();
-        let epochs = (self.authentication.epoch(), request.epoch());
+        // A header's secret may change without its epoch.
+        let is_fixed = refused.credentials.provenance().fixed
+            && refused.headers.is_empty()
+            && refused.form.is_fixed();
+        let epochs = (self.epoch(), request.epoch());
         if is_fixed && epochs == (refused.epoch, refused.form_epoch) {
             return None;
         }
