@@ -11,7 +11,6 @@ use rustls_pki_types::{
     pem::{self, PemObject as _},
 };
 use serde::{Deserialize, de::IgnoredAny};
-use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::{Algorithm, pem::certificates};
@@ -178,21 +177,12 @@ impl PublicKey {
 
     /// Returns the key as a JWK in the canonical form of RFC 7638 section 3: the required members alone.
     pub fn to_jwk(&self) -> String {
-        // In alphabetical order, without spaces.
-        match &self.0 {
-            Parts::Ec { curve, x, y } => format!(
-                r#"{{"crv":"{}","kty":"EC","x":"{}","y":"{}"}}"#,
-                curve.name(),
-                encode(x),
-                encode(y)
-            ),
-            Parts::Ed25519 { x } => {
-                format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, encode(x))
-            }
-            Parts::Rsa { n, e } => {
-                format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, encode(e), encode(n))
-            }
-        }
+        // Neither names nor values need an escape.
+        let members = self.members();
+        let members = members
+            .iter()
+            .map(|(name, value)| format!(r#""{name}":"{value}""#));
+        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
     }
 
     /// Returns the hash of the key (RFC 7638, SHA-256), in base64url.
@@ -227,19 +217,35 @@ impl PublicKey {
 
     /// Returns the key as a JWK with `alg`, `use` and `kid`, to register at a server.
     pub(crate) fn to_described_jwk(&self, algorithm: Algorithm, key_id: Option<&str>) -> String {
-        let mut jwk = match &self.0 {
-            Parts::Ec { curve, x, y } => {
-                json!({ "kty": "EC", "crv": curve.name(), "x": encode(x), "y": encode(y) })
-            }
-            Parts::Ed25519 { x } => json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(x) }),
-            Parts::Rsa { n, e } => json!({ "kty": "RSA", "n": encode(n), "e": encode(e) }),
-        };
+        let mut jwk: serde_json::Value = self.members().into_iter().collect();
         jwk["use"] = "sig".into();
         jwk["alg"] = algorithm.name().into();
         if let Some(key_id) = key_id {
             jwk["kid"] = key_id.into();
         }
         jwk.to_string()
+    }
+
+    /// Returns the members of RFC 7638 section 3.2, in alphabetical order.
+    fn members(&self) -> Vec<(&'static str, String)> {
+        match &self.0 {
+            Parts::Ec { curve, x, y } => vec![
+                ("crv", curve.name().to_owned()),
+                ("kty", "EC".to_owned()),
+                ("x", encode(x)),
+                ("y", encode(y)),
+            ],
+            Parts::Ed25519 { x } => vec![
+                ("crv", "Ed25519".to_owned()),
+                ("kty", "OKP".to_owned()),
+                ("x", encode(x)),
+            ],
+            Parts::Rsa { n, e } => vec![
+                ("e", encode(e)),
+                ("kty", "RSA".to_owned()),
+                ("n", encode(n)),
+            ],
+        }
     }
 
     /// Returns the length in bytes of the key's signatures.

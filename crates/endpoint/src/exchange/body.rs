@@ -4,7 +4,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use hallpass_core::{Secret, SecretSource, TokenError};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
+use serde::{Serializer as _, ser::SerializeMap as _};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
@@ -32,7 +33,8 @@ pub(crate) struct ExtraHeader {
 #[derive(Clone, Debug)]
 pub(crate) struct SentHeader {
     name: HeaderName,
-    pub(crate) value: Secret,
+    value: HeaderValue,
+    pub(crate) secret: Secret,
 }
 
 impl ExtraHeader {
@@ -66,16 +68,22 @@ impl ExtraHeader {
 
     /// Reads the value for one attempt.
     pub(crate) async fn read(&self) -> Result<SentHeader, TokenError> {
-        let value = self.value.secret().await?;
+        let secret = self.value.secret().await?;
         let legal = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
-        if !value.expose().bytes().all(legal) {
+        let value = secret.expose().bytes().all(legal);
+        let value = value.then(|| HeaderValue::from_str(secret.expose()).ok());
+        let Some(mut value) = value.flatten() else {
             return Err(TokenError::configuration(format!(
                 "the value of the header `{}` has a character other than visible ASCII",
                 self.name
             )));
-        }
-        let name = self.name.clone();
-        Ok(SentHeader { name, value })
+        };
+        value.set_sensitive(true);
+        Ok(SentHeader {
+            name: self.name.clone(),
+            value,
+            secret,
+        })
     }
 
     /// Returns a number that changes with the value.
@@ -85,17 +93,7 @@ impl ExtraHeader {
 
     /// Reports that the server refused a request with this value.
     pub(crate) fn refused(&self, sent: &SentHeader) {
-        self.value.refused(&sent.value);
-    }
-}
-
-impl SentHeader {
-    fn put_on(&self, headers: &mut HeaderMap) {
-        // Checked when it was read.
-        if let Ok(mut value) = HeaderValue::from_str(self.value.expose()) {
-            value.set_sensitive(true);
-            headers.insert(self.name.clone(), value);
-        }
+        self.value.refused(&sent.secret);
     }
 }
 
@@ -113,7 +111,7 @@ pub(crate) fn post(
     let headers = post.headers_mut();
     headers.insert(header::ACCEPT, JSON);
     for header in extra {
-        header.put_on(headers);
+        headers.insert(header.name.clone(), header.value.clone());
     }
     if let Presentation::Header(value) = &credentials.presentation {
         headers.insert(header::AUTHORIZATION, value.clone());
@@ -147,9 +145,12 @@ fn form(parameters: &[u8], credentials: &Credentials) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(form.finish().into_bytes())
 }
 
+/// A name with its values.
+type Member<'a> = (Cow<'a, str>, Vec<Zeroizing<String>>);
+
 /// Writes a form as a JSON object; a repeated name has an array.
 fn json(form: &[u8]) -> Zeroizing<Vec<u8>> {
-    let mut members: Vec<(Cow<'_, str>, Vec<Zeroizing<String>>)> = Vec::new();
+    let mut members: Vec<Member<'_>> = Vec::new();
     for (name, value) in form_urlencoded::parse(form) {
         let value = Zeroizing::new(value.into_owned());
         match members.iter_mut().find(|(known, _)| *known == name) {
@@ -159,30 +160,24 @@ fn json(form: &[u8]) -> Zeroizing<Vec<u8>> {
     }
     // Each byte of the form takes at most six bytes of JSON, so that it is never reallocated.
     let mut json = Zeroizing::new(Vec::with_capacity(6 * form.len() + 2));
-    json.push(b'{');
-    for (at, (name, values)) in members.iter().enumerate() {
-        if at > 0 {
-            json.push(b',');
-        }
-        write(&mut json, name);
-        json.push(b':');
-        if let [value] = &values[..] {
-            write(&mut json, value);
-            continue;
-        }
-        for (at, value) in values.iter().enumerate() {
-            json.push(if at == 0 { b'[' } else { b',' });
-            write(&mut json, value);
-        }
-        json.push(b']');
-    }
-    json.push(b'}');
+    // Writing texts to memory cannot fail.
+    let _ = write(&mut json, &members);
     json
 }
 
-fn write(json: &mut Vec<u8>, text: &str) {
-    // Writing to memory cannot fail, and a text has no map with keys that are none.
-    let _ = serde_json::to_writer(json, text);
+fn write(json: &mut Vec<u8>, members: &[Member<'_>]) -> serde_json::Result<()> {
+    let mut writer = serde_json::Serializer::new(json);
+    let mut object = writer.serialize_map(Some(members.len()))?;
+    for (name, values) in members {
+        match &values[..] {
+            [value] => object.serialize_entry(name, value.as_str())?,
+            values => {
+                let values: Vec<&str> = values.iter().map(|value| value.as_str()).collect();
+                object.serialize_entry(name, &values)?;
+            }
+        }
+    }
+    object.end()
 }
 
 #[cfg(test)]
@@ -303,10 +298,9 @@ mod tests {
             .read()
             .await
             .unwrap();
-        let mut headers = HeaderMap::new();
-        sent.put_on(&mut headers);
-        assert_eq!(headers["x-api-key"], "k3y-canary");
-        assert!(!format!("{sent:?} {headers:?}").contains("k3y-canary"));
+        assert_eq!(sent.name, "x-api-key");
+        assert_eq!(sent.value, "k3y-canary");
+        assert!(!format!("{sent:?}").contains("k3y-canary"));
         for wrong in ["k3y-canary\nb: c", "k3y-canary\u{fc}"] {
             let read = header("x-api-key", wrong).unwrap().read().await;
             let error = read.unwrap_err().to_string();

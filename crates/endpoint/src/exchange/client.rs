@@ -124,7 +124,7 @@ impl ServerClient {
             headers.push((header.name(), header.read().await.ok()?));
         }
         for (name, sent) in &headers {
-            parts.extend([name.as_bytes(), sent.value.expose().as_bytes()]);
+            parts.extend([name.as_bytes(), sent.secret.expose().as_bytes()]);
         }
         Some(credential_digest("request", &parts))
     }
@@ -218,7 +218,7 @@ impl ServerClient {
         let epoch_changed = self.epoch() != refused.epoch;
         let mut headers = next.headers.iter().zip(&refused.headers);
         let changed = next.credentials.differ(&refused.credentials, epoch_changed)
-            || headers.any(|(next, refused)| !next.value.matches(&refused.value));
+            || headers.any(|(next, refused)| !next.secret.matches(&refused.secret));
         let epoch_changed = request.epoch() != refused.form_epoch;
         (changed || next.form.differs(&refused.form, epoch_changed)).then_some(next)
     }

@@ -85,7 +85,7 @@ impl Reply<'_> {
     pub(crate) fn filter(&self) -> TextFilter {
         let mut filter = redact::filter(self.credentials, self.client_id);
         for header in self.extra_headers {
-            filter.add_secret(header.value.expose());
+            filter.add_secret(header.secret.expose());
         }
         for input in &self.form.inputs {
             filter.add_secret(input.expose());
