@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../../renewal.rs"]
+mod renewal;
 mod rules;
 mod support;
 

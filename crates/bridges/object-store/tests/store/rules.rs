@@ -1,30 +1,18 @@
 //! Rules for adapters, and a refresh and an outage under load.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
 
-use hallpass_cache::CachedTokenSource;
-use hallpass_core::{AccessToken, Clock as _, TokenError, TokenRequest, TokenSource, async_trait};
+use hallpass_core::{TokenError, TokenSource, async_trait};
 use hallpass_object_store::TokenCredentials;
-use hallpass_testkit::{
-    Gate, ManualClock,
-    bridge::{self, Adapter, BoxError, Credential, Rule},
-};
+use hallpass_testkit::bridge::{self, Adapter, BoxError, Credential, Rule};
 use object_store::{
     CredentialProvider as _, ObjectStore, ObjectStoreExt as _, azure::AzureCredential,
 };
 
-use crate::support::{Store, connector, invoice, store_with_connector, stores_with_credentials};
-
-const HOUR: Duration = Duration::from_secs(3_600);
-
-/// A time in which a cache refreshes a token of an hour.
-const LAST_MINUTES: Duration = Duration::from_secs(150);
+use crate::{
+    renewal::{LAST_MINUTES, Renewal},
+    support::{Store, connector, invoice, store_with_connector, stores_with_credentials},
+};
 
 #[derive(Debug)]
 struct Credentials(TokenCredentials<AzureCredential>);
@@ -85,27 +73,6 @@ async fn a_connector_follows_the_rules_for_adapters() {
     assert_eq!(bridge::check(create, &exceptions).await, []);
 }
 
-/// A source of tokens of an hour, whose second call waits for a gate and then returns `second`.
-struct Renewal {
-    clock: ManualClock,
-    gate: Gate,
-    calls: AtomicUsize,
-    second: Result<(), TokenError>,
-}
-
-#[async_trait]
-impl TokenSource for Renewal {
-    async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
-        let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-        if number == 2 {
-            self.gate.pass().await;
-            self.second.clone()?;
-        }
-        let text = format!("token-{number}");
-        Ok(AccessToken::bearer(&text, self.clock.moment(), HOUR)?)
-    }
-}
-
 /// Reads a hundred times at once; each read succeeds.
 async fn read(client: &Arc<dyn ObjectStore>) {
     let mut reads = tokio::task::JoinSet::new();
@@ -132,16 +99,10 @@ async fn expiring(
 ) -> (Store, Arc<dyn ObjectStore>, Arc<Renewal>) {
     let store = Store::default();
     let url = store.start().await;
-    let renewal = Arc::new(Renewal {
-        clock: ManualClock::new(),
-        gate: Gate::new(),
-        calls: AtomicUsize::new(0),
-        second,
-    });
-    let tokens = CachedTokenSource::builder(renewal.clone()).clock(renewal.clock.clone());
-    let client = clients(&url, &(Arc::new(tokens.build()) as _)).swap_remove(kind);
+    let renewal = Renewal::new(second);
+    let client = clients(&url, &renewal.cached()).swap_remove(kind);
     client.get(&invoice()).await.unwrap();
-    renewal.clock.advance(HOUR.saturating_sub(LAST_MINUTES));
+    renewal.reach_last_minutes();
     (store, client, renewal)
 }
 
@@ -163,7 +124,7 @@ async fn no_read_waits_for_a_refresh() {
             store.tokens().split_off(store.tokens().len() - 100),
             ["token-2"; 100]
         );
-        assert_eq!(renewal.calls.load(Ordering::SeqCst), 2);
+        assert_eq!(renewal.calls(), 2);
     }
 }
 
@@ -177,6 +138,6 @@ async fn reads_go_on_while_the_token_server_is_down() {
         renewal.gate.arrived(1).await;
         read(&client).await;
         assert_eq!(store.tokens(), ["token-1"; 201]);
-        assert_eq!(renewal.calls.load(Ordering::SeqCst), 2);
+        assert_eq!(renewal.calls(), 2);
     }
 }

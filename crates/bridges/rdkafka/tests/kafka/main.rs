@@ -5,5 +5,7 @@
 mod calls;
 mod clients;
 mod contexts;
+#[path = "../../../renewal.rs"]
+mod renewal;
 mod rules;
 mod support;

@@ -1,36 +1,24 @@
 //! Rules for adapters, and a refresh and an outage under load.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     thread,
     time::{Duration, UNIX_EPOCH},
 };
 
-use hallpass_cache::CachedTokenSource;
-use hallpass_core::{
-    AccessToken, Clock as _, TokenError, TokenRequest, TokenSource, TokenSourceExt as _,
-    async_trait,
-};
+use hallpass_core::{TokenError, TokenRequest, TokenSourceExt as _, async_trait};
 use hallpass_rdkafka::{KafkaTokens, TokenContext};
-use hallpass_testkit::{
-    Gate, ManualClock,
-    bridge::{self, Adapter, BoxError, Credential, Rule},
-};
+use hallpass_testkit::bridge::{self, Adapter, BoxError, Credential, Rule};
 use rdkafka::{
     ClientContext as _,
     error::{KafkaError, RDKafkaErrorCode},
 };
 use tokio::{runtime::Handle, sync::oneshot, task::yield_now};
 
-use crate::support::within;
-
-const HOUR: Duration = Duration::from_secs(3_600);
-
-/// A time in which a cache refreshes a token of an hour.
-const LAST_MINUTES: Duration = Duration::from_secs(150);
+use crate::{
+    renewal::{LAST_MINUTES, Renewal},
+    support::within,
+};
 
 /// A context whose calls are made on threads without a runtime, such as that of a producer.
 #[derive(Debug)]
@@ -77,39 +65,12 @@ async fn a_context_follows_the_rules_for_adapters() {
     assert_eq!(bridge::check(create, &exceptions).await, []);
 }
 
-/// A source of tokens of an hour, whose second call waits for a gate and then returns `second`.
-struct Renewal {
-    clock: ManualClock,
-    gate: Gate,
-    calls: AtomicUsize,
-    second: Result<(), TokenError>,
-}
-
-#[async_trait]
-impl TokenSource for Renewal {
-    async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
-        let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-        if number == 2 {
-            self.gate.pass().await;
-            self.second.clone()?;
-        }
-        let text = format!("token-{number}");
-        Ok(AccessToken::bearer(&text, self.clock.moment(), HOUR)?)
-    }
-}
-
 /// Creates the tokens of ten clients, which share a cache whose token is in its last minutes.
 async fn expiring(second: Result<(), TokenError>) -> (Vec<KafkaTokens>, Arc<Renewal>) {
-    let renewal = Arc::new(Renewal {
-        clock: ManualClock::new(),
-        gate: Gate::new(),
-        calls: AtomicUsize::new(0),
-        second,
-    });
-    let cache = CachedTokenSource::builder(renewal.clone()).clock(renewal.clock.clone());
-    let cache = Arc::new(cache.build());
+    let renewal = Renewal::new(second);
+    let cache = renewal.cached();
     cache.access_token(&TokenRequest::new()).await.unwrap();
-    renewal.clock.advance(HOUR.saturating_sub(LAST_MINUTES));
+    renewal.reach_last_minutes();
     let create = |_| KafkaTokens::new(cache.clone(), Handle::current());
     ((0..10).map(create).collect(), renewal)
 }
@@ -147,7 +108,7 @@ async fn no_call_waits_for_a_refresh() {
     .await;
     renewal.clock.advance(LAST_MINUTES);
     assert_eq!(call(&clients), ["token-2"; 100]);
-    assert_eq!(renewal.calls.load(Ordering::SeqCst), 2);
+    assert_eq!(renewal.calls(), 2);
 }
 
 #[tokio::test]
@@ -158,5 +119,5 @@ async fn calls_go_on_while_the_token_server_is_down() {
     assert_eq!(call(&clients), ["token-1"; 100]);
     renewal.gate.arrived(1).await;
     assert_eq!(call(&clients), ["token-1"; 100]);
-    assert_eq!(renewal.calls.load(Ordering::SeqCst), 2);
+    assert_eq!(renewal.calls(), 2);
 }
