@@ -211,6 +211,21 @@ impl TokenError {
         self.0.server_message.as_deref()
     }
 
+    /// Finds the token error in an error of another library: the error itself, or the first of its causes that is one.
+    ///
+    /// ```
+    /// use std::error::Error;
+    /// use hallpass_core::TokenError;
+    ///
+    /// let error: Box<dyn Error> = TokenError::unavailable("the server is down").into();
+    /// assert!(TokenError::find_in(&*error).is_some_and(TokenError::is_transient));
+    /// assert!(TokenError::find_in(&std::fmt::Error).is_none());
+    /// ```
+    pub fn find_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        std::iter::successors(Some(error), |&error| error.source())
+            .find_map(|error| error.downcast_ref())
+    }
+
     /// Returns the server's host, with its port if it is not the scheme's default.
     pub fn host(&self) -> Option<&str> {
         self.0.host.as_deref()

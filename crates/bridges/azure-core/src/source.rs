@@ -1,4 +1,4 @@
-use std::{error::Error, fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, iter::successors, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use azure_core::{
@@ -106,17 +106,12 @@ impl TokenSource for CredentialSource {
 }
 
 fn token_error(error: azure_core::Error) -> TokenError {
-    let mut own = None;
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
-    let mut known = None;
-    while let Some(error) = cause {
-        own = own.or_else(|| error.downcast_ref::<TokenError>());
-        known = known.or_else(|| error.downcast_ref().and_then(classify));
-        cause = error.source();
-    }
-    if let Some(own) = own {
+    if let Some(own) = TokenError::find_in(&error) {
         return own.clone();
     }
+    let first: &(dyn Error + 'static) = &error;
+    let mut causes = successors(Some(first), |&error| error.source());
+    let known = causes.find_map(|error| error.downcast_ref().and_then(classify));
     let (kind, status) = known.unwrap_or((ErrorKind::CredentialsRefused, None));
     // The SDK does not report the status of an answer without JSON, such as a gateway's error page.
     let transient = matches!(kind, ErrorKind::Unavailable | ErrorKind::UnusableResponse);

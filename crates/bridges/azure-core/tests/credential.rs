@@ -33,7 +33,7 @@ use hallpass_testkit::{
     bridge::{self, Adapter, BoxError, Credential},
     leak,
 };
-use shared::{CANARY, Client, SCOPE, Service, text, token_error};
+use shared::{CANARY, Client, SCOPE, Service, text};
 
 /// Returns a clock by whose wall a token of an hour has just expired: the SDK, which reads the system's clock, calls the
 /// credential for each request, and returns its errors.
@@ -94,7 +94,10 @@ async fn a_client_sets_only_the_scopes_of_the_request() {
         assert!(tokens.ready_token(&request).is_some(), "{expected}");
     }
     let error = credential.get_token(&["a\nb"], None).await.unwrap_err();
-    assert_eq!(token_error(&error).kind(), ErrorKind::Configuration);
+    assert_eq!(
+        TokenError::find_in(&error).unwrap().kind(),
+        ErrorKind::Configuration
+    );
 }
 
 #[tokio::test]
@@ -174,7 +177,10 @@ async fn an_outage_is_bridged_until_the_token_expires() {
     // By then the backoff of the cache has ended too.
     clock.advance(Duration::from_secs(60));
     let error = client.call().await.unwrap_err();
-    assert_eq!(token_error(&error).kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        TokenError::find_in(&error).unwrap().kind(),
+        ErrorKind::Unavailable
+    );
     assert_eq!(service.statuses(), [200; 3]);
     assert_eq!(source.calls(), 3);
 }
@@ -185,7 +191,7 @@ async fn without_a_token_nothing_is_sent() {
     let (service, _, _, client, _) = setup(|_| [Err(refused)]);
     let error = client.call().await.unwrap_err();
     assert_eq!(*error.kind(), AzureKind::Credential);
-    let cause = token_error(&error);
+    let cause = TokenError::find_in(&error).unwrap();
     assert_eq!(cause.kind(), ErrorKind::CredentialsRefused);
     assert_eq!(cause.hint(), Some("renew it"));
     assert_eq!(service.statuses(), Vec::<u16>::new());

@@ -1,4 +1,4 @@
-use std::{error::Error, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use google_cloud_auth::{
@@ -94,9 +94,7 @@ impl TokenSource for CredentialsSource {
 }
 
 fn token_error(error: &CredentialsError) -> TokenError {
-    let first: &(dyn Error + 'static) = error;
-    let mut causes = std::iter::successors(Some(first), |&error| error.source());
-    if let Some(own) = causes.find_map(|error| error.downcast_ref::<TokenError>()) {
+    if let Some(own) = TokenError::find_in(error) {
         return own.clone();
     }
     let kind = if error.is_transient() {

@@ -36,7 +36,7 @@ use hallpass_testkit::{
     leak,
 };
 use http::{Extensions, HeaderMap, header::AUTHORIZATION};
-use shared::{CANARY, Client, Service, text, token_error};
+use shared::{CANARY, Client, Service, text};
 
 /// A service, and credentials with a cached source that gets these results.
 async fn setup<const N: usize>(
@@ -173,7 +173,10 @@ async fn an_outage_is_bridged_until_the_token_expires() {
     clock.advance(Duration::from_secs(60));
     let error = client.call().await.unwrap_err();
     assert!(error.is_authentication() && error.is_transient_and_before_rpc());
-    assert_eq!(token_error(&error).kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        TokenError::find_in(&error).unwrap().kind(),
+        ErrorKind::Unavailable
+    );
     assert_eq!(service.statuses(), [200; 3]);
     assert_eq!(source.calls(), 3);
 }
@@ -198,7 +201,7 @@ async fn without_a_token_nothing_is_sent() {
     let client = service.client(credentials, Aip194Strict).await;
     let error = client.call().await.unwrap_err();
     assert!(error.is_authentication() && !error.is_transient_and_before_rpc());
-    let cause = token_error(&error);
+    let cause = TokenError::find_in(&error).unwrap();
     assert_eq!(cause.kind(), ErrorKind::CredentialsRefused);
     assert_eq!(cause.hint(), Some("renew it"));
     assert_eq!(source.calls(), 1);

@@ -4,7 +4,6 @@
 
 use std::{
     collections::HashMap,
-    error::Error,
     fmt,
     sync::{Arc, Mutex},
     time::Duration,
@@ -21,7 +20,7 @@ use azure_core::{
         policies::{Policy, auth::BearerTokenAuthorizationPolicy},
     },
 };
-use hallpass_core::{AccessToken, Clock, TokenError};
+use hallpass_core::{AccessToken, Clock};
 use hallpass_testkit::ManualClock;
 
 pub const SCOPE: &str = "https://vault.azure.net/.default";
@@ -147,10 +146,3 @@ pub fn text(number: u32) -> String {
 }
 
 pub const CANARY: &str = "c4nary-token";
-
-/// Returns the token error among the causes.
-pub fn token_error<'a>(error: &'a (dyn Error + 'static)) -> &'a TokenError {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    let mut found = causes.filter_map(|error| error.downcast_ref());
-    found.next().expect("a token error")
-}

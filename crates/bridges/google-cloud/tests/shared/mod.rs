@@ -4,7 +4,6 @@
 
 use std::{
     collections::HashMap,
-    error::Error,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -20,7 +19,7 @@ use google_cloud_gax::{
     backoff_policy::BackoffPolicy, retry_policy::RetryPolicy, retry_state::RetryState,
 };
 use google_cloud_location::client::Locations;
-use hallpass_core::{AccessToken, Clock as _, TokenError};
+use hallpass_core::{AccessToken, Clock as _};
 use hallpass_testkit::ManualClock;
 use tokio::net::TcpListener;
 
@@ -149,10 +148,3 @@ pub fn text(number: u32) -> String {
 }
 
 pub const CANARY: &str = "c4nary-token";
-
-/// Returns the token error among the causes.
-pub fn token_error<'a>(error: &'a (dyn Error + 'static)) -> &'a TokenError {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    let mut found = causes.filter_map(|error| error.downcast_ref());
-    found.next().expect("a token error")
-}

@@ -7,29 +7,17 @@ mod renewal;
 mod rules;
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use hallpass_core::{ErrorKind, TokenError, TokenSource};
 use hallpass_object_store::TokenCredentials;
-use hallpass_testkit::FakeTokens;
+use hallpass_testkit::{FakeTokens, Gate, ScriptedSource};
 use object_store::{CredentialProvider as _, ObjectStore, ObjectStoreExt as _, gcp::GcpCredential};
 
 use support::{
     DEFAULT, Store, connector, invoice, statuses, store_with_connector, stores_with_credentials,
     tokens,
 };
-
-/// Returns the token error among the causes of a store's error.
-fn token_error(error: &object_store::Error) -> &TokenError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return found;
-        }
-        cause = error.source();
-    }
-    panic!("no token error: {error:?}");
-}
 
 #[tokio::test]
 async fn stores_read_with_tokens_of_a_source() {
@@ -118,7 +106,10 @@ async fn without_a_token_nothing_is_sent() {
     )));
     for client in clients {
         let error = client.get(&invoice()).await.unwrap_err();
-        assert_eq!(token_error(&error).kind(), ErrorKind::CredentialsRefused);
+        assert_eq!(
+            TokenError::find_in(&error).unwrap().kind(),
+            ErrorKind::CredentialsRefused
+        );
     }
     assert_eq!(statuses(&store), Vec::<u16>::new());
 }
@@ -130,7 +121,10 @@ async fn an_origin_that_is_not_allowed_gets_no_request() {
     let url = store.start().await;
     let client = store_with_connector(&url, connector("http://127.0.0.1:1", &tokens));
     let error = client.get(&invoice()).await.unwrap_err();
-    assert_eq!(token_error(&error).kind(), ErrorKind::Configuration);
+    assert_eq!(
+        TokenError::find_in(&error).unwrap().kind(),
+        ErrorKind::Configuration
+    );
     assert_eq!(
         (server.token_request_count(), statuses(&store)),
         (0, vec![])
@@ -153,18 +147,17 @@ async fn debug_output_shows_no_token() {
 
 #[tokio::test]
 async fn a_dropped_read_cancels_the_wait_for_a_token() {
-    let (server, tokens) = tokens().await;
-    server.set_latency(Duration::from_secs(3_600));
+    let gate = Gate::new();
+    let token = FakeTokens::valid().token(&DEFAULT).await;
+    let source = ScriptedSource::gated([token], gate.clone());
+    let tokens: Arc<dyn TokenSource> = Arc::new(source);
     let store = Store::default();
     let url = store.start().await;
-    for client in stores_with_credentials(&url, &tokens) {
-        let path = invoice();
-        let read = client.get(&path);
-        assert!(
-            tokio::time::timeout(Duration::from_millis(50), read)
-                .await
-                .is_err()
-        );
+    for (number, client) in (1..).zip(stores_with_credentials(&url, &tokens)) {
+        let read = tokio::spawn(async move { client.get(&invoice()).await.map(drop) });
+        gate.arrived(number).await;
+        read.abort();
+        assert!(read.await.unwrap_err().is_cancelled());
     }
     assert_eq!(statuses(&store), Vec::<u16>::new());
 }

@@ -73,18 +73,6 @@ fn cached(source: impl TokenSource + 'static) -> Arc<dyn TokenSource> {
     Arc::new(cache.build())
 }
 
-/// Returns the token error among the causes of a service's error.
-fn token_error(error: &opendal::Error) -> &TokenError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return found;
-        }
-        cause = error.source();
-    }
-    panic!("no token error: {error:?}");
-}
-
 #[tokio::test]
 async fn services_read_and_write_with_tokens_of_a_source() {
     let tokens = FakeTokens::valid();
@@ -207,7 +195,7 @@ async fn without_a_token_nothing_is_sent() {
         let tokens: Arc<dyn TokenSource> = Arc::new(FakeTokens::failing(kind));
         for service in with_fetch(storage.url(), fetch(storage.url(), &tokens)) {
             let error = service.read(INVOICE).await.unwrap_err();
-            assert_eq!(token_error(&error).kind(), kind);
+            assert_eq!(TokenError::find_in(&error).unwrap().kind(), kind);
             assert_eq!(error.is_temporary(), temporary);
         }
         // The chain of providers, of which this is one, drops their errors.
@@ -226,7 +214,10 @@ async fn an_origin_that_is_not_allowed_gets_no_request() {
     for service in with_fetch(storage.url(), fetch) {
         let error = service.read(INVOICE).await.unwrap_err();
         assert_eq!(error.kind(), opendal::ErrorKind::ConfigInvalid);
-        assert_eq!(token_error(&error).kind(), ErrorKind::Configuration);
+        assert_eq!(
+            TokenError::find_in(&error).unwrap().kind(),
+            ErrorKind::Configuration
+        );
     }
     assert_eq!(storage.statuses(), Vec::<u16>::new());
 }
