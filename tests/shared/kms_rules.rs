@@ -1,5 +1,5 @@
-//! What holds for the keys of every service; each test file has its `start`, `signer` and `es256`, and the reply for a
-//! key that is `disabled`.
+//! Tests that hold for the keys of every service; each test file has its `start`, `signer` and `es256`, and the reply
+//! for a key that is `disabled`.
 
 use hallpass_core::{ErrorKind, TokenRequest, TokenSource as _};
 use hallpass_jwt::{Algorithm, Signer as _};
