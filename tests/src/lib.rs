@@ -16,6 +16,7 @@ markdown! {
     authentication: "docs/authentication.md",
     private_key_jwt: "docs/private-key-jwt.md",
     workload_identity: "docs/workload-identity.md",
+    spiffe: "docs/spiffe.md",
     client_secret: "docs/client-secret.md",
     bridges: "docs/bridges.md",
     cache: "docs/cache.md",

@@ -148,6 +148,7 @@ fn describe(method: AuthenticationMethod) -> &'static str {
         AuthenticationMethod::WorkloadIdentity => {
             "Assertion issued by the platform (not a registered method)"
         }
+        AuthenticationMethod::SpiffeJwt => "SPIFFE JWT-SVID (follows an Internet-Draft)",
         AuthenticationMethod::TlsClientAuth => {
             "Client certificate issued by an authority that the server trusts (mTLS)"
         }

@@ -9,6 +9,8 @@ pub(crate) mod identity;
 pub(crate) mod reach;
 pub(crate) mod redirect;
 mod reuse;
+#[cfg(feature = "unstable-spiffe")]
+mod spiffe;
 
 pub(crate) use answer::Answer;
 pub use builder::HttpTransportBuilder;

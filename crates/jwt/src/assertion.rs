@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::{AssertionSettings, settings::Audience, stamp};
 
 /// RFC 7523 section 2.2.
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(crate) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// The offset of `iat`: an assertion does not seem to be from the future while the clock is ahead by less than this.
 pub(crate) const IAT_OFFSET: Duration = Duration::from_secs(5);
 
@@ -143,17 +143,21 @@ impl CompactAssertion {
         hint: &'static str,
     ) -> Credentials {
         let assertion = std::mem::take(&mut *self.text);
-        parameters(Some(context.client_id()), assertion)
+        parameters(Some(context.client_id()), JWT_BEARER, assertion)
             .with_issued_at(self.made)
             .refusal_hint(hint)
     }
 }
 
 /// Returns the parameters of RFC 7523 section 2.2.
-pub(crate) fn parameters(client_id: Option<&str>, assertion: String) -> Credentials {
+pub(crate) fn parameters(
+    client_id: Option<&str>,
+    assertion_type: &'static str,
+    assertion: String,
+) -> Credentials {
     let named = client_id.map(|id| ("client_id", Cow::Borrowed(id)));
     Credentials::parameters(named.into_iter().chain([
-        ("client_assertion_type", Cow::Borrowed(ASSERTION_TYPE)),
+        ("client_assertion_type", Cow::Borrowed(assertion_type)),
         ("client_assertion", Cow::Owned(assertion)),
     ]))
 }

@@ -19,6 +19,9 @@
 //! ring does not read EC keys in the SEC1 form (`BEGIN EC PRIVATE KEY`) or without its public key, or RSA keys over 4096
 //! bits.
 //!
+//! The feature `unstable-spiffe` adds `SpiffeJwt`, client authentication with a JWT-SVID. It follows an Internet-Draft and
+//! may change in any release.
+//!
 //! The feature `pkcs11` adds `Pkcs11Signer`, for keys in a hardware token. [`KmsSigner`] is the signer of keys in a key
 //! management service.
 
@@ -44,6 +47,8 @@ mod public_key;
 mod settings;
 mod signed;
 mod signer;
+#[cfg(feature = "unstable-spiffe")]
+mod spiffe;
 mod stamp;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 #[cfg(test)]
@@ -69,4 +74,6 @@ pub use public_key::PublicKey;
 pub use settings::AssertionSettings;
 pub use signed::SignedAssertion;
 pub use signer::Signer;
+#[cfg(feature = "unstable-spiffe")]
+pub use spiffe::SpiffeJwt;
 pub use workload::WorkloadIdentity;

@@ -11,7 +11,7 @@ use hallpass_endpoint::{
 };
 use serde::Deserialize;
 
-use crate::assertion::parameters;
+use crate::assertion::{JWT_BEARER, parameters};
 
 /// Workload identity: an assertion that the platform issues and renews, instead of a secret of the client's own (RFC
 /// 7523 section 2.2, RFC 7521 section 4.2).
@@ -65,6 +65,33 @@ impl WorkloadIdentity {
     }
 }
 
+impl WorkloadIdentity {
+    /// Reads the assertion, and presents it with this type if the check accepts it.
+    pub(crate) async fn present(
+        &self,
+        context: &AuthenticationContext<'_>,
+        assertion_type: &'static str,
+        check: impl FnOnce(&str) -> Result<(), TokenError> + Send,
+    ) -> Result<Credentials, TokenError> {
+        let secret = self.source.secret().await?;
+        let assertion = extract(secret.expose()).ok_or_else(|| {
+            TokenError::configuration("the source's text is not a JWT").with_hint(
+                "the source must return the JWT alone, or a JSON object with it as `value`",
+            )
+        })?;
+        check(assertion)?;
+        let client_id = self.send_client_id.then(|| context.client_id());
+        let credentials = parameters(client_id, assertion_type, assertion.to_owned());
+        let credentials = match expired(assertion, self.clock.wall()) {
+            None => credentials.refusal_hint(HINT),
+            Some(ago) => credentials.refusal_hint(format!(
+                "the platform's assertion expired {ago:?} ago by this machine's clock: check that the platform renews it, and this machine's clock"
+            )),
+        };
+        Ok(credentials.from_secret(secret))
+    }
+}
+
 const HINT: &str = "check that the server trusts the issuer of the platform's assertion, and that issuer, subject and audience are those that it expects for this client";
 
 #[async_trait]
@@ -73,21 +100,7 @@ impl ClientAuthentication for WorkloadIdentity {
         &self,
         context: &AuthenticationContext<'_>,
     ) -> Result<Credentials, TokenError> {
-        let secret = self.source.secret().await?;
-        let assertion = extract(secret.expose()).ok_or_else(|| {
-            TokenError::configuration("the source's text is not a JWT").with_hint(
-                "the source must return the JWT alone, or a JSON object with it as `value`",
-            )
-        })?;
-        let client_id = self.send_client_id.then(|| context.client_id());
-        let credentials = parameters(client_id, assertion.to_owned());
-        let credentials = match expired(assertion, self.clock.wall()) {
-            None => credentials.refusal_hint(HINT),
-            Some(ago) => credentials.refusal_hint(format!(
-                "the platform's assertion expired {ago:?} ago by this machine's clock: check that the platform renews it, and this machine's clock"
-            )),
-        };
-        Ok(credentials.from_secret(secret))
+        self.present(context, JWT_BEARER, |_| Ok(())).await
     }
 
     fn method(&self) -> Option<&'static str> {

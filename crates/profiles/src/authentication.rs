@@ -40,6 +40,11 @@ pub enum AuthenticationSettings {
         /// The assertion.
         assertion: SecretReference,
     },
+    /// A SPIFFE JWT-SVID (draft-ietf-oauth-spiffe-client-auth-02).
+    SpiffeJwt {
+        /// The JWT-SVID.
+        assertion: SecretReference,
+    },
     /// A certificate with its key (mutual TLS).
     MutualTls {
         /// The certificate with its chain, and with its key unless that is separate.
@@ -143,6 +148,9 @@ impl AuthenticationSettings {
             Some(AuthenticationMethod::WorkloadIdentity) => Self::WorkloadIdentity {
                 assertion: required(&client.assertion, &MISSING_ASSERTION)?,
             },
+            Some(AuthenticationMethod::SpiffeJwt) => Self::SpiffeJwt {
+                assertion: required(&client.assertion, &MISSING_ASSERTION)?,
+            },
             Some(
                 method @ (AuthenticationMethod::TlsClientAuth
                 | AuthenticationMethod::SelfSignedTlsClientAuth),
@@ -165,7 +173,9 @@ impl AuthenticationSettings {
             Self::PrivateKeyJwt {
                 key, certificate, ..
             } => (Some(key), certificate.as_ref()),
-            Self::WorkloadIdentity { assertion } => (Some(assertion), None),
+            Self::WorkloadIdentity { assertion } | Self::SpiffeJwt { assertion } => {
+                (Some(assertion), None)
+            }
             Self::MutualTls {
                 certificate, key, ..
             } => (Some(certificate), key.as_ref()),
@@ -179,7 +189,7 @@ impl AuthenticationSettings {
         match self {
             Self::ClientSecret { secret, .. } | Self::ClientSecretJwt { secret } => Some(secret),
             Self::PrivateKeyJwt { key, .. } => Some(key),
-            Self::WorkloadIdentity { assertion } => Some(assertion),
+            Self::WorkloadIdentity { assertion } | Self::SpiffeJwt { assertion } => Some(assertion),
             Self::MutualTls {
                 certificate, key, ..
             } => Some(key.as_ref().unwrap_or(certificate)),
@@ -192,7 +202,7 @@ impl AuthenticationSettings {
         match self {
             Self::ClientSecret { .. } | Self::ClientSecretJwt { .. } => Some("client_secret"),
             Self::PrivateKeyJwt { .. } => Some("private_key"),
-            Self::WorkloadIdentity { .. } => Some("assertion"),
+            Self::WorkloadIdentity { .. } | Self::SpiffeJwt { .. } => Some("assertion"),
             Self::MutualTls { .. } => Some("certificate"),
             Self::None => Some("authentication"),
             Self::NotSet => None,
@@ -261,7 +271,9 @@ fn check_effects(
         Some(AuthenticationMethod::PrivateKeyJwt) => {
             &["private_key", "certificate", "key_id", "algorithm"]
         }
-        Some(AuthenticationMethod::WorkloadIdentity) => &["assertion"],
+        Some(AuthenticationMethod::WorkloadIdentity | AuthenticationMethod::SpiffeJwt) => {
+            &["assertion"]
+        }
         Some(
             AuthenticationMethod::TlsClientAuth | AuthenticationMethod::SelfSignedTlsClientAuth,
         ) => &["certificate", "private_key", "bound_tokens"],

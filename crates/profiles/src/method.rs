@@ -19,6 +19,9 @@ pub enum AuthenticationMethod {
     ClientSecretJwt,
     /// `workload_identity`, which is not registered: an assertion that the platform issues (RFC 7523).
     WorkloadIdentity,
+    /// `spiffe_jwt`: a SPIFFE JWT-SVID (draft-ietf-oauth-spiffe-client-auth-02 section 3.1); with the feature
+    /// `unstable-spiffe`.
+    SpiffeJwt,
     /// `tls_client_auth`: a client certificate of an authority that the server trusts (RFC 8705 section 2.1).
     TlsClientAuth,
     /// `self_signed_tls_client_auth`: a client certificate that is registered with the server (RFC 8705 section 2.2).
@@ -36,6 +39,7 @@ impl AuthenticationMethod {
         Self::PrivateKeyJwt,
         Self::ClientSecretJwt,
         Self::WorkloadIdentity,
+        Self::SpiffeJwt,
         Self::TlsClientAuth,
         Self::SelfSignedTlsClientAuth,
         Self::None,
@@ -50,6 +54,7 @@ impl AuthenticationMethod {
             Self::PrivateKeyJwt => "private_key_jwt",
             Self::ClientSecretJwt => "client_secret_jwt",
             Self::WorkloadIdentity => "workload_identity",
+            Self::SpiffeJwt => "spiffe_jwt",
             Self::TlsClientAuth => "tls_client_auth",
             Self::SelfSignedTlsClientAuth => "self_signed_tls_client_auth",
             Self::None => "none",

@@ -33,6 +33,17 @@ mod signed;
 #[cfg(any(feature = "jwt", feature = "jwt-ring"))]
 pub use signed::parse_private_key;
 
+/// Returns the error of a method that requires a feature.
+#[cfg(not(feature = "unstable-spiffe"))]
+fn not_built(method: &str, feature: &str) -> ProfileError {
+    ProfileError::new(format!(
+        "`authentication` is `{method}`, but this program was built without the feature `{feature}`"
+    ))
+    .with_hint(format!(
+        "build it with the feature `{feature}` of `hallpass`"
+    ))
+}
+
 /// The source of a profile. The first token request builds it, away from the runtime's threads: reading certificates and
 /// setting up TLS takes milliseconds, and a token from a shared store needs neither.
 pub struct ProfileSource {

@@ -107,11 +107,13 @@ async fn read_credential(settings: &Settings) -> Result<CredentialCheck, Failure
         }
         AuthenticationSettings::WorkloadIdentity { assertion } => {
             read_secret(settings, "assertion", assertion).await?;
-            plain(
-                "private_key_jwt",
-                "private_key_jwt with an assertion of the platform",
-            )
-            .with_location(assertion, "can be read")
+            let description = "private_key_jwt with an assertion of the platform";
+            plain("private_key_jwt", description).with_location(assertion, "can be read")
+        }
+        AuthenticationSettings::SpiffeJwt { assertion } => {
+            read_secret(settings, "assertion", assertion).await?;
+            plain("spiffe_jwt", "spiffe_jwt with a JWT-SVID")
+                .with_location(assertion, "can be read")
         }
         AuthenticationSettings::MutualTls {
             certificate,
@@ -120,10 +122,9 @@ async fn read_credential(settings: &Settings) -> Result<CredentialCheck, Failure
         } => {
             let identity = settings.client_certificate()?.identity().await;
             let identity = identity.map_err(|error| explain::token_error(&error, settings))?;
-            let method = if *self_signed {
-                "self_signed_tls_client_auth"
-            } else {
-                "tls_client_auth"
+            let method = match self_signed {
+                true => "self_signed_tls_client_auth",
+                false => "tls_client_auth",
             };
             CredentialCheck {
                 valid_until: identity.valid_until(),

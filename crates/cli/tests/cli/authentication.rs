@@ -220,6 +220,12 @@ fn missing_and_invalid_credentials_are_named() {
     )
     .unwrap();
     fs::write(user.path("jwt"), SECRET).unwrap();
+    // {"alg":"none"}
+    fs::write(
+        user.path("svid"),
+        format!("eyJhbGciOiJub25lIn0.e30.{SECRET}"),
+    )
+    .unwrap();
     let key = format!("private_key = 'file:{}'", user.path("key.pem").display());
     let jwt = format!("assertion = 'file:{}'", user.path("jwt").display());
     for (more, says) in [
@@ -230,6 +236,17 @@ fn missing_and_invalid_credentials_are_named() {
         (
             "authentication = 'workload_identity'".to_owned(),
             "the platform's assertion is not set",
+        ),
+        (
+            "authentication = 'spiffe_jwt'".to_owned(),
+            "the platform's assertion is not set",
+        ),
+        (
+            format!(
+                "authentication = 'spiffe_jwt'\nassertion = 'file:{}'",
+                user.path("svid").display()
+            ),
+            "its `alg` is none of the signature algorithms",
         ),
         (
             "authentication = 'client_secret_jwt'".to_owned(),

@@ -52,9 +52,18 @@ use crate::{
 #[derive(Clone)]
 pub struct MutualTls {
     pair: Arc<CredentialPair>,
-    self_signed: bool,
+    registration: Registration,
     unbound: bool,
     clock: Arc<dyn Clock>,
+}
+
+/// The part of the certificate that is registered with the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Registration {
+    Names,
+    Certificate,
+    #[cfg(feature = "unstable-spiffe")]
+    SpiffeId,
 }
 
 /// The sources of certificate and key, and the last values read.
@@ -110,7 +119,7 @@ impl MutualTls {
                 turn: AtomicU64::new(0),
                 last: Mutex::default(),
             }),
-            self_signed: false,
+            registration: Registration::Names,
             unbound: false,
             clock: Arc::new(SystemClock),
         }
@@ -120,7 +129,19 @@ impl MutualTls {
     /// the same either way; hints and the choice among methods differ.
     #[must_use]
     pub fn self_signed(mut self) -> Self {
-        self.self_signed = true;
+        self.registration = Registration::Certificate;
+        self
+    }
+
+    /// Selects `spiffe_x509`: the certificate is a SPIFFE X.509-SVID, and the `client_id` is its SPIFFE ID (section 3.2 of
+    /// [draft-ietf-oauth-spiffe-client-auth-02](https://datatracker.ietf.org/doc/html/draft-ietf-oauth-spiffe-client-auth-02)).
+    /// A request with another certificate, or with another `client_id`, is not sent.
+    ///
+    /// Unstable: it follows an Internet-Draft, and may change in any release.
+    #[cfg(feature = "unstable-spiffe")]
+    #[must_use]
+    pub fn spiffe(mut self) -> Self {
+        self.registration = Registration::SpiffeId;
         self
     }
 
@@ -166,11 +187,36 @@ impl MutualTls {
     }
 
     fn method_name(&self) -> &'static str {
-        if self.self_signed {
-            "self_signed_tls_client_auth"
-        } else {
-            "tls_client_auth"
+        match self.registration {
+            Registration::Names => "tls_client_auth",
+            Registration::Certificate => "self_signed_tls_client_auth",
+            #[cfg(feature = "unstable-spiffe")]
+            Registration::SpiffeId => "spiffe_x509",
         }
+    }
+
+    #[cfg(feature = "unstable-spiffe")]
+    fn check_spiffe_id(
+        &self,
+        identity: &ClientIdentity,
+        client_id: &str,
+    ) -> Result<(), TokenError> {
+        if self.registration != Registration::SpiffeId || identity.spiffe_id() == Some(client_id) {
+            return Ok(());
+        }
+        let unusable = |fault: &str| {
+            TokenError::configuration(format!("the X.509-SVID cannot be used: {fault}"))
+        };
+        Err(match identity.spiffe_id() {
+            None => unusable(
+                "the certificate must belong to a workload, with a SPIFFE ID as its only URI",
+            ),
+            Some(id) => {
+                let id = hallpass_core::TextFilter::new().clean(id);
+                unusable(&format!("its SPIFFE ID is `{id}`, and not the `client_id`"))
+                    .with_hint("set `client_id` to the SPIFFE ID of this workload")
+            }
+        })
     }
 
     fn unusable(&self, fault: &InvalidIdentity) -> TokenError {
@@ -194,10 +240,9 @@ impl MutualTls {
             )
             .into();
         }
-        if self.self_signed {
-            hints::CERTIFICATE_ITSELF
-        } else {
-            hints::CERTIFICATE_NAMES
+        match self.registration {
+            Registration::Certificate => hints::CERTIFICATE_ITSELF,
+            _ => hints::CERTIFICATE_NAMES,
         }
     }
 }
@@ -209,6 +254,8 @@ impl ClientAuthentication for MutualTls {
         context: &AuthenticationContext<'_>,
     ) -> Result<Credentials, TokenError> {
         let identity = self.identity().await?;
+        #[cfg(feature = "unstable-spiffe")]
+        self.check_spiffe_id(&identity, context.client_id())?;
         let credentials = Credentials::parameters([("client_id", context.client_id())])
             .from_secret(identity.pem().clone())
             .refusal_hint(self.hint(&identity))
@@ -335,7 +382,7 @@ impl fmt::Debug for MutualTls {
         f.debug_struct("MutualTls")
             .field("certificate", &self.pair.certificate)
             .field("key", &self.pair.key)
-            .field("self_signed", &self.self_signed)
+            .field("registration", &self.registration)
             .field("unbound", &self.unbound)
             .finish_non_exhaustive()
     }

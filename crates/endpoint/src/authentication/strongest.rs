@@ -13,10 +13,12 @@ use super::{
 use crate::Metadata;
 
 /// The client authentication methods, strongest first (RFC 9700 section 2.5 recommends the asymmetric ones).
-const METHODS_BY_STRENGTH: [&str; 7] = [
+const METHODS_BY_STRENGTH: [&str; 9] = [
     "tls_client_auth",
     "self_signed_tls_client_auth",
+    "spiffe_x509",
     "private_key_jwt",
+    "spiffe_jwt",
     "client_secret_jwt",
     "client_secret_basic",
     "client_secret_post",

@@ -34,6 +34,8 @@ struct Inner {
     /// The certificates, the client's own first, and the key; other parts of the text are dropped.
     pem: Secret,
     valid_until: Option<SystemTime>,
+    #[cfg(feature = "unstable-spiffe")]
+    spiffe_id: Option<Box<str>>,
     /// Ends when another certificate replaces this one.
     binding: Binding,
 }
@@ -110,6 +112,8 @@ impl ClientIdentity {
         {
             return Err(in_certificate(VERSION_1));
         }
+        #[cfg(feature = "unstable-spiffe")]
+        let spiffe_id = parsed.as_ref().and_then(super::spiffe::spiffe_id);
         let valid_until = parsed.map(|own| {
             own.tbs_certificate()
                 .validity()
@@ -124,6 +128,8 @@ impl ClientIdentity {
         Ok(Self(Arc::new(Inner {
             pem,
             valid_until,
+            #[cfg(feature = "unstable-spiffe")]
+            spiffe_id,
             binding: Binding::new(),
         })))
     }
@@ -136,6 +142,13 @@ impl ClientIdentity {
     /// Returns when the client's own certificate expires; `None` if that cannot be determined.
     pub fn valid_until(&self) -> Option<SystemTime> {
         self.0.valid_until
+    }
+
+    /// Returns the SPIFFE ID of a certificate that is an X.509-SVID: its only URI among the alternative names. `None` for
+    /// the certificate of an authority, and for any other one.
+    #[cfg(feature = "unstable-spiffe")]
+    pub fn spiffe_id(&self) -> Option<&str> {
+        self.0.spiffe_id.as_deref()
     }
 
     /// Returns true if both are clones of one identity, so a client built for one need not be rebuilt for the other.

@@ -43,6 +43,9 @@ impl Settings {
             AuthenticationSettings::WorkloadIdentity { assertion } => {
                 signed::workload_identity(self.open_secret("assertion", assertion)?)?
             }
+            AuthenticationSettings::SpiffeJwt { assertion } => {
+                signed::spiffe_jwt(self.open_secret("assertion", assertion)?)?
+            }
             AuthenticationSettings::MutualTls { .. } => Arc::new(self.client_certificate()?),
             AuthenticationSettings::None => Arc::new(PublicClient::new()),
             AuthenticationSettings::NotSet => return Err(self.missing_credential()),

@@ -9,6 +9,8 @@ use hallpass_jwt::{
 };
 
 use super::key_with_certificate::SEPARATOR;
+#[cfg(not(feature = "unstable-spiffe"))]
+use super::not_built;
 use crate::{
     authentication::AuthenticationSettings,
     error::ProfileError,
@@ -49,6 +51,21 @@ pub(crate) fn workload_identity(
     assertion: Arc<dyn SecretSource>,
 ) -> Result<Arc<dyn ClientAuthentication>, ProfileError> {
     Ok(Arc::new(WorkloadIdentity::new(assertion)))
+}
+
+#[cfg(feature = "unstable-spiffe")]
+#[allow(clippy::unnecessary_wraps)] // As without the feature.
+pub(crate) fn spiffe_jwt(
+    svid: Arc<dyn SecretSource>,
+) -> Result<Arc<dyn ClientAuthentication>, ProfileError> {
+    Ok(Arc::new(hallpass_jwt::SpiffeJwt::new(svid)))
+}
+
+#[cfg(not(feature = "unstable-spiffe"))]
+pub(crate) fn spiffe_jwt(
+    _: Arc<dyn SecretSource>,
+) -> Result<Arc<dyn ClientAuthentication>, ProfileError> {
+    Err(not_built("spiffe_jwt", "unstable-spiffe"))
 }
 
 /// Returns the key identifier and the algorithm that the settings name.

@@ -5,25 +5,23 @@ use std::sync::Arc;
 use hallpass_core::SecretSource;
 use hallpass_endpoint::ClientAuthentication;
 
+use super::not_built;
 use crate::{error::ProfileError, settings::Settings};
 
 type NotBuilt = Result<Arc<dyn ClientAuthentication>, ProfileError>;
 
 pub(crate) fn client_secret_jwt(_: &Settings, _: Arc<dyn SecretSource>) -> NotBuilt {
-    not_built("client_secret_jwt")
+    Err(not_built("client_secret_jwt", "jwt"))
 }
 
 pub(crate) fn private_key_jwt(_: &Settings, _: Arc<dyn SecretSource>) -> NotBuilt {
-    not_built("private_key_jwt")
+    Err(not_built("private_key_jwt", "jwt"))
 }
 
 pub(crate) fn workload_identity(_: Arc<dyn SecretSource>) -> NotBuilt {
-    not_built("workload_identity")
+    Err(not_built("workload_identity", "jwt"))
 }
 
-fn not_built(method: &str) -> NotBuilt {
-    Err(ProfileError::new(format!(
-        "`authentication` is `{method}`, but this program was built without the feature `jwt`"
-    ))
-    .with_hint("build it with the feature `jwt` of `hallpass`"))
+pub(crate) fn spiffe_jwt(_: Arc<dyn SecretSource>) -> NotBuilt {
+    Err(not_built("spiffe_jwt", "unstable-spiffe"))
 }

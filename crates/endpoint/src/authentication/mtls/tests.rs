@@ -9,6 +9,9 @@ use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 
 use super::*;
 
+#[cfg(feature = "unstable-spiffe")]
+mod spiffe;
+
 /// Creates a self-signed certificate, valid until the end of `year`, and its key, both as PEM.
 fn pair(name: &str, year: i32) -> (String, String) {
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
