@@ -1,11 +1,15 @@
 //! Servers whose requests or responses have a format of their own.
 
+use std::time::Duration;
+
 use hallpass::{
     Secret, TokenRequest, TokenSource as _,
-    endpoint::{ClientCredentials, ClientSecretBasic, PublicClient, Retry, SourceBuilder},
+    endpoint::{ClientCredentials, ClientSecretBasic, PublicClient, Retry, SourceBuilder, hints},
+    jwt::Dpop,
 };
 use hallpass_testkit::{
-    RotatingSecret, leak,
+    RotatingSecret,
+    leak::{self, Capture},
     raw::{self, RawServer},
 };
 
@@ -98,4 +102,67 @@ fn a_header_that_is_set_twice_is_refused() {
     let source = source.request_header("x-key", key());
     let error = source.request_header("X-Key", key()).build().unwrap_err();
     assert_eq!(error.setting(), "request_header");
+}
+
+#[tokio::test]
+async fn a_lifetime_of_more_than_a_day_is_traced_and_capped() {
+    for (lifetime, traced) in [(86_400, false), (86_401, true)] {
+        let capture = Capture::start();
+        let body =
+            format!(r#"{{"access_token":"t","token_type":"Bearer","expires_in":{lifetime}}}"#);
+        let server = RawServer::always(raw::json(200, body)).await;
+        let token = fetch(builder(&server.url("/token"))).await.unwrap();
+        assert_eq!(token.lifetime(), Duration::from_secs(86_400));
+        assert_eq!(capture.text().contains("lifetime over 24 h"), traced);
+    }
+}
+
+#[tokio::test]
+async fn the_default_lifetime_is_capped_too() {
+    let body = r#"{"access_token":"t","token_type":"Bearer"}"#;
+    let server = RawServer::always(raw::json(200, body)).await;
+    let source = builder(&server.url("/token"));
+    let source = source.default_lifetime(Duration::from_secs(900));
+    let token = fetch(source.max_lifetime(Duration::from_secs(60))).await;
+    assert_eq!(token.unwrap().lifetime(), Duration::from_secs(60));
+}
+
+fn typed(token_type: &str) -> String {
+    format!(r#"{{"access_token":"t","token_type":"{token_type}","expires_in":60}}"#)
+}
+
+// covers: C-19, F-28
+#[tokio::test]
+async fn a_servers_name_for_bearer_tokens_is_accepted_if_set() {
+    for (token_type, accepted) in [
+        ("Application Access Token", true),
+        ("application access token", true),
+        ("bearer", true),
+        ("Application", false),
+        ("BearerToken", false),
+        ("DPoP", false),
+        ("N_A", false),
+    ] {
+        let server = RawServer::always(raw::json(200, typed(token_type))).await;
+        let source = builder(&server.url("/token"));
+        let token = fetch(source.token_type_name("Application Access Token")).await;
+        assert_eq!(token.is_ok(), accepted, "{token_type}");
+        let plain = fetch(builder(&server.url("/token"))).await;
+        assert_eq!(plain.is_ok(), token_type == "bearer", "{token_type}");
+    }
+    let other = RawServer::always(raw::json(200, typed("Application"))).await;
+    let error = fetch(builder(&other.url("/token"))).await.unwrap_err();
+    assert_eq!(error.hint_name(), hints::TOKEN_TYPE.name());
+}
+
+#[test]
+fn a_name_of_another_token_type_is_refused() {
+    for name in ["", "DPoP", "dpop", "PoP", "MAC", "n_a"] {
+        let source = builder("http://127.0.0.1/token").token_type_name(name);
+        assert_eq!(source.build().unwrap_err().setting(), "token_type_name");
+    }
+    let dpop = Dpop::generate().unwrap();
+    let source = builder("http://127.0.0.1/token").dpop(dpop);
+    let error = source.token_type_name("Access").build().unwrap_err();
+    assert!(error.to_string().contains("`dpop`"), "{error}");
 }

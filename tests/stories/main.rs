@@ -7,6 +7,7 @@ mod assertions;
 mod blocking;
 mod building;
 mod cached;
+mod compression;
 mod conformance;
 mod discovery;
 mod discovery_refresh;

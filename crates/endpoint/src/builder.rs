@@ -12,7 +12,11 @@ use crate::{
         source::GrantSource,
         token::GrantClient,
     },
-    response::{layout::ExpiryFormat, pointer::Pointer, token::ResponseRules},
+    response::{
+        layout::ExpiryFormat,
+        pointer::Pointer,
+        token::{ResponseRules, check_type_name},
+    },
 };
 
 /// A builder of a token source such as [`ClientCredentials`](crate::ClientCredentials), with the settings that all
@@ -126,7 +130,8 @@ impl<S: GrantSource> SourceBuilder<S> {
         self
     }
 
-    /// Sets the longest accepted lifetime; a longer one is capped. Default: 24 hours.
+    /// Sets the longest accepted lifetime; a longer one is capped. Default: 24 hours. A response with a longer one than
+    /// 24 hours is traced as a warning.
     pub fn max_lifetime(mut self, lifetime: Duration) -> Self {
         self.rules.max_lifetime = lifetime;
         self
@@ -151,6 +156,16 @@ impl<S: GrantSource> SourceBuilder<S> {
         match Pointer::parse(pointer) {
             Ok(pointer) => self.rules.layout.get_or_insert_default().token = Some(pointer),
             Err(problem) => self.note("token_member", &problem),
+        }
+        self
+    }
+
+    /// Accepts this `token_type` as `Bearer`, for a server with a name of its own, such as `Application Access Token`.
+    /// Names are compared without regard to case.
+    pub fn token_type_name(mut self, name: &str) -> Self {
+        match check_type_name(name) {
+            Ok(()) => self.rules.layout.get_or_insert_default().token_type = Some(name.into()),
+            Err(problem) => self.note("token_type_name", &problem),
         }
         self
     }
@@ -237,6 +252,13 @@ impl<S: GrantSource> SourceBuilder<S> {
             return Err(wrong);
         }
         self.client.check_client()?;
+        let layout = self.rules.layout.as_deref();
+        if self.prover.is_some() && layout.is_some_and(|layout| layout.token_type.is_some()) {
+            return Err(BuildError::new(
+                "token_type_name",
+                "tokens are bound to a key with `dpop`, so that none of them is a bearer token; remove one of the two",
+            ));
+        }
         if let Some(check) = self.check_defaults {
             check(&self.defaults)?;
         }

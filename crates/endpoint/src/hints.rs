@@ -74,9 +74,13 @@ hints! {
     /// A successful response has no token at its top level.
     NO_TOKEN = "no-token", "check `token_endpoint`: a token endpoint sends the token at the top level of its JSON (RFC 6749 section 5.1), and this address may belong to another API; set `token_member` if this server sends the token in another member";
     /// A response is compressed.
-    COMPRESSED = "compressed", "check " @ ": configure the server, or the gateway at this address, to compress only on request, or use an address that bypasses the gateway";
+    COMPRESSED = "compressed", "check " @ ": configure the server, or the gateway at this address, to compress only on request, use an address that bypasses the gateway, or set `compressed_responses` if all responses in gzip are intended";
+    /// A response in gzip is damaged.
+    GZIP = "gzip", "check the server, or the gateway in front of it: the end of the response may be missing, or it is not gzip";
     /// A response violates RFC 6749 but is unambiguous.
     LENIENT = "lenient-responses", "set `lenient_responses` if all responses of this server are like this";
+    /// The response has a token of an unknown type.
+    TOKEN_TYPE = "token-type", "if the server documents its tokens as bearer tokens, set `token_type_name` to this name";
     /// The token is longer than the limit.
     TOKEN_SIZE = "token-size", "raise `max_token_bytes` if resource servers accept headers of that size";
     /// The response is longer than the limit.
@@ -188,11 +192,13 @@ mod tests {
             "lenient_responses",
             "json_requests",
             "token_member",
+            "token_type_name",
             "max_token_bytes",
             "allow_utf8_credentials",
             "dpop",
             "user_agent",
             "max_body_bytes",
+            "compressed_responses",
             "proxy",
             "proxy_credentials",
             "add_root_certificates_pem",

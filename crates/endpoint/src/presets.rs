@@ -24,8 +24,8 @@ pub use identity::{
 };
 pub use preset::{AudienceRule, Preset, Scopes, SecretAuthentication};
 pub use services::{
-    DATABRICKS, DATABRICKS_ACCOUNT, PAYPAL, PAYPAL_SANDBOX, SALESFORCE, SERVICENOW, UPS, UPS_TEST,
-    ZOOM,
+    DATABRICKS, DATABRICKS_ACCOUNT, EBAY, EBAY_SANDBOX, FEDEX, FEDEX_SANDBOX, PAYPAL,
+    PAYPAL_SANDBOX, SALESFORCE, SERVICENOW, UPS, UPS_TEST, ZOOM,
 };
 
 /// Every preset.
@@ -47,6 +47,10 @@ pub const ALL: &[&Preset] = &[
     &PAYPAL_SANDBOX,
     &UPS,
     &UPS_TEST,
+    &FEDEX,
+    &FEDEX_SANDBOX,
+    &EBAY,
+    &EBAY_SANDBOX,
     &DATABRICKS,
     &DATABRICKS_ACCOUNT,
 ];

@@ -1,10 +1,13 @@
-//! One HTTP exchange with a server: bounded, without redirects, cookies or decompression.
+//! One HTTP exchange with a server: bounded, without redirects or cookies.
 
 pub(crate) mod answer;
+mod body;
 mod builder;
 mod client;
 mod clients;
 pub(crate) mod error;
+#[cfg(feature = "gzip")]
+mod gzip;
 pub(crate) mod identity;
 pub(crate) mod reach;
 pub(crate) mod redirect;

@@ -21,7 +21,7 @@ use crate::{
     values,
 };
 
-pub(crate) const KEYS: [&str; 39] = [
+pub(crate) const KEYS: [&str; 42] = [
     "algorithm",
     "allowed_origins",
     "assertion",
@@ -34,9 +34,11 @@ pub(crate) const KEYS: [&str; 39] = [
     "client_id",
     "client_secret",
     "command_timeout",
+    "compressed_responses",
     "connect_timeout",
     "danger_allow_http_on_loopback",
     "danger_token_endpoint_as_audience",
+    "default_lifetime",
     "expiry_format",
     "expiry_member",
     "grant_type",
@@ -59,6 +61,7 @@ pub(crate) const KEYS: [&str; 39] = [
     "timeout",
     "token_endpoint",
     "token_member",
+    "token_type_name",
     "user_agent",
     "variables",
 ];
@@ -179,6 +182,10 @@ impl Document<'_> {
                 "issuer" => layer.server.issuer = Some(self.string(key, value)?.to_owned()),
                 "key_id" => layer.client.key_id = Some(self.string(key, value)?.to_owned()),
                 "lenient_responses" => layer.lenient_responses = Some(self.boolean(key, value)?),
+                "compressed_responses" => {
+                    layer.compressed_responses = Some(self.boolean(key, value)?);
+                }
+                "default_lifetime" => layer.default_lifetime = Some(self.duration(key, value)?),
                 "max_lifetime" => layer.max_lifetime = Some(self.duration(key, value)?),
                 "openid_discovery" => {
                     layer.server.openid_discovery = Some(self.boolean(key, value)?);
@@ -205,6 +212,9 @@ impl Document<'_> {
                 }
                 "token_member" => {
                     layer.format.token_member = Some(self.string(key, value)?.to_owned());
+                }
+                "token_type_name" => {
+                    layer.format.token_type_name = Some(self.string(key, value)?.to_owned());
                 }
                 "user_agent" => layer.user_agent = Some(self.string(key, value)?.to_owned()),
                 "variables" => layer.server.variables = self.string_pairs(key, value)?,

@@ -18,6 +18,8 @@ pub struct FormatSettings {
     pub json_requests: Option<bool>,
     /// Headers of each request, by name.
     pub request_headers: Vec<(String, SecretReference)>,
+    /// The server's name for bearer tokens.
+    pub token_type_name: Option<String>,
     /// A JSON pointer to the token.
     pub token_member: Option<String>,
     /// A JSON pointer to the token's expiry.
@@ -41,6 +43,7 @@ impl FormatSettings {
             grant_type: self.grant_type.or(below.grant_type),
             json_requests: self.json_requests.or(below.json_requests),
             request_headers: headers,
+            token_type_name: self.token_type_name.or(below.token_type_name),
             token_member: self.token_member.or(below.token_member),
             expiry_member: self.expiry_member.or(below.expiry_member),
             expiry_format: self.expiry_format.or(below.expiry_format),
@@ -74,6 +77,7 @@ impl FormatSettings {
             (self.grant_type.is_some(), "grant_type"),
             (self.json_requests == Some(true), "json_requests"),
             (!self.request_headers.is_empty(), "request_headers"),
+            (self.token_type_name.is_some(), "token_type_name"),
             (self.token_member.is_some(), "token_member"),
             (self.expiry_member.is_some(), "expiry_member"),
         ]
@@ -85,6 +89,7 @@ impl FormatSettings {
     pub(crate) fn canonical(&self) -> Option<String> {
         let parts = [
             ("grant_type", &self.grant_type),
+            ("token_type_name", &self.token_type_name),
             ("token_member", &self.token_member),
             ("expiry_member", &self.expiry_member),
         ];
@@ -110,6 +115,9 @@ impl FormatSettings {
         }
         for (name, value) in headers {
             source = source.request_header(name, value.clone());
+        }
+        if let Some(name) = &self.token_type_name {
+            source = source.token_type_name(name);
         }
         if let Some(pointer) = &self.token_member {
             source = source.token_member(pointer);

@@ -34,7 +34,7 @@ impl PartialEq for Server {
 }
 
 /// The names of the supported providers.
-pub(crate) const PROVIDERS: [(&str, Server); 19] = [
+pub(crate) const PROVIDERS: [(&str, Server); 23] = [
     ("camall", Server::Camall),
     ("auth0", Server::Preset(&presets::AUTH0)),
     ("okta", Server::Preset(&presets::OKTA)),
@@ -52,6 +52,10 @@ pub(crate) const PROVIDERS: [(&str, Server); 19] = [
     ("paypal-sandbox", Server::Preset(&presets::PAYPAL_SANDBOX)),
     ("ups", Server::Preset(&presets::UPS)),
     ("ups-test", Server::Preset(&presets::UPS_TEST)),
+    ("fedex", Server::Preset(&presets::FEDEX)),
+    ("fedex-sandbox", Server::Preset(&presets::FEDEX_SANDBOX)),
+    ("ebay", Server::Preset(&presets::EBAY)),
+    ("ebay-sandbox", Server::Preset(&presets::EBAY_SANDBOX)),
     ("databricks", Server::Preset(&presets::DATABRICKS)),
     (
         "databricks-account",

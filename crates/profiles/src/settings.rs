@@ -60,8 +60,12 @@ pub struct Settings {
     pub proxy: Option<String>,
     /// The user agent of requests.
     pub user_agent: Option<String>,
+    /// The lifetime of a token whose response has none.
+    pub default_lifetime: Option<Duration>,
     /// The longest accepted lifetime of a token.
     pub max_lifetime: Option<Duration>,
+    /// True if responses in gzip are decompressed although no request asks for it.
+    pub compressed_responses: bool,
     /// True if responses that deviate from RFC 6749 are accepted.
     pub lenient_responses: bool,
     /// True if a token must have all requested scopes.
@@ -167,7 +171,9 @@ impl Settings {
             command_timeout: layer.command_timeout,
             proxy: layer.proxy,
             user_agent: layer.user_agent,
+            default_lifetime: layer.default_lifetime,
             max_lifetime: layer.max_lifetime,
+            compressed_responses: layer.compressed_responses.unwrap_or(false),
             lenient_responses: layer.lenient_responses.unwrap_or(false),
             require_granted_scopes: layer.require_granted_scopes.unwrap_or(false),
             cache: layer.cache,
@@ -233,11 +239,12 @@ impl Settings {
     /// accepted without them must not be used with them. The secret is not: a token stays valid when the secret is
     /// rotated.
     pub fn namespace(&self) -> String {
-        let lifetime = self.max_lifetime.map(|lifetime| lifetime.as_millis());
-        let lifetime = lifetime.map(|lifetime| lifetime.to_string());
+        let lifetimes = [self.max_lifetime, self.default_lifetime]
+            .map(|lifetime| lifetime.map(|lifetime| lifetime.as_millis().to_string()));
         let checks = [
             self.require_granted_scopes.then_some("scopes"),
-            lifetime.as_deref(),
+            lifetimes[0].as_deref(),
+            lifetimes[1].as_deref(),
         ];
         let parts = [Some(self.address.url()), Some(&*self.client_id)];
         let provider = self.provider.as_ref().map(Provider::name);

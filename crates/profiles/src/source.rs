@@ -366,6 +366,9 @@ impl Settings {
         if self.lenient_responses {
             source = source.lenient_responses();
         }
+        if let Some(lifetime) = self.default_lifetime {
+            source = source.default_lifetime(lifetime);
+        }
         if let Some(lifetime) = self.max_lifetime {
             source = source.max_lifetime(lifetime);
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hallpass_core::TokenError;
-use hallpass_endpoint::HttpTransport;
+use hallpass_endpoint::{HttpTransport, HttpTransportBuilder};
 
 use crate::{
     error::ProfileError,
@@ -22,6 +22,7 @@ pub(crate) struct TransportSettings {
     connect_timeout: Option<Duration>,
     user_agent: Option<String>,
     proxy: Option<String>,
+    decompress: bool,
     ca_certificates: Option<Vec<u8>>,
 }
 
@@ -33,6 +34,7 @@ impl TransportSettings {
             connect_timeout: settings.connect_timeout,
             user_agent: settings.user_agent.clone(),
             proxy: settings.proxy.clone(),
+            decompress: settings.compressed_responses,
             ca_certificates: settings.ca_certificates()?,
         })
     }
@@ -52,6 +54,9 @@ impl TransportSettings {
         if let Some(pem) = &self.ca_certificates {
             transport = transport.add_root_certificates_pem(pem.clone());
         }
+        if self.decompress {
+            transport = decompress(transport)?;
+        }
         transport = match self.proxy.as_deref() {
             None => transport,
             Some("system") => transport.system_proxy(),
@@ -59,6 +64,20 @@ impl TransportSettings {
         };
         Ok(transport.build()?)
     }
+}
+
+#[cfg(feature = "gzip")]
+#[allow(clippy::unnecessary_wraps)] // As without the feature.
+fn decompress(transport: HttpTransportBuilder) -> Result<HttpTransportBuilder, ProfileError> {
+    Ok(transport.compressed_responses())
+}
+
+#[cfg(not(feature = "gzip"))]
+fn decompress(_: HttpTransportBuilder) -> Result<HttpTransportBuilder, ProfileError> {
+    Err(ProfileError::new(
+        "`compressed_responses` is set, but this program was built without the feature `gzip`",
+    )
+    .with_hint("build it with the feature `gzip` of `hallpass`"))
 }
 
 /// The transports in use, by their settings. Client certificates are not among these: a transport has separate

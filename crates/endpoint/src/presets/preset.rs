@@ -27,6 +27,9 @@ pub struct Preset {
     pub parameters: &'static [&'static str],
     /// The lifetime of a token whose response has no `expires_in`, from the server's documentation.
     pub default_lifetime: Option<Duration>,
+    /// The server's name for bearer tokens, which
+    /// [`token_type_name`](SourceBuilder::token_type_name) accepts.
+    pub token_type_name: Option<&'static str>,
     /// True if its tokens or responses are accepted only with
     /// [`lenient_responses`](SourceBuilder::lenient_responses).
     pub lenient_responses: bool,
@@ -85,6 +88,7 @@ impl Preset {
         grant_type: None,
         parameters: &[],
         default_lifetime: None,
+        token_type_name: None,
         lenient_responses: false,
         quirks: &[],
         sources: &[],
@@ -186,6 +190,9 @@ impl Preset {
         }
         if let Some(lifetime) = self.default_lifetime {
             builder = builder.default_lifetime(lifetime);
+        }
+        if let Some(name) = self.token_type_name {
+            builder = builder.token_type_name(name);
         }
         if self.lenient_responses {
             builder = builder.lenient_responses();

@@ -166,3 +166,60 @@ pub static DATABRICKS_ACCOUNT: Preset = Preset {
     token_endpoint: "https://{host}/oidc/accounts/{account}/v1/token",
     ..DATABRICKS
 };
+
+/// eBay, in production, with an application access token.
+pub static EBAY: Preset = Preset {
+    name: "eBay",
+    token_endpoint: "https://api.ebay.com/identity/v1/oauth2/token",
+    authentication: SecretAuthentication::Basic,
+    audience: AudienceRule::ScopesAlone,
+    scopes: Scopes::Required,
+    token_type_name: Some("Application Access Token"),
+    // For the `^` and `#` in a token.
+    lenient_responses: true,
+    quirks: &[
+        "The `token_type` of a response is `Application Access Token`, which is accepted as `Bearer`.",
+        "A token contains `^` and `#`, which RFC 6750 section 2.1 does not allow; they are accepted.",
+        "Tokens are valid for two hours.",
+        "The sandbox has credentials of its own.",
+    ],
+    sources: &[
+        "https://developer.ebay.com/api-docs/static/oauth-client-credentials-grant.html",
+        "https://developer.ebay.com/api-docs/static/oauth-tokens.html",
+    ],
+    ..Preset::STANDARD
+};
+
+/// eBay, in the sandbox.
+pub static EBAY_SANDBOX: Preset = Preset {
+    name: "eBay sandbox",
+    token_endpoint: "https://api.sandbox.ebay.com/identity/v1/oauth2/token",
+    ..EBAY
+};
+
+/// FedEx, in production.
+pub static FEDEX: Preset = Preset {
+    name: "FedEx",
+    token_endpoint: "https://apis.fedex.com/oauth/token",
+    authentication: SecretAuthentication::Post,
+    audience: AudienceRule::ScopesAlone,
+    scopes: Scopes::Optional,
+    quirks: &[
+        "Tokens are valid for one hour.",
+        "The sandbox has credentials of its own.",
+        "A customer of an integrator has a child key and secret too: the grant is then FedEx's own, set with `grant_type`, and they are the parameters `child_Key` and `child_secret`; that secret is a parameter, which is not hidden.",
+        "Errors are FedEx's own format, `errors`, with a code and a message; a wrong secret is refused with HTTP 401.",
+    ],
+    sources: &[
+        "https://developer.fedex.com/api/en-us/catalog/authorization/docs.html",
+        "https://developer.fedex.com/api/en-gr/catalog/authorization/docs.html",
+    ],
+    ..Preset::STANDARD
+};
+
+/// FedEx, in the sandbox.
+pub static FEDEX_SANDBOX: Preset = Preset {
+    name: "FedEx sandbox",
+    token_endpoint: "https://apis-sandbox.fedex.com/oauth/token",
+    ..FEDEX
+};

@@ -26,11 +26,13 @@ pub enum ExpiryFormat {
     Rfc3339,
 }
 
-/// The places of the token and of its expiry.
+/// The places of the token and of its expiry, and the name of its type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) token: Option<Pointer>,
     pub(crate) expiry: Option<(Pointer, ExpiryFormat)>,
+    /// The server's name for bearer tokens.
+    pub(crate) token_type: Option<Box<str>>,
 }
 
 /// A lifetime of ten years: a longer one is in another unit.
@@ -60,6 +62,12 @@ impl Layout {
         };
         members.rename(pointer.name(), "access_token");
         Ok(members)
+    }
+
+    /// Returns true if this is the server's name for bearer tokens.
+    pub(crate) fn is_bearer(&self, token_type: &str) -> bool {
+        let name = self.token_type.as_deref();
+        name.is_some_and(|name| name.eq_ignore_ascii_case(token_type))
     }
 
     /// Returns the lifetime, if the response has it in a member of its own. `now` is the server's time.

@@ -14,6 +14,9 @@ use super::{
 };
 use crate::hints;
 
+/// Few servers issue tokens that are valid for longer.
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
 /// The rules for accepting a response.
 #[derive(Clone, Debug)]
 pub(crate) struct ResponseRules {
@@ -73,6 +76,11 @@ impl ResponseRules {
         .with_hint(hints::TOKEN_SIZE))
     }
 
+    fn names_bearer(&self, token_type: &str) -> bool {
+        let layout = self.layout.as_deref();
+        layout.is_some_and(|layout| layout.is_bearer(token_type))
+    }
+
     /// Caps the lifetime of tokens, overriding the response.
     pub(crate) fn bound_lifetime(&mut self, lifetime: Duration) {
         self.default_lifetime = self.default_lifetime.min(lifetime);
@@ -84,7 +92,7 @@ impl Default for ResponseRules {
     fn default() -> Self {
         Self {
             default_lifetime: Duration::from_secs(300),
-            max_lifetime: Duration::from_secs(24 * 3_600),
+            max_lifetime: DAY,
             max_token_bytes: 32 * 1_024,
             token_type: TokenType::Bearer,
             lenient: false,
@@ -216,10 +224,15 @@ fn token(
         None => seconds(&members, "expires_in", show)?,
         found => found,
     };
-    let lifetime = match lifetime {
-        None => rules.default_lifetime,
-        Some(lifetime) => lifetime.min(rules.max_lifetime),
-    };
+    if let Some(long) = lifetime.filter(|lifetime| *lifetime > DAY) {
+        tracing::warn!(
+            lifetime_s = long.as_secs(),
+            max_lifetime_s = rules.max_lifetime.as_secs(),
+            "token lifetime over 24 h, its unit may be wrong"
+        );
+    }
+    let lifetime = lifetime.unwrap_or(rules.default_lifetime);
+    let lifetime = lifetime.min(rules.max_lifetime);
     // Advisory only: an invalid value is ignored.
     let refresh_in = seconds(&members, "refresh_in", show).ok().flatten();
     let scopes = scopes(&members, requested)?;
@@ -260,6 +273,21 @@ fn access_token<'a>(
 
 /// Apigee's name for bearer tokens.
 const BEARER_TOKEN: &str = "BearerToken";
+
+/// The type of a token that is not an access token (RFC 8693 section 2.2.1).
+const NOT_APPLICABLE: &str = "N_A";
+
+/// Checks a server's name for bearer tokens: another type's name would make a token of that type one.
+pub(crate) fn check_type_name(name: &str) -> Result<(), &'static str> {
+    let taken = ["DPoP", "PoP", "mac", NOT_APPLICABLE];
+    if name.is_empty() {
+        Err("the name is empty")
+    } else if taken.iter().any(|taken| taken.eq_ignore_ascii_case(name)) {
+        Err("tokens of this type are not bearer tokens")
+    } else {
+        Ok(())
+    }
+}
 
 /// Returns the error for a missing token: servers wrap it, or report an error in a custom form.
 #[cold]
@@ -316,7 +344,8 @@ fn token_type(
         ),
         Some(Member::Text(text)) => match (text.parse(), rules.token_type) {
             (Ok(given), requested) if given == requested => Ok(given),
-            _ if text.eq_ignore_ascii_case("N_A") => unusable(
+            (_, TokenType::Bearer) if rules.names_bearer(text) => Ok(TokenType::Bearer),
+            _ if text.eq_ignore_ascii_case(NOT_APPLICABLE) => unusable(
                 "the response's `token_type` is `N_A`: the issued token is not an access token (RFC 8693 section 2.2.1)",
             ),
             (_, TokenType::Dpop) => Err(TokenError::unusable_response(format!(
@@ -331,10 +360,11 @@ fn token_type(
                 let message = format!("the response's `token_type` is not `Bearer` but `{text}`");
                 Err(TokenError::unusable_response(message).with_hint(hints::LENIENT))
             }
-            _ => unusable(format!(
+            _ => Err(TokenError::unusable_response(format!(
                 "the response's `token_type` is not `Bearer` but `{}`, and a token of another type must not be used as one (RFC 6749 section 7.1)",
                 show(members, text)
-            )),
+            ))
+            .with_hint(hints::TOKEN_TYPE)),
         },
         Some(_) => unusable("the response's `token_type` is not a string"),
     }

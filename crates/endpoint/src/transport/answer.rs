@@ -19,7 +19,7 @@ pub(crate) struct Answer {
 
 /// Returns true if the body is compressed, by its header or by its first bytes.
 pub(crate) fn is_compressed(answer: &Answer) -> bool {
-    is_encoded(&answer.headers) || answer.body.starts_with(&GZIP)
+    is_encoded(&answer.headers) || answer.body.starts_with(&GZIP_MAGIC)
 }
 
 /// Returns true if the header says that the body is encoded.
@@ -55,7 +55,7 @@ impl MediaType {
 }
 
 /// The magic number of gzip, the most common compression; some servers send it without a `Content-Encoding`.
-const GZIP: [u8; 2] = [0x1f, 0x8b];
+pub(super) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 pub(crate) fn compressed(headers: &HeaderMap, filter: &TextFilter) -> TokenError {
     let encoding = headers.get(header::CONTENT_ENCODING);

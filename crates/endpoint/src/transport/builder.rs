@@ -22,6 +22,8 @@ pub struct HttpTransportBuilder {
     system_proxy: bool,
     pub(super) roots: Vec<Vec<u8>>,
     only_these_roots: bool,
+    #[cfg(feature = "gzip")]
+    pub(super) decompress: bool,
 }
 
 impl Default for HttpTransportBuilder {
@@ -40,6 +42,8 @@ impl Default for HttpTransportBuilder {
             system_proxy: false,
             roots: Vec::new(),
             only_these_roots: false,
+            #[cfg(feature = "gzip")]
+            decompress: false,
         }
     }
 }
@@ -60,6 +64,16 @@ impl HttpTransportBuilder {
     /// Sets the longest accepted response, in bytes. Default: 1 MiB.
     pub fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.bounds.max_body_bytes = bytes;
+        self
+    }
+
+    /// Decompresses responses in gzip, for a server or gateway that compresses although no request asks for it. Off by
+    /// default: such a response is an error. Responses that are not compressed are accepted too.
+    ///
+    /// [`max_body_bytes`](Self::max_body_bytes) limits the response before and after. Other compressions stay errors.
+    #[cfg(feature = "gzip")]
+    pub fn compressed_responses(mut self) -> Self {
+        self.decompress = true;
         self
     }
 

@@ -5,8 +5,11 @@ use reqwest::{Client, Response};
 use url::Url;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "gzip")]
+use super::gzip;
 use super::{
     answer::Answer,
+    body::{INITIAL_BODY_CAPACITY, append, too_large},
     builder::{Bounds, HttpTransportBuilder},
     clients::Clients,
     error,
@@ -20,8 +23,8 @@ use crate::{BuildError, hints};
 /// The default suits nearly everyone. Build one to set a proxy, a local address for an IP allow-list, a private
 /// certificate authority or other timeouts; share it between sources by cloning it, which is cheap.
 ///
-/// Redirects are errors, cookies are not stored, responses are not decompressed and certificates are always verified:
-/// none of these can be changed. The system's proxy settings are not used by default.
+/// Redirects are errors, cookies are not stored and certificates are always verified: none of these can be changed.
+/// Compressed responses are errors and the system's proxy settings are not used by default.
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,6 +43,8 @@ pub struct HttpTransport {
     /// The clients that present a certificate or skip the proxy; `None` with a caller's client.
     others: Option<Arc<Clients>>,
     bounds: Bounds,
+    #[cfg(feature = "gzip")]
+    decompress: bool,
     setup: error::Setup,
 }
 
@@ -68,6 +73,8 @@ impl HttpTransport {
             client,
             others: None,
             bounds: HttpTransportBuilder::default().bounds,
+            #[cfg(feature = "gzip")]
+            decompress: false,
             setup: error::Setup::default(),
         }
     }
@@ -193,17 +200,19 @@ impl HttpTransport {
             }
             append(&mut body, &chunk);
         }
-        Ok(Answer {
+        let answer = Answer {
             status: response.status(),
             url: response.url().clone(),
             headers: std::mem::take(response.headers_mut()),
             body,
-        })
+        };
+        #[cfg(feature = "gzip")]
+        if self.decompress {
+            return gzip::decompress(answer, limit);
+        }
+        Ok(answer)
     }
 }
-
-/// The capacity for a body of unknown length, in bytes.
-const INITIAL_BODY_CAPACITY: usize = 4 * 1_024;
 
 async fn next(
     response: &mut Response,
@@ -212,21 +221,6 @@ async fn next(
     let status = response.status();
     let chunk = response.chunk().await;
     chunk.map_err(|error| error::classify(error, setup, false).with_status(status))
-}
-
-fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
-    if body.capacity() - body.len() < chunk.len() {
-        let mut larger = Vec::with_capacity((body.len() + chunk.len()) * 2);
-        larger.extend_from_slice(body);
-        // The smaller buffer is wiped when it is dropped.
-        *body = Zeroizing::new(larger);
-    }
-    body.extend_from_slice(chunk);
-}
-
-fn too_large(limit: usize) -> TokenError {
-    TokenError::unusable_response(format!("the response is larger than {limit} bytes"))
-        .with_hint(hints::BODY_SIZE)
 }
 
 impl fmt::Debug for HttpTransport {
@@ -249,6 +243,8 @@ impl HttpTransportBuilder {
             return Err(BuildError::new("timeout", "must be greater than zero"));
         }
         let client = self.client(None, false)?;
+        #[cfg(feature = "gzip")]
+        let decompress = self.decompress;
         let setup = error::Setup {
             roots: !self.roots.is_empty(),
             proxies: self.proxies().map(Arc::new),
@@ -257,6 +253,8 @@ impl HttpTransportBuilder {
             client,
             others: Some(Arc::new(Clients::new(self))),
             bounds,
+            #[cfg(feature = "gzip")]
+            decompress,
             setup,
         })
     }

@@ -54,12 +54,15 @@ fn a_profile_accepts_every_setting() {
         connect_timeout = 3
         command_timeout = "1m"
         user_agent = "orders/1.0"
+        default_lifetime = "5m"
         max_lifetime = "15m"
+        compressed_responses = true
         lenient_responses = true
         ca_file = "/etc/ca.pem"
         proxy = "http://proxy.example:3128"
         redis = { url = "rediss://redis.example", keys = "env:STORE_KEYS", username = "u", password = "env:P" }
         require_granted_scopes = true
+        token_type_name = "Application Token"
         token_member = "/data/jwt"
         expiry_member = "/data/until"
         expiry_format = "unix_seconds"

@@ -19,15 +19,18 @@ const CREDENTIALS: [&str; 5] = [
     "assertion",
     "authentication",
 ];
-const TRANSPORT: [&str; 5] = [
+const TRANSPORT: [&str; 6] = [
     "timeout",
     "connect_timeout",
     "ca_file",
     "proxy",
     "user_agent",
+    "compressed_responses",
 ];
 /// The settings for the requests to a token endpoint, and for its responses.
-const RESPONSE: [&str; 7] = [
+const RESPONSE: [&str; 9] = [
+    "token_type_name",
+    "default_lifetime",
     "max_lifetime",
     "lenient_responses",
     "grant_type",

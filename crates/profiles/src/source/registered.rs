@@ -60,6 +60,8 @@ impl ServerContext for Context<'_> {
             (settings.ca_file.is_some(), "ca_file"),
             (settings.proxy.is_some(), "proxy"),
             (settings.user_agent.is_some(), "user_agent"),
+            (settings.compressed_responses, "compressed_responses"),
+            (settings.default_lifetime.is_some(), "default_lifetime"),
             (settings.max_lifetime.is_some(), "max_lifetime"),
             (settings.lenient_responses, "lenient_responses"),
         ];
