@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod generate;
+mod verification;
 
 /// The library's one-word reason for refusing a key, which reveals nothing of it.
 pub(crate) type RefusalReason = String;

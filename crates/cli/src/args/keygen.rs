@@ -1,9 +1,10 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, ValueEnum};
+use hallpass::profiles::parse_duration;
 
 #[derive(clap::Args, Debug)]
-#[command(group = ArgGroup::new("key").required(true).args(["out", "from"]))]
+#[command(group = ArgGroup::new("key").required(true).args(["out", "from", "rotate"]))]
 pub(crate) struct Keygen {
     /// File for the new private key, as PEM that only this user can read
     #[arg(short, long, value_name = "FILE")]
@@ -11,18 +12,37 @@ pub(crate) struct Keygen {
     /// Print the public key of an existing private key
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Option<PathBuf>,
-    /// Signature algorithm [default: es256, or that of the key in `--from`]
+    /// Rotate the private key in this file: publish a new key in `--jwks`, and use it after `--overlap`
+    #[arg(long, value_name = "FILE", requires = "jwks")]
+    pub(crate) rotate: Option<PathBuf>,
+    /// File with the public keys to publish, as a JWK set
+    #[arg(long, value_name = "FILE", requires = "rotate", conflicts_with_all = ["out", "from"])]
+    pub(crate) jwks: Option<PathBuf>,
+    /// Time from the publication of a new key to its use, and from the last use of the old key to its removal [default: 1d]
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "rotate", conflicts_with_all = ["out", "from"])]
+    pub(crate) overlap: Option<Duration>,
+    /// Age from which a key is replaced [default: 90d]
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "rotate", conflicts_with_all = ["out", "from"])]
+    pub(crate) every: Option<Duration>,
+    /// Replace the key regardless of its age
+    #[arg(long, requires = "rotate", conflicts_with_all = ["every", "out", "from"])]
+    pub(crate) now: bool,
+    /// Signature algorithm [default: es256, or that of the existing key]
     #[arg(short, long, value_enum, value_name = "NAME")]
     pub(crate) algorithm: Option<KeyAlgorithm>,
     /// Size of an RSA key in bits: 2048, 3072 or 4096 [default: 3072]
     #[arg(long, conflicts_with = "from")]
     pub(crate) bits: Option<u16>,
     /// Replace an existing file; its private key is lost
-    #[arg(long, conflicts_with = "from")]
+    #[arg(long, conflicts_with_all = ["from", "rotate"])]
     pub(crate) force: bool,
     /// Format of the public key
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = PublicForm::Jwks)]
+    #[arg(long, value_enum, conflicts_with = "rotate", value_name = "FORMAT", default_value_t = PublicForm::Jwks)]
     pub(crate) public: PublicForm,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
 }
 
 /// The signature algorithms, by their JWS names in lower case.

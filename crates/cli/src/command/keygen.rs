@@ -4,10 +4,10 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use hallpass::{
-    Secret,
     jwt::{Algorithm, Signer as _, SigningKey},
     profiles::parse_private_key,
 };
@@ -19,13 +19,21 @@ use crate::{
     failure::{Exit, Failure},
     out,
 };
+use rotation::Rotation;
+
+mod published;
+mod rotation;
 
 /// The longest file that can be a key.
 const MAX_BYTES: u64 = 1 << 20;
 
 pub(crate) fn run(args: &Keygen) -> Result<(), Failure> {
+    if let (Some(path), Some(jwks)) = (&args.rotate, &args.jwks) {
+        let rotation = Rotation::new(path, jwks, args);
+        return out::json(&rotation.run(SystemTime::now())?);
+    }
     let key = match (&args.from, &args.out) {
-        (Some(path), _) => read_key(args, path)?,
+        (Some(path), _) => read_key(args.algorithm.map(Into::into), path)?,
         (None, Some(path)) => generate_key(args, path)?,
         // clap requires exactly one of them.
         (None, None) => return Err(Failure::usage("`--out` or `--from` is required")),
@@ -33,15 +41,18 @@ pub(crate) fn run(args: &Keygen) -> Result<(), Failure> {
     match args.public {
         PublicForm::Pem => out::text(&key.public_pem()),
         PublicForm::Jwks => {
-            // A JWK may have its own `kid`, which assertions then carry.
-            let key = match key.key_id() {
-                Some(_) => key,
-                None => key.with_thumbprint_as_key_id(),
-            };
-            let jwk = serde_json::from_str::<Value>(&key.public_jwk());
+            let jwk = serde_json::from_str::<Value>(&with_key_id(key).public_jwk());
             let jwk = jwk.expect("a JWK is JSON");
             out::json(&json!({ "keys": [jwk] }))
         }
+    }
+}
+
+/// Returns the key with the `kid` of its JWK, which assertions then carry, or with its thumbprint.
+fn with_key_id(key: SigningKey) -> SigningKey {
+    match key.key_id() {
+        Some(_) => key,
+        None => key.with_thumbprint_as_key_id(),
     }
 }
 
@@ -49,7 +60,15 @@ pub(crate) fn run(args: &Keygen) -> Result<(), Failure> {
 fn generate_key(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
     let file = KeyFile::check(path, args.force)?;
     let algorithm = args.algorithm.map_or(Algorithm::Es256, Into::into);
-    let (key, pem) = match args.bits {
+    write_new_key(&file, algorithm, args.bits)
+}
+
+fn write_new_key(
+    file: &KeyFile<'_>,
+    algorithm: Algorithm,
+    bits: Option<u16>,
+) -> Result<SigningKey, Failure> {
+    let (key, pem) = match bits {
         None => SigningKey::generate(algorithm),
         Some(bits) => SigningKey::generate_rsa(algorithm, bits),
     }
@@ -58,18 +77,21 @@ fn generate_key(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
             .with_remedy("`--bits` requires `--algorithm rs256` or `ps256`"),
         _ => error.into(),
     })?;
-    file.write(&pem).map_err(|error| {
-        let what = format!(
-            "{} could not be written: {}",
-            path.display(),
-            kind_text(&error)
-        );
-        Failure::new(Exit::Output, what)
-    })?;
+    let written = file.write(pem.expose().as_bytes());
+    written.map_err(|error| not_written(file.path, &error))?;
     Ok(key)
 }
 
-fn read_key(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
+fn not_written(path: &Path, error: &io::Error) -> Failure {
+    let what = format!(
+        "{} could not be written: {}",
+        path.display(),
+        kind_text(error)
+    );
+    Failure::new(Exit::Output, what)
+}
+
+fn read_key(algorithm: Option<Algorithm>, path: &Path) -> Result<SigningKey, Failure> {
     let wrong = |why: &str| Failure::configuration(format!("{}: {why}", path.display()));
     let text = read_text(path).map_err(|error| {
         let what = format!("{} cannot be read: {}", path.display(), kind_text(&error));
@@ -78,8 +100,8 @@ fn read_key(args: &Keygen, path: &Path) -> Result<SigningKey, Failure> {
     })?;
     // Some editors write a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let key = match (parse_private_key(text), args.algorithm) {
-        (Ok(key), Some(algorithm)) => key.with_algorithm(algorithm.into()),
+    let key = match (parse_private_key(text), algorithm) {
+        (Ok(key), Some(algorithm)) => key.with_algorithm(algorithm),
         (key, _) => key,
     };
     key.map_err(|error| wrong(&error.to_string()))
@@ -135,28 +157,50 @@ impl<'a> KeyFile<'a> {
         Ok(Self { path, replaces })
     }
 
+    /// Returns a file that is written wholly or not at all, and replaced if it exists.
+    fn atomic(path: &'a Path) -> Self {
+        Self {
+            path,
+            replaces: true,
+        }
+    }
+
     /// Writes the key atomically. A file created after the check is not replaced unless replacing was requested.
-    fn write(&self, pem: &Secret) -> io::Result<()> {
-        let new = if self.replaces {
-            temporary_path(self.path)
-        } else {
-            self.path.to_owned()
-        };
-        let mut file = open_new(&new)?;
-        let written = file
-            .write_all(pem.expose().as_bytes())
-            .and_then(|()| file.sync_all());
-        drop(file);
-        let written = match written {
-            Ok(()) if self.replaces => fs::rename(&new, self.path),
-            written => written,
-        };
+    fn write(&self, pem: &[u8]) -> io::Result<()> {
+        if self.replaces {
+            return replace(self.path, pem, open_new);
+        }
+        let file = open_new(self.path)?;
+        let written = write_all(file, pem);
         if written.is_err() {
             // The first error is the one to report.
-            let _ = fs::remove_file(&new);
+            let _ = fs::remove_file(self.path);
         }
         written
     }
+}
+
+/// Replaces a file by a new one with this content, wholly or not at all.
+fn replace(
+    path: &Path,
+    content: &[u8],
+    open: impl FnOnce(&Path) -> io::Result<File>,
+) -> io::Result<()> {
+    let new = temporary_path(path);
+    // A process of the same number may have crashed, as in a restarted container.
+    let _ = fs::remove_file(&new);
+    let file = open(&new)?;
+    let written = write_all(file, content).and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+fn write_all(mut file: File, content: &[u8]) -> io::Result<()> {
+    file.write_all(content)?;
+    file.sync_all()
 }
 
 /// Returns an unused name in the same directory.

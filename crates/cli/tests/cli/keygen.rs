@@ -227,3 +227,29 @@ fn no_part_of_the_private_key_is_printed() {
         }
     }
 }
+
+#[test]
+fn a_rotated_key_is_published_before_it_is_used() {
+    let user = User::new();
+    let rotate = "keygen --rotate client.pem --jwks client.jwks";
+    let printed = user.prints(rotate);
+    let first = of_a_set(&printed);
+    assert_eq!(written(&user, "client.jwks"), printed);
+    assert_eq!(user.prints(rotate), printed);
+    let both: Value = serde_json::from_str(&user.prints(&format!("{rotate} --now"))).unwrap();
+    assert_eq!(both["keys"].as_array().unwrap().len(), 2);
+    // The key in use is the published first one.
+    let key = SigningKey::from_pem(&written(&user, "client.pem")).unwrap();
+    let key = key.with_thumbprint_as_key_id();
+    assert_eq!(first["kid"].as_str(), key.key_id());
+    for (words, says) in [
+        ("keygen --rotate client.pem", "--jwks"),
+        ("keygen --jwks client.jwks --out other.pem", "--jwks"),
+        (&format!("{rotate} --overlap 0"), "overlap"),
+        (&format!("{rotate} --now --every 1d"), "--every"),
+        (&format!("{rotate} --out other.pem"), "--out"),
+    ] {
+        let run = user.run(words).code(2);
+        assert!(stderr(&run).contains(says), "{words}: {}", stderr(&run));
+    }
+}
