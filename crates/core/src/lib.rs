@@ -35,6 +35,7 @@
 //! # }
 //! ```
 
+mod authorization_details;
 pub mod authorize;
 mod binding;
 mod challenge;
@@ -55,6 +56,9 @@ mod text;
 mod token;
 
 pub use async_trait::async_trait;
+pub use authorization_details::AuthorizationDetails;
+#[cfg(feature = "authorization-details")]
+pub use authorization_details::InvalidAuthorizationDetails;
 pub use binding::Binding;
 pub use clock::{Clock, Moment, SystemClock, Timestamp};
 pub use error::{ErrorKind, OAuthError, TokenError};

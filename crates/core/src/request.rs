@@ -5,9 +5,10 @@ use std::{
     sync::{Arc, LazyLock, OnceLock},
 };
 
-use crate::ScopeSet;
+use crate::{AuthorizationDetails, ScopeSet};
 
-/// The parameters of a token that a caller requests: scopes, resources, audiences, extra parameters.
+/// The parameters of a token that a caller requests: scopes, resources, audiences, authorization
+/// details, extra parameters.
 ///
 /// `TokenRequest::default()` means the source's own configuration, and is the request that nearly every service makes.
 /// Equality and hash are the key under which a cache stores the token: two requests are equal if their parameters are
@@ -44,16 +45,18 @@ struct Fields {
     /// Sorted, without duplicates.
     audiences: Vec<Box<str>>,
     parameters: BTreeMap<Box<str>, Box<str>>,
+    authorization_details: Option<AuthorizationDetails>,
 }
 
 /// Names that a grant, the client authentication or a dedicated method manage, and those of the password grant, which
 /// is not for machines.
-const RESERVED: [&str; 21] = [
+const RESERVED: [&str; 22] = [
     "access_token",
     "actor_token",
     "actor_token_type",
     "assertion",
     "audience",
+    "authorization_details",
     "client_assertion",
     "client_assertion_type",
     "client_id",
@@ -117,6 +120,12 @@ impl TokenRequest {
         Ok(self.change(|fields| insert(&mut fields.audiences, audience)))
     }
 
+    /// Sets the authorization details (RFC 9396 section 6), replacing earlier ones.
+    #[must_use]
+    pub fn with_authorization_details(self, details: AuthorizationDetails) -> Self {
+        self.change(|fields| fields.authorization_details = Some(details))
+    }
+
     /// Adds a server-specific parameter. It becomes part of the cache key; its value is never shown.
     ///
     /// # Errors
@@ -149,7 +158,8 @@ impl TokenRequest {
         }))
     }
 
-    /// Fills in unset parts from `defaults`: scopes, resources and audiences as a whole, extra parameters one by one.
+    /// Fills in unset parts from `defaults`: scopes, resources, audiences and authorization details as a whole, extra
+    /// parameters one by one.
     #[must_use]
     pub fn or(&self, defaults: &Self) -> Self {
         match (&self.0, &defaults.0) {
@@ -165,6 +175,11 @@ impl TokenRequest {
                 }
                 if ours.audiences.is_empty() {
                     fields.audiences.clone_from(&theirs.audiences);
+                }
+                if ours.authorization_details.is_none() {
+                    fields
+                        .authorization_details
+                        .clone_from(&theirs.authorization_details);
                 }
                 for (name, value) in &theirs.parameters {
                     fields
@@ -192,6 +207,11 @@ impl TokenRequest {
     pub fn audiences(&self) -> impl Iterator<Item = &str> {
         self.fields()
             .flat_map(|fields| fields.audiences.iter().map(AsRef::as_ref))
+    }
+
+    /// Returns the requested authorization details.
+    pub fn authorization_details(&self) -> Option<&AuthorizationDetails> {
+        self.0.as_ref()?.fields.authorization_details.as_ref()
     }
 
     /// Returns the extra parameters, sorted by name.
@@ -224,6 +244,7 @@ impl TokenRequest {
             resources,
             audiences,
             parameters,
+            authorization_details,
         } = fields.unwrap_or_default();
         list(&[scopes.as_str()]);
         list(&resources.iter().map(AsRef::as_ref).collect::<Vec<_>>());
@@ -232,6 +253,10 @@ impl TokenRequest {
             .iter()
             .flat_map(|(name, value)| [&**name, &**value]);
         list(&pairs.collect::<Vec<_>>());
+        // The lists before have a fixed number, so that an absent one leaves the encoding unambiguous.
+        if let Some(details) = &authorization_details {
+            list(&[details.as_str()]);
+        }
         bytes
     }
 
@@ -310,13 +335,14 @@ impl Hash for TokenRequest {
     }
 }
 
-/// Omits the values of extra parameters, which may be secret.
+/// Omits the values of extra parameters, which may be secret, and those of authorization details.
 impl fmt::Debug for TokenRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenRequest")
             .field("scopes", self.scopes())
             .field("resources", &self.resources().collect::<Vec<_>>())
             .field("audiences", &self.audiences().collect::<Vec<_>>())
+            .field("authorization_details", &self.authorization_details())
             .field(
                 "parameters",
                 &self.parameters().map(|(name, _)| name).collect::<Vec<_>>(),
@@ -337,160 +363,4 @@ impl InvalidRequest {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::hash::DefaultHasher;
-
-    use super::*;
-
-    fn hash(request: &TokenRequest) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        request.hash(&mut hasher);
-        hasher.finish()
-    }
-
-    fn scopes(text: &str) -> TokenRequest {
-        TokenRequest::new().with_scopes(text.parse().unwrap())
-    }
-
-    #[test]
-    fn a_requests_hash_is_unpredictable_outside_the_process() {
-        let request = scopes("a");
-        let mut known = DefaultHasher::new();
-        request.fields().for_each(|fields| fields.hash(&mut known));
-        assert_ne!(request.key_hash(), known.finish());
-    }
-
-    // covers: C-62
-    #[test]
-    fn equal_wants_are_one_key_and_every_part_is_in_it() {
-        let a = TokenRequest::new()
-            .with_resource("https://a.example/")
-            .unwrap()
-            .with_resource("https://b.example/")
-            .unwrap();
-        let b = TokenRequest::new()
-            .with_resource("https://b.example/")
-            .unwrap()
-            .with_resource("https://a.example/")
-            .unwrap()
-            .with_resource("https://a.example/")
-            .unwrap();
-        assert_eq!(a, b);
-        assert_eq!(hash(&a), hash(&b));
-
-        let all = [
-            TokenRequest::new(),
-            scopes("a"),
-            scopes("a b"),
-            scopes("A"),
-            TokenRequest::new().with_resource("urn:a").unwrap(),
-            TokenRequest::new().with_audience("urn:a").unwrap(),
-            TokenRequest::new().with_parameter("x", "urn:a").unwrap(),
-            TokenRequest::new().with_parameter("y", "urn:a").unwrap(),
-            a,
-        ];
-        for (at, one) in all.iter().enumerate() {
-            for (other_at, other) in all.iter().enumerate() {
-                assert_eq!(one == other, at == other_at, "{one:?} {other:?}");
-                assert_eq!(
-                    hash(one) == hash(other),
-                    at == other_at,
-                    "{one:?} {other:?}"
-                );
-                assert_eq!(one.canonical() == other.canonical(), at == other_at);
-            }
-        }
-    }
-
-    #[test]
-    fn asking_for_nothing_is_the_default() {
-        assert!(scopes("").is_default());
-        assert_eq!(
-            scopes("a").with_scopes(ScopeSet::EMPTY),
-            TokenRequest::default()
-        );
-    }
-
-    #[test]
-    fn a_clone_is_not_changed_by_what_is_added_to_the_other() {
-        let base = scopes("a");
-        let more = base.clone().with_audience("x").unwrap();
-        assert_eq!(base, scopes("a"));
-        assert_ne!(base, more);
-    }
-
-    // covers: C-10, C-11, C-38, C-61
-    #[test]
-    fn refusals_say_what_to_do() {
-        let new = TokenRequest::new;
-        let refusals = [
-            (
-                new().with_parameter("client_secret", "x"),
-                "`client_secret` is managed",
-            ),
-            (new().with_parameter("password", "x"), "use the method"),
-            (new().with_parameter("scope", "x"), "use the method"),
-            (new().with_parameter("tenant", ""), "leave it out"),
-            (new().with_parameter("", "x"), "printable ASCII"),
-            (new().with_parameter("a\nb", "x"), "printable ASCII"),
-            (
-                new()
-                    .with_parameter("a", "x")
-                    .unwrap()
-                    .with_parameter("a", "y"),
-                "set before",
-            ),
-            (new().with_audience(""), "leave it out"),
-            (new().with_resource(""), "absolute URI"),
-            (new().with_resource("/orders"), "absolute URI"),
-            (new().with_resource("https:"), "absolute URI"),
-            (
-                new().with_resource("https://api.example/#part"),
-                "without a fragment",
-            ),
-            (
-                new().with_resource("https://api.example/a b"),
-                "absolute URI",
-            ),
-            (new().with_resource("1http://x"), "absolute URI"),
-        ];
-        for (result, expected) in refusals {
-            let error = result.unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        }
-    }
-
-    #[test]
-    fn defaults_fill_what_is_open() {
-        let defaults = scopes("a")
-            .with_audience("d")
-            .unwrap()
-            .with_parameter("t", "1")
-            .unwrap()
-            .with_parameter("u", "1")
-            .unwrap();
-        assert_eq!(TokenRequest::default().or(&defaults), defaults);
-        assert_eq!(defaults.or(&TokenRequest::default()), defaults);
-        let asked = scopes("b").with_parameter("t", "2").unwrap();
-        let merged = asked.or(&defaults);
-        assert_eq!(merged.scopes().as_str(), "b");
-        assert_eq!(merged.audiences().collect::<Vec<_>>(), ["d"]);
-        assert_eq!(
-            merged.parameters().collect::<Vec<_>>(),
-            [("t", "2"), ("u", "1")]
-        );
-    }
-
-    // covers: F-99
-    #[test]
-    fn debug_hides_the_values_of_extra_parameters() {
-        let request = TokenRequest::new()
-            .with_parameter("api_key", "CANARY")
-            .unwrap();
-        let shown = format!("{request:?}");
-        assert!(
-            shown.contains("api_key") && !shown.contains("CANARY"),
-            "{shown}"
-        );
-    }
-}
+mod tests;

@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 
 use crate::{Binding, Moment, Prover, Quota, ScopeSet, Timestamp, TokenError};
 
+#[cfg(feature = "authorization-details")]
+mod granted;
+
 /// The way in which a token is put on a request (RFC 6749 section 7.1).
 ///
 /// A token of a type that is not listed here must not be used, so there is no variant for "other".
