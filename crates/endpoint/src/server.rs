@@ -5,6 +5,7 @@ pub(crate) mod addresses;
 mod discovery;
 mod document;
 mod endpoint;
+mod fetch;
 mod metadata;
 
 pub use discovery::Discovery;

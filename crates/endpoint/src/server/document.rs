@@ -7,17 +7,14 @@ use std::{
 };
 
 use hallpass_core::{Clock, Hint, TextFilter, Timestamp, TokenError};
-use http::{HeaderValue, Method, StatusCode, header};
 use url::Url;
 
-use super::{address::Address, metadata::Metadata};
-use crate::{
-    HttpTransport, hints,
-    transport::{
-        answer::{self, Answer, MediaType},
-        redirect,
-    },
+use super::{
+    address::Address,
+    fetch::{self, DocumentKind},
+    metadata::Metadata,
 };
+use crate::{HttpTransport, hints, transport::answer::Answer};
 
 /// The delay before a failed refresh is retried.
 const REFRESH_RETRY_DELAY: Duration = Duration::from_secs(60);
@@ -152,17 +149,20 @@ impl MetadataDocument {
     }
 
     async fn read(&self, limit: Duration) -> Result<Metadata, TokenError> {
-        const JSON: HeaderValue = HeaderValue::from_static("application/json");
-        let mut get = reqwest::Request::new(Method::GET, self.location.clone());
-        get.headers_mut().insert(header::ACCEPT, JSON);
-        let answer = self.transport.exchange(get, limit).await;
+        let kind = DocumentKind {
+            name: "metadata",
+            setting: "issuer",
+            redirect_hint: "metadata from a redirect is not accepted (RFC 8414 section 3); check `issuer`",
+            response_section: "RFC 8414 section 3.2",
+            missing_hint: self.other_location(),
+        };
+        let now = || self.clock.wall();
+        let answer = fetch::read(&self.transport, &self.location, &kind, limit, now).await;
         let metadata = answer.and_then(|answer| {
-            let status = answer.status;
-            self.read_answer(&answer)
-                .map_err(|error| error.with_status(status))
+            let metadata = self.read_answer(&answer);
+            metadata.map_err(|error| error.with_status(answer.status))
         });
-        let metadata =
-            metadata.map_err(|error| hints::for_address(error, "issuer").with_host(&self.host))?;
+        let metadata = metadata.map_err(|error| error.with_host(&self.host))?;
         tracing::debug!(
             issuer = &*self.host,
             token_endpoint = metadata.token_endpoint().and_then(host_of),
@@ -172,31 +172,6 @@ impl MetadataDocument {
     }
 
     fn read_answer(&self, answer: &Answer) -> Result<Metadata, TokenError> {
-        let Answer {
-            status, headers, ..
-        } = answer;
-        if status.is_redirection() {
-            let target = redirect::target(answer, &TextFilter::new());
-            let message = format!("the server redirects requests for its metadata to {target}");
-            return Err(TokenError::configuration(message).with_hint(
-                "metadata from a redirect is not accepted (RFC 8414 section 3); check `issuer`",
-            ));
-        }
-        if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS {
-            let error = TokenError::unavailable("the server's metadata is temporarily unavailable");
-            return Err(answer::with_wait(error, headers, self.clock.wall()));
-        }
-        if *status != StatusCode::OK {
-            // Safe to show: an issuer has neither a query nor a user name.
-            let message = format!("the server has no metadata at {}", self.location);
-            return Err(TokenError::configuration(message).with_hint(self.other_location()));
-        }
-        if MediaType::from_headers(headers) != MediaType::Json || answer::is_encoded(headers) {
-            return Err(TokenError::unusable_response(
-                "the metadata's content type is not `application/json`, or it is compressed (RFC 8414 section 3.2)",
-            )
-            .with_hint(self.other_location()));
-        }
         let metadata = Metadata::read(&answer.body)?;
         if metadata.issuer() != &*self.issuer {
             return Err(self.mismatch(metadata.issuer()));
