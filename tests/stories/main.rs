@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::format_push_string)]
 
 mod assertions;
+mod authorization_details;
 mod blocking;
 mod building;
 mod cached;

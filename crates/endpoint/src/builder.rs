@@ -31,6 +31,7 @@ pub struct SourceBuilder<S: GrantSource> {
     wrong: Option<BuildError>,
     pub(crate) rules: ResponseRules,
     require_scopes: bool,
+    require_authorization_details: bool,
     check_defaults: Option<RequestCheck>,
 }
 
@@ -52,6 +53,7 @@ impl<S: GrantSource> SourceBuilder<S> {
             wrong: None,
             rules: ResponseRules::default(),
             require_scopes: false,
+            require_authorization_details: false,
             check_defaults: None,
         }
     }
@@ -98,6 +100,15 @@ impl<S: GrantSource> SourceBuilder<S> {
         self.with("audience", |request| request.with_audience(audience))
     }
 
+    /// Sets the authorization details (RFC 9396), a JSON array of objects with a `type`, for calls that name none.
+    pub fn authorization_details(mut self, json: &str) -> Self {
+        match json.parse() {
+            Ok(details) => self.defaults = self.defaults.with_authorization_details(details),
+            Err(error) => self.note("authorization_details", &error),
+        }
+        self
+    }
+
     /// Adds a server-specific parameter to every request. Names that OAuth reserves are refused.
     pub fn parameter(self, name: &str, value: &str) -> Self {
         self.with("parameter", |request| request.with_parameter(name, value))
@@ -107,6 +118,14 @@ impl<S: GrantSource> SourceBuilder<S> {
     /// requested. By default the granted set is only recorded.
     pub fn require_granted_scopes(mut self) -> Self {
         self.require_scopes = true;
+        self
+    }
+
+    /// Fails with [`RequestRefused`](hallpass_core::ErrorKind::RequestRefused) if the server grants no authorization details
+    /// of a type that was requested, or its response names none. By default they are only recorded; see
+    /// [`AccessToken::authorization_details`](hallpass_core::AccessToken::authorization_details).
+    pub fn require_granted_authorization_details(mut self) -> Self {
+        self.require_authorization_details = true;
         self
     }
 
@@ -269,6 +288,7 @@ impl<S: GrantSource> SourceBuilder<S> {
             defaults: self.defaults,
             rules: self.rules,
             require_scopes: self.require_scopes,
+            require_authorization_details: self.require_authorization_details,
         }))
     }
 

@@ -4,10 +4,15 @@ use hallpass_core::TokenRequest;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
+/// The parameter whose value is JSON (RFC 9396 section 6).
+pub(crate) const AUTHORIZATION_DETAILS: &str = "authorization_details";
+
 /// Returns the request's parameters except the scopes.
 fn parameters_without_scopes(request: &TokenRequest) -> impl Iterator<Item = (&str, &str)> {
+    let details = request.authorization_details();
     (request.resources().map(|value| ("resource", value)))
         .chain(request.audiences().map(|value| ("audience", value)))
+        .chain(details.map(|details| (AUTHORIZATION_DETAILS, details.as_str())))
         .chain(request.parameters())
 }
 

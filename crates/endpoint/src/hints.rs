@@ -71,6 +71,10 @@ hints! {
     ENCODING = "encoding", "check `client_id` and `client_secret`; the secret contains characters that are encoded in the header, which some servers do not decode: use `ClientSecretBasic::raw` for these";
     /// The request is refused as such.
     PARAMETERS = "parameters", "check the extra parameters, and in which encoding the server expects `client_id` and `client_secret`";
+    /// The authorization details are refused.
+    DETAILS = "authorization-details", "request only types of `authorization_details` that the server has and this client may use, with the members that the API's documentation names (RFC 9396 section 5)";
+    /// The server does not list a type of authorization details.
+    DETAILS_TYPE = "authorization-details-type", "check the types in `authorization_details`: their case counts";
     /// A successful response has no token at its top level.
     NO_TOKEN = "no-token", "check `token_endpoint`: a token endpoint sends the token at the top level of its JSON (RFC 6749 section 5.1), and this address may belong to another API; set `token_member` if this server sends the token in another member";
     /// A response is compressed.
@@ -162,7 +166,8 @@ mod tests {
                 .token_endpoint("")
                 .lenient_responses()
                 .json_requests()
-                .token_member("/t");
+                .token_member("/t")
+                .authorization_details("[]");
             let builder = builder.max_token_bytes(1).allow_utf8_credentials();
             let _ = builder.dpop(prover);
             let transport = transport.user_agent("").max_body_bytes(1);
@@ -193,6 +198,7 @@ mod tests {
             "json_requests",
             "token_member",
             "token_type_name",
+            "authorization_details",
             "max_token_bytes",
             "allow_utf8_credentials",
             "dpop",

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use serde_json::Value;
 use wiremock::Request;
 
 use crate::record::{Refusal, TokenRequestRecord};
@@ -15,6 +16,9 @@ mod tokens;
 pub(crate) use context::{AcceptedGrant, ServerState};
 use context::{authenticate, scopes};
 pub(crate) use tokens::{KnownTokens, RefreshTokens};
+
+/// The parameter and the response's member of RFC 9396.
+const DETAILS: &str = "authorization_details";
 
 /// Grants or refuses, following RFC 6749 sections 3.2, 4.4 and 5.2; the other grants have modules of their own.
 pub(crate) fn decide(
@@ -57,7 +61,10 @@ pub(crate) fn decide(
             return Err((400, "unsupported_grant_type", "this grant is not supported"));
         }
     };
-    let granted = decision?;
+    let mut granted = decision?;
+    if let Some(text) = record.parameter(DETAILS) {
+        granted.more.push((DETAILS, details(text)?));
+    }
     for (_, resource) in record.form.iter().filter(|(name, _)| name == "resource") {
         let legal = url::Url::parse(resource).is_ok_and(|url| url.fragment().is_none());
         if !legal {
@@ -69,4 +76,20 @@ pub(crate) fn decide(
         }
     }
     Ok(granted)
+}
+
+/// Grants the requested authorization details as they are (RFC 9396 sections 2 and 5).
+fn details(text: &str) -> Result<Value, Refusal> {
+    let details = serde_json::from_str(text).unwrap_or_default();
+    let is_typed = |element: &Value| element["type"].is_string();
+    match &details {
+        Value::Array(elements) if !elements.is_empty() && elements.iter().all(is_typed) => {
+            Ok(details)
+        }
+        _ => Err((
+            400,
+            "invalid_authorization_details",
+            "authorization_details is an array of objects with a type",
+        )),
+    }
 }

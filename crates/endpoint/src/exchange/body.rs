@@ -6,12 +6,13 @@ use bytes::Bytes;
 use hallpass_core::{Secret, SecretSource, TokenError};
 use http::{HeaderName, HeaderValue, Method, header};
 use serde::{Serializer as _, ser::SerializeMap as _};
+use serde_json::value::RawValue;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use crate::{
     authentication::credentials::{Credentials, Presentation},
-    encoding::max_length,
+    encoding::{AUTHORIZATION_DETAILS, max_length},
 };
 
 /// The format of a request's body.
@@ -148,7 +149,7 @@ fn form(parameters: &[u8], credentials: &Credentials) -> Zeroizing<Vec<u8>> {
 /// A name with its values.
 type Member<'a> = (Cow<'a, str>, Vec<Zeroizing<String>>);
 
-/// Writes a form as a JSON object; a repeated name has an array.
+/// Writes a form as a JSON object; a repeated name has an array, and the value that is JSON stays as it is.
 fn json(form: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut members: Vec<Member<'_>> = Vec::new();
     for (name, value) in form_urlencoded::parse(form) {
@@ -170,6 +171,10 @@ fn write(json: &mut Vec<u8>, members: &[Member<'_>]) -> serde_json::Result<()> {
     let mut object = writer.serialize_map(Some(members.len()))?;
     for (name, values) in members {
         match &values[..] {
+            [value] if name == AUTHORIZATION_DETAILS => {
+                let value: &RawValue = serde_json::from_str(value)?;
+                object.serialize_entry(name, value)?;
+            }
             [value] => object.serialize_entry(name, value.as_str())?,
             values => {
                 let values: Vec<&str> = values.iter().map(|value| value.as_str()).collect();
@@ -188,6 +193,7 @@ mod tests {
     use super::*;
     use crate::encoding::token_request;
 
+    const DETAILS: &str = r#"[{"type":"=&+ü"}]"#;
     const GRANT: [(&str, &str); 1] = [("grant_type", "client_credentials")];
 
     fn decode(body: &[u8]) -> Vec<(String, String)> {
@@ -209,6 +215,7 @@ mod tests {
             .unwrap()
             .with_audience("orders")
             .unwrap()
+            .with_authorization_details(DETAILS.parse().unwrap())
             .with_parameter("tenant", "t&1")
             .unwrap()
     }
@@ -228,6 +235,7 @@ mod tests {
                 ("resource", "https://x.example/"),
                 ("resource", "https://y.example/"),
                 ("audience", "orders"),
+                ("authorization_details", DETAILS),
                 ("tenant", "t&1"),
                 ("client_id", "i d"),
                 ("client_secret", "=&+%ü"),
@@ -247,6 +255,7 @@ mod tests {
             ("resource", "https://x.example/"),
             ("resource", "https://y.example/"),
             ("audience", "orders"),
+            ("authorization_details", DETAILS),
             ("tenant", "t&1"),
         ]);
         assert_eq!(decode(&form), expected);
@@ -275,6 +284,16 @@ mod tests {
             })
         );
         assert_eq!(value(b""), serde_json::json!({}));
+    }
+
+    #[test]
+    fn authorization_details_are_an_array_in_json() {
+        let body = json(&token_request(&GRANT, &of_all_kinds()));
+        let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            value["authorization_details"],
+            serde_json::json!([{"type": "=&+ü"}])
+        );
     }
 
     #[tokio::test]

@@ -32,6 +32,7 @@ pub struct GrantClient<G> {
     pub(crate) defaults: TokenRequest,
     pub(crate) rules: ResponseRules,
     pub(crate) require_scopes: bool,
+    pub(crate) require_authorization_details: bool,
 }
 
 impl<G: Grant> GrantClient<G> {
@@ -56,7 +57,7 @@ impl<G: Grant> GrantClient<G> {
         token: &AccessToken,
     ) -> Result<(), TokenError> {
         self.rules.check(token, self.server.clock().now())?;
-        self.check_scopes(&request.or(&self.defaults), token)
+        self.check_granted(&request.or(&self.defaults), token)
     }
 
     /// Returns a number that changes when the credentials or the grant's inputs do.
@@ -70,8 +71,9 @@ impl<G: Grant> GrantClient<G> {
         let client = self.server.digest().await?;
         let inputs = self.grant.digests(&self.server.client_id).await?;
         let defaults = self.defaults.canonical();
-        let requires_scopes = [u8::from(self.require_scopes)];
-        let request = credential_digest("request", &[&defaults, &requires_scopes]);
+        let requires =
+            u8::from(self.require_scopes) + 2 * u8::from(self.require_authorization_details);
+        let request = credential_digest("request", &[&defaults, &[requires]]);
         let all = [client, request].into_iter().chain(inputs);
         let all: Vec<_> = all.collect();
         let parts: Vec<&[u8]> = all.iter().map(<[u8; 32]>::as_slice).collect();
@@ -83,11 +85,18 @@ impl<G: Grant> GrantClient<G> {
         self.prover.is_some() || self.server.binds_tokens()
     }
 
-    fn check_scopes(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
+    /// Checks what was granted. Authorization details that were requested must be readable.
+    fn check_granted(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
         if self.require_scopes {
             token.require_scopes(request.scopes())?;
         }
-        Ok(())
+        match request.authorization_details() {
+            Some(wanted) if self.require_authorization_details => {
+                token.require_authorization_details(wanted)
+            }
+            Some(_) => token.authorization_details().map(drop),
+            None => Ok(()),
+        }
     }
 }
 
@@ -105,6 +114,26 @@ impl<G: Grant> ServerRequest for TokenCall<'_, G> {
 
     fn wording(&self) -> Wording {
         G::WORDING
+    }
+
+    /// Checks that the server has the types of the requested authorization details, if its metadata lists any.
+    fn check(&self, addresses: &ServerAddresses) -> Result<(), TokenError> {
+        let (Some(details), Some(metadata)) =
+            (self.request.authorization_details(), addresses.metadata())
+        else {
+            return Ok(());
+        };
+        let unsupported =
+            |kind: &&str| metadata.supports_authorization_details_type(kind) == Some(false);
+        match details.types().find(unsupported) {
+            None => Ok(()),
+            Some(kind) => Err(TokenError::request_refused(format!(
+                "the server's metadata does not list the type `{}` of authorization details (RFC 9396 section 10)",
+                TextFilter::new().clean(kind)
+            ))
+            .with_hint(hints::DETAILS_TYPE)
+            .with_host(addresses.host())),
+        }
     }
 
     fn address<'a>(
@@ -144,7 +173,7 @@ impl<G: Grant> ServerRequest for TokenCall<'_, G> {
         if !quotas.is_empty() {
             token = token.with_quotas(quotas);
         }
-        self.client.check_scopes(self.request, &token)?;
+        self.client.check_granted(self.request, &token)?;
         let now = self.client.server.clock().now();
         if !token.lifetime().is_zero() && token.is_expired(now) {
             let late = "the token expired before it arrived";

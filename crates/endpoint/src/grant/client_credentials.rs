@@ -152,6 +152,8 @@ mod tests {
             digest(|builder| builder.scope("a b")).await,
             digest(|builder| builder.audience("a")).await,
             digest(|builder| builder.scope("a").require_granted_scopes()).await,
+            digest(|builder| builder.authorization_details(r#"[{"type":"a"}]"#)).await,
+            digest(SourceBuilder::require_granted_authorization_details).await,
             digest(|builder| builder.grant_type("own")).await,
             digest(SourceBuilder::json_requests).await,
             digest(|builder| builder.request_header("x-key", Secret::new("a").unwrap())).await,
@@ -160,7 +162,7 @@ mod tests {
         assert_eq!(digest(|builder| builder.scope("b a")).await, digests[2]);
         digests.sort_unstable();
         digests.dedup();
-        assert_eq!(digests.len(), 9);
+        assert_eq!(digests.len(), 11);
     }
 
     // covers: C-23, F-36

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use hallpass_core::{ScopeSet, TokenError};
+use hallpass_core::{AuthorizationDetails, ScopeSet, TokenError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -127,6 +127,24 @@ impl Introspection {
         self.known.jti.as_deref()
     }
 
+    /// Returns the token's authorization details (RFC 9396 section 9.2); `None` if the response has none.
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenError`] of kind [`UnusableResponse`](hallpass_core::ErrorKind::UnusableResponse) if the response's member
+    /// is not authorization details.
+    pub fn authorization_details(&self) -> Result<Option<AuthorizationDetails>, TokenError> {
+        let json = self.member("authorization_details");
+        let Some(json) = json.filter(|json| *json != "null") else {
+            return Ok(None);
+        };
+        json.parse().map(Some).map_err(|invalid| {
+            let message =
+                format!("the response's `authorization_details` cannot be used: {invalid}");
+            TokenError::unusable_response(message)
+        })
+    }
+
     /// Returns any member of the response as the server's JSON text: `cnf` names the key or certificate that the token
     /// is bound to.
     pub fn member(&self, name: &str) -> Option<&str> {
@@ -202,6 +220,23 @@ mod tests {
         let one = read(r#"{"active":true,"aud":"x","exp":-1,"iat":1e300}"#).unwrap();
         assert!(one.audiences().eq(["x"]));
         assert_eq!((one.expires_at(), one.issued_at()), (None, None));
+    }
+
+    #[test]
+    fn odd_authorization_details_spoil_nothing_else() {
+        let of = |json: &str| {
+            let body = format!(r#"{{"active":true,"sub":"s","authorization_details":{json}}}"#);
+            read(&body).unwrap()
+        };
+        let known = of(r#"[{"type":"a","x":[1]}]"#);
+        let details = known.authorization_details().unwrap().unwrap();
+        assert!(details.types().eq(["a"]));
+        assert_eq!(of("null").authorization_details().unwrap(), None);
+        let odd = of(r#"{"type":"CANARY"}"#);
+        assert_eq!(odd.subject(), Some("s"));
+        let error = odd.authorization_details().unwrap_err();
+        assert!(error.to_string().contains("not a JSON array"), "{error}");
+        assert!(!format!("{error:?}").contains("CANARY"));
     }
 
     // covers: F-12, F-13

@@ -110,6 +110,11 @@ fn classify_code(
             "the server refused the requested resource or audience",
             false,
         ),
+        ("invalid_authorization_details", _) => (
+            RequestRefused,
+            "the server refused the requested authorization details",
+            false,
+        ),
         ("unsupported_token_type", _) if wording.is_about_token() => (
             RequestRefused,
             "the server does not support this for tokens of this type (RFC 7009 section 2.2.1)",
@@ -206,6 +211,7 @@ fn hint(code: &str, status: StatusCode, page: bool, wording: &Wording) -> Option
         ("invalid_target", _) => {
             "request only resources and audiences that are assigned to this client".into()
         }
+        ("invalid_authorization_details", _) => hints::DETAILS,
         ("invalid_request", _) => hints::PARAMETERS,
         ("unauthorized_client" | "unsupported_grant_type", _) => {
             format!("enable the grant `{}` for this client", wording.grant).into()
@@ -280,6 +286,12 @@ mod tests {
             (500, code("invalid_client"), CredentialsRefused, false),
             (400, code("invalid_scope"), RequestRefused, false),
             (400, code("invalid_target"), RequestRefused, false),
+            (
+                400,
+                code("invalid_authorization_details"),
+                RequestRefused,
+                false,
+            ),
             (400, code("invalid_grant"), RequestRefused, false),
             (400, code("invalid_request"), RequestRefused, false),
             (400, code("unauthorized_client"), RequestRefused, false),

@@ -28,6 +28,8 @@ struct Document {
     #[serde(default)]
     scopes_supported: Member<Vec<String>>,
     #[serde(default)]
+    authorization_details_types_supported: Member<Vec<String>>,
+    #[serde(default)]
     grant_types_supported: Member<Vec<String>>,
     #[serde(default)]
     dpop_signing_alg_values_supported: Member<Vec<String>>,
@@ -179,6 +181,13 @@ impl Metadata {
         Some(list.iter().any(|known| known == grant_type))
     }
 
+    /// Returns true if the server has this type of authorization details (RFC 9396 section 10); `None` if the metadata
+    /// does not say.
+    pub fn supports_authorization_details_type(&self, name: &str) -> Option<bool> {
+        let list = self.0.authorization_details_types_supported.get()?;
+        Some(list.iter().any(|known| known == name))
+    }
+
     /// Returns the algorithms of `DPoP` proofs that the server accepts (RFC 9449 section 5.1); none without `DPoP`
     /// support.
     pub fn dpop_algorithms(&self) -> impl Iterator<Item = &str> {
@@ -234,6 +243,7 @@ mod tests {
                 "token_endpoint_auth_methods_supported": ["private_key_jwt", "none"],
                 "token_endpoint_auth_signing_alg_values_supported": ["ES256"],
                 "grant_types_supported": ["client_credentials"],
+                "authorization_details_types_supported": ["payment"],
                 "dpop_signing_alg_values_supported": ["ES256", "EdDSA"],
                 "tls_client_certificate_bound_access_tokens": true,
                 "mtls_endpoint_aliases": {"token_endpoint": "https://mtls.a.example/t", "odd": 7}
@@ -246,6 +256,11 @@ mod tests {
         assert_eq!(full.supports_assertion_algorithm("RS256"), Some(false));
         assert_eq!(full.supports_grant("client_credentials"), Some(true));
         assert_eq!(full.supports_grant("refresh_token"), Some(false));
+        let supports = |name| full.supports_authorization_details_type(name);
+        assert_eq!(
+            (supports("payment"), supports("Payment")),
+            (Some(true), Some(false))
+        );
         assert!(full.dpop_algorithms().eq(["ES256", "EdDSA"]));
         assert!(full.scopes().eq(["a", "b"]));
         assert!(full.binds_tokens_to_certificates());
@@ -266,6 +281,7 @@ mod tests {
                 "token_endpoint_auth_methods_supported",
                 "token_endpoint_auth_signing_alg_values_supported",
                 "scopes_supported",
+                "authorization_details_types_supported",
                 "grant_types_supported",
                 "dpop_signing_alg_values_supported",
                 "mtls_endpoint_aliases",
@@ -279,6 +295,7 @@ mod tests {
             assert_eq!(metadata.jwks_uri(), None);
             assert_eq!(metadata.mtls_alias("token_endpoint"), None);
             assert_eq!(metadata.supports_assertion_algorithm("ES256"), None);
+            assert_eq!(metadata.supports_authorization_details_type("a"), None);
             assert_eq!(metadata.scopes().count(), 0);
             assert!(!metadata.binds_tokens_to_certificates());
             metadata.require("token_endpoint").unwrap();

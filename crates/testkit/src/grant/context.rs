@@ -2,6 +2,7 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hallpass_core::ScopeSet;
+use serde_json::Value;
 use url::form_urlencoded;
 
 use super::tokens::{KnownTokens, RefreshTokens};
@@ -16,7 +17,7 @@ pub(crate) struct AcceptedGrant {
     pub(crate) client_id: String,
     pub(crate) scopes: ScopeSet,
     /// Members of the response besides those of every grant.
-    pub(crate) more: Vec<(&'static str, String)>,
+    pub(crate) more: Vec<(&'static str, Value)>,
     /// The refresh token that this grant consumed.
     pub(crate) used: Option<String>,
 }

@@ -41,6 +41,6 @@ pub(super) fn decide(
         return invalid("that type of token is not issued");
     }
     let mut granted = AcceptedGrant::new(client, scopes(record, &client.scopes)?);
-    granted.more.push(("issued_token_type", issued.to_owned()));
+    granted.more.push(("issued_token_type", issued.into()));
     Ok(granted)
 }

@@ -103,7 +103,7 @@ impl State {
             "scope": granted.scopes.as_str(),
         });
         for (name, value) in granted.more {
-            answer[name] = value.into();
+            answer[name] = value;
         }
         if let Some(used) = granted.used.filter(|_| self.refresh_tokens.rotate) {
             let next = random();
