@@ -21,12 +21,13 @@ use crate::{
     values,
 };
 
-pub(crate) const KEYS: [&str; 42] = [
+pub(crate) const KEYS: [&str; 44] = [
     "algorithm",
     "allowed_origins",
     "assertion",
     "audience",
     "authentication",
+    "authorization_details",
     "bound_tokens",
     "ca_file",
     "cache",
@@ -55,6 +56,7 @@ pub(crate) const KEYS: [&str; 42] = [
     "proxy",
     "redis",
     "request_headers",
+    "require_granted_authorization_details",
     "require_granted_scopes",
     "resource",
     "scope",
@@ -201,6 +203,12 @@ impl Document<'_> {
                 "proxy" => layer.proxy = Some(self.string(key, value)?.to_owned()),
                 "redis" => layer.redis = Some(Box::new(self.redis(key, value)?)),
                 "request_headers" => layer.format.request_headers = self.references(key, value)?,
+                "authorization_details" => {
+                    layer.authorization_details = Some(self.string(key, value)?.to_owned());
+                }
+                "require_granted_authorization_details" => {
+                    layer.require_granted_authorization_details = Some(self.boolean(key, value)?);
+                }
                 "require_granted_scopes" => {
                     layer.require_granted_scopes = Some(self.boolean(key, value)?);
                 }

@@ -16,6 +16,7 @@ pub(crate) struct Layer {
     pub(crate) scope: Option<String>,
     pub(crate) audience: Vec<String>,
     pub(crate) resource: Vec<String>,
+    pub(crate) authorization_details: Option<String>,
     pub(crate) parameters: Vec<(String, String)>,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) timeout: Option<Duration>,
@@ -29,6 +30,7 @@ pub(crate) struct Layer {
     pub(crate) compressed_responses: Option<bool>,
     pub(crate) lenient_responses: Option<bool>,
     pub(crate) require_granted_scopes: Option<bool>,
+    pub(crate) require_granted_authorization_details: Option<bool>,
     pub(crate) cache: Option<bool>,
     /// Set by profiles only.
     pub(crate) redis: Option<Box<RedisSettings>>,
@@ -49,6 +51,7 @@ impl Layer {
             scope: self.scope.or(below.scope),
             audience: list(self.audience, below.audience),
             resource: list(self.resource, below.resource),
+            authorization_details: self.authorization_details.or(below.authorization_details),
             parameters: merge_parameters(self.parameters, below.parameters),
             allowed_origins: list(self.allowed_origins, below.allowed_origins),
             timeout: self.timeout.or(below.timeout),
@@ -62,6 +65,9 @@ impl Layer {
             compressed_responses: self.compressed_responses.or(below.compressed_responses),
             lenient_responses: self.lenient_responses.or(below.lenient_responses),
             require_granted_scopes: self.require_granted_scopes.or(below.require_granted_scopes),
+            require_granted_authorization_details: self
+                .require_granted_authorization_details
+                .or(below.require_granted_authorization_details),
             cache: self.cache.or(below.cache),
             redis: self.redis.or(below.redis),
             danger_allow_http_on_loopback: self

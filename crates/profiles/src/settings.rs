@@ -44,7 +44,7 @@ pub struct Settings {
     pub client_id: String,
     /// The client authentication method, with references to its credentials.
     pub authentication: AuthenticationSettings,
-    /// The token request: scopes, audiences, resources and parameters.
+    /// The token request: scopes, audiences, resources, authorization details and parameters.
     pub request: TokenRequest,
     /// The origins of the APIs that may receive tokens.
     pub allowed_origins: Vec<String>,
@@ -70,6 +70,8 @@ pub struct Settings {
     pub lenient_responses: bool,
     /// True if a token must have all requested scopes.
     pub require_granted_scopes: bool,
+    /// True if a token must have authorization details of each requested type.
+    pub require_granted_authorization_details: bool,
     /// Some(false) if the profile allows no cache between runs.
     pub cache: Option<bool>,
     /// The Redis store of the profile.
@@ -176,6 +178,9 @@ impl Settings {
             compressed_responses: layer.compressed_responses.unwrap_or(false),
             lenient_responses: layer.lenient_responses.unwrap_or(false),
             require_granted_scopes: layer.require_granted_scopes.unwrap_or(false),
+            require_granted_authorization_details: layer
+                .require_granted_authorization_details
+                .unwrap_or(false),
             cache: layer.cache,
             redis: layer.redis,
             danger_allow_http_on_loopback: layer.danger_allow_http_on_loopback.unwrap_or(false),
@@ -246,6 +251,8 @@ impl Settings {
             lifetimes[0].as_deref(),
             lifetimes[1].as_deref(),
         ];
+        let details = self.require_granted_authorization_details;
+        let details = details.then_some(Some("authorization_details"));
         let parts = [Some(self.address.url()), Some(&*self.client_id)];
         let provider = self.provider.as_ref().map(Provider::name);
         let own: Vec<_> = self.own.canonical().collect();
@@ -253,7 +260,11 @@ impl Settings {
         let format = self.format.as_deref().and_then(FormatSettings::canonical);
         let format = format.iter().map(|format| Some(&**format));
         let provider = provider.into_iter().map(Some).chain(own).chain(format);
-        let parts = parts.into_iter().chain(checks).chain(provider);
+        let parts = parts
+            .into_iter()
+            .chain(checks)
+            .chain(provider)
+            .chain(details);
         // Length-prefixed, so that fields cannot run into each other.
         let measured = parts.map(|part| {
             let part = part.unwrap_or_default();
@@ -279,6 +290,11 @@ fn build_request(layer: &Layer) -> Result<TokenRequest, ProfileError> {
     for resource in &layer.resource {
         let with = request.with_resource(resource);
         request = with.map_err(|error| wrong("resource", &error))?;
+    }
+    if let Some(details) = &layer.authorization_details {
+        let details = details.parse();
+        let details = details.map_err(|error| wrong("authorization_details", &error))?;
+        request = request.with_authorization_details(details);
     }
     for (name, value) in &layer.parameters {
         if name == "grant_type" {
@@ -432,6 +448,31 @@ mod tests {
             let url = known.address.url();
             assert!(url.starts_with("https://"), "{url}");
         }
+    }
+
+    #[test]
+    fn authorization_details_are_checked_and_change_the_namespace() {
+        let with = |details: &str, required| {
+            settings(|layer| {
+                layer.authorization_details = Some(details.into());
+                layer.require_granted_authorization_details = required;
+            })
+        };
+        let all = [
+            settings(|_| {}).unwrap().namespace(),
+            with(r#"[{"type":"a"}]"#, None).unwrap().namespace(),
+            with(r#"[{"type":"b"}]"#, None).unwrap().namespace(),
+            with(r#"[{"type":"b"}]"#, Some(true)).unwrap().namespace(),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all[..at].contains(one), "{at}");
+        }
+        let error = with(r#"[{"x":"CANARY"}]"#, None).unwrap_err().to_string();
+        assert!(
+            error.contains("`authorization_details`: element 1"),
+            "{error}"
+        );
+        assert!(!error.contains("CANARY"), "{error}");
     }
 
     // covers: F-98

@@ -96,11 +96,16 @@ impl ProfileSource {
         settings.shared_cache_of(self, &shared.stores)
     }
 
-    fn check_scopes(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
+    fn check_granted(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
         if self.settings.require_granted_scopes {
             token.require_scopes(request.scopes())?;
         }
-        Ok(())
+        match request.authorization_details() {
+            Some(wanted) if self.settings.require_granted_authorization_details => {
+                token.require_authorization_details(wanted)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns the source, built by the first call.
@@ -161,7 +166,7 @@ impl TokenSource for ProfileSource {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
         let request = request.or(&self.settings.request);
         let token = self.source().await?.source.token(&request).await?;
-        self.check_scopes(&request, &token)?;
+        self.check_granted(&request, &token)?;
         Ok(token)
     }
 
@@ -175,7 +180,7 @@ impl TokenSource for ProfileSource {
     /// certificates.
     fn check_token(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
         let request = request.or(&self.settings.request);
-        self.check_scopes(&request, token)?;
+        self.check_granted(&request, token)?;
         match self.built.get() {
             Some(built) => built.source.check_token(&request, token),
             None => Ok(()),
@@ -357,11 +362,17 @@ impl Settings {
         for resource in request.resources() {
             source = source.resource(resource);
         }
+        if let Some(details) = request.authorization_details() {
+            source = source.authorization_details(details.as_str());
+        }
         for (name, value) in request.parameters() {
             source = source.parameter(name, value);
         }
         if self.require_granted_scopes {
             source = source.require_granted_scopes();
+        }
+        if self.require_granted_authorization_details {
+            source = source.require_granted_authorization_details();
         }
         if self.lenient_responses {
             source = source.lenient_responses();

@@ -48,6 +48,7 @@ fn a_profile_accepts_every_setting() {
         scope = ["a", "b"]
         audience = "https://api.example"
         resource = ["https://a.example/", "https://b.example/"]
+        authorization_details = '[{"type": "payment"}]'
         parameters = { tenant = "blue" }
         allowed_origins = ["https://api.example"]
         timeout = "10s"
@@ -63,6 +64,7 @@ fn a_profile_accepts_every_setting() {
         redis = { url = "rediss://redis.example", keys = "env:STORE_KEYS", username = "u", password = "env:P" }
         require_granted_scopes = true
         token_type_name = "Application Token"
+        require_granted_authorization_details = true
         token_member = "/data/jwt"
         expiry_member = "/data/until"
         expiry_format = "unix_seconds"
