@@ -18,6 +18,7 @@ markdown! {
     workload_identity: "docs/workload-identity.md",
     spiffe: "docs/spiffe.md",
     client_secret: "docs/client-secret.md",
+    authorization_details: "docs/authorization-details.md",
     bridges: "docs/bridges.md",
     cache: "docs/cache.md",
     discovery: "docs/discovery.md",
