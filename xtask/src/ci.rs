@@ -43,15 +43,13 @@ fn steps(shell: &Shell, times: &mut Vec<(&'static str, Duration)>) -> anyhow::Re
         .run()?;
         Ok(cmd!(shell, "cargo test {jwt...} --features ring --lib").run()?)
     })?;
-    step("documentation", &|| {
-        let doc = cmd!(shell, "cargo doc --workspace --all-features --no-deps");
-        Ok(doc.env("RUSTDOCFLAGS", "-D warnings").run()?)
-    })?;
     step("bans, licences, sources", &|| {
         denied(shell, &["bans", "licenses", "sources"])
     })?;
     step("advisories", &|| advisories(shell))?;
-    step("tidy", &|| crate::tidy::run(shell))?;
+    step("documentation and repository rules", &|| {
+        crate::tidy::run(shell)
+    })?;
     step("transport with all of reqwest's features", &|| {
         // A separate workspace, as its features would otherwise apply to every other test. One process per test, as
         // tests that record traces require.

@@ -118,6 +118,9 @@ mod flags {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = signatures::run_as_rustdoc() {
+        return code;
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
