@@ -34,6 +34,7 @@ markdown! {
     profiles: "docs/profiles.md",
     redis: "docs/redis.md",
     secrets: "docs/secrets.md",
+    servers: "docs/servers.md",
     service: "docs/service.md",
     tokens: "docs/tokens.md",
     transport: "docs/transport.md",

@@ -46,6 +46,7 @@ mod revoke_on_shutdown;
 mod rotation;
 mod secrets;
 mod server_text;
+mod servers;
 mod shared;
 mod shared_refusals;
 mod shared_tokens;

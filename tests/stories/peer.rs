@@ -1,6 +1,10 @@
-//! Starts the real authorization server below `tests/peers`.
+//! Starts the real authorization servers below `tests/peers`.
 
-use std::{env, path::Path, process::Stdio};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use serde_json::Value;
 use tokio::{
@@ -18,18 +22,14 @@ pub(crate) struct OidcProvider {
 impl OidcProvider {
     /// Starts the server, or prints why it is skipped. In CI a skip is a failure.
     pub(crate) async fn start(args: &[&str]) -> Option<Self> {
-        // Several packages include this file in their tests.
-        let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-        let mut folders = above.map(|above| above.join("tests/peers/oidc-provider"));
-        let folder = folders.find(|folder| folder.is_dir());
-        let folder = folder.expect("the directory of the real authorization server");
+        let folder = directory("oidc-provider");
         if !folder.join("node_modules").is_dir() {
-            return skipped("its packages are not installed; `cargo xtask test` does it");
+            return skipped("oidc-provider", NOT_INSTALLED);
         }
         let old = "process.exit(process.versions.node.split('.')[0] < 20 ? 1 : 0)";
         match Command::new("node").args(["-e", old]).status().await {
             Ok(status) if status.success() => {}
-            _ => return skipped("Node.js 20 or newer is not installed"),
+            _ => return skipped("oidc-provider", "Node.js 20 or newer is not installed"),
         }
         let mut child = Command::new("node")
             .arg("server.mjs")
@@ -72,11 +72,24 @@ impl OidcProvider {
     }
 }
 
-fn skipped<T>(why: &str) -> Option<T> {
+/// Reason to skip a server.
+pub(crate) const NOT_INSTALLED: &str = "its packages are not installed; `cargo xtask test` does it";
+
+/// Returns the directory of a server.
+pub(crate) fn directory(name: &str) -> PathBuf {
+    // Several packages include this file in their tests.
+    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let mut folders = above.map(|above| above.join("tests/peers").join(name));
+    let folder = folders.find(|folder| folder.is_dir());
+    folder.expect("the directory of the real authorization server")
+}
+
+/// Prints the reason why a server is skipped. In CI a skip is a failure.
+pub(crate) fn skipped<T>(name: &str, why: &str) -> Option<T> {
     assert!(
         env::var_os("CI").is_none(),
-        "the real authorization server must run in CI: {why}"
+        "{name}, a real authorization server, must run in CI: {why}"
     );
-    eprintln!("skipped the real authorization server: {why}");
+    eprintln!("skipped {name}, a real authorization server: {why}");
     None
 }

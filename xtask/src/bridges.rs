@@ -27,6 +27,6 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
         .env("RUSTDOCFLAGS", "-D warnings")
         .run()?;
     // Its tests of signers need the real authorization server too.
-    crate::test::set_up_oidc_provider(shell)?;
+    crate::peers::set_up_oidc_provider(shell)?;
     Ok(cmd!(shell, "cargo test {bridges...}").run()?)
 }

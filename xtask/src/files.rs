@@ -25,9 +25,8 @@ pub(crate) fn sources(folders: &[&str], ending: &str) -> anyhow::Result<Vec<Path
             .with_context(|| format!("{} cannot be read", folder.display()))?;
         for entry in entries {
             let path = entry?.path();
-            let skipped = path.ends_with("node_modules")
-                || path.ends_with("target")
-                || path.ends_with("book");
+            let skipped = ["node_modules", ".venv", "target", "book"];
+            let skipped = skipped.iter().any(|name| path.ends_with(name));
             if path.is_dir() && !skipped && !top {
                 open.push((path, false));
             } else if path.extension().is_some_and(|known| known == ending) {

@@ -13,6 +13,7 @@ mod imports;
 mod links;
 mod matrix;
 mod names;
+mod peers;
 mod platforms;
 mod prose;
 mod release;

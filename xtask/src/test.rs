@@ -1,10 +1,13 @@
 //! `cargo xtask test`: sets up what the tests need, and runs them all.
 
-use anyhow::{Context as _, bail};
 use xshell::{Shell, cmd};
 
+use crate::peers;
+
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
-    set_up_oidc_provider(shell)?;
+    peers::set_up_oidc_provider(shell)?;
+    peers::set_up_python_servers(shell)?;
+    peers::check_glewlwyd(shell)?;
     if cmd!(shell, "cargo nextest --version")
         .quiet()
         .ignore_stderr()
@@ -58,47 +61,4 @@ pub(crate) fn soak(shell: &Shell, minutes: f64) -> anyhow::Result<()> {
         "cargo run --quiet --package hallpass-cache --example soak -- --minutes {minutes}"
     );
     Ok(soak.run()?)
-}
-
-/// Installs the packages of the real authorization server if Node.js is available.
-pub(crate) fn set_up_oidc_provider(shell: &Shell) -> anyhow::Result<()> {
-    let version = cmd!(shell, "node --version").quiet().ignore_stderr().read();
-    let major = version.ok().and_then(|version| {
-        version
-            .trim_start_matches('v')
-            .split('.')
-            .next()?
-            .parse::<u32>()
-            .ok()
-    });
-    if major.is_none_or(|major| major < 20) {
-        let why = "Node.js 20 or newer is not installed";
-        if in_ci() {
-            bail!("{why}, and the tests against a real authorization server must run in CI");
-        }
-        println!("skipping the tests against a real authorization server: {why}");
-        return Ok(());
-    }
-    let folder = crate::files::root().join("tests/peers/oidc-provider");
-    let changed = |path: &str| {
-        folder
-            .join(path)
-            .metadata()
-            .and_then(|file| file.modified())
-    };
-    let installed = changed("node_modules/.package-lock.json");
-    if installed
-        .is_ok_and(|installed| changed("package-lock.json").is_ok_and(|lock| lock <= installed))
-    {
-        return Ok(());
-    }
-    let _here = shell.push_dir(&folder);
-    cmd!(shell, "npm ci --omit=dev --no-audit --no-fund")
-        .run()
-        .context("the packages of the real authorization server could not be installed")
-}
-
-/// Returns true in CI, where a missing tool is a failure and not a reason to skip.
-fn in_ci() -> bool {
-    std::env::var_os("CI").is_some()
 }
