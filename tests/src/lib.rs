@@ -23,6 +23,7 @@ markdown! {
     cache: "docs/cache.md",
     discovery: "docs/discovery.md",
     dpop: "docs/dpop.md",
+    fapi: "docs/fapi.md",
     mtls: "docs/mtls.md",
     observability: "docs/observability.md",
     errors: "docs/errors.md",

@@ -12,6 +12,7 @@ mod http_clients;
 mod imports;
 mod links;
 mod matrix;
+mod named_tests;
 mod names;
 mod peers;
 mod platforms;

@@ -29,6 +29,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     crate::imports::check(&roots(&packages), &mut faults)?;
     crate::prose::check(&mut faults)?;
     crate::names::check(&mut faults)?;
+    crate::named_tests::check(&mut faults)?;
     crate::rules::check(&mut faults)?;
     crate::links::check(&mut faults)?;
     crate::hints::check(&mut faults)?;

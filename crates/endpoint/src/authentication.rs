@@ -8,6 +8,7 @@ mod digest;
 mod method;
 mod mtls;
 mod none;
+pub(crate) mod profile;
 mod provenance;
 mod strongest;
 

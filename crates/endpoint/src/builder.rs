@@ -5,18 +5,21 @@ use hallpass_core::{
 };
 
 use crate::{
-    BuildError, ClientAuthentication, Endpoint, Hints, HttpTransport, Retry,
+    BuildError, ClientAuthentication, Endpoint, Hints, HttpTransport, Retry, SecurityProfile,
     exchange::{
         body::{BodyFormat, ExtraHeader},
+        dpop::CheckedProver,
+        grant::Grant as _,
         settings::ClientSettings,
         source::GrantSource,
         token::GrantClient,
     },
     response::{
-        layout::ExpiryFormat,
+        layout::{ExpiryFormat, Layout},
         pointer::Pointer,
         token::{ResponseRules, check_type_name},
     },
+    security_profile::{CONSTRAINED, OAUTH},
 };
 
 /// A builder of a token source such as [`ClientCredentials`](crate::ClientCredentials), with the settings that all
@@ -249,6 +252,13 @@ impl<S: GrantSource> SourceBuilder<S> {
         self
     }
 
+    /// Holds the client to a security profile: [`build`](Self::build) refuses each setting that is weaker, and each request
+    /// is checked before it is sent. No setting relaxes it.
+    pub fn security_profile(mut self, profile: SecurityProfile) -> Self {
+        self.client.profile = Some(profile);
+        self
+    }
+
     /// Sets an adapter's own hints for errors.
     pub fn hints(mut self, hints: Hints) -> Self {
         self.client.hints = Some(hints);
@@ -271,6 +281,9 @@ impl<S: GrantSource> SourceBuilder<S> {
             return Err(wrong);
         }
         self.client.check_client()?;
+        if let Some(profile) = self.client.profile {
+            self.check_profile(profile)?;
+        }
         let layout = self.rules.layout.as_deref();
         if self.prover.is_some() && layout.is_some_and(|layout| layout.token_type.is_some()) {
             return Err(BuildError::new(
@@ -282,14 +295,70 @@ impl<S: GrantSource> SourceBuilder<S> {
             check(&self.defaults)?;
         }
         Ok(S::from_client(GrantClient {
+            prover: match self.client.profile {
+                Some(profile) => CheckedProver::wrap(self.prover, profile),
+                None => self.prover,
+            },
             server: self.client.build()?,
             grant: self.grant,
-            prover: self.prover,
             defaults: self.defaults,
             rules: self.rules,
             require_scopes: self.require_scopes,
             require_authorization_details: self.require_authorization_details,
         }))
+    }
+
+    /// Checks the settings that only token requests have.
+    fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
+        // Each setting is named, so that a new one needs a decision here.
+        let ResponseRules {
+            default_lifetime: _,
+            max_lifetime: _,
+            max_token_bytes: _,
+            token_type: _,
+            lenient,
+            keep_refresh_token: _,
+            layout,
+        } = &self.rules;
+        let none = Layout::default();
+        let Layout {
+            token,
+            expiry,
+            token_type,
+        } = layout.as_deref().unwrap_or(&none);
+        profile.exclude(&[
+            (
+                *lenient,
+                "lenient_responses",
+                "responses that deviate from RFC 6749 are accepted",
+                &OAUTH,
+            ),
+            (
+                token.is_some(),
+                "token_member",
+                "the token is read from another member",
+                &OAUTH,
+            ),
+            (
+                expiry.is_some(),
+                "expiry_member",
+                "the expiry is read from another member",
+                &OAUTH,
+            ),
+            (
+                token_type.is_some(),
+                "token_type_name",
+                "another name than `Bearer` is accepted",
+                &OAUTH,
+            ),
+        ])?;
+        self.grant.check_profile(profile)?;
+        if self.prover.is_some() || self.client.authentication.binds_tokens() {
+            return Ok(());
+        }
+        let fault = "it is not set, and the authentication binds no tokens";
+        let error = profile.excludes("dpop", fault, &CONSTRAINED);
+        Err(error.with_hint("set `dpop`, or authenticate with `MutualTls` and bound tokens"))
     }
 
     /// Adds a check of the default request, made by [`build`](Self::build).

@@ -2,7 +2,7 @@
 
 pub(crate) mod body;
 pub(crate) mod client;
-mod dpop;
+pub(crate) mod dpop;
 pub(crate) mod form;
 pub(crate) mod grant;
 pub(crate) mod request;

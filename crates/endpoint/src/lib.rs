@@ -49,6 +49,7 @@ pub mod internals;
 mod management;
 pub mod presets;
 mod response;
+mod security_profile;
 mod server;
 mod service;
 mod transport;
@@ -68,6 +69,7 @@ pub use management::{
     Introspection, Revocations, RevokeOnShutdown, TokenManagement, TokenManagementBuilder,
 };
 pub use response::layout::ExpiryFormat;
+pub use security_profile::{Requirement, SecurityProfile};
 pub use server::{Discovery, Endpoint, Metadata};
 pub use service::{ServiceClient, ServiceHints};
 pub use transport::{ClientIdentity, HttpTransport, HttpTransportBuilder, explain_tls_error};

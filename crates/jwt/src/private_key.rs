@@ -2,12 +2,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hallpass_core::{SecretSource, TokenError};
-use hallpass_endpoint::{AuthenticationContext, BuildError, ClientAuthentication, Credentials};
+use hallpass_endpoint::{
+    AuthenticationContext, BuildError, ClientAuthentication, Credentials, Requirement,
+    SecurityProfile,
+};
 
 use crate::{
     Algorithm, AssertionSettings, Signer,
     assertion::{Header, UnsignedAssertion},
     keys::{self, Keys},
+    settings::Audience,
 };
 
 mod reuse;
@@ -104,6 +108,13 @@ impl ClientAuthentication for PrivateKeyJwt {
         context: &AuthenticationContext<'_>,
     ) -> Result<Credentials, TokenError> {
         let key = self.keys.current().await?;
+        if let Some(profile) = context.security_profile() {
+            // Before the signature, which may be a call to a service.
+            let algorithm = key.signer.algorithm().name();
+            profile
+                .check_method(self.method(), Some(algorithm))
+                .map_err(|error| TokenError::configuration(error.to_string()))?;
+        }
         let write = |header: Header<'_>| UnsignedAssertion::new(&self.settings, context, header);
         let signed = match &self.reuse {
             Some(reuse) => {
@@ -131,6 +142,30 @@ impl ClientAuthentication for PrivateKeyJwt {
 
     fn algorithm(&self) -> Option<&'static str> {
         self.keys.algorithm().map(Algorithm::name)
+    }
+
+    fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
+        const AUDIENCE: Requirement = Requirement::new(
+            "5.3.3.1",
+            "the audience of an assertion is the issuer identifier of the server",
+        );
+        const ONE_USE: Requirement = Requirement::new(
+            "5.3.3.1",
+            "`private_key_jwt` is that of OpenID Connect Core 1.0, section 9, whose assertions are used once",
+        );
+        profile.check_method(self.method(), self.algorithm())?;
+        let excluded = match (&self.settings.audience, &self.reuse) {
+            (Audience::TokenEndpoint, _) => (
+                "danger_token_endpoint_as_audience",
+                "the audience of assertions is the token endpoint",
+                &AUDIENCE,
+            ),
+            (_, Some(_)) => ("reuse_assertions", "assertions are sent again", &ONE_USE),
+            _ => return Ok(()),
+        };
+        let (setting, fault, requirement) = excluded;
+        let error = profile.excludes(setting, fault, requirement);
+        Err(error.with_hint("remove one of the two"))
     }
 
     fn epoch(&self) -> u64 {

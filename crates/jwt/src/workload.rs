@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hallpass_core::{Clock, SecretSource, SystemClock, TokenError};
 use hallpass_endpoint::{
-    AuthenticationContext, ClientAuthentication, Credentials, credential_digest,
+    AuthenticationContext, BuildError, ClientAuthentication, Credentials, Requirement,
+    SecurityProfile, credential_digest,
 };
 use serde::Deserialize;
 
@@ -105,6 +106,17 @@ impl ClientAuthentication for WorkloadIdentity {
 
     fn method(&self) -> Option<&'static str> {
         Some("private_key_jwt")
+    }
+
+    /// The issuer of a platform's assertion is the platform, and its algorithm is the platform's choice.
+    fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
+        const OWN_ASSERTION: Requirement = Requirement::new(
+            "5.3.3.1",
+            "`private_key_jwt` is that of OpenID Connect Core 1.0, section 9, whose assertions the client signs",
+        );
+        let fault = "another party issues the assertions";
+        let error = profile.excludes("authentication", fault, &OWN_ASSERTION);
+        Err(error.with_hint("use `PrivateKeyJwt` or `MutualTls`"))
     }
 
     fn epoch(&self) -> u64 {

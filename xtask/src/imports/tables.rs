@@ -7,6 +7,7 @@ const LAYERS: [(&str, &Layers); 1] = [(
     "hallpass-endpoint",
     &[
         &["error", "encoding", "hints"],
+        &["security_profile"],
         &["transport"],
         &["server"],
         &["authentication"],

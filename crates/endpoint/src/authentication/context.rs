@@ -1,6 +1,6 @@
 use hallpass_core::{Secret, SecretAnomaly, TokenError};
 
-use crate::{BuildError, Metadata, hints, server::addresses::ServerAddresses};
+use crate::{BuildError, Metadata, SecurityProfile, hints, server::addresses::ServerAddresses};
 
 /// The facts of a request that a [`ClientAuthentication`](crate::ClientAuthentication) may use.
 #[derive(Clone, Copy, Debug)]
@@ -8,6 +8,7 @@ pub struct AuthenticationContext<'a> {
     client_id: &'a str,
     token_endpoint: &'a str,
     metadata: Option<&'a Metadata>,
+    profile: Option<SecurityProfile>,
     pub(super) allow_utf8: bool,
 }
 
@@ -18,6 +19,7 @@ impl<'a> AuthenticationContext<'a> {
             client_id,
             token_endpoint,
             metadata: None,
+            profile: None,
             allow_utf8: false,
         }
     }
@@ -27,6 +29,7 @@ impl<'a> AuthenticationContext<'a> {
             client_id,
             token_endpoint: addresses.token_endpoint().as_str(),
             metadata: addresses.metadata(),
+            profile: None,
             allow_utf8,
         }
     }
@@ -53,6 +56,19 @@ impl<'a> AuthenticationContext<'a> {
     #[must_use]
     pub fn with_metadata(mut self, metadata: &'a Metadata) -> Self {
         self.metadata = Some(metadata);
+        self
+    }
+
+    /// Returns the security profile of the source, if it has one. The credentials are checked against it after they were
+    /// made; an implementation may refuse earlier, such as before it signs.
+    pub fn security_profile(&self) -> Option<SecurityProfile> {
+        self.profile
+    }
+
+    /// Adds the security profile of a source.
+    #[must_use]
+    pub fn with_security_profile(mut self, profile: impl Into<Option<SecurityProfile>>) -> Self {
+        self.profile = profile.into();
         self
     }
 

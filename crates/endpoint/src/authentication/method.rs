@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use hallpass_core::TokenError;
 
 use super::{context::AuthenticationContext, credentials::Credentials};
+use crate::{BuildError, SecurityProfile};
 
 /// A client authentication method at a token endpoint: an extension point.
 ///
@@ -72,6 +73,18 @@ pub trait ClientAuthentication: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Checks that the method satisfies this security profile, when a source is built. By default the
+    /// [method](Self::method) and the [algorithm](Self::algorithm) decide, and a method without a name is refused.
+    ///
+    /// It need not be complete: the credentials of each attempt are checked too.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] that names the section of the profile.
+    fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
+        profile.check_method(self.method(), self.algorithm())
+    }
+
     /// Reports that the server refused these credentials: drop them, or their secret, from any cache.
     ///
     /// The caller then asks for credentials again, and retries once if they come from another
@@ -112,6 +125,10 @@ macro_rules! forward {
 
             fn algorithm(&self) -> Option<&'static str> {
                 (**self).algorithm()
+            }
+
+            fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
+                (**self).check_profile(profile)
             }
 
             fn refused(&self, credentials: &Credentials) {

@@ -10,7 +10,7 @@ use super::{
     context::AuthenticationContext, credentials::Credentials, digest::credential_digest,
     method::ClientAuthentication,
 };
-use crate::Metadata;
+use crate::{BuildError, Metadata, SecurityProfile};
 
 /// The client authentication methods, strongest first (RFC 9700 section 2.5 recommends the asymmetric ones).
 const METHODS_BY_STRENGTH: [&str; 9] = [
@@ -186,6 +186,12 @@ impl ClientAuthentication for Strongest {
 
     fn algorithm(&self) -> Option<&'static str> {
         self.current()?.algorithm()
+    }
+
+    /// Each method must satisfy it: which one is used is not known yet.
+    fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
+        let mut offers = self.offers.iter();
+        offers.try_for_each(|offer| offer.check_profile(profile))
     }
 
     fn refused(&self, credentials: &Credentials) {

@@ -12,8 +12,9 @@ use super::{
     retry::{Attempts, Retry},
 };
 use crate::{
-    AuthenticationContext, ClientAuthentication, Credentials, HttpTransport, credential_digest,
-    hints,
+    AuthenticationContext, ClientAuthentication, Credentials, HttpTransport, SecurityProfile,
+    authentication::profile,
+    credential_digest, hints,
     response::{
         refusal::{self, Advice},
         skew::Skew,
@@ -34,6 +35,7 @@ pub(crate) struct ServerClient {
     pub(super) authentication: Box<dyn ClientAuthentication>,
     pub(super) transport: HttpTransport,
     pub(super) retry: Retry,
+    pub(super) profile: Option<SecurityProfile>,
     pub(super) hints: Option<Hints>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -149,12 +151,17 @@ impl ServerClient {
             .within(self.addresses.addresses(tries.left()), late_metadata)
             .await?;
         request.check(&addresses)?;
-        let context = AuthenticationContext::at(&self.client_id, &addresses, self.allow_utf8);
+        let context = AuthenticationContext::at(&self.client_id, &addresses, self.allow_utf8)
+            .with_security_profile(self.profile);
         let epoch = self.epoch();
         let credentials = self.authentication.credentials(&context);
         let credentials = tries
             .within(credentials, || self.late_credentials())
             .await?;
+        if let Some(profile) = self.profile {
+            let (bind, now) = (request.needs_binding(), self.clock.wall());
+            profile::check(profile, &credentials, &context, bind, now)?;
+        }
         let mut headers = Vec::with_capacity(self.extra_headers.len());
         for header in &self.extra_headers {
             let late = || deadline_error(&format!("the header `{}`", header.name()));

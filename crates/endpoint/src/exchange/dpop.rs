@@ -2,10 +2,14 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use hallpass_core::{Hint, Proof, Proofs, Prover, TokenError};
+use async_trait::async_trait;
+use hallpass_core::{Hint, Proof, ProofRequest, Proofs, Prover, TokenError};
 use http::{HeaderMap, Method};
 
-use crate::hints;
+use crate::{
+    SecurityProfile, hints,
+    security_profile::{ALGORITHMS, jws::Jws},
+};
 
 /// The DPoP proofs of one attempt; empty if tokens are not bound.
 pub(crate) struct ProofState<'a>(Option<ProofContext<'a>>);
@@ -106,7 +110,88 @@ impl<'a> ProofState<'a> {
     }
 }
 
+/// A prover whose proofs are checked against a security profile, for the token endpoint and for APIs.
+#[derive(Debug)]
+pub(crate) struct CheckedProver {
+    prover: Arc<dyn Prover>,
+    profile: SecurityProfile,
+}
+
+impl CheckedProver {
+    pub(crate) fn wrap(
+        prover: Option<Arc<dyn Prover>>,
+        profile: SecurityProfile,
+    ) -> Option<Arc<dyn Prover>> {
+        let prover = prover?;
+        Some(Arc::new(Self { prover, profile }))
+    }
+}
+
+#[async_trait]
+impl Prover for CheckedProver {
+    async fn prove(&self, request: &ProofRequest<'_>) -> Result<Proof, TokenError> {
+        let proof = self.prover.prove(request).await?;
+        let jws = proof.header_value().to_str().ok().and_then(Jws::read);
+        match jws {
+            Some(jws) => jws.check(self.profile, "DPoP proof").map(|()| proof),
+            None => Err(self
+                .profile
+                .violated("the DPoP proof is not a signed JWT", &ALGORITHMS)),
+        }
+    }
+
+    fn store_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
+        self.prover.store_nonce(request, nonce);
+    }
+}
+
 /// The error code of RFC 9449 section 8.
 const USE_NONCE: &str = "use_dpop_nonce";
 /// The error code of RFC 9449 section 5.
 const INVALID_PROOF: &str = "invalid_dpop_proof";
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+
+    use super::*;
+
+    /// A prover of another crate, whose proofs have this header and a signature of this length.
+    #[derive(Debug)]
+    struct Foreign(&'static str, usize);
+
+    #[async_trait]
+    impl Prover for Foreign {
+        async fn prove(&self, _: &ProofRequest<'_>) -> Result<Proof, TokenError> {
+            let encode = |part: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(part);
+            let (header, signature) = (encode(self.0.as_bytes()), encode(&vec![7; self.1]));
+            Proof::new(format!("{header}.e30.{signature}"), SystemTime::UNIX_EPOCH)
+        }
+    }
+
+    #[tokio::test]
+    async fn fapi_checks_each_proof_of_any_prover() {
+        let request = ProofRequest::new(&Method::GET, "https://api.example/orders");
+        for (header, length, fits) in [
+            (r#"{"alg":"ES256"}"#, 64, true),
+            (r#"{"alg":"PS256"}"#, 256, true),
+            (r#"{"alg":"PS256"}"#, 128, false),
+            (r#"{"alg":"RS256"}"#, 256, false),
+            (r#"{"alg":"none"}"#, 0, false),
+            ("{}", 64, false),
+        ] {
+            let foreign: Arc<dyn Prover> = Arc::new(Foreign(header, length));
+            foreign.prove(&request).await.unwrap();
+            let held = CheckedProver::wrap(Some(foreign), SecurityProfile::Fapi2).unwrap();
+            match held.prove(&request).await {
+                Ok(_) => assert!(fits, "{header}"),
+                Err(error) => {
+                    assert!(
+                        !fits && error.to_string().contains("section 5.4.1"),
+                        "{error}"
+                    );
+                }
+            }
+        }
+    }
+}

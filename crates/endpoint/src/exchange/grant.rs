@@ -7,9 +7,14 @@ use hallpass_core::{AccessToken, TokenError, TokenRequest};
 
 use super::form::Form;
 use crate::{
-    AuthenticationContext,
+    AuthenticationContext, BuildError, Requirement, SecurityProfile,
     response::{token::IssuedTokens, wording::Wording},
 };
+
+pub(crate) const GRANTS: Requirement = Requirement::new(
+    "5.3.1",
+    "of the grants of RFC 6749, this client covers `client_credentials` and `refresh_token`",
+);
 
 /// A grant: how its requests are written and its responses read. Sealed: used in public bounds only.
 #[async_trait]
@@ -27,6 +32,12 @@ pub trait Grant: Send + Sync + fmt::Debug {
         request: &TokenRequest,
         context: &AuthenticationContext<'_>,
     ) -> Result<Form, TokenError>;
+
+    /// Checks that the grant, with its settings, is one of this security profile.
+    fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
+        let fault = format!("the grant is `{}`", Self::WORDING.grant);
+        Err(profile.excludes("grant_type", &fault, &GRANTS))
+    }
 
     /// Returns a number that changes when the grant's inputs do.
     fn epoch(&self) -> u64 {

@@ -51,6 +51,11 @@ pub(crate) trait ServerRequest: Send + Sync {
         None
     }
 
+    /// Returns true if nothing but the client's certificate can bind the tokens of the response.
+    fn needs_binding(&self) -> bool {
+        false
+    }
+
     /// Creates the form of one attempt, without the client's credentials.
     async fn form(&self, context: &AuthenticationContext<'_>) -> Result<Form, TokenError>;
 

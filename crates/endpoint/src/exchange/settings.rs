@@ -10,8 +10,10 @@ use super::{
     retry::Retry,
 };
 use crate::{
-    BuildError, ClientAuthentication, Endpoint, HttpTransport,
-    authentication::context::check_client_id, server::address::AddressRules,
+    BuildError, ClientAuthentication, Endpoint, HttpTransport, SecurityProfile,
+    authentication::context::check_client_id,
+    security_profile::{OAUTH, TLS},
+    server::address::AddressRules,
 };
 
 /// The settings of a [`ServerClient`].
@@ -25,6 +27,7 @@ pub(crate) struct ClientSettings {
     pub(crate) extra_headers: Vec<ExtraHeader>,
     pub(crate) transport: Option<HttpTransport>,
     pub(crate) retry: Retry,
+    pub(crate) profile: Option<SecurityProfile>,
     pub(crate) hints: Option<Hints>,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -45,6 +48,7 @@ impl ClientSettings {
             extra_headers: Vec::new(),
             transport: None,
             retry: Retry::default(),
+            profile: None,
             hints: None,
             clock: Arc::new(SystemClock),
         }
@@ -58,7 +62,53 @@ impl ClientSettings {
 
     /// Checks the settings that do not depend on the server.
     pub(crate) fn check_client(&self) -> Result<(), BuildError> {
-        check_client_id(&self.client_id, self.allow_utf8)
+        check_client_id(&self.client_id, self.allow_utf8)?;
+        self.profile
+            .map_or(Ok(()), |profile| self.check_profile(profile))
+    }
+
+    fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
+        // Each setting is named, so that a new one needs a decision here.
+        let Self {
+            endpoint,
+            client_id: _,
+            authentication,
+            address_rules,
+            allow_utf8,
+            body_format,
+            extra_headers: _,
+            transport,
+            retry: _,
+            profile: _,
+            hints: _,
+            clock: _,
+        } = self;
+        let excluded = [
+            (
+                address_rules.allow_http_on_loopback,
+                "danger_allow_http_on_loopback",
+                "plain HTTP is allowed",
+                &TLS,
+            ),
+            (
+                *allow_utf8,
+                "allow_utf8_credentials",
+                "characters that RFC 6749 does not define are allowed",
+                &OAUTH,
+            ),
+            (
+                *body_format == BodyFormat::Json,
+                "json_requests",
+                "requests are JSON",
+                &OAUTH,
+            ),
+        ];
+        profile.exclude(&excluded)?;
+        endpoint.check_profile(profile)?;
+        if let Some(transport) = transport {
+            transport.check_profile(profile)?;
+        }
+        authentication.check_profile(profile)
     }
 
     pub(crate) fn build(self) -> Result<ServerClient, BuildError> {
@@ -73,6 +123,7 @@ impl ClientSettings {
             authentication: self.authentication,
             transport: HttpTransport::or_default(self.transport)?,
             retry: self.retry,
+            profile: self.profile,
             hints: self.hints,
             clock: self.clock,
         })

@@ -148,6 +148,10 @@ impl<G: Grant> ServerRequest for TokenCall<'_, G> {
         self.client.prover.as_ref()
     }
 
+    fn needs_binding(&self) -> bool {
+        self.client.prover.is_none()
+    }
+
     async fn form(&self, context: &AuthenticationContext<'_>) -> Result<Form, TokenError> {
         self.client.grant.form(self.request, context).await
     }

@@ -2,9 +2,14 @@ use async_trait::async_trait;
 use hallpass_core::{TokenError, TokenRequest};
 
 use crate::{
-    AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder, credential_digest,
-    encoding,
-    exchange::{form::Form, grant::Grant, source::token_source, token::GrantClient},
+    AuthenticationContext, BuildError, ClientAuthentication, Endpoint, SecurityProfile,
+    SourceBuilder, credential_digest, encoding,
+    exchange::{
+        form::Form,
+        grant::{GRANTS, Grant},
+        source::token_source,
+        token::GrantClient,
+    },
     response::wording::{TOKEN_ENDPOINT, Wording},
 };
 
@@ -118,6 +123,14 @@ impl Grant for ClientCredentialsGrant {
             encoding::token_request(&pairs, request),
             Vec::new(),
         ))
+    }
+
+    fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
+        let fault = "it is a grant of the server's own";
+        let own = self.grant_type.as_ref();
+        own.map_or(Ok(()), |_| {
+            Err(profile.excludes("grant_type", fault, &GRANTS))
+        })
     }
 
     async fn digests(&self, _: &str) -> Option<Vec<[u8; 32]>> {

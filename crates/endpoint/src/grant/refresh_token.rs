@@ -12,8 +12,8 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use crate::{
-    AuthenticationContext, ClientAuthentication, Endpoint, SourceBuilder, credential_digest,
-    encoding,
+    AuthenticationContext, BuildError, ClientAuthentication, Endpoint, SecurityProfile,
+    SourceBuilder, credential_digest, encoding,
     exchange::{
         form::{Form, Input},
         grant::Grant,
@@ -281,6 +281,10 @@ impl Grant for RefreshTokenGrant {
 
     fn epoch(&self) -> u64 {
         self.store.epoch()
+    }
+
+    fn check_profile(&self, _: SecurityProfile) -> Result<(), BuildError> {
+        Ok(())
     }
 
     async fn digests(&self, _: &str) -> Option<Vec<[u8; 32]>> {

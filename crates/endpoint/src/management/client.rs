@@ -6,7 +6,7 @@ use hallpass_core::{AccessToken, Clock, Secret, TokenError};
 
 use super::{introspection::Introspection, request::ManagementRequest};
 use crate::{
-    BuildError, ClientAuthentication, Endpoint, Hints, HttpTransport, Retry,
+    BuildError, ClientAuthentication, Endpoint, Hints, HttpTransport, Retry, SecurityProfile,
     exchange::{client::ServerClient, form::Input, settings::ClientSettings},
 };
 
@@ -133,6 +133,13 @@ impl TokenManagementBuilder {
     /// Danger: other processes on this machine may listen. HTTP to any other host stays forbidden.
     pub fn danger_allow_http_on_loopback(mut self) -> Self {
         self.0.address_rules.allow_http_on_loopback = true;
+        self
+    }
+
+    /// Does the same as [`SourceBuilder::security_profile`](crate::SourceBuilder::security_profile), for the settings and
+    /// credentials of these requests.
+    pub fn security_profile(mut self, profile: SecurityProfile) -> Self {
+        self.0.profile = Some(profile);
         self
     }
 

@@ -78,6 +78,15 @@ impl MetadataDocument {
         }
     }
 
+    /// Returns true if the document is read over TLS.
+    pub(super) fn is_over_tls(&self) -> bool {
+        self.location.scheme() == "https"
+    }
+
+    pub(super) fn transport(&self) -> &HttpTransport {
+        &self.transport
+    }
+
     /// Returns the document, reading it again once its lifetime is over.
     ///
     /// One call reads; the others use the old document if there is one, or wait for the result. If there is an old one,

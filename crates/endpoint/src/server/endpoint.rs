@@ -8,7 +8,10 @@ use super::{
     document::MetadataDocument,
     metadata::Metadata,
 };
-use crate::BuildError;
+use crate::{
+    BuildError, SecurityProfile,
+    security_profile::{METADATA, TLS},
+};
 
 /// An authorization server's addresses, set or discovered.
 ///
@@ -96,6 +99,34 @@ impl Endpoint {
             Server::Fixed(_) => Ok(None),
             Server::Discovered(document) => document.metadata(Duration::MAX).await.map(Some),
         }
+    }
+
+    /// Checks that the addresses are those of the server's metadata alone, which is read over TLS.
+    pub(crate) fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
+        const OVERRIDDEN: &str = "an address of the metadata is overridden";
+        let document = match &self.server {
+            Server::Discovered(document) => document,
+            Server::Fixed(_) => {
+                let fault = "the address is set";
+                let error = profile.excludes("token_endpoint", fault, &METADATA);
+                return Err(error.with_hint("use `Endpoint::discover` with the server's issuer"));
+            }
+        };
+        let overrides = [
+            ("with_introspection_endpoint", &self.introspection),
+            ("with_revocation_endpoint", &self.revocation),
+            ("with_mtls_alias", &self.mtls_alias),
+        ];
+        if let Some((setting, _)) = overrides.iter().find(|(_, url)| url.is_some()) {
+            return Err(profile
+                .excludes(setting, OVERRIDDEN, &METADATA)
+                .with_hint("remove it"));
+        }
+        if !document.is_over_tls() {
+            let error = profile.excludes("issuer", "the metadata is read over plain HTTP", &TLS);
+            return Err(error.with_hint("remove `danger_allow_http_on_loopback`"));
+        }
+        document.transport().check_profile(profile)
     }
 
     /// Checks the addresses that are set.

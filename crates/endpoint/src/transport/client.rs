@@ -16,7 +16,7 @@ use super::{
     identity::ClientIdentity,
     reach, reuse,
 };
-use crate::{BuildError, hints};
+use crate::{BuildError, SecurityProfile, hints, security_profile::TLS};
 
 /// An HTTP transport to token endpoints: a keep-alive pool with deadlines and limits.
 ///
@@ -77,6 +77,16 @@ impl HttpTransport {
             decompress: false,
             setup: error::Setup::default(),
         }
+    }
+
+    /// Refuses a caller's client, whose settings cannot be inspected: it may accept any certificate.
+    pub(crate) fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
+        if self.others.is_some() {
+            return Ok(());
+        }
+        let fault = "the checks of a client made by `danger_from_client` are not known";
+        let error = profile.excludes("transport", fault, &TLS);
+        Err(error.with_hint("build it with `HttpTransport::builder`"))
     }
 
     /// Returns host and port of the proxy through which a request to this URL is sent, without user name and password;
