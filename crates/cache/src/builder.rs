@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hallpass_core::{Clock, Observer, Observers, SystemClock, TokenSource};
+use hallpass_core::{Clock, Observer, Observers, Prover, SystemClock, TokenSource};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
@@ -50,6 +50,7 @@ pub struct CacheBuilder<S> {
     keep_warm: bool,
     /// The store and its namespace.
     store: Option<(Arc<dyn TokenStore>, String)>,
+    prover: Option<Arc<dyn Prover>>,
 }
 
 /// The label of a cache's metrics.
@@ -71,6 +72,7 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
             observers: Observers::default(),
             keep_warm: false,
             store: None,
+            prover: None,
         }
     }
 
@@ -183,6 +185,14 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
         self
     }
 
+    /// Shares tokens that are bound to a key (DPoP, RFC 9449) through the [`store`](Self::store), with processes that have
+    /// the same key: this prover is the source's, and declares that it is [shared](Prover::shared_key). A token that is
+    /// bound to another key is neither written nor used. Default: bound tokens are not shared.
+    pub fn shared_prover(mut self, prover: impl Prover + 'static) -> Self {
+        self.prover = Some(Arc::new(prover));
+        self
+    }
+
     /// Sets the timeout of store calls that callers wait for: the look-up and the lease. Default: 100 ms.
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.policy.store_timeout = timeout;
@@ -244,7 +254,8 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
         };
         let store = self
             .store
-            .map(|(store, namespace)| Box::new(SecondLevel::new(store, namespace, &policy)));
+            .map(|(store, namespace)| SecondLevel::new(store, namespace, self.prover, &policy))
+            .map(Box::new);
         let label = match self.metrics {
             MetricsLabel::Name => Some(self.name.clone()),
             MetricsLabel::Other(label) => Some(label),

@@ -3,10 +3,11 @@
 use std::{
     borrow::Cow,
     io,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use hallpass_core::{AccessToken, Moment, TokenType};
+use hallpass_core::{AccessToken, Moment, Prover, TokenType};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use zeroize::{Zeroize, Zeroizing};
@@ -49,6 +50,9 @@ struct Entry<'a> {
     requested_at_ms: u64,
     lifetime_ms: u64,
     refresh_in_ms: Option<u64>,
+    /// The thumbprint of the key that the token is bound to (RFC 9449).
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    jkt: Option<Cow<'a, str>>,
     /// The response's further members, as the server sent them.
     #[serde(borrow)]
     extra: Vec<(String, &'a RawValue)>,
@@ -63,9 +67,17 @@ impl Drop for Entry<'_> {
 }
 
 /// Returns true unless the token is bound to something that other processes do not have: the certificate of a
-/// connection, or a key (RFC 9449).
-pub(crate) fn is_shareable(token: &AccessToken) -> bool {
-    token.token_type() == TokenType::Bearer && token.binding().is_none()
+/// connection, or another key than `shared_key` (RFC 9449).
+pub(crate) fn is_shareable(token: &AccessToken, shared_key: Option<&str>) -> bool {
+    let is_ready = match token.token_type() {
+        TokenType::Bearer => true,
+        TokenType::Dpop => {
+            let key = token.prover().and_then(|prover| prover.shared_key());
+            key.is_some() && key == shared_key
+        }
+        _ => false,
+    };
+    is_ready && token.binding().is_none()
 }
 
 /// Returns the entry's bytes, or `None` if the token is bound.
@@ -73,8 +85,11 @@ pub(crate) fn is_shareable(token: &AccessToken) -> bool {
 /// # Errors
 ///
 /// A text that says why the token cannot be written as an entry.
-pub(crate) fn encode(token: &AccessToken) -> Result<Option<Zeroizing<Vec<u8>>>, &'static str> {
-    if !is_shareable(token) {
+pub(crate) fn encode(
+    token: &AccessToken,
+    shared_key: Option<&str>,
+) -> Result<Option<Zeroizing<Vec<u8>>>, &'static str> {
+    if !is_shareable(token, shared_key) {
         return Ok(None);
     }
     let requested_at = token.requested_at().wall;
@@ -95,6 +110,9 @@ pub(crate) fn encode(token: &AccessToken) -> Result<Option<Zeroizing<Vec<u8>>>, 
         requested_at_ms: milliseconds(since_1970),
         lifetime_ms: milliseconds(token.lifetime().min(MAX_LIFETIME)),
         refresh_in_ms: token.refresh_in().map(milliseconds),
+        jkt: shared_key
+            .filter(|_| token.token_type() == TokenType::Dpop)
+            .map(Cow::from),
         extra,
     };
     write(&entry)
@@ -139,8 +157,14 @@ pub(crate) enum DecodeResult {
 }
 
 /// Decodes an entry. Clocks of hosts differ, so the writer's expiry alone is not trusted: the token lives no longer
-/// than its lifetime, and no longer than the entry's time to live in the store.
-pub(crate) fn decode(bytes: &[u8], ttl: Option<Duration>, now: Moment) -> DecodeResult {
+/// than its lifetime, and no longer than the entry's time to live in the store. A token that is bound to a key needs the
+/// prover of that key.
+pub(crate) fn decode(
+    bytes: &[u8],
+    ttl: Option<Duration>,
+    now: Moment,
+    prover: Option<&Arc<dyn Prover>>,
+) -> DecodeResult {
     let Ok(head) = serde_json::from_slice::<Head<'_>>(bytes) else {
         return DecodeResult::Corrupt;
     };
@@ -163,7 +187,7 @@ pub(crate) fn decode(bytes: &[u8], ttl: Option<Duration>, now: Moment) -> Decode
     if left.is_zero() || ahead > MAX_CLOCK_SKEW {
         return DecodeResult::Nothing;
     }
-    token(&entry, lifetime, left, now).map_or(DecodeResult::Corrupt, DecodeResult::Token)
+    token(&entry, lifetime, left, now, prover).map_or(DecodeResult::Corrupt, DecodeResult::Token)
 }
 
 /// Returns the token as if it had been requested here, at a time that matches its age: its expiry and its refresh point
@@ -173,17 +197,28 @@ fn token(
     lifetime: Duration,
     left: Duration,
     now: Moment,
+    prover: Option<&Arc<dyn Prover>>,
 ) -> Option<AccessToken> {
-    if entry.token_type.parse() != Ok(TokenType::Bearer) {
-        return None;
-    }
+    let token_type = entry.token_type.parse().ok()?;
+    let prover = match token_type {
+        TokenType::Bearer => None,
+        TokenType::Dpop => {
+            let key = entry.jkt.as_deref()?;
+            Some(prover.filter(|prover| prover.shared_key() == Some(key))?)
+        }
+        _ => return None,
+    };
     let age = lifetime.saturating_sub(left);
     let before = now.timestamp.saturating_sub(age);
     let requested_at = Moment::new(before, now.wall.checked_sub(age)?);
     // The monotonic scale may not reach back that far: the expiry takes precedence.
     let lifetime = now.timestamp.saturating_since(before).saturating_add(left);
-    let token = AccessToken::bearer(&entry.token, requested_at, lifetime).ok()?;
+    let token = AccessToken::new(token_type, &entry.token, requested_at, lifetime).ok()?;
     let token = token.with_scopes(entry.scopes.parse().ok()?);
+    let token = match prover {
+        Some(prover) => token.with_prover(prover.clone()),
+        None => token,
+    };
     let token = match entry.refresh_in_ms {
         Some(advice) => token.with_refresh_in(Duration::from_millis(advice)),
         None => token,

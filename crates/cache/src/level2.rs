@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use hallpass_core::{AccessToken, Clock, TokenRequest};
+use hallpass_core::{AccessToken, Clock, Moment, Prover, TokenRequest};
 use tokio::time::{self, Instant};
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     policy::Policy,
     polls::LEASE_TTL,
     stats::{Counters, count},
-    store::{EntryOrLease, Lease, StoreEntry, StoreError, StoreKey, TokenStore},
+    store::{EntryOrLease, Lease, StoreEntry, StoreError, StoreKey, TokenStore, bound_namespace},
 };
 
 mod credentials;
@@ -34,6 +34,8 @@ const EXTEND_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct SecondLevel {
     store: Arc<dyn TokenStore>,
     namespace: String,
+    /// The prover of the key that the processes have in common.
+    prover: Option<Arc<dyn Prover>>,
     breaker: Arc<Breaker>,
     /// The timeout of calls that callers wait for.
     timeout: Duration,
@@ -92,10 +94,22 @@ impl Context<'_> {
 }
 
 impl SecondLevel {
-    pub(crate) fn new(store: Arc<dyn TokenStore>, namespace: String, policy: &Policy) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn TokenStore>,
+        namespace: String,
+        prover: Option<Arc<dyn Prover>>,
+        policy: &Policy,
+    ) -> Self {
+        let prover = prover.filter(|prover| prover.shared_key().is_some());
+        let key = prover.as_ref().and_then(|prover| prover.shared_key());
+        let namespace = match key {
+            Some(key) => bound_namespace(&namespace, key),
+            None => namespace,
+        };
         Self {
             store,
             namespace,
+            prover,
             breaker: Arc::default(),
             timeout: policy.store_timeout,
             start_timeout: policy.store_start_timeout,
@@ -114,13 +128,27 @@ impl SecondLevel {
         StoreKey::new(&self.namespace, request)
     }
 
+    fn shared_key(&self) -> Option<&str> {
+        self.prover.as_ref()?.shared_key()
+    }
+
+    /// Returns true if other processes can use this token.
+    pub(crate) fn is_shareable(&self, token: &AccessToken) -> bool {
+        entry::is_shareable(token, self.shared_key())
+    }
+
+    fn decode(&self, entry: &StoreEntry, now: Moment) -> DecodeResult {
+        entry::decode(entry.bytes(), entry.ttl(), now, self.prover.as_ref())
+    }
+
     /// Evaluates the token of an entry.
     pub(crate) fn evaluate(
+        &self,
         entry: &StoreEntry,
         fitness: impl Fn(&AccessToken) -> Fitness,
         context: Context<'_>,
     ) -> EntryUse<AccessToken> {
-        let token = match entry::decode(entry.bytes(), entry.ttl(), context.clock.moment()) {
+        let token = match self.decode(entry, context.clock.moment()) {
             DecodeResult::Token(token) => token,
             DecodeResult::Nothing => return EntryUse::Ignore,
             DecodeResult::Corrupt => {
@@ -143,7 +171,7 @@ impl SecondLevel {
         context: Context<'_>,
     ) -> Option<AccessToken> {
         let entry = self.look_up(key, context).await??;
-        match Self::evaluate(&entry, fitness, context) {
+        match self.evaluate(&entry, fitness, context) {
             EntryUse::Use(token) => Some(token),
             EntryUse::Ignore | EntryUse::Refused => None,
         }
@@ -284,7 +312,7 @@ impl SecondLevel {
     ) {
         let left = token.deadline().saturating_since(context.clock.now());
         let ttl = left.min(entry::MAX_LIFETIME);
-        match entry::encode(token) {
+        match entry::encode(token, self.shared_key()) {
             Ok(Some(bytes)) if !ttl.is_zero() => {
                 let put = self.store.put(key, &bytes, ttl, lease);
                 self.ask("put", self.write_timeout, put, context).await;
@@ -306,10 +334,8 @@ impl SecondLevel {
             return;
         };
         let (now, before) = (context.clock.moment(), before.as_ref());
-        let is_token = |entry: &StoreEntry| {
-            let decoded = entry::decode(entry.bytes(), entry.ttl(), now);
-            matches!(decoded, DecodeResult::Token(_))
-        };
+        let is_token =
+            |entry: &StoreEntry| matches!(self.decode(entry, now), DecodeResult::Token(_));
         if before.is_some_and(is_token) {
             return;
         }
@@ -323,7 +349,7 @@ impl SecondLevel {
         refused: &AccessToken,
         context: Context<'_>,
     ) {
-        if !entry::is_shareable(refused) {
+        if !self.is_shareable(refused) {
             return;
         }
         let key = self.key(request);
@@ -337,7 +363,7 @@ impl SecondLevel {
                 Fitness::Unfit
             }
         };
-        if let EntryUse::Refused = Self::evaluate(&entry, is_refused, context) {
+        if let EntryUse::Refused = self.evaluate(&entry, is_refused, context) {
             self.remove(&key, entry.fence(), context).await;
         }
     }

@@ -100,7 +100,7 @@ async fn find<S: TokenSource + 'static>(
         // Another process may have put a token, but there is no use for a lease.
         return store.read(key, fitness, context).await.map(Ok);
     }
-    let evaluate = |entry: &StoreEntry| match SecondLevel::evaluate(entry, &fitness, context) {
+    let evaluate = |entry: &StoreEntry| match store.evaluate(entry, &fitness, context) {
         EntryUse::Use(token) => EntryUse::Use(StoreHit::Token(token)),
         EntryUse::Ignore if answers::is_of_answers(entry.bytes()) => {
             EntryUse::Use(StoreHit::Answers(entry.clone()))

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 mod key;
 
 pub use key::StoreKey;
+pub(crate) use key::bound_namespace;
 
 /// A shared second level of the cache, for processes and hosts: an extension point.
 ///

@@ -10,8 +10,8 @@ use hallpass_core::{AccessToken, TokenRequest, TokenSource};
 use tokio::{sync::OwnedSemaphorePermit, time};
 
 use crate::{
-    current::is_live, entry::is_shareable, level2::wait::listen, load::fitness_check,
-    shared::Shared, slot::Slot, stats::count,
+    current::is_live, level2::wait::listen, load::fitness_check, shared::Shared, slot::Slot,
+    stats::count,
 };
 
 /// The maximum number of keys that are watched. Others learn of a refused token by a 401 of their own.
@@ -37,7 +37,7 @@ pub(crate) fn watch_key<S: TokenSource + 'static>(
     token: &AccessToken,
 ) {
     let Some(store) = &shared.store else { return };
-    if !store.store().notifies() || !is_shareable(token) {
+    if !store.store().notifies() || !store.is_shareable(token) {
         return;
     }
     let Ok(permit) = shared.watches.clone().try_acquire_owned() else {

@@ -112,6 +112,9 @@ pub(crate) struct Client {
     /// Client authentication method
     #[arg(long, value_parser = authentication_method(), value_name = "METHOD", help_heading = SERVER_AND_CLIENT)]
     pub(crate) authentication: Option<AuthenticationMethod>,
+    /// Bind tokens to the private key at this reference, such as `file:/run/secrets/dpop.pem` (DPoP, RFC 9449)
+    #[arg(long, value_name = "REFERENCE", help_heading = SERVER_AND_CLIENT)]
+    pub(crate) dpop: Option<String>,
     /// Timeout for token requests, such as `10s`
     #[arg(long, value_name = "DURATION", help_heading = SERVER_AND_CLIENT)]
     pub(crate) timeout: Option<String>,
@@ -168,6 +171,15 @@ pub(crate) struct Token {
     /// Name of the environment variable, for `--format env`
     #[arg(long, value_name = "NAME", default_value = DEFAULT_VARIABLE)]
     pub(crate) name: String,
+    /// URL of the API request, for `--format dpop`
+    #[arg(long, required_if_eq("format", "dpop"))]
+    pub(crate) url: Option<String>,
+    /// Method of the API request, for `--format dpop` [default: GET]
+    #[arg(long, requires = "url")]
+    pub(crate) method: Option<String>,
+    /// Nonce from the `DPoP-Nonce` header of the API's last response, for `--format dpop`
+    #[arg(long, requires = "url")]
+    pub(crate) nonce: Option<String>,
     /// Fetch a new token and replace the cached one, for example after an API has refused it
     #[arg(long, conflicts_with = "no_cache")]
     pub(crate) refresh: bool,
@@ -188,6 +200,8 @@ pub(crate) enum Format {
     Header,
     /// `NAME=VALUE` lines for a shell or an environment file
     Env,
+    /// `Authorization` and `DPoP` headers for one request with a token that is bound to a key (RFC 9449)
+    Dpop,
     /// An `ExecCredential` for kubectl
     ExecCredential,
 }

@@ -5,6 +5,7 @@ mod credential;
 mod exec;
 mod inspect;
 mod keygen;
+mod proof;
 mod request;
 mod scripts;
 mod time;

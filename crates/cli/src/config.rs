@@ -77,6 +77,12 @@ fn selection(common: &Common, flags: &Client) -> Result<Selection, Failure> {
     if let Some(method) = flags.authentication {
         selection = selection.authentication(method);
     }
+    if let Some(reference) = &flags.dpop {
+        // The argument is not repeated: it may be a secret.
+        let reference = reference.parse::<SecretReference>();
+        let reference = reference.map_err(|why| Failure::usage(format!("`--dpop`: {why}")))?;
+        selection = selection.dpop(reference);
+    }
     if let Some(scope) = &flags.scope {
         selection = selection.scope(scope);
     }

@@ -1,6 +1,7 @@
 //! `hallpass doctor`: checks each step of obtaining a token, and suggests a fix for what fails.
 
 mod authentication;
+mod binding;
 #[cfg(feature = "redis")]
 mod redis;
 mod report;

@@ -20,6 +20,27 @@ pub(crate) fn decode(token: &str) -> Option<(Map<String, Value>, Map<String, Val
     Some((object(header)?, object(claims)?))
 }
 
+/// The binding of a token, as its claim `cnf` names it (RFC 7800 section 3.1).
+pub(crate) enum Confirmation {
+    /// The token is no JWT.
+    Opaque,
+    /// A JWT that names nothing.
+    Missing,
+    /// A thumbprint.
+    Named(String),
+}
+
+impl Confirmation {
+    /// Reads this member of the claim.
+    pub(crate) fn read(token: &str, member: &str) -> Self {
+        let Some((_, claims)) = decode(token) else {
+            return Self::Opaque;
+        };
+        let named = claims.get("cnf").and_then(|cnf| cnf.get(member)?.as_str());
+        named.map_or(Self::Missing, |named| Self::Named(named.to_owned()))
+    }
+}
+
 /// Returns the `exp` of a token that is a JWT.
 pub(crate) fn expiry(token: &str) -> Option<SystemTime> {
     let (_, claims) = decode(token)?;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use hallpass::{
     AccessToken, Clock as _, SystemClock, TokenError, TokenSource, cache::CachedTokenSource,
-    profiles::ProfileSource,
+    jwt::Dpop, profiles::ProfileSource,
 };
 use tokio::{
     runtime::{Builder, Runtime},
@@ -37,20 +37,20 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Creates the source; no I/O.
+    /// Creates the source. Reads the key that tokens are bound to, if there is one: cached tokens are found by it.
     ///
     /// # Errors
     ///
-    /// Fails for a Redis store whose settings are wrong.
+    /// Fails for a Redis store whose settings are wrong, and for a key that cannot be read.
     pub(crate) fn new((settings, cache): (Settings, TokenCache)) -> Result<Self, Failure> {
         let settings = Arc::new(settings);
-        let of_this_user = || {
-            ProfileSource::new(settings.clone())
-                .without_shared_refusals()
-                .cache_builder()
+        let source = ProfileSource::new(settings.clone());
+        let source = match read_dpop_key(&settings)? {
+            Some(key) => source.sharing_bound_tokens(key),
+            None => source,
         };
         let cache = match cache {
-            TokenCache::None => of_this_user(),
+            TokenCache::None => source.without_shared_refusals().cache_builder(),
             TokenCache::Files(directory) => {
                 let label = Label {
                     profile: settings.profile.clone().unwrap_or_default(),
@@ -58,10 +58,11 @@ impl Tokens {
                     scope: settings.request.scopes().to_string(),
                 };
                 let store = FileTokenStore::new(directory, label);
-                of_this_user().store(store, &settings.namespace())
+                let builder = source.without_shared_refusals().cache_builder();
+                builder.store(store, &settings.namespace())
             }
             TokenCache::Redis => {
-                let builder = settings.cache_builder()?;
+                let builder = source.shared_cache_builder()?;
                 let timeout = settings.redis.as_ref().and_then(|redis| redis.timeout);
                 match timeout {
                     Some(_) => builder,
@@ -165,6 +166,16 @@ impl Tokens {
         // With a slow disk the next run sends a request; this run is not delayed further.
         let _ = timeout(SETTLE_TIMEOUT, self.source.shutdown()).await;
     }
+}
+
+fn read_dpop_key(settings: &Settings) -> Result<Option<Dpop>, Failure> {
+    if settings.dpop.is_none() {
+        return Ok(None);
+    }
+    block_on(async {
+        let key = settings.dpop_key().await;
+        key.map_err(|error| explain::token_error(&error, settings))
+    })
 }
 
 fn remaining(token: &AccessToken) -> Duration {

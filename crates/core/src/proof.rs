@@ -66,6 +66,12 @@ pub trait Prover: Send + Sync + fmt::Debug {
     fn store_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
         let _ = (request, nonce);
     }
+
+    /// Returns the thumbprint of the key (RFC 7638, SHA-256), if other processes are declared to have it too: a cache may
+    /// then share the tokens that are bound to it through a store. With the default, `None`, each process fetches its own.
+    fn shared_key(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Forwards every method, including those with a default.
@@ -79,6 +85,10 @@ macro_rules! forward {
 
             fn store_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
                 (**self).store_nonce(request, nonce);
+            }
+
+            fn shared_key(&self) -> Option<&str> {
+                (**self).shared_key()
             }
         }
     )+};

@@ -88,8 +88,8 @@ pub trait TokenSource: Send + Sync {
         None
     }
 
-    /// Returns true if the tokens of this source are bound to this process: to a key (DPoP, RFC 9449) or to a client
-    /// certificate (RFC 8705).
+    /// Returns true if the tokens of this source are bound to this process: to a key that no other process has (DPoP, RFC
+    /// 9449) or to a client certificate (RFC 8705).
     ///
     /// A cache with a shared store neither looks for such tokens there, nor lets other processes wait while it fetches
     /// one. The default is false. It must be cheap, and do no I/O.

@@ -52,6 +52,8 @@ pub struct Dpop {
     thumbprint: Arc<str>,
     nonces: Arc<Nonces>,
     clock: Arc<dyn Clock>,
+    /// True if other processes have the key.
+    is_shared: bool,
 }
 
 impl Dpop {
@@ -97,6 +99,7 @@ impl Dpop {
             thumbprint: jwk.thumbprint().into(),
             nonces: Arc::default(),
             clock: Arc::new(SystemClock),
+            is_shared: false,
         })
     }
 
@@ -110,6 +113,14 @@ impl Dpop {
         // The PEM text is wiped.
         let (key, _) = SigningKey::generate(Algorithm::Es256)?;
         Self::new(key)
+    }
+
+    /// Declares that other processes have this key too, such as from a file. With a store and
+    /// `CacheBuilder::shared_prover`, they share the tokens that are bound to it. Default: each process fetches its own.
+    #[must_use]
+    pub fn share_tokens(mut self) -> Self {
+        self.is_shared = true;
+        self
     }
 
     /// Sets the clock, for tests.
@@ -161,6 +172,10 @@ impl Prover for Dpop {
 
     fn store_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
         self.nonces.keep(request, nonce);
+    }
+
+    fn shared_key(&self) -> Option<&str> {
+        self.is_shared.then_some(&*self.thumbprint)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Settings without effect, and a proxy with a password.
 
+use hallpass_secrets::SecretReference;
 use url::Url;
 
 use crate::{
@@ -31,6 +32,19 @@ pub(crate) fn check_proxy(proxy: Option<&str>) -> Result<(), ProfileError> {
         return Err(refuse("the URL's scheme must be `http` or `https`"));
     }
     Ok(())
+}
+
+/// Checks that the key of the tokens is not one of the client's credentials, which serves another purpose.
+pub(crate) fn check_dpop(
+    dpop: &SecretReference,
+    authentication: &AuthenticationSettings,
+) -> Result<(), ProfileError> {
+    if !authentication.references().any(|used| used == dpop) {
+        return Ok(());
+    }
+    let other = authentication.setting().unwrap_or("authentication");
+    let message = format!("`dpop` and `{other}` refer to the same secret");
+    Err(ProfileError::new(message).with_hint("generate another key with `hallpass keygen`"))
 }
 
 /// Checks that the Redis store has an effect.

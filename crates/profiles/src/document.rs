@@ -21,7 +21,7 @@ use crate::{
     values,
 };
 
-pub(crate) const KEYS: [&str; 44] = [
+pub(crate) const KEYS: &[&str] = &[
     "algorithm",
     "allowed_origins",
     "assertion",
@@ -40,6 +40,7 @@ pub(crate) const KEYS: [&str; 44] = [
     "danger_allow_http_on_loopback",
     "danger_token_endpoint_as_audience",
     "default_lifetime",
+    "dpop",
     "expiry_format",
     "expiry_member",
     "grant_type",
@@ -169,6 +170,7 @@ impl Document<'_> {
                     layer.server.danger_token_endpoint_as_audience =
                         Some(self.boolean(key, value)?);
                 }
+                "dpop" => layer.dpop = Some(self.secret_reference(key, value)?),
                 "expiry_format" => {
                     let format = format::parse_expiry_format(self.string(key, value)?);
                     layer.format.expiry_format =
@@ -226,7 +228,7 @@ impl Document<'_> {
                 }
                 "user_agent" => layer.user_agent = Some(self.string(key, value)?.to_owned()),
                 "variables" => layer.server.variables = self.string_pairs(key, value)?,
-                _ => return Err(self.unknown_setting(key, KEYS)),
+                _ => return Err(self.unknown_setting(key, KEYS.iter().copied())),
             }
         }
         Ok(layer)

@@ -53,6 +53,7 @@ pub(crate) fn read_layer(variables: &Variables, profile: bool) -> Result<Layer, 
             assertion: read_reference(variables, "HALLPASS_ASSERTION")?,
             ..ours.client
         },
+        dpop: read_reference(variables, "HALLPASS_DPOP")?,
         audience: text("HALLPASS_AUDIENCE")?.into_iter().collect(),
         resource: text("HALLPASS_RESOURCE")?.into_iter().collect(),
         ..ours

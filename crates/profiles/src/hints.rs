@@ -19,12 +19,8 @@ const SETTING_HINTS: &[(Hint, &str)] = &[
     ),
     (hints::BODY_SIZE, "check `token_endpoint`"),
     (
-        hints::UNBOUND,
-        "disable DPoP for this client at the server: profiles do not support it",
-    ),
-    (
         hints::PROOF,
-        "the server binds this client's tokens to a key (DPoP), which profiles do not support: disable it for this client",
+        "the server binds this client's tokens to a key (DPoP): generate one with `hallpass keygen`, and set `dpop` to a reference to it",
     ),
     (hints::UTF8, "remove them"),
     (
@@ -118,7 +114,7 @@ mod tests {
     }
 
     /// Words in backticks that are not settings: values of settings and variables.
-    const OTHERS: [&str; 9] = [
+    const OTHERS: [&str; 10] = [
         "CAMALL_CLIENT_ID",
         "CAMALL_CLIENT_SECRET",
         "HTTPS_PROXY",
@@ -126,6 +122,7 @@ mod tests {
         "client_secret_basic_raw",
         "https",
         "client_secret_post",
+        "hallpass keygen",
         "system",
         "true",
     ];

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use hallpass_secrets::SecretReference;
+
 use crate::{
     format::FormatSettings,
     redis::RedisSettings,
@@ -13,6 +15,7 @@ use crate::{
 pub(crate) struct Layer {
     pub(crate) server: ServerUnit,
     pub(crate) client: ClientUnit,
+    pub(crate) dpop: Option<SecretReference>,
     pub(crate) scope: Option<String>,
     pub(crate) audience: Vec<String>,
     pub(crate) resource: Vec<String>,
@@ -48,6 +51,7 @@ impl Layer {
         Self {
             server,
             client,
+            dpop: self.dpop.or(below.dpop),
             scope: self.scope.or(below.scope),
             audience: list(self.audience, below.audience),
             resource: list(self.resource, below.resource),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hallpass_secrets::SecretReference;
+
 use crate::{layer::Layer, method::AuthenticationMethod};
 
 /// The choice of a profile, with settings that a program sets itself, such as by command-line flags. These have
@@ -62,6 +64,12 @@ impl Selection {
     /// Sets the client authentication method.
     pub fn authentication(mut self, method: AuthenticationMethod) -> Self {
         self.layer.client.authentication = Some(method);
+        self
+    }
+
+    /// Sets the reference to the private key that tokens are bound to (DPoP, RFC 9449).
+    pub fn dpop(mut self, key: SecretReference) -> Self {
+        self.layer.dpop = Some(key);
         self
     }
 

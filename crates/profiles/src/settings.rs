@@ -10,7 +10,7 @@ use url::Url;
 use crate::error::ProfileError;
 use crate::{
     authentication::AuthenticationSettings,
-    checks::{check_effects, check_proxy, check_redis},
+    checks::{check_dpop, check_effects, check_proxy, check_redis},
     format::FormatSettings,
     layer::Layer,
     missing::{missing_client_id, missing_setting},
@@ -44,6 +44,8 @@ pub struct Settings {
     pub client_id: String,
     /// The client authentication method, with references to its credentials.
     pub authentication: AuthenticationSettings,
+    /// The private key that tokens are bound to (DPoP).
+    pub dpop: Option<Box<SecretReference>>,
     /// The token request: scopes, audiences, resources, authorization details and parameters.
     pub request: TokenRequest,
     /// The origins of the APIs that may receive tokens.
@@ -150,6 +152,9 @@ impl Settings {
         if let Some(redis) = &layer.redis {
             check_redis(redis, layer.cache, &authentication)?;
         }
+        if let Some(dpop) = &layer.dpop {
+            check_dpop(dpop, &authentication)?;
+        }
         check_proxy(layer.proxy.as_deref())?;
         layer.format.check()?;
         let settings = Self {
@@ -165,6 +170,7 @@ impl Settings {
             },
             client_id,
             authentication,
+            dpop: layer.dpop.map(Box::new),
             request: wanted,
             allowed_origins: layer.allowed_origins,
             timeout: layer.timeout,
@@ -215,6 +221,7 @@ impl Settings {
         let format = self.format.as_deref().into_iter();
         let headers = format.flat_map(FormatSettings::references);
         let all = self.authentication.references().chain(headers);
+        let all = all.chain(self.dpop.as_deref());
         all.chain(own).chain(redis)
     }
 
@@ -260,6 +267,7 @@ impl Settings {
         let format = self.format.as_deref().and_then(FormatSettings::canonical);
         let format = format.iter().map(|format| Some(&**format));
         let provider = provider.into_iter().map(Some).chain(own).chain(format);
+        let provider = provider.chain(self.dpop.iter().map(|_| Some("dpop")));
         let parts = parts
             .into_iter()
             .chain(checks)

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use hallpass_cache::{CacheBuilder, CachedTokenSource};
 use hallpass_camall::Camall;
-use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
+use hallpass_core::{AccessToken, Prover, TokenError, TokenRequest, TokenSource};
 use hallpass_endpoint::{ClientCredentials, Endpoint, HttpTransport, Retry, SourceBuilder};
 use hallpass_secrets::RegularFile;
 
@@ -22,6 +22,8 @@ use crate::{
 };
 
 mod authentication;
+#[cfg(any(feature = "jwt", feature = "jwt-ring"))]
+mod dpop;
 mod key_with_certificate;
 mod registered;
 #[cfg(any(feature = "jwt", feature = "jwt-ring"))]
@@ -31,13 +33,23 @@ mod signed;
 mod signed;
 
 #[cfg(any(feature = "jwt", feature = "jwt-ring"))]
+use dpop::prover;
+#[cfg(any(feature = "jwt", feature = "jwt-ring"))]
 pub use signed::parse_private_key;
+#[cfg(not(any(feature = "jwt", feature = "jwt-ring")))]
+use signed::prover;
 
 /// Returns the error of a method that requires a feature.
 #[cfg(not(feature = "unstable-spiffe"))]
 fn not_built(method: &str, feature: &str) -> ProfileError {
+    not_built_for(&format!("`authentication` is `{method}`"), feature)
+}
+
+/// Returns the error of a setting that requires a feature.
+#[cfg(not(feature = "unstable-spiffe"))]
+fn not_built_for(setting: &str, feature: &str) -> ProfileError {
     ProfileError::new(format!(
-        "`authentication` is `{method}`, but this program was built without the feature `{feature}`"
+        "{setting}, but this program was built without the feature `{feature}`"
     ))
     .with_hint(format!(
         "build it with the feature `{feature}` of `hallpass`"
@@ -50,6 +62,8 @@ pub struct ProfileSource {
     settings: Arc<Settings>,
     shares_refusals: bool,
     shared: Arc<Shared>,
+    /// The prover of a key that other processes have too.
+    prover: Option<Arc<dyn Prover>>,
     built: Lazy<BuiltSource>,
 }
 
@@ -66,6 +80,7 @@ impl ProfileSource {
             settings,
             shares_refusals: true,
             shared: Arc::default(),
+            prover: None,
             built: Lazy::new(),
         }
     }
@@ -84,16 +99,32 @@ impl ProfileSource {
         self
     }
 
-    /// Returns a builder of a cache of this source, without the profile's store.
-    pub fn cache_builder(self) -> CacheBuilder<Self> {
-        let settings = self.settings.clone();
-        settings.cache_of(self)
+    /// Shares tokens that are bound to the profile's key (`dpop`) with other processes through a store, for programs that
+    /// run often. `key` is [`Settings::dpop_key`]: it is read before the first look-up, since the tokens of each key have
+    /// names of their own in the store. Default: bound tokens are not shared.
+    #[cfg(any(feature = "jwt", feature = "jwt-ring"))]
+    #[must_use]
+    pub fn sharing_bound_tokens(mut self, key: hallpass_jwt::Dpop) -> Self {
+        self.prover = Some(Arc::new(key.share_tokens()));
+        self
     }
 
-    /// Returns the same with the profile's store, if it has one.
-    pub(crate) fn shared_cache_builder(self) -> Result<CacheBuilder<Self>, ProfileError> {
+    /// Returns a builder of a cache of this source, without the profile's store.
+    pub fn cache_builder(self) -> CacheBuilder<Self> {
+        let (settings, prover) = (self.settings.clone(), self.prover.clone());
+        with_prover(settings.cache_of(self), prover)
+    }
+
+    /// Returns the same with the profile's Redis store, if it has one. No I/O.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProfileError`] if a setting of the store is wrong, or this program was built without the feature `redis`.
+    pub fn shared_cache_builder(self) -> Result<CacheBuilder<Self>, ProfileError> {
         let (settings, shared) = (self.settings.clone(), self.shared.clone());
-        settings.shared_cache_of(self, &shared.stores)
+        let prover = self.prover.clone();
+        let builder = settings.shared_cache_of(self, &shared.stores)?;
+        Ok(with_prover(builder, prover))
     }
 
     fn check_granted(&self, request: &TokenRequest, token: &AccessToken) -> Result<(), TokenError> {
@@ -116,16 +147,20 @@ impl ProfileSource {
     async fn build(&self) -> Result<BuiltSource, TokenError> {
         let settings = self.settings.clone();
         let retry = Retry::new().deadline(settings.call_deadline());
+        let prover = match &self.prover {
+            Some(prover) => Some(prover.clone()),
+            None => prover(&settings)?,
+        };
         if settings.provider.is_some() {
             let shared = self.shared.clone();
-            let build = move || registered::build(&settings, &shared.transports, retry);
+            let build = move || registered::build(&settings, &shared.transports, retry, prover);
             let (source, transport) = run_blocking(build).await??;
             return Ok(BuiltSource { source, transport });
         }
         let shared = self.shared.transports.transport(&settings).await?;
         let transport = shared.get().await?;
-        let source =
-            run_blocking(move || settings.source_over(&|| Ok(transport.clone()), retry)).await??;
+        let build = move || settings.source_over(&|| Ok(transport.clone()), retry, prover);
+        let source = run_blocking(build).await??;
         Ok(BuiltSource {
             source,
             transport: Some(shared),
@@ -150,6 +185,16 @@ impl ProfileSource {
         let built = self.build().await?;
         self.built.replace(built);
         Ok(())
+    }
+}
+
+fn with_prover<S: TokenSource + 'static>(
+    builder: CacheBuilder<S>,
+    prover: Option<Arc<dyn Prover>>,
+) -> CacheBuilder<S> {
+    match prover {
+        Some(prover) => builder.shared_prover(prover),
+        None => builder,
     }
 }
 
@@ -191,6 +236,7 @@ impl TokenSource for ProfileSource {
         let built = self.built.get();
         built.is_some_and(|built| built.source.binds_tokens())
             || self.settings.authentication.binds_tokens()
+            || self.settings.dpop.is_some() && self.prover.is_none()
     }
 
     fn credential_epoch(&self) -> u64 {
@@ -215,7 +261,7 @@ impl Settings {
     ///
     /// A [`ProfileError`] if a file of certificates cannot be read, or a setting is wrong.
     pub fn token_source(&self, retry: Retry) -> Result<Arc<dyn TokenSource>, ProfileError> {
-        self.source_over(&|| self.transport(), retry)
+        self.source_over(&|| self.transport(), retry, prover(self)?)
     }
 
     /// Creates the source, whose requests and whose discovery use this transport.
@@ -223,12 +269,14 @@ impl Settings {
         &self,
         transport: &dyn Fn() -> Result<HttpTransport, ProfileError>,
         retry: Retry,
+        prover: Option<Arc<dyn Prover>>,
     ) -> Result<Arc<dyn TokenSource>, ProfileError> {
         if let Some(provider) = &self.provider {
             let context = registered::Context {
                 settings: self,
                 transport,
                 retry,
+                prover,
             };
             return provider.build(&self.own, &context);
         }
@@ -237,7 +285,8 @@ impl Settings {
         let endpoint = self.endpoint_over(|| Ok(transport.clone()))?;
         let headers = self.open_headers()?;
         let change = |source: SourceBuilder<ClientCredentials>| {
-            self.apply_to(&headers, source.transport(transport.clone()).retry(retry))
+            let source = source.transport(transport.clone()).retry(retry);
+            self.apply_to(&headers, prover, source)
         };
         let client_id = &*self.client_id;
         let source = match self.server {
@@ -350,9 +399,13 @@ impl Settings {
     fn apply_to(
         &self,
         headers: &Headers,
+        prover: Option<Arc<dyn Prover>>,
         mut source: SourceBuilder<ClientCredentials>,
     ) -> SourceBuilder<ClientCredentials> {
         let request = &self.request;
+        if let Some(prover) = prover {
+            source = source.dpop(prover);
+        }
         if !request.scopes().is_empty() {
             source = source.scope(request.scopes().as_str());
         }

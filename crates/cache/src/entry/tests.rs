@@ -1,4 +1,4 @@
-use hallpass_core::{Binding, Clock as _};
+use hallpass_core::{Binding, Clock as _, Proof, ProofRequest, TokenError};
 use hallpass_testkit::ManualClock;
 use proptest::prelude::*;
 
@@ -21,18 +21,23 @@ fn token(clock: &ManualClock) -> AccessToken {
 }
 
 fn encoded(token: &AccessToken) -> Zeroizing<Vec<u8>> {
-    encode(token).unwrap().expect("a token that can be shared")
+    encode(token, None)
+        .unwrap()
+        .expect("a token that can be shared")
 }
 
 fn read(bytes: &[u8], ttl: Option<Duration>, clock: &ManualClock) -> Option<AccessToken> {
-    match decode(bytes, ttl, clock.moment()) {
+    match decode(bytes, ttl, clock.moment(), None) {
         DecodeResult::Token(token) => Some(token),
         DecodeResult::Nothing | DecodeResult::Corrupt => None,
     }
 }
 
 fn is_corrupt(bytes: &[u8], clock: &ManualClock) -> bool {
-    matches!(decode(bytes, None, clock.moment()), DecodeResult::Corrupt)
+    matches!(
+        decode(bytes, None, clock.moment(), None),
+        DecodeResult::Corrupt
+    )
 }
 
 fn left(token: &AccessToken, clock: &ManualClock) -> u64 {
@@ -66,7 +71,7 @@ fn a_token_survives_the_store_unchanged() {
 fn an_extra_member_that_is_not_json_is_an_error() {
     let clock = ManualClock::new();
     let token = token(&clock).with_extra([("note".into(), "not JSON".to_owned())]);
-    assert!(encode(&token).is_err());
+    assert!(encode(&token, None).is_err());
 }
 
 // covers: C-40
@@ -74,10 +79,50 @@ fn an_extra_member_that_is_not_json_is_an_error() {
 fn a_bound_token_is_not_encoded() {
     let clock = ManualClock::new();
     let token = |kind| AccessToken::new(kind, "CANARY", clock.moment(), HOUR).unwrap();
-    assert!(encode(&token(TokenType::Bearer)).unwrap().is_some());
-    assert!(encode(&token(TokenType::Dpop)).unwrap().is_none());
+    assert!(encode(&token(TokenType::Bearer), None).unwrap().is_some());
+    assert!(encode(&token(TokenType::Dpop), None).unwrap().is_none());
     let bound = token(TokenType::Bearer).with_binding(Binding::new());
-    assert!(encode(&bound).unwrap().is_none());
+    assert!(encode(&bound, None).unwrap().is_none());
+}
+
+/// A key by its thumbprint.
+#[derive(Debug)]
+struct Key(Option<&'static str>);
+
+#[hallpass_core::async_trait]
+impl Prover for Key {
+    async fn prove(&self, _: &ProofRequest<'_>) -> Result<Proof, TokenError> {
+        Err(TokenError::configuration("nothing is proven here"))
+    }
+
+    fn shared_key(&self) -> Option<&str> {
+        self.0
+    }
+}
+
+#[test]
+fn a_bound_token_is_read_with_its_own_key_only() {
+    let clock = ManualClock::new();
+    let key = |name| -> Arc<dyn Prover> { Arc::new(Key(name)) };
+    let token = AccessToken::new(TokenType::Dpop, "CANARY", clock.moment(), HOUR).unwrap();
+    let token = token.with_prover(key(Some("one")));
+    for other in [None, Some("two")] {
+        assert!(encode(&token, other).unwrap().is_none());
+    }
+    let bytes = encode(&token, Some("one")).unwrap().unwrap();
+    let read = |prover: Option<&Arc<dyn Prover>>| match decode(&bytes, None, clock.moment(), prover)
+    {
+        DecodeResult::Token(token) => Some(token),
+        DecodeResult::Nothing | DecodeResult::Corrupt => None,
+    };
+    let own = read(Some(&key(Some("one")))).unwrap();
+    assert_eq!(
+        (own.token_type(), own.expose()),
+        (TokenType::Dpop, "CANARY")
+    );
+    assert_eq!(own.prover().unwrap().shared_key(), Some("one"));
+    assert!(read(None).is_none() && read(Some(&key(None))).is_none());
+    assert!(read(Some(&key(Some("two")))).is_none());
 }
 
 // covers: F-95, F-96
@@ -131,7 +176,7 @@ fn an_unknown_version_or_kind_is_not_corrupt() {
         r#"{"version":1,"kind":"failure","until_ms":1}"#,
         r#"{"kind":"failure","version":7}"#,
     ] {
-        let decoded = decode(other.as_bytes(), None, clock.moment());
+        let decoded = decode(other.as_bytes(), None, clock.moment(), None);
         assert!(matches!(decoded, DecodeResult::Nothing), "{other}");
     }
 }
@@ -166,6 +211,6 @@ proptest! {
     // covers: F-92
     #[test]
     fn decoding_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-        let _ = decode(&bytes, None, ManualClock::new().moment());
+        let _ = decode(&bytes, None, ManualClock::new().moment(), None);
     }
 }

@@ -24,6 +24,12 @@ use crate::entry::VERSION;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StoreKey(String);
 
+/// Returns the namespace of tokens that are bound to a key: processes with different keys do not replace each other's
+/// tokens.
+pub(crate) fn bound_namespace(namespace: &str, thumbprint: &str) -> String {
+    format!("{namespace}\njkt:{thumbprint}")
+}
+
 /// The number of hexadecimal digits of a SHA-256 digest.
 const DIGITS: usize = 64;
 
@@ -38,6 +44,12 @@ impl StoreKey {
         of_request.update(request.canonical());
         let of_namespace = Sha256::digest(namespace.as_bytes());
         Self::from_digests(&of_namespace.into(), &of_request.finalize().into())
+    }
+
+    /// Creates the key that a cache with this namespace uses for this request if tokens are bound to the key with this
+    /// thumbprint ([`CacheBuilder::shared_prover`](crate::CacheBuilder::shared_prover)).
+    pub fn bound(namespace: &str, thumbprint: &str, request: &TokenRequest) -> Self {
+        Self::new(&bound_namespace(namespace, thumbprint), request)
     }
 
     /// Creates the key under which caches with this namespace share the server's answers to their credentials. It is not

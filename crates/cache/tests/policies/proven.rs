@@ -18,6 +18,21 @@ use crate::{
 #[derive(Debug)]
 struct Key;
 
+/// A key that several processes have, by its thumbprint.
+#[derive(Clone, Debug)]
+struct SharedKey(&'static str);
+
+#[async_trait]
+impl Prover for SharedKey {
+    async fn prove(&self, _: &ProofRequest<'_>) -> Result<Proof, TokenError> {
+        Err(TokenError::configuration("nothing is proven here"))
+    }
+
+    fn shared_key(&self) -> Option<&str> {
+        Some(self.0)
+    }
+}
+
 #[async_trait]
 impl Prover for Key {
     async fn prove(&self, _: &ProofRequest<'_>) -> Result<Proof, TokenError> {
@@ -90,4 +105,75 @@ async fn a_token_that_is_bound_to_a_key_is_not_shared() {
     assert_eq!(fetches(token(TokenType::Bearer), &clock).await, 1);
     let bound = token(TokenType::Dpop).with_prover(Arc::new(Key));
     assert_eq!(fetches(bound, &clock).await, 2);
+}
+
+/// A process with this key, whose source issues a new token at each call.
+struct Process {
+    source: ScriptedSource,
+    cache: CachedTokenSource<ScriptedSource>,
+}
+
+fn process(
+    key: &'static str,
+    store_key: Option<&'static str>,
+    store: &MemoryTokenStore,
+    clock: &ManualClock,
+) -> Process {
+    let token = AccessToken::new(TokenType::Dpop, "t", clock.moment(), HOUR).unwrap();
+    let source = ScriptedSource::new([Ok(token.with_prover(Arc::new(SharedKey(key))))]);
+    let builder = CachedTokenSource::builder(source.clone())
+        .clock(clock.clone())
+        .store(store.clone(), "orders");
+    let builder = match store_key {
+        Some(key) => builder.shared_prover(SharedKey(key)),
+        None => builder,
+    };
+    let cache = builder.build();
+    Process { source, cache }
+}
+
+#[tokio::test]
+async fn processes_with_one_key_share_a_bound_token() {
+    let clock = ManualClock::new();
+    let store = MemoryTokenStore::new(clock.clone());
+    let request = TokenRequest::default();
+    let mut calls = Vec::new();
+    for (key, store_key) in [
+        ("one", Some("one")),
+        ("one", Some("one")),
+        ("two", Some("two")),
+        ("two", Some("two")),
+        // The first entry is still there.
+        ("one", Some("one")),
+        // No key is declared as shared.
+        ("one", None),
+        // The source has another key than the cache was given.
+        ("three", Some("four")),
+        ("four", Some("four")),
+    ] {
+        let process = process(key, store_key, &store, &clock);
+        let token = process.cache.token(&request).await.unwrap();
+        assert_eq!(token.token_type(), TokenType::Dpop);
+        assert_eq!(token.prover().unwrap().shared_key(), Some(key));
+        process.cache.shutdown().await;
+        calls.push(process.source.calls());
+    }
+    assert_eq!(calls, [1, 0, 1, 0, 0, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_refused_bound_token_is_removed_for_all() {
+    let clock = ManualClock::new();
+    let store = MemoryTokenStore::new(clock.clone());
+    let request = TokenRequest::default();
+    let first = process("one", Some("one"), &store, &clock);
+    let token = first.cache.token(&request).await.unwrap();
+    first.cache.shutdown().await;
+    let second = process("one", Some("one"), &store, &clock);
+    second.cache.token(&request).await.unwrap();
+    second.cache.invalidate(&token);
+    second.cache.shutdown().await;
+    let third = process("one", Some("one"), &store, &clock);
+    third.cache.token(&request).await.unwrap();
+    assert_eq!((second.source.calls(), third.source.calls()), (0, 1));
 }

@@ -15,13 +15,14 @@ use crate::{
 };
 
 /// The variables that may hold a client secret by convention. The command gets a token and does not need them.
-const SECRET_VARIABLES: [&str; 5] = [
+const SECRET_VARIABLES: [&str; 6] = [
     "HALLPASS_CLIENT_SECRET",
     "CAMALL_CLIENT_SECRET",
     "HALLPASS_PRIVATE_KEY",
     // The key may be in the same text.
     "HALLPASS_CERTIFICATE",
     "HALLPASS_ASSERTION",
+    "HALLPASS_DPOP",
 ];
 
 pub(crate) fn run(common: &Common, args: &Exec) -> Result<ExitCode, Failure> {

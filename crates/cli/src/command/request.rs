@@ -68,7 +68,7 @@ pub(crate) fn run(common: &Common, args: &Request) -> Result<ExitCode, Failure> 
     })
 }
 
-fn parse_url(text: &str) -> Result<Url, Failure> {
+pub(super) fn parse_url(text: &str) -> Result<Url, Failure> {
     let wrong = |what: &str| Err(Failure::usage(format!("the URL {what}")));
     // The URL is not repeated: it may contain credentials.
     let Ok(url) = Url::parse(text) else {

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use hallpass::AccessToken;
 use serde_json::{Value, json};
 
-use super::{credential, time::rfc3339};
+use super::{credential, proof::ProofTarget, time::rfc3339};
 use crate::{
     args::{Common, Format, Token},
-    config,
+    config::{self, Settings},
     failure::Failure,
     out,
     tokens::{self, Tokens},
@@ -22,27 +22,56 @@ pub(crate) fn run(common: &Common, args: &Token) -> Result<(), Failure> {
         Format::ExecCredential => Some(credential::api_version()?),
         _ => None,
     };
-    let tokens = Tokens::new(config::read(common, &args.client)?)?;
-    let token = tokens::block_on(async {
-        if args.refresh {
-            tokens.fresh_token().await
+    let (settings, cache) = config::read(common, &args.client)?;
+    check_format(args.format, &settings)?;
+    let target = ProofTarget::parse(args, &settings)?;
+    let tokens = Tokens::new((settings, cache))?;
+    let (token, proof) = tokens::block_on(async {
+        let token = if args.refresh {
+            tokens.fresh_token().await?
         } else {
-            tokens.token().await
-        }
+            tokens.token().await?
+        };
+        let proof = match &target {
+            Some(target) => Some(target.prove(&token, &tokens.settings).await?),
+            None => None,
+        };
+        Ok((token, proof))
     })?;
+    if let Some(proof) = proof {
+        return out::text(&format!("{}DPoP: {proof}\n", authorization(&token)));
+    }
     match (args.format, version) {
         (Format::ExecCredential, Some(version)) => {
             out::json(&credential::exec_credential(&token, version))
         }
         (Format::Json, _) => out::json(&token_json(&token)),
-        (Format::Header, _) => out::text(&format!(
-            "Authorization: {} {}\n",
-            token.token_type(),
-            token.expose()
-        )),
+        (Format::Header, _) => out::text(&authorization(&token)),
         (Format::Env, _) => out::text(&variable_lines(&args.name, &token)),
         _ => out::text(&format!("{}\n", token.expose())),
     }
+}
+
+fn authorization(token: &AccessToken) -> String {
+    format!("Authorization: {} {}\n", token.token_type(), token.expose())
+}
+
+/// Refuses a format whose reader has no proof for a token that is bound to a key.
+fn check_format(format: Format, settings: &Settings) -> Result<(), Failure> {
+    let unfit = match format {
+        Format::Header => "a header with the token alone is refused by an API",
+        Format::ExecCredential => "kubectl sends bearer tokens only",
+        _ => return Ok(()),
+    };
+    if settings.dpop.is_none() {
+        return Ok(());
+    }
+    Err(
+        Failure::configuration(format!("tokens are bound to a key (`dpop`), and {unfit}"))
+            .with_remedy(
+                "print both headers of a request with `--format dpop --url URL`, or remove `dpop`",
+            ),
+    )
 }
 
 fn token_json(token: &AccessToken) -> Value {

@@ -24,7 +24,12 @@ pub(super) async fn check(settings: &Settings, redis: &RedisSettings) -> Result<
     let mut checked = redis.clone();
     checked.timeout = Some(CHECK_TIMEOUT);
     let store = settings.redis_store(&checked)?;
-    let shared = StoreKey::new(&settings.namespace(), &settings.request);
+    let (namespace, request) = (settings.namespace(), &settings.request);
+    let shared = match settings.dpop_key().await {
+        Ok(Some(key)) => StoreKey::bound(&namespace, key.thumbprint(), request),
+        // Without its key, a run has no use for a token; an earlier step reports the error.
+        Ok(None) | Err(_) => StoreKey::new(&namespace, request),
+    };
     let entry = store.look_up(&shared).await.map_err(explain)?;
     if store.ignored_entries() > 0 {
         return Err(Failure::configuration("the token in Redis cannot be decrypted").with_remedy(

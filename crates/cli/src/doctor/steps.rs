@@ -9,6 +9,7 @@ use std::{
 use hallpass::{
     AccessToken, ErrorKind, TextFilter, TokenSource as _,
     endpoint::{Metadata, Retry},
+    jwt::Dpop,
 };
 use reqwest::{
     Url,
@@ -19,7 +20,7 @@ use reqwest::{
 use tokio::{net, time::timeout};
 use x509_cert::{Certificate, der::Decode as _};
 
-use super::{authentication, report::Report, validity::Validity};
+use super::{authentication, binding::report_binding, report::Report, validity::Validity};
 use crate::{
     config::{SettingSource, Settings},
     explain,
@@ -38,8 +39,9 @@ const AUTHENTICATION: &str = "authentication";
 const TOKEN: &str = "token";
 const SCOPES: &str = "scopes";
 const LIFETIME: &str = "lifetime";
+const BINDING: &str = "binding";
 const STORE: &str = "store";
-pub(super) const ALL: [&str; 12] = [
+pub(super) const ALL: [&str; 13] = [
     CONFIGURATION,
     SECRET,
     DNS,
@@ -51,6 +53,7 @@ pub(super) const ALL: [&str; 12] = [
     TOKEN,
     SCOPES,
     LIFETIME,
+    BINDING,
     STORE,
 ];
 
@@ -79,6 +82,9 @@ pub(super) async fn run_steps(settings: &Settings, report: &mut Report) -> Resul
         SECRET,
         authentication::check_credential(settings).await,
     )?;
+    let key = settings.dpop_key().await;
+    let key = key.map_err(|error| explain::token_error(&error, settings));
+    let key = record(report, SECRET, key)?;
     credential.report_credential(SECRET, settings, report);
 
     // Building the source has validated the URL.
@@ -122,6 +128,8 @@ pub(super) async fn run_steps(settings: &Settings, report: &mut Report) -> Resul
     let scopes = record(report, SCOPES, check_scopes(settings, &token))?;
     report.ok(SCOPES, scopes);
     report_lifetime(&token, report);
+    let key = key.as_ref().map(Dpop::thumbprint);
+    report_binding(BINDING, settings, key, &token, report);
     Ok(())
 }
 

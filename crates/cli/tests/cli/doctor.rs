@@ -41,6 +41,7 @@ async fn a_working_profile_passes_every_step() {
             ("token", "ok"),
             ("scopes", "ok"),
             ("lifetime", "ok"),
+            ("binding", "skipped"),
             ("store", "skipped"),
         ]
     );
@@ -146,7 +147,7 @@ async fn a_refused_secret_fails_the_authentication_step() {
         "{report}"
     );
     assert!(
-        report.ends_with("skip not checked     token, scopes, lifetime\n"),
+        report.ends_with("skip not checked     token, scopes, lifetime, binding\n"),
         "{report}"
     );
     let report = stdout(

@@ -7,6 +7,7 @@ mod authentication;
 mod cache;
 mod doctor;
 mod documentation;
+mod dpop;
 mod exec;
 mod failures;
 mod keygen;
@@ -14,6 +15,8 @@ mod leaks;
 #[path = "../../../../tests/stories/peer.rs"]
 mod peer;
 mod profiles;
+#[path = "../../../../tests/stories/proofs.rs"]
+mod proofs;
 mod real_server;
 #[cfg(feature = "redis")]
 mod redis;

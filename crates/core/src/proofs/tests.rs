@@ -36,6 +36,10 @@ impl Prover for Witness {
         let kept = (api, request.origin().to_owned(), nonce.to_owned());
         self.kept.lock().unwrap().push(kept);
     }
+
+    fn shared_key(&self) -> Option<&str> {
+        Some("thumbprint")
+    }
 }
 
 fn token() -> AccessToken {
@@ -156,6 +160,7 @@ async fn pointers_forward_every_method() {
         let request = ProofRequest::new(&Method::GET, API);
         prover.prove(&request).await.unwrap();
         prover.store_nonce(&request, "one");
+        assert_eq!(prover.shared_key(), Some("thumbprint"));
     }
     let witness = Arc::new(Witness::default());
     all_methods(witness.clone()).await;

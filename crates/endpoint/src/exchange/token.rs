@@ -80,9 +80,10 @@ impl<G: Grant> GrantClient<G> {
         Some(credential_digest(G::WORDING.grant, &parts))
     }
 
-    /// Returns true if its tokens are bound to a key or a certificate.
+    /// Returns true if its tokens are bound to a certificate, or to a key that no other process has.
     pub(crate) fn binds_tokens(&self) -> bool {
-        self.prover.is_some() || self.server.binds_tokens()
+        let has_own_key = |prover: &Arc<dyn Prover>| prover.shared_key().is_none();
+        self.prover.as_ref().is_some_and(has_own_key) || self.server.binds_tokens()
     }
 
     /// Checks what was granted. Authorization details that were requested must be readable.

@@ -39,6 +39,7 @@ fn a_profile_accepts_every_setting() {
         client_id = "orders"
         private_key = "env:CLIENT_KEY"
         certificate = "env:CLIENT_CERTIFICATE"
+        dpop = "env:DPOP_KEY"
         bound_tokens = false
         key_id = "2026"
         algorithm = "PS256"

@@ -28,9 +28,10 @@ const TRANSPORT: [&str; 6] = [
     "compressed_responses",
 ];
 /// The settings for the requests to a token endpoint, and for its responses.
-const RESPONSE: [&str; 9] = [
+const RESPONSE: [&str; 10] = [
     "token_type_name",
     "default_lifetime",
+    "dpop",
     "max_lifetime",
     "lenient_responses",
     "grant_type",

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, sync::Arc};
 
-use hallpass_core::{SecretSource, TokenSource};
+use hallpass_core::{Prover, SecretSource, TokenSource};
 use hallpass_endpoint::{
     ClientAuthentication, ClientCredentials, Endpoint, HttpTransport, Retry, SourceBuilder,
 };
@@ -26,6 +26,7 @@ pub(super) fn build(
     settings: &Settings,
     transports: &Transports,
     retry: Retry,
+    prover: Option<Arc<dyn Prover>>,
 ) -> Result<SourceWithTransport, ProfileError> {
     let shared = RefCell::new(None);
     let transport = || {
@@ -34,7 +35,7 @@ pub(super) fn build(
         shared.replace(Some(found));
         transport
     };
-    let source = settings.source_over(&transport, retry)?;
+    let source = settings.source_over(&transport, retry, prover)?;
     Ok((source, shared.into_inner()))
 }
 
@@ -43,6 +44,7 @@ pub(super) struct Context<'a> {
     pub(super) settings: &'a Settings,
     pub(super) transport: &'a dyn Fn() -> Result<HttpTransport, ProfileError>,
     pub(super) retry: Retry,
+    pub(super) prover: Option<Arc<dyn Prover>>,
 }
 
 impl ServerContext for Context<'_> {
@@ -64,6 +66,7 @@ impl ServerContext for Context<'_> {
             (settings.default_lifetime.is_some(), "default_lifetime"),
             (settings.max_lifetime.is_some(), "max_lifetime"),
             (settings.lenient_responses, "lenient_responses"),
+            (settings.dpop.is_some(), "dpop"),
         ];
         let others = others.into_iter().filter(|(is_set, _)| *is_set);
         let others = others.map(|(_, name)| name);
@@ -129,7 +132,9 @@ impl ServerContext for Context<'_> {
             .transport(self.transport()?)
             .retry(self.retry());
         let headers = self.settings.open_headers()?;
-        Ok(self.settings.apply_to(&headers, source))
+        Ok(self
+            .settings
+            .apply_to(&headers, self.prover.clone(), source))
     }
 
     fn retry(&self) -> Retry {

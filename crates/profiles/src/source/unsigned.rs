@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use hallpass_core::SecretSource;
+use hallpass_core::{Prover, SecretSource};
 use hallpass_endpoint::ClientAuthentication;
 
-use super::not_built;
+use super::{not_built, not_built_for};
 use crate::{error::ProfileError, settings::Settings};
 
 type NotBuilt = Result<Arc<dyn ClientAuthentication>, ProfileError>;
@@ -24,4 +24,11 @@ pub(crate) fn workload_identity(_: Arc<dyn SecretSource>) -> NotBuilt {
 
 pub(crate) fn spiffe_jwt(_: Arc<dyn SecretSource>) -> NotBuilt {
     Err(not_built("spiffe_jwt", "unstable-spiffe"))
+}
+
+pub(super) fn prover(settings: &Settings) -> Result<Option<Arc<dyn Prover>>, ProfileError> {
+    match &settings.dpop {
+        Some(_) => Err(not_built_for("`dpop` is set", "jwt")),
+        None => Ok(None),
+    }
 }
