@@ -52,6 +52,7 @@ mod servers;
 mod shared;
 mod shared_refusals;
 mod shared_tokens;
+mod signed_introspection;
 mod support;
 mod tenants;
 mod tls;

@@ -66,7 +66,8 @@ pub use grant::{
     ClientCredentials, JwtBearer, RefreshToken, SecurityToken, TokenExchange, TokenTypeUri,
 };
 pub use management::{
-    Introspection, Revocations, RevokeOnShutdown, TokenManagement, TokenManagementBuilder,
+    Introspection, ResponseVerifier, Revocations, RevokeOnShutdown, TokenManagement,
+    TokenManagementBuilder, UnverifiedResponse,
 };
 pub use response::layout::ExpiryFormat;
 pub use security_profile::{Requirement, SecurityProfile};

@@ -6,6 +6,7 @@ mod discovery;
 mod document;
 mod endpoint;
 mod fetch;
+pub(crate) mod jwks;
 mod metadata;
 
 pub use discovery::Discovery;

@@ -12,6 +12,8 @@
 //! [`SignedAssertion`] signs the assertion of the [JWT bearer grant](hallpass_endpoint::JwtBearer), which represents
 //! the token's subject and not the client.
 //!
+//! `ResponseKeys` verifies the responses that a server signs, such as those of introspection (RFC 9701).
+//!
 //! [`Dpop`] binds tokens to a key on top of any of them (RFC 9449): it is a [`Prover`](hallpass_core::Prover).
 //!
 //! The features choose the signing library: `aws-lc-rs` (default) or `ring`. If both are enabled, aws-lc-rs is used.
@@ -44,6 +46,8 @@ mod private_key;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 mod provider;
 mod public_key;
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+mod response;
 mod settings;
 mod signed;
 mod signer;
@@ -71,6 +75,8 @@ pub use kms::{KmsKey, KmsSigner};
 pub use pkcs11::{Pkcs11Signer, Pkcs11SignerBuilder};
 pub use private_key::PrivateKeyJwt;
 pub use public_key::PublicKey;
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+pub use response::ResponseKeys;
 pub use settings::AssertionSettings;
 pub use signed::SignedAssertion;
 pub use signer::Signer;

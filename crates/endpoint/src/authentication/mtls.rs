@@ -242,7 +242,9 @@ impl MutualTls {
         }
         match self.registration {
             Registration::Certificate => hints::CERTIFICATE_ITSELF,
-            _ => hints::CERTIFICATE_NAMES,
+            Registration::Names => hints::CERTIFICATE_NAMES,
+            #[cfg(feature = "unstable-spiffe")]
+            Registration::SpiffeId => hints::CERTIFICATE_NAMES,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use hallpass_core::{Clock, ErrorKind, Hint, TokenError};
+use http::header;
 
 use super::{
     body::{BodyFormat, ExtraHeader, SentHeader, post},
@@ -97,6 +98,19 @@ impl ServerClient {
     /// Returns the host as shown in errors and traces.
     pub(crate) fn host(&self) -> &str {
         self.addresses.host()
+    }
+
+    /// Returns the server's addresses, reading its metadata if it is not cached.
+    pub(crate) async fn addresses(&self) -> Result<Arc<ServerAddresses>, TokenError> {
+        self.addresses.addresses(Duration::MAX).await
+    }
+
+    pub(crate) fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    pub(crate) fn transport(&self) -> &HttpTransport {
+        &self.transport
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
@@ -290,6 +304,9 @@ impl ServerClient {
             self.body_format,
             headers,
         );
+        if let Some(accept) = request.accept() {
+            post.headers_mut().insert(header::ACCEPT, accept);
+        }
         proving.put_on(post.headers_mut());
 
         // Taken before sending: after a slow response, a token must not live longer here than at the server.

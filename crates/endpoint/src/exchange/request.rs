@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use hallpass_core::{Moment, Prover, TextFilter, TokenError};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use super::{body::SentHeader, form::Form};
 use crate::{
@@ -54,6 +54,11 @@ pub(crate) trait ServerRequest: Send + Sync {
     /// Returns true if nothing but the client's certificate can bind the tokens of the response.
     fn needs_binding(&self) -> bool {
         false
+    }
+
+    /// Returns the media type that is requested in place of JSON.
+    fn accept(&self) -> Option<HeaderValue> {
+        None
     }
 
     /// Creates the form of one attempt, without the client's credentials.

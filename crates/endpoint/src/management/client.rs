@@ -4,7 +4,11 @@ use std::{fmt, sync::Arc};
 
 use hallpass_core::{AccessToken, Clock, Secret, TokenError};
 
-use super::{introspection::Introspection, request::ManagementRequest};
+use super::{
+    introspection::Introspection,
+    request::ManagementRequest,
+    signed::{ResponseVerifier, SignedResponses},
+};
 use crate::{
     BuildError, ClientAuthentication, Endpoint, Hints, HttpTransport, Retry, SecurityProfile,
     exchange::{client::ServerClient, form::Input, settings::ClientSettings},
@@ -36,7 +40,10 @@ use crate::{
 /// For a server that is not discovered, set the addresses:
 /// [`Endpoint::with_introspection_endpoint`], [`Endpoint::with_revocation_endpoint`].
 #[derive(Debug)]
-pub struct TokenManagement(ServerClient);
+pub struct TokenManagement {
+    client: ServerClient,
+    signed: Option<SignedResponses>,
+}
 
 impl TokenManagement {
     /// Creates a builder; the required settings are its arguments, as for the tokens' source.
@@ -45,11 +52,14 @@ impl TokenManagement {
         client_id: impl Into<String>,
         authentication: impl ClientAuthentication + 'static,
     ) -> TokenManagementBuilder {
-        TokenManagementBuilder(ClientSettings::new(
-            endpoint.into(),
-            client_id.into(),
-            Box::new(authentication),
-        ))
+        TokenManagementBuilder {
+            client: ClientSettings::new(
+                endpoint.into(),
+                client_id.into(),
+                Box::new(authentication),
+            ),
+            verifier: None,
+        }
     }
 
     /// Introspects this token (RFC 7662 section 2).
@@ -62,7 +72,13 @@ impl TokenManagement {
     ///
     /// Dropping the future drops the request.
     pub async fn introspect(&self, token: &AccessToken) -> Result<Introspection, TokenError> {
-        self.0.send(&ManagementRequest::introspection(token)).await
+        let Some(signed) = &self.signed else {
+            let request = ManagementRequest::introspection(token);
+            return self.client.send(&request).await;
+        };
+        let request = ManagementRequest::signed_introspection(token);
+        let jwt = self.client.send(&request).await?;
+        signed.read(&jwt, &self.client).await
     }
 
     /// Revokes this token (RFC 7009 section 2). APIs that validate tokens locally accept it until it expires.
@@ -80,7 +96,7 @@ impl TokenManagement {
     pub async fn revoke(&self, token: &AccessToken) -> Result<(), TokenError> {
         let token = Input::Token(token.clone());
         let request = ManagementRequest::revocation(token, "access_token");
-        self.0.send(&request).await
+        self.client.send(&request).await
     }
 
     /// Revokes a refresh token, and with it the access tokens issued from it (RFC 7009 section 2.1).
@@ -95,36 +111,39 @@ impl TokenManagement {
     pub async fn revoke_refresh_token(&self, token: &Secret) -> Result<(), TokenError> {
         let token = Input::Secret(token.clone());
         let request = ManagementRequest::revocation(token, "refresh_token");
-        self.0.send(&request).await
+        self.client.send(&request).await
     }
 }
 
 /// A builder of [`TokenManagement`]. [`build`](Self::build) reports invalid settings, before any I/O.
 #[must_use]
-pub struct TokenManagementBuilder(ClientSettings);
+pub struct TokenManagementBuilder {
+    client: ClientSettings,
+    verifier: Option<Box<dyn ResponseVerifier>>,
+}
 
 impl TokenManagementBuilder {
     /// Sets the transport, such as the source's, to share its connections. Default: one with default settings.
     pub fn transport(mut self, transport: HttpTransport) -> Self {
-        self.0.transport = Some(transport);
+        self.client.transport = Some(transport);
         self
     }
 
     /// Sets the retry policy; see [`Retry`] for the default.
     pub fn retry(mut self, retry: Retry) -> Self {
-        self.0.retry = retry;
+        self.client.retry = retry;
         self
     }
 
     /// Does the same as [`SourceBuilder::allow_utf8_credentials`](crate::SourceBuilder::allow_utf8_credentials).
     pub fn allow_utf8_credentials(mut self) -> Self {
-        self.0.allow_utf8 = true;
+        self.client.allow_utf8 = true;
         self
     }
 
     /// Does the same as [`SourceBuilder::refuse_local_endpoint`](crate::SourceBuilder::refuse_local_endpoint).
     pub fn refuse_local_endpoint(mut self) -> Self {
-        self.0.address_rules.refuse_local = true;
+        self.client.address_rules.refuse_local = true;
         self
     }
 
@@ -132,26 +151,38 @@ impl TokenManagementBuilder {
     ///
     /// Danger: other processes on this machine may listen. HTTP to any other host stays forbidden.
     pub fn danger_allow_http_on_loopback(mut self) -> Self {
-        self.0.address_rules.allow_http_on_loopback = true;
+        self.client.address_rules.allow_http_on_loopback = true;
+        self
+    }
+
+    /// Requires signed introspection responses (RFC 9701): the response is a JWT, whose signature this verifier checks by
+    /// the keys at the `jwks_uri` of the server's metadata; issuer, audience and time are checked as well. A response
+    /// without a signature is an error.
+    ///
+    /// It needs an endpoint that is [discovered](Endpoint::discover), and a client for which the server signs responses
+    /// (`introspection_signed_response_alg`). The keys are cached for an hour, and read again for an unknown key, at most
+    /// once a minute.
+    pub fn require_signed_responses(mut self, verifier: impl ResponseVerifier + 'static) -> Self {
+        self.verifier = Some(Box::new(verifier));
         self
     }
 
     /// Does the same as [`SourceBuilder::security_profile`](crate::SourceBuilder::security_profile), for the settings and
     /// credentials of these requests.
     pub fn security_profile(mut self, profile: SecurityProfile) -> Self {
-        self.0.profile = Some(profile);
+        self.client.profile = Some(profile);
         self
     }
 
     /// Sets an adapter's own hints for errors.
     pub fn hints(mut self, hints: Hints) -> Self {
-        self.0.hints = Some(hints);
+        self.client.hints = Some(hints);
         self
     }
 
     /// Sets the clock, for tests.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.0.clock = Arc::new(clock);
+        self.client.clock = Arc::new(clock);
         self
     }
 
@@ -161,15 +192,20 @@ impl TokenManagementBuilder {
     ///
     /// A [`BuildError`] that names the first invalid setting. A missing address is reported when it is needed.
     pub fn build(self) -> Result<TokenManagement, BuildError> {
-        self.0.build().map(TokenManagement)
+        let rules = self.client.address_rules;
+        let signed = |verifier| SignedResponses::new(verifier, rules);
+        Ok(TokenManagement {
+            signed: self.verifier.map(signed),
+            client: self.client.build()?,
+        })
     }
 }
 
 impl fmt::Debug for TokenManagementBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenManagementBuilder")
-            .field("client_id", &self.0.client_id)
-            .field("authentication", &self.0.authentication)
+            .field("client_id", &self.client.client_id)
+            .field("authentication", &self.client.authentication)
             .finish_non_exhaustive()
     }
 }

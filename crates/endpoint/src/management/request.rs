@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use hallpass_core::{AccessToken, TokenError};
+use http::{HeaderValue, header};
 
 use super::introspection::Introspection;
 use crate::{
@@ -40,6 +41,8 @@ const REVOCATION_ENDPOINT: EndpointWording = EndpointWording {
 };
 static REVOCATION: Wording = Wording::for_client(REVOCATION_ENDPOINT, "");
 
+const SIGNED: HeaderValue = HeaderValue::from_static("application/token-introspection+jwt");
+
 /// A request about an issued token.
 pub(super) struct ManagementRequest<O> {
     wording: &'static Wording,
@@ -47,6 +50,8 @@ pub(super) struct ManagementRequest<O> {
     token: Input,
     /// The `token_type_hint`.
     hint: &'static str,
+    /// The media type of a signed response.
+    accept: Option<HeaderValue>,
     read: fn(&Reply<'_>, &Wording) -> Result<O, TokenError>,
 }
 
@@ -58,10 +63,46 @@ impl ManagementRequest<Introspection> {
             endpoint: ManagementEndpoint::Introspection,
             token: Input::Token(token.clone()),
             hint: "access_token",
+            accept: None,
             read: |reply, wording| {
                 reply.check_success(wording, false)?;
                 Introspection::read(&reply.answer.body)
                     .map_err(|error| reply.explain_success(error, wording))
+            },
+        }
+    }
+}
+
+impl ManagementRequest<String> {
+    /// Creates an introspection with a signed response (RFC 9701 section 4), which is not verified yet. Any other
+    /// response is refused: it could come from anyone between the server and this client.
+    pub(super) fn signed_introspection(token: &AccessToken) -> Self {
+        Self {
+            wording: &INTROSPECTION,
+            endpoint: ManagementEndpoint::Introspection,
+            token: Input::Token(token.clone()),
+            hint: "access_token",
+            accept: Some(SIGNED),
+            read: |reply, wording| {
+                reply.check_success(wording, false)?;
+                let media_type = reply.answer.headers.get(header::CONTENT_TYPE);
+                let media_type = media_type.and_then(|value| value.to_str().ok());
+                let essence = media_type.and_then(|value| value.split(';').next());
+                let signed = essence.is_some_and(|essence| {
+                    essence
+                        .trim()
+                        .eq_ignore_ascii_case("application/token-introspection+jwt")
+                });
+                let text = std::str::from_utf8(&reply.answer.body).ok();
+                text.filter(|_| signed).map(str::to_owned).ok_or_else(|| {
+                    let error = TokenError::unusable_response(
+                        "the response is not signed, although a signed one is required (RFC 9701)",
+                    );
+                    let error = error.with_hint(
+                        "set `introspection_signed_response_alg` for this client at the server; or do not require signed responses",
+                    );
+                    reply.explain_success(error, wording)
+                })
             },
         }
     }
@@ -75,6 +116,7 @@ impl ManagementRequest<()> {
             endpoint: ManagementEndpoint::Revocation,
             token,
             hint,
+            accept: None,
             // The content of a successful response has no meaning (RFC 7009 section 2.2), unless it is an error. Neither
             // do its compression and its status, if that is 2xx.
             read: |reply, wording| {
@@ -105,6 +147,10 @@ impl<O: Send> ServerRequest for ManagementRequest<O> {
         with_certificate: bool,
     ) -> Result<&'a Address, TokenError> {
         addresses.address_for(self.endpoint, with_certificate)
+    }
+
+    fn accept(&self) -> Option<HeaderValue> {
+        self.accept.clone()
     }
 
     async fn form(&self, _: &AuthenticationContext<'_>) -> Result<Form, TokenError> {

@@ -46,7 +46,7 @@ impl MediaType {
         let text = value.to_str().unwrap_or_default();
         let essence = text.split(';').next().unwrap_or_default().trim();
         match essence.to_ascii_lowercase().as_str() {
-            "application/json" => Self::Json,
+            "application/json" | "application/jwk-set+json" => Self::Json,
             "text/html" | "application/xhtml+xml" => Self::Html,
             "text/plain" => Self::Text,
             _ => Self::Other,
