@@ -40,6 +40,7 @@ mod one_request;
 mod peer;
 mod presets;
 mod proofs;
+mod protected_resource;
 mod redirects;
 mod reference;
 mod responses;

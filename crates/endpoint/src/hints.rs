@@ -133,6 +133,14 @@ hints! {
     HTTPS = "https", "set " @ " to an `https` URL";
     /// An anonymous client is refused.
     ANONYMOUS = "anonymous-client", "this server requires a `client_id`: set it with `PublicClient`, or authenticate the client";
+    /// A resource has no metadata, or does not name them.
+    NO_RESOURCE_METADATA = "no-resource-metadata", "the resource publishes no metadata (RFC 9728) here: set the issuer with `Endpoint::discover`";
+    /// The origin of a resource is not on the list.
+    RESOURCE_NOT_ALLOWED = "resource-not-allowed", "allow it with `allow_resource` if its operator may choose among the allowed issuers";
+    /// No issuer of a resource is on the list.
+    ISSUER_NOT_ALLOWED = "issuer-not-allowed", "allow one with `allow_issuer` if this client is registered there";
+    /// The metadata are those of another resource.
+    OTHER_RESOURCE = "other-resource", "use the resource's identifier exactly as in its metadata; set `accept_parent_resource` if the identifier is above the URL of the request";
     /// The metadata has no address for an action.
     NO_ADDRESS = "no-address", "the server's metadata has no such endpoint; if the server has one, set it on the `Endpoint`";
     /// There is no address for an action.
@@ -148,7 +156,7 @@ mod tests {
     use super::*;
     use crate::{
         ClientCredentials, ClientSecretBasic, ClientSecretPost, Discovery, Endpoint, HttpTransport,
-        HttpTransportBuilder, MutualTls, PublicClient, Retry, SourceBuilder,
+        HttpTransportBuilder, MutualTls, PublicClient, ResourceDiscovery, Retry, SourceBuilder,
     };
 
     /// Returns the names that code can use, and those of RFC 6749, which are the same everywhere.
@@ -180,6 +188,10 @@ mod tests {
             let endpoint = endpoint.with_revocation_endpoint("");
             let _ = endpoint.with_mtls_alias("");
             let _ = Endpoint::discover("");
+            let resources = ResourceDiscovery::builder()
+                .allow_resource("")
+                .allow_issuer("");
+            let _ = resources.accept_parent_resource();
             let _ = (HttpTransport::builder(), PublicClient);
             let _ = MutualTls::new(secret.clone());
             let _ = ClientSecretPost::new(secret.clone());
@@ -212,6 +224,9 @@ mod tests {
             "Retry::deadline",
             "with_mtls_alias",
             "Endpoint",
+            "accept_parent_resource",
+            "allow_issuer",
+            "allow_resource",
             "Endpoint::discover",
             "Endpoint::with_introspection_endpoint",
             "Endpoint::with_revocation_endpoint",

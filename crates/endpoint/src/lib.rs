@@ -4,8 +4,8 @@
 //! [client authentication](ClientAuthentication) method. Everything else has a default: deadlines, limits,
 //! [retries](Retry), a [transport](HttpTransport) that follows no redirect.
 //!
-//! A server that publishes metadata can be discovered by its issuer: [`Endpoint::discover`]. For introspection and
-//! revocation of tokens, see [`TokenManagement`].
+//! A server that publishes metadata can be discovered by its issuer: [`Endpoint::discover`], or from an API that names it:
+//! [`ResourceDiscovery`]. For introspection and revocation of tokens, see [`TokenManagement`].
 //!
 //! | source | grant | input |
 //! |---|---|---|
@@ -71,6 +71,8 @@ pub use management::{
 };
 pub use response::layout::ExpiryFormat;
 pub use security_profile::{Requirement, SecurityProfile};
-pub use server::{Discovery, Endpoint, Metadata};
+pub use server::{
+    Discovery, Endpoint, Metadata, ProtectedResource, ResourceDiscovery, ResourceDiscoveryBuilder,
+};
 pub use service::{ServiceClient, ServiceHints};
 pub use transport::{ClientIdentity, HttpTransport, HttpTransportBuilder, explain_tls_error};

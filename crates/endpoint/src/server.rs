@@ -8,7 +8,10 @@ mod endpoint;
 mod fetch;
 pub(crate) mod jwks;
 mod metadata;
+mod protected_resource;
+mod resource_document;
 
 pub use discovery::Discovery;
 pub use endpoint::Endpoint;
 pub use metadata::Metadata;
+pub use protected_resource::{ProtectedResource, ResourceDiscovery, ResourceDiscoveryBuilder};

@@ -128,11 +128,15 @@ mod tests {
     ];
 
     /// The hints that no profile can produce.
-    const ELSEWHERE: [Hint; 6] = [
+    const ELSEWHERE: [Hint; 10] = [
         hints::ANONYMOUS,
         hints::INTROSPECTION_ENDPOINT,
+        hints::ISSUER_NOT_ALLOWED,
         hints::NO_ADDRESS,
+        hints::NO_RESOURCE_METADATA,
+        hints::OTHER_RESOURCE,
         hints::OWN_TRANSPORT,
+        hints::RESOURCE_NOT_ALLOWED,
         hints::REVOCATION_ENDPOINT,
         hints::UNKNOWN_ADDRESS,
     ];
