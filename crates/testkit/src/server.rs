@@ -23,8 +23,8 @@ use answers::{Router, State};
 /// An authorization server and a protected API on loopback, with the checks of real ones.
 ///
 /// The token endpoint grants client credentials and refreshes tokens (RFC 6749), accepts assertions (RFC 7523) and
-/// exchanges tokens (RFC 8693). The API, everything below `/api/`, accepts the server's tokens (RFC 6750). Dropping it
-/// stops both.
+/// exchanges tokens (RFC 8693). The API, everything below `/api/`, accepts the server's tokens (RFC 6750). Both
+/// publish metadata (RFC 8414, RFC 9728). Dropping it stops both.
 pub struct AuthorizationServer {
     http: MockServer,
     state: Arc<Mutex<State>>,

@@ -220,10 +220,12 @@ async fn the_api_accepts_tokens_as_rfc_6750_specifies() {
     };
     let (read, write) = (token("read").await, token("write").await);
     assert_eq!(call("/orders", Some(format!("Bearer {read}"))).await.0, 200);
-    assert_eq!(
-        call("/orders", None).await,
-        (401, r#"Bearer realm="api""#.to_owned())
+    let metadata = format!(
+        "{}/.well-known/oauth-protected-resource/api",
+        server.issuer()
     );
+    let named = format!(r#"Bearer realm="api", resource_metadata="{metadata}""#);
+    assert_eq!(call("/orders", None).await, (401, named));
     assert_eq!(
         call(&format!("/orders?access_token={read}"), None).await.0,
         400

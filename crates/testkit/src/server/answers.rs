@@ -53,12 +53,36 @@ impl Respond for Router {
         match request.url.path() {
             "/oauth/token" => state.token(request),
             path if path.starts_with("/api/") => state.api(request),
+            "/.well-known/oauth-authorization-server" => state.metadata(),
+            "/.well-known/oauth-protected-resource/api" => state.api_metadata(),
             _ => ResponseTemplate::new(404),
         }
     }
 }
 
 impl State {
+    /// Serves the server's metadata (RFC 8414).
+    fn metadata(&self) -> ResponseTemplate {
+        let issuer = self.assertions.issuer();
+        ResponseTemplate::new(200).set_body_json(json!({
+            "issuer": issuer,
+            "token_endpoint": format!("{issuer}/oauth/token"),
+            "token_endpoint_auth_methods_supported": [
+                "private_key_jwt", "client_secret_jwt", "client_secret_basic", "client_secret_post",
+            ],
+        }))
+    }
+
+    /// Serves the metadata of the API (RFC 9728).
+    fn api_metadata(&self) -> ResponseTemplate {
+        let issuer = self.assertions.issuer();
+        ResponseTemplate::new(200).set_body_json(json!({
+            "resource": format!("{issuer}/api"),
+            "authorization_servers": [issuer],
+            "bearer_methods_supported": ["header"],
+        }))
+    }
+
     fn token(&mut self, request: &Request) -> ResponseTemplate {
         let mut record = record::record(request);
         let lives = |token: &str| self.issued.get(token).is_some_and(IssuedToken::lives);
@@ -125,6 +149,10 @@ impl State {
     /// Serves the protected API (RFC 6750 section 3).
     fn api(&mut self, request: &Request) -> ResponseTemplate {
         self.api_calls += 1;
+        let metadata = format!(
+            r#"resource_metadata="{}/.well-known/oauth-protected-resource/api""#,
+            self.assertions.issuer()
+        );
         let challenge = |status, challenge: &str| {
             ResponseTemplate::new(status).insert_header("www-authenticate", challenge)
         };
@@ -137,13 +165,14 @@ impl State {
         }
         let header = request.headers.get("authorization");
         let Some(header) = header.and_then(|header| header.to_str().ok()) else {
-            return challenge(401, r#"Bearer realm="api""#);
+            return challenge(401, &format!(r#"Bearer realm="api", {metadata}"#));
         };
         let issued = header
             .strip_prefix("Bearer ")
             .and_then(|token| self.issued.get(token));
         let Some(issued) = issued.filter(|issued| issued.lives()) else {
-            return challenge(401, r#"Bearer realm="api", error="invalid_token""#);
+            let refused = format!(r#"Bearer realm="api", error="invalid_token", {metadata}"#);
+            return challenge(401, &refused);
         };
         if let Some(scope) = self
             .api_scope
