@@ -4,7 +4,7 @@
 
 mod support;
 
-use hallpass_testkit::{AuthorizationServer, Client, faults, leak};
+use hallpass_testkit::{AuthMethod, AuthorizationServer, Client, faults, leak};
 
 use support::{ID, Ran, SECRET, Trial, server};
 
@@ -163,6 +163,58 @@ async fn the_tool_prints_orders_and_its_exit_codes_name_the_fault() {
         .run()
         .await;
     failed(&ran, 4, "it requires the scopes `orders.all`");
+}
+
+/// Prepares the MCP client for a server whose endpoint is a part of the API.
+fn mcp_client(server: &AuthorizationServer) -> Trial {
+    Trial::new("mcp-client", server)
+        .set("MCP_SERVER", &server.api_url("/mcp"))
+        .set("MCP_ISSUER", &server.issuer())
+        .set("CLIENT_ID", ID)
+}
+
+// covers: C-61
+#[tokio::test]
+async fn the_mcp_client_goes_from_a_401_to_a_token() {
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let client = Client::new(ID, SECRET).assertions(|assertion, _| assertion.contains('.'));
+    let server = AuthorizationServer::builder().client(client).start().await;
+    let with_secret = mcp_client(&server).with_secret("CLIENT_SECRET");
+    let with_key = mcp_client(&server).with_secret("PRIVATE_KEY").secret(&key);
+    for (client, method) in [
+        (with_secret, AuthMethod::Basic),
+        (with_key, AuthMethod::Assertion),
+    ] {
+        let ran = client.run().await;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert_eq!(json(&ran.stdout)["path"], "/api/mcp", "{ran:?}");
+        let requests = server.token_requests();
+        let last = requests.last().unwrap();
+        assert_eq!(last.method, Some(method));
+        let resource = server.api_url("");
+        assert_eq!(last.parameter("resource"), Some(&*resource));
+    }
+    // Each run called without a token, and then with it.
+    assert_eq!(
+        (server.token_request_count(), server.api_call_count()),
+        (2, 4)
+    );
+}
+
+#[tokio::test]
+async fn the_mcp_client_uses_no_other_issuer() {
+    let server = server("").await;
+    let client = mcp_client(&server).with_secret("CLIENT_SECRET");
+    let ran = client
+        .set("MCP_ISSUER", "https://login.example")
+        .run()
+        .await;
+    failed(
+        &ran,
+        1,
+        "none of the resource's authorization servers is allowed",
+    );
+    assert_eq!(server.token_request_count(), 0);
 }
 
 #[tokio::test]

@@ -62,6 +62,12 @@ impl Trial {
         self
     }
 
+    /// Names the file of the secret in this variable.
+    pub(crate) fn with_secret(self, name: &str) -> Self {
+        let reference = format!("file:{}", self.secret.0.display());
+        self.set(name, &reference)
+    }
+
     pub(crate) fn without(mut self, name: &str) -> Self {
         self.command.env_remove(name);
         self
@@ -151,6 +157,7 @@ fn program(name: &str) -> &'static str {
         "backend-service" => env!("CARGO_BIN_EXE_backend-service"),
         "command-line-tool" => env!("CARGO_BIN_EXE_command-line-tool"),
         "data-pipeline" => env!("CARGO_BIN_EXE_data-pipeline"),
+        "mcp-client" => env!("CARGO_BIN_EXE_mcp-client"),
         "monitor" => env!("CARGO_BIN_EXE_monitor"),
         "scheduled-job" => env!("CARGO_BIN_EXE_scheduled-job"),
         "system-integration" => env!("CARGO_BIN_EXE_system-integration"),
