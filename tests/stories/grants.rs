@@ -1,5 +1,6 @@
 //! The other grants, against the embedded server.
 
+mod id_jag;
 mod jwt_bearer;
 mod refresh_token;
 mod token_exchange;

@@ -317,6 +317,7 @@ impl<S: GrantSource> SourceBuilder<S> {
             max_token_bytes: _,
             token_type: _,
             lenient,
+            is_grant: _,
             keep_refresh_token: _,
             layout,
         } = &self.rules;

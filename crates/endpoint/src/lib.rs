@@ -65,6 +65,8 @@ pub use exchange::{GrantSource, Hints, Retry};
 pub use grant::{
     ClientCredentials, JwtBearer, RefreshToken, SecurityToken, TokenExchange, TokenTypeUri,
 };
+#[cfg(feature = "unstable-id-jag")]
+pub use grant::{IdJagProvider, IdentityAssertion};
 pub use management::{
     Introspection, ResponseVerifier, Revocations, RevokeOnShutdown, TokenManagement,
     TokenManagementBuilder, UnverifiedResponse,

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::SystemTime};
 
-use hallpass_core::{AccessToken, Hint, Secret, Timestamp};
+use hallpass_core::{AccessToken, Hint, ScopeSet, Secret, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::Assertion;
@@ -14,6 +14,8 @@ pub struct Form {
     pub(crate) inputs: Vec<Input>,
     /// The latest expiry among the inputs: a token must not outlive it.
     pub(crate) ends: Option<Timestamp>,
+    /// The scopes that a response without any grants, if not the requested ones.
+    pub(crate) scopes: Option<ScopeSet>,
 }
 
 /// An input of a grant, besides the client's own credentials.
@@ -30,6 +32,7 @@ impl Form {
             body,
             inputs,
             ends: None,
+            scopes: None,
         }
     }
 

@@ -42,6 +42,18 @@ impl<G: Grant> GrantClient<G> {
         self.server.send(&self.call(&request)).await
     }
 
+    /// Requests a token without retries of transient failures, for a caller that repeats the call.
+    #[cfg(feature = "unstable-id-jag")]
+    pub(crate) async fn token_once(
+        &self,
+        request: &TokenRequest,
+    ) -> Result<AccessToken, TokenError> {
+        let request = request.or(&self.defaults);
+        let tries = self.server.retry().tries(G::IDEMPOTENT);
+        let call = self.call(&request);
+        self.server.attempt(&call, &mut false, &tries).await
+    }
+
     /// Returns the call for a request that has the defaults already.
     pub(crate) fn call<'a>(&'a self, request: &'a TokenRequest) -> TokenCall<'a, G> {
         TokenCall {
@@ -200,7 +212,7 @@ impl<G: Grant> TokenCall<'_, G> {
         let granted = token::read(
             &reply.answer.body,
             &rules,
-            self.request.scopes(),
+            reply.form.scopes.as_ref().unwrap_or(self.request.scopes()),
             reply.requested_at,
             answer::date(&reply.answer.headers).unwrap_or(reply.received_at),
             || reply.filter(),

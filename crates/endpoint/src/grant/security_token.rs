@@ -11,6 +11,9 @@ pub struct TokenTypeUri(Cow<'static, str>);
 impl TokenTypeUri {
     /// An access token of the authorization server, in any format.
     pub const ACCESS_TOKEN: Self = Self::known("urn:ietf:params:oauth:token-type:access_token");
+    /// An Identity Assertion JWT Authorization Grant (draft-ietf-oauth-identity-assertion-authz-grant-03).
+    #[cfg(feature = "unstable-id-jag")]
+    pub(crate) const ID_JAG: Self = Self::known("urn:ietf:params:oauth:token-type:id-jag");
     /// An ID token (OpenID Connect Core section 2).
     pub const ID_TOKEN: Self = Self::known("urn:ietf:params:oauth:token-type:id_token");
     /// A JWT (RFC 7519) of any issuer that the server trusts.

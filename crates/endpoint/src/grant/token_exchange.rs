@@ -101,6 +101,15 @@ pub struct TokenExchangeGrant {
 }
 
 impl TokenExchangeGrant {
+    #[cfg(feature = "unstable-id-jag")]
+    pub(super) fn requesting(subject: SecurityToken, token_type: TokenTypeUri) -> Self {
+        Self {
+            subject,
+            actor: None,
+            requested: Some(token_type),
+        }
+    }
+
     /// Returns the parties in the order of the form's inputs.
     fn parties(&self) -> impl Iterator<Item = &SecurityToken> {
         std::iter::once(&self.subject).chain(&self.actor)
@@ -175,26 +184,30 @@ impl Grant for TokenExchangeGrant {
 
     async fn accept(&self, granted: IssuedTokens, _: &Form) -> Result<AccessToken, TokenError> {
         let token = granted.token?;
-        let named = |(name, _): &(&str, &str)| *name == "issued_token_type";
-        if token.extra_members().filter(named).count() > 1 {
+        if issued_token_type(&token)? == TokenTypeUri::REFRESH_TOKEN.as_str() {
             return Err(TokenError::unusable_response(
-                "the response has the member `issued_token_type` twice",
+                "the server issued a refresh token, which is not an access token and must not be used as one",
             ));
         }
-        let issued = token.extra("issued_token_type").map(|json| {
-            let text = serde_json::from_str::<String>(json);
-            text.unwrap_or_default()
-        });
-        match issued.as_deref() {
-            None | Some("") => Err(TokenError::unusable_response(
-                "the response has no `issued_token_type`, which token exchange requires (RFC 8693 section 2.2.1)",
-            )),
-            Some(issued) if issued == TokenTypeUri::REFRESH_TOKEN.as_str() => {
-                Err(TokenError::unusable_response(
-                    "the server issued a refresh token, which is not an access token and must not be used as one",
-                ))
-            }
-            Some(_) => Ok(token),
-        }
+        Ok(token)
     }
+}
+
+/// Returns the type of the token, which the response must have.
+pub(super) fn issued_token_type(token: &AccessToken) -> Result<String, TokenError> {
+    let named = |(name, _): &(&str, &str)| *name == "issued_token_type";
+    if token.extra_members().filter(named).count() > 1 {
+        return Err(TokenError::unusable_response(
+            "the response has the member `issued_token_type` twice",
+        ));
+    }
+    let issued = token.extra("issued_token_type").map(|json| {
+        let text = serde_json::from_str::<String>(json);
+        text.unwrap_or_default()
+    });
+    issued.filter(|issued| !issued.is_empty()).ok_or_else(|| {
+        TokenError::unusable_response(
+            "the response has no `issued_token_type`, which token exchange requires (RFC 8693 section 2.2.1)",
+        )
+    })
 }

@@ -30,6 +30,8 @@ pub(crate) struct ResponseRules {
     pub(crate) token_type: TokenType,
     /// Accepts a missing or unusual content type, a form in place of JSON, a missing `token_type`, and tokens outside RFC 6750's alphabet.
     pub(crate) lenient: bool,
+    /// Accepts only a token that is not an access token (RFC 8693 section 2.2.1), for use as a grant.
+    pub(crate) is_grant: bool,
     /// Returns the refresh token, which all grants but its own drop (RFC 6749 section 4.4.3).
     pub(crate) keep_refresh_token: bool,
     /// The places of members that are elsewhere.
@@ -96,6 +98,7 @@ impl Default for ResponseRules {
             max_token_bytes: 32 * 1_024,
             token_type: TokenType::Bearer,
             lenient: false,
+            is_grant: false,
             keep_refresh_token: false,
             layout: None,
         }
@@ -343,6 +346,13 @@ fn token_type(
                 .with_hint(hints::LENIENT),
         ),
         Some(Member::Text(text)) => match (text.parse(), rules.token_type) {
+            _ if rules.is_grant && text.eq_ignore_ascii_case(NOT_APPLICABLE) => {
+                Ok(TokenType::Bearer)
+            }
+            _ if rules.is_grant => unusable(format!(
+                "the response's `token_type` is not `N_A` but `{}`, although no access token was requested (RFC 8693 section 2.2.1)",
+                show(members, text)
+            )),
             (Ok(given), requested) if given == requested => Ok(given),
             (_, TokenType::Bearer) if rules.names_bearer(text) => Ok(TokenType::Bearer),
             _ if text.eq_ignore_ascii_case(NOT_APPLICABLE) => unusable(
