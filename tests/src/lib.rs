@@ -33,6 +33,7 @@ markdown! {
     camall: "docs/camall.md",
     provider: "docs/provider.md",
     profiles: "docs/profiles.md",
+    protected_resources: "docs/protected-resources.md",
     redis: "docs/redis.md",
     secrets: "docs/secrets.md",
     servers: "docs/servers.md",
