@@ -29,6 +29,9 @@ pub(crate) struct Header<'a> {
     pub(crate) kid: Option<&'a str>,
     #[serde(rename = "x5t#S256", skip_serializing_if = "Option::is_none")]
     pub(crate) thumbprint: Option<String>,
+    /// The certificates in Base64 (RFC 7515 section 4.1.6).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) x5c: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -101,7 +104,7 @@ impl UnsignedAssertion {
             jti: &BASE64_URL_SAFE_NO_PAD.encode(unique),
         };
         let typed = TypedHeader {
-            typ: settings.typ,
+            typ: &settings.typ,
             header,
         };
         Ok(Self {
@@ -168,7 +171,7 @@ pub(crate) fn audience<'a>(
     context: &AuthenticationContext<'a>,
 ) -> Result<&'a str, TokenError> {
     match &settings.audience {
-        Audience::Issuer(issuer) => Ok(issuer),
+        Audience::Issuer(text) | Audience::Other(text) => Ok(text),
         Audience::Discovered => discovered(context),
         Audience::TokenEndpoint => Ok(context.token_endpoint()),
     }

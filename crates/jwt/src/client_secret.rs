@@ -72,6 +72,7 @@ impl ClientAuthentication for ClientSecretJwt {
             alg: self.algorithm.name(),
             kid: None,
             thumbprint: None,
+            x5c: Vec::new(),
         };
         let unsigned = UnsignedAssertion::new(&self.settings, context, header)?;
         let signature = provider::hmac(

@@ -4,11 +4,12 @@ use async_trait::async_trait;
 use hallpass_core::TokenError;
 use hallpass_endpoint::BuildError;
 
-use crate::{Algorithm, Signer, provider::KeyPair, public_key::check_algorithm};
+use crate::{Algorithm, Signer, certificate, provider::KeyPair, public_key::check_algorithm};
 
 mod error;
 mod generate;
 mod jwk;
+mod jwk_set;
 mod pem;
 
 /// A private key in memory: RSA of 2048 bits or more, EC on P-256 or P-384, or Ed25519.
@@ -27,6 +28,8 @@ pub struct SigningKey {
     algorithm: Algorithm,
     key_id: Option<String>,
     certificate: Option<[u8; 32]>,
+    /// The certificates in DER, the key's own one first.
+    chain: Vec<Vec<u8>>,
 }
 
 impl SigningKey {
@@ -52,12 +55,37 @@ impl SigningKey {
     /// Those of [`from_pem`](Self::from_pem); also if its `alg` does not fit the key, or its `use` or `key_ops`
     /// exclude signatures.
     pub fn from_jwk(jwk: &str) -> Result<Self, BuildError> {
+        Self::from_private_jwk(jwk::read(jwk)?)
+    }
+
+    /// Reads a private key from a JWK set (RFC 7517 section 5): the key with this `kid`, or without one the only key that
+    /// can sign. A key of the set that cannot be used does not concern the others. The text may also be a single JWK,
+    /// regardless of its `kid`.
+    ///
+    /// ```
+    /// use hallpass_jwt::SigningKey;
+    ///
+    /// # fn example(set: &str) -> Result<(), hallpass_endpoint::BuildError> {
+    /// let key = SigningKey::from_jwk_set(set, Some("orders-2026"))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] if no key or several have this `kid`, if there is no `kid` to choose by, or if the set has more
+    /// than 100 keys or 256 KiB; also those of [`from_jwk`](Self::from_jwk).
+    pub fn from_jwk_set(set: &str, key_id: Option<&str>) -> Result<Self, BuildError> {
+        Self::from_private_jwk(jwk_set::read(set, key_id)?)
+    }
+
+    fn from_private_jwk(jwk: jwk::PrivateJwk) -> Result<Self, BuildError> {
         let jwk::PrivateJwk {
             pair,
             algorithm,
             key_id,
             certificate,
-        } = jwk::read(jwk)?;
+        } = jwk;
         let key = Self {
             key_id,
             certificate,
@@ -107,6 +135,22 @@ impl SigningKey {
         Ok(self)
     }
 
+    /// Sends the key's certificate and its chain in the header of an assertion (`x5c`, RFC 7515 section 4.1.6), with the
+    /// hash of [`with_certificate`](Self::with_certificate): for servers that trust the certificate's issuer. The text
+    /// starts with the key's own certificate, and each certificate is followed by that of its issuer; the last may be
+    /// that of an authority.
+    ///
+    /// The order is checked by names. The server verifies the signatures.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] if the first certificate does not belong to the key, the order differs, a certificate is damaged
+    /// or there twice, or the chain has more than 10 certificates or 32 KiB.
+    pub fn with_certificate_chain(mut self, pem: &str) -> Result<Self, BuildError> {
+        self.chain = certificate::chain(pem, &self.pair.public_key())?;
+        self.with_certificate(pem)
+    }
+
     /// Returns the public key as a JWK with `alg`, `kid` and `use`, to register at the server. It is not secret.
     pub fn public_jwk(&self) -> String {
         let public = self.pair.public_key();
@@ -119,6 +163,7 @@ impl SigningKey {
             pair,
             key_id: None,
             certificate: None,
+            chain: Vec::new(),
         }
     }
 }
@@ -135,6 +180,10 @@ impl Signer for SigningKey {
 
     fn certificate_thumbprint(&self) -> Option<[u8; 32]> {
         self.certificate
+    }
+
+    fn certificate_chain(&self) -> &[Vec<u8>] {
+        &self.chain
     }
 
     fn public_jwk(&self) -> Option<String> {

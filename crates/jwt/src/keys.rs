@@ -6,7 +6,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
 use hallpass_core::{Secret, SecretSource, TokenError};
 use hallpass_endpoint::{BuildError, credential_digest};
 
@@ -44,11 +47,13 @@ pub(crate) async fn digest(keys: &dyn Keys, method: &str, more: &[&[u8]]) -> Opt
     }
     let public = public.unwrap_or_default();
     let thumbprint = thumbprint.unwrap_or_default();
-    let key: [&[u8]; 4] = [
+    let chain = signer.certificate_chain().concat();
+    let key: [&[u8]; 5] = [
         signer.algorithm().name().as_bytes(),
         public.as_bytes(),
         key_id.unwrap_or_default().as_bytes(),
         &thumbprint,
+        &chain,
     ];
     Some(credential_digest(method, &[&key, more].concat()))
 }
@@ -67,10 +72,15 @@ impl Key {
         let signer = &self.signer;
         let algorithm = signer.algorithm();
         let thumbprint = signer.certificate_thumbprint();
+        let chain = signer.certificate_chain();
         let header = Header {
             alg: algorithm.name(),
             kid: signer.key_id(),
             thumbprint: thumbprint.map(|hash| BASE64_URL_SAFE_NO_PAD.encode(hash)),
+            x5c: chain
+                .iter()
+                .map(|der| BASE64_STANDARD.encode(der))
+                .collect(),
         };
         let unsigned = write(header)?;
         let signature = signer.sign(unsigned.message()).await?;

@@ -43,6 +43,7 @@ pub struct KmsSigner<K> {
     algorithm: Algorithm,
     key_id: String,
     certificate: Option<[u8; 32]>,
+    chain: Vec<Vec<u8>>,
 }
 
 impl<K: KmsKey> KmsSigner<K> {
@@ -69,6 +70,7 @@ impl<K: KmsKey> KmsSigner<K> {
             algorithms,
             algorithm,
             certificate: None,
+            chain: Vec::new(),
         })
     }
 
@@ -101,6 +103,17 @@ impl<K: KmsKey> KmsSigner<K> {
         Ok(self)
     }
 
+    /// Sends the key's certificate and its chain as well (`x5c`), as `SigningKey::with_certificate_chain` does.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] if the chain does not start with the key's certificate, has another order, is damaged or is too
+    /// long.
+    pub fn with_certificate_chain(mut self, pem: &str) -> Result<Self, BuildError> {
+        self.chain = crate::certificate::chain(pem, &self.public)?;
+        self.with_certificate(pem)
+    }
+
     /// Returns the key in the service.
     pub fn key(&self) -> &K {
         &self.key
@@ -130,6 +143,10 @@ impl<K: KmsKey> Signer for KmsSigner<K> {
 
     fn certificate_thumbprint(&self) -> Option<[u8; 32]> {
         self.certificate
+    }
+
+    fn certificate_chain(&self) -> &[Vec<u8>] {
+        &self.chain
     }
 
     fn public_jwk(&self) -> Option<String> {

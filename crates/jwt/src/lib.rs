@@ -29,6 +29,7 @@
 
 mod algorithm;
 mod assertion;
+mod certificate;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 mod client_secret;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]

@@ -160,6 +160,11 @@ impl ClientAuthentication for PrivateKeyJwt {
                 "the audience of assertions is the token endpoint",
                 &AUDIENCE,
             ),
+            (Audience::Other(_), _) => (
+                "for_audience",
+                "the audience of assertions is set to another text than the issuer",
+                &AUDIENCE,
+            ),
             (_, Some(_)) => ("reuse_assertions", "assertions are sent again", &ONE_USE),
             _ => return Ok(()),
         };

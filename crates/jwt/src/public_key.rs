@@ -13,7 +13,7 @@ use rustls_pki_types::{
 use serde::{Deserialize, de::IgnoredAny};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Algorithm, pem::certificates};
+use crate::{Algorithm, certificate, pem::certificates};
 
 /// The maximum length of a key's text, above that of the longest RSA key.
 const MAX_LEN: usize = 1 << 16;
@@ -197,15 +197,10 @@ impl PublicKey {
     ///
     /// A [`BuildError`] if none of the certificates in the text belongs to the key.
     pub fn certificate_thumbprint(&self, pem: &str) -> Result<[u8; 32], BuildError> {
-        let key: Cow<'_, [u8]> = match &self.0 {
-            // Uncompressed (SEC 1 section 2.3.3): a 4, then both coordinates.
-            Parts::Ec { x, y, .. } => Cow::Owned([&[4], &x[..], y].concat()),
-            Parts::Ed25519 { x } => Cow::Borrowed(x),
-            Parts::Rsa { n, .. } => Cow::Borrowed(n),
-        };
         let certificates = certificates(pem)?;
-        let mut certificates = certificates.iter();
-        let own = certificates.find(|der| der.windows(key.len()).any(|window| window == &*key));
+        let own = certificates
+            .iter()
+            .find(|der| certificate::is_of(der, self));
         let own = own.ok_or_else(|| {
             BuildError::new(
                 "certificate",

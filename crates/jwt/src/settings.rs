@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use hallpass_core::{Clock, SystemClock};
 use hallpass_endpoint::BuildError;
@@ -17,13 +17,15 @@ use hallpass_endpoint::BuildError;
 pub struct AssertionSettings {
     pub(crate) audience: Audience,
     pub(crate) lifetime: Duration,
-    pub(crate) typ: &'static str,
+    pub(crate) typ: Cow<'static, str>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Audience {
     Issuer(Box<str>),
+    /// Another text that the server documents.
+    Other(Box<str>),
     Discovered,
     TokenEndpoint,
 }
@@ -58,6 +60,23 @@ impl AssertionSettings {
         Ok(Self::with_audience(Audience::Issuer(issuer.into())))
     }
 
+    /// Creates settings with this audience, for a server that documents another one than its issuer, such as a fixed URL of
+    /// its token endpoint. It must come from the server's documentation, and not from its metadata: unlike an issuer, it is
+    /// not compared with anything.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] if it is empty or holds spaces, control characters or non-ASCII characters.
+    pub fn for_audience(audience: &str) -> Result<Self, BuildError> {
+        if audience.is_empty() || !audience.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(BuildError::new(
+                "audience",
+                "it is empty, or has spaces, control characters or non-ASCII characters",
+            ));
+        }
+        Ok(Self::with_audience(Audience::Other(audience.into())))
+    }
+
     /// Creates settings for the authorization server that the source's endpoint
     /// [discovers](hallpass_endpoint::Endpoint::discover): the issuer identifier is set once, there. Without
     /// discovery, a token request fails.
@@ -69,7 +88,7 @@ impl AssertionSettings {
         Self {
             audience,
             lifetime: Duration::from_secs(60),
-            typ: "client-authentication+jwt",
+            typ: "client-authentication+jwt".into(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -96,8 +115,20 @@ impl AssertionSettings {
     /// The newer type prevents confusion with other kinds of JWTs; most servers ignore it.
     #[must_use]
     pub fn plain_type(mut self) -> Self {
-        self.typ = "JWT";
+        self.typ = "JWT".into();
         self
+    }
+
+    /// Sets another `typ`, for a server that requires it (RFC 7515 section 4.1.9). Default: `client-authentication+jwt`.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] if it is not a media type, or the type of a JWT for another purpose, such as `dpop+jwt` or
+    /// `at+jwt`: the assertion could be taken for one.
+    pub fn typ(mut self, typ: &str) -> Result<Self, BuildError> {
+        check_type(typ).map_err(|why| BuildError::new("typ", why))?;
+        self.typ = typ.to_owned().into();
+        Ok(self)
     }
 
     /// Sets `aud` to the URL of the token endpoint instead of the issuer, for an old server that accepts nothing else.
@@ -115,7 +146,7 @@ impl AssertionSettings {
     /// Returns the settings that a server may refuse, for a digest of the credentials.
     pub(crate) fn digest_parts(&self) -> [&[u8]; 2] {
         let audience = match &self.audience {
-            Audience::Issuer(issuer) => issuer,
+            Audience::Issuer(text) | Audience::Other(text) => text,
             // Not valid as issuers.
             Audience::Discovered => "the discovered issuer",
             Audience::TokenEndpoint => "the token endpoint",
@@ -129,6 +160,36 @@ impl AssertionSettings {
         self.clock = Arc::new(clock);
         self
     }
+}
+
+/// The types of JWTs that do not authenticate a client.
+const OTHER_TYPES: [&str; 6] = [
+    "at+jwt",
+    "dpop+jwt",
+    "logout+jwt",
+    "secevent+jwt",
+    "token-introspection+jwt",
+    "entity-statement+jwt",
+];
+
+/// Checks a media type, with or without `application/` (RFC 6838 section 4.2).
+fn check_type(typ: &str) -> Result<(), &'static str> {
+    const MAX_LEN: usize = 127;
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(legal);
+    let fit = match typ.split_once('/') {
+        Some((kind, subtype)) => is_name(kind) && is_name(subtype),
+        None => is_name(typ),
+    };
+    if !fit || typ.len() > MAX_LEN {
+        return Err("it is not a media type; `JWT` and `client-authentication+jwt` are common");
+    }
+    let lower = typ.to_ascii_lowercase();
+    let subtype = lower.strip_prefix("application/").unwrap_or(&lower);
+    if OTHER_TYPES.contains(&subtype) {
+        return Err("it is the type of a JWT for another purpose, and not of a client's assertion");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -161,6 +222,30 @@ mod tests {
         ] {
             let lifetime = settings.clone().lifetime(Duration::from_secs(seconds));
             assert_eq!(lifetime.is_ok(), fit, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_type_for_another_purpose_is_refused() {
+        let settings = || AssertionSettings::new("https://login.example").unwrap();
+        let long = "a".repeat(128);
+        for (typ, fit) in [
+            ("JWT", true),
+            ("client-authentication+jwt", true),
+            ("application/vnd.acme.login+jwt", true),
+            ("", false),
+            ("a b", false),
+            ("a/b/c", false),
+            ("/jwt", false),
+            ("JWT\"", false),
+            ("dpop+jwt", false),
+            ("Application/AT+JWT", false),
+            (&long, false),
+        ] {
+            match settings().typ(typ) {
+                Ok(settings) => assert!(fit && settings.typ == typ, "{typ}"),
+                Err(error) => assert!(!fit && error.setting() == "typ", "{typ}"),
+            }
         }
     }
 

@@ -56,6 +56,12 @@ pub trait Signer: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Returns the key's certificate and its chain in DER, for `x5c` in the header: the key's own certificate first, each
+    /// followed by that of its issuer. With this default, the header has none.
+    fn certificate_chain(&self) -> &[Vec<u8>] {
+        &[]
+    }
+
     /// Returns the public key as a JWK (RFC 7517), which DPoP proofs contain ([`Dpop`](crate::Dpop)). It must not hold
     /// the private key. A signer with this default cannot be used for DPoP.
     fn public_jwk(&self) -> Option<String> {
@@ -100,6 +106,10 @@ macro_rules! forward {
 
             fn certificate_thumbprint(&self) -> Option<[u8; 32]> {
                 (**self).certificate_thumbprint()
+            }
+
+            fn certificate_chain(&self) -> &[Vec<u8>] {
+                (**self).certificate_chain()
             }
 
             fn public_jwk(&self) -> Option<String> {

@@ -30,6 +30,8 @@ pub enum AuthenticationSettings {
         key: SecretReference,
         /// The key's certificate, by whose thumbprint the server identifies the key.
         certificate: Option<SecretReference>,
+        /// True if the certificate and its chain are sent (`x5c`).
+        send_chain: bool,
         /// The key identifier, `kid`.
         key_id: Option<String>,
         /// The signature algorithm, `alg`.
@@ -142,6 +144,7 @@ impl AuthenticationSettings {
                     &MISSING_KEY,
                 )?,
                 certificate: client.certificate.clone(),
+                send_chain: sends_chain(client)?,
                 key_id: client.key_id.clone(),
                 algorithm: client.algorithm.clone(),
             },
@@ -268,9 +271,13 @@ fn check_effects(
     method: Option<AuthenticationMethod>,
 ) -> Result<(), ProfileError> {
     let used: &[&str] = match method {
-        Some(AuthenticationMethod::PrivateKeyJwt) => {
-            &["private_key", "certificate", "key_id", "algorithm"]
-        }
+        Some(AuthenticationMethod::PrivateKeyJwt) => &[
+            "private_key",
+            "certificate",
+            "send_certificate_chain",
+            "key_id",
+            "algorithm",
+        ],
         Some(AuthenticationMethod::WorkloadIdentity | AuthenticationMethod::SpiffeJwt) => {
             &["assertion"]
         }
@@ -286,6 +293,10 @@ fn check_effects(
         ("certificate", client.certificate.is_some()),
         ("assertion", client.assertion.is_some()),
         ("bound_tokens", client.bound_tokens.is_some()),
+        (
+            "send_certificate_chain",
+            client.send_certificate_chain.is_some(),
+        ),
         ("key_id", client.key_id.is_some()),
         ("algorithm", client.algorithm.is_some()),
     ];
@@ -303,6 +314,17 @@ fn check_effects(
         ProfileError::new(format!("`{unused}` has no effect: {method}"))
             .with_hint("remove it, or set `authentication` to a method that uses it"),
     )
+}
+
+/// Returns true if assertions carry the certificate chain, which must be set then.
+fn sends_chain(client: &ClientUnit) -> Result<bool, ProfileError> {
+    let sends = client.send_certificate_chain.unwrap_or(false);
+    if sends && client.certificate.is_none() {
+        let error = "`send_certificate_chain` has no effect without `certificate`";
+        return Err(ProfileError::new(error)
+            .with_hint("set `certificate` to a reference to the key's certificate and its chain"));
+    }
+    Ok(sends)
 }
 
 fn sends_secret(method: AuthenticationMethod) -> bool {

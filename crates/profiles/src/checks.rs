@@ -71,6 +71,8 @@ pub(crate) fn check_redis(
     }
 }
 
+const SIGNS_NOTHING: &str = "the client signs no assertions";
+
 /// Checks that every setting of the server has an effect.
 pub(crate) fn check_effects(
     unit: &ServerUnit,
@@ -98,7 +100,17 @@ pub(crate) fn check_effects(
         (
             unit.danger_token_endpoint_as_audience.is_some() && !authentication.signs_assertions(),
             "danger_token_endpoint_as_audience",
-            "the client signs no assertions",
+            SIGNS_NOTHING,
+        ),
+        (
+            unit.assertion_audience.is_some() && !authentication.signs_assertions(),
+            "assertion_audience",
+            SIGNS_NOTHING,
+        ),
+        (
+            unit.assertion_typ.is_some() && !authentication.signs_assertions(),
+            "assertion_typ",
+            SIGNS_NOTHING,
         ),
     ];
     let mut unused = unused.iter().filter(|(is_unused, ..)| *is_unused);

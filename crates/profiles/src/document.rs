@@ -25,6 +25,8 @@ pub(crate) const KEYS: &[&str] = &[
     "algorithm",
     "allowed_origins",
     "assertion",
+    "assertion_audience",
+    "assertion_typ",
     "audience",
     "authentication",
     "authorization_details",
@@ -61,6 +63,7 @@ pub(crate) const KEYS: &[&str] = &[
     "require_granted_scopes",
     "resource",
     "scope",
+    "send_certificate_chain",
     "timeout",
     "token_endpoint",
     "token_member",
@@ -143,7 +146,6 @@ impl Document<'_> {
         for (key, value) in table {
             match &**key.get_ref() {
                 "allowed_origins" => layer.allowed_origins = self.strings(key, value)?,
-                "algorithm" => layer.client.algorithm = Some(self.string(key, value)?.to_owned()),
                 "assertion" => layer.client.assertion = Some(self.secret_reference(key, value)?),
                 "audience" => layer.audience = self.strings(key, value)?,
                 "authentication" => {
@@ -152,7 +154,6 @@ impl Document<'_> {
                         Some(method.map_err(|why| self.invalid_value(key, value, &why))?);
                 }
                 "ca_file" => layer.ca_file = Some(self.string(key, value)?.into()),
-                "bound_tokens" => layer.client.bound_tokens = Some(self.boolean(key, value)?),
                 "certificate" => {
                     layer.client.certificate = Some(self.secret_reference(key, value)?);
                 }
@@ -165,10 +166,6 @@ impl Document<'_> {
                 "connect_timeout" => layer.connect_timeout = Some(self.duration(key, value)?),
                 "danger_allow_http_on_loopback" => {
                     layer.danger_allow_http_on_loopback = Some(self.boolean(key, value)?);
-                }
-                "danger_token_endpoint_as_audience" => {
-                    layer.server.danger_token_endpoint_as_audience =
-                        Some(self.boolean(key, value)?);
                 }
                 "dpop" => layer.dpop = Some(self.secret_reference(key, value)?),
                 "expiry_format" => {
@@ -184,7 +181,6 @@ impl Document<'_> {
                 }
                 "json_requests" => layer.format.json_requests = Some(self.boolean(key, value)?),
                 "issuer" => layer.server.issuer = Some(self.string(key, value)?.to_owned()),
-                "key_id" => layer.client.key_id = Some(self.string(key, value)?.to_owned()),
                 "lenient_responses" => layer.lenient_responses = Some(self.boolean(key, value)?),
                 "compressed_responses" => {
                     layer.compressed_responses = Some(self.boolean(key, value)?);
@@ -228,10 +224,35 @@ impl Document<'_> {
                 }
                 "user_agent" => layer.user_agent = Some(self.string(key, value)?.to_owned()),
                 "variables" => layer.server.variables = self.string_pairs(key, value)?,
-                _ => return Err(self.unknown_setting(key, KEYS.iter().copied())),
+                _ => self.key_setting(&mut layer, key, value)?,
             }
         }
         Ok(layer)
+    }
+
+    /// Reads a setting of the client's key or certificate, and of the assertions that it signs.
+    fn key_setting(
+        &self,
+        layer: &mut Layer,
+        key: &Key<'_>,
+        value: &Value<'_>,
+    ) -> Result<(), ProfileError> {
+        let (server, client) = (&mut layer.server, &mut layer.client);
+        let text = || self.string(key, value).map(str::to_owned).map(Some);
+        let flag = || self.boolean(key, value).map(Some);
+        match &**key.get_ref() {
+            "algorithm" => client.algorithm = text()?,
+            "assertion_audience" => server.assertion_audience = text()?,
+            "assertion_typ" => server.assertion_typ = text()?,
+            "bound_tokens" => client.bound_tokens = flag()?,
+            "danger_token_endpoint_as_audience" => {
+                server.danger_token_endpoint_as_audience = flag()?;
+            }
+            "key_id" => client.key_id = text()?,
+            "send_certificate_chain" => client.send_certificate_chain = flag()?,
+            _ => return Err(self.unknown_setting(key, KEYS.iter().copied())),
+        }
+        Ok(())
     }
 
     fn redis(&self, table_key: &Key<'_>, table: &Value<'_>) -> Result<RedisSettings, ProfileError> {

@@ -27,6 +27,7 @@
 //! A profile whose method needs a feature that this program lacks is an error that names the feature: `jwt` for signed
 //! assertions, `redis` for a table `redis`, `command`, `keychain` and `vault` for references to secrets.
 
+mod audience;
 mod authentication;
 mod checks;
 mod document;
@@ -58,6 +59,7 @@ mod transports;
 mod unit;
 mod values;
 
+pub use audience::Audience;
 pub use authentication::{AuthenticationSettings, SecretEncoding};
 pub use error::ProfileError;
 pub use format::FormatSettings;
@@ -68,7 +70,7 @@ pub use provider::ProviderSettings;
 pub use redis::RedisSettings;
 pub use selection::Selection;
 pub use server::{Server, ServerAddress};
-pub use settings::{Audience, Settings};
+pub use settings::Settings;
 pub use source::ProfileSource;
 #[cfg(any(feature = "jwt", feature = "jwt-ring"))]
 pub use source::parse_private_key;

@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::error::ProfileError;
 use crate::{
+    audience::{Audience, audience},
     authentication::AuthenticationSettings,
     checks::{check_dpop, check_effects, check_proxy, check_redis},
     format::FormatSettings,
@@ -40,6 +41,8 @@ pub struct Settings {
     pub server_source: SettingSource,
     /// The audience of the client's assertions.
     pub audience: Audience,
+    /// The type of the client's assertions, `typ`; `None` for the default one.
+    pub assertion_typ: Option<String>,
     /// The client identifier; empty if none is set, which only a registered provider may do without.
     pub client_id: String,
     /// The client authentication method, with references to its credentials.
@@ -88,18 +91,6 @@ pub struct Settings {
     pub(crate) own: Table,
 }
 
-/// The audience of the client's assertions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Audience {
-    /// This issuer.
-    Issuer(String),
-    /// The issuer found by discovery.
-    Discovered,
-    /// The URL of the token endpoint.
-    TokenEndpoint,
-}
-
 impl Settings {
     pub(crate) fn new(
         profile: Option<String>,
@@ -132,22 +123,7 @@ impl Settings {
             None => return Err(missing_client_id(file.as_ref())),
         };
         let authentication = AuthenticationSettings::new(&layer.client, server, file.as_ref())?;
-        let token_endpoint_as_audience = layer
-            .server
-            .danger_token_endpoint_as_audience
-            .unwrap_or(false);
-        if authentication.signs_assertions()
-            && provider.is_none()
-            && layer.server.issuer.is_none()
-            && !token_endpoint_as_audience
-        {
-            return Err(missing_setting(
-                "the issuer, the audience of the client's assertions,",
-                "`issuer` as in the server's metadata",
-                "`HALLPASS_ISSUER`",
-                file.as_ref(),
-            ));
-        }
+        let audience = audience(&layer.server, &address, &authentication, file.as_ref())?;
         check_effects(&layer.server, server, &address, &authentication)?;
         if let Some(redis) = &layer.redis {
             check_redis(redis, layer.cache, &authentication)?;
@@ -163,11 +139,8 @@ impl Settings {
             server,
             address,
             server_source: layer.server.source,
-            audience: match layer.server.issuer {
-                _ if token_endpoint_as_audience => Audience::TokenEndpoint,
-                Some(issuer) => Audience::Issuer(issuer),
-                None => Audience::Discovered,
-            },
+            audience,
+            assertion_typ: layer.server.assertion_typ,
             client_id,
             authentication,
             dpop: layer.dpop.map(Box::new),

@@ -50,6 +50,8 @@ pub(crate) struct ServerUnit {
     pub(crate) issuer: Option<String>,
     pub(crate) openid_discovery: Option<bool>,
     pub(crate) danger_token_endpoint_as_audience: Option<bool>,
+    pub(crate) assertion_audience: Option<String>,
+    pub(crate) assertion_typ: Option<String>,
 }
 
 impl ServerUnit {
@@ -76,6 +78,11 @@ impl ServerUnit {
                 self.danger_token_endpoint_as_audience.as_ref(),
                 below.danger_token_endpoint_as_audience.as_ref(),
             )
+            && is_part(
+                self.assertion_audience.as_ref(),
+                below.assertion_audience.as_ref(),
+            )
+            && is_part(self.assertion_typ.as_ref(), below.assertion_typ.as_ref())
             && self.variables.iter().all(|pair| variables.contains(pair))
             && (!self.provider_settings.is_set()
                 || self.provider_settings == below.provider_settings);
@@ -96,6 +103,7 @@ pub(crate) struct ClientUnit {
     pub(crate) method_source: SettingSource,
     pub(crate) authentication: Option<AuthenticationMethod>,
     pub(crate) bound_tokens: Option<bool>,
+    pub(crate) send_certificate_chain: Option<bool>,
     pub(crate) key_id: Option<String>,
     pub(crate) algorithm: Option<String>,
 }
@@ -174,6 +182,7 @@ impl ClientUnit {
             method_source,
             authentication: above.authentication.or(self.authentication),
             bound_tokens: above.bound_tokens.or(self.bound_tokens),
+            send_certificate_chain: above.send_certificate_chain.or(self.send_certificate_chain),
             key_id: above.key_id.or(self.key_id),
             algorithm: above.algorithm.or(self.algorithm),
             ..self

@@ -3,6 +3,7 @@
 // Tests and their helpers panic on anything unexpected, and format output directly.
 #![allow(clippy::unwrap_used, clippy::format_push_string)]
 
+mod assertions;
 mod authentication;
 mod cache;
 mod doctor;

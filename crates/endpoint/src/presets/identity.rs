@@ -53,7 +53,7 @@ pub static OKTA_ORG: Preset = Preset {
     scopes: Scopes::Required,
     quirks: &[
         "`private_key_jwt` is the only method that is accepted for Okta's own scopes.",
-        "The audience of the assertion is the token endpoint: set `danger_token_endpoint_as_audience`.",
+        "The audience of the assertion is the token endpoint: set `assertion_audience` in a profile, and use `AssertionSettings::for_audience` in a program.",
         "An assertion may be valid for one hour at most.",
         "Scopes are those of Okta's APIs, such as `okta.users.read`, that were granted to the app; custom ones are refused.",
         "The app also needs an administrator's role, which limits the resources that its tokens reach.",

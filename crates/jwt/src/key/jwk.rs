@@ -63,7 +63,7 @@ pub(super) fn read(text: &str) -> Result<PrivateJwk, BuildError> {
     })?;
     if jwk.keys.is_some() {
         return Err(invalid_key(
-            "it is a set of keys; use only the private key to sign with",
+            "it is a set of keys; read it with `from_jwk_set`",
         ));
     }
     let for_signing = jwk.purpose.is_none_or(|purpose| purpose == "sig")

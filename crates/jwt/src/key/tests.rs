@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::verify::{decode, verify};
 
+mod sets;
 mod vectors;
 
 use vectors::*;

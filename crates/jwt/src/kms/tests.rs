@@ -97,7 +97,8 @@ fn the_key_id_is_the_hash_unless_another_one_is_set() {
     let named = self::signer(&key, 64).with_key_id("2026");
     assert_eq!(named.key_id(), Some("2026"));
     let certificate = include_str!("../key/samples/ec-256.crt");
-    let certified = named.with_certificate(certificate).unwrap();
+    let certified = named.with_certificate_chain(certificate).unwrap();
+    assert_eq!(certified.certificate_chain().len(), 1);
     assert_eq!(
         certified.certificate_thumbprint(),
         Some(key.certificate_thumbprint(certificate).unwrap())

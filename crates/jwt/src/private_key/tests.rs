@@ -81,6 +81,43 @@ async fn an_assertion_has_issuer_audience_and_expiry() {
 
 // covers: C-47
 #[tokio::test]
+async fn another_audience_and_type_are_sent() {
+    let settings = AssertionSettings::for_audience("urn:login:acme").unwrap();
+    let settings = settings.typ("login+jwt").unwrap().clock(ManualClock::new());
+    let authentication = PrivateKeyJwt::new(settings, key());
+    let assertion = Assertion::sent(&prove(&authentication).await.unwrap());
+    assert_eq!(assertion.claims["aud"], "urn:login:acme");
+    assert_eq!(assertion.header["typ"], "login+jwt");
+    for wrong in ["", "a b", "ä", "a\n"] {
+        let error = AssertionSettings::for_audience(wrong).unwrap_err();
+        assert_eq!(error.setting(), "audience");
+    }
+}
+
+#[tokio::test]
+async fn the_header_has_the_certificate_chain() {
+    let certificate = sample!("ec-256.crt");
+    let key = key().with_certificate_chain(certificate).unwrap();
+    let without = PrivateKeyJwt::new(
+        settings(),
+        self::key().with_certificate(certificate).unwrap(),
+    );
+    let authentication = PrivateKeyJwt::new(settings(), key);
+    let assertion = Assertion::sent(&prove(&authentication).await.unwrap());
+    let body = certificate
+        .lines()
+        .filter(|line| !line.starts_with("-----"));
+    let body: String = body.collect();
+    // Standard Base64, with its padding (RFC 7515 section 4.1.6).
+    assert_eq!(assertion.header["x5c"], serde_json::json!([body]));
+    assert!(assertion.header["x5t#S256"].is_string());
+    // A refusal with the chain does not concern a client without it.
+    let digests = (authentication.digest(ID).await, without.digest(ID).await);
+    assert_ne!(digests.0, digests.1);
+}
+
+// covers: C-47
+#[tokio::test]
 async fn claims_for_old_servers_are_optional() {
     let settings = settings()
         .danger_token_endpoint_as_audience()

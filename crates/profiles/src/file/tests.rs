@@ -40,6 +40,9 @@ fn a_profile_accepts_every_setting() {
         private_key = "env:CLIENT_KEY"
         certificate = "env:CLIENT_CERTIFICATE"
         dpop = "env:DPOP_KEY"
+        send_certificate_chain = true
+        assertion_audience = "token_endpoint"
+        assertion_typ = "JWT"
         bound_tokens = false
         key_id = "2026"
         algorithm = "PS256"

@@ -12,9 +12,8 @@ use super::key_with_certificate::SEPARATOR;
 #[cfg(not(feature = "unstable-spiffe"))]
 use super::not_built;
 use crate::{
-    authentication::AuthenticationSettings,
-    error::ProfileError,
-    settings::{Audience, Settings},
+    audience::Audience, authentication::AuthenticationSettings, error::ProfileError,
+    settings::Settings,
 };
 
 pub(crate) fn client_secret_jwt(
@@ -32,11 +31,10 @@ pub(crate) fn private_key_jwt(
     settings: &Settings,
     text: Arc<dyn SecretSource>,
 ) -> Result<Arc<dyn ClientAuthentication>, ProfileError> {
-    let (key_id, algorithm) = key_settings(settings)?;
-    let certified = has_certificate(settings);
+    let description = KeyDescription::new(settings)?;
     let named = locations(settings);
     let read = move |text: &str| {
-        let key = parse_key(text, key_id.as_deref(), algorithm, certified);
+        let key = description.parse(text);
         key.map_err(|error| with_location(error, &named))
     };
     Ok(Arc::new(PrivateKeyJwt::from_source(
@@ -68,24 +66,53 @@ pub(crate) fn spiffe_jwt(
     Err(not_built("spiffe_jwt", "unstable-spiffe"))
 }
 
-/// Returns the key identifier and the algorithm that the settings name.
-fn key_settings(settings: &Settings) -> Result<(Option<String>, Option<Algorithm>), ProfileError> {
-    let AuthenticationSettings::PrivateKeyJwt {
-        key_id, algorithm, ..
-    } = &settings.authentication
-    else {
-        return Err(ProfileError::new("the client has no private key"));
-    };
-    let algorithm = algorithm.as_deref().map(parse_algorithm).transpose()?;
-    Ok((key_id.clone(), algorithm))
+/// The settings of a private key.
+struct KeyDescription {
+    key_id: Option<String>,
+    algorithm: Option<Algorithm>,
+    has_certificate: bool,
+    send_chain: bool,
 }
 
-fn has_certificate(settings: &Settings) -> bool {
-    let certificate = match &settings.authentication {
-        AuthenticationSettings::PrivateKeyJwt { certificate, .. } => certificate.as_ref(),
-        _ => None,
-    };
-    certificate.is_some()
+impl KeyDescription {
+    fn new(settings: &Settings) -> Result<Self, ProfileError> {
+        let AuthenticationSettings::PrivateKeyJwt {
+            key_id,
+            algorithm,
+            certificate,
+            send_chain,
+            ..
+        } = &settings.authentication
+        else {
+            return Err(ProfileError::new("the client has no private key"));
+        };
+        Ok(Self {
+            key_id: key_id.clone(),
+            algorithm: algorithm.as_deref().map(parse_algorithm).transpose()?,
+            has_certificate: certificate.is_some(),
+            send_chain: *send_chain,
+        })
+    }
+
+    fn parse(&self, text: &str) -> Result<SigningKey, BuildError> {
+        let (key, certificate) = text.split_once(SEPARATOR).unwrap_or((text, text));
+        let key = parse_key_of_set(key, self.key_id.as_deref())?;
+        let key = match self.algorithm {
+            Some(algorithm) => key.with_algorithm(algorithm)?,
+            None => key,
+        };
+        let key = match (self.has_certificate, self.send_chain) {
+            (true, true) => key.with_certificate_chain(certificate)?,
+            (true, false) => key.with_certificate(certificate)?,
+            (false, _) => key,
+        };
+        Ok(match &self.key_id {
+            Some(key_id) => key.with_key_id(key_id),
+            // A JWK has its own `kid`, or none on purpose; a server that identifies certificates needs no other name.
+            None if is_jwk(text) || self.has_certificate => key,
+            None => key.with_thumbprint_as_key_id(),
+        })
+    }
 }
 
 impl Settings {
@@ -95,9 +122,7 @@ impl Settings {
     ///
     /// A [`ProfileError`] if the client has no private key, or the text contains none that fits.
     pub fn parse_signing_key(&self, text: &str) -> Result<SigningKey, ProfileError> {
-        let (key_id, algorithm) = key_settings(self)?;
-        let certified = has_certificate(self);
-        let key = parse_key(text, key_id.as_deref(), algorithm, certified);
+        let key = KeyDescription::new(self)?.parse(text);
         Ok(key.map_err(|error| with_location(error, &locations(self)))?)
     }
 }
@@ -129,39 +154,19 @@ fn with_location(error: BuildError, locations: &Locations) -> BuildError {
     }
 }
 
-fn parse_key(
-    text: &str,
-    key_id: Option<&str>,
-    algorithm: Option<Algorithm>,
-    certified: bool,
-) -> Result<SigningKey, BuildError> {
-    let (key, certificate) = text.split_once(SEPARATOR).unwrap_or((text, text));
-    let key = parse_private_key(key)?;
-    let key = match algorithm {
-        Some(algorithm) => key.with_algorithm(algorithm)?,
-        None => key,
-    };
-    let key = if certified {
-        key.with_certificate(certificate)?
-    } else {
-        key
-    };
-    Ok(match key_id {
-        Some(key_id) => key.with_key_id(key_id),
-        // A JWK has its own `kid`, or none on purpose; a server that identifies certificates needs no other name.
-        None if is_jwk(text) || certified => key,
-        None => key.with_thumbprint_as_key_id(),
-    })
-}
-
-/// Parses the private key in this text, a PEM or a JWK.
+/// Parses the private key in this text: a PEM, a JWK, or a JWK set with one private key.
 ///
 /// # Errors
 ///
-/// A [`BuildError`] if the text contains none.
+/// A [`BuildError`] if the text contains none, or several.
 pub fn parse_private_key(text: &str) -> Result<SigningKey, BuildError> {
+    parse_key_of_set(text, None)
+}
+
+/// Parses the private key in this text; `key_id` chooses it in a JWK set.
+fn parse_key_of_set(text: &str, key_id: Option<&str>) -> Result<SigningKey, BuildError> {
     if is_jwk(text) {
-        SigningKey::from_jwk(text)
+        SigningKey::from_jwk_set(text, key_id)
     } else {
         SigningKey::from_pem(text)
     }
@@ -189,11 +194,21 @@ fn parse_algorithm(name: &str) -> Result<Algorithm, ProfileError> {
 }
 
 fn assertion_settings(settings: &Settings) -> Result<AssertionSettings, ProfileError> {
-    Ok(match &settings.audience {
+    let renamed = |setting: &'static str| {
+        move |error: BuildError| BuildError::new(setting, error.message().to_owned())
+    };
+    let chosen = match &settings.audience {
         Audience::Issuer(issuer) => AssertionSettings::new(issuer)?,
+        Audience::Other(text) => {
+            AssertionSettings::for_audience(text).map_err(renamed("assertion_audience"))?
+        }
         Audience::Discovered => AssertionSettings::for_discovered_issuer(),
         Audience::TokenEndpoint => {
             AssertionSettings::for_discovered_issuer().danger_token_endpoint_as_audience()
         }
+    };
+    Ok(match &settings.assertion_typ {
+        Some(typ) => chosen.typ(typ).map_err(renamed("assertion_typ"))?,
+        None => chosen,
     })
 }
