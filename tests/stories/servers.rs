@@ -16,6 +16,7 @@ use std::{fs, sync::Arc};
 use description::{DESCRIPTIONS, Description};
 use list::STORIES;
 use running::Running;
+use serde_json::Value;
 
 async fn run(description: &'static Description) {
     let Some(running) = Running::start(description).await else {
@@ -54,6 +55,11 @@ async fn authlib_runs_the_list() {
     run(&description::AUTHLIB).await;
 }
 
+#[tokio::test]
+async fn idpyoidc_runs_the_list() {
+    run(&description::IDPYOIDC).await;
+}
+
 #[test]
 fn a_description_names_stories_of_the_list() {
     for description in DESCRIPTIONS {
@@ -67,13 +73,35 @@ fn a_description_names_stories_of_the_list() {
     }
 }
 
+fn file(path: &str) -> String {
+    fs::read_to_string(format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
 #[test]
 fn the_page_of_servers_has_the_descriptions() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/servers.md");
-    let page = fs::read_to_string(path).unwrap();
+    let page = file("docs/servers.md");
     let table = description::table();
     assert!(
         page.contains(&table),
         "docs/servers.md must contain:\n{table}"
     );
+}
+
+#[test]
+fn the_page_of_servers_has_the_locked_versions() {
+    let page = file("docs/servers.md");
+    let package = file("tests/peers/oidc-provider/package.json");
+    let package: Value = serde_json::from_str(&package).unwrap();
+    let version = package["dependencies"]["oidc-provider"].as_str().unwrap();
+    assert!(page.contains(&format!("| {version} | JavaScript |")));
+    let packages = file("tests/peers/requirements.in");
+    for name in ["authlib", "idpyoidc"] {
+        let named = |line: &'_ str| {
+            line.strip_prefix(name)?
+                .strip_prefix("==")
+                .map(str::to_owned)
+        };
+        let version = packages.lines().find_map(named).unwrap();
+        assert!(page.contains(&format!("| {version}, with Flask | Python |")));
+    }
 }

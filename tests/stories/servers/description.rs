@@ -29,6 +29,8 @@ pub(crate) struct Description {
     pub(crate) takes_issuer_audience: bool,
     /// Whether its metadata is at the location of OpenID Connect.
     pub(crate) openid_location: bool,
+    /// The server's own name for bearer tokens.
+    pub(crate) token_type_name: Option<&'static str>,
     pub(crate) differences: &'static [Difference],
 }
 
@@ -48,7 +50,7 @@ const fn differs(story: &'static str, seen: &'static str, reason: &'static str) 
     }
 }
 
-pub(crate) const DESCRIPTIONS: &[&Description] = &[&OIDC_PROVIDER, &GLEWLWYD, &AUTHLIB];
+pub(crate) const DESCRIPTIONS: &[&Description] = &[&OIDC_PROVIDER, &GLEWLWYD, &AUTHLIB, &IDPYOIDC];
 
 pub(crate) const OIDC_PROVIDER: Description = Description {
     name: "oidc-provider",
@@ -60,6 +62,7 @@ pub(crate) const OIDC_PROVIDER: Description = Description {
     decodes_basic: true,
     takes_issuer_audience: true,
     openid_location: true,
+    token_type_name: None,
     differences: &[
         differs(
             "`client_secret_basic`, raw",
@@ -104,65 +107,66 @@ pub(crate) const GLEWLWYD: Description = Description {
     decodes_basic: false,
     takes_issuer_audience: false,
     openid_location: true,
+    token_type_name: None,
     differences: &[
         differs(
             "`client_secret_basic`, form-encoded (RFC 6749 section 2.3.1)",
-            "refused the client and gave no reason",
+            "CredentialsRefused: the server refused the client and gave no reason",
             "no: the header is not decoded; use `ClientSecretBasic::raw`",
         ),
         differs(
             "assertion with the issuer as its audience",
-            "refused the client and gave no reason",
+            "CredentialsRefused: the server refused the client and gave no reason",
             "no: use `danger_token_endpoint_as_audience`",
         ),
         differs(
             "an assertion for another audience is `invalid_client`",
-            "refused the client and gave no reason",
+            "CredentialsRefused: the server refused the client and gave no reason",
             "no: refused by HTTP 403 without a body",
         ),
         differs(
             "an assertion that was used is `invalid_client`",
-            "refused the client and gave no reason",
+            "CredentialsRefused: the server refused the client and gave no reason",
             "no: refused by HTTP 403 without a body",
         ),
         differs(
             "`self_signed_tls_client_auth`, token bound to the certificate",
-            "refused the client and gave no reason",
+            "CredentialsRefused: the server refused the client and gave no reason",
             "no: only behind a proxy that forwards the certificate",
         ),
         differs(
             "a certificate with another name is `invalid_client`",
-            "refused the client and gave no reason",
+            "CredentialsRefused: the server refused the client and gave no reason",
             "no: refused by HTTP 403 without a body",
         ),
         differs(
             "a certificate of another authority is `invalid_client`",
-            "refused the client and gave no reason",
+            "CredentialsRefused: the server refused the client and gave no reason",
             "no: refused by HTTP 403 without a body",
         ),
         differs(
             "a wrong secret is `invalid_client`",
-            "refused the client and gave no reason",
+            "CredentialsRefused: the server refused the client and gave no reason",
             "no: refused by HTTP 403 without a body",
         ),
         differs(
             "an unknown client is `invalid_client`",
-            "refused the client and gave no reason",
+            "CredentialsRefused: the server refused the client and gave no reason",
             "no: refused by HTTP 403 without a body",
         ),
         differs(
             "a wrong key is `invalid_client`",
-            "refused the client and gave no reason",
+            "CredentialsRefused: the server refused the client and gave no reason",
             "no: refused by HTTP 403 without a body",
         ),
         differs(
             "a method that is not registered is `invalid_client`",
-            "refused the client and gave no reason",
+            "CredentialsRefused: the server refused the client and gave no reason",
             "no: refused by HTTP 403 without a body",
         ),
         differs(
             "a request without scopes gets the client's",
-            "refused the client and gave no reason",
+            "CredentialsRefused: the server refused the client and gave no reason",
             "no: refused by HTTP 403 without a body, as for a wrong secret",
         ),
         differs(
@@ -172,17 +176,17 @@ pub(crate) const GLEWLWYD: Description = Description {
         ),
         differs(
             "an unknown grant is `unsupported_grant_type`",
-            "refused the request and gave no reason",
+            "RequestRefused: the server refused the request and gave no reason",
             "no: refused by HTTP 400 without a body",
         ),
         differs(
             "JWT bearer grant (RFC 7523)",
-            "refused the request and gave no reason",
+            "RequestRefused: the server refused the request and gave no reason",
             "no",
         ),
         differs(
             "token exchange (RFC 8693)",
-            "refused the request and gave no reason",
+            "RequestRefused: the server refused the request and gave no reason",
             "no",
         ),
         differs(
@@ -203,6 +207,7 @@ pub(crate) const AUTHLIB: Description = Description {
     decodes_basic: true,
     takes_issuer_audience: true,
     openid_location: false,
+    token_type_name: None,
     differences: &[
         differs(
             "`private_key_jwt` (PS256)",
@@ -278,6 +283,156 @@ pub(crate) const AUTHLIB: Description = Description {
             "a DPoP proof with an old date is `invalid_dpop_proof`",
             "`token_type` is not `DPoP` but `Bearer`",
             "no",
+        ),
+        differs(
+            "metadata at the location of OpenID Connect",
+            "the server has no metadata",
+            "no",
+        ),
+        differs(
+            "requests share a connection",
+            "3 connections",
+            "no: Flask's server closes each connection",
+        ),
+    ],
+};
+
+pub(crate) const IDPYOIDC: Description = Description {
+    name: "idpyoidc",
+    directory: "idpyoidc",
+    command: &["../.venv/bin/python", "server.py"],
+    installed: &["../.venv/requirements.txt"],
+    needs: "Python 3.9 or newer is not installed",
+    clients: &[("odd", "basic"), ("odd-raw", "basic"), ("dpop", "basic")],
+    decodes_basic: false,
+    takes_issuer_audience: false,
+    openid_location: false,
+    token_type_name: Some("access_token"),
+    differences: &[
+        differs(
+            "`client_secret_basic`, form-encoded (RFC 6749 section 2.3.1)",
+            "RequestRefused: the server refused the token request: `invalid_request`, \"Authorization failed\"",
+            "no: the header is not decoded; use `ClientSecretBasic::raw`",
+        ),
+        differs(
+            "assertion with the issuer as its audience",
+            "RequestRefused: the server refused the token request: `invalid_request`, \"Authorization failed\"",
+            "no: use `danger_token_endpoint_as_audience`",
+        ),
+        differs(
+            "an assertion for another audience is `invalid_client`",
+            "RequestRefused: the server refused the token request: `invalid_request`, \"Authorization failed\"",
+            "no: refused as `invalid_request`",
+        ),
+        differs(
+            "an assertion that was used is `invalid_client`",
+            "RequestRefused: the server refused the token request: `invalid_request`, \"Authorization failed\"",
+            "no: refused as `invalid_request`",
+        ),
+        differs(
+            "`tls_client_auth`, token bound to the certificate",
+            "RequestRefused: the server refused the token request: `invalid_request`, \"Authorization failed\"",
+            "no",
+        ),
+        differs(
+            "`self_signed_tls_client_auth`, token bound to the certificate",
+            "RequestRefused: the server refused the token request: `invalid_request`, \"Authorization failed\"",
+            "no",
+        ),
+        differs(
+            "a certificate with another name is `invalid_client`",
+            "RequestRefused: the server refused the token request: `invalid_request`, \"Authorization failed\"",
+            "no",
+        ),
+        differs(
+            "a certificate of another authority is `invalid_client`",
+            "RequestRefused: the server refused the token request: `invalid_request`, \"Authorization failed\"",
+            "no",
+        ),
+        differs(
+            "a wrong secret is `invalid_client`",
+            "RequestRefused: the server refused the token request: `invalid_request`, \"Authorization failed\"",
+            "no: refused as `invalid_request`",
+        ),
+        differs(
+            "an unknown client is `invalid_client`",
+            "RequestRefused: the server refused the token request: `invalid_request`, \"Authorization failed\"",
+            "no: refused as `invalid_request`",
+        ),
+        differs(
+            "a wrong key is `invalid_client`",
+            "RequestRefused: the server refused the token request: `invalid_request`, \"Authorization failed\"",
+            "no: refused as `invalid_request`",
+        ),
+        differs(
+            "a method that is not registered is `invalid_client`",
+            "accepted",
+            "no: `client_secret_post` is accepted where `client_secret_basic` is registered",
+        ),
+        differs(
+            "scopes are narrowed to the requested ones",
+            "scopes `api:read api:write`",
+            "no: the token has all scopes of the client",
+        ),
+        differs(
+            "an unknown scope is `invalid_scope`",
+            "accepted",
+            "no: it is dropped",
+        ),
+        differs(
+            "an unknown grant is `unsupported_grant_type`",
+            "`invalid_request`, \"Unsupported grant_type: urn:example:unknown",
+            "no: refused as `invalid_request`",
+        ),
+        differs(
+            "resource indicator (RFC 8707)",
+            "audience null",
+            "no: it is ignored",
+        ),
+        differs(
+            "an unknown resource is `invalid_target`",
+            "accepted",
+            "no: it is ignored",
+        ),
+        differs(
+            "JWT bearer grant (RFC 7523)",
+            "`invalid_request`, \"Unsupported grant_type: urn:ietf:params:oauth:grant-type:jwt-bearer",
+            "no",
+        ),
+        differs(
+            "refresh token, rotated",
+            "no refresh token",
+            "no: sign-in is not set up in the tests",
+        ),
+        differs(
+            "20 calls through a cache are one refresh",
+            "no refresh token",
+            "no: sign-in is not set up in the tests",
+        ),
+        differs(
+            "DPoP (ES256)",
+            "`token_type` is not `DPoP` but `access_token`",
+            "no: the token is not bound, and refused here",
+        ),
+        differs(
+            "DPoP (EdDSA)",
+            "`token_type` is not `DPoP` but `access_token`",
+            "no: the token is not bound, and refused here",
+        ),
+        differs(
+            "DPoP with a nonce",
+            "`token_type` is not `DPoP` but `access_token`",
+            "no",
+        ),
+        differs(
+            "a DPoP proof with an old date is `invalid_dpop_proof`",
+            "`token_type` is not `DPoP` but `access_token`",
+            "no",
+        ),
+        differs(
+            "a bearer token has the `token_type` of RFC 6750",
+            "not `Bearer` but `access_token`",
+            "no: it is `access_token`; use `token_type_name`",
         ),
         differs(
             "metadata at the location of OpenID Connect",

@@ -64,6 +64,7 @@ stories! {
     "DPoP with a nonce" => tokens::dpop_nonce();
     "a DPoP proof with an old date is `invalid_dpop_proof`" => tokens::old_proof();
     "the lifetime is that of the server" => tokens::lifetime();
+    "a bearer token has the `token_type` of RFC 6750" => tokens::standard_type();
     "introspection (RFC 7662)" => tokens::introspection();
     "revocation (RFC 7009)" => tokens::revocation();
     "metadata at the location of RFC 8414" => requests::oauth_metadata();

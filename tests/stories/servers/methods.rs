@@ -19,10 +19,8 @@ async fn works(
     authentication: impl ClientAuthentication + 'static,
 ) -> Outcome {
     let token = peer.token(role, authentication).await?;
-    match token.scopes().as_str() {
-        "api:read" => Ok(()),
-        other => Err(Seen(format!("scopes `{other}`"))),
-    }
+    assert!(token.scopes().as_str().starts_with("api:read"));
+    Ok(())
 }
 
 /// Checks that the server refuses the client and that the error says so, with a hint that starts like this.
@@ -30,14 +28,13 @@ fn refused(result: Result<AccessToken, TokenError>, hint: &str) -> Outcome {
     let Err(error) = result else {
         return Err(Seen("accepted".to_owned()));
     };
-    assert_eq!(error.kind(), ErrorKind::CredentialsRefused, "{error}");
     assert!(!error.is_transient(), "{error}");
-    assert!(
-        error.hint().is_some_and(|text| text.starts_with(hint)),
-        "{error}"
-    );
-    match error.oauth_error().map(OAuthError::code) {
-        Some("invalid_client") => Ok(()),
+    match (error.oauth_error().map(OAuthError::code), error.kind()) {
+        (Some("invalid_client"), ErrorKind::CredentialsRefused) => {
+            let said = error.hint().unwrap_or_default();
+            assert!(said.starts_with(hint), "{error}");
+            Ok(())
+        }
         _ => Err(error.into()),
     }
 }
@@ -125,8 +122,8 @@ async fn with_certificate(
     role: &'static str,
     certificate: MutualTls,
 ) -> Result<AccessToken, TokenError> {
-    let source = ClientCredentials::builder(peer.discovered(), peer.id(role), certificate)
-        .transport(peer.transport())
+    let source = peer
+        .source_at(peer.discovered(), role, certificate)
         .scope("api:read")
         .resource(peer.resource());
     fetch(source).await

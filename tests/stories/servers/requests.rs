@@ -5,10 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use hallpass::{
-    ErrorKind, OAuthError, TokenError, TokenRequest, TokenSource,
-    endpoint::{ClientCredentials, Endpoint},
-};
+use hallpass::{ErrorKind, OAuthError, TokenError, TokenRequest, TokenSource, endpoint::Endpoint};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -47,9 +44,8 @@ pub(super) async fn narrowed(peer: &Running) -> Outcome {
 }
 
 pub(super) async fn no_scope(peer: &Running) -> Outcome {
-    let id = peer.id("basic");
-    let source = ClientCredentials::builder(peer.token_endpoint(), id, peer.basic("basic"));
-    let token = fetch(source.transport(peer.transport())).await?;
+    let url = peer.token_endpoint();
+    let token = fetch(peer.source_at(url, "basic", peer.basic("basic"))).await?;
     match token.scopes().as_str() {
         "api:read api:write" => Ok(()),
         other => Err(Seen(format!("scopes `{other}`"))),
@@ -97,9 +93,8 @@ pub(super) async fn unknown_resource(peer: &Running) -> Outcome {
 }
 
 async fn metadata(peer: &Running, endpoint: Endpoint) -> Outcome {
-    let source = ClientCredentials::builder(endpoint, peer.id("basic"), peer.basic("basic"));
-    let source = source.transport(peer.transport()).scope("api:read");
-    fetch(source).await?;
+    let source = peer.source_at(endpoint, "basic", peer.basic("basic"));
+    fetch(source.scope("api:read")).await?;
     Ok(())
 }
 
@@ -130,8 +125,8 @@ pub(super) async fn one_connection(peer: &Running) -> Outcome {
         }
     });
     let url = format!("https://localhost:{front}/{path}");
-    let source = ClientCredentials::builder(url, peer.id("basic"), peer.basic("basic"))
-        .transport(peer.transport())
+    let source = peer
+        .source_at(url, "basic", peer.basic("basic"))
         .scope("api:read")
         .build()
         .unwrap();

@@ -213,12 +213,34 @@ impl Running {
         found.build().unwrap()
     }
 
+    /// Creates a source of tokens without scopes.
+    pub(crate) fn source_at(
+        &self,
+        endpoint: impl Into<Endpoint>,
+        role: &'static str,
+        authentication: impl ClientAuthentication + 'static,
+    ) -> SourceBuilder<ClientCredentials> {
+        let source = ClientCredentials::builder(endpoint, self.id(role), authentication);
+        let source = source.transport(self.transport());
+        match self.description.token_type_name {
+            Some(name) => source.token_type_name(name),
+            None => source,
+        }
+    }
+
     pub(crate) fn source(
         &self,
         role: &'static str,
         authentication: impl ClientAuthentication + 'static,
     ) -> SourceBuilder<ClientCredentials> {
-        ClientCredentials::builder(self.token_endpoint(), self.id(role), authentication)
+        self.source_at(self.token_endpoint(), role, authentication)
+            .scope("api:read")
+    }
+
+    /// Creates a source that expects the names of RFC 6749 for the types of tokens.
+    pub(crate) fn standard(&self, role: &'static str) -> SourceBuilder<ClientCredentials> {
+        let url = self.token_endpoint();
+        ClientCredentials::builder(url, self.id(role), self.basic(role))
             .transport(self.transport())
             .scope("api:read")
     }

@@ -63,7 +63,7 @@ fn classify(
     let mut error = TokenError::new(kind, message)
         .with_status(status)
         .with_transient(transient);
-    if let Some(hint) = hint(code, status, page, wording) {
+    if let Some(hint) = hint(code, status, page, silent, wording) {
         error = error.with_hint(hint);
     }
     match words {
@@ -180,7 +180,13 @@ fn classify_code(
     }
 }
 
-fn hint(code: &str, status: StatusCode, page: bool, wording: &Wording) -> Option<Hint> {
+fn hint(
+    code: &str,
+    status: StatusCode,
+    page: bool,
+    silent: bool,
+    wording: &Wording,
+) -> Option<Hint> {
     Some(match (code, status.as_u16()) {
         (code, 200 | 400 | 401) if wording.input_refusals.contains(&code) => wording.input_hint.into(),
         ("", 407) => hints::PROXY_CREDENTIALS,
@@ -216,6 +222,11 @@ fn hint(code: &str, status: StatusCode, page: bool, wording: &Wording) -> Option
         ("unauthorized_client" | "unsupported_grant_type", _) => {
             format!("enable the grant `{}` for this client", wording.grant).into()
         }
+        ("", 400) if silent && !wording.is_about_token() => format!(
+            "check that the server supports the grant `{}`, and the scopes, resources and extra parameters",
+            wording.grant
+        )
+        .into(),
         _ => return None,
     })
 }
@@ -398,6 +409,11 @@ mod tests {
             ),
             (403, "<html>no</html>".into(), "a firewall, a proxy"),
             (415, String::new(), "another API"),
+            (
+                400,
+                String::new(),
+                "supports the grant `client_credentials`",
+            ),
         ] {
             let answer = Answer {
                 status: StatusCode::from_u16(status).unwrap(),
