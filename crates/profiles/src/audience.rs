@@ -28,8 +28,12 @@ pub(crate) fn audience(
     authentication: &AuthenticationSettings,
     file: Option<&PathBuf>,
 ) -> Result<Audience, ProfileError> {
+    let chosen = unit
+        .assertion
+        .as_deref()
+        .and_then(|set| set.audience.as_deref());
     let is_endpoint = unit.danger_token_endpoint_as_audience.unwrap_or(false);
-    if let (Some(_), true) = (&unit.assertion_audience, is_endpoint) {
+    if chosen.is_some() && is_endpoint {
         return Err(ProfileError::new(
             "both `assertion_audience` and `danger_token_endpoint_as_audience` set the audience of assertions",
         )
@@ -38,7 +42,7 @@ pub(crate) fn audience(
     if is_endpoint {
         return Ok(Audience::TokenEndpoint);
     }
-    match (unit.assertion_audience.as_deref(), &unit.issuer, address) {
+    match (chosen, &unit.issuer, address) {
         (None | Some("issuer"), Some(issuer), _) => Ok(Audience::Issuer(issuer.clone())),
         // A URL that the operator chose: metadata cannot replace it.
         (Some("token_endpoint"), _, ServerAddress::TokenEndpoint(url)) => {

@@ -81,6 +81,7 @@ pub(crate) fn check_effects(
     authentication: &AuthenticationSettings,
 ) -> Result<(), ProfileError> {
     let has_variables = matches!(server, Server::Preset(_)) && unit.token_endpoint.is_none();
+    let assertion = unit.assertion.as_deref();
     let unused = [
         (
             !unit.variables.is_empty() && !has_variables,
@@ -103,12 +104,13 @@ pub(crate) fn check_effects(
             SIGNS_NOTHING,
         ),
         (
-            unit.assertion_audience.is_some() && !authentication.signs_assertions(),
+            assertion.is_some_and(|set| set.audience.is_some())
+                && !authentication.signs_assertions(),
             "assertion_audience",
             SIGNS_NOTHING,
         ),
         (
-            unit.assertion_typ.is_some() && !authentication.signs_assertions(),
+            assertion.is_some_and(|set| set.typ.is_some()) && !authentication.signs_assertions(),
             "assertion_typ",
             SIGNS_NOTHING,
         ),

@@ -170,16 +170,21 @@ impl Document<'_> {
                 "dpop" => layer.dpop = Some(self.secret_reference(key, value)?),
                 "expiry_format" => {
                     let format = format::parse_expiry_format(self.string(key, value)?);
-                    layer.format.expiry_format =
+                    layer.format.get_or_insert_default().expiry_format =
                         Some(format.map_err(|why| self.invalid_value(key, value, why))?);
                 }
                 "expiry_member" => {
-                    layer.format.expiry_member = Some(self.string(key, value)?.to_owned());
+                    layer.format.get_or_insert_default().expiry_member =
+                        Some(self.string(key, value)?.to_owned());
                 }
                 "grant_type" => {
-                    layer.format.grant_type = Some(self.string(key, value)?.to_owned());
+                    layer.format.get_or_insert_default().grant_type =
+                        Some(self.string(key, value)?.to_owned());
                 }
-                "json_requests" => layer.format.json_requests = Some(self.boolean(key, value)?),
+                "json_requests" => {
+                    layer.format.get_or_insert_default().json_requests =
+                        Some(self.boolean(key, value)?)
+                }
                 "issuer" => layer.server.issuer = Some(self.string(key, value)?.to_owned()),
                 "lenient_responses" => layer.lenient_responses = Some(self.boolean(key, value)?),
                 "compressed_responses" => {
@@ -200,7 +205,10 @@ impl Document<'_> {
                 }
                 "proxy" => layer.proxy = Some(self.string(key, value)?.to_owned()),
                 "redis" => layer.redis = Some(Box::new(self.redis(key, value)?)),
-                "request_headers" => layer.format.request_headers = self.references(key, value)?,
+                "request_headers" => {
+                    layer.format.get_or_insert_default().request_headers =
+                        self.references(key, value)?
+                }
                 "authorization_details" => {
                     layer.authorization_details = Some(self.string(key, value)?.to_owned());
                 }
@@ -217,10 +225,12 @@ impl Document<'_> {
                     layer.server.token_endpoint = Some(self.string(key, value)?.to_owned());
                 }
                 "token_member" => {
-                    layer.format.token_member = Some(self.string(key, value)?.to_owned());
+                    layer.format.get_or_insert_default().token_member =
+                        Some(self.string(key, value)?.to_owned());
                 }
                 "token_type_name" => {
-                    layer.format.token_type_name = Some(self.string(key, value)?.to_owned());
+                    layer.format.get_or_insert_default().token_type_name =
+                        Some(self.string(key, value)?.to_owned());
                 }
                 "user_agent" => layer.user_agent = Some(self.string(key, value)?.to_owned()),
                 "variables" => layer.server.variables = self.string_pairs(key, value)?,
@@ -242,8 +252,14 @@ impl Document<'_> {
         let flag = || self.boolean(key, value).map(Some);
         match &**key.get_ref() {
             "algorithm" => client.algorithm = text()?,
-            "assertion_audience" => server.assertion_audience = text()?,
-            "assertion_typ" => server.assertion_typ = text()?,
+            "assertion_audience" => {
+                server.assertion.get_or_insert_default().audience =
+                    Some(self.string(key, value)?.into());
+            }
+            "assertion_typ" => {
+                server.assertion.get_or_insert_default().typ =
+                    Some(self.string(key, value)?.into());
+            }
             "bound_tokens" => client.bound_tokens = flag()?,
             "danger_token_endpoint_as_audience" => {
                 server.danger_token_endpoint_as_audience = flag()?;

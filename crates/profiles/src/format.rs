@@ -50,11 +50,6 @@ impl FormatSettings {
         }
     }
 
-    /// Returns true if a setting is not the default.
-    pub(crate) fn is_set(&self) -> bool {
-        *self != Self::default()
-    }
-
     /// Checks that settings that need each other are set.
     pub(crate) fn check(&self) -> Result<(), ProfileError> {
         let (without, needs) = match (&self.expiry_member, self.expiry_format) {

@@ -38,7 +38,7 @@ pub(crate) struct Layer {
     /// Set by profiles only.
     pub(crate) redis: Option<Box<RedisSettings>>,
     pub(crate) danger_allow_http_on_loopback: Option<bool>,
-    pub(crate) format: FormatSettings,
+    pub(crate) format: Option<Box<FormatSettings>>,
 }
 
 impl Layer {
@@ -77,7 +77,10 @@ impl Layer {
             danger_allow_http_on_loopback: self
                 .danger_allow_http_on_loopback
                 .or(below.danger_allow_http_on_loopback),
-            format: self.format.over(below.format),
+            format: match (self.format, below.format) {
+                (Some(above), Some(below)) => Some(Box::new(above.over(*below))),
+                (above, below) => above.or(below),
+            },
         }
     }
 }

@@ -42,7 +42,7 @@ pub struct Settings {
     /// The audience of the client's assertions.
     pub audience: Audience,
     /// The type of the client's assertions, `typ`; `None` for the default one.
-    pub assertion_typ: Option<String>,
+    pub assertion_typ: Option<Box<str>>,
     /// The client identifier; empty if none is set, which only a registered provider may do without.
     pub client_id: String,
     /// The client authentication method, with references to its credentials.
@@ -132,7 +132,9 @@ impl Settings {
             check_dpop(dpop, &authentication)?;
         }
         check_proxy(layer.proxy.as_deref())?;
-        layer.format.check()?;
+        if let Some(format) = &layer.format {
+            format.check()?;
+        }
         let settings = Self {
             profile,
             file,
@@ -140,7 +142,7 @@ impl Settings {
             address,
             server_source: layer.server.source,
             audience,
-            assertion_typ: layer.server.assertion_typ,
+            assertion_typ: layer.server.assertion.and_then(|assertion| assertion.typ),
             client_id,
             authentication,
             dpop: layer.dpop.map(Box::new),
@@ -163,7 +165,7 @@ impl Settings {
             cache: layer.cache,
             redis: layer.redis,
             danger_allow_http_on_loopback: layer.danger_allow_http_on_loopback.unwrap_or(false),
-            format: layer.format.is_set().then(|| Box::new(layer.format)),
+            format: layer.format,
             provider,
             own: layer.server.provider_settings,
         };

@@ -50,8 +50,15 @@ pub(crate) struct ServerUnit {
     pub(crate) issuer: Option<String>,
     pub(crate) openid_discovery: Option<bool>,
     pub(crate) danger_token_endpoint_as_audience: Option<bool>,
-    pub(crate) assertion_audience: Option<String>,
-    pub(crate) assertion_typ: Option<String>,
+    /// Boxed, as few profiles set it.
+    pub(crate) assertion: Option<Box<AssertionUnit>>,
+}
+
+/// The audience and the type of assertions for a server.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct AssertionUnit {
+    pub(crate) audience: Option<Box<str>>,
+    pub(crate) typ: Option<Box<str>>,
 }
 
 impl ServerUnit {
@@ -78,11 +85,7 @@ impl ServerUnit {
                 self.danger_token_endpoint_as_audience.as_ref(),
                 below.danger_token_endpoint_as_audience.as_ref(),
             )
-            && is_part(
-                self.assertion_audience.as_ref(),
-                below.assertion_audience.as_ref(),
-            )
-            && is_part(self.assertion_typ.as_ref(), below.assertion_typ.as_ref())
+            && is_part(self.assertion.as_ref(), below.assertion.as_ref())
             && self.variables.iter().all(|pair| variables.contains(pair))
             && (!self.provider_settings.is_set()
                 || self.provider_settings == below.provider_settings);
