@@ -57,6 +57,7 @@ pub(super) async fn dpop(peer: &Running, key: &str) -> Outcome {
 
 /// Needs a server of its own, which demands nonces: the challenge and the response to it, then the nonce is known.
 pub(super) async fn dpop_nonce(peer: &Running) -> Outcome {
+    dpop(peer, "es256").await?;
     let peer = peer.another("--dpop-nonce").await;
     let source = peer.standard("dpop");
     let source = source.dpop(Dpop::generate().unwrap()).build().unwrap();
