@@ -35,10 +35,10 @@ impl OidcProvider {
             .arg("server.mjs")
             .args(args)
             .current_dir(folder)
-            // The server stops when this pipe closes, so it does not outlive a test that dies.
+            // The server stops when this pipe closes, so it does not outlive a test that dies. It is not killed, so
+            // that it removes its keys.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
