@@ -25,6 +25,8 @@ mod authentication;
 #[cfg(any(feature = "jwt", feature = "jwt-ring"))]
 mod dpop;
 mod key_with_certificate;
+#[cfg(not(feature = "unstable-spiffe"))]
+mod not_built;
 mod registered;
 #[cfg(any(feature = "jwt", feature = "jwt-ring"))]
 mod signed;
@@ -38,23 +40,6 @@ use dpop::prover;
 pub use signed::parse_private_key;
 #[cfg(not(any(feature = "jwt", feature = "jwt-ring")))]
 use signed::prover;
-
-/// Returns the error of a method that requires a feature.
-#[cfg(not(feature = "unstable-spiffe"))]
-fn not_built(method: &str, feature: &str) -> ProfileError {
-    not_built_for(&format!("`authentication` is `{method}`"), feature)
-}
-
-/// Returns the error of a setting that requires a feature.
-#[cfg(not(feature = "unstable-spiffe"))]
-fn not_built_for(setting: &str, feature: &str) -> ProfileError {
-    ProfileError::new(format!(
-        "{setting}, but this program was built without the feature `{feature}`"
-    ))
-    .with_hint(format!(
-        "build it with the feature `{feature}` of `hallpass`"
-    ))
-}
 
 /// The source of a profile. The first token request builds it, away from the runtime's threads: reading certificates and
 /// setting up TLS takes milliseconds, and a token from a shared store needs neither.

@@ -99,7 +99,7 @@ impl ManagementRequest<String> {
                         "the response is not signed, although a signed one is required (RFC 9701)",
                     );
                     let error = error.with_hint(
-                        "set `introspection_signed_response_alg` for this client at the server; or do not require signed responses",
+                        "register this client at the server for signed introspection responses (RFC 9701 section 6); or do not require them",
                     );
                     reply.explain_success(error, wording)
                 })

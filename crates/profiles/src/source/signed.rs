@@ -10,7 +10,7 @@ use hallpass_jwt::{
 
 use super::key_with_certificate::SEPARATOR;
 #[cfg(not(feature = "unstable-spiffe"))]
-use super::not_built;
+use super::not_built::not_built;
 use crate::{
     audience::Audience, authentication::AuthenticationSettings, error::ProfileError,
     settings::Settings,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hallpass_core::{Prover, SecretSource};
 use hallpass_endpoint::ClientAuthentication;
 
-use super::{not_built, not_built_for};
+use super::not_built::{not_built, not_built_for};
 use crate::{error::ProfileError, settings::Settings};
 
 type NotBuilt = Result<Arc<dyn ClientAuthentication>, ProfileError>;

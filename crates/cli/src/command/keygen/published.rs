@@ -12,7 +12,7 @@ use hallpass::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{not_written, replace};
+use super::file::{not_written, replace};
 use crate::failure::Failure;
 
 /// The maximum length of the file in bytes.

@@ -15,9 +15,8 @@ use hallpass::jwt::{Algorithm, Signer as _, SigningKey};
 use serde_json::Value;
 
 use super::{
-    KeyFile, not_written,
+    file::{KeyFile, not_written, read_key, with_key_id, write_new_key},
     published::{PublishedKeys, sync_directory},
-    read_key, with_key_id, write_new_key,
 };
 use crate::{
     args::{KeyAlgorithm, Keygen},
