@@ -7,7 +7,7 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use clap_complete::Shell;
-use hallpass::profiles::AuthenticationMethod;
+use hallpass::{endpoint::SecurityProfile, profiles::AuthenticationMethod};
 
 mod keygen;
 
@@ -115,6 +115,9 @@ pub(crate) struct Client {
     /// Bind tokens to the private key at this reference, such as `file:/run/secrets/dpop.pem` (DPoP, RFC 9449)
     #[arg(long, value_name = "REFERENCE", help_heading = SERVER_AND_CLIENT)]
     pub(crate) dpop: Option<String>,
+    /// Hold the client to a security profile
+    #[arg(long, value_parser = security_profile(), value_name = "NAME", help_heading = SERVER_AND_CLIENT)]
+    pub(crate) security_profile: Option<SecurityProfile>,
     /// Timeout for token requests, such as `10s`
     #[arg(long, value_name = "DURATION", help_heading = SERVER_AND_CLIENT)]
     pub(crate) timeout: Option<String>,
@@ -135,6 +138,12 @@ fn authentication_method() -> impl TypedValueParser<Value = AuthenticationMethod
     PossibleValuesParser::new(values).try_map(|name| {
         AuthenticationMethod::from_name(&name).ok_or("not an authentication method")
     })
+}
+
+/// Returns the parser of the names of the security profiles.
+fn security_profile() -> impl TypedValueParser<Value = SecurityProfile> {
+    let fapi2 = PossibleValue::new("fapi2").help(SecurityProfile::Fapi2.title());
+    PossibleValuesParser::new([fapi2]).try_map(|name| name.parse::<SecurityProfile>())
 }
 
 fn describe(method: AuthenticationMethod) -> &'static str {

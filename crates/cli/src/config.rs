@@ -83,6 +83,9 @@ fn selection(common: &Common, flags: &Client) -> Result<Selection, Failure> {
         let reference = reference.map_err(|why| Failure::usage(format!("`--dpop`: {why}")))?;
         selection = selection.dpop(reference);
     }
+    if let Some(profile) = flags.security_profile {
+        selection = selection.security_profile(profile);
+    }
     if let Some(scope) = &flags.scope {
         selection = selection.scope(scope);
     }

@@ -5,7 +5,8 @@ use hallpass_core::{
 };
 
 use crate::{
-    BuildError, ClientAuthentication, Endpoint, Hints, HttpTransport, Retry, SecurityProfile,
+    BuildError, ClientAuthentication, Endpoint, Hints, HttpTransport, Requirement, Retry,
+    SecurityProfile,
     exchange::{
         body::{BodyFormat, ExtraHeader},
         dpop::CheckedProver,
@@ -19,7 +20,6 @@ use crate::{
         pointer::Pointer,
         token::{ResponseRules, check_type_name},
     },
-    security_profile::{CONSTRAINED, OAUTH},
 };
 
 /// A builder of a token source such as [`ClientCredentials`](crate::ClientCredentials), with the settings that all
@@ -332,25 +332,25 @@ impl<S: GrantSource> SourceBuilder<S> {
                 *lenient,
                 "lenient_responses",
                 "responses that deviate from RFC 6749 are accepted",
-                &OAUTH,
+                &Requirement::OAUTH,
             ),
             (
                 token.is_some(),
                 "token_member",
                 "the token is read from another member",
-                &OAUTH,
+                &Requirement::OAUTH,
             ),
             (
                 expiry.is_some(),
                 "expiry_member",
                 "the expiry is read from another member",
-                &OAUTH,
+                &Requirement::OAUTH,
             ),
             (
                 token_type.is_some(),
                 "token_type_name",
                 "another name than `Bearer` is accepted",
-                &OAUTH,
+                &Requirement::OAUTH,
             ),
         ])?;
         self.grant.check_profile(profile)?;
@@ -358,7 +358,7 @@ impl<S: GrantSource> SourceBuilder<S> {
             return Ok(());
         }
         let fault = "it is not set, and the authentication binds no tokens";
-        let error = profile.excludes("dpop", fault, &CONSTRAINED);
+        let error = profile.excludes("dpop", fault, &Requirement::CONSTRAINED);
         Err(error.with_hint("set `dpop`, or authenticate with `MutualTls` and bound tokens"))
     }
 

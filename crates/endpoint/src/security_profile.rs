@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use hallpass_core::TokenError;
 
@@ -87,14 +87,14 @@ impl SecurityProfile {
                     None => Ok(()),
                     Some(algorithm) => {
                         let fault = format!("the assertions are signed with `{algorithm}`");
-                        let error = self.excludes(SETTING, &fault, &ALGORITHMS);
+                        let error = self.excludes(SETTING, &fault, &Requirement::ALGORITHMS);
                         Err(error.with_hint("use another key, or `PS256` for a key of RSA"))
                     }
                 };
             }
             Some(method) => format!("the method is `{method}`"),
         };
-        Err(self.excludes(SETTING, &fault, &METHODS))
+        Err(self.excludes(SETTING, &fault, &Requirement::METHODS))
     }
 
     /// Returns the error for a setting that the profile excludes. `fault` is a clause about the setting.
@@ -138,8 +138,60 @@ pub struct Requirement {
 }
 
 impl Requirement {
-    /// Creates a requirement with the number of its section in the specification.
-    pub const fn new(section: &'static str, text: &'static str) -> Self {
+    /// The methods of client authentication.
+    pub const METHODS: Self = Self::new(
+        "5.3.3.1",
+        "clients authenticate with `private_key_jwt`, `tls_client_auth` or `self_signed_tls_client_auth`",
+    );
+    /// The algorithms of signed JWTs.
+    pub const ALGORITHMS: Self = Self::new(
+        "5.4.1",
+        "JWTs are signed with `PS256`, `ES256` or `EdDSA` on Ed25519",
+    );
+    /// The lengths of keys.
+    pub const KEY_LENGTHS: Self = Self::new(
+        "5.4.1",
+        "RSA keys have at least 2048 bits, and those of elliptic curves at least 224",
+    );
+    /// The form of assertions, which is that of OpenID Connect Core 1.0, section 9.
+    pub const ASSERTIONS: Self = Self::new(
+        "5.3.3.1",
+        "`private_key_jwt` is that of OpenID Connect Core 1.0, section 9: the client signs an assertion for each request",
+    );
+    /// The audience of assertions.
+    pub const AUDIENCE: Self = Self::new(
+        "5.3.3.1",
+        "the audience of an assertion is the issuer identifier of the server, as a string",
+    );
+    /// The binding of tokens.
+    pub const CONSTRAINED: Self = Self::new(
+        "5.3.3.1",
+        "tokens are bound to a key (DPoP) or to the certificate of the client",
+    );
+    /// The origin of the addresses.
+    pub const METADATA: Self = Self::new(
+        "5.3.3.1",
+        "clients use the addresses of the server's metadata only",
+    );
+    /// The protection of connections.
+    pub const TLS: Self = Self::new(
+        "5.2.1",
+        "all connections use TLS, with a checked certificate",
+    );
+    /// The cipher suites of TLS 1.2.
+    pub const SUITES: Self = Self::new(
+        "5.2.2",
+        "with TLS 1.2, clients use cipher suites with ephemeral keys and authenticated encryption (BCP 195)",
+    );
+    /// The form of requests and responses.
+    pub const OAUTH: Self = Self::new("5.3.1", "requests and responses are those of RFC 6749");
+    /// The grants.
+    pub const GRANTS: Self = Self::new(
+        "5.3.1",
+        "of the grants of RFC 6749, this client covers `client_credentials` and `refresh_token`",
+    );
+
+    const fn new(section: &'static str, text: &'static str) -> Self {
         Self { section, text }
     }
 }
@@ -150,41 +202,20 @@ impl fmt::Display for Requirement {
     }
 }
 
-pub(crate) const METHODS: Requirement = Requirement::new(
-    "5.3.3.1",
-    "clients authenticate with `private_key_jwt`, `tls_client_auth` or `self_signed_tls_client_auth`",
-);
-pub(crate) const ALGORITHMS: Requirement = Requirement::new(
-    "5.4.1",
-    "JWTs are signed with `PS256`, `ES256` or `EdDSA` on Ed25519",
-);
-pub(crate) const KEY_LENGTHS: Requirement = Requirement::new(
-    "5.4.1",
-    "RSA keys have at least 2048 bits, and those of elliptic curves at least 224",
-);
-/// The form of assertions: OpenID Connect Core, section 9, to which the profile refers.
-pub(crate) const ASSERTIONS: Requirement = Requirement::new(
-    "5.3.3.1",
-    "`private_key_jwt` is that of OpenID Connect Core 1.0, section 9",
-);
-pub(crate) const AUDIENCE: Requirement = Requirement::new(
-    "5.3.3.1",
-    "the audience of an assertion is the issuer identifier of the server, as a string",
-);
-pub(crate) const CONSTRAINED: Requirement = Requirement::new(
-    "5.3.3.1",
-    "tokens are bound to a key (DPoP) or to the certificate of the client",
-);
-pub(crate) const METADATA: Requirement = Requirement::new(
-    "5.3.3.1",
-    "clients use the addresses of the server's metadata only",
-);
-pub(crate) const TLS: Requirement = Requirement::new(
-    "5.2.1",
-    "all connections use TLS, with a checked certificate",
-);
-pub(crate) const OAUTH: Requirement =
-    Requirement::new("5.3.1", "requests and responses are those of RFC 6749");
+/// Parses the name of the profile in settings: `fapi2`.
+impl FromStr for SecurityProfile {
+    type Err = BuildError;
+
+    fn from_str(name: &str) -> Result<Self, BuildError> {
+        match name {
+            "fapi2" => Ok(Self::Fapi2),
+            _ => Err(BuildError::new(
+                "security_profile",
+                "the only security profile is `fapi2`",
+            )),
+        }
+    }
+}
 
 impl fmt::Display for SecurityProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,6 +14,7 @@ pub(crate) mod redirect;
 mod reuse;
 #[cfg(feature = "unstable-spiffe")]
 mod spiffe;
+mod suites;
 
 pub(crate) use answer::Answer;
 pub use builder::HttpTransportBuilder;

@@ -145,27 +145,23 @@ impl ClientAuthentication for PrivateKeyJwt {
     }
 
     fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
-        const AUDIENCE: Requirement = Requirement::new(
-            "5.3.3.1",
-            "the audience of an assertion is the issuer identifier of the server",
-        );
-        const ONE_USE: Requirement = Requirement::new(
-            "5.3.3.1",
-            "`private_key_jwt` is that of OpenID Connect Core 1.0, section 9, whose assertions are used once",
-        );
         profile.check_method(self.method(), self.algorithm())?;
         let excluded = match (&self.settings.audience, &self.reuse) {
             (Audience::TokenEndpoint, _) => (
                 "danger_token_endpoint_as_audience",
                 "the audience of assertions is the token endpoint",
-                &AUDIENCE,
+                &Requirement::AUDIENCE,
             ),
             (Audience::Other(_), _) => (
                 "for_audience",
                 "the audience of assertions is set to another text than the issuer",
-                &AUDIENCE,
+                &Requirement::AUDIENCE,
             ),
-            (_, Some(_)) => ("reuse_assertions", "assertions are sent again", &ONE_USE),
+            (_, Some(_)) => (
+                "reuse_assertions",
+                "assertions are sent again",
+                &Requirement::ASSERTIONS,
+            ),
             _ => return Ok(()),
         };
         let (setting, fault, requirement) = excluded;

@@ -110,12 +110,8 @@ impl ClientAuthentication for WorkloadIdentity {
 
     /// The issuer of a platform's assertion is the platform, and its algorithm is the platform's choice.
     fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
-        const OWN_ASSERTION: Requirement = Requirement::new(
-            "5.3.3.1",
-            "`private_key_jwt` is that of OpenID Connect Core 1.0, section 9, whose assertions the client signs",
-        );
         let fault = "another party issues the assertions";
-        let error = profile.excludes("authentication", fault, &OWN_ASSERTION);
+        let error = profile.excludes("authentication", fault, &Requirement::ASSERTIONS);
         Err(error.with_hint("use `PrivateKeyJwt` or `MutualTls`"))
     }
 

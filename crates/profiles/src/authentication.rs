@@ -212,6 +212,29 @@ impl AuthenticationSettings {
         }
     }
 
+    /// Returns the name of the method, and the algorithm of its assertions if that is set.
+    pub(crate) fn method(&self) -> (Option<&str>, Option<&str>) {
+        let method = match self {
+            Self::ClientSecret { encoding, .. } => match encoding {
+                Some(SecretEncoding::Post) => "client_secret_post",
+                _ => "client_secret_basic",
+            },
+            Self::ClientSecretJwt { .. } => "client_secret_jwt",
+            Self::PrivateKeyJwt { algorithm, .. } => {
+                return (Some("private_key_jwt"), algorithm.as_deref());
+            }
+            Self::WorkloadIdentity { .. } => "workload_identity",
+            Self::SpiffeJwt { .. } => "spiffe_jwt",
+            Self::MutualTls {
+                self_signed: true, ..
+            } => "self_signed_tls_client_auth",
+            Self::MutualTls { .. } => "tls_client_auth",
+            Self::None => "none",
+            Self::NotSet => return (None, None),
+        };
+        (Some(method), None)
+    }
+
     /// Returns true if the server binds tokens to the client's certificate.
     pub(crate) fn binds_tokens(&self) -> bool {
         matches!(

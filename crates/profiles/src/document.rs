@@ -63,6 +63,7 @@ pub(crate) const KEYS: &[&str] = &[
     "require_granted_scopes",
     "resource",
     "scope",
+    "security_profile",
     "send_certificate_chain",
     "timeout",
     "token_endpoint",
@@ -220,6 +221,11 @@ impl Document<'_> {
                 }
                 "resource" => layer.resource = self.strings(key, value)?,
                 "scope" => layer.scope = Some(self.strings(key, value)?.join(" ")),
+                "security_profile" => {
+                    let profile = values::parse_security_profile(self.string(key, value)?);
+                    layer.security_profile =
+                        Some(profile.map_err(|why| self.invalid_value(key, value, &why))?);
+                }
                 "timeout" => layer.timeout = Some(self.duration(key, value)?),
                 "token_endpoint" => {
                     layer.server.token_endpoint = Some(self.string(key, value)?.to_owned());

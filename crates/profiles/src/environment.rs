@@ -2,6 +2,7 @@
 
 use std::{env, ffi::OsString};
 
+use hallpass_endpoint::SecurityProfile;
 use hallpass_secrets::SecretReference;
 
 use crate::error::ProfileError;
@@ -54,6 +55,7 @@ pub(crate) fn read_layer(variables: &Variables, profile: bool) -> Result<Layer, 
             ..ours.client
         },
         dpop: read_reference(variables, "HALLPASS_DPOP")?,
+        security_profile: read_security_profile(variables)?,
         audience: text("HALLPASS_AUDIENCE")?.into_iter().collect(),
         resource: text("HALLPASS_RESOURCE")?.into_iter().collect(),
         ..ours
@@ -95,6 +97,14 @@ fn read_prefixed(variables: &Variables, prefix: &'static str) -> Result<Layer, P
         scope: text("SCOPE")?,
         ..Layer::default()
     })
+}
+
+fn read_security_profile(variables: &Variables) -> Result<Option<SecurityProfile>, ProfileError> {
+    const NAME: &str = "HALLPASS_SECURITY_PROFILE";
+    let named = variables.text(NAME)?;
+    let named = named.map(|name| values::parse_security_profile(&name));
+    let named = named.transpose();
+    named.map_err(|why| ProfileError::new(format!("the variable `{NAME}`: {why}")))
 }
 
 /// Returns a reference to a secret that a variable holds or refers to. The secret itself is read when it is needed.

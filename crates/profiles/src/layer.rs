@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use hallpass_endpoint::SecurityProfile;
 use hallpass_secrets::SecretReference;
 
 use crate::{
@@ -16,6 +17,7 @@ pub(crate) struct Layer {
     pub(crate) server: ServerUnit,
     pub(crate) client: ClientUnit,
     pub(crate) dpop: Option<SecretReference>,
+    pub(crate) security_profile: Option<SecurityProfile>,
     pub(crate) scope: Option<String>,
     pub(crate) audience: Vec<String>,
     pub(crate) resource: Vec<String>,
@@ -52,6 +54,8 @@ impl Layer {
             server,
             client,
             dpop: self.dpop.or(below.dpop),
+            // No value relaxes it.
+            security_profile: self.security_profile.or(below.security_profile),
             scope: self.scope.or(below.scope),
             audience: list(self.audience, below.audience),
             resource: list(self.resource, below.resource),

@@ -44,6 +44,7 @@ mod paths;
 mod profiles;
 mod provider;
 mod redis;
+mod security;
 mod selection;
 mod server;
 mod settings;

@@ -16,6 +16,7 @@ use crate::{
     layer::Layer,
     paths::{self, ConfigFile},
     provider::{Provider, ProviderSettings},
+    security,
     selection::Selection,
     server,
     settings::Settings,
@@ -111,7 +112,9 @@ impl Profiles {
         } else {
             layer.client.check(&layer.server)?;
         }
-        Settings::new(name, self.file.path.clone(), layer, &self.providers)
+        let settings = Settings::new(name, self.file.path.clone(), layer, &self.providers)?;
+        security::check(&settings)?;
+        Ok(settings)
     }
 
     /// Returns the name and the settings of this profile, or of the default one.

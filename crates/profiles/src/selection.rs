@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hallpass_endpoint::SecurityProfile;
 use hallpass_secrets::SecretReference;
 
 use crate::{layer::Layer, method::AuthenticationMethod};
@@ -70,6 +71,12 @@ impl Selection {
     /// Sets the reference to the private key that tokens are bound to (DPoP, RFC 9449).
     pub fn dpop(mut self, key: SecretReference) -> Self {
         self.layer.dpop = Some(key);
+        self
+    }
+
+    /// Holds the client to a security profile. No profile and no variable relaxes it.
+    pub fn security_profile(mut self, profile: SecurityProfile) -> Self {
+        self.layer.security_profile = Some(profile);
         self
     }
 

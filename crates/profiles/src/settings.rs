@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use hallpass_cache::StoreKey;
 use hallpass_core::TokenRequest;
+use hallpass_endpoint::SecurityProfile;
 use hallpass_secrets::SecretReference;
 use url::Url;
 
@@ -49,6 +50,8 @@ pub struct Settings {
     pub authentication: AuthenticationSettings,
     /// The private key that tokens are bound to (DPoP).
     pub dpop: Option<Box<SecretReference>>,
+    /// The security profile that the client is held to.
+    pub security_profile: Option<SecurityProfile>,
     /// The token request: scopes, audiences, resources, authorization details and parameters.
     pub request: TokenRequest,
     /// The origins of the APIs that may receive tokens.
@@ -87,8 +90,8 @@ pub struct Settings {
     pub format: Option<Box<FormatSettings>>,
     /// The provider, if it is a registered one.
     pub(crate) provider: Option<Provider>,
-    /// The provider's own settings.
-    pub(crate) own: Table,
+    /// The provider's own settings, if there are any.
+    pub(crate) own: Option<Box<Table>>,
 }
 
 impl Settings {
@@ -146,6 +149,7 @@ impl Settings {
             client_id,
             authentication,
             dpop: layer.dpop.map(Box::new),
+            security_profile: layer.security_profile,
             request: wanted,
             allowed_origins: layer.allowed_origins,
             timeout: layer.timeout,
@@ -167,7 +171,8 @@ impl Settings {
             danger_allow_http_on_loopback: layer.danger_allow_http_on_loopback.unwrap_or(false),
             format: layer.format,
             provider,
-            own: layer.server.provider_settings,
+            own: (layer.server.provider_settings.is_set())
+                .then(|| Box::new(layer.server.provider_settings)),
         };
         if settings.command_timeout.is_some()
             && !settings.references().any(SecretReference::runs_a_command)
@@ -192,7 +197,7 @@ impl Settings {
     /// Returns the references to all secrets.
     pub fn references(&self) -> impl Iterator<Item = &SecretReference> {
         let redis = self.redis.iter().flat_map(|redis| redis.references());
-        let own = self.own.references();
+        let own = self.own.iter().flat_map(|own| own.references());
         let format = self.format.as_deref().into_iter();
         let headers = format.flat_map(FormatSettings::references);
         let all = self.authentication.references().chain(headers);
@@ -237,12 +242,14 @@ impl Settings {
         let details = details.then_some(Some("authorization_details"));
         let parts = [Some(self.address.url()), Some(&*self.client_id)];
         let provider = self.provider.as_ref().map(Provider::name);
-        let own: Vec<_> = self.own.canonical().collect();
+        let own = self.own.iter().flat_map(|own| own.canonical());
+        let own: Vec<_> = own.collect();
         let own = own.iter().map(|setting| Some(&**setting));
         let format = self.format.as_deref().and_then(FormatSettings::canonical);
         let format = format.iter().map(|format| Some(&**format));
         let provider = provider.into_iter().map(Some).chain(own).chain(format);
         let provider = provider.chain(self.dpop.iter().map(|_| Some("dpop")));
+        let provider = provider.chain(self.security_profile.map(|held| Some(held.title())));
         let parts = parts
             .into_iter()
             .chain(checks)

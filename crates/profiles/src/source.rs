@@ -263,7 +263,8 @@ impl Settings {
                 retry,
                 prover,
             };
-            return provider.build(&self.own, &context);
+            let own = self.own.as_deref().cloned().unwrap_or_default();
+            return provider.build(&own, &context);
         }
         let transport = transport()?;
         let authentication = self.client_authentication()?;
@@ -390,6 +391,9 @@ impl Settings {
         let request = &self.request;
         if let Some(prover) = prover {
             source = source.dpop(prover);
+        }
+        if let Some(profile) = self.security_profile {
+            source = source.security_profile(profile);
         }
         if !request.scopes().is_empty() {
             source = source.scope(request.scopes().as_str());

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use hallpass_endpoint::SecurityProfile;
+
 use crate::method::AuthenticationMethod;
 
 /// A text is not a duration greater than zero.
@@ -31,6 +33,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
     } else {
         Ok(parsed)
     }
+}
+
+pub(crate) fn parse_security_profile(text: &str) -> Result<SecurityProfile, String> {
+    let profile = text.parse::<SecurityProfile>();
+    profile.map_err(|why| why.message().to_owned())
 }
 
 pub(crate) fn parse_method(text: &str) -> Result<AuthenticationMethod, String> {

@@ -173,10 +173,13 @@ fn describe_settings(settings: &Settings) -> String {
         }
         _ => "flags and environment".to_owned(),
     };
+    let held = settings.security_profile;
+    let held = held.map(|profile| format!(", by the {profile}"));
     format!(
-        "{from}: client `{}` at {}",
+        "{from}: client `{}` at {}{}",
         settings.client_id,
-        settings.host()
+        settings.host(),
+        held.unwrap_or_default()
     )
 }
 

@@ -11,6 +11,7 @@ mod documentation;
 mod dpop;
 mod exec;
 mod failures;
+mod fapi;
 mod keygen;
 mod leaks;
 #[path = "../../../../tests/stories/peer.rs"]

@@ -10,10 +10,7 @@ use super::{
     context::AuthenticationContext,
     credentials::{Credentials, Presentation},
 };
-use crate::{
-    Metadata, SecurityProfile,
-    security_profile::{ASSERTIONS, AUDIENCE, CONSTRAINED, METHODS, jws::Jws},
-};
+use crate::{Metadata, Requirement, SecurityProfile, security_profile::jws::Jws};
 
 /// The longest lifetime of an assertion from now on. The specification requires a short one without a number.
 const MAX_LIFETIME: Duration = Duration::from_secs(300);
@@ -35,7 +32,10 @@ pub(crate) fn check(
     now: SystemTime,
 ) -> Result<(), TokenError> {
     let Presentation::Parameters(parameters) = &credentials.presentation else {
-        return Err(profile.violated("the credentials are an `Authorization` header", &METHODS));
+        return Err(profile.violated(
+            "the credentials are an `Authorization` header",
+            &Requirement::METHODS,
+        ));
     };
     let mut assertion = None;
     for (name, value) in parameters {
@@ -44,7 +44,7 @@ pub(crate) fn check(
             "client_id" | "client_assertion_type" => {}
             _ => {
                 let fault = format!("the credentials have the parameter `{name}`");
-                return Err(profile.violated(&fault, &METHODS));
+                return Err(profile.violated(&fault, &Requirement::METHODS));
             }
         }
     }
@@ -53,7 +53,7 @@ pub(crate) fn check(
         None if credentials.identity().is_some() => {}
         None => {
             let fault = "the credentials are neither an assertion nor a certificate";
-            return Err(profile.violated(fault, &METHODS));
+            return Err(profile.violated(fault, &Requirement::METHODS));
         }
     }
     if bind {
@@ -69,14 +69,14 @@ fn check_binding(
 ) -> Result<(), TokenError> {
     if credentials.binding().is_none() {
         let fault = "the token would be bound neither to a key nor to a certificate";
-        return Err(profile.violated(fault, &CONSTRAINED));
+        return Err(profile.violated(fault, &Requirement::CONSTRAINED));
     }
     if !context
         .metadata()
         .is_some_and(Metadata::binds_tokens_to_certificates)
     {
         let fault = "the server's metadata does not have `tls_client_certificate_bound_access_tokens`, so that the token may be bound to nothing";
-        return Err(profile.violated(fault, &CONSTRAINED));
+        return Err(profile.violated(fault, &Requirement::CONSTRAINED));
     }
     Ok(())
 }
@@ -99,7 +99,8 @@ fn check_assertion(
     context: &AuthenticationContext<'_>,
     now: SystemTime,
 ) -> Result<(), TokenError> {
-    let odd = |fault: &str| profile.violated(&format!("the assertion {fault}"), &ASSERTIONS);
+    let odd =
+        |fault: &str| profile.violated(&format!("the assertion {fault}"), &Requirement::ASSERTIONS);
     let jws = Jws::read(assertion).ok_or_else(|| odd("is not a signed JWT"))?;
     jws.check(profile, "assertion")?;
     let claims: Claims = serde_json::from_slice(&jws.payload).map_err(|_| {
@@ -108,7 +109,7 @@ fn check_assertion(
     let issuer = context.metadata().map(Metadata::issuer);
     if issuer.is_none() || claims.aud.as_str() != issuer {
         let fault = "the audience of the assertion is another than the issuer identifier";
-        return Err(profile.violated(fault, &AUDIENCE));
+        return Err(profile.violated(fault, &Requirement::AUDIENCE));
     }
     if claims.jti.is_empty() {
         return Err(odd("has an empty `jti`"));

@@ -6,10 +6,7 @@ use async_trait::async_trait;
 use hallpass_core::{Hint, Proof, ProofRequest, Proofs, Prover, TokenError};
 use http::{HeaderMap, Method};
 
-use crate::{
-    SecurityProfile, hints,
-    security_profile::{ALGORITHMS, jws::Jws},
-};
+use crate::{Requirement, SecurityProfile, hints, security_profile::jws::Jws};
 
 /// The DPoP proofs of one attempt; empty if tokens are not bound.
 pub(crate) struct ProofState<'a>(Option<ProofContext<'a>>);
@@ -134,14 +131,19 @@ impl Prover for CheckedProver {
         let jws = proof.header_value().to_str().ok().and_then(Jws::read);
         match jws {
             Some(jws) => jws.check(self.profile, "DPoP proof").map(|()| proof),
-            None => Err(self
-                .profile
-                .violated("the DPoP proof is not a signed JWT", &ALGORITHMS)),
+            None => Err(self.profile.violated(
+                "the DPoP proof is not a signed JWT",
+                &Requirement::ALGORITHMS,
+            )),
         }
     }
 
     fn store_nonce(&self, request: &ProofRequest<'_>, nonce: &str) {
         self.prover.store_nonce(request, nonce);
+    }
+
+    fn shared_key(&self) -> Option<&str> {
+        self.prover.shared_key()
     }
 }
 
@@ -167,6 +169,10 @@ mod tests {
             let (header, signature) = (encode(self.0.as_bytes()), encode(&vec![7; self.1]));
             Proof::new(format!("{header}.e30.{signature}"), SystemTime::UNIX_EPOCH)
         }
+
+        fn shared_key(&self) -> Option<&str> {
+            Some(self.0)
+        }
     }
 
     #[tokio::test]
@@ -183,6 +189,7 @@ mod tests {
             let foreign: Arc<dyn Prover> = Arc::new(Foreign(header, length));
             foreign.prove(&request).await.unwrap();
             let held = CheckedProver::wrap(Some(foreign), SecurityProfile::Fapi2).unwrap();
+            assert_eq!(held.shared_key(), Some(header));
             match held.prove(&request).await {
                 Ok(_) => assert!(fits, "{header}"),
                 Err(error) => {

@@ -11,11 +11,6 @@ use crate::{
     response::{token::IssuedTokens, wording::Wording},
 };
 
-pub(crate) const GRANTS: Requirement = Requirement::new(
-    "5.3.1",
-    "of the grants of RFC 6749, this client covers `client_credentials` and `refresh_token`",
-);
-
 /// A grant: how its requests are written and its responses read. Sealed: used in public bounds only.
 #[async_trait]
 pub trait Grant: Send + Sync + fmt::Debug {
@@ -36,7 +31,7 @@ pub trait Grant: Send + Sync + fmt::Debug {
     /// Checks that the grant, with its settings, is one of this security profile.
     fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
         let fault = format!("the grant is `{}`", Self::WORDING.grant);
-        Err(profile.excludes("grant_type", &fault, &GRANTS))
+        Err(profile.excludes("grant_type", &fault, &Requirement::GRANTS))
     }
 
     /// Returns a number that changes when the grant's inputs do.

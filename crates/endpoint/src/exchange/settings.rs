@@ -10,10 +10,8 @@ use super::{
     retry::Retry,
 };
 use crate::{
-    BuildError, ClientAuthentication, Endpoint, HttpTransport, SecurityProfile,
-    authentication::context::check_client_id,
-    security_profile::{OAUTH, TLS},
-    server::address::AddressRules,
+    BuildError, ClientAuthentication, Endpoint, HttpTransport, Requirement, SecurityProfile,
+    authentication::context::check_client_id, server::address::AddressRules,
 };
 
 /// The settings of a [`ServerClient`].
@@ -88,19 +86,19 @@ impl ClientSettings {
                 address_rules.allow_http_on_loopback,
                 "danger_allow_http_on_loopback",
                 "plain HTTP is allowed",
-                &TLS,
+                &Requirement::TLS,
             ),
             (
                 *allow_utf8,
                 "allow_utf8_credentials",
                 "characters that RFC 6749 does not define are allowed",
-                &OAUTH,
+                &Requirement::OAUTH,
             ),
             (
                 *body_format == BodyFormat::Json,
                 "json_requests",
                 "requests are JSON",
-                &OAUTH,
+                &Requirement::OAUTH,
             ),
         ];
         profile.exclude(&excluded)?;

@@ -2,14 +2,9 @@ use async_trait::async_trait;
 use hallpass_core::{TokenError, TokenRequest};
 
 use crate::{
-    AuthenticationContext, BuildError, ClientAuthentication, Endpoint, SecurityProfile,
-    SourceBuilder, credential_digest, encoding,
-    exchange::{
-        form::Form,
-        grant::{GRANTS, Grant},
-        source::token_source,
-        token::GrantClient,
-    },
+    AuthenticationContext, BuildError, ClientAuthentication, Endpoint, Requirement,
+    SecurityProfile, SourceBuilder, credential_digest, encoding,
+    exchange::{form::Form, grant::Grant, source::token_source, token::GrantClient},
     response::wording::{TOKEN_ENDPOINT, Wording},
 };
 
@@ -129,7 +124,7 @@ impl Grant for ClientCredentialsGrant {
         let fault = "it is a grant of the server's own";
         let own = self.grant_type.as_ref();
         own.map_or(Ok(()), |_| {
-            Err(profile.excludes("grant_type", fault, &GRANTS))
+            Err(profile.excludes("grant_type", fault, &Requirement::GRANTS))
         })
     }
 

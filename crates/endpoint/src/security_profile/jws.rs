@@ -4,7 +4,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hallpass_core::{TextFilter, TokenError};
 use serde::Deserialize;
 
-use super::{ALGORITHMS, KEY_LENGTHS, SecurityProfile};
+use super::{Requirement, SecurityProfile};
 
 /// The length of a signature with an RSA key of 2048 bits.
 const MIN_RSA_BYTES: usize = 256;
@@ -47,11 +47,11 @@ impl Jws {
         let bytes = self.signature_len;
         let (is_allowed, requirement) = match &**algorithm {
             // The length of a signature is that of the key.
-            "PS256" => (bytes >= MIN_RSA_BYTES, &KEY_LENGTHS),
+            "PS256" => (bytes >= MIN_RSA_BYTES, &Requirement::KEY_LENGTHS),
             // Others of EdDSA are longer: only Ed25519 is allowed.
             _ => (
                 profile.allows_algorithm(algorithm) && bytes == 64,
-                &ALGORITHMS,
+                &Requirement::ALGORITHMS,
             ),
         };
         if is_allowed {

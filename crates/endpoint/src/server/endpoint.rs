@@ -8,10 +8,7 @@ use super::{
     document::MetadataDocument,
     metadata::Metadata,
 };
-use crate::{
-    BuildError, SecurityProfile,
-    security_profile::{METADATA, TLS},
-};
+use crate::{BuildError, Requirement, SecurityProfile};
 
 /// An authorization server's addresses, set or discovered.
 ///
@@ -108,7 +105,7 @@ impl Endpoint {
             Server::Discovered(document) => document,
             Server::Fixed(_) => {
                 let fault = "the address is set";
-                let error = profile.excludes("token_endpoint", fault, &METADATA);
+                let error = profile.excludes("token_endpoint", fault, &Requirement::METADATA);
                 return Err(error.with_hint("use `Endpoint::discover` with the server's issuer"));
             }
         };
@@ -119,11 +116,15 @@ impl Endpoint {
         ];
         if let Some((setting, _)) = overrides.iter().find(|(_, url)| url.is_some()) {
             return Err(profile
-                .excludes(setting, OVERRIDDEN, &METADATA)
+                .excludes(setting, OVERRIDDEN, &Requirement::METADATA)
                 .with_hint("remove it"));
         }
         if !document.is_over_tls() {
-            let error = profile.excludes("issuer", "the metadata is read over plain HTTP", &TLS);
+            let error = profile.excludes(
+                "issuer",
+                "the metadata is read over plain HTTP",
+                &Requirement::TLS,
+            );
             return Err(error.with_hint("remove `danger_allow_http_on_loopback`"));
         }
         document.transport().check_profile(profile)

@@ -14,9 +14,9 @@ use super::{
     clients::Clients,
     error,
     identity::ClientIdentity,
-    reach, reuse,
+    reach, reuse, suites,
 };
-use crate::{BuildError, SecurityProfile, hints, security_profile::TLS};
+use crate::{BuildError, Requirement, SecurityProfile, hints};
 
 /// An HTTP transport to token endpoints: a keep-alive pool with deadlines and limits.
 ///
@@ -79,13 +79,19 @@ impl HttpTransport {
         }
     }
 
-    /// Refuses a caller's client, whose settings cannot be inspected: it may accept any certificate.
+    /// Refuses a caller's client, whose settings cannot be inspected: it may accept any certificate. Refuses cryptography
+    /// that the program has installed with weaker cipher suites.
     pub(crate) fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
         if self.others.is_some() {
-            return Ok(());
+            return suites::excluded(&suites::provider()).map_or(Ok(()), |suite| {
+                let fault =
+                    format!("the installed `CryptoProvider` has the cipher suite {suite:?}");
+                let error = profile.excludes("transport", &fault, &Requirement::SUITES);
+                Err(error.with_hint("install one without it"))
+            });
         }
         let fault = "the checks of a client made by `danger_from_client` are not known";
-        let error = profile.excludes("transport", fault, &TLS);
+        let error = profile.excludes("transport", fault, &Requirement::TLS);
         Err(error.with_hint("build it with `HttpTransport::builder`"))
     }
 

@@ -43,6 +43,7 @@ fn a_profile_accepts_every_setting() {
         send_certificate_chain = true
         assertion_audience = "token_endpoint"
         assertion_typ = "JWT"
+        security_profile = "fapi2"
         bound_tokens = false
         key_id = "2026"
         algorithm = "PS256"

@@ -28,10 +28,11 @@ const TRANSPORT: [&str; 6] = [
     "compressed_responses",
 ];
 /// The settings for the requests to a token endpoint, and for its responses.
-const RESPONSE: [&str; 10] = [
+const RESPONSE: [&str; 11] = [
     "token_type_name",
     "default_lifetime",
     "dpop",
+    "security_profile",
     "max_lifetime",
     "lenient_responses",
     "grant_type",

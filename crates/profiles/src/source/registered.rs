@@ -67,6 +67,7 @@ impl ServerContext for Context<'_> {
             (settings.max_lifetime.is_some(), "max_lifetime"),
             (settings.lenient_responses, "lenient_responses"),
             (settings.dpop.is_some(), "dpop"),
+            (settings.security_profile.is_some(), "security_profile"),
         ];
         let others = others.into_iter().filter(|(is_set, _)| *is_set);
         let others = others.map(|(_, name)| name);

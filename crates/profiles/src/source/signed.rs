@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use hallpass_core::SecretSource;
-use hallpass_endpoint::{BuildError, ClientAuthentication};
+use hallpass_endpoint::{BuildError, ClientAuthentication, SecurityProfile};
 use hallpass_jwt::{
-    Algorithm, AssertionSettings, ClientSecretJwt, PrivateKeyJwt, SigningKey, WorkloadIdentity,
+    Algorithm, AssertionSettings, ClientSecretJwt, PrivateKeyJwt, Signer as _, SigningKey,
+    WorkloadIdentity,
 };
 
 use super::key_with_certificate::SEPARATOR;
@@ -72,6 +73,7 @@ struct KeyDescription {
     algorithm: Option<Algorithm>,
     has_certificate: bool,
     send_chain: bool,
+    profile: Option<SecurityProfile>,
 }
 
 impl KeyDescription {
@@ -91,6 +93,7 @@ impl KeyDescription {
             algorithm: algorithm.as_deref().map(parse_algorithm).transpose()?,
             has_certificate: certificate.is_some(),
             send_chain: *send_chain,
+            profile: settings.security_profile,
         })
     }
 
@@ -99,6 +102,10 @@ impl KeyDescription {
         let key = parse_key_of_set(key, self.key_id.as_deref())?;
         let key = match self.algorithm {
             Some(algorithm) => key.with_algorithm(algorithm)?,
+            // The other algorithm of an RSA key, if only that one is allowed.
+            None if self.profile.is_some() && key.algorithm() == Algorithm::Rs256 => {
+                key.with_algorithm(Algorithm::Ps256)?
+            }
             None => key,
         };
         let key = match (self.has_certificate, self.send_chain) {
