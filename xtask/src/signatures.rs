@@ -33,6 +33,11 @@ const ALLOWED: [(&str, &str, &str); 37] = [
     ),
     (
         "hallpass_endpoint",
+        "http::header::map::HeaderMap",
+        "the headers of a 401, which name the metadata of an API",
+    ),
+    (
+        "hallpass_endpoint",
         "http::status::StatusCode",
         "the status of a service's response, for its own hints",
     ),

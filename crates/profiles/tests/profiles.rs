@@ -100,6 +100,30 @@ async fn a_provider_sets_the_format_of_its_server() {
     assert!(sent.contains("grant_type=account_credentials&account_id=acc-1"));
 }
 
+#[tokio::test]
+async fn a_profile_requests_and_requires_authorization_details() {
+    let granting = server().await;
+    let token = r#"{"access_token":"t","token_type":"Bearer","expires_in":60}"#;
+    let silent = RawServer::always(raw::json(200, token)).await;
+    let file = orders(&granting);
+    let text = fs::read_to_string(file.path()).unwrap();
+    let fetch = async |endpoint: &str| {
+        let details = "authorization_details = '[{\"type\":\"payment\"}]'\nrequire_granted_authorization_details = true";
+        let text = text.replace(&granting.token_endpoint(), endpoint);
+        let text = text.replace("[profile.broken]", &format!("{details}\n[profile.broken]"));
+        fs::write(file.path(), text).unwrap();
+        let tokens = file.load().unwrap().source("orders").unwrap();
+        tokens.token(&TokenRequest::default()).await
+    };
+    let token = fetch(&granting.token_endpoint()).await.unwrap();
+    let granted = token.authorization_details().unwrap().unwrap();
+    assert_eq!(granted.as_str(), r#"[{"type":"payment"}]"#);
+    let error = fetch(&silent.url("/token")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RequestRefused);
+    assert!(error.to_string().contains("type `payment`"), "{error}");
+    assert_eq!(silent.request_count(), 1);
+}
+
 // covers: F-99
 #[tokio::test]
 async fn one_broken_profile_does_not_affect_another() {
