@@ -41,9 +41,9 @@ struct Inner {
 struct Fields {
     scopes: ScopeSet,
     /// Sorted, without duplicates.
-    resources: Vec<Box<str>>,
+    resources: Box<[Box<str>]>,
     /// Sorted, without duplicates.
-    audiences: Vec<Box<str>>,
+    audiences: Box<[Box<str>]>,
     parameters: BTreeMap<Box<str>, Box<str>>,
     authorization_details: Option<AuthorizationDetails>,
 }
@@ -292,11 +292,12 @@ impl TokenRequest {
     }
 }
 
-fn insert(sorted: &mut Vec<Box<str>>, value: &str) {
+fn insert(sorted: &mut Box<[Box<str>]>, value: &str) {
     if let Err(at) = sorted.binary_search_by(|member| (**member).cmp(value)) {
-        // Usually the only one; a cache keeps each request.
-        sorted.reserve_exact(1);
-        sorted.insert(at, value.into());
+        let mut list = std::mem::take(sorted).into_vec();
+        list.insert(at, value.into());
+        // Without spare capacity: a cache keeps each request.
+        *sorted = list.into();
     }
 }
 
