@@ -13,7 +13,7 @@ use toml::{
 
 use crate::{
     error::ProfileError,
-    format,
+    format::{self, FormatSettings},
     layer::Layer,
     provider::{self, Table},
     redis::{REDIS_KEYS, RedisSettings},
@@ -144,6 +144,7 @@ impl Document<'_> {
             ..Layer::default()
         };
         layer.server.source = source;
+        let mut format = FormatSettings::default();
         for (key, value) in table {
             match &**key.get_ref() {
                 "allowed_origins" => layer.allowed_origins = self.strings(key, value)?,
@@ -170,22 +171,17 @@ impl Document<'_> {
                 }
                 "dpop" => layer.dpop = Some(self.secret_reference(key, value)?),
                 "expiry_format" => {
-                    let format = format::parse_expiry_format(self.string(key, value)?);
-                    layer.format.get_or_insert_default().expiry_format =
-                        Some(format.map_err(|why| self.invalid_value(key, value, why))?);
+                    let parsed = format::parse_expiry_format(self.string(key, value)?);
+                    format.expiry_format =
+                        Some(parsed.map_err(|why| self.invalid_value(key, value, why))?);
                 }
                 "expiry_member" => {
-                    layer.format.get_or_insert_default().expiry_member =
-                        Some(self.string(key, value)?.to_owned());
+                    format.expiry_member = Some(self.string(key, value)?.to_owned());
                 }
                 "grant_type" => {
-                    layer.format.get_or_insert_default().grant_type =
-                        Some(self.string(key, value)?.to_owned());
+                    format.grant_type = Some(self.string(key, value)?.to_owned());
                 }
-                "json_requests" => {
-                    layer.format.get_or_insert_default().json_requests =
-                        Some(self.boolean(key, value)?)
-                }
+                "json_requests" => format.json_requests = Some(self.boolean(key, value)?),
                 "issuer" => layer.server.issuer = Some(self.string(key, value)?.to_owned()),
                 "lenient_responses" => layer.lenient_responses = Some(self.boolean(key, value)?),
                 "compressed_responses" => {
@@ -206,10 +202,7 @@ impl Document<'_> {
                 }
                 "proxy" => layer.proxy = Some(self.string(key, value)?.to_owned()),
                 "redis" => layer.redis = Some(Box::new(self.redis(key, value)?)),
-                "request_headers" => {
-                    layer.format.get_or_insert_default().request_headers =
-                        self.references(key, value)?
-                }
+                "request_headers" => format.request_headers = self.references(key, value)?,
                 "authorization_details" => {
                     layer.authorization_details = Some(self.string(key, value)?.to_owned());
                 }
@@ -231,12 +224,10 @@ impl Document<'_> {
                     layer.server.token_endpoint = Some(self.string(key, value)?.to_owned());
                 }
                 "token_member" => {
-                    layer.format.get_or_insert_default().token_member =
-                        Some(self.string(key, value)?.to_owned());
+                    format.token_member = Some(self.string(key, value)?.to_owned());
                 }
                 "token_type_name" => {
-                    layer.format.get_or_insert_default().token_type_name =
-                        Some(self.string(key, value)?.to_owned());
+                    format.token_type_name = Some(self.string(key, value)?.to_owned());
                 }
                 "user_agent" => layer.user_agent = Some(self.string(key, value)?.to_owned()),
                 "variables" => layer.server.variables = self.string_pairs(key, value)?,
