@@ -234,6 +234,7 @@ impl Document<'_> {
                 _ => self.key_setting(&mut layer, key, value)?,
             }
         }
+        layer.format = (format != FormatSettings::default()).then(|| Box::new(format));
         Ok(layer)
     }
 

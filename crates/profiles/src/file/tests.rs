@@ -98,6 +98,11 @@ fn a_profile_accepts_every_setting() {
         (layer.cache, layer.require_granted_scopes),
         (Some(false), Some(true))
     );
+    let format = layer.format.unwrap();
+    assert_eq!(format.token_member.as_deref(), Some("/data/jwt"));
+    assert_eq!(format.grant_type.as_deref(), Some("own"));
+    assert_eq!(format.json_requests, Some(true));
+    assert_eq!(format.request_headers[0].0, "X-Key");
     let own = &layer.server.provider_settings.entries;
     assert_eq!(
         own.keys().collect::<Vec<_>>(),
