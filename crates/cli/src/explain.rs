@@ -48,21 +48,16 @@ fn in_context(error: &TokenError, settings: &Settings) -> Failure {
 }
 
 /// Returns the setting with the error, where certificate and key are separate.
-fn separate_text<'a>(
+fn separate_text(
     error: &TokenError,
-    authentication: &'a AuthenticationSettings,
-) -> Option<(&'static str, &'a SecretReference)> {
-    let AuthenticationSettings::MutualTls {
-        certificate, key, ..
-    } = authentication
-    else {
-        return None;
-    };
+    authentication: &AuthenticationSettings,
+) -> Option<(&'static str, SecretReference)> {
+    let tls = authentication.tls_certificate()?;
     let name = error.hint_name()?;
     if Some(name) == hints::CERTIFICATE_TEXT.name() {
-        Some(("certificate", certificate))
+        Some(("certificate", tls.certificate))
     } else if Some(name) == hints::KEY_TEXT.name() {
-        Some(("private_key", key.as_ref()?))
+        Some(("private_key", tls.key?))
     } else {
         None
     }

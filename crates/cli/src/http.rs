@@ -6,7 +6,7 @@ use hallpass::{endpoint::explain_tls_error, is_loopback_host, profiles::PROXY_CR
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, Url};
 
 use crate::{
-    config::{AuthenticationSettings, Settings},
+    config::Settings,
     failure::{CauseText, Exit, Failure},
 };
 
@@ -66,9 +66,9 @@ pub(crate) async fn client_with_certificate(
     url: &Url,
 ) -> Result<ClientBuilder, Failure> {
     let client = build_client(settings, url)?;
-    let AuthenticationSettings::MutualTls { .. } = settings.authentication else {
+    if settings.authentication.tls_certificate().is_none() {
         return Ok(client);
-    };
+    }
     let identity = settings.client_certificate()?.identity().await?;
     // The certificate was read before, so it is valid.
     let identity = Identity::from_pem(identity.expose_pem().as_bytes());

@@ -11,6 +11,7 @@ mod none;
 pub(crate) mod profile;
 mod provenance;
 mod strongest;
+mod with_certificate;
 
 pub use assertion::{Assertion, AssertionSource, SecretAssertion};
 pub use client_secret::{ClientSecretBasic, ClientSecretPost};
@@ -21,3 +22,4 @@ pub use method::ClientAuthentication;
 pub use mtls::MutualTls;
 pub use none::{Anonymous, PublicClient};
 pub use strongest::Strongest;
+pub use with_certificate::WithCertificate;

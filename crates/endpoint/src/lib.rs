@@ -57,7 +57,7 @@ mod transport;
 pub use authentication::{
     Anonymous, Assertion, AssertionSource, AuthenticationContext, ClientAuthentication,
     ClientSecretBasic, ClientSecretPost, Credentials, MutualTls, PublicClient, SecretAssertion,
-    Strongest, credential_digest,
+    Strongest, WithCertificate, credential_digest,
 };
 pub use builder::SourceBuilder;
 pub use error::BuildError;

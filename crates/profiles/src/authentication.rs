@@ -18,6 +18,8 @@ pub enum AuthenticationSettings {
         encoding: Option<SecretEncoding>,
         /// The client secret.
         secret: SecretReference,
+        /// The certificate that is presented in TLS as well.
+        certificate: Option<TlsCertificate>,
     },
     /// A client secret that signs assertions.
     ClientSecretJwt {
@@ -62,6 +64,28 @@ pub enum AuthenticationSettings {
     None,
     /// No method and no credential, which only a registered provider may do without.
     NotSet,
+}
+
+/// A client certificate that is presented in TLS, with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsCertificate {
+    /// The certificate with its chain, and with its key unless that is separate.
+    pub certificate: SecretReference,
+    /// The separate private key.
+    pub key: Option<SecretReference>,
+    /// True if tokens are bound to the certificate.
+    pub bound_tokens: bool,
+}
+
+impl TlsCertificate {
+    fn new(client: &ClientUnit) -> Option<Self> {
+        Some(Self {
+            certificate: client.certificate.clone()?,
+            key: client.private_key.clone(),
+            bound_tokens: client.bound_tokens.unwrap_or(true),
+        })
+    }
 }
 
 /// The encoding of a client secret in a request.
@@ -133,6 +157,7 @@ impl AuthenticationSettings {
                     _ => None,
                 },
                 secret: required(&client.client_secret, &MISSING_SECRET)?,
+                certificate: TlsCertificate::new(client),
             },
             Some(AuthenticationMethod::ClientSecretJwt) => Self::ClientSecretJwt {
                 secret: required(&client.client_secret, &MISSING_SECRET)?,
@@ -169,6 +194,12 @@ impl AuthenticationSettings {
 
     /// Returns the references to the credentials.
     pub fn references(&self) -> impl Iterator<Item = &SecretReference> {
+        let further = match self {
+            Self::ClientSecret { certificate, .. } => certificate.as_ref(),
+            _ => None,
+        };
+        let further = further.into_iter();
+        let further = further.flat_map(|tls| std::iter::once(&tls.certificate).chain(&tls.key));
         let (one, other) = match self {
             Self::ClientSecret { secret, .. } | Self::ClientSecretJwt { secret } => {
                 (Some(secret), None)
@@ -184,7 +215,7 @@ impl AuthenticationSettings {
             } => (Some(certificate), key.as_ref()),
             Self::None | Self::NotSet => (None, None),
         };
-        one.into_iter().chain(other)
+        one.into_iter().chain(other).chain(further)
     }
 
     /// Returns the reference to the part of the credentials that must stay secret; a certificate alone is public.
@@ -235,15 +266,33 @@ impl AuthenticationSettings {
         (Some(method), None)
     }
 
-    /// Returns true if the server binds tokens to the client's certificate.
-    pub(crate) fn binds_tokens(&self) -> bool {
-        matches!(
-            self,
+    /// Returns the certificate that the client presents in TLS, if it does.
+    pub fn tls_certificate(&self) -> Option<TlsCertificate> {
+        match self {
+            Self::ClientSecret { certificate, .. } => certificate.clone(),
             Self::MutualTls {
-                bound_tokens: true,
+                certificate,
+                key,
+                bound_tokens,
                 ..
+            } => Some(TlsCertificate {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                bound_tokens: *bound_tokens,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Returns true if the server binds tokens to the client's certificate.
+    pub fn binds_tokens(&self) -> bool {
+        match self {
+            Self::ClientSecret { certificate, .. } => {
+                certificate.as_ref().is_some_and(|tls| tls.bound_tokens)
             }
-        )
+            Self::MutualTls { bound_tokens, .. } => *bound_tokens,
+            _ => false,
+        }
     }
 
     /// Returns true if a command prints one of the credentials.
@@ -308,6 +357,13 @@ fn check_effects(
             AuthenticationMethod::TlsClientAuth | AuthenticationMethod::SelfSignedTlsClientAuth,
         ) => &["certificate", "private_key", "bound_tokens"],
         Some(AuthenticationMethod::None) => &[],
+        // The certificate is presented in TLS as well.
+        Some(method) if sends_secret(method) && client.certificate.is_some() => &[
+            "client_secret",
+            "certificate",
+            "private_key",
+            "bound_tokens",
+        ],
         _ => &["client_secret"],
     };
     let set = [
@@ -404,6 +460,12 @@ fn implied_method(
     ];
     let mut there = there.into_iter().filter(|(is_there, ..)| *is_there);
     match (there.next(), there.next()) {
+        (Some((_, _, "client_secret")), Some((_, _, "certificate"))) => Err(ProfileError::new(
+            "both `client_secret` and `certificate` are set, but not how the client authenticates",
+        )
+        .with_hint(
+            "remove one of them, or set `authentication` to `client_secret_basic` or `client_secret_post` for a server that requires the certificate in TLS as well",
+        )),
         (Some((_, _, one)), Some((_, _, other))) => Err(ProfileError::new(format!(
             "both `{one}` and `{other}` are set, but a client has one credential"
         ))

@@ -60,15 +60,13 @@ pub(crate) fn check_redis(
     if cache == Some(false) {
         return unused("`cache` is `false`", "remove one of them");
     }
-    match authentication {
-        AuthenticationSettings::MutualTls {
-            bound_tokens: true, ..
-        } => unused(
+    if authentication.binds_tokens() {
+        return unused(
             "tokens that are bound to a certificate are not cached between runs",
             "remove it, or set `bound_tokens` to `false` if the server binds no tokens to certificates",
-        ),
-        _ => Ok(()),
+        );
     }
+    Ok(())
 }
 
 const SIGNS_NOTHING: &str = "the client signs no assertions";

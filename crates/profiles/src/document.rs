@@ -13,7 +13,7 @@ use toml::{
 
 use crate::{
     error::ProfileError,
-    format::{self, FormatSettings},
+    format,
     layer::Layer,
     provider::{self, Table},
     redis::{REDIS_KEYS, RedisSettings},
@@ -96,7 +96,6 @@ impl Document<'_> {
             ..Layer::default()
         };
         layer.server.source = source;
-        let mut format = FormatSettings::default();
         for (key, value) in table {
             match &**key.get_ref() {
                 "allowed_origins" => layer.allowed_origins = self.strings(key, value)?,
@@ -121,19 +120,23 @@ impl Document<'_> {
                 "danger_allow_http_on_loopback" => {
                     layer.danger_allow_http_on_loopback = Some(self.boolean(key, value)?);
                 }
-                "dpop" => layer.dpop = Some(self.secret_reference(key, value)?),
                 "expiry_format" => {
-                    let parsed = format::parse_expiry_format(self.string(key, value)?);
-                    format.expiry_format =
-                        Some(parsed.map_err(|why| self.invalid_value(key, value, why))?);
+                    let format = format::parse_expiry_format(self.string(key, value)?);
+                    layer.format.get_or_insert_default().expiry_format =
+                        Some(format.map_err(|why| self.invalid_value(key, value, why))?);
                 }
                 "expiry_member" => {
-                    format.expiry_member = Some(self.string(key, value)?.to_owned());
+                    layer.format.get_or_insert_default().expiry_member =
+                        Some(self.string(key, value)?.to_owned());
                 }
                 "grant_type" => {
-                    format.grant_type = Some(self.string(key, value)?.to_owned());
+                    layer.format.get_or_insert_default().grant_type =
+                        Some(self.string(key, value)?.to_owned());
                 }
-                "json_requests" => format.json_requests = Some(self.boolean(key, value)?),
+                "json_requests" => {
+                    layer.format.get_or_insert_default().json_requests =
+                        Some(self.boolean(key, value)?);
+                }
                 "issuer" => layer.server.issuer = Some(self.string(key, value)?.to_owned()),
                 "lenient_responses" => layer.lenient_responses = Some(self.boolean(key, value)?),
                 "compressed_responses" => {
@@ -154,7 +157,10 @@ impl Document<'_> {
                 }
                 "proxy" => layer.proxy = Some(self.string(key, value)?.to_owned()),
                 "redis" => layer.redis = Some(Box::new(self.redis(key, value)?)),
-                "request_headers" => format.request_headers = self.references(key, value)?,
+                "request_headers" => {
+                    layer.format.get_or_insert_default().request_headers =
+                        self.references(key, value)?;
+                }
                 "authorization_details" => {
                     layer.authorization_details = Some(self.string(key, value)?.to_owned());
                 }
@@ -166,27 +172,23 @@ impl Document<'_> {
                 }
                 "resource" => layer.resource = self.strings(key, value)?,
                 "scope" => layer.scope = Some(self.strings(key, value)?.join(" ")),
-                "security_profile" => {
-                    let profile = values::parse_security_profile(self.string(key, value)?);
-                    layer.security_profile =
-                        Some(profile.map_err(|why| self.invalid_value(key, value, &why))?);
-                }
                 "timeout" => layer.timeout = Some(self.duration(key, value)?),
                 "token_endpoint" => {
                     layer.server.token_endpoint = Some(self.string(key, value)?.to_owned());
                 }
                 "token_member" => {
-                    format.token_member = Some(self.string(key, value)?.to_owned());
+                    layer.format.get_or_insert_default().token_member =
+                        Some(self.string(key, value)?.to_owned());
                 }
                 "token_type_name" => {
-                    format.token_type_name = Some(self.string(key, value)?.to_owned());
+                    layer.format.get_or_insert_default().token_type_name =
+                        Some(self.string(key, value)?.to_owned());
                 }
                 "user_agent" => layer.user_agent = Some(self.string(key, value)?.to_owned()),
                 "variables" => layer.server.variables = self.string_pairs(key, value)?,
                 _ => self.key_setting(&mut layer, key, value)?,
             }
         }
-        layer.format = (format != FormatSettings::default()).then(|| Box::new(format));
         Ok(layer)
     }
 
@@ -214,7 +216,13 @@ impl Document<'_> {
             "danger_token_endpoint_as_audience" => {
                 server.danger_token_endpoint_as_audience = flag()?;
             }
+            "dpop" => layer.dpop = Some(self.secret_reference(key, value)?),
             "key_id" => client.key_id = text()?,
+            "security_profile" => {
+                let profile = values::parse_security_profile(self.string(key, value)?);
+                layer.security_profile =
+                    Some(profile.map_err(|why| self.invalid_value(key, value, &why))?);
+            }
             "send_certificate_chain" => client.send_certificate_chain = flag()?,
             _ => return Err(self.unknown_setting(key, KEYS.iter().copied())),
         }

@@ -61,7 +61,7 @@ mod unit;
 mod values;
 
 pub use audience::Audience;
-pub use authentication::{AuthenticationSettings, SecretEncoding};
+pub use authentication::{AuthenticationSettings, SecretEncoding, TlsCertificate};
 pub use error::ProfileError;
 pub use format::FormatSettings;
 pub use hints::{PROXY_CREDENTIALS_HINT, setting_hint};

@@ -51,28 +51,9 @@ async fn read_credential(settings: &Settings) -> Result<CredentialCheck, Failure
         description: description.to_owned(),
     };
     Ok(match &settings.authentication {
-        AuthenticationSettings::ClientSecret { encoding, secret } => {
-            let anomaly = read_secret(settings, "client_secret", secret)
-                .await?
-                .anomaly();
-            let (encoding, by_default) = match encoding {
-                Some(encoding) => (*encoding, ""),
-                None => (
-                    SecretEncoding::default_for(settings.server),
-                    ", the default for this server",
-                ),
-            };
-            let (method, note) = match encoding {
-                SecretEncoding::Post => ("client_secret_post", ""),
-                SecretEncoding::BasicRaw => ("client_secret_basic", ", not encoded"),
-                _ => ("client_secret_basic", ""),
-            };
-            let description = format!("{method}{note}{by_default}");
-            CredentialCheck {
-                anomaly,
-                ..plain(method, &description).with_location(secret, "can be read")
-            }
-        }
+        AuthenticationSettings::ClientSecret {
+            encoding, secret, ..
+        } => read_client_secret(settings, *encoding, secret).await?,
         AuthenticationSettings::ClientSecretJwt { secret } => {
             let anomaly = read_secret(settings, "client_secret", secret)
                 .await?
@@ -138,6 +119,46 @@ async fn read_credential(settings: &Settings) -> Result<CredentialCheck, Failure
         ),
         _ => plain("", "a method that this step does not examine"),
     })
+}
+
+/// Reads a client secret, and the certificate that is presented with it.
+async fn read_client_secret(
+    settings: &Settings,
+    encoding: Option<SecretEncoding>,
+    secret: &SecretReference,
+) -> Result<CredentialCheck, Failure> {
+    let anomaly = read_secret(settings, "client_secret", secret)
+        .await?
+        .anomaly();
+    let (encoding, by_default) = match encoding {
+        Some(encoding) => (encoding, ""),
+        None => (
+            SecretEncoding::default_for(settings.server),
+            ", the default for this server",
+        ),
+    };
+    let (method, note) = match encoding {
+        SecretEncoding::Post => ("client_secret_post", ""),
+        SecretEncoding::BasicRaw => ("client_secret_basic", ", not encoded"),
+        _ => ("client_secret_basic", ""),
+    };
+    let (valid_until, in_tls) = match settings.authentication.tls_certificate() {
+        Some(_) => {
+            let identity = settings.client_certificate()?.identity().await;
+            let identity = identity.map_err(|error| explain::token_error(&error, settings))?;
+            (identity.valid_until(), ", with a certificate in TLS")
+        }
+        None => (None, ""),
+    };
+    let check = CredentialCheck {
+        location: None,
+        method,
+        algorithm: None,
+        valid_until,
+        anomaly,
+        description: format!("{method}{note}{by_default}{in_tls}"),
+    };
+    Ok(check.with_location(secret, "can be read"))
 }
 
 /// Returns the path of a secret's file that everyone can read, if there is one.

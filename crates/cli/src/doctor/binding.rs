@@ -4,7 +4,7 @@ use hallpass::AccessToken;
 
 use super::report::Report;
 use crate::{
-    config::{AuthenticationSettings, Settings},
+    config::Settings,
     failure::{Exit, Failure},
     jwt::Confirmation,
 };
@@ -20,13 +20,10 @@ pub(super) fn report_binding(
     if let Some(key) = key {
         return report_key(step, key, token, report);
     }
-    let AuthenticationSettings::MutualTls {
-        bound_tokens: true, ..
-    } = settings.authentication
-    else {
+    if !settings.authentication.binds_tokens() {
         report.skipped(step, "not needed: tokens are bearer tokens");
         return;
-    };
+    }
     match Confirmation::read(token.expose(), "x5t#S256") {
         Confirmation::Opaque => report.ok(step, OPAQUE),
         Confirmation::Named(_) => report.ok(step, "bound to a certificate (`cnf`)"),

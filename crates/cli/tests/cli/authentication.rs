@@ -142,6 +142,67 @@ async fn variables_alone_are_enough() {
     assert!(!environment.contains("PRIVATE"), "{environment}");
 }
 
+// covers: C-63
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_and_a_certificate_are_used_together() {
+    let Some(mut peer) = OidcProvider::start(&[]).await else {
+        return;
+    };
+    let user = User::new();
+    let keys = Path::new(peer.received("keys"));
+    let file = |name: &str| format!("file:{}", keys.join(name).display());
+    let secret_only = format!(
+        "[profile.default]\nissuer = '{}'\nclient_id = 'secret-and-certificate'\nscope = 'api:read'\n\
+         ca_file = '{}'\nclient_secret = 'env:PEER_SECRET'\nresource = 'https://orders.example/api'\n",
+        peer.received("tls_issuer"),
+        keys.join("ca.crt").display(),
+    );
+    let certificate = format!(
+        "certificate = '{}'\nprivate_key = '{}'\n",
+        file("client.crt"),
+        file("client.key")
+    );
+    let both = format!("{secret_only}{certificate}authentication = 'client_secret_post'\n");
+    let secret = peer.client_secret("secret-and-certificate").to_owned();
+    let run = |words: &str| user.hallpass(words).env("PEER_SECRET", &secret).assert();
+    user.profile(&both);
+    let report = stdout(&run("doctor").success());
+    assert!(
+        line(&report, "authentication").contains("client_secret_post, with a certificate in TLS"),
+        "{report}"
+    );
+    assert!(
+        line(&report, "binding").contains("bound to a certificate (`cnf`)"),
+        "{report}"
+    );
+    // A token that is bound to the certificate is not cached between runs.
+    for _ in 0..2 {
+        run("token").success();
+    }
+    for _ in 0..3 {
+        assert_eq!(peer.served().await, 200);
+    }
+    // The server wants both.
+    user.profile(&(secret_only.clone() + "authentication = 'client_secret_post'\n"));
+    assert_eq!(stdout(&run("token").code(4)), "");
+    assert_eq!(peer.served().await, 400);
+    user.profile(&both.replace("client_secret_post", "tls_client_auth"));
+    assert!(shown(&run("token").code(3)).contains("`client_secret` has no effect"));
+
+    user.profile(&format!("{secret_only}{certificate}"));
+    let unclear = shown(&run("token").code(3));
+    assert!(
+        unclear.contains("both `client_secret` and `certificate` are set")
+            && unclear.contains("set `authentication`"),
+        "{unclear}"
+    );
+    user.profile(&both.replace("client.key", "server.key"));
+    let mixed = shown(&run("token").code(3));
+    assert!(mixed.contains("do not belong together"), "{mixed}");
+    user.profile(&(both.replace("certificate = ", "# ")));
+    assert!(shown(&run("token").code(3)).contains("`private_key` has no effect"));
+}
+
 // covers: C-63, C-65
 #[tokio::test(flavor = "multi_thread")]
 async fn the_real_server_accepts_client_certificates() {

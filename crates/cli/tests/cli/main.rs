@@ -13,6 +13,8 @@ mod exec;
 mod failures;
 mod fapi;
 mod keygen;
+#[cfg(unix)]
+mod kubectl;
 mod leaks;
 #[path = "../../../../tests/stories/peer.rs"]
 mod peer;

@@ -6,12 +6,13 @@ use hallpass_camall as camall;
 use hallpass_core::SecretSource;
 use hallpass_endpoint::{
     ClientAuthentication, ClientSecretBasic, ClientSecretPost, MutualTls, PublicClient,
+    WithCertificate,
 };
 use hallpass_secrets::SecretReference;
 
 use super::{key_with_certificate::KeyWithCertificate, signed};
 use crate::{
-    authentication::{AuthenticationSettings, SecretEncoding},
+    authentication::{AuthenticationSettings, SecretEncoding, TlsCertificate},
     error::ProfileError,
     missing::missing_setting,
     settings::Settings,
@@ -25,12 +26,21 @@ impl Settings {
     /// A [`ProfileError`] if a reference cannot be opened, or a feature is missing.
     pub fn client_authentication(&self) -> Result<Arc<dyn ClientAuthentication>, ProfileError> {
         Ok(match &self.authentication {
-            AuthenticationSettings::ClientSecret { encoding, secret } => {
+            AuthenticationSettings::ClientSecret {
+                encoding,
+                secret,
+                certificate,
+            } => {
                 let secret = self.open_secret("client_secret", secret)?;
-                match encoding.unwrap_or_else(|| SecretEncoding::default_for(self.server)) {
+                let encoding = encoding.unwrap_or_else(|| SecretEncoding::default_for(self.server));
+                let method: Arc<dyn ClientAuthentication> = match encoding {
                     SecretEncoding::Post => Arc::new(ClientSecretPost::new(secret)),
                     SecretEncoding::BasicRaw => Arc::new(ClientSecretBasic::raw(secret)),
                     SecretEncoding::Basic => Arc::new(ClientSecretBasic::new(secret)),
+                };
+                match certificate {
+                    Some(_) => Arc::new(WithCertificate::new(method, self.client_certificate()?)),
+                    None => method,
                 }
             }
             AuthenticationSettings::ClientSecretJwt { secret } => {
@@ -67,24 +77,26 @@ impl Settings {
     ///
     /// A [`ProfileError`] if the client has none, or its reference cannot be opened.
     pub fn client_certificate(&self) -> Result<MutualTls, ProfileError> {
-        let AuthenticationSettings::MutualTls {
+        let Some(TlsCertificate {
             certificate,
             key,
-            self_signed,
             bound_tokens,
-        } = &self.authentication
+        }) = self.authentication.tls_certificate()
         else {
             return Err(ProfileError::new("the client has no certificate"));
         };
-        let certificate = self.open_secret("certificate", certificate)?;
+        let certificate = self.open_secret("certificate", &certificate)?;
         let mut tls = match key {
-            Some(key) => MutualTls::from_pair(certificate, self.open_secret("private_key", key)?),
+            Some(key) => MutualTls::from_pair(certificate, self.open_secret("private_key", &key)?),
             None => MutualTls::new(certificate),
         };
-        if *self_signed {
+        if let AuthenticationSettings::MutualTls {
+            self_signed: true, ..
+        } = self.authentication
+        {
             tls = tls.self_signed();
         }
-        Ok(if *bound_tokens {
+        Ok(if bound_tokens {
             tls
         } else {
             tls.unbound_tokens()
@@ -139,9 +151,14 @@ impl Settings {
 pub(crate) fn camall_authentication(
     settings: &Settings,
 ) -> Result<(camall::Authentication, Arc<dyn SecretSource>), ProfileError> {
-    let AuthenticationSettings::ClientSecret { encoding, secret } = &settings.authentication else {
+    let AuthenticationSettings::ClientSecret {
+        encoding,
+        secret,
+        certificate: None,
+    } = &settings.authentication
+    else {
         return Err(
-            ProfileError::new("camall.io supports no client authentication method without a client secret")
+            ProfileError::new("camall.io supports no client authentication method without a client secret, and none with a certificate")
                 .with_hint("set `client_secret`, and `authentication` to `client_secret_post` or `client_secret_basic`"),
         );
     };

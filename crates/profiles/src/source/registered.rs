@@ -91,9 +91,11 @@ impl ServerContext for Context<'_> {
 
     fn client_secret(&self) -> Result<Arc<dyn SecretSource>, ProfileError> {
         match &self.settings.authentication {
-            AuthenticationSettings::ClientSecret { secret, .. } => {
-                self.open_secret("client_secret", secret)
-            }
+            AuthenticationSettings::ClientSecret {
+                secret,
+                certificate: None,
+                ..
+            } => self.open_secret("client_secret", secret),
             AuthenticationSettings::NotSet => Err(self.settings.missing_credential()),
             _ => Err(ProfileError::new(
                 "the provider supports no credential but `client_secret`",

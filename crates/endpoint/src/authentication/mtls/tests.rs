@@ -343,3 +343,32 @@ async fn a_digest_follows_the_certificate_and_its_key() {
     text.rotate("CANARY");
     assert_eq!(one.digest("orders").await, None);
 }
+
+#[tokio::test]
+async fn another_method_is_used_with_a_certificate() {
+    use crate::{ClientSecretPost, WithCertificate};
+
+    let pem = RotatingSecret::new(&joined("a"));
+    let certificate = MutualTls::new(pem.clone());
+    let secret = || ClientSecretPost::new(Secret::new("s3cr3t").unwrap());
+    let both = WithCertificate::new(secret(), certificate.clone());
+    let credentials = prove(&both).await.unwrap();
+    let sent: Vec<_> = credentials.expose_parameters().collect();
+    assert_eq!(sent, [("client_id", "orders"), ("client_secret", "s3cr3t")]);
+    let binding = credentials.binding().unwrap().clone();
+    assert!(credentials.identity().is_some() && both.binds_tokens());
+    assert_eq!(both.method(), Some("client_secret_post"));
+    // Neither part alone decides what a refusal is about.
+    let digest = both.digest("orders").await;
+    assert!(digest.is_some());
+    assert_ne!(digest, secret().digest("orders").await);
+    // A new certificate ends the binding of the tokens of the old one.
+    let epoch = both.epoch();
+    pem.rotate(&joined("b"));
+    prove(&both).await.unwrap();
+    assert!(binding.has_ended() && both.epoch() != epoch);
+    assert_ne!(both.digest("orders").await, digest);
+    let unbound = WithCertificate::new(secret(), certificate.unbound_tokens());
+    let credentials = prove(&unbound).await.unwrap();
+    assert!(credentials.binding().is_none() && !unbound.binds_tokens());
+}
