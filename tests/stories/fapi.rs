@@ -142,6 +142,9 @@ fn fapi_refuses_weaker_assertions_at_build() {
     let result = with_dpop(PrivateKeyJwt::new(audience, key(Algorithm::Es256)));
     let setting = "danger_token_endpoint_as_audience";
     assert_excluded(result, setting, "5.3.3.1", "audience");
+    let other = AssertionSettings::for_audience("https://bank.example/token").unwrap();
+    let result = with_dpop(PrivateKeyJwt::new(other, key(Algorithm::Es256)));
+    assert_excluded(result, "for_audience", "5.3.3.1", "another text");
     let result = with_dpop(signed().reuse_assertions());
     assert_excluded(result, "reuse_assertions", "5.3.3.1", "reuse");
     // Also behind a pointer, and one of several.

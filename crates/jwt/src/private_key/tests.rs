@@ -305,3 +305,41 @@ async fn a_digest_follows_the_key_and_the_settings() {
 }
 
 mod reuse;
+
+/// A signer of another algorithm, which counts its signatures.
+#[derive(Clone, Debug, Default)]
+struct Counting(Arc<std::sync::atomic::AtomicUsize>);
+
+#[async_trait]
+impl Signer for Counting {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::Rs256
+    }
+
+    async fn sign(&self, _: &[u8]) -> Result<Vec<u8>, TokenError> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(vec![7; 256])
+    }
+}
+
+#[tokio::test]
+async fn fapi_stops_a_rotated_key_before_it_signs() {
+    let signer = Counting::default();
+    let count = || signer.0.load(std::sync::atomic::Ordering::Relaxed);
+    // The algorithm is known when the key is read.
+    let counting = signer.clone();
+    let rotating = RotatingSecret::new("key");
+    let authentication =
+        PrivateKeyJwt::from_source(settings(), rotating, move |_| Ok(counting.clone()));
+    authentication
+        .check_profile(SecurityProfile::Fapi2)
+        .unwrap();
+    let context = AuthenticationContext::new(ID, ENDPOINT);
+    let held = context.with_security_profile(SecurityProfile::Fapi2);
+    let error = authentication.credentials(&held).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("section 5.4.1"), "{error}");
+    assert_eq!(count(), 0);
+    authentication.credentials(&context).await.unwrap();
+    assert_eq!(count(), 1);
+}
