@@ -7,6 +7,7 @@ mod document;
 mod endpoint;
 mod fetch;
 pub(crate) mod jwks;
+mod members;
 mod metadata;
 mod protected_resource;
 mod resource_document;

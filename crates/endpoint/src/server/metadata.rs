@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use hallpass_core::TokenError;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+
+use super::members::{Member, Members};
 
 /// An authorization server's metadata (RFC 8414 section 2), as far as a machine-to-machine client needs it.
 ///
@@ -10,73 +11,22 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 #[derive(Clone, Debug)]
 pub struct Metadata(Document);
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 struct Document {
     issuer: String,
-    #[serde(default)]
     token_endpoint: Member<String>,
-    #[serde(default)]
     introspection_endpoint: Member<String>,
-    #[serde(default)]
     revocation_endpoint: Member<String>,
-    #[serde(default)]
     jwks_uri: Member<String>,
-    #[serde(default)]
     token_endpoint_auth_methods_supported: Member<Vec<String>>,
-    #[serde(default)]
     token_endpoint_auth_signing_alg_values_supported: Member<Vec<String>>,
-    #[serde(default)]
     scopes_supported: Member<Vec<String>>,
-    #[serde(default)]
     authorization_details_types_supported: Member<Vec<String>>,
-    #[serde(default)]
     grant_types_supported: Member<Vec<String>>,
-    #[serde(default)]
     dpop_signing_alg_values_supported: Member<Vec<String>>,
-    #[serde(default)]
     tls_client_certificate_bound_access_tokens: Member<bool>,
     /// RFC 8705 section 5; some servers have values that are not strings.
-    #[serde(default)]
     mtls_endpoint_aliases: Member<BTreeMap<String, serde_json::Value>>,
-}
-
-/// An optional member. One of the wrong type counts as absent until it is needed.
-#[derive(Clone, Debug, Default)]
-enum Member<T> {
-    /// Missing or null.
-    #[default]
-    Absent,
-    Present(T),
-    WrongType,
-}
-
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Member<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        if value.is_null() {
-            return Ok(Self::Absent);
-        }
-        Ok(serde_json::from_value(value).map_or(Self::WrongType, Self::Present))
-    }
-}
-
-impl<T> Member<T> {
-    fn get(&self) -> Option<&T> {
-        match self {
-            Self::Present(value) => Some(value),
-            Self::Absent | Self::WrongType => None,
-        }
-    }
-
-    fn is_of_wrong_type(&self) -> bool {
-        matches!(self, Self::WrongType)
-    }
-}
-
-impl Member<Vec<String>> {
-    fn list(&self) -> impl Iterator<Item = &str> {
-        self.get().into_iter().flatten().map(String::as_str)
-    }
 }
 
 impl Metadata {
@@ -90,19 +40,31 @@ impl Metadata {
     }
 
     pub(crate) fn read(body: &[u8]) -> Result<Self, TokenError> {
-        let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
-        // The JSON library accepts a list in place of an object, with the members in order.
-        let list = body.trim_ascii_start().starts_with(b"[");
-        let (message, transient) = match serde_json::from_slice(body) {
-            Ok(document) if !list => return Ok(Self(document)),
-            // The JSON library's errors are not shown, since they may quote the document.
-            Err(error) if !error.is_data() => ("the metadata is not valid JSON", error.is_eof()),
-            _ => (
-                "the metadata has no `issuer` that is a string, names a member twice, or is not a JSON object",
-                false,
-            ),
-        };
-        Err(TokenError::unusable_response(message).with_transient(transient))
+        let members = Members::read(body, "metadata")?;
+        let issuer = members.member("issuer").into_option();
+        Ok(Self(Document {
+            issuer: issuer.ok_or_else(|| {
+                TokenError::unusable_response(
+                    "the metadata has no `issuer` that is a string, or has it twice (RFC 8414 section 2)",
+                )
+            })?,
+            token_endpoint: members.member("token_endpoint"),
+            introspection_endpoint: members.member("introspection_endpoint"),
+            revocation_endpoint: members.member("revocation_endpoint"),
+            jwks_uri: members.member("jwks_uri"),
+            token_endpoint_auth_methods_supported: members
+                .member("token_endpoint_auth_methods_supported"),
+            token_endpoint_auth_signing_alg_values_supported: members
+                .member("token_endpoint_auth_signing_alg_values_supported"),
+            scopes_supported: members.member("scopes_supported"),
+            authorization_details_types_supported: members
+                .member("authorization_details_types_supported"),
+            grant_types_supported: members.member("grant_types_supported"),
+            dpop_signing_alg_values_supported: members.member("dpop_signing_alg_values_supported"),
+            tls_client_certificate_bound_access_tokens: members
+                .member("tls_client_certificate_bound_access_tokens"),
+            mtls_endpoint_aliases: members.member("mtls_endpoint_aliases"),
+        }))
     }
 
     /// Checks, before it is needed, that a member is absent or of the right type.
@@ -115,14 +77,14 @@ impl Metadata {
             ..
         } = &self.0;
         let wrong = match name {
-            "token_endpoint" => token_endpoint.is_of_wrong_type(),
-            "introspection_endpoint" => introspection_endpoint.is_of_wrong_type(),
-            "revocation_endpoint" => revocation_endpoint.is_of_wrong_type(),
-            _ => token_endpoint_auth_methods_supported.is_of_wrong_type(),
+            "token_endpoint" => token_endpoint.is_unusable(),
+            "introspection_endpoint" => introspection_endpoint.is_unusable(),
+            "revocation_endpoint" => revocation_endpoint.is_unusable(),
+            _ => token_endpoint_auth_methods_supported.is_unusable(),
         };
         if wrong {
             return Err(TokenError::unusable_response(format!(
-                "the metadata's `{name}` has a type other than that of RFC 8414 section 2"
+                "the metadata's `{name}` has a type other than that of RFC 8414 section 2, or appears twice"
             )));
         }
         Ok(())
@@ -313,6 +275,29 @@ mod tests {
         }
     }
 
+    // covers: F-12, F-14
+    #[test]
+    fn a_member_that_is_there_twice_is_as_absent_until_it_is_needed() {
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        let metadata = read(&format!(
+            r#"{{"issuer":"https://a.example","token_endpoint":"https://a.example/t","jwks_uri":{deep},
+                "scopes_supported":["a"],"scopes_supported":["b"],
+                "revocation_endpoint":"https://a.example/r","revocation_endpoint":"https://a.example/CANARY",
+                "tls_client_certificate_bound_access_tokens":true,
+                "tls_client_certificate_bound_access_tokens":false}}"#
+        ));
+        let metadata = metadata.unwrap();
+        assert_eq!(metadata.token_endpoint(), Some("https://a.example/t"));
+        assert_eq!(metadata.scopes().count(), 0);
+        assert_eq!(metadata.jwks_uri(), None);
+        assert_eq!(metadata.revocation_endpoint(), None);
+        assert!(!metadata.binds_tokens_to_certificates());
+        metadata.require("token_endpoint").unwrap();
+        let error = metadata.require("revocation_endpoint").unwrap_err();
+        assert!(error.to_string().contains("appears twice"), "{error}");
+        assert!(!error.to_string().contains("CANARY"), "{error}");
+    }
+
     // covers: F-02, F-12, F-13
     #[test]
     fn what_is_no_metadata_is_refused_and_not_quoted() {
@@ -324,10 +309,6 @@ mod tests {
             (r#"{"token_endpoint":"CANARY"}"#, false),
             (r#"{"issuer":7,"x":"CANARY"}"#, false),
             (r#"{"issuer":"CANARY","issuer":"https://a.example"}"#, false),
-            (
-                r#"{"issuer":"a","token_endpoint":"CANARY","token_endpoint":7}"#,
-                false,
-            ),
         ] {
             let error = read(json).unwrap_err();
             assert_eq!(error.is_transient(), transient, "{json}");

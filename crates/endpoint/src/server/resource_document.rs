@@ -1,13 +1,10 @@
 //! The metadata document of a protected resource (RFC 9728 section 2).
 
-use std::{borrow::Cow, fmt};
-
 use hallpass_core::TokenError;
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeOwned, MapAccess, Visitor},
-};
-use serde_json::{Value, value::RawValue};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::members::{Member, Members};
 
 /// The members that a machine-to-machine client needs, and those that help it. One that only helps counts as absent if its
 /// type is wrong or it appears twice.
@@ -24,23 +21,14 @@ pub(super) struct ResourceDocument {
 
 impl ResourceDocument {
     pub(super) fn read(body: &[u8]) -> Result<Self, TokenError> {
-        let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
-        // The JSON library's errors are not shown, since they may quote the document.
-        let members: Members<'_> = serde_json::from_slice(body).map_err(|error| {
-            let message = if error.is_data() {
-                "the resource metadata is JSON, but not an object"
-            } else {
-                "the resource metadata is not valid JSON"
-            };
-            TokenError::unusable_response(message).with_transient(error.is_eof())
-        })?;
-        let servers: Option<Vec<Value>> = members.required("authorization_servers")?;
+        let members = Members::read(body, "resource metadata")?;
+        let servers: Option<Vec<Value>> = required(&members, "authorization_servers")?;
         let servers = servers.unwrap_or_default().into_iter();
         let servers = servers.filter_map(|server| match server {
             Value::String(issuer) => Some(issuer),
             _ => None,
         });
-        let resource: Option<String> = members.required("resource")?;
+        let resource: Option<String> = required(&members, "resource")?;
         Ok(Self {
             resource: resource.ok_or_else(|| {
                 TokenError::unusable_response(
@@ -48,67 +36,35 @@ impl ResourceDocument {
                 )
             })?,
             authorization_servers: servers.collect(),
-            scopes: members.optional("scopes_supported").unwrap_or_default(),
+            scopes: members
+                .member("scopes_supported")
+                .into_option()
+                .unwrap_or_default(),
             requires_dpop: members
-                .optional("dpop_bound_access_tokens_required")
+                .member("dpop_bound_access_tokens_required")
+                .into_option()
                 .unwrap_or_default(),
             binds_tokens_to_certificates: members
-                .optional("tls_client_certificate_bound_access_tokens")
+                .member("tls_client_certificate_bound_access_tokens")
+                .into_option()
                 .unwrap_or_default(),
-            authorization_details_types: members.optional("authorization_details_types_supported"),
+            authorization_details_types: members
+                .member("authorization_details_types_supported")
+                .into_option(),
         })
     }
 }
 
-/// All members as JSON text, which is parsed when it is needed.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl Members<'_> {
-    fn values(&self, name: &str) -> impl Iterator<Item = &RawValue> {
-        let found = self.0.iter().filter(move |(known, _)| known == name);
-        found.map(|(_, value)| *value)
-    }
-
-    /// Returns a member, unless it is absent or null; an error if it has another type or appears twice.
-    fn required<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, TokenError> {
-        let mut values = self.values(name);
-        let Some(value) = values.next() else {
-            return Ok(None);
-        };
-        let parsed = serde_json::from_str(value.get()).ok();
-        parsed.filter(|_| values.next().is_none()).ok_or_else(|| {
-            TokenError::unusable_response(format!(
-                "the resource metadata's `{name}` has a type other than that of RFC 9728 section 2, or appears twice"
-            ))
-        })
-    }
-
-    fn optional<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        self.required(name).ok().flatten()
-    }
-}
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(Object)
+/// Returns a member, unless it is absent; an error if it cannot be used.
+fn required<T: DeserializeOwned>(
+    members: &Members<'_>,
+    name: &str,
+) -> Result<Option<T>, TokenError> {
+    match members.member(name) {
+        Member::Unusable => Err(TokenError::unusable_response(format!(
+            "the resource metadata's `{name}` has a type other than that of RFC 9728 section 2, or appears twice"
+        ))),
+        member => Ok(member.into_option()),
     }
 }
 
