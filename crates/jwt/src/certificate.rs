@@ -4,7 +4,7 @@ use der::{AnyRef, Decode as _, Reader as _, SliceReader, Tag, TagNumber, Tagged 
 use hallpass_endpoint::BuildError;
 use zeroize::Zeroizing;
 
-use crate::{PublicKey, pem::certificates};
+use crate::pem::certificates;
 
 /// The maximum number of certificates in a chain.
 const MAX_CERTIFICATES: usize = 10;
@@ -46,29 +46,26 @@ impl<'a> Certificate<'a> {
             key,
         })
     }
-
-    fn is_of(&self, key: &PublicKey) -> bool {
-        PublicKey::from_der(self.key).is_ok_and(|own| own == *key)
-    }
 }
 
 fn sequence(value: AnyRef<'_>) -> Option<&[u8]> {
     (value.tag() == Tag::Sequence).then(|| value.value())
 }
 
-/// Returns true if this certificate is for this key.
-pub(crate) fn is_of(der: &[u8], key: &PublicKey) -> bool {
-    Certificate::read(der).is_some_and(|certificate| certificate.is_of(key))
+/// Returns the SubjectPublicKeyInfo of a certificate; `None` if the certificate is damaged.
+pub(crate) fn key_of(der: &[u8]) -> Option<&[u8]> {
+    Some(Certificate::read(der)?.key)
 }
 
 /// Returns the certificates of a PEM text in DER: the key's own one first, and each certificate issued by the next.
 ///
-/// Only names are compared; the server verifies the signatures.
+/// Only names are compared; the server verifies the signatures. `is_own` says whether a SubjectPublicKeyInfo is that of the
+/// key.
 ///
 /// # Errors
 ///
 /// A [`BuildError`] if the chain has another order, belongs to another key, is damaged or is too long.
-pub(crate) fn chain(pem: &str, key: &PublicKey) -> Result<Vec<Vec<u8>>, BuildError> {
+pub(crate) fn chain(pem: &str, is_own: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>, BuildError> {
     let invalid = |why: String| BuildError::new("certificate", why);
     let chain = certificates(pem)?;
     let length: usize = chain.iter().map(|der| der.len()).sum();
@@ -93,8 +90,8 @@ pub(crate) fn chain(pem: &str, key: &PublicKey) -> Result<Vec<Vec<u8>>, BuildErr
             )));
         }
     }
-    if !parsed[0].is_of(key) {
-        let elsewhere = parsed.iter().position(|found| found.is_of(key));
+    if !is_own(parsed[0].key) {
+        let elsewhere = parsed.iter().position(|found| is_own(found.key));
         return Err(invalid(match elsewhere {
             Some(index) => format!(
                 "the key's own certificate must come first in the chain, and it is certificate {}",

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use hallpass_core::TokenError;
 use hallpass_endpoint::BuildError;
 
-use crate::{Algorithm, Signer, certificate, provider::KeyPair, public_key::check_algorithm};
+use crate::{Algorithm, Signer, provider::KeyPair, public_key::check_algorithm};
 
 mod error;
 mod generate;
@@ -147,7 +147,7 @@ impl SigningKey {
     /// A [`BuildError`] if the first certificate does not belong to the key, the order differs, a certificate is damaged
     /// or there twice, or the chain has more than 10 certificates or 32 KiB.
     pub fn with_certificate_chain(mut self, pem: &str) -> Result<Self, BuildError> {
-        self.chain = certificate::chain(pem, &self.pair.public_key())?;
+        self.chain = self.pair.public_key().certificate_chain(pem)?;
         self.with_certificate(pem)
     }
 

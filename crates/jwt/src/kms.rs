@@ -110,7 +110,7 @@ impl<K: KmsKey> KmsSigner<K> {
     /// A [`BuildError`] if the chain does not start with the key's certificate, has another order, is damaged or is too
     /// long.
     pub fn with_certificate_chain(mut self, pem: &str) -> Result<Self, BuildError> {
-        self.chain = crate::certificate::chain(pem, &self.public)?;
+        self.chain = self.public.certificate_chain(pem)?;
         self.with_certificate(pem)
     }
 

@@ -200,7 +200,7 @@ impl PublicKey {
         let certificates = certificates(pem)?;
         let own = certificates
             .iter()
-            .find(|der| certificate::is_of(der, self));
+            .find(|der| certificate::key_of(der).is_some_and(|key| self.is_encoded(key)));
         let own = own.ok_or_else(|| {
             BuildError::new(
                 "certificate",
@@ -208,6 +208,20 @@ impl PublicKey {
             )
         })?;
         Ok(Sha256::digest(&**own).into())
+    }
+
+    /// Returns the certificates of a PEM text in DER, which start with the one of this key.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] if the chain has another order, belongs to another key, is damaged or is too long.
+    pub(crate) fn certificate_chain(&self, pem: &str) -> Result<Vec<Vec<u8>>, BuildError> {
+        certificate::chain(pem, |key| self.is_encoded(key))
+    }
+
+    /// Returns true if this SubjectPublicKeyInfo is that of this key.
+    fn is_encoded(&self, der: &[u8]) -> bool {
+        Self::from_der(der).is_ok_and(|key| key == *self)
     }
 
     /// Returns the key as a JWK with `alg`, `use` and `kid`, to register at a server.

@@ -56,7 +56,7 @@ fn report_key(step: &'static str, key: &str, token: &AccessToken, report: &mut R
         }
         Confirmation::Missing => report.warning(
             step,
-            "the token names no key (`cnf`), so an API cannot tell that it is bound",
+            "the token names no key (`cnf`), so an API cannot verify that it is bound",
             "configure the server to add the claim `cnf` with `jkt` (RFC 9449 section 6.1)",
         ),
     }

@@ -1,6 +1,12 @@
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use super::*;
+use crate::PublicKey;
+
+/// Returns true if this certificate is for this key.
+fn is_of(der: &[u8], key: &PublicKey) -> bool {
+    key_of(der).is_some_and(|found| PublicKey::from_der(found).is_ok_and(|found| found == *key))
+}
 
 /// A chain of certificates for a key: the key's own one, its issuer's, and the root's.
 struct Chain {
@@ -47,7 +53,10 @@ impl Chain {
 fn a_chain_leads_from_the_keys_certificate_upwards() {
     let certified = Chain::new();
     for order in [&[0][..], &[0, 1], &[0, 1, 2]] {
-        let found = chain(&certified.text(order), &certified.key).unwrap();
+        let found = certified
+            .key
+            .certificate_chain(&certified.text(order))
+            .unwrap();
         assert_eq!(found.len(), order.len());
         assert!(is_of(&found[0], &certified.key));
     }
@@ -97,7 +106,7 @@ fn a_wrong_chain_is_refused_with_the_reason() {
         (many, "the chain has 11 certificates"),
         (certified.text(&[0]) + &huge, "KiB; at most 10 in 32 KiB"),
     ] {
-        let error = chain(&text, &certified.key).unwrap_err();
+        let error = certified.key.certificate_chain(&text).unwrap_err();
         assert_eq!(error.setting(), "certificate");
         assert!(error.to_string().contains(says), "{says}: {error}");
     }
