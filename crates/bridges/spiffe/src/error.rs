@@ -1,4 +1,7 @@
 //! Errors of the agent. Their text names the socket, and nothing that the agent sent.
+//!
+//! Permanent ones that say nothing about the identity are [inaccessible](SecretError::inaccessible): an SVID that was
+//! read earlier remains usable.
 
 use std::{fmt, io, path::Path};
 
@@ -13,12 +16,12 @@ pub(crate) fn refused(socket: &Path, status: &Status) -> SecretError {
             "the SPIFFE agent at {agent} has no identity for this process; register the workload, or wait until the agent knows of it"
         )),
         Code::InvalidArgument | Code::Unimplemented | Code::Unauthenticated => {
-            SecretError::new(format!(
+            SecretError::inaccessible(format!(
                 "the SPIFFE agent at {agent} refused the request ({:?}); check that the socket is that of a Workload API",
                 status.code()
             ))
         }
-        Code::OutOfRange | Code::ResourceExhausted => unusable(socket, "its response is too long"),
+        Code::OutOfRange => unusable(socket, "its response is too long"),
         code => SecretError::unavailable(format!(
             "the SPIFFE agent at {agent} is unavailable ({code:?})"
         )),
@@ -32,7 +35,9 @@ pub(crate) fn unreachable(socket: &Path, error: &io::Error) -> SecretError {
         error.kind()
     );
     match error.kind() {
-        io::ErrorKind::PermissionDenied => SecretError::new(message),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => {
+            SecretError::inaccessible(message)
+        }
         // An agent that starts has no socket yet.
         _ => SecretError::unavailable(message),
     }
@@ -54,7 +59,15 @@ pub(crate) fn late(socket: &Path) -> SecretError {
 
 pub(crate) fn unusable(socket: &Path, fault: &str) -> SecretError {
     let agent = socket.display();
-    SecretError::new(format!(
+    SecretError::inaccessible(format!(
         "the SVID of the SPIFFE agent at {agent} cannot be used: {fault}"
+    ))
+}
+
+/// Creates the error for a response that omits the selected identity, or is empty.
+pub(crate) fn missing(socket: &Path) -> SecretError {
+    let agent = socket.display();
+    SecretError::new(format!(
+        "the response of the SPIFFE agent at {agent} has no SVID with this SPIFFE ID; register the workload, or check the ID"
     ))
 }

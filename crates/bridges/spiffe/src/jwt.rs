@@ -60,12 +60,7 @@ impl SecretSource for JwtSvid {
         let response = self.agent.within(Duration::MAX, self.fetch()).await?;
         let id = self.spiffe_id.as_deref();
         let svid = select(response.svids, id, |svid: &JwtSvidMessage| &svid.spiffe_id);
-        let svid = svid.ok_or_else(|| {
-            error::unusable(
-                self.agent.socket(),
-                "the response has none with this SPIFFE ID",
-            )
-        })?;
+        let svid = svid.ok_or_else(|| error::missing(self.agent.socket()))?;
         Secret::new(svid.svid).map_err(|_| error::unusable(self.agent.socket(), "it is empty"))
     }
 }

@@ -112,7 +112,7 @@ async fn one_of_several_identities_is_selected() {
     let missing = source.spiffe_id("spiffe://acme.example/missing");
     let error = missing.secret().await.unwrap_err();
     assert!(
-        error.to_string().contains("none with this SPIFFE ID"),
+        error.to_string().contains("no SVID with this SPIFFE ID"),
         "{error}"
     );
 }
@@ -173,6 +173,10 @@ async fn an_agent_that_is_not_there_is_unavailable() {
     let error = credentials(&api).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(agent.requests().len(), 2);
+    // No agent can have a socket with such a path.
+    let long = WorkloadApi::new(&format!("unix:///{}", "a".repeat(200))).unwrap();
+    let error = credentials(&long).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
 }
 
 #[tokio::test]
@@ -195,6 +199,11 @@ async fn each_status_of_the_agent_has_its_error_kind() {
             "Unimplemented",
         ),
         (Code::Unavailable, ErrorKind::Unavailable, "Unavailable"),
+        (
+            Code::ResourceExhausted,
+            ErrorKind::Unavailable,
+            "ResourceExhausted",
+        ),
         (Code::Internal, ErrorKind::Unavailable, "Internal"),
     ] {
         agent.issue_jwt(Err(code));

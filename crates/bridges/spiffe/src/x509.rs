@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use hallpass_core::{Secret, SecretError, SecretSource};
-use tonic::{Code, Streaming};
+use tonic::Streaming;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -20,13 +20,16 @@ use crate::{
 const METHOD: &str = "/SpiffeWorkloadAPI/FetchX509SVID";
 /// The timeout of a connection while there is an SVID to use.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The maximum number of responses in one read: an agent may send them faster than they are read.
+const MAX_RESPONSES: usize = 16;
 
 /// A source of the X.509-SVID from the Workload API, for `MutualTls` of hallpass-endpoint; created by
 /// [`WorkloadApi::x509_svid`]. Its text is the certificate with its chain, and the private key, as PEM.
 ///
 /// The first read opens a stream, by which the agent sends each new SVID; the next read returns it. If the stream ends,
-/// the next read opens another one, and returns the last SVID while the agent is not running. If the agent has no
-/// identity for this process any more, that SVID is dropped.
+/// the next read opens another one, and returns the last SVID while the agent is not running or its response cannot be
+/// used. If the agent has no identity for this process any more, or a response omits the selected one, that SVID is
+/// dropped.
 ///
 /// Clones share the stream. It is read when the source is, and needs no task of its own.
 ///
@@ -51,6 +54,9 @@ struct Shared {
 struct Latest {
     svid: Option<Secret>,
     epoch: u64,
+    /// The number of failed attempts to open a stream, and the error of the last one.
+    failures: u64,
+    failure: Option<SecretError>,
 }
 
 impl X509Svid {
@@ -71,26 +77,57 @@ impl X509Svid {
         self
     }
 
-    /// Reads what the agent has sent, without waiting; returns false if the stream has ended. An SVID that cannot be used
-    /// leaves the last one in use.
-    fn drain(&self, stream: &mut Streaming<X509SvidResponse>) -> bool {
+    /// Reads what the agent has sent, without waiting; returns false if another stream must be opened. An SVID that cannot
+    /// be used leaves the last one in use.
+    pub(crate) fn drain(&self, stream: &mut Streaming<X509SvidResponse>) -> bool {
         let mut context = Context::from_waker(Waker::noop());
-        loop {
-            let message = pin!(stream.message()).poll(&mut context);
-            match message {
+        for _ in 0..MAX_RESPONSES {
+            let updated = match pin!(stream.message()).poll(&mut context) {
                 Poll::Pending => return true,
-                Poll::Ready(Ok(Some(response))) => {
-                    if let Err(error) = self.update(response) {
-                        tracing::warn!(%error, "X.509-SVID not replaced");
-                    }
-                }
-                Poll::Ready(Err(status)) if status.code() == Code::PermissionDenied => {
-                    self.latest().svid = None;
+                Poll::Ready(Ok(None)) => return false,
+                Poll::Ready(Ok(Some(response))) => self.update(response),
+                Poll::Ready(Err(status)) => {
+                    self.withdraw_after(&error::refused(self.agent.socket(), &status));
                     return false;
                 }
-                Poll::Ready(Ok(None) | Err(_)) => return false,
+            };
+            if let Err(error) = updated {
+                if self.withdraw_after(&error) {
+                    return false;
+                }
+                tracing::warn!(%error, "X.509-SVID not replaced");
             }
         }
+        true
+    }
+
+    /// Drops the SVID if this error means that the agent has withdrawn it, and returns whether it does.
+    fn withdraw_after(&self, error: &SecretError) -> bool {
+        let is_withdrawn = !error.is_transient() && !error.is_inaccessible();
+        let mut latest = self.latest();
+        if is_withdrawn && latest.svid.take().is_some() {
+            latest.epoch += 1;
+        }
+        is_withdrawn
+    }
+
+    /// Opens a stream, unless another call has failed to while this one waited, after this number of failures.
+    async fn reopen(&self, failures: u64) -> Result<Streaming<X509SvidResponse>, SecretError> {
+        let limit = {
+            let latest = self.latest();
+            match &latest.failure {
+                Some(failure) if latest.failures != failures => return Err(failure.clone()),
+                _ if latest.svid.is_some() => RECONNECT_TIMEOUT,
+                _ => Duration::MAX,
+            }
+        };
+        let opened = self.agent.within(limit, self.open()).await;
+        if let Err(error) = &opened {
+            let mut latest = self.latest();
+            latest.failures += 1;
+            latest.failure = Some(error.clone());
+        }
+        opened
     }
 
     async fn open(&self) -> Result<Streaming<X509SvidResponse>, SecretError> {
@@ -107,7 +144,7 @@ impl X509Svid {
             self.spiffe_id.as_deref(),
             |svid: &X509SvidMessage| &svid.spiffe_id,
         );
-        let svid = svid.ok_or_else(|| unusable("the response has none with this SPIFFE ID"))?;
+        let svid = svid.ok_or_else(|| error::missing(self.agent.socket()))?;
         let key = Zeroizing::new(svid.x509_svid_key);
         let certificates = pem::split(&svid.x509_svid);
         let certificates = certificates
@@ -133,6 +170,7 @@ impl X509Svid {
 #[async_trait]
 impl SecretSource for X509Svid {
     async fn secret(&self) -> Result<Secret, SecretError> {
+        let failures = self.latest().failures;
         let mut held = self.shared.stream.lock().await;
         let is_open = match &mut *held {
             Some(stream) => self.drain(stream),
@@ -140,20 +178,13 @@ impl SecretSource for X509Svid {
         };
         if !is_open {
             *held = None;
-            let has_svid = self.latest().svid.is_some();
-            let limit = if has_svid {
-                RECONNECT_TIMEOUT
-            } else {
-                Duration::MAX
-            };
-            match self.agent.within(limit, self.open()).await {
+            match self.reopen(failures).await {
                 Ok(stream) => *held = Some(stream),
-                Err(error) if error.is_transient() && has_svid => {
-                    tracing::warn!(%error, "SPIFFE agent unavailable, the last X.509-SVID is used");
+                Err(error) if self.withdraw_after(&error) || self.latest().svid.is_none() => {
+                    return Err(error);
                 }
                 Err(error) => {
-                    self.latest().svid = None;
-                    return Err(error);
+                    tracing::warn!(%error, "SPIFFE agent unavailable, the last X.509-SVID is used");
                 }
             }
         }

@@ -1,12 +1,27 @@
-use std::sync::Arc;
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
 
 use hallpass_core::{Binding, ErrorKind, SecretSource as _};
 use hallpass_endpoint::{AuthenticationContext, ClientAuthentication as _, MutualTls};
 use hallpass_testkit::leak::{self, Capture};
+use hyper::body::{Body, Bytes, Frame};
+use prost::Message as _;
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
-use tonic::Code;
+use tokio::net::UnixListener;
+use tonic::{Code, Streaming, codec::Codec as _};
+use tonic_prost::ProstCodec;
 
-use super::{ID, agent::Agent};
+use super::{
+    ID,
+    agent::{Agent, api},
+};
 use crate::messages::{X509SvidMessage, X509SvidResponse};
 
 /// Returns an SVID with the certificate of the intermediate authority that issued it.
@@ -212,4 +227,119 @@ async fn no_output_shows_a_private_key() {
     let shown = format!("{source:?} {secret:?} {message:?}");
     leak::assert_clean(&shown, &line);
     leak::assert_clean(&capture.text(), &line);
+}
+
+#[tokio::test]
+async fn an_identity_that_a_response_omits_is_not_used() {
+    const OTHER: &str = "spiffe://acme.example/other";
+    let agent = Agent::start();
+    for remaining in [vec![svid(ID)], vec![]] {
+        agent.issue_x509(Ok(response([svid(ID), svid(OTHER)])));
+        let source = agent.api().x509_svid().spiffe_id(OTHER);
+        source.secret().await.unwrap();
+        agent.issue_x509(Ok(response(remaining)));
+        let mut reads = 0;
+        let error = loop {
+            match source.secret().await {
+                Ok(_) if reads < 10_000 => tokio::task::yield_now().await,
+                result => break result.unwrap_err(),
+            }
+            reads += 1;
+        };
+        assert!(
+            error.to_string().contains("no SVID with this SPIFFE ID"),
+            "{error}"
+        );
+        assert!(!error.is_transient());
+        // It is another secret when it comes back.
+        agent.issue_x509(Ok(response([svid(OTHER)])));
+        source.secret().await.unwrap();
+        assert_eq!(source.epoch(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_restarts_with_faults_withdraws_nothing() {
+    let mut agent = Agent::start();
+    let good = svid(ID);
+    let mut damaged = good.clone();
+    damaged.x509_svid.truncate(100);
+    agent.issue_x509(Ok(response([good])));
+    let source = agent.api().x509_svid();
+    let first = source.secret().await.unwrap();
+    for answer in [
+        Ok(response([damaged])),
+        Err(Code::Unimplemented),
+        Err(Code::ResourceExhausted),
+    ] {
+        agent.stop().await;
+        agent.issue_x509(answer);
+        agent.run();
+        let streams = agent.stream_count();
+        while agent.stream_count() == streams {
+            assert!(source.secret().await.unwrap().matches(&first));
+        }
+    }
+    assert_eq!(source.epoch(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_for_a_silent_agent_share_one_timeout() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let socket = directory.path().join("agent.sock");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let source = api(&socket).x509_svid();
+    let started = tokio::time::Instant::now();
+    let calls: Vec<_> = (0..100)
+        .map(|_| {
+            let source = source.clone();
+            tokio::spawn(async move { source.secret().await })
+        })
+        .collect();
+    for call in calls {
+        let error = call.await.unwrap().unwrap_err();
+        assert!(error.is_transient(), "{error}");
+    }
+    assert_eq!(started.elapsed().as_secs(), 5);
+    // A later call tries again.
+    source.secret().await.unwrap_err();
+    assert_eq!(started.elapsed().as_secs(), 10);
+}
+
+/// A body with a response in each frame, and 10,000 of them without a pause.
+struct Endless {
+    frame: Bytes,
+    sent: Arc<AtomicUsize>,
+}
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.sent.fetch_add(1, Ordering::Relaxed) > 10_000 {
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Ok(Frame::data(self.frame.clone()))))
+    }
+}
+
+#[tokio::test]
+async fn a_read_takes_few_responses_from_a_fast_agent() {
+    let message = response([svid(ID)]).encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap();
+    let frame = [&[0], &length.to_be_bytes()[..], &message].concat();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let body = Endless {
+        frame: frame.into(),
+        sent: sent.clone(),
+    };
+    let decoder = ProstCodec::<X509SvidResponse, _>::default().decoder();
+    let mut stream = Streaming::new_response(decoder, body, http::StatusCode::OK, None, None);
+    let source = api("/agent.sock".as_ref()).x509_svid();
+    assert!(source.drain(&mut stream));
+    assert_eq!(sent.load(Ordering::Relaxed), 16);
 }
