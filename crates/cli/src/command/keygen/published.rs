@@ -53,6 +53,15 @@ impl PublishedKeys {
         let Some(Value::Array(keys)) = set.remove("keys") else {
             return Err(wrong("is not a JWK set: its `keys` is not an array"));
         };
+        // RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1.
+        if keys
+            .iter()
+            .any(|key| ["d", "k"].iter().any(|name| key.get(name).is_some()))
+        {
+            return Err(wrong(
+                "has a private key or a secret, and is to be published",
+            ));
+        }
         let read = bytes;
         Ok(Self { set, keys, read })
     }
@@ -80,16 +89,17 @@ impl PublishedKeys {
         written.map_err(|error| not_written(path, &error))
     }
 
-    /// Adds a key, or corrects its entry; returns true if it was not published before.
+    /// Adds a key, or corrects its entry; returns true if it was not published before. A time that is too far ahead was
+    /// written with another clock or a longer overlap.
     pub(super) fn publish(&mut self, key: &SigningKey, now: u64, used_from: Option<u64>) -> bool {
         let jwk = serde_json::from_str::<Value>(&key.public_jwk());
         let mut jwk = jwk.expect("a JWK is JSON");
         let known = self.entry(key).cloned();
         let published = known.as_ref().and_then(|known| seconds(known, PUBLISHED));
         let known_start = known.as_ref().and_then(|known| seconds(known, USED_FROM));
-        jwk[PUBLISHED] = json!(published.unwrap_or(now));
+        jwk[PUBLISHED] = json!(published.map_or(now, |published| published.min(now)));
         if let Some(used_from) = used_from {
-            jwk[USED_FROM] = json!(known_start.unwrap_or(used_from));
+            jwk[USED_FROM] = json!(known_start.map_or(used_from, |start| start.min(used_from)));
         }
         let is_new = known.is_none();
         let position = self.position(key);
@@ -148,6 +158,11 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(windows) {
         return Ok(());
     }
-    let directory = path.parent().filter(|parent| *parent != Path::new(""));
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(directory(path))?.sync_all()
+}
+
+/// Returns the directory of a file.
+pub(super) fn directory(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    parent.unwrap_or(Path::new("."))
 }

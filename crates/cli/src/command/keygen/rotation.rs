@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{
     file::{KeyFile, not_written, read_key, with_key_id, write_new_key},
-    published::{PublishedKeys, sync_directory},
+    published::{PublishedKeys, directory, sync_directory},
 };
 use crate::{
     args::{KeyAlgorithm, Keygen},
@@ -60,13 +60,21 @@ impl<'a> Rotation<'a> {
 
     /// Does what is due, and returns the published set. Concurrent runs wait for each other.
     pub(super) fn run(&self, now: SystemTime) -> Result<Value, Failure> {
-        let _lock = self.lock()?;
+        if resolve(self.key) == resolve(self.published) {
+            return Err(Failure::usage(
+                "the private key and the published keys are in the same file",
+            )
+            .with_remedy("set another file with `--jwks`"));
+        }
+        // Rotations of other keys may have the same set; each takes the lock of its own key first.
+        let _locks = (lock(self.key)?, lock(self.published)?);
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let after = |time: Duration| now.saturating_add(time.as_secs());
+        // A link is refused: a rename would replace the link.
+        let exists = |path| KeyFile::check(path, true).map(|file| file.replaces);
+        exists(self.published)?;
         let mut set = PublishedKeys::read(self.published)?;
 
-        // A link is refused: the rename below would replace the link.
-        let exists = |path| KeyFile::check(path, true).map(|file| file.replaces);
         let is_first = !exists(self.key)?;
         let key = if is_first {
             let file = KeyFile::atomic(self.key);
@@ -112,44 +120,48 @@ impl<'a> Rotation<'a> {
             set.prune(now);
             set.write(self.published)?;
             if !was_published {
-                let start = humantime::format_rfc3339_seconds(
-                    UNIX_EPOCH + Duration::from_secs(after(self.overlap)),
-                );
+                let overlap = humantime::format_duration(self.overlap);
                 note(
                     &next,
-                    &format!("is published; the first run after {start} uses it"),
+                    &format!("is published; the first run after {overlap} uses it"),
                 );
             }
         }
         Ok(set.to_json())
     }
 
-    /// Reads a private key with the algorithm that it is published with.
+    /// Reads a private key with the algorithm that it is published with, or else the requested one, if it supports that.
     fn read(&self, path: &Path, set: &PublishedKeys) -> Result<SigningKey, Failure> {
         let key = with_key_id(read_key(None, path)?);
         let algorithm = set.algorithm(&key);
         let algorithm = algorithm.and_then(|name| KeyAlgorithm::from_str(name, true).ok());
         match algorithm.map(Into::into).or(self.algorithm) {
             Some(algorithm) if algorithm != key.algorithm() => {
-                Ok(with_key_id(read_key(Some(algorithm), path)?))
+                Ok(read_key(Some(algorithm), path).map_or(key, with_key_id))
             }
             _ => Ok(key),
         }
     }
+}
 
-    /// Waits for the lock, which the system releases when the process ends. Its file stays: another process may have
-    /// opened it.
-    fn lock(&self) -> Result<fs::File, Failure> {
-        let path = with_suffix(self.key, ".lock");
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path);
-        let file = file.map_err(|error| not_written(&path, &error))?;
-        FileExt::lock(&file).map_err(|error| not_written(&path, &error))?;
-        Ok(file)
-    }
+/// Waits for the lock of a file, which the system releases when the process ends. The lock's own file stays: another
+/// process may have opened it.
+fn lock(path: &Path) -> Result<fs::File, Failure> {
+    let path = with_suffix(path, ".lock");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&path);
+    let file = file.map_err(|error| not_written(&path, &error))?;
+    FileExt::lock(&file).map_err(|error| not_written(&path, &error))?;
+    Ok(file)
+}
+
+/// Returns the path without links and dots in its directory.
+fn resolve(path: &Path) -> PathBuf {
+    let parent = fs::canonicalize(directory(path)).unwrap_or_default();
+    parent.join(path.file_name().unwrap_or_default())
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

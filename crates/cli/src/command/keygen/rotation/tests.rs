@@ -302,3 +302,159 @@ fn private_keys_are_private_and_links_are_refused() {
     let failure = files.try_rotate(12 * 24 * HOUR, |_| ()).unwrap_err();
     assert!(failure.message().contains("not a regular file"));
 }
+
+#[test]
+fn rotations_of_several_keys_share_a_set() {
+    let files = Files::new();
+    let published = files.path("client.jwks");
+    thread::scope(|scope| {
+        for number in 0..8 {
+            let key = files.path(&format!("{number}.pem"));
+            let published = &published;
+            scope.spawn(move || {
+                let rotation = Rotation {
+                    key: &key,
+                    next: with_suffix(&key, ".next"),
+                    published,
+                    overlap: DAY,
+                    every: DAY,
+                    algorithm: None,
+                    bits: None,
+                };
+                rotation.run(at(0)).unwrap();
+            });
+        }
+    });
+    assert_eq!(files.published()["keys"].as_array().unwrap().len(), 8);
+}
+
+#[test]
+fn an_existing_key_is_replaced_by_one_of_another_algorithm() {
+    let es384 = |rotation: &mut Rotation<'_>| {
+        rotation.algorithm = Some(Algorithm::Es384);
+        rotation.every = Duration::ZERO;
+    };
+    for entry in [
+        json!(null),
+        json!({"alg": "RS256"}),
+        json!({"alg": "HS256"}),
+    ] {
+        let files = Files::new();
+        let (_, pem) = SigningKey::generate(Algorithm::Es256).unwrap();
+        fs::write(files.path("client.pem"), pem.expose()).unwrap();
+        if let Value::Object(mut entry) = entry {
+            entry.insert("kid".to_owned(), json!(files.key("client.pem")));
+            let set = json!({ "keys": [entry] });
+            fs::write(files.path("client.jwks"), set.to_string()).unwrap();
+        }
+        let set = files.try_rotate(0, es384).unwrap();
+        assert_eq!(
+            (&set["keys"][0]["alg"], &set["keys"][1]["alg"]),
+            (&json!("ES256"), &json!("ES384"))
+        );
+    }
+}
+
+#[test]
+fn a_time_far_ahead_does_not_stop_the_rotation() {
+    let day = 24 * HOUR;
+    // The clock was 1,000 days ahead in the first run.
+    let files = Files::new();
+    files.rotate(1_000 * day);
+    assert_eq!(files.rotate(0)[0]["iat"], START);
+    assert_eq!(files.rotate(10 * day).len(), 2);
+    // And once more, when the next key was published.
+    let files = Files::new();
+    files.rotate(0);
+    files.rotate(1_000 * day);
+    let keys = files.rotate(10 * day);
+    assert_eq!(
+        (&keys[1]["iat"], &keys[1]["nbf"]),
+        (&json!(START + 10 * day), &json!(START + 11 * day))
+    );
+    // The overlap was longer than it is now.
+    let files = Files::new();
+    files.rotate(0);
+    let long = |rotation: &mut Rotation<'_>| rotation.overlap = 400 * DAY;
+    files.try_rotate(10 * day, long).unwrap();
+    assert_eq!(files.rotate(10 * day + 5)[1]["nbf"], START + 11 * day + 5);
+    let next = files.key("client.pem.next");
+    files.rotate(11 * day + 5);
+    assert_eq!(files.key("client.pem"), next);
+}
+
+#[test]
+fn the_longest_times_do_not_overflow() {
+    let files = Files::new();
+    let longest = |rotation: &mut Rotation<'_>| {
+        rotation.overlap = Duration::MAX;
+        rotation.every = Duration::ZERO;
+    };
+    files.try_rotate(0, longest).unwrap();
+    let set = files.try_rotate(0, longest).unwrap();
+    assert_eq!(set["keys"][1]["nbf"], u64::MAX);
+}
+
+#[test]
+fn a_private_key_is_never_in_the_published_set() {
+    let (key, pem) = SigningKey::generate(Algorithm::Es256).unwrap();
+    let mut jwk = serde_json::from_str::<Value>(&key.public_jwk()).unwrap();
+    let public = json!({ "keys": [jwk] });
+    jwk["d"] = json!("CANARY");
+    let secret = json!({ "kty": "oct", "kid": "theirs", "k": "CANARY" });
+    for entry in [jwk, secret] {
+        let files = Files::new();
+        let set = json!({ "keys": [entry] }).to_string();
+        fs::write(files.path("client.jwks"), &set).unwrap();
+        let failure = files.try_rotate(0, |_| ()).unwrap_err();
+        assert!(
+            failure.message().contains("private"),
+            "{}",
+            failure.message()
+        );
+        assert!(!failure.message().contains("CANARY"));
+        assert!(!files.path("client.pem").exists());
+        // The positive control.
+        fs::write(files.path("client.jwks"), public.to_string()).unwrap();
+        assert_eq!(files.rotate(0).len(), 2);
+    }
+    // The same file for both.
+    let files = Files::new();
+    fs::write(files.path("client.pem"), pem.expose()).unwrap();
+    fs::create_dir(files.path("x")).unwrap();
+    for name in ["client.pem", "x/../client.pem", "new.pem"] {
+        let published = files.path(name);
+        let rotation = Rotation {
+            key: &files.path(published.file_name().unwrap().to_str().unwrap()),
+            next: files.path("client.pem.next"),
+            published: &published,
+            overlap: DAY,
+            every: DAY,
+            algorithm: None,
+            bits: None,
+        };
+        let failure = rotation.run(at(0)).unwrap_err();
+        assert!(
+            failure.message().contains("same file"),
+            "{}",
+            failure.message()
+        );
+    }
+    assert_eq!(
+        fs::read_to_string(files.path("client.pem")).unwrap(),
+        pem.expose()
+    );
+    assert!(!files.path("new.pem").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_the_published_set_is_refused() {
+    let files = Files::new();
+    fs::write(files.path("target"), r#"{"keys":[]}"#).unwrap();
+    std::os::unix::fs::symlink(files.path("target"), files.path("client.jwks")).unwrap();
+    let failure = files.try_rotate(0, |_| ()).unwrap_err();
+    assert!(failure.message().contains("not a regular file"));
+    assert!(!files.path("client.pem").exists());
+    assert!(files.path("client.jwks").is_symlink());
+}
