@@ -92,7 +92,12 @@ async fn a_missing_type_is_an_error_if_it_is_required() {
     let richer = r#","authorization_details":[{"type":"payment","id":7},{"type":"x"}]"#;
     let other = r#","authorization_details":[{"type":"account"}]"#;
     granted(richer, strict).await.unwrap();
-    for narrower in ["", r#","authorization_details":null"#, other] {
+    let none = [
+        "",
+        r#","authorization_details":null"#,
+        r#","authorization_details":[ ]"#,
+    ];
+    for narrower in none.into_iter().chain([other]) {
         granted(narrower, |builder| builder).await.unwrap();
         let error = granted(narrower, strict).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::RequestRefused);

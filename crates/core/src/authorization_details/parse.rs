@@ -20,6 +20,13 @@ const MAX_DEPTH: usize = 16;
 #[error("{0}")]
 pub struct InvalidAuthorizationDetails(Fault);
 
+impl InvalidAuthorizationDetails {
+    /// Returns true for an empty array: in a response, nothing was granted.
+    pub fn is_empty_array(&self) -> bool {
+        self.0 == Fault::Empty
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Fault {
     #[error("the text has {0} bytes, more than the limit of {MAX_BYTES}")]

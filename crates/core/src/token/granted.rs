@@ -7,7 +7,7 @@ use crate::{AuthorizationDetails, TextFilter, TokenError};
 const MEMBER: &str = "authorization_details";
 
 impl AccessToken {
-    /// Returns the granted authorization details (RFC 9396 section 7); `None` if the response has none. It parses them:
+    /// Returns the granted authorization details (RFC 9396 section 7); `None` if the response has none, or an empty array. It parses them:
     /// call it once for each token.
     ///
     /// They may be fewer than the requested ones, or richer: see
@@ -19,18 +19,21 @@ impl AccessToken {
     /// authorization details, or appears twice.
     pub fn authorization_details(&self) -> Result<Option<AuthorizationDetails>, TokenError> {
         let mut found = self.extra_members().filter(|(name, _)| *name == MEMBER);
-        let Some((_, json)) = found.next().filter(|(_, json)| *json != "null") else {
-            return Ok(None);
-        };
+        let first = found.next();
         if found.next().is_some() {
             let twice = "the response has the member `authorization_details` twice";
             return Err(TokenError::unusable_response(twice));
         }
-        json.parse().map(Some).map_err(|invalid| {
-            let message =
-                format!("the response's `authorization_details` cannot be used: {invalid}");
-            TokenError::unusable_response(message)
-        })
+        let Some((_, json)) = first.filter(|(_, json)| *json != "null") else {
+            return Ok(None);
+        };
+        match json.parse() {
+            Ok(details) => Ok(Some(details)),
+            Err(invalid) if invalid.is_empty_array() => Ok(None),
+            Err(invalid) => Err(TokenError::unusable_response(format!(
+                "the response's `authorization_details` cannot be used: {invalid}"
+            ))),
+        }
     }
 
     /// Fails unless details of each type in `wanted` were granted. A type that the response does not name was not
@@ -93,6 +96,7 @@ mod tests {
         for (granted, missing) in [
             (&[][..], "`a b\\u{1b}`"),
             (&["null"], "`a b\\u{1b}`"),
+            (&["[ ]"], "`a b\\u{1b}`"),
             (&[r#"[{"type":"a"},{"type":"B"}]"#], "`b\\u{1b}`"),
         ] {
             let required = token(granted).require_authorization_details(&wanted);
@@ -108,6 +112,7 @@ mod tests {
             (&["{}"][..], "not a JSON array"),
             (&[r#""CANARY""#], "not a JSON array"),
             (&[r#"[{"type":"a"}]"#, r#"[{"type":"CANARY"}]"#], "twice"),
+            (&["null", r#"[{"type":"CANARY"}]"#], "twice"),
         ] {
             let error = token(granted).authorization_details().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::UnusableResponse);

@@ -138,11 +138,13 @@ impl Introspection {
         let Some(json) = json.filter(|json| *json != "null") else {
             return Ok(None);
         };
-        json.parse().map(Some).map_err(|invalid| {
-            let message =
-                format!("the response's `authorization_details` cannot be used: {invalid}");
-            TokenError::unusable_response(message)
-        })
+        match json.parse::<AuthorizationDetails>() {
+            Ok(details) => Ok(Some(details)),
+            Err(invalid) if invalid.is_empty_array() => Ok(None),
+            Err(invalid) => Err(TokenError::unusable_response(format!(
+                "the response's `authorization_details` cannot be used: {invalid}"
+            ))),
+        }
     }
 
     /// Returns any member of the response as the server's JSON text: `cnf` names the key or certificate that the token
@@ -232,6 +234,7 @@ mod tests {
         let details = known.authorization_details().unwrap().unwrap();
         assert!(details.types().eq(["a"]));
         assert_eq!(of("null").authorization_details().unwrap(), None);
+        assert_eq!(of("[]").authorization_details().unwrap(), None);
         let odd = of(r#"{"type":"CANARY"}"#);
         assert_eq!(odd.subject(), Some("s"));
         let error = odd.authorization_details().unwrap_err();

@@ -9,8 +9,9 @@ use crate::{
 };
 
 /// The error codes that are classified by their meaning.
-const KNOWN_ERROR_CODES: [&str; 14] = [
+const KNOWN_ERROR_CODES: [&str; 15] = [
     "access_denied",
+    "invalid_authorization_details",
     "invalid_client",
     "invalid_dpop_proof",
     "invalid_grant",
@@ -251,6 +252,10 @@ mod tests {
             (
                 r#"{"errorCode":"invalid_client","errorMessage":"disabled"}"#,
                 "`invalid_client`, \"disabled\"",
+            ),
+            (
+                r#"{"errorCode":"invalid_authorization_details","errorMessage":"no"}"#,
+                "`invalid_authorization_details`, \"no\"",
             ),
             (
                 r#"{"ErrorCode":"invalid_client","Error":"is Invalid"}"#,
