@@ -137,6 +137,54 @@ async fn other_compressions_are_errors_if_gzip_is_accepted() {
         let error = error.unwrap_err();
         assert_eq!(error.hint_name(), hints::COMPRESSED.name(), "{encoding}");
     }
+    let both = [
+        ("content-encoding", "gzip"),
+        ("content-encoding", "br"),
+        ("content-type", "application/json"),
+    ];
+    let server = RawServer::start([raw::http(200, &both, gzip(GOOD))]).await;
+    let source = builder(&server.url("/token")).transport(decompressing());
+    let error = fetch(source).await.unwrap_err();
+    assert_eq!(error.hint_name(), hints::COMPRESSED.name());
     let empty = decompressed(200, Some("gzip"), "").await.unwrap_err();
     assert!(empty.to_string().contains("is empty"), "{empty}");
+}
+
+// covers: F-05, F-52
+#[tokio::test]
+async fn a_status_counts_although_the_gzip_is_damaged() {
+    let headers = [("content-encoding", "gzip"), ("retry-after", "7")];
+    let cut = gzip("busy")[..12].to_vec();
+    for (status, kind, body) in [
+        (503, ErrorKind::Unavailable, b"busy".to_vec()),
+        (503, ErrorKind::Unavailable, cut),
+        (503, ErrorKind::Unavailable, gzip(&" ".repeat(1_000_000))),
+        (429, ErrorKind::Unavailable, b"busy".to_vec()),
+        (
+            401,
+            ErrorKind::CredentialsRefused,
+            br#"{"error":"invalid_client"}"#.to_vec(),
+        ),
+    ] {
+        let server = RawServer::start([raw::http(status, &headers, &body)]).await;
+        let source = builder(&server.url("/token")).transport(decompressing());
+        let error = fetch(source).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{status}");
+        assert_eq!(error.is_transient(), status != 401, "{status}");
+        assert_eq!(error.retry_after().unwrap().as_secs(), 7, "{status}");
+    }
+}
+
+// covers: F-05
+#[tokio::test]
+async fn a_cut_response_in_gzip_may_be_whole_next_time() {
+    let whole = gzip(GOOD);
+    for length in [5, 12, 40, whole.len() - 1] {
+        let error = decompressed(200, Some("gzip"), &whole[..length]).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.hint_name(), hints::GZIP.name());
+        assert!(error.is_transient(), "{length}: {error}");
+    }
+    let plain = decompressed(200, Some("gzip"), GOOD).await.unwrap_err();
+    assert!(!plain.is_transient(), "{plain}");
 }

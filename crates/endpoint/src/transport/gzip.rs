@@ -20,19 +20,26 @@ pub(super) fn decompress(mut answer: Answer, limit: usize) -> Result<Answer, Tok
         return Ok(answer);
     }
     if !answer.body.is_empty() {
-        let body = read(&answer.body, limit);
-        answer.body = body.map_err(|error| error.with_status(answer.status))?;
+        match read(&answer.body, limit) {
+            Ok(body) => answer.body = body,
+            // The status of a failure counts, also with a body that cannot be read.
+            Err(_) if !answer.status.is_success() => return Ok(answer),
+            Err(error) => return Err(error.with_status(answer.status)),
+        }
     }
     answer.headers.remove(header::CONTENT_ENCODING);
     Ok(answer)
 }
 
 fn is_gzip(answer: &Answer) -> bool {
-    match answer.headers.get(header::CONTENT_ENCODING) {
-        Some(encoding) => ["gzip", "x-gzip"]
+    let mut encodings = answer.headers.get_all(header::CONTENT_ENCODING).iter();
+    match (encodings.next(), encodings.next()) {
+        (Some(encoding), None) => ["gzip", "x-gzip"]
             .iter()
             .any(|name| encoding.as_bytes().eq_ignore_ascii_case(name.as_bytes())),
-        None => answer.body.starts_with(&GZIP_MAGIC),
+        (None, _) => answer.body.starts_with(&GZIP_MAGIC),
+        // Two encodings, one after the other.
+        _ => false,
     }
 }
 
@@ -55,4 +62,5 @@ fn read(compressed: &[u8], limit: usize) -> Result<Zeroizing<Vec<u8>>, TokenErro
 fn damaged(error: &std::io::Error) -> TokenError {
     TokenError::unusable_response(format!("the response is not valid gzip ({error})"))
         .with_hint(hints::GZIP)
+        .with_transient(error.kind() == std::io::ErrorKind::UnexpectedEof)
 }
