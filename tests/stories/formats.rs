@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use hallpass::{
-    Secret, TokenRequest, TokenSource as _,
-    endpoint::{ClientCredentials, ClientSecretBasic, PublicClient, Retry, SourceBuilder, hints},
+    ErrorKind, Secret, SecretSource as _, TokenRequest, TokenSource as _,
+    endpoint::{
+        ClientCredentials, ClientSecretBasic, PublicClient, RefreshToken, Retry, SourceBuilder,
+        hints,
+    },
     jwt::Dpop,
 };
 use hallpass_testkit::{
@@ -165,4 +168,84 @@ fn a_name_of_another_token_type_is_refused() {
     let source = builder("http://127.0.0.1/token").dpop(dpop);
     let error = source.token_type_name("Access").build().unwrap_err();
     assert!(error.to_string().contains("`dpop`"), "{error}");
+}
+
+// covers: F-02, F-99
+#[tokio::test]
+async fn only_the_member_that_is_set_has_the_token() {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let form = "access_token=c4nary&token_type=Bearer&jwt=c4nary";
+    let json = "application/json";
+    for (pointer, content_type, body, says) in [
+        ("/data/jwt", FORM, form, "not valid JSON"),
+        ("/jwt", FORM, form, "not valid JSON"),
+        ("/0/t", json, r#"[{"t":"c4nary"}]{}"#, "not valid JSON"),
+        ("/0/t", json, r#"[{"t":"c4nary"},"#, "in the middle"),
+        (
+            "/data/jwt",
+            json,
+            r#"{"access_token":"c4nary","message":"c4nary is issued"}"#,
+            "[redacted] is issued",
+        ),
+        (
+            "/data/jwt",
+            json,
+            r#"{"access_token":"c4nary","data":{},"message":"c4nary is issued"}"#,
+            "[redacted] is issued",
+        ),
+        (
+            "/jwt",
+            json,
+            r#"{"access_token":"c4nary","message":"c4nary is issued"}"#,
+            "[redacted] is issued",
+        ),
+    ] {
+        let reply = raw::http(200, &[("content-type", content_type)], body);
+        let server = RawServer::always(reply).await;
+        let source = builder(&server.url("/token")).lenient_responses();
+        let error = fetch(source.token_member(pointer)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnusableResponse);
+        let text = leak::error_chain(&error);
+        assert!(text.contains(says), "{body}: {text}");
+        leak::assert_clean(&text, "c4nary");
+    }
+    // A refusal counts in a form too.
+    let refusal = raw::http(400, &[("content-type", FORM)], "error=invalid_scope");
+    let server = RawServer::always(refusal).await;
+    let source = builder(&server.url("/token")).token_member("/jwt");
+    let error = fetch(source).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RequestRefused);
+}
+
+// covers: F-02
+#[tokio::test]
+async fn a_rotated_refresh_token_is_saved_from_its_place() {
+    for (pointer, body, saved) in [
+        (
+            "/d/t",
+            r#"{"d":{"t":"t","token_type":"Bearer","refresh_token":"new"}}"#,
+            Some("new"),
+        ),
+        (
+            "/d/t",
+            r#"{"d":{"t":"t","scope":"a","scope":"b","refresh_token":"new"}}"#,
+            Some("new"),
+        ),
+        (
+            "/refresh_token",
+            r#"{"access_token":"a","token_type":"Bearer","refresh_token":"t"}"#,
+            None,
+        ),
+    ] {
+        let server = RawServer::always(raw::json(200, body)).await;
+        let stored = RotatingSecret::new("old");
+        let url = server.url("/token");
+        let source = RefreshToken::builder(url, "app", PublicClient::new(), stored.clone());
+        let source = source.token_member(pointer).retry(Retry::never());
+        let source = source.danger_allow_http_on_loopback().build().unwrap();
+        let _ = source.token(&TokenRequest::default()).await;
+        let secret = stored.secret().await.unwrap();
+        assert_eq!(secret.expose(), saved.unwrap_or("old"), "{body}");
+        assert_eq!(stored.saves(), usize::from(saved.is_some()), "{body}");
+    }
 }

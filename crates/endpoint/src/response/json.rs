@@ -24,7 +24,12 @@ pub(crate) struct Members<'a> {
     pub(crate) extra: Vec<(Box<str>, &'a RawValue)>,
     /// A known member that appeared twice.
     pub(crate) twice: Option<&'static str>,
+    /// The `access_token` of a response whose token is another member.
+    pub(crate) displaced: Option<Member<'a>>,
 }
+
+/// The position of `access_token`.
+const ACCESS_TOKEN: usize = 0;
 
 const NAMES: [&str; 10] = [
     "access_token",
@@ -83,11 +88,12 @@ impl<'a> Members<'a> {
         if text.trim_ascii().is_empty() {
             return Err(JsonFault::Empty);
         }
-        let members: Self = serde_json::from_str(text).map_err(|error| match error.classify() {
-            Category::Eof => JsonFault::Cut,
-            Category::Data => JsonFault::NotAnObject,
-            Category::Syntax | Category::Io => JsonFault::Syntax,
-        })?;
+        let members = parse(text).map_err(|fault| match fault {
+            // The rest of the text was not read.
+            JsonFault::NotAnObject => parse::<IgnoredAny>(text).err().unwrap_or(fault),
+            _ => fault,
+        });
+        let members: Self = members?;
         if members.extra.iter().any(|(_, raw)| too_deep(raw.get())) {
             return Err(JsonFault::TooDeep);
         }
@@ -112,30 +118,27 @@ impl<'a> Members<'a> {
         (members.twice.is_none() && (has("access_token") || has("error"))).then_some(members)
     }
 
-    pub(super) fn remove(&mut self, name: &str) {
-        if let Some(at) = NAMES.iter().position(|known| *known == name) {
-            self.known[at] = None;
-        }
+    /// Moves the `access_token`, which is not the token, to `displaced`.
+    pub(super) fn displace(&mut self) {
+        self.displaced = self.known[ACCESS_TOKEN].take();
     }
 
-    /// Moves a member to a known name, under which there is no other one afterwards.
-    pub(super) fn rename(&mut self, from: &str, to: &'static str) {
-        let position = |name| NAMES.iter().position(|known| *known == name);
-        let Some(to) = position(to) else {
-            return;
+    /// Makes the member of this name the `access_token`, and displaces the one that has that name.
+    pub(super) fn use_as_token(&mut self, name: &str) {
+        let value = if let Some(at) = NAMES.iter().position(|known| *known == name) {
+            self.known[at].take()
+        } else {
+            let mut extra = self.extra.extract_if(.., |(known, _)| &**known == name);
+            let found: Vec<_> = extra.by_ref().collect();
+            drop(extra);
+            if found.len() > 1 {
+                self.twice = Some(NAMES[ACCESS_TOKEN]);
+            }
+            let value = found.first().map(|(_, raw)| raw.get());
+            value.map(|json| serde_json::from_str(json).unwrap_or(Member::Other))
         };
-        if let Some(from) = position(from) {
-            self.known.swap(from, to);
-            return;
-        }
-        let mut extra = self.extra.extract_if(.., |(name, _)| &**name == from);
-        let found: Vec<_> = extra.by_ref().collect();
-        drop(extra);
-        if found.len() > 1 {
-            self.twice = Some(NAMES[to]);
-        }
-        let value = found.first().map(|(_, raw)| raw.get());
-        self.known[to] = value.map(|json| serde_json::from_str(json).unwrap_or(Member::Other));
+        self.displace();
+        self.known[ACCESS_TOKEN] = value;
     }
 
     /// Returns the member, unless it is absent or null.
@@ -172,6 +175,14 @@ fn too_deep(json: &str) -> bool {
         }
     }
     false
+}
+
+fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, JsonFault> {
+    serde_json::from_str(text).map_err(|error| match error.classify() {
+        Category::Eof => JsonFault::Cut,
+        Category::Data => JsonFault::NotAnObject,
+        Category::Syntax | Category::Io => JsonFault::Syntax,
+    })
 }
 
 impl<'de> Deserialize<'de> for Members<'de> {

@@ -45,23 +45,30 @@ impl Layout {
         let Some(pointer) = &self.token else {
             return Members::read(body);
         };
-        let top = match Members::read(body) {
+        let mut top = match Members::read(body) {
             Err(JsonFault::NotAnObject) => Members::default(),
             top => top?,
         };
         if top.get("error").is_some() {
             return Ok(top);
         }
-        let object = pointer.parent(text(body));
-        let members = object.map(|object| Members::read(object.as_bytes()));
-        let Some(Ok(mut members)) = members else {
-            // Its members are named in the error; a token at the top is not the right one.
-            let mut top = top;
-            top.remove("access_token");
+        // A token at the top is not the right one.
+        top.displace();
+        let Some(Ok(mut members)) = self.object(body).map(Members::read) else {
+            // Its members are named in the error.
             return Ok(top);
         };
-        members.rename(pointer.name(), "access_token");
+        members.use_as_token(pointer.name());
+        members.displaced = members.displaced.or(top.displaced);
         Ok(members)
+    }
+
+    /// Returns the object that has the token; `None` if there is none.
+    pub(crate) fn object<'a>(&self, body: &'a [u8]) -> Option<&'a [u8]> {
+        match &self.token {
+            Some(pointer) => pointer.parent(text(body)).map(str::as_bytes),
+            None => Some(body),
+        }
     }
 
     /// Returns true if this is the server's name for bearer tokens.

@@ -83,6 +83,11 @@ impl ResponseRules {
         layout.is_some_and(|layout| layout.is_bearer(token_type))
     }
 
+    fn has_token_elsewhere(&self) -> bool {
+        let layout = self.layout.as_deref();
+        layout.is_some_and(|layout| layout.token.is_some())
+    }
+
     /// Caps the lifetime of tokens, overriding the response.
     pub(crate) fn bound_lifetime(&mut self, lifetime: Duration) {
         self.default_lifetime = self.default_lifetime.min(lifetime);
@@ -122,8 +127,12 @@ pub(crate) fn read(
         Ok(members) => members,
         // The server has revoked the refresh token that was used, even if its response is otherwise unusable.
         Err(error) => {
-            let refresh_token = Some(body).filter(|_| rules.keep_refresh_token);
-            let refresh_token = refresh_token.and_then(refresh_token_alone);
+            let object = match rules.layout.as_deref() {
+                Some(layout) => layout.object(body),
+                None => Some(body),
+            };
+            let object = object.filter(|_| rules.keep_refresh_token);
+            let refresh_token = object.and_then(refresh_token_alone);
             return refresh_token.map_or(Err(error.clone()), |new| {
                 Ok(IssuedTokens {
                     token: Err(error),
@@ -153,6 +162,9 @@ pub(crate) fn read(
                 for name in ["access_token", "refresh_token", "id_token"] {
                     filter.add_secret(members.text(name).unwrap_or_default());
                 }
+                if let Some(Member::Text(token)) = &members.displaced {
+                    filter.add_secret(token);
+                }
                 filter
             };
             let others = is_missing.then(|| shown(&members));
@@ -180,7 +192,10 @@ fn members<'a>(body: &'a [u8], rules: &ResponseRules) -> Result<Members<'a>, Tok
     match members {
         Ok(members) => unambiguous(members),
         Err(JsonFault::Syntax) => match Members::of_form(body) {
-            Some(members) if rules.lenient || members.get("error").is_some() => Ok(members),
+            Some(members) if members.get("error").is_some() => Ok(members),
+            // A form has no member that a JSON pointer names.
+            Some(_) if rules.has_token_elsewhere() => Err(unreadable(JsonFault::Syntax)),
+            Some(members) if rules.lenient => Ok(members),
             Some(_) => Err(TokenError::unusable_response(
                 "the response is a form and not JSON (RFC 6749 section 5.1)",
             )
