@@ -276,7 +276,8 @@ impl<S: GrantSource> SourceBuilder<S> {
     /// # Errors
     ///
     /// A [`BuildError`] that names the first invalid setting.
-    pub fn build(self) -> Result<S, BuildError> {
+    pub fn build(mut self) -> Result<S, BuildError> {
+        self.grant.set_retry(self.client.retry);
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }

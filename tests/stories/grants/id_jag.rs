@@ -9,6 +9,7 @@ use hallpass::{
         ClientSecretPost, IdJagProvider, IdentityAssertion, Retry, SecurityToken, SourceBuilder,
         TokenTypeUri,
     },
+    jwt::Dpop,
 };
 use hallpass_testkit::{
     RotatingSecret, leak,
@@ -271,4 +272,64 @@ async fn debug_shows_neither_assertions_nor_secrets() {
         assert!(leak::find(&format!("x{secret}"), secret).is_some());
         leak::assert_clean(&shown, secret);
     }
+}
+
+#[tokio::test]
+async fn a_refusal_by_the_api_causes_no_second_exchange() {
+    for code in ["invalid_grant", "invalid_client"] {
+        let refusal = raw::json(400, format!(r#"{{"error":"{code}"}}"#));
+        let domains = Domains::start([ok(&id_jag())], [refusal]).await;
+        let own = RotatingSecret::new("at-the-api");
+        let source = domains.builder().retry(Retry::new());
+        let source = source.authentication(ClientSecretPost::new(own.clone()));
+        let source = source.build().unwrap();
+        let error = source.token(&TokenRequest::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CredentialsRefused);
+        // The secret was read again.
+        assert_eq!((own.reads(), domains.counts()), (2, (1, 1)), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_secret_at_the_api_has_a_new_id_jag() {
+    let refusal = raw::json(400, r#"{"error":"invalid_client"}"#);
+    let domains = Domains::start([ok(&id_jag())], [refusal, ok(&access_token())]).await;
+    let own = RotatingSecret::new("old-secret");
+    own.rotate_after_reading("new-secret");
+    let source = domains.builder().retry(Retry::new());
+    let source = source.authentication(ClientSecretPost::new(own));
+    let source = source.build().unwrap();
+    source.token(&TokenRequest::default()).await.unwrap();
+    assert_eq!(domains.counts(), (2, 2));
+}
+
+#[tokio::test]
+async fn one_request_per_call_holds_at_the_provider_too() {
+    let refusal = raw::json(400, r#"{"error":"invalid_grant"}"#);
+    let domains = Domains::start([refusal, ok(&id_jag())], [ok(&access_token())]).await;
+    let user = RotatingSecret::new(ID_TOKEN);
+    user.rotate_after_reading("e30.e30.bmV3");
+    let subject = SecurityToken::from_secret(user, TokenTypeUri::ID_TOKEN);
+    let source = domains.builder_for(subject).build().unwrap();
+    source.token(&TokenRequest::default()).await.unwrap_err();
+    assert_eq!(domains.counts(), (1, 0));
+    source.token(&TokenRequest::default()).await.unwrap();
+    assert_eq!(domains.counts(), (2, 1));
+}
+
+#[tokio::test]
+async fn a_refusal_by_the_provider_refuses_nothing_at_the_api() {
+    let refusal = raw::json(401, r#"{"error":"invalid_client"}"#);
+    let headers = [("content-type", "application/json"), ("dpop-nonce", "n")];
+    let demand = raw::http(400, &headers, r#"{"error":"use_dpop_nonce"}"#);
+    let domains = Domains::start([ok(&id_jag()), refusal], [demand]).await;
+    let own = RotatingSecret::new("at-the-api");
+    let source = domains.builder().retry(Retry::new());
+    let source = source.authentication(ClientSecretPost::new(own.clone()));
+    let source = source.dpop(Dpop::generate().unwrap()).build().unwrap();
+    let error = source.token(&TokenRequest::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CredentialsRefused);
+    let idp = domains.idp.address().to_string();
+    assert_eq!(error.host(), Some(&*idp));
+    assert_eq!((domains.counts(), own.refusals()), ((2, 1), 0));
 }

@@ -43,14 +43,27 @@ pub(crate) struct ServerClient {
 
 /// The inputs of one attempt.
 struct Attempt {
+    client: ClientPart,
+    /// The request's epoch, read before its form was made.
+    form_epoch: u64,
+    form: Form,
+}
+
+/// The inputs of one attempt that do not depend on the request.
+struct ClientPart {
     addresses: Arc<ServerAddresses>,
     /// The client authentication's epoch, read before its credentials were made.
     epoch: u64,
-    /// The request's epoch, read before its form was made.
-    form_epoch: u64,
     credentials: Credentials,
     headers: Vec<SentHeader>,
-    form: Form,
+}
+
+impl ClientPart {
+    fn differs(&self, refused: &Self, epoch_changed: bool) -> bool {
+        let mut headers = self.headers.iter().zip(&refused.headers);
+        self.credentials.differ(&refused.credentials, epoch_changed)
+            || headers.any(|(now, refused)| !now.secret.matches(&refused.secret))
+    }
 }
 
 impl ServerClient {
@@ -78,7 +91,7 @@ impl ServerClient {
         tries: &Attempts,
     ) -> Result<R::Output, TokenError> {
         let sent = self.prepare(request, tries).await?;
-        let (sent, result) = self.exchange_with_proof(sent, request, tries).await;
+        let (sent, result) = self.exchange_with_proof(sent, request, tries).await?;
         let refused = self.report_refusal(&result, &sent, request);
         if !refused || !tries.may_repeat() || std::mem::replace(retried, true) {
             return result;
@@ -90,7 +103,7 @@ impl ServerClient {
             host = self.host(),
             "credentials changed, retrying with the new ones"
         );
-        let (changed, result) = self.exchange_with_proof(changed, request, tries).await;
+        let (changed, result) = self.exchange_with_proof(changed, request, tries).await?;
         self.report_refusal(&result, &changed, request);
         result
     }
@@ -119,6 +132,11 @@ impl ServerClient {
 
     pub(crate) fn retry(&self) -> &Retry {
         &self.retry
+    }
+
+    #[cfg(feature = "unstable-id-jag")]
+    pub(crate) fn set_retry(&mut self, retry: Retry) {
+        self.retry = retry;
     }
 
     /// Returns a number that changes when the client's credentials do.
@@ -155,6 +173,15 @@ impl ServerClient {
         request: &R,
         tries: &Attempts,
     ) -> Result<Attempt, TokenError> {
+        let client = self.prepare_client(request, tries).await?;
+        self.with_form(client, request, tries).await
+    }
+
+    async fn prepare_client<R: ServerRequest>(
+        &self,
+        request: &R,
+        tries: &Attempts,
+    ) -> Result<ClientPart, TokenError> {
         let late_metadata = || {
             TokenError::unavailable(
                 "the server's metadata did not arrive within the call's deadline",
@@ -165,8 +192,7 @@ impl ServerClient {
             .within(self.addresses.addresses(tries.left()), late_metadata)
             .await?;
         request.check(&addresses)?;
-        let context = AuthenticationContext::at(&self.client_id, &addresses, self.allow_utf8)
-            .with_security_profile(self.profile);
+        let context = self.context(&addresses);
         let epoch = self.epoch();
         let credentials = self.authentication.credentials(&context);
         let credentials = tries
@@ -181,19 +207,36 @@ impl ServerClient {
             let late = || deadline_error(&format!("the header `{}`", header.name()));
             headers.push(tries.within(header.read(), late).await?);
         }
+        Ok(ClientPart {
+            addresses: addresses.clone(),
+            epoch,
+            credentials,
+            headers,
+        })
+    }
+
+    async fn with_form<R: ServerRequest>(
+        &self,
+        client: ClientPart,
+        request: &R,
+        tries: &Attempts,
+    ) -> Result<Attempt, TokenError> {
+        let context = self.context(&client.addresses);
         let form_epoch = request.epoch();
         let form = request.form(&context);
         let form = tries
             .within(form, || deadline_error(request.wording().input))
             .await?;
         Ok(Attempt {
-            addresses: addresses.clone(),
-            epoch,
+            client,
             form_epoch,
-            credentials,
-            headers,
             form,
         })
+    }
+
+    fn context<'a>(&'a self, addresses: &'a ServerAddresses) -> AuthenticationContext<'a> {
+        AuthenticationContext::at(&self.client_id, addresses, self.allow_utf8)
+            .with_security_profile(self.profile)
     }
 
     /// Reports a refusal to the makers of the refused parts; returns true if there was one.
@@ -210,8 +253,8 @@ impl ServerClient {
         if refused && request.wording().is_input_refused(error) {
             request.refused(&sent.form);
         } else if refused {
-            self.authentication.refused(&sent.credentials);
-            for (header, sent) in self.extra_headers.iter().zip(&sent.headers) {
+            self.authentication.refused(&sent.client.credentials);
+            for (header, sent) in self.extra_headers.iter().zip(&sent.client.headers) {
                 header.refused(sent);
             }
         }
@@ -226,57 +269,59 @@ impl ServerClient {
         request: &R,
         tries: &Attempts,
     ) -> Option<Attempt> {
+        let Attempt {
+            client: refused,
+            form_epoch,
+            form,
+        } = refused;
+        let is_form_fixed = || form.is_fixed() && request.epoch() == *form_epoch;
         // A header's secret may change without its epoch.
-        let is_fixed = refused.credentials.provenance().fixed
-            && refused.headers.is_empty()
-            && refused.form.is_fixed();
-        let epochs = (self.epoch(), request.epoch());
-        if is_fixed && epochs == (refused.epoch, refused.form_epoch) {
+        let is_fixed = refused.credentials.provenance().fixed && refused.headers.is_empty();
+        if is_fixed && self.epoch() == refused.epoch && is_form_fixed() {
             return None;
         }
         // If this fails, the server's error is more useful.
-        let next = self.prepare(request, tries).await.ok()?;
-        let epoch_changed = self.epoch() != refused.epoch;
-        let mut headers = next.headers.iter().zip(&refused.headers);
-        let changed = next.credentials.differ(&refused.credentials, epoch_changed)
-            || headers.any(|(next, refused)| !next.secret.matches(&refused.secret));
-        let epoch_changed = request.epoch() != refused.form_epoch;
-        (changed || next.form.differs(&refused.form, epoch_changed)).then_some(next)
+        let client = self.prepare_client(request, tries).await.ok()?;
+        let changed = client.differs(refused, self.epoch() != refused.epoch);
+        // The form may be a request to another server.
+        if !changed && is_form_fixed() {
+            return None;
+        }
+        let next = self.with_form(client, request, tries).await.ok()?;
+        let epoch_changed = request.epoch() != *form_epoch;
+        (changed || next.form.differs(form, epoch_changed)).then_some(next)
     }
 
-    /// Runs one exchange without a proof, or one per nonce that the server demands (RFC 9449 section 8).
+    /// Runs one exchange without a proof, or one per nonce that the server demands (RFC 9449 section 8). Returns the last
+    /// attempt with its result.
+    ///
+    /// # Errors
+    ///
+    /// The error of an attempt that was not sent, which refuses nothing of it.
     async fn exchange_with_proof<R: ServerRequest>(
         &self,
         mut sent: Attempt,
         request: &R,
         tries: &Attempts,
-    ) -> (Attempt, Result<R::Output, TokenError>) {
-        let with_certificate = sent.credentials.identity().is_some();
-        let mut proving = match request.address(&sent.addresses, with_certificate) {
-            Ok(address) => ProofState::new(request.prover(), address.url(), tries.may_repeat()),
-            Err(error) => return (sent, Err(error)),
-        };
+    ) -> Result<(Attempt, Result<R::Output, TokenError>), TokenError> {
+        let with_certificate = sent.client.credentials.identity().is_some();
+        let address = request.address(&sent.client.addresses, with_certificate)?;
+        let mut proving = ProofState::new(request.prover(), address.url(), tries.may_repeat());
         loop {
-            let proved = tries
+            tries
                 .within(proving.prove(), || deadline_error("the DPoP proof"))
-                .await;
-            if let Err(error) = proved {
-                return (sent, Err(error));
-            }
+                .await?;
             let deadline = tries.left();
             let result = self.exchange(&sent, request, &mut proving, deadline).await;
             let setting = request.wording().endpoint.setting;
             let result = result.map_err(|error| hints::for_address(error, setting));
             if !proving.is_demanded() {
-                return (sent, result);
+                return Ok((sent, result));
             }
-            let host = sent.addresses.host();
+            let host = sent.client.addresses.host();
             tracing::debug!(host, "server demands a DPoP nonce, retrying with it");
             // An assertion may be used for one request only.
-            sent = match self.prepare(request, tries).await {
-                Ok(next) => next,
-                Err(error) => return (sent, Err(error)),
-            };
+            sent = self.prepare(request, tries).await?;
         }
     }
 
@@ -287,13 +332,13 @@ impl ServerClient {
         proving: &mut ProofState<'_>,
         deadline: Duration,
     ) -> Result<R::Output, TokenError> {
-        let Attempt {
+        let Attempt { client, form, .. } = sent;
+        let ClientPart {
             addresses,
             credentials,
             headers,
-            form,
             ..
-        } = sent;
+        } = client;
         let identity = credentials.identity();
         let refusal_hint = credentials.provenance().refusal_hint.as_ref();
         let address = request.address(addresses, identity.is_some())?;

@@ -7,7 +7,7 @@ use hallpass_core::{AccessToken, TokenError, TokenRequest};
 
 use super::form::Form;
 use crate::{
-    AuthenticationContext, BuildError, Requirement, SecurityProfile,
+    AuthenticationContext, BuildError, Requirement, Retry, SecurityProfile,
     response::{token::IssuedTokens, wording::Wording},
 };
 
@@ -32,6 +32,11 @@ pub trait Grant: Send + Sync + fmt::Debug {
     fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
         let fault = format!("the grant is `{}`", Self::WORDING.grant);
         Err(profile.excludes("grant_type", &fault, &Requirement::GRANTS))
+    }
+
+    /// Sets the retry policy of the source, for a grant whose input is a request too.
+    fn set_retry(&mut self, retry: Retry) {
+        let _ = retry;
     }
 
     /// Returns a number that changes when the grant's inputs do.

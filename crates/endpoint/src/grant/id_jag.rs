@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Assertion, AuthenticationContext, BuildError, ClientAuthentication, Endpoint, GrantSource,
-    SourceBuilder, encoding,
+    Retry, SourceBuilder, encoding,
     exchange::{
         form::{Form, Input},
         grant::Grant,
@@ -96,7 +96,7 @@ impl IdJagProvider {
     ///
     /// `subject` is the user's identity assertion, such as an ID token ([`ID_TOKEN`](TokenTypeUri::ID_TOKEN)) or a SAML
     /// assertion, or a refresh token of the provider. `audience` is the issuer identifier of the API's authorization
-    /// server, or the provider's own name for it.
+    /// server, or the provider's own name for it. The retries are those of the [`IdentityAssertion`], and those that are set here have no effect.
     pub fn builder(
         token_endpoint: impl Into<Endpoint>,
         client_id: impl Into<String>,
@@ -213,6 +213,10 @@ impl Grant for IdJagGrant {
         let mut form = Form::new(body, vec![Input::Assertion(assertion)]);
         form.scopes = Some(id_jag.scopes().clone());
         Ok(form)
+    }
+
+    fn set_retry(&mut self, retry: Retry) {
+        self.0.0.server.set_retry(retry);
     }
 
     fn epoch(&self) -> u64 {
