@@ -82,17 +82,40 @@ impl FormatSettings {
 
     /// Returns a text that differs between formats that yield different tokens; empty for the standard format.
     pub(crate) fn canonical(&self) -> Option<String> {
+        let Self {
+            grant_type,
+            json_requests,
+            request_headers,
+            token_type_name,
+            token_member,
+            expiry_member,
+            expiry_format,
+        } = self;
+        let text = |text: &Option<String>| text.clone();
         let parts = [
-            ("grant_type", &self.grant_type),
-            ("token_type_name", &self.token_type_name),
-            ("token_member", &self.token_member),
-            ("expiry_member", &self.expiry_member),
+            ("grant_type", text(grant_type)),
+            ("token_type_name", text(token_type_name)),
+            ("token_member", text(token_member)),
+            ("expiry_member", text(expiry_member)),
+            (
+                "expiry_format",
+                expiry_format.map(|format| format!("{format:?}")),
+            ),
+            (
+                "json_requests",
+                json_requests.and_then(|json| json.then(String::new)),
+            ),
         ];
-        let parts = parts.into_iter().filter_map(|(name, value)| {
-            let value = value.as_ref()?;
-            Some(format!("{name}:{}:{value}", value.len()))
-        });
-        let parts: Vec<_> = parts.collect();
+        let parts = parts
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        // A header may choose the tenant. Its value is not read, since it may be rotated.
+        let headers = request_headers.iter();
+        let headers = headers.map(|(name, value)| (&**name, value.canonical()));
+        let parts = parts.chain(headers);
+        let parts: Vec<_> = parts
+            .map(|(name, value)| format!("{name}:{}:{value}", value.len()))
+            .collect();
         (!parts.is_empty()).then(|| parts.concat())
     }
 
@@ -138,4 +161,49 @@ pub(crate) fn parse_expiry_format(text: &str) -> Result<ExpiryFormat, &'static s
             );
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // covers: F-98
+    #[test]
+    fn formats_that_yield_different_tokens_differ() {
+        type Change = fn(&mut FormatSettings);
+        let header = |reference: &str| FormatSettings {
+            request_headers: vec![("x-tenant".into(), reference.parse().unwrap())],
+            ..FormatSettings::default()
+        };
+        let expiry = |format| FormatSettings {
+            expiry_member: Some("/e".into()),
+            expiry_format: Some(format),
+            ..FormatSettings::default()
+        };
+        let changes: [Change; 5] = [
+            |_| {},
+            |format| format.json_requests = Some(true),
+            |format| format.grant_type = Some("own".into()),
+            |format| format.token_type_name = Some("own".into()),
+            |format| format.token_member = Some("own".into()),
+        ];
+        let formats = changes.into_iter().map(|change| {
+            let mut format = FormatSettings::default();
+            change(&mut format);
+            format
+        });
+        let all = formats.chain([
+            header("env:A"),
+            header("env:B"),
+            header("command:print a"),
+            header("command:print b"),
+            expiry(ExpiryFormat::Seconds),
+            expiry(ExpiryFormat::Milliseconds),
+        ]);
+        let all: Vec<_> = all.map(|format| format.canonical()).collect();
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all[..at].contains(one), "{one:?}");
+        }
+        assert_eq!(all[0], None);
+    }
 }

@@ -250,11 +250,13 @@ impl Settings {
         let provider = provider.into_iter().map(Some).chain(own).chain(format);
         let provider = provider.chain(self.dpop.iter().map(|_| Some("dpop")));
         let provider = provider.chain(self.security_profile.map(|held| Some(held.title())));
+        let lenient = self.lenient_responses.then_some(Some("lenient_responses"));
         let parts = parts
             .into_iter()
             .chain(checks)
             .chain(provider)
-            .chain(details);
+            .chain(details)
+            .chain(lenient);
         // Length-prefixed, so that fields cannot run into each other.
         let measured = parts.map(|part| {
             let part = part.unwrap_or_default();
@@ -478,5 +480,8 @@ mod tests {
         };
         assert_ne!(namespace("https://a/", "b"), namespace("https://a/", "c"));
         assert_ne!(namespace("https://a/b", "c"), namespace("https://a/", "bc"));
+        let lenient = settings(|layer| layer.lenient_responses = Some(true));
+        let strict = settings(|_| {}).unwrap();
+        assert_ne!(lenient.unwrap().namespace(), strict.namespace());
     }
 }

@@ -136,6 +136,17 @@ impl SecretReference {
         matches!(self.0.place, SecretLocation::Command { .. })
     }
 
+    /// Returns a text that differs between references to different places, with all arguments of a command. To compare
+    /// references, or for a digest of settings: the arguments may hold anything, so do not show it.
+    pub fn canonical(&self) -> String {
+        match &self.0.place {
+            SecretLocation::Command { program, arguments } => {
+                format!("command:{program:?} {arguments:?}")
+            }
+            _ => self.to_string(),
+        }
+    }
+
     /// Opens the source that the reference names. No secret is read yet, and no network request is made.
     ///
     /// # Errors
