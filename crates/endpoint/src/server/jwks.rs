@@ -36,7 +36,7 @@ pub(crate) struct ServerKeys {
 struct KeyCache {
     keys: Option<KeySet>,
     failure: Option<(Timestamp, TokenError)>,
-    /// The last read for an unknown key.
+    /// The last successful read for an unknown key.
     unknown_at: Option<Timestamp>,
 }
 
@@ -59,7 +59,11 @@ impl ServerKeys {
     /// Returns the JWK set at this address. One call reads it, and the others wait for the result.
     ///
     /// With `unknown`, the set that lacks a key, a set is read that may have it, but at most once a minute; in between,
-    /// the same set is returned.
+    /// the same set is returned. If it cannot be read, that is an error, and the read is repeated after a delay.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future drops the read, and one of the waiting calls starts another.
     pub(crate) async fn keys(
         &self,
         uri: &str,
@@ -74,9 +78,6 @@ impl ServerKeys {
         if let Some(known) = self.known(uri, unknown, clock.now()) {
             return known;
         }
-        if unknown.is_some() {
-            self.cached().unknown_at = Some(clock.now());
-        }
         let read = self.read(uri, transport, clock).await;
         let now = clock.now();
         let mut cached = self.cached();
@@ -84,6 +85,9 @@ impl ServerKeys {
             Ok(text) => {
                 tracing::debug!("keys of the server read");
                 cached.failure = None;
+                if unknown.is_some() {
+                    cached.unknown_at = Some(now);
+                }
                 cached.keys = Some(KeySet {
                     uri: uri.into(),
                     text: text.clone(),
@@ -93,7 +97,9 @@ impl ServerKeys {
             }
             Err(error) => {
                 cached.failure = Some((now, error.clone()));
-                let old = cached.usable(uri, now).ok_or_else(|| error.clone())?;
+                // Only the keys that were not read can show whether one is unknown.
+                let old = cached.usable(uri, now).filter(|_| unknown.is_none());
+                let old = old.ok_or_else(|| error.clone())?;
                 tracing::warn!(%error, "keys of the server not refreshed, the cached ones are used");
                 Ok(old.text)
             }
@@ -111,14 +117,18 @@ impl ServerKeys {
         let within = |since: Timestamp, time| now.saturating_since(since) < time;
         let failure = cached.failure.as_ref();
         let failure = failure.filter(|(at, _)| within(*at, RETRY_DELAY));
-        let Some(keys) = cached.usable(uri, now) else {
-            return failure.map(|(_, error)| Err(error.clone()));
+        let suffices = |keys: &KeySet| match unknown {
+            None => within(keys.read_at, LIFETIME) || failure.is_some(),
+            Some(unknown) => {
+                let limited = cached.unknown_at;
+                !Arc::ptr_eq(unknown, &keys.text)
+                    || limited.is_some_and(|at| within(at, UNKNOWN_KEY_INTERVAL))
+            }
         };
-        let is_other = unknown.is_some_and(|unknown| !Arc::ptr_eq(unknown, &keys.text));
-        let is_limited = unknown.is_some()
-            && (cached.unknown_at).is_some_and(|at| within(at, UNKNOWN_KEY_INTERVAL));
-        let is_fresh = unknown.is_none() && within(keys.read_at, LIFETIME);
-        (is_other || is_limited || is_fresh || failure.is_some()).then_some(Ok(keys.text))
+        match cached.usable(uri, now).filter(suffices) {
+            Some(keys) => Some(Ok(keys.text)),
+            None => failure.map(|(_, error)| Err(error.clone())),
+        }
     }
 
     async fn read(
@@ -166,3 +176,6 @@ impl KeyCache {
         self.keys.clone().filter(fits)
     }
 }
+
+#[cfg(test)]
+mod tests;
