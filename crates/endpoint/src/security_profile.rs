@@ -104,8 +104,12 @@ impl SecurityProfile {
         fault: &str,
         requirement: &Requirement,
     ) -> BuildError {
-        let message = format!("{fault}, which `security_profile` excludes ({self}{requirement})");
-        BuildError::new(setting, message)
+        BuildError::new(setting, self.reason(fault, requirement))
+    }
+
+    /// Returns the reason for an error. `fault` is a clause about what the profile excludes.
+    pub(crate) fn reason(self, fault: &str, requirement: &Requirement) -> String {
+        format!("{fault}, which `security_profile` excludes ({self}{requirement})")
     }
 
     /// Refuses the first of these settings that is set: whether it is, its name, a clause about it and the requirement.
@@ -125,7 +129,8 @@ impl SecurityProfile {
     /// Returns the error for a request that the profile excludes. `fault` is a clause about the request.
     pub fn violated(self, fault: &str, requirement: &Requirement) -> TokenError {
         TokenError::configuration(format!(
-            "{fault}, which `security_profile` excludes ({self}{requirement}); nothing was sent"
+            "{}; nothing was sent",
+            self.reason(fault, requirement)
         ))
     }
 }

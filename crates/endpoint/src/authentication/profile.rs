@@ -40,7 +40,7 @@ pub(crate) fn check(
     let mut assertion = None;
     for (name, value) in parameters {
         match *name {
-            "client_assertion" => assertion = Some(value),
+            "client_assertion" if assertion.is_none() => assertion = Some(value),
             "client_id" | "client_assertion_type" => {}
             _ => {
                 let fault = format!("the credentials have the parameter `{name}`");
@@ -49,6 +49,12 @@ pub(crate) fn check(
         }
     }
     match assertion {
+        // `build` does not see it if another implementation wraps the method.
+        Some(_) if credentials.provenance().repeatable => {
+            return Err(
+                profile.violated("the assertion may be sent again", &Requirement::ASSERTIONS)
+            );
+        }
         Some(assertion) => check_assertion(profile, assertion, context, now)?,
         None if credentials.identity().is_some() => {}
         None => {

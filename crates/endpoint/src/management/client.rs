@@ -7,7 +7,7 @@ use hallpass_core::{AccessToken, Clock, Secret, TokenError};
 use super::{
     introspection::Introspection,
     request::ManagementRequest,
-    signed::{ResponseVerifier, SignedResponses},
+    signed::{CheckedVerifier, ResponseVerifier, SignedResponses},
 };
 use crate::{
     BuildError, ClientAuthentication, Endpoint, Hints, HttpTransport, Retry, SecurityProfile,
@@ -42,7 +42,7 @@ use crate::{
 #[derive(Debug)]
 pub struct TokenManagement {
     client: ServerClient,
-    signed: Option<SignedResponses>,
+    pub(super) signed: Option<SignedResponses>,
 }
 
 impl TokenManagement {
@@ -168,7 +168,7 @@ impl TokenManagementBuilder {
     }
 
     /// Does the same as [`SourceBuilder::security_profile`](crate::SourceBuilder::security_profile), for the settings and
-    /// credentials of these requests.
+    /// credentials of these requests, and for the algorithms of signed responses.
     pub fn security_profile(mut self, profile: SecurityProfile) -> Self {
         self.client.profile = Some(profile);
         self
@@ -193,7 +193,14 @@ impl TokenManagementBuilder {
     /// A [`BuildError`] that names the first invalid setting. A missing address is reported when it is needed.
     pub fn build(self) -> Result<TokenManagement, BuildError> {
         let rules = self.client.address_rules;
-        let signed = |verifier| SignedResponses::new(verifier, rules);
+        let profile = self.client.profile;
+        let signed = |verifier| {
+            let verifier = match profile {
+                Some(profile) => Box::new(CheckedVerifier { verifier, profile }),
+                None => verifier,
+            };
+            SignedResponses::new(verifier, rules)
+        };
         Ok(TokenManagement {
             signed: self.verifier.map(signed),
             client: self.client.build()?,

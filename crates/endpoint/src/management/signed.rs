@@ -12,7 +12,9 @@ use serde_json::value::RawValue;
 
 use super::introspection::Introspection;
 use crate::{
+    Requirement, SecurityProfile,
     exchange::client::ServerClient,
+    security_profile::jws::Jws,
     server::{address::AddressRules, jwks::ServerKeys},
 };
 
@@ -55,6 +57,27 @@ pub enum UnverifiedResponse {
     UnknownKey,
     /// The JWT is refused for this reason.
     Invalid(Cow<'static, str>),
+}
+
+/// A verifier of responses whose algorithms and key lengths are those of a security profile.
+#[derive(Debug)]
+pub(super) struct CheckedVerifier {
+    pub(super) verifier: Box<dyn ResponseVerifier>,
+    pub(super) profile: SecurityProfile,
+}
+
+impl ResponseVerifier for CheckedVerifier {
+    fn verify(&self, jwt: &str, typ: &str, keys: &str) -> Result<Vec<u8>, UnverifiedResponse> {
+        let fault = match Jws::read(jwt.trim_ascii()) {
+            Some(jws) => jws.fault(self.profile),
+            None => Some(("is not a signed JWT".to_owned(), &Requirement::ALGORITHMS)),
+        };
+        let Some((fault, requirement)) = fault else {
+            return self.verifier.verify(jwt, typ, keys);
+        };
+        let reason = self.profile.reason(&format!("it {fault}"), requirement);
+        Err(UnverifiedResponse::Invalid(reason.into()))
+    }
 }
 
 /// The required signature of introspection responses.
@@ -177,5 +200,62 @@ fn check<'a>(
 impl fmt::Debug for SignedResponses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.verifier.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+    use hallpass_core::Secret;
+
+    use super::*;
+    use crate::{Endpoint, MutualTls, TokenManagement};
+
+    /// A verifier of another crate, which accepts everything.
+    #[derive(Debug)]
+    struct Foreign;
+
+    impl ResponseVerifier for Foreign {
+        fn verify(&self, _: &str, _: &str, _: &str) -> Result<Vec<u8>, UnverifiedResponse> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn fapi_checks_the_algorithm_of_signed_responses() {
+        let bank = Endpoint::discover("https://bank.example").build().unwrap();
+        let build = |profile: Option<SecurityProfile>| {
+            let certificate = MutualTls::new(Secret::new("CANARY").unwrap());
+            let tokens = TokenManagement::builder(bank.clone(), "id", certificate);
+            let tokens = tokens.require_signed_responses(Foreign);
+            let tokens = match profile {
+                Some(profile) => tokens.security_profile(profile),
+                None => tokens,
+            };
+            tokens.build().unwrap().signed.unwrap()
+        };
+        let encode = |part: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(part);
+        let (any, held) = (build(None), build(Some(SecurityProfile::Fapi2)));
+        for (algorithm, length, fits) in [
+            ("ES256", 64, true),
+            ("EdDSA", 64, true),
+            ("PS256", 256, true),
+            ("PS256", 128, false),
+            ("RS256", 256, false),
+            ("ES384", 96, false),
+            ("none", 0, false),
+        ] {
+            let header = format!(r#"{{"alg":"{algorithm}"}}"#);
+            let signature = encode(&vec![7; length]);
+            let jwt = format!("{}.e30.{signature}", encode(header.as_bytes()));
+            any.verifier.verify(&jwt, TYPE, "{}").unwrap();
+            match held.verifier.verify(&jwt, TYPE, "{}") {
+                Ok(_) => assert!(fits, "{algorithm}"),
+                Err(error) => {
+                    let says = format!("{error:?}");
+                    assert!(!fits && says.contains("section 5.4.1"), "{says}");
+                }
+            }
+        }
     }
 }

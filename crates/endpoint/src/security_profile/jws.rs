@@ -43,6 +43,16 @@ impl Jws {
     /// A [`TokenError`] of kind [`Configuration`](hallpass_core::ErrorKind::Configuration). `name`: "assertion" or "DPoP
     /// proof".
     pub(crate) fn check(&self, profile: SecurityProfile, name: &str) -> Result<(), TokenError> {
+        match self.fault(profile) {
+            None => Ok(()),
+            Some((fault, requirement)) => {
+                Err(profile.violated(&format!("the {name} {fault}"), requirement))
+            }
+        }
+    }
+
+    /// Returns a clause about the algorithm or the length of the key, and the requirement, if the profile excludes it.
+    pub(crate) fn fault(&self, profile: SecurityProfile) -> Option<(String, &'static Requirement)> {
         let Self { algorithm, .. } = self;
         let bytes = self.signature_len;
         let (is_allowed, requirement) = match &**algorithm {
@@ -55,10 +65,10 @@ impl Jws {
             ),
         };
         if is_allowed {
-            return Ok(());
+            return None;
         }
         let shown = TextFilter::new().clean(algorithm);
-        let fault = format!("the {name} has a signature of {bytes} bytes with `{shown}`");
-        Err(profile.violated(&fault, requirement))
+        let fault = format!("has a signature of {bytes} bytes with `{shown}`");
+        Some((fault, requirement))
     }
 }

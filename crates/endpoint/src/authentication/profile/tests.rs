@@ -157,6 +157,14 @@ fn fapi_refuses_credentials_of_other_methods() {
             Credentials::parameters([("client_id", ID), ("client_secret", "CANARY")]),
         ),
         ("none", Credentials::parameters([("client_id", ID)])),
+        ("sent again", signed(&claims()).repeatable()),
+        (
+            "two assertions",
+            Credentials::parameters(
+                ["CANARY", &jws(&json!({ "alg": "ES256" }), &claims(), 64)]
+                    .map(|text| ("client_assertion", text.to_owned())),
+            ),
+        ),
     ] {
         assert_violated(check_bound(&credentials), "5.3.3.1", name);
     }
