@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use hallpass_cache::{CacheBuilder, CachedTokenSource};
 use hallpass_camall::Camall;
-use hallpass_core::{AccessToken, Prover, TokenError, TokenRequest, TokenSource};
+use hallpass_core::{AccessToken, Prover, TokenError, TokenRequest, TokenSource, TokenType};
 use hallpass_endpoint::{ClientCredentials, Endpoint, HttpTransport, Retry, SourceBuilder};
 use hallpass_secrets::RegularFile;
 
@@ -213,6 +213,10 @@ impl TokenSource for ProfileSource {
         self.check_granted(&request, token)?;
         match self.built.get() {
             Some(built) => built.source.check_token(&request, token),
+            // Another writer of the store must not turn bound tokens into bearer tokens.
+            None if self.settings.dpop.is_some() && token.token_type() != TokenType::Dpop => Err(
+                TokenError::unusable_response("the token is not bound to the key of `dpop`"),
+            ),
             None => Ok(()),
         }
     }

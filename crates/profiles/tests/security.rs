@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, sync::Arc};
+use std::{fs, sync::Arc, time::Duration};
 
-use hallpass_core::TokenSource;
+use hallpass_core::{
+    AccessToken, Clock as _, ErrorKind, SystemClock, TokenRequest, TokenSource, TokenType,
+};
 use hallpass_endpoint::{ClientCredentials, Retry, SecurityProfile};
-use hallpass_profiles::{ProfileError, Profiles, ProviderSettings, Selection, Settings};
+use hallpass_profiles::{
+    ProfileError, ProfileSource, Profiles, ProviderSettings, Selection, Settings,
+};
 use tempfile::TempDir;
 
 /// The server and the profile.
@@ -225,4 +229,21 @@ fn fapi_holds_for_registered_providers_or_is_an_error() {
         error.contains("`security_profile` has no effect"),
         "{error}"
     );
+}
+
+#[test]
+fn a_bearer_token_of_a_store_is_refused_with_a_key() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let check = |settings: &Settings, kind| {
+        let token = AccessToken::new(kind, "t", SystemClock.moment(), MINUTE).unwrap();
+        let source = ProfileSource::new(Arc::new(settings.clone()));
+        source.check_token(&TokenRequest::new(), &token)
+    };
+    let bound = settings(&[HELD, ISSUER, SIGNED, BOUND]).unwrap();
+    check(&bound, TokenType::Dpop).unwrap();
+    let error = check(&bound, TokenType::Bearer).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnusableResponse);
+    let loose = HELD.replace("security_profile = 'fapi2'\n", "");
+    let loose = settings(&[&loose, ISSUER, SIGNED]).unwrap();
+    check(&loose, TokenType::Bearer).unwrap();
 }
