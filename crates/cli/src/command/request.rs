@@ -256,7 +256,7 @@ fn api_failure(status: StatusCode, refusal: Option<&ApiRefusal>, host: &str) -> 
             "the API requires the scope `{scope}`: assign it to this client, and request it with `--scope`"
         )),
         None if status.is_redirection() => failure.with_remedy(
-            "it redirects to another origin, which receives no token; request that URL directly if it is correct",
+            "it redirects to another origin, which receives no token, or the token is bound to a key (`dpop`) and its proof is for this URL; request the other URL directly if it is correct",
         ),
         None => failure,
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hallpass::{
-    AccessToken, ErrorKind, TextFilter, TokenSource as _,
+    AccessToken, ErrorKind, OAuthError, TextFilter, TokenError, TokenSource as _,
     endpoint::{Metadata, Retry},
     jwt::Dpop,
 };
@@ -106,7 +106,11 @@ pub(super) async fn run_steps(settings: &Settings, report: &mut Report) -> Resul
     let metadata = fetch_metadata(settings, report).await;
     let metadata = record(report, METADATA, metadata)?;
 
-    let token = source.token(&settings.request).await;
+    let mut token = source.token(&settings.request).await;
+    if token.as_ref().is_err_and(demands_nonce) {
+        // The refusal had the nonce, which the next proof contains (RFC 9449 section 8).
+        token = source.token(&settings.request).await;
+    }
     if let Err(error) = &token
         && error.kind() == ErrorKind::CredentialsRefused
     {
@@ -131,6 +135,11 @@ pub(super) async fn run_steps(settings: &Settings, report: &mut Report) -> Resul
     let key = key.as_ref().map(Dpop::thumbprint);
     report_binding(BINDING, settings, key, &token, report);
     Ok(())
+}
+
+fn demands_nonce(error: &TokenError) -> bool {
+    let code = error.oauth_error().map(OAuthError::code);
+    error.is_transient() && code == Some("use_dpop_nonce")
 }
 
 /// Checks the Redis store, regardless of the other steps: tokens can be fetched without it.

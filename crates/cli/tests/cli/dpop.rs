@@ -135,6 +135,27 @@ async fn the_doctor_compares_the_token_with_the_key() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_sends_the_nonce_that_the_server_demands() {
+    let (_login, login) = Prudent::start("/token", |proof, _| match proof.nonce() {
+        Some("n-1") => ResponseTemplate::new(200).set_body_json(json!({
+            "access_token": "opaque", "token_type": "DPoP", "expires_in": 3600,
+        })),
+        _ => ResponseTemplate::new(400)
+            .insert_header("dpop-nonce", "n-1")
+            .set_body_json(json!({ "error": "use_dpop_nonce" })),
+    })
+    .await;
+    let user = User::new();
+    keygen(&user, "dpop.pem");
+    user.profile(&(profile("default", &login.url()) + &dpop(&user, "dpop.pem")));
+    let report = user.prints("doctor");
+    assert!(report.contains("ok   token "), "{report}");
+    let seen = login.seen();
+    let nonces: Vec<_> = seen.iter().map(VerifiedProof::nonce).collect();
+    assert_eq!(nonces, [None, Some("n-1")]);
+}
+
 // covers: C-66, C-67, C-70
 #[tokio::test(flavor = "multi_thread")]
 async fn each_request_to_an_api_has_a_proof_and_its_nonce() {
