@@ -55,7 +55,7 @@ impl SigningKey {
     /// Those of [`from_pem`](Self::from_pem); also if its `alg` does not fit the key, or its `use` or `key_ops`
     /// exclude signatures.
     pub fn from_jwk(jwk: &str) -> Result<Self, BuildError> {
-        Self::from_private_jwk(jwk::read(jwk)?)
+        jwk::read(jwk).map(Self::from_private_jwk)
     }
 
     /// Reads a private key from a JWK set (RFC 7517 section 5): the key with this `kid`, or without one the only key that
@@ -76,24 +76,21 @@ impl SigningKey {
     /// A [`BuildError`] if no key or several have this `kid`, if there is no `kid` to choose by, or if the set has more
     /// than 100 keys or 256 KiB; also those of [`from_jwk`](Self::from_jwk).
     pub fn from_jwk_set(set: &str, key_id: Option<&str>) -> Result<Self, BuildError> {
-        Self::from_private_jwk(jwk_set::read(set, key_id)?)
+        jwk_set::read(set, key_id).map(Self::from_private_jwk)
     }
 
-    fn from_private_jwk(jwk: jwk::PrivateJwk) -> Result<Self, BuildError> {
+    fn from_private_jwk(jwk: jwk::PrivateJwk) -> Self {
         let jwk::PrivateJwk {
             pair,
             algorithm,
             key_id,
             certificate,
         } = jwk;
-        let key = Self {
+        Self {
+            algorithm,
             key_id,
             certificate,
             ..Self::from_pair(pair)
-        };
-        match algorithm {
-            Some(algorithm) => key.with_algorithm(algorithm),
-            None => Ok(key),
         }
     }
 

@@ -9,7 +9,7 @@ use super::error::{invalid_key, refused};
 use crate::{
     Algorithm,
     provider::{KeyPair, RsaParts},
-    public_key::Curve,
+    public_key::{Curve, check_algorithm},
 };
 
 /// The maximum length, above that of the longest RSA key.
@@ -18,7 +18,7 @@ const MAX_LEN: usize = 1 << 16;
 /// A private key with the metadata of its JWK.
 pub(super) struct PrivateJwk {
     pub(super) pair: KeyPair,
-    pub(super) algorithm: Option<Algorithm>,
+    pub(super) algorithm: Algorithm,
     pub(super) key_id: Option<String>,
     pub(super) certificate: Option<[u8; 32]>,
 }
@@ -81,9 +81,12 @@ pub(super) fn read(text: &str) -> Result<PrivateJwk, BuildError> {
         Some(_) => Err(invalid_key("its `kty` is not `EC`, `OKP` or `RSA`")),
         None => Err(invalid_key("it has no `kty`")),
     }?;
+    let algorithms = pair.public_key().algorithms();
+    let algorithm = jwk.alg.map_or(Ok(algorithms[0]), algorithm)?;
+    check_algorithm(algorithm, algorithms)?;
     Ok(PrivateJwk {
         pair,
-        algorithm: jwk.alg.map(algorithm).transpose()?,
+        algorithm,
         certificate: jwk.thumbprint.map(thumbprint).transpose()?,
         key_id: jwk.kid,
     })

@@ -29,8 +29,10 @@ fn the_kid_chooses_a_key_of_a_set() {
         r#"{"kid":"weak","kty":"RSA","n":"AQAB","e":"AQAB","d":"AQ"}"#,
         r#"{"kid":"public","kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
     ];
+    // With the algorithm of another key.
+    let odd = jwk(EC, "\"odd\"").replacen('{', r#"{"alg":"RS256","#, 1);
     let mut keys = unusable.to_vec();
-    keys.extend([&*one, &*other]);
+    keys.extend([&*odd, &*one, &*other]);
     let all = set(&keys);
     for (kid, text) in [("one", EC), ("other", ED25519)] {
         let key = SigningKey::from_jwk_set(&all, Some(kid)).unwrap();
@@ -40,7 +42,7 @@ fn the_kid_chooses_a_key_of_a_set() {
     }
     // Without a name, the only private key is meant.
     let mut keys = unusable.to_vec();
-    keys.push(&one);
+    keys.extend([&*odd, &*one]);
     let key = SigningKey::from_jwk_set(&set(&keys), None).unwrap();
     assert_eq!(key.key_id(), Some("one"));
     // A single JWK is read too, regardless of its name.
