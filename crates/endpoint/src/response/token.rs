@@ -357,8 +357,13 @@ fn token_type(
             Ok(TokenType::Bearer)
         }
         None => Err(
-            TokenError::unusable_response("the response has no `token_type`")
-                .with_hint(hints::LENIENT),
+            TokenError::unusable_response("the response has no `token_type`").with_hint(
+                match rules.token_type {
+                    // Not even `lenient_responses` takes an unbound token for a bound one.
+                    TokenType::Dpop => hints::UNBOUND,
+                    _ => hints::LENIENT,
+                },
+            ),
         ),
         Some(Member::Text(text)) => match (text.parse(), rules.token_type) {
             _ if rules.is_grant && text.eq_ignore_ascii_case(NOT_APPLICABLE) => {

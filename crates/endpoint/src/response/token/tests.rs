@@ -333,6 +333,15 @@ fn the_token_type() {
     };
     assert!(parse_with(br#"{"access_token":"t"}"#, &lenient).is_ok());
     assert!(parse_with(kind("\"mac\"").as_bytes(), &lenient).is_err());
+    for lenient in [false, true] {
+        let bound = ResponseRules {
+            token_type: TokenType::Dpop,
+            lenient,
+            ..ResponseRules::default()
+        };
+        let unbound = parse_with(br#"{"access_token":"t"}"#, &bound).unwrap_err();
+        assert_eq!(unbound.hint_name(), hints::UNBOUND.name());
+    }
 }
 
 // covers: C-23, F-36, I-08
