@@ -85,6 +85,8 @@ hints! {
     LENIENT = "lenient-responses", "set `lenient_responses` if all responses of this server are like this";
     /// The response has a token of an unknown type.
     TOKEN_TYPE = "token-type", "if the server documents its tokens as bearer tokens, set `token_type_name` to this name";
+    /// The member that has the expiry is missing, or has another unit.
+    EXPIRY_MEMBER = "expiry-member", "check `expiry_member`: its pointer and its format";
     /// The token is longer than the limit.
     TOKEN_SIZE = "token-size", "raise `max_token_bytes` if resource servers accept headers of that size";
     /// The response is longer than the limit.
@@ -175,6 +177,7 @@ mod tests {
                 .lenient_responses()
                 .json_requests()
                 .token_member("/t")
+                .expiry_member("/e", crate::ExpiryFormat::Seconds)
                 .authorization_details("[]");
             let builder = builder.max_token_bytes(1).allow_utf8_credentials();
             let _ = builder.dpop(prover);
@@ -209,6 +212,7 @@ mod tests {
             "lenient_responses",
             "json_requests",
             "token_member",
+            "expiry_member",
             "token_type_name",
             "authorization_details",
             "max_token_bytes",

@@ -19,6 +19,10 @@ const SETTING_HINTS: &[(Hint, &str)] = &[
     ),
     (hints::BODY_SIZE, "check `token_endpoint`"),
     (
+        hints::EXPIRY_MEMBER,
+        "check the pointer in `expiry_member`, and the unit in `expiry_format`",
+    ),
+    (
         hints::PROOF,
         "the server binds this client's tokens to a key (DPoP): generate one with `hallpass keygen`, and set `dpop` to a reference to it",
     ),
@@ -75,7 +79,10 @@ const SETTING_HINTS: &[(Hint, &str)] = &[
 ];
 
 /// The settings whose names differ from those of the libraries' methods.
-pub(crate) const SETTINGS: [(&str, &str); 1] = [("add_root_certificates_pem", "ca_file")];
+pub(crate) const SETTINGS: [(&str, &str); 2] = [
+    ("add_root_certificates_pem", "ca_file"),
+    ("request_header", "request_headers"),
+];
 
 /// Returns the hint of an error in terms of profiles: it names settings and variables instead of methods.
 pub fn setting_hint(error: &TokenError) -> Option<String> {

@@ -36,6 +36,7 @@ mod error;
 mod file;
 mod format;
 mod hints;
+mod issuer;
 mod layer;
 mod lazy;
 mod method;

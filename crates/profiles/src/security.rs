@@ -1,14 +1,8 @@
-//! Settings that a security profile excludes.
+//! Settings that a security profile excludes; `issuer` checks those of the server.
 
 use hallpass_endpoint::{BuildError, Requirement};
 
-use crate::{
-    audience::Audience,
-    error::ProfileError,
-    format::FormatSettings,
-    server::{Server, ServerAddress},
-    settings::Settings,
-};
+use crate::{audience::Audience, error::ProfileError, format::FormatSettings, settings::Settings};
 
 /// Refuses settings that are weaker than their security profile, if they have one. The source checks them again when it is built; this is without
 /// I/O, and names the settings of profiles.
@@ -17,15 +11,6 @@ pub(crate) fn check(settings: &Settings) -> Result<(), ProfileError> {
         return Ok(());
     };
     let with_hint = |error: BuildError, hint: &'static str| Err(error.with_hint(hint).into());
-    if let ServerAddress::TokenEndpoint(_) = settings.address {
-        let setting = match settings.server {
-            Server::Any | Server::Registered => "token_endpoint",
-            Server::Camall | Server::Preset(_) => "provider",
-        };
-        let fault = "the address of the server is set";
-        let error = profile.excludes(setting, fault, &Requirement::METADATA);
-        return with_hint(error, "set `issuer` in its place");
-    }
     let format = settings.format.as_deref().into_iter();
     let mut formats = format.flat_map(FormatSettings::names);
     // A header is added to a request of OAuth, and changes nothing in it.
@@ -41,12 +26,6 @@ pub(crate) fn check(settings: &Settings) -> Result<(), ProfileError> {
             settings.audience == Audience::TokenEndpoint,
             "danger_token_endpoint_as_audience",
             "the audience of assertions is the token endpoint",
-            Requirement::AUDIENCE,
-        ),
-        (
-            matches!(settings.audience, Audience::Other(_)),
-            "assertion_audience",
-            "the audience of assertions is another text than the issuer",
             Requirement::AUDIENCE,
         ),
         (
@@ -73,7 +52,14 @@ pub(crate) fn check(settings: &Settings) -> Result<(), ProfileError> {
         eddsa if eddsa == "EDDSA" => "EdDSA".to_owned(),
         other => other,
     });
-    profile.check_method(method, algorithm.as_deref())?;
+    if let Err(error) = profile.check_method(method, algorithm.as_deref()) {
+        let hint = if method.is_some_and(|method| profile.allows_method(method)) {
+            "set `algorithm` to `PS256` for an RSA key, or use a key on P-256 or Ed25519"
+        } else {
+            "set `private_key` or `certificate` instead, and register it at the server"
+        };
+        return with_hint(error, hint);
+    }
     if settings.dpop.is_none() && !authentication.binds_tokens() {
         let fault = "it is not set, and no certificate binds the tokens";
         let error = profile.excludes("dpop", fault, &Requirement::CONSTRAINED);

@@ -14,6 +14,7 @@ use crate::{
     authentication::AuthenticationSettings,
     checks::{check_dpop, check_effects, check_proxy, check_redis},
     format::FormatSettings,
+    issuer,
     layer::Layer,
     missing::{missing_client_id, missing_setting},
     provider::{Provider, Table},
@@ -126,6 +127,11 @@ impl Settings {
             None => return Err(missing_client_id(file.as_ref())),
         };
         let authentication = AuthenticationSettings::new(&layer.client, server, file.as_ref())?;
+        if let Some(profile) = layer.security_profile {
+            let assertion = layer.server.assertion.as_deref();
+            let audience = assertion.and_then(|set| set.audience.as_deref());
+            issuer::check(profile, server, &address, audience)?;
+        }
         let audience = audience(&layer.server, &address, &authentication, file.as_ref())?;
         check_effects(&layer.server, server, &address, &authentication)?;
         if let Some(redis) = &layer.redis {

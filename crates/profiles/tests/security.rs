@@ -68,6 +68,34 @@ fn fapi_profiles_with_bound_tokens_are_accepted() {
     }
 }
 
+#[test]
+fn fapi_profiles_name_no_excluded_setting_as_a_remedy() {
+    // Without `issuer`, and with the audience that this server does not have.
+    for (parts, setting) in [
+        (&[ENDPOINT, SIGNED, BOUND][..], "token_endpoint"),
+        (&["provider = 'paypal'\n", SIGNED, BOUND], "provider"),
+        (
+            &[
+                ISSUER,
+                SIGNED,
+                BOUND,
+                "assertion_audience = 'token_endpoint'\n",
+            ],
+            "assertion_audience",
+        ),
+    ] {
+        let error = settings(&[HELD, &parts.concat()]).expect_err(setting);
+        let error = error.to_string();
+        assert!(error.starts_with(&format!("{setting}: ")), "{error}");
+        assert!(!error.contains("danger_"), "{error}");
+    }
+    let other = settings(&[HELD, ISSUER, BOUND, "client_secret = 'env:S'\n"]).unwrap_err();
+    assert!(other.to_string().contains("set `private_key`"), "{other}");
+    let weak = [HELD, ISSUER, SIGNED, BOUND, "algorithm = 'rs256'\n"];
+    let weak = settings(&weak).unwrap_err().to_string();
+    assert!(weak.contains("set `algorithm` to `PS256`"), "{weak}");
+}
+
 const ENDPOINT: &str = "token_endpoint = 'https://bank.example/token'\n";
 
 /// Settings beside those of [`HELD`], the excluded one, and the section.

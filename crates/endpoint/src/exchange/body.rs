@@ -55,10 +55,10 @@ impl ExtraHeader {
     ];
 
     /// Checks the name of a header; `Err` says what is wrong.
-    pub(crate) fn new(name: &str, value: Arc<dyn SecretSource>) -> Result<Self, &'static str> {
-        let name: HeaderName = name.parse().map_err(|_| "it is no name of a header")?;
+    pub(crate) fn new(name: &str, value: Arc<dyn SecretSource>) -> Result<Self, String> {
+        let name: HeaderName = name.parse().map_err(|_| "it is not a valid header name")?;
         if Self::OWN.contains(&name) || name == "dpop" {
-            return Err("the client sets this header itself");
+            return Err(format!("the client sets the header `{name}` itself"));
         }
         Ok(Self { name, value })
     }

@@ -9,6 +9,7 @@ use super::{
     json::{JsonFault, Member, Members},
     pointer::Pointer,
 };
+use crate::hints;
 
 /// The meaning of the member that [`SourceBuilder::expiry_member`](crate::SourceBuilder::expiry_member) names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +89,7 @@ impl Layout {
         };
         let wrong = |problem: &str| {
             TokenError::unusable_response(format!("the response's `{pointer}` {problem}"))
-                .with_hint("check `expiry_member`: its pointer and its format")
+                .with_hint(hints::EXPIRY_MEMBER)
         };
         let found = pointer
             .find(text(body))

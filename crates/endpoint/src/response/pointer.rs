@@ -27,7 +27,8 @@ impl Pointer {
             return Err("it has more than 256 bytes");
         }
         let path = text.strip_prefix('/');
-        let path = path.ok_or("it does not begin with `/` (RFC 6901 section 3)")?;
+        let path =
+            path.ok_or("it does not begin with `/`, as `/data/token` does (RFC 6901 section 3)")?;
         let names: Result<Box<[_]>, _> = path.split('/').map(unescape).collect();
         let names = names?;
         if names.len() > MAX_DEPTH {
