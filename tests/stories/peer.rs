@@ -73,7 +73,8 @@ impl OidcProvider {
 }
 
 /// Reason to skip a server.
-pub(crate) const NOT_INSTALLED: &str = "its packages are not installed; `cargo xtask test` does it";
+pub(crate) const NOT_INSTALLED: &str =
+    "its packages are not installed; `cargo xtask peers` does it";
 
 /// Returns the directory of a server.
 pub(crate) fn directory(name: &str) -> PathBuf {

@@ -44,6 +44,9 @@ mod flags {
             /// Sets up what the tests need, and runs them all.
             cmd test {}
 
+            /// Installs the authorization servers that the tests run against.
+            cmd peers {}
+
             /// Runs all checks: format, lints, documentation, licences and sources, repository rules, and all tests.
             cmd ci {}
 
@@ -142,6 +145,7 @@ fn run() -> anyhow::Result<()> {
             Ok(())
         }
         flags::XtaskCmd::Test(_) => test::run(&shell),
+        flags::XtaskCmd::Peers(_) => peers::set_up(&shell),
         flags::XtaskCmd::Ci(_) => ci::run(&shell),
         flags::XtaskCmd::Tidy(_) => tidy::run(&shell),
         flags::XtaskCmd::Rules(_) => rules::run(),

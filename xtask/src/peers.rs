@@ -18,6 +18,13 @@ fn skip(server: &str, why: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Installs all that can be installed here, and prints which tests are skipped.
+pub(crate) fn set_up(shell: &Shell) -> anyhow::Result<()> {
+    set_up_oidc_provider(shell)?;
+    set_up_python_servers(shell)?;
+    check_glewlwyd(shell)
+}
+
 /// Installs the packages of oidc-provider if Node.js is available.
 pub(crate) fn set_up_oidc_provider(shell: &Shell) -> anyhow::Result<()> {
     let version = cmd!(shell, "node --version").quiet().ignore_stderr().read();
@@ -52,7 +59,7 @@ pub(crate) fn set_up_oidc_provider(shell: &Shell) -> anyhow::Result<()> {
 }
 
 /// Installs the packages of the servers in Python, in a virtual environment, if Python is available.
-pub(crate) fn set_up_python_servers(shell: &Shell) -> anyhow::Result<()> {
+fn set_up_python_servers(shell: &Shell) -> anyhow::Result<()> {
     let usable = cmd!(shell, "python3 -c 'import ensurepip, venv'");
     if usable.quiet().ignore_stderr().run().is_err() {
         return skip("servers in Python", "Python 3 with `venv` is not installed");
@@ -77,7 +84,7 @@ pub(crate) fn set_up_python_servers(shell: &Shell) -> anyhow::Result<()> {
 }
 
 /// Reports whether Glewlwyd is installed, which is a package of Debian.
-pub(crate) fn check_glewlwyd(shell: &Shell) -> anyhow::Result<()> {
+fn check_glewlwyd(shell: &Shell) -> anyhow::Result<()> {
     let version = cmd!(shell, "glewlwyd --version");
     match version.quiet().ignore_stdout().ignore_stderr().run() {
         Ok(()) => Ok(()),

@@ -5,9 +5,7 @@ use xshell::{Shell, cmd};
 use crate::peers;
 
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
-    peers::set_up_oidc_provider(shell)?;
-    peers::set_up_python_servers(shell)?;
-    peers::check_glewlwyd(shell)?;
+    peers::set_up(shell)?;
     if cmd!(shell, "cargo nextest --version")
         .quiet()
         .ignore_stderr()

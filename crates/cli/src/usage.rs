@@ -1,11 +1,12 @@
 //! clap's errors about an invalid command line, without the values of arguments, which may be secrets.
 
-use std::process::ExitCode;
+use std::{error::Error as _, process::ExitCode};
 
 use clap::{
     Error,
     error::{ContextKind, ContextValue, ErrorKind},
 };
+use hallpass::profiles::InvalidDuration;
 
 use crate::{
     args,
@@ -55,6 +56,8 @@ fn message(error: &Error) -> String {
             let argument = argument.unwrap_or_default();
             if text(error, ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) {
                 format!("`{argument}` requires a value")
+            } else if let Some(why) = invalid_duration(error) {
+                format!("`{argument}`: {why}")
             } else if values.is_empty() {
                 format!("invalid value for `{argument}`")
             } else {
@@ -81,6 +84,10 @@ fn message(error: &Error) -> String {
 }
 
 /// Returns true if the unknown subcommand is a flag for help.
+fn invalid_duration(error: &Error) -> Option<&InvalidDuration> {
+    error.source()?.downcast_ref()
+}
+
 fn is_help_flag(error: &Error) -> bool {
     let name = text(error, ContextKind::InvalidSubcommand);
     matches!(name.as_deref(), Some("--help" | "-h"))
@@ -163,6 +170,10 @@ mod tests {
             ("token --format s3cr3t-canary", "possible values: `text`"),
             ("token -s3cr3t-canary", "unexpected argument (not shown"),
             ("token --no-cache=s3cr3t-canary", "invalid use of"),
+            (
+                "keygen --rotate a --jwks b --overlap s3cr3t-canary",
+                "`--overlap <DURATION>`: expected a duration",
+            ),
             ("token --scop s3cr3t-canary", "unexpected argument `--scop`"),
             (
                 "request --body s3cr3t-canary",
@@ -185,6 +196,6 @@ mod tests {
             repeated += usize::from(error.to_string().contains("s3cr3t-canary"));
         }
         // Positive control: clap itself repeats some of them.
-        assert_eq!(repeated, 5);
+        assert_eq!(repeated, 6);
     }
 }

@@ -176,7 +176,9 @@ mod tests {
     fn the_guide_lists_every_provider() {
         let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/command.md");
         let guide = std::fs::read_to_string(guide).unwrap();
-        let row = guide.lines().find(|line| line.starts_with("| `provider` |"));
+        let row = guide
+            .lines()
+            .find(|line| line.starts_with("| `provider` |"));
         for (name, _) in PROVIDERS {
             assert!(row.unwrap().contains(&format!("`{name}`")), "{name}");
         }

@@ -19,10 +19,10 @@ pub(crate) struct Keygen {
     #[arg(long, value_name = "FILE", requires = "rotate", conflicts_with_all = ["out", "from"])]
     pub(crate) jwks: Option<PathBuf>,
     /// Time from the publication of a new key to its use, and from the last use of the old key to its removal [default: 1d]
-    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "rotate", conflicts_with_all = ["out", "from"])]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "rotate", conflicts_with_all = ["out", "from"])]
     pub(crate) overlap: Option<Duration>,
     /// Age from which a key is replaced [default: 90d]
-    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "rotate", conflicts_with_all = ["out", "from"])]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "rotate", conflicts_with_all = ["out", "from"])]
     pub(crate) every: Option<Duration>,
     /// Replace the key regardless of its age
     #[arg(long, requires = "rotate", conflicts_with_all = ["every", "out", "from"])]
@@ -39,10 +39,6 @@ pub(crate) struct Keygen {
     /// Format of the public key
     #[arg(long, value_enum, conflicts_with = "rotate", value_name = "FORMAT", default_value_t = PublicForm::Jwks)]
     pub(crate) public: PublicForm,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map_err(|error| error.to_string())
 }
 
 /// The signature algorithms, by their JWS names in lower case.

@@ -145,6 +145,20 @@ fn only_regular_files_are_written() {
 }
 
 #[test]
+fn a_set_that_cannot_be_written_is_not_called_published() {
+    let user = User::new();
+    let run = user.run("keygen --rotate client.pem --jwks nowhere/client.jwks");
+    let run = run.code(1);
+    assert_eq!(stdout(&run), "");
+    let says = stderr(&run);
+    assert!(says.contains("create its directory first"), "{says}");
+    assert!(!says.contains("is published"), "{says}");
+    fs::create_dir(user.path("nowhere")).unwrap();
+    let run = user.run("keygen --rotate client.pem --jwks nowhere/client.jwks");
+    assert!(stderr(&run.code(0)).contains("is published"));
+}
+
+#[test]
 fn conflicting_flags_are_exit_code_2() {
     let user = User::new();
     for words in [
@@ -245,7 +259,7 @@ fn a_rotated_key_is_published_before_it_is_used() {
     for (words, says) in [
         ("keygen --rotate client.pem", "--jwks"),
         ("keygen --jwks client.jwks --out other.pem", "--jwks"),
-        (&format!("{rotate} --overlap 0"), "overlap"),
+        (&format!("{rotate} --overlap 0"), "such as `10s`"),
         (&format!("{rotate} --now --every 1d"), "--every"),
         (&format!("{rotate} --out other.pem"), "--out"),
     ] {

@@ -53,7 +53,11 @@ pub(super) fn not_written(path: &Path, error: &io::Error) -> Failure {
         path.display(),
         kind_text(error)
     );
-    Failure::new(Exit::Output, what)
+    let failure = Failure::new(Exit::Output, what);
+    match error.kind() {
+        io::ErrorKind::NotFound => failure.with_remedy("create its directory first"),
+        _ => failure,
+    }
 }
 
 pub(super) fn read_key(algorithm: Option<Algorithm>, path: &Path) -> Result<SigningKey, Failure> {

@@ -84,9 +84,14 @@ impl<'a> Rotation<'a> {
             self.read(self.key, &set)?
         };
         // An earlier run may have been interrupted after it retired the key, and before it replaced it.
-        if set.publish(&key, now, None) {
-            note(&key, "is published");
-        }
+        let is_new = set.publish(&key, now, None);
+        let save = |set: &PublishedKeys| {
+            set.write(self.published)?;
+            if is_new {
+                note(&key, "is published");
+            }
+            Ok::<_, Failure>(())
+        };
 
         let mut has_next = exists(&self.next)?;
         if !has_next {
@@ -99,7 +104,7 @@ impl<'a> Rotation<'a> {
         }
         if !has_next {
             set.prune(now);
-            set.write(self.published)?;
+            save(&set)?;
             return Ok(set.to_json());
         }
         let next = self.read(&self.next, &set)?;
@@ -110,7 +115,7 @@ impl<'a> Rotation<'a> {
             set.publish(&next, now, None);
             set.retire(&key, after(self.overlap.max(MIN_RETENTION)));
             set.prune(now);
-            set.write(self.published)?;
+            save(&set)?;
             fs::rename(&self.next, self.key)
                 .and_then(|()| sync_directory(self.key))
                 .map_err(|error| not_written(self.key, &error))?;
@@ -118,7 +123,7 @@ impl<'a> Rotation<'a> {
         } else {
             set.publish(&next, now, Some(after(self.overlap)));
             set.prune(now);
-            set.write(self.published)?;
+            save(&set)?;
             if !was_published {
                 let overlap = humantime::format_duration(self.overlap);
                 note(
