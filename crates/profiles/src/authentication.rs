@@ -389,10 +389,15 @@ fn check_effects(
         Some(method) => format!("`authentication` is `{method}`"),
         None => "the client authenticates with its secret".to_owned(),
     };
-    Err(
-        ProfileError::new(format!("`{unused}` has no effect: {method}"))
-            .with_hint("remove it, or set `authentication` to a method that uses it"),
-    )
+    let user = match *unused {
+        "assertion" => "workload_identity",
+        "bound_tokens" | "certificate" => "tls_client_auth",
+        "client_secret" => "client_secret_basic",
+        _ => "private_key_jwt",
+    };
+    let hint =
+        format!("remove it, or set `authentication` to a method that uses it, such as `{user}`");
+    Err(ProfileError::new(format!("`{unused}` has no effect: {method}")).with_hint(hint))
 }
 
 /// Returns true if assertions carry the certificate chain, which must be set then.

@@ -235,7 +235,7 @@ fn a_setting_without_effect_is_an_error() {
             format!(
                 "{endpoint}{secret}private_key = 'env:KEY'\nauthentication = 'client_secret_post'"
             ),
-            "`private_key` has no effect: `authentication` is `client_secret_post`",
+            "`private_key` has no effect: `authentication` is `client_secret_post`; remove it, or set `authentication` to a method that uses it, such as `private_key_jwt`",
         ),
         (
             format!("{endpoint}{secret}{key}authentication = 'private_key_jwt'"),
