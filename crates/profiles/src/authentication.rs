@@ -389,14 +389,14 @@ fn check_effects(
         Some(method) => format!("`authentication` is `{method}`"),
         None => "the client authenticates with its secret".to_owned(),
     };
-    let user = match *unused {
+    let example = match *unused {
         "assertion" => "workload_identity",
         "bound_tokens" | "certificate" => "tls_client_auth",
         "client_secret" => "client_secret_basic",
         _ => "private_key_jwt",
     };
     let hint =
-        format!("remove it, or set `authentication` to a method that uses it, such as `{user}`");
+        format!("remove it, or set `authentication` to a method that uses it, such as `{example}`");
     Err(ProfileError::new(format!("`{unused}` has no effect: {method}")).with_hint(hint))
 }
 
