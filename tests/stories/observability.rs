@@ -15,6 +15,8 @@ use metrics_util::debugging::{DebuggingRecorder, Snapshotter};
 use tracing::{Subscriber, field::Field};
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt as _};
 
+use crate::{protected_resource, signed_introspection};
+
 /// Returns the rows of the table below this heading, with backticks removed.
 fn table(heading: &str) -> Vec<Vec<String>> {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/observability.md");
@@ -162,6 +164,8 @@ async fn the_documented_names_are_those_that_are_emitted() {
     emit::proofs().await;
     emit::profiles().await;
     emit::servers().await;
+    signed_introspection::emit().await;
+    protected_resource::emit().await;
 
     let documented = table("Traces").into_iter();
     let documented = documented

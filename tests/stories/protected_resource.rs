@@ -64,6 +64,12 @@ fn names(server: &MockServer) -> HeaderMap {
     ))
 }
 
+/// Triggers the event of a resource's metadata.
+pub(crate) async fn emit() {
+    let answer = |uri: &str| ok(metadata(&format!("{uri}/mcp"), &["https://login.example"]));
+    discovered(answer).await.unwrap();
+}
+
 /// Discovers the resource `/mcp` of a server with this metadata, for the issuer `https://login.example`.
 async fn discovered(
     answer: impl Fn(&str) -> ResponseTemplate,

@@ -311,6 +311,20 @@ async fn known_keys_are_used_while_the_server_has_none() {
     }
 }
 
+/// Triggers the events of the server's keys.
+pub(crate) async fn emit() {
+    let signing = Signing::start().await;
+    let key = key("one");
+    signing.publish(&set(&[&key]));
+    signing.sign(&key).await;
+    let tokens = signing.client();
+    introspect(&tokens).await.unwrap();
+    signing.publish("503");
+    signing.clock.advance(Duration::from_secs(3_600));
+    signing.sign(&key).await;
+    introspect(&tokens).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_hostile_key_set_is_an_error_within_bounds() {
     let signing = Signing::start().await;

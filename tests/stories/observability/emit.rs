@@ -25,6 +25,7 @@ use hallpass::{
 };
 use hallpass_testkit::{
     AuthorizationServer, Client, ManualClock, RotatingSecret, ScriptedSource, faults,
+    raw::{self, RawServer},
 };
 use http::{HeaderMap, Method, StatusCode, header::WWW_AUTHENTICATE};
 use wiremock::{
@@ -37,7 +38,7 @@ use crate::{
     mtls_server::Identity,
     proofs::Prudent,
     shared::assertions::key,
-    support::{ID, secret},
+    support::{ID, builder, fetch, secret},
     tls::Authority,
 };
 
@@ -205,6 +206,10 @@ pub(super) async fn endpoint() {
     server.inject_faults([fault("status_503"), fault("token_type_missing")]);
     source.token(&TokenRequest::default()).await.unwrap();
     assert_eq!(server.token_request_count(), 2);
+
+    let body = r#"{"access_token":"t","token_type":"Bearer","expires_in":90000}"#;
+    let server = RawServer::always(raw::json(200, body)).await;
+    fetch(builder(&server.url("/token"))).await.unwrap();
 }
 
 /// A source that fails with a transient error from the second call on.
