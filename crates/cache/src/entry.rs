@@ -201,6 +201,8 @@ fn token(
 ) -> Option<AccessToken> {
     let token_type = entry.token_type.parse().ok()?;
     let prover = match token_type {
+        // Where tokens are bound to a key, a bearer token is from elsewhere.
+        TokenType::Bearer if prover.is_some() => return None,
         TokenType::Bearer => None,
         TokenType::Dpop => {
             let key = entry.jkt.as_deref()?;

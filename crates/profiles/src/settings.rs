@@ -143,6 +143,12 @@ impl Settings {
         check_proxy(layer.proxy.as_deref())?;
         if let Some(format) = &layer.format {
             format.check()?;
+            if layer.default_lifetime.is_some() && format.expiry_member.is_some() {
+                return Err(ProfileError::new(
+                    "`default_lifetime` has no effect with `expiry_member`, without which a response is refused",
+                )
+                .with_hint("remove one of the two"));
+            }
         }
         let settings = Self {
             profile,
@@ -237,37 +243,40 @@ impl Settings {
     /// accepted without them must not be used with them. The secret is not: a token stays valid when the secret is
     /// rotated.
     pub fn namespace(&self) -> String {
-        let lifetimes = [self.max_lifetime, self.default_lifetime]
-            .map(|lifetime| lifetime.map(|lifetime| lifetime.as_millis().to_string()));
-        let checks = [
-            self.require_granted_scopes.then_some("scopes"),
-            lifetimes[0].as_deref(),
-            lifetimes[1].as_deref(),
+        let set = |is_set: bool| is_set.then(String::new);
+        let time = |time: Option<Duration>| time.map(|time| time.as_millis().to_string());
+        let format = self.format.as_deref();
+        let parts = [
+            ("server", Some(self.address.url().to_owned())),
+            ("client_id", Some(self.client_id.clone())),
+            (
+                "provider",
+                self.provider.as_ref().map(|own| own.name().to_owned()),
+            ),
+            ("max_lifetime", time(self.max_lifetime)),
+            ("default_lifetime", time(self.default_lifetime)),
+            ("lenient_responses", set(self.lenient_responses)),
+            ("require_granted_scopes", set(self.require_granted_scopes)),
+            (
+                "require_granted_authorization_details",
+                set(self.require_granted_authorization_details),
+            ),
+            ("dpop", set(self.dpop.is_some())),
+            (
+                "security_profile",
+                self.security_profile.map(|held| held.title().to_owned()),
+            ),
+            ("format", format.and_then(FormatSettings::canonical)),
         ];
-        let details = self.require_granted_authorization_details;
-        let details = details.then_some(Some("authorization_details"));
-        let parts = [Some(self.address.url()), Some(&*self.client_id)];
-        let provider = self.provider.as_ref().map(Provider::name);
-        let own = self.own.iter().flat_map(|own| own.canonical());
-        let own: Vec<_> = own.collect();
-        let own = own.iter().map(|setting| Some(&**setting));
-        let format = self.format.as_deref().and_then(FormatSettings::canonical);
-        let format = format.iter().map(|format| Some(&**format));
-        let provider = provider.into_iter().map(Some).chain(own).chain(format);
-        let provider = provider.chain(self.dpop.iter().map(|_| Some("dpop")));
-        let provider = provider.chain(self.security_profile.map(|held| Some(held.title())));
-        let lenient = self.lenient_responses.then_some(Some("lenient_responses"));
         let parts = parts
             .into_iter()
-            .chain(checks)
-            .chain(provider)
-            .chain(details)
-            .chain(lenient);
+            .filter_map(|(name, value)| Some((name, value?)));
+        let own = self.own.iter().flat_map(|own| own.canonical());
+        let own = own.map(|setting| ("provider_settings", setting));
         // Length-prefixed, so that fields cannot run into each other.
-        let measured = parts.map(|part| {
-            let part = part.unwrap_or_default();
-            format!("{}:{part}", part.len())
-        });
+        let measured = parts
+            .chain(own)
+            .map(|(name, value)| format!("{name}:{}:{value}", value.len()));
         let client: String = measured.collect();
         StoreKey::new(&client, &self.request).as_str().to_owned()
     }

@@ -125,6 +125,31 @@ async fn a_profile_requests_and_requires_authorization_details() {
 }
 
 // covers: F-99
+#[test]
+fn settings_of_the_expiry_that_have_no_effect_are_refused() {
+    let head = "[profile.orders]\ntoken_endpoint = 'https://login.example/token'\nclient_id = 'orders'\n\
+                client_secret = 'env:X'\n";
+    let expiry = "expiry_member = '/until'\n";
+    let format = "expiry_format = 'seconds'\n";
+    let lifetime = "default_lifetime = '5m'\n";
+    for (settings, names) in [
+        (vec![expiry], ["`expiry_member`", "`expiry_format`"]),
+        (vec![format], ["`expiry_format`", "`expiry_member`"]),
+        (
+            vec![expiry, format, lifetime],
+            ["`default_lifetime`", "`expiry_member`"],
+        ),
+    ] {
+        let file = ConfigFile::new(&format!("{head}{}", settings.concat()));
+        let profiles = file.load().unwrap();
+        let error = profiles
+            .settings(&Selection::new().profile("orders"))
+            .unwrap_err();
+        let shown = error.to_string();
+        assert!(names.iter().all(|name| shown.contains(name)), "{shown}");
+    }
+}
+
 #[tokio::test]
 async fn one_broken_profile_does_not_affect_another() {
     let server = server().await;

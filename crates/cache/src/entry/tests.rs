@@ -125,6 +125,18 @@ fn a_bound_token_is_read_with_its_own_key_only() {
     assert!(read(Some(&key(Some("two")))).is_none());
 }
 
+#[test]
+fn a_bearer_token_is_not_read_where_tokens_are_bound() {
+    let clock = ManualClock::new();
+    let bytes = encoded(&token(&clock));
+    let prover: Arc<dyn Prover> = Arc::new(Key(Some("one")));
+    let read = |prover| {
+        let result = decode(&bytes, None, clock.moment(), prover);
+        matches!(result, DecodeResult::Token(_))
+    };
+    assert!(read(None) && !read(Some(&prover)));
+}
+
 // covers: F-95, F-96
 #[test]
 fn clock_skew_does_not_extend_a_tokens_life() {
