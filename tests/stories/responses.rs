@@ -222,6 +222,19 @@ async fn the_body_is_bounded_announced_or_not() {
     assert!(sent < 16 << 20, "{sent}");
 }
 
+// covers: F-01, F-41
+#[tokio::test]
+async fn a_status_counts_although_the_body_is_over_the_limit() {
+    let page = "x".repeat(2 << 20);
+    let headers = [("content-type", "text/html"), ("retry-after", "7")];
+    for status in [429, 503] {
+        let reply = raw::http(status, &headers, &page);
+        let error = answer(reply).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+    }
+}
+
 // covers: F-06, F-46
 #[tokio::test]
 async fn progress_does_not_extend_the_deadline() {

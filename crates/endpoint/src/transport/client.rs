@@ -194,16 +194,11 @@ impl HttpTransport {
         let limit = self.bounds.max_body_bytes;
         if response.status().is_redirection() {
             // Its body has no meaning, and may not end properly.
-            return Ok(Answer {
-                status: response.status(),
-                url: response.url().clone(),
-                headers: std::mem::take(response.headers_mut()),
-                body: Zeroizing::default(),
-            });
+            return Ok(answer(response, Zeroizing::default()));
         }
         let announced = response.content_length();
         if announced.is_some_and(|length| length > limit as u64) {
-            return Err(too_large(limit).with_status(response.status()));
+            return over_limit(response, limit);
         }
         // Allocates the announced length at once: growing would move the body and leave copies in memory.
         let capacity = announced
@@ -212,22 +207,35 @@ impl HttpTransport {
         let mut body = Zeroizing::new(Vec::with_capacity(capacity));
         while let Some(chunk) = next(&mut response, &self.setup).await? {
             if body.len() + chunk.len() > limit {
-                return Err(too_large(limit).with_status(response.status()));
+                return over_limit(response, limit);
             }
             append(&mut body, &chunk);
         }
-        let answer = Answer {
-            status: response.status(),
-            url: response.url().clone(),
-            headers: std::mem::take(response.headers_mut()),
-            body,
-        };
+        let answer = answer(response, body);
         #[cfg(feature = "gzip")]
         if self.decompress {
             return gzip::decompress(answer, limit);
         }
         Ok(answer)
     }
+}
+
+fn answer(mut response: Response, body: Zeroizing<Vec<u8>>) -> Answer {
+    Answer {
+        status: response.status(),
+        url: response.url().clone(),
+        headers: std::mem::take(response.headers_mut()),
+        body,
+    }
+}
+
+/// Returns the result for a body over the limit: the status of a failure counts without it.
+fn over_limit(response: Response, limit: usize) -> Result<Answer, TokenError> {
+    let status = response.status();
+    if status.is_success() {
+        return Err(too_large(limit).with_status(status));
+    }
+    Ok(answer(response, Zeroizing::default()))
 }
 
 async fn next(
