@@ -24,6 +24,15 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: &'static [Self] = &[
+        Self::Es256,
+        Self::Es384,
+        Self::EdDsa,
+        Self::Ps256,
+        Self::Rs256,
+    ];
+
     /// Returns the name in an assertion's header: `ES256`.
     pub fn name(self) -> &'static str {
         match self {

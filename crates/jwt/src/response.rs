@@ -38,15 +38,8 @@ pub struct ResponseKeys {
 impl ResponseKeys {
     /// Creates a verifier that accepts each [`Algorithm`].
     pub fn new() -> Self {
-        const ALL: [Algorithm; 5] = [
-            Algorithm::Es256,
-            Algorithm::Es384,
-            Algorithm::EdDsa,
-            Algorithm::Ps256,
-            Algorithm::Rs256,
-        ];
         Self {
-            algorithms: Cow::Borrowed(&ALL),
+            algorithms: Cow::Borrowed(Algorithm::ALL),
         }
     }
 

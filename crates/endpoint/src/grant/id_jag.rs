@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use hallpass_core::{AccessToken, Secret, TokenError, TokenRequest};
 
 use super::{
+    jwt_bearer::GRANT as JWT_BEARER,
     security_token::{SecurityToken, TokenTypeUri},
     token_exchange::{TokenExchangeGrant, issued_token_type},
 };
@@ -22,8 +23,6 @@ use crate::{
         wording::{TOKEN_ENDPOINT, Wording},
     },
 };
-
-const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// A source of tokens of another domain's authorization server, on behalf of a user whom both domains know by the same
 /// identity provider (draft-ietf-oauth-identity-assertion-authz-grant-03).

@@ -13,7 +13,7 @@ use crate::{
     response::wording::{TOKEN_ENDPOINT, Wording},
 };
 
-const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+pub(super) const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// A source of tokens for an assertion, a JWT that names the subject (RFC 7523 section 2.1, RFC 7521 section 4.1).
 ///

@@ -18,14 +18,6 @@ impl KmsKey for Recorder {
     }
 }
 
-const ALL: [Algorithm; 5] = [
-    Algorithm::Es256,
-    Algorithm::Es384,
-    Algorithm::EdDsa,
-    Algorithm::Ps256,
-    Algorithm::Rs256,
-];
-
 fn public(private: &str) -> PublicKey {
     let key = SigningKey::from_pem(private).unwrap();
     PublicKey::from_pem(&key.public_pem()).unwrap()
@@ -36,7 +28,7 @@ fn signer(public: &PublicKey, length: usize) -> KmsSigner<Recorder> {
         length,
         ..Recorder::default()
     };
-    KmsSigner::new(key, public.clone(), &ALL).unwrap()
+    KmsSigner::new(key, public.clone(), Algorithm::ALL).unwrap()
 }
 
 const EC: &str = include_str!("../key/samples/ec-256.pem");
@@ -76,8 +68,13 @@ async fn a_signature_of_the_wrong_length_is_an_error() {
 fn only_algorithms_of_both_key_and_service_are_used() {
     let rsa = public(RSA);
     let signer = |allowed: &[Algorithm]| KmsSigner::new(Recorder::default(), rsa.clone(), allowed);
-    assert_eq!(signer(&ALL).unwrap().algorithm(), Algorithm::Rs256);
-    let changed = signer(&ALL).unwrap().with_algorithm(Algorithm::Ps256);
+    assert_eq!(
+        signer(Algorithm::ALL).unwrap().algorithm(),
+        Algorithm::Rs256
+    );
+    let changed = signer(Algorithm::ALL)
+        .unwrap()
+        .with_algorithm(Algorithm::Ps256);
     assert_eq!(changed.unwrap().algorithm(), Algorithm::Ps256);
     let only = signer(&[Algorithm::Ps256]).unwrap();
     assert_eq!(only.algorithm(), Algorithm::Ps256);

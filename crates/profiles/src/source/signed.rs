@@ -184,14 +184,7 @@ fn is_jwk(text: &str) -> bool {
 }
 
 fn parse_algorithm(name: &str) -> Result<Algorithm, ProfileError> {
-    const ALL: [Algorithm; 5] = [
-        Algorithm::Es256,
-        Algorithm::Es384,
-        Algorithm::EdDsa,
-        Algorithm::Ps256,
-        Algorithm::Rs256,
-    ];
-    let known = ALL.into_iter();
+    let known = Algorithm::ALL.iter().copied();
     let mut fit = known.filter(|known| known.name().eq_ignore_ascii_case(name));
     fit.next().ok_or_else(|| {
         ProfileError::new(
