@@ -1,5 +1,6 @@
 //! The project's chores: `cargo xtask` alone lists them.
 
+mod advisories;
 mod bench;
 mod bridges;
 mod ci;
@@ -55,6 +56,15 @@ mod flags {
 
             /// Prints the numbers of docs/requirements.md that no test names.
             cmd rules {}
+
+            /// Checks every lock file for vulnerable, unmaintained and yanked crates; without the database, against
+            /// advisories.toml.
+            cmd advisories {
+                /// Writes advisories.toml from the database.
+                optional --update
+                /// Address or path of a git repository with the database; with `--update`.
+                optional --from database: String
+            }
 
             /// Measures how comments and pages read.
             cmd prose {
@@ -149,6 +159,10 @@ fn run() -> anyhow::Result<()> {
         flags::XtaskCmd::Ci(_) => ci::run(&shell),
         flags::XtaskCmd::Tidy(_) => tidy::run(&shell),
         flags::XtaskCmd::Rules(_) => rules::run(),
+        flags::XtaskCmd::Advisories(flags) if flags.update => {
+            advisories::update(&shell, flags.from.as_deref())
+        }
+        flags::XtaskCmd::Advisories(_) => advisories::run(&shell),
         flags::XtaskCmd::Prose(prose) => prose::run(prose.list),
         flags::XtaskCmd::Matrix(matrix) => matrix::run(&shell, matrix.features_powerset),
         flags::XtaskCmd::Platforms(platforms) => platforms::run(&shell, platforms.run),
