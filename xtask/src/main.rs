@@ -13,6 +13,7 @@ mod http_clients;
 mod imports;
 mod links;
 mod matrix;
+mod mutants;
 mod named_tests;
 mod names;
 mod peers;
@@ -77,6 +78,14 @@ mod flags {
             cmd matrix {
                 /// Builds each set of features of each crate as well (cargo-hack).
                 optional --features-powerset
+            }
+
+            /// Tests whether the tests notice changed code (cargo-mutants), in the files of .cargo/mutants.toml.
+            cmd mutants {
+                /// One package; by default all that have such files.
+                optional --package package: String
+                /// Only the lines that differ from this commit.
+                optional --diff base: String
             }
 
             /// Checks the published crates for Windows and macOS, on any system.
@@ -165,6 +174,9 @@ fn run() -> anyhow::Result<()> {
         flags::XtaskCmd::Advisories(_) => advisories::run(&shell),
         flags::XtaskCmd::Prose(prose) => prose::run(prose.list),
         flags::XtaskCmd::Matrix(matrix) => matrix::run(&shell, matrix.features_powerset),
+        flags::XtaskCmd::Mutants(flags) => {
+            mutants::run(&shell, flags.package.as_deref(), flags.diff.as_deref())
+        }
         flags::XtaskCmd::Platforms(platforms) => platforms::run(&shell, platforms.run),
         flags::XtaskCmd::Release(flags) => release::run(&shell, &flags.version, flags.execute),
         flags::XtaskCmd::Bridges(_) => bridges::run(&shell),

@@ -58,3 +58,22 @@ impl fmt::Debug for Binding {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_binding_reaches_its_clones_alone() {
+        let (binding, other) = (Binding::new(), Binding::new());
+        let clone = binding.clone();
+        assert!(!clone.has_ended());
+        binding.end();
+        assert!(binding.has_ended() && clone.has_ended() && !other.has_ended());
+        assert!(binding.is_same(&clone) && !binding.is_same(&other));
+        assert_eq!(
+            format!("{clone:?} {other:?}"),
+            "Binding { ended: true } Binding { ended: false }"
+        );
+    }
+}

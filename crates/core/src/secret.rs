@@ -307,6 +307,21 @@ mod tests {
         is_wiped(&*Secret::new("x").unwrap().0);
     }
 
+    #[test]
+    fn an_error_says_whether_a_retry_or_a_copy_helps() {
+        for (error, transient, local, inaccessible) in [
+            (SecretError::new("x"), false, false, false),
+            (SecretError::unavailable("x"), true, false, false),
+            (SecretError::local("x"), true, true, false),
+            (SecretError::inaccessible("x"), false, false, true),
+        ] {
+            assert_eq!(error.to_string(), "x");
+            assert_eq!(error.is_transient(), transient, "{error:?}");
+            assert_eq!(error.is_local(), local, "{error:?}");
+            assert_eq!(error.is_inaccessible(), inaccessible, "{error:?}");
+        }
+    }
+
     /// A source that records which of its methods ran.
     #[derive(Debug, Default)]
     struct Witness(std::sync::Mutex<Vec<&'static str>>);

@@ -1,6 +1,6 @@
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -17,6 +17,7 @@ use crate::{
     async_trait,
 };
 
+mod events;
 mod forbidden;
 mod proofs;
 
@@ -304,6 +305,76 @@ fn the_request_chooses_its_token_but_no_other_origin() {
     assert_eq!(ask(api, "/", &headers, None).unwrap(), scope("blue"));
     assert!(ask("https://other.example", "/", &headers, None).is_err());
     assert!(ask("http://api.example", "/", &headers, None).is_err());
+}
+
+#[test]
+fn a_function_reads_method_path_and_headers_of_a_call() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let list = seen.clone();
+    let authorizer = builder().allow_origin_by("https://api.example", move |call| {
+        let line = format!(
+            "{} {} {:?}",
+            call.method(),
+            call.path(),
+            call.headers().get("x-tenant")
+        );
+        list.lock().unwrap().push(line);
+        Ok(TokenRequest::new())
+    });
+    let authorizer = authorizer.build().unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert("x-tenant", HeaderValue::from_static("blue"));
+    let target = target("https://api.example");
+    let head = RequestHead::new(&Method::DELETE, Some(target), "/orders/7", &headers);
+    authorizer.permit(head, None).unwrap().unwrap();
+    assert_eq!(*seen.lock().unwrap(), ["DELETE /orders/7 Some(\"blue\")"]);
+}
+
+#[test]
+fn only_its_own_origin_has_the_same_origin() {
+    let permit = permit(&api(), "https://api.example").unwrap().unwrap();
+    assert!(permit.is_same_origin(target("https://API.example")));
+    assert!(permit.is_same_origin(Target::new("https", "api.example", Some(443))));
+    for other in [
+        "https://other.example",
+        "http://api.example",
+        "https://api.example.org",
+    ] {
+        assert!(!permit.is_same_origin(target(other)), "{other}");
+    }
+    let port = Target::new("https", "api.example", Some(8443));
+    assert!(!permit.is_same_origin(port));
+}
+
+/// A cache whose token is ready.
+struct Ready(AccessToken);
+
+#[async_trait]
+impl TokenSource for Ready {
+    async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+        Err(TokenError::unavailable("it was not asked"))
+    }
+
+    fn ready_token(&self, _: &TokenRequest) -> Option<AccessToken> {
+        Some(self.0.clone())
+    }
+}
+
+// covers: C-20
+#[tokio::test]
+async fn a_ready_token_is_used_unless_it_needs_a_proof() {
+    let ready = |kind| {
+        let minute = Duration::from_secs(60);
+        let token = AccessToken::new(kind, "ready", SystemClock.moment(), minute).unwrap();
+        let authorizer = Authorizer::builder(Ready(token)).allow_origin("https://api.example");
+        permit(&authorizer.build().unwrap(), "https://api.example")
+            .unwrap()
+            .unwrap()
+    };
+    let bearer = ready(TokenType::Bearer);
+    assert_eq!(bearer.ready_token().unwrap().expose(), "ready");
+    assert_eq!(bearer.token().await.unwrap().expose(), "ready");
+    assert!(ready(TokenType::Dpop).ready_token().is_none());
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn what_the_rfc_allows_is_read() {
     );
     check(r#"Bearer realm="a\"b\\c\d""#, &[r#"Bearer realm=a"b\cd"#]);
     check(",, ,Bearer,,realm=x,\t,", &["Bearer realm=x"]);
+    assert_eq!(read(&[b"bEarer realm=x"])[0].scheme(), "bEarer");
     check("", &[]);
     assert_eq!(
         shown(&["Bearer realm=a", "Basic realm=b"]),

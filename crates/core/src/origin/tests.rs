@@ -142,6 +142,7 @@ fn loopback_is_recognized_by_the_name_as_written() {
         ("http://[::ffff:127.0.0.1]", true),
         ("http://localhost:3000", true),
         ("http://LOCALHOST", true),
+        ("HTTP://localhost", true),
         ("http://api.localhost", true),
         ("http://localhost.example", false),
         ("http://notlocalhost", false),

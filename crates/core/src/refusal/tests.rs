@@ -89,6 +89,25 @@ fn the_challenge_decides_whether_another_token_may_help() {
 
 // covers: C-35
 #[test]
+fn only_a_refused_bearer_token_calls_for_another_one() {
+    for (challenges, expect) in [
+        (&[][..], true),
+        (&["Bearer realm=x"], true),
+        (&["Bearer error=invalid_token"], true),
+        (&["Basic realm=x", "Bearer error=invalid_token"], true),
+        (&["Bearer error=invalid_request"], false),
+        (&["Basic realm=x"], false),
+        (&["DPoP error=invalid_token"], false),
+    ] {
+        let lines = challenges.iter().map(|line| HeaderValue::from_static(line));
+        let headers = lines.map(|line| (http::header::WWW_AUTHENTICATE, line));
+        let refuses = ApiRefusal::refuses_bearer_token(&headers.collect::<HeaderMap>());
+        assert_eq!(refuses, expect, "{challenges:?}");
+    }
+}
+
+// covers: C-35
+#[test]
 fn grpc_says_it_in_a_header_of_its_own() {
     let grpc = ("content-type", "application/grpc+proto");
     assert_eq!(

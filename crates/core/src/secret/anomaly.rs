@@ -204,6 +204,9 @@ mod tests {
             // With and without the line end of `echo`.
             ("czNjcmV0", Base64),
             ("czNjcmV0Cg==", Base64),
+            // `am?ab>`, in either alphabet.
+            ("YW0/YWI+", Base64),
+            ("YW0_YWI-", Base64),
         ] {
             assert_eq!(anomaly(text), Some(expect), "{text:?}");
         }
@@ -225,8 +228,43 @@ mod tests {
             "abc8Q~xYz123-._abcDEFghiJKLmnoPQRstuVWX",
             "GOCSPX-1a2B3c4D5e6F7g8H9i0J_k",
             "kX9vT2+8rJw/5qLmYb3nZc7dFhGsAeUo1iPtRxWyVlQ=",
+            // No assignment: the name of a variable is longer, or has an underscore.
+            "ABC=s3cret",
+            "abcd=s3cret",
+            // Not the length or the padding of base64.
+            "czNjcmV0Cg",
+            "c2Vj",
+            "czNjcmV0====",
         ] {
             assert_eq!(anomaly(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_anomaly_is_described_with_advice_of_its_own() {
+        use SecretAnomaly::*;
+        let all = [
+            Assignment,
+            Base64,
+            ControlCharacter,
+            Invisible,
+            Json,
+            LineBreak,
+            Placeholder,
+            Quoted,
+            SurroundingSpace,
+        ];
+        let described = all.map(|anomaly| format!("the secret {anomaly}; {}", anomaly.hint()));
+        assert_eq!(
+            described[7],
+            "the secret is wrapped in quotation marks; remove them if they do not belong to it"
+        );
+        for (nth, one) in described.iter().enumerate() {
+            assert!(!described[..nth].contains(one), "{one}");
+            assert!(
+                one.split("; ").all(|part| part.len() > "the secret ".len()),
+                "{one}"
+            );
         }
     }
 

@@ -1,6 +1,6 @@
 //! Tokens that need a proof for each request.
 
-use std::{sync::Mutex, time::SystemTime};
+use std::time::SystemTime;
 
 use http::{Method, header::WWW_AUTHENTICATE};
 

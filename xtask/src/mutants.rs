@@ -1,0 +1,258 @@
+//! `cargo xtask mutants`: checks that tests notice faults in the code that handles tokens and secrets.
+//!
+//! cargo-mutants changes one expression at a time and runs the tests. `.cargo/mutants.toml` lists the files, and
+//! [`EXPLAINED`] the changes that no test needs to notice.
+
+use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path, process::Command};
+
+use anyhow::{Context as _, bail, ensure};
+use xshell::{Shell, cmd};
+
+use crate::files::{root, text};
+
+/// The mutants that may survive: a line that names the mutant, and an indented line with the reason.
+const EXPLAINED: &str = ".cargo/mutants-explained.txt";
+
+/// The directory of the output.
+const FOLDER: &str = "target/mutants";
+
+/// The passes, fastest first: the tests, the packages whose mutants they judge (empty: all), and the arguments.
+const PASSES: [(&str, &[&str], &[&str]); 3] = [
+    ("unit tests", &[], &["--cargo-arg=--lib"]),
+    (
+        "integration tests",
+        &["hallpass-cache"],
+        &["--cargo-arg=--tests"],
+    ),
+    (
+        "stories",
+        &["hallpass-core", "hallpass-endpoint"],
+        &[
+            "--test-package=hallpass-tests",
+            "--cargo-arg=--test=stories",
+        ],
+    ),
+];
+
+/// Tests the mutants of all files, of one package, or of the lines that differ from a commit.
+pub(crate) fn run(shell: &Shell, package: Option<&str>, base: Option<&str>) -> anyhow::Result<()> {
+    let version = cmd!(shell, "cargo mutants --version").quiet();
+    let version = version.ignore_stderr().read();
+    version.context("cargo-mutants is missing: `cargo install --locked cargo-mutants`")?;
+    let folder = root().join(FOLDER);
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        _ => fs::create_dir_all(&folder)?,
+    }
+    let filter = base.map(|base| {
+        let diff = cmd!(shell, "git diff {base} -- crates").read()?;
+        let path = folder.join("changes.diff");
+        fs::write(&path, diff + "\n")?;
+        anyhow::Ok(format!("--in-diff={}", path.display()))
+    });
+    let filter = filter.transpose()?;
+    let filter = filter.as_deref();
+    let mut outcomes = Outcomes::default();
+    for (pass, (name, judged, arguments)) in PASSES.into_iter().enumerate() {
+        let packages: Vec<&str> = match package {
+            None => judged.to_vec(),
+            Some(package) if judged.is_empty() || judged.contains(&package) => vec![package],
+            Some(_) => continue,
+        };
+        let again = (pass > 0).then_some("--iterate");
+        if again.is_some() && !packages.iter().any(|package| outcomes.has_missed(package)) {
+            continue;
+        }
+        println!("\n=== {name}");
+        let scope: Vec<String> = match &*packages {
+            [] => vec!["--workspace".to_owned()],
+            packages => packages
+                .iter()
+                .map(|name| format!("--package={name}"))
+                .collect(),
+        };
+        let mutants = cmd!(
+            shell,
+            "cargo mutants --output {FOLDER} {again...} {filter...} {scope...} {arguments...}"
+        )
+        // The copy of the tree shares the third-party crates that are built here. The rest is built again for each
+        // mutant, five times as fast with what is kept of the build before.
+        .env("CARGO_TARGET_DIR", root().join("target"))
+        .env("CARGO_INCREMENTAL", "1");
+        let status = Command::from(mutants).status()?;
+        // 2 and 3: mutants were missed, or timed out.
+        let completed = matches!(status.code(), Some(0 | 2 | 3));
+        ensure!(completed, "cargo mutants: {status}");
+        outcomes.read(&folder.join("mutants.out"))?;
+    }
+    outcomes.print();
+    let list = text(&root().join(EXPLAINED))?;
+    let listed = explained(&list)?;
+    let mut faults = outcomes.unexplained(&listed);
+    if base.is_none() {
+        faults.extend(outcomes.stale(&listed, package));
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", faults.join("\n"));
+}
+
+/// Reads the list of explained mutants.
+fn explained(list: &str) -> anyhow::Result<Vec<&str>> {
+    let lines = list.lines().filter(|line| !line.starts_with('#'));
+    let mut lines = lines.filter(|line| !line.is_empty());
+    let mut mutants = Vec::new();
+    while let Some(mutant) = lines.next() {
+        let reason = lines.next().filter(|line| line.starts_with(' '));
+        ensure!(
+            !mutant.starts_with(' ') && reason.is_some(),
+            "{EXPLAINED}: a mutant and an indented reason are expected at `{mutant}`"
+        );
+        mutants.push(mutant);
+    }
+    Ok(mutants)
+}
+
+/// The last result of each mutant: the name of the file that lists it.
+#[derive(Default)]
+struct Outcomes(BTreeMap<String, &'static str>);
+
+impl Outcomes {
+    const CAUGHT: &str = "caught";
+    const MISSED: &str = "missed";
+
+    /// Adds the results of a pass, which replace those of the pass before it.
+    fn read(&mut self, folder: &Path) -> anyhow::Result<()> {
+        for result in [Self::CAUGHT, Self::MISSED, "timeout", "unviable"] {
+            let path = folder.join(result).with_extension("txt");
+            // Without mutants in a diff there are no lists.
+            if path.exists() {
+                let list = text(&path)?;
+                let mutants = list.lines().map(|mutant| (mutant.to_owned(), result));
+                self.0.extend(mutants);
+            }
+        }
+        Ok(())
+    }
+
+    fn missed(&self) -> impl Iterator<Item = &str> {
+        let missed = self.0.iter().filter(|(_, result)| **result == Self::MISSED);
+        missed.map(|(mutant, _)| &**mutant)
+    }
+
+    fn has_missed(&self, package: &str) -> bool {
+        self.missed().any(|mutant| is_of(mutant, package))
+    }
+
+    /// Prints the number of mutants with each result.
+    fn print(&self) {
+        let mut counts = BTreeMap::<_, usize>::new();
+        for result in self.0.values() {
+            *counts.entry(result).or_default() += 1;
+        }
+        println!("\n{} mutants: {counts:?}", self.0.len());
+    }
+
+    /// Returns the missed mutants that are not listed. An entry covers one mutant.
+    fn unexplained(&self, listed: &[&str]) -> Vec<String> {
+        let mut listed = listed.to_vec();
+        let mut faults = Vec::new();
+        for mutant in self.missed() {
+            match listed.iter().position(|known| *known == name(mutant)) {
+                Some(at) => drop(listed.swap_remove(at)),
+                None => faults.push(format!("no test notices {mutant}")),
+            }
+        }
+        faults
+    }
+
+    /// Returns the entries, of one package or of all, that explain no missed mutant.
+    fn stale(&self, listed: &[&str], package: Option<&str>) -> Vec<String> {
+        let mut missed: Vec<_> = self.missed().map(name).collect();
+        let mut faults = Vec::new();
+        for entry in listed {
+            match missed.iter().position(|mutant| mutant == entry) {
+                Some(at) => drop(missed.swap_remove(at)),
+                None if package.is_none_or(|package| is_of(entry, package)) => {
+                    faults.push(format!("{EXPLAINED}: not missed: {entry}"));
+                }
+                None => {}
+            }
+        }
+        faults
+    }
+}
+
+/// Returns true if the mutant is one of this package.
+fn is_of(mutant: &str, package: &str) -> bool {
+    let directory = package.strip_prefix("hallpass-").unwrap_or(package);
+    mutant.starts_with(&format!("crates/{directory}/"))
+}
+
+/// Returns a mutant's name without line and column, which change.
+fn name(mutant: &str) -> String {
+    let is_number = |part: &&str| part.parse::<u32>().is_ok();
+    let mut parts: Vec<&str> = mutant.splitn(4, ':').collect();
+    if parts.iter().skip(1).take(2).all(is_number) && parts.len() == 4 {
+        parts.drain(1..3);
+    }
+    parts.join(":")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "crates/core/src/a.rs: replace A::b -> bool with true";
+    const SECOND: &str = "crates/cache/src/a.rs: replace + with - in c";
+
+    fn outcomes(mutants: &[(&str, &'static str)]) -> Outcomes {
+        let mutants = mutants
+            .iter()
+            .map(|(name, result)| ((*name).to_owned(), *result));
+        Outcomes(mutants.collect())
+    }
+
+    #[test]
+    fn a_missed_mutant_needs_an_entry_of_its_own() {
+        let outcomes = outcomes(&[
+            (
+                "crates/core/src/a.rs:1:5: replace A::b -> bool with true",
+                "missed",
+            ),
+            (
+                "crates/core/src/a.rs:9:5: replace A::b -> bool with true",
+                "missed",
+            ),
+            ("crates/cache/src/a.rs:2:5: replace + with - in c", "caught"),
+        ]);
+        assert_eq!(outcomes.unexplained(&[FIRST]).len(), 1);
+        assert_eq!(outcomes.unexplained(&[FIRST, FIRST]), [""; 0]);
+        assert_eq!(outcomes.stale(&[FIRST, FIRST], None), [""; 0]);
+    }
+
+    #[test]
+    fn an_entry_for_a_mutant_that_is_noticed_is_stale() {
+        let outcomes = outcomes(&[("crates/cache/src/a.rs:2:5: replace + with - in c", "caught")]);
+        let stale = |package| outcomes.stale(&[FIRST, SECOND], package).len();
+        assert_eq!(stale(None), 2);
+        assert_eq!(stale(Some("hallpass-core")), 1);
+        assert_eq!(stale(Some("hallpass-jwt")), 0);
+    }
+
+    #[test]
+    fn each_entry_has_a_reason() {
+        let list = format!("# Title\n\n{FIRST}\n  why\n{SECOND}\n  why\n");
+        assert_eq!(explained(&list).unwrap(), [FIRST, SECOND]);
+        assert!(explained(&format!("{FIRST}\n{SECOND}\n")).is_err());
+        assert!(explained(FIRST).is_err());
+        assert!(explained(&format!("  why\n{FIRST}\n")).is_err());
+    }
+
+    #[test]
+    fn the_list_of_this_repository_can_be_read() {
+        let list = text(&root().join(EXPLAINED)).unwrap();
+        explained(&list).unwrap();
+    }
+}
