@@ -3,6 +3,7 @@
 //! - [`AuthorizationServer`]: a server and a protected API on loopback, with the checks of real ones.
 //! - [`raw`]: a server that sends arbitrary bytes, for faults below HTTP.
 //! - [`ManualClock`]: a clock that a test sets; [`TokioClock`]: one that follows tokio's paused time.
+//! - [`Breakpoint`]: interrupts a run before each poll in turn.
 //! - [`FakeTokens`]: a source of valid, expiring or failing tokens, for tests of code that uses tokens.
 //! - [`StaticSource`], [`ScriptedSource`] and [`Gate`]: token sources without a server, and exact concurrency.
 //! - [`RotatingSecret`]: a client's secret that a test rotates, or a refresh token that a source saves.
@@ -33,6 +34,7 @@
 //! ```
 
 mod assertion;
+mod breakpoint;
 pub mod bridge;
 mod client;
 mod clock;
@@ -47,6 +49,7 @@ mod secret;
 mod server;
 mod source;
 
+pub use breakpoint::Breakpoint;
 pub use client::{AuthMethod, Client};
 pub use clock::{ManualClock, TokioClock};
 pub use fake::FakeTokens;
