@@ -5,7 +5,9 @@
 
 mod bound;
 mod breaker;
+mod clocks;
 mod distant;
+mod endings;
 mod failures;
 mod fleet;
 mod flights;
