@@ -127,6 +127,6 @@ fn to_json(file: &EntryFile) -> Value {
         "profile": label.map(|label| &label.profile),
         "host": label.map(|label| &label.host),
         "scope": label.map(|label| &label.scope),
-        "expires_at": file.expires.map(rfc3339),
+        "expires_at": file.expires.and_then(rfc3339),
     })
 }

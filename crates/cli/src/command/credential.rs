@@ -40,8 +40,8 @@ fn requested_version(info: &str) -> Result<&'static str, Failure> {
 pub(super) fn exec_credential(token: &AccessToken, version: &str) -> Value {
     let mut status = json!({ "token": token.expose() });
     // Without it kubectl caches the token until the cluster refuses it.
-    if let Some(at) = token.expires_at() {
-        status["expirationTimestamp"] = rfc3339(at).into();
+    if let Some(at) = token.expires_at().and_then(rfc3339) {
+        status["expirationTimestamp"] = at.into();
     }
     json!({ "apiVersion": version, "kind": "ExecCredential", "status": status })
 }

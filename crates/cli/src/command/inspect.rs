@@ -8,6 +8,7 @@ use std::{
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use super::time::rfc3339;
 use crate::{args::Inspect, failure::Failure, jwt, out};
 
 /// The longest accepted input: longer than any header that a server accepts.
@@ -96,18 +97,14 @@ fn readable_times(claims: &Map<String, Value>, now: SystemTime) -> Map<String, V
 
 /// Formats a time as `2026-11-25T12:00:00Z, in 59m 58s`.
 fn format_time(at: SystemTime, now: SystemTime) -> String {
-    /// The last second that RFC 3339 can express: the end of the year 9999.
-    const MAX_SECONDS: u64 = 253_402_300_799;
     let whole = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs()));
     let distance = match at.duration_since(now) {
         Ok(ahead) => format!("in {}", whole(ahead)),
         Err(behind) => format!("{} ago", whole(behind.duration())),
     };
-    match at.duration_since(UNIX_EPOCH) {
-        Ok(since) if since.as_secs() <= MAX_SECONDS => {
-            format!("{}, {distance}", humantime::format_rfc3339_seconds(at))
-        }
-        _ => distance,
+    match rfc3339(at) {
+        Some(time) => format!("{time}, {distance}"),
+        None => distance,
     }
 }
 

@@ -82,7 +82,7 @@ fn token_json(token: &AccessToken) -> Value {
         "access_token": token.expose(),
         "token_type": token.token_type().as_str(),
         "expires_in": left.map(|left| left.as_secs()),
-        "expires_at": token.expires_at().map(rfc3339),
+        "expires_at": token.expires_at().and_then(rfc3339),
         "scope": token.scopes().as_str(),
     })
 }
@@ -92,7 +92,8 @@ fn variable_lines(name: &str, token: &AccessToken) -> String {
     let token_line = format!("{name}={}\n", shell_quoted(token.expose()));
     let time_line = token
         .expires_at()
-        .map(|at| format!("{name}_EXPIRES_AT={}\n", rfc3339(at)));
+        .and_then(rfc3339)
+        .map(|at| format!("{name}_EXPIRES_AT={at}\n"));
     token_line + &time_line.unwrap_or_default()
 }
 
@@ -158,5 +159,10 @@ mod tests {
         assert!(value["expires_in"].as_u64().unwrap() >= 58);
         let eternal = AccessToken::bearer("abc", SystemClock.moment(), Duration::MAX).unwrap();
         assert!(token_json(&eternal)["expires_at"].is_null());
+        // Beyond the year 9999, which RFC 3339 cannot express.
+        let millennia = Duration::from_secs(1_000_000_000_000);
+        let long = AccessToken::bearer("abc", SystemClock.moment(), millennia).unwrap();
+        assert!(token_json(&long)["expires_at"].is_null());
+        assert_eq!(variable_lines("T", &long), "T=abc\n");
     }
 }

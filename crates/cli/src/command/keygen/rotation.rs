@@ -28,6 +28,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// The minimum time from the last use of a key to its removal: twice the maximum lifetime of an assertion, as clocks
 /// differ.
 const MIN_RETENTION: Duration = Duration::from_secs(600);
+/// The first second of 2025. An earlier time is that of a machine whose clock is not set yet. A key that is published at
+/// such a time would be used as soon as the clock is set, without its overlap.
+const MIN_TIME: u64 = 1_735_689_600;
 
 /// The files of a rotation, and its times.
 pub(super) struct Rotation<'a> {
@@ -66,9 +69,17 @@ impl<'a> Rotation<'a> {
             )
             .with_remedy("set another file with `--jwks`"));
         }
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        if now < MIN_TIME {
+            return Err(Failure::configuration(
+                "this machine's clock is set before 2025, and a rotation records its times",
+            )
+            .with_remedy(
+                "set this machine's clock, or start the rotation after it is synchronized",
+            ));
+        }
         // Rotations of other keys may have the same set; each takes the lock of its own key first.
         let _locks = (lock(self.key)?, lock(self.published)?);
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let after = |time: Duration| now.saturating_add(time.as_secs());
         // A link is refused: a rename would replace the link.
         let exists = |path| KeyFile::check(path, true).map(|file| file.replaces);

@@ -1,3 +1,5 @@
+mod clocks;
+
 use std::thread;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -32,6 +34,14 @@ impl Files {
     }
 
     fn try_rotate(&self, seconds: u64, change: fn(&mut Rotation<'_>)) -> Result<Value, Failure> {
+        self.try_rotate_at(at(seconds), change)
+    }
+
+    fn try_rotate_at(
+        &self,
+        now: SystemTime,
+        change: fn(&mut Rotation<'_>),
+    ) -> Result<Value, Failure> {
         let (key, published) = (self.path("client.pem"), self.path("client.jwks"));
         let mut rotation = Rotation {
             key: &key,
@@ -43,7 +53,7 @@ impl Files {
             bits: None,
         };
         change(&mut rotation);
-        rotation.run(at(seconds))
+        rotation.run(now)
     }
 
     fn rotate(&self, seconds: u64) -> Vec<Value> {
