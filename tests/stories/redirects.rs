@@ -1,135 +1,256 @@
-//! No token is sent from HTTPS to plain HTTP, not even at the same host and port.
+//! Every redirect, with every client: the requests that it causes, and where the token goes.
 
-use std::sync::{Arc, Mutex};
+mod cell;
+mod clients;
+mod server;
+
+use std::{sync::Arc, thread};
 
 use hallpass::{
-    authorize::Authorizer,
-    reqwest_ext::{RequestBuilderExt as _, same_origin_redirects},
+    ErrorKind, TokenError, TokenRequest, TokenSource as _,
+    endpoint::{
+        ClientCredentials, ClientSecretPost, Endpoint, HttpTransport, Retry, TokenManagement,
+    },
+    jwt::Dpop,
 };
-use hallpass_testkit::StaticSource;
-use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::TcpListener,
-    task::JoinSet,
+use hallpass_testkit::leak;
+use tokio::{runtime::Builder, task::JoinSet};
+
+use self::{
+    cell::{Binding, Cell, Hop, Kind, Proof, To},
+    clients::{BlockingClients, Clients},
+    server::{Received, Server},
 };
-use tokio_rustls::{TlsAcceptor, rustls::pki_types::PrivateKeyDer};
+use crate::support::{CANARY, ID, secret, static_token};
 
-use crate::{support::static_token, tls_server::server_config};
+/// The number of requests at a time, which is that of reqwest's and of the server's connections too.
+const TASKS: usize = 8;
+const THREADS: usize = 4;
+const BINDINGS: [Binding; 3] = [Binding::Bearer, Binding::Dpop, Binding::Certificate];
 
-type RequestLog = Arc<Mutex<Vec<(bool, String)>>>;
-
-/// A server with TLS and plain HTTP on one port. Over TLS, it redirects to `http://` at the same address.
-async fn serve(acceptor: TlsAcceptor) -> (u16, RequestLog, JoinSet<()>) {
-    const TLS_HANDSHAKE: u8 = 0x16;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let seen = RequestLog::default();
-    let mut tasks = JoinSet::new();
-    let noted = seen.clone();
-    tasks.spawn(async move {
-        let mut connections = JoinSet::new();
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, noted) = (acceptor.clone(), noted.clone());
-            connections.spawn(async move {
-                let mut first = [0];
-                stream.peek(&mut first).await.unwrap();
-                if first[0] == TLS_HANDSHAKE {
-                    let there = format!("location: http://localhost:{port}/there\r\n");
-                    let stream = acceptor.accept(stream).await.unwrap();
-                    let request = answer(stream, "307 Temporary Redirect", &there).await;
-                    noted.lock().unwrap().push((true, request));
-                } else {
-                    let request = answer(stream, "200 OK", "").await;
-                    noted.lock().unwrap().push((false, request));
-                }
-            });
+/// Returns the requests as the table has them.
+fn hops(received: &[Received]) -> Vec<Hop> {
+    let hop = |request: &Received| {
+        let proof = match request.headers.get("dpop") {
+            None => Proof::None,
+            Some(proof) if *proof == format!("{} {}", request.method, request.url) => Proof::Own,
+            Some(_) => Proof::Stale,
+        };
+        Hop {
+            landed: request.url.matches('/').count() == 4,
+            method: request.method.parse().unwrap(),
+            token: request.headers.contains_key("authorization"),
+            proof,
+            has_body: !request.body.is_empty(),
         }
-    });
-    (port, seen, tasks)
+    };
+    received.iter().map(hop).collect()
 }
 
-async fn answer<S>(mut stream: S, status: &str, header: &str) -> String
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
+/// Compares a cell with the rule; returns the deviation.
+fn deviation(server: &Server, number: usize, cell: &Cell, status: u16) -> Option<String> {
+    let received = server.take(number);
+    let origin = |url: &str| url.split('/').take(3).collect::<Vec<_>>().join("/");
+    for request in &received {
+        let is_own = origin(&request.url) == origin(&received[0].url);
+        let has_token = request
+            .headers
+            .values()
+            .any(|value| value.contains("token-"));
+        if has_token != is_own {
+            return Some(format!("{cell:?}: the token at {}", request.url));
+        }
+        if !request.body.is_empty() && request.body != clients::BODY.as_bytes() {
+            return Some(format!("{cell:?}: another body"));
+        }
     }
-    let answer =
-        format!("HTTP/1.1 {status}\r\n{header}content-length: 0\r\nconnection: close\r\n\r\n");
-    stream.write_all(answer.as_bytes()).await.unwrap();
-    stream.shutdown().await.unwrap();
-    String::from_utf8(request).unwrap()
+    let found = (hops(&received), status);
+    let expected = cell.expected();
+    (found != expected).then(|| format!("{cell:?}\n  found    {found:?}\n  expected {expected:?}"))
 }
 
-fn issuer() -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+fn assert_none(deviations: &[String], cells: usize, expected: usize) {
+    assert_eq!(cells, expected);
+    let shown = deviations.iter().take(12).cloned().collect::<Vec<_>>();
+    let all = deviations.len();
+    assert!(
+        all == 0,
+        "{all} of {cells} cells deviate:\n{}",
+        shown.join("\n")
+    );
 }
 
-fn acceptor(issuer: &CertifiedIssuer<'static, KeyPair>) -> TlsAcceptor {
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, issuer).unwrap();
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = server_config()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key);
-    TlsAcceptor::from(Arc::new(config.unwrap()))
-}
-
-// covers: C-37, I-03, I-04
-#[tokio::test]
-async fn a_redirect_to_plain_http_carries_no_token() {
-    let issuer = issuer();
-    let (port, seen, _tasks) = serve(acceptor(&issuer)).await;
-    let origin = format!("https://localhost:{port}");
-    let source = Arc::new(StaticSource::new(static_token("CANARY-token")));
-    let authorizer = Authorizer::builder(source)
-        .allow_origin(&origin)
+// covers: C-35, C-37, C-68, C-70, I-03, I-04, I-05
+#[test]
+fn each_async_client_follows_redirects_by_the_rule() {
+    let server = Arc::new(Server::start());
+    let clients = Arc::new(BINDINGS.map(|binding| Clients::new(&server, binding)));
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
         .build()
         .unwrap();
-    let builder = || {
-        let root = reqwest::Certificate::from_pem(issuer.pem().as_bytes()).unwrap();
-        reqwest::Client::builder().no_proxy().tls_certs_only([root])
-    };
-
-    // A client that follows redirects as reqwest does by default.
-    let following = builder().build().unwrap();
-    let response = following.get(&origin).send_with(&authorizer).await.unwrap();
-    assert_eq!(
-        (response.status().as_u16(), response.url().scheme()),
-        (200, "http")
+    let cells: Vec<_> = Cell::all().into_iter().enumerate().collect();
+    let is_async = |cell: &Cell| !matches!(cell.kind, Kind::Blocking | Kind::Ureq);
+    let cells: Arc<Vec<_>> = Arc::new(
+        cells
+            .into_iter()
+            .filter(|(_, cell)| is_async(cell))
+            .collect(),
     );
-    let requests = std::mem::take(&mut *seen.lock().unwrap());
-    let [(true, over_tls), (false, plain)] = &requests[..] else {
-        panic!("{requests:?}");
-    };
-    assert!(
-        over_tls.contains("authorization: Bearer CANARY-token"),
-        "{over_tls}"
-    );
-    assert!(
-        plain.starts_with("GET /there") && !plain.contains("CANARY"),
-        "{plain}"
-    );
+    let tasks = (0..TASKS).map(|task| {
+        let (server, clients, cells) = (server.clone(), clients.clone(), cells.clone());
+        async move {
+            let mut deviations = Vec::new();
+            for (number, cell) in cells.iter().skip(task).step_by(TASKS) {
+                let url = start_url(&server, *number, cell);
+                let status = clients[cell.binding as usize].send(cell, &url).await;
+                deviations.extend(deviation(&server, *number, cell, status));
+            }
+            deviations
+        }
+    });
+    let deviations = runtime.block_on(async { tasks.collect::<JoinSet<_>>().join_all().await });
+    assert_none(&deviations.concat(), cells.len(), 8_324);
+}
 
-    // A client without redirects sends no further request.
-    let staying = builder().redirect(same_origin_redirects()).build().unwrap();
-    let response = staying.get(&origin).send_with(&authorizer).await.unwrap();
-    assert_eq!(response.status(), 307);
-    assert_eq!(seen.lock().unwrap().len(), 1);
+// covers: C-35, C-37, I-03, I-04, I-05
+#[test]
+fn each_blocking_client_follows_redirects_by_the_rule() {
+    let server = Server::start();
+    let clients = BINDINGS.map(|binding| BlockingClients::new(&server, binding));
+    let mut cells: Vec<_> = Cell::all().into_iter().enumerate().collect();
+    cells.retain(|(_, cell)| matches!(cell.kind, Kind::Blocking | Kind::Ureq));
+    let deviations = thread::scope(|scope| {
+        let (server, clients, cells) = (&server, &clients, &cells);
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                scope.spawn(move || {
+                    let mut deviations = Vec::new();
+                    for (number, cell) in cells.iter().skip(thread).step_by(THREADS) {
+                        let url = start_url(server, *number, cell);
+                        let status = clients[cell.binding as usize].send(cell, &url);
+                        deviations.extend(deviation(server, *number, cell, status));
+                    }
+                    deviations
+                })
+            })
+            .collect();
+        let threads = threads.into_iter().map(|thread| thread.join().unwrap());
+        threads.collect::<Vec<_>>().concat()
+    });
+    assert_none(&deviations, cells.len(), 2_464);
+}
 
-    // And plain HTTP was never allowed.
-    let plain = origin.replace("https", "http");
-    let error = following
-        .get(&plain)
-        .send_with(&authorizer)
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("use `https://`"), "{error}");
+fn start_url(server: &Server, number: usize, cell: &Cell) -> String {
+    let over_tls = cell.starts_over_tls();
+    server.start_url(number, over_tls, cell.status, cell.to, cell.refused)
+}
+
+/// A request to an authorization server, and how its client authenticates.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Call {
+    Token(Binding),
+    Introspection,
+    Revocation,
+    Metadata,
+}
+
+const CALLS: [Call; 6] = [
+    Call::Token(Binding::Bearer),
+    Call::Token(Binding::Dpop),
+    Call::Token(Binding::Certificate),
+    Call::Introspection,
+    Call::Revocation,
+    Call::Metadata,
+];
+
+impl Call {
+    async fn send(
+        self,
+        server: &Server,
+        transport: &HttpTransport,
+        dpop: &Dpop,
+        url: &str,
+    ) -> Result<(), TokenError> {
+        let authentication = || ClientSecretPost::new(secret(CANARY));
+        let source = match self {
+            Self::Introspection | Self::Revocation => {
+                let endpoint = Endpoint::new("https://login.example/token")
+                    .with_introspection_endpoint(url)
+                    .with_revocation_endpoint(url);
+                let tokens = TokenManagement::builder(endpoint, ID, authentication())
+                    .allow_utf8_credentials()
+                    .transport(transport.clone())
+                    .danger_allow_http_on_loopback()
+                    .build()
+                    .unwrap();
+                let token = static_token("CANARY-token");
+                return match self {
+                    Self::Introspection => tokens.introspect(&token).await.map(drop),
+                    _ => tokens.revoke(&token).await,
+                };
+            }
+            Self::Token(Binding::Certificate) => {
+                ClientCredentials::builder(url, ID, server.mutual_tls.clone())
+            }
+            Self::Token(Binding::Dpop) => {
+                ClientCredentials::builder(url, ID, authentication()).dpop(dpop.clone())
+            }
+            Self::Token(Binding::Bearer) => ClientCredentials::builder(url, ID, authentication()),
+            Self::Metadata => {
+                let login = Endpoint::discover(url)
+                    .openid_location()
+                    .transport(transport.clone())
+                    .danger_allow_http_on_loopback();
+                ClientCredentials::builder(login.build().unwrap(), ID, authentication())
+            }
+        };
+        let source = source
+            .allow_utf8_credentials()
+            .transport(transport.clone())
+            .danger_allow_http_on_loopback()
+            .retry(Retry::new())
+            .build()
+            .unwrap();
+        source.token(&TokenRequest::default()).await.map(drop)
+    }
+}
+
+// covers: C-37, C-43, F-49, F-50, F-51, F-119, I-03, I-05
+#[test]
+fn no_request_to_an_authorization_server_is_redirected() {
+    let server = Server::start();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let transport = HttpTransport::builder()
+        .add_root_certificates_pem(server.root())
+        .only_added_root_certificates()
+        .build()
+        .unwrap();
+    let dpop = Dpop::generate().unwrap();
+    let mut number = 0;
+    for call in CALLS {
+        for status in 300..=308 {
+            for to in To::ALL {
+                let over_tls = to == To::Http || call == Call::Token(Binding::Certificate);
+                let url = server.start_url(number, over_tls, status, to, false);
+                let case = format!("{call:?} {status} {to:?}");
+                let sent = call.send(&server, &transport, &dpop, &url);
+                let error = runtime.block_on(sent).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Configuration, "{case}: {error}");
+                assert!(!error.is_transient(), "{case}");
+                assert_eq!(error.status().map(|status| status.as_u16()), Some(status));
+                assert!(error.to_string().contains(" redirects "), "{case}: {error}");
+                leak::assert_clean(&leak::error_chain(&error), CANARY);
+                let received = server.take(number);
+                let urls: Vec<_> = received.iter().map(|request| &*request.url).collect();
+                match call {
+                    Call::Metadata => assert!(urls.len() == 1 && urls[0].starts_with(&url)),
+                    _ => assert_eq!(urls, [&url], "{case}"),
+                }
+                number += 1;
+            }
+        }
+    }
+    assert_eq!(number, 432);
 }

@@ -233,20 +233,6 @@ async fn credentials_are_never_sent_along_a_redirect() {
     assert_eq!(target.connection_count(), 0);
 }
 
-// covers: F-51
-#[tokio::test]
-async fn a_redirect_from_https_to_http_is_no_exception() {
-    let server =
-        RawServer::always(raw::http(307, &[("location", "http://login.example/")], "")).await;
-    let error = fetch(builder(&server.url("/"))).await.unwrap_err();
-    check(
-        &error,
-        ErrorKind::Configuration,
-        false,
-        "to `login.example`",
-    );
-}
-
 // covers: F-59
 #[tokio::test]
 async fn a_second_answer_after_the_body_is_not_taken_for_the_next() {

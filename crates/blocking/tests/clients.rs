@@ -86,10 +86,6 @@ fn unauthorized() -> Reply {
     )
 }
 
-fn redirect() -> Reply {
-    raw::http(302, &[("location", "/elsewhere")], "")
-}
-
 fn client() -> Client {
     Client::builder().no_proxy().build().unwrap()
 }
@@ -165,14 +161,6 @@ fn a_second_refusal_is_returned() {
     let refusal = response.extensions().get::<ApiRefusal>().unwrap();
     assert_eq!(refusal.error(), Some("invalid_token"));
     assert_eq!(api.server.request_count(), 2);
-}
-
-#[test]
-fn an_agent_with_a_token_follows_no_redirect() {
-    let api = Api::start([redirect(), ok()]);
-    let response = agent().run_with(&api.authorizer, get(api.server.url("/a")));
-    assert_eq!(response.unwrap().status(), 302);
-    assert_eq!(api.server.request_count(), 1);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The number of requests that reach the API: after each kind of redirect, with each kind of client.
+//! The number of requests that reach the API after a refusal, with each kind of client.
 
 use std::sync::Arc;
 
@@ -11,8 +11,6 @@ use hallpass_testkit::raw::{self, RawServer, Reply};
 use reqwest::{Client, Method};
 
 use crate::support::{Mint, allow};
-
-const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Scheme {
@@ -138,55 +136,6 @@ fn refusal(scheme: Scheme, nonce: &str) -> Reply {
             ],
             "",
         ),
-    }
-}
-
-/// Returns the method and path of each request, in order.
-fn seen(server: &RawServer) -> Vec<String> {
-    let requests = server.requests();
-    let line = |request: &Vec<u8>| {
-        let text = String::from_utf8_lossy(request).into_owned();
-        let line = text.lines().next().unwrap_or_default().to_owned();
-        line.replace(" HTTP/1.1", "")
-    };
-    requests.iter().map(line).collect()
-}
-
-// covers: C-35, C-70
-#[tokio::test]
-async fn only_safe_redirected_requests_are_retried() {
-    for status in STATUSES {
-        for to in ["/start", "/other"] {
-            for method in [Method::GET, Method::POST] {
-                for scheme in [Scheme::Bearer, Scheme::Dpop] {
-                    for &kind in KINDS {
-                        let case = format!("{status} to {to}, {method}, {scheme:?}, {kind:?}");
-                        // The API carries out the request, redirects, and refuses the token of the next hop.
-                        let server = RawServer::start([
-                            redirect(status, to),
-                            refusal(scheme, "one"),
-                            raw::json(200, ""),
-                        ])
-                        .await;
-                        let answer = send(kind, &method, scheme, &server).await;
-                        let first = format!("{method} /start");
-                        if (kind, scheme) == (Kind::Ours, Scheme::Dpop) {
-                            assert_eq!((answer, seen(&server)), (status, vec![first]), "{case}");
-                            continue;
-                        }
-                        // A redirect with 307 or 308 asks for the same request elsewhere (RFC 9110 section 15.4).
-                        let hop = if status < 307 { &Method::GET } else { &method };
-                        let second = format!("{hop} {to}");
-                        let expected = if method == Method::GET {
-                            (200, vec![first.clone(), second, first])
-                        } else {
-                            (401, vec![first, second])
-                        };
-                        assert_eq!((answer, seen(&server)), expected, "{case}");
-                    }
-                }
-            }
-        }
     }
 }
 
