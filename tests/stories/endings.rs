@@ -1,0 +1,288 @@
+//! Calls that end at each of their polls and at each part of a response: the caller gives up, its runtime ends, or a
+//! poll panics. The next call succeeds, on another runtime, and no endpoint gets more than one request more.
+
+mod more;
+mod server;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use hallpass::{
+    Secret, SecretError, SecretSource, SecretStore, TokenRequest, TokenSource as _, async_trait,
+    endpoint::{
+        ClientCredentials, ClientSecretPost, Endpoint, HttpTransport, Retry, TokenManagement,
+    },
+    jwt::Dpop,
+};
+use hallpass_testkit::Breakpoint;
+use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+
+use self::server::{Counts, Received, Response, Server};
+use crate::support::{ID, secret, static_token};
+
+/// A call that can be repeated; true if it succeeded.
+type Call = Box<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>>>;
+
+fn call<F: Future<Output = bool> + Send + 'static>(call: impl Fn() -> F + 'static) -> Call {
+    Box::new(move || Box::pin(call()))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    /// The caller gives up.
+    Caller,
+    /// The runtime ends, with all of its tasks.
+    Runtime,
+    Panic,
+}
+
+/// A story: its server, and its call.
+struct Story {
+    answer: fn(&str, &Received, usize) -> Response,
+    call: fn(&Server, &Breakpoint) -> Call,
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Runs a story with each end at each point. Returns the number of points.
+fn run(story: &Story) -> usize {
+    let complete = Breakpoint::never();
+    let server = Server::start(&complete, story.answer);
+    let twice = (story.call)(&server, &complete);
+    let both = runtime();
+    assert!(both.block_on(twice()) && both.block_on(twice()));
+    let usual = server.counts();
+    let ends = [End::Caller, End::Runtime, End::Panic];
+    let points = ends.map(|end| {
+        Breakpoint::each(|breakpoint| {
+            let breakpoint = match end {
+                End::Panic => breakpoint.clone().panic(),
+                _ => breakpoint.clone(),
+            };
+            let counts = interrupted(story, end, &breakpoint);
+            for (path, count) in &counts {
+                let usual = usual[path];
+                let most = usual + usize::from(breakpoint.is_reached());
+                assert!(*count <= most, "{end:?} {breakpoint:?}: {counts:?}");
+            }
+        })
+    });
+    points.iter().sum()
+}
+
+/// Interrupts a call, and makes the next one on another runtime. Returns the numbers of requests.
+fn interrupted(story: &Story, end: End, breakpoint: &Breakpoint) -> Counts {
+    let server = Server::start(breakpoint, story.answer);
+    let call = (story.call)(&server, breakpoint);
+    let first = runtime();
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        first.block_on(breakpoint.run(breakpoint.wrap(call())))
+    }));
+    let next = if end == End::Caller {
+        // What the caller left behind continues on its runtime.
+        first
+    } else {
+        drop(first);
+        runtime()
+    };
+    breakpoint.resume();
+    let limit = Duration::from_secs(20);
+    let ok = next.block_on(async { tokio::time::timeout(limit, call()).await });
+    assert_eq!(ok, Ok(true), "{end:?} {breakpoint:?}");
+    server.counts()
+}
+
+fn granted(token: &str, kind: &str) -> Response {
+    let body = json!({ "access_token": token, "token_type": kind, "expires_in": 3600 });
+    (200, String::new(), body.to_string())
+}
+
+/// Returns the transport of all sources: its connections outlive runtimes, as those of a program do.
+fn transport() -> HttpTransport {
+    static TRANSPORT: OnceLock<HttpTransport> = OnceLock::new();
+    let build = || HttpTransport::builder().build().unwrap();
+    TRANSPORT.get_or_init(build).clone()
+}
+
+fn retry() -> Retry {
+    Retry::new().min_delay(Duration::from_millis(1))
+}
+
+fn credentials(
+    endpoint: impl Into<Endpoint>,
+) -> hallpass::endpoint::SourceBuilder<ClientCredentials> {
+    ClientCredentials::builder(endpoint, ID, ClientSecretPost::new(secret("s3cr3t")))
+        .danger_allow_http_on_loopback()
+        .transport(transport())
+        .retry(retry())
+}
+
+/// A secret whose reading and saving takes several polls.
+#[derive(Debug)]
+struct SlowSecret {
+    value: Mutex<Secret>,
+    breakpoint: Breakpoint,
+}
+
+impl SlowSecret {
+    fn new(text: &str, breakpoint: &Breakpoint) -> Arc<Self> {
+        let (value, breakpoint) = (Mutex::new(secret(text)), breakpoint.clone());
+        Arc::new(Self { value, breakpoint })
+    }
+}
+
+#[async_trait]
+impl SecretSource for SlowSecret {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        self.breakpoint.wrap(tokio::task::yield_now()).await;
+        Ok(self.value.lock().unwrap().clone())
+    }
+}
+
+#[async_trait]
+impl SecretStore for SlowSecret {
+    async fn save(&self, secret: &Secret) -> Result<(), SecretError> {
+        self.breakpoint.wrap(tokio::task::yield_now()).await;
+        *self.value.lock().unwrap() = secret.clone();
+        self.breakpoint.wrap(tokio::task::yield_now()).await;
+        Ok(())
+    }
+}
+
+// covers: F-72
+#[test]
+fn a_fetch_that_ends_at_any_point_leaves_its_source_usable() {
+    let points = run(&Story {
+        answer: |_, _, _| granted("t", "Bearer"),
+        call: |server, breakpoint| {
+            let authentication = ClientSecretPost::new(SlowSecret::new("s3cr3t", breakpoint));
+            let url = format!("{}/token", server.url);
+            let source = ClientCredentials::builder(url, ID, authentication)
+                .danger_allow_http_on_loopback()
+                .transport(transport())
+                .retry(retry());
+            let source = Arc::new(source.build().unwrap());
+            call(move || {
+                let source = source.clone();
+                async move { source.token(&TokenRequest::default()).await.is_ok() }
+            })
+        },
+    });
+    assert!(points >= 15, "{points}");
+}
+
+#[test]
+fn a_discovery_that_ends_at_any_point_is_repeated_once() {
+    let points = run(&Story {
+        answer: |url, received, _| {
+            if received.path == "/token" {
+                return granted("t", "Bearer");
+            }
+            let metadata = json!({ "issuer": url, "token_endpoint": format!("{url}/token") });
+            (200, String::new(), metadata.to_string())
+        },
+        call: |server, _| {
+            let login = Endpoint::discover(&server.url)
+                .transport(transport())
+                .danger_allow_http_on_loopback();
+            let source = Arc::new(credentials(login.build().unwrap()).build().unwrap());
+            call(move || {
+                let source = source.clone();
+                async move { source.token(&TokenRequest::default()).await.is_ok() }
+            })
+        },
+    });
+    assert!(points >= 20, "{points}");
+}
+
+#[test]
+fn a_nonce_demand_that_ends_at_any_point_leaves_the_key_usable() {
+    let points = run(&Story {
+        answer: |_, received, before| {
+            let nonce = "dpop-nonce: one\r\n".to_owned();
+            // The proof's nonce is not visible here: the first request has none.
+            if before == 0 || !received.head.contains("\r\ndpop: ") {
+                return (400, nonce, json!({ "error": "use_dpop_nonce" }).to_string());
+            }
+            granted("t", "DPoP")
+        },
+        call: |server, _| {
+            let source = credentials(format!("{}/token", server.url).as_str());
+            let source = Arc::new(source.dpop(Dpop::generate().unwrap()).build().unwrap());
+            call(move || {
+                let source = source.clone();
+                async move { source.token(&TokenRequest::default()).await.is_ok() }
+            })
+        },
+    });
+    assert!(points >= 20, "{points}");
+}
+
+#[test]
+fn introspection_and_revocation_end_at_any_point() {
+    let points = run(&Story {
+        answer: |_, _, _| (200, String::new(), json!({ "active": true }).to_string()),
+        call: |server, _| {
+            let url = &server.url;
+            let endpoint = Endpoint::new(format!("{url}/token"))
+                .with_introspection_endpoint(format!("{url}/introspect"))
+                .with_revocation_endpoint(format!("{url}/revoke"));
+            let authentication = ClientSecretPost::new(secret("s3cr3t"));
+            let tokens = TokenManagement::builder(endpoint, ID, authentication)
+                .danger_allow_http_on_loopback()
+                .transport(transport())
+                .retry(retry());
+            let tokens = Arc::new(tokens.build().unwrap());
+            call(move || {
+                let tokens = tokens.clone();
+                async move {
+                    let token = static_token("t");
+                    let known = tokens.introspect(&token).await;
+                    known.is_ok() && tokens.revoke(&token).await.is_ok()
+                }
+            })
+        },
+    });
+    assert!(points >= 20, "{points}");
+}
+
+#[test]
+fn a_shutdown_that_ends_at_any_point_leaves_the_rest_to_the_next() {
+    let points = run(&Story {
+        answer: |_, received, before| {
+            if received.path == "/token" {
+                return granted(&format!("t{before}"), "Bearer");
+            }
+            (200, String::new(), "{}".to_owned())
+        },
+        call: |server, _| {
+            let url = &server.url;
+            let endpoint = Endpoint::new(format!("{url}/token"))
+                .with_revocation_endpoint(format!("{url}/revoke"));
+            let authentication = ClientSecretPost::new(secret("s3cr3t"));
+            let tokens = TokenManagement::builder(endpoint.clone(), ID, authentication)
+                .danger_allow_http_on_loopback()
+                .transport(transport())
+                .retry(retry());
+            let tokens = Arc::new(tokens.build().unwrap());
+            let source =
+                Arc::new(tokens.revoke_on_shutdown(credentials(endpoint).build().unwrap()));
+            call(move || {
+                let source = source.clone();
+                async move {
+                    let fetched = source.token(&TokenRequest::default()).await.is_ok();
+                    let done = source.shutdown().await;
+                    fetched && done.failures().is_empty()
+                }
+            })
+        },
+    });
+    assert!(points >= 20, "{points}");
+}
