@@ -95,7 +95,7 @@ impl World {
                 "two flights"
             );
             self.fetches.fetch_add(1, Ordering::SeqCst);
-            self.slot.on_fetch(self.now(), &self.policy);
+            self.slot.on_fetch(&mut flight, self.now(), &self.policy);
             let result = mint();
             thread::yield_now();
             self.fetching.fetch_sub(1, Ordering::SeqCst);

@@ -160,7 +160,7 @@ async fn run_flight<S: TokenSource + 'static>(
                 time::sleep(delay).await;
             }
             slot.on_lookup(&mut flight, shared.clock.now(), &shared.policy);
-            load(shared, slot, &request, &mut claims).await
+            load(shared, slot, &mut flight, &request, &mut claims).await
         };
         let loaded = tokio::select! {
             loaded = load => Some(loaded),

@@ -13,7 +13,7 @@ use crate::{
     shared::Shared,
     slot::Slot,
     stats::count,
-    step::LoadError,
+    step::{Flight, LoadError},
     store::{StoreEntry, StoreKey},
     upstream::Entry,
 };
@@ -50,12 +50,14 @@ impl<'a> LoadResult<'a> {
 pub(crate) async fn load<'a, S: TokenSource + 'static>(
     shared: &'a Shared<S>,
     slot: &Slot,
+    flight: &mut Flight,
     request: &TokenRequest,
     claims: &mut Claims,
 ) -> LoadResult<'a> {
     let store = shared.store.as_ref();
     let Some(store) = store.filter(|_| !shared.binds_tokens()) else {
-        return call_source(shared, slot, request, Some(&mut claims.credentials)).await;
+        let credentials = Some(&mut claims.credentials);
+        return call_source(shared, slot, flight, request, credentials).await;
     };
     let key = store.key(request);
     match find(shared, store, slot, request, &key, claims).await {
@@ -70,7 +72,7 @@ pub(crate) async fn load<'a, S: TokenSource + 'static>(
         None => {}
     }
     let credentials = (!claims.is_unavailable).then_some(&mut claims.credentials);
-    let fetch = call_source(shared, slot, request, credentials);
+    let fetch = call_source(shared, slot, flight, request, credentials);
     match &claims.right {
         PutPermission::Leased(lease) => store.extending(&key, lease, fetch, shared.context()).await,
         PutPermission::Unleased | PutPermission::None => fetch.await,
@@ -182,6 +184,7 @@ pub(crate) fn fitness_check<S: TokenSource>(
 async fn call_source<'a, S: TokenSource + 'static>(
     shared: &'a Shared<S>,
     slot: &Slot,
+    flight: &mut Flight,
     request: &TokenRequest,
     credentials: Option<&mut Option<CredentialClaim>>,
 ) -> LoadResult<'a> {
@@ -214,7 +217,7 @@ async fn call_source<'a, S: TokenSource + 'static>(
     let began = shared.clock.now();
     count(&shared.counters.fetches);
     shared.observe.fetching();
-    slot.on_fetch(began, &shared.policy);
+    slot.on_fetch(flight, began, &shared.policy);
     let deadline = shared.policy.fetch_timeout;
     let answer = CatchPanic::new(async { shared.source.token(request).await });
     let (result, entry) = match time::timeout(deadline, answer).await {

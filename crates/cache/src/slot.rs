@@ -135,9 +135,10 @@ impl Slot {
         state.no_look_before = now.saturating_add(policy.min_interval);
     }
 
-    /// Records that the source is called now.
-    pub(crate) fn on_fetch(&self, now: Timestamp, policy: &Policy) {
+    /// Records that the source is called now: earlier invalidations do not concern its token.
+    pub(crate) fn on_fetch(&self, flight: &mut Flight, now: Timestamp, policy: &Policy) {
         let mut state = self.state();
+        flight.generation = state.generation;
         state.last_fetch = now;
         state.not_before = state
             .not_before

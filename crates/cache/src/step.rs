@@ -45,7 +45,7 @@ pub(crate) struct Flight {
     pub(crate) delay: Duration,
     pub(crate) refresh: bool,
     pub(crate) node: Arc<Node>,
-    /// The slot's generation when it began to look for a token.
+    /// The slot's generation when it began to look for a token, or called the source.
     pub(crate) generation: u32,
     /// True after a token of this flight expired before it arrived, or its binding ended.
     pub(crate) was_unusable: bool,

@@ -7,6 +7,7 @@ use hallpass_core::{AccessToken, Clock as _, ErrorKind, TokenRequest, TokenSourc
 use hallpass_testkit::{ScriptedSource, TokioClock};
 use tokio::time::{Instant, advance};
 
+use crate::distant::{Distant, process};
 use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, callers, key, name, settle};
 
 // covers: F-82, C-35
@@ -58,6 +59,25 @@ async fn a_token_fetched_before_the_invalidation_is_discarded() {
     let outcome = waiting.join_all().await.remove(0);
     assert_eq!(outcome.unwrap().expose(), "t3", "t2 was discarded");
     assert_eq!(mint.calls(), 3);
+}
+
+/// The shared store is slow: the refusal comes while the refresh waits for it, and before the source is called.
+// covers: F-81
+#[tokio::test(start_paused = true)]
+async fn a_token_requested_after_the_invalidation_is_used() {
+    let mint = Mint::hourly();
+    let store = Distant::immediate(&mint);
+    let cache = process(&mint, &store);
+    let token = ask(&cache).await.unwrap();
+    settle().await;
+    advance(58 * MINUTE).await;
+    store.next_takes(SECOND / 20);
+    ask(&cache).await.unwrap();
+    settle().await;
+    assert_eq!(mint.calls(), 1, "the look-up is in progress");
+    cache.invalidate(&token);
+    assert_eq!(name(&cache).await, "t2");
+    assert_eq!(mint.calls(), 2);
 }
 
 // covers: C-35
