@@ -6,6 +6,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code)]
+#[path = "../shared/fault_proxy.rs"]
+mod fault_proxy;
 mod member;
 mod proxy;
 #[allow(dead_code)]

@@ -8,11 +8,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    time,
-};
+use tokio::{net::TcpListener, sync::watch, time};
+
+use crate::fault_proxy::{Fault, forward};
 
 /// A proxy on loopback; it ends with its runtime.
 pub(crate) struct Proxy {
@@ -30,7 +28,16 @@ impl Proxy {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let fault = if with_faults { random(6) } else { NO_FAULT };
-                tokio::spawn(forward(client, to, fault, counts.clone()));
+                if let Some(count) = counts.get(fault) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                let at_first = match fault {
+                    0 => Fault::Delay(Duration::from_secs(1)),
+                    _ => Fault::None,
+                };
+                let (faults, receiver) = watch::channel(at_first);
+                tokio::spawn(forward(client, to, receiver));
+                tokio::spawn(inject(fault, faults));
             }
         });
         Ok(Self { port, faults })
@@ -45,35 +52,17 @@ impl Proxy {
 /// A number that is no fault's.
 const NO_FAULT: usize = 5;
 
-/// Forwards a connection until its fault: 0 delays it, 1 stalls it, 2 resets it, any other number is none.
-async fn forward(mut client: TcpStream, to: u16, fault: usize, faults: Arc<[AtomicUsize; 3]>) {
-    if let Some(count) = faults.get(fault) {
-        count.fetch_add(1, Ordering::Relaxed);
-    }
-    if fault == 0 {
-        time::sleep(Duration::from_secs(1)).await;
-    }
-    let Ok(mut server) = TcpStream::connect(("127.0.0.1", to)).await else {
-        return;
-    };
-    let forward = copy_bidirectional(&mut client, &mut server);
-    let until = Duration::from_secs(if fault == 0 {
-        3_600
-    } else {
-        2 + random(8) as u64
-    });
-    if fault > 2 {
-        let _ = forward.await;
+/// Stalls a connection if its fault is 1, and resets it if it is 2, after a random time. Fault 0 delayed it.
+async fn inject(fault: usize, faults: watch::Sender<Fault>) {
+    if !matches!(fault, 1 | 2) {
         return;
     }
-    if time::timeout(until, forward).await.is_ok() {
-        return;
-    }
+    time::sleep(Duration::from_secs(2 + random(8) as u64)).await;
     if fault == 1 {
+        faults.send_replace(Fault::Stall);
         time::sleep(Duration::from_secs(5)).await;
-    } else {
-        let _ = client.set_zero_linger();
     }
+    faults.send_replace(Fault::Reset);
 }
 
 /// Returns a number below `limit` that differs from call to call.

@@ -22,6 +22,7 @@ mod prose;
 mod release;
 mod rules;
 mod signatures;
+mod soak;
 mod test;
 mod tidy;
 
@@ -108,10 +109,20 @@ mod flags {
             /// Explores the interleavings of the cache's steps with a checker.
             cmd explore {}
 
-            /// Runs the cache under random load and faults, and checks its promises.
+            /// Runs a service and the command under load and faults, checks what must hold, and writes a page with a
+            /// picture to target/soak.
             cmd soak {
                 /// Duration in minutes; 1 by default. Fractions are allowed.
                 optional --minutes minutes: f64
+                /// The seed of the schedule; random by default, and printed.
+                optional --seed seed: u64
+                /// Calls a second; 40 by default.
+                optional --rate rate: u32
+                /// Has a fault on purpose, which a check must report: task, memory, file, thread, log, requests, expired,
+                /// audience or failures.
+                optional --fault fault: String
+                /// Runs the cache alone, with a source and a store in memory.
+                optional --cache
             }
 
             /// Measures a fleet of processes that share a token store, and checks its promises.
@@ -181,7 +192,18 @@ fn run() -> anyhow::Result<()> {
         flags::XtaskCmd::Release(flags) => release::run(&shell, &flags.version, flags.execute),
         flags::XtaskCmd::Bridges(_) => bridges::run(&shell),
         flags::XtaskCmd::Explore(_) => test::explore(&shell),
-        flags::XtaskCmd::Soak(soak) => test::soak(&shell, soak.minutes.unwrap_or(1.0)),
+        flags::XtaskCmd::Soak(flags) => {
+            let minutes = flags.minutes.unwrap_or(1.0);
+            if flags.cache {
+                return soak::cache(&shell, minutes);
+            }
+            let options = soak::Options {
+                seed: flags.seed,
+                rate: flags.rate,
+                fault: flags.fault,
+            };
+            soak::service(&shell, minutes, options)
+        }
         flags::XtaskCmd::Fleet(fleet) => {
             if fleet.simulate {
                 fleet::simulate(&shell, fleet.processes.unwrap_or(10_000))

@@ -2,7 +2,7 @@
 
 use xshell::{Shell, cmd};
 
-use crate::peers;
+use crate::{peers, soak};
 
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     peers::set_up(shell)?;
@@ -34,7 +34,8 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     .run()?;
     explore(shell)?;
     // Long enough to see that it works.
-    soak(shell, 0.1)?;
+    soak::cache(shell, 0.1)?;
+    soak::service(shell, 0.1, soak::Options::default())?;
     // Against its own servers, even if a developer has real credentials: a test must not spend a token.
     cmd!(shell, "cargo run --quiet --example quickstart")
         .env_remove("CAMALL_CLIENT_ID")
@@ -50,13 +51,4 @@ pub(crate) fn explore(shell: &Shell) -> anyhow::Result<()> {
         "cargo test --package hallpass-cache --lib --target-dir target/shuttle explore::"
     );
     Ok(explore.env("RUSTFLAGS", "--cfg shuttle").run()?)
-}
-
-pub(crate) fn soak(shell: &Shell, minutes: f64) -> anyhow::Result<()> {
-    let minutes = minutes.to_string();
-    let soak = cmd!(
-        shell,
-        "cargo run --quiet --package hallpass-cache --example soak -- --minutes {minutes}"
-    );
-    Ok(soak.run()?)
 }

@@ -1,0 +1,60 @@
+//! Token sources with a fault on purpose, so that a check fails: `--fault`.
+
+use std::sync::{Arc, Mutex};
+
+use hallpass::{AccessToken, TokenError, TokenRequest, TokenSource, async_trait};
+
+use crate::server::locked;
+
+/// Returns the source with the fault of this name, or as it is.
+pub(crate) fn broken(source: Arc<dyn TokenSource>, fault: &str) -> Arc<dyn TokenSource> {
+    let fault = match fault {
+        "expired" => Fault::KeepsExpired(Mutex::default()),
+        "audience" => Fault::IgnoresRequest,
+        "failures" => Fault::Fails,
+        _ => return source,
+    };
+    Arc::new(Broken { source, fault })
+}
+
+enum Fault {
+    /// It keeps the first token of each request, also when it is refused.
+    KeepsExpired(Mutex<Vec<(TokenRequest, AccessToken)>>),
+    IgnoresRequest,
+    /// It fails one call of ten.
+    Fails,
+}
+
+struct Broken {
+    source: Arc<dyn TokenSource>,
+    fault: Fault,
+}
+
+#[async_trait]
+impl TokenSource for Broken {
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        match &self.fault {
+            Fault::KeepsExpired(kept) => {
+                let token = self.source.token(request).await?;
+                locked(kept).push((request.clone(), token.clone()));
+                Ok(token)
+            }
+            Fault::IgnoresRequest => self.source.token(&TokenRequest::new()).await,
+            Fault::Fails if fastrand::u8(..10) == 0 => Err(TokenError::unavailable("broken")),
+            Fault::Fails => self.source.token(request).await,
+        }
+    }
+
+    fn ready_token(&self, request: &TokenRequest) -> Option<AccessToken> {
+        match &self.fault {
+            Fault::KeepsExpired(kept) => {
+                let kept = locked(kept);
+                let mut kept = kept.iter();
+                let (_, token) = kept.find(|(known, _)| known == request)?;
+                Some(token.clone())
+            }
+            Fault::IgnoresRequest => self.source.ready_token(&TokenRequest::new()),
+            Fault::Fails => None,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Measurements of the service, one a second, and their growth.
+
+use std::{collections::BTreeMap, fs};
+
+use crate::ledger::{Micros, SECOND};
+
+/// The measurements of a second.
+#[derive(Clone, Default)]
+pub(crate) struct Sample {
+    pub(crate) at: Micros,
+    pub(crate) outcomes: BTreeMap<String, u64>,
+    /// The 50th, 95th and 99th percentile, in microseconds.
+    pub(crate) latencies: [Option<u64>; 3],
+    pub(crate) token_requests: u64,
+    pub(crate) resources: [u64; 4],
+}
+
+impl Sample {
+    pub(crate) fn outcome(&self, name: &str) -> u64 {
+        self.outcomes.get(name).copied().unwrap_or(0)
+    }
+}
+
+/// A resource that must not grow.
+#[derive(Clone, Copy)]
+pub(crate) struct Resource {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    /// The growth of the median that is allowed.
+    pub(crate) allowance: u64,
+}
+
+/// The resources, in the order of `Sample::resources`.
+pub(crate) const RESOURCES: [Resource; 4] = [
+    Resource {
+        name: "resident memory",
+        unit: "KiB",
+        allowance: 4_096,
+    },
+    Resource {
+        name: "tokio tasks",
+        unit: "",
+        allowance: 5,
+    },
+    Resource {
+        name: "threads",
+        unit: "",
+        allowance: 3,
+    },
+    Resource {
+        name: "file descriptors",
+        unit: "",
+        allowance: 5,
+    },
+];
+
+/// Shorter runs say nothing about growth.
+pub(crate) const SHORTEST: Micros = 55 * SECOND;
+
+/// The medians of the second and of the last quarter.
+pub(crate) struct Growth {
+    pub(crate) before: u64,
+    pub(crate) after: u64,
+}
+
+/// Returns the growth of a resource, if the run was long enough.
+pub(crate) fn growth(samples: &[Sample], resource: usize) -> Option<Growth> {
+    let length = samples.last()?.at - samples.first()?.at;
+    if length < SHORTEST {
+        return None;
+    }
+    let quarter = samples.len() / 4;
+    let median = |samples: &[Sample]| {
+        let mut values: Vec<u64> = samples
+            .iter()
+            .map(|sample| sample.resources[resource])
+            .collect();
+        values.sort_unstable();
+        values[values.len() / 2]
+    };
+    Some(Growth {
+        before: median(&samples[quarter..2 * quarter]),
+        after: median(&samples[3 * quarter..]),
+    })
+}
+
+/// Returns resident memory in KiB, threads and file descriptors of a process.
+pub(crate) fn of_process(pid: u32) -> [u64; 3] {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let number = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+            .unwrap_or(0)
+    };
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
+    let descriptors = descriptors.map_or(0, Iterator::count);
+    [number("VmRSS:"), number("Threads:"), descriptors as u64]
+}
