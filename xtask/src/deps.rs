@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 use xshell::{Shell, cmd};
 
 /// The workspace crates that a crate may depend on. Down, never up or sideways; see docs/ARCHITECTURE.md.
-const EDGES: [(&str, &[&str]); 18] = [
+const EDGES: [(&str, &[&str]); 19] = [
     ("hallpass-core", &[]),
     ("hallpass-endpoint", &["hallpass-core"]),
     (
@@ -56,6 +56,19 @@ const EDGES: [(&str, &[&str]); 18] = [
     (
         "hallpass-tests",
         &["hallpass", "hallpass-core", "hallpass-testkit"],
+    ),
+    (
+        "hallpass-fuzz",
+        &[
+            "hallpass-cache",
+            "hallpass-core",
+            "hallpass-endpoint",
+            "hallpass-jwt",
+            "hallpass-profiles",
+            "hallpass-redis",
+            "hallpass-secrets",
+            "hallpass-testkit",
+        ],
     ),
     // Examples depend on the facade only, as users do.
     ("observed-service", &["hallpass"]),

@@ -8,6 +8,7 @@ mod deps;
 mod files;
 mod finding;
 mod fleet;
+mod fuzz;
 mod hints;
 mod http_clients;
 mod imports;
@@ -139,6 +140,18 @@ mod flags {
                 optional --without-faults
             }
 
+            /// Runs the fuzz targets, or one of them, with libFuzzer; 20 seconds each by default.
+            cmd fuzz {
+                /// One target's name; all by default.
+                optional target: String
+                /// Duration for each target in minutes. Fractions are allowed.
+                optional --minutes minutes: f64
+                /// Duration for each target in seconds.
+                optional --seconds seconds: u64
+                /// Replaces each corpus by the inputs that reach the most code.
+                optional --merge
+            }
+
             /// Runs the benchmarks, prints their ratios and writes them to target/bench/report.md.
             cmd bench {
                 /// One benchmark's name; all by default.
@@ -153,7 +166,7 @@ mod flags {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = signatures::run_as_rustdoc() {
+    if let Some(code) = signatures::run_as_rustdoc().or_else(fuzz::run_as_rustc) {
         return code;
     }
     match run() {
@@ -219,6 +232,7 @@ fn run() -> anyhow::Result<()> {
                 )
             }
         }
+        flags::XtaskCmd::Fuzz(flags) => fuzz::run(&shell, &flags.into()),
         flags::XtaskCmd::Bench(bench) => bench::run(&shell, bench.name.as_deref()),
     }
 }

@@ -22,6 +22,11 @@ impl Variables {
         Self(Box::new(|name| env::var_os(name)))
     }
 
+    #[cfg(feature = "internals")]
+    pub(crate) fn new(look_up: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static) -> Self {
+        Self(Box::new(look_up))
+    }
+
     pub(crate) fn os(&self, name: &str) -> Option<OsString> {
         (self.0)(name).filter(|value| !value.is_empty())
     }

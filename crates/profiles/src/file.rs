@@ -102,6 +102,21 @@ fn entry(metadata: &Metadata) -> Entry {
 fn entry(_: &Metadata) -> Entry {}
 
 impl FileContents {
+    /// Reads the profiles of a text that no other user has written.
+    #[cfg(feature = "internals")]
+    pub(crate) fn of_text(path: &Path, text: &str) -> Result<Self, ProfileError> {
+        let document = Document {
+            path,
+            text,
+            is_of_others: false,
+        };
+        Ok(Self {
+            profiles: document.profiles()?,
+            warnings: Vec::new(),
+            stamp: None,
+        })
+    }
+
     /// Returns the names of all profiles, sorted.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.profiles.keys().map(String::as_str)

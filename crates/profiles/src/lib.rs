@@ -36,6 +36,9 @@ mod error;
 mod file;
 mod format;
 mod hints;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod issuer;
 mod layer;
 mod lazy;

@@ -47,6 +47,23 @@ impl Profiles {
         Self::builder().load()
     }
 
+    /// Reads the text of a configuration file, if there is one.
+    #[cfg(feature = "internals")]
+    pub(crate) fn of_text(text: Option<&str>, variables: Variables) -> Result<Self, ProfileError> {
+        let path = Path::new("config.toml");
+        let contents = text.map(|text| FileContents::of_text(path, text));
+        Ok(Self {
+            variables,
+            file: ConfigFile {
+                path: Some(path.to_owned()),
+                named_by: None,
+            },
+            contents: contents.transpose()?,
+            providers: Vec::new(),
+            shared: Arc::default(),
+        })
+    }
+
     /// Creates a builder, for another file.
     pub fn builder() -> ProfilesBuilder {
         ProfilesBuilder {

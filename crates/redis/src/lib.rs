@@ -48,6 +48,9 @@ mod connection;
 mod crypto;
 mod envelope;
 mod error;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod keyring;
 mod scripts;
 mod store;

@@ -153,10 +153,7 @@ impl Inner {
         value: &[u8],
         ttl: i64,
     ) -> Result<Result<StoreEntry, Option<u64>>, CallError> {
-        let fence = value.split_at_checked(FENCE_DIGITS);
-        let fence = fence.and_then(|(fence, sealed)| {
-            Some((str::from_utf8(fence).ok()?.parse::<u64>().ok()?, sealed))
-        });
+        let fence = split_fence(value);
         let name = self.name(key, "entry");
         let opened = match &fence {
             Some((fence, sealed)) => {
@@ -428,6 +425,15 @@ fn random_owner() -> Result<u64, CallError> {
     owner.ok_or_else(|| CallError::new(Kind::Unavailable, "the system has no random bytes"))
 }
 
+/// Splits an entry as Redis has it into its fence and its sealed content.
+pub(crate) fn split_fence(value: &[u8]) -> Option<(u64, &[u8])> {
+    let (fence, sealed) = value.split_at_checked(FENCE_DIGITS)?;
+    // A sign is not a digit, as in the scripts.
+    let digits = fence.iter().all(u8::is_ascii_digit);
+    let fence = str::from_utf8(fence).ok().filter(|_| digits)?;
+    Some((fence.parse().ok()?, sealed))
+}
+
 fn lease_outcome(granted: bool, fence: &str, owner: u64) -> Result<LeaseOutcome, CallError> {
     let fence = fence.parse::<u64>();
     let fence =
@@ -444,7 +450,7 @@ fn held(lease: &Lease) -> String {
     format!("{}:{}", digits(lease.fence()), lease.owner())
 }
 
-fn digits(fence: u64) -> String {
+pub(crate) fn digits(fence: u64) -> String {
     format!("{fence:0FENCE_DIGITS$}")
 }
 

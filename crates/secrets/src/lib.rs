@@ -41,6 +41,9 @@ mod file;
 #[cfg(test)]
 mod folder;
 mod forward;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 #[cfg(feature = "keychain")]
 mod keychain;
 mod lock_retry;

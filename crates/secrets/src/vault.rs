@@ -6,6 +6,8 @@ mod response;
 mod secret;
 
 pub use builder::VaultSecretBuilder;
+#[cfg(feature = "internals")]
+pub(crate) use response::read as read_response;
 pub use secret::VaultSecret;
 
 #[cfg(test)]

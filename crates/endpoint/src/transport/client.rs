@@ -18,6 +18,10 @@ use super::{
 };
 use crate::{BuildError, Requirement, SecurityProfile, hints};
 
+/// A function that responds in place of servers, without a network.
+#[cfg(feature = "internals")]
+pub(crate) type Script = Arc<dyn Fn(&reqwest::Request) -> Response + Send + Sync>;
+
 /// An HTTP transport to token endpoints: a keep-alive pool with deadlines and limits.
 ///
 /// The default suits nearly everyone. Build one to set a proxy, a local address for an IP allow-list, a private
@@ -46,6 +50,8 @@ pub struct HttpTransport {
     #[cfg(feature = "gzip")]
     decompress: bool,
     setup: error::Setup,
+    #[cfg(feature = "internals")]
+    script: Option<Script>,
 }
 
 impl HttpTransport {
@@ -76,6 +82,8 @@ impl HttpTransport {
             #[cfg(feature = "gzip")]
             decompress: false,
             setup: error::Setup::default(),
+            #[cfg(feature = "internals")]
+            script: None,
         }
     }
 
@@ -186,8 +194,28 @@ impl HttpTransport {
             })
     }
 
+    /// Returns the response's head, and whether the connection had been used before.
+    async fn execute(
+        &self,
+        client: &Client,
+        request: reqwest::Request,
+    ) -> (reqwest::Result<Response>, bool) {
+        #[cfg(feature = "internals")]
+        if let Some(script) = &self.script {
+            return (Ok(script(&request)), false);
+        }
+        reuse::observe(client.execute(request)).await
+    }
+
+    /// Returns this transport with a script in place of servers.
+    #[cfg(feature = "internals")]
+    pub(crate) fn with_script(mut self, script: Script) -> Self {
+        self.script = Some(script);
+        self
+    }
+
     async fn send(&self, client: &Client, request: reqwest::Request) -> Result<Answer, TokenError> {
-        let (response, reused) = reuse::observe(client.execute(request)).await;
+        let (response, reused) = self.execute(client, request).await;
         // The connections of a caller's client cannot be observed.
         let reused = reused && self.others.is_some();
         let mut response = response.map_err(|error| error::classify(error, &self.setup, reused))?;
@@ -280,6 +308,8 @@ impl HttpTransportBuilder {
             #[cfg(feature = "gzip")]
             decompress,
             setup,
+            #[cfg(feature = "internals")]
+            script: None,
         })
     }
 }

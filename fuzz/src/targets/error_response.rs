@@ -1,0 +1,104 @@
+//! Responses with any status, headers and body: the kind follows from the status, and no error shows the client's
+//! secret, controls a terminal or fills a log.
+
+use hallpass_core::{ErrorKind, TokenRequest, TokenSource as _};
+use hallpass_endpoint::{ClientCredentials, Retry, TokenManagement};
+use hallpass_testkit::ManualClock;
+
+use crate::{
+    seeds,
+    support::{
+        CANARY, CLIENT_ID, Response, TOKEN, TOKEN_ENDPOINT, assert_hidden, authentication,
+        check_token_error, serve, token, transport,
+    },
+};
+
+pub(crate) const WORDS: &[&str] = &[
+    "401\ncontent-type: text/html\n\n",
+    "400\ncontent-type: application/json\n\n",
+    "302\nlocation: https://",
+    "content-encoding: gzip\n",
+    "www-authenticate: Basic\n",
+    "\"error\":\"invalid_client\"",
+    "\"error_description\"",
+    "\"error_uri\"",
+    "\"errors\":[{",
+    "\"message\"",
+    "\"errorCode\"",
+    "<title>",
+    "</title>",
+    "<!doctype html",
+    "<error>",
+    "<error_description>",
+    "error=invalid_client&error_description=",
+    "s3cr3t-CANARY",
+    "czNjcjN0LUNBTkFSWQ==",
+    "7333637233742d43414e415259",
+    "s3cr3t%2DCANARY",
+    "s3cr3t&#45;CANARY",
+    "s3cr3t\\u002dCANARY",
+    "\u{1b}[2J",
+    "\u{202e}",
+];
+
+pub(crate) fn seeds() -> Vec<Vec<u8>> {
+    let responses = seeds::faults().into_iter().chain(seeds::cases().responses);
+    let mut seeds: Vec<_> = responses.map(|response| response.to_bytes()).collect();
+    let files = ["crates/endpoint/src/response/refusal/server_message.rs"];
+    seeds.extend(seeds::of_literals(&files, b"401\n\n"));
+    seeds.extend(seeds::of_literals(
+        &["crates/endpoint/src/transport/redirect.rs"],
+        b"302\nlocation:",
+    ));
+    seeds
+}
+
+pub(crate) fn run(bytes: &[u8]) {
+    let response = Response::parse(bytes);
+    let status = response.status;
+    let source = ClientCredentials::builder(TOKEN_ENDPOINT, CLIENT_ID, authentication())
+        .transport(transport(true))
+        .retry(Retry::never())
+        .clock(ManualClock::new())
+        .build()
+        .unwrap();
+    let request = TokenRequest::default();
+    let answer = response.clone();
+    let (result, _) = serve(move |_| answer.clone(), source.token(&request));
+    match result {
+        Ok(_) => assert_eq!(status, 200),
+        Err(error) => {
+            check_token_error(&error);
+            assert_eq!(error.status(), Some(status));
+            let kind = error.kind();
+            match status.as_u16() {
+                429 => assert!(kind == ErrorKind::Unavailable && error.is_transient()),
+                300..=399 => assert_eq!(kind, ErrorKind::Configuration),
+                500..=599 if error.oauth_error().is_none() => {
+                    assert_eq!(kind, ErrorKind::Unavailable);
+                }
+                407 if error.oauth_error().is_none() => assert_eq!(kind, ErrorKind::Configuration),
+                _ => {}
+            }
+        }
+    }
+    // A revocation, whose successful responses have no meaning.
+    let tokens = TokenManagement::builder(
+        hallpass_endpoint::Endpoint::new(TOKEN_ENDPOINT)
+            .with_revocation_endpoint("https://login.example/revoke"),
+        CLIENT_ID,
+        authentication(),
+    );
+    let tokens = tokens.transport(transport(true)).retry(Retry::never());
+    let tokens = tokens.build().unwrap();
+    let revoked = token(TOKEN);
+    let (result, _) = serve(move |_| response.clone(), tokens.revoke(&revoked));
+    match result {
+        Ok(()) => assert!(status.is_success()),
+        Err(error) => {
+            check_token_error(&error);
+            assert_hidden(&hallpass_testkit::leak::error_chain(&error), TOKEN);
+            assert_ne!(TOKEN, CANARY);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! `Retry-After`, `Date` and quotas: a wait agrees with `httpdate`, and values out of range change nothing.
+
+use std::time::{Duration, SystemTime};
+
+use arbitrary::Unstructured;
+use hallpass_core::{Clock as _, ErrorKind, TokenRequest, TokenSource as _};
+use hallpass_endpoint::{ClientCredentials, Retry};
+use hallpass_testkit::ManualClock;
+use http::{HeaderValue, StatusCode, header};
+
+use crate::support::{
+    CLIENT_ID, Response, TOKEN_ENDPOINT, authentication, check_token_error, line, serve, transport,
+};
+
+pub(crate) const WORDS: &[&str] = &[
+    "120",
+    "Thu, 01 Jan 2026 00:01:00 GMT",
+    "Thursday, 01-Jan-26 00:01:00 GMT",
+    "Thu Jan  1 00:01:00 2026",
+    "99999999999999999999",
+    "\n",
+    "x-ratelimit-remaining: 1\n",
+    "x-ratelimit-reset: 30\n",
+    "x-rate-limit-limit: 9\n",
+    "auth0-client-quota-limit: b=per_hour;q=10;r=7;t=3540,b=per_day;q=50;r=47;t=43200\n",
+];
+
+pub(crate) fn seeds() -> Vec<Vec<u8>> {
+    let quotas = "x-ratelimit-limit: 9\nx-ratelimit-remaining: 1\nx-ratelimit-reset: 30\n";
+    let bucket = "auth0-client-quota-limit: b=per_hour;q=10;r=7;t=3540,b=per_day;q=50;r=47;t=43200";
+    let texts = [
+        "120\n\n".to_owned(),
+        format!("Thu, 01 Jan 2026 00:01:00 GMT\nThu, 01 Jan 2026 00:00:00 GMT\n{quotas}"),
+        format!("Thu Jan  1 00:01:00 2026\nyesterday\n{bucket}\n"),
+        "-1\n\n".to_owned(),
+    ];
+    texts.map(String::into_bytes).to_vec()
+}
+
+/// The first line is `Retry-After`, the second `Date`, and the rest are headers.
+pub(crate) fn run(bytes: &[u8]) {
+    let (retry_after, rest) = line(bytes);
+    let (date, rest) = line(rest);
+    let clock = ManualClock::new();
+    let mut unavailable = Response::parse(&[b"503\n", rest].concat());
+    let mut headers = vec![(header::RETRY_AFTER, retry_after), (header::DATE, date)];
+    headers.retain(|(_, value)| !value.is_empty());
+    for (name, value) in headers {
+        unavailable.headers.remove(&name);
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            unavailable.headers.insert(name, value);
+        }
+    }
+    unavailable.body.clear();
+    let text = |name| {
+        let value: Option<&HeaderValue> = unavailable.headers.get(name);
+        value.and_then(|value| value.to_str().ok())
+    };
+    let time = |text: Option<&str>| httpdate::parse_http_date(text?).ok();
+    let now = time(text(header::DATE)).unwrap_or(clock.wall());
+    let expected = text(header::RETRY_AFTER).map(str::trim).and_then(|text| {
+        if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
+            return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+        }
+        Some(time(Some(text))?.duration_since(now).unwrap_or_default())
+    });
+    let mut granted =
+        Response::json(br#"{"access_token":"t","token_type":"Bearer","expires_in":60}"#);
+    granted.headers.extend(
+        unavailable
+            .headers
+            .clone()
+            .into_iter()
+            .filter_map(|(name, value)| {
+                let fit = name
+                    .as_ref()
+                    .is_some_and(|name| name.as_str().contains("limit"));
+                fit.then_some((name, value))
+            }),
+    );
+
+    let source = ClientCredentials::builder(TOKEN_ENDPOINT, CLIENT_ID, authentication())
+        .transport(transport(false))
+        .retry(Retry::never())
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let request = TokenRequest::default();
+    let (error, _) = serve(move |_| unavailable.clone(), source.token(&request));
+    let error = error.unwrap_err();
+    check_token_error(&error);
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.status(), Some(StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!(error.retry_after(), expected);
+    let (token, _) = serve(move |_| granted.clone(), source.token(&request));
+    let token = token.unwrap();
+    assert!(token.quotas().len() <= 5);
+    for quota in token.quotas() {
+        let year = Duration::from_secs(366 * 86_400);
+        assert!(quota.resets_in().is_none_or(|reset| reset <= year));
+    }
+    dates(bytes, clock.wall());
+}
+
+/// A date that is written and read back is the same to the second.
+fn dates(bytes: &[u8], now: SystemTime) {
+    let Ok(seconds) = Unstructured::new(bytes).int_in_range(0..=200_000_000_u64) else {
+        return;
+    };
+    let until = now + Duration::from_secs(seconds);
+    let mut response = Response::parse(b"429\n\n");
+    let date = httpdate::fmt_http_date(until).parse().unwrap();
+    response.headers.insert(header::RETRY_AFTER, date);
+    let source = ClientCredentials::builder(TOKEN_ENDPOINT, CLIENT_ID, authentication())
+        .transport(transport(false))
+        .retry(Retry::never())
+        .clock(ManualClock::new())
+        .build()
+        .unwrap();
+    let request = TokenRequest::default();
+    let (error, _) = serve(move |_| response.clone(), source.token(&request));
+    assert_eq!(
+        error.unwrap_err().retry_after(),
+        Some(Duration::from_secs(seconds))
+    );
+}

@@ -1,0 +1,229 @@
+//! Token responses (RFC 6749 section 5.1), as JSON and as a form, with each setting: a token is the one that
+//! `serde_json` finds, within its limits, and no error shows a secret or a token.
+
+use std::{io::Write as _, time::Duration};
+
+use flate2::{Compression, write::GzEncoder};
+use hallpass_core::{
+    AccessToken, Clock as _, TokenError, TokenRequest, TokenSource as _, TokenType,
+};
+use hallpass_endpoint::{ClientCredentials, ExpiryFormat, Retry};
+use hallpass_testkit::{ManualClock, leak};
+use http::{HeaderValue, header};
+use serde_json::Value;
+
+use crate::{
+    seeds,
+    support::{
+        CANARY, CLIENT_ID, Response, TOKEN, TOKEN_ENDPOINT, assert_hidden, authentication,
+        check_token_error, serve, settings, transport, without_mark,
+    },
+};
+
+pub(crate) const WORDS: &[&str] = &[
+    "\"access_token\"",
+    "\"token_type\"",
+    "\"Bearer\"",
+    "\"DPoP\"",
+    "\"N_A\"",
+    "\"BearerToken\"",
+    "\"expires_in\"",
+    "\"refresh_in\"",
+    "\"refresh_token\"",
+    "\"id_token\"",
+    "\"scope\"",
+    "\"error\"",
+    "\"error_description\"",
+    "\"data\"",
+    "\"until\"",
+    "access_token=",
+    "&token_type=bearer",
+    "&expires_in=60",
+    "error=invalid_client",
+    "\\u0061ccess_token",
+    "s3cr3t-CANARY",
+    "t0k3n-CANARY",
+    "2026-01-01T01:00:00Z",
+    "18446744073709551615",
+    "1e400",
+    "-1",
+    "null",
+    "\u{feff}",
+];
+
+const LENIENT: u8 = 1;
+const ELSEWHERE: u8 = 2;
+const EXPIRY: u8 = 4;
+const GZIP: u8 = 8;
+const SCOPE: u8 = 16;
+const NAMED_TYPE: u8 = 32;
+const TEXT: u8 = 64;
+
+const POINTERS: [&str; 4] = ["/data/jwt", "/id_token", "/0/t", "/data/list/0"];
+const EXPIRIES: [(&str, ExpiryFormat); 5] = [
+    ("/data/until", ExpiryFormat::Seconds),
+    ("/until", ExpiryFormat::Milliseconds),
+    ("/until", ExpiryFormat::UnixSeconds),
+    ("/data/until", ExpiryFormat::UnixMilliseconds),
+    ("/until", ExpiryFormat::Rfc3339),
+];
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+pub(crate) fn seeds() -> Vec<Vec<u8>> {
+    let cases = seeds::cases().responses.into_iter();
+    let bodies = seeds::faults()
+        .into_iter()
+        .chain(cases)
+        .map(|response| response.body);
+    let literals = [
+        "tests/stories/presets/scripts.rs",
+        "crates/endpoint/src/response/layout.rs",
+    ];
+    let literals = seeds::of_literals(&literals, &[]);
+    let bodies: Vec<_> = bodies.chain(literals).collect();
+    let with = |settings: [u8; 2]| {
+        bodies
+            .iter()
+            .map(move |body| [&settings, body.as_slice()].concat())
+    };
+    with([SCOPE, 0])
+        .chain(with([LENIENT | ELSEWHERE | EXPIRY, 0]))
+        .chain(with([LENIENT | TEXT | GZIP, 0]))
+        .collect()
+}
+
+pub(crate) fn run(bytes: &[u8]) {
+    let (flags, bytes) = settings(bytes);
+    let (choice, body) = settings(bytes);
+    let has = |flag: u8| flags & flag != 0;
+    let pointer = has(ELSEWHERE).then(|| POINTERS[usize::from(choice) % POINTERS.len()]);
+    let expiry = has(EXPIRY).then(|| EXPIRIES[usize::from(choice >> 3) % EXPIRIES.len()]);
+
+    let clock = ManualClock::new();
+    let mut source = ClientCredentials::builder(TOKEN_ENDPOINT, CLIENT_ID, authentication())
+        .transport(transport(has(GZIP)))
+        .retry(Retry::never())
+        .clock(clock.clone());
+    if has(LENIENT) {
+        source = source.lenient_responses();
+    }
+    if let Some(pointer) = pointer {
+        source = source.token_member(pointer);
+    }
+    if let Some((pointer, format)) = expiry {
+        source = source.expiry_member(pointer, format);
+    }
+    if has(SCOPE) {
+        source = source.scope("a b");
+    }
+    if has(NAMED_TYPE) {
+        source = source.token_type_name("jwt");
+    }
+    let source = source.build().unwrap();
+
+    let mut response = Response::json(body);
+    if has(TEXT) {
+        let text = HeaderValue::from_static("text/plain");
+        response.headers.insert(header::CONTENT_TYPE, text);
+    }
+    if has(GZIP) {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(body).unwrap();
+        response.body = gzip.finish().unwrap();
+    }
+    let request = TokenRequest::default();
+    let (result, requests) = serve(move |_| response.clone(), source.token(&request));
+    assert_eq!(requests.len(), 1);
+    let value = serde_json::from_slice::<Value>(without_mark(body)).ok();
+    match &result {
+        Ok(token) => {
+            accepted(token, value.as_ref(), flags, pointer, expiry.is_some());
+            assert!(!token.is_expired(clock.now()) || token.lifetime().is_zero());
+        }
+        Err(error) => refused(error, body, value.as_ref()),
+    }
+}
+
+fn accepted(
+    token: &AccessToken,
+    value: Option<&Value>,
+    flags: u8,
+    pointer: Option<&str>,
+    has_expiry: bool,
+) {
+    let has = |flag: u8| flags & flag != 0;
+    assert_eq!(token.token_type(), TokenType::Bearer);
+    assert!(token.lifetime() <= DAY && token.expose().len() <= 32 << 10);
+    assert!(
+        token
+            .refresh_in()
+            .is_none_or(|advice| advice <= token.lifetime())
+    );
+    if token.expose().contains("CANARY") {
+        // The scopes and the names of members are shown.
+        let named = token.scopes().as_str().contains("CANARY")
+            || token
+                .extra_members()
+                .any(|(name, _)| name.contains("CANARY"));
+        assert!(named || !format!("{token:?}").contains("CANARY"));
+    }
+    let requested = if has(SCOPE) { "a b" } else { "" };
+    let Some(value) = value else {
+        // A form, which only lenient settings accept, or a number that no double holds.
+        return assert!(has(LENIENT) || token.extra_members().next().is_some());
+    };
+    if !value.is_object() && pointer.is_none() {
+        return assert!(has(LENIENT));
+    }
+    let found = value.pointer(pointer.unwrap_or("/access_token"));
+    assert_eq!(found.and_then(Value::as_str), Some(token.expose()));
+    let object = match pointer.and_then(|pointer| pointer.rsplit_once('/')) {
+        Some((parent, _)) => value.pointer(parent).unwrap(),
+        None => value,
+    };
+    assert!(object["error"].is_null() && value["error"].is_null());
+    match object["scope"].as_str() {
+        Some(scope) => assert_eq!(scope.parse(), Ok(token.scopes().clone())),
+        None => assert_eq!(token.scopes().as_str(), requested),
+    }
+    match object["token_type"].as_str() {
+        Some(name) => {
+            let fit = name.eq_ignore_ascii_case("bearer")
+                || has(NAMED_TYPE) && name.eq_ignore_ascii_case("jwt")
+                || has(LENIENT) && name.eq_ignore_ascii_case("bearertoken");
+            assert!(fit, "{name}");
+        }
+        None => assert!(has(LENIENT)),
+    }
+    if !has_expiry {
+        let lifetime = match &object["expires_in"] {
+            Value::Null => Some(Duration::from_secs(300)),
+            Value::Number(seconds) => seconds.as_u64().map(Duration::from_secs),
+            _ => None,
+        };
+        let lifetime = lifetime.map(|lifetime| lifetime.min(DAY));
+        assert!(lifetime.is_none_or(|lifetime| lifetime == token.lifetime()));
+    }
+    for (name, json) in token.extra_members() {
+        assert_eq!(
+            serde_json::from_str::<Value>(json).ok().as_ref(),
+            object.get(name)
+        );
+    }
+}
+
+fn refused(error: &TokenError, body: &[u8], value: Option<&Value>) {
+    check_token_error(error);
+    // A token of the response is a secret too, wherever it appears in it.
+    let is_token = |name: &str| value.is_some_and(|value| value[name] == TOKEN);
+    let once = |name: &str| {
+        let text = String::from_utf8_lossy(body);
+        text.matches(name).count() == 1
+    };
+    let names = ["access_token", "refresh_token", "id_token"];
+    if names.into_iter().any(|name| is_token(name) && once(name)) {
+        assert_hidden(&leak::error_chain(error), TOKEN);
+    }
+    assert_ne!(CANARY, TOKEN);
+}
