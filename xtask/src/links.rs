@@ -11,6 +11,11 @@ const BRIDGES: &str = "crates/bridges";
 /// Compiles and runs the Rust code of the pages.
 const PAGE_TESTS: &str = "tests/src/lib.rs";
 const ARCHITECTURE: &str = "docs/ARCHITECTURE.md";
+/// The address of the repository's files, in READMEs of packages and in the book.
+const REPOSITORY: [&str; 2] = [
+    "https://github.com/hallpass-rs/hallpass/blob/main/",
+    "https://github.com/hallpass-rs/hallpass/tree/main/",
+];
 const PAGES: [&str; 7] = [".", "crates", "docs", "examples", "fuzz", "tests", "xtask"];
 /// The directories of this repository whose files pages name by their whole path.
 const ROOTS: [&str; 8] = [
@@ -40,6 +45,11 @@ pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
     named_files(faults)?;
     quoted_messages(faults)?;
     untested_code(faults)?;
+    links_of_pages(faults)
+}
+
+/// Reports each link that leads nowhere, and each page that the book's summary lacks.
+fn links_of_pages(faults: &mut Vec<String>) -> anyhow::Result<()> {
     let summary = text(&crate::files::root().join(SUMMARY))?;
     for path in sources(&PAGES, "md")? {
         let folder = path.parent().unwrap_or(&path);
@@ -48,6 +58,22 @@ pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
             if !leads_somewhere(&path, target) {
                 faults.push(format!(
                     "{} links to `{target}`, which is not there",
+                    path.display()
+                ));
+            }
+        }
+        if path.starts_with(crate::files::root().join("crates")) {
+            for target in local_links(&page) {
+                faults.push(format!(
+                    "{} links to `{target}`, which leads nowhere from the package's page; link to the repository",
+                    path.display()
+                ));
+            }
+        }
+        for target in repository_links(&page) {
+            if !crate::files::root().join(target).exists() {
+                faults.push(format!(
+                    "{} links to `{target}` in the repository, which is not there",
                     path.display()
                 ));
             }
@@ -167,8 +193,25 @@ fn is_message(span: &str) -> bool {
         && !COMMANDS.contains(&first)
 }
 
-/// Returns the targets of `[text](target)` outside of code, except those on other hosts.
+/// Returns the targets of `[text](target)` on this page or beside it.
 fn local_links(page: &str) -> Vec<&str> {
+    let mut links = links(page);
+    links.retain(|target| !target.contains("://") && !target.starts_with("mailto:"));
+    links
+}
+
+/// Returns the files and directories of the repository that a page links to by their whole address.
+fn repository_links(page: &str) -> Vec<&str> {
+    let mut paths = Vec::new();
+    for link in links(page) {
+        let path = REPOSITORY.iter().find_map(|start| link.strip_prefix(start));
+        paths.extend(path.map(|path| path.split('#').next().unwrap_or(path)));
+    }
+    paths
+}
+
+/// Returns the targets of `[text](target)` outside of code.
+fn links(page: &str) -> Vec<&str> {
     let mut code = false;
     let mut links = Vec::new();
     for line in page.lines() {
@@ -179,10 +222,7 @@ fn local_links(page: &str) -> Vec<&str> {
             continue;
         }
         for after in line.split("](").skip(1) {
-            let target = after.split(')').next().unwrap_or_default();
-            if !target.contains("://") && !target.starts_with("mailto:") {
-                links.push(target);
-            }
+            links.push(after.split(')').next().unwrap_or_default());
         }
     }
     links
@@ -265,9 +305,18 @@ mod tests {
     }
 
     #[test]
+    fn every_link_leads_somewhere() {
+        let mut faults = Vec::new();
+        links_of_pages(&mut faults).unwrap();
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+
+    #[test]
     fn links_outside_of_code_are_found() {
         let page = "a [b](c.md) and [d](e.md#f), [g](https://h.example/)\n```rust\nlet x = y[z](q);\n```\n[r](s)";
         assert_eq!(local_links(page), ["c.md", "e.md#f", "s"]);
+        let page = "[a](https://github.com/hallpass-rs/hallpass/blob/main/docs/b.md#c), [d](https://e.example/)";
+        assert_eq!(repository_links(page), ["docs/b.md"]);
     }
 
     #[test]

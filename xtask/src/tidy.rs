@@ -71,7 +71,9 @@ fn described(packages: &[Package], faults: &mut Vec<String>) {
                 faults.push(format!("`{name}` has no {what}"));
             }
         };
-        need(folder.join("README.md").exists(), "README.md");
+        for file in ["README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+            need(folder.join(file).exists(), file);
+        }
         need(package.description.is_some(), "description");
         need(!package.keywords.is_empty(), "keywords");
         need(!package.categories.is_empty(), "categories");
