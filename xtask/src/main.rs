@@ -14,12 +14,15 @@ mod http_clients;
 mod imports;
 mod links;
 mod matrix;
+mod minimal_versions;
+mod msrv;
 mod mutants;
 mod named_tests;
 mod names;
 mod peers;
 mod platforms;
 mod prose;
+mod registry;
 mod release;
 mod rules;
 mod signatures;
@@ -103,6 +106,15 @@ mod flags {
                 /// Commits, publishes and tags.
                 optional --execute
             }
+
+            /// Rehearses two releases of a clone end to end, against a registry on loopback.
+            cmd rehearse {}
+
+            /// Tests the published crates with the lowest versions of dependencies that their manifests allow.
+            cmd minimal-versions {}
+
+            /// Builds the published crates with the Rust version that they declare.
+            cmd msrv {}
 
             /// Checks the adapters to other crates, in crates/bridges.
             cmd bridges {}
@@ -203,6 +215,9 @@ fn run() -> anyhow::Result<()> {
         }
         flags::XtaskCmd::Platforms(platforms) => platforms::run(&shell, platforms.run),
         flags::XtaskCmd::Release(flags) => release::run(&shell, &flags.version, flags.execute),
+        flags::XtaskCmd::Rehearse(_) => release::rehearse(&shell),
+        flags::XtaskCmd::MinimalVersions(_) => minimal_versions::run(&shell),
+        flags::XtaskCmd::Msrv(_) => msrv::run(&shell),
         flags::XtaskCmd::Bridges(_) => bridges::run(&shell),
         flags::XtaskCmd::Explore(_) => test::explore(&shell),
         flags::XtaskCmd::Soak(flags) => {

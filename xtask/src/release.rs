@@ -4,6 +4,8 @@
 
 mod changelog;
 mod checks;
+mod rehearsal;
+mod sbom;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -15,6 +17,7 @@ use anyhow::Context as _;
 use semver::Version;
 use xshell::{Shell, cmd};
 
+pub(crate) use rehearsal::run as rehearse;
 use steps::{done, tag};
 use versions::PublishedCrate;
 
@@ -30,15 +33,16 @@ fn release(shell: &Shell, root: &Path, version: &str, execute: bool) -> anyhow::
         println!(
             "the commit of release {version} is there: going on with what is not published yet"
         );
-        return publish(shell, &version, true);
+        return publish_and_list(shell, root, &version);
     }
     checks::before(shell, root, &version)?;
     if execute {
         prepare(shell, root, &version)?;
-        return publish(shell, &version, true);
+        verify(shell, root)?;
+        return publish_and_list(shell, root, &version);
     }
     let rehearsal = root.join("target/release-rehearsal");
-    let outcome = rehearse(shell, &rehearsal, &version);
+    let outcome = dry_run(shell, &rehearsal, &version);
     // The worktree is removed regardless of the outcome.
     cmd!(shell, "git worktree remove --force {rehearsal}")
         .quiet()
@@ -48,13 +52,22 @@ fn release(shell: &Shell, root: &Path, version: &str, execute: bool) -> anyhow::
     Ok(())
 }
 
-fn rehearse(shell: &Shell, folder: &Path, version: &Version) -> anyhow::Result<()> {
+fn publish_and_list(shell: &Shell, root: &Path, version: &Version) -> anyhow::Result<()> {
+    publish(shell, version, true)?;
+    for list in sbom::write(shell, root, version)? {
+        done(&format!("the list of components is {}", list.display()));
+    }
+    Ok(())
+}
+
+fn dry_run(shell: &Shell, folder: &Path, version: &Version) -> anyhow::Result<()> {
     if folder.exists() {
         cmd!(shell, "git worktree remove --force {folder}").run()?;
     }
     cmd!(shell, "git worktree add --quiet --detach {folder} HEAD").run()?;
     let _there = shell.push_dir(folder);
     prepare(shell, folder, version)?;
+    verify(shell, folder)?;
     publish(shell, version, false)
 }
 
@@ -85,7 +98,11 @@ fn prepare(shell: &Shell, root: &Path, version: &Version) -> anyhow::Result<()> 
         done("committed");
         anyhow::Ok(())
     })();
-    changed.context("nothing is published; `git restore .` undoes what was written")?;
+    changed.context("nothing is published; `git restore .` undoes what was written")
+}
+
+/// Builds every crate from its package.
+fn verify(shell: &Shell, root: &Path) -> anyhow::Result<()> {
     for workspace in versions::workspaces(root) {
         let patches = versions::patches(root, &workspace)?;
         let _there = shell.push_dir(workspace);

@@ -28,6 +28,13 @@ pub(super) fn cut(root: &Path, version: &Version, today: &str) -> anyhow::Result
     Ok(fs::write(root.join(FILE), cut)?)
 }
 
+/// Adds an entry for the next release.
+pub(super) fn add(root: &Path, entry: &str) -> anyhow::Result<()> {
+    let text = read(root)?;
+    let added = text.replacen(UNRELEASED, &format!("{UNRELEASED}\n{entry}\n"), 1);
+    Ok(fs::write(root.join(FILE), added)?)
+}
+
 fn read(root: &Path) -> anyhow::Result<String> {
     fs::read_to_string(root.join(FILE)).with_context(|| format!("{FILE} cannot be read"))
 }

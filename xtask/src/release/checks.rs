@@ -7,12 +7,18 @@ use semver::Version;
 use xshell::{Shell, cmd};
 
 use super::{
-    changelog,
+    changelog, sbom,
     steps::{done, stop, tag},
     versions,
 };
 
 pub(super) fn before(shell: &Shell, root: &Path, version: &Version) -> anyhow::Result<()> {
+    if sbom::lacks_tool(shell, root) {
+        return stop(
+            "cargo-cyclonedx, which lists the components, is missing",
+            "`cargo install --locked cargo-cyclonedx`",
+        );
+    }
     let dirty = cmd!(shell, "git status --porcelain").quiet().read()?;
     if !dirty.is_empty() {
         return stop(
@@ -68,37 +74,53 @@ fn compatible(shell: &Shell, root: &Path, version: &Version) -> anyhow::Result<(
         done("there is no release to be compatible with");
         return Ok(());
     };
-    let found = cmd!(shell, "cargo semver-checks --version").quiet();
-    if found.ignore_stdout().ignore_stderr().run().is_err() {
+    let released: Version = last
+        .trim_start_matches('v')
+        .parse()
+        .with_context(|| format!("the tag {last} names no version"))?;
+    for workspace in versions::workspaces(root) {
+        let _there = shell.push_dir(workspace);
+        if !is_compatible(shell, &["--workspace"], &released, version)? {
+            return stop(
+                &format!(
+                    "{version} may not follow {released}: something public has changed, as reported above"
+                ),
+                "choose a higher version, or undo the change",
+            );
+        }
+    }
+    done(&format!(
+        "compatible with {released}, as {version} has to be"
+    ));
+    Ok(())
+}
+
+/// Compares the public items of crates with those of the tagged release; prints the differences that the version does
+/// not allow.
+pub(super) fn is_compatible(
+    shell: &Shell,
+    crates: &[&str],
+    released: &Version,
+    version: &Version,
+) -> anyhow::Result<bool> {
+    if !can_compare(shell) {
         return stop(
             "cargo-semver-checks is missing",
             "`cargo install --locked cargo-semver-checks`",
         );
     }
-    let released: Version = last
-        .trim_start_matches('v')
-        .parse()
-        .with_context(|| format!("the tag {last} names no version"))?;
-    let kind = release_type(&released, version);
-    for workspace in versions::workspaces(root) {
-        let _there = shell.push_dir(workspace);
-        let check = cmd!(
-            shell,
-            "cargo semver-checks --workspace --baseline-rev {last} --release-type {kind}"
-        );
-        if check.run().is_err() {
-            return stop(
-                &format!(
-                    "{version} is no {kind} release after {released}: something public has changed"
-                ),
-                "choose a higher version, or undo the change above",
-            );
-        }
-    }
-    done(&format!(
-        "compatible with {released}, as a {kind} release is"
-    ));
-    Ok(())
+    let (last, kind) = (tag(released), release_type(released, version));
+    let check = cmd!(
+        shell,
+        "cargo semver-checks {crates...} --baseline-rev {last} --release-type {kind}"
+    );
+    Ok(check.run().is_ok())
+}
+
+/// Returns true if the tool that compares public items is installed.
+pub(super) fn can_compare(shell: &Shell) -> bool {
+    let version = cmd!(shell, "cargo semver-checks --version").quiet();
+    version.ignore_stdout().ignore_stderr().run().is_ok()
 }
 
 /// Returns the kind of release by semver: below 1.0 a minor version may contain breaking changes.

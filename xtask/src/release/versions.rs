@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use cargo_metadata::{Metadata, MetadataCommand};
 use semver::Version;
-use toml_edit::{DocumentMut, Item, value};
+use toml_edit::{Array, DocumentMut, Item, value};
 
 use super::steps::stop;
 
@@ -122,6 +122,25 @@ pub(super) fn set(root: &Path, version: &Version) -> anyhow::Result<()> {
             }
         }
         fs::write(workspace.join("Cargo.toml"), manifest.to_string())?;
+    }
+    Ok(())
+}
+
+/// Lets every published crate be published to this registry only, and found there by the others.
+pub(super) fn publish_to(root: &Path, registry: &str) -> anyhow::Result<()> {
+    for workspace in workspaces(root) {
+        let mut manifest = manifest(&workspace)?;
+        let dependencies = manifest["workspace"]["dependencies"].as_table_like_mut();
+        let dependencies = dependencies.context("the workspace lists no dependencies")?;
+        for (_, dependency) in dependencies.iter_mut().filter(|(_, item)| is_inner(item)) {
+            dependency["registry"] = value(registry);
+        }
+        fs::write(workspace.join("Cargo.toml"), manifest.to_string())?;
+        for krate in published(&workspace)? {
+            let mut manifest = self::manifest(&krate.directory)?;
+            manifest["package"]["publish"] = value(Array::from_iter([registry]));
+            fs::write(krate.directory.join("Cargo.toml"), manifest.to_string())?;
+        }
     }
     Ok(())
 }
