@@ -123,11 +123,11 @@ pub(super) fn can_compare(shell: &Shell) -> bool {
     version.ignore_stdout().ignore_stderr().run().is_ok()
 }
 
-/// Returns the kind of release by semver: below 1.0 a minor version may contain breaking changes.
+/// Returns the kind of release as Cargo reads versions: below 1.0 a minor version may break, and a patch may add.
 fn release_type(last: &Version, next: &Version) -> &'static str {
     if last.major != next.major || (next.major == 0 && last.minor != next.minor) {
         "major"
-    } else if last.minor != next.minor {
+    } else if next.major == 0 || last.minor != next.minor {
         "minor"
     } else {
         "patch"
@@ -139,9 +139,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_break() {
+    fn a_release_is_of_the_kind_that_cargo_takes_it_for() {
         for (last, next, kind) in [
-            ("0.1.0", "0.1.1", "patch"),
+            ("0.1.0", "0.1.1", "minor"),
             ("0.1.0", "0.2.0", "major"),
             ("0.9.0", "1.0.0", "major"),
             ("1.0.0", "1.0.1", "patch"),

@@ -53,6 +53,8 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     }
     // Crates of others are built once for all steps, and for the tests of the repository.
     shell.set_var("CARGO_TARGET_DIR", root.join("target"));
+    // As in the workspace's manifest, which packages do not have.
+    shell.set_var("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
     let repository = folder.join("repository");
     // Without the tags of real releases.
     cmd!(
