@@ -5,7 +5,7 @@ mod escape;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, ops::Range};
+use std::{cmp::Ordering, fmt, ops::Range};
 
 use zeroize::Zeroizing;
 
@@ -172,10 +172,10 @@ struct Extract {
 impl Extract {
     fn push(&mut self, chars: impl IntoIterator<Item = char>) {
         for char in chars {
-            if self.chars == MAX_SHOWN_CHARS {
-                self.text.push_str("...");
-            } else if self.chars < MAX_SHOWN_CHARS {
-                self.text.push(char);
+            match self.chars.cmp(&MAX_SHOWN_CHARS) {
+                Ordering::Less => self.text.push(char),
+                Ordering::Equal => self.text.push_str("..."),
+                Ordering::Greater => {}
             }
             self.chars += 1;
         }

@@ -1,5 +1,6 @@
 mod encodings;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use proptest::prelude::*;
 
 use super::*;
@@ -91,6 +92,35 @@ fn an_echo_within_base64_is_found_at_each_offset() {
     ] {
         assert_eq!(filter.clean(encoded), shown, "{encoded}");
     }
+}
+
+#[test]
+fn an_echo_within_nested_encodings_is_found_at_each_offset() {
+    const SECRET: &str = "CANARY/s3cr3t";
+    let filter = TextFilter::new().with_secret(SECRET);
+    let base64 = |text: String| BASE64_STANDARD.encode(text);
+    for inner in ["", "1", "12"] {
+        for outer in ["", "1", "12"] {
+            let twice = base64(format!("{outer}{}", base64(format!("{inner}{SECRET}"))));
+            assert!(filter.finds_secret(&twice), "{twice}");
+        }
+        let in_a_form = base64(format!("{inner}CANARY%2Fs3cr3t"));
+        assert!(filter.finds_secret(&in_a_form), "{in_a_form}");
+        let encoded = base64(format!("{inner}{SECRET}")).replace('Q', "%51");
+        assert!(filter.finds_secret(&encoded), "{encoded}");
+    }
+}
+
+#[test]
+fn only_the_echo_is_removed() {
+    let filter = TextFilter::new().with_secret("s3cret");
+    // Padding belongs to Base64 alone.
+    assert_eq!(filter.clean("s3cret== x"), "[redacted]== x");
+    assert_eq!(filter.clean("czNjcmV0== x"), "[redacted] x");
+    // Nor does a cut text that holds its start, far before the cut.
+    let long = "the s3cr of this server ".repeat(200);
+    let shown = filter.clean(&long);
+    assert_eq!(shown, format!("{}...", &long[..256]));
 }
 
 #[test]

@@ -164,7 +164,8 @@ fn too_deep(json: &str) -> bool {
     for byte in json.bytes() {
         match byte {
             _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
+            // Only strings hold one.
+            b'\\' => escaped = true,
             b'"' => quoted = !quoted,
             b'[' | b'{' if !quoted => depth += 1,
             b']' | b'}' if !quoted => depth -= 1,
@@ -293,5 +294,58 @@ impl<'de> Deserialize<'de> for Member<'de> {
         }
 
         deserializer.deserialize_any(Any)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(json: &str) -> Option<JsonFault> {
+        Members::read(json.as_bytes()).err()
+    }
+
+    #[test]
+    fn a_cut_text_is_told_from_another_value() {
+        assert_eq!(fault("[1]"), Some(JsonFault::NotAnObject));
+        assert_eq!(fault("[1,"), Some(JsonFault::Cut));
+        assert_eq!(fault("[1 2]"), Some(JsonFault::Syntax));
+    }
+
+    #[test]
+    fn only_brackets_outside_of_strings_nest() {
+        let member = |value: &str| fault(&format!(r#"{{"other":{value}}}"#));
+        let deep = "[".repeat(MAX_DEPTH);
+        assert_eq!(
+            member(&format!("{deep}{}", "]".repeat(MAX_DEPTH))),
+            Some(JsonFault::TooDeep)
+        );
+        let (open, close) = (&deep[1..], "]".repeat(MAX_DEPTH - 1));
+        for shallow in [
+            format!("{open}{close}"),
+            format!(r#""{deep}""#),
+            format!(r#""\"{deep}""#),
+            format!(r#"["\\",{}1{}]"#, &open[1..], &close[1..]),
+            // Many side by side.
+            format!("[{}[]]", "[[],{}],".repeat(MAX_DEPTH)),
+        ] {
+            assert_eq!(member(&shallow), None, "{shallow}");
+        }
+        let after = format!(r#"["\\",{open}{close}]"#);
+        assert_eq!(member(&after), Some(JsonFault::TooDeep));
+    }
+
+    #[test]
+    fn a_sentence_is_no_form() {
+        let is_form = |text: &str| Members::of_form(text.as_bytes()).is_some();
+        assert!(is_form("error=invalid_client") && is_form("access_token=t&scope=a+b"));
+        for text in [
+            "error=",
+            "access_token=&error=",
+            "error=it+broke",
+            "error = 7",
+        ] {
+            assert!(!is_form(text), "{text}");
+        }
     }
 }

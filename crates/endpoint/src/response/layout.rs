@@ -172,6 +172,7 @@ mod tests {
             (UnixSeconds, "\"1795860060\"", 60),
             (UnixMilliseconds, "1795860060500", 60),
             (Rfc3339, "\"2026-11-28T10:01:00Z\"", 60),
+            (Seconds, "316224000", 316_224_000),
         ] {
             assert_eq!(lifetime(format, json), Ok(expected), "{format:?} {json}");
         }
@@ -183,6 +184,7 @@ mod tests {
         use ExpiryFormat::{Milliseconds, Rfc3339, Seconds, UnixMilliseconds, UnixSeconds};
         for (format, json, says) in [
             (Seconds, "1795860060", "more than ten years ahead"),
+            (Seconds, "316224001", "more than ten years ahead"),
             (Milliseconds, "1795860060000", "more than ten years ahead"),
             (UnixSeconds, "1795860060000", "more than ten years ahead"),
             (UnixSeconds, "18446744073709551615", "is not a time"),

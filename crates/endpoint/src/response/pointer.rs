@@ -191,8 +191,13 @@ mod tests {
         for wrong in ["", "a", "a/b", "#/a", "/~", "/~2"] {
             assert!(Pointer::parse(wrong).is_err(), "{wrong}");
         }
-        assert!(Pointer::parse(&"/a".repeat(17)).is_err());
-        assert!(Pointer::parse(&format!("/{}", "a".repeat(256))).is_err());
+        for (parts, bytes, accepted) in [(16, 255, true), (17, 255, true), (1, 256, false)] {
+            assert_eq!(
+                Pointer::parse(&format!("/{}", "a".repeat(bytes))).is_ok(),
+                accepted
+            );
+            assert_eq!(Pointer::parse(&"/a".repeat(parts)).is_ok(), parts <= 16);
+        }
     }
 
     proptest! {

@@ -144,6 +144,7 @@ mod tests {
         let long = format!("b=per_hour;r=7;{}", "x".repeat(MAX_HEADER_BYTES));
         for (name, value) in [
             ("x-ratelimit-remaining", "-1"),
+            ("x-ratelimit-remaining", "+1"),
             ("x-ratelimit-remaining", "many"),
             ("x-ratelimit-remaining", ""),
             ("x-ratelimit-remaining", "99999999999999999999999"),

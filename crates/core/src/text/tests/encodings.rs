@@ -128,6 +128,18 @@ fn names_and_numbers_of_characters_are_decoded() {
 }
 
 #[test]
+fn control_characters_and_long_numbers_are_decoded() {
+    for (secret, echo) in [
+        ("a\u{8}b\u{c}c\nd\re\tf", r"a\bb\fc\nd\re\tf"),
+        ("a/bcdefg", "a&#x0000002F;bcdefg"),
+        ("a/bcdefg", "a&#00000047;bcdefg"),
+    ] {
+        let filter = TextFilter::new().with_secret(secret);
+        assert_eq!(filter.clean(echo), "[redacted]", "{echo}");
+    }
+}
+
+#[test]
 fn what_stands_before_an_echo_does_not_hide_it() {
     let filter = TextFilter::new().with_secret("25abcdef");
     for echo in [

@@ -1,3 +1,5 @@
+mod rules;
+
 use hallpass_core::{Clock as _, SystemClock};
 use proptest::prelude::*;
 
@@ -333,14 +335,20 @@ fn the_token_type() {
     };
     assert!(parse_with(br#"{"access_token":"t"}"#, &lenient).is_ok());
     assert!(parse_with(kind("\"mac\"").as_bytes(), &lenient).is_err());
+    let apigee = kind(r#""BearerToken""#);
+    assert!(parse_with(apigee.as_bytes(), &lenient).is_ok());
+    let error = refused(apigee, false, "is not `Bearer` but `BearerToken`");
+    assert_eq!(error.hint_name(), hints::LENIENT.name());
     for lenient in [false, true] {
         let bound = ResponseRules {
             token_type: TokenType::Dpop,
             lenient,
             ..ResponseRules::default()
         };
-        let unbound = parse_with(br#"{"access_token":"t"}"#, &bound).unwrap_err();
-        assert_eq!(unbound.hint_name(), hints::UNBOUND.name());
+        for body in [r#"{"access_token":"t"}"#.to_owned(), kind("\"Bearer\"")] {
+            let unbound = parse_with(body.as_bytes(), &bound).unwrap_err();
+            assert_eq!(unbound.hint_name(), hints::UNBOUND.name(), "{body}");
+        }
     }
 }
 
