@@ -202,3 +202,20 @@ fn json(value: &impl Serialize) -> Result<Vec<u8>, TokenError> {
     serde_json::to_vec(value)
         .map_err(|_| TokenError::configuration("the assertion could not be encoded as JSON"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_fits_behind_its_input_without_a_copy() {
+        // Of the longest signature, of an RSA key with 8,192 bits.
+        let signature = BASE64_URL_SAFE_NO_PAD.encode([0; 1_024]);
+        for length in 0..200 {
+            let input = signing_input(&vec![b'h'; length], &vec![b'c'; 2 * length]);
+            let room = input.capacity() - input.len();
+            assert!(room > signature.len(), "{length}: {room}");
+            assert!(room < signature.len() + 64, "{length}: {room}");
+        }
+    }
+}

@@ -102,6 +102,16 @@ async fn each_step_is_observed_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_eviction_is_reported_only_if_a_key_was_evicted() {
+    let mint = Mint::hourly();
+    let (notes, cache) = observed(&mint);
+    for scope in ["a", "b"] {
+        drop(cache.bind(key(scope)));
+    }
+    assert_eq!(notes.take(), ["Evicted { keys: 1 }"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_observer_that_panics_fails_neither_flight_nor_caller() {
     let capture = Capture::start();
     let mint = Mint::hourly();

@@ -8,7 +8,7 @@ use crate::{Event, EventKind};
 const ORIGIN: &str = "https://api.example";
 
 /// Adds an observer that records each event as a line.
-fn observed(builder: AuthorizerBuilder) -> (AuthorizerBuilder, Arc<Mutex<Vec<String>>>) {
+pub(super) fn observed(builder: AuthorizerBuilder) -> (AuthorizerBuilder, Arc<Mutex<Vec<String>>>) {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let record = lines.clone();
     let observer = move |event: &Event<'_>| {

@@ -149,6 +149,24 @@ async fn a_demand_for_a_nonce_keeps_the_token() {
     assert_eq!(*prover.kept.lock().unwrap(), kept);
 }
 
+#[tokio::test]
+async fn a_retry_with_a_nonce_is_observed() {
+    let source = BoundSource(AtomicUsize::new(0), Arc::default());
+    let builder = Authorizer::builder(source).allow_origin("https://api.example");
+    let (builder, lines) = events::observed(builder);
+    let permit = permit(&builder.build().unwrap(), "https://api.example");
+    let mut permit = permit.unwrap().unwrap();
+    let token = permit.token().await.unwrap();
+    proof(&mut permit, &token, "/").await;
+    let demand = answer(DEMAND, Some("one"));
+    permit.evaluate_response(&token, StatusCode::UNAUTHORIZED, &demand);
+    permit.replacement(&token).await.unwrap().unwrap();
+    assert_eq!(
+        *lines.lock().unwrap(),
+        ["orders call_retried https://api.example"]
+    );
+}
+
 // covers: C-70, C-72
 #[tokio::test]
 async fn a_demand_that_brings_nothing_new_is_handed_on() {
