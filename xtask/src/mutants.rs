@@ -76,7 +76,7 @@ pub(crate) fn run(shell: &Shell, package: Option<&str>, base: Option<&str>) -> a
             "cargo mutants --output {FOLDER} {again...} {filter...} {scope...} {arguments...}"
         )
         // The copy of the tree shares the third-party crates that are built here. The rest is built again for each
-        // mutant, five times as fast with what is kept of the build before.
+        // mutant, five times as fast when it is incremental.
         .env("CARGO_TARGET_DIR", root().join("target"))
         .env("CARGO_INCREMENTAL", "1");
         let status = Command::from(mutants).status()?;

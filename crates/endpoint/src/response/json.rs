@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_text_is_told_from_another_value() {
+    fn a_cut_text_is_no_other_value() {
         assert_eq!(fault("[1]"), Some(JsonFault::NotAnObject));
         assert_eq!(fault("[1,"), Some(JsonFault::Cut));
         assert_eq!(fault("[1 2]"), Some(JsonFault::Syntax));

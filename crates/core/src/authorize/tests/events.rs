@@ -1,4 +1,4 @@
-//! What a service learns of its calls: observers, metrics, traces.
+//! The events of calls: observers, metrics, traces.
 
 use http::header::WWW_AUTHENTICATE;
 

@@ -1,4 +1,4 @@
-//! What a source's settings change.
+//! The settings of a source that change how a response is read.
 
 use super::*;
 use crate::response::{layout::Layout, pointer::Pointer, wording::TOKEN_ENDPOINT};
@@ -43,7 +43,7 @@ fn a_granted_scope_that_repeats_the_secret_is_refused() {
 
 // covers: C-24
 #[test]
-fn the_next_refresh_token_is_kept_for_its_grant_alone() {
+fn the_next_refresh_token_is_for_its_grant_alone() {
     let keep = ResponseRules {
         keep_refresh_token: true,
         ..ResponseRules::default()
