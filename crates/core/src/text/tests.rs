@@ -142,6 +142,7 @@ fn character_references_are_decoded_for_display() {
             "A & B \\u{2013} 'c' Ü",
         ),
         ("&amp;lt; & &nope; &#27;[m &", "&lt; & &nope; \\u{1b}[m &"),
+        ("&#; &#x; &#000000038;", "&#; &#x; &#000000038;"),
         ("got S&amp;b &amp; more", "got [redacted] & more"),
         ("got S&#38;amp;b", "got [redacted]"),
     ] {
