@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used, dead_code)]
 
-#[path = "../stories/mtls_server.rs"]
-mod mtls_server;
 #[path = "../stories/mtls.rs"]
 mod mtls;
+#[path = "../stories/mtls_server.rs"]
+mod mtls_server;
 #[path = "../stories/support.rs"]
 mod support;
 #[path = "../stories/tls.rs"]
@@ -16,7 +16,9 @@ mod tls_server;
 #[path = "../stories/transport.rs"]
 mod transport;
 
-use hallpass::{ErrorKind, Secret, SecretSource as _, TokenRequest, TokenSource as _, secrets::VaultSecret};
+use hallpass::{
+    ErrorKind, Secret, SecretSource as _, TokenRequest, TokenSource as _, secrets::VaultSecret,
+};
 use hallpass_testkit::raw::{self, RawServer};
 
 const GOOD: &str = r#"{"access_token":"t","token_type":"Bearer","expires_in":3600}"#;
@@ -37,7 +39,11 @@ async fn no_compressed_answer_is_asked_for_or_taken() {
     support::fetch(support::builder(&server.url("/")))
         .await
         .unwrap();
-    assert!(!head(&server).contains("accept-encoding"), "{}", head(&server));
+    assert!(
+        !head(&server).contains("accept-encoding"),
+        "{}",
+        head(&server)
+    );
 
     let headers = [
         ("content-type", "application/json"),
@@ -72,5 +78,9 @@ async fn vault_is_asked_as_without_them() {
         .build()
         .unwrap();
     assert_eq!(vault.secret().await.unwrap().expose(), "s3cr3t");
-    assert!(!head(&server).contains("accept-encoding"), "{}", head(&server));
+    assert!(
+        !head(&server).contains("accept-encoding"),
+        "{}",
+        head(&server)
+    );
 }

@@ -1,7 +1,7 @@
-//! Every adapter, authentication method and decorator against every scripted response: one named test per cell.
+//! Every adapter, authentication method and decorator against every scripted response: one test that runs all cells.
 //!
-//! With `HALLPASS_MATRIX` set to a directory, it runs all cells at once, prints one table and writes it there. This is
-//! `cargo xtask matrix`.
+//! With `HALLPASS_MATRIX` set to a directory, it prints a table and writes it there. This is `cargo xtask matrix`.
+//! `HALLPASS_MATRIX_CELL` limits it to the cells whose name (`scenario::configuration`) contains this text.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -15,72 +15,49 @@ mod tls_front;
 #[path = "../shared/tls_server.rs"]
 mod tls_server;
 
-use std::{env, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{env, path::Path, sync::Arc, time::Duration};
 
-use libtest_mimic::{Arguments, Trial};
-use tokio::{runtime, sync::Semaphore, task::JoinSet};
+use tokio::{sync::Semaphore, task::JoinSet, time};
 
-use configurations::{CONFIGURATIONS, Configuration};
+use configurations::CONFIGURATIONS;
 use report::Report;
 use scenarios::Scenario;
 
-fn main() -> ExitCode {
-    match env::var_os("HALLPASS_MATRIX") {
-        Some(folder) => all_at_once(&PathBuf::from(folder)),
-        None => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
-    }
-}
+/// No cell takes as long, on any machine.
+const LIMIT: Duration = Duration::from_secs(60);
 
-fn trials() -> Vec<Trial> {
-    let cell = |scenario: Scenario, configuration: &'static Configuration| {
-        let name = format!("{}::{}", scenario.name(), configuration.name());
-        Trial::test(name, move || {
-            let runtime = runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            Ok(runtime.block_on(scenario.run(configuration))?)
-        })
-    };
-    Scenario::all()
-        .flat_map(|scenario| {
-            let row = CONFIGURATIONS.iter();
-            row.map(move |configuration| cell(scenario, configuration))
-        })
-        .collect()
-}
-
-fn all_at_once(folder: &std::path::Path) -> ExitCode {
-    let runtime = runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let report = runtime.block_on(async {
-        // Enough to overlap the waits of stalled cells, but few enough for all others to finish in time.
-        let slots = Arc::new(Semaphore::new(8));
-        let mut cells = JoinSet::new();
-        for (row, scenario) in Scenario::all().enumerate() {
-            for (column, configuration) in CONFIGURATIONS.iter().enumerate() {
-                let slots = slots.clone();
-                cells.spawn(async move {
-                    let _slot = slots.acquire_owned().await.unwrap();
-                    (row, column, scenario.run(configuration).await)
-                });
+#[tokio::test(flavor = "multi_thread")]
+async fn every_cell_has_its_right_result() {
+    let selected = env::var("HALLPASS_MATRIX_CELL").unwrap_or_default();
+    // Enough to overlap the waits of stalled cells, but few enough for all others to finish in time.
+    let slots = Arc::new(Semaphore::new(8));
+    let mut cells = JoinSet::new();
+    for (row, scenario) in Scenario::all().enumerate() {
+        for (column, configuration) in CONFIGURATIONS.iter().enumerate() {
+            if !format!("{}::{}", scenario.name(), configuration.name()).contains(&selected) {
+                continue;
             }
+            let slots = slots.clone();
+            cells.spawn(async move {
+                let _slot = slots.acquire_owned().await.unwrap();
+                let outcome = time::timeout(LIMIT, scenario.run(configuration)).await;
+                let outcome = outcome.unwrap_or_else(|_| Err(format!("no result in {LIMIT:?}")));
+                (row, column, outcome)
+            });
         }
-        let mut report = Report::new();
-        while let Some(cell) = cells.join_next().await {
-            // A panic is a fault of the matrix, not of a cell.
-            let (row, column, outcome) = cell.unwrap();
-            report.put(row, column, outcome);
-        }
-        report
-    });
-    println!("{}", report.markdown());
-    report.write(folder).unwrap();
-    println!("written to {}/matrix.{{md,json,html}}", folder.display());
-    if report.failed() == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
     }
+    assert!(!cells.is_empty(), "no cell's name contains {selected:?}");
+    let mut report = Report::new();
+    while let Some(cell) = cells.join_next().await {
+        // A panic is a fault of the matrix, not of a cell.
+        let (row, column, outcome) = cell.unwrap();
+        report.put(row, column, outcome);
+    }
+    if let Some(folder) = env::var_os("HALLPASS_MATRIX").filter(|_| selected.is_empty()) {
+        let folder = Path::new(&folder);
+        println!("{}", report.markdown());
+        report.write(folder).unwrap();
+        println!("written to {}/matrix.{{md,json,html}}", folder.display());
+    }
+    assert_eq!(report.failed(), 0, "{}", report.failures());
 }

@@ -59,15 +59,21 @@ impl Report {
                 };
             }
         }
-        let _ = write!(table, "\n\n{}", self.summary());
+        let _ = write!(table, "\n\n{}", self.failures());
+        table
+    }
+
+    /// The number of cells, and each that failed.
+    pub(crate) fn failures(&self) -> String {
+        let mut list = self.summary();
         for (name, row) in self.named() {
             for (cell, configuration) in row.iter().zip(CONFIGURATIONS) {
                 if let Some(seen) = cell {
-                    let _ = write!(table, "\n- {name}, {}: {seen}", configuration.name());
+                    let _ = write!(list, "\n- {name}::{}: {seen}", configuration.name());
                 }
             }
         }
-        table
+        list
     }
 
     fn json(&self) -> String {

@@ -1,32 +1,35 @@
-//! `cargo xtask bridges`: checks the adapters to other crates, which are a workspace of their own.
+//! `cargo xtask bridges`: checks the adapters to other crates, which are a workspace of their own, and the transport with
+//! all of reqwest's features.
 
 mod trees;
 
 use xshell::{Shell, cmd};
 
+use crate::{rustdoc, workspace::LINTS};
+
 /// The manifest of the workspace.
 const MANIFEST: &str = "crates/bridges/Cargo.toml";
 
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
-    let bridges = [
-        "--manifest-path",
-        MANIFEST,
-        "--workspace",
-        "--all-features",
-        "--target-dir",
-        "target",
-    ];
+    let bridges = ["--manifest-path", MANIFEST, "--workspace", "--all-features"];
     cmd!(shell, "cargo fmt --manifest-path {MANIFEST} --all --check").run()?;
     trees::check(shell, MANIFEST)?;
+    let _lints = LINTS.map(|(name, value)| shell.push_env(name, value));
+    // Tests do not build them.
     cmd!(
         shell,
-        "cargo clippy {bridges...} --all-targets -- -D warnings"
+        "cargo build --quiet {bridges...} --benches --target-dir target"
     )
     .run()?;
-    cmd!(shell, "cargo doc {bridges...} --no-deps")
-        .env("RUSTDOCFLAGS", "-D warnings")
-        .run()?;
     // Its tests of signers need the real authorization server too.
     crate::peers::set_up_oidc_provider(shell)?;
-    Ok(cmd!(shell, "cargo test {bridges...}").run()?)
+    let threads = crate::test::threads();
+    // One process per test, as tests that record traces require.
+    cmd!(
+        shell,
+        "cargo nextest run {bridges...} --no-fail-fast --test-threads {threads} --target-dir target"
+    )
+    .run()?;
+    cmd!(shell, "cargo test {bridges...} --doc --target-dir target").run()?;
+    rustdoc::describe(shell, &bridges)
 }

@@ -133,9 +133,10 @@ fn targets(only: Option<&str>) -> anyhow::Result<Vec<String>> {
 
 /// Builds the program with instruments and libFuzzer, from dependencies with the features of the tests.
 fn build(shell: &Shell) -> anyhow::Result<PathBuf> {
+    let selection = crate::workspace::selection()?;
     cmd!(
         shell,
-        "cargo build --workspace --all-features --features libfuzzer-sys/link_libfuzzer --example fuzz --target-dir target"
+        "cargo build --quiet {selection...} --features libfuzzer-sys/link_libfuzzer --example fuzz --target-dir target"
     )
     .env("RUSTC_WORKSPACE_WRAPPER", env::current_exe()?)
     .env(AS_RUSTC, "1")

@@ -25,10 +25,12 @@ mod prose;
 mod registry;
 mod release;
 mod rules;
+mod rustdoc;
 mod signatures;
 mod soak;
 mod test;
 mod tidy;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -49,7 +51,10 @@ mod flags {
             default cmd help {}
 
             /// Sets up what the tests need, and runs them all.
-            cmd test {}
+            cmd test {
+                /// Runs only what a change breaks first, in less than a minute.
+                optional --quick
+            }
 
             /// Installs the authorization servers that the tests run against.
             cmd peers {}
@@ -81,6 +86,8 @@ mod flags {
             /// Tests every adapter, authentication method and decorator against every scripted answer: prints a table,
             /// and writes it to target/matrix.
             cmd matrix {
+                /// Runs only the cells whose name (`scenario::configuration`) contains this text.
+                optional --cell cell: String
                 /// Builds each set of features of each crate as well (cargo-hack).
                 optional --features-powerset
             }
@@ -119,8 +126,11 @@ mod flags {
             /// Checks the adapters to other crates, in crates/bridges.
             cmd bridges {}
 
-            /// Explores the interleavings of the cache's steps with a checker.
-            cmd explore {}
+            /// Explores the interleavings of the cache's steps with a checker, in more schedules than the tests.
+            cmd explore {
+                /// Number of schedules of each scenario; 100,000 by default.
+                optional --schedules schedules: usize
+            }
 
             /// Runs a service and the command under load and faults, checks what must hold, and writes a page with a
             /// picture to target/soak.
@@ -178,7 +188,7 @@ mod flags {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = signatures::run_as_rustdoc().or_else(fuzz::run_as_rustc) {
+    if let Some(code) = rustdoc::run_as_rustdoc().or_else(fuzz::run_as_rustc) {
         return code;
     }
     match run() {
@@ -199,6 +209,7 @@ fn run() -> anyhow::Result<()> {
             println!("{}", flags::Xtask::HELP);
             Ok(())
         }
+        flags::XtaskCmd::Test(test) if test.quick => test::quick(&shell),
         flags::XtaskCmd::Test(_) => test::run(&shell),
         flags::XtaskCmd::Peers(_) => peers::set_up(&shell),
         flags::XtaskCmd::Ci(_) => ci::run(&shell),
@@ -209,7 +220,9 @@ fn run() -> anyhow::Result<()> {
         }
         flags::XtaskCmd::Advisories(_) => advisories::run(&shell),
         flags::XtaskCmd::Prose(prose) => prose::run(prose.list),
-        flags::XtaskCmd::Matrix(matrix) => matrix::run(&shell, matrix.features_powerset),
+        flags::XtaskCmd::Matrix(matrix) => {
+            matrix::run(&shell, matrix.cell.as_deref(), matrix.features_powerset)
+        }
         flags::XtaskCmd::Mutants(flags) => {
             mutants::run(&shell, flags.package.as_deref(), flags.diff.as_deref())
         }
@@ -219,7 +232,9 @@ fn run() -> anyhow::Result<()> {
         flags::XtaskCmd::MinimalVersions(_) => minimal_versions::run(&shell),
         flags::XtaskCmd::Msrv(_) => msrv::run(&shell),
         flags::XtaskCmd::Bridges(_) => bridges::run(&shell),
-        flags::XtaskCmd::Explore(_) => test::explore(&shell),
+        flags::XtaskCmd::Explore(explore) => {
+            test::explore(&shell, explore.schedules.unwrap_or(100_000))
+        }
         flags::XtaskCmd::Soak(flags) => {
             let minutes = flags.minutes.unwrap_or(1.0);
             if flags.cache {

@@ -3,13 +3,18 @@
 use anyhow::{Context as _, bail};
 use xshell::{Shell, cmd};
 
-pub(crate) fn run(shell: &Shell, features_powerset: bool) -> anyhow::Result<()> {
+pub(crate) fn run(
+    shell: &Shell,
+    cell: Option<&str>,
+    features_powerset: bool,
+) -> anyhow::Result<()> {
     let folder = crate::files::root().join("target/matrix");
     cmd!(
         shell,
-        "cargo test --quiet --package hallpass-tests --test matrix"
+        "cargo test --quiet --package hallpass-tests --test matrix -- --nocapture"
     )
     .env("HALLPASS_MATRIX", &folder)
+    .env("HALLPASS_MATRIX_CELL", cell.unwrap_or_default())
     .run()
     .context("the matrix has cells that failed; they are listed above")?;
     if features_powerset {

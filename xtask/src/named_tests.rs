@@ -85,11 +85,4 @@ mod tests_of_names {
         unknown("page", &named, &known, &mut faults);
         assert_eq!(faults, ["page: there is no test `two`"]);
     }
-
-    #[test]
-    fn each_test_that_a_page_names_exists() {
-        let mut faults = Vec::new();
-        check(&mut faults).unwrap();
-        assert!(faults.is_empty(), "{faults:?}");
-    }
 }

@@ -302,13 +302,6 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_to_be_rewritten() {
-        let mut faults = Vec::new();
-        check(&mut faults).unwrap();
-        assert!(faults.is_empty(), "{}", faults.join("\n"));
-    }
-
-    #[test]
     fn openings_and_questions_are_counted_once_a_comment() {
         let text = "//! A module.\n\n/// What it is.\n/// How it works.\nfn a() {}\n/// Is it there?\nfn b() {}\n/// Returns true.\nfn c() {}\n";
         let (counts, rows) = scan(text);

@@ -1,18 +1,13 @@
 //! Checks public signatures for third-party types and traits: the next major version of their crate would force one of
 //! ours.
 //!
-//! Reads rustdoc's JSON output, which the stable compiler writes only with unstable features enabled.
+//! Reads rustdoc's JSON output.
 
-use std::{
-    collections::BTreeSet,
-    env, fs,
-    path::Path,
-    process::{Command, ExitCode},
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::Context as _;
 use serde_json::Value;
-use xshell::{Shell, cmd};
+use xshell::Shell;
 
 /// Third-party types that are allowed in public signatures, with reasons.
 const ALLOWED: [(&str, &str, &str); 38] = [
@@ -210,7 +205,7 @@ pub(crate) fn check(
     libraries: &[String],
     faults: &mut Vec<String>,
 ) -> anyhow::Result<()> {
-    describe(shell)?;
+    crate::rustdoc::describe(shell, &crate::workspace::selection()?)?;
     for package in libraries {
         let krate = package.replace('-', "_");
         let description = crate::files::root().join(format!("target/doc/{krate}.json"));
@@ -232,42 +227,6 @@ pub(crate) fn check(
         }
     }
     Ok(())
-}
-
-/// The variable that makes this program rustdoc, with unstable features.
-const AS_RUSTDOC: &str = "XTASK_AS_RUSTDOC";
-
-/// Builds the documentation of the workspace as JSON; a warning, such as a link to nothing, is an error.
-///
-/// The format is unstable: the variable that allows it is set for rustdoc alone, since build scripts read it too, and
-/// every dependency would be compiled again.
-fn describe(shell: &Shell) -> anyhow::Result<()> {
-    cmd!(
-        shell,
-        "cargo doc --workspace --all-features --no-deps --target-dir target"
-    )
-    .env("RUSTDOC", env::current_exe()?)
-    .env(AS_RUSTDOC, "1")
-    .env(
-        "RUSTDOCFLAGS",
-        "-D warnings -Z unstable-options --output-format json",
-    )
-    .run()
-    .context("the documentation could not be built")
-}
-
-/// Runs rustdoc with unstable features and this program's arguments, if it was started in its place.
-pub(crate) fn run_as_rustdoc() -> Option<ExitCode> {
-    env::var_os(AS_RUSTDOC)?;
-    let rustdoc = Command::new("rustdoc")
-        .args(env::args_os().skip(1))
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env_remove(AS_RUSTDOC)
-        .status();
-    Some(match rustdoc {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    })
 }
 
 /// Returns the paths of types in public signatures that are neither ours nor the standard library's.

@@ -4,16 +4,13 @@ use std::env::consts::EXE_SUFFIX;
 
 use xshell::{Shell, cmd};
 
-use crate::files;
+use crate::{files, workspace};
 
 /// Runs the cache alone.
 pub(crate) fn cache(shell: &Shell, minutes: f64) -> anyhow::Result<()> {
     let minutes = minutes.to_string();
-    let soak = cmd!(
-        shell,
-        "cargo run --quiet --package hallpass-cache --example soak -- --minutes {minutes}"
-    );
-    Ok(soak.run()?)
+    let soak = workspace::example(shell, "soak")?;
+    Ok(cmd!(shell, "{soak} --minutes {minutes}").run()?)
 }
 
 /// Options of a run of the service.
@@ -27,12 +24,7 @@ pub(crate) struct Options {
 
 /// Runs a service with an authorization server, an API, Redis and the command.
 pub(crate) fn service(shell: &Shell, minutes: f64, options: Options) -> anyhow::Result<()> {
-    // With the features that the tests are built with.
-    cmd!(
-        shell,
-        "cargo build --quiet --workspace --all-features --example service-soak --bin hallpass"
-    )
-    .run()?;
+    let folder = workspace::build(shell, &["--example", "service-soak", "--bin", "hallpass"])?;
     let minutes = minutes.to_string();
     let options = [
         ("--seed", options.seed.map(|seed| seed.to_string())),
@@ -42,10 +34,9 @@ pub(crate) fn service(shell: &Shell, minutes: f64, options: Options) -> anyhow::
     let options = options.into_iter();
     let options = options.filter_map(|(flag, value)| Some([flag.to_owned(), value?]));
     let options = options.flatten();
-    let target = files::root().join("target");
-    let soak = target.join(format!("debug/examples/service-soak{EXE_SUFFIX}"));
-    let command = target.join(format!("debug/hallpass{EXE_SUFFIX}"));
-    let report = target.join("soak/report.html");
+    let soak = folder.join(format!("examples/service-soak{EXE_SUFFIX}"));
+    let command = folder.join(format!("hallpass{EXE_SUFFIX}"));
+    let report = files::root().join("target/soak/report.html");
     let soak = cmd!(
         shell,
         "{soak} --minutes {minutes} --command {command} --report {report} {options...}"

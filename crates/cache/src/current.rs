@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use hallpass_core::{AccessToken, Binding, Timestamp};
 
-use crate::sync::{ArcSwapOption, AtomicU64, Ordering, arc_swap};
+// Relative: the checker compiles this file with other primitives (`explore.rs`).
+use super::sync::{ArcSwapOption, AtomicU64, Ordering};
 
 /// The current token of a key, or none.
 pub(crate) struct Current(ArcSwapOption<CurrentToken>);
@@ -31,7 +32,7 @@ pub(crate) struct Ready {
 
 impl Current {
     pub(crate) fn none() -> Self {
-        Self(arc_swap(None))
+        Self(ArcSwapOption::new(None))
     }
 
     /// Returns the token if it has not expired: the hot path.

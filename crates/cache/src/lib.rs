@@ -10,7 +10,7 @@ mod cache;
 pub mod conformance;
 mod current;
 mod entry;
-#[cfg(all(test, shuttle))]
+#[cfg(test)]
 mod explore;
 mod failure;
 mod flight;

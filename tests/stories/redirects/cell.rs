@@ -162,7 +162,7 @@ impl Cell {
                 }
             }
         }
-        cells.retain(|cell| cell.exists());
+        cells.retain(Cell::exists);
         cells
     }
 

@@ -163,12 +163,12 @@ async fn serve(
     let mut stream = BufReader::new(stream);
     while let Some(received) = read(&mut stream, scheme).await? {
         let path = received.url.splitn(4, '/').nth(3).unwrap_or_default();
-        let parts: Vec<&str> = path.split('/').collect();
-        let cell: usize = parts[0].parse().unwrap();
+        let segments: Vec<&str> = path.split('/').collect();
+        let cell: usize = segments[0].parse().unwrap();
         let answer = {
             let mut requests = requests.lock().unwrap();
             let seen = requests.entry(cell).or_default();
-            let answer = respond(&received, &parts, seen, ports);
+            let answer = respond(&received, &segments, seen, ports);
             seen.push(received);
             answer
         };
@@ -178,14 +178,14 @@ async fn serve(
     Ok(())
 }
 
-/// Returns the response; the first parts of the path are the cell, the status and the destination.
-fn respond(received: &Received, parts: &[&str], seen: &[Received], ports: [u16; 2]) -> String {
+/// Returns the response; the first segments of the path are the cell, the status and the destination.
+fn respond(received: &Received, segments: &[&str], seen: &[Received], ports: [u16; 2]) -> String {
     let empty = |status: u16, headers: &str| {
         format!("HTTP/1.1 {status} Status\r\ncontent-length: 0\r\n{headers}\r\n")
     };
-    let [cell, status, to, landing, ..] = parts else {
+    let [cell, status, to, landing, ..] = segments else {
         let again = seen.iter().any(|seen| seen.url == received.url);
-        if parts[1] == "refused" && !again {
+        if segments[1] == "refused" && !again {
             let bearer = r#"Bearer error="invalid_token""#;
             let dpop = r#"DPoP error="use_dpop_nonce""#;
             let scheme = if received.headers.contains_key("dpop") {

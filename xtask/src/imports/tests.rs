@@ -118,11 +118,3 @@ fn an_import_from_a_higher_layer_is_reported() {
     assert_eq!(layer_faults(&files, &[&["a"], &["b"]]), [up, unplaced]);
     assert!(layer_faults(&files, &[&["b", "c"], &["a"]]).is_empty());
 }
-
-#[test]
-fn the_crates_have_no_loops() {
-    let packages = crate::deps::packages().unwrap();
-    let mut faults = Vec::new();
-    check(&crate::tidy::roots(&packages), &mut faults).unwrap();
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
-}

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use hallpass_core::{AccessToken, ErrorKind, Timestamp, TokenError};
 use tokio::sync::watch;
 
+use super::super::current::RefusedTokens;
 use crate::{
-    current::RefusedTokens,
     failure::CachedFailure,
     nesting::Node,
     policy::Policy,

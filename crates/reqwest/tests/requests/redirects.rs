@@ -7,7 +7,7 @@ use hallpass_reqwest::RequestBuilderExt as _;
 use hallpass_testkit::raw::{self, RawServer, Reply};
 use reqwest::Client;
 
-use crate::support::{Mint, allow, authorizations, client, get};
+use crate::support::{Mint, allow, authorizations, get};
 
 fn redirect(status: u16, to: &str) -> Reply {
     raw::http(status, &[("location", to)], "")

@@ -157,7 +157,7 @@ impl World {
                     *self.breakpoint.lock().unwrap() = breakpoint.clone();
                     cache.invalidate(&token);
                 }
-                _ => self.clock.advance(HOUR - 60 * SECOND),
+                _ => self.clock.advance(59 * 60 * SECOND),
             }
         }
         *self.breakpoint.lock().unwrap() = breakpoint.clone();

@@ -1,0 +1,51 @@
+//! The selection of packages and features that every test is built with, so that nothing is compiled twice.
+
+use std::{
+    env::{self, consts::EXE_SUFFIX},
+    path::PathBuf,
+};
+
+use xshell::{Shell, cmd};
+
+/// Returns the arguments that select every package with its features.
+pub(crate) fn selection() -> anyhow::Result<Vec<String>> {
+    let mut features = Vec::new();
+    for package in crate::deps::packages()? {
+        let names = package.features.keys().filter(|name| is_tested(name));
+        features.extend(names.map(|name| format!("{}/{name}", package.name)));
+    }
+    let features = features.join(",");
+    let arguments = ["--workspace", "--features", &features];
+    Ok(arguments.map(str::to_owned).to_vec())
+}
+
+/// The keychain's D-Bus client takes as long to compile as all crates of the command: only CI tests it.
+fn is_tested(feature: &str) -> bool {
+    feature != "keychain" || env::var_os("CI").is_some()
+}
+
+/// Makes clippy the compiler of our crates: the same compiler with more lints, so that what it checked need not be
+/// compiled again to be run. A warning is an error.
+pub(crate) const LINTS: [(&str, &str); 2] = [
+    ("RUSTC_WORKSPACE_WRAPPER", "clippy-driver"),
+    // As `cargo clippy -- -D warnings` sets it.
+    (
+        "CLIPPY_ARGS",
+        "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__",
+    ),
+];
+
+/// Builds targets (`--example soak`, `--bin hallpass`) and returns the folder of the binaries. `cargo run` selects one
+/// package, for which it compiles the dependencies with other features.
+pub(crate) fn build(shell: &Shell, targets: &[&str]) -> anyhow::Result<PathBuf> {
+    let selection = selection()?;
+    cmd!(shell, "cargo build --quiet {selection...} {targets...}").run()?;
+    let target = env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
+    Ok(crate::files::root().join(target).join("debug"))
+}
+
+/// Builds an example and returns its path.
+pub(crate) fn example(shell: &Shell, name: &str) -> anyhow::Result<PathBuf> {
+    let folder = build(shell, &["--example", name])?;
+    Ok(folder.join("examples").join(format!("{name}{EXE_SUFFIX}")))
+}
