@@ -14,6 +14,8 @@ pub(crate) const SECOND: Micros = 1_000_000;
 const MEMORY: Micros = 120 * SECOND;
 /// The time within which a response reaches the client if no fault is in force.
 const DELIVERY: Micros = SECOND;
+/// The longest time of a fetch, with its retries.
+const FETCH: Micros = 12 * SECOND;
 /// The client counts a lifetime from before its request, which a fault may delay by this time.
 pub(crate) const MARGIN: Micros = 3 * SECOND;
 
@@ -82,7 +84,9 @@ impl Statement {
             Self::Explained => {
                 "each issued token has a reason: first, refresh, expiry, revocation, refusal during a fetch, lost response or lost store"
             }
-            Self::RetryAfter => "no token request within the server's Retry-After",
+            Self::RetryAfter => {
+                "no token request for a client and an audience within the server's Retry-After"
+            }
             Self::Commands => "no run of the command fails without a fault",
         }
     }
@@ -106,8 +110,8 @@ pub(crate) struct Ledger {
     refused: HashMap<u64, (String, Micros)>,
     /// The last refusal of a token of each key.
     refusals: HashMap<Key, Micros>,
-    /// The time of a 429 and the end of its wait, for each client.
-    waits: HashMap<String, (Micros, Micros)>,
+    /// The time of a 429 and the end of its wait, for each key.
+    waits: HashMap<Key, (Micros, Micros)>,
     fault_in_force: bool,
     /// The machine was late until then.
     late_until: Micros,
@@ -183,28 +187,28 @@ impl Ledger {
     }
 
     /// Notes a token request, and checks that it is not within a wait that the server demanded.
-    pub(crate) fn request(&mut self, client: &str) {
+    pub(crate) fn request(&mut self, key: &Key) {
         self.count("token requests");
         let at = now();
-        let Some(&(said, until)) = self.waits.get(client) else {
+        let Some(&(said, until)) = self.waits.get(key) else {
             return;
         };
-        // Requests of other keys may have been in flight, and a new service with a lost store has not heard of it.
-        if at > said + DELIVERY && at < until && self.started < said {
+        // A late request may have been sent before; a new service with a lost store does not know of the wait.
+        let is_fault = at > said + DELIVERY && at < until;
+        if is_fault && self.started < said && self.late_until < said {
             let late = (at - said) / 1_000;
             self.violate(
                 Statement::RetryAfter,
-                format!("{client}: a request after {late} ms"),
+                format!("{key}: a request after {late} ms"),
             );
         }
     }
 
     /// Notes a 429 with this `Retry-After` in seconds.
-    pub(crate) fn limit(&mut self, client: &str, seconds: u64) {
+    pub(crate) fn limit(&mut self, key: Key, seconds: u64) {
         let at = now();
         self.count("429 responses");
-        self.waits
-            .insert(client.to_owned(), (at, at + seconds * SECOND));
+        self.waits.insert(key, (at, at + seconds * SECOND));
     }
 
     pub(crate) fn issue(&mut self, key: Key, token: String, seconds: u64) {
@@ -227,7 +231,7 @@ impl Ledger {
             expires: issued + seconds * SECOND,
             revoked: None,
             accepted: None,
-            is_uncertain: self.fault_in_force || issued < self.late_until,
+            is_uncertain: self.had_fault_since(issued - MARGIN) || issued < self.late_until,
         };
         self.tokens.insert(token, token_of_key);
     }
@@ -243,7 +247,11 @@ impl Ledger {
         };
         let lifetime = last.expires - last.issued;
         // The client's age of a token is that of its request, which a fault may have delayed.
-        let delay = if last.is_uncertain { MARGIN } else { DELIVERY };
+        let delay = if last.is_uncertain {
+            2 * MARGIN
+        } else {
+            DELIVERY
+        };
         let reasons = [
             ("reason: revoked", last.revoked.is_some()),
             ("reason: expired", at >= last.expires),
@@ -260,7 +268,7 @@ impl Ledger {
                     && self
                         .refusals
                         .get(key)
-                        .is_some_and(|refused| refused.abs_diff(last.issued) < delay),
+                        .is_some_and(|refused| refused.abs_diff(last.issued) < FETCH),
             ),
             (
                 "reason: lost store",

@@ -40,7 +40,8 @@ pub(crate) const RESOURCES: [Resource; 4] = [
     Resource {
         name: "tokio tasks",
         unit: "",
-        allowance: 5,
+        // Calls in progress are tasks, and their number depends on the load of the machine.
+        allowance: 20,
     },
     Resource {
         name: "threads",

@@ -293,15 +293,18 @@ async fn token(
     let form = reqwest::Url::parse(&format!("http://form/?{body}")).unwrap();
     let form: HashMap<String, String> = form.query_pairs().into_owned().collect();
     let client = world.authenticate(&headers, &form, &presented);
-    let name = client.clone().unwrap_or_default();
-    world.ledger().request(&name);
+    let key = Key {
+        client: client.clone().unwrap_or_default(),
+        audience: audience(form.get("audience")),
+    };
+    world.ledger().request(&key);
     let fault = *locked(&world.http_fault);
-    match (fault, client) {
+    match (fault, &client) {
         (HttpFault::Unavailable, _) => {
             (StatusCode::SERVICE_UNAVAILABLE, "<html>maintenance</html>").into_response()
         }
         (HttpFault::TooManyRequests(seconds), _) => {
-            world.ledger().limit(&name, seconds);
+            world.ledger().limit(key, seconds);
             let header = [("retry-after", seconds.to_string())];
             (StatusCode::TOO_MANY_REQUESTS, header).into_response()
         }
@@ -310,26 +313,17 @@ async fn token(
             let refusal = json!({ "error": "invalid_client" });
             (StatusCode::UNAUTHORIZED, JSON, refusal.to_string()).into_response()
         }
-        (HttpFault::None, Some(client)) => world.issue(client, form.get("audience")),
+        (HttpFault::None, Some(_)) => world.issue(key),
     }
 }
 
 impl World {
-    fn issue(&self, client: String, audience: Option<&String>) -> Response {
+    fn issue(&self, key: Key) -> Response {
         let serial = format!("{:016x}{:016x}", self.random(u64::MAX), now());
         let token = format!("{MARKER}-token-{serial}");
-        let seconds = match client.as_str() {
+        let seconds = match key.client.as_str() {
             crate::COMMAND => 90,
             _ => 8 + self.random(8),
-        };
-        let audience = audience.map_or("default", |audience| {
-            let name = audience.strip_prefix("https://");
-            name.and_then(|name| name.strip_suffix(".example"))
-                .unwrap_or(audience)
-        });
-        let key = Key {
-            client,
-            audience: audience.to_owned(),
         };
         self.ledger().issue(key, token.clone(), seconds);
         let refresh_token = format!("{MARKER}-refresh-{serial}");
@@ -341,6 +335,15 @@ impl World {
         });
         (JSON, response.to_string()).into_response()
     }
+}
+
+/// Returns the name of a requested audience.
+fn audience(requested: Option<&String>) -> String {
+    let name = requested.and_then(|audience| {
+        let host = audience.strip_prefix("https://")?;
+        host.strip_suffix(".example")
+    });
+    name.unwrap_or("default").to_owned()
 }
 
 async fn api(
