@@ -49,7 +49,7 @@ mod libfuzzer {
         }
     );
 
-    /// Writes the seeds and the dictionary to a folder.
+    /// Writes the seeds and the dictionary to a directory.
     fn write(target: &Target, folder: &Path) -> io::Result<()> {
         let seeds = folder.join("seeds");
         fs::create_dir_all(&seeds)?;

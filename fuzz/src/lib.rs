@@ -16,7 +16,7 @@ use targets::{
 /// A parser with its invariant.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// The name, which is that of its module and of its folder in `fuzz/corpus`.
+    /// The name, which is that of its module and of its directory in `fuzz/corpus`.
     pub name: &'static str,
     /// Checks the invariant for one input, and panics if it does not hold.
     pub run: fn(&[u8]),

@@ -23,7 +23,7 @@ pub(crate) fn text(file: &str) -> String {
     fs::read_to_string(path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-/// Returns the text of each file of a folder, sorted by name.
+/// Returns the text of each file of a directory, sorted by name.
 fn files(folder: &str) -> Vec<String> {
     let mut paths: Vec<_> = fs::read_dir(path(folder))
         .unwrap_or_else(|error| panic!("{folder}: {error}"))

@@ -1,4 +1,4 @@
-//! What several targets need: a scripted server, a clock, and the search for leaked secrets.
+//! The parts that several targets need: a scripted server, a clock, and the search for leaked secrets.
 
 #![allow(clippy::unwrap_used)]
 

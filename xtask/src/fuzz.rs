@@ -151,7 +151,7 @@ fn build(shell: &Shell) -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// A target with its folders.
+/// A target with its directories.
 struct Target<'a> {
     program: &'a Path,
     name: &'a str,
