@@ -267,10 +267,22 @@ impl PublicKey {
     }
 
     fn checked(parts: Parts) -> Result<Self, BuildError> {
-        if matches!(&parts, Parts::Rsa { n, .. } if n.len() < 256) {
-            return Err(invalid(
-                "the RSA key has fewer than 2048 bits (RFC 7518 section 3.3); use a longer one",
-            ));
+        if let Parts::Rsa { n, e } = &parts {
+            let bits = n
+                .first()
+                .map_or(0, |first| 8 * n.len() - first.leading_zeros() as usize);
+            if bits < 2_048 {
+                return Err(invalid(
+                    "the RSA key has fewer than 2048 bits (RFC 7518 section 3.3); use a longer one",
+                ));
+            }
+            // With an exponent of 1, each message would be its own signature.
+            let is_odd = |number: &[u8]| number.last().is_some_and(|last| last % 2 == 1);
+            if !is_odd(n) || !is_odd(e) || **e == [1] {
+                return Err(invalid(
+                    "its modulus or its exponent is not that of an RSA key (RFC 8017 section 3.1)",
+                ));
+            }
         }
         Ok(Self(parts))
     }

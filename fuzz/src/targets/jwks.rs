@@ -60,6 +60,13 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         set.replace("}]", "},{\"kty\":\"oct\",\"k\":\"AA\"}]")
             .into_bytes(),
     );
+    for (member, other) in [
+        (r#""use":"sig""#, r#""use":"enc""#),
+        (r#""alg":"ES256""#, r#""alg":"RS256""#),
+        (r#""kid":"k1""#, r#""kid":"k2""#),
+    ] {
+        seeds.push(set.replace(member, other).into_bytes());
+    }
     seeds.push(set.clone().into_bytes());
     seeds
 }

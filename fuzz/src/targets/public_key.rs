@@ -50,6 +50,18 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     seeds.push([&[0], pem.as_bytes()].concat());
     let base64: String = pem.lines().filter(|line| !line.starts_with("--")).collect();
     seeds.push([&[2], &*BASE64_STANDARD.decode(base64).unwrap()].concat());
+    // Keys that RFC 8017 section 3.1 excludes: even numbers, an exponent of 1, and a modulus of 2047 bits.
+    for (first, last, e) in [
+        (0xff, 0xff, "AQ"),
+        (0xff, 0xff, "AQAA"),
+        (0xff, 0xfe, "AQAB"),
+        (0x7f, 0xff, "AQAB"),
+    ] {
+        let n = [&[first], &[0xff; 254][..], &[last]].concat();
+        let n = BASE64_URL_SAFE_NO_PAD.encode(n);
+        let jwk = format!(r#"{{"kty":"RSA","n":"{n}","e":"{e}"}}"#);
+        seeds.push([&[1], jwk.as_bytes()].concat());
+    }
     let text = seeds::of_literals(&["crates/jwt/src/public_key/tests.rs"], &[1]);
     seeds.extend(text);
     seeds
@@ -82,7 +94,8 @@ pub(crate) fn run(bytes: &[u8]) {
         let number = |name: &str| BASE64_URL_SAFE_NO_PAD.decode(&members[name]).unwrap();
         // RFC 8017 section 3.1: the modulus is odd, and so is the exponent, from three.
         let (n, e) = (number("n"), number("e"));
-        assert!(n.len() >= 256 && n[n.len() - 1] % 2 == 1, "{jwk}");
+        assert!(n.len() > 256 || n.len() == 256 && n[0] >= 0x80, "{jwk}");
+        assert!(n[n.len() - 1] % 2 == 1, "{jwk}");
         assert!(
             e.last().is_some_and(|last| last % 2 == 1) && e != [1],
             "{jwk}"

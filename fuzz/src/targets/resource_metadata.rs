@@ -50,6 +50,9 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             seeds.push([&[settings], text.as_bytes()].concat());
         }
     }
+    let spelled = document.replace("/orders/eu", "/other/%2e%2e/orders");
+    let spelled = format!("{challenge}\n{spelled}");
+    seeds.push([&[FROM_CHALLENGE | ACCEPT_PARENT], spelled.as_bytes()].concat());
     let files = ["crates/endpoint/src/server/resource_document.rs"];
     seeds.extend(seeds::of_literals(&files, b"\0\n"));
     let files = ["tests/stories/protected_resource.rs"];
@@ -107,6 +110,16 @@ fn agrees(found: &ProtectedResource, body: &[u8], accept_parent: bool) {
     let requested = Url::parse(RESOURCE).unwrap();
     assert_eq!(resource.origin(), requested.origin());
     if accept_parent {
+        // As it is written, since servers compare texts.
+        let written = found.resource().trim_end_matches('/');
+        assert!(
+            written.ends_with(resource.path().trim_end_matches('/')),
+            "{written}"
+        );
+        assert!(
+            !written.contains("/.") && !written.to_lowercase().contains("%2e"),
+            "{written}"
+        );
         assert!(
             requested
                 .path()

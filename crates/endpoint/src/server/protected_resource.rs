@@ -331,14 +331,21 @@ fn well_known(resource: &Url) -> Url {
 }
 
 /// Returns true if the resource has the origin of the request, and its path begins the request's in whole segments.
-fn is_parent(resource: &str, request: &str) -> bool {
-    let (Ok(resource), Ok(request)) = (Url::parse(resource), Url::parse(request)) else {
+///
+/// The path must be written as it is read: a server that compares texts would find another one before `/%2e%2e/`.
+fn is_parent(said: &str, request: &str) -> bool {
+    let (Ok(resource), Ok(request)) = (Url::parse(said), Url::parse(request)) else {
         return false;
     };
     let above = resource.path().strip_suffix('/').unwrap_or(resource.path());
+    let written = said.split_once("://").map(|(_, rest)| {
+        let (_, path) = rest.split_once('/').unwrap_or_default();
+        path.strip_suffix('/').unwrap_or(path)
+    });
     let rest = request.path().strip_prefix(above);
     resource.origin() == request.origin()
         && resource.query().is_none()
+        && written == Some(above.strip_prefix('/').unwrap_or(above))
         && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

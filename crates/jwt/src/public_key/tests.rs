@@ -95,6 +95,17 @@ fn keys_that_are_not_public_keys_are_refused() {
     refused(PublicKey::from_jwk(&other), "not supported");
     let small = r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#;
     refused(PublicKey::from_jwk(small), "2048");
+    let rsa = |n: &[u8], e: &str| {
+        let n = encode(n);
+        PublicKey::from_jwk(&format!(r#"{{"kty":"RSA","n":"{n}","e":"{e}"}}"#))
+    };
+    let modulus = |first: u8, last: u8| [&[first], &[0xff; 254][..], &[last]].concat();
+    assert!(rsa(&modulus(0x80, 1), "AQAB").is_ok() && rsa(&modulus(0x80, 1), "Aw").is_ok());
+    refused(rsa(&modulus(0x7f, 1), "AQAB"), "2048");
+    refused(rsa(&modulus(0x80, 2), "AQAB"), "RFC 8017");
+    for e in ["", "AA", "AQ", "Ag", "AQAA"] {
+        refused(rsa(&modulus(0x80, 1), e), "RFC 8017");
+    }
 }
 
 proptest! {
