@@ -135,6 +135,8 @@ fn since_1970(time: SystemTime) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -184,6 +186,38 @@ mod tests {
             let bad = text.replace(from, to);
             assert_ne!(bad, text);
             assert!(decode(bad.as_bytes(), "k", now).is_none(), "{to}");
+        }
+    }
+
+    proptest! {
+        // covers: F-92, F-94
+        #[test]
+        fn any_entry_is_valid_within_its_own_times(
+            bytes in vec(any::<u8>(), 0..4),
+            length in 0..4_usize,
+            times in prop_oneof![any::<[u64; 3]>(), [0..200_000_u64, 0..200_000, 0..200_000]],
+        ) {
+            let [written, expires, now] = times;
+            let header = json!({
+                "version": VERSION, "key": "k", "profile": "", "host": "", "scope": "",
+                "written_ms": written, "expires_ms": expires, "fence": 7, "bytes": length,
+            });
+            let file = [header.to_string().as_bytes(), b"\n", &bytes].concat();
+            let now = now.min(1 << 60);
+            let decoded = decode(&file, "k", UNIX_EPOCH + Duration::from_millis(now));
+            let skew = u64::try_from(MAX_CLOCK_SKEW.as_millis()).unwrap();
+            let left = expires.saturating_sub(now.max(written));
+            let is_valid = length == bytes.len() && left > 0 && written.saturating_sub(now) <= skew;
+            let expected = is_valid.then(|| (bytes, Some(Duration::from_millis(left))));
+            prop_assert_eq!(decoded.map(|entry| (entry.bytes().to_vec(), entry.ttl())), expected);
+        }
+
+        // covers: F-92
+        #[test]
+        fn any_bytes_are_an_entry_or_ignored(bytes in vec(any::<u8>(), 0..64), key in "[a-z0-9-]{0,8}") {
+            let decoded = decode(&bytes, &key, UNIX_EPOCH);
+            prop_assert!(decoded.is_none());
+            prop_assert!(!is_entry(&bytes) || is_partial_entry(&bytes) || bytes[0] == b'{');
         }
     }
 }

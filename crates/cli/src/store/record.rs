@@ -139,6 +139,8 @@ impl Guard {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -183,5 +185,19 @@ mod tests {
                 until: 4
             }
         );
+    }
+
+    proptest! {
+        // covers: F-92
+        #[test]
+        fn a_record_is_four_numbers_or_missing(text in "([0-9+-]{0,21}[ \n]{0,2}){0,5}") {
+            let record = Record::parse(text.as_bytes());
+            let Record { fence, lease, from, until } = record;
+            let again = format!("{fence} {lease} {from} {until}\n");
+            prop_assert_eq!(Record::parse(again.as_bytes()), record);
+            let numbers: Vec<Option<u64>> = text.split_whitespace().map(|word| word.parse().ok()).collect();
+            let written = [fence, lease, from, until].map(Some);
+            prop_assert!(record == Record::default() || numbers == written);
+        }
     }
 }
