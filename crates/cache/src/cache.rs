@@ -153,6 +153,9 @@ impl<S: TokenSource + 'static> CachedTokenSource<S> {
     #[inline]
     pub(crate) fn hit(&self, request: &TokenRequest, ready: Ready) -> AccessToken {
         self.shared.counters.hit();
+        if self.shared.lacks_keeper() && request.is_default() {
+            flight::spawn_keeper(&self.shared);
+        }
         if ready.refresh {
             self.refresh(request, ready)
         } else {

@@ -76,7 +76,7 @@ async fn run_task<S: TokenSource + 'static>(
     nested: bool,
 ) {
     let (shared, slot) = (guard.shared.clone(), guard.slot.clone());
-    let mut alive = shared.alive.clone();
+    let alive = shared.alive.clone();
     // Until the work after the fetch is done: `shutdown` waits for it.
     let work = shared.work_permit();
     let keeper = (shared.keep_warm && request.is_default())
@@ -97,13 +97,33 @@ async fn run_task<S: TokenSource + 'static>(
         let error = TokenError::unavailable("a panic ended the token fetch");
         slot.fail(guard.id, error, shared.clock.now(), &shared.policy);
     }
-    let weak = Arc::downgrade(&shared);
     drop((guard, shared, work));
-    if keeper.is_some() {
-        tokio::select! {
-            () = keep_warm(weak, slot) => {}
-            _ = alive.changed() => {}
-        }
+    if let Some(permit) = keeper {
+        run_keeper(permit, slot, alive).await;
+    }
+}
+
+/// Starts to keep the default token warm, unless a task does: the runtime of the last one has shut down.
+#[cold]
+pub(crate) fn spawn_keeper<S: TokenSource + 'static>(shared: &Arc<Shared<S>>) {
+    let Ok(runtime) = Handle::try_current() else {
+        return;
+    };
+    if let Some(permit) = KeepWarmPermit::new(shared) {
+        let (slot, alive) = (shared.default.clone(), shared.alive.clone());
+        runtime.spawn(run_keeper(permit, slot, alive));
+    }
+}
+
+/// Keeps the default token warm until the cache is dropped or shut down.
+async fn run_keeper<S: TokenSource + 'static>(
+    permit: KeepWarmPermit<S>,
+    slot: Arc<Slot>,
+    mut alive: watch::Receiver<bool>,
+) {
+    tokio::select! {
+        () = keep_warm(permit.0.clone(), slot) => {}
+        _ = alive.changed() => {}
     }
 }
 

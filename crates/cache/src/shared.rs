@@ -73,6 +73,12 @@ impl<S> Shared<S> {
         }
     }
 
+    /// Returns true if the default token is to be kept warm, and no task does.
+    #[inline]
+    pub(crate) fn lacks_keeper(&self) -> bool {
+        self.keep_warm && !self.kept_warm.load(Ordering::Relaxed) && *self.alive.borrow()
+    }
+
     /// Returns a permit for a task that uses the shared store: a shutdown waits for it, unless it began before.
     pub(crate) fn work_permit(&self) -> Option<OwnedSemaphorePermit> {
         self.work.clone().try_acquire_owned().ok()

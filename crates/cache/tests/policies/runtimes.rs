@@ -207,3 +207,24 @@ fn a_shutdown_outside_of_a_runtime_ends_at_once() {
     let error = runtime().block_on(ask(&cache)).unwrap_err();
     assert_eq!(error.message(), "the token cache was shut down");
 }
+
+#[test]
+fn a_token_is_kept_warm_after_the_runtime_of_its_keeper_ended() {
+    let runtime = || {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_all().start_paused(true).build().unwrap()
+    };
+    let (clock, builder) = Manual::builder();
+    let cache = builder.keep_warm().build();
+    // Such as one for the start of a program.
+    let first = runtime();
+    first.block_on(async { name(&cache).await });
+    drop(first);
+    runtime().block_on(async {
+        assert_eq!(name(&cache).await, "t1");
+        clock.advance(Duration::from_secs(3_500));
+        // Without a call; the keeper looks at its clock each half a minute.
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        assert_eq!((cache.stats().fetches, cache.stats().flights), (2, 0));
+    });
+}
