@@ -1,6 +1,7 @@
 //! A source and a store whose polls can be interrupted, and a clock that outlives a runtime.
 
 use std::{
+    ops::Deref,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -13,7 +14,9 @@ use hallpass_cache::{
     CachedTokenSource, EntryOrLease, Lease, LeaseOutcome, MemoryTokenStore, StoreEntry, StoreError,
     StoreKey, TokenStore,
 };
-use hallpass_core::{AccessToken, Clock, Moment, Timestamp, TokenError, TokenRequest, TokenSource};
+use hallpass_core::{
+    AccessToken, Clock, Event, Moment, Timestamp, TokenError, TokenRequest, TokenSource,
+};
 use hallpass_testkit::{Breakpoint, ManualClock};
 use tokio::{
     runtime::{Builder, Runtime},
@@ -23,16 +26,28 @@ use tokio::{
 
 use crate::{
     distant::{NAMESPACE, default_key},
-    support::{HOUR, SECOND},
+    support::{HOUR, SECOND, key},
 };
 
-pub(crate) type Cache = Arc<CachedTokenSource<Source>>;
+/// A cache, and the request of its callers.
+#[derive(Clone)]
+pub(crate) struct Cache(Arc<CachedTokenSource<Source>>, TokenRequest);
+
+impl Deref for Cache {
+    type Target = CachedTokenSource<Source>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
 
 /// The state before the call that is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Before {
     /// No token, and no store.
     Nothing,
+    /// No token for a key, whose fetch has the only place.
+    Keyed,
     /// A token past its refresh point.
     Due,
     /// A token that was refused.
@@ -50,8 +65,9 @@ pub(crate) enum Before {
 }
 
 impl Before {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Nothing,
+        Self::Keyed,
         Self::Due,
         Self::Refused,
         Self::Shared,
@@ -62,7 +78,10 @@ impl Before {
     ];
 
     pub(crate) fn is_shared(self) -> bool {
-        !matches!(self, Self::Nothing | Self::Due | Self::Refused)
+        !matches!(
+            self,
+            Self::Nothing | Self::Keyed | Self::Due | Self::Refused
+        )
     }
 
     /// Returns the number of calls of the source before the one that is interrupted.
@@ -138,12 +157,21 @@ impl World {
     }
 
     fn cache_of(&self, source: Source) -> Cache {
-        let builder = CachedTokenSource::builder(source).clock(self.clock.clone());
-        Arc::new(if self.before.is_shared() {
+        let breakpoint = self.breakpoint.clone();
+        let builder = CachedTokenSource::builder(source)
+            .clock(self.clock.clone())
+            .max_concurrent_fetches(1)
+            .observer(Arc::new(move |_: &Event<'_>| step(&breakpoint)));
+        let cache = if self.before.is_shared() {
             builder.store(self.store.clone(), NAMESPACE).build()
         } else {
             builder.build()
-        })
+        };
+        let request = match self.before {
+            Before::Keyed => key("a"),
+            _ => TokenRequest::default(),
+        };
+        Cache(Arc::new(cache), request)
     }
 
     /// Establishes the state before the call, and sets the breakpoint.
@@ -210,7 +238,7 @@ impl World {
     /// Returns true if this cache, or else the store, has the result of the call.
     pub(crate) fn has_result(&self, cache: Option<&Cache>) -> bool {
         let earlier = self.before.earlier_calls();
-        let ready = cache.and_then(|cache| cache.ready_token(&TokenRequest::default()));
+        let ready = cache.and_then(|cache| cache.ready_token(&cache.1));
         if ready.is_some_and(|token| number(&token) > earlier) {
             return true;
         }
@@ -237,7 +265,13 @@ fn number(token: &AccessToken) -> usize {
 }
 
 pub(crate) async fn ask(cache: &Cache) -> Result<AccessToken, TokenError> {
-    cache.token(&TokenRequest::default()).await
+    cache.token(&cache.1).await
+}
+
+/// Counts a call that is not a future.
+fn step(breakpoint: &Mutex<Breakpoint>) {
+    let breakpoint = breakpoint.lock().unwrap().clone();
+    breakpoint.step();
 }
 
 /// Waits until the cache's tasks have done their work, for ten minutes at most.
@@ -288,16 +322,16 @@ impl TokenSource for Source {
     }
 
     fn invalidate(&self, _: &AccessToken) {
-        self.breakpoint().step();
+        step(&self.breakpoint);
     }
 
     fn check_token(&self, _: &TokenRequest, _: &AccessToken) -> Result<(), TokenError> {
-        self.breakpoint().step();
+        step(&self.breakpoint);
         Ok(())
     }
 
     fn credential_epoch(&self) -> u64 {
-        self.breakpoint().step();
+        step(&self.breakpoint);
         0
     }
 
@@ -310,7 +344,7 @@ impl TokenSource for Source {
     }
 
     fn binds_tokens(&self) -> bool {
-        self.breakpoint().step();
+        step(&self.breakpoint);
         false
     }
 }
