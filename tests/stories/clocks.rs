@@ -222,7 +222,7 @@ async fn a_wait_until_a_date_is_bounded_at_any_time() {
             let case = format!("{wall:?} {has_date}");
             // Nothing is sent before, and one request after it. The back-off of a second takes precedence.
             if wait > 1 {
-                clock.advance(Duration::from_millis(1_000 * wait - 1));
+                clock.advance(Duration::from_millis(wait * 1_000 - 1));
                 let left = ask().await.retry_after().unwrap();
                 assert!(left <= Duration::from_millis(1), "{case}: {left:?}");
                 assert_eq!(server.request_count(), 1, "{case}");

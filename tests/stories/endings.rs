@@ -2,12 +2,16 @@
 //! poll panics. The next call succeeds, on another runtime, and no endpoint gets more than one request more.
 
 mod more;
+mod processes;
 mod server;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -178,26 +182,38 @@ fn a_fetch_that_ends_at_any_point_leaves_its_source_usable() {
     assert!(points >= 15, "{points}");
 }
 
+fn discover(url: &str, received: &Received, _: usize) -> Response {
+    if received.path == "/token" {
+        return granted("t", "Bearer");
+    }
+    let metadata = json!({ "issuer": url, "token_endpoint": format!("{url}/token") });
+    (200, String::new(), metadata.to_string())
+}
+
+/// Calls a source whose metadata is cached for `lifetime`.
+fn discovered(server: &Server, lifetime: Duration) -> Call {
+    let login = Endpoint::discover(&server.url)
+        .lifetime(lifetime)
+        .transport(transport())
+        .danger_allow_http_on_loopback();
+    let source = Arc::new(credentials(login.build().unwrap()).build().unwrap());
+    call(move || {
+        let source = source.clone();
+        async move { source.token(&TokenRequest::default()).await.is_ok() }
+    })
+}
+
 #[test]
 fn a_discovery_that_ends_at_any_point_is_repeated_once() {
     let points = run(&Story {
-        answer: |url, received, _| {
-            if received.path == "/token" {
-                return granted("t", "Bearer");
-            }
-            let metadata = json!({ "issuer": url, "token_endpoint": format!("{url}/token") });
-            (200, String::new(), metadata.to_string())
-        },
-        call: |server, _| {
-            let login = Endpoint::discover(&server.url)
-                .transport(transport())
-                .danger_allow_http_on_loopback();
-            let source = Arc::new(credentials(login.build().unwrap()).build().unwrap());
-            call(move || {
-                let source = source.clone();
-                async move { source.token(&TokenRequest::default()).await.is_ok() }
-            })
-        },
+        answer: discover,
+        call: |server, _| discovered(server, Duration::from_secs(3_600)),
+    });
+    assert!(points >= 20, "{points}");
+    // Each call refreshes the document.
+    let points = run(&Story {
+        answer: discover,
+        call: |server, _| discovered(server, Duration::ZERO),
     });
     assert!(points >= 20, "{points}");
 }
@@ -285,4 +301,53 @@ fn a_shutdown_that_ends_at_any_point_leaves_the_rest_to_the_next() {
         },
     });
     assert!(points >= 20, "{points}");
+}
+
+/// The server has rotated the client's secret: it refuses the first one that is read.
+#[test]
+fn a_rotation_of_the_secret_ends_at_any_point() {
+    let points = run(&Story {
+        answer: |_, received, _| {
+            if received.body.contains("client_secret=first") {
+                let refusal = json!({ "error": "invalid_client" });
+                return (401, String::new(), refusal.to_string());
+            }
+            granted("t", "Bearer")
+        },
+        call: |server, breakpoint| {
+            let rotating = Arc::new(Rotating(AtomicBool::new(false), breakpoint.clone()));
+            let url = format!("{}/token", server.url);
+            let source = ClientCredentials::builder(url, ID, ClientSecretPost::new(rotating))
+                .danger_allow_http_on_loopback()
+                .transport(transport())
+                .retry(retry());
+            let source = Arc::new(source.build().unwrap());
+            call(move || {
+                let source = source.clone();
+                async move { source.token(&TokenRequest::default()).await.is_ok() }
+            })
+        },
+    });
+    assert!(points >= 20, "{points}");
+}
+
+/// A secret that is read again after its refusal, as one in a file or a vault.
+#[derive(Debug)]
+struct Rotating(AtomicBool, Breakpoint);
+
+#[async_trait]
+impl SecretSource for Rotating {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        self.1.wrap(tokio::task::yield_now()).await;
+        let is_refused = self.0.load(Ordering::SeqCst);
+        Ok(secret(if is_refused { "second" } else { "first" }))
+    }
+
+    fn epoch(&self) -> u64 {
+        u64::from(self.0.load(Ordering::SeqCst))
+    }
+
+    fn refused(&self, _: &Secret) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }

@@ -8,12 +8,15 @@ use std::{sync::Arc, thread};
 
 use hallpass::{
     ErrorKind, TokenError, TokenRequest, TokenSource as _,
+    authorize::Authorizer,
     endpoint::{
-        ClientCredentials, ClientSecretPost, Endpoint, HttpTransport, Retry, TokenManagement,
+        ClientCredentials, ClientSecretPost, Endpoint, HttpTransport, Retry, ServiceClient,
+        TokenManagement,
     },
     jwt::Dpop,
 };
-use hallpass_testkit::leak;
+use hallpass_testkit::{StaticSource, leak};
+use serde_json::Value;
 use tokio::{runtime::Builder, task::JoinSet};
 
 use self::{
@@ -154,15 +157,19 @@ enum Call {
     Introspection,
     Revocation,
     Metadata,
+    /// Of a service that a credential depends on, such as a KMS, with a token.
+    Service(&'static str),
 }
 
-const CALLS: [Call; 6] = [
+const CALLS: [Call; 8] = [
     Call::Token(Binding::Bearer),
     Call::Token(Binding::Dpop),
     Call::Token(Binding::Certificate),
     Call::Introspection,
     Call::Revocation,
     Call::Metadata,
+    Call::Service("GET"),
+    Call::Service("POST"),
 ];
 
 impl Call {
@@ -198,6 +205,21 @@ impl Call {
                 ClientCredentials::builder(url, ID, authentication()).dpop(dpop.clone())
             }
             Self::Token(Binding::Bearer) => ClientCredentials::builder(url, ID, authentication()),
+            Self::Service(method) => {
+                let source = Arc::new(StaticSource::new("CANARY-token"));
+                let authorizer = Authorizer::builder(source)
+                    .allow_origin(&server.origin(false))
+                    .allow_origin(&server.origin(true))
+                    .danger_allow_http_on_loopback()
+                    .build();
+                let service = ServiceClient::new("the service", authorizer.unwrap());
+                let service = service.unwrap().transport(transport.clone());
+                let reply: Result<Value, _> = match method {
+                    "GET" => service.get(url).await,
+                    _ => service.post(url, &Value::Null).await,
+                };
+                return reply.map(drop);
+            }
             Self::Metadata => {
                 let login = Endpoint::discover(url)
                     .openid_location()
@@ -242,6 +264,7 @@ fn no_request_to_an_authorization_server_is_redirected() {
                 assert_eq!(error.status().map(|status| status.as_u16()), Some(status));
                 assert!(error.to_string().contains(" redirects "), "{case}: {error}");
                 leak::assert_clean(&leak::error_chain(&error), CANARY);
+                leak::assert_clean(&leak::error_chain(&error), "CANARY-token");
                 let received = server.take(number);
                 let urls: Vec<_> = received.iter().map(|request| &*request.url).collect();
                 match call {
@@ -252,5 +275,5 @@ fn no_request_to_an_authorization_server_is_redirected() {
             }
         }
     }
-    assert_eq!(number, 432);
+    assert_eq!(number, 576);
 }

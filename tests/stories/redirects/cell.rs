@@ -162,7 +162,7 @@ impl Cell {
                 }
             }
         }
-        cells.retain(Cell::exists);
+        cells.retain(Self::exists);
         cells
     }
 

@@ -179,7 +179,12 @@ async fn serve(
 }
 
 /// Returns the response; the first segments of the path are the cell, the status and the destination.
-fn respond(received: &Received, segments: &[&str], seen: &[Received], ports: [u16; 2]) -> String {
+fn respond(
+    received: &Received,
+    segments: &[&str],
+    seen: &[Received],
+    [own, other]: [u16; 2],
+) -> String {
     let empty = |status: u16, headers: &str| {
         format!("HTTP/1.1 {status} Status\r\ncontent-length: 0\r\n{headers}\r\n")
     };
@@ -200,7 +205,6 @@ fn respond(received: &Received, segments: &[&str], seen: &[Received], ports: [u1
         }
         return empty(200, "content-type: application/json\r\n");
     };
-    let [own, other] = ports;
     let location = match *to {
         "SameOrigin" => {
             let origin = received
