@@ -243,6 +243,15 @@ impl AuthenticationSettings {
         }
     }
 
+    /// Returns a phrase that names the setting of the credential.
+    pub(crate) fn description(&self) -> String {
+        match self.setting() {
+            None => "no credential is set".to_owned(),
+            Some("authentication") => "`authentication` is `none`".to_owned(),
+            Some(credential) => format!("the client authenticates with `{credential}`"),
+        }
+    }
+
     /// Returns the name of the method, and the algorithm of its assertions if that is set.
     pub(crate) fn method(&self) -> (Option<&str>, Option<&str>) {
         let method = match self {
@@ -385,9 +394,10 @@ fn check_effects(
     let Some((unused, _)) = unused.next() else {
         return Ok(());
     };
-    let method = match method {
-        Some(method) => format!("`authentication` is `{method}`"),
-        None => "the client authenticates with its secret".to_owned(),
+    let method = match (client.authentication, client.credential()) {
+        (Some(method), _) => format!("`authentication` is `{method}`"),
+        (None, Some(credential)) => format!("the client authenticates with `{credential}`"),
+        (None, None) => "no credential is set".to_owned(),
     };
     let example = match *unused {
         "assertion" => "workload_identity",

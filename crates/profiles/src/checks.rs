@@ -1,11 +1,16 @@
 //! Settings without effect, and a proxy with a password.
 
+use std::time::Duration;
+
+use hallpass_core::TokenRequest;
 use hallpass_secrets::SecretReference;
 use url::Url;
 
 use crate::{
+    audience::Audience,
     authentication::AuthenticationSettings,
     error::ProfileError,
+    format::FormatSettings,
     redis::RedisSettings,
     server::{Server, ServerAddress},
     unit::ServerUnit,
@@ -62,14 +67,57 @@ pub(crate) fn check_redis(
     }
     if authentication.binds_tokens() {
         return unused(
-            "tokens that are bound to a certificate are not cached between runs",
+            "tokens that are bound to a `certificate` are not cached between runs",
             "remove it, or set `bound_tokens` to `false` if the server binds no tokens to certificates",
         );
     }
     Ok(())
 }
 
-const SIGNS_NOTHING: &str = "the client signs no assertions";
+/// Checks that the formats of responses have an effect with the other settings.
+pub(crate) fn check_format(
+    format: &FormatSettings,
+    default_lifetime: Option<Duration>,
+    dpop: Option<&SecretReference>,
+) -> Result<(), ProfileError> {
+    format.check()?;
+    if default_lifetime.is_some() && format.expiry_member.is_some() {
+        return Err(ProfileError::new(
+            "`default_lifetime` has no effect with `expiry_member`, without which a response is refused",
+        )
+        .with_hint("remove one of the two"));
+    }
+    if dpop.is_some() && format.token_type_name.is_some() {
+        return Err(ProfileError::new(
+            "`token_type_name` has no effect with `dpop`, which accepts no bearer token",
+        )
+        .with_hint("remove one of the two"));
+    }
+    Ok(())
+}
+
+/// Checks that the provider's server supports the request, and tokens that are bound to a key.
+pub(crate) fn check_preset(
+    server: Server,
+    request: &TokenRequest,
+    dpop: Option<&SecretReference>,
+) -> Result<(), ProfileError> {
+    let Server::Preset(preset) = server else {
+        return Ok(());
+    };
+    if dpop.is_some() && preset.token_type_name.is_some() {
+        let message = format!(
+            "`dpop` cannot be used with this `provider`: {} issues bearer tokens only",
+            preset.name
+        );
+        return Err(ProfileError::new(message).with_hint("remove `dpop`"));
+    }
+    preset.check_request(request).map_err(|error| {
+        ProfileError::from(error).with_hint(
+            "change it, or set `token_endpoint` in place of `provider`, so that the request is not checked",
+        )
+    })
+}
 
 /// Checks that every setting of the server has an effect.
 pub(crate) fn check_effects(
@@ -77,48 +125,90 @@ pub(crate) fn check_effects(
     server: Server,
     address: &ServerAddress,
     authentication: &AuthenticationSettings,
+    audience: &Audience,
 ) -> Result<(), ProfileError> {
     let has_variables = matches!(server, Server::Preset(_)) && unit.token_endpoint.is_none();
     let assertion = unit.assertion.as_deref();
-    let unused = [
+    let is_discovered = matches!(address, ServerAddress::Issuer { .. });
+    let signs = authentication.signs_assertions();
+    let is_audience = signs && matches!(audience, Audience::Issuer(_));
+    let named_by = match unit.setting() {
+        Some("issuer") if !is_discovered => "provider",
+        named_by => named_by.unwrap_or("provider"),
+    };
+    let named = || format!("the server is named by `{named_by}`");
+    let signs_nothing = || format!("{}, and signs no assertions", authentication.description());
+    let not_the_audience = || {
+        let audience = if !signs {
+            signs_nothing()
+        } else if unit.danger_token_endpoint_as_audience == Some(true) {
+            "`danger_token_endpoint_as_audience` sets the audience of assertions".to_owned()
+        } else {
+            "`assertion_audience` sets the audience of assertions".to_owned()
+        };
+        format!("{}, and {audience}", named())
+    };
+    let remove = "remove it";
+    let sign = "remove it, or authenticate with `private_key`";
+    let unused: [(bool, _, &dyn Fn() -> String, _); 7] = [
         (
             !unit.variables.is_empty() && !has_variables,
             "variables",
-            "they apply only to a `provider` with variables, and without `token_endpoint`",
+            &|| {
+                format!(
+                    "{}, and only a `provider` without `token_endpoint` has variables",
+                    named()
+                )
+            },
+            remove,
         ),
         (
             unit.provider_settings.is_set() && !matches!(server, Server::Registered),
             "provider_settings",
-            "they apply only to a `provider` that the program registers",
+            &|| {
+                format!(
+                    "{}, and only a `provider` that the program registers has settings",
+                    named()
+                )
+            },
+            remove,
         ),
         (
-            unit.openid_discovery.is_some() && !matches!(address, ServerAddress::Issuer { .. }),
+            unit.openid_discovery.is_some() && !is_discovered,
             "openid_discovery",
-            "the token endpoint is not discovered",
+            &|| format!("{}, and nothing is discovered", named()),
+            remove,
         ),
         (
-            unit.danger_token_endpoint_as_audience.is_some() && !authentication.signs_assertions(),
+            unit.danger_token_endpoint_as_audience.is_some() && !signs,
             "danger_token_endpoint_as_audience",
-            SIGNS_NOTHING,
+            &signs_nothing,
+            sign,
         ),
         (
-            assertion.is_some_and(|set| set.audience.is_some())
-                && !authentication.signs_assertions(),
+            assertion.is_some_and(|set| set.audience.is_some()) && !signs,
             "assertion_audience",
-            SIGNS_NOTHING,
+            &signs_nothing,
+            sign,
         ),
         (
-            assertion.is_some_and(|set| set.typ.is_some()) && !authentication.signs_assertions(),
+            assertion.is_some_and(|set| set.typ.is_some()) && !signs,
             "assertion_typ",
-            SIGNS_NOTHING,
+            &signs_nothing,
+            sign,
+        ),
+        (
+            unit.issuer.is_some() && !is_discovered && !is_audience,
+            "issuer",
+            &not_the_audience,
+            remove,
         ),
     ];
     let mut unused = unused.iter().filter(|(is_unused, ..)| *is_unused);
     match unused.next() {
         None => Ok(()),
-        Some((_, setting, why)) => Err(ProfileError::new(format!(
-            "`{setting}` has no effect: {why}"
-        ))
-        .with_hint("remove it")),
+        Some((_, setting, why, hint)) => {
+            Err(ProfileError::new(format!("`{setting}` has no effect: {}", why())).with_hint(*hint))
+        }
     }
 }

@@ -18,13 +18,12 @@ pub(crate) struct Variables(Box<Lookup>);
 type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
 impl Variables {
-    pub(crate) fn of_this_process() -> Self {
-        Self(Box::new(|name| env::var_os(name)))
-    }
-
-    #[cfg(feature = "internals")]
     pub(crate) fn new(look_up: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static) -> Self {
         Self(Box::new(look_up))
+    }
+
+    pub(crate) fn of_this_process() -> Self {
+        Self::new(|name| env::var_os(name))
     }
 
     pub(crate) fn os(&self, name: &str) -> Option<OsString> {
@@ -148,10 +147,10 @@ mod tests {
     use crate::method::AuthenticationMethod;
 
     fn variables(list: &'static [(&str, &str)]) -> Variables {
-        Variables(Box::new(|name| {
+        Variables::new(|name| {
             let found = list.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| OsString::from(value))
-        }))
+        })
     }
 
     const CAMALL: [(&str, &str); 4] = [
@@ -217,7 +216,7 @@ mod tests {
     fn a_variable_that_is_not_unicode_is_named() {
         use std::os::unix::ffi::OsStringExt as _;
 
-        let variables = Variables(Box::new(|_| Some(OsString::from_vec(vec![0xff]))));
+        let variables = Variables::new(|_| Some(OsString::from_vec(vec![0xff])));
         let error = read_layer(&variables, false).unwrap_err().to_string();
         assert!(error.contains("not valid Unicode"), "{error}");
     }

@@ -79,8 +79,9 @@ const SETTING_HINTS: &[(Hint, &str)] = &[
 ];
 
 /// The settings whose names differ from those of the libraries' methods.
-pub(crate) const SETTINGS: [(&str, &str); 2] = [
+pub(crate) const SETTINGS: [(&str, &str); 3] = [
     ("add_root_certificates_pem", "ca_file"),
+    ("parameter", "parameters"),
     ("request_header", "request_headers"),
 ];
 

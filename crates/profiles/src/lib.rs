@@ -44,6 +44,15 @@ mod layer;
 mod lazy;
 mod method;
 mod missing;
+#[cfg(all(
+    test,
+    feature = "command",
+    feature = "gzip",
+    feature = "jwt",
+    feature = "redis",
+    feature = "unstable-spiffe"
+))]
+mod pairs;
 mod paths;
 mod profiles;
 mod provider;

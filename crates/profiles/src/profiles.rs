@@ -100,8 +100,15 @@ impl Profiles {
         &self,
         selection: &Selection,
     ) -> Result<Arc<CachedTokenSource<ProfileSource>>, ProfileError> {
-        let source = ProfileSource::new(Arc::new(self.settings(selection)?));
-        let source = source.sharing(self.shared.clone());
+        self.source_of(Arc::new(self.settings(selection)?))
+    }
+
+    /// Creates the cached source of these settings.
+    pub(crate) fn source_of(
+        &self,
+        settings: Arc<Settings>,
+    ) -> Result<Arc<CachedTokenSource<ProfileSource>>, ProfileError> {
+        let source = ProfileSource::new(settings).sharing(self.shared.clone());
         Ok(Arc::new(source.shared_cache_builder()?.build()))
     }
 
@@ -264,8 +271,11 @@ impl ProfilesBuilder {
     ///
     /// A [`ProfileError`] if the file cannot be read, or a registered provider has the name of another one.
     pub fn load(self) -> Result<Profiles, ProfileError> {
+        self.load_with(Variables::of_this_process())
+    }
+
+    pub(crate) fn load_with(self, variables: Variables) -> Result<Profiles, ProfileError> {
         server::check_registered(&self.providers)?;
-        let variables = Variables::of_this_process();
         let file = paths::config_file(self.file.map(|path| (path, self.set_by)), &variables);
         let contents = match &file.path {
             Some(path) => file::read_file(path, file.named_by)?,

@@ -12,7 +12,7 @@ use crate::error::ProfileError;
 use crate::{
     audience::{Audience, audience},
     authentication::AuthenticationSettings,
-    checks::{check_dpop, check_effects, check_proxy, check_redis},
+    checks::{check_dpop, check_effects, check_format, check_preset, check_proxy, check_redis},
     format::FormatSettings,
     issuer,
     layer::Layer,
@@ -133,7 +133,8 @@ impl Settings {
             issuer::check(profile, server, &address, audience)?;
         }
         let audience = audience(&layer.server, &address, &authentication, file.as_ref())?;
-        check_effects(&layer.server, server, &address, &authentication)?;
+        check_effects(&layer.server, server, &address, &authentication, &audience)?;
+        check_preset(server, &wanted, layer.dpop.as_ref())?;
         if let Some(redis) = &layer.redis {
             check_redis(redis, layer.cache, &authentication)?;
         }
@@ -142,13 +143,7 @@ impl Settings {
         }
         check_proxy(layer.proxy.as_deref())?;
         if let Some(format) = &layer.format {
-            format.check()?;
-            if layer.default_lifetime.is_some() && format.expiry_member.is_some() {
-                return Err(ProfileError::new(
-                    "`default_lifetime` has no effect with `expiry_member`, without which a response is refused",
-                )
-                .with_hint("remove one of the two"));
-            }
+            check_format(format, layer.default_lifetime, layer.dpop.as_ref())?;
         }
         let settings = Self {
             profile,
@@ -320,7 +315,7 @@ fn build_request(layer: &Layer) -> Result<TokenRequest, ProfileError> {
 
 #[cfg(test)]
 mod tests {
-    use hallpass_endpoint::presets::{Preset, SecretAuthentication};
+    use hallpass_endpoint::presets::{AudienceRule, Preset, Scopes, SecretAuthentication};
 
     use super::*;
     use crate::{
@@ -447,9 +442,24 @@ mod tests {
                 layer.server.provider = Some(name.into());
                 layer.server.token_endpoint = None;
                 layer.server.variables = variables;
-                if matches!(server, Server::Preset(preset) if !takes_secrets(preset)) {
+                let Server::Preset(preset) = server else {
+                    return;
+                };
+                if !takes_secrets(preset) {
                     layer.client.assertion = layer.client.client_secret.take();
                 }
+                if preset.audience == AudienceRule::AudienceRequired {
+                    layer.audience = vec!["https://api.example".into()];
+                }
+                layer.scope = match preset.scopes {
+                    Scopes::OneWithSuffix(suffix) => Some(format!("orders{suffix}")),
+                    Scopes::Required => Some("orders".into()),
+                    _ => None,
+                };
+                let parameters = preset.parameters.iter();
+                layer.parameters = parameters
+                    .map(|name| ((*name).to_owned(), "x".to_owned()))
+                    .collect();
             });
             let known = known.unwrap();
             let url = known.address.url();

@@ -85,13 +85,14 @@ async fn a_provider_sets_the_format_of_its_server() {
     };
     let fetch = async |provider: &str, more: &str| {
         fs::write(file.path(), profile(provider, more)).unwrap();
-        let tokens = file.load().unwrap().source(provider).unwrap();
-        tokens.token(&TokenRequest::default()).await
+        let tokens = file.load().unwrap().source(provider)?;
+        let token = tokens.token(&TokenRequest::default()).await;
+        Ok::<_, ProfileError>(token.unwrap())
     };
     let token = fetch("salesforce", "").await.unwrap();
     assert_eq!(token.lifetime().as_secs(), 900);
     let error = fetch("zoom", "").await.unwrap_err().to_string();
-    assert!(error.contains("requires the parameter `account_id`"));
+    assert!(error.contains("parameters: Zoom requires the parameter `account_id`"));
     assert_eq!(server.request_count(), 1);
     let account = "parameters = { account_id = 'acc-1' }\nlenient_responses = true";
     fetch("zoom", account).await.unwrap();
@@ -184,7 +185,7 @@ async fn a_provider_sets_the_method_and_the_required_settings() {
     let source = |provider: &str| {
         let settings = format!("[profile.orders]\nprovider = {provider}");
         fs::write(file.path(), text.replace("[profile.orders]", &settings)).unwrap();
-        file.load().unwrap().source("orders").unwrap()
+        file.load().unwrap().source("orders")
     };
     let request = TokenRequest::default();
     for (provider, in_form) in [
@@ -192,13 +193,13 @@ async fn a_provider_sets_the_method_and_the_required_settings() {
         ("'keycloak'", false),
         ("'camall'", true),
     ] {
-        source(provider).token(&request).await.unwrap();
+        let tokens = source(provider).unwrap();
+        tokens.token(&request).await.unwrap();
         let sent = server.token_requests().pop().unwrap();
         let secret = sent.parameter("client_secret");
         assert_eq!(secret.is_some(), in_form, "{provider}");
     }
-    let error = source("'auth0'").token(&request).await.unwrap_err();
-    let error = error.to_string();
+    let error = source("'auth0'").unwrap_err().to_string();
     assert!(error.contains("Auth0 requires an audience"), "{error}");
     assert_eq!(server.token_request_count(), 3);
 }

@@ -117,7 +117,7 @@ const WEAKER: &[(&[&str], &str, &str)] = &[
     ),
     (
         &[
-            "provider = 'auth0'\nvariables = { domain = 'a.example' }\n",
+            "provider = 'keycloak'\nvariables = { host = 'a.example', realm = 'a' }\n",
             ISSUER,
             SIGNED,
             BOUND,

@@ -145,7 +145,7 @@ async fn audience_and_type_of_assertions_are_settings() {
             "JWT",
         ),
         (
-            "issuer = 'https://login.example'\nassertion_audience = 'token_endpoint'",
+            "assertion_audience = 'token_endpoint'",
             &endpoint,
             "client-authentication+jwt",
         ),
@@ -193,11 +193,11 @@ async fn audience_and_type_of_assertions_are_settings() {
         ),
         (
             login.profile("client_secret = 'env:CLIENT_SECRET'\nassertion_audience = 'urn:acme'"),
-            "`assertion_audience` has no effect: the client signs no assertions",
+            "`assertion_audience` has no effect: the client authenticates with `client_secret`, and signs no assertions",
         ),
         (
             login.profile("client_secret = 'env:CLIENT_SECRET'\nassertion_typ = 'JWT'"),
-            "`assertion_typ` has no effect: the client signs no assertions",
+            "`assertion_typ` has no effect: the client authenticates with `client_secret`, and signs no assertions",
         ),
     ] {
         user.profile(&profile);

@@ -197,11 +197,16 @@ impl Preset {
         if self.lenient_responses {
             builder = builder.lenient_responses();
         }
-        builder.check_defaults(|request| self.check(request))
+        builder.check_defaults(|request| self.check_request(request))
     }
 
-    /// Refuses requests that this server would refuse.
-    fn check(&self, request: &TokenRequest) -> Result<(), BuildError> {
+    /// Refuses a request that this server would refuse. The source of [`builder_at`](Self::builder_at) checks its default
+    /// request when it is built; this is for settings that are checked earlier.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] that names the setting.
+    pub fn check_request(&self, request: &TokenRequest) -> Result<(), BuildError> {
         let wrong = |setting, message: String| Err(BuildError::new(setting, message));
         let name = self.name;
         let scopes = request.scopes();
