@@ -151,3 +151,66 @@ pub(crate) fn cache_directory() -> Result<Option<PathBuf>, Failure> {
     };
     Ok(parent.map(|parent| parent.join("hallpass")))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{self, Args, Command};
+
+    /// Returns the flags of a token request, each with a value if it takes one.
+    fn flags() -> Vec<Vec<String>> {
+        let command = args::command();
+        let token = command.find_subcommand("token").unwrap();
+        let of_client = token.get_arguments().filter(|argument| {
+            let heading = argument.get_help_heading();
+            heading.is_some_and(|heading| {
+                ["Token request", "Authorization server and client"].contains(&heading)
+            })
+        });
+        let flags = of_client.map(|argument| {
+            let name = argument.get_long().unwrap();
+            let value = match name {
+                "authentication" => "client_secret_post",
+                "dpop" => "file:/run/secrets/dpop.pem",
+                "parameter" => "tenant=blue",
+                "security-profile" => "fapi2",
+                "timeout" => "7s",
+                _ => "https://value.example/",
+            };
+            let value = argument
+                .get_action()
+                .takes_values()
+                .then(|| value.to_owned());
+            std::iter::once(format!("--{name}")).chain(value).collect()
+        });
+        flags.collect()
+    }
+
+    fn selected(flags: &[&[String]]) -> String {
+        let line = ["hallpass", "token"].map(str::to_owned);
+        let line = line.into_iter().chain(flags.concat());
+        let args = Args::try_parse_from(line).unwrap();
+        let Command::Token(token) = args.command else {
+            panic!("another subcommand");
+        };
+        format!("{:?}", selection(&args.common, &token.client).unwrap())
+    }
+
+    #[test]
+    fn each_flag_is_a_setting_beside_every_other_one() {
+        let flags = flags();
+        let none = selected(&[]);
+        for (at, one) in flags.iter().enumerate() {
+            let alone = selected(&[one]);
+            assert_ne!(alone, none, "{one:?}");
+            for other in &flags[at + 1..] {
+                let both = selected(&[one, other]);
+                assert_ne!(both, alone, "{one:?} {other:?}");
+                assert_ne!(both, selected(&[other]), "{one:?} {other:?}");
+            }
+        }
+        assert_eq!(flags.len(), 14);
+    }
+}

@@ -240,7 +240,7 @@ impl<S: GrantSource> SourceBuilder<S> {
     /// For programs that take the endpoint from untrusted input. A name that resolves to such an address is not
     /// detected.
     pub fn refuse_local_endpoint(mut self) -> Self {
-        self.client.address_rules.refuse_local = true;
+        self.client.address_rules.refuse_local = Some("refuse_local_endpoint");
         self
     }
 

@@ -119,25 +119,32 @@ pub(crate) fn check_preset(
     })
 }
 
-/// Checks that every setting of the server has an effect.
+/// Checks that every setting of the server has an effect. `client` is that of the same source: one of another source may
+/// leave settings for assertions unused.
 pub(crate) fn check_effects(
     unit: &ServerUnit,
     server: Server,
     address: &ServerAddress,
-    authentication: &AuthenticationSettings,
+    client: Option<&AuthenticationSettings>,
     audience: &Audience,
 ) -> Result<(), ProfileError> {
     let has_variables = matches!(server, Server::Preset(_)) && unit.token_endpoint.is_none();
     let assertion = unit.assertion.as_deref();
     let is_discovered = matches!(address, ServerAddress::Issuer { .. });
-    let signs = authentication.signs_assertions();
+    let signs = client.is_none_or(AuthenticationSettings::signs_assertions);
     let is_audience = signs && matches!(audience, Audience::Issuer(_));
     let named_by = match unit.setting() {
         Some("issuer") if !is_discovered => "provider",
         named_by => named_by.unwrap_or("provider"),
     };
     let named = || format!("the server is named by `{named_by}`");
-    let signs_nothing = || format!("{}, and signs no assertions", authentication.description());
+    let signs_nothing = || {
+        let description = client.map(AuthenticationSettings::description);
+        format!(
+            "{}, and signs no assertions",
+            description.unwrap_or_default()
+        )
+    };
     let not_the_audience = || {
         let audience = if !signs {
             signs_nothing()

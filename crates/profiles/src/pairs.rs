@@ -7,13 +7,14 @@
 
 mod base;
 mod expected;
+mod layers;
 mod rows;
 mod run;
 mod server;
 
 use std::collections::BTreeMap;
 
-use base::{Profile, profile};
+use base::{Profile, Table, profile};
 use expected::{is_excluded, is_unseen};
 use rows::Sample;
 use run::{Run, World};
@@ -50,17 +51,23 @@ impl Plan {
 
     /// Returns the response of the server to a client with these settings.
     fn answer(&self, all: &[Sample]) -> Answer {
-        let mut answer = Answer::default();
-        for key in self.profile.table.keys() {
-            if let Some(sample) = all.iter().find(|sample| sample.key == *key) {
-                (sample.answer)(&mut answer);
-            }
-        }
+        let mut answer = answer(all, &self.profile.table);
         if let Some(probe) = self.probed.and_then(|at| self.samples[at].probe) {
             (probe.answer)(&mut answer);
         }
         answer
     }
+}
+
+/// Returns the response of the server to a client with these settings.
+fn answer(all: &[Sample], table: &Table) -> Answer {
+    let mut answer = Answer::default();
+    for key in table.keys() {
+        if let Some(sample) = all.iter().find(|sample| sample.key == *key) {
+            (sample.answer)(&mut answer);
+        }
+    }
+    answer
 }
 
 /// Returns a plan for each two values of two settings, and for each probe.

@@ -133,7 +133,9 @@ impl Settings {
             issuer::check(profile, server, &address, audience)?;
         }
         let audience = audience(&layer.server, &address, &authentication, file.as_ref())?;
-        check_effects(&layer.server, server, &address, &authentication, &audience)?;
+        let is_own = layer.client.is_of(&layer.server.source);
+        let signer = is_own.then_some(&authentication);
+        check_effects(&layer.server, server, &address, signer, &audience)?;
         check_preset(server, &wanted, layer.dpop.as_ref())?;
         if let Some(redis) = &layer.redis {
             check_redis(redis, layer.cache, &authentication)?;

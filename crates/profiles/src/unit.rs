@@ -142,6 +142,11 @@ impl ClientUnit {
         server.setting().is_some() && self.is_complete() && self.check(server).is_ok()
     }
 
+    /// Returns true if the credential and its method are set by this source.
+    pub(crate) fn is_of(&self, source: &SettingSource) -> bool {
+        self.credential_source == *source && self.method_source == *source
+    }
+
     fn needs_none(&self) -> bool {
         self.authentication == Some(AuthenticationMethod::None)
     }

@@ -143,7 +143,7 @@ impl TokenManagementBuilder {
 
     /// Does the same as [`SourceBuilder::refuse_local_endpoint`](crate::SourceBuilder::refuse_local_endpoint).
     pub fn refuse_local_endpoint(mut self) -> Self {
-        self.client.address_rules.refuse_local = true;
+        self.client.address_rules.refuse_local = Some("refuse_local_endpoint");
         self
     }
 

@@ -15,7 +15,8 @@ pub(crate) struct Address {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct AddressRules {
     pub(crate) allow_http_on_loopback: bool,
-    pub(crate) refuse_local: bool,
+    /// The method that refuses local and private addresses, if it was called.
+    pub(crate) refuse_local: Option<&'static str>,
 }
 
 impl Address {
@@ -30,6 +31,12 @@ impl Address {
         rules: AddressRules,
     ) -> Result<Self, BuildError> {
         let refuse = |message: &'static str| Err(BuildError::new(setting, message));
+        if let (true, Some(method)) = (rules.allow_http_on_loopback, rules.refuse_local) {
+            let message = format!(
+                "it has no effect with `{method}`, which refuses addresses of this machine; remove one of the two"
+            );
+            return Err(BuildError::new("danger_allow_http_on_loopback", message));
+        }
         // The text itself is not repeated: it may hold credentials.
         let Ok(url) = Url::parse(text) else {
             return refuse(
@@ -48,10 +55,10 @@ impl Address {
             return refuse("the URL names no host; use an `https://` address");
         };
         let reach = Reach::classify(&host);
-        if rules.refuse_local && reach != Reach::Global {
-            return refuse(
-                "the URL names a local or private address, which `refuse_local_endpoint` forbids",
-            );
+        if let Some(method) = rules.refuse_local.filter(|_| reach != Reach::Global) {
+            let message =
+                format!("the URL names a local or private address, which `{method}` forbids");
+            return Err(BuildError::new(setting, message));
         }
         match url.scheme() {
             "https" => {}
@@ -99,15 +106,15 @@ mod tests {
 
     const STRICT: AddressRules = AddressRules {
         allow_http_on_loopback: false,
-        refuse_local: false,
+        refuse_local: None,
     };
     const LOOPBACK: AddressRules = AddressRules {
         allow_http_on_loopback: true,
-        refuse_local: false,
+        refuse_local: None,
     };
     const PUBLIC: AddressRules = AddressRules {
         allow_http_on_loopback: false,
-        refuse_local: true,
+        refuse_local: Some("refuse_local_endpoint"),
     };
 
     fn check(rules: AddressRules, url: &str, expect: Result<&str, &str>) {
@@ -185,6 +192,26 @@ mod tests {
                 Err("loopback only"),
             );
         }
+    }
+
+    #[test]
+    fn rules_that_exclude_each_other_are_refused() {
+        let both = AddressRules {
+            refuse_local: Some("refuse_local_issuer"),
+            ..LOOPBACK
+        };
+        for url in ["https://login.example", "http://127.0.0.1"] {
+            let error = Address::parse_as("issuer", url, both).unwrap_err();
+            assert_eq!(error.setting(), "danger_allow_http_on_loopback");
+            assert!(error.message().contains("`refuse_local_issuer`"), "{error}");
+        }
+        let one = AddressRules {
+            allow_http_on_loopback: false,
+            ..both
+        };
+        let error = Address::parse_as("issuer", "https://10.0.0.1", one).unwrap_err();
+        assert_eq!(error.setting(), "issuer");
+        assert!(error.message().contains("`refuse_local_issuer`"), "{error}");
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Discovery {
     /// [`SourceBuilder::refuse_local_endpoint`](crate::SourceBuilder::refuse_local_endpoint), which covers the
     /// endpoints in the document.
     pub fn refuse_local_issuer(mut self) -> Self {
-        self.rules.refuse_local = true;
+        self.rules.refuse_local = Some("refuse_local_issuer");
         self
     }
 

@@ -136,7 +136,7 @@ impl Client {
         }
     }
 
-    fn presents_a_certificate(self) -> bool {
+    pub(super) fn presents_a_certificate(self) -> bool {
         !matches!(self, C::SignedWithCertificate)
             && self.settings().iter().any(|(key, _)| *key == "certificate")
     }
@@ -162,6 +162,7 @@ pub(super) struct Profile {
 /// Returns the profile with these settings, on top of the server and the client that all of them support; if there is
 /// none, those of the first.
 pub(super) fn profile(samples: &[&Sample]) -> Profile {
+    let last = samples[samples.len() - 1];
     let address = common(Address::ALL, samples, |sample| sample.addresses);
     let client = common(Client::ALL, samples, |sample| sample.clients);
     let mut names: Vec<_> = samples.iter().map(|sample| vec![sample.key]).collect();
@@ -174,7 +175,7 @@ pub(super) fn profile(samples: &[&Sample]) -> Profile {
     let client_settings = client.unwrap_or(samples[0].clients[0]);
     let address_settings = address.unwrap_or(samples[0].addresses[0]);
     let replaced = address_settings.settings().iter();
-    let mut replaced = replaced.filter(|(key, _)| *key == samples[1].key);
+    let mut replaced = replaced.filter(|(key, _)| *key == last.key);
     let is_replaced = address.is_none() && replaced.next().is_some();
     for (found, settings) in [
         (client.is_some(), client_settings.settings()),
@@ -226,8 +227,8 @@ pub(super) fn profile(samples: &[&Sample]) -> Profile {
         let unbound = || "false".to_owned();
         table.entry("bound_tokens").or_insert_with(unbound);
     }
-    let needed = samples[1].clients[0].settings().iter();
-    let needed = needed.chain(samples[1].addresses[0].settings());
+    let needed = last.clients[0].settings().iter();
+    let needed = needed.chain(last.addresses[0].settings());
     let missing = needed
         .map(|(key, _)| *key)
         .filter(|key| !table.contains_key(key));
@@ -267,13 +268,48 @@ fn print_a_secret(table: &mut Table) {
     }
 }
 
+/// Returns the profile of this client at this server, with these settings.
+pub(super) fn combination(
+    address: Address,
+    client: Client,
+    more: impl IntoIterator<Item = (&'static str, &'static str)>,
+) -> Table {
+    let id = Sample::new("client_id", "'orders'", |_| true);
+    let mut addresses = Address::ALL.iter().map(std::slice::from_ref);
+    let mut clients = Client::ALL.iter().map(std::slice::from_ref);
+    // Both lists have each value.
+    let id = Sample {
+        addresses: addresses.find(|one| one[0] == address).unwrap_or_default(),
+        clients: clients.find(|one| one[0] == client).unwrap_or_default(),
+        ..id
+    };
+    let more: Vec<_> = more
+        .into_iter()
+        .map(|(key, value)| Sample::new(key, value, |_| true))
+        .collect();
+    let samples: Vec<_> = std::iter::once(&id).chain(&more).collect();
+    profile(&samples).table
+}
+
 /// Returns the text of the profile `run` of this number.
 pub(super) fn text(table: &Table, run: u32, directory: &str, server: &Server) -> String {
-    let host = host(table, server);
     let lines = table
         .iter()
         .map(|(key, value)| format!("{key} = {value}\n"));
-    let text = format!("[profile.run{run}]\n{}", lines.collect::<String>());
+    let lines = lines.collect::<String>();
+    let lines = expand(&lines, table, run, directory, server);
+    format!("[profile.run{run}]\n{lines}")
+}
+
+/// Replaces the names of addresses, files and the run in the text of a value.
+pub(super) fn expand(
+    text: &str,
+    table: &Table,
+    run: u32,
+    directory: &str,
+    server: &Server,
+) -> String {
+    let host = host(table, server);
     text.replace("{base}", &format!("https://{host}"))
         .replace("{http}", &format!("http://{}", server.address))
         .replace("{silent}", &format!("https://{}", server.silent))

@@ -41,7 +41,7 @@ pub(super) struct Probe {
 }
 
 impl Sample {
-    fn new(key: &'static str, value: &'static str, seen: fn(&Run) -> bool) -> Self {
+    pub(super) fn new(key: &'static str, value: &'static str, seen: fn(&Run) -> bool) -> Self {
         Self {
             key,
             value,
@@ -104,7 +104,7 @@ const IN_TLS: &[C] = &[
     C::SecretAndTlsWithKey,
 ];
 const DPOP: (&str, &str) = ("dpop", "'file:{dir}/dpop.pem'");
-const REDIS: &str = "{ url = 'redis://{redis}', keys = 'file:{dir}/keys', username = 'user-{run}', password = 'file:{dir}/password', timeout = '50ms' }";
+pub(super) const REDIS: &str = "{ url = 'redis://{redis}', keys = 'file:{dir}/keys', username = 'user-{run}', password = 'file:{dir}/password', timeout = '50ms' }";
 const DETAILS: &str = r#"'[{"type":"payment"}]'"#;
 
 /// Returns all values of all settings.

@@ -15,7 +15,7 @@ use tokio::{task::spawn_blocking, time::Instant};
 use tokio_rustls::rustls::{RootCertStore, pki_types::PrivateKeyDer};
 
 use super::{
-    base::{Table, host, text},
+    base::{Table, expand, host, text},
     rows,
     server::{Answer, PROXIED_HOST, Request, Server, token_of},
 };
@@ -72,6 +72,12 @@ impl World {
 
     pub(super) fn path(&self, name: &str) -> String {
         self.directory.path().join(name).display().to_string()
+    }
+
+    /// Replaces the names of addresses and files in the value of a setting.
+    pub(super) fn expand(&self, value: &str, run: u32, table: &Table) -> String {
+        let directory = self.directory.path().display().to_string();
+        expand(value, table, run, &directory, &self.server)
     }
 
     /// Writes a file with these profiles and reads it.

@@ -17,7 +17,7 @@ impl Client {
     async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
         let rules = AddressRules {
             allow_http_on_loopback: true,
-            refuse_local: false,
+            refuse_local: None,
         };
         Self {
             server: RawServer::start(replies).await,
