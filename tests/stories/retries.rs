@@ -6,7 +6,10 @@ use hallpass::{
     ErrorKind, TokenRequest, TokenSource,
     endpoint::{ClientCredentials, Retry},
 };
-use hallpass_testkit::raw::{self, RawServer, Reply};
+use hallpass_testkit::{
+    leak::Capture,
+    raw::{self, RawServer, Reply},
+};
 
 use crate::support::builder;
 
@@ -92,6 +95,29 @@ async fn a_wait_that_the_server_asks_for_is_respected() {
         .await
         .unwrap();
     assert!(began.elapsed() >= Duration::from_secs(1));
+}
+
+// covers: F-52
+#[tokio::test]
+async fn a_wait_that_the_server_asks_for_holds_for_other_calls() {
+    let capture = Capture::start();
+    let wait = [("retry-after", "1")];
+    let (limited, good) = (raw::http(429, &wait, ""), raw::json(200, GOOD));
+    let server = RawServer::start([limited, good.clone(), good]).await;
+    let source = source(&server, quick());
+    let request = TokenRequest::default();
+    let other = async {
+        while !capture.text().contains("token request failed, retrying") {
+            tokio::task::yield_now().await;
+        }
+        let other = source.token(&request).await;
+        (other, std::time::Instant::now())
+    };
+    let began = std::time::Instant::now();
+    let (first, (other, ended)) = tokio::join!(source.token(&request), other);
+    assert!(first.is_ok() && other.is_ok());
+    assert!(ended - began >= Duration::from_secs(1));
+    assert_eq!(server.request_count(), 3);
 }
 
 // covers: F-54

@@ -4,7 +4,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource};
+use hallpass_core::{AccessToken, Clock as _, SystemClock, TokenError, TokenRequest, TokenSource};
 use rdkafka::{
     client::OAuthToken,
     error::{KafkaError, RDKafkaErrorCode},
@@ -210,9 +210,8 @@ impl KafkaTokens {
         let mut current = lock(&self.fetch);
         // The answer to an earlier call, which did not wait for it.
         let failure = match take_answer(&mut current) {
-            Some(Ok(token)) if token.expires_at().is_none_or(|at| at > SystemTime::now()) => {
-                return Ok(token);
-            }
+            // By the clock that no one sets.
+            Some(Ok(token)) if !token.is_expired(SystemClock.now()) => return Ok(token),
             Some(Err(error)) => Some(error),
             _ => None,
         };
@@ -232,14 +231,11 @@ impl KafkaTokens {
 
     fn convert(&self, token: &AccessToken) -> Result<OAuthToken, TokenError> {
         token.require_bearer()?;
-        let now = SystemTime::now();
         let interval = self.refresh_interval.mul_f64(1.25);
-        let lifetime = token
-            .expires_at()
-            // A source returns no expired token; if this one seems to be, the wall clock was set.
-            .map(|at| at.duration_since(now).unwrap_or_default())
-            .map_or(interval, |left| left.clamp(MIN_REFRESH_INTERVAL, interval));
-        let end = (now + lifetime)
+        // By the clock that no one sets: the wall clock may have been set since the token was issued.
+        let left = token.deadline().saturating_since(SystemClock.now());
+        let lifetime = left.clamp(MIN_REFRESH_INTERVAL, interval);
+        let end = (SystemTime::now() + lifetime)
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         Ok(OAuthToken {

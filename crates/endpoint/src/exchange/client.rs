@@ -10,7 +10,7 @@ use super::{
     dpop::ProofState,
     form::Form,
     request::{Reply, ServerRequest},
-    retry::{Attempts, Retry},
+    retry::{Attempts, Pause, Retry},
 };
 use crate::{
     AuthenticationContext, ClientAuthentication, Credentials, HttpTransport, SecurityProfile,
@@ -36,6 +36,7 @@ pub(crate) struct ServerClient {
     pub(super) authentication: Box<dyn ClientAuthentication>,
     pub(super) transport: HttpTransport,
     pub(super) retry: Retry,
+    pub(super) pause: Pause,
     pub(super) profile: Option<SecurityProfile>,
     pub(super) hints: Option<Hints>,
     pub(super) clock: Arc<dyn Clock>,
@@ -77,7 +78,7 @@ impl ServerClient {
         loop {
             match self.attempt(request, &mut retried, &tries).await {
                 Ok(output) => return Ok(output),
-                Err(error) => tries.after(error, self.host()).await?,
+                Err(error) => tries.after(error, self.host(), &self.pause).await?,
             }
         }
     }
@@ -90,6 +91,7 @@ impl ServerClient {
         retried: &mut bool,
         tries: &Attempts,
     ) -> Result<R::Output, TokenError> {
+        tries.wait(&self.pause).await?;
         let sent = self.prepare(request, tries).await?;
         let (sent, result) = self.exchange_with_proof(sent, request, tries).await?;
         let refused = self.report_refusal(&result, &sent, request);
@@ -132,6 +134,10 @@ impl ServerClient {
 
     pub(crate) fn retry(&self) -> &Retry {
         &self.retry
+    }
+
+    pub(crate) fn pause(&self) -> &Pause {
+        &self.pause
     }
 
     #[cfg(feature = "unstable-id-jag")]

@@ -1,4 +1,7 @@
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use hallpass_core::TokenError;
@@ -105,6 +108,37 @@ impl Retry {
     }
 }
 
+/// A wait that the server demanded of a client (`Retry-After`), and that a call waits for: no other call of the client
+/// sends a request before its end.
+#[derive(Debug, Default)]
+pub(crate) struct Pause(Mutex<Option<(Instant, TokenError)>>);
+
+impl Pause {
+    /// Begins the wait of this error, unless one that ends later is in force.
+    fn begin(&self, error: &TokenError) {
+        let wait = error.retry_after();
+        let Some(until) = wait.and_then(|wait| Instant::now().checked_add(wait)) else {
+            return;
+        };
+        let mut pause = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if pause.as_ref().is_none_or(|(end, _)| *end < until) {
+            *pause = Some((until, error.clone()));
+        }
+    }
+
+    /// Returns the rest of the wait, and its error.
+    fn rest(&self) -> Option<(Duration, TokenError)> {
+        let mut pause = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (until, error) = pause.as_ref()?;
+        let rest = until.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            *pause = None;
+            return None;
+        }
+        Some((rest, error.clone()))
+    }
+}
+
 /// The attempts of one call.
 pub(crate) struct Attempts {
     /// `None` if there is no deadline.
@@ -139,12 +173,32 @@ impl Attempts {
         made.unwrap_or_else(|_| Err(timeout_error()))
     }
 
-    /// Waits until another attempt is due after this failure.
+    /// Waits for the end of a pause, unless the call has one attempt only.
+    ///
+    /// # Errors
+    ///
+    /// The error that began the pause, if the time runs out before its end.
+    pub(crate) async fn wait(&self, pause: &Pause) -> Result<(), TokenError> {
+        while let Some((rest, error)) = pause.rest().filter(|_| self.may_repeat) {
+            if rest >= self.left() {
+                return Err(error.with_retry_after(rest));
+            }
+            tokio::time::sleep(rest).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until another attempt is due after this failure; a wait that the server demands is a pause for all calls.
     ///
     /// # Errors
     ///
     /// The failure itself, if it is permanent or local, or the retries or the time run out.
-    pub(crate) async fn after(&mut self, error: TokenError, host: &str) -> Result<(), TokenError> {
+    pub(crate) async fn after(
+        &mut self,
+        error: TokenError,
+        host: &str,
+        pause: &Pause,
+    ) -> Result<(), TokenError> {
         if self.may_repeat && !self.reconnected && error::can_resend(&error, self.idempotent) {
             self.reconnected = true;
             return Ok(());
@@ -160,6 +214,7 @@ impl Attempts {
         if delay >= self.left() {
             return Err(error);
         }
+        pause.begin(&error);
         tracing::debug!(host, %error, ?delay, "token request failed, retrying");
         tokio::time::sleep(delay).await;
         Ok(())
@@ -174,9 +229,33 @@ mod tests {
     async fn a_failure_of_this_machine_is_not_retried() {
         let down = || TokenError::unavailable("down");
         let mut tries = Retry::new().tries(false);
-        tries.after(down(), "a.example").await.unwrap();
+        let pause = Pause::default();
+        tries.after(down(), "a.example", &pause).await.unwrap();
         let local = down().with_local(true);
-        tries.after(local, "a.example").await.unwrap_err();
+        tries.after(local, "a.example", &pause).await.unwrap_err();
+    }
+
+    // covers: F-52
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_holds_for_calls_that_have_the_time() {
+        let second = Duration::from_secs(1);
+        let (pause, start) = (Pause::default(), Instant::now());
+        let limited = TokenError::unavailable("busy").with_retry_after(3 * second);
+        let mut first = Retry::new().tries(true);
+        let others = async {
+            tokio::time::sleep(second).await;
+            let once = Retry::never().tries(true);
+            once.wait(&pause).await.unwrap();
+            let hasty = Retry::new().deadline(second).tries(true);
+            let error = hasty.wait(&pause).await.unwrap_err();
+            assert_eq!(error.retry_after(), Some(2 * second));
+            assert_eq!(start.elapsed(), second);
+            let other = Retry::new().tries(true);
+            other.wait(&pause).await.unwrap();
+            assert_eq!(start.elapsed(), 3 * second);
+        };
+        let (first, ()) = tokio::join!(first.after(limited, "a.example", &pause), others);
+        first.unwrap();
     }
 
     #[test]

@@ -7,7 +7,7 @@ use hallpass_core::{Clock, SystemClock};
 use super::{
     body::{BodyFormat, ExtraHeader},
     client::{Hints, ServerClient},
-    retry::Retry,
+    retry::{Pause, Retry},
 };
 use crate::{
     BuildError, ClientAuthentication, Endpoint, HttpTransport, Requirement, SecurityProfile,
@@ -121,6 +121,7 @@ impl ClientSettings {
             authentication: self.authentication,
             transport: HttpTransport::or_default(self.transport)?,
             retry: self.retry,
+            pause: Pause::default(),
             profile: self.profile,
             hints: self.hints,
             clock: self.clock,

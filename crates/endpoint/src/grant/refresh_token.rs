@@ -142,7 +142,12 @@ impl TokenSource for RefreshToken {
             call = back;
             match result {
                 Ok(token) => return Ok(token),
-                Err(error) => call.tries.after(error, self.0.server.host()).await?,
+                Err(error) => {
+                    let server = &self.0.server;
+                    call.tries
+                        .after(error, server.host(), server.pause())
+                        .await?;
+                }
             }
         }
     }

@@ -104,9 +104,11 @@ async fn a_late_token_is_not_used_after_its_expiry() {
     let source = Source::default();
     let tokens = kafka_tokens(&source);
     assert!(tokens.oauth_token().is_err());
-    let past = SystemTime::now() - Duration::from_secs(60);
-    let past = Moment::new(SystemClock.now(), past);
-    let expired = AccessToken::bearer("expired", past, Duration::from_secs(60)).unwrap();
+    // The wall clock was set back by an hour since.
+    let minute = Duration::from_secs(60);
+    let past = SystemClock.now().saturating_sub(minute);
+    let past = Moment::new(past, SystemTime::now() + 60 * minute);
+    let expired = AccessToken::bearer("expired", past, minute).unwrap();
     source.answer(Ok(expired));
     source.ended(1).await;
     // The next call starts another fetch.
@@ -148,15 +150,21 @@ async fn the_lifetime_ends_with_the_interval_or_the_token() {
         lifetime(AccessToken::bearer("unlimited", SystemClock.moment(), Duration::MAX).unwrap());
     assert!((millis(before + interval)..=millis(after + interval)).contains(&end));
 
-    // The wall clock was set after the token was issued.
-    let past = Moment::new(
-        SystemClock.now(),
-        SystemTime::now() - Duration::from_secs(7_200),
-    );
-    let old = AccessToken::bearer("old", past, Duration::from_secs(3_600)).unwrap();
-    let (before, end, after) = lifetime(old);
-    let second = Duration::from_secs(1);
-    assert!((millis(before + second)..=millis(after + second)).contains(&end));
+    // The wall clock was set ahead, or back, after the token was issued: the token lives as long as before.
+    let hours = Duration::from_secs(7_200);
+    for wall in [SystemTime::now() - hours, SystemTime::now() + hours] {
+        let minute = Duration::from_secs(60);
+        let issued = Moment::new(SystemClock.now(), wall);
+        let token = AccessToken::bearer("set", issued, minute).unwrap();
+        let (before, end, after) = lifetime(token);
+        assert!((millis(before + interval)..=millis(after + interval)).contains(&end));
+        let late = SystemClock
+            .now()
+            .saturating_sub(minute - Duration::from_secs(5));
+        let token = AccessToken::bearer("late", Moment::new(late, wall), minute).unwrap();
+        let (before, end, after) = lifetime(token);
+        assert!((millis(before)..=millis(after + Duration::from_secs(5))).contains(&end));
+    }
 }
 
 #[tokio::test]
