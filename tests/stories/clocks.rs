@@ -151,7 +151,7 @@ async fn a_proof_is_dated_by_the_wall_clock_of_its_request() {
 }
 
 #[tokio::test]
-async fn an_assertion_is_reused_only_within_its_life_by_the_wall_clock() {
+async fn an_assertion_is_reused_within_its_life_by_the_wall_clock() {
     const MAX_AGE: u64 = 60 - 5 - 10;
     for from in [START, 1 << 32] {
         for (ahead, reused) in [

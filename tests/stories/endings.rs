@@ -270,7 +270,7 @@ fn introspection_and_revocation_end_at_any_point() {
 }
 
 #[test]
-fn a_shutdown_that_ends_at_any_point_leaves_the_rest_to_the_next() {
+fn a_shutdown_that_ends_anywhere_leaves_the_rest_to_the_next() {
     let points = run(&Story {
         answer: |_, received, before| {
             if received.path == "/token" {

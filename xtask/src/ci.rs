@@ -50,6 +50,9 @@ fn steps(shell: &Shell, times: &mut Vec<(&'static str, Duration)>) -> anyhow::Re
         crate::tidy::run(shell)
     })?;
     step("adapters to other crates", &|| crate::bridges::run(shell))?;
+    step("fuzzing, 20 seconds a target", &|| {
+        Ok(cmd!(shell, "cargo xtask fuzz --seconds 20").run()?)
+    })?;
     // Exactly the command from the README.
     step("tests", &|| Ok(cmd!(shell, "cargo xtask test").run()?))
 }

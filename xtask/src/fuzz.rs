@@ -39,9 +39,6 @@ const MAX_BYTES: u32 = 4_096;
 const SLOW_SECONDS: u32 = 5;
 const MEMORY_MB: u32 = 1_024;
 
-/// The number of targets that run at a time.
-const PROCESSES: usize = 2;
-
 /// Runs the compiler with instruments and this program's arguments, if it was started in its place.
 pub(crate) fn run_as_rustc() -> Option<ExitCode> {
     env::var_os(AS_RUSTC)?;
@@ -68,19 +65,6 @@ pub(crate) struct Options {
     pub(crate) merge: bool,
 }
 
-impl From<crate::flags::Fuzz> for Options {
-    fn from(flags: crate::flags::Fuzz) -> Self {
-        let minutes = flags
-            .minutes
-            .and_then(|minutes| Duration::try_from_secs_f64(60.0 * minutes).ok());
-        Self {
-            target: flags.target,
-            time: minutes.unwrap_or(Duration::from_secs(flags.seconds.unwrap_or(20))),
-            merge: flags.merge,
-        }
-    }
-}
-
 pub(crate) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
     let names = targets(options.target.as_deref())?;
     let program = build(shell)?;
@@ -88,7 +72,7 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
     let queue = Mutex::new(names.iter());
     let failed = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..PROCESSES.min(names.len()) {
+        for _ in 0..processes().min(names.len()) {
             scope.spawn(|| {
                 // The lock is dropped before the target runs.
                 let next = || queue.lock().ok()?.next();
@@ -113,6 +97,11 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
         began.elapsed()
     );
     Ok(())
+}
+
+/// Twice the number of processors.
+fn processes() -> usize {
+    2 * thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }
 
 /// Returns the names of the targets, each of which has a corpus, or the one that is asked for.

@@ -32,8 +32,13 @@ mod test;
 mod tidy;
 mod workspace;
 
-use std::process::ExitCode;
+use std::{
+    env,
+    process::{Command, ExitCode},
+    time::Duration,
+};
 
+use anyhow::Context as _;
 use xshell::Shell;
 
 mod flags {
@@ -169,7 +174,7 @@ mod flags {
                 /// Duration for each target in minutes. Fractions are allowed.
                 optional --minutes minutes: f64
                 /// Duration for each target in seconds.
-                optional --seconds seconds: u64
+                optional --seconds seconds: f64
                 /// Replaces each corpus by the inputs that reach the most code.
                 optional --merge
             }
@@ -191,8 +196,8 @@ fn main() -> ExitCode {
     if let Some(code) = rustdoc::run_as_rustdoc().or_else(fuzz::run_as_rustc) {
         return code;
     }
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
+    match without_package_variables().unwrap_or_else(run) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -200,7 +205,37 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> anyhow::Result<()> {
+/// Starts this program again without the variables that `cargo run` sets for it, and returns the code. Build scripts of
+/// dependencies depend on these: with them, each change between `cargo xtask` and another command would compile ring and
+/// all crates that use it again.
+fn without_package_variables() -> Option<anyhow::Result<ExitCode>> {
+    let set_by_cargo =
+        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    let names = || env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut names = names().filter(|name| set_by_cargo(name)).peekable();
+    names.peek()?;
+    let mut again = Command::new(env::current_exe().ok()?);
+    again.args(env::args_os().skip(1));
+    for name in names {
+        again.env_remove(name);
+    }
+    let status = again
+        .status()
+        .context("this program cannot be started again");
+    Some(status.map(|status| {
+        if status.success() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }))
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    command().map(|()| ExitCode::SUCCESS)
+}
+
+fn command() -> anyhow::Result<()> {
     let flags = flags::Xtask::from_env_or_exit();
     let shell = Shell::new()?;
     shell.change_dir(files::root());
@@ -262,7 +297,18 @@ fn run() -> anyhow::Result<()> {
                 )
             }
         }
-        flags::XtaskCmd::Fuzz(flags) => fuzz::run(&shell, &flags.into()),
+        flags::XtaskCmd::Fuzz(flags) => {
+            let seconds = flags
+                .minutes
+                .map(|minutes| 60.0 * minutes)
+                .or(flags.seconds);
+            let options = fuzz::Options {
+                target: flags.target,
+                time: Duration::try_from_secs_f64(seconds.unwrap_or(20.0))?,
+                merge: flags.merge,
+            };
+            fuzz::run(&shell, &options)
+        }
         flags::XtaskCmd::Bench(bench) => bench::run(&shell, bench.name.as_deref()),
     }
 }

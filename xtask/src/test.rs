@@ -67,10 +67,10 @@ fn has_nextest(shell: &Shell) -> bool {
     found.read().is_ok()
 }
 
-/// Twice as many as processors: half of the tests wait for a server or a clock.
+/// Three times the number of processors: most tests wait for a server or a clock.
 pub(crate) fn threads() -> String {
     let processors = thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    (2 * processors).to_string()
+    (3 * processors).to_string()
 }
 
 /// Explores more schedules than the ordinary tests do.

@@ -35,7 +35,7 @@ pub(crate) const LINTS: [(&str, &str); 2] = [
     ),
 ];
 
-/// Builds targets (`--example soak`, `--bin hallpass`) and returns the folder of the binaries. `cargo run` selects one
+/// Builds targets (`--example soak`, `--bin hallpass`) and returns the directory of the binaries. `cargo run` selects one
 /// package, for which it compiles the dependencies with other features.
 pub(crate) fn build(shell: &Shell, targets: &[&str]) -> anyhow::Result<PathBuf> {
     let selection = selection()?;

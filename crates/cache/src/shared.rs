@@ -73,7 +73,7 @@ impl<S> Shared<S> {
         }
     }
 
-    /// Returns true if the default token is to be kept warm, and no task does.
+    /// Returns true if a task should refresh the default token, and none runs.
     #[inline]
     pub(crate) fn lacks_keeper(&self) -> bool {
         self.keep_warm && !self.kept_warm.load(Ordering::Relaxed) && *self.alive.borrow()

@@ -3,6 +3,7 @@
 
 use std::time::UNIX_EPOCH;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hallpass_endpoint::ClientIdentity;
 use x509_cert::{Certificate, der::Decode as _};
 
@@ -45,7 +46,6 @@ pub(crate) fn run(bytes: &[u8]) {
     let (_, base64) = pem.split_once("-----BEGIN CERTIFICATE-----").unwrap();
     let (base64, _) = base64.split_once("-----END").unwrap();
     let base64: String = base64.split_whitespace().collect();
-    use base64::{Engine as _, prelude::BASE64_STANDARD};
     let der = BASE64_STANDARD.decode(base64).unwrap();
     let Ok(certificate) = Certificate::from_der(&der) else {
         return assert_eq!(identity.valid_until(), None);

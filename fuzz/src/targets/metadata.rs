@@ -87,9 +87,12 @@ pub(crate) fn run(bytes: &[u8]) {
     }
     let source = source.build().unwrap();
     let document = body.to_vec();
-    let respond = move |url: &Url| match url.path().contains(".well-known/") {
-        true => Response::json(&document),
-        false => Response::json(br#"{"access_token":"t","token_type":"Bearer"}"#),
+    let respond = move |url: &Url| {
+        if url.path().contains(".well-known/") {
+            Response::json(&document)
+        } else {
+            Response::json(br#"{"access_token":"t","token_type":"Bearer"}"#)
+        }
     };
     let request = TokenRequest::default();
     let (result, requests) = serve(respond, source.token(&request));

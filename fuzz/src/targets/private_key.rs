@@ -38,11 +38,7 @@ pub(crate) const WORDS: &[&str] = &[
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for key in seeds::keys() {
-        let settings: u8 = if key.trim_start().starts_with('{') {
-            1
-        } else {
-            0
-        };
+        let settings = u8::from(key.trim_start().starts_with('{'));
         seeds.push([&[settings], key.as_bytes()].concat());
         if settings == 1 {
             let key = key.replacen('{', r#"{"kid":"k1","#, 1);

@@ -54,7 +54,7 @@ pub(crate) fn run(bytes: &[u8]) {
     let document = DeTable::parse(text);
     let profiles = match internals::load(Some(text), |_| None) {
         Ok(profiles) => profiles,
-        Err(error) => return check(&error, document.as_ref().ok().map(|table| table.get_ref())),
+        Err(error) => return check(&error, document.as_ref().ok().map(toml::Spanned::get_ref)),
     };
     let document = document.unwrap();
     let document = document.get_ref();

@@ -181,5 +181,8 @@ fn a_back_off_outlives_its_runtime_at_any_point() {
         });
         assert_eq!(world.calls(), 2);
     });
-    assert!(points >= 3 && kept >= 1, "{points} points, {kept} kept");
+    assert!(
+        points >= 3 && kept >= 1,
+        "{points} points, {kept} with a token"
+    );
 }

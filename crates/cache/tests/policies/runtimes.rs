@@ -209,7 +209,7 @@ fn a_shutdown_outside_of_a_runtime_ends_at_once() {
 }
 
 #[test]
-fn a_token_is_kept_warm_after_the_runtime_of_its_keeper_ended() {
+fn a_token_is_refreshed_after_the_runtime_of_its_task_ended() {
     let runtime = || {
         let mut builder = Builder::new_current_thread();
         builder.enable_all().start_paused(true).build().unwrap()

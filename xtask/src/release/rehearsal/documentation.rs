@@ -5,7 +5,8 @@ use std::{fs, path::Path};
 use anyhow::ensure;
 use xshell::cmd;
 
-use super::{Rehearsal, unpack, versions};
+use super::stage::{Rehearsal, unpack};
+use crate::release::versions;
 
 /// Files that each package has.
 const FILES: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];

@@ -6,7 +6,8 @@ use std::fs;
 use anyhow::{Context as _, ensure};
 use xshell::cmd;
 
-use super::{Rehearsal, sbom, versions};
+use super::stage::Rehearsal;
+use crate::release::{sbom, versions};
 
 pub(super) fn compare(rehearsal: &Rehearsal<'_>) -> anyhow::Result<()> {
     let Rehearsal {

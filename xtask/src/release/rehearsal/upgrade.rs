@@ -6,7 +6,8 @@ use anyhow::ensure;
 use semver::Version;
 use xshell::cmd;
 
-use super::{Rehearsal, checks};
+use super::stage::Rehearsal;
+use crate::release::{checks, versions};
 
 /// A public method, its file, and another name for it.
 const FILE: &str = "crates/core/src/request.rs";
@@ -23,7 +24,7 @@ pub(super) fn rename(rehearsal: &Rehearsal<'_>, first: &Version) -> anyhow::Resu
         text.contains(METHOD),
         "{FILE} lacks `{METHOD}`: choose another method"
     );
-    let next = super::versions::next(first, "patch")?;
+    let next = versions::next(first, "patch")?;
     let both = format!(
         "{RENAMED}\n        self.0.is_none()\n    }}\n\n    /// Renamed to `has_defaults`.\n    \
         #[deprecated(note = \"renamed to `has_defaults`\")]\n{METHOD}"
