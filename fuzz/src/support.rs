@@ -82,15 +82,15 @@ fn shows(shown: &[u8], secret: &str, depth: usize) -> bool {
                 .ok()
         })
     });
-    let hex = [0, 1].map(|start| {
-        let digits: Vec<u8> = shown
-            .iter()
-            .filter_map(|byte| char::from(*byte).to_digit(16)?.try_into().ok())
-            .collect();
-        let pairs = digits[start.min(digits.len())..].chunks_exact(2);
-        pairs
-            .map(|pair| pair[0] << 4 | pair[1])
-            .collect::<Vec<u8>>()
+    // Digits with others between them are not promised to be found.
+    let digits = shown.split(|byte| !byte.is_ascii_hexdigit());
+    let digits = digits.filter(|run| run.len() >= 2 * secret.len());
+    let hex = digits.flat_map(|run| {
+        (0..2).map(move |start| {
+            let digits = run[start..].chunks_exact(2);
+            let number = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+            digits.filter_map(number).collect::<Vec<u8>>()
+        })
     });
     [percent]
         .into_iter()

@@ -38,10 +38,10 @@ pub(crate) fn run(bytes: &[u8]) {
         Ok(reference) => {
             if reference.runs_a_command() {
                 // Arguments may hold anything.
-                let arguments = text
-                    .split_once(' ')
-                    .is_some_and(|(program, _)| !program.contains("CANARY"));
-                if arguments && !text.contains('[') {
+                let command = text.split_once(':').map_or("", |(_, command)| command);
+                let program = command.split_whitespace().next();
+                if !program.is_some_and(|program| program.contains("CANARY")) && !text.contains('[')
+                {
                     assert_hidden(&format!("{reference} {reference:?}"), CANARY);
                 }
             } else {
