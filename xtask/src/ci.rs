@@ -37,11 +37,6 @@ fn steps(shell: &Shell, times: &mut Vec<(&'static str, Duration)>) -> anyhow::Re
         cmd!(shell, "cargo build --quiet {selection...} --benches").run()?;
         Ok(cmd!(shell, "cargo nextest run {selection...} --no-run").run()?)
     })?;
-    step("the other library that signs, and none", &|| {
-        let jwt = ["--package", "hallpass-jwt", "--no-default-features"];
-        cmd!(shell, "cargo check {jwt...}").run()?;
-        Ok(cmd!(shell, "cargo test {jwt...} --features ring --lib").run()?)
-    })?;
     step("bans, licences, sources", &|| {
         denied(shell, &["bans", "licenses", "sources"])
     })?;

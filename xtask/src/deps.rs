@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 use xshell::{Shell, cmd};
 
 /// The workspace crates that a crate may depend on. Down, never up or sideways; see docs/ARCHITECTURE.md.
-const EDGES: [(&str, &[&str]); 20] = [
+const EDGES: [(&str, &[&str]); 22] = [
     ("hallpass-core", &[]),
     ("hallpass-endpoint", &["hallpass-core"]),
     (
@@ -15,6 +15,8 @@ const EDGES: [(&str, &[&str]); 20] = [
         &["hallpass-core", "hallpass-endpoint", "hallpass-secrets"],
     ),
     ("hallpass-jwt", &["hallpass-core", "hallpass-endpoint"]),
+    ("hallpass-jwt-none", &["hallpass-core", "hallpass-endpoint"]),
+    ("hallpass-jwt-ring", &["hallpass-core", "hallpass-endpoint"]),
     ("hallpass-cache", &["hallpass-core"]),
     ("hallpass-secrets", &["hallpass-core"]),
     ("hallpass-redis", &["hallpass-core", "hallpass-cache"]),
