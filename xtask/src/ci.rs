@@ -1,11 +1,17 @@
 //! `cargo xtask ci`: runs every check, each with its name and its time.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use xshell::{Shell, cmd};
 
-use crate::workspace::{self, LINTS};
+use crate::{
+    peers,
+    workspace::{self, LINTS},
+};
 
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     let mut times = Vec::new();
@@ -33,9 +39,15 @@ fn steps(shell: &Shell, times: &mut Vec<(&'static str, Duration)>) -> anyhow::Re
         shell.set_var(name, value);
     }
     step("lints, while the tests are compiled", &|| {
-        let selection = &workspace::selection()?;
-        cmd!(shell, "cargo build --quiet {selection...} --benches").run()?;
-        Ok(cmd!(shell, "cargo nextest run {selection...} --no-run").run()?)
+        thread::scope(|scope| {
+            // Downloads use the network, and no processor.
+            let servers = scope.spawn(|| peers::set_up(&Shell::new()?));
+            let selection = &workspace::selection()?;
+            cmd!(shell, "cargo build --quiet {selection...} --benches").run()?;
+            cmd!(shell, "cargo nextest run {selection...} --no-run").run()?;
+            let outcome = servers.join();
+            outcome.map_err(|_| anyhow::anyhow!("the installation of the servers panicked"))?
+        })
     })?;
     step("bans, licences, sources", &|| {
         denied(shell, &["bans", "licenses", "sources"])

@@ -20,10 +20,9 @@ const AS_RUSTC: &str = "XTASK_AS_RUSTC";
 
 /// The instruments that libFuzzer reads, and optimized code. AddressSanitizer is not among them: our code has no
 /// `unsafe`.
-const INSTRUMENTS: [&str; 11] = [
+const INSTRUMENTS: [&str; 10] = [
     "--cfg=fuzzing",
     "-Copt-level=2",
-    "-Ccodegen-units=1",
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
@@ -99,9 +98,9 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Twice the number of processors.
+/// Three times the number of processors: a target's time is that of the clock.
 fn processes() -> usize {
-    2 * thread::available_parallelism().map_or(2, std::num::NonZero::get)
+    3 * thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }
 
 /// Returns the names of the targets, each of which has a corpus, or the one that is asked for.

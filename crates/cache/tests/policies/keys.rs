@@ -37,12 +37,12 @@ async fn the_number_of_cached_keys_is_bounded() {
     let mint = Mint::hourly();
     let cache = mint.builder().max_keys(1_000).build();
     name(&cache).await;
-    for number in 0..100_000 {
+    for number in 0..20_000 {
         cache.token(&key(number)).await.unwrap();
     }
     let stats = cache.stats();
-    assert_eq!((stats.keys, stats.evictions), (1_000, 99_000));
-    assert_eq!(mint.calls(), 100_001);
+    assert_eq!((stats.keys, stats.evictions), (1_000, 19_000));
+    assert_eq!(mint.calls(), 20_001);
     // The default key is not counted, and never evicted.
     assert_eq!(name(&cache).await, "t1");
 }

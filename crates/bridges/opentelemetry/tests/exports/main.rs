@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod calls;
-#[path = "../common/mod.rs"]
 mod common;
 mod connections;
+mod logs;
 mod rules;
+mod simple;
+mod spans;
 
 use std::{
     thread,

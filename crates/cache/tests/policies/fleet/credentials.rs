@@ -145,7 +145,7 @@ async fn a_cache_around_a_cache_shares_a_refusal() {
     assert_eq!(mint.calls(), 1);
 }
 
-const KEYS: usize = 50;
+const KEYS: usize = 20;
 
 /// Asks all processes for all keys at once, and returns the number of tokens, and the kinds of errors.
 async fn ask_for_all_keys(fleet: &[Process]) -> (usize, Vec<ErrorKind>) {

@@ -1,7 +1,5 @@
 //! Profiles with a provider of another crate.
 
-#![allow(clippy::unwrap_used)]
-
 use std::{
     fmt, fs,
     sync::{Arc, Mutex},

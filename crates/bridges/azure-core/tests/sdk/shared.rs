@@ -1,7 +1,5 @@
 //! A service behind the SDK's pipeline that checks tokens.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
-
 use std::{
     collections::HashMap,
     fmt,

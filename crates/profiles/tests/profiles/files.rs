@@ -1,7 +1,5 @@
 //! A service gets its token source from a file.
 
-#![allow(clippy::unwrap_used)]
-
 use std::{fs, path::PathBuf};
 
 use hallpass_core::{ErrorKind, TokenRequest, TokenSource as _};

@@ -1,7 +1,5 @@
 //! Many tenants in one process.
 
-#![allow(clippy::unwrap_used)]
-
 mod functions;
 mod memory;
 mod registry;

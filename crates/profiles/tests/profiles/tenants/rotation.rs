@@ -9,7 +9,7 @@ use hallpass_core::{TokenRequest, TokenSource as _, TokenSourceExt as _};
 use hallpass_profiles::Tenants;
 use tokio::task::JoinSet;
 
-use crate::support::{Setup, profile};
+use crate::tenants::support::{Setup, profile};
 
 const TENANTS: usize = 100;
 

@@ -1,9 +1,5 @@
 //! Credentials of the Google Cloud SDK as token sources.
 
-#![allow(clippy::unwrap_used)]
-
-mod shared;
-
 use std::{
     sync::{
         Arc,
@@ -12,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use crate::shared::CANARY;
 use axum::{Router, http::header, routing::get};
 use google_cloud_auth::{
     credentials::{
@@ -24,7 +21,6 @@ use hallpass_core::{ErrorKind, TokenRequest, TokenSource, TokenSourceExt as _};
 use hallpass_google_cloud::{CredentialsSource, SourceCredentials};
 use hallpass_testkit::{FakeTokens, ManualClock, leak};
 use http::{Extensions, HeaderMap, HeaderValue, header::AUTHORIZATION};
-use shared::CANARY;
 use tokio::net::TcpListener;
 
 #[tokio::test]

@@ -1,9 +1,5 @@
 //! Clients of the Azure SDK with tokens of a source, against a service that checks them.
 
-#![allow(clippy::unwrap_used)]
-
-mod shared;
-
 use std::{
     sync::{
         Arc,
@@ -12,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use crate::shared::{CANARY, Client, SCOPE, Service, text};
 use async_trait::async_trait;
 use azure_core::{
     credentials::{TokenCredential as _, TokenRequestOptions},
@@ -33,7 +30,6 @@ use hallpass_testkit::{
     bridge::{self, Adapter, BoxError, Credential},
     leak,
 };
-use shared::{CANARY, Client, SCOPE, Service, text};
 
 /// Returns a clock by whose wall a token of an hour has just expired: the SDK, which reads the system's clock, calls the
 /// credential for each request, and returns its errors.

@@ -6,7 +6,7 @@ use hallpass_core::{ErrorKind, TokenRequest, TokenSource as _};
 use hallpass_profiles::{Reload, Tenants};
 use tokio::task::spawn_blocking;
 
-use crate::support::{Setup, token};
+use crate::tenants::support::{Setup, token};
 
 fn summary(reload: &Reload) -> [Vec<String>; 3] {
     let failed = reload.failed.iter().map(|(name, _)| name.clone());
@@ -133,7 +133,7 @@ async fn a_call_in_progress_survives_a_change_of_a_wrong_secret() {
     let file = setup.path().with_file_name("wrong");
     std::fs::write(&file, "wrong").unwrap();
     let endpoint = setup.server.token_endpoint();
-    setup.write(&crate::support::profile(&endpoint, "a", &file, ""));
+    setup.write(&crate::tenants::support::profile(&endpoint, "a", &file, ""));
     let tenants = setup.load();
     let a = tenants.source("a").unwrap();
     let caller = a.clone();

@@ -8,7 +8,7 @@ use hallpass_testkit::raw::{self, RawServer};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::support::{Setup, profile, token};
+use crate::tenants::support::{Setup, profile, token};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_first_callers_of_a_tenant_get_one_source() {

@@ -14,7 +14,7 @@ use hallpass_profiles::Tenants;
 use hallpass_testkit::FakeTokens;
 use tokio::task::JoinSet;
 
-use crate::support::token;
+use crate::tenants::support::token;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

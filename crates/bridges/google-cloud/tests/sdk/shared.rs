@@ -1,7 +1,5 @@
 //! A service of Google Cloud that checks tokens.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
-
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},

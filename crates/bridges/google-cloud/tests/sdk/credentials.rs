@@ -1,9 +1,5 @@
 //! Clients of the Google Cloud SDK with tokens of a source, against a service that checks them.
 
-#![allow(clippy::unwrap_used)]
-
-mod shared;
-
 use std::{
     collections::HashMap,
     fmt,
@@ -14,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::shared::{CANARY, Client, Service, text};
 use async_trait::async_trait;
 use google_cloud_auth::credentials::{
     AccessTokenCredentials, CacheableResource, Credentials, CredentialsProvider as _, EntityTag,
@@ -36,7 +33,6 @@ use hallpass_testkit::{
     leak,
 };
 use http::{Extensions, HeaderMap, header::AUTHORIZATION};
-use shared::{CANARY, Client, Service, text};
 
 /// A service, and credentials with a cached source that gets these results.
 async fn setup<const N: usize>(

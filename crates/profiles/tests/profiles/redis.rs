@@ -1,8 +1,5 @@
 //! Services share tokens through the Redis of their profile.
 
-#![cfg(feature = "redis")]
-#![allow(clippy::unwrap_used)]
-
 use std::{fs, process::Command, sync::Arc};
 
 use hallpass_cache::CachedTokenSource;
@@ -14,11 +11,11 @@ use hallpass_testkit::{
 };
 use tempfile::TempDir;
 
-#[path = "../../../tests/shared/redis_server.rs"]
+#[path = "../../../../tests/shared/redis_server.rs"]
 #[allow(dead_code)] // Shared with tests that restart the server.
 mod redis_server;
 
-use redis_server::RedisServer;
+use self::redis_server::RedisServer;
 
 const KEY: &str = "a2V5IG9uZSBrZXkgb25lIGtleSBvbmUga2V5IG9uZSA=";
 const PASSWORD: &str = "CANARY-redis-password";

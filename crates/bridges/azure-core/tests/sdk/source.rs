@@ -1,9 +1,5 @@
 //! Credentials of the Azure SDK as token sources.
 
-#![allow(clippy::unwrap_used)]
-
-mod shared;
-
 use std::{
     io,
     sync::{
@@ -13,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use crate::shared::{CANARY, SCOPE};
 use async_trait::async_trait;
 use azure_core::{
     Error,
@@ -27,7 +24,6 @@ use hallpass_core::{
     Clock as _, ErrorKind, ScopeSet, TokenRequest, TokenSource, TokenSourceExt as _,
 };
 use hallpass_testkit::{FakeTokens, ManualClock, leak};
-use shared::{CANARY, SCOPE};
 
 /// A credential whose tokens name their scopes and expire after this many seconds by a clock.
 #[derive(Debug)]

@@ -1,7 +1,5 @@
 //! A security profile as a setting: weaker settings are refused before anything is read.
 
-#![allow(clippy::unwrap_used)]
-
 use std::{fs, sync::Arc, time::Duration};
 
 use hallpass_core::{
