@@ -39,7 +39,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let cases = cases.map(|profile| format!("[profile.default]\n{profile}").into_bytes());
     let files = [
         "crates/profiles/src/file/tests.rs",
-        "crates/profiles/tests/profiles.rs",
+        "crates/profiles/tests/profiles/files.rs",
     ];
     let literals = seeds::of_literals(&files, &[]).into_iter();
     cases
