@@ -6,7 +6,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "../tests/exports/common/mod.rs"]
+#[path = "../tests/common/mod.rs"]
 mod common;
 #[path = "../../turns.rs"]
 mod turns;

@@ -21,11 +21,11 @@ use azure_core::{
 use hallpass_core::{AccessToken, Clock};
 use hallpass_testkit::ManualClock;
 
-pub const SCOPE: &str = "https://vault.azure.net/.default";
+pub(crate) const SCOPE: &str = "https://vault.azure.net/.default";
 
 /// A service that accepts the tokens that it knows until they expire, and records the status of each response.
 #[derive(Clone)]
-pub struct Service(Arc<Mutex<State>>, ManualClock);
+pub(crate) struct Service(Arc<Mutex<State>>, ManualClock);
 
 struct State {
     tokens: HashMap<String, AccessToken>,
@@ -34,7 +34,7 @@ struct State {
 }
 
 impl Service {
-    pub fn new(clock: &ManualClock) -> Self {
+    pub(crate) fn new(clock: &ManualClock) -> Self {
         let state = State {
             tokens: HashMap::new(),
             challenge: Some("Bearer error=\"invalid_token\""),
@@ -44,7 +44,7 @@ impl Service {
     }
 
     /// Returns the token with this number, with a lifetime of an hour from now, which the service accepts.
-    pub fn issue(&self, number: u32) -> AccessToken {
+    pub(crate) fn issue(&self, number: u32) -> AccessToken {
         let lifetime = Duration::from_secs(3_600);
         let token = AccessToken::bearer(&text(number), self.1.moment(), lifetime).unwrap();
         let mut state = self.0.lock().unwrap();
@@ -52,21 +52,21 @@ impl Service {
         token
     }
 
-    pub fn revoke(&self, number: u32) {
+    pub(crate) fn revoke(&self, number: u32) {
         self.0.lock().unwrap().tokens.remove(&text(number));
     }
 
-    pub fn set_challenge(&self, challenge: Option<&'static str>) {
+    pub(crate) fn set_challenge(&self, challenge: Option<&'static str>) {
         self.0.lock().unwrap().challenge = challenge;
     }
 
     /// Returns the status of each response so far.
-    pub fn statuses(&self) -> Vec<u16> {
+    pub(crate) fn statuses(&self) -> Vec<u16> {
         self.0.lock().unwrap().statuses.clone()
     }
 
     /// Returns a client's pipeline to this service, with the SDK's policy for this credential.
-    pub fn client(
+    pub(crate) fn client(
         &self,
         credential: impl TokenCredential + 'static,
         per_call: Vec<Arc<dyn Policy>>,
@@ -75,7 +75,7 @@ impl Service {
         self.client_with(auth, per_call)
     }
 
-    pub fn client_with(
+    pub(crate) fn client_with(
         &self,
         auth: BearerTokenAuthorizationPolicy,
         per_call: Vec<Arc<dyn Policy>>,
@@ -127,10 +127,10 @@ impl fmt::Debug for Service {
 }
 
 #[derive(Clone, Debug)]
-pub struct Client(Pipeline);
+pub(crate) struct Client(Pipeline);
 
 impl Client {
-    pub async fn call(&self) -> Result<()> {
+    pub(crate) async fn call(&self) -> Result<()> {
         let mut request = Request::new("https://vault.example/keys".parse()?, Method::Put);
         request.set_body("a body");
         let sent = self.0.send(&Context::new(), &mut request, None).await;
@@ -139,8 +139,8 @@ impl Client {
 }
 
 /// The text of a token, which contains the canary of leak tests.
-pub fn text(number: u32) -> String {
+pub(crate) fn text(number: u32) -> String {
     format!("{CANARY}-{number}")
 }
 
-pub const CANARY: &str = "c4nary-token";
+pub(crate) const CANARY: &str = "c4nary-token";

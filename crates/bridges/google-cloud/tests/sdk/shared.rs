@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 
 /// A service that accepts the tokens that it knows until they expire, and records the status of each response.
 #[derive(Clone)]
-pub struct Service {
+pub(crate) struct Service {
     state: Arc<Mutex<Inner>>,
     clock: ManualClock,
     url: String,
@@ -37,7 +37,7 @@ struct Inner {
 }
 
 impl Service {
-    pub async fn start(clock: &ManualClock) -> Self {
+    pub(crate) async fn start(clock: &ManualClock) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let service = Self {
             state: Arc::new(Mutex::new(Inner {
@@ -55,7 +55,7 @@ impl Service {
     }
 
     /// Returns the token with this number, with a lifetime of an hour from now, which the service accepts.
-    pub fn issue(&self, number: u32) -> AccessToken {
+    pub(crate) fn issue(&self, number: u32) -> AccessToken {
         let lifetime = Duration::from_secs(3_600);
         let token = AccessToken::bearer(&text(number), self.clock.moment(), lifetime).unwrap();
         let mut state = self.state.lock().unwrap();
@@ -63,25 +63,25 @@ impl Service {
         token
     }
 
-    pub fn revoke(&self, number: u32) {
+    pub(crate) fn revoke(&self, number: u32) {
         self.state.lock().unwrap().tokens.remove(&text(number));
     }
 
-    pub fn set_challenge(&self, challenge: Option<&'static str>) {
+    pub(crate) fn set_challenge(&self, challenge: Option<&'static str>) {
         self.state.lock().unwrap().challenge = challenge;
     }
 
     /// Returns the status of each response so far.
-    pub fn statuses(&self) -> Vec<u16> {
+    pub(crate) fn statuses(&self) -> Vec<u16> {
         self.state.lock().unwrap().statuses.clone()
     }
 
-    pub fn quota_projects(&self) -> Vec<String> {
+    pub(crate) fn quota_projects(&self) -> Vec<String> {
         self.state.lock().unwrap().quota_projects.clone()
     }
 
     /// Returns a client of this service, which waits before no retry.
-    pub async fn client(
+    pub(crate) async fn client(
         &self,
         credentials: impl Into<Credentials>,
         retry: impl RetryPolicy + 'static,
@@ -130,10 +130,10 @@ impl BackoffPolicy for AtOnce {
 }
 
 #[derive(Clone, Debug)]
-pub struct Client(Locations);
+pub(crate) struct Client(Locations);
 
 impl Client {
-    pub async fn call(&self) -> google_cloud_location::Result<()> {
+    pub(crate) async fn call(&self) -> google_cloud_location::Result<()> {
         let call = self.0.get_location();
         let call = call.set_name("projects/orders/locations/here");
         call.send().await.map(|_| ())
@@ -141,8 +141,8 @@ impl Client {
 }
 
 /// The text of a token, which contains the canary of leak tests.
-pub fn text(number: u32) -> String {
+pub(crate) fn text(number: u32) -> String {
     format!("{CANARY}-{number}")
 }
 
-pub const CANARY: &str = "c4nary-token";
+pub(crate) const CANARY: &str = "c4nary-token";

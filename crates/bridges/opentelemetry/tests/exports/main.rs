@@ -3,12 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod calls;
+#[path = "../common/mod.rs"]
 mod common;
 mod connections;
-mod logs;
 mod rules;
-mod simple;
-mod spans;
 
 use std::{
     thread,

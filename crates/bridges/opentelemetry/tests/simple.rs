@@ -1,12 +1,16 @@
 //! A processor that exports each span on the thread that ends it.
 
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
 use std::{
     sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
-use crate::common::{BOTH, NEARLY_EXPIRED, World};
+use common::{BOTH, NEARLY_EXPIRED, World};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{Level, info_span};

@@ -1,11 +1,15 @@
 //! The spans of a token fetch, where exports need the token.
 
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-use crate::common::{BOTH, DEFAULT, NEARLY_EXPIRED, World};
+use common::{BOTH, DEFAULT, NEARLY_EXPIRED, World};
 use hallpass_blocking::BlockingTokenSource;
 use hallpass_core::{AccessToken, TokenError, TokenRequest, TokenSource, async_trait};
 use opentelemetry::trace::TracerProvider as _;

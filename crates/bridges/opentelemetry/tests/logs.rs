@@ -1,11 +1,15 @@
 //! The logs of an export, at the finest level.
 
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
 use std::{
     io,
     sync::{Arc, Mutex},
 };
 
-use crate::common::{BOTH, World, export};
+use common::{BOTH, World, export};
 use hallpass_testkit::leak;
 use tracing::Level;
 
