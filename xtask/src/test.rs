@@ -2,6 +2,7 @@
 
 use std::thread;
 
+use anyhow::ensure;
 use xshell::{Shell, cmd};
 
 use crate::{peers, soak, workspace};
@@ -11,20 +12,28 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     peers::set_up(shell)?;
     if has_nextest(shell) {
         let threads = threads();
-        cmd!(
-            shell,
-            "cargo nextest run {packages...} --no-fail-fast --test-threads {threads}"
-        )
-        .run()?;
+        // Commands of cargo wait for each other while one of them compiles.
+        cmd!(shell, "cargo nextest run {packages...} --no-run").run()?;
+        thread::scope(|scope| {
+            // rustdoc uses one processor at a time.
+            let documentation = scope.spawn(|| documentation_tests(packages));
+            let tests = cmd!(
+                shell,
+                "cargo nextest run {packages...} --no-fail-fast --test-threads {threads}"
+            );
+            let tests = tests.run();
+            let documentation = documentation.join();
+            tests?;
+            documentation.map_err(|_| anyhow::anyhow!("the documentation tests panicked"))?
+        })?;
     } else {
         cmd!(
             shell,
             "cargo test {packages...} --lib --bins --tests --examples"
         )
         .run()?;
+        documentation_tests(packages)?;
     }
-    // nextest does not run doc tests.
-    cmd!(shell, "cargo test {packages...} --doc").run()?;
     // Long enough to see that it works.
     soak::cache(shell, 0.1)?;
     // The same schedule in each run.
@@ -39,6 +48,18 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
         .env_remove("CAMALL_CLIENT_ID")
         .run()?;
     println!("\nall tests passed");
+    Ok(())
+}
+
+/// Runs the documentation tests, which nextest does not run. Their output is printed when they have ended, so that other
+/// tests can run beside them.
+fn documentation_tests(packages: &[String]) -> anyhow::Result<()> {
+    let shell = Shell::new()?;
+    let output = cmd!(shell, "cargo test --quiet {packages...} --doc");
+    let output = output.quiet().ignore_status().output()?;
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "a documentation test failed");
     Ok(())
 }
 

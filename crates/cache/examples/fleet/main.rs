@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     /// Enough for each scenario's races, and few enough for a test.
-    const PROCESSES: usize = 100;
+    const PROCESSES: usize = 50;
 
     // covers: F-89, F-90
     #[test]
