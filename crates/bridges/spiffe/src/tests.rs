@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod agent;
+mod damage;
 mod x509;
 
 use agent::{Agent, api};

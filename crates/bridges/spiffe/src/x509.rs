@@ -137,7 +137,7 @@ impl X509Svid {
         Ok(stream)
     }
 
-    fn update(&self, response: X509SvidResponse) -> Result<(), SecretError> {
+    pub(crate) fn update(&self, response: X509SvidResponse) -> Result<(), SecretError> {
         let unusable = |fault| error::unusable(self.agent.socket(), fault);
         let svid = select(
             response.svids,
@@ -159,6 +159,13 @@ impl X509Svid {
         }
         latest.svid = Some(svid);
         Ok(())
+    }
+
+    /// Returns the SVID as PEM.
+    #[cfg(test)]
+    pub(crate) fn latest_pem(&self) -> String {
+        let svid = self.latest().svid.clone();
+        svid.map_or_else(String::new, |svid| svid.expose().to_owned())
     }
 
     fn latest(&self) -> MutexGuard<'_, Latest> {

@@ -25,7 +25,7 @@ use super::{
 use crate::messages::{X509SvidMessage, X509SvidResponse};
 
 /// Returns an SVID with the certificate of the intermediate authority that issued it.
-fn svid(id: &str) -> X509SvidMessage {
+pub(super) fn svid(id: &str) -> X509SvidMessage {
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -40,7 +40,7 @@ fn svid(id: &str) -> X509SvidMessage {
     }
 }
 
-fn response(svids: impl Into<Vec<X509SvidMessage>>) -> X509SvidResponse {
+pub(super) fn response(svids: impl Into<Vec<X509SvidMessage>>) -> X509SvidResponse {
     X509SvidResponse {
         svids: svids.into(),
     }
