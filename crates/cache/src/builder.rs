@@ -45,20 +45,13 @@ pub struct CacheBuilder<S> {
     policy: Policy,
     clock: Arc<dyn Clock>,
     name: Arc<str>,
-    metrics: MetricsLabel,
+    metrics_label: Option<Arc<str>>,
+    has_metrics: bool,
     observers: Observers,
     keep_warm: bool,
     /// The store and its namespace.
     store: Option<(Arc<dyn TokenStore>, String)>,
     prover: Option<Arc<dyn Prover>>,
-}
-
-/// The label of a cache's metrics.
-enum MetricsLabel {
-    Name,
-    Other(Arc<str>),
-    /// The cache has no metrics.
-    None,
 }
 
 impl<S: TokenSource + 'static> CacheBuilder<S> {
@@ -68,7 +61,8 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
             policy: Policy::default(),
             clock: Arc::new(SystemClock),
             name: "tokens".into(),
-            metrics: MetricsLabel::Name,
+            metrics_label: None,
+            has_metrics: true,
             observers: Observers::default(),
             keep_warm: false,
             store: None,
@@ -85,15 +79,16 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
     /// Sets the value of the label `cache` in metrics. Default: the [`name`](Self::name).
     ///
     /// Each value is a set of time series. Give caches of one kind the same one if there are many, such as one for each
-    /// tenant: their counts add up. Without the feature `metrics` this has no effect.
+    /// tenant: their counts add up. Without the feature `metrics`, or [without metrics](Self::without_metrics), this has no
+    /// effect.
     pub fn metrics_label(mut self, label: &str) -> Self {
-        self.metrics = MetricsLabel::Other(label.into());
+        self.metrics_label = Some(label.into());
         self
     }
 
     /// Publishes no metrics of this cache.
     pub fn without_metrics(mut self) -> Self {
-        self.metrics = MetricsLabel::None;
+        self.has_metrics = false;
         self
     }
 
@@ -256,11 +251,8 @@ impl<S: TokenSource + 'static> CacheBuilder<S> {
             .store
             .map(|(store, namespace)| SecondLevel::new(store, namespace, self.prover, &policy))
             .map(Box::new);
-        let label = match self.metrics {
-            MetricsLabel::Name => Some(self.name.clone()),
-            MetricsLabel::Other(label) => Some(label),
-            MetricsLabel::None => None,
-        };
+        let label = self.metrics_label.unwrap_or_else(|| self.name.clone());
+        let label = self.has_metrics.then_some(label);
         let shared = Shared {
             source: Arc::new(self.source),
             clock: self.clock,

@@ -244,7 +244,13 @@ impl Slot {
                         let failure = CachedFailure::new(&error, now, penalty, epoch);
                         (error, failure)
                     }
-                    LoadError::Cached(failure) => (failure.repeated(now), failure),
+                    LoadError::Cached(failure) => {
+                        // That of all keys may end before the key's own.
+                        let own = state.failure(now, epoch);
+                        let own = own.filter(|own| own.until > failure.until);
+                        let failure = own.cloned().unwrap_or(failure);
+                        (failure.repeated(now), failure)
+                    }
                 };
                 self.current.refresh_at(failure.until);
                 let since = state.failure.as_ref().map(|earlier| earlier.since);

@@ -85,7 +85,7 @@ impl State {
             .is_some_and(|under_way| under_way.id == flight)
     }
 
-    fn failure(&self, now: Timestamp, epoch: u64) -> Option<&CachedFailure> {
+    pub(super) fn failure(&self, now: Timestamp, epoch: u64) -> Option<&CachedFailure> {
         let failure = self.failure.as_deref();
         failure.filter(|failure| failure.holds(now, epoch))
     }

@@ -22,6 +22,8 @@ mod races;
 mod readiness;
 mod refresh;
 mod runtimes;
+#[cfg(feature = "metrics")]
+mod settings;
 mod spans;
 mod store;
 mod support;

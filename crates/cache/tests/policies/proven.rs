@@ -20,7 +20,7 @@ struct Key;
 
 /// A key that several processes have, by its thumbprint.
 #[derive(Clone, Debug)]
-struct SharedKey(&'static str);
+pub(crate) struct SharedKey(pub(crate) &'static str);
 
 #[async_trait]
 impl Prover for SharedKey {
