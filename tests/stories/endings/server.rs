@@ -1,7 +1,6 @@
 //! A server on a thread of its own, which can stand still between any two parts of a response.
 
 use std::{
-    collections::BTreeMap,
     io,
     sync::{Arc, Mutex},
 };
@@ -25,8 +24,14 @@ pub(super) type Response = (u16, String, String);
 
 type Answer = dyn Fn(&Received, usize) -> Response + Send + Sync;
 
-/// The numbers of requests by path.
-pub(super) type Counts = BTreeMap<String, usize>;
+/// The requests that arrived.
+#[derive(Clone, Default)]
+pub(super) struct Log {
+    /// The first letters of their paths, in order.
+    pub(super) letters: String,
+    /// True if the last response is not complete.
+    pub(super) is_answering: bool,
+}
 
 pub(super) struct Server {
     pub(super) url: String,
@@ -36,7 +41,7 @@ pub(super) struct Server {
 
 struct State {
     answer: Box<Answer>,
-    counts: Arc<Mutex<Counts>>,
+    log: Arc<Mutex<Log>>,
     breakpoint: Breakpoint,
 }
 
@@ -56,7 +61,7 @@ impl Server {
         let own = url.clone();
         let state = Arc::new(State {
             answer: Box::new(move |received, before| answer(&own, received, before)),
-            counts: Arc::default(),
+            log: Arc::default(),
             breakpoint: breakpoint.clone(),
         });
         let serving = state.clone();
@@ -77,14 +82,14 @@ impl Server {
         }
     }
 
-    pub(super) fn counts(&self) -> Counts {
-        self.counter()()
+    pub(super) fn log(&self) -> Log {
+        self.state.log.lock().unwrap().clone()
     }
 
-    /// Returns a function that returns the numbers of requests, also once the server has ended.
-    pub(super) fn counter(&self) -> Arc<dyn Fn() -> Counts + Send + Sync> {
-        let counts = self.state.counts.clone();
-        Arc::new(move || counts.lock().unwrap().clone())
+    /// Returns a function that returns the requests, also once the server has ended.
+    pub(super) fn logger(&self) -> Arc<dyn Fn() -> Log + Send + Sync> {
+        let log = self.state.log.clone();
+        Arc::new(move || log.lock().unwrap().clone())
     }
 }
 
@@ -93,10 +98,12 @@ async fn serve(mut stream: TcpStream, state: &State) -> io::Result<()> {
     let mut unread = Vec::new();
     while let Some(received) = read(&mut stream, &mut unread).await? {
         let before = {
-            let mut counts = state.counts.lock().unwrap();
-            let count = counts.entry(received.path.clone()).or_default();
-            *count += 1;
-            *count - 1
+            let mut log = state.log.lock().unwrap();
+            let letter = received.path.chars().nth(1).unwrap();
+            let before = log.letters.matches(letter).count();
+            log.letters.push(letter);
+            log.is_answering = true;
+            before
         };
         let point = || state.breakpoint.wrap(std::future::ready(()));
         point().await;
@@ -107,7 +114,8 @@ async fn serve(mut stream: TcpStream, state: &State) -> io::Result<()> {
         );
         let (first, rest) = response.split_at(response.len() - length / 2);
         stream.write_all(first.as_bytes()).await?;
-        point().await;
+        let complete = async { state.log.lock().unwrap().is_answering = false };
+        state.breakpoint.wrap(complete).await;
         stream.write_all(rest.as_bytes()).await?;
         point().await;
     }
