@@ -21,11 +21,17 @@ use hallpass::{
 };
 use http::Request;
 use http_body_util::Full;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client as HyperClient, connect::HttpConnector},
     rt::TokioExecutor,
 };
 use reqwest_middleware::ClientWithMiddleware;
+use tokio_rustls::rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs::default_provider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 use tower::{Layer as _, Service as _, ServiceExt as _};
 use ureq::SendBody;
 
@@ -82,7 +88,7 @@ pub(super) struct Clients {
     same_origin: reqwest::Client,
     ours: TokenClient,
     middleware: ClientWithMiddleware,
-    tower: TokenService<HyperClient<HttpConnector, Full<Bytes>>>,
+    tower: TokenService<HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>>,
 }
 
 pub(super) struct BlockingClients {
@@ -107,6 +113,29 @@ fn source(binding: Binding) -> Mint {
     }
 }
 
+/// Returns the connector of hyper's client.
+fn connector(server: &Server, binding: Binding) -> HttpsConnector<HttpConnector> {
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(server.root().as_bytes());
+    roots.add(root.unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = if binding == Binding::Certificate {
+        let pem = server.identity.as_bytes();
+        let certificate = CertificateDer::from_pem_slice(pem).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(pem).unwrap();
+        config
+            .with_client_auth_cert(vec![certificate], key)
+            .unwrap()
+    } else {
+        config.with_no_client_auth()
+    };
+    let builder = HttpsConnectorBuilder::new().with_tls_config(config);
+    builder.https_or_http().enable_http1().build()
+}
+
 impl Clients {
     pub(super) fn new(server: &Server, binding: Binding) -> Self {
         let authorizer = authorizer(server, Arc::new(source(binding)));
@@ -127,8 +156,9 @@ impl Clients {
             middleware: reqwest_middleware::ClientBuilder::new(plain.clone())
                 .with(TokenMiddleware::new(authorizer.clone()))
                 .build(),
-            tower: TokenLayer::new(authorizer.clone())
-                .layer(HyperClient::builder(TokioExecutor::new()).build_http()),
+            tower: TokenLayer::new(authorizer.clone()).layer(
+                HyperClient::builder(TokioExecutor::new()).build(connector(server, binding)),
+            ),
             plain,
             authorizer,
         }
