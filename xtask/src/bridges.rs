@@ -5,31 +5,28 @@ mod trees;
 
 use xshell::{Shell, cmd};
 
-use crate::{rustdoc, workspace::LINTS};
+use crate::{rustdoc, test, workspace::LINTS};
 
 /// The manifest of the workspace.
 const MANIFEST: &str = "crates/bridges/Cargo.toml";
 
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
-    let bridges = ["--manifest-path", MANIFEST, "--workspace", "--all-features"];
+    let bridges = [
+        "--manifest-path",
+        MANIFEST,
+        "--workspace",
+        "--all-features",
+        "--target-dir",
+        "target",
+    ];
     cmd!(shell, "cargo fmt --manifest-path {MANIFEST} --all --check").run()?;
     trees::check(shell, MANIFEST)?;
     let _lints = LINTS.map(|(name, value)| shell.push_env(name, value));
     // Tests do not build them.
-    cmd!(
-        shell,
-        "cargo build --quiet {bridges...} --benches --target-dir target"
-    )
-    .run()?;
+    cmd!(shell, "cargo build --quiet {bridges...} --benches").run()?;
     // Its tests of signers need the real authorization server too.
     crate::peers::set_up_oidc_provider(shell)?;
-    let threads = crate::test::threads();
     // One process per test, as tests that record traces require.
-    cmd!(
-        shell,
-        "cargo nextest run {bridges...} --no-fail-fast --test-threads {threads} --target-dir target"
-    )
-    .run()?;
-    cmd!(shell, "cargo test {bridges...} --doc --target-dir target").run()?;
+    test::with_documentation(shell, &bridges)?;
     rustdoc::describe(shell, &bridges)
 }

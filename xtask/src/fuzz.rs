@@ -56,6 +56,7 @@ pub(crate) fn run_as_rustc() -> Option<ExitCode> {
 }
 
 /// The flags of the command.
+#[derive(Default)]
 pub(crate) struct Options {
     pub(crate) target: Option<String>,
     /// The time for each target.

@@ -39,7 +39,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use xshell::Shell;
 
 mod flags {
     #![allow(
@@ -237,8 +236,7 @@ fn run() -> anyhow::Result<ExitCode> {
 
 fn command() -> anyhow::Result<()> {
     let flags = flags::Xtask::from_env_or_exit();
-    let shell = Shell::new()?;
-    shell.change_dir(files::root());
+    let shell = workspace::shell()?;
     match flags.subcommand {
         flags::XtaskCmd::Help(_) => {
             println!("{}", flags::Xtask::HELP);

@@ -22,7 +22,7 @@ pub(crate) fn describe(
     shell: &Shell,
     selection: &[impl AsRef<std::ffi::OsStr>],
 ) -> anyhow::Result<()> {
-    cmd!(shell, "cargo test {selection...} --doc --target-dir target")
+    cmd!(shell, "cargo test {selection...} --doc")
         .env("RUSTDOC", env::current_exe()?)
         .env(AS_RUSTDOC, crate::files::root().join("target/doc"))
         .run()

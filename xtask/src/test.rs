@@ -1,8 +1,8 @@
 //! `cargo xtask test`: sets up what the tests need, and runs them all.
 
-use std::thread;
+use std::{ffi::OsStr, thread};
 
-use anyhow::ensure;
+use anyhow::{anyhow, ensure};
 use xshell::{Shell, cmd};
 
 use crate::{peers, soak, workspace};
@@ -11,28 +11,14 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     let packages = &workspace::selection()?;
     peers::set_up(shell)?;
     if has_nextest(shell) {
-        let threads = threads();
-        // Commands of cargo wait for each other while one of them compiles.
-        cmd!(shell, "cargo nextest run {packages...} --no-run").run()?;
-        thread::scope(|scope| {
-            // rustdoc uses one processor at a time.
-            let documentation = scope.spawn(|| documentation_tests(packages));
-            let tests = cmd!(
-                shell,
-                "cargo nextest run {packages...} --no-fail-fast --test-threads {threads}"
-            );
-            let tests = tests.run();
-            let documentation = documentation.join();
-            tests?;
-            documentation.map_err(|_| anyhow::anyhow!("the documentation tests panicked"))?
-        })?;
+        with_documentation(shell, packages)?;
     } else {
         cmd!(
             shell,
             "cargo test {packages...} --lib --bins --tests --examples"
         )
         .run()?;
-        documentation_tests(packages)?;
+        documentation(shell, packages)?;
     }
     // Long enough to see that it works.
     soak::cache(shell, 0.1)?;
@@ -51,10 +37,31 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the documentation tests, which nextest does not run. Their output is printed when they have ended, so that other
-/// tests can run beside them.
-fn documentation_tests(packages: &[String]) -> anyhow::Result<()> {
-    let shell = Shell::new()?;
+/// Runs the tests of these packages, each in a process of its own, and beside them those of the documentation: rustdoc
+/// uses one processor at a time.
+pub(crate) fn with_documentation(
+    shell: &Shell,
+    packages: &[impl AsRef<OsStr> + Sync],
+) -> anyhow::Result<()> {
+    // Commands of cargo wait for each other while one of them compiles.
+    cmd!(shell, "cargo nextest run {packages...} --no-run").run()?;
+    let threads = threads();
+    let beside = shell.clone();
+    thread::scope(|scope| {
+        let documentation = scope.spawn(move || documentation(&beside, packages));
+        let tests = cmd!(
+            shell,
+            "cargo nextest run {packages...} --no-fail-fast --test-threads {threads}"
+        );
+        let tests = tests.run();
+        let documentation = documentation.join();
+        tests?;
+        documentation.map_err(|_| anyhow!("the documentation tests panicked"))?
+    })
+}
+
+/// Runs the documentation tests, which nextest does not run, and prints their output when they have ended.
+fn documentation(shell: &Shell, packages: &[impl AsRef<OsStr>]) -> anyhow::Result<()> {
     let output = cmd!(shell, "cargo test --quiet {packages...} --doc");
     let output = output.quiet().ignore_status().output()?;
     print!("{}", String::from_utf8_lossy(&output.stdout));
@@ -90,7 +97,7 @@ fn has_nextest(shell: &Shell) -> bool {
 }
 
 /// Three times the number of processors: most tests wait for a server or a clock.
-pub(crate) fn threads() -> String {
+fn threads() -> String {
     let processors = thread::available_parallelism().map_or(2, std::num::NonZero::get);
     (3 * processors).to_string()
 }

@@ -52,6 +52,18 @@ pub(crate) const LINTS: [(&str, &str); 2] = [
     ),
 ];
 
+/// Returns a shell at the root of the repository. In CI, all that it compiles of our crates is compiled with lints.
+pub(crate) fn shell() -> anyhow::Result<Shell> {
+    let shell = Shell::new()?;
+    shell.change_dir(crate::files::root());
+    if is_ci() {
+        for (name, value) in LINTS {
+            shell.set_var(name, value);
+        }
+    }
+    Ok(shell)
+}
+
 /// Builds targets (`--example soak`, `--bin hallpass`) and returns the directory of the binaries. `cargo run` selects one
 /// package, for which it compiles the dependencies with other features.
 pub(crate) fn build(shell: &Shell, targets: &[&str]) -> anyhow::Result<PathBuf> {
