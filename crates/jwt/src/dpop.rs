@@ -199,8 +199,8 @@ impl Dpop {
             ath: hash.as_ref().map(|hash| encode(hash, &mut ath)),
             nonce,
         };
-        let length = 192 + claims.htu.len() + nonce.map_or(0, str::len);
-        let mut json = Vec::with_capacity(length);
+        // Enough for most.
+        let mut json = Vec::with_capacity(512);
         serde_json::to_writer(&mut json, &claims)
             .map_err(|_| TokenError::configuration("the proof could not be written"))?;
         let length = self.head.len() + json.len().div_ceil(3) * 4 + 1 + SIGNATURE_CHARS;

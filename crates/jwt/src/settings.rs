@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn a_type_for_another_purpose_is_refused() {
         let settings = || AssertionSettings::new("https://login.example").unwrap();
-        let long = "a".repeat(128);
+        let (longest, long) = ("a".repeat(127), "a".repeat(128));
         for (typ, fit) in [
             ("JWT", true),
             ("client-authentication+jwt", true),
@@ -240,6 +240,7 @@ mod tests {
             ("JWT\"", false),
             ("dpop+jwt", false),
             ("Application/AT+JWT", false),
+            (&longest, true),
             (&long, false),
         ] {
             match settings().typ(typ) {

@@ -78,10 +78,11 @@ fn a_wrong_chain_is_refused_with_the_reason() {
         let body = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, der);
         format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
     };
-    let huge = {
-        let body = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, vec![0x30; 40_000]);
+    let of_length = |length: usize| {
+        let body = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, vec![0x30; length]);
         format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
     };
+    let rest = MAX_CHAIN_BYTES - certificates(&certified.pem[0]).unwrap()[0].len();
     for (text, says) in [
         (String::new(), "no certificate in PEM"),
         (other.text(&[0]), "no certificate of this key"),
@@ -104,7 +105,18 @@ fn a_wrong_chain_is_refused_with_the_reason() {
             "certificate 2 of the chain is damaged",
         ),
         (many, "the chain has 11 certificates"),
-        (certified.text(&[0]) + &huge, "KiB; at most 10 in 32 KiB"),
+        (
+            certified.text(&[0; 10]),
+            "certificate 2 of the chain is there twice",
+        ),
+        (
+            certified.text(&[0]) + &of_length(rest),
+            "certificate 2 of the chain is damaged",
+        ),
+        (
+            certified.text(&[0]) + &of_length(rest + 1),
+            "2 certificates in 33 KiB; at most 10 in 32 KiB",
+        ),
     ] {
         let error = certified.key.certificate_chain(&text).unwrap_err();
         assert_eq!(error.setting(), "certificate");

@@ -39,6 +39,14 @@ async fn the_secret_signs_and_is_not_sent() {
         (HmacAlgorithm::Hs512, independent::HMAC_SHA512),
     ] {
         let authentication = signing(Secret::new(SECRET).unwrap(), algorithm);
+        let registered = (
+            authentication.method(),
+            ClientAuthentication::algorithm(&authentication),
+        );
+        assert_eq!(
+            registered,
+            (Some("client_secret_jwt"), Some(algorithm.name()))
+        );
         let credentials = prove(&authentication).await.unwrap();
         let assertion = Assertion::sent(&credentials);
         assert_eq!(assertion.header["alg"], algorithm.name());

@@ -128,6 +128,20 @@ async fn the_nonce_is_the_demanded_one_or_the_latest() {
     }
 }
 
+#[test]
+fn a_proof_is_written_without_a_copy() {
+    let dpop = es256();
+    for length in 0..100 {
+        let url = format!("https://api.example/{}", "a".repeat(length));
+        let request = ProofRequest::new(&Method::GET, &url);
+        let text = dpop.unsigned(&request, Some("nonce"), dpop.clock.wall());
+        let text = text.unwrap();
+        let room = text.capacity() - text.len();
+        // The dot, the signature, and the padding that base64url leaves out.
+        assert!((87..90).contains(&room), "{length}: {room}");
+    }
+}
+
 #[tokio::test]
 async fn the_parts_of_a_url_cannot_alter_the_claims() {
     // Valid for `http::Uri`.
@@ -145,6 +159,10 @@ async fn the_thumbprint_follows_rfc_7638() {
             .with_thumbprint_as_key_id();
         let dpop = Dpop::new(key(pem)).unwrap();
         assert_eq!(Some(dpop.thumbprint()), Signer::key_id(&named));
+        // Other processes have the key only if that is declared.
+        assert_eq!(dpop.shared_key(), None);
+        let shared = dpop.share_tokens();
+        assert_eq!(shared.shared_key(), Signer::key_id(&named));
     }
     assert_ne!(
         Dpop::generate().unwrap().thumbprint(),

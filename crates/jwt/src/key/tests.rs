@@ -208,6 +208,17 @@ fn a_text_without_a_signing_key_is_an_error() {
     }
 }
 
+#[test]
+fn a_pem_text_has_a_mebibyte_at_most() {
+    let key = sample!("ec-256.pem");
+    let of_length = |length: usize| key.to_owned() + &"\n".repeat(length - key.len());
+    SigningKey::from_pem(&of_length(1 << 20)).unwrap();
+    for length in [(1 << 20) + 1, (1 << 20) + 2] {
+        let error = SigningKey::from_pem(&of_length(length)).unwrap_err();
+        assert!(error.to_string().contains("too long"), "{error}");
+    }
+}
+
 /// Each is the same valid key, as damaged by a shell, an editor, a `.env` file or a Kubernetes `Secret`.
 #[test]
 fn the_error_for_a_damaged_pem_names_the_damage() {

@@ -95,7 +95,8 @@ fn the_key_id_is_the_hash_unless_another_one_is_set() {
     assert_eq!(named.key_id(), Some("2026"));
     let certificate = include_str!("../key/samples/ec-256.crt");
     let certified = named.with_certificate_chain(certificate).unwrap();
-    assert_eq!(certified.certificate_chain().len(), 1);
+    let chain = key.certificate_chain(certificate).unwrap();
+    assert_eq!(certified.certificate_chain(), chain);
     assert_eq!(
         certified.certificate_thumbprint(),
         Some(key.certificate_thumbprint(certificate).unwrap())

@@ -135,3 +135,43 @@ impl From<TokenError> for Pkcs11Error {
         Self::Signer(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cryptoki::context::Function;
+    use hallpass_core::ErrorKind::{Configuration, Unavailable};
+
+    use super::*;
+
+    #[test]
+    fn a_return_code_has_a_kind_and_may_end_the_session() {
+        for (code, kind, says, ends) in [
+            (RvError::PinIncorrect, Configuration, "the PIN", false),
+            (RvError::PinLocked, Configuration, "it is locked", false),
+            (
+                RvError::KeyFunctionNotPermitted,
+                Configuration,
+                "the token cannot sign with ES256 and this key (Sign: KeyFunctionNotPermitted)",
+                false,
+            ),
+            (
+                RvError::UserNotLoggedIn,
+                Configuration,
+                "the token requires another login",
+                true,
+            ),
+            (
+                RvError::DeviceRemoved,
+                Unavailable,
+                "the token failed",
+                true,
+            ),
+        ] {
+            let error = Pkcs11Error::from(Error::Pkcs11(code, Function::Sign));
+            assert_eq!(error.ends_session(), ends, "{code:?}");
+            let error = error.into_token_error("the token", Algorithm::Es256);
+            assert_eq!(error.kind(), kind, "{code:?}");
+            assert!(error.to_string().contains(says), "{code:?}: {error}");
+        }
+    }
+}

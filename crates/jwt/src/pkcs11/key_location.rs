@@ -93,7 +93,7 @@ impl KeyLocation {
         }
         let (key, hint) = match session.find_objects(&template)?.as_slice() {
             [key] => {
-                self.fits(session, *key)?;
+                self.check_kind(session, *key)?;
                 return Ok(*key);
             }
             [] => (
@@ -109,33 +109,13 @@ impl KeyLocation {
         Err(TokenError::configuration(message).with_hint(hint).into())
     }
 
-    fn fits(&self, session: &Session, key: ObjectHandle) -> Result<(), Pkcs11Error> {
+    fn check_kind(&self, session: &Session, key: ObjectHandle) -> Result<(), Pkcs11Error> {
         let queried = [
             AttributeType::KeyType,
             AttributeType::EcParams,
             AttributeType::Modulus,
         ];
-        let mut kind = None;
-        // The signature's length reveals what the token does not report.
-        let (mut curve, mut bits) = (None, None);
-        for attribute in session.get_attributes(key, &queried)? {
-            match attribute {
-                Attribute::KeyType(known) => kind = Some(known),
-                Attribute::EcParams(known) if !known.is_empty() => curve = Some(known),
-                Attribute::Modulus(known) if !known.is_empty() => bits = Some(known.len() * 8),
-                _ => {}
-            }
-        }
-        let on = |curves: &[&[u8]]| curve.as_deref().is_none_or(|known| curves.contains(&known));
-        let fit = match self.algorithm {
-            Algorithm::Es256 => kind == Some(KeyType::EC) && on(&[P256]),
-            Algorithm::Es384 => kind == Some(KeyType::EC) && on(&[P384]),
-            Algorithm::EdDsa => kind == Some(KeyType::EC_EDWARDS) && on(&[ED25519, ED25519_NAME]),
-            Algorithm::Ps256 | Algorithm::Rs256 => {
-                kind == Some(KeyType::RSA) && bits.is_none_or(|bits| bits >= 2048)
-            }
-        };
-        if fit {
+        if can_sign(&session.get_attributes(key, &queried)?, self.algorithm) {
             return Ok(());
         }
         let message = format!(
@@ -178,6 +158,30 @@ impl KeyLocation {
     }
 }
 
+/// Returns true if a key with these attributes signs with this algorithm, as far as the token reports them.
+fn can_sign(key: &[Attribute], algorithm: Algorithm) -> bool {
+    let mut kind = None;
+    // The signature's length reveals what the token does not report.
+    let (mut curve, mut bits) = (None, None);
+    for attribute in key {
+        match attribute {
+            Attribute::KeyType(known) => kind = Some(*known),
+            Attribute::EcParams(known) if !known.is_empty() => curve = Some(known.as_slice()),
+            Attribute::Modulus(known) if !known.is_empty() => bits = Some(known.len() * 8),
+            _ => {}
+        }
+    }
+    let on = |curves: &[&[u8]]| curve.is_none_or(|known| curves.contains(&known));
+    match algorithm {
+        Algorithm::Es256 => kind == Some(KeyType::EC) && on(&[P256]),
+        Algorithm::Es384 => kind == Some(KeyType::EC) && on(&[P384]),
+        Algorithm::EdDsa => kind == Some(KeyType::EC_EDWARDS) && on(&[ED25519, ED25519_NAME]),
+        Algorithm::Ps256 | Algorithm::Rs256 => {
+            kind == Some(KeyType::RSA) && bits.is_none_or(|bits| bits >= 2048)
+        }
+    }
+}
+
 impl TokenSelector {
     fn description(&self) -> String {
         match self {
@@ -186,6 +190,42 @@ impl TokenSelector {
                 format!("token with the label `{}`", TextFilter::new().clean(label))
             }
             Self::Slot(number) => format!("token in slot {number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_signs_with_the_algorithms_of_its_kind() {
+        use Algorithm::{EdDsa, Es256, Es384, Ps256, Rs256};
+        let curve = |name: &[u8]| Attribute::EcParams(name.to_vec());
+        let modulus = |bytes: usize| Attribute::Modulus(vec![0xff; bytes]);
+        let (ec, ed, rsa) = (KeyType::EC, KeyType::EC_EDWARDS, KeyType::RSA);
+        for (kind, more, algorithms) in [
+            (ec, curve(P256), &[Es256][..]),
+            (ec, curve(P384), &[Es384]),
+            (ec, curve(ED25519), &[]),
+            (ed, curve(ED25519), &[EdDsa]),
+            (ed, curve(ED25519_NAME), &[EdDsa]),
+            (ed, curve(P256), &[]),
+            (rsa, modulus(256), &[Ps256, Rs256]),
+            (rsa, modulus(255), &[]),
+            (ec, modulus(256), &[Es256, Es384]),
+            // The token does not report it.
+            (ec, curve(b""), &[Es256, Es384]),
+            (ed, curve(b""), &[EdDsa]),
+            (rsa, modulus(0), &[Ps256, Rs256]),
+            (KeyType::AES, curve(P256), &[]),
+            (KeyType::AES, modulus(256), &[]),
+        ] {
+            let key = [Attribute::KeyType(kind), more];
+            for &algorithm in Algorithm::ALL {
+                let expected = algorithms.contains(&algorithm);
+                assert_eq!(can_sign(&key, algorithm), expected, "{key:?} {algorithm}");
+            }
         }
     }
 }

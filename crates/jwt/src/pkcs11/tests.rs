@@ -12,10 +12,11 @@ use std::{
 use async_trait::async_trait;
 use cryptoki::{
     context::{CInitializeArgs, CInitializeFlags, Pkcs11},
+    object::{Attribute, ObjectClass},
     session::UserType,
 };
 use hallpass_core::{ErrorKind, Secret, SecretError, SecretSource, TokenError};
-use hallpass_testkit::leak;
+use hallpass_testkit::{RotatingSecret, leak};
 
 use super::*;
 use crate::{Algorithm, Signer as _, SigningKey, verify::verify};
@@ -160,12 +161,16 @@ async fn the_key_is_found_by_label_id_or_both() {
     .await;
     let both = es256().object_label("orders").build().unwrap();
     fails(&both, ErrorKind::Configuration, "more than one private key").await;
-    for nothing in [
-        es256().object_id([3]),
-        es256().object_label("x").object_id([1]),
+    for (nothing, named) in [
+        (es256().object_id([3]), "with the id 03"),
+        (
+            es256().object_label("x").object_id([1]),
+            "with the label `x` and the id 01",
+        ),
     ] {
         let nothing = nothing.build().unwrap();
-        fails(&nothing, ErrorKind::Configuration, "has no private key").await;
+        let named = format!("the token with the label `{LABEL}` has no private key {named}");
+        fails(&nothing, ErrorKind::Configuration, &named).await;
     }
     let other = es256().object_id([2]).build().unwrap();
     fails(&other, ErrorKind::Configuration, "cannot sign with ES256").await;
@@ -193,6 +198,10 @@ async fn the_token_is_found_by_label_slot_or_if_it_is_the_only_one() {
         let wrong = wrong.build().unwrap();
         fails(&wrong, ErrorKind::Configuration, "has no token").await;
     }
+    // A module that is loaded does not stand in for another one.
+    let absent = Pkcs11Signer::builder("/nowhere/x.so", Algorithm::Es256, pin.clone());
+    let absent = absent.object_label("orders").build().unwrap();
+    fails(&absent, ErrorKind::Configuration, "could not be loaded").await;
     hsm.add_token("second");
     elsewhere(&hsm).finalize().unwrap();
     let any = unnamed().build().unwrap();
@@ -278,6 +287,26 @@ async fn a_closed_session_is_reopened_once() {
     let error = fails(&signer, ErrorKind::Unavailable, "was removed").await;
     assert!(error.is_transient() && error.is_local());
     assert_eq!(pin.reads(), 5);
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_sign_opens_no_other_session() {
+    let test = "pkcs11::tests::a_key_that_may_not_sign_opens_no_other_session";
+    let Some(hsm) = SoftHsm::alone(test) else {
+        return;
+    };
+    let pin = Pin::new(PIN);
+    let signer = es256(&hsm, &pin);
+    signs(&signer).await;
+    let module = elsewhere(&hsm);
+    let slot = module.get_slots_with_initialized_token().unwrap()[0];
+    let session = module.open_rw_session(slot).unwrap();
+    let private = [Attribute::Class(ObjectClass::PRIVATE_KEY)];
+    let key = session.find_objects(&private).unwrap()[0];
+    let change = session.update_attributes(key, &[Attribute::Sign(false)]);
+    change.unwrap();
+    fails(&signer, ErrorKind::Configuration, "cannot sign with ES256").await;
+    assert_eq!(pin.reads(), 1);
 }
 
 /// The error is local, so that a token request is not retried.
@@ -368,4 +397,14 @@ fn an_invalid_setting_is_an_error_before_any_call() {
         leak::assert_clean(&format!("{builder:?}"), "CANARY");
         assert_eq!(builder.build().unwrap_err().setting(), setting);
     }
+}
+
+#[test]
+fn another_pin_changes_the_epoch() {
+    let pin = RotatingSecret::new(PIN);
+    let signer = Pkcs11Signer::builder("/x.so", Algorithm::Es256, pin.clone());
+    let signer = signer.object_label("x").build().unwrap();
+    assert_eq!(signer.epoch(), 0);
+    pin.rotate("another");
+    assert_eq!(signer.epoch(), 1);
 }

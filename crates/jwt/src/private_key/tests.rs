@@ -177,6 +177,8 @@ async fn an_external_signer_is_named_and_its_signature_checked() {
     assert_eq!(assertion.signature, [7; 64]);
     assert_eq!(assertion.header["kid"], "kms-1");
     assert_eq!(assertion.header["x5t#S256"], "A".repeat(43));
+    // Without a chain of its own it has none.
+    assert_eq!(assertion.header.get("x5c"), None);
     assert_eq!(authentication.epoch(), 3);
 
     let authentication = PrivateKeyJwt::new(settings(), Foreign(Ok(71)));

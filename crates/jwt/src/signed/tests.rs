@@ -104,6 +104,7 @@ async fn a_refusal_rereads_the_key() {
     let source = SignedAssertion::from_source(settings(), file.clone(), SigningKey::from_pem);
     let assertion = ask(&source, "").await.unwrap();
     assert!(assertion.secret().is_some());
+    assert_eq!(AssertionSource::epoch(&source), 0);
     AssertionSource::refused(&source, &assertion);
     assert_eq!((file.reads(), file.refusals()), (1, 1));
     file.rotate("no key");

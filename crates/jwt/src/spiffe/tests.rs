@@ -156,6 +156,10 @@ async fn a_hostile_svid_is_refused_and_not_quoted() {
         assert_eq!(error.kind(), ErrorKind::Configuration, "{case:.100}");
         leak::assert_clean(&leak::error_chain(&error), "CANARY");
     }
+    // The longest that is sent.
+    let signature = "A".repeat(MAX_LEN - valid("").len());
+    assert!(check(&valid(&signature), None).is_ok());
+    assert!(check(&valid(&format!("{signature}A")), None).is_err());
     // The positive control: the canary is in what is sent, and nowhere else.
     let authentication = SpiffeJwt::new(RotatingSecret::new(&svid(HEADER, CLAIMS)));
     let credentials = credentials(&authentication).await.unwrap();

@@ -21,6 +21,7 @@ fn jwt() -> String {
 async fn each_platforms_form_is_read_for_each_attempt() {
     let file = RotatingSecret::new("first.as.kubernetes");
     let authentication = WorkloadIdentity::new(file.clone());
+    assert_eq!(authentication.method(), Some("private_key_jwt"));
     for (written, sent) in [
         ("first.as.kubernetes", "first.as.kubernetes"),
         ("again.as.spiffe\n", "again.as.spiffe"),

@@ -71,8 +71,11 @@ fn an_ambiguous_or_hostile_set_is_refused() {
             "]".repeat(50_000)
         ),
     ]);
-    let many = set(&["{}"; 101]);
-    let long = set(&[&format!("\"{}\"", "a".repeat(1 << 18))]);
+    // Of this number of bytes.
+    let long = |length: usize| {
+        let around = set(&["\"\""]).len();
+        set(&[&format!("\"{}\"", "a".repeat(length - around))])
+    };
     for (text, kid, says) in [
         (
             set(&[&one, &other]),
@@ -96,8 +99,10 @@ fn an_ambiguous_or_hostile_set_is_refused() {
             None,
             "it is a shared secret",
         ),
-        (many, Some("one"), "101 keys, more than 100"),
-        (long, Some("one"), "longer than 256 KiB"),
+        (set(&["{}"; 100]), Some("one"), "none of the 100 keys"),
+        (set(&["{}"; 101]), Some("one"), "101 keys, more than 100"),
+        (long(1 << 18), Some("one"), "none of the 1 keys"),
+        (long((1 << 18) + 1), Some("one"), "longer than 256 KiB"),
         (deep, Some("one"), "none of the 1 keys"),
         (deep_member, Some("one"), "several keys"),
         (

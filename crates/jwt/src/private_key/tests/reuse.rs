@@ -139,6 +139,22 @@ async fn a_late_refusal_of_a_repetition_counts() {
 }
 
 #[tokio::test]
+async fn a_refusal_after_every_deadline_does_not_count() {
+    // A call with it began within its 60 seconds, and takes no longer than that.
+    for (age, counts) in [(119, true), (120, false)] {
+        let clock = ManualClock::new();
+        let authentication = PrivateKeyJwt::new(settings().clock(clock.clone()), key());
+        let authentication = authentication.reuse_assertions();
+        prove(&authentication).await.unwrap();
+        let repeated = prove(&authentication).await.unwrap();
+        clock.advance(Duration::from_secs(age));
+        prove(&authentication).await.unwrap();
+        authentication.refused(&repeated);
+        assert_eq!(authentication.epoch() == 1, counts, "{age}");
+    }
+}
+
+#[tokio::test]
 async fn without_the_setting_each_assertion_is_new() {
     let key = Counted::new();
     let authentication = PrivateKeyJwt::new(settings(), key.clone());
