@@ -118,7 +118,7 @@ async fn a_hostile_header_is_refused() {
     ] {
         match verify(jwt, &keys) {
             Err(UnverifiedResponse::Invalid(why)) => {
-                assert!(why.contains(says), "{jwt:.50}: {why}")
+                assert!(why.contains(says), "{jwt:.50}: {why}");
             }
             other => panic!("{jwt:.50}: {other:?}"),
         }

@@ -299,6 +299,12 @@ mod tests {
                 "`invalid_client`, \"bad & wrong\"",
             ),
             ("<error>no such client</error>", "no such client"),
+            // Only a known code in `error` is a code.
+            (
+                "<a><error>no such client</error><message>no</message></a>",
+                "no",
+            ),
+            ("<message>invalid_client</message>", "invalid_client"),
             ("<error><id>CANARY</id></error>", "nothing"),
             ("<", "nothing"),
             ("CANARY", "nothing"),
@@ -311,6 +317,13 @@ mod tests {
             "}".repeat(9)
         );
         assert_eq!(read(MediaType::Json, &deep), "nothing");
+        for (elements, expect) in [(MAX_ELEMENTS - 1, "no"), (MAX_ELEMENTS, "nothing")] {
+            let before: Vec<_> = (0..elements)
+                .map(|at| format!("<e{at}>x</e{at}>"))
+                .collect();
+            let many = format!("<a>{}<message>no</message></a>", before.concat());
+            assert_eq!(read(MediaType::Other, &many), expect, "{elements}");
+        }
     }
 
     // covers: F-08, F-31

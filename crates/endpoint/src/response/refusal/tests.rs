@@ -123,7 +123,7 @@ fn the_hint_fits_code_and_status() {
         (
             401,
             code("unauthorized_client"),
-            "check `client_id` and `client_secret`",
+            "if they are correct, enable the grant `client_credentials`",
         ),
         (
             401,

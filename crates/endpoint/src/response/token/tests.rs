@@ -109,6 +109,17 @@ fn expires_in() {
     }
 }
 
+#[test]
+fn a_lifetime_of_more_than_a_day_is_logged() {
+    let capture = hallpass_testkit::leak::Capture::start();
+    let warnings = || capture.text().matches("token lifetime over 24 h").count();
+    parse(with(r#""expires_in":86400"#)).unwrap();
+    parse(with(r#""expires_in":3600"#)).unwrap();
+    assert_eq!(warnings(), 0);
+    parse(with(r#""expires_in":86401"#)).unwrap();
+    assert_eq!(warnings(), 1);
+}
+
 // covers: F-20, F-69
 #[test]
 fn the_longest_lifetime_cannot_overflow() {
