@@ -52,14 +52,17 @@ impl RedisServer {
         let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
         let mut scripts = above.map(|above| above.join("tests/peers/redis/start.sh"));
         let script = scripts.find(|script| script.is_file());
-        let mut child = Command::new("bash")
+        let mut command = Command::new("bash");
+        command
             .arg(script.expect("the script that starts Redis"))
             .args(arguments)
             .envs(variables.iter().copied())
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::piped());
+        // A Ctrl-C in the terminal is for this process, which may still need the server; its end closes the pipe.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut line).unwrap();

@@ -1,10 +1,16 @@
-//! Token sources with a fault on purpose, so that a check fails: `--fault`.
+//! Faults of the service on purpose, so that a check fails: `--fault`.
 
 use std::sync::{Arc, Mutex};
 
 use hallpass::{AccessToken, TokenError, TokenRequest, TokenSource, async_trait};
 
 use crate::server::locked;
+
+/// The names of the faults.
+pub(crate) const FAULTS: [&str; 10] = [
+    "task", "memory", "file", "thread", "log", "exit", "requests", "expired", "audience",
+    "failures",
+];
 
 /// Returns the source with the fault of this name, or as it is.
 pub(crate) fn broken(source: Arc<dyn TokenSource>, fault: &str) -> Arc<dyn TokenSource> {

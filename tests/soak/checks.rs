@@ -1,6 +1,6 @@
 //! The results of a run.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, process::ExitStatus};
 
 use crate::{
     AUDIENCES, CLIENTS,
@@ -17,6 +17,10 @@ pub(crate) struct Run {
     pub(crate) start: Micros,
     pub(crate) end: Micros,
     pub(crate) with_redis: bool,
+    /// The number of parts of the schedule that ended before the run did.
+    pub(crate) ended_early: usize,
+    /// The exit status of the service.
+    pub(crate) status: ExitStatus,
     pub(crate) samples: Vec<Sample>,
     /// The number of tasks after each shutdown of the service.
     pub(crate) ends: Vec<u64>,
@@ -56,6 +60,14 @@ impl Run {
             .iter()
             .map(|statement| broken(*statement, ledger))
             .collect();
+        checks.push(Check::new(
+            "the service and the schedule run until the end",
+            format!(
+                "the service: {}; {} parts of the schedule ended early",
+                self.status, self.ended_early
+            ),
+            self.status.success() && self.ended_early == 0,
+        ));
         checks.push(exercised(ledger));
         let ok = self.outcome("ok");
         let calls = ok + self.outcome("fault of the API") + self.outcome("failed");
@@ -87,7 +99,8 @@ impl Run {
                 growth.after <= growth.before + allowance,
             ),
             None => (
-                "not measured: the run is shorter than a minute".into(),
+                "not measured: the run is shorter than a minute, or this system has no /proc"
+                    .into(),
                 true,
             ),
         };

@@ -20,6 +20,7 @@ use crate::{
     scan::{ERRORS_OF_COMMAND, OUTPUT_OF_COMMAND, Scanner},
     server::{HttpFault, Ports, World, locked},
     setup::Setup,
+    without_interrupt,
 };
 
 /// An event of the schedule, for the picture.
@@ -115,13 +116,15 @@ impl Director {
         }
     }
 
-    /// Ends the schedule and all faults.
-    pub(crate) async fn stop(&self) {
+    /// Ends the schedule and all faults. Returns the number of its parts that had ended before, by a fault of this program.
+    pub(crate) async fn stop(&self) -> usize {
         let mut tracks = std::mem::take(&mut *locked(&self.tracks));
+        let ended_early = std::iter::from_fn(|| tracks.try_join_next()).count();
         tracks.shutdown().await;
         self.world.network_fault.send_replace(Fault::None);
         self.world.refuses.send_replace(false);
         *locked(&self.world.http_fault) = HttpFault::None;
+        ended_early
     }
 
     fn random(&self, track: u64) -> fastrand::Rng {
@@ -367,6 +370,7 @@ impl Director {
             .env("HALLPASS_CONFIG", self.setup.path("config.toml"))
             .args(["-vv", "--profile", COMMAND])
             .stdin(Stdio::null());
+        without_interrupt(&mut command);
         command
     }
 

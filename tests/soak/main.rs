@@ -30,15 +30,16 @@ use std::{
     fs::File,
     io::{BufRead as _, BufReader, Write as _},
     path::PathBuf,
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Child, Command, ExitCode, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use tokio::{sync::mpsc, task::block_in_place, time};
 
+use broken::FAULTS;
 use director::Director;
 use ledger::{Key, Micros, now};
 use redis_server::RedisServer;
@@ -54,6 +55,11 @@ const AUDIENCES: [&str; 3] = ["default", "a", "b"];
 const COMMAND: &str = "command";
 /// A part of every secret.
 const MARKER: &str = "CANARY-5oak";
+/// The longest time from the service's input closing to its exit: calls in progress end first.
+const SHUTDOWN: Duration = Duration::from_secs(60);
+/// The parts of a run that need Redis.
+const NEEDS_REDIS: &str =
+    "tokens shared with other processes, encrypted entries, restarts of Redis";
 /// The text that each search must find.
 const PLANTED: &str = "PLANTED-c0ntr0l-7d1e";
 
@@ -75,7 +81,8 @@ fn main() -> ExitCode {
     let Some(arguments) = arguments() else {
         eprintln!(
             "usage: soak --minutes N --command PATH [--report PATH] [--seed N] [--rate CALLS-A-SECOND] [--log PATH] \
-             [--fault task|memory|file|thread|log|requests|expired|audience|failures]"
+             [--fault {}]",
+            FAULTS.join("|")
         );
         return ExitCode::FAILURE;
     };
@@ -105,7 +112,7 @@ fn arguments() -> Option<Arguments> {
             "--rate" => arguments.rate = value.parse().ok()?,
             "--report" => arguments.report = value.into(),
             "--command" => arguments.command = value,
-            "--fault" => arguments.broken = value,
+            "--fault" if FAULTS.contains(&value.as_str()) => arguments.broken = value,
             "--log" => arguments.log = Some(value.into()),
             _ => return None,
         }
@@ -117,7 +124,7 @@ async fn run(arguments: Arguments) -> ExitCode {
     println!("seed: {}", arguments.seed);
     let redis = block_in_place(|| RedisServer::start(&[]));
     if redis.is_none() {
-        println!("tokens are shared in memory, and not with other processes");
+        println!("NOT TESTED without Redis: {NEEDS_REDIS}");
     }
     let with_redis = redis.is_some();
     let scanner = Arc::<Scanner>::default();
@@ -149,15 +156,17 @@ async fn run(arguments: Arguments) -> ExitCode {
         println!("interrupted: the report covers the time so far");
     }
     let end = now();
-    director.stop().await;
+    let ended_early = director.stop().await;
     block_in_place(|| director.plant());
-    block_in_place(|| service.end());
+    let status = block_in_place(|| service.end());
     let run = checks::Run {
         seed: arguments.seed,
         rate: arguments.rate,
         start,
         end,
         with_redis,
+        ended_early,
+        status,
         samples: locked(&service.log.samples).clone(),
         ends: locked(&service.log.ends).clone(),
         marks: locked(&director.marks).clone(),
@@ -218,9 +227,7 @@ impl Service {
         if in_memory {
             command.env(service::IN_MEMORY, "");
         }
-        // A Ctrl-C is the parent's, which then ends the service.
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        without_interrupt(&mut command);
         let mut child = command.spawn().unwrap();
         let (commands, mut lines) = mpsc::unbounded_channel::<String>();
         let mut stdin = child.stdin.take().unwrap();
@@ -254,15 +261,31 @@ impl Service {
         }
     }
 
-    /// Ends the process in an orderly way, and reads the rest of its output.
-    fn end(&mut self) {
+    /// Ends the process in an orderly way or, if that takes too long, at once; reads the rest of its output.
+    fn end(&mut self) -> ExitStatus {
         // An empty line closes its input.
         let _ = self.commands.send(String::new());
-        self.child.wait().unwrap();
+        let until = Instant::now() + SHUTDOWN;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > until {
+                self.child.kill().unwrap();
+            }
+            thread::sleep(Duration::from_millis(20));
+        };
         for thread in self.threads.drain(..) {
             thread.join().unwrap();
         }
+        status
     }
+}
+
+/// Keeps a Ctrl-C in the terminal from a child: it is for this process, which then ends its children.
+fn without_interrupt(command: &mut Command) {
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command, 0);
 }
 
 impl Log {

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use crate::{
+    NEEDS_REDIS,
     checks::{Check, Run},
     ledger::{Ledger, Micros, SECOND},
     samples::{RESOURCES, Sample},
@@ -56,6 +57,9 @@ fn figures(run: &Run, ledger: &Ledger) -> Vec<(String, String)> {
             if run.with_redis { "Redis" } else { "in memory" }.into(),
         ),
     ];
+    if !run.with_redis {
+        figures.push(("not tested".into(), NEEDS_REDIS.into()));
+    }
     for outcome in ["ok", "fault of the API", "failed"] {
         let calls = run.outcome(outcome);
         figures.push((

@@ -64,7 +64,7 @@ pub(crate) struct Growth {
     pub(crate) after: u64,
 }
 
-/// Returns the growth of a resource, if the run was long enough.
+/// Returns the growth of a resource, if the run was long enough and the resource was measured.
 pub(crate) fn growth(samples: &[Sample], resource: usize) -> Option<Growth> {
     let length = samples.last()?.at - samples.first()?.at;
     if length < SHORTEST {
@@ -79,10 +79,11 @@ pub(crate) fn growth(samples: &[Sample], resource: usize) -> Option<Growth> {
         values.sort_unstable();
         values[values.len() / 2]
     };
-    Some(Growth {
+    let growth = Growth {
         before: median(&samples[quarter..2 * quarter]),
         after: median(&samples[3 * quarter..]),
-    })
+    };
+    (growth.after > 0).then_some(growth)
 }
 
 /// Returns resident memory in KiB, threads and file descriptors of a process.

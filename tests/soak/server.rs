@@ -2,18 +2,15 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    convert::Infallible,
     future::ready,
     io,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{
     Router,
-    extract::{ConnectInfo, Path, State, connect_info::Connected},
+    extract::{ConnectInfo, Path, Request, State, connect_info::Connected},
     http::{HeaderMap, StatusCode, header::AUTHORIZATION},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -31,7 +28,7 @@ use tokio::{
     time,
 };
 use tokio_rustls::{TlsAcceptor, rustls::pki_types::CertificateDer, server::TlsStream};
-use tonic::{Status, body::Body, server::NamedService, transport::server::TcpIncoming};
+use tonic::{Status, body::Body, service::Routes, transport::server::TcpIncoming};
 use tonic_prost::ProstCodec;
 
 use crate::{
@@ -43,6 +40,8 @@ use crate::{
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
 pub(crate) const ISSUER: &str = "https://issuer.example";
+/// The path of the API's method over gRPC.
+pub(crate) const GRPC_METHOD: &str = "/soak.Api/Call";
 
 /// A fault of the authorization server in HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +125,9 @@ impl World {
 
         let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into())?;
         let grpc_port = incoming.local_addr()?.port();
-        let grpc = tonic::transport::Server::builder().add_service(Api(self.clone()));
+        let api = Router::new().route(GRPC_METHOD, post(grpc));
+        let api = Routes::from(api.with_state(self.clone()));
+        let grpc = tonic::transport::Server::builder().add_routes(api);
         tokio::spawn(grpc.serve_with_incoming(incoming));
 
         let proxy = TcpListener::bind("127.0.0.1:0").await?;
@@ -362,35 +363,15 @@ async fn api(
 }
 
 /// The API over gRPC. The message of a request is its audience.
-#[derive(Clone)]
-struct Api(Arc<World>);
-
-impl NamedService for Api {
-    const NAME: &'static str = "soak.Api";
-}
-
-impl tower::Service<http::Request<Body>> for Api {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let world = self.0.clone();
-        let call = tower::service_fn(move |request: tonic::Request<String>| {
-            let headers = request.metadata().clone().into_headers();
-            ready(match world.call(request.get_ref(), "gRPC", &headers) {
-                Verdict::Accepted => Ok(tonic::Response::new("accepted".to_owned())),
-                Verdict::Refused => Err(Status::unauthenticated("the token is not valid")),
-                Verdict::Fault => Err(Status::internal("a fault")),
-            })
-        });
-        Box::pin(async move {
-            let codec = ProstCodec::<String, String>::default();
-            Ok(tonic::server::Grpc::new(codec).unary(call, request).await)
+async fn grpc(State(world): State<Arc<World>>, request: Request) -> http::Response<Body> {
+    let call = tower::service_fn(move |request: tonic::Request<String>| {
+        let headers = request.metadata().clone().into_headers();
+        ready(match world.call(request.get_ref(), "gRPC", &headers) {
+            Verdict::Accepted => Ok(tonic::Response::new("accepted".to_owned())),
+            Verdict::Refused => Err(Status::unauthenticated("the token is not valid")),
+            Verdict::Fault => Err(Status::internal("a fault")),
         })
-    }
+    });
+    let codec = ProstCodec::<String, String>::default();
+    tonic::server::Grpc::new(codec).unary(call, request).await
 }

@@ -37,7 +37,7 @@ use crate::{
     AUDIENCES, CLIENTS, PLANTED,
     broken::broken,
     ledger::{Micros, now},
-    server::locked,
+    server::{GRPC_METHOD, locked},
 };
 
 /// The variables of the process.
@@ -168,6 +168,7 @@ impl Process {
             "memory" => std::mem::forget(vec![1_u8; 200_000]),
             "file" => std::mem::forget(std::fs::File::open("/dev/null")),
             "thread" => drop(thread::spawn(thread::park)),
+            "exit" if self.second.serial.load(Ordering::Relaxed) > 100 => std::process::exit(1),
             "log" => {
                 let token = service.clients[0]
                     .1
@@ -375,7 +376,7 @@ async fn call_grpc(
     message.metadata_mut().insert("x-call", serial.into());
     message.metadata_mut().insert("x-start", now().into());
     message.extensions_mut().insert(request.clone());
-    let path = http::uri::PathAndQuery::from_static("/soak.Api/Call");
+    let path = http::uri::PathAndQuery::from_static(GRPC_METHOD);
     let codec = ProstCodec::<String, String>::default();
     grpc.unary(message, path, codec).await.map(drop)
 }

@@ -39,7 +39,7 @@ fn steps(shell: &Shell, times: &mut Vec<(&'static str, Duration)>) -> anyhow::Re
             // Downloads use the network, and no processor.
             let beside = shell.clone();
             let servers = scope.spawn(move || peers::set_up(&beside));
-            let selection = &workspace::selection()?;
+            let selection = workspace::selection()?;
             cmd!(shell, "cargo build --quiet {selection...} --benches").run()?;
             cmd!(shell, "cargo nextest run {selection...} --no-run").run()?;
             let outcome = servers.join();

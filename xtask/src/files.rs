@@ -7,6 +7,11 @@ use std::{
 
 use anyhow::Context as _;
 
+/// The directories with our Rust files.
+pub(crate) const CODE: [&str; 6] = ["benches", "crates", "examples", "fuzz", "tests", "xtask"];
+/// The directories with our pages, and with the comments in our TOML files.
+pub(crate) const PAGES: [&str; 7] = [".", "crates", "docs", "examples", "fuzz", "tests", "xtask"];
+
 /// Returns the repository's root.
 pub(crate) fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -41,4 +46,27 @@ pub(crate) fn sources(folders: &[&str], ending: &str) -> anyhow::Result<Vec<Path
 /// Reads a file as UTF-8.
 pub(crate) fn text(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use xshell::{Shell, cmd};
+
+    use super::*;
+
+    #[test]
+    fn no_file_escapes_the_checks() {
+        let shell = Shell::new().unwrap();
+        shell.change_dir(root());
+        for (folders, ending) in [(&CODE[..], "rs"), (&PAGES[..], "md")] {
+            let read = sources(folders, ending).unwrap();
+            let pattern = format!("*.{ending}");
+            let files = cmd!(shell, "git ls-files {pattern}").quiet().read();
+            let files = files.unwrap();
+            let files = files.lines().map(|file| root().join(file));
+            for file in files.filter(|file| file.exists()) {
+                assert!(read.contains(&file), "{}", file.display());
+            }
+        }
+    }
 }

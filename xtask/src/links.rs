@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::files::{sources, text};
+use crate::files::{PAGES, sources, text};
 
 const SUMMARY: &str = "docs/SUMMARY.md";
 /// The crates that are a workspace of their own.
@@ -16,7 +16,6 @@ const REPOSITORY: [&str; 2] = [
     "https://github.com/hallpass-rs/hallpass/blob/main/",
     "https://github.com/hallpass-rs/hallpass/tree/main/",
 ];
-const PAGES: [&str; 7] = [".", "crates", "docs", "examples", "fuzz", "tests", "xtask"];
 /// The directories of this repository whose files pages name by their whole path.
 const ROOTS: [&str; 8] = [
     "benches/",

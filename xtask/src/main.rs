@@ -145,8 +145,8 @@ mod flags {
                 optional --seed seed: u64
                 /// Calls a second; 40 by default.
                 optional --rate rate: u32
-                /// Has a fault on purpose, which a check must report: task, memory, file, thread, log, requests, expired,
-                /// audience or failures.
+                /// Has a fault on purpose, which a check must report: task, memory, file, thread, log, exit, requests,
+                /// expired, audience or failures.
                 optional --fault fault: String
                 /// Runs the cache alone, with a source and a store in memory.
                 optional --cache
@@ -195,7 +195,7 @@ fn main() -> ExitCode {
     if let Some(code) = rustdoc::run_as_rustdoc().or_else(fuzz::run_as_rustc) {
         return code;
     }
-    match without_package_variables().unwrap_or_else(run) {
+    match without_package_variables().unwrap_or_else(command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -204,9 +204,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Starts this program again without the variables that `cargo run` sets for it, and returns the code. Build scripts of
-/// dependencies depend on these: with them, each change between `cargo xtask` and another command would compile ring and
-/// all crates that use it again.
+/// Starts this program again without the variables that `cargo run` sets for it. Build scripts of dependencies depend on
+/// these: with them, each change between `cargo xtask` and another command would compile ring and all crates that use it
+/// again.
 fn without_package_variables() -> Option<anyhow::Result<ExitCode>> {
     let set_by_cargo =
         |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
@@ -218,23 +218,29 @@ fn without_package_variables() -> Option<anyhow::Result<ExitCode>> {
     for name in names {
         again.env_remove(name);
     }
-    let status = again
-        .status()
-        .context("this program cannot be started again");
-    Some(status.map(|status| {
-        if status.success() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
-    }))
+    Some(become_program(again))
 }
 
-fn run() -> anyhow::Result<ExitCode> {
-    command().map(|()| ExitCode::SUCCESS)
+/// Runs a program in place of this one, so that a Ctrl-C is for that program alone.
+#[cfg(unix)]
+fn become_program(mut program: Command) -> anyhow::Result<ExitCode> {
+    let error = std::os::unix::process::CommandExt::exec(&mut program);
+    Err(error).with_context(|| format!("{program:?} cannot be started"))
 }
 
-fn command() -> anyhow::Result<()> {
+/// Runs a program, and ends as it does.
+#[cfg(not(unix))]
+fn become_program(mut program: Command) -> anyhow::Result<ExitCode> {
+    let status = program.status();
+    let status = status.with_context(|| format!("{program:?} cannot be started"))?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn command() -> anyhow::Result<ExitCode> {
     let flags = flags::Xtask::from_env_or_exit();
     let shell = workspace::shell()?;
     match flags.subcommand {
@@ -270,15 +276,17 @@ fn command() -> anyhow::Result<()> {
         }
         flags::XtaskCmd::Soak(flags) => {
             let minutes = flags.minutes.unwrap_or(1.0);
-            if flags.cache {
-                return soak::cache(&shell, minutes);
-            }
-            let options = soak::Options {
-                seed: flags.seed,
-                rate: flags.rate,
-                fault: flags.fault,
+            let soak = if flags.cache {
+                soak::cache(&shell, minutes)
+            } else {
+                let options = soak::Options {
+                    seed: flags.seed,
+                    rate: flags.rate,
+                    fault: flags.fault,
+                };
+                soak::service(&shell, minutes, options)
             };
-            soak::service(&shell, minutes, options)
+            return become_program(soak?.into());
         }
         flags::XtaskCmd::Fleet(fleet) => {
             if fleet.simulate {
@@ -308,5 +316,6 @@ fn command() -> anyhow::Result<()> {
             fuzz::run(&shell, &options)
         }
         flags::XtaskCmd::Bench(bench) => bench::run(&shell, bench.name.as_deref()),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! The length of the tests' names, which a report shows in one line each.
 
 use crate::{
-    files::{sources, text},
+    files::{CODE, sources, text},
     finding::Finding,
 };
 
@@ -10,7 +10,7 @@ const LENGTH: usize = 60;
 
 /// Reports names that are too long.
 pub(crate) fn check(faults: &mut Vec<String>) -> anyhow::Result<()> {
-    for path in sources(&["benches", "crates", "examples", "tests", "xtask"], "rs")? {
+    for path in sources(&CODE, "rs")? {
         for (number, name) in too_long(&text(&path)?) {
             let why = format!("a test's name has more than {LENGTH} characters: `{name}`");
             faults.push(Finding::new(&path, number, why).to_string());

@@ -8,14 +8,9 @@ use anyhow::Context as _;
 
 use self::passage::{Passage, comments, literals};
 use crate::{
-    files::{sources, text},
+    files::{CODE, PAGES, sources, text},
     finding::Finding,
 };
-
-/// The directories with our Rust files.
-const CODE: [&str; 6] = ["benches", "crates", "examples", "fuzz", "tests", "xtask"];
-/// The directories with our pages, and with the comments in our TOML files.
-const PAGES: [&str; 7] = [".", "crates", "docs", "examples", "fuzz", "tests", "xtask"];
 
 /// Words that no doc comment may start with.
 const OPENINGS: [&str; 5] = ["What", "Who", "Whoever", "Whatever", "How"];

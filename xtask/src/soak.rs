@@ -2,15 +2,15 @@
 
 use std::env::consts::EXE_SUFFIX;
 
-use xshell::{Shell, cmd};
+use xshell::{Cmd, Shell, cmd};
 
 use crate::{files, workspace};
 
-/// Runs the cache alone.
-pub(crate) fn cache(shell: &Shell, minutes: f64) -> anyhow::Result<()> {
+/// Builds the program that runs the cache alone.
+pub(crate) fn cache(shell: &Shell, minutes: f64) -> anyhow::Result<Cmd<'_>> {
     let minutes = minutes.to_string();
     let soak = workspace::example(shell, "soak")?;
-    Ok(cmd!(shell, "{soak} --minutes {minutes}").run()?)
+    Ok(cmd!(shell, "{soak} --minutes {minutes}"))
 }
 
 /// Options of a run of the service.
@@ -22,8 +22,8 @@ pub(crate) struct Options {
     pub(crate) fault: Option<String>,
 }
 
-/// Runs a service with an authorization server, an API, Redis and the command.
-pub(crate) fn service(shell: &Shell, minutes: f64, options: Options) -> anyhow::Result<()> {
+/// Builds the program that runs a service with an authorization server, an API, Redis and the command.
+pub(crate) fn service(shell: &Shell, minutes: f64, options: Options) -> anyhow::Result<Cmd<'_>> {
     let folder = workspace::build(shell, &["--example", "service-soak", "--bin", "hallpass"])?;
     let minutes = minutes.to_string();
     let options = [
@@ -37,9 +37,8 @@ pub(crate) fn service(shell: &Shell, minutes: f64, options: Options) -> anyhow::
     let soak = folder.join(format!("examples/service-soak{EXE_SUFFIX}"));
     let command = folder.join(format!("hallpass{EXE_SUFFIX}"));
     let report = files::root().join("target/soak/report.html");
-    let soak = cmd!(
+    Ok(cmd!(
         shell,
         "{soak} --minutes {minutes} --command {command} --report {report} {options...}"
-    );
-    Ok(soak.run()?)
+    ))
 }

@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 use crate::{peers, soak, workspace};
 
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
-    let packages = &workspace::selection()?;
+    let packages = workspace::selection()?;
     peers::set_up(shell)?;
     if has_nextest(shell) {
         with_documentation(shell, packages)?;
@@ -21,13 +21,13 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
         documentation(shell, packages)?;
     }
     // Long enough to see that it works.
-    soak::cache(shell, 0.1)?;
+    soak::cache(shell, 0.1)?.run()?;
     // The same schedule in each run.
     let known = soak::Options {
         seed: Some(1),
         ..soak::Options::default()
     };
-    soak::service(shell, 0.1, known)?;
+    soak::service(shell, 0.1, known)?.run()?;
     let program = workspace::example(shell, "quickstart")?;
     // Against its own servers, even if a developer has real credentials: a test must not spend a token.
     cmd!(shell, "{program}")
@@ -73,7 +73,7 @@ fn documentation(shell: &Shell, packages: &[impl AsRef<OsStr>]) -> anyhow::Resul
 /// Runs what a change breaks first, in less than a minute: unit tests, the cache's rules, and the stories that need no
 /// other server and take no seconds.
 pub(crate) fn quick(shell: &Shell) -> anyhow::Result<()> {
-    let packages = &workspace::selection()?;
+    let packages = workspace::selection()?;
     let targets = ["--lib", "--bins", "--test", "stories", "--test", "policies"];
     if !has_nextest(shell) {
         return Ok(cmd!(shell, "cargo test {packages...} {targets...}").run()?);

@@ -6,16 +6,22 @@ use anyhow::bail;
 use cargo_metadata::Package;
 use xshell::Shell;
 
-use crate::files::{sources, text};
+use crate::files::{CODE, PAGES, root, sources, text};
 
 /// The maximum number of lines in a Rust file.
 const LINES: usize = 800;
 /// Text that must not remain in Rust code; spelled in parts, or this file would be found.
-const LEFT_OVERS: [&str; 4] = [
+const LEFTOVERS: [&str; 4] = [
     concat!("todo", "!("),
     concat!("unimplemented", "!("),
     concat!("dbg", "!("),
     concat!("#[", "ignore"),
+];
+/// The beginnings of paths on one machine, which must not remain in code, pages and settings.
+const DIRECTORIES: [&str; 3] = [
+    concat!("/", "home/"),
+    concat!("/", "root/"),
+    concat!("/", "Users/"),
 ];
 
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
@@ -94,11 +100,11 @@ fn files(faults: &mut Vec<String>) -> anyhow::Result<()> {
         "README.md",
         "docs/ARCHITECTURE.md",
     ] {
-        if !crate::files::root().join(name).exists() {
+        if !root().join(name).exists() {
             faults.push(format!("{name} is missing"));
         }
     }
-    for path in sources(&["crates", "examples", "tests", "xtask"], "rs")? {
+    for path in sources(&CODE, "rs")? {
         let text = text(&path)?;
         let lines = text.lines().count();
         if lines > LINES {
@@ -107,22 +113,32 @@ fn files(faults: &mut Vec<String>) -> anyhow::Result<()> {
                 path.display()
             ));
         }
-        for left_over in LEFT_OVERS
-            .iter()
-            .filter(|left_over| text.contains(**left_over))
-        {
-            faults.push(format!("{} holds `{left_over}`", path.display()));
-        }
+        leftovers(&path, &text, &LEFTOVERS, faults);
         trailing_space(&path, &text, faults);
     }
-    for path in sources(&[".", "crates", "docs", "examples", "tests", "xtask"], "md")? {
-        let page = text(&path)?;
-        trailing_space(&path, &page, faults);
+    let pages = sources(&PAGES, "md")?;
+    for path in &pages {
+        let page = text(path)?;
+        trailing_space(path, &page, faults);
         if page.lines().any(|line| line.starts_with("<<<<<<< ")) {
             faults.push(format!("{} holds a conflict of a merge", path.display()));
         }
     }
+    let here = format!("{}/", root().display());
+    let directories: Vec<_> = DIRECTORIES.into_iter().chain([here.as_str()]).collect();
+    for path in [sources(&CODE, "rs")?, pages, sources(&PAGES, "toml")?].concat() {
+        leftovers(&path, &text(&path)?, &directories, faults);
+    }
     Ok(())
+}
+
+fn leftovers(path: &Path, text: &str, leftovers: &[&str], faults: &mut Vec<String>) {
+    for leftover in leftovers
+        .iter()
+        .filter(|leftover| text.contains(**leftover))
+    {
+        faults.push(format!("{} holds `{leftover}`", path.display()));
+    }
 }
 
 fn trailing_space(path: &Path, text: &str, faults: &mut Vec<String>) {

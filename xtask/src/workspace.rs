@@ -3,12 +3,17 @@
 use std::{
     env::{self, consts::EXE_SUFFIX},
     path::PathBuf,
+    sync::OnceLock,
 };
 
 use xshell::{Shell, cmd};
 
-/// Returns the arguments that select every package with its features.
-pub(crate) fn selection() -> anyhow::Result<Vec<String>> {
+/// Returns the arguments that select every package with its features. The manifests are read once.
+pub(crate) fn selection() -> anyhow::Result<&'static [String]> {
+    static SELECTION: OnceLock<Vec<String>> = OnceLock::new();
+    if let Some(known) = SELECTION.get() {
+        return Ok(known);
+    }
     let mut features = Vec::new();
     for package in crate::deps::packages()? {
         if VARIANTS.contains(&package.name.as_str()) {
@@ -26,7 +31,8 @@ pub(crate) fn selection() -> anyhow::Result<Vec<String>> {
                 .as_flattened(),
         );
     }
-    Ok(arguments.into_iter().map(str::to_owned).collect())
+    let arguments = arguments.into_iter().map(str::to_owned).collect();
+    Ok(SELECTION.get_or_init(|| arguments))
 }
 
 /// hallpass-jwt again, each with features of its own: only CI tests them.

@@ -11,11 +11,13 @@ use crate::release::versions;
 /// Files that each package has.
 const FILES: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
+/// Builds the documentation of the last version.
 pub(super) fn build(rehearsal: &Rehearsal<'_>) -> anyhow::Result<()> {
+    let version = versions::current(&rehearsal.repository)?.to_string();
     for workspace in versions::workspaces(&rehearsal.repository) {
         let names = versions::published(&workspace)?;
         let names: Vec<_> = names.into_iter().map(|krate| krate.name).collect();
-        build_workspace(rehearsal, &workspace, &names)?;
+        build_workspace(rehearsal, &workspace, &names, &version)?;
     }
     Ok(())
 }
@@ -25,6 +27,7 @@ fn build_workspace(
     rehearsal: &Rehearsal<'_>,
     origin: &Path,
     names: &[String],
+    version: &str,
 ) -> anyhow::Result<()> {
     let Rehearsal {
         shell,
@@ -34,10 +37,10 @@ fn build_workspace(
     } = rehearsal;
     let folder = folder.join("documentation").join(&names[0]);
     for published in registry.published() {
-        if !names.contains(&published.name) {
+        if published.version != version || !names.contains(&published.name) {
             continue;
         }
-        let name = format!("{}-{}", published.name, published.version);
+        let name = format!("{}-{version}", published.name);
         let package = unpack(shell, &published.package, &name, &folder)?;
         for file in FILES {
             ensure!(package.join(file).exists(), "{name} has no {file}");
