@@ -105,8 +105,9 @@ fn prepare(shell: &Shell, root: &Path, version: &Version) -> anyhow::Result<()> 
 fn verify(shell: &Shell, root: &Path) -> anyhow::Result<()> {
     for workspace in versions::workspaces(root) {
         let patches = versions::patches(root, &workspace)?;
+        let crates = versions::selection(&workspace)?;
         let _there = shell.push_dir(workspace);
-        cmd!(shell, "cargo package --quiet --workspace {patches...}")
+        cmd!(shell, "cargo package --quiet {crates...} {patches...}")
             .run()
             .context("a crate does not build from its package; nothing is published: fix it, and `git reset --hard HEAD~1` before the next try")?;
     }

@@ -53,7 +53,7 @@ impl Workspace {
             "Cargo.toml",
             r#"# A comment that stays.
 [workspace]
-members = ["base", "top"]
+members = ["base", "private", "top"]
 resolver = "3"
 
 [workspace.package]
@@ -75,6 +75,16 @@ throwaway-base = { path = "base", version = "0.1.0", registry = "throwaway" }
         );
         workspace.krate("base", "");
         workspace.krate("top", "[dependencies]\nthrowaway-base.workspace = true\n");
+        // A dependency without a version, which no package may have.
+        workspace.krate(
+            "private",
+            "[dependencies.throwaway-base]\npath = \"../base\"\n",
+        );
+        let private = workspace.read("private/Cargo.toml");
+        workspace.write(
+            "private/Cargo.toml",
+            &private.replace("publish.workspace = true", "publish = false"),
+        );
         workspace.write(
             "CHANGELOG.md",
             "# Changelog\n\n## Unreleased\n\n- It is new.\n",
@@ -93,7 +103,7 @@ throwaway-base = { path = "base", version = "0.1.0", registry = "throwaway" }
         let manifest = self.read("Cargo.toml");
         let manifest = manifest
             .replace(
-                "members = [\"base\", \"top\"]",
+                "members = [\"base\", \"private\", \"top\"]",
                 "members = [\"*\"]\nexclude = [\"target\"]",
             )
             .replace("path = \"base\"", "path = \"../../base\"");

@@ -170,6 +170,12 @@ pub(super) fn published(workspace: &Path) -> anyhow::Result<Vec<PublishedCrate>>
     Ok(published.collect())
 }
 
+/// Returns the arguments that select the published crates of one workspace. Others need not be fit for a package.
+pub(super) fn selection(workspace: &Path) -> anyhow::Result<Vec<String>> {
+    let select = |krate: PublishedCrate| ["--package".to_owned(), krate.name];
+    Ok(published(workspace)?.into_iter().flat_map(select).collect())
+}
+
 /// Returns the arguments by which cargo finds the crates of the other workspaces here, before they are published.
 pub(super) fn patches(root: &Path, workspace: &Path) -> anyhow::Result<Vec<String>> {
     let mut arguments = Vec::new();

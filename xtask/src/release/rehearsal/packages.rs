@@ -25,9 +25,10 @@ pub(super) fn compare(rehearsal: &Rehearsal<'_>) -> anyhow::Result<()> {
         .quiet()
         .run()?;
     for workspace in versions::workspaces(&clone) {
+        let crates = versions::selection(&workspace)?;
         let _there = shell.push_dir(workspace);
-        let script = "umask 077 && cargo package --quiet --workspace --no-verify";
-        let package = cmd!(shell, "sh -c {script}").quiet();
+        let script = "umask 077 && cargo package --quiet --no-verify \"$@\"";
+        let package = cmd!(shell, "sh -c {script} sh {crates...}").quiet();
         package.env("CARGO_TARGET_DIR", &target).run()?;
     }
     for published in registry.published() {
