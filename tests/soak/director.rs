@@ -3,6 +3,7 @@
 use std::{
     process::{Command, Stdio},
     sync::{Arc, Mutex},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -376,19 +377,27 @@ impl Director {
 
     /// Puts the planted text into every channel, for the control of the search.
     pub(crate) fn plant(&self) {
+        // A wait that the server demanded in the last fault, which the command obeys, and the command's own back-off.
+        const LONGEST_WAIT: Duration = Duration::from_secs(15);
         self.say("plant");
-        for arguments in [
-            ["exec", "--", "echo", PLANTED],
-            ["token", "--profile", PLANTED, "--no-cache"],
-        ] {
-            let mut command = self.hallpass();
-            if let Ok(output) = command.args(arguments).output() {
-                let [stdout, stderr] = [output.stdout, output.stderr]
-                    .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-                self.scanner.scan(OUTPUT_OF_COMMAND, &stdout);
-                self.scanner.scan(ERRORS_OF_COMMAND, &stderr);
-            }
+        self.plant_with(["token", "--profile", PLANTED, "--no-cache"]);
+        let until = Instant::now() + LONGEST_WAIT;
+        while !self.plant_with(["exec", "--", "echo", PLANTED]) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// Runs the command, and searches its output; returns true if it succeeded.
+    fn plant_with(&self, arguments: [&str; 4]) -> bool {
+        let mut command = self.hallpass();
+        let Ok(output) = command.args(arguments).output() else {
+            return false;
+        };
+        let [stdout, stderr] = [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        self.scanner.scan(OUTPUT_OF_COMMAND, &stdout);
+        self.scanner.scan(ERRORS_OF_COMMAND, &stderr);
+        output.status.success()
     }
 }
 
