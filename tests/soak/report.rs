@@ -224,7 +224,8 @@ impl<'a> Picture<'a> {
         self.axis();
         format!(
             "<svg viewBox=\"0 0 {} {height}\" role=\"img\" aria-label=\"Measurements over time\">\n{}</svg>",
-            LEFT + WIDTH + 10.0,
+            // Half of the last label of the axis.
+            LEFT + WIDTH + 20.0,
             self.svg
         )
     }
@@ -297,7 +298,8 @@ impl<'a> Picture<'a> {
         self.text(LEFT - 8.0, top + 9.0, "end", &number(max));
         self.text(LEFT - 8.0, bottom, "end", if log { "0.1" } else { "0" });
         self.text(0.0, top + PANEL / 2.0 - 4.0, "start", title);
-        let (mut x, y) = (LEFT + 6.0, top + 9.0);
+        // Above the lines.
+        let (mut x, y) = (LEFT + 6.0, top - 3.0);
         for line in lines {
             let mut path = String::new();
             let mut connected = false;
