@@ -68,3 +68,39 @@ pub(crate) fn rest_of_others(error: &TokenError, rest: Duration) -> Duration {
     let named = error.retry_after().is_some() || !error.is_transient();
     if named { rest } else { rest / 4 * 3 }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_of_the_source_concerns_all_keys() {
+        let wait = Duration::from_secs(1);
+        let unavailable = || TokenError::unavailable("down");
+        let status = |code| unavailable().with_status(StatusCode::from_u16(code).unwrap());
+        let unusable = || TokenError::unusable_response("cut").with_transient(true);
+        for (error, concerns) in [
+            (TokenError::credentials_refused("wrong secret"), true),
+            (unavailable(), true),
+            (status(429), true),
+            (status(502), true),
+            (status(504), true),
+            (status(500).with_retry_after(wait), true),
+            (unusable().with_retry_after(wait), true),
+            // Perhaps only for this request.
+            (status(500), false),
+            (unusable(), false),
+            (TokenError::request_refused("no such scope"), false),
+            // Waiting does not help.
+            (unavailable().with_transient(false), false),
+            (
+                TokenError::request_refused("no").with_retry_after(wait),
+                false,
+            ),
+        ] {
+            assert_eq!(concerns_all_keys(&error), concerns, "{error:?}");
+        }
+    }
+}

@@ -246,7 +246,10 @@ impl Hasher for PrecomputedHasher {
 
 #[cfg(test)]
 mod tests {
+    use hallpass_core::Clock as _;
+
     use super::*;
+    use crate::policy::Policy;
 
     // covers: F-83
     #[test]
@@ -264,5 +267,47 @@ mod tests {
         drop(held);
         assert_eq!(keys.slot(&key("d")).1, 2);
         assert_eq!(keys.len(), 1);
+    }
+
+    // covers: F-83
+    #[test]
+    fn all_slots_above_the_limit_are_evicted_at_once() {
+        let keys = Keys::new(1);
+        let key =
+            |scope: usize| TokenRequest::new().with_scopes(scope.to_string().parse().unwrap());
+        // In use, as during a fetch.
+        let held: Vec<_> = (0..10).map(|scope| keys.slot(&key(scope))).collect();
+        assert_eq!(keys.len(), 10);
+        for scope in 0..10 {
+            keys.known(&key(scope));
+        }
+        drop(held);
+        assert_eq!(keys.slot(&key(10)).1, 10);
+        assert_eq!(keys.len(), 1);
+    }
+
+    #[test]
+    fn a_sweep_keeps_the_holders_of_current_tokens() {
+        let holders = Holders::default();
+        let clock = hallpass_testkit::ManualClock::new();
+        let token = |number: usize| {
+            let hour = std::time::Duration::from_secs(3_600);
+            AccessToken::bearer(&number.to_string(), clock.moment(), hour).unwrap()
+        };
+        let policy = Policy::default();
+        let slots: Vec<_> = (0..40).map(|_| Arc::new(Slot::new())).collect();
+        // Each slot holds two tokens, one after the other.
+        for number in 0..80 {
+            let (slot, token) = (&slots[number % 40], token(number));
+            assert!(slot.adopt(&token, clock.now(), &policy));
+            holders.note(slot, &TokenRequest::new(), &token);
+            clock.advance(std::time::Duration::from_secs(1));
+        }
+        // The sweep dropped those that were replaced by then.
+        let listed = holders.0.lock().unwrap().slots.len();
+        assert!((40..=64).contains(&listed), "{listed}");
+        for number in 40..80 {
+            assert_eq!(holders.slots_with(&token(number)).len(), 1, "{number}");
+        }
     }
 }

@@ -93,7 +93,7 @@ impl Policy {
     pub(crate) fn waiter_timeout(&self) -> Duration {
         /// A flight that waits for another process's fetch gives up between one and two fetch timeouts, or within a
         /// minute after one; the store calls, each with a timeout, take less than the rest.
-        const STORE_TIMEOUT: Duration = Duration::from_secs(60 + 30);
+        const STORE_TIMEOUT: Duration = Duration::from_secs(90);
         /// One that a refusal overtook, one that was late, and the one that counts.
         const MAX_LOADS: u32 = 3;
         let once = self.fetch_timeout.saturating_mul(2);
@@ -167,6 +167,13 @@ mod tests {
         let token = token(Duration::from_secs(3_600)).with_refresh_in(Duration::from_secs(1_800));
         for age in ages(&token) {
             assert!((1_800.0..=1_980.0).contains(&age.as_secs_f64()), "{age:?}");
+        }
+        // Unless it comes too late.
+        for advice in [3_600, 7_200] {
+            let token = token.clone().with_refresh_in(Duration::from_secs(advice));
+            for age in ages(&token) {
+                assert!((3_300.0..=3_450.0).contains(&age.as_secs_f64()), "{age:?}");
+            }
         }
     }
 

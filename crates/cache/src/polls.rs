@@ -191,6 +191,20 @@ mod tests {
     }
 
     #[test]
+    fn changes_are_used_after_the_first_poll_and_up_to_a_limit() {
+        for notified in [0, MAX_CHANGES - 1, MAX_CHANGES] {
+            let mut polls = Polls::new(60 * SECOND);
+            assert!(!polls.listens());
+            polls.pause(Duration::ZERO, true);
+            let pauses: Vec<_> = (0..notified).map(|_| polls.pause_after_change()).collect();
+            assert!(pauses.iter().all(|pause| *pause <= PAUSE_AFTER_CHANGE));
+            // Processes that are notified together do not poll together.
+            assert!(notified == 0 || pauses.windows(2).any(|pair| pair[0] != pair[1]));
+            assert_eq!(polls.listens(), notified < MAX_CHANGES);
+        }
+    }
+
+    #[test]
     fn any_fetch_timeout_yields_a_schedule() {
         let mut endless = Polls::new(Duration::MAX);
         assert!(!endless.is_over(Duration::from_secs(1 << 40)));

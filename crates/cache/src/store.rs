@@ -362,5 +362,16 @@ mod tests {
         let text = StoreError::new("down").clone();
         assert_eq!(text.to_string(), "down");
         assert_eq!(text.downcast_ref::<fmt::Error>(), None);
+        // The error that it wraps shows its own text, and its cause follows.
+        let error = hallpass_core::TokenError::unavailable("down").with_source(fmt::Error);
+        assert!(StoreError::new(error).source().is_some());
+    }
+
+    #[test]
+    fn a_lease_has_the_owner_that_its_store_set() {
+        assert_eq!(Lease::new(7).owner(), 0);
+        let owned = Lease::new(7).with_owner(9);
+        assert_eq!((owned.fence(), owned.owner()), (7, 9));
+        assert_ne!(owned, Lease::new(7));
     }
 }

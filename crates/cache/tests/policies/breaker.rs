@@ -86,6 +86,22 @@ async fn one_call_probes_the_store_and_no_other_waits() {
 
 // covers: F-88
 #[tokio::test(start_paused = true)]
+async fn a_probe_of_a_working_store_is_one_call() {
+    let mint = Mint::hourly();
+    let store = Distant::new(&mint);
+    store.set(Err("down"), MILLISECOND);
+    let cache = process(&mint, &store);
+    for number in 0..3 {
+        cache.token(&key(number)).await.unwrap();
+    }
+    store.set(Ok(()), MILLISECOND);
+    advance(10 * SECOND).await;
+    cache.token(&key("next")).await.unwrap();
+    assert_eq!(store.asked("look_up"), 1);
+}
+
+// covers: F-88
+#[tokio::test(start_paused = true)]
 async fn a_slow_connection_outlasts_the_caller_that_started_it() {
     let mint = Mint::hourly();
     let store = Distant::new(&mint);

@@ -1,11 +1,15 @@
 //! Handles: one request's token, without a look-up by key.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use async_trait::async_trait;
 use hallpass_cache::CachedTokenSource;
 use hallpass_core::{
-    AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource, TokenSourceExt,
+    AccessToken, Clock as _, ErrorKind, SystemClock, TokenError, TokenRequest, TokenSource,
+    TokenSourceExt,
 };
 
 use crate::support::{Answer, HOUR, MINUTE, Mint, down, key, name, refused, settle};
@@ -167,6 +171,58 @@ fn a_handle_says_that_its_tokens_are_bound() {
     assert!(handle.binds_tokens());
     let unbound = Mint::hourly().cached().bind(key("a"));
     assert!(!unbound.binds_tokens());
+}
+
+/// A source with credentials, whose tokens are for the key `a`; it counts the refused ones.
+#[derive(Default)]
+struct Particular(AtomicUsize);
+
+#[async_trait]
+impl TokenSource for Particular {
+    async fn token(&self, _: &TokenRequest) -> Result<AccessToken, TokenError> {
+        Ok(AccessToken::bearer("t", SystemClock.moment(), HOUR)?)
+    }
+
+    fn invalidate(&self, _: &AccessToken) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn check_token(&self, request: &TokenRequest, _: &AccessToken) -> Result<(), TokenError> {
+        let fits = *request == key("a");
+        fits.then_some(())
+            .ok_or_else(|| TokenError::configuration("a token for another key"))
+    }
+
+    fn credential_epoch(&self) -> u64 {
+        7
+    }
+
+    async fn credential_digest(&self) -> Option<[u8; 32]> {
+        Some([7; 32])
+    }
+}
+
+#[tokio::test]
+async fn a_cache_and_its_handles_answer_as_their_source() {
+    let cache = CachedTokenSource::new(Particular::default());
+    let handle = cache.bind(key("a"));
+    let token = handle.access_token().await.unwrap();
+    for source in [&cache as &dyn TokenSource, &handle] {
+        assert_eq!(source.credential_epoch(), 7);
+        assert_eq!(source.credential_digest().await, Some([7; 32]));
+        assert!(source.check_token(&key("a"), &token).is_ok());
+        assert!(source.check_token(&key("b"), &token).is_err());
+        assert!(source.ready_token(&key("a")).is_some());
+        assert!(source.ready_token(&key("b")).is_none());
+    }
+    // A handle's default request is its own.
+    let default = TokenRequest::default();
+    assert_eq!(handle.request(), &key("a"));
+    assert!(handle.check_token(&default, &token).is_ok());
+    assert!(cache.check_token(&default, &token).is_err());
+    TokenSource::invalidate(&handle, &token);
+    assert!(cache.ready_token(&key("a")).is_none());
+    assert_eq!(cache.get_ref().0.load(Ordering::SeqCst), 1);
 }
 
 #[test]

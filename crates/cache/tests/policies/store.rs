@@ -292,6 +292,39 @@ async fn waiting_for_a_lease_does_not_shorten_the_fetch_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_without_a_lifetime_is_not_stored() {
+    let mint = Mint::new([Answer::New(Duration::ZERO)]);
+    let store = Distant::immediate(&mint);
+    let cache = cached(&mint, store.clone());
+    ask(&cache).await.unwrap();
+    cache.shutdown().await;
+    assert_eq!((store.asked("put"), store.asked("release")), (0, 1));
+}
+
+/// A failure is cached, so that there is no use for a lease, but another process may have put a token.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_must_not_fetch_takes_no_lease() {
+    use hallpass_core::TokenError;
+
+    for (error, next) in [
+        (TokenError::request_refused("no such scope"), key("a")),
+        // It concerns all keys.
+        (TokenError::credentials_refused("wrong secret"), key("b")),
+    ] {
+        let mint = Mint::new([Answer::Fail(error)]);
+        let store = Distant::immediate(&mint);
+        let cache = cached(&mint, store.clone());
+        cache.token(&key("a")).await.unwrap_err();
+        settle().await;
+        advance(SECOND).await;
+        cache.token(&next).await.unwrap_err();
+        assert_eq!(mint.calls(), 1);
+        let asked = ["look_up_or_lease", "look_up"].map(|what| store.asked(what));
+        assert_eq!(asked, [1, 1], "{next:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_panics_fails_no_caller() {
     #[derive(Debug)]
     struct Panicking;

@@ -68,6 +68,22 @@ async fn a_wrong_secret_is_sent_once_for_the_fleet() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_elsewhere_is_read_once_for_all_keys() {
+    let mint = Mint::new([refused()]).digest(1);
+    let store = Distant::new(&mint);
+    let first = process(&mint, &store);
+    first.token(&TokenRequest::new()).await.unwrap_err();
+    first.shutdown().await;
+    let second = process(&mint, &store);
+    second.token(&key("a")).await.unwrap_err();
+    settle().await;
+    let before = store.questions();
+    second.token(&key("b")).await.unwrap_err();
+    // A token of the key itself, which another process may have put, and no more.
+    assert_eq!((store.questions() - before, mint.calls()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rotated_secret_is_sent_at_once_by_all() {
     let mint = Mint::new([refused()]).digest(1);
     let store = Distant::new(&mint);

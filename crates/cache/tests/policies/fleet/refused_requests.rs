@@ -100,6 +100,21 @@ async fn a_refusal_replaces_no_token() {
     assert!(entry.contains("\"token\":\"t1\""), "{entry}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn without_a_lease_a_refusal_is_not_shared() {
+    let mint = Mint::new([refused()]).digest(1);
+    let store = Distant::new(&mint);
+    // Another process holds the lease for too long, and may still put a token.
+    let lease = store.inner.lease(&default_key(), HOUR).await.unwrap();
+    assert!(lease.into_lease().is_some());
+    let cache = mint.builder().store(store.clone(), NAMESPACE);
+    let cache = cache.fetch_timeout(SECOND).build();
+    let error = cache.token(&TokenRequest::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RequestRefused);
+    cache.shutdown().await;
+    assert!(store.entry().await.is_none());
+}
+
 // covers: F-92
 #[tokio::test(start_paused = true)]
 async fn a_refusal_replaces_an_entry_that_nobody_can_use() {
