@@ -5,10 +5,10 @@ use std::{fs, path::Path, time::Duration};
 use hallpass::{
     ErrorKind, TokenError, TokenRequest, TokenSource,
     endpoint::{
-        ClientCredentials, ClientSecretBasic, Discovery, Endpoint, PublicClient, Retry, Strongest,
-        TokenManagement,
+        ClientCredentials, ClientSecretBasic, Discovery, Endpoint, JwtBearer, PublicClient, Retry,
+        Strongest, TokenManagement,
     },
-    jwt::{AssertionSettings, PrivateKeyJwt, SigningKey},
+    jwt::{AssertionSettings, PrivateKeyJwt, SignedAssertion, SigningKey},
 };
 use hallpass_testkit::{
     AuthorizationServer, Client,
@@ -433,14 +433,17 @@ async fn the_real_server_is_found_and_the_strongest_way_chosen() {
     assert!(error.to_string().contains("a slash at the end"), "{error}");
 }
 
-#[tokio::test]
-async fn an_assertion_for_a_discovered_issuer_needs_one() {
+#[test]
+fn an_assertion_for_a_discovered_issuer_needs_one() {
     let key = assertions::key("a key");
     let authentication = PrivateKeyJwt::new(AssertionSettings::for_discovered_issuer(), key);
-    let source = ClientCredentials::builder("https://login.example/token", ID, authentication)
-        .build()
-        .unwrap();
-    let error = ask(&source).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Configuration);
+    let source = ClientCredentials::builder("https://login.example/token", ID, authentication);
+    let error = source.build().unwrap_err();
+    assert_eq!(error.setting(), "authentication");
     assert!(error.to_string().contains("Endpoint::discover"), "{error}");
+    let settings = AssertionSettings::for_discovered_issuer();
+    let assertion = SignedAssertion::new(settings, assertions::key("a key"));
+    let token_endpoint = "https://login.example/token";
+    let source = JwtBearer::builder(token_endpoint, ID, PublicClient::new(), assertion);
+    assert_eq!(source.build().unwrap_err().setting(), "assertion");
 }

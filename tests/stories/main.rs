@@ -6,6 +6,7 @@
 mod assertions;
 mod authorization_details;
 mod blocking;
+mod builders;
 mod building;
 mod cached;
 mod clocks;

@@ -33,6 +33,8 @@ pub struct SourceBuilder<S: GrantSource> {
     /// The first invalid setting.
     wrong: Option<BuildError>,
     pub(crate) rules: ResponseRules,
+    /// True if the program set it, and not a preset.
+    has_default_lifetime: bool,
     require_scopes: bool,
     require_authorization_details: bool,
     check_defaults: Option<RequestCheck>,
@@ -55,6 +57,7 @@ impl<S: GrantSource> SourceBuilder<S> {
             defaults: TokenRequest::new(),
             wrong: None,
             rules: ResponseRules::default(),
+            has_default_lifetime: false,
             require_scopes: false,
             require_authorization_details: false,
             check_defaults: None,
@@ -144,11 +147,13 @@ impl<S: GrantSource> SourceBuilder<S> {
         self
     }
 
-    /// Sets the lifetime of a token whose response has no `expires_in`. Default: 5 minutes.
+    /// Sets the lifetime of a token whose response has no `expires_in`. Default: 5 minutes. It excludes
+    /// [`expiry_member`](Self::expiry_member).
     ///
     /// RFC 6749 section 5.1 leaves the value to the server's documentation.
     pub fn default_lifetime(mut self, lifetime: Duration) -> Self {
         self.rules.default_lifetime = lifetime;
+        self.has_default_lifetime = true;
         self
     }
 
@@ -285,12 +290,10 @@ impl<S: GrantSource> SourceBuilder<S> {
         if let Some(profile) = self.client.profile {
             self.check_profile(profile)?;
         }
-        let layout = self.rules.layout.as_deref();
-        if self.prover.is_some() && layout.is_some_and(|layout| layout.token_type.is_some()) {
-            return Err(BuildError::new(
-                "token_type_name",
-                "tokens are bound to a key with `dpop`, so that none of them is a bearer token; remove one of the two",
-            ));
+        self.check_layout()?;
+        if self.grant.needs_discovery() {
+            let need = "it needs the server's metadata";
+            self.client.endpoint.check_discovered("assertion", need)?;
         }
         if let Some(check) = self.check_defaults {
             check(&self.defaults)?;
@@ -307,6 +310,26 @@ impl<S: GrantSource> SourceBuilder<S> {
             require_scopes: self.require_scopes,
             require_authorization_details: self.require_authorization_details,
         }))
+    }
+
+    /// Checks that the settings of responses have an effect.
+    fn check_layout(&self) -> Result<(), BuildError> {
+        let Some(layout) = self.rules.layout.as_deref() else {
+            return Ok(());
+        };
+        if self.prover.is_some() && layout.token_type.is_some() {
+            return Err(BuildError::new(
+                "token_type_name",
+                "tokens are bound to a key with `dpop`, so that none of them is a bearer token; remove one of the two",
+            ));
+        }
+        if self.has_default_lifetime && layout.expiry.is_some() {
+            return Err(BuildError::new(
+                "default_lifetime",
+                "it has no effect with `expiry_member`, without which a response is refused; remove one of the two",
+            ));
+        }
+        Ok(())
     }
 
     /// Checks the settings that only token requests have.

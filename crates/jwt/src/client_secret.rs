@@ -84,6 +84,10 @@ impl ClientAuthentication for ClientSecretJwt {
         Ok(signed.into_credentials(context, HINT).from_secret(secret))
     }
 
+    fn needs_discovery(&self) -> bool {
+        self.settings.needs_discovery()
+    }
+
     fn method(&self) -> Option<&'static str> {
         Some("client_secret_jwt")
     }

@@ -136,6 +136,10 @@ impl ClientAuthentication for PrivateKeyJwt {
         })
     }
 
+    fn needs_discovery(&self) -> bool {
+        self.settings.needs_discovery()
+    }
+
     fn method(&self) -> Option<&'static str> {
         Some("private_key_jwt")
     }

@@ -78,8 +78,8 @@ impl AssertionSettings {
     }
 
     /// Creates settings for the authorization server that the source's endpoint
-    /// [discovers](hallpass_endpoint::Endpoint::discover): the issuer identifier is set once, there. Without
-    /// discovery, a token request fails.
+    /// [discovers](hallpass_endpoint::Endpoint::discover): the issuer identifier is set once, there. With another endpoint,
+    /// the source is not built.
     pub fn for_discovered_issuer() -> Self {
         Self::with_audience(Audience::Discovered)
     }
@@ -141,6 +141,11 @@ impl AssertionSettings {
         tracing::warn!("assertions name the token endpoint as their audience, not the issuer");
         self.audience = Audience::TokenEndpoint;
         self
+    }
+
+    /// Returns true if the audience is in the server's metadata.
+    pub(crate) fn needs_discovery(&self) -> bool {
+        matches!(self.audience, Audience::Discovered)
     }
 
     /// Returns the settings that a server may refuse, for a digest of the credentials.

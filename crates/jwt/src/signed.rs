@@ -161,6 +161,10 @@ impl AssertionSource for SignedAssertion {
         })
     }
 
+    fn needs_discovery(&self) -> bool {
+        self.settings.needs_discovery()
+    }
+
     fn epoch(&self) -> u64 {
         self.keys.epoch()
     }

@@ -8,8 +8,10 @@
 mod base;
 mod expected;
 mod layers;
+mod redis;
 mod rows;
 mod run;
+#[path = "../../../tests/shared/token_server.rs"]
 mod server;
 
 use std::collections::BTreeMap;

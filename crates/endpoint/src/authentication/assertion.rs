@@ -64,6 +64,12 @@ pub trait AssertionSource: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Returns true if it needs the server's metadata; see
+    /// [`ClientAuthentication::needs_discovery`](crate::ClientAuthentication::needs_discovery).
+    fn needs_discovery(&self) -> bool {
+        false
+    }
+
     /// Reports that the server refused this assertion: drop it, or its key, from any cache.
     ///
     /// The caller then asks for another one, and retries once if an assertion that was [issued](Assertion::issued) differs,
@@ -93,6 +99,10 @@ macro_rules! forward {
 
             async fn digest(&self, client_id: &str) -> Option<[u8; 32]> {
                 (**self).digest(client_id).await
+            }
+
+            fn needs_discovery(&self) -> bool {
+                (**self).needs_discovery()
             }
 
             fn refused(&self, assertion: &Assertion) {

@@ -73,6 +73,12 @@ pub trait ClientAuthentication: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Returns true if it needs the server's metadata, such as for the audience of an assertion: a source with an endpoint
+    /// that is not [discovered](crate::Endpoint::discover) is then not built.
+    fn needs_discovery(&self) -> bool {
+        false
+    }
+
     /// Checks that the method satisfies this security profile, when a source is built. By default the
     /// [method](Self::method) and the [algorithm](Self::algorithm) decide, and a method without a name is refused.
     ///
@@ -125,6 +131,10 @@ macro_rules! forward {
 
             fn algorithm(&self) -> Option<&'static str> {
                 (**self).algorithm()
+            }
+
+            fn needs_discovery(&self) -> bool {
+                (**self).needs_discovery()
             }
 
             fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {

@@ -188,6 +188,11 @@ impl ClientAuthentication for Strongest {
         self.current()?.algorithm()
     }
 
+    /// Without metadata, the strongest one is used.
+    fn needs_discovery(&self) -> bool {
+        self.offers[0].needs_discovery()
+    }
+
     /// Each method must satisfy it: which one is used is not known yet.
     fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
         let mut offers = self.offers.iter();

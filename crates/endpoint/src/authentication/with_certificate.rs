@@ -83,6 +83,10 @@ impl<A: ClientAuthentication> ClientAuthentication for WithCertificate<A> {
         self.authentication.algorithm()
     }
 
+    fn needs_discovery(&self) -> bool {
+        self.authentication.needs_discovery()
+    }
+
     fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
         self.authentication.check_profile(profile)
     }

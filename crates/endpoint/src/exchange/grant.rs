@@ -34,6 +34,11 @@ pub trait Grant: Send + Sync + fmt::Debug {
         Err(profile.excludes("grant_type", &fault, &Requirement::GRANTS))
     }
 
+    /// Returns true if an input needs the server's metadata.
+    fn needs_discovery(&self) -> bool {
+        false
+    }
+
     /// Sets the retry policy of the source, for a grant whose input is a request too.
     fn set_retry(&mut self, retry: Retry) {
         let _ = retry;

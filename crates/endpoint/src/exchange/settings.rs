@@ -111,6 +111,10 @@ impl ClientSettings {
 
     pub(crate) fn build(self) -> Result<ServerClient, BuildError> {
         self.check_client()?;
+        if self.authentication.needs_discovery() {
+            let need = "it needs the server's metadata";
+            self.endpoint.check_discovered("authentication", need)?;
+        }
         let addresses = self.endpoint.locate(self.address_rules)?;
         Ok(ServerClient {
             addresses,

@@ -93,6 +93,10 @@ impl Grant for JwtBearerGrant {
         Ok(Form::new(body, vec![Input::Assertion(assertion)]))
     }
 
+    fn needs_discovery(&self) -> bool {
+        self.0.needs_discovery()
+    }
+
     fn epoch(&self) -> u64 {
         self.0.epoch()
     }

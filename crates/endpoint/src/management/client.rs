@@ -194,6 +194,11 @@ impl TokenManagementBuilder {
     pub fn build(self) -> Result<TokenManagement, BuildError> {
         let rules = self.client.address_rules;
         let profile = self.client.profile;
+        if self.verifier.is_some() {
+            let need = "the keys of the server are named by its metadata";
+            let endpoint = &self.client.endpoint;
+            endpoint.check_discovered("require_signed_responses", need)?;
+        }
         let signed = |verifier| {
             let verifier = match profile {
                 Some(profile) => Box::new(CheckedVerifier { verifier, profile }),

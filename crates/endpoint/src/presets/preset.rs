@@ -189,7 +189,7 @@ impl Preset {
             builder = builder.grant_type(grant_type);
         }
         if let Some(lifetime) = self.default_lifetime {
-            builder = builder.default_lifetime(lifetime);
+            builder.rules.default_lifetime = lifetime;
         }
         if let Some(name) = self.token_type_name {
             builder = builder.token_type_name(name);

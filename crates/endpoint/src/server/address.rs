@@ -19,6 +19,19 @@ pub(crate) struct AddressRules {
     pub(crate) refuse_local: Option<&'static str>,
 }
 
+impl AddressRules {
+    /// Checks that the rules do not exclude each other.
+    pub(crate) fn check(self) -> Result<(), BuildError> {
+        let (true, Some(method)) = (self.allow_http_on_loopback, self.refuse_local) else {
+            return Ok(());
+        };
+        let message = format!(
+            "it has no effect with `{method}`, which refuses addresses of this machine; remove one of the two"
+        );
+        Err(BuildError::new("danger_allow_http_on_loopback", message))
+    }
+}
+
 impl Address {
     pub(crate) fn parse(text: &str, rules: AddressRules) -> Result<Self, BuildError> {
         Self::parse_as("token_endpoint", text, rules)
@@ -31,12 +44,7 @@ impl Address {
         rules: AddressRules,
     ) -> Result<Self, BuildError> {
         let refuse = |message: &'static str| Err(BuildError::new(setting, message));
-        if let (true, Some(method)) = (rules.allow_http_on_loopback, rules.refuse_local) {
-            let message = format!(
-                "it has no effect with `{method}`, which refuses addresses of this machine; remove one of the two"
-            );
-            return Err(BuildError::new("danger_allow_http_on_loopback", message));
-        }
+        rules.check()?;
         // The text itself is not repeated: it may hold credentials.
         let Ok(url) = Url::parse(text) else {
             return refuse(

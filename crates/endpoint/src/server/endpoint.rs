@@ -98,6 +98,21 @@ impl Endpoint {
         }
     }
 
+    /// Checks that there is metadata, which this setting needs. `need` is a clause about the setting.
+    pub(crate) fn check_discovered(
+        &self,
+        setting: &'static str,
+        need: &str,
+    ) -> Result<(), BuildError> {
+        match self.server {
+            Server::Discovered(_) => Ok(()),
+            Server::Fixed(_) => {
+                let message = format!("{need}, which is not read if `token_endpoint` is set");
+                Err(BuildError::new(setting, message).with_hint("use `Endpoint::discover`"))
+            }
+        }
+    }
+
     /// Checks that the addresses are those of the server's metadata alone, which is read over TLS.
     pub(crate) fn check_profile(&self, profile: SecurityProfile) -> Result<(), BuildError> {
         const OVERRIDDEN: &str = "an address of the metadata is overridden";
@@ -132,6 +147,8 @@ impl Endpoint {
 
     /// Checks the addresses that are set.
     pub(crate) fn locate(self, rules: AddressRules) -> Result<AddressSource, BuildError> {
+        // Those of the metadata are not known yet.
+        rules.check()?;
         let parse = |setting, url: Option<String>| {
             let parsed = url.map(|url| Address::parse_as(setting, &url, rules));
             parsed.transpose()

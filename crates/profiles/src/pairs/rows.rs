@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     base::{Address, Client, Table},
+    redis,
     run::Run,
     server::Answer,
 };
@@ -104,7 +105,7 @@ const IN_TLS: &[C] = &[
     C::SecretAndTlsWithKey,
 ];
 const DPOP: (&str, &str) = ("dpop", "'file:{dir}/dpop.pem'");
-pub(super) const REDIS: &str = "{ url = 'redis://{redis}', keys = 'file:{dir}/keys', username = 'user-{run}', password = 'file:{dir}/password', timeout = '50ms' }";
+pub(super) const REDIS: &str = "{ url = 'redis://{redis}', keys = 'file:{dir}/keys', username = 'user', password = 'file:{dir}/password', timeout = '50ms' }";
 const DETAILS: &str = r#"'[{"type":"payment"}]'"#;
 
 /// Returns all values of all settings.
@@ -465,7 +466,11 @@ fn local() -> Vec<Sample> {
             run.last()
                 .is_some_and(|request| request.connection.is_proxied)
         }),
-        Sample::new("redis", REDIS, Run::is_stored),
+        Sample::new("redis", REDIS, |run| {
+            run.redis_received(&["EVALSHA", "user", "CANARY-password"])
+        }),
+        Sample::new("redis", redis::SENTINELS, redis::SENTINELS_SEEN),
+        Sample::new("redis", redis::CLUSTER, redis::CLUSTER_SEEN),
         Sample::new("timeout", "'7s'", Run::is_issued).probe(
             |answer| answer.is_missing = true,
             |run| (7_000..8_500).contains(&run.gap().as_millis()),

@@ -63,6 +63,7 @@ impl World {
             ("dpop.pem", dpop.expose().to_owned()),
             ("header", "CANARY-header".to_owned()),
             ("password", "CANARY-password".to_owned()),
+            ("sentinel", "CANARY-sentinel".to_owned()),
             ("keys", BASE64_STANDARD.encode([7; 32])),
         ] {
             fs::write(directory.path().join(name), contents).unwrap();
@@ -107,6 +108,7 @@ impl World {
         self.write_assertion(&format!("https://{}/{run}", host(table, &self.server)));
         self.server.set_answer(run, answer);
         self.server.take_silent();
+        self.server.take_redis();
         let settings = Arc::new(profiles.settings(selection)?);
         let source = profiles.source_of(settings.clone())?;
         // A command takes time of the real clock: the paused one waits for it, until the server is reached.
@@ -120,12 +122,11 @@ impl World {
         if let Some(held) = held {
             let _ = held.await.unwrap();
         }
-        let is_stored = self.server.redis_received(&format!("user-{run}"));
         Ok(Run {
             settings,
             requests: self.server.requests(run),
             silent: self.server.take_silent(),
-            is_stored,
+            redis: self.server.take_redis(),
             is_issued: token
                 .as_ref()
                 .is_ok_and(|token| token.expose() == token_of(run)),
@@ -171,7 +172,8 @@ pub(super) struct Run {
     settings: Arc<Settings>,
     requests: Vec<Request>,
     silent: Vec<Instant>,
-    is_stored: bool,
+    /// The commands to Redis.
+    redis: String,
     is_issued: bool,
     token: Result<AccessToken, TokenError>,
     started: Instant,
@@ -193,8 +195,14 @@ impl Run {
         self.is_issued
     }
 
-    pub(super) fn is_stored(&self) -> bool {
-        self.is_stored
+    /// Returns true if all of these are in the commands to Redis.
+    pub(super) fn redis_received(&self, texts: &[&str]) -> bool {
+        texts.iter().all(|text| self.redis.contains(text))
+    }
+
+    /// Returns true if the silent port was connected to.
+    pub(super) fn reached_silence(&self) -> bool {
+        !self.silent.is_empty()
     }
 
     /// Returns the error's text, or an empty one.

@@ -1,7 +1,7 @@
 //! A server for all runs: its answers depend on the number of the run in the path, and it records what it received.
 //!
 //! One port speaks HTTP, TLS with an optional client certificate, and `CONNECT` as a proxy does. Another one accepts
-//! connections and stays silent, and a third one answers as a Redis that refuses every command.
+//! connections and stays silent, and a third one answers as a Redis, or as a sentinel, that refuses every script.
 
 use std::{
     collections::HashMap,
@@ -45,6 +45,12 @@ pub(super) struct Answer {
     pub(super) is_compressed: bool,
     /// True if there is none.
     pub(super) is_missing: bool,
+    /// Further members.
+    pub(super) members: Vec<(&'static str, Value)>,
+    /// The token, if it is not that of the run.
+    pub(super) token: Option<String>,
+    /// A body in place of the response.
+    pub(super) body: Option<String>,
 }
 
 impl Default for Answer {
@@ -59,13 +65,20 @@ impl Default for Answer {
             is_nested: false,
             is_compressed: false,
             is_missing: false,
+            members: Vec::new(),
+            token: None,
+            body: None,
         }
     }
 }
 
 impl Answer {
     fn body(&self, run: u32) -> Vec<u8> {
-        let mut body = json!({ "access_token": token_of(run), "token_type": self.token_type });
+        if let Some(body) = &self.body {
+            return body.clone().into_bytes();
+        }
+        let token = self.token.clone().unwrap_or_else(|| token_of(run));
+        let mut body = json!({ "access_token": token, "token_type": self.token_type });
         let optional = [
             ("expires_in", self.expires_in.map(Value::from)),
             ("scope", self.scope.map(Value::from)),
@@ -75,6 +88,9 @@ impl Answer {
             if let Some(value) = value {
                 body[name] = value;
             }
+        }
+        for (name, value) in &self.members {
+            body[name] = value.clone();
         }
         if self.is_nested {
             body = json!({ "data": body });
@@ -167,6 +183,7 @@ impl Server {
         let (redis, redis_address) = listen().await;
         tokio::spawn(accept(main, {
             let state = state.clone();
+            let tls = tls.clone();
             move |stream| connection(stream, tls.clone(), state.clone())
         }));
         tokio::spawn(accept(silent, {
@@ -181,7 +198,8 @@ impl Server {
         }));
         tokio::spawn(accept(redis, {
             let state = state.clone();
-            move |stream| refuse_commands(stream, state.clone())
+            let ports = [redis_address.port(), silent_address.port()];
+            move |stream| redis_connection(stream, tls.clone(), ports, state.clone())
         }));
         Self {
             address,
@@ -218,10 +236,10 @@ impl Server {
         self.state.lock().unwrap().held = None;
     }
 
-    /// Returns true if a command to Redis contained this text.
-    pub(super) fn redis_received(&self, text: &str) -> bool {
-        let state = self.state.lock().unwrap();
-        String::from_utf8_lossy(&state.redis).contains(text)
+    /// Takes the commands to Redis as text.
+    pub(super) fn take_redis(&self) -> String {
+        let commands = std::mem::take(&mut self.state.lock().unwrap().redis);
+        String::from_utf8_lossy(&commands).into_owned()
     }
 }
 
@@ -242,16 +260,61 @@ where
     }
 }
 
-/// Answers each command with an error.
-async fn refuse_commands(mut stream: TcpStream, state: Arc<Mutex<State>>) -> io::Result<()> {
-    let mut buffer = [0; 4_096];
+/// Serves a connection to Redis, with TLS or without.
+async fn redis_connection(
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    ports: [u16; 2],
+    state: Arc<Mutex<State>>,
+) -> io::Result<()> {
+    let mut first = [0];
+    stream.peek(&mut first).await?;
+    if first != [0x16] {
+        return redis_commands(stream, ports, state).await;
+    }
+    let stream = tls.accept(stream).await?;
+    let has_certificate = stream.get_ref().1.peer_certificates().is_some();
+    let shown = if has_certificate {
+        "(certificate)"
+    } else {
+        "(tls)"
+    };
+    state.lock().unwrap().redis.extend(shown.as_bytes());
+    redis_commands(stream, ports, state).await
+}
+
+/// Answers a sentinel's command with this port, and refers scripts to the silent one, as the node of a cluster does.
+async fn redis_commands(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    [own, silent]: [u16; 2],
+    state: Arc<Mutex<State>>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 65_536];
     loop {
         let read = stream.read(&mut buffer).await?;
         if read == 0 {
             return Ok(());
         }
         state.lock().unwrap().redis.extend(&buffer[..read]);
-        stream.write_all(b"-WRONGPASS no\r\n").await?;
+        let text = String::from_utf8_lossy(&buffer[..read]).into_owned();
+        let commands = format!("\r\n{text}");
+        let names = commands
+            .split("\r\n*")
+            .skip(1)
+            .filter_map(|command| command.split("\r\n").nth(2));
+        for name in names {
+            let reply = match name {
+                "HELLO" => "%1\r\n$6\r\nserver\r\n$5\r\nredis\r\n".to_owned(),
+                "SENTINEL" => {
+                    let port = own.to_string();
+                    format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len())
+                }
+                "EVAL" | "EVALSHA" | "FCALL" => format!("-MOVED 1 127.0.0.1:{silent}\r\n"),
+                _ => "+OK\r\n".to_owned(),
+            };
+            stream.write_all(reply.as_bytes()).await?;
+        }
+        stream.flush().await?;
     }
 }
 
@@ -349,6 +412,11 @@ fn respond(request: &Request, state: &Mutex<State>) -> Option<Vec<u8>> {
         let metadata = json!({
             "issuer": issuer,
             "token_endpoint": format!("{issuer}/discovered"),
+            "introspection_endpoint": format!("{issuer}/introspect"),
+            "revocation_endpoint": format!("{issuer}/revoke"),
+            // The same document, as a set of keys without a key.
+            "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
+            "keys": [],
         });
         return Some(response(
             "content-type: application/json\r\n",

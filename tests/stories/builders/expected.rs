@@ -1,0 +1,104 @@
+//! The settings of builders that exclude each other, and the effects that are not seen although both work.
+
+use super::run::Method;
+
+/// A setting, and those that it excludes.
+const EXCLUDED: &[(&str, &[&str])] = &[
+    (
+        "Discovery::danger_allow_http_on_loopback",
+        &["Discovery::refuse_local_issuer"],
+    ),
+    ("danger_allow_http_on_loopback", &["refuse_local_endpoint"]),
+    ("default_lifetime", &["expiry_member"]),
+    ("dpop", &["token_type_name"]),
+    (
+        "security_profile",
+        &[
+            "Endpoint::with_introspection_endpoint",
+            "Endpoint::with_mtls_alias",
+            "Endpoint::with_revocation_endpoint",
+            "allow_utf8_credentials",
+            "authentication",
+            "danger_allow_http_on_loopback",
+            "expiry_member",
+            "grant_type",
+            "json_requests",
+            "lenient_responses",
+            "token_endpoint",
+            "token_member",
+            "token_type_name",
+        ],
+    ),
+];
+
+/// A setting, those beside which its effect is not seen, and the reason.
+const UNSEEN: &[(&str, &[&str], &str)] = &[(
+    "Discovery::transport",
+    &["token_endpoint"],
+    "the endpoint is replaced as a whole",
+)];
+
+/// A call, as far as it decides what is excluded.
+pub(super) struct Case<'a> {
+    pub(super) settings: &'a [&'static str],
+    pub(super) method: Method,
+    pub(super) grant: &'static str,
+    pub(super) is_discovered: bool,
+}
+
+impl Case<'_> {
+    fn has(&self, name: &str) -> bool {
+        self.settings.contains(&name)
+    }
+
+    /// Returns the pairs of names that exclude each other.
+    pub(super) fn excluded(&self) -> Vec<(&'static str, &'static str)> {
+        let pairs = EXCLUDED
+            .iter()
+            .flat_map(|(one, others)| others.iter().map(|other| (*one, *other)));
+        let mut pairs: Vec<_> = pairs
+            .filter(|(one, other)| self.has(one) && self.has(other))
+            .collect();
+        let is_replaced = self.has("token_endpoint");
+        let rules = [
+            ("security_profile", "token_endpoint", !self.is_discovered),
+            (
+                "security_profile",
+                "authentication",
+                !self.method.is_strong(),
+            ),
+            (
+                "security_profile",
+                "grant_type",
+                !["client_credentials", "refresh_token", "management"].contains(&self.grant),
+            ),
+            (
+                "require_signed_responses",
+                "Endpoint::discover",
+                !self.is_discovered,
+            ),
+        ];
+        let rules = rules
+            .into_iter()
+            .filter(|(name, _, applies)| *applies && self.has(name));
+        pairs.extend(rules.map(|(name, other, _)| (name, other)));
+        if self.grant == "identity_assertion" && self.has("audience") {
+            pairs.push(("audience", "IdJagProvider"));
+        }
+        let is_for_issuer = self.method == Method::SignedForIssuer && !self.has("authentication");
+        if is_for_issuer && (!self.is_discovered || is_replaced) {
+            pairs.push(("authentication", "Endpoint::discover"));
+        }
+        pairs
+    }
+
+    /// Returns true if the effect of this setting is not seen.
+    pub(super) fn is_unseen(&self, name: &str) -> bool {
+        // An ID-JAG is used at once.
+        const LIFETIMES: [&str; 4] = ["clock", "default_lifetime", "expiry_member", "max_lifetime"];
+        let mut rows = UNSEEN.iter();
+        rows.any(|(one, others, _)| *one == name && others.iter().any(|other| self.has(other)))
+            || self.has("token_endpoint") && name.contains("::")
+            || self.grant == "id_jag_provider" && LIFETIMES.contains(&name)
+    }
+}

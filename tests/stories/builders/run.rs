@@ -1,0 +1,312 @@
+//! The server and the client of all runs, and what can be seen of a run.
+
+use std::{
+    pin::Pin,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use hallpass::{
+    AccessToken, Clock as _, Secret, TokenError,
+    endpoint::{
+        Anonymous, ClientAuthentication, ClientSecretBasic, ClientSecretPost, HttpTransport,
+        HttpTransportBuilder, MutualTls, PublicClient, ResponseVerifier, Strongest,
+        UnverifiedResponse, WithCertificate,
+    },
+    jwt::{AssertionSettings, ClientSecretJwt, Dpop, PrivateKeyJwt, SpiffeJwt, WorkloadIdentity},
+};
+use hallpass_testkit::ManualClock;
+use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use serde_json::{Value, json};
+use tokio_rustls::rustls::{RootCertStore, pki_types::PrivateKeyDer};
+
+use super::server::{PROXIED_HOST, Request, Server};
+use crate::{shared::assertions::key, support::secret};
+
+/// The identifier of every client, which is a SPIFFE ID.
+pub(super) const ID: &str = "spiffe://acme.example/orders";
+/// One that needs `allow_utf8_credentials`.
+pub(super) const UTF8_ID: &str = "örders";
+const AUDIENCE: &str = "https://login.example";
+
+/// The server, and what all clients share.
+pub(super) struct World {
+    pub(super) server: Server,
+    pub(super) transport: HttpTransport,
+    /// One with another `User-Agent`.
+    pub(super) other_transport: HttpTransport,
+    pub(super) dpop: Dpop,
+    pub(super) clock: ManualClock,
+    certificate: MutualTls,
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let own = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([PROXIED_HOST.to_owned()]).unwrap();
+        let certificate = params.signed_by(&own, &authority).unwrap();
+        let mut clients = RootCertStore::empty();
+        clients.add(authority.as_ref().der().clone()).unwrap();
+        let own = PrivateKeyDer::try_from(own.serialize_der()).unwrap();
+        let server = Server::start(certificate.der().clone(), own, clients).await;
+
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.subject_alt_names = vec![SanType::URI(ID.try_into().unwrap())];
+        let certificate = params.signed_by(&key, &authority).unwrap();
+        let pem = certificate.pem() + &key.serialize_pem();
+        let clock = ManualClock::new();
+        clock.set_wall(SystemTime::now());
+        let transport = |builder: HttpTransportBuilder| {
+            let builder = builder.proxy(format!("http://{}", server.address));
+            let builder = builder.add_root_certificates_pem(authority.as_ref().pem());
+            builder.only_added_root_certificates().build().unwrap()
+        };
+        Self {
+            transport: transport(HttpTransport::builder()),
+            other_transport: transport(HttpTransport::builder().user_agent("other/1.0")),
+            dpop: Dpop::generate().unwrap(),
+            clock,
+            certificate: MutualTls::new(secret(&pem)),
+            server,
+        }
+    }
+}
+
+/// The addresses of a run.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'a> {
+    pub(super) world: &'a World,
+    pub(super) run: u32,
+    pub(super) is_over_tls: bool,
+}
+
+impl Site<'_> {
+    pub(super) fn issuer(&self) -> String {
+        let Self { world, run, .. } = self;
+        if self.is_over_tls {
+            format!(
+                "https://{PROXIED_HOST}:{}/{run}",
+                world.server.address.port()
+            )
+        } else {
+            format!("http://{}/{run}", world.server.address)
+        }
+    }
+
+    /// Returns the site of another server of the same run.
+    pub(super) fn next(&self) -> Self {
+        let run = self.run + 1;
+        Self { run, ..*self }
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("{}/{path}", self.issuer())
+    }
+}
+
+/// A client authentication method.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Method {
+    Basic,
+    Post,
+    SecretJwt,
+    Signed,
+    SignedForIssuer,
+    Workload,
+    SpiffeJwt,
+    Certificate,
+    SelfSigned,
+    SpiffeX509,
+    WithCertificate,
+    Strongest,
+    Public,
+    Anonymous,
+}
+
+impl Method {
+    pub(super) const ALL: [Self; 14] = [
+        Self::Basic,
+        Self::Post,
+        Self::SecretJwt,
+        Self::Signed,
+        Self::SignedForIssuer,
+        Self::Workload,
+        Self::SpiffeJwt,
+        Self::Certificate,
+        Self::SelfSigned,
+        Self::SpiffeX509,
+        Self::WithCertificate,
+        Self::Strongest,
+        Self::Public,
+        Self::Anonymous,
+    ];
+
+    pub(super) fn has_certificate(self) -> bool {
+        let certificates = [Self::Certificate, Self::SelfSigned, Self::SpiffeX509];
+        certificates.contains(&self) || self == Self::WithCertificate
+    }
+
+    pub(super) fn is_of_spiffe(self) -> bool {
+        matches!(self, Self::SpiffeJwt | Self::SpiffeX509)
+    }
+
+    /// Returns true if FAPI 2.0 allows it.
+    pub(super) fn is_strong(self) -> bool {
+        let signed = [Self::Signed, Self::SignedForIssuer];
+        signed.contains(&self) || matches!(self, Self::Certificate | Self::SelfSigned)
+    }
+
+    pub(super) fn authentication(self, site: &Site<'_>) -> Box<dyn ClientAuthentication> {
+        let certificate = || site.world.certificate.clone();
+        let settings = || AssertionSettings::new(&site.issuer()).unwrap();
+        let jwt = || {
+            let encode = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+            let header = encode(json!({ "alg": "ES256" }));
+            let claims = json!({ "sub": ID, "aud": [AUDIENCE], "exp": 9_999_999_999_u64 });
+            secret(&format!("{header}.{}.c2ln", encode(claims)))
+        };
+        match self {
+            Self::Basic => Box::new(ClientSecretBasic::new(s3cr3t())),
+            Self::Post => Box::new(ClientSecretPost::new(s3cr3t())),
+            Self::SecretJwt => Box::new(ClientSecretJwt::new(settings(), s3cr3t())),
+            Self::Signed => Box::new(PrivateKeyJwt::new(settings(), key("a key"))),
+            Self::SignedForIssuer => {
+                let settings = AssertionSettings::for_discovered_issuer();
+                Box::new(PrivateKeyJwt::new(settings, key("a key")))
+            }
+            Self::Workload => Box::new(WorkloadIdentity::new(jwt())),
+            Self::SpiffeJwt => Box::new(SpiffeJwt::new(jwt()).audience(AUDIENCE)),
+            Self::Certificate => Box::new(certificate()),
+            Self::SelfSigned => Box::new(certificate().self_signed()),
+            Self::SpiffeX509 => Box::new(certificate().spiffe()),
+            Self::WithCertificate => {
+                let post = ClientSecretPost::new(s3cr3t());
+                Box::new(WithCertificate::new(post, certificate()))
+            }
+            Self::Strongest => {
+                let post = Strongest::new(ClientSecretPost::new(s3cr3t()));
+                Box::new(post.or(ClientSecretBasic::new(s3cr3t())))
+            }
+            Self::Public => Box::new(PublicClient::new()),
+            Self::Anonymous => Box::new(Anonymous::new()),
+        }
+    }
+}
+
+/// Returns a secret that is long enough for HMAC.
+fn s3cr3t() -> Secret {
+    secret("s3cr3t of 32 bytes, or even more than that")
+}
+
+/// The result of a call; no token for token management.
+pub(super) type Outcome<'a> =
+    Pin<Box<dyn Future<Output = Result<Option<AccessToken>, TokenError>> + 'a>>;
+
+/// The requests of a call, and its token.
+pub(super) struct Run {
+    pub(super) is_management: bool,
+    pub(super) is_over_tls: bool,
+    is_by_clock: bool,
+    requests: Vec<Request>,
+    token: Option<AccessToken>,
+}
+
+impl Run {
+    /// Returns what is seen of a successful call.
+    pub(super) fn new(site: &Site<'_>, token: Option<AccessToken>) -> Self {
+        let server = &site.world.server;
+        let requests = [site.run, site.run + 1].map(|run| server.requests(run));
+        let at = token.as_ref().map(AccessToken::requested_at);
+        Self {
+            is_management: token.is_none(),
+            is_over_tls: site.is_over_tls,
+            is_by_clock: at.is_some_and(|at| at.wall == site.world.clock.wall()),
+            requests: requests.concat(),
+            token,
+        }
+    }
+
+    /// Returns true if the token is dated by the clock of the builder.
+    pub(super) fn is_by_clock(&self) -> bool {
+        self.is_management || self.is_by_clock
+    }
+
+    fn calls(&self) -> impl Iterator<Item = &Request> {
+        let calls = self.requests.iter();
+        calls.filter(|request| !request.path.contains("/.well-known/"))
+    }
+
+    /// Returns the first request for a token, or about one, of the builder's client.
+    pub(super) fn first(&self) -> &Request {
+        self.calls().next().unwrap()
+    }
+
+    pub(super) fn requested(&self, end: &str) -> bool {
+        let mut paths = self.requests.iter().map(|request| &request.path);
+        paths.any(|path| path.ends_with(end))
+    }
+
+    pub(super) fn has_certificate(&self) -> bool {
+        self.first().connection.has_certificate
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.first().header(name).unwrap_or_default()
+    }
+
+    /// Returns a header of the request for the metadata.
+    pub(super) fn discovery_header(&self, name: &str) -> &str {
+        let mut all = self.requests.iter();
+        let found = all.find(|request| request.path.contains("/.well-known/"));
+        found
+            .and_then(|request| request.header(name))
+            .unwrap_or_default()
+    }
+
+    /// Returns true if a request, which is a form or a JSON object, has a parameter with this in its value.
+    pub(super) fn sent(&self, name: &str, part: &str) -> bool {
+        let has = |request: &Request| {
+            if let Ok(object) = serde_json::from_slice::<Value>(&request.body) {
+                return object[name].to_string().contains(part);
+            }
+            let form = str::from_utf8(&request.body).unwrap();
+            let form = reqwest::Url::parse(&format!("form:?{form}")).unwrap();
+            let mut pairs = form.query_pairs();
+            pairs.any(|(known, value)| known == name && value.contains(part))
+        };
+        self.calls().any(has)
+    }
+
+    pub(super) fn lifetime(&self) -> Duration {
+        self.token
+            .as_ref()
+            .map(AccessToken::lifetime)
+            .unwrap_or_default()
+    }
+}
+
+/// A verifier that accepts every response as one of this server.
+#[derive(Debug)]
+pub(super) struct SignedBy(Value);
+
+impl SignedBy {
+    pub(super) fn of(site: &Site<'_>) -> Self {
+        let now = site.world.clock.wall().duration_since(UNIX_EPOCH).unwrap();
+        Self(json!({
+            "iss": site.issuer(),
+            "aud": [ID, UTF8_ID],
+            "iat": now.as_secs(),
+            "token_introspection": { "active": true },
+        }))
+    }
+}
+
+impl ResponseVerifier for SignedBy {
+    fn verify(&self, _: &str, _: &str, _: &str) -> Result<Vec<u8>, UnverifiedResponse> {
+        Ok(self.0.to_string().into_bytes())
+    }
+}
