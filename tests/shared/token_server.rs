@@ -1,7 +1,8 @@
 //! A server for all runs: its answers depend on the number of the run in the path, and it records what it received.
 //!
 //! One port speaks HTTP, TLS with an optional client certificate, and `CONNECT` as a proxy does. Another one accepts
-//! connections and stays silent, and a third one answers as a Redis, or as a sentinel, that refuses every script.
+//! connections and stays silent, and two answer as nodes of
+//! Redis, or as a sentinel, which run no script.
 
 use std::{
     collections::HashMap,
@@ -156,6 +157,8 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) silent: SocketAddr,
     pub(super) redis: SocketAddr,
+    /// Another node of Redis.
+    pub(super) node: SocketAddr,
     state: Arc<Mutex<State>>,
 }
 
@@ -181,6 +184,8 @@ impl Server {
         let (main, address) = listen().await;
         let (silent, silent_address) = listen().await;
         let (redis, redis_address) = listen().await;
+        let (node, node_address) = listen().await;
+        let ports = [redis_address.port(), node_address.port()];
         tokio::spawn(accept(main, {
             let state = state.clone();
             let tls = tls.clone();
@@ -198,13 +203,18 @@ impl Server {
         }));
         tokio::spawn(accept(redis, {
             let state = state.clone();
-            let ports = [redis_address.port(), silent_address.port()];
-            move |stream| redis_connection(stream, tls.clone(), ports, state.clone())
+            let tls = tls.clone();
+            move |stream| redis_connection(stream, tls.clone(), ports, "", state.clone())
+        }));
+        tokio::spawn(accept(node, {
+            let state = state.clone();
+            move |stream| redis_connection(stream, tls.clone(), ports, "(node)", state.clone())
         }));
         Self {
             address,
             silent: silent_address,
             redis: redis_address,
+            node: node_address,
             state,
         }
     }
@@ -265,10 +275,12 @@ async fn redis_connection(
     stream: TcpStream,
     tls: TlsAcceptor,
     ports: [u16; 2],
+    name: &'static str,
     state: Arc<Mutex<State>>,
 ) -> io::Result<()> {
     let mut first = [0];
     stream.peek(&mut first).await?;
+    state.lock().unwrap().redis.extend(name.as_bytes());
     if first != [0x16] {
         return redis_commands(stream, ports, state).await;
     }
@@ -283,10 +295,10 @@ async fn redis_connection(
     redis_commands(stream, ports, state).await
 }
 
-/// Answers a sentinel's command with this port, and refers scripts to the silent one, as the node of a cluster does.
+/// Answers a sentinel's command with the own port, and refers scripts to the other one, as the node of a cluster does.
 async fn redis_commands(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    [own, silent]: [u16; 2],
+    [own, other]: [u16; 2],
     state: Arc<Mutex<State>>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 65_536];
@@ -309,7 +321,7 @@ async fn redis_commands(
                     let port = own.to_string();
                     format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len())
                 }
-                "EVAL" | "EVALSHA" | "FCALL" => format!("-MOVED 1 127.0.0.1:{silent}\r\n"),
+                "EVAL" | "EVALSHA" | "FCALL" => format!("-MOVED 1 127.0.0.1:{other}\r\n"),
                 _ => "+OK\r\n".to_owned(),
             };
             stream.write_all(reply.as_bytes()).await?;

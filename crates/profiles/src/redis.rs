@@ -140,6 +140,13 @@ impl RedisSettings {
                 "no effect without `sentinel` or `cluster`; remove it",
             ),
             (
+                self.other_urls
+                    .iter()
+                    .any(|url| url.starts_with("rediss:") != tls),
+                "other_urls",
+                "the scheme differs from that of `url`; use the same one",
+            ),
+            (
                 self.keys.is_some() && self.danger_store_in_clear,
                 "danger_store_in_clear",
                 "set beside `keys`; remove one of them",

@@ -242,7 +242,8 @@ impl RedisTokenStoreBuilder {
             seeds.push(further_address(url, default_port, &first)?);
         }
         if is_cluster && first.database != 0 {
-            return Err(RedisBuildError::new("url", "a cluster has only database 0"));
+            let message = "a `cluster` has only database 0; remove the number";
+            return Err(RedisBuildError::new("url", message));
         }
         if !self.plain_text && seeds.iter().any(|seed| !seed.tls && !seed.is_loopback()) {
             return Err(RedisBuildError::new(

@@ -319,7 +319,7 @@ pub(super) fn expand(
         .replace("{port}", &server.address.port().to_string())
         .replace("{silent_port}", &server.silent.port().to_string())
         .replace("{redis}", &server.redis.to_string())
-        .replace("{redis_port}", &server.redis.port().to_string())
+        .replace("{node}", &server.node.to_string())
 }
 
 /// Returns host and port of the server: a proxy is not used for a loopback address.

@@ -105,7 +105,7 @@ const IN_TLS: &[C] = &[
     C::SecretAndTlsWithKey,
 ];
 const DPOP: (&str, &str) = ("dpop", "'file:{dir}/dpop.pem'");
-pub(super) const REDIS: &str = "{ url = 'redis://{redis}', keys = 'file:{dir}/keys', username = 'user', password = 'file:{dir}/password', timeout = '50ms' }";
+pub(super) const REDIS: &str = "{ url = 'redis://{redis}', keys = 'file:{dir}/keys', username = 'user-{run}', password = 'file:{dir}/password', timeout = '50ms' }";
 const DETAILS: &str = r#"'[{"type":"payment"}]'"#;
 
 /// Returns all values of all settings.
@@ -467,7 +467,7 @@ fn local() -> Vec<Sample> {
                 .is_some_and(|request| request.connection.is_proxied)
         }),
         Sample::new("redis", REDIS, |run| {
-            run.redis_received(&["EVALSHA", "user", "CANARY-password"])
+            run.redis_received(&["EVALSHA", "user-", "CANARY-password"])
         }),
         Sample::new("redis", redis::SENTINELS, redis::SENTINELS_SEEN),
         Sample::new("redis", redis::CLUSTER, redis::CLUSTER_SEEN),

@@ -200,11 +200,6 @@ impl Run {
         texts.iter().all(|text| self.redis.contains(text))
     }
 
-    /// Returns true if the silent port was connected to.
-    pub(super) fn reached_silence(&self) -> bool {
-        !self.silent.is_empty()
-    }
-
     /// Returns the error's text, or an empty one.
     pub(super) fn error(&self) -> String {
         let error = self.token.as_ref().err();
