@@ -97,9 +97,9 @@ impl Observe {
                 self.quotas(token);
             }
             Err(error) => {
-                let kind = format_args!("{:?}", error.kind());
+                let kind = error.kind();
                 let transient = error.is_transient();
-                warn!(cache, seconds, %kind, transient, %error, "token fetch failed");
+                warn!(cache, seconds, ?kind, transient, %error, "token fetch failed");
                 self.notify(EventKind::fetch_failed(duration, error));
             }
         }

@@ -88,8 +88,8 @@ impl Observe {
         #[cfg(feature = "tracing")]
         {
             let authorizer = &*self.authorizer;
-            let kind = format_args!("{:?}", error.kind());
-            tracing::debug!(authorizer, %origin, %kind, "no token for a request");
+            let kind = error.kind();
+            tracing::debug!(authorizer, %origin, ?kind, "no token for a request");
         }
         #[cfg(feature = "metrics")]
         self.meters.count("no_token");
