@@ -9,16 +9,19 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hallpass::{
     Clock as _, ErrorKind, TokenError, TokenRequest, TokenSource as _,
     cache::CachedTokenSource,
-    endpoint::{ClientAuthentication, ClientCredentials, ClientSecretPost, HttpTransport, Retry},
-    jwt::{AssertionSettings, Dpop, PrivateKeyJwt},
+    endpoint::{
+        ClientAuthentication, ClientCredentials, ClientSecretPost, HttpTransport, MutualTls, Retry,
+    },
+    jwt::{AssertionSettings, Dpop, PrivateKeyJwt, SpiffeJwt, WorkloadIdentity},
 };
 use hallpass_testkit::{
     ManualClock,
     raw::{self, RawServer},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
+    mtls_server::MtlsServer,
     shared::assertions::key,
     support::{ID, secret},
 };
@@ -184,6 +187,68 @@ async fn an_assertion_is_reused_within_its_life_by_the_wall_clock() {
             }
         }
     }
+}
+
+/// Checks that a credential of another party is sent at any time, since the server's clock decides about its life, and
+/// that the hint of its refusal names its end if that is over here.
+async fn check_refusals(
+    source: &ClientCredentials,
+    clock: &ManualClock,
+    end: u64,
+    sent: impl Fn() -> usize,
+) {
+    let end = UNIX_EPOCH + Duration::from_secs(end);
+    let edges = [
+        end - Duration::from_secs(1),
+        end,
+        end + Duration::from_secs(1),
+    ];
+    let times = times().map(|(wall, _)| wall).chain(edges);
+    for (number, wall) in times.enumerate() {
+        clock.set_wall(wall);
+        let error = fetch(source).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CredentialsRefused, "{wall:?}");
+        assert_eq!(sent(), number + 1, "{wall:?}");
+        // At its very end, a certificate is valid (RFC 5280 section 4.1.2.5), and a JWT is not (RFC 7519 section 4.1.4).
+        if wall != end {
+            let hint = error.hint().unwrap();
+            assert_eq!(hint.contains("expired"), wall > end, "{wall:?}: {hint}");
+        }
+    }
+}
+
+// covers: F-70
+#[tokio::test]
+async fn an_svid_or_a_certificate_is_sent_at_any_wall_clock() {
+    const AUDIENCE: &str = "https://login.example";
+    /// The last day of 2999.
+    const CERTIFICATE_END: u64 = 32_503_593_600;
+    let encode = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+    let claims = json!({ "sub": "spiffe://acme.example/orders", "aud": AUDIENCE, "exp": START });
+    let header = encode(json!({ "alg": "ES256" }));
+    let svid = secret(&format!("{header}.{}.c2ln", encode(claims)));
+    let clock = ManualClock::new();
+    let methods: [Box<dyn ClientAuthentication>; 2] = [
+        Box::new(
+            SpiffeJwt::new(svid.clone())
+                .audience(AUDIENCE)
+                .clock(clock.clone()),
+        ),
+        Box::new(WorkloadIdentity::new(svid).clock(clock.clone())),
+    ];
+    for method in methods {
+        let refused = raw::json(401, r#"{"error":"invalid_client"}"#);
+        let server = RawServer::always(refused).await;
+        let source = source(&server.url("/"), method, &clock).build().unwrap();
+        check_refusals(&source, &clock, START, || server.request_count()).await;
+    }
+    let server = MtlsServer::start().await;
+    let pem = server.identity("not registered").pem();
+    let certificate = MutualTls::new(secret(&pem)).clock(clock.clone());
+    let source = server.source(certificate).retry(Retry::never());
+    let source = source.clock(clock.clone()).build().unwrap();
+    let sent = || server.token_requests().len();
+    check_refusals(&source, &clock, CERTIFICATE_END, sent).await;
 }
 
 // covers: F-52, F-53
