@@ -12,11 +12,8 @@ use std::{
 };
 
 use hallpass::{
-    Secret, TokenRequest, TokenSource as _, async_trait,
-    cache::{
-        CachedTokenSource, EntryOrLease, Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey,
-        TokenStore,
-    },
+    Secret, TokenRequest, TokenSource as _,
+    cache::{CachedTokenSource, LayeredStore, StoreCall, StoreError, StoreLayer},
     endpoint::{ClientCredentials, ClientSecretPost, HttpTransport, Retry},
     redis_store::RedisTokenStore,
 };
@@ -92,8 +89,8 @@ pub(crate) async fn run() -> bool {
         .build()
         .unwrap();
     let redis = RedisTokenStore::builder(redis).keys(Secret::new(KEY).unwrap());
-    let store = Counted(redis.build().unwrap(), Arc::default());
-    let calls = store.1.clone();
+    let Calls(calls) = Calls::default();
+    let store = LayeredStore::new(redis.build().unwrap(), Calls(calls.clone()));
     let cache = CachedTokenSource::builder(source).store(store, &namespace);
     // A hundred processes, Redis and the authorization server share a few cores, and answers wait for a core.
     let cache = cache
@@ -156,68 +153,19 @@ fn milliseconds(start: Instant) -> u128 {
     start.elapsed().as_millis()
 }
 
-/// A store that counts its calls, without those by which a process that fetches extends its lease.
-#[derive(Debug)]
-struct Counted(RedisTokenStore, Arc<AtomicUsize>);
+/// Counts the calls of a store, without those by which a process that fetches extends its lease.
+#[derive(Clone, Debug, Default)]
+struct Calls(Arc<AtomicUsize>);
 
-impl Counted {
-    fn store(&self) -> &RedisTokenStore {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        &self.0
-    }
-}
-
-#[async_trait]
-impl TokenStore for Counted {
-    async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
-        self.store().look_up(key).await
-    }
-
-    async fn put(
+impl StoreLayer for Calls {
+    async fn around<T: Send>(
         &self,
-        key: &StoreKey,
-        entry: &[u8],
-        ttl: Duration,
-        lease: Option<&Lease>,
-    ) -> Result<(), StoreError> {
-        self.store().put(key, entry, ttl, lease).await
-    }
-
-    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
-        self.store().remove(key, fence).await
-    }
-
-    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
-        self.store().lease(key, ttl).await
-    }
-
-    async fn look_up_or_lease(
-        &self,
-        key: &StoreKey,
-        except: Option<u64>,
-        ttl: Duration,
-    ) -> Result<EntryOrLease, StoreError> {
-        self.store().look_up_or_lease(key, except, ttl).await
-    }
-
-    async fn extend(
-        &self,
-        key: &StoreKey,
-        lease: &Lease,
-        ttl: Duration,
-    ) -> Result<bool, StoreError> {
-        self.0.extend(key, lease, ttl).await
-    }
-
-    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
-        self.store().release(key, lease).await
-    }
-
-    fn notifies(&self) -> bool {
-        self.0.notifies()
-    }
-
-    async fn changed(&self, key: &StoreKey) {
-        self.0.changed(key).await;
+        call: StoreCall,
+        result: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        if call != StoreCall::Extend {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        result.await
     }
 }

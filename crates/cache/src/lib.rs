@@ -43,4 +43,7 @@ pub use handle::TokenHandle;
 pub use memory::MemoryTokenStore;
 pub use readiness::{OngoingFailure, Readiness};
 pub use stats::Stats;
-pub use store::{EntryOrLease, Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey, TokenStore};
+pub use store::{
+    EntryOrLease, LayeredStore, Lease, LeaseOutcome, StoreCall, StoreEntry, StoreError, StoreKey,
+    StoreLayer, TokenStore,
+};

@@ -4,9 +4,11 @@ use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 mod key;
+mod layered;
 
 pub use key::StoreKey;
 pub(crate) use key::bound_namespace;
+pub use layered::{LayeredStore, StoreCall, StoreLayer};
 
 /// A shared second level of the cache, for processes and hosts: an extension point.
 ///

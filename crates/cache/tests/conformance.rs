@@ -7,8 +7,8 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
 use hallpass_cache::{
-    EntryOrLease, Lease, LeaseOutcome, MemoryTokenStore, StoreEntry, StoreError, StoreKey,
-    TokenStore,
+    EntryOrLease, LayeredStore, Lease, LeaseOutcome, MemoryTokenStore, StoreCall, StoreEntry,
+    StoreError, StoreKey, StoreLayer, TokenStore,
     conformance::{Rule, Subject, check},
 };
 use hallpass_core::TokenRequest;
@@ -71,6 +71,28 @@ async fn plain() -> Subject {
 }
 
 hallpass_cache::store_conformance!(plain_store, plain());
+
+/// A layer that changes nothing.
+#[derive(Clone, Debug)]
+struct Transparent;
+
+impl StoreLayer for Transparent {
+    async fn around<T: Send>(
+        &self,
+        _: StoreCall,
+        result: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        result.await
+    }
+}
+
+async fn layered() -> Subject {
+    let clock = ManualClock::new();
+    let store = LayeredStore::new(MemoryTokenStore::new(clock.clone()), Transparent);
+    Subject::new(store.clone(), store).wait_with(move |time| clock.advance(time))
+}
+
+hallpass_cache::store_conformance!(layered_store, layered());
 
 /// The flaw of a wrong store.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -12,8 +12,8 @@ use std::{
 use hallpass::{
     AccessToken, Clock as _, SystemClock, TokenError, TokenRequest, TokenSource, async_trait,
     cache::{
-        CachedTokenSource, EntryOrLease, Lease, LeaseOutcome, StoreEntry, StoreError, StoreKey,
-        TokenStore,
+        CachedTokenSource, LayeredStore, StoreCall, StoreError, StoreKey, StoreLayer,
+        TokenStore as _,
     },
     redis_store::RedisTokenStore,
 };
@@ -52,54 +52,17 @@ impl TokenSource for Source {
     }
 }
 
-/// A store whose polls count.
+/// Has the polls of a store count.
 #[derive(Debug)]
-struct Counted(RedisTokenStore, Breakpoint);
+struct Polls(Breakpoint);
 
-#[async_trait]
-impl TokenStore for Counted {
-    async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
-        self.1.wrap(self.0.look_up(key)).await
-    }
-
-    async fn put(
+impl StoreLayer for Polls {
+    async fn around<T: Send>(
         &self,
-        key: &StoreKey,
-        entry: &[u8],
-        ttl: Duration,
-        lease: Option<&Lease>,
-    ) -> Result<(), StoreError> {
-        self.1.wrap(self.0.put(key, entry, ttl, lease)).await
-    }
-
-    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
-        self.1.wrap(self.0.remove(key, fence)).await
-    }
-
-    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
-        self.1.wrap(self.0.lease(key, ttl)).await
-    }
-
-    async fn look_up_or_lease(
-        &self,
-        key: &StoreKey,
-        except: Option<u64>,
-        ttl: Duration,
-    ) -> Result<EntryOrLease, StoreError> {
-        self.1.wrap(self.0.look_up_or_lease(key, except, ttl)).await
-    }
-
-    async fn extend(
-        &self,
-        key: &StoreKey,
-        lease: &Lease,
-        ttl: Duration,
-    ) -> Result<bool, StoreError> {
-        self.1.wrap(self.0.extend(key, lease, ttl)).await
-    }
-
-    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
-        self.1.wrap(self.0.release(key, lease)).await
+        _: StoreCall,
+        result: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        self.0.wrap(result).await
     }
 }
 
@@ -120,7 +83,10 @@ fn run(url: &str, point: usize) -> bool {
             calls: Arc::clone(&calls),
         };
         CachedTokenSource::builder(source)
-            .store(Counted(store(url), breakpoint.clone()), &namespace)
+            .store(
+                LayeredStore::new(store(url), Polls(breakpoint.clone())),
+                &namespace,
+            )
             // The machine may be busy.
             .store_timeout(Duration::from_secs(5))
             .build()

@@ -12,8 +12,8 @@ use std::{
 
 use async_trait::async_trait;
 use hallpass_cache::{
-    CacheBuilder, CachedTokenSource, Lease, LeaseOutcome, MemoryTokenStore, StoreEntry, StoreError,
-    StoreKey, TokenStore,
+    CacheBuilder, CachedTokenSource, LayeredStore, MemoryTokenStore, StoreCall, StoreError,
+    StoreLayer,
 };
 use hallpass_core::{
     AccessToken, Clock, ErrorKind, Event, Observer, Timestamp, TokenError, TokenRequest,
@@ -80,7 +80,8 @@ const UNSEEN: &[(&str, &[&str], &str)] = &[(
 )];
 
 struct World {
-    store: Store,
+    store: LayeredStore<MemoryTokenStore, Silence>,
+    silence: Silence,
     events: Arc<Events>,
     other_events: Arc<Events>,
     clock: TokioClock,
@@ -320,67 +321,36 @@ impl Clock for CountedClock {
     }
 }
 
-/// A store that does not answer from some call on.
+/// Has a store answer no longer from some call on.
 #[derive(Clone, Debug)]
-struct Store {
-    inner: MemoryTokenStore,
+struct Silence {
     /// The number of look-ups that are answered.
     answers: Arc<AtomicUsize>,
     is_stuck: bool,
     puts: Arc<AtomicUsize>,
 }
 
-impl Store {
-    async fn answer(&self) {
-        let left = self
-            .answers
-            .fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
-        if left.is_err() {
+impl StoreLayer for Silence {
+    async fn around<T: Send>(
+        &self,
+        call: StoreCall,
+        result: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let is_answered = match call {
+            StoreCall::LookUpOrLease => {
+                let answer = |left: usize| left.checked_sub(1);
+                self.answers.fetch_update(SeqCst, SeqCst, answer).is_ok()
+            }
+            StoreCall::Put => {
+                self.puts.fetch_add(1, SeqCst);
+                !self.is_stuck
+            }
+            _ => true,
+        };
+        if !is_answered {
             std::future::pending::<()>().await;
         }
-    }
-}
-
-#[async_trait]
-impl TokenStore for Store {
-    async fn look_up(&self, key: &StoreKey) -> Result<Option<StoreEntry>, StoreError> {
-        self.answer().await;
-        self.inner.look_up(key).await
-    }
-
-    async fn put(
-        &self,
-        key: &StoreKey,
-        entry: &[u8],
-        ttl: Duration,
-        lease: Option<&Lease>,
-    ) -> Result<(), StoreError> {
-        self.puts.fetch_add(1, SeqCst);
-        if self.is_stuck {
-            std::future::pending::<()>().await;
-        }
-        self.inner.put(key, entry, ttl, lease).await
-    }
-
-    async fn remove(&self, key: &StoreKey, fence: u64) -> Result<(), StoreError> {
-        self.inner.remove(key, fence).await
-    }
-
-    async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
-        self.inner.lease(key, ttl).await
-    }
-
-    async fn extend(
-        &self,
-        key: &StoreKey,
-        lease: &Lease,
-        ttl: Duration,
-    ) -> Result<bool, StoreError> {
-        self.inner.extend(key, lease, ttl).await
-    }
-
-    async fn release(&self, key: &StoreKey, lease: &Lease) -> Result<(), StoreError> {
-        self.inner.release(key, lease).await
+        result.await
     }
 }
 
@@ -392,13 +362,14 @@ impl World {
             Story::LateStore => 1,
             _ => usize::MAX,
         };
+        let silence = Silence {
+            answers: Arc::new(AtomicUsize::new(answers)),
+            is_stuck: story == Story::StuckStore,
+            puts: Arc::default(),
+        };
         Self {
-            store: Store {
-                inner: MemoryTokenStore::new(clock.clone()),
-                answers: Arc::new(AtomicUsize::new(answers)),
-                is_stuck: story == Story::StuckStore,
-                puts: Arc::default(),
-            },
+            store: LayeredStore::new(MemoryTokenStore::new(clock.clone()), silence.clone()),
+            silence,
             events: Arc::default(),
             other_events: Arc::default(),
             clock,
@@ -504,7 +475,7 @@ async fn run(rows: [&Row; 2]) -> Seen {
         other_events: world.other_events.0.lock().unwrap().len(),
         labels: labels.map(|label| label.value().to_owned()).collect(),
         clock_reads: world.clock_reads.load(SeqCst),
-        puts: world.store.puts.load(SeqCst),
+        puts: world.silence.puts.load(SeqCst),
         keys,
         elapsed,
     }

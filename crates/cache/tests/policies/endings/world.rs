@@ -349,7 +349,8 @@ impl TokenSource for Source {
     }
 }
 
-/// A store whose calls take effect before their response arrives, as those of a network store do.
+/// A store whose calls take effect before their response arrives, as those of a network store do. It has no notifications:
+/// processes poll.
 #[derive(Clone, Debug)]
 struct Interruptible {
     inner: MemoryTokenStore,
