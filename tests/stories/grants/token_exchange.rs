@@ -10,7 +10,7 @@ use hallpass::{
     },
 };
 use hallpass_testkit::{
-    AuthorizationServer, RotatingSecret, ScriptedSource,
+    AuthorizationServer, RotatingSecret, ScriptedSource, StaticSource,
     raw::{self, RawServer},
 };
 use serde_json::json;
@@ -152,6 +152,18 @@ async fn a_refused_subject_token_is_reported_and_read_again() {
     let error = ask(&source).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CredentialsRefused);
     assert_eq!(file.refusals(), 1);
+}
+
+// covers: F-110
+#[tokio::test]
+async fn a_refused_token_that_its_source_returns_again_is_not_resent() {
+    let refusal = raw::json(400, r#"{"error":"invalid_grant"}"#);
+    let server = RawServer::always(refusal).await;
+    let subject = SecurityToken::from_source(StaticSource::new("stale"));
+    let source = at(&server.url("/token"), subject).build().unwrap();
+    let error = ask(&source).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CredentialsRefused);
+    assert_eq!(server.request_count(), 1);
 }
 
 // covers: C-22
