@@ -206,6 +206,36 @@ fn a_due_token_is_refreshed_once_and_returned_meanwhile() {
     });
 }
 
+#[test]
+fn a_claim_starts_one_refresh_of_its_own_token() {
+    // One thread, and so one schedule.
+    let scenario = || {
+        let claimed = || {
+            let (world, old) = World::with_due_token();
+            assert!(world.slot.ready(world.now()).unwrap().refresh);
+            (world, old)
+        };
+        // Its token was refused, and another caller has fetched a new one.
+        let (world, old) = claimed();
+        world.slot.invalidate(&old, world.now(), &world.policy);
+        assert_eq!(world.ask().unwrap().expose(), "new");
+        assert!(world.start_refresh().is_none());
+        // Its token has expired, and another caller fetches a new one.
+        let (world, _) = claimed();
+        world.clock.advance(HOUR);
+        assert!(matches!(world.begin(), NextStep::Start(..)));
+        assert!(world.start_refresh().is_none());
+        // Without a permit another caller starts it, a while later.
+        let (world, _) = claimed();
+        let refused = world.slot.refresh(world.now(), 0, &world.policy, None);
+        assert!(refused.is_none() && !world.slot.ready(world.now()).unwrap().refresh);
+        world.clock.advance(world.policy.min_interval);
+        assert!(world.slot.ready(world.now()).unwrap().refresh);
+        assert!(world.start_refresh().is_some());
+    };
+    shuttle::check_random(scenario, 1);
+}
+
 // covers: F-81, F-82, I-12
 #[test]
 fn a_token_issued_before_a_refusal_is_not_cached_after_it() {

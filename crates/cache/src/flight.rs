@@ -191,11 +191,7 @@ async fn run_flight<S: TokenSource + 'static>(
             finish(shared, &request, None, claims, Outcome::Unknown).await;
             return;
         };
-        let LoadResult {
-            result,
-            entry,
-            from_store,
-        } = loaded;
+        let LoadResult { result, entry } = loaded;
         if let Ok(token) = &result {
             shared.holders.note(slot, &request, token);
         }
@@ -217,7 +213,7 @@ async fn run_flight<S: TokenSource + 'static>(
             }
             shared.observe.landed(report, now);
             shared.observe.publish(&shared.counters, &shared.keys);
-            fetched = report.result.as_ref().ok().filter(|_| !from_store);
+            fetched = report.result.as_ref().ok();
         }
         if let Some(entry) = entry {
             entry.landed(error.as_ref(), rest, alone, now);

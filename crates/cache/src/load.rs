@@ -23,7 +23,6 @@ pub(crate) struct LoadResult<'a> {
     pub(crate) result: Result<AccessToken, LoadError>,
     /// Present if the source responded itself, to update the state of the source.
     pub(crate) entry: Option<Entry<'a>>,
-    pub(crate) from_store: bool,
 }
 
 /// The rights of a fetch in the shared store, which are given back however it ends.
@@ -37,11 +36,7 @@ pub(crate) struct Claims {
 
 impl<'a> LoadResult<'a> {
     fn new(result: Result<AccessToken, LoadError>, entry: Option<Entry<'a>>) -> Self {
-        Self {
-            result,
-            entry,
-            from_store: false,
-        }
+        Self { result, entry }
     }
 }
 
@@ -63,10 +58,7 @@ pub(crate) async fn load<'a, S: TokenSource + 'static>(
     match find(shared, store, slot, request, &key, claims).await {
         Some(Ok(token)) => {
             count(&shared.counters.store_hits);
-            return LoadResult {
-                from_store: true,
-                ..LoadResult::new(Ok(token), None)
-            };
+            return LoadResult::new(Ok(token), None);
         }
         Some(Err(failure)) => return LoadResult::new(Err(LoadError::Cached(failure)), None),
         None => {}

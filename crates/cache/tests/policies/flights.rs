@@ -2,13 +2,14 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock, Weak},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use hallpass_cache::CachedTokenSource;
-use hallpass_core::{AccessToken, ErrorKind, TokenError, TokenRequest, TokenSource};
-use hallpass_testkit::Gate;
+use hallpass_core::{AccessToken, Clock as _, ErrorKind, TokenError, TokenRequest, TokenSource};
+use hallpass_testkit::{Gate, TokioClock};
 
 use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, callers, down, key, name, settle};
 
@@ -252,6 +253,83 @@ async fn caches_that_call_each_other_do_not_deadlock() {
         );
     }
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+}
+
+/// A source that needs the token of `b` for that of `a`; or that stops waiting for it, and is needed by it.
+struct Nested {
+    own: OnceLock<Weak<CachedTokenSource<Self>>>,
+    clock: TokioClock,
+    gives_up: bool,
+}
+
+impl Nested {
+    fn cached(gives_up: bool) -> Arc<CachedTokenSource<Self>> {
+        let clock = TokioClock::new();
+        let source = Self {
+            own: OnceLock::new(),
+            clock: clock.clone(),
+            gives_up,
+        };
+        let cache = CachedTokenSource::builder(source).clock(clock);
+        let cache = Arc::new(cache.max_concurrent_fetches(1).build());
+        let own = Arc::downgrade(&cache);
+        cache.get_ref().own.set(own).expect("set once");
+        cache
+    }
+}
+
+#[async_trait]
+impl TokenSource for Nested {
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, TokenError> {
+        let own = self.own.get().and_then(Weak::upgrade).expect("in use");
+        let is_first = *request == key("a");
+        if is_first && !self.gives_up {
+            return own.token(&key("b")).await;
+        }
+        if is_first {
+            let other = tokio::time::timeout(SECOND, own.token(&key("b"))).await;
+            assert!(other.is_err());
+            tokio::time::sleep(10 * SECOND).await;
+        } else if self.gives_up {
+            tokio::time::sleep(2 * SECOND).await;
+            return own.token(&key("a")).await;
+        }
+        Ok(AccessToken::bearer("t", self.clock.moment(), HOUR)?)
+    }
+}
+
+/// It waits neither for the permit of the fetch that needs it, nor for the result of the first fetch.
+// covers: F-86
+#[tokio::test(start_paused = true)]
+async fn a_nested_fetch_does_not_wait_for_what_needs_it() {
+    let start = tokio::time::Instant::now();
+    let token = Nested::cached(false).token(&key("a")).await.unwrap();
+    assert_eq!((token.expose(), start.elapsed()), ("t", Duration::ZERO));
+}
+
+// covers: F-86
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_ended_is_no_part_of_a_cycle() {
+    let cache = Nested::cached(true);
+    assert_eq!(cache.token(&key("a")).await.unwrap().expose(), "t");
+    assert_eq!(cache.token(&key("b")).await.unwrap().expose(), "t");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_default_key_needs_no_permit() {
+    let mint = Mint::hourly();
+    let cache = Arc::new(mint.builder().max_concurrent_fetches(1).build());
+    cache.token(&key("first")).await.unwrap();
+    let gate = mint.close();
+    let other = cache.clone();
+    let slow = tokio::spawn(async move { other.token(&key("slow")).await });
+    gate.arrived(1).await;
+    mint.close().open();
+    let start = tokio::time::Instant::now();
+    assert_eq!(name(&*cache).await, "t3");
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    gate.open();
+    slow.await.unwrap().unwrap();
 }
 
 // covers: F-86

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hallpass_cache::Readiness;
-use hallpass_core::{ErrorKind, TokenRequest, TokenSource};
+use hallpass_core::{ErrorKind, TokenError, TokenRequest, TokenSource};
 use tokio::time::{Instant, advance};
 
 use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, down, key, refused, settle};
@@ -100,6 +100,16 @@ async fn a_warm_up_fails_at_once_for_a_permanent_error() {
     let error = cache.warm_up([TokenRequest::default()], MINUTE).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::CredentialsRefused);
     assert_eq!((began.elapsed(), mint.calls()), (Duration::ZERO, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_up_does_not_wait_for_a_retry_after_its_timeout() {
+    let busy = TokenError::unavailable("busy").with_retry_after(MINUTE);
+    let cache = Mint::new([Answer::Fail(busy)]).cached();
+    let began = Instant::now();
+    let error = cache.warm_up([TokenRequest::default()], 30 * SECOND).await;
+    assert!(error.unwrap_err().to_string().contains("busy"));
+    assert_eq!(began.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use hallpass_core::{Clock as _, TokenRequest, TokenSource};
 use tokio::time::advance;
 
-use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, down, name, settle};
+use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, down, name, settle, spawn_ask};
 
 // covers: C-21
 #[tokio::test(start_paused = true)]
@@ -267,4 +267,35 @@ async fn a_repeated_token_is_refreshed_at_half_of_its_remaining_life() {
         "ahead of its expiry"
     );
     assert_eq!(cache.stats().misses, 1);
+}
+
+// covers: F-67
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_due_at_once_is_refreshed_at_the_interval() {
+    let tenth = SECOND / 10;
+    let mint = Mint::new([Answer::New(4 * tenth)]);
+    let cache = mint.cached();
+    for _ in 0..100 {
+        name(&cache).await;
+        settle().await;
+        advance(tenth / 2).await;
+    }
+    let gaps = mint.gaps();
+    assert!(gaps.iter().all(|gap| *gap >= 5 * tenth), "{gaps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_token_is_not_fetched_beside_a_caller() {
+    let mint = Mint::hourly();
+    let cache = Arc::new(mint.builder().keep_warm().build());
+    let token = ask(&*cache).await.unwrap();
+    let gate = mint.close();
+    cache.invalidate(&token);
+    let caller = spawn_ask(&cache);
+    gate.arrived(1).await;
+    // The keeper looks every half second, and every half minute at least.
+    tokio::time::sleep(MINUTE / 2 + SECOND).await;
+    assert_eq!(mint.calls(), 2);
+    gate.open();
+    caller.await.unwrap().unwrap();
 }

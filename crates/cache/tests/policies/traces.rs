@@ -161,8 +161,9 @@ async fn metrics_match_the_documentation() {
     let cache = life(&mint).await;
     let stats = cache.stats();
     let mut lines = Vec::new();
-    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+    for (key, _, description, value) in snapshotter.snapshot().into_vec() {
         let key = key.key();
+        assert!(description.is_some(), "{key}");
         let mut labels: Vec<_> = key
             .labels()
             .map(|label| format!("{}={}", label.key(), label.value()))
@@ -200,6 +201,33 @@ async fn metrics_match_the_documentation() {
         ]
     );
     assert_eq!((stats.hits, stats.misses), (3, 4));
+}
+
+#[cfg(feature = "metrics")]
+#[tokio::test]
+async fn the_quotas_of_a_token_are_metrics_and_traces() {
+    use hallpass_core::{AccessToken, Clock as _, Quota, SystemClock};
+    use metrics_util::debugging::DebuggingRecorder;
+
+    let (capture, recorder) = (Capture::start(), DebuggingRecorder::new());
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let token = AccessToken::bearer("t", SystemClock.moment(), HOUR).unwrap();
+    let token = token.with_quotas(vec![Quota::new("day", 7).with_limit(100)]);
+    let source = hallpass_testkit::ScriptedSource::new([Ok(token)]);
+    let cache = hallpass_cache::CachedTokenSource::builder(source).build();
+    ask(&cache).await.unwrap();
+    assert!(capture.text().contains("token quota reported"));
+    let series = snapshotter.snapshot().into_vec().into_iter();
+    let quotas = series.filter(|(key, ..)| key.key().name().starts_with("hallpass_quota"));
+    let quotas = quotas.map(|(key, .., value)| format!("{} {value:?}", key.key().name()));
+    let mut quotas: Vec<_> = quotas.collect();
+    quotas.sort_unstable();
+    let expected = [
+        "hallpass_quota_limit Gauge(100.0)",
+        "hallpass_quota_remaining Gauge(7.0)",
+    ];
+    assert_eq!(quotas, expected);
 }
 
 #[cfg(feature = "metrics")]
