@@ -109,7 +109,7 @@ impl HttpTransportBuilder {
     }
 
     /// Uses the proxy of the environment (`HTTPS_PROXY` and so on), except for requests to a loopback address. Off by
-    /// default: otherwise a variable would decide where credentials are sent.
+    /// default: otherwise a variable would decide where credentials are sent. It excludes [`proxy`](Self::proxy).
     pub fn system_proxy(mut self) -> Self {
         self.system_proxy = true;
         self
@@ -185,6 +185,12 @@ impl HttpTransportBuilder {
                 builder.no_proxy()
             });
         };
+        if self.system_proxy {
+            return Err(BuildError::new(
+                "system_proxy",
+                "it has no effect with `proxy`; remove one of the two",
+            ));
+        }
         let refuse = |message: &'static str| Err(BuildError::new("proxy", message));
         let Ok(parsed) = Url::parse(url) else {
             return refuse("not an absolute URL; write it as `http://proxy.example:3128`");
