@@ -101,8 +101,10 @@ fn a_transport_names_the_setting_that_is_wrong() {
     refused(new().user_agent("a\nb").build(), "transport", "user_agent");
 }
 
+type Setter = fn(HttpTransportBuilder) -> HttpTransportBuilder;
+
 /// The methods of the transport's builder. Credentials of a proxy need a proxy.
-const TRANSPORT: [(&str, fn(HttpTransportBuilder) -> HttpTransportBuilder); 12] = [
+const TRANSPORT: [(&str, Setter); 12] = [
     ("add_root_certificates_pem", |one| {
         one.add_root_certificates_pem(Authority::new("ours").certificate().pem())
     }),
