@@ -429,6 +429,28 @@ fn a_token_refreshed_after_a_long_life_ends_the_refusals() {
 }
 
 #[test]
+fn a_token_is_not_adopted_during_a_fetch_or_after_its_refusal() {
+    // One thread, and so one schedule.
+    let scenario = || {
+        let (world, old) = World::with_due_token();
+        let other = world.token("other");
+        let adopt = || world.slot.adopt(&other, world.now(), &world.policy);
+        assert!(world.slot.ready(world.now()).unwrap().refresh);
+        let mut flight = world.start_refresh().unwrap();
+        assert!(!adopt());
+        world.land(&mut flight, Ok(old));
+        assert!(adopt());
+        world.slot.invalidate(&other, world.now(), &world.policy);
+        assert!(!adopt());
+        assert!(world.slot.evict() || world.slot.evict());
+        let unrelated = world.token("unrelated");
+        let adopted = world.slot.adopt(&unrelated, world.now(), &world.policy);
+        assert!(!adopted, "callers find an evicted slot no more");
+    };
+    shuttle::check_random(scenario, 1);
+}
+
+#[test]
 fn an_adopted_token_leaves_no_claim_and_replaces_no_newer_one() {
     explore(|| {
         let (world, _) = World::with_due_token();

@@ -438,3 +438,12 @@ fn keys_of_the_wrong_stores_are_otherwise_intact() {
     let key = StoreKey::new("one", &TokenRequest::new());
     assert_eq!(wrong.key(&key), key);
 }
+
+#[test]
+fn a_store_without_notifications_reports_no_change() {
+    let store = Plain(MemoryTokenStore::default());
+    assert!(!store.notifies());
+    let key = StoreKey::new("namespace", &TokenRequest::new());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(store.changed(&key).as_mut().poll(&mut context).is_pending());
+}

@@ -7,7 +7,10 @@ use std::sync::{
 
 use hallpass_cache::{CachedTokenSource, MemoryTokenStore};
 use hallpass_core::{AccessToken, ErrorKind, Event, EventKind, TokenError, TokenSource};
-use tokio::{task::JoinSet, time::advance};
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::{Instant, advance},
+};
 
 use crate::support::{
     Answer, HOUR, MINUTE, Mint, SECOND, ask, callers, down, key, refused, settle,
@@ -293,4 +296,61 @@ async fn a_cached_failure_hides_no_token_in_the_store() {
     advance(SECOND).await;
     assert!(ask(&one).await.unwrap().is_same(&good));
     assert_eq!(mint.calls(), calls);
+}
+
+/// Calls for this key in a task of its own.
+fn call(
+    cache: &Arc<CachedTokenSource<Mint>>,
+    scope: &'static str,
+) -> JoinHandle<Result<AccessToken, TokenError>> {
+    let cache = cache.clone();
+    tokio::spawn(async move { cache.token(&key(scope)).await })
+}
+
+// covers: F-84
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_late_trial_does_not_end_the_next_one() {
+    // It says nothing about the server.
+    let unreadable = TokenError::unusable_response("cut").with_transient(true);
+    let mint = Mint::new([Answer::Fail(unreadable), Answer::New(HOUR)]);
+    let cache = Arc::new(mint.cached());
+    let (first, start) = (mint.close(), Instant::now());
+    let slow = call(&cache, "slow");
+    first.arrived(1).await;
+    advance(5 * SECOND).await;
+    let second = mint.close();
+    let next = call(&cache, "next");
+    second.arrived(1).await;
+    assert_eq!(start.elapsed(), 5 * SECOND, "nobody waits for longer");
+    first.open();
+    slow.await.unwrap().unwrap_err();
+    mint.close().open();
+    let last = call(&cache, "last");
+    settle().await;
+    assert_eq!(mint.calls(), 2);
+    second.open();
+    for call in [next, last] {
+        call.await.unwrap().unwrap();
+    }
+}
+
+// covers: F-52
+#[tokio::test(start_paused = true)]
+async fn of_failures_at_once_the_longest_wait_applies() {
+    for waits in [[MINUTE, 2 * MINUTE], [2 * MINUTE, MINUTE]] {
+        let mint = Mint::hourly();
+        let cache = Arc::new(mint.cached());
+        call(&cache, "accepted").await.unwrap().unwrap();
+        let busy = waits.map(|wait| TokenError::unavailable("busy").with_retry_after(wait));
+        mint.then(busy.map(Answer::Fail));
+        let gate = mint.close();
+        let calls = ["one", "other"].map(|scope| call(&cache, scope));
+        gate.arrived(2).await;
+        gate.open();
+        for call in calls {
+            call.await.unwrap().unwrap_err();
+        }
+        let error = call(&cache, "third").await.unwrap().unwrap_err();
+        assert_eq!(error.retry_after(), Some(2 * MINUTE), "{waits:?}");
+    }
 }

@@ -60,6 +60,25 @@ async fn a_401_of_one_process_renews_the_token_of_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_task_watches_a_key_as_long_as_it_has_a_token() {
+    let mint = Mint::hourly();
+    let store = Distant::new(&mint).notifying();
+    let cache = process(&mint, &store);
+    name(&cache).await;
+    // A refresh, with the watch of the token before.
+    advance(58 * MINUTE).await;
+    name(&cache).await;
+    tokio::time::sleep(SECOND).await;
+    assert_eq!((name(&cache).await, store.listeners()), ("t2".into(), 1));
+    // Without a call the token expires, and its watch ends; the next one has its own.
+    tokio::time::sleep(HOUR + 2 * MINUTE).await;
+    assert_eq!(store.listeners(), 0);
+    assert_eq!(name(&cache).await, "t3");
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(store.listeners(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_notifications_each_process_sees_its_own_401() {
     let mint = Mint::hourly();
     let store = Distant::new(&mint);
