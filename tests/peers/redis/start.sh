@@ -99,5 +99,5 @@ if [[ -p /dev/stdin ]]; then
   (while read -r _; do :; done; kill -TERM $$) <&0 &
   watcher=$!
 fi
-# A trapped signal interrupts this wait; a server that ends by itself ends the script too.
-wait "$server"
+# A trapped signal interrupts this wait; a server that ends by itself ends the script too, without the report of a shell.
+wait "$server" 2>/dev/null
