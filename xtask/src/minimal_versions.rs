@@ -30,7 +30,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
         .context("no set of versions satisfies the manifests: raise the version that is too low")?;
         cmd!(
             shell,
-            "cargo test --quiet --locked --lib --bins --all-features --target-dir {target} {packages...}"
+            "cargo test --quiet --locked --no-fail-fast --lib --bins --all-features --target-dir {target} {packages...}"
         )
         .run()
         .context("a manifest allows a version that is too low: raise it")?;
