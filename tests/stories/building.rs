@@ -137,7 +137,7 @@ const TRANSPORT: [(&str, Setter); 12] = [
 ];
 
 #[test]
-fn every_two_settings_of_a_transport_are_built_or_refused_by_name() {
+fn every_two_settings_of_a_transport_work_or_are_refused() {
     let source = include_str!("../../crates/endpoint/src/transport/builder.rs");
     let methods = source.split("\n    pub fn ").skip(1);
     let names: BTreeSet<_> = methods

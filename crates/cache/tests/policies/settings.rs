@@ -40,7 +40,7 @@ enum Fate {
     Refused,
 }
 
-/// What happens to a cache.
+/// The story of a cache.
 #[derive(Clone, Copy, PartialEq)]
 enum Story {
     /// One call.
@@ -89,7 +89,7 @@ struct World {
     prover: SharedKey,
 }
 
-/// What is seen of a cache.
+/// The observations of a cache.
 struct Seen {
     fetches: Vec<Duration>,
     events: Vec<(String, &'static str, Duration)>,
