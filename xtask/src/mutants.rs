@@ -26,7 +26,7 @@ const PASSES: [(&str, &[&str], &[&str]); 3] = [
     ),
     (
         "stories",
-        &["hallpass-core", "hallpass-endpoint"],
+        &["hallpass-core", "hallpass-endpoint", "hallpass-jwt"],
         &[
             "--test-package=hallpass-tests",
             "--cargo-arg=--test=stories",

@@ -418,6 +418,19 @@ fn each_wrong_store_is_caught_by_its_rule() {
             "{flaw:?} does not break {rule:?}"
         );
     }
+    let seen = broken(Flaw::FailsUnderLoad, Rule::SupportsConcurrentCalls);
+    assert!(seen.unwrap().starts_with("a call failed: "));
+}
+
+#[test]
+fn each_rule_has_a_promise_of_its_own() {
+    let promises = Rule::ALL.map(Rule::promise);
+    for (at, promise) in promises.iter().enumerate() {
+        assert!(
+            promise.len() > 20 && !promises[..at].contains(promise),
+            "{promise}"
+        );
+    }
 }
 
 #[test]

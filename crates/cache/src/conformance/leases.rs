@@ -3,7 +3,7 @@
 use std::{future, pin::pin, sync::Arc, task::Poll};
 
 use super::{
-    checks::{MINUTE, SHORT_TTL, ensure, expect, failed, find, key, lease, put},
+    checks::{MINUTE, PAST_TTL, SHORT_TTL, ensure, expect, failed, find, key, lease, put},
     subject::Subject,
 };
 use crate::{EntryOrLease, LeaseOutcome, StoreKey, TokenStore};
@@ -46,7 +46,7 @@ pub(super) async fn expires_leases(subject: &Subject) -> Finding {
     ensure(outcome.into_lease().is_none(), || {
         "a lease in force was granted again".to_owned()
     })?;
-    subject.wait(SHORT_TTL + SHORT_TTL / 2).await;
+    subject.wait(PAST_TTL).await;
     lease(other, &key, MINUTE).await.map(drop)
 }
 
@@ -76,7 +76,7 @@ pub(super) async fn extends_leases(subject: &Subject) -> Finding {
         .await
         .map_err(failed)?;
     ensure(extended, || "a lease in force was not extended".to_owned())?;
-    subject.wait(SHORT_TTL + SHORT_TTL / 2).await;
+    subject.wait(PAST_TTL).await;
     // Counted from the last extension, even if that was shorter.
     lease(one, &key, MINUTE).await.map(drop)
 }
@@ -104,7 +104,7 @@ pub(super) async fn increases_fences(subject: &Subject) -> Finding {
         one.remove(&key, released.fence()).await.map_err(failed)?;
         fences.push(lease(other, &key, SHORT_TTL).await?.fence());
         // Neither lease nor entry is left.
-        subject.wait(SHORT_TTL + SHORT_TTL / 2).await;
+        subject.wait(PAST_TTL).await;
     }
     let increase = fences.windows(2).all(|pair| pair[0] < pair[1]);
     ensure(increase, || format!("the fences were {fences:?}"))
@@ -113,7 +113,7 @@ pub(super) async fn increases_fences(subject: &Subject) -> Finding {
 pub(super) async fn ignores_stale_puts(subject: &Subject) -> Finding {
     let (one, other, key) = (&*subject.one, &*subject.other, key("key"));
     let first = lease(one, &key, SHORT_TTL).await?;
-    subject.wait(SHORT_TTL + SHORT_TTL / 2).await;
+    subject.wait(PAST_TTL).await;
     let second = lease(other, &key, MINUTE).await?;
     let put = one.put(&key, b"late", MINUTE, Some(&first)).await;
     put.map_err(failed)?;
@@ -144,7 +144,7 @@ pub(super) async fn expires_abandoned_leases(subject: &Subject) -> Finding {
     }
     // Also after calls that reach the store late.
     tokio::time::sleep(SHORT_TTL / 2).await;
-    subject.wait(SHORT_TTL + SHORT_TTL / 2).await;
+    subject.wait(PAST_TTL).await;
     for key in &keys {
         lease(other, key, MINUTE).await?;
     }
@@ -173,7 +173,7 @@ pub(super) async fn looks_up_or_leases(subject: &Subject) -> Finding {
     ensure(held, || {
         format!("another process holds the lease: {outcome:?}")
     })?;
-    subject.wait(SHORT_TTL + SHORT_TTL / 2).await;
+    subject.wait(PAST_TTL).await;
     let new = put(other, &key, b"new", MINUTE).await?;
     match one
         .look_up_or_lease(&key, Some(old.fence()), SHORT_TTL)
