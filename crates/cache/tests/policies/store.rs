@@ -13,7 +13,7 @@ use tokio::time::{Instant, advance};
 
 use crate::{
     distant::{Distant, NAMESPACE, default_key},
-    support::{Answer, HOUR, MINUTE, Manual, Mint, SECOND, ask, key, name, settle},
+    support::{Answer, HOUR, MINUTE, Manual, Mint, SECOND, ask, down, key, name, settle},
 };
 
 /// Returns a lease that is later than any other.
@@ -322,6 +322,25 @@ async fn a_process_that_must_not_fetch_takes_no_lease() {
         let asked = ["look_up_or_lease", "look_up"].map(|what| store.asked(what));
         assert_eq!(asked, [1, 1], "{next:?}");
     }
+}
+
+/// The failure is cached for a shorter time for all keys than for this one.
+// covers: F-76
+#[tokio::test(start_paused = true)]
+async fn a_look_at_the_store_does_not_shorten_the_backoff() {
+    let mint = Mint::new([down()]);
+    let cache = mint.builder().store(Distant::immediate(&mint), NAMESPACE);
+    let cache = cache.backoff(MINUTE, MINUTE).build();
+    let wait = || {
+        let state = cache.readiness(&TokenRequest::new());
+        state.failure().unwrap().error.retry_after().unwrap()
+    };
+    ask(&cache).await.unwrap_err();
+    settle().await;
+    let before = wait();
+    advance(SECOND).await;
+    ask(&cache).await.unwrap_err();
+    assert_eq!((wait() + SECOND, mint.calls()), (before, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,6 +68,19 @@ async fn a_wrong_secret_is_sent_once_for_the_fleet() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn accepted_credentials_need_no_further_lease() {
+    let mint = Mint::hourly().digest(1);
+    let store = Distant::new(&mint);
+    let cache = process(&mint, &store);
+    // For the key, and for the credentials.
+    name(&cache).await;
+    settle().await;
+    assert_eq!(store.asked("look_up_or_lease"), 2);
+    cache.token(&key("a")).await.unwrap();
+    assert_eq!(store.asked("look_up_or_lease"), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_elsewhere_is_read_once_for_all_keys() {
     let mint = Mint::new([refused()]).digest(1);
     let store = Distant::new(&mint);

@@ -1,12 +1,14 @@
 //! Tokens that a resource server refused.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use hallpass_cache::CachedTokenSource;
+use hallpass_cache::{CachedTokenSource, TokenStore as _};
 use hallpass_core::{AccessToken, Clock, Moment, Timestamp, TokenError, TokenRequest, TokenSource};
 
 use crate::{
-    distant::{Distant, NAMESPACE, process},
-    support::{MINUTE, Mint, SECOND, ask, name},
+    distant::{Distant, NAMESPACE, default_key, process},
+    support::{HOUR, MINUTE, Mint, SECOND, ask, name, spawn_ask},
 };
 
 // covers: F-81, I-12
@@ -30,6 +32,28 @@ async fn only_the_refused_token_is_removed_from_the_store() {
     other.shutdown().await;
     assert!(store.entry().await.is_some());
     assert_eq!((mint.calls(), store.asked("remove")), (2, 1));
+}
+
+// covers: F-81, I-12
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_that_is_back_in_the_store_is_removed_before_the_fetch() {
+    let mint = Mint::hourly();
+    let store = Distant::new(&mint);
+    let cache = Arc::new(process(&mint, &store));
+    let token = ask(&*cache).await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    let entry = store.entry().await.unwrap();
+    cache.invalidate(&token);
+    tokio::time::sleep(SECOND).await;
+    // A process that does not know put it again.
+    let (key, entries) = (default_key(), &store.inner);
+    entries.put(&key, entry.bytes(), HOUR, None).await.unwrap();
+    let gate = mint.close();
+    let caller = spawn_ask(&cache);
+    gate.arrived(1).await;
+    assert!(store.entry().await.is_none());
+    gate.open();
+    assert_eq!(caller.await.unwrap().unwrap().expose(), "t2");
 }
 
 /// A clock whose wall-clock time is five minutes behind.
