@@ -36,7 +36,7 @@ async fn only_the_refused_token_is_removed_from_the_store() {
 
 // covers: F-81, I-12
 #[tokio::test(start_paused = true)]
-async fn a_refused_token_that_is_back_in_the_store_is_removed_before_the_fetch() {
+async fn a_refused_token_back_in_the_store_is_removed_before_a_fetch() {
     let mint = Mint::hourly();
     let store = Distant::new(&mint);
     let cache = Arc::new(process(&mint, &store));
