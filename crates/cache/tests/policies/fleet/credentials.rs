@@ -81,6 +81,31 @@ async fn accepted_credentials_need_no_further_lease() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_late_success_does_not_replace_a_refusal() {
+    let mint = Mint::new([Answer::New(HOUR), Answer::New(HOUR), refused()]).digest(1);
+    let store = Distant::new(&mint);
+    let slow = Arc::new(process(&mint, &store));
+    name(&*slow).await;
+    settle().await;
+    let gate = mint.close();
+    let other = slow.clone();
+    let late = tokio::spawn(async move { other.token(&key("late")).await });
+    gate.arrived(1).await;
+    mint.close().open();
+    let second = process(&mint, &store);
+    second.token(&key("refused")).await.unwrap_err();
+    second.shutdown().await;
+    gate.open();
+    late.await.unwrap().unwrap();
+    slow.shutdown().await;
+    process(&mint, &store)
+        .token(&key("third"))
+        .await
+        .unwrap_err();
+    assert_eq!(mint.calls(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_elsewhere_is_read_once_for_all_keys() {
     let mint = Mint::new([refused()]).digest(1);
     let store = Distant::new(&mint);
