@@ -32,11 +32,15 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     let fetch = cmd!(shell, "cargo deny --log-level error fetch db").quiet();
     let reachable = fetch.ignore_status().output()?.status.success();
     let root = crate::files::root();
+    let mut subject = "";
     let (config, replaced) = if reachable {
         (root.join(CONFIG), None)
     } else {
         let snapshot = Snapshot::read(&root.join(SNAPSHOT))?;
         println!("{}", description(&snapshot, SystemTime::now())?);
+        if snapshot.advisories.is_empty() {
+            subject = " for yanked crates only";
+        }
         let folder = root.join("target/advisories");
         let config = local_database(shell, &folder, &root.join(CONFIG), &snapshot)?;
         (config, Some(folder))
@@ -48,7 +52,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
             format!("{manifest}: cargo-deny found an advisory or a yanked crate, or could not check; its report is above")
         })?;
     }
-    println!("checked {}", manifests.join(", "));
+    println!("checked {}{subject}", manifests.join(", "));
     Ok(())
 }
 
