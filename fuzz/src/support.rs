@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{cell::RefCell, error::Error, sync::LazyLock};
+use std::{cell::RefCell, collections::BTreeMap, error::Error, fmt, sync::LazyLock};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use hallpass_core::{AccessToken, Clock as _, Secret, TokenError};
 use hallpass_endpoint::{ClientSecretPost, HttpTransport, internals};
 use hallpass_testkit::{ManualClock, leak};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 use url::Url;
 
 /// The client's secret, which a server may echo. No error may show it.
@@ -43,6 +47,44 @@ pub(crate) fn line(bytes: &[u8]) -> (&[u8], &[u8]) {
 /// Returns the text without a byte order mark.
 pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
+}
+
+/// The number of times that an object has each of its members. `serde_json` takes the last one of a name.
+struct Counts(BTreeMap<String, usize>);
+
+impl<'de> Deserialize<'de> for Counts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Counts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counts, A::Error> {
+                let mut counts = BTreeMap::new();
+                while let Some((name, IgnoredAny)) = map.next_entry()? {
+                    *counts.entry(name).or_default() += 1;
+                }
+                Ok(Counts(counts))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// Asserts that a JSON object, from which something was read, has none of these members more than once: two parsers
+/// would read two values.
+#[track_caller]
+pub(crate) fn assert_unambiguous(json: &[u8], names: &[&str]) {
+    let counts = serde_json::from_slice::<Counts>(json);
+    let counts = counts.map_or_else(|_| BTreeMap::new(), |counts| counts.0);
+    for name in names {
+        assert!(counts.get(*name).is_none_or(|count| *count == 1), "{name}");
+    }
 }
 
 /// Asserts that a text does not show the secret: as it is, regardless of case, or decoded.

@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::{
     seeds,
     support::{
-        CLIENT_ID, Response, TOKEN, TOKEN_ENDPOINT, assert_hidden, authentication,
-        check_token_error, serve, token, transport,
+        CLIENT_ID, Response, TOKEN, TOKEN_ENDPOINT, assert_hidden, assert_unambiguous,
+        authentication, check_token_error, serve, token, transport,
     },
 };
 
@@ -67,6 +67,17 @@ pub(super) fn agrees(known: &Introspection, json: &[u8]) {
     let Ok(value) = serde_json::from_slice::<Value>(json) else {
         return;
     };
+    let names = [
+        "active",
+        "scope",
+        "client_id",
+        "exp",
+        "nbf",
+        "sub",
+        "iss",
+        "aud",
+    ];
+    assert_unambiguous(json, &names);
     assert_eq!(value["active"].as_bool(), Some(known.is_active()));
     let scope = value["scope"].as_str().unwrap_or_default();
     assert_eq!(scope.parse(), Ok(known.scopes().clone()));

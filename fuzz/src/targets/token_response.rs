@@ -15,8 +15,8 @@ use serde_json::Value;
 use crate::{
     seeds,
     support::{
-        CANARY, CLIENT_ID, Response, TOKEN, TOKEN_ENDPOINT, assert_hidden, authentication,
-        check_token_error, serve, settings, transport, without_mark,
+        CANARY, CLIENT_ID, Response, TOKEN, TOKEN_ENDPOINT, assert_hidden, assert_unambiguous,
+        authentication, check_token_error, serve, settings, transport, without_mark,
     },
 };
 
@@ -68,6 +68,16 @@ const EXPIRIES: [(&str, ExpiryFormat); 5] = [
     ("/until", ExpiryFormat::Rfc3339),
 ];
 
+/// The members that decide about a token.
+const MEMBERS: [&str; 6] = [
+    "access_token",
+    "token_type",
+    "expires_in",
+    "refresh_in",
+    "scope",
+    "error",
+];
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
@@ -81,7 +91,13 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         "crates/endpoint/src/response/layout.rs",
     ];
     let literals = seeds::of_literals(&literals, &[]);
-    let bodies: Vec<_> = bodies.chain(literals).collect();
+    let twice = MEMBERS.map(|name| {
+        let member = format!("\"{name}\":null");
+        let body = r#"{"access_token":"t","token_type":"Bearer","expires_in":60,"scope":"a"}"#;
+        body.replacen('{', &format!("{{{member},{member},"), 1)
+            .into_bytes()
+    });
+    let bodies: Vec<_> = bodies.chain(literals).chain(twice).collect();
     let with = |settings: [u8; 2]| {
         bodies
             .iter()
@@ -139,6 +155,9 @@ pub(crate) fn run(bytes: &[u8]) {
     match &result {
         Ok(token) => {
             accepted(token, value.as_ref(), flags, pointer, expiry.is_some());
+            if pointer.is_none() {
+                assert_unambiguous(without_mark(body), &MEMBERS);
+            }
             assert!(!token.is_expired(clock.now()) || token.lifetime().is_zero());
         }
         Err(error) => refused(error, body, value.as_ref()),
