@@ -1,5 +1,7 @@
 //! Cached failures: their duration, and their early end.
 
+use std::time::Duration;
+
 use hallpass_core::{ErrorKind, TokenError};
 use tokio::time::advance;
 
@@ -14,11 +16,7 @@ async fn transient_failures_back_off_exponentially() {
         ask(&cache).await.unwrap_err();
         tokio::time::sleep(SECOND).await;
     }
-    let gaps: Vec<f64> = mint
-        .gaps()
-        .iter()
-        .map(std::time::Duration::as_secs_f64)
-        .collect();
+    let gaps: Vec<f64> = mint.gaps().iter().map(Duration::as_secs_f64).collect();
     for (n, gap) in gaps.iter().enumerate() {
         let full = f64::from(1_u32 << n.min(16)).min(60.0);
         // The next call comes within a second.
@@ -61,6 +59,22 @@ async fn retry_after_applies_to_all_callers_of_a_key() {
     assert_eq!(mint.calls(), 1);
     advance(SECOND).await;
     assert_eq!(name(&cache).await, "t2");
+}
+
+// covers: F-52
+#[tokio::test(start_paused = true)]
+async fn a_short_retry_after_does_not_shorten_the_backoff() {
+    for wait in [Duration::ZERO, SECOND] {
+        let busy = TokenError::unavailable("busy").with_retry_after(wait);
+        let mint = Mint::new([Answer::Fail(busy), Answer::New(HOUR)]);
+        let cache = mint.builder().backoff(MINUTE, MINUTE).build();
+        ask(&cache).await.unwrap_err();
+        let left = ask(&cache).await.unwrap_err().retry_after().unwrap();
+        assert!((MINUTE / 2..=MINUTE).contains(&left), "{left:?}");
+        advance(2 * SECOND).await;
+        ask(&cache).await.unwrap_err();
+        assert_eq!(mint.calls(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

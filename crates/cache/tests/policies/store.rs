@@ -462,3 +462,14 @@ async fn a_token_older_than_a_refused_one_is_not_read_from_the_store() {
     }
     assert_eq!(name(&cache).await, format!("t{}", mint.calls()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_lives_for_the_rest_of_its_tokens_life() {
+    let mint = Mint::new([Answer::New(2 * MINUTE)]).latency(30 * SECOND);
+    let store = Distant::new(&mint);
+    let cache = mint.builder().store(store.clone(), NAMESPACE).build();
+    name(&cache).await;
+    tokio::time::sleep(SECOND).await;
+    let left = store.entry().await.unwrap().ttl().unwrap();
+    assert!((85 * SECOND..90 * SECOND).contains(&left), "{left:?}");
+}
