@@ -126,7 +126,7 @@ fn each_setting_has_a_row() {
     for key in KEYS {
         assert!(
             all.iter().any(|sample| sample.key == *key),
-            "{key} has no row"
+            "{key} has no row in `pairs/rows.rs`"
         );
     }
     for sample in &all {

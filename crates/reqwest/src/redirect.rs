@@ -112,3 +112,20 @@ impl Drop for RestoreGuard {
         CURRENT.set(self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_within_another_one_leaves_its_redirects() {
+        let outer = async {
+            let inner = RedirectState::Forbidden.track(async { RedirectState::follow() });
+            assert!(matches!(inner.await, (false, RedirectState::Forbidden)));
+            RedirectState::follow()
+        };
+        let outer = RedirectState::Allowed.track(outer).await;
+        assert!(matches!(outer, (true, RedirectState::Followed)));
+        assert!(!RedirectState::follow());
+    }
+}

@@ -258,6 +258,28 @@ mod tests {
         first.unwrap();
     }
 
+    // covers: F-52
+    #[tokio::test(start_paused = true)]
+    async fn a_short_retry_after_does_not_shorten_the_delay() {
+        let (pause, start) = (Pause::default(), Instant::now());
+        let busy = TokenError::unavailable("busy").with_retry_after(Duration::ZERO);
+        let mut tries = Retry::new().tries(true);
+        tries.after(busy, "a.example", &pause).await.unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(200));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_lasts_as_long_as_its_longest_wait() {
+        let pause = Pause::default();
+        for seconds in [3, 5, 2] {
+            let wait = Duration::from_secs(seconds);
+            pause.begin(&TokenError::unavailable("busy").with_retry_after(wait));
+        }
+        let (rest, error) = pause.rest().unwrap();
+        assert_eq!(rest, Duration::from_secs(5));
+        assert_eq!(error.retry_after(), Some(rest));
+    }
+
     #[test]
     fn delays_grow_with_jitter_and_end() {
         for _ in 0..50 {

@@ -259,12 +259,16 @@ async fn debug_and_errors_show_no_key_and_no_assertion() {
 
 /// A signer that names nothing of its key.
 #[derive(Debug)]
-struct Nameless;
+struct Nameless(Option<&'static str>);
 
 #[async_trait]
 impl Signer for Nameless {
     fn algorithm(&self) -> Algorithm {
         Algorithm::Es256
+    }
+
+    fn key_id(&self) -> Option<&str> {
+        self.0
     }
 
     async fn sign(&self, _: &[u8]) -> Result<Vec<u8>, TokenError> {
@@ -290,6 +294,8 @@ async fn a_digest_follows_the_key_and_the_settings() {
         .await,
         digest(PrivateKeyJwt::new(settings(), Foreign(Ok(64)))).await,
         with(key()).digest("other client").await,
+        digest(PrivateKeyJwt::new(settings(), Nameless(Some("kms-2")))).await,
+        digest(PrivateKeyJwt::new(settings(), Nameless(Some("kms-3")))).await,
     ];
     for (at, digest) in digests.iter().enumerate() {
         assert!(digest.is_some() && !digests[..at].contains(digest), "{at}");
@@ -303,7 +309,10 @@ async fn a_digest_follows_the_key_and_the_settings() {
     assert_eq!(rotating.digest(ID).await, digests[2]);
     text.rotate("no key");
     assert_eq!(rotating.digest(ID).await, None);
-    assert_eq!(digest(PrivateKeyJwt::new(settings(), Nameless)).await, None);
+    assert_eq!(
+        digest(PrivateKeyJwt::new(settings(), Nameless(None))).await,
+        None
+    );
 }
 
 mod reuse;

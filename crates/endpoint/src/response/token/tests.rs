@@ -504,3 +504,10 @@ fn reading_a_response_allocates_little() {
     });
     assert_eq!(allocations.count_total, 1 + 3);
 }
+
+#[test]
+fn the_name_of_a_member_shows_no_token() {
+    let body = r#"{"refresh_token":"CANARY-refresh","CANARY-refresh":1,"other":2}"#;
+    let error = refused(body, false, "but the members");
+    assert!(!error.to_string().contains("CANARY"), "{error}");
+}
