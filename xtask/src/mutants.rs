@@ -251,6 +251,23 @@ mod tests {
     }
 
     #[test]
+    fn each_glob_of_the_configuration_has_files() {
+        let config = text(&root().join(".cargo/mutants.toml")).unwrap();
+        let config: toml_edit::DocumentMut = config.parse().unwrap();
+        let globs = config["examine_globs"].as_array().unwrap();
+        let globs: Vec<_> = globs.iter().map(|glob| glob.as_str().unwrap()).collect();
+        assert!(!globs.is_empty());
+        for glob in globs {
+            let path = glob.strip_suffix("/**/*.rs").unwrap_or(glob);
+            let path = root().join(path);
+            assert!(
+                path.is_file() || path.is_dir(),
+                "`.cargo/mutants.toml`: `{glob}` has no files; name where its code is now"
+            );
+        }
+    }
+
+    #[test]
     fn the_list_of_this_repository_can_be_read() {
         let list = text(&root().join(EXPLAINED)).unwrap();
         explained(&list).unwrap();
