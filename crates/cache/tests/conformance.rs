@@ -94,6 +94,15 @@ async fn layered() -> Subject {
 
 hallpass_cache::store_conformance!(layered_store, layered());
 
+#[test]
+fn a_layered_store_notifies_if_the_inner_one_does() {
+    let store = MemoryTokenStore::default();
+    let plain = Plain(store.clone());
+    assert!(!plain.notifies() && store.notifies());
+    assert!(!LayeredStore::new(plain, Transparent).notifies());
+    assert!(LayeredStore::new(store, Transparent).notifies());
+}
+
 /// The flaw of a wrong store.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Flaw {
