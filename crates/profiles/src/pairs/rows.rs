@@ -131,11 +131,11 @@ fn client() -> Vec<Sample> {
         })
         .of(&[C::Workload, C::Spiffe]),
         Sample::new("bound_tokens", "false", |run| {
-            !run.settings().authentication.binds_tokens()
+            run.token().is_some_and(|token| token.binding().is_none())
         })
         .of(IN_TLS),
         Sample::new("bound_tokens", "true", |run| {
-            run.settings().authentication.binds_tokens()
+            run.token().is_some_and(|token| token.binding().is_some())
         })
         .of(IN_TLS),
         Sample::new("certificate", "'file:{dir}/identity.pem'", |run| {
