@@ -426,6 +426,7 @@ fn setters(type_name: &str) -> BTreeSet<String> {
 
 #[test]
 fn each_method_of_a_builder_has_a_row() {
+    const NEEDS_ROW: &str = "left: the rows of `builders/rows.rs`; a method needs a row";
     let names = |prefix: &str, type_name| {
         let names = setters(type_name);
         names
@@ -451,7 +452,8 @@ fn each_method_of_a_builder_has_a_row() {
         [names("", "SourceBuilder"), endpoint.clone()]
             .concat()
             .into_iter()
-            .collect()
+            .collect(),
+        "{NEEDS_ROW}"
     );
     let management = rows::management();
     let management = own(management.iter().map(|row| row.name).collect());
@@ -460,6 +462,7 @@ fn each_method_of_a_builder_has_a_row() {
         [names("", "TokenManagementBuilder"), endpoint]
             .concat()
             .into_iter()
-            .collect()
+            .collect(),
+        "{NEEDS_ROW}"
     );
 }
