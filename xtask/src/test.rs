@@ -83,7 +83,7 @@ pub(crate) fn quick(shell: &Shell) -> anyhow::Result<()> {
     let fast = "not (package(xtask) | package(hallpass-redis) & binary(stories) | test(/^(oidc_|servers::|main_job::|explore::|endings::|redirects::|model::|fleet::|pairs::|keys::the_number)/))";
     cmd!(
         shell,
-        "cargo nextest run {packages...} {targets...} --test-threads {threads} -E {fast}"
+        "cargo nextest run {packages...} {targets...} --no-fail-fast --test-threads {threads} -E {fast}"
     )
     .run()?;
     Ok(())

@@ -195,3 +195,25 @@ async fn each_pair_of_settings_of_redis_works_or_is_refused() {
     );
     assert_eq!((run, refused), (135, 18));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_waits_for_a_silent_redis_for_its_timeout() {
+    let world = World::new().await;
+    let samples = rows::samples();
+    for (run, timeout) in [(1, 50), (2, 700), (3, 5_000)] {
+        let mut table = combination(Address::Endpoint, Client::Secret, []);
+        let value = format!(
+            "{{ url = 'redis://127.0.0.1:{{silent_port}}', keys = 'file:{{dir}}/keys', \
+             danger_allow_plain_text = true, timeout = '{timeout}ms' }}"
+        );
+        table.insert("redis", value);
+        let selection = Selection::new().profile(format!("run{run}"));
+        let profiles = world.load([(run, &table)], Variables::new(|_| None));
+        let expected = answer(&samples, &table);
+        let outcome = world.run(&profiles, &selection, run, &table, expected);
+        let outcome = outcome.await.unwrap();
+        assert!(outcome.is_issued());
+        let waited = outcome.elapsed().as_millis();
+        assert!((timeout..timeout + 50).contains(&waited), "{waited} ms");
+    }
+}
