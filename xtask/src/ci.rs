@@ -14,6 +14,7 @@ use crate::{
 };
 
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
+    workspace::lint_in_ci(shell);
     let mut times = Vec::new();
     let outcome = steps(shell, &mut times);
     println!();

@@ -39,6 +39,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use xshell::Shell;
 
 mod flags {
     #![allow(
@@ -242,7 +243,8 @@ fn become_program(mut program: Command) -> anyhow::Result<ExitCode> {
 
 fn command() -> anyhow::Result<ExitCode> {
     let flags = flags::Xtask::from_env_or_exit();
-    let shell = workspace::shell()?;
+    let shell = Shell::new()?;
+    shell.change_dir(files::root());
     match flags.subcommand {
         flags::XtaskCmd::Help(_) => {
             println!("{}", flags::Xtask::HELP);

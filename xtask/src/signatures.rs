@@ -205,7 +205,7 @@ pub(crate) fn check(
     libraries: &[String],
     faults: &mut Vec<String>,
 ) -> anyhow::Result<()> {
-    crate::rustdoc::describe(shell, crate::workspace::selection()?)?;
+    crate::rustdoc::describe(shell, &crate::workspace::documented()?)?;
     for package in libraries {
         let krate = package.replace('-', "_");
         let description = crate::files::root().join(format!("target/doc/{krate}.json"));

@@ -8,17 +8,18 @@ use xshell::{Shell, cmd};
 use crate::{peers, soak, workspace};
 
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
+    workspace::lint_in_ci(shell);
     let packages = workspace::selection()?;
     peers::set_up(shell)?;
     if has_nextest(shell) {
-        with_documentation(shell, packages)?;
+        with_documentation(shell, packages, &workspace::documented()?)?;
     } else {
         cmd!(
             shell,
             "cargo test {packages...} --lib --bins --tests --examples"
         )
         .run()?;
-        documentation(shell, packages)?;
+        documentation(shell, &workspace::documented()?)?;
     }
     // Long enough to see that it works.
     soak::cache(shell, 0.1)?.run()?;
@@ -37,18 +38,19 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the tests of these packages, each in a process of its own, and beside them those of the documentation: rustdoc
-/// uses one processor at a time.
+/// Runs the tests of packages, each in a process of its own, and beside them those of documentation: rustdoc uses one
+/// processor at a time.
 pub(crate) fn with_documentation(
     shell: &Shell,
-    packages: &[impl AsRef<OsStr> + Sync],
+    packages: &[impl AsRef<OsStr>],
+    documented: &[impl AsRef<OsStr> + Sync],
 ) -> anyhow::Result<()> {
     // Commands of cargo wait for each other while one of them compiles.
     cmd!(shell, "cargo nextest run {packages...} --no-run").run()?;
     let threads = threads();
     let beside = shell.clone();
     thread::scope(|scope| {
-        let documentation = scope.spawn(move || documentation(&beside, packages));
+        let documentation = scope.spawn(move || documentation(&beside, documented));
         let tests = cmd!(
             shell,
             "cargo nextest run {packages...} --no-fail-fast --test-threads {threads}"
@@ -61,8 +63,8 @@ pub(crate) fn with_documentation(
 }
 
 /// Runs the documentation tests, which nextest does not run, and prints their output when they have ended.
-fn documentation(shell: &Shell, packages: &[impl AsRef<OsStr>]) -> anyhow::Result<()> {
-    let output = cmd!(shell, "cargo test --quiet {packages...} --doc");
+fn documentation(shell: &Shell, documented: &[impl AsRef<OsStr>]) -> anyhow::Result<()> {
+    let output = cmd!(shell, "cargo test --quiet {documented...} --doc");
     let output = output.quiet().ignore_status().output()?;
     print!("{}", String::from_utf8_lossy(&output.stdout));
     eprint!("{}", String::from_utf8_lossy(&output.stderr));

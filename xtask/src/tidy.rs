@@ -25,6 +25,7 @@ const DIRECTORIES: [&str; 3] = [
 ];
 
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
+    crate::workspace::lint_in_ci(shell);
     let mut faults = Vec::new();
     let packages = crate::deps::packages()?;
     crate::deps::edges(&packages, &mut faults);

@@ -25,18 +25,24 @@ pub(crate) fn selection() -> anyhow::Result<&'static [String]> {
     let features = features.join(",");
     let mut arguments = vec!["--workspace", "--features", &features];
     if !is_ci() {
-        arguments.extend(
-            VARIANTS
-                .map(|package| ["--exclude", package])
-                .as_flattened(),
-        );
+        arguments.extend(WITHOUT_VARIANTS);
     }
     let arguments = arguments.into_iter().map(str::to_owned).collect();
     Ok(SELECTION.get_or_init(|| arguments))
 }
 
+/// Returns the arguments that select every package with documentation.
+pub(crate) fn documented() -> anyhow::Result<Vec<String>> {
+    let mut arguments = selection()?.to_vec();
+    if is_ci() {
+        arguments.extend(WITHOUT_VARIANTS.map(str::to_owned));
+    }
+    Ok(arguments)
+}
+
 /// hallpass-jwt again, each with features of its own: only CI tests them.
 const VARIANTS: [&str; 2] = ["hallpass-jwt-none", "hallpass-jwt-ring"];
+const WITHOUT_VARIANTS: [&str; 4] = ["--exclude", VARIANTS[0], "--exclude", VARIANTS[1]];
 
 /// The keychain's D-Bus client takes as long to compile as all crates of the command: only CI tests it.
 fn is_tested(feature: &str) -> bool {
@@ -58,16 +64,13 @@ pub(crate) const LINTS: [(&str, &str); 2] = [
     ),
 ];
 
-/// Returns a shell at the root of the repository. In CI, all that it compiles of our crates is compiled with lints.
-pub(crate) fn shell() -> anyhow::Result<Shell> {
-    let shell = Shell::new()?;
-    shell.change_dir(crate::files::root());
+/// In CI, lets this shell compile our crates with lints.
+pub(crate) fn lint_in_ci(shell: &Shell) {
     if is_ci() {
         for (name, value) in LINTS {
             shell.set_var(name, value);
         }
     }
-    Ok(shell)
 }
 
 /// Builds targets (`--example soak`, `--bin hallpass`) and returns the directory of the binaries. `cargo run` selects one
