@@ -22,7 +22,7 @@ const AS_RUSTC: &str = "XTASK_AS_RUSTC";
 /// `unsafe`.
 const INSTRUMENTS: [&str; 10] = [
     "--cfg=fuzzing",
-    "-Copt-level=2",
+    "-Copt-level=1",
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
