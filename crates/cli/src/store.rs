@@ -104,7 +104,9 @@ impl Inner {
     }
 
     /// Returns true if a lease is in force and its holder is alive.
-    fn is_leased(&self, key: &StoreKey, record: Record, now: SystemTime) -> io::Result<bool> {
+    fn is_leased(&self, key: &StoreKey, record: Record) -> io::Result<bool> {
+        // Read after the record: by an earlier reading, a lease that began since would lie in the future.
+        let now = self.clock.wall();
         Ok(record.in_force(now) && files::is_locked(&self.path(key, "held"))?)
     }
 
@@ -189,11 +191,10 @@ impl TokenStore for FileTokenStore {
     async fn lease(&self, key: &StoreKey, ttl: Duration) -> Result<LeaseOutcome, StoreError> {
         let inner = &self.0;
         files::make_private_directory(&inner.directory).map_err(store_error)?;
-        let now = inner.clock.wall();
         let path = inner.path(key, "lock");
         // Waiters poll and must not get in the holder's way.
         let record = Record::peek(&path).map_err(store_error)?;
-        if inner.is_leased(key, record, now).map_err(store_error)? {
+        if inner.is_leased(key, record).map_err(store_error)? {
             return Ok(record.holder());
         }
         // Another process is about to decide the same.
@@ -201,11 +202,11 @@ impl TokenStore for FileTokenStore {
             return Ok(LeaseOutcome::Held { fence: None });
         };
         let record = guard.read().map_err(store_error)?;
-        if inner.is_leased(key, record, now).map_err(store_error)? {
+        if inner.is_leased(key, record).map_err(store_error)? {
             return Ok(record.holder());
         }
         let file = inner.lock_holder_file(key).map_err(store_error)?;
-        let record = record.next_lease(now, ttl);
+        let record = record.next_lease(inner.clock.wall(), ttl);
         guard.write(record).map_err(store_error)?;
         let lease = Lease::new(record.fence);
         inner.leases().insert(key.clone(), (lease.clone(), file));

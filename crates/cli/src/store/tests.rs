@@ -1,9 +1,14 @@
 //! The promises of a token store, tested on this one, and damage that others may do to its files.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
 
 use hallpass::{
-    AccessToken, TokenRequest, TokenSource as _,
+    AccessToken, Timestamp, TokenRequest, TokenSource as _,
     cache::{CachedTokenSource, conformance::Subject},
 };
 use hallpass_testkit::{ManualClock, ScriptedSource};
@@ -127,6 +132,56 @@ async fn one_lease_at_a_time_and_it_expires() {
     assert_eq!(look(&one, &a).await.unwrap().0, "in time");
     let third = one.lease(&a, TTL).await.unwrap().into_lease().unwrap();
     assert!(third.fence() > second.fence());
+}
+
+/// A clock with which something happens right after it is read for the first time.
+struct Eventful<F> {
+    clock: ManualClock,
+    event: Mutex<Option<F>>,
+}
+
+impl<F: FnOnce() + Send> fmt::Debug for Eventful<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Eventful").finish_non_exhaustive()
+    }
+}
+
+impl<F: FnOnce() + Send> Clock for Eventful<F> {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        let now = self.clock.wall();
+        if let Some(event) = self.event.lock().unwrap().take() {
+            event();
+        }
+        now
+    }
+}
+
+// covers: F-89
+#[tokio::test]
+async fn a_lease_that_begins_between_two_steps_is_respected() {
+    let machine = Machine::new();
+    let (holder, a) = (machine.process(), key("a"));
+    let clock = machine.clock.clone();
+    let event = {
+        let (holder, a, clock) = (holder.clone(), a.clone(), clock.clone());
+        move || {
+            clock.advance(Duration::from_millis(1));
+            let mut lease = pin!(holder.lease(&a, TTL));
+            let mut context = Context::from_waker(Waker::noop());
+            let Poll::Ready(Ok(outcome)) = lease.as_mut().poll(&mut context) else {
+                panic!("the lease is granted at once");
+            };
+            assert!(outcome.into_lease().is_some());
+        }
+    };
+    let event = Mutex::new(Some(event));
+    let clock = Eventful { clock, event };
+    let other = FileTokenStore::with_clock(machine.directory(), Label::default(), clock);
+    assert!(is_held(&other, &a).await);
 }
 
 // covers: F-89
