@@ -231,13 +231,13 @@ pub(super) async fn accepts_puts_without_lease(subject: &Subject) -> Finding {
 pub(super) async fn notifies_of_changes(subject: &Subject) -> Finding {
     let (one, other, key) = (&*subject.one, &*subject.other, key("key"));
     let mut held = None;
-    let mut notifies = other.notifies();
     for change in [
         "a put",
         "a removal",
         "a released lease",
         "a put without a lease",
     ] {
+        let before = other.notifies();
         let mut changed = other.changed(&key);
         // The first poll subscribes; a subscription on the network takes a moment.
         let early = future::poll_fn(|context| Poll::Ready(changed.as_mut().poll(context))).await;
@@ -264,12 +264,12 @@ pub(super) async fn notifies_of_changes(subject: &Subject) -> Finding {
             }
             _ => {}
         }
-        // A subscription may have failed, or succeeded, by now.
-        notifies = notifies && other.notifies();
-        let limit = if notifies { 2 * SECOND } else { SHORT_TTL };
+        let after = other.notifies();
+        let limit = if after { 2 * SECOND } else { SHORT_TTL };
         let returned = tokio::time::timeout(limit, changed).await.is_ok();
-        ensure(returned == notifies, || {
-            if notifies {
+        // In between, the subscription may have failed, or succeeded.
+        ensure(before != after || returned == after, || {
+            if after {
                 format!("it did not return within {limit:?} of {change}")
             } else {
                 format!("it returned after {change}, and `notifies` is false")
