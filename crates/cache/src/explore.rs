@@ -225,6 +225,14 @@ fn a_claim_starts_one_refresh_of_its_own_token() {
         world.clock.advance(HOUR);
         assert!(matches!(world.begin(), NextStep::Start(..)));
         assert!(world.start_refresh().is_none());
+        // A caller that cannot start it leaves it to the next one, unless the claim has ended.
+        let (world, old) = claimed();
+        world.slot.abandon_claim(world.now());
+        assert!(world.slot.ready(world.now()).unwrap().refresh);
+        world.slot.invalidate(&old, world.now(), &world.policy);
+        world.ask().unwrap();
+        world.slot.abandon_claim(world.now());
+        assert!(!world.slot.ready(world.now()).unwrap().refresh);
         // Without a permit another caller starts it, a while later.
         let (world, _) = claimed();
         let refused = world.slot.refresh(world.now(), 0, &world.policy, None);

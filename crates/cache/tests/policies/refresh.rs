@@ -216,6 +216,22 @@ async fn a_token_without_a_lifetime_is_not_refreshed_ahead() {
     assert!(mint.calls() <= 62, "{}", mint.calls());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_refresh_without_a_lifetime_is_repeated_after_the_maximum_backoff() {
+    let mint = Mint::hourly();
+    let cache = mint.cached();
+    name(&cache).await;
+    mint.then([Answer::New(Duration::ZERO)]);
+    let instant = Duration::from_millis(1);
+    advance(58 * MINUTE).await;
+    for (wait, calls) in [(Duration::ZERO, 2), (MINUTE - instant, 2), (instant, 3)] {
+        advance(wait).await;
+        assert_eq!(name(&cache).await, "t1");
+        settle().await;
+        assert_eq!(mint.calls(), calls);
+    }
+}
+
 /// A source with its own cache: returns its token with the true time of its request until shortly before expiry.
 struct Agent {
     mint: Mint,

@@ -324,6 +324,28 @@ async fn a_process_that_must_not_fetch_takes_no_lease() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_key_that_fails_is_looked_up_once_an_interval() {
+    let mint = Mint::new([down()]);
+    let store = Distant::immediate(&mint);
+    let cache = mint.builder().store(store.clone(), NAMESPACE);
+    let cache = cache.backoff(HOUR, HOUR).build();
+    let instant = Duration::from_millis(1);
+    ask(&cache).await.unwrap_err();
+    settle().await;
+    let first = store.questions();
+    for looks in 1..=10 {
+        advance(SECOND / 2 - instant).await;
+        for (wait, looks) in [(Duration::ZERO, looks - 1), (instant, looks)] {
+            advance(wait).await;
+            ask(&cache).await.unwrap_err();
+            settle().await;
+            assert_eq!(store.questions(), first + looks, "{wait:?}");
+        }
+    }
+    assert_eq!(mint.calls(), 1);
+}
+
 /// The failure is cached for a shorter time for all keys than for this one.
 // covers: F-76
 #[tokio::test(start_paused = true)]

@@ -313,6 +313,21 @@ async fn a_secret_that_is_revoked_later_is_refused_for_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn refusals_of_different_secrets_stay_side_by_side() {
+    let (one, other) = (Mint::new([refused()]), Mint::new([refused()]));
+    let (one, other) = (one.digest(1), other.digest(2));
+    let store = Distant::new(&one);
+    for number in 0..3 {
+        for mint in [&one, &other] {
+            let process = process(mint, &store);
+            process.token(&key(number)).await.unwrap_err();
+            process.shutdown().await;
+        }
+    }
+    assert_eq!((one.calls(), other.calls()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_secrets_in_one_fleet_are_each_tried_once() {
     let old = Mint::new([refused()]).latency(50 * MILLISECOND).digest(1);
     let new = Mint::hourly().latency(50 * MILLISECOND).digest(2);

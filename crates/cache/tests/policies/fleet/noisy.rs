@@ -1,9 +1,13 @@
 //! A store whose notifications are worthless.
 
+use std::sync::Arc;
+
+use hallpass_cache::TokenStore as _;
+
 use super::waiting::most_questions;
 use crate::{
-    distant::{Distant, process},
-    support::{MINUTE, Mint, SECOND, name},
+    distant::{Distant, MILLISECOND, default_key, process},
+    support::{HOUR, MINUTE, Mint, SECOND, name, settle, spawn_ask},
 };
 
 #[tokio::test(start_paused = true)]
@@ -30,6 +34,27 @@ async fn endless_notifications_do_not_cause_endless_lookups() {
         assert!(asked <= most + 5, "{asked}");
         assert_eq!(mint.calls(), 1);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_uses_fifty_changes_and_then_listens_to_none() {
+    let mint = Mint::hourly();
+    let store = Distant::new(&mint).notifying();
+    let (key, entries) = (default_key(), &store.inner);
+    let lease = entries.lease(&key, HOUR).await.unwrap();
+    assert!(lease.into_lease().is_some(), "its holder hangs");
+    let waiting = spawn_ask(&Arc::new(process(&mint, &store)));
+    // The first poll, and a pause.
+    tokio::time::sleep(60 * MILLISECOND).await;
+    for change in 1..=60 {
+        assert_eq!(store.listeners(), usize::from(change <= 50), "{change}");
+        let ttl = MINUTE + change * SECOND;
+        entries.put(&key, b"", ttl, None).await.unwrap();
+        // A pause of up to 20 ms, and two calls: for the entry, which cannot be used, and for any other one.
+        tokio::time::sleep(30 * MILLISECOND).await;
+    }
+    waiting.abort();
+    settle().await;
 }
 
 #[tokio::test(start_paused = true)]
