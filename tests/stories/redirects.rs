@@ -142,7 +142,7 @@ fn each_blocking_client_follows_redirects_by_the_rule() {
         let threads = threads.into_iter().map(|thread| thread.join().unwrap());
         threads.collect::<Vec<_>>().concat()
     });
-    assert_none(&deviations, cells.len(), 2_464);
+    assert_none(&deviations, cells.len(), 2_693);
 }
 
 fn start_url(server: &Server, number: usize, cell: &Cell) -> String {

@@ -173,12 +173,10 @@ impl Cell {
 
     /// Excludes what cannot happen, and what another cell has.
     fn exists(&self) -> bool {
-        let over_tls = self.starts_over_tls();
-        // ureq refuses a body of such a method, and its TLS needs webpki-roots, which nothing else here does.
+        // ureq refuses a body of such a method.
         let bodiless = matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "DELETE");
         match self.kind {
             Kind::Ureq if bodiless && self.body != Body::None => return false,
-            Kind::Ureq if over_tls => return false,
             // Its own error, at times, if the redirect arrives before it has closed the stream.
             Kind::Blocking if self.body == Body::Stream => return false,
             _ => {}

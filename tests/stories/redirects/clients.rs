@@ -33,7 +33,10 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use tower::{Layer as _, Service as _, ServiceExt as _};
-use ureq::SendBody;
+use ureq::{
+    SendBody,
+    tls::{ClientCert, PrivateKey, RootCerts, TlsConfig},
+};
 
 use super::{
     cell::{Binding, Body, Cell, Kind},
@@ -136,6 +139,20 @@ fn connector(server: &Server, binding: Binding) -> HttpsConnector<HttpConnector>
     builder.https_or_http().enable_http1().build()
 }
 
+/// Returns the TLS settings of ureq's agent.
+fn tls_of_ureq(server: &Server, binding: Binding) -> TlsConfig {
+    let certificate = |pem: &str| ureq::tls::Certificate::from_pem(pem.as_bytes()).unwrap();
+    let mut config = TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(Arc::new(default_provider()))
+        .root_certs(RootCerts::new_with_certs(&[certificate(&server.root())]));
+    if binding == Binding::Certificate {
+        let key = PrivateKey::from_pem(server.identity.as_bytes()).unwrap();
+        let chain = [certificate(&server.identity)];
+        config = config.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
+    }
+    config.build()
+}
+
 impl Clients {
     pub(super) fn new(server: &Server, binding: Binding) -> Self {
         let authorizer = authorizer(server, Arc::new(source(binding)));
@@ -220,7 +237,11 @@ impl BlockingClients {
         Self {
             authorizer: BlockingAuthorizer::new(tokens, authorizer),
             reqwest: reqwest.build().unwrap(),
-            ureq: ureq::Agent::config_builder().proxy(None).build().into(),
+            ureq: ureq::Agent::config_builder()
+                .proxy(None)
+                .tls_config(tls_of_ureq(server, binding))
+                .build()
+                .into(),
         }
     }
 
