@@ -10,7 +10,7 @@ use xshell::{Shell, cmd};
 
 use crate::{
     fuzz, peers,
-    workspace::{self, LINTS},
+    workspace::{self, LINTS, Variants},
 };
 
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
@@ -40,7 +40,7 @@ fn steps(shell: &Shell, times: &mut Vec<(&'static str, Duration)>) -> anyhow::Re
             // Downloads use the network, and no processor.
             let beside = shell.clone();
             let servers = scope.spawn(move || peers::set_up(&beside));
-            let selection = workspace::selection()?;
+            let selection = &workspace::selection(Variants::InCi)?;
             cmd!(shell, "cargo build --quiet {selection...} --benches").run()?;
             cmd!(shell, "cargo nextest run {selection...} --no-run").run()?;
             let outcome = servers.join();

@@ -15,6 +15,8 @@ use std::{
 use anyhow::{Context as _, bail};
 use xshell::{Shell, cmd};
 
+use crate::workspace::{self, Variants};
+
 /// The variable that makes this program the compiler.
 const AS_RUSTC: &str = "XTASK_AS_RUSTC";
 
@@ -122,7 +124,7 @@ fn targets(only: Option<&str>) -> anyhow::Result<Vec<String>> {
 
 /// Builds the program with instruments and libFuzzer, from dependencies with the features of the tests.
 fn build(shell: &Shell) -> anyhow::Result<PathBuf> {
-    let selection = crate::workspace::selection()?;
+    let selection = workspace::selection(Variants::InCi)?;
     cmd!(
         shell,
         "cargo build --quiet {selection...} --features libfuzzer-sys/link_libfuzzer --example fuzz --target-dir target"

@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use serde_json::Value;
 use xshell::Shell;
 
+use crate::workspace::{self, Variants};
+
 /// Third-party types that are allowed in public signatures, with reasons.
 const ALLOWED: [(&str, &str, &str); 38] = [
     (
@@ -205,7 +207,7 @@ pub(crate) fn check(
     libraries: &[String],
     faults: &mut Vec<String>,
 ) -> anyhow::Result<()> {
-    crate::rustdoc::describe(shell, &crate::workspace::documented()?)?;
+    crate::rustdoc::describe(shell, &workspace::selection(Variants::Never)?)?;
     for package in libraries {
         let krate = package.replace('-', "_");
         let description = crate::files::root().join(format!("target/doc/{krate}.json"));

@@ -5,21 +5,24 @@ use std::{ffi::OsStr, thread};
 use anyhow::{anyhow, ensure};
 use xshell::{Shell, cmd};
 
-use crate::{peers, soak, workspace};
+use crate::{
+    peers, soak,
+    workspace::{self, Variants},
+};
 
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     workspace::lint_in_ci(shell);
-    let packages = workspace::selection()?;
+    let packages = workspace::selection(Variants::InCi)?;
     peers::set_up(shell)?;
     if has_nextest(shell) {
-        with_documentation(shell, packages, &workspace::documented()?)?;
+        with_documentation(shell, &packages, &workspace::selection(Variants::Never)?)?;
     } else {
         cmd!(
             shell,
             "cargo test {packages...} --lib --bins --tests --examples"
         )
         .run()?;
-        documentation(shell, &workspace::documented()?)?;
+        documentation(shell, &workspace::selection(Variants::Never)?)?;
     }
     // Long enough to see that it works.
     soak::cache(shell, 0.1)?.run()?;
@@ -75,7 +78,7 @@ fn documentation(shell: &Shell, documented: &[impl AsRef<OsStr>]) -> anyhow::Res
 /// Runs what a change breaks first, in less than a minute: unit tests, the cache's rules, and the stories that need no
 /// other server and take no seconds.
 pub(crate) fn quick(shell: &Shell) -> anyhow::Result<()> {
-    let packages = workspace::selection()?;
+    let packages = workspace::selection(Variants::InCi)?;
     let targets = ["--lib", "--bins", "--test", "stories", "--test", "policies"];
     if !has_nextest(shell) {
         return Ok(cmd!(shell, "cargo test {packages...} {targets...}").run()?);

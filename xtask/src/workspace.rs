@@ -8,10 +8,28 @@ use std::{
 
 use xshell::{Shell, cmd};
 
-/// Returns the arguments that select every package with its features. The manifests are read once.
-pub(crate) fn selection() -> anyhow::Result<&'static [String]> {
-    static SELECTION: OnceLock<Vec<String>> = OnceLock::new();
-    if let Some(known) = SELECTION.get() {
+/// The packages that are hallpass-jwt again, each with features of its own.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Variants {
+    /// Tested in CI alone.
+    InCi,
+    /// They have no documentation of their own.
+    Never,
+}
+
+/// Returns the arguments that select every package with its features.
+pub(crate) fn selection(variants: Variants) -> anyhow::Result<Vec<String>> {
+    let mut arguments = vec!["--workspace", "--features", features()?];
+    if variants == Variants::Never || !is_ci() {
+        arguments.extend(WITHOUT_VARIANTS);
+    }
+    Ok(arguments.into_iter().map(str::to_owned).collect())
+}
+
+/// Returns the features of all packages. The manifests are read once.
+fn features() -> anyhow::Result<&'static str> {
+    static FEATURES: OnceLock<String> = OnceLock::new();
+    if let Some(known) = FEATURES.get() {
         return Ok(known);
     }
     let mut features = Vec::new();
@@ -22,25 +40,9 @@ pub(crate) fn selection() -> anyhow::Result<&'static [String]> {
         let names = package.features.keys().filter(|name| is_tested(name));
         features.extend(names.map(|name| format!("{}/{name}", package.name)));
     }
-    let features = features.join(",");
-    let mut arguments = vec!["--workspace", "--features", &features];
-    if !is_ci() {
-        arguments.extend(WITHOUT_VARIANTS);
-    }
-    let arguments = arguments.into_iter().map(str::to_owned).collect();
-    Ok(SELECTION.get_or_init(|| arguments))
+    Ok(FEATURES.get_or_init(|| features.join(",")))
 }
 
-/// Returns the arguments that select every package with documentation.
-pub(crate) fn documented() -> anyhow::Result<Vec<String>> {
-    let mut arguments = selection()?.to_vec();
-    if is_ci() {
-        arguments.extend(WITHOUT_VARIANTS.map(str::to_owned));
-    }
-    Ok(arguments)
-}
-
-/// hallpass-jwt again, each with features of its own: only CI tests them.
 const VARIANTS: [&str; 2] = ["hallpass-jwt-none", "hallpass-jwt-ring"];
 const WITHOUT_VARIANTS: [&str; 4] = ["--exclude", VARIANTS[0], "--exclude", VARIANTS[1]];
 
@@ -76,7 +78,7 @@ pub(crate) fn lint_in_ci(shell: &Shell) {
 /// Builds targets (`--example soak`, `--bin hallpass`) and returns the directory of the binaries. `cargo run` selects one
 /// package, for which it compiles the dependencies with other features.
 pub(crate) fn build(shell: &Shell, targets: &[&str]) -> anyhow::Result<PathBuf> {
-    let selection = selection()?;
+    let selection = selection(Variants::InCi)?;
     cmd!(shell, "cargo build --quiet {selection...} {targets...}").run()?;
     let target = env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
     Ok(crate::files::root().join(target).join("debug"))
