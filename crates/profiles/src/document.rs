@@ -3,7 +3,11 @@
 //! The document is walked by hand: an error names the line and repeats only names of keys and profiles, because a
 //! secret may have slipped in anywhere.
 
-use std::{collections::BTreeMap, ops::Range, path::Path};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    path::{Path, PathBuf, is_separator},
+};
 
 use hallpass_secrets::SecretReference;
 use toml::{
@@ -106,7 +110,7 @@ impl Document<'_> {
                     layer.client.authentication =
                         Some(method.map_err(|why| self.invalid_value(key, value, &why))?);
                 }
-                "ca_file" => layer.ca_file = Some(self.string(key, value)?.into()),
+                "ca_file" => layer.ca_file = Some(self.file(key, value)?),
                 "certificate" => {
                     layer.client.certificate = Some(self.secret_reference(key, value)?);
                 }
@@ -239,7 +243,7 @@ impl Document<'_> {
         };
         for (key, value) in entries {
             match &**key.get_ref() {
-                "ca_file" => redis.ca_file = Some(self.string(key, value)?.into()),
+                "ca_file" => redis.ca_file = Some(self.file(key, value)?),
                 "client_certificate" => {
                     redis.client_certificate = Some(self.secret_reference(key, value)?);
                 }
@@ -318,6 +322,17 @@ impl Document<'_> {
     fn string<'v>(&self, key: &Key<'_>, value: &'v Value<'_>) -> Result<&'v str, ProfileError> {
         let text = value.get_ref().as_str();
         text.ok_or_else(|| self.invalid_value(key, value, "expected a string in quotes"))
+    }
+
+    /// Reads the path of a file. That of a directory would compare as equal: `/etc/ca.pem/` and `/etc/ca.pem`.
+    fn file(&self, key: &Key<'_>, value: &Value<'_>) -> Result<PathBuf, ProfileError> {
+        let path = self.string(key, value)?;
+        match path.rsplit(is_separator).next() {
+            Some("" | "." | "..") => {
+                Err(self.invalid_value(key, value, "expected the path of a file"))
+            }
+            _ => Ok(path.into()),
+        }
     }
 
     /// Reads a string, or a list of strings.

@@ -44,6 +44,7 @@ mod layer;
 mod lazy;
 mod method;
 mod missing;
+mod namespace;
 #[cfg(all(
     test,
     feature = "command",

@@ -96,7 +96,7 @@ impl RedisSettings {
                 ));
             }
         }
-        let tls = self.url.starts_with("rediss:");
+        let tls = has_tls(&self.url);
         let has_others = self.sentinel.is_some() || self.cluster;
         let problems = [
             (
@@ -140,9 +140,7 @@ impl RedisSettings {
                 "no effect without `sentinel` or `cluster`; remove it",
             ),
             (
-                self.other_urls
-                    .iter()
-                    .any(|url| url.starts_with("rediss:") != tls),
+                self.other_urls.iter().any(|url| has_tls(url) != tls),
                 "other_urls",
                 "the scheme differs from that of `url`; use the same one",
             ),
@@ -160,4 +158,10 @@ impl RedisSettings {
         let mut problems = problems.into_iter().filter(|(is_wrong, ..)| *is_wrong);
         problems.next().map(|(_, setting, why)| (setting, why))
     }
+}
+
+/// Returns true for a URL whose connections have TLS, as the store reads it.
+fn has_tls(url: &str) -> bool {
+    let url = Url::parse(url);
+    url.is_ok_and(|url| matches!(url.scheme(), "rediss" | "valkeys"))
 }

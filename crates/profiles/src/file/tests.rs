@@ -169,6 +169,14 @@ fn errors_name_the_line_and_no_value() {
             "write a path in '...'",
         ),
         (
+            "[profile.p]\nca_file = '/etc/CANARY/'",
+            "`ca_file`: expected the path of a file",
+        ),
+        (
+            "[profile.p.redis]\nca_file = '/etc/CANARY/.'",
+            "line 2: `ca_file`: expected the path of a file",
+        ),
+        (
             "[profile.p]\nclient_id = [\"CANARY\"]",
             "`client_id`: expected a string",
         ),
@@ -333,6 +341,29 @@ fn errors_in_the_redis_table_name_line_and_setting() {
     }
     let failure = parse("[profile.p]\nredis = \"CANARY\"", Some("p")).unwrap_err();
     assert!(failure.to_string().contains("expected a table"));
+}
+
+#[test]
+fn each_scheme_of_redis_has_its_settings() {
+    for (url, is_tls) in [
+        ("rediss://r.example", true),
+        ("REDISS://r.example", true),
+        ("valkeys://r.example", true),
+        ("redis://r.example", false),
+        ("valkey://r.example", false),
+    ] {
+        let accepts = |setting: &str| {
+            let text = format!(
+                "[profile.p.redis]\nkeys = 'env:K'\ncluster = true\nurl = '{url}'\n{setting}"
+            );
+            parse(&text, Some("p")).is_ok()
+        };
+        assert_eq!(accepts("ca_file = '/etc/ca.pem'"), is_tls, "{url}");
+        assert_eq!(accepts("danger_allow_plain_text = true"), !is_tls, "{url}");
+        let others = ["rediss://o.example", "valkey://o.example"];
+        let others = others.map(|other| accepts(&format!("other_urls = ['{other}']")));
+        assert_eq!(others, [is_tls, !is_tls], "{url}");
+    }
 }
 
 #[cfg(unix)]
