@@ -53,6 +53,7 @@ mod security_profile;
 mod server;
 mod service;
 mod transport;
+mod unique;
 
 pub use authentication::{
     Anonymous, Assertion, AssertionSource, AuthenticationContext, ClientAuthentication,

@@ -1,6 +1,6 @@
 use std::{
     fmt,
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, is_separator},
     str::FromStr,
     sync::Arc,
     time::Duration,
@@ -104,7 +104,7 @@ impl SecretReference {
     /// # Errors
     ///
     /// An [`InvalidReference`] if the path is not absolute: a relative one would depend on the directory that the
-    /// program is started in.
+    /// program is started in. Also if it ends like a directory's, as `/run/secrets/` does.
     pub fn from_file(path: &str) -> Result<Self, InvalidReference> {
         if !Path::new(path).is_absolute() {
             return Err(InvalidReference(if cfg!(windows) {
@@ -136,12 +136,17 @@ impl SecretReference {
         matches!(self.0.place, SecretLocation::Command { .. })
     }
 
-    /// Returns a text that differs between references to different places, with all arguments of a command. To compare
-    /// references, or for a digest of settings: the arguments may hold anything, so do not show it.
+    /// Returns a text that differs between references to different places, and is the same for equal ones, with all
+    /// arguments of a command. To compare references, or for a digest of settings: the arguments may hold anything, so do
+    /// not show it.
     pub fn canonical(&self) -> String {
         match &self.0.place {
             SecretLocation::Command { program, arguments } => {
                 format!("command:{program:?} {arguments:?}")
+            }
+            // By its components, as paths are compared.
+            SecretLocation::File(path) => {
+                format!("file:{}", path.components().collect::<PathBuf>().display())
             }
             _ => self.to_string(),
         }
@@ -245,6 +250,12 @@ fn file(path: &str) -> Result<SecretLocation, InvalidReference> {
     if cfg!(windows) && path.contains(char::is_control) {
         return Err(InvalidReference(
             r#"`file:` must be followed by a path without tabs and other control characters; in JSON and in TOML's "..." a `\` is written `\\`"#,
+        ));
+    }
+    let last = path.rsplit(is_separator).next();
+    if matches!(last, Some("" | "." | "..")) {
+        return Err(InvalidReference(
+            "`file:` must be followed by the path of a file, not that of a directory",
         ));
     }
     Ok(SecretLocation::File(path.into()))

@@ -1,6 +1,4 @@
 use std::{
-    borrow::Cow,
-    collections::BTreeMap,
     fmt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -9,6 +7,8 @@ use hallpass_core::{AuthorizationDetails, ScopeSet, TokenError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::unique::UniqueMembers;
+
 /// The result of token introspection (RFC 7662 section 2.2).
 ///
 /// If the token is not active, no other member is present: it has expired, was revoked, is unknown, or the client may
@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 pub struct Introspection {
     known: IntrospectionResponse,
     scopes: ScopeSet,
-    members: BTreeMap<Box<str>, Box<RawValue>>,
+    members: UniqueMembers<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -47,8 +47,11 @@ impl Introspection {
     pub(crate) fn read(body: &[u8]) -> Result<Self, TokenError> {
         // The JSON library's message may quote the response.
         let unusable = |message: &'static str| move |_| TokenError::unusable_response(message);
+        let members = serde_json::from_slice(body).map_err(unusable(
+            "the response is not a JSON object that has each member once",
+        ))?;
         let known: IntrospectionResponse = serde_json::from_slice(body).map_err(unusable(
-            "the response is not JSON with a member `active`, or has a member whose type is not that of RFC 7662 section 2.2",
+            "the response has no member `active`, or has a member whose type is not that of RFC 7662 section 2.2",
         ))?;
         let scopes = known.scope.as_deref().unwrap_or_default().parse();
         Ok(Self {
@@ -57,7 +60,7 @@ impl Introspection {
                     "the response's `scope` contains a character that RFC 6749 section 3.3 does not allow",
                 )
             })?,
-            members: serde_json::from_slice(body).map_err(unusable("the response is not JSON"))?,
+            members,
             known,
         })
     }
@@ -163,7 +166,7 @@ fn time(seconds: Option<f64>) -> Option<SystemTime> {
 /// Hides the names of people.
 impl fmt::Debug for Introspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<Cow<'_, str>> = self.members.keys().map(|name| (&**name).into()).collect();
+        let names: Vec<_> = self.members.names().collect();
         f.debug_struct("Introspection")
             .field("active", &self.known.active)
             .field("scopes", &self.scopes)
@@ -252,6 +255,8 @@ mod tests {
             "{}",
             r#"{"active":"CANARY"}"#,
             r#"{"active":true,"active":false}"#,
+            r#"{"active":true,"cnf":{},"cnf":{"jkt":"CANARY"}}"#,
+            r#"{"active":true,"CANARY":1,"\u0043ANARY":1}"#,
             r#"{"active":true,"scope":["CANARY"]}"#,
             r#"{"active":true,"scope":"CANARYü"}"#,
         ] {

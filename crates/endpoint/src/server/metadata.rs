@@ -1,8 +1,7 @@
-use std::collections::BTreeMap;
-
 use hallpass_core::TokenError;
 
 use super::members::{Member, Members};
+use crate::unique::UniqueMembers;
 
 /// An authorization server's metadata (RFC 8414 section 2), as far as a machine-to-machine client needs it.
 ///
@@ -26,7 +25,7 @@ struct Document {
     dpop_signing_alg_values_supported: Member<Vec<String>>,
     tls_client_certificate_bound_access_tokens: Member<bool>,
     /// RFC 8705 section 5; some servers have values that are not strings.
-    mtls_endpoint_aliases: Member<BTreeMap<String, serde_json::Value>>,
+    mtls_endpoint_aliases: Member<UniqueMembers<serde_json::Value>>,
 }
 
 impl Metadata {
@@ -231,6 +230,14 @@ mod tests {
             Some("https://mtls.a.example/t")
         );
         assert_eq!(full.mtls_alias("odd"), None);
+    }
+
+    #[test]
+    fn an_alias_that_appears_twice_is_not_used() {
+        let twice =
+            r#"{"token_endpoint":"https://x.example/","token_endpoint":"https://y.example/"}"#;
+        let json = format!(r#"{{"issuer":"https://a.example","mtls_endpoint_aliases":{twice}}}"#);
+        assert_eq!(read(&json).unwrap().mtls_alias("token_endpoint"), None);
     }
 
     // covers: F-12

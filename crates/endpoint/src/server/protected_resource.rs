@@ -125,6 +125,9 @@ impl ResourceDiscoveryBuilder {
         if self.issuers.is_empty() {
             return missing("allow_issuer", "no issuer is allowed");
         }
+        for origin in &self.resources {
+            Address::parse_as("allow_resource", &origin.to_string(), self.rules)?;
+        }
         let transport = HttpTransport::or_default(self.transport)?;
         for issuer in &self.issuers {
             let discovery = discovery(issuer, &transport, self.rules);

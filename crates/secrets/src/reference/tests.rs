@@ -124,6 +124,29 @@ fn an_absolute_path_alone_is_a_file_reference() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn equal_references_have_one_canonical_text() {
+    let parse = |path: &str| format!("file:{path}").parse::<SecretReference>();
+    let plain = parse("/a/b").unwrap();
+    for same in ["/a/b", "//a/b", "/a//b", "/a/./b"] {
+        let other = parse(same).unwrap();
+        assert_eq!((&other, other.canonical()), (&plain, plain.canonical()));
+        assert_eq!(other.to_string(), format!("file:{same}"));
+    }
+    for other in ["/a/c", "/a/B", "/a/c/../b"] {
+        let other = parse(other).unwrap();
+        assert_ne!(other, plain);
+        assert_ne!(other.canonical(), plain.canonical());
+    }
+    // It compares as `/a/b`, and opens no file.
+    for directory in ["/a/b/", "/a/b/.", "/a/..", "/"] {
+        let error = parse(directory).unwrap_err().to_string();
+        assert!(error.contains("the path of a file"), "{error}");
+        assert!(SecretReference::from_file(directory).is_err());
+    }
+}
+
 #[cfg(all(unix, feature = "command"))]
 #[tokio::test]
 async fn a_reference_sets_the_timeout_of_a_command() {

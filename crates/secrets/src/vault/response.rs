@@ -1,10 +1,13 @@
 //! Vault's responses, read without leaving copies, and never shown.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt};
 
 use hallpass_core::{Secret, SecretError};
 use reqwest::StatusCode;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
@@ -22,8 +25,37 @@ struct KvResponse<'a> {
 #[derive(Deserialize)]
 struct Version<'a> {
     #[serde(borrow)]
-    data: Option<HashMap<String, &'a RawValue>>,
+    data: Option<Fields<'a>>,
     metadata: Option<Metadata>,
+}
+
+/// The fields of a secret, none of which appears twice.
+struct Fields<'a>(HashMap<String, &'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = HashMap::new();
+                while let Some((name, value)) = map.next_entry()? {
+                    if fields.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a field appears twice"));
+                    }
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
 }
 
 #[derive(Deserialize)]
@@ -90,7 +122,7 @@ pub(crate) fn read(
             "could not be read: the response contains no secret; check that the address is Vault's",
         );
     };
-    let Some(fields) = version.data else {
+    let Some(Fields(fields)) = version.data else {
         return wrong(missing(body));
     };
     let Some(value) = fields.get(field) else {

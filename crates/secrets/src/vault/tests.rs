@@ -155,6 +155,12 @@ async fn each_refusal_has_a_remedy_and_shows_no_secret() {
             false,
         ),
         (
+            ResponseTemplate::new(200)
+                .set_body_string(r#"{"data":{"data":{"key":"CANARY","\u006bey":"CANARY-2"}}}"#),
+            "no secret;",
+            false,
+        ),
+        (
             ResponseTemplate::new(200).set_body_json(json!({"data":{"key":"CANARY"}})),
             "KV version 2",
             false,

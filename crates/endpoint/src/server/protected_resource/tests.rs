@@ -91,6 +91,13 @@ fn lists_and_their_entries_are_checked_when_built() {
             "allow_resource",
         ),
         (full().allow_resource("https://*.CANARY"), "allow_resource"),
+        (full().allow_resource("http://127.0.0.1"), "allow_resource"),
+        (
+            full()
+                .allow_resource("http://a.example")
+                .danger_allow_http_on_loopback(),
+            "allow_resource",
+        ),
         (
             full().allow_issuer("http://l.example/CANARY"),
             "allow_issuer",
