@@ -6,7 +6,7 @@ use super::graph::Layers;
 const LAYERS: [(&str, &Layers); 1] = [(
     "hallpass-endpoint",
     &[
-        &["error", "encoding", "hints"],
+        &["error", "encoding", "hints", "unique"],
         &["security_profile"],
         &["transport"],
         &["server"],

@@ -217,7 +217,7 @@ async fn a_token_without_a_lifetime_is_not_refreshed_ahead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_without_a_lifetime_is_repeated_after_the_maximum_backoff() {
+async fn a_refresh_without_a_lifetime_is_repeated_after_a_minute() {
     let mint = Mint::hourly();
     let cache = mint.cached();
     name(&cache).await;
