@@ -5,6 +5,7 @@ use std::{
     path::Path,
     pin::pin,
     task::{Context, Poll, Waker},
+    time::SystemTime,
 };
 
 use hallpass::{

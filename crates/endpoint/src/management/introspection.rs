@@ -47,12 +47,11 @@ impl Introspection {
     pub(crate) fn read(body: &[u8]) -> Result<Self, TokenError> {
         // The JSON library's message may quote the response.
         let unusable = |message: &'static str| move |_| TokenError::unusable_response(message);
-        let members = serde_json::from_slice(body).map_err(unusable(
-            "the response is not a JSON object that has each member once",
-        ))?;
         let known: IntrospectionResponse = serde_json::from_slice(body).map_err(unusable(
-            "the response has no member `active`, or has a member whose type is not that of RFC 7662 section 2.2",
+            "the response is not JSON with a member `active`, or has a member whose type is not that of RFC 7662 section 2.2",
         ))?;
+        let members = serde_json::from_slice(body)
+            .map_err(unusable("the response has a member more than once"))?;
         let scopes = known.scope.as_deref().unwrap_or_default().parse();
         Ok(Self {
             scopes: scopes.map_err(|_| {
