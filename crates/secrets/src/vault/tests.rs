@@ -89,6 +89,7 @@ async fn a_field_is_requested_as_the_api_specifies() {
 // covers: F-34, F-55, F-99, F-100
 #[tokio::test]
 async fn each_refusal_has_a_remedy_and_shows_no_secret() {
+    let ok = || ResponseTemplate::new(200);
     for (answer, expect, transient) in [
         (
             refusal(400, &["missing client token CANARY"]),
@@ -129,54 +130,49 @@ async fn each_refusal_has_a_remedy_and_shows_no_secret() {
         ),
         (refusal(503, &["Vault is sealed"]), "is sealed", true),
         (refusal(418, &["CANARY"]), "HTTP 418", false),
+        (ok().set_body_string("<html>CANARY"), "no secret;", false),
         (
-            ResponseTemplate::new(200).set_body_string("<html>CANARY"),
+            ok().set_body_string(r#"{"data":{"data":{"key":CANARY"#),
             "no secret;",
             false,
         ),
         (
-            ResponseTemplate::new(200).set_body_string(r#"{"data":{"data":{"key":CANARY"#),
+            ok().set_body_json(json!({"data":null})),
             "no secret;",
             false,
         ),
         (
-            ResponseTemplate::new(200).set_body_json(json!({"data":null})),
-            "no secret;",
-            false,
-        ),
-        (
-            ResponseTemplate::new(200).set_body_json(json!({"data":{"data":null}})),
+            ok().set_body_json(json!({"data":{"data":null}})),
             "does not exist",
             false,
         ),
         (
-            ResponseTemplate::new(200).set_body_json(json!({"data":{"data":{"x":"CANARY"}}})),
+            ok().set_body_json(json!({"data":{"data":{"x":"CANARY"}}})),
             "has no field `key`",
             false,
         ),
         (
-            ResponseTemplate::new(200)
-                .set_body_string(r#"{"data":{"data":{"key":"CANARY","\u006bey":"CANARY-2"}}}"#),
+            ok().set_body_string(r#"{"data":{"data":{"key":"CANARY","\u006bey":"CANARY-2"}}}"#),
             "no secret;",
             false,
         ),
         (
-            ResponseTemplate::new(200).set_body_json(json!({"data":{"key":"CANARY"}})),
+            ok().set_body_json(json!({"data":{"key":"CANARY"}})),
             "KV version 2",
             false,
         ),
         (
-            ResponseTemplate::new(200).set_body_json(json!({"data":{"data":{"key":["CANARY"]}}})),
+            ok().set_body_json(json!({"data":{"data":{"key":["CANARY"]}}})),
             "not a string",
             false,
         ),
         (
-            ResponseTemplate::new(200).set_body_json(json!({"data":{"data":{"key":""}}})),
+            ok().set_body_json(json!({"data":{"data":{"key":""}}})),
             "is empty",
             false,
         ),
         (
-            ResponseTemplate::new(200).set_body_string("CANARY".repeat(200_000)),
+            ok().set_body_string("CANARY".repeat(200_000)),
             "longer than",
             false,
         ),
