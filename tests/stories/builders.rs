@@ -9,8 +9,10 @@ mod run;
 #[allow(dead_code)] // Profiles use more of it.
 #[path = "../shared/token_server.rs"]
 mod server;
+#[path = "../shared/settings.rs"]
+mod table;
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::collections::BTreeSet;
 
 use hallpass::{
     AccessToken, TokenRequest, TokenSource,
@@ -29,6 +31,7 @@ use self::{
     rows::{Row, Set},
     run::{ID, Method, Outcome, Run, Site, UTF8_ID, World},
     server::Answer,
+    table::{assert_none, setters},
 };
 use crate::support::{secret, static_token};
 
@@ -79,10 +82,7 @@ impl<B, T> Table<B, T> {
                 }
             }
         }
-        let faults = report.faults;
-        let shown = faults.iter().take(40).cloned().collect::<Vec<_>>();
-        let count = faults.len();
-        assert!(faults.is_empty(), "{count} faults:\n{}", shown.join("\n"));
+        assert_none(&report.faults);
         let built = report.run as usize / 2;
         assert_eq!([built, report.refused, report.called], expected);
     }
@@ -388,47 +388,11 @@ async fn token_management() {
     table.check([3_066, 570, 179]).await;
 }
 
-/// Returns the names of the methods that take the value itself, of each `impl` of this type without a trait.
-fn setters(type_name: &str) -> BTreeSet<String> {
-    fn add(directory: &Path, type_name: &str, names: &mut BTreeSet<String>) {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                add(&path, type_name, names);
-                continue;
-            }
-            let text = fs::read_to_string(&path).unwrap();
-            let blocks = text.split("\nimpl").skip(1);
-            let blocks = blocks.filter_map(|block| block.split("\n}\n").next());
-            let own = blocks.filter(|block| {
-                let head = block.split('{').next().unwrap_or_default();
-                let is_type = head.split(['<', ' ', '>']).any(|word| word == type_name);
-                is_type && !head.contains(" for ")
-            });
-            let methods = own.flat_map(|block| block.split("\n    pub fn ").skip(1));
-            let methods = methods.filter(|method| {
-                let parameters = method.split(')').next().unwrap_or_default();
-                parameters.contains("self") && !parameters.contains("&self")
-            });
-            names.extend(
-                methods
-                    .filter_map(|method| method.split(['(', '<']).next())
-                    .map(str::to_owned),
-            );
-        }
-    }
-    let mut names = BTreeSet::new();
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/endpoint/src");
-    add(Path::new(source), type_name, &mut names);
-    names.remove("build");
-    names
-}
-
 #[test]
 fn each_method_of_a_builder_has_a_row() {
     const NEEDS_ROW: &str = "left: the rows of `builders/rows.rs`; a method needs a row";
     let names = |prefix: &str, type_name| {
-        let names = setters(type_name);
+        let names = setters("endpoint", type_name);
         names
             .into_iter()
             .map(move |name| format!("{prefix}{name}"))
