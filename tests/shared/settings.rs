@@ -9,15 +9,18 @@ pub(crate) fn assert_none(faults: &[String]) {
     assert!(faults.is_empty(), "{count} faults:\n{}", shown.join("\n"));
 }
 
+/// The methods that end a builder.
+const ENDS: [&str; 2] = ["build", "load"];
+
 /// Returns the names of the methods that take the value itself, of each `impl` of this type without a trait in this
-/// crate, but for `build`.
+/// crate, but for those that end a builder.
 pub(crate) fn setters(krate: &str, type_name: &str) -> BTreeSet<String> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut crates = package.ancestors().map(|root| root.join("crates"));
     let crates = crates.find(|crates| crates.is_dir()).unwrap();
     let mut names = BTreeSet::new();
     add(&crates.join(krate).join("src"), type_name, &mut names);
-    names.remove("build");
+    names.retain(|name| !ENDS.contains(&name.as_str()));
     names
 }
 

@@ -1,6 +1,22 @@
 //! The settings of builders that exclude each other, and the effects that are not seen although both work.
 
-use super::run::Method;
+use super::method::Method;
+
+/// The clients that are built, each in a table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Grant {
+    ClientCredentials,
+    TokenExchange,
+    JwtBearer,
+    RefreshToken,
+    IdentityAssertion,
+    IdJagProvider,
+    /// Introspection and revocation.
+    Management,
+    SignedAssertion,
+    /// The same for a server whose issuer is discovered.
+    SignedForIssuer,
+}
 
 /// A setting, and those that it excludes.
 const EXCLUDED: &[(&str, &[&str])] = &[
@@ -42,7 +58,7 @@ const UNSEEN: &[(&str, &[&str], &str)] = &[(
 pub(super) struct Case<'a> {
     pub(super) settings: &'a [&'static str],
     pub(super) method: Method,
-    pub(super) grant: &'static str,
+    pub(super) grant: Grant,
     pub(super) is_discovered: bool,
 }
 
@@ -70,7 +86,12 @@ impl Case<'_> {
             (
                 "security_profile",
                 "grant_type",
-                !["client_credentials", "refresh_token", "management"].contains(&self.grant),
+                ![
+                    Grant::ClientCredentials,
+                    Grant::RefreshToken,
+                    Grant::Management,
+                ]
+                .contains(&self.grant),
             ),
             (
                 "require_signed_responses",
@@ -82,12 +103,15 @@ impl Case<'_> {
             .into_iter()
             .filter(|(name, _, applies)| *applies && self.has(name));
         pairs.extend(rules.map(|(name, other, _)| (name, other)));
-        if self.grant == "identity_assertion" && self.has("audience") {
+        if self.grant == Grant::IdentityAssertion && self.has("audience") {
             pairs.push(("audience", "IdJagProvider"));
         }
         let is_for_issuer = self.method == Method::SignedForIssuer && !self.has("authentication");
         if is_for_issuer && (!self.is_discovered || is_replaced) {
             pairs.push(("authentication", "Endpoint::discover"));
+        }
+        if self.grant == Grant::SignedForIssuer && (!self.is_discovered || is_replaced) {
+            pairs.push(("assertion", "Endpoint::discover"));
         }
         pairs
     }
@@ -99,6 +123,6 @@ impl Case<'_> {
         let mut rows = UNSEEN.iter();
         rows.any(|(one, others, _)| *one == name && others.iter().any(|other| self.has(other)))
             || self.has("token_endpoint") && name.contains("::")
-            || self.grant == "id_jag_provider" && LIFETIMES.contains(&name)
+            || self.grant == Grant::IdJagProvider && LIFETIMES.contains(&name)
     }
 }

@@ -7,13 +7,11 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hallpass::{
-    AccessToken, Clock as _, Secret, TokenError,
+    AccessToken, Clock as _, TokenError,
     endpoint::{
-        Anonymous, ClientAuthentication, ClientSecretBasic, ClientSecretPost, HttpTransport,
-        HttpTransportBuilder, MutualTls, PublicClient, ResponseVerifier, Strongest,
-        UnverifiedResponse, WithCertificate,
+        HttpTransport, HttpTransportBuilder, MutualTls, ResponseVerifier, UnverifiedResponse,
     },
-    jwt::{AssertionSettings, ClientSecretJwt, Dpop, PrivateKeyJwt, SpiffeJwt, WorkloadIdentity},
+    jwt::Dpop,
 };
 use hallpass_testkit::ManualClock;
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
@@ -21,13 +19,12 @@ use serde_json::{Value, json};
 use tokio_rustls::rustls::{RootCertStore, pki_types::PrivateKeyDer};
 
 use super::server::{PROXIED_HOST, Request, Server};
-use crate::{shared::assertions::key, support::secret};
+use crate::support::secret;
 
 /// The identifier of every client, which is a SPIFFE ID.
 pub(super) const ID: &str = "spiffe://acme.example/orders";
 /// One that needs `allow_utf8_credentials`.
 pub(super) const UTF8_ID: &str = "örders";
-const AUDIENCE: &str = "https://login.example";
 
 /// The server, and what all clients share.
 pub(super) struct World {
@@ -37,7 +34,7 @@ pub(super) struct World {
     pub(super) other_transport: HttpTransport,
     pub(super) dpop: Dpop,
     pub(super) clock: ManualClock,
-    certificate: MutualTls,
+    pub(super) certificate: MutualTls,
 }
 
 impl World {
@@ -46,7 +43,8 @@ impl World {
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let own = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([PROXIED_HOST.to_owned()]).unwrap();
+        let params =
+            CertificateParams::new([PROXIED_HOST, "127.0.0.1"].map(str::to_owned)).unwrap();
         let certificate = params.signed_by(&own, &authority).unwrap();
         let mut clients = RootCertStore::empty();
         clients.add(authority.as_ref().der().clone()).unwrap();
@@ -108,100 +106,6 @@ impl Site<'_> {
     }
 }
 
-/// A client authentication method.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Method {
-    Basic,
-    Post,
-    SecretJwt,
-    Signed,
-    SignedForIssuer,
-    Workload,
-    SpiffeJwt,
-    Certificate,
-    SelfSigned,
-    SpiffeX509,
-    WithCertificate,
-    Strongest,
-    Public,
-    Anonymous,
-}
-
-impl Method {
-    pub(super) const ALL: [Self; 14] = [
-        Self::Basic,
-        Self::Post,
-        Self::SecretJwt,
-        Self::Signed,
-        Self::SignedForIssuer,
-        Self::Workload,
-        Self::SpiffeJwt,
-        Self::Certificate,
-        Self::SelfSigned,
-        Self::SpiffeX509,
-        Self::WithCertificate,
-        Self::Strongest,
-        Self::Public,
-        Self::Anonymous,
-    ];
-
-    pub(super) fn has_certificate(self) -> bool {
-        let certificates = [Self::Certificate, Self::SelfSigned, Self::SpiffeX509];
-        certificates.contains(&self) || self == Self::WithCertificate
-    }
-
-    pub(super) fn is_of_spiffe(self) -> bool {
-        matches!(self, Self::SpiffeJwt | Self::SpiffeX509)
-    }
-
-    /// Returns true if FAPI 2.0 allows it.
-    pub(super) fn is_strong(self) -> bool {
-        let signed = [Self::Signed, Self::SignedForIssuer];
-        signed.contains(&self) || matches!(self, Self::Certificate | Self::SelfSigned)
-    }
-
-    pub(super) fn authentication(self, site: &Site<'_>) -> Box<dyn ClientAuthentication> {
-        let certificate = || site.world.certificate.clone();
-        let settings = || AssertionSettings::new(&site.issuer()).unwrap();
-        let jwt = || {
-            let encode = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-            let header = encode(json!({ "alg": "ES256" }));
-            let claims = json!({ "sub": ID, "aud": [AUDIENCE], "exp": 9_999_999_999_u64 });
-            secret(&format!("{header}.{}.c2ln", encode(claims)))
-        };
-        match self {
-            Self::Basic => Box::new(ClientSecretBasic::new(s3cr3t())),
-            Self::Post => Box::new(ClientSecretPost::new(s3cr3t())),
-            Self::SecretJwt => Box::new(ClientSecretJwt::new(settings(), s3cr3t())),
-            Self::Signed => Box::new(PrivateKeyJwt::new(settings(), key("a key"))),
-            Self::SignedForIssuer => {
-                let settings = AssertionSettings::for_discovered_issuer();
-                Box::new(PrivateKeyJwt::new(settings, key("a key")))
-            }
-            Self::Workload => Box::new(WorkloadIdentity::new(jwt())),
-            Self::SpiffeJwt => Box::new(SpiffeJwt::new(jwt()).audience(AUDIENCE)),
-            Self::Certificate => Box::new(certificate()),
-            Self::SelfSigned => Box::new(certificate().self_signed()),
-            Self::SpiffeX509 => Box::new(certificate().spiffe()),
-            Self::WithCertificate => {
-                let post = ClientSecretPost::new(s3cr3t());
-                Box::new(WithCertificate::new(post, certificate()))
-            }
-            Self::Strongest => {
-                let post = Strongest::new(ClientSecretPost::new(s3cr3t()));
-                Box::new(post.or(ClientSecretBasic::new(s3cr3t())))
-            }
-            Self::Public => Box::new(PublicClient::new()),
-            Self::Anonymous => Box::new(Anonymous::new()),
-        }
-    }
-}
-
-/// Returns a secret that is long enough for HMAC.
-fn s3cr3t() -> Secret {
-    secret("s3cr3t of 32 bytes, or even more than that")
-}
-
 /// The result of a call; no token for token management.
 pub(super) type Outcome<'a> =
     Pin<Box<dyn Future<Output = Result<Option<AccessToken>, TokenError>> + 'a>>;
@@ -210,6 +114,7 @@ pub(super) type Outcome<'a> =
 pub(super) struct Run {
     pub(super) is_management: bool,
     pub(super) is_over_tls: bool,
+    pub(super) issuer: String,
     is_by_clock: bool,
     requests: Vec<Request>,
     token: Option<AccessToken>,
@@ -224,6 +129,7 @@ impl Run {
         Self {
             is_management: token.is_none(),
             is_over_tls: site.is_over_tls,
+            issuer: site.issuer(),
             is_by_clock: at.is_some_and(|at| at.wall == site.world.clock.wall()),
             requests: requests.concat(),
             token,
@@ -267,18 +173,18 @@ impl Run {
             .unwrap_or_default()
     }
 
-    /// Returns true if a request, which is a form or a JSON object, has a parameter with this in its value.
+    /// Returns true if a request has a parameter with this in its value.
     pub(super) fn sent(&self, name: &str, part: &str) -> bool {
-        let has = |request: &Request| {
-            if let Ok(object) = serde_json::from_slice::<Value>(&request.body) {
-                return object[name].to_string().contains(part);
-            }
-            let form = str::from_utf8(&request.body).unwrap();
-            let form = reqwest::Url::parse(&format!("form:?{form}")).unwrap();
-            let mut pairs = form.query_pairs();
-            pairs.any(|(known, value)| known == name && value.contains(part))
-        };
-        self.calls().any(has)
+        self.calls()
+            .any(|request| parameter(request, name).contains(part))
+    }
+
+    /// Returns the claims of a JWT that a request has as a parameter.
+    pub(super) fn claims(&self, name: &str) -> Value {
+        let jwt = parameter(self.first(), name);
+        let claims = jwt.split('.').nth(1).unwrap_or_default();
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap_or_default();
+        serde_json::from_slice(&claims).unwrap_or_default()
     }
 
     pub(super) fn lifetime(&self) -> Duration {
@@ -287,6 +193,20 @@ impl Run {
             .map(AccessToken::lifetime)
             .unwrap_or_default()
     }
+}
+
+/// Returns a parameter of a request, which is a form or a JSON object; an empty text without it.
+fn parameter(request: &Request, name: &str) -> String {
+    if let Ok(object) = serde_json::from_slice::<Value>(&request.body) {
+        let value = &object[name];
+        return value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+    }
+    let form = str::from_utf8(&request.body).unwrap();
+    let form = reqwest::Url::parse(&format!("form:?{form}")).unwrap();
+    let values = form.query_pairs().filter(|(known, _)| known == name);
+    values.map(|(_, value)| value.into_owned()).collect()
 }
 
 /// A verifier that accepts every response as one of this server.

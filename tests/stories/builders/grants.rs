@@ -1,0 +1,186 @@
+//! The table of each grant.
+
+use hallpass::{
+    AccessToken, TokenRequest, TokenSource,
+    endpoint::{
+        ClientAuthentication, ClientCredentials, ClientSecretPost, Endpoint, GrantSource,
+        IdJagProvider, IdentityAssertion, JwtBearer, RefreshToken, Retry, SecretAssertion,
+        SecurityToken, SourceBuilder, TokenExchange, TokenTypeUri,
+    },
+    jwt::{AssertionSettings, SignedAssertion},
+};
+use hallpass_testkit::RotatingSecret;
+use serde_json::{Value, json};
+
+use super::{
+    expected::Grant,
+    rows::{self, Row},
+    run::{ID, Run, Site, UTF8_ID},
+    server::Answer,
+    table::Table,
+};
+use crate::{shared::assertions::key, support::secret};
+
+const JWT: &str = "e30.e30.c2ln";
+
+/// Returns the table of a source's builder.
+fn table<S: GrantSource + TokenSource + 'static>(
+    grant: Grant,
+    rows: Vec<Row<SourceBuilder<S>>>,
+    new: fn(Endpoint, &str, Box<dyn ClientAuthentication>, &Site<'_>) -> SourceBuilder<S>,
+) -> Table<SourceBuilder<S>, S> {
+    Table {
+        grant,
+        rows,
+        new,
+        base,
+        build: SourceBuilder::build,
+        answer: |_| {},
+        call: |source, _| Box::pin(async move { token(&source).await }),
+        seen: |_| true,
+    }
+}
+
+async fn token(source: &dyn TokenSource) -> Result<Option<AccessToken>, hallpass::TokenError> {
+    source.token(&TokenRequest::default()).await.map(Some)
+}
+
+fn base<S: GrantSource>(builder: SourceBuilder<S>, site: &Site<'_>) -> SourceBuilder<S> {
+    let builder = builder
+        .transport(site.world.transport.clone())
+        .retry(Retry::new());
+    if site.is_over_tls {
+        builder
+    } else {
+        builder.danger_allow_http_on_loopback()
+    }
+}
+
+fn provider(
+    endpoint: Endpoint,
+    id: &str,
+    authentication: impl ClientAuthentication + 'static,
+) -> SourceBuilder<IdJagProvider> {
+    let user = SecurityToken::from_secret(secret(JWT), TokenTypeUri::ID_TOKEN);
+    IdJagProvider::builder(endpoint, id, authentication, user, "https://chat.example")
+}
+
+/// The response of an identity provider.
+fn id_jag(answer: &mut Answer) {
+    answer.token_type = "N_A";
+    answer.token.get_or_insert_with(|| JWT.to_owned());
+    let id_jag = "urn:ietf:params:oauth:token-type:id-jag";
+    answer.members.push(("issued_token_type", json!(id_jag)));
+}
+
+#[tokio::test]
+async fn client_credentials() {
+    let new = |endpoint, id: &str, authentication, _: &Site<'_>| {
+        ClientCredentials::builder(endpoint, id, authentication)
+    };
+    let table = table(Grant::ClientCredentials, rows::client_credentials(), new);
+    table.check([15_834, 1_367, 1_037]).await;
+}
+
+#[tokio::test]
+async fn token_exchange() {
+    let new = |endpoint, id: &str, authentication, _: &Site<'_>| {
+        let subject = SecurityToken::from_secret(secret("the-subject"), TokenTypeUri::JWT);
+        TokenExchange::builder(endpoint, id, authentication, subject)
+    };
+    let mut table = table(Grant::TokenExchange, rows::token_exchange(), new);
+    table.answer = |answer| {
+        let issued = "urn:ietf:params:oauth:token-type:access_token";
+        answer.members.push(("issued_token_type", json!(issued)));
+    };
+    table.check([16_786, 1_517, 1_090]).await;
+}
+
+#[tokio::test]
+async fn jwt_bearer() {
+    let new = |endpoint, id: &str, authentication, _: &Site<'_>| {
+        let assertion = SecretAssertion::new(secret(JWT));
+        JwtBearer::builder(endpoint, id, authentication, assertion)
+    };
+    let table = table(Grant::JwtBearer, rows::sources(), new);
+    table.check([14_910, 1_402, 968]).await;
+}
+
+/// Returns an assertion of this client for this server.
+fn signed(settings: AssertionSettings) -> SignedAssertion {
+    SignedAssertion::new(settings, key("a key")).subject("jane")
+}
+
+/// Returns true if the assertion of the grant is one that the client signed for this server.
+fn is_signed(run: &Run) -> bool {
+    let claims = run.claims("assertion");
+    let is_own = [ID, UTF8_ID].map(Value::from).contains(&claims["iss"]);
+    is_own && claims["sub"] == "jane" && claims["aud"] == run.issuer
+}
+
+#[tokio::test]
+async fn signed_assertion() {
+    let new = |endpoint, id: &str, authentication, site: &Site<'_>| {
+        let settings = AssertionSettings::new(&site.issuer()).unwrap();
+        JwtBearer::builder(endpoint, id, authentication, signed(settings))
+    };
+    let mut table = table(Grant::SignedAssertion, rows::sources(), new);
+    table.seen = is_signed;
+    table.check([14_910, 1_402, 964]).await;
+}
+
+#[tokio::test]
+async fn signed_assertion_for_a_discovered_issuer() {
+    let new = |endpoint, id: &str, authentication, _: &Site<'_>| {
+        let settings = AssertionSettings::for_discovered_issuer();
+        JwtBearer::builder(endpoint, id, authentication, signed(settings))
+    };
+    let mut table = table(Grant::SignedForIssuer, rows::sources(), new);
+    table.seen = is_signed;
+    table.check([14_910, 7_112, 557]).await;
+}
+
+#[tokio::test]
+async fn refresh_token() {
+    let new = |endpoint, id: &str, authentication, _: &Site<'_>| {
+        RefreshToken::builder(endpoint, id, authentication, RotatingSecret::new("r0"))
+    };
+    let table = table(Grant::RefreshToken, rows::sources(), new);
+    table.check([14_910, 1_310, 975]).await;
+}
+
+#[tokio::test]
+async fn identity_assertion() {
+    let new = |endpoint, id: &str, authentication, site: &Site<'_>| {
+        let site = site.next();
+        let mut answer = Answer::default();
+        id_jag(&mut answer);
+        site.world.server.set_answer(site.run, answer);
+        let post = ClientSecretPost::new(secret("at-the-idp"));
+        let provider = base(provider(site.url("idp").into(), "wiki", post), &site).build();
+        IdentityAssertion::builder(endpoint, id, authentication, provider.unwrap())
+    };
+    let table = table(Grant::IdentityAssertion, rows::sources(), new);
+    table.check([14_910, 2_242, 902]).await;
+}
+
+#[tokio::test]
+async fn id_jag_provider() {
+    let table = Table {
+        grant: Grant::IdJagProvider,
+        rows: rows::sources(),
+        new: |endpoint, id, authentication, _| provider(endpoint, id, authentication),
+        base,
+        build: SourceBuilder::build,
+        answer: id_jag,
+        call: |provider, site| {
+            let site = site.next();
+            let post = ClientSecretPost::new(secret("at-the-api"));
+            let source = IdentityAssertion::builder(site.url("token"), "wiki", post, provider);
+            let source = base(source, &site).build().unwrap();
+            Box::pin(async move { token(&source).await })
+        },
+        seen: |_| true,
+    };
+    table.check([14_910, 1_402, 965]).await;
+}

@@ -1,0 +1,38 @@
+//! The table of token management.
+
+use hallpass::endpoint::{TokenManagement, TokenManagementBuilder};
+use serde_json::json;
+
+use super::{expected::Grant, rows, table::Table};
+use crate::support::static_token;
+
+#[tokio::test]
+async fn token_management() {
+    let table = Table {
+        grant: Grant::Management,
+        rows: rows::management(),
+        new: |endpoint, id, authentication, _| {
+            TokenManagement::builder(endpoint, id, authentication)
+        },
+        base: |builder: TokenManagementBuilder, site| {
+            let builder = builder.transport(site.world.transport.clone());
+            if site.is_over_tls {
+                builder
+            } else {
+                builder.danger_allow_http_on_loopback()
+            }
+        },
+        build: TokenManagementBuilder::build,
+        answer: |answer| answer.members.push(("active", json!(true))),
+        call: |tokens, _| {
+            Box::pin(async move {
+                let token = static_token("t");
+                assert!(tokens.introspect(&token).await?.is_active());
+                tokens.revoke(&token).await?;
+                Ok(None)
+            })
+        },
+        seen: |_| true,
+    };
+    table.check([3_066, 570, 179]).await;
+}
