@@ -110,17 +110,13 @@ async fn what_is_wrong_is_refused_once_with_a_hint_that_fits() {
     };
     let elsewhere = AssertionSettings::new("https://elsewhere.example").unwrap();
     let shared = || secret(peer.client_secret("secret-jwt"));
+    let (another, _) = SigningKey::generate(Algorithm::Es256).unwrap();
     let padded = key(&peer, "rs256").with_algorithm(Algorithm::Ps256);
     let cases: Vec<(&str, &str, Box<dyn ClientAuthentication>)> = vec![
         (
             "another key of the same kind",
-            "key-rs256",
-            Box::new(PrivateKeyJwt::new(
-                settings(&peer),
-                key(&peer, "ps256")
-                    .with_algorithm(Algorithm::Rs256)
-                    .unwrap(),
-            )),
+            "key-es256",
+            Box::new(PrivateKeyJwt::new(settings(&peer), another)),
         ),
         (
             "another algorithm of the same key",

@@ -14,7 +14,7 @@ use hallpass::{
         AssertionSource, AuthenticationContext, ClientCredentials, ClientSecretBasic, JwtBearer,
         RefreshToken, SecretAssertion, SecurityToken, TokenExchange, TokenTypeUri,
     },
-    jwt::{AssertionSettings, SignedAssertion, SigningKey},
+    jwt::{Algorithm, AssertionSettings, SignedAssertion, SigningKey},
 };
 use hallpass_testkit::{ManualClock, RotatingSecret};
 use serde_json::Value;
@@ -109,11 +109,10 @@ fn refused(result: Result<(), TokenError>, code: &str) -> TokenError {
 /// A defect of a JWT, and the server's message about it.
 fn wrong(peer: &OidcProvider) -> [(&'static str, SignedAssertion); 4] {
     let elsewhere = AssertionSettings::new("https://elsewhere.example").unwrap();
-    let pem = Path::new(peer.received("keys")).join("ps256.pem");
-    let key = SigningKey::from_pem(&fs::read_to_string(pem).unwrap()).unwrap();
-    let another_key = SignedAssertion::new(settings(peer), key.with_key_id("rs256"));
+    let (key, _) = SigningKey::generate(Algorithm::Es256).unwrap();
+    let another_key = SignedAssertion::new(settings(peer), key.with_key_id("es256"));
     [
-        ("VERIFICATION_FAILED", another_key.issuer("key-rs256")),
+        ("VERIFICATION_FAILED", another_key.issuer("key-es256")),
         (
             "JWKS_NO_MATCHING_KEY",
             signed(settings(peer), peer, "es384"),

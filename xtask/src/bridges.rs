@@ -27,6 +27,6 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     // Its tests of signers need the real authorization server too.
     crate::peers::set_up_oidc_provider(shell)?;
     // One process per test, as tests that record traces require.
-    test::with_documentation(shell, &bridges, &bridges)?;
+    test::with_documentation(shell, &bridges, &bridges, |_| Ok(()))?;
     rustdoc::describe(shell, &bridges)
 }

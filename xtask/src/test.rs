@@ -2,8 +2,8 @@
 
 use std::{ffi::OsStr, thread};
 
-use anyhow::{anyhow, ensure};
-use xshell::{Shell, cmd};
+use anyhow::{Context as _, anyhow, ensure};
+use xshell::{Cmd, Shell, cmd};
 
 use crate::{
     peers, soak,
@@ -14,64 +14,77 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     workspace::lint_in_ci(shell);
     let packages = workspace::selection(Variants::InCi)?;
     peers::set_up(shell)?;
+    let documented = workspace::selection(Variants::Never)?;
     if has_nextest(shell) {
-        with_documentation(shell, &packages, &workspace::selection(Variants::Never)?)?;
+        with_documentation(shell, &packages, &documented, programs)?;
     } else {
         cmd!(
             shell,
             "cargo test {packages...} --lib --bins --tests --examples"
         )
         .run()?;
-        documentation(shell, &workspace::selection(Variants::Never)?)?;
+        documentation(shell, &documented)?;
+        programs(shell)?;
     }
-    // Long enough to see that it works.
-    soak::cache(shell, 0.1)?.run()?;
-    // The same schedule in each run.
-    let known = soak::Options {
-        seed: Some(1),
-        ..soak::Options::default()
-    };
-    soak::service(shell, 0.1, known)?.run()?;
-    let program = workspace::example(shell, "quickstart")?;
-    // Against its own servers, even if a developer has real credentials: a test must not spend a token.
-    cmd!(shell, "{program}")
-        .env_remove("CAMALL_CLIENT_ID")
-        .run()?;
     println!("\nall tests passed");
     Ok(())
 }
 
-/// Runs the tests of packages, each in a process of its own, and beside them those of documentation: rustdoc uses one
-/// processor at a time.
+/// Runs tests of packages, each in a process of its own. Beside them, documentation tests and then `more` run: rustdoc uses
+/// one processor at a time.
 pub(crate) fn with_documentation(
     shell: &Shell,
     packages: &[impl AsRef<OsStr>],
     documented: &[impl AsRef<OsStr> + Sync],
+    more: impl FnOnce(&Shell) -> anyhow::Result<()> + Send,
 ) -> anyhow::Result<()> {
     // Commands of cargo wait for each other while one of them compiles.
     cmd!(shell, "cargo nextest run {packages...} --no-run").run()?;
     let threads = threads();
-    let beside = shell.clone();
+    let shell_beside = shell.clone();
     thread::scope(|scope| {
-        let documentation = scope.spawn(move || documentation(&beside, documented));
+        let beside = scope.spawn(move || {
+            documentation(&shell_beside, documented)?;
+            more(&shell_beside)
+        });
         let tests = cmd!(
             shell,
             "cargo nextest run {packages...} --no-fail-fast --test-threads {threads}"
         );
         let tests = tests.run();
-        let documentation = documentation.join();
+        let beside = beside.join();
         tests?;
-        documentation.map_err(|_| anyhow!("the documentation tests panicked"))?
+        beside.map_err(|_| anyhow!("the runner of the documentation tests panicked"))?
     })
 }
 
-/// Runs the documentation tests, which nextest does not run, and prints their output when they have ended.
+/// Runs the documentation tests, which nextest does not run.
 fn documentation(shell: &Shell, documented: &[impl AsRef<OsStr>]) -> anyhow::Result<()> {
-    let output = cmd!(shell, "cargo test --quiet {documented...} --doc");
-    let output = output.quiet().ignore_status().output()?;
+    let tests = cmd!(shell, "cargo test --quiet {documented...} --doc");
+    in_one_piece(tests).context("a documentation test failed")
+}
+
+/// Runs the two services under load, for as long as shows that they work, and the first example of the README.
+fn programs(shell: &Shell) -> anyhow::Result<()> {
+    in_one_piece(soak::cache(shell, 0.1)?)?;
+    // The same schedule in each run.
+    let known = soak::Options {
+        seed: Some(1),
+        ..soak::Options::default()
+    };
+    in_one_piece(soak::service(shell, 0.1, known)?)?;
+    let program = workspace::example(shell, "quickstart")?;
+    // Against its own servers, even if a developer has real credentials: a test must not spend a token.
+    in_one_piece(cmd!(shell, "{program}").env_remove("CAMALL_CLIENT_ID"))
+}
+
+/// Runs a command, and prints its output when it has ended.
+fn in_one_piece(command: Cmd<'_>) -> anyhow::Result<()> {
+    let name = command.to_string();
+    let output = command.quiet().ignore_status().output()?;
     print!("{}", String::from_utf8_lossy(&output.stdout));
     eprint!("{}", String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "a documentation test failed");
+    ensure!(output.status.success(), "`{name}`: {}", output.status);
     Ok(())
 }
 

@@ -3,7 +3,9 @@
 use hallpass::{
     AccessToken, Binding, ErrorKind, OAuthError, TokenError, TokenRequest, TokenSource,
     endpoint::{ClientAuthentication, ClientCredentials, ClientSecretBasic, MutualTls},
-    jwt::{Algorithm, AssertionSettings, ClientSecretJwt, PrivateKeyJwt, WorkloadIdentity},
+    jwt::{
+        Algorithm, AssertionSettings, ClientSecretJwt, PrivateKeyJwt, SigningKey, WorkloadIdentity,
+    },
 };
 use hallpass_testkit::AuthorizationServer;
 
@@ -165,7 +167,7 @@ pub(super) async fn unknown_client(peer: &Running) -> Outcome {
 }
 
 pub(super) async fn wrong_key(peer: &Running) -> Outcome {
-    let key = peer.key("ps256").with_algorithm(Algorithm::Rs256).unwrap();
+    let (key, _) = SigningKey::generate_rsa(Algorithm::Rs256, 2048).unwrap();
     let signed = PrivateKeyJwt::new(peer.settings(), key.with_key_id("rs256"));
     refused(peer.token("key-rs256", signed).await, "check")
 }

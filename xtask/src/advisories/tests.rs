@@ -3,10 +3,11 @@ use super::*;
 const LISTED: &str = r#"date = "2026-01-31"
 
 [advisories]
-RUSTSEC-2026-0001 = { crate = "http", kind = "KIND", patched = ["PATCHED"], unaffected = [] }
+RUSTSEC-2026-0001 = { crate = "cfg-if", kind = "KIND", patched = ["PATCHED"], unaffected = [] }
 "#;
-/// A small package with the crate `http` in its tree.
-const MANIFEST: &str = "examples/custom-provider/Cargo.toml";
+/// A package with one dependency, which this repository has too, so that nothing is downloaded.
+const MANIFEST: &str =
+    "[package]\nname = \"one-dependency\"\nedition = \"2024\"\n\n[dependencies]\ncfg-if = \"1\"\n";
 
 fn snapshot(kind: &str, patched: &str) -> Snapshot {
     let text = LISTED.replace("KIND", kind).replace("PATCHED", patched);
@@ -24,7 +25,6 @@ fn now(date: &str) -> SystemTime {
 /// Runs cargo-deny with a planted snapshot; returns its report where it found something.
 fn found(name: &str, kind: &str, patched: &str, ignored: bool) -> Option<String> {
     let shell = Shell::new().unwrap();
-    shell.change_dir(crate::files::root());
     let folder = std::env::temp_dir().join(format!("advisories-{}-{name}", std::process::id()));
     let config = folder.with_extension("toml");
     let ignore = if ignored {
@@ -35,7 +35,17 @@ fn found(name: &str, kind: &str, patched: &str, ignored: bool) -> Option<String>
     let text = format!("[advisories]\nversion = 2\nignore = [{ignore}]\n");
     fs::write(&config, text).unwrap();
     let local = local_database(&shell, &folder, &config, &snapshot(kind, patched)).unwrap();
-    let output = deny(&shell, MANIFEST, &local, Some(&folder))
+    let manifest = folder.join("package/Cargo.toml");
+    shell.write_file(&manifest, MANIFEST).unwrap();
+    shell
+        .write_file(folder.join("package/src/lib.rs"), "")
+        .unwrap();
+    let lock = cmd!(
+        shell,
+        "cargo generate-lockfile --quiet --offline --manifest-path {manifest}"
+    );
+    lock.run().unwrap();
+    let output = deny(&shell, manifest.to_str().unwrap(), &local, Some(&folder))
         .ignore_status()
         .output()
         .unwrap();
