@@ -5,6 +5,7 @@
 
 use std::{
     env, fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     sync::Mutex,
@@ -129,7 +130,7 @@ fn build(shell: &Shell) -> anyhow::Result<PathBuf> {
         shell,
         "cargo build --quiet {selection...} --features libfuzzer-sys/link_libfuzzer --example fuzz --target-dir target"
     )
-    .env("RUSTC_WORKSPACE_WRAPPER", env::current_exe()?)
+    .env("RUSTC_WORKSPACE_WRAPPER", compiler()?)
     .env(AS_RUSTC, "1")
     .run()
     .context("the targets cannot be built; libFuzzer needs a C++ compiler")?;
@@ -140,6 +141,17 @@ fn build(shell: &Shell) -> anyhow::Result<PathBuf> {
     let built = crate::files::root().join("target/debug/examples/fuzz");
     fs::copy(built, &program)?;
     Ok(program)
+}
+
+/// Copies this program to a path that depends on the flags: cargo compiles again if the wrapper has another path.
+fn compiler() -> anyhow::Result<PathBuf> {
+    let mut hasher = DefaultHasher::new();
+    INSTRUMENTS.hash(&mut hasher);
+    let folder = crate::files::root().join("target/fuzz");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(format!("rustc-{:016x}", hasher.finish()));
+    fs::copy(env::current_exe()?, &path)?;
+    Ok(path)
 }
 
 /// A target with its directories.

@@ -101,6 +101,8 @@ mod flags {
             cmd mutants {
                 /// One package; by default all that have such files.
                 optional --package package: String
+                /// One file: its path from the root of the repository.
+                optional --file path: String
                 /// Only the lines that differ from this commit.
                 optional --diff base: String
             }
@@ -265,7 +267,12 @@ fn command() -> anyhow::Result<ExitCode> {
             matrix::run(&shell, matrix.cell.as_deref(), matrix.features_powerset)
         }
         flags::XtaskCmd::Mutants(flags) => {
-            mutants::run(&shell, flags.package.as_deref(), flags.diff.as_deref())
+            let scope = mutants::Scope {
+                package: flags.package,
+                file: flags.file,
+                base: flags.diff,
+            };
+            mutants::run(&shell, &scope)
         }
         flags::XtaskCmd::Platforms(platforms) => platforms::run(&shell, platforms.run),
         flags::XtaskCmd::Release(flags) => release::run(&shell, &flags.version, flags.execute),

@@ -34,8 +34,49 @@ const PASSES: [(&str, &[&str], &[&str]); 3] = [
     ),
 ];
 
-/// Tests the mutants of all files, of one package, or of the lines that differ from a commit.
-pub(crate) fn run(shell: &Shell, package: Option<&str>, base: Option<&str>) -> anyhow::Result<()> {
+/// The mutants that are tested; by default those of all files.
+#[derive(Default)]
+pub(crate) struct Scope {
+    /// Those of one package.
+    pub(crate) package: Option<String>,
+    /// Those of one file.
+    pub(crate) file: Option<String>,
+    /// Those of the lines that differ from a commit.
+    pub(crate) base: Option<String>,
+}
+
+impl Scope {
+    /// Returns the package, which the path of a file names too.
+    fn package(&self) -> anyhow::Result<Option<String>> {
+        let Some(file) = &self.file else {
+            return Ok(self.package.clone());
+        };
+        ensure!(root().join(file).is_file(), "there is no file `{file}`");
+        let directory = file
+            .strip_prefix("crates/")
+            .and_then(|path| path.split('/').next());
+        let directory = directory.with_context(|| format!("`{file}` is not below `crates/`"))?;
+        Ok(Some(format!("hallpass-{directory}")))
+    }
+
+    /// Returns true if the mutants of a complete run include this one.
+    fn covers(&self, mutant: &str) -> bool {
+        self.base.is_none()
+            && self
+                .package
+                .as_deref()
+                .is_none_or(|package| is_of(mutant, package))
+            && self
+                .file
+                .as_deref()
+                .is_none_or(|file| mutant.starts_with(&format!("{file}:")))
+    }
+}
+
+/// Tests the mutants, and fails for each that no test notices and no entry explains.
+pub(crate) fn run(shell: &Shell, scope: &Scope) -> anyhow::Result<()> {
+    let package = scope.package()?;
+    let package = package.as_deref();
     let version = cmd!(shell, "cargo mutants --version").quiet();
     let version = version.ignore_stderr().read();
     version.context("cargo-mutants is missing: `cargo install --locked cargo-mutants`")?;
@@ -44,14 +85,17 @@ pub(crate) fn run(shell: &Shell, package: Option<&str>, base: Option<&str>) -> a
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
         _ => fs::create_dir_all(&folder)?,
     }
-    let filter = base.map(|base| {
+    let mut filters = Vec::new();
+    if let Some(file) = &scope.file {
+        filters.push(format!("--file={file}"));
+    }
+    if let Some(base) = &scope.base {
         let diff = cmd!(shell, "git diff {base} -- crates").read()?;
         let path = folder.join("changes.diff");
         fs::write(&path, diff + "\n")?;
-        anyhow::Ok(format!("--in-diff={}", path.display()))
-    });
-    let filter = filter.transpose()?;
-    let filter = filter.as_deref();
+        filters.push(format!("--in-diff={}", path.display()));
+    }
+    let filters = &filters;
     let mut outcomes = Outcomes::default();
     for (pass, (name, judged, arguments)) in PASSES.into_iter().enumerate() {
         let packages: Vec<&str> = match package {
@@ -64,7 +108,7 @@ pub(crate) fn run(shell: &Shell, package: Option<&str>, base: Option<&str>) -> a
             continue;
         }
         println!("\n=== {name}");
-        let scope: Vec<String> = match &*packages {
+        let packages: Vec<String> = match &*packages {
             [] => vec!["--workspace".to_owned()],
             packages => packages
                 .iter()
@@ -73,7 +117,7 @@ pub(crate) fn run(shell: &Shell, package: Option<&str>, base: Option<&str>) -> a
         };
         let mutants = cmd!(
             shell,
-            "cargo mutants --output {FOLDER} {again...} {filter...} {scope...} {arguments...}"
+            "cargo mutants --output {FOLDER} {again...} {filters...} {packages...} {arguments...}"
         )
         // The copy of the tree shares the third-party crates that are built here. The rest is built again for each
         // mutant, five times as fast when it is incremental.
@@ -89,9 +133,7 @@ pub(crate) fn run(shell: &Shell, package: Option<&str>, base: Option<&str>) -> a
     let list = text(&root().join(EXPLAINED))?;
     let listed = explained(&list)?;
     let mut faults = outcomes.unexplained(&listed);
-    if base.is_none() {
-        faults.extend(outcomes.stale(&listed, package));
-    }
+    faults.extend(outcomes.stale(&listed, scope));
     if faults.is_empty() {
         return Ok(());
     }
@@ -167,14 +209,14 @@ impl Outcomes {
         faults
     }
 
-    /// Returns the entries, of one package or of all, that explain no missed mutant.
-    fn stale(&self, listed: &[&str], package: Option<&str>) -> Vec<String> {
+    /// Returns the entries that explain no missed mutant, although the run was to test theirs.
+    fn stale(&self, listed: &[&str], scope: &Scope) -> Vec<String> {
         let mut missed: Vec<_> = self.missed().map(name).collect();
         let mut faults = Vec::new();
         for entry in listed {
             match missed.iter().position(|mutant| mutant == entry) {
                 Some(at) => drop(missed.swap_remove(at)),
-                None if package.is_none_or(|package| is_of(entry, package)) => {
+                None if scope.covers(entry) => {
                     faults.push(format!("{EXPLAINED}: not missed: {entry}"));
                 }
                 None => {}
@@ -229,16 +271,48 @@ mod tests {
         ]);
         assert_eq!(outcomes.unexplained(&[FIRST]).len(), 1);
         assert_eq!(outcomes.unexplained(&[FIRST, FIRST]), [""; 0]);
-        assert_eq!(outcomes.stale(&[FIRST, FIRST], None), [""; 0]);
+        let all = Scope::default();
+        assert_eq!(outcomes.stale(&[FIRST, FIRST], &all), [""; 0]);
     }
 
     #[test]
     fn an_entry_for_a_mutant_that_is_noticed_is_stale() {
         let outcomes = outcomes(&[("crates/cache/src/a.rs:2:5: replace + with - in c", "caught")]);
-        let stale = |package| outcomes.stale(&[FIRST, SECOND], package).len();
-        assert_eq!(stale(None), 2);
-        assert_eq!(stale(Some("hallpass-core")), 1);
-        assert_eq!(stale(Some("hallpass-jwt")), 0);
+        let stale = |scope| outcomes.stale(&[FIRST, SECOND], &scope).len();
+        let package = |name: &str| Scope {
+            package: Some(name.to_owned()),
+            ..Scope::default()
+        };
+        let file = |path: &str| Scope {
+            file: Some(path.to_owned()),
+            ..Scope::default()
+        };
+        let difference = Scope {
+            base: Some("main".to_owned()),
+            ..Scope::default()
+        };
+        assert_eq!(stale(Scope::default()), 2);
+        assert_eq!(stale(package("hallpass-core")), 1);
+        assert_eq!(stale(package("hallpass-jwt")), 0);
+        assert_eq!(stale(file("crates/core/src/a.rs")), 1);
+        assert_eq!(stale(file("crates/core/src/b.rs")), 0);
+        assert_eq!(stale(difference), 0);
+    }
+
+    #[test]
+    fn the_path_of_a_file_names_its_package() {
+        let package = |file: &str| {
+            let file = Some(file.to_owned());
+            let scope = Scope {
+                file,
+                ..Scope::default()
+            };
+            scope.package()
+        };
+        let known = package("crates/cache/src/slot.rs").unwrap();
+        assert_eq!(known.as_deref(), Some("hallpass-cache"));
+        assert!(package("crates/cache/src/slots.rs").is_err());
+        assert!(package("xtask/src/main.rs").is_err());
     }
 
     #[test]
