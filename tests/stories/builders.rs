@@ -3,6 +3,7 @@
 //!
 //! A new method of a builder needs a row in its table; its pairs are then run like all others.
 
+mod authorizer;
 mod expected;
 mod grants;
 mod management;
