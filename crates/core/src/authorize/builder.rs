@@ -233,15 +233,14 @@ impl AuthorizerBuilder {
         for origin in std::mem::take(&mut self.forbidden) {
             let parsed = origin.parse::<Origin>().ok();
             let mut allowed = self.allowed.iter_mut();
-            match allowed.find(|known| Some(&known.origin) == parsed.as_ref()) {
-                Some(known) => known.forbidden = Some(ForbiddenResponses::default()),
-                None => {
-                    let origin = safe_text(&origin);
-                    let message =
-                        format!("`{origin}` is not an allowed origin; name one as it was allowed");
-                    self.note("treat_forbidden_as_refused", message);
-                }
+            if let Some(known) = allowed.find(|known| Some(&known.origin) == parsed.as_ref()) {
+                known.forbidden = Some(ForbiddenResponses::default());
+                continue;
             }
+            let origin = safe_text(&origin);
+            let message =
+                format!("`{origin}` is not an allowed origin; name one as it was allowed");
+            self.note("treat_forbidden_as_refused", message);
         }
     }
 
