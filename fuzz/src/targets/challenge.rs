@@ -51,7 +51,10 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         "crates/core/src/challenge/tests.rs",
         "crates/core/src/refusal/tests.rs",
     ];
-    seeds::of_literals(&files, &[])
+    let mut seeds = seeds::of_literals(&files, &[]);
+    // One challenge more than is read.
+    seeds.extend([", ", "\n"].map(|separator| ["Basic"; 17].join(separator).into_bytes()));
+    seeds
 }
 
 #[derive(Debug)]
@@ -82,6 +85,7 @@ pub(crate) fn run(bytes: &[u8]) {
 }
 
 /// Writes the known parameters in their canonical form, and reads them back: from one line, and from one line each.
+/// Of two parameters with one name, the first counts.
 fn canonical_form(challenges: &[Challenge]) {
     let parameters =
         |challenge: &Challenge| NAMES.map(|name| challenge.parameter(name).map(str::to_owned));
@@ -91,7 +95,8 @@ fn canonical_form(challenges: &[Challenge]) {
         for (name, value) in NAMES.iter().zip(parameters(challenge)) {
             let Some(value) = value else { continue };
             let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
-            write!(line, "{separator}{name}=\"{escaped}\"").unwrap();
+            let again = name.to_ascii_uppercase();
+            write!(line, "{separator}{name}=\"{escaped}\", {again}=x").unwrap();
             separator = ", ";
         }
         line
