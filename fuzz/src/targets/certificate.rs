@@ -26,7 +26,7 @@ pub(crate) const WORDS: &[&str] = &[
 const CHAIN: u8 = 1;
 
 /// Returns the certificates of PEM texts in DER.
-fn certificates(texts: Vec<String>) -> Vec<Vec<u8>> {
+fn certificates(texts: &[String]) -> Vec<Vec<u8>> {
     let texts = texts.iter();
     let sections = texts.flat_map(|pem| pem.split("-----BEGIN CERTIFICATE-----").skip(1));
     let certificates = sections.filter_map(|section| {
@@ -38,8 +38,8 @@ fn certificates(texts: Vec<String>) -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    let samples = certificates(seeds::keys());
-    let others = certificates(seeds::cases().files);
+    let samples = certificates(&seeds::keys());
+    let others = certificates(&seeds::cases().files);
     let mut seeds = Vec::new();
     for der in samples.iter().chain(&others) {
         seeds.push([&[0], &**der].concat());
