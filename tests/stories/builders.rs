@@ -3,15 +3,11 @@
 //!
 //! A new method of a builder needs a row in its table; its pairs are then run like all others.
 
-mod authorizer;
-mod blocking;
-mod camall;
 mod expected;
 mod grants;
 mod management;
 mod method;
 mod pairs;
-mod resource;
 mod rows;
 mod run;
 #[allow(dead_code)] // Profiles use more of it.
@@ -20,7 +16,6 @@ mod server;
 #[path = "../shared/settings.rs"]
 mod settings;
 mod table;
-mod vault;
 
 use std::collections::BTreeSet;
 

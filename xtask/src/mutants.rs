@@ -6,12 +6,16 @@
 use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path, process::Command};
 
 use anyhow::{Context as _, bail, ensure};
+use toml_edit::{Array, DocumentMut, value};
 use xshell::{Shell, cmd};
 
 use crate::files::{root, text};
 
 /// The mutants that may survive: a line that names the mutant, and an indented line with the reason.
 const EXPLAINED: &str = ".cargo/mutants-explained.txt";
+
+/// The configuration of cargo-mutants, with the files that have mutants.
+const CONFIG: &str = ".cargo/mutants.toml";
 
 /// The directory of the output.
 const FOLDER: &str = "target/mutants";
@@ -87,7 +91,12 @@ pub(crate) fn run(shell: &Shell, scope: &Scope) -> anyhow::Result<()> {
     }
     let mut filters = Vec::new();
     if let Some(file) = &scope.file {
-        filters.push(format!("--file={file}"));
+        // The flag `--file` would add it to the files of the configuration.
+        let mut config: DocumentMut = text(&root().join(CONFIG))?.parse()?;
+        config["examine_globs"] = value(Array::from_iter([file]));
+        let path = folder.join("config.toml");
+        fs::write(&path, config.to_string())?;
+        filters.push(format!("--config={}", path.display()));
     }
     if let Some(base) = &scope.base {
         let diff = cmd!(shell, "git diff {base} -- crates").read()?;
@@ -326,8 +335,8 @@ mod tests {
 
     #[test]
     fn each_glob_of_the_configuration_has_files() {
-        let config = text(&root().join(".cargo/mutants.toml")).unwrap();
-        let config: toml_edit::DocumentMut = config.parse().unwrap();
+        let config = text(&root().join(CONFIG)).unwrap();
+        let config: DocumentMut = config.parse().unwrap();
         let globs = config["examine_globs"].as_array().unwrap();
         let globs: Vec<_> = globs.iter().map(|glob| glob.as_str().unwrap()).collect();
         assert!(!globs.is_empty());
@@ -336,7 +345,7 @@ mod tests {
             let path = root().join(path);
             assert!(
                 path.is_file() || path.is_dir(),
-                "`.cargo/mutants.toml`: `{glob}` has no files; name where its code is now"
+                "`{CONFIG}`: `{glob}` has no files; name where its code is now"
             );
         }
     }

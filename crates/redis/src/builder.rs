@@ -15,16 +15,12 @@ use crate::{
 #[must_use]
 pub struct RedisTokenStoreBuilder {
     url: String,
-    /// The name of the primary, and the URLs of further sentinels.
-    sentinel: Option<(String, Vec<String>)>,
-    /// The URLs of further nodes.
-    cluster: Option<Vec<String>>,
+    topology: Topology,
     username: Option<String>,
     password: Option<Box<dyn SecretSource>>,
     sentinel_username: Option<String>,
     sentinel_password: Option<Box<dyn SecretSource>>,
-    roots: Option<String>,
-    roots_source: Option<Box<dyn SecretSource>>,
+    roots: Option<Roots>,
     client_certificate: Option<Box<dyn SecretSource>>,
     keys: Option<Box<dyn SecretSource>>,
     in_clear: bool,
@@ -33,6 +29,17 @@ pub struct RedisTokenStoreBuilder {
     connect_timeout: Duration,
     response_timeout: Duration,
     calls_functions: bool,
+}
+
+enum Topology {
+    Standalone,
+    Sentinel {
+        service: String,
+        others: Vec<String>,
+    },
+    Cluster {
+        others: Vec<String>,
+    },
 }
 
 impl RedisTokenStore {
@@ -47,14 +54,12 @@ impl RedisTokenStoreBuilder {
     fn new(url: String) -> Self {
         Self {
             url,
-            sentinel: None,
-            cluster: None,
+            topology: Topology::Standalone,
             username: None,
             password: None,
             sentinel_username: None,
             sentinel_password: None,
             roots: None,
-            roots_source: None,
             client_certificate: None,
             keys: None,
             in_clear: false,
@@ -93,20 +98,20 @@ impl RedisTokenStoreBuilder {
     }
 
     /// Uses the primary of this name that the sentinels know. The builder's URL is that of a sentinel, `others` are those
-    /// of further ones, and port 26379 is the default; the database number applies to the primary. It excludes
-    /// [`cluster`](Self::cluster).
+    /// of further ones, and port 26379 is the default; the database number applies to the primary.
     pub fn sentinel<I: IntoIterator<Item: Into<String>>>(
         mut self,
         service: &str,
         others: I,
     ) -> Self {
-        let others = others.into_iter().map(Into::into).collect();
-        self.sentinel = Some((service.to_owned(), others));
+        self.topology = Topology::Sentinel {
+            service: service.to_owned(),
+            others: others.into_iter().map(Into::into).collect(),
+        };
         self
     }
 
-    /// Sets user name and password for the [`sentinel`](Self::sentinel)s, which differ from those of the primary. Default:
-    /// none.
+    /// Sets user name and password for the sentinels, which differ from those of the primary. Default: none.
     pub fn sentinel_credentials(
         mut self,
         username: Option<&str>,
@@ -118,14 +123,14 @@ impl RedisTokenStoreBuilder {
     }
 
     /// Uses a Redis Cluster. The builder's URL is that of a node, `others` are those of further ones, which are tried if
-    /// it is down. It excludes [`sentinel`](Self::sentinel).
+    /// it is down.
     pub fn cluster<I: IntoIterator<Item: Into<String>>>(mut self, others: I) -> Self {
-        self.cluster = Some(others.into_iter().map(Into::into).collect());
+        let others = others.into_iter().map(Into::into).collect();
+        self.topology = Topology::Cluster { others };
         self
     }
 
-    /// Sets the user name, for ACLs, which needs a password; it takes precedence over the URL's. Default: Redis's `default`
-    /// user.
+    /// Sets the user name, for ACLs; it takes precedence over the URL's. Default: Redis's `default` user.
     pub fn username(mut self, username: &str) -> Self {
         self.username = Some(username.to_owned());
         self
@@ -138,16 +143,16 @@ impl RedisTokenStoreBuilder {
         self
     }
 
-    /// Sets the root certificates, as PEM, instead of the system's. It excludes [`tls_roots_from`](Self::tls_roots_from).
+    /// Sets the root certificates, as PEM, instead of the system's.
     pub fn tls_roots(mut self, pem: impl Into<String>) -> Self {
-        self.roots = Some(pem.into());
+        self.roots = Some(Roots::Pem(pem.into()));
         self
     }
 
     /// Sets the root certificates, as PEM, instead of the system's. The source is read for each connection, so that an
-    /// authority can be replaced without a restart. It excludes [`tls_roots`](Self::tls_roots).
+    /// authority can be replaced without a restart.
     pub fn tls_roots_from(mut self, pem: impl SecretSource + 'static) -> Self {
-        self.roots_source = Some(Box::new(pem));
+        self.roots = Some(Roots::Source(Box::new(pem)));
         self
     }
 
@@ -198,7 +203,7 @@ impl RedisTokenStoreBuilder {
     ///
     /// A [`RedisBuildError`] that names the wrong or missing setting.
     pub fn build(self) -> Result<RedisTokenStore, RedisBuildError> {
-        let prefix = &self.prefix;
+        let prefix = self.prefix;
         let is_usable = |c: u8| c.is_ascii_graphic() && !b"{}*?[]\\".contains(&c);
         if prefix.is_empty() || prefix.len() > 100 || !prefix.bytes().all(is_usable) {
             return Err(RedisBuildError::new(
@@ -206,31 +211,32 @@ impl RedisTokenStoreBuilder {
                 "the prefix must have 1 to 100 ASCII characters, without spaces, braces and pattern characters",
             ));
         }
-        let default_port = if self.sentinel.is_some() {
-            26_379
-        } else {
-            6_379
-        };
-        let first = address::parse("url", &self.url, default_port)?;
-        self.check(&first)?;
-        let protection = match self.keys {
-            Some(keys) => Protection::Encrypted(Keyring::new(keys)),
-            None if self.in_clear => {
+        let protection = match (self.keys, self.in_clear) {
+            (Some(keys), false) => Protection::Encrypted(Keyring::new(keys)),
+            (None, true) => {
                 tracing::warn!("tokens are stored without encryption");
                 Protection::Clear
             }
-            None => {
+            (Some(_), true) => {
+                return Err(RedisBuildError::new(
+                    "keys",
+                    "`keys` and `danger_store_in_clear` are both set; remove one of them",
+                ));
+            }
+            (None, false) => {
                 return Err(RedisBuildError::new(
                     "keys",
                     "no encryption keys; set `keys`, since entries are tokens and must be encrypted",
                 ));
             }
         };
-        let is_cluster = self.cluster.is_some();
-        let (service, others) = match self.sentinel {
-            Some((service, others)) => (Some(service), others),
-            None => (None, self.cluster.unwrap_or_default()),
+        let (is_cluster, others, service) = match self.topology {
+            Topology::Standalone => (false, Vec::new(), None),
+            Topology::Cluster { others } => (true, others, None),
+            Topology::Sentinel { service, others } => (false, others, Some(service)),
         };
+        let default_port = if service.is_some() { 26_379 } else { 6_379 };
+        let first = address::parse("url", &self.url, default_port)?;
         let mut seeds = vec![first.address.clone()];
         for url in &others {
             seeds.push(further_address(url, default_port, &first)?);
@@ -254,10 +260,6 @@ impl RedisTokenStoreBuilder {
                 password: self.sentinel_password,
             },
         });
-        let roots = match (self.roots, self.roots_source) {
-            (Some(pem), _) => Some(Roots::Pem(pem)),
-            (None, source) => source.map(Roots::Source),
-        };
         let connector = Connector {
             credentials: Credentials {
                 username: self.username.or(first.username),
@@ -268,7 +270,7 @@ impl RedisTokenStoreBuilder {
                 },
             },
             database: first.database,
-            tls: Tls::new(roots, self.client_certificate)?,
+            tls: Tls::new(self.roots, self.client_certificate)?,
             sentinels,
             connect_timeout: self.connect_timeout,
             response_timeout: self.response_timeout,
@@ -278,86 +280,14 @@ impl RedisTokenStoreBuilder {
             nodes: Nodes::new(Arc::new(connector), changes.clone(), seeds, is_cluster),
             changes,
             protection,
-            channel: format!("{}changed", self.prefix),
-            prefix: self.prefix,
+            channel: format!("{prefix}changed"),
+            prefix,
             response_timeout: self.response_timeout,
             calls_functions: self.calls_functions,
             notifies: true.into(),
             ignored: 0.into(),
             ignoring: false.into(),
         }))
-    }
-
-    /// Checks that no setting excludes another one, and that each has an effect.
-    fn check(&self, url: &UrlParts) -> Result<(), RedisBuildError> {
-        let wrong = |setting, message: String| Err(RedisBuildError::new(setting, message));
-        let exclusive = [
-            (
-                self.keys.is_some() && self.in_clear,
-                "keys",
-                "danger_store_in_clear",
-            ),
-            (
-                self.sentinel.is_some() && self.cluster.is_some(),
-                "sentinel",
-                "cluster",
-            ),
-            (
-                self.roots.is_some() && self.roots_source.is_some(),
-                "tls_roots",
-                "tls_roots_from",
-            ),
-        ];
-        for (are_set, one, other) in exclusive {
-            if are_set {
-                return wrong(
-                    one,
-                    format!("`{one}` and `{other}` are both set; remove one of them"),
-                );
-            }
-        }
-        let has_username = self.username.is_some() || url.username.is_some();
-        let has_password = self.password.is_some() || url.password.is_some();
-        let is_plain = !url.address.tls;
-        let tls = "TLS; use `rediss://` in the URL";
-        let idle = [
-            (
-                has_username && !has_password,
-                "username",
-                "`password`; set it",
-            ),
-            (
-                self.sentinel_password.is_some() && self.sentinel.is_none(),
-                "sentinel_credentials",
-                "`sentinel`; set it",
-            ),
-            (self.roots.is_some() && is_plain, "tls_roots", tls),
-            (
-                self.roots_source.is_some() && is_plain,
-                "tls_roots_from",
-                tls,
-            ),
-            (
-                self.client_certificate.is_some() && is_plain,
-                "client_certificate",
-                tls,
-            ),
-        ];
-        for (is_idle, setting, need) in idle {
-            if is_idle {
-                return wrong(setting, format!("no effect without {need} or remove this"));
-            }
-        }
-        let timeouts = [
-            ("connect_timeout", self.connect_timeout),
-            ("response_timeout", self.response_timeout),
-        ];
-        for (setting, timeout) in timeouts {
-            if timeout.is_zero() {
-                return wrong(setting, "must be greater than zero".to_owned());
-            }
-        }
-        Ok(())
     }
 }
 

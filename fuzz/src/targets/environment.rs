@@ -36,15 +36,6 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         .collect();
     let mut seeds = vec![words.concat().into_bytes()];
     seeds.extend(words.windows(4).map(|words| words.concat().into_bytes()));
-    // Each two, with and without what most of them need.
-    let server =
-        "HALLPASS_TOKEN_ENDPOINT=https://login.example/token\nHALLPASS_CLIENT_SECRET_FILE=/s\n";
-    for (at, one) in words.iter().enumerate() {
-        for other in &words[at..] {
-            seeds.push([*one, *other].concat().into_bytes());
-            seeds.push([server, *one, *other].concat().into_bytes());
-        }
-    }
     seeds.extend(seeds::of_literals(&["crates/profiles/src/values.rs"], &[]));
     seeds
 }

@@ -2,8 +2,6 @@
 //! texts do, and an error repeats nothing of the text, which may be a secret.
 
 use hallpass_secrets::SecretReference;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
-use url::Url;
 
 use crate::{
     seeds,
@@ -24,19 +22,10 @@ pub(crate) const WORDS: &[&str] = &[
     "\n",
 ];
 
-/// The characters that are encoded in a part of a path: all but letters, digits and the dot.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.');
-
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let files = ["crates/secrets/src/reference/tests.rs"];
     let mut seeds = seeds::of_literals(&files, &[]);
     seeds.push(b"command:a b\ncommand:[\"a\", \"b\"]".to_vec());
-    for path in [
-        "a/b", "a/b/c", "a/../b", "../a", "a/.", "a/b/", "/a/b", "a//b", "a",
-    ] {
-        seeds.push(format!("keychain:{path}").into_bytes());
-        seeds.push(format!("vault:{path}#field").into_bytes());
-    }
     seeds
 }
 
@@ -59,7 +48,6 @@ pub(crate) fn run(bytes: &[u8]) {
                 let shown = reference.to_string();
                 assert_eq!(shown, text);
                 assert!(shown.parse::<SecretReference>().as_ref() == Ok(&reference));
-                names(&reference, text);
             }
             Some(reference)
         }
@@ -75,32 +63,5 @@ pub(crate) fn run(bytes: &[u8]) {
         let is_same = one.canonical() == other.canonical();
         assert!(one == other || !is_same);
         assert!(one != other || is_same || is_path);
-    }
-}
-
-/// Asserts that a reference names what its text says: a user's name has no `/`, and a path in Vault is the one that a
-/// URL keeps.
-fn names(reference: &SecretReference, text: &str) {
-    if let Some((service, user)) = text
-        .strip_prefix("keychain:")
-        .and_then(|rest| rest.rsplit_once('/'))
-    {
-        let opened = format!("{:?}", reference.open().unwrap());
-        assert!(
-            opened.contains(&format!("service: {service:?}, user: {user:?}")),
-            "{opened}"
-        );
-    }
-    if let Some((path, field)) = text
-        .strip_prefix("vault:")
-        .and_then(|rest| rest.rsplit_once('#'))
-    {
-        let encoded = path
-            .split('/')
-            .map(|part| percent_encoding::utf8_percent_encode(part, ENCODED).to_string());
-        let encoded: Vec<String> = encoded.collect();
-        let url = Url::parse(&format!("https://vault.example/{}", encoded.join("/"))).unwrap();
-        assert!(encoded.len() >= 2 && url.path_segments().unwrap().eq(encoded));
-        assert!(!path.contains("//") && !path.ends_with('/') && !field.is_empty());
     }
 }

@@ -81,12 +81,6 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         .iter()
         .map(|entry| [&[0, 60], entry.to_string().as_bytes()].concat())
         .collect();
-    // From a host whose clock is behind or ahead; the store's own clock agrees with neither.
-    for requested_at in [now - 30_000, now + 30_000] {
-        let mut entry = entries[0].clone();
-        entry["requested_at_ms"] = requested_at.into();
-        seeds.extend([0, 5, 255].map(|ttl| [&[0, ttl], entry.to_string().as_bytes()].concat()));
-    }
     seeds.extend(seeds::of_literals(
         &["crates/cache/src/entry/tests.rs"],
         &[0, 0],
