@@ -6,6 +6,7 @@ use hallpass::{
     camall::Camall,
     endpoint::{
         BuildError, ClientCredentials, ClientSecretBasic, HttpTransport, HttpTransportBuilder,
+        Retry,
     },
 };
 use hallpass_testkit::leak;
@@ -63,6 +64,8 @@ fn a_source_names_the_setting_that_is_wrong() {
         "parameter",
         "leave it out",
     );
+    let instant = Retry::new().deadline(Duration::ZERO);
+    refused(good().retry(instant).build(), "Retry::deadline", "zero");
     // The first of several errors is the one to fix first.
     refused(good().scope("\"").audience("").build(), "scope", "byte 0");
     let local = with("https://10.0.0.1/", "id").refuse_local_endpoint();
@@ -77,6 +80,8 @@ fn a_transport_names_the_setting_that_is_wrong() {
     let new = HttpTransport::builder;
     assert!(new().build().is_ok());
     refused(new().timeout(Duration::ZERO).build(), "timeout", "zero");
+    let instant = new().connect_timeout(Duration::ZERO);
+    refused(instant.build(), "connect_timeout", "zero");
     refused(new().proxy("proxy:3128").build(), "proxy", "`http`");
     refused(
         new().proxy(format!("http://u:{PLAIN}@p.example/")).build(),

@@ -1,4 +1,4 @@
-use std::{borrow::Cow, error::Error, fmt};
+use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
 use hallpass_core::Hint;
 
@@ -27,6 +27,14 @@ impl BuildError {
     pub fn with_hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Refuses a timeout of zero, within which nothing can succeed.
+    pub(crate) fn check_timeout(setting: &'static str, timeout: Duration) -> Result<(), Self> {
+        if timeout.is_zero() {
+            return Err(Self::new(setting, "must be greater than zero"));
+        }
+        Ok(())
     }
 
     /// Returns the invalid setting, spelled as the builder's method or the RFC's parameter.

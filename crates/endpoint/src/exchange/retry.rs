@@ -7,7 +7,7 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use hallpass_core::TokenError;
 use tokio::time::Instant;
 
-use crate::transport::error;
+use crate::{BuildError, transport::error};
 
 /// A retry policy for token requests: transient failures only, with jittered exponential backoff.
 ///
@@ -81,10 +81,14 @@ impl Retry {
         self
     }
 
-    /// Sets the deadline of a call, attempts and waits included.
+    /// Sets the deadline of a call, attempts and waits included. A deadline of zero is refused by the builder of a source.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        BuildError::check_timeout("Retry::deadline", self.deadline)
     }
 
     /// Starts the deadline of a call. `idempotent`: processing its request twice does no harm.

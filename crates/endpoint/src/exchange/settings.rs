@@ -61,6 +61,7 @@ impl ClientSettings {
     /// Checks the settings that do not depend on the server.
     pub(crate) fn check_client(&self) -> Result<(), BuildError> {
         check_client_id(&self.client_id, self.allow_utf8)?;
+        self.retry.check()?;
         self.profile
             .map_or(Ok(()), |profile| self.check_profile(profile))
     }

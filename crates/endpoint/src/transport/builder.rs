@@ -13,7 +13,7 @@ use crate::{BuildError, hints};
 #[must_use]
 pub struct HttpTransportBuilder {
     pub(super) bounds: Bounds,
-    connect_timeout: Duration,
+    pub(super) connect_timeout: Duration,
     pool_idle_timeout: Duration,
     user_agent: String,
     local_address: Option<IpAddr>,

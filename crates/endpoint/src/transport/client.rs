@@ -291,9 +291,8 @@ impl HttpTransportBuilder {
     /// A [`BuildError`] that names the invalid setting.
     pub fn build(self) -> Result<HttpTransport, BuildError> {
         let bounds = self.bounds;
-        if bounds.timeout.is_zero() {
-            return Err(BuildError::new("timeout", "must be greater than zero"));
-        }
+        BuildError::check_timeout("timeout", bounds.timeout)?;
+        BuildError::check_timeout("connect_timeout", self.connect_timeout)?;
         let client = self.client(None, false)?;
         #[cfg(feature = "gzip")]
         let decompress = self.decompress;

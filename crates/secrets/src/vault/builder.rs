@@ -132,6 +132,11 @@ impl VaultSecretBuilder {
     /// A [`SecretError`] that names the unusable setting, and repeats no value that may hold a secret.
     pub fn build(self) -> Result<VaultSecret, SecretError> {
         let url = self.url()?;
+        if self.timeout.is_zero() {
+            return Err(SecretError::new(
+                "Vault's `timeout` must be greater than zero",
+            ));
+        }
         let namespace = self.namespace.as_deref().map(HeaderValue::from_str);
         let namespace = namespace.transpose().map_err(|_| {
             SecretError::new("Vault's namespace has characters that an HTTP header cannot contain")

@@ -415,6 +415,13 @@ async fn settings_are_found_as_by_the_vault_command() {
     assert!(from(&[], Some(home.path())).unwrap().build().is_ok());
 }
 
+#[test]
+fn a_timeout_of_zero_is_a_build_error() {
+    let built = builder("https://vault.example", token()).timeout(Duration::ZERO);
+    let error = built.build().unwrap_err().to_string();
+    assert_eq!(error, "Vault's `timeout` must be greater than zero");
+}
+
 // covers: C-02
 #[test]
 fn an_unusable_address_is_a_build_error() {
