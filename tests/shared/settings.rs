@@ -1,6 +1,13 @@
 //! Parts of the tables of builders: the methods of a builder, read from the source text, and the report of faults.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The methods that end a builder.
+const ENDS: [&str; 2] = ["build", "load"];
 
 /// Fails with the faults of a table, if there are any.
 pub(crate) fn assert_none(faults: &[String]) {
@@ -9,29 +16,27 @@ pub(crate) fn assert_none(faults: &[String]) {
     assert!(faults.is_empty(), "{count} faults:\n{}", shown.join("\n"));
 }
 
-/// The methods that end a builder.
-const ENDS: [&str; 2] = ["build", "load"];
-
 /// Returns the names of the methods that take the value itself, of each `impl` of this type without a trait in this
 /// crate, but for those that end a builder.
 pub(crate) fn setters(krate: &str, type_name: &str) -> BTreeSet<String> {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut crates = package.ancestors().map(|root| root.join("crates"));
-    let crates = crates.find(|crates| crates.is_dir()).unwrap();
-    let mut names = BTreeSet::new();
-    add(&crates.join(krate).join("src"), type_name, &mut names);
-    names.retain(|name| !ENDS.contains(&name.as_str()));
+    let methods = methods(krate, type_name).into_iter();
+    let names = methods.map(|(name, _)| name);
     names
+        .filter(|name| !ENDS.contains(&name.as_str()))
+        .collect()
 }
 
-fn add(directory: &Path, type_name: &str, names: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            add(&path, type_name, names);
-            continue;
-        }
-        let text = fs::read_to_string(&path).unwrap();
+/// Fails unless the documentation of a method names this other one, without which or beside which it has no effect.
+pub(crate) fn assert_documented(krate: &str, type_name: &str, name: &str, other: &str) {
+    let methods = methods(krate, type_name);
+    let (_, text) = methods.iter().find(|(known, _)| known == name).unwrap();
+    assert!(text.contains(other), "{name} does not name {other}: {text}");
+}
+
+/// Returns the names and the documentation of the methods that take the value itself.
+fn methods(krate: &str, type_name: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for text in sources(&crates().join(krate).join("src")) {
         let blocks = text.split("\nimpl").skip(1);
         let blocks = blocks.filter_map(|block| block.split("\n}\n").next());
         let own = blocks.filter(|block| {
@@ -39,12 +44,38 @@ fn add(directory: &Path, type_name: &str, names: &mut BTreeSet<String>) {
             let is_type = head.split(['<', ' ', '>']).any(|word| word == type_name);
             is_type && !head.contains(" for ")
         });
-        let methods = own.flat_map(|block| block.split("\n    pub fn ").skip(1));
-        let methods = methods.filter(|method| {
-            let parameters = method.split(')').next().unwrap_or_default();
-            parameters.contains("self") && !parameters.contains("&self")
-        });
-        let found = methods.filter_map(|method| method.split(['(', '<']).next());
-        names.extend(found.map(str::to_owned));
+        for block in own {
+            let parts: Vec<_> = block.split("\n    pub fn ").collect();
+            for pair in parts.windows(2) {
+                let parameters = pair[1].split(')').next().unwrap_or_default();
+                if parameters.contains("self") && !parameters.contains("&self") {
+                    let name = pair[1].split(['(', '<']).next().unwrap_or_default();
+                    let text = pair[0].rsplit("\n\n").next().unwrap_or_default();
+                    found.push((name.to_owned(), text.to_owned()));
+                }
+            }
+        }
     }
+    found
+}
+
+/// Returns the text of each source file below this directory.
+pub(crate) fn sources(directory: &Path) -> Vec<String> {
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            texts.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            texts.push(fs::read_to_string(path).unwrap());
+        }
+    }
+    texts
+}
+
+/// Returns the directory of all crates.
+pub(crate) fn crates() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut crates = package.ancestors().map(|root| root.join("crates"));
+    crates.find(|crates| crates.is_dir()).unwrap()
 }

@@ -33,6 +33,7 @@ pub(super) const PROXIED_HOST: &str = "login.test";
 /// The response to the token requests of a run.
 #[derive(Clone)]
 pub(super) struct Answer {
+    pub(super) status: u16,
     pub(super) token_type: &'static str,
     pub(super) content_type: &'static str,
     pub(super) expires_in: Option<u64>,
@@ -57,6 +58,7 @@ pub(super) struct Answer {
 impl Default for Answer {
     fn default() -> Self {
         Self {
+            status: 200,
             token_type: "Bearer",
             content_type: "application/json",
             expires_in: Some(3_600),
@@ -405,7 +407,8 @@ fn respond(request: &Request, state: &Mutex<State>) -> Option<Vec<u8>> {
         .find_map(|segment| segment.parse().ok())
         .unwrap_or(0);
     let mut state = state.lock().unwrap();
-    let is_discovery = request.path.contains("/.well-known/");
+    let is_discovery = request.path.contains("/.well-known/")
+        && !request.path.contains("oauth-protected-resource");
     if !is_discovery {
         state.held = None;
     }
@@ -431,6 +434,7 @@ fn respond(request: &Request, state: &Mutex<State>) -> Option<Vec<u8>> {
             "keys": [],
         });
         return Some(response(
+            200,
             "content-type: application/json\r\n",
             &metadata.to_string().into_bytes(),
         ));
@@ -442,11 +446,11 @@ fn respond(request: &Request, state: &Mutex<State>) -> Option<Vec<u8>> {
     if answer.is_compressed {
         headers.push_str("content-encoding: gzip\r\n");
     }
-    Some(response(&headers, &answer.body(run)))
+    Some(response(answer.status, &headers, &answer.body(run)))
 }
 
-fn response(headers: &str, body: &[u8]) -> Vec<u8> {
+fn response(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
-    let head = format!("HTTP/1.1 200 OK\r\n{headers}content-length: {length}\r\n\r\n");
+    let head = format!("HTTP/1.1 {status} \r\n{headers}content-length: {length}\r\n\r\n");
     [head.as_bytes(), body].concat()
 }

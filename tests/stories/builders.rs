@@ -3,11 +3,17 @@
 //!
 //! A new method of a builder needs a row in its table; its pairs are then run like all others.
 
+mod authorizer;
+mod blocking;
+mod camall;
 mod expected;
 mod grants;
 mod management;
 mod method;
 mod pairs;
+mod pkcs11;
+mod profiles;
+mod resource;
 mod rows;
 mod run;
 #[allow(dead_code)] // Profiles use more of it.
@@ -16,6 +22,8 @@ mod server;
 #[path = "../shared/settings.rs"]
 mod settings;
 mod table;
+mod testkit;
+mod vault;
 
 use std::collections::BTreeSet;
 

@@ -35,6 +35,8 @@ pub(super) struct World {
     pub(super) dpop: Dpop,
     pub(super) clock: ManualClock,
     pub(super) certificate: MutualTls,
+    /// The authority of the server, as PEM.
+    pub(super) authority: String,
 }
 
 impl World {
@@ -69,6 +71,7 @@ impl World {
             dpop: Dpop::generate().unwrap(),
             clock,
             certificate: MutualTls::new(secret(&pem)),
+            authority: authority.as_ref().pem(),
             server,
         }
     }
@@ -83,16 +86,17 @@ pub(super) struct Site<'a> {
 }
 
 impl Site<'_> {
-    pub(super) fn issuer(&self) -> String {
-        let Self { world, run, .. } = self;
+    pub(super) fn origin(&self) -> String {
+        let address = self.world.server.address;
         if self.is_over_tls {
-            format!(
-                "https://{PROXIED_HOST}:{}/{run}",
-                world.server.address.port()
-            )
+            format!("https://{PROXIED_HOST}:{}", address.port())
         } else {
-            format!("http://{}/{run}", world.server.address)
+            format!("http://{address}")
         }
+    }
+
+    pub(super) fn issuer(&self) -> String {
+        format!("{}/{}", self.origin(), self.run)
     }
 
     /// Returns the site of another server of the same run.

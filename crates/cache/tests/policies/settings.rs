@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep};
 
 use self::{
     rows::{ROWS, Row, UNSEEN},
-    table::{assert_none, setters},
+    table::{assert_documented, assert_none, setters},
 };
 use crate::{
     proven::SharedKey,
@@ -329,6 +329,11 @@ async fn every_two_settings_of_the_cache_have_their_effect() {
     let names: BTreeSet<_> = ROWS.iter().map(|row| row.name.to_owned()).collect();
     let methods = setters("cache", "CacheBuilder");
     assert_eq!(names, methods, "left: `ROWS`; a method needs a row");
+    for (name, others, _) in UNSEEN {
+        for other in *others {
+            assert_documented("cache", "CacheBuilder", name, other);
+        }
+    }
     let mut faults = Vec::new();
     for one in &ROWS {
         for other in &ROWS {

@@ -19,6 +19,8 @@ pub struct AuthorizerBuilder {
     source: Arc<dyn TokenSource>,
     clock: Arc<dyn Clock>,
     allowed: Vec<AllowedOrigin>,
+    /// The method that allowed each of them.
+    allowed_by: Vec<&'static str>,
     /// The origins whose 403 may stand for a refused token.
     forbidden: Vec<Box<str>>,
     replace_authorization: bool,
@@ -43,6 +45,7 @@ impl AuthorizerBuilder {
             source,
             clock: Arc::new(SystemClock),
             allowed: Vec::new(),
+            allowed_by: Vec::new(),
             forbidden: Vec::new(),
             replace_authorization: false,
             pass_other_origins: false,
@@ -76,13 +79,14 @@ impl AuthorizerBuilder {
     ///
     /// A server that gets a token can use it: allow only the origins that its audience names (RFC 9700 section 2.3).
     pub fn allow_origin(self, origin: &str) -> Self {
-        self.allow_origin_with(origin, TokenRequest::default())
+        let request = Choice::Fixed(TokenRequest::default());
+        self.allow("allow_origin", origin, request)
     }
 
     /// Allows an origin to get a token for `request`, so that one source can serve APIs that need different scopes or
     /// audiences. An origin has one request: naming it again with a different one is an error.
     pub fn allow_origin_with(self, origin: &str, request: TokenRequest) -> Self {
-        self.allow(origin, Choice::Fixed(request))
+        self.allow("allow_origin_with", origin, Choice::Fixed(request))
     }
 
     /// Allows an origin to get a token for the request that `choose` reads from each call, such as for the tenant in a
@@ -117,7 +121,8 @@ impl AuthorizerBuilder {
         origin: &str,
         choose: impl Fn(RequestHead<'_>) -> Result<TokenRequest, TokenError> + Send + Sync + 'static,
     ) -> Self {
-        self.allow(origin, Choice::ByRequest(Box::new(choose)))
+        let request = Choice::ByRequest(Box::new(choose));
+        self.allow("allow_origin_by", origin, request)
     }
 
     /// Treats a 403 of this origin, which must be allowed, as a refused token, unless the response says why it refused.
@@ -130,20 +135,32 @@ impl AuthorizerBuilder {
         self
     }
 
-    fn allow(mut self, origin: &str, request: Choice) -> Self {
-        match origin.parse::<Origin>() {
-            Err(error) => self.note(error.to_string()),
-            Ok(origin) => match self.allowed.iter().find(|known| known.origin == origin) {
-                Some(known) if !known.request.is_same(&request) => self.note(format!(
-                    "`{origin}` is allowed with two different token requests; allow it once, and select another token by the request itself"
-                )),
-                Some(_) => {}
-                None => self.allowed.push(AllowedOrigin {
+    fn allow(mut self, setting: &'static str, origin: &str, request: Choice) -> Self {
+        let origin = match origin.parse::<Origin>() {
+            Ok(origin) => origin,
+            Err(error) => {
+                self.note(setting, error.to_string());
+                return self;
+            }
+        };
+        let known = self.allowed.iter().position(|known| known.origin == origin);
+        match known {
+            Some(at) if !self.allowed[at].request.is_same(&request) => {
+                let first = self.allowed_by[at];
+                let message = format!(
+                    "`{origin}` is allowed by `{first}` with another token request; allow it once, and select another token by the request itself"
+                );
+                self.note(setting, message);
+            }
+            Some(_) => {}
+            None => {
+                self.allowed_by.push(setting);
+                self.allowed.push(AllowedOrigin {
                     origin,
                     request,
                     forbidden: None,
-                }),
-            },
+                });
+            }
         }
         self
     }
@@ -182,20 +199,21 @@ impl AuthorizerBuilder {
         }
         if self.allowed.is_empty() {
             return Err(InvalidAuthorizer::new(
+                "allow_origin",
                 "no origin is allowed to receive tokens; name each one, such as `https://api.example`",
             ));
         }
-        for AllowedOrigin { origin, .. } in &self.allowed {
-            if origin.is_http() && !origin.is_loopback() {
-                return Err(InvalidAuthorizer::new(format!(
-                    "`{origin}` would show tokens to the network, and plain HTTP is allowed on loopback only; use `https://`"
-                )));
+        for (AllowedOrigin { origin, .. }, setting) in self.allowed.iter().zip(self.allowed_by) {
+            if !origin.is_http() || self.http_on_loopback && origin.is_loopback() {
+                continue;
             }
-            if origin.is_http() && !self.http_on_loopback {
-                return Err(InvalidAuthorizer::new(format!(
-                    "`{origin}` would show tokens to other users of this machine; use `https://`, or `danger_allow_http_on_loopback` for a test server"
-                )));
-            }
+            let why = if origin.is_loopback() {
+                "other users of this machine; use `https://`, or `danger_allow_http_on_loopback` for a test server"
+            } else {
+                "the network, and plain HTTP is allowed on loopback only; use `https://`"
+            };
+            let message = format!("`{origin}` would show tokens to {why}");
+            return Err(InvalidAuthorizer::new(setting, message));
         }
         let observe = Observe::new(self.name, self.observers);
         for allowed in self.allowed.iter().filter(|known| known.origin.is_http()) {
@@ -215,19 +233,20 @@ impl AuthorizerBuilder {
         for origin in std::mem::take(&mut self.forbidden) {
             let parsed = origin.parse::<Origin>().ok();
             let mut allowed = self.allowed.iter_mut();
-            match allowed.find(|known| Some(&known.origin) == parsed.as_ref()) {
-                Some(known) => known.forbidden = Some(ForbiddenResponses::default()),
-                None => self.note(format!(
-                    "`treat_forbidden_as_refused` names `{}`, which is not an allowed origin; name one as it was allowed",
-                    safe_text(&origin)
-                )),
+            if let Some(known) = allowed.find(|known| Some(&known.origin) == parsed.as_ref()) {
+                known.forbidden = Some(ForbiddenResponses::default());
+                continue;
             }
+            let origin = safe_text(&origin);
+            let message =
+                format!("`{origin}` is not an allowed origin; name one as it was allowed");
+            self.note("treat_forbidden_as_refused", message);
         }
     }
 
-    fn note(&mut self, message: impl Into<Cow<'static, str>>) {
+    fn note(&mut self, setting: &'static str, message: String) {
         self.wrong
-            .get_or_insert_with(|| InvalidAuthorizer::new(message));
+            .get_or_insert_with(|| InvalidAuthorizer::new(setting, message));
     }
 }
 
@@ -241,18 +260,20 @@ impl fmt::Debug for AuthorizerBuilder {
     }
 }
 
-/// The error of [`AuthorizerBuilder::build`]: it names the origin, what is wrong with it, and the fix.
+/// The error of [`AuthorizerBuilder::build`]: it names the setting, the origin, what is wrong with it, and the fix.
 ///
 /// It is returned before any I/O and holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("allow_origin: {message}")]
+#[error("{setting}: {message}")]
 pub struct InvalidAuthorizer {
+    setting: &'static str,
     message: Cow<'static, str>,
 }
 
 impl InvalidAuthorizer {
-    fn new(message: impl Into<Cow<'static, str>>) -> Self {
+    fn new(setting: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
+            setting,
             message: message.into(),
         }
     }

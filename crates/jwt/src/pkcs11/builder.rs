@@ -14,6 +14,8 @@ use crate::Algorithm;
 #[must_use]
 pub struct Pkcs11SignerBuilder {
     location: KeyLocation,
+    token_label: Option<String>,
+    slot: Option<u64>,
     key_id: Option<String>,
 }
 
@@ -29,19 +31,22 @@ impl Pkcs11SignerBuilder {
         };
         Self {
             location,
+            token_label: None,
+            slot: None,
             key_id: None,
         }
     }
 
     /// Selects the token by its label. Default, without [`slot`](Self::slot): the only token present.
     pub fn token_label(mut self, label: impl Into<String>) -> Self {
-        self.location.selector = TokenSelector::Label(label.into());
+        self.token_label = Some(label.into());
         self
     }
 
-    /// Selects the token by its slot number instead of its label. Some modules renumber their slots at each start.
+    /// Selects the token by its slot number instead of its [label](Self::token_label). Some modules renumber their slots
+    /// at each start.
     pub fn slot(mut self, slot: u64) -> Self {
-        self.location.selector = TokenSelector::Slot(slot);
+        self.slot = Some(slot);
         self
     }
 
@@ -69,21 +74,32 @@ impl Pkcs11SignerBuilder {
     /// # Errors
     ///
     /// A [`BuildError`] if the module's path is not absolute, the token's label is longer than the 32 bytes that a
-    /// label may have, or neither label nor id of the key is set.
+    /// label may have, both label and slot of the token are set, or neither label nor id of the key is set.
     pub fn build(self) -> Result<Pkcs11Signer, BuildError> {
-        let location = self.location;
+        let mut location = self.location;
         if !location.module.is_absolute() {
             return Err(BuildError::new(
                 "module",
                 "it is not an absolute path; with a file name alone, the environment would decide which library is loaded",
             ));
         }
-        if matches!(&location.selector, TokenSelector::Label(label) if label.len() > 32) {
-            return Err(BuildError::new(
-                "token_label",
-                "it is longer than 32 bytes, the maximum length of a token's label",
-            ));
-        }
+        location.selector = match (self.token_label, self.slot) {
+            (Some(_), Some(_)) => {
+                return Err(BuildError::new(
+                    "token_label",
+                    "`slot` selects the token too; set one of the two",
+                ));
+            }
+            (Some(label), None) if label.len() > 32 => {
+                return Err(BuildError::new(
+                    "token_label",
+                    "it is longer than 32 bytes, the maximum length of a token's label",
+                ));
+            }
+            (Some(label), None) => TokenSelector::Label(label),
+            (None, Some(slot)) => TokenSelector::Slot(slot),
+            (None, None) => TokenSelector::Only,
+        };
         if location.label.is_none() && location.id.is_none() {
             return Err(BuildError::new(
                 "object_label",

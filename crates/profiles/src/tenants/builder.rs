@@ -76,6 +76,8 @@ impl TenantsBuilder {
     /// poll that sees it, so that a file is not read while it is being written. The task ends with the registry, or with
     /// the runtime in which it was loaded. Default: no reload but by [`Tenants::reload`].
     ///
+    /// Without effect on [`build`](Self::build), whose tenants come from no file.
+    ///
     /// Ten seconds suit most programs. Intervals below 100 ms count as 100 ms.
     pub fn watch(mut self, interval: Duration) -> Self {
         self.watch = Some(interval.max(Duration::from_millis(100)));

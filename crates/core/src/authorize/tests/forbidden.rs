@@ -110,7 +110,7 @@ fn an_origin_that_is_not_allowed_cannot_be_named() {
     let wrong = builder().allow_origin(ORIGIN);
     let wrong = wrong.treat_forbidden_as_refused("https://b.example");
     let error = wrong.build().unwrap_err().to_string();
-    let expected = "`https://b.example`, which is not an allowed origin";
+    let expected = "treat_forbidden_as_refused: `https://b.example` is not an allowed origin";
     assert!(error.contains(expected), "{error}");
     // The order of the calls does not matter.
     let right = builder().treat_forbidden_as_refused(ORIGIN);

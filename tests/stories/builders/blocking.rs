@@ -1,0 +1,97 @@
+//! The settings of a source for threads that block.
+
+use std::{
+    future::pending,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use hallpass::blocking::{BlockingTokenSource, BlockingTokenSourceBuilder};
+use hallpass_testkit::StaticSource;
+
+use super::pairs::{Setting, assert_complete, check};
+
+/// What the settings of a run do.
+#[derive(Clone, Default)]
+struct World {
+    /// True if the work before the shutdown does not end.
+    endless: bool,
+    worked: Arc<AtomicBool>,
+    entered: Arc<AtomicBool>,
+}
+
+impl World {
+    async fn work(self) {
+        self.worked.store(true, SeqCst);
+        if self.endless {
+            pending::<()>().await;
+        }
+    }
+}
+
+/// The observations of a shutdown.
+struct Seen {
+    world: World,
+    is_complete: bool,
+    elapsed: Duration,
+}
+
+fn rows() -> Vec<Setting<BlockingTokenSourceBuilder, World, Seen>> {
+    let row = Setting::<BlockingTokenSourceBuilder, World, Seen>::new;
+    vec![
+        row(
+            "on_shutdown",
+            |one, world| one.on_shutdown(world.clone().work()),
+            |seen| seen.world.worked.load(SeqCst),
+        ),
+        row(
+            "shutdown_timeout",
+            |one, _| one.shutdown_timeout(Duration::from_millis(20)),
+            // The default is 5 s.
+            |seen| !seen.is_complete && seen.elapsed < Duration::from_secs(4),
+        ),
+        row(
+            "thread_scope",
+            |one, world| {
+                let entered = world.entered.clone();
+                one.thread_scope(move || entered.store(true, SeqCst))
+            },
+            |seen| seen.world.entered.load(SeqCst),
+        ),
+    ]
+}
+
+#[test]
+fn every_two_settings_of_a_blocking_source_work() {
+    let rows = rows();
+    let names = rows.iter().map(|row| row.name);
+    assert_complete(names, "blocking", "BlockingTokenSourceBuilder");
+    let counts = check(&rows, &[], async |chosen| {
+        let world = World {
+            endless: chosen.has("shutdown_timeout"),
+            ..World::default()
+        };
+        let other = World {
+            endless: world.endless,
+            ..World::default()
+        };
+        let builder = BlockingTokenSource::builder(StaticSource::new("t"));
+        let builder = builder.on_shutdown(other.work());
+        let source = chosen.set(builder, &world).build();
+        let source = source.map_err(|error| error.to_string())?;
+        let started = Instant::now();
+        Ok(Seen {
+            is_complete: source.shutdown(),
+            elapsed: started.elapsed(),
+            world,
+        })
+    });
+    // No run waits: this thread has no runtime, as a blocking source demands.
+    let counts = pin!(counts).poll(&mut Context::from_waker(Waker::noop()));
+    assert_eq!(counts, Poll::Ready([9, 0]));
+}
