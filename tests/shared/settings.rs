@@ -26,15 +26,8 @@ pub(crate) fn setters(krate: &str, type_name: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Fails unless the documentation of a method names this other one, without which or beside which it has no effect.
-pub(crate) fn assert_documented(krate: &str, type_name: &str, name: &str, other: &str) {
-    let methods = methods(krate, type_name);
-    let (_, text) = methods.iter().find(|(known, _)| known == name).unwrap();
-    assert!(text.contains(other), "{name} does not name {other}: {text}");
-}
-
 /// Returns the names and the documentation of the methods that take the value itself.
-fn methods(krate: &str, type_name: &str) -> Vec<(String, String)> {
+pub(crate) fn methods(krate: &str, type_name: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for text in sources(&crates().join(krate).join("src")) {
         let blocks = text.split("\nimpl").skip(1);

@@ -20,14 +20,68 @@ mod run;
 #[path = "../shared/token_server.rs"]
 mod server;
 #[path = "../shared/settings.rs"]
-mod settings;
+pub(crate) mod settings;
 mod table;
 mod testkit;
 mod vault;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
-use self::pairs::assert_complete;
+use self::{
+    pairs::assert_complete,
+    settings::{crates, sources},
+};
+
+/// The public builders, and the file with the table of each, which reads the names of its methods.
+const TABLES: &[(&str, &str)] = &[
+    (
+        "AuthorizationServerBuilder",
+        "tests/stories/builders/testkit.rs",
+    ),
+    ("AuthorizerBuilder", "tests/stories/builders/authorizer.rs"),
+    (
+        "BlockingTokenSourceBuilder",
+        "tests/stories/builders/blocking.rs",
+    ),
+    ("CacheBuilder", "crates/cache/tests/policies/settings.rs"),
+    ("CamallBuilder", "tests/stories/builders/camall.rs"),
+    ("HttpTransportBuilder", "tests/stories/building.rs"),
+    ("Pkcs11SignerBuilder", "tests/stories/builders/pkcs11.rs"),
+    ("ProfilesBuilder", "tests/stories/builders/profiles.rs"),
+    (
+        "ResourceDiscoveryBuilder",
+        "tests/stories/builders/resource.rs",
+    ),
+    ("SourceBuilder", "tests/stories/builders.rs"),
+    ("TenantsBuilder", "tests/stories/builders/profiles.rs"),
+    ("TokenManagementBuilder", "tests/stories/builders.rs"),
+    ("VaultSecretBuilder", "tests/stories/builders/vault.rs"),
+];
+
+/// The public builders without a table, and the reason.
+const WITHOUT: &[(&str, &str)] = &[(
+    "RedisTokenStoreBuilder",
+    "it accepts settings that exclude each other",
+)];
+
+#[test]
+fn each_public_builder_has_a_table() {
+    let mut found = BTreeSet::new();
+    for text in sources(&crates()) {
+        let types = text.split("\npub struct ").skip(1);
+        let names = types.filter_map(|text| text.split(|c: char| !c.is_alphanumeric()).next());
+        let builders = names.filter(|name| name.ends_with("Builder"));
+        found.extend(builders.map(str::to_owned));
+    }
+    let listed = TABLES.iter().chain(WITHOUT);
+    let listed = listed.map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(found, listed, "right: `TABLES`; a builder needs one");
+    for (name, file) in TABLES {
+        let text = fs::read_to_string(crates().join("..").join(file)).unwrap();
+        let (_, uses) = text.split_once("\n}\n").unwrap();
+        assert!(uses.contains(&format!("\"{name}\"")), "{name} in {file}");
+    }
+}
 
 #[test]
 fn each_method_of_a_client_has_a_row() {
