@@ -82,6 +82,15 @@ fn unescape(text: &str) -> Option<(String, usize)> {
                 'r' => literal.push('\r'),
                 't' => literal.push('\t'),
                 '\n' => {}
+                'u' | 'x' => {
+                    let number = &text[at + 2..];
+                    let (digits, length) = match number.strip_prefix('{') {
+                        Some(rest) => (rest.split('}').next()?, rest.find('}')? + 2),
+                        None => (number.get(..2)?, 2),
+                    };
+                    literal.push(char::from_u32(u32::from_str_radix(digits, 16).ok()?)?);
+                    chars.nth(length - 1);
+                }
                 // Other escapes stay: a fuzzer changes them anyway.
                 other => literal.extend(['\\', other].iter().skip(usize::from(other == '"'))),
             },

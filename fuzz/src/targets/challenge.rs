@@ -51,7 +51,14 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         "crates/core/src/challenge/tests.rs",
         "crates/core/src/refusal/tests.rs",
     ];
-    seeds::of_literals(&files, &[])
+    let mut seeds = seeds::of_literals(&files, &[]);
+    // One challenge more than is read.
+    seeds.extend([", ", "\n"].map(|separator| ["Basic"; 17].join(separator).into_bytes()));
+    // More bytes than are read.
+    let long = format!("Bearer realm={}", "x".repeat(7_000));
+    seeds.push([&*long; 5].join("\n").into_bytes());
+    seeds.push(b"Bearer resource_metadata=https://a.example/?b=c, scope=a=b, error=e==".to_vec());
+    seeds
 }
 
 #[derive(Debug)]
@@ -73,6 +80,12 @@ pub(crate) fn run(bytes: &[u8]) {
     }
     let challenges = Challenge::all(&headers);
     assert!(challenges.len() <= 16);
+    let values = challenges
+        .iter()
+        .flat_map(|challenge| NAMES.map(|name| challenge.parameter(name)));
+    // 8 KiB are read, and a byte that is not UTF-8 becomes three.
+    let length: usize = values.flatten().map(str::len).sum();
+    assert!(length <= 3 * (8 << 10), "{length}");
     for challenge in &challenges {
         assert!(!challenge.scheme().is_empty() && challenge.scheme().is_ascii());
         assert!(challenge.is(&challenge.scheme().to_ascii_uppercase()));
@@ -82,25 +95,39 @@ pub(crate) fn run(bytes: &[u8]) {
 }
 
 /// Writes the known parameters in their canonical form, and reads them back: from one line, and from one line each.
+/// Of two parameters with one name, the first counts. A value may be without quotes.
 fn canonical_form(challenges: &[Challenge]) {
     let parameters =
         |challenge: &Challenge| NAMES.map(|name| challenge.parameter(name).map(str::to_owned));
-    let lines = challenges.iter().map(|challenge| {
+    let write_line = |challenge: &Challenge, quotes: bool| {
         let mut line = challenge.scheme().to_owned();
         let mut separator = " ";
         for (name, value) in NAMES.iter().zip(parameters(challenge)) {
             let Some(value) = value else { continue };
             let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
-            write!(line, "{separator}{name}=\"{escaped}\"").unwrap();
+            let again = name.to_ascii_uppercase();
+            let is_plain = |char: char| char.is_ascii_graphic() && !matches!(char, ',' | '"');
+            // Only signs of equality would be a part of other credentials, such as `YII==`.
+            let is_part = value.bytes().all(|byte| byte == b'=');
+            if quotes || is_part || !value.chars().all(is_plain) {
+                write!(line, "{separator}{name}=\"{escaped}\", {again}=x").unwrap();
+            } else {
+                write!(line, "{separator}{name}={value}, {again}=x").unwrap();
+            }
             separator = ", ";
         }
         line
+    };
+    let [quoted, plain] = [true, false].map(|quotes| -> Vec<String> {
+        let lines = challenges.iter();
+        lines
+            .map(|challenge| write_line(challenge, quotes))
+            .collect()
     });
-    let lines: Vec<String> = lines.collect();
-    if lines.iter().map(|line| line.len() + 2).sum::<usize>() > 8_000 {
+    if quoted.iter().map(|line| line.len() + 2).sum::<usize>() > 8_000 {
         return;
     }
-    for lines in [vec![lines.join(", ")], lines] {
+    for lines in [vec![quoted.join(", ")], quoted, plain] {
         let mut headers = HeaderMap::new();
         for line in &lines {
             headers.append(WWW_AUTHENTICATE, HeaderValue::from_str(line).unwrap());

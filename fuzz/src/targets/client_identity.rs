@@ -1,11 +1,15 @@
 //! Client certificates with their key, in PEM: what is accepted is written in a form that is read back the same, its
-//! dates and its SPIFFE ID are those that `x509-cert` finds, and an error repeats nothing of the text.
+//! key, its dates and its SPIFFE ID are those that `x509-cert` finds, and an error repeats nothing of the text.
 
 use std::time::UNIX_EPOCH;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hallpass_endpoint::ClientIdentity;
-use x509_cert::{Certificate, der::Decode as _};
+use hallpass_jwt::{PublicKey, SigningKey};
+use x509_cert::{
+    Certificate, Version,
+    der::{Decode as _, Encode as _},
+};
 
 use crate::{seeds, support::check_key_error};
 
@@ -40,6 +44,11 @@ pub(crate) fn run(bytes: &[u8]) {
     assert_eq!(again.valid_until(), identity.valid_until());
     assert_eq!(again.spiffe_id(), identity.spiffe_id());
     assert_eq!(pem.matches("PRIVATE KEY-----").count(), 2);
+    // Of two keys, none is chosen.
+    let other = seeds::text("crates/jwt/src/key/samples/ed25519.pem");
+    for both in [format!("{pem}{other}"), format!("{other}{pem}")] {
+        assert!(ClientIdentity::from_pem(&both).is_err());
+    }
     let key = pem.lines().rev().nth(1).unwrap();
     assert!(key.len() < 16 || !format!("{identity:?}").contains(key));
 
@@ -50,6 +59,13 @@ pub(crate) fn run(bytes: &[u8]) {
     let Ok(certificate) = Certificate::from_der(&der) else {
         return assert_eq!(identity.valid_until(), None);
     };
+    assert_ne!(certificate.tbs_certificate().version(), Version::V1);
+    // The certificate is that of the key, as far as `hallpass_jwt` knows its kind.
+    let spki = certificate.tbs_certificate().subject_public_key_info();
+    let public = PublicKey::from_der(&spki.to_der().unwrap()).ok();
+    let key = SigningKey::from_pem(pem).ok();
+    let own = key.and_then(|key| PublicKey::from_jwk(&key.public_jwk()).ok());
+    assert!(public == own || public.is_none() || own.is_none());
     let not_after = certificate.tbs_certificate().validity().not_after;
     assert_eq!(
         identity.valid_until(),

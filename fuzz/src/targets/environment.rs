@@ -36,6 +36,15 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         .collect();
     let mut seeds = vec![words.concat().into_bytes()];
     seeds.extend(words.windows(4).map(|words| words.concat().into_bytes()));
+    // Each two, with and without what most of them need.
+    let server =
+        "HALLPASS_TOKEN_ENDPOINT=https://login.example/token\nHALLPASS_CLIENT_SECRET_FILE=/s\n";
+    for (at, one) in words.iter().enumerate() {
+        for other in &words[at..] {
+            seeds.push([*one, *other].concat().into_bytes());
+            seeds.push([server, *one, *other].concat().into_bytes());
+        }
+    }
     seeds.extend(seeds::of_literals(&["crates/profiles/src/values.rs"], &[]));
     seeds
 }
@@ -62,7 +71,16 @@ pub(crate) fn run(bytes: &[u8]) {
     let profiles = internals::load(None, move |name| copy.get(name).cloned()).unwrap();
     match profiles.settings(&Selection::new()) {
         Ok(settings) => {
-            let id = get("HALLPASS_CLIENT_ID").or(get("CAMALL_CLIENT_ID"));
+            let servers = ["TOKEN_ENDPOINT", "ISSUER", "PROVIDER"];
+            let is_ours = servers
+                .iter()
+                .any(|name| get(&format!("HALLPASS_{name}")).is_some());
+            let camall = get("CAMALL_CLIENT_ID").filter(|_| !is_ours);
+            let id = get("HALLPASS_CLIENT_ID").or(camall);
+            let secrets = ["", "_FILE", "_FROM"];
+            let secrets =
+                secrets.map(|suffix| get(&format!("HALLPASS_CLIENT_SECRET{suffix}")).is_some());
+            assert!(secrets.iter().filter(|is_set| **is_set).count() <= 1);
             assert_eq!(
                 Some(settings.client_id.as_str()).filter(|id| !id.is_empty()),
                 id

@@ -1,6 +1,7 @@
 //! Responses with any status, headers and body: the kind follows from the status, and no error shows the client's
 //! secret, controls a terminal or fills a log.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hallpass_core::{ErrorKind, TokenRequest, TokenSource as _};
 use hallpass_endpoint::{ClientCredentials, Retry, TokenManagement};
 use hallpass_testkit::ManualClock;
@@ -44,6 +45,49 @@ pub(crate) const WORDS: &[&str] = &[
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let responses = seeds::faults().into_iter().chain(seeds::cases().responses);
     let mut seeds: Vec<_> = responses.map(|response| response.to_bytes()).collect();
+    // The secret in each place of a response, as it is and encoded.
+    let places = [
+        ("application/json", r#"{"error":"@"}"#),
+        (
+            "application/json",
+            r#"{"error":"invalid_client","error_description":"@"}"#,
+        ),
+        (
+            "application/json",
+            r#"{"error":"invalid_client","error_uri":"https://a.example/@"}"#,
+        ),
+        (
+            "application/json",
+            r#"{"errors":[{"code":"@","message":"@"}]}"#,
+        ),
+        ("application/json", r#"{"@":"a","message":"a"}"#),
+        ("text/html", "<html><title>@</title></html>"),
+        (
+            "text/xml",
+            "<error><error_description>@</error_description></error>",
+        ),
+        ("text/plain", "@"),
+        (
+            "application/x-www-form-urlencoded",
+            "error=invalid_client&error_description=@",
+        ),
+    ];
+    let each = |write: fn(u8) -> String| CANARY.bytes().map(write).collect::<Vec<_>>().concat();
+    let encoded = each(|byte| format!("%{byte:02x}"));
+    let references = each(|byte| format!("&#{byte};"));
+    let base64 = BASE64_STANDARD.encode(CANARY);
+    for (media, body) in places {
+        for spelled in [
+            CANARY,
+            &*encoded,
+            &*references,
+            &*base64,
+            "a\u{202e}\u{85}b",
+        ] {
+            let body = body.replace('@', spelled);
+            seeds.push(format!("400\ncontent-type: {media}\n\n{body}").into_bytes());
+        }
+    }
     let files = ["crates/endpoint/src/response/refusal/server_message.rs"];
     seeds.extend(seeds::of_literals(&files, b"401\n\n"));
     seeds.extend(seeds::of_literals(

@@ -40,7 +40,23 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         "crates/endpoint/src/management/introspection.rs",
         "tests/stories/management_responses.rs",
     ];
-    seeds::of_literals(&files, &[])
+    let mut seeds = seeds::of_literals(&files, &[]);
+    for name in [
+        "client_id",
+        "username",
+        "token_type",
+        "sub",
+        "iss",
+        "jti",
+        "aud",
+        "scope",
+    ] {
+        seeds.extend(["", " ", "a b"].map(|text| {
+            let json = serde_json::json!({ "active": true, name: text });
+            json.to_string().into_bytes()
+        }));
+    }
+    seeds
 }
 
 pub(crate) fn run(bytes: &[u8]) {

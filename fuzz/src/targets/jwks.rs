@@ -54,7 +54,13 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             .replacen(&format!("{{{member},"), "{", 1)
     };
     seeds.extend(
-        [r#""key_ops":["verify"]"#, r#""x5c":["AA=="]"#].map(|member| with(member).into_bytes()),
+        [
+            r#""key_ops":["verify"]"#,
+            r#""key_ops":["sign"]"#,
+            r#""key_ops":[]"#,
+            r#""x5c":["AA=="]"#,
+        ]
+        .map(|member| with(member).into_bytes()),
     );
     seeds.push(
         set.replace("}]", "},{\"kty\":\"oct\",\"k\":\"AA\"}]")

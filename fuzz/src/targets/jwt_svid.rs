@@ -44,6 +44,52 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         [&[0], text.as_bytes()].concat(),
         [&[WORKLOAD], text.as_bytes()].concat(),
     ];
+    for (name, other) in [
+        (r#""JWT""#, r#""JOSE""#),
+        (r#""JWT""#, r#""at+jwt""#),
+        (r#""JWT""#, "null"),
+        (r#""ES256""#, r#""HS256""#),
+        (r#""ES256""#, r#""none""#),
+        (r#""exp":1767225660"#, r#""exp":"1767225660""#),
+        (r#","exp":1767225660"#, ""),
+    ] {
+        let text = text.replace(name, other);
+        seeds.push([&[0], text.as_bytes()].concat());
+    }
+    let long = text.replace("acme.example", &"a".repeat(256));
+    seeds.push([&[0], long.as_bytes()].concat());
+    let issuer = r#""https://login.example""#;
+    for audience in [
+        issuer.to_owned(),
+        format!("[{issuer},\"b\"]"),
+        format!("[\"b\",{issuer}]"),
+        format!("[{issuer},{issuer}]"),
+        "[]".to_owned(),
+        "[\"b\"]".to_owned(),
+        "\"b\"".to_owned(),
+    ] {
+        let text = text.replace(&format!("[{issuer}]"), &audience);
+        seeds.push([&[0], text.as_bytes()].concat());
+    }
+    for id in [
+        "acme.example/../orders",
+        "acme.example/a/./orders",
+        "acme.example/a/..",
+        "acme.example/a//orders",
+        "acme.example/orders/",
+        "acme.example/",
+        "acme.example",
+        "/orders",
+        "ACME.example/orders",
+        "acme.example:443/orders",
+        "user@acme.example/orders",
+        "acme.example/orders?a",
+        "acme.example/orders#a",
+        "acme.example/%6frders",
+    ] {
+        let text = text.replace("acme.example/orders", id);
+        seeds.push([&[0], text.as_bytes()].concat());
+    }
     let files = [
         "crates/jwt/src/workload/tests.rs",
         "crates/jwt/src/spiffe/tests.rs",
@@ -92,12 +138,16 @@ pub(crate) fn run(bytes: &[u8]) {
     assert!(jwt.len() <= 16 << 10);
     let alg = header["alg"].as_str().unwrap();
     assert!(matches!(&alg[..2], "RS" | "ES" | "PS") && matches!(&alg[2..], "256" | "384" | "512"));
+    assert!(header["typ"].is_null() || header["typ"] == "JWT" || header["typ"] == "JOSE");
     assert!(claims["exp"].is_number());
     let aud = &claims["aud"];
     assert!(aud == ISSUER || aud.as_array().is_some_and(|list| *list == [ISSUER]));
     let id = url::Url::parse(claims["sub"].as_str().unwrap()).unwrap();
     assert!(id.scheme() == "spiffe" && id.port().is_none() && id.username().is_empty());
-    assert!(id.host_str().is_some_and(|domain| !domain.is_empty()));
+    assert!(
+        id.host_str()
+            .is_some_and(|domain| (1..=255).contains(&domain.len()))
+    );
     assert!(id.query().is_none() && id.fragment().is_none());
     let mut segments = id.path_segments().unwrap();
     assert!(segments.all(|segment| !segment.is_empty()), "{id}");

@@ -10,8 +10,8 @@ use url::{Host, Url};
 use crate::{
     seeds,
     support::{
-        CANARY, CLIENT_ID, ISSUER, Response, authentication, check_error, check_token_error, serve,
-        settings, transport, without_mark,
+        CANARY, CLIENT_ID, ISSUER, Response, assert_unambiguous, authentication, check_error,
+        check_token_error, serve, settings, transport, without_mark,
     },
 };
 
@@ -55,6 +55,15 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             seeds.push(seed);
         }
     }
+    for issuer in [
+        "https://login.example/",
+        "https://login.example/a",
+        "https://evil.example",
+    ] {
+        let document =
+            serde_json::json!({ "issuer": issuer, "token_endpoint": "https://login.example/t" });
+        seeds.push([&[0], document.to_string().as_bytes()].concat());
+    }
     let address = seeds::literals("crates/endpoint/src/server/address.rs").into_iter();
     seeds.extend(address.filter(|text| text.starts_with("http")).map(|text| {
         let document = serde_json::json!({ "issuer": ISSUER, "token_endpoint": text });
@@ -86,10 +95,10 @@ pub(crate) fn run(bytes: &[u8]) {
         source = source.refuse_local_endpoint();
     }
     let source = source.build().unwrap();
-    let document = body.to_vec();
+    let answer = body.to_vec();
     let respond = move |url: &Url| {
         if url.path().contains(".well-known/") {
-            Response::json(&document)
+            Response::json(&answer)
         } else {
             Response::json(br#"{"access_token":"t","token_type":"Bearer"}"#)
         }
@@ -107,7 +116,16 @@ pub(crate) fn run(bytes: &[u8]) {
         assert!(!has(REFUSE_LOCAL) || !is_local(url), "{url}");
     }
     match result {
-        Ok(_) => assert!(!others.is_empty()),
+        Ok(_) => {
+            assert!(!others.is_empty());
+            assert_unambiguous(without_mark(body), &["issuer", "token_endpoint"]);
+            // A number beyond a double in a member that is not read.
+            if let Ok(value) = serde_json::from_slice::<Value>(without_mark(body)) {
+                assert_eq!(value["issuer"], ISSUER);
+                let endpoint = Url::parse(value["token_endpoint"].as_str().unwrap());
+                assert_eq!(endpoint.as_ref().ok(), others.last());
+            }
+        }
         // A host is shown, and may have any name.
         Err(error) if error.host().is_some_and(|host| host.contains("canary")) => {}
         // So is the issuer of a document, which anyone can read.

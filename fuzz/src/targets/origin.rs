@@ -27,15 +27,29 @@ pub(crate) const WORDS: &[&str] = &[
 ];
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    seeds::of_literals(&["crates/core/src/origin/tests.rs"], &[])
+    let mut seeds = seeds::of_literals(&["crates/core/src/origin/tests.rs"], &[]);
+    let mut places = Vec::new();
+    for scheme in ["http", "https"] {
+        for port in ["", ":80", ":443"] {
+            places.push(format!("{scheme}://api.example{port}"));
+        }
+    }
+    for origin in &places {
+        seeds.extend(
+            places
+                .iter()
+                .map(|uri| format!("{origin}\n{uri}/").into_bytes()),
+        );
+    }
+    seeds
 }
 
 pub(crate) fn run(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
     };
-    let (origin, uri) = text.split_once('\n').unwrap_or((text, text));
-    let origin = match origin.parse::<Origin>() {
+    let (written, uri) = text.split_once('\n').unwrap_or((text, text));
+    let origin = match written.parse::<Origin>() {
         Ok(origin) => origin,
         Err(error) => return check_error(&error, CANARY),
     };
@@ -48,9 +62,12 @@ pub(crate) fn run(bytes: &[u8]) {
         (url.scheme().to_owned(), host, url.port_or_known_default())
     };
     let ours = Url::parse(&shown).ok();
-    if let Some(url) = &ours {
+    let written = Url::parse(written).ok();
+    assert_eq!(ours.as_ref().map(place), written.as_ref().map(place));
+    for url in [&ours, &written].into_iter().flatten() {
         assert_eq!(url.scheme() == "http", origin.is_http());
-        assert!(url.path() == "/" && url.username().is_empty());
+        assert!(url.path() == "/" && url.username().is_empty() && url.password().is_none());
+        assert!(url.query().is_none() && url.fragment().is_none());
     }
     let Ok(uri) = uri.parse::<Uri>() else {
         return;
@@ -58,17 +75,18 @@ pub(crate) fn run(bytes: &[u8]) {
     let Some(target) = Target::from_uri(&uri) else {
         return;
     };
-    if origin.is_at(target) {
+    // It matches exactly if it is equal to the URI's own origin.
+    let port = uri
+        .port_u16()
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
+    let own = format!("{}://{}{port}", uri.scheme_str().unwrap(), target.host());
+    let is_at = origin.is_at(target);
+    assert_eq!(is_at, own.parse::<Origin>().as_ref() == Ok(&origin));
+    if is_at {
         assert_eq!(uri.host(), Some(target.host()));
         if let (Some(ours), Ok(theirs)) = (&ours, Url::parse(&uri.to_string())) {
             assert_eq!(place(ours), place(&theirs));
         }
-        // The URI's own origin is equal too.
-        let port = uri
-            .port_u16()
-            .map(|port| format!(":{port}"))
-            .unwrap_or_default();
-        let written = format!("{}://{}{port}", uri.scheme_str().unwrap(), target.host());
-        assert_eq!(written.parse::<Origin>().as_ref(), Ok(&origin));
     }
 }

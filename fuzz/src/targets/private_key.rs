@@ -3,6 +3,7 @@
 
 use hallpass_endpoint::ResponseVerifier as _;
 use hallpass_jwt::{PublicKey, ResponseKeys, Signer as _, SigningKey, google_service_account};
+use serde_json::Value;
 
 use super::signed_introspection::{KEYS, sign};
 use crate::{
@@ -41,9 +42,23 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         let settings = u8::from(key.trim_start().starts_with('{'));
         seeds.push([&[settings], key.as_bytes()].concat());
         if settings == 1 {
-            let key = key.replacen('{', r#"{"kid":"k1","#, 1);
-            let set = format!("k1\n{{\"keys\":[{key}]}}");
-            seeds.push([&[2], set.as_bytes()].concat());
+            for member in [
+                r#""use":"sig""#,
+                r#""use":"enc""#,
+                r#""key_ops":["sign","verify"]"#,
+                r#""key_ops":["verify"]"#,
+                r#""alg":"ES256""#,
+                r#""alg":"EdDSA""#,
+            ] {
+                let key = key.replacen('{', &format!(r#"{{"kid":"k1",{member},"#), 1);
+                seeds.push([&[1], key.as_bytes()].concat());
+                for kid in ["k1", ""] {
+                    for other in ["{}", &*key] {
+                        let set = format!("{kid}\n{{\"keys\":[{other},{key}]}}");
+                        seeds.push([&[2], set.as_bytes()].concat());
+                    }
+                }
+            }
         } else {
             let file = serde_json::json!({
                 "type": "service_account", "private_key_id": "k1", "private_key": key,
@@ -86,6 +101,14 @@ pub(crate) fn run(bytes: &[u8]) {
         Err(error) => return check_key_error(&error, text),
     };
     let jwk = key.public_jwk();
+    match settings % 4 {
+        0 => is_only_key(text),
+        1 => assert!(may_sign(text, &key, None)),
+        _ => {
+            let (kid, set) = text.split_once('\n').unwrap_or((text, ""));
+            assert!(may_sign(set, &key, Some(kid).filter(|kid| !kid.is_empty())));
+        }
+    }
     let public = PublicKey::from_jwk(&jwk).unwrap();
     assert!(public.algorithms().contains(&key.algorithm()));
     assert!(!format!("{key:?}").contains("PRIVATE"));
@@ -100,4 +123,39 @@ pub(crate) fn run(bytes: &[u8]) {
         let set = format!(r#"{{"keys":[{other}]}}"#);
         assert!(ResponseKeys::new().verify(&jwt, "t", &set).is_err());
     }
+}
+
+/// Asserts that there is no second key in the text, of which one would have to be chosen.
+fn is_only_key(pem: &str) {
+    let other = seeds::text("crates/jwt/src/key/samples/ed25519.pem");
+    assert!(SigningKey::from_pem(&format!("{other}\n{pem}")).is_err());
+}
+
+/// Returns true if the text is this key, or a set with it and with no other one of this `kid`, and the members of its JWK allow to sign with it.
+fn may_sign(text: &str, key: &SigningKey, kid: Option<&str>) -> bool {
+    // A number beyond a double in a member that is not read.
+    let Ok(value) = serde_json::from_str::<Value>(text) else {
+        return true;
+    };
+    let public: Value = serde_json::from_str(&key.public_jwk()).unwrap();
+    let keys = value["keys"]
+        .as_array()
+        .map_or(std::slice::from_ref(&value), Vec::as_slice);
+    let named = keys.iter().filter(|jwk| jwk["kid"].as_str() == kid);
+    if kid.is_some() && !value["keys"].is_null() && named.count() != 1 {
+        return false;
+    }
+    keys.iter().any(|jwk| {
+        let is_or_absent = |name: &str, text: &str| jwk[name].is_null() || jwk[name] == text;
+        let ops = &jwk["key_ops"];
+        jwk["kty"] == public["kty"]
+            && (public["x"].is_null() || jwk["x"] == public["x"])
+            && is_or_absent("use", "sig")
+            && is_or_absent("alg", key.algorithm().name())
+            && (ops.is_null()
+                || ops
+                    .as_array()
+                    .is_some_and(|ops| ops.iter().any(|op| op == "sign")))
+            && (kid.is_none() || value["keys"].is_null() || jwk["kid"].as_str() == kid)
+    })
 }

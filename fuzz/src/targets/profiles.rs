@@ -42,9 +42,32 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         "crates/profiles/tests/profiles/files.rs",
     ];
     let literals = seeds::of_literals(&files, &[]).into_iter();
-    cases
+    let mut seeds: Vec<_> = cases
         .chain(literals.filter(|literal| literal.len() > 24))
-        .collect()
+        .collect();
+    // A secret in place of each setting's value, in each type that may hold one.
+    let is_setting = |text: &String| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    let names = seeds::literals("crates/profiles/src/document.rs");
+    for name in names.into_iter().filter(is_setting) {
+        for value in [
+            format!("{CANARY:?}"),
+            format!("[{CANARY:?}]"),
+            format!("{{ a = {CANARY:?} }}"),
+        ] {
+            for table in ["profile.default", "profile.default.redis"] {
+                seeds.push(format!("[{table}]\n{name} = {value}\n").into_bytes());
+            }
+        }
+    }
+    for id in ["orders", " orders ", "a b", "\\t", "\u{e4}"] {
+        let server =
+            "token_endpoint = \"https://login.example/token\"\nclient_secret = \"env:SECRET\"";
+        seeds.push(format!("[profile.default]\n{server}\nclient_id = \"{id}\"\n").into_bytes());
+    }
+    seeds
 }
 
 pub(crate) fn run(bytes: &[u8]) {
@@ -58,6 +81,15 @@ pub(crate) fn run(bytes: &[u8]) {
     };
     let document = document.unwrap();
     let document = document.get_ref();
+    // Authorization details may have any member.
+    if !text.contains("authorization_details") {
+        let more = format!("{text}\nunknown_setting = 1\n");
+        let is_usable = internals::load(Some(&more), |_| None).is_ok_and(|profiles| {
+            let mut names = profiles.names();
+            names.all(|name| profiles.settings(&Selection::new().profile(name)).is_ok())
+        });
+        assert!(!is_usable, "{more}");
+    }
     let tables = document
         .get("profile")
         .and_then(|table| table.get_ref().as_table());

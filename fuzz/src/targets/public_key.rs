@@ -8,6 +8,7 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 use hallpass_jwt::PublicKey;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use x509_cert::{der::Decode as _, spki::SubjectPublicKeyInfoRef};
 
@@ -40,6 +41,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         } else {
             hallpass_jwt::SigningKey::from_pem(&key)
         };
+        seeds.push([&[1], key.as_bytes()].concat());
         seeds.extend(
             public
                 .ok()
@@ -81,6 +83,10 @@ pub(crate) fn run(bytes: &[u8]) {
     };
     if settings % 3 == 2 {
         SubjectPublicKeyInfoRef::from_der(bytes).unwrap();
+    }
+    if settings % 3 == 1 {
+        let members: BTreeMap<String, Value> = serde_json::from_slice(bytes).unwrap_or_default();
+        assert!(members.get("d").is_none_or(Value::is_null));
     }
     let jwk = key.to_jwk();
     assert_eq!(PublicKey::from_jwk(&jwk).as_ref().ok(), Some(&key), "{jwk}");

@@ -18,7 +18,7 @@ const KEYS: &str =
     "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    vec![
+    let mut seeds = vec![
         [&[0], KEYS.as_bytes()].concat(),
         b"\x00not base64 s3cr3t-CANARY".to_vec(),
         b"\x010000000000000001\x02entry".to_vec(),
@@ -31,7 +31,17 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
                 .unwrap(),
         ]
         .concat(),
-    ]
+    ];
+    seeds.extend(
+        [16, 31, 33, 48]
+            .map(|length| [&[0], BASE64_STANDARD.encode(vec![1; length]).as_bytes()].concat()),
+    );
+    // A fence is digits.
+    seeds.extend(["+", "-", " ", "x"].map(|sign| {
+        let clear = Entries::clear().seal("name", 7, b"entry").unwrap();
+        [&[1], sign.as_bytes(), &clear[1..]].concat()
+    }));
+    seeds
 }
 
 pub(crate) fn run(bytes: &[u8]) {
@@ -64,6 +74,12 @@ fn keys(bytes: &[u8]) {
             let sealed = entries.seal("name", 1, b"entry").unwrap();
             let opened = entries.open("name", &sealed);
             assert_eq!(opened, Ok((1, b"entry".to_vec())));
+            // So that a key can be replaced, each opens the entries that it sealed.
+            for word in words {
+                let sealed = Entries::encrypted(word).unwrap().seal("name", 1, b"entry");
+                let opened = entries.open("name", &sealed.unwrap());
+                assert_eq!(opened, Ok((1, b"entry".to_vec())));
+            }
         }
         Err(error) => assert_hidden(error, CANARY),
     }
@@ -75,6 +91,7 @@ fn foreign(bytes: &[u8]) {
     // Nobody else has the keys, except those who wrote the seed.
     if let Ok((_, plain)) = encrypted.open("name", bytes) {
         assert_eq!(plain, b"entry");
+        assert!(Entries::clear().open("name", bytes).is_err());
     }
     if let Ok((fence, plain)) = Entries::clear().open("name", bytes) {
         let again = Entries::clear().seal("name", fence, &plain).unwrap();

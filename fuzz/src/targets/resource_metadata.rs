@@ -40,19 +40,40 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         r#"{{"resource":"{RESOURCE}","authorization_servers":["{ISSUER}"],"scopes_supported":["a"]}}"#
     );
     let challenge = "Bearer resource_metadata=\"https://api.example/m\"";
-    let parent = document.replace("/orders/eu", "/orders");
-    for text in [
-        format!("\n{document}"),
-        format!("{challenge}\n{document}"),
-        format!("{challenge}\n{parent}"),
+    let mut texts = vec![format!("\n{document}"), format!("{challenge}\n{document}")];
+    // A parent, what only begins like one, and other spellings.
+    for path in [
+        "/orders",
+        "/orders/",
+        "/orders/eu/",
+        "",
+        "/",
+        "/ord",
+        "/orders/e",
+        "/orders/eu/x",
+        "/other/%2e%2e/orders",
+        "/Orders",
+        "/%6frders",
     ] {
+        let other = document.replace("/orders/eu", path);
+        texts.push(format!("{challenge}\n{other}"));
+    }
+    for place in [
+        "https://api.example.evil/m",
+        "http://api.example/m",
+        "https://api.example:444/m",
+        "https://user@api.example/m",
+        "https://api.example@evil.example/m",
+        "/m",
+    ] {
+        let challenge = challenge.replace("https://api.example/m", place);
+        texts.push(format!("{challenge}\n{document}"));
+    }
+    for text in texts {
         for settings in 0..4 {
             seeds.push([&[settings], text.as_bytes()].concat());
         }
     }
-    let spelled = document.replace("/orders/eu", "/other/%2e%2e/orders");
-    let spelled = format!("{challenge}\n{spelled}");
-    seeds.push([&[FROM_CHALLENGE | ACCEPT_PARENT], spelled.as_bytes()].concat());
     let files = ["crates/endpoint/src/server/resource_document.rs"];
     seeds.extend(seeds::of_literals(&files, b"\0\n"));
     let files = ["tests/stories/protected_resource.rs"];
@@ -120,10 +141,12 @@ fn agrees(found: &ProtectedResource, body: &[u8], accept_parent: bool) {
             !written.contains("/.") && !written.to_lowercase().contains("%2e"),
             "{written}"
         );
+        let below = requested
+            .path()
+            .strip_prefix(resource.path().trim_end_matches('/'));
         assert!(
-            requested
-                .path()
-                .starts_with(resource.path().trim_end_matches('/'))
+            below.is_some_and(|below| below.is_empty() || below.starts_with('/')),
+            "{resource}"
         );
     } else {
         assert_eq!(found.resource(), RESOURCE);

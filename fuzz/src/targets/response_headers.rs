@@ -34,7 +34,24 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         format!("Thu Jan  1 00:01:00 2026\nyesterday\n{bucket}\n"),
         "-1\n\n".to_owned(),
     ];
-    texts.map(String::into_bytes).to_vec()
+    let mut seeds = texts.map(String::into_bytes).to_vec();
+    // A date before, at and after the clock's time.
+    let dates = [
+        "Wed, 31 Dec 2025 23:59:00 GMT",
+        "Thu, 01 Jan 2026 00:00:00 GMT",
+        "Thu, 01 Jan 2026 00:01:00 GMT",
+    ];
+    for reset in ["30", "31622401", "1767225660", "99999999999"] {
+        let bucket = bucket.replace("3540", reset);
+        seeds.push(
+            format!("\n\nx-ratelimit-remaining: 1\nx-ratelimit-reset: {reset}\n{bucket}\n")
+                .into_bytes(),
+        );
+    }
+    for retry_after in dates {
+        seeds.extend(dates.map(|date| format!("{retry_after}\n{date}\n").into_bytes()));
+    }
+    seeds
 }
 
 /// The first line is `Retry-After`, the second `Date`, and the rest are headers.

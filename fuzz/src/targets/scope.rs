@@ -12,7 +12,10 @@ use crate::{
 pub(crate) const WORDS: &[&str] = &["orders.read", " ", "\"", "\\", "!", "~", "s3cr3t-CANARY"];
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    seeds::of_literals(&["crates/core/src/scope.rs"], &[])
+    let mut seeds = seeds::of_literals(&["crates/core/src/scope.rs"], &[]);
+    // The grammar is about characters.
+    seeds.extend((0..0x80).map(|char| vec![b'a', char, b'b']));
+    seeds
 }
 
 pub(crate) fn run(bytes: &[u8]) {

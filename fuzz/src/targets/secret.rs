@@ -3,11 +3,12 @@
 
 use hallpass_core::Secret;
 use hallpass_secrets::internals;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     seeds,
-    support::{CANARY, check_error, check_key_error, settings},
+    support::{CANARY, assert_unambiguous, check_error, check_key_error, settings},
 };
 
 pub(crate) const WORDS: &[&str] = &[
@@ -25,6 +26,26 @@ const STATUS: [u16; 8] = [200, 400, 403, 404, 412, 429, 503, 302];
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = seeds::of_literals(&["crates/secrets/src/content.rs"], &[0]);
+    for text in [
+        "\u{feff}a\n",
+        "\u{feff}\u{feff}a",
+        "a\n\n",
+        "a\r\n",
+        " a ",
+        "a\0",
+    ] {
+        seeds.push([&[0], text.as_bytes()].concat());
+    }
+    for fields in [
+        r#""secret":"a""#,
+        r#""secret":"a","secret":"b""#,
+        r#""secret":"\ufeffa\n""#,
+        r#""secret":null"#,
+        r#""secret":1"#,
+    ] {
+        let response = format!(r#"{{"data":{{"data":{{{fields}}},"metadata":{{"version":1}}}}}}"#);
+        seeds.push([&[1], response.as_bytes()].concat());
+    }
     let vault = [
         "crates/secrets/src/vault/tests.rs",
         "tests/stories/vault.rs",
@@ -32,6 +53,12 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     seeds.extend(seeds::of_literals(&vault, &[1]));
     seeds.extend(seeds::of_literals(&vault, &[1 | 3 << 1]));
     seeds
+}
+
+/// A JSON object with the member `data`, which it has once.
+#[derive(Deserialize)]
+struct Nested<T> {
+    data: T,
 }
 
 pub(crate) fn run(bytes: &[u8]) {
@@ -45,6 +72,10 @@ pub(crate) fn run(bytes: &[u8]) {
     match internals::vault_secret(status, bytes, "secret").unwrap() {
         Ok(secret) => {
             assert_eq!(status, 200);
+            let Nested {
+                data: Nested { data: fields },
+            } = serde_json::from_slice::<Nested<Nested<&RawValue>>>(bytes).unwrap();
+            assert_unambiguous(fields.get().as_bytes(), &["secret"]);
             // A number beyond a double in a member that is not read.
             if !value.is_null() {
                 check_content(&secret, text.unwrap());

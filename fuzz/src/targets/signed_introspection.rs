@@ -57,9 +57,40 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         let text = format!("{header}\n{payload}");
         [0, FORGED].map(|settings| [&[settings], text.as_bytes()].concat())
     });
+    // One member is another, or is missing.
+    let other_members = [
+        ("iss", json!("https://login.example/")),
+        ("iss", Value::Null),
+        ("aud", json!("another")),
+        ("aud", json!(["another", "others"])),
+        ("aud", json!([])),
+        ("aud", Value::Null),
+        ("iat", json!(1_767_225_600 - 301)),
+        ("iat", json!(1_767_225_600 + 301)),
+        ("iat", Value::Null),
+    ];
+    let other_members = other_members.map(|(name, value)| {
+        let mut payload = payload.clone();
+        payload[name] = value;
+        (headers[0].clone(), payload)
+    });
+    let other_headers = [
+        ("alg", json!("ES384")),
+        ("typ", json!("JWT")),
+        ("typ", Value::Null),
+        ("kid", json!("k2")),
+        ("crit", json!(["exp"])),
+    ];
+    let other_headers = other_headers.map(|(name, value)| {
+        let mut header = headers[0].clone();
+        header[name] = value;
+        (header, payload.clone())
+    });
+    let others = other_members.into_iter().chain(other_headers);
+    let others = others.map(|(header, payload)| format!("\0{header}\n{payload}").into_bytes());
     let files = ["crates/jwt/src/response/tests.rs"];
     let raw = seeds::of_literals(&files, &[RAW]);
-    signed.chain(raw).collect()
+    signed.chain(others).chain(raw).collect()
 }
 
 /// The server's key and its JWK set, and the key of another party.

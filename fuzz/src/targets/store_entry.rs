@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use arbitrary::Unstructured;
@@ -81,6 +81,12 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         .iter()
         .map(|entry| [&[0, 60], entry.to_string().as_bytes()].concat())
         .collect();
+    // From a host whose clock is behind or ahead; the store's own clock agrees with neither.
+    for requested_at in [now - 30_000, now + 30_000, now + 301_000] {
+        let mut entry = entries[0].clone();
+        entry["requested_at_ms"] = requested_at.into();
+        seeds.extend([0, 5, 255].map(|ttl| [&[0, ttl], entry.to_string().as_bytes()].concat()));
+    }
     seeds.extend(seeds::of_literals(
         &["crates/cache/src/entry/tests.rs"],
         &[0, 0],
@@ -203,6 +209,12 @@ pub(crate) fn run(bytes: &[u8]) {
                 value["scopes"].as_str().unwrap().parse(),
                 Ok(token.scopes().clone())
             );
+            let requested_at = value["requested_at_ms"].as_u64().unwrap();
+            let now = clock.wall().duration_since(UNIX_EPOCH).unwrap();
+            let skew = Duration::from_millis(requested_at).saturating_sub(now);
+            assert!(skew <= Duration::from_secs(300));
+            let advice = value["refresh_in_ms"].as_u64().map(Duration::from_millis);
+            assert_eq!(token.refresh_in(), advice);
             let lifetime = Duration::from_millis(value["lifetime_ms"].as_u64().unwrap());
             assert!(left <= lifetime);
             assert_eq!(
@@ -256,6 +268,7 @@ fn write(bytes: &[u8]) {
     let again = read(&store, Err(refused()), &clock).unwrap();
     assert_eq!(again.expose(), token.expose());
     assert_eq!(again.scopes(), token.scopes());
+    assert_eq!(again.refresh_in(), token.refresh_in());
     assert_eq!(again.token_type(), token.token_type());
     assert!(again.extra_members().eq(token.extra_members()));
     // Times are in milliseconds, and a year at most.

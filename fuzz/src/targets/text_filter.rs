@@ -40,17 +40,21 @@ const ENCODED: u8 = 1;
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let files = ["crates/core/src/text/tests.rs"];
     let mut seeds = seeds::of_literals(&files, &[0]);
-    for layers in [
-        &[0_u8][..],
-        &[1],
-        &[2],
-        &[3],
-        &[4, 1],
-        &[5, 0],
-        &[6, 2, 0],
-        &[7, 4],
-    ] {
-        seeds.push([&[ENCODED][..], b"before; after.", layers].concat());
+    // Each encoding, each two, and some of three, with up to two characters before the secret and none around the encoded text: the
+    // bytes that `encoded` reads.
+    let encodings = 0..u8::try_from(ENCODINGS.len()).unwrap();
+    let mut layers = vec![vec![0]];
+    for one in encodings.clone() {
+        layers.extend((0..6).map(|variant| vec![1, one, variant]));
+        layers.extend(encodings.clone().map(|other| vec![2, one, 0, other, 0]));
+        let [other, third] = [1, 2].map(|step| (one + step) % encodings.end);
+        layers.push(vec![3, one, 0, other, 0, third, 0]);
+    }
+    for before in [&[0][..], &[1, 0], &[2, 0, 1]] {
+        let with = layers
+            .iter()
+            .map(|layers| [&[ENCODED], before, &[1, 0], layers, &[0]].concat());
+        seeds.extend(with);
     }
     seeds
 }
@@ -60,10 +64,14 @@ pub(crate) fn run(bytes: &[u8]) {
     let filter = TextFilter::new().with_secret(CANARY);
     if flags & ENCODED != 0 {
         let mut input = Unstructured::new(bytes);
-        if let Some((text, layers)) = encoded(&mut input) {
+        if let Some(Encoded { text, layers, rest }) = encoded(&mut input) {
             assert!(filter.finds_secret(&text), "{layers:?}: {text}");
             let clean = filter.clean(&text);
             assert!(clean.contains(TextFilter::REDACTED), "{layers:?}: {text}");
+            if let Some([before, after]) = rest {
+                let redacted = [&before, TextFilter::REDACTED, &after].concat();
+                assert_eq!(clean, redacted, "{layers:?}: {text}");
+            }
             check(&filter, &text);
         }
         return;
@@ -98,8 +106,16 @@ fn check(filter: &TextFilter, text: &str) {
     }
 }
 
-/// Returns a text with the secret in up to three nested encodings, and these.
-fn encoded(input: &mut Unstructured<'_>) -> Option<(String, Vec<Encoding>)> {
+/// A text with the secret.
+struct Encoded {
+    text: String,
+    layers: Vec<Encoding>,
+    /// What is before and after the secret, if each character was encoded alone.
+    rest: Option<[String; 2]>,
+}
+
+/// Returns a text with the secret in up to three nested encodings.
+fn encoded(input: &mut Unstructured<'_>) -> Option<Encoded> {
     // Punctuation that belongs to no encoding separates the secret from the rest.
     let plain = |input: &mut Unstructured<'_>| -> Option<String> {
         let length = input.int_in_range(0..=12).ok()?;
@@ -108,17 +124,27 @@ fn encoded(input: &mut Unstructured<'_>) -> Option<(String, Vec<Encoding>)> {
             .map(|byte| byte.map(|byte| char::from(*byte)))
             .collect()
     };
-    let mut text = format!("{}({CANARY}){}", plain(input)?, plain(input)?);
+    let mut rest = Some([format!("{}(", plain(input)?), format!("){}", plain(input)?)]);
+    let mut text = rest
+        .as_ref()
+        .map(|[before, after]| format!("{before}{CANARY}{after}"))?;
     let count = input.int_in_range(0..=3).ok()?;
     let mut layers = Vec::new();
     for _ in 0..count {
         let layer = Encoding::choose(input)?;
-        text = layer.apply(&text, u8::arbitrary(input).ok()?);
+        let variant = u8::arbitrary(input).ok()?;
+        text = layer.apply(&text, variant);
+        let is_escape = !matches!(layer, Encoding::Base64 | Encoding::Hex);
+        rest = rest
+            .filter(|_| is_escape)
+            .map(|parts| parts.map(|part| layer.apply(&part, variant)));
         layers.push(layer);
     }
-    let text = format!("{}({text})", plain(input)?);
+    let start = format!("{}(", plain(input)?);
+    let text = format!("{start}{text})");
+    let rest = rest.map(|[before, after]| [start + &before, after + ")"]);
     // A longer text is cut, maybe before the secret.
-    (text.len() <= 250).then_some((text, layers))
+    (text.len() <= 250).then_some(Encoded { text, layers, rest })
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -132,11 +158,14 @@ enum Encoding {
     Hex,
 }
 
+const ENCODINGS: [Encoding; 7] = {
+    use Encoding::{Base64, Hex, Html, Octal, Percent, QuotedPrintable, Unicode};
+    [Percent, Html, Unicode, Octal, QuotedPrintable, Base64, Hex]
+};
+
 impl Encoding {
     fn choose(input: &mut Unstructured<'_>) -> Option<Self> {
-        use Encoding::{Base64, Hex, Html, Octal, Percent, QuotedPrintable, Unicode};
-        let all = [Percent, Html, Unicode, Octal, QuotedPrintable, Base64, Hex];
-        input.choose(&all).ok().copied()
+        input.choose(&ENCODINGS).ok().copied()
     }
 
     /// Encodes the text; `variant` chooses the spelling, or the characters.

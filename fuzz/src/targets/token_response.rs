@@ -1,7 +1,11 @@
 //! Token responses (RFC 6749 section 5.1), as JSON and as a form, with each setting: a token is the one that
 //! `serde_json` finds, within its limits, and no error shows a secret or a token.
 
-use std::{io::Write as _, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use flate2::{Compression, write::GzEncoder};
 use hallpass_core::{
@@ -10,7 +14,8 @@ use hallpass_core::{
 use hallpass_endpoint::{ClientCredentials, ExpiryFormat, Retry};
 use hallpass_testkit::{ManualClock, leak};
 use http::{HeaderValue, header};
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
 
 use crate::{
     seeds,
@@ -97,7 +102,34 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         body.replacen('{', &format!("{{{member},{member},"), 1)
             .into_bytes()
     });
-    let bodies: Vec<_> = bodies.chain(literals).chain(twice).collect();
+    let lifetimes = [
+        "4294967356",
+        "18446744073709551615",
+        "99999999999999999999",
+        "\"4294967356\"",
+        "\"99999999999999999999\"",
+        "60.9",
+        "60,\"refresh_in\":90",
+    ];
+    let lifetimes = lifetimes.map(|seconds| {
+        let head = r#"{"access_token":"t","token_type":"Bearer","expires_in":"#;
+        format!("{head}{seconds}}}").into_bytes()
+    });
+    let tokens = ["=", "a==", "a=b", "a b", "a,b", "\u{e4}"].map(|token| {
+        let tail = r#","token_type":"Bearer","expires_in":60}"#;
+        format!("{{\"access_token\":\"{token}\"{tail}").into_bytes()
+    });
+    let form = "access_token=t&token_type=bearer&expires_in=60&scope=a+b";
+    let members = form.split('&').map(|member| member.split('=').next());
+    let forms = members.map(|name| format!("{form}&{}=1", name.unwrap_or_default()).into_bytes());
+    let bodies: Vec<_> = bodies
+        .chain(literals)
+        .chain(twice)
+        .chain(lifetimes)
+        .chain(tokens)
+        .chain([form.as_bytes().to_vec()])
+        .chain(forms)
+        .collect();
     let with = |settings: [u8; 2]| {
         bodies
             .iter()
@@ -106,7 +138,45 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     with([SCOPE, 0])
         .chain(with([LENIENT | ELSEWHERE | EXPIRY, 0]))
         .chain(with([LENIENT | TEXT | GZIP, 0]))
+        .chain(with([LENIENT, 0]))
+        .chain(elsewhere())
         .collect()
+}
+
+/// Returns responses with the token or its expiry in another place, in each format.
+fn elsewhere() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    let now = 1_767_225_600_u64;
+    let untils = [
+        json!(60),
+        json!("60"),
+        json!(60_500),
+        json!(now + 60),
+        json!(now - 60),
+        json!((now + 60) * 1_000 + 500),
+        json!("2026-01-01T00:01:00Z"),
+        json!("2025-12-31T23:59:00Z"),
+    ];
+    for choice in 0..u8::try_from(EXPIRIES.len()).unwrap() {
+        for until in &untils {
+            let body = json!({
+                "access_token": "t", "token_type": "Bearer", "until": until, "data": { "until": until },
+            });
+            seeds.push([&[EXPIRY, choice << 3], body.to_string().as_bytes()].concat());
+        }
+    }
+    let token = json!({ "t": "t", "jwt": "t", "list": ["t"], "token_type": "Bearer" });
+    let mut body =
+        json!({ "data": token, "id_token": "t", "access_token": "x", "token_type": "Bearer" });
+    for choice in 0..u8::try_from(POINTERS.len()).unwrap() {
+        for error in [json!(null), json!("invalid_client")] {
+            body["error"] = error;
+            seeds.push([&[ELSEWHERE, choice], body.to_string().as_bytes()].concat());
+        }
+        let list = json!([token]).to_string();
+        seeds.push([&[ELSEWHERE, choice], list.as_bytes()].concat());
+    }
+    seeds
 }
 
 pub(crate) fn run(bytes: &[u8]) {
@@ -154,9 +224,13 @@ pub(crate) fn run(bytes: &[u8]) {
     let value = serde_json::from_slice::<Value>(without_mark(body)).ok();
     match &result {
         Ok(token) => {
-            accepted(token, value.as_ref(), flags, pointer, expiry.is_some());
+            accepted(token, value.as_ref(), flags, pointer, expiry);
             if pointer.is_none() {
                 assert_unambiguous(without_mark(body), &MEMBERS);
+            }
+            if serde_json::from_slice::<IgnoredAny>(without_mark(body)).is_err() {
+                assert!(has(LENIENT) && pointer.is_none());
+                of_form(token, body, has(SCOPE), expiry.is_some());
             }
             assert!(!token.is_expired(clock.now()) || token.lifetime().is_zero());
         }
@@ -169,9 +243,12 @@ fn accepted(
     value: Option<&Value>,
     flags: u8,
     pointer: Option<&str>,
-    has_expiry: bool,
+    expiry: Option<(&str, ExpiryFormat)>,
 ) {
     let has = |flag: u8| flags & flag != 0;
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    let body = token.expose().trim_end_matches('=');
+    assert!(has(LENIENT) || !body.is_empty() && body.bytes().all(is_legal));
     assert_eq!(token.token_type(), TokenType::Bearer);
     assert!(token.lifetime() <= DAY && token.expose().len() <= 32 << 10);
     assert!(
@@ -189,7 +266,7 @@ fn accepted(
     }
     let requested = if has(SCOPE) { "a b" } else { "" };
     let Some(value) = value else {
-        // A form, which only lenient settings accept, or a number that no double holds.
+        // A form, or a number that no double holds.
         return assert!(has(LENIENT) || token.extra_members().next().is_some());
     };
     if !value.is_object() && pointer.is_none() {
@@ -215,20 +292,83 @@ fn accepted(
         }
         None => assert!(has(LENIENT)),
     }
-    if !has_expiry {
+    if let Some((pointer, format)) = expiry {
+        let lifetime = lifetime(value.pointer(pointer).unwrap(), format);
+        assert!(lifetime.is_none_or(|lifetime| lifetime.min(DAY) == token.lifetime()));
+    } else {
         let lifetime = match &object["expires_in"] {
             Value::Null => Some(Duration::from_secs(300)),
-            Value::Number(seconds) => seconds.as_u64().map(Duration::from_secs),
-            _ => None,
+            other => number(other).map(Duration::from_secs),
         };
-        let lifetime = lifetime.map(|lifetime| lifetime.min(DAY));
-        assert!(lifetime.is_none_or(|lifetime| lifetime == token.lifetime()));
+        assert_eq!(
+            lifetime.map(|lifetime| lifetime.min(DAY)),
+            Some(token.lifetime())
+        );
     }
     for (name, json) in token.extra_members() {
         assert_eq!(
             serde_json::from_str::<Value>(json).ok().as_ref(),
             object.get(name)
         );
+    }
+}
+
+/// Returns a number without its fraction, or the digits of a text.
+fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some(text.parse().unwrap_or(u64::MAX))
+        }
+        // The cast truncates and saturates.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        value => value
+            .as_u64()
+            .or_else(|| Some(value.as_f64().filter(|number| *number >= 0.0)? as u64)),
+    }
+}
+
+/// Returns the lifetime of a token with this expiry; `None` for a date.
+fn lifetime(value: &Value, format: ExpiryFormat) -> Option<Duration> {
+    let now = ManualClock::new().wall();
+    let since = |length: Duration| (UNIX_EPOCH + length).duration_since(now).unwrap();
+    Some(match format {
+        ExpiryFormat::Seconds => Duration::from_secs(number(value).unwrap()),
+        ExpiryFormat::Milliseconds => Duration::from_millis(number(value).unwrap()),
+        ExpiryFormat::UnixSeconds => since(Duration::from_secs(number(value).unwrap())),
+        ExpiryFormat::UnixMilliseconds => since(Duration::from_millis(number(value).unwrap())),
+        _ => return None,
+    })
+}
+
+/// Compares a token with the form that it was read from, in which each of its members is there once.
+fn of_form(token: &AccessToken, body: &[u8], has_scope: bool, has_expiry: bool) {
+    let decode = |part: &[u8]| {
+        let spaces: Vec<u8> = part
+            .iter()
+            .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+            .collect();
+        let decoded: Vec<u8> = percent_encoding::percent_decode(&spaces).collect();
+        String::from_utf8_lossy(&decoded).into_owned()
+    };
+    let mut found = BTreeMap::new();
+    for member in body.trim_ascii().split(|byte| *byte == b'&') {
+        let mut parts = member.splitn(2, |byte| *byte == b'=');
+        let mut next = || decode(parts.next().unwrap_or_default());
+        let (name, value) = (next(), next());
+        if MEMBERS.contains(&&*name) {
+            assert!(found.insert(name.clone(), value).is_none(), "{name}");
+        }
+    }
+    let text = |name: &str| found.get(name).map(String::as_str);
+    assert_eq!(text("access_token"), Some(token.expose()));
+    assert!(text("error").is_none_or(str::is_empty));
+    match text("scope") {
+        Some(scope) => assert_eq!(scope.parse(), Ok(token.scopes().clone())),
+        None => assert_eq!(token.scopes().as_str(), if has_scope { "a b" } else { "" }),
+    }
+    if let (Some(seconds), false) = (text("expires_in"), has_expiry) {
+        let seconds = seconds.parse().unwrap_or(u64::MAX);
+        assert_eq!(token.lifetime(), Duration::from_secs(seconds).min(DAY));
     }
 }
 
