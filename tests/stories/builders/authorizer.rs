@@ -45,7 +45,7 @@ impl TokenSource for Source {
     }
 }
 
-/// What the runs share.
+/// The state that the runs share.
 #[derive(Default)]
 struct World {
     clock: ManualClock,

@@ -16,7 +16,7 @@ use hallpass_testkit::StaticSource;
 
 use super::pairs::{Setting, assert_complete, check};
 
-/// What the settings of a run do.
+/// The traces that the settings of a run leave.
 #[derive(Clone, Default)]
 struct World {
     /// True if the work before the shutdown does not end.

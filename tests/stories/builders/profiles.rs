@@ -180,7 +180,7 @@ async fn run_tenants(
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_two_settings_of_the_tenants_of_a_file_work() {
+async fn every_two_settings_of_tenants_of_a_file_work() {
     let rows = rows_of_tenants();
     let names = rows.iter().map(|row| row.name);
     assert_complete(names, "profiles", "TenantsBuilder");
@@ -194,7 +194,7 @@ async fn every_two_settings_of_the_tenants_of_a_file_work() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_two_settings_of_the_tenants_of_a_function_work_but_for_the_file() {
+async fn every_two_settings_of_tenants_of_a_function_work() {
     let build = |builder: TenantsBuilder, _: &Directory| {
         builder.build(|_| Ok::<_, Infallible>(StaticSource::new("t")))
     };
