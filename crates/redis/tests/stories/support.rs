@@ -97,27 +97,39 @@ pub(crate) struct Admin(MultiplexedConnection);
 
 impl Admin {
     pub(crate) async fn new(server: &RedisServer) -> Self {
+        Self::connect(server).await.unwrap()
+    }
+
+    pub(crate) async fn connect(server: &RedisServer) -> redis::RedisResult<Self> {
         let url = format!(
             "redis://:{}@127.0.0.1:{}",
             server.text("default_password"),
             server.number("port")
         );
-        let client = redis::Client::open(url).unwrap();
+        let client = redis::Client::open(url)?;
         // The machine may be busy.
         let timeout = Some(Duration::from_secs(10));
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(timeout)
             .set_response_timeout(timeout);
         let connection = client.get_multiplexed_async_connection_with_config(&config);
-        Self(connection.await.unwrap())
+        Ok(Self(connection.await?))
     }
 
     /// Returns the reply to a command, whose words are separated by spaces.
     pub(crate) async fn run<T: FromRedisValue>(&mut self, command: &str) -> T {
+        self.try_run(command).await.unwrap()
+    }
+
+    /// Returns the reply to a command, or its error.
+    pub(crate) async fn try_run<T: FromRedisValue>(
+        &mut self,
+        command: &str,
+    ) -> redis::RedisResult<T> {
         let mut words = command.split(' ');
         let mut command = redis::cmd(words.next().unwrap());
         command.arg(words.collect::<Vec<_>>());
-        command.query_async(&mut self.0).await.unwrap()
+        command.query_async(&mut self.0).await
     }
 
     /// Returns the reply to a script, or its error.
