@@ -15,12 +15,16 @@ use crate::{
 #[must_use]
 pub struct RedisTokenStoreBuilder {
     url: String,
-    topology: Topology,
+    /// The name of the primary, and the URLs of further sentinels.
+    sentinel: Option<(String, Vec<String>)>,
+    /// The URLs of further nodes.
+    cluster: Option<Vec<String>>,
     username: Option<String>,
     password: Option<Box<dyn SecretSource>>,
     sentinel_username: Option<String>,
     sentinel_password: Option<Box<dyn SecretSource>>,
-    roots: Option<Roots>,
+    roots: Option<String>,
+    roots_source: Option<Box<dyn SecretSource>>,
     client_certificate: Option<Box<dyn SecretSource>>,
     keys: Option<Box<dyn SecretSource>>,
     in_clear: bool,
@@ -29,17 +33,6 @@ pub struct RedisTokenStoreBuilder {
     connect_timeout: Duration,
     response_timeout: Duration,
     calls_functions: bool,
-}
-
-enum Topology {
-    Standalone,
-    Sentinel {
-        service: String,
-        others: Vec<String>,
-    },
-    Cluster {
-        others: Vec<String>,
-    },
 }
 
 impl RedisTokenStore {
@@ -54,12 +47,14 @@ impl RedisTokenStoreBuilder {
     fn new(url: String) -> Self {
         Self {
             url,
-            topology: Topology::Standalone,
+            sentinel: None,
+            cluster: None,
             username: None,
             password: None,
             sentinel_username: None,
             sentinel_password: None,
             roots: None,
+            roots_source: None,
             client_certificate: None,
             keys: None,
             in_clear: false,
@@ -98,20 +93,20 @@ impl RedisTokenStoreBuilder {
     }
 
     /// Uses the primary of this name that the sentinels know. The builder's URL is that of a sentinel, `others` are those
-    /// of further ones, and port 26379 is the default; the database number applies to the primary.
+    /// of further ones, and port 26379 is the default; the database number applies to the primary. It excludes
+    /// [`cluster`](Self::cluster).
     pub fn sentinel<I: IntoIterator<Item: Into<String>>>(
         mut self,
         service: &str,
         others: I,
     ) -> Self {
-        self.topology = Topology::Sentinel {
-            service: service.to_owned(),
-            others: others.into_iter().map(Into::into).collect(),
-        };
+        let others = others.into_iter().map(Into::into).collect();
+        self.sentinel = Some((service.to_owned(), others));
         self
     }
 
-    /// Sets user name and password for the sentinels, which differ from those of the primary. Default: none.
+    /// Sets user name and password for the [`sentinel`](Self::sentinel)s, which differ from those of the primary. Default:
+    /// none.
     pub fn sentinel_credentials(
         mut self,
         username: Option<&str>,
@@ -123,14 +118,14 @@ impl RedisTokenStoreBuilder {
     }
 
     /// Uses a Redis Cluster. The builder's URL is that of a node, `others` are those of further ones, which are tried if
-    /// it is down.
+    /// it is down. It excludes [`sentinel`](Self::sentinel).
     pub fn cluster<I: IntoIterator<Item: Into<String>>>(mut self, others: I) -> Self {
-        let others = others.into_iter().map(Into::into).collect();
-        self.topology = Topology::Cluster { others };
+        self.cluster = Some(others.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Sets the user name, for ACLs; it takes precedence over the URL's. Default: Redis's `default` user.
+    /// Sets the user name, for ACLs, which needs a password; it takes precedence over the URL's. Default: Redis's `default`
+    /// user.
     pub fn username(mut self, username: &str) -> Self {
         self.username = Some(username.to_owned());
         self
@@ -143,16 +138,16 @@ impl RedisTokenStoreBuilder {
         self
     }
 
-    /// Sets the root certificates, as PEM, instead of the system's.
+    /// Sets the root certificates, as PEM, instead of the system's. It excludes [`tls_roots_from`](Self::tls_roots_from).
     pub fn tls_roots(mut self, pem: impl Into<String>) -> Self {
-        self.roots = Some(Roots::Pem(pem.into()));
+        self.roots = Some(pem.into());
         self
     }
 
     /// Sets the root certificates, as PEM, instead of the system's. The source is read for each connection, so that an
-    /// authority can be replaced without a restart.
+    /// authority can be replaced without a restart. It excludes [`tls_roots`](Self::tls_roots).
     pub fn tls_roots_from(mut self, pem: impl SecretSource + 'static) -> Self {
-        self.roots = Some(Roots::Source(Box::new(pem)));
+        self.roots_source = Some(Box::new(pem));
         self
     }
 
@@ -203,7 +198,7 @@ impl RedisTokenStoreBuilder {
     ///
     /// A [`RedisBuildError`] that names the wrong or missing setting.
     pub fn build(self) -> Result<RedisTokenStore, RedisBuildError> {
-        let prefix = self.prefix;
+        let prefix = &self.prefix;
         let is_usable = |c: u8| c.is_ascii_graphic() && !b"{}*?[]\\".contains(&c);
         if prefix.is_empty() || prefix.len() > 100 || !prefix.bytes().all(is_usable) {
             return Err(RedisBuildError::new(
@@ -211,32 +206,31 @@ impl RedisTokenStoreBuilder {
                 "the prefix must have 1 to 100 ASCII characters, without spaces, braces and pattern characters",
             ));
         }
-        let protection = match (self.keys, self.in_clear) {
-            (Some(keys), false) => Protection::Encrypted(Keyring::new(keys)),
-            (None, true) => {
+        let default_port = if self.sentinel.is_some() {
+            26_379
+        } else {
+            6_379
+        };
+        let first = address::parse("url", &self.url, default_port)?;
+        self.check(&first)?;
+        let protection = match self.keys {
+            Some(keys) => Protection::Encrypted(Keyring::new(keys)),
+            None if self.in_clear => {
                 tracing::warn!("tokens are stored without encryption");
                 Protection::Clear
             }
-            (Some(_), true) => {
-                return Err(RedisBuildError::new(
-                    "keys",
-                    "`keys` and `danger_store_in_clear` are both set; remove one of them",
-                ));
-            }
-            (None, false) => {
+            None => {
                 return Err(RedisBuildError::new(
                     "keys",
                     "no encryption keys; set `keys`, since entries are tokens and must be encrypted",
                 ));
             }
         };
-        let (is_cluster, others, service) = match self.topology {
-            Topology::Standalone => (false, Vec::new(), None),
-            Topology::Cluster { others } => (true, others, None),
-            Topology::Sentinel { service, others } => (false, others, Some(service)),
+        let is_cluster = self.cluster.is_some();
+        let (service, others) = match self.sentinel {
+            Some((service, others)) => (Some(service), others),
+            None => (None, self.cluster.unwrap_or_default()),
         };
-        let default_port = if service.is_some() { 26_379 } else { 6_379 };
-        let first = address::parse("url", &self.url, default_port)?;
         let mut seeds = vec![first.address.clone()];
         for url in &others {
             seeds.push(further_address(url, default_port, &first)?);
@@ -260,6 +254,10 @@ impl RedisTokenStoreBuilder {
                 password: self.sentinel_password,
             },
         });
+        let roots = match (self.roots, self.roots_source) {
+            (Some(pem), _) => Some(Roots::Pem(pem)),
+            (None, source) => source.map(Roots::Source),
+        };
         let connector = Connector {
             credentials: Credentials {
                 username: self.username.or(first.username),
@@ -270,7 +268,7 @@ impl RedisTokenStoreBuilder {
                 },
             },
             database: first.database,
-            tls: Tls::new(self.roots, self.client_certificate)?,
+            tls: Tls::new(roots, self.client_certificate)?,
             sentinels,
             connect_timeout: self.connect_timeout,
             response_timeout: self.response_timeout,
@@ -280,14 +278,86 @@ impl RedisTokenStoreBuilder {
             nodes: Nodes::new(Arc::new(connector), changes.clone(), seeds, is_cluster),
             changes,
             protection,
-            channel: format!("{prefix}changed"),
-            prefix,
+            channel: format!("{}changed", self.prefix),
+            prefix: self.prefix,
             response_timeout: self.response_timeout,
             calls_functions: self.calls_functions,
             notifies: true.into(),
             ignored: 0.into(),
             ignoring: false.into(),
         }))
+    }
+
+    /// Checks that no setting excludes another one, and that each has an effect.
+    fn check(&self, url: &UrlParts) -> Result<(), RedisBuildError> {
+        let wrong = |setting, message: String| Err(RedisBuildError::new(setting, message));
+        let exclusive = [
+            (
+                self.keys.is_some() && self.in_clear,
+                "keys",
+                "danger_store_in_clear",
+            ),
+            (
+                self.sentinel.is_some() && self.cluster.is_some(),
+                "sentinel",
+                "cluster",
+            ),
+            (
+                self.roots.is_some() && self.roots_source.is_some(),
+                "tls_roots",
+                "tls_roots_from",
+            ),
+        ];
+        for (are_set, one, other) in exclusive {
+            if are_set {
+                return wrong(
+                    one,
+                    format!("`{one}` and `{other}` are both set; remove one of them"),
+                );
+            }
+        }
+        let has_username = self.username.is_some() || url.username.is_some();
+        let has_password = self.password.is_some() || url.password.is_some();
+        let is_plain = !url.address.tls;
+        let tls = "TLS; use `rediss://` in the URL";
+        let idle = [
+            (
+                has_username && !has_password,
+                "username",
+                "`password`; set it",
+            ),
+            (
+                self.sentinel_password.is_some() && self.sentinel.is_none(),
+                "sentinel_credentials",
+                "`sentinel`; set it",
+            ),
+            (self.roots.is_some() && is_plain, "tls_roots", tls),
+            (
+                self.roots_source.is_some() && is_plain,
+                "tls_roots_from",
+                tls,
+            ),
+            (
+                self.client_certificate.is_some() && is_plain,
+                "client_certificate",
+                tls,
+            ),
+        ];
+        for (is_idle, setting, need) in idle {
+            if is_idle {
+                return wrong(setting, format!("no effect without {need} or remove this"));
+            }
+        }
+        let timeouts = [
+            ("connect_timeout", self.connect_timeout),
+            ("response_timeout", self.response_timeout),
+        ];
+        for (setting, timeout) in timeouts {
+            if timeout.is_zero() {
+                return wrong(setting, "must be greater than zero".to_owned());
+            }
+        }
+        Ok(())
     }
 }
 

@@ -109,6 +109,9 @@ async fn one_lease_at_a_time_and_fences_increase() {
     assert!(!store.extend(&key, &stranger, TTL).await.unwrap());
     store.release(&key, &stranger).await.unwrap();
     assert_eq!(store.lease(&key, TTL).await.unwrap(), held);
+    let put = store.put(&key, b"stranger", HOUR, Some(&stranger)).await;
+    put.unwrap();
+    assert!(store.look_up(&key).await.unwrap().is_none());
     store.release(&key, &first).await.unwrap();
     let second = store.lease(&key, TTL).await.unwrap().into_lease().unwrap();
     assert!(second.fence() > first.fence());
@@ -120,4 +123,21 @@ async fn one_lease_at_a_time_and_fences_increase() {
     assert_eq!(entry.bytes(), b"new");
     store.remove(&key, entry.fence()).await.unwrap();
     assert!(store.look_up(&key).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn fences_increase_although_the_servers_clock_moves_back() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let (store, key) = (store(&server), key("one"));
+    let first = store.lease(&key, TTL).await.unwrap().into_lease().unwrap();
+    store.release(&key, &first).await.unwrap();
+    let mut admin = Admin::new(&server).await;
+    let name = admin.name("fence").await;
+    // The fence of an hour from now, as a clock wrote it that has moved back since.
+    let last = first.fence() + 3_600_000_000;
+    let () = admin.run(&format!("SET {name} {last:016}")).await;
+    let second = store.lease(&key, TTL).await.unwrap().into_lease().unwrap();
+    assert_eq!(second.fence(), last + 1);
 }

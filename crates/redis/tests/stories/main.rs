@@ -12,7 +12,10 @@ mod redis_server;
 #[path = "../../../../tests/shared/redis_topology.rs"]
 mod redis_topology;
 mod sentinel;
+mod settings;
 mod sharing;
 mod states;
 mod support;
+#[path = "../../../../tests/shared/settings.rs"]
+mod table;
 mod tls;
