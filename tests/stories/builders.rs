@@ -13,6 +13,7 @@ mod method;
 mod pairs;
 mod pkcs11;
 mod profiles;
+mod redis;
 mod resource;
 mod rows;
 mod run;
@@ -48,6 +49,7 @@ const TABLES: &[(&str, &str)] = &[
     ("HttpTransportBuilder", "tests/stories/building.rs"),
     ("Pkcs11SignerBuilder", "tests/stories/builders/pkcs11.rs"),
     ("ProfilesBuilder", "tests/stories/builders/profiles.rs"),
+    ("RedisTokenStoreBuilder", "tests/stories/builders/redis.rs"),
     (
         "ResourceDiscoveryBuilder",
         "tests/stories/builders/resource.rs",

@@ -35,8 +35,10 @@ pub(super) struct World {
     pub(super) dpop: Dpop,
     pub(super) clock: ManualClock,
     pub(super) certificate: MutualTls,
-    /// The authority of the server, as PEM.
+    /// The authority of the server and of clients, as PEM.
     pub(super) authority: String,
+    /// The certificate of a client and its key, as PEM.
+    pub(super) identity: String,
 }
 
 impl World {
@@ -72,6 +74,7 @@ impl World {
             clock,
             certificate: MutualTls::new(secret(&pem)),
             authority: authority.as_ref().pem(),
+            identity: pem,
             server,
         }
     }
