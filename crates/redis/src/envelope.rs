@@ -175,6 +175,17 @@ mod tests {
         assert_eq!(moved.err(), Some(EntryDefect::NotAuthentic));
     }
 
+    #[test]
+    fn the_identifier_of_the_key_is_authenticated() {
+        const OTHER: KeyId = [7; ID_BYTES];
+        let Keys(mut renamed) = keys(FIRST);
+        let mut sealed = keys(FIRST).seal("name", b"token").unwrap();
+        renamed[0].0 = OTHER;
+        sealed[1..=ID_BYTES].copy_from_slice(&OTHER);
+        let opened = Keys(renamed).open("name", &sealed);
+        assert_eq!(opened.err(), Some(EntryDefect::NotAuthentic));
+    }
+
     // covers: F-92
     #[test]
     fn no_altered_or_cut_entry_decrypts() {

@@ -358,6 +358,20 @@ mod tests {
     }
 
     #[test]
+    fn clock_skew_does_not_extend_an_answer() {
+        let clock = ManualClock::new();
+        let bytes = after(b"", 1, true, clock.moment());
+        let read = |behind: Duration| {
+            let reader = ManualClock::new();
+            reader.set_wall(clock.moment().wall - behind);
+            is_refused(&bytes, 1, reader.moment())
+        };
+        assert_eq!(read(MAX_CLOCK_SKEW), Some(true));
+        // This clock was set back since: an answer that has ended would hold again.
+        assert_eq!(read(MAX_CLOCK_SKEW + Duration::from_millis(1)), None);
+    }
+
+    #[test]
     fn answers_to_other_credentials_stay() {
         let clock = ManualClock::new();
         let first = after(b"", 1, true, clock.moment());

@@ -45,19 +45,27 @@ async fn a_lease_granted_to_a_dropped_call_is_released_at_once() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
-    let (store, key) = (store(&server), key("one"));
-    assert!(store.look_up(&key).await.unwrap().is_none());
-    let mut admin = Admin::new(&server).await;
+    let (store, mut admin) = (store(&server), Admin::new(&server).await);
+    let keys = [key("lease"), key("look up or lease")];
+    assert!(store.look_up(&keys[0]).await.unwrap().is_none());
     let () = admin.run("CLIENT PAUSE 300 ALL").await;
-    let dropped = tokio::time::timeout(Duration::from_millis(50), store.lease(&key, TTL));
+    let calls = async {
+        tokio::join!(
+            store.lease(&keys[0], TTL),
+            store.look_up_or_lease(&keys[1], None, TTL)
+        )
+    };
+    let dropped = tokio::time::timeout(Duration::from_millis(50), calls);
     assert!(dropped.await.is_err());
-    eventually(async || {
-        // It was granted after the pause, and is released.
-        let outcome = store.lease(&key, TTL).await.unwrap();
-        outcome.into_lease().is_some()
-    })
-    .await;
-    assert_eq!(admin.calls("del").await, 1);
+    for key in &keys {
+        eventually(async || {
+            // It was granted after the pause, and is released.
+            let outcome = store.lease(key, TTL).await.unwrap();
+            outcome.into_lease().is_some()
+        })
+        .await;
+    }
+    assert_eq!(admin.calls("del").await, 2);
 }
 
 #[test]

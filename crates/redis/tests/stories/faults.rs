@@ -1,6 +1,6 @@
 //! Failures of Redis, of which no caller fails.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use hallpass_cache::TokenStore as _;
 
@@ -222,4 +222,20 @@ async fn changes_are_reported_after_an_outage() {
     other.put(&key, b"entry", TTL, None).await.unwrap();
     let notified = tokio::time::timeout(Duration::from_secs(5), waiting).await;
     notified.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_wait_that_begins_during_an_outage_ends_with_it() {
+    let Some(mut server) = RedisServer::start(&[]) else {
+        return;
+    };
+    server.kill();
+    let (store, key) = (store(&server), key("one"));
+    let mut changed = pin!(store.changed(&key));
+    let during = tokio::time::timeout(Duration::from_millis(300), &mut changed);
+    assert!(during.await.is_err());
+    // Nothing changes: a change before the subscription would have been missed.
+    let _server = server.replace();
+    let after = tokio::time::timeout(Duration::from_secs(10), changed);
+    after.await.unwrap();
 }
