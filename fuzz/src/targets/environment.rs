@@ -45,6 +45,10 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             seeds.push([server, *one, *other].concat().into_bytes());
         }
     }
+    let camall = words.iter().filter(|word| word.starts_with("CAMALL"));
+    let camall = camall.copied().collect::<Vec<_>>().concat();
+    let server = words.iter().filter(|word| word.contains("_ENDPOINT="));
+    seeds.extend(server.map(|server| [*server, &*camall].concat().into_bytes()));
     seeds.extend(seeds::of_literals(&["crates/profiles/src/values.rs"], &[]));
     seeds
 }

@@ -40,21 +40,22 @@ const ENCODED: u8 = 1;
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let files = ["crates/core/src/text/tests.rs"];
     let mut seeds = seeds::of_literals(&files, &[0]);
-    // Each encoding, each two, and some of three, with up to two characters before the secret and none around the encoded text: the
-    // bytes that `encoded` reads.
-    let encodings = 0..u8::try_from(ENCODINGS.len()).unwrap();
-    let mut layers = vec![vec![0]];
-    for one in encodings.clone() {
-        layers.extend((0..6).map(|variant| vec![1, one, variant]));
-        layers.extend(encodings.clone().map(|other| vec![2, one, 0, other, 0]));
-        let [other, third] = [1, 2].map(|step| (one + step) % encodings.end);
-        layers.push(vec![3, one, 0, other, 0, third, 0]);
-    }
+    // The bytes that `encoded` reads: up to two characters before the secret, and none around the encoded text.
+    let mut seed = |before: &[u8], layers: &[u8]| {
+        seeds.push([&[ENCODED], before, &[1, 0], layers, &[0]].concat());
+    };
+    let count = u8::try_from(ENCODINGS.len()).unwrap();
     for before in [&[0][..], &[1, 0], &[2, 0, 1]] {
-        let with = layers
-            .iter()
-            .map(|layers| [&[ENCODED], before, &[1, 0], layers, &[0]].concat());
-        seeds.extend(with);
+        seed(before, &[0]);
+        for one in 0..count {
+            (0..6).for_each(|variant| seed(before, &[1, one, variant]));
+        }
+    }
+    // Each two encodings, and some of three.
+    for one in 0..count {
+        (0..count).for_each(|other| seed(&[0], &[2, one, 0, other, 0]));
+        let [other, third] = [1, 2].map(|step| (one + step) % count);
+        seed(&[0], &[3, one, 0, other, 0, third, 0]);
     }
     seeds
 }
@@ -110,7 +111,7 @@ fn check(filter: &TextFilter, text: &str) {
 struct Encoded {
     text: String,
     layers: Vec<Encoding>,
-    /// What is before and after the secret, if each character was encoded alone.
+    /// The text before and after the secret, if each character was encoded alone.
     rest: Option<[String; 2]>,
 }
 
