@@ -51,20 +51,28 @@ impl Driver {
         let closed = watch::Sender::new(false);
         let (calls, mut shutdown) = (closed.clone(), closed.subscribe());
         let end = Arc::new(End::default());
-        let guard = EndGuard(end.clone());
+        let mut guard = EndGuard {
+            end: end.clone(),
+            is_complete: true,
+        };
         let thread = thread::Builder::new().name("hallpass-blocking".to_owned());
         let thread = thread.spawn(move || {
             let scope = scope.map(|enter| enter());
-            runtime.block_on(async move {
+            guard.is_complete = runtime.block_on(async move {
                 // The sender is alive: `calls`.
                 let _ = shutdown.wait_for(|closed| *closed).await;
                 drop(shutdown);
-                if let Some(hook) = hook {
+                let is_complete = match hook {
                     // As a task, so that a panic ends no call.
-                    let _ = tokio::time::timeout(timeout, tokio::spawn(hook)).await;
-                }
+                    Some(hook) => {
+                        let hook = tokio::time::timeout(timeout, tokio::spawn(hook));
+                        hook.await.is_ok()
+                    }
+                    None => true,
+                };
                 // A call may be within a poll, which uses the runtime.
                 calls.closed().await;
+                is_complete
             });
             // Without waiting for its blocking threads.
             runtime.shutdown_background();
@@ -135,7 +143,8 @@ impl Driver {
         .await
     }
 
-    /// Ends the calls in progress and the thread. Returns true if the thread ended within the timeout.
+    /// Ends the calls in progress and the thread. Returns true if the thread ended within the timeout, with the hook
+    /// complete.
     pub(crate) fn shutdown(&self) -> bool {
         self.closed.send_replace(true);
         // The thread cannot wait for itself, and does not exist after a fork.
@@ -167,32 +176,36 @@ impl<F> Drop for Call<'_, F> {
 /// The end of the thread.
 #[derive(Default)]
 struct End {
-    has_ended: Mutex<bool>,
+    /// None before the end; false if the hook was abandoned.
+    is_complete: Mutex<Option<bool>>,
     ended: Condvar,
 }
 
 impl End {
-    /// Waits for the end, and returns true if it was in time.
+    /// Waits for the end, and returns true if it was in time, with the hook complete.
     fn wait(&self, timeout: Duration) -> bool {
-        let has_ended = self
-            .has_ended
+        let is_complete = self
+            .is_complete
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let wait = self
             .ended
-            .wait_timeout_while(has_ended, timeout, |ended| !*ended);
-        *wait.unwrap_or_else(PoisonError::into_inner).0
+            .wait_timeout_while(is_complete, timeout, |end| end.is_none());
+        *wait.unwrap_or_else(PoisonError::into_inner).0 == Some(true)
     }
 }
 
 /// Dropped by the thread when it ends.
-struct EndGuard(Arc<End>);
+struct EndGuard {
+    end: Arc<End>,
+    is_complete: bool,
+}
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
-        let has_ended = self.0.has_ended.lock();
-        *has_ended.unwrap_or_else(PoisonError::into_inner) = true;
-        self.0.ended.notify_all();
+        let end = self.end.is_complete.lock();
+        *end.unwrap_or_else(PoisonError::into_inner) = Some(self.is_complete);
+        self.end.ended.notify_all();
     }
 }
 
@@ -303,7 +316,10 @@ mod tests {
         let started = std::time::Instant::now();
         assert!(!end.wait(Duration::from_millis(50)));
         assert!(started.elapsed() < TIMEOUT / 2);
-        drop(EndGuard(end));
+        drop(EndGuard {
+            end,
+            is_complete: true,
+        });
         for other in others {
             assert!(other.join().unwrap());
         }
@@ -324,14 +340,15 @@ mod tests {
     fn a_hook_that_never_ends_is_bounded() {
         let hook: Hook = Box::pin(std::future::pending());
         let driver = Driver::start(Some(hook), None, Duration::from_millis(10)).unwrap();
-        let wait = driver.closed.clone();
         let _ = driver.shutdown();
-        // The thread has ended when it holds no sender and no receiver.
-        drop(driver);
+        // The thread has ended when it holds no sender.
         let started = std::time::Instant::now();
-        while wait.sender_count() > 1 {
+        while driver.closed.sender_count() > 1 {
             assert!(started.elapsed() < TIMEOUT);
             thread::yield_now();
         }
+        // Even if the caller is late, and the thread has ended.
+        assert!(!driver.end.wait(TIMEOUT));
+        assert!(!driver.shutdown());
     }
 }

@@ -51,7 +51,7 @@ fn rows() -> Vec<Setting<BlockingTokenSourceBuilder, World, Seen>> {
         ),
         row(
             "shutdown_timeout",
-            |one, _| one.shutdown_timeout(Duration::from_millis(20)),
+            |one, _| one.shutdown_timeout(Duration::from_millis(200)),
             // The default is 5 s.
             |seen| !seen.is_complete && seen.elapsed < Duration::from_secs(4),
         ),
