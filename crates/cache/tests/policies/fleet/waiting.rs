@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use hallpass_cache::TokenStore as _;
+use hallpass_cache::{
+    LayeredStore, MemoryTokenStore, StoreCall, StoreError, StoreLayer, TokenStore as _,
+};
 use hallpass_core::TokenError;
 use tokio::time::Instant;
 
@@ -101,6 +103,46 @@ async fn a_failed_process_wakes_the_next_if_the_store_notifies() {
     assert_eq!(token, "t2");
     let delay = start.elapsed().saturating_sub(10 * SECOND);
     assert!(delay <= 40 * MILLISECOND, "{delay:?}");
+}
+
+/// Delays the answers to look-ups, which the store gives at once.
+#[derive(Clone, Debug)]
+struct SlowAnswers(Duration);
+
+impl StoreLayer for SlowAnswers {
+    async fn around<T: Send>(
+        &self,
+        _: StoreCall,
+        result: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let answer = result.await;
+        tokio::time::sleep(self.0).await;
+        answer
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_noticed_while_an_answer_is_on_its_way() {
+    // The second poll is sent after 140 ms and answered after 240 ms, the third one without a notification comes after
+    // 840 ms at the earliest.
+    let mint = Mint::hourly().latency(200 * MILLISECOND);
+    let near = MemoryTokenStore::new(mint.clock());
+    let far = LayeredStore::new(near.clone(), SlowAnswers(100 * MILLISECOND));
+    let cache = || mint.builder().store_timeout(SECOND);
+    let holder = cache().store(near, NAMESPACE).build();
+    let waiting = cache().store(far, NAMESPACE).build();
+    let start = Instant::now();
+    let (fetched, found) = tokio::join!(name(&holder), async {
+        tokio::time::sleep(MILLISECOND).await;
+        name(&waiting).await
+    });
+    assert_eq!((&*fetched, &*found, mint.calls()), ("t1", "t1", 1));
+    assert_eq!(waiting.stats().store_hits, 1);
+    assert!(
+        start.elapsed() <= 375 * MILLISECOND,
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 // covers: F-90
