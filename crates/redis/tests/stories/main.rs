@@ -16,6 +16,4 @@ mod settings;
 mod sharing;
 mod states;
 mod support;
-#[path = "../../../../tests/shared/settings.rs"]
-mod table;
 mod tls;
