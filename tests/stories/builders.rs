@@ -54,10 +54,6 @@ const TABLES: &[(&str, &str)] = &[
         "ResourceDiscoveryBuilder",
         "tests/stories/builders/resource.rs",
     ),
-    (
-        "RedisTokenStoreBuilder",
-        "crates/redis/tests/stories/settings.rs",
-    ),
     ("SourceBuilder", "tests/stories/builders.rs"),
     ("TenantsBuilder", "tests/stories/builders/profiles.rs"),
     ("TokenManagementBuilder", "tests/stories/builders.rs"),
