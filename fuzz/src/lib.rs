@@ -1,6 +1,6 @@
-//! Fuzz targets for all that others wrote and hallpass parses: responses, headers, keys, entries of stores, settings.
+//! Fuzz targets for parsers of untrusted input: responses, headers, keys, entries of stores, settings.
 //!
-//! Each target states an invariant that holds for every input. `fuzz/README.md` lists them, and how to run them.
+//! Each target states an invariant that holds for every input. `fuzz/README.md` lists them and explains how to run them.
 
 mod seeds;
 mod support;

@@ -38,11 +38,16 @@ pub(crate) fn methods(krate: &str, type_name: &str) -> Vec<(String, String)> {
             is_type && !head.contains(" for ")
         });
         for block in own {
-            let parts: Vec<_> = block.split("\n    pub fn ").collect();
+            let parts: Vec<_> = block.split("\n    pub ").collect();
             for pair in parts.windows(2) {
-                let parameters = pair[1].split(')').next().unwrap_or_default();
-                if parameters.contains("self") && !parameters.contains("&self") {
-                    let name = pair[1].split(['(', '<']).next().unwrap_or_default();
+                let method = pair[1].strip_prefix("const ").unwrap_or(pair[1]);
+                let Some(method) = method.strip_prefix("fn ") else {
+                    continue;
+                };
+                let parameters = method.split(')').next().unwrap_or_default();
+                let is_borrowed = ["&self", "&mut self"].map(|one| parameters.contains(one));
+                if parameters.contains("self") && is_borrowed == [false; 2] {
+                    let name = method.split(['(', '<']).next().unwrap_or_default();
                     let text = pair[0].rsplit("\n\n").next().unwrap_or_default();
                     found.push((name.to_owned(), text.to_owned()));
                 }

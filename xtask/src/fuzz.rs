@@ -66,6 +66,8 @@ pub(crate) struct Options {
     pub(crate) time: Duration,
     /// Adds inputs to the corpus that reach new code.
     pub(crate) merge: bool,
+    /// The number that the inputs begin with; by default another one in each run.
+    pub(crate) seed: Option<u32>,
 }
 
 pub(crate) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
@@ -185,6 +187,7 @@ impl<'a> Target<'a> {
         let status = self
             .fuzzer(&log)?
             .arg(format!("-max_total_time={}", options.time.as_secs().max(1)))
+            .args(options.seed.map(|seed| format!("-seed={seed}")))
             .arg(format!("-artifact_prefix={}/", crashes.display()))
             .arg(format!(
                 "-dict={}",
@@ -217,10 +220,6 @@ impl<'a> Target<'a> {
             .arg(format!("-rss_limit_mb={MEMORY_MB}"))
             .arg(format!("-max_len={MAX_BYTES}"))
             .arg("-print_final_stats=1");
-        // A change fails by its own faults, and not by chance; other runs begin with another number each time.
-        if env::var_os("CI").is_some() {
-            fuzzer.arg("-seed=1");
-        }
         Ok(fuzzer)
     }
 

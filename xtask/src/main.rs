@@ -321,6 +321,7 @@ fn command() -> anyhow::Result<ExitCode> {
                 target: flags.target,
                 time: Duration::try_from_secs_f64(seconds.unwrap_or(20.0))?,
                 merge: flags.merge,
+                seed: None,
             };
             fuzz::run(&shell, &options)
         }

@@ -28,13 +28,13 @@ pub(crate) fn run(shell: &Shell, version: &str, execute: bool) -> anyhow::Result
 /// Runs a release; `shell` is in `root`.
 fn release(shell: &Shell, root: &Path, version: &str, execute: bool) -> anyhow::Result<()> {
     let current = versions::current(root)?;
-    let version = versions::next(&current, version)?;
-    if execute && was_prepared(shell, &current, &version)? {
+    if execute && was_interrupted(shell, &current, version)? {
         println!(
-            "the commit of release {version} is there: going on with what is not published yet"
+            "the commit of release {current} is there: going on with what is not published yet"
         );
-        return publish_and_list(shell, root, &version);
+        return publish_and_list(shell, root, &current);
     }
+    let version = versions::next(&current, version)?;
     checks::before(shell, root, &version)?;
     if execute {
         prepare(shell, root, &version)?;
@@ -71,10 +71,14 @@ fn dry_run(shell: &Shell, folder: &Path, version: &Version) -> anyhow::Result<()
     publish(shell, version, false)
 }
 
-/// Returns true if a release of this version was started and interrupted after its commit.
-fn was_prepared(shell: &Shell, current: &Version, version: &Version) -> anyhow::Result<bool> {
+/// Returns true if the same command was interrupted after its commit, and before its tag.
+fn was_interrupted(shell: &Shell, current: &Version, wanted: &str) -> anyhow::Result<bool> {
     let subject = cmd!(shell, "git log -1 --format=%s").quiet().read()?;
-    Ok(current == version && subject == title(version))
+    let tag = tag(current);
+    let tags = cmd!(shell, "git tag --list {tag}").quiet().read()?;
+    // `patch` was the current version, before the commit.
+    let is_same = ["patch", "minor", "major"].contains(&wanted) || wanted == current.to_string();
+    Ok(is_same && subject == title(current) && tags.is_empty())
 }
 
 fn title(version: &Version) -> String {

@@ -231,9 +231,10 @@ impl RedisTokenStoreBuilder {
             Some((service, others)) => (Some(service), others),
             None => (None, self.cluster.unwrap_or_default()),
         };
+        let setting = if is_cluster { "cluster" } else { "sentinel" };
         let mut seeds = vec![first.address.clone()];
         for url in &others {
-            seeds.push(further_address(url, default_port, &first)?);
+            seeds.push(further_address(setting, url, default_port, &first)?);
         }
         if is_cluster && first.database != 0 {
             let message = "a `cluster` has only database 0; remove the number";
@@ -363,18 +364,19 @@ impl RedisTokenStoreBuilder {
 
 /// Parses the URL of a further sentinel or node, which adds an address and nothing else.
 fn further_address(
+    setting: &'static str,
     url: &str,
     default_port: u16,
     first: &UrlParts,
 ) -> Result<address::Address, RedisBuildError> {
-    let parts = address::parse("url", url, default_port)?;
+    let parts = address::parse(setting, url, default_port)?;
     if parts.address.tls != first.address.tls {
         let message = "all URLs must have the same scheme";
-        return Err(RedisBuildError::new("url", message));
+        return Err(RedisBuildError::new(setting, message));
     }
     if parts.username.is_some() || parts.password.is_some() || parts.database != 0 {
         let message = "only the first URL may have a user name, a password and a database";
-        return Err(RedisBuildError::new("url", message));
+        return Err(RedisBuildError::new(setting, message));
     }
     Ok(parts.address)
 }

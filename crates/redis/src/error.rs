@@ -17,7 +17,7 @@ impl RedisBuildError {
         }
     }
 
-    /// Returns the invalid setting, spelled as the builder's method.
+    /// Returns the invalid setting, spelled as the builder's method; `url` is the argument of `RedisTokenStore::builder`.
     pub fn setting(&self) -> &'static str {
         self.setting
     }

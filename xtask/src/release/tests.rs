@@ -200,14 +200,14 @@ fn a_rehearsal_walks_all_steps_and_changes_nothing() {
 fn an_interrupted_release_resumes_in_order_and_is_tagged() {
     let workspace = Workspace::new();
     workspace.registry.refuse(Some("throwaway-top"));
-    let error = format!("{:#}", workspace.execute("0.2.0").unwrap_err());
+    let error = format!("{:#}", workspace.execute("minor").unwrap_err());
     assert!(error.contains("run the same command again"), "{error}");
     assert_eq!(workspace.published(), ["throwaway-base"]);
     let tags = || cmd!(workspace.shell, "git tag --list").read().unwrap();
     assert_eq!(tags(), "");
 
     workspace.registry.refuse(None);
-    workspace.execute("0.2.0").unwrap();
+    workspace.execute("minor").unwrap();
     assert_eq!(workspace.published(), ["throwaway-base", "throwaway-top"]);
     assert_eq!(tags(), "v0.2.0");
     assert!(workspace.status().starts_with("Release 0.2.0"));
@@ -250,10 +250,15 @@ fn what_is_prepared_is_one_commit_with_versions_and_changelog() {
         .read()
         .unwrap();
     assert_eq!(head, "Release 0.2.0");
-    // By this commit an interrupted release is recognized and continued.
-    let (current, other) = (Version::new(0, 2, 0), Version::new(0, 3, 0));
-    assert!(was_prepared(&workspace.shell, &current, &current).unwrap());
-    assert!(!was_prepared(&workspace.shell, &current, &other).unwrap());
+    // By this commit an interrupted release is recognized and continued, until it has its tag.
+    let is_continued = |wanted| {
+        let current = Version::new(0, 2, 0);
+        was_interrupted(&workspace.shell, &current, wanted).unwrap()
+    };
+    assert!(is_continued("0.2.0") && is_continued("minor"));
+    assert!(!is_continued("0.3.0"));
+    cmd!(workspace.shell, "git tag v0.2.0").run().unwrap();
+    assert!(!is_continued("0.2.0") && !is_continued("patch"));
 }
 
 #[test]

@@ -12,9 +12,8 @@ use tokio::time::{Instant, sleep};
 use self::world::{Before, Cache, World, ask, settle};
 use crate::support::{MINUTE, SECOND, key};
 
-/// The maximum delay of a process after another one ended: it waits for the lease of the key (3 s) and that of the
-/// credentials (5 s, and another one for the spread) at worst.
-const MAX_DELAY: Duration = Duration::from_millis(6_500);
+/// The maximum delay of a process after another one ended, which docs/cache.md promises for a store that notifies.
+const MAX_DELAY: Duration = Duration::from_secs(7);
 /// The maximum delay without a store: the interval between two fetches.
 const MAX_LOCAL_DELAY: Duration = Duration::from_millis(510);
 

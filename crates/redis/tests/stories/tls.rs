@@ -159,7 +159,9 @@ fn unsafe_and_impossible_settings_are_refused() {
     let cluster = plain("redis://localhost/1").cluster([""; 0]);
     assert_eq!(setting(cluster), "url");
     let mixed = plain("rediss://redis.example").cluster(["redis://localhost"]);
-    assert_eq!(setting(mixed), "url");
+    assert_eq!(setting(mixed), "cluster");
+    let other = plain("redis://localhost").sentinel("main", ["redis://user@localhost"]);
+    assert_eq!(setting(other), "sentinel");
     assert_eq!(
         setting(plain("redis://localhost").tls_roots("none")),
         "tls_roots"
