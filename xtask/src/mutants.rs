@@ -139,6 +139,10 @@ pub(crate) fn run(shell: &Shell, scope: &Scope) -> anyhow::Result<()> {
         outcomes.read(&folder.join("mutants.out"))?;
     }
     outcomes.print();
+    ensure!(
+        !outcomes.0.is_empty() || scope.base.is_some(),
+        "there are no mutants: `.cargo/mutants.toml` lists the files that have some"
+    );
     let list = text(&root().join(EXPLAINED))?;
     let listed = explained(&list)?;
     let mut faults = outcomes.unexplained(&listed);

@@ -32,6 +32,8 @@ fn release(shell: &Shell, root: &Path, version: &str, execute: bool) -> anyhow::
         println!(
             "the commit of release {current} is there: going on with what is not published yet"
         );
+        // The first run may have ended before this check, or by it.
+        verify(shell, root)?;
         return publish_and_list(shell, root, &current);
     }
     let version = versions::next(&current, version)?;

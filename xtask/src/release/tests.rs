@@ -214,6 +214,20 @@ fn an_interrupted_release_resumes_in_order_and_is_tagged() {
 }
 
 #[test]
+fn a_package_that_does_not_build_is_never_published() {
+    let workspace = Workspace::new();
+    workspace.write("note.txt", "outside of the package");
+    let library = "//! For a test.\nconst _: &str = include_str!(\"../../note.txt\");\n";
+    workspace.write("base/src/lib.rs", library);
+    workspace.commit();
+    for _ in 0..2 {
+        let error = format!("{:#}", workspace.execute("minor").unwrap_err());
+        assert!(error.contains("nothing is published"), "{error}");
+        assert!(workspace.published().is_empty());
+    }
+}
+
+#[test]
 fn adapters_are_released_after_the_crates_that_they_need() {
     let workspace = Workspace::new();
     workspace.add_bridges();
