@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::Path, process::ExitStatus};
 
 use crate::{
     AUDIENCES, CLIENTS,
-    director::Mark,
+    director::{LANES, Mark},
     ledger::{Ledger, Micros, SECOND, Statement},
     samples::{RESOURCES, SHORTEST, Sample, growth},
     scan::{CHANNELS, Scanner},
@@ -69,6 +69,7 @@ impl Run {
             self.status.success() && self.ended_early == 0,
         ));
         checks.push(exercised(ledger));
+        checks.push(self.scheduled());
         let ok = self.outcome("ok");
         let calls = ok + self.outcome("fault of the API") + self.outcome("failed");
         checks.push(Check::new(
@@ -85,6 +86,20 @@ impl Run {
         ));
         checks.push(leaks(scanner));
         checks
+    }
+
+    /// Checks that the service had something to withstand.
+    fn scheduled(&self) -> Check {
+        let counts = LANES.map(|lane| {
+            let marks = self.marks.iter().filter(|mark| mark.lane == lane);
+            (lane, marks.count())
+        });
+        let seen = counts.map(|(lane, count)| format!("{count} {lane}"));
+        Check::new(
+            "a run of a minute has faults, rotations, revocations and commands",
+            seen.join(", "),
+            self.end - self.start < SHORTEST || counts.iter().all(|(_, count)| *count > 0),
+        )
     }
 
     fn growth(&self, nth: usize) -> Check {

@@ -24,6 +24,9 @@ use crate::{
     without_interrupt,
 };
 
+/// The kinds of events of the schedule.
+pub(crate) const LANES: [&str; 4] = ["faults", "rotations", "revocations", "commands"];
+
 /// An event of the schedule, for the picture.
 #[derive(Clone)]
 pub(crate) struct Mark {

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use crate::{
     NEEDS_REDIS,
     checks::{Check, Run},
+    director::LANES,
     ledger::{Ledger, Micros, SECOND},
     samples::{RESOURCES, Sample},
     scan::{PAGE, Scanner},
@@ -178,7 +179,6 @@ const WIDTH: f64 = 1_000.0;
 const LANE: f64 = 18.0;
 const PANEL: f64 = 74.0;
 const GAP: f64 = 16.0;
-const LANES: [&str; 4] = ["faults", "rotations", "revocations", "commands"];
 
 /// A line of a panel.
 struct Line {
