@@ -28,18 +28,20 @@ pub(crate) fn run(shell: &Shell, version: &str, execute: bool) -> anyhow::Result
 /// Runs a release; `shell` is in `root`.
 fn release(shell: &Shell, root: &Path, version: &str, execute: bool) -> anyhow::Result<()> {
     let current = versions::current(root)?;
-    if execute && was_interrupted(shell, &current, version)? {
+    let version = if execute && was_interrupted(shell, &current, version)? {
         println!(
             "the commit of release {current} is there: going on with what is not published yet"
         );
-        // The first run may have ended before this check, or by it.
-        verify(shell, root)?;
-        return publish_and_list(shell, root, &current);
-    }
-    let version = versions::next(&current, version)?;
-    checks::before(shell, root, &version)?;
+        current
+    } else {
+        let version = versions::next(&current, version)?;
+        checks::before(shell, root, &version)?;
+        if execute {
+            prepare(shell, root, &version)?;
+        }
+        version
+    };
     if execute {
-        prepare(shell, root, &version)?;
         verify(shell, root)?;
         return publish_and_list(shell, root, &version);
     }
