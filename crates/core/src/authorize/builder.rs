@@ -18,9 +18,8 @@ pub struct AuthorizerBuilder {
     observers: Observers,
     source: Arc<dyn TokenSource>,
     clock: Arc<dyn Clock>,
-    allowed: Vec<AllowedOrigin>,
-    /// The method that allowed each of them.
-    allowed_by: Vec<&'static str>,
+    /// The origins, each with the method that allowed it.
+    allowed: Vec<(&'static str, AllowedOrigin)>,
     /// The origins whose 403 may stand for a refused token.
     forbidden: Vec<Box<str>>,
     replace_authorization: bool,
@@ -45,7 +44,6 @@ impl AuthorizerBuilder {
             source,
             clock: Arc::new(SystemClock),
             allowed: Vec::new(),
-            allowed_by: Vec::new(),
             forbidden: Vec::new(),
             replace_authorization: false,
             pass_other_origins: false,
@@ -143,10 +141,9 @@ impl AuthorizerBuilder {
                 return self;
             }
         };
-        let known = self.allowed.iter().position(|known| known.origin == origin);
-        match known {
-            Some(at) if !self.allowed[at].request.is_same(&request) => {
-                let first = self.allowed_by[at];
+        let mut allowed = self.allowed.iter();
+        match allowed.find(|(_, known)| known.origin == origin) {
+            Some((first, known)) if !known.request.is_same(&request) => {
                 let message = format!(
                     "`{origin}` is allowed by `{first}` with another token request; allow it once, and select another token by the request itself"
                 );
@@ -154,12 +151,12 @@ impl AuthorizerBuilder {
             }
             Some(_) => {}
             None => {
-                self.allowed_by.push(setting);
-                self.allowed.push(AllowedOrigin {
+                let allowed = AllowedOrigin {
                     origin,
                     request,
                     forbidden: None,
-                });
+                };
+                self.allowed.push((setting, allowed));
             }
         }
         self
@@ -203,7 +200,7 @@ impl AuthorizerBuilder {
                 "no origin is allowed to receive tokens; name each one, such as `https://api.example`",
             ));
         }
-        for (AllowedOrigin { origin, .. }, setting) in self.allowed.iter().zip(self.allowed_by) {
+        for (setting, AllowedOrigin { origin, .. }) in &self.allowed {
             if !origin.is_http() || self.http_on_loopback && origin.is_loopback() {
                 continue;
             }
@@ -216,14 +213,16 @@ impl AuthorizerBuilder {
             return Err(InvalidAuthorizer::new(setting, message));
         }
         let observe = Observe::new(self.name, self.observers);
-        for allowed in self.allowed.iter().filter(|known| known.origin.is_http()) {
+        let allowed = self.allowed.into_iter().map(|(_, allowed)| allowed);
+        let allowed: Vec<_> = allowed.collect();
+        for allowed in allowed.iter().filter(|known| known.origin.is_http()) {
             observe.plain_http(&allowed.origin);
         }
         Ok(Authorizer(Arc::new(Inner {
             observe,
             source: self.source,
             clock: self.clock,
-            allowed: self.allowed,
+            allowed,
             replace_authorization: self.replace_authorization,
             pass_other_origins: self.pass_other_origins,
         })))
@@ -233,7 +232,9 @@ impl AuthorizerBuilder {
         for origin in std::mem::take(&mut self.forbidden) {
             let parsed = origin.parse::<Origin>().ok();
             let mut allowed = self.allowed.iter_mut();
-            if let Some(known) = allowed.find(|known| Some(&known.origin) == parsed.as_ref()) {
+            if let Some((_, known)) =
+                allowed.find(|(_, known)| Some(&known.origin) == parsed.as_ref())
+            {
                 known.forbidden = Some(ForbiddenResponses::default());
                 continue;
             }
@@ -252,7 +253,10 @@ impl AuthorizerBuilder {
 
 impl fmt::Debug for AuthorizerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let origins = self.allowed.iter().map(|known| known.origin.to_string());
+        let origins = self
+            .allowed
+            .iter()
+            .map(|(_, known)| known.origin.to_string());
         f.debug_struct("AuthorizerBuilder")
             .field("name", &self.name)
             .field("origins", &origins.collect::<Vec<_>>())
