@@ -64,7 +64,7 @@ const NEEDS_REDIS: &str =
 const PLANTED: &str = "PLANTED-c0ntr0l-7d1e";
 
 struct Arguments {
-    minutes: f64,
+    span: Duration,
     seed: u64,
     rate: u32,
     report: PathBuf,
@@ -95,7 +95,7 @@ fn main() -> ExitCode {
 
 fn arguments() -> Option<Arguments> {
     let mut arguments = Arguments {
-        minutes: 1.0,
+        span: Duration::from_secs(60),
         seed: fastrand::u64(..1_000_000),
         rate: 40,
         report: "target/soak/report.html".into(),
@@ -107,7 +107,10 @@ fn arguments() -> Option<Arguments> {
     while let Some(flag) = words.next() {
         let value = words.next()?;
         match flag.as_str() {
-            "--minutes" => arguments.minutes = value.parse().ok()?,
+            "--minutes" => {
+                let minutes: f64 = value.parse().ok()?;
+                arguments.span = Duration::try_from_secs_f64(60.0 * minutes).ok()?;
+            }
             "--seed" => arguments.seed = value.parse().ok()?,
             "--rate" => arguments.rate = value.parse().ok()?,
             "--report" => arguments.report = value.into(),
@@ -147,9 +150,8 @@ async fn run(arguments: Arguments) -> ExitCode {
     });
     let start = now();
     director.start();
-    let span = Duration::from_secs_f64(60.0 * arguments.minutes);
     let is_whole = tokio::select! {
-        () = time::sleep(span) => true,
+        () = time::sleep(arguments.span) => true,
         _ = tokio::signal::ctrl_c() => false,
     };
     if !is_whole {

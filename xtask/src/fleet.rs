@@ -3,8 +3,10 @@
 use anyhow::bail;
 use xshell::{Shell, cmd};
 
+use crate::flags::{Minutes, Processes};
+
 /// Simulates the processes in virtual time.
-pub(crate) fn simulate(shell: &Shell, processes: usize) -> anyhow::Result<()> {
+pub(crate) fn simulate(shell: &Shell, processes: Processes) -> anyhow::Result<()> {
     let processes = processes.to_string();
     let simulation = cmd!(
         shell,
@@ -14,7 +16,7 @@ pub(crate) fn simulate(shell: &Shell, processes: usize) -> anyhow::Result<()> {
 }
 
 /// Measures the targets of a fleet with real processes on a real Redis.
-pub(crate) fn targets(shell: &Shell, processes: usize) -> anyhow::Result<()> {
+pub(crate) fn targets(shell: &Shell, processes: Processes) -> anyhow::Result<()> {
     require_redis(shell)?;
     let processes = processes.to_string();
     let fleet = cmd!(
@@ -27,8 +29,8 @@ pub(crate) fn targets(shell: &Shell, processes: usize) -> anyhow::Result<()> {
 /// Runs real processes on a real Redis, behind a proxy that injects faults.
 pub(crate) fn run(
     shell: &Shell,
-    processes: usize,
-    minutes: f64,
+    processes: Processes,
+    minutes: Minutes,
     without_faults: bool,
 ) -> anyhow::Result<()> {
     require_redis(shell)?;
@@ -47,7 +49,7 @@ fn require_redis(shell: &Shell) -> anyhow::Result<()> {
         .ignore_stderr();
     if redis.read().is_err() {
         bail!(
-            "redis-server is missing: install Debian's package `redis-server`, or use `--simulate`"
+            "redis-server is missing: install Debian's package `redis-server`, or run `cargo xtask fleet --simulate`"
         );
     }
     Ok(())

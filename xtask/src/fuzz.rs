@@ -186,7 +186,10 @@ impl<'a> Target<'a> {
         let log = self.folder.join("log");
         let status = self
             .fuzzer(&log)?
-            .arg(format!("-max_total_time={}", options.time.as_secs().max(1)))
+            .arg(format!(
+                "-max_total_time={:.0}",
+                options.time.as_secs_f64().ceil()
+            ))
             .args(options.seed.map(|seed| format!("-seed={seed}")))
             .arg(format!("-artifact_prefix={}/", crashes.display()))
             .arg(format!(

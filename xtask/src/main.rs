@@ -7,6 +7,7 @@ mod ci;
 mod deps;
 mod files;
 mod finding;
+mod flags;
 mod fleet;
 mod fuzz;
 mod hints;
@@ -41,158 +42,7 @@ use std::{
 use anyhow::Context as _;
 use xshell::Shell;
 
-mod flags {
-    #![allow(
-        missing_docs,
-        unreachable_pub,
-        clippy::pedantic,
-        clippy::exhaustive_enums
-    )]
-
-    xflags::xflags! {
-        /// The project's chores.
-        cmd xtask {
-            /// Prints this help.
-            default cmd help {}
-
-            /// Sets up what the tests need, and runs them all.
-            cmd test {
-                /// Runs only what a change breaks first, in less than a minute.
-                optional --quick
-            }
-
-            /// Installs the authorization servers that the tests run against.
-            cmd peers {}
-
-            /// Runs all checks: format, lints, documentation, licences and sources, repository rules, and all tests.
-            cmd ci {}
-
-            /// Checks the repository rules: crate edges, dependency counts, packages, files.
-            cmd tidy {}
-
-            /// Prints the numbers of docs/requirements.md that no test names.
-            cmd rules {}
-
-            /// Checks every lock file for vulnerable, unmaintained and yanked crates; without the database, against
-            /// advisories.toml.
-            cmd advisories {
-                /// Writes advisories.toml from the database.
-                optional --update
-                /// Address or path of a git repository with the database; with `--update`.
-                optional --from database: String
-            }
-
-            /// Measures how comments and pages read.
-            cmd prose {
-                /// Lists each line to rewrite.
-                optional --list
-            }
-
-            /// Tests every adapter, authentication method and decorator against every scripted answer: prints a table,
-            /// and writes it to target/matrix.
-            cmd matrix {
-                /// Runs only the cells whose name (`scenario::configuration`) contains this text.
-                optional --cell cell: String
-                /// Builds each set of features of each crate as well (cargo-hack).
-                optional --features-powerset
-            }
-
-            /// Tests whether the tests notice changed code (cargo-mutants), in the files of .cargo/mutants.toml.
-            cmd mutants {
-                /// One package; by default all that have such files.
-                optional --package package: String
-                /// One file: its path from the root of the repository.
-                optional --file path: String
-                /// Only the lines that differ from this commit.
-                optional --diff base: String
-            }
-
-            /// Checks the published crates for Windows and macOS, on any system.
-            cmd platforms {
-                /// Also runs the tests for Windows, in Wine.
-                optional --run
-            }
-
-            /// Packages and publishes the crates; without `--execute` only a rehearsal in a temporary worktree.
-            cmd release {
-                /// `patch`, `minor`, `major`, or a version.
-                required version: String
-                /// Commits, publishes and tags.
-                optional --execute
-            }
-
-            /// Rehearses two releases of a clone end to end, against a registry on loopback.
-            cmd rehearse {}
-
-            /// Tests the published crates with the lowest versions of dependencies that their manifests allow.
-            cmd minimal-versions {}
-
-            /// Builds the published crates with the Rust version that they declare.
-            cmd msrv {}
-
-            /// Checks the adapters to other crates, in crates/bridges.
-            cmd bridges {}
-
-            /// Explores the interleavings of the cache's steps with a checker, in more schedules than the tests.
-            cmd explore {
-                /// Number of schedules of each scenario; 100,000 by default.
-                optional --schedules schedules: usize
-            }
-
-            /// Runs a service and the command under load and faults, checks what must hold, and writes a page with a
-            /// picture to target/soak.
-            cmd soak {
-                /// Duration in minutes; 1 by default. Fractions are allowed.
-                optional --minutes minutes: f64
-                /// The seed of the schedule; random by default, and printed.
-                optional --seed seed: u64
-                /// Calls a second; 40 by default.
-                optional --rate rate: u32
-                /// Has a fault on purpose, which a check must report: task, memory, file, thread, log, exit, requests,
-                /// expired, audience or failures.
-                optional --fault fault: String
-                /// Runs the cache alone, with a source and a store in memory.
-                optional --cache
-            }
-
-            /// Measures a fleet of processes that share a token store, and checks its promises.
-            cmd fleet {
-                /// Simulates it in virtual time, instead of real processes on a real Redis.
-                optional --simulate
-                /// Measures the targets of docs/performance.md with real processes: cold starts, jobs, a wrong secret, a refused token.
-                optional --targets
-                /// Number of processes; by default 50, 100 with `--targets`, or 10,000 simulated ones.
-                optional --processes processes: usize
-                /// Duration in minutes for real processes; 1 by default.
-                optional --minutes minutes: f64
-                /// Injects no faults between real processes and Redis.
-                optional --without-faults
-            }
-
-            /// Runs the fuzz targets, or one of them, with libFuzzer; 20 seconds each by default.
-            cmd fuzz {
-                /// One target's name; all by default.
-                optional target: String
-                /// Duration for each target in minutes. Fractions are allowed.
-                optional --minutes minutes: f64
-                /// Duration for each target in seconds.
-                optional --seconds seconds: f64
-                /// Replaces each corpus by the inputs that reach the most code.
-                optional --merge
-            }
-
-            /// Runs the benchmarks, prints their ratios and writes them to target/bench/report.md.
-            cmd bench {
-                /// One benchmark's name; all by default.
-                optional name: String
-            }
-        }
-    }
-
-    impl Xtask {
-        pub(crate) const HELP: &str = Self::HELP_;
-    }
-}
+use flags::XtaskCmd;
 
 fn main() -> ExitCode {
     if let Some(code) = rustdoc::run_as_rustdoc().or_else(fuzz::run_as_rustc) {
@@ -244,29 +94,29 @@ fn become_program(mut program: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn command() -> anyhow::Result<ExitCode> {
-    let flags = flags::Xtask::from_env_or_exit();
+    let command = flags::from_env_or_exit();
     let shell = Shell::new()?;
     shell.change_dir(files::root());
-    match flags.subcommand {
-        flags::XtaskCmd::Help(_) => {
-            println!("{}", flags::Xtask::HELP);
+    match command {
+        XtaskCmd::Help(_) => {
+            println!("{}", flags::HELP);
             Ok(())
         }
-        flags::XtaskCmd::Test(test) if test.quick => test::quick(&shell),
-        flags::XtaskCmd::Test(_) => test::run(&shell),
-        flags::XtaskCmd::Peers(_) => peers::set_up(&shell),
-        flags::XtaskCmd::Ci(_) => ci::run(&shell),
-        flags::XtaskCmd::Tidy(_) => tidy::run(&shell),
-        flags::XtaskCmd::Rules(_) => rules::run(),
-        flags::XtaskCmd::Advisories(flags) if flags.update => {
+        XtaskCmd::Test(test) if test.quick => test::quick(&shell),
+        XtaskCmd::Test(_) => test::run(&shell),
+        XtaskCmd::Peers(_) => peers::set_up(&shell),
+        XtaskCmd::Ci(_) => ci::run(&shell),
+        XtaskCmd::Tidy(_) => tidy::run(&shell),
+        XtaskCmd::Rules(_) => rules::run(),
+        XtaskCmd::Advisories(flags) if flags.update => {
             advisories::update(&shell, flags.from.as_deref())
         }
-        flags::XtaskCmd::Advisories(_) => advisories::run(&shell),
-        flags::XtaskCmd::Prose(prose) => prose::run(prose.list),
-        flags::XtaskCmd::Matrix(matrix) => {
+        XtaskCmd::Advisories(_) => advisories::run(&shell),
+        XtaskCmd::Prose(prose) => prose::run(prose.list),
+        XtaskCmd::Matrix(matrix) => {
             matrix::run(&shell, matrix.cell.as_deref(), matrix.features_powerset)
         }
-        flags::XtaskCmd::Mutants(flags) => {
+        XtaskCmd::Mutants(flags) => {
             let scope = mutants::Scope {
                 package: flags.package,
                 file: flags.file,
@@ -274,17 +124,17 @@ fn command() -> anyhow::Result<ExitCode> {
             };
             mutants::run(&shell, &scope)
         }
-        flags::XtaskCmd::Platforms(platforms) => platforms::run(&shell, platforms.run),
-        flags::XtaskCmd::Release(flags) => release::run(&shell, &flags.version, flags.execute),
-        flags::XtaskCmd::Rehearse(_) => release::rehearse(&shell),
-        flags::XtaskCmd::MinimalVersions(_) => minimal_versions::run(&shell),
-        flags::XtaskCmd::Msrv(_) => msrv::run(&shell),
-        flags::XtaskCmd::Bridges(_) => bridges::run(&shell),
-        flags::XtaskCmd::Explore(explore) => {
-            test::explore(&shell, explore.schedules.unwrap_or(100_000))
+        XtaskCmd::Platforms(platforms) => platforms::run(&shell, platforms.run),
+        XtaskCmd::Release(flags) => release::run(&shell, &flags.version, flags.execute),
+        XtaskCmd::Rehearse(_) => release::rehearse(&shell),
+        XtaskCmd::MinimalVersions(_) => minimal_versions::run(&shell),
+        XtaskCmd::Msrv(_) => msrv::run(&shell),
+        XtaskCmd::Bridges(_) => bridges::run(&shell),
+        XtaskCmd::Explore(explore) => {
+            test::explore(&shell, explore.schedules.unwrap_or(flags::Count(100_000)))
         }
-        flags::XtaskCmd::Soak(flags) => {
-            let minutes = flags.minutes.unwrap_or(1.0);
+        XtaskCmd::Soak(flags) => {
+            let minutes = flags.minutes.unwrap_or(flags::MINUTE);
             let soak = if flags.cache {
                 soak::cache(&shell, minutes)
             } else {
@@ -297,35 +147,29 @@ fn command() -> anyhow::Result<ExitCode> {
             };
             return become_program(soak?.into());
         }
-        flags::XtaskCmd::Fleet(fleet) => {
+        XtaskCmd::Fleet(fleet) => {
+            let processes = |default| fleet.processes.unwrap_or(flags::Count(default));
             if fleet.simulate {
-                fleet::simulate(&shell, fleet.processes.unwrap_or(10_000))
+                fleet::simulate(&shell, processes(10_000))
             } else if fleet.targets {
-                fleet::targets(&shell, fleet.processes.unwrap_or(100))
+                fleet::targets(&shell, processes(100))
             } else {
-                let minutes = fleet.minutes.unwrap_or(1.0);
-                fleet::run(
-                    &shell,
-                    fleet.processes.unwrap_or(50),
-                    minutes,
-                    fleet.without_faults,
-                )
+                let minutes = fleet.minutes.unwrap_or(flags::MINUTE);
+                fleet::run(&shell, processes(50), minutes, fleet.without_faults)
             }
         }
-        flags::XtaskCmd::Fuzz(flags) => {
-            let seconds = flags
-                .minutes
-                .map(|minutes| 60.0 * minutes)
-                .or(flags.seconds);
+        XtaskCmd::Fuzz(flags) => {
+            let minutes = flags.minutes.map(|minutes| minutes.0);
+            let time = minutes.or(flags.seconds.map(|seconds| seconds.0));
             let options = fuzz::Options {
                 target: flags.target,
-                time: Duration::try_from_secs_f64(seconds.unwrap_or(20.0))?,
+                time: time.unwrap_or(Duration::from_secs(20)),
                 merge: flags.merge,
                 seed: None,
             };
             fuzz::run(&shell, &options)
         }
-        flags::XtaskCmd::Bench(bench) => bench::run(&shell, bench.name.as_deref()),
+        XtaskCmd::Bench(bench) => bench::run(&shell, bench.name.as_deref()),
     }?;
     Ok(ExitCode::SUCCESS)
 }

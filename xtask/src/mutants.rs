@@ -99,9 +99,8 @@ pub(crate) fn run(shell: &Shell, scope: &Scope) -> anyhow::Result<()> {
         filters.push(format!("--config={}", path.display()));
     }
     if let Some(base) = &scope.base {
-        let diff = cmd!(shell, "git diff {base} -- crates").read()?;
         let path = folder.join("changes.diff");
-        fs::write(&path, diff + "\n")?;
+        fs::write(&path, difference(shell, base, &folder)? + "\n")?;
         filters.push(format!("--in-diff={}", path.display()));
     }
     let filters = &filters;
@@ -151,6 +150,25 @@ pub(crate) fn run(shell: &Shell, scope: &Scope) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!("{}", faults.join("\n"));
+}
+
+/// Returns the lines of `crates` that differ from a commit. New files are in a copy of the index, in this directory.
+fn difference(shell: &Shell, base: &str, folder: &Path) -> anyhow::Result<String> {
+    let index = cmd!(shell, "git rev-parse --git-path index").read()?;
+    let copy = folder.join("index");
+    fs::copy(shell.current_dir().join(index), &copy)?;
+    cmd!(shell, "git add --intent-to-add -- crates")
+        .env("GIT_INDEX_FILE", &copy)
+        .run()?;
+    // In the format that cargo-mutants reads, whatever the configuration of git says.
+    let format = [
+        "--no-color",
+        "--no-ext-diff",
+        "--src-prefix=a/",
+        "--dst-prefix=b/",
+    ];
+    let difference = cmd!(shell, "git diff {format...} {base} -- crates");
+    Ok(difference.env("GIT_INDEX_FILE", copy).read()?)
 }
 
 /// Reads the list of explained mutants.
@@ -326,6 +344,42 @@ mod tests {
         assert_eq!(known.as_deref(), Some("hallpass-cache"));
         assert!(package("crates/cache/src/slots.rs").is_err());
         assert!(package("xtask/src/main.rs").is_err());
+    }
+
+    #[test]
+    fn the_difference_includes_new_files_and_keeps_the_index() {
+        let folder = std::env::temp_dir().join(format!("difference-{}", std::process::id()));
+        let shell = Shell::new().unwrap();
+        let git = |arguments: &[&str]| {
+            let user = ["-c", "user.name=xtask", "-c", "user.email=xtask@localhost"];
+            cmd!(shell, "git {user...} {arguments...}")
+                .quiet()
+                .read()
+                .unwrap()
+        };
+        shell.create_dir(&folder).unwrap();
+        shell.change_dir(&folder);
+        git(&["init", "--quiet"]);
+        shell
+            .write_file("crates/a/old.rs", "fn old() {}\n")
+            .unwrap();
+        git(&["add", "."]);
+        git(&["commit", "--quiet", "--message", "old"]);
+        git(&["config", "diff.noprefix", "true"]);
+        for file in ["crates/a/old.rs", "crates/a/new.rs", "tests/new.rs"] {
+            shell.write_file(file, "fn new() {}\n").unwrap();
+        }
+        let output = folder.join(".git/output");
+        shell.create_dir(&output).unwrap();
+        let state = git(&["status", "--short"]);
+        let difference = difference(&shell, "HEAD", &output).unwrap();
+        assert_eq!(git(&["status", "--short"]), state);
+        let files = difference
+            .lines()
+            .filter_map(|line| line.strip_prefix("+++ "));
+        let files: Vec<_> = files.collect();
+        assert_eq!(files, ["b/crates/a/new.rs", "b/crates/a/old.rs"]);
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -4,10 +4,14 @@ use std::env::consts::EXE_SUFFIX;
 
 use xshell::{Cmd, Shell, cmd};
 
-use crate::{files, workspace};
+use crate::{
+    files,
+    flags::{Minutes, Rate},
+    workspace,
+};
 
 /// Builds the program that runs the cache alone.
-pub(crate) fn cache(shell: &Shell, minutes: f64) -> anyhow::Result<Cmd<'_>> {
+pub(crate) fn cache(shell: &Shell, minutes: Minutes) -> anyhow::Result<Cmd<'_>> {
     let minutes = minutes.to_string();
     let soak = workspace::example(shell, "soak")?;
     Ok(cmd!(shell, "{soak} --minutes {minutes}"))
@@ -17,13 +21,17 @@ pub(crate) fn cache(shell: &Shell, minutes: f64) -> anyhow::Result<Cmd<'_>> {
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) seed: Option<u64>,
-    pub(crate) rate: Option<u32>,
+    pub(crate) rate: Option<Rate>,
     /// A fault on purpose.
     pub(crate) fault: Option<String>,
 }
 
 /// Builds the program that runs a service with an authorization server, an API, Redis and the command.
-pub(crate) fn service(shell: &Shell, minutes: f64, options: Options) -> anyhow::Result<Cmd<'_>> {
+pub(crate) fn service(
+    shell: &Shell,
+    minutes: Minutes,
+    options: Options,
+) -> anyhow::Result<Cmd<'_>> {
     let folder = workspace::build(shell, &["--example", "service-soak", "--bin", "hallpass"])?;
     let minutes = minutes.to_string();
     let options = [

@@ -1,11 +1,12 @@
 //! `cargo xtask test`: sets up what the tests need, and runs them all.
 
-use std::{ffi::OsStr, thread};
+use std::{ffi::OsStr, thread, time::Duration};
 
 use anyhow::{Context as _, anyhow, ensure};
 use xshell::{Cmd, Shell, cmd};
 
 use crate::{
+    flags::{Minutes, Schedules},
     peers, soak,
     workspace::{self, Variants},
 };
@@ -66,13 +67,14 @@ fn documentation(shell: &Shell, documented: &[impl AsRef<OsStr>]) -> anyhow::Res
 
 /// Runs the two services under load, for as long as shows that they work, and the first example of the README.
 fn programs(shell: &Shell) -> anyhow::Result<()> {
-    in_one_piece(soak::cache(shell, 0.1)?)?;
+    const SHORT: Minutes = Minutes(Duration::from_secs(6));
+    in_one_piece(soak::cache(shell, SHORT)?)?;
     // The same schedule in each run.
     let known = soak::Options {
         seed: Some(1),
         ..soak::Options::default()
     };
-    in_one_piece(soak::service(shell, 0.1, known)?)?;
+    in_one_piece(soak::service(shell, SHORT, known)?)?;
     let program = workspace::example(shell, "quickstart")?;
     // Against its own servers, even if a developer has real credentials: a test must not spend a token.
     in_one_piece(cmd!(shell, "{program}").env_remove("CAMALL_CLIENT_ID"))
@@ -121,7 +123,7 @@ fn threads() -> String {
 }
 
 /// Explores more schedules than the ordinary tests do.
-pub(crate) fn explore(shell: &Shell, schedules: usize) -> anyhow::Result<()> {
+pub(crate) fn explore(shell: &Shell, schedules: Schedules) -> anyhow::Result<()> {
     let schedules = schedules.to_string();
     let explore = cmd!(shell, "cargo test --package hallpass-cache --lib explore::");
     Ok(explore.env("HALLPASS_SCHEDULES", schedules).run()?)
