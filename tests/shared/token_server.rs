@@ -127,8 +127,9 @@ pub(super) struct Request {
     pub(super) at: Instant,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Connection {
+    pub(super) peer: SocketAddr,
     pub(super) is_tls: bool,
     pub(super) is_proxied: bool,
     pub(super) has_certificate: bool,
@@ -340,7 +341,12 @@ async fn connection(
 ) -> io::Result<()> {
     let mut first = [0];
     stream.peek(&mut first).await?;
-    let mut connection = Connection::default();
+    let mut connection = Connection {
+        peer: stream.peer_addr()?,
+        is_tls: false,
+        is_proxied: false,
+        has_certificate: false,
+    };
     if first == *b"C" {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

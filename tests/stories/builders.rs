@@ -24,6 +24,8 @@ mod server;
 pub(crate) mod settings;
 mod table;
 mod testkit;
+#[cfg(unix)] // A process inherits a listener.
+mod transport;
 mod vault;
 
 use std::{collections::BTreeSet, fs};
@@ -46,7 +48,10 @@ const TABLES: &[(&str, &str)] = &[
     ),
     ("CacheBuilder", "crates/cache/tests/policies/settings.rs"),
     ("CamallBuilder", "tests/stories/builders/camall.rs"),
-    ("HttpTransportBuilder", "tests/stories/building.rs"),
+    (
+        "HttpTransportBuilder",
+        "tests/stories/builders/transport.rs",
+    ),
     ("Pkcs11SignerBuilder", "tests/stories/builders/pkcs11.rs"),
     ("ProfilesBuilder", "tests/stories/builders/profiles.rs"),
     ("RedisTokenStoreBuilder", "tests/stories/builders/redis.rs"),

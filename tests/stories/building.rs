@@ -1,21 +1,14 @@
 //! Configuration errors are reported before any I/O, by the setting's name, without a secret.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::time::Duration;
 
 use hallpass::{
     camall::Camall,
-    endpoint::{
-        BuildError, ClientCredentials, ClientSecretBasic, HttpTransport, HttpTransportBuilder,
-        Retry,
-    },
+    endpoint::{BuildError, ClientCredentials, ClientSecretBasic, HttpTransport, Retry},
 };
 use hallpass_testkit::leak;
 
-use crate::{
-    builders::settings::setters,
-    support::{CANARY, secret},
-    tls::Authority,
-};
+use crate::support::{CANARY, secret};
 
 /// A canary that can be part of a URL.
 const PLAIN: &str = "CANARY-in-a-URL";
@@ -105,63 +98,4 @@ fn a_transport_names_the_setting_that_is_wrong() {
         "no certificate",
     );
     refused(new().user_agent("a\nb").build(), "transport", "user_agent");
-}
-
-type Setter = fn(HttpTransportBuilder) -> HttpTransportBuilder;
-
-/// The methods of the transport's builder. Credentials of a proxy need a proxy.
-const TRANSPORT: [(&str, Setter); 12] = [
-    ("add_root_certificates_pem", |one| {
-        one.add_root_certificates_pem(Authority::new("ours").certificate().pem())
-    }),
-    (
-        "compressed_responses",
-        HttpTransportBuilder::compressed_responses,
-    ),
-    ("connect_timeout", |one| {
-        one.connect_timeout(Duration::from_secs(1))
-    }),
-    ("local_address", |one| {
-        one.local_address(Ipv4Addr::LOCALHOST.into())
-    }),
-    ("max_body_bytes", |one| one.max_body_bytes(1 << 16)),
-    ("only_added_root_certificates", |one| {
-        let one = one.add_root_certificates_pem(Authority::new("ours").certificate().pem());
-        one.only_added_root_certificates()
-    }),
-    ("pool_idle_timeout", |one| {
-        one.pool_idle_timeout(Duration::ZERO)
-    }),
-    ("proxy", |one| one.proxy("http://proxy.example:3128")),
-    ("proxy_credentials", |one| {
-        let one = one.proxy("http://proxy.example:3128");
-        one.proxy_credentials("user", secret(CANARY))
-    }),
-    ("system_proxy", HttpTransportBuilder::system_proxy),
-    ("timeout", |one| one.timeout(Duration::from_secs(1))),
-    ("user_agent", |one| one.user_agent("orders/1.0")),
-];
-
-#[test]
-fn every_two_settings_of_a_transport_work_or_are_refused() {
-    let names = TRANSPORT.iter().map(|(name, _)| (*name).to_owned());
-    assert_eq!(
-        setters("endpoint", "HttpTransportBuilder"),
-        names.collect(),
-        "right: `TRANSPORT`; a method needs a row"
-    );
-    for (at, (one, set)) in TRANSPORT.iter().enumerate() {
-        for (other, set_other) in &TRANSPORT[at + 1..] {
-            let built = set_other(set(HttpTransport::builder())).build();
-            let is_excluded = one.starts_with("proxy") && *other == "system_proxy";
-            match built {
-                Ok(_) => assert!(!is_excluded, "{one}, {other}"),
-                Err(error) => {
-                    assert!(is_excluded, "{one}, {other}: {error}");
-                    assert_eq!(error.setting(), "system_proxy");
-                    assert!(error.message().contains("`proxy`"), "{error}");
-                }
-            }
-        }
-    }
 }

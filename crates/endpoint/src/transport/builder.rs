@@ -102,7 +102,8 @@ impl HttpTransportBuilder {
         self
     }
 
-    /// Sets the credentials for the [`proxy`](Self::proxy).
+    /// Sets the credentials for the [`proxy`](Self::proxy). Those for the [`system_proxy`](Self::system_proxy) are in its
+    /// URL.
     pub fn proxy_credentials(mut self, user: impl Into<String>, password: Secret) -> Self {
         self.proxy_credentials = Some((user.into(), password));
         self
@@ -174,10 +175,12 @@ impl HttpTransportBuilder {
     fn with_proxy(&self, builder: ClientBuilder) -> Result<ClientBuilder, BuildError> {
         let Some(url) = &self.proxy else {
             if self.proxy_credentials.is_some() {
-                return Err(BuildError::new(
-                    "proxy_credentials",
-                    "credentials without a proxy; set `proxy` too",
-                ));
+                let message = if self.system_proxy {
+                    "they have no effect with `system_proxy`; write user name and password into the variable's URL"
+                } else {
+                    "credentials without a proxy; set `proxy` too"
+                };
+                return Err(BuildError::new("proxy_credentials", message));
             }
             return Ok(if self.system_proxy {
                 builder

@@ -1,0 +1,410 @@
+//! The settings of an HTTP transport, as servers and proxies on loopback see them. Each has its effect on requests to
+//! loopback, which are sent directly, and on those through a proxy.
+//!
+//! The table runs in a process of its own, whose variables name the system's proxy and certificate authorities.
+
+use std::{
+    env, fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::{AsFd as _, OwnedFd},
+    process::Command,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use hallpass::{
+    AccessToken, TokenError,
+    endpoint::{HttpTransport, HttpTransportBuilder},
+};
+use hallpass_testkit::leak;
+use rcgen::{CertificateParams, KeyPair};
+use serde_json::json;
+use tokio::{
+    io::{self, AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    task::spawn_blocking,
+    time::{self, Instant},
+};
+use tokio_rustls::rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+
+use super::{
+    pairs::{Chosen, Excluded, Setting, assert_complete, check},
+    server::{Answer, PROXIED_HOST, Request, Server},
+};
+use crate::support::{builder, fetch, secret};
+
+const TEST: &str = "builders::transport::every_two_settings_of_a_transport_work_or_are_refused";
+/// Its file has the certificate and the key of a server too.
+const ROOTS: &str = "SSL_CERT_FILE";
+const PROXY: &str = "HTTPS_PROXY";
+const SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+// The runs of a server, by their answers.
+const SMALL: u32 = 1;
+const LARGE: u32 = 2;
+const COMPRESSED: u32 = 3;
+const MISSING: u32 = 4;
+
+const PROXIES: [&str; 3] = ["proxy", "proxy_credentials", "system_proxy"];
+const EXCLUDED: Excluded = &[("system_proxy", &["proxy", "proxy_credentials"])];
+
+/// The servers and proxies of all runs.
+struct World {
+    /// A server whose certificate is trusted by the system.
+    system: Server,
+    /// A server with another certificate.
+    private: Server,
+    /// That certificate.
+    root: String,
+    proxy: Proxy,
+    system_proxy: Proxy,
+}
+
+/// A proxy that connects to the port on loopback, whatever the host is.
+struct Proxy {
+    address: SocketAddr,
+    /// The clients, and the heads of their requests.
+    requests: Arc<Mutex<Vec<(IpAddr, String)>>>,
+}
+
+impl Proxy {
+    fn start(listener: TcpListener) -> Self {
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::<Mutex<Vec<_>>>::default();
+        let seen = requests.clone();
+        tokio::spawn(async move {
+            while let Ok((client, peer)) = listener.accept().await {
+                tokio::spawn(Self::connect(client, peer.ip(), seen.clone()));
+            }
+        });
+        Self { address, requests }
+    }
+
+    async fn connect(
+        mut client: TcpStream,
+        peer: IpAddr,
+        seen: Arc<Mutex<Vec<(IpAddr, String)>>>,
+    ) -> io::Result<()> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(client.read_u8().await?);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let target = head.split(' ').nth(1).unwrap();
+        let port: u16 = target.rsplit(':').next().unwrap().parse().unwrap();
+        seen.lock().unwrap().push((peer, head));
+        let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        client.set_nodelay(true)?;
+        server.set_nodelay(true)?;
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+        copy_bidirectional(&mut client, &mut server).await?;
+        Ok(())
+    }
+
+    fn take(&self) -> Vec<(IpAddr, String)> {
+        std::mem::take(&mut *self.requests.lock().unwrap())
+    }
+}
+
+type Fetched = Result<AccessToken, TokenError>;
+
+/// The observations of the requests to one host.
+struct Route {
+    /// The first request and the second one.
+    requests: Vec<Request>,
+    /// The address of the client, for the server or the proxy.
+    source: IpAddr,
+    large: Fetched,
+    compressed: Fetched,
+    private: Fetched,
+    system: Fetched,
+    /// The seconds that a call took with a server that begins no TLS, and with one that does not respond.
+    handshake: u64,
+    silence: u64,
+    /// The requests to the proxies.
+    proxy: Vec<(IpAddr, String)>,
+    system_proxy: Vec<(IpAddr, String)>,
+}
+
+/// The observations of a transport.
+struct Seen {
+    direct: Route,
+    /// With a proxy.
+    proxied: Option<Route>,
+}
+
+impl Seen {
+    fn all(&self, seen: impl Fn(&Route) -> bool) -> bool {
+        seen(&self.direct) && self.proxied.as_ref().is_none_or(seen)
+    }
+
+    fn is_proxied(&self, seen: impl Fn(&Route) -> bool) -> bool {
+        let is_direct = self.direct.proxy.is_empty() && self.direct.system_proxy.is_empty();
+        is_direct && self.proxied.as_ref().is_some_and(seen)
+    }
+}
+
+fn is_refused(fetched: &Fetched, reason: &str) -> bool {
+    fetched
+        .as_ref()
+        .is_err_and(|error| error.to_string().contains(reason))
+}
+
+/// Returns true if the requests to a proxy have the user name and the password.
+fn are_authorized(requests: &[(IpAddr, String)]) -> bool {
+    // `user:CANARY` in Base64.
+    let has_them = |head: &str| head.contains(": Basic dXNlcjpDQU5BUlk=\r\n");
+    !requests.is_empty() && requests.iter().all(|(_, head)| has_them(head))
+}
+
+fn rows() -> Vec<Setting<HttpTransportBuilder, World, Seen>> {
+    let row = Setting::<HttpTransportBuilder, World, Seen>::new;
+    vec![
+        row(
+            "add_root_certificates_pem",
+            |one, world| one.add_root_certificates_pem(world.root.clone()),
+            |seen| seen.all(|route| route.private.is_ok()),
+        ),
+        row(
+            "compressed_responses",
+            |one, _| one.compressed_responses(),
+            |seen| seen.all(|route| route.compressed.is_ok()),
+        ),
+        row(
+            "connect_timeout",
+            |one, _| one.connect_timeout(Duration::from_secs(3)),
+            |seen| seen.all(|route| route.handshake == 3),
+        ),
+        row(
+            "local_address",
+            |one, _| one.local_address(SOURCE.into()),
+            |seen| seen.all(|route| route.source == SOURCE),
+        ),
+        row(
+            "max_body_bytes",
+            |one, _| one.max_body_bytes(2_000),
+            |seen| seen.all(|route| is_refused(&route.large, "larger than")),
+        ),
+        row(
+            "only_added_root_certificates",
+            |one, _| one.only_added_root_certificates(),
+            |seen| {
+                seen.all(|route| is_refused(&route.system, "none of the certificate authorities"))
+            },
+        ),
+        row(
+            "pool_idle_timeout",
+            |one, _| one.pool_idle_timeout(Duration::ZERO),
+            |seen| {
+                let peer = |request: &Request| request.connection.peer;
+                seen.all(|route| peer(&route.requests[0]) != peer(&route.requests[1]))
+            },
+        ),
+        row(
+            "proxy",
+            |one, world| one.proxy(format!("http://{}", world.proxy.address)),
+            |seen| seen.is_proxied(|route| !route.proxy.is_empty()),
+        ),
+        row(
+            "proxy_credentials",
+            |one, _| one.proxy_credentials("user", secret("CANARY")),
+            |seen| seen.is_proxied(|route| are_authorized(&route.proxy)),
+        ),
+        row(
+            "system_proxy",
+            |one, _| one.system_proxy(),
+            |seen| seen.is_proxied(|route| are_authorized(&route.system_proxy)),
+        ),
+        row(
+            "timeout",
+            |one, _| one.timeout(Duration::from_secs(4)),
+            |seen| seen.all(|route| route.silence == 4),
+        ),
+        row(
+            "user_agent",
+            |one, _| one.user_agent("orders/1.0"),
+            |seen| {
+                let has_it = |request: &Request| request.header("user-agent") == Some("orders/1.0");
+                seen.all(|route| route.requests.iter().all(has_it))
+            },
+        ),
+    ]
+}
+
+/// Returns a builder with these settings, and with those without which they have no effect.
+fn settings(
+    chosen: &Chosen<'_, HttpTransportBuilder, World, Seen>,
+    world: &World,
+) -> HttpTransportBuilder {
+    let mut builder = HttpTransport::builder();
+    if chosen.has("only_added_root_certificates") && !chosen.has("add_root_certificates_pem") {
+        builder = builder.add_root_certificates_pem(world.root.clone());
+    }
+    if chosen.has("proxy_credentials") && !chosen.has("proxy") && !chosen.has("system_proxy") {
+        builder = builder.proxy(format!("http://{}", world.proxy.address));
+    }
+    chosen.set(builder, world)
+}
+
+async fn request(transport: &HttpTransport, host: &str, address: SocketAddr, run: u32) -> Fetched {
+    let url = format!("https://{host}:{}/{run}", address.port());
+    fetch(builder(&url).transport(transport.clone())).await
+}
+
+impl World {
+    async fn start() -> Self {
+        // The process inherits the listener of the system's proxy.
+        let listener = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+        let listener = std::net::TcpListener::from(listener);
+        listener.set_nonblocking(true).unwrap();
+        let system = fs::read_to_string(env::var(ROOTS).unwrap()).unwrap();
+        let root = identity("private");
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self {
+            system: server(&system).await,
+            private: server(&root).await,
+            root,
+            proxy: Proxy::start(proxy),
+            system_proxy: Proxy::start(TcpListener::from_std(listener).unwrap()),
+        }
+    }
+
+    /// Sends requests to this host: to the servers of all runs, and to this one, which is trusted.
+    async fn observe(&self, transport: &HttpTransport, host: &str, trusted: &Server) -> Route {
+        let fetch = |run| request(transport, host, trusted.address, run);
+        let before = trusted.requests(SMALL).len();
+        for _ in 0..2 {
+            fetch(SMALL).await.unwrap();
+        }
+        let requests = trusted.requests(SMALL).split_off(before);
+        let silence = async |address| {
+            // The clock waits for the server to be reached.
+            let reached = trusted.hold();
+            let reached = spawn_blocking(move || reached.recv());
+            time::pause();
+            let started = Instant::now();
+            request(transport, host, address, MISSING)
+                .await
+                .unwrap_err();
+            let elapsed = started.elapsed().as_secs();
+            time::resume();
+            trusted.release();
+            reached.await.unwrap().unwrap_err();
+            elapsed
+        };
+        let large = fetch(LARGE).await;
+        let compressed = fetch(COMPRESSED).await;
+        let private = request(transport, host, self.private.address, SMALL).await;
+        let system = request(transport, host, self.system.address, SMALL).await;
+        let handshake = silence(trusted.silent).await;
+        let silence = silence(trusted.address).await;
+        let [proxy, system_proxy] = [&self.proxy, &self.system_proxy].map(Proxy::take);
+        let source = match (&proxy[..], &system_proxy[..]) {
+            ([(source, _), ..], _) | (_, [(source, _), ..]) => *source,
+            _ => requests[0].connection.peer.ip(),
+        };
+        Route {
+            requests,
+            source,
+            large,
+            compressed,
+            private,
+            system,
+            handshake,
+            silence,
+            proxy,
+            system_proxy,
+        }
+    }
+}
+
+/// Returns a self-signed certificate and its key, as PEM.
+fn identity(name: &str) -> String {
+    let hosts = [PROXIED_HOST, "127.0.0.1"].map(str::to_owned);
+    let mut params = CertificateParams::new(hosts).unwrap();
+    let names = &mut params.distinguished_name;
+    names.push(rcgen::DnType::CommonName, name);
+    let key = KeyPair::generate().unwrap();
+    params.self_signed(&key).unwrap().pem() + &key.serialize_pem()
+}
+
+async fn server(identity: &str) -> Server {
+    let certificate = CertificateDer::from_pem_slice(identity.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(identity.as_bytes()).unwrap();
+    let mut clients = RootCertStore::empty();
+    clients.add(certificate.clone()).unwrap();
+    let server = Server::start(certificate, key, clients).await;
+    let [mut large, mut compressed, mut missing] = [(); 3].map(|()| Answer::default());
+    large.members = vec![("padding", json!("x".repeat(2_000)))];
+    compressed.is_compressed = true;
+    missing.is_missing = true;
+    for (run, answer) in [(LARGE, large), (COMPRESSED, compressed), (MISSING, missing)] {
+        server.set_answer(run, answer);
+    }
+    server
+}
+
+async fn run_table() {
+    let rows = rows();
+    let names = rows.iter().map(|row| row.name);
+    assert_complete(names, "endpoint", "HttpTransportBuilder");
+    let world = World::start().await;
+    // The variable alone has no effect.
+    let transport = HttpTransport::builder().build().unwrap();
+    let unknown = request(&transport, PROXIED_HOST, world.system.address, SMALL).await;
+    let unknown = unknown.unwrap_err().to_string();
+    assert!(unknown.contains("could not be resolved"), "{unknown}");
+    assert_eq!(world.system_proxy.take(), []);
+
+    let run = async |chosen: &Chosen<'_, _, _, _>| {
+        let transport = settings(chosen, &world).build();
+        let transport = transport.map_err(|error| leak::error_chain(&error))?;
+        let trusted = if chosen.has("only_added_root_certificates") {
+            &world.private
+        } else {
+            &world.system
+        };
+        let direct = world.observe(&transport, "127.0.0.1", trusted).await;
+        let mut seen = Seen {
+            direct,
+            proxied: None,
+        };
+        if PROXIES.iter().any(|name| chosen.has(name)) {
+            let proxied = world.observe(&transport, PROXIED_HOST, trusted);
+            seen.proxied = Some(proxied.await);
+        }
+        Ok(seen)
+    };
+    assert_eq!(check(&rows, EXCLUDED, run).await, [144, 4]);
+}
+
+#[tokio::test]
+async fn every_two_settings_of_a_transport_work_or_are_refused() {
+    const CHILD: &str = "TRANSPORT_TABLE";
+    if env::var_os(CHILD).is_some() {
+        return run_table().await;
+    }
+    let roots = tempfile::NamedTempFile::new().unwrap();
+    fs::write(roots.path(), identity("system")).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut child = Command::new(env::current_exe().unwrap());
+    for name in ["SSL_CERT_DIR", "ALL_PROXY", "NO_PROXY"] {
+        child.env_remove(name).env_remove(name.to_lowercase());
+    }
+    child
+        .args([TEST, "--exact", "--nocapture"])
+        .env(CHILD, "1")
+        .env(ROOTS, roots.path())
+        .env_remove(PROXY.to_lowercase())
+        .env(PROXY, format!("http://user:CANARY@{address}"))
+        .stdin(OwnedFd::from(listener));
+    let output = child.output().unwrap();
+    let [shown, errors] =
+        [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    assert!(output.status.success(), "{shown}\n{errors}");
+    assert!(shown.contains("1 passed"), "{shown}");
+}
