@@ -1,6 +1,9 @@
 //! Faults of the service on purpose, so that a check fails: `--fault`.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use hallpass::{AccessToken, TokenError, TokenRequest, TokenSource, async_trait};
 
@@ -11,6 +14,16 @@ pub(crate) const FAULTS: [&str; 10] = [
     "task", "memory", "file", "thread", "log", "exit", "requests", "expired", "audience",
     "failures",
 ];
+
+/// The faults that only growth shows, and the minutes after which it exceeds its limit.
+const GROWTH: [(&str, u8); 3] = [("memory", 2), ("file", 1), ("thread", 1)];
+
+/// Returns the minutes that a run with this fault needs, if this is a shorter one.
+pub(crate) fn minutes(fault: &str, span: Duration) -> Option<u8> {
+    let mut growth = GROWTH.iter().filter(|(name, _)| *name == fault);
+    let minutes = growth.next().map(|(_, minutes)| *minutes)?;
+    (span < Duration::from_secs(60) * u32::from(minutes)).then_some(minutes)
+}
 
 /// Returns the source with the fault of this name, or as it is.
 pub(crate) fn broken(source: Arc<dyn TokenSource>, fault: &str) -> Arc<dyn TokenSource> {

@@ -6,6 +6,7 @@ use crate::{
     AUDIENCES, CLIENTS,
     director::{LANES, Mark},
     ledger::{Ledger, Micros, SECOND, Statement},
+    remains::{End, Growth, STATEMENT},
     samples::{RESOURCES, SHORTEST, Sample, growth},
     scan::{CHANNELS, Scanner},
 };
@@ -22,8 +23,8 @@ pub(crate) struct Run {
     /// The exit status of the service.
     pub(crate) status: ExitStatus,
     pub(crate) samples: Vec<Sample>,
-    /// The number of tasks after each shutdown of the service.
-    pub(crate) ends: Vec<u64>,
+    /// The remains of each shutdown of the service.
+    pub(crate) ends: Vec<End>,
     pub(crate) marks: Vec<Mark>,
 }
 
@@ -78,11 +79,12 @@ impl Run {
             calls > 0 && ok * 5 >= calls * 4,
         ));
         checks.extend((0..RESOURCES.len()).map(|nth| self.growth(nth)));
-        let left: Vec<String> = self.ends.iter().map(u64::to_string).collect();
+        checks.push(self.remains());
+        let left: Vec<String> = self.ends.iter().map(|end| end.tasks.to_string()).collect();
         checks.push(Check::new(
             "no task is left 5 s after a shutdown of the service",
             format!("tasks after {} shutdowns: {}", left.len(), left.join(", ")),
-            !left.is_empty() && self.ends.iter().all(|tasks| *tasks == 0),
+            !left.is_empty() && self.ends.iter().all(|end| end.tasks == 0),
         ));
         checks.push(leaks(scanner));
         checks
@@ -121,6 +123,18 @@ impl Run {
             ),
         };
         Check::new(statement.trim_end(), seen, passed)
+    }
+
+    /// Checks that each call releases its memory.
+    fn remains(&self) -> Check {
+        let (seen, passed) = match Growth::between(&self.ends) {
+            Some(growth) => (growth.to_string(), growth.is_allowed()),
+            None => (
+                "not measured: the service did not restart".into(),
+                self.end - self.start < 2 * SHORTEST,
+            ),
+        };
+        Check::new(STATEMENT, seen, passed)
     }
 }
 

@@ -16,6 +16,7 @@ mod ledger;
 #[allow(dead_code)]
 #[path = "../shared/redis_server.rs"]
 mod redis_server;
+mod remains;
 mod report;
 mod samples;
 mod scan;
@@ -37,16 +38,22 @@ use std::{
 };
 
 use serde_json::Value;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::{sync::mpsc, task::block_in_place, time};
 
 use broken::FAULTS;
 use director::Director;
 use ledger::{Key, Micros, now};
 use redis_server::RedisServer;
+use remains::End;
 use samples::Sample;
 use scan::{LOG_OF_SERVICE, OUTPUT_OF_SERVICE, Scanner};
 use server::{Ports, World, locked};
 use setup::Setup;
+
+/// Counts the memory that the service's process has allocated.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 
 /// The clients of the service: each is a profile, with another way to authenticate.
 const CLIENTS: [&str; 4] = ["basic", "post", "key", "certificate"];
@@ -86,6 +93,13 @@ fn main() -> ExitCode {
         );
         return ExitCode::FAILURE;
     };
+    if let Some(minutes) = broken::minutes(&arguments.broken, arguments.span) {
+        eprintln!(
+            "error: `--fault {}` needs `--minutes {minutes}` or more: a shorter run does not measure the growth",
+            arguments.broken
+        );
+        return ExitCode::FAILURE;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -190,8 +204,8 @@ async fn run(arguments: Arguments) -> ExitCode {
 #[derive(Default)]
 struct Log {
     samples: Mutex<Vec<Sample>>,
-    /// The number of tasks after each shutdown.
-    ends: Mutex<Vec<u64>>,
+    /// The remains of each shutdown.
+    ends: Mutex<Vec<End>>,
 }
 
 /// The service's process.
@@ -310,7 +324,12 @@ impl Log {
         } else if number("started").is_some() {
             world.ledger().start();
         } else if number("ended").is_some() {
-            locked(&self.ends).extend(number("tasks"));
+            let figure = |name| number(name).unwrap_or(0);
+            locked(&self.ends).push(End {
+                tasks: figure("tasks"),
+                calls: figure("calls"),
+                bytes: figure("allocated"),
+            });
         } else if let (Some(start), Some(end)) = (number("start"), number("end")) {
             let key = Key {
                 client: text("client"),

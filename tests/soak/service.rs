@@ -34,7 +34,7 @@ use tonic_prost::ProstCodec;
 use tower::Layer as _;
 
 use crate::{
-    AUDIENCES, CLIENTS, PLANTED,
+    ALLOCATOR, AUDIENCES, CLIENTS, PLANTED,
     broken::broken,
     ledger::{Micros, now},
     server::{GRPC_METHOD, locked},
@@ -50,6 +50,8 @@ pub(crate) const IN_MEMORY: &str = "HALLPASS_SOAK_IN_MEMORY";
 /// The fault that the service has on purpose, so that a check fails.
 pub(crate) const BREAK: &str = "HALLPASS_SOAK_FAULT";
 
+/// The bytes that each call leaks with the fault `memory`.
+const LEAK: usize = 64;
 /// The longest time that tasks of a service need to end after its shutdown.
 const END: Duration = Duration::from_secs(5);
 
@@ -120,7 +122,11 @@ impl Process {
             while tasks() > 0 && Instant::now() < until {
                 time::sleep(Duration::from_millis(20)).await;
             }
-            println!("{}", json!({ "ended": now(), "tasks": tasks() }));
+            let calls = self.second.serial.load(Ordering::Relaxed);
+            println!(
+                "{}",
+                json!({ "ended": now(), "tasks": tasks(), "calls": calls, "allocated": allocated() })
+            );
             if matches!(end, End::Exit) {
                 return;
             }
@@ -165,7 +171,6 @@ impl Process {
     fn break_something(&self, service: &Service) {
         match self.broken.as_str() {
             "task" => drop(tokio::spawn(std::future::pending::<()>())),
-            "memory" => std::mem::forget(vec![1_u8; 200_000]),
             "file" => std::mem::forget(std::fs::File::open("/dev/null")),
             "thread" => drop(thread::spawn(thread::park)),
             "exit" if self.second.serial.load(Ordering::Relaxed) > 100 => std::process::exit(1),
@@ -236,8 +241,19 @@ impl Second {
             latencies.get(at).copied()
         };
         let latencies = [50, 95, 99].map(percentile);
-        json!({ "second": now(), "outcomes": outcomes, "latencies": latencies, "tasks": tasks })
+        json!({
+            "second": now(),
+            "outcomes": outcomes,
+            "latencies": latencies,
+            "tasks": tasks,
+        })
     }
+}
+
+/// Returns the bytes that are allocated in this process. Memory of libraries in C is not counted.
+fn allocated() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated.wrapping_sub(stats.bytes_deallocated)
 }
 
 type Grpc = GrpcTokenService<Channel>;
@@ -248,6 +264,8 @@ struct Service {
     http: reqwest::Client,
     api: String,
     second: Arc<Second>,
+    /// Each call leaks a little, on purpose.
+    leaks: bool,
 }
 
 enum CallError {
@@ -294,6 +312,7 @@ impl Service {
             tenants,
             api,
             second: process.second.clone(),
+            leaks: process.broken == "memory",
         }
     }
 
@@ -310,6 +329,9 @@ impl Service {
                 .with_audience(&format!("https://{audience}.example"))
                 .unwrap(),
         };
+        if self.leaks {
+            std::mem::forget(vec![1_u8; LEAK]);
+        }
         let start = now();
         let result = if (nth / AUDIENCES.len()).is_multiple_of(2) {
             self.http(authorizer, &request, audience, serial).await

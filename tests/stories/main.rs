@@ -57,6 +57,7 @@ mod shared;
 mod shared_refusals;
 mod shared_tokens;
 mod signed_introspection;
+mod soak;
 mod support;
 mod tenants;
 mod tls;
