@@ -7,6 +7,7 @@ use rustls::{
     ClientConfig, RootCertStore,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+    version::{TLS12, TLS13},
 };
 use rustls_platform_verifier::Verifier;
 use tokio::net::TcpStream;
@@ -73,7 +74,8 @@ impl Tls {
 
     async fn config(&self) -> Result<ClientConfig, CallError> {
         let builder = ClientConfig::builder_with_provider(crypto::tls())
-            .with_safe_default_protocol_versions()
+            // The default versions depend on the features that other crates enable on rustls.
+            .with_protocol_versions(&[&TLS13, &TLS12])
             .map_err(|_| {
                 CallError::connection(Kind::Tls, "the TLS library supports no protocol version")
             })?;

@@ -34,6 +34,16 @@ async fn the_servers_certificate_is_verified() {
     assert!(reason.contains("the TLS handshake failed"), "{reason}");
 }
 
+/// Also in a program in which no other crate enables TLS 1.2.
+#[tokio::test]
+async fn a_server_with_tls_1_2_only_is_reached() {
+    let Some(server) = RedisServer::start(&["--", "--tls-protocols", "TLSv1.2"]) else {
+        return;
+    };
+    let store = tls_builder(&server).build().unwrap();
+    assert!(store.look_up(&key("one")).await.unwrap().is_none());
+}
+
 #[tokio::test]
 async fn root_certificates_are_read_for_each_connection() {
     let Some(server) = RedisServer::start(&[]) else {
