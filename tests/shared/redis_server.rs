@@ -9,6 +9,9 @@ use std::{
 
 use serde_json::Value;
 
+/// The exit status of the script if a program is missing.
+const MISSING: i32 = 69;
+
 /// A Redis server, stopped on drop.
 pub(crate) struct RedisServer {
     ready: Value,
@@ -41,12 +44,7 @@ impl RedisServer {
     fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Option<Self> {
         let installed = Command::new("redis-server").arg("--version").output();
         if !installed.is_ok_and(|run| run.status.success()) {
-            assert!(
-                env::var_os("CI").is_none(),
-                "the tests with Redis must run in CI: redis-server is not installed"
-            );
-            eprintln!("skipped: redis-server is not installed (Debian's package `redis-server`)");
-            return None;
+            return skipped("redis-server is not installed (Debian's package `redis-server`)");
         }
         // Several packages include this file in their tests.
         let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
@@ -66,6 +64,9 @@ impl RedisServer {
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut line).unwrap();
+        if line.is_empty() && child.wait().unwrap().code() == Some(MISSING) {
+            return skipped("a program is missing, which the script has named");
+        }
         let ready = serde_json::from_str(&line).expect("the script says that Redis is ready");
         let stdin = child.stdin.take();
         Some(Self {
@@ -104,4 +105,14 @@ impl Drop for RedisServer {
         // The script removes its directory.
         let _ = self.child.wait();
     }
+}
+
+/// Prints the reason why a test is skipped. In CI a skip is a failure.
+fn skipped<T>(why: &str) -> Option<T> {
+    assert!(
+        env::var_os("CI").is_none(),
+        "the tests with Redis must run in CI: {why}"
+    );
+    eprintln!("skipped: {why}");
+    None
 }

@@ -5,7 +5,10 @@ mod trees;
 
 use xshell::{Shell, cmd};
 
-use crate::{rustdoc, test, workspace::LINTS};
+use crate::{
+    missing, peers, rustdoc, test,
+    workspace::{self, LINTS},
+};
 
 /// The manifest of the workspace.
 const MANIFEST: &str = "crates/bridges/Cargo.toml";
@@ -25,7 +28,8 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     // Tests do not build them.
     cmd!(shell, "cargo build --quiet {bridges...} --benches").run()?;
     // Its tests of signers need the real authorization server too.
-    crate::peers::set_up_oidc_provider(shell)?;
+    let missing: Vec<String> = peers::set_up_oidc_provider(shell)?.into_iter().collect();
+    missing::report(&missing, workspace::is_ci())?;
     // One process per test, as tests that record traces require.
     test::with_documentation(shell, &bridges, &bridges, |_| Ok(()))?;
     rustdoc::describe(shell, &bridges)

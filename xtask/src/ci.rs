@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use xshell::{Shell, cmd};
 
 use crate::{
-    fuzz, peers,
+    fuzz, missing, peers,
     workspace::{self, LINTS, Variants},
 };
 
@@ -44,7 +44,9 @@ fn steps(shell: &Shell, times: &mut Vec<(&'static str, Duration)>) -> anyhow::Re
             cmd!(shell, "cargo build --quiet {selection...} --benches").run()?;
             cmd!(shell, "cargo nextest run {selection...} --no-run").run()?;
             let outcome = servers.join();
-            outcome.map_err(|_| anyhow::anyhow!("the installation of the servers panicked"))?
+            let missing = outcome
+                .map_err(|_| anyhow::anyhow!("the installation of the servers panicked"))??;
+            missing::report(&missing, workspace::is_ci())
         })
     })?;
     step("bans, licences, sources", &|| {

@@ -16,6 +16,7 @@ mod imports;
 mod links;
 mod matrix;
 mod minimal_versions;
+mod missing;
 mod msrv;
 mod mutants;
 mod named_tests;
@@ -104,7 +105,7 @@ fn command() -> anyhow::Result<ExitCode> {
         }
         XtaskCmd::Test(test) if test.quick => test::quick(&shell),
         XtaskCmd::Test(_) => test::run(&shell),
-        XtaskCmd::Peers(_) => peers::set_up(&shell),
+        XtaskCmd::Peers(_) => missing::report(&peers::set_up(&shell)?, workspace::is_ci()),
         XtaskCmd::Ci(_) => ci::run(&shell),
         XtaskCmd::Tidy(_) => tidy::run(&shell),
         XtaskCmd::Rules(_) => rules::run(),

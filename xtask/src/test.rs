@@ -7,28 +7,43 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::{
     flags::{Minutes, Schedules},
-    peers, soak,
+    missing, peers, soak,
     workspace::{self, Variants},
 };
 
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     workspace::lint_in_ci(shell);
+    let missing = [missing::programs(shell), peers::set_up(shell)?].concat();
+    missing::report(&missing, workspace::is_ci())?;
+    let outcome = all(shell);
+    println!();
+    missing::report(&missing, workspace::is_ci())?;
+    outcome?;
+    println!("all tests passed{}", except(&missing));
+    Ok(())
+}
+
+fn all(shell: &Shell) -> anyhow::Result<()> {
     let packages = workspace::selection(Variants::InCi)?;
-    peers::set_up(shell)?;
     let documented = workspace::selection(Variants::Never)?;
     if has_nextest(shell) {
-        with_documentation(shell, &packages, &documented, programs)?;
-    } else {
-        cmd!(
-            shell,
-            "cargo test {packages...} --lib --bins --tests --examples"
-        )
-        .run()?;
-        documentation(shell, &documented)?;
-        programs(shell)?;
+        return with_documentation(shell, &packages, &documented, programs);
     }
-    println!("\nall tests passed");
-    Ok(())
+    cmd!(
+        shell,
+        "cargo test {packages...} --lib --bins --tests --examples"
+    )
+    .run()?;
+    documentation(shell, &documented)?;
+    programs(shell)
+}
+
+fn except(missing: &[String]) -> &'static str {
+    if missing.is_empty() {
+        ""
+    } else {
+        " that can run here"
+    }
 }
 
 /// Runs tests of packages, each in a process of its own. Beside them, documentation tests and then `more` run: rustdoc uses
@@ -93,6 +108,12 @@ fn in_one_piece(command: Cmd<'_>) -> anyhow::Result<()> {
 /// Runs what a change breaks first, in less than a minute: unit tests, the cache's rules, and the stories that need no
 /// other server and take no seconds.
 pub(crate) fn quick(shell: &Shell) -> anyhow::Result<()> {
+    let outcome = fast(shell);
+    missing::report(&missing::programs(shell), workspace::is_ci())?;
+    outcome
+}
+
+fn fast(shell: &Shell) -> anyhow::Result<()> {
     let packages = workspace::selection(Variants::InCi)?;
     let targets = ["--lib", "--bins", "--test", "stories", "--test", "policies"];
     if !has_nextest(shell) {

@@ -50,7 +50,8 @@ fn features() -> anyhow::Result<&'static str> {
 const VARIANTS: [&str; 2] = ["hallpass-jwt-none", "hallpass-jwt-ring"];
 const WITHOUT_VARIANTS: [&str; 4] = ["--exclude", VARIANTS[0], "--exclude", VARIANTS[1]];
 
-fn is_ci() -> bool {
+/// Returns true in CI, where all tests must run.
+pub(crate) fn is_ci() -> bool {
     env::var_os("CI").is_some()
 }
 
