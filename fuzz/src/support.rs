@@ -13,6 +13,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
 };
+use serde_json::{Map, Value};
 use url::Url;
 
 /// The client's secret, which a server may echo. No error may show it.
@@ -74,6 +75,12 @@ impl<'de> Deserialize<'de> for Counts {
 
         deserializer.deserialize_map(Object)
     }
+}
+
+/// Returns true if a JSON text has each member of this object once.
+pub(crate) fn is_unambiguous(json: &[u8], object: &Map<String, Value>) -> bool {
+    let counts = serde_json::from_slice::<Counts>(json);
+    counts.is_ok_and(|counts| object.keys().all(|name| counts.0.get(name) == Some(&1)))
 }
 
 /// Asserts that a JSON object, from which something was read, has none of these members more than once: two parsers

@@ -177,8 +177,11 @@ impl<'a> Target<'a> {
     }
 
     fn run(&self, options: &Options) -> anyhow::Result<()> {
-        let [found, crashes] = ["found", "crashes"].map(|name| self.folder.join(name));
-        for folder in [&found, &crashes, &self.folder.join("seeds")] {
+        let [found, crashes, seeds] =
+            ["found", "crashes", "seeds"].map(|name| self.folder.join(name));
+        // The program writes those that there are now.
+        let _ = fs::remove_dir_all(&seeds);
+        for folder in [&found, &crashes, &seeds] {
             fs::create_dir_all(folder)?;
         }
         // The program writes it before libFuzzer reads it.
@@ -196,7 +199,7 @@ impl<'a> Target<'a> {
                 "-dict={}",
                 self.folder.join("words.dict").display()
             ))
-            .args([&found, &self.corpus, &self.folder.join("seeds")])
+            .args([&found, &self.corpus, &seeds])
             .status()?;
         let output = fs::read_to_string(&log).unwrap_or_default();
         if !status.success() {

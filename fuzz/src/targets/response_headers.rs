@@ -1,12 +1,13 @@
-//! `Retry-After`, `Date` and quotas: a wait agrees with `httpdate`, and values out of range change nothing.
+//! `Retry-After`, `Date` and quotas: a wait agrees with `httpdate`, counts are those of the headers, and values out of range
+//! change nothing.
 
 use std::time::{Duration, SystemTime};
 
 use arbitrary::Unstructured;
-use hallpass_core::{Clock as _, ErrorKind, TokenRequest, TokenSource as _};
+use hallpass_core::{Clock as _, ErrorKind, Quota, TokenRequest, TokenSource as _};
 use hallpass_endpoint::{ClientCredentials, Retry};
 use hallpass_testkit::ManualClock;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::support::{
     CLIENT_ID, Response, TOKEN_ENDPOINT, authentication, check_token_error, line, serve, transport,
@@ -23,6 +24,22 @@ pub(crate) const WORDS: &[&str] = &[
     "x-ratelimit-reset: 30\n",
     "x-rate-limit-limit: 9\n",
     "auth0-client-quota-limit: b=per_hour;q=10;r=7;t=3540,b=per_day;q=50;r=47;t=43200\n",
+];
+
+/// The quotas of tokens: the header, the period that a bucket names, and the name of the quota.
+const BUCKETS: [(&str, &str, &str); 4] = [
+    ("auth0-client-quota-limit", "per_hour", "client_per_hour"),
+    ("auth0-client-quota-limit", "per_day", "client_per_day"),
+    (
+        "auth0-organization-quota-limit",
+        "per_hour",
+        "organization_per_hour",
+    ),
+    (
+        "auth0-organization-quota-limit",
+        "per_day",
+        "organization_per_day",
+    ),
 ];
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
@@ -109,14 +126,51 @@ pub(crate) fn run(bytes: &[u8]) {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(error.status(), Some(StatusCode::SERVICE_UNAVAILABLE));
     assert_eq!(error.retry_after(), expected);
+    let sent = granted.headers.clone();
     let (token, _) = serve(move |_| granted.clone(), source.token(&request));
-    let token = token.unwrap();
-    assert!(token.quotas().len() <= 5);
-    for quota in token.quotas() {
+    quotas(token.unwrap().quotas(), &sent);
+    dates(bytes, clock.wall());
+}
+
+/// Compares the counts of quotas with those of the headers.
+fn quotas(found: &[Quota], headers: &HeaderMap) {
+    assert!(found.len() <= 5);
+    for quota in found {
         let year = Duration::from_secs(366 * 86_400);
         assert!(quota.resets_in().is_none_or(|reset| reset <= year));
     }
-    dates(bytes, clock.wall());
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let text = |name: &str| text(name).filter(|text| text.len() <= 512);
+    let count = |text: &str| {
+        let is_number = text.trim().bytes().all(|byte| byte.is_ascii_digit());
+        text.trim().parse::<u64>().ok().filter(|_| is_number)
+    };
+    let found = |name| {
+        let quota = found.iter().find(|quota| quota.name() == name)?;
+        Some((quota.remaining(), quota.limit()))
+    };
+    let rate_limit = ["x-ratelimit", "x-rate-limit"].iter().find_map(|prefix| {
+        let field = |word| count(text(&format!("{prefix}-{word}"))?);
+        Some((field("remaining")?, field("limit")))
+    });
+    assert_eq!(found("rate_limit"), rate_limit);
+    for (header, period, name) in BUCKETS {
+        let Some((remaining, limit)) = found(name) else {
+            continue;
+        };
+        let mut buckets = text(header).unwrap().split(',');
+        let fits = |bucket: &str| {
+            let counts = bucket.split(';').filter_map(|part| {
+                let (key, value) = part.split_once('=')?;
+                Some((key.trim(), count(value)?))
+            });
+            let has = |key: &str, number| counts.clone().any(|part| part == (key, number));
+            bucket.contains(period)
+                && has("r", remaining)
+                && limit.is_none_or(|limit| has("q", limit))
+        };
+        assert!(buckets.any(fits), "{name}");
+    }
 }
 
 /// A date that is written and read back is the same to the second.

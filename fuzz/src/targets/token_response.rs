@@ -2,7 +2,7 @@
 //! `serde_json` finds, within its limits, and no error shows a secret or a token.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::Write as _,
     time::{Duration, UNIX_EPOCH},
 };
@@ -15,13 +15,14 @@ use hallpass_endpoint::{ClientCredentials, ExpiryFormat, Retry};
 use hallpass_testkit::{ManualClock, leak};
 use http::{HeaderValue, header};
 use serde::de::IgnoredAny;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     seeds,
     support::{
         CANARY, CLIENT_ID, Response, TOKEN, TOKEN_ENDPOINT, assert_hidden, assert_unambiguous,
-        authentication, check_token_error, serve, settings, transport, without_mark,
+        authentication, check_token_error, is_unambiguous, serve, settings, transport,
+        without_mark,
     },
 };
 
@@ -73,6 +74,14 @@ const EXPIRIES: [(&str, ExpiryFormat); 5] = [
     ("/until", ExpiryFormat::Rfc3339),
 ];
 
+/// The other members with a meaning; all that remain are extra members.
+const DROPPED: [&str; 4] = [
+    "error_description",
+    "error_uri",
+    "refresh_token",
+    "id_token",
+];
+
 /// The members that decide about a token.
 const MEMBERS: [&str; 6] = [
     "access_token",
@@ -83,6 +92,7 @@ const MEMBERS: [&str; 6] = [
     "error",
 ];
 
+const MAX_TOKEN_BYTES: usize = 32 << 10;
 const DAY: Duration = Duration::from_secs(86_400);
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
@@ -119,6 +129,15 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         let tail = r#","token_type":"Bearer","expires_in":60}"#;
         format!("{{\"access_token\":\"{token}\"{tail}").into_bytes()
     });
+    let lengths = [MAX_TOKEN_BYTES, MAX_TOKEN_BYTES + 1].map(|length| {
+        let tail = r#"","token_type":"Bearer","expires_in":60}"#;
+        let token = "A".repeat(length);
+        format!("{{\"access_token\":\"{token}{tail}").into_bytes()
+    });
+    let valid = [
+        r#"{"access_token":"-._~+/09azAZ==","token_type":"bearer","refresh_in":30,"scope":"a","tenant":{"id":[1]}}"#,
+        r#"{"access_token":"t","token_type":"BEARER","expires_in":60,"refresh_in":60,"a":null,"b":0}"#,
+    ];
     let form = "access_token=t&token_type=bearer&expires_in=60&scope=a+b";
     let members = form.split('&').map(|member| member.split('=').next());
     let forms = members.map(|name| format!("{form}&{}=1", name.unwrap_or_default()).into_bytes());
@@ -127,6 +146,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         .chain(twice)
         .chain(lifetimes)
         .chain(tokens)
+        .chain(lengths)
+        .chain(valid.map(|body| body.as_bytes().to_vec()))
         .chain([form.as_bytes().to_vec()])
         .chain(forms)
         .collect();
@@ -222,6 +243,13 @@ pub(crate) fn run(bytes: &[u8]) {
     let (result, requests) = serve(move |_| response.clone(), source.token(&request));
     assert_eq!(requests.len(), 1);
     let value = serde_json::from_slice::<Value>(without_mark(body)).ok();
+    let is_default = pointer.is_none() && expiry.is_none() && (has(LENIENT) || !has(TEXT));
+    let object = value.as_ref().and_then(Value::as_object);
+    if let Some(object) = object.filter(|object| is_default && is_valid(object))
+        && is_unambiguous(without_mark(body), object)
+    {
+        complete(result.as_ref().unwrap(), object);
+    }
     match &result {
         Ok(token) => {
             accepted(token, value.as_ref(), flags, pointer, expiry);
@@ -246,11 +274,9 @@ fn accepted(
     expiry: Option<(&str, ExpiryFormat)>,
 ) {
     let has = |flag: u8| flags & flag != 0;
-    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
-    let body = token.expose().trim_end_matches('=');
-    assert!(has(LENIENT) || !body.is_empty() && body.bytes().all(is_legal));
+    assert!(has(LENIENT) || is_b64token(token.expose()));
     assert_eq!(token.token_type(), TokenType::Bearer);
-    assert!(token.lifetime() <= DAY && token.expose().len() <= 32 << 10);
+    assert!(token.lifetime() <= DAY && token.expose().len() <= MAX_TOKEN_BYTES);
     assert!(
         token
             .refresh_in()
@@ -311,6 +337,39 @@ fn accepted(
             object.get(name)
         );
     }
+}
+
+/// Returns true if no reader could refuse this response (RFC 6749 section 5.1).
+fn is_valid(object: &Map<String, Value>) -> bool {
+    let text = |name| object.get(name).and_then(Value::as_str);
+    let is_absent = |name| object.get(name).is_none_or(Value::is_null);
+    let is_whole = |name| is_absent(name) || object[name].is_u64();
+    let is_simple = |scope: &str| scope.bytes().all(|byte| byte.is_ascii_lowercase());
+    text("access_token").is_some_and(|token| token.len() <= MAX_TOKEN_BYTES && is_b64token(token))
+        && text("token_type").is_some_and(|name| name.eq_ignore_ascii_case("bearer"))
+        && is_whole("expires_in")
+        && is_whole("refresh_in")
+        && (is_absent("scope")
+            || text("scope").is_some_and(|scope| !scope.is_empty() && is_simple(scope)))
+        && is_absent("error")
+}
+
+/// Returns true for the text of a bearer token (RFC 6750 section 2.1).
+fn is_b64token(token: &str) -> bool {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    let body = token.trim_end_matches('=');
+    !body.is_empty() && body.bytes().all(is_legal)
+}
+
+/// Compares a token with all of its response, which is valid.
+fn complete(token: &AccessToken, object: &Map<String, Value>) {
+    let advice = object.get("refresh_in").and_then(Value::as_u64);
+    let advice = advice.map(|seconds| Duration::from_secs(seconds).min(token.lifetime()));
+    assert_eq!(token.refresh_in(), advice);
+    let names = object.keys().map(String::as_str);
+    let names = names.filter(|name| !MEMBERS.contains(name) && !DROPPED.contains(name));
+    let found = token.extra_members().map(|(name, _)| name);
+    assert_eq!(found.collect::<BTreeSet<_>>(), names.collect());
 }
 
 /// Returns a number without its fraction, or the digits of a text.
