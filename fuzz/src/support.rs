@@ -83,6 +83,14 @@ pub(crate) fn is_unambiguous(json: &[u8], object: &Map<String, Value>) -> bool {
     counts.is_ok_and(|counts| object.keys().all(|name| counts.0.get(name) == Some(&1)))
 }
 
+/// Returns true for the name of a host that every parser reads alike.
+pub(crate) fn is_plain_host(text: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=20).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_lowercase())
+    };
+    text.len() < 100 && text.ends_with(".example") && text.split('.').all(is_label)
+}
+
 /// Asserts that a JSON object, from which something was read, has none of these members more than once: two parsers
 /// would read two values.
 #[track_caller]

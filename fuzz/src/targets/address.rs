@@ -11,7 +11,7 @@ use crate::{
     seeds,
     support::{
         CANARY, CLIENT_ID, Response, assert_hidden, authentication, block_on, check_error,
-        check_token_error, serve, settings, transport,
+        check_token_error, is_plain_host, serve, settings, transport,
     },
 };
 
@@ -50,6 +50,10 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         &["crates/redis/src/address.rs"],
         &[REDIS],
     ));
+    for settings in [0, LOOPBACK, REFUSE_LOCAL] {
+        seeds.push([&[settings], &b"https://login.acme.example/token"[..]].concat());
+    }
+    seeds.push([&[REDIS], &b"rediss://tokens.acme.example"[..]].concat());
     seeds
 }
 
@@ -74,7 +78,15 @@ pub(crate) fn run(bytes: &[u8]) {
     }
     let source = match source.build() {
         Ok(source) => source,
-        Err(error) => return check_error(&error, CANARY),
+        Err(error) => {
+            let rest = text.strip_prefix("https://");
+            let place = rest.and_then(|rest| rest.split_once('/'));
+            let is_valid = place.is_some_and(|(host, path)| {
+                is_plain_host(host) && path.bytes().all(|byte| byte.is_ascii_lowercase())
+            });
+            assert!(!is_valid || loopback && refuse_local, "{error}: {text}");
+            return check_error(&error, CANARY);
+        }
     };
     let url = Url::parse(text).unwrap();
     assert!(url.username().is_empty() && url.password().is_none() && url.fragment().is_none());
@@ -112,7 +124,11 @@ fn redis(text: &str) {
                     assert_hidden(&format!("{store:?}"), CANARY);
                 }
             }
-            Err(error) => check_error(&error, CANARY),
+            Err(error) => {
+                let host = text.strip_prefix("rediss://").unwrap_or_default();
+                assert!(!is_plain_host(host), "{error}: {text}");
+                check_error(&error, CANARY);
+            }
         }
     });
 }

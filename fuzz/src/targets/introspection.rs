@@ -4,13 +4,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use hallpass_endpoint::{Endpoint, Introspection, Retry, TokenManagement};
 use hallpass_testkit::leak;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     seeds,
     support::{
         CLIENT_ID, Response, TOKEN, TOKEN_ENDPOINT, assert_hidden, assert_unambiguous,
-        authentication, check_token_error, serve, token, transport,
+        authentication, check_token_error, is_unambiguous, serve, token, transport,
     },
 };
 
@@ -56,6 +56,9 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             json.to_string().into_bytes()
         }));
     }
+    let complete = r#"{"active":true,"scope":"a","client_id":"c","username":"u","token_type":"t","exp":1,"iat":0,
+        "nbf":1099511627775,"sub":"s","aud":"a","iss":"i","jti":"j","x_a":[{}]}"#;
+    seeds.push(complete.as_bytes().to_vec());
     seeds
 }
 
@@ -68,6 +71,11 @@ pub(crate) fn run(bytes: &[u8]) {
     let response = Response::json(bytes);
     let token = token(TOKEN);
     let (result, _) = serve(move |_| response.clone(), tokens.introspect(&token));
+    let value = serde_json::from_slice::<Value>(bytes).ok();
+    let object = value.as_ref().and_then(Value::as_object);
+    if object.is_some_and(|object| is_valid(object) && is_unambiguous(bytes, object)) {
+        assert!(result.is_ok(), "{result:?}");
+    }
     match result {
         Ok(known) => agrees(&known, bytes),
         Err(error) => {
@@ -75,6 +83,19 @@ pub(crate) fn run(bytes: &[u8]) {
             assert_hidden(&leak::error_chain(&error), TOKEN);
         }
     }
+}
+
+/// Returns true if no reader could refuse this response (RFC 7662 section 2.2).
+pub(super) fn is_valid(object: &Map<String, Value>) -> bool {
+    object.iter().all(|(name, value)| match &**name {
+        "active" => value.is_boolean(),
+        "exp" | "iat" | "nbf" => value.as_u64().is_some_and(|seconds| seconds < 1 << 40),
+        "scope" | "client_id" | "username" | "token_type" | "sub" | "aud" | "iss" | "jti" => {
+            let text = value.as_str().unwrap_or_default();
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase())
+        }
+        name => name.starts_with("x_"),
+    }) && object.contains_key("active")
 }
 
 /// Compares an introspection with the JSON that it was read from.

@@ -11,7 +11,7 @@ use crate::{
     seeds,
     support::{
         CANARY, CLIENT_ID, ISSUER, Response, assert_unambiguous, authentication, check_error,
-        check_token_error, serve, settings, transport, without_mark,
+        check_token_error, is_plain_host, is_unambiguous, serve, settings, transport, without_mark,
     },
 };
 
@@ -69,6 +69,10 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         let document = serde_json::json!({ "issuer": ISSUER, "token_endpoint": text });
         [&[REFUSE_LOCAL], document.to_string().as_bytes()].concat()
     }));
+    let valid = serde_json::json!({
+        "issuer": ISSUER, "token_endpoint": "https://tokens.login.example/t", "x_a": [],
+    });
+    seeds.push([&[REFUSE_LOCAL], valid.to_string().as_bytes()].concat());
     seeds
 }
 
@@ -115,6 +119,12 @@ pub(crate) fn run(bytes: &[u8]) {
         assert!(url.scheme() == "https" && url.username().is_empty() && url.password().is_none());
         assert!(!has(REFUSE_LOCAL) || !is_local(url), "{url}");
     }
+    if let Ok(value) = serde_json::from_slice::<Value>(without_mark(body))
+        && is_valid(&value)
+        && is_unambiguous(without_mark(body), value.as_object().unwrap())
+    {
+        assert!(result.is_ok(), "{result:?}");
+    }
     match result {
         Ok(_) => {
             assert!(!others.is_empty());
@@ -132,6 +142,25 @@ pub(crate) fn run(bytes: &[u8]) {
         Err(error) if error.to_string().contains("another issuer") => {}
         Err(error) => check_token_error(&error),
     }
+}
+
+/// Returns true if no reader could refuse this document (RFC 8414 section 3.3).
+fn is_valid(value: &Value) -> bool {
+    let is_address = |text: &str| {
+        let rest = text
+            .strip_prefix("https://")
+            .and_then(|rest| rest.split_once('/'));
+        rest.is_some_and(|(host, path)| {
+            is_plain_host(host) && path.bytes().all(|byte| byte.is_ascii_lowercase())
+        })
+    };
+    let object = value.as_object();
+    object.is_some_and(|object| {
+        object
+            .keys()
+            .all(|name| ["issuer", "token_endpoint"].contains(&&**name) || name.starts_with("x_"))
+    }) && value["issuer"] == ISSUER
+        && value["token_endpoint"].as_str().is_some_and(is_address)
 }
 
 /// Compares the members of a document with the JSON that it was read from.

@@ -6,7 +6,7 @@ use url::Url;
 
 use crate::{
     seeds,
-    support::{CANARY, check_error},
+    support::{CANARY, check_error, is_plain_host},
 };
 
 pub(crate) const WORDS: &[&str] = &[
@@ -41,7 +41,23 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
                 .map(|uri| format!("{origin}\n{uri}/").into_bytes()),
         );
     }
+    for port in [1, 65_535] {
+        seeds.push(format!("https://orders.api.example:{port}").into_bytes());
+    }
     seeds
+}
+
+/// Returns true if no reader could refuse this origin (RFC 6454 section 6.1).
+fn is_valid(text: &str) -> bool {
+    let rest = text.strip_prefix("https://");
+    let rest = rest.map(|rest| rest.split_once(':').unwrap_or((rest, "443")));
+    rest.is_some_and(|(host, port)| {
+        let port = port
+            .parse::<u16>()
+            .ok()
+            .filter(|number| number.to_string() == port);
+        is_plain_host(host) && port.is_some_and(|port| port > 0)
+    })
 }
 
 pub(crate) fn run(bytes: &[u8]) {
@@ -51,7 +67,10 @@ pub(crate) fn run(bytes: &[u8]) {
     let (written, uri) = text.split_once('\n').unwrap_or((text, text));
     let origin = match written.parse::<Origin>() {
         Ok(origin) => origin,
-        Err(error) => return check_error(&error, CANARY),
+        Err(error) => {
+            assert!(!is_valid(written), "{error}: {written}");
+            return check_error(&error, CANARY);
+        }
     };
     let shown = origin.to_string();
     assert_eq!(shown.parse::<Origin>().as_ref(), Ok(&origin));

@@ -9,7 +9,8 @@ use url::Url;
 use crate::{
     seeds,
     support::{
-        ISSUER, Response, check_token_error, line, serve, settings, transport, without_mark,
+        ISSUER, Response, check_token_error, is_unambiguous, line, serve, settings, transport,
+        without_mark,
     },
 };
 
@@ -76,6 +77,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     }
     let files = ["crates/endpoint/src/server/resource_document.rs"];
     seeds.extend(seeds::of_literals(&files, b"\0\n"));
+    let valid = document.replace("scopes_supported", "x_a");
+    seeds.push(format!("\0\n{valid}").into_bytes());
     let files = ["tests/stories/protected_resource.rs"];
     seeds.extend(seeds::of_literals(
         &files,
@@ -111,6 +114,13 @@ pub(crate) fn run(bytes: &[u8]) {
     for url in &requests {
         assert!(url.as_str().starts_with("https://api.example/") && url.username().is_empty());
     }
+    if let Ok(value) = serde_json::from_slice::<Value>(without_mark(body))
+        && is_valid(&value)
+        && is_unambiguous(without_mark(body), value.as_object().unwrap())
+        && !has(FROM_CHALLENGE)
+    {
+        assert!(result.is_ok(), "{result:?}");
+    }
     match result {
         Ok(found) => agrees(&found, body, has(FROM_CHALLENGE) && has(ACCEPT_PARENT)),
         Err(error) => {
@@ -123,6 +133,18 @@ pub(crate) fn run(bytes: &[u8]) {
             }
         }
     }
+}
+
+/// Returns true if no reader could refuse this document (RFC 9728 section 3.3).
+fn is_valid(value: &Value) -> bool {
+    let object = value.as_object();
+    object.is_some_and(|object| {
+        let known = ["resource", "authorization_servers"];
+        object
+            .keys()
+            .all(|name| known.contains(&&**name) || name.starts_with("x_"))
+    }) && value["resource"] == RESOURCE
+        && value["authorization_servers"] == serde_json::json!([ISSUER])
 }
 
 fn agrees(found: &ProtectedResource, body: &[u8], accept_parent: bool) {

@@ -10,12 +10,12 @@ use hallpass_jwt::{ResponseKeys, Signer as _, SigningKey};
 use hallpass_testkit::{ManualClock, leak};
 use serde_json::{Value, json};
 
-use super::introspection::agrees;
+use super::introspection::{self, agrees};
 use crate::{
     seeds,
     support::{
         CLIENT_ID, ISSUER, Response, TOKEN, assert_hidden, authentication, block_on,
-        check_token_error, line, serve, settings, token, transport,
+        check_token_error, is_unambiguous, line, serve, settings, token, transport,
     },
 };
 
@@ -86,7 +86,12 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         header[name] = value;
         (header, payload.clone())
     });
+    let valid = json!({
+        "iss": ISSUER, "aud": CLIENT_ID, "iat": 1_767_225_600,
+        "token_introspection": { "active": true, "sub": "s" },
+    });
     let others = other_members.into_iter().chain(other_headers);
+    let others = others.chain([(headers[0].clone(), valid)]);
     let others = others.map(|(header, payload)| format!("\0{header}\n{payload}").into_bytes());
     let files = ["crates/jwt/src/response/tests.rs"];
     let raw = seeds::of_literals(&files, &[RAW]);
@@ -121,6 +126,30 @@ pub(super) fn sign(key: &SigningKey, header: &[u8], payload: &[u8]) -> String {
     format!("{message}.{}", encode(&signature))
 }
 
+/// Returns true if no reader could refuse this response (RFC 9701 section 5).
+fn is_valid(header: &[u8], payload: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(payload);
+    let [Some(header), Some(payload)] = [header, payload].map(|json| {
+        let value = serde_json::from_slice::<Value>(json).ok()?;
+        is_unambiguous(json, value.as_object()?).then_some(value)
+    }) else {
+        return false;
+    };
+    let [alg, typ, kid] = ["alg", "typ", "kid"].map(|name| &header[name]);
+    let inner = &payload["token_introspection"];
+    header == json!({ "alg": alg, "typ": typ, "kid": kid })
+        && alg == "ES256"
+        && (typ == MEDIA_TYPE || typ == "token-introspection+jwt")
+        && kid == "k1"
+        && payload["iss"] == ISSUER
+        && payload["aud"] == CLIENT_ID
+        && payload["iat"] == 1_767_225_600
+        && payload.as_object().is_some_and(|claims| claims.len() == 4)
+        && inner.as_object().is_some_and(introspection::is_valid)
+        // It is there as it is written from the value, so that no member is there twice.
+        && text.contains(&inner.to_string())
+}
+
 pub(crate) fn run(bytes: &[u8]) {
     let (settings, bytes) = settings(bytes);
     let (header, payload) = line(bytes);
@@ -151,6 +180,10 @@ pub(crate) fn run(bytes: &[u8]) {
         _ => Response::json(metadata.to_string().as_bytes()),
     };
     let (result, _) = serve(respond, tokens.introspect(&token));
+    let is_ours = settings & (RAW | FORGED) == 0;
+    if is_ours && is_valid(header, payload) {
+        assert!(result.is_ok(), "{result:?}");
+    }
     let known = match result {
         Ok(known) => known,
         Err(error) => {
