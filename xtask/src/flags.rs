@@ -291,6 +291,7 @@ mod commands {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files;
 
     /// Flags of a command of which any two have their effects together.
     const TOGETHER: [(&str, &[&str]); 11] = [
@@ -398,6 +399,32 @@ mod tests {
             }
         }
         assert_eq!(checked, 8);
+    }
+
+    #[test]
+    fn the_commands_of_scripts_and_pages_exist() {
+        let mut files = files::sources(&files::PAGES, "md").unwrap();
+        files.extend([".ci/run", ".ci/weekly"].map(|file| files::root().join(file)));
+        let mut checked = 0;
+        for path in files {
+            let text = files::text(&path).unwrap();
+            for line in text.lines() {
+                for rest in line.split("cargo xtask ").skip(1) {
+                    let command = rest.split(['`', '#', '|']).next().unwrap_or_default();
+                    let value = |word: &str| if word.contains('$') { "1" } else { word }.to_owned();
+                    let words: Vec<_> = command.split_whitespace().map(value).collect();
+                    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                    let error = error(&words);
+                    // A page may name a command without its arguments.
+                    let is_wrong = error
+                        .as_ref()
+                        .is_some_and(|text| !text.contains("is required"));
+                    assert!(!is_wrong, "{}: {words:?}: {error:?}", path.display());
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked > 50, "{checked}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What tests need besides Rust, and which of them do not run without it.
+//! The programs that tests need besides Rust, and the tests that do not run without them.
 
 use anyhow::bail;
 use xshell::{Shell, cmd};

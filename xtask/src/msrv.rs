@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use cargo_metadata::MetadataCommand;
 use semver::Version;
 use xshell::{Shell, cmd};
+
+use crate::workspace;
 
 /// The workspaces with published crates.
 const MANIFESTS: [&str; 2] = ["Cargo.toml", "crates/bridges/Cargo.toml"];
@@ -39,7 +41,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     let installed: Vec<Toolchain> = installed.lines().filter_map(Toolchain::parse).collect();
     for manifest in MANIFESTS {
         for (declared, packages) in declared(manifest)? {
-            check(shell, manifest, &declared, &packages, &installed)?;
+            build(shell, manifest, &declared, &packages, &installed)?;
         }
     }
     Ok(())
@@ -66,40 +68,54 @@ fn declared(manifest: &str) -> anyhow::Result<BTreeMap<Version, Vec<String>>> {
     Ok(declared)
 }
 
-/// Checks crates with the version that they declare. Where it is not installed, prints that, and uses the next one.
-fn check(
+/// Builds crates with the version that they declare.
+fn build(
     shell: &Shell,
     manifest: &str,
     declared: &Version,
     packages: &[String],
     installed: &[Toolchain],
 ) -> anyhow::Result<()> {
-    let Version { major, minor, .. } = declared;
-    let Some(Toolchain {
-        name,
-        version: used,
-    }) = lowest(declared, installed)
-    else {
-        println!(
-            "{manifest}: NOT CHECKED with Rust {major}.{minor}, nor with a newer one: none is installed"
-        );
+    let toolchain =
+        choose(declared, installed, workspace::is_ci()).with_context(|| manifest.to_owned())?;
+    let Some(Toolchain { name, version }) = toolchain else {
         return Ok(());
     };
-    if (used.major, used.minor) != (*major, *minor) {
-        println!(
-            "{manifest}: NOT CHECKED with Rust {major}.{minor}, only with {used}; \
-            `rustup toolchain install {major}.{minor} --profile minimal` adds it"
-        );
-    }
-    // Cargo refuses a dependency that declares a newer version than the compiler's.
+    // Cargo refuses a dependency that declares a newer version than the compiler's. Some errors appear only when code is
+    // generated, which `cargo check` does not do.
     cmd!(
         shell,
-        "rustup run {name} cargo check --quiet --locked --manifest-path {manifest} --all-features --target-dir target {packages...}"
+        "rustup run {name} cargo build --quiet --locked --manifest-path {manifest} --all-features --target-dir target {packages...}"
     )
     .run()
-    .with_context(|| format!("the crates of {manifest} do not build with Rust {used}"))?;
-    println!("{manifest}: builds with Rust {used}");
+    .with_context(|| format!("the crates of {manifest} do not build with Rust {version}"))?;
+    println!("{manifest}: builds with Rust {version}");
     Ok(())
+}
+
+/// Returns the toolchain of a declared version. Where it is not installed, prints that, and returns the next one; in CI
+/// that is an error.
+fn choose<'a>(
+    declared: &Version,
+    installed: &'a [Toolchain],
+    is_ci: bool,
+) -> anyhow::Result<Option<&'a Toolchain>> {
+    let Version { major, minor, .. } = declared;
+    let toolchain = lowest(declared, installed);
+    let instead = match toolchain {
+        Some(Toolchain { version, .. }) if (version.major, version.minor) == (*major, *minor) => {
+            return Ok(toolchain);
+        }
+        Some(Toolchain { version, .. }) => format!("only with {version}"),
+        None => "nor with a newer one".to_owned(),
+    };
+    let missing = format!(
+        "NOT BUILT with Rust {major}.{minor}, {instead}; `rustup toolchain install {major}.{minor} --profile minimal` \
+        adds it"
+    );
+    ensure!(!is_ci, "{missing}");
+    println!("{missing}");
+    Ok(toolchain)
 }
 
 /// Returns the lowest installed version that is not below the declared one.
@@ -113,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_declared_version_is_used_or_the_next_one() {
+    fn the_declared_version_is_used_or_outside_of_ci_the_next() {
         let installed: Vec<_> = [
             "stable-x86_64-unknown-linux-gnu (active, default)",
             "nightly-x86_64-unknown-linux-gnu",
@@ -132,6 +148,17 @@ mod tests {
         assert_eq!(used("1.86.0"), Some("1.88"));
         assert_eq!(used("1.89.0"), Some("1.95.0"));
         assert_eq!(used("1.96.0"), None);
+        let chosen = |declared: &str, is_ci| {
+            let chosen = choose(&declared.parse().unwrap(), &installed, is_ci);
+            chosen.map(|toolchain| toolchain.map(|toolchain| toolchain.name.as_str()))
+        };
+        assert_eq!(chosen("1.88.0", true).unwrap(), Some("1.88"));
+        assert_eq!(chosen("1.89.0", false).unwrap(), Some("1.95.0"));
+        assert_eq!(chosen("1.96.0", false).unwrap(), None);
+        for declared in ["1.89.0", "1.96.0"] {
+            let error = chosen(declared, true).unwrap_err().to_string();
+            assert!(error.contains("rustup toolchain install"), "{error}");
+        }
     }
 
     #[test]

@@ -160,7 +160,7 @@ fn difference(shell: &Shell, base: &str, folder: &Path) -> anyhow::Result<String
     cmd!(shell, "git add --intent-to-add -- crates")
         .env("GIT_INDEX_FILE", &copy)
         .run()?;
-    // In the format that cargo-mutants reads, whatever the configuration of git says.
+    // In the format that cargo-mutants reads, which the configuration of git may change.
     let format = [
         "--no-color",
         "--no-ext-diff",
