@@ -1,5 +1,5 @@
-//! The transport's stories in a program whose dependencies enable all of reqwest's features. None of them may change
-//! what is sent, what is accepted and whom a client trusts.
+//! The transport's stories in a program whose dependencies enable all features of reqwest and rustls. None of them may
+//! change what is sent, what is accepted and whom a client trusts.
 
 #![allow(clippy::unwrap_used, dead_code)]
 
@@ -7,6 +7,9 @@
 mod mtls;
 #[path = "../stories/mtls_server.rs"]
 mod mtls_server;
+mod providers;
+#[path = "../shared/redis_server.rs"]
+mod redis_server;
 #[path = "../stories/support.rs"]
 mod support;
 #[path = "../stories/tls.rs"]

@@ -1,6 +1,7 @@
 //! `cargo xtask bridges`: checks the adapters to other crates, which are a workspace of their own, and the transport with
-//! all of reqwest's features.
+//! all features of reqwest and rustls.
 
+mod features;
 mod trees;
 
 use xshell::{Shell, cmd};
@@ -24,6 +25,7 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     ];
     cmd!(shell, "cargo fmt --manifest-path {MANIFEST} --all --check").run()?;
     trees::check(shell, MANIFEST)?;
+    features::check(MANIFEST)?;
     let _lints = LINTS.map(|(name, value)| shell.push_env(name, value));
     // Tests do not build them.
     cmd!(shell, "cargo build --quiet {bridges...} --benches").run()?;
