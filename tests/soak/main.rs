@@ -327,6 +327,7 @@ impl Log {
             let figure = |name| number(name).unwrap_or(0);
             locked(&self.ends).push(End {
                 tasks: figure("tasks"),
+                at: figure("ended"),
                 calls: figure("calls"),
                 bytes: figure("allocated"),
             });

@@ -63,7 +63,7 @@ struct World {
     system_proxy: Proxy,
 }
 
-/// A proxy that connects to the port on loopback, whatever the host is.
+/// A proxy that connects to the port on loopback, for any host.
 struct Proxy {
     address: SocketAddr,
     /// The clients, and the heads of their requests.
