@@ -195,6 +195,23 @@ fn a_waiter_that_wakes_after_the_expiry_gets_a_new_token() {
     assert_eq!(cache.stats().fetches, 2);
 }
 
+// covers: F-77
+#[test]
+fn a_call_whose_fetches_are_all_lost_fails() {
+    let runtime = runtime();
+    let handle = runtime.handle().clone();
+    drop(runtime);
+    // Each task is dropped as it is spawned.
+    let _entered = handle.enter();
+    let (_, cache) = gated();
+    let mut call = std::pin::pin!(ask(&*cache));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(Err(error)) = call.as_mut().poll(&mut context) else {
+        panic!("the call waits for a runtime that has ended");
+    };
+    assert!(error.message().contains("lost 8 times"), "{error}");
+}
+
 #[test]
 fn a_shutdown_outside_of_a_runtime_ends_at_once() {
     let source = hallpass_testkit::StaticSource::new("fake");
