@@ -4,7 +4,7 @@ use std::{
     env,
     process::{Command, Stdio},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use hallpass::{
@@ -110,12 +110,10 @@ async fn a_wrong_secret_is_sent_once_by_a_fleet() {
     }
     assert_eq!(server.token_request_count(), 1);
     password.rotate(CANARY);
-    let began = Instant::now();
     for _ in &fleet {
         let process = process();
         process.token(&TokenRequest::default()).await.unwrap();
         process.shutdown().await;
     }
-    assert!(began.elapsed() < Duration::from_secs(2));
     assert_eq!(server.token_request_count(), 2);
 }

@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use hallpass::{
-    ErrorKind, SecretError, SecretSource as _, SecretStore, TokenRequest, TokenSource,
+    ErrorKind, Secret, SecretError, SecretSource, SecretStore, TokenRequest, TokenSource,
+    async_trait,
     cache::CachedTokenSource,
     endpoint::{RefreshToken, Retry, SourceBuilder},
     secrets::{FileSecret, MemorySecret},
 };
 use hallpass_testkit::{
-    AuthorizationServer, RotatingSecret, faults,
+    AuthorizationServer, Gate, RotatingSecret, faults,
     leak::{self, Capture},
     raw::{self, RawServer, Reply},
 };
@@ -179,9 +180,22 @@ async fn several_keys_of_a_cache_take_turns_too() {
     in_step(&server, &store).await;
 }
 
-async fn until(holds: impl Fn() -> bool) {
-    while !holds() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+/// A store that saves when the gate is open.
+#[derive(Debug)]
+struct SlowStore(RotatingSecret, Gate);
+
+#[async_trait]
+impl SecretSource for SlowStore {
+    async fn secret(&self) -> Result<Secret, SecretError> {
+        self.0.secret().await
+    }
+}
+
+#[async_trait]
+impl SecretStore for SlowStore {
+    async fn save(&self, secret: &Secret) -> Result<(), SecretError> {
+        self.1.pass().await;
+        self.0.save(secret).await
     }
 }
 
@@ -189,18 +203,19 @@ async fn until(holds: impl Fn() -> bool) {
 #[tokio::test]
 async fn a_call_that_is_dropped_loses_nothing_and_stops_nobody() {
     let (server, store) = (signed_in().await, RotatingSecret::new(FIRST));
-    server.set_latency(Duration::from_millis(50));
-    let source = source(&server, store.clone());
+    let gate = Gate::new();
+    let source = source(&server, SlowStore(store.clone(), gate.clone()));
     let call = || {
         let source = source.clone();
         tokio::spawn(async move { ask(&*source).await.is_ok() })
     };
     let dropped = call();
-    until(|| server.token_request_count() == 1).await;
+    gate.arrived(1).await;
     let (waiting, leaving) = (call(), call());
     dropped.abort();
     leaving.abort();
     assert!(dropped.await.unwrap_err().is_cancelled());
+    gate.open();
     assert!(waiting.await.unwrap());
     // The caller that left while waiting sent no request.
     assert_eq!((statuses(&server), store.saves()), (vec![200, 200], 2));
