@@ -53,6 +53,8 @@ pub(super) struct Answer {
     pub(super) token: Option<String>,
     /// A body in place of the response.
     pub(super) body: Option<String>,
+    /// The origin of the endpoints in the metadata, if it is not that of the issuer.
+    pub(super) endpoints: Option<String>,
 }
 
 impl Default for Answer {
@@ -71,6 +73,7 @@ impl Default for Answer {
             members: Vec::new(),
             token: None,
             body: None,
+            endpoints: None,
         }
     }
 }
@@ -150,6 +153,8 @@ struct State {
     /// The times of the connections to the silent port.
     silent: Vec<Instant>,
     redis: Vec<u8>,
+    /// True if a script gets no reply.
+    are_scripts_ignored: bool,
     /// Dropped when a run reaches the server.
     held: Option<mpsc::Sender<()>>,
 }
@@ -249,6 +254,11 @@ impl Server {
         self.state.lock().unwrap().held = None;
     }
 
+    /// Sets whether a node of Redis replies to scripts.
+    pub(super) fn answer_scripts(&self, are_answered: bool) {
+        self.state.lock().unwrap().are_scripts_ignored = !are_answered;
+    }
+
     /// Takes the commands to Redis as text.
     pub(super) fn take_redis(&self) -> String {
         let commands = std::mem::take(&mut self.state.lock().unwrap().redis);
@@ -323,6 +333,9 @@ async fn redis_commands(
                 "SENTINEL" => {
                     let port = own.to_string();
                     format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len())
+                }
+                "EVAL" | "EVALSHA" | "FCALL" if state.lock().unwrap().are_scripts_ignored => {
+                    continue;
                 }
                 "EVAL" | "EVALSHA" | "FCALL" => format!("-MOVED 1 127.0.0.1:{other}\r\n"),
                 _ => "+OK\r\n".to_owned(),
@@ -426,17 +439,16 @@ fn respond(request: &Request, state: &Mutex<State>) -> Option<Vec<u8>> {
         } else {
             "http"
         };
-        let issuer = format!(
-            "{scheme}://{}/{run}",
-            request.header("host").unwrap_or_default()
-        );
+        let origin = format!("{scheme}://{}", request.header("host").unwrap_or_default());
+        let endpoints = answer.endpoints.as_ref().unwrap_or(&origin);
+        let url = |path| format!("{endpoints}/{run}/{path}");
         let metadata = json!({
-            "issuer": issuer,
-            "token_endpoint": format!("{issuer}/discovered"),
-            "introspection_endpoint": format!("{issuer}/introspect"),
-            "revocation_endpoint": format!("{issuer}/revoke"),
+            "issuer": format!("{origin}/{run}"),
+            "token_endpoint": url("discovered"),
+            "introspection_endpoint": url("introspect"),
+            "revocation_endpoint": url("revoke"),
             // The same document, as a set of keys without a key.
-            "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
+            "jwks_uri": url(".well-known/jwks.json"),
             "keys": [],
         });
         return Some(response(

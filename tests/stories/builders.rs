@@ -17,6 +17,7 @@ mod redis;
 mod resource;
 mod rows;
 mod run;
+mod scene;
 #[allow(dead_code)] // Profiles use more of it.
 #[path = "../shared/token_server.rs"]
 mod server;

@@ -86,7 +86,7 @@ impl RedisTokenStoreBuilder {
     }
 
     /// Allows `redis://`, a connection without TLS, to another machine: the network sees the password, and can delete or
-    /// replace entries, which stay encrypted.
+    /// replace entries, which stay encrypted. It has no effect with `rediss://`.
     pub fn danger_allow_plain_text(mut self) -> Self {
         self.plain_text = true;
         self

@@ -10,8 +10,9 @@ use hallpass::{
 use hallpass_testkit::leak;
 
 use super::{
-    pairs::{Chosen, Setting, assert_complete, check},
-    run::{ID, Run, Site, World},
+    pairs::{Chosen, Setting, check},
+    run::{ID, Run, World},
+    scene::{Origin, Site},
     server::Answer,
 };
 use crate::support::secret;
@@ -40,7 +41,11 @@ fn rows<'a>() -> Vec<Setting<CamallBuilder, Site<'a>, Seen>> {
         row(
             "danger_allow_http_on_loopback",
             |one, _| one.danger_allow_http_on_loopback(),
-            |seen| !seen.run.first().connection.is_tls,
+            |seen| {
+                seen.run
+                    .first()
+                    .is_some_and(|request| !request.connection.is_tls)
+            },
         ),
         row(
             "require_granted_scopes",
@@ -78,16 +83,17 @@ fn rows<'a>() -> Vec<Setting<CamallBuilder, Site<'a>, Seen>> {
 #[tokio::test]
 async fn every_two_settings_of_camall_work() {
     let rows = rows();
-    assert_complete(rows.iter().map(|row| row.name), "camall", "CamallBuilder");
     let world = World::new().await;
     let runs = std::cell::Cell::new(0);
     let run = async |chosen: &Chosen<'_, _, _, _>| {
         runs.set(runs.get() + 2);
-        let site = Site {
-            world: &world,
-            run: runs.get(),
-            is_over_tls: !chosen.has("danger_allow_http_on_loopback"),
+        let is_plain = chosen.has("danger_allow_http_on_loopback");
+        let origin = if is_plain {
+            Origin::Plain
+        } else {
+            Origin::Named
         };
+        let site = Site::new(&world, runs.get(), origin);
         let builder = Camall::builder(ID, secret("s3cr3t"))
             .token_endpoint(site.url("token"))
             .retry(Retry::new().min_delay(Duration::ZERO))
@@ -95,7 +101,7 @@ async fn every_two_settings_of_camall_work() {
         let source = chosen.set(builder, &site).build();
         let source = source.map_err(|error| leak::error_chain(&error))?;
         let token = source.token(&TokenRequest::default()).await.unwrap();
-        let run = Run::new(&site, Some(token));
+        let run = Run::new(&site, Ok(Some(token)));
         let set_answer = |answer| world.server.set_answer(site.run, answer);
         set_answer(Answer {
             scope: Some("one"),
@@ -115,5 +121,8 @@ async fn every_two_settings_of_camall_work() {
             attempts: world.server.requests(site.run).len() - before,
         })
     };
-    assert_eq!(check(&rows, &[], run).await, [81, 0]);
+    assert_eq!(
+        check(("camall", "CamallBuilder"), &rows, &[], run).await,
+        [81, 0]
+    );
 }

@@ -47,14 +47,65 @@ const EXCLUDED: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// A setting, those beside which its effect is not seen, and the reason.
-const UNSEEN: &[(&str, &[&str], &str)] = &[(
-    "Discovery::transport",
-    &["token_endpoint"],
-    "the endpoint is replaced as a whole",
-)];
+type Names = &'static [&'static str];
+type IsOne = fn(Grant) -> bool;
+
+/// Settings that have no effect beside another one, and the reason.
+const UNSEEN_BESIDE: &[(Names, &str, &str)] = &[
+    (
+        &[
+            "Discovery::clock",
+            "Discovery::lifetime",
+            "Discovery::openid_location",
+            "Discovery::transport",
+            "Endpoint::with_introspection_endpoint",
+            "Endpoint::with_mtls_alias",
+            "Endpoint::with_revocation_endpoint",
+        ],
+        "token_endpoint",
+        "the endpoint is replaced as a whole",
+    ),
+    (
+        &["Endpoint::with_mtls_alias"],
+        "authentication",
+        "the client has no certificate any more",
+    ),
+];
+
+/// Settings that have no effect with some grants, and the reason.
+const UNSEEN_WITH: &[(Names, IsOne, &str)] = &[
+    (
+        &["clock", "default_lifetime", "expiry_member", "max_lifetime"],
+        |grant| grant == Grant::IdJagProvider,
+        "an ID-JAG is used at once",
+    ),
+    (
+        &["retry"],
+        |grant| grant == Grant::IdJagProvider,
+        "the retries are those of the `IdentityAssertion`",
+    ),
+    (
+        &["token_type_name"],
+        |grant| grant == Grant::IdJagProvider,
+        "the `token_type` is that of a token which is not an access token",
+    ),
+    (
+        &[
+            "Endpoint::with_introspection_endpoint",
+            "Endpoint::with_revocation_endpoint",
+        ],
+        |grant| grant != Grant::Management,
+        "a source requests tokens only",
+    ),
+    (
+        &["Endpoint::with_mtls_alias"],
+        |grant| grant == Grant::Management,
+        "it is one of the token endpoint",
+    ),
+];
 
 /// A call, as far as it decides what is excluded.
+#[derive(Debug)]
 pub(super) struct Case<'a> {
     pub(super) settings: &'a [&'static str],
     pub(super) method: Method,
@@ -116,13 +167,11 @@ impl Case<'_> {
         pairs
     }
 
-    /// Returns true if the effect of this setting is not seen.
+    /// Returns true if this setting has no effect.
     pub(super) fn is_unseen(&self, name: &str) -> bool {
-        // An ID-JAG is used at once.
-        const LIFETIMES: [&str; 4] = ["clock", "default_lifetime", "expiry_member", "max_lifetime"];
-        let mut rows = UNSEEN.iter();
-        rows.any(|(one, others, _)| *one == name && others.iter().any(|other| self.has(other)))
-            || self.has("token_endpoint") && name.contains("::")
-            || self.grant == Grant::IdJagProvider && LIFETIMES.contains(&name)
+        let mut beside = UNSEEN_BESIDE.iter();
+        let mut with = UNSEEN_WITH.iter();
+        beside.any(|(names, other, _)| names.contains(&name) && self.has(other))
+            || with.any(|(names, applies, _)| names.contains(&name) && applies(self.grant))
     }
 }

@@ -11,7 +11,7 @@ use hallpass::{
 };
 use serde_json::{Value, json};
 
-use super::run::{ID, Site};
+use super::{run::ID, scene::Site};
 use crate::{shared::assertions::key, support::secret};
 
 const AUDIENCE: &str = "https://login.example";
@@ -52,15 +52,6 @@ impl Method {
         Self::Public,
         Self::Anonymous,
     ];
-
-    pub(super) fn has_certificate(self) -> bool {
-        let certificates = [Self::Certificate, Self::SelfSigned, Self::SpiffeX509];
-        certificates.contains(&self) || self == Self::WithCertificate
-    }
-
-    pub(super) fn is_of_spiffe(self) -> bool {
-        matches!(self, Self::SpiffeJwt | Self::SpiffeX509)
-    }
 
     /// Returns true if FAPI 2.0 allows it.
     pub(super) fn is_strong(self) -> bool {

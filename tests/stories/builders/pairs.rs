@@ -10,77 +10,114 @@ pub(super) struct Setting<B, W, S> {
     pub(super) set: fn(B, &W) -> B,
     /// True if the effect is seen.
     pub(super) seen: fn(&S) -> bool,
+    /// The settings beside which it has no effect.
+    unseen: &'static [&'static str],
 }
 
 impl<B, W, S> Setting<B, W, S> {
     pub(super) fn new(name: &'static str, set: fn(B, &W) -> B, seen: fn(&S) -> bool) -> Self {
-        Self { name, set, seen }
+        Self {
+            name,
+            set,
+            seen,
+            unseen: &[],
+        }
+    }
+
+    /// Names the settings beside which it has no effect, as its documentation says.
+    pub(super) fn unseen_beside(self, unseen: &'static [&'static str]) -> Self {
+        Self { unseen, ..self }
     }
 }
 
 /// A setting, and those that it excludes.
 pub(super) type Excluded = &'static [(&'static str, &'static [&'static str])];
 
-/// The settings of a run: none, one, or two in this order.
-pub(super) struct Chosen<'a, B, W, S>(Vec<&'a Setting<B, W, S>>);
+/// The settings of a run: one, or two in this order.
+pub(super) struct Chosen<'a, B, W, S> {
+    settings: Vec<&'a Setting<B, W, S>>,
+    /// One that is not set, in a run that has what it needs.
+    without: Option<&'static str>,
+}
 
 impl<B, W, S> Chosen<'_, B, W, S> {
     pub(super) fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|setting| setting.name == name)
+        self.settings.iter().any(|setting| setting.name == name)
     }
 
     /// Sets them.
     pub(super) fn set(&self, builder: B, world: &W) -> B {
-        let settings = self.0.iter();
+        let settings = self.settings.iter();
+        let settings = settings.filter(|setting| self.without != Some(setting.name));
         settings.fold(builder, |builder, setting| (setting.set)(builder, world))
     }
 
     /// Returns what is wrong with a run; `Err` is the text of the error.
-    fn fault(&self, excluded: Excluded, run: Result<S, String>) -> Option<String> {
-        let is_excluded = excluded
-            .iter()
-            .any(|(one, others)| self.has(one) && others.iter().any(|other| self.has(other)));
+    fn fault(&self, is_excluded: bool, run: &Result<S, String>) -> Option<String> {
         match run {
             Err(shown) if !is_excluded => Some(format!("refused: {shown}")),
             Err(shown) => {
-                let mut settings = self.0.iter();
-                let are_named = settings.all(|setting| is_named(setting.name, &shown));
+                let mut settings = self.settings.iter();
+                let are_named = settings.all(|setting| is_named(setting.name, shown));
                 (!are_named).then(|| format!("not both are named: {shown}"))
             }
-            Ok(_) if is_excluded => Some("not refused".to_owned()),
-            Ok(seen) => {
-                let settings = self.0.iter().filter(|setting| !(setting.seen)(&seen));
-                let names: Vec<_> = settings.map(|setting| setting.name).collect();
-                (!names.is_empty()).then(|| format!("no effect of {names:?}"))
-            }
+            Ok(_) => is_excluded.then(|| "not refused".to_owned()),
         }
     }
 }
 
 /// Checks each setting alone, and each two in both orders; `run` returns what is seen, or the text of the error of
-/// `build`. Without settings, no effect is seen.
+/// `build`. The settings are all methods of a type, which is named with its crate.
 ///
-/// Returns the number of runs with settings, and of those that were refused.
+/// Returns the number of settings and pairs, and of those that were refused.
 pub(super) async fn check<B, W, S>(
+    (krate, type_name): (&str, &str),
+    settings: &[Setting<B, W, S>],
+    excluded: Excluded,
+    run: impl AsyncFn(&Chosen<'_, B, W, S>) -> Result<S, String>,
+) -> [usize; 2] {
+    assert_complete(settings.iter().map(|one| one.name), krate, type_name);
+    check_some(settings, excluded, run).await
+}
+
+/// Does the same with some methods of a type.
+pub(super) async fn check_some<B, W, S>(
     settings: &[Setting<B, W, S>],
     excluded: Excluded,
     run: impl AsyncFn(&Chosen<'_, B, W, S>) -> Result<S, String>,
 ) -> [usize; 2] {
     let (mut runs, mut refused, mut faults) = (0, 0, Vec::new());
-    let without = run(&Chosen(Vec::new())).await.unwrap();
-    let seen = settings.iter().filter(|setting| (setting.seen)(&without));
-    faults.extend(seen.map(|setting| format!("{}: seen without it", setting.name)));
     for one in settings {
         for other in settings {
-            let mut chosen = vec![one, other];
-            chosen.dedup_by_key(|setting| setting.name);
-            let chosen = Chosen(chosen);
+            let mut pair = vec![one, other];
+            pair.dedup_by_key(|setting| setting.name);
+            let mut chosen = Chosen {
+                settings: pair,
+                without: None,
+            };
+            let is_excluded = excluded
+                .iter()
+                .any(|(one, others)| chosen.has(one) && others.iter().any(|two| chosen.has(two)));
             let outcome = run(&chosen).await;
             runs += 1;
             refused += usize::from(outcome.is_err());
-            if let Some(fault) = chosen.fault(excluded, outcome) {
-                faults.push(format!("{}, {}: {fault}", one.name, other.name));
+            let mut fault = chosen.fault(is_excluded, &outcome);
+            if let Ok(seen) = outcome {
+                let is_unseen = one.unseen.contains(&other.name);
+                let [first, second] = [one, other].map(|setting| (setting.seen)(&seen));
+                chosen.without = Some(one.name);
+                let without = run(&chosen).await;
+                let is_seen_without = without.is_ok_and(|seen| (one.seen)(&seen));
+                if (first && !is_seen_without) == is_unseen {
+                    fault = Some(format!(
+                        "the first is seen: {first}, without it: {is_seen_without}"
+                    ));
+                }
+                if !second && !other.unseen.contains(&one.name) {
+                    fault = Some("the second has no effect".to_owned());
+                }
             }
+            faults.extend(fault.map(|fault| format!("{}, {}: {fault}", one.name, other.name)));
         }
     }
     assert_none(&faults);

@@ -9,8 +9,9 @@ use http::HeaderMap;
 use serde_json::json;
 
 use super::{
-    pairs::{Chosen, Setting, assert_complete, check},
-    run::{Site, World},
+    pairs::{Chosen, Setting, check},
+    run::World,
+    scene::{Origin, Site},
     server::Answer,
 };
 
@@ -61,17 +62,18 @@ fn rows() -> Vec<Setting<ResourceDiscoveryBuilder, World, Seen>> {
 #[tokio::test]
 async fn every_two_settings_of_resource_discovery_work() {
     let rows = rows();
-    let names = rows.iter().map(|row| row.name);
-    assert_complete(names, "endpoint", "ResourceDiscoveryBuilder");
     let world = World::new().await;
     let runs = std::cell::Cell::new(0);
     let run = async |chosen: &Chosen<'_, _, _, _>| {
         // A resource of its own, one of another issuer, and one above its requests.
-        let [own, foreign, parent] = [1, 2, 3].map(|next| Site {
-            world: &world,
-            run: runs.get() + next,
-            is_over_tls: !chosen.has("danger_allow_http_on_loopback"),
-        });
+        let is_plain = chosen.has("danger_allow_http_on_loopback");
+        let origin = if is_plain {
+            Origin::Plain
+        } else {
+            Origin::Named
+        };
+        let [own, foreign, parent] =
+            [1, 2, 3].map(|next| Site::new(&world, runs.get() + next, origin));
         runs.set(parent.run);
         for (site, issuer) in [(own, ISSUER), (foreign, OTHER_ISSUER), (parent, ISSUER)] {
             let metadata = json!({ "resource": site.issuer(), "authorization_servers": [issuer] });
@@ -82,7 +84,7 @@ async fn every_two_settings_of_resource_discovery_work() {
             world.server.set_answer(site.run, answer);
         }
         let builder = ResourceDiscovery::builder()
-            .allow_resource(&own.origin())
+            .allow_resource(&own.origin(origin))
             .allow_issuer(ISSUER)
             .transport(world.transport.clone());
         let client = chosen.set(builder, &world).build();
@@ -93,7 +95,7 @@ async fn every_two_settings_of_resource_discovery_work() {
         let other = client.discover(&format!("{OTHER_RESOURCE}/x")).await;
         let mut headers = HeaderMap::new();
         let location = ".well-known/oauth-protected-resource";
-        let metadata = format!("{}/{location}/{}", parent.origin(), parent.run);
+        let metadata = format!("{}/{location}/{}", parent.origin(origin), parent.run);
         let challenge = format!(r#"Bearer resource_metadata="{metadata}""#);
         headers.insert("www-authenticate", challenge.parse().unwrap());
         let parent = client.discover_from(&parent.url("tools"), &headers).await;
@@ -108,5 +110,8 @@ async fn every_two_settings_of_resource_discovery_work() {
             is_parent_accepted: is_of(&parent, ISSUER),
         })
     };
-    assert_eq!(check(&rows, &[], run).await, [25, 0]);
+    assert_eq!(
+        check(("endpoint", "ResourceDiscoveryBuilder"), &rows, &[], run).await,
+        [25, 0]
+    );
 }

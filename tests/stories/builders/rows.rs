@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
-use hallpass::endpoint::{
-    ClientCredentials, ClientSecretPost, Discovery, Endpoint, ExpiryFormat, GrantSource, Retry,
-    SecurityProfile, SecurityToken, SourceBuilder, TokenExchange, TokenManagementBuilder,
-    TokenTypeUri,
+use hallpass::{
+    TokenRequest,
+    endpoint::{
+        ClientCredentials, ClientSecretPost, Discovery, Endpoint, ExpiryFormat, GrantSource, Retry,
+        SecurityProfile, SecurityToken, SourceBuilder, TokenExchange, TokenManagementBuilder,
+        TokenTypeUri,
+    },
 };
 use serde_json::json;
 
 use super::{
-    run::{Run, SignedBy, Site},
+    method::Method,
+    run::{Run, SignedBy, UTF8_ID},
+    scene::{Origin, Scene, Site},
     server::Answer,
 };
 use crate::support::secret;
@@ -19,7 +24,12 @@ use crate::support::secret;
 pub(super) struct Row<B> {
     pub(super) name: &'static str,
     pub(super) set: Set<B>,
+    /// Sets first what the setting needs.
+    pub(super) needs: fn(B, &Site<'_>) -> B,
+    /// The response to clients with the setting.
     pub(super) answer: fn(&mut Answer),
+    /// The circumstances of a call that shows the effect, and may fail, if an ordinary call does not show it.
+    pub(super) scene: Option<fn(&mut Scene)>,
     /// True if the effect is seen.
     pub(super) seen: fn(&Run) -> bool,
 }
@@ -35,7 +45,9 @@ impl<B> Row<B> {
         Self {
             name,
             set,
+            needs: |builder, _| builder,
             answer: |_| {},
+            scene: None,
             seen,
         }
     }
@@ -44,13 +56,30 @@ impl<B> Row<B> {
         Self::new(name, Set::Builder(set), seen)
     }
 
+    /// Creates a setting without which this response is refused.
+    fn accepting(name: &'static str, set: fn(B, &Site<'_>) -> B, answer: fn(&mut Answer)) -> Self {
+        Self::of(name, set, |run| run.error.is_empty()).answer(answer)
+    }
+
+    fn needs(self, needs: fn(B, &Site<'_>) -> B) -> Self {
+        Self { needs, ..self }
+    }
+
     fn answer(self, answer: fn(&mut Answer)) -> Self {
         Self { answer, ..self }
     }
+
+    fn scene(self, scene: fn(&mut Scene)) -> Self {
+        let scene = Some(scene);
+        Self { scene, ..self }
+    }
 }
 
-/// For a setting whose effect is that the call succeeds, or is not seen in one that does.
-const WORKS: fn(&Run) -> bool = |_| true;
+/// The error for plain HTTP that is not allowed.
+const PLAIN_HTTP: &str = "plain HTTP would expose the credentials";
+
+/// The error for an authentication method that the profile does not allow.
+const WEAK: &str = "the method is `client_secret_post`, which `security_profile` excludes";
 
 /// Returns the settings of the endpoint that every builder gets.
 fn endpoint<B>() -> Vec<Row<B>> {
@@ -64,9 +93,16 @@ fn endpoint<B>() -> Vec<Row<B>> {
         ),
         discovery(
             "Discovery::lifetime",
-            |discovery, _| discovery.lifetime(Duration::ZERO),
-            WORKS,
-        ),
+            |discovery, _| discovery.lifetime(Duration::from_secs(600)),
+            |run| run.discoveries() > 1,
+        )
+        .scene(|scene| {
+            scene.later = Some(|world| {
+                for clock in [&world.discovery_clock, &world.other_discovery_clock] {
+                    clock.advance(Duration::from_secs(1_200));
+                }
+            });
+        }),
         discovery(
             "Discovery::transport",
             |discovery, site| discovery.transport(site.world.other_transport.clone()),
@@ -75,69 +111,93 @@ fn endpoint<B>() -> Vec<Row<B>> {
         discovery(
             "Discovery::refuse_local_issuer",
             |discovery, _| discovery.refuse_local_issuer(),
-            WORKS,
-        ),
+            |run| run.failed("`refuse_local_issuer` forbids"),
+        )
+        .scene(|scene| scene.issuer = Origin::Local),
         discovery(
             "Discovery::danger_allow_http_on_loopback",
             |discovery, _| discovery.danger_allow_http_on_loopback(),
-            WORKS,
-        ),
+            |run| !run.failed(PLAIN_HTTP),
+        )
+        .scene(|scene| scene.issuer = Origin::Plain),
         discovery(
             "Discovery::clock",
-            |discovery, site| discovery.clock(site.world.clock.clone()),
-            WORKS,
-        ),
+            |discovery, site| discovery.clock(site.world.other_discovery_clock.clone()),
+            |run| run.discoveries() > 1,
+        )
+        .scene(|scene| {
+            scene.later = Some(|world| {
+                let clock = &world.other_discovery_clock;
+                clock.advance(Duration::from_secs(7_200));
+            });
+        }),
         endpoint(
             "Endpoint::with_introspection_endpoint",
             |endpoint, site| endpoint.with_introspection_endpoint(site.url("other/introspect")),
-            |run| !run.is_management || run.requested("/other/introspect"),
+            |run| run.requested("/other/introspect"),
         ),
         endpoint(
             "Endpoint::with_revocation_endpoint",
             |endpoint, site| endpoint.with_revocation_endpoint(site.url("other/revoke")),
-            |run| !run.is_management || run.requested("/other/revoke"),
+            |run| run.requested("/other/revoke"),
         ),
         endpoint(
             "Endpoint::with_mtls_alias",
             |endpoint, site| endpoint.with_mtls_alias(site.url("alias")),
-            |run| run.is_management || !run.has_certificate() || run.requested("/alias"),
-        ),
+            |run| run.requested("/alias"),
+        )
+        .scene(|scene| scene.method = Method::Certificate),
     ]
 }
 
 /// The settings that both builders have.
 macro_rules! common {
-    ($builder:ty) => {
+    ($builder:ty) => {{
+        let of = Row::<$builder>::of;
         vec![
-            Row::<$builder>::of(
+            of(
                 "allow_utf8_credentials",
                 |one, _| one.allow_utf8_credentials(),
-                WORKS,
-            ),
-            Row::of(
+                // It is not a SPIFFE ID either.
+                |run| run.error.is_empty() || run.failed("SPIFFE ID"),
+            )
+            .scene(|scene| scene.id = UTF8_ID),
+            of(
                 "clock",
-                |one, site| one.clock(site.world.clock.clone()),
+                |one, site| one.clock(site.world.client_clock.clone()),
                 Run::is_by_clock,
             ),
-            Row::of(
+            of(
                 "danger_allow_http_on_loopback",
                 |one, _| one.danger_allow_http_on_loopback(),
-                |run| run.first().connection.is_tls == run.is_over_tls,
-            ),
-            Row::of("hints", |one, _| one.hints(|_| None), WORKS),
-            Row::of(
+                |run| !run.failed(PLAIN_HTTP),
+            )
+            .scene(|scene| scene.endpoints = Origin::Plain),
+            of(
+                "hints",
+                |one, _| one.hints(|_| Some("a hint of the adapter".into())),
+                |run| run.failed("a hint of the adapter"),
+            )
+            .scene(|scene| scene.answer.status = 503),
+            of(
                 "refuse_local_endpoint",
                 |one, _| one.refuse_local_endpoint(),
-                WORKS,
-            ),
-            Row::of("retry", |one, _| one.retry(Retry::never()), WORKS),
-            Row::of(
+                |run| run.failed("`refuse_local_endpoint` forbids"),
+            )
+            .scene(|scene| scene.endpoints = Origin::Local),
+            of(
+                "retry",
+                |one, _| one.retry(Retry::never()),
+                |run| run.attempts == 1,
+            )
+            .scene(|scene| scene.answer.status = 503),
+            of(
                 "transport",
                 |one, site| one.transport(site.world.other_transport.clone()),
                 |run| run.header("user-agent") == "other/1.0",
             ),
         ]
-    };
+    }};
 }
 
 /// Returns the settings of the requests of all grants.
@@ -164,7 +224,7 @@ fn requests<S: GrantSource>() -> Vec<Row<SourceBuilder<S>>> {
         of(
             "dpop",
             |one, site| one.dpop(site.world.dpop.clone()),
-            |run| run.header("dpop").contains('.'),
+            |run| run.proof_key() == run.dpop_key,
         )
         .answer(|answer| answer.token_type = "DPoP"),
         of(
@@ -195,12 +255,11 @@ fn requests<S: GrantSource>() -> Vec<Row<SourceBuilder<S>>> {
         // It needs tokens that are bound to a key.
         of(
             "security_profile",
-            |one, site| {
-                let one = one.dpop(site.world.dpop.clone());
-                one.security_profile(SecurityProfile::Fapi2)
-            },
-            |run| run.header("dpop").contains('.'),
+            |one, _| one.security_profile(SecurityProfile::Fapi2),
+            |run| run.failed(WEAK),
         )
+        .needs(|one, site| one.dpop(site.world.other_dpop.clone()))
+        .scene(|scene| scene.method = Method::Post)
         .answer(|answer| answer.token_type = "DPoP"),
         of(
             "token_endpoint",
@@ -213,58 +272,72 @@ fn requests<S: GrantSource>() -> Vec<Row<SourceBuilder<S>>> {
 /// Returns the settings of the responses of all grants.
 fn responses<S: GrantSource>() -> Vec<Row<SourceBuilder<S>>> {
     let of = Row::<SourceBuilder<S>>::of;
+    let accepting = Row::<SourceBuilder<S>>::accepting;
     vec![
-        // The cap of another setting may apply.
+        // Below the cap.
         of(
             "default_lifetime",
-            |one, _| one.default_lifetime(Duration::from_secs(1_200)),
-            |run| [900, 1_200].contains(&run.lifetime().as_secs()),
+            |one, _| one.default_lifetime(Duration::from_secs(600)),
+            |run| run.lifetime() == Duration::from_secs(600),
         )
         .answer(|answer| answer.expires_in = None),
         of(
             "expiry_member",
             |one, _| one.expiry_member("/until", ExpiryFormat::Milliseconds),
-            |run| [900, 3_000].contains(&run.lifetime().as_secs()),
+            |run| run.lifetime() == Duration::from_secs(500),
         )
-        .answer(|answer| answer.until = Some(3_000_000)),
-        of("lenient_responses", |one, _| one.lenient_responses(), WORKS)
-            .answer(|answer| answer.content_type = "text/plain"),
+        .answer(|answer| answer.until = Some(500_000)),
+        accepting(
+            "lenient_responses",
+            |one, _| one.lenient_responses(),
+            |answer| answer.content_type = "text/plain",
+        ),
         of(
             "max_lifetime",
             |one, _| one.max_lifetime(Duration::from_secs(900)),
             |run| run.lifetime() == Duration::from_secs(900),
-        ),
-        of(
+        )
+        .scene(|scene| {
+            scene.answer.expires_in = Some(7_200);
+            scene.answer.until = Some(7_200_000);
+        }),
+        accepting(
             "max_token_bytes",
             |one, _| one.max_token_bytes(40_000),
-            WORKS,
-        )
-        .answer(|answer| {
-            let header = "e30.e30.";
-            answer.token = Some(header.to_owned() + &"A".repeat(33_200));
-        }),
+            |answer| {
+                let header = "e30.e30.";
+                answer.token = Some(header.to_owned() + &"A".repeat(33_200));
+            },
+        ),
         of(
             "require_granted_authorization_details",
             |one, _| one.require_granted_authorization_details(),
-            WORKS,
-        ),
+            |run| run.failed("authorization details"),
+        )
+        .scene(|scene| {
+            let details = r#"[{"type":"own"}]"#.parse().unwrap();
+            scene.request = TokenRequest::new().with_authorization_details(details);
+            scene.answer.details = None;
+        }),
         of(
             "require_granted_scopes",
             |one, _| one.require_granted_scopes(),
-            WORKS,
-        ),
-        of(
+            |run| run.failed("without the required `two`"),
+        )
+        .scene(|scene| {
+            scene.request = TokenRequest::new().with_scopes("one two".parse().unwrap());
+            scene.answer.scope = Some("one");
+        }),
+        accepting(
             "token_member",
             |one, _| one.token_member("/data/access_token"),
-            WORKS,
-        )
-        .answer(|answer| answer.is_nested = true),
-        of(
+            |answer| answer.is_nested = true,
+        ),
+        accepting(
             "token_type_name",
             |one, _| one.token_type_name("Application Token"),
-            WORKS,
-        )
-        .answer(|answer| answer.token_type = "Application Token"),
+            |answer| answer.token_type = "Application Token",
+        ),
     ]
 }
 
@@ -323,11 +396,12 @@ pub(super) fn management() -> Vec<Row<TokenManagementBuilder>> {
             answer.content_type = "application/token-introspection+jwt";
             answer.body = Some("e30.e30.e30".to_owned());
         }),
-        Row::of(
+        Row::<TokenManagementBuilder>::of(
             "security_profile",
             |one, _| one.security_profile(SecurityProfile::Fapi2),
-            WORKS,
-        ),
+            |run| run.failed(WEAK),
+        )
+        .scene(|scene| scene.method = Method::Post),
     ]);
     rows
 }

@@ -2,12 +2,16 @@
 
 use std::{
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hallpass::{
-    AccessToken, Clock as _, TokenError,
+    AccessToken, Clock, Moment, Timestamp, TokenError,
     endpoint::{
         HttpTransport, HttpTransportBuilder, MutualTls, ResponseVerifier, UnverifiedResponse,
     },
@@ -15,10 +19,14 @@ use hallpass::{
 };
 use hallpass_testkit::ManualClock;
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use tokio_rustls::rustls::{RootCertStore, pki_types::PrivateKeyDer};
 
-use super::server::{PROXIED_HOST, Request, Server};
+use super::{
+    scene::Site,
+    server::{PROXIED_HOST, Request, Server},
+};
 use crate::support::secret;
 
 /// The identifier of every client, which is a SPIFFE ID.
@@ -33,7 +41,13 @@ pub(super) struct World {
     /// One with another `User-Agent`.
     pub(super) other_transport: HttpTransport,
     pub(super) dpop: Dpop,
+    /// One with another key.
+    pub(super) other_dpop: Dpop,
     pub(super) clock: ManualClock,
+    /// The same time.
+    pub(super) client_clock: CountedClock,
+    pub(super) discovery_clock: ManualClock,
+    pub(super) other_discovery_clock: ManualClock,
     pub(super) certificate: MutualTls,
     /// The authority of the server and of clients, as PEM.
     pub(super) authority: String,
@@ -71,6 +85,10 @@ impl World {
             transport: transport(HttpTransport::builder()),
             other_transport: transport(HttpTransport::builder().user_agent("other/1.0")),
             dpop: Dpop::generate().unwrap(),
+            other_dpop: Dpop::generate().unwrap(),
+            client_clock: CountedClock(clock.clone(), Arc::default()),
+            discovery_clock: ManualClock::new(),
+            other_discovery_clock: ManualClock::new(),
             clock,
             certificate: MutualTls::new(secret(&pem)),
             authority: authority.as_ref().pem(),
@@ -80,36 +98,22 @@ impl World {
     }
 }
 
-/// The addresses of a run.
-#[derive(Clone, Copy)]
-pub(super) struct Site<'a> {
-    pub(super) world: &'a World,
-    pub(super) run: u32,
-    pub(super) is_over_tls: bool,
-}
+/// A clock that counts how often it is read.
+#[derive(Clone, Debug)]
+pub(super) struct CountedClock(ManualClock, Arc<AtomicUsize>);
 
-impl Site<'_> {
-    pub(super) fn origin(&self) -> String {
-        let address = self.world.server.address;
-        if self.is_over_tls {
-            format!("https://{PROXIED_HOST}:{}", address.port())
-        } else {
-            format!("http://{address}")
-        }
+impl Clock for CountedClock {
+    fn now(&self) -> Timestamp {
+        self.moment().timestamp
     }
 
-    pub(super) fn issuer(&self) -> String {
-        format!("{}/{}", self.origin(), self.run)
+    fn wall(&self) -> SystemTime {
+        self.moment().wall
     }
 
-    /// Returns the site of another server of the same run.
-    pub(super) fn next(&self) -> Self {
-        let run = self.run + 1;
-        Self { run, ..*self }
-    }
-
-    pub(super) fn url(&self, path: &str) -> String {
-        format!("{}/{path}", self.issuer())
+    fn moment(&self) -> Moment {
+        self.1.fetch_add(1, Relaxed);
+        self.0.moment()
     }
 }
 
@@ -117,45 +121,68 @@ impl Site<'_> {
 pub(super) type Outcome<'a> =
     Pin<Box<dyn Future<Output = Result<Option<AccessToken>, TokenError>> + 'a>>;
 
-/// The requests of a call, and its token.
+/// The requests of a call, and its result.
 pub(super) struct Run {
-    pub(super) is_management: bool,
-    pub(super) is_over_tls: bool,
     pub(super) issuer: String,
+    /// The thumbprint of the key of `World::dpop`.
+    pub(super) dpop_key: String,
+    /// The error of the builder or of the call; an empty text if there is none.
+    pub(super) error: String,
+    /// The number of requests to the server of the client, without those for metadata.
+    pub(super) attempts: usize,
     is_by_clock: bool,
     requests: Vec<Request>,
     token: Option<AccessToken>,
 }
 
 impl Run {
-    /// Returns what is seen of a successful call.
-    pub(super) fn new(site: &Site<'_>, token: Option<AccessToken>) -> Self {
-        let server = &site.world.server;
-        let requests = [site.run, site.run + 1].map(|run| server.requests(run));
+    /// Returns what is seen of a call.
+    pub(super) fn new(site: &Site<'_>, result: Result<Option<AccessToken>, String>) -> Self {
+        let world = site.world;
+        let [own, other] = [site.run, site.run + 1].map(|run| world.server.requests(run));
+        let reads = world.client_clock.1.swap(0, Relaxed);
+        let (token, error) = match result {
+            Ok(token) => (token, String::new()),
+            Err(error) => (None, error),
+        };
         let at = token.as_ref().map(AccessToken::requested_at);
         Self {
-            is_management: token.is_none(),
-            is_over_tls: site.is_over_tls,
             issuer: site.issuer(),
-            is_by_clock: at.is_some_and(|at| at.wall == site.world.clock.wall()),
-            requests: requests.concat(),
+            dpop_key: world.dpop.thumbprint().to_owned(),
+            error,
+            attempts: own.iter().filter(|request| !is_discovery(request)).count(),
+            is_by_clock: at.map_or(reads > 0, |at| at.wall == world.clock.wall()),
+            requests: [own, other].concat(),
             token,
         }
     }
 
-    /// Returns true if the token is dated by the clock of the builder.
+    /// Returns true if the token is dated by the clock of the builder, or no token is, and the clock is read.
     pub(super) fn is_by_clock(&self) -> bool {
-        self.is_management || self.is_by_clock
+        self.is_by_clock
+    }
+
+    /// Returns the number of requests for the metadata.
+    pub(super) fn discoveries(&self) -> usize {
+        let requests = self.requests.iter();
+        let metadata = requests
+            .filter(|request| is_discovery(request) && !request.path.ends_with("/jwks.json"));
+        metadata.count()
+    }
+
+    /// Returns true if the builder or the call failed with an error that has this text.
+    pub(super) fn failed(&self, text: &str) -> bool {
+        self.error.contains(text)
     }
 
     fn calls(&self) -> impl Iterator<Item = &Request> {
         let calls = self.requests.iter();
-        calls.filter(|request| !request.path.contains("/.well-known/"))
+        calls.filter(|request| !is_discovery(request))
     }
 
     /// Returns the first request for a token, or about one, of the builder's client.
-    pub(super) fn first(&self) -> &Request {
-        self.calls().next().unwrap()
+    pub(super) fn first(&self) -> Option<&Request> {
+        self.calls().next()
     }
 
     pub(super) fn requested(&self, end: &str) -> bool {
@@ -163,18 +190,15 @@ impl Run {
         paths.any(|path| path.ends_with(end))
     }
 
-    pub(super) fn has_certificate(&self) -> bool {
-        self.first().connection.has_certificate
-    }
-
     pub(super) fn header(&self, name: &str) -> &str {
-        self.first().header(name).unwrap_or_default()
+        let value = self.first().and_then(|request| request.header(name));
+        value.unwrap_or_default()
     }
 
     /// Returns a header of the request for the metadata.
     pub(super) fn discovery_header(&self, name: &str) -> &str {
         let mut all = self.requests.iter();
-        let found = all.find(|request| request.path.contains("/.well-known/"));
+        let found = all.find(|request| is_discovery(request));
         found
             .and_then(|request| request.header(name))
             .unwrap_or_default()
@@ -188,10 +212,18 @@ impl Run {
 
     /// Returns the claims of a JWT that a request has as a parameter.
     pub(super) fn claims(&self, name: &str) -> Value {
-        let jwt = parameter(self.first(), name);
-        let claims = jwt.split('.').nth(1).unwrap_or_default();
-        let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap_or_default();
-        serde_json::from_slice(&claims).unwrap_or_default()
+        let jwt = self.first().map(|request| parameter(request, name));
+        part(&jwt.unwrap_or_default(), 1)
+    }
+
+    /// Returns the thumbprint (RFC 7638) of the key of the DPoP proof.
+    pub(super) fn proof_key(&self) -> String {
+        let jwk = &part(self.header("dpop"), 0)["jwk"];
+        let jwk = format!(
+            r#"{{"crv":{},"kty":{},"x":{},"y":{}}}"#,
+            jwk["crv"], jwk["kty"], jwk["x"], jwk["y"]
+        );
+        BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, jwk.as_bytes()))
     }
 
     pub(super) fn lifetime(&self) -> Duration {
@@ -200,6 +232,17 @@ impl Run {
             .map(AccessToken::lifetime)
             .unwrap_or_default()
     }
+}
+
+fn is_discovery(request: &Request) -> bool {
+    request.path.contains("/.well-known/")
+}
+
+/// Returns a part of a JWT; null if there is none.
+fn part(jwt: &str, number: usize) -> Value {
+    let part = jwt.split('.').nth(number).unwrap_or_default();
+    let part = BASE64_URL_SAFE_NO_PAD.decode(part).unwrap_or_default();
+    serde_json::from_slice(&part).unwrap_or_default()
 }
 
 /// Returns a parameter of a request, which is a form or a JSON object; an empty text without it.

@@ -1,7 +1,12 @@
 //! A table of the settings of a client: its pairs are run with each client authentication method, and with an endpoint
 //! that is set or discovered.
 
-use hallpass::endpoint::{BuildError, ClientAuthentication, Endpoint};
+use std::cell::Cell;
+
+use hallpass::{
+    TokenRequest,
+    endpoint::{BuildError, ClientAuthentication, Endpoint},
+};
 use hallpass_testkit::leak;
 
 use super::{
@@ -9,7 +14,8 @@ use super::{
     method::Method,
     pairs::is_named,
     rows::{Row, Set},
-    run::{ID, Outcome, Run, Site, UTF8_ID, World},
+    run::{Outcome, Run, World},
+    scene::{Scene, Site},
     server::Answer,
     settings::assert_none,
 };
@@ -21,9 +27,9 @@ pub(super) struct Table<B, T> {
     pub(super) new: fn(Endpoint, &str, Box<dyn ClientAuthentication>, &Site<'_>) -> B,
     /// Sets what all runs need.
     pub(super) base: fn(B, &Site<'_>) -> B,
-    pub(super) build: fn(B) -> Result<T, BuildError>,
+    pub(super) build: fn(B, &Site<'_>) -> Result<T, BuildError>,
     pub(super) answer: fn(&mut Answer),
-    pub(super) call: fn(T, Site<'_>) -> Outcome<'_>,
+    pub(super) call: for<'a> fn(&'a T, &'a TokenRequest) -> Outcome<'a>,
     /// True if a call is one of this grant.
     pub(super) seen: fn(&Run) -> bool,
 }
@@ -34,143 +40,107 @@ const TURNS: usize = Method::ALL.len();
 /// The numbers of builders and of calls, and what is wrong.
 #[derive(Default)]
 struct Report {
-    run: u32,
+    built: usize,
     refused: usize,
     called: usize,
     faults: Vec<String>,
 }
 
+/// The runs of a pair with a method.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// True if a client is called.
+    is_called: bool,
+    /// True if it is called without each setting, too.
+    is_controlled: bool,
+}
+
+/// The runs of a table.
+struct Runs<'a, B, T> {
+    table: &'a Table<B, T>,
+    world: World,
+    /// The number of the last run.
+    last: Cell<u32>,
+}
+
 impl<B, T> Table<B, T> {
     /// Runs all pairs; the numbers of builders, of those that are refused, and of calls are these.
     pub(super) async fn check(&self, expected: [usize; 3]) {
-        let world = World::new().await;
         let mut report = Report::default();
+        let runs = Runs {
+            table: self,
+            world: World::new().await,
+            last: Cell::default(),
+        };
         let rows = self.rows.len();
         let pairs = (0..rows).flat_map(|one| (one + 1..rows).map(move |other| [one, other]));
         for (at, pair) in pairs.enumerate() {
             for (of, method) in Method::ALL.into_iter().enumerate() {
                 for is_discovered in [false, true] {
+                    let mut rows = pair.map(|at| &self.rows[at]);
+                    let needs_discovery = |row: &&Row<B>| matches!(row.set, Set::Discovery(_));
+                    if rows.iter().any(needs_discovery) && !is_discovered {
+                        continue;
+                    }
                     // Each pair with each method, and with each grant.
                     let place = 2 * self.grant as usize + usize::from(is_discovered);
                     let is_called = (at + of) % TURNS == place % TURNS;
-                    let client = (method, is_discovered);
-                    self.check_pair(&world, pair, client, is_called, &mut report)
-                        .await;
+                    // In one order with one kind of endpoint, in the other with the other kind, and the reverse with
+                    // the next grant.
+                    let is_reversed = (of + self.grant as usize) % 2 == 1;
+                    if is_reversed {
+                        rows.reverse();
+                    }
+                    let turn = Turn {
+                        is_called,
+                        is_controlled: is_reversed,
+                    };
+                    let case = Case {
+                        settings: &rows.map(|row| row.name),
+                        method,
+                        grant: self.grant,
+                        is_discovered,
+                    };
+                    let faults = runs.check(rows, &case, turn, &mut report).await;
+                    let faults = faults.into_iter();
+                    report
+                        .faults
+                        .extend(faults.map(|fault| format!("{case:?}: {fault}")));
                 }
             }
         }
         assert_none(&report.faults);
-        let built = report.run as usize / 2;
-        assert_eq!([built, report.refused, report.called], expected);
+        let Report {
+            built,
+            refused,
+            called,
+            ..
+        } = report;
+        assert_eq!([built, refused, called], expected);
     }
 
-    async fn check_pair(
-        &self,
-        world: &World,
-        pair: [usize; 2],
-        (method, is_discovered): (Method, bool),
-        is_called: bool,
-        report: &mut Report,
-    ) {
-        let rows = pair.map(|at| &self.rows[at]);
-        let has = |name: &str| rows.iter().any(|row| row.name == name);
-        let needs_discovery = rows.iter().any(|row| matches!(row.set, Set::Discovery(_)));
-        if needs_discovery && !is_discovered {
-            return;
-        }
-        let is_remote = [
-            "security_profile",
-            "refuse_local_endpoint",
-            "Discovery::refuse_local_issuer",
-        ];
-        report.run += 2;
-        let site = Site {
-            world,
-            run: report.run,
-            is_over_tls: method.has_certificate() || is_remote.iter().any(|name| has(name)),
-        };
-        let case = Case {
-            settings: &rows.map(|row| row.name),
-            method,
-            grant: self.grant,
-            is_discovered,
-        };
-        let title = || {
-            format!(
-                "{:?} {method:?} {is_discovered} {:?}",
-                self.grant, case.settings
-            )
-        };
-        let excluded = case.excluded();
-        let built = self
-            .builder(rows, &site, method, is_discovered)
-            .and_then(self.build);
-        let source = match built {
-            Err(error) => {
-                report.refused += 1;
-                let shown = leak::error_chain(&error);
-                let mut pairs = excluded.iter();
-                let are_named =
-                    |(one, other): &(&str, &str)| is_named(one, &shown) && is_named(other, &shown);
-                if !pairs.any(are_named) {
-                    report.faults.push(format!("{}: {shown}", title()));
-                }
-                return;
-            }
-            Ok(source) => source,
-        };
-        if !excluded.is_empty() {
-            report
-                .faults
-                .push(format!("{}: not refused, {excluded:?}", title()));
-            return;
-        }
-        if !is_called {
-            return;
-        }
-        report.called += 1;
-        let mut answer = Answer::default();
+    /// Returns the circumstances in which these settings work.
+    fn scene(&self, rows: [&Row<B>; 2], method: Method) -> Scene {
+        let mut scene = Scene::new(method);
         for row in rows {
-            (row.answer)(&mut answer);
+            (row.answer)(&mut scene.answer);
         }
-        (self.answer)(&mut answer);
-        world.server.set_answer(site.run, answer);
-        match (self.call)(source, site).await {
-            Err(error) => report
-                .faults
-                .push(format!("{}: {}", title(), leak::error_chain(&error))),
-            Ok(token) => {
-                let run = Run::new(&site, token);
-                let unseen = rows
-                    .iter()
-                    .filter(|row| !case.is_unseen(row.name) && !(row.seen)(&run));
-                let unseen: Vec<_> = unseen.map(|row| row.name).collect();
-                if !(self.seen)(&run) {
-                    report.faults.push(format!("{}: another grant", title()));
-                }
-                if !unseen.is_empty() {
-                    report
-                        .faults
-                        .push(format!("{}: no effect of {unseen:?}", title()));
-                }
-            }
-        }
+        (self.answer)(&mut scene.answer);
+        scene
     }
 
-    /// Returns a builder with these settings.
-    fn builder(
+    /// Returns a client with these settings.
+    fn client(
         &self,
-        rows: [&Row<B>; 2],
+        rows: &[&Row<B>],
         site: &Site<'_>,
-        method: Method,
+        scene: &Scene,
         is_discovered: bool,
-    ) -> Result<B, BuildError> {
+    ) -> Result<T, BuildError> {
         let mut endpoint = if is_discovered {
-            let mut discovery =
-                Endpoint::discover(site.issuer()).transport(site.world.transport.clone());
-            if !site.is_over_tls {
-                discovery = discovery.danger_allow_http_on_loopback();
-            }
+            let mut discovery = Endpoint::discover(site.issuer())
+                .transport(site.world.transport.clone())
+                .clock(site.world.discovery_clock.clone());
             for row in rows {
                 if let Set::Discovery(set) = row.set {
                     discovery = set(discovery, site);
@@ -182,24 +152,128 @@ impl<B, T> Table<B, T> {
                 .with_introspection_endpoint(site.url("introspect"))
                 .with_revocation_endpoint(site.url("revoke"))
         };
-        let is_utf8 = rows.iter().any(|row| row.name == "allow_utf8_credentials");
-        let id = if is_utf8 && !method.is_of_spiffe() {
-            UTF8_ID
-        } else {
-            ID
-        };
         for row in rows {
             if let Set::Endpoint(set) = row.set {
                 endpoint = set(endpoint, site);
             }
         }
-        let mut builder = (self.new)(endpoint, id, method.authentication(site), site);
+        let authentication = scene.method.authentication(site);
+        let mut builder = (self.new)(endpoint, scene.id, authentication, site);
         builder = (self.base)(builder, site);
+        for row in rows {
+            builder = (row.needs)(builder, site);
+        }
         for row in rows {
             if let Set::Builder(set) = row.set {
                 builder = set(builder, site);
             }
         }
-        Ok(builder)
+        (self.build)(builder, site)
     }
+}
+
+impl<B, T> Runs<'_, B, T> {
+    /// Checks a pair: it is refused with both names, or each setting has an effect, without which it is not seen.
+    ///
+    /// Returns what is wrong.
+    async fn check(
+        &self,
+        rows: [&Row<B>; 2],
+        case: &Case<'_>,
+        turn: Turn,
+        report: &mut Report,
+    ) -> Vec<String> {
+        let excluded = case.excluded();
+        report.built += 1;
+        if !turn.is_called || !excluded.is_empty() {
+            let scene = self.table.scene(rows, case.method);
+            let site = self.site(&scene);
+            let built = self.table.client(&rows, &site, &scene, case.is_discovered);
+            report.refused += usize::from(built.is_err());
+            return fault_of_build(built.err(), &excluded).into_iter().collect();
+        }
+        report.called += 1;
+        let run = self.play(rows, &rows, None, case).await;
+        if !run.error.is_empty() {
+            return vec![run.error];
+        }
+        let mut faults = Vec::new();
+        if !(self.table.seen)(&run) {
+            faults.push("another grant".to_owned());
+        }
+        for (row, other) in [(rows[0], rows[1]), (rows[1], rows[0])] {
+            let (name, is_unseen) = (row.name, case.is_unseen(row.name));
+            if is_unseen && !turn.is_controlled {
+                continue;
+            }
+            let is_seen = match row.scene {
+                None => (row.seen)(&run),
+                scene => (row.seen)(&self.play(rows, &rows, scene, case).await),
+            };
+            let is_seen_without = turn.is_controlled && {
+                let without = self.play(rows, &[other], row.scene, case).await;
+                let is_refused = row.scene.is_none() && !without.error.is_empty();
+                (row.seen)(&without) && !is_refused
+            };
+            if (is_seen && !is_seen_without) == is_unseen {
+                faults.push(format!(
+                    "`{name}` is seen: {is_seen}, without it: {is_seen_without}"
+                ));
+            }
+        }
+        faults
+    }
+
+    /// Calls a client with these settings in the scene of a pair.
+    async fn play(
+        &self,
+        pair: [&Row<B>; 2],
+        rows: &[&Row<B>],
+        change: Option<fn(&mut Scene)>,
+        case: &Case<'_>,
+    ) -> Run {
+        let mut scene = self.table.scene(pair, case.method);
+        if let Some(change) = change {
+            change(&mut scene);
+        }
+        let site = self.site(&scene);
+        let mut answer = scene.answer.clone();
+        answer.endpoints = Some(site.origin(site.endpoints));
+        site.world.server.set_answer(site.run, answer);
+        let client = self.table.client(rows, &site, &scene, case.is_discovered);
+        let result = match client {
+            Err(error) => Err(leak::error_chain(&error)),
+            Ok(client) => {
+                let mut result = (self.table.call)(&client, &scene.request).await;
+                if let Some(later) = scene.later {
+                    later(&self.world);
+                    result = (self.table.call)(&client, &scene.request).await;
+                }
+                result.map_err(|error| leak::error_chain(&error))
+            }
+        };
+        Run::new(&site, result)
+    }
+
+    /// Returns a site of its own for a run.
+    fn site(&self, scene: &Scene) -> Site<'_> {
+        self.last.update(|last| last + 2);
+        Site {
+            world: &self.world,
+            run: self.last.get(),
+            issuer: scene.issuer,
+            endpoints: scene.endpoints,
+        }
+    }
+}
+
+/// Returns what is wrong with the result of a builder with settings of which these exclude each other.
+fn fault_of_build(error: Option<BuildError>, excluded: &[(&str, &str)]) -> Option<String> {
+    let Some(error) = error else {
+        return (!excluded.is_empty()).then(|| format!("not refused, {excluded:?}"));
+    };
+    let shown = leak::error_chain(&error);
+    let mut pairs = excluded.iter();
+    let are_named = pairs.any(|(one, other)| is_named(one, &shown) && is_named(other, &shown));
+    (!are_named).then_some(shown)
 }

@@ -1,5 +1,5 @@
-//! Every two settings of the cache's builder, in both orders: the first one has its effect beside the other, or the
-//! documentation says that it has none. `build` refuses nothing.
+//! Every two settings of the cache's builder, in both orders: the first one has its effect beside the other, and the
+//! effect is lost without it, or the documentation says that it has none. `build` refuses nothing.
 
 mod rows;
 #[path = "../../../../tests/shared/settings.rs"]
@@ -275,8 +275,8 @@ impl Story {
     }
 }
 
-/// Lets a cache with these settings go through the story of the first one.
-async fn run(rows: [&Row; 2]) -> Seen {
+/// Lets a cache with these settings, or without the first one, go through the story of the first one.
+async fn run(rows: [&Row; 2], is_set: bool) -> Seen {
     let Row { fate, story, .. } = *rows[0];
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
@@ -293,10 +293,13 @@ async fn run(rows: [&Row; 2]) -> Seen {
     let mut builder = CachedTokenSource::builder(source.clone())
         .clock(world.clock.clone())
         .observer(world.events.clone());
-    if rows.iter().any(|row| row.is_shared) {
+    let has_store = rows.iter().any(|row| row.name == "store");
+    if !has_store && rows.iter().any(|row| row.is_shared) {
         builder = builder.store(world.store.clone(), "orders");
     }
-    builder = (rows[0].set)(builder, &world);
+    if is_set {
+        builder = (rows[0].set)(builder, &world);
+    }
     if rows[0].name != rows[1].name {
         builder = (rows[1].set)(builder, &world);
     }
@@ -341,10 +344,12 @@ async fn every_two_settings_of_the_cache_have_their_effect() {
             let is_unseen = UNSEEN
                 .iter()
                 .any(|(name, others, _)| *name == one.name && others.contains(&other.name));
-            let seen = run([one, other]).await;
-            if (one.seen)(&seen) == is_unseen {
+            let seen = run([one, other], true).await;
+            let is_seen = (one.seen)(&seen);
+            let is_seen_without = (one.seen)(&run([one, other], false).await);
+            if (is_seen && !is_seen_without) == is_unseen {
                 faults.push(format!(
-                    "{} beside {}: fetches {:?}, {:?}, {} keys, {} puts, {:?}",
+                    "{} beside {}: seen: {is_seen}, without it: {is_seen_without}; fetches {:?}, {:?}, {} keys, {} puts, {:?}",
                     one.name,
                     other.name,
                     seen.fetches,

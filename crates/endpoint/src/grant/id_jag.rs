@@ -95,8 +95,10 @@ impl IdJagProvider {
     ///
     /// `subject` is the user's identity assertion, such as an ID token ([`ID_TOKEN`](TokenTypeUri::ID_TOKEN)) or a SAML
     /// assertion, or a refresh token of the provider. `audience` is the issuer identifier of the API's authorization
-    /// server, or the provider's own name for it. The retries are those of the [`IdentityAssertion`], and those that are set here have no effect.
-    /// Neither have lifetimes and a clock: an ID-JAG is used at once.
+    /// server, or the provider's own name for it.
+    ///
+    /// The retries are those of the [`IdentityAssertion`], and those that are set here have no effect. Neither have
+    /// lifetimes and a clock, since an ID-JAG is used at once, nor a name for bearer tokens, since it is none.
     pub fn builder(
         token_endpoint: impl Into<Endpoint>,
         client_id: impl Into<String>,
