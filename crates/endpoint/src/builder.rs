@@ -64,7 +64,7 @@ impl<S: GrantSource> SourceBuilder<S> {
         }
     }
 
-    /// Replaces the token endpoint, for adapters, which start from their server's.
+    /// Replaces the endpoint as a whole, discovered or not, for adapters, which start from their server's.
     pub fn token_endpoint(mut self, endpoint: impl Into<Endpoint>) -> Self {
         self.client.endpoint = endpoint.into();
         self

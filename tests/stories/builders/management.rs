@@ -31,7 +31,7 @@ async fn token_management() {
                 Ok(None)
             })
         },
-        seen: |_| true,
+        seen: |run| run.sent("token", "t"),
     };
     table.check([3_066, 570, 179]).await;
 }
