@@ -319,6 +319,8 @@ impl fmt::Debug for MemoryTokenStore {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use hallpass_core::TokenRequest;
     use hallpass_testkit::ManualClock;
 
@@ -369,6 +371,28 @@ mod tests {
         for number in 0..100 {
             assert_eq!(is_there(&store, number).await, number >= 90, "{number}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_sweep_keeps_only_those_who_listen() {
+        let clock = ManualClock::new();
+        let store = MemoryTokenStore::new(clock.clone());
+        let listening = key(0);
+        let mut changed = Box::pin(store.changed(&listening));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(changed.as_mut().poll(&mut context).is_pending());
+        let gone = key(1);
+        drop(Box::pin(store.changed(&gone)).as_mut().poll(&mut context));
+        assert_eq!(store.inner().listeners.len(), 2);
+        for number in 2..=66 {
+            store
+                .put(&key(number), b"entry", MINUTE, None)
+                .await
+                .unwrap();
+        }
+        assert_eq!(store.inner().listeners.len(), 1);
+        store.put(&listening, b"entry", MINUTE, None).await.unwrap();
+        assert!(changed.as_mut().poll(&mut context).is_ready());
     }
 
     // covers: F-89

@@ -12,7 +12,7 @@ use hallpass_testkit::ManualClock;
 use tokio::time::{Instant, advance};
 
 use crate::{
-    distant::{Distant, NAMESPACE, default_key},
+    distant::{Distant, MILLISECOND, NAMESPACE, default_key},
     support::{Answer, HOUR, MINUTE, Manual, Mint, SECOND, ask, down, key, name, settle},
 };
 
@@ -444,6 +444,37 @@ async fn a_shared_token_past_its_refresh_point_is_better_than_none() {
     }
     // It is refreshed like any other: with backoff.
     assert!((7..=11).contains(&mint.calls()), "{}", mint.calls());
+}
+
+/// The token of another process replaces one that is due if it lives longer, and is not due itself.
+#[tokio::test(start_paused = true)]
+async fn a_due_token_is_replaced_by_one_that_lives_longer() {
+    // The time at which another process gets a token, its lifetime, and the number of fetches in all.
+    for (at, lifetime, fetches) in [
+        (3_595, MINUTE, 2),
+        // The same expiry, an earlier one, and one that is due.
+        (3_595, 5 * SECOND, 3),
+        (3_597, 2 * SECOND, 3),
+        (3_576, 25 * SECOND, 3),
+    ] {
+        let mint = Mint::hourly();
+        let store = Distant::immediate(&mint);
+        let [one, other] = [(); 2].map(|()| cached(&mint, store.clone()));
+        name(&one).await;
+        advance(at * SECOND).await;
+        let entry = store.inner.look_up(&default_key()).await.unwrap().unwrap();
+        store
+            .inner
+            .remove(&default_key(), entry.fence())
+            .await
+            .unwrap();
+        mint.then([Answer::New(lifetime), Answer::New(HOUR)]);
+        name(&other).await;
+        advance((3_600 - at) * SECOND - 1_400 * MILLISECOND).await;
+        name(&one).await;
+        settle().await;
+        assert_eq!(mint.calls(), fetches, "{at} {lifetime:?}");
+    }
 }
 
 // covers: F-63, F-95

@@ -5,7 +5,10 @@ use hallpass_testkit::leak::{self, Capture};
 use tokio::time::advance;
 use tracing::Instrument as _;
 
-use crate::support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, down, key, name, settle};
+use crate::{
+    distant::{Distant, NAMESPACE},
+    support::{Answer, HOUR, MINUTE, Mint, SECOND, ask, down, key, name, settle},
+};
 
 /// Runs the life of a token: fetched, refresh failed, refused, and keys evicted.
 async fn life(mint: &Mint) -> hallpass_cache::CachedTokenSource<Mint> {
@@ -147,6 +150,34 @@ async fn metrics_of_caches_with_one_name_add_up() {
     again.stats();
     settle().await;
     assert_eq!(read(), ["1", "-1"]);
+}
+
+#[cfg(feature = "metrics")]
+#[tokio::test(start_paused = true)]
+async fn faults_of_a_store_are_counted_by_operation() {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let mint = Mint::hourly();
+    let store = Distant::immediate(&mint);
+    store.refuse_writes();
+    let cache = mint.builder().name("orders").store(store, NAMESPACE);
+    let cache = cache.build();
+    name(&cache).await;
+    settle().await;
+    let mut faults = std::collections::BTreeMap::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        let key = key.key();
+        if let ("hallpass_store_faults_total", DebugValue::Counter(count)) = (key.name(), value) {
+            let labels = key.labels().map(|label| label.value().to_owned());
+            faults.insert(labels.collect::<Vec<_>>().join(" "), count);
+        }
+    }
+    let expected = ("orders look_up_or_lease".to_owned(), 1);
+    assert_eq!(faults, [expected].into());
+    assert_eq!(faults.values().sum::<u64>(), cache.stats().store_faults);
 }
 
 #[cfg(feature = "metrics")]
