@@ -5,10 +5,10 @@ use std::{fs, path::Path, time::Duration};
 use hallpass::{
     ErrorKind, TokenError, TokenRequest, TokenSource,
     endpoint::{
-        ClientCredentials, ClientSecretBasic, Discovery, Endpoint, JwtBearer, PublicClient, Retry,
-        Strongest, TokenManagement,
+        ClientAuthentication, ClientCredentials, ClientSecretBasic, Discovery, Endpoint, JwtBearer,
+        PublicClient, Retry, Strongest, TokenManagement,
     },
-    jwt::{AssertionSettings, PrivateKeyJwt, SignedAssertion, SigningKey},
+    jwt::{AssertionSettings, ClientSecretJwt, PrivateKeyJwt, SignedAssertion, SigningKey},
 };
 use hallpass_testkit::{
     AuthorizationServer, Client,
@@ -435,15 +435,18 @@ async fn the_real_server_is_found_and_the_strongest_way_chosen() {
 
 #[test]
 fn an_assertion_for_a_discovered_issuer_needs_one() {
-    let key = assertions::key("a key");
-    let authentication = PrivateKeyJwt::new(AssertionSettings::for_discovered_issuer(), key);
-    let source = ClientCredentials::builder("https://login.example/token", ID, authentication);
-    let error = source.build().unwrap_err();
-    assert_eq!(error.setting(), "authentication");
-    assert!(error.to_string().contains("Endpoint::discover"), "{error}");
-    let settings = AssertionSettings::for_discovered_issuer();
-    let assertion = SignedAssertion::new(settings, assertions::key("a key"));
+    let settings = AssertionSettings::for_discovered_issuer;
     let token_endpoint = "https://login.example/token";
+    let signed = PrivateKeyJwt::new(settings(), assertions::key("a key"));
+    let hashed = ClientSecretJwt::new(settings(), secret(&"s".repeat(32)));
+    let methods: [Box<dyn ClientAuthentication>; 2] = [Box::new(signed), Box::new(hashed)];
+    for authentication in methods {
+        let source = ClientCredentials::builder(token_endpoint, ID, authentication);
+        let error = source.build().unwrap_err();
+        assert_eq!(error.setting(), "authentication");
+        assert!(error.to_string().contains("Endpoint::discover"), "{error}");
+    }
+    let assertion = SignedAssertion::new(settings(), assertions::key("a key"));
     let source = JwtBearer::builder(token_endpoint, ID, PublicClient::new(), assertion);
     assert_eq!(source.build().unwrap_err().setting(), "assertion");
 }

@@ -128,3 +128,30 @@ macro_rules! forward {
 }
 
 forward!(Arc<S>, Box<S>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Minimal;
+
+    #[async_trait]
+    impl Signer for Minimal {
+        fn algorithm(&self) -> Algorithm {
+            Algorithm::Es256
+        }
+
+        async fn sign(&self, _: &[u8]) -> Result<Vec<u8>, TokenError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn a_signer_without_more_has_nothing_for_the_header() {
+        assert_eq!(Minimal.key_id(), None);
+        assert_eq!(Minimal.certificate_thumbprint(), None);
+        assert!(Minimal.certificate_chain().is_empty());
+        assert_eq!((Minimal.public_jwk(), Minimal.epoch()), (None, 0));
+    }
+}

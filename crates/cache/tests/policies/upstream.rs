@@ -146,6 +146,32 @@ async fn a_failure_of_one_key_does_not_affect_others() {
     }
 }
 
+/// The server was reached, and the credentials were accepted.
+#[tokio::test(start_paused = true)]
+async fn a_refused_request_ends_the_failure_of_all_keys() {
+    let refused = TokenError::request_refused("no such scope");
+    let mint = Mint::new([down(), Answer::Fail(refused), Answer::New(HOUR)]);
+    let cache = Arc::new(mint.cached());
+    call(&cache, "down").await.unwrap().unwrap_err();
+    let gate = mint.close();
+    advance(2 * SECOND).await;
+    // The only one that is sent while the server may be down.
+    let trial = call(&cache, "bad");
+    gate.arrived(1).await;
+    let waiting = ["one", "other"].map(|scope| call(&cache, scope));
+    settle().await;
+    assert_eq!(mint.calls(), 2);
+    let others = mint.close();
+    gate.open();
+    trial.await.unwrap().unwrap_err();
+    settle().await;
+    assert_eq!(mint.calls(), 4, "both at once");
+    others.open();
+    for call in waiting {
+        call.await.unwrap().unwrap();
+    }
+}
+
 /// A source that refuses one key as if the client were at fault, and serves the others.
 struct Partial(Mint);
 
@@ -343,11 +369,15 @@ async fn of_failures_at_once_the_longest_wait_applies() {
         call(&cache, "accepted").await.unwrap().unwrap();
         let busy = waits.map(|wait| TokenError::unavailable("busy").with_retry_after(wait));
         mint.then(busy.map(Answer::Fail));
-        let gate = mint.close();
-        let calls = ["one", "other"].map(|scope| call(&cache, scope));
-        gate.arrived(2).await;
-        gate.open();
-        for call in calls {
+        let mut calls = Vec::new();
+        for scope in ["one", "other"] {
+            let gate = mint.close();
+            let call = call(&cache, scope);
+            gate.arrived(1).await;
+            calls.push((gate, call));
+        }
+        for (gate, call) in calls {
+            gate.open();
             call.await.unwrap().unwrap_err();
         }
         let error = call(&cache, "third").await.unwrap().unwrap_err();

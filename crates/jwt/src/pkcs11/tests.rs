@@ -397,6 +397,8 @@ fn an_invalid_setting_is_an_error_before_any_call() {
         leak::assert_clean(&format!("{builder:?}"), "CANARY");
         assert_eq!(builder.build().unwrap_err().setting(), setting);
     }
+    let longest = builder("/x.so").object_id([1]).token_label("x".repeat(32));
+    longest.build().unwrap();
 }
 
 #[test]
