@@ -237,29 +237,29 @@ mod commands {
             cmd soak {
                 /// Duration in minutes; 1 by default. Fractions are allowed.
                 optional --minutes minutes: Minutes
-                /// The seed of the schedule; random by default, and printed. Without `--cache`, as all that follow.
+                /// The seed of the schedule; random by default, and printed.
                 optional --seed seed: u64
                 /// Calls a second; 40 by default.
                 optional --rate rate: Rate
                 /// Has a fault on purpose, which a check must report: task, memory, file, thread, log, exit, requests,
                 /// expired, audience or failures.
                 optional --fault fault: String
-                /// Runs the cache alone, with a source and a store in memory.
+                /// Runs the cache alone, with a source and a store in memory; only with `--minutes`.
                 optional --cache
             }
 
             /// Measures a fleet of processes that share a token store, and checks its promises.
             cmd fleet {
-                /// Simulates it in virtual time, instead of real processes on a real Redis.
+                /// Simulates it in virtual time, instead of real processes on a real Redis; only with `--processes`.
                 optional --simulate
                 /// Measures the targets of docs/performance.md with real processes: cold starts, jobs, a wrong secret, a refused
-                /// token.
+                /// token; only with `--processes`.
                 optional --targets
                 /// Number of processes; by default 50, 100 with `--targets`, or 10,000 simulated ones.
                 optional --processes processes: Processes
                 /// Duration in minutes for real processes; 1 by default.
                 optional --minutes minutes: Minutes
-                /// Injects no faults between real processes and Redis; not with `--simulate` or `--targets`, as `--minutes`.
+                /// Injects no faults between real processes and Redis.
                 optional --without-faults
             }
 
