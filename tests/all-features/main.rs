@@ -1,5 +1,5 @@
-//! The transport's stories in a program whose dependencies enable all features of reqwest and rustls. None of them may
-//! change what is sent, what is accepted and whom a client trusts.
+//! The transport's stories in a program whose dependencies enable all features of reqwest, rustls and serde_json. None
+//! of them may change what is sent, what is accepted and whom a client trusts.
 
 #![allow(clippy::unwrap_used, dead_code)]
 
@@ -86,4 +86,25 @@ async fn vault_is_asked_as_without_them() {
         "{}",
         head(&server)
     );
+}
+
+#[tokio::test]
+async fn numbers_of_a_response_are_read_as_without_them() {
+    // Positive control: the features are enabled.
+    let number: serde_json::Value = serde_json::from_str("1.00").unwrap();
+    assert_eq!(number.to_string(), "1.00");
+    for (value, seconds) in [
+        ("3599", Some(3_599)),
+        ("3599.9", Some(3_599)),
+        ("3.6e3", Some(3_600)),
+        ("184467440737095516150", Some(86_400)),
+        ("-0.5", None),
+        (r#"{"1":2}"#, None),
+    ] {
+        let body = GOOD.replace("3600", value);
+        let server = RawServer::always(raw::json(200, body)).await;
+        let token = support::fetch(support::builder(&server.url("/"))).await;
+        let lifetime = token.map(|token| token.lifetime().as_secs());
+        assert_eq!(lifetime.ok(), seconds, "{value}");
+    }
 }

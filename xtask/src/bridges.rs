@@ -1,5 +1,5 @@
 //! `cargo xtask bridges`: checks the adapters to other crates, which are a workspace of their own, and the transport with
-//! all features of reqwest and rustls.
+//! all features of reqwest, rustls and serde_json.
 
 mod features;
 mod trees;

@@ -9,7 +9,7 @@ const PACKAGE: &str = "all-features";
 
 /// The crates, and their features that stay off: an unstable one, one that has an effect without `std` only, and other
 /// builds of the same libraries.
-const CRATES: [(&str, &[&str]); 2] = [
+const CRATES: [(&str, &[&str]); 3] = [
     (
         "reqwest",
         &[
@@ -20,6 +20,7 @@ const CRATES: [(&str, &[&str]); 2] = [
         ],
     ),
     ("rustls", &["fips", "hashbrown"]),
+    ("serde_json", &[]),
 ];
 
 pub(super) fn check(manifest: &str) -> anyhow::Result<()> {

@@ -45,6 +45,10 @@ const NAMES: [&str; 10] = [
     "id_token",
 ];
 
+/// The name under which the JSON library passes a number that is no 64-bit integer, if another crate of the program
+/// enables its feature `arbitrary_precision`.
+const NUMBER: &str = "$serde_json::private::Number";
+
 /// A value, as detailed as a token response can need it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Member<'a> {
@@ -288,8 +292,15 @@ impl<'de> Deserialize<'de> for Member<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Member::Other)
+                let mut number = None;
+                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+                    if name != NUMBER {
+                        map.next_value::<IgnoredAny>()?;
+                    } else if let Member::Text(text) = map.next_value()? {
+                        number = text.parse().ok();
+                    }
+                }
+                Ok(number.map_or(Member::Other, Member::Number))
             }
         }
 
