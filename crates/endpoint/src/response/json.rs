@@ -7,9 +7,11 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{
+        DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer,
+    },
 };
-use serde_json::{error::Category, value::RawValue};
+use serde_json::{Value, error::Category, value::RawValue};
 
 use crate::transport::answer::is_digits;
 
@@ -44,10 +46,6 @@ const NAMES: [&str; 10] = [
     "refresh_token",
     "id_token",
 ];
-
-/// The name under which the JSON library passes a number that is no 64-bit integer, if another crate of the program
-/// enables its feature `arbitrary_precision`.
-const NUMBER: &str = "$serde_json::private::Number";
 
 /// A value, as detailed as a token response can need it.
 #[derive(Clone, Debug, PartialEq)]
@@ -291,15 +289,11 @@ impl<'de> Deserialize<'de> for Member<'de> {
                 Ok(Member::Other)
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut number = None;
-                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-                    if name != NUMBER {
-                        map.next_value::<IgnoredAny>()?;
-                    } else if let Member::Text(text) = map.next_value()? {
-                        number = text.parse().ok();
-                    }
-                }
+            // If another crate enables the JSON library's `arbitrary_precision`, a number that is no 64-bit integer is
+            // passed as a map, which only the library's own types read.
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let value = Value::deserialize(MapAccessDeserializer::new(map))?;
+                let number = value.as_f64();
                 Ok(number.map_or(Member::Other, Member::Number))
             }
         }
