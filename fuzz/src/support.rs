@@ -77,10 +77,27 @@ impl<'de> Deserialize<'de> for Counts {
     }
 }
 
-/// Returns true if a JSON text has each member of this object once.
-pub(crate) fn is_unambiguous(json: &[u8], object: &Map<String, Value>) -> bool {
-    let counts = serde_json::from_slice::<Counts>(json);
-    counts.is_ok_and(|counts| object.keys().all(|name| counts.0.get(name) == Some(&1)))
+/// Returns a JSON object that has each of its members once.
+pub(crate) fn unambiguous_object(json: &[u8]) -> Option<Map<String, Value>> {
+    let object: Map<String, Value> = serde_json::from_slice(json).ok()?;
+    let counts: Counts = serde_json::from_slice(json).ok()?;
+    let is_once = |name| counts.0.get(name) == Some(&1);
+    object.keys().all(is_once).then_some(object)
+}
+
+/// Returns true if the object has no other members with a meaning than these.
+pub(crate) fn has_only(object: &Map<String, Value>, names: &[&str]) -> bool {
+    let mut found = object.keys().map(String::as_str);
+    found.all(|name| names.contains(&name) || name.starts_with("x_"))
+}
+
+/// Returns true for an `https` URL that every parser reads alike.
+pub(crate) fn is_plain_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://");
+    let place = rest.and_then(|rest| rest.split_once('/'));
+    place.is_some_and(|(host, path)| {
+        is_plain_host(host) && path.bytes().all(|byte| byte.is_ascii_lowercase())
+    })
 }
 
 /// Returns true for the name of a host that every parser reads alike.

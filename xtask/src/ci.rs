@@ -69,7 +69,7 @@ fn steps(shell: &Shell, times: &mut Vec<(&'static str, Duration)>) -> anyhow::Re
             },
         )
     })?;
-    // Exactly the command from the README.
+    // The command of the README.
     step("tests", &|| {
         let mut tests = cmd!(shell, "cargo xtask test");
         // This program is there already, and sets them for what it compiles.

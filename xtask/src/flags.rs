@@ -100,7 +100,7 @@ fn duration(text: &str, unit: f64) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().map(|number| number * unit);
     let seconds = seconds.ok().filter(|seconds| RANGE.contains(seconds));
     let seconds = seconds.ok_or_else(|| {
-        format!("`{text}` is not a number of one second to a week; fractions are allowed")
+        format!("`{text}` is out of range: the time is from one second to a week, and may have a fraction")
     })?;
     Ok(Duration::from_secs_f64(seconds))
 }
@@ -143,14 +143,14 @@ mod commands {
     use super::{Minutes, Processes, Rate, Schedules, Seconds};
 
     xflags::xflags! {
-        /// The project's chores.
+        /// The tasks of this repository.
         cmd xtask {
             /// Prints this help.
             default cmd help {}
 
             /// Sets up what the tests need, and runs them all.
             cmd test {
-                /// Runs only what a change breaks first, in less than a minute.
+                /// Runs only the fast tests, in about a minute.
                 optional --quick
             }
 
@@ -241,7 +241,7 @@ mod commands {
                 optional --seed seed: u64
                 /// Calls a second; 40 by default.
                 optional --rate rate: Rate
-                /// Has a fault on purpose, which a check must report: task, memory, file, thread, log, exit, requests,
+                /// Makes the service faulty, which a check must report: task, memory, file, thread, log, exit, requests,
                 /// expired, audience or failures.
                 optional --fault fault: String
                 /// Runs the cache alone, with a source and a store in memory; only with `--minutes`.

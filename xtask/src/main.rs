@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask` alone lists them.
+//! The tasks of this repository: `cargo xtask` alone lists them.
 
 mod advisories;
 mod bench;

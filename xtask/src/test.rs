@@ -14,13 +14,21 @@ use crate::{
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     workspace::lint_in_ci(shell);
     let missing = [missing::programs(shell), peers::set_up(shell)?].concat();
-    missing::report(&missing, workspace::is_ci())?;
-    let outcome = all(shell);
-    println!();
-    missing::report(&missing, workspace::is_ci())?;
-    outcome?;
+    between_reports(&missing, || all(shell))?;
     println!("all tests passed{}", except(&missing));
     Ok(())
+}
+
+/// Reports the tests that do not run before the others and after them, whose output is long.
+fn between_reports(
+    missing: &[String],
+    tests: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    missing::report(missing, workspace::is_ci())?;
+    let outcome = tests();
+    println!();
+    missing::report(missing, workspace::is_ci())?;
+    outcome
 }
 
 fn all(shell: &Shell) -> anyhow::Result<()> {
@@ -80,7 +88,7 @@ fn documentation(shell: &Shell, documented: &[impl AsRef<OsStr>]) -> anyhow::Res
     in_one_piece(tests).context("a documentation test failed")
 }
 
-/// Runs the two services under load, for as long as shows that they work, and the first example of the README.
+/// Runs the two programs of soak runs, for as long as shows that they work, and the quickstart.
 fn programs(shell: &Shell) -> anyhow::Result<()> {
     const SHORT: Minutes = Minutes(Duration::from_secs(6));
     in_one_piece(soak::cache(shell, SHORT)?)?;
@@ -108,9 +116,7 @@ fn in_one_piece(command: Cmd<'_>) -> anyhow::Result<()> {
 /// Runs what a change breaks first, in less than a minute: unit tests, the cache's rules, and the stories that need no
 /// other server and take no seconds.
 pub(crate) fn quick(shell: &Shell) -> anyhow::Result<()> {
-    let outcome = fast(shell);
-    missing::report(&missing::programs(shell), workspace::is_ci())?;
-    outcome
+    between_reports(&missing::programs(shell), || fast(shell))
 }
 
 fn fast(shell: &Shell) -> anyhow::Result<()> {
@@ -121,7 +127,22 @@ fn fast(shell: &Shell) -> anyhow::Result<()> {
     }
     let threads = threads();
     // Without other servers, and without what takes seconds because it is generated.
-    let fast = "not (package(xtask) | package(hallpass-redis) & binary(stories) | test(/^(oidc_|servers::|main_job::|explore::|endings::|redirects::|model::|fleet::|pairs::|keys::the_number)/))";
+    let slow = [
+        "oidc_",
+        "servers::",
+        "main_job::",
+        "explore::",
+        "endings::",
+        "redirects::",
+        "model::",
+        "fleet::",
+        "pairs::",
+        "keys::the_number",
+    ]
+    .join("|");
+    let fast = format!(
+        "not (package(xtask) | package(hallpass-redis) & binary(stories) | test(/^({slow})/))"
+    );
     cmd!(
         shell,
         "cargo nextest run {packages...} {targets...} --no-fail-fast --test-threads {threads} -E {fast}"

@@ -64,13 +64,14 @@ impl<S: GrantSource> SourceBuilder<S> {
         }
     }
 
-    /// Replaces the endpoint as a whole, discovered or not, for adapters, which start from their server's.
+    /// Replaces the endpoint, with all its URLs and its discovery: for adapters, whose builders begin with the endpoint of
+    /// their server.
     pub fn token_endpoint(mut self, endpoint: impl Into<Endpoint>) -> Self {
         self.client.endpoint = endpoint.into();
         self
     }
 
-    /// Replaces the client authentication, for adapters, which start from their server's.
+    /// Replaces the client authentication: for adapters, whose builders begin with a method that their server takes.
     pub fn authentication(mut self, authentication: impl ClientAuthentication + 'static) -> Self {
         self.client.authentication = Box::new(authentication);
         self

@@ -11,7 +11,7 @@ use crate::{
     seeds,
     support::{
         CANARY, CLIENT_ID, Response, assert_hidden, authentication, block_on, check_error,
-        check_token_error, is_plain_host, serve, settings, transport,
+        check_token_error, is_plain_host, is_plain_url, serve, settings, transport,
     },
 };
 
@@ -79,12 +79,8 @@ pub(crate) fn run(bytes: &[u8]) {
     let source = match source.build() {
         Ok(source) => source,
         Err(error) => {
-            let rest = text.strip_prefix("https://");
-            let place = rest.and_then(|rest| rest.split_once('/'));
-            let is_valid = place.is_some_and(|(host, path)| {
-                is_plain_host(host) && path.bytes().all(|byte| byte.is_ascii_lowercase())
-            });
-            assert!(!is_valid || loopback && refuse_local, "{error}: {text}");
+            let is_excluded = loopback && refuse_local;
+            assert!(is_excluded || !is_plain_url(text), "{error}: {text}");
             return check_error(&error, CANARY);
         }
     };

@@ -10,7 +10,7 @@ use crate::{
     seeds,
     support::{
         CLIENT_ID, Response, TOKEN, TOKEN_ENDPOINT, assert_hidden, assert_unambiguous,
-        authentication, check_token_error, is_unambiguous, serve, token, transport,
+        authentication, check_token_error, serve, token, transport, unambiguous_object,
     },
 };
 
@@ -71,9 +71,7 @@ pub(crate) fn run(bytes: &[u8]) {
     let response = Response::json(bytes);
     let token = token(TOKEN);
     let (result, _) = serve(move |_| response.clone(), tokens.introspect(&token));
-    let value = serde_json::from_slice::<Value>(bytes).ok();
-    let object = value.as_ref().and_then(Value::as_object);
-    if object.is_some_and(|object| is_valid(object) && is_unambiguous(bytes, object)) {
+    if unambiguous_object(bytes).is_some_and(|object| is_valid(&object)) {
         assert!(result.is_ok(), "{result:?}");
     }
     match result {

@@ -4,14 +4,15 @@
 use hallpass_core::{TokenRequest, TokenSource as _};
 use hallpass_endpoint::{ClientCredentials, Endpoint, Metadata, Retry};
 use hallpass_testkit::ManualClock;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::{Host, Url};
 
 use crate::{
     seeds,
     support::{
         CANARY, CLIENT_ID, ISSUER, Response, assert_unambiguous, authentication, check_error,
-        check_token_error, is_plain_host, is_unambiguous, serve, settings, transport, without_mark,
+        check_token_error, has_only, is_plain_url, serve, settings, transport, unambiguous_object,
+        without_mark,
     },
 };
 
@@ -119,10 +120,7 @@ pub(crate) fn run(bytes: &[u8]) {
         assert!(url.scheme() == "https" && url.username().is_empty() && url.password().is_none());
         assert!(!has(REFUSE_LOCAL) || !is_local(url), "{url}");
     }
-    if let Ok(value) = serde_json::from_slice::<Value>(without_mark(body))
-        && is_valid(&value)
-        && is_unambiguous(without_mark(body), value.as_object().unwrap())
-    {
+    if unambiguous_object(without_mark(body)).is_some_and(|object| is_valid(&object)) {
         assert!(result.is_ok(), "{result:?}");
     }
     match result {
@@ -145,22 +143,11 @@ pub(crate) fn run(bytes: &[u8]) {
 }
 
 /// Returns true if no reader could refuse this document (RFC 8414 section 3.3).
-fn is_valid(value: &Value) -> bool {
-    let is_address = |text: &str| {
-        let rest = text
-            .strip_prefix("https://")
-            .and_then(|rest| rest.split_once('/'));
-        rest.is_some_and(|(host, path)| {
-            is_plain_host(host) && path.bytes().all(|byte| byte.is_ascii_lowercase())
-        })
-    };
-    let object = value.as_object();
-    object.is_some_and(|object| {
-        object
-            .keys()
-            .all(|name| ["issuer", "token_endpoint"].contains(&&**name) || name.starts_with("x_"))
-    }) && value["issuer"] == ISSUER
-        && value["token_endpoint"].as_str().is_some_and(is_address)
+fn is_valid(object: &Map<String, Value>) -> bool {
+    let text = |name| object.get(name).and_then(Value::as_str);
+    has_only(object, &["issuer", "token_endpoint"])
+        && text("issuer") == Some(ISSUER)
+        && text("token_endpoint").is_some_and(is_plain_url)
 }
 
 /// Compares the members of a document with the JSON that it was read from.

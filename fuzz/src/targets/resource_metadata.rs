@@ -3,14 +3,14 @@
 
 use hallpass_endpoint::{ProtectedResource, ResourceDiscovery};
 use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use crate::{
     seeds,
     support::{
-        ISSUER, Response, check_token_error, is_unambiguous, line, serve, settings, transport,
-        without_mark,
+        ISSUER, Response, check_token_error, has_only, line, serve, settings, transport,
+        unambiguous_object, without_mark,
     },
 };
 
@@ -114,11 +114,8 @@ pub(crate) fn run(bytes: &[u8]) {
     for url in &requests {
         assert!(url.as_str().starts_with("https://api.example/") && url.username().is_empty());
     }
-    if let Ok(value) = serde_json::from_slice::<Value>(without_mark(body))
-        && is_valid(&value)
-        && is_unambiguous(without_mark(body), value.as_object().unwrap())
-        && !has(FROM_CHALLENGE)
-    {
+    let object = unambiguous_object(without_mark(body));
+    if !has(FROM_CHALLENGE) && object.is_some_and(|object| is_valid(&object)) {
         assert!(result.is_ok(), "{result:?}");
     }
     match result {
@@ -136,15 +133,11 @@ pub(crate) fn run(bytes: &[u8]) {
 }
 
 /// Returns true if no reader could refuse this document (RFC 9728 section 3.3).
-fn is_valid(value: &Value) -> bool {
-    let object = value.as_object();
-    object.is_some_and(|object| {
-        let known = ["resource", "authorization_servers"];
-        object
-            .keys()
-            .all(|name| known.contains(&&**name) || name.starts_with("x_"))
-    }) && value["resource"] == RESOURCE
-        && value["authorization_servers"] == serde_json::json!([ISSUER])
+fn is_valid(object: &Map<String, Value>) -> bool {
+    let is = |name, value: Value| object.get(name) == Some(&value);
+    has_only(object, &["resource", "authorization_servers"])
+        && is("resource", json!(RESOURCE))
+        && is("authorization_servers", json!([ISSUER]))
 }
 
 fn agrees(found: &ProtectedResource, body: &[u8], accept_parent: bool) {

@@ -15,7 +15,7 @@ use crate::{
     seeds,
     support::{
         CLIENT_ID, ISSUER, Response, TOKEN, assert_hidden, authentication, block_on,
-        check_token_error, is_unambiguous, line, serve, settings, token, transport,
+        check_token_error, line, serve, settings, token, transport, unambiguous_object,
     },
 };
 
@@ -129,12 +129,10 @@ pub(super) fn sign(key: &SigningKey, header: &[u8], payload: &[u8]) -> String {
 /// Returns true if no reader could refuse this response (RFC 9701 section 5).
 fn is_valid(header: &[u8], payload: &[u8]) -> bool {
     let text = String::from_utf8_lossy(payload);
-    let [Some(header), Some(payload)] = [header, payload].map(|json| {
-        let value = serde_json::from_slice::<Value>(json).ok()?;
-        is_unambiguous(json, value.as_object()?).then_some(value)
-    }) else {
+    let [Some(header), Some(payload)] = [header, payload].map(unambiguous_object) else {
         return false;
     };
+    let [header, payload] = [header, payload].map(Value::from);
     let [alg, typ, kid] = ["alg", "typ", "kid"].map(|name| &header[name]);
     let inner = &payload["token_introspection"];
     header == json!({ "alg": alg, "typ": typ, "kid": kid })

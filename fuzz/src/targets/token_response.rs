@@ -21,7 +21,7 @@ use crate::{
     seeds,
     support::{
         CANARY, CLIENT_ID, Response, TOKEN, TOKEN_ENDPOINT, assert_hidden, assert_unambiguous,
-        authentication, check_token_error, is_unambiguous, serve, settings, transport,
+        authentication, check_token_error, serve, settings, transport, unambiguous_object,
         without_mark,
     },
 };
@@ -244,11 +244,9 @@ pub(crate) fn run(bytes: &[u8]) {
     assert_eq!(requests.len(), 1);
     let value = serde_json::from_slice::<Value>(without_mark(body)).ok();
     let is_default = pointer.is_none() && expiry.is_none() && (has(LENIENT) || !has(TEXT));
-    let object = value.as_ref().and_then(Value::as_object);
-    if let Some(object) = object.filter(|object| is_default && is_valid(object))
-        && is_unambiguous(without_mark(body), object)
-    {
-        complete(result.as_ref().unwrap(), object);
+    let object = unambiguous_object(without_mark(body));
+    if let Some(object) = object.filter(|object| is_default && is_valid(object)) {
+        assert_complete(result.as_ref().unwrap(), &object);
     }
     match &result {
         Ok(token) => {
@@ -362,7 +360,7 @@ fn is_b64token(token: &str) -> bool {
 }
 
 /// Compares a token with all of its response, which is valid.
-fn complete(token: &AccessToken, object: &Map<String, Value>) {
+fn assert_complete(token: &AccessToken, object: &Map<String, Value>) {
     let advice = object.get("refresh_in").and_then(Value::as_u64);
     let advice = advice.map(|seconds| Duration::from_secs(seconds).min(token.lifetime()));
     assert_eq!(token.refresh_in(), advice);

@@ -97,8 +97,8 @@ impl IdJagProvider {
     /// assertion, or a refresh token of the provider. `audience` is the issuer identifier of the API's authorization
     /// server, or the provider's own name for it.
     ///
-    /// The retries are those of the [`IdentityAssertion`], and those that are set here have no effect. Neither have
-    /// lifetimes and a clock, since an ID-JAG is used at once, nor a name for bearer tokens, since it is none.
+    /// Retries, lifetimes, a clock and `token_type_name` have no effect here: the [`IdentityAssertion`] retries, and an
+    /// ID-JAG is used at once and is no access token.
     pub fn builder(
         token_endpoint: impl Into<Endpoint>,
         client_id: impl Into<String>,

@@ -176,7 +176,7 @@ impl HttpTransportBuilder {
         let Some(url) = &self.proxy else {
             if self.proxy_credentials.is_some() {
                 let message = if self.system_proxy {
-                    "they have no effect with `system_proxy`; write user name and password into the variable's URL"
+                    "they have no effect with `system_proxy`; put the user name and the password into the URL of the variable, such as `HTTPS_PROXY`"
                 } else {
                     "credentials without a proxy; set `proxy` too"
                 };
