@@ -16,6 +16,19 @@ pub(crate) fn assert_none(faults: &[String]) {
     assert!(faults.is_empty(), "{count} faults:\n{}", shown.join("\n"));
 }
 
+/// Returns a fault of a setting, unless its effect is seen with the setting, and not without it. If it `is_unseen`, that
+/// is the fault.
+pub(crate) fn effect_fault(
+    name: &str,
+    is_unseen: bool,
+    is_seen: bool,
+    is_seen_without: bool,
+) -> Option<String> {
+    let has_effect = is_seen && !is_seen_without;
+    (has_effect == is_unseen)
+        .then(|| format!("`{name}` is seen: {is_seen}, without it: {is_seen_without}"))
+}
+
 /// Returns the names of the methods that take the value itself, of each `impl` of this type without a trait in this
 /// crate, but for those that end a builder.
 pub(crate) fn setters(krate: &str, type_name: &str) -> BTreeSet<String> {

@@ -5,6 +5,7 @@
 
 mod authorizer;
 mod blocking;
+mod call_setup;
 mod camall;
 mod expected;
 mod grants;
@@ -17,7 +18,6 @@ mod redis;
 mod resource;
 mod rows;
 mod run;
-mod scene;
 #[allow(dead_code)] // Profiles use more of it.
 #[path = "../shared/token_server.rs"]
 mod server;

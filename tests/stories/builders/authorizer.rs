@@ -15,7 +15,7 @@ use hallpass::{
 use hallpass_testkit::ManualClock;
 use http::{HeaderMap, Method, StatusCode, header::AUTHORIZATION};
 
-use super::pairs::{Chosen, Excluded, Setting, check};
+use super::pairs::{Exclusions, PairCounts, Setting, SettingSelection, check};
 use crate::support::static_token;
 
 const API: &str = "https://api.example";
@@ -25,7 +25,7 @@ const ORIGIN: &str = "https://one.example";
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// One origin has one request.
-const EXCLUDED: Excluded = &[
+const EXCLUDED: Exclusions = &[
     ("allow_origin", &["allow_origin_by", "allow_origin_with"]),
     ("allow_origin_by", &["allow_origin_with"]),
 ];
@@ -53,7 +53,7 @@ struct World {
 }
 
 /// The observations of an authorizer.
-struct Seen {
+struct Observations {
     /// The names in events, and the number of events of another observer.
     names: Vec<String>,
     other_events: usize,
@@ -69,8 +69,8 @@ fn scoped(scope: &str) -> TokenRequest {
     TokenRequest::new().with_scopes(scope.parse().unwrap())
 }
 
-fn rows() -> Vec<Setting<AuthorizerBuilder, World, Seen>> {
-    let row = Setting::<AuthorizerBuilder, World, Seen>::new;
+fn rows() -> Vec<Setting<AuthorizerBuilder, World, Observations>> {
+    let row = Setting::<AuthorizerBuilder, World, Observations>::new;
     vec![
         row(
             "allow_origin",
@@ -79,8 +79,8 @@ fn rows() -> Vec<Setting<AuthorizerBuilder, World, Seen>> {
         ),
         row(
             "allow_origin_by",
-            |one, _| one.allow_origin_by(ORIGIN, |_| Ok(scoped("chosen"))),
-            |seen| seen.scopes.as_deref() == Some("chosen"),
+            |one, _| one.allow_origin_by(ORIGIN, |_| Ok(scoped("selection"))),
+            |seen| seen.scopes.as_deref() == Some("selection"),
         ),
         row(
             "allow_origin_with",
@@ -135,9 +135,9 @@ fn rows() -> Vec<Setting<AuthorizerBuilder, World, Seen>> {
 
 /// Asks for permits, and has an API refuse a token.
 async fn run(
-    chosen: &Chosen<'_, AuthorizerBuilder, World, Seen>,
+    selection: &SettingSelection<'_, AuthorizerBuilder, World, Observations>,
     world: &World,
-) -> Result<Seen, String> {
+) -> Result<Observations, String> {
     let (names, refused) = (Arc::<Mutex<Vec<_>>>::default(), Arc::default());
     let list = names.clone();
     let builder = Authorizer::builder(Source(Arc::clone(&refused)))
@@ -145,7 +145,7 @@ async fn run(
         .observer(Arc::new(move |event: &Event<'_>| {
             list.lock().unwrap().push(event.name.to_owned());
         }));
-    let authorizer = chosen.set(builder, world).build();
+    let authorizer = selection.set(builder, world).build();
     let authorizer = authorizer.map_err(|error| error.to_string())?;
     world.events.store(0, Relaxed);
     let permit = |scheme, host, headers: &HeaderMap| {
@@ -178,7 +178,7 @@ async fn run(
         ),
     ];
     let passed = calls.into_iter().filter(|(_, is_passed)| *is_passed);
-    let seen = Seen {
+    let seen = Observations {
         is_expired,
         scopes,
         passed: passed.map(|(name, _)| name).collect(),
@@ -193,9 +193,13 @@ async fn run(
 #[tokio::test]
 async fn every_two_settings_of_an_authorizer_work_or_are_refused() {
     let rows = rows();
-    let run = async |chosen: &Chosen<'_, _, _, _>| run(chosen, &World::default()).await;
+    let run =
+        async |selection: &SettingSelection<'_, _, _, _>| run(selection, &World::default()).await;
     assert_eq!(
         check(("core", "AuthorizerBuilder"), &rows, EXCLUDED, run).await,
-        [100, 6]
+        PairCounts {
+            built: 100,
+            refused: 6
+        }
     );
 }

@@ -14,7 +14,7 @@ use std::{
 use hallpass::blocking::{BlockingTokenSource, BlockingTokenSourceBuilder};
 use hallpass_testkit::StaticSource;
 
-use super::pairs::{Setting, check};
+use super::pairs::{PairCounts, Setting, check};
 
 /// The traces that the settings of a run leave.
 #[derive(Clone, Default)]
@@ -35,14 +35,14 @@ impl World {
 }
 
 /// The observations of a shutdown.
-struct Seen {
+struct Observations {
     world: World,
     is_complete: bool,
     elapsed: Duration,
 }
 
-fn rows() -> Vec<Setting<BlockingTokenSourceBuilder, World, Seen>> {
-    let row = Setting::<BlockingTokenSourceBuilder, World, Seen>::new;
+fn rows() -> Vec<Setting<BlockingTokenSourceBuilder, World, Observations>> {
+    let row = Setting::<BlockingTokenSourceBuilder, World, Observations>::new;
     vec![
         row(
             "on_shutdown",
@@ -72,9 +72,9 @@ fn every_two_settings_of_a_blocking_source_work() {
         ("blocking", "BlockingTokenSourceBuilder"),
         &rows,
         &[],
-        async |chosen| {
+        async |selection| {
             let world = World {
-                endless: chosen.has("shutdown_timeout"),
+                endless: selection.has("shutdown_timeout"),
                 ..World::default()
             };
             let other = World {
@@ -84,10 +84,10 @@ fn every_two_settings_of_a_blocking_source_work() {
             let builder = BlockingTokenSource::builder(StaticSource::new("t"));
             let builder = builder.on_shutdown(other.work());
             let builder = builder.shutdown_timeout(Duration::from_millis(1_500));
-            let source = chosen.set(builder, &world).build();
+            let source = selection.set(builder, &world).build();
             let source = source.map_err(|error| error.to_string())?;
             let started = Instant::now();
-            Ok(Seen {
+            Ok(Observations {
                 is_complete: source.shutdown(),
                 elapsed: started.elapsed(),
                 world,
@@ -96,5 +96,11 @@ fn every_two_settings_of_a_blocking_source_work() {
     );
     // No run waits: this thread has no runtime, as a blocking source demands.
     let counts = pin!(counts).poll(&mut Context::from_waker(Waker::noop()));
-    assert_eq!(counts, Poll::Ready([9, 0]));
+    assert_eq!(
+        counts,
+        Poll::Ready(PairCounts {
+            built: 9,
+            refused: 0
+        })
+    );
 }

@@ -10,39 +10,39 @@ use hallpass::{
 use hallpass_testkit::leak;
 
 use super::{
-    pairs::{Chosen, Setting, check},
-    run::{ID, Run, World},
-    scene::{Origin, Site},
+    call_setup::{Origin, ServerUrls},
+    pairs::{PairCounts, Setting, SettingSelection, check},
+    run::{CallRecord, ID, World},
     server::Answer,
 };
 use crate::support::secret;
 
 /// The observations of a source.
-struct Seen {
-    run: Run,
+struct Observations {
+    record: CallRecord,
     is_partial_grant_refused: bool,
     /// The number of requests to a server that is unavailable.
     attempts: usize,
 }
 
-fn rows<'a>() -> Vec<Setting<CamallBuilder, Site<'a>, Seen>> {
-    let row = Setting::<CamallBuilder, Site<'a>, Seen>::new;
+fn rows<'a>() -> Vec<Setting<CamallBuilder, ServerUrls<'a>, Observations>> {
+    let row = Setting::<CamallBuilder, ServerUrls<'a>, Observations>::new;
     vec![
         row(
             "authentication",
             |one, _| one.authentication(Authentication::Basic),
-            |seen| seen.run.header("authorization").starts_with("Basic "),
+            |seen| seen.record.header("authorization").starts_with("Basic "),
         ),
         row(
             "clock",
-            |one, site| one.clock(site.world.clock.clone()),
-            |seen| seen.run.is_by_clock(),
+            |one, urls| one.clock(urls.world.clock.clone()),
+            |seen| seen.record.is_by_clock(),
         ),
         row(
             "danger_allow_http_on_loopback",
             |one, _| one.danger_allow_http_on_loopback(),
             |seen| {
-                seen.run
+                seen.record
                     .first()
                     .is_some_and(|request| !request.connection.is_tls)
             },
@@ -60,22 +60,22 @@ fn rows<'a>() -> Vec<Setting<CamallBuilder, Site<'a>, Seen>> {
         row(
             "scope",
             |one, _| one.scope("orders.read"),
-            |seen| seen.run.sent("scope", "orders.read"),
+            |seen| seen.record.sent("scope", "orders.read"),
         ),
         row(
             "token_endpoint",
-            |one, site| one.token_endpoint(site.url("replaced")),
-            |seen| seen.run.requested("/replaced"),
+            |one, urls| one.token_endpoint(urls.url("replaced")),
+            |seen| seen.record.requested("/replaced"),
         ),
         row(
             "transport",
-            |one, site| one.transport(site.world.other_transport.clone()),
-            |seen| seen.run.header("user-agent") == "other/1.0",
+            |one, urls| one.transport(urls.world.other_transport.clone()),
+            |seen| seen.record.header("user-agent") == "other/1.0",
         ),
         row(
             "with_endpoint",
             |one, _| one.with_endpoint(|endpoint| endpoint.parameter("tenant", "blue")),
-            |seen| seen.run.sent("tenant", "blue"),
+            |seen| seen.record.sent("tenant", "blue"),
         ),
     ]
 }
@@ -85,24 +85,24 @@ async fn every_two_settings_of_camall_work() {
     let rows = rows();
     let world = World::new().await;
     let runs = std::cell::Cell::new(0);
-    let run = async |chosen: &Chosen<'_, _, _, _>| {
+    let run = async |selection: &SettingSelection<'_, _, _, _>| {
         runs.set(runs.get() + 2);
-        let is_plain = chosen.has("danger_allow_http_on_loopback");
+        let is_plain = selection.has("danger_allow_http_on_loopback");
         let origin = if is_plain {
             Origin::Plain
         } else {
             Origin::Named
         };
-        let site = Site::new(&world, runs.get(), origin);
+        let urls = ServerUrls::new(&world, runs.get(), origin);
         let builder = Camall::builder(ID, secret("s3cr3t"))
-            .token_endpoint(site.url("token"))
+            .token_endpoint(urls.url("token"))
             .retry(Retry::new().min_delay(Duration::ZERO))
             .transport(world.transport.clone());
-        let source = chosen.set(builder, &site).build();
+        let source = selection.set(builder, &urls).build();
         let source = source.map_err(|error| leak::error_chain(&error))?;
         let token = source.token(&TokenRequest::default()).await.unwrap();
-        let run = Run::new(&site, Ok(Some(token)));
-        let set_answer = |answer| world.server.set_answer(site.run, answer);
+        let record = CallRecord::new(&urls, Ok(Some(token)));
+        let set_answer = |answer| world.server.set_answer(urls.path_prefix, answer);
         set_answer(Answer {
             scope: Some("one"),
             ..Answer::default()
@@ -113,16 +113,19 @@ async fn every_two_settings_of_camall_work() {
             status: 503,
             ..Answer::default()
         });
-        let before = world.server.requests(site.run).len();
+        let before = world.server.requests(urls.path_prefix).len();
         source.token(&TokenRequest::default()).await.unwrap_err();
-        Ok(Seen {
-            run,
+        Ok(Observations {
+            record,
             is_partial_grant_refused: partial.is_err(),
-            attempts: world.server.requests(site.run).len() - before,
+            attempts: world.server.requests(urls.path_prefix).len() - before,
         })
     };
     assert_eq!(
         check(("camall", "CamallBuilder"), &rows, &[], run).await,
-        [81, 0]
+        PairCounts {
+            built: 81,
+            refused: 0
+        }
     );
 }

@@ -1,25 +1,28 @@
 //! The settings of builders that exclude each other, and the effects that are not seen although both work.
 
-use super::method::Method;
+use super::{
+    method::Method,
+    pairs::{Exclusions, excluded},
+};
 
-/// The clients that are built, each in a table.
+/// The kinds of clients, each with its table. `Table::schedule` reads the number.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Grant {
-    ClientCredentials,
-    TokenExchange,
-    JwtBearer,
-    RefreshToken,
-    IdentityAssertion,
-    IdJagProvider,
+pub(super) enum ClientKind {
+    ClientCredentials = 0,
+    TokenExchange = 1,
+    JwtBearer = 2,
+    RefreshToken = 3,
+    IdentityAssertion = 4,
+    IdJagProvider = 5,
     /// Introspection and revocation.
-    Management,
-    SignedAssertion,
+    Management = 6,
+    /// The JWT bearer grant with an assertion that the client signs.
+    SignedAssertion = 7,
     /// The same for a server whose issuer is discovered.
-    SignedForIssuer,
+    SignedForIssuer = 8,
 }
 
-/// A setting, and those that it excludes.
-const EXCLUDED: &[(&str, &[&str])] = &[
+const EXCLUDED: Exclusions = &[
     (
         "Discovery::danger_allow_http_on_loopback",
         &["Discovery::refuse_local_issuer"],
@@ -48,7 +51,7 @@ const EXCLUDED: &[(&str, &[&str])] = &[
 ];
 
 type Names = &'static [&'static str];
-type IsOne = fn(Grant) -> bool;
+type ClientPredicate = fn(ClientKind) -> bool;
 
 /// Settings that have no effect beside another one, and the reason.
 const UNSEEN_BESIDE: &[(Names, &str, &str)] = &[
@@ -72,21 +75,21 @@ const UNSEEN_BESIDE: &[(Names, &str, &str)] = &[
     ),
 ];
 
-/// Settings that have no effect with some grants, and the reason.
-const UNSEEN_WITH: &[(Names, IsOne, &str)] = &[
+/// Settings that have no effect with some clients, and the reason.
+const UNSEEN_WITH: &[(Names, ClientPredicate, &str)] = &[
     (
         &["clock", "default_lifetime", "expiry_member", "max_lifetime"],
-        |grant| grant == Grant::IdJagProvider,
+        |client| client == ClientKind::IdJagProvider,
         "an ID-JAG is used at once",
     ),
     (
         &["retry"],
-        |grant| grant == Grant::IdJagProvider,
+        |client| client == ClientKind::IdJagProvider,
         "the retries are those of the `IdentityAssertion`",
     ),
     (
         &["token_type_name"],
-        |grant| grant == Grant::IdJagProvider,
+        |client| client == ClientKind::IdJagProvider,
         "the `token_type` is that of a token which is not an access token",
     ),
     (
@@ -94,22 +97,22 @@ const UNSEEN_WITH: &[(Names, IsOne, &str)] = &[
             "Endpoint::with_introspection_endpoint",
             "Endpoint::with_revocation_endpoint",
         ],
-        |grant| grant != Grant::Management,
+        |client| client != ClientKind::Management,
         "a source requests tokens only",
     ),
     (
         &["Endpoint::with_mtls_alias"],
-        |grant| grant == Grant::Management,
+        |client| client == ClientKind::Management,
         "it is one of the token endpoint",
     ),
 ];
 
-/// A call, as far as it decides what is excluded.
+/// The inputs that decide which settings exclude each other.
 #[derive(Debug)]
 pub(super) struct Case<'a> {
     pub(super) settings: &'a [&'static str],
     pub(super) method: Method,
-    pub(super) grant: Grant,
+    pub(super) client: ClientKind,
     pub(super) is_discovered: bool,
 }
 
@@ -120,12 +123,7 @@ impl Case<'_> {
 
     /// Returns the pairs of names that exclude each other.
     pub(super) fn excluded(&self) -> Vec<(&'static str, &'static str)> {
-        let pairs = EXCLUDED
-            .iter()
-            .flat_map(|(one, others)| others.iter().map(|other| (*one, *other)));
-        let mut pairs: Vec<_> = pairs
-            .filter(|(one, other)| self.has(one) && self.has(other))
-            .collect();
+        let mut pairs = excluded(EXCLUDED, |name| self.has(name));
         let is_replaced = self.has("token_endpoint");
         let rules = [
             ("security_profile", "token_endpoint", !self.is_discovered),
@@ -138,11 +136,11 @@ impl Case<'_> {
                 "security_profile",
                 "grant_type",
                 ![
-                    Grant::ClientCredentials,
-                    Grant::RefreshToken,
-                    Grant::Management,
+                    ClientKind::ClientCredentials,
+                    ClientKind::RefreshToken,
+                    ClientKind::Management,
                 ]
-                .contains(&self.grant),
+                .contains(&self.client),
             ),
             (
                 "require_signed_responses",
@@ -154,14 +152,14 @@ impl Case<'_> {
             .into_iter()
             .filter(|(name, _, applies)| *applies && self.has(name));
         pairs.extend(rules.map(|(name, other, _)| (name, other)));
-        if self.grant == Grant::IdentityAssertion && self.has("audience") {
+        if self.client == ClientKind::IdentityAssertion && self.has("audience") {
             pairs.push(("audience", "IdJagProvider"));
         }
         let is_for_issuer = self.method == Method::SignedForIssuer && !self.has("authentication");
         if is_for_issuer && (!self.is_discovered || is_replaced) {
             pairs.push(("authentication", "Endpoint::discover"));
         }
-        if self.grant == Grant::SignedForIssuer && (!self.is_discovered || is_replaced) {
+        if self.client == ClientKind::SignedForIssuer && (!self.is_discovered || is_replaced) {
             pairs.push(("assertion", "Endpoint::discover"));
         }
         pairs
@@ -172,6 +170,6 @@ impl Case<'_> {
         let mut beside = UNSEEN_BESIDE.iter();
         let mut with = UNSEEN_WITH.iter();
         beside.any(|(names, other, _)| names.contains(&name) && self.has(other))
-            || with.any(|(names, applies, _)| names.contains(&name) && applies(self.grant))
+            || with.any(|(names, applies, _)| names.contains(&name) && applies(self.client))
     }
 }

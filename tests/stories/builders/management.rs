@@ -5,20 +5,24 @@ use std::time::Duration;
 use hallpass::endpoint::{Retry, TokenManagement, TokenManagementBuilder};
 use serde_json::json;
 
-use super::{expected::Grant, rows, table::Table};
+use super::{
+    expected::ClientKind,
+    rows,
+    table::{Counts, Table},
+};
 use crate::support::static_token;
 
 #[tokio::test]
 async fn token_management() {
     let table = Table {
-        grant: Grant::Management,
+        client: ClientKind::Management,
         rows: rows::management(),
         new: |endpoint, id, authentication, _| {
             TokenManagement::builder(endpoint, id, authentication)
         },
-        base: |builder: TokenManagementBuilder, site| {
+        base: |builder: TokenManagementBuilder, urls| {
             builder
-                .transport(site.world.transport.clone())
+                .transport(urls.world.transport.clone())
                 .retry(Retry::new().min_delay(Duration::ZERO))
         },
         build: |builder, _| builder.build(),
@@ -31,7 +35,13 @@ async fn token_management() {
                 Ok(None)
             })
         },
-        seen: |run| run.sent("token", "t"),
+        seen: |record| record.sent("token", "t"),
     };
-    table.check([3_066, 570, 179]).await;
+    table
+        .check(Counts {
+            built: 3_066,
+            refused: 570,
+            called: 179,
+        })
+        .await;
 }

@@ -11,7 +11,7 @@ use hallpass::{
 };
 use serde_json::{Value, json};
 
-use super::{run::ID, scene::Site};
+use super::{call_setup::ServerUrls, run::ID};
 use crate::{shared::assertions::key, support::secret};
 
 const AUDIENCE: &str = "https://login.example";
@@ -59,9 +59,9 @@ impl Method {
         signed.contains(&self) || matches!(self, Self::Certificate | Self::SelfSigned)
     }
 
-    pub(super) fn authentication(self, site: &Site<'_>) -> Box<dyn ClientAuthentication> {
-        let certificate = || site.world.certificate.clone();
-        let settings = || AssertionSettings::new(&site.issuer()).unwrap();
+    pub(super) fn authentication(self, urls: &ServerUrls<'_>) -> Box<dyn ClientAuthentication> {
+        let certificate = || urls.world.certificate.clone();
+        let settings = || AssertionSettings::new(&urls.issuer()).unwrap();
         let jwt = || {
             let encode = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
             let header = encode(json!({ "alg": "ES256" }));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::settings::{assert_none, setters};
+use super::settings::{assert_none, effect_fault, setters};
 
 /// A setting of the builder `B`, whose effect is seen in `S`. `W` is what the runs of a table share.
 pub(super) struct Setting<B, W, S> {
@@ -30,17 +30,27 @@ impl<B, W, S> Setting<B, W, S> {
     }
 }
 
-/// A setting, and those that it excludes.
-pub(super) type Excluded = &'static [(&'static str, &'static [&'static str])];
+/// The settings that exclude each other: a setting, and those that it excludes.
+pub(super) type Exclusions = &'static [(&'static str, &'static [&'static str])];
+
+/// The numbers of builders.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct PairCounts {
+    /// Those of each setting alone, and of each two in both orders.
+    pub(super) built: usize,
+    /// Those whose `build` failed.
+    pub(super) refused: usize,
+}
 
 /// The settings of a run: one, or two in this order.
-pub(super) struct Chosen<'a, B, W, S> {
+pub(super) struct SettingSelection<'a, B, W, S> {
     settings: Vec<&'a Setting<B, W, S>>,
-    /// One that is not set, in a run that has what it needs.
+    /// The setting that this control run leaves out; its prerequisites are still set.
     without: Option<&'static str>,
 }
 
-impl<B, W, S> Chosen<'_, B, W, S> {
+impl<B, W, S> SettingSelection<'_, B, W, S> {
+    /// Returns true if the run is about this setting, even if it is left out.
     pub(super) fn has(&self, name: &str) -> bool {
         self.settings.iter().any(|setting| setting.name == name)
     }
@@ -69,59 +79,67 @@ impl<B, W, S> Chosen<'_, B, W, S> {
 /// Checks each setting alone, and each two in both orders; `run` returns what is seen, or the text of the error of
 /// `build`. The settings are all methods of a type, which is named with its crate.
 ///
-/// Returns the number of settings and pairs, and of those that were refused.
+/// Returns the numbers of builders.
 pub(super) async fn check<B, W, S>(
     (krate, type_name): (&str, &str),
     settings: &[Setting<B, W, S>],
-    excluded: Excluded,
-    run: impl AsyncFn(&Chosen<'_, B, W, S>) -> Result<S, String>,
-) -> [usize; 2] {
+    exclusions: Exclusions,
+    run: impl AsyncFn(&SettingSelection<'_, B, W, S>) -> Result<S, String>,
+) -> PairCounts {
     assert_complete(settings.iter().map(|one| one.name), krate, type_name);
-    check_some(settings, excluded, run).await
+    check_some(settings, exclusions, run).await
 }
 
 /// Does the same with some methods of a type.
 pub(super) async fn check_some<B, W, S>(
     settings: &[Setting<B, W, S>],
-    excluded: Excluded,
-    run: impl AsyncFn(&Chosen<'_, B, W, S>) -> Result<S, String>,
-) -> [usize; 2] {
-    let (mut runs, mut refused, mut faults) = (0, 0, Vec::new());
+    exclusions: Exclusions,
+    run: impl AsyncFn(&SettingSelection<'_, B, W, S>) -> Result<S, String>,
+) -> PairCounts {
+    let (mut counts, mut faults) = (PairCounts::default(), Vec::new());
     for one in settings {
         for other in settings {
             let mut pair = vec![one, other];
             pair.dedup_by_key(|setting| setting.name);
-            let mut chosen = Chosen {
+            let mut selection = SettingSelection {
                 settings: pair,
                 without: None,
             };
-            let is_excluded = excluded
-                .iter()
-                .any(|(one, others)| chosen.has(one) && others.iter().any(|two| chosen.has(two)));
-            let outcome = run(&chosen).await;
-            runs += 1;
-            refused += usize::from(outcome.is_err());
-            let mut fault = chosen.fault(is_excluded, &outcome);
+            let is_excluded = !excluded(exclusions, |name| selection.has(name)).is_empty();
+            let outcome = run(&selection).await;
+            counts.built += 1;
+            counts.refused += usize::from(outcome.is_err());
+            let mut found = Vec::from_iter(selection.fault(is_excluded, &outcome));
             if let Ok(seen) = outcome {
                 let is_unseen = one.unseen.contains(&other.name);
                 let [first, second] = [one, other].map(|setting| (setting.seen)(&seen));
-                chosen.without = Some(one.name);
-                let without = run(&chosen).await;
+                selection.without = Some(one.name);
+                let without = run(&selection).await;
                 let is_seen_without = without.is_ok_and(|seen| (one.seen)(&seen));
-                if (first && !is_seen_without) == is_unseen {
-                    fault = Some(format!(
-                        "the first is seen: {first}, without it: {is_seen_without}"
-                    ));
-                }
+                found.extend(effect_fault(one.name, is_unseen, first, is_seen_without));
                 if !second && !other.unseen.contains(&one.name) {
-                    fault = Some("the second has no effect".to_owned());
+                    found.push(format!("`{}` has no effect", other.name));
                 }
             }
-            faults.extend(fault.map(|fault| format!("{}, {}: {fault}", one.name, other.name)));
+            let names = [one.name, other.name].join(", ");
+            faults.extend(found.iter().map(|fault| format!("{names}: {fault}")));
         }
     }
     assert_none(&faults);
-    [runs, refused]
+    counts
+}
+
+/// Returns the pairs of settings that exclude each other and that are both set; `has` is true for one that is set.
+pub(super) fn excluded(
+    exclusions: Exclusions,
+    has: impl Fn(&str) -> bool,
+) -> Vec<(&'static str, &'static str)> {
+    let pairs = exclusions
+        .iter()
+        .flat_map(|(one, others)| others.iter().map(|other| (*one, *other)));
+    pairs
+        .filter(|(one, other)| has(one) && has(other))
+        .collect()
 }
 
 /// Returns true if an error's text names a setting: as a method, or as the setting that is wrong.

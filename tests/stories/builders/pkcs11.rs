@@ -8,7 +8,7 @@ use rcgen::KeyPair;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use tempfile::TempDir;
 
-use super::pairs::{Chosen, Excluded, Setting, check};
+use super::pairs::{Exclusions, PairCounts, Setting, SettingSelection, check};
 use crate::{
     shared::softhsm::{LABEL, PIN, SoftHsm},
     support::secret,
@@ -17,7 +17,7 @@ use crate::{
 const OTHER: &str = "other";
 const MESSAGE: &[u8] = b"message";
 
-const EXCLUDED: Excluded = &[("slot", &["token_label"])];
+const EXCLUDED: Exclusions = &[("slot", &["token_label"])];
 
 /// Two tokens with the same keys: a usual one, and three of which a label or an id alone selects two.
 struct World {
@@ -29,14 +29,14 @@ struct World {
 }
 
 /// The observations of a signer.
-struct Seen {
+struct Observations {
     /// The token, the label and the id of the key that signed, or an error.
     key: String,
     key_id: Option<String>,
 }
 
-fn rows() -> Vec<Setting<Pkcs11SignerBuilder, World, Seen>> {
-    let row = Setting::<Pkcs11SignerBuilder, World, Seen>::new;
+fn rows() -> Vec<Setting<Pkcs11SignerBuilder, World, Observations>> {
+    let row = Setting::<Pkcs11SignerBuilder, World, Observations>::new;
     vec![
         row(
             "key_id",
@@ -109,16 +109,16 @@ impl World {
 
     async fn run(
         &self,
-        chosen: &Chosen<'_, Pkcs11SignerBuilder, Self, Seen>,
-    ) -> Result<Seen, String> {
+        selection: &SettingSelection<'_, Pkcs11SignerBuilder, Self, Observations>,
+    ) -> Result<Observations, String> {
         let mut builder = Pkcs11Signer::builder(self.hsm.module(), Algorithm::Es256, secret(PIN));
-        if !chosen.has("slot") {
+        if !selection.has("slot") {
             builder = builder.token_label(OTHER);
         }
-        if !chosen.has("object_label") && !chosen.has("object_id") {
+        if !selection.has("object_label") && !selection.has("object_id") {
             builder = builder.object_label("usual");
         }
-        let signer = chosen.set(builder, self).build();
+        let signer = selection.set(builder, self).build();
         let signer = signer.map_err(|error| leak::error_chain(&error))?;
         let key = match signer.sign(MESSAGE).await {
             Err(error) => error.to_string(),
@@ -132,7 +132,7 @@ impl World {
                 keys.find(|(_, key)| is_its(key)).unwrap().0.clone()
             }
         };
-        Ok(Seen {
+        Ok(Observations {
             key,
             key_id: signer.key_id().map(str::to_owned),
         })
@@ -151,7 +151,13 @@ async fn every_two_settings_of_a_hardware_signer_work_or_are_refused() {
         ("jwt", "Pkcs11SignerBuilder"),
         &rows,
         EXCLUDED,
-        async |chosen| world.run(chosen).await,
+        async |selection| world.run(selection).await,
     );
-    assert_eq!(counts.await, [25, 2]);
+    assert_eq!(
+        counts.await,
+        PairCounts {
+            built: 25,
+            refused: 2
+        }
+    );
 }

@@ -18,7 +18,7 @@ use metrics_util::debugging::DebuggingRecorder;
 use tempfile::TempDir;
 
 use super::{
-    pairs::{Chosen, Setting, check, check_some},
+    pairs::{PairCounts, Setting, SettingSelection, check, check_some},
     settings::methods,
 };
 
@@ -54,14 +54,14 @@ impl Directory {
 }
 
 /// The observations of profiles.
-struct SeenProfiles {
+struct ProfilesObservations {
     names: Vec<String>,
     is_provider_known: bool,
     missing: String,
 }
 
-fn rows_of_profiles() -> Vec<Setting<ProfilesBuilder, Directory, SeenProfiles>> {
-    let row = Setting::<ProfilesBuilder, Directory, SeenProfiles>::new;
+fn rows_of_profiles() -> Vec<Setting<ProfilesBuilder, Directory, ProfilesObservations>> {
+    let row = Setting::<ProfilesBuilder, Directory, ProfilesObservations>::new;
     vec![
         row(
             "file",
@@ -85,15 +85,15 @@ fn rows_of_profiles() -> Vec<Setting<ProfilesBuilder, Directory, SeenProfiles>> 
 async fn every_two_settings_of_profiles_work() {
     let rows = rows_of_profiles();
     let (directory, empty) = (Directory::with_files(), Directory::new());
-    let run = async |chosen: &Chosen<'_, _, _, _>| {
+    let run = async |selection: &SettingSelection<'_, _, _, _>| {
         let load = |directory: &Directory| {
             let builder = Profiles::builder().file(directory.file("one"));
-            chosen.set(builder, directory).load()
+            selection.set(builder, directory).load()
         };
         let profiles = load(&directory).map_err(|error| leak::error_chain(&error))?;
         let names: Vec<_> = profiles.names().map(str::to_owned).collect();
         let settings = profiles.settings(&Selection::new().profile(&names[0]));
-        Ok(SeenProfiles {
+        Ok(ProfilesObservations {
             is_provider_known: settings.is_ok(),
             names,
             missing: leak::error_chain(&load(&empty).unwrap_err()),
@@ -101,7 +101,10 @@ async fn every_two_settings_of_profiles_work() {
     };
     assert_eq!(
         check(("profiles", "ProfilesBuilder"), &rows, &[], run).await,
-        [9, 0]
+        PairCounts {
+            built: 9,
+            refused: 0
+        }
     );
 }
 
@@ -109,15 +112,15 @@ async fn every_two_settings_of_profiles_work() {
 type Changed = Arc<Mutex<BTreeSet<String>>>;
 
 /// The observations of tenants.
-struct SeenTenants {
+struct TenantsObservations {
     count: usize,
     labels: BTreeSet<String>,
     changed: BTreeSet<String>,
     is_file_read_again: bool,
 }
 
-fn rows_of_tenants() -> Vec<Setting<TenantsBuilder, Changed, SeenTenants>> {
-    let row = Setting::<TenantsBuilder, Changed, SeenTenants>::new;
+fn rows_of_tenants() -> Vec<Setting<TenantsBuilder, Changed, TenantsObservations>> {
+    let row = Setting::<TenantsBuilder, Changed, TenantsObservations>::new;
     vec![
         row(
             "cache",
@@ -150,15 +153,15 @@ fn rows_of_tenants() -> Vec<Setting<TenantsBuilder, Changed, SeenTenants>> {
 
 /// Uses two tenants, and then replaces their file.
 async fn run_tenants(
-    chosen: &Chosen<'_, TenantsBuilder, Changed, SeenTenants>,
+    selection: &SettingSelection<'_, TenantsBuilder, Changed, TenantsObservations>,
     end: fn(TenantsBuilder, &Directory) -> Tenants,
-) -> Result<SeenTenants, String> {
+) -> Result<TenantsObservations, String> {
     let (recorder, directory) = (DebuggingRecorder::new(), Directory::new());
     let _recording = metrics::set_default_local_recorder(&recorder);
     let profile = "one]\nprovider = 'acme'\n[profile.other";
     directory.write("one", profile).unwrap();
     let changed = Changed::default();
-    let tenants = end(chosen.set(Tenants::builder(), &changed), &directory);
+    let tenants = end(selection.set(Tenants::builder(), &changed), &directory);
     for name in ["one", "other"] {
         let source = tenants.source(name).unwrap();
         source.access_token(&TokenRequest::default()).await.unwrap();
@@ -172,7 +175,7 @@ async fn run_tenants(
     tokio::time::sleep(Duration::from_secs(30)).await;
     let profiles = tenants.profiles();
     let changed = changed.lock().unwrap().clone();
-    Ok(SeenTenants {
+    Ok(TenantsObservations {
         count,
         labels,
         changed,
@@ -188,10 +191,19 @@ async fn every_two_settings_of_tenants_of_a_file_work() {
         let profiles = profiles.provider("acme", |_| Ok(Arc::new(StaticSource::new("t"))));
         builder.load(profiles).unwrap()
     };
-    let counts = check(("profiles", "TenantsBuilder"), &rows, &[], async |chosen| {
-        run_tenants(chosen, load).await
-    });
-    assert_eq!(counts.await, [16, 0]);
+    let counts = check(
+        ("profiles", "TenantsBuilder"),
+        &rows,
+        &[],
+        async |selection| run_tenants(selection, load).await,
+    );
+    assert_eq!(
+        counts.await,
+        PairCounts {
+            built: 16,
+            refused: 0
+        }
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,6 +216,14 @@ async fn every_two_settings_of_tenants_of_a_function_work() {
     let methods = methods("profiles", "TenantsBuilder");
     let (_, text) = methods.iter().find(|(name, _)| name == "watch").unwrap();
     assert!(text.contains("(Self::build)"), "{text}");
-    let counts = check_some(&rows, &[], async |chosen| run_tenants(chosen, build).await);
-    assert_eq!(counts.await, [9, 0]);
+    let counts = check_some(&rows, &[], async |selection| {
+        run_tenants(selection, build).await
+    });
+    assert_eq!(
+        counts.await,
+        PairCounts {
+            built: 9,
+            refused: 0
+        }
+    );
 }

@@ -11,7 +11,7 @@ use hallpass_testkit::RotatingSecret;
 use tokio::time::Instant;
 
 use super::{
-    pairs::{Chosen, Excluded, Setting, check, is_named},
+    pairs::{Exclusions, PairCounts, Setting, SettingSelection, check, is_named},
     run::World,
     server::Server,
 };
@@ -52,7 +52,7 @@ impl Place {
 }
 
 /// The observations of a store.
-struct Seen {
+struct Observations {
     /// The commands, and the kinds of the connections.
     commands: String,
     /// The time that a call took with servers that say nothing, and with those that know no answer to a script.
@@ -63,7 +63,7 @@ struct Seen {
     are_keys_read: bool,
 }
 
-impl Seen {
+impl Observations {
     fn has(&self, text: &str) -> bool {
         self.commands.contains(text)
     }
@@ -74,14 +74,14 @@ const KEY: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBE=";
 const ENTRY: &str = "CANARY-entry";
 const TLS: [&str; 3] = ["client_certificate", "tls_roots", "tls_roots_from"];
 
-const EXCLUDED: Excluded = &[
+const EXCLUDED: Exclusions = &[
     ("cluster", &["sentinel", "sentinel_credentials"]),
     ("danger_store_in_clear", &["keys"]),
     ("tls_roots", &["tls_roots_from"]),
 ];
 
-fn rows() -> Vec<Setting<RedisTokenStoreBuilder, Place, Seen>> {
-    let row = Setting::<RedisTokenStoreBuilder, Place, Seen>::new;
+fn rows() -> Vec<Setting<RedisTokenStoreBuilder, Place, Observations>> {
+    let row = Setting::<RedisTokenStoreBuilder, Place, Observations>::new;
     vec![
         row(
             "client_certificate",
@@ -164,25 +164,25 @@ fn rows() -> Vec<Setting<RedisTokenStoreBuilder, Place, Seen>> {
 
 /// Returns a builder with these settings, and with those without which they have no effect.
 fn builder(
-    chosen: &Chosen<'_, RedisTokenStoreBuilder, Place, Seen>,
+    selection: &SettingSelection<'_, RedisTokenStoreBuilder, Place, Observations>,
     place: &Place,
     url: String,
 ) -> RedisTokenStoreBuilder {
     let mut builder = RedisTokenStore::builder(url);
-    if !chosen.has("danger_store_in_clear") {
+    if !selection.has("danger_store_in_clear") {
         builder = builder.keys(secret(KEY));
     }
-    let has_roots = ["tls_roots", "tls_roots_from"].map(|name| chosen.has(name));
-    if chosen.has("client_certificate") && has_roots == [false; 2] {
+    let has_roots = ["tls_roots", "tls_roots_from"].map(|name| selection.has(name));
+    if selection.has("client_certificate") && has_roots == [false; 2] {
         builder = builder.tls_roots(&place.authority);
     }
-    if chosen.has("username") {
+    if selection.has("username") {
         builder = builder.password(secret("CANARY-default"));
     }
-    if chosen.has("sentinel_credentials") && !chosen.has("cluster") {
+    if selection.has("sentinel_credentials") && !selection.has("cluster") {
         builder = builder.sentinel("other", [""; 0]);
     }
-    chosen.set(builder, place)
+    selection.set(builder, place)
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,54 +191,58 @@ async fn every_two_settings_of_a_redis_store_work_or_are_refused() {
     let world = World::new().await;
     let key = StoreKey::new("client", &TokenRequest::new());
     let hour = Duration::from_secs(3_600);
-    let run = async |chosen: &Chosen<'_, RedisTokenStoreBuilder, Place, Seen>| {
-        let is_over_tls = TLS.iter().any(|name| chosen.has(name));
-        let [place, silent] =
-            [false, true].map(|is_silent| Place::new(&world, is_over_tls, is_silent));
-        let build = |place: &Place| builder(chosen, place, place.url(false)).build();
-        let store = build(&place).map_err(|error| {
-            let shown = error.to_string();
-            // The error names the setting that is missing.
-            if chosen.has("cluster") && is_named("sentinel", &shown) {
-                return shown + ", not `cluster`";
-            }
-            shown
-        })?;
-        let put = async |store: &RedisTokenStore| {
-            // The fake servers know no script.
-            let put = store.put(&key, ENTRY.as_bytes(), hour, None);
-            put.await.unwrap_err();
+    let run =
+        async |selection: &SettingSelection<'_, RedisTokenStoreBuilder, Place, Observations>| {
+            let is_over_tls = TLS.iter().any(|name| selection.has(name));
+            let [place, silent] =
+                [false, true].map(|is_silent| Place::new(&world, is_over_tls, is_silent));
+            let build = |place: &Place| builder(selection, place, place.url(false)).build();
+            let store = build(&place).map_err(|error| {
+                let shown = error.to_string();
+                // The error names the setting that is missing.
+                if selection.has("cluster") && is_named("sentinel", &shown) {
+                    return shown + ", not `cluster`";
+                }
+                shown
+            })?;
+            let put = async |store: &RedisTokenStore| {
+                // The fake servers know no script.
+                let put = store.put(&key, ENTRY.as_bytes(), hour, None);
+                put.await.unwrap_err();
+            };
+            world.server.take_redis();
+            put(&store).await;
+            let commands = world.server.take_redis();
+            let duration = async |store: &RedisTokenStore| {
+                let started = Instant::now();
+                put(store).await;
+                started.elapsed()
+            };
+            let silence = duration(&build(&silent).unwrap()).await;
+            world.server.answer_scripts(false);
+            let late_reply = duration(&store).await;
+            world.server.answer_scripts(true);
+            // For what connects in the background.
+            drop(store);
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            let plain = Place::new(&world, false, false);
+            let plain = builder(selection, &plain, "redis://redis.example".to_owned()).build();
+            Ok(Observations {
+                are_keys_read: place.keys.reads() > 0,
+                commands,
+                silence,
+                late_reply,
+                plain_text: plain
+                    .err()
+                    .map(|error| error.to_string())
+                    .unwrap_or_default(),
+            })
         };
-        world.server.take_redis();
-        put(&store).await;
-        let commands = world.server.take_redis();
-        let duration = async |store: &RedisTokenStore| {
-            let started = Instant::now();
-            put(store).await;
-            started.elapsed()
-        };
-        let silence = duration(&build(&silent).unwrap()).await;
-        world.server.answer_scripts(false);
-        let late_reply = duration(&store).await;
-        world.server.answer_scripts(true);
-        // For what connects in the background.
-        drop(store);
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        let plain = Place::new(&world, false, false);
-        let plain = builder(chosen, &plain, "redis://redis.example".to_owned()).build();
-        Ok(Seen {
-            are_keys_read: place.keys.reads() > 0,
-            commands,
-            silence,
-            late_reply,
-            plain_text: plain
-                .err()
-                .map(|error| error.to_string())
-                .unwrap_or_default(),
-        })
-    };
     assert_eq!(
         check(("redis", "RedisTokenStoreBuilder"), &rows, EXCLUDED, run).await,
-        [225, 8]
+        PairCounts {
+            built: 225,
+            refused: 8
+        }
     );
 }

@@ -13,9 +13,9 @@ use hallpass::{
 use serde_json::json;
 
 use super::{
+    call_setup::{CallSetup, Origin, ServerUrls},
     method::Method,
-    run::{Run, SignedBy, UTF8_ID},
-    scene::{Origin, Scene, Site},
+    run::{AcceptAllVerifier, CallRecord, UTF8_ID},
     server::Answer,
 };
 use crate::support::secret;
@@ -23,55 +23,67 @@ use crate::support::secret;
 /// A setting of the builder `B`, or of the endpoint that the builder gets.
 pub(super) struct Row<B> {
     pub(super) name: &'static str,
-    pub(super) set: Set<B>,
+    pub(super) set: Setter<B>,
     /// Sets first what the setting needs.
-    pub(super) needs: fn(B, &Site<'_>) -> B,
+    pub(super) needs: fn(B, &ServerUrls<'_>) -> B,
     /// The response to clients with the setting.
     pub(super) answer: fn(&mut Answer),
-    /// The circumstances of a call that shows the effect, and may fail, if an ordinary call does not show it.
-    pub(super) scene: Option<fn(&mut Scene)>,
+    /// Changes the setup to that of a call that shows the effect, and may fail, if an ordinary call does not show it.
+    pub(super) change_setup: Option<fn(&mut CallSetup)>,
     /// True if the effect is seen.
-    pub(super) seen: fn(&Run) -> bool,
+    pub(super) seen: fn(&CallRecord) -> bool,
 }
 
-pub(super) enum Set<B> {
-    Discovery(fn(Discovery, &Site<'_>) -> Discovery),
-    Endpoint(fn(Endpoint, &Site<'_>) -> Endpoint),
-    Builder(fn(B, &Site<'_>) -> B),
+/// A function that changes the builder, or the endpoint that it gets.
+pub(super) enum Setter<B> {
+    Discovery(fn(Discovery, &ServerUrls<'_>) -> Discovery),
+    Endpoint(fn(Endpoint, &ServerUrls<'_>) -> Endpoint),
+    Builder(fn(B, &ServerUrls<'_>) -> B),
 }
 
 impl<B> Row<B> {
-    fn new(name: &'static str, set: Set<B>, seen: fn(&Run) -> bool) -> Self {
+    fn new(name: &'static str, set: Setter<B>, seen: fn(&CallRecord) -> bool) -> Self {
         Self {
             name,
             set,
             needs: |builder, _| builder,
             answer: |_| {},
-            scene: None,
+            change_setup: None,
             seen,
         }
     }
 
-    fn of(name: &'static str, set: fn(B, &Site<'_>) -> B, seen: fn(&Run) -> bool) -> Self {
-        Self::new(name, Set::Builder(set), seen)
+    fn of(
+        name: &'static str,
+        set: fn(B, &ServerUrls<'_>) -> B,
+        seen: fn(&CallRecord) -> bool,
+    ) -> Self {
+        Self::new(name, Setter::Builder(set), seen)
     }
 
     /// Creates a setting without which this response is refused.
-    fn accepting(name: &'static str, set: fn(B, &Site<'_>) -> B, answer: fn(&mut Answer)) -> Self {
-        Self::of(name, set, |run| run.error.is_empty()).answer(answer)
+    fn accepting(
+        name: &'static str,
+        set: fn(B, &ServerUrls<'_>) -> B,
+        answer: fn(&mut Answer),
+    ) -> Self {
+        Self::of(name, set, |record| record.error.is_empty()).with_answer(answer)
     }
 
-    fn needs(self, needs: fn(B, &Site<'_>) -> B) -> Self {
+    fn with_needs(self, needs: fn(B, &ServerUrls<'_>) -> B) -> Self {
         Self { needs, ..self }
     }
 
-    fn answer(self, answer: fn(&mut Answer)) -> Self {
+    fn with_answer(self, answer: fn(&mut Answer)) -> Self {
         Self { answer, ..self }
     }
 
-    fn scene(self, scene: fn(&mut Scene)) -> Self {
-        let scene = Some(scene);
-        Self { scene, ..self }
+    fn with_setup(self, change: fn(&mut CallSetup)) -> Self {
+        let change_setup = Some(change);
+        Self {
+            change_setup,
+            ..self
+        }
     }
 }
 
@@ -83,21 +95,21 @@ const WEAK: &str = "the method is `client_secret_post`, which `security_profile`
 
 /// Returns the settings of the endpoint that every builder gets.
 fn endpoint<B>() -> Vec<Row<B>> {
-    let discovery = |name, set, seen| Row::new(name, Set::Discovery(set), seen);
-    let endpoint = |name, set, seen| Row::new(name, Set::Endpoint(set), seen);
+    let discovery = |name, set, seen| Row::new(name, Setter::Discovery(set), seen);
+    let endpoint = |name, set, seen| Row::new(name, Setter::Endpoint(set), seen);
     vec![
         discovery(
             "Discovery::openid_location",
             |discovery, _| discovery.openid_location(),
-            |run| run.requested("/.well-known/openid-configuration"),
+            |record| record.requested("/.well-known/openid-configuration"),
         ),
         discovery(
             "Discovery::lifetime",
             |discovery, _| discovery.lifetime(Duration::from_secs(600)),
-            |run| run.discoveries() > 1,
+            |record| record.discoveries() > 1,
         )
-        .scene(|scene| {
-            scene.later = Some(|world| {
+        .with_setup(|setup| {
+            setup.later = Some(|world| {
                 for clock in [&world.discovery_clock, &world.other_discovery_clock] {
                     clock.advance(Duration::from_secs(1_200));
                 }
@@ -105,48 +117,48 @@ fn endpoint<B>() -> Vec<Row<B>> {
         }),
         discovery(
             "Discovery::transport",
-            |discovery, site| discovery.transport(site.world.other_transport.clone()),
-            |run| run.discovery_header("user-agent") == "other/1.0",
+            |discovery, urls| discovery.transport(urls.world.other_transport.clone()),
+            |record| record.discovery_header("user-agent") == "other/1.0",
         ),
         discovery(
             "Discovery::refuse_local_issuer",
             |discovery, _| discovery.refuse_local_issuer(),
-            |run| run.failed("`refuse_local_issuer` forbids"),
+            |record| record.failed("`refuse_local_issuer` forbids"),
         )
-        .scene(|scene| scene.issuer = Origin::Local),
+        .with_setup(|setup| setup.issuer = Origin::Local),
         discovery(
             "Discovery::danger_allow_http_on_loopback",
             |discovery, _| discovery.danger_allow_http_on_loopback(),
-            |run| !run.failed(PLAIN_HTTP),
+            |record| !record.failed(PLAIN_HTTP),
         )
-        .scene(|scene| scene.issuer = Origin::Plain),
+        .with_setup(|setup| setup.issuer = Origin::Plain),
         discovery(
             "Discovery::clock",
-            |discovery, site| discovery.clock(site.world.other_discovery_clock.clone()),
-            |run| run.discoveries() > 1,
+            |discovery, urls| discovery.clock(urls.world.other_discovery_clock.clone()),
+            |record| record.discoveries() > 1,
         )
-        .scene(|scene| {
-            scene.later = Some(|world| {
+        .with_setup(|setup| {
+            setup.later = Some(|world| {
                 let clock = &world.other_discovery_clock;
                 clock.advance(Duration::from_secs(7_200));
             });
         }),
         endpoint(
             "Endpoint::with_introspection_endpoint",
-            |endpoint, site| endpoint.with_introspection_endpoint(site.url("other/introspect")),
-            |run| run.requested("/other/introspect"),
+            |endpoint, urls| endpoint.with_introspection_endpoint(urls.url("other/introspect")),
+            |record| record.requested("/other/introspect"),
         ),
         endpoint(
             "Endpoint::with_revocation_endpoint",
-            |endpoint, site| endpoint.with_revocation_endpoint(site.url("other/revoke")),
-            |run| run.requested("/other/revoke"),
+            |endpoint, urls| endpoint.with_revocation_endpoint(urls.url("other/revoke")),
+            |record| record.requested("/other/revoke"),
         ),
         endpoint(
             "Endpoint::with_mtls_alias",
-            |endpoint, site| endpoint.with_mtls_alias(site.url("alias")),
-            |run| run.requested("/alias"),
+            |endpoint, urls| endpoint.with_mtls_alias(urls.url("alias")),
+            |record| record.requested("/alias"),
         )
-        .scene(|scene| scene.method = Method::Certificate),
+        .with_setup(|setup| setup.method = Method::Certificate),
     ]
 }
 
@@ -159,42 +171,42 @@ macro_rules! common {
                 "allow_utf8_credentials",
                 |one, _| one.allow_utf8_credentials(),
                 // It is not a SPIFFE ID either.
-                |run| run.error.is_empty() || run.failed("SPIFFE ID"),
+                |record| record.error.is_empty() || record.failed("SPIFFE ID"),
             )
-            .scene(|scene| scene.id = UTF8_ID),
+            .with_setup(|setup| setup.id = UTF8_ID),
             of(
                 "clock",
-                |one, site| one.clock(site.world.client_clock.clone()),
-                Run::is_by_clock,
+                |one, urls| one.clock(urls.world.client_clock.clone()),
+                CallRecord::is_by_clock,
             ),
             of(
                 "danger_allow_http_on_loopback",
                 |one, _| one.danger_allow_http_on_loopback(),
-                |run| !run.failed(PLAIN_HTTP),
+                |record| !record.failed(PLAIN_HTTP),
             )
-            .scene(|scene| scene.endpoints = Origin::Plain),
+            .with_setup(|setup| setup.endpoints = Origin::Plain),
             of(
                 "hints",
                 |one, _| one.hints(|_| Some("a hint of the adapter".into())),
-                |run| run.failed("a hint of the adapter"),
+                |record| record.failed("a hint of the adapter"),
             )
-            .scene(|scene| scene.answer.status = 503),
+            .with_setup(|setup| setup.answer.status = 503),
             of(
                 "refuse_local_endpoint",
                 |one, _| one.refuse_local_endpoint(),
-                |run| run.failed("`refuse_local_endpoint` forbids"),
+                |record| record.failed("`refuse_local_endpoint` forbids"),
             )
-            .scene(|scene| scene.endpoints = Origin::Local),
+            .with_setup(|setup| setup.endpoints = Origin::Local),
             of(
                 "retry",
                 |one, _| one.retry(Retry::never()),
-                |run| run.attempts == 1,
+                |record| record.attempts == 1,
             )
-            .scene(|scene| scene.answer.status = 503),
+            .with_setup(|setup| setup.answer.status = 503),
             of(
                 "transport",
-                |one, site| one.transport(site.world.other_transport.clone()),
-                |run| run.header("user-agent") == "other/1.0",
+                |one, urls| one.transport(urls.world.other_transport.clone()),
+                |record| record.header("user-agent") == "other/1.0",
             ),
         ]
     }};
@@ -208,63 +220,63 @@ fn requests<S: GrantSource>() -> Vec<Row<SourceBuilder<S>>> {
         of(
             "audience",
             |one, _| one.audience("https://orders.example"),
-            |run| run.sent("audience", "https://orders.example"),
+            |record| record.sent("audience", "https://orders.example"),
         ),
         of(
             "authentication",
             |one, _| one.authentication(ClientSecretPost::new(secret("replaced"))),
-            |run| run.sent("client_secret", "replaced"),
+            |record| record.sent("client_secret", "replaced"),
         ),
         of(
             "authorization_details",
             |one, _| one.authorization_details(DETAILS),
-            |run| run.sent("authorization_details", "payment"),
+            |record| record.sent("authorization_details", "payment"),
         )
-        .answer(|answer| answer.details = Some(json!([{ "type": "payment" }]))),
+        .with_answer(|answer| answer.details = Some(json!([{ "type": "payment" }]))),
         of(
             "dpop",
-            |one, site| one.dpop(site.world.dpop.clone()),
-            |run| run.proof_key() == run.dpop_key,
+            |one, urls| one.dpop(urls.world.dpop.clone()),
+            |record| record.proof_key() == record.dpop_key,
         )
-        .answer(|answer| answer.token_type = "DPoP"),
+        .with_answer(|answer| answer.token_type = "DPoP"),
         of(
             "json_requests",
             |one, _| one.json_requests(),
-            |run| run.header("content-type") == "application/json",
+            |record| record.header("content-type") == "application/json",
         ),
         of(
             "parameter",
             |one, _| one.parameter("tenant", "blue"),
-            |run| run.sent("tenant", "blue"),
+            |record| record.sent("tenant", "blue"),
         ),
         of(
             "request_header",
             |one, _| one.request_header("x-gateway", secret("gateway")),
-            |run| run.header("x-gateway") == "gateway",
+            |record| record.header("x-gateway") == "gateway",
         ),
         of(
             "resource",
             |one, _| one.resource("https://orders.example/"),
-            |run| run.sent("resource", "https://orders.example/"),
+            |record| record.sent("resource", "https://orders.example/"),
         ),
         of(
             "scope",
             |one, _| one.scope("orders.read"),
-            |run| run.sent("scope", "orders.read"),
+            |record| record.sent("scope", "orders.read"),
         ),
         // It needs tokens that are bound to a key.
         of(
             "security_profile",
             |one, _| one.security_profile(SecurityProfile::Fapi2),
-            |run| run.failed(WEAK),
+            |record| record.failed(WEAK),
         )
-        .needs(|one, site| one.dpop(site.world.other_dpop.clone()))
-        .scene(|scene| scene.method = Method::Post)
-        .answer(|answer| answer.token_type = "DPoP"),
+        .with_needs(|one, urls| one.dpop(urls.world.other_dpop.clone()))
+        .with_setup(|setup| setup.method = Method::Post)
+        .with_answer(|answer| answer.token_type = "DPoP"),
         of(
             "token_endpoint",
-            |one, site| one.token_endpoint(site.url("replaced")),
-            |run| run.requested("/replaced"),
+            |one, urls| one.token_endpoint(urls.url("replaced")),
+            |record| record.requested("/replaced"),
         ),
     ]
 }
@@ -278,15 +290,15 @@ fn responses<S: GrantSource>() -> Vec<Row<SourceBuilder<S>>> {
         of(
             "default_lifetime",
             |one, _| one.default_lifetime(Duration::from_secs(600)),
-            |run| run.lifetime() == Duration::from_secs(600),
+            |record| record.lifetime() == Duration::from_secs(600),
         )
-        .answer(|answer| answer.expires_in = None),
+        .with_answer(|answer| answer.expires_in = None),
         of(
             "expiry_member",
             |one, _| one.expiry_member("/until", ExpiryFormat::Milliseconds),
-            |run| run.lifetime() == Duration::from_secs(500),
+            |record| record.lifetime() == Duration::from_secs(500),
         )
-        .answer(|answer| answer.until = Some(500_000)),
+        .with_answer(|answer| answer.until = Some(500_000)),
         accepting(
             "lenient_responses",
             |one, _| one.lenient_responses(),
@@ -295,11 +307,11 @@ fn responses<S: GrantSource>() -> Vec<Row<SourceBuilder<S>>> {
         of(
             "max_lifetime",
             |one, _| one.max_lifetime(Duration::from_secs(900)),
-            |run| run.lifetime() == Duration::from_secs(900),
+            |record| record.lifetime() == Duration::from_secs(900),
         )
-        .scene(|scene| {
-            scene.answer.expires_in = Some(7_200);
-            scene.answer.until = Some(7_200_000);
+        .with_setup(|setup| {
+            setup.answer.expires_in = Some(7_200);
+            setup.answer.until = Some(7_200_000);
         }),
         accepting(
             "max_token_bytes",
@@ -312,21 +324,21 @@ fn responses<S: GrantSource>() -> Vec<Row<SourceBuilder<S>>> {
         of(
             "require_granted_authorization_details",
             |one, _| one.require_granted_authorization_details(),
-            |run| run.failed("authorization details"),
+            |record| record.failed("authorization details"),
         )
-        .scene(|scene| {
+        .with_setup(|setup| {
             let details = r#"[{"type":"own"}]"#.parse().unwrap();
-            scene.request = TokenRequest::new().with_authorization_details(details);
-            scene.answer.details = None;
+            setup.request = TokenRequest::new().with_authorization_details(details);
+            setup.answer.details = None;
         }),
         of(
             "require_granted_scopes",
             |one, _| one.require_granted_scopes(),
-            |run| run.failed("without the required `two`"),
+            |record| record.failed("without the required `two`"),
         )
-        .scene(|scene| {
-            scene.request = TokenRequest::new().with_scopes("one two".parse().unwrap());
-            scene.answer.scope = Some("one");
+        .with_setup(|setup| {
+            setup.request = TokenRequest::new().with_scopes("one two".parse().unwrap());
+            setup.answer.scope = Some("one");
         }),
         accepting(
             "token_member",
@@ -356,7 +368,7 @@ pub(super) fn client_credentials() -> Vec<Row<SourceBuilder<ClientCredentials>>>
     rows.push(Row::of(
         "grant_type",
         |one, _| one.grant_type("own"),
-        |run| run.sent("grant_type", "own"),
+        |record| record.sent("grant_type", "own"),
     ));
     rows
 }
@@ -371,12 +383,12 @@ pub(super) fn token_exchange() -> Vec<Row<SourceBuilder<TokenExchange>>> {
                 let actor = SecurityToken::from_secret(secret("the-actor"), TokenTypeUri::JWT);
                 one.actor(actor)
             },
-            |run| run.sent("actor_token", "the-actor"),
+            |record| record.sent("actor_token", "the-actor"),
         ),
         Row::of(
             "requested_token_type",
             |one, _| one.requested_token_type(TokenTypeUri::JWT),
-            |run| run.sent("requested_token_type", ":jwt"),
+            |record| record.sent("requested_token_type", ":jwt"),
         ),
     ]);
     rows
@@ -389,19 +401,19 @@ pub(super) fn management() -> Vec<Row<TokenManagementBuilder>> {
     rows.extend([
         Row::<TokenManagementBuilder>::of(
             "require_signed_responses",
-            |one, site| one.require_signed_responses(SignedBy::of(site)),
-            |run| run.requested("/jwks.json"),
+            |one, urls| one.require_signed_responses(AcceptAllVerifier::new(urls)),
+            |record| record.requested("/jwks.json"),
         )
-        .answer(|answer| {
+        .with_answer(|answer| {
             answer.content_type = "application/token-introspection+jwt";
             answer.body = Some("e30.e30.e30".to_owned());
         }),
         Row::<TokenManagementBuilder>::of(
             "security_profile",
             |one, _| one.security_profile(SecurityProfile::Fapi2),
-            |run| run.failed(WEAK),
+            |record| record.failed(WEAK),
         )
-        .scene(|scene| scene.method = Method::Post),
+        .with_setup(|setup| setup.method = Method::Post),
     ]);
     rows
 }

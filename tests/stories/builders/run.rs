@@ -24,27 +24,27 @@ use serde_json::{Value, json};
 use tokio_rustls::rustls::{RootCertStore, pki_types::PrivateKeyDer};
 
 use super::{
-    scene::Site,
+    call_setup::ServerUrls,
     server::{PROXIED_HOST, Request, Server},
 };
 use crate::support::secret;
 
 /// The identifier of every client, which is a SPIFFE ID.
 pub(super) const ID: &str = "spiffe://acme.example/orders";
-/// One that needs `allow_utf8_credentials`.
+/// A client ID that needs `allow_utf8_credentials`.
 pub(super) const UTF8_ID: &str = "örders";
 
 /// The server, and what all clients share.
 pub(super) struct World {
     pub(super) server: Server,
     pub(super) transport: HttpTransport,
-    /// One with another `User-Agent`.
+    /// A transport with another `User-Agent`.
     pub(super) other_transport: HttpTransport,
     pub(super) dpop: Dpop,
-    /// One with another key.
+    /// A DPoP key other than `dpop`.
     pub(super) other_dpop: Dpop,
     pub(super) clock: ManualClock,
-    /// The same time.
+    /// Reads `clock`, and counts the reads.
     pub(super) client_clock: CountedClock,
     pub(super) discovery_clock: ManualClock,
     pub(super) other_discovery_clock: ManualClock,
@@ -122,7 +122,7 @@ pub(super) type Outcome<'a> =
     Pin<Box<dyn Future<Output = Result<Option<AccessToken>, TokenError>> + 'a>>;
 
 /// The requests of a call, and its result.
-pub(super) struct Run {
+pub(super) struct CallRecord {
     pub(super) issuer: String,
     /// The thumbprint of the key of `World::dpop`.
     pub(super) dpop_key: String,
@@ -135,11 +135,12 @@ pub(super) struct Run {
     token: Option<AccessToken>,
 }
 
-impl Run {
+impl CallRecord {
     /// Returns what is seen of a call.
-    pub(super) fn new(site: &Site<'_>, result: Result<Option<AccessToken>, String>) -> Self {
-        let world = site.world;
-        let [own, other] = [site.run, site.run + 1].map(|run| world.server.requests(run));
+    pub(super) fn new(urls: &ServerUrls<'_>, result: Result<Option<AccessToken>, String>) -> Self {
+        let world = urls.world;
+        let [own, other] =
+            [*urls, urls.second_server()].map(|urls| world.server.requests(urls.path_prefix));
         let reads = world.client_clock.1.swap(0, Relaxed);
         let (token, error) = match result {
             Ok(token) => (token, String::new()),
@@ -147,7 +148,7 @@ impl Run {
         };
         let at = token.as_ref().map(AccessToken::requested_at);
         Self {
-            issuer: site.issuer(),
+            issuer: urls.issuer(),
             dpop_key: world.dpop.thumbprint().to_owned(),
             error,
             attempts: own.iter().filter(|request| !is_discovery(request)).count(),
@@ -157,7 +158,8 @@ impl Run {
         }
     }
 
-    /// Returns true if the token is dated by the clock of the builder, or no token is, and the clock is read.
+    /// Returns true if the builder's clock was used: the token was dated by it or, in a call without a token, it was
+    /// read.
     pub(super) fn is_by_clock(&self) -> bool {
         self.is_by_clock
     }
@@ -261,13 +263,13 @@ fn parameter(request: &Request, name: &str) -> String {
 
 /// A verifier that accepts every response as one of this server.
 #[derive(Debug)]
-pub(super) struct SignedBy(Value);
+pub(super) struct AcceptAllVerifier(Value);
 
-impl SignedBy {
-    pub(super) fn of(site: &Site<'_>) -> Self {
-        let now = site.world.clock.wall().duration_since(UNIX_EPOCH).unwrap();
+impl AcceptAllVerifier {
+    pub(super) fn new(urls: &ServerUrls<'_>) -> Self {
+        let now = urls.world.clock.wall().duration_since(UNIX_EPOCH).unwrap();
         Self(json!({
-            "iss": site.issuer(),
+            "iss": urls.issuer(),
             "aud": [ID, UTF8_ID],
             "iat": now.as_secs(),
             "token_introspection": { "active": true },
@@ -275,7 +277,7 @@ impl SignedBy {
     }
 }
 
-impl ResponseVerifier for SignedBy {
+impl ResponseVerifier for AcceptAllVerifier {
     fn verify(&self, _: &str, _: &str, _: &str) -> Result<Vec<u8>, UnverifiedResponse> {
         Ok(self.0.to_string().into_bytes())
     }

@@ -10,259 +10,264 @@ use hallpass::{
 use hallpass_testkit::leak;
 
 use super::{
-    expected::{Case, Grant},
+    call_setup::{CallSetup, ServerUrls},
+    expected::{Case, ClientKind},
     method::Method,
     pairs::is_named,
-    rows::{Row, Set},
-    run::{Outcome, Run, World},
-    scene::{Scene, Site},
+    rows::{Row, Setter},
+    run::{CallRecord, Outcome, World},
     server::Answer,
-    settings::assert_none,
+    settings::{assert_none, effect_fault},
 };
 
 /// A builder with its settings.
 pub(super) struct Table<B, T> {
-    pub(super) grant: Grant,
+    pub(super) client: ClientKind,
     pub(super) rows: Vec<Row<B>>,
-    pub(super) new: fn(Endpoint, &str, Box<dyn ClientAuthentication>, &Site<'_>) -> B,
-    /// Sets what all runs need.
-    pub(super) base: fn(B, &Site<'_>) -> B,
-    pub(super) build: fn(B, &Site<'_>) -> Result<T, BuildError>,
+    pub(super) new: fn(Endpoint, &str, Box<dyn ClientAuthentication>, &ServerUrls<'_>) -> B,
+    /// Sets what all calls need.
+    pub(super) base: fn(B, &ServerUrls<'_>) -> B,
+    pub(super) build: fn(B, &ServerUrls<'_>) -> Result<T, BuildError>,
     pub(super) answer: fn(&mut Answer),
     pub(super) call: for<'a> fn(&'a T, &'a TokenRequest) -> Outcome<'a>,
-    /// True if a call is one of this grant.
-    pub(super) seen: fn(&Run) -> bool,
+    /// True if a call is one of this kind of client.
+    pub(super) seen: fn(&CallRecord) -> bool,
 }
 
-/// The number of pairs after which a method is called with the same grant again.
-const TURNS: usize = Method::ALL.len();
-
-/// The numbers of builders and of calls, and what is wrong.
-#[derive(Default)]
-struct Report {
-    built: usize,
-    refused: usize,
-    called: usize,
-    faults: Vec<String>,
+/// The numbers of builders and of calls.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Counts {
+    pub(super) built: usize,
+    /// Builders whose `build` failed.
+    pub(super) refused: usize,
+    /// Checks that called a client.
+    pub(super) called: usize,
 }
 
-/// The runs of a pair with a method.
-#[derive(Clone, Copy)]
-struct Turn {
+/// A check of a pair with a method and a kind of endpoint.
+struct Turn<'a, B> {
+    /// The pair, in the order in which it is set.
+    rows: [&'a Row<B>; 2],
+    method: Method,
+    is_discovered: bool,
     /// True if a client is called.
     is_called: bool,
-    /// True if it is called without each setting, too.
+    /// True if the call is repeated without each setting (control run).
     is_controlled: bool,
 }
 
-/// The runs of a table.
-struct Runs<'a, B, T> {
+/// The calls of the clients of a table.
+struct TableRunner<'a, B, T> {
     table: &'a Table<B, T>,
     world: World,
-    /// The number of the last run.
-    last: Cell<u32>,
+    last_prefix: Cell<u32>,
+    counts: Counts,
 }
 
 impl<B, T> Table<B, T> {
-    /// Runs all pairs; the numbers of builders, of those that are refused, and of calls are these.
-    pub(super) async fn check(&self, expected: [usize; 3]) {
-        let mut report = Report::default();
-        let runs = Runs {
+    /// Checks all pairs, and that the numbers of builders and calls are the expected ones.
+    pub(super) async fn check(&self, expected: Counts) {
+        let mut faults = Vec::new();
+        let mut runner = TableRunner {
             table: self,
             world: World::new().await,
-            last: Cell::default(),
+            last_prefix: Cell::default(),
+            counts: Counts::default(),
         };
-        let rows = self.rows.len();
-        let pairs = (0..rows).flat_map(|one| (one + 1..rows).map(move |other| [one, other]));
+        for turn in self.schedule() {
+            let case = Case {
+                settings: &turn.rows.map(|row| row.name),
+                method: turn.method,
+                client: self.client,
+                is_discovered: turn.is_discovered,
+            };
+            let found = runner.check(&turn, &case).await;
+            faults.extend(found.iter().map(|fault| format!("{case:?}: {fault}")));
+        }
+        assert_none(&faults);
+        assert_eq!(runner.counts, expected);
+    }
+
+    /// Returns the checks of all pairs. Each pair is built with each method, and each kind of endpoint.
+    ///
+    /// A pair calls one client with an endpoint that is set, and one with an endpoint that is discovered. The methods of
+    /// these two are neighbours in `Method::ALL`. Each next pair starts one method earlier, and each next kind of client
+    /// two methods later: together, the kinds of clients call each pair of settings with each method.
+    ///
+    /// The pair is in reverse order with every second method, that is, with one of its two calls. With the next kind of
+    /// client it is in reverse order with the other one.
+    fn schedule(&self) -> Vec<Turn<'_, B>> {
+        const METHODS: usize = Method::ALL.len();
+        let client = self.client as usize;
+        let count = self.rows.len();
+        let pairs = (0..count).flat_map(|one| (one + 1..count).map(move |other| [one, other]));
+        let mut turns = Vec::new();
         for (at, pair) in pairs.enumerate() {
-            for (of, method) in Method::ALL.into_iter().enumerate() {
+            for (number, method) in Method::ALL.into_iter().enumerate() {
+                let is_reversed = (number + client) % 2 == 1;
                 for is_discovered in [false, true] {
                     let mut rows = pair.map(|at| &self.rows[at]);
-                    let needs_discovery = |row: &&Row<B>| matches!(row.set, Set::Discovery(_));
+                    let needs_discovery = |row: &&Row<B>| matches!(row.set, Setter::Discovery(_));
                     if rows.iter().any(needs_discovery) && !is_discovered {
                         continue;
                     }
-                    // Each pair with each method, and with each grant.
-                    let place = 2 * self.grant as usize + usize::from(is_discovered);
-                    let is_called = (at + of) % TURNS == place % TURNS;
-                    // In one order with one kind of endpoint, in the other with the other kind, and the reverse with
-                    // the next grant.
-                    let is_reversed = (of + self.grant as usize) % 2 == 1;
                     if is_reversed {
                         rows.reverse();
                     }
-                    let turn = Turn {
-                        is_called,
-                        is_controlled: is_reversed,
-                    };
-                    let case = Case {
-                        settings: &rows.map(|row| row.name),
+                    let first = 2 * client + usize::from(is_discovered);
+                    turns.push(Turn {
+                        rows,
                         method,
-                        grant: self.grant,
                         is_discovered,
-                    };
-                    let faults = runs.check(rows, &case, turn, &mut report).await;
-                    let faults = faults.into_iter();
-                    report
-                        .faults
-                        .extend(faults.map(|fault| format!("{case:?}: {fault}")));
+                        is_called: (at + number) % METHODS == first % METHODS,
+                        is_controlled: is_reversed,
+                    });
                 }
             }
         }
-        assert_none(&report.faults);
-        let Report {
-            built,
-            refused,
-            called,
-            ..
-        } = report;
-        assert_eq!([built, refused, called], expected);
+        turns
     }
 
-    /// Returns the circumstances in which these settings work.
-    fn scene(&self, rows: [&Row<B>; 2], method: Method) -> Scene {
-        let mut scene = Scene::new(method);
+    /// Returns the setup in which these settings work.
+    fn call_setup(&self, rows: [&Row<B>; 2], method: Method) -> CallSetup {
+        let mut setup = CallSetup::new(method);
         for row in rows {
-            (row.answer)(&mut scene.answer);
+            (row.answer)(&mut setup.answer);
         }
-        (self.answer)(&mut scene.answer);
-        scene
+        (self.answer)(&mut setup.answer);
+        setup
     }
 
     /// Returns a client with these settings.
     fn client(
         &self,
         rows: &[&Row<B>],
-        site: &Site<'_>,
-        scene: &Scene,
+        urls: &ServerUrls<'_>,
+        setup: &CallSetup,
         is_discovered: bool,
     ) -> Result<T, BuildError> {
         let mut endpoint = if is_discovered {
-            let mut discovery = Endpoint::discover(site.issuer())
-                .transport(site.world.transport.clone())
-                .clock(site.world.discovery_clock.clone());
+            let mut discovery = Endpoint::discover(urls.issuer())
+                .transport(urls.world.transport.clone())
+                .clock(urls.world.discovery_clock.clone());
             for row in rows {
-                if let Set::Discovery(set) = row.set {
-                    discovery = set(discovery, site);
+                if let Setter::Discovery(set) = row.set {
+                    discovery = set(discovery, urls);
                 }
             }
             discovery.build()?
         } else {
-            Endpoint::new(site.url("token"))
-                .with_introspection_endpoint(site.url("introspect"))
-                .with_revocation_endpoint(site.url("revoke"))
+            Endpoint::new(urls.url("token"))
+                .with_introspection_endpoint(urls.url("introspect"))
+                .with_revocation_endpoint(urls.url("revoke"))
         };
         for row in rows {
-            if let Set::Endpoint(set) = row.set {
-                endpoint = set(endpoint, site);
+            if let Setter::Endpoint(set) = row.set {
+                endpoint = set(endpoint, urls);
             }
         }
-        let authentication = scene.method.authentication(site);
-        let mut builder = (self.new)(endpoint, scene.id, authentication, site);
-        builder = (self.base)(builder, site);
+        let authentication = setup.method.authentication(urls);
+        let mut builder = (self.new)(endpoint, setup.id, authentication, urls);
+        builder = (self.base)(builder, urls);
         for row in rows {
-            builder = (row.needs)(builder, site);
+            builder = (row.needs)(builder, urls);
         }
         for row in rows {
-            if let Set::Builder(set) = row.set {
-                builder = set(builder, site);
+            if let Setter::Builder(set) = row.set {
+                builder = set(builder, urls);
             }
         }
-        (self.build)(builder, site)
+        (self.build)(builder, urls)
     }
 }
 
-impl<B, T> Runs<'_, B, T> {
-    /// Checks a pair: it is refused with both names, or each setting has an effect, without which it is not seen.
+impl<B, T> TableRunner<'_, B, T> {
+    /// Checks a pair: either `build` fails and names both, or each setting's effect is seen, and is not seen without the
+    /// setting.
     ///
-    /// Returns what is wrong.
-    async fn check(
-        &self,
-        rows: [&Row<B>; 2],
-        case: &Case<'_>,
-        turn: Turn,
-        report: &mut Report,
-    ) -> Vec<String> {
+    /// Returns the faults.
+    async fn check(&mut self, turn: &Turn<'_, B>, case: &Case<'_>) -> Vec<String> {
+        let rows = turn.rows;
         let excluded = case.excluded();
-        report.built += 1;
+        self.counts.built += 1;
         if !turn.is_called || !excluded.is_empty() {
-            let scene = self.table.scene(rows, case.method);
-            let site = self.site(&scene);
-            let built = self.table.client(&rows, &site, &scene, case.is_discovered);
-            report.refused += usize::from(built.is_err());
-            return fault_of_build(built.err(), &excluded).into_iter().collect();
+            let setup = self.table.call_setup(rows, case.method);
+            let urls = self.urls(&setup);
+            let built = self.table.client(&rows, &urls, &setup, case.is_discovered);
+            let error = built.err();
+            self.counts.refused += usize::from(error.is_some());
+            return fault_of_build(error, &excluded).into_iter().collect();
         }
-        report.called += 1;
-        let run = self.play(rows, &rows, None, case).await;
-        if !run.error.is_empty() {
-            return vec![run.error];
+        self.counts.called += 1;
+        let record = self.call_client(rows, &rows, None, case).await;
+        if !record.error.is_empty() {
+            return vec![record.error];
         }
         let mut faults = Vec::new();
-        if !(self.table.seen)(&run) {
-            faults.push("another grant".to_owned());
+        if !(self.table.seen)(&record) {
+            faults.push("another kind of client".to_owned());
         }
         for (row, other) in [(rows[0], rows[1]), (rows[1], rows[0])] {
             let (name, is_unseen) = (row.name, case.is_unseen(row.name));
             if is_unseen && !turn.is_controlled {
                 continue;
             }
-            let is_seen = match row.scene {
-                None => (row.seen)(&run),
-                scene => (row.seen)(&self.play(rows, &rows, scene, case).await),
+            let is_seen = match row.change_setup {
+                None => (row.seen)(&record),
+                change => (row.seen)(&self.call_client(rows, &rows, change, case).await),
             };
             let is_seen_without = turn.is_controlled && {
-                let without = self.play(rows, &[other], row.scene, case).await;
-                let is_refused = row.scene.is_none() && !without.error.is_empty();
+                let change = row.change_setup;
+                let without = self.call_client(rows, &[other], change, case).await;
+                // A client that fails without the setting does not show its effect.
+                let is_refused = change.is_none() && !without.error.is_empty();
                 (row.seen)(&without) && !is_refused
             };
-            if (is_seen && !is_seen_without) == is_unseen {
-                faults.push(format!(
-                    "`{name}` is seen: {is_seen}, without it: {is_seen_without}"
-                ));
-            }
+            faults.extend(effect_fault(name, is_unseen, is_seen, is_seen_without));
         }
         faults
     }
 
-    /// Calls a client with these settings in the scene of a pair.
-    async fn play(
+    /// Calls a client with these settings in the setup of a pair.
+    async fn call_client(
         &self,
         pair: [&Row<B>; 2],
         rows: &[&Row<B>],
-        change: Option<fn(&mut Scene)>,
+        change_setup: Option<fn(&mut CallSetup)>,
         case: &Case<'_>,
-    ) -> Run {
-        let mut scene = self.table.scene(pair, case.method);
-        if let Some(change) = change {
-            change(&mut scene);
+    ) -> CallRecord {
+        let mut setup = self.table.call_setup(pair, case.method);
+        if let Some(change) = change_setup {
+            change(&mut setup);
         }
-        let site = self.site(&scene);
-        let mut answer = scene.answer.clone();
-        answer.endpoints = Some(site.origin(site.endpoints));
-        site.world.server.set_answer(site.run, answer);
-        let client = self.table.client(rows, &site, &scene, case.is_discovered);
+        let urls = self.urls(&setup);
+        let mut answer = setup.answer.clone();
+        answer.endpoints = Some(urls.origin(urls.endpoints));
+        urls.world.server.set_answer(urls.path_prefix, answer);
+        let client = self.table.client(rows, &urls, &setup, case.is_discovered);
         let result = match client {
             Err(error) => Err(leak::error_chain(&error)),
             Ok(client) => {
-                let mut result = (self.table.call)(&client, &scene.request).await;
-                if let Some(later) = scene.later {
+                let mut result = (self.table.call)(&client, &setup.request).await;
+                if let Some(later) = setup.later {
                     later(&self.world);
-                    result = (self.table.call)(&client, &scene.request).await;
+                    result = (self.table.call)(&client, &setup.request).await;
                 }
                 result.map_err(|error| leak::error_chain(&error))
             }
         };
-        Run::new(&site, result)
+        CallRecord::new(&urls, result)
     }
 
-    /// Returns a site of its own for a run.
-    fn site(&self, scene: &Scene) -> Site<'_> {
-        self.last.update(|last| last + 2);
-        Site {
+    /// Returns the URLs of servers that no other call uses.
+    fn urls(&self, setup: &CallSetup) -> ServerUrls<'_> {
+        // The prefix between is for `second_server`.
+        self.last_prefix.update(|last| last + 2);
+        ServerUrls {
             world: &self.world,
-            run: self.last.get(),
-            issuer: scene.issuer,
-            endpoints: scene.endpoints,
+            path_prefix: self.last_prefix.get(),
+            issuer: setup.issuer,
+            endpoints: setup.endpoints,
         }
     }
 }

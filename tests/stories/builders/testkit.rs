@@ -9,19 +9,19 @@ use hallpass::{
 use hallpass_testkit::{AuthorizationServer, AuthorizationServerBuilder, Client};
 use reqwest::StatusCode;
 
-use super::pairs::{Chosen, Setting, check};
+use super::pairs::{PairCounts, Setting, SettingSelection, check};
 use crate::support::secret;
 
 /// The observations of a server.
-struct Seen {
+struct Observations {
     is_other_client_known: bool,
     lifetime: Duration,
     is_delayed: bool,
     api: StatusCode,
 }
 
-fn rows() -> Vec<Setting<AuthorizationServerBuilder, (), Seen>> {
-    let row = Setting::<AuthorizationServerBuilder, (), Seen>::new;
+fn rows() -> Vec<Setting<AuthorizationServerBuilder, (), Observations>> {
+    let row = Setting::<AuthorizationServerBuilder, (), Observations>::new;
     vec![
         row(
             "api_scope",
@@ -49,9 +49,9 @@ fn rows() -> Vec<Setting<AuthorizationServerBuilder, (), Seen>> {
 #[tokio::test]
 async fn every_two_settings_of_the_test_server_work() {
     let rows = rows();
-    let run = async |chosen: &Chosen<'_, _, _, _>| {
+    let run = async |selection: &SettingSelection<'_, _, _, _>| {
         let builder = AuthorizationServer::builder().client(Client::new("usual", "s3cr3t"));
-        let server = chosen.set(builder, &()).start().await;
+        let server = selection.set(builder, &()).start().await;
         let call = |id: &str| {
             let post = ClientSecretPost::new(secret("s3cr3t"));
             let source = ClientCredentials::builder(server.token_endpoint(), id, post);
@@ -71,10 +71,10 @@ async fn every_two_settings_of_the_test_server_work() {
         for _ in 0..10 {
             api("none").await;
         }
-        let is_delayed = chosen.has("latency") && !first.is_finished();
+        let is_delayed = selection.has("latency") && !first.is_finished();
         server.set_latency(Duration::ZERO);
         let usual = call("usual").await.unwrap();
-        Ok(Seen {
+        Ok(Observations {
             is_other_client_known: call("other").await.is_ok(),
             lifetime: usual.lifetime(),
             is_delayed,
@@ -83,6 +83,9 @@ async fn every_two_settings_of_the_test_server_work() {
     };
     assert_eq!(
         check(("testkit", "AuthorizationServerBuilder"), &rows, &[], run).await,
-        [16, 0]
+        PairCounts {
+            built: 16,
+            refused: 0
+        }
     );
 }

@@ -31,7 +31,7 @@ use tokio_rustls::rustls::{
 };
 
 use super::{
-    pairs::{Chosen, Excluded, Setting, check},
+    pairs::{Exclusions, PairCounts, Setting, SettingSelection, check},
     server::{Answer, PROXIED_HOST, Request, Server},
 };
 use crate::support::{builder, fetch, secret};
@@ -49,7 +49,7 @@ const COMPRESSED: u32 = 3;
 const MISSING: u32 = 4;
 
 const PROXIES: [&str; 3] = ["proxy", "proxy_credentials", "system_proxy"];
-const EXCLUDED: Excluded = &[("system_proxy", &["proxy", "proxy_credentials"])];
+const EXCLUDED: Exclusions = &[("system_proxy", &["proxy", "proxy_credentials"])];
 
 /// The servers and proxies of all runs.
 struct World {
@@ -109,7 +109,7 @@ impl Proxy {
     }
 }
 
-type Fetched = Result<AccessToken, TokenError>;
+type FetchResult = Result<AccessToken, TokenError>;
 
 /// The observations of the requests to one host.
 struct Route {
@@ -117,10 +117,10 @@ struct Route {
     requests: Vec<Request>,
     /// The address of the client, for the server or the proxy.
     source: IpAddr,
-    large: Fetched,
-    compressed: Fetched,
-    private: Fetched,
-    system: Fetched,
+    large: FetchResult,
+    compressed: FetchResult,
+    private: FetchResult,
+    system: FetchResult,
     /// The seconds that a call took with a server that begins no TLS, and with one that does not respond.
     handshake: u64,
     silence: u64,
@@ -130,13 +130,13 @@ struct Route {
 }
 
 /// The observations of a transport.
-struct Seen {
+struct Observations {
     direct: Route,
     /// With a proxy.
     proxied: Option<Route>,
 }
 
-impl Seen {
+impl Observations {
     fn all(&self, seen: impl Fn(&Route) -> bool) -> bool {
         seen(&self.direct) && self.proxied.as_ref().is_none_or(seen)
     }
@@ -147,7 +147,7 @@ impl Seen {
     }
 }
 
-fn is_refused(fetched: &Fetched, reason: &str) -> bool {
+fn is_refused(fetched: &FetchResult, reason: &str) -> bool {
     fetched
         .as_ref()
         .is_err_and(|error| error.to_string().contains(reason))
@@ -160,8 +160,8 @@ fn are_authorized(requests: &[(IpAddr, String)]) -> bool {
     !requests.is_empty() && requests.iter().all(|(_, head)| has_them(head))
 }
 
-fn rows() -> Vec<Setting<HttpTransportBuilder, World, Seen>> {
-    let row = Setting::<HttpTransportBuilder, World, Seen>::new;
+fn rows() -> Vec<Setting<HttpTransportBuilder, World, Observations>> {
+    let row = Setting::<HttpTransportBuilder, World, Observations>::new;
     vec![
         row(
             "add_root_certificates_pem",
@@ -236,20 +236,29 @@ fn rows() -> Vec<Setting<HttpTransportBuilder, World, Seen>> {
 
 /// Returns a builder with these settings, and with those without which they have no effect.
 fn settings(
-    chosen: &Chosen<'_, HttpTransportBuilder, World, Seen>,
+    selection: &SettingSelection<'_, HttpTransportBuilder, World, Observations>,
     world: &World,
 ) -> HttpTransportBuilder {
     let mut builder = HttpTransport::builder();
-    if chosen.has("only_added_root_certificates") && !chosen.has("add_root_certificates_pem") {
+    if selection.has("only_added_root_certificates") && !selection.has("add_root_certificates_pem")
+    {
         builder = builder.add_root_certificates_pem(world.root.clone());
     }
-    if chosen.has("proxy_credentials") && !chosen.has("proxy") && !chosen.has("system_proxy") {
+    if selection.has("proxy_credentials")
+        && !selection.has("proxy")
+        && !selection.has("system_proxy")
+    {
         builder = builder.proxy(format!("http://{}", world.proxy.address));
     }
-    chosen.set(builder, world)
+    selection.set(builder, world)
 }
 
-async fn request(transport: &HttpTransport, host: &str, address: SocketAddr, run: u32) -> Fetched {
+async fn request(
+    transport: &HttpTransport,
+    host: &str,
+    address: SocketAddr,
+    run: u32,
+) -> FetchResult {
     let url = format!("https://{host}:{}/{run}", address.port());
     fetch(builder(&url).transport(transport.clone())).await
 }
@@ -366,20 +375,20 @@ async fn run_table() {
     assert!(unknown.contains("could not be resolved"), "{unknown}");
     assert_eq!(world.system_proxy.take(), []);
 
-    let run = async |chosen: &Chosen<'_, _, _, _>| {
-        let transport = settings(chosen, &world).build();
+    let run = async |selection: &SettingSelection<'_, _, _, _>| {
+        let transport = settings(selection, &world).build();
         let transport = transport.map_err(|error| leak::error_chain(&error))?;
-        let trusted = if chosen.has("only_added_root_certificates") {
+        let trusted = if selection.has("only_added_root_certificates") {
             &world.private
         } else {
             &world.system
         };
         let direct = world.observe(&transport, "127.0.0.1", trusted).await?;
-        let mut seen = Seen {
+        let mut seen = Observations {
             direct,
             proxied: None,
         };
-        if PROXIES.iter().any(|name| chosen.has(name)) {
+        if PROXIES.iter().any(|name| selection.has(name)) {
             let proxied = world.observe(&transport, PROXIED_HOST, trusted);
             seen.proxied = Some(proxied.await?);
         }
@@ -387,7 +396,10 @@ async fn run_table() {
     };
     assert_eq!(
         check(("endpoint", "HttpTransportBuilder"), &rows, EXCLUDED, run).await,
-        [144, 4]
+        PairCounts {
+            built: 144,
+            refused: 4
+        }
     );
 }
 

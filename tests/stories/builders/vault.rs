@@ -11,14 +11,14 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    pairs::{Chosen, Setting, check},
+    pairs::{PairCounts, Setting, SettingSelection, check},
     run::World,
     server::{Answer, Request},
 };
 use crate::support::secret;
 
 /// The observations of a secret that is used three times.
-struct Seen {
+struct Observations {
     /// True if a server with TLS, and one without, are reached with the settings alone.
     is_tls_trusted: bool,
     is_plain_http_allowed: bool,
@@ -31,8 +31,8 @@ struct Seen {
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-fn rows() -> Vec<Setting<VaultSecretBuilder, World, Seen>> {
-    let row = Setting::<VaultSecretBuilder, World, Seen>::new;
+fn rows() -> Vec<Setting<VaultSecretBuilder, World, Observations>> {
+    let row = Setting::<VaultSecretBuilder, World, Observations>::new;
     vec![
         row(
             "add_root_certificates_pem",
@@ -74,7 +74,7 @@ async fn every_two_settings_of_a_vault_secret_work() {
     let server = &world.server;
     let body = json!({ "data": { "data": { "key": "CANARY" }, "metadata": { "version": 1 } } });
     let runs = std::cell::Cell::new(0);
-    let run = async |chosen: &Chosen<'_, _, _, _>| {
+    let run = async |selection: &SettingSelection<'_, _, _, _>| {
         let [run, silent] = [1, 2].map(|next| runs.get() + next);
         runs.set(silent);
         let new = |scheme: &str, mount: u32| {
@@ -92,7 +92,7 @@ async fn every_two_settings_of_a_vault_secret_work() {
         };
         set_answer(run, false);
         set_answer(silent, true);
-        let is_reached = async |scheme| match chosen.set(new(scheme, run), &world).build() {
+        let is_reached = async |scheme| match selection.set(new(scheme, run), &world).build() {
             Ok(source) => source.secret().await.is_ok(),
             Err(_) => false,
         };
@@ -102,7 +102,7 @@ async fn every_two_settings_of_a_vault_secret_work() {
         let clock = ManualClock::new();
         let build = |run| {
             let builder = new("http", run).danger_allow_http_on_loopback();
-            chosen.set(builder.clock(clock.clone()), &world).build()
+            selection.set(builder.clock(clock.clone()), &world).build()
         };
         let source = build(run).map_err(|error| error.to_string())?;
         let read = async || {
@@ -121,7 +121,7 @@ async fn every_two_settings_of_a_vault_secret_work() {
         let source = build(silent).unwrap();
         let started = Instant::now();
         source.secret().await.unwrap_err();
-        Ok(Seen {
+        Ok(Observations {
             is_tls_trusted,
             is_plain_http_allowed,
             first,
@@ -131,6 +131,9 @@ async fn every_two_settings_of_a_vault_secret_work() {
     };
     assert_eq!(
         check(("secrets", "VaultSecretBuilder"), &rows, &[], run).await,
-        [36, 0]
+        PairCounts {
+            built: 36,
+            refused: 0
+        }
     );
 }

@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep};
 
 use self::{
     rows::{ROWS, Row, UNSEEN},
-    table::{assert_none, methods, setters},
+    table::{assert_none, effect_fault, methods, setters},
 };
 use crate::{
     proven::SharedKey,
@@ -79,7 +79,7 @@ struct World {
 }
 
 /// The observations of a cache.
-struct Seen {
+struct Observations {
     fetches: Vec<Duration>,
     events: Vec<(String, &'static str, Duration)>,
     other_events: usize,
@@ -90,7 +90,7 @@ struct Seen {
     elapsed: Duration,
 }
 
-impl Seen {
+impl Observations {
     /// Returns the time between the first two fetches.
     fn gap(&self) -> Duration {
         match self.fetches[..] {
@@ -276,7 +276,7 @@ impl Story {
 }
 
 /// Lets a cache with these settings, or without the first one, go through the story of the first one.
-async fn run(rows: [&Row; 2], is_set: bool) -> Seen {
+async fn run(rows: [&Row; 2], is_set: bool) -> Observations {
     let Row { fate, story, .. } = *rows[0];
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
@@ -315,7 +315,7 @@ async fn run(rows: [&Row; 2], is_set: bool) -> Seen {
     let metrics = snapshotter.snapshot().into_vec();
     let labels = metrics.iter().flat_map(|(key, ..)| key.key().labels());
     let labels = labels.filter(|label| label.key() == "cache");
-    Seen {
+    Observations {
         fetches: source.fetches.lock().unwrap().clone(),
         events: events.collect(),
         other_events: world.other_events.0.lock().unwrap().len(),
@@ -347,18 +347,13 @@ async fn every_two_settings_of_the_cache_have_their_effect() {
             let seen = run([one, other], true).await;
             let is_seen = (one.seen)(&seen);
             let is_seen_without = (one.seen)(&run([one, other], false).await);
-            if (is_seen && !is_seen_without) == is_unseen {
-                faults.push(format!(
-                    "{} beside {}: seen: {is_seen}, without it: {is_seen_without}; fetches {:?}, {:?}, {} keys, {} puts, {:?}",
-                    one.name,
-                    other.name,
-                    seen.fetches,
-                    seen.elapsed,
-                    seen.keys,
-                    seen.puts,
-                    seen.labels,
-                ));
-            }
+            let fault = effect_fault(one.name, is_unseen, is_seen, is_seen_without);
+            faults.extend(fault.map(|fault| {
+                format!(
+                    "beside {}: {fault}; fetches {:?}, {:?}, {} keys, {} puts, {:?}",
+                    other.name, seen.fetches, seen.elapsed, seen.keys, seen.puts, seen.labels,
+                )
+            }));
         }
     }
     assert_none(&faults);

@@ -2,7 +2,7 @@
 
 use hallpass_cache::CacheBuilder;
 
-use super::{CountedClock, Fate, Seen, Source, Story, World};
+use super::{CountedClock, Fate, Observations, Source, Story, World};
 use crate::support::SECOND;
 
 #[derive(Clone, Copy)]
@@ -13,7 +13,7 @@ pub(super) struct Row {
     pub(super) is_shared: bool,
     pub(super) fate: Fate,
     pub(super) story: Story,
-    pub(super) seen: fn(&Seen) -> bool,
+    pub(super) seen: fn(&Observations) -> bool,
 }
 
 /// A setting, those beside which its effect is not seen, and the reason.
@@ -27,7 +27,7 @@ const fn row(
     name: &'static str,
     set: fn(CacheBuilder<Source>, &World) -> CacheBuilder<Source>,
     (fate, story): (Fate, Story),
-    seen: fn(&Seen) -> bool,
+    seen: fn(&Observations) -> bool,
 ) -> Row {
     Row {
         name,

@@ -1,4 +1,4 @@
-//! The addresses of a run, and the circumstances of its call.
+//! The URLs of the servers of a call, and the inputs of the call.
 
 use hallpass::TokenRequest;
 
@@ -19,20 +19,21 @@ pub(super) enum Origin {
     Plain,
 }
 
-/// The addresses of a run.
+/// The URLs of a server, and those of a second one.
 #[derive(Clone, Copy)]
-pub(super) struct Site<'a> {
+pub(super) struct ServerUrls<'a> {
     pub(super) world: &'a World,
-    pub(super) run: u32,
+    /// The first segment of each path: one port serves all calls.
+    pub(super) path_prefix: u32,
     pub(super) issuer: Origin,
     pub(super) endpoints: Origin,
 }
 
-impl<'a> Site<'a> {
-    pub(super) fn new(world: &'a World, run: u32, origin: Origin) -> Self {
+impl<'a> ServerUrls<'a> {
+    pub(super) fn new(world: &'a World, path_prefix: u32, origin: Origin) -> Self {
         Self {
             world,
-            run,
+            path_prefix,
             issuer: origin,
             endpoints: origin,
         }
@@ -48,21 +49,22 @@ impl<'a> Site<'a> {
     }
 
     pub(super) fn issuer(&self) -> String {
-        format!("{}/{}", self.origin(self.issuer), self.run)
+        format!("{}/{}", self.origin(self.issuer), self.path_prefix)
     }
 
     pub(super) fn url(&self, path: &str) -> String {
-        format!("{}/{}/{path}", self.origin(self.endpoints), self.run)
+        let origin = self.origin(self.endpoints);
+        format!("{origin}/{}/{path}", self.path_prefix)
     }
 
-    /// Returns the site of another server of the same run.
-    pub(super) fn next(&self) -> Self {
-        Self::new(self.world, self.run + 1, Origin::Named)
+    /// Returns the URLs of a second authorization server, under the next prefix.
+    pub(super) fn second_server(&self) -> Self {
+        Self::new(self.world, self.path_prefix + 1, Origin::Named)
     }
 }
 
-/// The circumstances of a call.
-pub(super) struct Scene {
+/// The inputs of a call, and the response of the server.
+pub(super) struct CallSetup {
     pub(super) issuer: Origin,
     pub(super) endpoints: Origin,
     pub(super) id: &'static str,
@@ -73,7 +75,7 @@ pub(super) struct Scene {
     pub(super) later: Option<fn(&World)>,
 }
 
-impl Scene {
+impl CallSetup {
     pub(super) fn new(method: Method) -> Self {
         Self {
             issuer: Origin::Named,
